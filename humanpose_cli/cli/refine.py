@@ -173,11 +173,10 @@ def refine(
     from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.fitting.people import user_people
     from humanpose_cli.io.digests import file_digest
-    from humanpose_cli.refining.correspondences import charted_points
+    from humanpose_cli.refining.correspondences import charted_points, points_identity
     from humanpose_cli.refining.items import fits_with_frames
     from humanpose_cli.refining.refiner import Refiner
     from humanpose_cli.refining.steps import Refinement
-    from humanpose_cli.refining.surface_points import points_identity
 
     tasks = fits_with_frames(paths, None if inputs is None else list(inputs), out, compare=compare or (), truth=truth)
     if texture is not None and texture.is_file() and len(tasks) > 1:

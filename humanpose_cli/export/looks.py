@@ -30,8 +30,7 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.people import detections_of_rows
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
-from humanpose_cli.refining.cameras import cameras_of
-from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
+from humanpose_cli.refining.frames import AnyFrames, FitFrames, cameras_of, frames_of_fit
 from humanpose_cli.refining.refiner import TEXELS
 from humanpose_cli.refining.sightings import Sighting, sharpest_frames, sightings
 from humanpose_cli.refining.steps import read_textures

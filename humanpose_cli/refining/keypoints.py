@@ -21,8 +21,7 @@ from humanpose_cli.fitting.options import MIN_SCORE
 from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.refining.acceptance import people_of_rows
-from humanpose_cli.refining.cameras import CameraFit
-from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.frames import CameraFit, FitFrames
 
 _CHECK_EVERY, _CHECKED_FRAMES = 4, 5  # every fourth frame, until so many show others
 

@@ -47,7 +47,6 @@ from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
 from humanpose_cli.refining.anchor import SHAPE_NOISE, AnchorNoise, Keypoints, anchor_noise
-from humanpose_cli.refining.cameras import CameraFit, cameras_of, with_progress
 from humanpose_cli.refining.correspondences import (
     Correspondence,
     Displacements,
@@ -56,7 +55,7 @@ from humanpose_cli.refining.correspondences import (
     SurfacePoints,
     SurfaceSource,
 )
-from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
+from humanpose_cli.refining.frames import AnyFrames, CameraFit, FitFrames, cameras_of, frames_of_fit, with_progress
 from humanpose_cli.refining.keypoints import check_frames_show, detected_keypoints, keypoints_of_file
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.problem import (

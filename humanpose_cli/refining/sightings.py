@@ -16,7 +16,7 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.fitting.evidence import joint_visibility
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.refining.cameras import CameraFit, with_progress
+from humanpose_cli.refining.frames import CameraFit, with_progress
 
 _FRONT = 1.5  # how little the first sighting must be from the front; 1: never from behind
 _TIME = 0.1  # of a video's duration is as far apart as a half turn

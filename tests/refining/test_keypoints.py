@@ -19,8 +19,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.detections import read_keypoints
 from humanpose_cli.io.detections.joint_orders import ORDERS
 from humanpose_cli.io.fit_files import COLUMNS
-from humanpose_cli.refining.cameras import cameras_of
-from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.frames import FitFrames, cameras_of
 from humanpose_cli.refining.items import keypoints_note
 from humanpose_cli.refining.keypoints import check_frames_show, detected_keypoints, keypoints_of_file
 from humanpose_cli.refining.options import RefineOptions

@@ -12,8 +12,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.refining.cameras import cameras_of
-from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.frames import FitFrames, cameras_of
 from humanpose_cli.refining.sightings import sharpest_frames, sightings
 
 COUNT, SIZE = 41, (120, 160)

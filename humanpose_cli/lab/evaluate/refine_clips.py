@@ -35,8 +35,7 @@ from humanpose_cli.lab.evaluate.bodies import matched
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, cameras_of_images
 from humanpose_cli.lab.evaluate.predictions import records_from_files
 from humanpose_cli.lab.synthetic.renderer import imperfect_fit
-from humanpose_cli.refining.correspondences import ChartedPoints, SurfaceSource
-from humanpose_cli.refining.surface_points import SurfacePointFile, surface_charts
+from humanpose_cli.refining.correspondences import ChartedPoints, SurfacePointFile, SurfaceSource, surface_charts
 
 Base = Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08", "predictions"]
 """`truth+A`: the truth with A radians of noise an axis at every joint, the same in all frames."""

@@ -8,7 +8,6 @@ from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.loader import LoaderOptions
-from humanpose_cli.lab.recipes.lifter.examples import DetectionErrors
 from humanpose_cli.lab.recipes.lifter.recipe import LIFTER_PRESETS, LifterRecipe, LifterTraining, lifter_loss
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, train
@@ -40,7 +39,7 @@ def test_it_learns_and_68_percent_of_held_out_errors_lie_within_their_sigma(tmp_
     tensors, header = read_weights(tmp_path / BEST, "lifter")
     calibration = tensors["calibration"]
     assert (calibration != 1).any(), "what was calibrated is kept"
-    assert header.training["recipe"]["errors"]["swapped"] == DetectionErrors().swapped
+    assert header.training["recipe"]["poses"] == TINY.poses
     assert load_lifter(tmp_path / BEST).network.options == TINY.network
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.synthetic.poses import FAMILIES, PoseBank
 from humanpose_cli.models.lifter.metric import (
     INPUT_LANDMARKS,
@@ -94,35 +93,35 @@ class CameraRanges:
 
 
 @dataclass(frozen=True)
-class DetectionErrors(Options):
-    """Errors of 2-D landmarks as measured on photographs; probabilities are of a person unless said otherwise."""
+class DetectionErrors:
+    """Errors of 2-D landmarks as measured on photographs; probabilities are of a person unless said otherwise.
 
-    level: float = option(
-        1.0,
-        "Factor on the usual noise of landmarks (0.8 to 2.6 % of the person's size): median. With more, the lifter "
-        "gets steadier and less exact.",
-        minimum=0,
-    )
-    spread: float = option(0.5, "Standard deviation of its logarithm from person to person.", minimum=0)
-    shared: float = option(
-        0.5,
-        "Correlation of a landmark's error with that of the landmark before it on the limb.",
-        minimum=0,
-        maximum=1,
-    )
-    outliers: float = option(0.01, "Probability of a landmark to be an outlier.", minimum=0)
-    outlier: float = option(0.12, "Error of an outlier, as a share of the person's size.", minimum=0)
-    hidden: float = option(2.0, "Factor on the noise of landmarks behind the trunk.", minimum=0)
-    dropped: float = option(0.02, "Probability of a landmark to be missing.", minimum=0)
-    limbs: float = option(0.03, "Probability of a limb to be missing.", minimum=0)
-    legs: float = option(
-        0.06, "Probability of both legs to be missing from the knees on, as in half figures.", minimum=0
-    )
-    ends: float = option(0.1, "Probability of all hands and feet to be missing, as in COCO's skeleton.", minimum=0)
-    swapped: float = option(
-        0.03, "Probability that left and right are swapped, of the arms and of the legs alike.", minimum=0, maximum=1
-    )
-    cut: float = option(0.15, "Probability that the image's edge cuts the person.", minimum=0, maximum=1)
+    level     factor on the usual noise of landmarks (0.8 to 2.6 % of the person's size), median; with more, the lifter
+              gets steadier and less exact
+    spread    standard deviation of its logarithm from person to person
+    shared    correlation of a landmark's error with that of the landmark before it on the limb
+    outliers  probability of a landmark to be an outlier, whose error is `outlier`, a share of the person's size
+    hidden    factor on the noise of landmarks behind the trunk
+    dropped   probability of a landmark to be missing
+    limbs     of a limb to be missing
+    legs      of both legs to be missing from the knees on, as in half figures
+    ends      of all hands and feet to be missing, as in COCO's skeleton
+    swapped   that left and right are swapped, of the arms and of the legs alike
+    cut       that the image's edge cuts the person
+    """
+
+    level: float = 1.0
+    spread: float = 0.5
+    shared: float = 0.5
+    outliers: float = 0.01
+    outlier: float = 0.12
+    hidden: float = 2.0
+    dropped: float = 0.02
+    limbs: float = 0.03
+    legs: float = 0.06
+    ends: float = 0.1
+    swapped: float = 0.03
+    cut: float = 0.15
 
 
 class PosePool(NamedTuple):

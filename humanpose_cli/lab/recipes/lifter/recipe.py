@@ -49,15 +49,12 @@ class LifterTraining(Options):
     """What is learned and from what."""
 
     network: LifterOptions = option(LifterOptions(), "The network.")
-    cameras: CameraRanges = option(CameraRanges(), "Ranges that cameras are drawn from.")
-    errors: DetectionErrors = option(DetectionErrors(), "Errors of landmarks.")
     poses: int = option(120_000, "Posed bodies in the pool that batches are drawn from.", minimum=1)
     motions: str = option(
         "", "Folder of AMASS's motions to learn poses from too (see `lab.synthetic.motions`).", unset="none"
     )
     epoch: int = option(500, "Steps that the loop calls an epoch.", minimum=1)
     learning_rate: float = option(1e-3, "Of Adam.", above=0)
-    weight_decay: float = option(0.0, "Of Adam.")
     start: str = option("", "Weights of another run to begin with.", unset="random weights")
     held_out: int = option(
         4096, "Poses of held-out activities in a validation; half of them calibrate the noise.", minimum=2
@@ -95,7 +92,7 @@ class _Batches:
 
     def __call__(self, number: int, random: np.random.Generator) -> LifterBatch:
         pool = _training_poses(self.options, self.seed)
-        return lifter_batch(pool, pool.draw(self.size, random), random, self.options.cameras, self.options.errors)
+        return lifter_batch(pool, pool.draw(self.size, random), random, CameraRanges(), DetectionErrors())
 
 
 def _only(batches: list[LifterBatch]) -> LifterBatch:
@@ -122,7 +119,7 @@ class LifterRecipe(Recipe[LifterBatch]):
 
     def phases(self) -> Sequence[Phase]:
         o = self.options
-        return [Phase("lift", list(self.model.parameters()), o.learning_rate, (0.9, 0.98), o.weight_decay)]
+        return [Phase("lift", list(self.model.parameters()), o.learning_rate, (0.9, 0.98))]
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         make = _Batches(self.options, options.batch_size, self.seed)
@@ -169,8 +166,8 @@ class LifterRecipe(Recipe[LifterBatch]):
         pool: PosePool = pose_pool(o.held_out, 1, "held_out")
         random = np.random.default_rng(1)
         rows = pool.draw(o.held_out, random)
-        with_errors = lifter_batch(pool, rows, random, o.cameras, DetectionErrors())
-        clean = lifter_batch(pool, rows, random, o.cameras, None)
+        with_errors = lifter_batch(pool, rows, random, CameraRanges(), DetectionErrors())
+        clean = lifter_batch(pool, rows, random, CameraRanges(), None)
         return _HeldOut(with_errors, clean, tuple(pool.family[row] for row in rows))
 
     def _lifted(self, batch: LifterBatch, size: int) -> _Lifted:

@@ -42,6 +42,7 @@ from humanpose_cli.rendering.boxes import NEAR
 Array = NDArray[Any]
 Texture = NDArray[np.uint8]
 
+_FAR_OFF_ANGLE = 0.45  # radians: standard deviation of the error of a limb that is far off
 _HIDDEN_BEHIND = 0.04  # metres behind the visible surface from which a point is hidden; clothes stand off by less
 _FAR_OFF = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hip", "knee") for side in ("left", "right"))
 
@@ -61,7 +62,6 @@ class RefinerAugmentation(Options):
         maximum=1,
     )
     far_off: float = option(0.25, "Probability of a limb with a large error in imitated fits.", minimum=0, maximum=1)
-    far_off_angle: float = option(0.45, "Standard deviation of that error.", unit="radians")
     frames: int = option(2, "Other frames that a texture is made of, at most.", minimum=1)
     untextured: float = option(0.08, "Probability of no texture.", minimum=0, maximum=1)
     own_only: float = option(
@@ -108,7 +108,7 @@ def imitated_fits(
     rotations = axis_angle_to_matrix(torch.from_numpy(poses).unflatten(1, (len(SMPL24), 3)))
     if random.random() < augmentation.far_off:
         joint = SMPL24.index(str(random.choice(_FAR_OFF)))
-        turn = torch.from_numpy(random.normal(0, augmentation.far_off_angle, 3).astype(np.float32))
+        turn = torch.from_numpy(random.normal(0, _FAR_OFF_ANGLE, 3).astype(np.float32))
         rotations[0, joint] = rotations[0, joint] @ axis_angle_to_matrix(turn)
     return PersonFits(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans), _scales(examples))
 

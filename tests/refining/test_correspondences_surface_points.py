@@ -9,7 +9,7 @@ import numpy as np
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.refining.surface_points import SurfacePointFile
+from humanpose_cli.refining.correspondences import SurfacePointFile
 
 
 def test_arrays_of_charts(tmp_path: Path) -> None:

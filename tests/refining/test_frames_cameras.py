@@ -12,8 +12,7 @@ from humanpose_cli.fitting.fit_reading import on_views
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.refining.cameras import cameras_of
-from humanpose_cli.refining.frames import frames_of_fit
+from humanpose_cli.refining.frames import cameras_of, frames_of_fit
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.views.records import with_view_errors
