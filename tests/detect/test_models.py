@@ -343,9 +343,3 @@ def test_the_device_reaches_the_networks_of_every_source_of_people(monkeypatch, 
     with fitter, raises(UnavailableError, problem="is not run here"):
         fitter.fit_image(image)
     assert devices.pop() == "cpu"
-
-
-@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA")
-def test_a_gpu_that_onnx_runtime_cannot_use_is_refused_before_the_first_image() -> None:
-    with raises(UnavailableError, remedy="device=auto"):
-        find_people(device="cuda:0")

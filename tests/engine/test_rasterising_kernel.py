@@ -57,11 +57,6 @@ def test_sizes(device, size):
 
 
 @pytest.mark.slow
-def test_bodies(device):
-    assert_same(sphere(5, batch=2, size=(240, 320), focal=400.0, device=device))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("samples", [2, 4, 9])
 def test_samples_of_a_pixel(device, samples):
     drawn = soup(seed=samples, device=device)
