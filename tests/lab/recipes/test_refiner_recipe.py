@@ -18,9 +18,9 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.people import people_in, split_people
 from humanpose_cli.lab.recipes.refiner import examples
+from humanpose_cli.lab.recipes.refiner import recipe as refiner_recipe
 from humanpose_cli.lab.recipes.refiner.examples import (
     HELD_OUT,
-    RefinerAugmentation,
     RefinerExamples,
     imitated_fits,
     other_frames,
@@ -198,9 +198,9 @@ def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_learns_a_few_people_by_heart(cache):
-    same = RefinerAugmentation(**{**vars(HELD_OUT), "far_off": 0.0})
-    made = recipe(cache, replace(TINY, augmentation=same, learning_rate=1e-2))
+def test_it_learns_a_few_people_by_heart(cache, monkeypatch):
+    monkeypatch.setattr(refiner_recipe, "IN_TRAINING", replace(HELD_OUT, far_off=0.0))
+    made = recipe(cache, replace(TINY, learning_rate=1e-2))
     batch = next(iter(made.batches(LoaderOptions(4))))
     (phase,) = made.phases()
     optimiser = torch.optim.Adam(phase.parameters, phase.learning_rate)
@@ -258,7 +258,5 @@ def test_both_encoders_begin_as_those_of_another_network(tmp_path):
 
 
 def test_settings_out_of_range_are_refused():
-    with raises(UsageError, subject="untextured, own_only", problem="are out of range"):
-        RefinerAugmentation(untextured=0.7, own_only=0.7)
     with raises(UsageError, subject="hidden"):
         RefinerTraining(hidden=2)

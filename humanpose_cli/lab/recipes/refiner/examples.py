@@ -28,8 +28,6 @@ from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
-from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.options import Options, option
 from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.augmentation import ColourChange, Example, change_colour
@@ -48,39 +46,41 @@ _FAR_OFF = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hip", "kn
 
 
 @dataclass(frozen=True)
-class RefinerAugmentation(Options):
-    """How examples change."""
+class ExampleChanges:
+    """How examples change; the defaults are those of training. All but the sizes are probabilities.
 
-    rotation: float = option(0.2, "Of the crop, as in `Augmentation`.", minimum=0)
-    scale: float = option(0.15, "Of the crop, as in `Augmentation`.", minimum=0)
-    shift: float = option(0.04, "Of the crop, as in `Augmentation`.", minimum=0)
-    mirror: float = option(0.5, "Probability of a mirrored crop.", minimum=0, maximum=1)
-    fitted: float = option(
-        0.6,
-        "Probability of the fit that the cache has of a person, where it has one; else one is imitated.",
-        minimum=0,
-        maximum=1,
-    )
-    far_off: float = option(0.25, "Probability of a limb with a large error in imitated fits.", minimum=0, maximum=1)
-    frames: int = option(2, "Other frames that a texture is made of, at most.", minimum=1)
-    untextured: float = option(0.08, "Probability of no texture.", minimum=0, maximum=1)
-    own_only: float = option(
-        0.08, "Probability of a texture from the photograph itself under the fit.", minimum=0, maximum=1
-    )
-    own_too: float = option(0.4, "Probability that the photograph is one of the texture's.", minimum=0, maximum=1)
-    colour: float = option(1.0, "Width of changes of the photograph's colours.", minimum=0)
-    light: float = option(1.0, "Width of changes of the texture's colours beside it.", minimum=0)
-    damage: float = option(0.3, "Probability of each of blur, noise and compression.", minimum=0, maximum=1)
-    holes: float = option(0.3, "Probability of patches that the texture lacks.", minimum=0, maximum=1)
+    rotation, scale, shift  of the crop, as in `Augmentation`
+    mirror      of a mirrored crop
+    fitted      of the fit that the cache has of a person, where it has one; else one is imitated
+    far_off     of a limb with a large error in imitated fits
+    frames      other frames that a texture is made of, at most
+    untextured  of no texture
+    own_only    of a texture from the photograph itself under the fit
+    own_too     that the photograph is one of the texture's
+    colour      width of changes of the photograph's colours
+    light       width of changes of the texture's colours beside it
+    damage      of each of blur, noise and compression
+    holes       of patches that the texture lacks
+    """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.untextured + self.own_only > 1:
-            got = f"{self.untextured} and {self.own_only}"
-            raise UsageError("untextured, own_only", "are out of range", expected="together 0 to 1", got=got)
+    rotation: float = 0.2
+    scale: float = 0.15
+    shift: float = 0.04
+    mirror: float = 0.5
+    fitted: float = 0.6
+    far_off: float = 0.25
+    frames: int = 2
+    untextured: float = 0.08
+    own_only: float = 0.08
+    own_too: float = 0.4
+    colour: float = 1.0
+    light: float = 1.0
+    damage: float = 0.3
+    holes: float = 0.3
 
 
-HELD_OUT = RefinerAugmentation(
+IN_TRAINING = ExampleChanges()
+HELD_OUT = ExampleChanges(
     0, 0, 0, 0, fitted=1, untextured=0, own_only=0, own_too=0, colour=0, light=0, damage=0, holes=0
 )
 """Of held-out people: the fit errs, and the texture comes from other frames, but nothing else changes."""
@@ -96,7 +96,7 @@ class PersonFits(NamedTuple):
 
 
 def imitated_fits(
-    random: np.random.Generator, body: Body, examples: Sequence[Example], augmentation: RefinerAugmentation
+    random: np.random.Generator, body: Body, examples: Sequence[Example], changes: ExampleChanges
 ) -> PersonFits:
     """Imitate imperfect fits of one person in some frames, the first of which may have a limb that is far off."""
     people = [example.person for example in examples]
@@ -106,7 +106,7 @@ def imitated_fits(
     focal = np.array([example.focal for example in examples])
     poses, betas, trans = imperfect_fit(random, poses, betas, trans, pelvis, focal)
     rotations = axis_angle_to_matrix(torch.from_numpy(poses).unflatten(1, (len(SMPL24), 3)))
-    if random.random() < augmentation.far_off:
+    if random.random() < changes.far_off:
         joint = SMPL24.index(str(random.choice(_FAR_OFF)))
         turn = torch.from_numpy(random.normal(0, _FAR_OFF_ANGLE, 3).astype(np.float32))
         rotations[0, joint] = rotations[0, joint] @ axis_angle_to_matrix(turn)
@@ -200,12 +200,12 @@ class RefinerExamples:
         people: People,
         bodies: Sequence[Body],
         options: DisplacementOptions,
-        augmentation: RefinerAugmentation = HELD_OUT,
+        changes: ExampleChanges = HELD_OUT,
         *,
         texels: int | None = None,
         with_textured: bool = False,
     ) -> None:
-        self.people, self.bodies, self.options, self.augmentation = people, tuple(bodies), options, augmentation
+        self.people, self.bodies, self.options, self.changes = people, tuple(bodies), options, changes
         self.texels, self.with_textured = texels or max(128, options.crop), with_textured
         self._others = other_frames(people)
 
@@ -238,11 +238,11 @@ class RefinerExamples:
         examples = [self.people.example(frame, ()) for frame in frames]
         example = examples[0]
         body = self._body_of(example)
-        if _is_fitted(example) and random.random() < self.augmentation.fitted:
+        if _is_fitted(example) and random.random() < self.changes.fitted:
             examples = [frame for frame in examples if _is_fitted(frame)]
             fits = cached_fits(examples)
         else:
-            fits = imitated_fits(random, body, examples, self.augmentation)
+            fits = imitated_fits(random, body, examples, self.changes)
         vertices = _vertices(body, fits)
         crop = self._crop(example, vertices[0], random)
         camera = _camera(example).cropped(crop)
@@ -252,10 +252,10 @@ class RefinerExamples:
         true = torch.from_numpy(crop.directions(_vertices(body, _truth(example))[0].numpy()))
         displacements, visible = true_displacements(rendering, body.faces, true[None], [camera])
         visible[0] &= _person_at(example, crop, displacements[0])
-        photo = _photographed(crop.image(example.image), random, self.augmentation)
+        photo = _photographed(crop.image(example.image), random, self.changes)
         pixels = camera.project(true, near=NEAR)
-        rendering = _lit(rendering, random, self.augmentation)
-        if random.random() < self.augmentation.mirror:
+        rendering = _lit(rendering, random, self.changes)
+        if random.random() < self.changes.mirror:
             rendering, photo = mirrored_rendering(rendering), photo[:, ::-1]
             displacements = displacements.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
             visible = visible.flip(-1)
@@ -263,11 +263,11 @@ class RefinerExamples:
 
     def _chosen_frames(self, number: int, random: np.random.Generator) -> list[int]:
         others = self._others[number]
-        count = min(len(others), int(random.integers(1, self.augmentation.frames + 1)))
+        count = min(len(others), int(random.integers(1, self.changes.frames + 1)))
         return [int(frame) for frame in random.permutation(others)[:count]]
 
     def _crop(self, example: Example, vertices: Tensor, random: np.random.Generator) -> Crop:
-        a, size = self.augmentation, self.options.crop
+        a, size = self.changes, self.options.crop
         turn, zoom, right, down = random.uniform(-1, 1, 4)
         pixels = _camera(example).project(vertices, near=NEAR)
         return crop_around_box(
@@ -282,10 +282,10 @@ class RefinerExamples:
     def _texture(
         self, body: Body, examples: Sequence[Example], vertices: Tensor, random: np.random.Generator
     ) -> Texture:
-        """Bake the texture of the other frames, or what else the augmentation wants; the first example is the
+        """Bake the texture of the other frames, or what else the changes want; the first example is the
         photograph itself.
         """
-        a, draw, texel_map = self.augmentation, random.random(), self._texel_maps[body.name]
+        a, draw, texel_map = self.changes, random.random(), self._texel_maps[body.name]
         from_photo = 1 if draw < a.own_only or random.random() < a.own_too else 0
         last = 1 if draw < a.own_only else len(examples)
         samples = TextureSamples(self.texels)
@@ -370,7 +370,7 @@ def _colour_change(random: np.random.Generator, width: float) -> ColourChange:
     return ColourChange(20.0 * turn, 1 + 0.35 * saturation, 1 + 0.35 * contrast, 0.12 * brightness)
 
 
-def _photographed(image: NDArray[np.uint8], random: np.random.Generator, a: RefinerAugmentation) -> NDArray[np.uint8]:
+def _photographed(image: NDArray[np.uint8], random: np.random.Generator, a: ExampleChanges) -> NDArray[np.uint8]:
     """Give a photograph other colours, and blur, noise and compression as others have."""
     image = change_colour(image, _colour_change(random, a.colour))
     blur, has_noise, compress = random.random(3) < a.damage
@@ -389,7 +389,7 @@ def _noisy(image: NDArray[np.uint8], random: np.random.Generator, deviation: flo
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def _worn(texture: Texture, random: np.random.Generator, a: RefinerAugmentation) -> Texture:
+def _worn(texture: Texture, random: np.random.Generator, a: ExampleChanges) -> Texture:
     """Put a texture in other light, blur it, and add noise and holes."""
     colour, alpha = change_colour(texture[..., :3], _colour_change(random, 0.5 * a.light)), texture[..., 3]
     blur, has_noise = random.random(2) < a.damage
@@ -409,7 +409,7 @@ def _worn(texture: Texture, random: np.random.Generator, a: RefinerAugmentation)
     return np.dstack((colour, alpha))
 
 
-def _lit(rendering: BodyRendering, random: np.random.Generator, a: RefinerAugmentation) -> BodyRendering:
+def _lit(rendering: BodyRendering, random: np.random.Generator, a: ExampleChanges) -> BodyRendering:
     """Make the texture brighter on one side, as if baked in light from elsewhere."""
     towards = random.normal(size=3)
     strength = a.light * random.uniform(0, 0.35)

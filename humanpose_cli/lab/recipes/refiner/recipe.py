@@ -23,7 +23,7 @@ from humanpose_cli.lab.recipes.people import (
     validation_of_people,
     visible_people,
 )
-from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples
+from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, IN_TRAINING, RefinerExamples
 from humanpose_cli.lab.recipes.refiner.losses import (
     displacement_loss,
     endpoint_errors,
@@ -50,7 +50,20 @@ from humanpose_cli.models.refiner.network import (
 from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights
 
 _NEEDS = ("poses", "box")
+_WEIGHT_DECAY = 1e-5  # of Adam
 _SMALLEST = 40.0  # pixels of a person's box: there is nothing to see in smaller ones
+
+
+@dataclass(frozen=True)
+class RefinerAugmentation(Options):
+    """How examples change, beside `ExampleChanges`."""
+
+    fitted: float = option(
+        IN_TRAINING.fitted,
+        "Probability of the fit that the cache has of a person, where it has one; else one is imitated.",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,6 @@ class RefinerTraining(Options):
         "default or smpl:FILE, whose parameters the labels are; the files of several genders with commas between.",
     )
     learning_rate: float = option(5e-4, "Of Adam.", above=0)
-    weight_decay: float = option(1e-5, "Of Adam.", minimum=0)
     hidden: float = option(
         0.3,
         "Weight in the loss of points that the photograph does not show; visible ones have 1.",
@@ -130,12 +142,13 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
 
     def phases(self) -> Sequence[Phase]:
         o = self.options
-        return [Phase("align", list(self.model.parameters()), o.learning_rate, weight_decay=o.weight_decay)]
+        return [Phase("align", list(self.model.parameters()), o.learning_rate, weight_decay=_WEIGHT_DECAY)]
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         people = spread_out(self.people, self.options.people)
         check_batch(people.cache.path, len(people), options)
-        make = RefinerExamples(people, self.bodies, self.options.network, self.options.augmentation)
+        changes = replace(IN_TRAINING, fitted=self.options.augmentation.fitted)
+        make = RefinerExamples(people, self.bodies, self.options.network, changes)
         return BatchLoader(range(len(people)), make, options)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
