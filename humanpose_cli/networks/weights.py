@@ -427,14 +427,14 @@ Options = TypeVar("Options")
 
 
 def options_of(kind: type[Options], values: Any, path: Path | str) -> Options:
-    """Build an options dataclass from plain values; lists become tuples. Raises InputError with the file if they do not
-    fit.
+    """Build an options dataclass from plain values; lists become tuples. Names that other versions of the options have
+    are left out. Raises InputError with the file if the values do not fit.
     """
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, Mapping) or set(values) - names:
-        got = ", ".join(sorted(set(values) - names)) if isinstance(values, Mapping) else type(values).__name__
+    if not isinstance(values, Mapping):
+        got = type(values).__name__
         raise InputError(path, f"has a config that is no {kind.__name__}", got=got, remedy="use the hpc that made it")
     try:
-        return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in names})
     except (TypeError, UsageError) as error:
         raise InputError(path, f"has a config that cannot be built ({error})") from error

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from humanpose_cli.core.conventions import Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
-from humanpose_cli.networks.weights import fill, read_weights
+from humanpose_cli.networks.weights import fill, options_of, read_weights
 
 MODEL = "depth-lifter"
 """Its name in weights files."""
@@ -36,8 +36,6 @@ class DepthLifterOptions(Options):
     width: int = option(1024, "Units of the hidden layers of both networks.", minimum=1)
     layers: int = option(3, "Hidden layers of both networks.", minimum=1)
     learning_rate: float = option(2e-4, "Of Adam.", above=0)
-    beta1: float = option(0.5, "Of Adam.")
-    weight_decay: float = option(1e-5, "Of Adam.")
     max_accuracy: float = option(0.9, "Accuracy of the discriminator up to which it learns.", minimum=0, maximum=1)
     min_accuracy: float = option(
         0.1, "Accuracy of the discriminator from which on the generator learns.", minimum=0, maximum=1
@@ -193,8 +191,8 @@ class DepthLifter(nn.Module):
     def load(cls, path: Path) -> DepthLifter:
         """Load the network of a weights file. Raises InputError if it is damaged or of another model."""
         tensors, header = read_weights(path, MODEL)
-        header_options = header.config["options"]
-        options = DepthLifterOptions(**{_NEW_NAMES.get(name, name): value for name, value in header_options.items()})
+        values = {_NEW_NAMES.get(name, name): value for name, value in header.config["options"].items()}
+        options = options_of(DepthLifterOptions, values, path)
         game = LifterGame(skeleton_by_name(header.config["skeleton"]), options)
         fill(game, tensors, path)
         return game.generator.eval()

@@ -101,8 +101,7 @@ def test_forward_is_distinguished_from_backward_at_every_yaw(skeleton):
 
 def test_neither_side_runs_away():
     options = DepthLifterOptions()
-    assert (options.learning_rate, options.beta1, options.weight_decay) == (2e-4, 0.5, 1e-5)
-    assert (options.width, options.layers, options.heuristic) == (1024, 3, 1.0)
+    assert (options.learning_rate, options.width, options.layers, options.heuristic) == (2e-4, 1024, 3, 1.0)
     gates = {accuracy: (learns(GENERATOR, accuracy, options), learns(DISCRIMINATOR, accuracy, options))
              for accuracy in (0.0, 0.05, 0.1, 0.5, 0.9, 0.95, 1.0)}  # fmt: skip
     assert gates == {
@@ -153,7 +152,7 @@ def test_it_learns_which_way_people_face_and_its_weights_load(tmp_path):
 def test_weights_with_the_former_names_of_options_load(tmp_path):
     tensors, config = recipe().weights()
     options = config["options"]
-    former = {"most": options.pop("max_accuracy"), "least": options.pop("min_accuracy")}
+    former = {"most": options.pop("max_accuracy"), "least": options.pop("min_accuracy"), "beta1": 0.5}
     header = WeightsHeader(MODEL, {**config, "options": {**options, **former}})
     write_weights(tmp_path / "former.safetensors", tensors, header)
     loaded = DepthLifter.load(tmp_path / "former.safetensors")

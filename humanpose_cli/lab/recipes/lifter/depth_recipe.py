@@ -30,6 +30,7 @@ from humanpose_cli.networks.weights import fill, read_weights
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
+_BETAS, _WEIGHT_DECAY = (0.5, 0.999), 1e-5  # of Adam, as Kudo et al. have them
 _MIN_REVERSED = 0.05  # share of people who show their backs from which on people are turned by all angles
 
 
@@ -108,7 +109,7 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
     def phases(self) -> Sequence[Phase]:
         o = self.options
         return [
-            Phase(name, list(getattr(self.model, name).parameters()), o.learning_rate, (o.beta1, 0.999), o.weight_decay)
+            Phase(name, list(getattr(self.model, name).parameters()), o.learning_rate, _BETAS, _WEIGHT_DECAY)
             for name in (GENERATOR, DISCRIMINATOR)
         ]
 
