@@ -1,12 +1,10 @@
 """Reposed frames of real videos against the true frames: the mesh, warp3d and a copy of the input.
 
-    python benchmarks/bench_reposed_video.py FOLDER [pairs [methods]]      default: 8 of each kind, mesh,warp3d,alone
+    python benchmarks/bench_reposed_video.py FOLDER [pairs [methods]]      default: 8 of each kind, mesh,warp3d
 
 FOLDER holds videos of one person with a fit file beside each (`hpc fit FOLDER/*.mp4 --out FOLDER`). In time: a frame
 reposed into the fitted pose of the frame 50 later. Across cameras, where the videos show the same moments: a frame
 reposed into the same moment of the next video, which is brought to the first one's focal length.
-
-Methods are mesh, warp3d as `hpc repose` uses it, with the mesh's drawing, and warp3d alone, without.
 
 Crops about the true person, 256 pixels. ssim_fg looks where the true frame shows the person, and for the features'
 distance all other pixels are the true ones, for what stands behind differs between cameras. pose_auc is that of
@@ -111,14 +109,9 @@ def box_of(mask: NDArray[np.float32]) -> NDArray[np.float64]:
 def main() -> None:
     """Print a table for each kind of pairs."""
     folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 8
-    methods = (sys.argv[3] if len(sys.argv) > 3 else "mesh,warp3d,alone").split(",")
+    methods = (sys.argv[3] if len(sys.argv) > 3 else "mesh,warp3d").split(",")
     clips = [Clip(video) for video in sorted(folder.glob("*.mp4"))]
-    settings: dict[str, dict[str, Any]] = {
-        "mesh": {"method": "mesh"},
-        "warp3d": {"method": "warp3d"},
-        "alone": {"method": "warp3d", "mesh_input": False},
-    }
-    reposers = {method: Reposer(absolute=True, **settings[method]) for method in methods}
+    reposers = {method: Reposer(absolute=True, method=method) for method in methods}
     loss = perceptual_loss("auto")
     shown = []
     with FittedJoints() as joints:

@@ -20,7 +20,6 @@ from humanpose_cli.avatar.person import DressedPerson, TargetPose, dress_person,
 from humanpose_cli.avatar.stages import PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import Scene
 from humanpose_cli.rendering.surfaces import Surface
@@ -161,22 +160,3 @@ def cover_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     larger = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (new[1] - height) // 2, (new[0] - width) // 2
     return np.ascontiguousarray(larger[top : top + height, left : left + width, :3])
-
-
-@torch.no_grad()
-def mesh_drawing(person: DressedPerson, pose: TargetPose, crop: Crop | None = None) -> NDArray[np.float32]:
-    """Draw (5, S, S): colours −1 to 1, how much of the pixel is the person's, how much of that the photograph showed.
-
-    crop  the part of the photo that is drawn; None draws the photo's own frame
-    """
-    view = person.view if crop is None else person.view.cropped(crop)
-    pose = TargetPose(pose.rotations.to(person.pose.rotations), pose.trans.to(person.pose.trans))
-    confidence = np.repeat(person.texture.image[..., 3:], 3, 2)
-    colours, visible = (
-        draw_person(person.surfaces(pose, image), view, None, person.options.supersampling).astype(np.float32)
-        / np.float32(255)
-        for image in (None, confidence)
-    )
-    solid = colours[..., 3:]
-    signed = np.where(solid > 0, 2 * colours[..., :3] - 1, np.float32(0))
-    return np.ascontiguousarray(np.concatenate((signed, solid, visible[..., :1] * (solid > 0)), 2).transpose(2, 0, 1))

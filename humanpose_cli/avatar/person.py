@@ -122,24 +122,21 @@ class DressedPerson:
         yaw = head_yaw(self.body.posed(rotations, trans))
         return TargetPose(kept_head(rotations, yaw, self.avatar.head_yaw, self.options.head), trans, pose.shifts)
 
-    def surfaces(self, pose: TargetPose, image: NDArray[np.float32] | None = None) -> list[Surface]:
-        """Compute surfaces of the body and cloth beside it in a pose, with their textures.
-
-        image  (S, S, C) in place of the body's texture; everything else is then 1
-        """
+    def surfaces(self, pose: TargetPose) -> list[Surface]:
+        """Compute surfaces of the body and cloth beside it in a pose, with their textures."""
         rotations, trans, shifts = pose
         vertices, faces, uv = self.body.pose(rotations, trans), self.body.body.faces, self.body.body.uv
         shift = torch.zeros_like(vertices) if shifts is None else self._moved(vertices, pose, shifts)
         vertices = vertices + shift
-        texture = Texture(self.texture.image if image is None else image, uv, self.body.body.uv_faces)
-        bright = self.avatar.light.on(vertex_normals(vertices, faces)) if image is None else None
+        texture = Texture(self.texture.image, uv, self.body.body.uv_faces)
+        bright = self.avatar.light.on(vertex_normals(vertices, faces))
         surfaces = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
         posed_body, stage = self.body.posed(rotations, trans), self.avatar.dressed
         things: tuple[SkirtTube | LooseCloth | None, ...] = (stage.skirt, stage.loose)
         for thing in (thing for thing in things if thing is not None):
             points = thing.pose(posed_body) + thing.shift(shift, self.body.body)
-            colours = thing.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
-            surfaces.append(Surface(points, thing.faces, texture=Texture(colours, thing.uv, thing.faces), lit=False))
+            texture = Texture(thing.image, thing.uv, thing.faces)
+            surfaces.append(Surface(points, thing.faces, texture=texture, lit=False))
         return surfaces
 
     def _moved(self, vertices: Tensor, pose: TargetPose, shifts: Tensor) -> Tensor:

@@ -125,13 +125,6 @@ class DrawingOptions(Options):
     weights: str = option(
         SHIPPED, "The network: a file, a run of hpc train warp3d, or a name of hpc weights list.", value="FILE|RUN"
     )
-    mesh_input: bool | None = option(
-        None,
-        "Also give the network of `method=warp3d` the mesh's drawing, whose details it uses where they fit.",
-        unset="if it was trained with drawings",
-        flag=False,
-    )
-
     layers: bool = option(
         False,
         "Also write what each image consists of, for compositing: person, shadow, background, people in front, matte "
@@ -143,7 +136,7 @@ class DrawingOptions(Options):
         super().__post_init__()
         if isinstance(choice := self.canvas_choice, tuple):
             check_drawn_size("canvas", choice, layers=self.layers)
-        settings = {"weights": self.weights != SHIPPED, "mesh_input": self.mesh_input is not None, "force": self.force}
+        settings = {"weights": self.weights != SHIPPED, "force": self.force}
         for name in filter(settings.__getitem__, settings if self.method != "warp3d" else ()):
             raise UsageError(name, "has no effect without `method=warp3d`")
         if self.in_place and self.absolute:

@@ -66,7 +66,6 @@ class Reposer:
         absolute: bool | None = None,
         in_place: bool | None = None,
         weights: str | None = None,
-        mesh_input: bool | None = None,
         layers: bool | None = None,
         force: bool | None = None,
         body: str | Body | None = None,
@@ -79,7 +78,7 @@ class Reposer:
         people_source: PeopleSource | None = None,
     ) -> None:
         values: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
-        values |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
+        values |= {"person": None if person is None else _as_option(person)}
         values |= {"force": force, "canvas": canvas, "layers": layers, "in_place": in_place}
         values["target_person"] = None if target_person is None else str(target_person)
         self._plate, values["background"] = _plate_of(background)
@@ -282,7 +281,6 @@ def repose(
     absolute: bool = False,
     in_place: bool = False,
     weights: str = SHIPPED,
-    mesh_input: bool | None = None,
     layers: bool = False,
     force: bool = False,
     skeleton: str | None = None,
@@ -320,7 +318,6 @@ def repose(
         absolute=absolute,
         in_place=in_place,
         weights=weights,
-        mesh_input=mesh_input,
         layers=layers,
         force=force,
         body=body,

@@ -103,7 +103,7 @@ class ReposingScene:
             meshes = [self._before_hidden(mesh) for mesh in meshes]
         drawers: list[MeshReposer | WarpReposer] = list(meshes)
         if network is not None:
-            drawers = [WarpReposer(mesh.person, mesh.frame, network, options.mesh_input) for mesh in meshes]
+            drawers = [WarpReposer(mesh.person, mesh.frame, network) for mesh in meshes]
         self.composition = Composition(
             photo,
             drawers,

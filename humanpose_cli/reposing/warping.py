@@ -12,34 +12,23 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.avatar.doubts import Doubt
-from humanpose_cli.avatar.mesh import DrawnPerson, PersonFrame, mesh_drawing
+from humanpose_cli.avatar.mesh import DrawnPerson, PersonFrame
 from humanpose_cli.avatar.person import DressedPerson, TargetPose
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Affine2D, Crop, crop_around_box
-from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.warp3d.config import FILL
 from humanpose_cli.models.warp3d.generator import CropToRepose, ReposedCrop, Warp3d, frame_joints
 
-
-@dataclass(frozen=True)
-class WarpOptions(Options):
-    """How photographs and results are cropped for the network."""
-
-    max_common_crop: float = option(1.3, "Side of one crop for both poses, in sides of the larger box.", minimum=1)
-    max_drawing: int = option(1024, "Side of the mesh's drawing, whose detail is added.", unit="pixels", minimum=1)
-
-
-_DEFAULTS = WarpOptions()
+_MAX_COMMON_CROP = 1.3  # side of one crop for both poses, in sides of the larger box
 
 
 @dataclass(frozen=True)
 class _Crops:
-    """The network's input, and the crops of the result that it draws, at its resolution and at the finer one."""
+    """The network's input, and the crop of the result that it draws."""
 
     request: CropToRepose
     after: Crop
-    finer: Crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,22 +36,13 @@ class WarpReposer:
     """Draws a person in any pose into a frame by a network; the interface of `MeshReposer`.
 
     network     a loaded generator
-    mesh_input  give it the mesh's drawing, and add what that shows finer than the network's pixels where it is taken
-                over; None where it learned with drawings
     use_mask    the photo's mask shows where the person is in it
     """
 
     person: DressedPerson
     frame: PersonFrame
     network: Warp3d
-    mesh_input: bool | None = None
     use_mask: bool = True
-    options: WarpOptions = _DEFAULTS
-
-    @property
-    def draws_mesh(self) -> bool:
-        """Whether the network is given the mesh's drawing."""
-        return self.network.learned_drawings if self.mesh_input is None else self.mesh_input
 
     @property
     def _offset(self) -> NDArray[np.float64]:
@@ -72,7 +52,7 @@ class WarpReposer:
     @cached_property
     def _silhouette(self) -> NDArray[np.float32] | None:
         """Where (H, W) the photo shows the person, for networks with that input; None without."""
-        return self.person.photographed.silhouette if self.use_mask and self.network.config.silhouette else None
+        return self.person.photographed.silhouette if self.use_mask and self.network.config.short_cuts else None
 
     @cached_property
     def _source(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -103,13 +83,9 @@ class WarpReposer:
             frame_joints(points, self.fit.camera.cropped(crop))
             for points, crop in zip(joints, (before, after), strict=True)
         )
-        finer = self._crop(
-            squares[1], max(1, min(round(1 / before.scale), self.options.max_drawing // self.network.config.size))
-        )
-        drawing = mesh_drawing(self.person, pose, finer) if self.draws_mesh else None
         silhouette = None if self._silhouette is None else before.image(self._silhouette)
-        request = CropToRepose(before.image(self.person.photographed.photo), source, target, drawing, silhouette)
-        return _Crops(request, after, finer)
+        request = CropToRepose(before.image(self.person.photographed.photo), source, target, silhouette)
+        return _Crops(request, after)
 
     def _empty(self) -> DrawnPerson:
         nothing = np.zeros(self.frame.view.size[::-1], np.float32)
@@ -121,13 +97,7 @@ class WarpReposer:
 
     def _drawn(self, pose: TargetPose, crops: _Crops, result: ReposedCrop) -> DrawnPerson:
         """Put what the network made back into the photo."""
-        after, finer = crops.after, crops.finer
-        alpha, colour = self._back(after, result.mask), self._back(after, result.foreground)
-        if result.detail is not None:
-            detail = self._back(finer, result.detail)
-            colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
-            if result.outline is not None:
-                alpha = np.clip(alpha + self._back(finer, result.outline), 0, 1)
+        alpha, colour = self._back(crops.after, result.mask), self._back(crops.after, result.foreground)
         plate, doubts = self.frame.backdrop(self.person, pose), tuple(self.person.doubts(pose))
         return DrawnPerson(self._over(colour, alpha, plate), doubts, self.person.texture.visible_fraction)
 
@@ -158,14 +128,14 @@ class WarpReposer:
         finite = [box if np.isfinite(box).all() else boxes[0] for box in boxes]
         both = np.concatenate((np.minimum(*finite)[:2], np.maximum(*finite)[2:]))
         side = max(float((box[2:] - box[:2]).max()) for box in finite)
-        if (both[2:] - both[:2]).max() <= self.options.max_common_crop * side:
+        if (both[2:] - both[:2]).max() <= _MAX_COMMON_CROP * side:
             finite, side = [both, both], float((both[2:] - both[:2]).max())
         middles = [(box[:2] + box[2:]) / 2 for box in finite]
         return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
 
-    def _crop(self, square: NDArray[np.float64], times: int = 1) -> Crop:
-        """Make the crop about a square, so many times as fine as the network's."""
-        return crop_around_box(square, times * self.network.config.size, fill=FILL)
+    def _crop(self, square: NDArray[np.float64]) -> Crop:
+        """Make the crop about a square."""
+        return crop_around_box(square, self.network.config.size, fill=FILL)
 
     def _back(self, crop: Crop, values: NDArray) -> NDArray[np.float32]:
         """Place a crop's image or mask where it belongs in the frame, (H, W[, C]) float32; 0 elsewhere."""

@@ -507,7 +507,7 @@ def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
             "does not exist",
         ),
         (
-            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--set", "mesh_input=true"),
+            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--force"),
             2,
             "--method warp3d",
         ),

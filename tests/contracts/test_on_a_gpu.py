@@ -103,7 +103,7 @@ def test_the_shipped_body_network_finds_the_same_bodies():
 
 def test_reposed_crops_are_those_of_the_cpu():
     torch.manual_seed(0)
-    config = replace(PRESETS["tiny"].generator, drawing=False, colour_stride=1)
+    config = replace(PRESETS["tiny"].generator, colour_stride=1)
     generator, size = Generator(config), config.size
     torch.nn.init.normal_(generator.decoder.carried.get_submodule("seen").weight)
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)

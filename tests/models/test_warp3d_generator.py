@@ -14,9 +14,9 @@ from humanpose_cli.body.parts import WARPING10
 from humanpose_cli.body.warping_parts import warping_parts
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.warping.op import capsule_masks
+from humanpose_cli.engine.warping.op import capsule_masks, projected_masks
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
-from humanpose_cli.models.warp3d.generator import BackgroundInpainter, Generator
+from humanpose_cli.models.warp3d.generator import BackgroundInpainter, Generator, generator_parts
 from humanpose_cli.models.warp3d.layers import (
     Conv3d,
     DecoderBottleneck,
@@ -129,13 +129,13 @@ def test_the_same_pose_leaves_masked_features_where_they_are():
     model, pose = generator(), standing(32)
     volume = torch.rand(1, 4, *MINI.grid)
     parts = warping_parts(pose, pose).in_voxels(MINI.voxel_size)
+    widths = parts.capsules[..., 6:] + torch.tensor(MINI.voxel_size)
     masks = capsule_masks(
-        parts.capsules,
+        torch.cat((parts.capsules[..., :6], widths), -1),
         parts.part_of_capsule,
         len(WARPING10.names),
         MINI.grid,
         softness=MINI.softness,
-        dilation=1,
         voxel_size=MINI.voxel_size,
     )
     expected = volume * masks.amax(1, keepdim=True)
@@ -204,7 +204,7 @@ def test_shapes_ranges_and_blending():
     torch.testing.assert_close(made.image, blended)
 
 
-@pytest.mark.parametrize("changes", [{}, {"keep_background": True, "carry_colours": True, "colour_stride": 1}])
+@pytest.mark.parametrize("changes", [{}, {"short_cuts": True, "colour_stride": 1, "detail": True}])
 def test_gradients_reach_every_parameter(changes):
     model = generator(replace(MINI, **changes)).train()
     discriminator = Discriminator(DiscriminatorConfig(8, (8, 16), (1, 1)), MINI)
@@ -240,47 +240,6 @@ def test_the_discriminator_scores_every_image_by_itself():
     assert together.flatten(1).std(0).min() > 0
 
 
-def test_a_row_without_a_drawing_is_drawn_as_if_there_were_none():
-    """Whatever the other rows are given; a drawing that is given changes its own row alone."""
-    model = generator(replace(MINI, drawing=True))
-    image, source, target = images(2), standing(32, 2), hand_raised(32, 2)
-    drawing = torch.rand(2, 5, 32, 32)
-    drawing[0] = torch.nan
-    with torch.no_grad():
-        without, with_drawing = model(image, source, target), model(image, source, target, drawing)
-    torch.testing.assert_close(with_drawing.image[0], without.image[0])
-    assert with_drawing.image.isfinite().all()
-    assert (with_drawing.image[1] - without.image[1]).abs().max() > 0.01
-    assert not without.taken.any()
-    assert not with_drawing.taken[0].any()
-    assert with_drawing.taken[1].min() > 0
-
-
-@pytest.mark.parametrize("weight", [-30.0, 30.0])
-def test_a_drawing_is_taken_over_with_its_outline_or_not_at_all(weight):
-    model = generator(replace(MINI, drawing=True))
-    nn.init.zeros_(model.decoder.last.weight)
-    nn.init.constant_(model.decoder.last.bias[4:], weight)
-    drawing = torch.rand(1, 5, 32, 32)
-    drawing[:, 3] = drawing[:, 3] > 0.5
-    with torch.no_grad():
-        made = model(images(), standing(32), standing(32), drawing)
-    solid = drawing[:, 3:4]
-    if weight < 0:
-        assert made.mask.std() < 1e-6
-        return
-    torch.testing.assert_close(made.mask, solid)
-    torch.testing.assert_close(made.foreground * solid, drawing[:, :3] * solid)
-
-
-def test_drawings_of_other_shapes_are_refused():
-    pose, drawing = standing(32), torch.zeros(1, 5, 16, 16)
-    with raises(UsageError, subject="drawing", problem="does not fit", expected="(1, 5, 32, 32)"):
-        generator(replace(MINI, drawing=True))(images(), pose, pose, drawing)
-    with raises(UsageError, remedy="generator.drawing=true"):
-        generator()(images(), pose, pose, drawing)
-
-
 def test_missing_joints_leave_an_image():
     source, target = standing(32), standing(32)
     source[:, REPOSING19.index("left_wrist")] = float("nan")
@@ -301,16 +260,16 @@ def test_the_background_sees_nothing_of_the_person():
 
 
 def test_the_background_is_hidden_a_voxel_further_than_the_capsules():
-    """The paper's voxels are 4 pixels wide and 8 deep."""
     pose = standing(32)
+    parts = generator_parts(MINI, pose, pose)
+    flat = parts.capsules[..., [0, 1, 3, 4, 6]]
     with torch.no_grad():
-        masks = [generator(replace(MINI, mask_margin=m))(images(), pose, pose).background_mask[0, 0] for m in (0, 1)]
-    hidden = [1 - mask.numpy() for mask in masks]
-    away = ndimage.distance_transform_edt(1 - hidden[0])
-    assert hidden[1][away <= 1.5].all()
-    assert not hidden[1][away > 2.5].any()
+        hidden = 1 - generator()(images(), pose, pose).background_mask[0, 0]
+    covered = projected_masks(flat, parts.part_of_capsule, len(WARPING10.names), (32, 32)).amax(1)[0]
+    away = ndimage.distance_transform_edt(1 - (covered > 0).numpy())
+    assert hidden.numpy()[away <= 1.5].all()
+    assert not hidden.numpy()[away > 2.5].any()
     assert PRESETS["paper"].generator.voxel_size == (4, 4, 8)
-    assert all(preset.generator.mask_margin == 1 for preset in PRESETS.values())
 
 
 def test_convolutions_of_the_second_stage_are_dilated_where_the_resolution_stays():
@@ -319,10 +278,8 @@ def test_convolutions_of_the_second_stage_are_dilated_where_the_resolution_stays
 
     blocks = {"encoder_widths": (8, 8, 16), "encoder_blocks": (1, 2, 1)}
     assert dilations(replace(MINI, **blocks)) == [1, 2, 2, 2]
-    assert dilations(replace(MINI, **blocks, dilation=1)) == [1, 1, 1, 1]
     coarse = replace(MINI, **blocks, stride=8, decoder_widths=(16,) * 4, decoder_blocks=(1,) * 4)
     assert dilations(coarse) == [1, 2, 2, 1]
-    assert PRESETS["paper"].generator.dilation == 2
 
 
 def test_gradients_of_dilated_convolutions_are_finite_in_mixed_precision():
@@ -358,7 +315,7 @@ def test_the_inpainter_fills_small_and_complete_holes():
 
 def test_labelled_pixels_may_stay_unchanged():
     torch.manual_seed(0)
-    inpainter, image = BackgroundInpainter(replace(MINI, keep_background=True)), images()
+    inpainter, image = BackgroundInpainter(replace(MINI, short_cuts=True)), images()
     mask = torch.ones(1, 1, 32, 32)
     mask[..., 8:20, 8:20] = 0
     nn.init.constant_(inpainter.decoder[-1].bias[3:], 100.0)
@@ -368,37 +325,28 @@ def test_labelled_pixels_may_stay_unchanged():
     torch.testing.assert_close(inpainter(torch.where(mask > 0, image, -image), mask)[..., 8:20, 8:20], inside)
 
 
-def test_the_inpainter_takes_pixels_from_0_to_1():
-    """0 of them is −1 of the others; holes are 0 in either."""
+def test_the_authors_inpainter_takes_pixels_from_0_to_1_and_doubles_features_bilinearly():
+    """Features times their masks are doubled, and the masks, whose edge is then between 0 and 1; the noise is a fourth
+    channel, and a LeakyReLU of 0.2 stands before the hyperbolic tangent.
+    """
     torch.manual_seed(0)
-    plain, unit = BackgroundInpainter(MINI), BackgroundInpainter(replace(MINI, inpainter_unit_range=True))
-    unit.load_state_dict(plain.state_dict())
-    mask = torch.ones(1, 1, 32, 32)
-    mask[..., 8:20, 8:20] = 0
-    torch.testing.assert_close(unit(2 * images() - 1, mask), plain(images(), mask))
-
-
-def test_what_is_missing_has_no_share_in_bilinear_colours():
-    """Features times their masks are doubled, and the masks, whose edge is then between 0 and 1."""
-    torch.manual_seed(0)
-    config = replace(MINI, size=32, background_widths=(8,), inpainter_bilinear=True)
-    inpainter, image = BackgroundInpainter(config), images()
+    inpainter = BackgroundInpainter(replace(MINI, size=32, background_widths=(8,), authors_details=True))
+    pixels = torch.cat((images(), torch.zeros(1, 1, 32, 32)), 1)
     labelled = torch.zeros(1, 1, 32, 32)
     labelled[..., :16] = 1
-    coarse, mask = inpainter.encoder[0](image, labelled)
+    unit = pixels / 2 + 0.5
+    coarse, mask = inpainter.encoder[0](unit, labelled)
     bilinear = {"scale_factor": 2, "mode": "bilinear", "align_corners": False}
     doubled, cover = (nn.functional.interpolate(t, **bilinear) for t in (torch.relu(coarse) * mask, mask))
     assert cover[0, 0, 16].unique().tolist() == [0, 0.25, 0.75, 1]
-    expected, _ = inpainter.decoder[0](torch.cat((doubled, image), 1), torch.cat((cover, labelled), 1))
-    torch.testing.assert_close(inpainter(image, labelled), torch.tanh(expected))
-    nearest = BackgroundInpainter(replace(config, inpainter_bilinear=False))
-    nearest.load_state_dict(inpainter.state_dict())
-    assert (nearest(image, labelled) - inpainter(image, labelled)).abs().max() > 0.01
+    expected, _ = inpainter.decoder[0](torch.cat((doubled, unit), 1), torch.cat((cover, labelled), 1))
+    assert (expected < -0.01).any()
+    torch.testing.assert_close(inpainter(pixels, labelled), torch.tanh(nn.functional.leaky_relu(expected, 0.2)))
 
 
 def test_noise_is_a_channel_of_the_inpainter():
     """Drawn anew in training; else fixed, alike for all images, so that no result depends on the batch."""
-    model, pose = generator(replace(MINI, noise=True)), standing(32, 2)
+    model, pose = generator(replace(MINI, authors_details=True)), standing(32, 2)
     assert model.lifting.stem.in_channels == 3
     assert model.inpainter.encoder[0].groups == (4,)
     with torch.no_grad():
@@ -417,7 +365,7 @@ def test_noise_is_a_channel_of_the_inpainter():
 
 def test_rows_of_a_volume_are_normalised_each_by_itself():
     """Over width and depth; in the 3-D networks alone."""
-    model = generator(replace(MINI, row_norms=True))
+    model = generator(replace(MINI, authors_details=True))
     for unit in (model.lifting.units[0], model.pose.units[0], model.decoder.units[0]):
         channels = unit.norm1.num_channels
         volume = torch.randn(2, channels, 8, 16, 16).contiguous(memory_format=torch.channels_last_3d)
@@ -431,7 +379,7 @@ def test_rows_of_a_volume_are_normalised_each_by_itself():
 
 
 def test_the_decoders_bottlenecks_normalise_before_their_convolutions_alone():
-    model = generator(replace(MINI, decoder_norms=False))
+    model = generator(replace(MINI, authors_details=True))
     block = model.decoder.blocks[0]
     x = torch.randn(1, block.conv1.in_channels, 16, 16)
     with torch.no_grad():
@@ -443,45 +391,13 @@ def test_the_decoders_bottlenecks_normalise_before_their_convolutions_alone():
 
 
 def test_carried_colours_reach_the_volume():
-    model = generator(replace(MINI, carry_colours=True))
+    model = generator(replace(MINI, short_cuts=True))
     image = images()
     nn.init.zeros_(model.lifting.norm3d.weight)
     volume = model.lifting(image)
     colours = nn.functional.avg_pool2d(image / 2 + 0.5, 2)[:, :, None].expand(-1, -1, MINI.depth, -1, -1)
     torch.testing.assert_close(volume[:, :3], colours)
     assert not volume[:, 3:].any()
-
-
-def test_slices_are_normalised_together_or_each_by_itself():
-    """GroupNorm of the slices one behind the other makes as much of an empty slice as of a full one."""
-    channels = MINI.channels + MINI.pose_channels
-    volume = torch.randn(2, channels, MINI.depth, 16, 16, generator=torch.Generator().manual_seed(0))
-    volume[:, :, 3] *= 0.01
-    norms = [generator(replace(MINI, depth_norm=depth)).decoder.blocks[0].norm1 for depth in (False, True)]
-    with torch.no_grad():
-        apart, together = (to_volume(norm(to_plane(volume)), MINI.depth) for norm in norms)
-    assert apart[:, :, 3].std() == pytest.approx(1, abs=0.05)
-    assert together[:, :, 3].std() < 0.02
-    torch.testing.assert_close(together, nn.functional.group_norm(volume, 2))
-    x = images()
-    poses = torch.zeros(1, 19, 3)
-    network = generator(replace(MINI, depth_norm=True))
-    assert network(x, poses, poses).image.shape == x.shape
-
-
-def test_tied_slices_hold_the_same_features_and_are_projected_alike():
-    """So the planar warp has no more features than the other: none is in one slice alone."""
-    tied = generator(replace(MINI, tied_slices=True, carry_colours=True))
-    with torch.no_grad():
-        volume = tied.lifting(images())
-    assert volume.shape == (1, MINI.channels, MINI.depth, 16, 16)
-    torch.testing.assert_close(volume, volume[:, :, :1].expand_as(volume))
-    assert volume[0, :, 0].std((1, 2)).min() > 0
-    block = tied.decoder.blocks[0]
-    for layer in (block.conv1, block.short_cut):
-        weights = layer.weight.unflatten(1, (MINI.depth, -1))
-        torch.testing.assert_close(weights, weights[:, :1].expand_as(weights))
-    assert tied.lifting.lift.out_channels * MINI.depth == generator().lifting.lift.out_channels
 
 
 # The ablation
@@ -536,7 +452,7 @@ def test_features_go_from_the_source_to_the_target():
     model.warp, warp = lambda v, p: calls.append(p) or warp(v, p), model.warp
     with torch.no_grad():
         model(images(), source, target)
-    expected = warping_parts(source, target).in_voxels(MINI.voxel_size)
+    expected = generator_parts(MINI, source, target)
     torch.testing.assert_close(calls[0].target_to_source, expected.target_to_source)
     torch.testing.assert_close(calls[0].capsules, expected.capsules)
 
@@ -590,7 +506,7 @@ def test_what_cannot_be_built(changes):
 
 
 def test_arguments_that_do_not_fit():
-    with raises(UsageError, expected="(B, 3, 32, 32)"):
+    with raises(UsageError, subject="image", expected="(1, 3, 32, 32)"):
         generator()(images(size=64), standing(32), standing(32))
     with raises(UsageError, subject="target"):
         generator()(images(), standing(32), standing(32, 2))

@@ -75,7 +75,7 @@ def unlike(a, b):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"colour_stride": 1, "silhouette": True}])
+@pytest.mark.parametrize("changes", [{}, {"colour_stride": 1, "short_cuts": True}])
 def test_warp3d_draws_alike_in_bfloat16(changes):
     torch.manual_seed(0)
     generator, size = Generator(replace(MINI, **changes)), MINI.size

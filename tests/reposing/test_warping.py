@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.extensive import extensive
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.body_params import BodyParams
@@ -86,10 +85,9 @@ def test_the_network_runs_in_its_frame(scene_of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh_input", [*extensive(False), True])
-def test_poses_drawn_together_are_as_alone(scene_of, mesh_input):
+def test_poses_drawn_together_are_as_alone(scene_of):
     """One of them outside the image, of which the network is not asked."""
-    scene = scene_of(absolute=True, mesh_input=mesh_input)
+    scene = scene_of(absolute=True)
     record, count = scene.record, 5
     trans = np.repeat(record.trans[:1], count, 0) + np.linspace(0, 0.2, count, dtype=np.float32)[:, None] * [1, 0, 0]
     trans[3] += [60, 0, 0]
@@ -113,36 +111,12 @@ def test_transparent_results(scene_of, clip_frames):
     assert 0 < drawn[..., 3].mean() < 255
 
 
-@pytest.mark.extensive
-def test_the_network_may_get_the_drawing_of_the_mesh(scene_of):
-    """At the photograph's own resolution, round the person."""
-    scene = scene_of(mesh_input=True, background="transparent")
-    target = target_of_fit(scene.record)
-    warper = scene.composition.drawers[0]
-    drawings = []
-    real = warper.network.repose_all
-    warper.network.repose_all = lambda crops: drawings.extend(crop.drawing for crop in crops) or real(crops)
-    (drawn,) = scene.images(target)
-    plain = next(scene_of(background="transparent").images(target))
-    assert (drawn.image != plain.image).any()
-    (drawing,) = drawings
-    size = drawing.shape[-1]
-    assert drawing.shape == (5, size, size)
-    assert size % 64 == 0
-    assert size > 64
-    (row, column) = (values.mean() for values in np.nonzero(drawing[3] > 0.5))
-    assert abs(row / size - 0.5) < 0.1
-    assert abs(column / size - 0.5) < 0.1
-    assert 0 < drawing[4].max() <= 1
-    assert scene.people[0].texture.visible_fraction > 0
-
-
 @pytest.mark.slow
 def test_the_network_may_get_the_silhouette(scene_of):
     """Where the photograph's mask is, as large a share of the crop as in the photograph, about the joints."""
     scene = scene_of()
     warper = scene.composition.drawers[0]
-    warper.network.generator.config = replace(warper.network.config, silhouette=True)
+    warper.network.generator.config = replace(warper.network.config, short_cuts=True)
     inputs, real = [], warper.network.repose_all
     warper.network.repose_all = lambda crops: inputs.extend(crops) or real(crops)
     next(scene.images(target_of_fit(scene.record)))
@@ -187,15 +161,6 @@ def test_silhouettes_leave_out_who_is_likelier_there_and_may_be_missing(scene_of
 
 
 @pytest.mark.slow
-def test_networks_that_learned_with_drawings_get_them(scene_of):
-    warper = scene_of().composition.drawers[0]
-    assert not warper.draws_mesh
-    warper.network.header = WeightsHeader(MODEL, {}, {"recipe": {"mesh_share": 0.2}})
-    assert warper.draws_mesh
-    assert not replace(warper, mesh_input=False).draws_mesh
-
-
-@pytest.mark.slow
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     scene = scene_of(absolute=True)
     record = scene.record
@@ -228,8 +193,6 @@ def test_auto_is_the_mesh(clip_frames, reference_people, scene_of):
 def test_weights_must_be_there_and_of_this_network(tmp_path):
     with raises(UsageError, problem="has no effect without `method=warp3d`"):
         ReposeOptions(weights="x")
-    with raises(UsageError, problem="has no effect without `method=warp3d`"):
-        ReposeOptions(method="mesh", mesh_input=False)
     with raises(InputError, problem="does not exist"):
         Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))
     other = tmp_path / "other.safetensors"

@@ -177,15 +177,12 @@ def meshing(people: WrappedPeople) -> Method:
     return draw
 
 
-def pasting(network: Warp3d, people: WrappedPeople, *, mesh_input: bool = False) -> Method:
-    """Draw by a generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background.
-
-    mesh_input  give it the labelled body's drawing, as `mesh_input` does, or not
-    """
+def pasting(network: Warp3d, people: WrappedPeople) -> Method:
+    """Draw by a generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background."""
 
     def draw(first: Example, second: Example) -> Drawn:
         mesh, plate = people(first)
-        reposer = WarpReposer(mesh.person, mesh.frame, network, mesh_input, use_mask=first.mask is not None)
+        reposer = WarpReposer(mesh.person, mesh.frame, network, use_mask=first.mask is not None)
         return _before_plate(reposer, plate, first, second)
 
     return draw
@@ -433,14 +430,14 @@ def evaluate_reposing(
 ) -> Report:
     """Evaluate copying, the mesh and the network ("": the shipped one) on the same pairs.
 
-    Where bodies are known, the network is also evaluated as in `hpc repose`: pasted, and given the mesh's drawing.
+    Where bodies are known, the network is also evaluated as in `hpc repose`: pasted.
 
     perceptual  as `perceptual_loss` takes it: a stand-in, never called LPIPS
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
     pose        evaluate the pose by `hpc fit`, which takes most of the time
     size        pixels of the crops; 0 for the network's
     full_images  see `evaluated_pairs`
-    only        copy, mesh, pasted, mesh-input and warp3d: what is evaluated; () for all
+    only        copy, mesh, pasted and warp3d: what is evaluated; () for all
 
     A protocol of published figures in `selection` decides size and full_images.
     """
@@ -466,8 +463,6 @@ def evaluate_reposing(
         people = WrappedPeople(body)
         methods["mesh"] = meshing(people)
         methods["warp3d, pasted"] = pasting(network, people)
-        if network.config.drawing:
-            methods["warp3d, mesh input"] = pasting(network, people, mesh_input=True)
     methods["warp3d"] = warping(network)
     methods = {name: method for name, method in methods.items() if not only or _short(name) in only}
     facts |= weights_facts(path, crops.pairs.cache, crops.pairs.images(numbers))
@@ -504,8 +499,7 @@ def _short(method: str) -> str:
 _METHODS = {
     "copy": "the input",
     "mesh": "the photograph wrapped round the labelled body, before the photograph's own background",
-    "warp3d, pasted": "the network's person before that background, as by hpc repose with mesh_input=false",
-    "warp3d, mesh input": "the same, and the network is given the mesh's drawing, as hpc repose --method warp3d",
+    "warp3d, pasted": "the network's person before that background, as hpc repose --method warp3d",
     "warp3d": "all that the network draws, also the background",
 }
 

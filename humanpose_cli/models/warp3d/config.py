@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from humanpose_cli.core.errors import UsageError
@@ -30,48 +29,24 @@ class GeneratorConfig:
     decoder_widths, decoder_blocks   of D2D; between two stages the resolution doubles
     background_widths    channels of the inpainter's encoder, each at half the resolution of the one before
     heatmap_sigma        pixels; of the target joints' Gaussians
-    dilation             of the 3×3 convolutions of E2D's stages after the first, whose resolution ResNet would halve
-                         and E2D keeps
     softness             pixels; width of the part masks' edges (0: the paper's hard masks). Voxels as large as a limb
                          miss hard masks.
-    mask_margin          voxels by which every part mask is wider on every side; the background's is by as many strides
-    mask_ellipsoids      widens masks as the authors do: of a capsule of w voxels' radius along an axis, the half-width
-                         there is w + `mask_margin`. Else masks are dilated by a box, which reaches further into its
-                         corners
-    head_shoulders       fits the head's motion to the shoulders too, as the authors do; see `warping_parts`
-    fit_to_source        fits the parts' motions from target to source, as the authors do; see `warping_parts`
-    keep_background      lets the inpainter take over the input's pixels where they are known, by a mask of its own; the
-                         paper's makes all pixels anew
-    carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
-                         moves them too: a short cut past E2D for trainings that are far shorter than the paper's
+    short_cuts           for trainings that are far shorter than the paper's. The input's colours are added to the first
+                         three channels of the feature volume, so that the warp moves them too. The inpainter may take
+                         over the input's pixels where they are known, by a mask of its own. The pixels of the input
+                         that are the person's make its hole, instead of capsules, which miss hair, skirts and hems;
+                         capsules do where these pixels are not known
     colour_stride        pixels of a voxel in x and y of a second volume, of the input's colours alone, as deep as the
                          first: 1, 2, … up to `stride`. The part warp moves it too, and the decoder sees it from the
                          front and takes some of it over: a short cut past both networks. 0: none, as in the paper
-    silhouette           lets the generator take the pixels of the input that are the person's: these make the
-                         inpainter's hole, instead of capsules that miss hair, skirts and hems, and cut out the colours
-                         of `colour_stride`, under masks as wide as the features'. Where it is not known, capsules do
-    drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the
-                         mesh's (see `avatar.mesh.mesh_drawing`), whose colours and outline it may take over
-    depth_norm           the features in front of D2D are normalised over all slices together; the paper's GroupNorm of
-                         the slices one behind the other normalises each by itself, which makes empty slices loud
-    tied_slices          all slices of the feature volume hold the same features, so that the planar warp has no more of
-                         them than the other: E2D makes C channels and the paper's D · C, and D2D begins with
-                         the same weights for every slice
-    fixed_groups         GroupNorm has 32 groups, as in the authors' code, also of fewer than four channels
-    norm_volume          normalises what E3D makes before the part warp, whose maximum compares it with 0; the authors'
-                         code does not
-    row_norms            GroupNorm of the 3-D networks normalises each image row by itself, over its width and depth, as
-                         in the authors' code
-    decoder_norms        normalises between the convolutions of D2D's bottlenecks; the authors' code does before them
-                         alone
-    noise                a channel of Gaussian noise N(0, 1) beside the image for the inpainter, as in the authors'
-                         code; drawn anew in training, else the same for every image
-    inpainter_bilinear   the inpainter's decoder doubles resolutions bilinearly, as in the authors' code, and not by
-                         nearest neighbours
-    inpainter_unit_range gives the inpainter pixels from 0 to 1, as in the authors' code, and not from −1; its holes are
-                         0
-    authors_details      more of the authors' code: D2D's ReLU stands before the resolution doubles, a LeakyReLU
-                         behind the inpainter's last convolution; a training begins with weights of `initialise`
+    detail               further convolutions at the image's resolution, which the shipped weights have
+    authors_details      the authors' code where the paper says nothing. GroupNorm has 32 groups, also of fewer than
+                         four channels; in the 3-D networks it normalises each image row by itself, over its width and
+                         depth; behind E3D and between the convolutions of D2D's bottlenecks there is none, and D2D's
+                         ReLU stands before the resolution doubles. The inpainter takes pixels from 0 to 1 with holes
+                         of 0 and a channel of Gaussian noise N(0, 1), which is drawn anew in training, else the same
+                         for every image; its decoder doubles resolutions bilinearly, and a LeakyReLU stands behind its
+                         last convolution. A training begins with weights of `initialise`
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -88,26 +63,10 @@ class GeneratorConfig:
     decoder_blocks: tuple[int, ...] = (2, 3, 1)
     background_widths: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
     heatmap_sigma: float = 6.0
-    dilation: int = 2
     softness: float = 0.0
-    mask_margin: int = 1
-    mask_ellipsoids: bool = False
-    head_shoulders: bool = False
-    fit_to_source: bool = False
-    keep_background: bool = False
-    carry_colours: bool = False
+    short_cuts: bool = False
     colour_stride: int = 0
-    silhouette: bool = False
-    drawing: bool = False
-    depth_norm: bool = False
-    tied_slices: bool = False
-    fixed_groups: bool = False
-    norm_volume: bool = True
-    row_norms: bool = False
-    decoder_norms: bool = True
-    noise: bool = False
-    inpainter_bilinear: bool = False
-    inpainter_unit_range: bool = False
+    detail: bool = False
     authors_details: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
@@ -126,9 +85,9 @@ class GeneratorConfig:
             raise _unfit("positive counts", "others")
         if any(width % 4 for width in (*self.encoder_widths, *self.decoder_widths)):
             raise _unfit("widths of bottlenecks that 4 divides", str((*self.encoder_widths, *self.decoder_widths)))
-        if not self.heatmap_sigma > 0 or not self.softness >= 0 or self.mask_margin < 0 or self.dilation < 1:
-            raise _unfit("a positive sigma and dilation, softness and margin of 0 or more", "others")
-        if self.carry_colours and self.channels < 4:
+        if not self.heatmap_sigma > 0 or not self.softness >= 0:
+            raise _unfit("a positive sigma, softness of 0 or more", "others")
+        if self.short_cuts and self.channels < 4:
             raise _unfit("4 channels or more where three carry colours", str(self.channels))
         if self.colour_stride and (self.colour_stride < 0 or self.stride % self.colour_stride):
             raise _unfit(f"a stride of colours that divides {self.stride}", str(self.colour_stride))
@@ -154,16 +113,11 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """stem, widths, blocks of the ResNet: stride 4 before its stages, each halving the resolution at its end.
-
-    subsampled  the short cut of a stage's last block is every second pixel of its input, as in the authors' code, and
-                not a convolution
-    """
+    """stem, widths, blocks of the ResNet: stride 4 before its stages, each halving the resolution at its end."""
 
     stem: int = 64
     widths: tuple[int, ...] = (256, 512, 1024)
     blocks: tuple[int, ...] = (3, 4, 6)
-    subsampled: bool = False
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks) or min(self.stem, *self.widths, *self.blocks) < 1:
@@ -178,13 +132,11 @@ class Preset:
     discriminator: DiscriminatorConfig
 
 
-# What the sizes below the paper's have beyond it.
-_beyond_paper = partial(GeneratorConfig, keep_background=True, carry_colours=True, silhouette=True, drawing=True)
-
 PRESETS: dict[str, Preset] = {
     # For tests and ablations on a CPU.
     "tiny": Preset(
-        _beyond_paper(
+        GeneratorConfig(
+            short_cuts=True,
             size=64,
             stride=2,
             depth=16,
@@ -199,15 +151,13 @@ PRESETS: dict[str, Preset] = {
             background_widths=(16, 32, 48, 64, 64),
             heatmap_sigma=3.0,
             softness=3.0,
-            mask_ellipsoids=True,
-            head_shoulders=True,
-            fit_to_source=True,
         ),
         DiscriminatorConfig(16, (32, 64, 96), (1, 1, 1)),
     ),
     # For a few hours of training on two cores.
     "small": Preset(
-        _beyond_paper(
+        GeneratorConfig(
+            short_cuts=True,
             size=128,
             stride=4,
             depth=16,
@@ -223,12 +173,14 @@ PRESETS: dict[str, Preset] = {
             heatmap_sigma=4.0,
             softness=2.0,
             colour_stride=1,
+            detail=True,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
     ),
     # For a GPU, and small enough in half precision to be shipped.
     "medium": Preset(
-        _beyond_paper(
+        GeneratorConfig(
+            short_cuts=True,
             channels=24,
             pose_channels=16,
             units=(2, 2, 3),
@@ -239,28 +191,10 @@ PRESETS: dict[str, Preset] = {
             decoder_blocks=(2, 3, 1),
             background_widths=(24, 48, 80, 96, 96, 96, 96),
             colour_stride=2,
-            mask_ellipsoids=True,
-            head_shoulders=True,
-            fit_to_source=True,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),
-    "paper": Preset(
-        GeneratorConfig(
-            mask_ellipsoids=True,
-            head_shoulders=True,
-            fit_to_source=True,
-            fixed_groups=True,
-            norm_volume=False,
-            row_norms=True,
-            decoder_norms=False,
-            noise=True,
-            inpainter_bilinear=True,
-            inpainter_unit_range=True,
-            authors_details=True,
-        ),
-        DiscriminatorConfig(subsampled=True),
-    ),
+    "paper": Preset(GeneratorConfig(authors_details=True), DiscriminatorConfig()),
 }
 
 

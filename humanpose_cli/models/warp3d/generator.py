@@ -17,7 +17,7 @@ along each axis.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,12 +37,10 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.warping.op import projected_masks, warp_parts
 from humanpose_cli.models.warp3d.config import GeneratorConfig
 from humanpose_cli.models.warp3d.layers import (
-    DRAWING_CHANNELS,
     LiftingEncoder,
     PoseEncoder,
     ProjectionDecoder,
     channels_last,
-    finite_rows,
     group_norm,
 )
 from humanpose_cli.networks.decoders import PartialConv2d
@@ -77,8 +75,8 @@ def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     return np.where(np.isfinite(root)[..., None], frame, np.nan).astype(np.float32)
 
 
-_MIN_COVER = 0.05  # of a pixel that the person covers: less has no detail
 _MIN_SILHOUETTE = 0.3  # cover by the silhouette that makes a pixel part of the hole, as of the mesh method
+_MASK_MARGIN = 1  # voxels by which every part mask is wider on every side; the background's by as many strides
 _SOFT_EDGE = 1  # pixels beside those in which a silhouette's colours still mix with the background's
 _KERNELS = (7, 5, 5)  # of the encoder's first steps; 3 behind them
 _SLOPE = 0.2
@@ -89,7 +87,7 @@ class BackgroundInpainter(nn.Module):
     """Image with a hole → complete image, as Liu et al. (2018) with the authors' sizes.
 
     The encoder's steps have stride 2 and `config.background_widths` channels; the decoder mirrors them. With
-    `config.keep_background` a fourth output is the share of the input's pixels that stays where they are known. It
+    `config.short_cuts` a fourth output is the share of the input's pixels that stays where they are known. It
     begins near 1, and may learn to remove remains of a person beside the part masks: hair, hems, shadows.
 
     The first step of the encoder and the last of the decoder have no normalisation.
@@ -98,10 +96,10 @@ class BackgroundInpainter(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        widths, keep = config.background_widths, config.keep_background
-        norm = partial(group_norm, fixed_groups=config.fixed_groups)
+        widths, keep = config.background_widths, config.short_cuts
+        norm = partial(group_norm, fixed_groups=config.authors_details)
         kernels = (*_KERNELS, *(3,) * len(widths))[: len(widths)]
-        inputs = (3 + config.noise, *widths[:-1])
+        inputs = (3 + config.authors_details, *widths[:-1])
         self.encoder = nn.ModuleList(
             PartialConv2d((a,), b, k, stride=2, padding=k // 2) for a, b, k in zip(inputs, widths, kernels, strict=True)
         )
@@ -123,10 +121,11 @@ class BackgroundInpainter(nn.Module):
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         """Fill the holes of image (B, 3, S, S) −1 to 1, valid (B, 1, S, S) of 0 and 1 → (B, 3, S, S) −1 to 1.
 
-        With `config.noise` the image has a fourth channel. An image without known pixels becomes grey.
+        With `config.authors_details` the image has a fourth channel, of noise. An image without known pixels becomes
+        grey.
         """
-        config = self.config
-        x, mask = image / 2 + 0.5 if config.inpainter_unit_range else image, valid
+        authors = self.config.authors_details
+        x, mask = image / 2 + 0.5 if authors else image, valid
         skips = []
         for conv, norm in zip(self.encoder, self.encoder_norms, strict=True):
             skips.append((x, mask))
@@ -134,7 +133,7 @@ class BackgroundInpainter(nn.Module):
             x = torch.relu(norm(x))
         for step, (conv, norm) in enumerate(zip(self.decoder, self.decoder_norms, strict=True)):
             beside, beside_mask = skips.pop()
-            if config.inpainter_bilinear:
+            if authors:
                 # Colours times their masks: unknown pixels have no share in those between.
                 x, mask = (
                     interpolate(t, size=beside.shape[-2:], mode="bilinear", align_corners=False)
@@ -143,10 +142,10 @@ class BackgroundInpainter(nn.Module):
             else:
                 x, mask = (interpolate(t, size=beside.shape[-2:], mode="nearest") for t in (x, mask))
             x, mask = conv(torch.cat((x, beside), 1), torch.cat((mask, beside_mask), 1))
-            if step < len(self.decoder) - 1 or config.authors_details:
+            if step < len(self.decoder) - 1 or authors:
                 x = leaky_relu(norm(x), _SLOPE)
         colours = torch.tanh(x[:, :3])
-        if not config.keep_background:
+        if not self.config.short_cuts:
             return colours
         share = torch.sigmoid(x[:, 3:]) * (valid > 0)
         return colours + share * (image[:, :3] - colours)
@@ -160,7 +159,6 @@ class Generated(NamedTuple):
     background  (B, 3, S, S) filled in
     background_mask  (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0
     heatmaps    (B, 19, D, H, W) of the target joints, which the discriminator is given too
-    taken       (B, 1, S, S) how much of the drawing is taken over; None if the generator takes no drawings
     """
 
     image: Tensor
@@ -169,18 +167,13 @@ class Generated(NamedTuple):
     background: Tensor
     background_mask: Tensor
     heatmaps: Tensor
-    taken: Tensor | None
 
 
 def generator_parts(config: GeneratorConfig, source: Tensor, target: Tensor) -> WarpingParts:
     """Compute capsules, in pixels, and motions, in voxels, of the parts between two poses, for `Generator`."""
-    return warping_parts(
-        source,
-        target,
-        planar=config.planar,
-        head_shoulders=config.head_shoulders,
-        fit_to_source=config.fit_to_source,
-    ).in_voxels(config.voxel_size)
+    return warping_parts(source, target, planar=config.planar, head_shoulders=True, fit_to_source=True).in_voxels(
+        config.voxel_size
+    )
 
 
 class Generator(nn.Module):
@@ -203,7 +196,6 @@ class Generator(nn.Module):
         image: Tensor,
         source: Tensor,
         target: Tensor,
-        drawing: Tensor | None = None,
         parts: WarpingParts | None = None,
         silhouette: Tensor | None = None,
     ) -> Generated:
@@ -212,16 +204,14 @@ class Generator(nn.Module):
         image           (B, 3, S, S) −1 to 1
         source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `frame_joints`); NaN
                 where not known
-        drawing         (B, 5, S, S) of the person in the target pose (see `DRAWING_CHANNELS`), for `config.drawing`;
-                NaN in the rows that have none. None: no row has one
         parts           `generator_parts` of the two poses if they were made before, as in a loader's workers: they
                 are hundreds of small operations, which a GPU would run one by one
-        silhouette      (B, 1, S, S) 0 to 1: where the image shows the person, for `config.silhouette`. The parts'
+        silhouette      (B, 1, S, S) 0 to 1: where the image shows the person, for `config.short_cuts`. The parts'
                 masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known
 
         Raises UsageError for other shapes.
         """
-        self._check(image, source, target, drawing, silhouette)
+        self._check(image, source, target, silhouette)
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, enabled=False):
             target = target.float()
@@ -231,14 +221,12 @@ class Generator(nn.Module):
         features = self.warp(self.lifting(image), parts)
         pose_features = self.pose(heatmaps)
         colour_volume = self.moved_colours(image, parts, silhouette) if self.config.colour_stride else None
-        colours, alpha, share = self.decoder(
-            torch.cat((features.to(pose_features.dtype), pose_features), 1), drawing, colour_volume
-        )
+        colours, alpha = self.decoder(torch.cat((features.to(pose_features.dtype), pose_features), 1), colour_volume)
         foreground, mask = colours.float(), alpha.float()
-        noisy = torch.cat((image, self._noise(image)), 1) if self.config.noise else image
+        noisy = torch.cat((image, self._noise(image)), 1) if self.config.authors_details else image
         background = self.inpainter(noisy, background_mask).float()
         result = background + mask * (foreground - background)
-        return Generated(result, foreground, mask, background, background_mask, heatmaps, share)
+        return Generated(result, foreground, mask, background, background_mask, heatmaps)
 
     def _noise(self, image: Tensor) -> Tensor:
         """Draw N(0, 1) (B, 1, S, S): anew in training, else the same for every image, so that a result is
@@ -251,10 +239,11 @@ class Generator(nn.Module):
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
         """Warp features (B, C, D, H, W) by V' = maxᵢ Tᵢ(Mᵢ ⊙ V), in float32; the parts' maps are of voxels."""
-        config, capsules, dilation = self.config, parts.capsules, self.config.mask_margin
-        if config.mask_ellipsoids:
-            half_widths = capsules[..., 6:] + dilation * self.pose.voxel  # (B, K, 3): a voxel is not a cube
-            capsules, dilation = torch.cat((capsules[..., :6], half_widths), -1), 0
+        config = self.config
+        # As in the authors' code: where a capsule of w voxels' radius reaches along an axis, its mask reaches w + 1.
+        # A voxel is not a cube, so that a mask has three half-widths.
+        capsules = parts.capsules
+        capsules = torch.cat((capsules[..., :6], capsules[..., 6:] + _MASK_MARGIN * self.pose.voxel), -1)
         with torch.autocast(volume.device.type, enabled=False):
             return warp_parts(
                 volume.float(),
@@ -262,7 +251,6 @@ class Generator(nn.Module):
                 parts.part_of_capsule,
                 parts.target_to_source,
                 softness=config.softness,
-                dilation=dilation,
                 planar=config.planar,
                 voxel_size=config.voxel_size,
             )
@@ -279,7 +267,7 @@ class Generator(nn.Module):
             if silhouette is not None:
                 has_silhouette = _shown(silhouette)
                 colours = torch.where(has_silhouette, colours * silhouette.float(), colours)
-                wider = config.mask_margin * config.stride * has_silhouette[:, 0, 0]
+                wider = _MASK_MARGIN * config.stride * has_silhouette[:, 0, 0]
                 capsules = torch.cat((capsules[..., :6], capsules[..., 6:] + wider[..., None]), -1)
             colours = avg_pool2d(colours, stride)[:, :, None]
             finer = stride / config.stride
@@ -297,7 +285,7 @@ class Generator(nn.Module):
         """Compute M_BG: 1 where no part's projected mask is, which is as much wider as the part masks are; in rows with
         a silhouette where that is not.
         """
-        capsules, wider = parts.capsules, self.config.mask_margin * self.config.stride
+        capsules, wider = parts.capsules, _MASK_MARGIN * self.config.stride
         flat = torch.cat((capsules[..., :2], capsules[..., 3:5], capsules[..., 6:] + wider), -1)
         size = self.config.size
         masks = projected_masks(flat, parts.part_of_capsule, len(WARPING10.names), (size, size))
@@ -307,30 +295,22 @@ class Generator(nn.Module):
         person = max_pool2d((silhouette > _MIN_SILHOUETTE).float(), 2 * _SOFT_EDGE + 1, 1, _SOFT_EDGE)
         return torch.where(_shown(silhouette), 1 - person, background)
 
-    def _check(
-        self, image: Tensor, source: Tensor, target: Tensor, drawing: Tensor | None, silhouette: Tensor | None
-    ) -> None:
+    def _check(self, image: Tensor, source: Tensor, target: Tensor, silhouette: Tensor | None) -> None:
         size, batch = self.config.size, len(image)
-        if image.shape != (batch, 3, size, size):
-            raise UsageError("image", "does not fit", expected=f"(B, 3, {size}, {size})", got=str(tuple(image.shape)))
-        for name, pose in (("source", source), ("target", target)):
-            if pose.shape != (batch, len(REPOSING19), 3):
-                raise UsageError(name, "does not fit", expected=f"({batch}, 19, 3)", got=str(tuple(pose.shape)))
-        config = self.config
-        for name, tensor, takes, channels in (
-            ("drawing", drawing, config.drawing, DRAWING_CHANNELS),
-            ("silhouette", silhouette, config.silhouette, 1),
-        ):
-            if tensor is not None and not takes:
-                raise UsageError("network", f"takes no {name}", remedy=f"train with `generator.{name}=true`")
-            if tensor is not None and tensor.shape != (batch, channels, size, size):
-                size_text = f"({batch}, {channels}, {size}, {size})"
-                raise UsageError(name, "does not fit", expected=size_text, got=str(tuple(tensor.shape)))
+        shapes = {"image": (batch, 3, size, size), "source": (batch, len(REPOSING19), 3)}
+        shapes |= {"target": shapes["source"], "silhouette": (batch, 1, size, size)}
+        tensors = {"image": image, "source": source, "target": target, "silhouette": silhouette}
+        for name, tensor in tensors.items():
+            if tensor is not None and tensor.shape != shapes[name]:
+                raise UsageError(name, "does not fit", expected=str(shapes[name]), got=str(tuple(tensor.shape)))
+        if silhouette is not None and not self.config.short_cuts:
+            raise UsageError("network", "takes no silhouette", remedy="train with `generator.short_cuts=true`")
 
 
 def _shown(silhouette: Tensor) -> Tensor:
     """Find the rows of a silhouette that are known and show a person: (B, 1, 1, 1) bool."""
-    return finite_rows(silhouette) & (silhouette > _MIN_SILHOUETTE).flatten(1).any(1)[:, None, None, None]
+    pixels = silhouette.flatten(1)
+    return (pixels.isfinite().all(1) & (pixels > _MIN_SILHOUETTE).any(1))[:, None, None, None]
 
 
 MODEL = "warp3d"
@@ -344,15 +324,12 @@ class CropToRepose:
 
     image           (S, S, 3) uint8
     source, target  (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them
-    drawing         (5, n S, n S) of the person in the target pose (see `DRAWING_CHANNELS`), n times as fine as the
-                    crop; finer detail than the crop's is returned where the network takes it over
-    silhouette      (S, S) of 0 to 1: where the image shows the person; ignored by networks without `config.silhouette`
+    silhouette      (S, S) of 0 to 1: where the image shows the person; ignored by networks without `config.short_cuts`
     """
 
     image: NDArray[np.uint8]
     source: ArrayLike
     target: ArrayLike
-    drawing: NDArray[np.float32] | None = None
     silhouette: NDArray[np.float32] | None = None
 
 
@@ -363,17 +340,12 @@ class ReposedCrop:
     image       (S, S, 3) uint8 RGB
     foreground  (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another image
     background  (S, S, 3) uint8 filled in
-    detail      (n S, n S, 3) of 0 to 255, to be added to the foreground at a finer crop's resolution, n > 1; None
-                without a finer drawing
-    outline     (n S, n S) of 0 to 1, to be added to the mask there; None likewise
     """
 
     image: NDArray[np.uint8]
     foreground: NDArray[np.uint8]
     mask: NDArray[np.float32]
     background: NDArray[np.uint8]
-    detail: NDArray[np.float32] | None = None
-    outline: NDArray[np.float32] | None = None
 
 
 class Warp3d:
@@ -395,28 +367,22 @@ class Warp3d:
         """Shapes of the generator; `config.size` is that of the crops."""
         return self.generator.config
 
-    @property
-    def learned_drawings(self) -> bool:
-        """Whether it was trained with the mesh's drawing for some of its pairs."""
-        return self.config.drawing and self.header.training.get("recipe", {}).get("mesh_share", 0) > 0
-
     def repose(
         self,
         image: NDArray[np.uint8],
         source: ArrayLike,
         target: ArrayLike,
-        drawing: NDArray[np.float32] | None = None,
         silhouette: NDArray[np.float32] | None = None,
     ) -> ReposedCrop:
         """Repose one crop; see `repose_all`."""
-        return self.repose_all([CropToRepose(image, source, target, drawing, silhouette)])[0]
+        return self.repose_all([CropToRepose(image, source, target, silhouette)])[0]
 
     @torch.inference_mode()
     def repose_all(self, crops: Sequence[CropToRepose]) -> list[ReposedCrop]:
         """Repose crops of people, computed together.
 
         Raises UsageError for crops and silhouettes of another size, for poses that cannot be drawn (of too few known
-        joints, in one point, or fully outside the image), and for a drawing if the network takes none.
+        joints, in one point, or fully outside the image).
         """
         if not crops:
             return []
@@ -429,36 +395,22 @@ class Warp3d:
         )
         parts = generator_parts(self.config, before, after).to(device)
         images = to_network(torch.from_numpy(np.stack([crop.image for crop in crops])).to(device))
-        fine = [None if crop.drawing is None else torch.from_numpy(crop.drawing)[None].to(device) for crop in crops]
-        drawing = None
-        if any(each is not None for each in fine):
-            none = images.new_full((1, DRAWING_CHANNELS, size, size), torch.nan)
-            drawing = torch.cat([none if each is None else _averaged(each, each.shape[-1] // size) for each in fine])
         silhouette = None
-        if self.config.silhouette:
+        if self.config.short_cuts:
             unknown = np.full((size, size), np.nan, np.float32)
             silhouettes = [unknown if crop.silhouette is None else crop.silhouette for crop in crops]
             silhouette = torch.from_numpy(np.stack(silhouettes)[:, None].astype(np.float32)).clamp(0, 1).to(device)
         with computed_in(self.precision, device):
-            output = self.generator(images, before.to(device), after.to(device), drawing, parts, silhouette)
+            output = self.generator(images, before.to(device), after.to(device), parts, silhouette)
         colours = [to_bytes(image).cpu().numpy() for image in (output.image, output.foreground, output.background)]
         masks = output.mask[:, 0].float().cpu().numpy()
-        results = []
-        for row, (image, foreground, background, mask, finer) in enumerate(zip(*colours, masks, fine, strict=True)):
-            detail, outline = None, None
-            if finer is not None and finer.shape[-1] > size:
-                detail, outline = _beyond(finer, output.taken[row : row + 1])
-            results.append(ReposedCrop(image, foreground, mask, background, detail, outline))
-        return results
+        return [ReposedCrop(*arrays) for arrays in zip(*colours[:2], masks, colours[2], strict=True)]
 
     def _check(self, crop: CropToRepose) -> None:
         size = self.config.size
         if crop.image.shape != (size, size, 3) or crop.image.dtype != np.uint8:
             size_text = f"({size}, {size}, 3) uint8"
             raise UsageError("image", "does not fit the network", expected=size_text, got=f"{crop.image.shape}")
-        if not self.config.drawing and crop.drawing is not None:
-            remedy = "train with `generator.drawing=true`, or leave `mesh_input` out"
-            raise UsageError("network", "takes no drawing", remedy=remedy)
         if crop.silhouette is not None and crop.silhouette.shape != (size, size):
             raise UsageError("silhouette", "does not fit", expected=f"({size}, {size})", got=f"{crop.silhouette.shape}")
 
@@ -482,34 +434,27 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu", precision: Preci
     """Load the generator in a weights file. Raises InputError if the file is damaged, another model's or of other
     shapes.
     """
-    tensors, header = read_weights(path, MODEL)
+    tensors, header = read_generator(path)
     generator = Generator(options_of(GeneratorConfig, header.config, path))
     fill(generator, tensors, path)
     return Warp3d(generator, header, device, precision)
 
 
-def _beyond(drawing: Tensor, share: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Extract a drawing's detail beyond a network's resolution, where it is taken over: colours, outline."""
-    times = drawing.shape[-1] // share.shape[-1]
-    colours, cover = drawing[:, :3], torch.where(drawing[:, 3:4] > _MIN_COVER, drawing[:, 3:4], 0.0)
-    # Colours are averaged over the person alone, or their outline would count as detail.
-    coarse = avg_pool2d(torch.cat((colours * cover, cover), 1), times)
-    smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)
-    beyond = colours - smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
-    weight = interpolate(share.float(), scale_factor=times, mode="bilinear", align_corners=False)
-    edge = weight * (cover - smooth[:, 3:])
-    colour = (127.5 * weight * cover * beyond)[0].permute(1, 2, 0)
-    return np.asarray(colour.cpu().numpy(), np.float32), np.asarray(edge[0, 0].cpu().numpy(), np.float32)
+def read_generator(path: Path) -> tuple[Mapping[str, Tensor], WeightsHeader]:
+    """Read tensors and header of a generator's weights file; of one that version 1.0.0 wrote, as this one writes them.
 
-
-def _averaged(drawing: Tensor, times: int) -> Tensor:
-    """Average a drawing (1, 5, n S, n S) to the network's own resolution; colours of the covered part alone."""
-    if times == 1:
-        return drawing
-    cover = drawing[:, 3:4]
-    coarse = avg_pool2d(torch.cat((drawing[:, :3] * cover, cover, drawing[:, 4:] * cover), 1), times)
-    of_all = coarse[:, 3:4].clamp_min(1e-6)
-    return torch.cat((coarse[:, :3] / of_all, coarse[:, 3:4], coarse[:, 4:] / of_all), 1)
+    There `keep_background` came with all short cuts, and the decoder could take the mesh's drawing of the person, of
+    which none is given any more: its convolutions lose these inputs, and the share of the drawing.
+    """
+    tensors, header = read_weights(path, MODEL)
+    config = dict(header.config)
+    if "keep_background" in config:
+        config |= {"short_cuts": config["keep_background"], "detail": config.get("drawing", False)}
+    first, last = "decoder.detail.0.weight", "decoder.last."
+    if config.get("drawing") and first in tensors:
+        tensors[first] = tensors[first][:, : len(tensors[first])]
+        tensors |= {name: value[:4] for name, value in tensors.items() if name.startswith(last)}
+    return tensors, replace(header, config=config)
 
 
 def _checked(name: str, pose: ArrayLike, size: int) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,20 +59,6 @@ class _RowNorm(_GroupNorm):
         """Normalise (B, C, D, H, W) → the same shape."""
         rows = x.permute(0, 3, 1, 2, 4).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         return super().forward(rows).unflatten(0, (len(x), -1)).permute(0, 2, 3, 1, 4)
-
-
-class _DepthNorm(nn.Module):
-    """GroupNorm of a volume whose slices lie one behind the other: over all slices, while a group of `group_norm` is of
-    one.
-    """
-
-    def __init__(self, depth: int, channels: int, fixed_groups: bool) -> None:
-        super().__init__()
-        self.depth, self.norm = depth, group_norm(channels, fixed_groups)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, D·C, H, W) → the same shape."""
-        return to_plane(self.norm(to_volume(x, self.depth)))
 
 
 class _HalfGroupNorm(torch.autograd.Function):
@@ -216,7 +202,7 @@ class ResidualUnit3d(nn.Module):
 
     def __init__(self, channels: int, config: GeneratorConfig) -> None:
         super().__init__()
-        norm = partial(group_norm, channels, config.fixed_groups, rows=config.row_norms)
+        norm = partial(group_norm, channels, config.authors_details, rows=config.authors_details)
         self.norm1, self.conv1 = norm(), Conv3d(channels, channels, bias=False)
         self.norm2, self.conv2 = norm(), Conv3d(channels, channels)
 
@@ -224,11 +210,6 @@ class ResidualUnit3d(nn.Module):
         """Convolve (B, C, D, H, W) → the same shape."""
         inner = self.conv1(torch.relu(self.norm1(x)))
         return x + self.conv2(torch.relu(self.norm2(inner)))
-
-
-def finite_rows(tensor: Tensor) -> Tensor:
-    """Find the rows of an optional input (B, C, S, S) that are numbers throughout: (B, 1, 1, 1) bool."""
-    return tensor.isfinite().flatten(1).all(1)[:, None, None, None]
 
 
 def to_volume(features: Tensor, depth: int) -> Tensor:
@@ -306,6 +287,8 @@ def initialise(network: nn.Module, *he: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
+# Of the 3×3 convolutions of E2D's stages after the first, whose resolution ResNet would halve and E2D keeps.
+_DILATION = 2
 _CARRIED_SHARE = 0.1  # of the features, at first, in channels that carry colours
 
 
@@ -319,31 +302,27 @@ class LiftingEncoder(nn.Module):
         # Of the strides behind the stem's, the first is a pooling, as in ResNet, a further one the last stage's.
         self.pool = nn.MaxPool2d(3, 2, 1) if config.stride >= 4 else nn.Identity()
         stages: list[nn.Module] = []
-        channels = config.stem
+        channels, fixed_groups = config.stem, config.authors_details
         for stage, (width, count) in enumerate(zip(config.encoder_widths, config.encoder_blocks, strict=True)):
             last = stage == len(config.encoder_widths) - 1
             for block in range(count):
                 stride = 2 if last and block == 0 and config.stride == 8 else 1
-                dilation = config.dilation if stage > 0 and not (last and config.stride == 8) else 1
-                stages.append(DecoderBottleneck(channels, width, config.fixed_groups, stride=stride, dilation=dilation))
+                dilation = _DILATION if stage > 0 and not (last and config.stride == 8) else 1
+                stages.append(DecoderBottleneck(channels, width, fixed_groups, stride=stride, dilation=dilation))
                 channels = width
         self.stages = nn.Sequential(*stages)
-        self.norm2d = group_norm(channels, config.fixed_groups)
-        # Slices that are the same are made once.
-        self.slices = 1 if config.tied_slices else config.depth
-        self.lift = nn.Conv2d(channels, self.slices * config.channels, 3, padding=1)
+        self.norm2d = group_norm(channels, fixed_groups)
+        self.lift = nn.Conv2d(channels, config.depth * config.channels, 3, padding=1)
         self.units = nn.Sequential(*(ResidualUnit3d(config.channels, config) for _ in range(config.units[0])))
-        norm3d = group_norm(config.channels, config.fixed_groups) if config.norm_volume else nn.Identity()
-        self.stride, self.carry_colours = config.stride, config.carry_colours
-        if config.carry_colours and isinstance(norm3d, nn.GroupNorm):
-            nn.init.constant_(norm3d.weight[:3], _CARRIED_SHARE)
-        self.norm3d = norm3d
+        self.norm3d = nn.Identity() if config.authors_details else group_norm(config.channels, False)
+        self.stride, self.carry_colours = config.stride, config.short_cuts
+        if config.short_cuts and isinstance(self.norm3d, nn.GroupNorm):
+            nn.init.constant_(self.norm3d.weight[:3], _CARRIED_SHARE)
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute features of an image, −1 to 1."""
         x = self.stages(self.pool(self.stem(image)))
-        volume = to_volume(self.lift(torch.relu(self.norm2d(x))), self.slices)
-        volume = self.norm3d(self.units(volume)).expand(-1, -1, self.depth, -1, -1)
+        volume = self.norm3d(self.units(to_volume(self.lift(torch.relu(self.norm2d(x))), self.depth)))
         if not self.carry_colours:
             return volume
         colours = avg_pool2d(image / 2 + 0.5, self.stride)[:, :, None]  # 0 to 1: nothing there is less than any colour
@@ -376,14 +355,6 @@ class PoseEncoder(nn.Module):
     def forward(self, heatmaps: Tensor) -> Tensor:
         """Encode heatmaps of the method of that name."""
         return self.units(self.first(heatmaps))
-
-
-def _alike_for_slices(block: DecoderBottleneck, depth: int) -> None:
-    """Copy the first slice's weights of the maps from D·C channels to all slices."""
-    for layer in (block.conv1, block.short_cut):
-        if isinstance(layer, nn.Conv2d):
-            weight = layer.weight.data
-            weight.copy_(weight[:, : weight.shape[1] // depth].repeat(1, depth, 1, 1))
 
 
 _VIEW = "seen"  # name in weights files of the convolution of a front view
@@ -449,22 +420,12 @@ class CarriedColours(nn.Module):
         return colours + share * (view_colours - cover * colours)
 
 
-DRAWING_CHANNELS: Final = 5
-"""Channels of a drawing: colours, −1 to 1; the share of the pixel that the person covers; the share of that which the
-input image showed."""
-
-
 class ProjectionDecoder(nn.Module):
-    """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1.
-
-    With `config.drawing` the last blocks take a drawing of the person in the target pose too and take it over where it
-    fits: its colours and its outline. A third result (B, 1, S, S) is the share of it that is taken over, 0 in the rows
-    without a drawing; it is None for a decoder that takes none.
-    """
+    """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        channels, fixed_groups = config.channels + config.pose_channels, config.fixed_groups
+        channels, fixed_groups = config.channels + config.pose_channels, config.authors_details
         self.units = nn.Sequential(*(ResidualUnit3d(channels, config) for _ in range(config.units[2])))
         blocks: list[nn.Module] = []
         channels *= config.depth
@@ -472,38 +433,30 @@ class ProjectionDecoder(nn.Module):
             for block in range(count):
                 block_options = {
                     "upsample": stage > 0 and block == 0,
-                    "inner_norms": config.decoder_norms,
-                    "relu_first": config.authors_details and not config.decoder_norms,
+                    "inner_norms": not config.authors_details,
+                    "relu_first": config.authors_details,
                 }
                 blocks.append(DecoderBottleneck(channels, width, fixed_groups, **block_options))
                 channels = width
-        if config.depth_norm:
-            of_slice = config.channels + config.pose_channels
-            cast(DecoderBottleneck, blocks[0]).norm1 = _DepthNorm(config.depth, of_slice, fixed_groups)
-        if config.tied_slices:
-            _alike_for_slices(cast(DecoderBottleneck, blocks[0]), config.depth)
         self.blocks = nn.Sequential(*blocks)
         self.halfway = sum(config.decoder_blocks[:-2]) + 1  # blocks up to the first that makes half the resolution
         self.detail: nn.Sequential | None = None
-        if config.drawing:
+        if config.detail:
             self.detail = nn.Sequential(
-                nn.Conv2d(channels + DRAWING_CHANNELS, channels, 3, padding=1),
+                nn.Conv2d(channels, channels, 3, padding=1),
                 DecoderBottleneck(channels, channels, fixed_groups),
             )
         self.norm = group_norm(channels, fixed_groups)
-        self.last = nn.Conv2d(channels, 5 if config.drawing else 4, 3, padding=1)
+        self.last = nn.Conv2d(channels, 4, 3, padding=1)
         features = config.channels + config.pose_channels
         self.carried: CarriedColours | None = None
         if config.colour_stride:
             self.carried = CarriedColours(features, config.decoder_widths[-2], channels, config.colour_stride)
 
-    def forward(
-        self, volume: Tensor, drawing: Tensor | None = None, colour_volume: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Draw the person: colours, mask, and the share of the drawing.
+    def forward(self, volume: Tensor, colour_volume: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draw the person: colours and mask.
 
         volume         warped features and encoded pose, one behind the other
-        drawing        (B, 5, S, S); rows that are not a number throughout have none, None: no row has one
         colour_volume  (B, 4, D, H, W) warped colours for `config.colour_stride`, see `CarriedColours.front_view`
         """
         features = self.units(volume)
@@ -514,27 +467,12 @@ class ProjectionDecoder(nn.Module):
             view = self.carried.front_view(colour_volume, features)
             x = self.carried.shown(x, view)
         x = self.blocks[self.halfway :](x)
-        if self.detail is None:
-            output, colours = self._colours(x, view)
-            return colours, torch.sigmoid(output[:, 3:4]), None
-        if drawing is None:
-            drawing = x.new_full((len(x), DRAWING_CHANNELS, *x.shape[2:]), torch.nan)
-        has_drawing = finite_rows(drawing)
-        drawing = torch.where(has_drawing, drawing, 0.0).to(x.dtype)
-        output, colours = self._colours(self.detail(torch.cat((x, drawing), 1)), view)
-        mask = torch.sigmoid(output[:, 3:4])
-        cover, share = drawing[:, 3:4], torch.sigmoid(output[:, 4:]) * has_drawing
-        mask = mask + share * (cover - mask)
-        return colours + share * cover * (drawing[:, :3] - colours), mask, share
-
-    def _colours(self, x: Tensor, view: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Compute the output of `last` from the last features, and the colours (B, 3, S, S)."""
-        x = torch.relu(self.norm(x))
+        x = torch.relu(self.norm(x if self.detail is None else self.detail(x)))
         output = self.last(x)
         colours = torch.tanh(output[:, :3])
-        if self.carried is None or view is None:
-            return output, colours
-        return output, self.carried(colours, x, view)
+        if self.carried is not None and view is not None:
+            colours = self.carried(colours, x, view)
+        return colours, torch.sigmoid(output[:, 3:])
 
 
 class Discriminator(nn.Module):
@@ -546,6 +484,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, generator: GeneratorConfig) -> None:
         super().__init__()
+        authors = generator.authors_details
         self.images = nn.Conv2d(6, config.stem, 7, 2, 3)
         self.pose = nn.Conv2d(generator.depth * len(REPOSING19), config.stem, 3, padding=1, bias=False)
         self.pool = nn.MaxPool2d(3, 2, 1)
@@ -554,13 +493,10 @@ class Discriminator(nn.Module):
         for width, count in zip(config.widths, config.blocks, strict=True):
             for block in range(count):
                 stride = 2 if block == count - 1 else 1
-                subsampled = config.subsampled
-                blocks.append(
-                    DecoderBottleneck(channels, width, generator.fixed_groups, stride=stride, subsampled=subsampled)
-                )
+                blocks.append(DecoderBottleneck(channels, width, authors, stride=stride, subsampled=authors))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
-        self.norm = group_norm(channels, generator.fixed_groups)
+        self.norm = group_norm(channels, authors)
         self.last = nn.Conv2d(channels, 1, 3, padding=1)
         channels_last(self)
 

@@ -157,7 +157,7 @@ def test_networks_are_evaluated_and_images_shown(crops):
 def test_a_network_sees_crops_at_its_size(folder):
     """Of twice the size: the same but for the scaling, there and back."""
     torch.manual_seed(0)
-    method = warping(Warp3d(Generator(replace(TINY, silhouette=False)), WeightsHeader("warp3d")))
+    method = warping(Warp3d(Generator(replace(TINY, short_cuts=False)), WeightsHeader("warp3d")))
     pairs = pairs_of(open_cache(folder), "p", "validation")
     (small, large) = (method(*PairCrops(pairs, size).crops(0, np.random.default_rng(0))) for size in (32, 64))
     assert large.image.shape == (64, 64, 3)
@@ -191,16 +191,13 @@ def rendered(tmp_path_factory):
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("draws", [True, False])
-def test_the_network_pasted_before_the_meshes_background(rendered, draws):
+def test_the_network_pasted_before_the_meshes_background(rendered):
     """On a rendered person: where neither mask reaches, both show the input's own pixels."""
     crops, wrapped = rendered
     torch.manual_seed(0)
     methods = {
         "mesh": meshing(wrapped),
-        "pasted": pasting(
-            Warp3d(Generator(replace(TINY, drawing=draws)), WeightsHeader("warp3d")), wrapped, mesh_input=draws
-        ),
+        "pasted": pasting(Warp3d(Generator(TINY), WeightsHeader("warp3d")), wrapped),
     }
     first, second = crops.crops(0, np.random.default_rng(0))
     once = wrapped(first)[0]

@@ -77,7 +77,7 @@ def test_a_forward_pass_of_the_papers_network_asks_for_less_than_1000_operations
 def test_no_step_makes_the_host_wait(tmp_path, as_on_a_gpu, after):
     assert not build_cache(PosedPeople(), tmp_path).failures
     options = Warp3dTraining(
-        replace(MINI, drawing=True),
+        MINI,
         DiscriminatorConfig(4, (8, 8), (1, 1)),
         perceptual="segmenter",
         mask_weight=0.2,

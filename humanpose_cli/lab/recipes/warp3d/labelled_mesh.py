@@ -38,18 +38,10 @@ def pose_of(example: Example) -> TargetPose:
 
 def fitted_person(example: Example) -> FittedPerson:
     """Return the labels of an example as a fit. Raises InputError for people without body parameters."""
-    person = labelled_person(example)
-    if person is None:
-        remedy = "make its cache from a source that gives or fits them"
-        raise InputError(example.name, "has no person with body parameters", remedy=remedy)
-    return person
-
-
-def labelled_person(example: Example) -> FittedPerson | None:
-    """Return the labels of an example as a fit; None for people without body parameters."""
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None:
-        return None
+        remedy = "make its cache from a source that gives or fits them"
+        raise InputError(example.name, "has no person with body parameters", remedy=remedy)
     camera = Camera(example.focal, example.principal_point)
     return FittedPerson(person.poses, person.betas, person.trans, camera, person.segment_scales)
 

@@ -21,9 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from humanpose_cli.avatar.mesh import mesh_drawing
-from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import crop_around_box
@@ -40,14 +37,11 @@ from humanpose_cli.lab.cache.augmentation import (
 )
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.cache.samples import CROSS_IMITATION
-from humanpose_cli.lab.recipes.warp3d.labelled_mesh import labelled_person, mesh_of, pose_of
 from humanpose_cli.models.warp3d.config import FILL, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import frame_joints, generator_parts
 
 _FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
 _JOINTS = "joints/reposing19"
-_MIN_VISIBLE = 100  # pixels of a person that a mesh can be textured from
-_QUICK_MESH = MeshOptions(texture_size=256, grain=False)
 
 PersonIndex = tuple[int, int]  # row of an image, and index of the person among its people
 _NONE = -1
@@ -231,8 +225,6 @@ class PairCrops:
     source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
     source_mask, target_mask     (S, S) float32 0 or 1: where the person is visible
     masks_known                  () float32 1 where the masks are known, else 0
-    drawing                      (5, S, S) float32 with `mesh_share`: the mesh's drawing (`avatar.mesh.mesh_drawing`) of
-                                 that share of the pairs, as far as bodies are known; NaN for the others
     """
 
     def __init__(
@@ -241,13 +233,11 @@ class PairCrops:
         size: int,
         augmentation: Augmentation = NO_AUGMENTATION,
         *,
-        mesh_share: float = 0.0,
         depth_jitter: float = 0.0,
         full_images: bool = False,
     ) -> None:
-        self.pairs, self.size, self.augmentation, self.mesh_share = pairs, size, augmentation, mesh_share
+        self.pairs, self.size, self.augmentation = pairs, size, augmentation
         self.depth_jitter, self.full_images = depth_jitter, full_images
-        self.body = default_body() if mesh_share else None
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
         return self.arrays(*self.crops(number, random), random)
@@ -267,18 +257,7 @@ class PairCrops:
         result["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
         if self.depth_jitter:
             result["target_joints"][:, 2] += np.float32(random.uniform(-self.depth_jitter, self.depth_jitter))
-        if self.body is not None:
-            has_mesh = float(random.random()) < self.mesh_share
-            result["drawing"] = self._drawing(
-                replace(first, image=result["input"]), second, self.body if has_mesh else None
-            )
         return result
-
-    def _drawing(self, first: Example, second: Example, body: Body | None) -> NDArray[np.float32]:
-        has_labels = all(labelled_person(example) is not None for example in (first, second))
-        if body is None or not has_labels or first.mask is None or (first.mask > 127).sum() < _MIN_VISIBLE:
-            return np.full((5, self.size, self.size), np.nan, np.float32)
-        return mesh_drawing(mesh_of(first, body, _QUICK_MESH).person, pose_of(second))
 
     def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
         if self.full_images:
@@ -290,7 +269,7 @@ class PairCrops:
         geometry = replace(self.augmentation, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
         seed = int(random.integers(1 << 62))
         a_crop, b_crop = (
-            random_crop(example, self.size, np.random.default_rng(seed), geometry, fill=FILL, body=self.body)
+            random_crop(example, self.size, np.random.default_rng(seed), geometry, fill=FILL)
             for example in (first, second)
         )
         return a_crop, b_crop
@@ -298,7 +277,7 @@ class PairCrops:
     def _full_image(self, example: Example) -> Example:
         """Return all of the image, its longer side as long as the crop's."""
         frame = np.array([0.0, 0.0, *example.size])
-        return crop_example(example, crop_around_box(frame, self.size, fill=1.0), self.body)
+        return crop_example(example, crop_around_box(frame, self.size, fill=1.0))
 
     def _recoloured(self, both: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         """Change both images as one: contrast changes about their common mean."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, softplus
 
-from humanpose_cli.body.body import default_body
 from humanpose_cli.body.warping_parts import WarpingParts
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InputError
@@ -33,8 +32,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.lab.recipes.people import (
-    people_of_images,
-    require_model,
+    listed_splits,
     training_protocol,
     validation_facts,
     validation_split,
@@ -43,12 +41,27 @@ from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, collated_pa
 from humanpose_cli.lab.recipes.warp3d.perceptual import distance_within, perceptual_loss, total_distance
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
-from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
+from humanpose_cli.models.warp3d.generator import (
+    MODEL,
+    Generated,
+    Generator,
+    generator_weights,
+    read_generator,
+    to_bytes,
+    to_network,
+)
 from humanpose_cli.models.warp3d.layers import Discriminator, LiftingEncoder, initialise
-from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights, trainings_of
+from humanpose_cli.networks.weights import fill, find_weights, trainings_of
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
-PairKind = Literal["auto", "listed", "drawn"]
+_PERCEPTUAL_WEIGHT = 3.0  # λ_perc
+_BETAS = (0.5, 0.999)  # of Adam, for both sides
+_HELD_OUT_GROUPS = 10  # every so many of the split train, if the protocol has no split for validation
+# Of the authors' code, for generators with `authors_details`: pixels, half the width of a uniform draw that is added to
+# the depth of all the target's joints in training; twice the distance of true images' label from 1 in the
+# discriminator's loss; the weight of half the squares of the weights of E2D's convolutions before the lift, and of the
+# discriminator's before its last.
+_DEPTH_JITTER, _LABEL_SMOOTHING, _WEIGHT_DECAY = 0.5, 0.25, 1e-4
 _SHOWN, _GAP = 8, 2  # pairs of the contact sheet, and pixels between its cells
 
 
@@ -58,7 +71,6 @@ class Warp3dTraining(Options):
 
     generator: GeneratorConfig = option(PRESETS["paper"].generator, "Its shape.")
     discriminator: DiscriminatorConfig = option(PRESETS["paper"].discriminator, "Its shape.")
-    perceptual_weight: float = option(3.0, "Weight λ of the perceptual loss.", above=0)
     adversarial_weight: float = option(1.0, "Weight λ of the adversarial loss; 0: no discriminator.", minimum=0)
     adversarial_after: int = option(
         0, "Steps that the generator learns alone before the discriminator joins in (0 in the paper).", minimum=0
@@ -70,57 +82,18 @@ class Warp3dTraining(Options):
         "Network of the perceptual loss: a file or name, pixels or auto; see `perceptual_loss`. imagenet-vgg19 is the "
         "paper's.",
     )
-    mesh_share: float = option(
-        0.0,
-        "Share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes a third "
-        "of a second each: more workers.",
-        minimum=0,
-        maximum=1,
-    )
     augmentation: Augmentation = option(WARP3D_AUGMENTATION, "Of both images of a pair alike.")
-    depth_jitter: float = option(
-        0.0,
-        "Half-width of a uniform draw that is added to the depth of all the target's joints in training; 0.5 is the "
-        "authors'.",
-        unit="pixels",
-        minimum=0,
-    )
-    label_smoothing: float = option(
-        0.0,
-        "Twice the distance of true images' label from 1 in the discriminator's loss; 0.25, a label of 0.875, is the "
-        "authors'.",
-        minimum=0,
-        maximum=1,
-    )
-    weight_decay: float = option(
-        0.0,
-        "Weight λ of half the squares of the weights of E2D's convolutions before the lift, and of the discriminator's "
-        "before its last; 1e-4 is the authors'.",
-        minimum=0,
-    )
     learning_rate: float = option(2e-4, "Of Adam, for both sides.", above=0)
-    betas: tuple[float, float] = option((0.5, 0.999), "Of Adam, for both sides.")
     start: str = option(
         "",
         "Weights to begin with, of a generator of the same shapes (and `colour_stride`), which may lack what "
         "`colour_stride` adds.",
         unset="random weights",
     )
-    pairs: PairKind = option(
-        "auto",
-        "listed: by the protocol. drawn: anew each epoch from the images that belong together. auto: drawn where "
-        "groups have more than two images or none are listed.",
-    )
     protocol: str = option(
         "",
         "Protocol of the cache.",
         unset="the first that lists pairs to learn from, else its usual one",
-    )
-    hold_out: int = option(
-        10,
-        "Every so many groups of the split train are held out if the protocol has no split for validation. 0: none; "
-        "validations are of its split test, as the authors' are, for weights of the last step.",
-        minimum=0,
     )
     validation: int = option(128, "Pairs of a validation at most.", minimum=1)
 
@@ -132,14 +105,7 @@ def _training(name: str) -> Warp3dTraining:
 
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
     "paper": (
-        replace(
-            _training("paper"),
-            perceptual="imagenet-vgg19",
-            depth_jitter=0.5,
-            label_smoothing=0.25,
-            weight_decay=1e-4,
-            hold_out=0,
-        ),
+        replace(_training("paper"), perceptual="imagenet-vgg19"),
         TrainOptions(steps=150_000, batch_size=2, decay=0.0, keep="last", precision="full"),
     ),
     "medium": (_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
@@ -190,18 +156,16 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             self.validation_data |= {"split": "test", "apart": False}
         if left_out := self.pairs.left_out(self.held_out):
             self.validation_data["left_out"] = left_out
-        if self.options.mesh_share:
-            rows = np.unique(np.concatenate([pairs.inputs[:, 0] for pairs in (self.pairs, self.held_out)]))
-            require_model(people_of_images(self.cache, rows), default_body(), remedy="`mesh_share=0`")
         self.generator = Generator(self.options.generator)
         if self.options.generator.authors_details:
             initialise(self.generator, *_resnet(self.generator.lifting))
         self._began_with: list[dict[str, Any]] = []
         if self.options.start:
             path = find_weights(self.options.start)
-            self._began_with = trainings_of(read_header(path, MODEL))
+            tensors, header = read_generator(path)
+            self._began_with = trainings_of(header)
             new = {n: v for n, v in self.generator.state_dict().items() if n.startswith("decoder.carried.")}
-            fill(self.generator, {**new, **read_weights(path, MODEL)[0]}, path)
+            fill(self.generator, {**new, **tensors}, path)
         self.discriminator: Discriminator | None = None
         self.model = nn.ModuleDict({"generator": self.generator})
         if self.options.adversarial_weight:
@@ -219,12 +183,13 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         sides: list[tuple[str, nn.Module]] = [("generator", self.generator)]
         if self.discriminator is not None:
             sides.append(("discriminator", self.discriminator))
-        return [Phase(name, list(module.parameters()), o.learning_rate, o.betas) for name, module in sides]
+        return [Phase(name, list(module.parameters()), o.learning_rate, _BETAS) for name, module in sides]
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         check_batch(self.cache.path, len(self.pairs), options, "pairs")
         o = self.options
-        make = self._crops(self.pairs, o.augmentation, mesh_share=o.mesh_share, depth_jitter=o.depth_jitter)
+        jitter = _DEPTH_JITTER if o.generator.authors_details else 0.0
+        make = PairCrops(self.pairs, o.generator.size, o.augmentation, depth_jitter=jitter)
         return BatchLoader(range(len(self.pairs)), make, options, self._collate)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
@@ -247,11 +212,12 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         drawing, self._made = self._made, None
         true_logits = self.discriminator(source, true, drawing.heatmaps)
         made_logits = self.discriminator(source, drawing.image.detach(), drawing.heatmaps)
+        authors = self.options.generator.authors_details
         # The cross entropy of a label of 1 − s / 2 is softplus(−x) + s x / 2.
-        true_loss = softplus(-true_logits) + self.options.label_smoothing / 2 * true_logits
-        loss = true_loss.mean() + softplus(made_logits).mean()
-        if self.options.weight_decay:
-            loss = loss + self.options.weight_decay * _half_squares(_resnet(self.discriminator))
+        smoothing = _LABEL_SMOOTHING if authors else 0.0
+        loss = (softplus(-true_logits) + smoothing / 2 * true_logits).mean() + softplus(made_logits).mean()
+        if authors:
+            loss = loss + _WEIGHT_DECAY * _half_squares(_resnet(self.discriminator))
         return {"loss": loss, "true": true_logits.mean(), "made": made_logits.mean()}
 
     def _generator_losses(
@@ -260,7 +226,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         o = self.options
         maps = self.perceptual.to(true.device).maps(drawing.image, true)
         terms = {"perceptual": total_distance(maps)}
-        loss = o.perceptual_weight * terms["perceptual"]
+        loss = _PERCEPTUAL_WEIGHT * terms["perceptual"]
         if self.discriminator is not None and self._steps_done >= o.adversarial_after:
             # The generator's step needs no gradients of the discriminator's weights.
             self.discriminator.requires_grad_(False)
@@ -272,15 +238,15 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         if o.person_weight:
             terms["person"] = _person_loss(maps, batch)
             loss = loss + o.person_weight * terms["person"]
-        if o.weight_decay:
-            loss = loss + o.weight_decay * _half_squares(_resnet(self.generator.lifting))
+        if o.generator.authors_details:
+            loss = loss + _WEIGHT_DECAY * _half_squares(_resnet(self.generator.lifting))
         return {"loss": loss, **terms}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """Return perceptual, l1, ssim, and by the true person's mask ssim_fg, l1_fg and mask_iou; copy_… of the input
         copied.
 
-        l1 of images 0 to 1. Of the network alone: without drawings, whatever `mesh_share` is.
+        l1 of images 0 to 1.
         """
         metrics: list[dict[str, Tensor]] = []
         copies: list[dict[str, Tensor]] = []
@@ -332,15 +298,9 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             **({"began_with": self._began_with} if self._began_with else {}),
         }
 
-    def _crops(
-        self, pairs: Pairs, augmentation: Augmentation, *, mesh_share: float = 0.0, depth_jitter: float = 0.0
-    ) -> PairCrops:
-        size = self.options.generator.size
-        return PairCrops(pairs, size, augmentation, mesh_share=mesh_share, depth_jitter=depth_jitter)
-
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
-        numbers = spread_evenly(len(self.held_out), self.options.validation)
-        return held_out_batches(self._crops(self.held_out, NO_AUGMENTATION), numbers, batch_size, self._collate)
+        size, numbers = self.options.generator.size, spread_evenly(len(self.held_out), self.options.validation)
+        return held_out_batches(PairCrops(self.held_out, size, NO_AUGMENTATION), numbers, batch_size, self._collate)
 
     @torch.no_grad()
     def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
@@ -350,10 +310,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         joints = batch["source_joints"], batch["target_joints"]
         parts = WarpingParts(batch["capsules"], batch["target_to_source"])
         silhouette = None
-        if self.options.generator.silhouette:
+        if self.options.generator.short_cuts:
             has_mask = batch["masks_known"][:, None, None, None] > 0
             silhouette = torch.where(has_mask, batch["source_mask"][:, None], torch.nan)
-        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"), parts, silhouette)
+        return self.generator(to_network(batch["input"]), *joints, parts, silhouette)
 
     @torch.no_grad()
     def _metrics(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
@@ -376,12 +336,13 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs, bool]:
     """Select the pairs to learn from and those that validations are of, and say whether these are of the split test."""
     protocol = _protocol(cache, options)
-    train = pairs_of(cache, protocol, "train", options.pairs)
+    train = pairs_of(cache, protocol, "train")
     if validation_split(cache, protocol) == "validation":
-        return train, pairs_of(cache, protocol, "validation", options.pairs), False
-    if not options.hold_out and "test" in cache.splits.get(protocol, ()):
-        return train, pairs_of(cache, protocol, "test", options.pairs), True
-    train, held_out = train.groups_held_out(options.hold_out or Warp3dTraining().hold_out)
+        return train, pairs_of(cache, protocol, "validation"), False
+    if options.generator.authors_details and "test" in cache.splits.get(protocol, ()):
+        # The authors learn from all groups, so that validations are of the test; the last step is kept.
+        return train, pairs_of(cache, protocol, "test"), True
+    train, held_out = train.groups_held_out(_HELD_OUT_GROUPS)
     if not len(train):
         raise InputError(cache.path, "has too few pairs to hold some out", expected="two groups of images or more")
     return train, held_out, False
@@ -397,20 +358,22 @@ def _protocol(cache: Cache, options: Warp3dTraining) -> str:
     return training_protocol(cache, options.protocol or next(iter(names), ""))
 
 
-def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -> Pairs:
-    """Return the pairs of a split: "listed" by the protocol, "drawn" from the images that belong together, or "auto",
-    which draws if groups have more than two images or none are listed. Raises InputError if there are none.
+def pairs_of(cache: Cache, protocol: str, split: str) -> Pairs:
+    """Return the pairs of a split: those that the protocol lists, or drawn from the images that belong together if
+    groups have more than two images or none are listed. Raises InputError if there are none.
     """
     is_listed = split in cache.pair_splits.get(protocol, ())
     rows = cache.rows(protocol, split) if split in cache.splits.get(protocol, ()) else None
-    if kind == "auto":
-        starts = np.sort([group.start for group in cache.groups.values()])
-        large = rows is not None and np.bincount(np.searchsorted(starts, rows, side="right")).max(initial=0) > 2
-        kind = "drawn" if rows is not None and (large or not is_listed) else "listed"
-    if (kind == "listed" and not is_listed) or (kind == "drawn" and rows is None):
-        splits = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
-        raise InputError(cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=splits)
-    pairs = listed_pairs(cache, protocol, split) if kind == "listed" or rows is None else drawn_pairs(cache, rows)
+    if rows is None and not is_listed:
+        raise InputError(
+            cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=listed_splits(cache)
+        )
+    starts = np.sort([group.start for group in cache.groups.values()])
+    large = rows is not None and np.bincount(np.searchsorted(starts, rows, side="right")).max(initial=0) > 2
+    if rows is not None and (large or not is_listed):
+        pairs = drawn_pairs(cache, rows)
+    else:
+        pairs = listed_pairs(cache, protocol, split)
     if not len(pairs):
         raise InputError(
             cache.path,
