@@ -130,7 +130,7 @@ class MatchingOptions:
 class ReposingMeasures:
     """What is measured of reposed images.
 
-    methods     that draw the pairs: copy, mesh, pasted, mesh-input, warp3d; () for all
+    methods     that draw the pairs: copy, mesh, pasted, warp3d; () for all
     perceptual  network whose features measure how similar images look: a file, a run, a name of hpc weights list,
                 pixels, or auto, which is imagenet-vgg19 if it is here, else the segmenter
     lpips       LPIPS, too, from hpc weights fetch imagenet-alexnet lpips-alex

@@ -85,7 +85,7 @@ class PeopleNetwork:
         self.files: tuple[Path, ...] = (self._path,)
         if self._model == nbf.MODEL:
             config = config_of(header, self._path)
-            if config.inputs.segmented and config.segmenter is None:
+            if config.inputs.segmented:
                 self._segmenter = self._segmenter or shipped_weights(SHIPPED_SEGMENTER)
                 self.files += (self._segmenter,)
         self.label = "+".join(digest_of(path)[:16] for path in self.files) + precision_label(precision)

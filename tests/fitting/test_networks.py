@@ -28,8 +28,8 @@ from humanpose_cli.networks.weights import WeightsHeader, shipped_weights, write
 def network_file(path, **regressor):
     """Weights of an untrained network: it says what the detector's landmarks say."""
     torch.manual_seed(0)
-    inputs = InputOptions("proxy", proxy="vector")
-    options = RegressorOptions(hidden=16, blocks=1, **{"noise": True, **regressor})
+    inputs = InputOptions("proxy", size=32)
+    options = RegressorOptions(18, 4, hidden=16, blocks=1, **{"noise": True, **regressor})
     network = Regressor(inputs, options)
     with torch.no_grad():
         network.head.weight.zero_()

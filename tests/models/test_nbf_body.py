@@ -100,14 +100,14 @@ def test_projected_rotations_differentiate_where_singular_values_are_equal():
 
 
 def test_a_new_regressor_predicts_the_mean_and_only_rotations():
-    inputs = InputOptions("proxy", proxy="vector")
-    regressor = Regressor(inputs, RegressorOptions(hidden=32, noise=True)).eval()
+    inputs = InputOptions("proxy", size=32)
+    regressor = Regressor(inputs, RegressorOptions(18, 4, hidden=32, noise=True)).eval()
     absolute = relative_to_absolute(posed()[0])[0]
     regressor.set_mean(torch.arange(10.0), 0.4 * absolute)
     vector = torch.zeros(2, inputs.numbers)
     vector[1, 99:198] = 0.3 * torch.randn(99, generator=torch.Generator().manual_seed(4))  # world landmarks …
     vector[1, -1] = 1  # … that are known
-    found = regressor({"vector": vector})
+    found = regressor({"image": torch.zeros(2, 3, 32, 32), "vector": vector})
     frames = part_frames(regressor.zero_pose, *world_of_numbers(vector))
     upright = relative_to_absolute(neutral_rotations().float()[None])[0]
     torch.testing.assert_close(frames[0], torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ upright, atol=1e-5, rtol=0)
@@ -115,7 +115,7 @@ def test_a_new_regressor_predicts_the_mean_and_only_rotations():
     assert geodesic_angle(found.rotations, frames @ absolute).max() < 0.5
     assert geodesic_angle(frames[0], frames[1]).max() > 0.5
     assert found.log_noise.shape == (2, 24, 2)
-    wild = regressor({"vector": 100 * torch.randn(4, inputs.numbers)})
+    wild = regressor({"image": torch.zeros(4, 3, 32, 32), "vector": 100 * torch.randn(4, inputs.numbers)})
     torch.testing.assert_close(torch.linalg.det(wild.rotations), torch.ones(4, 24), atol=1e-4, rtol=0)
     identity = wild.rotations @ wild.rotations.mT
     torch.testing.assert_close(identity, torch.eye(3).expand_as(identity), atol=1e-4, rtol=0)
@@ -126,15 +126,12 @@ def test_a_new_regressor_predicts_the_mean_and_only_rotations():
     [
         (InputOptions("parts", size=64), RegressorOptions(18, 8)),
         (InputOptions("rgb", size=72), RegressorOptions(50, 4, reduced=8)),
-        (InputOptions("proxy", proxy="both", size=32), RegressorOptions(18, 8, reduced=4, hidden=16)),
-        (InputOptions("proxy", proxy="heatmaps", size=32), RegressorOptions(18, 8)),
+        (InputOptions("proxy", size=32), RegressorOptions(18, 8, reduced=4, hidden=16)),
     ],
 )
 def test_regressors_take_their_inputs_and_learn_from_them(inputs, options):
     regressor = Regressor(inputs, options)
-    batch = {}
-    if inputs.channels:
-        batch["image"] = torch.randn(2, inputs.channels, inputs.size, inputs.size)
+    batch = {"image": torch.randn(2, 3, inputs.size, inputs.size)}
     if inputs.numbers:
         batch["vector"] = torch.randn(2, inputs.numbers)
     found = regressor(batch)

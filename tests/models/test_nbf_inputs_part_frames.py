@@ -9,7 +9,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.rotations import geodesic_angle
 from humanpose_cli.models.crops import CropEvidence
 from humanpose_cli.models.nbf.body import part_frames, relative_to_absolute, zero_pose_joints
-from humanpose_cli.models.nbf.inputs import InputOptions, encode, world_of_numbers
+from humanpose_cli.models.nbf.inputs import InputOptions, encode_numbers, world_of_numbers
 
 UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
@@ -48,11 +48,11 @@ def test_a_mirrored_person_has_mirrored_frames():
 
 def test_the_regressor_reads_them_from_its_numbers():
     _, world = people(1)
-    options = InputOptions("proxy", proxy="vector")
+    options = InputOptions("proxy")
     landmarks = np.ones((33, 3), np.float32)
-    vector = encode(CropEvidence(64, landmarks=landmarks, world=world[0].numpy()), options)["vector"]
+    vector = encode_numbers(CropEvidence(64, landmarks=landmarks, world=world[0].numpy()), options)["vector"]
     found, confidence = world_of_numbers(torch.from_numpy(vector)[None])
     torch.testing.assert_close(found, world)
     assert (confidence == 1).all()
-    silent = encode(CropEvidence(64, landmarks=landmarks), options)["vector"]
+    silent = encode_numbers(CropEvidence(64, landmarks=landmarks), options)["vector"]
     assert (world_of_numbers(torch.from_numpy(silent)[None])[1] == 0).all()

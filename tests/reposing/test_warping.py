@@ -25,7 +25,6 @@ from humanpose_cli.reposing.warping import WarpReposer
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     tiny = replace(PRESETS["tiny"].generator, channels=8)
-    assert tiny.drawing
     path = tmp_path_factory.mktemp("network") / "warp3d.safetensors"
     write_weights(path, *_parts(Generator(tiny)))
     return str(path)
@@ -116,7 +115,6 @@ def test_the_network_may_get_the_silhouette(scene_of):
     """Where the photograph's mask is, as large a share of the crop as in the photograph, about the joints."""
     scene = scene_of()
     warper = scene.composition.drawers[0]
-    warper.network.generator.config = replace(warper.network.config, short_cuts=True)
     inputs, real = [], warper.network.repose_all
     warper.network.repose_all = lambda crops: inputs.extend(crops) or real(crops)
     next(scene.images(target_of_fit(scene.record)))

@@ -2,11 +2,9 @@
 
     rgb      the crop itself
     parts    its body parts in fixed colours, resized by nearest neighbours, in −1…1 (section 3.2)
-    blended  the probabilities of parts as weights of the same colours: equal to `parts` where one probability
-             is 1, and differentiable to the segmenter's scores
     joints   Gaussians at joints in fixed colours
-    proxy    the detector's output on a photograph: 33 landmarks with visibility and the person's mask as maps, the
-             landmarks with world landmarks as numbers, or both; or body parts with the numbers
+    proxy    body parts likewise, and beside them the detector's output on a photograph as numbers: 33 landmarks with
+             visibility, and world landmarks
 
 `encode` takes a `CropEvidence`, made of labels or of detections, so training and use share the code.
 """
@@ -47,28 +45,20 @@ _TORSO = BLAZEPOSE33.indices(("left_hip", "right_hip", "left_shoulder", "right_s
 class InputOptions(Options):
     """The encoding and its details."""
 
-    kind: Literal["rgb", "parts", "blended", "joints", "proxy"] = option("parts", "The encoding.")
-    parts: int = option(12, "Number of body parts of `kind=parts` and `kind=blended`.", choices=(1, 3, 6, 12, 24))
+    kind: Literal["rgb", "parts", "joints", "proxy"] = option("parts", "The encoding.")
+    parts: int = option(12, "Number of body parts of `kind=parts` and `kind=proxy`.", choices=(1, 3, 6, 12, 24))
     joints: int = option(24, "Number of joints of `kind=joints`.", choices=(14, 24))
-    proxy: Literal["vector", "heatmaps", "both", "parts"] = option("both", "Encoding of the landmarks of `kind=proxy`.")
     size: int = option(224, "Side of the image that the network takes.", unit="pixels", minimum=16, maximum=1024)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the image; 0 without one."""
-        if self.kind != "proxy" or self.proxy == "parts":
-            return 3
-        return 0 if self.proxy == "vector" else _LANDMARKS + 1
 
     @property
     def numbers(self) -> int:
         """Length of the vector; 0 without one."""
-        return 9 * _LANDMARKS + 1 if self.kind == "proxy" and self.proxy != "heatmaps" else 0
+        return 9 * _LANDMARKS + 1 if self.kind == "proxy" else 0
 
     @property
     def segmented(self) -> bool:
         """Whether it is made of body parts."""
-        return self.kind in ("parts", "blended") or (self.kind == "proxy" and self.proxy == "parts")
+        return self.kind in ("parts", "proxy")
 
     @property
     def part_map(self) -> PartMap:
@@ -81,8 +71,6 @@ def encode(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[n
 
     Raises InputError if the evidence lacks what the encoding shows.
     """
-    if options.kind == "proxy":
-        return _proxy(evidence, options)
     if options.kind == "rgb":
         image = _there(evidence.image, "an image")
         small = image
@@ -94,7 +82,9 @@ def encode(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[n
         names = JOINTS14 if options.joints == 14 else SMPL24.joint_names
         joints = _there(evidence.joints, "joints of smpl24")[SMPL24.indices(names)]
         return {"image": _coloured_joints(joints, evidence.size, options.size)}
-    return {"image": _coloured_parts(evidence, options)}
+    labels = torch.from_numpy(labels_of_parts(_there(evidence.parts, "body parts"), options.part_map))
+    image = colour_coded(labels[None], options.parts, options.size)[0].numpy()
+    return {"image": image, **encode_numbers(evidence, options)}
 
 
 def encode_numbers(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
@@ -104,14 +94,6 @@ def encode_numbers(evidence: CropEvidence, options: InputOptions) -> dict[str, N
     landmarks = _there(evidence.landmarks, "the detector's landmarks")
     frame = _UPRIGHT if evidence.world is None else torso_frame(evidence.world)
     return {"vector": _numbers(landmarks, evidence.world, frame, evidence.size)}
-
-
-def _coloured_parts(evidence: CropEvidence, options: InputOptions) -> NDArray[np.float32]:
-    labels = torch.from_numpy(labels_of_parts(_there(evidence.parts, "body parts"), options.part_map))
-    if options.kind != "blended":
-        return colour_coded(labels[None], options.parts, options.size)[0].numpy()
-    one_hot = torch.nn.functional.one_hot(labels.long(), options.parts + 1).permute(2, 0, 1).float()
-    return blended(one_hot[None], options.size)[0].numpy()
 
 
 def _there(value: NDArray | None, what: str) -> NDArray:
@@ -127,15 +109,6 @@ def colour_coded(labels: Tensor, parts: int, size: int) -> Tensor:
         labels = labels[:, nearest][:, :, nearest]
     colours = torch.from_numpy(code_colours(parts).copy()).to(labels.device)
     return colours[labels.long()].permute(0, 3, 1, 2).contiguous()
-
-
-def blended(probabilities: Tensor, size: int) -> Tensor:
-    """Mix the colours (B, 3, size, size) by probabilities (B, 1 + parts, H, W), background first."""
-    colours = torch.from_numpy(code_colours(probabilities.shape[1] - 1).copy()).to(probabilities)
-    mixture = torch.einsum("bphw,pc->bchw", probabilities, colours)
-    if mixture.shape[-1] == size:
-        return mixture
-    return torch.nn.functional.interpolate(mixture, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _coloured_joints(joints: NDArray, crop: int, size: int) -> NDArray[np.float32]:
@@ -157,21 +130,6 @@ def _gaussians(points: NDArray, crop: int, size: int) -> NDArray[np.float32]:
     across, down = profiles
     height = np.clip(points[:, 2], 0, 1).astype(np.float32)
     return np.asarray((height[:, None] * down)[:, :, None] * across[:, None, :], np.float32)
-
-
-def _proxy(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
-    landmarks = _there(evidence.landmarks, "the detector's landmarks")
-    inputs = encode_numbers(evidence, options)
-    if options.segmented:
-        inputs["image"] = _coloured_parts(evidence, options)
-    elif options.channels:
-        size = options.size
-        mask = np.zeros((size, size), np.float32)
-        if evidence.mask is not None:
-            mask = np.asarray(cv2.resize(evidence.mask, (size, size), interpolation=cv2.INTER_AREA), np.float32)
-        maps = _gaussians(landmarks, evidence.size, size)
-        inputs["image"] = np.concatenate((maps, mask[None]))
-    return inputs
 
 
 def torso_frame(world: NDArray) -> NDArray[np.float64]:

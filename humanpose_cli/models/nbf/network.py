@@ -38,26 +38,20 @@ from humanpose_cli.models.nbf.body import (
 )
 from humanpose_cli.models.nbf.inputs import (
     InputOptions,
-    blended,
     colour_coded,
     encode,
     encode_numbers,
     stacked,
     world_of_numbers,
 )
-from humanpose_cli.models.segmenter.network import (
-    Segmenter,
-    SegmenterOptions,
-    build_segmenter,
-    segmenter_config,
-    segmenter_input,
-)
+from humanpose_cli.models.segmenter.network import Segmenter, segmenter_input
 from humanpose_cli.networks.backbones import RESNETS, ResNet
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
 _JOINTS = len(SMPL24)
 _SHAPES = 10
+_DROPOUT = 0.1  # share of the MLP's features left out in training
 _FIRST_LOG_NOISE = -3.0  # 5 cm
 _LOG_NOISE = (-5.0, 1.0)  # 7 mm to 2.7 m
 
@@ -78,7 +72,6 @@ class RegressorOptions(Options):
         384, "Features of the MLP behind image and vector; without a vector there is no MLP.", minimum=1
     )
     blocks: int = option(2, "Residual blocks of the MLP.", minimum=0)
-    dropout: float = option(0.1, "Share of the MLP's features left out in training.", minimum=0, below=1)
     noise: bool = option(False, "Predict the joints' expected errors too.")
     first_pool: int = option(
         3, "Side of the windows of the ResNet's first pool; the authors' have 2.", unit="pixels", choices=(2, 3)
@@ -102,21 +95,16 @@ class Regressor(nn.Module):
     def __init__(self, inputs: InputOptions, options: RegressorOptions) -> None:
         super().__init__()
         self.options = options
-        self.backbone: ResNet | None = None
         self.reduce: nn.Module = nn.Identity()
-        features = 0
-        if inputs.channels:
-            self.backbone = ResNet(
-                options.layers, inputs=inputs.channels, width=options.width, first_pool=options.first_pool
-            )
-            # Channels last: a third less time on a processor.
-            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            channels = self.backbone.channels[-1]
-            if options.reduced:
-                self.reduce = nn.Sequential(nn.Conv2d(channels, options.reduced, 1), nn.ReLU())
-                channels = options.reduced
-            side = -(-inputs.size // 32)
-            features = channels * side * side
+        self.backbone = ResNet(options.layers, width=options.width, first_pool=options.first_pool)
+        # Channels last: a third less time on a processor.
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels = self.backbone.channels[-1]
+        if options.reduced:
+            self.reduce = nn.Sequential(nn.Conv2d(channels, options.reduced, 1), nn.ReLU())
+            channels = options.reduced
+        side = -(-inputs.size // 32)
+        features = channels * side * side
         self.lift: nn.Module | None = None
         if inputs.numbers:
             self.lift = nn.Linear(features + inputs.numbers, options.hidden)
@@ -126,7 +114,7 @@ class Regressor(nn.Module):
                 nn.LayerNorm(features),
                 nn.Linear(features, features),
                 nn.GELU(),
-                nn.Dropout(options.dropout),
+                nn.Dropout(_DROPOUT),
                 nn.Linear(features, features),
             )
             for _ in range(options.blocks if inputs.numbers else 0)
@@ -150,18 +138,15 @@ class Regressor(nn.Module):
         self.mean_rotations.copy_(rotations)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> BodyParameters:
-        """Predict bodies from "image" (B, C, size, size) and "vector" (B, N), as far as the input has them."""
-        features = []
-        if self.backbone is not None:
-            image = inputs["image"].contiguous(memory_format=torch.channels_last)
-            features.append(self.reduce(self.backbone.maps(image)[-1]).flatten(1).float())
+        """Predict bodies from "image" (B, 3, size, size), and "vector" (B, N) if the input has numbers."""
+        image = inputs["image"].contiguous(memory_format=torch.channels_last)
+        x = self.reduce(self.backbone.maps(image)[-1]).flatten(1).float()
         with torch.autocast(self.head.weight.device.type, enabled=False):  # half precision is too coarse
             if self.lift is not None:
-                x = self.lift(torch.cat([*features, inputs["vector"]], 1))
+                x = self.lift(torch.cat([x, inputs["vector"]], 1))
                 for block in self.blocks:
                     x = x + block(x)
-                features = [x]
-            betas, rotations, absolute, log_noise = self.head(features[0]).split(self.outputs, 1)
+            betas, rotations, absolute, log_noise = self.head(x).split(self.outputs, 1)
             matrices = self.mean_rotations + rotations.unflatten(1, (_JOINTS, 3, 3))
             if self.lift is not None:
                 frames = part_frames(self.zero_pose, *world_of_numbers(inputs["vector"]))
@@ -178,7 +163,7 @@ class Regressor(nn.Module):
 
 MODEL = "nbf"
 """Its name in weights files."""
-_SEGMENTER, _REGRESSOR = "segmenter.", "regressor."
+_REGRESSOR = "regressor."
 
 
 @dataclass(frozen=True)
@@ -188,14 +173,12 @@ class NbfConfig:
     inputs, regressor  its input and its kind
     crop       pixels of the sides of the crop that the input is made from
     body       that its shapes belong to: "default" or "smpl"
-    segmenter  of a segmenter that was trained along with it and lies in the same file; None without
     """
 
     inputs: InputOptions
     regressor: RegressorOptions
     crop: int = 512
     body: str = "default"
-    segmenter: SegmenterOptions | None = None
 
 
 class PreparedPerson(NamedTuple):
@@ -208,17 +191,11 @@ class PreparedPerson(NamedTuple):
 
 def nbf_config(config: NbfConfig) -> dict[str, Any]:
     """Convert the config to plain JSON values, for a weights file."""
-    segmenter = None if config.segmenter is None else segmenter_config(config.segmenter)
-    return {**asdict(config), "segmenter": segmenter}
+    return asdict(config)
 
 
 def segmented_input(probabilities: Tensor, inputs: InputOptions) -> Tensor:
-    """Convert a segmenter's probabilities (B, 1 + parts, H, W) to the network's image (B, 3, size, size).
-
-    Only `blended` has gradients: the colours of the likeliest parts have none.
-    """
-    if inputs.kind == "blended":
-        return blended(probabilities, inputs.size)
+    """Convert a segmenter's probabilities (B, 1 + parts, H, W) to the network's image (B, 3, size, size)."""
     return colour_coded(probabilities.argmax(1), inputs.parts, inputs.size)
 
 
@@ -257,7 +234,7 @@ class BodyNetwork:
         """Estimate all people of an image (H, W, 3) uint8, in their order.
 
         people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which suffice for inputs of the
-                         image alone (rgb, parts, blended)
+                         image alone (rgb, parts)
         camera           the image's; None: `default_focal`, the axis in the middle
 
         Raises InputError if the input needs something that the people lack, such as landmarks.
@@ -341,7 +318,7 @@ def load_nbf(
 ) -> BodyNetwork:
     """Load a trained body network from its weights file.
 
-    segmenter  for networks that take body parts, unless one was trained along with it
+    segmenter  for networks that take body parts
     body       a body, "default" or "smpl:FILE", of the kind that the network was trained with
 
     Raises InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
@@ -354,7 +331,7 @@ def load_nbf(
         raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="`body`")
     regressor = Regressor(config.inputs, config.regressor)
     fill(regressor, _beginning(tensors, _REGRESSOR), path)
-    parts = _segmenter(tensors, config, path, segmenter, device)
+    parts = _segmenter(config, path, segmenter, device)
     return BodyNetwork(config, regressor, BodyLayer(rig), parts, device, precision)
 
 
@@ -371,15 +348,9 @@ def fill_regressor(regressor: Regressor, path: Path) -> None:
     fill(regressor, {**state, **fitting}, path)
 
 
-def _segmenter(
-    tensors: dict[str, Tensor], config: NbfConfig, path: Path, segmenter: Path | Segmenter | None, device: Any
-) -> Segmenter | None:
+def _segmenter(config: NbfConfig, path: Path, segmenter: Path | Segmenter | None, device: Any) -> Segmenter | None:
     if not config.inputs.segmented:
         return None
-    if config.segmenter is not None:
-        network = build_segmenter(config.segmenter)
-        fill(network, _beginning(tensors, _SEGMENTER), path)
-        return Segmenter(network, config.segmenter, device)
     if isinstance(segmenter, Path):
         return Segmenter.load(segmenter, device, parts=config.inputs.parts)
     if segmenter is not None and segmenter.options.parts != config.inputs.parts:
@@ -393,12 +364,9 @@ def config_of(header: WeightsHeader, path: Path) -> NbfConfig:
         parts = dict(header.config)
         inputs = options_of(InputOptions, parts.pop("inputs"), path)
         regressor = options_of(RegressorOptions, parts.pop("regressor"), path)
-        segmenter = parts.pop("segmenter")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"has a config without {error}", expected="a body network of hpc train nbf") from error
-    trained_along = None if segmenter is None else options_of(SegmenterOptions, segmenter, path)
-    rest = {**parts, "inputs": inputs, "regressor": regressor, "segmenter": trained_along}
-    return options_of(NbfConfig, rest, path)
+    return options_of(NbfConfig, {**parts, "inputs": inputs, "regressor": regressor}, path)
 
 
 def _beginning(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

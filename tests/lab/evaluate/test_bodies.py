@@ -124,7 +124,7 @@ def test_images_of_fits_distinguish_the_truth_from_the_fit(cache):
 def test_a_network_on_crops_is_evaluated_as_its_training_evaluated_it(cache, trained):
     recipe = NbfRecipe(cache, PARTS)
     network = load_nbf(trained[1] / BEST)
-    recipe.model.regressor.load_state_dict(network.regressor.state_dict())
+    recipe.model.load_state_dict(network.regressor.state_dict())
     recipe.model.eval()
     people = PeopleSelection(cache).people("joints", "parts")
     recipe.held_out = people.people

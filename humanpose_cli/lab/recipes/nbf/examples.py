@@ -25,7 +25,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
-from humanpose_cli.lab.cache.augmentation import ColourChange, Example, change_colour, crop_example
+from humanpose_cli.lab.cache.augmentation import Example, crop_example
 from humanpose_cli.lab.cache.fixed_camera import to_fixed_camera
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate_errors
@@ -60,11 +60,10 @@ class UnrenderedPeople:
     """Examples without end from a pool of poses of the training split.
 
     count  poses in the pool; shape, position, camera and errors are drawn anew for each example
-    masks  draw silhouettes and body parts too, which takes most of the time
     """
 
-    def __init__(self, seed: int = 0, count: int = POOL, *, masks: bool = True) -> None:
-        self.seed, self.count, self.masks = seed, count, masks
+    def __init__(self, seed: int = 0, count: int = POOL) -> None:
+        self.seed, self.count = seed, count
 
     @cached_property
     def poses(self) -> Tensor:
@@ -91,18 +90,15 @@ class UnrenderedPeople:
         aside = random.uniform(-0.5, 0.5, 2) * _SIZE * distance / focal * (0.7, 0.5)
         trans = self._body.translation_of_root(torch.tensor([[*aside, distance]], dtype=torch.float32), betas)
         with torch.no_grad():
-            body = self._body.pose(rotations[None], betas, trans, vertices=self.masks)
+            body = self._body.pose(rotations[None], betas, trans)
             landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, body, betas)[0]
         view = Camera.of_image((_SIZE, _SIZE), focal)
-        mask, maps = None, {}
-        if body.vertices is not None:
-            face = rasterise_view(body.vertices, self._body.faces, view).face[0].numpy()
-            mask_pixels = face >= 0
-            maps["parts"] = np.where(mask_pixels, self._face_parts[face], 0).astype(np.uint8)
-            blur = random.uniform(0.5, 1.5)
-            mask = np.asarray(
-                cv2.GaussianBlur(np.where(mask_pixels, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8
-            )
+        assert body.vertices is not None
+        face = rasterise_view(body.vertices, self._body.faces, view).face[0].numpy()
+        mask_pixels = face >= 0
+        maps = {"parts": np.where(mask_pixels, self._face_parts[face], 0).astype(np.uint8)}
+        blur = random.uniform(0.5, 1.5)
+        mask = np.asarray(cv2.GaussianBlur(np.where(mask_pixels, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8)
         joints, pixels = body.joints[0], view.project(landmarks).numpy()
         world = (landmarks - landmarks[_HIPS].mean(0)).numpy() * (1, 1, random.uniform(*_FLAT))
         confidence = _confidence(pixels, random)
@@ -168,9 +164,6 @@ class BodyAugmentation(Options):
     )
     mirror: float = option(0.5, "Probability of a mirrored example.", minimum=0, maximum=1)
     errors: float = option(0.0, "Strength of imitated errors of segmenters and detectors.", minimum=0)
-    colour: float = option(
-        0.0, "Of images: 1 draws brightness ±0.1, contrast and saturation ±0.4, hue ±20°.", minimum=0
-    )
 
 
 NO_CHANGE = BodyAugmentation(0.0, 0.0, 0.0)
@@ -227,7 +220,7 @@ class BodyExamples:
         self.variants, self.memory = variants, {} if memory is None else memory
         labels = inputs.segmented and (segmenter is None or truth)
         self.maps = ("parts", "persons") if labels else ()
-        self.unrendered, self.imagined = unrendered, UnrenderedPeople(count=unrendered_poses, masks=inputs.channels > 0)
+        self.unrendered, self.imagined = unrendered, UnrenderedPeople(count=unrendered_poses)
         if unrendered:
             assert len(self.imagined.poses)  # drawn here, so that workers share them
         self._rig: Body | None = None
@@ -276,7 +269,7 @@ class BodyExamples:
         parts = {
             "image": image or self.segmenter is not None or self.inputs.kind == "rgb",
             "mask": bool(self.maps),
-            "detected_mask": self._sees_masks,
+            "detected_mask": self.segmenter is not None and self.segmenter.guided,
         }
         return self._changed(self.people.example(number, self.maps, **parts), random, number)
 
@@ -304,19 +297,7 @@ class BodyExamples:
 
     def evidence(self, example: Example, random: np.random.Generator, errors: float) -> CropEvidence:
         """Take the evidence in an example, with imitated errors of that strength."""
-        colour = self.augmentation.colour
-        evidence = evidence_of_example(example)
-        if colour and evidence.image is not None:
-            hue, saturation, contrast, brightness = colour * random.uniform(-1, 1, 4) * (20.0, 0.4, 0.4, 0.1)
-            change = ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
-            evidence = replace(evidence, image=change_colour(evidence.image, change))
-        return imitate_errors(evidence, random, errors)
-
-    @property
-    def _sees_masks(self) -> bool:
-        if self.segmenter is not None:
-            return self.segmenter.guided
-        return self.inputs.kind == "proxy" and self.inputs.proxy in ("heatmaps", "both")
+        return imitate_errors(evidence_of_example(example), random, errors)
 
     @property
     def _body(self) -> Body:

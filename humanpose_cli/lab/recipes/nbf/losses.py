@@ -29,6 +29,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.nbf.body import BodyLayer, BodyParameters
 
+_SEED = 0  # decides which samples keep their 3-D labels
 _MOVING = [row for row, parent in enumerate(SMPL24.parents) if parent >= 0]
 
 
@@ -47,7 +48,6 @@ class LossOptions(Options):
         True, "Whether the others keep their 2-D labels (the paper's Table 4) or are of no use (its control)."
     )
     of_labelled: bool = option(False, "Average L_lat and L_3D over the samples of a batch that have 3-D labels.")
-    seed: int = option(0, "Decides which samples keep them.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,7 +85,7 @@ def keeps_3d(row: int, options: LossOptions) -> bool:
 
     A smaller fraction's samples are among a larger one's.
     """
-    return bool(np.random.default_rng((options.seed, 3, row)).random() < options.fraction_3d)
+    return bool(np.random.default_rng((_SEED, 3, row)).random() < options.fraction_3d)
 
 
 def nbf_losses(estimate: BodyParameters, targets: Targets, layer: BodyLayer, options: LossOptions) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import NBF_CAMERA, Camera
@@ -64,7 +64,6 @@ from humanpose_cli.models.segmenter.inputs import as_bytes
 from humanpose_cli.models.segmenter.network import (
     IMAGENET,
     Segmenter,
-    SegmenterOptions,
     backbone_file,
     load_backbone,
 )
@@ -83,7 +82,6 @@ class NbfTraining(Options):
         "labels", "Where body parts come from: the labels, or the `segmenter` that is given."
     )
     segmenter: str = option("", "Its weights file; also used in validation with `source=segmenter`.", unset="none")
-    finetune: bool = option(False, "Let the segmenter learn too, through inputs of `kind=blended`.")
     framing: Framing = option("labels", "See `Framing`.")
     unrendered: float = option(
         0.0,
@@ -123,12 +121,7 @@ class NbfTraining(Options):
             raise UsageError(
                 "source", "needs a segmenter's weights and an input of body parts", remedy="`segmenter=FILE`"
             )
-        if self.finetune and (self.source != "segmenter" or self.inputs.kind != "blended"):
-            raise UsageError(
-                "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
-            )
-        takes_parts = self.inputs.segmented or self.inputs.kind == "proxy"
-        if self.unrendered and not (takes_parts and self.body == "default" and self.source == "labels"):
+        if self.unrendered and not (self.inputs.segmented and self.body == "default" and self.source == "labels"):
             expected = "inputs of body parts or proxy, source=labels and the default body"
             raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
@@ -161,7 +154,7 @@ _SMALL_PARTS = NbfTraining(
 )
 _SMALL_PROXY = replace(
     _SMALL_PARTS,
-    inputs=InputOptions("proxy", proxy="parts", size=128),
+    inputs=InputOptions("proxy", size=128),
     regressor=RegressorOptions(layers=18, width=24, reduced=32, hidden=256, blocks=1, noise=True),
     losses=LossOptions(latent=1.0, points3d=60.0, noise=2.0),
     augmentation=BodyAugmentation(scale=0.15, errors=0.5),  # beside the detector's own
@@ -223,34 +216,21 @@ def crop_errors(predict: Callable[[Batch], BodyParameters], batches: Iterable[Ba
     return BodyErrors.joined(parts)
 
 
-class _Model(nn.Module):
-    """The regressor, and the segmenter if it learns too."""
-
-    regressor: Regressor
-    segmenter: nn.Module | None
-
-    def __init__(self, regressor: Regressor, segmenter: nn.Module | None) -> None:
-        super().__init__()
-        self.regressor, self.segmenter = regressor, segmenter
-
-
 class NbfRecipe(Recipe[Batch]):
     """The losses of section 3.3, evaluated by the Procrustes-aligned error of held-out people's joints."""
 
     name, criterion = MODEL, "pa_mpjpe_mm"
-    model: _Model
+    model: Regressor
 
     def __init__(
         self, data: Path | str, options: NbfTraining | None = None, *, seed: int = 0, memory: Memory | None = None
     ) -> None:
         self.memory: Memory = {} if memory is None else memory
         options = options or NbfTraining()
-        self.frozen: Segmenter | None = None
-        self.segmenter_options: SegmenterOptions | None = None
+        self.segmenter: Segmenter | None = None
         if options.source == "segmenter":
-            self.frozen = Segmenter.load(Path(options.segmenter), parts=options.inputs.parts)
-            self.segmenter_options = self.frozen.options
-            options = replace(options, crop=self.frozen.options.crop)
+            self.segmenter = Segmenter.load(Path(options.segmenter), parts=options.inputs.parts)
+            options = replace(options, crop=self.segmenter.options.crop)
         self.options = options
         torch.manual_seed(seed)
         rig = load_body(options.body)
@@ -259,7 +239,7 @@ class NbfRecipe(Recipe[Batch]):
         facts = validation_of_people(self.people, self.held_out, options.protocol, options.validation)
         self.validation_data = {**facts, **left_out}
         regressor = Regressor(options.inputs, options.regressor)
-        if options.backbone and regressor.backbone is not None:
+        if options.backbone:
             kind = f"resnet{options.regressor.layers}"
             load_backbone(regressor.backbone, backbone_file(options.backbone, kind))
         means = mean_parameters(self.people, options.body, options.inputs)
@@ -269,10 +249,7 @@ class NbfRecipe(Recipe[Batch]):
         if options.start:
             fill_regressor(regressor, Path(options.start))
         regressor.set_mean(means["betas"], means["rotations"])
-        segmenter_network = None
-        if options.finetune and self.frozen is not None:
-            segmenter_network, self.frozen = self.frozen.network.requires_grad_(True), None
-        self.model = _Model(regressor, segmenter_network)
+        self.model = regressor
 
     def phases(self) -> Sequence[Phase]:
         o = self.options
@@ -297,15 +274,12 @@ class NbfRecipe(Recipe[Batch]):
     def predict(self, batch: Batch) -> BodyParameters:
         """Predict a batch on the network's device."""
         if "segmenter_input" not in batch:
-            return self.model.regressor(batch)
-        if self.model.segmenter is not None:
-            probabilities = self.model.segmenter(batch["segmenter_input"]).float().softmax(1)
-        else:
-            assert self.frozen is not None
-            self.frozen.network.to(batch["segmenter_input"].device)
-            with torch.no_grad():
-                probabilities = self.frozen.probabilities(batch["segmenter_input"]).float()
-        return self.model.regressor({**batch, "image": segmented_input(probabilities, self.options.inputs)})
+            return self.model(batch)
+        assert self.segmenter is not None
+        self.segmenter.network.to(batch["segmenter_input"].device)
+        with torch.no_grad():
+            probabilities = self.segmenter.probabilities(batch["segmenter_input"]).float()
+        return self.model({**batch, "image": segmented_input(probabilities, self.options.inputs)})
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """Return mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, err_quat_absolute_rad, pckh."""
@@ -339,12 +313,8 @@ class NbfRecipe(Recipe[Batch]):
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         o = self.options
-        tensors = {f"regressor.{name}": value for name, value in self.model.regressor.state_dict().items()}
-        segmenter = None
-        if self.model.segmenter is not None:
-            segmenter = self.segmenter_options
-            tensors |= {f"segmenter.{name}": value for name, value in self.model.segmenter.state_dict().items()}
-        return tensors, nbf_config(NbfConfig(o.inputs, o.regressor, o.crop, self._body, segmenter))
+        tensors = {f"regressor.{name}": value for name, value in self.model.state_dict().items()}
+        return tensors, nbf_config(NbfConfig(o.inputs, o.regressor, o.crop, self._body))
 
     def describe(self) -> Mapping[str, Any]:
         return {**self.people.describe(), "recipe": asdict(self.options)}
@@ -380,17 +350,17 @@ class NbfRecipe(Recipe[Batch]):
         if augmented:
             more = {"augmentation": o.augmentation, "variants": o.variants, "memory": self.memory}
             more |= {"unrendered": o.unrendered, "unrendered_poses": o.unrendered_poses}
-            if self.frozen is not None and o.variants:
+            if self.segmenter is not None and o.variants:
                 more["segment"] = self._segment
-        more |= {"framing": o.framing, "segmenter": self.segmenter_options}
+        more |= {"framing": o.framing, "segmenter": None if self.segmenter is None else self.segmenter.options}
         return BodyExamples(people, o.inputs, o.losses, crop=o.crop, body=o.body, **more)
 
     @torch.no_grad()
     def _segment(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Make the regressor's image (3, size, size) of one person's `segmenter_input` (C, S, S)."""
-        assert self.frozen is not None
-        device = next(self.frozen.network.parameters()).device
-        probabilities = self.frozen.probabilities(torch.from_numpy(image)[None].to(device)).float()
+        assert self.segmenter is not None
+        device = next(self.segmenter.network.parameters()).device
+        probabilities = self.segmenter.probabilities(torch.from_numpy(image)[None].to(device)).float()
         return np.asarray(segmented_input(probabilities, self.options.inputs)[0].cpu().numpy(), np.float32)
 
     def _held_out_numbers(self) -> list[int]:
@@ -421,13 +391,10 @@ def crop_panel(
 def _input_panel(
     evidence: CropEvidence, batch: Batch, inputs: InputOptions, photo: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Draw (224, 224, 3): landmarks and mask over the photo, the coloured parts or joints, or the photo itself."""
+    """Draw (224, 224, 3): landmarks over the photo, the coloured parts or joints, or the photo itself."""
     if inputs.kind == "proxy" and evidence.landmarks is not None:
         points = evidence.landmarks * (_SIDE / evidence.size, _SIDE / evidence.size, 1.0)
         image = photo.copy()
-        if evidence.mask is not None:
-            mask = cv2.resize(evidence.mask, (_SIDE, _SIDE))[..., None]
-            image = np.rint(image * (0.35 + 0.65 * mask)).astype(np.uint8)
         draw_keypoints(image, points, BLAZEPOSE33, person_colour(0))
         return image
     if "image" in batch and inputs.kind != "rgb":
