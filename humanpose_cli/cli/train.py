@@ -171,9 +171,8 @@ def _plan_lines(
     passes = "" if plan.per_epoch is None or plan.examples is None else f" ({plan.per_epoch:,} for each pass)"
     yield plan.unit, f"{plan.steps:,}{passes}, batches of {loop.batch_size}"
     if plan.validations is not None:
-        patience = f", ends after {loop.patience} without a better one" if loop.patience else ""
         rule = f"{recipe.criterion} chooses the best weights" if loop.keep == "best" else "the last weights are kept"
-        yield "validations", f"{plan.validations:,}{patience}; {rule}"
+        yield "validations", f"{plan.validations:,}; {rule}"
     yield (
         "begins at",
         f"{plan.done:,} of {plan.steps:,} {plan.unit}: "

@@ -25,10 +25,10 @@ from humanpose_cli.models.nbf.network import MODEL, NbfConfig, Regressor, Regres
 from humanpose_cli.networks.weights import WeightsHeader, shipped_weights, write_weights
 
 
-def network_file(path, **regressor):
+def network_file(path, kind="proxy", **regressor):
     """Weights of an untrained network: it says what the detector's landmarks say."""
     torch.manual_seed(0)
-    inputs = InputOptions("proxy", size=32)
+    inputs = InputOptions(kind, size=32)
     options = RegressorOptions(18, 4, hidden=16, blocks=1, **{"noise": True, **regressor})
     network = Regressor(inputs, options)
     with torch.no_grad():
@@ -181,11 +181,12 @@ def test_a_network_that_has_no_noise_only_serves_alone(clip, reference_people, t
     assert not np.array_equal(found["nbf"], found["keypoints"])
 
 
-def test_wrong_weights_are_refused(tmp_path, weights):
+def test_wrong_weights_are_refused(tmp_path):
     with raises(InputError, problem="does not exist"):
         Fitter(FitOptions(method="nbf", network=NetworkOptions(str(tmp_path / "none"))))
     with raises(UsageError, subject="segmenter", problem="is of no use"):
-        Fitter(FitOptions(method="nbf", network=NetworkOptions(weights, weights)))
+        pixels = network_file(tmp_path / "rgb.safetensors", "rgb")
+        Fitter(FitOptions(method="nbf", network=NetworkOptions(pixels, SHIPPED_SEGMENTER)))
     with raises(UsageError, subject="method"):
         FitOptions(method="guess")
     assert len(SMPL24) == 24

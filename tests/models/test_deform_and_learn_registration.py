@@ -15,9 +15,12 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.deform_and_learn import registration
 from humanpose_cli.models.deform_and_learn.registration import (
+    PAPER_WEIGHTS,
+    ROBUST_WEIGHTS,
     Registration,
     RegistrationEvidence,
     RegistrationOptions,
+    RegistrationWeights,
     determinant_loss,
     initial_pose,
     joint_loss,
@@ -66,7 +69,7 @@ def error(found: ScaledPose, pose: ScaledPose) -> float:
 @pytest.mark.slow
 def test_the_truth_costs_nothing_but_its_pose() -> None:
     pose = truth()
-    loss = registration_loss(BODY, evidence(pose), pose, RegistrationOptions())
+    loss = registration_loss(BODY, evidence(pose), pose, ROBUST_WEIGHTS)
     assert torch.allclose(loss, 0.001 * joint_loss(pose), atol=1e-4)
 
 
@@ -121,28 +124,25 @@ def test_the_learning_rate_falls_over_the_last_steps_or_not_at_all() -> None:
     assert moved(1.0, 2) == pytest.approx(0.05, rel=1e-3)
 
 
-def dense_loss(distance: float, **changes: float) -> tuple[float, float]:
-    """L_dense and the other losses, at the truth with half of the correspondences moved aside by a distance."""
+def dense_loss(distance: float, weights: RegistrationWeights) -> float:
+    """L_dense at the truth with half of the correspondences moved aside by a distance."""
     pose = truth(1, bend=0.0)
     targets = evidence(pose)
     targets.points[:, ::2, 0] += distance
-    options = RegistrationOptions(**{"joint": 0.0, **changes})
-    others = registration_loss(BODY, targets, pose, replace(options, paper=False, dense=0.0))
-    return float(registration_loss(BODY, targets, pose, options) - others), float(others)
+    others = registration_loss(BODY, targets, pose, weights._replace(dense=0.0))
+    return float(registration_loss(BODY, targets, pose, weights) - others)
 
 
 def test_outliers_among_correspondences_cost_no_more_than_a_bound() -> None:
-    near, far = (dense_loss(distance, dense=60.0, outlier=0.1)[0] for distance in (0.02, 5.0))
+    near, far = (dense_loss(distance, ROBUST_WEIGHTS) for distance in (0.02, 5.0))
     assert near == pytest.approx(60 / 2 * 0.02**2 / (1 + 0.02**2 / 0.1**2), rel=1e-3)
     assert far == pytest.approx(60 / 2 * 0.1**2, rel=1e-2)
-    assert dense_loss(5.0, dense=60.0, outlier=0.0)[0] == pytest.approx(60 / 2 * 25, rel=1e-4)
+    assert dense_loss(5.0, ROBUST_WEIGHTS._replace(outlier=0.0)) == pytest.approx(60 / 2 * 25, rel=1e-4)
 
 
 def test_the_papers_term_is_the_mean_of_squares_a_thousand_times() -> None:
-    assert dense_loss(0.3, paper=True)[0] == pytest.approx(1000 / 2 * 0.3**2, rel=1e-4)
-    assert dense_loss(0.3, paper=True, dense=1.0, outlier=1.0)[0] == pytest.approx(1000 / 2 * 0.3**2, rel=1e-4)
-    assert RegistrationOptions(paper=True).applied == RegistrationOptions(dense=1000.0, outlier=0.0, depths=1.0)
-    assert RegistrationOptions().applied == RegistrationOptions()
+    assert dense_loss(0.3, RegistrationOptions(paper=True).weights) == pytest.approx(1000 / 2 * 0.3**2, rel=1e-4)
+    assert RegistrationOptions().weights == ROBUST_WEIGHTS
 
 
 def test_depths_weigh_less_where_there_are_correspondences() -> None:
@@ -153,9 +153,9 @@ def test_depths_weigh_less_where_there_are_correspondences() -> None:
     targets.point_confidence[1] = 0
     targets = replace(targets, confidence=0.5 * targets.confidence)
     missed = 0.5 * 0.2**2 * (1 - 1 / 24) * torch.tensor([0.3, 1.0, 0.3])
-    options = RegistrationOptions(joint=0.0, depths=0.3)
-    torch.testing.assert_close(registration_loss(BODY, targets, pose, options), missed, atol=1e-5, rtol=1e-3)
-    of_paper = registration_loss(BODY, targets, pose, replace(options, paper=True))
+    weights = ROBUST_WEIGHTS._replace(joint=0.0)
+    torch.testing.assert_close(registration_loss(BODY, targets, pose, weights), missed, atol=1e-5, rtol=1e-3)
+    of_paper = registration_loss(BODY, targets, pose, PAPER_WEIGHTS._replace(joint=0.0))
     torch.testing.assert_close(of_paper, missed.amax().expand(3), atol=1e-5, rtol=1e-3)
 
 
@@ -194,10 +194,10 @@ def test_evidence_without_confidence_pulls_nowhere() -> None:
     )
     broken.keypoints[:, 3] = 9.0
     broken.confidence[:, 3] = 0
-    options = RegistrationOptions()
-    assert torch.allclose(registration_loss(BODY, broken, pose, options), 0.001 * joint_loss(pose), atol=1e-4)
+    loss = registration_loss(BODY, broken, pose, ROBUST_WEIGHTS)
+    assert torch.allclose(loss, 0.001 * joint_loss(pose), atol=1e-4)
     nothing = replace(targets, confidence=0 * targets.confidence, point_confidence=0 * targets.point_confidence)
-    assert not register(BODY, nothing, None, replace(options, steps=2)).accepted.any()
+    assert not register(BODY, nothing, None, RegistrationOptions(steps=2)).accepted.any()
 
 
 def test_what_is_wrong_is_rejected() -> None:
@@ -265,7 +265,7 @@ def test_pixels_of_a_neighbour_reject_no_body() -> None:
     def squares(count: int) -> Registration:
         points = targets.points.clone()
         points[:, :count] += 0.8
-        return register(BODY, replace(targets, points=points), pose, replace(still, outlier=0.0))
+        return register(BODY, replace(targets, points=points), pose, replace(still, paper=True))
 
     neighbours = found(49, still)
     assert neighbours.accepted.all()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from humanpose_cli.core.device import local_processes, usable_cores
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, Make
 
@@ -51,17 +51,9 @@ class TrainOptions(Options):
         "(last.safetensors), so that no held-out data chooses them.",
     )
     validate_every: int = option(0, "Steps between validations; 0 validates at the end of each epoch.")
-    patience: int = option(0, "Validations without a better one after which training stops; 0: never.")
     log_every: int = option(50, "Steps that a line of metrics.jsonl averages.", minimum=1)
     save_every: float = option(120.0, "Time between checkpoints.", unit="seconds", minimum=0)
     minutes: float = option(0.0, "Stop, resumable, after this time; 0: never.", unit="minutes", minimum=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.keep == "last" and self.patience:
-            got = f"{self.patience} and keep=last"
-            problem = "would let held-out data choose the last step"
-            raise UsageError("patience", problem, got=got, remedy="patience=0, or keep=best")
 
     @property
     def result_settings(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ _SHOWN_EVERY = 1.0  # seconds
 class TrainResult:
     """How a run ended.
 
-    finished  whether all steps were done or patience ended them; False: interrupted, and resumable
+    finished  whether all steps were done; False: interrupted, and resumable
     metrics   of the last validation; best the best criterion, at best_step
     kept      which weights are to be used, and how they were chosen, "" before the first validation; cautions about
               the metrics
@@ -431,8 +431,7 @@ class _Loop:
                 model.load_state_dict(trained_weights)
         p = self.progress
         p.unvalidated = False
-        out_of_patience = bool(self.options.patience) and p.waited >= self.options.patience
-        (p.finished,) = self.group.agree(p.step >= self.steps or out_of_patience)
+        (p.finished,) = self.group.agree(p.step >= self.steps)
         self.before_validation = None
 
     def evaluate(self) -> None:
@@ -445,7 +444,6 @@ class _Loop:
                 sheet = self.recipe.image()
             criterion = self.metrics[self.recipe.criterion]
             better = p.best is None or (criterion > p.best if self.recipe.higher_is_better else criterion < p.best)
-            p.waited = 0 if better else p.waited + 1
             if better:
                 p.best, p.best_step = criterion, p.step
                 if self.options.keep == "best":
@@ -533,7 +531,7 @@ class TrainProgress:
     """How far a run is.
 
     step        steps done; position the next batch; unvalidated whether a validation was interrupted after them
-    best        the best criterion so far and the step it was reached at; waited validations since
+    best        the best criterion so far and the step it was reached at
     sums, summed  the losses since the last line of the history, and how many steps they are of
     """
 
@@ -541,7 +539,6 @@ class TrainProgress:
     position: Position = field(default_factory=Position)
     best: float | None = None
     best_step: int = 0
-    waited: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     summed: int = 0
     finished: bool = False
@@ -568,6 +565,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
         old, progress = dict(document["settings"]), dict(document["progress"])
         progress["position"] = Position(**progress["position"])
+        progress.pop("waited", None)  # of earlier versions, which could end before the last step
         result, state = TrainProgress(**progress), dict(document["state"])
     except InputError:
         raise

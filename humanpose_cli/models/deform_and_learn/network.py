@@ -26,12 +26,10 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.inputs import FILL, cut_out, landmarks_in_crop
 from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
-from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions, refine_predictions
+from humanpose_cli.models.deform_and_learn.registration import LARGEST_SCALE, refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import read_header
-
-_LARGEST_SCALE = RegistrationOptions().largest_scale  # the training has no registration with larger scales
 
 
 class PreparedCrop(NamedTuple):
@@ -96,7 +94,7 @@ class DeformNetwork:
             with computed_in(self.precision, self.device):
                 vector = self.regressor(inputs).vector
             pose = ScaledPose.from_vector(vector.float().cpu())
-            pose = pose._replace(segment_scales=pose.segment_scales.clamp(1 / _LARGEST_SCALE, _LARGEST_SCALE))
+            pose = pose._replace(segment_scales=pose.segment_scales.clamp(1 / LARGEST_SCALE, LARGEST_SCALE))
             landmarks = torch.from_numpy(np.stack([person.landmarks for person in people]))
             pose = refine_predictions(self.body, pose, landmarks)
             camera = Camera.stack(person.camera for person in people).tensors()

@@ -39,7 +39,7 @@ The other terms stand in a supplement that is not public; these are ours:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -55,12 +55,44 @@ from humanpose_cli.geometry.rotations import project_to_rotation
 from humanpose_cli.geometry.similarity import fit_similarity
 from humanpose_cli.models.deform_and_learn.inputs import FILL
 
+LARGEST_SCALE = 2.0
+"""Registrations with segment scales above it, or below its inverse, are rejected."""
+
+_LARGEST_BEND = 1.0  # radians beyond a joint's range: more is rejected
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "left_collar", "right_collar", "left_hip", "right_hip")
 _PELVIS = SMPL24.index("pelvis")
 _LIMITS = 1000.0  # how much more a radian beyond a joint's range costs than a radian within
 _BETAS = (0.9, 0.999)  # of Adam
 _TINY = 1e-8
 _REFINEMENT_STEPS, _REFINEMENT_RATE = 120, 0.03  # of Adam; a prediction is nearer to the truth than other starts
+
+
+class RegistrationWeights(NamedTuple):
+    """Weights of equation 2.
+
+    dense    of correspondences
+    outlier  normalised units: distance of a correspondence above which it counts as an outlier, σ of Geman and McClure;
+             0: squared distances without a bound
+    depths   of the keypoints' depths, times `keypoints`, of people with correspondences; of others it is 1
+    keypoints, scale, joint, determinant  of keypoints, the segments' scales, the joints' rotations, the determinants
+    """
+
+    dense: float = 60.0
+    outlier: float = 0.1
+    depths: float = 0.3
+    keypoints: float = 1.0
+    scale: float = 10.0
+    joint: float = 0.001
+    determinant: float = 1.0
+
+    @property
+    def stiffer(self) -> RegistrationWeights:
+        """The same with the paper's weights of the first round: a body that finds its global orientation."""
+        return self._replace(scale=100.0, joint=1.0)
+
+
+ROBUST_WEIGHTS = RegistrationWeights()
+PAPER_WEIGHTS = RegistrationWeights(dense=1000.0, outlier=0.0, depths=1.0)
 
 
 @dataclass(frozen=True)
@@ -72,24 +104,6 @@ class RegistrationOptions(Options):
     paper: bool = option(
         False, "The paper's term of correspondences: squared distances with the weight 1000; depths weigh 1."
     )
-    dense: float = option(60.0, "Weight of correspondences; `paper` replaces it.", minimum=0)
-    outlier: float = option(
-        0.1,
-        "Distance of a correspondence above which it counts as an outlier, σ of Geman and McClure; 0: squared "
-        "distances without a bound; `paper` replaces it.",
-        unit="normalised units",
-        minimum=0,
-    )
-    keypoints: float = option(1.0, "Weight of keypoints.", minimum=0)
-    depths: float = option(
-        0.3,
-        "Weight of the keypoints' depths, times `keypoints`, of people with correspondences; of others it is 1; "
-        "`paper` replaces it.",
-        minimum=0,
-    )
-    scale: float = option(10.0, "Weight of the segments' scales.", minimum=0)
-    joint: float = option(0.001, "Weight of the joints' rotations.", minimum=0)
-    determinant: float = option(1.0, "Weight of the determinants.", minimum=0)
     learning_rate: float = option(0.1, "Of Adam.", above=0)
     steps: int = option(200, "Steps of Adam.", minimum=1)
     stiff: float = option(
@@ -109,21 +123,14 @@ class RegistrationOptions(Options):
     largest_error: float = option(
         0.1,
         "Distance above which a registration is rejected: root mean square of keypoints, median of correspondences, "
-        "half of which may be a neighbour's. If squared distances were fitted (`outlier` 0), root mean square of both.",
+        "half of which may be a neighbour's. If squared distances were fitted (`paper`), root mean square of both.",
         unit="normalised units",
     )
-    largest_scale: float = option(2.0, "Segment scales above it, or below its inverse, are rejected.")
-    largest_bend: float = option(1.0, "Angle beyond a joint's range that is rejected.", unit="radians")
 
     @property
-    def applied(self) -> RegistrationOptions:
-        """The same with the values of `paper` in their fields."""
-        return replace(self, paper=False, dense=1000.0, outlier=0.0, depths=1.0) if self.paper else self
-
-    @property
-    def stiffer(self) -> RegistrationOptions:
-        """The same with the paper's weights of the first round: a body that finds its global orientation."""
-        return replace(self, scale=100.0, joint=1.0)
+    def weights(self) -> RegistrationWeights:
+        """The weights of equation 2."""
+        return PAPER_WEIGHTS if self.paper else ROBUST_WEIGHTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +210,8 @@ def register(
     vector = (start or initial_pose(body, evidence)).vector.detach().clone()
     mean, square = torch.zeros_like(vector), torch.zeros_like(vector)
     for step in range(1, settings.steps + 1):
-        weights = settings.stiffer if start is None and step <= settings.stiff * settings.steps else settings
+        is_stiff = start is None and step <= settings.stiff * settings.steps
+        weights = settings.weights.stiffer if is_stiff else settings.weights
         with torch.enable_grad():
             variable = vector.detach().requires_grad_()
             loss = registration_loss(body, evidence, ScaledPose.from_vector(variable), weights).sum()
@@ -249,19 +257,18 @@ def _falling(progress: float, share: float) -> float:
 
 
 def registration_loss(
-    body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
+    body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, weights: RegistrationWeights
 ) -> Tensor:
     """Compute equation 2 of each image, (B,)."""
-    options = options.applied
     apart, flat, deep = _distances(body, evidence, pose)
-    robust = apart / (1 + apart / options.outlier**2) if options.outlier else apart
-    of_depths = torch.where((evidence.point_confidence > 0).any(1), options.depths, 1.0)
+    robust = apart / (1 + apart / weights.outlier**2) if weights.outlier else apart
+    of_depths = torch.where((evidence.point_confidence > 0).any(1), weights.depths, 1.0)
     return (
-        options.dense * _mean_of_points(robust, evidence)
-        + options.keypoints * (flat + of_depths * deep)
-        + options.scale * scale_loss(pose.segment_scales)
-        + options.joint * joint_loss(pose)
-        + options.determinant * determinant_loss(pose.orientation)
+        weights.dense * _mean_of_points(robust, evidence)
+        + weights.keypoints * (flat + of_depths * deep)
+        + weights.scale * scale_loss(pose.segment_scales)
+        + weights.joint * joint_loss(pose)
+        + weights.determinant * determinant_loss(pose.orientation)
     )
 
 
@@ -374,18 +381,15 @@ def _assessed(
     body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
 ) -> Registration:
     apart, flat, _ = _distances(body, evidence, pose)
-    robust = options.applied.outlier > 0
-    dense_error = (_median_of_points(apart, evidence) if robust else _mean_of_points(apart, evidence)).sqrt()
+    dense_error = (_mean_of_points(apart, evidence) if options.paper else _median_of_points(apart, evidence)).sqrt()
     keypoint_error = (flat / evidence.confidence.sum(1).clamp_min(_TINY)).sqrt()
     bend = limit_excess(rotations_to_angles(pose.rotations))[:, 1:].abs().amax((1, 2))
-    scales, limit = pose.segment_scales, options.largest_scale
+    scales, limit = pose.segment_scales, LARGEST_SCALE
     determinant = torch.linalg.det(pose.orientation.unflatten(1, (3, 3)))
     upright = (determinant > 0) & (pose.scale > 0) & (scales.amin(1) > 1 / limit) & (scales.amax(1) < limit)
     close = (dense_error <= options.largest_error) & (keypoint_error <= options.largest_error)
     has_evidence = (evidence.confidence > 0).any(1) | (evidence.point_confidence > 0).any(1)
-    return Registration(
-        pose, dense_error, keypoint_error, upright & close & has_evidence & (bend <= options.largest_bend)
-    )
+    return Registration(pose, dense_error, keypoint_error, upright & close & has_evidence & (bend <= _LARGEST_BEND))
 
 
 @lru_cache(maxsize=4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -256,7 +256,7 @@ class DeformAndLearn:
 
     def describe(self) -> dict[str, Any]:
         """Return data and settings as plain JSON values; how many rounds there are may change later."""
-        settings = asdict(replace(self.options, registration=self.options.registration.applied))
+        settings = asdict(self.options)
         del settings["rounds"]
         return {**self.people.describe(), "held_out": len(self.held_out), "seed": self.seed, "recipe": settings}
 
