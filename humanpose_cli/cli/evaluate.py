@@ -288,7 +288,7 @@ def repose(
 
     --set sets lpips=true (from hpc weights fetch imagenet-alexnet lpips-alex), pose=false (the pose takes most of the
     time), full_images=true (complete images, which papers' figures are of, with --size 256), methods=copy,mesh,pasted,
-    mesh-input,warp3d (some of them: warp3d alone takes a third of the time), perceptual=WEIGHTS (which measure how
+    warp3d (some of them: warp3d alone takes a third of the time), perceptual=WEIGHTS (which measure how
     similar images look), and what the trainings share, such as network.generator.depth=16 or loop.steps=2000.
     """
     _check_trainings(session, trains=ablation is not None)
