@@ -29,7 +29,7 @@ from humanpose_cli.cli.table import CONTEXT, command_names
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.option_rules import check_options
 from humanpose_cli.core.options import Options, infos
-from humanpose_cli.io.protected import name_output, paths_in, protect
+from humanpose_cli.io.protected import check_output, paths_in, protect
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _protect_inputs(values: Mapping[str, Any]) -> None:
     out = values.get("out")
     protect(path for name, value in values.items() if name != "out" for path in paths_in(value))
     if out is not None:
-        name_output(out)
+        check_output(out)
 
 
 def _is_on_command_line(context: typer.Context, parameter: str) -> bool:

@@ -34,45 +34,12 @@ _NAME_BYTES = 255  # limit of a name in nearly all file systems
 _RENAME_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts on Windows
 
 
-_FULL = "the disk is full", "free some space or choose another folder with `out`; a rerun resumes"
-_FORBIDDEN = "no permission to write here", "choose a folder of your own with `out`, or change its mode"
-_A_FILE = "a file stands where a folder is needed", "choose another `out`"
-_MOUNT_REMEDY = "check the mount; the same command goes on"
-_LOST_MOUNT = "the network mount does not answer", _MOUNT_REMEDY
-_TEMPORARY = "check the disk or network mount; the same command goes on"
-_UNAVAILABLE = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: ("the file grew over the size limit", "raise it (ulimit -f) or choose another file system"),
-    errno.EACCES: _FORBIDDEN,
-    errno.EPERM: _FORBIDDEN,
-    errno.EROFS: ("the file system is read-only", "choose a folder that can be written with `out`"),
-    errno.ENOENT: ("the folder cannot be made or vanished", "choose another `out`"),
-    errno.EIO: ("the disk reported an error", "check the disk or network mount"),
-    errno.ESTALE: ("the network mount has lost the file or folder (stale file handle)", _MOUNT_REMEDY),
-    errno.ETIMEDOUT: _LOST_MOUNT,
-    errno.ENOTCONN: _LOST_MOUNT,
-    errno.EMFILE: ("too many files are open in this process", "raise the limit (ulimit -n); a rerun resumes"),
-    errno.ENFILE: ("too many files are open on this machine", "close other programs; a rerun resumes"),
-}
-_WRONG_INPUT = {
-    errno.ENOTDIR: _A_FILE,
-    errno.EEXIST: _A_FILE,
-    errno.EISDIR: ("a folder stands where the file should go", "choose another `out`"),
-}
-
-
 def writing_error(path: Path, error: OSError) -> HpcError:
-    """Explain a failed write to `path`: UnavailableError, or InputError if the name is at fault."""
+    """Explain a failed write to `path`: UnavailableError, or InputError if the name is too long."""
     if error.errno == errno.ENAMETOOLONG:
         return _name_error(path)
-    if error.errno in _WRONG_INPUT:
-        problem, remedy = _WRONG_INPUT[error.errno]
-        return InputError(_file_above(path) if (problem, remedy) == _A_FILE else path, problem, remedy=remedy)
-    if error.errno in _UNAVAILABLE:
-        problem, remedy = _UNAVAILABLE[error.errno]
-        return UnavailableError(path, problem, remedy=remedy)
-    return UnavailableError(path, "cannot be written", got=error.strerror or str(error), remedy=_TEMPORARY)
+    remedy = "check the disk and its permissions, or choose another `out`; a rerun resumes"
+    return UnavailableError(path, "cannot be written", got=error.strerror or str(error), remedy=remedy)
 
 
 def is_about_output(folder: Path, error: OSError) -> bool:
@@ -93,12 +60,6 @@ def _name_error(path: Path) -> InputError:
     if longest <= _NAME_BYTES:
         return InputError(path, problem, got=f"a path of {len(os.fsencode(path))} bytes", remedy=remedy)
     return InputError(path, problem, expected=f"at most {_NAME_BYTES} bytes", got=f"{longest} bytes", remedy=remedy)
-
-
-def _file_above(path: Path) -> Path:
-    """Return the file in the way to a path, or the path itself."""
-    way = (*reversed(path.parents), path)
-    return next((part for part in way if os.path.lexists(part) and not os.path.isdir(part)), path)
 
 
 @contextmanager

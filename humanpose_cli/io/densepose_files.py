@@ -25,8 +25,8 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import array_field, checked_array, existing_file
 from humanpose_cli.io.images import encode_image, read_image
 from humanpose_cli.io.npz_files import read_npz, refuse_bomb
+from humanpose_cli.io.restricted_pickle import check_torch_pickles
 from humanpose_cli.io.sniffing import describe_file, reading_error
-from humanpose_cli.io.torch_pickles import check_torch_pickles
 
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -33,10 +33,9 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.io.npz_files import NpzArchive, check_archive, npz_names, read_npy
-from humanpose_cli.io.restricted_pickle import as_array, read_pickle
+from humanpose_cli.io.restricted_pickle import as_array, check_torch_pickles, read_pickle
 from humanpose_cli.io.sniffing import describe_file, reader_of
 from humanpose_cli.io.text_files import file_head, read_json
-from humanpose_cli.io.torch_pickles import check_torch_pickles
 from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 
 Foreign = Literal["smpl", "smplx", "joints"]

@@ -1,8 +1,7 @@
 """The files that a command reads, none of which its outputs may replace, by whatever name they are reached.
 
 The command line protects the files among the values of every command, and readers of folders and patterns protect the
-files that they find there. `io.atomic` and whatever else writes ask `refuse_input` before they write. It also refuses
-links below the output folder that lead out of it.
+files that they find there. `io.atomic` and whatever else writes ask `refuse_input` before they write.
 """
 
 from __future__ import annotations
@@ -20,22 +19,19 @@ _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _active = False
 _pending: list[str | os.PathLike[str]] = []  # looked up when an output exists already: most runs never need to
 _inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
-_output = ""  # the running command's, as an absolute path
-_inside: set[str] = set()  # folders that lie within it
 
 
 @contextmanager
 def protected_inputs() -> Iterator[None]:
     """Protect the inputs of one run of a command: what `protect` is called with inside is protected until its end."""
-    global _active, _output
+    global _active
     outer, _active = _active, True
     try:
         yield
     finally:
-        _active, _output = outer, ""
+        _active = outer
         _pending.clear()
         _inputs.clear()
-        _inside.clear()
 
 
 def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
@@ -44,12 +40,8 @@ def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
         _pending.extend(paths)
 
 
-def name_output(out: str | os.PathLike[str]) -> None:
-    """Say which folder or file the running command writes.
-
-    Raises UsageError for a link to a folder or to nothing, and for an input.
-    """
-    global _output
+def check_output(out: str | os.PathLike[str]) -> None:
+    """Raise UsageError for an output of the running command that is a link to a folder or to nothing, or an input."""
     if os.path.islink(out):
         if not os.path.exists(out):
             raise UsageError(out, "is a link to nothing", remedy="mend the link, or choose another file or folder")
@@ -57,17 +49,12 @@ def name_output(out: str | os.PathLike[str]) -> None:
             remedy = f"name the folder itself: {shell_word(os.path.realpath(out))}"
             raise UsageError(out, "is a link to a folder", expected="a folder", remedy=remedy)
     refuse_input(out)
-    if _active:
-        _output = os.path.abspath(out)
-        _inside.clear()
 
 
 def refuse_input(output: str | os.PathLike[str]) -> None:
     """Raise UsageError if writing to `output` would replace a protected file: under its own or another spelling of its
-    path, through a symbolic link, or as a hard link; and if a link below the running command's output folder leads out
-    of it.
+    path, through a symbolic link, or as a hard link.
     """
-    _refuse_way_out(output)
     if not (_pending or _inputs) or (identity := _file_identity(output)) is None:
         return
     while _pending:
@@ -77,23 +64,6 @@ def refuse_input(output: str | os.PathLike[str]) -> None:
     if identity in _inputs:
         problem = f"would replace the input {_inputs[identity]}"
         raise UsageError(output, problem, remedy="choose another file or folder with `out`")
-
-
-def _refuse_way_out(output: str | os.PathLike[str]) -> None:
-    parent = os.path.dirname(output)
-    if not _output or parent in _inside:
-        return
-    path = os.path.abspath(output)
-    inside, folder = os.path.realpath(_output), os.path.dirname(path)
-    root = next((root for root in (_output, inside) if path.startswith(root + os.sep)), None)
-    if root is None or os.path.commonpath([inside, os.path.realpath(folder)]) == inside:
-        _inside.add(parent)
-        return
-    parts = Path(folder).relative_to(root).parts
-    ways = (os.path.join(root, *parts[: count + 1]) for count in range(len(parts)))
-    link = next((way for way in ways if os.path.islink(way)), folder)
-    remedy = "remove the link, or name the folder that it leads to with `out`"
-    raise UsageError(link, "is a link that leads out of the output folder", expected="a folder", remedy=remedy)
 
 
 def refuse_link(output: Path) -> None:

@@ -1,39 +1,33 @@
 """Reading the pickles that licensed models, data sets and other programs' results come as, without running them.
 
-A pickle names functions and calls them. Here every name leads to a stand-in that only keeps what it is given; arrays
-of numpy, scipy.sparse and chumpy and tensors of torch are then made of what was kept, and any other name is refused.
-Neither chumpy, joblib nor the version of scipy or numpy that wrote the file is needed.
-
-Damaged files crash Python's and numpy's unpickling, or make them ask for any amount of memory: so every length is
-compared with what the file holds, the memo is a table, and numpy never sees the state of an array. Python's own
-unpickler in Python does that; and it can pause where joblib writes an array's bytes between two opcodes.
-
-All that is made counts against one `UnpackedBudget`, and what is shared counts at each use.
+A pickle names functions and calls them. Here only the names of containers and arrays are known, of numpy, scipy.sparse,
+chumpy, joblib and torch; any other one is refused. Neither chumpy nor joblib is needed. All of it happens in a process
+that can do no harm (`io.reader_process`), because damaged pickles crash Python's and numpy's unpickling.
 """
 
 from __future__ import annotations
 
+import copyreg
 import io
 import math
-import operator
 import pickle
+import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.guarded_pickle import OBJECT_BYTES, Closed, GuardedUnpickler, Node, Opcode, checked_key
+from humanpose_cli.io.reader_process import read_apart
 from humanpose_cli.io.sniffing import refuse_pipes
-from humanpose_cli.io.torch_pickles import check_torch_pickles
 from humanpose_cli.io.unpacking import UnpackedBudget
 
-MAX_ELEMENTS = 2**30
 _COMPRESSION_MAGIC = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
-_MAX_AXES = 32
+_PROBLEM = "is not a readable pickle"
+_LEGACY_PICKLES = 5  # of torch before 1.6: a magic number, version, machine, object, and the keys of its storages
 
 
 def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> Any:
@@ -41,25 +35,27 @@ def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> A
     arrays.
 
     Also what joblib.dump wrote (plain, or compressed by zlib or gzip). Sparse matrices come dense, tensors as arrays.
-    An object of chumpy that is an expression rather than an array comes as None.
+    An object of chumpy that is an expression rather than an array comes as None. What is shared comes once for each
+    use.
 
     content  a pickle within the file, as `.npy` and `.npz` hold them; None: all of the file
-    more     bytes that the result may take beyond 256 MiB and fifty times the file's size
+    more     bytes that the result may take beyond 1 GiB and the file's size
 
     Raises InputError when the file is damaged, names anything but containers and arrays, or needs more memory.
     """
     refuse_pipes(path)
-    try:
-        content = path.read_bytes() if content is None else content
-        budget = UnpackedBudget(path, len(content), more=more)
-        if content[:2] in _COMPRESSION_MAGIC:  # as joblib does, by zlib or gzip
-            content = budget.inflate(content, zlib.MAX_WBITS | 32)
-        return _Resolver(budget)(_Reader(io.BytesIO(content), path, budget).load())
-    except (InputError, OSError):
-        raise
-    except Exception as error:  # a damaged pickle raises whatever its broken opcodes lead to
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(path, "is not a readable pickle", got=f"{type(error).__name__}: {reason}") from error
+    content = path.read_bytes() if content is None else content
+    if content[:2] in _COMPRESSION_MAGIC:  # as joblib does, by zlib or gzip
+        try:
+            content = UnpackedBudget(path, len(content), more=more).inflate(content, zlib.MAX_WBITS | 32)
+        except (ValueError, zlib.error) as error:
+            raise InputError(path, _PROBLEM, got=f"{type(error).__name__}: {error}") from error
+    return read_apart(path, load_pickle, content, problem=_PROBLEM, more=more)
+
+
+def load_pickle(content: bytes) -> Any:
+    """Unpickle bytes, in a process of its own."""
+    return _Reader(io.BytesIO(content)).load()
 
 
 def as_array(value: object) -> NDArray[Any]:
@@ -76,342 +72,224 @@ def as_array(value: object) -> NDArray[Any]:
     return array
 
 
-class _Node(Node):
-    """An object that becomes a value once the pickle is read."""
+class _Kept:
+    """An object that is not made: only its state is kept, of which `make` builds a plain value."""
 
-    __slots__ = ()
+    state: Any
 
-    def make(self, resolve: _Resolver) -> Any:
-        """Build the value that this node stands for."""
-        raise ValueError(f"{type(self).__name__} is no value by itself")
+    def __new__(cls, *_: object) -> _Kept:
+        kept = object.__new__(cls)
+        kept.state = None
+        return kept
 
-    def kept(self) -> dict[str, Any]:
-        """Return the state as a table."""
-        if not isinstance(self.state, dict):
-            raise ValueError(f"the state of {type(self).__name__} is no table")
-        return {str(name): value for name, value in self.state.items()}
+    def __setstate__(self, state: object) -> None:
+        self.state = state
 
-
-class _Ndarray(_Node):
-    """The name `numpy.ndarray`, which is only ever an argument."""
+    def make(self) -> Any:
+        """Build the value."""
+        return self.state
 
 
-class _Dtype(_Node):
-    """numpy.dtype: a simple type and its byte order; structured types are refused."""
-
-    def make(self, resolve: _Resolver) -> np.dtype[Any]:
-        name = self.args[0]
-        if not isinstance(name, str) or name[:1] not in "?bBhHiIlLqQefdgufcSUVO" or len(name) > 12:
-            raise ValueError("unknown type of array")
-        order = self.state[1] if isinstance(self.state, tuple) and len(self.state) > 1 else "="
-        dtype = np.dtype(name)
-        if dtype.fields is not None or order not in ("<", ">", "=", "|"):
-            raise ValueError(f"unknown type of array {name!r}")
-        if order in ("<", ">"):
-            return dtype.newbyteorder("<" if order == "<" else ">")
-        return dtype
+def _made(value: Any) -> Any:
+    return _made(value.make()) if isinstance(value, _Kept) else value
 
 
-class _Array(_Node):
-    """numpy.core.multiarray._reconstruct, whose state is (version, shape, dtype, is Fortran, bytes or list)."""
-
-    def make(self, resolve: _Resolver) -> NDArray[Any]:
-        shape, dtype, fortran, content = self.state[-4:]
-        return _array(resolve, content, dtype, shape, "F" if fortran else "C")
-
-
-class _FromBuffer(_Node):
-    """numpy.core.numeric._frombuffer of pickle protocol 5: (bytes, dtype, shape, order)."""
-
-    def make(self, resolve: _Resolver) -> NDArray[Any]:
-        content, dtype, shape, order = self.args
-        return _array(resolve, content, dtype, shape, order)
-
-
-class _Scalar(_Node):
-    """numpy.core.multiarray.scalar: (dtype, bytes)."""
-
-    def make(self, resolve: _Resolver) -> Any:
-        dtype, content = self.args
-        return _array(resolve, content, dtype, (1,), "C")[0]
-
-
-class _Encode(_Node):
-    """_codecs.encode, by which Python 3 writes bytes for Python 2."""
-
-    def make(self, resolve: _Resolver) -> bytes:
-        text, encoding = self.args
-        if not isinstance(text, str) or encoding != "latin1":
-            raise ValueError("bytes that are not in latin1")
-        resolve.budget.take(len(text))
-        return text.encode("latin1")
-
-
-class _NoBytes(_Node):
-    """`bytes` without arguments, by which Python 3 writes none at all for Python 2."""
-
-    def make(self, resolve: _Resolver) -> bytes:
-        if self.args:
-            raise ValueError("bytes of something else")
-        return b""
-
-
-class _Joblib(_Node):
-    """joblib's NumpyArrayWrapper, after whose state the array's bytes, or a pickle of its objects, follow."""
-
-    def read(self, file: io.BytesIO, resolve: _Resolver, objects: Callable[[], Any]) -> _Node:
-        """Read what stands for the array, of bytes taken from `file`; `objects` reads a pickle there."""
-        state = self.kept()
-        dtype = resolve(state["dtype"])
-        if dtype.hasobject:
-            return objects()
-        if state.get("numpy_array_alignment_bytes") is not None:
-            padding = file.read(1)
-            file.read(padding[0])
-        size = _elements(state["shape"]) * dtype.itemsize
-        return _FromBuffer(file.read(size), state["dtype"], state["shape"], state["order"])
-
-
-class _Storage(_Node):
-    """torch.storage._load_from_bytes: a storage as torch.save writes it."""
-
-    def make(self, resolve: _Resolver) -> Any:
-        import torch
-
-        content = resolve(self.args[0])
-        check_torch_pickles(resolve.budget.path, content)
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-class _Tensor(_Node):
-    """torch._utils._rebuild_tensor_v2: (storage, offset, shape, strides, requires_grad, hooks)."""
-
-    def make(self, resolve: _Resolver) -> NDArray[Any]:
-        import torch
-
-        storage, offset, shape, strides = (resolve(value) for value in self.args[:4])
-        count = _elements(shape)
-        if not all(isinstance(number, int) and number >= 0 for number in (offset, *strides)):
-            raise ValueError("damaged tensor")
-        values = torch.empty(0, dtype=storage.dtype)
-        resolve.budget.take(count * max(values.element_size(), 4))
-        buffer = storage._untyped_storage  # the public names warn that their class is old
-        reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        if count and reach >= buffer.nbytes() // values.element_size():  # torch would enlarge the storage
-            raise ValueError(f"a tensor of {shape}")
-        values.set_(buffer, offset, shape, strides)
-        return (values.float() if values.dtype is torch.bfloat16 else values).numpy().copy()
-
-
-class _Table(dict[Any, Any], metaclass=Closed):
-    """collections.defaultdict, as the plain table that it is filled like."""
-
-    __slots__ = ()
-
-    def __init__(self, *_: object) -> None:
-        super().__init__()
-
-
-class _Old(_Node):
-    """copyreg._reconstructor, by which protocols 0 and 1 make an object of the class that they name first."""
-
-    def make(self, resolve: _Resolver) -> Any:
-        kind = self.args[0]
-        if not issubclass(kind, _Node):
-            raise ValueError("an object of an unknown class")
-        node = kind()
-        node.__setstate__(self.state)
-        return resolve(node)
-
-
-class _Chumpy(_Node):
+class _Chumpy(_Kept):
     """A chumpy object: an array `x`, or a choice `idxs` of another one; None for expressions."""
 
-    def make(self, resolve: _Resolver) -> Any:
-        state = self.kept()
+    def make(self) -> Any:
+        state = self.state
         if "x" in state:
-            return resolve(state["x"])
-        if {"a", "idxs"} <= state.keys():
-            values, indices = (as_array(resolve(state[name])) for name in ("a", "idxs"))
-            resolve.budget.take(values.nbytes + indices.size * values.itemsize)
-            shape, elements = state.get("preferred_shape"), values.ravel()[indices]
-            return elements if shape is None else elements.reshape(shape)
-        return None
+            return state["x"]
+        if "a" not in state or "idxs" not in state:
+            return None
+        elements = np.ravel(_made(state["a"]))[_made(state["idxs"])]
+        shape = state.get("preferred_shape")
+        return elements if shape is None else elements.reshape(shape)
 
 
-class _Sparse(_Node):
-    """A scipy.sparse matrix or array, by its columns."""
+class _Sparse(_Kept):
+    """A scipy.sparse matrix or array, which comes dense."""
 
-    def make(self, resolve: _Resolver) -> NDArray[Any]:
-        state = {name: resolve(value) for name, value in self.kept().items()}
-        rows, columns = state["_shape"] if "_shape" in state else state["shape"]
-        count, data = _elements((rows, columns)), as_array(state["data"])
-        resolve.budget.take(count * data.itemsize)
-        entries = self.entries(state)
-        if any(part.ndim != 1 for part in (data, *entries)):
+    layout = ""
+
+    def make(self) -> NDArray[Any]:
+        state = self.state
+        if self.layout == "coo":
+            entries = state["coords"] if "coords" in state else (state["row"], state["col"])
+        else:
+            major = np.repeat(np.arange(len(state["indptr"]) - 1), np.diff(state["indptr"]))
+            entries = (state["indices"], major) if self.layout == "csc" else (major, state["indices"])
+        dense = np.zeros(state["_shape"] if "_shape" in state else state["shape"], state["data"].dtype)
+        if any(len(part) != len(state["data"]) for part in entries):
             raise ValueError("damaged sparse matrix")
-        dense = np.zeros((rows, columns), dtype=data.dtype)
-        np.add.at(dense, entries, data)
+        np.add.at(dense, tuple(entries), state["data"])
         return dense
 
-    def entries(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return rows and columns of the entries."""
-        minor, counts = as_array(state["indices"]), np.diff(as_array(state["indptr"]))
-        if counts.min(initial=0) < 0 or counts.sum() != len(minor):
-            raise ValueError("damaged sparse matrix")
-        return minor, np.repeat(np.arange(len(counts)), counts)
 
-
-class _SparseRows(_Sparse):
-    def entries(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        return super().entries(state)[::-1]
-
-
-class _SparseTriples(_Sparse):
-    def entries(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        rows, columns = state["coords"] if "coords" in state else (state["row"], state["col"])
-        return as_array(rows), as_array(columns)
-
-
-def _elements(shape: Any) -> int:
-    """Count the elements of an array of a shape. Raises ValueError for an invalid shape, and for more than a file may
-    have.
-    """
-    if not isinstance(shape, tuple | list) or len(shape) > _MAX_AXES:
-        raise ValueError("an array without a shape")
-    sides = [operator.index(side) for side in shape]
-    if min(sides, default=0) < 0 or math.prod(sides) > MAX_ELEMENTS:
-        raise ValueError(f"an array of {sides}")
-    return math.prod(sides)
-
-
-def _array(resolve: _Resolver, packed_content: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
-    content, dtype = resolve(packed_content), resolve(kind)
-    if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or order not in ("C", "F"):
-        raise ValueError("damaged array")
-    _elements(shape)
-    if not isinstance(content, list | tuple if dtype.hasobject else bytes | bytearray | str):
-        raise ValueError("an array without contents")
-    resolve.budget.take(len(content) * (8 if dtype.hasobject else 2 if isinstance(content, str) else 1))
-    if dtype.hasobject:
-        flat = np.empty(len(content), dtype=object)
-        for i, item in enumerate(content):  # a slice would spread arrays over the elements
-            flat[i] = item
-        return flat.reshape(shape, order=order)
-    raw: Any = content.encode("latin1") if isinstance(content, str) else content
-    return np.frombuffer(raw, dtype=dtype).reshape(shape, order=order).copy(order="K")  # writable
-
-
-class _Resolver:
-    """Puts arrays in the place of nodes, in containers too; each object once, so that shared ones stay shared.
-
-    budget  what the values may take, and how large they may become where all that is shared is copied: numpy does
-            that when it makes an array of lists, and so does the text of an error
-    """
-
-    def __init__(self, budget: UnpackedBudget) -> None:
-        self.budget = budget
-        self._results: dict[int, tuple[Any, Any]] = {}  # by identity; the object is kept, or its number could come back
-        self._sizes: dict[int, int] = {}  # of containers, by identity, with all that they hold
-
-    def __call__(self, value: Any) -> Any:
-        """Return the value that `value` stands for. Raises ValueError for containers that hold themselves."""
-        if not isinstance(value, _Node | dict | list | tuple):
-            return value
-        if id(value) in self._results:
-            return self._results[id(value)][1]
-        if isinstance(value, _Node):
-            self._results[id(value)] = value, None  # an object that holds itself is not an array
-            result = value.make(self)
-        elif isinstance(value, dict):
-            self._results[id(value)] = value, (result := {})
-            for key, item in value.items():
-                result[checked_key(self(key))] = self(item)
-        else:
-            self._results[id(value)] = value, (result := [])
-            result.extend(self(item) for item in value)
-            result = tuple(result) if isinstance(value, tuple) else result
-        self._results[id(value)] = value, result
-        if isinstance(result, dict | list | tuple) and id(result) not in self._sizes:
-            self._sizes[id(result)] = self._sum([*result, *result.values()] if isinstance(result, dict) else result)
-        return result
-
-    def _size(self, value: Any) -> int:
-        """Count the bytes that a value takes if nothing is shared."""
-        if isinstance(value, np.ndarray):
-            return self._sum(value.flat) if value.dtype.hasobject else value.nbytes
-        if isinstance(value, dict | list | tuple):
-            if id(value) not in self._sizes:
-                raise ValueError("a container that holds itself")
-            return self._sizes[id(value)]
-        return 8 * len(value) if isinstance(value, set | frozenset) else _length(value) or 8
-
-    def _sum(self, items: Iterable[Any]) -> int:
-        """Count the same of a container of these values, also if numpy gives all texts the length of the longest."""
-        values = list(items)
-        lengths = [_length(value) for value in values]
-        size = OBJECT_BYTES + max(sum(map(self._size, values)), max(lengths, default=0) * len(values))
-        self.budget.refuse(size)
-        return size
-
-
-def _length(value: Any) -> int:
-    """Return the bytes of a text in numpy, which has four for each character, and of bytes; 0 of other values."""
-    return 4 * len(value) if isinstance(value, str) else len(value) if isinstance(value, bytes | bytearray) else 0
-
-
-_BUILTINS = {"set": set, "frozenset": frozenset, "list": list, "dict": dict, "object": object, "slice": slice}
-_STAND_INS: dict[tuple[str, str], Any] = {
-    **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in _BUILTINS.items()},
-    **{(module, "_reconstructor"): _Old for module in ("copyreg", "copy_reg")},
-    ("builtins", "bytes"): _NoBytes,
-    ("__builtin__", "bytes"): _NoBytes,
-    ("collections", "OrderedDict"): dict,
-    ("collections", "defaultdict"): _Table,
-    ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Joblib,
-    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-    ("torch.storage", "_load_from_bytes"): _Storage,
-    ("_codecs", "encode"): _Encode,
-    ("numpy", "ndarray"): _Ndarray,
-    ("numpy", "dtype"): _Dtype,
-    **{
-        (f"numpy.{core}.{module}", name): kind
-        for core in ("core", "_core")
-        for module, name, kind in (
-            ("multiarray", "_reconstruct", _Array),
-            ("multiarray", "scalar", _Scalar),
-            ("numeric", "_frombuffer", _FromBuffer),
-        )
-    },
+_STORAGES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+    "BFloat16Storage": "<u2",
 }
-_SPARSE = {"csc": _Sparse, "csr": _SparseRows, "coo": _SparseTriples}
+"""torch's names → types of numpy, which has the bits of bfloat16 as whole numbers."""
 
 
-class _Reader(GuardedUnpickler):
-    """A pickle in which every name leads to a stand-in."""
+def _storage(content: bytes) -> NDArray[Any]:
+    """In the place of torch.storage._load_from_bytes: what torch.save wrote of a storage, in its older form."""
+    file = io.BytesIO(content)
+    *_, (_, kind, _, _, count, _), _ = [_Reader(file).load() for _ in range(_LEGACY_PICKLES)]
+    file.read(8)  # the number of elements once more
+    return np.frombuffer(file.read(count * np.dtype(kind).itemsize), kind)
 
-    dispatch: ClassVar[dict[int, Opcode]] = {**GuardedUnpickler.dispatch}
 
-    def load_build(self) -> None:
-        """Load a state; after that of joblib's wrapper, the array's bytes."""
-        pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
-        if isinstance(wrapper := self.stack[-1], _Joblib):
-            objects = _Reader(self.file, self.path, self.budget).load
-            self.stack[-1] = wrapper.read(self.file, _Resolver(self.budget), objects)
+def _tensor(storage: NDArray[Any], offset: int, shape: Any, strides: Any, *_: object) -> NDArray[Any]:
+    """In the place of torch._utils._rebuild_tensor_v2."""
+    reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and reach >= len(storage)):
+        raise ValueError(f"a tensor of {shape} beyond its storage")
+    steps = [stride * storage.itemsize for stride in strides]
+    values = np.lib.stride_tricks.as_strided(storage[offset:], shape, steps)
+    return (values.astype("<u4") << 16).view("<f4") if storage.dtype == "<u2" else values
 
-    dispatch[pickle.BUILD[0]] = load_build
+
+def _encoded(text: str, _encoding: str) -> bytes:
+    """In the place of _codecs.encode, by which Python 3 writes bytes for Python 2."""
+    return text.encode("latin1")
+
+
+_BUILTINS = (bytes, bytearray, set, frozenset, list, dict, object, slice)
+_NAMES: dict[str, Any] = {
+    **{f"{module}.{kind.__name__}": kind for module in ("builtins", "__builtin__") for kind in _BUILTINS},
+    **{f"{module}._reconstructor": copyreg._reconstructor for module in ("copyreg", "copy_reg")},  # type: ignore[attr-defined]
+    **{
+        f"numpy.{core}.{name}": made.__reduce_ex__(5)[0]
+        for core in ("core", "_core")
+        for name, made in (("multiarray.scalar", np.float64(0)), ("numeric._frombuffer", np.zeros(1)))
+    },
+    **{f"numpy.{core}.multiarray._reconstruct": np.zeros(1).__reduce__()[0] for core in ("core", "_core")},
+    "collections.OrderedDict": OrderedDict,
+    "collections.defaultdict": defaultdict,
+    "_codecs.encode": _encoded,
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch.storage._load_from_bytes": _storage,
+}
+
+
+class _Reader(pickle.Unpickler):
+    """An unpickler that knows the names of containers and arrays alone."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="latin1")
+        self.file = file
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _STAND_INS:
-            return _STAND_INS[module, name]
+        if (known := _NAMES.get(f"{module}.{name}")) is not None:
+            return known
+        if f"{module}.{name}" == "joblib.numpy_pickle.NumpyArrayWrapper":
+            return self._joblib_wrapper()
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
         if module.split(".")[0] == "chumpy" and name.isidentifier():
             return _Chumpy
         layout, _, kind = name.partition("_")
-        if module.startswith("scipy.sparse") and layout in _SPARSE and kind in ("matrix", "array"):
-            return _SPARSE[layout]
+        if module.startswith("scipy.sparse") and layout in ("csc", "csr", "coo") and kind in ("matrix", "array"):
+            return type(name, (_Sparse,), {"layout": layout})
         raise InputError(
-            self.path,
+            "pickle",
             "is refused, because it is a pickle that would run code",
             expected="arrays of numpy, scipy.sparse, chumpy and torch",
             got=f"{module}.{name}"[:100],
         )
+
+    def persistent_load(self, pid: Any) -> Any:
+        if not isinstance(pid, tuple):  # torch's description of a storage
+            raise pickle.UnpicklingError("persistent names are not read")
+        return pid
+
+    def _joblib_wrapper(self) -> type[_Kept]:
+        """Make the class of joblib's arrays, after whose state an array's bytes, or a pickle of its objects, follow."""
+        reader = self
+
+        class Wrapper(_Kept):
+            def __setstate__(self, state: Any) -> None:
+                self.state = reader.read_array(state)
+
+        return Wrapper
+
+    def read_array(self, state: dict[str, Any]) -> Any:
+        """Read the array that joblib wrote behind the state of its wrapper."""
+        dtype = state["dtype"]
+        if dtype.hasobject:
+            return type(self)(self.file).load()
+        if state.get("numpy_array_alignment_bytes") is not None:
+            self.file.read(self.file.read(1)[0])
+        data = self.file.read(math.prod(state["shape"]) * dtype.itemsize)
+        return np.frombuffer(data, dtype).reshape(state["shape"], order=state["order"])
+
+
+def check_torch_pickles(path: Path) -> None:
+    """Refuse, before torch.load, pickles that need more time or memory than a reader process has.
+
+    torch.load runs nothing with `weights_only`, but the hash of tuples in tuples never ends. Raises InputError.
+    """
+    if not path.is_file():
+        return  # torch says so
+    if not zipfile.is_zipfile(path):
+        read_apart(path, scan_pickles, path.read_bytes(), _LEGACY_PICKLES, problem=_PROBLEM)
+        return
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                read_apart(path, scan_pickles, archive.read(name), 1, problem=_PROBLEM)
+
+
+def scan_pickles(content: bytes, count: int) -> None:
+    """Unpickle the first pickles in torch's bytes, in a process of its own; nothing is made of them, and what damage
+    they have torch says.
+    """
+    file = io.BytesIO(content)
+    try:
+        for _ in range(count):
+            _Scan(file).load()
+    except MemoryError:
+        raise
+    except Exception:
+        return
+
+
+class _Anything(dict[Any, Any]):
+    """What a name in the pickle makes, with what the pickle adds to it."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def extend(self, items: object) -> None:
+        """Take the items of a list."""
+
+    append = add = extend
+
+
+class _Scan(pickle.Unpickler):
+    """An unpickler that makes tables, sets and bytes alone, which take time and memory."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        kinds = {"OrderedDict": OrderedDict, "Counter": Counter, **{kind.__name__: kind for kind in _BUILTINS[:4]}}
+        return kinds.get(name, _Anything)
+
+    def persistent_load(self, pid: object) -> Any:
+        return _Anything()

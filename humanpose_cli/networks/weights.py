@@ -31,8 +31,8 @@ from humanpose_cli.detect.runtime import POSE_NETWORK_DIGESTS, POSE_NETWORKS, Po
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.npz_files import check_archive
+from humanpose_cli.io.restricted_pickle import check_torch_pickles
 from humanpose_cli.io.sniffing import describe_file
-from humanpose_cli.io.torch_pickles import check_torch_pickles
 
 if TYPE_CHECKING:  # the registry is read before anything heavy is loaded
     from torch import Tensor, nn

@@ -100,7 +100,7 @@ def test_a_small_file_system_that_fills_up_stops_the_run_and_the_rest_is_done_la
     try:
         result = run(photos, out)
         assert result.exit_code is ExitCode.UNAVAILABLE
-        assert any("disk is full" in (item.error or "") for item in result.items)
+        assert any("No space left on device" in (item.error or "") for item in result.items)
         assert not list(out.rglob("*.partial"))
         subprocess.run(["mount", "-o", "remount,size=8m", str(out)], check=True)
         assert run(photos, out).exit_code is ExitCode.OK

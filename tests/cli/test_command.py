@@ -89,7 +89,7 @@ def test_a_pipe_gets_tabs_and_json_a_document(hpc):
         ("usage", 2, "error", "--x: is wrong"),
         ("input", 3, "error", "a.jpg: is not an image; convert it"),
         ("unavailable", 5, "error", "gpu: is missing"),
-        ("disk", 5, "error", "the disk is full"),
+        ("disk", 5, "error", "No space left on device"),
         ("bug", 1, "error", "ZeroDivisionError: division by zero; this is a bug in hpc"),
         ("interrupt", 130, "interrupted", "interrupted before any work was done"),
     ],

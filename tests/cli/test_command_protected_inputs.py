@@ -13,7 +13,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.protected import name_output, protect, protected_inputs
+from humanpose_cli.io.protected import check_output, protect, protected_inputs
 
 
 @pytest.fixture
@@ -117,23 +117,6 @@ def test_files_are_protected_while_a_command_runs(tmp_path):
 
 
 @pytest.mark.posix("makes symbolic links")
-@pytest.mark.parametrize("line", ["fit in", "repose --input in --target-pose pose.npy"])
-@pytest.mark.parametrize("target", ["elsewhere", "../elsewhere"])
-def test_a_link_that_leads_out_of_the_output_folder_is_refused(hpc, photo, monkeypatch, line, target):
-    monkeypatch.chdir(photo.parent)
-    for name in ("in/sub", "out", "elsewhere"):
-        Path(name).mkdir(parents=True)
-    for number in range(2):
-        write_image(f"in/sub/{number}.png", np.zeros((64, 64 + number, 3), np.uint8))
-    Path("out/sub").symlink_to(Path(target).absolute() if target == "elsewhere" else target)
-    ran = hpc(*line.split(), "--out", "out")
-    assert ran.code == 2
-    assert f"{Path('out/sub').absolute()}: is a link that leads out of the output folder, expected a folder" in ran.err
-    assert list(Path("elsewhere").iterdir()) == []
-    assert [path.name for path in Path("out").iterdir()] == ["sub"]
-
-
-@pytest.mark.posix("makes symbolic links")
 def test_a_linked_output_folder_is_refused(hpc, photo, monkeypatch):
     monkeypatch.chdir(photo.parent)
     Path("disk").mkdir()
@@ -148,14 +131,14 @@ def test_a_linked_output_folder_is_refused(hpc, photo, monkeypatch):
 
 
 @pytest.mark.posix("makes symbolic links")
-def test_links_below_the_output_folder_may_stay_inside(tmp_path):
-    (tmp_path / "out" / "real").mkdir(parents=True)
-    (tmp_path / "out" / "inside").symlink_to("real")
-    (tmp_path / "out" / "outside").symlink_to(tmp_path)
+def test_links_below_the_output_folder_lead_to_no_input(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "disk").symlink_to(tmp_path)
+    (tmp_path / "a").write_text("input")
     with protected_inputs():
-        name_output(tmp_path / "out")
-        write_bytes(tmp_path / "out" / "inside" / "a", b"1")
-        with raises(UsageError, subject="outside", problem="is a link that leads out of the output folder"):
-            write_bytes(tmp_path / "out" / "outside" / "new" / "a", b"2")
-    write_bytes(tmp_path / "out" / "outside" / "a", b"3")
-    assert not (tmp_path / "new").exists()
+        protect([tmp_path / "a"])
+        check_output(tmp_path / "out")
+        write_bytes(tmp_path / "out" / "disk" / "b", b"1")
+        with raises(UsageError, subject="a", problem="would replace the input"):
+            write_bytes(tmp_path / "out" / "disk" / "a", b"2")
+    assert contents(tmp_path) == {"a": b"input", "b": b"1"}

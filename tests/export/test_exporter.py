@@ -409,7 +409,7 @@ def test_a_usd_file_that_cannot_be_written_is_reported_and_leaves_no_images(tmp_
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, usual[1]))
     try:
-        with raises(UnavailableError, subject="clip.usd", problem="the file grew over the size limit"):
+        with raises(UnavailableError, subject="clip.usd", problem="cannot be written", got="File too large"):
             export_fit(FIT, tmp_path / "clip", ["usd"], textures={0: TEXTURE})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
@@ -433,7 +433,7 @@ def test_what_fails_after_some_of_its_files_leaves_none(tmp_path, monkeypatch, k
         assert Path(target).exists()
 
     monkeypatch.setattr(os, "replace", full)
-    with raises(UnavailableError, problem="the disk is full"):
+    with raises(UnavailableError, problem="cannot be written", got="No space left on device"):
         export_fit(FIT, tmp_path / "clip", [kind], textures={0: TEXTURE})
     assert len(appeared) == failing
     assert not list(tmp_path.iterdir())

@@ -112,30 +112,14 @@ def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(
     assert (tmp_path / "x").read_bytes() == b"1"
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        (errno.ENOSPC, "disk is full"),
-        (errno.EDQUOT, "disk is full"),
-        (errno.EACCES, "permission"),
-        (errno.EROFS, "read-only"),
-        (errno.ESTALE, "stale file handle"),
-        (errno.ETIMEDOUT, "does not answer"),
-        (errno.ENOTCONN, "does not answer"),
-        (errno.EREMOTEIO, "cannot be written"),
-        (errno.EBUSY, "cannot be written"),
-        (errno.ENOLCK, "cannot be written"),
-        (errno.EMFILE, "open in this process"),
-        (errno.ENFILE, "open on this machine"),
-    ],
-)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.ESTALE, errno.EBUSY, errno.EMFILE])
 @pytest.mark.parametrize("call", ["open", "fsync", "replace"])
-def test_what_the_machine_lacks_is_one_sentence_with_exit_code_5(tmp_path, monkeypatch, code, message, call):
+def test_what_the_machine_lacks_is_one_sentence_with_exit_code_5(tmp_path, monkeypatch, code, call):
     def fail(*_args, **_kwargs):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(atomic.os, call, fail)
-    with raises(UnavailableError, problem=message) as caught:
+    with raises(UnavailableError, problem="cannot be written", got=os.strerror(code)) as caught:
         atomic.write_bytes(tmp_path / "x.bin", b"12345")
     monkeypatch.undo()
     assert caught.value.exit_code is ExitCode.UNAVAILABLE
@@ -149,7 +133,7 @@ def test_a_real_refused_write_is_reported_and_cleaned_up(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
     try:
-        with raises(UnavailableError, problem="size limit"):
+        with raises(UnavailableError, problem="cannot be written", got="File too large"):
             atomic.write_bytes(tmp_path / "x.bin", b"x" * 4096)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -162,14 +146,14 @@ def test_files_that_need_each_other_appear_together(tmp_path):
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
     try:
-        with raises(UnavailableError, subject="a.obj", problem="the file grew over the size limit"):
+        with raises(UnavailableError, subject="a.obj", problem="cannot be written", got="File too large"):
             atomic.write_together({library: b"new", mesh: bytes(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert os.listdir(tmp_path) == ["a.mtl"]
     assert library.read_text() == "old"
     mesh.mkdir()  # its name cannot be taken, which shows last
-    with raises(InputError, subject="a.obj", problem="a folder stands"):
+    with raises(UnavailableError, subject="a.obj", problem="cannot be written"):
         atomic.write_together({library: b"new", mesh: b"new"})
     assert library.read_text() == "new"
     assert sorted(os.listdir(tmp_path)) == ["a.mtl", "a.obj"]
@@ -178,9 +162,9 @@ def test_files_that_need_each_other_appear_together(tmp_path):
 @pytest.mark.posix("reads Linux's own files")
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no sysfs here")
 def test_a_folder_that_even_root_cannot_write():
-    with pytest.raises(UnavailableError, match=r"permission|read-only"):
+    with pytest.raises(UnavailableError, match="cannot be written"):
         atomic.write_bytes("/sys/kernel/x.bin", b"1")
-    with pytest.raises(UnavailableError, match=r"permission|read-only"):
+    with pytest.raises(UnavailableError, match="cannot be written"):
         atomic.ensure_folder("/sys/kernel/out")
 
 
@@ -188,22 +172,19 @@ def test_a_folder_that_even_root_cannot_write():
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission(tmp_path):
     tmp_path.chmod(0o500)
-    with raises(UnavailableError, problem="permission"):
+    with raises(UnavailableError, problem="cannot be written"):
         atomic.write_bytes(tmp_path / "x.bin", b"1")
 
 
-def test_a_file_in_the_way_of_a_folder_and_a_folder_in_the_way_of_a_file(tmp_path):
+def test_what_is_in_the_way_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    message = f"{tmp_path}/file: a file stands where a folder is needed; choose another `out`"
-    for path in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
-        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-            atomic.write_bytes(path, b"")
-    for path in (tmp_path / "file", tmp_path / "file" / "x"):
-        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-            atomic.ensure_folder(path)
-    with raises(InputError, problem="folder stands where the file"):
-        atomic.write_bytes(tmp_path / "folder", b"")
+    for name in ("file/x", "file/x/y", "folder"):
+        with raises(UnavailableError, subject=name, problem="cannot be written"):
+            atomic.write_bytes(tmp_path / name, b"")
+    for name in ("file", "file/x"):
+        with raises(UnavailableError, subject=name, problem="cannot be written"):
+            atomic.ensure_folder(tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 

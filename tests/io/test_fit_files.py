@@ -318,7 +318,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("humanpose_cli.io.atomic.os.fsync", full)
-    with raises(UnavailableError, problem="disk is full"):
+    with raises(UnavailableError, problem="cannot be written", got="No space left"):
         write_fit(tmp_path / "x.fit.npz", record())
     assert os.listdir(tmp_path) == []
 

@@ -441,17 +441,14 @@ class TestWriting:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
         try:
-            with raises(UnavailableError, problem="size limit"):
+            with raises(UnavailableError, problem="cannot be written", got="File too large"):
                 write_all(tmp_path / "x.mp4", rng.integers(0, 256, (40, 64, 64, 3), np.uint8))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert os.listdir(tmp_path) == []
 
-    @pytest.mark.parametrize(
-        ("code", "message"),
-        [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "read-only")],
-    )
-    def test_the_systems_errors_become_sentences(self, tmp_path, code, message):
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+    def test_the_systems_errors_become_sentences(self, tmp_path, code):
         def full(packets):
             av.error.err_check(-code)
 
@@ -462,7 +459,7 @@ class TestWriting:
                 writer._container = SimpleNamespace(mux=full, close=container.close)
                 writer.write(frame(1))
 
-        with raises(UnavailableError, problem=message):
+        with raises(UnavailableError, problem="cannot be written"):
             write()
         assert os.listdir(tmp_path / "out") == []
 

@@ -424,7 +424,7 @@ if __name__ == "__main__":
         [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert process.stdout.startswith("5 "), process.stderr
-    assert "the file grew over the size limit" in process.stdout
+    assert "File too large" in process.stdout
     assert process.stderr == ""
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".building.lock"]
 

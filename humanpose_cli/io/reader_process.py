@@ -1,0 +1,222 @@
+"""Reading what other people made in a process that can do no harm.
+
+Compiled parsers and unpicklers crash on damaged files, never end, or ask for any amount of memory. So they run in a
+process of their own, which has no files but the bytes that it is given, starts no processes, and has `_SECONDS` of
+processor time and `_MEMORY` beside what its result may take. Plain values come back: JSON and the bytes of arrays.
+
+On Linux the process is a fork, which takes 5 to 20 ms. Elsewhere it is a new interpreter and is limited by time alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError
+
+_SECONDS = 5  # of processor time
+_PATIENCE = 60.0  # seconds until a process that does not work is given up
+_MEMORY = 1 << 30
+_COPIES = 4  # of the file's bytes: read, unpacked, as arrays, and on their way back
+_MAX_DOCUMENT = 64 << 20  # bytes of JSON; arrays do not count
+_PLAIN = (str, int, float, type(None))
+_KINDS = "biufcSU"  # of arrays' types
+_FORKS = sys.platform == "linux"
+_CRASH = "damage that ends its reader"
+_COMMAND = "from humanpose_cli.io.reader_process import serve; serve()"
+
+
+def read_apart(
+    path: Path, read: Callable[..., Any], content: bytes, *arguments: Any, problem: str, more: int = 0
+) -> Any:
+    """Return `read(content, *arguments)`, a function of a module, from a process of its own.
+
+    path     of the file, for errors
+    problem  what is wrong with a file that cannot be read: "is no readable XML"
+    more     bytes that the result may take beyond what the file's size allows
+
+    Arrays, numbers, texts, bytes, and tables, lists, tuples and sets of them come back; arrays can be written to.
+    Raises InputError as `read` raises it, and for all other ends of the process.
+    """
+    if _FORKS:
+        answer, reason = _from_fork(read, content, arguments, _MEMORY + _COPIES * len(content) + 2 * more)
+    else:
+        answer, reason = _from_interpreter(read, content, arguments)
+    try:
+        ((kind, result),) = unpacked(answer).items()
+    except (ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
+        raise InputError(path, problem, got=reason or "more than a file may hold") from error
+    if kind == "value":
+        return result
+    raise InputError(path, **{"problem": problem, **result})
+
+
+def _from_fork(read: Callable[..., Any], content: bytes, arguments: Any, memory: int) -> tuple[bytearray, str]:
+    """Return what a forked process answers, and why it ended without an answer."""
+    end, their_end = os.pipe()
+    with warnings.catch_warnings():
+        # The child uses no thread of this process: it unpickles or parses, and leaves.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = os.fork()
+    if process == 0:
+        try:
+            _limit(their_end, memory)
+            with os.fdopen(their_end, "wb") as file:
+                _answer(file, read, content, arguments)
+        finally:
+            os._exit(0)
+    os.close(their_end)
+    answer, until = bytearray(), time.monotonic() + _PATIENCE
+    try:
+        while select.select([end], [], [], max(0.0, until - time.monotonic()))[0]:
+            if not (part := os.read(end, 1 << 20)):
+                break
+            answer += part
+    finally:
+        os.close(end)
+        os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+    slow = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
+    return answer, f"more than {_SECONDS} s of work" if slow else _CRASH
+
+
+def _limit(their_end: int, memory: int) -> None:
+    """Take from this process all that reading bytes does not need."""
+    import resource
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(nowhere, standard)
+    os.closerange(3, their_end)
+    os.closerange(their_end + 1, os.sysconf("SC_OPEN_MAX"))
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    taken = pages * resource.getpagesize()
+    limits = {"AS": taken + memory, "CPU": _SECONDS, "NOFILE": 0, "NPROC": 0, "FSIZE": 0, "CORE": 0}
+    for name, wanted in limits.items():
+        number = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(number)[1]
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(number, (limit, limit))
+
+
+def _answer(file: IO[bytes], read: Callable[..., Any], content: bytes, arguments: Any) -> None:
+    try:
+        parts = packed({"value": read(content, *arguments)})
+    except InputError as error:
+        told = {name: getattr(error, name) for name in ("problem", "expected", "got", "remedy")}
+        parts = packed({"error": told})
+    except MemoryError:
+        parts = packed({"error": {"problem": "is too large unpacked"}})
+    except BaseException as error:  # a damaged file raises whatever it leads to
+        got = f"{type(error).__name__}: {' '.join(str(error)[:400].split())[:200]}"
+        parts = packed({"error": {"got": got}})
+    for part in parts:
+        file.write(part)
+
+
+def _from_interpreter(read: Callable[..., Any], content: bytes, arguments: Any) -> tuple[bytearray, str]:
+    """Return the same of a new interpreter."""
+    question = b"".join(packed([read.__module__, read.__name__, content, list(arguments)]))
+    try:
+        command = [sys.executable, "-c", _COMMAND]
+        done = subprocess.run(command, input=question, capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return bytearray(), f"more than {_PATIENCE:.0f} s of work"
+    return bytearray(done.stdout), _CRASH
+
+
+def serve() -> None:
+    """Answer one question on the standard streams."""
+    module, name, content, arguments = unpacked(bytearray(sys.stdin.buffer.read()))
+    _answer(sys.stdout.buffer, getattr(import_module(module), name), content, arguments)
+
+
+def packed(value: Any) -> list[bytes | memoryview]:
+    """Encode plain values: a length, so much JSON, and the bytes of arrays one after the other."""
+    parts: list[bytes | memoryview] = []
+    document = json.dumps(_document(value, parts)).encode()
+    if len(document) > _MAX_DOCUMENT:
+        raise MemoryError
+    return [len(document).to_bytes(8, "big"), document, *parts]
+
+
+def _document(value: Any, parts: list[bytes | memoryview]) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, list):
+        return [_document(item, parts) for item in value]
+    if isinstance(value, dict):
+        return {"table": [[_document(key, parts), _document(item, parts)] for key, item in value.items()]}
+    if isinstance(value, bytes | bytearray):
+        parts.append(bytes(value))
+        return {"bytes": len(value)}
+    if isinstance(value, tuple | set | frozenset):
+        return {"tuple" if isinstance(value, tuple) else "set": [_document(item, parts) for item in value]}
+    if hasattr(value, "make"):
+        return _document(value.make(), parts)
+    if not isinstance(value, np.ndarray | np.generic):
+        raise ValueError(f"{type(value).__name__}, which is no plain value")
+    array, shape = np.asarray(value), list(value.shape)
+    if array.dtype.hasobject:
+        return {"objects": [_document(item, parts) for item in array.flat], "shape": shape}
+    if array.dtype.kind not in _KINDS:
+        raise ValueError(f"an array of {array.dtype}")
+    parts.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")
+    return {"array" if value is array else "number": array.dtype.str, "shape": shape, "size": array.nbytes}
+
+
+def unpacked(answer: bytearray) -> Any:
+    """Decode what `packed` encoded. Raises ValueError, LookupError or TypeError for anything else."""
+    length = int.from_bytes(answer[:8], "big")
+    if not 0 < length <= min(_MAX_DOCUMENT, len(answer) - 8):
+        raise ValueError("no answer")
+    return _Decoder(memoryview(answer), 8 + length).value(json.loads(answer[8 : 8 + length]))
+
+
+class _Decoder:
+    """Makes values of JSON and of the bytes that follow it."""
+
+    def __init__(self, view: memoryview, start: int) -> None:
+        self._view, self._start = view, start
+
+    def value(self, document: Any) -> Any:
+        if isinstance(document, list):
+            return [self.value(item) for item in document]
+        if not isinstance(document, dict):
+            return document
+        ((kind, held), *_) = document.items()
+        if kind in ("array", "number"):
+            if (dtype := np.dtype(held)).kind not in _KINDS:
+                raise ValueError(held)
+            array = np.frombuffer(self._take(document["size"]), dtype).reshape(document["shape"])
+            return array if kind == "array" else array[()]
+        if kind == "bytes":
+            return bytes(self._take(held))
+        if kind == "table":
+            return {self.value(key): self.value(item) for key, item in held}
+        values = [self.value(item) for item in held]
+        if kind != "objects":
+            return {"tuple": tuple, "set": set}[kind](values)
+        objects = np.empty(len(values), object)
+        for row, item in enumerate(values):  # a slice would spread arrays over the elements
+            objects[row] = item
+        return objects.reshape(document["shape"])
+
+    def _take(self, size: int) -> memoryview:
+        self._start += size
+        return self._view[self._start - size : self._start]
