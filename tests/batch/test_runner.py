@@ -547,7 +547,7 @@ def test_a_stale_handle_is_recorded_against_no_item_and_the_same_command_tries_a
     items, batch = [Item(key, ()) for key in "abc"], Batch("fit", out, OPTIONS)
     first = run_items(items, work, batch)
     assert [item.status for item in first.items] == [Status.SUCCESS, Status.ERROR]
-    assert (first.exit_code, "stale file handle" in str(first.items[1].error)) == (ExitCode.UNAVAILABLE, True)
+    assert (first.exit_code, "Stale file handle" in str(first.items[1].error)) == (ExitCode.UNAVAILABLE, True)
     assert [path for _, path in read_history(out).entries] == ["a"]
     stale.clear()
     again = run_items(items, work, batch)

@@ -305,13 +305,6 @@ class TestReading:
         with raises(InputError, subject="poses", problem="pickled Python objects"):
             read_fit(tmp_path / "x.fit.npz")
 
-    def test_truncation_at_any_position(self, tmp_path):
-        data = GOLDEN.read_bytes()
-        for cut in range(0, len(data), 997):
-            (tmp_path / "x.fit.npz").write_bytes(data[:cut])
-            with raises(InputError, subject="x.fit.npz"):
-                read_fit(tmp_path / "x.fit.npz")
-
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(*_args):

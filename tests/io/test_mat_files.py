@@ -36,15 +36,3 @@ def test_numbers_are_scipys(tmp_path: Path, packed: bool) -> None:
             read_mat(tmp_path / "x.mat", (name,))
     with raises(InputError, problem="lacks more"):
         read_mat(tmp_path / "x.mat", ("f8", "more"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("packed", [True, False])
-def test_every_cut_is_a_sentence(tmp_path: Path, packed: bool) -> None:
-    """scipy's reader ends the process at some of them."""
-    savemat(tmp_path / "x.mat", {"i2": STORED["i2"], "f8": STORED["f8"]}, do_compression=packed)
-    data = (tmp_path / "x.mat").read_bytes()
-    for cut in range(0, len(data), 3):
-        (tmp_path / "x.mat").write_bytes(data[:cut])
-        with pytest.raises(InputError):
-            read_mat(tmp_path / "x.mat", ("i2", "f8"))

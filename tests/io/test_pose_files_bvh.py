@@ -374,12 +374,6 @@ class TestDamage:
         message = r"x\.bvh: joints holds impossible values, expected -200000 to 200000 metres, found \S+ in row 3"
         self.refuse(tmp_path, "\n".join(far), message)
 
-    @pytest.mark.slow
-    def test_truncation_at_any_line(self, tmp_path):
-        lines = Generated("cmu").text().splitlines(keepends=True)
-        for count in range(len(lines)):
-            self.refuse(tmp_path, "".join(lines[:count]), r"x\.bvh")
-
     def test_other_files(self, tmp_path):
         with raises(InputError, problem="does not exist"):
             read_pose(tmp_path / "none.bvh")

@@ -351,15 +351,6 @@ def test_refused(tmp_path, others, error):
     assert "walk.npz" in str(caught.value)
 
 
-def test_damaged_archives(tmp_path):
-    path, _ = amass(tmp_path)
-    data = path.read_bytes()
-    for content in (b"", b"text", data[: len(data) // 2]):
-        path.write_bytes(content)
-        with raises(InputError, subject="walk.npz"):
-            read_pose(path)
-
-
 def test_a_fit_file_gives_the_largest_person_or_the_one_requested(tmp_path):
     path = tmp_path / "a.jpg.fit.npz"
     fit = record()
