@@ -51,11 +51,11 @@ def read_apart(
     Raises InputError as `read` raises it, and for all other ends of the process.
     """
     if _FORKS:
-        answer, reason = _from_fork(read, content, arguments, _MEMORY + _COPIES * len(content) + 2 * more)
+        reply, reason = _from_fork(read, content, arguments, _MEMORY + _COPIES * len(content) + 2 * more)
     else:
-        answer, reason = _from_interpreter(read, content, arguments)
+        reply, reason = _from_interpreter(read, content, arguments)
     try:
-        ((kind, result),) = unpacked(answer).items()
+        ((kind, result),) = unpacked(reply).items()
     except (ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
         raise InputError(path, problem, got=reason or "more than a file may hold") from error
     if kind == "value":
@@ -64,7 +64,7 @@ def read_apart(
 
 
 def _from_fork(read: Callable[..., Any], content: bytes, arguments: Any, memory: int) -> tuple[bytearray, str]:
-    """Return what a forked process answers, and why it ended without an answer."""
+    """Return what a forked process answers, and why it ended without an reply."""
     end, their_end = os.pipe()
     with warnings.catch_warnings():
         # The child uses no thread of this process: it unpickles or parses, and leaves.
@@ -74,22 +74,22 @@ def _from_fork(read: Callable[..., Any], content: bytes, arguments: Any, memory:
         try:
             _limit(their_end, memory)
             with os.fdopen(their_end, "wb") as file:
-                _answer(file, read, content, arguments)
+                _reply(file, read, content, arguments)
         finally:
             os._exit(0)
     os.close(their_end)
-    answer, until = bytearray(), time.monotonic() + _PATIENCE
+    reply, until = bytearray(), time.monotonic() + _PATIENCE
     try:
         while select.select([end], [], [], max(0.0, until - time.monotonic()))[0]:
             if not (part := os.read(end, 1 << 20)):
                 break
-            answer += part
+            reply += part
     finally:
         os.close(end)
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
     slow = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
-    return answer, f"more than {_SECONDS} s of work" if slow else _CRASH
+    return reply, f"more than {_SECONDS} s of work" if slow else _CRASH
 
 
 def _limit(their_end: int, memory: int) -> None:
@@ -114,12 +114,12 @@ def _limit(their_end: int, memory: int) -> None:
         resource.setrlimit(number, (limit, limit))
 
 
-def _answer(file: IO[bytes], read: Callable[..., Any], content: bytes, arguments: Any) -> None:
+def _reply(file: IO[bytes], read: Callable[..., Any], content: bytes, arguments: Any) -> None:
     try:
         parts = packed({"value": read(content, *arguments)})
     except InputError as error:
-        told = {name: getattr(error, name) for name in ("problem", "expected", "got", "remedy")}
-        parts = packed({"error": told})
+        fields = {name: getattr(error, name) for name in ("problem", "expected", "got", "remedy")}
+        parts = packed({"error": fields})
     except MemoryError:
         parts = packed({"error": {"problem": "is too large unpacked"}})
     except BaseException as error:  # a damaged file raises whatever it leads to
@@ -143,7 +143,7 @@ def _from_interpreter(read: Callable[..., Any], content: bytes, arguments: Any) 
 def serve() -> None:
     """Answer one question on the standard streams."""
     module, name, content, arguments = unpacked(bytearray(sys.stdin.buffer.read()))
-    _answer(sys.stdout.buffer, getattr(import_module(module), name), content, arguments)
+    _reply(sys.stdout.buffer, getattr(import_module(module), name), content, arguments)
 
 
 def packed(value: Any) -> list[bytes | memoryview]:
@@ -180,12 +180,12 @@ def _document(value: Any, parts: list[bytes | memoryview]) -> Any:
     return {"array" if value is array else "number": array.dtype.str, "shape": shape, "size": array.nbytes}
 
 
-def unpacked(answer: bytearray) -> Any:
+def unpacked(reply: bytearray) -> Any:
     """Decode what `packed` encoded. Raises ValueError, LookupError or TypeError for anything else."""
-    length = int.from_bytes(answer[:8], "big")
-    if not 0 < length <= min(_MAX_DOCUMENT, len(answer) - 8):
-        raise ValueError("no answer")
-    return _Decoder(memoryview(answer), 8 + length).value(json.loads(answer[8 : 8 + length]))
+    length = int.from_bytes(reply[:8], "big")
+    if not 0 < length <= min(_MAX_DOCUMENT, len(reply) - 8):
+        raise ValueError("no reply")
+    return _Decoder(memoryview(reply), 8 + length).value(json.loads(reply[8 : 8 + length]))
 
 
 class _Decoder:

@@ -193,8 +193,8 @@ class _Reader(pickle.Unpickler):
         self.file = file
 
     def find_class(self, module: str, name: str) -> Any:
-        if (known := _NAMES.get(f"{module}.{name}")) is not None:
-            return known
+        if (stand_in := _NAMES.get(f"{module}.{name}")) is not None:
+            return stand_in
         if f"{module}.{name}" == "joblib.numpy_pickle.NumpyArrayWrapper":
             return self._joblib_wrapper()
         if module == "torch" and name in _STORAGES:

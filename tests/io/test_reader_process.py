@@ -121,7 +121,7 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
         b"",
         bytes(8) + b"{}",
@@ -131,8 +131,8 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
         (46).to_bytes(8, "big") + b'{"value":{"array":"<f8","shape":[9],"size":8}}',
     ],
 )
-def test_no_answer_is_believed(monkeypatch, answer):
-    monkeypatch.setattr(reader_process, "_from_fork", lambda *_: (bytearray(answer), "damage"))
+def test_damaged_replies_are_refused(monkeypatch, reply):
+    monkeypatch.setattr(reader_process, "_from_fork", lambda *_: (bytearray(reply), "damage"))
     monkeypatch.setattr(reader_process, "_FORKS", True)
     with raises(InputError, subject="x.bin", problem="is no file", got="damage"):
         read_apart(FILE, echoed, b"", problem="is no file")
