@@ -152,9 +152,7 @@ def test_a_batch_of_other_outputs_names_the_network(tmp_path) -> None:
     model = open_pose_model(write_network(tmp_path / "pose.onnx", nodes, rows))
     box = np.array([100, 40, 130, 168], np.float32)
     assert model.joints(Pyramid(IMAGE), [box]).shape == (1, 17, 3)
-    with raises(
-        InputError, subject="pose.onnx", problem="gives outputs of other shapes for 2 images", expected="(2, 17, 96)"
-    ):
+    with raises(InputError, subject="pose.onnx", expected="(2, 17, 96)"):
         model.joints(Pyramid(IMAGE), [box, box])
 
 
@@ -170,7 +168,7 @@ def test_what_gzip_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch) -> Non
     assert open_pose_model(tmp_path / "pose.onnx.gz").joint_names == COCO17.joint_names
     monkeypatch.setattr(unpacking, "_ALWAYS_ALLOWED", 1 << 20)
     (tmp_path / "pose.onnx.gz").write_bytes(gzip.compress(bytes(2 << 20)))
-    with raises(InputError, subject="pose.onnx.gz", problem="is too large unpacked", expected="at most 1 MiB"):
+    with raises(InputError, subject="pose.onnx.gz", expected="at most 1 MiB"):
         open_pose_model(tmp_path / "pose.onnx.gz")
 
 

@@ -378,7 +378,7 @@ def test_self_test_of_every_gpu():
 
 
 def test_tensors_on_different_devices_are_refused():
-    with raises(UsageError, subject="joints", problem="is on another device", expected="cpu as rotations", got="meta"):
+    with raises(UsageError, subject="joints", expected="cpu as rotations", got="meta"):
         forward_kinematics(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, device="meta"), (-1, 0))
 
 

@@ -184,24 +184,15 @@ def test_sums_sorted_by_corner_agree_with_those_in_pixel_order(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"faces": torch.zeros(4, 2, dtype=torch.int32)}, {"subject": "faces", "problem": "has the wrong shape"}),
-        (
-            {"faces": torch.full((320, 3), 50, dtype=torch.int32)},
-            {"subject": "faces", "problem": "points outside", "expected": "0 to 41"},
-        ),
-        (
-            {"faces": torch.zeros(7, 3, dtype=torch.int32)},
-            {"subject": "raster.face", "problem": "points outside", "expected": "-1 to 6"},
-        ),
-        ({"attributes": torch.zeros(2, 42, 3)}, {"subject": "attributes", "problem": "has the wrong shape"}),
-        ({"attributes": torch.zeros(42, 3)}, {"subject": "attributes", "problem": "has the wrong shape"}),
-        (
-            {"attributes": torch.zeros(1, 42, 3, dtype=torch.int64)},
-            {"subject": "attributes", "problem": "must be floating numbers"},
-        ),
+        ({"faces": torch.zeros(4, 2, dtype=torch.int32)}, {"subject": "faces"}),
+        ({"faces": torch.full((320, 3), 50, dtype=torch.int32)}, {"subject": "faces", "expected": "0 to 41"}),
+        ({"faces": torch.zeros(7, 3, dtype=torch.int32)}, {"subject": "raster.face", "expected": "-1 to 6"}),
+        ({"attributes": torch.zeros(2, 42, 3)}, {"subject": "attributes"}),
+        ({"attributes": torch.zeros(42, 3)}, {"subject": "attributes"}),
+        ({"attributes": torch.zeros(1, 42, 3, dtype=torch.int64)}, {"subject": "attributes"}),
         (
             {"attributes": torch.zeros(1, 42, 3, dtype=torch.float64)},
-            {"subject": "barycentrics", "problem": "has another dtype", "expected": "torch.float64 as attributes"},
+            {"subject": "barycentrics", "expected": "torch.float64 as attributes"},
         ),
     ],
 )

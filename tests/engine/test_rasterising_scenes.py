@@ -153,21 +153,21 @@ def test_empty_meshes_and_batches():
 @pytest.mark.parametrize(
     ("vertices", "faces", "message"),
     [
-        ([], [], {"subject": "faces", "problem": "do not match the vertices"}),
+        ([], [], {"subject": "faces"}),
         (
             [torch.zeros(1, 3, 3)],
             [],
-            {"subject": "faces", "problem": "do not match the vertices", "expected": "1 ≥ 1", "got": "0"},
+            {"subject": "faces", "expected": "1 ≥ 1", "got": "0"},
         ),
         (
             [torch.zeros(1, 3, 3), torch.zeros(2, 3, 3)],
             [torch.tensor([[0, 1, 2]])] * 2,
-            {"subject": "vertices", "problem": "has the wrong shape"},
+            {"subject": "vertices"},
         ),
         (
             [torch.zeros(1, 3, 3)],
             [torch.tensor([[0, 1, 3]])],
-            {"subject": "faces", "problem": "points outside", "expected": "0 to 2"},
+            {"subject": "faces", "expected": "0 to 2"},
         ),
         (
             [torch.zeros(1, 3, 3), torch.zeros(1, 3, 3).double()],
@@ -265,7 +265,7 @@ def test_means_of_one_of_several_meshes_are_those_of_its_samples(device, samples
         assert 0.03 < means[..., 0].mean() < 0.9
         assert torch.equal(means[..., 0], coverage(inside, samples))
         torch.testing.assert_close(means[..., 1:], average_samples(colours, samples), rtol=0, atol=1e-6)
-        with raises(UsageError, subject="attributes", problem="has the wrong shape"):
+        with raises(UsageError, subject="attributes"):
             image.means(meshes, mesh, values[:1], rows, columns)
 
 
@@ -279,14 +279,14 @@ def test_options_reach_the_rasteriser():
 
 
 def test_refuses_no_samples():
-    with raises(UsageError, subject="samples", problem="must be positive"):
+    with raises(UsageError, subject="samples"):
         sampled(sphere(1), 0)
 
 
 def test_refuses_batches_that_are_no_multiple_of_the_samples():
     for values, samples in ((torch.zeros(5, 2), 2), (torch.zeros(4, 2), 0)):
-        with raises(UsageError, subject="samples", problem="do not divide the batch"):
+        with raises(UsageError, subject="samples"):
             average_samples(values, samples)
     camera = torch.ones(1), torch.ones(1, 2)
-    with raises(UsageError, subject="vertices", problem="has the wrong shape"):
+    with raises(UsageError, subject="vertices"):
         draw_samples(torch.zeros(4, 3), torch.zeros(0, 3, dtype=torch.int32), *camera, (4, 4))

@@ -167,16 +167,13 @@ def test_several_roots_are_separate_trees():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"joints": torch.zeros(2, 24, 3)},
-            {"subject": "joints", "problem": "has the wrong shape", "expected": "(3, 24, 3)", "got": "(2, 24, 3)"},
-        ),
+        ({"joints": torch.zeros(2, 24, 3)}, {"subject": "joints", "expected": "(3, 24, 3)", "got": "(2, 24, 3)"}),
         ({"rotations": torch.zeros(3, 23, 3, 3)}, {"subject": "rotations", "expected": "(B, 24, 3, 3)"}),
-        ({"scales": torch.zeros(3, 24, dtype=torch.float64)}, {"subject": "scales", "problem": "has another dtype"}),
-        ({"rest_rotations": torch.zeros(24, 9)}, {"subject": "rest_rotations", "problem": "has the wrong shape"}),
+        ({"scales": torch.zeros(3, 24, dtype=torch.float64)}, {"subject": "scales"}),
+        ({"rest_rotations": torch.zeros(24, 9)}, {"subject": "rest_rotations"}),
         ({"parents": (*PARENTS[:-1], 24)}, {"problem": "joint 23 has no such parent"}),
         ({"parents": (23, *PARENTS[1:])}, {"problem": "not connected to a root"}),
-        ({"backend": "fastest"}, {"subject": "backend", "problem": "is not known"}),
+        ({"backend": "fastest"}, {"subject": "backend"}),
     ],
 )
 def test_kinematics_refuses_what_does_not_fit(change, message):
@@ -189,17 +186,14 @@ def test_kinematics_refuses_what_does_not_fit(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"vertices": torch.zeros(2, 200, 3)},
-            {"subject": "vertices", "problem": "has the wrong shape", "expected": "(3, V, 3)"},
-        ),
-        ({"positions": torch.zeros(3, 23, 3)}, {"subject": "positions", "problem": "has the wrong shape"}),
-        ({"bone_weights": torch.zeros(200, 3)}, {"subject": "bone_weights", "problem": "has the wrong shape"}),
+        ({"vertices": torch.zeros(2, 200, 3)}, {"subject": "vertices", "expected": "(3, V, 3)"}),
+        ({"positions": torch.zeros(3, 23, 3)}, {"subject": "positions"}),
+        ({"bone_weights": torch.zeros(200, 3)}, {"subject": "bone_weights"}),
         (
             {"bone_indices": torch.full((200, 4), 24, dtype=torch.int32)},
-            {"subject": "bone_indices", "problem": "points outside", "expected": "0 to 23"},
+            {"subject": "bone_indices", "expected": "0 to 23"},
         ),
-        ({"bone_indices": torch.full((200, 4), -1)}, {"subject": "bone_indices", "problem": "points outside"}),
+        ({"bone_indices": torch.full((200, 4), -1)}, {"subject": "bone_indices"}),
         ({"bone_indices": torch.zeros(200, 4)}, {"problem": "must be integers"}),
     ],
 )
@@ -252,7 +246,7 @@ def test_rotations_of_numbers_that_are_not_finite(device):
 
 
 def test_vectors_of_another_length_are_refused():
-    with raises(UsageError, subject="axis_angles", problem="has the wrong shape", expected="(..., 3)", got="(2, 4)"):
+    with raises(UsageError, subject="axis_angles", expected="(..., 3)", got="(2, 4)"):
         axis_angle_to_rotations(torch.zeros(2, 4))
     with raises(UsageError, problem="must be floating"):
         axis_angle_to_rotations(torch.zeros(2, 3, dtype=torch.int64))
@@ -303,9 +297,9 @@ def test_blend_shapes_have_second_derivatives_and_gradients_to_their_directions(
 
 
 def test_blend_shapes_that_do_not_fit_are_refused():
-    with raises(UsageError, subject="directions", problem="has the wrong shape", expected="(10, 12)", got="(10, 11)"):
+    with raises(UsageError, subject="directions", expected="(10, 12)", got="(10, 11)"):
         blend_shapes(torch.zeros(4, 3), torch.zeros(2, 10), torch.zeros(10, 11))
-    with raises(UsageError, subject="directions", problem="has another dtype"):
+    with raises(UsageError, subject="directions"):
         blend_shapes(torch.zeros(4, 3), torch.zeros(2, 10), torch.zeros(10, 12, dtype=torch.float64))
 
 
@@ -482,5 +476,5 @@ def test_constants_that_require_a_gradient_run_the_reference():
 
 def test_a_translation_of_another_shape_is_refused():
     body = random_body(2, 5)
-    with raises(UsageError, subject="translation", problem="has the wrong shape", expected="(2, 3)", got="(1, 3)"):
+    with raises(UsageError, subject="translation", expected="(2, 3)", got="(1, 3)"):
         posed(body, "kernel", torch.zeros(1, 3))

@@ -129,7 +129,7 @@ def test_inference_mode_changes_no_bit(name, backend):
 @pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.complex64, torch.uint16])
 def test_indices_of_other_types_are_refused(dtype, backend):
     rows = torch.zeros(7, dtype=torch.int32).to(dtype)
-    with raises(UsageError, subject="indices", problem="must be integers"):
+    with raises(UsageError, subject="indices"):
         capsule_masks(_CASE.capsules, rows, 4, (2, 2, 2), backend=backend)
 
 

@@ -242,7 +242,7 @@ def test_refuses_what_does_not_fit():
     refused(0, case.volume, "voxel_size", voxel_size=(1.0, 0.0, 1.0))
     refused(0, case.volume, "backend", backend="fast")
     refused(1, case.capsules.double(), "do not fit|another dtype")
-    with raises(UsageError, subject="size", problem="is not known"):
+    with raises(UsageError, subject="size"):
         capsule_masks(case.capsules, case.part_of_capsule, 4, (3, 4))
-    with raises(UsageError, subject="capsules", problem="has the wrong shape"):
+    with raises(UsageError, subject="capsules"):
         projected_masks(case.capsules, case.part_of_capsule, 4, (3, 4))

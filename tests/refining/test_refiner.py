@@ -97,7 +97,7 @@ def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
         moved = [refiner.align(fit, FitFrames.of(fit, walk.frames), textures=texture).moved for fit in (start, misled)]
     np.testing.assert_array_equal(moved[0].poses, moved[1].poses)
     assert np.abs(moved[0].poses - start.poses).max() > 0.01
-    with raises(UsageError, subject="with_keypoints", problem="leaves nothing to align to"):
+    with raises(UsageError, subject="with_keypoints"):
         RefineOptions("keypoints", with_keypoints=False)
 
 
@@ -140,9 +140,9 @@ def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks,
     options = {"body": walk.body, "correspondence": "densepose", "densepose": tmp_path}
     refined = hp.refine(start, walk.frames, **options)
     assert error(refined, walk) < 0.6 * error(start, walk)
-    with raises(UsageError, subject="densepose", problem="is missing"):
+    with raises(UsageError, subject="densepose"):
         hp.refine(start, walk.frames, correspondence="densepose")
-    with raises(UsageError, subject="densepose", problem="is of no use"):
+    with raises(UsageError, subject="densepose"):
         hp.refine(start, walk.frames, **(options | {"correspondence": "flow"}))
     (tmp_path / "000003_IUV.png").unlink()
     with raises(InputError, problem="has nothing about 000003"):
@@ -276,9 +276,9 @@ def test_options_are_checked():
         RefineOptions("guesses")
     with raises(UsageError, subject="rounds"):
         RefineOptions(rounds=0)
-    with raises(UsageError, subject="weights", problem="are of no use"):
+    with raises(UsageError, subject="weights"):
         Refiner(RefineOptions("keypoints"), weights="run")
-    with raises(UsageError, subject="weights", problem="are missing"):
+    with raises(UsageError, subject="weights"):
         Refiner(preset_options("paper"))
 
 

@@ -108,7 +108,7 @@ def test_neither_side_runs_away():
         0.0: (False, True), 0.05: (False, True), 0.1: (True, True), 0.5: (True, True), 0.9: (True, True),
         0.95: (True, False), 1.0: (True, False),
     }  # fmt: skip
-    with raises(UsageError, subject="min_accuracy", problem="is more than"):
+    with raises(UsageError, subject="min_accuracy"):
         DepthLifterOptions(max_accuracy=0.1, min_accuracy=0.5)
 
 

@@ -42,6 +42,8 @@ from humanpose_cli.models.segmenter.network import (
 from humanpose_cli.networks.weights import fill, read_weights
 
 _MAPS = ("parts", "persons")
+_UNGUIDED = 0.15  # share of a guided segmenter's examples that come without a guide
+_GUIDE_ERRORS = 0.3  # strength of imitated errors of the guide, beside the detector's own
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,6 @@ class SegmenterTraining(Options):
     augmentation: Augmentation = option(SEGMENTER_AUGMENTATION, "Of images.")
     learning_rate: float = option(2e-5, "Of Adam.", above=0)
     weight_decay: float = option(1e-4, "Of Adam.", minimum=0)
-    unguided: float = option(
-        0.15, "Share of a guided segmenter's examples that come without a guide.", minimum=0, maximum=1
-    )
-    errors: float = option(0.3, "Strength of imitated errors of the guide, beside the detector's own.", minimum=0)
     background: float = option(
         1.0, "Weight of the background's pixels in the loss; parts have 1 (the paper has no weights).", above=0
     )
@@ -138,10 +136,10 @@ class SegmenterCrops:
         assert evidence.parts is not None
         labels = labels_of_parts(evidence.parts, self.options.part_map)
         evidence = replace(evidence, parts=None)
-        if not self.guided or (self.training is not None and random.random() < self.training.unguided):
+        if not self.guided or (self.training is not None and random.random() < _UNGUIDED):
             evidence = replace(evidence, landmarks=None, world=None, mask=None)
         elif self.training is not None:
-            evidence = imitate_errors(evidence, random, self.training.errors)
+            evidence = imitate_errors(evidence, random, _GUIDE_ERRORS)
         arrays: dict[str, NDArray[Any]] = {"segmenter_input": segmenter_input(evidence, self.options), "labels": labels}
         return arrays if self.training is not None else {**arrays, "shown": crop.image}
 
