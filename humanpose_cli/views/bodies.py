@@ -27,9 +27,10 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.views.cameras import ViewCamera
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import Array, ViewTrack
 
+_SHAPE_NOISE = 0.45  # standard deviation of the shape components about the mean of the single views
+_SHAPE_EVIDENCE = 30  # frames that count as independent evidence of shape, at most
 _MAX_GAP = 2.0  # seconds that nobody shows the person, and the body still follows from before and after
 _PELVIS = SMPL24.index("pelvis")
 _FIT_COLUMNS = [field.name for field in fields(KeypointFit)]
@@ -105,7 +106,6 @@ def solve_person_in_views(
     evidence: PersonEvidence,
     fits: Sequence[Fit],
     cameras: Sequence[ViewCamera],
-    options: ViewsOptions,
     keypoint_options: KeypointFitOptions,
     before: PersonBodies | None = None,
     progress: Progress = no_progress,
@@ -117,11 +117,11 @@ def solve_person_in_views(
     """
     # The camera that shows the person best has the axes of the problem; the others are further rows of it.
     best = evidence.best_view
-    main, poses = cameras[best], _poses(evidence, cameras[best])
-    start = _single_view(evidence, fits[best], best) if before is None else _turned(before.fit, poses)
+    main = cameras[best]
+    start = _single_view(evidence, fits[best], best) if before is None else _turned(before.fit, main.matrix)
     fitting = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
     # The start's shape has no weight of its own: it would count once a frame, and again in every refinement.
-    fitting = replace(fitting, predicted_shape=NO_EVIDENCE, shape_evidence=options.shape_evidence)
+    fitting = replace(fitting, predicted_shape=NO_EVIDENCE, shape_evidence=_SHAPE_EVIDENCE)
     count, shape = len(evidence.frames), _mean_shape(evidence, fits)
     observations = KeypointObservations(
         keypoints=_tensor(evidence.keypoints[best, ..., :2]),
@@ -134,15 +134,14 @@ def solve_person_in_views(
         predicted_joints=_tensor(start.joints3d),
         predicted_noise=_tensor(np.full((count, len(SMPL24), 2), NO_EVIDENCE)),  # a start alone, without weight
         shape_mean=_tensor(np.tile(shape, (count, 1))),
-        shape_noise=_tensor(np.full((count, len(shape)), options.shape_noise)),
-        views=tuple(_other_view(evidence, cameras[view], poses, view) for view in evidence.views if view != best),
+        shape_noise=_tensor(np.full((count, len(shape)), _SHAPE_NOISE)),
+        views=tuple(_other_view(evidence, cameras[view], main, view) for view in evidence.views if view != best),
         shape_group=_tensor(np.zeros(count)) if count > 1 else None,
         frame=_tensor(evidence.frames) if count > 1 else None,
         time=_tensor(evidence.times) if count > 1 else None,
-        world_to_camera=None if main.path is None or count == 1 else _tensor(poses),
     )
     solution = fit_keypoints(body, observations, fitting, progress)
-    fit = _turned(solution, _inverses(poses))
+    fit = _turned(solution, _inverse(main.matrix))
     return PersonBodies(evidence, fit, landmarks_of(body, fit))
 
 
@@ -157,28 +156,21 @@ def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCam
     beside = (before.project(pelvis) - np.asarray(camera.principal_point)) / camera.focal * depth
     shift = (np.concatenate((beside, depth), 1) - pelvis).astype(np.float32)
     in_camera = replace(single, joints3d=single.joints3d + shift[:, None], trans=single.trans + shift)
-    in_take = _turned(in_camera, _inverses(_poses(evidence, camera)))
+    in_take = _turned(in_camera, _inverse(camera.matrix))
     return PersonBodies(evidence, in_take, landmarks_of(body, in_take))
 
 
-def _poses(evidence: PersonEvidence, camera: ViewCamera) -> Array:
-    """Compute the poses of a camera at the evidence's times: (4, 4) of one that stands still, else (N, 4, 4)."""
-    return camera.matrix if camera.path is None else camera.matrices(evidence.times)
+def _inverse(matrix: Array) -> Array:
+    """Invert a rigid matrix (4, 4)."""
+    inverse, turn = np.eye(4), matrix[:3, :3].T
+    inverse[:3, :3], inverse[:3, 3] = turn, (-turn @ matrix[:3, 3:])[:, 0]
+    return inverse
 
 
-def _inverses(poses: Array) -> Array:
-    """Invert rigid matrices (..., 4, 4)."""
-    inverses = np.zeros_like(poses)
-    turns = poses[..., :3, :3].swapaxes(-1, -2)
-    inverses[..., :3, :3], inverses[..., :3, 3] = turns, (-turns @ poses[..., :3, 3:])[..., 0]
-    inverses[..., 3, 3] = 1.0
-    return inverses
-
-
-def _other_view(evidence: PersonEvidence, camera: ViewCamera, main: Array, view: int) -> OtherView:
-    """Make the observations of a camera beside the main one, whose poses are given."""
+def _other_view(evidence: PersonEvidence, camera: ViewCamera, main: ViewCamera, view: int) -> OtherView:
+    """Make the observations of a camera beside the main one."""
     count = len(evidence.frames)
-    relative = np.broadcast_to(_poses(evidence, camera) @ _inverses(main), (count, 4, 4))
+    relative = np.broadcast_to(camera.matrix @ _inverse(main.matrix), (count, 4, 4))
     return OtherView(
         rotation=_tensor(relative[:, :3, :3]),
         translation=_tensor(relative[:, :3, 3]),
@@ -212,14 +204,14 @@ def _mean_shape(evidence: PersonEvidence, fits: Sequence[Fit]) -> Array:
     return np.mean(shapes, axis=0, dtype=np.float64)
 
 
-def _turned(fit: KeypointFit, matrices: Array) -> KeypointFit:
-    """Move the bodies to other axes by a matrix (4, 4), or one a row (N, 4, 4); their pixels stay."""
-    joints, rotation, shift = fit.joints3d.astype(np.float64), matrices[..., :3, :3], matrices[..., :3, 3]
+def _turned(fit: KeypointFit, matrix: Array) -> KeypointFit:
+    """Move the bodies to other axes by a matrix (4, 4); their pixels stay."""
+    joints, rotation, shift = fit.joints3d.astype(np.float64), matrix[:3, :3], matrix[:3, 3]
     params = BodyParams(fit.poses, fit.betas, fit.trans).in_axes(rotation, shift, joints[:, _PELVIS] - fit.trans)
     return replace(
         fit,
         poses=params.poses.astype(np.float32),
-        joints3d=(joints @ rotation.swapaxes(-1, -2) + shift[..., None, :]).astype(np.float32),
+        joints3d=(joints @ rotation.T + shift).astype(np.float32),
         trans=params.trans.astype(np.float32),
     )
 

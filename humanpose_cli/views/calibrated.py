@@ -18,7 +18,6 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras, undistorted
 from humanpose_cli.io.calibrations.cameras import UNITS
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, triangulated_people
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import LANDMARKS, Array
 
 # Axes of a world whose z axis points up, in one whose y axis points down.
@@ -68,15 +67,13 @@ class CalibratedViews:
             result.append(replace(fit, keypoints2d=keypoints))
         return result
 
-    def in_unit_of_people(
-        self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], options: ViewsOptions
-    ) -> CalibratedViews:
+    def in_unit_of_people(self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> CalibratedViews:
         """Change the unit of length to one in which somebody has a person's height. If there is none, as with a board's
         squares, people have the size of their single fits.
 
         cameras  of the views that are used, and who they show
         """
-        rows = [row[np.isfinite(row)] for row in _compare(cameras, people, options).sizes]
+        rows = [row[np.isfinite(row)] for row in _compare(cameras, people).sizes]
         sizes = [(float(np.median(row)), person.leg) for row, person in zip(rows, people, strict=True) if len(row)]
         if not sizes:
             return self
@@ -106,7 +103,6 @@ class CalibratedViews:
         cameras: Sequence[ViewCamera],
         before: Sequence[ViewSamples],
         after: Sequence[ViewSamples],
-        options: ViewsOptions,
     ) -> None:
         """Raise InputError if what the views show contradicts the calibration; it says which cameras are exchanged.
 
@@ -115,13 +111,13 @@ class CalibratedViews:
         before   the people, on clocks that do not depend on the calibration; after: on those of the cameras
         """
         # Clocks that follow a wrong calibration may leave a view no moment in common with others.
-        current = max((_compare(cameras, people, options) for people in (after, before)), key=_Comparison.count_views)
+        current = max((_compare(cameras, people) for people in (after, before)), key=_Comparison.count_views)
         if current.contradiction <= _DOUBTFUL:
             return
         best, best_order = current, tuple(used)
         for order in islice(self._orders(used), _MAX_ORDERS):
             others = [replace(self.views[n], offset=each.offset) for n, each in zip(order, cameras, strict=True)]
-            if (other := _compare(others, before, options)).contradiction < best.contradiction:
+            if (other := _compare(others, before)).contradiction < best.contradiction:
                 best, best_order = other, order
         problem, apart = "contradicts the videos", _MAX_APART
         remedy = "calibrate again or leave out `calibration`; if the clocks are wrong, give `offsets`"
@@ -169,9 +165,9 @@ class _Comparison(NamedTuple):
         return float(np.hypot(self.apart / _MAX_APART, self.difference / _MAX_DIFFERENCE))
 
 
-def _compare(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], options: ViewsOptions) -> _Comparison:
+def _compare(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> _Comparison:
     apart, differences, sizes = np.full((3, len(people), len(cameras)), np.nan)
-    for row, (points, person) in enumerate(zip(*triangulated_people(cameras, people, options), strict=True)):
+    for row, (points, person) in enumerate(zip(*triangulated_people(cameras, people), strict=True)):
         for view, camera in enumerate(cameras):
             visible = person.weights[view] > 0
             complete = visible[:, _LIMBS].sum(1) >= _MIN_JOINTS

@@ -20,10 +20,14 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.fitting.times_between import TimesBetween
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import LANDMARKS, Array
 
+KEYPOINT_NOISE = 0.008
+"""Noise level of a keypoint of `hpc fit` in 1080p videos, as a share of the person's height in the image."""
+_ROBUST = 1.6  # noise levels of a residual beyond which it counts less (Huber)
+_BONE_NOISE = 0.15  # by which a bone varies between moments, as a share of its length
+_SIZE_NOISE = 0.05  # of the logarithm of a person's legs about those of the single fits
+_FOCAL_NOISE = 0.2  # of the logarithm of a focal length about the usual one
 _NEAR = 0.1  # metres: nothing is nearer to a camera
 _TRANSLATION_UNIT = 3.0  # metres that a unit of the solver's parameters moves a camera
 _CLOCK_NOISE = 0.03  # seconds between the clocks as the joints and as the landmarks have them
@@ -31,7 +35,6 @@ _BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which it costs no 
 _FIXED_FOCAL = 1e-4  # standard deviation of the logarithm of a focal length that is given
 # Standard deviation of a focal length's logarithm about the one before the bodies': their proportions are a guess.
 _REFINED_FOCAL = 0.01
-_PATH_NOISE = 0.1  # of the logarithm of a moving camera's path, whose size its own fit guesses
 _EVALUATIONS = 60
 
 _NAMES = [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]
@@ -45,40 +48,14 @@ _BONES = np.array(
 _LEGS = [row for row, (start, _) in enumerate(_BONES) if _NAMES[start].endswith(("hip", "knee"))][:4]
 
 
-@dataclass(frozen=True, eq=False)
-class ViewPath:
-    """The path of a camera that moves, on its own clock: times (T,) seconds, rising, and poses (T, 4, 4) of its path's
-    world to the camera's axes, metres.
-    """
-
-    times: Array
-    poses: Array
-
-    def at(self, times: Array) -> Array:
-        """Interpolate poses (K, 4, 4) at times (K,); outside the path those of its ends."""
-        between = TimesBetween.at(times, self.times)
-        poses = np.tile(np.eye(4), (len(times), 1, 1))
-        poses[:, :3, :3] = between.rotations(self.poses[:, :3, :3])
-        poses[:, :3, 3] = between.values(self.poses[:, :3, 3])
-        return poses
-
-    def resized(self, factor: float) -> ViewPath:
-        """Multiply the path's lengths by a factor."""
-        poses = self.poses.copy()
-        poses[:, :3, 3] *= factor
-        return ViewPath(self.times, poses)
-
-
 @dataclass(frozen=True)
 class ViewCamera:
     """One camera of a take.
 
-    rotation (3, 3), translation (3,) metres: take's axes to camera axes, x ↦ rotation x + translation; of a camera that
-                 moves to those of its path's world
+    rotation (3, 3), translation (3,) metres: take's axes to camera axes, x ↦ rotation x + translation
     focal, principal_point, size  pixels; size is (width, height)
     fixed_focal  whether the focal length is the user's, EXIF's or a calibration's
     offset       seconds that its clock is ahead of the take's
-    path         of a camera that moves; None of one that stands still
     """
 
     rotation: Array
@@ -88,41 +65,27 @@ class ViewCamera:
     size: tuple[int, int]
     fixed_focal: bool = False
     offset: float = 0.0
-    path: ViewPath | None = None
 
-    def to_camera(self, points: Array, times: Array | None = None) -> Array:
-        """Move points (..., 3) from the take's axes to the camera's; (K, L, 3) at the take's times (K,), without which
-        no camera that moves can.
-        """
-        there = points @ self.rotation.T + self.translation
-        if self.path is None:
-            return there
-        assert times is not None
-        poses = self.path.at(times + self.offset)
-        return np.asarray(there @ poses[:, :3, :3].transpose(0, 2, 1) + poses[:, None, :3, 3])
+    def to_camera(self, points: Array) -> Array:
+        """Move points (..., 3) from the take's axes to the camera's."""
+        return points @ self.rotation.T + self.translation
 
-    def project(self, points: Array, times: Array | None = None) -> Array:
-        """Project points, metres in the take's axes, to pixels (..., 2); see `to_camera`."""
-        before = self.to_camera(points, times)
+    def project(self, points: Array) -> Array:
+        """Project points, metres in the take's axes, to pixels (..., 2)."""
+        before = self.to_camera(points)
         return self.focal * before[..., :2] / before[..., 2:].clip(_NEAR) + np.asarray(self.principal_point)
 
     @property
     def centre(self) -> Array:
-        """(3,) metres: where it stands, or its path's world begins, take's axes."""
+        """(3,) metres: where it stands, take's axes."""
         return -self.rotation.T @ self.translation
 
     @property
     def matrix(self) -> Array:
-        """(4, 4) take's axes to camera axes, or to its path's world."""
+        """(4, 4) take's axes to camera axes."""
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = self.rotation, self.translation
         return matrix
-
-    def matrices(self, times: Array) -> Array:
-        """Compute (K, 4, 4) take's axes to camera axes at the take's times (K,)."""
-        if self.path is None:
-            return np.broadcast_to(self.matrix, (len(times), 4, 4))
-        return np.asarray(self.path.at(times + self.offset) @ self.matrix)
 
 
 class ViewSamples(NamedTuple):
@@ -156,10 +119,9 @@ class ViewSamples(NamedTuple):
 def triangulate(matrices: Array, points: Array, weights: Array) -> Array:
     """Triangulate the points (N, 3) nearest to rays, by linear least squares.
 
-    matrices (V, 1 or N, 3, 4) of the cameras, points (V, N, 2) image coordinates for a focal length of 1,
-    weights (V, N)
+    matrices (V, 3, 4) of the cameras, points (V, N, 2) image coordinates for a focal length of 1, weights (V, N)
     """
-    rows = points[..., None] * matrices[:, :, None, 2] - matrices[:, :, :2]  # (V, N, 2, 4)
+    rows = points[..., None] * matrices[:, None, None, 2] - matrices[:, None, :2]  # (V, N, 2, 4)
     rows = (rows * weights[..., None, None]).transpose(1, 0, 2, 3).reshape(points.shape[1], -1, 4)
     A, b = rows[..., :3], -rows[..., 3:]
     normal = A.transpose(0, 2, 1) @ A + 1e-9 * np.eye(3)
@@ -173,27 +135,24 @@ class _Adjustment:
         self,
         cameras: Sequence[ViewCamera],
         people: Sequence[ViewSamples],
-        options: ViewsOptions,
         *,
         fixed_poses: bool,
         clocks: bool,
     ) -> None:
-        self.start, self.people, self.options = list(cameras), people, options
+        self.start, self.people = list(cameras), people
         self.usual = np.array([default_focal(*camera.size) for camera in cameras])
         poses = 0 if fixed_poses else len(cameras) - 1
         self.clocks = len(cameras) - 1 if clocks else 0
-        self.paths = [number for number, camera in enumerate(cameras) if camera.path is not None]
-        self.ends = np.cumsum((len(cameras), 6 * poses, self.clocks))
-        self.size = int(self.ends[-1]) + len(self.paths)
+        self.ends = np.cumsum((len(cameras), 6 * poses))
+        self.size = int(self.ends[-1]) + self.clocks
         self.fixed_poses = fixed_poses
 
     def cameras(self, x: Array) -> list[ViewCamera]:
         """Make the cameras that parameters stand for."""
         count = len(self.start)
-        logs, poses, clocks, sizes = np.split(x, self.ends)
+        logs, poses, clocks = np.split(x, self.ends)
         focals, poses = np.exp(logs), poses.reshape(-1, 6)
         offsets = np.concatenate(([0.0], clocks)) if self.clocks else np.zeros(count)
-        factors = dict(zip(self.paths, np.exp(sizes), strict=True))
         cameras = []
         for number, camera in enumerate(self.start):
             rotation, translation = camera.rotation, camera.translation
@@ -208,7 +167,6 @@ class _Adjustment:
                     translation=translation,
                     focal=float(camera.focal * focals[number]),
                     offset=float(camera.offset + offsets[number]),
-                    path=camera.path and camera.path.resized(factors[number]),
                 )
             )
         return cameras
@@ -221,10 +179,7 @@ class _Adjustment:
         centres = np.array([camera.principal_point for camera in cameras])
         focals = np.array([camera.focal for camera in cameras])
         flat = ((pixels - centres[:, None, None]) / focals[:, None, None, None]).reshape(len(cameras), -1, 2)
-        matrices = np.stack([camera.matrix[:3] for camera in cameras])[:, None]
-        if self.paths:
-            of_moments = np.stack([camera.matrices(person.times)[:, :3] for camera in cameras])
-            matrices = of_moments.repeat(pixels.shape[2], axis=1)
+        matrices = np.stack([camera.matrix[:3] for camera in cameras])
         points = triangulate(matrices, flat, person.weights.reshape(len(cameras), -1))
         return points.reshape(*person.weights.shape[1:], 3), pixels
 
@@ -235,23 +190,22 @@ class _Adjustment:
             points, pixels = self.triangulate(cameras, person)
             several = np.asarray((person.weights > 0).sum(0) >= 2)
             for number, camera in enumerate(cameras):
-                sigma = self.options.keypoint_noise * person.heights[number]
-                error = (camera.project(points, person.times) - pixels[number]) / sigma
+                sigma = KEYPOINT_NOISE * person.heights[number]
+                error = (camera.project(points) - pixels[number]) / sigma
                 share = np.sqrt(person.weights[number] * several)
-                parts.append((error * (_huber(error, self.options.robust) * share)[..., None]).ravel())
+                parts.append((error * (_huber(error, _ROBUST) * share)[..., None]).ravel())
                 # Points behind a camera would have pixels, too: they are pushed before it.
-                depth = camera.to_camera(points, person.times)[..., 2]
+                depth = camera.to_camera(points)[..., 2]
                 parts.append(10 * np.minimum(depth - 0.5, 0).ravel() * several.ravel())
             parts.append(self._bones(points, several, person.leg))
         # Focal lengths and distances trade with each other: about the usual ones, as strongly as half of the moments.
         is_fixed = np.array([camera.fixed_focal for camera in self.start])
-        deviation = np.where(is_fixed, _FIXED_FOCAL, self.options.focal_noise)
+        deviation = np.where(is_fixed, _FIXED_FOCAL, _FOCAL_NOISE)
         usual = np.where(is_fixed, [camera.focal for camera in self.start], self.usual)
         logs = np.log([camera.focal for camera in cameras]) - np.log(usual)
         moments = sum(person.weights.shape[1] for person in self.people)
         parts.append(logs / deviation * np.sqrt(0.5 * moments))
-        _, _, clocks, sizes = np.split(x, self.ends)
-        parts += [clocks / _CLOCK_NOISE, sizes / _PATH_NOISE * np.sqrt(0.5 * moments)]
+        parts.append(x[self.ends[-1] :] / _CLOCK_NOISE)
         return np.concatenate(parts)
 
     def _bones(self, points: Array, several: NDArray[np.bool_], leg: float) -> Array:
@@ -263,11 +217,11 @@ class _Adjustment:
         usual = np.array(
             [np.median(column[k]) if k.any() else 0.0 for column, k in zip(lengths.T, complete.T, strict=True)]
         )
-        changes = (lengths / np.maximum(usual, 1e-3) - 1) / self.options.bone_noise
+        changes = (lengths / np.maximum(usual, 1e-3) - 1) / _BONE_NOISE
         changes = np.clip(changes, -_BONE_OUTLIER, _BONE_OUTLIER)
         parts = [(changes * complete).ravel() / np.sqrt(2)]
         if complete[:, _LEGS].any(0).all():
-            parts.append(np.array([np.log(usual[_LEGS].sum() / 2 / leg) / self.options.size_noise]))
+            parts.append(np.array([np.log(usual[_LEGS].sum() / 2 / leg) / _SIZE_NOISE]))
         return np.concatenate(parts)
 
 
@@ -281,7 +235,6 @@ def _huber(error: Array, limit: float) -> Array:
 def adjust_cameras(
     cameras: Sequence[ViewCamera],
     people: Sequence[ViewSamples],
-    options: ViewsOptions,
     *,
     fixed_poses: bool = False,
     clocks: bool = True,
@@ -291,72 +244,36 @@ def adjust_cameras(
     fixed_poses  whether rotations and translations stay, as of a calibration
     clocks       whether offsets of the clocks are adjusted, too
     """
-    problem = _Adjustment(cameras, people, options, fixed_poses=fixed_poses, clocks=clocks)
+    problem = _Adjustment(cameras, people, fixed_poses=fixed_poses, clocks=clocks)
     start = np.zeros(problem.size)
     return problem.cameras(least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS).x)
 
 
 def resect_cameras(
-    cameras: Sequence[ViewCamera], points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
+    cameras: Sequence[ViewCamera], points: Sequence[Array], people: Sequence[ViewSamples]
 ) -> list[ViewCamera]:
     """Find poses and focal lengths that best show given points, each camera by itself; the first one's axes become the
     take's again.
 
     points  of each person (K, L, 3) metres in take's axes, of `LANDMARKS`
     """
-    return in_axes_of_first([_resect(camera, number, points, people, options) for number, camera in enumerate(cameras)])
+    return in_axes_of_first([_resect(camera, number, points, people) for number, camera in enumerate(cameras)])
 
 
-def attach_cameras(
-    cameras: Sequence[ViewCamera], first: int, people: Sequence[ViewSamples], options: ViewsOptions, *, clocks: bool
-) -> list[ViewCamera]:
-    """Solve the cameras from number `first` on, which move, each by itself, by the points that those before it show.
-
-    clocks  whether their clocks are adjusted, too
-    """
-    points, people = triangulated_people(cameras[:first], people, options)
-    moving = [
-        _resect(camera, number, points, people, options, focal_noise=options.focal_noise, clocks=clocks)
-        for number, camera in enumerate(cameras[first:], first)
-    ]
-    return [*cameras[:first], *moving]
-
-
-def path_errors(
-    cameras: Sequence[ViewCamera], first: int, people: Sequence[ViewSamples], options: ViewsOptions
-) -> list[float]:
-    """Measure for each camera the median distance, in noise levels, of its landmarks from the points that those before
-    number `first` show; 0 without common ones.
-    """
-    points, people = triangulated_people(cameras[:first], people, options)
-    errors = []
-    for number, camera in enumerate(cameras):
-        distances = [np.zeros(0)]
-        for of_person, person in zip(points, people, strict=True):
-            apart = np.linalg.norm(camera.project(of_person, person.times) - person.points[number], axis=-1)
-            apart /= options.keypoint_noise * person.heights[number]
-            distances.append(apart[person.weights[number] > 0])
-        every = np.concatenate(distances)
-        errors.append(float(np.median(every)) if len(every) else 0.0)
-    return errors
-
-
-def reprojection(
-    cameras: Sequence[ViewCamera], person: ViewSamples, options: ViewsOptions
-) -> tuple[Array, Array, Array]:
+def reprojection(cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array, Array]:
     """Triangulate a person's landmarks (K, L, 3), and measure how far they lie from those of each view (V, K, L), in
     noise levels. Also return their weights (V, K, L), zero for landmarks that fewer than two views show.
     """
-    (points,), (visible,) = triangulated_people(cameras, [person], options)
+    (points,), (visible,) = triangulated_people(cameras, [person])
     errors = [
-        np.linalg.norm(camera.project(points, person.times) - pixels, axis=-1) / (options.keypoint_noise * height)
+        np.linalg.norm(camera.project(points) - pixels, axis=-1) / (KEYPOINT_NOISE * height)
         for camera, pixels, height in zip(cameras, person.points, person.heights, strict=True)
     ]
     return points, np.stack(errors), visible.weights
 
 
 def triangulated_people(
-    cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], options: ViewsOptions
+    cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]
 ) -> tuple[list[Array], list[ViewSamples]]:
     """Triangulate the landmarks (K, L, 3) of all people from some cameras, the first of all; also return the people
     without the landmarks that fewer than two of them show.
@@ -364,7 +281,7 @@ def triangulated_people(
     count, points, visible = len(cameras), [], []
     for person in people:
         part = person.of_views(count)
-        adjustment = _Adjustment(cameras, [part], options, fixed_poses=True, clocks=False)
+        adjustment = _Adjustment(cameras, [part], fixed_poses=True, clocks=False)
         points.append(adjustment.triangulate(cameras, part)[0])
         visible.append(person._replace(weights=person.weights * ((part.weights > 0).sum(0) >= 2)))
     return points, visible
@@ -383,36 +300,25 @@ def _resect(
     number: int,
     points: Sequence[Array],
     people: Sequence[ViewSamples],
-    options: ViewsOptions,
-    *,
-    focal_noise: float = _REFINED_FOCAL,
-    clocks: bool = False,
 ) -> ViewCamera:
-    deviation = _FIXED_FOCAL if camera.fixed_focal else focal_noise
+    deviation = _FIXED_FOCAL if camera.fixed_focal else _REFINED_FOCAL
     moments = sum(len(of_person) for of_person in points)
 
     def camera_of(x: Array) -> ViewCamera:
         rotation = Rotation.from_rotvec(x[:3]).as_matrix() @ camera.rotation
         translation = camera.translation + _TRANSLATION_UNIT * x[3:6]
         focal = float(camera.focal * np.exp(x[6]))
-        candidate = replace(camera, rotation=rotation, translation=translation, focal=focal)
-        if camera.path is None:
-            return candidate
-        path, offset = camera.path.resized(float(np.exp(x[7]))), camera.offset + float(x[8:].sum())
-        return replace(candidate, path=path, offset=offset)
+        return replace(camera, rotation=rotation, translation=translation, focal=focal)
 
     def residuals(x: Array) -> Array:
         candidate, parts = camera_of(x), []
         for of_person, person in zip(points, people, strict=True):
-            sigma = options.keypoint_noise * person.heights[number]
-            pixels = person.points[number] + (candidate.offset - camera.offset) * person.speeds[number]
-            error = (candidate.project(of_person, person.times) - pixels) / sigma
-            factor = _huber(error, options.robust) * np.sqrt(person.weights[number])
+            sigma = KEYPOINT_NOISE * person.heights[number]
+            error = (candidate.project(of_person) - person.points[number]) / sigma
+            factor = _huber(error, _ROBUST) * np.sqrt(person.weights[number])
             parts.append((error * factor[..., None]).ravel())
-        focal = x[6:7] / deviation * np.sqrt(0.5 * moments)
-        return np.concatenate((*parts, focal, x[8:] / _CLOCK_NOISE))
+        return np.concatenate((*parts, x[6:] / deviation * np.sqrt(0.5 * moments)))
 
     if not any((person.weights[number] > 0).any() for person in people):
         return camera
-    start = np.zeros(7 if camera.path is None else 8 + clocks)
-    return camera_of(least_squares(residuals, start, x_scale="jac", max_nfev=_EVALUATIONS).x)
+    return camera_of(least_squares(residuals, np.zeros(7), x_scale="jac", max_nfev=_EVALUATIONS).x)

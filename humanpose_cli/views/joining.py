@@ -13,8 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from humanpose_cli.detect.clothes import colour_difference
-from humanpose_cli.views.cameras import ViewCamera, ViewSamples, reprojection
-from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.cameras import KEYPOINT_NOISE, ViewCamera, ViewSamples, reprojection
 from humanpose_cli.views.samples import sample_person
 from humanpose_cli.views.tracks import Array, ViewTrack
 
@@ -26,13 +25,12 @@ _UNKNOWN = 0.5  # of a view without a landmark that another view shows: neither 
 # Radians between two views at which they show a person's depth as well as one view does: 14 mm of noise to 0.1 m.
 _PARALLAX = 0.14
 _MOMENT = 0.3  # seconds that one moment counts
+_CLOTHES_DIFFERENCE = 18.0  # of colours (CIELAB), beyond which they speak against one person
 _LIGHTNESS = 0.4  # weight of lightness: cameras are exposed differently
 _CLOTHES = 0.25  # logarithm of the factor by which clothes change a distance, at most
 
 
-def join_tracks(
-    tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera], options: ViewsOptions
-) -> list[list[ViewTrack]]:
+def join_tracks(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> list[list[ViewTrack]]:
     """Join tracks that are one person, those first that explain each other best; a person has one track at a time in
     each view.
     """
@@ -44,7 +42,7 @@ def join_tracks(
         for a, b in combinations(groups, 2):
             if a in recent or b in recent:
                 group = [*groups[a], *groups[b]]
-                together[a, b] = -np.inf if simultaneous(group) else explained_seconds(group, cameras, options)
+                together[a, b] = -np.inf if simultaneous(group) else explained_seconds(group, cameras)
         saved = {pair: value - values[pair[0]] - values[pair[1]] for pair, value in together.items()}
         pair = max(saved, key=lambda pair: saved[pair], default=None)
         if pair is None or saved[pair] <= 0:
@@ -55,38 +53,38 @@ def join_tracks(
         together = {pair: value for pair, value in together.items() if b not in pair}
 
 
-def explained_seconds(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera], options: ViewsOptions) -> float:
+def explained_seconds(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> float:
     """Measure the seconds of a person in further views that tracks save, if they are one person; negative if their
     landmarks do not meet.
     """
     if len({track.view for track in tracks}) < 2:
         return 0.0
-    samples = sample_person(tracks, len(cameras), _MOMENTS, options.min_confidence)
+    samples = sample_person(tracks, len(cameras), _MOMENTS)
     if not samples.seconds:
         return 0.0
-    points, errors, weights = reprojection(cameras, samples, options)
+    points, errors, weights = reprojection(cameras, samples)
     visible = np.asarray((samples.weights > 0).any(2))  # (V, K)
     total = weights.sum(2)
     unexplained = (weights * errors**2 / (errors**2 + _HALF**2)).sum(2) / np.where(total > 0, total, 1)
     unexplained = np.where(total > 0, unexplained, _UNKNOWN) * visible
     common = np.asarray(weights.any(0))[..., None]  # (K, L, 1)
     middles = (points * common).sum(1) / common.sum(1).clip(1)
-    rays = np.stack([middles + _to_camera(camera, samples.times) for camera in cameras])
+    rays = np.stack([middles - camera.centre for camera in cameras])
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True).clip(_NEAR)
     cosines = np.einsum("akx,bkx->abk", rays, rays)
     parallax = ((1 - cosines**2).clip(0) * visible[:, None] * visible).max((0, 1))
-    pairs = [clothes_factor(a, b, options) for a, b in combinations(tracks, 2) if a.view != b.view]
+    pairs = [clothes_factor(a, b) for a, b in combinations(tracks, 2) if a.view != b.view]
     further = (visible.sum(0) - 1).clip(0) * (depth_share(parallax) - _DOUBT - (np.mean(pairs) - 1))
     per_second = float((further - unexplained.sum(0)).mean())
-    return per_second * _independent_seconds(samples, options)
+    return per_second * _independent_seconds(samples)
 
 
-def _independent_seconds(samples: ViewSamples, options: ViewsOptions) -> float:
+def _independent_seconds(samples: ViewSamples) -> float:
     """Measure the seconds of a person that count: of one who stands still, all frames say what one says."""
     visible = samples.weights > 0
     count = visible.sum(1, keepdims=True).clip(1)[..., None]
     middles = (samples.points * visible[..., None]).sum(1, keepdims=True) / count
-    noise = options.keypoint_noise * samples.heights[:, None, None]
+    noise = KEYPOINT_NOISE * samples.heights[:, None, None]
     motion = np.square(np.linalg.norm(samples.points - middles, axis=-1) / noise)[visible].mean()
     return min(samples.seconds, _MOMENT) + max(samples.seconds - _MOMENT, 0.0) * motion / (motion + _HALF**2)
 
@@ -94,12 +92,6 @@ def _independent_seconds(samples: ViewSamples, options: ViewsOptions) -> float:
 def depth_share(parallax: Array) -> Array:
     """Compute how much of a person's depth two views show, 0 to 1; of the squared sine of the angle between them."""
     return parallax / (parallax + _PARALLAX**2)
-
-
-def _to_camera(camera: ViewCamera, times: Array) -> Array:
-    """Compute the negative centres (K, 3) of a camera at the take's times."""
-    matrices = camera.matrices(times)
-    return np.einsum("kji,kj->ki", matrices[:, :3, :3], matrices[:, :3, 3])
 
 
 def simultaneous(tracks: Sequence[ViewTrack]) -> bool:
@@ -115,11 +107,11 @@ def sorted_people(people: Iterable[list[ViewTrack]]) -> list[list[ViewTrack]]:
     return sorted(ordered, key=lambda tracks: (-len({t.view for t in tracks}), -sum(map(len, tracks))))
 
 
-def clothes_factor(first: ViewTrack, second: ViewTrack, options: ViewsOptions) -> float:
+def clothes_factor(first: ViewTrack, second: ViewTrack) -> float:
     """Compute a factor of their distance: below 1 for clothes of like colours, above for others; 1 if unknown."""
     if first.clothes is None or second.clothes is None:
         return 1.0
     difference = colour_difference(first.clothes, second.clothes, _LIGHTNESS)
     if difference is None:
         return 1.0
-    return float(np.exp(np.clip((difference / options.clothes_difference - 1) * _CLOTHES, -_CLOTHES, _CLOTHES)))
+    return float(np.exp(np.clip((difference / _CLOTHES_DIFFERENCE - 1) * _CLOTHES, -_CLOTHES, _CLOTHES)))

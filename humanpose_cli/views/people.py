@@ -26,7 +26,6 @@ from humanpose_cli.views.joining import (
     simultaneous,
     sorted_people,
 )
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.relative import (
     Agreement,
     agreement,
@@ -38,6 +37,9 @@ from humanpose_cli.views.relative import (
 from humanpose_cli.views.samples import sample_people, sample_person
 from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
 
+MAX_DISAGREEMENT = 0.16
+"""Metres between the joints of two views about the pelvis, on average, beyond which they show two people."""
+_SOUND_SCORE = 0.7  # agreement of the movements at the sound's shift, in the best one, that confirms it
 _PELVIS = SMPL24.index("pelvis")
 _LATERAL, _ROUGHLY = 0.6, 3.0  # metres beside the expected position; times as much for a first match
 _VAGUE = 1.5  # times the largest disagreement: such a pair is one person if its landmarks meet in points
@@ -83,30 +85,28 @@ class RelatedViews:
 
 def relate_views(
     views: Sequence[Sequence[ViewTrack]],
-    options: ViewsOptions,
     offsets: Sequence[float | None] | None = None,
-    lenses: Sequence[ViewCamera | None] = (),
+    lenses: Sequence[ViewCamera] = (),
 ) -> RelatedViews:
     """Find poses, clocks and people of the views.
 
     views    tracks of each, on its own clock
     offsets  seconds that each clock is ahead of the first one's, where they are given
-    lenses   a camera of each, whose pose does not matter; rival proposals are not tried on landmarks without it, as of
-             cameras that move
+    lenses   a camera of each, whose pose does not matter; without them rival proposals are not tried on landmarks
     """
     # Movements speak for several sets of clocks; under the right one, people also agree in pose and position.
     pairs = list(combinations(range(len(views)), 2))
     fixed_clocks = list(offsets) if offsets is not None else [None] * len(views)
     alternatives = [([0.0 if value is None else float(value) for value in fixed_clocks], 1.0)]
     if any(value is None for value in fixed_clocks) and any(len(track) > 1 for tracks in views for track in tracks):
-        evidence = {(a, b): clock_evidence(views[a], views[b], options) for a, b in pairs}
-        alternatives = likely_clocks(evidence, fixed_clocks, options.clear_clock)
-    results = [(clocks, speaks, _compare(views, clocks, options)) for clocks, speaks in alternatives]
-    clocks, _, comparison = max(results, key=lambda result: result[1] * _count_people(result[2].proposals, options))
+        evidence = {(a, b): clock_evidence(views[a], views[b]) for a, b in pairs}
+        alternatives = likely_clocks(evidence, fixed_clocks)
+    results = [(clocks, speaks, _compare(views, clocks)) for clocks, speaks in alternatives]
+    clocks, _, comparison = max(results, key=lambda result: result[1] * _count_people(result[2].proposals))
     proposals = {}
     for (a, b), rivals in comparison.proposals.items():
-        pair = [lens for view in (a, b) for lens in lenses[view : view + 1] if lens is not None]
-        if best := _best_proposal(rivals, views[a], views[b], pair, options):
+        pair = [lenses[a], lenses[b]] if lenses else []
+        if best := _best_proposal(rivals, views[a], views[b], pair):
             proposals[a, b] = best
     # A mirror image would agree with the others in a pose that no camera has.
     mirror_images = _mirror_images(comparison.mirror, len(views))
@@ -150,27 +150,25 @@ class _Comparison(NamedTuple):
     mirror: dict[tuple[int, int], bool]
 
 
-def _compare(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], options: ViewsOptions) -> _Comparison:
+def _compare(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float]) -> _Comparison:
     comparison = _Comparison({}, {})
     for first, second in combinations(range(len(views)), 2):
         offset = clocks[second] - clocks[first]
         agreements = _agreements(views[first], views[second], offset)
-        comparison.proposals[first, second] = _propose(views[first], views[second], agreements, options, offset)
+        comparison.proposals[first, second] = _propose(views[first], views[second], agreements, offset)
         best = max(agreements.values(), key=lambda one: one.similarity, default=None)
         if best is not None and best.similarity > 0:
             comparison.mirror[first, second] = best.is_mirror
     return comparison
 
 
-def _count_people(proposals: Mapping[tuple[int, int], list[PairPose]], options: ViewsOptions) -> float:
+def _count_people(proposals: Mapping[tuple[int, int], list[PairPose]]) -> float:
     """Count the people in two views by how well they agree: one counts fully if no joint is apart."""
     best = [one for each in proposals.values() for one in each[:1] if not one.vague]
-    return sum(1 - distance / options.max_disagreement for one in best for _, _, distance in one.pairs)
+    return sum(1 - distance / MAX_DISAGREEMENT for one in best for _, _, distance in one.pairs)
 
 
-def agreeing_offsets(
-    views: Sequence[Sequence[ViewTrack]], heard: Sequence[float | None], options: ViewsOptions
-) -> list[float | None] | None:
+def agreeing_offsets(views: Sequence[Sequence[ViewTrack]], heard: Sequence[float | None]) -> list[float | None] | None:
     """Select the offsets by sound that agree with the people's movements; None if none does.
 
     heard  seconds that each clock is ahead of the first one's; None where it is not known
@@ -180,10 +178,10 @@ def agreeing_offsets(
         if number == 0 or offset is None:
             result.append(0.0 if number == 0 else None)
             continue
-        evidence = {(0, 1): clock_evidence(views[0], views[number], options)}
-        ((_, likely), _), *_ = likely_clocks(evidence, (0.0, None), options.clear_clock)
-        by_motion, by_sound = (propose_pose(views[0], views[number], options, clock) for clock in (likely, offset))
-        agrees = by_sound is not None and (by_motion is None or by_sound.score >= options.sound_score * by_motion.score)
+        evidence = {(0, 1): clock_evidence(views[0], views[number])}
+        ((_, likely), _), *_ = likely_clocks(evidence, (0.0, None))
+        by_motion, by_sound = (propose_pose(views[0], views[number], clock) for clock in (likely, offset))
+        agrees = by_sound is not None and (by_motion is None or by_sound.score >= _SOUND_SCORE * by_motion.score)
         result.append(offset if agrees else None)
     return result if any(value is not None for value in result[1:]) else None
 
@@ -206,14 +204,12 @@ def _reverse(one: PairPose) -> PairPose:
     return one._replace(rotation=rotation, translation=-rotation @ one.translation, offset=-one.offset, pairs=pairs)
 
 
-def propose_pose(
-    first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float
-) -> PairPose | None:
+def propose_pose(first: Sequence[ViewTrack], second: Sequence[ViewTrack], offset: float) -> PairPose | None:
     """Propose how the second camera stands to the first, whose clock is `offset` seconds behind; None if no person is
     in both.
     """
-    rivals = _propose(first, second, _agreements(first, second, offset), options, offset)
-    return _best_proposal(rivals, first, second, (), options)
+    rivals = _propose(first, second, _agreements(first, second, offset), offset)
+    return _best_proposal(rivals, first, second, ())
 
 
 def _best_proposal(
@@ -221,12 +217,11 @@ def _best_proposal(
     first: Sequence[ViewTrack],
     second: Sequence[ViewTrack],
     lenses: Sequence[ViewCamera],
-    options: ViewsOptions,
 ) -> PairPose | None:
     """Choose the best of some proposals, by landmarks if several come near the best one and the cameras are known."""
     rivals = [one for one in rivals if one.score >= _RIVAL * rivals[0].score][:_RIVALS]
     if len(lenses) == 2 and (len(rivals) > 1 or any(one.vague for one in rivals)):
-        rivals = [_tried(one, first, second, lenses, options) for one in rivals]
+        rivals = [_tried(one, first, second, lenses) for one in rivals]
         return max((one for one in rivals if one.pairs), key=lambda one: one.score, default=None)
     return next((one for one in rivals if not one.vague), None)
 
@@ -236,27 +231,26 @@ def _tried(
     first: Sequence[ViewTrack],
     second: Sequence[ViewTrack],
     lenses: Sequence[ViewCamera],
-    options: ViewsOptions,
 ) -> PairPose:
     """Adjust two cameras that stand as proposed, and join the tracks whose landmarks then meet in points."""
     tracks = [[replace(t, view=0) for t in first], [replace(t, view=1).moved(proposal.offset) for t in second]]
     start = [
-        replace(lenses[0], rotation=np.eye(3), translation=np.zeros(3), offset=0.0, path=None),
-        replace(lenses[1], rotation=proposal.rotation, translation=proposal.translation, offset=0.0, path=None),
+        replace(lenses[0], rotation=np.eye(3), translation=np.zeros(3), offset=0.0),
+        replace(lenses[1], rotation=proposal.rotation, translation=proposal.translation, offset=0.0),
     ]
-    samples = sample_people([[tracks[0][i], tracks[1][j]] for i, j, _ in proposal.pairs], 2, options)
-    cameras = adjust_cameras(start, samples, options, clocks=False)
+    samples = sample_people([[tracks[0][i], tracks[1][j]] for i, j, _ in proposal.pairs], 2)
+    cameras = adjust_cameras(start, samples, clocks=False)
     pairs, score = [], 0.0
-    for person in join_tracks([*tracks[0], *tracks[1]], cameras, options):
+    for person in join_tracks([*tracks[0], *tracks[1]], cameras):
         for one, other in product(*([t for t in person if t.view == view] for view in (0, 1))):
             # The adjustment turns equal images of one direction until they show depth.
             share = _depth_share(one, other, proposal)
-            seconds = explained_seconds([one, other], cameras, options) * share
-            overlap = sample_person([one, other], 2, 1, options.min_confidence).seconds
+            seconds = explained_seconds([one, other], cameras) * share
+            overlap = sample_person([one, other], 2, 1).seconds
             if seconds > 0:
-                distance = options.max_disagreement * (1 - min(seconds / overlap, 1))
+                distance = MAX_DISAGREEMENT * (1 - min(seconds / overlap, 1))
                 pairs.append((tracks[0].index(one), tracks[1].index(other), distance))
-                score += options.max_disagreement * seconds
+                score += MAX_DISAGREEMENT * seconds
     return PairPose(cameras[1].rotation, cameras[1].translation, proposal.offset, pairs, score)
 
 
@@ -279,22 +273,21 @@ def _propose(
     first: Sequence[ViewTrack],
     second: Sequence[ViewTrack],
     agreements: Mapping[tuple[int, int], Agreement],
-    options: ViewsOptions,
     offset: float,
 ) -> list[PairPose]:
     """Propose poses under which different tracks are one person, those first with most agreement."""
     agreements = {pair: one for pair, one in agreements.items() if not one.is_mirror}
-    largest, proposals = options.max_disagreement, dict[frozenset[tuple[int, int]], PairPose]()
+    largest, proposals = MAX_DISAGREEMENT, dict[frozenset[tuple[int, int]], PairPose]()
     for (a, b), one in agreements.items():
         if one.distance > _VAGUE * largest:
             continue
         # If these two tracks are one person, this is how the cameras stand.
         poses = [_pose_of([(first[a], second[b])], offset)]
         # Others stand aside of where one person's pose expects them: its errors of rotation grow with the distance.
-        if roughly := _match(first, second, agreements, poses[0], options, _ROUGHLY * _LATERAL):
+        if roughly := _match(first, second, agreements, poses[0], _ROUGHLY * _LATERAL):
             poses.append(_pose_of([(first[i], second[j]) for i, j, _ in roughly], offset))
         for rotation, translation, _ in poses:
-            pairs = _match(first, second, agreements, (rotation, translation, offset), options)
+            pairs = _match(first, second, agreements, (rotation, translation, offset))
             vague = not pairs
             pairs = pairs or [(a, b, largest)]
             # Long agreement of many people wins; of photographs, every one counts alike.
@@ -332,7 +325,6 @@ def _match(
     second: Sequence[ViewTrack],
     agreements: Mapping[tuple[int, int], Agreement],
     pose: tuple[Array, Array, float],
-    options: ViewsOptions,
     lateral: float = _LATERAL,
 ) -> list[tuple[int, int, float]]:
     """Match the tracks that agree under one pose of the second camera, and measure how far apart they are.
@@ -345,8 +337,8 @@ def _match(
         a, b = _moments(first[i], second[j].moved(offset))
         posture = float(np.linalg.norm(about_pelvis(a) @ rotation.T - about_pelvis(b), axis=-1).mean())
         beside = _beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS])
-        cost[i, j] = posture * (1 + (beside / lateral) ** 2) * clothes_factor(first[i], second[j], options)
-    usable = np.where(cost <= options.max_disagreement, cost, 1e3)
+        cost[i, j] = posture * (1 + (beside / lateral) ** 2) * clothes_factor(first[i], second[j])
+    usable = np.where(cost <= MAX_DISAGREEMENT, cost, 1e3)
     rows, columns = linear_sum_assignment(usable)
     return [(int(i), int(j), float(cost[i, j])) for i, j in zip(rows, columns, strict=True) if usable[i, j] < 1e3]
 

@@ -66,14 +66,12 @@ def take_fit(
     parts = [_rows(person, track, take, fits, body, scale) for track, person in enumerate(take.people)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
     of_views = {name: columns.pop(name).swapaxes(0, 1) for name in list(columns) if name.startswith("view_")}
-    poses = np.stack([_scaled(camera.matrices(take.times), scale) for camera in take.cameras])
     views = TakeViews.build(
         names=names,
         image_size=[camera.size for camera in take.cameras],
         focal=[camera.focal for camera in take.cameras],
         principal_point=[camera.principal_point for camera in take.cameras],
-        from_first=poses[:, 0],
-        poses=poses,
+        from_first=[_scaled(camera.matrix, scale) for camera in take.cameras],
         offset=[camera.offset for camera in take.cameras],
         frame=frames,
         frame_names=[np.where(each >= 0, fit.frame_names[each], "") for fit, each in zip(fits, frames, strict=True)],

@@ -19,11 +19,13 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis, mirrored
 
 STEP = 1 / 60
 """Seconds between the samples that clocks are compared on."""
+MAX_OFFSET = 10.0
+"""Seconds between two cameras' clocks, at most, that are looked for."""
+_CLEAR = 0.15  # nats by which movements must speak more for a difference of clocks than for none
 _MIN_OVERLAP = 0.4  # seconds that two tracks must share
 _DEPENDENT = 0.3  # seconds of an overlap that are explained by chance: a rotation and a shift fit any short movement
 # Of one moment, times the distance of the joints as they are: below it the mirror image is the right one. Of movements,
@@ -114,20 +116,20 @@ def shared_times(first: ViewTrack, second: ViewTrack, step: float = STEP) -> Arr
     return start + step * np.arange(max(int((stop - start) / step) + 1, 0))
 
 
-def clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions) -> Array:
+def clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack]) -> Array:
     """Measure how much speaks (2 M + 1,) for each difference of two clocks, the second ahead by −M to M times `STEP`.
 
     Summed over the people whose movements correlate best: −log(1 − ρ²), for a correlation of ρ, times the seconds that
-    both cameras show; 0 if nothing moves. M steps are `options.max_offset`.
+    both cameras show; 0 if nothing moves. M steps are `MAX_OFFSET`.
     """
-    plain = _clock_evidence(first, second, options)
+    plain = _clock_evidence(first, second)
     # A mirror image has the same clock.
-    mirror = _clock_evidence(first, [replace(t, joints=mirrored(t.joints)) for t in second], options)
+    mirror = _clock_evidence(first, [replace(t, joints=mirrored(t.joints)) for t in second])
     return mirror if mirror.max() > _MIRROR_EVIDENCE * plain.max() else plain
 
 
-def _clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions) -> Array:
-    reach = round(options.max_offset / STEP)
+def _clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack]) -> Array:
+    reach = round(MAX_OFFSET / STEP)
     one, other = (sorted((t for t in tracks if len(t) > 1), key=len)[-_CLOCK_TRACKS:] for tracks in (first, second))
     if not one or not other:
         return np.zeros(2 * reach + 1)
@@ -193,15 +195,15 @@ def _movement_evidence(first: ViewTrack, second: ViewTrack, reach: int) -> Array
 
 
 def likely_clocks(
-    evidence: Mapping[tuple[int, int], Array], fixed_clocks: Sequence[float | None], clear: float
+    evidence: Mapping[tuple[int, int], Array], fixed_clocks: Sequence[float | None]
 ) -> list[tuple[list[float], float]]:
     """Find by how many seconds the clocks of V views are ahead of the first one's, and how much speaks for them in all
     pairs: those for which most does, then others for which nearly as much does.
 
     evidence      of pairs of views, the lower number first, as `clock_evidence` has it
-    fixed_clocks  what is known of them; clear: how much more must speak for a difference than for none
+    fixed_clocks  what is known of them
     """
-    clocks = _Clocks(evidence, fixed_clocks, clear)
+    clocks = _Clocks(evidence, fixed_clocks)
     scores: dict[tuple[float, ...], float] = {}
     for start in range(_ALTERNATIVES):
         solution = clocks.solve(start)
@@ -216,10 +218,8 @@ def likely_clocks(
 class _Clocks:
     """The clocks of several views, solved one after the other and then each again, given all others."""
 
-    def __init__(
-        self, evidence: Mapping[tuple[int, int], Array], fixed_clocks: Sequence[float | None], clear: float
-    ) -> None:
-        self.evidence, self.clear = evidence, clear
+    def __init__(self, evidence: Mapping[tuple[int, int], Array], fixed_clocks: Sequence[float | None]) -> None:
+        self.evidence = evidence
         first_clock_alone = all(value is None for value in fixed_clocks)
         self.fixed_clocks = [0.0, *fixed_clocks[1:]] if first_clock_alone else list(fixed_clocks)
         self.reach = len(next(iter(evidence.values()))) // 2
@@ -262,7 +262,7 @@ class _Clocks:
         peaks = sorted(np.flatnonzero(rising & falling).tolist(), key=lambda peak: -curve[peak])[:_ALTERNATIVES]
         result = [(float(curve[peak]), middle + STEP * (peak - reach + _vertex(curve, peak))) for peak in peaks]
         # Most cameras start together: only clear movements speak for another clock.
-        unclear = curve[peaks[0]] < curve[reach] + self.clear
+        unclear = curve[peaks[0]] < curve[reach] + _CLEAR
         return [(float(curve[reach]), middle), *result] if unclear else result
 
 

@@ -8,20 +8,23 @@ import numpy as np
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.views.cameras import ViewSamples
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import LANDMARKS, MAX_GAP, ViewTrack
 
+MOMENTS = 40
+"""Moments of a take, at most, that place its cameras."""
+MIN_CONFIDENCE = 0.3
+"""Keypoints of less confidence do not place cameras."""
 _SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landmark's speed is taken
 _ONE_MOMENT = 1e-6  # seconds that a single moment counts
 
 
-def sample_people(people: Sequence[Sequence[ViewTrack]], views: int, options: ViewsOptions) -> list[ViewSamples]:
+def sample_people(people: Sequence[Sequence[ViewTrack]], views: int) -> list[ViewSamples]:
     """Select moments of each person that two views or more show, spread over the take."""
-    count = max(options.samples // max(len(people), 1), 1)
-    return [sample_person(tracks, views, count, options.min_confidence) for tracks in people]
+    count = max(MOMENTS // max(len(people), 1), 1)
+    return [sample_person(tracks, views, count) for tracks in people]
 
 
-def sample_person(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence: float) -> ViewSamples:
+def sample_person(tracks: Sequence[ViewTrack], views: int, count: int) -> ViewSamples:
     """Select at most `count` moments of one person that two of the views or more show."""
     every = np.unique(np.concatenate([track.times for track in tracks]))
     if all(len(track) == 1 for track in tracks):
@@ -42,7 +45,7 @@ def sample_person(tracks: Sequence[ViewTrack], views: int, count: int, min_confi
         at = chosen if len(track) > 1 else track.times
         moments = track.at(at)
         landmarks = moments.keypoints[:, list(LANDMARKS)]
-        confident = np.where(landmarks[..., 2] >= min_confidence, landmarks[..., 2], 0.0) * moments.visible[:, None]
+        confident = np.where(landmarks[..., 2] >= MIN_CONFIDENCE, landmarks[..., 2], 0.0) * moments.visible[:, None]
         fresh = (confident > 0).any(1) & (weights[track.view] == 0).all(1)
         points[track.view][fresh], weights[track.view][fresh] = landmarks[fresh, :, :2], confident[fresh]
         joints[track.view][fresh] = moments.joints[fresh]

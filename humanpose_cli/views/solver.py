@@ -74,7 +74,7 @@ class TakeSolver:
         # A range of a video does not begin where its sound does.
         if self.offsets is None and all(each and each[0].range == ALL_FRAMES for each in files):
             videos = [each[0].paths[0] if each[0].kind == "video" else None for each in files]
-            heard = heard_offsets(videos, self.options)
+            heard = heard_offsets(videos)
         take = solve_take(
             fits,
             names,

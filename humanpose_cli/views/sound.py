@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 from humanpose_cli.io.sound import read_sound
-from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.relative import MAX_OFFSET
 
 RATE = 8000  # samples a second
+_PEAK = 2.0  # times the likeness at other shifts, at the one that gives the clocks
 _LOWEST = 150.0  # hertz: below is wind and handling
 _LONGEST = 600.0  # seconds of a recording that are compared
 _NEAR = 0.02  # seconds round a peak that belong to it
 
 
-def sound_offset(
-    first: NDArray[np.floating], second: NDArray[np.floating], options: ViewsOptions, rate: int = RATE
-) -> float | None:
+def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating], rate: int = RATE) -> float | None:
     """Measure how many seconds later a sound is in the second recording than in the first; None if no shift stands out.
 
     first, second  samples (N,) and (M,) at `rate` per second
@@ -42,17 +41,17 @@ def sound_offset(
     product[: int(_LOWEST * length / rate)] = 0
     likeness = irfft(product, length)
     lags = np.fft.fftfreq(length, 1 / length).round() / rate
-    likeness[np.abs(lags) > options.max_offset] = 0
+    likeness[np.abs(lags) > MAX_OFFSET] = 0
     best = int(likeness.argmax())
     # A peak among others as high is chance: recordings of different moments have many.
     apart = np.abs(lags - lags[best])
-    others = likeness[(np.minimum(apart, length / rate - apart) > _NEAR) & (np.abs(lags) <= options.max_offset)]
-    if not len(others) or likeness[best] < options.sound_peak * np.abs(others).max():
+    others = likeness[(np.minimum(apart, length / rate - apart) > _NEAR) & (np.abs(lags) <= MAX_OFFSET)]
+    if not len(others) or likeness[best] < _PEAK * np.abs(others).max():
         return None
     return float(lags[best])
 
 
-def heard_offsets(paths: list[Path | None], options: ViewsOptions) -> list[float | None]:
+def heard_offsets(paths: list[Path | None]) -> list[float | None]:
     """Measure how many seconds the clock of each video is ahead of the first one's, by their sound; None if unknown.
 
     paths  None for a view that is no video
@@ -64,6 +63,6 @@ def heard_offsets(paths: list[Path | None], options: ViewsOptions) -> list[float
             result.append(None)
             continue
         (first, first_start), (second, start) = recordings[0], recording
-        later = sound_offset(first, second, options)
+        later = sound_offset(first, second)
         result.append(None if later is None else later + start - first_start)
     return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
@@ -23,27 +22,22 @@ from humanpose_cli.views.bodies import (
 from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import (
     ViewCamera,
-    ViewPath,
     ViewSamples,
     adjust_cameras,
-    attach_cameras,
     in_axes_of_first,
-    path_errors,
     resect_cameras,
 )
 from humanpose_cli.views.joining import explained_seconds, join_tracks
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import RelatedViews, agreeing_offsets, relate_views
-from humanpose_cli.views.samples import sample_people
+from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS, sample_people
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
 
-_Role = Literal["still", "moving", "unused"]  # of a camera in a take
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
 _SMALL_SHIFT, _CLOCK_ROUNDS = 0.01, 5  # seconds of a clock's change; adjustments, at most
-_ATTACHING_ROUNDS = 2
 _JOINING_ROUNDS, _SAVED = 3, 1e-9  # joinings, at most; seconds of people that one must save
-_MAX_PATH_ERROR = 2.5  # noise levels, median, of the landmarks of a camera on a path that is right
+_MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which they add little depth
 _LOST = 0.15  # seconds after a view's last frame of a person, at least, that a message says
 _IN_IMAGE = 0.9  # share of the landmarks of a body that is in an image
 _MIN_BASELINE = 0.05  # distance between two cameras, as a share of that to the people
@@ -53,7 +47,7 @@ _MIN_BASELINE = 0.05  # distance between two cameras, as a share of that to the 
 class Take:
     """What the cameras of a take have in common.
 
-    cameras   of the views that are used, the first one's axes being the take's; those that move come last
+    cameras   of the views that are used, the first one's axes being the take's
     used      numbers of these views among the input's
     times     (F,) seconds of the take's frames, those of the first camera
     people    bodies of each person
@@ -91,47 +85,33 @@ def solve_take(
     Raises InputError if no two views show the same person, or if they contradict calibrated cameras.
     """
     options = options or ViewsOptions()
-    roles = _roles(fits, options, calibrated is not None)
-    views = [
-        tracks_of(fit, number, body, moving=roles[number] == "moving") if roles[number] != "unused" else []
-        for number, fit in enumerate(fits)
-    ]
-    fixed_offsets = offsets if offsets is not None else agreeing_offsets(views, heard, options)
-    lenses = [_lens(fit) if role == "still" else None for fit, role in zip(fits, roles, strict=True)]
-    related = relate_views(views, options, fixed_offsets, lenses if calibrated is None else calibrated.views)
+    still = [not _is_cut(fit) and not _moves(fit, options.max_turn) for fit in fits]
+    views = [tracks_of(fit, number, body) if still[number] else [] for number, fit in enumerate(fits)]
+    fixed_offsets = offsets if offsets is not None else agreeing_offsets(views, heard)
+    lenses = [_lens(fit) for fit in fits] if calibrated is None else calibrated.views
+    related = relate_views(views, fixed_offsets, lenses)
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
-    used.sort(key=lambda number: roles[number] == "moving")  # the first one stands
-    messages = _messages(related, fits, names, roles)
-    if len(used) < 2 or roles[used[0]] == "moving":
-        explained = len(fits) - roles.count("unused") < 2 or "still" not in roles or bool(related.mirror_images)
-        raise _too_few(names, messages, explained=explained)
-    still = sum(roles[number] == "still" for number in used)
-    cameras = _start_cameras(fits, related, used, calibrated, used[still:])
+    messages = _messages(related, fits, names, still)
+    if len(used) < 2:
+        raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.mirror_images))
+    cameras = _start_cameras(fits, related, used, calibrated)
     times = clock_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
-    clocks, wrong = offsets is None, list[int]()
-    if calibrated is None:
-        cameras, people, wrong = _solved_cameras(cameras, still, people, options, clocks=clocks)
-    else:
-        before = sample_people(_shared(people, still), still, options)
-        calibrated = calibrated.in_unit_of_people(cameras, before, options)
-        cameras = _start_cameras(fits, related, used, calibrated, [])
-        cameras, people = _adjusted(cameras, people, options, fixed_poses=True, clocks=clocks)
-    for view, number in enumerate(used[still:], still):
-        outcome = "it contradicts the others, and is left out" if view in wrong else "it counts along its path"
-        messages.append(f"{names[number]} is from a camera that moves: {outcome}")
-    used = [number for view, number in enumerate(used) if view not in wrong]
-    if len(used) < 2:
-        raise _too_few(names, messages, explained=True)
-    cameras, people = _rejoined(cameras, people, options, fixed_poses=calibrated is not None, clocks=clocks)
+    clocks = offsets is None
     if calibrated is not None:
-        after = sample_people(_shared(people, still), still, options)
-        calibrated.refuse_contradiction(names, used, cameras, before, after, options)
+        before = sample_people(_shared(people), len(used))
+        calibrated = calibrated.in_unit_of_people(cameras, before)
+        cameras = _start_cameras(fits, related, used, calibrated)
+    cameras, people = _adjusted(cameras, people, fixed_poses=calibrated is not None, clocks=clocks)
+    cameras, people = _rejoined(cameras, people, fixed_poses=calibrated is not None, clocks=clocks)
+    if calibrated is not None:
+        after = sample_people(_shared(people), len(used))
+        calibrated.refuse_contradiction(names, used, cameras, before, after)
     _refuse_one_position(cameras, people, [names[number] for number in used])
     evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
     chosen = [fits[number] for number in used]
     cameras, bodies = _bodies(body, evidence, chosen, cameras, options, keypoint_options, calibrated is None, progress)
-    messages += _parallel(cameras, bodies, [names[number] for number in used], options)
+    messages += _parallel(cameras, bodies, [names[number] for number in used])
     messages += _losses(cameras, bodies, chosen, times, [names[number] for number in used])
     return Take(cameras, used, times, bodies, messages, calibrated)
 
@@ -150,16 +130,16 @@ def _refuse_one_position(
 
 
 def _adjusted(
-    cameras: list[ViewCamera], people: list[list[ViewTrack]], options: ViewsOptions, *, fixed_poses: bool, clocks: bool
+    cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Adjust the cameras, the first ones of all, by bundle adjustment, and move the people to their clocks."""
+    """Adjust the cameras by bundle adjustment, and move the people to their clocks."""
     for _ in range(_CLOCK_ROUNDS):
-        shared = _placing(_shared(people, len(cameras)))
+        shared = _placing(_shared(people))
         moving = any(len(track) > 1 for tracks in shared for track in tracks)
-        samples = sample_people(shared, len(cameras), options)
-        solved = adjust_cameras(cameras, samples, options, fixed_poses=fixed_poses, clocks=clocks and moving)
+        samples = sample_people(shared, len(cameras))
+        solved = adjust_cameras(cameras, samples, fixed_poses=fixed_poses, clocks=clocks and moving)
         shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
-        people = _moved(people, shifts)
+        people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
         cameras = solved
         # Within an adjustment landmarks move at constant speeds: only for small changes of a clock.
         if max(map(abs, shifts)) < _SMALL_SHIFT:
@@ -168,56 +148,23 @@ def _adjusted(
 
 
 def _rejoined(
-    cameras: list[ViewCamera], people: list[list[ViewTrack]], options: ViewsOptions, *, fixed_poses: bool, clocks: bool
+    cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
     """Join the tracks again, by what the cameras explain, and adjust the cameras to who they are then."""
     for _ in range(_JOINING_ROUNDS):
-        before = sum(explained_seconds(tracks, cameras, options) for tracks in people)
-        again = join_tracks([track for tracks in people for track in tracks], cameras, options)
-        if sum(explained_seconds(tracks, cameras, options) for tracks in again) <= before + _SAVED:
+        before = sum(explained_seconds(tracks, cameras) for tracks in people)
+        again = join_tracks([track for tracks in people for track in tracks], cameras)
+        if sum(explained_seconds(tracks, cameras) for tracks in again) <= before + _SAVED:
             break
-        if not _shared(again, len(cameras)):
+        if not _shared(again):
             break
-        people = again
-        if all(camera.path is None for camera in cameras):
-            cameras, people = _adjusted(cameras, people, options, fixed_poses=fixed_poses, clocks=clocks)
+        cameras, people = _adjusted(cameras, again, fixed_poses=fixed_poses, clocks=clocks)
     return cameras, people
 
 
-def _shared(people: Sequence[Sequence[ViewTrack]], count: int) -> list[list[ViewTrack]]:
-    """Select the tracks of the first `count` views, of people that two of them or more show."""
-    of_views = [[track for track in tracks if track.view < count] for tracks in people]
-    return [tracks for tracks in of_views if len({track.view for track in tracks}) > 1]
-
-
-def _moved(people: Sequence[Sequence[ViewTrack]], shifts: Sequence[float]) -> list[list[ViewTrack]]:
-    """Set the clocks of the first views back by so many seconds."""
-    return [
-        [track.moved(shifts[track.view]) if track.view < len(shifts) else track for track in tracks]
-        for tracks in people
-    ]
-
-
-def _solved_cameras(
-    cameras: list[ViewCamera], still: int, people: list[list[ViewTrack]], options: ViewsOptions, *, clocks: bool
-) -> tuple[list[ViewCamera], list[list[ViewTrack]], list[int]]:
-    """Solve the cameras, of which the first `still` ones do not move; also move the people to their clocks, and list
-    the views on paths that the others contradict, which are left out.
-    """
-    # Cameras that stand are solved without those that move, if they show a person in common.
-    first = still if _shared(people, still) else len(cameras)
-    standing, people = _adjusted(cameras[:first], people, options, fixed_poses=False, clocks=clocks)
-    cameras = [*standing, *cameras[first:]]
-    if still == len(cameras):
-        return cameras, people, []
-    for _ in range(_ATTACHING_ROUNDS):
-        before, samples = cameras, sample_people(_shared(people, len(cameras)), len(cameras), options)
-        cameras = attach_cameras(before, first, samples, options, clocks=clocks)
-        people = _moved(people, [here.offset - there.offset for here, there in zip(cameras, before, strict=True)])
-    errors = path_errors(cameras, first, samples, options)
-    wrong = [view for view in range(still, len(cameras)) if errors[view] > _MAX_PATH_ERROR]
-    remaining = [view for view in range(len(cameras)) if view not in wrong]
-    return [cameras[view] for view in remaining], [replace_views(tracks, remaining) for tracks in people], wrong
+def _shared(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
+    """Select the people that two views or more show."""
+    return [tracks for tracks in people if len({track.view for track in tracks}) > 1]
 
 
 def _is_cut(fit: Fit) -> bool:
@@ -235,27 +182,6 @@ def _moves(fit: Fit, max_turn: float) -> bool:
     return turned > max_turn or zoomed > _MAX_ZOOM or unsolved > _MAX_WALK or "camera_paths" in fit.options
 
 
-def _roles(fits: Sequence[Fit], options: ViewsOptions, calibrated: bool) -> list[_Role]:
-    """Distinguish cameras that stand still from those that move on a known path: these need one that stands, and no
-    calibration.
-    """
-    roles: list[_Role] = []
-    for fit in fits:
-        if _is_cut(fit):
-            roles.append("unused")
-        elif not _moves(fit, options.max_turn):
-            roles.append("still")
-        else:
-            roles.append("moving" if not calibrated and _has_path(fit) else "unused")
-    return roles if "still" in roles else ["unused"] * len(fits)
-
-
-def _has_path(fit: Fit) -> bool:
-    """Return whether the motion of a camera that moves is known in most frames, and its focal length is one."""
-    unknown = len(fit.options.get("camera_unknown", ())) / fit.frame_count
-    return fit.frame_count > 1 and unknown <= _MAX_WALK and float(np.ptp(fit.focal) / fit.focal[0]) <= _MAX_ZOOM
-
-
 def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:
     """Make the error for fewer than two views; `explained`: for the reasons that the messages have."""
     problem = "leave fewer than two views: " + "; ".join(messages) if explained else "share no person"
@@ -270,14 +196,14 @@ def _lens(fit: Fit) -> ViewCamera:
     return ViewCamera(np.eye(3), np.zeros(3), camera.focal, camera.principal_point, camera.size, fixed_focal=is_fixed)
 
 
-def _messages(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], roles: Sequence[_Role]) -> list[str]:
+def _messages(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], still: Sequence[bool]) -> list[str]:
     messages = []
     for number, pose in enumerate(related.poses):
         if number in related.mirror_images:
             messages.append(f"{names[number]} is a mirror image of what the others show: it is left out")
         elif _is_cut(fits[number]):
             messages.append(f"{names[number]} has cuts, or its camera was pushed: it is left out")
-        elif roles[number] == "unused":
+        elif not still[number]:
             messages.append(f"{names[number]} is from a camera that moves: it is left out")
         elif not len(fits[number]):
             messages.append(f"{names[number]} shows no person: it is left out")
@@ -296,7 +222,6 @@ def _start_cameras(
     related: RelatedViews,
     used: Sequence[int],
     calibrated: CalibratedViews | None,
-    moving: Sequence[int],
 ) -> list[ViewCamera]:
     cameras = []
     for number in used:
@@ -306,8 +231,7 @@ def _start_cameras(
             continue
         pose, fit = related.poses[number], fits[number]
         assert pose is not None
-        path = ViewPath(clock_times(fit), fit.world_to_camera.astype(float)) if number in moving else None
-        cameras.append(replace(_lens(fit), rotation=pose[0], translation=pose[1], offset=offset, path=path))
+        cameras.append(replace(_lens(fit), rotation=pose[0], translation=pose[1], offset=offset))
     return in_axes_of_first(cameras)
 
 
@@ -339,38 +263,36 @@ def _bodies(
     for number in range(rounds):
         report = part_of(progress, number / rounds, (number + 1) / rounds)
         if number:
-            cameras = _with_bodies(cameras, [one for one in people if one is not None], options)
+            cameras = _with_bodies(cameras, [one for one in people if one is not None])
         for index, one in enumerate(evidence):
             if len(one.views) < 2:
                 view = one.best_view
                 people[index] = moved_person(body, one, fits[view], cameras[view])
             else:
-                people[index] = solve_person_in_views(body, one, fits, cameras, options, fitting, people[index], report)
+                people[index] = solve_person_in_views(body, one, fits, cameras, fitting, people[index], report)
     return cameras, [one for one in people if one is not None]
 
 
-def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies], options: ViewsOptions) -> list[ViewCamera]:
+def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies]) -> list[ViewCamera]:
     points, samples = [], []
     for person in people:
         evidence = person.evidence
         if len(evidence.views) < 2:
             continue
         several = np.flatnonzero(evidence.visible.sum(0) >= 2)
-        rows = several[np.unique(np.linspace(0, len(several) - 1, options.samples).round().astype(int))]
+        rows = several[np.unique(np.linspace(0, len(several) - 1, MOMENTS).round().astype(int))]
         keypoints = evidence.keypoints[:, rows][:, :, list(LANDMARKS)]
-        weights = np.where(keypoints[..., 2] >= options.min_confidence, keypoints[..., 2], 0.0)
+        weights = np.where(keypoints[..., 2] >= MIN_CONFIDENCE, keypoints[..., 2], 0.0)
         heights = np.ones(len(cameras))
         for track in evidence.tracks:
             heights[track.view] = max(heights[track.view], track.height)
         points.append(person.landmarks[rows][:, list(LANDMARKS)])
         pixels, times = keypoints[..., :2], evidence.times[rows]
         samples.append(ViewSamples(times, pixels, weights, np.zeros_like(pixels), heights, 0.0))
-    return resect_cameras(cameras, points, samples, options)
+    return resect_cameras(cameras, points, samples)
 
 
-def _parallel(
-    cameras: Sequence[ViewCamera], people: Sequence[PersonBodies], names: Sequence[str], options: ViewsOptions
-) -> list[str]:
+def _parallel(cameras: Sequence[ViewCamera], people: Sequence[PersonBodies], names: Sequence[str]) -> list[str]:
     """Write a sentence for each camera from whose direction another one looks, too."""
     messages = []
     middles = [person.landmarks.mean((0, 1)) for person in people if len(person.evidence.views) > 1]
@@ -383,7 +305,7 @@ def _parallel(
     angles = np.degrees(np.arccos(np.clip(np.abs(rays @ rays.T), 0, 1)))
     for later in range(1, len(cameras)):
         angle, other = min((angles[later, earlier], earlier) for earlier in range(later))
-        if angle < options.min_angle:
+        if angle < _MIN_ANGLE:
             messages.append(
                 f"{names[later]} and {names[other]} look along one line to {angle:.0f}°: they show little depth"
             )
@@ -406,7 +328,7 @@ def _losses(
             end = min(times[-1], clock_times(fits[view])[-1] - cameras[view].offset)
             # Behind the last frame of all views, the body stays where it was.
             rows = slice(min(last + 1, len(evidence.times) - 1), None)
-            pixels = cameras[view].project(person.landmarks[rows], evidence.times[rows])
+            pixels = cameras[view].project(person.landmarks[rows])
             inside = ((pixels >= 0) & (pixels <= cameras[view].size)).all(-1).mean()
             if end - evidence.times[last] > _LOST and inside > _IN_IMAGE:
                 messages.append(

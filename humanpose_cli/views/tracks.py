@@ -46,8 +46,7 @@ class ViewTrack:
     rows       (T,) rows of its fit
     times      (T,) seconds, rising, on the clock that the take's cameras have in common
     keypoints  (T, 33, 3) x, y pixels and confidence 0..1
-    joints     (T, 24, 3) metres, camera axes; of a camera that moves, axes of its path's world. Of the mean shape: two
-               views do not agree about a person's shape
+    joints     (T, 24, 3) metres, camera axes, of the mean shape: two views do not agree about a person's shape
     clothes    (6, 4) colours and weights of the clothes; None where they are not known
     leg        metres from hip to ankle of the fit's own shape
     """
@@ -111,25 +110,20 @@ def clock_times(fit: FitRecord) -> Array:
     return np.arange(fit.frame_count) / (fit.frame_rate or ASSUMED_FRAME_RATE)
 
 
-def tracks_of(fit: Fit, view: int, body: Body, *, moving: bool = False) -> list[ViewTrack]:
+def tracks_of(fit: Fit, view: int, body: Body) -> list[ViewTrack]:
     """List the people of one camera's fit, those in most frames first, without frames that were filled in.
 
-    body    of the fit
-    moving  whether the camera moves: without the frames in which its motion is unknown
+    body  of the fit
     """
     times, tracks = clock_times(fit), []
-    usable = np.isin(fit.frame_index, fit.options.get("camera_unknown", ()) if moving else (), invert=True)
     for track in fit.tracks:
         rows = fit.rows_of(track)
-        rows = rows[usable[rows] & ~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]
+        rows = rows[~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]
         if len(rows):
             seconds = times[fit.frame_index[rows]]
             keypoints, points = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
             keypoints[..., 2] *= np.where(_before_others(fit, rows), _COVERED, 1.0)
             joints = _mean_shaped(body, points)
-            if moving:
-                poses = fit.world_to_camera[fit.frame_index[rows]].astype(np.float64)
-                joints = (joints - poses[:, None, :3, 3]) @ poses[:, :3, :3]
             leg = _leg_length(points)
             tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints, fit.clothes.get(track), leg))
     return sorted(tracks, key=lambda track: -len(track))

@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import pose_library
@@ -17,7 +16,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration
 from humanpose_cli.views.calibrated import CalibratedViews, calibrated_views
-from humanpose_cli.views.cameras import ViewCamera, ViewPath
+from humanpose_cli.views.cameras import ViewCamera
 
 RATE = 30.0  # frames a second of all cameras
 SIZE = (1280, 720)
@@ -36,23 +35,12 @@ def camera_at(angle: float, distance: float = 4.5, focal: float = 1100.0, height
     return ViewCamera(rotation, -rotation @ centre, focal, (SIZE[0] / 2, SIZE[1] / 2), SIZE)
 
 
-def carried(camera, metres, degrees):
-    """The camera as it is carried aside by so many metres a second, shaken, and turned by so many degrees a second."""
-    times = np.arange(0, 3, 1 / 60)
-    angles = np.stack((0.02 * np.sin(9 * times), np.radians(degrees) * times, 0.02 * np.sin(7 * times)), 1)
-    poses = np.tile(np.eye(4), (len(times), 1, 1))
-    poses[:, :3, :3] = Rotation.from_rotvec(angles).as_matrix()
-    centres = np.stack((metres * times, 0.02 * np.sin(8 * times), 0.1 * metres * times), 1)
-    poses[:, :3, 3] = -np.einsum("tij,tj->ti", poses[:, :3, :3], centres)
-    return replace(camera, path=ViewPath(times, poses))
-
-
 @dataclass(frozen=True)
 class Filmed:
     """A take with shown truth.
 
     fits     of the single cameras
-    cameras  the true ones, world to camera; paths of moving ones go by the time of the people's motion
+    cameras  the true ones, world to camera
     offsets  seconds of their clocks
     joints   (P, F, 24, 3) metres in the world, at the frames of the first camera
     """
@@ -92,7 +80,6 @@ def film(
     lean: float = 6.0,
     hidden: Sequence[tuple[int, int]] = (),
     clothes: Sequence[tuple[float, float, float]] = (),
-    path_size: float = 1.0,
     seed: int = 0,
 ) -> Filmed:
     """Fits of single cameras whose bodies lean in depth by `lean` degrees, as those of one camera do.
@@ -100,7 +87,6 @@ def film(
     people   clip of the pose library and position on the floor of each
     offsets  seconds that the cameras' clocks are ahead; noise: pixels of the keypoints
     hidden   (view, person) that a camera does not show; clothes: CIELAB colour of each person
-    path_size  factor on the lengths of moving cameras' paths in their fits
     """
     random, fits = np.random.default_rng(seed), []
     offsets = list(offsets) or [0.0] * len(cameras)
@@ -112,10 +98,7 @@ def film(
         shown = [person for person in range(len(people)) if (view, person) not in hidden]
         rows = [_row(camera, *people[person], times, random, noise, lean) for person in shown]
         colours = {track: np.tile((*clothes[person], 1.0), (6, 1)) for track, person in enumerate(shown) if clothes}
-        fit = replace(_fit(camera, rows, frames), clothes=colours)
-        if camera.path is not None:
-            fit = replace(fit, world_to_camera=camera.path.resized(path_size).at(times).astype(np.float32))
-        fits.append(fit)
+        fits.append(replace(_fit(camera, rows, frames), clothes=colours))
     return Filmed(fits, list(cameras), np.stack(truth), offsets)
 
 
@@ -146,14 +129,13 @@ def camera_landmarks(camera: ViewCamera, number: int, times: np.ndarray) -> np.n
 def _row(camera, number, position, times, random, noise, lean):
     poses, trans, joints, landmarks = _at(number, times)
     shift = _ground_point(position)
-    pixels = camera.project(landmarks + shift, times) + random.normal(0, noise, (len(times), 33, 2))
-    in_camera = camera.to_camera(joints + shift, times)
+    pixels = camera.project(landmarks + shift) + random.normal(0, noise, (len(times), 33, 2))
+    in_camera = camera.to_camera(joints + shift)
     root = axis_angle_to_matrix(torch.from_numpy(poses[:, :3])).numpy()
     tilt = axis_angle_to_matrix(torch.tensor([np.radians(lean * random.choice((-1, 1))), 0.0, 0.0])).double().numpy()
     pelvis = in_camera[:, [PELVIS]]
     leaning = (in_camera - pelvis) @ tilt.T + pelvis * random.uniform(0.93, 1.07)
-    turns = camera.matrices(times)[:, :3, :3]
-    turned = matrix_to_axis_angle(torch.from_numpy(tilt @ turns @ root)).numpy()
+    turned = matrix_to_axis_angle(torch.from_numpy(tilt @ camera.rotation @ root)).numpy()
     rest = joints[:, PELVIS] - trans
     low, high = pixels.min(1), pixels.max(1)
     return {

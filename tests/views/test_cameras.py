@@ -19,10 +19,8 @@ from humanpose_cli.views.cameras import (
     resect_cameras,
     triangulate,
 )
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import LANDMARKS
 
-OPTIONS = ViewsOptions()
 TRUE = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
 MOMENTS = 6
 NAMES = [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]
@@ -105,7 +103,7 @@ def test_adjustment_recovers_cameras_with_fixed_focal_lengths() -> None:
     """From starts that are 8 degrees and half a metre wrong; the legs give the scale."""
     people = [samples(landmarks()), samples(landmarks(1, (0.8, 0.5)))]
     fixed = [replace(camera, fixed_focal=True) for camera in TRUE]
-    result = adjust_cameras([fixed[0], *map(wrong, fixed[1:])], people, OPTIONS, clocks=False)
+    result = adjust_cameras([fixed[0], *map(wrong, fixed[1:])], people, clocks=False)
     for found, true in zip(in_axes_of_first(result), in_axes_of_first(TRUE), strict=True):
         np.testing.assert_allclose(found.rotation, true.rotation, atol=1e-3)
         np.testing.assert_allclose(found.translation, true.translation, atol=5e-3)
@@ -116,7 +114,7 @@ def test_adjustment_recovers_cameras_with_fixed_focal_lengths() -> None:
 def test_twice_as_long_legs_are_cameras_twice_as_far_away() -> None:
     person = samples(landmarks())
     fixed = [replace(camera, fixed_focal=True) for camera in in_axes_of_first(TRUE)]
-    result = adjust_cameras(fixed, [person._replace(leg=2 * person.leg)], OPTIONS, clocks=False)
+    result = adjust_cameras(fixed, [person._replace(leg=2 * person.leg)], clocks=False)
     for found, true in zip(result[1:], fixed[1:], strict=True):
         np.testing.assert_allclose(found.translation, 2 * true.translation, rtol=0.02)
 
@@ -128,13 +126,13 @@ def test_the_poses_of_a_calibration_stay_and_clocks_are_found() -> None:
     points[1], speeds[1] = points[1] - late * speed, speed
     fixed = [replace(camera, fixed_focal=True) for camera in TRUE]
     moving = person._replace(points=points, speeds=speeds)
-    result = adjust_cameras(fixed, [moving], OPTIONS, fixed_poses=True)
+    result = adjust_cameras(fixed, [moving], fixed_poses=True)
     for found, true in zip(result, TRUE, strict=True):
         np.testing.assert_array_equal(found.matrix, true.matrix)
     # Clocks are expected to agree to 0.03 s, which draws the result towards none.
     assert result[1].offset == pytest.approx(late, abs=0.004)
     assert result[0].offset == 0.0
-    assert adjust_cameras(fixed, [moving], OPTIONS, fixed_poses=True, clocks=False)[1].offset == 0.0
+    assert adjust_cameras(fixed, [moving], fixed_poses=True, clocks=False)[1].offset == 0.0
 
 
 def test_what_one_camera_shows_alone_moves_no_camera() -> None:
@@ -142,14 +140,14 @@ def test_what_one_camera_shows_alone_moves_no_camera() -> None:
     weights, points = person.weights.copy(), person.points.copy()
     weights[:2, :, 3], points[2, :, 3] = 0, points[2, :, 3] + 500
     fixed = [replace(camera, fixed_focal=True) for camera in TRUE]
-    result = adjust_cameras(fixed, [person._replace(points=points, weights=weights)], OPTIONS, clocks=False)
+    result = adjust_cameras(fixed, [person._replace(points=points, weights=weights)], clocks=False)
     np.testing.assert_allclose(result[2].matrix, TRUE[2].matrix, atol=1e-4)
 
 
 def test_resection_puts_a_camera_where_it_shows_the_points() -> None:
     points = landmarks()
     person = samples(points)
-    found = resect_cameras([TRUE[0], wrong(TRUE[1]), TRUE[2]], [points], [person], OPTIONS)
+    found = resect_cameras([TRUE[0], wrong(TRUE[1]), TRUE[2]], [points], [person])
     for after, true in zip(found, in_axes_of_first(TRUE), strict=True):
         np.testing.assert_allclose(after.matrix, true.matrix, atol=2e-3)
     assert found[1].focal == pytest.approx(900.0, rel=1e-4)
@@ -161,5 +159,5 @@ def test_a_camera_that_shows_no_person_stays() -> None:
     weights = np.ones((3, *points.shape[:2]))
     weights[1] = 0
     start = [TRUE[0], wrong(TRUE[1]), TRUE[2]]
-    found = resect_cameras(start, [points], [samples(points, weights=weights)], OPTIONS)
+    found = resect_cameras(start, [points], [samples(points, weights=weights)])
     np.testing.assert_allclose(found[1].matrix, in_axes_of_first(start)[1].matrix, atol=1e-3)

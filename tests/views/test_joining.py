@@ -12,11 +12,9 @@ from helpers.filmed_people import Filmed, camera_at, film
 from humanpose_cli.body.body import default_body
 from humanpose_cli.views.cameras import ViewCamera
 from humanpose_cli.views.joining import explained_seconds, join_tracks
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import relate_views
 from humanpose_cli.views.tracks import ViewTrack, about_pelvis, tracks_of
 
-OPTIONS = ViewsOptions()
 CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
 TWO_PEOPLE = ((0, (-0.6, 0.0)), (3, (0.7, 0.3)))
 
@@ -36,12 +34,12 @@ def filmed() -> Filmed:
 
 def test_tracks_with_common_points_are_a_person(filmed: Filmed) -> None:
     tracks = all_tracks(filmed)
-    people = join_tracks(tracks, filmed.cameras, OPTIONS)
+    people = join_tracks(tracks, filmed.cameras)
     assert members(people) == [[(0, 0), (1, 0), (2, 0)], [(0, 1), (1, 1), (2, 1)]]
-    right = [explained_seconds(person, filmed.cameras, OPTIONS) for person in people]
+    right = [explained_seconds(person, filmed.cameras) for person in people]
     exchanged = [tracks[0], tracks[3]]
-    assert min(right) > 0 > explained_seconds(exchanged, filmed.cameras, OPTIONS)
-    assert explained_seconds(tracks[:1], filmed.cameras, OPTIONS) == 0
+    assert min(right) > 0 > explained_seconds(exchanged, filmed.cameras)
+    assert explained_seconds(tracks[:1], filmed.cameras) == 0
 
 
 def test_a_person_from_one_direction_saves_nothing(filmed: Filmed) -> None:
@@ -49,7 +47,7 @@ def test_a_person_from_one_direction_saves_nothing(filmed: Filmed) -> None:
     first = filmed.cameras[0]
     beside = replace(first, translation=first.translation + np.array((0.02, 0.0, 0.0)))
     track = all_tracks(film([first, beside]))
-    assert explained_seconds(track, [first, beside], OPTIONS) <= 0
+    assert explained_seconds(track, [first, beside]) <= 0
 
 
 def test_shapes_of_single_views_do_not_part_a_person(filmed: Filmed) -> None:
@@ -83,6 +81,6 @@ def test_an_image_in_two_views_relates_no_cameras() -> None:
     poster = [replace(woman, track=1), replace(woman, view=1, track=1, keypoints=moved)]
     posters = [[*tracks, one] for tracks, one in zip(views, poster, strict=True)]
     lenses = [ViewCamera(np.eye(3), np.zeros(3), c.focal, c.principal_point, c.size) for c in truth]
-    assert members(relate_views(posters, OPTIONS, [0.0, 0.0]).people) == [[(0, 0)], [(0, 1), (1, 1)], [(1, 0)]]
-    related = relate_views(posters, OPTIONS, [0.0, 0.0], lenses)
+    assert members(relate_views(posters, [0.0, 0.0]).people) == [[(0, 0)], [(0, 1), (1, 1)], [(1, 0)]]
+    related = relate_views(posters, [0.0, 0.0], lenses)
     assert members(related.people) == [[(0, 0), (1, 0)], [(0, 1)], [(1, 1)]]

@@ -10,11 +10,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.views import joining, people
-from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import propose_pose, relate_views
 from humanpose_cli.views.tracks import ViewTrack, about_pelvis, mirrored
 
-OPTIONS = ViewsOptions()
 TURN, SHIFT = Rotation.from_euler("yx", (70, 8), degrees=True).as_matrix(), np.array((0.4, -0.1, 2.0))
 TURN_2, SHIFT_2 = Rotation.from_euler("yz", (-110, 5), degrees=True).as_matrix(), np.array((-0.3, 0.2, 1.5))
 TIMES = np.arange(60) / 30
@@ -47,7 +45,7 @@ A, B, C = movement(1), movement(2, (1.2, 5.0)), movement(3, (-1.1, 4.4))
 
 
 def test_one_person_shows_how_two_cameras_stand() -> None:
-    pose = propose_pose([track(A, 0)], [track(turned(A), 1)], OPTIONS, 0.0)
+    pose = propose_pose([track(A, 0)], [track(turned(A), 1)], 0.0)
     assert pose is not None
     np.testing.assert_allclose(pose.rotation, TURN, atol=1e-12)
     np.testing.assert_allclose(pose.translation, SHIFT, atol=1e-12)
@@ -55,11 +53,11 @@ def test_one_person_shows_how_two_cameras_stand() -> None:
     assert (first, second, pose.offset) == (0, 0, 0.0)
     assert distance == pytest.approx(0, abs=1e-12)
     # All of the allowed disagreement is left, for two seconds in steps of a 60th.
-    assert pose.score == pytest.approx(OPTIONS.max_disagreement * 119 / 60)
+    assert pose.score == pytest.approx(people.MAX_DISAGREEMENT * 119 / 60)
 
 
 def test_people_in_another_order_are_paired() -> None:
-    pose = propose_pose([track(A, 0), track(B, 0, 1)], [track(turned(B), 1), track(turned(A), 1, 1)], OPTIONS, 0.0)
+    pose = propose_pose([track(A, 0), track(B, 0, 1)], [track(turned(B), 1), track(turned(A), 1, 1)], 0.0)
     assert pose is not None
     assert {pair[:2] for pair in pose.pairs} == {(0, 1), (1, 0)}
     np.testing.assert_allclose(pose.translation, SHIFT, atol=1e-12)
@@ -68,37 +66,35 @@ def test_people_in_another_order_are_paired() -> None:
 def test_two_who_move_in_step_are_distinguished_by_where_they_stand() -> None:
     """Either could be either by movement: only one pairing has both in their positions."""
     twin = A + np.array((1.5, 0.0, 0.8))
-    pose = propose_pose(
-        [track(A, 0), track(twin, 0, 1)], [track(turned(twin), 1), track(turned(A), 1, 1)], OPTIONS, 0.0
-    )
+    pose = propose_pose([track(A, 0), track(twin, 0, 1)], [track(turned(twin), 1), track(turned(A), 1, 1)], 0.0)
     assert pose is not None
     assert sorted(pair[:2] for pair in pose.pairs) == [(0, 1), (1, 0)]
 
 
 def test_different_people_relate_no_cameras() -> None:
-    assert propose_pose([track(A, 0)], [track(turned(B), 1)], OPTIONS, 0.0) is None
-    assert propose_pose([], [track(A, 1)], OPTIONS, 0.0) is None
-    related = relate_views([[track(A, 0)], [track(turned(B), 1)]], OPTIONS)
+    assert propose_pose([track(A, 0)], [track(turned(B), 1)], 0.0) is None
+    assert propose_pose([], [track(A, 1)], 0.0) is None
+    related = relate_views([[track(A, 0)], [track(turned(B), 1)]])
     assert related.poses[1] is None
     assert members(related.people) == [[(0, 0)]]
 
 
 def test_a_clock_that_is_ahead_is_taken_off() -> None:
     first, second = track(A, 0), track(turned(A), 1, times=TIMES + 0.5)
-    pose = propose_pose([first], [second], OPTIONS, 0.5)
+    pose = propose_pose([first], [second], 0.5)
     assert pose is not None
     np.testing.assert_allclose(pose.rotation, TURN, atol=1e-9)
-    related = relate_views([[first], [second]], OPTIONS, [0.0, 0.5])
+    related = relate_views([[first], [second]], [0.0, 0.5])
     assert related.offsets == [0.0, 0.5]
     ((one, other),) = related.people
     np.testing.assert_allclose(other.times, one.times, atol=1e-12)
     # Without given clocks, movements show it to a small part of a frame.
-    assert relate_views([[first], [second]], OPTIONS).offsets[1] == pytest.approx(0.5, abs=0.005)
+    assert relate_views([[first], [second]]).offsets[1] == pytest.approx(0.5, abs=0.005)
 
 
 def test_photographs_have_no_clocks() -> None:
     first, second = track(A[:1], 0), track(turned(A[:1]), 1, times=np.array([9.0]))
-    related = relate_views([[first], [second]], OPTIONS)
+    related = relate_views([[first], [second]])
     assert related.offsets == [0.0, 0.0]
     assert related.poses[1] is not None
     np.testing.assert_allclose(related.poses[1][0], TURN, atol=1e-12)
@@ -111,7 +107,7 @@ def test_cameras_without_a_common_person_are_related_through_a_third() -> None:
         [track(turned(A), 1), track(turned(B), 1, 1)],
         [track(turned(B, TURN_2, SHIFT_2), 2)],
     ]
-    related = relate_views(views, OPTIONS, [0.0, 0.0, 0.0])
+    related = relate_views(views, [0.0, 0.0, 0.0])
     expected = ((np.eye(3), np.zeros(3)), (TURN, SHIFT), (TURN_2, SHIFT_2))
     for pose, (turn, shift) in zip(related.poses, expected, strict=True):
         assert pose is not None
@@ -121,7 +117,7 @@ def test_cameras_without_a_common_person_are_related_through_a_third() -> None:
 
 
 def test_the_first_camera_that_shows_people_is_where_the_others_start() -> None:
-    related = relate_views([[], [track(A, 1)], [track(turned(A), 2)]], OPTIONS, [0.0, 0.0, 0.0])
+    related = relate_views([[], [track(A, 1)], [track(turned(A), 2)]], [0.0, 0.0, 0.0])
     assert related.poses[0] is None
     assert related.poses[1] is not None
     assert related.poses[2] is not None
@@ -135,7 +131,7 @@ def test_people_with_more_views_come_first() -> None:
         [track(turned(A), 1), track(turned(C), 1, 1)],
         [track(turned(A, TURN_2, SHIFT_2), 2), track(turned(B, TURN_2, SHIFT_2), 2, 1)],
     ]
-    related = relate_views(views, OPTIONS, [0.0, 0.0, 0.0])
+    related = relate_views(views, [0.0, 0.0, 0.0])
     assert members(related.people) == [[(0, 1), (1, 0), (2, 0)], [(0, 0), (2, 1)], [(1, 1)]]
 
 
@@ -149,19 +145,19 @@ def test_a_person_who_left_and_came_back_is_one_person_of_two_tracks() -> None:
         [track(turned(A)[:25], 1), track(turned(A)[35:], 1, 1, TIMES[35:])],
         [track(points[20:], 2, times=TIMES[20:])],
     ]
-    assert members(relate_views(views, OPTIONS, [0.0, 0.0, 0.0]).people) == [[(0, 0), (1, 0), (1, 1), (2, 0)]]
+    assert members(relate_views(views, [0.0, 0.0, 0.0]).people) == [[(0, 0), (1, 0), (1, 1), (2, 0)]]
     again = track(A, 0, 1)
-    related = relate_views([[track(A, 0), again], [track(turned(A), 1)]], OPTIONS, [0.0, 0.0])
+    related = relate_views([[track(A, 0), again], [track(turned(A), 1)]], [0.0, 0.0])
     assert sorted(map(len, related.people)) == [1, 2]
 
 
 def test_a_mirror_image_is_no_camera_of_the_take() -> None:
     reflected = track(mirrored(turned(A, TURN_2, SHIFT_2)), 2)
-    related = relate_views([[track(A, 0)], [track(turned(A), 1)], [reflected]], OPTIONS, [0.0, 0.0, 0.0])
+    related = relate_views([[track(A, 0)], [track(turned(A), 1)], [reflected]], [0.0, 0.0, 0.0])
     assert related.mirror_images == [2]
     assert related.poses[2] is None
     # Of two cameras it may be either: the second is called so.
-    assert relate_views([[track(mirrored(A), 0)], [track(turned(A), 1)]], OPTIONS, [0.0, 0.0]).mirror_images == [1]
+    assert relate_views([[track(mirrored(A), 0)], [track(turned(A), 1)]], [0.0, 0.0]).mirror_images == [1]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +180,7 @@ def test_clothes_change_a_distance_by_a_quarter_of_its_logarithm_as_a_maximum() 
         return track(A, 0, clothes=np.tile((lightness, 10.0, 20.0, weight), (6, 1)))
 
     def factor(one: ViewTrack, other: ViewTrack) -> float:
-        return joining.clothes_factor(one, other, OPTIONS)
+        return joining.clothes_factor(one, other)
 
     assert factor(dressed(50), dressed(50)) == pytest.approx(np.exp(-0.25))
     # Lightness counts 0.4: a difference of 45 is one of 18, where clothes say nothing.
@@ -202,15 +198,15 @@ def test_distances_along_the_viewing_ray_do_not_count() -> None:
 
 def test_offsets_by_sound_hold_unless_movements_contradict_them() -> None:
     views = [[track(A, 0)], [track(turned(A), 1, times=TIMES + 0.4)], [track(turned(A, TURN_2, SHIFT_2), 2)]]
-    assert people.agreeing_offsets(views, [0.0, 0.4, 0.0], OPTIONS) == [0.0, 0.4, 0.0]
-    assert people.agreeing_offsets(views, [0.0, -0.6, 0.0], OPTIONS) == [0.0, None, 0.0]
-    assert people.agreeing_offsets(views, [0.0, None, None], OPTIONS) is None
+    assert people.agreeing_offsets(views, [0.0, 0.4, 0.0]) == [0.0, 0.4, 0.0]
+    assert people.agreeing_offsets(views, [0.0, -0.6, 0.0]) == [0.0, None, 0.0]
+    assert people.agreeing_offsets(views, [0.0, None, None]) is None
 
 
 def test_every_moment_without_a_second_camera_is_left_out_of_the_pose() -> None:
     """Of the second track, only the half that the first one shows, which alone is right, counts."""
     wrong = turned(A)
     wrong[30:] += np.random.default_rng(4).normal(0, 1, wrong[30:].shape)
-    pose = propose_pose([track(A[:30], 0)], [replace(track(wrong, 1))], OPTIONS, 0.0)
+    pose = propose_pose([track(A[:30], 0)], [replace(track(wrong, 1))], 0.0)
     assert pose is not None
     np.testing.assert_allclose(pose.rotation, TURN, atol=1e-12)

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from humanpose_cli.io.sound import read_sound
-from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views import sound
 from humanpose_cli.views.sound import RATE, heard_offsets, sound_offset
 
-OPTIONS = ViewsOptions()
 RANDOM = np.random.default_rng(5)
 ROOM = np.convolve(RANDOM.normal(0, 1, 12 * RATE), [1, 0.9, 0.5, 0.2], "same").astype(np.float32)  # what happens
 
@@ -28,32 +27,33 @@ def recording(begins: float, seconds: float, *, echo: float = 0.0, noise: float 
 def test_shifts_are_found_through_echo_and_noise(later: float) -> None:
     first = recording(4.0, 5.0, echo=0.4, noise=0.5)
     second = 0.2 * recording(4.0 - later, 4.0, echo=-0.3, noise=0.5)
-    found = sound_offset(first, second, OPTIONS)
+    found = sound_offset(first, second)
     assert found is not None
     assert found == pytest.approx(later, abs=0.002)
 
 
-def test_other_sounds_silence_and_short_ones_say_nothing() -> None:
+def test_other_sounds_silence_and_short_ones_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     first = recording(1.0, 5.0)
-    assert sound_offset(first, RANDOM.normal(0, 1, 5 * RATE), OPTIONS) is None
-    assert sound_offset(first, np.zeros(5 * RATE), OPTIONS) is None
-    assert sound_offset(first, first[: RATE // 2], OPTIONS) is None
-    assert sound_offset(first, recording(0.5, 5.0), ViewsOptions(max_offset=0.2)) is None
+    assert sound_offset(first, RANDOM.normal(0, 1, 5 * RATE)) is None
+    assert sound_offset(first, np.zeros(5 * RATE)) is None
+    assert sound_offset(first, first[: RATE // 2]) is None
+    monkeypatch.setattr(sound, "MAX_OFFSET", 0.2)
+    assert sound_offset(first, recording(0.5, 5.0)) is None
 
 
-def written(path: Path, sound: np.ndarray | None, delay: float = 0.0) -> Path:
+def written(path: Path, samples: np.ndarray | None, delay: float = 0.0) -> Path:
     """A video of black frames with a sound track that begins `delay` seconds after the first frame."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25)
         video.width = video.height = 32
-        audio = None if sound is None else container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        audio = None if samples is None else container.add_stream("pcm_s16le", rate=RATE, layout="mono")
         for index in range(20):
             frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
             frame.pts, frame.time_base = index, Fraction(1, 25)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        if sound is not None and audio is not None:
-            levels = np.clip(sound * 4000, -32000, 32000).astype(np.int16)[None]
+        if samples is not None and audio is not None:
+            levels = np.clip(samples * 4000, -32000, 32000).astype(np.int16)[None]
             heard = av.AudioFrame.from_ndarray(levels, "s16", "mono")
             heard.sample_rate, heard.pts, heard.time_base = RATE, round(delay * RATE), Fraction(1, RATE)
             container.mux(audio.encode(heard))
@@ -72,7 +72,7 @@ def test_sound_of_videos(tmp_path: Path) -> None:
     part = read_sound(two, RATE, 1.0)
     assert part is not None
     np.testing.assert_array_equal(part[0], read[0][:RATE])
-    offsets = heard_offsets([one, two, silent, None], OPTIONS)
+    offsets = heard_offsets([one, two, silent, None])
     # An event at 2.5 of the room is at 0.5 of the first and at 1.0 + 0.2 of the second.
     assert offsets[0] == 0.0
     assert offsets[1] == pytest.approx(0.7, abs=0.002)
