@@ -25,15 +25,15 @@ _KINDS = {"image": "FILE", "video": "MOVIE", "frames": "SEQUENCE"}
 def blender_script(fit: Fit, folder: Path) -> bytes:
     """Write the script for a fit with a frame rate; it names files of the frames relative to its own `folder`."""
     codes = np.round(fit.seconds(fit.frame_rate) * fit.frame_rate, 3)
-    names = [fit.frame_names] if fit.views is None else fit.views.frame_names
-    sources, cameras = [*(fit.sources or (fit.images,)), *([None] * len(names))], []
-    for (name, path), source, frames in zip(CameraPath.all_of(fit).items(), sources, names, strict=False):
+    paths, cameras = CameraPath.all_of(fit), []
+    for camera, source in zip(fit.cameras, fit.camera_sources, strict=True):
+        path = paths[camera.name]
         width = path.size[:, :1].astype(float)
         shift = (path.size / 2 - path.centre) * (1, -1) / width
         lenses = np.round(np.hstack((codes[:, None], _SENSOR * path.focal[:, None] / width, shift)), 6) + 0.0  # no -0
         lenses = lenses[:1] if (lenses[:, 1:] == lenses[0, 1:]).all() else lenses
-        background = _background(source, frames.tolist(), folder)
-        cameras.append((name, tuple(path.size[0].tolist()), [*map(tuple, lenses.tolist())], background))
+        background = _background(source, camera.frame_names.tolist(), folder)
+        cameras.append((camera.name, tuple(path.size[0].tolist()), [*map(tuple, lenses.tolist())], background))
     values = {"RATE": float(fit.frame_rate), "LAST": round(codes[-1]), "SENSOR": _SENSOR}
     text = (Path(__file__).parent / "data" / "blender.txt").read_text("utf-8")
     values |= {"CAMERAS": ",\n    ".join(map(repr, cameras))}

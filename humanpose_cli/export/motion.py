@@ -24,6 +24,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.pose_files.target_pose import AXES
+from humanpose_cli.io.take_views import FitCamera
 
 Array = NDArray[Any]
 
@@ -180,38 +181,19 @@ class CameraPath:
     @classmethod
     def all_of(cls, fit: Fit) -> dict[str, CameraPath]:
         """Collect the camera of a fit, called `camera`, in all frames; of a take those of its views, by their names."""
-        to_camera = fit.world_to_camera.astype(np.float64)
-        if fit.views is None:
-            return {"camera": cls._of(to_camera, fit.focal, fit.image_size, fit.principal_point)}
-        count = len(to_camera)
-        return {
-            name: cls._of(
-                fit.views.to_view(number, np.arange(count)) @ to_camera,
-                np.full(count, focal),
-                np.tile(size, (count, 1)),
-                np.tile(centre, (count, 1)),
-            )
-            for number, (name, focal, size, centre) in enumerate(
-                zip(
-                    fit.views.names.tolist(),
-                    fit.views.focal,
-                    fit.views.image_size,
-                    fit.views.principal_point,
-                    strict=True,
-                )
-            )
-        }
+        return {camera.name: cls._of(camera) for camera in fit.cameras}
 
     @classmethod
-    def _of(cls, to_camera: Array, focal: Array, size: Array, centre: Array) -> CameraPath:
+    def _of(cls, camera: FitCamera) -> CameraPath:
+        to_camera = camera.world_to_camera
         turn = to_camera[:, :3, :3].transpose(0, 2, 1)
         positions = -np.einsum("fij,fj->fi", turn, to_camera[:, :3, 3]) @ TO_Y_UP.T
         return cls(
             TO_Y_UP @ turn @ TO_Y_UP,
             positions,
-            np.asarray(focal, np.float64),
-            np.asarray(size, np.int64),
-            np.asarray(centre, np.float64),
+            camera.focal.astype(np.float64),
+            camera.image_size.astype(np.int64),
+            camera.principal_point.astype(np.float64),
         )
 
     @property

@@ -72,10 +72,9 @@ def _visible(record: FitRecord) -> np.ndarray:
     """
     if record.options.get("of_take"):
         return np.ones(record.keypoints2d.shape[:2], bool)
-    if record.views is not None:
-        sizes = record.views.image_size[:, None, None]
-        return np.asarray(_inside(record.views.keypoints2d, sizes).any(0))
-    return _inside(record.keypoints2d, record.image_size[record.frame_index][:, None])
+    sizes = [camera.image_size[record.frame_index][:, None] for camera in record.cameras]
+    inside = [_inside(camera.keypoints2d, size) for camera, size in zip(record.cameras, sizes, strict=True)]
+    return np.any(inside, axis=0)
 
 
 def _inside(points: NDArray[Any], size: NDArray[Any]) -> NDArray[np.bool_]:
@@ -85,7 +84,7 @@ def _inside(points: NDArray[Any], size: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _head_elsewhere(record: FitRecord) -> NDArray[np.bool_]:
     """Mark rows (N,) whose head is not between the detected ears; none of a take, which has several images."""
-    if record.views is not None or record.options.get("of_take"):
+    if record.has_other_views:
         return np.zeros(len(record), bool)
     neck, head = (record.joints2d[:, SMPL24.index(name)] for name in ("neck", "head"))
     ears = record.keypoints2d[:, _EARS]
@@ -96,9 +95,7 @@ def _head_elsewhere(record: FitRecord) -> NDArray[np.bool_]:
 
 def _without_keypoints(record: FitRecord) -> NDArray[np.bool_]:
     """Mark rows (N,) that no detector's landmarks come with, in any view."""
-    if record.views is not None:
-        return np.asarray((record.views.keypoints2d[..., 2] <= 0).all((0, 2)))
-    return np.asarray((record.keypoints2d[..., 2] <= 0).all(1))
+    return np.all([(camera.keypoints2d[..., 2] <= 0).all(1) for camera in record.cameras], axis=0)
 
 
 def _named(doubts: Sequence[LimbDoubt]) -> list[str]:
@@ -147,7 +144,7 @@ def doubts_of_tracks(record: FitRecord) -> dict[int, str]:
 
 def losses_in_view(record: FitRecord) -> dict[int, float]:
     """Find the tracks of one camera that end within the image before their shot does, and the second of each end."""
-    if record.views is not None or record.options.get("of_take"):
+    if record.has_other_views:
         return {}
     seconds, losses = record.seconds(ASSUMED_FRAME_RATE), {}
     for track in record.tracks:

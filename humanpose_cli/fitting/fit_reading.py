@@ -194,7 +194,7 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     start, stop = int(frame_of[present].min()), int(frame_of[present].max()) + 1
     listed_part, frame_of = frame_list.part(start, stop), frame_of - start
     values = _columns_of_part(fit, frame_of, listed_part)
-    options = {**fit.options, **({"of_take": True} if fit.views is not None else {})}
+    options = {**fit.options, **({"of_take": True} if fit.has_other_views else {})}
     for name in FRAME_LISTS:
         if isinstance(indices := options.get(name), list):
             options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in indices]

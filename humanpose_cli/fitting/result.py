@@ -350,12 +350,15 @@ class Fit(FitRecord):
         return None if kind == "none" else self._people_labels
 
     @property
+    def camera_sources(self) -> tuple[FrameSource | None, ...]:
+        """Where the frames of each camera are; None where that is not known."""
+        return self.sources or (self.images, *[None] * (len(self.cameras) - 1))
+
+    @property
     def current_frame_files(self) -> tuple[FrameFiles, ...]:
         """The files of the frames, of a take one for each camera: those that they are read from, else `frame_files`."""
-        sources = (self.images,) if self.views is None else self.sources
-        if sources and all(source is not None and source.items for source in sources):
-            return tuple(FrameFiles.of(source.items) for source in sources if source is not None)
-        return self.frame_files
+        files = [FrameFiles.of(source.items) for source in self.camera_sources if source is not None and source.items]
+        return tuple(files) if len(files) == len(self.cameras) else self.frame_files
 
     def save(self, path: Path | str) -> Path:
         """Write the fit file, and its textures and looks beside it, completely or not at all; `load_fit` reads it."""

@@ -27,7 +27,7 @@ from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
-from humanpose_cli.io.take_views import PREFIX, TakeViews, check_view_arrays, views_of_arrays
+from humanpose_cli.io.take_views import PREFIX, FitCamera, TakeViews, check_view_arrays, views_of_arrays
 from humanpose_cli.io.unfitted_detections import NOT_FITTED, UnfittedDetection, check_unfitted
 from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
 
@@ -354,6 +354,20 @@ class FitRecord:
         entries = sorted(self.options.get(NOT_FITTED, []), key=lambda entry: entry["frame"])
         return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in entries)
 
+    @cached_property
+    def cameras(self) -> tuple[FitCamera, ...]:
+        """The cameras, one or more; the first one has the axes of the rows."""
+        if self.views is not None:
+            return tuple(self.views.fit_camera(number, self.world_to_camera) for number in range(len(self.views)))
+        world_to_camera = self.world_to_camera.astype(np.float64)
+        lens = (self.image_size, self.focal, self.principal_point)
+        return (FitCamera("camera", *lens, world_to_camera, self.frame_names, self.keypoints2d),)
+
+    @property
+    def has_other_views(self) -> bool:
+        """Whether several cameras show the people: those of this fit, or of the take that it is a view of."""
+        return len(self.cameras) > 1 or bool(self.options.get("of_take"))
+
     def seconds(self, frame_rate: float) -> np.ndarray:
         """Return (F,) float64 when each frame was taken, from the first on.
 
@@ -514,7 +528,7 @@ def read_fit(path: Path | str) -> FitRecord:
         record = FitRecord(**values, frame_times=times, views=views_of_arrays(arrays))
         behind = (record.joints3d[:, 0, 2] < 0) | (record.trans[:, 2] < 0)
         # Several cameras may stand around people, and other programs' people move through a world of their own.
-        if behind.any() and record.views is None and not {"of_take", "program"} & record.options.keys():
+        if behind.any() and not record.has_other_views and "program" not in record.options:
             raise InputError("trans", "has people behind the camera", expected="z > 0", got=_first_row(behind))
         return record
     except InputError as error:

@@ -37,6 +37,28 @@ _ROTATION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
+class FitCamera:
+    """One of the cameras of a fit, which has one or more: what it is in the fit's F frames, and shows of its N rows.
+
+    name             of its video or files; "camera" of the only one
+    image_size       (F, 2) int32 width, height
+    focal            (F,) float32 pixels
+    principal_point  (F, 2) float32 pixels
+    world_to_camera  (F, 4, 4) float64 rigid
+    frame_names      (F,) str; "" for a frame of the fit that this camera lacks
+    keypoints2d      (N, 33, 3) float32: x, y in pixels and confidence 0–1; zeros where it shows nothing
+    """
+
+    name: str
+    image_size: np.ndarray
+    focal: np.ndarray
+    principal_point: np.ndarray
+    world_to_camera: np.ndarray
+    frame_names: np.ndarray
+    keypoints2d: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class TakeViews:
     """V cameras that film the same people. The first one is the camera of the fit itself, and stands still.
 
@@ -131,6 +153,19 @@ class TakeViews:
         x, y = self.principal_point[view].tolist()
         width, height = self.image_size[view].tolist()
         return Camera(float(self.focal[view]), (x, y), (width, height))
+
+    def fit_camera(self, view: int, world_to_first: np.ndarray) -> FitCamera:
+        """Return one camera as that of a fit, whose first camera has the poses `world_to_first` (F, 4, 4)."""
+        count = len(world_to_first)
+        return FitCamera(
+            name=str(self.names[view]),
+            image_size=np.tile(self.image_size[view], (count, 1)),
+            focal=np.full(count, self.focal[view]),
+            principal_point=np.tile(self.principal_point[view], (count, 1)),
+            world_to_camera=self.to_view(view, np.arange(count)) @ world_to_first.astype(np.float64),
+            frame_names=self.frame_names[view],
+            keypoints2d=self.keypoints2d[view],
+        )
 
     def rows(self, index: np.ndarray) -> TakeViews:
         """Restrict the views to some rows of the fit."""

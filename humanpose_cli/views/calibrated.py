@@ -228,16 +228,14 @@ def calibration_of(fit: Fit) -> list[CalibratedCamera]:
     """Convert the cameras of a take that stand still to a world whose z axis points up, as `write_calibration` takes
     them.
     """
-    assert fit.views is not None
     cameras = []
-    to_first = fit.world_to_camera[0].astype(np.float64)
-    for number, name in enumerate(fit.views.names.tolist()):
-        if fit.views.moves(number):
+    for camera in fit.cameras:
+        matrix = camera.world_to_camera[0]
+        if np.ptp(camera.world_to_camera, axis=0).any():
             continue
-        matrix = fit.views.from_first[number].astype(np.float64) @ to_first
-        focal, (x, y) = float(fit.views.focal[number]), fit.views.principal_point[number].tolist()
-        width, height = fit.views.image_size[number].tolist()
+        focal, (x, y) = float(camera.focal[0]), camera.principal_point[0].tolist()
+        width, height = camera.image_size[0].tolist()
         intrinsic = np.array(((focal, 0.0, x), (0.0, focal, y), (0.0, 0.0, 1.0)))
         rotation = matrix[:3, :3] @ _Z_UP
-        cameras.append(CalibratedCamera(name, (width, height), intrinsic, np.zeros(5), rotation, matrix[:3, 3]))
+        cameras.append(CalibratedCamera(camera.name, (width, height), intrinsic, np.zeros(5), rotation, matrix[:3, 3]))
     return cameras

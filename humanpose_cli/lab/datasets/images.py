@@ -196,14 +196,14 @@ class ImagesSource(FolderSource):
             take = load_fit(path)
         else:
             return {}
-        take_names = [] if take.views is None else take.views.names.tolist()
+        take_names = [camera.name for camera in take.cameras]
         if not set(names) & set(take_names):
-            got = ", ".join(take_names) or "one camera"
-            raise InputError(path, "is of other cameras", expected=", ".join(sorted(names)), got=got)
-        assert take.views is not None
-        several = (take.views.keypoints2d[..., 2] > 0).any(2).sum(0) >= 2
+            expected, got = ", ".join(sorted(names)), ", ".join(take_names)
+            raise InputError(path, "is of other cameras", expected=expected, got=got)
+        several = np.sum([(camera.keypoints2d[..., 2] > 0).any(1) for camera in take.cameras], axis=0) >= 2
         people = take.select(np.flatnonzero(several))
-        return {take_names[number]: people.view(number) for number in take.views.with_frames}
+        with_frames = [number for number, camera in enumerate(take.cameras) if (camera.frame_names != "").any()]
+        return {take_names[number]: people.view(number) for number in with_frames}
 
     def _samples(self, group: Group, estimates: _Fits | Sequence[EstimatedImage]) -> Iterator[Sample]:
         """Make the samples of an image or sequence."""
