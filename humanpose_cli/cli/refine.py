@@ -203,9 +203,9 @@ def refine(
             fit = item.payload.read(body, camera=camera, smplx=smplx)
             if "refinement" in fit.options:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
-            if fit.views is not None:
+            if len(fit.cameras) > 1:
                 _refuse_for_takes(item.payload, outputs, save_displacements=save_displacements)
-                _refuse_shared_files(item, fit.views.names.tolist(), items)
+                _refuse_shared_files(item, [camera.name for camera in fit.cameras], items)
             return [fit]
 
         items = [

@@ -73,7 +73,7 @@ class Dressing:
 
 def is_photograph(fit: Fit) -> bool:
     """Return whether a fit is of one image of one camera."""
-    return fit.views is None and fit.frame_count == 1
+    return len(fit.cameras) == fit.frame_count == 1
 
 
 def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
@@ -119,7 +119,7 @@ def looks_of_fit(
     if textures == "none":
         return {}
     everyone = with_sources(everyone or fit, frames)
-    has_frames = frames is not None and (everyone.views is None or len(everyone.sources) > 0)
+    has_frames = frames is not None and len(everyone.sources or (frames,)) == len(everyone.cameras)
     if textures == "frames" and not has_frames:
         raise UsageError("texture", "cannot be made of frames that are not given", remedy="name them with `frames`")
     looks = {**_stored_looks(fit), **fit.looks} if textures is None else {}

@@ -103,7 +103,7 @@ def view(
     body = fit.body_model(body)
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
     fit = replace(fit, model=body, frame_rate=rate)
-    if fit.views is not None and frames is not None and not isinstance(frames, FitFrames):
+    if len(fit.cameras) > 1 and frames is not None and not isinstance(frames, FitFrames):
         fit, frames = frames_of_fit(fit, frames)
     images = available_frames(fit, frames)
     fit = with_sources(fit, images)
@@ -118,7 +118,7 @@ def view(
     content = (
         f"<div class=panes><div id=stage></div>{element and f'<div id=frames>{element}</div>'}</div>\n"
         f"{_controls(fit)}\n"
-        f"{'' if fit.views is None else plan_figure(draw_plan(fit))}"
+        f"{plan_figure(draw_plan(fit)) if len(fit.cameras) > 1 else ''}"
         f"{json_script(_document(fit, cameras))}"
         f'<script type="text/plain" id="people3d">{glb_text}</script>\n'
         f'<script type="text/plain" id="three">{library}</script>\n'
@@ -133,7 +133,7 @@ def _elements_of_cameras(fit: Fit, frames: FitFrames, codec: VideoCodec, progres
     at first.
     """
     seconds = fit.seconds(fit.frame_rate)
-    if fit.views is None or not fit.sources:
+    if not fit.sources:
         return _frames_element(frames, seconds, 0, codec, progress)
     elements = []
     for number in fit.views.with_frames:
@@ -180,15 +180,14 @@ def _controls(fit: Fit) -> str:
         f"{html.escape(f' (doubtful: {person.doubt})' if person.doubt else '')}</label>"
         for person in fit.people
     )
-    names = [] if fit.views is None else fit.views.names.tolist()
-    cameras = "".join(f"<option value={number}>{html.escape(name)}" for number, name in enumerate(names))
+    cameras = "".join(f"<option value={i}>{html.escape(camera.name)}" for i, camera in enumerate(fit.cameras))
     speeds = "".join(f"<option value={speed}{' selected' * (speed == 1)}>{speed:g}×" for speed in _SPEEDS)
     return (
         f'<div class=bar><button id=toggle aria-label="play"{still}>▶</button>'
         f'<input id=frame type=range min=0 max={last} value=0 aria-label="frame"{still}>'
         f'<span id=name></span><select id=speed aria-label="speed"{still}>{speeds}</select>'
         f"<label{still}><input id=loop type=checkbox> Loop</label>"
-        + (f'<select id=camera aria-label="camera">{cameras}</select>' if cameras else "")
+        + (f'<select id=camera aria-label="camera">{cameras}</select>' if len(fit.cameras) > 1 else "")
         + "<button id=view>Through the camera</button><button id=home>Reset</button></div>\n"
         f"<div class=people>{people}</div>"
     )

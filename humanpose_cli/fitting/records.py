@@ -189,7 +189,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
 
 def _step_summary(record: FitRecord) -> dict[str, Any]:
     """Summarise what steps have changed."""
-    summary: dict[str, Any] = {} if record.views is None else {"views": len(record.views)}
+    summary: dict[str, Any] = {"views": len(record.cameras)} if len(record.cameras) > 1 else {}
     if "refinement" in record.options:
         tracks = record.options["refinement"]["tracks"].values()
         for name in ("accepted", "overlap_before", "overlap_after"):

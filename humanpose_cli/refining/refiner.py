@@ -266,10 +266,10 @@ class Refiner:
             return Alignment(fit, fit, np.zeros((0, 3)))
         body = fit.body_model(body)
         of_one = {"densepose": self._surface, "keypoints": self._keypoints, "save_displacements": on_displacements}
-        if fit.views is not None and (name := next((name for name in of_one if of_one[name] is not None), "")):
+        if len(fit.cameras) > 1 and (name := next((name for name in of_one if of_one[name] is not None), "")):
             raise UsageError(name, "is of one camera", got="a take of several cameras")
         check_frames_show(cameras_of(fit, frames), self._pool)
-        if fit.views is None and (self._keypoints is not None or not fit.keypoints2d[..., 2].any()):
+        if len(fit.cameras) == 1 and (self._keypoints is not None or not fit.keypoints2d[..., 2].any()):
             report = part_of(progress, 0, 0.1)
             if self._keypoints is not None:
                 keypoints = keypoints_of_file(fit, frames, self._keypoints, report)
@@ -546,9 +546,10 @@ def _evidence(
     def tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).double()
 
-    lens_rows = frames if fit.views is None else np.zeros_like(frames)  # the cameras of a take stand still
     cameras = []
     for camera, camera_pulls in all_pulls:
+        # One of several cameras has one lens, and may have fewer frames than the fit.
+        lens_rows = frames.clip(max=camera.fit.frame_count - 1)
         pulls, matrix = of_all_rows(camera_pulls, camera.rows, len(fit)), tensor(camera.to_camera)
         targets = CameraTargets(
             rotation=matrix[:3, :3],

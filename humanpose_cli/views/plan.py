@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.rendering.overlay import draw_label, label_corners, label_size, person_colour
 from humanpose_cli.views.tracks import Array
@@ -26,19 +25,14 @@ _LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # metres of the scale
 def draw_plan(fit: Fit) -> NDArray[np.uint8]:
     """Draw the take from above, (900, 900, 3) uint8, with a grid of metres and a scale; the first camera looks up in
     the image. Names of cameras and numbers of people stand beside them.
-
-    Raises UsageError for a fit of one camera.
     """
-    if fit.views is None:
-        raise UsageError("fit", "has one camera", expected="a take of several")
     to_first = fit.world_to_camera[0].astype(np.float64)
     centres, directions, walks = [], [], []
-    for number, matrix in enumerate(fit.views.from_first.astype(np.float64) @ to_first):
-        rotation, translation = matrix[:3, :3], matrix[:3, 3]
+    for poses in (camera.world_to_camera for camera in fit.cameras):
+        rotation, translation = poses[0, :3, :3], poses[0, :3, 3]
         centres.append(-rotation.T @ translation)
         directions.append(rotation[2])
-        if fit.views.moves(number):
-            poses = fit.views.to_view(number, np.arange(fit.frame_count)) @ fit.world_to_camera.astype(np.float64)
+        if np.ptp(poses, axis=0).any():
             walks.append(-np.einsum("fji,fj->fi", poses[:, :3, :3], poses[:, :3, 3]))
     ahead, right = directions[0][[0, 2]], np.array((-directions[0][2], directions[0][0]))
     axes = np.stack((-right, ahead)) / max(float(np.linalg.norm(ahead)), 1e-9)
@@ -66,13 +60,13 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
         cv2.polylines(image, [pixel(path).reshape(-1, 1, 2)], False, colour, 3, cv2.LINE_AA)
         cv2.circle(image, pixel(path[-1]).tolist(), _DOT, colour, -1, cv2.LINE_AA)
         labels.append(_Label(str(person.id), ink, pixel(path[-1]), _DOT))
-    for number, (camera, direction) in enumerate(zip(cameras, directions, strict=True)):
-        half = np.arctan2(float(fit.views.image_size[number, 0]) / 2, float(fit.views.focal[number]))
+    for lens, camera, direction in zip(fit.cameras, cameras, directions, strict=True):
+        half = np.arctan2(float(lens.image_size[0, 0]) / 2, float(lens.focal[0]))
         x, y = axes @ direction[[0, 2]]
         heading = np.arctan2(y, x)
         ends = [camera + _REACH * extent * np.array((np.cos(a), np.sin(a))) for a in (heading - half, heading + half)]
         cv2.polylines(image, [pixel(np.array((camera, *ends))).reshape(-1, 1, 2)], True, _INK, 2, cv2.LINE_AA)
-        labels.append(_Label(str(fit.views.names[number]), _WHITE, pixel(camera), 2))
+        labels.append(_Label(lens.name, _WHITE, pixel(camera), 2))
     length = max((each for each in _LENGTHS if each * scale < _SIZE / 4), default=1)
     start, end, level = _MARGIN // 3, _MARGIN // 3 + round(length * scale), _SIZE - _MARGIN // 2
     cv2.line(image, (start, level), (end, level), _INK, 3)

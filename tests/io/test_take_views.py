@@ -53,6 +53,21 @@ def test_fits_of_one_camera_stay_files_that_older_versions_read(tmp_path):
     assert int(arrays["schema_version"]) == 1
 
 
+def test_a_fit_has_one_camera_or_more():
+    one, take = record(), record(views=views())
+    (camera,) = one.cameras
+    assert camera.name == "camera"
+    for name in ("image_size", "focal", "principal_point", "world_to_camera", "frame_names", "keypoints2d"):
+        np.testing.assert_array_equal(getattr(camera, name), getattr(one, name))
+    assert [camera.name for camera in take.cameras] == ["left.mp4", "right.mp4"]
+    world = take.world_to_camera.astype(float)
+    for number, camera in enumerate(take.cameras):
+        np.testing.assert_allclose(camera.world_to_camera, take.views.from_first[number] @ world)
+        np.testing.assert_array_equal(camera.keypoints2d, take.views.keypoints2d[number])
+        assert camera.image_size.tolist() == [take.views.image_size[number].tolist()] * FRAMES
+    assert [fit.has_other_views for fit in (one, take, record(options={"of_take": True}))] == [False, True, True]
+
+
 def test_rows_are_sorted_and_selected_with_the_fit():
     fit = record(views=views(reprojection_error=[[1, 2, 3], [4, 5, 6]]), track_id=[2, 0, 0], frame_index=[1, 0, 1])
     np.testing.assert_array_equal(fit.views.reprojection_error, [[2, 3, 1], [5, 6, 4]])
