@@ -121,9 +121,9 @@ class _Step:
         self._scene, self._free, self._free_focal = scene, free, usual_focal is not None
         column = np.full(len(free), -1)
         column[free] = np.arange(int(free.sum()))
-        self._camera_columns = 6 * int(free.sum())
+        free_count = int(free.sum())
+        self._camera_columns = 6 * free_count
         width = self._camera_columns + int(self._free_focal)
-        free_count = self._camera_columns // 6
         self._used, member = np.unique(observations.points, return_inverse=True)
         weights = huber_weights(errors)
         residual = np.where(weights[:, None] > 0, errors, 0.0)
@@ -152,9 +152,7 @@ class _Step:
             focal_weighted = weights[:, None] * of_focal
             self._hessian[-1, -1] = (focal_weighted * of_focal).sum() + _FOCAL_NOISE**-2
             self._gradient[-1] = (focal_weighted * residual).sum() + np.log(scene.focal / usual_focal) / _FOCAL_NOISE**2
-            cross = _summed(
-                np.einsum("nai,na->ni", of_free, focal_weighted[movable]), cameras, self._camera_columns // 6
-            )
+            cross = _summed(np.einsum("nai,na->ni", of_free, focal_weighted[movable]), cameras, free_count)
             self._hessian[-1, :-1] = self._hessian[:-1, -1] = cross.ravel()
             self._coupling[-1] = _summed(np.einsum("nai,na->ni", of_point, focal_weighted), member, count).ravel()
 
@@ -187,7 +185,7 @@ class _Step:
 
 
 def rotated_cameras(rotations: Array, vectors: Array) -> Array:
-    """Turn cameras (C, 3, 3) by rotation vectors (C, 3) in their of_free axes."""
+    """Turn cameras (C, 3, 3) by rotation vectors (C, 3) in their own axes."""
     turns = np.array([cv2.Rodrigues(vector)[0] for vector in vectors]).reshape(-1, 3, 3)
     return np.asarray(turns @ rotations)
 
@@ -220,6 +218,17 @@ def _summed(values: Array, groups: NDArray[np.int64], count: int) -> Array:
     return np.asarray(np.stack(sums, -1).reshape(count, *values.shape[1:]), float)
 
 
+def _normal_equations(errors: Array, jacobian: Array) -> tuple[Array, Array]:
+    """Return the matrix (K, K) and slope (K,) of a least-squares step of one camera's errors (N, 2), whose slopes are
+    (N, 2, K).
+    """
+    weights = huber_weights(errors)
+    weighted_jacobian = weights[:, None, None] * jacobian
+    residual = np.where(weights[:, None] > 0, errors, 0.0)
+    hessian = np.einsum("nai,naj->ij", weighted_jacobian, jacobian)
+    return np.asarray(hessian), np.asarray(np.einsum("nai,na->i", weighted_jacobian, residual))
+
+
 class PoseTarget(NamedTuple):
     """Points (N, 3) in the world that one camera sees at positions (N, 2) about its principal point."""
 
@@ -235,13 +244,7 @@ class PoseTarget(NamedTuple):
         """Refine a pose by Gauss–Newton steps under Huber's function."""
         scene, observations = self._scene(rotation, translation), self._observations
         for _ in range(steps):
-            errors = scene.errors(observations)
-            weights = huber_weights(errors)
-            jacobian = _jacobians(scene, observations)[0]
-            weighted_jacobian = weights[:, None, None] * jacobian
-            residual = np.where(weights[:, None] > 0, errors, 0.0)
-            hessian = np.einsum("nai,naj->ij", weighted_jacobian, jacobian)
-            slope = np.einsum("nai,na->i", weighted_jacobian, residual)
+            hessian, slope = _normal_equations(scene.errors(observations), _jacobians(scene, observations)[0])
             step = -np.linalg.lstsq(hessian, slope, rcond=None)[0]
             rotations = rotated_cameras(scene.rotations, step[None, :3])
             scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:])
@@ -256,24 +259,20 @@ class PoseTarget(NamedTuple):
         """
         scene, observations, log = self._scene(rotation, translation), self._observations, 0.0
         for _ in range(_ZOOM_STEPS):
-            errors = scene.errors(observations)
-            weights = huber_weights(errors)
             of_camera, _, of_focal = _jacobians(scene, observations)
             jacobian = np.concatenate((of_camera, of_focal[..., None]), 2)
-            weighted_jacobian = weights[:, None, None] * jacobian
-            residual = np.where(weights[:, None] > 0, errors, 0.0)
-            hessian = np.einsum("nai,naj->ij", weighted_jacobian, jacobian)
-            slope = np.einsum("nai,na->i", weighted_jacobian, residual)
+            hessian, slope = _normal_equations(scene.errors(observations), jacobian)
             hessian[6, 6] += _ZOOM_NOISE**-2
             slope[6] += (log - usual) / _ZOOM_NOISE**2
             step = -np.linalg.lstsq(hessian, slope, rcond=None)[0]
             growth = float(np.clip(step[6], -_ZOOM_STEP, _ZOOM_STEP))
-            rotations, focal, log = (
-                rotated_cameras(scene.rotations, step[None, :3]),
-                scene.focal * np.exp(growth),
-                log + growth,
+            log += growth
+            scene = replace(
+                scene,
+                rotations=rotated_cameras(scene.rotations, step[None, :3]),
+                translations=scene.translations + step[3:6],
+                focal=float(scene.focal * np.exp(growth)),
             )
-            scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:6], focal=float(focal))
         return float(np.exp(log)), scene.rotations[0], scene.translations[0]
 
     def _scene(self, rotation: Array, translation: Array) -> BundleScene:
