@@ -136,10 +136,11 @@ def _elements_of_cameras(fit: Fit, frames: FitFrames, codec: VideoCodec, progres
     if not fit.sources:
         return _frames_element(frames, seconds, 0, codec, progress)
     elements = []
-    for number in fit.views.with_frames:
-        view, share = fit.view(number), part_of(progress, number / len(fit.views), (number + 1) / len(fit.views))
+    count = len(fit.cameras)
+    for number, camera in fit.cameras_with_frames.items():
+        view, share = fit.view(number), part_of(progress, number / count, (number + 1) / count)
         if view.images is not None:
-            of_view = seconds[fit.views.distinct_frames(number)]
+            of_view = seconds[camera.frames]
             elements.append(_frames_element(FitFrames(view, view.images, in_order=True), of_view, number, codec, share))
     return "".join(elements)
 

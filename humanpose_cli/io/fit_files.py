@@ -361,7 +361,13 @@ class FitRecord:
             return tuple(self.views.fit_camera(number, self.world_to_camera) for number in range(len(self.views)))
         world_to_camera = self.world_to_camera.astype(np.float64)
         lens = (self.image_size, self.focal, self.principal_point)
-        return (FitCamera("camera", *lens, world_to_camera, self.frame_names, self.keypoints2d),)
+        frames = np.arange(self.frame_count)
+        return (FitCamera("camera", *lens, world_to_camera, frames, self.frame_names, self.keypoints2d),)
+
+    @property
+    def cameras_with_frames(self) -> dict[int, FitCamera]:
+        """The cameras, by number, that filmed at some of the fit's times."""
+        return {number: camera for number, camera in enumerate(self.cameras) if len(camera.frames)}
 
     @property
     def has_other_views(self) -> bool:

@@ -45,6 +45,8 @@ class FitCamera:
     focal            (F,) float32 pixels
     principal_point  (F, 2) float32 pixels
     world_to_camera  (F, 4, 4) float64 rigid
+    frames           (K,) those of the fit's frames of which it has one of its own: a slower camera shows several of
+                     them in one, and may have begun later
     frame_names      (F,) str; "" for a frame of the fit that this camera lacks
     keypoints2d      (N, 33, 3) float32: x, y in pixels and confidence 0–1; zeros where it shows nothing
     """
@@ -54,6 +56,7 @@ class FitCamera:
     focal: np.ndarray
     principal_point: np.ndarray
     world_to_camera: np.ndarray
+    frames: np.ndarray
     frame_names: np.ndarray
     keypoints2d: np.ndarray
 
@@ -119,16 +122,9 @@ class TakeViews:
         raise InputError("view", f"there is no {view}", expected=", ".join(names))
 
     def distinct_frames(self, view: int) -> np.ndarray:
-        """Select (K,) those of the fit's frames of which a view has one of its own: a camera that is slower than the
-        first one shows several of them in one.
-        """
+        """Select the frames of a view as of `FitCamera.frames`."""
         frame = self.frame[view]
         return np.flatnonzero((frame >= 0) & np.insert(np.diff(frame) != 0, 0, True))
-
-    @property
-    def with_frames(self) -> list[int]:
-        """The numbers of those that filmed at some of the fit's times."""
-        return np.flatnonzero((self.frame >= 0).any(1)).tolist()
 
     def moves(self, view: int) -> bool:
         """Return whether a camera moves."""
@@ -163,6 +159,7 @@ class TakeViews:
             focal=np.full(count, self.focal[view]),
             principal_point=np.tile(self.principal_point[view], (count, 1)),
             world_to_camera=self.to_view(view, np.arange(count)) @ world_to_first.astype(np.float64),
+            frames=self.distinct_frames(view),
             frame_names=self.frame_names[view],
             keypoints2d=self.keypoints2d[view],
         )

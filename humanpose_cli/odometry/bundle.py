@@ -245,7 +245,7 @@ class PoseTarget(NamedTuple):
         scene, observations = self._scene(rotation, translation), self._observations
         for _ in range(steps):
             hessian, slope = _normal_equations(scene.errors(observations), _jacobians(scene, observations)[0])
-            step = -np.linalg.lstsq(hessian, slope, rcond=None)[0]
+            step = -np.asarray(np.linalg.lstsq(hessian, slope, rcond=None)[0], np.float64)
             rotations = rotated_cameras(scene.rotations, step[None, :3])
             scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:])
             if np.abs(step).max() < _SMALL_STEP:
@@ -264,7 +264,7 @@ class PoseTarget(NamedTuple):
             hessian, slope = _normal_equations(scene.errors(observations), jacobian)
             hessian[6, 6] += _ZOOM_NOISE**-2
             slope[6] += (log - usual) / _ZOOM_NOISE**2
-            step = -np.linalg.lstsq(hessian, slope, rcond=None)[0]
+            step = -np.asarray(np.linalg.lstsq(hessian, slope, rcond=None)[0], np.float64)
             growth = float(np.clip(step[6], -_ZOOM_STEP, _ZOOM_STEP))
             log += growth
             scene = replace(

@@ -147,10 +147,11 @@ class CameraFit(NamedTuple):
 
 def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
     """List the cameras of a fit: one with these frames, or those of a take with theirs, without those that move."""
-    if fit.views is None:
+    if len(fit.cameras) == 1:
         return [CameraFit(fit, np.arange(len(fit)), frames, np.eye(4))]
     cameras = []
-    for number in fit.views.with_frames:
+    for number in fit.cameras_with_frames:
+        assert fit.views is not None
         if fit.views.moves(number):
             continue
         view, rows = fit.view(number), fit.shown_by(number)

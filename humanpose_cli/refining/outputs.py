@@ -88,17 +88,17 @@ def write_outputs(
     fit.save(output)
     paths = [output, *(texture_path(output, track) for track in fit.textures)]
     paths += [look_path(output, track) for track in fit.looks]
-    if fit.views is None:
+    if len(fit.cameras) == 1:
         return (*paths, *_write_images(fit, output, outputs, before, beside, None, progress))
     cameras, plan_path = take_outputs(output)
     write_calibration(cameras, calibration_of(fit))
     plan = draw_plan(fit)
     write_image(plan_path, plan)
     paths += [cameras, plan_path]
-    numbers = fit.views.with_frames
-    for index, number in enumerate(numbers):
-        share = part_of(progress, index / len(numbers), (index + 1) / len(numbers))
-        path, view = view_outputs(output, str(fit.views.names[number])), fit.view(number)
+    cameras_with_frames = fit.cameras_with_frames
+    for index, (number, camera) in enumerate(cameras_with_frames.items()):
+        share = part_of(progress, index / len(cameras_with_frames), (index + 1) / len(cameras_with_frames))
+        path, view = view_outputs(output, camera.name), fit.view(number)
         replace(view, textures={}, looks={}).save(path)  # which are written once, beside the take
         of_view = None if before is None else before.view(number)
         paths += [path, *_write_images(view, path, outputs, of_view, None, plan, share)]

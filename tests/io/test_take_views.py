@@ -57,9 +57,11 @@ def test_a_fit_has_one_camera_or_more():
     one, take = record(), record(views=views())
     (camera,) = one.cameras
     assert camera.name == "camera"
+    assert camera.frames.tolist() == [0, 1]
     for name in ("image_size", "focal", "principal_point", "world_to_camera", "frame_names", "keypoints2d"):
         np.testing.assert_array_equal(getattr(camera, name), getattr(one, name))
     assert [camera.name for camera in take.cameras] == ["left.mp4", "right.mp4"]
+    assert [camera.frames.tolist() for camera in take.cameras] == [[0, 1], [1]]
     world = take.world_to_camera.astype(float)
     for number, camera in enumerate(take.cameras):
         np.testing.assert_allclose(camera.world_to_camera, take.views.from_first[number] @ world)

@@ -202,8 +202,7 @@ class ImagesSource(FolderSource):
             raise InputError(path, "is of other cameras", expected=expected, got=got)
         several = np.sum([(camera.keypoints2d[..., 2] > 0).any(1) for camera in take.cameras], axis=0) >= 2
         people = take.select(np.flatnonzero(several))
-        with_frames = [number for number, camera in enumerate(take.cameras) if (camera.frame_names != "").any()]
-        return {take_names[number]: people.view(number) for number in with_frames}
+        return {camera.name: people.view(number) for number, camera in take.cameras_with_frames.items()}
 
     def _samples(self, group: Group, estimates: _Fits | Sequence[EstimatedImage]) -> Iterator[Sample]:
         """Make the samples of an image or sequence."""
