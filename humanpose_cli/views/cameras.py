@@ -110,11 +110,6 @@ class ViewSamples(NamedTuple):
     seconds: float = 0.0
     joints: Array | None = None
 
-    def of_views(self, count: int) -> ViewSamples:
-        """Restrict the samples to the first views."""
-        parts = {name: getattr(self, name)[:count] for name in ("points", "weights", "speeds", "heights")}
-        return self._replace(**parts)
-
 
 def triangulate(matrices: Array, points: Array, weights: Array) -> Array:
     """Triangulate the points (N, 3) nearest to rays, by linear least squares.
@@ -126,6 +121,15 @@ def triangulate(matrices: Array, points: Array, weights: Array) -> Array:
     A, b = rows[..., :3], -rows[..., 3:]
     normal = A.transpose(0, 2, 1) @ A + 1e-9 * np.eye(3)
     return np.asarray(np.linalg.solve(normal, A.transpose(0, 2, 1) @ b)[..., 0])
+
+
+def _triangulate_landmarks(cameras: Sequence[ViewCamera], pixels: Array, weights: Array) -> Array:
+    """Triangulate landmarks (K, L, 3) in the take's axes from pixels (V, K, L, 2) with weights (V, K, L)."""
+    centres = np.array([camera.principal_point for camera in cameras])
+    focals = np.array([camera.focal for camera in cameras])
+    flat = ((pixels - centres[:, None, None]) / focals[:, None, None, None]).reshape(len(cameras), -1, 2)
+    matrices = np.stack([camera.matrix[:3] for camera in cameras])
+    return triangulate(matrices, flat, weights.reshape(len(cameras), -1)).reshape(*weights.shape[1:], 3)
 
 
 class _Adjustment:
@@ -171,23 +175,14 @@ class _Adjustment:
             )
         return cameras
 
-    def triangulate(self, cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array]:
-        """Triangulate landmarks (K, L, 3) in the take's axes; also return the pixels (V, K, L, 2) they come from."""
-        # On another clock a camera would have shown the landmarks elsewhere.
-        shifts = np.array([c.offset - s.offset for c, s in zip(cameras, self.start, strict=True)])
-        pixels = person.points + shifts[:, None, None, None] * person.speeds
-        centres = np.array([camera.principal_point for camera in cameras])
-        focals = np.array([camera.focal for camera in cameras])
-        flat = ((pixels - centres[:, None, None]) / focals[:, None, None, None]).reshape(len(cameras), -1, 2)
-        matrices = np.stack([camera.matrix[:3] for camera in cameras])
-        points = triangulate(matrices, flat, person.weights.reshape(len(cameras), -1))
-        return points.reshape(*person.weights.shape[1:], 3), pixels
-
     def residuals(self, x: Array) -> Array:
         """Compute all residuals, in standard deviations."""
         cameras, parts = self.cameras(x), []
+        shifts = np.array([c.offset - s.offset for c, s in zip(cameras, self.start, strict=True)])
         for person in self.people:
-            points, pixels = self.triangulate(cameras, person)
+            # On another clock a camera would have shown the landmarks elsewhere.
+            pixels = person.points + shifts[:, None, None, None] * person.speeds
+            points = _triangulate_landmarks(cameras, pixels, person.weights)
             several = np.asarray((person.weights > 0).sum(0) >= 2)
             for number, camera in enumerate(cameras):
                 sigma = KEYPOINT_NOISE * person.heights[number]
@@ -275,15 +270,11 @@ def reprojection(cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Ar
 def triangulated_people(
     cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]
 ) -> tuple[list[Array], list[ViewSamples]]:
-    """Triangulate the landmarks (K, L, 3) of all people from some cameras, the first of all; also return the people
-    without the landmarks that fewer than two of them show.
+    """Triangulate the landmarks (K, L, 3) of all people; also return the people without the landmarks that fewer than
+    two cameras show.
     """
-    count, points, visible = len(cameras), [], []
-    for person in people:
-        part = person.of_views(count)
-        adjustment = _Adjustment(cameras, [part], fixed_poses=True, clocks=False)
-        points.append(adjustment.triangulate(cameras, part)[0])
-        visible.append(person._replace(weights=person.weights * ((part.weights > 0).sum(0) >= 2)))
+    points = [_triangulate_landmarks(cameras, person.points, person.weights) for person in people]
+    visible = [person._replace(weights=person.weights * ((person.weights > 0).sum(0) >= 2)) for person in people]
     return points, visible
 
 
