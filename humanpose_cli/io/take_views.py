@@ -60,6 +60,11 @@ class FitCamera:
     frame_names: np.ndarray
     keypoints2d: np.ndarray
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether it turns or moves at all."""
+        return bool(np.ptp(self.world_to_camera, axis=0).any())
+
 
 @dataclass(frozen=True, eq=False)
 class TakeViews:

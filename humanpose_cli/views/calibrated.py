@@ -230,9 +230,9 @@ def calibration_of(fit: Fit) -> list[CalibratedCamera]:
     """
     cameras = []
     for camera in fit.cameras:
-        matrix = camera.world_to_camera[0]
-        if np.ptp(camera.world_to_camera, axis=0).any():
+        if camera.is_moving:
             continue
+        matrix = camera.world_to_camera[0]
         focal, (x, y) = float(camera.focal[0]), camera.principal_point[0].tolist()
         width, height = camera.image_size[0].tolist()
         intrinsic = np.array(((focal, 0.0, x), (0.0, focal, y), (0.0, 0.0, 1.0)))

@@ -28,18 +28,19 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
     """
     to_first = fit.world_to_camera[0].astype(np.float64)
     centres, directions, walks = [], [], []
-    for poses in (camera.world_to_camera for camera in fit.cameras):
+    for camera in fit.cameras:
+        poses = camera.world_to_camera
         rotation, translation = poses[0, :3, :3], poses[0, :3, 3]
         centres.append(-rotation.T @ translation)
         directions.append(rotation[2])
-        if np.ptp(poses, axis=0).any():
+        if camera.is_moving:
             walks.append(-np.einsum("fji,fj->fi", poses[:, :3, :3], poses[:, :3, 3]))
     ahead, right = directions[0][[0, 2]], np.array((-directions[0][2], directions[0][0]))
     axes = np.stack((-right, ahead)) / max(float(np.linalg.norm(ahead)), 1e-9)
-    cameras = np.array(centres)[:, [0, 2]] @ axes.T
+    positions = np.array(centres)[:, [0, 2]] @ axes.T
     paths = [_path(fit, person.rows, to_first)[:, [0, 2]] @ axes.T for person in fit.people]
     walks = [walk[:, [0, 2]] @ axes.T for walk in walks]
-    every = np.concatenate([cameras, *paths, *walks])
+    every = np.concatenate([positions, *paths, *walks])
     low, extent = every.min(0), max(float(np.ptp(every, axis=0).max()), 1.0)
     middle = (low + every.max(0)) / 2
     scale = (_SIZE - 2 * _MARGIN) / extent
@@ -60,13 +61,13 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
         cv2.polylines(image, [pixel(path).reshape(-1, 1, 2)], False, colour, 3, cv2.LINE_AA)
         cv2.circle(image, pixel(path[-1]).tolist(), _DOT, colour, -1, cv2.LINE_AA)
         labels.append(_Label(str(person.id), ink, pixel(path[-1]), _DOT))
-    for lens, camera, direction in zip(fit.cameras, cameras, directions, strict=True):
-        half = np.arctan2(float(lens.image_size[0, 0]) / 2, float(lens.focal[0]))
+    for camera, position, direction in zip(fit.cameras, positions, directions, strict=True):
+        half = np.arctan2(float(camera.image_size[0, 0]) / 2, float(camera.focal[0]))
         x, y = axes @ direction[[0, 2]]
         heading = np.arctan2(y, x)
-        ends = [camera + _REACH * extent * np.array((np.cos(a), np.sin(a))) for a in (heading - half, heading + half)]
-        cv2.polylines(image, [pixel(np.array((camera, *ends))).reshape(-1, 1, 2)], True, _INK, 2, cv2.LINE_AA)
-        labels.append(_Label(lens.name, _WHITE, pixel(camera), 2))
+        ends = [position + _REACH * extent * np.array((np.cos(a), np.sin(a))) for a in (heading - half, heading + half)]
+        cv2.polylines(image, [pixel(np.array((position, *ends))).reshape(-1, 1, 2)], True, _INK, 2, cv2.LINE_AA)
+        labels.append(_Label(camera.name, _WHITE, pixel(position), 2))
     length = max((each for each in _LENGTHS if each * scale < _SIZE / 4), default=1)
     start, end, level = _MARGIN // 3, _MARGIN // 3 + round(length * scale), _SIZE - _MARGIN // 2
     cv2.line(image, (start, level), (end, level), _INK, 3)
