@@ -86,11 +86,11 @@ def test_rays_that_meet_give_their_point_and_those_without_weight_do_not_count()
     focals = np.array([camera.focal for camera in TRUE])[:, None, None]
     flat = np.stack([camera.project(points) - camera.principal_point for camera in TRUE]) / focals
     weights = np.ones(flat.shape[:2])
-    np.testing.assert_allclose(triangulate(matrices[:, None], flat, weights), points, atol=1e-6)
+    np.testing.assert_allclose(triangulate(matrices, flat, weights), points, atol=1e-6)
     flat[2] += 0.4
-    assert np.abs(triangulate(matrices[:, None], flat, weights) - points).max() > 0.1
+    assert np.abs(triangulate(matrices, flat, weights) - points).max() > 0.1
     weights[2] = 0
-    np.testing.assert_allclose(triangulate(matrices[:, None], flat, weights), points, atol=1e-6)
+    np.testing.assert_allclose(triangulate(matrices, flat, weights), points, atol=1e-6)
 
 
 def test_errors_beyond_the_limit_cost_as_much_as_they_are_large() -> None:
