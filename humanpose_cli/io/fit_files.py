@@ -24,7 +24,7 @@ from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.fit_options import read_options
 from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, frame_inputs, read_frame_files
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.npz_files import narrowed, read_npz
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
 from humanpose_cli.io.take_views import PREFIX, FitCamera, TakeViews, check_view_arrays, views_of_arrays
@@ -518,11 +518,11 @@ def read_fit(path: Path | str) -> FitRecord:
     if missing := sorted({*COLUMNS, *_SCALARS} - arrays.keys()):
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
     try:
-        values: dict[str, Any] = {name: _narrowed(name, arrays[name], dtype) for name, (_, dtype) in COLUMNS.items()}
+        values: dict[str, Any] = {name: narrowed(name, arrays[name], dtype) for name, (_, dtype) in COLUMNS.items()}
         values |= {name: _scalar(name, arrays[name]) for name in _SCALARS}
         values["options"] = read_options(values["options"])
         for name in GROUND_COLUMNS & arrays.keys():
-            values[name] = _narrowed(name, arrays[name], _GROUND_TYPES[name])
+            values[name] = narrowed(name, arrays[name], _GROUND_TYPES[name])
         times = arrays.get("frame_times")  # files of images and old ones have none
         if times is not None and times.dtype.kind == "f":
             times = np.ascontiguousarray(times, np.float64)
@@ -595,15 +595,3 @@ def _clothes(array: np.ndarray, track_id: np.ndarray) -> dict[int, np.ndarray]:
         got = f"{array.shape} {array.dtype}"
         raise InputError("clothes", "are damaged", expected=f"{(len(tracks), *CLOTHES)} float64", got=got)
     return {int(t): np.asarray(c, np.float64) for t, c in zip(tracks, array, strict=True) if c[:, 3].any()}
-
-
-def _narrowed(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    """Convert what other programs stored as wider numbers of the same kind, or in the other byte order."""
-    target_type = np.dtype(dtype)
-    if target_type.kind == "U" or array.dtype.kind != target_type.kind:
-        return array
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused by name
-        converted_array = array.astype(target_type)
-    if target_type.kind == "i" and (converted_array != array).any():
-        raise InputError(name, "holds numbers beyond 32 bits")
-    return np.ascontiguousarray(converted_array)

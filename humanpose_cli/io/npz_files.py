@@ -179,3 +179,18 @@ def check_archive(path: Path) -> None:
         raise InputError(
             f"{path} ({damaged_member})", "is damaged: its checksum differs", remedy="copy or make it again"
         )
+
+
+def narrowed(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    """Convert what other programs stored as wider numbers of the same kind, or in the other byte order.
+
+    Raises InputError for integers beyond the type's range.
+    """
+    target_type = np.dtype(dtype)
+    if target_type.kind == "U" or array.dtype.kind != target_type.kind:
+        return array
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused by name
+        converted_array = array.astype(target_type)
+    if target_type.kind == "i" and (converted_array != array).any():
+        raise InputError(name, "holds numbers beyond 32 bits")
+    return np.ascontiguousarray(converted_array)
