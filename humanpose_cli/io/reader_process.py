@@ -64,7 +64,7 @@ def read_apart(
 
 
 def _from_fork(read: Callable[..., Any], content: bytes, arguments: Any, memory: int) -> tuple[bytearray, str]:
-    """Return what a forked process answers, and why it ended without an reply."""
+    """Return what a forked process answers, and why it ended without a reply."""
     end, their_end = os.pipe()
     with warnings.catch_warnings():
         # The child uses no thread of this process: it unpickles or parses, and leaves.

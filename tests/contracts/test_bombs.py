@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.io import savemat
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import unpacking
 from humanpose_cli.io.images import read_image
-from humanpose_cli.io.mat_files import read_mat
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.train.trainer import read_checkpoint
 from humanpose_cli.networks.weights import read_tensors
@@ -71,10 +69,6 @@ def pth(path: Path) -> None:
             packed.writestr(name, data)
 
 
-def mat(path: Path) -> None:
-    savemat(path, {"a": np.zeros(8 << 20)}, do_compression=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "write", "read"),
@@ -84,7 +78,6 @@ def mat(path: Path) -> None:
         ("x.tif", tiff, read_image),
         ("x.pth", pth, read_tensors),
         ("x.pt", pth, lambda path: read_checkpoint(path, {})),
-        ("x.mat", mat, lambda path: read_mat(path, ("a",))),
         ("shard-00000.h5", lambda path: hdf5(path, "pictures/bytes"), open_cache),
     ],
 )

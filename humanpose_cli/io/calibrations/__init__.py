@@ -29,8 +29,8 @@ from humanpose_cli.io.calibrations.laboratories import (
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.toml_files import read_toml_calibration
-from humanpose_cli.io.nesting import check_file_size, parse_xml
 from humanpose_cli.io.text_files import read_json, read_text
+from humanpose_cli.io.xml_files import check_file_size, parse_xml
 
 __all__ = [
     "CalibratedCamera",

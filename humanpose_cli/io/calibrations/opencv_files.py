@@ -21,18 +21,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations.cameras import (
     CalibratedCamera,
     Calibration,
     build_calibration,
     build_camera,
 )
-from humanpose_cli.io.nesting import check_file_size, refuse_deep_xml, refuse_deep_yaml
+from humanpose_cli.io.reader_process import read_apart
 from humanpose_cli.io.text_files import read_text
+from humanpose_cli.io.xml_files import check_file_size
 
 _PAIR = ("intri", "extri")
-_MAX_NUMBERS = 100_000  # of one matrix that is read: thousands of cameras
 _EXPECTED = "EasyMocap's names, K_ and R_, or the results of OpenCV's multiview_calibration.py"
 
 
@@ -41,77 +41,70 @@ class _Storage:
 
     def __init__(self, path: Path, *texts: str) -> None:
         self.path = path
-        self._files = [_parsed(path, text) for text in texts]
+        problem = "is no OpenCV FileStorage that can be read"
+        if not all(text.lstrip().startswith(("%YAML", "<")) for text in texts):
+            raise InputError(path, problem, expected="YAML or XML")
+        self._values: dict[str, Any] = {}
+        for text in texts:
+            values = read_apart(path, load_storage, text.encode(), problem=problem)
+            self._values = {**values, **self._values}
 
     def __contains__(self, name: str) -> bool:
-        return self._node(name) is not None
-
-    def _node(self, *names: str) -> Any:
-        """Return the node of the first of several names that is there; None if none is."""
-        for name in names:
-            for file in self._files:
-                if not (node := file.getNode(name)).empty():
-                    return node
-        return None
+        return name in self._values
 
     def numbers(self, *names: str, count: int | None = None) -> NDArray[np.float64]:
         """Return the numbers of a matrix, a sequence or a number, flat. Raises InputError if they are missing or not
         `count`.
         """
-        node = self._node(*names)
-        if node is None:
-            keys = ", ".join(key for file in self._files for key in file.root().keys())  # noqa: SIM118
-            raise InputError(self.path, f"lacks {names[0]}", expected=_EXPECTED, got=keys[:120])
+        value = next((self._values[name] for name in names if name in self), None)
+        if value is None:
+            raise InputError(self.path, f"lacks {names[0]}", expected=_EXPECTED, got=", ".join(self._values)[:120])
         where = f"{self.path} ({names[0]})"
-        data = node.getNode("data") if node.isMap() else node
-        items = [data] if data.isReal() or data.isInt() else _items(data)
-        if len(items) > _MAX_NUMBERS or not all(item.isReal() or item.isInt() for item in items):
+        data = value.get("data") if isinstance(value, dict) else value
+        items = data if isinstance(data, list) else [data]
+        if not all(isinstance(item, int | float) for item in items):
             raise InputError(where, "is damaged", expected="a matrix of numbers")
         if count is not None and len(items) != count:
             raise InputError(where, "has the wrong size", expected=f"{count} numbers", got=str(len(items)))
-        return np.array([item.real() for item in items], np.float64)
+        return np.array(items, np.float64)
 
     def optional(self, *names: str, count: int | None = None) -> NDArray[np.float64] | None:
         """Return the same; None if they are missing."""
-        return None if self._node(*names) is None else self.numbers(*names, count=count)
+        return self.numbers(*names, count=count) if any(name in self for name in names) else None
 
     def texts(self, name: str) -> list[str]:
         """Return the texts of a sequence; whole numbers become text, too."""
-        items = _items(self._node(name))
-        if not all(item.isString() or item.isInt() for item in items):
+        items = self._values.get(name)
+        if not isinstance(items, list) or not all(isinstance(item, str | int) for item in items):
             raise InputError(f"{self.path} ({name})", "is damaged", expected="a list of names")
-        return [item.string() if item.isString() else str(int(item.real())) for item in items]
+        return list(map(str, items))
 
     def text(self, name: str) -> str:
         """Return a text; empty if it is missing."""
-        node = self._node(name)
-        return node.string() if node is not None and node.isString() else ""
+        value = self._values.get(name)
+        return value if isinstance(value, str) else ""
 
 
-def _parsed(path: Path, text: str) -> Any:
-    """Parse a text in YAML or XML, whose parser calls itself for each level of nesting."""
-    if text.lstrip().startswith("%YAML"):
-        refuse_deep_yaml(path, text)
-    elif text.lstrip().startswith("<"):
-        refuse_deep_xml(path, text)
-    else:
-        raise InputError(path, "is no OpenCV FileStorage that can be read", expected="YAML or XML")
-    try:
-        file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-        is_open = file.isOpened()
-        file.root().keys()
-    except (cv2.error, SystemError, ValueError) as error:  # its constructor fails as SystemError
-        reason = reason_of(error.__cause__ or error).rpartition("in function '")[2]  # where OpenCV's reason ends
-        raise InputError(path, "is no OpenCV FileStorage that can be read", got=reason[:120]) from error
-    if not is_open:
-        raise InputError(path, "is no OpenCV FileStorage that can be read")
-    return file
+def load_storage(content: bytes) -> dict[str, Any]:
+    """Parse YAML or XML, in a process of its own: OpenCV's parser calls itself for each level of nesting, and may never
+    end.
+    """
+    file = cv2.FileStorage(content.decode(), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    if not file.isOpened():
+        raise ValueError("OpenCV cannot read it")
+    return {name: _value(file.getNode(name)) for name in file.root().keys()}  # noqa: SIM118
 
 
-def _items(node: Any) -> list[Any]:
-    if node is None or not node.isSeq() or node.size() > _MAX_NUMBERS:
-        return []
-    return [node.at(index) for index in range(node.size())]
+def _value(node: Any) -> Any:
+    if node.isMap():
+        return {name: _value(node.getNode(name)) for name in node.keys()}  # noqa: SIM118
+    if node.isSeq():
+        return [_value(node.at(index)) for index in range(node.size())]
+    if node.isString():
+        return node.string()
+    if node.isInt():
+        return int(node.real())
+    return node.real() if node.isReal() else None
 
 
 def read_opencv_calibration(path: Path, text: str) -> Calibration:

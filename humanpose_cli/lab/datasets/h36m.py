@@ -35,7 +35,7 @@ from humanpose_cli.io.calibrations.laboratories import H36M_CAMERAS, H36M_FIRST_
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
-from humanpose_cli.io.nesting import parse_xml
+from humanpose_cli.io.xml_files import parse_xml
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import (
     CropOptions,

@@ -35,8 +35,8 @@ from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
-from humanpose_cli.io.nesting import parse_xml
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.xml_files import parse_xml
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.calibrated import CropOptions, LabCamera, Lens, Shot, with_joints
 from humanpose_cli.lab.datasets.common import FolderSource, check_rotations, first_existing

@@ -1,0 +1,49 @@
+"""XML files, parsed in a process of their own: expat calls itself for entities, and trees may be of any depth."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.reader_process import read_apart
+from humanpose_cli.io.sniffing import reading
+
+_MAX_BYTES = 64 << 20
+
+
+def parse_xml(path: Path) -> ElementTree.Element:
+    """Parse an XML file to its root. Raises InputError for damage, document types and more than 64 MiB."""
+    check_file_size(path)
+    with reading(path):
+        content = path.read_bytes()
+    return _element(read_apart(path, load_xml, content, problem="is no readable XML"))
+
+
+def load_xml(content: bytes) -> Any:
+    """Parse bytes, in a process of its own, to the root as tag, attributes, text and children."""
+    if b"<!DOCTYPE" in content.replace(b"\0", b""):  # also of UTF-16
+        raise InputError("XML", "has a document type", expected="plain XML", remedy="export or download it again")
+    return _plain(ElementTree.fromstring(content))
+
+
+def _plain(element: ElementTree.Element) -> list[Any]:
+    return [element.tag, element.attrib, element.text, [_plain(child) for child in element]]
+
+
+def _element(plain: list[Any]) -> ElementTree.Element:
+    tag, attributes, text, children = plain
+    element = ElementTree.Element(tag, attributes)
+    element.text = text
+    element.extend(map(_element, children))
+    return element
+
+
+def check_file_size(path: Path) -> None:
+    """Raise InputError for a file of more than 64 MiB, which no calibration has."""
+    with reading(path):
+        size = path.stat().st_size
+    if size > _MAX_BYTES:
+        expected, got = f"at most {_MAX_BYTES >> 20} MiB", f"{size >> 20} MiB"
+        raise InputError(path, "is too large for a calibration", expected=expected, got=got)
