@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cache, cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,6 @@ from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
 from humanpose_cli.lab.synthetic.camera_paths import WALKS
 from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
-from humanpose_cli.lab.synthetic.motions import library_with
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
 from humanpose_cli.lab.synthetic.poses import BLOCK, Performance, Pose, PoseBank, activities, held_pose, sample_motion
@@ -53,11 +51,11 @@ _QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's dama
 
 
 @lru_cache(maxsize=8)
-def activities_of(split: str, motions: Path | None = None) -> frozenset[str]:
+def activities_of(split: str) -> frozenset[str]:
     """List the activities of a split: those held out go to validation and test by turns, family after family."""
     if split == "train":
-        return frozenset(name for names in activities("train", motions).values() for name in names)
-    held_out = [name for names in activities("held_out", motions).values() for name in sorted(names)]
+        return frozenset(name for names in activities("train").values() for name in names)
+    held_out = [name for names in activities("held_out").values() for name in sorted(names)]
     return frozenset(held_out[SPLITS.index(split) - 1 :: 2])
 
 
@@ -77,12 +75,9 @@ class SyntheticSource:
         if self.options.backgrounds is not None:
             assert self._images is not None
             options["backgrounds"] = f"{self.options.backgrounds.name}: {self._images.summary}"
-        for name in ("motions", "camera", "aspect"):
+        for name in ("camera", "aspect"):
             if options[name] == getattr(SyntheticOptions, name):
                 del options[name]  # so that caches of earlier versions stay the same
-        if self.options.motions is not None:
-            library = library_with(self.options.motions)
-            options["motions"] = f"{self.options.motions.name}: {len(library.clips)} clips, {len(library)} frames"
         return SourceInfo("synthetic", options)
 
     def groups(self) -> Sequence[Group]:
@@ -202,10 +197,8 @@ class SyntheticSource:
         if o.structure == "clips" and not follows and random.random() < _HELD_CLIPS:
             pose = self._pose(random, number, split, role)
         while True:
-            motion = sample_motion(
-                random, length, rate, split=_pose_split(split), pose=pose, motions=o.motions, travels=follows
-            )
-            if motion.activities[0] in activities_of(split, o.motions):
+            motion = sample_motion(random, length, rate, split=_pose_split(split), pose=pose, travels=follows)
+            if motion.activities[0] in activities_of(split):
                 return motion
 
     def _pose(self, random: np.random.Generator, number: int, split: str, role: int, *, chairs: bool = True) -> Pose:
@@ -213,7 +206,7 @@ class SyntheticSource:
 
         They begin in the same block, since blocks are drawn as a whole.
         """
-        bank, names = self._banks[_pose_split(split)], activities_of(split, self.options.motions)
+        bank, names = self._banks[_pose_split(split)], activities_of(split)
         first = number // BLOCK * BLOCK
         before = number % BLOCK if role == 0 else int(random.integers(BLOCK))
         for k in range(64 * BLOCK):
@@ -253,7 +246,7 @@ class SyntheticSource:
 
     @cached_property
     def _banks(self) -> dict[str, PoseBank]:
-        return {split: PoseBank(self.options.seed, split, self.options.motions) for split in ("train", "held_out")}
+        return {split: PoseBank(self.options.seed, split) for split in ("train", "held_out")}
 
     @cached_property
     def _fitter(self) -> ClipFitter:

@@ -32,12 +32,6 @@ class SyntheticOptions(Options):
     )
     aspect: float = option(1.0, "Width of an image over its height.", minimum=0.25, maximum=4)
     seed: int = option(0, "Decides all random choices.")
-    motions: Path | None = option(
-        None,
-        "Folder of AMASS's motions, beside the shipped pose library.",
-        value="FOLDER",
-        unset="the pose library alone",
-    )
     backgrounds: Path | None = option(
         None, "Folder of background images, beside procedural ones.", value="FOLDER", unset="procedural ones alone"
     )

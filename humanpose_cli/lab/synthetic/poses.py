@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +27,11 @@ from humanpose_cli.body.joint_angles import (
     mirror_rotations,
     rotations_to_angles,
 )
-from humanpose_cli.body.pose_library import KEY_POSES, Motion, key_poses
+from humanpose_cli.body.pose_library import KEY_POSES, Motion, key_poses, pose_library
 from humanpose_cli.body.pose_prior import RowGenerators, SamplingOptions, face_forward, self_penetration, vary_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.lab.synthetic.motions import library_with
 
 SPLITS = ("train", "held_out")
 LIBRARY = "library"
@@ -96,15 +94,15 @@ def _family_of(key_pose: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def activities(split: str, motions: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """Map families to their activities in one split, 'train' or 'held_out'; motions: a folder of AMASS's."""
+def activities(split: str) -> dict[str, tuple[str, ...]]:
+    """Map families to their activities in one split, 'train' or 'held_out'."""
     if split not in SPLITS:
         raise UsageError(split, "is not a split of the poses", expected=" or ".join(SPLITS))
     names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
     by_family: dict[str, list[str]] = {family: [] for family in FAMILIES}
     for name in names:
         by_family[_family_of(name)].append(name)
-    by_family[LIBRARY] = sorted({motion.activity for motion in library_with(motions).motions(split=split)})
+    by_family[LIBRARY] = sorted({motion.activity for motion in pose_library().motions(split=split)})
     return {family: tuple(names) for family, names in by_family.items() if names}
 
 
@@ -112,13 +110,11 @@ class PoseBank:
     """Poses without end, numbered: the same number is the same pose in every process.
 
     Drawn in blocks of 64, of which the last are kept; many at once (`poses`) cost a fraction of one by one.
-
-    motions  folder of AMASS's, whose poses are drawn too
     """
 
-    def __init__(self, seed: int, split: str = "train", motions: Path | None = None) -> None:
-        self.seed, self.split, self.motions = seed, split, motions
-        activities(split, motions)
+    def __init__(self, seed: int, split: str = "train") -> None:
+        self.seed, self.split = seed, split
+        activities(split)
         self._block: Callable[[int], tuple[Pose, ...]] = lru_cache(maxsize=16)(lambda block: self._draw([block]))
 
     def pose(self, number: int) -> Pose:
@@ -126,8 +122,8 @@ class PoseBank:
         block, row = divmod(number, BLOCK)
         return self._block(block)[row]
 
-    def __reduce__(self) -> tuple[type, tuple[int, str, Path | None]]:
-        return type(self), (self.seed, self.split, self.motions)
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        return type(self), (self.seed, self.split)
 
     def poses(self, start: int, stop: int) -> tuple[Pose, ...]:
         """Draw the poses of the numbers start … stop − 1 together."""
@@ -165,7 +161,7 @@ class PoseBank:
         """Draw key poses and library frames, mirrored or not, facing +z: rotations (B, 24, 3, 3), activities and
         families.
         """
-        sources, library = _sources(self.split, self.motions), library_with(self.motions)
+        sources, library = _sources(self.split), pose_library()
         draws = [sources.draw(count, each.numbers) for count, each in zip(counts, streams, strict=True)]
         families, activities, frames, flips = (np.concatenate(values) for values in zip(*draws, strict=True))
         poses = key_poses().rotations[sources.key_row[activities]]
@@ -219,8 +215,8 @@ class _Sources(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _sources(split: str, motions: Path | None) -> _Sources:
-    table, library, rows = activities(split, motions), library_with(motions), key_poses().names
+def _sources(split: str) -> _Sources:
+    table, library, rows = activities(split), pose_library(), key_poses().names
     share = np.array([FAMILIES[family] for family in table])
     counts = np.array([len(names) for names in table.values()])
     pairs = [(family, name) for family, names in table.items() for name in names]
@@ -282,12 +278,10 @@ def sample_motion(
     *,
     split: str = "train",
     pose: Pose | None = None,
-    motions: Path | None = None,
     travels: bool = False,
 ) -> Performance:
     """Draw a motion of `length` frames at `frame_rate` a second.
 
-    motions  folder of AMASS's, one of which it may be
     travels  a motion of the library whose person goes forwards for some metres, if there is one
     pose     a pose that is held, with a slow sway, instead of a motion of the library
 
@@ -298,7 +292,7 @@ def sample_motion(
         still = held_pose(*[pose] * length)
         motion = replace(still, is_joined=True)
     else:
-        clip = _sample_clip(random, split, (length - 1) / frame_rate, motions, travels=travels)
+        clip = _sample_clip(random, split, (length - 1) / frame_rate, travels=travels)
         motion = _resample(clip, length, frame_rate, random)
     if random.random() < 0.5:
         flip = torch.tensor([-1.0, 1.0, 1.0])
@@ -315,11 +309,9 @@ def sample_motion(
     return replace(motion, pelvis=motion.pelvis - motion.pelvis[0] * torch.tensor([1.0, 0.0, 1.0]))
 
 
-def _sample_clip(
-    random: np.random.Generator, split: str, seconds: float, motions: Path | None, *, travels: bool
-) -> Motion:
+def _sample_clip(random: np.random.Generator, split: str, seconds: float, *, travels: bool) -> Motion:
     """Draw a clip of the library that lasts so long, each activity alike; any if none does."""
-    clips = list(library_with(motions).motions(split=split))
+    clips = list(pose_library().motions(split=split))
     if travels:
         clips = [clip for clip in clips if _travels(clip)] or clips
     clips = [clip for clip in clips if (len(clip) - 1) / clip.frame_rate >= seconds] or clips

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -141,12 +140,9 @@ class PosePool(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def pose_pool(count: int, seed: int, split: str, motions: Path | None = None) -> PosePool:
-    """Pose `count` bodies of random shape in poses of a split.
-
-    motions  folder of AMASS's, beside the shipped pose library
-    """
-    bank, body = PoseBank(seed, split, motions), default_body()
+def pose_pool(count: int, seed: int, split: str) -> PosePool:
+    """Pose `count` bodies of random shape in poses of a split."""
+    bank, body = PoseBank(seed, split), default_body()
     random = np.random.default_rng((seed, count))
     points = np.empty((count, len(LIFTED_JOINTS) + len(BLAZEPOSE33), 3), np.float32)
     families: list[str] = []

@@ -50,9 +50,6 @@ class LifterTraining(Options):
 
     network: LifterOptions = option(LifterOptions(), "The network.")
     poses: int = option(120_000, "Posed bodies in the pool that batches are drawn from.", minimum=1)
-    motions: str = option(
-        "", "Folder of AMASS's motions to learn poses from too (see `lab.synthetic.motions`).", unset="none"
-    )
     epoch: int = option(500, "Steps that the loop calls an epoch.", minimum=1)
     learning_rate: float = option(1e-3, "Of Adam.", above=0)
     start: str = option("", "Weights of another run to begin with.", unset="random weights")
@@ -81,7 +78,7 @@ LIFTER_PRESETS: Mapping[str, tuple[LifterTraining, TrainOptions]] = {
 
 
 def _training_poses(options: LifterTraining, seed: int) -> PosePool:
-    return pose_pool(options.poses, seed, "train", Path(options.motions) if options.motions else None)
+    return pose_pool(options.poses, seed, "train")
 
 
 class _Batches:
