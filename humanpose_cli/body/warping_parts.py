@@ -15,13 +15,12 @@ Capsules, of the source pose (diameters):
     limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle; a thigh's starts at its hip moved
                down, h + 0.1 (h − s) with the shoulder s of its side. Nothing else uses that point
 
-Transforms: the Helmert transform (scale s, rotation R, translation t) that maps source to target joints with the least
-squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − t) / s. With `fit_to_source`, as in the
-authors' code, the squares are those of the source's points: R and the means, which map onto each other, stay, and s
-becomes Σ |q|² / (s Σ |p|²) for the centred points p of the source and q of the target. Its points are
+Transforms: the Helmert transform (scale s, rotation R, translation t) of source to target joints, never a reflection;
+what is returned is its inverse, x ↦ Rᵀ (x − t) / s. As in the authors' code, the inverse has the least squares: R and
+the means, which map onto each other, are those of the least squares forwards, whose scale s₀ becomes
+s = Σ |q|² / (s₀ Σ |p|²) for the centred points p of the source and q of the target. Its points are
     torso      shoulders and hips
-    head       neck, nose, eyes, ears; with the shoulders if fewer than three of them are known. With
-               `head_shoulders`, as in the authors' code, always with the shoulders
+    head       neck, nose, eyes, ears and shoulders
     limbs      the bone's ends a, b and a third point that fixes the roll about the bone: b or a, whichever is elbow or
                knee, + |d| n, where d leads from there to the anchor, n = unit((b − a) × d). The anchor is the wrist for
                an upper arm, the shoulder for a lower arm, the ankle for a thigh, the hip for a shank.
@@ -44,9 +43,9 @@ either: it covers nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from itertools import combinations
 
 import torch
@@ -152,9 +151,7 @@ class WarpingParts:
 
 @without_autocast
 @torch.no_grad()
-def warping_parts(
-    source: Tensor, target: Tensor, *, planar: bool = False, head_shoulders: bool = False, fit_to_source: bool = False
-) -> WarpingParts:
+def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> WarpingParts:
     """Compute the capsules and transforms that carry a person's features from pose `source` to pose `target`.
 
     source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
@@ -164,8 +161,6 @@ def warping_parts(
                     about its bone, as wide as the trunk is large in the image of each pose, to the target's: its
                     length and its width change apart. If points are in a line, or the map would flatten the part,
                     it is the Helmert transform of the joints; rotation 0 and scale 1 if they coincide in the source
-    head_shoulders  fits the head's transform to the shoulders too
-    fit_to_source   fits the points of the target to those of the source if they are not in a line
 
     Not differentiable: poses are data. Raises UsageError for other shapes and dtypes than float32 and float64.
     """
@@ -177,7 +172,7 @@ def warping_parts(
     check_tensors(source=source, target=target)
     source, target = _prepared(source), _prepared(target)
     fit = _planar_transforms if planar else _transforms
-    linear, offset = fit(source, target, head_shoulders, fit_to_source)
+    linear, offset = fit(source, target)
     return WarpingParts(_capsules(source), torch.cat((linear, offset[..., None]), -1))
 
 
@@ -238,19 +233,21 @@ class _Motion:
     translation: Tensor
 
 
-def _transforms(source: Tensor, target: Tensor, head_shoulders: bool, fit_to_source: bool) -> tuple[Tensor, Tensor]:
+def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Compute target-to-source maps of all parts: (B, 10, 3, 3), (B, 10, 3)."""
-    fit = partial(_fit, to_source=fit_to_source)
     identity = torch.eye(3, dtype=source.dtype, device=source.device).expand(len(source), 3, 3)
     one = torch.ones_like(source[:, 0, 0])
-    torso = fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
+    torso = _fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
     # Limbs turn with the torso first, then by the smallest angle; without a torso by the smallest angle alone.
     finite = torso.rotation.isfinite().flatten(1).all(1)
     base = torch.where(finite[:, None, None], torso.rotation, identity)
     base_scale = torch.where(finite, torso.scale, one)
-    of_source, of_target, weights = _head_points(source, target, head_shoulders)
-    head = fit(of_source, of_target, weights, base, base_scale)
-    limbs = _limb_motions(source, target, base, base_scale, fit)
+    of_source, of_target = _joints(source, (*_HEAD, *_SHOULDERS)), _joints(target, (*_HEAD, *_SHOULDERS))
+    weights = _finite_weights(of_source, of_target)
+    # Shoulders alone say nothing of the head.
+    weights = weights * (weights[:, : len(_HEAD)].sum(-1, keepdim=True) > 0)
+    head = _fit(of_source, of_target, weights, base, base_scale)
+    limbs = _limb_motions(source, target, base, base_scale)
     order = [_FITTED_PARTS.index(part) for part in WARPING10.names]
     scale, rotation, translation = (
         torch.cat((getattr(torso, name)[:, None], getattr(head, name)[:, None], getattr(limbs, name)), 1)[:, order]
@@ -266,12 +263,9 @@ def _finite_weights(source: Tensor, target: Tensor) -> Tensor:
     return (source.isfinite().all(-1) & target.isfinite().all(-1)).to(source.dtype)
 
 
-def _fit(
-    source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor, *, to_source: bool
-) -> _Motion:
-    """Fit the motion of points (B, N, 3): `rotation` if they are in a line, `scale` if the source's coincide.
-
-    to_source  its inverse has the least squares
+def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor) -> _Motion:
+    """Fit the motion of points (B, N, 3) whose inverse has the least squares: `rotation` if they are in a line, `scale`
+    if the source's coincide.
     """
     weights = _finite_weights(source, target) if weights is None else weights
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
@@ -285,7 +279,7 @@ def _fit(
     ratio = target_spread / torch.where(coincide, torch.ones_like(source_spread), source_spread)
     ratio = torch.where(coincide, scale, torch.where(vanishes, torch.zeros_like(ratio), ratio))
     turn = torch.where(in_line[:, None, None], rotation, fit.rotation)
-    size = torch.where(in_line, ratio, ratio.square() / fit.scale if to_source else fit.scale)
+    size = torch.where(in_line, ratio, ratio.square() / fit.scale)
     size = torch.where(weights.sum(-1) > 0, size, torch.full_like(size, float("nan")))
     turn = torch.where(size.isfinite()[:, None, None], turn, torch.full_like(turn, float("nan")))
     # The means map onto each other.
@@ -304,20 +298,7 @@ def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, offsets.flatten(1).norm(dim=-1), across <= IN_LINE * along
 
 
-def _head_points(source: Tensor, target: Tensor, shoulders: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Select points (B, 8, 3) of either pose and their weights (B, 8). shoulders  use them also beside a visible
-    face
-    """
-    a, b = _joints(source, (*_HEAD, *_SHOULDERS)), _joints(target, (*_HEAD, *_SHOULDERS))
-    weights = _finite_weights(a, b)
-    if not shoulders:
-        face_visible = weights[:, : len(_HEAD)].sum(-1) >= 3
-        weights[:, len(_HEAD) :] *= (~face_visible).to(weights.dtype)[:, None]
-    # Shoulders alone say nothing of the head.
-    return a, b, weights * (weights[:, : len(_HEAD)].sum(-1, keepdim=True) > 0)
-
-
-def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor, fit: Callable[..., _Motion]) -> _Motion:
+def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -> _Motion:
     """Fit the limbs in the order of `_FITTED_PARTS`, (B, 8, …), all at once as so many rows."""
     limbs = len(_LIMB_JOINTS)
     points, off_line = [], []
@@ -342,7 +323,7 @@ def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor, f
     bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
     base, scale = base.repeat_interleave(limbs, 0), scale.repeat_interleave(limbs, 0)
     rotation = _smallest_rotation((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
-    motion = fit(points[0], points[1], weights, rotation, scale)
+    motion = _fit(points[0], points[1], weights, rotation, scale)
     return _Motion(*(value.unflatten(0, (-1, limbs)) for value in (motion.scale, motion.rotation, motion.translation)))
 
 
@@ -373,14 +354,12 @@ def _outer(v: Tensor) -> Tensor:
     return v[..., :, None] * v[..., None, :]
 
 
-def _planar_transforms(
-    source: Tensor, target: Tensor, head_shoulders: bool, fit_to_source: bool
-) -> tuple[Tensor, Tensor]:
+def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Compute target-to-source maps of all parts, affine in x and y, which leave z: (B, 10, 3, 3), (B, 10, 3)."""
     widths = [LIMB_DIAMETER / 2 * _trunk(pose[..., :2]) for pose in (source, target)]
     linear, offset = [], []
     for part in WARPING10.names:
-        names = _planar_joints(part, head_shoulders)
+        names = _planar_joints(part)
         a, b = _joints(source, names)[..., :2], _joints(target, names)[..., :2]
         weights = _finite_weights(a, b)
         corners = a, b, weights
@@ -388,7 +367,7 @@ def _planar_transforms(
             weights = weights * weights.prod(-1, keepdim=True)
             rectangles = _rectangle(a, widths[0]), _rectangle(b, widths[1])
             corners = *rectangles, weights.repeat(1, 2) * _finite_weights(*rectangles)
-        affine, usable = _affine_back(*corners, to_source=fit_to_source)
+        affine, usable = _affine_back(*corners)
         similar = _similarity_back(a, b, weights)
         map_back = torch.where(usable[:, None, None], affine, similar)
         matrix = torch.zeros((len(source), 3, 4), dtype=source.dtype, device=source.device)
@@ -399,9 +378,9 @@ def _planar_transforms(
     return torch.stack(linear, 1), torch.stack(offset, 1)
 
 
-def _planar_joints(part: str, head_shoulders: bool) -> tuple[str, ...]:
+def _planar_joints(part: str) -> tuple[str, ...]:
     if part in ("torso", "head"):
-        return _TORSO if part == "torso" else (*_HEAD, *_SHOULDERS) if head_shoulders else _HEAD
+        return _TORSO if part == "torso" else (*_HEAD, *_SHOULDERS)
     side, limb = part.split("_", 1)
     return tuple(f"{side}_{joint}" for joint in _LIMBS[limb][:2])
 
@@ -414,24 +393,21 @@ def _rectangle(bones: Tensor, width: Tensor) -> Tensor:
     return torch.cat((bones + aside[:, None], bones - aside[:, None]), 1)
 
 
-def _affine_back(source: Tensor, target: Tensor, weights: Tensor, *, to_source: bool) -> tuple[Tensor, Tensor]:
-    """Fit the affine map from source to target points (B, N, 2) with the least squares (with `to_source` the map back),
-    and return its inverse (B, 2, 3) and whether there is one (B,): not if the points of either are in a line or the map
-    would flatten its part.
+def _affine_back(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit the affine map (B, 2, 3) from target to source points (B, N, 2) with the least squares, and return it and
+    whether there is one (B,): not if the points of either are in a line or the map would flatten its part.
     """
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
     (source_mean, _, source_flat), (target_mean, _, target_flat) = _spread(source, weights), _spread(target, weights)
     a, b = ((p - mean[:, None]) * weights[..., None] for p, mean in ((source, source_mean), (target, target_mean)))
     identity = torch.eye(2, dtype=source.dtype, device=source.device).expand(len(source), 2, 2)
     in_line = (source_flat | target_flat)[:, None, None]
-    a, b = (b, a) if to_source else (a, b)
-    linear = torch.linalg.solve(torch.where(in_line, identity, a.mT @ a), a.mT @ b).mT
+    linear = torch.linalg.solve(torch.where(in_line, identity, b.mT @ b), b.mT @ a).mT
     strong, weak = torch.linalg.svdvals(linear).unbind(-1)
     usable = ~in_line[:, 0, 0] & (weak > IN_LINE * strong)
     linear = torch.where(usable[:, None, None], linear, identity)
-    back = linear if to_source else torch.linalg.inv(linear)
-    shift = source_mean - (back @ target_mean[..., None]).squeeze(-1)
-    return torch.cat((back, shift[..., None]), -1), usable
+    shift = source_mean - (linear @ target_mean[..., None]).squeeze(-1)
+    return torch.cat((linear, shift[..., None]), -1), usable
 
 
 def _similarity_back(source: Tensor, target: Tensor, weights: Tensor) -> Tensor:

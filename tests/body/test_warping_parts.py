@@ -80,29 +80,14 @@ def inverse_fit(source: Tensor, target: Tensor, affine: bool) -> Tensor:
 @pytest.mark.parametrize("planar", [False, True])
 def test_the_authors_fit_the_targets_points_to_the_sources_and_the_shoulders_with_the_head(poses, planar):
     target, axes = poses.roll(1, 0), 2 if planar else 3
-    options = {"planar": planar, "fit_to_source": True}
     torso = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
     face = ("neck", "nose", "left_eye", "right_eye", "left_ear", "right_ear")
-    for head_shoulders, head in ((False, face), (True, (*face, *torso[:2]))):
-        found = warping_parts(poses, target, head_shoulders=head_shoulders, **options).target_to_source
-        for name, joints in (("torso", torso), ("head", head)):
-            rows = [row(joint) for joint in joints]
-            expected = inverse_fit(poses[:, rows, :axes], target[:, rows, :axes], affine=planar)
-            maps = found[:, part(name), :axes]
-            torch.testing.assert_close(maps[..., [*range(axes), 3]], expected, rtol=0, atol=1e-4)
-
-
-def test_the_direction_of_the_fit_changes_scales_alone(poses):
-    """And not those of motions that fit exactly."""
-    target = poses.roll(1, 0)
-    forth, back = (warping_parts(poses, target, fit_to_source=f).target_to_source for f in (False, True))
-    ratio = (torch.linalg.det(back[..., :3]) / torch.linalg.det(forth[..., :3])) ** (1 / 3)
-    torch.testing.assert_close(back[..., :3], ratio[..., None, None] * forth[..., :3], rtol=0, atol=1e-6)
-    assert (ratio < 1 + 1e-9).all()
-    assert (ratio[:, part("torso")] < 0.9995).all()
-    scale, rotation, shift = similarity(2)
-    exact = warping_parts(poses, scale * poses @ rotation.mT + shift, fit_to_source=True).target_to_source
-    torch.testing.assert_close(exact[..., :3], (rotation.mT / scale).expand(6, 10, 3, 3), rtol=0, atol=1e-6)
+    found = warping_parts(poses, target, planar=planar).target_to_source
+    for name, joints in (("torso", torso), ("head", (*face, *torso[:2]))):
+        rows = [row(joint) for joint in joints]
+        expected = inverse_fit(poses[:, rows, :axes], target[:, rows, :axes], affine=planar)
+        maps = found[:, part(name), :axes]
+        torch.testing.assert_close(maps[..., [*range(axes), 3]], expected, rtol=0, atol=1e-4)
 
 
 def test_straight_limbs_turn_with_the_body(poses):
@@ -244,14 +229,13 @@ def test_warping_a_mask_of_the_source_gives_one_of_the_target(poses):
     assert overlap > 0.7
 
 
-@pytest.mark.parametrize("fit_to_source", [False, True])
-def test_coincident_joints_and_zero_lengths(poses, fit_to_source):
+def test_coincident_joints_and_zero_lengths(poses):
     source, target = poses[:4].clone(), poses[1:5].clone()
     source[0, row("left_wrist")] = source[0, row("left_elbow")]  # zero in the source: takes the torso's size
     target[1, row("left_wrist")] = target[1, row("left_elbow")]  # zero in the target: vanishes
     source[2] = source[2, :1]  # everything in one point
     target[3] = target[3, :1]
-    found = warping_parts(source, target, fit_to_source=fit_to_source)
+    found = warping_parts(source, target)
     linear = found.target_to_source[..., :3]
     arm, torso = part("left_lower_arm"), part("torso")
     sizes = torch.linalg.det(linear[0])
@@ -269,16 +253,15 @@ def test_coincident_joints_and_zero_lengths(poses, fit_to_source):
     assert not warped[3].any()
 
 
-@pytest.mark.parametrize("authors", [{}, {"head_shoulders": True, "fit_to_source": True}])
 @pytest.mark.parametrize("planar", [False, True])
-def test_missing_joints(poses, planar, authors):
+def test_missing_joints(poses, planar):
     source, target = poses[:4].clone(), poses[1:5].clone()
     nan = float("nan")
     source[0, [row(n) for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]] = nan  # seen from behind
     target[1, row("left_wrist")] = nan
     source[2, row("left_hip")] = float("inf")
     source[3] = nan
-    found = warping_parts(source, target, planar=planar, **authors)
+    found = warping_parts(source, target, planar=planar)
     finite = found.target_to_source.isfinite().flatten(2).all(2)
     unknown = [[name for name, k in zip(WARPING10.names, rows, strict=True) if not k] for rows in finite]
     assert unknown[:3] == [[], ["left_lower_arm"], ["left_thigh"]]

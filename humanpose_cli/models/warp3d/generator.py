@@ -171,9 +171,7 @@ class Generated(NamedTuple):
 
 def generator_parts(config: GeneratorConfig, source: Tensor, target: Tensor) -> WarpingParts:
     """Compute capsules, in pixels, and motions, in voxels, of the parts between two poses, for `Generator`."""
-    return warping_parts(source, target, planar=config.planar, head_shoulders=True, fit_to_source=True).in_voxels(
-        config.voxel_size
-    )
+    return warping_parts(source, target, planar=config.planar).in_voxels(config.voxel_size)
 
 
 class Generator(nn.Module):
