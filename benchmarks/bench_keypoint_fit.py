@@ -27,7 +27,15 @@ from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
-from humanpose_cli.fitting.problem import UPRIGHT_JOINTS, bone_names, combination
+from humanpose_cli.fitting.problem import (
+    LIMIT_NOISE,
+    ROBUST,
+    ROBUST_LEAN,
+    SCALE_NOISE,
+    UPRIGHT_JOINTS,
+    bone_names,
+    combination,
+)
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, viewing_rotation
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
@@ -90,13 +98,13 @@ class Baseline:
         lean = self.upright @ posed.joints[0]
         sine = (lean[:, 2] / lean.norm(dim=-1) * evidence.upright[0]).square()
         options = self.options
-        quadratic = (limit_excess(rotations_to_angles(rotations)) / options.limit_noise).square().sum()
-        quadratic = quadratic + (betas / options.shape_noise).square().sum() + (scale / options.scale_noise) ** 2
+        quadratic = (limit_excess(rotations_to_angles(rotations)) / LIMIT_NOISE).square().sum()
+        quadratic = quadratic + (betas / options.shape_noise).square().sum() + (scale / SCALE_NOISE) ** 2
         return (
-            robust(reprojection, options.robust_2d)
-            + robust(bones, options.robust_bone)
-            + robust(sine, options.robust_lean)
-            + options.prior_strength * self.prior.energy(rotations).sum()
+            robust(reprojection, ROBUST)
+            + robust(bones, ROBUST)
+            + robust(sine, ROBUST_LEAN)
+            + self.prior.energy(rotations).sum()
             + 0.5 * quadratic
         )
 

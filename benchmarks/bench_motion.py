@@ -6,11 +6,7 @@ errors of networks are; 3 % of the landmarks are off by 30 pixels. Errors in mm:
 second differences a frame², and the way of the truth's standing feet (slower than .15 m/s) a frame. `peak` is the
 largest acceleration of wrists and ankles over the true one.
 
-Settings follow as NAME=VALUE, fields of `KeypointFitOptions`:
-
-    python benchmarks/bench_motion.py robust_motion=3 standing_noise=0.01
-
-`gap=2` gives the solver every second frame, and the others the bodies between.
+`python benchmarks/bench_motion.py 2` gives the solver every second frame, and the others the bodies between.
 """
 
 from __future__ import annotations
@@ -28,11 +24,9 @@ from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.body.pose_library import Motion, pose_library
 from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.options import changed
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
-from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.fitting.unsearched_frames import complete_bodies
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
@@ -90,13 +84,13 @@ def scene(body: Body, motion: Motion) -> tuple[KeypointObservations, np.ndarray]
     return KeypointObservations(**values), posed.joints.numpy()
 
 
-def fit_with_gaps(body: Body, observed: KeypointObservations, gap: int, options: KeypointFitOptions) -> np.ndarray:
+def fit_with_gaps(body: Body, observed: KeypointObservations, gap: int) -> np.ndarray:
     """Joints (T, 24, 3) of a fit to every `gap`-th frame and the last."""
     assert observed.time is not None
     count = len(observed)
     searched = sorted({*range(0, count, gap), count - 1})
     rows = observed.rows(torch.tensor(searched))
-    bodies = fit_keypoints(body, replace(rows, frame=torch.arange(len(rows))), options)
+    bodies = fit_keypoints(body, replace(rows, frame=torch.arange(len(rows))))
     views = [Camera.of_image((SIDE, SIDE), FOCAL)] * count
     cameras = [FrameCamera("", view, time) for view, time in zip(views, observed.time.tolist(), strict=True)]
     nothing = np.zeros(len(BLAZEPOSE33), np.float32)
@@ -121,16 +115,12 @@ def errors(fitted: np.ndarray, truth: np.ndarray, frame_rate: float) -> dict[str
 
 def main() -> None:
     """One row an activity."""
-    settings = {name: float(value) for name, _, value in (argument.partition("=") for argument in sys.argv[1:])}
-    gap = int(settings.get("gap", 1))
-    fields = {name: value for name, value in settings.items() if name != "gap"}
-    options, body = changed(KeypointFitOptions(), fields), default_body()
+    gap, body = int(sys.argv[1]) if len(sys.argv) > 1 else 1, default_body()
     for activity in ACTIVITIES:
         motion = motion_of(activity)
         observed, truth = scene(body, motion)
-        joints = fit_with_gaps(body, observed, gap, options)
-        row: dict[str, Any] = {"settings": settings} if settings else {}
-        print(json.dumps({"name": activity, **row, **errors(joints, truth, motion.frame_rate)}), flush=True)
+        joints = fit_with_gaps(body, observed, gap)
+        print(json.dumps({"name": activity, **errors(joints, truth, motion.frame_rate)}), flush=True)
 
 
 if __name__ == "__main__":

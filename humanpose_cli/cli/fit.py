@@ -261,9 +261,6 @@ class FitRun:
             reporter.warn(f"{item.short}: {people} may be there{remedy}")
         elif not len(fit):
             reporter.info(f"{item.short}: no person was found{remedy}")
-        if fit.focal_people is not None and (count := fit.focal_people.max(initial=0)) > 0:
-            focal = fit.focal[fit.focal_people.argmax()]
-            reporter.info(f"{item.short}: focal length {focal:,.0f} px, from the ground under {count} people")
         if len(fit) and not self.options.height and not self.options.network_alone:
             reporter.info(f"{item.short}: {_statures(fit)} tall; `height` sets it")
         persons = (person for person in parse_heights(self.options.height) if person is not None)

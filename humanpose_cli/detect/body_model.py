@@ -64,7 +64,7 @@ MHR70_ROWS: dict[str, int] = {name: row for row, name in enumerate(_FIRST)} | {
 _MARGIN = 1.2  # sides of the crop in sides of the box
 _DEFAULT_FOCAL = 1.05  # diagonals of the image, for networks whose condition is in focal lengths
 _MIN_DEPTH_NOISE = 0.04  # metres: InstantHMR errs by 40 to 51 mm on 3DPW after alignment (its authors)
-_SHIPPED_DEPTH_NOISE = 0.07  # metres: of world landmarks, beside how far passes differ (`keypoints.bone_noise`)
+_SHIPPED_DEPTH_NOISE = 0.07  # metres: of world landmarks, beside how far passes differ (`fitting.evidence`)
 _UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks that no network gave
 _CLEAR = 0.5  # confidence of joints on which the network's noise is measured
 # Of the mean of squares of 2 or 3 normal variables, in variances.

@@ -12,15 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.detect.camera_motion import CameraPose
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.ground import before_camera
+from humanpose_cli.fitting.evidence import viewing_pixel
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.fitting.walk_ground import WalkGround, find_walk_ground
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, viewing_rotation
 from humanpose_cli.odometry.reconstruction import Reconstruction
 
 Array = NDArray[np.float64]
@@ -231,6 +234,26 @@ class CameraWalk:
             pairs.append(np.stack((rows[first[near]], rows[second[near]]), 1))
         before, after = np.concatenate(pairs).T
         return before, after
+
+
+def before_camera(person: DetectedPerson, before: Camera, after: Camera) -> DetectedPerson:
+    """Adapt the network's estimate of a person, made for one camera, to another focal length: the body turns with its
+    viewing ray.
+    """
+    estimate = person.estimate
+    if estimate is None:
+        return person
+    keypoints = torch.from_numpy(person.keypoints.astype(np.float64))[None]
+    views = [Camera.stack([camera]).tensors(torch.float64) for camera in (before, after)]
+    pixel = viewing_pixel(person.skeleton, keypoints[..., :2], keypoints[..., 2], views[0].principal_point)
+    first, second = (viewing_rotation(pixel, view.focal, view.principal_point)[0] for view in views)
+    turn = second @ first.mT
+    poses, joints = estimate.poses.copy(), torch.from_numpy(estimate.joints.astype(np.float64))
+    pelvis = axis_angle_to_matrix(torch.from_numpy(poses[:3].astype(np.float64)))
+    poses[:3] = matrix_to_axis_angle(turn @ pelvis).numpy()
+    joints = joints[:1] + (joints - joints[:1]) @ turn.mT
+    estimate = replace(estimate, poses=poses, joints=joints.numpy().astype(estimate.joints.dtype))
+    return replace(person, estimate=estimate)
 
 
 def _across(steps: Array, rays: Array) -> Array:

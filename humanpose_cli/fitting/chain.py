@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
-from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.residuals import FitState, retract_state
 from humanpose_cli.fitting.robust import RobustFunction
-from humanpose_cli.fitting.solver import NormalEquations, in_parallel
+from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, in_parallel
 
 _HIGHEST_DAMPING = 1e6
 _OVERLAP = 2  # solved frames at the beginning of a window: they fix position and speed

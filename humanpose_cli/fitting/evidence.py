@@ -202,13 +202,18 @@ def distance_from_camera(person: DetectedPerson, camera: Camera) -> float:
     return float(place_before_camera(points, pixels, weights, view.focal, view.principal_point, depth)[0, 2])
 
 
+_MIN_NOISE = 0.5  # pixels of any landmark, however far away the person is
+_BONE_NOISE = (0.06, 0.06, 0.09)  # metres of a bone in world landmarks: across the viewing ray, and along it
+_PREDICTED_NOISE = 3.0  # factor on the noise that a body network predicts for its joints, which is too sure of itself
+_FALLBACK_NOISE = 0.3  # radians by which an undetected limb differs from its mirrored or neutral pose
+_STARTS = 5  # poses that a row starts from, at most
 # Turning a joint moves the next one: a rotation is known as well as its child is visible.
 _CHILD = {"hip": "knee", "knee": "ankle", "ankle": "foot", "foot": "foot"}
 _CHILD |= {"shoulder": "elbow", "elbow": "wrist", "wrist": "hand", "hand": "hand"}
 
 
 def gather_evidence(
-    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, starts: int = _STARTS
 ) -> tuple[FitEvidence, list[FitState]]:
     """Gather the evidence of N rows and their starting states, the most probable start first."""
     # Faint landmarks are not used at all.
@@ -220,11 +225,11 @@ def gather_evidence(
     pixel = viewing_pixel(skeleton, observations.keypoints, confidence, observations.principal_point)
     to_camera = viewing_rotation(pixel, observations.focal, observations.principal_point)
     # The cost has several minima, such as a body that faces away: each start leads to one of them.
-    rotations = islice(_start_rotations(rig, observations, to_camera), options.starts)
-    starts = [_start(rig, each, observations) for each in rotations]
+    rotations = islice(_start_rotations(rig, observations, to_camera), starts)
+    states = [_start(rig, each, observations) for each in rotations]
     # Depth comes from the detector's world landmarks and from a network's prediction, each with its own noise.
-    bones, bone_weights = _bones(observations, options)
-    positions, position_weights = _predicted_positions(observations, to_camera, options)
+    bones, bone_weights = _bones(observations)
+    positions, position_weights = _predicted_positions(observations, to_camera)
     shape, shape_sigma = _predicted_shape(rig, observations, options)
     betas, beta_sigma = _shape_prior(rig, observations, options)
     # Limbs that nothing shows fall back on the predicted pose, else on the neutral one.
@@ -234,9 +239,10 @@ def gather_evidence(
     anywhere = confidence
     for view in observations.views:
         anywhere = anywhere.maximum(view.weights)
+    views = [_other_view(view, observations, states[0].root, options.min_confidence) for view in observations.views]
     evidence = FitEvidence(
         pixels=observations.keypoints,
-        pixel_weights=_pixel_weights(observations, confidence, observations.focal, starts[0].root[:, 2], options),
+        pixel_weights=_pixel_weights(observations, confidence, observations.focal, states[0].root[:, 2]),
         focal=observations.focal,
         centre=observations.principal_point,
         bones=bones,
@@ -249,12 +255,12 @@ def gather_evidence(
         shape=shape,
         shape_sigma=shape_sigma,
         fallback=fallback.expand(rows, -1, -1),
-        fallback_weights=_hidden_limbs(skeleton, anywhere) / options.fallback_noise,
+        fallback_weights=_hidden_limbs(skeleton, anywhere) / _FALLBACK_NOISE,
         betas=betas,
         beta_sigma=beta_sigma,
-        views=tuple(_other_view(view, observations, starts[0].root, options) for view in observations.views),
+        views=tuple(views),
     )
-    return evidence, starts
+    return evidence, states
 
 
 def _shape_prior(
@@ -269,14 +275,12 @@ def _shape_prior(
     return torch.where(special, observations.shape_mean, mean), torch.where(special, observations.shape_noise, noise)
 
 
-def _other_view(
-    view: OtherView, observations: KeypointObservations, root: Tensor, options: KeypointFitOptions
-) -> OtherView:
+def _other_view(view: OtherView, observations: KeypointObservations, root: Tensor, min_confidence: float) -> OtherView:
     """Weight what another camera shows of people whose pelvis is at root (N, 3)."""
     # The person may be much nearer to this camera, where the same metres are more pixels.
     depth = ((view.rotation @ root[..., None]).squeeze(-1) + view.translation)[:, 2].clamp_min(_MIN_DEPTH)
-    confidence = torch.where(view.weights >= options.min_confidence, view.weights, 0.0)
-    return view._replace(weights=_pixel_weights(observations, confidence, view.focal, depth, options))
+    confidence = torch.where(view.weights >= min_confidence, view.weights, 0.0)
+    return view._replace(weights=_pixel_weights(observations, confidence, view.focal, depth))
 
 
 def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_camera: Tensor) -> Iterator[Tensor]:
@@ -310,21 +314,17 @@ def _start(rig: LandmarkRig, rotations: Tensor, observations: KeypointObservatio
     return FitState(rotations, root, betas, rotations.new_zeros(rows, 1))
 
 
-def _pixel_weights(
-    observations: KeypointObservations, confidence: Tensor, focal: Tensor, depth: Tensor, options: KeypointFitOptions
-) -> Tensor:
+def _pixel_weights(observations: KeypointObservations, confidence: Tensor, focal: Tensor, depth: Tensor) -> Tensor:
     """Compute 1 / σ (N, L) in pixels: the noise in metres at the person's distance, and the detector's own spread."""
     # Landmarks err by centimetres on the body: the nearer the person, the more pixels these are.
-    pixels_per_metre = options.landmark_noise * focal / depth
-    variance = (
-        landmark_variance(observations.names, confidence) * pixels_per_metre.square()[:, None] + options.min_noise**2
-    )
+    pixels_per_metre = focal / depth
+    variance = landmark_variance(observations.names, confidence) * pixels_per_metre.square()[:, None] + _MIN_NOISE**2
     if observations.spread is not None:
         variance = variance + observations.spread.square()
     return torch.where(confidence > 0, variance.rsqrt(), 0.0)
 
 
-def _bones(observations: KeypointObservations, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+def _bones(observations: KeypointObservations) -> tuple[Tensor, Tensor]:
     """Compute the bones (N, B, 3) of world landmarks in the axes of the viewing ray, and 1 / σ (N, B, 3)."""
     names = observations.names
     bones, rows = bone_names(names), len(observations)
@@ -335,17 +335,14 @@ def _bones(observations: KeypointObservations, options: KeypointFitOptions) -> t
     # A bone is as certain as its least confident end.
     weakest = torch.where(matrix != 0, observations.confidence[:, None], 1.0).amin(-1)
     # A single image determines depth worse than directions across the ray.
-    across, along = options.bone_noise
-    variance = torch.tensor([across, across, along], dtype=torch.float64).square().expand(rows, len(bones), 3)
+    variance = torch.tensor(_BONE_NOISE, dtype=torch.float64).square().expand(rows, len(bones), 3)
     if observations.world_spread is not None:
         spread = (observations.world_spread.square()[:, None] * matrix.square()).sum(-1)
         variance = variance + spread[..., None]
     return matrix @ observations.world, (weakest[..., None] / variance).sqrt()
 
 
-def _predicted_positions(
-    observations: KeypointObservations, to_camera: Tensor, options: KeypointFitOptions
-) -> tuple[Tensor, Tensor]:
+def _predicted_positions(observations: KeypointObservations, to_camera: Tensor) -> tuple[Tensor, Tensor]:
     """Compute predicted joints about the pelvis (N, K, 3) in the axes of the viewing ray, and 1 / σ (N, K, 3)."""
     if observations.predicted_joints is None or observations.predicted_noise is None:
         empty = torch.zeros(len(observations), 0, 3, dtype=torch.float64)
@@ -355,7 +352,7 @@ def _predicted_positions(
     positions = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
     # Mean absolute errors, across in a plane's two axes together and along the ray, as σ of three axes.
     sigma = torch.stack((0.8 * noise[..., 0], 0.8 * noise[..., 0], 1.25 * noise[..., 1]), -1)
-    return positions, 1 / (options.predicted_noise * sigma)
+    return positions, 1 / (_PREDICTED_NOISE * sigma)
 
 
 def _predicted_shape(

@@ -30,12 +30,10 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.evidence import distance_from_camera
-from humanpose_cli.fitting.ground import PeopleOnGround, before_camera
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
 from humanpose_cli.fitting.options import (
-    CommonGroundOptions,
     DetectorMode,
     EvidenceFiles,
     FitMethod,
@@ -299,7 +297,6 @@ class Fitter:
         people: list[DetectedPerson] = []
         unfitted: list[list[UnfittedDetection]] = []
         clothes: list[dict[int, np.ndarray]] = []
-        fixed_focal: list[bool] = []  # whether the focal length of each image is given
         estimates = Estimates(self._network, independent=True)
         for index, (frame, found) in enumerate(images):
             detected = [person for person in found if not person.not_fitted]
@@ -308,7 +305,6 @@ class Fitter:
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
-            fixed_focal.append(bool(options.focal or frame.focal))
         people = [
             replace(row, estimate=estimate, shape=self._measured_shape(row.track))
             for row, estimate in zip(people, estimates.all(), strict=True)
@@ -319,8 +315,6 @@ class Fitter:
             people = [replace(person, shape=priors.get(row, person.shape)) for row, person in enumerate(people)]
             if priors:
                 solved = solved.changed(list(priors), self._solve([people[row] for row in priors], cameras))
-        if solved is not None and options.ground.use and not options.network_alone:
-            solved, cameras = self._on_common_ground(people, solved, cameras, fixed_focal, options.ground)
         fits = []
         for index, camera in enumerate(cameras):
             rows = [row for row, person in enumerate(people) if person.frame == index]
@@ -331,45 +325,6 @@ class Fitter:
             fit = replace(fit, detections=detections, clothes=clothes[index])
             fits.append(confident(fit, options.min_confidence))
         return fits
-
-    def _on_common_ground(
-        self,
-        people: Sequence[DetectedPerson],
-        solved: KeypointFit,
-        cameras: Sequence[FrameCamera],
-        fixed_focal: Sequence[bool],
-        options: CommonGroundOptions,
-    ) -> tuple[KeypointFit, list[FrameCamera]]:
-        """Place the bodies of images where several people stand on one ground, and their cameras.
-
-        fixed_focal  whether the focal length of each image is given; where it is not and the ground determines it, the
-                     image's people are solved again
-        """
-        rows = [[row for row, person in enumerate(people) if person.frame == index] for index in range(len(cameras))]
-        several = [index for index in range(len(cameras)) if len(rows[index]) >= options.people]
-        people, cameras = list(people), list(cameras)
-
-        def on_ground(index: int) -> PeopleOnGround:
-            return PeopleOnGround(self.body, solved.rows(rows[index]), cameras[index].camera, options)
-
-        again: list[int] = []
-        for index in several:
-            if fixed_focal[index] or (lens := on_ground(index).focal()) is None:
-                continue
-            before, after = cameras[index].camera, replace(cameras[index].camera, focal=lens.pixels)
-            cameras[index] = replace(cameras[index], camera=after, focal_people=lens.people)
-            for row in rows[index]:
-                people[row] = before_camera(people[row], before, after)
-            again += rows[index]
-        if again:
-            solved = solved.changed(again, self._solve([people[row] for row in again], cameras))
-        for index in several:
-            image_people = on_ground(index)
-            if (ground := image_people.find(fixed_focal=True)) is not None:
-                plane = (*ground.up.tolist(), ground.height)
-                cameras[index] = replace(cameras[index], ground=plane)
-                solved = solved.changed(rows[index], image_people.bodies_on(ground))
-        return solved, cameras
 
     def fit_sequence(
         self,
@@ -403,7 +358,7 @@ class Fitter:
         searched = part_of(progress, 0, _DETECTED)
         estimates = Estimates(self._network if uses_network else None)
         journal = None if uses_network else journal  # networks need masks, which no journal keeps
-        outlined = options.outline.frames if options.outline.use and not options.network_alone else 0
+        outlined = options.outline.use and not options.network_alone
         # A network by itself reads every frame.
         rate = None if options.network_alone else frame_rate
         people_of_frames = self._people.in_sequence(frames, journal, masks=uses_network, frame_rate=rate)
@@ -464,11 +419,9 @@ class Fitter:
         groups: Sequence[int],
     ) -> dict[int, ShapePrior]:
         """Find the shapes that masks show of groups of rows, one person each."""
-        options = self.options
-        if not options.outline.use or options.network_alone:
+        if not self.options.outline.use or self.options.network_alone:
             return {}
-        stature = self._stature.component
-        return outline_priors(self.body, people, bodies, cameras, groups, stature, options.outline)
+        return outline_priors(self.body, people, bodies, cameras, groups, self._stature.component)
 
     def _image_camera(self, frame: Frame, people: Sequence[DetectedPerson], options: FitOptions) -> FrameCamera:
         """Choose the camera of an independent image; an unknown lens is so long that no person is nearer than 2 m.

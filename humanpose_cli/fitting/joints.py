@@ -5,7 +5,7 @@ Least squares like the keypoint fit (same solver, prior and limits), with positi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,37 +19,20 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
-from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.priors import default_prior
-from humanpose_cli.fitting.problem import ShapeEvidence, cat_rows, common_shapes, shape_evidence
+from humanpose_cli.fitting.problem import LIMIT_NOISE, ShapeEvidence, cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import accumulate, add_diagonal, add_pose_energy, vector_rows
-from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
+from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 _CHUNK = 64  # rows solved together: bounds memory
 _SHAPE_TOLERANCE = 1e-6  # standard deviation of betas that a group shares
+_NOISE = 0.012  # metres: how far the body's joints may lie from those measured, which belong to another body model
+_ROBUST = 4.0  # noise levels at which a joint counts half as outlier
+_PRIOR_STRENGTH = 0.2  # factor on the pose prior's energy
+_SHAPE_EVIDENCE = 40  # frames that count as independent evidence of a shared shape, at most
+_SCHEDULE = SolverOptions(iterations=40)
 _TRUNK_JOINTS = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-
-
-@dataclass(frozen=True)
-class JointFitOptions:
-    """Noise levels of the fit.
-
-    joint_noise     metres: how far the body's joints may lie from those measured, which belong to another body model
-    robust          noise levels at which a joint counts half as outlier
-    prior_strength  factor on the pose prior's energy
-    limit_noise     radians beyond a joint's range that cost as much as one noise level
-    shape_noise     standard deviations of the shape components
-    shape_evidence  most frames that count as independent evidence of a shared shape
-    """
-
-    joint_noise: float = 0.012
-    robust: float = 4.0
-    prior_strength: float = 0.2
-    limit_noise: float = 0.05
-    shape_noise: float = 1.0
-    shape_evidence: int = 40
-    solver: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=40))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +66,6 @@ def fit_joints(
     skeleton: Skeleton,
     *,
     shared_shape: bool = True,
-    options: JointFitOptions | None = None,
 ) -> JointFit:
     """Fit bodies whose joints are at the measured positions.
 
@@ -92,7 +74,6 @@ def fit_joints(
 
     Rows without hips or shoulders are not fitted. Raises InputError for arrays of another shape.
     """
-    options = options or JointFitOptions()
     labels = torch.from_numpy(np.array(joints, np.float64))
     if labels.ndim != 3 or labels.shape[1:] != (len(skeleton), 4):
         raise InputError(
@@ -106,8 +87,8 @@ def fit_joints(
     with torch.no_grad():
         rig, columns = rig_of_skeleton(body, skeleton)
         zero = points.new_zeros(len(rows), rig.shape_count)
-        sigma = torch.full_like(zero, options.shape_noise)
-        problem = _Positions(rig, columns, points[rows], confidence[rows], zero, sigma, options)
+        sigma = torch.ones_like(zero)
+        problem = _Positions(rig, columns, points[rows], confidence[rows], zero, sigma)
         state = _fit(problem, skeleton, shared_shape)
         posed_rig = rig.pose(state.rotations, state.root, state.betas)
     distance = (posed_rig.points[:, columns] - points[rows]).norm(dim=-1)
@@ -139,7 +120,7 @@ def _fit(problem: _Positions, skeleton: Skeleton, shared_shape: bool) -> _State:
     if not shared_shape or len(points) < 2:
         return first
     one_group = torch.zeros(len(points), dtype=torch.int64)
-    betas, _ = common_shapes(evidence, one_group, problem.options.shape_evidence)
+    betas, _ = common_shapes(evidence, one_group, _SHAPE_EVIDENCE)
     at_shape = replace(problem, betas=betas, beta_sigma=torch.full_like(sigma, _SHAPE_TOLERANCE))
     again, _ = _solve(at_shape, first._replace(betas=betas))
     return again._replace(betas=betas)
@@ -151,7 +132,7 @@ def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
     columns = slice(problem.first_beta, problem.first_beta + problem.rig.shape_count)
     for rows in torch.arange(len(problem.points)).split(_CHUNK):
         part = problem.select(rows)
-        state, equations, _ = levenberg_marquardt(part, _State(*(value[rows] for value in start)), part.options.solver)
+        state, equations, _ = levenberg_marquardt(part, _State(*(value[rows] for value in start)), _SCHEDULE)
         states.append(state)
         evidence.append(shape_evidence(equations, state.betas, part.betas, part.beta_sigma, columns))
     return cat_rows(states), cat_rows(evidence)
@@ -170,7 +151,6 @@ class _Positions:
     confidence: Tensor
     betas: Tensor
     beta_sigma: Tensor
-    options: JointFitOptions
 
     @property
     def first_beta(self) -> int:
@@ -189,17 +169,17 @@ class _Positions:
     def linearise(self, state: _State) -> NormalEquations:
         posed_rig = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
         assert posed_rig.jacobian is not None
-        weights = (self.confidence.sqrt() / self.options.joint_noise)[..., None].expand_as(self.points)
+        weights = (self.confidence.sqrt() / _NOISE)[..., None].expand_as(self.points)
         away = posed_rig.points[:, self.columns] - self.points
-        rows = vector_rows(away, posed_rig.jacobian[:, :, self.columns], weights, self.options.robust)
+        rows = vector_rows(away, posed_rig.jacobian[:, :, self.columns], weights, _ROBUST)
         equations = accumulate([rows])
         nothing = state.rotations.new_zeros(state.rotations.shape[:2])
         add_pose_energy(
             equations,
             state.rotations,
             prior=default_prior(),
-            prior_strength=self.options.prior_strength,
-            limit_noise=self.options.limit_noise,
+            prior_strength=_PRIOR_STRENGTH,
+            limit_noise=LIMIT_NOISE,
             fallback=(nothing[..., None], nothing),
         )
         add_diagonal(equations, state.betas - self.betas, self.beta_sigma, self.first_beta)

@@ -44,8 +44,8 @@ from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.row_files import RowFile
 from humanpose_cli.fitting.sequences import Stretch, between, key_frames, solve_sequence
 from humanpose_cli.fitting.solver import (
-    BLOCK,
     NormalEquations,
+    SolverOptions,
     full_blocks,
     in_parallel,
     levenberg_marquardt,
@@ -56,6 +56,11 @@ from humanpose_cli.models.lifter.metric import lifter_takes, shipped_lifter
 
 _OUTLIER = 4.0  # noise levels from the fit beyond which a landmark is kept from the lifter
 _REPORT_ROWS = 2048  # rows of a motion that are in memory at once where they are not solved
+_COARSE = SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2)  # of the first stage, from all starts
+_FINE = SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3)  # of the last stage of single frames
+_CHUNK = 64  # rows solved together, a multiple of `BLOCK`: limits the memory, changes no result
+_RETRY_COST = 30.0  # of the first start's end, above which a row tries the others; rows without depth always do
+_LIFTED_SHARE, _LIFTED_NOISE = 0.5, 0.03  # of the lifter in the mean with the fit before it; metres of that mean
 _SHAPE_TOLERANCE = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
 
 
@@ -145,7 +150,7 @@ def fit_keypoints(
         if observations.shape_group is None:
             observations = observations.rows(full_blocks(torch.arange(count)))
         chunks = _solve_coarsely(rig, observations, options, threads)
-        problem, state = _joined(in_parallel(_solve_finely, chunks, threads))
+        problem, state = _joined(in_parallel(partial(_solve_finely, lift=options.lift), chunks, threads))
         return _report(body, observations, problem, state, threads).rows(slice(count))
 
 
@@ -172,39 +177,39 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _chunks(observations: KeypointObservations, size: int) -> list[KeypointObservations]:
+def _chunks(observations: KeypointObservations) -> list[KeypointObservations]:
     """Divide rows that are solved together, in full blocks, without their motion; no rows are one chunk, too."""
-    still, size = replace(observations, frame=None), size + -size % BLOCK
-    return [still.rows(slice(start, start + size)) for start in range(0, max(len(still), 1), size)]
+    still = replace(observations, frame=None)
+    return [still.rows(slice(start, start + _CHUNK)) for start in range(0, max(len(still), 1), _CHUNK)]
 
 
 def _joined(chunks: Sequence[_Chunk]) -> tuple[KeypointProblem, FitState]:
     first = chunks[0].problem
     evidence = FitEvidence.joined([chunk.problem.evidence for chunk in chunks])
-    return KeypointProblem(first.rig, evidence, first.options), cat_rows([chunk.state for chunk in chunks])
+    return KeypointProblem(first.rig, evidence), cat_rows([chunk.state for chunk in chunks])
 
 
 def _solve_coarsely(
     rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, threads: int
 ) -> list[_Chunk]:
     """Solve the coarse stage of every row, and find the shapes that groups share, in chunks."""
-    parts = _chunks(observations, options.chunk)
+    parts = _chunks(observations)
     chunks = in_parallel(lambda part: _solve_from_starts(rig, part, options), parts, threads)
-    return _with_common_shapes(chunks, observations.shape_group)
+    return _with_common_shapes(chunks, observations.shape_group, options.shape_evidence)
 
 
 def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:
     """Solve the coarse stage from the first start, where it ends badly from all; keep the cheapest ends."""
     evidence, starts = gather_evidence(rig, observations, options)
-    problem = KeypointProblem(rig, evidence, options)
-    state, equations, _ = levenberg_marquardt(problem, starts[0], options.coarse)
+    problem = KeypointProblem(rig, evidence)
+    state, equations, _ = levenberg_marquardt(problem, starts[0], _COARSE)
     # Without depth, all starts explain the pixels about as well: rows without bones try them all.
     depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
-    rows = (depthless | (equations.cost > options.retry_cost)).nonzero().squeeze(-1)
+    rows = (depthless | (equations.cost > _RETRY_COST)).nonzero().squeeze(-1)
     if len(rows) and len(starts) > 1:
         others = cat_rows([start.rows(rows) for start in starts[1:]])
         count = len(starts) - 1
-        other_ends, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, options.coarse)
+        other_ends, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, _COARSE)
         costs = torch.cat((equations.cost[rows][None], again.cost.unflatten(0, (count, len(rows)))))
         winner = costs.argmin(0)
         for target, value in zip((*state, *equations), (*other_ends, *again), strict=True):
@@ -223,23 +228,20 @@ def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state:
     return shape_evidence(equations, state.betas, problem.evidence.betas, problem.evidence.beta_sigma, columns)
 
 
-def _with_common_shapes(chunks: list[_Chunk], groups: Tensor | None) -> list[_Chunk]:
+def _with_common_shapes(chunks: list[_Chunk], groups: Tensor | None, max_rows: int) -> list[_Chunk]:
     """Hold the rows of groups (N,) at the shape that suits all of their group."""
     if groups is None:
         return chunks
-    common, has_others = _common_shapes([chunk.shape for chunk in chunks], groups, chunks[0].problem.options)
+    common, has_others = _common_shapes([chunk.shape for chunk in chunks], groups, max_rows)
     lengths = [len(chunk.problem.evidence) for chunk in chunks]
     parts = zip(chunks, common.split(lengths), has_others.split(lengths), strict=True)
     starts = [(_at_shape((chunk.problem, chunk.state), betas, others), chunk.shape) for chunk, betas, others in parts]
     return [_Chunk(problem, state, shape) for (problem, state), shape in starts]
 
 
-def _common_shapes(
-    parts: Sequence[ShapeEvidence], groups: Tensor, options: KeypointFitOptions
-) -> tuple[Tensor, Tensor]:
+def _common_shapes(parts: Sequence[ShapeEvidence], groups: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
     """Find betas (N, S) that suit all rows of a row's group (N,), and whether there are others (N,)."""
-    shape = cat_rows(parts)
-    betas, sizes = common_shapes(shape, groups, options.shape_evidence)
+    betas, sizes = common_shapes(cat_rows(parts), groups, max_rows)
     return betas, sizes > 1
 
 
@@ -255,17 +257,17 @@ def _at_shape(start: _Rows, betas: Tensor, has_others: Tensor) -> _Rows:
     return problem.with_evidence(evidence), state._replace(betas=torch.where(has_others, betas, state.betas))
 
 
-def _solve_finely(chunk: _Chunk) -> _Chunk:
+def _solve_finely(chunk: _Chunk, *, lift: bool) -> _Chunk:
     """Solve the fine stage, once with the detector's evidence and, if the lifter takes the skeleton, again with the
     lifter's.
 
     The evidence of the result is that of its last solve.
     """
-    problem, schedule = chunk.problem, chunk.problem.options.fine
-    state, _, _ = levenberg_marquardt(problem, chunk.state, schedule)
-    with_lifter = _with_lifted_joints(problem, state)
+    problem = chunk.problem
+    state, _, _ = levenberg_marquardt(problem, chunk.state, _FINE)
+    with_lifter = _with_lifted_joints(problem, state) if lift else problem
     if with_lifter is not problem:
-        state, _, _ = levenberg_marquardt(with_lifter, state, schedule)
+        state, _, _ = levenberg_marquardt(with_lifter, state, _FINE)
     # Shared betas are set, not only held tightly: all rows of a group have exactly the same numbers.
     is_held = problem.evidence.beta_sigma == _SHAPE_TOLERANCE
     state = state._replace(betas=torch.where(is_held, problem.evidence.betas, state.betas))
@@ -288,7 +290,7 @@ def _fit_motion(
     rig = _rig(body, observations.rows(slice(1)), options)
     with RowFile() as alone_file, RowFile() as evidence_file, RowFile() as state_file:
         visible = _approach(rig, observations, options, alone_file, evidence_file, threads, progress)
-        part = partial(_read_part, rig, options, evidence_file)
+        part = partial(_read_part, rig, evidence_file)
         _move(observations, visible, part, state_file, threads, part_of(progress, 0.6, 1))
         reports = []
         for first, last in pairwise(_ends(len(observations), _REPORT_ROWS)):
@@ -318,10 +320,10 @@ def _ends(count: int, size: int) -> list[int]:
     return [*range(0, count, size), count]
 
 
-def _read_part(rig: LandmarkRig, options: KeypointFitOptions, file: RowFile, rows: slice) -> _Rows:
+def _read_part(rig: LandmarkRig, file: RowFile, rows: slice) -> _Rows:
     """Read the evidence and the states of some rows."""
     columns, split = file.read(rows.start, rows.stop), len(FitState._fields)
-    return KeypointProblem(rig, FitEvidence.of_columns(columns[:-split]), options), FitState._make(columns[-split:])
+    return KeypointProblem(rig, FitEvidence.of_columns(columns[:-split])), FitState._make(columns[-split:])
 
 
 def _approach(
@@ -339,18 +341,16 @@ def _approach(
     `evidence_file`. Returns which rows (N,) have evidence.
     """
     starting, lifting = part_of(progress, 0.2, 0.5), part_of(progress, 0.5, 0.6)
-    parts = list(pairwise(_ends(len(observations), options.chunk + -options.chunk % BLOCK)))
+    parts = list(pairwise(_ends(len(observations), _CHUNK)))
     with RowFile() as starts:
         _between_key_frames(rig, observations, options, starts, threads)
 
         def approach(part: tuple[int, int]) -> _Chunk:
             still = replace(observations.rows(slice(*part)), frame=None)
-            evidence, _ = gather_evidence(rig, still, replace(options, starts=1))
+            evidence, _ = gather_evidence(rig, still, options, starts=1)
             start = FitState._make(starts.read(*part))
-            problem = KeypointProblem(
-                rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)), options
-            )
-            near, equations, _ = levenberg_marquardt(problem, start, options.coarse)
+            problem = KeypointProblem(rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)))
+            near, equations, _ = levenberg_marquardt(problem, start, _COARSE)
             return _Chunk(problem, near, _shape_evidence(problem, equations, near))
 
         shapes = []
@@ -358,12 +358,12 @@ def _approach(
         for (first, _), chunk in zip(parts, chunks, strict=True):
             alone_file.write(first, [*chunk.problem.evidence.columns(), *chunk.state])
             shapes.append(chunk.shape)
-    betas, has_others = _common_shapes(shapes, _groups_and_frames(observations)[0], options)
+    betas, has_others = _common_shapes(shapes, _groups_and_frames(observations)[0], options.shape_evidence)
 
     def lift(part: tuple[int, int]) -> tuple[FitEvidence, FitState]:
         rows = slice(*part)
-        problem, state = _at_shape(_read_part(rig, options, alone_file, rows), betas[rows], has_others[rows])
-        return _with_lifted_joints(problem, state).evidence, state
+        problem, state = _at_shape(_read_part(rig, alone_file, rows), betas[rows], has_others[rows])
+        return (_with_lifted_joints(problem, state) if options.lift else problem).evidence, state
 
     visible = torch.zeros(len(observations), dtype=torch.bool)
     for part, (evidence, state) in zip(parts, made_in_parallel(lift, parts, threads, lifting), strict=True):
@@ -389,9 +389,9 @@ def _between_key_frames(
         chunk = _solve_from_starts(rig, replace(observations.rows(rows), frame=None), options)
         return chunk.state, chunk.shape
 
-    parts = in_parallel(coarse, keys.split(options.chunk + -options.chunk % BLOCK), threads)
+    parts = in_parallel(coarse, keys.split(_CHUNK), threads)
     state = cat_rows([chunk for chunk, _ in parts])
-    betas, has_others = _common_shapes([shape for _, shape in parts], groups[keys], options)
+    betas, has_others = _common_shapes([shape for _, shape in parts], groups[keys], options.shape_evidence)
     state = state._replace(betas=torch.where(has_others[:, None], betas, state.betas))
     for first, last in people:
         key_rows = slice(*torch.searchsorted(keys, torch.tensor((first, last))).tolist())
@@ -445,8 +445,8 @@ def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointPr
     landmarks that are outliers of the fit; joints without visible landmarks, and people without visible hips, are left
     to the fit.
     """
-    options, evidence, skeleton = problem.options, problem.evidence, problem.rig.landmark_skeleton
-    if not (options.lift and lifter_takes(skeleton)):
+    evidence, skeleton = problem.evidence, problem.rig.landmark_skeleton
+    if not lifter_takes(skeleton):
         return problem
     posed_rig = problem.rig.pose(state.rotations, state.root, state.betas)
     landmarks = project(posed_rig.points[:, : problem.rig.landmark_count], evidence.focal, evidence.centre)
@@ -455,10 +455,10 @@ def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointPr
     lifter_joints = shipped_lifter()(evidence.pixels, confidence, evidence.focal, evidence.centre, skeleton)
     joints, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
     about_pelvis = posed_rig.joints[:, joints] - posed_rig.joints[:, pelvis, None]
-    positions = torch.lerp(about_pelvis, lifter_joints.joints.double(), options.lifted_share) @ evidence.to_ray.mT
+    positions = torch.lerp(about_pelvis, lifter_joints.joints.double(), _LIFTED_SHARE) @ evidence.to_ray.mT
     certain = joint_evidence(skeleton, confidence) > 0
     visible = (certain[:, joints] & certain[:, pelvis, None])[..., None]
-    weights = torch.where(visible, 1 / options.lifted_noise, 0.0).expand_as(positions)
+    weights = torch.where(visible, 1 / _LIFTED_NOISE, 0.0).expand_as(positions)
     return problem.with_evidence(replace(evidence, positions=positions, position_weights=weights))
 
 
@@ -499,8 +499,7 @@ def _joint_confidence(
         part = state.rows(block)
         return posterior_noise(problem.select(block).linearise(part), all_joints, part)[: len(rows)]
 
-    size = problem.options.chunk + -problem.options.chunk % BLOCK
-    chunks = torch.arange(len(observations)).split(size)
+    chunks = torch.arange(len(observations)).split(_CHUNK)
     metres = state.root[:, 2:] / (evidence.focal[:, None] * evidence.pixel_weights)
     noise = JointNoise(
         torch.cat(in_parallel(posterior, chunks, threads)) if len(observations) else metres.new_zeros(0, len(SMPL24)),

@@ -36,112 +36,19 @@ SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"
 
 
 @dataclass(frozen=True)
-class SolverOptions(Options):
-    """When a sample is done, and how carefully it starts."""
-
-    iterations: int = option(20, "Evaluations of a sample at most.", minimum=1)
-    tolerance: float = option(1e-4, "Share of the cost: an accepted step that lowers it by less ends the sample.")
-    damping: float = option(1e-3, "First damping, as a share of the Hessian's diagonal.")
-
-
-@dataclass(frozen=True)
 class KeypointFitOptions(Options):
     """How `fit_keypoints` weights its evidence."""
 
-    landmark_noise: float = option(1.0, "Factor on the measured 2-D noise of landmarks.", above=0)
-    min_noise: float = option(0.5, "Minimum noise of a landmark.", unit="pixels", above=0)
-    robust_2d: float = option(3.0, "A 2-D residual of this size counts half as outlier.", unit="noise levels", above=0)
-    bone_noise: tuple[float, float] = option(
-        (0.06, 0.09), "Noise of a bone in world landmarks, across and along the viewing ray.", unit="metres", above=0
-    )
-    predicted_noise: float = option(3.0, "Factor on the noise that a body network predicts for its joints.", above=0)
     lift: bool = option(True, "Correct the joints by the lifter in a last stage.")
-    lifted_share: float = option(0.5, "Share of the lifter in the mean with the fit before it.", above=0, maximum=1)
-    lifted_noise: float = option(0.03, "Noise of that mean.", unit="metres", above=0)
-    robust_position: float = option(3.0, "`robust_2d` of predicted joints.", unit="noise levels", above=0)
     predicted_shape: float = option(0.7, "Standard deviation of a predicted shape's components.", above=0)
-    robust_bone: float = option(3.0, "`robust_2d` of the bones of world landmarks.", unit="noise levels", above=0)
-    prior_strength: float = option(1.0, "Factor on the pose prior's energy; 0 switches the prior off.", minimum=0)
-    limit_noise: float = option(
-        0.05, "An angle this far beyond a joint's range costs one noise level.", unit="radians", above=0
-    )
     shape_noise: float = option(0.2, "Standard deviation of the body's shape components.", above=0)
     lean_noise: float = option(
         0.15, "Lean in depth of a standing person's trunk, and of the line from feet to hips.", unit="radians", above=0
     )
-    robust_lean: float = option(2.0, "A lean of this size is accepted as real.", unit="noise levels", above=0)
-    fallback_noise: float = option(
-        0.3, "Difference of an undetected limb from its mirrored or neutral pose.", unit="radians", above=0
-    )
-    scale_noise: float = option(0.1, "Difference in scale of world landmarks and body, as natural logarithm.", above=0)
     min_confidence: float = option(0.02, "Landmarks of less confidence are not used.", minimum=0)
     shape_evidence: int = option(
         10, "Frames of a shape group that count as independent evidence of shape, at most.", above=0
     )
-    acceleration: float = option(
-        15.0,
-        "Standard deviation of the body's acceleration in sequences.",
-        unit="metres/second²",
-        above=0,
-    )
-    robust_motion: float = option(
-        2.0, "An acceleration of this size counts half as outlier.", unit="standard deviations", above=0
-    )
-    fall_noise: float = option(
-        0.5, "Acceleration of the centre of mass in flight, beside gravity.", unit="metres/second²", above=0
-    )
-    standing_noise: float = option(0.003, "Motion of a standing foot between two frames.", unit="metres", above=0)
-    starts: int = option(5, "Starting poses of a row at most.", above=0)
-    retry_cost: float = option(
-        30.0,
-        "Robust cost of the first start's end above which a row tries the others; rows without depth always do.",
-        minimum=0,
-    )
-    coarse: SolverOptions = option(
-        SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2), "Solver of the first stage, from all starts."
-    )
-    fine: SolverOptions = option(
-        SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3), "Solver of the last stage of single frames."
-    )
-    motion: SolverOptions = option(
-        SolverOptions(iterations=10, tolerance=3e-3, damping=1e-6), "Solver of all frames of a person together."
-    )
-    chunk: int = option(
-        64, "Rows solved together, rounded up to a multiple of 8: limits the memory, changes no result.", above=0
-    )
-
-
-@dataclass(frozen=True)
-class CommonGroundOptions(Options):
-    """How the ground under several people of an image is found, and what it decides.
-
-    Noise levels of rendered people who stand and walk, 102 in 60 scenes: 0.08, 0.09 and 0.09, and a lean of 0.8 times
-    the true one.
-    """
-
-    use: bool = option(True, "Place people who stand in one image on common ground, with the focal length it shows.")
-    people: int = option(3, "Fewest people who agree on the ground.", minimum=2)
-    min_stretch: float = option(0.93, "A standing body's length from soles to neck, as a share of its full length.")
-    max_bend: float = option(21.0, "Largest angle between a standing body's trunk and legs.", unit="degrees", above=0)
-    min_confidence: float = option(0.4, "Lowest confidence of a standing body's ankles.", minimum=0, maximum=1)
-    stature_noise: float = option(0.07, "Noise of a body's length in the image, as natural logarithm.", above=0)
-    direction_noise: float = option(0.09, "Noise of a body's direction in the image.", unit="radians", above=0)
-    lean_noise: float = option(0.1, "Noise of a body's lean along the viewing ray, as cosine.", above=0)
-    lean_share: float = option(0.8, "Share of that lean that fits show.", above=0)
-    robust: float = option(
-        3.0, "A person who is so far off does not stand on the ground.", unit="noise levels", above=0
-    )
-    focal_noise: float = option(0.35, "Noise of an unknown focal length, as natural logarithm.", above=0)
-    max_focal_noise: float = option(
-        0.24, "The same with the ground, below which the focal length follows from it; 0: never.", minimum=0
-    )
-    tilt: float = option(10.0, "Most probable tilt of a camera, downwards.", unit="degrees")
-    tilt_noise: float = option(20.0, "Its standard deviation.", unit="degrees", above=0)
-    roll_noise: float = option(5.0, "Standard deviation of a camera's roll.", unit="degrees", above=0)
-    camera_height: float = option(1.8, "Most probable height of a camera above the ground.", unit="metres", above=0)
-    height_noise: float = option(0.7, "Its standard deviation, as natural logarithm.", above=0)
-    depth_share: float = option(0.8, "Share of the way from a fitted distance to the ground's.", minimum=0, maximum=1)
-    smallest: float = option(0.5, "Size of the smallest child, as a share of the fitted body's.", above=0, maximum=1)
 
 
 @dataclass(frozen=True)
@@ -149,14 +56,6 @@ class OutlineOptions(Options):
     """How the widths of a body follow the outline of the person's mask."""
 
     use: bool = option(True, "Take the widths of bodies from masks.")
-    noise: float = option(0.012, "Noise of an outline.", unit="metres", above=0)
-    robust: float = option(2.0, "A distance of this size counts half as outlier.", unit="noise levels", above=0)
-    clothing: float = option(0.0, "How far clothes lie over the body.", unit="metres", minimum=0)
-    displacement: float = option(0.015, "Displacement of a part in the image as one piece.", unit="metres", above=0)
-    samples: float = option(12.0, "Samples of a part's outline that count as independent evidence, at most.", above=0)
-    min_samples: int = option(40, "Fewest samples of a person's outlines.", minimum=1)
-    shape_noise: float = option(0.1, "Standard deviation of the shape components that follow.", above=0)
-    frames: int = option(8, "Frames of a person in a sequence whose masks are compared, at most; 0: none.", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -244,7 +143,7 @@ class FitOptions(Options):
         unit="pixels",
         above=0,
         unset="from EXIF, else 0.9 times the longer side or, of crops, what EXIF says if that is more; in images more "
-        "where a person would be nearer than 2 m, or from the ground under several people where that determines it",
+        "where a person would be nearer than 2 m",
     )
     method: FitMethod = option(
         "auto",
@@ -282,7 +181,6 @@ class FitOptions(Options):
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
     outline: OutlineOptions = option(OutlineOptions(), "Widths of bodies from masks.")
-    ground: CommonGroundOptions = option(CommonGroundOptions(), "The ground under several people of an image.")
     detect: DetectOptions = option(DetectOptions(), "How people are searched for, followed and recognised.")
 
     def __post_init__(self) -> None:

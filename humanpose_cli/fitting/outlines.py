@@ -24,7 +24,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.engine.rasterising.op import rasterise
 from humanpose_cli.fitting.keypoints import KeypointFit
-from humanpose_cli.fitting.options import OutlineOptions
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -38,6 +37,12 @@ _PROBE = 2.5  # pixels to both sides of the outline that show which side is the 
 _BEYOND = 3.0  # pixels outside the mask's outline at which another person's mask makes it theirs
 _THEIRS = 0.3  # value of that mask
 _ROUNDS = 8  # of reweighting
+_NOISE = 0.012  # metres of an outline
+_ROBUST = 2.0  # noise levels at which a distance counts half as outlier
+_DISPLACEMENT = 0.015  # metres by which a part lies aside in the image as one piece
+_INDEPENDENT = 12.0  # samples of a part's outline that count as independent evidence, at most
+_MIN_SAMPLES = 40  # of a person's outlines
+_SHAPE_NOISE = 0.1  # standard deviation of the shape components that follow
 
 _LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3")
@@ -84,7 +89,6 @@ def outline_priors(
     cameras: Sequence[FrameCamera],
     groups: Sequence[int],
     stature: int,
-    options: OutlineOptions,
 ) -> dict[int, ShapePrior]:
     """Find the shape of each group of rows, one person each, from the masks of those that have one.
 
@@ -101,13 +105,13 @@ def outline_priors(
             if mask is not None:
                 others = [p.mask for i, p in enumerate(people) if i != row and p.frame == frame and p.mask is not None]
                 samples.append(outline_samples(body, bodies.rows([row]), cameras[frame].camera, mask, others))
-        if sum(len(sample.distance) for sample in samples) < options.min_samples:
+        if sum(len(sample.distance) for sample in samples) < _MIN_SAMPLES:
             continue
         betas = bodies.betas[rows].mean(0).astype(np.float64)
-        noise = np.full(len(betas), options.shape_noise)
+        noise = np.full(len(betas), _SHAPE_NOISE)
         if (measured := people[rows[0]].shape) is not None:
             betas[stature], noise[stature] = measured.mean[stature], measured.noise[stature]
-        priors[group] = ShapePrior(outline_shape(samples, betas, stature, options), noise)
+        priors[group] = ShapePrior(outline_shape(samples, betas, stature), noise)
     return priors
 
 
@@ -149,9 +153,7 @@ def outline_samples(
     return _chosen(usable, distance / pixels_per_metre, normal, part, jacobian)
 
 
-def outline_shape(
-    samples: Sequence[OutlineSamples], betas: NDArray[np.floating], stature: int, options: OutlineOptions
-) -> Array:
+def outline_shape(samples: Sequence[OutlineSamples], betas: NDArray[np.floating], stature: int) -> Array:
     """Find betas (S,) whose widths suit the outlines of one person in several images.
 
     betas    (S,) at which the outlines were compared; that of index `stature` stays
@@ -169,18 +171,18 @@ def outline_shape(
     for axis in range(2):
         normals = np.concatenate([sample.normal[:, axis] for sample in samples])
         jacobian[np.arange(len(piece)), shapes + 2 * piece + axis] = normals
-    residual = np.concatenate([sample.distance for sample in samples]) - options.clothing
+    residual = np.concatenate([sample.distance for sample in samples])
     # Neighbouring samples, and frames of one video, err alike.
     counts = np.bincount(piece)[piece]
-    weights = np.minimum(1, options.samples / counts) / options.noise**2 / np.sqrt(len(samples))
-    precision = np.full(total, options.displacement**-2.0)
+    weights = np.minimum(1, _INDEPENDENT / counts) / _NOISE**2 / np.sqrt(len(samples))
+    precision = np.full(total, _DISPLACEMENT**-2.0)
     precision[:shapes] = 1.0  # betas are in standard deviations of people
     start = np.zeros(total)
     start[:shapes] = betas
     free = np.arange(total) != stature
     step = np.zeros(total)
     for _ in range(_ROUNDS):
-        left = (residual - jacobian @ step) / (options.robust * options.noise)
+        left = (residual - jacobian @ step) / (_ROBUST * _NOISE)
         weighted = jacobian.T * (weights / (1 + left**2) ** 2)
         hessian = weighted @ jacobian + np.diag(precision)
         gradient = weighted @ residual - precision * start

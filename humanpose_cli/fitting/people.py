@@ -32,6 +32,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame, InputItem
 
 _MIN_KEYPOINTS = 4  # of a fit's person, for whom a mask is made again
+_MASKS = 8  # of a track in a sequence, at most
 # Jittered views of a person known from a file, beside the first; their means are steadier.
 _GAP = 8  # frames of a track between its first masks
 _VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
@@ -162,11 +163,11 @@ def _frame_keys(item: InputItem, file: UserDetections) -> list[FrameKey]:
 class TrackMasks:
     """Masks of some frames of each track, spread over its time; a context manager.
 
-    count  masks of a track at most; of a track that goes on, every other one is dropped and the next come half as often
+    wanted  whether any are made. Of a track that goes on, every other one is dropped and the next come half as often
     """
 
-    def __init__(self, count: int, threads: int | None = None, device: str = "auto") -> None:
-        self._count, self._threads, self._device = count, threads, device
+    def __init__(self, wanted: bool, threads: int | None = None, device: str = "auto") -> None:
+        self._wanted, self._threads, self._device = wanted, threads, device
         self._pool: ModelPool | None = None
         self._frames: Counter[int] = Counter()
         self._gaps: dict[int, int] = {}
@@ -177,7 +178,7 @@ class TrackMasks:
         due = [row for row, p in enumerate(people) if self._frames[p.track] % self._gaps.setdefault(p.track, _GAP) == 0]
         self._frames.update(person.track for person in people)
         due = [row for row in due if (people[row].keypoints[:, 2] > 0).sum() >= _MIN_KEYPOINTS]
-        if not due or not self._count:
+        if not due or not self._wanted:
             return
         if self._pool is None:
             self._pool = ModelPool(self._threads or default_threads(), partial(PoseModels, self._device))
@@ -185,7 +186,7 @@ class TrackMasks:
             if person.mask is not None:
                 masks = self._masks.setdefault(people[row].track, {})
                 masks[first_row + row] = person.mask
-                if len(masks) > self._count:
+                if len(masks) > _MASKS:
                     self._masks[people[row].track] = dict(list(masks.items())[::2])
                     self._gaps[people[row].track] *= 2
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
 from humanpose_cli.fitting.observations import OtherView
-from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.priors import default_prior
 from humanpose_cli.fitting.residuals import (
     FitState,
@@ -205,11 +204,18 @@ class FitEvidence:
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, views=views)
 
 
+# Noise levels at which half a residual counts as outlier: of a landmark, a bone or a predicted joint; and of a lean,
+# beyond which it is accepted as real.
+ROBUST, ROBUST_LEAN = 3.0, 2.0
+LIMIT_NOISE = 0.05  # radians: an angle this far beyond a joint's range costs one noise level
+SCALE_NOISE = 0.1  # difference in scale of world landmarks and body, as natural logarithm
+
+
 class KeypointProblem:
     """Terms of the keypoint fit for the rows of `evidence`; see `LeastSquaresProblem`."""
 
-    def __init__(self, rig: LandmarkRig, evidence: FitEvidence, options: KeypointFitOptions) -> None:
-        self.rig, self.evidence, self.options = rig, evidence, options
+    def __init__(self, rig: LandmarkRig, evidence: FitEvidence) -> None:
+        self.rig, self.evidence = rig, evidence
         self._bones = combination(rig.landmark_skeleton.joint_names, bone_names(rig.landmark_skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
         joints = PREDICTED_JOINTS[: evidence.positions.shape[1]]
@@ -223,7 +229,7 @@ class KeypointProblem:
 
     def with_evidence(self, evidence: FitEvidence) -> KeypointProblem:
         """Replace the evidence."""
-        return KeypointProblem(self.rig, evidence, self.options)
+        return KeypointProblem(self.rig, evidence)
 
     def retract(self, state: FitState, step: Tensor) -> FitState:
         """Return the state after a step; see `retract_state`."""
@@ -255,7 +261,7 @@ class KeypointProblem:
         evidence = self.evidence
         add_diagonal(equations, state.betas - evidence.betas, evidence.beta_sigma, self._root.stop)
         add_diagonal(equations, state.betas - evidence.shape, evidence.shape_sigma, self._root.stop)
-        scale_sigma = torch.full_like(state.log_scale, self.options.scale_noise)
+        scale_sigma = torch.full_like(state.log_scale, SCALE_NOISE)
         add_diagonal(equations, state.log_scale, scale_sigma, self.parameters - 1)
         return equations, posed_rig
 
@@ -267,7 +273,7 @@ class KeypointProblem:
             jacobian[:, :, landmarks],
             (evidence.focal, evidence.centre),
             (evidence.pixels, evidence.pixel_weights),
-            self.options.robust_2d,
+            ROBUST,
         )
 
     def _other_view(self, view: OtherView, points: Tensor, jacobian: Tensor) -> Rows:
@@ -277,7 +283,7 @@ class KeypointProblem:
         J = jacobian[:, :, landmarks]
         camera_jacobian = (view.rotation @ J.flatten(2)).view(J.shape)
         camera, target = (view.focal, view.principal_point), (view.keypoints, view.weights)
-        return projection_rows(in_camera, camera_jacobian, camera, target, self.options.robust_2d)
+        return projection_rows(in_camera, camera_jacobian, camera, target, ROBUST)
 
     def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
         """Compare vectors between world landmarks, on the axes of the viewing ray, up to their scale."""
@@ -289,7 +295,7 @@ class KeypointProblem:
         residual = vectors @ evidence.to_ray.mT - target
         J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
         J[..., -1] = -target.mT
-        return vector_rows(residual, J, evidence.bone_weights, self.options.robust_bone)
+        return vector_rows(residual, J, evidence.bone_weights, ROBUST)
 
     def _lean(self, points: Tensor, jacobian: Tensor) -> Rows:
         """Compute the sine of the depth lean of the trunk and of the line from the feet to the hips."""
@@ -302,7 +308,7 @@ class KeypointProblem:
         # d (v_z / |v|) = (dv_z − (v_z / |v|) unit · dv) / |v|
         along = (unit.mT[..., None] * J).sum(1, keepdim=True)
         J = (J[:, 2:] - sine.mT[..., None] * along) / length.mT[..., None]
-        return vector_rows(sine, J, self.evidence.upright[..., None], self.options.robust_lean)
+        return vector_rows(sine, J, self.evidence.upright[..., None], ROBUST_LEAN)
 
     def _positions(self, points: Tensor, jacobian: Tensor) -> Rows:
         """Compare predicted joints about the pelvis, on the axes of the viewing ray."""
@@ -311,16 +317,15 @@ class KeypointProblem:
         J = self._predicted_bones @ jacobian[:, :, joints]
         J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
         residual = self._predicted_bones @ points[:, joints] @ evidence.to_ray.mT - evidence.positions
-        return vector_rows(residual, J, evidence.position_weights, self.options.robust_position)
+        return vector_rows(residual, J, evidence.position_weights, ROBUST)
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
         """Add pose prior, joint limits and the fallback of hidden limbs: energies of the anatomical angles."""
-        evidence, options = self.evidence, self.options
         add_pose_energy(
             equations,
             state.rotations,
             prior=default_prior(),
-            prior_strength=options.prior_strength,
-            limit_noise=options.limit_noise,
-            fallback=(evidence.fallback, evidence.fallback_weights),
+            prior_strength=1.0,
+            limit_noise=LIMIT_NOISE,
+            fallback=(self.evidence.fallback, self.evidence.fallback_weights),
         )

@@ -89,13 +89,10 @@ def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:
 
 
 def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
-    """Gather the optional columns of the ground, if one is known."""
-    if all(f.ground is None and not f.focal_people for f in frames):
+    """Gather the optional columns of the ground, if one is known; no focal length follows from it any more."""
+    if all(f.ground is None for f in frames):
         return {}
-    return {
-        "ground": [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames],
-        "focal_people": [f.focal_people for f in frames],
-    }
+    return {"ground": [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames], "focal_people": [0] * len(frames)}
 
 
 def body_columns(

@@ -20,6 +20,7 @@ from humanpose_cli.fitting.flight import free_fall, masses_of, runs
 from humanpose_cli.fitting.problem import KeypointProblem
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.robust import cauchy
+from humanpose_cli.fitting.solver import SolverOptions
 
 _WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that the next window solves anew
 _STRETCH = 10  # windows whose frames are in memory at once
@@ -27,6 +28,11 @@ _STANDING_SPEED, _STANDING_STEP = 0.6, 0.025  # metres a second, and a frame, be
 _SHORTEST_STAND = 0.075  # seconds
 _KEY_SPACING = 0.1  # seconds between frames that are solved alone before the others
 _ROBUST_FALL = 100.0  # `robust` of the centre of mass in flight, in the same unit: nothing moves it but gravity
+_ACCELERATION = 15.0  # metres / second², standard deviation of that of the body's points
+_ROBUST_MOTION = 2.0  # standard deviations at which an acceleration counts half as outlier
+_FALL_NOISE = 0.5  # metres / second² of the centre of mass in flight, beside gravity
+_STANDING_NOISE = 0.003  # metres by which a standing foot moves between two frames
+_SCHEDULE = SolverOptions(iterations=10, tolerance=3e-3, damping=1e-6)
 _MEMORY = 0.5  # seconds before and after from which a hidden limb follows
 
 
@@ -92,18 +98,17 @@ def _neighbours(visible: Tensor, time: Tensor, begin: int, end: int) -> tuple[in
 
 def _free_motion(stretch: Stretch) -> ChainMotion:
     """Make the motion of frames in which no foot stands and no body falls; the centre of mass is its mean."""
-    rig, options = stretch.problem.rig, stretch.problem.options
-    weight = options.acceleration / options.fall_noise
-    robust = torch.full((len(rig.template) + 1,), options.robust_motion, dtype=torch.float64)
-    robust[-1] = _ROBUST_FALL * weight
-    bend = second_differences(stretch.time) / options.acceleration
+    rig = stretch.problem.rig
+    robust = torch.full((len(rig.template) + 1,), _ROBUST_MOTION, dtype=torch.float64)
+    robust[-1] = _ROBUST_FALL * (_ACCELERATION / _FALL_NOISE)
+    bend = second_differences(stretch.time) / _ACCELERATION
     return ChainMotion.free(stretch.world_to_camera, bend, masses_of(rig)[None], cauchy, robust)
 
 
 def _solve_window(chain: Chain[KeypointProblem], state: FitState, time: Tensor) -> FitState:
     """Solve a window with free feet, and again with those held that stand, and with flights that fall."""
-    problem, motion, options = chain.problem, chain.motion, chain.problem.options
-    state = solve_chain(chain, state, options.motion)
+    problem, motion = chain.problem, chain.motion
+    state = solve_chain(chain, state, _SCHEDULE)
     world = motion.world(problem.rig.pose(state.rotations, state.root, state.betas).points)
     standing = _standing(problem, world, time)
     falling = free_fall(problem.rig, world, motion.to_world, time, standing.any(1))
@@ -114,9 +119,9 @@ def _solve_window(chain: Chain[KeypointProblem], state: FitState, time: Tensor) 
     standing[in_flight[1:] | in_flight[:-1]] = 0
     # The centre of mass counts in flight alone, and follows gravity more exactly than the body's points.
     weights = motion.weights.clone()
-    weights[:, -1] = options.acceleration / options.fall_noise * falling.any(1)
-    motion = motion._replace(standing=standing, mean_acceleration=falling / options.acceleration, weights=weights)
-    return solve_chain(Chain(problem, motion, chain.threads), state, options.motion)
+    weights[:, -1] = _ACCELERATION / _FALL_NOISE * falling.any(1)
+    motion = motion._replace(standing=standing, mean_acceleration=falling / _ACCELERATION, weights=weights)
+    return solve_chain(Chain(problem, motion, chain.threads), state, _SCHEDULE)
 
 
 def _standing(problem: KeypointProblem, world: Tensor, time: Tensor) -> Tensor:
@@ -133,7 +138,7 @@ def _standing(problem: KeypointProblem, world: Tensor, time: Tensor) -> Tensor:
     for column, foot in enumerate(feet):
         for start, stop in runs(slow[:, column]):
             if stop - start > 1 and time[stop] - time[start] > _SHORTEST_STAND:
-                standing[start:stop, foot] = 1 / problem.options.standing_noise
+                standing[start:stop, foot] = 1 / _STANDING_NOISE
     return standing
 
 

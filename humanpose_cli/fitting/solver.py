@@ -9,17 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.options import SolverOptions
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """When a sample is done, and how carefully it starts.
+
+    iterations  evaluations of a sample at most
+    tolerance   share of the cost: an accepted step that lowers it by less ends the sample
+    damping     the first one, as a share of the Hessian's diagonal
+    """
+
+    iterations: int = 20
+    tolerance: float = 1e-4
+    damping: float = 1e-3
 
 
 class NormalEquations(NamedTuple):

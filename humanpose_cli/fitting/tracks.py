@@ -29,7 +29,6 @@ class FrameCamera:
     damaged  whether the file is damaged there
     searched whether people were searched for in it
     ground   up (camera axes) and height in metres of the camera above the ground; None if it is not known
-    focal_people  how many people the ground is under that the focal length follows from; 0: from elsewhere
     """
 
     name: str
@@ -40,7 +39,6 @@ class FrameCamera:
     damaged: bool = False
     searched: bool = True
     ground: tuple[float, float, float, float] | None = None
-    focal_people: int = 0
 
     @property
     def world_to_camera(self) -> np.ndarray:

@@ -30,7 +30,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.chain import Chain, ChainMotion, solve_chain, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
-from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.problem import cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import (
     FitState,
@@ -44,7 +43,7 @@ from humanpose_cli.fitting.residuals import (
     rotation_vector_jacobian,
 )
 from humanpose_cli.fitting.robust import geman_mcclure
-from humanpose_cli.fitting.solver import NormalEquations
+from humanpose_cli.fitting.solver import NormalEquations, SolverOptions
 from humanpose_cli.refining.anchor import ROBUST_2D
 from humanpose_cli.refining.options import AlignmentWeights
 

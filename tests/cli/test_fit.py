@@ -16,7 +16,6 @@ import torch
 from helpers.blind_detector import BlindDetector
 from helpers.deform_weights import deform_weights
 from helpers.fit_values import record
-from helpers.standing_people import StandingPeople
 from helpers.textured_room import blobs, room
 
 import humanpose_cli as hp
@@ -464,21 +463,6 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
     said = f"walk.mp4: the camera walks in {len(walks)} of 10 frames; its path is not found"
     assert said in ran.err
     assert any(message.startswith(said) for message in json.loads(ran.out)["messages"])
-
-
-@pytest.mark.extensive
-def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
-    class Crowd(BlindDetector):
-        def detect(self, pixels):
-            return StandingPeople(tilt=0.6, height=5.0, focal=800.0).detected()
-
-    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", Crowd)
-    write_image(tmp_path / "crowd.png", np.zeros((960, 1280, 3), np.uint8))
-    line = ("fit", str(tmp_path / "crowd.png"), "--out", str(tmp_path), "--no-overlay", "--method", "keypoints")
-    ran = hpc(*line)
-    focal = read_fit(tmp_path / "crowd.png.fit.npz").focal[0]
-    assert f"crowd.png: focal length {focal:,.0f} px, from the ground under 6 people" in ran.err
-    assert "from the ground" not in hpc(*line, "--set", "ground.use=false", "--overwrite").err
 
 
 @pytest.mark.parametrize(

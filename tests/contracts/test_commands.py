@@ -153,7 +153,7 @@ def test_the_page_of_commands_is_what_the_commands_say():
 def test_options_without_a_flag_can_be_set_as_documented():
     section = (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8").partition("## Options without a flag")[2]
     _, of_fit, of_refine = (set(re.findall(r"^- `([\w.]+)`", part, re.MULTILINE)) for part in section.split("`:\n\n"))
-    assert {"keypoints.lift", "keypoints.fine.damping"} <= of_fit <= set(field_names(FitOptions()))
+    assert {"keypoints.lift", "outline.use"} <= of_fit <= set(field_names(FitOptions()))
     assert {"rounds", "weights.surface_noise"} <= of_refine <= set(field_names(RefineOptions()))
 
 

@@ -81,8 +81,8 @@ def test_values_at_the_bounds_are_taken():
 def test_errors_of_settings_name_the_path_of_the_option():
     with raises(UsageError, subject="inner.share", problem="is out of range", expected="0 to 1", got="2.0"):
         apply_settings(Sample(), {"inner.share": "2"})
-    with raises(UsageError, subject="keypoints.coarse.iterations", problem="is out of range", expected="1 or more"):
-        apply_settings(FitOptions(), {"keypoints.coarse.iterations": "0"})
+    with raises(UsageError, subject="keypoints.shape_evidence", problem="is out of range", expected="above 0"):
+        apply_settings(FitOptions(), {"keypoints.shape_evidence": "0"})
     with raises(UsageError, subject="size", problem="is out of range"):
         apply_settings(Sample(), {"size": "2"})
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from helpers.corner_tracks import TruePath, beside
+from helpers.standing_people import StandingPeople
 
+from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.camera_walk import CameraWalk
+from humanpose_cli.fitting.camera_walk import CameraWalk, before_camera
 from humanpose_cli.fitting.tracks import FrameCamera
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
 from humanpose_cli.odometry.reconstruction import Reconstruction
 
 UNIT = 2.5  # metres for the path's unit
@@ -169,3 +175,27 @@ def test_a_background_before_the_people_shows_no_walk():
     for depth, is_walk in ((1.5, False), (5.5, False), (9.0, True)):
         wall = np.random.default_rng(4).uniform((-2, -2, depth), (2, 2, depth + 0.01), (200, 3))
         assert (walk_of(path, points=wall).scale(people, bodies(joints), TIMES) is not None) == is_walk
+
+
+def test_an_estimate_turns_with_the_viewing_ray():
+    """A camera that looks straight at the person sees the same body, whatever its focal length."""
+    people = StandingPeople()
+    person, before, after = people.detected()[1], people.camera, replace(people.camera, focal=1500.0)
+    random = np.random.default_rng(0)
+    poses, joints = random.normal(size=72).astype(np.float32), random.normal(size=(24, 3)).astype(np.float32)
+    crop = Crop(1.0, 0.0, (0.0, 0.0), (64, 64))
+    estimate = BodyEstimate(poses, np.zeros(10, np.float32), np.zeros(3, np.float32), joints, None, crop)
+    turned = before_camera(replace(person, estimate=estimate), before, after).estimate
+
+    def relative_to_ray(estimate: BodyEstimate, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+        hips = person.keypoints[list(BLAZEPOSE33.indices(("left_hip", "right_hip"))), :2].mean(0)
+        pixel, focal, centre = (
+            torch.tensor(np.array([v]), dtype=torch.float64) for v in (hips, camera.focal, (640, 480))
+        )
+        to_ray = viewing_rotation(pixel, focal, centre)[0].mT.numpy()
+        pelvis = axis_angle_to_matrix(torch.from_numpy(estimate.poses[:3].astype(np.float64))).numpy()
+        return to_ray @ pelvis, (estimate.joints - estimate.joints[:1]) @ to_ray.T
+
+    for now, then in zip(relative_to_ray(turned, after), relative_to_ray(estimate, before), strict=True):
+        np.testing.assert_allclose(now, then, atol=1e-5)
+    np.testing.assert_array_equal(turned.poses[3:], poses[3:])

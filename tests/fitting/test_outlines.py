@@ -15,8 +15,8 @@ from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.engine.rasterising.op import rasterise
+from humanpose_cli.fitting import outlines
 from humanpose_cli.fitting.keypoints import KeypointFit
-from humanpose_cli.fitting.options import OutlineOptions
 from humanpose_cli.fitting.outlines import outline_priors, outline_samples, outline_shape
 from humanpose_cli.fitting.stature import statures
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -93,10 +93,12 @@ def test_the_jacobian_is_that_of_the_drawn_outline() -> None:
         assert np.median(samples.distance[points]) == pytest.approx(np.median(said[points]), abs=0.0087)  # a pixel
 
 
-def test_widths_are_found_and_stature_stays() -> None:
+def test_widths_are_found_and_stature_stays(monkeypatch) -> None:
+    monkeypatch.setattr(outlines, "_NOISE", 0.004)
+    monkeypatch.setattr(outlines, "_INDEPENDENT", 1000)
     body, mean = default_body(), np.zeros(10)
     samples = outline_samples(body, fit_of(mean), CAMERA, mask_of(body, SHAPE))
-    betas = outline_shape([samples], mean, 0, OutlineOptions(noise=0.004, samples=1000))
+    betas = outline_shape([samples], mean, 0)
     assert betas[0] == 0
     before, after = (abs(widths(body, b) / widths(body, SHAPE) - 1) for b in (mean, betas))
     assert (after < 0.03).all()
@@ -107,8 +109,8 @@ def test_a_mask_beside_the_body_gives_no_widths() -> None:
     body, mean = default_body(), np.zeros(10)
     mask = mask_of(body, mean)
     beside = replace(mask, crop=np.roll(mask.crop, 3, 1))  # 26 mm
-    straight = outline_shape([outline_samples(body, fit_of(mean), CAMERA, mask)], mean, 0, OutlineOptions())
-    shifted = outline_shape([outline_samples(body, fit_of(mean), CAMERA, beside)], mean, 0, OutlineOptions())
+    straight = outline_shape([outline_samples(body, fit_of(mean), CAMERA, mask)], mean, 0)
+    shifted = outline_shape([outline_samples(body, fit_of(mean), CAMERA, beside)], mean, 0)
     np.testing.assert_allclose(shifted, straight, atol=0.35)
 
 
@@ -134,14 +136,14 @@ def test_a_body_behind_the_camera_and_an_empty_mask_give_no_samples() -> None:
 def test_rows_of_a_group_share_their_shape_and_a_height_stays() -> None:
     body = default_body()
     tall = ShapePrior(np.r_[1.5, np.zeros(9)], np.r_[0.1, np.full(9, 0.2)])
-    mask, options = mask_of(body, SHAPE), OutlineOptions()
+    mask = mask_of(body, SHAPE)
     people = [person_of(mask, tall), person_of(None), person_of(mask)]
     fits = KeypointFit.joined([fit_of(np.zeros(10))] * 3)
     cameras = [FrameCamera("a", CAMERA)]
-    priors = outline_priors(body, people, fits, cameras, [4, 7, 4], 0, options)
+    priors = outline_priors(body, people, fits, cameras, [4, 7, 4], 0)
     assert list(priors) == [4]  # nothing is known of a person without a mask
     prior = priors[4]
     assert (prior.mean[0], prior.noise[0]) == (1.5, 0.1)
     assert statures(body, torch.from_numpy(prior.mean[None]).float())[0] > 1.8
-    np.testing.assert_array_equal(prior.noise[1:], options.shape_noise)
-    assert outline_priors(body, people[1:2], fits, cameras, [7], 0, options) == {}
+    np.testing.assert_array_equal(prior.noise[1:], 0.1)
+    assert outline_priors(body, people[1:2], fits, cameras, [7], 0) == {}

@@ -36,7 +36,7 @@ def problem_and_state(request, body, library_scene):
     observations = scene.changed(confidence=confidence, **prediction)
     evidence, starts = gather_evidence(rig, observations, KeypointFitOptions())
     assert evidence.positions.shape[1] == (len(PREDICTED_JOINTS) if prediction else 0)
-    problem = KeypointProblem(rig, evidence, KeypointFitOptions())
+    problem = KeypointProblem(rig, evidence)
     generator = torch.Generator().manual_seed(2)
     step = 0.1 * torch.randn(3, problem.parameters, generator=generator, dtype=torch.float64)
     return problem, retract_state(starts[0], step)

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from humanpose_cli.fitting.options import SolverOptions
-from humanpose_cli.fitting.solver import NormalEquations, full_blocks, levenberg_marquardt, solve_damped
+from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, full_blocks, levenberg_marquardt, solve_damped
 
 
 class Point(NamedTuple):

@@ -15,7 +15,6 @@ from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.ground import up_of_camera
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
@@ -46,7 +45,7 @@ class StandingPeople:
 
     @property
     def up(self) -> np.ndarray:
-        return up_of_camera(self.tilt, 0.0)
+        return np.array((0.0, -np.cos(self.tilt), -np.sin(self.tilt)))
 
     def _repeated(self, values: Sequence) -> list:
         return [values[row % len(values)] for row in range(len(self.spots))]

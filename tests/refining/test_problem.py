@@ -7,9 +7,9 @@ from helpers.walking_take import TURN
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.chain import Chain, second_differences, solve_chain
-from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.priors import default_prior
 from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.solver import SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.refining import problem as problem_module
 from humanpose_cli.refining.correspondences import SurfacePoints

@@ -7,7 +7,7 @@ processes that read a source; the fitter and its models load where they are firs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,10 +160,8 @@ class BodyJointFitter:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """Name and options as plain JSON values: what a cache says about who made its poses."""
-        from humanpose_cli.fitting.joints import JointFitOptions
-
-        return {"name": "joint fit", "body": load_body(self.body).name, **asdict(JointFitOptions())}
+        """Name and body as plain JSON values: what a cache says about who made its poses."""
+        return {"name": "joint fit", "body": load_body(self.body).name}
 
     def fit(self, joints: NDArray[Any], skeleton: str) -> JointFit:
         """Fit joints (T, J, 4) of one person: metres in camera axes and confidence 0…1 (0: unknown)."""
