@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -147,11 +146,9 @@ def main() -> None:
     body, options = default_body(), KeypointFitOptions()
     plain = KeypointFitOptions(lift=False)  # what the baseline minimises
     observations, truth = observe(body, FRAMES, seed=0)
-    sequence = replace(observations, shape_group=np.zeros(FRAMES, np.int64))
     fit_keypoints(body, observations.rows(slice(0, 4)), options)  # loads what is loaded once
     batch = seconds(lambda: fit_keypoints(body, observations, options))
     without = seconds(lambda: fit_keypoints(body, observations, plain))
-    shared = seconds(lambda: fit_keypoints(body, sequence, options), repeats=1)
     people = seconds(lambda: fit_keypoints(body, observations.rows(slice(0, PEOPLE)), options))
     fit = fit_keypoints(body, observations, plain)
     rig = LandmarkRig(body, body.landmarks("blazepose33"), UPRIGHT_JOINTS, free_columns=1)
@@ -171,7 +168,6 @@ def main() -> None:
                 "threads": threads,
                 "frames_per_second": FRAMES / batch,
                 "frames_per_second_without_lifter": FRAMES / without,
-                "frames_per_second_shared_shape": FRAMES / shared,
                 "seconds_per_person_in_16": people / PEOPLE,
                 "lbfgs_frames_per_second": 1 / one_by_one,
                 "pa_mpjpe_mm": 1e3 * float(pa_mpjpe(fit.joints3d[:BASELINE], truth[:BASELINE]).mean()),

@@ -17,7 +17,6 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.confidence import (
     JointNoise,
@@ -133,8 +132,8 @@ def fit_keypoints(
 ) -> KeypointFit:
     """Fit a body to every row of `observations`; of motions, progress is reported.
 
-    Rows are independent but for `shape_group`, whose rows share betas, and with `frame` move as one body. Without
-    groups, a row has the same bits whatever the other rows of the batch are. Rows that show nothing get a neutral pose
+    Rows are independent, each with the same bits whatever the other rows of the batch are. With `frame`, rows of one
+    `shape_group` share betas and move as one body. Rows that show nothing get a neutral pose
     before the camera, or one between their neighbours in time, and confidence 0. The result is deterministic, and
     independent of the number of threads. Works on the CPU in double precision, whatever device the body lives on, in as
     many threads as torch is set to use, a chunk of rows each. What motions need between the stages lies in temporary
@@ -147,21 +146,16 @@ def fit_keypoints(
         if isinstance(observations, SequenceObservations) or (observations.frame is not None and count):
             return _fit_motion(body, observations, options, threads, progress)
         rig = _rig(body, observations, options)
-        if observations.shape_group is None:
-            observations = observations.rows(full_blocks(torch.arange(count)))
-        chunks = _solve_coarsely(rig, observations, options, threads)
-        problem, state = _joined(in_parallel(partial(_solve_finely, lift=options.lift), chunks, threads))
+        observations = observations.rows(full_blocks(torch.arange(count)))
+        chunks = [observations.rows(slice(*ends)) for ends in _parts(len(observations), _CHUNK)]
+        problem, state = _joined(in_parallel(lambda rows: _solve_alone(rig, rows, options), chunks, threads))
         return _report(body, observations, problem, state, threads).rows(slice(count))
 
 
 def _rig(body: Body, observations: KeypointObservations, options: KeypointFitOptions) -> LandmarkRig:
     """Make the rig of the landmarks of the observations, and the joints that terms of the fit refer to."""
-    prediction, shapes = observations.predicted_betas, body.joint_directions.shape[-1]
-    if prediction is not None and prediction.shape[1] != shapes:
-        got = str(prediction.shape[1])
-        raise InputError("predicted_betas", "are another body's", expected=f"{shapes} numbers", got=got)
     joints = UPRIGHT_JOINTS
-    if prediction is not None or (options.lift and lifter_takes(observations.names)):
+    if observations.predicted_betas is not None or (options.lift and lifter_takes(observations.names)):
         joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
     return LandmarkRig(body, body.landmarks(observations.skeleton), joints, free_columns=1)
 
@@ -177,25 +171,9 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _chunks(observations: KeypointObservations) -> list[KeypointObservations]:
-    """Divide rows that are solved together, in full blocks, without their motion; no rows are one chunk, too."""
-    still = replace(observations, frame=None)
-    return [still.rows(slice(start, start + _CHUNK)) for start in range(0, max(len(still), 1), _CHUNK)]
-
-
-def _joined(chunks: Sequence[_Chunk]) -> tuple[KeypointProblem, FitState]:
-    first = chunks[0].problem
-    evidence = FitEvidence.joined([chunk.problem.evidence for chunk in chunks])
-    return KeypointProblem(first.rig, evidence), cat_rows([chunk.state for chunk in chunks])
-
-
-def _solve_coarsely(
-    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, threads: int
-) -> list[_Chunk]:
-    """Solve the coarse stage of every row, and find the shapes that groups share, in chunks."""
-    parts = _chunks(observations)
-    chunks = in_parallel(lambda part: _solve_from_starts(rig, part, options), parts, threads)
-    return _with_common_shapes(chunks, observations.shape_group, options.shape_evidence)
+def _joined(parts: Sequence[_Rows]) -> _Rows:
+    evidence = FitEvidence.joined([problem.evidence for problem, _ in parts])
+    return KeypointProblem(parts[0][0].rig, evidence), cat_rows([state for _, state in parts])
 
 
 def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:
@@ -228,17 +206,6 @@ def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state:
     return shape_evidence(equations, state.betas, problem.evidence.betas, problem.evidence.beta_sigma, columns)
 
 
-def _with_common_shapes(chunks: list[_Chunk], groups: Tensor | None, max_rows: int) -> list[_Chunk]:
-    """Hold the rows of groups (N,) at the shape that suits all of their group."""
-    if groups is None:
-        return chunks
-    common, has_others = _common_shapes([chunk.shape for chunk in chunks], groups, max_rows)
-    lengths = [len(chunk.problem.evidence) for chunk in chunks]
-    parts = zip(chunks, common.split(lengths), has_others.split(lengths), strict=True)
-    starts = [(_at_shape((chunk.problem, chunk.state), betas, others), chunk.shape) for chunk, betas, others in parts]
-    return [_Chunk(problem, state, shape) for (problem, state), shape in starts]
-
-
 def _common_shapes(parts: Sequence[ShapeEvidence], groups: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
     """Find betas (N, S) that suit all rows of a row's group (N,), and whether there are others (N,)."""
     betas, sizes = common_shapes(cat_rows(parts), groups, max_rows)
@@ -257,21 +224,16 @@ def _at_shape(start: _Rows, betas: Tensor, has_others: Tensor) -> _Rows:
     return problem.with_evidence(evidence), state._replace(betas=torch.where(has_others, betas, state.betas))
 
 
-def _solve_finely(chunk: _Chunk, *, lift: bool) -> _Chunk:
-    """Solve the fine stage, once with the detector's evidence and, if the lifter takes the skeleton, again with the
-    lifter's.
-
-    The evidence of the result is that of its last solve.
+def _solve_alone(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Rows:
+    """Solve both stages of rows that do not move, the fine one once with the detector's evidence and, if the lifter
+    takes the skeleton, again with the lifter's, which the problem of the result has.
     """
-    problem = chunk.problem
-    state, _, _ = levenberg_marquardt(problem, chunk.state, _FINE)
-    with_lifter = _with_lifted_joints(problem, state) if lift else problem
+    problem, start, _ = _solve_from_starts(rig, observations, options)
+    state, _, _ = levenberg_marquardt(problem, start, _FINE)
+    with_lifter = _with_lifted_joints(problem, state) if options.lift else problem
     if with_lifter is not problem:
         state, _, _ = levenberg_marquardt(with_lifter, state, _FINE)
-    # Shared betas are set, not only held tightly: all rows of a group have exactly the same numbers.
-    is_held = problem.evidence.beta_sigma == _SHAPE_TOLERANCE
-    state = state._replace(betas=torch.where(is_held, problem.evidence.betas, state.betas))
-    return _Chunk(with_lifter, state, chunk.shape)
+    return with_lifter, state
 
 
 def _fit_motion(
@@ -293,7 +255,7 @@ def _fit_motion(
         part = partial(_read_part, rig, evidence_file)
         _move(observations, visible, part, state_file, threads, part_of(progress, 0.6, 1))
         reports = []
-        for first, last in pairwise(_ends(len(observations), _REPORT_ROWS)):
+        for first, last in _parts(len(observations), _REPORT_ROWS):
             rows = slice(first, last)
             problem, state = part(rows)[0], FitState._make(state_file.read(first, last))
             reports.append(_report(body, observations.rows(rows), problem, state, threads))
@@ -315,9 +277,9 @@ def _people(observations: KeypointObservations | SequenceObservations) -> list[t
     return list(pairwise([0, *ends.tolist(), len(groups)]))
 
 
-def _ends(count: int, size: int) -> list[int]:
-    """List where the parts of `count` rows begin and end, of `size` rows each."""
-    return [*range(0, count, size), count]
+def _parts(count: int, size: int) -> list[tuple[int, int]]:
+    """Divide `count` rows into parts of `size`: first row, and the one behind the last; no rows are one part, too."""
+    return [(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
 
 
 def _read_part(rig: LandmarkRig, file: RowFile, rows: slice) -> _Rows:
@@ -341,13 +303,12 @@ def _approach(
     `evidence_file`. Returns which rows (N,) have evidence.
     """
     starting, lifting = part_of(progress, 0.2, 0.5), part_of(progress, 0.5, 0.6)
-    parts = list(pairwise(_ends(len(observations), _CHUNK)))
+    parts = _parts(len(observations), _CHUNK)
     with RowFile() as starts:
         _between_key_frames(rig, observations, options, starts, threads)
 
         def approach(part: tuple[int, int]) -> _Chunk:
-            still = replace(observations.rows(slice(*part)), frame=None)
-            evidence, _ = gather_evidence(rig, still, options, starts=1)
+            evidence, _ = gather_evidence(rig, observations.rows(slice(*part)), options, starts=1)
             start = FitState._make(starts.read(*part))
             problem = KeypointProblem(rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)))
             near, equations, _ = levenberg_marquardt(problem, start, _COARSE)
@@ -386,7 +347,7 @@ def _between_key_frames(
     keys = torch.cat([first + key_frames(visible[first:last], time[first:last]) for first, last in people])
 
     def coarse(rows: Tensor) -> tuple[FitState, ShapeEvidence]:
-        chunk = _solve_from_starts(rig, replace(observations.rows(rows), frame=None), options)
+        chunk = _solve_from_starts(rig, observations.rows(rows), options)
         return chunk.state, chunk.shape
 
     parts = in_parallel(coarse, keys.split(_CHUNK), threads)
@@ -395,13 +356,14 @@ def _between_key_frames(
     state = state._replace(betas=torch.where(has_others[:, None], betas, state.betas))
     for first, last in people:
         key_rows = slice(*torch.searchsorted(keys, torch.tensor((first, last))).tolist())
-        for begin, end in pairwise([first + end for end in _ends(last - first, _REPORT_ROWS)]):
-            starts.write(begin, between(state.rows(key_rows), time[keys[key_rows]], time[begin:end]))
+        for begin, end in _parts(last - first, _REPORT_ROWS):
+            times = time[first + begin : first + end]
+            starts.write(first + begin, between(state.rows(key_rows), time[keys[key_rows]], times))
 
 
 def _visible(observations: KeypointObservations | SequenceObservations) -> Tensor:
     """Mark the rows (N,) with a visible landmark."""
-    parts = pairwise(_ends(len(observations), _REPORT_ROWS))
+    parts = _parts(len(observations), _REPORT_ROWS)
     return torch.cat([(observations.rows(slice(*part)).confidence > 0).any(-1) for part in parts])
 
 

@@ -17,12 +17,10 @@ from torch import Tensor
 
 from humanpose_cli.body.estimate import ShapePrior
 from humanpose_cli.core.conventions import Skeleton, skeleton_by_name
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-_PREDICTION = ("predicted_poses", "predicted_betas", "predicted_joints", "predicted_noise")
 _MAX_PIXEL = 1e6  # beyond this a coordinate is a broken number, not a position near an image
 NO_EVIDENCE = 1e3  # metres: noise of world landmarks and estimates that a row lacks
 
@@ -67,16 +65,15 @@ class KeypointObservations:
                      without one. With it come predicted_betas (N, S), predicted_joints (N, 24, 3) metres in camera
                      axes, and predicted_noise (N, 24, 2) metres: expected absolute error of each joint about the
                      pelvis, across and along the viewing ray
-    shape_group      (N,) rows with the same number are the same person and share one shape; None: all different
     frame            (N,) numbers of the frames of a sequence: the rows of one shape group are then solved together, as
-                     one motion, or several if frames are missing. Needs shape_group and time. None: nothing moves
+                     one motion, or several if frames are missing. None: nothing moves, and with it there is none of
+    shape_group      (N,) rows with the same number are the same person and share one shape
     time             (N,) seconds, when each row's frame was taken; rises with the frames of a person
     world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
     shape_mean       (N, S) expected betas, and shape_noise (N, S) their standard deviations; None: those of all people
     views            of other cameras; these alone may show a row, with a confidence of zero here
 
-    A landmark whose confidence, position or world position is NaN or infinite counts as not visible. Arrays of other
-    shapes, and cameras that are not positive and finite, raise InputError.
+    A landmark whose confidence, position or world position is NaN or infinite counts as not visible.
     """
 
     keypoints: Tensor
@@ -108,10 +105,6 @@ class KeypointObservations:
             dtype = torch.int64 if field.name in ("shape_group", "frame") else torch.float64
             tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
             object.__setattr__(self, field.name, tensor.to(dtype))
-        self._check_shapes()
-        self._check_prediction()
-        self._check_cameras()
-        self._check_sequence()
         self._hide_broken_landmarks()
 
     def __len__(self) -> int:
@@ -134,73 +127,6 @@ class KeypointObservations:
         parts: dict[str, Any] = {name: v[index] if isinstance(v, Tensor) else v for name, v in values.items()}
         parts["views"] = tuple(view.rows(index) for view in self.views)
         return KeypointObservations(**parts)
-
-    def _check_shapes(self) -> None:
-        if self.keypoints.ndim != 3 or self.keypoints.shape[2] != 2:
-            raise InputError("keypoints", "wrong shape", expected="(N, L, 2)", got=f"{tuple(self.keypoints.shape)}")
-        n, count = self.keypoints.shape[:2]
-        try:
-            skeleton = skeleton_by_name(self.skeleton)
-        except KeyError as error:
-            raise InputError("skeleton", str(error.args[0])) from None
-        if len(skeleton) != count:
-            raise InputError(
-                "keypoints", "wrong number of landmarks", expected=f"{len(skeleton)} of {skeleton.name}", got=f"{count}"
-            )
-        of_shape = (self.shape_mean, self.shape_noise, self.predicted_betas)
-        betas = next((value.shape[-1] for value in of_shape if value is not None), 0)  # as many as the body has
-        shapes = {
-            "confidence": (n, count),
-            "focal": (n,),
-            "principal_point": (n, 2),
-            "image_size": (n, 2),
-            "world": (n, count, 3),
-            "spread": (n, count),
-            "world_spread": (n, count),
-            "shape_group": (n,),
-            "frame": (n,),
-            "time": (n,),
-            "world_to_camera": (n, 4, 4),
-            "predicted_poses": (n, 72),
-            **dict.fromkeys(("shape_mean", "shape_noise", "predicted_betas"), (n, betas)),
-            "predicted_joints": (n, 24, 3),
-            "predicted_noise": (n, 24, 2),
-        }
-        for name, shape in shapes.items():
-            value = getattr(self, name)
-            if value is not None and tuple(value.shape) != shape:
-                raise InputError(name, "wrong shape", expected=f"{shape}", got=f"{tuple(value.shape)}")
-
-    def _check_prediction(self) -> None:
-        prediction = {name: getattr(self, name) for name in _PREDICTION}
-        missing = [name for name, value in prediction.items() if value is None]
-        if missing and len(missing) < len(prediction):
-            raise InputError(missing[0], "is missing", expected="all of a prediction or nothing of it")
-        for name, value in prediction.items():
-            if value is not None and not value.isfinite().all():
-                raise InputError(name, "is not finite")
-        if self.predicted_noise is not None and not (self.predicted_noise > 0).all():
-            raise InputError("predicted_noise", "is not positive", expected="metres")
-
-    def _check_cameras(self) -> None:
-        problems = {"focal": "not a focal length", "principal_point": "not finite", "image_size": "not a size"}
-        for name, problem in problems.items():
-            value, positive = getattr(self, name), name != "principal_point"
-            if not value.isfinite().all() or (positive and not (value > 0).all()):
-                got = f"{value.numpy()}"
-                raise InputError(name, problem, expected="positive pixels" if positive else "", got=got)
-
-    def _check_sequence(self) -> None:
-        if self.frame is None:
-            return
-        if self.shape_group is None or self.time is None:
-            raise InputError("frame", "needs shape_group and time")
-        order = np.lexsort((self.frame.numpy(), self.shape_group.numpy()))
-        same = self.shape_group[order].diff() == 0
-        if (self.frame[order].diff()[same] == 0).any():
-            raise InputError("frame", "names a frame of one person twice")
-        if not (self.time[order].diff()[same] > 0).all():
-            raise InputError("time", "does not rise with the frames of a person", expected="seconds")
 
     def _hide_broken_landmarks(self) -> None:
         """Zero the confidence of landmarks that are not finite, and their coordinates with it."""

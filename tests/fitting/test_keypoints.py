@@ -7,13 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.errors import raises
 from helpers.extensive import extensive
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting import evidence, keypoints, problem
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
@@ -204,20 +202,6 @@ def test_the_same_again_is_the_same_to_the_bit(body, library_scene):
         assert np.array_equal(getattr(first, name), getattr(second, name)), name
 
 
-@pytest.mark.extensive
-def test_rows_of_a_group_share_one_shape(body, library_scene, scene_of_bodies, trusting):
-    scene = library_scene(6, seed=6)
-    betas = scene.betas[[0, 0, 0, 0, 1, 2]]
-    scene = scene_of_bodies(scene.rotations, betas, depth=3.0)
-    grouped = fit_keypoints(body, scene.changed(shape_group=[7, 7, 7, 7, 3, 9]), trusting)
-    free = fit_keypoints(body, scene.observations, trusting)
-    assert (grouped.betas[:4] == grouped.betas[0]).all()
-    assert np.abs(grouped.betas[4] - grouped.betas[0]).max() > 0.1
-    assert np.allclose(grouped.poses[4:], free.poses[4:], atol=1e-5)
-    assert mpjpe(grouped.joints3d, scene.joints, LIMBS).mean() < 0.01
-    assert np.abs(np.diff(free.betas[:4], axis=0)).max() > 1e-3
-
-
 @pytest.mark.slow
 def test_coco_keypoints_without_depth(body, library_scene):
     scene = library_scene(6, seed=7, skeleton="coco17")
@@ -299,29 +283,6 @@ def test_an_uncertain_prediction_is_overruled_by_what_is_visible(body, library_s
     assert pa_mpjpe(misled.joints3d, scene.joints).mean() < 0.06
 
 
-@pytest.mark.slow
-def test_rows_with_a_prediction_and_one_shape(body, library_scene):
-    scene = library_scene(4, seed=7)
-    fit = fit_keypoints(body, scene.changed(**scene.predicted(noise=0.02), shape_group=np.array([0, 0, 1, 1])))
-    assert np.array_equal(fit.betas[0], fit.betas[1])
-    assert not np.array_equal(fit.betas[1], fit.betas[2])
-
-
-def test_predictions_are_checked(body, library_scene):
-    scene = library_scene(2)
-    prediction = scene.predicted(noise=0.02)
-    with raises(InputError, subject="predicted_noise", problem="is missing"):
-        scene.changed(**{**prediction, "predicted_noise": None})
-    with raises(InputError, subject="predicted_betas", problem="is not finite"):
-        scene.changed(**{**prediction, "predicted_betas": np.full((2, 10), np.nan)})
-    with raises(InputError, subject="predicted_noise", problem="is not positive"):
-        scene.changed(**{**prediction, "predicted_noise": np.zeros((2, 24, 2))})
-    with raises(InputError, subject="predicted_poses", problem="wrong shape"):
-        scene.changed(**{**prediction, "predicted_poses": np.zeros((2, 24, 3))})
-    with raises(InputError, subject="predicted_betas", problem="are another body's", expected="10 numbers", got="8"):
-        fit_keypoints(body, scene.changed(**{**prediction, "predicted_betas": np.zeros((2, 8))}))
-
-
 def test_no_rows(body):
     empty = KeypointObservations(
         keypoints=np.zeros((0, 33, 2)),
@@ -330,7 +291,6 @@ def test_no_rows(body):
         principal_point=np.zeros((0, 2)),
         image_size=np.zeros((0, 2)),
         world=np.zeros((0, 33, 3)),
-        shape_group=np.zeros(0),
     )
     fit = fit_keypoints(body, empty)
     assert fit.poses.shape == (0, 72)

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.errors import raises
 
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.observations import KeypointObservations
 
 
@@ -28,30 +26,6 @@ def test_rows_keep_everything_of_the_row():
     assert second.shape_group.tolist() == [5]
     assert second.world[0, 0].tolist() == [51, 52, 53]
     assert second.names.name == "coco17"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        (
-            "keypoints",
-            np.zeros((2, 17, 3)),
-            {"subject": "keypoints", "problem": "wrong shape", "expected": "(N, L, 2)"},
-        ),
-        ("keypoints", np.zeros((2, 16, 2)), {"expected": "17 of coco17", "got": "16"}),
-        ("confidence", np.ones((2, 16)), {"subject": "confidence", "problem": "wrong shape"}),
-        ("world", np.ones((2, 17, 2)), {"subject": "world", "problem": "wrong shape"}),
-        ("shape_group", [1], {"subject": "shape_group", "problem": "wrong shape"}),
-        ("focal", [500.0, 0.0], {"subject": "focal", "problem": "not a focal length"}),
-        ("focal", [500.0, np.nan], {"subject": "focal", "problem": "not a focal length"}),
-        ("principal_point", np.full((2, 2), np.inf), {"subject": "principal_point", "problem": "not finite"}),
-        ("image_size", np.zeros((2, 2)), {"subject": "image_size", "problem": "not a size"}),
-        ("skeleton", "coco18", {"problem": "no skeleton named 'coco18'"}),
-    ],
-)
-def test_what_is_refused(name, value, message):
-    with raises(InputError, **message):
-        KeypointObservations(**fields(**{name: value}))
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 1e9])
