@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS, SMPL24
 from humanpose_cli.detect.search import BODY
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.flight import GRAVITY, flights
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.sequences import GRAVITY, flights
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.video import VideoReader

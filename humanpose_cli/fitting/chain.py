@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
-from humanpose_cli.fitting.residuals import FitState, retract_state
-from humanpose_cli.fitting.robust import RobustFunction
+from humanpose_cli.fitting.residuals import FitState, RobustFunction, retract_state
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, in_parallel
 
 _HIGHEST_DAMPING = 1e6

@@ -1,14 +1,15 @@
 """Residuals of the keypoint fit with derivatives in closed form, summed into normal equations per sample.
 
 Every term is a set of rows whitened to unit standard deviation, so that weights are noise levels one can measure.
-Robust terms use Geman and McClure's ρ on the length of a landmark's or bone's residual (`fitting.robust`).
+Robust terms use Geman and McClure's ρ on the length of a landmark's or bone's residual.
 
 Which poses are likely: prior, joint limits and a pose to fall back on, as an energy of the anatomical angles.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from numpy.typing import NDArray
@@ -16,9 +17,24 @@ from torch import Tensor
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.pose_prior import JointPrior
-from humanpose_cli.fitting.robust import geman_mcclure
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, skew
+
+RobustFunction: TypeAlias = Callable[[Tensor, "float | Tensor"], tuple[Tensor, Tensor]]
+
+
+def geman_mcclure(square: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return ρ = c² r² / (c² + r²) and ρ': outliers cost c² at most, and far ones weigh nothing."""
+    c2 = scale * scale
+    ratio = c2 / (c2 + square)
+    return ratio * square, ratio * ratio
+
+
+def cauchy(square: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return ρ = c² log(1 + r² / c²) and ρ': its heavy tails leave kicks, claps and landings their peaks."""
+    c2 = scale * scale
+    ratio = square / c2
+    return c2 * ratio.log1p(), 1 / (1 + ratio)
 
 
 class FitState(NamedTuple):

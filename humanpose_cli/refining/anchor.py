@@ -23,8 +23,7 @@ from torch import Tensor
 from humanpose_cli.body.joint_angles import joint_class
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
-from humanpose_cli.fitting.residuals import FitState, projection_rows, root_columns
-from humanpose_cli.fitting.robust import geman_mcclure
+from humanpose_cli.fitting.residuals import FitState, geman_mcclure, projection_rows, root_columns
 
 USUAL_ERRORS = {
     "trunk": 0.16,

@@ -38,11 +38,11 @@ from humanpose_cli.fitting.residuals import (
     add_diagonal,
     add_joint_terms,
     add_pose_energy,
+    geman_mcclure,
     projection_rows,
     root_columns,
     rotation_vector_jacobian,
 )
-from humanpose_cli.fitting.robust import geman_mcclure
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions
 from humanpose_cli.refining.anchor import ROBUST_2D
 from humanpose_cli.refining.options import AlignmentWeights

@@ -12,14 +12,13 @@ import torch
 
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.fitting import keypoints, row_files, sequences
+from humanpose_cli.fitting import keypoints, sequences
 from humanpose_cli.fitting.chain import Chain
-from humanpose_cli.fitting.flight import GRAVITY, runs
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.fitting.sequences import between, key_frames
+from humanpose_cli.fitting.sequences import GRAVITY, between, key_frames, runs
 from humanpose_cli.fitting.tracks import frame_times
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -156,7 +155,7 @@ def test_no_bit_depends_on_the_rows_in_memory(body, waving, monkeypatch, gap) ->
     together = fit_keypoints(body, observed)
     monkeypatch.setattr(sequences, "_STRETCH", 1)
     monkeypatch.setattr(keypoints, "_REPORT_ROWS", 8)
-    monkeypatch.setattr(row_files, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(keypoints, "_IN_MEMORY", 1000)
     apart = fit_keypoints(body, observed)
     for name in ("poses", "betas", "trans", "joints3d", "confidence", "reprojection_error"):
         assert np.array_equal(getattr(together, name), getattr(apart, name), equal_nan=True), name

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE, SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fitting.flight import mass_shares
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.sequences import mass_shares
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.evaluate.movement import BodyMotion
 from humanpose_cli.lab.metrics.bodies import Bodies

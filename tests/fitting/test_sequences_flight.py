@@ -9,9 +9,9 @@ from helpers.extensive import extensive
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import pose_library
-from humanpose_cli.fitting.flight import GRAVITY, flights, free_fall, masses_of, runs
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.problem import UPRIGHT_JOINTS
+from humanpose_cli.fitting.sequences import GRAVITY, flights, free_fall, masses_of, runs
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 TIME = torch.arange(60, dtype=torch.float64) / 30

@@ -10,7 +10,7 @@ import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.sides import best_path, settle_sides
+from humanpose_cli.fitting.tracks import best_path, settle_sides
 
 MIRROR = list(BLAZEPOSE33.mirror)
 LEGS = [

@@ -11,8 +11,8 @@ import torch
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import UnavailableError
-from humanpose_cli.fitting import row_files
-from humanpose_cli.fitting.row_files import RowFile
+from humanpose_cli.fitting import keypoints
+from humanpose_cli.fitting.keypoints import RowFile
 
 
 def columns(count: int, first: int = 0) -> list[torch.Tensor]:
@@ -22,7 +22,7 @@ def columns(count: int, first: int = 0) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("in_memory", [1 << 20, 100])
 def test_rows_come_back_in_any_order(monkeypatch: pytest.MonkeyPatch, in_memory: int) -> None:
-    monkeypatch.setattr(row_files, "_IN_MEMORY", in_memory)
+    monkeypatch.setattr(keypoints, "_IN_MEMORY", in_memory)
     with RowFile() as file:
         file.write(4, columns(3, 4))
         file.write(0, columns(4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from humanpose_cli.fitting.robust import cauchy, geman_mcclure
+from humanpose_cli.fitting.residuals import cauchy, geman_mcclure
 
 SQUARED = torch.tensor([0.0, 1e-6, 4.0, 1e12], dtype=torch.float64)
 
