@@ -46,15 +46,6 @@ def test_bodies_are_found_again(body, people, skeleton):
     assert (fit.betas == fit.betas[0]).all()
 
 
-@pytest.mark.slow
-def test_rows_are_independent_without_a_shared_shape(body, people):
-    joints = confident(people[0].joints)
-    together = fit_joints(body, joints, SMPL24, shared_shape=False)
-    alone = fit_joints(body, joints[4:5], SMPL24, shared_shape=False)
-    np.testing.assert_allclose(together.poses[4:5], alone.poses, atol=1e-4)
-    np.testing.assert_allclose(together.betas[4:5], alone.betas, atol=1e-4)
-
-
 @pytest.mark.extensive
 def test_unknown_joints_are_left_out_and_rows_without_a_trunk_not_fitted(body, people):
     joints = confident(people[0].joints)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from humanpose_cli.fitting.landmark_rig import LandmarkRig, descendants
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 JOINTS = ("pelvis", "neck", "left_ankle")
@@ -53,16 +53,6 @@ def test_jacobian_is_the_derivative(rig, state):
     for column in range(86):
         slope = (moved(column, 1e-5) - moved(column, -1e-5)) / 2e-5
         assert torch.allclose(jacobian[..., column], slope.transpose(1, 2), atol=1e-8), column
-
-
-def test_descendants_include_the_joint_itself(body):
-    below = descendants(tuple(body.skeleton.parents))
-    names = body.skeleton
-    assert below.diagonal().all()
-    assert below[names.index("pelvis")].all()
-    assert below[names.index("left_elbow")].nonzero().squeeze(-1).tolist() == sorted(
-        names.indices(("left_elbow", "left_wrist", "left_hand"))
-    )
 
 
 def test_a_selection_has_the_same_points_and_slopes(rig, state):

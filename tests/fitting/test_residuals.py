@@ -56,22 +56,6 @@ def test_the_gradient_is_the_costs(problem_and_state):
     assert torch.allclose(gradient, slopes, rtol=1e-4, atol=1e-6 * float(gradient.abs().max()))
 
 
-def test_the_hessian_is_symmetric_and_positive(problem_and_state):
-    problem, state = problem_and_state
-    hessian = problem.linearise(state).hessian
-    assert torch.allclose(hessian, hessian.mT, atol=1e-6 * float(hessian.abs().max()))
-    assert torch.linalg.eigvalsh(hessian).min() > -1e-6
-
-
-def test_rows_of_a_problem_are_independent(problem_and_state):
-    problem, state = problem_and_state
-    complete = problem.linearise(state)
-    rows = torch.tensor([2, 0])
-    part = problem.select(rows).linearise(FitState(*(value[rows] for value in state)))
-    for one, other in zip(part, complete, strict=True):
-        assert torch.allclose(one, other[rows], rtol=1e-12, atol=1e-9)
-
-
 def test_angle_jacobian_is_the_derivative():
     generator = torch.Generator().manual_seed(0)
     rotations = axis_angle_to_matrix(torch.randn(2, 24, 3, generator=generator, dtype=torch.float64))

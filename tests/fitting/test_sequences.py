@@ -161,18 +161,6 @@ def test_no_bit_depends_on_the_rows_in_memory(body, waving, monkeypatch, gap) ->
         assert np.array_equal(getattr(together, name), getattr(apart, name), equal_nan=True), name
 
 
-@pytest.mark.slow
-def test_the_number_of_threads_changes_nothing(body, waving) -> None:
-    before, fits = torch.get_num_threads(), []
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            fits.append(fit_keypoints(body, in_sequence(waving.observations.rows(slice(7))), PLAIN))
-    finally:
-        torch.set_num_threads(before)
-    np.testing.assert_allclose(fits[0].poses, fits[1].poses, atol=1e-5)
-
-
 @pytest.mark.extensive
 def test_people_of_one_batch_do_not_know_of_each_other(body, waving) -> None:
     observed = noisy(waving, 2.0)
