@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -478,7 +478,7 @@ class Fitter:
         unsearched = [row for row, camera in enumerate(cameras) if not camera.searched]
         precision = "full" if self._network is None else self._network.precision
         document = {
-            **options.document(),
+            **asdict(options),
             "body": self.body.name,
             "network": self.network_identity,
             **({} if precision == "full" else {"precision": precision}),

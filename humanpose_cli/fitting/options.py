@@ -207,19 +207,6 @@ class FitOptions(Options):
             return bool(self.network.weights) or self.body == "default"
         return self.network_alone
 
-    def document(self) -> dict[str, Any]:
-        """Return the options as JSON values; those of detection only if they are not the defaults."""
-        values = asdict(self)
-        if self.detect == DetectOptions():  # so that results of versions that had no such options are still known
-            del values["detect"]
-        if not self.height:
-            del values["height"]
-        if self.camera == "auto":
-            del values["camera"]
-        if self.min_score == MIN_SCORE:
-            del values["min_score"]
-        return values
-
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:
         """Collect what decides fits, as JSON values: options, and files by their contents, independent of their paths.
 
@@ -232,10 +219,7 @@ class FitOptions(Options):
             names = (SHIPPED_NETWORK, SHIPPED_SEGMENTER) if self.uses_network else ()
             network = "+".join(digest_of(shipped_weights(name))[:16] for name in names)
         digests = {name: file_digest(path) for name, path in files.items()}
-        values = {**self.document(), **digests, "body": body_identity(self.body), "network": network}
-        if not self.min_confidence:  # so that results of versions that had no such option are still known
-            del values["min_confidence"]
-        return values
+        return {**asdict(self), **digests, "body": body_identity(self.body), "network": network}
 
 
 MIN_HEIGHT, MAX_HEIGHT = 0.5, 2.6  # metres of a person
@@ -305,10 +289,5 @@ class FitOutputs:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the files, as JSON values. Later options are recorded only if they are set, so that the results
-        of versions without them are recognised.
-        """
-        later = {"page": self.page, "side_view": self.side_view, "labels": self.labels != "ids" and self.labels}
-        later["dressed"] = self.dressed
-        usual = {"overlay": self.overlay, "video_codec": self.video_codec}
-        return usual | {name: value for name, value in later.items() if value}
+        """What decides the files, as JSON values."""
+        return asdict(self)

@@ -164,7 +164,6 @@ def test_people_below_the_minimum_confidence_are_left_out(clip, clip_frames):
     assert (len(sequence.tracks), len(sequence), sequence.options["left_out"]) == (1, 2, 1)
     assert "left_out" not in record_summary(everybody)
     assert identity["min_confidence"] == minimum
-    assert "min_confidence" not in FitOptions().identity({})
 
 
 @pytest.mark.extensive
