@@ -20,7 +20,7 @@ from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, FitRecord, UnfittedDetection
+from humanpose_cli.io.fit_files import COLUMNS, FitRecord, UnfittedDetection
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:
@@ -138,11 +138,6 @@ def joined(fits: Sequence[Fit]) -> Fit:
         columns["shot_id"][number] = fit.shot_id + number
         first += len(fit.tracks)
     together: dict[str, Any] = {name: np.concatenate(arrays) for name, arrays in columns.items()}
-    if any(fit.ground is not None for fit in fits):
-        for name, width in GROUND_COLUMNS.items():
-            parts = (getattr(fit, name) for fit in fits)
-            unknown = (np.zeros((fit.frame_count, *width)) for fit in fits)
-            together[name] = np.concatenate([u if p is None else p for p, u in zip(parts, unknown, strict=True)])
     last = fits[-1]
     options = {name: value for name, value in last.options.items() if name not in ("not_fitted", "no_person")}
     detections = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]

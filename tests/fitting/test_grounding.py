@@ -122,3 +122,12 @@ def test_bodies_and_cameras_of_each_shot_move_together():
     empty = on_the_ground(fit.select([]), body)
     assert (empty.world_to_camera == fit.world_to_camera).all()
     assert empty.frame_count == FRAMES
+
+
+def test_amass_has_no_sizes_so_that_scaled_bodies_go_where_they_look_the_same():
+    fit = replace(FIT, segment_scales=np.full_like(FIT.segment_scales, 0.8))
+    arrays = fit.to_amass(fit.tracks[0])
+    row, turn = np.flatnonzero(fit.track_id == fit.tracks[0])[0], arrays["world_to_camera"][0]
+    rest = default_body().rest_joints(torch.from_numpy(fit.betas[[row]]))[0, 0].numpy()
+    pelvis = turn[:3, :3] @ (arrays["trans"][0] + rest) + turn[:3, 3]
+    np.testing.assert_allclose(pelvis, fit.joints3d[row, 0] / 0.8, atol=1e-5)
