@@ -40,6 +40,7 @@ def test_the_astronaut_is_found_where_she_is(astronaut_found: DetectedPerson, as
     assert y1 == astronaut.shape[0]
 
 
+@pytest.mark.extensive
 def test_the_thorough_scheme_finds_the_same_person_once(
     thorough: PersonDetector, astronaut: np.ndarray, astronaut_found: DetectedPerson
 ) -> None:

@@ -69,7 +69,7 @@ def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rende
     assert len(passes) - searching == 2 < searching / 4
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_newcomers_are_looked_for_where_the_image_changed(fast: PersonDetector, rendered, monkeypatch) -> None:
     looks = []
     look = tracking.propose_by_multipose
@@ -86,8 +86,8 @@ def test_newcomers_are_looked_for_where_the_image_changed(fast: PersonDetector, 
         assert len(looks) == expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("threads", [2, *extensive(1)])
+@pytest.mark.extensive
+@pytest.mark.parametrize("threads", [1, 2])
 def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, monkeypatch, threads: int) -> None:
     """Over missing frames and other sizes, with searches and looks in many frames."""
     (image,) = frames(rendered, [0])
@@ -145,7 +145,7 @@ def test_a_person_who_was_hidden_is_found_at_once_where_their_motion_leads_in_an
     assert nose[1] > hip[1]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_second_person_who_enters_joins_the_first(fast: PersonDetector, rendered, astronaut: np.ndarray) -> None:
     small = np.pad(rendered.image[::2, ::2], ((96, 96), (0, 0), (0, 0)), mode="edge")
     alone = np.concatenate([small, np.repeat(small[:, -1:], 512, axis=1)], axis=1)
@@ -156,7 +156,7 @@ def test_a_second_person_who_enters_joins_the_first(fast: PersonDetector, render
     assert numbers[-1] == {0, 1}
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_sequences_know_nothing_of_each_other(fast: PersonDetector, rendered, astronaut: np.ndarray) -> None:
     (image,) = frames(rendered, [0])
     (fresh,) = fast.track([image])

@@ -131,7 +131,7 @@ def test_batches_on_a_gpu_have_two_sizes(monkeypatch, count, batches):
     np.testing.assert_array_equal(second, first)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_detection_on_a_gpu_joins_the_crops_of_images_and_finds_the_same(monkeypatch, fast, astronaut):
     """The networks run on the CPU here, under a GPU's name."""
     expected = [person.keypoints for person in fast.detect(astronaut)]

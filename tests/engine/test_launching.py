@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
-import threading
 import weakref
 from pathlib import Path
 
@@ -285,26 +283,6 @@ def test_the_cache_folder_is_the_first_that_is_ours_to_write(tmp_path, monkeypat
         assert other.stat().st_mode & 0o777 == 0o700
         open_to_all.chmod(0o700)
         assert launching.cache_folder() == private
-
-
-@pytest.mark.extensive
-def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    variables = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "WARP_CACHE_PATH": "", "TMPDIR": str(temporary)}
-    results = []
-    threads = [threading.Thread(target=lambda: results.append(run_fresh(KERNEL, **variables))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [(r.returncode, r.stderr) for r in results] == [(0, "")] * 2
-    assert results[0].stdout == results[1].stdout
-    assert int(results[0].stdout) > 20
-    (compiled,) = temporary.rglob("*rasterising*.o")
-    assert re.search(r"\.cpu[0-9a-f]+\.o$", compiled.name)  # of this kind of processor: never another one's code
 
 
 @pytest.mark.posix("no fork on this system")
