@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.result import ItemResult
@@ -132,8 +132,8 @@ def interval(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
-class Display(Protocol):
-    """Shows a run's progress."""
+class Display:
+    """Shows a run's progress. What a display has no use for does nothing."""
 
     def changed(self) -> None:
         """Show that the progress has changed, or a second has passed."""
@@ -146,12 +146,13 @@ class Display(Protocol):
 
     def write(self, text: str, kind: str, style: str) -> bool:
         """Write a message where the display would hide it; False where it may simply be written."""
+        return False
 
     def close(self) -> None:
         """Show no more."""
 
 
-class BarDisplay:
+class BarDisplay(Display):
     """A bar of the run in a terminal with the time left, and a line of what is being done; drawn ten times a second."""
 
     def __init__(self, stream: TextIO, label: str, run: RunProgress) -> None:
@@ -175,15 +176,6 @@ class BarDisplay:
         self._progress.add_task("", total=None)
         self._progress.start()
 
-    def changed(self) -> None:
-        """Redraw the bar."""
-
-    def item_started(self) -> None:
-        """Redraw the bar."""
-
-    def item_finished(self, result: ItemResult) -> None:
-        """Redraw the bar."""
-
     def write(self, text: str, kind: str, style: str) -> bool:
         """Print a line above the bar."""
         from rich.text import Text
@@ -196,7 +188,7 @@ class BarDisplay:
         self._progress.stop()
 
 
-class LineDisplay:
+class LineDisplay(Display):
     """A line such as `fit: 42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames` every few seconds.
 
     write    writes a line
@@ -221,14 +213,8 @@ class LineDisplay:
     def item_finished(self, result: ItemResult) -> None:
         self.changed()
 
-    def write(self, text: str, kind: str, style: str) -> bool:
-        return False
 
-    def close(self) -> None:
-        """Do nothing: all is written."""
-
-
-class JsonDisplay:
+class JsonDisplay(Display):
     """Progress as objects: each item's beginning and end, and the run's state every `every` seconds.
 
     record  writes an object: level, event, what belongs to it
@@ -258,9 +244,3 @@ class JsonDisplay:
         level = "error" if result.error else "info"
         details = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
         self._record(level, "item", {"item": one_line(result.input), **details})
-
-    def write(self, text: str, kind: str, style: str) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Do nothing: all is written."""

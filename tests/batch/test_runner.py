@@ -200,12 +200,23 @@ def test_a_changed_input_is_reported(tmp_path, photos):
     assert result.messages == ("1 input has changed since an earlier run: done again",)
 
 
-def test_a_truncated_output_is_made_again(tmp_path, photos):
+@pytest.mark.parametrize(
+    ("change", "options", "keys"),
+    [
+        (lambda root: None, {"resume": False}, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]),
+        (lambda root: (root / "out" / "b.jpg.txt").write_text("b"), {}, ["b.jpg"]),
+        (lambda root: (root / "out" / "b.jpg.txt").unlink(), {}, ["b.jpg"]),
+        (lambda root: (root / "photos" / "c.jpg").write_bytes(b"another image"), {}, ["c.jpg"]),
+        (lambda root: (root / "photos").rename(root / "moved"), {}, []),
+    ],
+    ids=["no resume", "truncated output", "vanished output", "changed input", "moved folder"],
+)
+def test_what_a_rerun_does_again(tmp_path, photos, change, options, keys):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    (tmp_path / "out" / "b.jpg.txt").write_text("b")
-    again = Recorder(tmp_path / "out")
-    run_items(items_of(photos), again, batch(tmp_path))
-    assert again.keys == ["b.jpg"]
+    change(tmp_path)
+    again, root = Recorder(tmp_path / "out"), photos if photos.exists() else tmp_path / "moved"
+    run_items(items_of(root), again, batch(tmp_path, **options))
+    assert again.keys == keys
 
 
 def test_a_result_that_was_damaged_since_is_made_again(tmp_path, photos):
@@ -220,22 +231,6 @@ def test_a_result_that_was_damaged_since_is_made_again(tmp_path, photos):
     result = run_items(items_of(photos), again, batch(tmp_path, recall=recall))
     assert again.keys == ["b.jpg"]
     assert sorted(statuses(result)) == ["skipped"] * 3 + ["success"]
-
-
-def test_no_resume_does_everything_again(tmp_path, photos):
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    again = Recorder(tmp_path / "out")
-    run_items(items_of(photos), again, batch(tmp_path, resume=False))
-    assert len(again.keys) == 4
-
-
-def test_a_vanished_output_and_a_changed_input_are_done_again(tmp_path, photos):
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    (tmp_path / "out" / "b.jpg.txt").unlink()
-    (photos / "c.jpg").write_bytes(b"another image")
-    again = Recorder(tmp_path / "out")
-    run_items(items_of(photos), again, batch(tmp_path))
-    assert again.keys == ["b.jpg", "c.jpg"]
 
 
 def test_verify_inputs_looks_at_contents_and_not_at_times(tmp_path, photos):
@@ -399,14 +394,6 @@ def test_a_namesake_from_another_folder_does_not_replace_results(tmp_path, photo
     (elsewhere / "a.jpg").write_bytes(b"somebody else")
     with raises(UsageError, problem="another image or video of that name"):
         run_items(items_of(elsewhere), Recorder(tmp_path / "out"), batch(tmp_path))
-
-
-def test_a_moved_folder_is_recognised(tmp_path, photos):
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    moved = photos.rename(tmp_path / "moved")
-    again = Recorder(tmp_path / "out")
-    run_items(items_of(moved), again, batch(tmp_path))
-    assert again.keys == []
 
 
 def test_two_commands_do_not_write_one_file(tmp_path, photos):

@@ -97,6 +97,7 @@ OF_COMMAND: dict[str, dict[str, str]] = {
     "refine": {
         "--correspondence": "keypoints",
         "--frames": "photos/b.png",
+        "--preset": "--correspondence keypoints --preset paper",
         "--weights": "--correspondence network --weights lifter",
     },
     "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights lifter"},

@@ -68,17 +68,20 @@ def test_what_is_missing_and_needed_is_exit_code_5_with_the_line_that_mends_it(h
     assert people.err.splitlines()[-1] == "default body: reinstall it"
 
 
-def test_what_is_optional_does_not_fail(hpc, monkeypatch):
-    gpu = Check("gpu", missing(ImportError("libcuda.so")), "install the driver", is_needed=False)
-    monkeypatch.setattr(doctor_checks, "CHECKS", (GOOD, gpu))
+@pytest.mark.parametrize(
+    ("error", "is_needed", "code", "status", "remedy"),
+    [
+        (ImportError("libcuda.so"), False, 0, "partial", "something else"),
+        (TypeError("open() got an unexpected keyword argument"), True, 5, "error", "something else"),
+        (UnavailableError("ffmpeg", "is not installed", remedy="pip install it"), True, 5, "error", "pip install it"),
+    ],
+)
+def test_a_check_that_fails(hpc, monkeypatch, error, is_needed, code, status, remedy):
+    """What is optional fails nothing; an error's own remedy wins."""
+    check = Check("video", missing(error), "something else", is_needed=is_needed)
+    monkeypatch.setattr(doctor_checks, "CHECKS", (check,))
     ran = hpc("doctor", "--json")
-    assert (ran.code, ran.document["items"][1]["status"]) == (0, "partial")
-
-
-def test_the_remedy_of_an_error_wins(hpc, monkeypatch):
-    error = UnavailableError("ffmpeg", "is not installed", remedy="pip install it")
-    monkeypatch.setattr(doctor_checks, "CHECKS", (Check("ffmpeg", missing(error), "something else"),))
-    assert hpc("doctor", "--json").details["remedy"] == "pip install it"
+    assert (ran.code, ran.details["status"], ran.details["remedy"]) == (code, status, remedy)
 
 
 def test_a_driver_that_torch_cannot_use_is_found(monkeypatch):
@@ -145,10 +148,6 @@ def test_a_training_that_crashes_is_found(hpc, monkeypatch):
     assert (ran.code, ran.document["status"], item["input"], item["status"]) == (5, "error", "training", "error")
     assert item["found"] == "a small network's training ends with SIGSEGV"
     assert item["remedy"] == f"{sys.executable} -m pip install --upgrade torch"
-    people = trained(monkeypatch, hpc, CRASH)
-    assert people.code == 5
-    assert "training\tfails\ta small network's training ends with SIGSEGV\t" in people.out
-    assert people.err.splitlines()[-1] == f"training: {item['remedy']}"
 
 
 def test_instructions_with_which_training_works_are_named(hpc, monkeypatch):
@@ -175,12 +174,6 @@ RIGHT = '{"loss": 2e-7, "gradients": 3e-6, "ok": true}'
 def test_a_training_that_differs_is_found(hpc, monkeypatch, errors, code, found):
     ran = trained(monkeypatch, hpc, f"print('{errors}')", "--json")
     assert (ran.code, ran.document["items"][1]["found"]) == (code, found)
-
-
-def test_a_training_that_does_not_end_is_found(monkeypatch, hpc):
-    monkeypatch.setattr(doctor_checks, "_TRAINING_SECONDS", 0.01)
-    ran = trained(monkeypatch, hpc, "import time; time.sleep(60)", "--json")
-    assert (ran.code, ran.document["items"][1]["found"]) == (5, "takes more than 0 seconds")
 
 
 def test_a_gpu_that_only_torch_can_use_is_found(monkeypatch):
@@ -257,17 +250,6 @@ def test_the_codecs_of_videos_are_reported(monkeypatch):
     monkeypatch.setattr(av, "codecs_available", set())
     with raises(UnavailableError, problem="has no encoder for videos"):
         doctor_checks._video()
-
-
-def test_a_version_that_reads_no_video_is_found(hpc, monkeypatch):
-    def refuse(path: Path) -> None:
-        raise TypeError("open() got an unexpected keyword argument")
-
-    monkeypatch.setattr("humanpose_cli.io.video.open_container", refuse)
-    monkeypatch.setattr(doctor_checks, "CHECKS", tuple(check for check in CHECKS if check.name == "video"))
-    ran = hpc("doctor", "--json")
-    assert (ran.code, ran.details["status"]) == (5, "error")
-    assert "open() got an unexpected keyword argument" in ran.details["found"]
 
 
 def test_a_full_disk_is_found(monkeypatch, tmp_path):
