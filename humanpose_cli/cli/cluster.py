@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _PANEL = "Cluster"
 _COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "stages": ("--json",), "job": None}
 _POLL = 2.0  # seconds between two looks at the jobs
-_MAX_ROWS = 30
 
 _CLUSTER = option("--cluster", "Where to run: here, or as jobs of Slurm, which go on by themselves.", _PANEL)
 _SHARDS = option("--shards N", "Parts that Slurm's jobs do, one each.", _PANEL, min=1)
@@ -128,23 +127,15 @@ def submit_command(
 
 
 def _follow(session: Session, jobs: SlurmJobs, shards: int, out: Path) -> None:
-    """Show how far the jobs are, in a terminal as a table, until they have ended or a signal comes."""
-    if not session.reporter.draws:
-        last = ""
-        for rows in _progress(jobs, shards, out):
-            states = Counter(state for _, state, *_ in rows)
-            done_count, failed_count = sum(row[2] for row in rows), sum(row[3] for row in rows)
-            text = f"jobs: {', '.join(f'{n} {state}' for state, n in sorted(states.items()))}"
-            text += f"; {done_count} items done, {failed_count} failed" if done_count or failed_count else ""
-            if text != last:
-                session.reporter.info(last := text)
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    with Live(console=Console(file=session.reporter.stream), transient=True, auto_refresh=False) as live:
-        for rows in _progress(jobs, shards, out):
-            live.update(_table(rows), refresh=True)
+    """Say how far the jobs are whenever that changes, until they have ended or a signal comes."""
+    last = ""
+    for rows in _progress(jobs, shards, out):
+        states = Counter(state for _, state, *_ in rows)
+        done_count, failed_count = sum(row[2] for row in rows), sum(row[3] for row in rows)
+        text = f"jobs: {', '.join(f'{n} {state}' for state, n in sorted(states.items()))}"
+        text += f"; {done_count} items done, {failed_count} failed" if done_count or failed_count else ""
+        if text != last:
+            session.reporter.info(last := text)
 
 
 Row = tuple[str, str, int, int]
@@ -165,23 +156,6 @@ def _progress(jobs: SlurmJobs, shards: int, out: Path) -> Iterator[list[Row]]:
             rows.append(("report", states.get(jobs.collect, "ended").lower(), 0, 0))
         yield rows
         time.sleep(_POLL)
-
-
-def _table(rows: Sequence[Row]) -> Any:
-    """Build the rows as rich draws them; of many parts those that run or have failures, and a sum."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table("job", "state", "done", "failed", box=box.SIMPLE_HEAD, pad_edge=False)
-    visible_rows = (
-        rows if len(rows) <= _MAX_ROWS else [row for row in rows if row[1] == "running" or row[3]][:_MAX_ROWS]
-    )
-    for name, state, done_count, failed_count in visible_rows:
-        table.add_row(name, state, str(done_count), str(failed_count))
-    if len(rows) > 2:
-        table.add_section()
-        table.add_row("all", "", str(sum(row[2] for row in rows)), str(sum(row[3] for row in rows)))
-    return table
 
 
 def _report(command: str, out: Path, *, collected: bool) -> CommandResult:

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 from humanpose_cli.cli.fit import FitRun
 from humanpose_cli.cli.options import (
     BatchFlags,
-    BodyOption,
     ComputeFlags,
-    Focal,
+    FailIfDoubtful,
+    Flags,
     Frames,
     Labels,
     Out,
+    Overlay,
     VideoCodecOption,
     argument,
-    of,
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import ExitCode, InputError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, Status, combine_status
-from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT, DetectorMode, FitOptions, FitOutputs
+from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT, FitOptions, FitOutputs
 from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.views.options import ViewsOptions
@@ -73,11 +73,6 @@ _SAME = option(
     "--same-cameras",
     "All takes have the cameras of the first one, which are kept in OUT/cameras.json.",
 )
-_FAIL_IF_DOUBTFUL = option(
-    "--fail-if-doubtful",
-    "Count takes with a doubtful body as partly done, exit code 4. Their files are written all the same.",
-)
-_OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the frames of each camera.")
 
 
 @dataclass(frozen=True)
@@ -311,11 +306,9 @@ def combine(
     inputs: Annotated[list[str] | None, _INPUTS] = None,
     *,
     takes: TakeFlags,
-    detector: Annotated[DetectorMode, of(FitOptions, "detector")] = "auto",
-    body: BodyOption = "default",
-    focal: Focal = None,
-    fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
-    overlay: Annotated[bool, _OVERLAY] = True,
+    fitting: Annotated[FitOptions, Flags("detector", "body", "focal")],
+    fail_if_doubtful: FailIfDoubtful = False,
+    overlay: Overlay = True,
     labels: Labels = "ids",
     out: Out = Path("hpc-out/combine"),
     frames: Frames = None,
@@ -333,7 +326,7 @@ def combine(
     from humanpose_cli.views.inputs import separate_takes
 
     takes.check()
-    fitting = session.tune(FitOptions(body=body, detector=detector, focal=focal), without="views")
+    fitting = session.tune(fitting, without="views")
     options = session.tune_part("views", ViewsOptions())
     frame_range = parse_range(frames)
     take_inputs = find_takes(session, flags, inputs or (), out, frame_range)

@@ -15,13 +15,13 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
 
 from humanpose_cli.cli.cluster import ClusterFlags
-from humanpose_cli.cli.options import check_values, of
+from humanpose_cli.cli.options import Flags, check_values, of
 from humanpose_cli.cli.reporter import Translation
 from humanpose_cli.cli.session import CommandInfo, Function
 from humanpose_cli.cli.settings import add_layer, canonical, leftover_settings, read_config, read_settings
@@ -63,11 +63,10 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
     function = function_of(name)
     info: CommandInfo = getattr(function, "info", CommandInfo())
     declarations = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the session
-    groups: dict[str, Any] = {p.name: p.annotation for p in declarations if dataclasses.is_dataclass(p.annotation)}
     if info.cluster:
-        groups["cluster"] = ClusterFlags
         declarations.append(inspect.Parameter("cluster", inspect.Parameter.KEYWORD_ONLY, annotation=ClusterFlags))
-    options = [parameter for p in declarations for parameter in _expanded(p)]
+    groups = {p.name: group for p in declarations if (group := _group_of(p.annotation))}
+    options = [option for p in declarations for option in _expanded(p, groups.get(p.name))]
 
     def callback(context: typer.Context, **values: Any) -> int:
         settings = leftover_settings(context, allowed=info.tunes)
@@ -83,8 +82,8 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
         }
         check_options({**values, **cluster}, {p.name: p.default for p in options})
         flat = dict(values)
-        for group, kind in groups.items():
-            values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind) if f.name in values})
+        for name_of_group, group in groups.items():
+            values[name_of_group] = group.kind(**{field: values.pop(field) for field in group.fields})
         universal["cluster"] = values.pop("cluster", None)
         return carry_out(
             Invocation(name, function, info, values, flat, settings, on_command_line=argument_names, **universal)
@@ -181,19 +180,34 @@ def _is_on_command_line(context: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    """Expand a parameter whose type is a dataclass of options into one option a field."""
-    kind = parameter.annotation
+class _Group(NamedTuple):
+    """A dataclass of options that is one parameter of a command: its fields that have flags, and their types."""
+
+    kind: Any
+    fields: Mapping[str, Any]
+
+
+def _group_of(annotation: Any) -> _Group | None:
+    """Return the group that a parameter's type is; None for a single option."""
+    kind, *more = typing.get_args(annotation) or (annotation,)
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+        return None
+    types = typing.get_type_hints(kind, include_extras=True)
+    if not issubclass(kind, Options):
+        return _Group(kind, types)
+    selected = next((each.names for each in more if isinstance(each, Flags)), None)
+    names = selected or [name for name, info in infos(kind).items() if info.flag]
+    return _Group(kind, {name: Annotated[types[name], of(kind, name)] for name in names})
+
+
+def _expanded(parameter: inspect.Parameter, group: _Group | None) -> list[inspect.Parameter]:
+    """Expand a parameter that is a group into one option a field."""
+    if group is None:
         return [parameter]
-    field_types = typing.get_type_hints(kind, include_extras=True)
-    if issubclass(kind, Options):
-        flags = {name for name, info in infos(kind).items() if info.flag}
-        field_types = {name: Annotated[hint, of(kind, name)] for name, hint in field_types.items() if name in flags}
+    defaults = {field.name: field.default for field in dataclasses.fields(group.kind)}
     return [
-        parameter.replace(name=f.name, default=f.default, annotation=field_types[f.name])
-        for f in dataclasses.fields(kind)
-        if f.name in field_types
+        parameter.replace(name=name, default=defaults[name], annotation=annotation)
+        for name, annotation in group.fields.items()
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.cli.options import (
     BatchFlags,
-    BodyOption,
     ComputeFlags,
-    Focal,
+    FailIfDoubtful,
+    Flags,
     Frames,
     Inputs,
     Labels,
     OutOrFile,
+    Overlay,
     SideView,
     VideoCodecOption,
     of,
@@ -30,14 +31,10 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import (
-    CameraMovement,
-    DetectorMode,
     EvidenceFiles,
-    FitMethod,
     FitOptions,
     FitOutputs,
     NetworkOptions,
-    PeopleChoice,
     parse_heights,
 )
 from humanpose_cli.refining.options import RefineOptions
@@ -66,16 +63,11 @@ _RATE = option(
 )
 _REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
 _ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
-_FAIL_IF_DOUBTFUL = option(
-    "--fail-if-doubtful",
-    "Count images and videos with a doubtful body as partly done, exit code 4. Their files are written all the same.",
-)
 _TEXTURES = option(
     "--textures",
     "Also store the people's clothes, hair and colours (NAME.person0.look.npz), in which hpc view and hpc export show "
     "them then without the frames, and draw them so in the overlay.",
 )
-_OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
 def fit_rows(fit: FitRecord) -> dict[str, Any]:
@@ -309,22 +301,17 @@ def fit(
     session: Session,
     flags: BatchFlags,
     inputs: Inputs = None,
-    method: Annotated[FitMethod, of(FitOptions, "method")] = "auto",
     weights: Annotated[str, of(NetworkOptions, "weights")] = "",
-    people: Annotated[PeopleChoice, of(FitOptions, "people")] = "all",
-    detector: Annotated[DetectorMode, of(FitOptions, "detector")] = "auto",
-    body: BodyOption = "default",
-    focal: Focal = None,
-    min_confidence: Annotated[float, of(FitOptions, "min_confidence")] = 0.0,
-    height: Annotated[str, of(FitOptions, "height")] = "",
-    camera: Annotated[CameraMovement, of(FitOptions, "camera")] = "auto",
     *,
+    fitting: Annotated[
+        FitOptions, Flags("method", "people", "detector", "body", "focal", "min_confidence", "height", "camera")
+    ],
     evidence: EvidenceFiles,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
-    fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
+    fail_if_doubtful: FailIfDoubtful = False,
     textures: Annotated[bool, _TEXTURES] = False,
-    overlay: Annotated[bool, _OVERLAY] = True,
+    overlay: Overlay = True,
     labels: Labels = "ids",
     side_view: SideView = False,
     out: OutOrFile = Path("hpc-out/fit"),
@@ -351,18 +338,7 @@ def fit(
         prior_file(refinement.prior)
     elif refinement != RefineOptions():
         raise UsageError("setting refine", "has no effect without `refine`")
-    options = FitOptions(
-        body=body,
-        people=people,
-        detector=detector,
-        focal=focal,
-        method=method,
-        min_confidence=min_confidence,
-        height=height,
-        camera=camera,
-        network=NetworkOptions(weights),
-    )
-    options = session.tune(options, without="refine")
+    options = session.tune(replace(fitting, network=NetworkOptions(weights)), without="refine")
     for name in filter(None, (options.network.weights, options.network.segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
     chosen = parse_range(frames)

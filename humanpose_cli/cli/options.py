@@ -22,7 +22,7 @@ from humanpose_cli.body.model_files import check_body, prior_file
 from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, usable_cores
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.options import Options, infos
-from humanpose_cli.fitting.options import FitOptions, OverlayLabels, SurfaceFiles
+from humanpose_cli.fitting.options import OverlayLabels, SurfaceFiles
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import check_readable
 
@@ -104,6 +104,15 @@ def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
 def argument(metavar: str, text: str, **more: Any) -> Any:
     """Declare an argument of a command, with the text of its help."""
     return typer.Argument(metavar=metavar, help=text, show_default=False, **more)
+
+
+class Flags:
+    """The fields of an options class that a command has flags for, as one parameter of its function:
+    `fitting: Annotated[FitOptions, Flags("body", "focal")]`.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
 
 
 _ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
@@ -222,6 +231,14 @@ VideoCodecOption = Annotated[
         _FILES,
     ),
 ]
+Overlay = Annotated[bool, option("--overlay/--no-overlay", "Draw the bodies over the images.")]
+FailIfDoubtful = Annotated[
+    bool,
+    option(
+        "--fail-if-doubtful",
+        "Count inputs with a doubtful result as partly done, exit code 4. Their files are written all the same.",
+    ),
+]
 SideView = Annotated[bool, option("--side-view", "Draw the bodies from the side, too, to the right of the overlay.")]
 Labels = Annotated[
     OverlayLabels,
@@ -262,7 +279,6 @@ FitSmplx = Annotated[
 ]
 DensePose = Annotated[Path | None, of(SurfaceFiles, "densepose")]
 DensePoseCharts = Annotated[Path | None, of(SurfaceFiles, "charts")]
-BodyOption = Annotated[str, of(FitOptions, "body")]
 
 
 def body_option(text: str) -> Any:
@@ -271,7 +287,6 @@ def body_option(text: str) -> Any:
 
 
 BodyOfFits = Annotated[str, body_option("The body that the fits are of")]
-Focal = Annotated[float | None, of(FitOptions, "focal")]
 
 
 def read_items(items: Path) -> list[str]:

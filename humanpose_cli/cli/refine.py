@@ -19,6 +19,7 @@ from humanpose_cli.cli.options import (
     FitSmplx,
     Labels,
     OutOrFile,
+    Overlay,
     SideView,
     VideoCodecOption,
     argument,
@@ -76,7 +77,6 @@ _TEXTURE = option(
     "Texture of the person (PNG), or the folder of an earlier run with one for each. Default: made from the frames.",
     show_default=False,
 )
-_OVERLAY = option("--overlay/--no-overlay", "Draw the refined bodies over the frames.")
 _COMPARE = option(
     "--compare FITS",
     "Other fits of the same people for the page, such as a run with another --correspondence: a file, or a folder with "
@@ -135,7 +135,7 @@ def refine(
     body: BodyOfFits = "default",
     camera: FitCamera = None,
     smplx: FitSmplx = None,
-    overlay: Annotated[bool, _OVERLAY] = True,
+    overlay: Overlay = True,
     labels: Labels = "ids",
     side_view: SideView = False,
     page: Annotated[bool, _PAGE] = True,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.options import (
     BatchFlags,
-    BodyOption,
     ComputeFlags,
-    Focal,
+    FailIfDoubtful,
+    Flags,
     Frames,
     OutOrFile,
     VideoCodecOption,
@@ -23,7 +23,7 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import DetectorMode, FitOptions
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 
 if TYPE_CHECKING:
@@ -76,10 +76,6 @@ _PERSON = option(
     "Which person to repose: largest, all or a track id, from 0, the largest; 0=1 lets the target's person 1 drive "
     "person 0. May be repeated. Default: largest.",
     show_default=False,
-)
-_FAIL_IF_DOUBTFUL = option(
-    "--fail-if-doubtful",
-    "Count photographs with a doubtful image as partly done, exit code 4. Their files are written all the same.",
 )
 _NUMBERED = option(
     "--numbered/--video",
@@ -183,10 +179,8 @@ def repose(
     drawing: DrawingOptions,
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
-    fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
-    detector: Annotated[DetectorMode, of(FitOptions, "detector")] = "auto",
-    body: BodyOption = "default",
-    focal: Focal = None,
+    fail_if_doubtful: FailIfDoubtful = False,
+    fitting: Annotated[FitOptions, Flags("detector", "body", "focal")],
     out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
     video_codec: VideoCodecOption = "h264",
@@ -228,9 +222,11 @@ def repose(
 
     photo_fit = load_fit(fit) if fit is not None else None
     ready = photo_fit is not None and file_target is not None
-    other = photo_fit is not None and photo_fit.body == "default" != body
-    _check_unused("`fit` is used", focal=ready and focal, detector=ready and detector != "auto", body=other)
-    options = session.tune(ReposeOptions(**vars(who), **vars(drawing), fit=FitOptions(body, "all", detector, focal)))
+    other = photo_fit is not None and photo_fit.body == "default" != fitting.body
+    _check_unused(
+        "`fit` is used", focal=ready and fitting.focal, detector=ready and fitting.detector != "auto", body=other
+    )
+    options = session.tune(ReposeOptions(**vars(who), **vars(drawing), fit=fitting))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, **vars(compute)) as reposer:
         target, fit_seconds = file_target, 0.0
@@ -265,8 +261,8 @@ def repose(
             for source, paths in zip(input_set, outputs, strict=True)
         ]
         options_record: dict[str, Any] = {**reposer.identity, "skeleton": skeleton, "target_axes": axes}
-        fitting = options_record.pop("fit")
-        options_record |= {flag: fitting.pop(flag) for flag in ("body", "detector", "focal")} | {"fitting": fitting}
+        recorded = options_record.pop("fit")
+        options_record |= {flag: recorded.pop(flag) for flag in ("body", "detector", "focal")} | {"fitting": recorded}
         options_record |= {"target_pose": target_digest(pose), "frames": str(frames or ":"), "form": form}
         options_record["video_codec"] = video_codec
         if background not in ("keep", "transparent"):

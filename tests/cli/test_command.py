@@ -405,7 +405,7 @@ def test_arguments_of_the_library_become_flags():
         "take --method nbf, --no-overlay or --set axes=y-up; --set keypoints.depth_weight=2 beside --focal"
     )
     assert repose.text("`axes=y-up`") == "--target-axes y-up"
-    assert repose.error(UsageError("weights, in_place", "are for `method=warp3d`")) == (
-        "--weights, --in-place: are for --method warp3d"
+    assert repose.error(UsageError("weights, size", "are for `method=warp3d`")) == (
+        "--weights, --size: are for --method warp3d"
     )
     assert fit.error(InputError("focal", "is no image")) == "focal: is no image"  # a file of that name

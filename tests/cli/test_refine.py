@@ -63,7 +63,7 @@ def test_fit_writes_what_refine_writes(hpc, photos, tmp_path):
     assert hpc("fit", photo, "--out", str(tmp_path / "fits"), "--detector", "fast", "--no-overlay").code == 0
     fit = str(tmp_path / "fits" / "astronaut.png.fit.npz")
     # Beside the other fits, so that the path of the photograph is the same in both files.
-    ran = hpc("refine", fit, "--out", str(photos / "refined"), "--no-overlay", "--json")
+    ran = hpc("refine", fit, "--frames", photo, "--out", str(photos / "refined"), "--no-overlay", "--json")
     names = [Path(path).name for path in ran.details["outputs"]]
     files_of_person = [f"astronaut.png.person0.{ending}" for ending in ("texture.png", "look.npz")]
     assert names == ["astronaut.png.fit.npz", *files_of_person, "astronaut.png.refined.html"]
