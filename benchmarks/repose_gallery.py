@@ -1,7 +1,6 @@
 """A gallery of reposed photographs and rendered people: every input in four poses, beside those of another version.
 
     python benchmarks/repose_gallery.py OUT [PHOTO ...] [--rendered 8] [--before OUT] [--blind SEED] [--sheets FOLDER]
-                                        [--no-tubes]
 
 Inputs are photographs of yours, scikit-image's astronaut and photographer, and rendered people with folded arms, hands
 on the hips, in a pocket or before the face, and with neighbours (seed 41). Poses are of the shipped library, as the
@@ -11,7 +10,7 @@ OUT/index.html shows them, and what OUT of another version holds beside them.
 `--blind` draws which of the two versions stands on the left, image by image, and writes the list of what was drawn to
 OUT/key.json and the page without names to OUT/blind.html: faults can then be counted without knowing the version.
 `--sheets` writes an image of each input's row, cut to the person's surroundings, with the row of the other version
-above it. `--no-tubes` draws skirts without tubes round both legs.
+above it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from humanpose_cli.avatar.options import MeshOptions, SkirtOptions
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import HpcError
@@ -45,7 +43,7 @@ from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.synthetic.poses import Performance, Pose, held_pose
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.reposing.reposer import Reposer
-from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
+from humanpose_cli.reposing.scene import ReposingScene
 
 TARGETS = {"wave": ("wave", 0), "lunge": ("lunge", 0), "side": ("hands_on_hips", 60), "behind": ("standing", 180)}
 """Name: key pose, and degrees that it is turned away from the camera."""
@@ -120,12 +118,10 @@ def main() -> None:
     parser.add_argument("--before", type=Path)
     parser.add_argument("--blind", type=int)
     parser.add_argument("--sheets", type=Path)
-    parser.add_argument("--no-tubes", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     shown: list[dict[str, Any]] = []
-    skirt = SkirtOptions(min_length=9.0) if options.no_tubes else SkirtOptions()  # metres: longer than any
-    with Reposer(ReposeOptions(mesh=MeshOptions(skirt=skirt))) as reposer:
+    with Reposer() as reposer:
         for item in inputs(options.photos, options.rendered):
             write_image(options.out / f"{item.name}.jpg", item.image)
             started = time.perf_counter()

@@ -47,11 +47,11 @@ _HIDDEN = np.array((1.0, 0.0, 1.0), np.float32)  # colour of texels that a photo
 def sheet_of_stages(photographed: PhotographedPerson, body: Body, options: MeshOptions, height: int = 480) -> Array:
     """All stages of one person: (2 · height, W, 3) uint8, a column each."""
     with torch.no_grad():
-        aligned = align(photographed, body, options)
+        aligned = align(photographed, body)
         dressed = dress(aligned, options)
         baked = bake(dressed, options)
-        lit = take_light_off(baked, options)
-        completed = complete(lit, options)
+        lit = take_light_off(baked)
+        completed = complete(lit)
         columns = {
             "photograph": _outlines(aligned),
             "aligned": _shape(aligned, aligned.vertices),

@@ -2,70 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.options import Options, option
-
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
+PLAIN_SHARE = 0.55  # of a plain garment's most frequent colour
+SAME_CLOTH = 0.35  # distance of `cloth_features` below which two colours are the same
+_BRIGHTNESS = 0.25  # weight of the logarithm of brightness
+_SATURATION = 3.0  # factor on saturation; high ones differ little
+_CLUSTERS = 4  # clusters of the colours of a thing
+_MIN_COLOURS = 100  # number of colours from which a most frequent one is found
+_MIN_CHROMA = 0.02  # median contrast of the channels below which a photograph has no colours
 
-@dataclass(frozen=True)
-class ClothColours(Options):
-    """How colours of cloth are compared."""
 
-    same: float = option(0.35, "Distance of `features` below which two colours are the same.", above=0)
-    brightness: float = option(0.25, "Weight of the logarithm of brightness.", minimum=0)
-    saturation: float = option(3.0, "Factor on saturation; high ones differ little.", above=0)
-    clusters: int = option(4, "Clusters of the colours of a thing.", minimum=1)
-    min_colours: int = option(100, "Number of colours from which a most frequent one is found.", minimum=1)
-    min_chroma: float = option(
-        0.02, "Median contrast of the channels below which a photograph has no colours.", minimum=0, maximum=1
-    )
+def cloth_features(colours: Array, brightness: float = _BRIGHTNESS) -> Array:
+    """Compute features (N, 3) of colours (N, 3) in which those of one cloth in other light are near: hue by
+    saturation, and a little brightness.
+    """
+    bright = np.maximum(colours.max(1), 0.02)
+    red, green, blue = colours.T
+    hue = np.stack((red - (green + blue) / 2, (green - blue) * np.float32(0.866)), 1)
+    chroma = np.linalg.norm(hue, axis=1)
+    hue *= (np.tanh(_SATURATION * chroma / bright) / np.maximum(chroma, 1e-6))[:, None]
+    return np.column_stack((hue, brightness * np.log(bright))).astype(np.float32)
 
-    def features(self, colours: Array) -> Array:
-        """Compute features (N, 3) of colours (N, 3) in which those of one cloth in other light are near: hue by
-        saturation, and a little brightness.
-        """
-        bright = np.maximum(colours.max(1), 0.02)
-        red, green, blue = colours.T
-        hue = np.stack((red - (green + blue) / 2, (green - blue) * np.float32(0.866)), 1)
-        chroma = np.linalg.norm(hue, axis=1)
-        hue *= (np.tanh(self.saturation * chroma / bright) / np.maximum(chroma, 1e-6))[:, None]
-        return np.column_stack((hue, self.brightness * np.log(bright))).astype(np.float32)
 
-    def centres(self, features: Array) -> tuple[Array, NDArray[np.int64]]:
-        """Find centres (K, 3) of clusters of features (N, 3), and how many points each has; none of too few points."""
-        if len(features) < self.clusters:
-            return np.zeros((0, 3), np.float32), np.zeros(0, np.int64)
-        labels, centres = k_means(features, self.clusters, 1e-3)
-        return centres, np.bincount(labels, minlength=self.clusters)
+def like_colour(colours: Array, colour: Array) -> Mask:
+    """Select the colours (N, 3) that are like one colour (3,), up to folds and light."""
+    away = np.linalg.norm(cloth_features(colours) - cloth_features(colour[None]), axis=1)
+    return np.asarray(away < SAME_CLOTH)
 
-    def dominant(self, colours: Array, among: Mask | None = None, within: float | None = None) -> Mask:
-        """Select the colours (N, 3) that are like the most frequent one, or that of `among` (N,), up to folds and
-        light.
 
-        within  distance of features up to which a colour is like it; None for `same`
-        """
-        features = self.features(colours)
-        rows = features if among is None else features[among]
-        if len(rows) < self.min_colours:
-            return np.zeros(len(colours), bool)
-        centres, sizes = self.centres(rows)
-        main = centres[sizes.argmax()]
-        for _ in range(4):  # from the cluster's middle to the densest colour near it
-            near = np.linalg.norm(rows - main, axis=1) < self.same
-            main = np.median(rows[near], axis=0) if near.any() else main
-        return np.asarray(np.linalg.norm(features - main, axis=1) < (self.same if within is None else within))
+def cluster_centres(features: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Find centres (K, 3) of clusters of features (N, 3), and how many points each has; none of too few points."""
+    if len(features) < _CLUSTERS:
+        return np.zeros((0, 3), np.float32), np.zeros(0, np.int64)
+    labels, centres = k_means(features, _CLUSTERS, 1e-3)
+    return centres, np.bincount(labels, minlength=_CLUSTERS)
 
-    def grey(self, colours: Array) -> bool:
-        """Return whether a photograph has no colours, by those (N, 3) that it shows."""
-        return len(colours) > 0 and float(np.median(np.ptp(colours, axis=1))) < self.min_chroma
+
+def dominant_colour(colours: Array, within: float = SAME_CLOTH) -> Mask:
+    """Select the colours (N, 3) that are like the most frequent one, up to folds and light.
+
+    within  distance of features up to which a colour is like it
+    """
+    features = cloth_features(colours)
+    if len(features) < _MIN_COLOURS:
+        return np.zeros(len(colours), bool)
+    centres, sizes = cluster_centres(features)
+    main = centres[sizes.argmax()]
+    for _ in range(4):  # from the cluster's middle to the densest colour near it
+        near = np.linalg.norm(features - main, axis=1) < SAME_CLOTH
+        main = np.median(features[near], axis=0) if near.any() else main
+    return np.asarray(np.linalg.norm(features - main, axis=1) < within)
+
+
+def is_grey(colours: Array) -> bool:
+    """Return whether a photograph has no colours, by those (N, 3) that it shows."""
+    return len(colours) > 0 and float(np.median(np.ptp(colours, axis=1))) < _MIN_CHROMA
 
 
 def k_means(features: Array, count: int, precision: float) -> tuple[NDArray[np.int32], Array]:

@@ -1,22 +1,27 @@
 """What a photograph does not show of a body's texture, made up from what it shows.
 
 Hidden texels are filled by symmetry first, then by the opposite side, then smoothly; garments keep their
-own colour, and prints and badges, as `garments` finds them, stay alone.
+own colour.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.colours import ClothColours, skin_hued
-from humanpose_cli.avatar.garments import Garments
-from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.colours import (
+    PLAIN_SHARE,
+    SAME_CLOTH,
+    cloth_features,
+    cluster_centres,
+    dominant_colour,
+    is_grey,
+    like_colour,
+    skin_hued,
+)
 from humanpose_cli.avatar.relief import strand_depths
 from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, parts_mask
 from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
@@ -26,11 +31,26 @@ from humanpose_cli.core.conventions import SMPL24
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
+_LIGHT_AVERAGE = 0.04  # metres: way that differences of both sides' light average
+_LIGHT_FADE = 0.15  # metres: way over which such a difference fades
+_MAX_LIGHT = 0.15  # maximum change of a mirrored side's colours
+_DETAIL = 0.045  # metres: size of details that hidden points do not take
+_RIM = 0.012  # metres: way that the visible part's border goes on
+_FOLLOW = 0.01  # metres: way within which spread colours follow visible ones
+_CERTAIN = 0.12  # distance of colours that are certainly a garment's own
+_MIN_FEET = 0.05  # visible share of the feet that decides their colour
+_MIN_SKIN = 0.0015  # m²: visible skin that decides its colour
+_MIN_FACE = 0.3  # visible share of a face that keeps its colours; others keep those of skin
+_MIN_HAIR = 0.6  # share of the visible scalp without skin from which the hidden one has none
+_INHERITED_WEIGHT = 0.05  # weight of a colour from further up the body, against a visible one
+_MIN_MATERIAL = 0.08  # share of head, trunk and arms, legs or feet from which a material counts
+_USUAL_COLOUR = 0.3  # metres: way along the surface over which colours become the usual one of their cloth
+_CLOTH_BRIGHTNESS = 0.5  # weight of the logarithm of brightness among colours whose light was taken off
+_OTHER_CLOTH = 0.15  # distance of the legs' colours from which they are other cloth than the trunk's
 _CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
 _DARK = 0.12  # neutral: shoes that the photo does not show
 _TINY = np.float32(1e-6)
 _MAX_COLOUR = 2.0  # of a surface whose light was taken off
-_DEFAULTS = MeshOptions()
 
 
 class CompleteTexture(NamedTuple):
@@ -53,7 +73,6 @@ def complete_texture(
     covered: Array | None = None,
     shod: bool = False,
     bare: bool = False,
-    options: MeshOptions = _DEFAULTS,
 ) -> CompleteTexture:
     """Fill what the photo does not show.
 
@@ -79,9 +98,8 @@ def complete_texture(
 
     in_blocks(begin, shares.shape)
     coarse = surface.reduce(image)
-    filling = _Filling(surface, options, covered, shod=shod, bare=bare)
-    prints = filling.garments.prints(_straight(coarse), coarse[..., 3])
-    mirror_image = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]) if prints.any() else image)
+    filling = _Filling(surface, covered, shod=shod, bare=bare)
+    mirror_image = surface.mirror(image)
     if not mirror_face:
         mirror_image *= 1 - surface.fine.interpolate(surface.face[:, None].astype(np.float32), surface.faces)
     coarse_mirrored = surface.reduce(mirror_image)
@@ -90,7 +108,7 @@ def complete_texture(
     visible_fraction = _share(surface, np.ones(len(visible), bool), visible)
     light = filling.light_difference(coarse, coarse_mirrored)
     coarse_mirrored[..., :3] += light * coarse_mirrored[..., 3:]
-    made_up = filling.fill(filling.continued(_over(coarse, coarse_mirrored)), prints)
+    made_up = filling.fill(filling.continued(_over(coarse, coarse_mirrored)))
     # With a fourth channel of nothing, like the texture.
     light, made_up = (surface.enlarge(np.dstack((one, np.zeros_like(one[..., 0])))) for one in (light, made_up))
 
@@ -124,12 +142,11 @@ def _straight(texture: Array) -> Array:
 class _Materials(NamedTuple):
     """Skin and cloths of one person: centres (M, 3) of the features of their colours."""
 
-    cloth: ClothColours
     centres: Array
 
     def nearest(self, colours: Array) -> NDArray[np.int64]:
         """Find the material (...) of each colour (..., 3)."""
-        features = self.cloth.features(colours.reshape(-1, 3))
+        features = cloth_features(colours.reshape(-1, 3), _CLOTH_BRIGHTNESS)
         away = np.stack([np.linalg.norm(features - centre, axis=1) for centre in self.centres])
         return np.asarray(away.argmin(0).reshape(colours.shape[:-1]))
 
@@ -137,13 +154,9 @@ class _Materials(NamedTuple):
 class _Filling:
     """Colours for the hidden texels of one body, on its coarse texture (S, S)."""
 
-    def __init__(
-        self, surface: BodyTexels, options: MeshOptions, covered: Array | None, *, shod: bool, bare: bool
-    ) -> None:
+    def __init__(self, surface: BodyTexels, covered: Array | None, *, shod: bool, bare: bool) -> None:
         self.covered, self.shod, self.bare = covered, shod, bare
-        self.surface, self.options, self.cloth = surface, options.completion, options.colours
-        self.garments = Garments(surface, options.garments, options.colours)
-        self.plain_share, self.relief = options.garments.plain_share, options.relief
+        self.surface = surface
 
     def light_difference(self, mine: Array, mirror_image: Array) -> Array:
         """Compute a smooth correction (S, S, 3) of mirrored colours: what separates both sides' light where both are
@@ -153,63 +166,39 @@ class _Filling:
         Where they show things of different colour, as skin and a sleeve that the fit has on it, light is not what
         differs.
         """
-        surface, operator, options = self.surface, self.surface.operator, self.options
+        surface, operator = self.surface, self.surface.operator
         both = mine[..., 3] * mirror_image[..., 3]
         both_visible = np.nonzero(both)
-        features = [self.cloth.features(_straight(side[both_visible])) for side in (mine, mirror_image)]
-        both[both_visible] *= np.linalg.norm(features[0] - features[1], axis=1) < self.cloth.same
+        features = [cloth_features(_straight(side[both_visible])) for side in (mine, mirror_image)]
+        both[both_visible] *= np.linalg.norm(features[0] - features[1], axis=1) < SAME_CLOTH
         difference = np.clip(_straight(mine) - _straight(mirror_image), -1, 1)
         values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
-        data, fade = weight * operator.areas / options.light_average**2, operator.areas / options.light_fade**2
+        data, fade = weight * operator.areas / _LIGHT_AVERAGE**2, operator.areas / _LIGHT_FADE**2
         field = operator.spread(data, values, fade, np.zeros(3))
-        field = np.clip(field, -options.max_light, options.max_light)
+        field = np.clip(field, -_MAX_LIGHT, _MAX_LIGHT)
         light = surface.coarse.interpolate(field, surface.faces)
         surface.coarse.bleed(light)
         return light
 
     def continued(self, visible: Array) -> Array:
         """Extend the visible parts of a texture (S, S, 4) a little, with the colours of their rim."""
-        sigma = max(0.8, self.options.rim * self.surface.texels_per_metre)
+        sigma = max(0.8, _RIM * self.surface.texels_per_metre)
         blur = cv2.GaussianBlur(visible, (0, 0), sigma)
         weight = np.clip(2.5 * blur[..., 3:] - np.float32(0.25), 0, 1)
         return _over(visible, np.dstack((_straight(blur) * weight, weight)))
 
-    def fill(self, visible: Array, prints: Array) -> Array:
-        """Make up colours (S, S, 3) for whatever a texture (S, S, 4), multiplied by its weight, leaves open.
-
-        prints  (S, S) 0…1 as of `Garments.prints`
-        """
-        surface, garments = self.surface, self.garments
-        colours, weight = _straight(visible), visible[..., 3]
-        plain = self._without_detail(colours, weight, prints)
-        detail = np.abs(colours - plain).max(2) > self.options.contrast
-        pattern_mask = garments.patterned(colours, weight, plain, detail, prints)
-        # What the back of a patterned garment takes from its front: the pattern, also where the front has letters; what
-        # the back of a plain one takes: its colour alone.
-        hole, pattern = garments.lettering(colours, weight), colours
-        if hole.any():
-            pattern = self._closed(colours, weight, hole)
-            plain = self._without_detail(pattern, weight, prints)
-        continues = pattern_mask & (prints < 0.5)
-        plain = np.where(continues[..., None], pattern, self._without_prints(weight, plain))
+    def fill(self, visible: Array) -> Array:
+        """Make up colours (S, S, 3) for whatever a texture (S, S, 4), multiplied by its weight, leaves open."""
+        surface, colours, weight = self.surface, _straight(visible), visible[..., 3]
+        # What the back of a garment takes from its front: the colour alone, no letters, badges or folds.
+        plain = self._plain_chest(weight, self._without_detail(colours, weight))
         evidence = _over(visible, surface.opposite(np.dstack((plain * weight[..., None], weight))))
         spread, label, materials = self._spread_colours(evidence)
-        # Only what is of the same cloth is borrowed: a hem is no mixture of two. Plain cloth borrows nothing.
+        # Only what is of the same cloth is borrowed: a hem is no mixture of two.
         visible = visible * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
-        visible = _over(visible, self._same_cloth(pattern, weight * continues, label))
         result = visible[..., :3] + (1 - visible[..., 3:]) * spread
         result *= self._relief(colours, weight)[..., None]
         surface.coarse.bleed(result)
-        return result
-
-    def _same_cloth(self, pattern: Array, weight: Array, label: NDArray[np.integer]) -> Array:
-        """Take a texture (S, S, 4), multiplied by its weight, of what lies straight through the body, if it has the
-        same label (S, S).
-        """
-        surface, result = self.surface, np.zeros((*weight.shape, 4), np.float32)
-        for one in np.unique(label[weight > 0]):
-            same = weight * (label == one)
-            result += surface.opposite(np.dstack((pattern * same[..., None], same))) * (label == one)[..., None]
         return result
 
     def _relief(self, colours: Array, weight: Array) -> Array:
@@ -219,44 +208,31 @@ class _Filling:
             bare = 1 - surface.coarse.interpolate(self.covered[:, None], surface.faces)[..., 0]
             result = 1 + (result - 1) * bare
         inside = cv2.erode((weight > 0.9).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        depths = strand_depths(colours, surface.scalp & inside, surface.scalp_texels, self.relief)
+        depths = strand_depths(colours, surface.scalp & inside, surface.scalp_texels)
         if depths is not None:
             result[surface.scalp] *= np.exp(surface.strands @ depths)
         return result
 
-    def _closed(self, colours: Array, weight: Array, hole: Mask) -> Array:
-        """Continue the garment's pattern in colours (S, S, 3) into its `hole`, from patches around it."""
-        border = 2 * round(self.options.rim * self.surface.texels_per_metre) + 1
-        hole = cv2.dilate(hole.astype(np.uint8), np.ones((border, border), np.uint8)) > 0
-        garment = self.garments.trunk & (weight > 0.5)
-        image = np.rint(np.clip(colours / _MAX_COLOUR, 0, 1) * 255).astype(np.uint8)
-        result = inpaint(image, hole & garment, ~garment, self.options.pattern)
-        return result.astype(np.float32) * np.float32(_MAX_COLOUR / 255)
-
-    def _without_prints(self, weight: Array, plain: Array) -> Array:
+    def _plain_chest(self, weight: Array, plain: Array) -> Array:
         """Paint the chest of colours (S, S, 3) with the garment's own colour alone, if most of it has one.
 
-        What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well:
-        the garment's colour is that of both sides of the front, and where they have none, that of most of it.
+        What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well.
         """
-        surface, cloth = self.surface, self.cloth
+        surface = self.surface
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
         region = parts_mask(part, _CHEST) & surface.coarse.covered
         visible = region & (weight > 0.5)
-        sides = self.garments.front_sides[visible]
-        for among in (sides, np.ones_like(sides)):
-            usual = cloth.dominant(plain[visible], among)
-            if usual[among].sum() > self.plain_share * max(among.sum(), 1):
-                certain = np.zeros(region.shape, np.float32)
-                certain[visible] = cloth.dominant(plain[visible], among, self.options.certain)
-                inner = cv2.erode(certain, np.ones((3, 3), np.uint8))
-                return np.where(region[..., None], fill_smoothly(plain, np.asarray(inner)), plain)
-        return plain
+        if dominant_colour(plain[visible]).sum() <= PLAIN_SHARE * max(visible.sum(), 1):
+            return plain
+        certain = np.zeros(region.shape, np.float32)
+        certain[visible] = dominant_colour(plain[visible], _CERTAIN)
+        inner = cv2.erode(certain, np.ones((3, 3), np.uint8))
+        return np.where(region[..., None], fill_smoothly(plain, np.asarray(inner)), plain)
 
-    def _without_detail(self, colours: Array, weight: Array, prints: Array) -> Array:
-        """Remove small things, letters and folds, and prints, from the colours (S, S, 3)."""
-        colours_everywhere = fill_smoothly(colours, ((weight > 0.3) & (prints < 0.5)).astype(np.float32))
-        kernel = max(3, round(self.options.detail * self.surface.texels_per_metre) | 1)
+    def _without_detail(self, colours: Array, weight: Array) -> Array:
+        """Remove small things, letters and folds, from the colours (S, S, 3)."""
+        colours_everywhere = fill_smoothly(colours, (weight > 0.3).astype(np.float32))
+        kernel = max(3, round(_DETAIL * self.surface.texels_per_metre) | 1)
         eight_bit = (np.clip(colours_everywhere, 0, 1) * 255 + 0.5).astype(np.uint8)
         return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
 
@@ -267,22 +243,22 @@ class _Filling:
         Skin and cloths do not blend: each material is spread by itself, as is its share, and the largest share shows.
         Where they change are cuffs, hems and waists.
         """
-        surface, operator, options = self.surface, self.surface.operator, self.options
+        surface, operator = self.surface, self.surface.operator
         values, visible = paint_vertices(surface.coarse, surface.rows, _straight(evidence), evidence[..., 3])
-        data = visible * operator.areas / options.follow**2
+        data = visible * operator.areas / _FOLLOW**2
         # Hair and feet keep their colours apart from the rest, where they were visible: heels are no trousers.
         groups = (surface.hair & (_share(surface, surface.hair, visible) >= 0.02)).astype(np.int64)
         feet = parts_mask(surface.part_labels, FEET)
-        if _share(surface, feet, visible) >= options.min_feet:
+        if _share(surface, feet, visible) >= _MIN_FEET:
             groups[feet] = 3
         elif self.shod:
             groups[feet], values[feet] = 3, _DARK
-            data[feet] = operator.areas[feet] / options.follow**2
-        tone = skin_tone(surface, values, visible, options.min_skin, self.cloth)
+            data[feet] = operator.areas[feet] / _FOLLOW**2
+        tone = skin_tone(surface, values, visible)
         materials = self._materials(values, visible > 0.5, tone)
         for part, part_visible in [] if tone is None else self._bare_parts(values, visible, tone):
             missing = part & (part_visible < 0.05)
-            values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / options.follow**2
+            values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _FOLLOW**2
             # Guessed skin ends at its part's border, as under a sleeve or a collar.
             groups[part] = 2
         if data.sum() == 0:
@@ -291,7 +267,7 @@ class _Filling:
         for part, colour in _limb_colours(surface, values, visible, tone if self.bare else None):
             missing = part & (visible < 0.05)
             values[missing] = colour
-            data[missing] = options.inherited_weight * operator.areas[missing] / options.follow**2
+            data[missing] = _INHERITED_WEIGHT * operator.areas[missing] / _FOLLOW**2
         members = np.eye(len(materials.centres))[materials.nearest(values)]
         if self.shod and tone is not None:
             data[feet & (members[:, 0] > 0)] = 0  # skin beside a shoe is no leather
@@ -299,12 +275,12 @@ class _Filling:
         rest = (members * data[:, None]).sum(0) / data.sum()
         shares = surface.around.spread(data, members, operator.areas * 1e-3, rest, groups, leak=0.002)
         # What it looks like there: its colour nearby, further away its usual one.
-        usual = _usual_colours(values, members > 0, data > 0.5 * operator.areas / options.follow**2)
+        usual = _usual_colours(values, members > 0, data > 0.5 * operator.areas / _FOLLOW**2)
         columns = (members[..., None] * np.column_stack((values, np.ones(len(values))))[:, None]).reshape(
             len(values), -1
         )
         rest = np.column_stack((usual, np.ones(len(usual)))).ravel()
-        field = operator.spread(data, columns, operator.areas / options.usual_colour**2, rest, groups, leak=0.002)
+        field = operator.spread(data, columns, operator.areas / _USUAL_COLOUR**2, rest, groups, leak=0.002)
         if tone is not None:  # the first material; without one, it is another
             shares[self._covered_scalp(visible, members[:, 0] > 0), 0] = -1
         leading = surface.coarse.interpolate(shares.astype(np.float32), surface.faces).argmax(2)
@@ -317,20 +293,19 @@ class _Filling:
 
         A shirt and trousers may differ less than one cloth in light and shadow does: each has clusters of its own.
         """
-        options, labels = self.options, self.surface.part_labels
-        cloth = replace(self.cloth, brightness=options.cloth_brightness)
-        zones = [] if tone is None else list(cloth.features(tone[None]))
+        labels = self.surface.part_labels
+        zones = [] if tone is None else list(cloth_features(tone[None], _CLOTH_BRIGHTNESS))
         hair = self.surface.hair
         for names in (None, ("neck", "head"), TRUNK + SLEEVES, LEGS, FEET):
             zone = visible & (hair if names is None else parts_mask(labels, names) & ~hair)
-            centres, sizes = cloth.centres(cloth.features(colours[zone]))
-            apart = [options.other_cloth if names == LEGS else cloth.same] * len(zones)
+            centres, sizes = cluster_centres(cloth_features(colours[zone], _CLOTH_BRIGHTNESS))
+            apart = [_OTHER_CLOTH if names == LEGS else SAME_CLOTH] * len(zones)
             for row in np.argsort(-sizes, kind="stable"):
                 away = np.array([np.linalg.norm(centres[row] - one) for one in zones])
-                limits = apart + [cloth.same] * (len(zones) - len(apart))
-                if sizes[row] > options.min_material * sizes.sum() and (away > limits).all():
+                limits = apart + [SAME_CLOTH] * (len(zones) - len(apart))
+                if sizes[row] > _MIN_MATERIAL * sizes.sum() and (away > limits).all():
                     zones.append(centres[row])
-        return _Materials(cloth, np.array(zones or [np.zeros(3)]))
+        return _Materials(np.array(zones or [np.zeros(3)]))
 
     def _covered_scalp(self, visible: Array, skin: Mask) -> Mask:
         """Select the scalp (V,) that the photo does not show, if hair or a hat is on what it shows: skin does not go on
@@ -338,7 +313,7 @@ class _Filling:
         """
         surface = self.surface
         scalp, hair = (_share(surface, surface.hair, shown) for shown in (visible, visible * ~skin))
-        return surface.hair & (visible < 0.5) & (hair > self.options.min_hair * max(scalp, 1e-6))
+        return surface.hair & (visible < 0.5) & (hair > _MIN_HAIR * max(scalp, 1e-6))
 
     def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
         """Take face and hands for skin where they were not visible, with how visible (V,) they were: a face of which
@@ -348,10 +323,9 @@ class _Filling:
         visible, only colours like the tone (3,) of skin count. Beards, masks and paint are on faces that were visible.
         """
         surface, face = self.surface, visible
-        away = np.linalg.norm(self.cloth.features(colour) - self.cloth.features(tone[None]), axis=1)
-        like_skin = away < self.cloth.same
-        looks_away = _share(surface, surface.face, visible) < self.options.min_face
-        if looks_away and not self.cloth.grey(colour[visible > 0.5]):
+        like_skin = like_colour(colour, tone)
+        looks_away = _share(surface, surface.face, visible) < _MIN_FACE
+        if looks_away and not is_grey(colour[visible > 0.5]):
             face = np.where(like_skin, visible, 0)
         parts = [(surface.face, face)] if _share(surface, surface.face, face) <= 0.03 else []
         for hand in (parts_mask(surface.part_labels, HANDS[k : k + 2]) for k in (0, 2)):
@@ -361,21 +335,20 @@ class _Filling:
         return parts
 
 
-def skin_tone(surface: BodyTexels, colour: Array, visible: Array, min_skin: float, cloth: ClothColours) -> Array | None:
+def skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:
     """Find the usual colour (3,) of skin, of the first of these parts that shows enough: head, hands, forearms.
 
     colour    (V, 3) of vertices; visible (V,) 0…1
-    min_skin  m² of skin that must be visible
     Among their points those count whose hue is in the skin locus; in a photograph without colours, all of the face or
     of the hands.
     """
     labels, visible = surface.part_labels, visible > 0.5
-    grey = cloth.grey(colour[visible])
+    grey = is_grey(colour[visible])
     head = parts_mask(labels, ("neck", "head")) & ~surface.hair
     hands = parts_mask(labels, HANDS)
     for part in (surface.face if grey else head, hands, *(() if grey else (parts_mask(labels, FOREARMS),))):
         skin = part & visible & (grey | skin_hued(colour))
-        if surface.operator.areas[skin].sum() >= min_skin:
+        if surface.operator.areas[skin].sum() >= _MIN_SKIN:
             bright = colour[skin].max(1)  # the brighter half: strands of hair and deep shadows are no skin
             return np.asarray(np.median(colour[skin][bright >= np.median(bright)], axis=0))
     return None

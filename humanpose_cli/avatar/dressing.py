@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.options import AlignmentOptions, SilhouetteOptions
 from humanpose_cli.avatar.stray_limbs import LIMB_LANDMARKS
 from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_face
 from humanpose_cli.body.body import FACE13, Body, PosedBody
@@ -32,7 +31,41 @@ Mask = NDArray[np.bool_]
 
 # Normals are averaged over about this distance (metres): fingers, ears and noses then move as one.
 _NORMAL_REACH = 0.025
-_USUAL_HEIGHT = 1.7  # metres: of the person that lengths of the options are for
+# The surface under the keypoints.
+MIN_CONFIDENCE = 0.5  # of keypoints that are followed
+_MAX_SHIFT = 0.1  # metres at 1.7 m: distance up to which keypoints are followed
+_STRAY_CONFIDENCE = 0.75  # minimum of farther keypoints that show where a limb is
+_MAX_STRAY_SHARE = 1 / 3  # of the limbs' keypoints that are strays; with more, the body is wrong
+_LANDMARK_RADIUS = 0.06  # metres: reach of a landmark, within which the surface moves with it
+_SHIFT_FADE = 0.4  # metres along the surface over which a shift fades
+_LANDMARK_PULL = 10.0  # weight of a landmark, against the surface's stiffness of 1
+_HEAD_SCALES = (0.85, 1.25)  # smallest and largest size of the head relative to the fitted body's
+# The body as wide as the mask.
+_ROUNDS = 2  # repetitions, each of which corrects what the ones before missed
+_DISPLACEMENT_FADE = 0.4  # metres along the surface over which a displacement fades
+_SMOOTHING = 0.006  # metres along the silhouette that displacements average
+_SOFTNESS = 0.008  # metres along the surface that the result averages
+_SYMMETRY = 0.8  # share of a displacement that its mirror image takes over where it is hidden itself
+# How far clothes, hair and a loose fit move a part inwards and outwards at most, metres at 1.7 m.
+_THICKNESS = {
+    "pelvis": (0.03, 0.08),
+    "hip": (0.03, 0.09),
+    "knee": (0.025, 0.08),
+    "ankle": (0.015, 0.03),
+    "foot": (0.01, 0.025),
+    "spine1": (0.03, 0.08),
+    "spine2": (0.03, 0.08),
+    "spine3": (0.03, 0.08),
+    "neck": (0.02, 0.05),
+    "collar": (0.025, 0.07),
+    "shoulder": (0.02, 0.08),
+    "elbow": (0.015, 0.08),
+    "wrist": (0.006, 0.012),
+    "hand": (0.004, 0.006),
+    "head": (0.02, 0.12),
+}
+_FACE_THICKNESS = 0.012  # the same for the face, inwards and outwards
+_USUAL_HEIGHT = 1.7  # metres
 _ON_FACE = [name for name in FACE13.joint_names if name in BLAZEPOSE33]
 
 
@@ -151,7 +184,7 @@ class DetectedLandmarks(LandmarkShifts):
     """The same for where a detector found the landmarks.
 
     confident  (33,) bool: detected with confidence
-    stray      (33,) bool: on a limb that is elsewhere than the body has it, see `AlignmentOptions`; not where a
+    stray      (33,) bool: on a limb that is elsewhere than the body has it; not where a
                landmark may be the other side's, nor where so many are off that the body as a whole is wrong
 
     keypoints  (33, 3) x, y pixels of the photo and confidence
@@ -164,54 +197,64 @@ class DetectedLandmarks(LandmarkShifts):
         trans: Tensor,
         keypoints: NDArray[np.floating],
         view: Camera,
-        options: AlignmentOptions,
     ) -> None:
         detections = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)
         points = dressed.landmark_points(rotations, trans)
         pixels, metres = view.project(points), points[:, 2:] / view.focal
         shift = (detections[:, :2] - pixels) * metres
-        confident = torch.isfinite(detections).all(1) & (detections[:, 2] >= options.min_confidence)
+        confident = torch.isfinite(detections).all(1) & (detections[:, 2] >= MIN_CONFIDENCE)
         confident &= points[:, 2] > 0.1
-        max_shift = options.limit(dressed.height)
-        near = confident & (shift.norm(dim=1) < max_shift)
+        limit = max_shift(dressed.height)
+        near = confident & (shift.norm(dim=1) < limit)
         self.confident = confident.cpu().numpy()
         # What is far from its own landmark, and from the other side's, is on a limb that is elsewhere.
         others = (detections[:, :2] - pixels[list(BLAZEPOSE33.mirror)]) * metres
-        stray = confident & ~near & (detections[:, 2] >= options.stray_confidence) & (others.norm(dim=1) >= max_shift)
+        stray = confident & ~near & (detections[:, 2] >= _STRAY_CONFIDENCE) & (others.norm(dim=1) >= limit)
         self.stray = stray.cpu().numpy() & LIMB_LANDMARKS
-        if self.stray.sum() > options.max_stray_share * (self.confident & LIMB_LANDMARKS).sum():
+        if self.stray.sum() > _MAX_STRAY_SHARE * (self.confident & LIMB_LANDMARKS).sum():
             self.stray[:] = False
         super().__init__(points, shift, near)
 
 
-def head_scale(landmarks: DetectedLandmarks, options: AlignmentOptions) -> float:
+def max_shift(height: float) -> float:
+    """Return the distance, metres, up to which keypoints of a person of that height are followed."""
+    return _MAX_SHIFT * height / _USUAL_HEIGHT
+
+
+def head_scale(landmarks: DetectedLandmarks) -> float:
     """Return the size of the person's head relative to the body's; 1 if the face was not detected."""
-    similarity = landmarks.head(options.head_scales)
+    similarity = landmarks.head(_HEAD_SCALES)
     return 1.0 if similarity is None else float(similarity.scale)
 
 
 def align_to_keypoints(
-    vertices: Tensor, dressed_body: DressedBody, landmarks: LandmarkShifts, options: AlignmentOptions
+    vertices: Tensor,
+    dressed_body: DressedBody,
+    landmarks: LandmarkShifts,
+    head_scales: tuple[float, float] = _HEAD_SCALES,
 ) -> Tensor:
-    """Move the posed surface (V, 3) metres, camera axes, in the image plane as its landmarks are."""
+    """Move the posed surface (V, 3) metres, camera axes, in the image plane as its landmarks are.
+
+    head_scales  smallest and largest factor on the size of the head
+    """
     operator = dressed_body.operator
     data, values = np.zeros(operator.count), np.zeros((operator.count, 2))
     for point, shift in zip(*landmarks.limbs, strict=True):
         distance = (vertices - point).norm(dim=1).cpu().numpy()
-        near = np.flatnonzero(distance < max(options.radius, float(np.partition(distance, 8)[8])))
-        weight = options.pull * operator.areas[near] / operator.areas[near].sum()
+        near = np.flatnonzero(distance < max(_LANDMARK_RADIUS, float(np.partition(distance, 8)[8])))
+        weight = _LANDMARK_PULL * operator.areas[near] / operator.areas[near].sum()
         data[near] += weight
         values[near] += weight[:, None] * shift.cpu().numpy()
-    similarity = landmarks.head(options.head_scales)
+    similarity = landmarks.head(head_scales)
     if similarity is not None:
         head = parts_mask(dressed_body.body.part_labels.cpu().numpy(), ("head",))
         points = _flat(vertices[torch.from_numpy(head)])
         shift = similarity.apply(points) - points
-        data[head] += options.pull
-        values[head] += options.pull * shift[:, :2].cpu().numpy()
+        data[head] += _LANDMARK_PULL
+        values[head] += _LANDMARK_PULL * shift[:, :2].cpu().numpy()
     if not data.any():
         return vertices
-    fade = operator.areas / options.reach**2
+    fade = operator.areas / _SHIFT_FADE**2
     field = operator.spread(data, values / np.maximum(data, 1e-9)[:, None], fade, np.zeros(2))
     shifts = torch.from_numpy(field.astype(np.float32)).to(vertices)
     return vertices + torch.nn.functional.pad(shifts, (0, 1))
@@ -231,12 +274,11 @@ class _Samples(NamedTuple):
     shift: Array
 
 
-def max_displacements(dressed_body: DressedBody, options: SilhouetteOptions) -> tuple[Array, Array]:
+def max_displacements(dressed_body: DressedBody) -> tuple[Array, Array]:
     """Return the largest displacement inwards and outwards per vertex (V,), metres, on a person of that height."""
-    thickness = {part: both for part, *both in options.thickness}
     names = [name.removeprefix("left_").removeprefix("right_") for name in SMPL24.joint_names]
-    limits = np.array([thickness[name] for name in names])[dressed_body.body.part_labels.cpu().numpy()]
-    limits[scalp_and_face(dressed_body.body)[1]] = options.face
+    limits = np.array([_THICKNESS[name] for name in names])[dressed_body.body.part_labels.cpu().numpy()]
+    limits[scalp_and_face(dressed_body.body)[1]] = _FACE_THICKNESS
     inwards, outwards = (limits * (dressed_body.height / _USUAL_HEIGHT)).T
     return inwards, outwards
 
@@ -250,7 +292,6 @@ def silhouette_displacements(
     view: Camera,
     *,
     reliable: Mask,
-    options: SilhouetteOptions | None = None,
 ) -> Array:
     """Find displacements (V,) metres along `directions` that bring the surface's outline to the mask's.
 
@@ -260,13 +301,12 @@ def silhouette_displacements(
     obstacles   (H, W) where the mask is not known (other people)
     reliable    (V,) vertices of known position; the outline of others is not followed
     """
-    options = options or SilhouetteOptions()
     faces, part_labels = dressed.body.faces, dressed.body.part_labels.cpu().numpy()
     mirror_vertices = dressed.body.mirror_vertices.cpu().numpy()
     operator = SurfaceOperator(vertices.cpu().numpy(), faces.cpu().numpy().astype(np.int64))
-    inwards, outwards = max_displacements(dressed, options)
+    inwards, outwards = max_displacements(dressed)
     total = np.zeros(len(vertices))
-    for _ in range(options.rounds):
+    for _ in range(_ROUNDS):
         surface = vertices + torch.from_numpy(total.astype(np.float32)).to(vertices)[:, None] * directions
         raster = rasterise_view(surface[None], faces, view)
         samples = _outline(raster, faces, part_labels, mask, obstacles)
@@ -275,10 +315,10 @@ def silhouette_displacements(
             return total
         # A displacement far beyond what clothes do is no clothing: a thing held, a part of somebody else.
         weights = np.where(~reliable | (values > 2 * outwards) | (values < -2 * inwards), 0, weights)
-        total = _spread(operator, weights, np.clip(values, -inwards, outwards), mirror_vertices, options)
+        total = _spread(operator, weights, np.clip(values, -inwards, outwards), mirror_vertices)
         total = np.clip(total, -inwards, outwards)
     # No spikes where a wrong stretch of outline or a cap ends.
-    return np.clip(_smooth(operator, total[:, None], options.softness)[:, 0], -inwards, outwards)
+    return np.clip(_smooth(operator, total[:, None], _SOFTNESS)[:, 0], -inwards, outwards)
 
 
 def _outline(
@@ -400,14 +440,12 @@ def _smooth(operator: SurfaceOperator, values: Array, reach: float) -> Array:
     return operator.spread(operator.areas / reach**2, values, nothing, np.zeros(values.shape[1]))
 
 
-def _spread(
-    operator: SurfaceOperator, weights: Array, values: Array, mirror: NDArray[np.integer], options: SilhouetteOptions
-) -> Array:
+def _spread(operator: SurfaceOperator, weights: Array, values: Array, mirror: NDArray[np.integer]) -> Array:
     """Spread displacements from the outline; hidden sides take over their mirror image's."""
-    fade = operator.areas / options.reach**2
+    fade = operator.areas / _DISPLACEMENT_FADE**2
     # The second column spreads a constant: how much of the displacement at a vertex is supported by the outline.
     columns = np.stack((values, np.ones_like(values)), 1)
-    field = operator.spread(weights / options.smoothing, columns, fade, np.zeros(2))
+    field = operator.spread(weights / _SMOOTHING, columns, fade, np.zeros(2))
     displacement, support = field.T
     missing = np.clip(support[mirror] - support, 0, 1)
-    return displacement + options.symmetry * missing * (displacement[mirror] - displacement)
+    return displacement + _SYMMETRY * missing * (displacement[mirror] - displacement)

@@ -8,14 +8,12 @@ shrinks from the colours' whole spread to their noise: a frame whose fit is wron
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.options import FrameTextureOptions
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.images import encode_image, png_text, read_image
@@ -24,19 +22,20 @@ from humanpose_cli.io.protected import protect
 
 Array = NDArray[Any]
 
-_DEFAULTS = FrameTextureOptions()
 _BODY = "humanpose-cli body"  # the keyword of its name in a PNG
 _ROWS = 64  # of texels averaged at once: bounds the memory
+_SCALES = (0.5, 0.25, 0.12, 0.12)  # of colours in each round, robust; the first is wide for outliers' sake
 
 
 class TextureSamples:
     """What some frames show of one person's surface; a megabyte a frame at 512 texels.
 
-    size  texels along each side
+    size         texels along each side
+    full_weight  weight of all frames together that gives full trust
     """
 
-    def __init__(self, size: int, options: FrameTextureOptions = _DEFAULTS) -> None:
-        self.size, self.options = size, options
+    def __init__(self, size: int, full_weight: float = 0.5) -> None:
+        self.size, self.full_weight = size, full_weight
         self._samples: list[NDArray[np.uint8]] = []
 
     def __len__(self) -> int:
@@ -56,8 +55,8 @@ class TextureSamples:
         result = np.zeros((self.size, self.size, 4), np.float32)
         for start in range(0, self.size if self._samples else 0, _ROWS):
             part = np.stack([sample[start : start + _ROWS] for sample in self._samples]).astype(np.float32) / 255
-            colour, weight = robust_mean(part[..., :3], part[..., 3], self.options.scales)
-            result[start : start + _ROWS] = np.dstack((colour, np.clip(weight / self.options.full_weight, 0, 1)))
+            colour, weight = robust_mean(part[..., :3], part[..., 3])
+            result[start : start + _ROWS] = np.dstack((colour, np.clip(weight / self.full_weight, 0, 1)))
         return BakedTexture(np.ascontiguousarray(result[..., :3]), result[..., 3], result[..., 3] > 0)
 
     def texture(self, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -70,13 +69,13 @@ class TextureSamples:
         return _without_holes(np.dstack((mean.colour, mean.confidence)), covered)
 
 
-def robust_mean(samples: Array, weights: Array, scales: Sequence[float] = _DEFAULTS.scales) -> tuple[Array, Array]:
+def robust_mean(samples: Array, weights: Array) -> tuple[Array, Array]:
     """Average samples (K, ..., 3) 0…1 with weights (K, ...): colours (..., 3), and the weight (...) that agrees with
     them.
     """
     total = weights.sum(0)
     mean = (weights[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
-    for scale in scales:
+    for scale in _SCALES:
         squares = np.square(samples - mean).sum(-1)
         robust = weights * np.square(scale**2 / (scale**2 + squares))
         total = robust.sum(0)

@@ -15,18 +15,36 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter, minimum_filter1d
 from torch import Tensor
 
-from humanpose_cli.avatar.options import GroundOptions
 from humanpose_cli.avatar.surface import parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.boxes import Box
 
+_STAND_HEIGHT = 0.2  # metres: height above the soles of all that is above the shins
+_SOLE = 0.04  # metres: height above the ground that casts the contact shadow
+_CONTACT = (0.045, 0.5)  # shadow under the soles: its reach in metres, and the share of the light kept away
+_AMBIENT = (0.28, 0.16)  # the same for the shadow round the body
+_MIN_CAMERA = 0.25  # metres: minimum height of the camera above the ground
+_SOLE_POINTS = 60  # maximum number of points of the soles that cast a shadow
+_CARRYING = 0.05  # metres: height above a foot's lowest point that carries weight
+_LIFTED = 0.08  # metres: height above the other foot of one that carries nothing
+_MAX_BEND = 40.0  # degrees: maximum bend of the knees of straight legs
+_MAX_STEP = 0.3  # distance of the feet that may be a step, in heights of the body
+_TILTS = (15.0, 50.0)  # degrees: smallest and largest tilt of a camera; fits lean by up to 12 degrees
+_GLITCH = 0.15  # seconds: duration of a wrong frame of a motion
+_MAX_DRIFT = 0.3  # metres/s: maximum speed of the ground by errors of fits and slopes
+_TOUCHING = 0.01  # metres: height above the ground that touches it
+_STANDSTILL = 0.3  # seconds: duration for which soles on the ground keep their height
+_STILL = 0.025  # metres: change of height of such soles
+_SMOOTHING = 0.08  # seconds: standard deviation of the filter against trembling soles
+MAX_SINKING = 0.01  # metres: maximum depth of a body below the ground
+MAX_SOLE_ERROR = 0.04  # metres: maximum error of a fit's soles on the ground
+MAX_FLIGHT = 1.0  # seconds: maximum duration in the air
 _FOOT = {side: (f"{side}_ankle", f"{side}_foot") for side in ("left", "right")}
 _LEGS = tuple(SMPL24.indices((f"left_{part}", f"right_{part}")) for part in ("hip", "knee", "ankle"))
 _BELOW_THIGHS = (*_FOOT["left"], *_FOOT["right"], "left_knee", "right_knee")
 _LEVEL = (0.0, 1.0, 0.0)
-_DEFAULTS = GroundOptions()
 
 
 def sole_height(
@@ -34,7 +52,6 @@ def sole_height(
     body: Body,
     reliable: Tensor | None = None,
     down: Tensor | None = None,
-    options: GroundOptions = _DEFAULTS,
 ) -> float | None:
     """Find where the soles are, metres along `down`; None for a body (V, 3) that does not stand on its feet.
 
@@ -50,17 +67,17 @@ def sole_height(
         return None
     along = vertices @ vertices.new_tensor(_LEVEL if down is None else down.tolist())
     height = float(along[feet].max())
-    return height if float(along[~legs].max()) < height - options.stand_height else None
+    return height if float(along[~legs].max()) < height - _STAND_HEIGHT else None
 
 
-def straight_legs(joints: Tensor, options: GroundOptions = _DEFAULTS) -> Tensor:
+def straight_legs(joints: Tensor) -> Tensor:
     """Return a bool (...) that is True where neither knee of the joints (..., 24, 3) is bent."""
     hips, knees, ankles = (joints[..., list(rows), :] for rows in _LEGS)
     bend = torch.cosine_similarity(knees - hips, ankles - knees, dim=-1)  # (..., 2)
-    return (bend > math.cos(math.radians(options.max_bend))).all(-1)
+    return (bend > math.cos(math.radians(_MAX_BEND))).all(-1)
 
 
-def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None, options: GroundOptions) -> Tensor | None:
+def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None) -> Tensor | None:
     """Find the way (3,) from the centre of mass of a body with straight legs to the soles that carry it, a unit vector;
     None if it does not stand on both feet: a person who walks, kicks or leaps need not be in balance.
 
@@ -85,12 +102,12 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None, options: Gro
     down = vertices.new_tensor(_LEVEL)
     for _ in range(4):
         along = vertices @ down
-        left, right = (middle(foot * (along > along[foot > 0].max() - options.carrying)) for foot in feet)
+        left, right = (middle(foot * (along > along[foot > 0].max() - _CARRYING)) for foot in feet)
         down = torch.nn.functional.normalize((left + right) / 2 - centre, dim=0)
     along = vertices @ down
     lowest = [float(along[foot > 0].max()) for foot in feet]
-    together = float((left - right).norm()) < options.astride * float(along.max() - along.min())
-    return down if together and abs(lowest[0] - lowest[1]) < options.lifted else None
+    together = float((left - right).norm()) < _MAX_STEP * float(along.max() - along.min())
+    return down if together and abs(lowest[0] - lowest[1]) < _LIFTED else None
 
 
 def tilt_of(
@@ -98,7 +115,6 @@ def tilt_of(
     joints: Tensor,
     body: Body,
     reliable: Tensor | None = None,
-    options: GroundOptions = _DEFAULTS,
 ) -> Tensor:
     """Find the way down (3,) where bodies stand with straight legs: the median over those of (T, V, 3) that do, level
     if it nearly is, or if none stands.
@@ -106,12 +122,12 @@ def tilt_of(
     joints  (T, 24, 3) metres, in any axes: only the angles of the knees are taken; reliable: see `sole_height`
     """
     level = vertices.new_tensor(_LEVEL)
-    straight = vertices[straight_legs(joints, options)]
-    ways_down = [down for down in (_down_of(one, body, reliable, options) for one in straight) if down is not None]
+    straight = vertices[straight_legs(joints)]
+    ways_down = [down for down in (_down_of(one, body, reliable) for one in straight) if down is not None]
     if not ways_down:
         return level
     down = torch.nn.functional.normalize(torch.stack(ways_down).median(0).values, dim=0)
-    smallest, largest = map(math.radians, options.tilts)
+    smallest, largest = map(math.radians, _TILTS)
     return down if smallest < math.acos(min(1.0, float(down @ level))) < largest else level
 
 
@@ -123,9 +139,7 @@ def turn_between(before: Tensor, after: Tensor) -> Tensor:
     return torch.eye(3).to(axis) + cross + cross @ cross / (1 + cosine)
 
 
-def ground_under(
-    lowest: NDArray[np.floating], frame_rate: float, options: GroundOptions = _DEFAULTS
-) -> NDArray[np.float64]:
+def ground_under(lowest: NDArray[np.floating], frame_rate: float) -> NDArray[np.float64]:
     """Estimate the height (T,) of a motion's ground in each frame, from that of the body's lowest point (T,), metres
     upwards.
 
@@ -134,21 +148,21 @@ def ground_under(
     is nowhere more than a centimetre above the lowest point.
     """
     # Single wrong frames do not count.
-    steady = median_filter(lowest.astype(np.float64), _odd(options.glitch * frame_rate), mode="nearest")
+    steady = median_filter(lowest.astype(np.float64), _odd(_GLITCH * frame_rate), mode="nearest")
     # The lower envelope that rises and falls no faster than a drift: soles near it touch the ground.
-    rise = options.drift / frame_rate * np.arange(len(lowest))
+    rise = _MAX_DRIFT / frame_rate * np.arange(len(lowest))
     after = np.minimum.accumulate(steady - rise) + rise
     before = np.minimum.accumulate((steady + rise)[::-1])[::-1] - rise
     # So do soles that keep their height for long.
-    size = max(3, _odd(options.stays * frame_rate))
+    size = max(3, _odd(_STANDSTILL * frame_rate))
     change = maximum_filter1d(steady, size, mode="nearest") - minimum_filter1d(steady, size, mode="nearest")
-    touching = np.flatnonzero((steady < np.minimum(after, before) + options.touching) | (change < options.still))
+    touching = np.flatnonzero((steady < np.minimum(after, before) + _TOUCHING) | (change < _STILL))
     ground = np.interp(np.arange(len(lowest)), touching, steady[touching])
     if len(ground) > 1:  # the body must not tremble with the soles
-        reach = math.ceil(4 * options.smooth * frame_rate)
+        reach = math.ceil(4 * _SMOOTHING * frame_rate)
         longer = np.pad(ground, reach, mode="reflect", reflect_type="odd")
-        ground = gaussian_filter1d(longer, options.smooth * frame_rate, mode="nearest")[reach : reach + len(ground)]
-    return np.minimum(ground, lowest + options.sinking)
+        ground = gaussian_filter1d(longer, _SMOOTHING * frame_rate, mode="nearest")[reach : reach + len(ground)]
+    return np.minimum(ground, lowest + MAX_SINKING)
 
 
 def _odd(frames: float) -> int:
@@ -169,7 +183,6 @@ def contact_shadow(
     height: float,
     camera: Camera,
     down: Tensor | None = None,
-    options: GroundOptions = _DEFAULTS,
 ) -> tuple[Box, NDArray[np.float32]] | None:
     """Find a rectangle of the image and the share of light (h, w) that reaches the ground there; None for no shadow.
 
@@ -178,14 +191,14 @@ def contact_shadow(
     points = vertices.detach().cpu().numpy().astype(np.float64)
     below = np.array(_LEVEL if down is None else down.tolist())
     lifts = height - points @ below
-    rows = np.flatnonzero((lifts < options.sole) & (points[:, 2] > 0.2))
-    if height < options.min_camera or not len(rows):
+    rows = np.flatnonzero((lifts < _SOLE) & (points[:, 2] > 0.2))
+    if height < _MIN_CAMERA or not len(rows):
         return None
-    rows = rows[:: max(1, len(rows) // options.sole_points)]
+    rows = rows[:: max(1, len(rows) // _SOLE_POINTS)]
     soles = points[rows] + lifts[rows, None] * below
-    nearness = np.clip(1 - lifts[rows] / options.sole, 0, 1).astype(np.float32)  # what is below the ground touches it
+    nearness = np.clip(1 - lifts[rows] / _SOLE, 0, 1).astype(np.float32)  # what is below the ground touches it
     centre = soles.mean(0)
-    box = _box_of_circle(centre, below, 2.5 * options.ambient[0], camera)
+    box = _box_of_circle(centre, below, 2.5 * _AMBIENT[0], camera)
     if box.empty:
         return None
     # Each pixel's ray meets the ground at (x z, y z, z).
@@ -204,11 +217,11 @@ def contact_shadow(
 
     close = np.zeros(z.shape, np.float32)
     for sole, touch in zip(soles, nearness, strict=True):
-        about = _box_of_circle(sole, below, 4 * options.contact[0], camera).intersect(box)
+        about = _box_of_circle(sole, below, 4 * _CONTACT[0], camera).intersect(box)
         if not about.empty:  # the rest of the image is too far away
             part = about.slices_in(box)
-            np.maximum(close[part], touch * near(sole, options.contact[0], part), out=close[part])
-    light = (1 - options.contact[1] * close) * (1 - options.ambient[1] * near(centre, options.ambient[0], np.s_[:, :]))
+            np.maximum(close[part], touch * near(sole, _CONTACT[0], part), out=close[part])
+    light = (1 - _CONTACT[1] * close) * (1 - _AMBIENT[1] * near(centre, _AMBIENT[0], np.s_[:, :]))
     return box, np.clip(light, 0, 1).astype(np.float32)
 
 

@@ -12,12 +12,17 @@ import math
 import torch
 from torch import Tensor
 
-from humanpose_cli.avatar.options import HeadOptions
 from humanpose_cli.body.body import PosedBody
 from humanpose_cli.core.conventions import SMPL24
 
+_FREE_TURN = 35.0  # degrees: turn that changes nothing, from a face
+_FREE_TURN_OF_PROFILE = 10.0  # degrees: turn that changes nothing, from a profile
+_MAX_TURN = 55.0  # degrees: maximum turn that head and neck give together
+_FADE = (100.0, 150.0)  # degrees: turns from the photograph from which the head gives less, and nothing
+_FACE = 110.0  # degrees: turn from which no face is visible
+_PROFILE = 45.0  # degrees: turn that hides one half of the face in the photograph
+_NECK_SHARE = 0.4  # share of the turn that the neck gives
 _HEAD, _NECK = SMPL24.index("head"), SMPL24.index("neck")
-_DEFAULTS = HeadOptions()
 
 
 def head_yaw(posed_body: PosedBody) -> float:
@@ -27,48 +32,48 @@ def head_yaw(posed_body: PosedBody) -> float:
     return math.atan2(x, z)
 
 
-def shows_half_a_face(photo_yaw: float, options: HeadOptions = _DEFAULTS) -> bool:
+def shows_half_a_face(photo_yaw: float) -> bool:
     """Return whether the photograph has the head in profile, or from behind."""
-    return abs(math.degrees(photo_yaw)) > options.profile
+    return abs(math.degrees(photo_yaw)) > _PROFILE
 
 
-def shows_face(yaw: float, options: HeadOptions = _DEFAULTS) -> bool:
+def shows_face(yaw: float) -> bool:
     """Return whether a head at this `head_yaw` shows any of its face."""
-    return abs(math.degrees(yaw)) < options.face
+    return abs(math.degrees(yaw)) < _FACE
 
 
-def kept_head(rotations: Tensor, yaw: float, photo_yaw: float, options: HeadOptions = _DEFAULTS) -> Tensor:
+def kept_head(rotations: Tensor, yaw: float, photo_yaw: float) -> Tensor:
     """Turn the head of rotations (24, 3, 3) relative to parents towards the view of it that the photo has.
 
     yaw, photo_yaw  `head_yaw` of the pose and of the photo
     """
-    if not shows_face(photo_yaw, options):
-        return _turned_by(rotations, -_away(math.degrees(yaw), options), options)
+    if not shows_face(photo_yaw):
+        return _turned_by(rotations, -_away(math.degrees(yaw)))
     apart = math.degrees(math.remainder(photo_yaw - yaw, 2 * math.pi))
-    free = options.free_profile if shows_half_a_face(photo_yaw, options) else options.free
-    amount = min(max(abs(apart) - free, 0.0), options.max_turn)
-    start, end = options.fade
+    free = _FREE_TURN_OF_PROFILE if shows_half_a_face(photo_yaw) else _FREE_TURN
+    amount = min(max(abs(apart) - free, 0.0), _MAX_TURN)
+    start, end = _FADE
     amount *= min(max((end - abs(apart)) / (end - start), 0.0), 1.0)
     # A head that turns right is seen from further left.
-    return _turned_by(rotations, -math.copysign(amount, apart), options)
+    return _turned_by(rotations, -math.copysign(amount, apart))
 
 
-def _away(yaw: float, options: HeadOptions) -> float:
+def _away(yaw: float) -> float:
     """Return degrees by which a head at this `head_yaw` turns a face away that the photograph does not show.
 
     To its right where it faces the camera, and nowhere with a jump: in motions the head must not flip.
     """
-    start, end = options.fade
+    start, end = _FADE
     share = min(max((yaw + 45.0) / 45.0, -1.0), 1.0)
-    return options.max_turn * share * min(max((end - abs(yaw)) / (end - start), 0.0), 1.0)
+    return _MAX_TURN * share * min(max((end - abs(yaw)) / (end - start), 0.0), 1.0)
 
 
-def _turned_by(rotations: Tensor, degrees: float, options: HeadOptions) -> Tensor:
+def _turned_by(rotations: Tensor, degrees: float) -> Tensor:
     """Turn neck and head of rotations (24, 3, 3); return those given for no turn."""
     if degrees == 0:
         return rotations
     angle, result = math.radians(degrees), rotations.clone()
-    for joint, share in ((_NECK, options.neck_share), (_HEAD, 1 - options.neck_share)):
+    for joint, share in ((_NECK, _NECK_SHARE), (_HEAD, 1 - _NECK_SHARE)):
         result[joint] = rotations[joint] @ _about_y(share * angle).to(rotations)
     return result
 

@@ -19,7 +19,6 @@ from scipy.ndimage import label as components
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
-from humanpose_cli.avatar.options import InpaintOptions
 from humanpose_cli.avatar.shift_map import choose_offsets, likely_offsets, squared_distance
 from humanpose_cli.body.texture import fill_smoothly
 
@@ -28,13 +27,23 @@ Mask = NDArray[np.bool_]
 Index = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 
+_CHOICE_PIXELS = 2500  # missing pixels of the copy on which offsets are chosen
+_BLEND_PIXELS = 9000  # missing pixels of the copy with mended seams and even brightness
+_REACH = 0.8  # surroundings that are copied, in sizes of the hole
+_FEATHER = 0.004  # width of the soft edge, in sizes of the hole
+_RIM = 2  # pixels: width of a region's rim, by which its offset is refined
+_RIM_SAMPLES = 200  # maximum number of pixels of a rim, and of its region, that are compared
+_MAX_DIFFERENCE = 4000.0  # cost from which two pixels are merely different
+_OUTSIDE_COST = 2000.0  # cost of a region whose offset leads to no known pixel
+_SEAM_ROUNDS = 3  # rounds of mending seams
+_LIGHT_DIFFERENCE = 40.0  # grey levels: difference of copies at a seam that is a mere change of light
+_PULL = 0.01  # weight of a copy's own colours against its gradients
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 _NEVER = 1e7  # cost of a pixel whose offset leads to no known one
 _BLOCK = 1 << 18  # pixels handled at once: bounds memory
-_DEFAULTS = InpaintOptions()
 
 
-def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None, options: InpaintOptions = _DEFAULTS) -> Pixels:
+def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None) -> Pixels:
     """Make up the pixels of `hole` (H, W) of an image (H, W, 3) uint8 from the others, in a new array.
 
     avoid  (H, W): pixels that stay unchanged but must not be copied into the hole (other people)
@@ -51,41 +60,41 @@ def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None, options: Inpai
     # Only the surroundings of the hole are copied.
     ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
     height, width = ys[-1] - ys[0] + 1, xs[-1] - xs[0] + 1
-    margin_y = int(options.reach * height) + 16
-    margin_x = int(options.reach * max(width, height / 2)) + 16
+    margin_y = int(_REACH * height) + 16
+    margin_x = int(_REACH * max(width, height / 2)) + 16
     rows = slice(max(0, ys[0] - margin_y), min(hole.shape[0], ys[-1] + 1 + margin_y))
     columns = slice(max(0, xs[0] - margin_x), min(hole.shape[1], xs[-1] + 1 + margin_x))
     window = np.ascontiguousarray(image[rows, columns])
-    result[rows, columns] = _inpaint_window(window, hole[rows, columns], usable[rows, columns], options)
+    result[rows, columns] = _inpaint_window(window, hole[rows, columns], usable[rows, columns])
     return result
 
 
-def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOptions) -> Pixels:
+def _inpaint_window(image: Pixels, hole: Mask, usable: Mask) -> Pixels:
     # 1. Each missing pixel of the smallest copy gets an offset; pixels that share one form regions.
-    coarse = _reduced(image, hole, usable, options.choice_pixels, options)
+    coarse = _reduced(image, hole, usable, _CHOICE_PIXELS)
     if not coarse.usable.any():
         rest = usable if usable.any() else ~hole
         copy = fill_smoothly(image.astype(np.float32), rest.astype(np.float32))
         return np.where(hole[..., None], np.clip(copy + 0.5, 0, 255), image).astype(np.uint8)
-    offsets = likely_offsets(coarse.image, coarse.usable, coarse.hole, options)
-    numbers = choose_offsets(coarse.image, coarse.usable, coarse.hole, offsets, options.height_cost)
+    offsets = likely_offsets(coarse.image, coarse.usable, coarse.hole)
+    numbers = choose_offsets(coarse.image, coarse.usable, coarse.hole, offsets)
     regions, offsets = _regions(numbers, offsets)
     # 2. A larger copy shows by how much of a pixel the offsets are off, where seams run, and differences of light.
-    fine = _reduced(image, hole, usable, options.blend_pixels, options)
+    fine = _reduced(image, hole, usable, _BLEND_PIXELS)
     regions, offsets = _enlarged(regions, offsets, fine.hole)
     offsets = fine.align(regions, offsets, _half_pixel(coarse, fine))
     regions = fine.mend_seams(regions, offsets)
     change = fine.blend(regions, offsets)
     # 3. The full image is copied from itself, so that it is as sharp as elsewhere.
-    full = _Copies(image, hole, usable, options, fine.smooth)
+    full = _Copies(image, hole, usable, fine.smooth)
     regions, change = _beyond(fine.hole, regions), _beyond(fine.hole, change)
     full_regions, offsets = _enlarged(regions, offsets, hole)
     if fine.hole.shape != hole.shape:
         offsets = full.align(full_regions, offsets, _half_pixel(fine, full))
-    return full.compose(regions, offsets, change, _soft(hole, options.feather) * (usable | hole))
+    return full.compose(regions, offsets, change, _soft(hole, _FEATHER) * (usable | hole))
 
 
-def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int, options: InpaintOptions) -> _Copies:
+def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int) -> _Copies:
     """Shrink the image to about `pixels` missing pixels; a reduced pixel is usable only if all of it is."""
     scale = min(1.0, (pixels / float(hole.sum())) ** 0.5)
     size = (max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale)))
@@ -94,7 +103,7 @@ def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int, options: Inpa
     colour, share, unusable = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
     share, missing = share.reshape(size[::-1]), unusable.reshape(size[::-1]) > 0
     colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(share, np.float32(1e-6))[..., None]
-    return _Copies(colour, missing, (share > 0.999) & ~missing, options)
+    return _Copies(colour, missing, (share > 0.999) & ~missing)
 
 
 def _half_pixel(coarse: _Copies, fine: _Copies) -> int:
@@ -137,10 +146,9 @@ class _Copies:
         image: Array,
         hole: Mask,
         usable: Mask,
-        options: InpaintOptions = _DEFAULTS,
         smooth: Array | None = None,
     ) -> None:
-        self.image, self.hole, self.usable, self.options = image, hole, usable, options
+        self.image, self.hole, self.usable = image, hole, usable
         self.height, self.width = hole.shape
         # What pixels show whose offset leads to no known one: the colours around, spread. (h, w, 3), at any size.
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
@@ -187,7 +195,7 @@ class _Copies:
 
     def _region_and_rim(self, regions: Index, region: int, box: tuple[slice, slice]) -> tuple[Index, Index]:
         """Find the pixels (n, 2) of a region, and those (m, 2) of the image around it; box: the region's rectangle."""
-        width = self.options.rim
+        width = _RIM
         top, left = max(0, box[0].start - width), max(0, box[1].start - width)
         near = np.s_[top : box[0].stop + width, left : box[1].stop + width]
         inside = regions[near] == region
@@ -200,25 +208,24 @@ class _Copies:
         """Measure how badly each of some offsets (K, 1, 2) suits a region (n, 2) with a rim (m, 2): (K,), infinite if
         most of the rim is copied from unknown pixels.
         """
-        options = self.options
         # The rim's copies against what lies there, of which other copies are half as certain.
-        some = outer[:: -(-len(outer) // options.rim_samples)]
+        some = outer[:: -(-len(outer) // _RIM_SAMPLES)]
         copies, valid = self.at(*np.moveaxis(some + offsets, -1, 0))
         expected = composite[some[:, 0], some[:, 1]].astype(np.float32)
-        error = np.minimum(squared_distance(copies, expected), options.max_difference) * valid
+        error = np.minimum(squared_distance(copies, expected), _MAX_DIFFERENCE) * valid
         weight = valid * np.where(self.usable[some[:, 0], some[:, 1]], 1.0, 0.5)
         cost = (error * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
         # The region's copies must exist.
-        some = inner[:: -(-len(inner) // options.rim_samples)]
+        some = inner[:: -(-len(inner) // _RIM_SAMPLES)]
         _, exists = self.at(*np.moveaxis(some + offsets, -1, 0))
-        return np.where(valid.mean(1) < 0.5, np.inf, cost + options.outside_cost * (1 - exists.mean(1)))
+        return np.where(valid.mean(1) < 0.5, np.inf, cost + _OUTSIDE_COST * (1 - exists.mean(1)))
 
     def mend_seams(self, regions: Index, offsets: Index) -> Index:
         """Move pixels at the regions' seams over to a neighbour if that makes the seam less visible."""
         framed_regions = np.pad(regions, 1, constant_values=-1)
         copyable = np.pad(self.usable, 1)
         ys, xs = np.nonzero(self.hole)
-        for turn in range(2 * self.options.seam_rounds):
+        for turn in range(2 * _SEAM_ROUNDS):
             region = framed_regions[ys + 1, xs + 1]
             beside = [framed_regions[ys + 1 + dy, xs + 1 + dx] for dy, dx in _NEIGHBOURS]
             # Every second pixel, as on a chessboard, so that no neighbour changes at the same time.
@@ -260,7 +267,7 @@ class _Copies:
         number[ys, xs] = np.arange(count)
         offset = offsets[regions[ys, xs]]
         mine = self.shown(ys, xs, offset).astype(np.float64)
-        diagonal, right = np.full(count, self.options.pull), self.options.pull * mine
+        diagonal, right = np.full(count, _PULL), _PULL * mine
         rows, columns, values = [np.arange(count)], [np.arange(count)], [diagonal]
         for dy, dx in _NEIGHBOURS:
             y, x = ys + dy, xs + dx
@@ -278,7 +285,7 @@ class _Copies:
             # The more the copies differ the less the pair counts.
             apart = np.abs(mine_there - there).mean(1)
             apart[missing] = (apart[missing] + np.abs(mine - theirs_here).mean(1)[missing]) / 2
-            weight = np.exp(-np.square(apart / self.options.light_difference)) * (missing | border)
+            weight = np.exp(-np.square(apart / _LIGHT_DIFFERENCE)) * (missing | border)
             # One row of the normal equations a pixel; known neighbours are on the right-hand side.
             diagonal += weight
             right += weight[:, None] * gradient + (weight * border)[:, None] * self.image[y, x]

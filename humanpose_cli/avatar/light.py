@@ -17,26 +17,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.colours import ClothColours, k_means
-from humanpose_cli.avatar.options import LightOptions
+from humanpose_cli.avatar.colours import is_grey, k_means
 from humanpose_cli.avatar.surface import limb_groups
 
 Array = NDArray[Any]
 
-_DEFAULTS, _COLOURS = LightOptions(), ClothColours()
+_HUES = 5  # clusters of hue on each limb; the points of one have one colour
+_BRIGHTNESS_GAP = 1.0  # difference of log brightness on a part that no light makes, in a photograph without colours
+_MIN_POINTS = 300  # minimum number of visible points that a light is found from
+_RIDGE = 0.004  # weight of no light against the mean evidence of a point
+_ROUNDS = 4  # rounds of reweighted least squares
+_RESIDUAL_SCALE = 0.15  # scale of residuals: larger ones are patterns or cast shadows
+_MAX_LOG = 0.8  # maximum of the light's log brightness, in both directions
+_BRIGHT_RANGE = (0.03, 0.98)  # range of brightness: other colours are too dark, or clipped
 
 
 class PhotoLight:
     """log S(n) = c · basis(n), with n (..., 3) unit normals in camera axes; c (K,)."""
 
-    def __init__(self, coefficients: Array | None = None, max_log: float = _DEFAULTS.max_log) -> None:
+    def __init__(self, coefficients: Array | None = None) -> None:
         self.coefficients = np.zeros(_basis(np.zeros((1, 3))).shape[1]) if coefficients is None else coefficients
-        self.max_log = max_log
 
     def brightness(self, normals: Array) -> Array:
         """Compute S (...) for normals (..., 3); 1 everywhere if the light is not known."""
         values = _basis(normals.reshape(-1, 3)) @ self.coefficients
-        bounds = np.exp(self.max_log * np.tanh(values / self.max_log))
+        bounds = np.exp(_MAX_LOG * np.tanh(values / _MAX_LOG))
         return np.asarray(bounds.reshape(normals.shape[:-1]), np.float32)
 
     def on(self, normals: Tensor) -> Tensor:
@@ -54,28 +59,23 @@ def light_of(
     normals: Array,
     parts: NDArray[np.integer],
     weights: Array,
-    options: LightOptions = _DEFAULTS,
-    cloth: ClothColours = _COLOURS,
 ) -> PhotoLight:
     """Estimate the light on some points of a surface; none if too few are visible.
 
     colours  (N, 3) in 0…1; normals (N, 3) unit vectors, camera axes
     parts    (N,) rows of SMPL24; weights (N,) 0…1
     """
-    bright, (darkest, brightest) = colours.max(1), options.bright_range
+    bright, (darkest, brightest) = colours.max(1), _BRIGHT_RANGE
     rows_used = (weights > 0.3) & (bright > darkest) & (bright < brightest)
-    if rows_used.sum() < options.min_points:
+    if rows_used.sum() < _MIN_POINTS:
         return PhotoLight()
     colours, normals, parts, weights = (values[rows_used] for values in (colours, normals, parts, weights))
     value = np.log(colours.mean(1))
-    if cloth.grey(colours):
-        groups = _by_brightness(value, parts, options)
-    else:
-        groups = _by_hue(colours, limb_groups()[parts], options)
+    groups = _by_brightness(value, parts) if is_grey(colours) else _by_hue(colours, limb_groups()[parts])
     basis = _basis(normals.astype(np.float64))
     coefficients = np.zeros(basis.shape[1])
     robust = weights.astype(np.float64)
-    for _ in range(options.rounds):
+    for _ in range(_ROUNDS):
         # Each group's colour is unknown: only differences from its mean say anything about the light.
         total = np.maximum(np.bincount(groups, robust), 1e-9)
 
@@ -84,26 +84,26 @@ def light_of(
 
         design = np.stack([centred(column) for column in basis.T], 1)
         target = centred(value)
-        ridge = options.ridge * robust.sum() * np.eye(basis.shape[1])
+        ridge = _RIDGE * robust.sum() * np.eye(basis.shape[1])
         system = (design * robust[:, None]).T @ design + ridge
         coefficients = np.linalg.solve(system, design.T @ (robust * target))
         # Geman and McClure's weights: what the light does not explain is a pattern or a cast shadow.
         residual = target - design @ coefficients
-        robust = weights * np.square(options.scale**2 / (options.scale**2 + residual**2))
-    return PhotoLight(coefficients, options.max_log)
+        robust = weights * np.square(_RESIDUAL_SCALE**2 / (_RESIDUAL_SCALE**2 + residual**2))
+    return PhotoLight(coefficients)
 
 
-def _by_hue(colours: Array, limbs: NDArray[np.integer], options: LightOptions) -> NDArray[np.int64]:
+def _by_hue(colours: Array, limbs: NDArray[np.integer]) -> NDArray[np.int64]:
     """Label (N,) limbs and clusters of hue on them."""
     hue = (colours / np.maximum(colours.sum(1, keepdims=True), 1e-6)).astype(np.float32)[:, :2]
     groups = np.zeros(len(colours), np.int64)
     for limb in np.unique(limbs):
         rows = np.flatnonzero(limbs == limb)
-        groups[rows] = options.hues * limb + k_means(hue[rows], options.hues, 1e-4)[0]
+        groups[rows] = _HUES * limb + k_means(hue[rows], _HUES, 1e-4)[0]
     return groups
 
 
-def _by_brightness(value: Array, parts: NDArray[np.integer], options: LightOptions) -> NDArray[np.int64]:
+def _by_brightness(value: Array, parts: NDArray[np.integer]) -> NDArray[np.int64]:
     """Label (N,) parts, or their bright and dark points where their log brightness (N,) is far apart."""
     groups = 2 * parts.astype(np.int64)
     for part in np.unique(parts):
@@ -112,6 +112,6 @@ def _by_brightness(value: Array, parts: NDArray[np.integer], options: LightOptio
         if not bright.any():
             continue
         means = [value[rows][bright == cluster].mean() for cluster in (0, 1)]
-        if abs(means[1] - means[0]) > options.brightness_gap:
+        if abs(means[1] - means[0]) > _BRIGHTNESS_GAP:
             groups[rows] += bright
     return groups

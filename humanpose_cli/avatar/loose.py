@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from humanpose_cli.avatar.colours import ClothColours, skin_hued
+from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features, like_colour, skin_hued
 from humanpose_cli.avatar.dressing import DressedBody
-from humanpose_cli.avatar.options import LooseClothOptions
 from humanpose_cli.avatar.surface import limb_groups
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.texture import fill_smoothly, look_up
@@ -31,6 +30,19 @@ from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
+
+
+_SHEET_HEIGHT = 256  # maximum number of cells along the person's height
+_MIN_WIDTH = 3  # cells: minimum width of cloth: narrower pieces are errors of the mask
+_OVERLAP = 4  # cells: width of the sheet's edge under the body
+_EDGE_WIDTH = 1.5  # cells: width of the mask's border that mixes with the background
+_MIN_AREA = 0.003  # minimum share of the person's area
+_MAX_DISTANCE = 0.16  # metres: maximum distance from the body
+_TUCK = 0.012  # metres: depth of the sheet behind the surface where it reaches under it
+_MAX_ARM_SHARE = 0.1  # maximum share of an arm's bones: sleeves belong to the body
+_SURROUNDINGS = 4  # cells: width of what is compared around a piece
+_MIN_NEARER = 0.1  # how much nearer the background's colour is than the body's
+_MIN_VOLUME = 0.75  # minimum volume of a blended bone's unit cube: others do not invert
 
 
 class PhotoCrop(NamedTuple):
@@ -114,8 +126,6 @@ def loose_cloth(
     vertices: Tensor,
     crop: PhotoCrop,
     tone: Array | None,
-    options: LooseClothOptions,
-    colours: ClothColours,
 ) -> LooseCloth | None:
     """Make the sheet beside a body; None if the body covers the mask.
 
@@ -127,7 +137,7 @@ def loose_cloth(
     rows = np.flatnonzero((mask >= 0.5).any(1))
     if not len(rows):
         return None
-    small = view.scaled(min(1.0, options.side / (rows[-1] + 1 - rows[0])))
+    small = view.scaled(min(1.0, _SHEET_HEIGHT / (rows[-1] + 1 - rows[0])))
     raster = rasterise_view(vertices[None], body.faces, small)
     coverage = raster.face[0].cpu().numpy() >= 0
     if not coverage.any():
@@ -143,25 +153,25 @@ def loose_cloth(
     around = np.concatenate([fill_smoothly(some, on_body) for some in np.split(around, 7, axis=2)], 2)
     weights, depth, shifts = np.split(around, [len(SMPL24), len(SMPL24) + 1], axis=2)
     metres = float(np.median(depth[coverage])) / small.focal
-    loose = _loose_pixels((person >= 0.5) & free, coverage, weights, metres, options)
+    loose = _loose_pixels((person >= 0.5) & free, coverage, weights, metres)
     if loose is not None:
         shrunken = cv2.resize(crop.pixels, small.size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         hair = weights[..., SMPL24.indices(("neck", "head"))].sum(-1) > 0.5
-        loose = _cloth_and_hair(loose, _Surroundings(shrunken, person >= 0.5, coverage, hair, tone, colours), options)
+        loose = _cloth_and_hair(loose, _Surroundings(shrunken, person >= 0.5, coverage, hair, tone))
     if loose is None:
         return None
-    overlap_mask = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=options.overlap) > 0
+    overlap_mask = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=_OVERLAP) > 0
     x, y, faces = pixel_mesh(loose | (overlap_mask & coverage), person)
     # The sheet's points before the camera, less the shift.
     bones, z, shifts = (look_up(np.ascontiguousarray(layer), x - 0.5, y - 0.5) for layer in (weights, depth, shifts))
-    z = z[:, 0] + options.tuck
+    z = z[:, 0] + _TUCK
     centre = np.asarray(small.principal_point)
     points = np.stack(((x - centre[0]) * z / small.focal, (y - centre[1]) * z / small.focal, z), 1) - shifts
     # Back into the rest pose, by bones of trunk and legs.
     bones = bones * ~np.isin(limb_groups(), (1, 2))
     share = torch.from_numpy(bones / np.maximum(bones.sum(1, keepdims=True), 1e-6)).to(vertices)
     turn, shift = _blended(dressed.posed(rotations, trans), share)
-    degenerate = torch.linalg.det(turn) < options.min_volume
+    degenerate = torch.linalg.det(turn) < _MIN_VOLUME
     turn[degenerate] = torch.eye(3).to(turn)
     faces = faces[~degenerate.cpu().numpy()[faces].any(1)]
     rest = torch.linalg.solve(turn, (torch.from_numpy(points).to(vertices) - shift)[..., None])[..., 0]
@@ -171,14 +181,12 @@ def loose_cloth(
         share,
         torch.from_numpy(faces).to(body.faces),
         torch.from_numpy(uv).to(vertices),
-        _clean(crop.pixels, mask, options.edge / small.size[0] * view.size[0]),
+        _clean(crop.pixels, mask, _EDGE_WIDTH / small.size[0] * view.size[0]),
         torch.from_numpy(KDTree(dressed.rest().cpu().numpy()).query(rest.cpu().numpy())[1]).to(rest.device),
     )
 
 
-def _loose_pixels(
-    person: Mask, covered: Mask, weights: Array, metres: float, options: LooseClothOptions
-) -> Mask | None:
+def _loose_pixels(person: Mask, covered: Mask, weights: Array, metres: float) -> Mask | None:
     """Select the person's pixels that the body leaves open, without slivers and webs between limbs; None for none.
 
     weights  (h, w, 24) of the bones of the surface nearby; metres  that a pixel measures
@@ -186,16 +194,16 @@ def _loose_pixels(
     groups = limb_groups()
     shares = np.stack([weights[..., groups == group].sum(-1) for group in range(5)], -1)
     arm_share, legs = shares[..., 1] + shares[..., 2], shares[..., 3:]
-    loose = person & ~covered & (arm_share < options.max_arm_share)
+    loose = person & ~covered & (arm_share < _MAX_ARM_SHARE)
     away = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 5) * metres
-    loose &= away <= options.max_distance
+    loose &= away <= _MAX_DISTANCE
     loose &= ~_leg_gap(covered, legs)
     # No slivers and no small pieces: those are errors of the mask.
-    width = options.min_width
+    width = _MIN_WIDTH
     wide = cv2.morphologyEx(loose.astype(np.uint8), cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
     loose &= cv2.dilate(wide, np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > 0
     count, labels, stats, _ = cv2.connectedComponentsWithStats(loose.astype(np.uint8))
-    large = stats[:, cv2.CC_STAT_AREA] >= options.min_area * person.sum()
+    large = stats[:, cv2.CC_STAT_AREA] >= _MIN_AREA * person.sum()
     large[0] = False
     return large[labels] if count > 1 and large.any() else None
 
@@ -212,35 +220,33 @@ class _Surroundings(NamedTuple):
     covered: Mask
     hair: Mask
     tone: Array | None
-    cloth: ClothColours
 
     def like_skin(self, piece: Mask) -> bool:
         """Return whether a piece is skin: an arm that lies beside that of the fit, or a hand."""
         if self.tone is None or self.hair[piece].mean() > 0.5:
             return False
         colours = self.colours[piece]
-        away = np.linalg.norm(self.cloth.features(colours) - self.cloth.features(self.tone[None]), axis=1)
-        return bool(((away < self.cloth.same) & skin_hued(colours)).mean() > 0.5)
+        return bool((like_colour(colours, self.tone) & skin_hued(colours)).mean() > 0.5)
 
-    def like_background(self, piece: Mask, options: LooseClothOptions) -> bool:
+    def like_background(self, piece: Mask) -> bool:
         """Return whether a piece has the colour of the surroundings rather than that of the body beside it."""
-        width = 2 * options.beside + 1
+        width = 2 * _SURROUNDINGS + 1
         near = cv2.dilate(piece.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
         outside, inside = near & ~self.person, near & self.person & self.covered
-        if min(outside.sum(), inside.sum()) < options.beside**2:
+        if min(outside.sum(), inside.sum()) < _SURROUNDINGS**2:
             return False
         mine, theirs, body = (
-            np.median(self.cloth.features(self.colours[some]), axis=0) for some in (piece, outside, inside)
+            np.median(cloth_features(self.colours[some]), axis=0) for some in (piece, outside, inside)
         )
         away = float(np.linalg.norm(mine - theirs))
-        return away < self.cloth.same and float(np.linalg.norm(mine - body)) - away > options.apart
+        return away < SAME_CLOTH and float(np.linalg.norm(mine - body)) - away > _MIN_NEARER
 
 
-def _cloth_and_hair(loose: Mask, around: _Surroundings, options: LooseClothOptions) -> Mask | None:
+def _cloth_and_hair(loose: Mask, around: _Surroundings) -> Mask | None:
     """Keep the pieces (h, w) that are neither skin nor the background; None for none."""
     count, labels = cv2.connectedComponents(loose.astype(np.uint8))
     pieces = [labels == number for number in range(1, count)]
-    cloth = [piece for piece in pieces if not (around.like_skin(piece) or around.like_background(piece, options))]
+    cloth = [piece for piece in pieces if not (around.like_skin(piece) or around.like_background(piece))]
     return np.logical_or.reduce(cloth) if cloth else None
 
 

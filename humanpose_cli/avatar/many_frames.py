@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 
 from humanpose_cli.avatar.frame_texture import TextureSamples
-from humanpose_cli.avatar.options import FrameTextureOptions, MeshOptions
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import Aligned, Completed, Dressed, bake, complete, dress, take_light_off
 
-_SAMPLES = FrameTextureOptions(full_weight=1.0)  # a texel that one frame shows is as certain as in a photograph
+_FULL_WEIGHT = 1.0  # a texel that one frame shows is as certain as in a photograph
 
 
 @torch.no_grad()
@@ -21,14 +21,14 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
     alignments  of one person and body, first the frame that gives clothes, shoes and hair their form
     """
     dressed = dress(alignments[0], options)
-    lit = take_light_off(bake(dressed, options), options)
+    lit = take_light_off(bake(dressed, options))
     if len(alignments) > 1:
-        samples = TextureSamples(dressed.texels.fine.size, _SAMPLES)
+        samples = TextureSamples(dressed.texels.fine.size, _FULL_WEIGHT)
         samples.add(lit.texture)
         for aligned in alignments[1:]:
-            samples.add(take_light_off(bake(_in_frame(dressed, aligned), options), options).texture)
+            samples.add(take_light_off(bake(_in_frame(dressed, aligned), options)).texture)
         lit = replace(lit, texture=samples.mean())
-    return complete(lit, options)
+    return complete(lit)
 
 
 def _in_frame(dressed: Dressed, aligned: Aligned) -> Dressed:

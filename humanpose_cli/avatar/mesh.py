@@ -131,7 +131,7 @@ class MeshReposer:
             return cls(dress_person(location, options), PersonFrame(photo_person.view, None))
         with ThreadPoolExecutor(1, "background") as pool:
             others = (photo_person.others > 0.5) & ~location.hole
-            made_up = pool.submit(inpaint, photo, location.hole, others, options.inpainting)
+            made_up = pool.submit(inpaint, photo, location.hole, others)
             return cls(dress_person(location, options), PersonFrame(photo_person.view, made_up.result()))
 
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:

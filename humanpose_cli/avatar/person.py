@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -22,7 +22,15 @@ from torch import Tensor
 from humanpose_cli.avatar.completion import CompleteTexture
 from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.dressing import DressedBody, LandmarkShifts, align_to_keypoints
-from humanpose_cli.avatar.ground import contact_shadow, ground_under, sole_height, tilt_of
+from humanpose_cli.avatar.ground import (
+    MAX_FLIGHT,
+    MAX_SINKING,
+    MAX_SOLE_ERROR,
+    contact_shadow,
+    ground_under,
+    sole_height,
+    tilt_of,
+)
 from humanpose_cli.avatar.head import head_yaw, kept_head, shows_face
 from humanpose_cli.avatar.loose import LooseCloth
 from humanpose_cli.avatar.options import MeshOptions
@@ -44,6 +52,13 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.boxes import NEAR, Box
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
+
+# What a drawing may show without a warning.
+_MAX_ARM_SHARE = 0.06  # of the trunk that arms cover in the photo
+_MIN_VISIBLE = 0.3  # share of the surface that the photo shows
+_MAX_OUTSIDE = 0.01  # share of the surface that leaves the photo
+_MAX_UNCOVERED = 0.08  # share of the mask off body and clothes
+_MAX_TURN = 50.0  # degrees from the photographed side
 
 
 class TargetPose(NamedTuple):
@@ -120,7 +135,7 @@ class DressedPerson:
         """Move a pose to the body's device, and turn its head towards the view that the photo has of it."""
         rotations, trans = pose.rotations.to(self.pose.rotations), pose.trans.to(self.pose.trans)
         yaw = head_yaw(self.body.posed(rotations, trans))
-        return TargetPose(kept_head(rotations, yaw, self.avatar.head_yaw, self.options.head), trans, pose.shifts)
+        return TargetPose(kept_head(rotations, yaw, self.avatar.head_yaw), trans, pose.shifts)
 
     def surfaces(self, pose: TargetPose) -> list[Surface]:
         """Compute surfaces of the body and cloth beside it in a pose, with their textures."""
@@ -143,8 +158,7 @@ class DressedPerson:
         """Return how far (V, 3) metres the shifts of landmarks move the surface; they do not scale the head."""
         points, shifts = self.body.landmark_points(pose.rotations, pose.trans), shifts.to(vertices)
         landmarks = LandmarkShifts(points, shifts, torch.isfinite(shifts).all(1))
-        options = replace(self.options.alignment, head_scales=(1.0, 1.0))
-        return align_to_keypoints(vertices, self.body, landmarks, options) - vertices
+        return align_to_keypoints(vertices, self.body, landmarks, head_scales=(1.0, 1.0)) - vertices
 
     @torch.no_grad()
     def depth(self, pose: TargetPose, view: Camera) -> NDArray[np.float32]:
@@ -168,20 +182,20 @@ class DressedPerson:
         """
         if self.ground is None:
             return trans
-        options, lowest, soles = self.options.ground, [], []
+        lowest, soles = [], []
         for vertices in self.vertices_of(rotations, trans):  # one by one: a long motion's vertices fill the memory
             lowest.append(self.ground - float((vertices @ self.down).max()))
-            sole = sole_height(vertices, self.body.body, down=self.down, options=options)
+            sole = sole_height(vertices, self.body.body, down=self.down)
             if sole is not None:
                 soles.append(sole)
         heights = np.array(lowest)
         lifts = np.zeros(len(heights))
         if len(heights) == 1:
             lift = soles[0] - self.ground if soles else 0.0
-            lifts[0] = lift if abs(lift) >= options.max_error else 0.0
-        elif soles or len(heights) >= options.max_flight * frame_rate:
-            lifts = -ground_under(heights, frame_rate, options)
-        lifts = np.maximum(lifts, -options.sinking - heights)
+            lifts[0] = lift if abs(lift) >= MAX_SOLE_ERROR else 0.0
+        elif soles or len(heights) >= MAX_FLIGHT * frame_rate:
+            lifts = -ground_under(heights, frame_rate)
+        lifts = np.maximum(lifts, -MAX_SINKING - heights)
         return trans - torch.from_numpy(lifts).to(trans)[:, None] * self.down.to(trans)
 
     @torch.no_grad()
@@ -196,7 +210,7 @@ class DressedPerson:
         if self.ground is None:
             return None
         (vertices,) = self.vertices_of(pose.rotations[None], pose.trans[None])
-        return contact_shadow(vertices, self.ground, view, self.down, self.options.ground)
+        return contact_shadow(vertices, self.ground, view, self.down)
 
     def turn(self, pose: TargetPose) -> float:
         """Measure degrees between the sides of the trunk that face the camera in the photo and in the target."""
@@ -216,8 +230,8 @@ class DressedPerson:
 
     def doubts(self, pose: TargetPose, share_outside: float = 0.0) -> Iterator[Doubt]:
         """List what may look wrong in a pose. share_outside: share of the surface outside the image."""
-        options, visible, arms = self.options, self.texture.visible_fraction, self.arms_over_trunk
-        if arms > options.max_arm_share:
+        visible, arms = self.texture.visible_fraction, self.arms_over_trunk
+        if arms > _MAX_ARM_SHARE:
             sentence = (
                 f"arms cross the body in the photo (they hide {arms:.0%} of the trunk): their image may stay on the "
                 "clothes"
@@ -231,16 +245,16 @@ class DressedPerson:
             yield Doubt("stray", len(names), f"{' and '.join(names)} elsewhere", sentence)
         yield from self._doubts_of_photo()
         yaw = head_yaw(self.body.posed(pose.rotations, pose.trans))
-        if shows_face(yaw, options.head) and not shows_face(self.avatar.head_yaw, options.head):
+        if shows_face(yaw) and not shows_face(self.avatar.head_yaw):
             sentence = "the photo does not show the face: it is made up without features"
             yield Doubt("face", math.pi - abs(yaw), "no face in the photo", sentence)
-        if visible < options.min_visible:
+        if visible < _MIN_VISIBLE:
             sentence = f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
             yield Doubt("hidden", 1 - visible, f"{1 - visible:.0%} hidden in the photo", sentence)
-        if share_outside > self.share_outside + options.max_outside:
+        if share_outside > self.share_outside + _MAX_OUTSIDE:
             sentence = f"{share_outside:.0%} of the person leaves the image in this pose; `canvas=fit` grows it"
             yield Doubt("outside", share_outside, "leaves the image", sentence)
-        if (turn := self.turn(pose)) > options.max_turn:
+        if (turn := self.turn(pose)) > _MAX_TURN:
             sentence = f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
             yield Doubt("turned", turn, f"turned {turn:.0f}°", sentence)
 
@@ -254,7 +268,7 @@ class DressedPerson:
         if hands:
             name, article = ("both hands", "") if len(hands) == 2 else (f"{hands[0]} hand", "the ")
             yield Doubt("hands", len(hands), f"{name} hidden", f"the photo does not show {article}{name}: made up")
-        if stage.uncovered > self.options.max_uncovered:
+        if stage.uncovered > _MAX_UNCOVERED:
             share = f"{stage.uncovered:.0%}"
             sentence = f"{share} of the person's image lie off the body and its clothes, and stay out of the drawing"
             yield Doubt("uncovered", stage.uncovered, f"{share} of the image off the body", sentence)
@@ -267,7 +281,7 @@ class DressedPerson:
 @torch.no_grad()
 def locate_person(photo_person: PhotographedPerson, body: Body, options: MeshOptions) -> PersonInPhoto:
     """Align a person's body with the photo, and find the hole that they leave."""
-    alignment = align(photo_person, body, options)
+    alignment = align(photo_person, body)
     hole = _hole(photo_person, max(1.0, options.hole_margin * alignment.height_pixels))
     return PersonInPhoto(photo_person, alignment, hole)
 
@@ -286,17 +300,17 @@ def _hole(photo_person: PhotographedPerson, radius: float) -> NDArray[np.bool_]:
 def dress_person(location: PersonInPhoto, options: MeshOptions) -> DressedPerson:
     """Give a person clothes and a texture by the stages of `avatar.stages`, and find the ground that they stand on."""
     alignment, view = location.aligned, location.photographed.view
-    avatar = complete(take_light_off(bake(dress(alignment, options), options), options), options)
+    avatar = complete(take_light_off(bake(dress(alignment, options), options)))
     body = avatar.dressed.body
     vertices = body.pose(alignment.rotations, alignment.trans)
     joints = body.posed(alignment.rotations, alignment.trans).joints
-    down = tilt_of(vertices[None], joints, body.body, alignment.standing, options.ground)
+    down = tilt_of(vertices[None], joints, body.body, alignment.standing)
     return DressedPerson(
         location.photographed,
         avatar,
         location.hole,
         down,
-        ground=sole_height(vertices, body.body, alignment.standing, down, options.ground),
+        ground=sole_height(vertices, body.body, alignment.standing, down),
         share_outside=outside(body, vertices, view),
         # Of the body itself: close clothes reach as far out as arms that hang beside them.
         arms_over_trunk=arms_over_trunk(body.body, alignment.posed, alignment.crop.view),

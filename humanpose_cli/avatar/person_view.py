@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.options import FrameTextureOptions
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, TexelMap, bake_photo, pixel_trust
 from humanpose_cli.core.camera import Camera
@@ -22,7 +21,7 @@ from humanpose_cli.rendering.boxes import body_box
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
-_DEFAULTS = FrameTextureOptions()
+_OUTLINE_MARGIN = 0.008  # sides of the crop: width of outlines without trust
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,6 @@ def bake_view(
     vertices: Tensor,
     mask: NDArray[np.floating] | None,
     texels: TexelMap,
-    options: FrameTextureOptions = _DEFAULTS,
 ) -> BakedTexture:
     """Look up what a crop shows of a body's surface.
 
@@ -84,7 +82,7 @@ def bake_view(
     visible = np.isfinite(depth) & ~view.hidden
     if mask is not None:
         visible &= mask >= 0.5
-    trust = pixel_trust(visible.astype(np.float32), depth, max(1.5, options.outline_margin * len(depth)))
+    trust = pixel_trust(visible.astype(np.float32), depth, max(1.5, _OUTLINE_MARGIN * len(depth)))
     source = PhotoSource(view.photo, visible.astype(np.float32), trust, depth, view.camera)
     return bake_photo(source, vertices, vertex_normals(vertices, body.faces), body.faces, texels)
 

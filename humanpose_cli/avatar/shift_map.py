@@ -18,18 +18,25 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from scipy.spatial import cKDTree
 
-from humanpose_cli.avatar.options import InpaintOptions
-
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.int64]
 
+_MAX_OFFSETS = 60  # at which the image resembles itself
+_PATCH_RADIUS = 3  # pixels: radius of the patches that are compared
+_COMPONENTS = 8  # principal components of a patch that are compared
+_NEIGHBOURS = 6  # resembling patches of which the first that is far enough counts
+_MIN_OFFSET = 1 / 15  # minimum offset as a share of the image's longer side (He and Sun 2012, section 3)
+_HISTOGRAM_BLUR = 2**0.5  # pixels: blur of the histogram of offsets (the same)
+_LEVEL_OFFSETS = 24  # offsets without change of height to a width, for grounds, horizons and shelves
+_COVERING_OFFSETS = 20  # maximum number of further offsets, for pixels that no other leads to a known one
+_HEIGHT_COST = np.float32(600)  # cost of a copy from another height, at the image's full height
 # A copy is compared with the usable pixels so near to the hole; what a copy costs that leads to no usable one.
 _RIM, _UNUSABLE = 2, np.float32(1e7)
 _CAPACITY = 2**27  # scipy's flows are 32-bit integers
 
 
-def likely_offsets(image: Array, usable: Mask, hole: Mask, options: InpaintOptions) -> Index:
+def likely_offsets(image: Array, usable: Mask, hole: Mask) -> Index:
     """Find offsets (K, 2) of rows and columns, in pixels, that may fill the hole; the most frequent come first.
 
     image   (h, w, 3) float32, grey levels
@@ -38,14 +45,14 @@ def likely_offsets(image: Array, usable: Mask, hole: Mask, options: InpaintOptio
     """
     height, width = hole.shape
     padded = [next_fast_len(2 * side - 1, real=True) for side in hole.shape]
-    candidates = _resembling(image, usable, options)[: options.offsets]
-    step = max(3, width // options.level_offsets)
+    candidates = _resembling(image, usable)[:_MAX_OFFSETS]
+    step = max(3, width // _LEVEL_OFFSETS)
     level = [(0, dx) for dx in range(-(width // 2), width // 2, step) if abs(dx) > step]
     offsets = list(dict.fromkeys([*candidates, *level]))
     coverage = np.zeros(hole.shape, bool)
     for dy, dx in offsets:
         coverage |= _shifted(usable, dy, dx)
-    for _ in range(options.covering_offsets):
+    for _ in range(_COVERING_OFFSETS):
         left = hole & ~coverage
         if not left.any():
             break
@@ -70,13 +77,13 @@ def _shifted(values: Array, dy: int, dx: int) -> Array:
     return result
 
 
-def _resembling(image: Array, usable: Mask, options: InpaintOptions) -> list[tuple[int, int]]:
+def _resembling(image: Array, usable: Mask) -> list[tuple[int, int]]:
     """Find offsets from patches to others like them, the most frequent first."""
     height, width = usable.shape
-    radius, size = options.patch_radius, 2 * options.patch_radius + 1
+    radius, size = _PATCH_RADIUS, 2 * _PATCH_RADIUS + 1
     complete = cv2.erode(usable.astype(np.uint8), np.ones((size, size), np.uint8), borderValue=0) > 0
     ys, xs = np.nonzero(complete)
-    if len(ys) <= options.neighbours:
+    if len(ys) <= _NEIGHBOURS:
         return []
     framed_image = np.pad(
         cv2.GaussianBlur(image, (0, 0), 0.8), ((radius, radius), (radius, radius), (0, 0)), mode="edge"
@@ -87,12 +94,12 @@ def _resembling(image: Array, usable: Mask, options: InpaintOptions) -> list[tup
     # Nearest neighbours among the patches' principal components.
     deviations = patches - patches.mean(0)
     _, axes = np.linalg.eigh(deviations.T @ deviations)
-    descriptors = deviations @ axes[:, -options.components :]
+    descriptors = deviations @ axes[:, -_COMPONENTS:]
     tree = cKDTree(descriptors, balanced_tree=False, compact_nodes=False)
-    _, others = tree.query(descriptors, k=options.neighbours, eps=0.5)
+    _, others = tree.query(descriptors, k=_NEIGHBOURS, eps=0.5)
     # Of each patch the offset to the nearest one that is not beside it.
     dy, dx = ys[others] - ys[:, None], xs[others] - xs[:, None]
-    far = np.hypot(dy, dx) > options.min_offset * max(height, width)
+    far = np.hypot(dy, dx) > _MIN_OFFSET * max(height, width)
     rows, first = np.arange(len(ys)), far.argmax(1)
     dy, dx = dy[rows, first][far.any(1)], dx[rows, first][far.any(1)]
     # Plain walls resemble themselves at any offset: edges and patterns say more.
@@ -100,7 +107,7 @@ def _resembling(image: Array, usable: Mask, options: InpaintOptions) -> list[tup
     frequent = np.zeros((2 * height + 1, 2 * width + 1), np.float32)
     np.add.at(frequent, (height + dy, width + dx), contrast[far.any(1)])
     frequent += frequent[::-1, ::-1]  # resemblance is symmetric
-    frequent = cv2.GaussianBlur(frequent, (0, 0), options.histogram_blur)
+    frequent = cv2.GaussianBlur(frequent, (0, 0), _HISTOGRAM_BLUR)
     peaks = np.nonzero((frequent == cv2.dilate(frequent, np.ones((5, 5), np.uint8))) & (frequent > 0))
     order = np.argsort(-frequent[peaks], kind="stable")
     return [(int(peaks[0][i]) - height, int(peaks[1][i]) - width) for i in order]
@@ -114,12 +121,9 @@ def squared_distance(colours: Array, others: Array) -> Array:
     return np.asarray(np.einsum("...i,...i->...", apart, apart))
 
 
-def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index, height_cost: float) -> Index:
-    """Choose the number (h, w) of each missing pixel's offset in `offsets` (K, 2); -1 outside the hole.
-
-    height_cost  as of `InpaintOptions`
-    """
-    field = _Field(image, usable, hole, offsets, np.float32(height_cost))
+def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index) -> Index:
+    """Choose the number (h, w) of each missing pixel's offset in `offsets` (K, 2); -1 outside the hole."""
+    field = _Field(image, usable, hole, offsets)
     for label in range(len(offsets)):
         field.expand(label)
     numbers = np.full(hole.shape, -1, np.int64)
@@ -130,7 +134,7 @@ def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index, heigh
 class _Field:
     """The random field: missing pixels, numbered row by row, their labels and what those cost."""
 
-    def __init__(self, image: Array, usable: Mask, hole: Mask, offsets: Index, height_cost: np.float32) -> None:
+    def __init__(self, image: Array, usable: Mask, hole: Mask, offsets: Index) -> None:
         number = np.full(hole.shape, -1, np.int64)
         number[hole] = np.arange(hole.sum())
         # Pairs of missing pixels side by side, and one above the other.
@@ -148,7 +152,7 @@ class _Field:
             copy, there = _shifted(image, dy, dx), _shifted(usable, dy, dx)
             error = squared_distance(copy, image) * (usable & there)
             rim = cv2.boxFilter(error, -1, box, normalize=False, borderType=cv2.BORDER_CONSTANT) / box[0]
-            cost = rim + height_cost * np.float32(dy / hole.shape[0]) ** 2
+            cost = rim + _HEIGHT_COST * np.float32(dy / hole.shape[0]) ** 2
             colours.append(copy[hole])
             admissible.append(there[hole])
             costs.append(np.where(there, cost, _UNUSABLE)[hole])

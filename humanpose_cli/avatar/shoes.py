@@ -14,9 +14,8 @@ from scipy.sparse import coo_array, diags_array
 from scipy.spatial import ConvexHull, cKDTree
 from torch import Tensor
 
-from humanpose_cli.avatar.colours import skin_hued
+from humanpose_cli.avatar.colours import is_grey, like_colour, skin_hued
 from humanpose_cli.avatar.loose import PhotoCrop
-from humanpose_cli.avatar.options import MeshOptions, ShoeOptions
 from humanpose_cli.avatar.surface import FEET, BodyTexels, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
@@ -24,7 +23,16 @@ from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
 
-_cached_shoes: WeakKeyDictionary[Body, dict[ShoeOptions, NDArray[np.float64]]] = WeakKeyDictionary()
+_MIN_VISIBLE = 0.05  # visible share of a part that decides about shoes
+_DEPTH_TOLERANCE = 0.01  # metres: depth behind what a pixel shows
+_MIN_MASK = 0.9  # minimum mask of pixels that show the person
+_BRIGHTNESS_RATIO = 1.6  # factor by which a shoe is brighter or darker than skin in a photograph without colours
+_BARE_SHARE = 0.7  # share of a foot in the skin's colour that is bare
+_LEATHER = 0.003  # metres: thickness around the toes
+_INSTEP = 0.03  # metres: length behind the toes that becomes smooth with them
+_MIN_VERTICES = 12  # minimum number of vertices of a foot with toes
+_ROUNDS = (50, 2)  # rounds of averaging each vertex's neighbours, for the usual shape and for the person's
+_cached_shoes: WeakKeyDictionary[Body, NDArray[np.float64]] = WeakKeyDictionary()
 
 
 class VertexColours(NamedTuple):
@@ -34,7 +42,7 @@ class VertexColours(NamedTuple):
     shown: NDArray[np.bool_]
 
 
-def photo_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: ShoeOptions) -> VertexColours:
+def photo_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> VertexColours:
     """Look up the pixels that vertices lie in.
 
     vertices  (V, 3) metres, camera axes: the body's surface as it lies over the photo
@@ -45,55 +53,52 @@ def photo_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: Sho
     inside = (columns >= 0) & (rows >= 0) & (columns < depth.shape[1]) & (rows < depth.shape[0])
     inside[np.setdiff1d(np.arange(len(inside)), faces.cpu().numpy())] = False
     at = tuple(np.where(inside, values, 0).astype(np.int64) for values in (rows, columns))
-    near = vertices[:, 2].cpu().numpy() < depth[at] + options.depth_tolerance
-    return VertexColours(crop.pixels[at] / 255, inside & near & (crop.mask[at] > options.min_mask))
+    near = vertices[:, 2].cpu().numpy() < depth[at] + _DEPTH_TOLERANCE
+    return VertexColours(crop.pixels[at] / 255, inside & near & (crop.mask[at] > _MIN_MASK))
 
 
-def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None, mesh_options: MeshOptions) -> bool:
+def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None) -> bool:
     """Decide whether feet wear shoes: unless most of what a photo shows of them has the colour of skin, tone (3,).
 
     Where no skin shows, whatever has not a hue of skin is a shoe, and in photos without colours everything is.
     """
-    options, cloth = mesh_options.shoes, mesh_options.colours
     areas, feet = surface.operator.areas, parts_mask(surface.part_labels, FEET)
     colour = visible.colour[feet & visible.shown]
-    if areas[feet & visible.shown].sum() < options.min_visible * areas[feet].sum():
+    if areas[feet & visible.shown].sum() < _MIN_VISIBLE * areas[feet].sum():
         return True
     if tone is None:
         return not skin_hued(np.median(colour, axis=0)[None])[0]
-    if cloth.grey(visible.colour[visible.shown]):
+    if is_grey(visible.colour[visible.shown]):
         bright = np.median(colour, axis=0).mean()
-        return bool(abs(np.log(max(bright, 0.01) / max(tone.mean(), 0.01))) > np.log(options.brightness_ratio))
-    away = np.linalg.norm(cloth.features(colour) - cloth.features(tone[None]), axis=1)
-    return bool((away < cloth.same).mean() < options.bare_share)
+        return bool(abs(np.log(max(bright, 0.01) / max(tone.mean(), 0.01))) > np.log(_BRIGHTNESS_RATIO))
+    return bool(like_colour(colour, tone).mean() < _BARE_SHARE)
 
 
-def shoe_offsets(body: Body, rest: NDArray[np.floating], options: ShoeOptions) -> NDArray[np.float32]:
+def shoe_offsets(body: Body, rest: NDArray[np.floating]) -> NDArray[np.float32]:
     """Compute what shoes add to a body's resting vertices (V, 3): metres, zero but for the front of the feet.
 
     Its surface is laid over its convex hull, each point between its neighbours, as in a Tutte embedding: for the body's
     usual shape once, and from there for the shape at hand.
     """
-    usual = _cached_shoes.setdefault(body, {})
-    if options not in usual:
+    if body not in _cached_shoes:
         template = body.template.cpu().numpy().astype(np.float64)
-        usual[options] = _wrapped(body, template, template, options.rounds[0], options) - template
+        _cached_shoes[body] = _wrapped(body, template, template, _ROUNDS[0]) - template
     shape = np.asarray(rest, np.float64)
-    shoes = _wrapped(body, shape, shape + usual[options], options.rounds[1], options)
+    shoes = _wrapped(body, shape, shape + _cached_shoes[body], _ROUNDS[1])
     return (shoes - shape).astype(np.float32)
 
 
-def _wrapped(body: Body, rest: Array, start: Array, rounds: int, options: ShoeOptions) -> Array:
+def _wrapped(body: Body, rest: Array, start: Array, rounds: int) -> Array:
     """Move the front of both feet of the vertices (V, 3) to its hull, from where it is at the start (V, 3)."""
     faces, labels = body.faces.cpu().numpy().astype(np.int64), body.part_labels.cpu().numpy()
     edges, result = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])), start.copy()
     for side in ("left", "right"):
         toes = labels == SMPL24.index(f"{side}_foot")
-        if toes.sum() < options.min_vertices:
+        if toes.sum() < _MIN_VERTICES:
             continue
-        near = cKDTree(rest[toes]).query(rest, distance_upper_bound=options.instep)[0] < options.instep
+        near = cKDTree(rest[toes]).query(rest, distance_upper_bound=_INSTEP)[0] < _INSTEP
         front = toes | (near & (labels == SMPL24.index(f"{side}_ankle")))
-        result[front] = _on_hull(rest, result, edges, front, rounds, options.leather)
+        result[front] = _on_hull(rest, result, edges, front, rounds, _LEATHER)
     return result
 
 

@@ -23,10 +23,9 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from humanpose_cli.avatar.colours import ClothColours
+from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.loose import PhotoCrop
-from humanpose_cli.avatar.options import SkirtOptions
 from humanpose_cli.avatar.surface import limb_groups
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.texture import fill_smoothly, look_up
@@ -37,6 +36,26 @@ from humanpose_cli.rendering.shading import rasterise_view
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
+_SPACING = 0.02  # metres: distance of rings along the legs
+_AROUND = 96  # points of a ring
+_ABOVE_HIPS = 0.08  # metres: length above the hip joints
+_EASE = 0.006  # metres: distance from the body
+_SHARPNESS = 0.03  # metres: distance over which a ring goes from one leg to the other
+_MIN_LENGTH = 0.22  # metres: minimum length of what only a skirt can be
+_SHORT = (0.18, 0.32)  # metres: shortest and longest skirt that its hem alone shows
+_COMPARED_SHORT = 0.06  # metres: length above and below its hem whose colours are compared
+_MAX_APART = 40.0  # degrees: maximum angle between the thighs of such a skirt, and of its turn from the camera
+_CREASE = 0.08  # darkness between the legs that shorts have and no skirt
+_MAX_HOLES = 0.08  # maximum share of the line from leg to leg that is background
+_MIN_GAP = 0.03  # metres: minimum distance of the legs, where cloth between them is a skirt's
+_LOOSE_WIDTH = 0.45  # width that only a skirt has beyond the legs, in widths of these
+_MIN_LOOSE_WIDTH = 0.12  # metres: minimum of that width
+_NARROWER = 0.8  # width below a hem, in widths of the cloth above it
+_COMPARED = 0.12  # metres: length above and below the hem whose colours are compared
+_SAME_BELOW = 0.4  # share of the legs below that has the cloth's colour where it is no hem
+_MAX_WIDTH = 0.8  # metres: maximum distance of an edge from the legs
+_EDGE_WIDTH = 0.016  # width of the mask's edge without trust, in heights of the person
+_UNEVEN_HEM = 0.35  # share of the length, from the hem up, that may show what is below it
 _LEG = tuple(SMPL24.indices([f"{side}_{joint}" for side in ("left", "right")]) for joint in ("hip", "knee", "ankle"))
 _PELVIS = SMPL24.index("pelvis")
 _EMPTY = np.zeros((1, 1, 3), np.float32)
@@ -48,14 +67,12 @@ class SkirtTube:
 
     levels  (R,) metres along the legs from the hip joints; those above are negative
     reach   (R, A) metres beyond both legs' axes, by direction from the body's left over its front
-    sharpness  metres over which the ring goes from one leg to the other
     image   (h, w, 3) float32 in 0…1: rows along the legs, columns round them
     pixels  (h, w) bool: those of the crop of the photo that show it
     """
 
     levels: Tensor
     reach: Tensor
-    sharpness: float
     image: NDArray[np.float32]
     pixels: Mask
 
@@ -86,7 +103,7 @@ class SkirtTube:
     def rings(self, pose: PosedBody) -> Tensor:
         """Compute them as (R, A + 1, 3)."""
         centres, directions = _frames(pose, self.levels, self.reach.shape[1])
-        points = _outline(centres, directions, self.reach, self.sharpness)
+        points = _outline(centres, directions, self.reach)
         return torch.cat((points, points[:, :1]), 1)
 
 
@@ -110,11 +127,11 @@ def _frames(pose: PosedBody, levels: Tensor, around: int) -> tuple[Tensor, Tenso
     return centres, torch.einsum("rij,aj->rai", turns, flat)
 
 
-def _outline(centres: Tensor, directions: Tensor, reach: Tensor, sharpness: float) -> Tensor:
+def _outline(centres: Tensor, directions: Tensor, reach: Tensor) -> Tensor:
     """Compute points (R, A, 3) of rings round the centres (R, 2, 3), `reach` (R, A) out in each direction (R, A, 3)."""
     along = torch.einsum("rai,rci->rac", directions, centres)
-    weights = torch.softmax(along / sharpness, 2)
-    furthest = sharpness * torch.logsumexp(along / sharpness, 2)
+    weights = torch.softmax(along / _SHARPNESS, 2)
+    furthest = _SHARPNESS * torch.logsumexp(along / _SHARPNESS, 2)
     middle = torch.einsum("rac,rci->rai", weights, centres)
     beyond = furthest - (directions * middle).sum(2) + reach
     return middle + beyond[..., None] * directions
@@ -148,8 +165,6 @@ class SkirtPhoto:
     posed: PosedBody
     vertices: Tensor
     crop: PhotoCrop
-    options: SkirtOptions
-    cloth: ClothColours
 
     @cached_property
     def groups(self) -> NDArray[np.integer]:
@@ -173,7 +188,7 @@ class SkirtPhoto:
         legs have another colour, as wide trousers do not. Of a short skirt, the hem is at one height on both legs, with
         no crease and no gap between them above it, as shorts have.
         """
-        crop, options, groups, pose = self.crop, self.options, self.groups, self.posed
+        crop, groups, pose = self.crop, self.groups, self.posed
         body, view, vertices = self.dressed.body, self.crop.view, self.vertices
         if not all((reliable & (groups == leg)).any() for leg in (3, 4)) or not (crop.mask >= 0.5).any():
             return None
@@ -181,15 +196,15 @@ class SkirtPhoto:
         face = raster.face[0].cpu().numpy()
         group = np.where(face >= 0, groups[body.faces[:, 0].long().cpu().numpy()][np.maximum(face, 0)], -1)
         length = float((pose.joints[0][_LEG[2]] - pose.joints[0][_LEG[0]]).norm(dim=1).mean())
-        levels = torch.arange(options.spacing, length, options.spacing).to(vertices)
+        levels = torch.arange(_SPACING, length, _SPACING).to(vertices)
         middle = (_frames(pose, levels, 4)[0].mean(1) + self.offset).cpu().numpy()
         # Lines across the legs, perpendicular to them in the image: (L, T) samples.
-        pixels, step = view.project(middle), options.spacing / 4
+        pixels, step = view.project(middle), _SPACING / 4
         down = np.gradient(pixels, axis=0)
         across = np.stack((down[:, 1], -down[:, 0]), 1)
         across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
         across *= np.sign(across[:, :1] + 1e-12)
-        reach = np.arange(-options.max_width, options.max_width + step, step)
+        reach = np.arange(-_MAX_WIDTH, _MAX_WIDTH + step, step)
         scale = view.focal / middle[:, 2]
         points = pixels[:, None] + (reach[None, :, None] * scale[:, None, None]) * across[:, None]
         inside = ((points >= 0) & (points < view.size)).all(-1)
@@ -200,11 +215,11 @@ class SkirtPhoto:
         leg = (group[rows, columns] >= 3) & inside
         signs, edges = np.zeros(len(levels), int), np.full((len(levels), 2), np.nan)
         for row in range(len(levels)):
-            signs[row], edges[row] = _row_of_skirt(person[row], unknown[row], leg[row], reach, options)
+            signs[row], edges[row] = _row_of_skirt(person[row], unknown[row], leg[row], reach)
         samples = crop.pixels[rows, columns]
-        hem = _hem(signs, np.diff(edges, axis=1)[:, 0], options)
+        hem = _hem(signs, np.diff(edges, axis=1)[:, 0])
         if hem is None or self._continues(samples, person & leg, hem):
-            hem = _short_hem(samples, person, leg, signs, self.cloth, options) if self._legs_side_by_side() else None
+            hem = _short_hem(samples, person, leg, signs) if self._legs_side_by_side() else None
         if hem is None:
             return None
         metres = _edges(edges[:hem])
@@ -219,46 +234,46 @@ class SkirtPhoto:
         """Return whether the thighs are about parallel, and none before the other."""
         left, right = self.posed.joints[0][list(_LEG[1])] - self.posed.joints[0][list(_LEG[0])]
         parallel, across = torch.cosine_similarity(left, right, dim=0), self.posed.rotations[0, _PELVIS, :2, 0].norm()
-        return min(float(parallel), float(across)) > math.cos(math.radians(self.options.max_apart))
+        return min(float(parallel), float(across)) > math.cos(math.radians(_MAX_APART))
 
     def _continues(self, pixels: NDArray[np.uint8], legs: Mask, hem: int) -> bool:
         """Return whether the legs (L, T) have the cloth's colour below the hem as well; False if they are not visible.
 
         pixels  (L, T, 3) along lines across the legs
         """
-        reach = round(self.options.compared / self.options.spacing)
+        reach = round(_COMPARED / _SPACING)
         above, below = slice(max(hem - 1 - reach, 0), max(hem - 1, 1)), slice(hem + 2, hem + 2 + reach)
         if legs[below].any(1).sum() < reach // 2 or not legs[above].any():
             return False
-        colours = [self.cloth.features(pixels[part][legs[part]] / 255) for part in (above, below)]
+        colours = [cloth_features(pixels[part][legs[part]] / 255) for part in (above, below)]
         usual = np.median(colours[0], axis=0)
-        return bool((np.linalg.norm(colours[1] - usual, axis=1) < self.cloth.same).mean() > self.options.same_below)
+        return bool((np.linalg.norm(colours[1] - usual, axis=1) < SAME_CLOTH).mean() > _SAME_BELOW)
 
     def tube(self, region: SkirtRegion) -> SkirtTube:
         """Make the tube that the photo shows."""
-        options, pose, vertices = self.options, self.posed, self.vertices
+        pose, vertices = self.posed, self.vertices
         hem = float(region.levels[-1])
-        count = max(4, round((hem + options.above) / options.spacing) + 1)
-        levels = torch.linspace(-options.above, hem, count).to(vertices)
+        count = max(4, round((hem + _ABOVE_HIPS) / _SPACING) + 1)
+        levels = torch.linspace(-_ABOVE_HIPS, hem, count).to(vertices)
         reach = self._reach_of_body(levels)
         first = torch.from_numpy(reach.astype(np.float32)).to(vertices)
-        skirt = SkirtTube(levels, first, options.sharpness, _EMPTY, region.pixels)
+        skirt = SkirtTube(levels, first, _EMPTY, region.pixels)
         rows = np.clip(np.searchsorted(region.levels.cpu().numpy(), levels.cpu().numpy()), 0, len(region.levels) - 1)
         edges = _edges(region.edges)
         # Where arms hide the upper edges, the tube widens from the body to the first edge that is visible.
         visible = np.flatnonzero(np.isfinite(region.edges).any(1))
-        widest = max(options.above, float(region.levels[visible[0]]) if len(visible) else 0.0)
-        fade = np.clip((levels.cpu().numpy() + options.above) / (widest + options.above), 0, 1)
+        widest = max(_ABOVE_HIPS, float(region.levels[visible[0]]) if len(visible) else 0.0)
+        fade = np.clip((levels.cpu().numpy() + _ABOVE_HIPS) / (widest + _ABOVE_HIPS), 0, 1)
         lateral = torch.from_numpy(region.lateral[rows].astype(np.float32)).to(vertices)
         for _ in range(2):
-            centres, directions = _frames(pose, levels, options.around)
+            centres, directions = _frames(pose, levels, _AROUND)
             along = torch.einsum("rai,ri->ra", directions, lateral).cpu().numpy()
             sides = torch.einsum("rai,ri->ra", skirt.rings(pose) - centres.mean(1)[:, None], lateral).cpu().numpy()
             extra = np.zeros_like(reach)
             depth = np.zeros(len(levels))
             for side, sign, extent in ((0, -1.0, -sides.min(1)), (1, 1.0, sides.max(1))):
                 goal = sign * edges[rows, side]
-                missing = gaussian_filter1d(np.clip(goal - extent, 0, options.max_width), 1.5, mode="nearest") * fade
+                missing = gaussian_filter1d(np.clip(goal - extent, 0, _MAX_WIDTH), 1.5, mode="nearest") * fade
                 extra += np.clip(sign * along, 0, 1) ** 2 * missing[:, None]
                 depth += missing / 2
             reach = reach + extra + (1 - along**2) * depth[:, None]
@@ -267,24 +282,24 @@ class SkirtPhoto:
 
     def _reach_of_body(self, levels: Tensor) -> Array:
         """Measure how far (R, A) metres the resting body stands out beyond its legs' axes, by level and direction."""
-        figure, options = self.dressed, self.options
+        figure = self.dressed
         eye = torch.eye(3).repeat(len(SMPL24), 1, 1).to(levels)
         pose, points = figure.posed(eye, torch.zeros(3).to(levels)), figure.pose(eye, torch.zeros(3).to(levels))
-        centres, directions = _frames(pose, levels, options.around)
+        centres, directions = _frames(pose, levels, _AROUND)
         along = torch.einsum("rai,rci->rac", directions, centres)
-        furthest = options.sharpness * torch.logsumexp(along / options.sharpness, 2)
+        furthest = _SHARPNESS * torch.logsumexp(along / _SHARPNESS, 2)
         height = centres[..., 1].mean(1).cpu().numpy()
         body = points[torch.from_numpy(np.isin(self.groups, (0, 3, 4))).to(points.device)]
         y = body[:, 1].cpu().numpy()
-        reach = np.zeros((len(levels), options.around))
+        reach = np.zeros((len(levels), _AROUND))
         for row in range(len(levels)):
-            near = np.abs(y - height[row]) < options.spacing
+            near = np.abs(y - height[row]) < _SPACING
             if near.any():
                 support = (body[torch.from_numpy(near).to(body.device)] @ directions[row].T).amax(0)
                 reach[row] = (support - furthest[row]).cpu().numpy()
             elif row:
                 reach[row] = reach[row - 1]
-        return np.maximum(reach, gaussian_filter1d(reach, 1.0, axis=0, mode="nearest")) + options.ease
+        return np.maximum(reach, gaussian_filter1d(reach, 1.0, axis=0, mode="nearest")) + _EASE
 
     def _image(self, skirt: SkirtTube, region: SkirtRegion) -> NDArray[np.float32]:
         """Colour the tube (h, w, 3): the photo's colours, on its other side those of the points before it."""
@@ -329,24 +344,24 @@ class SkirtPhoto:
 
         They are none of the colours of the skirt further up, and nearer to those of the person below it.
         """
-        crop, options, cloth = self.crop, self.options, self.cloth
+        crop = self.crop
         height = colours.shape[0]
         down = (np.arange(height) + 0.5) / height
-        low = (down > 1 - options.uneven)[:, None] & (weight > 0)
+        low = (down > 1 - _UNEVEN_HEM)[:, None] & (weight > 0)
         lowest = np.flatnonzero(region.pixels.any(1))[-1]
         rest = crop.mask >= 0.9
         rest[: lowest + 1] = False
-        up = ((down > 0.2) & (down < 1 - options.uneven))[:, None] & (weight > 0.5)
+        up = ((down > 0.2) & (down < 1 - _UNEVEN_HEM))[:, None] & (weight > 0.5)
         if not low.any() or rest.sum() < 16 or up.sum() < 16:
             return np.zeros(weight.shape, bool)
         samples = [
-            cloth.features(values[:: max(1, len(values) // 64)]) for values in (crop.pixels[rest] / 255, colours[up])
+            cloth_features(values[:: max(1, len(values) // 64)]) for values in (crop.pixels[rest] / 255, colours[up])
         ]
         below, above = (
-            np.linalg.norm(cloth.features(colours[low])[:, None] - some[None], axis=2).min(1) for some in samples
+            np.linalg.norm(cloth_features(colours[low])[:, None] - some[None], axis=2).min(1) for some in samples
         )
         result = np.zeros(weight.shape, np.uint8)
-        result[low] = (below < above) & (above > cloth.same / 2)
+        result[low] = (below < above) & (above > SAME_CLOTH / 2)
         return cv2.dilate(result, np.ones((5, 5), np.uint8)) > 0
 
     def _trust(self) -> NDArray[np.float32]:
@@ -356,14 +371,12 @@ class SkirtPhoto:
         face = rasterise_view(self.vertices[None], body.faces, crop.view).face[0].cpu().numpy()
         arms = (face >= 0) & np.isin(first[np.maximum(face, 0)], (1, 2))
         open_ = (crop.mask >= 0.5) & ~crop.others & ~arms
-        margin = max(1.5, self.options.edge * crop.mask.shape[0])
+        margin = max(1.5, _EDGE_WIDTH * crop.mask.shape[0])
         inside = cv2.distanceTransform(open_.astype(np.uint8), cv2.DIST_L2, 5)
         return np.clip(inside / margin - 0.5, 0, 1).astype(np.float32)
 
 
-def _row_of_skirt(
-    person: Mask, unknown: Mask, leg: Mask, reach: Array, options: SkirtOptions
-) -> tuple[int, tuple[float, float]]:
+def _row_of_skirt(person: Mask, unknown: Mask, leg: Mask, reach: Array) -> tuple[int, tuple[float, float]]:
     """Classify a line (T,) across the legs: 1 for cloth that no trousers have, -1 for what no skirt has, else 0; find
     the cloth's edges in metres, NaN where they are not known.
     """
@@ -373,7 +386,7 @@ def _row_of_skirt(
         return 0, nothing
     a, b = int(on_leg[0]), int(on_leg[-1])
     between = slice(a, b + 1)
-    if (~person[between] & ~unknown[between]).mean() > options.max_holes:
+    if (~person[between] & ~unknown[between]).mean() > _MAX_HOLES:
         return -1, nothing
     edges, ends = [], []
     for start, way in ((a, -1), (b, 1)):
@@ -386,25 +399,25 @@ def _row_of_skirt(
     step = float(reach[1] - reach[0])
     gap = (~leg[between] & person[between]).sum() * step
     wider = (ends[1] - ends[0] - (b - a)) * step
-    loose = wider >= max(options.min_loose, options.loose * (b - a) * step)
-    return int(gap >= options.min_gap or loose), (edges[0], edges[1])
+    loose = wider >= max(_MIN_LOOSE_WIDTH, _LOOSE_WIDTH * (b - a) * step)
+    return int(gap >= _MIN_GAP or loose), (edges[0], edges[1])
 
 
-def _hem(signs: NDArray[np.integer], widths: Array, options: SkirtOptions) -> int | None:
+def _hem(signs: NDArray[np.integer], widths: Array) -> int | None:
     """Count the levels of a skirt from the top; None if there is none. widths (L,): of the cloth, NaN where unknown."""
     against = np.flatnonzero(signs < 0)
     before = signs[: against[0]] if len(against) else signs
     levels = np.flatnonzero(before > 0)
-    if len(levels) * options.spacing < options.min_length:
+    if len(levels) * _SPACING < _MIN_LENGTH:
         return None
     # Below the hem the outline goes in to the legs, which may stand so close that nothing else tells them from cloth.
-    first, last = round(options.min_length / options.spacing), int(levels[-1]) + 1
+    first, last = round(_MIN_LENGTH / _SPACING), int(levels[-1]) + 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # widths that are all unknown
         below = [np.nanmedian(widths[level:last]) for level in range(first, last)]
         above = [np.nanmedian(widths[max(level - 5, 0) : level]) for level in range(first, last)]
     ratios = np.array(below) / np.array(above)
-    if np.nanmin([*ratios, 1.0]) >= options.narrower:
+    if np.nanmin([*ratios, 1.0]) >= _NARROWER:
         return last
     level = int(np.nanargmin(ratios))
     return int(np.flatnonzero(widths[:last] > (above[level] + below[level]) / 2)[-1]) + 1
@@ -415,39 +428,37 @@ def _short_hem(
     person: Mask,
     leg: Mask,
     signs: NDArray[np.integer],
-    cloth: ClothColours,
-    options: SkirtOptions,
 ) -> int | None:
     """Count the levels of a short skirt from the top; None if there is none.
 
     pixels, person, leg  (L, T, …) along lines across the legs; signs (L,) as of `_row_of_skirt`
     """
-    against, rows = np.flatnonzero(signs < 0), round(options.compared_short / options.spacing)
-    first, last = (round(length / options.spacing) for length in options.short)
+    against, rows = np.flatnonzero(signs < 0), round(_COMPARED_SHORT / _SPACING)
+    first, last = (round(length / _SPACING) for length in _SHORT)
     last = min(last, int(against[0]) if len(against) else last, len(leg) - 2)
     # From the outer side of one leg to that of the other.
     span = np.maximum.accumulate(leg, 1) & np.maximum.accumulate(leg[:, ::-1], 1)[:, ::-1]
-    best, result = options.same_below, None
+    best, result = _SAME_BELOW, None
     for hem in range(max(first, rows), last + 1):
         above, below = slice(hem - rows, hem), slice(hem + 1, hem + 1 + rows)
         columns = np.flatnonzero(span[above].all(0))
-        if len(columns) < 8 or person[above][:, columns].mean() < 1 - options.max_holes:
+        if len(columns) < 8 or person[above][:, columns].mean() < 1 - _MAX_HOLES:
             continue
         shades = pixels[above][:, columns] / 255
         left = np.arange(leg.shape[1]) < columns.mean()
         sides = [pixels[below][(person & leg)[below] & side] / 255 for side in (left, ~left)]
-        alike = max(_share_like(side, shades.reshape(-1, 3), cloth) for side in sides)
-        if alike <= best and _crease(shades) < options.crease:
+        alike = max(_share_like(side, shades.reshape(-1, 3)) for side in sides)
+        if alike <= best and _crease(shades) < _CREASE:
             best, result = alike, hem
     return result
 
 
-def _share_like(colours: Array, others: Array, cloth: ClothColours) -> float:
+def _share_like(colours: Array, others: Array) -> float:
     """Measure the share of colours (N, 3) that are among others (M, 3); 1 for few colours."""
     if len(colours) < 8:
         return 1.0
-    some, others = (cloth.features(each[:: 1 + len(each) // 256]) for each in (colours, others))
-    return float((np.linalg.norm(some[:, None] - others, axis=2).min(1) < cloth.same / 2).mean())
+    some, others = (cloth_features(each[:: 1 + len(each) // 256]) for each in (colours, others))
+    return float((np.linalg.norm(some[:, None] - others, axis=2).min(1) < SAME_CLOTH / 2).mean())
 
 
 def _crease(shades: Array) -> float:

@@ -2,11 +2,11 @@
 
 Each stage is a frozen record that one function makes of the stage before it:
 
-    aligned = align(photographed, body, options)    # the fitted surface under the keypoints, the photo around it
+    aligned = align(photographed, body)    # the fitted surface under the keypoints, the photo around it
     dressed = dress(aligned, options)               # widened to the mask, with shoes and loose clothes
     baked = bake(dressed, options)                  # the photo's colours on the surface, where it shows it
-    lit = take_light_off(baked, options)            # the same under usual light
-    completed = complete(lit, options)              # a texture without gaps
+    lit = take_light_off(baked)            # the same under usual light
+    completed = complete(lit)              # a texture without gaps
 
 The order matters: shoes are recognised before the silhouette is followed, cloth is loose where the widened body leaves
 the mask open, colours are looked up on the widened surface, and only colours without light can be carried to the other
@@ -56,6 +56,10 @@ from humanpose_cli.rendering.surfaces import vertex_normals
 
 Array = NDArray[np.float32]
 
+_STRAY_RADIUS = 0.08  # metres at 1.7 m: half the width of a clothed stray limb
+_MIN_CONFIDENCE = 0.4  # of joints whose limb is in the texture
+_OUTLINE_HEIGHT = 480  # pixels: the person's height in the image whose outline the body follows
+_MASK_MARGIN = 0.008  # heights of the person: width of the mask's edge without trust
 _SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photograph finds its texels made
 
 
@@ -243,7 +247,7 @@ class Completed:
     head_yaw: float
 
 
-def align(photographed: PhotographedPerson, body: Body, options: MeshOptions) -> Aligned:
+def align(photographed: PhotographedPerson, body: Body) -> Aligned:
     """Move the fitted surface under the keypoints, and cut out the photo around it."""
     fit, view, device = photographed.fit, photographed.view, body.template.device
     rotations = axis_angle_to_matrix(_tensor(fit.poses, device).reshape(len(SMPL24), 3))
@@ -252,21 +256,21 @@ def align(photographed: PhotographedPerson, body: Body, options: MeshOptions) ->
     shaped = DressedBody.of(body, _tensor(fit.betas, device), scales)
     if fit.keypoints2d is not None:
         # The fit knows no head sizes, which differ by more than a face bears.
-        landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view, options.alignment)
-        shaped = shaped.with_head_scaled(head_scale(landmarks, options.alignment))
+        landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view)
+        shaped = shaped.with_head_scaled(head_scale(landmarks))
     posed = shaped.pose(rotations, trans)
     pixels_per_metre = view.focal / max(float(posed[:, 2].mean()), 0.1)
     vertices, mask, others, stray = posed, photographed.mask, photographed.others, None
     reliable = standing = fit.joint_visibility
     if fit.keypoints2d is not None:
         # Once more, as the scaled head has its landmarks elsewhere.
-        landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view, options.alignment)
-        vertices, stray = align_to_keypoints(posed, shaped, landmarks, options.alignment), landmarks.stray
+        landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view)
+        vertices, stray = align_to_keypoints(posed, shaped, landmarks), landmarks.stray
         reliable = without_strays(reliable, stray)
         standing = without_strays(standing, stray & ~FOOT_LANDMARKS)
         if stray.any():
             # Pixels of a stray limb give the body no texture.
-            width = options.alignment.stray_radius * shaped.height / 1.7 * pixels_per_metre
+            width = _STRAY_RADIUS * shaped.height / 1.7 * pixels_per_metre
             strays = image_of_strays(fit.keypoints2d, stray, landmarks.confident, mask.shape, width)
             mask, others = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), others)
     return Aligned(
@@ -276,22 +280,22 @@ def align(photographed: PhotographedPerson, body: Body, options: MeshOptions) ->
         posed,
         vertices,
         crop_photo(photographed.photo, view, mask, others, vertices),
-        reliable_vertices(body, reliable, options.min_confidence),
-        reliable_vertices(body, standing, options.min_confidence),
+        reliable_vertices(body, reliable),
+        reliable_vertices(body, standing),
         () if stray is None else tuple(stray_joints(stray)),
         pixels_per_metre,
     )
 
 
-def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None, min_confidence: float) -> Tensor:
-    """Share (V,) of each vertex that belongs to parts whose two ends both have `min_confidence`.
+def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None) -> Tensor:
+    """Share (V,) of each vertex that belongs to parts whose two ends both are visible.
 
     joint_visibility  (24,) 0…1, or None for 1
     """
     bones = body.bone_indices.long()
     if joint_visibility is None:
         return torch.ones(len(bones), device=bones.device)
-    reliable = np.asarray(joint_visibility) >= min_confidence
+    reliable = np.asarray(joint_visibility) >= _MIN_CONFIDENCE
     trunk = SMPL24.indices(TRUNK)
     # A trunk cut by the image's edge is still visible where it is in the image.
     reliable[trunk] |= reliable[trunk].any()
@@ -305,23 +309,23 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     """Give the body shoes, the silhouette of its clothes, and a sheet for clothes beside it."""
     body, posed, vertices = aligned.body, aligned.posed, aligned.vertices
     size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre, options.max_texture_size)
-    texels = body_texels(body.body, size, options.relief)
-    worn = what_is_worn(aligned, texels, options)
+    texels = body_texels(body.body, size)
+    worn = what_is_worn(aligned, texels)
     # A hand in a pocket is not visible, whatever the fit says.
     aligned = replace(aligned, reliable=aligned.reliable * torch.from_numpy(~worn.pocketed).to(aligned.reliable))
     # Shoes and close clothes come first: the outline that is followed is theirs.
-    body = _with_clothes(body, worn, options)
+    body = _with_clothes(body, worn)
     offset = vertices - posed
     posed = body.pose(aligned.rotations, aligned.trans)
     vertices = posed + offset
     reliable = (aligned.reliable > 0.5).cpu().numpy()
     pose = aligned.rotations, aligned.trans
     # A skirt's outline is not that of legs: they are not widened to it.
-    skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop, options.skirt, options.colours)
+    skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop)
     region = skirt_photo.region(reliable)
     blocked = aligned.crop.others if region is None else aligned.crop.others | region.pixels
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
-    view = aligned.crop.view.scaled(min(1.0, options.silhouette.outline_height / aligned.height_pixels))
+    view = aligned.crop.view.scaled(min(1.0, _OUTLINE_HEIGHT / aligned.height_pixels))
     displacements = silhouette_displacements(
         body,
         vertices,
@@ -330,42 +334,39 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
         cv2.resize(blocked.astype(np.uint8), view.size, interpolation=cv2.INTER_NEAREST) > 0,
         view,
         reliable=reliable,
-        options=options.silhouette,
     )
     body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
     skirt = None if region is None else replace(skirt_photo, dressed=body, vertices=vertices).tube(region)
     # Loose cloth and hair are what even the widened body leaves open.
-    beside = aligned.crop if region is None else aligned.crop.without(_around(region.pixels, options))
-    loose = loose_cloth(
-        body, aligned.rotations, aligned.trans, vertices, beside, worn.tone, options.loose, options.colours
-    )
+    beside = aligned.crop if region is None else aligned.crop.without(_around(region.pixels, options.hole_margin))
+    loose = loose_cloth(body, aligned.rotations, aligned.trans, vertices, beside, worn.tone)
     return Dressed(aligned, body, vertices, texels, skirt, loose, worn)
 
 
-def _around(pixels: NDArray[np.bool_], options: MeshOptions) -> NDArray[np.bool_]:
+def _around(pixels: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:
     """Widen pixels (h, w) by those beside them that a tube's hem of one height does not reach."""
-    width = 2 * round(2 * options.hole_margin * pixels.shape[0]) + 1
+    width = 2 * round(2 * margin * pixels.shape[0]) + 1
     return cv2.dilate(pixels.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
 
 
-def what_is_worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
+def what_is_worn(aligned: Aligned, texels: BodyTexels) -> Worn:
     """Find which parts the photo shows clothed, with shoes or in pockets."""
     body, faces, crop = aligned.body.body, aligned.reliable_faces, aligned.crop
-    visible = photo_colours(aligned.vertices, faces, crop, options.shoes)
-    tone = skin_tone(texels, visible.colour, visible.shown, options.completion.min_skin, options.colours)
+    visible = photo_colours(aligned.vertices, faces, crop)
+    tone = skin_tone(texels, visible.colour, visible.shown)
     in_front = PartsInPhoto(body, aligned.vertices, faces, crop)
-    pocketed = in_front.pocketed(tone, aligned.pixels_per_metre, options.colours, options.limbs)
-    parts, shod = clothed_parts(texels, visible, tone, options), wears_shoes(texels, visible, tone, options)
+    pocketed = in_front.pocketed(tone, aligned.pixels_per_metre)
+    parts, shod = clothed_parts(texels, visible, tone), wears_shoes(texels, visible, tone)
     return Worn(tone, parts, shod, pocketed)
 
 
-def _with_clothes(body: DressedBody, worn: Worn, options: MeshOptions) -> DressedBody:
+def _with_clothes(body: DressedBody, worn: Worn) -> DressedBody:
     """Give a body the form of close clothes, and of shoes."""
-    share, form = worn.share(body.body), cloth_form(body.body, options.cloth)
+    share, form = worn.share(body.body), cloth_form(body.body)
     offsets = share[:, None] * form.offsets * (body.height / 1.7)
     if worn.shod:
-        offsets = offsets + shoe_offsets(body.body, body.rest().cpu().numpy(), options.shoes)
+        offsets = offsets + shoe_offsets(body.body, body.rest().cpu().numpy())
     cloth, mixture = (torch.from_numpy(values).to(body.rest_directions) for values in (form.directions, share[:, None]))
     directions = torch.nn.functional.normalize(body.rest_directions.lerp(cloth, mixture), dim=-1)
     return replace(body, offsets=torch.from_numpy(offsets).to(directions), rest_directions=directions)
@@ -377,34 +378,28 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     crop = aligned.crop
     in_front, worn = PartsInPhoto(body, vertices, aligned.reliable_faces, crop), dressed.worn
     depth = in_front.depth
-    trust = pixel_trust(crop.mask, depth, max(1.5, options.mask_margin * aligned.height_pixels))
+    trust = pixel_trust(crop.mask, depth, max(1.5, _MASK_MARGIN * aligned.height_pixels))
     # A forearm before the body is not exactly where the fit has it: its pixels must not become the shirt's.
-    trust *= in_front.trust_near_forearms(
-        worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs
-    )
+    trust *= in_front.trust_near_forearms(worn.tone, worn.parts, aligned.pixels_per_metre)
     if dressed.skirt is not None:  # a foot that the fit has above the hem
         trust[dressed.skirt.pixels & in_front.shows((*LEGS, *FEET))] = 0
-    trust *= in_front.trust_at_outlines(aligned.pixels_per_metre, options.colours, options.limbs)
-    trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs)
-    arms = folded_forearms(
-        body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre, options.limbs
-    )
+    trust *= in_front.trust_at_outlines(aligned.pixels_per_metre)
+    trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre)
+    arms = folded_forearms(body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre)
     if arms is not None:
         trust[arms.hidden & ~in_front.shows(FOREARMS)] = 0
     source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
     if arms is not None:
-        _bake_behind(arms, dressed, trust, normals, texture, options)
+        _bake_behind(arms, dressed, trust, normals, texture)
     return Baked(dressed, texture, normals, _film_grain(crop.pixels, trust) if options.grain else 0.0)
 
 
-def _bake_behind(
-    arms: FoldedForearms, dressed: Dressed, trust: Array, normals: Tensor, texture: BakedTexture, options: MeshOptions
-) -> None:
+def _bake_behind(arms: FoldedForearms, dressed: Dressed, trust: Array, normals: Tensor, texture: BakedTexture) -> None:
     """Give a texture the clothes behind crossed arms, as the photo continues them; they do not count as visible."""
     crop, body, texels = dressed.aligned.crop, dressed.body.body, dressed.texels
-    pixels = arms.removed_from(crop, trust, dressed.aligned.pixels_per_metre, options)
+    pixels = arms.removed_from(crop, trust, dressed.aligned.pixels_per_metre)
     source = PhotoSource(pixels, crop.mask, arms.hidden.astype(np.float32), arms.depth, crop.view)
     behind = bake_photo(source, dressed.vertices, normals, body.faces, texels.fine)
     # The forearms themselves lie before what is hidden.
@@ -428,14 +423,14 @@ def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
     return float(np.median(response) / 0.6745 / 6 / 255)
 
 
-def take_light_off(baked: Baked, options: MeshOptions) -> Lit:
+def take_light_off(baked: Baked) -> Lit:
     """Find the photo's light on the surface, and bring the colours to usual light."""
     dressed, texels, texture = baked.dressed, baked.dressed.texels, baked.texture
     confidence = texels.reduce(texture.confidence)
     colours, weights = paint_vertices(texels.coarse, texels.rows, texels.reduce(texture.colour), confidence)
     normals = baked.normals.cpu().numpy()
     # The light changes slowly with the normal: vertices say as much as texels.
-    light = light_of(colours, normals, texels.part_labels, weights, options.light, options.colours)
+    light = light_of(colours, normals, texels.part_labels, weights)
     columns = torch.stack((light.on(baked.normals), dressed.aligned.reliable.to(baked.normals)), 1)
     values = texels.fine.interpolate(columns.cpu().numpy(), texels.faces)
     result = BakedTexture(*(np.empty_like(layer) for layer in texture))
@@ -451,12 +446,12 @@ def take_light_off(baked: Baked, options: MeshOptions) -> Lit:
     return Lit(dressed, light, result, baked.grain)
 
 
-def complete(lit: Lit, options: MeshOptions) -> Completed:
+def complete(lit: Lit) -> Completed:
     """Make up what the photo does not show of the texture."""
     dressed = lit.dressed
     yaw = head_yaw(dressed.body.posed(dressed.aligned.rotations, dressed.aligned.trans))
     # A profile's other half would be the same profile again.
-    mirror_face = not shows_half_a_face(yaw, options.head)
+    mirror_face = not shows_half_a_face(yaw)
     texture = complete_texture(
         dressed.texels,
         lit.texture,
@@ -465,7 +460,6 @@ def complete(lit: Lit, options: MeshOptions) -> Completed:
         covered=dressed.worn.covered(dressed.body.body),
         shod=dressed.worn.shod,
         bare=dressed.skirt is not None,
-        options=options,
     )
     return Completed(dressed, lit.light, texture, yaw)
 

@@ -19,7 +19,6 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from humanpose_cli.avatar.options import ReliefOptions
 from humanpose_cli.avatar.relief import light_in_hollows, strand_patterns
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import (
@@ -187,20 +186,20 @@ _MANY = 2048  # texels along each side: more take hundreds of megabytes
 _ALONG = 0.02  # of a hem's stiffness
 _SOFT_BORDER = 2.0  # coarse texels
 
-_cached_texels: WeakKeyDictionary[Body, dict[tuple[int, ReliefOptions], BodyTexels]] = WeakKeyDictionary()
+_cached_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
 
 
-def body_texels(body: Body, size: int, relief: ReliefOptions | None = None) -> BodyTexels:
+def body_texels(body: Body, size: int) -> BodyTexels:
     """Return the texels of a body, cached for the next photo while the body lives; of the largest, the last ones."""
-    texels, relief = _cached_texels.setdefault(body, {}), relief or ReliefOptions()
+    texels = _cached_texels.setdefault(body, {})
     coarse = min(size, _COARSE)
-    if (coarse, relief) not in texels:
-        texels[coarse, relief] = BodyTexels(body, coarse, relief)
-    if (size, relief) not in texels:
-        for large in [key for key in texels if min(size, key[0]) > _MANY]:
+    if coarse not in texels:
+        texels[coarse] = BodyTexels(body, coarse)
+    if size not in texels:
+        for large in [key for key in texels if min(size, key) > _MANY]:
             del texels[large]
-        texels[size, relief] = texels[coarse, relief].resized(body, size)
-    return texels[size, relief]
+        texels[size] = texels[coarse].resized(body, size)
+    return texels[size]
 
 
 class BodyTexels:
@@ -218,7 +217,7 @@ class BodyTexels:
     strands       (N, 3) patterns of strands of three sizes on its N texels, of variance 1
     """
 
-    def __init__(self, body: Body, size: int, relief: ReliefOptions) -> None:
+    def __init__(self, body: Body, size: int) -> None:
         self.fine = self.coarse = TexelMap(body.uv, body.uv_faces, size)
         self.faces: Tensor = body.faces
         self.rows: NDArray[np.int64] = body.faces.cpu().numpy().astype(np.int64)
@@ -231,7 +230,7 @@ class BodyTexels:
         self._mirror = self._mirror_maps(body)
         self.opposite_uv, self.opposed = _opposite(body, self.coarse)
         normals = vertex_normals(body.template, body.faces).cpu().numpy()
-        self.hollows, self.scalp, self.strands = self._relief(normals, relief)
+        self.hollows, self.scalp, self.strands = self._relief(normals)
         self.scalp_texels = float(np.sqrt(self.scalp.sum() / self.operator.areas[self.hair].sum()))
 
     def resized(self, body: Body, size: int) -> BodyTexels:
@@ -241,16 +240,16 @@ class BodyTexels:
         other._mirror = other._mirror_maps(body)
         return other
 
-    def _relief(self, normals: Array, options: ReliefOptions) -> tuple[Array, Mask, Array]:
+    def _relief(self, normals: Array) -> tuple[Array, Mask, Array]:
         light = np.ones(len(self.rest))
         below = ~parts_mask(self.part_labels, ("neck", "head"))
-        light[below] = light_in_hollows(self.rest[below], normals[below], self.operator.areas[below], options)
+        light[below] = light_in_hollows(self.rest[below], normals[below], self.operator.areas[below])
         hands = parts_mask(self.part_labels, HANDS)
         for part in (hands, below & ~hands):  # usual brightness is the colours' own
             light[part] /= np.median(light[part])
         values = self.coarse.interpolate(np.column_stack((light, self.rest, self.hair)), self.faces)
         scalp = values[..., 4] > 0.5
-        return values[..., 0], scalp, strand_patterns(values[..., 1:4][scalp], options)
+        return values[..., 0], scalp, strand_patterns(values[..., 1:4][scalp])
 
     def _mirror_maps(self, body: Body) -> tuple[Array, Array]:
         corners, pairs = mirror_uv_corners(

@@ -152,7 +152,7 @@ def _stored_looks(fit: Fit) -> dict[int, Look]:
 
 def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress) -> dict[int, Look]:
     """Dress people by the frames that show them best."""
-    body, cameras, mesh = fit.body_model(), cameras_of(fit, frames), _DRESSED.mesh
+    body, cameras = fit.body_model(), cameras_of(fit, frames)
     count = min(_FRAMES, max(1, _SIGHTINGS // max(len(tracks), 1)))
     by_track = {track: sightings(cameras, track, count) for track in tracks}
     # Only crops are kept: a crowd's masks and textures would not fit into memory.
@@ -165,12 +165,12 @@ def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress)
             scene, number = _scene(cameras[sighting.camera].fit, row, pixels, body, pool)
             person = scene.photographed(number)
             if (person.mask >= 0.5).any():
-                alignments[sighting], scales[sighting] = align(person, body, mesh), person.fit.segment_scales
+                alignments[sighting], scales[sighting] = align(person, body), person.fit.segment_scales
     looks = {}
     for done, (track, of_track) in enumerate(by_track.items(), 1):
         visible = [sighting for sighting in of_track if sighting in alignments]
         if visible:
-            avatar = dress_over_frames([alignments[sighting] for sighting in visible], mesh)
+            avatar = dress_over_frames([alignments[sighting] for sighting in visible], _DRESSED.mesh)
             looks[track] = Look.of(avatar, scales[visible[0]])
         part_of(progress, 0.5, 1)(done, len(tracks), "people dressed")
     return looks

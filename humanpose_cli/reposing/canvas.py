@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -24,32 +23,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.options import InpaintOptions
 from humanpose_cli.avatar.person import DressedPerson
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.rendering.boxes import NEAR, Box
 
-
-@dataclass(frozen=True)
-class CanvasOptions(Options):
-    """How an image grows, and how far people are moved to stay in it."""
-
-    margin: float = option(0.04, "Room round the person, in longer sides of the person's box.", minimum=0)
-    max_growth: float = option(1.5, "Maximum growth at each side, in longer sides of the photograph.", minimum=0)
-    reach: float = option(0.5, "Distance up to which the background is continued sharply, in the same.", above=0)
-    blur: float = option(0.03, "Blur beyond that, in the same.", minimum=0)
-    default_growth: float = option(
-        0.4, "Maximum growth at each side with `canvas=auto`, in longer sides of the photograph.", minimum=0
-    )
-    max_cut: float = option(0.003, "Share of the points beyond a side that counts as inside.", minimum=0)
-    max_away: float = option(
-        0.4, "Maximum distance that a person is moved away, in distances of the camera.", minimum=0
-    )
-
-
-_DEFAULTS = CanvasOptions()
+_MARGIN = 0.04  # longer sides of the person's box: room round the person
+# In longer sides of the photograph:
+_MAX_GROWTH = 1.5  # maximum at each side
+_SHARP_REACH = 0.5  # distance up to which the background is continued sharply
+_BLUR = 0.03  # beyond that
+_DEFAULT_GROWTH = 0.4  # maximum at each side with `canvas=auto`
+_MAX_CUT = 0.003  # share of the points beyond a side that counts as inside
+_MAX_AWAY = 0.4  # distances of the camera: maximum that a person is moved away
 
 
 class Shift(NamedTuple):
@@ -74,7 +60,7 @@ def points_of(person: DressedPerson, motion: BodyParams) -> Iterator[NDArray[np.
             yield torch.cat(surfaces).cpu().numpy()
 
 
-def box_of_people(people: Iterable[tuple[DressedPerson, BodyParams]], options: CanvasOptions = _DEFAULTS) -> Box:
+def box_of_people(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:
     """Bound all poses of some people, in pixels of the photograph, with a margin; empty without points."""
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     for person, motion in people:
@@ -85,15 +71,13 @@ def box_of_people(people: Iterable[tuple[DressedPerson, BodyParams]], options: C
                 low, high = np.minimum(low, pixels.min(0)), np.maximum(high, pixels.max(0))
     if not (high > low).all():
         return Box(0, 0, 0, 0)
-    margin = options.margin * float((high - low).max())
+    margin = _MARGIN * float((high - low).max())
     limit = 1e6  # pixels; of points close to the camera
     low, high = np.clip(np.floor(low - margin), -limit, limit), np.clip(np.ceil(high + margin), -limit, limit)
     return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
-def canvas_of(
-    choice: str | tuple[int, int], size: tuple[int, int], person: Box, options: CanvasOptions = _DEFAULTS
-) -> Box:
+def canvas_of(choice: str | tuple[int, int], size: tuple[int, int], person: Box) -> Box:
     """Choose the rectangle that is drawn, in pixels of the photograph, which is `size` (width, height).
 
     choice  "keep", "fit", or a width and height: with the person inside, or their head if they are too tall, and as
@@ -104,7 +88,7 @@ def canvas_of(
     if choice == "keep" or person.empty:
         return photo
     if choice == "fit":
-        growth = round(options.max_growth * max(size))
+        growth = round(_MAX_GROWTH * max(size))
         return photo.union(person).intersect(Box(-growth, -growth, size[0] + growth, size[1] + growth))
     assert isinstance(choice, tuple)
     starts = []
@@ -117,21 +101,21 @@ def canvas_of(
     return Box(starts[0], starts[1], starts[0] + choice[0], starts[1] + choice[1])
 
 
-def grown_canvas(people: Iterable[tuple[DressedPerson, BodyParams]], options: CanvasOptions = _DEFAULTS) -> Box:
+def grown_canvas(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:
     """Return the photograph's frame, grown at each edge that people cross in a pose and that cuts none of them in the
     photograph, in pixels of the photograph.
     """
     pairs = list(people)
     view = pairs[0][0].view
-    photo, growth = Box.of_image(view), round(options.default_growth * max(view.size))
+    photo, growth = Box.of_image(view), round(_DEFAULT_GROWTH * max(view.size))
     edges = np.zeros(4, bool)
     for person, motion in pairs:
-        crossing = np.array(_edges_crossed(points_of(person, motion), view, options))
-        edges |= crossing & ~np.array(_edges_in_photo(person, options))
+        crossing = np.array(_edges_crossed(points_of(person, motion), view))
+        edges |= crossing & ~np.array(_edges_in_photo(person))
     if not edges.any():
         return photo
     limits = Box(-growth, -growth, view.size[0] + growth, view.size[1] + growth)
-    box = photo.union(box_of_people(pairs, options)).intersect(limits)
+    box = photo.union(box_of_people(pairs)).intersect(limits)
     x0, y0, x1, y1 = np.where(edges, box, photo).tolist()
     return Box(x0, y0, x1, y1)
 
@@ -149,21 +133,19 @@ def continue_background(
     plate: NDArray[np.uint8],
     canvas: Box,
     avoid: NDArray[np.bool_],
-    options: CanvasOptions = _DEFAULTS,
-    inpainting: InpaintOptions | None = None,
 ) -> NDArray[np.uint8]:
     """Continue the background (H, W, 3) of a photograph on the canvas, made up around it.
 
     avoid  (H, W): pixels that must not be repeated, such as people
     """
     height, width = size = plate.shape[:2]
-    photo, reach = Box(0, 0, width, height), round(options.reach * max(size))
+    photo, reach = Box(0, 0, width, height), round(_SHARP_REACH * max(size))
     # 1. Near the photograph, copies of its regions.
     near = canvas.union(photo).intersect(Box(-reach, -reach, width + reach, height + reach))
     image = np.asarray(put_on_canvas(plate, near), np.uint8)
     hole = np.ones(near.shape, bool)
     hole[photo.slices_in(near)] = False
-    image = inpaint(image, hole, np.asarray(put_on_canvas(avoid, near), bool), inpainting or InpaintOptions())
+    image = inpaint(image, hole, np.asarray(put_on_canvas(avoid, near), bool))
     common = near.intersect(canvas)
     if common == canvas:
         return np.ascontiguousarray(image[common.slices_in(near)])
@@ -173,7 +155,7 @@ def continue_background(
     mirror_image = np.pad(image, (*growth, (0, 0)), mode="reflect")
     inside = np.pad(np.ones(near.shape, np.uint8), growth)
     away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
-    sigma = max(options.blur * max(size), 0.1)
+    sigma = max(_BLUR * max(size), 0.1)
     share = np.clip(away / (4 * sigma), 0, 1)[..., None]
     blur = cv2.GaussianBlur(mirror_image, (0, 0), sigma)
     image = (mirror_image * (1 - share) + blur * share + 0.5).astype(np.uint8)
@@ -181,7 +163,7 @@ def continue_background(
     return np.ascontiguousarray(image[canvas.slices_in(everything)])
 
 
-def shift_inwards(person: DressedPerson, motion: BodyParams, options: CanvasOptions = _DEFAULTS) -> Shift:
+def shift_inwards(person: DressedPerson, motion: BodyParams) -> Shift:
     """Move a person along the ground so that no pose crosses an edge that the photographed person does not.
 
     Feet that the photograph shows above its lower edge stay above it: the person is moved back. Sideways the person is
@@ -190,20 +172,20 @@ def shift_inwards(person: DressedPerson, motion: BodyParams, options: CanvasOpti
     """
     right, away = _axes(person.down)
     width, height = person.view.size
-    cut = _edges_in_photo(person, options)
-    edges = _edges_crossed(points_of(person, motion), person.view, options)
+    cut = _edges_in_photo(person)
+    edges = _edges_crossed(points_of(person, motion), person.view)
     back = 0.0
     if edges.bottom and not cut.bottom:
-        room = height * (1 - options.margin / 4)
+        room = height * (1 - _MARGIN / 4)
         bound = max(_bound(points, away, person.view, 1, room, -1) for points in points_of(person, motion))
         distance = float(motion.trans[:, 2].min())
-        back = bound if 0 < bound <= options.max_away * distance else 0.0
+        back = bound if 0 < bound <= _MAX_AWAY * distance else 0.0
     further = _moved(motion, away, back)
     if back:
-        edges = _edges_crossed(points_of(person, further), person.view, options)
+        edges = _edges_crossed(points_of(person, further), person.view)
     if not ((edges.left and not cut.left) or (edges.right and not cut.right)):
         return Shift(0.0, back)
-    margin = options.margin / 4 * width
+    margin = _MARGIN / 4 * width
     low, high = -math.inf, math.inf
     for points in points_of(person, further):
         low = 0.0 if cut.left else max(low, _bound(points, right, person.view, 0, margin, 1))
@@ -239,20 +221,20 @@ class _Edges(NamedTuple):
     bottom: bool
 
 
-def _edges_in_photo(person: DressedPerson, options: CanvasOptions) -> _Edges:
+def _edges_in_photo(person: DressedPerson) -> _Edges:
     """Find which edges cut a person in the photograph."""
     vertices = person.body.pose(person.pose.rotations, person.pose.trans).cpu().numpy()
-    return _edges_crossed([vertices], person.view, options)
+    return _edges_crossed([vertices], person.view)
 
 
-def _edges_crossed(poses: Iterable[NDArray[np.float32]], view: Camera, options: CanvasOptions) -> _Edges:
+def _edges_crossed(poses: Iterable[NDArray[np.float32]], view: Camera) -> _Edges:
     """Find which edges of the image any of some surfaces (V, 3) crosses with more than a few points."""
     edges = np.zeros(4, bool)
     for points in poses:
         pixels = view.project(points[points[:, 2] > NEAR])
         if len(pixels):
             beyond = np.concatenate((pixels < 0, pixels > view.size), 1)
-            edges |= beyond.mean(0) > options.max_cut
+            edges |= beyond.mean(0) > _MAX_CUT
     return _Edges(*edges.tolist())
 
 

@@ -11,8 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from humanpose_cli.avatar.dressing import landmark_points
-from humanpose_cli.avatar.options import AlignmentOptions
+from humanpose_cli.avatar.dressing import MIN_CONFIDENCE, landmark_points, max_shift
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -20,16 +19,15 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.pose_files import RotationTarget, Target
 
 _CHUNK = 256  # frames posed together: bounds memory
+_SMOOTHING = 2.0  # frames: standard deviation over which a motion's shifts are averaged
 
 
-def keypoint_shifts(
-    target: Target, motion: BodyParams, body: Body, options: AlignmentOptions
-) -> tuple[Tensor | None, ...]:
+def keypoint_shifts(target: Target, motion: BodyParams, body: Body) -> tuple[Tensor | None, ...]:
     """Compute how far each landmark is to be moved in each of T frames: (33, 2) metres in the image plane, NaN where it
     is not; None if a target has no keypoints, or was fitted with another body model.
 
     motion  the target's poses on the photographed person's body, whose size the shifts have
-    Of motions the shifts are averaged over `options.frames` and fade where a landmark is not detected.
+    Of motions the shifts are averaged over some frames and fade where a landmark is not detected.
     """
     detections = target.detected if isinstance(target, RotationTarget) else None
     if not isinstance(target, RotationTarget) or detections is None or detections.body != body.name:
@@ -47,15 +45,15 @@ def keypoint_shifts(
     focal = torch.from_numpy(np.asarray(detections.focal, np.float32))
     camera = Camera(focal, torch.from_numpy(np.asarray(detections.principal_point, np.float32)))
     shift = (keypoints[..., :2] - camera.project(points)) * points[..., 2:] / focal[:, None, None]
-    usable = torch.isfinite(keypoints).all(-1) & (keypoints[..., 2] >= options.min_confidence)
-    usable &= (points[..., 2] > 0.1) & (shift.norm(dim=-1) < options.limit(heights[0]))
+    usable = torch.isfinite(keypoints).all(-1) & (keypoints[..., 2] >= MIN_CONFIDENCE)
+    usable &= (points[..., 2] > 0.1) & (shift.norm(dim=-1) < max_shift(heights[0]))
     # The photographed person may be drawn from another side, as where the way down differs.
     turn = motion.rotations[:, 0].to(shift) @ params.rotations[:, 0].mT
     solid = torch.nn.functional.pad(torch.where(usable[..., None], shift, 0.0), (0, 1))
     shifts = (solid @ turn.mT)[..., :2] * (heights[1] / heights[0])
     if len(shifts) > 1:
-        smooth = gaussian_filter1d(shifts.numpy(), options.frames, axis=0, mode="nearest")
-        share = gaussian_filter1d(usable.numpy().astype(np.float32), options.frames, axis=0, mode="nearest")
+        smooth = gaussian_filter1d(shifts.numpy(), _SMOOTHING, axis=0, mode="nearest")
+        share = gaussian_filter1d(usable.numpy().astype(np.float32), _SMOOTHING, axis=0, mode="nearest")
         shifts, usable = torch.from_numpy(smooth), torch.from_numpy(share > 0.01)
     shifts[~usable] = torch.nan
     assert shifts.shape[1:] == (len(BLAZEPOSE33), 2)

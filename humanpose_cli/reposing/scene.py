@@ -35,7 +35,6 @@ from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.rendering.shading import rasterise_view, render_people
 from humanpose_cli.rendering.surfaces import Surface
 from humanpose_cli.reposing.canvas import (
-    CanvasOptions,
     Shift,
     box_of_people,
     canvas_of,
@@ -48,7 +47,7 @@ from humanpose_cli.reposing.composition import Composition, PersonInFront, Plate
 from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.keypoint_shifts import keypoint_shifts
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions, check_drawn_size
-from humanpose_cli.reposing.segmentation import Claim, PeopleMap, SegmentationOptions
+from humanpose_cli.reposing.segmentation import MIN_CONFIDENCE, Claim, PeopleMap
 from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
 
@@ -63,13 +62,9 @@ class ReposeOptions(DrawingOptions, PeopleOptions):
     background: Literal["keep", "transparent"] = option("keep", "The photo's, or none; `Reposer` also takes an image.")
     fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
-    frame: CanvasOptions = option(CanvasOptions(), "How the image grows, and people are moved inwards.")
-    segmentation: SegmentationOptions = option(SegmentationOptions(), "Who is where in the photo.")
-    in_front: float = option(
-        0.9, "Distance of people who stay in front of the reposed one, in distances of that person.", above=0, maximum=1
-    )
 
 
+_IN_FRONT = 0.9  # distance of people who stay in front of the reposed one, in distances of that person
 POSES_ON_GPU = 16  # that a network draws together; on a CPU one core takes 0.16 s a pose, alone or in a batch
 
 
@@ -167,7 +162,7 @@ class ReposingScene:
             surface, camera = self._surface(row)
             depth = rasterise_view(surface.vertices[None], surface.faces, camera).depth[0].cpu().numpy()
             claims.append(Claim.of(mask, depth))
-        return PeopleMap.of(claims, size, self._options.segmentation)
+        return PeopleMap.of(claims, size)
 
     def _before_hidden(self, mesh: MeshReposer) -> MeshReposer:
         """Draw the neighbours behind a person into the background."""
@@ -179,7 +174,7 @@ class ReposingScene:
     def _with_hidden(self, plate: NDArray[np.uint8], hidden: dict[int, NDArray[np.bool_]]) -> NDArray[np.uint8]:
         """Draw textured neighbours into a background (H, W, 3) in the pixels of `PeopleMap.hidden`."""
         for row, pixels in hidden.items():
-            if self.record.confidence[row] >= self._options.segmentation.min_confidence:
+            if self.record.confidence[row] >= MIN_CONFIDENCE:
                 neighbour = self._mesh(row, "transparent")
                 image = neighbour.render(neighbour.person.pose.rotations).image
                 share = (image[..., 3] / np.float32(255) * pixels)[..., None]
@@ -195,7 +190,7 @@ class ReposingScene:
     def _people_in_front(self) -> list[PersonInFront]:
         """Find who is not redrawn and stands before the one who is."""
         row, distances = self.rows[0], self.record.trans[:, 2]
-        nearer = np.flatnonzero(distances < self._options.in_front * distances[row])
+        nearer = np.flatnonzero(distances < _IN_FRONT * distances[row])
         if len(self.rows) > 1 or not len(nearer):
             return []
         person_mask, people = self._mask(row), []
@@ -211,13 +206,12 @@ class ReposingScene:
         """Draw an image for each pose of the target, one by one or `poses_at_once`."""
         drivers = self.drivers(target)
         motions = [self._placed(driver, row) for driver, row in zip(drivers, self.rows, strict=True)]
-        alignment = self._options.mesh.alignment
         pairs = zip(drivers, motions, strict=True)
-        shifts = [keypoint_shifts(driver, motion, self._body, alignment) for driver, motion in pairs]
-        choice, frame = self._options.canvas_choice, self._options.frame
+        shifts = [keypoint_shifts(driver, motion, self._body) for driver, motion in pairs]
+        choice = self._options.canvas_choice
         moved, composition = [Shift()] * len(motions), self.composition
         if choice in ("auto", "keep") and not self._options.absolute:
-            moved = [shift_inwards(person, motion, frame) for person, motion in zip(self.people, motions, strict=True)]
+            moved = [shift_inwards(person, motion) for person, motion in zip(self.people, motions, strict=True)]
             motions = [moved_along_ground(*each) for each in zip(self.people, motions, moved, strict=True)]
         canvas = self._canvas(motions)
         if canvas != self._frame or choice not in ("auto", "keep"):
@@ -237,13 +231,13 @@ class ReposingScene:
 
     def _canvas(self, motions: Sequence[BodyParams]) -> Box:
         """Choose the part of the scene that images of these motions show, in pixels of the photo."""
-        choice, frame = self._options.canvas_choice, self._options.frame
+        choice = self._options.canvas_choice
         pairs = list(zip(self.people, motions, strict=True))
         if choice == "keep" or (choice == "auto" and self._options.absolute):
             return self._frame
         if choice == "auto":
-            return grown_canvas(pairs, frame)
-        return canvas_of(choice, self._frame[2:], box_of_people(pairs, frame), frame)
+            return grown_canvas(pairs)
+        return canvas_of(choice, self._frame[2:], box_of_people(pairs))
 
     def _on(self, canvas: Box) -> Composition:
         """Move the people and background to a canvas, a rectangle in pixels of the photo."""
@@ -254,7 +248,7 @@ class ReposingScene:
                 return None
             if isinstance(self._backdrop, np.ndarray):
                 return cover_image(self._backdrop, canvas.shape)
-            return continue_background(plate, canvas, avoid, self._options.frame, self._options.mesh.inpainting)
+            return continue_background(plate, canvas, avoid)
 
         return self.composition.on(canvas, extended)
 
@@ -299,7 +293,7 @@ class ReposingScene:
             return None
         hole = np.logical_or.reduce([person.hole for person in self.people])
         others = self._mask_of_all(row for row in range(len(self._detections)) if row not in self.rows)
-        made_up = inpaint(self.photo, hole, (others > 0.5) & ~hole, self._options.mesh.inpainting)
+        made_up = inpaint(self.photo, hole, (others > 0.5) & ~hole)
         return self._with_hidden(made_up, self._segmentation.hidden(hole, self.rows))
 
 

@@ -8,41 +8,24 @@ holds is connected with their body, limbs that reach in front of others too: a p
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.options import Options, option
 from humanpose_cli.rendering.boxes import Box
 
 BACKGROUND = -1
 
 
-@dataclass(frozen=True)
-class SegmentationOptions(Options):
-    """How the pixels that several people's masks claim are divided."""
-
-    min_mask: float = option(0.3, "Mask of a pixel that may show a person.", above=0, below=1)
-    body_weight: float = option(
-        0.5, "Mask that the nearest fitted body at a pixel counts as, beside the mask's own value.", minimum=0
-    )
-    blur: float = option(
-        0.02, "Standard deviation of a body's outline, a fit's error.", unit="of the person's height", minimum=0
-    )
-    reach: float = option(
-        0.03,
-        "Distance from a person's body that a piece of their mask may have.",
-        unit="of the person's height",
-        minimum=0,
-    )
-    min_confidence: float = option(
-        0.4, "Confidence of the fit of a neighbour whose hidden part is completed.", minimum=0, maximum=1
-    )
-    min_hidden: float = option(
-        0.02, "Share of a neighbour's body that is completed where the person stood before it.", minimum=0, maximum=1
-    )
+MIN_CONFIDENCE = 0.4  # of the fit of a neighbour whose hidden part is completed
+_MIN_MASK = 0.3  # of a pixel that may show a person
+_BODY_WEIGHT = 0.5  # mask that the nearest fitted body at a pixel counts as, beside the mask's own value
+_MIN_HIDDEN = 0.02  # share of a neighbour's body that is completed where the person stood before it
+# In heights of the person:
+_BLUR = 0.02  # standard deviation of a body's outline, a fit's error
+_MAX_DISTANCE = 0.03  # that a piece of a mask may have from the person's body
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +70,11 @@ class PeopleMap:
 
     claims: tuple[Claim, ...]
     labels: NDArray[np.int16]
-    options: SegmentationOptions = field(default_factory=SegmentationOptions)
 
     @classmethod
-    def of(
-        cls, claims: Sequence[Claim], size: tuple[int, int], options: SegmentationOptions | None = None
-    ) -> PeopleMap:
+    def of(cls, claims: Sequence[Claim], size: tuple[int, int]) -> PeopleMap:
         """Divide a photograph among claims; size: its height and width."""
-        options = options or SegmentationOptions()
-        return cls(tuple(claims), label_people(claims, size, options), options)
+        return cls(tuple(claims), label_people(claims, size))
 
     def mask(self, row: int) -> NDArray[np.float32]:
         """Return (H, W) 0…1 where one person is: their mask without the pixels that are another person's."""
@@ -119,35 +98,30 @@ class PeopleMap:
             behind = hole[claim.box.slices] & body & np.isin(self.labels[claim.box.slices], [*rows, BACKGROUND])
             _, pieces = cv2.connectedComponents((behind | visible).astype(np.uint8))
             behind &= np.isin(pieces, np.unique(pieces[visible]))
-            if behind.sum() > self.options.min_hidden * body.sum():
+            if behind.sum() > _MIN_HIDDEN * body.sum():
                 larger = np.zeros(self.labels.shape, bool)
                 larger[claim.box.slices] = behind
                 pixels_of.append((float(np.median(claim.depth[body])), row, larger))
         return {row: pixels for _, row, pixels in sorted(pixels_of, key=lambda one: -one[0])}
 
 
-def label_people(
-    claims: Sequence[Claim], size: tuple[int, int], options: SegmentationOptions | None = None
-) -> NDArray[np.int16]:
-    """Find the index (H, W) of the claim that each pixel belongs to, `BACKGROUND` where no mask is `min_mask`.
+def label_people(claims: Sequence[Claim], size: tuple[int, int]) -> NDArray[np.int16]:
+    """Find the index (H, W) of the claim that each pixel belongs to, `BACKGROUND` where no mask is high enough.
 
     size  height and width
     """
-    options = options or SegmentationOptions()
-    labels = _likeliest(claims, size, options)
+    labels = _likeliest(claims, size)
     for index, claim in enumerate(claims):
         rest = [None if other == index else claim for other, claim in enumerate(claims)]
-        for piece, box in _loose_pieces(labels, index, claim, options):
-            instead = _likeliest(rest, size, options, box)
+        for piece, box in _loose_pieces(labels, index, claim):
+            instead = _likeliest(rest, size, box)
             region = labels[box.slices]
             others = piece & (instead != BACKGROUND)
             region[others] = instead[others]
     return labels
 
 
-def _likeliest(
-    claims: Sequence[Claim | None], size: tuple[int, int], options: SegmentationOptions, part: Box | None = None
-) -> NDArray[np.int16]:
+def _likeliest(claims: Sequence[Claim | None], size: tuple[int, int], part: Box | None = None) -> NDArray[np.int16]:
     """Find the claim with the highest score in a part of the image, all of it by default; the first of equals."""
     part = part or Box(0, 0, size[1], size[0])
     labels = np.full(part.shape, BACKGROUND, np.int16)
@@ -161,26 +135,22 @@ def _likeliest(
         inside, here = box.slices_in(claim.box), box.slices_in(part)
         depth, mask = claim.depth[inside], claim.mask[inside]
         first = (np.isfinite(depth) & (depth <= nearest[here])).astype(np.float32)
-        radius = options.blur * claim.height
-        if radius:
-            first = np.asarray(cv2.GaussianBlur(first, (0, 0), radius), np.float32)
-        score = np.where(mask >= options.min_mask, mask + options.body_weight * first, np.float32(0))
+        first = np.asarray(cv2.GaussianBlur(first, (0, 0), _BLUR * claim.height), np.float32)
+        score = np.where(mask >= _MIN_MASK, mask + _BODY_WEIGHT * first, np.float32(0))
         better = score > best[here]
         best[here][better] = score[better]
         labels[here][better] = index
     return labels
 
 
-def _loose_pieces(
-    labels: NDArray[np.int16], index: int, claim: Claim, options: SegmentationOptions
-) -> Iterator[tuple[NDArray[np.bool_], Box]]:
+def _loose_pieces(labels: NDArray[np.int16], index: int, claim: Claim) -> Iterator[tuple[NDArray[np.bool_], Box]]:
     """Find parts (h, w) of a person's pixels in their boxes that are not connected with the person's body."""
     connected_pixels = labels[claim.box.slices] == index
     body = claim.body
     if not (connected_pixels & body).any():
         return
     away = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5)
-    near = away <= options.reach * claim.height
+    near = away <= _MAX_DISTANCE * claim.height
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(connected_pixels.astype(np.uint8))
     touching = np.zeros(count, bool)
     touching[np.unique(pieces[near])] = True

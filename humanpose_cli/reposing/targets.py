@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +25,6 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.core.options import Options, option
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.evidence import zero_joints
@@ -69,20 +67,14 @@ _CROSS_BONES = (
 _FACE = ("nose", "eye", "ear", "mouth", "head_top")
 
 
-@dataclass(frozen=True)
-class RetargetOptions(Options):
-    """How joints become rotations: Gauss–Newton on the directions of bones, which weigh 1 (radians)."""
-
-    face_weight: float = option(0.5, "Weight of the face's bones, which are short and noisy.", minimum=0)
-    neutral_weight: float = option(0.02, "Weight of staying near the neutral pose.", minimum=0)
-    start_weight: float = option(0.04, "Weight of the closed-form start, which settles twists.", minimum=0)
-    steps: int = option(15, "Maximum number of steps.", minimum=1)
-    tolerance: float = option(1e-7, "Share of the cost that a step gains below which it ends.", minimum=0)
-    chunk: int = option(256, "Frames solved together: bounds memory.", minimum=1)
-    standing_poses: int = option(24, "Maximum number of poses from which the way down is found.", minimum=1)
-
-
-_DEFAULTS = RetargetOptions()
+# Gauss–Newton on the directions of bones, which weigh 1 (radians).
+_FACE_WEIGHT = 0.5  # of the face's bones, which are short and noisy
+_NEUTRAL_WEIGHT = 0.02  # of staying near the neutral pose
+_START_WEIGHT = 0.04  # of the closed-form start, which settles twists
+_MAX_STEPS = 15
+_TOLERANCE = 1e-7  # share of the cost that a step gains below which it ends
+_CHUNK = 256  # frames solved together: bounds memory
+_STANDING_POSES = 24  # maximum number of poses from which the way down is found
 
 
 def retarget_joints(
@@ -90,7 +82,6 @@ def retarget_joints(
     joints: NDArray[np.floating],
     skeleton: Skeleton,
     betas: NDArray[np.floating],
-    options: RetargetOptions = _DEFAULTS,
 ) -> Tensor:
     """Find rotations (T, 24, 3, 3) of a body of shape `betas` (S,) whose limbs point as the target's joints do.
 
@@ -113,9 +104,9 @@ def retarget_joints(
         rig, span = rig_of_skeleton(body, skeleton)
         shape = torch.from_numpy(np.asarray(betas, np.float64))[None].expand(len(points), -1)
         solutions = [points.new_zeros(0, len(SMPL24), 3, 3)]
-        for rows in torch.arange(len(points)).split(options.chunk):
+        for rows in torch.arange(len(points)).split(_CHUNK):
             start = limb_rotations(zero_joints(rig), skeleton, points[rows], finite[rows].double())
-            problem = _Directions(rig, span.start, skeleton, points[rows], finite[rows], shape[rows], start, options)
+            problem = _Directions(rig, span.start, skeleton, points[rows], finite[rows], shape[rows], start)
             solutions.append(problem.solve(start))
     return torch.cat(solutions).float()
 
@@ -153,7 +144,7 @@ def motion_on(
     if start is not None:
         path = roots - roots[:1]
         if down is not None:
-            few = torch.linspace(0, len(rotations) - 1, min(len(rotations), _DEFAULTS.standing_poses)).long()
+            few = torch.linspace(0, len(rotations) - 1, min(len(rotations), _STANDING_POSES)).long()
             with torch.no_grad():
                 trans = body.translation_of_root(roots[few], shape)
                 posed_body = body.pose(rotations[few], shape.expand(len(few), -1), trans)
@@ -188,23 +179,22 @@ class _Directions:
         finite: Tensor,
         betas: Tensor,
         start: Tensor,
-        options: RetargetOptions,
     ) -> None:
-        self.rig, self.betas, self.options = rig, betas, options
+        self.rig, self.betas = rig, betas
         self.root = points.new_zeros(len(points), 3)
         pairs = _bones(skeleton)
         upper, lower = (torch.tensor([pair[k] for pair in pairs]) for k in (0, 1))
         limb_vectors = points[:, lower] - points[:, upper]
         length = limb_vectors.norm(dim=-1)
-        weights = torch.tensor([_weight(skeleton, pair, options) for pair in pairs], dtype=points.dtype)
+        weights = torch.tensor([_weight(skeleton, pair) for pair in pairs], dtype=points.dtype)
         self.weights = weights * (finite[:, upper] & finite[:, lower] & (length > 1e-4))
         self.wanted = normalize(limb_vectors, dim=-1)
         self.upper, self.lower = upper + first, lower + first
-        ease = points.new_full((len(SMPL24),), options.neutral_weight)
+        ease = points.new_full((len(SMPL24),), _NEUTRAL_WEIGHT)
         ease[SMPL24.index("pelvis")] = 0  # which faces anywhere; trunk and collars move only as far as they must
         hold = torch.zeros_like(ease)
         limbs = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "hip", "knee")]
-        hold[SMPL24.indices(limbs)] = options.start_weight
+        hold[SMPL24.indices(limbs)] = _START_WEIGHT
         self.pulls = ((neutral_rotations().to(points), ease), (start, hold))
 
     def solve(self, rotations: Tensor) -> Tensor:
@@ -212,13 +202,13 @@ class _Directions:
         damping = torch.full_like(self.root[:, 0], 1e-3)
         cost, gradient, hessian = self._equations(rotations)
         under_way = torch.ones_like(cost, dtype=torch.bool)
-        for _ in range(self.options.steps):
+        for _ in range(_MAX_STEPS):
             diagonal = torch.diag_embed(damping[:, None] * (1 + hessian.diagonal(dim1=1, dim2=2)))
             step = -torch.linalg.solve(hessian + diagonal, gradient).unflatten(-1, (-1, 3))
             trial = rotations @ axis_angle_to_matrix(step)
             new_cost, new_gradient, new_hessian = self._equations(trial)
             better = under_way & (new_cost < cost)
-            under_way = under_way & ~(better & (cost - new_cost <= self.options.tolerance * cost))
+            under_way = under_way & ~(better & (cost - new_cost <= _TOLERANCE * cost))
             choose = better[:, None, None]
             rotations = torch.where(choose[..., None], trial, rotations)
             gradient = torch.where(better[:, None], new_gradient, gradient)
@@ -262,9 +252,9 @@ def _bones(skeleton: Skeleton) -> list[tuple[int, int]]:
     return bones
 
 
-def _weight(skeleton: Skeleton, pair: tuple[int, int], options: RetargetOptions) -> float:
+def _weight(skeleton: Skeleton, pair: tuple[int, int]) -> float:
     names = [skeleton.joint_names[row] for row in pair]
-    return options.face_weight if any(part in name for part in _FACE for name in names) else 1.0
+    return _FACE_WEIGHT if any(part in name for part in _FACE for name in names) else 1.0
 
 
 def _driving(drivers: Drivers) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import torch
 from helpers.repose_stage import Stage
 
 from humanpose_cli.avatar.cloth import Worn, cloth_form, clothed_parts
-from humanpose_cli.avatar.options import ClothOptions, MeshOptions
 from humanpose_cli.avatar.shoes import VertexColours
 from humanpose_cli.avatar.surface import FEET, HANDS, body_texels, parts_mask
 from humanpose_cli.core.conventions import SMPL24
@@ -18,10 +17,10 @@ LEGS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("hip", 
 
 def test_cloth_lies_outside_the_trunk_and_leaves_head_hands_and_feet(stage: Stage) -> None:
     labels, normals = stage.body.part_labels.numpy(), vertex_normals(stage.body.template, stage.body.faces).numpy()
-    offsets = cloth_form(stage.body, ClothOptions()).offsets
+    offsets = cloth_form(stage.body).offsets
     distance = np.linalg.norm(offsets, axis=1)
     assert distance[parts_mask(labels, ("head", *HANDS, *FEET))].max() < 1e-3
-    assert 0.015 < distance.max() <= ClothOptions().max_gap
+    assert 0.015 < distance.max() <= 0.06
     assert np.abs(offsets[:, 1]).max() < 1e-3, "horizontal"
     assert (offsets * normals).sum(1).min() > -0.004, "not into the body"
     # The fold between the buttocks is as good as closed: nothing lies far below the hull of its height.
@@ -48,7 +47,7 @@ def test_cloth_is_smoother_than_the_body(stage: Stage) -> None:
         normals = vertex_normals(points, faces).numpy()
         return float((1 - (normals[edges[:, 0]] * normals[edges[:, 1]]).sum(1)).mean())
 
-    assert roughness(rest + torch.from_numpy(cloth_form(stage.body, ClothOptions()).offsets)) < 0.8 * roughness(rest)
+    assert roughness(rest + torch.from_numpy(cloth_form(stage.body).offsets)) < 0.8 * roughness(rest)
 
 
 def test_bare_legs_are_not_clothed_and_hidden_shins_are_as_the_thighs(stage: Stage) -> None:
@@ -56,11 +55,11 @@ def test_bare_legs_are_not_clothed_and_hidden_shins_are_as_the_thighs(stage: Sta
     colour = np.tile(np.array(BLUE, np.float32), (len(labels), 1))
     colour[parts_mask(labels, ("head", "neck", *HANDS, *LEGS, *FEET))] = SKIN
     visible = ~parts_mask(labels, ("left_knee", "right_knee"))
-    parts = clothed_parts(surface, VertexColours(colour, visible), np.array(SKIN), MeshOptions())
+    parts = clothed_parts(surface, VertexColours(colour, visible), np.array(SKIN))
     clothed = {name for name, share in zip(SMPL24.joint_names, parts, strict=True) if share}
     bare = {"head", "neck", *HANDS, *LEGS, *FEET}
     assert clothed == set(SMPL24.joint_names) - bare
-    everything = clothed_parts(surface, VertexColours(colour, visible), None, MeshOptions())
+    everything = clothed_parts(surface, VertexColours(colour, visible), None)
     assert everything[SMPL24.indices(LEGS)].all(), "without skin to compare with"
 
 

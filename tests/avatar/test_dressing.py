@@ -15,7 +15,6 @@ from humanpose_cli.avatar.dressing import (
     max_displacements,
     silhouette_displacements,
 )
-from humanpose_cli.avatar.options import AlignmentOptions, SilhouetteOptions
 from humanpose_cli.avatar.surface import limb_groups, parts_mask, scalp_and_face
 from humanpose_cli.body.body import FACE13
 from humanpose_cli.core.camera import Camera
@@ -94,7 +93,7 @@ def test_widened_outline_meets_the_mask(stage: Stage, dressed: DressedBody) -> N
 def test_caps_hold_and_things_held_are_not_clothes(stage: Stage, dressed: DressedBody) -> None:
     mask = silhouette(dressed.pose(pose(**STANDING), TRANS), stage.body.faces)
     mask[200:320, 120:280] = 1  # a crate before the trunk, far wider than it
-    inwards, outwards = max_displacements(dressed, SilhouetteOptions())
+    inwards, outwards = max_displacements(dressed)
     found = widen(dressed, mask)
     assert (found <= outwards + 1e-9).all()
     assert (found >= -inwards - 1e-9).all()
@@ -132,36 +131,36 @@ def keypoints_of(dressed: DressedBody, rotations: torch.Tensor, shift: tuple[flo
 
 
 def test_surface_follows_keypoints(dressed: DressedBody) -> None:
-    rotations, options = pose(**STANDING), AlignmentOptions()
+    rotations = pose(**STANDING)
     keypoints = keypoints_of(dressed, rotations, (5.0, -3.0), 1.0)
     keypoints[BLAZEPOSE33.index("left_wrist")] += (400.0, 0.0, 0.0)  # an error, not a shift
-    landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW, options)
+    landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW)
     vertices = dressed.pose(rotations, TRANS)
-    aligned = align_to_keypoints(vertices, dressed, landmarks, options)
+    aligned = align_to_keypoints(vertices, dressed, landmarks)
     moved = (VIEW.project(aligned) - VIEW.project(vertices)).numpy()
     np.testing.assert_allclose(np.median(moved, axis=0), (5.0, -3.0), atol=0.5)
     assert np.abs(moved).max() < 12, "an error of the detector moved the surface"
     np.testing.assert_array_equal(aligned[:, 2], vertices[:, 2])
-    assert abs(head_scale(landmarks, options) - 1) < 0.02
+    assert abs(head_scale(landmarks) - 1) < 0.02
 
 
 def test_head_takes_the_size_of_the_face(dressed: DressedBody) -> None:
-    rotations, options = pose(**STANDING), AlignmentOptions()
+    rotations = pose(**STANDING)
     for truth, expected in ((1.15, 1.15), (3.0, 1.25), (0.9, 0.9)):
         keypoints = keypoints_of(dressed, rotations, (0.0, 0.0), truth)
-        landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW, options)
+        landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW)
         if truth < 2:
-            assert abs(head_scale(landmarks, options) - expected) < 0.02
+            assert abs(head_scale(landmarks) - expected) < 0.02
         else:
-            assert head_scale(landmarks, options) <= expected
+            assert head_scale(landmarks) <= expected
 
 
 def test_a_face_of_limited_size_stays_where_it_is(dressed: DressedBody) -> None:
     """The middle of a face that is far too large, or may not grow at all, is where it was detected."""
-    rotations, options = pose(**STANDING), AlignmentOptions()
-    for scale, scales in ((3.0, options.head_scales), (1.1, (1.0, 1.0))):
+    rotations = pose(**STANDING)
+    for scale, scales in ((3.0, (0.85, 1.25)), (1.1, (1.0, 1.0))):
         keypoints = keypoints_of(dressed, rotations, (4.0, 2.0), scale)
-        points = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW, options)
+        points = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW)
         head, (before, shifts) = points.head(scales), points.face
         assert head is not None
         moved = head.apply(torch.nn.functional.pad(before[:, :2], (0, 1)).double())[:, :2]
@@ -169,13 +168,13 @@ def test_a_face_of_limited_size_stays_where_it_is(dressed: DressedBody) -> None:
 
 
 def test_hidden_keypoints_move_nothing(dressed: DressedBody) -> None:
-    rotations, options = pose(**STANDING), AlignmentOptions()
+    rotations = pose(**STANDING)
     keypoints = keypoints_of(dressed, rotations, (5.0, 5.0), 1.3)
     keypoints[:, 2] = 0.1
-    landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW, options)
+    landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW)
     vertices = dressed.pose(rotations, TRANS)
-    assert align_to_keypoints(vertices, dressed, landmarks, options) is vertices
-    assert head_scale(landmarks, options) == 1
+    assert align_to_keypoints(vertices, dressed, landmarks) is vertices
+    assert head_scale(landmarks) == 1
 
 
 def test_regions_lie_where_their_names_say(stage: Stage) -> None:

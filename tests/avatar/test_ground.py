@@ -9,6 +9,7 @@ from helpers.extensive import extensive
 from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
 from humanpose_cli.avatar.ground import (
+    MAX_SINKING,
     contact_shadow,
     ground_under,
     sole_height,
@@ -17,7 +18,7 @@ from humanpose_cli.avatar.ground import (
     turn_between,
 )
 from humanpose_cli.avatar.mesh import shaded
-from humanpose_cli.avatar.options import GroundOptions, MeshOptions
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.person import TargetPose
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -84,7 +85,7 @@ def test_the_ground_of_a_motion_follows_its_drift_and_not_its_jumps_and_glitches
         assert abs(above.max() - height) < 0.025
     tremor = np.random.default_rng(0).normal(0, 0.003, len(seconds))
     ground = ground_under(drift + tremor, rate)
-    assert (drift + tremor - ground).min() > -GroundOptions().sinking - 1e-9
+    assert (drift + tremor - ground).min() > -MAX_SINKING - 1e-9
     np.testing.assert_allclose(ground, drift, atol=0.012)
     assert np.diff(ground, 2).std() < 0.1 * np.diff(tremor, 2).std()
     glitch = np.where(np.arange(len(seconds)) == rate, -0.2, 0.0)
@@ -114,7 +115,7 @@ def test_a_motion_stays_on_the_ground_where_its_camera_or_its_distances_are_off(
     np.testing.assert_allclose(heights(standing[40:], path[40:]), jump[40:], atol=0.02)
     kneeling = KNEELING.expand(60, -1, -1, -1)
     np.testing.assert_allclose(heights(kneeling, path), jump, atol=0.02)
-    assert heights(kneeling[:1], torch.tensor([[0.0, 1.0, 0.0]])) == pytest.approx(-GroundOptions().sinking, abs=1e-4)
+    assert heights(kneeling[:1], torch.tensor([[0.0, 1.0, 0.0]])) == pytest.approx(-MAX_SINKING, abs=1e-4)
 
 
 def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
@@ -225,7 +226,7 @@ def test_a_seated_target_keeps_its_direction(stage: Stage) -> None:
 
 
 def test_legs_are_straight_up_to_the_maximum_bend_of_their_knees(stage: Stage) -> None:
-    limit = GroundOptions().max_bend
+    limit = 40
     poses = [with_bent_legs(limit / 2, knee) for knee in (0, limit - 3, limit + 3, 90)]
     poses += [with_bent_legs(0, 0, limit + 3), with_bent_legs(90, 0)]
     joints = stage.body.pose(torch.stack(poses), torch.zeros(len(poses), 10)).joints

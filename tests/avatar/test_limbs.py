@@ -6,10 +6,9 @@ import pytest
 import torch
 from helpers.repose_stage import FACING, STANDING, Stage, pose
 
-from humanpose_cli.avatar.colours import ClothColours
+from humanpose_cli.avatar import limbs
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
 from humanpose_cli.avatar.loose import crop_photo
-from humanpose_cli.avatar.options import LimbOptions, MeshOptions
 from humanpose_cli.avatar.surface import FOREARMS, HANDS, TRUNK, parts_mask
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import SMPL24
@@ -40,7 +39,7 @@ def in_front(stage: Stage, hands: np.ndarray, beside: np.ndarray) -> PartsInPhot
 )
 def test_a_hand_in_a_pocket_looks_as_the_cloth_around_it(stage: Stage, hands, tone, pocketed) -> None:
     parts = in_front(stage, hands, BLUE)
-    found = parts.pocketed(tone, 175.0, ClothColours(), LimbOptions())
+    found = parts.pocketed(tone, 175.0)
     left = parts_mask(stage.body.part_labels.numpy(), ("left_wrist", "left_hand"))
     assert found[left].all() == found[left].any() == pocketed
 
@@ -49,33 +48,37 @@ def test_dark_gloves_before_snow_are_no_pockets(stage: Stage) -> None:
     parts = in_front(stage, BLUE, np.array((0.95, 0.95, 0.95)))
     parts.crop.mask[parts.part < 0] = 0
     right = parts_mask(stage.body.part_labels.numpy(), ("right_wrist", "right_hand"))
-    assert not parts.pocketed(SKIN, 175.0, ClothColours(), LimbOptions())[right].any()
+    assert not parts.pocketed(SKIN, 175.0)[right].any()
 
 
 @pytest.mark.extensive
-def test_the_trunk_is_not_trusted_beside_a_forearm_before_it(stage: Stage) -> None:
-    parts, options, clothed = in_front(stage, SKIN, BLUE), LimbOptions(), np.ones(len(SMPL24))
+def test_the_trunk_is_not_trusted_beside_a_forearm_before_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, clothed = in_front(stage, SKIN, BLUE), np.ones(len(SMPL24))
 
-    def trusted(options: LimbOptions, covered: np.ndarray = clothed) -> np.ndarray:
-        return parts.trust_near_forearms(SKIN, covered, 175.0, ClothColours(), options)
+    def trusted(covered: np.ndarray = clothed) -> np.ndarray:
+        return parts.trust_near_forearms(SKIN, covered, 175.0)
 
-    trust, behind = trusted(options), trusted(LimbOptions(uncertainty=(2.0, 3.0))) == 0
+    trust = trusted()
+    with monkeypatch.context() as patch:
+        patch.setattr(limbs, "_UNCERTAINTY", (2.0, 3.0))
+        behind = trusted() == 0
     arm, trunk = parts.shows(("left_elbow", "left_wrist", "left_hand")), parts.shows(TRUNK)
     assert (trust[arm] == 1).all()
     assert (trust[parts.part < 0] == 1).all()
     away = np.full(trust.shape, np.inf)
     away[behind] = [np.hypot(*(np.argwhere(arm) - at).T).min() / 175.0 for at in np.argwhere(behind)]
     assert (behind & trunk).sum() > 500
-    assert (trust[away < options.uncertainty[0]] == 0).all()
-    assert (trust[trunk & (away > options.uncertainty[1] + 0.01)] == 1).all()
+    assert (trust[away < 0.015] == 0).all()
+    assert (trust[trunk & (away > 0.035 + 0.01)] == 1).all()
     spot = tuple(np.argwhere(trunk & (away > 0.05) & (away < 0.08))[0])
     parts.crop.pixels[spot] = np.rint(255 * SKIN)
-    assert trusted(options)[spot] == 0, "skin on a shirt near an arm is the arm's"
-    assert trusted(options, 0 * clothed)[spot] == 1, "a bare belly"
-    assert trusted(LimbOptions(skin_reach=0.04))[spot] == 1
+    assert trusted()[spot] == 0, "skin on a shirt near an arm is the arm's"
+    assert trusted(0 * clothed)[spot] == 1, "a bare belly"
 
 
-def test_colours_of_a_shirt_are_not_trusted_on_the_limb_beside_it(stage: Stage) -> None:
+def test_colours_of_a_shirt_are_not_trusted_on_the_limb_beside_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rotations = pose(left_shoulder=(0.0, 0.0, -1.25), right_shoulder=(0.0, 0.0, 1.25))
     vertices = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).vertices[0]
     photo = np.full((*stage.wall.shape[:2], 3), 255, np.uint8)
@@ -89,14 +92,14 @@ def test_colours_of_a_shirt_are_not_trusted_on_the_limb_beside_it(stage: Stage) 
     arms, trunk = person.shows(("left_shoulder", "right_shoulder")), person.shows(TRUNK)
     person.crop.pixels[person.part >= 0] = np.rint(255 * BLUE)
     person.crop.pixels[arms] = np.rint(255 * SKIN)
-    options = LimbOptions(beside=0.06)
-    assert (person.trust_at_outlines(175.0, ClothColours(), options) == 1).all(), "all is where the fit has it"
+    monkeypatch.setattr(limbs, "_OUTLINE_WIDTH", 0.06)
+    assert (person.trust_at_outlines(175.0) == 1).all(), "all is where the fit has it"
 
     # The arms of the photo lie some pixels beside those of the fit.
     shifted = person.crop.pixels.copy()
     shifted[:, 4:][arms[:, :-4]], shifted[arms & ~np.roll(arms, 4, 1)] = np.rint(255 * SKIN), np.rint(255 * BLUE)
     person.crop.pixels[trunk | arms] = shifted[trunk | arms]
-    trust = person.trust_at_outlines(175.0, ClothColours(), options)
+    trust = person.trust_at_outlines(175.0)
     skin = np.linalg.norm(person.crop.pixels - np.rint(255 * SKIN), axis=2) < 1
     beside = cv2.dilate(trunk.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     below_armpit = np.arange(len(trunk))[:, None] > np.argwhere(trunk)[:, 0].min() + 30
@@ -121,7 +124,7 @@ def crossed(stage: Stage, rotations: torch.Tensor, *, sleeves: bool = True, reli
     is_arm = parts_mask(body.part_labels.numpy(), FOREARMS)[body.faces[:, 0].numpy()]
     faces = body.faces if reliable else body.faces[torch.from_numpy(~is_arm)]
     covered = np.full(len(SMPL24), float(sleeves))
-    return crop, vertices, folded_forearms(body, vertices, faces, crop, covered, 175.0, LimbOptions())
+    return crop, vertices, folded_forearms(body, vertices, faces, crop, covered, 175.0)
 
 
 @pytest.mark.slow
@@ -134,12 +137,11 @@ def test_forearms_before_the_trunk_hide_as_much_as_their_sleeves_may(stage: Stag
     assert over.sum() > 300
     assert arms.hidden[over].all()
     away = cv2.distanceTransform((~over).astype(np.uint8), cv2.DIST_L2, 5) / 175.0
-    options = LimbOptions()
-    assert arms.hidden[arms.source & (away < options.sleeve - 0.01)].mean() > 0.95
-    assert not arms.hidden[away > options.sleeve + 0.01].any()
+    assert arms.hidden[arms.source & (away < 0.08 - 0.01)].mean() > 0.95
+    assert not arms.hidden[away > 0.08 + 0.01].any()
     bare = crossed(stage, folded_pose(), sleeves=False)[2]
     assert bare is not None
-    assert not bare.hidden[away > options.uncertainty[1] + 0.01].any()
+    assert not bare.hidden[away > 0.035 + 0.01].any()
     assert crossed(stage, folded_pose(), reliable=False)[2] is None
 
 
@@ -150,7 +152,7 @@ def test_the_clothes_go_on_behind_folded_forearms(stage: Stage) -> None:
     stripes = np.where(np.arange(crop.pixels.shape[1]) % 8 < 4, 60, 140).astype(np.uint8)
     crop.pixels[:] = stripes[None, :, None]
     crop.pixels[arms.hidden] = (250, 0, 0)
-    image = arms.removed_from(crop, np.ones(arms.hidden.shape, np.float32), 175.0, MeshOptions())
+    image = arms.removed_from(crop, np.ones(arms.hidden.shape, np.float32), 175.0)
     assert np.abs(image.astype(int) - stripes[None, :, None])[arms.hidden].mean() < 10
     np.testing.assert_array_equal(image[~arms.hidden], crop.pixels[~arms.hidden])
 
@@ -165,27 +167,27 @@ def test_a_badge_is_not_copied_behind_folded_forearms(stage: Stage) -> None:
     badge = np.zeros(arms.hidden.shape, np.uint8)
     cv2.circle(badge, (int(columns[middle]), int(rows[middle])), 9, 1, -1)
     crop.pixels[(badge > 0) & ~arms.hidden] = (250, 250, 0)
-    image = arms.removed_from(crop, np.ones(arms.hidden.shape, np.float32), 175.0, MeshOptions())
+    image = arms.removed_from(crop, np.ones(arms.hidden.shape, np.float32), 175.0)
     assert np.abs(image[arms.hidden] - np.rint(255 * BLUE)).max() < 20
 
 
 @pytest.mark.parametrize("tone", [SKIN, None], ids=["skin", "skin not known"])
 def test_a_sleeve_shows_no_skin_and_a_bare_hand_no_sleeve(stage: Stage, tone: np.ndarray | None) -> None:
-    parts, options = in_front(stage, SKIN, BLUE), LimbOptions()
+    parts = in_front(stage, SKIN, BLUE)
     sleeve, hand = parts.shows(("left_elbow",)), parts.shows(("left_hand",))
     spot = tuple(np.argwhere(sleeve)[len(np.argwhere(sleeve)) // 2])
     half = hand & (np.arange(hand.shape[1]) < np.median(np.nonzero(hand)[1]))
     parts.crop.pixels[spot], parts.crop.pixels[half] = np.rint(255 * SKIN), np.rint(255 * BLUE)
-    trust = parts.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0, ClothColours(), options)
+    trust = parts.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0)
     if tone is None:
         assert (trust == 1).all()
         return
     away = np.hypot(*(np.argwhere(sleeve) - spot).T).reshape(-1) / 175.0
-    assert (trust[sleeve][away < options.cuff - 0.01] == 0).all()
+    assert (trust[sleeve][away < 0.03 - 0.01] == 0).all()
     assert (trust[half] == 0).all(), "a sleeve on a hand"
     assert (trust[hand & ~half] == 1).all()
     gloves = in_front(stage, BLUE, BLUE)
-    assert (gloves.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0, ClothColours(), options) == 1).all()
+    assert (gloves.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0) == 1).all()
     beige = in_front(stage, SKIN, BLUE)
     beige.crop.pixels[beige.part >= 0] = np.rint(255 * SKIN)
-    assert (beige.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0, ClothColours(), options) == 1).all()
+    assert (beige.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0) == 1).all()

@@ -6,10 +6,9 @@ import pytest
 import torch
 from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
-from humanpose_cli.avatar.colours import ClothColours
 from humanpose_cli.avatar.loose import _cloth_and_hair, _Surroundings
 from humanpose_cli.avatar.mesh import MeshReposer
-from humanpose_cli.avatar.options import LooseClothOptions, MeshOptions
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.core.conventions import SMPL24
 
 pytestmark = pytest.mark.slow
@@ -73,7 +72,7 @@ def surroundings(piece_colour, *, hair: bool = False, tone=(0.9, 0.7, 0.6)) -> t
     colours = np.full((60, 60, 3), (0.35, 0.5, 0.2), np.float32)
     colours[covered], colours[piece] = (0.1, 0.3, 0.7), piece_colour
     tone = None if tone is None else np.array(tone)
-    return piece, _Surroundings(colours, covered | piece, covered, piece & hair, tone, ClothColours())
+    return piece, _Surroundings(colours, covered | piece, covered, piece & hair, tone)
 
 
 @pytest.mark.parametrize(
@@ -89,5 +88,5 @@ def surroundings(piece_colour, *, hair: bool = False, tone=(0.9, 0.7, 0.6)) -> t
 )
 def test_pieces_that_are_skin_or_the_wall_are_no_cloth(colour, more, remains):
     piece, around = surroundings(colour, **more)
-    result = _cloth_and_hair(piece, around, LooseClothOptions())
+    result = _cloth_and_hair(piece, around)
     assert np.array_equal(result, piece) if remains else result is None or not result.any()

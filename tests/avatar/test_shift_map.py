@@ -5,10 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from humanpose_cli.avatar.options import InpaintOptions
 from humanpose_cli.avatar.shift_map import _Field, choose_offsets, likely_offsets
-
-COST = np.float32(InpaintOptions().height_cost)
 
 
 def energy(image: np.ndarray, usable: np.ndarray, labels: dict, offsets: np.ndarray, unary: np.ndarray) -> float:
@@ -31,7 +28,7 @@ def test_the_period_of_a_pattern_is_the_likeliest_offset() -> None:
     image = np.repeat(value[..., None], 3, 2) + np.random.default_rng(0).normal(0, 1, (90, 120, 3)).astype(np.float32)
     hole = np.zeros((90, 120), bool)
     hole[30:60, 45:75] = True
-    likely = likely_offsets(image.astype(np.float32), ~hole, hole, InpaintOptions(offsets=4))[:4]
+    likely = likely_offsets(image.astype(np.float32), ~hole, hole)[:4]
     assert (np.abs(likely) > 0).any(1).all()
     np.testing.assert_array_equal(likely[:, 0] % 7, 0)  # half periods in both directions are a period of the product
     np.testing.assert_array_equal(likely[:, 1] % 10, 0)
@@ -43,7 +40,7 @@ def test_a_post_has_more_influence_than_the_wall_beside_it() -> None:
     post = np.abs(x - 50 + 0.5 * (y - 40)) < 5
     image = np.where(post[..., None], np.float32(70), np.float32(200)) * np.ones(3, np.float32)
     hole = (np.abs(x - 50) < 12) & (np.abs(y - 40) < 12)
-    likely = likely_offsets(image, ~hole, hole, InpaintOptions(offsets=4))[:4]
+    likely = likely_offsets(image, ~hole, hole)[:4]
     np.testing.assert_array_equal(likely[:, 1], -0.5 * likely[:, 0])
 
 
@@ -51,7 +48,7 @@ def test_every_missing_pixel_has_an_offset_to_a_present_one() -> None:
     """Also where nothing but a corner is known, and nothing resembles itself."""
     usable = np.zeros((60, 80), bool)
     usable[:24, :30] = True
-    offsets = likely_offsets(np.full((60, 80, 3), 90, np.float32), usable, ~usable, InpaintOptions(offsets=5))
+    offsets = likely_offsets(np.full((60, 80, 3), 90, np.float32), usable, ~usable)
     ys, xs = np.nonzero(~usable)
     reached = np.zeros(len(ys), bool)
     for dy, dx in offsets:
@@ -71,7 +68,7 @@ def test_an_expansion_is_the_best_of_all_expansions() -> None:
         hole = np.zeros((12, 14), bool)
         hole[5:7, 5:9] = True
         offsets = np.array([(-3, 0), (3, 1), (0, 5)])
-        field = _Field(image, ~hole, hole, offsets, COST)
+        field = _Field(image, ~hole, hole, offsets)
         field.labels = random.integers(0, 2, 8)
         field.seams = field._seams(field.labels[field.first], field.labels[field.second])
         pixels = [tuple(pixel) for pixel in np.argwhere(hole)]
@@ -97,7 +94,7 @@ def test_a_seam_runs_where_both_copies_agree() -> None:
     truth = image.copy()
     image[hole] = 0
     offsets = np.array([(0, 12), (0, -12), (14, 0), (-14, 0), (0, 20), (0, -20)])
-    numbers = choose_offsets(image, ~hole, hole, offsets, COST)
+    numbers = choose_offsets(image, ~hole, hole, offsets)
     ys, xs = np.nonzero(hole)
     shown = image[ys + offsets[numbers[hole], 0], xs + offsets[numbers[hole], 1]]
     np.testing.assert_array_equal(shown, truth[hole])

@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull
 from humanpose_cli.avatar.completion import skin_tone
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.loose import crop_photo
-from humanpose_cli.avatar.options import MeshOptions, ShoeOptions
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.surface import body_texels, parts_mask
 from humanpose_cli.body.body import default_body
@@ -28,7 +28,7 @@ def test_shoes_are_convex_and_leave_all_but_the_front_of_the_feet(stage: Stage, 
     body, betas = stage.body, torch.zeros(1, 10)
     betas[0, 0] = size
     rest, labels = body.rest(betas).vertices[0].numpy(), body.part_labels.numpy()
-    offsets = shoe_offsets(body, rest, ShoeOptions())
+    offsets = shoe_offsets(body, rest)
     moved = np.abs(offsets).max(1) > 0
     assert not moved[~parts_mask(labels, FEET)].any()
     assert moved[np.isin(labels, SMPL24.indices(("left_foot", "right_foot")))].mean() > 0.99
@@ -54,7 +54,7 @@ def test_bodies_without_toes_stay_as_they_are() -> None:
     body = copy.deepcopy(default_body())
     for side in ("left", "right"):
         body.part_labels[body.part_labels == SMPL24.index(f"{side}_foot")] = SMPL24.index(f"{side}_ankle")
-    assert not shoe_offsets(body, body.template.numpy(), ShoeOptions()).any()
+    assert not shoe_offsets(body, body.template.numpy()).any()
 
 
 def test_offsets_turn_with_the_bones(stage: Stage) -> None:
@@ -90,10 +90,10 @@ def shod(stage: Stage, unknown: tuple[str, ...] = ()) -> bool:
     crop = crop_photo(photo, stage.view, mask, np.zeros_like(mask), vertices)
     others = torch.from_numpy(~parts_mask(stage.body.part_labels.numpy(), unknown))
     faces = stage.body.faces[others[stage.body.faces.long()].all(1)]
-    surface, options = body_texels(stage.body, 512), MeshOptions()
-    visible = photo_colours(vertices, faces, crop, options.shoes)
-    tone = skin_tone(surface, visible.colour, visible.shown, options.completion.min_skin, options.colours)
-    return wears_shoes(surface, visible, tone, options)
+    surface = body_texels(stage.body, 512)
+    visible = photo_colours(vertices, faces, crop)
+    tone = skin_tone(surface, visible.colour, visible.shown)
+    return wears_shoes(surface, visible, tone)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.avatar.mesh import MeshReposer
-from humanpose_cli.avatar.options import MeshOptions, SkirtOptions
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.skirt import SkirtTube, _frames, _hem, _row_of_skirt, _short_hem
 from humanpose_cli.avatar.surface import limb_groups
 from humanpose_cli.core.conventions import SMPL24
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 
 GREEN = (20, 190, 40)
 APART = {"left_hip": (0.0, 0.0, 0.22), "right_hip": (0.0, 0.0, -0.22)}
-OPTIONS = SkirtOptions()
 Photo = tuple[np.ndarray, np.ndarray]
 
 
@@ -154,7 +153,7 @@ def test_the_hem_of_a_short_skirt_is_at_one_height(hems, middle, gap_from, level
     pixels[: hems[0], 38:42] = middle
     person[gap_from:, 37:43] = leg[gap_from:, 37:43] = False
     signs = np.where(np.arange(20) < gap_from, 0, -1)
-    assert _short_hem(pixels, person, leg, signs, MeshOptions().colours, OPTIONS) == levels
+    assert _short_hem(pixels, person, leg, signs) == levels
 
 
 @pytest.mark.parametrize("turn", [0.0, *extensive(1.2)])
@@ -189,16 +188,16 @@ def test_rows_of_skirts(cells: str, sign: int, edges: tuple[float, float]) -> No
     leg = np.array([cell == "L" for cell in cells])
     person = np.array([cell in "Lp" for cell in cells])
     reach = np.arange(-7, 8) * 0.02
-    found, at = _row_of_skirt(person, np.zeros(15, bool), leg, reach, OPTIONS)
+    found, at = _row_of_skirt(person, np.zeros(15, bool), leg, reach)
     assert found == sign
     np.testing.assert_allclose(np.array(at) / 0.02, edges)
 
 
 def test_hems() -> None:
-    length = round(OPTIONS.min_length / OPTIONS.spacing)
+    length = round(0.22 / 0.02)
 
     def hem(signs: list[int], widths: list[float] | None = None) -> int | None:
-        return _hem(np.array(signs), np.array(widths or [0.3] * len(signs)), OPTIONS)
+        return _hem(np.array(signs), np.array(widths or [0.3] * len(signs)))
 
     assert hem([1] * length) == length
     assert hem([1] * (length - 1)) is None

@@ -40,7 +40,7 @@ def photographed(stage: Stage) -> PhotographedPerson:
 
 @pytest.fixture(scope="module")
 def aligned(stage: Stage, photographed: PhotographedPerson) -> Aligned:
-    return align(photographed, stage.body, OPTIONS)
+    return align(photographed, stage.body)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_aligned_vertices_lie_under_shifted_keypoints(
 ) -> None:
     keypoints = keypoints_of(stage, aligned, shift=6.0)
     fit = replace(photographed.fit, keypoints2d=keypoints)
-    moved = align(replace(photographed, fit=fit), stage.body, OPTIONS)
+    moved = align(replace(photographed, fit=fit), stage.body)
     apart = (stage.view.project(moved.vertices) - stage.view.project(moved.posed)).numpy()
     np.testing.assert_allclose(np.median(apart, axis=0), (6.0, 0.0), atol=0.7)
 
@@ -81,7 +81,7 @@ def test_a_stray_foot_belongs_to_others_and_its_vertices_are_not_reliable(
     toes = BLAZEPOSE33.index("right_foot_index")
     keypoints[toes, 0] -= 40
     fit = replace(photographed.fit, keypoints2d=keypoints)
-    found = align(replace(photographed, fit=fit), stage.body, OPTIONS)
+    found = align(replace(photographed, fit=fit), stage.body)
     assert found.stray == ("right_foot",)
     foot, trunk = (stage.body.part_labels == SMPL24.index(name) for name in ("right_foot", "spine2"))
     assert float(found.reliable[foot].max()) < 0.5 < float(found.reliable[trunk].min())
@@ -95,7 +95,7 @@ def test_dressing_follows_a_wider_mask_and_leaves_the_stage_before_as_it_was(
     stage: Stage, photographed: PhotographedPerson, aligned: Aligned, dressed: Dressed
 ) -> None:
     wide = cv2.dilate(photographed.mask, np.ones((9, 9), np.uint8))
-    clothed = dress(align(replace(photographed, mask=wide), stage.body, OPTIONS), OPTIONS)
+    clothed = dress(align(replace(photographed, mask=wide), stage.body), OPTIONS)
     trunk = np.isin(stage.body.part_labels.numpy(), SMPL24.indices(("spine1", "spine2")))
     assert np.median(clothed.body.displacements.numpy()[trunk]) > 0.01
     assert abs(np.median(dressed.body.displacements.numpy()[trunk])) < 0.003
@@ -119,7 +119,7 @@ def test_light_is_taken_off_a_copy_and_leaves_parts_of_unknown_position_out(
     stage: Stage, photographed: PhotographedPerson, baked: Baked
 ) -> None:
     before = baked.texture.colour.copy()
-    lit = take_light_off(baked, OPTIONS)
+    lit = take_light_off(baked)
     np.testing.assert_array_equal(baked.texture.colour, before)
     bright = lit.light.on(baked.normals).numpy()[:, None]
     on_texels = baked.dressed.texels.fine.interpolate(bright, baked.dressed.texels.faces)
@@ -129,18 +129,18 @@ def test_light_is_taken_off_a_copy_and_leaves_parts_of_unknown_position_out(
     confidence = np.ones(24)
     confidence[SMPL24.index("left_knee")] = 0
     fit = replace(photographed.fit, joint_visibility=confidence)
-    partial = bake(dress(align(replace(photographed, fit=fit), stage.body, OPTIONS), OPTIONS), OPTIONS)
+    partial = bake(dress(align(replace(photographed, fit=fit), stage.body), OPTIONS), OPTIONS)
     labels = stage.body.part_labels.numpy()
     texels = partial.dressed.texels
     knee = labels[texels.rows[:, 0]][np.maximum(texels.fine.face, 0)] == SMPL24.index("left_knee")
-    left_out = take_light_off(partial, OPTIONS).texture
+    left_out = take_light_off(partial).texture
     assert left_out.confidence[knee & texels.fine.covered].max() < 0.5 < baked.texture.confidence[knee].max()
     assert left_out.visible[knee].mean() < 0.2 * baked.texture.visible[knee].mean()
 
 
 def test_a_completed_texture_has_no_gaps_and_keeps_what_is_visible(baked: Baked) -> None:
-    lit = take_light_off(baked, OPTIONS)
-    completed = complete(lit, OPTIONS)
+    lit = take_light_off(baked)
+    completed = complete(lit)
     image, covered = completed.texture.image, baked.dressed.texels.fine.covered
     assert np.isfinite(image).all()
     assert image[covered][:, :3].max(1).min() > 0.02

@@ -9,7 +9,7 @@ from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
 from humanpose_cli.avatar.dressing import DetectedLandmarks, DressedBody
 from humanpose_cli.avatar.mesh import MeshReposer
-from humanpose_cli.avatar.options import AlignmentOptions, MeshOptions
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.avatar.stray_limbs import image_of_strays, without_strays
 from humanpose_cli.avatar.surface import body_texels
@@ -71,7 +71,7 @@ def test_landmarks_far_outside_the_image_are_drawn_to_its_edge() -> None:
 
 def strays_of(stage: Stage, keypoints: np.ndarray) -> set[str]:
     dressed = DressedBody.of(stage.body, torch.zeros(10))
-    found = DetectedLandmarks(dressed, pose(**STANDING), stage.trans, keypoints, stage.view, AlignmentOptions())
+    found = DetectedLandmarks(dressed, pose(**STANDING), stage.trans, keypoints, stage.view)
     return set(np.array(BLAZEPOSE33.joint_names)[found.stray])
 
 

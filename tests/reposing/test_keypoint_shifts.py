@@ -6,7 +6,6 @@ import torch
 from helpers.repose_stage import STANDING, pose
 
 from humanpose_cli.avatar.dressing import landmark_points
-from humanpose_cli.avatar.options import AlignmentOptions
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.geometry.body_params import BodyParams
@@ -41,7 +40,7 @@ def target_of(params: BodyParams, off: torch.Tensor = OFF) -> RotationTarget:
 
 
 def shifts_of(target: RotationTarget, params: BodyParams) -> torch.Tensor:
-    shifts = keypoint_shifts(target, params, BODY, AlignmentOptions())
+    shifts = keypoint_shifts(target, params, BODY)
     return torch.stack([shift for shift in shifts if shift is not None])
 
 
@@ -95,4 +94,4 @@ def test_no_shift_without_a_detection_nearby(kind: str) -> None:
     detected = None if kind == "none" else DetectedKeypoints(**{**vars(target.detected), "body": "other"})
     unlike = RotationTarget(target.params, detected=detected)
     joints = JointTarget(np.zeros((1, 24, 3)), BODY.skeleton)
-    assert keypoint_shifts(joints if kind == "joints" else unlike, params, BODY, AlignmentOptions()) == (None,)
+    assert keypoint_shifts(joints if kind == "joints" else unlike, params, BODY) == (None,)

@@ -18,11 +18,10 @@ from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.pose_files import JointTarget, RotationTarget
 from humanpose_cli.io.pose_files.target_pose import frames_of
-from humanpose_cli.reposing import options
+from humanpose_cli.reposing import options, scene
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
 from humanpose_cli.reposing.scene import ReposeOptions
-from humanpose_cli.reposing.segmentation import SegmentationOptions
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +107,7 @@ def test_who_stands_nearer_stays_in_front(clip, clip_frames, meshes_made_once):
 
 
 @pytest.mark.extensive
-def test_a_neighbour_hidden_by_the_person_is_completed_by_their_body(clip, clip_frames):
+def test_a_neighbour_hidden_by_the_person_is_completed_by_their_body(clip, clip_frames, monkeypatch):
     """Nearer to the photograph without the person than the background alone; their visible pixels stay."""
     person, neighbour = true_person(clip, 0, shift=50), true_person(clip, 0)
     size = clip_frames[0].shape[:2]
@@ -120,8 +119,8 @@ def test_a_neighbour_hidden_by_the_person_is_completed_by_their_body(clip, clip_
     neighbour = replace(neighbour, mask=replace(neighbour.mask, crop=crop))
     plates = []
     for confidence in (0.4, 1.0):  # which completes them, and which nobody has
-        segmentation = SegmentationOptions(min_confidence=confidence)
-        with reposer_of(clip, [person, neighbour], segmentation=segmentation) as reposer:
+        monkeypatch.setattr(scene, "MIN_CONFIDENCE", confidence)
+        with reposer_of(clip, [person, neighbour]) as reposer:
             plates.append(reposer.read(photo).composition.drawers[0].frame.background)
     hidden = behind & front
     errors = [np.abs(plate[hidden].astype(float) - clip_frames[0][hidden]).mean() for plate in plates]

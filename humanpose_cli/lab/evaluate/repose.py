@@ -159,8 +159,7 @@ class WrappedPeople:
         if self._last is None or self._last[0] is not example:
             mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
             photo_person, hole = mesh.person.photographed, mesh.person.hole
-            inpainting = mesh.person.options.inpainting
-            plate = inpaint(photo_person.photo, hole, photo_person.others > 0.5, inpainting)
+            plate = inpaint(photo_person.photo, hole, photo_person.others > 0.5)
             self._last = example, mesh, plate
         return self._last[1:]
 
