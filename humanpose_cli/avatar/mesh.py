@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.person import DressedPerson, TargetPose, dress_person, locate_person, outside
+from humanpose_cli.avatar.person import Doubt, DressedPerson, TargetPose, dress_person, locate_person, outside
 from humanpose_cli.avatar.stages import PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera

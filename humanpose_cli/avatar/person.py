@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.completion import CompleteTexture
-from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.dressing import DressedBody, LandmarkShifts, align_to_keypoints
 from humanpose_cli.avatar.ground import (
     MAX_FLIGHT,
@@ -59,6 +58,21 @@ _MIN_VISIBLE = 0.3  # share of the surface that the photo shows
 _MAX_OUTSIDE = 0.01  # share of the surface that leaves the photo
 _MAX_UNCOVERED = 0.08  # share of the mask off body and clothes
 _MAX_TURN = 50.0  # degrees from the photographed side
+
+
+class Doubt(NamedTuple):
+    """One reason why an image of a reposed person may look wrong.
+
+    kind      the same in all poses, such as "turned"
+    amount    by which the doubts of one kind are compared: the largest counts
+    reason    a few words, such as "turned 120°"
+    sentence  what is wrong and what it leads to
+    """
+
+    kind: str
+    amount: float
+    reason: str
+    sentence: str
 
 
 class TargetPose(NamedTuple):

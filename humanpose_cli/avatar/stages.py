@@ -29,12 +29,17 @@ from torch import Tensor
 from humanpose_cli.avatar.cloth import Worn, cloth_form, clothed_parts
 from humanpose_cli.avatar.completion import CompleteTexture, complete_texture, skin_tone
 from humanpose_cli.avatar.dressing import (
+    FOOT_LANDMARKS,
     DetectedLandmarks,
     DressedBody,
     align_to_keypoints,
     head_scale,
+    image_of_strays,
     silhouette_displacements,
+    stray_joints,
+    without_strays,
 )
+from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
@@ -42,7 +47,6 @@ from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.skirt import SkirtPhoto, SkirtTube
-from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
 from humanpose_cli.avatar.surface import FEET, FOREARMS, LEGS, TRUNK, BodyTexels, body_texels, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
@@ -60,6 +64,7 @@ _STRAY_RADIUS = 0.08  # metres at 1.7 m: half the width of a clothed stray limb
 _MIN_CONFIDENCE = 0.4  # of joints whose limb is in the texture
 _OUTLINE_HEIGHT = 480  # pixels: the person's height in the image whose outline the body follows
 _MASK_MARGIN = 0.008  # heights of the person: width of the mask's edge without trust
+_FULL_WEIGHT = 1.0  # of many frames: a texel that one frame shows is as certain as in a photograph
 _SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photograph finds its texels made
 
 
@@ -477,3 +482,26 @@ def _texture_size(body: Body, pixels_per_metre: float, maximum: int) -> int:
     coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
     ideal = max(pixels_per_metre, 1) / max(coarse, 1e-3)
     return min(filter(maximum.__ge__, _SIZES), key=lambda size: abs(np.log(size / ideal)))
+
+
+@torch.no_grad()
+def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Completed:
+    """Dress a person by one frame or several; of one frame as `person.dress_person` does.
+
+    alignments  of one person and body, first the frame that gives clothes, shoes and hair their form
+    """
+    dressed = dress(alignments[0], options)
+    lit = take_light_off(bake(dressed, options))
+    if len(alignments) > 1:
+        samples = TextureSamples(dressed.texels.fine.size, _FULL_WEIGHT)
+        samples.add(lit.texture)
+        for aligned in alignments[1:]:
+            samples.add(take_light_off(bake(_in_frame(dressed, aligned), options)).texture)
+        lit = replace(lit, texture=samples.mean())
+    return complete(lit)
+
+
+def _in_frame(dressed: Dressed, aligned: Aligned) -> Dressed:
+    """Put what is worn in one frame onto the body of another; loose cloth hangs otherwise there."""
+    vertices = dressed.body.pose(aligned.rotations, aligned.trans) + (aligned.vertices - aligned.posed)
+    return replace(dressed, aligned=aligned, vertices=vertices, skirt=None, loose=None)

@@ -1,8 +1,8 @@
 """Looks of the people of a fit: their textures, and what clothes, shoes and hair add to their bodies.
 
 People whose frames are at hand are dressed as `hpc repose` draws those of a photograph, but at rest and under usual
-light: by one frame, with the colours of several (`avatar.many_frames`). Others have the texture that was given or lies
-beside the fit, on the body itself.
+light: by one frame, with the colours of several (`avatar.stages.dress_over_frames`). Others have the texture that was
+given or lies beside the fit, on the body itself.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.avatar.frame_texture import read_texture, texture_path
 from humanpose_cli.avatar.look import MAX_TEXELS, Look, look_path, read_look
-from humanpose_cli.avatar.many_frames import dress_over_frames
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.stages import Aligned, align
+from humanpose_cli.avatar.stages import Aligned, align, dress_over_frames
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, UsageError

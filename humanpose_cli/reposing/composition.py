@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, PersonFrame, shaded
-from humanpose_cli.avatar.person import TargetPose
+from humanpose_cli.avatar.person import Doubt, TargetPose
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.overlays import DRAWING_THREADS
 from humanpose_cli.io.video import made_ahead

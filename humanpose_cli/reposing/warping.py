@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.mesh import DrawnPerson, PersonFrame
-from humanpose_cli.avatar.person import DressedPerson, TargetPose
+from humanpose_cli.avatar.person import Doubt, DressedPerson, TargetPose
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Affine2D, Crop, crop_around_box

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.extensive import extensive
-from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
+from helpers.repose_stage import STANDING, Stage, pose
 
 from humanpose_cli.avatar.ground import (
     MAX_SINKING,
@@ -18,7 +18,6 @@ from humanpose_cli.avatar.ground import (
     turn_between,
 )
 from humanpose_cli.avatar.mesh import shaded
-from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.person import TargetPose
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -56,18 +55,6 @@ def test_only_who_stands_on_their_feet_has_a_ground(stage: Stage) -> None:
     assert sole_height(upright, stage.body, torch.zeros(len(upright))) is None
 
 
-@pytest.mark.extensive
-def test_a_pose_is_set_down_where_the_feet_stood(stage: Stage) -> None:
-    rotations = pose(**STANDING)
-    photo, mask = stage.person(rotations)
-    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
-    down = reposer.person.set_down(STEP[None], stage.trans[None], 30.0)[0]
-    assert down[1] > stage.trans[1] + 0.03  # legs apart reach less deep, so the pelvis sinks
-    assert abs(sole_height(reposer.person.body.pose(STEP, down), stage.body) - reposer.person.ground) < 1e-4
-    for still in (KNEELING, rotations):
-        torch.testing.assert_close(reposer.person.set_down(still[None], stage.trans[None], 30.0)[0], stage.trans)
-
-
 def leap(seconds: np.ndarray, start: float, height: float) -> np.ndarray:
     """Metres above the ground (T,) of who jumps."""
     since = seconds - start
@@ -97,8 +84,7 @@ def test_the_ground_of_a_motion_follows_its_drift_and_not_its_jumps_and_glitches
 @pytest.mark.extensive
 def test_a_motion_stays_on_the_ground_where_its_camera_or_its_distances_are_off(stage: Stage) -> None:
     rotations = pose(**STANDING)
-    photo, mask = stage.person(rotations)
-    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    reposer = stage.reposer(rotations)
     seconds = np.arange(60) / 30
     jump = leap(seconds, 1.0, 0.3)
     path = torch.from_numpy(np.stack((0.3 * seconds, 0.1 * seconds - jump, 0.4 * seconds), 1).astype(np.float32))
@@ -143,9 +129,8 @@ def test_the_shadow_of_who_is_below_the_ground_is_no_darker_and_no_light_wraps_r
         contact_shadow(body + torch.tensor([0.0, by, 0.0]), height, stage.view)[1].min() for by in (0.0, 0.1)
     )
     assert 0.3 < sunk <= standing
-    photo, mask = stage.person(rotations)
-    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
-    plate = np.full_like(photo, 200)
+    reposer = stage.reposer(rotations)
+    plate = np.full_like(reposer.person.photographed.photo, 200)
     shadowed = shaded(
         plate, reposer.person, TargetPose(rotations, stage.trans + torch.tensor([0.0, 0.1, 0.0])), stage.view
     )
@@ -167,8 +152,7 @@ def tilted(rotations: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 def test_a_standing_target_stands_upright_before_a_tilted_camera(stage: Stage, tilt: str) -> None:
     turn = axis_angle_to_matrix(torch.tensor(TILTS[tilt]))
     rotations = tilted(pose(**STANDING), turn)
-    photo, mask = stage.person(rotations)
-    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    reposer = stage.reposer(rotations)
     assert torch.rad2deg(torch.arccos(reposer.person.down @ turn @ LEVEL)) < 5
     (doubt,) = (doubt for doubt in reposer.person.doubts(reposer.person.pose) if doubt.kind == "tilt")
     assert doubt.amount == pytest.approx(float(torch.rad2deg(torch.arccos(reposer.person.down @ LEVEL))), abs=0.1)
@@ -201,6 +185,7 @@ BENT = {
     "sitting with one leg stretched out": with_bent_legs(90, 10, 90),
     "crouching": with_bent_legs(110, 140),
     "kneeling": with_bent_legs(0, 90),
+    "lying": tilted(pose(**STANDING), axis_angle_to_matrix(torch.tensor((math.pi / 2, 0.0, 0.0)))),
 }
 
 
@@ -209,20 +194,6 @@ BENT = {
 def test_people_with_bent_legs_and_hips_have_no_way_down(stage: Stage, rotations: torch.Tensor, turn: float) -> None:
     before = tilted(rotations, axis_angle_to_matrix(torch.tensor([turn, 0.0, 0.0])))
     torch.testing.assert_close(tilt(stage, before), LEVEL)
-
-
-def test_people_who_lie_have_no_way_down(stage: Stage) -> None:
-    for turn in ((math.pi / 2, 0.0, 0.0), (-math.pi / 2, 0.0, 0.0), (0.0, 0.0, math.pi / 2)):
-        torch.testing.assert_close(
-            tilt(stage, tilted(pose(**STANDING), axis_angle_to_matrix(torch.tensor(turn)))), LEVEL
-        )
-
-
-def test_a_seated_target_keeps_its_direction(stage: Stage) -> None:
-    rotations = with_bent_legs(90, 90)
-    target = RotationTarget(BodyParams.from_rotations(rotations[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3))))
-    placed = motion_on(target, stage.body, np.zeros(10), np.zeros(3, np.float32), LEVEL)
-    torch.testing.assert_close(placed.rotations[0], rotations, atol=1e-5, rtol=0)
 
 
 def test_legs_are_straight_up_to_the_maximum_bend_of_their_knees(stage: Stage) -> None:

@@ -104,12 +104,6 @@ def test_other_people_are_neither_copied_nor_changed() -> None:
     assert np.abs(filled[hole].astype(int) - 100).max() < 20
 
 
-@pytest.mark.slow
-def test_the_same_image_each_time() -> None:
-    image, hole = stripes(), disc(120, 160, 30)
-    np.testing.assert_array_equal(inpaint(image, hole), inpaint(image, hole))
-
-
 @pytest.mark.parametrize("rows", [slice(0, 60), slice(0, 58), slice(2, 60), slice(30, 60)])
 def test_images_with_hardly_any_background_are_filled_somehow(rows: slice) -> None:
     image = np.full((60, 40, 3), 90, np.uint8)

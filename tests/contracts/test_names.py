@@ -26,7 +26,7 @@ ALLOWED = {
     "get_type_hints": "of typing",
     "picture_count": "in headers of caches",
     "picture_share": "an option in headers of caches",
-    "max_arm_share": "arms of bodies",
+    "_MAX_ARM_SHARE": "arms of bodies",
     "arms_over_trunk": "arms of bodies",
     "arm": "of bodies",
     "is_arm": "of bodies",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.texture import TexelMap, bleed_islands
@@ -62,6 +63,11 @@ class Stage:
             trans=self.trans.numpy(),
             camera=self.view,
         )
+
+    def reposer(self, rotations: torch.Tensor) -> MeshReposer:
+        """The person in a pose, dressed, of their true image; without grain."""
+        photo, mask = self.person(rotations)
+        return mesh_reposer(photo, mask, self.fitted(rotations), self.body, options=MeshOptions(grain=False))
 
 
 def painted_stage() -> Stage:

@@ -10,11 +10,11 @@ import pytest
 from helpers.errors import raises
 from helpers.reference_people import ReferencePeople, true_person
 
-from humanpose_cli.avatar.doubts import Doubt
+from humanpose_cli.avatar.person import Doubt
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_weights, write_weights
-from humanpose_cli.reposing.doubt import ImageDoubts, named_doubts
 from humanpose_cli.reposing.reposer import Reposer
+from humanpose_cli.reposing.result import ImageDoubts, named_doubts
 from humanpose_cli.reposing.scene import ReposeOptions
 
 

@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from helpers.repose_stage import STANDING, Stage, painted_stage, pose
 
-from humanpose_cli.avatar.many_frames import dress_over_frames
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.stages import Aligned, PhotographedPerson, align, bake, complete, dress, take_light_off
+from humanpose_cli.avatar.stages import (
+    Aligned,
+    PhotographedPerson,
+    align,
+    bake,
+    complete,
+    dress,
+    dress_over_frames,
+    take_light_off,
+)
 from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.texture import bleed_islands
 
@@ -33,7 +41,7 @@ def two_coloured() -> Stage:
 
 def aligned(stage: Stage, turn: float) -> Aligned:
     photo, mask = stage.person(pose(turn, **STANDING))
-    return align(PhotographedPerson.of(photo, mask, stage.fitted(pose(turn, **STANDING))), stage.body, OPTIONS)
+    return align(PhotographedPerson.of(photo, mask, stage.fitted(pose(turn, **STANDING))), stage.body)
 
 
 @pytest.mark.slow
@@ -55,5 +63,5 @@ def test_colours_of_all_sides_come_back(two_coloured):
 @pytest.mark.slow
 def test_one_frame_gives_what_a_photograph_gives(two_coloured):
     photograph = aligned(two_coloured, 0.3)
-    texture = complete(take_light_off(bake(dress(photograph, OPTIONS), OPTIONS), OPTIONS), OPTIONS).texture
+    texture = complete(take_light_off(bake(dress(photograph, OPTIONS), OPTIONS))).texture
     assert (dress_over_frames([photograph], OPTIONS).texture.image == texture.image).all()
