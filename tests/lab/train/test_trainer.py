@@ -272,14 +272,6 @@ def test_other_settings_are_refused_by_name(tmp_path):
         run(tmp_path)
 
 
-def test_the_best_weights_stay(tmp_path):
-    recipe = LineRecipe()
-    recipe.worse_after = 2
-    result = run(tmp_path, recipe, replace(OPTIONS, epochs=5))
-    assert result.best == recipe.validated[1]
-    assert result.best_step == 16
-
-
 def test_validation_may_come_between_epochs(tmp_path):
     recipe = LineRecipe()
     run(tmp_path, recipe, replace(OPTIONS, validate_every=5))
