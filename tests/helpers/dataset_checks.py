@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.lab.datasets.checking import DatasetCheck, check_dataset
-from humanpose_cli.lab.datasets.label_digest import LabelDigest
+from humanpose_cli.lab.datasets.checking import DatasetCheck, LabelCounts, check_dataset
 from humanpose_cli.lab.datasets.preprocess import SourceRequest
 from humanpose_cli.lab.datasets.registry import open_source
 
@@ -19,14 +18,12 @@ def checked(name: str, root: Path, options: Mapping[str, Any] | None = None) -> 
     """
     check = check_dataset(SourceRequest(name, root, options=options or {}))
     assert not check.problems
-    source, digest = open_source(name, root, options), LabelDigest()
+    source, labels = open_source(name, root, options), LabelCounts()
     for group in source.groups():
-        of_group = digest.group(group)
-        for sample in source.read(group):
-            assert sample.image
-            of_group.add(sample)
-        of_group.close()
-    assert check.digest == digest.hexdigest()
+        samples = list(source.read(group))
+        assert all(sample.image for sample in samples)
+        labels.add_group(group, samples)
+    assert check.labels.digest == labels.digest
     assert str(root) not in json.dumps(check.document())
     return check
 

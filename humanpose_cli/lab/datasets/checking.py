@@ -6,29 +6,44 @@ report can be sent to others: it has no image, no name of a person and no path o
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.io.atomic import write_json
-from humanpose_cli.lab.cache.samples import Group, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.datasets.estimators import SourceTools
-from humanpose_cli.lab.datasets.label_digest import DIGEST_COVERS, LabelDigest
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, chosen_groups, open_folder
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import labels_only
 from humanpose_cli.version import __version__
 
 FORMAT = "humanpose-cli data set check"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_PROBLEMS = 50
 _PROGRESS_EVERY = 16  # samples
+_NAMES = ("sequences", "identities", "clothes")
+_OF_SAMPLE = (
+    *("name", "size", "sequence", "frame", "splits", "focal", "principal_point", "frame_rate"),
+    "world_to_camera",
+)
+_OF_PERSON = (
+    *("identity", "clothing", "activity", "gender", "body", "crowd", "box", "area"),
+    *("poses", "betas", "trans", "segment_scales", "keypoints", "joints", "surface_points"),
+)
+_DIGEST_COVERS = (
+    "of each group its name, its pairs by protocol and split, and of its samples in the adapter's order: "
+    f"{', '.join(_OF_SAMPLE)}, and of the people in their order: {', '.join(_OF_PERSON)}; numbers rounded to "
+    "1/1024, groups in the order of their names; no image, mask or label map"
+)
+_GRID = 1024.0  # a power of two: decimals of the owners' files are no ties between its points
+_LIMIT = 2.0**62
 
 
 @dataclass
@@ -38,10 +53,7 @@ class Tally:
     images: int = 0
     people: int = 0
     crowds: int = 0
-    surface_points: int = 0
-    names: dict[str, set[str]] = field(
-        default_factory=lambda: {"sequences": set(), "identities": set(), "clothes": set()}
-    )
+    names: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in _NAMES})
 
     def add(self, sample: Sample) -> None:
         """Count one sample."""
@@ -50,94 +62,75 @@ class Tally:
         for person in sample.people:
             self.crowds += person.crowd
             self.people += not person.crowd
-            self.surface_points += person.surface_points is not None
             self.names["identities"].add(person.identity)
             self.names["clothes"].add(person.clothing)
 
-    def count(self, what: str) -> int:
-        """Return what a `PublishedCount` names, except for pairs."""
-        return len(self.names[what] - {""}) if what in self.names else int(getattr(self, what))
-
     def document(self) -> dict[str, int]:
         """Return the counts as JSON values."""
-        return {name: self.count(name) for name in ("images", "people", "crowds", *self.names)}
-
-
-@dataclass(frozen=True)
-class ComparedCount:
-    """A published count beside that of the folder.
-
-    found         the folder's count
-    not_compared  why they cannot be compared, "" if they can
-    """
-
-    published: PublishedCount
-    found: int
-    not_compared: str = ""
-
-    @property
-    def agrees(self) -> bool | None:
-        """None if they are not compared."""
-        return None if self.not_compared else self.found == self.published.value
-
-    def document(self) -> dict[str, Any]:
-        """Return the counts as JSON values."""
-        fields = asdict(self.published)
-        return {
-            **{name: fields[name] for name in ("what", "protocol", "split", "part")},
-            "published": self.published.value,
-            "found": self.found,
-            "agrees": self.agrees,
-            "not_compared": self.not_compared,
-            "source": self.published.source,
-        }
+        names = {name: len(values - {""}) for name, values in self.names.items()}
+        return {"images": self.images, "people": self.people, "crowds": self.crowds, **names}
 
 
 @dataclass
 class LabelCounts:
-    """Counts and digest of the labels of a folder.
+    """Counts and digests of the labels of a folder.
 
-    total         of all samples; splits by (protocol, split), parts by the annotation files with published counts
-    pairs         (protocol, split) → pairs
-    digest        of the labels of the groups without problems
+    total    of all samples; splits by (protocol, split); pairs (protocol, split) → how many
+    digests  name of each group without problems → digest of its labels
     """
 
     total: Tally = field(default_factory=Tally)
     splits: dict[tuple[str, str], Tally] = field(default_factory=dict)
-    parts: dict[str, Tally] = field(default_factory=dict)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
-    digest: LabelDigest = field(default_factory=LabelDigest)
+    digests: dict[str, bytes] = field(default_factory=dict)
 
-    def add_group(self, group: Group, samples: Iterable[Sample], folder: FolderSource) -> None:
+    def add_group(self, group: Group, samples: Iterable[Sample]) -> None:
         """Count the labels of a group. Raises InputError at a damaged file; what stands before it is counted."""
-        parts = [self.parts.setdefault(part, Tally()) for part in _parts(folder) if group.name.startswith(f"{part}/")]
-        digest = self.digest.group(group)
+        digest = hashlib.sha256(_encoded({"/".join(key): np.array(pairs) for key, pairs in group.pairs.items()}))
         for sample in samples:
-            splits = (self.splits.setdefault(key, Tally()) for key in sample.splits.items())
-            for tally in (self.total, *splits, *parts):
+            for tally in (self.total, *(self.splits.setdefault(key, Tally()) for key in sample.splits.items())):
                 tally.add(sample)
-            digest.add(sample)
-        digest.close()
+            people = [{name: getattr(person, name) for name in _OF_PERSON} for person in sample.people]
+            digest.update(_encoded({**{name: getattr(sample, name) for name in _OF_SAMPLE}, "people": people}))
+        self.digests[group.name] = digest.digest()
         self.pairs.update({key: len(pairs) for key, pairs in group.pairs.items()})
 
-    def count(self, published: PublishedCount) -> int:
-        """Return the folder's number of what is published."""
-        key = (published.protocol, published.split)
-        if published.what == "pairs":
-            return self.pairs[key]
-        if not published.protocol and not published.part:
-            return self.total.count(published.what)
-        tally = self.parts.get(published.part) if published.part else self.splits.get(key)
-        return 0 if tally is None else tally.count(published.what)
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the labels, whichever the order of the groups, the folder's path and the machine.
+
+        Numbers count to 1/1024 of a pixel, metre or radian, so that other versions of numerical libraries agree.
+        """
+        total = hashlib.sha256()
+        for name in sorted(self.digests, key=str.encode):
+            total.update(_encoded(name) + self.digests[name])
+        return total.hexdigest()
+
+
+def _encoded(value: Any) -> bytes:
+    """Encode a value of labels as bytes that differ for different values."""
+    if value is None:
+        return b"N"
+    if isinstance(value, str):
+        text = value.encode("utf-8", "surrogatepass")
+        return b"T%d:" % len(text) + text
+    if isinstance(value, Mapping):
+        items = b"".join(_encoded(str(key)) + _encoded(value[key]) for key in sorted(value))
+        return b"M%d:" % len(value) + items
+    if isinstance(value, list):
+        return b"L%d:" % len(value) + b"".join(map(_encoded, value))
+    numbers = np.asarray(value, np.float64)
+    grid_values = np.clip(np.rint(numbers * _GRID), -_LIMIT, _LIMIT)
+    integers = np.where(np.isnan(grid_values), -(2.0**63), grid_values).astype("<i8")
+    return b"A" + ",".join(map(str, numbers.shape)).encode() + b":" + integers.tobytes()
 
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """The contents of a data set's folder beside what is published of it.
+    """The contents of a data set's folder.
 
     options    of the source, without paths
     groups     how many there are
-    compared   all counts that are published
     problems   sentences on what is missing or damaged; notes on what is unusual
     """
 
@@ -146,24 +139,8 @@ class DatasetCheck:
     options: Mapping[str, Any]
     groups: int
     labels: LabelCounts
-    compared: Sequence[ComparedCount]
     problems: Sequence[str]
     notes: Sequence[str]
-
-    @property
-    def digest(self) -> str:
-        """The digest of the labels, hexadecimal."""
-        return self.labels.digest.hexdigest()
-
-    @property
-    def differing(self) -> list[ComparedCount]:
-        """Counts that do not agree with the published ones."""
-        return [count for count in self.compared if count.agrees is False]
-
-    @property
-    def agrees(self) -> bool:
-        """Whether nothing is missing or damaged, and no count differs from a published one."""
-        return not self.problems and not self.differing
 
     def document(self) -> dict[str, Any]:
         """Return the check as JSON values: docs/reference/files.md describes them."""
@@ -175,33 +152,27 @@ class DatasetCheck:
             "source": self.source,
             "title": self.title,
             "options": dict(self.options),
-            "agrees": self.agrees,
+            "agrees": not self.problems,
             "counts": {"groups": self.groups, **labels.total.document()},
             "splits": {"/".join(key): tally.document() for key, tally in sorted(labels.splits.items())},
-            "parts": {name: tally.document() for name, tally in sorted(labels.parts.items())},
             "pairs": {"/".join(key): count for key, count in sorted(labels.pairs.items())},
-            "published": [count.document() for count in self.compared],
             "problem_count": len(self.problems),
             "problems": list(self.problems[:MAX_PROBLEMS]),
             "notes": list(self.notes[:MAX_PROBLEMS]),
             "digest": {
                 "algorithm": "sha256",
-                "value": self.digest,
+                "value": labels.digest,
                 "complete": not self.problems,
-                "covers": DIGEST_COVERS,
+                "covers": _DIGEST_COVERS,
             },
         }
-
-    def write(self, path: Path) -> None:
-        """Write the document as a file of JSON."""
-        write_json(path, self.document())
 
 
 def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> DatasetCheck:
     """Read a data set's folder and count what it holds.
 
-    Missing and damaged files are problems of the result. Raises UsageError if parts of the request do not agree,
-    Raises InputError if nothing can be read.
+    Missing and damaged files, and other counts than the official ones, are problems of the result. Raises UsageError if
+    parts of the request do not agree, InputError if nothing can be read.
 
     request   as for `make_source`, whose models are not used. Nothing is fitted or detected.
     progress  in images
@@ -232,7 +203,7 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
     with labels_only():
         for group in groups:
             try:
-                labels.add_group(group, samples_of(group), folder)
+                labels.add_group(group, samples_of(group))
             except InputError as error:
                 problems.append(_sentence(error))
     progress(total, total, "images")
@@ -245,33 +216,9 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
         },
         groups=len(groups),
         labels=labels,
-        compared=[
-            _compare(folder, published, labels.count(published), selection=request.items is not None)
-            for published in folder.published
-        ],
         problems=[_without_paths(text, paths) for text in problems],
         notes=[_without_paths(text, paths) for text in folder.notes],
     )
-
-
-def _parts(folder: FolderSource) -> set[str]:
-    return {published.part for published in folder.published if published.part}
-
-
-def _compare(folder: FolderSource, published: PublishedCount, count: int, *, selection: bool) -> ComparedCount:
-    """Compare a count with the published one, unless other data were read. selection: only some groups were read."""
-    options = folder.options
-    other = [name for name, values in published.needs.items() if getattr(options, name) not in values]
-    reason = ""
-    if selection:
-        reason = "only chosen items were read"
-    elif folder.splits and options.split and split_name(options.split) != published.split:
-        reason = f"only {options.split} was read"
-    elif other:
-        reason = f"read with {other[0]}={getattr(options, other[0])}"
-    elif published.optional and not count:
-        reason = "not in this folder"
-    return ComparedCount(published, count, reason)
 
 
 # Sentences without this machine's paths and people's names

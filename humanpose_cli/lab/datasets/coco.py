@@ -38,7 +38,6 @@ from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.text_files import json_object, read_json
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_image_size, clip_box
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
 _FOLDERS = ("annotations", "json", "")
@@ -102,26 +101,6 @@ class CocoSource(FolderSource):
     splits = SPLITS
     options: CocoOptions
     options_type = CocoOptions
-    published = (
-        PublishedCount(
-            "images",
-            5_000,
-            "cocodataset.org/#download: 2017 Val images",
-            "coco",
-            "validation",
-            "person_keypoints_val2017",
-            optional=True,
-        ),
-        PublishedCount(
-            "images",
-            56_599,
-            "ultralytics/ultralytics, ultralytics/cfg/datasets/coco-pose.yaml: images with joints",
-            "coco",
-            "train",
-            "person_keypoints_train2017",
-            optional=True,
-        ),
-    )
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = [path for path in self._files() if self._wants(_split_of(path))]

@@ -19,7 +19,6 @@ from humanpose_cli.core.options import Options, option
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.lab.cache.samples import Group, Sample, SourceInfo, split_name
 from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
-from humanpose_cli.lab.datasets.published import PublishedCount
 
 Item = TypeVar("Item")
 _REMEDY = "unpack the data set again, or take what is there with `allow_missing=true`"
@@ -60,7 +59,6 @@ class FolderSource(ABC):
     shape_count   how many shape components its bodies have at most
     mean_hands    whether the fingers of its bodies, whose poses are not read, have the mean pose of SMPL-X
     options_type  the frozen dataclass of its options; its docstring says what they mean
-    published     counts that papers and the owner publish of it
     """
 
     name: ClassVar[str]
@@ -73,7 +71,6 @@ class FolderSource(ABC):
     shape_count: ClassVar[int] = 10
     mean_hands: ClassVar[bool] = False
     options_type: ClassVar[type[FolderOptions]] = FolderOptions
-    published: ClassVar[tuple[PublishedCount, ...]] = ()
 
     def __init__(
         self, root: Path | str, options: FolderOptions | None = None, tools: SourceTools | None = None

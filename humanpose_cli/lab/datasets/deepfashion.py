@@ -33,7 +33,6 @@ from humanpose_cli.io.coco_annotations import to_coco17
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.datasets.common import OPENPOSE18, FolderOptions, FolderSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import decode_pixels, read_csv, read_lines, read_table, stored_image
 from humanpose_cli.lab.datasets.reposing_splits import deepfashion_clothes, random_pairs
 
@@ -84,18 +83,6 @@ class DeepFashionSource(FolderSource):
     title = "DeepFashion In-shop Clothes Retrieval"
     options: DeepFashionOptions
     options_type = DeepFashionOptions
-    published = (
-        PublishedCount(
-            "images",
-            OFFICIAL_IMAGES,
-            "mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
-            needs={"images": ("all",)},
-        ),
-        *(
-            PublishedCount("pairs", count, "Zhu et al., CVPR 2019, section 4", protocol, split, optional=True)
-            for (protocol, split), count in OFFICIAL_PAIRS.items()
-        ),
-    )
 
     def _prepare(self) -> None:
         self._check_estimator(self.options.poses, "none")

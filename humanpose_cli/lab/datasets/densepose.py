@@ -29,7 +29,6 @@ from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, decode_run_leng
 from humanpose_cli.io.densepose_annotations import SIDE, AnnotatedImage, AnnotatedPerson, read_annotated_images
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, clip_box, first_existing
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
 Array = NDArray[Any]
@@ -81,17 +80,6 @@ def _mask(annotation: AnnotatedPerson, size: tuple[int, int]) -> bytes:
 
 
 # The sources
-
-_OWNERS_TABLE = "facebookresearch/detectron2@083a70b9, projects/DensePose/doc/DENSEPOSE_DATASETS.md"
-
-
-def _published(counts: Mapping[str, tuple[int, int]], split_of: Mapping[str, str]) -> tuple[PublishedCount, ...]:
-    """Return the owners' numbers of images and of people with surface points, by part; split_of: part → split."""
-    return tuple(
-        PublishedCount(what, count, _OWNERS_TABLE, "densepose", split_of[part], part)
-        for part, numbers in counts.items()
-        for what, count in zip(("images", "surface_points"), numbers, strict=True)
-    )
 
 
 class _DensePoseSource(FolderSource):
@@ -169,7 +157,6 @@ class DensePoseCocoSource(_DensePoseSource):
     title = "DensePose-COCO"
     contents = "annotations of DensePose-COCO"
     counts = COCO_COUNTS
-    published = _published(COCO_COUNTS, {part: splits["densepose"] for part, splits in _PROTOCOLS.items()})
     flag_one = HIDDEN_CONFIDENCE
     example = "annotations/densepose_….json"
 
@@ -208,7 +195,6 @@ class DensePosePoseTrackSource(_DensePoseSource):
     contents = "annotations of DensePose-PoseTrack"
     flag_one = 1.0
     counts = POSETRACK_COUNTS
-    published = _published(POSETRACK_COUNTS, {part: split_name(part) for part in POSETRACK_COUNTS})
     example = _FILES[1].format("train")
 
     def _annotations(self, part: str) -> Path:

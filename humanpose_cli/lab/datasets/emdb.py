@@ -45,7 +45,6 @@ from humanpose_cli.lab.datasets.common import (
     rest_pelvis,
     with_visibility,
 )
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import read_pickled_table, stored_image
 
 FRAME_RATE = 30.0
@@ -94,23 +93,6 @@ class EmdbSource(FolderSource):
     genders = ("female", "male")
     options: EmdbOptions
     options_type = EmdbOptions
-    published = (
-        *(
-            PublishedCount(what, count, "Kaufmann et al., ICCV 2023, abstract", "emdb", "test", needs={"subset": ("",)})
-            for what, count in (("sequences", 81), ("identities", 10))
-        ),
-        *(
-            PublishedCount(
-                "sequences",
-                videos,
-                "zju3dv/GVHMR@cb702cd2, hmr4d/dataset/emdb/utils.py",
-                name,
-                "test",
-                needs={"subset": ("", name)},
-            )
-            for name, videos in OFFICIAL_VIDEOS.items()
-        ),
-    )
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = sorted(self.root.glob("P[0-9]*/*/P*_data.pkl"), key=natural_order)

@@ -48,7 +48,6 @@ from humanpose_cli.lab.datasets.calibrated import (
 )
 from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, first_betas, first_existing
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_cdf
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import image_pixels, read_pickled_table, video_frames
 
 # Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
@@ -156,7 +155,6 @@ _SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 _ACTIONS = 30
 _METADATA = ("metadata.xml", "Release-v1.2/metadata.xml", "Release-v1.1/metadata.xml")
 _DAMAGED_VIEWS = frozenset([("S11", "Directions", "54138969")])
-_SOURCE = "Ionescu et al., TPAMI 2014: 15 activities twice before four cameras"
 _SAME_ACTIVITY = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 
 
@@ -211,16 +209,6 @@ class H36mSource(FolderSource):
     splits = ("train", "val", "test")
     options: H36mOptions
     options_type = H36mOptions
-    published = (
-        PublishedCount("sequences", 5 * 120, _SOURCE, "deform-and-learn", "train"),
-        PublishedCount(
-            "sequences", 2 * 120 - 1, f"{_SOURCE}; without S11 Directions.54138969", "deform-and-learn", "test"
-        ),
-        *(
-            PublishedCount("identities", count, f"{_SOURCE}; public joints of seven actors", "deform-and-learn", split)
-            for split, count in (("train", 5), ("test", 2))
-        ),
-    )
 
     def _prepare(self) -> None:
         for folder in (self.options.mosh, self.options.densepose):

@@ -38,7 +38,6 @@ from humanpose_cli.lab.datasets.calibrated import (
 )
 from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, check_rotations
 from humanpose_cli.lab.datasets.mocap_files import C3dPoints, read_c3d
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import read_lines, video_frames
 
 # HumanEva's own files: calibration (.cal), synchronisation (.ofs), measurements of the actors (.mp), joints (.c3d).
@@ -311,7 +310,6 @@ FRAME_RATE = 60.0
 _CAMERAS = ("C1", "C2", "C3")
 _CLOCK_CAMERAS = (*_CAMERAS, "BW1", "BW2", "BW3", "BW4")
 _SIZE = (640, 480)
-_SOURCE = "Sigal et al., IJCV 2010: three actors, five actions, three colour cameras; without ThrowCatch of S3"
 _NBF_ACTIONS, _NBF_CAMERA = ("Walking", "Box"), "C1"
 
 
@@ -348,11 +346,6 @@ class HumanEvaSource(FolderSource):
     splits = ("train", "validation")
     options: HumanEvaOptions
     options_type = HumanEvaOptions
-    published = tuple(
-        PublishedCount(what, count, _SOURCE, "humaneva", split)
-        for split in ("train", "validation")
-        for what, count in (("sequences", 14 * 3), ("identities", 3))
-    )
 
     def _more_info(self) -> Mapping[str, Any]:
         return self._fitter_info()

@@ -38,7 +38,6 @@ from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.lab.cache.samples import CROSS_IMITATION, SPLITS, Group, Person, Sample
 from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, SequenceOptions, box_around
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
     decode_pixels,
@@ -56,8 +55,6 @@ from humanpose_cli.lab.datasets.reposing_splits import IPER_VALIDATION, random_p
 OFFICIAL_VIDEOS = {"train": 164, "val": 42}
 """The owners' lists, and how many videos each has."""
 _SPLITS = {"train": ("train", "validation"), "val": ("test",)}  # whose videos each list names
-_CLOTHES_OF = "Knoche et al., Reposing Humans by Warping 3D Features, 2020, section 4.1"
-_DEFINITIONS = "MKnoche/warp3d_reposing@522e783a, dataset_definitions.py"
 _IMAGES = {".jpg", ".jpeg", ".png"}
 _FRAME_FOLDERS = ("images", "images_HD")
 _VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
@@ -109,16 +106,6 @@ class IperSource(FolderSource):
     splits = SPLITS
     options: IperOptions
     options_type = IperOptions
-    published = (
-        PublishedCount("sequences", OFFICIAL_VIDEOS["val"], "the owners' list val.txt", "iper", "test"),
-        *(
-            PublishedCount("clothes", 21, _DEFINITIONS, "iper", split, needs=needs)
-            for split, needs in (("validation", {"learn": ("train",)}), ("test", {}))
-        ),
-        PublishedCount("identities", 30, _CLOTHES_OF),
-        PublishedCount("clothes", 103, _CLOTHES_OF),
-        PublishedCount("sequences", 2 * 103, f"{_CLOTHES_OF}: two videos for each set of clothes"),
-    )
 
     def _prepare(self) -> None:
         releases = (*_FRAME_FOLDERS, *_VIDEO_FOLDERS) if self.options.release == "auto" else (self.options.release,)

@@ -48,7 +48,6 @@ from humanpose_cli.lab.datasets.common import (
     rest_pelvis,
     with_visibility,
 )
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import list_files, read_pickled_table, stored_image
 
 OFFICIAL_VIDEOS = {"train": 24, "validation": 12, "test": 24}
@@ -92,20 +91,6 @@ class ThreedpwSource(FolderSource):
     splits = tuple(OFFICIAL_VIDEOS)
     options: SequenceOptions
     options_type = SequenceOptions
-    published = (
-        *(
-            PublishedCount("sequences", videos, "virtualhumans.mpi-inf.mpg.de/3DPW, sequenceFiles", "3dpw", split)
-            for split, videos in OFFICIAL_VIDEOS.items()
-        ),
-        PublishedCount(
-            "people",
-            35_515,
-            "SPIN's preparation, github.com/hongsukchoi/TCMR_RELEASE/issues/32",
-            "3dpw",
-            "test",
-            needs={"every": (1,)},
-        ),
-    )
 
     def _list(self, notes: list[str]) -> Iterator[Group]:
         existing_folder(self.root / "imageFiles", "the folder of 3DPW's images")

@@ -42,7 +42,6 @@ from humanpose_cli.lab.datasets.common import (
     box_around,
     rest_pelvis,
 )
-from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import read_lines, read_pickled_table, stored_image
 
 OFFICIAL_IMAGES = {"train": 5703, "val": 1423, "test": 1389}
@@ -70,17 +69,6 @@ class Up3dSource(FolderSource):
     splits = tuple(OFFICIAL_IMAGES)
     options: Up3dOptions
     options_type = Up3dOptions
-    published = tuple(
-        PublishedCount(
-            "images",
-            count,
-            "Omran et al., Neural Body Fitting, 3DV 2018, section 4.1",
-            "up3d",
-            split_name(split),
-            needs={"quality": ("all",)},
-        )
-        for split, count in OFFICIAL_IMAGES.items()
-    )
 
     def _prepare(self) -> None:
         inner = self.root / "up-3d"

@@ -363,5 +363,3 @@ def test_the_check_counts_it(intact):
         "files/validation": 1,
         "files/test": 1,
     }
-    counts = {(count.published.part, count.published.what): count.found for count in check.compared}
-    assert (counts["train", "images"], counts["train", "surface_points"]) == (2, 3)
