@@ -71,7 +71,7 @@ _REFINER = option("--weights FILE|RUN", "The displacement network. Default: no n
 _CORRESPONDENCE = option(
     "--correspondence",
     "Only this correspondence. densepose needs --densepose, or a cache with surface points, as of rendered people. "
-    "truth: true displacements, an upper bound. Default: all that are at hand, but truth.",
+    "Default: all that are at hand.",
 )
 _PRIOR = option("--prior none|pose|gmm:FILE|vposer:FILE", "Only this prior, as in hpc refine. Default: none and pose.")
 _BASE_FITS = option(
@@ -109,9 +109,7 @@ class RefineFlags:
 
     weights: Annotated[str | None, _REFINER] = None
     predictions: Annotated[Path | None, _BASE_FITS] = None
-    correspondence: Annotated[Literal["network", "flow", "densepose", "keypoints", "truth"] | None, _CORRESPONDENCE] = (
-        None
-    )
+    correspondence: Annotated[Literal["network", "flow", "densepose", "keypoints"] | None, _CORRESPONDENCE] = None
     densepose: DensePose = None
     charts: DensePoseCharts = None
     prior: Annotated[str | None, _PRIOR] = None
@@ -348,9 +346,6 @@ def refine(
     """
     trains = ablation == "inputs"
     _check_trainings(session, trains=trains)
-    if ablation is not None and refinements.correspondence == "truth":
-        got = f"truth with --ablation {ablation}"
-        raise UsageError("correspondence", "is an upper bound", got=got, remedy="leave out one of them")
     if ablation is not None:
         _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only="is not for --ablation")
     _refuse_image_joints(bodies)

@@ -75,7 +75,8 @@ _SPLIT = option(
 )
 _CHECK = option(
     "--check",
-    "Build no cache: read the folder, count what it holds, and write a report that may be sent to others.",
+    "Build no cache: read the folder, count what it holds, compare it with what is published, and write a report that "
+    "may be sent to others.",
     _OF_SETS,
 )
 _DETECTIONS = option(
@@ -180,7 +181,7 @@ def preprocess(
     Several machines can build one cache with --shard i/N. A rerun writes again the files of your own images that
     changed; --dry-run lists the files that there would be.
 
-    --check exits with 3 if files are missing or damaged.
+    --check exits with 3 if files are missing or damaged, or a count differs from a published one.
     """
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.lab.cache.building import build_cache, plan_build

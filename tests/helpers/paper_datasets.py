@@ -202,9 +202,6 @@ def deepfashion_tree(root: Path, *, highres: bool = False) -> Path:
     write(root / "fasion-resize-pairs-train.csv", f"from,to\n{front},{side}\n{side},{front}\n")
     other = "fashionWOMENTees_Tanksid0000783806_"
     write(root / "fasion-resize-pairs-test.csv", f"from,to\n{other}3back.jpg,{other}1front.jpg\n")
-    y, x = [10 + i for i in range(18)], [2 * i for i in range(18)]
-    y[4] = x[4] = -1  # the right wrist
-    write(root / "fasion-resize-annotation-train.csv", f"name:keypoints_y:keypoints_x\n{front}:{y}:{x}\n")
     return root
 
 

@@ -3,12 +3,11 @@
 Layout and licence: data/README.md. list_eval_partition.txt has a number, column names, then a name, an item and a split
 a line. `Img` may be left out, and the optional files may lie in Anno or Eval as well. The lists are those that public
 reposing code shares, spelled like this: "fasion-resize-pairs" of Zhu et al. 2019 (tengteng95/Pose-Transfer, "PATN"),
-which GFLA, SPGNet, DPTN and NTED use too: 101,966 and 8,570 pairs, protocol "patn"; "fasion-pairs" of Siarohin et al.
-2018 ("Deformable GANs", DSC), protocol "dsc". They write an image's path without its separators and most underscores:
-fashionWOMENDressesid0000000202_1front.jpg. Keypoints are OpenPose's in the middle 176 columns of the 256 × 256 image,
-whole pixels, −1 where not found. The official landmarks and boxes (Anno) are of clothes, not of people: they are not
-read. The protocol "warp3d" has the splits of the reposing paper's authors: 2,061 clothes each for "validation" and
-"test" (`reposing_splits`), for "train" all others of two images or more; and random pairs of "test", drawn as iPER's.
+which GFLA, SPGNet, DPTN and NTED use too: 101,966 and 8,570 pairs, protocol "patn". They write an image's path without
+its separators and most underscores: fashionWOMENDressesid0000000202_1front.jpg. The official landmarks and boxes (Anno)
+are of clothes, not of people: they are not read. The protocol "warp3d" has the splits of the reposing paper's authors:
+2,061 clothes each for "validation" and "test" (`reposing_splits`), for "train" all others of two images or more; and
+random pairs of "test", drawn as iPER's.
 
 A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: an estimator makes
 them.
@@ -16,35 +15,27 @@ them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import existing_file
-from humanpose_cli.io.coco_annotations import to_coco17
 from humanpose_cli.lab.cache.samples import Group, Sample
-from humanpose_cli.lab.datasets.common import OPENPOSE18, FolderOptions, FolderSource
+from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.reading import decode_pixels, read_csv, read_lines, read_table, stored_image
 from humanpose_cli.lab.datasets.reposing_splits import deepfashion_clothes, random_pairs
 
 OFFICIAL_IMAGES = 52_712
 OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
-_PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
-# → columns cut off at the left
-_KEYPOINT_FILES = {"fasion-resize-annotation-{}.csv": 40, "fasion-annotation-{}.csv": 0}
+_PAIR_FILE = "fasion-resize-pairs-{}.csv"
 _AUTHORS = "warp3d"  # the protocol of the reposing paper's authors
 _INSHOP = {"train": "train", "query": "test", "gallery": "test"}
 _NAME = re.compile(r"img(?:_highres)?/(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d+_[a-z]+\.jpg")
-_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -65,15 +56,6 @@ class DeepFashionOptions(FolderOptions):
     learn: Literal["train", "train+validation"] = "train"
     random_pairs: int = 10_000
     seed: int = 0
-
-
-class _StoredKeypoints(NamedTuple):
-    """A line of a file: the texts of its rows and columns, columns that were cut off at the left."""
-
-    path: Path
-    rows: str
-    columns: str
-    cut: int
 
 
 class DeepFashionSource(FolderSource):
@@ -117,8 +99,7 @@ class DeepFashionSource(FolderSource):
 
     @cached_property
     def _pair_lists(self) -> Mapping[tuple[str, str], Path]:
-        lists = {protocol: self._of_splits(pattern) for protocol, pattern in _PAIR_FILES.items()}
-        return {(protocol, split): path for protocol, files in lists.items() for split, path in files.items()}
+        return {("patn", split): path for split, path in self._of_splits(_PAIR_FILE).items()}
 
     # Listing
 
@@ -129,7 +110,7 @@ class DeepFashionSource(FolderSource):
         available = set(present)
         pairs = {key: self._pairs(key, file, available, notes) for key, file in self._pair_lists.items()}
         if not pairs:
-            expected = _PAIR_FILES["patn"].format("{train,test}")
+            expected = _PAIR_FILE.format("{train,test}")
             notes.append(f"{self.root}: has no pair lists ({expected}): the cache cannot be used to evaluate reposing")
         if not self._estimates:
             notes.append("DeepFashion: the samples have no poses: it has none itself, and no pose estimator was given")
@@ -234,16 +215,6 @@ class DeepFashionSource(FolderSource):
 
     # Reading
 
-    @cached_property
-    def _keypoints(self) -> Mapping[str, _StoredKeypoints]:
-        keypoints: dict[str, _StoredKeypoints] = {}
-        for pattern, cut in _KEYPOINT_FILES.items():
-            for path in self._of_splits(pattern).values():
-                for row in read_csv(path, ("name", "keypoints_y", "keypoints_x"), delimiter=":"):
-                    name = self._restore_name(path, row["name"])
-                    keypoints.setdefault(name, _StoredKeypoints(path, row["keypoints_y"], row["keypoints_x"], cut))
-        return keypoints
-
     def read(self, group: Group) -> Iterator[Sample]:
         images = [stored_image(self._images / name) for name, _ in group.key]
         estimates: Sequence[EstimatedImage] = [EstimatedImage()] * len(images)
@@ -251,9 +222,6 @@ class DeepFashionSource(FolderSource):
             estimates = self._estimate(map(decode_pixels, images), len(images), sequence=False)
         for (name, splits), image, estimate in zip(group.key, images, estimates, strict=True):
             person = estimate.person(identity=name.rpartition("/")[0], clothing=group.name)
-            if name in self._keypoints:
-                keypoints = _keypoints(self._keypoints[name], name, image.size)
-                person = replace(person, keypoints={**person.keypoints, "coco17": keypoints})
             yield Sample(
                 name.removesuffix(".jpg"),
                 image.image,
@@ -274,20 +242,3 @@ def _garment(name: str) -> str:
 def _squeeze(name: str) -> str:
     """Remove from a name what writers of lists leave out."""
     return name.replace("/", "").replace("_", "")
-
-
-def _keypoints(line: _StoredKeypoints, name: str, size: tuple[int, int]) -> NDArray[Any]:
-    """Read coco17 (17, 3) in pixels of an image of `size`, whose longer side became 256 pixels in the small one."""
-    try:
-        y, x = (np.array(json.loads(text), float) for text in (line.rows, line.columns))
-        if y.shape != (len(OPENPOSE18),) or x.shape != y.shape:
-            raise ValueError(f"{y.size} and {x.size} numbers")
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{line.path} ({name})", "has unusable keypoints", expected="18 and 18", got=str(error)
-        ) from error
-    scale = max(size) / _SIDE
-    visible = ((x >= 0) & (y >= 0)).astype(float)
-    offsets = np.stack((x + line.cut, y), 1) + 0.5 - _SIDE / 2
-    points = offsets * scale + np.array(size) / 2
-    return to_coco17(np.concatenate((points, visible[:, None]), 1), OPENPOSE18)

@@ -155,7 +155,7 @@ def _value(content: bytes, at: int, order: str, machine: int) -> Any:
 _V3, _V2 = 0xCDF30001, 0xCDF26002
 _PLAIN, _PACKED = 0x0000FFFF, 0xCCCC0001
 _CDR, _GDR, _R_VARIABLE, _INDEX, _VALUES, _Z_VARIABLE, _FILE, _METHOD, _PACKED_VALUES = 1, 2, 3, 6, 7, 8, 10, 11, 13
-_RUNS_OF_ZEROS = 1
+_GZIP = 5
 _BIG, _LITTLE = frozenset((1, 2, 5, 7, 9, 11, 12, 18)), frozenset((4, 6, 13, 16, 17))
 _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: "f4", 22: "f8", 41: "i1"}
 _TYPES |= {44: "f4", 45: "f8"}
@@ -192,8 +192,9 @@ class _File:
         if packing == _PACKED:
             _, start, end = self.record(8, _FILE)
             _, method, _ = self.record(self.fields(start, "p")[0], _METHOD)
-            unpack = self._unpack_runs if self.fields(method, "i")[0] == _RUNS_OF_ZEROS else self._inflate
-            self.content = content[:8] + unpack(content[start + self._layout("ppi").size : end])
+            if self.fields(method, "i")[0] != _GZIP:
+                raise _Damaged("compressed by another method than gzip")
+            self.content = content[:8] + self._inflate(content[start + self._layout("ppi").size : end])
 
     def _layout(self, form: str) -> struct.Struct:
         """Return the layout of fields as in `struct`; "p" is an offset in the file, 8 bytes in version 3."""
@@ -298,17 +299,6 @@ class _File:
             return self._budget.inflate(data, zlib.MAX_WBITS | 16)
         except (zlib.error, ValueError) as error:
             raise _Damaged(f"its compressed part is broken or not by gzip ({error})") from error
-
-    def _unpack_runs(self, data: bytes) -> bytes:
-        """Unpack runs of zeros: a zero is followed by how many more there are."""
-        pieces, at = [], 0
-        while (zero := data.find(0, at)) >= 0:
-            if zero + 1 >= len(data):
-                raise _Damaged("its compressed part is cut short")
-            self._budget.take(zero - at + data[zero + 1] + 1)
-            pieces += [data[at:zero], bytes(data[zero + 1] + 1)]
-            at = zero + 2
-        return b"".join([*pieces, data[at:]])
 
 
 def _check_count(number: int, limit: int) -> int:

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.metrics.counts import FEW, counted
 
 _RESAMPLES = 2000
@@ -136,9 +135,6 @@ def _summary(errors: Sequence[ArrayLike], clusters: Clusters | None) -> Summary:
     sets = [np.atleast_2d(np.asarray(values, np.float64)) for values in errors]
     count = sets[0].shape[1]
     clusters = Clusters.single("values", count) if clusters is None else clusters
-    if any(values.shape[1] != count for values in sets) or len(clusters) != count:
-        got = ", ".join(str(number) for number in (*(values.shape[1] for values in sets), len(clusters)))
-        raise UsageError("values", "do not match their pairs or clusters", expected="as many of each", got=got)
     finite = np.all([np.isfinite(values).all(0) for values in sets], 0)
     sets, clusters = [values[:, finite] for values in sets], clusters.taken(finite)
     if not sets[0].size:

@@ -9,7 +9,8 @@ All images of a split count, also those without people, as in pycocotools. An ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,21 +19,28 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
+from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.smpl import load_body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.core.crop import best_pairs
-from humanpose_cli.core.errors import InputError, InterruptedRun
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
+from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.fitting.people import DetectedPeople
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
-from humanpose_cli.lab.evaluate.bodies import Detections
-from humanpose_cli.lab.evaluate.image_fits import ImageFits, fits_of_images, image_column, image_report, posed_rows
+from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise, summarise_figures
 from humanpose_cli.lab.evaluate.people import EvaluationRun, image_clusters
+from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
 from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, beside_published, under_protocol
-from humanpose_cli.lab.evaluate.report import Report
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
+from humanpose_cli.lab.evaluate.weights import network_facts
 from humanpose_cli.lab.metrics.keypoints import (
     THRESHOLDS,
     ImageMatches,
@@ -194,12 +202,86 @@ def _nearest(predictions: PredictedImage, people: Floats, areas: Floats, boxes: 
     return joints
 
 
+Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
+"""Row of an image → the fit file that is about it, and the rows of its people; None: no person was found."""
+
+
+@dataclass(frozen=True)
+class ImageFits:
+    """Fits of images. body  whose parameters they are; facts  lines of a report about them."""
+
+    of: Records
+    body: Body
+    facts: Mapping[str, Any]
+
+
+@contextmanager
+def fits_of_images(
+    cache: Cache,
+    rows: NDArray[np.integer],
+    options: FitOptions,
+    device: str,
+    *,
+    detections: Detections = "auto",
+    predictions: Path | None = None,
+    threads: int | None = None,
+) -> Iterator[ImageFits]:
+    """Open the fits in `predictions` if that is given, else those that `hpc fit` makes, each on request.
+
+    rows  of the images that are evaluated
+    Raises UsageError for detections "boxes": average precision is about who is found.
+    """
+    if predictions is not None:
+        body = load_body(options.body)
+        yield ImageFits(records_from_files(predictions, cache, body), body, predictions_facts(predictions))
+        return
+    if detections == "boxes":
+        raise UsageError("detector", "finds no people", expected="auto, thorough, fast or stored", got="boxes")
+    source = (
+        StoredPeople(cache)
+        if detections == "stored"
+        else DetectedPeople(detections, threads, device if device == "cpu" else "auto")
+    )
+    with Fitter(options, people_source=source, device=device) as fitter:
+
+        def fit(row: int) -> tuple[FitRecord, NDArray[np.integer]]:
+            record = fit_row(fitter, cache, row)
+            return record, np.arange(len(record))
+
+        facts = {"method": options.method, "detector": detections, **network_facts(fitter, cache, rows)}
+        yield ImageFits(fit, fitter.body, facts)
+
+
+@torch.no_grad()
+def posed_rows(record: FitRecord, rows: NDArray[np.integer], body: Body) -> tuple[PosedBody, Tensor, list[Camera]]:
+    """Pose the bodies in some rows of a fit, without meshes: the bodies, their betas, and the camera of each."""
+    rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).float().unflatten(1, (len(SMPL24), 3)))
+    betas, trans, scales = (
+        torch.from_numpy(np.asarray(getattr(record, name)[rows], np.float32))
+        for name in ("betas", "trans", "segment_scales")
+    )
+    frames = record.frame_index[rows]
+    cameras = [
+        Camera(float(focal), (float(x), float(y)))
+        for focal, (x, y) in zip(record.focal[frames], record.principal_point[frames], strict=True)
+    ]
+    return body.pose(rotations, betas, trans, scales, vertices=False), betas, cameras
+
+
+def image_column(cache: Cache, row: int, name: str, *shape: int) -> NDArray[np.float64]:
+    """Read a column (T, *shape) of the people of an image; NaN if the cache lacks it."""
+    people = cache.people_of(row)
+    if name not in cache.people or not len(people):
+        return np.full((len(people), *shape), np.nan)
+    return np.asarray(cache.people[name][people.start : people.stop], np.float64)
+
+
 @torch.no_grad()
 def joints_of_fits(record: FitRecord, rows: NDArray[np.integer], body: Body) -> PredictedImage:
     """Project the bodies' joints by the fit's camera; scores are how sure the fit is of each person."""
     if not len(rows):
         return PredictedImage(np.zeros((0, len(COCO17), 2)), np.zeros(0))
-    bodies, betas, cameras = posed_rows(record, rows, body, vertices=False)
+    bodies, betas, cameras = posed_rows(record, rows, body)
     points = body.pose_landmarks(COCO17.name, bodies, betas).double().numpy()
     pixels = [camera.project(joints) for joints, camera in zip(points, cameras, strict=True)]
     return PredictedImage(np.stack(pixels), np.asarray(record.confidence[rows], np.float64))
@@ -237,9 +319,16 @@ def evaluate_keypoints(
         figures = _evaluated(cache, rows, fits, run.progress, run.stop)
     metrics = {name: keypoints.metrics() for name, keypoints in figures.items()}
     facts["people"] = sum(image.people for image in figures["fits"].matches)
-    texts = {**_AP, **_PCK}
-    table = "keypoints", "Joints in the image", "A person who is missed has no right joint."
-    report = image_report("Fitted bodies in the image", facts, metrics, texts, table)
+    of_fits, others = metrics["fits"], metrics["detections"]
+    texts = {name: text for name, text in {**_AP, **_PCK}.items() if name in of_fits}
+    rows_of_table: list[list[Cell]] = [
+        [text, name, of_fits[name].value, others[name].value] for name, text in texts.items()
+    ]
+    note = "A person who is missed has no right joint."
+    table = Table("keypoints", "Joints in the image", ("what", "name", *metrics), rows_of_table, 3, [note])
+    every = figures_table({(of, name): s for of, each in metrics.items() for name, s in each.items()}, digits=3)
+    named = {f"{name}_of_detections": summary for name, summary in others.items()}
+    report = Report("Fitted bodies in the image", facts, {**of_fits, **named}, [table, every])
     prefix = "" if protocol is None else protocol.names
     complete = all(str(name).startswith(prefix) for name in cache.images["name"][rows])
     return beside_published(report, protocol, metrics, cache.header, selection.full_split() if complete else "")

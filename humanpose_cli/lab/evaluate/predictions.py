@@ -17,7 +17,6 @@ Without person and box an image's predictions are those of its people in order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +86,7 @@ def fits_from_files(
     """
     if is_predictions(path):
         models_by_name = {model.name: model for model in load_models(models, mean_hands=mean_hands).values()}
-        return _from_predictions(path, read_predictions(path), cache, {body.name: body} | models_by_name)
+        return _from_predictions(path, cache, {body.name: body} | models_by_name)
     records = records_from_files(path, cache, body)
 
     def fit(row: int) -> list[FoundBody]:
@@ -227,27 +226,15 @@ def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """N rows of a plain file, in its order.
+class Prediction(NamedTuple):
+    """A row of a plain file: name of the image, gender of the model or "", and the person, whose body is to come.
 
-    image (N,) names; person (N,) int, −1 where not given; box (N, 4), NaN where not given; gender (N,) or ""
-    poses (N, 72), betas (N, 10), trans (N, 3), NaN where there are joints instead; joints (N, J, 3) of `skeleton`
-    world (N, 4, 4) to camera, track (N,) texts, segment_scales (N, 24), or None
+    Poses, betas, trans and box are NaN where they are not given.
     """
 
-    image: NDArray[Any]
-    person: NDArray[np.int64]
-    box: NDArray[np.float64]
-    poses: NDArray[np.float64]
-    betas: NDArray[np.float64]
-    trans: NDArray[np.float64]
-    gender: NDArray[Any]
-    joints: NDArray[np.float64] | None
-    skeleton: str
-    world: NDArray[np.float64] | None = None
-    track: NDArray[Any] | None = None
-    segment_scales: NDArray[np.float64] | None = None
+    image: str
+    gender: str
+    person: FoundBody
 
 
 _UNMATCHED = -1  # index of no labelled person
@@ -261,8 +248,8 @@ def is_predictions(path: Path) -> bool:
     return path.suffix == ".npz" and path.is_file() and "image" in npz_names(path)
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read a plain file. Raises InputError, naming the field that is missing or has another shape."""
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read the rows of a plain file. Raises InputError, naming the field that is missing or has another shape."""
     columns = _json_columns(path) if path.suffix == ".json" else read_npz(path)
     names = np.asarray(columns.get("image", ()))
     count = len(names)
@@ -294,20 +281,30 @@ def read_predictions(path: Path) -> Predictions:
         poses = matrix_to_axis_angle(torch.from_numpy(poses)).numpy()
     person = field("person", ())
     check_limits("poses", poses, path, unknown=True)
-    return Predictions(
-        np.array([str(name) for name in names.astype("U")]),
-        np.where(np.isfinite(person), person, -1).astype(np.int64),
-        field("box", (4,)),
-        poses.reshape(count, -1),
-        field("betas", (10,), needed=joints is None),
-        field("trans", (3,), needed=joints is None),
-        np.asarray(columns.get("gender", np.full(count, ""))).astype("U"),
-        joints,
-        skeleton,
-        field("world_to_camera", (4, 4)) if "world_to_camera" in columns else None,
-        np.asarray(columns["track"]).astype("U") if "track" in columns else None,
-        field("segment_scales", (24,)) if "segment_scales" in columns else None,
-    )
+    box = field("box", (4,))
+    betas, trans = field("betas", (10,), needed=joints is None), field("trans", (3,), needed=joints is None)
+    genders = np.asarray(columns.get("gender", np.full(count, ""))).astype("U")
+    tracks = np.asarray(columns.get("track", np.full(count, ""))).astype("U")
+    world = field("world_to_camera", (4, 4)) if "world_to_camera" in columns else None
+    scales = field("segment_scales", (24,)) if "segment_scales" in columns else None
+    return [
+        Prediction(
+            str(names[i]),
+            str(genders[i]),
+            FoundBody(
+                poses.reshape(count, -1)[i],
+                betas[i],
+                trans[i],
+                box[i],
+                person=int(person[i]) if person[i] >= 0 else None,
+                joints=None if joints is None else (skeleton, joints[i]),
+                world=None if world is None else world[i],
+                track=str(tracks[i]),
+                segment_scales=None if scales is None else scales[i],
+            ),
+        )
+        for i in range(count)
+    ]
 
 
 def _json_columns(path: Path) -> Mapping[str, Any]:
@@ -326,48 +323,28 @@ def _json_columns(path: Path) -> Mapping[str, Any]:
     return columns
 
 
-def _from_predictions(path: Path, predictions: Predictions, cache: Cache, models: Mapping[str, Body]) -> Fits:
+def _from_predictions(path: Path, cache: Cache, models: Mapping[str, Body]) -> Fits:
     """Group the rows by image. Raises InputError if no image of the cache is meant, or a model is missing."""
-    rows_of = _rows_by_image(path, predictions.image, cache)
+    predictions = read_predictions(path)
+    rows_of = _rows_by_image(path, [one.image for one in predictions], cache)
     kinds = {name.partition("-")[0] for name in models}
     bodies: dict[str, Body | None] = {"": None}
-    for gender in np.unique(predictions.gender).tolist():
+    for gender in sorted({one.gender for one in predictions} - {""}):
         fitting = (model_for(models, kind, gender) for kind in kinds)
-        bodies[gender] = next((model for model in fitting if model is not None), None) if gender else None
-        if gender and bodies[gender] is None and predictions.joints is None:
+        bodies[gender] = next((model for model in fitting if model is not None), None)
+        if bodies[gender] is None and predictions[0].person.joints is None:
             remedy = "`model`: the file of that gender's model, or leave the gender out"
             raise InputError(f"{path} (gender)", "names a model that is not given", got=gender, remedy=remedy)
-    in_order = (predictions.person < 0).all() and not np.isfinite(predictions.box).any()
+    in_order = all(one.person.person is None and not np.isfinite(one.person.box).any() for one in predictions)
 
     def fit(row: int) -> list[FoundBody]:
-        bodies_of_row = []
-        for number, i in enumerate(rows_of.get(row, [])):
-            person = number if in_order else int(predictions.person[i]) if predictions.person[i] >= 0 else None
-            joints = None if predictions.joints is None else (predictions.skeleton, predictions.joints[i])
-            body = bodies[str(predictions.gender[i])]
-            world = None if predictions.world is None else predictions.world[i]
-            track = "" if predictions.track is None else str(predictions.track[i])
-            scales = None if predictions.segment_scales is None else predictions.segment_scales[i]
-            bodies_of_row.append(
-                FoundBody(
-                    predictions.poses[i],
-                    predictions.betas[i],
-                    predictions.trans[i],
-                    predictions.box[i],
-                    body=body,
-                    person=person,
-                    joints=joints,
-                    world=world,
-                    track=track,
-                    segment_scales=scales,
-                )
-            )
-        return bodies_of_row
+        found = [predictions[i].person._replace(body=bodies[predictions[i].gender]) for i in rows_of.get(row, [])]
+        return [one._replace(person=number) for number, one in enumerate(found)] if in_order else found
 
     return fit
 
 
-def _rows_by_image(path: Path, names: NDArray[Any], cache: Cache) -> dict[int, list[int]]:
+def _rows_by_image(path: Path, names: Sequence[str], cache: Cache) -> dict[int, list[int]]:
     """Map the row of an image to rows of the predictions about it."""
     row_of: dict[str, int | None] = {}
     for row, name in enumerate(str(name) for name in cache.images["name"][:]):
@@ -376,13 +353,13 @@ def _rows_by_image(path: Path, names: NDArray[Any], cache: Cache) -> dict[int, l
         if "/" in name:
             row_of[tail] = None if tail in row_of else row  # of several images: ambiguous
     rows_of: dict[int, list[int]] = {}
-    for i, name in enumerate(map(_plain, names.tolist())):
+    for i, name in enumerate(map(_plain, names)):
         image_row = row_of.get(name, row_of.get(name.rpartition("/")[2]))
         if image_row is not None:
             rows_of.setdefault(image_row, []).append(i)
     if not rows_of:
         expected = f"names such as {cache.images['name'][0]}"
-        raise InputError(path, "is about no image of the cache", expected=expected, got=str(names[0]))
+        raise InputError(path, "is about no image of the cache", expected=expected, got=names[0])
     return rows_of
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.comparison_page import write_comparison_page
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
@@ -39,9 +40,7 @@ from humanpose_cli.lab.evaluate.refine_clips import (
     surface_source,
     true_fit,
 )
-from humanpose_cli.lab.evaluate.refine_pages import RefinementPages
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
-from humanpose_cli.lab.evaluate.true_displacements import TrueRefiner
 from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.networks.weights import find_weights
@@ -55,6 +54,7 @@ _WORSE = 0.01  # share by which no cell may lie above its start
 HARM = 0.05
 """A track is harmed whose mean joint error grows by more than this share."""
 _SEED = 13
+_PAGE_FITS = 5  # on a page, with the one before
 
 
 class RefinementErrors(NamedTuple):
@@ -158,7 +158,6 @@ def _acceleration_errors(clip: EvaluatedClip, matches: MatchedRows, true: Floats
 class RefineSelection:
     """What is compared; None: everything that is at hand.
 
-    correspondence  "truth": true displacements of all visible points, an upper bound
     keypoints    whether they pull beside the correspondence
     prior        as of `RefineOptions`
     weights      of the displacement network; "": none is compared
@@ -168,7 +167,7 @@ class RefineSelection:
     """
 
     base: Base | None = None
-    correspondence: CorrespondenceKind | Literal["truth"] | None = None
+    correspondence: CorrespondenceKind | None = None
     keypoints: bool | None = None
     prior: str | None = None
     weights: str = ""
@@ -187,9 +186,8 @@ class RefineSelection:
                 for prior in [self.prior] if self.prior else _PRIORS:
                     label = f"{kind} + keypoints" if with_keypoints and kind != "keypoints" else kind
                     name = f"{label} · prior {prior.partition(':')[0]}"
-                    of_refiner: CorrespondenceKind = "flow" if kind == "truth" else kind
                     options_by_name[name] = preset_options(
-                        self.refine_preset, of_refiner, prior, with_keypoints=with_keypoints
+                        self.refine_preset, kind, prior, with_keypoints=with_keypoints
                     )
         return options_by_name
 
@@ -207,7 +205,7 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
     people = replace(of_people, limit=0).people("joints", joints=of_people.joint_set())
     initial = InitialFits.of(people, selection.base, selection.predictions, of_people.limit)
     clips: set[str] = set()
-    pages = RefinementPages(run.folder)
+    pages: dict[str, str] = {}  # of the first clip of each base
     with ExitStack() as stack:
         refiners, facts = made_refiners(people, selection, stack, threads, run.device)
         cells: dict[str, Cells] = {base: {"before": [], **{name: [] for name in refiners}} for base in initial.bases}
@@ -216,14 +214,15 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
             cells[base]["before"].append(measure_clip(people, clip, fit, people.body, matches))
             fits = {"before": fit}
             for name, refiner in refiners.items():
-                after = _refined(refiner, people, clip, fit, matches)
+                after = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body)
                 cells[base][name].append(measure_clip(people, clip, after, people.body, matches))
                 if refiner.options.prior == (selection.prior or "pose"):
                     # Of each correspondence the first, which has keypoints beside it unless none has.
                     fits.setdefault(name.split()[0], after)
-            if pages.wants(base) and len(people.rigs) == 1:
-                truth = true_fit(people, clip, fit, matches)
-                pages.add(base, clip.name, clip.images, fits, truth.select(matches.fit), people.body)
+            if (page := f"refine-{base}.html") not in pages and len(people.rigs) == 1:
+                truth = true_fit(people, clip, fit, matches).select(matches.fit)
+                write_clip_page(run.folder / page, f"{clip.name}, refined from {base}", clip.images, fits, truth)
+                pages[page] = f"Fits of {clip.name} before and after, from {base}, and the truth."
     prediction_facts = predictions_facts(selection.predictions)
     facts = {"joints": people.joints.text, "truth": people.truth, **facts}
     report = refinement_report(cells, {**of_people.facts(), "clips": len(clips), **prediction_facts, **facts})
@@ -234,15 +233,21 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
         if errors
     }
     report = beside_published(report, protocol, ours, people.people.cache.header, of_people.full_split())
-    return replace(report, pages=pages.pages)
+    return replace(report, pages=pages)
 
 
-def _refined(refiner: Refiner, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows) -> Fit:
-    frames = FitFrames.of(fit, clip.images)
-    if isinstance(refiner, TrueRefiner):
-        truth = true_fit(people, clip, fit, matches)
-        return refiner.moved(fit, truth, matches.fit, frames, people.body)
-    return refiner.refine(fit, frames, body=people.body)
+def write_clip_page(path: Path, title: str, images: NDArray[np.uint8], fits: Mapping[str, Fit], truth: Fit) -> None:
+    """Write a page that shows fits of a clip beside the truth, of the people whose truth is known.
+
+    images  (T, H, W, 3) uint8, the frames of the clip
+    fits    the one before, then those after, by their names; the first `_PAGE_FITS` are shown
+    """
+    before = fits["before"]
+    known = set(zip(truth.track_id.tolist(), truth.frame_index.tolist(), strict=True))
+    pairs = zip(before.track_id.tolist(), before.frame_index.tolist(), strict=True)
+    rows = np.array([row for row, pair in enumerate(pairs) if pair in known], np.int64)
+    of_known = {name: replace(fit.select(rows), model=truth.model) for name, fit in list(fits.items())[:_PAGE_FITS]}
+    write_comparison_page(path, of_known, enumerate(images), truth=truth, title=title)
 
 
 def made_refiners(
@@ -261,14 +266,11 @@ def made_refiners(
                 raise
             settings = {name: each for name, each in settings.items() if each.correspondence != "densepose"}
     refiners: dict[str, Refiner] = {}
-    if selection.correspondence != "truth" and any(each.correspondence == "network" for each in settings.values()):
+    if any(each.correspondence == "network" for each in settings.values()):
         check_weights("network", available=bool(selection.weights))
         path = find_weights(selection.weights)
         facts |= weights_facts(path, people.people.cache, people.people.images)
     for name, options in settings.items():
-        if selection.correspondence == "truth":
-            refiners[name] = stack.enter_context(TrueRefiner(options, threads=threads, device=device))
-            continue
         kind = options.correspondence
         weights = selection.weights if kind == "network" else ""
         of_surface = surface if kind == "densepose" else None

@@ -35,8 +35,8 @@ from humanpose_cli.lab.cache.augmentation import Example
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.schema import Header
-from humanpose_cli.lab.evaluate.image_fits import posed_rows
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
+from humanpose_cli.lab.evaluate.keypoints import posed_rows
 from humanpose_cli.lab.evaluate.pair_parts import Figures, PairParts
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
@@ -374,7 +374,7 @@ class FittedJoints:
             return None
         self._people.person = person
         record, body = self._fitter.fit_image(image), self._fitter.body
-        bodies, betas, _ = posed_rows(record, np.array([0]), body, vertices=False)
+        bodies, betas, _ = posed_rows(record, np.array([0]), body)
         return np.asarray(body.pose_landmarks(REPOSING19.name, bodies, betas)[0].numpy(), np.float64)
 
     def __enter__(self) -> FittedJoints:

@@ -26,11 +26,8 @@ from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet
 Floats = NDArray[np.float64]
 
 
-def _pair(predictions: ArrayLike, true: ArrayLike, width: int) -> tuple[Floats, Floats]:
-    a, b = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
-    if a.shape != b.shape or a.ndim != 3 or a.shape[-1] != width:
-        raise UsageError("poses", "do not match", expected=f"(N, J, {width}) twice", got=f"{a.shape} and {b.shape}")
-    return a, b
+def _pair(predictions: ArrayLike, true: ArrayLike) -> tuple[Floats, Floats]:
+    return np.asarray(predictions, np.float64), np.asarray(true, np.float64)
 
 
 def _finite_mean(errors: Floats) -> Floats:
@@ -58,7 +55,7 @@ def mpjpe(
 
 def _distances(predictions: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
     """Measure distances (N, J) in metres, root on root."""
-    a, b = _pair(predictions, true, 3)
+    a, b = _pair(predictions, true)
     rows = [] if root is None else [root] if isinstance(root, int) else list(root)
     if rows:
         a = a - a[:, rows].mean(1, keepdims=True)
@@ -100,7 +97,7 @@ def pa_mpjpe(predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | No
 
     joints  rows that both the alignment and the result are restricted to; true joints that are NaN are left out
     """
-    a, b = _pair(predictions, true, 3)
+    a, b = _pair(predictions, true)
     return _finite_mean(_aligned_distances(_columns(a, joints), _columns(b, joints)))
 
 
@@ -127,7 +124,7 @@ def depth_sign_errors(predictions: ArrayLike, true: ArrayLike, bones: Sequence[t
     Joints in an image leave the sign of each bone's depth open (Lee and Chen 1985). Bones whose true ends are not
     known are left out; NaN where none is known.
     """
-    a, b = _pair(predictions, true, 3)
+    a, b = _pair(predictions, true)
     start, end = np.asarray(bones, int).reshape(-1, 2).T
     depths = [points[:, end, 2] - points[:, start, 2] for points in (a, b)]
     wrong = (np.sign(depths[0]) != np.sign(depths[1])).astype(np.float64)
@@ -154,7 +151,7 @@ def pve(
     """Measure the per-vertex error per sample after the root joints (N, 3) are put on each other: (N, V, 3) twice →
     (N,) metres.
     """
-    a, b = _pair(predicted_vertices, true_vertices, 3)
+    a, b = _pair(predicted_vertices, true_vertices)
     a = a - np.asarray(predicted_root, np.float64)[:, None]
     b = b - np.asarray(true_root, np.float64)[:, None]
     return np.linalg.norm(a - b, axis=-1).mean(1)
@@ -165,7 +162,7 @@ def pckh(predictions: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Flo
 
     head_length  (N,) pixels; a keypoint is correct within half of it
     """
-    a, b = _pair(predictions, true, 2)
+    a, b = _pair(predictions, true)
     limit = np.asarray(head_length, np.float64) / 2
     return (np.linalg.norm(a - b, axis=-1) <= limit[:, None]).mean(1)
 
@@ -179,11 +176,7 @@ def joint_angle_error(predictions: Tensor, true: Tensor) -> Floats:
 
     After the evaluators of 3DPW and EMDB, which take `MAJOR_JOINTS` and report degrees.
     """
-    a, b = (torch.as_tensor(values, dtype=torch.float64) for values in (predictions, true))
-    if a.shape != b.shape or a.ndim != 4:
-        got = f"{tuple(a.shape)} and {tuple(b.shape)}"
-        raise UsageError("rotations", "do not match", expected="(N, J, 3, 3) twice", got=got)
-    return np.asarray(geodesic_angle(a, b).numpy().mean(1))
+    return np.asarray(geodesic_angle(predictions.double(), true.double()).cpu().numpy().mean(1))
 
 
 _PELVIS, _HEAD = SMPL24.index("pelvis"), SMPL24.index("head")
@@ -289,12 +282,7 @@ def body_errors(
     measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
                known are NaN then
     points     (N, P, 3) metres: predicted joints, NaN for people with a predicted body
-
-    Raises UsageError if the two sets are not of one size.
     """
-    if len(predicted_bodies.rotations) != len(true.rotations):
-        got = f"{len(predicted_bodies.rotations)} and {len(true.rotations)}"
-        raise UsageError("bodies", "do not match", expected="as many predicted as true", got=got)
     rigs = body, true_body or body
     parts = []
     for first in range(0, len(focal), _CHUNK):
@@ -375,9 +363,6 @@ def confusion(predictions: ArrayLike, true: ArrayLike, classes: int) -> NDArray[
     Matrices of several images add up to that of all. UsageError for labels outside the classes.
     """
     a, b = np.asarray(predictions), np.asarray(true)
-    if a.shape != b.shape or a.ndim < 2 or a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
-        got = f"{a.shape} {a.dtype} and {b.shape} {b.dtype}"
-        raise UsageError("label maps", "do not match", expected="two of integers and one shape", got=got)
     if a.size and not (min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) < classes):
         raise UsageError("label maps", "hold other classes", expected=f"0 to {classes - 1}")
     images = a.shape[:-2]
@@ -409,8 +394,6 @@ def mean_of_visible(values: ArrayLike, *, background: bool = False) -> Floats:
 
 def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
     counts = np.asarray(matrix, np.float64)
-    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
-        raise UsageError("confusion", "is not square", expected="(..., C, C)", got=str(counts.shape))
     return np.diagonal(counts, axis1=-2, axis2=-1).copy(), counts.sum(-2), counts.sum(-1)
 
 

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from humanpose_cli.core.errors import UsageError
-
 BINS = 10
 
 
@@ -70,9 +68,4 @@ def false_alarms(confidence: ArrayLike, right: ArrayLike, recall: float = 0.9) -
 
 
 def _pair(confidence: ArrayLike, right: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    values, true = np.asarray(confidence, np.float64), np.asarray(right, bool)
-    if values.ndim != 1 or values.shape != true.shape:
-        raise UsageError("confidences", "do not match", expected="(N,) twice", got=f"{values.shape} and {true.shape}")
-    if not ((values >= 0) & (values <= 1)).all():
-        raise UsageError("confidences", "are no probabilities", expected="0 to 1")
-    return values, true
+    return np.asarray(confidence, np.float64), np.asarray(right, bool)

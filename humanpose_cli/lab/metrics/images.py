@@ -37,9 +37,6 @@ def ssim_map(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> 
     Differentiable.
     """
     radius = _RADIUS[window]
-    if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < radius:
-        expected = f"(B, C, H, W) twice, {radius} pixels or more"
-        raise UsageError("images", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
     a, b, smooth = first, second, _smoother(window, first)
     mean_a, mean_b, square_a, square_b, product = (smooth(x) for x in (a, b, a * a, b * b, a * b))
     count = (2 * radius + 1) ** 2
@@ -101,8 +98,6 @@ def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWin
 
 def mask_iou(predictions: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     """Return the intersection over union of masks (B, 1, H, W): (B,); 1 if both are empty."""
-    if predictions.shape != true.shape:
-        raise UsageError("masks", "do not match", got=f"{tuple(predictions.shape)} and {tuple(true.shape)}")
     a, b = predictions > threshold, true > threshold
     both, either = (a & b).flatten(1).sum(1), (a | b).flatten(1).sum(1)
     return torch.where(either > 0, both / either.clamp_min(1), 1.0)
@@ -160,9 +155,8 @@ class Lpips(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Measure images (B, 3, H, W) of −1 to 1, twice → (B,)."""
-        if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < _SMALLEST:
-            expected = f"(B, 3, H, W) twice, {_SMALLEST} pixels or more"
-            raise UsageError("images", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
+        if min(first.shape[2:]) < _SMALLEST:
+            raise UsageError("images", "are too small", expected=f"{_SMALLEST} pixels or more", got=f"{first.shape}")
         total = first.new_zeros(len(first))
         features = (self.network((images - self.shift) / self.scale) for images in (first, second))
         for a, b, weight in zip(*features, self.weights, strict=True):

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.conventions import COCO17
-from humanpose_cli.core.errors import UsageError
 
 Floats = NDArray[np.float64]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -63,13 +62,8 @@ def oks(predictions: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayL
 
     areas  (T,) square pixels; boxes (T, 4) x0 y0 x1 y1, which stand in for people without labelled joints: all joints
            are then compared with a box three times as large, and are right inside of it
-    Raises UsageError for other shapes.
     """
     points, people = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
-    shape = len(COCO17)
-    if points.ndim != 3 or people.ndim != 3 or points.shape[1] != shape or people.shape[1:] != (shape, 3):
-        got = f"{points.shape} and {people.shape}"
-        raise UsageError("keypoints", "have other shapes", expected=f"(P, {shape}, 2) and (T, {shape}, 3)", got=got)
     box, scale = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(areas, np.float64)
     apart = points[:, None, :, :2] - people[None, :, :, :2]  # [P, T, 17, 2]
     # Of people without labelled joints: distances from a box three times as large.

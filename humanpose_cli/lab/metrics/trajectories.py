@@ -26,12 +26,8 @@ STANDING = 0.01
 _EMDB_STILL = (0, 7, 8, 10, 11, 20, 21, 22, 23)
 
 
-def _pair(predictions: ArrayLike, true: ArrayLike, width: int = 3) -> tuple[Floats, Floats]:
-    a, b = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
-    if a.shape != b.shape or a.ndim != width or a.shape[-1] != 3:
-        expected = "(T, J, 3) twice" if width == 3 else "(T, 3) twice"
-        raise UsageError("trajectories", "do not match", expected=expected, got=f"{a.shape} and {b.shape}")
-    return a, b
+def _pair(predictions: ArrayLike, true: ArrayLike) -> tuple[Floats, Floats]:
+    return np.asarray(predictions, np.float64), np.asarray(true, np.float64)
 
 
 def acceleration_error(predictions: ArrayLike, true: ArrayLike) -> Floats:
@@ -49,8 +45,7 @@ def jitter(joints: ArrayLike, frame_rate: float) -> Floats:
 
     Published figures of WHAM and GVHMR have the unit 10 m/s³.
     """
-    a, _ = _pair(joints, joints)
-    return np.linalg.norm(np.diff(a, 3, axis=0), axis=-1).mean(-1) * frame_rate**3
+    return np.linalg.norm(np.diff(np.asarray(joints, np.float64), 3, axis=0), axis=-1).mean(-1) * frame_rate**3
 
 
 def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
@@ -58,10 +53,7 @@ def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
 
     Pelvis, ankles, feet, wrists and hands count as still: their zeros are in the mean over all 24.
     """
-    a, _ = _pair(joints, joints)
-    if a.shape[1] != 24:
-        raise UsageError("joints", "are not those of SMPL", expected="(T, 24, 3)", got=str(a.shape))
-    moving = a.copy()
+    moving = np.array(joints, np.float64)
     moving[:, _EMDB_STILL] = 0
     return jitter(moving, frame_rate)
 
@@ -85,11 +77,8 @@ def root_velocity_error(
 
     Velocities are compared in the frame of each root, so that neither the start nor the heading of the path counts.
     """
-    a, b = _pair(predictions, true, 2)
-    source, target = np.asarray(predicted_rotation, np.float64), np.asarray(true_rotation, np.float64)
-    if source.shape != target.shape or source.shape != (len(a), 3, 3):
-        got = f"{source.shape} and {target.shape}"
-        raise UsageError("rotations", "do not match the roots", expected=f"({len(a)}, 3, 3) twice", got=got)
+    a, b = _pair(predictions, true)
+    source, target = _pair(predicted_rotation, true_rotation)
     velocity = np.einsum("tij,tkj,tk->ti", target[:-1], source[:-1], np.diff(a, axis=0))
     return np.linalg.norm(velocity - np.diff(b, axis=0), axis=-1)
 
@@ -174,7 +163,7 @@ def root_translation_error(predictions: ArrayLike, true: ArrayLike) -> Floats:
     """Compare roots (T, 3) after the best rigid alignment of the whole path, as a share of the true path's length:
     (T,).
     """
-    a, b = _pair(predictions, true, 2)
+    a, b = _pair(predictions, true)
     length = float(np.linalg.norm(np.diff(b, axis=0), axis=-1).sum())
     if not length > 0:
         raise UsageError("trajectories", "stand still", expected="a path of some length")

@@ -1,4 +1,4 @@
-"""DeepFashion: images in both resolutions, pair lists, keypoints, and what is told about damaged folders."""
+"""DeepFashion: images in both resolutions, pair lists, and what is told about damaged folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from helpers.dataset_checks import checked, images_of, total_of
 from helpers.errors import raises
 from helpers.paper_datasets import MANGLED, Estimator, assert_travels, deepfashion_tree, write
 
-from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.datasets import deepfashion
 from humanpose_cli.lab.datasets.deepfashion import DeepFashionOptions, DeepFashionSource
@@ -43,26 +42,11 @@ def test_a_group_is_a_garment_with_its_pairs(tmp_path: Path) -> None:
     assert source.info.options["pair_lists"] == ["fasion-resize-pairs-train.csv", "fasion-resize-pairs-test.csv"]
 
 
-def test_keypoints_lie_where_openpose_saw_them(tmp_path: Path) -> None:
-    """Place 0 is the nose at column 0, row 10 of the middle 176 columns: column 40 of the image; centres at + 0.5."""
-    source = DeepFashionSource(deepfashion_tree(tmp_path))
-    samples = list(source.read(source.groups()[0]))
-    keypoints = samples[0].people[0].keypoints["coco17"]
-    np.testing.assert_allclose(keypoints[COCO17.index("nose")], [40.5, 10.5, 1])
-    np.testing.assert_allclose(keypoints[COCO17.index("right_elbow")], [2 * 3 + 40.5, 13.5, 1])
-    np.testing.assert_allclose(keypoints[COCO17.index("left_ear")], [2 * 17 + 40.5, 27.5, 1])
-    np.testing.assert_array_equal(keypoints[COCO17.index("right_wrist")], 0)
-    assert "coco17" not in samples[1].people[0].keypoints
-
-
 def test_high_resolution_is_the_same_image_larger(tmp_path: Path) -> None:
-    """750 × 1101 became 256 rows high and was centred: the middle stays the middle."""
     source = DeepFashionSource(deepfashion_tree(tmp_path, highres=True))
     sample = next(iter(source.read(source.groups()[0])))
     assert sample.size == (750, 1101)
     assert source.info.options["folder"] == "img_highres"
-    nose = sample.people[0].keypoints["coco17"][COCO17.index("nose")]
-    np.testing.assert_allclose(nose[:2], [375 + (40.5 - 128) * 1101 / 256, 10.5 * 1101 / 256])
     low = DeepFashionSource(tmp_path, DeepFashionOptions(resolution="low"))
     assert next(iter(low.read(low.groups()[0]))).size == (256, 256)
 
@@ -84,20 +68,15 @@ def test_only_paired_images_on_request(tmp_path: Path) -> None:
     assert [group.count for group in source.groups()] == [2, 2]
 
 
-def test_lists_of_both_lines_of_work_have_separate_protocols(tmp_path: Path) -> None:
+def test_images_of_a_split_may_be_listed_without_pairs(tmp_path: Path) -> None:
     deepfashion_tree(tmp_path)
     (tmp_path / "fasion-resize-pairs-train.csv").unlink()
-    front, additional = f"{MANGLED}1front.jpg", f"{MANGLED}7additional.jpg"
-    write(tmp_path / "Anno/fasion-pairs-train.csv", f",from,to\n0,{additional},{front}\n")
-    write(tmp_path / "train.lst", f"{front}\n")
+    write(tmp_path / "train.lst", f"{MANGLED}1front.jpg\n")
     source = DeepFashionSource(tmp_path)
     group = source.groups()[0]
-    assert group.pairs == {("dsc", "train"): [(2, 0)]}
-    assert [sample.splits for sample in source.read(group)] == [
-        {"inshop": "train", "patn": "train", "dsc": "train", "warp3d": "train"},
-        {"inshop": "train", "warp3d": "train"},
-        {"inshop": "train", "dsc": "train", "warp3d": "train"},
-    ]
+    assert not group.pairs
+    splits = [sample.splits for sample in source.read(group)]
+    assert [split.get("patn") for split in splits] == ["train", None, None]
 
 
 def test_the_authors_splits_are_by_garment_and_random_pairs_are_of_their_test(
@@ -224,16 +203,9 @@ def test_a_wrong_number_of_images_is_reported(tmp_path: Path, monkeypatch: pytes
         DeepFashionSource(deepfashion_tree(tmp_path)).groups()
 
 
-def test_damaged_keypoints_and_images_are_named(tmp_path: Path) -> None:
+def test_damaged_images_are_named(tmp_path: Path) -> None:
     source = DeepFashionSource(deepfashion_tree(tmp_path))
     group = source.groups()[0]
-    annotation = tmp_path / "fasion-resize-annotation-train.csv"
-    annotation.write_text(annotation.read_text().replace("[10, 11,", "[11,"))
-    with raises(
-        InputError, subject=("annotation-train.csv (WOMEN/", "05_1_front.jpg)"), problem="has unusable keypoints"
-    ):
-        list(source.read(group))
-    annotation.unlink()
     path = tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_1_front.jpg"
     path.write_bytes(path.read_bytes()[:-40])
     with raises(InputError, subject="05_1_front.jpg", problem="is a damaged or truncated image"):

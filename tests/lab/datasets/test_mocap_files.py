@@ -62,24 +62,6 @@ def test_damaged_files_are_reported(tmp_path):
         read_c3d(path)
 
 
-def test_any_damage_gives_points_or_a_sentence(tmp_path):
-    path = tmp_path / "damaged.c3d"
-    write_c3d(path, POSITIONS[:2], analog=0)
-    content = path.read_bytes()
-    random = np.random.default_rng(0)
-    refusals = 0
-    for _ in range(300):
-        damaged_content = bytearray(content)
-        for offset in random.integers(1200, size=3):
-            damaged_content[offset] = random.integers(256)
-        path.write_bytes(bytes(damaged_content[: random.integers(600, len(content) + 1)]))
-        try:
-            read_c3d(path)
-        except InputError:
-            refusals += 1
-    assert refusals > 50
-
-
 VALUES = np.random.default_rng(0).normal(size=(5, 96))
 
 
@@ -102,22 +84,17 @@ def test_another_reader_agrees(tmp_path):
 
 
 @pytest.mark.parametrize("wide", [True, False])
-@pytest.mark.parametrize("method", [1, 5])
-def test_a_file_compressed_completely(tmp_path, wide, method):
-    """Method 1 packs runs of zeros, 5 is gzip."""
+def test_a_file_compressed_completely(tmp_path, wide):
     plain, path = tmp_path / "plain.cdf", tmp_path / "packed.cdf"
     write_cdf(plain, VALUES, wide=wide)
     content = plain.read_bytes()
     code = "q" if wide else "i"
-    if method == 5:
-        compressor = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-        data = compressor.compress(content[8:]) + compressor.flush()
-    else:
-        data = b"".join(bytes([byte]) + (b"\0" if byte == 0 else b"") for byte in content[8:])
+    compressor = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    data = compressor.compress(content[8:]) + compressor.flush()
     head = struct.calcsize(f">{code}i{code}{code}i")
     parameters = 8 + head + len(data)
     record = struct.pack(f">{code}i{code}{code}i", head + len(data), 10, parameters, len(content), 0)
-    method_record = struct.pack(f">{code}iiiii", struct.calcsize(f">{code}iiiii"), 11, method, 0, 1, 9)
+    method_record = struct.pack(f">{code}iiiii", struct.calcsize(f">{code}iiiii"), 11, 5, 0, 1, 9)
     path.write_bytes(content[:4] + struct.pack(">I", 0xCCCC0001) + record + data + method_record)
     np.testing.assert_array_equal(read_cdf(path, "Pose"), VALUES[None])
 
@@ -135,27 +112,3 @@ def test_other_files_are_reported(tmp_path):
     write_cdf(text, VALUES, name="Angles")
     with raises(InputError, problem="has no variable 'Pose'", got="Angles"):
         read_cdf(text, "Pose")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("compression", [True, False])
-def test_damage_never_gives_values_or_crashes(tmp_path, compression):
-    """Cut at any place, or with any byte of the headers changed: the values, or a sentence."""
-    path = tmp_path / "damaged.cdf"
-    write_cdf(path, VALUES[:1, :4], packed=compression)
-    content = path.read_bytes()
-    for length in range(0, len(content) - 1, 7):
-        path.write_bytes(content[:length])
-        with raises(InputError, subject="damaged.cdf"):
-            read_cdf(path, "Pose")
-    random = np.random.default_rng(0)
-    refusals = 0
-    for _ in range(400):
-        damaged_content = bytearray(content)
-        damaged_content[random.integers(len(content))] = random.integers(256)
-        path.write_bytes(bytes(damaged_content))
-        try:
-            read_cdf(path, "Pose")
-        except InputError:
-            refusals += 1
-    assert refusals > 20

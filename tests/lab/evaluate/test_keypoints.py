@@ -20,7 +20,7 @@ from humanpose_cli.io.images import encode_image
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
-from humanpose_cli.lab.evaluate import image_fits as module
+from humanpose_cli.lab.evaluate import keypoints as module
 from humanpose_cli.lab.evaluate.keypoints import (
     LabelledImage,
     PredictedImage,

@@ -1,7 +1,8 @@
-"""Pages of an evaluation: one for each kind of initial fit, of the people whose truth is known."""
+"""The page of an evaluated clip: of the people whose truth is known."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from helpers.walking_person import Walk
 
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import ROW_COLUMNS
-from humanpose_cli.lab.evaluate.refine_pages import RefinementPages
+from humanpose_cli.lab.evaluate.refine import write_clip_page
 
 
 def with_somebody_else(fit: Fit) -> Fit:
@@ -22,22 +23,13 @@ def with_somebody_else(fit: Fit) -> Fit:
 
 
 @pytest.mark.slow
-def test_the_first_clip_of_each_kind_has_a_page(walk: Walk, tmp_path: Path) -> None:
-    pages = RefinementPages(tmp_path)
-    assert pages.wants("noise")
-    truth = walk.fit().select([0, 1, 3])
+def test_a_page_shows_the_people_whose_truth_is_known(walk: Walk, tmp_path: Path) -> None:
+    truth = replace(walk.fit().select([0, 1, 3]), model=walk.body)
     fits = {"before": with_somebody_else(walk.off()), "flow": with_somebody_else(walk.fit())}
-    pages.add("noise", "clip <7>", walk.frames, fits, truth, walk.body)
-    assert not pages.wants("noise")
-    assert pages.wants("nbf")
-    assert list(pages.pages) == ["refine-noise.html"]
-    page = (tmp_path / "refine-noise.html").read_text("utf-8")
-    assert "1 person in 5 frames" in page  # nobody whose truth is not known
+    write_clip_page(tmp_path / "page.html", "clip <7>, refined from noise", walk.frames, fits, truth)
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "1 person in 5 frames" in page
     assert "3 frames" in page
     assert "clip &lt;7&gt;, refined from noise" in page
     assert "after Procrustes</th>" in page
     assert ">0.0 mm</td>" in page  # of the fit that is the truth
-
-
-def test_without_a_folder_there_are_no_pages() -> None:
-    assert not RefinementPages(None).wants("noise")

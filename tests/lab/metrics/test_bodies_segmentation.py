@@ -54,8 +54,6 @@ def test_the_same_map_is_perfect_and_an_empty_one_has_no_classes():
 
 
 def test_other_arrays_are_refused():
-    for a, b in ((TRUE, TRUE[:1]), (TRUE / 2, TRUE), (TRUE + 9, TRUE), (TRUE - 1, TRUE), (TRUE[0], TRUE[0])):
-        with pytest.raises(UsageError):
-            confusion(a, b, 4)
-    with raises(UsageError, problem="not square"):
-        class_iou(np.zeros((2, 3)))
+    for labels in (TRUE + 9, TRUE - 1):
+        with raises(UsageError, subject="label maps", problem="hold other classes"):
+            confusion(labels, TRUE, 4)

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers.errors import raises
 from scipy.stats import mannwhitneyu
 
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.metrics.calibration import false_alarms, reliability, wrong_auc
 
 
@@ -44,9 +42,3 @@ def test_false_alarms_at_the_threshold_that_catches_nine_of_ten():
     assert (share, threshold) == (0.5, 0.08)
     assert false_alarms(np.concatenate((wrong, right)), [False] * 10 + [True] * 4, recall=1.0) == (0.75, 0.09)
     assert np.isnan(false_alarms([0.5], [True])).all()
-
-
-@pytest.mark.parametrize(("confidence", "right"), [([0.5], [True, False]), ([1.5], [True]), ([float("nan")], [True])])
-def test_what_is_no_probability_is_refused(confidence, right):
-    with raises(UsageError, subject="confidences"):
-        wrong_auc(confidence, right)
