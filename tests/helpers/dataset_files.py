@@ -208,13 +208,3 @@ def write_rich_camera(path: Path, rotation, translation, intrinsic, distortion) 
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('<?xml version="1.0"?>\n<opencv_storage>\n' + "\n".join(fields) + "\n</opencv_storage>\n")
-
-
-def write_smplx_model(path: Path, seed: int) -> np.ndarray:
-    """A SMPL-X model with 80 vertices, of which the first 55 are the joints; gives the joints at rest (55, 3)."""
-    random = np.random.default_rng(seed)
-    template = random.uniform((-0.5, -1.2, -0.2), (0.5, 0.4, 0.2), (80, 3))
-    directions = random.normal(0, 0.02, (80, 3, 400))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, v_template=template, shapedirs=directions, J_regressor=np.eye(55, 80), f=np.zeros((1, 3), int))
-    return template[:55]

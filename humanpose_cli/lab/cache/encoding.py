@@ -96,6 +96,8 @@ def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int
         return "is neither JPEG nor PNG"
     if list(header.size) != list(size):
         return f"is {header.size[0]} × {header.size[1]} pixels, the table has {size[0]} × {size[1]}"
+    if not header.complete:
+        return "is cut off, its end is missing"
     try:
         refuse_image_size("", header.size, photograph)
     except InputError as error:

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, is_about_output
-from humanpose_cli.io.value_limits import refuse_image_size
-from humanpose_cli.lab.cache.encoding import EncodedHeader, read_image_header
+from humanpose_cli.lab.cache.encoding import encoded_problem
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, SPLITS, Group, Person, Sample
 from humanpose_cli.lab.cache.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of, value_problem
 
@@ -424,22 +423,22 @@ def check_sample(sample: Sample) -> None:
     subject = f"sample {sample.name!r}"
     if not sample.name:
         raise InputError(subject, "has no name")
-    image = _header(subject, "image", sample.image, "JPEG or PNG bytes")
-    refuse_image_size(subject, image.size, len(sample.image))
-    if image.size != tuple(sample.size):
-        raise InputError(subject, "size: is not the image's", expected=_times(image.size), got=_times(sample.size))
+    encoded = {(subject, "pictures/image"): sample.image}
+    encoded |= {(subject, f"pictures/maps/{name}"): data for name, data in sample.maps.items()}
     _refuse_unknown(subject, "maps", sample.maps)
     check_splits(subject, sample.splits.values())
-    for name, data in sample.maps.items():
-        spec = LABEL_MAPS[name]
-        _check_map(subject, f"maps {name}", data, image.size, 8 * np.dtype(spec.dtype).itemsize, spec.channels)
     for number, person in enumerate(sample.people):
         owner = f"{subject}, person {number}"
         _refuse_unknown(owner, "keypoints", person.keypoints)
         _refuse_unknown(owner, "joints", person.joints)
-        for name in ("mask", "detected_mask"):
-            if (mask := getattr(person, name)) is not None:
-                _check_map(owner, name, mask, image.size, 8, 1)
+        masks = {"people/mask": person.mask, "people/detected_mask": person.detected_mask}
+        encoded |= {(owner, path): data for path, data in masks.items() if data is not None}
+    for (owner, path), data in encoded.items():
+        name = path.partition("/")[2]
+        if not isinstance(data, bytes):
+            raise InputError(owner, f"{name}: is not encoded", expected="JPEG or PNG bytes", got=type(data).__name__)
+        if problem := encoded_problem(path, data, sample.size, len(sample.image)):
+            raise InputError(owner, f"{name}: {problem}")
 
 
 def _refuse_unknown(subject: str, family: str, names: Any) -> None:
@@ -447,33 +446,6 @@ def _refuse_unknown(subject: str, family: str, names: Any) -> None:
     if unknown:
         expected = ", ".join(sorted(_FAMILY_MEMBERS[family]))
         raise InputError(subject, f"{family}: has a name that is not known", expected=expected, got=unknown[0])
-
-
-def _header(subject: str, field: str, data: Any, expected: str) -> EncodedHeader:
-    if not isinstance(data, bytes):
-        raise InputError(subject, f"{field}: is not encoded", expected=expected, got=type(data).__name__)
-    header = read_image_header(data)
-    if header is None:
-        raise InputError(subject, f"{field}: is not encoded", expected=expected, got=f"{data[:8]!r}…")
-    if not header.complete:
-        raise InputError(subject, f"{field}: is cut off, its end is missing", got=f"{len(data)} bytes")
-    return header
-
-
-def _check_map(subject: str, field: str, data: Any, size: tuple[int, int], bits: int, channels: int) -> None:
-    header = _header(subject, field, data, "PNG bytes")
-    if header.format != "png":
-        raise InputError(subject, f"{field}: is not encoded", expected="PNG bytes", got=header.format)
-    if header.size != size:
-        problem = f"{field}: is not as large as the image"
-        raise InputError(subject, problem, expected=_times(size), got=_times(header.size))
-    if (header.bits, header.channels) != (bits, channels):
-        expected, got = f"{bits} bits × {channels}", f"{header.bits} bits × {header.channels}"
-        raise InputError(subject, f"{field}: has other pixels", expected=expected, got=got)
-
-
-def _times(size: Any) -> str:
-    return " × ".join(str(side) for side in size)
 
 
 def as_text(subject: str, column: Column, value: Any) -> bytes:

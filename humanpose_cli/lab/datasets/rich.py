@@ -20,7 +20,6 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,68 +27,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
-from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.xml_files import parse_xml
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.calibrated import CropOptions, LabCamera, Lens, Shot, with_joints
-from humanpose_cli.lab.datasets.common import FolderSource, check_rotations, first_existing
+from humanpose_cli.lab.datasets.calibrated import CropOptions, LabCamera, Lens, Shot
+from humanpose_cli.lab.datasets.common import FolderSource, check_rotations, first_existing, rest_pelvis
 from humanpose_cli.lab.datasets.reading import image_pixels, list_folders, read_pickled_table
 
-# SMPL-X's joints, without its surface: what placing its bodies and labelling their joints takes.
-#
-# The model files (https://smpl-x.is.tue.mpg.de, licensed) are read as plain arrays. Only the first 22 joints are posed,
-# which are those of SMPL, hands apart: fingers, jaw and eyes do not move them, nor do facial expressions.
-
-BODY_JOINTS = 22
-"""SMPL24 without its last two, the hands."""
-_JOINTS, _BETAS = 55, 10
-_ARRAYS = ("v_template", "shapedirs", "J_regressor")
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class SmplxJoints:
-    """Joints of the shaped body at rest: template (22, 3) metres, and directions (22, 3, 10) metres per beta."""
-
-    template: Array
-    directions: Array
-
-    @classmethod
-    def read(cls, path: Path) -> SmplxJoints:
-        """Read SMPLX_MALE.npz and the like. Raises InputError if it is missing, damaged or another model."""
-        existing_file(path, "a SMPL-X model", remedy="register at https://smpl-x.is.tue.mpg.de and download SMPL-X 1.1")
-        arrays: Mapping[str, Array] = read_npz(path, _ARRAYS)
-        template = array_field(arrays, "v_template", path, (None, 3))
-        directions = array_field(arrays, "shapedirs", path, (len(template), 3, None))
-        regressor = array_field(arrays, "J_regressor", path, (_JOINTS, len(template)))[:BODY_JOINTS]
-        return cls(regressor @ template, np.einsum("jv,vcb->jcb", regressor, directions[..., :_BETAS]))
-
-    @classmethod
-    def of_body(cls, body: Body) -> SmplxJoints:
-        """Take the joints of a SMPL-X model that was read as a body."""
-        template, directions = body.joint_template[:BODY_JOINTS], body.joint_directions[:BODY_JOINTS]
-        return cls(template.double().numpy(), directions.double().numpy())
-
-    def pelvis(self, betas: Array) -> Array:
-        """Return the pelvis (N, 3) of the shaped body at rest, for betas (N, 10)."""
-        return self.template[0] + betas @ self.directions[0].T
-
-    def posed(self, poses: Array, betas: Array, trans: Array) -> Array:
-        """Pose joints (N, 22, 3): poses (N, 66 or more) axis-angle, betas (N, 10) and trans (N, 3) metres."""
-        rest = self.template + np.einsum("nb,jcb->njc", betas, self.directions)
-        rotations = axis_angle_to_matrix(torch.as_tensor(poses[:, : 3 * BODY_JOINTS]).double().unflatten(1, (-1, 3)))
-        parents = SMPL24.parents[:BODY_JOINTS]
-        positions = forward_kinematics(rotations, torch.as_tensor(rest), parents, backend="reference").positions
-        return positions.numpy() + trans[:, None]
-
-
 SPLITS = ("train", "val", "test")
 _WOMEN = frozenset((9, 10, 12, 13, 16, 17, 18, 19, 21))
 GENDERS: Mapping[int, str] = {number: "female" if number in _WOMEN else "male" for number in range(22)}
@@ -98,19 +46,9 @@ _IMAGE = re.compile(r"(\d{5})_(\d{2})\.(?:jpe?g|png|bmp)", re.IGNORECASE)
 _CENTRES_FROM_CORNER = 0.5  # OpenCV calibrated the cameras
 
 
+_BODY_JOINTS = 22  # of SMPL24, without its last two, the hands
 # SMPL-X's pelvis at rest, which differs by a few centimetres between people, and how far people reach around it.
 _USUAL_PELVIS, _REACH = (0.0, -0.36, 0.01), 1.0
-
-
-@dataclass(frozen=True)
-class RichOptions(CropOptions):
-    """every, crop_size, allow_missing and split as for all calibrated sources.
-
-    smplx  folder with SMPLX_MALE.npz and SMPLX_FEMALE.npz, where no models are passed in; None for
-           ROOT/body_models/smplx, where that is there
-    """
-
-    smplx: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,28 +83,15 @@ class RichSource(FolderSource):
     bodies = ("smplx",)
     mean_hands = True
     splits = SPLITS
-    options: RichOptions
-    options_type = RichOptions
+    options: CropOptions
+    options_type = CropOptions
 
     def _more_info(self) -> Mapping[str, Any]:
-        return {"smplx": bool(self._models)}
-
-    @cached_property
-    def _models(self) -> Mapping[str, SmplxJoints]:
-        """Gender → model; empty without models."""
-        if self.tools.bodies:
-            return {gender: SmplxJoints.of_body(body) for gender, body in self.tools.bodies.items()}
-        option_folder = self.options.smplx
-        folder = self.root / "body_models" / "smplx" if option_folder is None else Path(option_folder)
-        if option_folder is None and not folder.is_dir():
-            return {}
-        existing_folder(folder, "the folder of SMPL-X's models")
-        return {gender: SmplxJoints.read(folder / f"SMPLX_{gender.upper()}.npz") for gender in ("male", "female")}
+        return {"smplx": bool(self.tools.bodies)}
 
     # Listing
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
-        _ = self._models
         groups: list[Group] = []
         for split in filter(self._wants, SPLITS):
             images, bodies = self._images(split), self._bodies(split)
@@ -178,7 +103,7 @@ class RichSource(FolderSource):
                 if self._is_there(fits, what, notes, "; its images are left out"):
                     cameras = self._cameras(split, folder)
                     groups += [Group(camera.name, len(camera.frames), key=camera) for camera in cameras]
-        if not self._models:
+        if not self.tools.bodies:
             lacks = "no joints, no maps and no translations of bodies, which training and evaluation need"
             notes.append(f"RICH: without SMPL-X's models the samples have {lacks}: `model=SMPLX_MALE.npz`")
         return groups
@@ -225,30 +150,30 @@ class RichSource(FolderSource):
         camera = read_rich_camera(self._calibration(recording.scene, recording.number))
         folder = self._images(recording.split) / recording.folder / f"cam_{recording.number:02d}"
         for frame, name, numbers in recording.frames:
-            bodies = [self._body(recording, frame, number, camera) for number in numbers]
-            shot = Shot(image_pixels(folder / name), camera.lens, np.concatenate([body.around for body in bodies]))
-            crop = shot.camera(self.options.crop_size)
+            people, around = zip(*(self._person(recording, frame, number, camera) for number in numbers), strict=True)
+            shot = Shot(image_pixels(folder / name), camera.lens, np.concatenate(around))
             yield shot.sample(
                 f"{recording.name}/{frame:05d}",
-                crop,
-                [b.person if b.joints is None else with_joints(b.person, SMPL24.name, b.joints, crop) for b in bodies],
+                shot.camera(self.options.crop_size),
+                people,
                 sequence=recording.name,
                 frame=frame,
                 splits={"rich": split_name(recording.split)},
             )
 
-    def _body(self, recording: _Recording, frame: int, number: str, camera: LabCamera) -> _Body:
+    def _person(self, recording: _Recording, frame: int, number: str, camera: LabCamera) -> tuple[Person, Array]:
+        """Read a person, and what a crop must show of them (N, 3) metres in camera axes."""
         path = self._bodies(recording.split) / recording.folder / f"{frame:05d}" / f"{number}.pkl"
         fields = read_pickled_table(path)
         root, body = array_field(fields, "global_orient", path, (1, 3)), array_field(fields, "body_pose", path, (1, 63))
         trans, betas = array_field(fields, "transl", path, (1, 3)), array_field(fields, "betas", path, (1, 10))
         poses = np.concatenate((root, body, np.zeros((1, 6))), 1)
         gender = GENDERS[int(number)]
-        model = self._models.get(gender)
-        pelvis = np.array([_USUAL_PELVIS]) if model is None else model.pelvis(betas)
+        model = self.tools.bodies.get(gender)
+        pelvis = np.array([_USUAL_PELVIS if model is None else rest_pelvis(model, betas[0])])
         params = BodyParams(poses, betas, trans).in_axes(camera.rotation, camera.translation, pelvis)
         poses, trans = params.poses, params.trans
-        facts = Person(
+        person = Person(
             identity=number,
             clothing=f"{recording.scene}/{number}",
             activity=recording.action,
@@ -260,21 +185,11 @@ class RichSource(FolderSource):
         )
         if model is None:
             corners = np.array([[x, y, 0] for x in (-_REACH, _REACH) for y in (-_REACH, _REACH)])
-            return _Body(facts, None, pelvis + trans + corners)
-        joints = np.zeros((len(SMPL24), 4))
-        joints[:BODY_JOINTS, :3] = model.posed(poses, betas, trans)[0]
-        joints[:BODY_JOINTS, 3] = 1
-        # Of models that are passed in, joints are drawn with their visibility.
-        return _Body(facts, None if self.tools.bodies else joints, joints[:BODY_JOINTS, :3])
-
-
-@dataclass(frozen=True, eq=False)
-class _Body:
-    """One person in camera axes: joints (24, 4) that are labels, or None, and what a crop must show (N, 3)."""
-
-    person: Person
-    joints: Array | None
-    around: Array
+            return person, pelvis + trans + corners
+        rotations, shape, shift = (torch.as_tensor(values, dtype=torch.float32) for values in (poses, betas, trans))
+        with torch.no_grad():
+            body = model.pose(axis_angle_to_matrix(rotations.unflatten(1, (24, 3))), shape, shift, vertices=False)
+        return person, body.joints[0, :_BODY_JOINTS].double().numpy()
 
 
 def read_rich_camera(path: Path) -> LabCamera:

@@ -8,27 +8,25 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import (
     centre_of_light,
     spotted,
     write_python2_pickle,
     write_rich_camera,
-    write_smplx_model,
 )
 from helpers.errors import raises
 from helpers.paper_datasets import BODY, assert_travels, posed
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.images import write_image
-from humanpose_cli.lab.datasets.calibrated import Lens
+from humanpose_cli.lab.datasets.calibrated import CropOptions, Lens
+from humanpose_cli.lab.datasets.common import rest_pelvis
 from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.labelling import RenderedLabels
-from humanpose_cli.lab.datasets.rich import BODY_JOINTS, GENDERS, RichOptions, RichSource, SmplxJoints, read_rich_camera
+from humanpose_cli.lab.datasets.rich import GENDERS, RichSource, read_rich_camera
 
 SIZE = (640, 480)
 INTRINSIC = np.array([[600.0, 0, 310], [0, 604, 235], [0, 0, 1]])
@@ -53,15 +51,16 @@ def parameters(seed):
     return {name: values[None].astype(np.float32) for name, values in arrays.items()}
 
 
-def pelvis_of(values, model):
-    return model.pelvis(values["betas"].astype(float)) + values["transl"]
+MODELS = {gender: copy.deepcopy(BODY) for gender in ("male", "female")}
+for _gender, _model in MODELS.items():
+    _model.name = f"smplx-{_gender}"
+
+
+def pelvis_of(values):
+    return rest_pelvis(BODY, values["betas"][0].astype(float)) + values["transl"].astype(float)
 
 
 def build(root):
-    models = {g: root / "body_models" / "smplx" / f"SMPLX_{g.upper()}.npz" for g in ("male", "female")}
-    for seed, path in enumerate(models.values()):
-        write_smplx_model(path, seed)
-    male = SmplxJoints.read(models["male"])
     for scene in ("BBQ", "LectureHall"):
         for number in (0, 1):
             calibration = root / "scan_calibration" / scene / "calibration" / f"{number:03d}.xml"
@@ -75,7 +74,7 @@ def build(root):
                     write_python2_pickle(path, parameters(10 * frame + int(number)))
         for camera, (rotation, shift) in enumerate(((np.eye(3), np.array([0, 0, 4.0])), (ROTATION, TRANSLATION))):
             for frame in (149, 150, 151, 152):
-                pelvis = pelvis_of(parameters(10 * frame + 1), male) @ rotation.T + shift
+                pelvis = pelvis_of(parameters(10 * frame + 1)) @ rotation.T + shift
                 name = f"{frame:05d}_{camera:02d}.{'jpeg' if split == 'train' else 'png'}"
                 write_image(
                     root / "images" / split / folder / f"cam_{camera:02d}" / name,
@@ -92,8 +91,8 @@ def intact(tmp_path_factory):
     return root
 
 
-def source_of(root, **options):
-    return RichSource(root, RichOptions(**{"every": 1, **options}))
+def source_of(root, models=MODELS, **options):
+    return RichSource(root, CropOptions(**{"every": 1, **options}), SourceTools(bodies=models))
 
 
 def read(source, name):
@@ -120,43 +119,22 @@ def test_groups_are_still_cameras_with_the_frames_that_have_bodies(intact):
 @pytest.mark.parametrize("crop", [0, 384, 80])
 def test_bodies_cameras_and_images_agree(intact, camera, crop):
     """Each image shows a disc at the pelvis, through the lens; so do keypoints, joints and trans."""
-    model = SmplxJoints.read(intact / "body_models" / "smplx" / "SMPLX_MALE.npz")
     rotation, shift = (np.eye(3), np.array([0, 0, 4.0])) if camera == 0 else (ROTATION, TRANSLATION)
     for sample in read(source_of(intact, crop_size=crop), f"train/{ALONE}/cam_{camera:02d}"):
         person = sample.people[0]
         values = parameters(10 * sample.frame + 1)
-        pelvis = pelvis_of(values, model)[0] @ rotation.T + shift
-        np.testing.assert_allclose(person.joints["smpl24"][0, :3], pelvis, atol=1e-6)
-        rest = model.pelvis(person.betas[None])[0]
-        np.testing.assert_allclose(rest + person.trans, pelvis, atol=1e-6)
+        pelvis = pelvis_of(values)[0] @ rotation.T + shift
+        np.testing.assert_allclose(rest_pelvis(BODY, person.betas) + person.trans, pelvis, atol=1e-6)
         root = Rotation.from_rotvec(person.poses[:3]).as_matrix()
         np.testing.assert_allclose(
             root, rotation @ Rotation.from_rotvec(values["global_orient"][0]).as_matrix(), atol=1e-6
         )
         np.testing.assert_array_equal(person.poses[3:66], values["body_pose"][0].astype(float))
         assert not person.poses[66:].any()
-        keypoints = person.keypoints["smpl24"]
         expected = sample.focal * pelvis[:2] / pelvis[2] + sample.principal_point
-        np.testing.assert_allclose(keypoints[0, :2], expected, atol=1e-4)
-        assert keypoints[:, 2].tolist() == [1] * BODY_JOINTS + [0, 0]
         pixels = np.asarray(Image.open(io.BytesIO(sample.image)))
-        np.testing.assert_allclose(centre_of_light(pixels), keypoints[0, :2], atol=0.35)
+        np.testing.assert_allclose(centre_of_light(pixels), expected, atol=0.35)
         assert sample.size == SIZE if crop == 0 else sample.size[0] <= crop
-        assert (person.box[:2] <= keypoints[0, :2]).all()
-
-
-def test_joints_are_smplxs():
-    """Against smplx's own kinematics, with the spine's joints turned as well."""
-    lbs = pytest.importorskip("smplx.lbs")
-    random = np.random.default_rng(0)
-    model = SmplxJoints(random.normal(size=(BODY_JOINTS, 3)), random.normal(0, 0.1, (BODY_JOINTS, 3, 10)))
-    poses, betas, trans = random.normal(0, 0.5, (3, 72)), random.normal(size=(3, 10)), random.normal(size=(3, 3))
-    rotations = Rotation.from_rotvec(poses[:, :66].reshape(-1, 3)).as_matrix().reshape(3, BODY_JOINTS, 3, 3)
-    rest = model.template + np.einsum("nb,jcb->njc", betas, model.directions)
-    parents = torch.tensor(SMPL24.parents[:BODY_JOINTS])
-    joints_of_lbs, _ = lbs.batch_rigid_transform(torch.as_tensor(rotations), torch.as_tensor(rest), parents)
-    np.testing.assert_allclose(model.posed(poses, betas, trans), joints_of_lbs.numpy() + trans[:, None], atol=1e-9)
-    np.testing.assert_allclose(model.pelvis(betas), rest[:, 0])
 
 
 def test_frames_of_two_people(intact):
@@ -169,8 +147,6 @@ def test_frames_of_two_people(intact):
     assert {person.gender for sample in samples for person in sample.people} == {"female"}
     sample = samples[0]
     for person in sample.people:
-        pixels = person.keypoints["smpl24"][:BODY_JOINTS, :2]
-        assert ((pixels >= 0) & (pixels <= sample.size)).all()
         assert (person.body, person.clothing, person.activity) == (
             "smplx", f"LectureHall/{person.identity}", "reparingprojector",
         )  # fmt: skip
@@ -178,10 +154,9 @@ def test_frames_of_two_people(intact):
     assert (sample.name, sample.sequence) == (f"test/{BOTH}/cam_01/00150", f"test/{BOTH}/cam_01")
 
 
-def test_without_models_parameters_are_kept_and_people_cut_out(tree):
-    with_models = read(source_of(tree), f"train/{ALONE}/cam_01")
-    shutil.rmtree(tree / "body_models")
-    source = source_of(tree)
+def test_without_models_parameters_are_kept_and_people_cut_out(intact):
+    with_models = read(source_of(intact), f"train/{ALONE}/cam_01")
+    source = source_of(intact, models={})
     for sample, other in zip(read(source, f"train/{ALONE}/cam_01"), with_models, strict=True):
         person = sample.people[0]
         assert person.trans is None
@@ -198,11 +173,8 @@ def test_without_models_parameters_are_kept_and_people_cut_out(tree):
 @pytest.mark.slow
 def test_models_that_are_passed_in_draw_the_labels(intact):
     """Joints, visibility, maps of parts and boxes come from SMPL-X's surface."""
-    models = {gender: copy.deepcopy(BODY) for gender in ("male", "female")}
-    for gender, model in models.items():
-        model.name = f"smplx-{gender}"
-    plain = RichSource(intact, RichOptions(every=1), SourceTools(bodies=models))
-    source = RenderedLabels(plain, {model.name: model for model in models.values()})
+    plain = source_of(intact)
+    source = RenderedLabels(plain, {model.name: model for model in MODELS.values()})
     for sample in read(source, f"train/{ALONE}/cam_00"):
         (person,) = sample.people
         values = parameters(10 * sample.frame + 1)
@@ -212,9 +184,10 @@ def test_models_that_are_passed_in_draw_the_labels(intact):
         assert {"parts", "persons"} <= set(sample.maps)
         assert person.trans is not None
     assert not any("SMPL-X" in note for note in plain.notes)
-    models["male"].name = "smpl-male"
+    other = copy.deepcopy(BODY)
+    other.name = "smpl-male"
     with raises(UsageError, subject="model", problem="is not of RICH's kind", expected="smplx", got="smpl-male"):
-        RichSource(intact, tools=SourceTools(bodies=models))
+        source_of(intact, models={"male": other})
 
 
 def test_genders_are_the_owners():
@@ -229,8 +202,7 @@ def test_the_folders_of_the_archive(tree):
     (tree / "images" / "train").rename(tree / "train")
     (tree / "images" / "test").rename(tree / "test")
     (tree / "bodies" / "test").rename(tree / "test_body")
-    (tree / "body_models").rename(tree / "elsewhere")
-    source = source_of(tree, smplx=str(tree / "elsewhere" / "smplx"))
+    source = source_of(tree)
     assert [len(list(source.read(group))) for group in source.groups()] == [3, 3, 3, 3]
 
 
@@ -293,16 +265,6 @@ def test_damaged_files_are_named(tree):
     (tree / "images" / "train" / ALONE).rename(tree / "images" / "train" / "guitar")
     (tree / "bodies" / "train" / ALONE).rename(tree / "bodies" / "train" / "guitar")
     with raises(InputError, subject="guitar", problem="is no folder of RICH", expected="scene_person_action"):
-        source_of(tree).groups()
-
-
-def test_a_damaged_model_is_named(tree):
-    path = tree / "body_models" / "smplx" / "SMPLX_MALE.npz"
-    np.savez(path, v_template=np.zeros((80, 3)), shapedirs=np.zeros((80, 3, 20)), J_regressor=np.zeros((24, 80)))
-    with raises(InputError, subject="SMPLX_MALE.npz (J_regressor)", problem="has the wrong shape", expected="(55, 80)"):
-        source_of(tree).groups()
-    path.unlink()
-    with raises(InputError, subject="SMPLX_MALE.npz", problem="does not exist", remedy="smpl-x.is.tue.mpg.de"):
         source_of(tree).groups()
 
 
