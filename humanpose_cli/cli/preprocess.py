@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from humanpose_cli.cli.dataset_check import check_folder, refuse_flags_of_building
 from humanpose_cli.cli.options import (
     Device,
     DryRun,
@@ -23,15 +22,16 @@ from humanpose_cli.cli.options import (
 )
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.cli.settings import nearest
-from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.result import CommandResult
+from humanpose_cli.core.errors import ExitCode, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status, combine_status
 from humanpose_cli.lab.datasets.registry import SOURCES, SYNTHETIC
 from humanpose_cli.lab.synthetic.options import Camera, SyntheticOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from humanpose_cli.lab.cache.building import BuildResult, PlannedShard
+    from humanpose_cli.lab.datasets.preprocess import SourceRequest
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 
@@ -203,8 +203,8 @@ def preprocess(
     else:
         request = replace(request, options=_source_options(session, source, dataset.options(), seed))
     if dataset.check:
-        refuse_flags_of_building(session)
-        return check_folder(session, request, out)
+        _refuse_flags_of_building(session)
+        return _check_folder(session, request, out)
     share = (shard.index, shard.count) if shard else (0, 1)
     start = time.monotonic()
     with session.item(source):
@@ -255,7 +255,6 @@ def _source_options(session: Session, source: str, values: dict[str, Any], seed:
 
 def _planned(shards: Sequence[PlannedShard]) -> CommandResult:
     """Make one item for each file of the cache."""
-    from humanpose_cli.core.result import ItemResult, Status
 
     def item(shard: PlannedShard) -> ItemResult:
         status = Status.SKIPPED if shard.exists else Status.PLANNED
@@ -270,8 +269,6 @@ def _planned(shards: Sequence[PlannedShard]) -> CommandResult:
 
 def _result(source: str, build: BuildResult, seconds: float) -> CommandResult:
     """Make one item for the cache, and one for each file that could not be written."""
-    from humanpose_cli.core.errors import ExitCode
-    from humanpose_cli.core.result import ItemResult, Status, combine_status
     from humanpose_cli.lab.cache.schema import shard_name
 
     numbers = sorted((*build.new_shards, *build.earlier_shards))
@@ -292,3 +289,52 @@ def _result(source: str, build: BuildResult, seconds: float) -> CommandResult:
     ]
     status, code = combine_status(items)
     return CommandResult("preprocess", status, tuple(items), exit_code=code)
+
+
+# --check: a data set's folder in numbers
+
+_OF_A_CACHE = ("detections", "shard_size", "workers", "device", "shard", "resume", "overwrite", "dry_run")
+_OF_BODIES = ("fit", "body")
+_MAX_MESSAGES = 20
+
+
+def _refuse_flags_of_building(session: Session) -> None:
+    """Refuse a flag that only a cache is built with. Settings from files may be meant for building."""
+    for name in (*_OF_A_CACHE, *_OF_BODIES):
+        if name in session.on_command_line:
+            flag = "--fit/--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
+            raise UsageError(flag, "is not for --check, which builds no cache", remedy="leave it out")
+
+
+def _check_folder(session: Session, request: SourceRequest, out: Path) -> CommandResult:
+    """Check the data set, write the report to `out` or into that folder, and show it. Exit code 3 for any problem."""
+    from humanpose_cli.io.atomic import write_json
+    from humanpose_cli.lab.datasets.checking import check_dataset
+
+    is_file = out.suffix.lower() == ".json" and not out.is_dir()
+    path, start = out if is_file else out / f"{request.name}-check.json", time.monotonic()
+    with session.item(request.name):
+        check = check_dataset(request, session.reporter.step)
+        document = check.document()
+        write_json(path, document)
+    for note in check.notes:
+        session.reporter.warn(note)
+    counts = document["counts"]
+    details = {"pictures": counts["images"], "people": counts["people"]}
+    status, code, error = Status.SUCCESS, ExitCode.OK, None
+    if check.problems:
+        status, code = Status.ERROR, ExitCode.BAD_INPUT
+        error = f"{check.title}: {len(check.problems)} missing or damaged"
+    item = ItemResult(request.name, status, (str(path),), time.monotonic() - start, error, code, details)
+    messages = list(check.problems[:_MAX_MESSAGES])
+    if len(check.problems) > _MAX_MESSAGES:
+        messages.append(f"and {len(check.problems) - _MAX_MESSAGES} more; the report lists them")
+    rows = [("all", _counts_text(counts)), *((key, _counts_text(tally)) for key, tally in document["splits"].items())]
+    rows += [(f"pairs {key}", f"{count:,}") for key, count in document["pairs"].items()]
+    rows.append(("digest", document["digest"]["value"]))
+    table = ResultTable(f"{check.title} as found", ("contents", "found"), rows, justify="left")
+    return CommandResult("preprocess", status, (item,), tuple(messages), code, {"check": document}, (table,))
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "nothing"

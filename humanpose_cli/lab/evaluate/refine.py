@@ -243,11 +243,11 @@ def write_clip_page(path: Path, title: str, images: NDArray[np.uint8], fits: Map
     fits    the one before, then those after, by their names; the first `_PAGE_FITS` are shown
     """
     before = fits["before"]
-    known = set(zip(truth.track_id.tolist(), truth.frame_index.tolist(), strict=True))
+    keys = set(zip(truth.track_id.tolist(), truth.frame_index.tolist(), strict=True))
     pairs = zip(before.track_id.tolist(), before.frame_index.tolist(), strict=True)
-    rows = np.array([row for row, pair in enumerate(pairs) if pair in known], np.int64)
-    of_known = {name: replace(fit.select(rows), model=truth.model) for name, fit in list(fits.items())[:_PAGE_FITS]}
-    write_comparison_page(path, of_known, enumerate(images), truth=truth, title=title)
+    rows = np.array([row for row, pair in enumerate(pairs) if pair in keys], np.int64)
+    shown_fits = {name: replace(fit.select(rows), model=truth.model) for name, fit in list(fits.items())[:_PAGE_FITS]}
+    write_comparison_page(path, shown_fits, enumerate(images), truth=truth, title=title)
 
 
 def made_refiners(

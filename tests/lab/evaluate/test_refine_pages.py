@@ -23,7 +23,7 @@ def with_somebody_else(fit: Fit) -> Fit:
 
 
 @pytest.mark.slow
-def test_a_page_shows_the_people_whose_truth_is_known(walk: Walk, tmp_path: Path) -> None:
+def test_a_page_leaves_out_people_without_truth(walk: Walk, tmp_path: Path) -> None:
     truth = replace(walk.fit().select([0, 1, 3]), model=walk.body)
     fits = {"before": with_somebody_else(walk.off()), "flow": with_somebody_else(walk.fit())}
     write_clip_page(tmp_path / "page.html", "clip <7>, refined from noise", walk.frames, fits, truth)
