@@ -17,7 +17,7 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.encoding import encode_png
-from humanpose_cli.lab.cache.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
+from humanpose_cli.lab.cache.label_maps import BodyLabels, LabelledMesh, render_label_maps
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.refine_clips import with_bodies
@@ -86,7 +86,7 @@ class ClipPeople:
                 focal=FOCAL,
                 principal_point=self.view.principal_point,
                 people=[person],
-                maps={name: encode_map(name, image) for name, image in maps.items()},
+                maps={name: encode_png(image) for name, image in maps.items()},
                 sequence=group.name if self.sequences else "",
                 frame=frame,
                 splits={"p": "test"},

@@ -13,7 +13,8 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.lab.cache.building import build_cache
-from humanpose_cli.lab.cache.label_maps import LabelledMesh, encode_map, labels_of, render_label_maps
+from humanpose_cli.lab.cache.encoding import encode_png
+from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 
@@ -109,7 +110,7 @@ class PaintedPeople:
             person = replace(person, detected=person.detected + np.float32([30, 0, 0]))
         if group.key in self.scaled:
             person = replace(person, segment_scales=np.full(24, 1.1, np.float32))
-        kept = {name: encode_map(name, values) for name, values in maps.items() if name not in self.lacks}
+        kept = {name: encode_png(values) for name, values in maps.items() if name not in self.lacks}
         split = "validation" if self.splits and group.key % 5 == 4 else "train"
         last = self.last_test and group.key == self.count // self.clip
         split = "test" if last or (self.test and group.key % 5 == 3) else split

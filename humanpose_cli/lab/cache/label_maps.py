@@ -22,7 +22,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.engine.rasterising.op import Raster, interpolate, merge_meshes
-from humanpose_cli.lab.cache.encoding import decode_png, encode_png
+from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
@@ -232,28 +232,11 @@ class _RenderedMaps:
         return [(mesh, np.flatnonzero(self.owner == i)) for i, mesh in enumerate(self.meshes)]
 
 
-def encode_map(name: str, values: Array) -> bytes:
-    """Encode a map as PNG. Raises UsageError if its size or type differs from `LABEL_MAPS`."""
-    kind = LABEL_MAPS[name]
-    expected = (2,) if kind.channels == 1 else (3, kind.channels)
-    channels = (2,) if values.ndim == 2 else (values.ndim, values.shape[-1])
-    if values.dtype != kind.dtype or channels != expected:
-        shape = "(H, W)" if kind.channels == 1 else f"(H, W, {kind.channels})"
-        got = f"{values.dtype} {values.shape}"
-        raise UsageError(name, "is not such a map", expected=f"{np.dtype(kind.dtype)} {shape}", got=got)
-    return encode_png(values)
-
-
 def decode_map(name: str, data: bytes) -> Array:
-    """Decode a map (H, W) or (H, W, 3) from PNG bytes. Raises InputError if they are damaged or of another kind."""
-    kind = LABEL_MAPS[name]
+    """Decode a map (H, W) or (H, W, 3) from PNG bytes. Raises InputError if they are damaged."""
     values = decode_png(data)
     if values is None:
         raise InputError(f"label map {name}", "cannot be read", expected="a PNG")
-    channels = 1 if values.ndim == 2 else values.shape[-1]
-    if values.dtype != kind.dtype or channels != kind.channels:
-        expected, got = f"{np.dtype(kind.dtype)} × {kind.channels}", f"{values.dtype} × {channels}"
-        raise InputError(f"label map {name}", "is of another kind", expected=expected, got=got)
     return values
 
 

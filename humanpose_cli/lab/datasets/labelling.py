@@ -29,7 +29,6 @@ from humanpose_cli.lab.cache.encoding import decode_image, encode_png
 from humanpose_cli.lab.cache.label_maps import (
     RENDERED_MAPS,
     LabelledMesh,
-    encode_map,
     labels_of,
     render_label_maps,
     visible_joint_shares,
@@ -144,7 +143,7 @@ class RenderedLabels(LabellingSource):
             person if body is None else _with_joints(person, body, number, view, arrays)
             for number, (person, body) in enumerate(zip(sample.people, bodies, strict=True))
         ]
-        maps = {name: encode_map(name, values) for name, values in arrays.items()}
+        maps = {name: encode_png(values) for name, values in arrays.items()}
         return replace(sample, people=people, maps={**maps, **sample.maps})
 
     def _pose(self, person: Person) -> _PosedBody | None:

@@ -188,8 +188,8 @@ class RichSource(FolderSource):
             return person, pelvis + trans + corners
         rotations, shape, shift = (torch.as_tensor(values, dtype=torch.float32) for values in (poses, betas, trans))
         with torch.no_grad():
-            body = model.pose(axis_angle_to_matrix(rotations.unflatten(1, (24, 3))), shape, shift, vertices=False)
-        return person, body.joints[0, :_BODY_JOINTS].double().numpy()
+            posed = model.pose(axis_angle_to_matrix(rotations.unflatten(1, (24, 3))), shape, shift, vertices=False)
+        return person, posed.joints[0, :_BODY_JOINTS].double().numpy()
 
 
 def read_rich_camera(path: Path) -> LabCamera:

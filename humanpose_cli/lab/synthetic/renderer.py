@@ -28,12 +28,12 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising.op import Raster, interpolate
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.label_maps import (
     RENDERED_MAPS,
     BodyLabels,
     LabelledMesh,
     MeshStack,
-    encode_map,
     landmark_visibility,
     maps_of_raster,
     visible_joint_shares,
@@ -366,7 +366,7 @@ def encode_scene_maps(image: RenderedScene, visible: list[int]) -> dict[str, byt
     number = np.zeros(len(image.visible) + 1, np.uint8)
     number[np.array(visible, int) + 1] = np.arange(1, len(visible) + 1)
     maps = {**image.maps, "persons": number[image.maps["persons"]]}
-    return {name: encode_map(name, values) for name, values in maps.items()}
+    return {name: encode_png(values) for name, values in maps.items()}
 
 
 def people_of_frame(

@@ -12,7 +12,8 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.lab.cache.augmentation import crop_example, example_of
-from humanpose_cli.lab.cache.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
+from humanpose_cli.lab.cache.encoding import encode_png
+from humanpose_cli.lab.cache.label_maps import BodyLabels, LabelledMesh, render_label_maps
 from humanpose_cli.lab.cache.samples import Person, Sample
 
 CROPS = {
@@ -68,7 +69,7 @@ def example(body):
         joints={"smpl24": np.concatenate((joints, ones), 1)},
         surface_points=np.concatenate((pixels, ones, pixels / 300), 1),
     )
-    maps_as_png = {name: encode_map(name, values) for name, values in maps.items()}
+    maps_as_png = {name: encode_png(values) for name, values in maps.items()}
     sample = Sample("one", image, (200, 260), VIEW.focal, VIEW.principal_point, (person,), maps_as_png)
     return example_of(sample)
 

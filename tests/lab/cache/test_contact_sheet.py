@@ -167,9 +167,9 @@ def test_which_images_are_drawn(tmp_path):
     test = cache.rows("small", "test").tolist()
     assert pick_rows(cache, 99, split="small/test").tolist() == test
     assert pick_rows(cache, 99, split="small").tolist() == list(range(15))
-    with raises(UsageError, subject="small/validation", problem="is no protocol of this cache"):
+    with raises(UsageError, subject="small/validation"):
         pick_rows(cache, 3, split="small/val")
-    with raises(UsageError, subject="count", problem="is too small"):
+    with raises(UsageError, subject="count"):
         pick_rows(cache, 0)
 
 

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.lab.datasets.calibrated import (
-    LabCamera,
-    Lens,
-    full_camera,
-    person_camera,
-)
+from humanpose_cli.lab.datasets.calibrated import LabCamera, Lens, full_camera, person_camera
 
 H36M_LENS = Lens((1145.05, 1143.78), (512.04, 514.95), (-0.2071, 0.24778, -0.00308), (-0.00142, -0.00098), 1.0)
 

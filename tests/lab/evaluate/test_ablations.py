@@ -103,11 +103,7 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
             {"network": replace(NETWORK, backbone="imagenet")},
             {"remedy": "hpc weights fetch imagenet-resnet18"},
         ),
-        (
-            "NEUTRAL",
-            {"segmenters": {"best": replace(SEGMENTER, backbone="nothing")}},
-            {"subject": "nothing", "problem": "does not exist"},
-        ),
+        ("NEUTRAL", {"segmenters": {"best": replace(SEGMENTER, backbone="nothing")}}, {"subject": "nothing"}),
         (
             "NEUTRAL",
             {"network": replace(NETWORK, inputs=InputOptions("parts", parts=6, size=32))},

@@ -7,13 +7,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.lab.metrics.bodies import (
-    Bodies,
-    BodyErrors,
-    body_errors,
-    depth_sign_errors,
-    head_height,
-)
+from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors, depth_sign_errors, head_height
 from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS
 
 FOCAL, CENTRE = torch.full((3,), 500.0), torch.full((3, 2), 256.0)

@@ -55,5 +55,5 @@ def test_the_same_map_is_perfect_and_an_empty_one_has_no_classes():
 
 def test_other_arrays_are_refused():
     for labels in (TRUE + 9, TRUE - 1):
-        with raises(UsageError, subject="label maps", problem="hold other classes"):
+        with raises(UsageError, subject="label maps"):
             confusion(labels, TRUE, 4)

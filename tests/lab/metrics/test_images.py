@@ -23,14 +23,7 @@ def as_tensors(images):
 
 def scikit(a, b):
     return structural_similarity(
-        a,
-        b,
-        channel_axis=-1,
-        data_range=1.0,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        full=True,
+        a, b, channel_axis=-1, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
 
 
