@@ -75,8 +75,7 @@ _SPLIT = option(
 )
 _CHECK = option(
     "--check",
-    "Build no cache: read the folder, count what it holds, compare it with what is published, and write a report that "
-    "may be sent to others.",
+    "Build no cache: read the folder, count what it holds, and write a report that may be sent to others.",
     _OF_SETS,
 )
 _DETECTIONS = option(
