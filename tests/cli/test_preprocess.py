@@ -102,7 +102,7 @@ def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
     assert "1 of 3 files to write" in hpc(*line, "--out", "cache", "--dry-run").err
     assert hpc(*line, "--out", "cache", "--json").details["kept"] == 2
     (tmp_path / "list").write_text("photos/a.png\nphotos/x.png\n")
-    unknown = hpc(*line[:-1], "--out", "other")
+    unknown = hpc(*line, "--out", "other")
     assert unknown.code == 2
     assert "--items: 1 of 2 are not among" in unknown.err
     assert "photos/x.png" in unknown.err
