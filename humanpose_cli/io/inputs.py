@@ -179,14 +179,6 @@ def key_of(path: Path, root: Path) -> str:
     return printable((path.name or "root") if relative == "." else relative.replace(os.sep, "/"))
 
 
-def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
-    """Return where an item's output goes: mirrors the input tree and keeps extensions.
-
-    `sub/a.jpg` with suffix `.fit.npz` becomes `FOLDER/sub/a.jpg.fit.npz`.
-    """
-    return (folder if isinstance(folder, Path) else Path(folder)) / (item.key + suffix)
-
-
 _MAX_MESSAGES = 10
 _SEVERAL_KINDS = ANIMATED_SUFFIXES | {".ts"}  # whose contents decide: animations, and programs in TypeScript
 

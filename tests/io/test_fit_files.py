@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from helpers.fit_values import record, values
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import InputError, UnavailableError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import npz_bytes
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord, read_fit, stored_inputs, write_fit
 from humanpose_cli.io.frame_files import FrameFiles, read_frame_files
@@ -304,16 +303,6 @@ class TestReading:
         np.savez(tmp_path / "x.fit.npz", **{**arrays, "poses": np.array([{}], dtype=object)})
         with raises(InputError, subject="poses", problem="pickled Python objects"):
             read_fit(tmp_path / "x.fit.npz")
-
-
-def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
-    def full(*_args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("humanpose_cli.io.atomic.os.fsync", full)
-    with raises(UnavailableError, problem="cannot be written", got="No space left"):
-        write_fit(tmp_path / "x.fit.npz", record())
-    assert os.listdir(tmp_path) == []
 
 
 def test_size_of_a_row():

@@ -16,7 +16,7 @@ from humanpose_cli.batch.items import digest_of_item, fingerprint, item_of
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.image_sequences import check_sequence, natural_order
-from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, open_inputs, output_path
+from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, open_inputs
 from humanpose_cli.io.video import VideoWriter
 
 
@@ -450,16 +450,6 @@ class TestVideos:
         video.with_name("b.data").write_bytes(video.read_bytes())
         assert [(i.key, i.kind) for i in open_inputs([video.parent])] == [("a.jpg", "image"), ("clip.mp4", "video")]
         assert open_inputs([video.with_name("b.data")])[0].kind == "video"
-
-
-def test_outputs_mirror_the_tree_and_keep_extensions(folder):
-    image(folder / "sub" / "a.jpg")
-    image(folder / "sub" / "a.png")
-    image(folder / "b.jpg")
-    inputs = open_inputs([folder])
-    assert [output_path(item, "out", ".fit.npz") for item in inputs] == [
-        Path("out/b.jpg.fit.npz"), Path("out/sub/a.jpg.fit.npz"), Path("out/sub/a.png.fit.npz"),
-    ]  # fmt: skip
 
 
 def test_natural_order_is_total_and_counts():

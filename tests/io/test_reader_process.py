@@ -116,6 +116,7 @@ def test_where_nothing_forks_an_interpreter_reads(monkeypatch):
 )
 def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got):
     monkeypatch.setattr(reader_process, "_SECONDS", 1)
+    monkeypatch.setattr(reader_process, "_MEMORY", 1 << 27)
     with raises(InputError, subject="x.bin", problem=problem, got=got):
         read_apart(FILE, read, b"", problem="is no file")
 

@@ -6,7 +6,6 @@ import errno
 import gc
 import logging
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -434,18 +433,6 @@ class TestWriting:
         monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libvpx-vp9"})
         with raises(UnavailableError, problem="lacks the encoder libvpx-vp9", remedy="`video_codec=h264`"):
             VideoWriter(tmp_path / "x.mp4", 25, codec="vp9")
-
-    def test_a_real_refused_write(self, tmp_path):
-        """The kernel stops ffmpeg, as on a full disk: no process may write more than 4 kB a file."""
-        rng = np.random.default_rng(0)
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-        try:
-            with raises(UnavailableError, problem="cannot be written", got="File too large"):
-                write_all(tmp_path / "x.mp4", rng.integers(0, 256, (40, 64, 64, 3), np.uint8))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert os.listdir(tmp_path) == []
 
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
     def test_the_systems_errors_become_sentences(self, tmp_path, code):

@@ -58,10 +58,14 @@ def test_both_files_of_a_pair_are_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [read_cameras, read_rich_camera])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_document_types_are_refused(tmp_path: Path, read, encoding: str) -> None:
+def test_hostile_xml_is_refused(tmp_path: Path, read, encoding: str) -> None:
     (tmp_path / "x.xml").write_text(f'<!DOCTYPE x [<!ENTITY a0 "l">{ENTITIES}]><x>&a99999;</x>', encoding)
     with raises(InputError, problem="has a document type", expected="plain XML"):
         read(tmp_path / "x.xml")
+    for text in ("<a>" * DEEP + "</a>" * DEEP, "<?xml version='1.0' encoding='utfutf-8'?><x/>"):
+        (tmp_path / "x.xml").write_text(text)
+        with raises(InputError, problem="is no readable XML"):
+            read(tmp_path / "x.xml")
 
 
 def test_complete_descriptions_are_read(tmp_path: Path) -> None:
