@@ -104,7 +104,7 @@ def _limit(their_end: int, memory: int) -> None:
         os.dup2(nowhere, standard)
     os.closerange(3, their_end)
     os.closerange(their_end + 1, os.sysconf("SC_OPEN_MAX"))
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     taken = pages * resource.getpagesize()
     limits = {"AS": taken + memory, "CPU": _SECONDS, "NOFILE": 0, "NPROC": 0, "FSIZE": 0, "CORE": 0}
     for name, wanted in limits.items():
