@@ -168,11 +168,6 @@ def test_every_triangle_has_texels(atlas: Atlas) -> None:
     assert uv.max() < 1
 
 
-def test_texture_vertices_are_copied_only_at_seams(atlas: Atlas) -> None:
-    uv, _, _, _ = atlas
-    assert len(uv) < 1.4 * 13718
-
-
 def test_resolution_is_even(atlas: Atlas) -> None:
     uv, uv_faces, corners, labels = atlas
     in_texture = doubled_areas(uv[uv_faces])
