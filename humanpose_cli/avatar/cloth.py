@@ -35,6 +35,7 @@ _NORMAL_REACH = 0.04  # metres: way over which the cloth's normals average
 _MIN_VISIBLE = 0.1  # visible share of a part that decides whether it is bare
 _BARE_SHARE = 0.5  # share of skin on a bare part
 _SOFTNESS = 0.012  # metres: way along the surface that the result averages
+
 _cached_forms: WeakKeyDictionary[Body, ClothForm] = WeakKeyDictionary()
 _BARE = ("neck", "head", *HANDS, *FEET)
 _HIPS, _LEGS = ("left_hip", "right_hip"), ("hip", "knee")

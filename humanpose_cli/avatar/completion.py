@@ -47,6 +47,7 @@ _MIN_MATERIAL = 0.08  # share of head, trunk and arms, legs or feet from which a
 _USUAL_COLOUR = 0.3  # metres: way along the surface over which colours become the usual one of their cloth
 _CLOTH_BRIGHTNESS = 0.5  # weight of the logarithm of brightness among colours whose light was taken off
 _OTHER_CLOTH = 0.15  # distance of the legs' colours from which they are other cloth than the trunk's
+
 _CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
 _DARK = 0.12  # neutral: shoes that the photo does not show
 _TINY = np.float32(1e-6)

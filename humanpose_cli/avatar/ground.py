@@ -41,6 +41,7 @@ _SMOOTHING = 0.08  # seconds: standard deviation of the filter against trembling
 MAX_SINKING = 0.01  # metres: maximum depth of a body below the ground
 MAX_SOLE_ERROR = 0.04  # metres: maximum error of a fit's soles on the ground
 MAX_FLIGHT = 1.0  # seconds: maximum duration in the air
+
 _FOOT = {side: (f"{side}_ankle", f"{side}_foot") for side in ("left", "right")}
 _LEGS = tuple(SMPL24.indices((f"left_{part}", f"right_{part}")) for part in ("hip", "knee", "ankle"))
 _BELOW_THIGHS = (*_FOOT["left"], *_FOOT["right"], "left_knee", "right_knee")

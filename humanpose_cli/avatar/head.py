@@ -22,6 +22,7 @@ _FADE = (100.0, 150.0)  # degrees: turns from the photograph from which the head
 _FACE = 110.0  # degrees: turn from which no face is visible
 _PROFILE = 45.0  # degrees: turn that hides one half of the face in the photograph
 _NECK_SHARE = 0.4  # share of the turn that the neck gives
+
 _HEAD, _NECK = SMPL24.index("head"), SMPL24.index("neck")
 
 

@@ -38,6 +38,7 @@ _OUTSIDE_COST = 2000.0  # cost of a region whose offset leads to no known pixel
 _SEAM_ROUNDS = 3  # rounds of mending seams
 _LIGHT_DIFFERENCE = 40.0  # grey levels: difference of copies at a seam that is a mere change of light
 _PULL = 0.01  # weight of a copy's own colours against its gradients
+
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 _NEVER = 1e7  # cost of a pixel whose offset leads to no known one
 _BLOCK = 1 << 18  # pixels handled at once: bounds memory

@@ -38,7 +38,6 @@ from humanpose_cli.rendering.shading import rasterise_view
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-
 _UNCERTAINTY = (0.015, 0.035)  # metres: distances from a forearm within which pixels show it, and may
 _SLEEVE = 0.08  # metres: distance from a sleeved forearm that crosses the trunk within which pixels may show it
 _MIN_CROSSING = 0.06  # share of the trunk that forearms which cross it hide

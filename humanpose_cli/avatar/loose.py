@@ -31,7 +31,6 @@ from humanpose_cli.rendering.shading import rasterise_view
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-
 _SHEET_HEIGHT = 256  # maximum number of cells along the person's height
 _MIN_WIDTH = 3  # cells: minimum width of cloth: narrower pieces are errors of the mask
 _OVERLAP = 4  # cells: width of the sheet's edge under the body

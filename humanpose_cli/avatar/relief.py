@@ -27,6 +27,7 @@ _STRAND_LENGTH = 5.0  # length of strands, in widths
 _STRAND_WAVE = (0.03, 0.004)  # metres: way along a head over which strands lean to a side, and how far
 _MAX_DEPTH = 0.12  # maximum share by which strands of one size darken
 _MIN_TEXELS = 200  # texels of visible hair from which its variation is measured
+
 _LATTICE = 24  # cells after which a pattern repeats
 _CROWN = (0.0, 0.84, -0.54)  # from a head's centre towards where its hair comes from; unit vector
 

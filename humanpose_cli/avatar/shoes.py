@@ -32,6 +32,7 @@ _LEATHER = 0.003  # metres: thickness around the toes
 _INSTEP = 0.03  # metres: length behind the toes that becomes smooth with them
 _MIN_VERTICES = 12  # minimum number of vertices of a foot with toes
 _ROUNDS = (50, 2)  # rounds of averaging each vertex's neighbours, for the usual shape and for the person's
+
 _cached_shoes: WeakKeyDictionary[Body, NDArray[np.float64]] = WeakKeyDictionary()
 
 

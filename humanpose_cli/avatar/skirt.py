@@ -56,6 +56,7 @@ _SAME_BELOW = 0.4  # share of the legs below that has the cloth's colour where i
 _MAX_WIDTH = 0.8  # metres: maximum distance of an edge from the legs
 _EDGE_WIDTH = 0.016  # width of the mask's edge without trust, in heights of the person
 _UNEVEN_HEM = 0.35  # share of the length, from the hem up, that may show what is below it
+
 _LEG = tuple(SMPL24.indices([f"{side}_{joint}" for side in ("left", "right")]) for joint in ("hip", "knee", "ankle"))
 _PELVIS = SMPL24.index("pelvis")
 _EMPTY = np.zeros((1, 1, 3), np.float32)

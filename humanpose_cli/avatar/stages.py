@@ -3,8 +3,8 @@
 Each stage is a frozen record that one function makes of the stage before it:
 
     aligned = align(photographed, body)    # the fitted surface under the keypoints, the photo around it
-    dressed = dress(aligned, options)               # widened to the mask, with shoes and loose clothes
-    baked = bake(dressed, options)                  # the photo's colours on the surface, where it shows it
+    dressed = dress(aligned, options)      # widened to the mask, with shoes and loose clothes
+    baked = bake(dressed, options)         # the photo's colours on the surface, where it shows it
     lit = take_light_off(baked)            # the same under usual light
     completed = complete(lit)              # a texture without gaps
 
@@ -12,6 +12,10 @@ The order matters: shoes are recognised before the silhouette is followed, cloth
 the mask open, colours are looked up on the widened surface, and only colours without light can be carried to the other
 side. A stage keeps those stages before it that drawing needs, no textures of them: they may take 300 MB each.
 `tools/show_avatar_stages.py` draws the stages of a photograph side by side.
+
+The numbers of a stage are constants of its module. Lengths hold for people of any height unless a comment says 1.7 m,
+for which they are scaled to the person's. Colours are 0 to 1 of the photograph's white; the distance of colours is that
+of `colours.cloth_features`.
 """
 
 from __future__ import annotations
