@@ -194,7 +194,7 @@ def results(folder):
 @pytest.mark.extensive
 def test_cameras_are_fitted_once(hpc, combine, videos, tmp_path):
     """A disk that is full while overlays are drawn, another height, and fit files repeat no search."""
-    complete, looks = combine(videos, "hpc-out")
+    complete, looks = combine(videos, "complete")
     assert (complete.code, looks) == (0, 2 * FRAMES), complete.err
 
     def full(*_, **__):
@@ -259,7 +259,7 @@ def test_a_take_without_one_of_its_cameras_fails_with_that_cameras_reason(combin
 
 @pytest.mark.extensive
 def test_a_fit_file_of_moved_frames_is_combined_without_overlays(combine, videos, tmp_path):
-    combine(videos, "hpc-out", "--no-overlay")
+    combine(videos, "complete", "--no-overlay")
     for path in videos:
         Path(path).rename(Path(path).with_suffix(".moved.mp4"))
     fits = sorted(str(path) for path in (tmp_path / "hpc-out" / "complete" / "cameras").glob("*.fit.npz"))
