@@ -273,7 +273,7 @@ def test_a_pose_network_of_the_users_does_not_look_at_who_is_not_fitted(clip, cl
     person, other = true_person(clip, 0), without_body("too small", 20)
     looked_at = []
 
-    def watched(pool, model, pixels, detections, options, focal):
+    def watched(pool, model, pixels, detections, focal):
         looked_at.extend(detections)
         return detections
 
