@@ -113,10 +113,8 @@ class Options:
         for name, info in infos(kind).items():
             value = getattr(self, name)
             if name in choices and not _is_among(value, choices[name]):
-                requirement = ", ".join(
-                    _TEXTS.get(choice, str(choice)) for choice in choices[name] if choice is not None
-                )
-                raise UsageError(name, "is not known", expected=requirement, got=str(value))
+                texts = ["a number" if each is float else str(each) for each in choices[name] if each is not None]
+                raise UsageError(name, "is not known", expected=", ".join(texts), got=str(value))
             check_integers(name, value)
             numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if _is_number(n)]
             if not all(info.allows(number) for number in numbers):
@@ -130,9 +128,6 @@ def check_integers(name: str, value: object) -> None:
         if isinstance(number, int) and abs(number) > _MAX_INTEGER:
             got = f"a number of {number.bit_length()} bits"  # Python refuses to write longer ones
             raise UsageError(name, "is out of range", expected=f"a whole number up to {_MAX_INTEGER}", got=got)
-
-
-_TEXTS: Mapping[Any, str] = {float: "a number"}  # of choices that are types
 
 
 def _is_among(value: object, choices: tuple[Any, ...]) -> bool:
