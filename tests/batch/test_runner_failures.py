@@ -62,7 +62,7 @@ def test_stale_handles_are_the_machines_fault_whatever_they_are_about(code, name
         ("EINVAL", "/out/x", ExitCode.UNAVAILABLE),
         ("ENOENT", "/out/sub/x", ExitCode.UNAVAILABLE),
         ("EINVAL", "/out", ExitCode.UNAVAILABLE),
-        ("EISDIR", "/out/x", ExitCode.BAD_INPUT),
+        ("EISDIR", "/out/x", ExitCode.UNAVAILABLE),
         ("ENAMETOOLONG", "/out/x", ExitCode.BAD_INPUT),
         ("EACCES", "/out/in/a.jpg", ExitCode.BAD_INPUT),
         ("EIO", "/out/in/a.jpg", ExitCode.BAD_INPUT),
@@ -73,7 +73,7 @@ def test_stale_handles_are_the_machines_fault_whatever_they_are_about(code, name
         ("EISDIR", None, ExitCode.BUG),
     ],
 )
-def test_errors_below_the_output_folder_are_the_machines(code, name, exit_code):
+def test_errors_below_the_output_folder_are_the_machines_unless_they_are_those_of_an_input(code, name, exit_code):
     error = OSError(getattr(errno, code), os.strerror(getattr(errno, code)), name)
     failure = explain(error, [Path("/out/in/a.jpg")], Path("/out"))
     assert failure.exit_code == exit_code
