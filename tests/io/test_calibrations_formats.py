@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,51 +30,47 @@ def assert_shows_the_same(camera: CalibratedCamera, expected, points: np.ndarray
     np.testing.assert_allclose(pixels(camera, points), expected.pixels(POINTS), atol=1e-6)
 
 
+def easymocap(path: Path) -> None:
+    files.write_easymocap(path if path.is_dir() else path.parent)
+
+
+FREEMOCAP = "charuco_square_size = 58.0\ngroundplane_calibration = "
+
+
 @pytest.mark.parametrize(
-    ("name", "write", "unit", "up", "sizes"),
+    ("name", "write", "unit", "up", "per_metre"),
     [
-        ("Calib.toml", files.write_pose2sim, "m", "z", SIZES),
-        ("cal.yaml", files.write_multiview, None, None, SIZES),
-        ("cal.xml", files.write_multiview, None, None, SIZES),
-        ("Calib.qca.txt", files.write_qualisys, "mm", "z", SIZES),
+        ("Calib.toml", files.write_pose2sim, "m", "z", 1),
+        ("cal.yaml", files.write_multiview, None, None, 1),
+        ("cal.xml", files.write_multiview, None, None, 1),
+        ("Calib.qca.txt", files.write_qualisys, "mm", "z", 1),
+        ("part-of-the-sensor.qca.txt", partial(files.write_qualisys, crop=(32, 10)), "mm", "z", 1),
+        ("hybrid-cameras.qca.txt", partial(files.write_qualisys, model="Miqus Hybrid"), "mm", "z", 1),
+        ("", easymocap, "m", None, 1),
+        ("intri.yml", easymocap, "m", None, 1),
+        ("extri.yml", easymocap, "m", None, 1),
+        ("calibration_160224.json", files.write_panoptic, "cm", None, 1),
+        ("setting1.json", files.write_aniposelib_json, None, None, 100),
+        ("anipose.toml", partial(files.write_toml, unit=1000, metadata="error = 0.4"), None, None, 1000),
+        ("upright.toml", partial(files.write_toml, unit=1000, metadata=f"{FREEMOCAP}false"), None, None, 1000),
+        ("freemocap.toml", partial(files.write_toml, unit=1000, metadata=f"{FREEMOCAP}true"), None, "z", 1000),
+        ("centimetres.toml", partial(files.write_toml, unit=100, metadata='unit = "cm"'), "cm", None, 1),
     ],
 )
-def test_a_file_of_three_cameras(tmp_path, name, write, unit, up, sizes):
+def test_a_file_of_three_cameras(tmp_path, name, write, unit, up, per_metre):
+    """per_metre  of the units in which lengths come, if the file leaves its unit to the people"""
     write(tmp_path / name)
     calibration = read_calibration(tmp_path / name)
-    assert (calibration.unit, calibration.up) == (unit, up)
-    assert [camera.size for camera in calibration.cameras.values()] == sizes
+    assert (calibration.unit, calibration.up, calibration.notes) == (unit, up, ())
+    assert [camera.size for camera in calibration.cameras.values()] == SIZES
     assert list(calibration.cameras) == NAMES
-    assert calibration.notes == ()
     for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
-        assert_shows_the_same(camera, expected)
-        np.testing.assert_allclose(camera.centre, -expected.rotation.T @ expected.translation, atol=1e-9)
+        assert_shows_the_same(camera, expected, POINTS * per_metre)
+        centre = -expected.rotation.T @ expected.translation
+        np.testing.assert_allclose(camera.centre, centre * per_metre, atol=1e-9 * per_metre)
 
 
 # Anipose and FreeMoCap
-
-
-@pytest.mark.parametrize(
-    ("metadata", "up"),
-    [
-        ("adjusted = false\nerror = 0.4", None),
-        ("charuco_square_size = 58.0\ngroundplane_calibration = false", None),
-        ("charuco_square_size = 58.0\ngroundplane_calibration = true", "z"),
-    ],
-)
-def test_a_board_s_unit_is_left_to_the_people(tmp_path, metadata, up):
-    files.write_toml(tmp_path / "calibration.toml", unit=1000, metadata=metadata)
-    calibration = read_calibration(tmp_path / "calibration.toml")
-    assert (calibration.unit, calibration.up, calibration.notes) == (None, up, ())
-    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
-        assert_shows_the_same(camera, expected, POINTS * 1000)
-
-
-def test_a_unit_in_the_metadata_decides(tmp_path):
-    files.write_toml(tmp_path / "calibration.toml", unit=100, metadata='unit = "cm"')
-    calibration = read_calibration(tmp_path / "calibration.toml")
-    assert (calibration.unit, calibration.notes) == ("cm", ())
-    assert_shows_the_same(calibration.cameras["cam02"], RIG[1])
 
 
 def test_a_table_without_a_name_has_its_key(tmp_path):
@@ -83,17 +81,6 @@ def test_a_table_without_a_name_has_its_key(tmp_path):
 
 
 # EasyMocap
-
-
-@pytest.mark.parametrize("name", ["", "intri.yml", "extri.yml"])
-def test_easymocap_s_folder_and_either_file(tmp_path, name):
-    files.write_easymocap(tmp_path)
-    calibration = read_calibration(tmp_path / name)
-    assert (calibration.unit, calibration.up, calibration.notes) == ("m", None, ())
-    assert list(calibration.cameras) == NAMES
-    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
-        assert_shows_the_same(camera, expected)
-        assert camera.size == expected.size
 
 
 def test_easymocap_without_sizes_and_with_numbers_as_names(tmp_path):
@@ -135,13 +122,6 @@ def test_lenses_that_are_no_pinholes_are_refused(tmp_path):
 
 
 # Qualisys
-
-
-def test_videos_of_a_part_of_the_sensor(tmp_path):
-    files.write_qualisys(tmp_path / "Calib.qca.txt", crop=(32, 10))
-    for camera, expected in zip(read_calibration(tmp_path / "Calib.qca.txt").cameras.values(), RIG, strict=True):
-        assert_shows_the_same(camera, expected)
-        assert camera.size == expected.size
 
 
 # The first camera of Pose2Sim/Demo_SinglePerson/calibration/Calib.qca.txt, perfanalytics/pose2sim@e270c6d1.
@@ -197,7 +177,8 @@ def test_caliscope_s_cameras_by_their_numbers(tmp_path):
     calibration = read_calibration(tmp_path / "camera_array.toml")
     assert list(calibration.cameras) == ["0", "1", "2"]
     assert [camera.turns for camera in calibration.cameras.values()] == [3, 0, 1]
-    check_pixels(calibration)
+    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
+        assert_shows_the_same(camera, expected)
     assert "1 of 4 cameras are not calibrated" in calibration.notes[0]
     matched = matched_cameras(calibration, ["cam_2.mp4", "cam_0.mp4"])
     assert [camera.name for camera in matched.cameras] == ["2", "0"]
@@ -211,27 +192,6 @@ def test_a_pose_that_is_the_text_null_is_none(tmp_path):
     calibration = read_calibration(path)
     assert list(calibration.cameras) == ["0", "1", "2"]
     assert "2 of 5 cameras are not calibrated" in calibration.notes[0]
-
-
-def test_panoptic_s_cameras_in_centimetres(tmp_path):
-    files.write_panoptic(tmp_path / "calibration_160224.json")
-    calibration = read_calibration(tmp_path / "calibration_160224.json")
-    assert (calibration.unit, calibration.notes) == ("cm", ())
-    assert list(calibration.cameras) == [camera.name for camera in RIG]
-    check_pixels(calibration)
-
-
-def test_aniposelib_s_tables_as_json(tmp_path):
-    files.write_aniposelib_json(tmp_path / "setting1.json", unit=100.0)
-    calibration = read_calibration(tmp_path / "setting1.json")
-    assert (calibration.unit, calibration.notes) == (None, ())
-    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
-        assert_shows_the_same(camera, expected, POINTS * 100)
-
-
-def test_hybrid_cameras_film_too(tmp_path):
-    files.write_qualisys(tmp_path / "x.qca.txt", model="Miqus Hybrid")
-    assert list(read_calibration(tmp_path / "x.qca.txt").cameras) == [camera.name for camera in RIG]
 
 
 def test_the_world_s_up_decides_which_way_a_view_is_turned(tmp_path):
@@ -265,8 +225,3 @@ def test_turned_views_of_qualisys(tmp_path, view):
         assert (after.size, after.turns) == ((720, 1280), 0)
     with raises(InputError, problem="is not what camera"):
         matched_cameras(calibration, names, [(800, 1280)] * 3)
-
-
-def check_pixels(calibration):
-    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
-        assert_shows_the_same(camera, expected)
