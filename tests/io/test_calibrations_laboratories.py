@@ -92,30 +92,18 @@ def test_mpi_inf_3dhp_s_cameras_are_in_metres(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "problem"),
+    ("old", "new", "subject", "got"),
     [
-        (
-            "name          0",
-            "nome 0",
-            {"problem": "is damaged", "expected": "name, after the first line", "got": "nome"},
-        ),
-        ("  size        2048 2048\n", "", {"problem": "lacks size of camera 0"}),
-        (
-            "1497.5 0 1024.5",
-            "1497.5 x 1024.5",
-            {"subject": "(camera 0): intrinsic", "problem": "is damaged", "expected": "16 numbers"},
-        ),
-        (
-            "  radial      0",
-            "  radial      0.1",
-            {"subject": "(camera 0): radial", "problem": "is of another model", "expected": "0"},
-        ),
-        ("1 0 0 -562.5", "2 0 0 -562.5", {"problem": "is no rotation"}),
+        ("name          0", "nome 0", "", "nome"),
+        ("  size        2048 2048\n", "", "", ""),
+        ("1497.5 0 1024.5", "1497.5 x 1024.5", "(camera 0): intrinsic", ""),
+        ("  radial      0", "  radial      0.1", "(camera 0): radial", ""),
+        ("1 0 0 -562.5", "2 0 0 -562.5", "(camera 0): rotation", ""),
     ],
 )
-def test_damage_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+def test_damage_is_named(tmp_path: Path, old: str, new: str, subject: str, got: str) -> None:
     (tmp_path / "c").write_text(SKELETOOL.replace(old, new, 1))
-    with raises(InputError, **problem):
+    with raises(InputError, subject=subject, got=got):
         read_calibration(tmp_path / "c")
 
 

@@ -278,27 +278,24 @@ def test_one_pose_in_any_form(tmp_path, root, body):
 
 
 @pytest.mark.parametrize(
-    ("content", "error"),
+    ("content", "problem", "got"),
     [
-        ({"a": 1}, {"problem": "holds no poses", "got": "a table of a"}),
-        ({"root_orient": np.zeros((3, 3))}, {"problem": "holds no pose_body", "got": "root_orient"}),
-        ({"smpl_poses": np.zeros((3, 63))}, {"problem": "smpl_poses of the wrong shape", "got": "(3, 63)"}),
-        (
-            {"root_orient": np.zeros((3, 3)), "pose_body": np.zeros((2, 63))},
-            {"problem": "root_orient and pose_body of the wrong shape", "got": "(3, 3) and (2, 63)"},
-        ),
-        ({"smpl_poses": ["x"]}, {"problem": ("smpl_poses", "finite")}),
-        ({"smpl_poses": print}, {"problem": "refused"}),
-        ({"a": {"pose": np.zeros((1, 72)), "frame_ids": [0]}}, {"problem": "documented layout"}),
-        ({0: {"pose": np.zeros((1, 72)), "frame_ids": [10**12]}}, {"problem": "frame holds impossible values"}),
-        ({0: {"pose": np.zeros((2, 72)), "frame_ids": [0, 1, 2]}}, {"problem": "documented layout"}),
-        ([1, 2], {"problem": "documented layout"}),
-        ([], {"problem": "holds no poses", "got": "list of 0"}),
+        ({"a": 1}, "no poses", "a table of a"),
+        ({"root_orient": np.zeros((3, 3))}, "no pose_body", "root_orient"),
+        ({"smpl_poses": np.zeros((3, 63))}, "smpl_poses", "(3, 63)"),
+        ({"root_orient": np.zeros((3, 3)), "pose_body": np.zeros((2, 63))}, "pose_body", "(3, 3) and (2, 63)"),
+        ({"smpl_poses": ["x"]}, "smpl_poses", ""),
+        ({"smpl_poses": print}, "refused", ""),
+        ({"a": {"pose": np.zeros((1, 72)), "frame_ids": [0]}}, "layout", "TypeError"),
+        ({0: {"pose": np.zeros((1, 72)), "frame_ids": [10**12]}}, "frame", "1e+12"),
+        ({0: {"pose": np.zeros((2, 72)), "frame_ids": [0, 1, 2]}}, "layout", "IndexError"),
+        ([1, 2], "layout", "TypeError"),
+        ([], "no poses", "list of 0"),
     ],
 )
-def test_pickles_without_poses(tmp_path, content, error):
+def test_pickles_without_poses(tmp_path, content, problem, got):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
-    with raises(InputError, **error):
+    with raises(InputError, problem=problem, got=got):
         read_pose(tmp_path / "x.pkl")
 
 
@@ -316,39 +313,29 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("others", "error"),
+    ("others", "problem", "got"),
     [
-        ({"poses": None}, {"problem": "holds no poses", "got": "betas, gender"}),
-        ({"poses": np.zeros((5, 63))}, {"problem": "wrong shape", "got": "(5, 63)"}),
-        ({"poses": np.zeros((3, 2, 5, 72))}, {"problem": "wrong shape"}),
-        ({"poses": np.zeros((0, 72))}, {"problem": "wrong shape"}),
-        ({"poses": np.full((5, 72), 90.0)}, {"remedy": "deg2rad"}),
-        ({"poses": np.full((5, 72), np.nan)}, {"problem": ("poses", "finite")}),
-        ({"trans": np.full((5, 3), np.inf)}, {"problem": ("trans", "finite")}),
-        ({"trans": np.zeros((4, 3))}, {"problem": "trans", "expected": "(5, 3)"}),
-        ({"trans": np.zeros((3, 5))}, {"problem": "trans", "expected": "(5, 3)"}),
-        (
-            {"poses": None, "root_orient": np.zeros((3, 5)), "pose_body": np.zeros((5, 63))},
-            {"problem": "root_orient and pose_body of the wrong shape"},
-        ),
-        (
-            {"trans": [[0, 0, 0]] * 4 + [[0, 1e30, 0]]},
-            {"problem": "trans holds", "expected": "to 100000 metres", "got": "1e+30 in row 4"},
-        ),
-        (
-            {"betas": np.full(10, -1e6)},
-            {"problem": "betas holds impossible values", "expected": "-100 to 100", "got": "-1e+06 in row 0"},
-        ),
-        ({"mocap_framerate": np.array(0.0)}, {"problem": "framerate"}),
-        ({"mocap_framerate": np.array([30.0, 30.0])}, {"problem": "framerate"}),
-        ({"poses": np.array([{}], dtype=object)}, {"problem": ("poses", "finite")}),
+        ({"poses": None}, "no poses", "betas, gender"),
+        ({"poses": np.zeros((5, 63))}, "poses", "(5, 63)"),
+        ({"poses": np.zeros((3, 2, 5, 72))}, "poses", "(3, 2, 5, 72)"),
+        ({"poses": np.zeros((0, 72))}, "poses", "(0, 72)"),
+        ({"poses": np.full((5, 72), 90.0)}, "too large", "90"),
+        ({"poses": np.full((5, 72), np.nan)}, "poses", ""),
+        ({"trans": np.full((5, 3), np.inf)}, "trans", ""),
+        ({"trans": np.zeros((4, 3))}, "trans", "(4, 3)"),
+        ({"trans": np.zeros((3, 5))}, "trans", "(3, 5)"),
+        ({"poses": None, "root_orient": np.zeros((3, 5)), "pose_body": np.zeros((5, 63))}, "root_orient", "(3, 5)"),
+        ({"trans": [[0, 0, 0]] * 4 + [[0, 1e30, 0]]}, "trans", "1e+30 in row 4"),
+        ({"betas": np.full(10, -1e6)}, "betas", "-1e+06 in row 0"),
+        ({"mocap_framerate": np.array(0.0)}, "framerate", "0.0"),
+        ({"mocap_framerate": np.array([30.0, 30.0])}, "framerate", "[30. 30.]"),
+        ({"poses": np.array([{}], dtype=object)}, "poses", ""),
     ],
 )
-def test_refused(tmp_path, others, error):
+def test_refused(tmp_path, others, problem, got):
     path, _ = amass(tmp_path, **others)
-    with raises(InputError, **error) as caught:
+    with raises(InputError, subject="walk.npz", problem=problem, got=got):
         read_pose(path)
-    assert "walk.npz" in str(caught.value)
 
 
 def test_a_fit_file_gives_the_largest_person_or_the_one_requested(tmp_path):
