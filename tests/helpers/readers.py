@@ -17,6 +17,7 @@ from scipy.io import savemat
 
 from helpers import calibration_files as calibrations
 from helpers import dataset_files as trees
+from helpers import detection_files as people
 from helpers import humaneva_tree as humaneva
 from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
@@ -112,29 +113,9 @@ def mmpose(path: Path) -> None:
     path.write_text(json.dumps({"meta_info": {"keypoint_id2name": names}, "instance_info": frames}))
 
 
-def keypoints(path: Path) -> None:
-    person = {"image_id": "a.jpg", "keypoints": [float(n) for n in range(51)], "bbox": [1, 2, 30, 40]}
-    path.write_text(json.dumps([person, person]))
-
-
-def openpose(path: Path) -> None:
-    person = {"pose_keypoints_2d": [float(n) for n in range(54)], "hand_left_keypoints_2d": None}
-    path.write_text(json.dumps([{"people": [person], "canvas_width": 64, "canvas_height": 48}] * 2))
-
-
-def vitpose(path: Path) -> None:
-    names = {str(row): name for row, name in enumerate(COCO17.joint_names)}
-    path.write_text(json.dumps({"keypoints": [{"1": [[10.0, 20.0, 0.5]] * 17}], "skeleton": names}))
-
-
-def ultralytics(path: Path) -> None:
-    joints = {"x": [10.0] * 17, "y": [20.0] * 17, "visible": [0.5] * 17}
-    person = {"class": 0, "confidence": 0.5, "box": {"x1": 1, "y1": 2, "x2": 30, "y2": 40}, "keypoints": joints}
-    path.write_text(json.dumps([[person], []]))
-
-
-def mediapipe(path: Path) -> None:
-    path.write_text(json.dumps([{"pose_landmarks": [[{"x": 0.5, "y": 0.25, "visibility": 0.5}] * 33]}, None]))
+def document(content: object) -> Callable[[Path], object]:
+    """Return what writes a document as JSON, or text as it is."""
+    return lambda path: path.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
 def weights(path: Path) -> None:
@@ -281,18 +262,15 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "foreign.npz": (copied(GOLDEN), read_foreign_fits),
     "phalp.pkl": (copied(DATA / "fitting" / "data" / "phalp_joblib.pkl"), read_foreign_fits),
     "wham.pkl": (copied(DATA / "fitting" / "data" / "wham_joblib.pkl"), read_foreign_fits),
-    "people.json": (keypoints, read_keypoints),
+    "people.json": (document(people.alphapose(COCO17.joint_names)), read_keypoints),
     "results_a.json": (mmpose, read_keypoints),
-    "openpose.json": (openpose, read_keypoints),
-    "a_result.json": (vitpose, read_keypoints),
-    "yolo.json": (ultralytics, read_keypoints),
-    "mediapipe.json": (mediapipe, read_keypoints),
-    "labels.txt": (lambda path: path.write_text(f"0 .5 .5 .2 .4 {'.5 .25 .9 ' * 17}.8 3\n"), read_keypoints),
-    "boxes.csv": (lambda path: path.write_text("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
-    "det.txt": (
-        lambda path: path.write_text("1,-1,10,20,30,40,0.9,-1,-1,-1\n2,3,10,20,30,40,1,-1,-1,-1\n"),
-        read_boxes,
-    ),
+    "openpose.json": (document([people.openpose(people.PEOPLE18), people.scaled()]), read_keypoints),
+    "a_result.json": (document(people.vitpose(people.VITPOSE25)), read_keypoints),
+    "yolo.json": (document([people.ultralytics(), []]), read_keypoints),
+    "mediapipe.json": (document([{"pose_landmarks": [people.dicts((360, 640))]}, None]), read_keypoints),
+    "labels.txt": (document(people.labels(COCO17.joint_names, "0.8 3")), read_keypoints),
+    "boxes.csv": (document("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
+    "det.txt": (document("1,-1,10,20,30,40,0.9,-1,-1,-1\n2,3,10,20,30,40,1,-1,-1,-1\n"), read_boxes),
     "predictions.json": (predictions, read_predictions),
     "predictions.npz": (predictions, read_predictions),
     "x.person0.look.npz": (look, lambda path: read_look(path, BODY, "rows")),
@@ -307,11 +285,8 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "smpl.pkl": (lambda path: path.write_bytes(pickle.dumps({"v_template": np.zeros((6890, 3))})), load_smpl),
     "shard-00000.h5": (cache, use_cache),
     "index.h5": (cache, use_cache),
-    "x.toml": (
-        lambda path: path.write_text("a = 1\n[fit]\npeople = 'all'\n"),
-        lambda path: read_config(path, "fit", ["fit"]),
-    ),
-    "list.txt": (lambda path: path.write_text("a.jpg\nb c.jpg\n"), read_list),
+    "x.toml": (document("a = 1\n[fit]\npeople = 'all'\n"), lambda path: read_config(path, "fit", ["fit"])),
+    "list.txt": (document("a.jpg\nb c.jpg\n"), read_list),
     "ledger.0-of-1.jsonl": (ledger, lambda path: read_history(path.parent)),
     "x.people": (one_detection, lambda path: journal(path).read()),
     "UV_Processed.mat": (charts, lambda path: read_densepose_charts(path, BODY)),
@@ -344,7 +319,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
         lambda path: body_network(path, np.zeros((70, 2), np.float32), np.zeros((70, 3), np.float32)),
         joints_of_two,
     ),
-    "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
+    "x.csv": (document("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
 }
 
 

@@ -12,19 +12,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections import FrameKey, read_boxes, read_keypoints
 
-# OpenPose's documented orders, written out independently of the reader.
-UPPER = ["Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist"]
-LEGS = ["RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle"]
-FACE = ["REye", "LEye", "REar", "LEar"]
-BODY_25 = [*UPPER, "MidHip", *LEGS, *FACE, "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"]
-COCO_18 = [*UPPER, *LEGS, *FACE]
-
-
-def openpose_name(joint: str) -> str:
-    side, _, part = joint.rpartition("_")
-    return {"left": "L", "right": "R", "": ""}[side] + part.title()
-
-
 COCO_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)
 
 
@@ -101,45 +88,32 @@ class TestCoco:
         np.testing.assert_allclose(person.keypoints[COCO_ROWS].ravel(), coco_keypoints(), rtol=1e-6)
 
     @pytest.mark.parametrize(
-        ("document", "error"),
+        ("document", "subject", "got"),
         [
-            (
-                [{"image_id": 1, "keypoints": [1, 2]}],
-                {"subject": "entry[0]", "expected": "3 numbers for each joint", "got": "2"},
-            ),
-            ([{"image_id": 1, "keypoints": ["x"] * 51}], {"subject": "entry[0]", "got": "'x'"}),
-            ([{"image_id": 1, "keypoints": [True] * 51}], {"got": "True"}),
-            ([{"image_id": 1, "keypoints": [10**400] * 51}], {"got": "100000"}),
-            (
-                [{"image_id": 1, "keypoints": coco_keypoints()}, {"keypoints": coco_keypoints()}],
-                {"subject": "entry[1]", "problem": "image_id"},
-            ),
-            ([{"image_id": 1, "keypoints": coco_keypoints(), "score": "high"}], {"problem": "score"}),
-            ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], {"problem": "no keypoints", "remedy": "`boxes`"}),
-            ([{"image_id": 1, "keypoints": coco_keypoints(), "bbox": [1, 2, -1, 4]}], {"problem": "negative size"}),
-            ([5], {"subject": "entry[0]", "problem": "no record"}),
-            ({"annotations": 3}, {"problem": "list of annotations"}),
-            ({"annotations": [], "images": [{"id": 3}]}, {"subject": "images[0]"}),
-            ({"annotations": [], "images": 3}, {"subject": "images", "problem": "no list"}),
-            (
-                {
-                    "annotations": [{"image_id": 2, "keypoints": coco_keypoints()}],
-                    "images": [{"id": 3, "file_name": "a"}],
-                },
-                {"subject": "annotations[0]", "problem": "not in the list"},
-            ),
-            ({"a.jpg": [[1, 2, 3, 4]]}, {"problem": "no keypoints", "got": "a.jpg"}),
-            (3, {"problem": "no keypoints", "got": "int"}),
-            ("[1, 2", {"problem": "no JSON from line 1"}),
-            ("", {"problem": "is empty"}),
-            ("[" * 100_000, {"problem": "no JSON"}),
+            ([{"image_id": 1, "keypoints": [1, 2]}], "entry[0]", "2"),
+            ([{"image_id": 1, "keypoints": ["x"] * 51}], "entry[0]", "'x'"),
+            ([{"image_id": 1, "keypoints": [True] * 51}], "entry[0]", "True"),
+            ([{"image_id": 1, "keypoints": [10**400] * 51}], "entry[0]", "100000"),
+            ([{"image_id": 1, "keypoints": coco_keypoints()}, {"keypoints": coco_keypoints()}], "entry[1]", "None"),
+            ([{"image_id": 1, "keypoints": coco_keypoints(), "score": "high"}], "entry[0]", "'high'"),
+            ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], "entry[0]", ""),
+            ([{"image_id": 1, "keypoints": coco_keypoints(), "bbox": [1, 2, -1, 4]}], "entry[0]", "-1 × 4"),
+            ([5], "entry[0]", "int"),
+            ({"annotations": 3}, "", "int"),
+            ({"annotations": [], "images": [{"id": 3}]}, "images[0]", ""),
+            ({"annotations": [], "images": 3}, "images", "int"),
+            ({"annotations": [{"image_id": 2}], "images": [{"id": 3, "file_name": "a"}]}, "annotations[0]", "2"),
+            ({"a.jpg": [[1, 2, 3, 4]]}, "", "a.jpg"),
+            (3, "", "int"),
+            ("[1, 2", "", ""),
+            ("", "", ""),
+            ("[" * 100_000, "", ""),
         ],
     )
-    def test_refused_by_record(self, save, document, error):
+    def test_refused_by_record(self, save, document, subject, got):
         path = save(document)
-        with raises(InputError, **error) as caught:
+        with raises(InputError, subject=("people.json", subject), got=got) as caught:
             read_keypoints(path)
-        assert "people.json" in str(caught.value)
         assert "\n" not in str(caught.value)
 
     def test_other_files(self, tmp_path):
@@ -151,29 +125,19 @@ class TestCoco:
 
 
 class TestOpenPose:
-    def document(self, order, third=0.8, scale=100.0, key="pose_keypoints_2d"):
-        """x tells the joint: the place of its name in the list, y the same plus a half."""
-        rows = [[scale * (i + 1), scale * (i + 1.5), third] for i in range(len(order))]
-        return {"version": 1.3, "people": [{key: np.ravel(rows).tolist()}]}
-
-    @pytest.mark.parametrize("order", [BODY_25, COCO_18], ids=["BODY_25", "COCO_18"])
-    @pytest.mark.parametrize("key", ["pose_keypoints_2d", "pose_keypoints"])
-    def test_joints_by_name(self, save, order, key):
-        path = save(self.document(order, key=key), "a b_keypoints.json")
-        (person,) = read_keypoints(path).people_in("a b.jpg")
-        for joint in COCO17.joint_names:
-            assert person.keypoints[BLAZEPOSE33.index(joint), 0] == 100 * (order.index(openpose_name(joint)) + 1), joint
-        assert person.score == pytest.approx(0.8)
-        assert person.box is None
+    def document(self, third=0.8, scale=100.0):
+        """BODY_25: x tells the row, y the same plus a half."""
+        rows = [[scale * (i + 1), scale * (i + 1.5), third] for i in range(25)]
+        return {"version": 1.3, "people": [{"pose_keypoints_2d": np.ravel(rows).tolist()}]}
 
     def test_no_people_and_people_without_keypoints(self, save):
         assert read_keypoints(save({"people": []}, "a_keypoints.json")).people_in("a.jpg") == ()
-        nothing = self.document(BODY_25, third=0)
+        nothing = self.document(third=0)
         assert read_keypoints(save(nothing, "a_keypoints.json")).people_in("a.jpg") == ()
 
     def test_a_folder_of_a_videos_frames(self, save, tmp_path):
         for i in range(3):
-            document = self.document(BODY_25) if i else {"people": []}
+            document = self.document() if i else {"people": []}
             save(document, f"out/my clip_{i:012d}_keypoints.json")
         people = read_keypoints(tmp_path / "out")
         assert people.people_in("000000", index=0) == ()
@@ -182,29 +146,29 @@ class TestOpenPose:
 
     def test_a_folder_of_images_is_matched_by_name_only(self, save, tmp_path):
         for name in ("img_0012", "other_0013"):
-            save(self.document(BODY_25), f"out/{name}_keypoints.json")
+            save(self.document(), f"out/{name}_keypoints.json")
         people = read_keypoints(tmp_path / "out")
         assert len(people.people_in("img_0012.png", index=0)) == 1
         assert people.people_in("img_0099.png", index=12) is None
         assert people.people_in("000012", index=12) is None
 
     @pytest.mark.parametrize(
-        ("document", "error"),
+        ("document", "subject", "got"),
         [
-            ({"people": 3}, {"problem": "no people"}),
-            ({"people": [3]}, {"subject": "people[0]", "problem": "no record"}),
-            ({"people": [{}]}, {"subject": "people[0]", "problem": "no pose_keypoints_2d"}),
-            ({"people": [{"pose_keypoints_2d": [5.0] * 51 + [1] * 9}]}, {"problem": "20 unnamed points", "got": "20"}),
-            ({"people": [{"pose_keypoints_2d": ["x"] * 75}]}, {"got": "'x'"}),
+            ({"people": 3}, "", "int"),
+            ({"people": [3]}, "people[0]", "int"),
+            ({"people": [{}]}, "people[0]", ""),
+            ({"people": [{"pose_keypoints_2d": [5.0] * 51 + [1] * 9}]}, "people[0]", "20"),
+            ({"people": [{"pose_keypoints_2d": ["x"] * 75}]}, "people[0]", "'x'"),
         ],
     )
-    def test_refused_by_record(self, save, document, error):
-        with raises(InputError, **error):
+    def test_refused_by_record(self, save, document, subject, got):
+        with raises(InputError, subject=subject, got=got):
             read_keypoints(save(document))
 
     def test_scaled_keypoints(self, save):
         with raises(InputError, remedy="keypoint_scale 0"):
-            read_keypoints(save(self.document(BODY_25, scale=0.02)))
+            read_keypoints(save(self.document(scale=0.02)))
 
     def test_folders_without_such_files_and_with_a_damaged_one(self, save, tmp_path):
         (tmp_path / "empty").mkdir()
@@ -251,19 +215,18 @@ class TestMMPose:
 
     def test_refused_by_record(self, save):
         halpe = {"keypoint_id2name": {str(row): name for row, name in enumerate(["nose", "thorax"])}}
-        scores = {"keypoint_scores": [1.0]}
-        for document, message in (
-            ({"instance_info": 3}, "no list of instance_info.*int"),
-            ({"instance_info": [3]}, r"\[0\].*no record"),
-            ({"instance_info": [{}]}, r"\[0\].*no keypoints"),
-            ({"instance_info": [self.person(20)]}, r"\[0\].*20 unnamed points.*17 \(COCO\)"),
-            ({"instance_info": [self.person() | scores]}, r"\[0\].*keypoint_scores.*17 numbers.*1"),
-            ({"instance_info": [{"keypoints": [[1, "x"]] * 17, "keypoint_scores": [1] * 17}]}, "'x'"),
-            ({"meta_info": halpe, "instance_info": [self.person()]}, "meta_info.*left_shoulder.*thorax"),
-            ([{"frame_id": "1", "instances": []}], r"\[0\].*frame_id"),
-            ([{"frame_id": 1, "instances": [self.person(bbox=[[1, 2, 1, 4]])]}], r"instances\[0\].*without area"),
+        for document, subject, got in (
+            ({"instance_info": 3}, "", "int"),
+            ({"instance_info": [3]}, "[0]", "int"),
+            ({"instance_info": [{}]}, "[0]", ""),
+            ({"instance_info": [self.person(20)]}, "[0]", "20"),
+            ({"instance_info": [self.person() | {"keypoint_scores": [1.0]}]}, "[0]", "1"),
+            ({"instance_info": [{"keypoints": [[1, "x"]] * 17, "keypoint_scores": [1] * 17}]}, "[0]", "'x'"),
+            ({"meta_info": halpe, "instance_info": [self.person()]}, "meta_info", "thorax"),
+            ([{"frame_id": "1", "instances": []}], "[0]", ""),
+            ([{"frame_id": 1, "instances": [self.person(bbox=[[1, 2, 1, 4]])]}], "instances[0]", "1 2 1 4"),
         ):
-            with pytest.raises(InputError, match=message):
+            with raises(InputError, subject=subject, got=got):
                 read_keypoints(save(document))
 
 
@@ -299,37 +262,30 @@ class TestBoxes:
         assert [person.box.tolist() for person in people.people_in("0001.jpg")] == [[1, 2, 4, 6]] * 2
 
     @pytest.mark.parametrize(
-        ("document", "name", "error"),
+        ("document", "name", "subject", "got"),
         [
-            ({"a.jpg": [[1, 2, 3]]}, "b.json", {"subject": "'a.jpg'[0]", "expected": "4 or 5 numbers", "got": "3"}),
-            (
-                {"a.jpg": [[1, 2, 3, 4], [5, 6, 5, 9]]},
-                "b.json",
-                {"subject": "'a.jpg'[1]", "problem": "without area", "got": "5 6 5 9"},
-            ),
-            ({"a.jpg": 3}, "b.json", {"subject": "'a.jpg'", "problem": "no list"}),
-            ({"a.jpg": [[1, 2, float("inf"), 4]]}, "b.json", {"got": "inf"}),
-            ({"people": []}, "b.json", {"remedy": "`keypoints`"}),
-            (3, "b.json", {"problem": "no boxes"}),
-            ([{"image_id": 1, "keypoints": []}], "b.json", {"problem": "no bbox"}),
-            ([{"image_id": 1}], "b.json", {"problem": "no bbox"}),
-            ("x0,y0\n", "b.csv", {"problem": "header", "expected": "name, x0"}),
-            ("", "b.csv", {"problem": "header", "got": "nothing"}),
-            (
-                "name,x0,y0,x1,y1\na.jpg,1,2,three,4\n",
-                "b.csv",
-                {"subject": "line 2", "problem": "x1", "got": "'three'"},
-            ),
-            ("name,x0,y0,x1,y1\na.jpg,1,2\n", "b.csv", {"subject": "line 2", "problem": "x1"}),
-            ("name,x0,y0,x1,y1\na.jpg,1,2,3,nan\n", "b.csv", {"subject": "line 2", "got": "nan"}),
-            ("name,x0,y0,x1,y1\na.jpg,9,2,3,4\n", "b.csv", {"subject": "line 2", "problem": "without area"}),
-            ("name,x0,y0,x1,y1\n,1,2,3,4\n", "b.csv", {"subject": "line 2", "problem": "no name"}),
+            ({"a.jpg": [[1, 2, 3]]}, "b.json", "'a.jpg'[0]", "3"),
+            ({"a.jpg": [[1, 2, 3, 4], [5, 6, 5, 9]]}, "b.json", "'a.jpg'[1]", "5 6 5 9"),
+            ({"a.jpg": 3}, "b.json", "'a.jpg'", "int"),
+            ({"a.jpg": [[1, 2, float("inf"), 4]]}, "b.json", "'a.jpg'[0]", "inf"),
+            ({"people": []}, "b.json", "", ""),
+            (3, "b.json", "", "int"),
+            ([{"image_id": 1, "keypoints": []}], "b.json", "entry[0]", ""),
+            ([{"image_id": 1}], "b.json", "entry[0]", ""),
+            ("x0,y0\n", "b.csv", "", "x0, y0"),
+            ("", "b.csv", "", "nothing"),
+            ("1,2,10,20,30,40\n", "b.csv", "", "1, 2, 10"),  # six numbers without a header may be anything
+            ("name,x0,y0,x1,y1\na.jpg,1,2,three,4\n", "b.csv", "line 2", "'three'"),
+            ("name,x0,y0,x1,y1\na.jpg,1,2\n", "b.csv", "line 2", "''"),
+            ("name,x0,y0,x1,y1\na.jpg,1,2,3,nan\n", "b.csv", "line 2", "nan"),
+            ("name,x0,y0,x1,y1\na.jpg,9,2,3,4\n", "b.csv", "line 2", "9 2 3 4"),
+            ("name,x0,y0,x1,y1\n,1,2,3,4\n", "b.csv", "line 2", ""),
+            ("filename,class,xmin,ymin,xmax,ymax\na.jpg,car,1,2,3,4\n", "b.csv", "", "car"),
         ],
     )
-    def test_refused_by_record(self, save, document, name, error):
-        with raises(InputError, **error) as caught:
+    def test_refused_by_record(self, save, document, name, subject, got):
+        with raises(InputError, subject=(name, subject), got=got):
             read_boxes(save(document, name))
-        assert f"{name}" in str(caught.value)
 
     def test_binary_csv(self, tmp_path):
         (tmp_path / "x.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
@@ -378,35 +334,19 @@ class TestTables:
         (person,) = people.people_in("a.jpg")
         assert person.in_image("x", 640, 480).box.tolist() == [160, 240, 320, 480]
 
-    def test_six_numbers_without_a_header_may_be_anything(self, save):
-        with raises(InputError, problem="no usable header"):
-            read_boxes(save("1,2,10,20,30,40\n", "det.txt"))
-
-    def test_other_classes_alone_are_refused(self, save):
-        with raises(InputError, problem="no class of people", got="car"):
-            read_boxes(save("filename,class,xmin,ymin,xmax,ymax\na.jpg,car,1,2,3,4\n", "a.csv"))
-
     @pytest.mark.parametrize("separator", [",", " "])
     def test_motchallenge_counts_frames_from_one(self, save, separator):
         rows = ["1 -1 10 20 30 40 0.9 -1 -1 -1", "3 4 11 20 30 40 -1 -1 -1 -1"]
         people = read_boxes(save("\n".join(row.replace(" ", separator) for row in rows), "det.txt"))
         of_video = [people.people_of(FrameKey(f"{index:06d}", index)) for index in range(4)]
-        assert [found and (found[0].box[0], found[0].score, found[0].track) for found in of_video] == [
-            (10, 0.9, None),
-            None,
-            (11, 1.0, 4),
-            None,
-        ]
+        found = [people and (people[0].box[0], people[0].score, people[0].track) for people in of_video]
+        assert found == [(10, 0.9, None), None, (11, 1.0, 4), None]
         (of_image,) = people.people_of(FrameKey("000003.jpg", 2, "img1/000003.jpg"))  # as MOTChallenge names images
         assert of_image.track == 4
 
     def test_motchallenges_truth_has_classes(self, save):
-        rows = [
-            "1,3,10,20,30,40,1,1,0.5",
-            "1,6,10,20,30,40,0,-1,-1",
-            "1,4,10,20,30,40,1,9,0.5",
-            "1,5,10,20,30,40,0,7,0.5",
-        ]
+        tails = ("3,10,20,30,40,1,1,0.5", "6,10,20,30,40,0,-1,-1", "4,10,20,30,40,1,9,0.5", "5,10,20,30,40,0,7,0.5")
+        rows = [f"1,{tail}" for tail in tails]
         people = read_boxes(save("\n".join(rows), "gt.txt")).people_of(FrameKey("000000", 0))
         assert [(person.track, person.score) for person in people] == [(3, 1.0), (6, 0.0), (5, 0.0)]
 

@@ -6,78 +6,29 @@ import json
 
 import numpy as np
 import pytest
+from helpers.detection_files import (
+    BODY_25,
+    HALPE,
+    HEIGHT,
+    PEOPLE18,
+    TRUTH,
+    VITPOSE25,
+    WIDTH,
+    alphapose,
+    dicts,
+    flat,
+    labels,
+    openpose,
+    point,
+    scaled,
+    ultralytics,
+    vitpose,
+)
 from helpers.errors import raises
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections import FrameKey, read_boxes, read_keypoints
-
-WIDTH, HEIGHT = 360, 640
-FEET = ["left_foot_index", "right_foot_index", "left_heel", "right_heel"]
-NAMES = (*COCO17.joint_names, *FEET)
-TRUTH = dict(zip(NAMES, np.random.default_rng(3).uniform(50, 350, (len(NAMES), 2)).round(2).tolist(), strict=True))
-HALPE = [
-    *COCO17.joint_names,
-    *("head", "neck", "hip", "left_foot_index", "right_foot_index"),
-    *("left_small_toe", "right_small_toe", "left_heel", "right_heel"),
-]
-PEOPLE18 = [
-    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
-    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
-    *("right_eye", "left_eye", "right_ear", "left_ear"),
-]
-VITPOSE25 = [
-    *COCO17.joint_names[:5],
-    *("neck", *COCO17.joint_names[5:13], "hip", *COCO17.joint_names[13:]),
-    *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
-]
-
-
-def point(name: str) -> list[float]:
-    return TRUTH.get(name.replace("big_toe", "foot_index"), [1.0, 1.0])
-
-
-def flat(names, score=0.9) -> list[float]:
-    return [value for name in names for value in (*point(name), score)]
-
-
-def dicts(scale=(1.0, 1.0)) -> list[dict]:
-    rows = [np.divide(point(name), scale) for name in BLAZEPOSE33.joint_names]
-    return [{"x": x, "y": y, "z": 0.1, "visibility": 0.9} for x, y in rows]
-
-
-def labels(names, tail="") -> str:
-    rows = [(x / WIDTH, y / HEIGHT, 0.9) for x, y in map(point, names)]
-    return f"0 0.5 0.5 0.4 0.6 {' '.join(f'{value:.8f}' for row in rows for value in row)} {tail}".strip() + "\n"
-
-
-def openpose(names, **more) -> dict:
-    person = {"person_id": [-1], "pose_keypoints_2d": flat(names), "face_keypoints_2d": None}
-    return {"version": 1.3, "people": [person], **more}
-
-
-def scaled() -> dict:
-    rows = [[x / WIDTH, y / HEIGHT, 1.0] for x, y in map(point, PEOPLE18)]
-    person = {"pose_keypoints_2d": np.ravel(rows).tolist(), "hand_left_keypoints_2d": None}
-    return {"people": [person], "canvas_width": WIDTH, "canvas_height": HEIGHT}
-
-
-def alphapose(names, **more) -> list[dict]:
-    person = {"category_id": 1, "keypoints": flat(names), "score": 2.9, "box": [1, 2, 30, 40], **more}
-    return [{"image_id": f"{frame}.jpg", **person} for frame in (0, 1, 11)]
-
-
-def ultralytics() -> list[dict]:
-    x, y = zip(*map(point, COCO17.joint_names), strict=True)
-    box = {"x1": 1.0, "y1": 2.0, "x2": 31.0, "y2": 42.0}
-    joints = {"x": list(x), "y": list(y), "visible": [0.9] * 17}
-    return [{"name": "person", "class": 0, "confidence": 0.8, "box": box, "track_id": 4, "keypoints": joints}]
-
-
-def vitpose(names) -> dict:
-    rows = [[y, x, 0.9] for x, y in map(point, names)]
-    return {"keypoints": [{"2": rows}, {}, {"2": rows}], "skeleton": {str(row): name for row, name in enumerate(names)}}
-
 
 VIDEOS = {  # program → files, joints, frames with people, track
     "alphapose17": ({"a.json": alphapose(COCO17.joint_names, idx=[3.0])}, COCO17, [0, 1, 11], 3),
@@ -95,6 +46,8 @@ VIDEOS = {  # program → files, joints, frames with people, track
     ),
 }
 IMAGES = {
+    "openpose": ("photo_keypoints.json", openpose(BODY_25)),
+    "old openpose": ("photo_keypoints.json", {"people": [{"pose_keypoints": flat(PEOPLE18)}]}),
     "dwpose": ("photo.json", openpose(PEOPLE18, canvas_width=WIDTH, canvas_height=HEIGHT)),
     "resized": ("photo.json", {**scaled(), "canvas_width": 720, "canvas_height": 1280}),
     "alphapose-open": ("a.json", {"photo.jpg": openpose(PEOPLE18)}),
@@ -315,23 +268,23 @@ class TestFrames:
 
 
 @pytest.mark.parametrize(
-    ("document", "error"),
+    ("document", "subject", "problem", "got"),
     [
-        (alphapose(["x"] * 20), {"problem": "20 unnamed points (AlphaPose's results)", "expected": "17 (COCO)"}),
-        (alphapose(["x"] * 25), {"problem": "25 unnamed points", "remedy": "name the joints"}),
-        (alphapose(["x"] * 14), {"problem": "14 unnamed points", "remedy": "CrowdPose"}),
-        ({**scaled(), "canvas_height": None}, {"problem": "scaled to 0–1"}),
-        ([{"version": "ap10k", "animals": [[[1, 2, 1]] * 17]}], {"problem": "animals (AP-10K)", "expected": "people"}),
-        (vitpose(["nose", "tail"]), {"subject": "skeleton", "problem": "other names (easy_ViTPose's", "got": "tail"}),
-        ({**vitpose(VITPOSE25), "keypoints": [{"0": [[1, 2, 3]]}]}, {"problem": "other joints", "got": "1"}),
-        ({"landmark": dicts()[:20]}, {"problem": "20 unnamed points (MediaPipe's landmarks)"}),
-        ("0 0.5 0.5 0.1 0.1 0.7 1\n", {"problem": "box without joints", "remedy": "`boxes`"}),
-        ("0 0.5 0.5 0.1 0.1 0.7 1 2 3 4\n", {"problem": "holds 5 numbers"}),
-        ("0 0.5 0.5 0.1 0.1\n0 0.5 x 1 1\n", {"subject": "line 1"}),
+        (alphapose(["x"] * 20), "entry[0]", "AlphaPose's results", "20"),
+        (alphapose(["x"] * 25), "entry[0]", "AlphaPose's results", "25"),
+        (alphapose(["x"] * 14), "entry[0]", "AlphaPose's results", "14"),
+        ({**scaled(), "canvas_height": None}, "people[0]", "scaled to 0–1", ""),
+        ([{"version": "ap10k", "animals": [[[1, 2, 1]] * 17]}], "[0]", "AP-10K", ""),
+        (vitpose(["nose", "tail"]), "skeleton", "easy_ViTPose's", "tail"),
+        ({**vitpose(VITPOSE25), "keypoints": [{"0": [[1, 2, 3]]}]}, "[0][0]", "easy_ViTPose's", "1"),
+        ({"landmark": dicts()[:20]}, "", "MediaPipe's landmarks", "20"),
+        ("0 0.5 0.5 0.1 0.1 0.7 1\n", "line 1", "YOLO's labels", ""),
+        ("0 0.5 0.5 0.1 0.1 0.7 1 2 3 4\n", "line 1", "holds 5 numbers", ""),
+        ("0 0.5 0.5 0.1 0.1\n0 0.5 x 1 1\n", "line 1", "YOLO's labels", ""),
     ],
 )
-def test_refusals_say_what_the_file_is(save, document, error):
-    with raises(InputError, **error):
+def test_refusals_say_what_the_file_is(save, document, subject, problem, got):
+    with raises(InputError, subject=subject, problem=problem, got=got):
         read_keypoints(save(document))
 
 
