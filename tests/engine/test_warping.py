@@ -7,7 +7,6 @@ import pytest
 import torch
 from helpers.errors import raises
 from helpers.warping_cases import Case, assert_near, random_case, with_half_widths, with_values
-from scipy import ndimage
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.warping.op import capsule_masks, projected_masks, warp_parts
@@ -139,27 +138,6 @@ def test_negative_radii_cover_nothing(device, backend):
     assert capsule_masks(capsules, rows, 1, (5, 5, 9), softness=4.0, backend=backend)[0, 0, 2, 2, 3] == 0.125
 
 
-@pytest.mark.parametrize("widened", [1, 2])
-@pytest.mark.parametrize("softness", [0.0, 1.5])
-def test_widened_masks_are_dilated_by_complete_voxels(device, widened, softness):
-    """By as many voxels along each axis, whatever a voxel's extent, as SciPy dilates; the warp uses the same masks."""
-    case = random_case(1, 2, (10, 14, 13), parts=3, capsules=4, device=device)
-    options = {"softness": softness, "voxel_size": (1.0, 1.0, 2.0)}
-    plain = capsule_masks(case.capsules, case.part_of_capsule, 3, (10, 14, 13), **options)
-    expected = ndimage.maximum_filter(plain.cpu().numpy(), (1, 1, *(3 * [2 * widened + 1])), mode="constant")
-    for backend in ("kernel", "reference"):
-        found = capsule_masks(
-            case.capsules, case.part_of_capsule, 3, (10, 14, 13), dilation=widened, backend=backend, **options
-        )
-        np.testing.assert_allclose(found.cpu().numpy(), expected, atol=1e-6)
-    still = torch.eye(3, 4, device=device).expand(1, 3, 3, 4)
-    ones = torch.ones(1, 1, 10, 14, 13, device=device)
-    for backend in ("kernel", "reference"):
-        rows = case.part_of_capsule
-        warped = warp_parts(ones, case.capsules, rows, still, dilation=widened, backend=backend, **options)
-        np.testing.assert_allclose(warped[0, 0].cpu().numpy(), expected[0].max(0), atol=1e-6)
-
-
 @pytest.mark.parametrize("backend", ["kernel", "reference"])
 def test_capsules_with_half_widths_are_ellipsoids_along_a_segment(device, backend):
     """Their voxels counted by the equation of an ellipsoid, and of the cylinder and half-ellipsoids of a segment."""
@@ -235,7 +213,6 @@ def test_refuses_what_does_not_fit():
     refused(2, case.part_of_capsule + 1, "part_of_capsule: points outside, expected 0 to 3")
     refused(2, case.part_of_capsule[:2], "part_of_capsule: has the wrong shape")
     refused(3, case.target_to_source[..., :3], "target_to_source: has the wrong shape")
-    refused(1, case.capsules, "dilation: is no number of voxels", dilation=-1)
     refused(3, torch.zeros(2, 255, 3, 4), "expected at most 254, found 255")
     refused(0, case.volume, "softness: is no width", softness=-1.0)
     refused(0, case.volume, "softness: is no width", softness=float("nan"))

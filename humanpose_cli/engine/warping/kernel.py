@@ -39,7 +39,6 @@ def plan_part(
     height: int,
     width: int,
     planar: int,
-    dilation: int,
     softness: float,
     size_x: float,
     size_y: float,
@@ -60,7 +59,6 @@ def plan_parts(
     height: int,
     width: int,
     planar: int,
-    dilation: int,
     softness: float,
     size_x: float,
     size_y: float,
@@ -72,7 +70,7 @@ def plan_parts(
 ):
     t = first + wp.tid()
     plan_part(
-        t, parts, depth, height, width, planar, dilation, softness, size_x, size_y, size_z,
+        t, parts, depth, height, width, planar, softness, size_x, size_y, size_z,
         capsules, part_of_capsule, transforms, plans,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from humanpose_cli.engine.launching import launch, plain, zero_volume, zeros
 from humanpose_cli.engine.warping import kernel, mask_kernel, slabs
-from humanpose_cli.engine.warping.reference import flattened, widened_masks
+from humanpose_cli.engine.warping.reference import flattened
 
 # Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, a part's plan, and a
 # slice of a part's mask.
@@ -93,7 +93,6 @@ def _planned(
     part_of_capsule: Tensor,
     transforms: Tensor,
     softness: float,
-    dilation: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
@@ -103,10 +102,9 @@ def _planned(
     mask_size = (1, *size[1:]) if planar else size
     batch, parts = transforms.shape[:2]
     masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, voxel_size)
-    masks = widened_masks(masks, dilation)
     plans = transforms.new_empty((batch, parts, kernel.PLAN_SIZE))
     arguments = [
-        *(parts, *size, int(planar), dilation, softness, *voxel_size),
+        *(parts, *size, int(planar), softness, *voxel_size),
         plain(capsules),
         plain(part_of_capsule.contiguous()),
         plain(transforms.contiguous().view(-1)),
@@ -186,11 +184,11 @@ class _Warping(torch.autograd.Function):
         transforms: Tensor,
         capsules: Tensor,
         part_of_capsule: Tensor,
-        options: tuple[float, int, bool, Sequence[float]],
+        options: tuple[float, bool, Sequence[float]],
         to_volume: bool,
         to_transforms: bool,
     ) -> Tensor:
-        softness, dilation, planar, voxel_size = options
+        softness, planar, voxel_size = options
         shape = volume.shape
         ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], planar
         ctx.storage = "float32" if _on_cpu(volume.device) else _storage(volume.dtype)
@@ -199,7 +197,7 @@ class _Warping(torch.autograd.Function):
             ctx.save_for_backward()
             return zero_volume(shape, volume.dtype, volume.device)
         size = (shape[2], shape[3], shape[4])
-        plans, masks = _planned(size, capsules, part_of_capsule, transforms, softness, dilation, planar, voxel_size)
+        plans, masks = _planned(size, capsules, part_of_capsule, transforms, softness, planar, voxel_size)
         out, winners = _warp(rows, shape, volume.dtype, plans, masks, to_volume or to_transforms)
         ctx.save_for_backward(plans, masks, winners, rows if to_transforms else None)
         return out
@@ -234,12 +232,11 @@ def warp_parts(
     part_of_capsule: Tensor,
     target_to_source: Tensor,
     softness: float,
-    dilation: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> Tensor:
     """Compute `op.warp_parts` with the kernels."""
-    options = (softness, dilation, planar, voxel_size)
+    options = (softness, planar, voxel_size)
     # An autograd function cannot know whether gradients are required; only then their inputs are kept.
     needs_grad = [torch.is_grad_enabled() and tensor.requires_grad for tensor in (volume, target_to_source)]
     return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options, *needs_grad)

@@ -50,7 +50,6 @@ def capsule_masks(
     size: tuple[int, int, int],
     *,
     softness: float = 0.0,
-    dilation: int = 0,
     voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
     backend: Backend = "auto",
 ) -> Tensor:
@@ -59,18 +58,16 @@ def capsule_masks(
     capsules         (B, K, 7) start x, y, z, end x, y, z, radius; or (B, K, 9) with three half-widths at the end
     part_of_capsule  (K,) integer, 0 to `parts` − 1
     softness         width of the masks' edge in the unit of the capsules; 0 for hard masks
-    dilation         voxels by which the masks are wider on every side, as `reference.widened_masks` does
     voxel_size       a voxel's extent along x, y, z in that unit
 
     Not differentiable. Raises UsageError for shapes that do not fit.
     """
     _check_capsules(capsules, part_of_capsule, parts, 3, softness, voxel_size)
-    _check_dilation(dilation)
     depth, height, width = check_size(size, "depth", "height", "width")
     if parts < 0:
         raise UsageError("parts", "must not be negative", got=str(parts))
     unfit = "" if capsules.dtype == torch.float32 else str(capsules.dtype)
-    masks = implementation(_PACKAGE, backend, capsules.device, unfit, ("mask_kernel",)).part_masks(
+    masks: Tensor = implementation(_PACKAGE, backend, capsules.device, unfit, ("mask_kernel",)).part_masks(
         reference.with_widths(capsules.detach()),
         part_of_capsule.int(),
         parts,
@@ -78,7 +75,7 @@ def capsule_masks(
         float(softness),
         tuple(map(float, voxel_size)),
     )
-    return reference.widened_masks(masks, dilation)
+    return masks
 
 
 def projected_masks(
@@ -118,7 +115,6 @@ def warp_parts(
     target_to_source: Tensor,
     *,
     softness: float = 0.0,
-    dilation: int = 0,
     planar: bool = False,
     voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
     backend: Backend = "auto",
@@ -133,7 +129,6 @@ def warp_parts(
     target_to_source  (B, P, 3, 4) affine maps of voxel coordinates (x, y, z)
     softness          width of the masks' edge in the unit of the capsules: M = clamp((radius − distance) / softness
                       + 1/2, 0, 1); 0 for the paper's hard masks, 1 where distance ≤ radius
-    dilation          voxels by which every mask is dilated on every side
     planar            the paper's ablation (section 4.3): masks projected along z and copied to all depths, every
                       slice warped by itself by rows 0, 1 and columns 0, 1, 3 of the transforms
 
@@ -157,7 +152,6 @@ def warp_parts(
     that do not fit.
     """
     _check(volume, capsules, part_of_capsule, target_to_source, softness, voxel_size)
-    _check_dilation(dilation)
     unfit = "" if volume.dtype in (torch.float32, *_HALF) else str(volume.dtype)
     kernels = ("kernel", "mask_kernel", *(("slabs",) if volume.device.type == "cpu" else ()))
     compute = implementation(_PACKAGE, backend, volume.device, unfit, kernels)
@@ -167,7 +161,6 @@ def warp_parts(
         part_of_capsule.int(),
         target_to_source,
         float(softness),
-        int(dilation),
         bool(planar),
         tuple(map(float, voxel_size)),
     )
@@ -187,11 +180,6 @@ def _check_capsules(
         raise UsageError("softness", "is no width", expected="a finite number ≥ 0", got=str(softness))
     if len(voxel_size) != 3 or not all(0 < s < math.inf for s in voxel_size):
         raise UsageError("voxel_size", "is not known", expected="positive lengths", got=str(tuple(voxel_size)))
-
-
-def _check_dilation(dilation: int) -> None:
-    if dilation != int(dilation) or dilation < 0:
-        raise UsageError("dilation", "is no number of voxels", expected="an integer ≥ 0", got=str(dilation))
 
 
 def _check(

@@ -45,22 +45,6 @@ def part_masks(
     return masks
 
 
-def widened_masks(masks: Tensor, voxels: int) -> Tensor:
-    """Dilate masks (B, P, D, H, W) by so many voxels on every side: to the largest value of each box of 2 n + 1 voxels
-    a side, without those outside the volume.
-    """
-    for _ in range(voxels):
-        for axis in (2, 3, 4):
-            count = masks.shape[axis]
-            lower, upper = masks.narrow(axis, 0, max(count - 1, 0)), masks.narrow(axis, 1, max(count - 1, 0))
-            result = masks.clone()
-            result.narrow(axis, 0, upper.shape[axis]).copy_(torch.maximum(lower, upper))
-            above = result.narrow(axis, 1, lower.shape[axis])
-            torch.maximum(above, lower, out=above)
-            masks = result
-    return masks
-
-
 def with_widths(capsules: Tensor) -> Tensor:
     """Convert capsules (B, K, 7) with a radius, or (B, K, 9), to capsules (B, K, 9) with three half-widths."""
     return capsules if capsules.shape[-1] == 9 else torch.cat((capsules, *(capsules[..., 6:],) * 2), -1)
@@ -84,7 +68,6 @@ def warp_parts(
     part_of_capsule: Tensor,
     target_to_source: Tensor,
     softness: float,
-    dilation: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> Tensor:
@@ -94,8 +77,8 @@ def warp_parts(
     features = volume.to(target_to_source.dtype)
     mask_size = (1, *size[1:]) if planar else size
     sizes = (*voxel_size[:2], 1.0) if planar else voxel_size
-    masks = part_masks(flattened(capsules) if planar else capsules, part_of_capsule, parts, mask_size, softness, sizes)
-    masks = widened_masks(masks, dilation).expand(-1, -1, *size)
+    capsules = flattened(capsules) if planar else capsules
+    masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, sizes).expand(-1, -1, *size)
     z, y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in size)
     one = features.new_ones(())
     centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], one), -1)  # [D, H, W, 4]

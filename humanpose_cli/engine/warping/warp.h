@@ -7,7 +7,7 @@
 #endif
 
 // The plan of part t % parts of sample t / parts: a part that reaches nothing has an empty box.
-inline void plan_part(int t, int parts, int depth, int height, int width, int planar, int dilation, float softness,
+inline void plan_part(int t, int parts, int depth, int height, int width, int planar, float softness,
                       float size_x, float size_y, float size_z, wp::array_t<float> capsules,
                       wp::array_t<int> part_of_capsule,
                       wp::array_t<float> transforms, wp::array_t<float> plans) {
@@ -51,8 +51,8 @@ inline void plan_part(int t, int parts, int depth, int height, int width, int pl
         }
         // A sample reads the voxels around it: it reaches a voxel from less than 1 away.
         for (int i = 0; i < 3 && meets; ++i) {
-            p[12 + i] = wp::min(p[12 + i], wp::max(first[i] - (float)dilation, 0.0f) - 1.0f);
-            p[15 + i] = wp::max(p[15 + i], wp::min(last[i] + (float)dilation, max_index[i]) + 1.0f);
+            p[12 + i] = wp::min(p[12 + i], wp::max(first[i], 0.0f) - 1.0f);
+            p[15 + i] = wp::max(p[15 + i], wp::min(last[i], max_index[i]) + 1.0f);
         }
     }
     p[18] = p[19] = 0.0f;

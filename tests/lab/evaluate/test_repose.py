@@ -308,11 +308,11 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     assert len(list(tmp_path.iterdir())) == 8
     assert all(0 < row[2] < 1 for row in table.rows)
     assert [row[4] for row in table.rows] == [None] * 4  # no pose was evaluated
-    assert table.rows[3][5:] == [0.883, 0.626, 0.777]
+    assert table.rows[3][6:] == [0.883, 0.626, 0.777]
     assert any("ssim_fg" in note for note in table.notes)
     assert {row[-1] for row in figures.rows if row[1] == "ssim"} == {3}
     (alone, _), _ = warping_table(trainings, shared, crops, [0], None)
-    assert alone.columns == table.columns[:5]
+    assert alone.columns == table.columns[:6]
 
 
 def test_published_figures_stand_beside_the_same_pairs_alone(crops):
