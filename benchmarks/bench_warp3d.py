@@ -1,8 +1,8 @@
 """warp3d: one image reposed with a loaded network, a step of its training, and where a step's time goes.
 
 `convolutions_ms` is the sum of the network's own convolutions, each timed alone on inputs of its shapes: what the
-machine's convolutions allow; `of_them` is the whole pass over that sum. Activations are what a step keeps for its
-gradients. Weights are random, which times do not depend on. `paper` in half precision and its training are for a GPU.
+machine's convolutions allow; `of_them` is the whole pass over that sum. Weights are random, which times do not depend
+on. `paper` in half precision and its training are for a GPU.
 
     python benchmarks/bench_warp3d.py [--device cuda]
 """
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss
-from humanpose_cli.lab.train.processes import counted_activations
 from humanpose_cli.models.warp3d.config import PRESETS
 from humanpose_cli.models.warp3d.generator import Generator
 from humanpose_cli.models.warp3d.layers import Discriminator
@@ -98,14 +97,11 @@ def training_step(name: str, device: str, *, batch: int) -> None:
     loss = perceptual_loss("segmenter").to(device)
     optimisers = [torch.optim.Adam(module.parameters(), 2e-4) for module in (generator, discriminator)]
 
-    def forward() -> tuple[Tensor, Any]:
+    def step() -> None:
         with torch.autocast(device, torch.bfloat16):
             made = generator(image, source, target)
             apart = 3 * loss(made.image, image)
-            return apart + nn.functional.softplus(-discriminator(image, made.image, made.heatmaps)).mean(), made
-
-    def step() -> None:
-        total, made = forward()
+            total = apart + nn.functional.softplus(-discriminator(image, made.image, made.heatmaps)).mean()
         optimisers[0].zero_grad(set_to_none=True)
         total.backward()
         optimisers[0].step()
@@ -119,14 +115,9 @@ def training_step(name: str, device: str, *, batch: int) -> None:
         against.backward()
         optimisers[1].step()
 
-    with counted_activations(nn.ModuleList((generator, discriminator))) as kept:
-        graph = forward()
-        activations = kept()
-    del graph
     spent = min(times(step, 3, device))
     row: dict[str, Any] = {"what": "training step", "preset": name, "batch": batch, "device": device}
     row |= {"precision": "mixed", "ms": round(spent, 1), "images_per_second": round(1000 * batch / spent, 2)}
-    row["activation_mib"] = round(activations / 2**20)
     row["warp_share"] = round(warp_share(step, spent), 3)
     if name == "paper":
         row["reach"] = f"warp_share {REACH_WARP}"

@@ -184,7 +184,7 @@ def fit(
 
     Prints tables, beside papers' figures where these are of the same split and joints, and writes a report with images:
     some of each quartile of the errors, and the worst. With --joints coco17 or a protocol of labelled joints, such as
-    coco-keypoints, figures are OKS and PCK in the image. With --crops, networks of deform-and-learn are evaluated at
+    coco-keypoints, figures are OKS in the image. With --crops, networks of deform-and-learn are evaluated at
     the size of a canonical skeleton; --body is the body that they were trained with.
 
     The same command continues an interrupted ablation; --set changes what its trainings share, such as --set

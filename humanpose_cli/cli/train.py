@@ -210,7 +210,6 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
         "best": result.best,
         "best_step": result.best_step,
         "minutes": round(result.seconds / 60, 1),
-        "activation_mib": result.activation_mib,
         "metrics": dict(result.metrics),
         "kept": result.kept,
         "cautions": list(result.cautions),

@@ -318,6 +318,5 @@ def iper_protocol() -> str:
     entry = {
         "s_n": {"1": ["2.png"], "3": ["2.png", "4.png", "0.png"]},
         "self_imitation": {"target": "003/1/2", "range": [1, 5]},
-        "cross_imitation": {"target": "003/1/1", "range": [2, 6]},
     }
     return json.dumps({"val": {"003/1/2": entry}})

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 SPLITS = ("train", "validation", "test")
 """Names of splits in every protocol: to learn from, to choose by, to evaluate on."""
-CROSS_IMITATION = "cross-imitation"
-"""The protocol whose pairs are of two people: the first in the pose of the second, of which there is no true image."""
 _OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "validation"}
 
 

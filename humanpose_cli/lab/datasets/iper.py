@@ -10,9 +10,7 @@ evaluate, "validation" 21 clothes of train.txt (`reposing_splits`), "train" its 
 A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of "test":
 - "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
 - "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
-  iPER_protocol.json where it is there, else drawn;
-- "cross-imitation", by its option: the protocol's three frames of each video with the frames that it names of
-  another person's video. These images come once more, in groups of their own: pairs stay within a group.
+  iPER_protocol.json where it is there, else drawn.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import option
 from humanpose_cli.io.checks import array_field, existing_file
 from humanpose_cli.io.text_files import read_json_object
-from humanpose_cli.lab.cache.samples import CROSS_IMITATION, SPLITS, Group, Person, Sample
+from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample
 from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, SequenceOptions, box_around
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.reading import (
@@ -95,7 +93,6 @@ class IperOptions(SequenceOptions):
     )
     random_pairs: int = option(10_000, "Number of random pairs.", minimum=0)
     seed: int = option(0, "Seed of all random choices.")
-    cross_imitation: bool = option(False, "List the pairs of two people too, which needs iPER_protocol.json.")
 
 
 class IperSource(FolderSource):
@@ -117,8 +114,6 @@ class IperSource(FolderSource):
         self._check_estimator(self.options.poses, "smpls, authors or none")
         if self.options.poses == "authors":
             existing_file(self._authors_file, "the joints that the reposing paper's authors estimated")
-        if self.options.cross_imitation:
-            existing_file(self._protocol_file, "the owners' protocol")
 
     @cached_property
     def poses_from(self) -> str:
@@ -161,7 +156,7 @@ class IperSource(FolderSource):
                 group["videos"].append((name, self._count(name)))
         if self.poses_from == "none":
             notes.append("iPER: the samples have no poses: let them be fitted (`fit=True`), or unpack smpls.zip")
-        return [*self._with_pairs(clothes), *self._cross_imitation(clothes)]
+        return self._with_pairs(clothes)
 
     def _split(self, video: str, list_name: str) -> str:
         """Return the split of a video that the owners list as "train" or "val"."""
@@ -194,27 +189,6 @@ class IperSource(FolderSource):
                 pairs = {("random-pairs", "test"): draws.get(name, []), ("three-frames", "test"): three}
             yield Group(name, counts[name], pairs, group)
 
-    def _cross_imitation(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
-        """List a group for each video of the owners' protocol: its sources, then frames of another person's video."""
-        if not self.options.cross_imitation:
-            return
-        counts = dict(video for group in clothes.values() if group["split"] == "test" for video in group["videos"])
-        for video, count in counts.items():
-            official = self._official_frames(video, count, "cross_imitation")
-            if official is None:
-                continue
-            sources, target, targets = official
-            if target not in counts:
-                raise InputError(f"{self._protocol_file} ({video})", f"names {target}, which is not in val.txt")
-            targets = range(targets.start, min(targets.stop, counts[target]), self.options.every)
-            if not targets:
-                problem, got = "is shorter than the protocol", f"{counts[target]}"
-                raise InputError(self._video_path(target), problem, expected=f"frame {targets.start}", got=got)
-            numbers = range(len(sources), len(sources) + len(targets))
-            pairs = {(CROSS_IMITATION, "test"): list(product(range(len(sources)), numbers))}
-            parts = [(video, count, sorted(sources)), (target, counts[target], targets)]
-            yield Group(f"{CROSS_IMITATION}/{video}", len(sources) + len(targets), pairs, {"parts": parts})
-
     @property
     def _authors_file(self) -> Path:
         return self.root / "poses.pkl"
@@ -232,32 +206,29 @@ class IperSource(FolderSource):
         pairs: list[tuple[int, int]] = []
         start = 0
         for video, count in videos:
-            official = self._official_frames(video, count, "self_imitation")
-            sources, targets = (official[0], official[2]) if official else self._draw_frames(video, count)
+            sources, targets = self._official_frames(video, count) or self._draw_frames(video, count)
             number = {frame: start + i for i, frame in enumerate(self.options.every_nth(count))}
             # The owners' ranges may end behind the video: what is not there is left out.
             pairs += [(number[s], number[t]) for s, t in product(sources, targets) if s in number and t in number]
             start += len(number)
         return pairs
 
-    def _official_frames(self, video: str, count: int, imitation: str) -> tuple[list[int], str, range] | None:
-        """Read sources, target video and its frames from the owners' protocol.
-
-        "s_n" → "3" names files, "self_imitation" and "cross_imitation" have the target and both ends.
+    def _official_frames(self, video: str, count: int) -> tuple[list[int], range] | None:
+        """Read sources and targets from the owners' protocol: "s_n" → "3" names files, "self_imitation" has both ends
+        of the targets.
         """
         entry = self._protocol.get(video)
         if entry is None:
             return None
         try:
             sources = [int(Path(name).stem) for name in entry["s_n"]["3"]]
-            first, last = (int(n) for n in entry[imitation]["range"])
-            target = str(entry[imitation]["target"]) if imitation == "cross_imitation" else video
+            first, last = (int(n) for n in entry["self_imitation"]["range"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self._protocol_file} ({video})", "is damaged", got=repr(error)[:100]) from error
         if max(sources, default=0) >= count:
             problem = "is shorter than the protocol"
             raise InputError(self._video_path(video), problem, expected=f"frame {max(sources)}", got=f"{count}")
-        return sources, target, range(first, last + 1)
+        return sources, range(first, last + 1)
 
     def _draw_frames(self, video: str, count: int) -> tuple[list[int], range]:
         frames = self.options.every_nth(count)
@@ -268,12 +239,6 @@ class IperSource(FolderSource):
     # Reading
 
     def read(self, group: Group) -> Iterator[Sample]:
-        if "parts" in group.key:
-            for video, count, frames in group.key["parts"]:
-                for sample in self._read_video(video, count, frames, {}):
-                    # Once more, so under another name, in no sequence and no split.
-                    yield replace(sample, name=f"{group.name}/{sample.name}", sequence="", frame=0)
-            return
         splits = {"iper": group.key["split"]}
         for video, count in group.key["videos"]:
             yield from self._read_video(video, count, self.options.every_nth(count), splits)

@@ -61,7 +61,7 @@ from humanpose_cli.lab.evaluate.report import (
     worst_contact_sheet,
 )
 from humanpose_cli.lab.evaluate.weights import network_facts
-from humanpose_cli.lab.metrics.bodies import SHARES, Bodies, BodyErrors
+from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors
 from humanpose_cli.lab.metrics.joints import RootName
 from humanpose_cli.lab.recipes.people import people_of_images, with_labels
 
@@ -132,7 +132,6 @@ def measure_fits(
     missing_rows = np.setdiff1d(np.arange(len(people)), rows)
     stacked_bodies, rigs = _stacked(bodies, body)
     stand_in = people.errors(_upright(people, missing_rows, body), missing_rows, body)
-    no_share = {name: np.zeros(len(missing_rows)) for name in SHARES}
     points = _points(people, bodies)
     errors = people.errors(stacked_bodies, rows, rigs, points)
     movement: Mapping[str, Summary] = {}
@@ -147,7 +146,8 @@ def measure_fits(
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         movement = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
     confidence = joint_confidences(people, rows, stacked_bodies, rigs, [one.confidence for one in bodies])
-    return EvaluatedFits(rows, errors, stacked_bodies, rigs, stand_in._replace(**no_share), movement, confidence)
+    stand_in = stand_in._replace(pckh=np.zeros(len(missing_rows)))
+    return EvaluatedFits(rows, errors, stacked_bodies, rigs, stand_in, movement, confidence)
 
 
 def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:
@@ -341,7 +341,6 @@ def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match 
 METRICS: Mapping[str, tuple[str, str, float]] = {
     "mpjpe_mm": ("mpjpe", "joints, {root}", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
-    "depth_signs": ("depth_signs", "share of limb bones with the wrong sign of depth", 1.0),
     "pve_mm": ("pve", "vertices, {root}", 1e3),
     "pa_pve_mm": ("pa_pve", "vertices after Procrustes of the joints", 1e3),
     "pckh": ("pckh", "share of joints within half a head", 1.0),
@@ -349,10 +348,6 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "err_quat_absolute_rad": ("absolute_rotation", "absolute rotations of parts, radians", 1.0),
     "mpjae_deg": ("angle", "absolute rotations of nine joints, degrees", 180 / np.pi),
     "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
-    "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
-    "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
-    "pa_pck_150": ("pa_pck", "share of joints within 150 mm after Procrustes", 1.0),
-    "pa_auc_150": ("pa_auc", "its mean over thresholds of 0 to 150 mm", 1.0),
 }
 """Name in the JSON result → column of BodyErrors, text (with what is put on the truth's for {root}), and factor."""
 _PLACED: Mapping[RootName, str] = {"pelvis": "pelvis on pelvis", "hips": "hips on hips", "none": "where they are"}
@@ -434,9 +429,9 @@ def _groups(people: EvaluatedPeople, fits: EvaluatedFits) -> list[Table]:
     rows: list[list[Cell]] = []
     for group in groups:
         part = errors.taken(np.flatnonzero(labels == group))
-        means = (1e3 * part.mpjpe, 1e3 * part.pa_mpjpe, 100 * part.pck, 100 * part.auc)
+        means = (1e3 * part.mpjpe, 1e3 * part.pa_mpjpe)
         rows.append([group, len(part.mpjpe), *(float(np.nanmean(column)) for column in means)])
-    columns = ("activity", "people", "mpjpe mm", "PA mm", "PCK %", "AUC %")
+    columns = ("activity", "people", "mpjpe mm", "PA mm")
     return [Table("activity", "By activity", columns, rows)] if len(groups) > 1 else []
 
 

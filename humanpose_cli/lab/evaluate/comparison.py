@@ -24,7 +24,7 @@ from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.predictions import fits_from_files, matched_by_tracks, predictions_digest
 from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, save_plot
-from humanpose_cli.lab.metrics.bodies import SHARES, BodyErrors
+from humanpose_cli.lab.metrics.bodies import BodyErrors
 from humanpose_cli.lab.metrics.counts import FEW
 
 PLOT = "differences.png"
@@ -100,7 +100,7 @@ def _of_people(fits: EvaluatedFits, rows: NDArray[np.int64]) -> BodyErrors:
 def _differences(differences: Mapping[tuple[str, str], Summary], first: str, over: str) -> Table:
     rows: list[list[Cell]] = []
     for (name, metric), summary in differences.items():
-        more_is_better = METRICS[metric][0] in SHARES
+        more_is_better = metric == "pckh"
         lower, higher = summary.high < 0, summary.low > 0
         better, worse = (higher, lower) if more_is_better else (lower, higher)
         verdict = "better" if better else "worse" if worse else "no difference shown"

@@ -5,7 +5,6 @@ the crop is the one in which the true body stands before the fixed camera.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,23 +89,16 @@ def _framing(network: BodyNetwork) -> Framing:
     return "detector" if network.config.inputs.kind == "proxy" else "labels"
 
 
-@dataclass(frozen=True)
-class EvaluatedCrops:
-    """N people.
-
-    errors  of the bodies; f1 (N,) mean over the parts that a segmenter predicted, None without one
-    """
-
-    errors: BodyErrors
-    f1: NDArray[np.float64] | None
+Measurement = tuple[BodyErrors, NDArray[np.float64] | None]
+"""Errors of N bodies; F1 (N,), the mean over the parts that a segmenter predicted, None without one."""
 
 
-def measure_crops(crops: NetworkOnCrops, *, batch_size: int = 32) -> EvaluatedCrops:
+def measure_crops(crops: NetworkOnCrops, *, batch_size: int = 32) -> Measurement:
     """Measure a network on all people of `crops`."""
     crops.f1.clear()
     numbers = range(len(crops.examples.people))
     errors = crop_errors(crops.predict, held_out_batches(crops.examples, numbers, batch_size), crops.network.layer)
-    return EvaluatedCrops(errors, np.array(crops.f1) if crops.f1 else None)
+    return errors, np.array(crops.f1) if crops.f1 else None
 
 
 def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
@@ -138,17 +130,17 @@ def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSour
 
 
 def crops_report(
-    people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path, crops: NetworkOnCrops
+    people: EvaluatedPeople, evaluated: Measurement, facts: Mapping[str, Any], folder: Path, crops: NetworkOnCrops
 ) -> Report:
     """Report on a network alone, with people of each quartile of the errors (Figure 4) and the worst (Figures 5, 6);
     with a segmenter's parts Figure 3 is drawn into the folder.
     """
-    errors = evaluated.errors
+    errors, f1 = evaluated
     metrics, plots = body_metrics(errors, people.clusters), {}
     tables = error_tables(errors, metrics, people.joints.root_name)
-    if evaluated.f1 is not None:
-        metrics["f1"] = summarise(evaluated.f1, people.clusters)
-        plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
+    if f1 is not None:
+        metrics["f1"] = summarise(f1, people.clusters)
+        plot_quality(ensure_folder(folder) / "f1-error.png", f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
 
     images = crop_sheets(crops, errors.mpjpe, errors.pa_mpjpe)

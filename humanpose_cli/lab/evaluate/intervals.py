@@ -91,6 +91,11 @@ class Summary:
         names = ("value", "median", "low", "high")
         return replace(self, **{name: factor * getattr(self, name) for name in names})
 
+    @property
+    def cells(self) -> tuple[float, float, float, float, int]:
+        """Mean, median, both ends of the interval, and n, as tables show them."""
+        return self.value, self.median, self.low, self.high, self.n
+
     def text(self, digits: str, unit: str = "") -> str:
         """Format the value and its interval, each by `digits`; the value alone without an interval."""
         if math.isnan(self.value):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
-from humanpose_cli.core.crop import best_pairs
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.fitting.fitter import Fitter
@@ -35,7 +34,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
-from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise, summarise_figures
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise_figures
 from humanpose_cli.lab.evaluate.people import EvaluationRun, image_clusters
 from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
 from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, beside_published, under_protocol
@@ -45,18 +44,10 @@ from humanpose_cli.lab.metrics.keypoints import (
     THRESHOLDS,
     ImageMatches,
     average_precision,
-    box_length,
     matched_predictions,
-    mean_over_joints,
-    oks,
-    pck,
-    torso_length,
 )
 
 Floats = NDArray[np.float64]
-PCK_SHARES = (0.1, 0.2)
-BOX_SHARES = (0.05, 0.1)
-_MIN_OKS = 0.1  # to be taken for a person's, where PCK is counted
 _AREA_OF_BOX = 0.53
 _RESAMPLES = 200
 
@@ -82,56 +73,12 @@ class PredictedImage:
     scores: Floats
 
 
-@dataclass(frozen=True)
-class EvaluatedKeypoints:
-    """Predictions of all images.
-
-    matches   of each image
-    right     for each share of PCK_SHARES, (T, 17) of all people with labelled joints: 1, 0, or NaN; right_box likewise
-              of BOX_SHARES
-    clusters  of the images; of_people (T,) the image of each person
-    """
-
-    matches: Sequence[ImageMatches]
-    right: Mapping[float, Floats]
-    clusters: Clusters
-    of_people: NDArray[np.int64]
-    right_box: Mapping[float, Floats] = field(default_factory=dict)
-
-    def metrics(self) -> dict[str, Summary]:
-        """Return the figures of _AP and _PCK, as far as the labels allow."""
-        figures = summarise_figures(self._precisions, self.clusters, _RESAMPLES)
-        for share, right in self.right.items():
-            with np.errstate(invalid="ignore"):
-                counts = np.isfinite(right).sum(1)
-                shares = np.nansum(right, 1) / counts
-            figures[f"pck_{round(100 * share)}"] = summarise(shares, self.clusters.taken(self.of_people))
-        for share, right in self.right_box.items():
-            figures[f"pck_box_{round(100 * share):02}"] = self._over_people(right, mean_over_joints)
-        return figures
-
-    def _precisions(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """Return AP and AR of some images."""
-        curves = average_precision([self.matches[row] for row in rows])
-        return {name: _of_thresholds(name, *curves) for name in _AP}
-
-    def _over_people(self, right: Floats, figure: Callable[[Floats], float]) -> Summary:
-        """Summarize a figure of people's joints (T, J), with an interval over people drawn with replacement."""
-        labelled_rows = np.flatnonzero(np.isfinite(right).any(1))
-        if not len(labelled_rows):
-            return summarise(np.array([]))
-        values, clusters = right[labelled_rows], self.clusters.taken(self.of_people[labelled_rows])
-        return summarise_figures(lambda rows: {"": figure(values[rows])}, clusters, _RESAMPLES)[""]
-
-
 _AP = {
     "oks_ap": "average precision, OKS of .50 to .95",
     "oks_ap_50": "average precision at OKS .50",
     "oks_ap_75": "average precision at OKS .75",
     "oks_ar": "average recall, OKS of .50 to .95",
 }
-_PCK = {f"pck_{round(100 * s)}": f"share of joints within {100 * s:.0f} % of the torso" for s in PCK_SHARES}
-_PCK |= {f"pck_box_{round(100 * s):02}": f"share of joints within {100 * s:.0f} % of the box" for s in BOX_SHARES}
 
 
 def _of_thresholds(name: str, precision: Floats, recall: Floats) -> float:
@@ -157,49 +104,22 @@ def labelled_image(cache: Cache, row: int) -> LabelledImage:
     return LabelledImage(keypoints[has_box], areas[has_box], boxes[has_box] + 0.5, crowds[has_box])
 
 
-def measure_keypoints(
-    labels: Sequence[LabelledImage], predictions: Sequence[PredictedImage], clusters: Clusters | None = None
-) -> EvaluatedKeypoints:
-    """Compare predictions of images with their people, in one order.
-
-    clusters     of the images; None: each is independent
-    """
-    matches: list[ImageMatches] = []
-    joints: list[Floats] = []
-    people: list[Floats] = []
-    boxes: list[Floats] = []
-    people_of = []
-    for number, (truth, prediction) in enumerate(zip(labels, predictions, strict=True)):
-        crowds = np.zeros(len(truth.boxes), bool) if truth.crowds is None else truth.crowds
-        matches.append(
-            matched_predictions(
-                prediction.joints, prediction.scores, truth.keypoints, truth.areas, truth.boxes, crowds=crowds
-            )
-        )
-        counts = (truth.keypoints[..., 2] > 0).any(1) & ~crowds
-        people_of += [number] * int(counts.sum())
-        people.append(truth.keypoints[counts])
-        boxes.append(truth.boxes[counts])
-        joints.append(_nearest(prediction, people[-1], truth.areas[counts], boxes[-1]))
-    points, of_labels, lengths = np.concatenate(joints), np.concatenate(people), box_length(np.concatenate(boxes))
-    torso = torso_length(of_labels)
-    return EvaluatedKeypoints(
-        matches,
-        {share: pck(points, of_labels, torso, share) for share in PCK_SHARES},
-        clusters or Clusters.single("images", len(matches)),
-        np.array(people_of, np.int64),
-        {share: pck(points, of_labels, lengths, share) for share in BOX_SHARES},
-    )
+def match_keypoints(labels: Sequence[LabelledImage], predictions: Sequence[PredictedImage]) -> list[ImageMatches]:
+    """Match the predictions of images with their people, in one order."""
+    return [
+        matched_predictions(found.joints, found.scores, truth.keypoints, truth.areas, truth.boxes, truth.crowds)
+        for truth, found in zip(labels, predictions, strict=True)
+    ]
 
 
-def _nearest(predictions: PredictedImage, people: Floats, areas: Floats, boxes: Floats) -> Floats:
-    """Assign predictions (T, 17, 2) to people, each once, the most similar pairs first; NaN for people without one."""
-    joints = np.full((len(people), len(COCO17), 2), np.nan)
-    if not len(people) or not len(predictions.scores):
-        return joints
-    for prediction, person in best_pairs(oks(predictions.joints, people, areas, boxes), _MIN_OKS):
-        joints[person] = predictions.joints[prediction]
-    return joints
+def keypoint_metrics(matches: Sequence[ImageMatches], clusters: Clusters | None = None) -> dict[str, Summary]:
+    """Return the figures of _AP. clusters  of the images; None: each is independent"""
+
+    def precisions(rows: NDArray[np.int64]) -> dict[str, float]:
+        curves = average_precision([matches[row] for row in rows])
+        return {name: _of_thresholds(name, *curves) for name in _AP}
+
+    return summarise_figures(precisions, clusters or Clusters.single("images", len(matches)), _RESAMPLES)
 
 
 Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
@@ -316,16 +236,15 @@ def evaluate_keypoints(
         cache, rows, options, run.device, detections=detections, predictions=predictions, threads=threads
     ) as fits:
         facts |= fits.facts
-        figures = _evaluated(cache, rows, fits, run.progress, run.stop)
-    metrics = {name: keypoints.metrics() for name, keypoints in figures.items()}
-    facts["people"] = sum(image.people for image in figures["fits"].matches)
+        matches = _matches(cache, rows, fits, run.progress, run.stop)
+    clusters = image_clusters(cache, rows)
+    metrics = {name: keypoint_metrics(images, clusters) for name, images in matches.items()}
+    facts["people"] = sum(image.people for image in matches["fits"])
     of_fits, others = metrics["fits"], metrics["detections"]
-    texts = {name: text for name, text in {**_AP, **_PCK}.items() if name in of_fits}
     rows_of_table: list[list[Cell]] = [
-        [text, name, of_fits[name].value, others[name].value] for name, text in texts.items()
+        [text, name, of_fits[name].value, others[name].value] for name, text in _AP.items()
     ]
-    note = "A person who is missed has no right joint."
-    table = Table("keypoints", "Joints in the image", ("what", "name", *metrics), rows_of_table, 3, [note])
+    table = Table("keypoints", "Joints in the image", ("what", "name", *metrics), rows_of_table, 3)
     every = figures_table({(of, name): s for of, each in metrics.items() for name, s in each.items()}, digits=3)
     named = {f"{name}_of_detections": summary for name, summary in others.items()}
     report = Report("Fitted bodies in the image", facts, {**of_fits, **named}, [table, every])
@@ -334,10 +253,10 @@ def evaluate_keypoints(
     return beside_published(report, protocol, metrics, cache.header, selection.full_split() if complete else "")
 
 
-def _evaluated(
+def _matches(
     cache: Cache, rows: NDArray[np.int64], fits: ImageFits, progress: Progress, stop: Callable[[], bool]
-) -> dict[str, EvaluatedKeypoints]:
-    """Measure the fits and the detections that they were made from, in the images of some rows."""
+) -> dict[str, list[ImageMatches]]:
+    """Match the fits and the detections that they were made from, in the images of some rows."""
     labels: list[LabelledImage] = []
     predictions: dict[str, list[PredictedImage]] = {"fits": [], "detections": []}
     empty = PredictedImage(np.zeros((0, len(COCO17), 2)), np.zeros(0))
@@ -353,5 +272,4 @@ def _evaluated(
         for parts, image in zip(predictions.values(), images, strict=True):
             parts.append(image)
         progress(number + 1, len(rows), "images")
-    clusters = image_clusters(cache, rows)
-    return {name: measure_keypoints(labels, images, clusters) for name, images in predictions.items()}
+    return {name: match_keypoints(labels, images) for name, images in predictions.items()}

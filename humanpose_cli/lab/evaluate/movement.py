@@ -25,7 +25,6 @@ from humanpose_cli.lab.metrics.joints import JointSet
 from humanpose_cli.lab.metrics.trajectories import (
     Cut,
     acceleration_error,
-    floor_penetration,
     foot_sliding,
     jitter,
     jitter_emdb,
@@ -33,7 +32,6 @@ from humanpose_cli.lab.metrics.trajectories import (
     root_velocity_error,
     w_mpjpe,
     wa_mpjpe,
-    world_sizes,
 )
 
 Floats = NDArray[np.float64]
@@ -49,10 +47,6 @@ _TEXTS = {
     "true_jitter_10m_s3": "the same of true joints",
     "jitter_emdb_10m_s3": "third derivative of predicted joints without the body's translation, 10 m/s³ (EMDB)",
     "foot_sliding_mm": "path of predicted feet while the true ones stand, mm a frame",
-    "foot_sliding_cm_s": "the same as a speed, cm/s",
-    "floor_penetration_mm": "predicted feet below the floor while the true ones stand, aligned as wa_mpjpe_mm",
-    "size_error_percent": "size of body and path in the world, of 100 frames",
-    "size_drift_percent": "change of that size since the first 100 frames",
 }
 RootPath = Literal["translation", "pelvis"]
 """What a root's path is of: SMPL's translation (WHAM), or joint 0 of the joints (TRAM, GVHMR)."""
@@ -186,11 +180,6 @@ def movement_summaries(
         (a, b), start = (motion.points[:, :count] for motion in motions), track[0]
         add("wa_mpjpe_mm", 1e3 * wa_mpjpe(a, b, cut), start)
         add("w_mpjpe_mm", 1e3 * w_mpjpe(a, b, cut), start)
-        depths = floor_penetration(a, b, motions[0].feet, motions[1].feet, cut)
-        add("floor_penetration_mm", 1e3 * depths, start)
-        sizes = world_sizes(a, b, cut)
-        add("size_error_percent", 100 * np.abs(sizes - 1), start)
-        add("size_drift_percent", 100 * np.abs(sizes[1:] / sizes[:1] - 1), start)
         add("rte_percent", 100 * root_translation_error(*(m.path(people.joints, root_path) for m in motions)), start)
         paths = [motion.path(people.joints, "pelvis") for motion in motions]
         for run in _runs(frames[visible]):
@@ -198,10 +187,8 @@ def movement_summaries(
             first, second = some
             velocity = root_velocity_error(paths[0][run], paths[1][run], first.facing, second.facing)
             add("erve_mm", 1e3 * velocity[np.isfinite(velocity)], start)
-            slides = foot_sliding(first.feet, second.feet)
-            add("foot_sliding_mm", 1e3 * slides, start)
+            add("foot_sliding_mm", 1e3 * foot_sliding(first.feet, second.feet), start)
             if np.isfinite(rate):
-                add("foot_sliding_cm_s", 100 * rate * slides, start)
                 for name, motion in zip(("jitter_10m_s3", "true_jitter_10m_s3"), some, strict=True):
                     add(name, jitter(motion.points[:, :count], rate) / 10, start)
     columns = {
@@ -268,8 +255,6 @@ def _in_world(
 
 def movement_table(summaries: Mapping[str, Summary]) -> Table:
     """Make a table like that of errors."""
-    rows: list[list[Cell]] = [
-        [_TEXTS[name], name, s.value, s.median, s.low, s.high, s.n] for name, s in summaries.items()
-    ]
+    rows: list[list[Cell]] = [[_TEXTS[name], name, *summary.cells] for name, summary in summaries.items()]
     columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
     return Table("movement", "Movement", columns, rows, 2, [interval_note(summaries.values())])

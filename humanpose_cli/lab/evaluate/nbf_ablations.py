@@ -101,8 +101,8 @@ def measure_networks(trainings: Trainings, people: EvaluatedPeople, weights: Seq
     values: dict[str, list[NDArray[np.float64]]] = {}
     for path in weights:
         network = load_nbf(path, segmenter=setup.segmenter, body=people.body_name, device=trainings.device)
-        crops = measure_crops(NetworkOnCrops(people, network, setup.source))
-        for name, column in (*crops.errors._asdict().items(), *([] if crops.f1 is None else [("f1", crops.f1)])):
+        errors, f1 = measure_crops(NetworkOnCrops(people, network, setup.source))
+        for name, column in {**errors._asdict(), **({} if f1 is None else {"f1": f1})}.items():
             values.setdefault(name, []).append(column)
     return Measured({name: np.stack(columns) for name, columns in values.items()}, people.clusters)
 
@@ -118,13 +118,9 @@ def _measured(
     return results
 
 
-def _millimetres(results: Measured) -> tuple[Cell, ...]:
-    summary = results.summary("mpjpe").scaled(1e3)
-    return summary.value, summary.median, summary.low, summary.high, summary.n
-
-
 _ERRORS = Columns(
-    {"error mm": 1, "median": 1, "95 % from": 1, "to": 1, "n": 0}, lambda variant, results: _millimetres(results)
+    {"error mm": 1, "median": 1, "95 % from": 1, "to": 1, "n": 0},
+    lambda variant, results: results.summary("mpjpe").scaled(1e3).cells,
 )
 _PA = Columns({"PA mm": 1}, lambda variant, results: (1e3 * results.mean("pa_mpjpe"),))
 _PCKH = Columns({"PCKh %": 1}, lambda variant, results: (100 * results.mean("pckh"),))

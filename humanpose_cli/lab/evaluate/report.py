@@ -90,10 +90,7 @@ class Table:
 
 def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1) -> Table:
     """List each figure of an evaluation with its n, median and interval: (of what, which) → summary."""
-    rows: list[list[Cell]] = [
-        [*names, summary.value, summary.median, summary.low, summary.high, summary.n]
-        for names, summary in figures.items()
-    ]
+    rows: list[list[Cell]] = [[*names, *summary.cells] for names, summary in figures.items()]
     columns = ("of", "figure", "mean", "median", "95 % from", "to", "n")
     over = tuple(figures.values())
     return Table("figures", "Every figure", columns, rows, digits, [interval_note(over)], over)

@@ -277,8 +277,6 @@ def _measured(
     figures = {_CEILING: {"pose_auc": ceiling}}
     for name, drawing in drawings.items():
         metrics = _similarity(drawing, second, distances)
-        if not _of_one_person(first, second):
-            metrics = dict.fromkeys(metrics, float("nan"))  # there is no true image
         if joints is not None:
             metrics["pose_auc"] = _pose_auc(joints(drawing.image, _box_of(second)), true_joints)
         figures[name] = metrics
@@ -307,11 +305,6 @@ def _pose_auc(prediction: NDArray[np.floating] | None, true: NDArray[np.floating
     if true is None:
         return float("nan")
     return 0.0 if prediction is None else pose_auc_3d(prediction, true)
-
-
-def _of_one_person(first: Example, second: Example) -> bool:
-    a, b = first.person, second.person
-    return (a.identity, a.clothing) == (b.identity, b.clothing)
 
 
 def _labelled_joints(example: Example) -> NDArray[np.float64] | None:
@@ -531,8 +524,6 @@ def reposing_report(
         *results.ceiling_note,
         *(f"{name}: {_METHODS[name]}." for name in names if name in _METHODS),
     ]
-    if not any(np.isfinite(values[name]["ssim"]).any() for name in names):
-        notes.append("Input and target are of two people: there is no true image, the pose alone is evaluated.")
     figures = figures_table({(name, metric): s for name in every for metric, s in every[name].items()}, digits=4)
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(results), figures]
     facts = {**facts, "pairs": len(results.clusters)}

@@ -63,34 +63,6 @@ def _distances(predictions: ArrayLike, true: ArrayLike, root: Sequence[int] | in
     return np.linalg.norm(a - b, axis=-1)
 
 
-PCK_LIMIT = 0.15
-"""Metres within which a joint is correct (Mehta et al. 2017, MPI-INF-3DHP)."""
-AUC_LIMITS = np.linspace(0, PCK_LIMIT, 31)
-"""Metres: 0, 5 … 150 mm."""
-
-
-def pck_3d(
-    predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
-) -> Floats:
-    """Share of joints nearer than 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
-    return _nearer(_columns(_distances(predictions, true, root), joints), np.array([PCK_LIMIT]))
-
-
-def auc_3d(
-    predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
-) -> Floats:
-    """Average the share of nearer joints over `AUC_LIMITS`: → (N,) 0..1.
-
-    As MPI-INF-3DHP's own code, which compares with `<`: no joint is nearer than 0, so that the truth has 30/31.
-    """
-    return _nearer(_columns(_distances(predictions, true, root), joints), AUC_LIMITS)
-
-
-def _nearer(apart: Floats, limits: Floats) -> Floats:
-    """Average over joints and limits whether joints are nearer, (N, J) metres → (N,); NaN is left out."""
-    return _finite_mean(np.where(np.isfinite(apart), (apart[..., None] < limits).mean(-1), np.nan))
-
-
 def pa_mpjpe(predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
     """Measure the mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,)
     metres.
@@ -115,20 +87,6 @@ def _procrustes(source: Floats, target: Floats) -> Similarity:
 
 def _transform(similarity: Similarity, points: Floats) -> Floats:
     return np.asarray(similarity.apply(torch.from_numpy(points)).numpy())
-
-
-def depth_sign_errors(predictions: ArrayLike, true: ArrayLike, bones: Sequence[tuple[int, int]]) -> Floats:
-    """Share per sample of bones (rows of start and end) that point away from the camera where the true ones point
-    towards it, or the reverse: (N, J, 3) twice in camera axes → (N,) 0..1.
-
-    Joints in an image leave the sign of each bone's depth open (Lee and Chen 1985). Bones whose true ends are not
-    known are left out; NaN where none is known.
-    """
-    a, b = _pair(predictions, true)
-    start, end = np.asarray(bones, int).reshape(-1, 2).T
-    depths = [points[:, end, 2] - points[:, start, 2] for points in (a, b)]
-    wrong = (np.sign(depths[0]) != np.sign(depths[1])).astype(np.float64)
-    return _finite_mean(np.where(np.isfinite(depths[0] + depths[1]), wrong, np.nan))
 
 
 def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
@@ -218,10 +176,6 @@ class Bodies(NamedTuple):
         return body.pose(self.rotations, betas, trans, self.segment_scales, vertices=vertices)
 
 
-SHARES = ("pckh", "pck", "auc", "pa_pck", "pa_auc")
-"""Columns of `BodyErrors` of which more is better."""
-
-
 class BodyErrors(NamedTuple):
     """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
 
@@ -229,10 +183,7 @@ class BodyErrors(NamedTuple):
     pve       vertices with the root on the true one; pa_pve after the similarity of pa_mpjpe
     rotation  mean angle between relative rotations; absolute_rotation of absolute ones (Neural Body Fitting's err_quat)
     pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
-    pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
-    pa_pck, pa_auc  the same after the similarity of pa_mpjpe, which papers call rigidly aligned
     angle     mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of pa_mpjpe
-    depth_signs  share of limb bones with the wrong sign of depth (see `depth_sign_errors`)
     """
 
     mpjpe: NDArray[np.float64]
@@ -240,14 +191,9 @@ class BodyErrors(NamedTuple):
     pve: NDArray[np.float64]
     rotation: NDArray[np.float64]
     pckh: NDArray[np.float64]
-    pck: NDArray[np.float64]
-    auc: NDArray[np.float64]
     pa_pve: NDArray[np.float64]
-    pa_pck: NDArray[np.float64]
-    pa_auc: NDArray[np.float64]
     angle: NDArray[np.float64]
     pa_angle: NDArray[np.float64]
-    depth_signs: NDArray[np.float64]
     absolute_rotation: NDArray[np.float64]
 
     @classmethod
@@ -278,7 +224,7 @@ def body_errors(
     true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for two
                genders of one kind of body only, and where `joints.conversion` makes SMPL's mesh of
                SMPL-X's
-    joints     that mpjpe, pa_mpjpe, pck and auc are of, and whose root pve is about
+    joints     that mpjpe and pa_mpjpe are of, and whose root pve is about
     measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
                known are NaN then
     points     (N, P, 3) metres: predicted joints, NaN for people with a predicted body
@@ -334,14 +280,9 @@ def _errors(
         surface,
         geodesic_angle(bodies[0].rotations.double(), bodies[1].rotations.double()).cpu().numpy().mean(1),
         np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
-        pck_3d(ours, truth, joints.counted, root),
-        auc_3d(ours, truth, joints.counted, root),
         aligned_surface,
-        _nearer(distances[:, joints.counted], np.array([PCK_LIMIT])),
-        _nearer(distances[:, joints.counted], AUC_LIMITS),
         joint_angle_error(turns[0], turns[1]),
         joint_angle_error(aligned_turns, turns[1]),
-        depth_sign_errors(ours, truth, joints.limb_bones),
         joint_angle_error(absolute[0], absolute[1]),
     )
 

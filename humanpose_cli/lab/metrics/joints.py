@@ -14,7 +14,6 @@ lsp14 are the joints of Leeds Sports Pose on the body itself, without a regresso
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -182,22 +181,6 @@ class JointSet:
     def rows(self) -> list[int]:
         """Of the root, among `points`."""
         return [self.points.index(name) for name in self.root]
-
-    @property
-    def counted(self) -> list[int]:
-        """Rows of the joints that PCK and AUC count: of 17 the 14 that MPI-INF-3DHP's own evaluator does, which leaves
-        out pelvis, spine and the head's middle; of other sets all.
-        """
-        names = _H36M14 if set(_H36M14) <= set(self.joints) else self.joints
-        return [self.points.index(name) for name in names]
-
-    @property
-    def limb_bones(self) -> list[tuple[int, int]]:
-        """Rows of start and end of upper and lower arms and legs: eight bones, in every set."""
-        limbs = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
-        bones = [bone for chain in limbs for bone in pairwise(chain)]
-        row = self.points.index
-        return [(row(f"{side}_{start}"), row(f"{side}_{end}")) for side in ("left", "right") for start, end in bones]
 
     def of_body(self, body: Body, posed_body: PosedBody, betas: Tensor) -> Tensor:
         """Return positions (B, P, 3) in metres of `points`, on a body that was posed with its vertices.

@@ -1,4 +1,4 @@
-"""Keypoints of people in images: COCO's object keypoint similarity, average precision and recall, PCK and PCKh.
+"""Keypoints of people in images: COCO's object keypoint similarity, average precision and recall.
 
 After COCO's keypoint evaluation (Lin et al. 2014; pycocotools 2.0.11, cocoeval.py). The similarity of a prediction to a
 labelled person of area s²,
@@ -40,7 +40,6 @@ _SIGMAS = {
 SIGMAS = np.array([_SIGMAS[name.rpartition("_")[2]] for name in COCO17.joint_names])
 """How much annotators disagree about each joint of coco17 (17,)."""
 _RECALLS = np.linspace(0, 1, 101)
-_TORSO = ("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")
 
 
 class ImageMatches(NamedTuple):
@@ -136,42 +135,3 @@ def average_precision(images: Sequence[ImageMatches]) -> tuple[Floats, Floats]:
         precision[level] = np.where(at < len(share), share[np.minimum(at, len(share) - 1)], 0).mean()
         recall[level] = recalls[-1]
     return precision, recall
-
-
-def torso_length(true: ArrayLike) -> Floats:
-    """Return the longer diagonal (T,) of shoulders and hips of people (T, 17, 3), pixels; NaN if none is labelled."""
-    people = np.asarray(true, np.float64)
-    points = np.where(people[..., 2:] > 0, people[..., :2], np.nan)
-    diagonals = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in map(COCO17.indices, _TORSO)]
-    return np.fmax(*diagonals)
-
-
-def pck(predictions: ArrayLike, true: ArrayLike, length: ArrayLike, share: float) -> Floats:
-    """Test whether each joint (T, J) lies within `share` of a length (T,) from its label: 1, 0, or NaN where not
-    labelled.
-
-    predictions  (T, J, 2 or 3), NaN for people who were missed: none of their joints is right
-    """
-    points, people = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
-    apart = np.linalg.norm(points[..., :2] - people[..., :2], axis=-1)
-    near = apart <= share * np.asarray(length, np.float64)[:, None]
-    label_mask = (people[..., 2] > 0) & np.isfinite(np.asarray(length, np.float64))[:, None]
-    return np.where(label_mask, near.astype(np.float64), np.nan)
-
-
-def box_length(boxes: ArrayLike) -> Floats:
-    """Return the longer side (T,) of boxes (T, 4), pixels."""
-    box = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return np.max(box[:, 2:] - box[:, :2], axis=1)
-
-
-def mean_over_joints(right: ArrayLike) -> float:
-    """Average over the joints that a person has the share of each joint over people; right (T, J), NaN: not labelled.
-
-    As 4D-Humans averages PCK (shubham-goel/4D-Humans at 6ec7965, hmr2/utils/pck_accuracy.py).
-    """
-    values = np.asarray(right, np.float64)
-    finite = np.isfinite(values)
-    counts = finite.sum(0)
-    shares = np.where(finite, values, 0).sum(0)[counts > 0] / counts[counts > 0]
-    return float(shares.mean()) if len(shares) else float("nan")

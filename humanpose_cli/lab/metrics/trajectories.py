@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.geometry.similarity import Similarity, fit_similarity
+from humanpose_cli.geometry.similarity import fit_similarity
 
 Floats = NDArray[np.float64]
 SEGMENT = 100
@@ -83,18 +83,12 @@ def root_velocity_error(
     return np.linalg.norm(velocity - np.diff(b, axis=0), axis=-1)
 
 
-def _alignment(predictions: Floats, true: Floats, first: int | None = None, *, scale: bool = True) -> Similarity:
-    """Fit the transform of `predictions` to `true` over the first frames; None: all of them."""
-    a, b = (torch.from_numpy(x[:first].reshape(-1, 3).copy()) for x in (predictions, true))
-    return fit_similarity(a, b, with_scale=scale)
-
-
-def _moved(points: Floats, transform: Similarity) -> Floats:
-    return np.asarray(transform.apply(torch.from_numpy(points.reshape(-1, 3).copy())).numpy().reshape(points.shape))
-
-
 def _aligned(predictions: Floats, true: Floats, first: int | None = None, *, scale: bool = True) -> Floats:
-    return _moved(predictions, _alignment(predictions, true, first, scale=scale))
+    """Move `predictions` by the transform that fits them to `true` over the first frames; None: all of them."""
+    a, b = (torch.from_numpy(x[:first].reshape(-1, 3).copy()) for x in (predictions, true))
+    points = torch.from_numpy(predictions.reshape(-1, 3).copy())
+    moved = fit_similarity(a, b, with_scale=scale).apply(points)
+    return np.asarray(moved.numpy().reshape(predictions.shape))
 
 
 def segments(frames: int, cut: Cut = "short last") -> list[slice]:
@@ -128,35 +122,6 @@ def w_mpjpe(predictions: ArrayLike, true: ArrayLike, cut: Cut = "short last") ->
     metres.
     """
     return _of_segments(predictions, true, 2, cut)
-
-
-def world_sizes(predictions: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
-    """Measure how large the predicted world is, the true one 1: (T, J, 3) twice → a value for each of `segments`.
-
-    The inverse scale of the similarity that `wa_mpjpe` aligns it by, of body and path together.
-    """
-    a, b = _pair(predictions, true)
-    return np.array([1 / float(_alignment(a[s], b[s]).scale) for s in segments(len(a), cut)])
-
-
-def floor_penetration(
-    predictions: ArrayLike, true: ArrayLike, predicted_feet: ArrayLike, true_feet: ArrayLike, cut: Cut = "short last"
-) -> Floats:
-    """Measure how far predicted feet are below the floor that the true ones stand on: → (C,) metres, 0 above it.
-
-    predictions, true    (T, J, 3) metres, world axes, aligned segment by segment as by `wa_mpjpe`
-    predicted_feet, true_feet  (T, F, 3) of the same people, points as of `foot_sliding`, which says when they stand
-    Up is the mean direction from the true feet to the middle of the true joints.
-    """
-    (a, b), (feet, floor) = _pair(predictions, true), _pair(predicted_feet, true_feet)
-    up = (b.mean(1) - floor.mean(1)).mean(0)
-    up /= np.linalg.norm(up)
-    depths = [np.zeros(0)]
-    for part in segments(len(a), cut):
-        feet_there = _moved(feet[part], _alignment(a[part], b[part]))
-        standing = np.linalg.norm(np.diff(floor[part], axis=0), axis=-1) < STANDING
-        depths.append(np.maximum((floor[part] - feet_there) @ up, 0)[1:][standing])
-    return np.concatenate(depths)
 
 
 def root_translation_error(predictions: ArrayLike, true: ArrayLike) -> Floats:

@@ -69,6 +69,11 @@ LABELS: dict[str, _Label] = {
 """What recipes may need of people: column, text, and how a cache gets it."""
 
 
+def data_facts(cache: Cache) -> dict[str, str]:
+    """Return source, options and digest of a cache, for a run's record."""
+    return {"data": cache.header.source, "options": cache.header.options, "digest": cache.header.content_digest}
+
+
 @dataclass(frozen=True)
 class People:
     """Some people of a cache.
@@ -91,8 +96,7 @@ class People:
 
     def describe(self) -> dict[str, Any]:
         """Return source, options and digest of the data, for a run's record."""
-        header = self.cache.header
-        return {"data": header.source, "options": header.options, "digest": header.content_digest, "people": len(self)}
+        return {**data_facts(self.cache), "people": len(self)}
 
     def taken(self, numbers: NDArray[np.integer | np.bool_]) -> People:
         """Select some of them, by number or as booleans; repeated ones too."""

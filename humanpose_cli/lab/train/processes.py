@@ -2,14 +2,12 @@
 
 Gradients are averaged here and not by DistributedDataParallel, whose hooks expect one forward pass of one module a
 step; a GAN has two. Batch normalisation keeps each process's own statistics; the first one's are saved.
-`counted_activations` measures the memory that a training step keeps for its gradients.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +17,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned
@@ -149,37 +146,3 @@ def only_training(folder: Path, group: Processes) -> Iterator[None]:
         if group.first:
             remove_abandoned(folder)
         yield
-
-
-@contextmanager
-def counted_activations(model: nn.Module) -> Iterator[Callable[[], int]]:
-    """Count the bytes that a forward pass inside keeps for the backward pass, which changes nothing in the pass.
-
-    Every storage counts once, the model's own weights and buffers do not, nor does what is freed again in the pass: its
-    address may be another tensor's then.
-    """
-    model_storages = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
-    tensor_counts: Counter[tuple[int, int]] = Counter()  # how many tensors of a storage, by its address and bytes
-
-    def count(tensor: Tensor) -> _Saved:
-        storage = tensor.untyped_storage() if tensor.layout == torch.strided else None
-        if storage is None or storage.data_ptr() in model_storages:
-            return _Saved(tensor)
-        return _Saved(tensor, tensor_counts, (storage.data_ptr(), storage.nbytes()))
-
-    with saved_tensors_hooks(count, lambda packed_tensor: packed_tensor.tensor):
-        yield lambda: sum(size for (_, size), tensors in tensor_counts.items() if tensors)
-
-
-class _Saved:
-    """A tensor in the graph of a backward pass, which is counted while it is there."""
-
-    def __init__(self, tensor: Tensor, kept: Counter[tuple[int, int]] | None = None, key: tuple[int, int] = (0, 0)):
-        # Detached: the graph of an operation that saves its own result would hold itself.
-        self.tensor, self._kept, self._key = tensor.detach(), kept, key
-        if kept is not None:
-            kept[key] += 1
-
-    def __del__(self) -> None:
-        if self._kept is not None:
-            self._kept[self._key] -= 1

@@ -30,7 +30,7 @@ from humanpose_cli.io.restricted_pickle import check_torch_pickles
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
-from humanpose_cli.lab.train.processes import Processes, counted_activations, only_training, processes
+from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
 from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.networks.precision import BFLOAT16_FROM
@@ -50,7 +50,6 @@ class TrainResult:
     metrics   of the last validation; best the best criterion, at best_step
     kept      which weights are to be used, and how they were chosen, "" before the first validation; cautions about
               the metrics
-    activation_mib  what the first step kept for its gradients, at most of its phases; None where it was never measured
     unit      of step and steps
     """
 
@@ -62,7 +61,6 @@ class TrainResult:
     best_step: int
     metrics: Mapping[str, float]
     outputs: tuple[Path, ...]
-    activation_mib: float | None = None
     unit: str = "steps"
     kept: str = ""
     cautions: tuple[str, ...] = ()
@@ -330,7 +328,7 @@ class _Loop:
             for group in optimiser.param_groups:
                 group["lr"] = phase.learning_rate * factor
             with torch.autocast(self.device.type, self.half, enabled=self.mixed):
-                losses = self.losses(phase, batch)
+                losses = self.recipe.losses(phase.name, batch)
             if losses is not None:
                 self.update(phase, optimiser, losses)
         if self.average is not None:
@@ -339,15 +337,6 @@ class _Loop:
         self.progress.summed += 1
         if self.progress.summed == self.options.log_every:
             self.log()
-
-    def losses(self, phase: Phase, batch: Any) -> Mapping[str, Tensor] | None:
-        """Compute those of a phase; the memory that the run's first ones keep for the gradients is noted."""
-        if self.progress.step or not self.group.first:
-            return self.recipe.losses(phase.name, batch)
-        with counted_activations(self.recipe.model) as bytes_kept:
-            losses = self.recipe.losses(phase.name, batch)
-        self.history.add("memory", 0, 0, {f"{phase.name}_mib": bytes_kept() / 2**20})
-        return losses
 
     def too_large(self, batch: Any) -> UnavailableError:
         """Explain that the device's memory is full, with the largest part of the batch that fits, found by trying.
@@ -486,7 +475,6 @@ class _Loop:
     def result(self, *, finished: bool) -> TrainResult:
         p = self.progress
         outputs = tuple(self.folder / name for name in WRITTEN if (self.folder / name).exists())
-        mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
         text = self.kept_text
         return TrainResult(
             step=p.step,
@@ -497,7 +485,6 @@ class _Loop:
             best_step=p.best_step,
             metrics=self.metrics,
             outputs=outputs,
-            activation_mib=max(mib, default=None),
             kept=f"{KEPT_FILE[self.options.keep]}: {text}" if text else "",
             cautions=tuple(validation_cautions(self.recipe.validation_data)),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,35 +232,6 @@ def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:
     pairs = [pair for pair in source.groups()[2].pairs["three-frames", "test"] if pair[0] >= 7]
     assert pairs == [(7 + source_, 7 + target) for source_ in (2, 4, 0) for target in range(1, 6)]
     assert source.info.options["three_frames"] == "official"
-
-
-@pytest.mark.slow
-def test_two_people_are_paired_where_it_is_requested(tmp_path: Path) -> None:
-    """Three frames of one video with those of another one, which come once more."""
-    options = IperOptions(cross_imitation=True)
-    root = iper_tree(tmp_path / "iper", smpls=True)
-    with raises(InputError, expected="owners' protocol"):
-        IperSource(root, options)
-    path = write(root / "iPER_protocol.json", iper_protocol())
-    source = IperSource(root, options)
-    plain = {group.name: group for group in IperSource(root).groups()}
-    assert {group.name for group in source.groups()} - set(plain) == {"cross-imitation/003/1/2"}
-    group = source.groups()[-1]
-    assert group.pairs == {("cross-imitation", "test"): [(a, b) for a in range(3) for b in range(3, 8)]}
-    again = {sample.name: sample for sample in source.read(plain["003/1"])}
-    samples = list(source.read(group))
-    names = [f"003/1/2/frame{n:08d}" for n in (0, 2, 4)] + [f"003/1/1/frame{n:08d}" for n in range(2, 7)]
-    assert [sample.name for sample in samples] == [f"cross-imitation/003/1/2/{name}" for name in names]
-    for sample, name in zip(samples, names, strict=True):
-        assert sample.image == again[name].image
-        np.testing.assert_equal(asdict(sample.people[0]), asdict(again[name].people[0]))
-        assert (sample.splits, sample.sequence) == ({}, "")
-    fewer = IperSource(root, IperOptions(cross_imitation=True, every=2)).groups()[-1]
-    assert len(fewer.pairs["cross-imitation", "test"]) == 3 * 3
-    for old, new, expected in (("003/1/1", "001/1/1", "not in val.txt"), ("[2, 6]", "[7, 8]", "shorter than")):
-        path.write_text(iper_protocol().replace(old, new))
-        with raises(InputError, problem=expected):
-            IperSource(root, options).groups()
 
 
 def test_videos_are_read_where_there_are_no_frames(tmp_path: Path) -> None:

@@ -109,9 +109,6 @@ def test_published_figures_are_reproduced(
         np.testing.assert_allclose(1e3 * figures.errors.mpjpe, expected, atol=0.01)
         np.testing.assert_allclose(1e3 * figures.errors.pve, expected, atol=0.01)
         np.testing.assert_allclose(figures.errors.pa_mpjpe, 0, atol=1e-5)
-        # The thresholds 0, 5 … 150 mm above the offset; at the offset itself float32 decides.
-        above = 30 - expected // 5
-        assert ((above - 1e-9 < 31 * figures.errors.auc) & (31 * figures.errors.auc < above + 1 + 1e-9)).all()
         if source == "emdb":
             assert figures.movement["accel_mm"].value == pytest.approx(0, abs=0.01)
         if source == "emdb" and not changes:

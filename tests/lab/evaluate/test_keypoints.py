@@ -27,8 +27,9 @@ from humanpose_cli.lab.evaluate.keypoints import (
     evaluate_keypoints,
     joints_of_detections,
     joints_of_fits,
+    keypoint_metrics,
     labelled_image,
-    measure_keypoints,
+    match_keypoints,
 )
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 
@@ -43,11 +44,11 @@ def image_of(count: int, seed: int = 0) -> LabelledImage:
 def test_truth_scores_one_and_an_offset_what_it_costs() -> None:
     labels = [image_of(2, seed) for seed in range(6)]
     right = [PredictedImage(image.keypoints[..., :2], np.ones(2)) for image in labels]
-    metrics = measure_keypoints(labels, right).metrics()
+    metrics = keypoint_metrics(match_keypoints(labels, right))
     assert {name: summary.value for name, summary in metrics.items()} == dict.fromkeys(metrics, 1.0)
-    assert (metrics["oks_ap"].n, metrics["pck_20"].n) == (6, 12)
+    assert metrics["oks_ap"].n == 6
     off = [PredictedImage(shifted(image.keypoints, 0.72), np.ones(2)) for image in labels]
-    found = measure_keypoints(labels, off).metrics()
+    found = keypoint_metrics(match_keypoints(labels, off))
     assert (found["oks_ap"].value, found["oks_ap_50"].value, found["oks_ap_75"].value) == pytest.approx((0.5, 1, 0))
 
 
@@ -55,11 +56,10 @@ def test_whoever_is_missed_counts() -> None:
     labels = 3 * [image_of(2), image_of(1, 1)]
     empty = PredictedImage(np.zeros((0, 17, 2)), np.zeros(0))
     one = PredictedImage(labels[0].keypoints[1:, :, :2], np.ones(1))
-    metrics = measure_keypoints(labels, 3 * [one, empty]).metrics()
+    metrics = keypoint_metrics(match_keypoints(labels, 3 * [one, empty]))
     assert metrics["oks_ar"].value == pytest.approx(1 / 3)
-    assert metrics["pck_10"].value == pytest.approx(1 / 3)
     assert metrics["oks_ap"].low < metrics["oks_ap"].value < metrics["oks_ap"].high
-    few = measure_keypoints(labels[:4], 2 * [one, empty]).metrics()["oks_ap"]
+    few = keypoint_metrics(match_keypoints(labels[:4], 2 * [one, empty]))["oks_ap"]
     assert np.isnan([few.low, few.high]).all()
 
 
@@ -132,14 +132,14 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     selection = PeopleSelection(tmp_path / "cache")
     report = evaluate_keypoints(EvaluationRun(selection), FitOptions(), predictions=tmp_path)
     assert report.facts["people"] == 5
-    assert report.metrics["oks_ap"].value == report.metrics["pck_10"].value == 1
+    assert report.metrics["oks_ap"].value == 1
     assert report.metrics["oks_ap_of_detections"].value < 0.1
     figures = {(row[0], row[1]): row[2:] for row in report.tables[1].rows}
-    *means, low, high, count = figures["fits", "pck_10"]
-    assert (means, count) == ([1, 1], report.facts["people"])
+    *means, low, high, count = figures["fits", "oks_ar"]
+    assert (means[0], count) == (1, 3)
     assert np.isnan([low, high]).all()  # of three images
     assert ("detections", "oks_ar") in figures
-    assert len(report.tables[0].rows) == 8
+    assert len(report.tables[0].rows) == 4
     named = evaluate_keypoints(
         EvaluationRun(replace(selection, protocol="coco-keypoints")), FitOptions(), predictions=tmp_path
     )
@@ -149,7 +149,7 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     assert "Not comparable" in named.tables[2].notes[1]
     monkeypatch.setattr(module, "records_from_files", lambda *_: lambda row: None)
     report = evaluate_keypoints(EvaluationRun(selection), FitOptions(), predictions=tmp_path)
-    assert report.metrics["oks_ap"].value == report.metrics["pck_20"].value == 0
+    assert report.metrics["oks_ap"].value == 0
     with raises(UsageError, problem="finds no people"):
         evaluate_keypoints(EvaluationRun(selection), FitOptions(), detections="boxes")
     one = replace(selection, limit=1)

@@ -13,13 +13,13 @@ from helpers.paper_datasets import image, write
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.datasets.coco import CocoSource
-from humanpose_cli.lab.evaluate.keypoints import EvaluatedKeypoints, PredictedImage, labelled_image, measure_keypoints
-from humanpose_cli.lab.metrics.keypoints import average_precision
+from humanpose_cli.lab.evaluate.keypoints import PredictedImage, labelled_image, match_keypoints
+from humanpose_cli.lab.metrics.keypoints import ImageMatches, average_precision
 from humanpose_cli.lab.recipes.people import people_of_images
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, EvaluatedKeypoints]:
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, list[ImageMatches]]:
     """A cache of `coco_document`, and its results against it."""
     root = tmp_path_factory.mktemp("coco")
     document, results = coco_document(3)
@@ -37,7 +37,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Evaluate
         points = [np.reshape(result["keypoints"], (-1, 3))[:, :2] + 0.5 for result in found]
         scores = np.array([result["score"] for result in found])
         predicted.append(PredictedImage(np.array(points).reshape(-1, 17, 2), scores))
-    return cache, measure_keypoints(labels, predicted)
+    return cache, match_keypoints(labels, predicted)
 
 
 # pycocotools 2.0.11: COCO(file).loadRes(results), COCOeval(…, "keypoints"), evaluate, accumulate;
@@ -56,17 +56,17 @@ RECALL = [*[0.85] * 7, 0.8, 0.75, 0.6]
 
 
 @pytest.mark.slow
-def test_average_precision_is_that_of_pycocotools(evaluated: tuple[Cache, EvaluatedKeypoints]) -> None:
+def test_average_precision_is_that_of_pycocotools(evaluated: tuple[Cache, list[ImageMatches]]) -> None:
     """Of a file with images without people, crowds, people without joints, and equal scores."""
     cache, keypoints = evaluated
-    precision, recall = average_precision(keypoints.matches)
+    precision, recall = average_precision(keypoints)
     np.testing.assert_allclose(precision, PRECISION, atol=1e-7)
     np.testing.assert_allclose(recall, RECALL, atol=1e-7)
     assert sum(not len(cache.people_of(row)) for row in range(len(cache))) >= 6
 
 
 @pytest.mark.slow
-def test_crowds_are_not_learned_from(evaluated: tuple[Cache, EvaluatedKeypoints]) -> None:
+def test_crowds_are_not_learned_from(evaluated: tuple[Cache, list[ImageMatches]]) -> None:
     cache, _ = evaluated
     crowds = np.flatnonzero(np.asarray(cache.people["crowd"][:]) == 1)
     assert len(crowds) == 11

@@ -66,11 +66,11 @@ def fitted(
 
 def test_the_truth_moves_as_the_truth(cache: Path) -> None:
     found = fitted(cache).movement
-    errors = {"accel_mm", "accel_m_s2", "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "erve_mm", "size_error_percent"}
+    errors = {"accel_mm", "accel_m_s2", "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "erve_mm"}
     assert set(found) == errors | {"jitter_10m_s3", "true_jitter_10m_s3"}  # of four frames none stays when trimmed
     for name in errors:
         assert found[name].value == pytest.approx(0, abs=0.01), name
-        counts = {"accel_mm": FRAMES - 2, "accel_m_s2": FRAMES - 2, "erve_mm": FRAMES - 1, "size_error_percent": 1}
+        counts = {"accel_mm": FRAMES - 2, "accel_m_s2": FRAMES - 2, "erve_mm": FRAMES - 1}
         assert found[name].n == counts.get(name, FRAMES)
     assert found["jitter_10m_s3"].value == pytest.approx(found["true_jitter_10m_s3"].value, rel=1e-6)
 

@@ -79,7 +79,6 @@ def test_segments_of_fits_and_of_the_truth_have_their_lengths(
         else:
             assert metrics["mpjpe_mm"].value > 80
             assert metrics["pve_mm"].value > 80
-            assert metrics["auc_150"].value < 0.6
         assert (metrics["accel_mm"].value < 0.01) == (found == true)
 
 

@@ -1,4 +1,4 @@
-"""Keypoint similarity, average precision and PCK: known answers, and COCO's rules."""
+"""Keypoint similarity, average precision: known answers, and COCO's rules."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from humanpose_cli.lab.metrics.keypoints import (
     average_precision,
     matched_predictions,
     oks,
-    pck,
-    torso_length,
 )
 
 
@@ -118,23 +116,3 @@ def test_the_figures_are_those_of_pycocotools() -> None:
     precision, recall = average_precision([matched_predictions(*image) for image in random_images()])
     np.testing.assert_allclose(precision, first + last, atol=1e-8)
     np.testing.assert_allclose(11 * recall, [11, 11, *[10] * 7, 5], atol=1e-8)
-
-
-def test_pck_is_of_labelled_joints_and_torsos() -> None:
-    true, _, _ = people(3)
-    rows = COCO17.indices(("left_shoulder", "right_hip", "right_shoulder", "left_hip"))
-    true[:, rows, :2] = [[0, 0], [30, 40], [0, 10], [0, 40]]
-    true[1, 0, 2] = 0
-    true[2, [rows[0], rows[2]], 2] = 0
-    length = torso_length(true)
-    np.testing.assert_allclose(length[:2], 50)
-    assert np.isnan(length[2])
-    predicted = true[..., :2].copy()
-    predicted[0, :4, 0] += 9.9
-    predicted[0, 4:6, 0] += 10.1
-    predicted[1] = np.nan
-    right = pck(predicted, true, length, 0.2)
-    assert right[0].tolist() == [1.0] * 4 + [0.0] * 2 + [1.0] * 11
-    assert np.isnan(right[1, 0])
-    assert not right[1, 1:].any()
-    assert np.isnan(right[2]).all()

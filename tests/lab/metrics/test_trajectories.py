@@ -8,7 +8,6 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.metrics.trajectories import (
     acceleration_error,
-    floor_penetration,
     foot_sliding,
     jitter,
     jitter_emdb,
@@ -17,7 +16,6 @@ from humanpose_cli.lab.metrics.trajectories import (
     segments,
     w_mpjpe,
     wa_mpjpe,
-    world_sizes,
 )
 
 
@@ -97,30 +95,6 @@ def test_feet_slide_where_the_true_ones_stand():
     predicted[:, 1, 1] = [0, 0.005, 3, 9]
     np.testing.assert_allclose(sorted(foot_sliding(predicted, true)), [0, 0.005, 0.03, 0.04])
     assert foot_sliding(predicted, 10 * np.arange(4)[:, None, None] + np.zeros((4, 2, 3))).shape == (0,)
-
-
-def test_a_wrong_size_is_measured_and_its_change(walk):
-    np.testing.assert_allclose(world_sizes(moved(walk, 1.3), walk), [1.3, 1.3, 1.3])
-    np.testing.assert_allclose(world_sizes(moved(walk[:99], 0.9), walk[:99]), [0.9])
-    growing = np.concatenate([walk[:100], 1.1 * walk[100:]])
-    np.testing.assert_allclose(world_sizes(growing, walk), [1, 1.1, 1.1])
-    assert world_sizes(walk[:100], walk[:100], "joined last").shape == (0,)
-
-
-def test_feet_below_the_floor_of_the_true_ones():
-    """Five joints above two feet, y up; the first foot stands, the second one steps up and down again."""
-    joints = np.tile(np.random.default_rng(1).normal(0, 0.3, (1, 5, 3)) + np.array([0, 1, 0]), (6, 1, 1))
-    joints[..., [0, 2]] -= joints[..., [0, 2]].mean(1, keepdims=True)
-    feet = np.tile([[[-0.1, 0, 0], [0.1, 0, 0]]], (6, 1, 1))
-    feet[:, 1, 1] = [0, 0, 0.2, 0.2, 0, 0]
-    feet[:, :, 0] += 0.005 * np.arange(6)[:, None]  # 5 mm a frame is standing
-    joints[..., 0] += 0.005 * np.arange(6)[:, None]
-    np.testing.assert_allclose(floor_penetration(moved(joints), joints, moved(feet), feet), 0, atol=1e-9)
-    lower, higher = (feet + np.array([0, height, 0]) for height in (-0.03, 0.03))
-    depths = floor_penetration(moved(joints, 1.2), joints, moved(lower, 1.2), feet)
-    np.testing.assert_allclose(depths, np.full(5 + 3, 0.03), atol=1e-6)
-    np.testing.assert_allclose(floor_penetration(joints, joints, higher, feet), 0)
-    assert floor_penetration(joints, joints, feet, feet + np.arange(6)[:, None, None]).shape == (0,)
 
 
 def test_root_velocities_are_compared_in_the_root(walk):

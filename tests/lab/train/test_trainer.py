@@ -306,10 +306,6 @@ def test_every_phase_has_an_optimiser(tmp_path):
     run(tmp_path, recipe)
     assert recipe.played[:4] == ["first", "second", "first", "second"]
     assert {"first_loss", "second_loss"} <= lines(tmp_path)[0].keys()
-    memory = lines(tmp_path, "memory")
-    assert [set(line) - {"step", "epoch", "kind"} for line in memory] == [{"first_mib"}, {"second_mib"}]
-    result = run(tmp_path, GameRecipe())  # finished: nothing is done again, the first step is still known
-    assert result.activation_mib == max(memory[0]["first_mib"], memory[1]["second_mib"]) > 0
 
 
 def test_a_phase_may_sit_out(tmp_path):

@@ -166,13 +166,16 @@ def visible_vertices(
     vertex_map = example.maps.get("correspondence")
     if vertex_map is None:
         return np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
-    visible = vertex_map[..., 0] > 0
-    if example.mask is not None:
-        visible &= example.mask > 0
-    y, x = np.nonzero(visible)
+    y, x = _shown(vertex_map, example)
     order = random.permutation(len(y))[:count]
     y, x = y[order], x[order]
     return np.stack((x, y), 1).astype(np.float32) + np.float32(0.5), vertex_map[y, x, 0].astype(np.int32) - 1
+
+
+def _shown(labels: NDArray[Any], example: Example) -> tuple[NDArray[np.int64], ...]:
+    """Return rows and columns of the pixels that have a label and show the person."""
+    visible = labels[..., 0] > 0
+    return np.nonzero(visible if example.mask is None else visible & (example.mask > 0))
 
 
 def charted_vertices(
@@ -183,10 +186,7 @@ def charted_vertices(
     """
     points, chart_map = example.person.surface_points, example.maps.get("densepose")
     if points is None and chart_map is not None:
-        visible = chart_map[..., 0] > 0
-        if example.mask is not None:
-            visible &= example.mask > 0
-        y, x = np.nonzero(visible)
+        y, x = _shown(chart_map, example)
         values = chart_map[y, x].astype(np.float32)
         points = np.concatenate((np.stack((x, y), 1) + 0.5, values[:, :1], values[:, 1:] / 255), 1)
     if points is None or not len(points):

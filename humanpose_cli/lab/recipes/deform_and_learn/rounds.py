@@ -99,7 +99,7 @@ def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, re
     """Return what `train_rounds` would do, as `lab.train.trainer.plan_training` says it of a recipe."""
     round_count, settings = 0, _settings(plan, options)
     if resume and (folder / SETTINGS).exists():
-        _refuse_other_settings(folder / SETTINGS, settings)
+        refuse_other_settings(folder / SETTINGS, json.loads((folder / SETTINGS).read_text("utf-8")), settings)
         round_count = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
     outputs = tuple(folder / name for name in (ROUNDS, PLOT, LAST, SETTINGS))
     counts = {"examples": len(plan.people), "held_out": len(plan.held_out)}
@@ -119,11 +119,6 @@ def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
         raise InputError(start, "is no run of deform-and-learn", expected=ROUNDS)
     settings: dict[str, Any] = {"model": MODEL, "loop": options.result_settings, **plan.describe()}
     return dict(json.loads(json.dumps(settings)))
-
-
-def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Raise InputError if a run was begun with others."""
-    refuse_other_settings(path, json.loads(path.read_text("utf-8")), settings)
 
 
 class _StopRequestedError(Exception):
@@ -180,7 +175,7 @@ class _Run:
         settings = _settings(self.plan, self.loop)
         path = self.folder / SETTINGS
         if resume and path.exists():
-            _refuse_other_settings(path, settings)
+            refuse_other_settings(path, json.loads(path.read_text("utf-8")), settings)
         else:
             for old in [*self.folder.glob("round-*"), *self.folder.glob("*.npz")]:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -36,7 +36,6 @@ from humanpose_cli.lab.cache.augmentation import (
     random_crop,
 )
 from humanpose_cli.lab.cache.cache import Cache
-from humanpose_cli.lab.cache.samples import CROSS_IMITATION
 from humanpose_cli.models.warp3d.config import FILL, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import frame_joints, generator_parts
 
@@ -130,20 +129,14 @@ class Pairs:
 
 
 def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
-    """List the pairs of a protocol; those that do not show one usable person in both images are left out. Of
-    `CROSS_IMITATION`, those without a usable person in either image.
-    """
+    """List the pairs of a protocol; those that do not show one usable person in both images are left out."""
     rows = cache.pairs(protocol, split)
     usable = _UsablePeople(cache, np.unique(rows))
     pairs: list[tuple[PersonIndex, PersonIndex]] = []
     missing: list[tuple[int, int]] = []
     for a, b in rows.tolist():
-        if protocol == CROSS_IMITATION:
-            one, other = usable.largest(a), usable.largest(b)
-        else:
-            one = other = usable.shared((a, b))
-        if one is not None and other is not None:
-            pairs.append((usable.indices[a][one], usable.indices[b][other]))
+        if (name := usable.shared((a, b))) is not None:
+            pairs.append((usable.indices[a][name], usable.indices[b][name]))
         else:
             missing.append((a, b))
     return Pairs.listed(cache, pairs, missing)
@@ -200,10 +193,6 @@ class _UsablePeople:
                 key, area = (str(name[0]), str(name[1])), float(np.prod(sides))
                 if area > self.areas[row].get(key, 0):  # of people without names, the largest
                     self.indices[row][key], self.areas[row][key] = (row, index), area
-
-    def largest(self, row: int) -> tuple[str, str] | None:
-        """Return the name of the largest person in an image; None: there is none."""
-        return max(self.areas[row], key=lambda name: (self.areas[row][name], name), default=None)
 
     def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
         """Return the name of the person who is in two or more of these images, the largest in all; None: there is

@@ -32,6 +32,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.lab.recipes.people import (
+    data_facts,
     listed_splits,
     training_protocol,
     validation_facts,
@@ -287,11 +288,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self._steps_done = state.get("steps", 0)
 
     def describe(self) -> Mapping[str, Any]:
-        header = self.cache.header
         return {
-            "data": header.source,
-            "options": header.options,
-            "digest": header.content_digest,
+            **data_facts(self.cache),
             "pairs": len(self.pairs),
             "perceptual": self.perceptual.describe(),
             "recipe": asdict(self.options),
