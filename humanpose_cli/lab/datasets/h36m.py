@@ -108,27 +108,19 @@ def read_joints(path: Path) -> Array:
     return values[:, _H36M17_ROWS] / 1000
 
 
-@dataclass(frozen=True, eq=False)
-class MoshFits:
-    """Bodies that MoSh found for one video: poses (N, 72), the root mapping body to camera axes; betas (10,).
+def read_mosh(path: Path) -> tuple[Array, Array]:
+    """Read the bodies that MoSh found for one video: poses (N, 72), the root mapping body to camera axes; betas (10,).
 
     The files `S1/Directions 1_cam0_aligned.pkl` hold `new_poses` in the camera's axes, their root turned by half a
-    turn about x (as HMR's authors say), and no translations: with SMPL they follow from the joints.
+    turn about x (as HMR's authors say), and no translations: with SMPL they follow from the joints. Raises InputError
+    if the file is missing or of another kind.
     """
-
-    poses: Array
-    betas: Array
-
-    @classmethod
-    def read(cls, path: Path) -> MoshFits:
-        """Read the fits. Raises InputError if the file is missing or of another kind."""
-        existing_file(path, "a MoSh fit of this video")
-        fields = read_pickled_table(path)
-        poses = array_field(fields, "new_poses", path, (None, 72))
-        betas = array_field(fields, "betas", path, (None,))
-        half_turn = Rotation.from_rotvec([np.pi, 0, 0])
-        root = Rotation.from_rotvec(poses[:, :3]) * half_turn
-        return cls(np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), first_betas(betas, f"{path} (betas)"))
+    existing_file(path, "a MoSh fit of this video")
+    fields = read_pickled_table(path)
+    poses = array_field(fields, "new_poses", path, (None, 72))
+    betas = array_field(fields, "betas", path, (None,))
+    root = Rotation.from_rotvec(poses[:, :3]) * Rotation.from_rotvec([np.pi, 0, 0])
+    return np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), first_betas(betas, f"{path} (betas)")
 
 
 PROTOCOLS: Mapping[str, Mapping[str, str]] = {
@@ -355,18 +347,18 @@ class H36mSource(FolderSource):
 
     def _mosh_people(self, view: _Video, frames: Sequence[int], joints: Array, facts: Person) -> list[Person]:
         path = self._mosh_file(view)
-        fits = MoshFits.read(path)
+        mosh_poses, betas = read_mosh(path)
         count = frames[-1] // MOSH_EVERY + 1
-        if len(fits.poses) < count and not self.options.allow_missing:
-            raise InputError(path, "is shorter than its video", expected=f"{count} rows", got=str(len(fits.poses)))
+        if len(mosh_poses) < count and not self.options.allow_missing:
+            raise InputError(path, "is shorter than its video", expected=f"{count} rows", got=str(len(mosh_poses)))
         fit_rows = [frame // MOSH_EVERY for frame in frames]
-        rows = [i for i, frame in enumerate(frames) if frame % MOSH_EVERY == 0 and fit_rows[i] < len(fits.poses)]
-        poses = fits.poses[[fit_rows[row] for row in rows]]
+        rows = [i for i, frame in enumerate(frames) if frame % MOSH_EVERY == 0 and fit_rows[i] < len(mosh_poses)]
+        poses = mosh_poses[[fit_rows[row] for row in rows]]
         body = self.tools.bodies.get("neutral")
         trans: Array | list[None] = [None] * len(rows)
         if body is not None and rows:
-            trans = trans_by_joints(body, poses, fits.betas, joints[rows], "h36m17")
-        fitted_person = replace(facts, body="smpl", gender="neutral", betas=fits.betas)
+            trans = trans_by_joints(body, poses, betas, joints[rows], "h36m17")
+        fitted_person = replace(facts, body="smpl", gender="neutral", betas=betas)
         people = [facts] * len(frames)
         for row, pose, at in zip(rows, poses, trans, strict=True):
             people[row] = replace(fitted_person, poses=pose, trans=at)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -277,18 +277,11 @@ def _compared(results: Mapping[str, Measured], name: str, other: str, unit: str 
     return f"{name} against {other}: {difference.text('+.1f', ' mm')}, {relative:+.1f} %."
 
 
-class _Kind(NamedTuple):
-    """One of the paper's tables, and the segmenters that it trains: all; of the networks' parts the best; or none."""
-
-    tables: Callable[[Trainings, EvaluatedPeople, NbfShared, Path], TablesAndPlots]
-    segmenters: Literal["all", "parts", "none"] = "parts"
-
-
-_KINDS = {
-    "inputs": _Kind(inputs, "none"),
-    "segmenters": _Kind(segmenters, "all"),
-    "losses": _Kind(losses),
-    "supervision": _Kind(supervision),
+_TABLES: Mapping[str, Callable[[Trainings, EvaluatedPeople, NbfShared, Path], TablesAndPlots]] = {
+    "inputs": inputs,
+    "segmenters": segmenters,
+    "losses": losses,
+    "supervision": supervision,
 }
 
 
@@ -297,13 +290,10 @@ def planned_trainings(name: str, shared: NbfShared) -> list[PlannedTraining]:
 
     Raises UsageError if segmenters have other parts than the networks.
     """
-    kind, network = _KINDS[name].segmenters, shared.network
-    names = list(shared.segmenters)
-    if kind == "parts":
+    network, names = shared.network, list(shared.segmenters) if name == "segmenters" else []
+    if name in ("losses", "supervision"):
         network = replace(network, losses=shared.weights)
-        names = names[-1:] if shared.parts == "segmenter" else []
-    elif kind == "none":
-        names = []
+        names = list(shared.segmenters)[-1:] if shared.parts == "segmenter" else []  # the best
     if any(shared.segmenters[one].segmenter.parts != network.inputs.parts for one in names):
         raise UsageError("segmenters", "predict other parts", expected=f"{network.inputs.parts}, as the networks take")
     variants = VARIANTS.get(name) or (1 + len(names)) * [*VARIANTS["true parts"]]
@@ -326,7 +316,7 @@ def _study(name: str, run: EvaluationRun, shared: NbfShared) -> Study:
     people.require_one_model()
 
     def report(trainings: Trainings) -> Report:
-        tables, plots = _KINDS[name].tables(trainings, people, shared, run.folder)
+        tables, plots = _TABLES[name](trainings, people, shared, run.folder)
         facts = {**selection.facts(), **people.facts}
         facts |= trainings.facts(people.people.cache, people.people.images)
         return Report(f"Ablation: {name}", facts, {}, tables, plots=plots)
@@ -336,5 +326,5 @@ def _study(name: str, run: EvaluationRun, shared: NbfShared) -> Study:
 
 NBF_ABLATIONS = {
     f"fit {name}": Ablation({preset: nbf_shared(preset) for preset in ("ablation", "paper")}, partial(_study, name))
-    for name in _KINDS
+    for name in _TABLES
 }

@@ -34,7 +34,7 @@ from humanpose_cli.fitting.joints import JointFit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.datasets import h36m
 from humanpose_cli.lab.datasets.estimators import SourceTools
-from humanpose_cli.lab.datasets.h36m import H36mOptions, H36mSource, MoshFits, read_cameras
+from humanpose_cli.lab.datasets.h36m import H36mOptions, H36mSource, read_cameras, read_mosh
 
 
 @pytest.fixture(autouse=True)
@@ -296,7 +296,7 @@ def test_damaged_mosh_fits_are_reported(intact, tmp_path):
     path = tmp_path / "S1" / "Directions_cam0_aligned.pkl"
     write_python2_pickle(path, {"new_poses": np.zeros((5, 66)), "betas": np.zeros(10)})
     with raises(InputError, subject="new_poses)", got="(5, 66)"):
-        MoshFits.read(path)
+        read_mosh(path)
     path.unlink()
     with raises(InputError, subject="Directions_cam0_aligned.pkl"):
         H36mSource(intact, options).groups()

@@ -254,7 +254,7 @@ def test_ablations_are_evaluated_on_validation_and_others_on_test(tmp_path, monk
     folder = painted_cache(tmp_path / "cache", count=10, test=True)
     assert PeopleSelection(folder).facts()["split"] == "painted/test"
     assert PeopleSelection(folder, split="val").facts()["split"] == "painted/validation"
-    monkeypatch.setitem(nbf_ablations._KINDS, "inputs", nbf_ablations._Kind(lambda *_: ([], {}), "none"))
+    monkeypatch.setitem(nbf_ablations._TABLES, "inputs", lambda *_: ([], {}))
     monkeypatch.setattr(Trainings, "check", lambda *_: None)
     for split, expected in (("", "painted/validation"), ("test", "painted/test")):
         report = ABLATIONS["fit inputs"].evaluate(EvaluationRun(PeopleSelection(folder, split=split), tmp_path))
@@ -272,7 +272,7 @@ def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, m
     options = NetworkOptions(weights=str(trained[1] / BEST))
     report = evaluate_crops(EvaluationRun(selection, tmp_path), options, "labels")
     assert (report.facts["left out"], report.metrics["mpjpe_mm"].n) == (left_out, 4)
-    monkeypatch.setitem(nbf_ablations._KINDS, "inputs", nbf_ablations._Kind(lambda *_: ([], {}), "none"))
+    monkeypatch.setitem(nbf_ablations._TABLES, "inputs", lambda *_: ([], {}))
     monkeypatch.setattr(Trainings, "check", lambda *_: None)
     report = ABLATIONS["fit inputs"].evaluate(EvaluationRun(selection, tmp_path))
     assert report.facts["left out"] == left_out

@@ -8,7 +8,7 @@ from helpers.nbf_people import UPRIGHT, posed
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.lab.recipes.nbf.losses import LossOptions, Targets, keeps_3d, nbf_losses
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions, keeps_3d, nbf_losses
 from humanpose_cli.models.nbf.body import BodyLayer, BodyParameters, relative_to_absolute
 
 
@@ -21,15 +21,14 @@ def targets_of(layer, count=3):
     rotations = torch.cat([relative_to_absolute(posed(seed)[0]) for seed in range(count)])
     betas = torch.cat([posed(seed)[1] for seed in range(count)])
     points = layer.project(layer(betas, rotations))
-    return Targets(
-        betas, rotations, torch.ones(count, dtype=torch.bool), torch.nn.functional.pad(points, (0, 1), value=1.0)
-    )
+    joints2d = torch.nn.functional.pad(points, (0, 1), value=1.0)
+    return {"betas": betas, "rotations": rotations, "has_3d": torch.ones(count, dtype=torch.bool), "joints2d": joints2d}
 
 
 def off(targets):
     """A prediction that is wrong everywhere, with gradients."""
-    betas = (targets.betas + 0.5).nan_to_num(0.3).requires_grad_()
-    rotations = (UPRIGHT @ targets.rotations).nan_to_num(0.1).requires_grad_()
+    betas = (targets["betas"] + 0.5).nan_to_num(0.3).requires_grad_()
+    rotations = (UPRIGHT @ targets["rotations"]).nan_to_num(0.1).requires_grad_()
     return BodyParameters(betas, rotations, torch.full((len(betas), 24, 2), -3.0, requires_grad=True))
 
 
@@ -39,7 +38,7 @@ ALL = LossOptions(1.0, 2.0, 3.0, 0.5)
 @pytest.mark.slow
 def test_the_truth_costs_nothing(layer):
     targets = targets_of(layer, 2)
-    found = BodyParameters(targets.betas, targets.rotations, None)
+    found = BodyParameters(targets["betas"], targets["rotations"], None)
     losses = nbf_losses(found, targets, layer, LossOptions(1.0, 1.0, 1.0))
     assert all(float(value) < 1e-8 for value in losses.values())
 
@@ -47,10 +46,10 @@ def test_the_truth_costs_nothing(layer):
 def test_reference_values(layer):
     """Shapes off by one half each and by nothing else; a body that is moved by its rotation alone."""
     targets = targets_of(layer, 2)
-    found = BodyParameters(targets.betas + 0.5, targets.rotations)
+    found = BodyParameters(targets["betas"] + 0.5, targets["rotations"])
     assert float(nbf_losses(found, targets, layer, LossOptions())["loss"]) == pytest.approx(5.0, rel=1e-5)
-    turned = BodyParameters(targets.betas, UPRIGHT @ targets.rotations)
-    joints, true = layer(*turned[:2]), layer(targets.betas, targets.rotations)
+    turned = BodyParameters(targets["betas"], UPRIGHT @ targets["rotations"])
+    joints, true = layer(*turned[:2]), layer(targets["betas"], targets["rotations"])
     terms = nbf_losses(turned, targets, layer, LossOptions(0.0, 1.0, 1.0))
     assert float(terms["points3d"]) == pytest.approx(float((joints - true).square().sum() / 2), rel=1e-4)
     apart = (layer.project(joints) - layer.project(true)).square().sum() / 2
@@ -61,16 +60,16 @@ def test_reference_values(layer):
 def test_the_labelled_of_a_batch_share_its_loss(layer):
     """One of four keeps its labels: its own loss with `of_labelled`, a quarter of it without. Nobody: no loss."""
     targets = targets_of(layer, 4)
-    found = BodyParameters(targets.betas + 0.5, UPRIGHT @ targets.rotations)
-    alone = Targets(targets.betas, targets.rotations, torch.arange(4) == 1, targets.joints2d)
-    one = Targets(*(getattr(targets, name)[1:2] for name in ("betas", "rotations", "has_3d", "joints2d")))
+    found = BodyParameters(targets["betas"] + 0.5, UPRIGHT @ targets["rotations"])
+    alone = {**targets, "has_3d": torch.arange(4) == 1}
+    one = {name: values[1:2] for name, values in targets.items()}
     options = LossOptions(1.0, 1.0)
     expected = nbf_losses(BodyParameters(found.betas[1:2], found.rotations[1:2]), one, layer, options)
     for of_labelled, share in ((True, 1.0), (False, 0.25)):
         terms = nbf_losses(found, alone, layer, replace(options, of_labelled=of_labelled))
         for name in ("latent", "points3d"):
             assert float(terms[name]) == pytest.approx(share * float(expected[name]), rel=1e-5)
-    unlabelled = replace(alone, has_3d=torch.zeros(4, dtype=torch.bool))
+    unlabelled = {**alone, "has_3d": torch.zeros(4, dtype=torch.bool)}
     assert float(nbf_losses(found, unlabelled, layer, replace(options, of_labelled=True))["loss"]) == 0
 
 
@@ -84,13 +83,13 @@ def test_the_sum_weighs_its_terms(layer):
 def test_the_noise_is_right_where_the_loss_is_minimal(layer):
     """|e| / σ + log σ is least at σ = |e|."""
     targets = targets_of(layer, 1)
-    joints = layer(targets.betas, UPRIGHT @ targets.rotations)
-    error = joints - layer(targets.betas, targets.rotations)
+    joints = layer(targets["betas"], UPRIGHT @ targets["rotations"])
+    error = joints - layer(targets["betas"], targets["rotations"])
     exact = torch.stack((error[..., :2].norm(dim=-1), error[..., 2].abs()), -1).clamp_min(1e-3).log()
     losses = [
         float(
             nbf_losses(
-                BodyParameters(targets.betas, UPRIGHT @ targets.rotations, exact + shift),
+                BodyParameters(targets["betas"], UPRIGHT @ targets["rotations"], exact + shift),
                 targets,
                 layer,
                 LossOptions(0.0, noise=1.0),
@@ -107,13 +106,14 @@ def test_samples_without_labels_count_as_nothing(layer):
     options = LossOptions(1.0, 1.0, 1.0, 1.0)
     alone = [
         nbf_losses(off(one), one, layer, options)
-        for one in (Targets(*(v[i : i + 1] for v in vars(targets).values())) for i in range(3))
+        for one in ({name: v[i : i + 1] for name, v in targets.items()} for i in range(3))
     ]
     nan = float("nan")
-    betas, rotations, joints = targets.betas.clone(), targets.rotations.clone(), targets.joints2d.clone()
+    betas, rotations, joints = targets["betas"].clone(), targets["rotations"].clone(), targets["joints2d"].clone()
     betas[1], rotations[1] = nan, nan
     joints[1] = torch.tensor([nan, nan, 0.0])
-    partial = Targets(betas, rotations, torch.tensor([True, False, True]), joints)
+    has_3d = torch.tensor([True, False, True])
+    partial = {"betas": betas, "rotations": rotations, "has_3d": has_3d, "joints2d": joints}
     found = off(targets)
     terms = nbf_losses(found, partial, layer, options)
     for name, value in terms.items():
@@ -129,8 +129,9 @@ def test_samples_without_labels_count_as_nothing(layer):
 @pytest.mark.slow
 def test_2d_labels_alone_teach_too(layer):
     targets = targets_of(layer, 2)
-    nan = torch.full_like(targets.rotations, float("nan"))
-    flat = Targets(targets.betas * float("nan"), nan, torch.zeros(2, dtype=torch.bool), targets.joints2d)
+    nan = torch.full_like(targets["rotations"], float("nan"))
+    has_3d = torch.zeros(2, dtype=torch.bool)
+    flat = {**targets, "betas": targets["betas"] * float("nan"), "rotations": nan, "has_3d": has_3d}
     found = off(targets)
     terms = nbf_losses(found, flat, layer, LossOptions(1.0, 1.0, 1.0))
     assert terms["latent"].item() == terms["points3d"].item() == 0
@@ -141,10 +142,10 @@ def test_2d_labels_alone_teach_too(layer):
 
 def test_unlabelled_joints_are_left_out(layer):
     targets = targets_of(layer, 1)
-    wrong = targets.joints2d.clone()
+    wrong = targets["joints2d"].clone()
     wrong[0, 5] = torch.tensor([9.0, 9.0, 0.0])
-    changed = Targets(targets.betas, targets.rotations, targets.has_3d, wrong)
-    found = BodyParameters(targets.betas, targets.rotations)
+    changed = {**targets, "joints2d": wrong}
+    found = BodyParameters(targets["betas"], targets["rotations"])
     assert float(nbf_losses(found, changed, layer, LossOptions(0.0, points2d=1.0))["loss"]) < 1e-9
 
 

@@ -14,7 +14,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.nbf.examples import BodyAugmentation, UnrenderedPeople
-from humanpose_cli.lab.recipes.nbf.losses import LossOptions, Targets
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
 from humanpose_cli.lab.train.kept import validation_cautions
@@ -100,11 +100,10 @@ def test_labels_say_what_the_crop_shows(cache):
     options = replace(PARTS, augmentation=BodyAugmentation(0.0, 0.0, 0.5))
     recipe = NbfRecipe(cache, options)
     batch = next(iter(recipe.batches(LoaderOptions(8))))
-    targets = Targets.of_batch(batch)
-    points = recipe.layer.project(recipe.layer(targets.betas, targets.rotations))
+    points = recipe.layer.project(recipe.layer(batch["betas"], batch["rotations"]))
     # A person at 3.6 m is bent by perspective, one at 20 m is not.
-    assert float((points - targets.joints2d[..., :2]).abs().mean()) < 0.03
-    assert targets.has_3d.all()
+    assert float((points - batch["joints2d"][..., :2]).abs().mean()) < 0.03
+    assert batch["has_3d"].all()
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,26 +59,6 @@ class LossOptions(Options):
         return self.latent > 0 or self.points3d > 0 or self.noise > 0
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Labels of B samples; what is not known may hold any number, NaN included.
-
-    betas (B, 10), rotations (B, 24, 3, 3)
-    has_3d    (B,) bool: whether these are known and may be used
-    joints2d  (B, 24, 3) x, y in units of half the crop, and 1 where labelled
-    """
-
-    betas: Tensor
-    rotations: Tensor
-    has_3d: Tensor
-    joints2d: Tensor
-
-    @classmethod
-    def of_batch(cls, batch: Mapping[str, Any]) -> Targets:
-        """Take them from a loader's batch with these names."""
-        return cls(batch["betas"], batch["rotations"], batch["has_3d"], batch["joints2d"])
-
-
 def keeps_3d(row: int, options: LossOptions) -> bool:
     """Return whether the sample of that row keeps its 3-D labels: the same in every epoch, run and process.
 
@@ -88,12 +67,19 @@ def keeps_3d(row: int, options: LossOptions) -> bool:
     return bool(np.random.default_rng((_SEED, 3, row)).random() < options.fraction_3d)
 
 
-def nbf_losses(estimate: BodyParameters, targets: Targets, layer: BodyLayer, options: LossOptions) -> dict[str, Tensor]:
-    """Compute `loss`, the weighted sum, and each of its terms unweighted: scalars."""
-    has_3d = targets.has_3d
+def nbf_losses(
+    estimate: BodyParameters, batch: Mapping[str, Tensor], layer: BodyLayer, options: LossOptions
+) -> dict[str, Tensor]:
+    """Compute `loss`, the weighted sum, and each of its terms unweighted: scalars.
+
+    batch  labels of B samples; what is not known may hold any number, NaN included: betas (B, 10), rotations
+           (B, 24, 3, 3); has_3d (B,) bool, whether these are known and may be used; joints2d (B, 24, 3) x, y in units
+           of half the crop, and 1 where labelled
+    """
+    has_3d = batch["has_3d"]
     # Unknown labels are replaced, not multiplied by zero: NaN times zero is NaN.
-    betas = torch.where(has_3d[:, None], targets.betas, estimate.betas.detach())
-    rotations = torch.where(has_3d[:, None, None, None], targets.rotations, estimate.rotations.detach())
+    betas = torch.where(has_3d[:, None], batch["betas"], estimate.betas.detach())
+    rotations = torch.where(has_3d[:, None, None, None], batch["rotations"], estimate.rotations.detach())
     count = has_3d.sum().clamp_min(1) if options.of_labelled else len(has_3d)
     terms: dict[str, Tensor] = {}
     weights = {"latent": options.latent, "points3d": options.points3d, "points2d": options.points2d}
@@ -109,7 +95,7 @@ def nbf_losses(estimate: BodyParameters, targets: Targets, layer: BodyLayer, opt
             apart = (joints - true).square().sum(-1).mean(1)  # (B,), equation 7 over 24
             terms["points3d"] = len(SMPL24) * (apart * has_3d).sum() / count
         if options.points2d:
-            terms["points2d"] = _projected(layer.project(joints), targets.joints2d)
+            terms["points2d"] = _projected(layer.project(joints), batch["joints2d"])
         if options.noise and estimate.log_noise is not None:
             terms["noise"] = _noise(estimate.log_noise, (joints - true).detach(), has_3d)
             weights["noise"] = options.noise

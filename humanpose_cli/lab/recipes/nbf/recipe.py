@@ -30,7 +30,7 @@ from humanpose_cli.lab.recipes.nbf.examples import (
     mean_parameters,
     needed_labels,
 )
-from humanpose_cli.lab.recipes.nbf.losses import LossOptions, Targets, keeps_3d, nbf_losses
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions, keeps_3d, nbf_losses
 from humanpose_cli.lab.recipes.people import (
     People,
     require_model,
@@ -269,7 +269,7 @@ class NbfRecipe(Recipe[Batch]):
     def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor]:
         estimate = self.predict(batch)
         layer = self.layer.to(estimate.betas.device)
-        return nbf_losses(estimate, Targets.of_batch(batch), layer, self.options.losses)
+        return nbf_losses(estimate, batch, layer, self.options.losses)
 
     def predict(self, batch: Batch) -> BodyParameters:
         """Predict a batch on the network's device."""
