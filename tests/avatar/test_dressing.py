@@ -162,7 +162,6 @@ def test_a_face_of_limited_size_stays_where_it_is(dressed: DressedBody) -> None:
         keypoints = keypoints_of(dressed, rotations, (4.0, 2.0), scale)
         points = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW)
         head, (before, shifts) = points.head(scales), points.face
-        assert head is not None
         moved = head.apply(torch.nn.functional.pad(before[:, :2], (0, 1)).double())[:, :2]
         np.testing.assert_allclose(moved.mean(0), (before[:, :2] + shifts).mean(0), atol=1e-6)
 

@@ -131,7 +131,6 @@ def crossed(stage: Stage, rotations: torch.Tensor, *, sleeves: bool = True, reli
 def test_forearms_before_the_trunk_hide_as_much_as_their_sleeves_may(stage: Stage) -> None:
     assert crossed(stage, pose(**STANDING))[2] is None
     crop, vertices, arms = crossed(stage, folded_pose())
-    assert arms is not None
     parts = PartsInPhoto(stage.body, vertices, stage.body.faces, crop)
     over = parts.shows(FOREARMS) & arms.source
     assert over.sum() > 300
@@ -140,7 +139,6 @@ def test_forearms_before_the_trunk_hide_as_much_as_their_sleeves_may(stage: Stag
     assert arms.hidden[arms.source & (away < 0.08 - 0.01)].mean() > 0.95
     assert not arms.hidden[away > 0.08 + 0.01].any()
     bare = crossed(stage, folded_pose(), sleeves=False)[2]
-    assert bare is not None
     assert not bare.hidden[away > 0.035 + 0.01].any()
     assert crossed(stage, folded_pose(), reliable=False)[2] is None
 

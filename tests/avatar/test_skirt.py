@@ -76,9 +76,7 @@ def test_a_skirt_does_not_split_when_the_legs_do(skirted: tuple[Photo, MeshRepos
 
 @pytest.fixture(scope="module")
 def skirt(skirted: tuple[Photo, MeshReposer]) -> SkirtTube:
-    made = skirted[1].person.avatar.dressed.skirt
-    assert made is not None
-    return made
+    return skirted[1].person.avatar.dressed.skirt
 
 
 def test_the_hem_is_where_the_photo_has_it(skirted: tuple[Photo, MeshReposer], skirt: SkirtTube, stage: Stage) -> None:

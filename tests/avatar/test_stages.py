@@ -64,16 +64,6 @@ def test_without_keypoints_the_surface_stays_where_the_fit_has_it(aligned: Align
         aligned.posed = aligned.vertices  # type: ignore[misc]
 
 
-def test_aligned_vertices_lie_under_shifted_keypoints(
-    stage: Stage, photographed: PhotographedPerson, aligned: Aligned
-) -> None:
-    keypoints = keypoints_of(stage, aligned, shift=6.0)
-    fit = replace(photographed.fit, keypoints2d=keypoints)
-    moved = align(replace(photographed, fit=fit), stage.body)
-    apart = (stage.view.project(moved.vertices) - stage.view.project(moved.posed)).numpy()
-    np.testing.assert_allclose(np.median(apart, axis=0), (6.0, 0.0), atol=0.7)
-
-
 def test_a_stray_foot_belongs_to_others_and_its_vertices_are_not_reliable(
     stage: Stage, photographed: PhotographedPerson, aligned: Aligned
 ) -> None:
@@ -101,18 +91,6 @@ def test_dressing_follows_a_wider_mask_and_leaves_the_stage_before_as_it_was(
     assert abs(np.median(dressed.body.displacements.numpy()[trunk])) < 0.003
     assert float(aligned.body.displacements.abs().max()) == 0
     assert dressed.loose is None
-
-
-def test_baked_colours_are_those_of_the_painting_where_they_are_trusted(stage: Stage, baked: Baked) -> None:
-    texels, texture = baked.dressed.texels, baked.texture
-    step = stage.texture.shape[0] // texels.fine.size
-    truth = stage.texture[step // 2 :: step, step // 2 :: step]
-    trusted = texels.fine.covered & (texture.confidence > 0.9)
-    assert 0.1 < trusted.mean() < 0.5
-    assert np.abs(texture.colour - truth)[trusted].mean() < 0.02
-    back = texels.fine.interpolate(baked.normals[:, 2:].numpy(), texels.faces)[..., 0] > 0.3
-    assert back.any()
-    assert texture.confidence[back].max() == 0
 
 
 def test_light_is_taken_off_a_copy_and_leaves_parts_of_unknown_position_out(

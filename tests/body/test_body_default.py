@@ -116,7 +116,6 @@ def test_zero_pose_looks_forward_with_palms_down_and_level_soles(anatomical: Bod
 def test_people_are_plausible(body: Body) -> None:
     def heights(betas: torch.Tensor) -> torch.Tensor:
         vertices = t_pose(body, betas).vertices
-        assert vertices is not None
         return vertices[..., 1].amax(1) - vertices[..., 1].amin(1)
 
     assert 1.6 < heights(torch.zeros(1, 10)).item() < 1.75
@@ -137,7 +136,6 @@ def test_joints_lie_inside_their_parts(body: Body) -> None:
     """Every joint is surrounded: whichever way one looks from it, there is skin."""
     betas = torch.zeros(1, 10)
     posed = t_pose(body, betas)
-    assert posed.vertices is not None
     directions = torch.nn.functional.normalize(torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), dim=1)
     for name, joint in zip(SMPL24.joint_names, posed.joints[0], strict=True):
         offsets = posed.vertices[0] - joint
@@ -174,7 +172,6 @@ def test_landmarks_shared_by_sets_are_the_same_points(anatomical: Body) -> None:
 
 def test_surface_landmarks_lie_on_the_skin(anatomical: Body) -> None:
     vertices = t_pose(anatomical, torch.zeros(1, 10)).vertices
-    assert vertices is not None
     p = points(anatomical, BLAZEPOSE33) | points(anatomical, FACE13)
     for name in (*FACE13.joint_names, "left_heel", "right_foot_index"):
         distance = np.linalg.norm(vertices[0].numpy() - p[name], axis=1).min()

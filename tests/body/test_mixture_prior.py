@@ -53,15 +53,9 @@ def changed(**values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (
-            {"means": np.zeros((2, 3))},
-            {"problem": "is no mixture of poses", "expected": "weights, means and covars", "got": "means"},
-        ),
-        (changed(means=np.zeros((3, 63))), {"problem": "is of other joints", "expected": "(K,), (K, 69), (K, 69, 69)"}),
-        (
-            changed(means=np.full((3, ANGLES), np.nan)),
-            {"subject": "(means)", "problem": "holds values that are not finite"},
-        ),
+        ({"means": np.zeros((2, 3))}, {"problem": "is no mixture of poses", "got": "means"}),
+        (changed(means=np.zeros((3, 63))), {"problem": "is of other joints"}),
+        (changed(means=np.full((3, ANGLES), np.nan)), {"subject": "(means)", "problem": "are not finite"}),
         (changed(weights=np.array([0.5, 0.5, 0.0])), {"subject": "(weights)", "problem": "are not positive"}),
         (changed(covars=np.zeros((3, ANGLES, ANGLES))), {"subject": "(covars)", "problem": "are no covariances"}),
         (changed(covars=np.array(["a"])), {"subject": "(covars)", "problem": "cannot be read"}),

@@ -36,7 +36,6 @@ def poses(count: int = 3) -> ScaledPose:
 def test_points_are_where_the_body_poses_them(body: Body) -> None:
     pose, scaled = poses(), ScaledBody(body)
     posed = body.pose(pose.rotations, torch.zeros(1, 10), segment_scales=pose.segment_scales)
-    assert posed.vertices is not None
     pelvis = posed.joints[:, :1]
     index = torch.arange(0, len(body.template), 97)
     assert torch.allclose(scaled.points(pose, scaled.vertices(index)), posed.vertices[:, index] - pelvis, atol=1e-5)

@@ -148,7 +148,6 @@ Atlas = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def atlas(body: Body) -> Atlas:
     """uv (T, 2), uv_faces (F, 3), posed corners (F, 3, 3), face labels (F,)."""
     posed = body.pose(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10))
-    assert posed.vertices is not None
     vertices, joints = posed.vertices[0].double().numpy(), posed.joints[0].double().numpy()
     faces, labels = body.faces.numpy(), body.part_labels.numpy()
     uv, uv_faces = part_atlas(vertices, faces, labels, joints)

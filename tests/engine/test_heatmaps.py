@@ -1,7 +1,5 @@
 """Volumetric heatmaps by their formula."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -39,27 +37,12 @@ def test_heatmaps_follow_the_formula_with_a_sigma_for_each_axis(device, sigma):
     np.testing.assert_allclose(found.cpu().numpy(), by_formula(joints, sigma, SIZE), rtol=2e-5, atol=1e-12)
 
 
-def test_the_voxel_that_holds_a_joint_at_its_centre_is_one():
-    heatmap = gaussian_heatmaps(torch.tensor([[[7.5, 2.5, 4.5]]]), (1.0, 1.0, 1.0), SIZE)
-    assert heatmap[0, 0, 4, 2, 7] == 1
-    assert (heatmap == 1).sum() == 1
-
-
 @pytest.mark.parametrize(("batch", "count"), [(2, 5), (1, 1), (1, 19), (3, 1)])
 def test_joints_are_the_channels_in_memory(device, batch, count):
     heatmaps = gaussian_heatmaps(random_joints(batch, count, device=device), (1.0, 1.0, 1.0), SIZE)
     assert heatmaps.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(heatmaps.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3), heatmaps)
     assert heatmaps.permute(0, 2, 3, 4, 1).is_contiguous()
-
-
-def test_an_infinite_sigma_along_z_is_the_projected_pose_in_every_layer():
-    joints = random_joints()
-    flat = gaussian_heatmaps(joints, (1.5, 1.5, math.inf), SIZE)
-    assert torch.equal(flat, flat[:, :, :1].expand_as(flat))
-    moved = joints + torch.tensor([0.0, 0.0, 50.0])
-    assert torch.equal(gaussian_heatmaps(moved, (1.5, 1.5, math.inf), SIZE), flat)
-    assert not gaussian_heatmaps(moved, (1.5, 1.5, 1.5), SIZE).any()
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

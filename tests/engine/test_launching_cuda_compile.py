@@ -71,11 +71,3 @@ def test_what_needs_a_large_stack_is_not_compiled_for_a_gpu():
 
     assert {key for key in kernel.MODULE.kernels if "slab" in key} == set()
     assert set(slabs.MODULE.kernels) == {slabs.warp_slabs.key, slabs.adjoint_slabs.key}
-
-
-def test_volumes_of_16_bits_have_kernels():
-    from humanpose_cli.engine.warping import kernel
-
-    for table in (kernel.warp_voxels, kernel.adjoint_voxels, kernel.adjoint_to_transforms):
-        assert {"float32", "bfloat16", "float16"} == set(table)
-        assert all(entry.key in kernel.MODULE.kernels for entry in table.values())

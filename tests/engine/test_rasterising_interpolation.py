@@ -190,10 +190,7 @@ def test_sums_sorted_by_corner_agree_with_those_in_pixel_order(monkeypatch):
         ({"attributes": torch.zeros(2, 42, 3)}, {"subject": "attributes"}),
         ({"attributes": torch.zeros(42, 3)}, {"subject": "attributes"}),
         ({"attributes": torch.zeros(1, 42, 3, dtype=torch.int64)}, {"subject": "attributes"}),
-        (
-            {"attributes": torch.zeros(1, 42, 3, dtype=torch.float64)},
-            {"subject": "barycentrics", "expected": "torch.float64 as attributes"},
-        ),
+        ({"attributes": torch.zeros(1, 42, 3, dtype=torch.float64)}, {"subject": "barycentrics"}),
     ],
 )
 @pytest.mark.parametrize("backend", BACKENDS)

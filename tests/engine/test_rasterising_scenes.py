@@ -1,8 +1,6 @@
 """Several meshes in one z-buffer, exact where bodies touch, hide and pass through each other; several samples a pixel,
 whose mean is the part of it that is covered."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import product
 
@@ -27,7 +25,6 @@ from humanpose_cli.engine.rasterising.op import (
 
 SQUARE = [(10, 10), (10, 30), (30, 30), (30, 10)]
 TWO = [(0, 1, 2), (0, 2, 3)]
-FACE = torch.tensor([[0, 1, 2]])
 
 
 def crowd(people=4, batch=1, size=(120, 160), focal=200.0, device="cpu"):
@@ -150,30 +147,17 @@ def test_empty_meshes_and_batches():
     assert (merged.faces_of(raster.face, 0) == -1).all()
 
 
+ONE, FACE = torch.zeros(1, 3, 3), torch.tensor([[0, 1, 2]])
+
+
 @pytest.mark.parametrize(
     ("vertices", "faces", "message"),
     [
         ([], [], {"subject": "faces"}),
-        (
-            [torch.zeros(1, 3, 3)],
-            [],
-            {"subject": "faces", "expected": "1 ≥ 1", "got": "0"},
-        ),
-        (
-            [torch.zeros(1, 3, 3), torch.zeros(2, 3, 3)],
-            [torch.tensor([[0, 1, 2]])] * 2,
-            {"subject": "vertices"},
-        ),
-        (
-            [torch.zeros(1, 3, 3)],
-            [torch.tensor([[0, 1, 3]])],
-            {"subject": "faces", "expected": "0 to 2"},
-        ),
-        (
-            [torch.zeros(1, 3, 3), torch.zeros(1, 3, 3).double()],
-            [torch.tensor([[0, 1, 2]])] * 2,
-            {"problem": "another dtype"},
-        ),
+        ([ONE], [], {"subject": "faces", "expected": "1 ≥ 1", "got": "0"}),
+        ([ONE, torch.zeros(2, 3, 3)], [FACE] * 2, {"subject": "vertices"}),
+        ([ONE], [FACE + 1], {"subject": "faces", "expected": "0 to 2"}),
+        ([ONE, ONE.double()], [FACE] * 2, {"problem": "another dtype"}),
     ],
 )
 def test_refuses_what_does_not_fit(vertices, faces, message):

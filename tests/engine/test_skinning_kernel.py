@@ -1,8 +1,10 @@
-"""The kernels of kinematics and skinning against the reference: values, gradients, views, threads, bad numbers."""
+"""The kernels of kinematics and skinning against the reference, in two operations and in one: values, gradients, views,
+threads, bad numbers."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,91 +14,99 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching
-from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
+from humanpose_cli.engine.skinning import kernel, launches
+from humanpose_cli.engine.skinning.op import forward_kinematics, pose_vertices, skin_vertices
 
 
-def posed(body: Body, backend: str, *, scaled=True, turned=True, absolute=False, vertices: Tensor | None = None):
-    """Every output of both operations."""
-    bones = forward_kinematics(
+@pytest.fixture(params=["one", "two"])
+def operations(request) -> str:
+    """Whether bodies are posed by `pose_vertices`, or by kinematics and skinning one after the other."""
+    return request.param
+
+
+def translation_of(body: Body) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(len(body.joints), 3, generator=generator).to(body.joints).requires_grad_()
+
+
+def posed(body: Body, backend: str, operations: str, translation=None, *, scaled=True, turned=True, absolute=False):
+    """Every output: vertices, rotations, linear, positions."""
+    skin = body.bone_indices, body.bone_weights
+    tree = (
         body.rotations,
         body.joints,
         PARENTS,
         body.scales if scaled else None,
         body.rest_rotations if turned else None,
-        absolute=absolute,
-        backend=backend,
     )
-    skinned = skin_vertices(
-        body.vertices if vertices is None else vertices,
-        body.joints,
-        bones.linear,
-        bones.positions,
-        body.bone_indices,
-        body.bone_weights,
-        backend=backend,
-    )
-    return (*bones, skinned)
+    options = {"absolute": absolute, "backend": backend}
+    if operations == "one":
+        vertices, bones = pose_vertices(body.vertices, *skin, *tree, translation, **options)
+        return vertices, *bones
+    bones = forward_kinematics(*tree, **options)
+    return skin_vertices(body.vertices, body.joints, bones.linear, bones.positions, *skin, backend=backend), *bones
 
 
-def assert_same(body: Body, inputs: list[Tensor], tolerance: float = 2e-5, **options) -> None:
-    """Outputs of kernel and reference agree, and so do the gradients to `inputs`."""
-    found, expected = posed(body, "kernel", **options), posed(body, "reference", **options)
+def assert_same(body: Body, inputs: list[Tensor], operations: str, translation=None, **options) -> None:
+    """Outputs of kernel and reference agree, and so do the gradients to `inputs` of all outputs and of each alone."""
+    found, expected = (posed(body, backend, operations, translation, **options) for backend in ("kernel", "reference"))
     generator = torch.Generator().manual_seed(1)
     upstream = [torch.randn(e.shape, generator=generator).to(e.device) for e in expected]
     for a, b in zip(found, expected, strict=True):
-        assert_close(a, b, tolerance)
-    if inputs:
-        gradients = torch.autograd.grad(found, inputs, upstream)
-        for a, b in zip(gradients, torch.autograd.grad(expected, inputs, upstream), strict=True):
-            assert_close(a, b, tolerance)
-
-
-@pytest.mark.parametrize("absolute", [False, True])
-@pytest.mark.parametrize(("scaled", "turned"), [(True, True), (False, True), (True, False), (False, False)])
-def test_agrees_with_the_reference(device, scaled, turned, absolute):
-    body = random_body(device=device)
-    inputs = [body.rotations, body.joints, body.vertices, *([body.scales] if scaled else [])]
-    assert_same(body, inputs, scaled=scaled, turned=turned, absolute=absolute)
-
-
-@pytest.mark.parametrize(("batch", "vertices"), [(0, 5), (3, 0), (0, 0)])
-def test_empty_batches_give_empty_results_and_zero_gradients(device, batch, vertices):
-    body = random_body(batch, vertices, device=device)
-    assert_same(body, [body.rotations, body.joints, body.vertices])
-
-
-@pytest.mark.parametrize("needed", list(itertools.product([False, True], repeat=4)))
-def test_every_combination_of_needed_gradients(device, needed):
-    body = random_body(2, 30, device=device)
-    leaves = [body.rotations, body.joints, body.scales, body.vertices]
-    for leaf, need in zip(leaves, needed, strict=True):
-        leaf.requires_grad_(need)
-    if not any(needed):
-        assert not any(output.requires_grad for output in posed(body, "kernel"))
-    inputs = [leaf for leaf, need in zip(leaves, needed, strict=True) if need]
-    found, expected = posed(body, "kernel")[-1].sum(), posed(body, "reference")[-1].sum()
-    if inputs:
-        gradients = torch.autograd.grad(found, inputs)
-        for a, b in zip(gradients, torch.autograd.grad(expected, inputs), strict=True):
+        assert_close(a, b)
+    unused = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    for chosen in (slice(None), *(slice(i, i + 1) for i in range(4))):
+        wanted = torch.autograd.grad(expected[chosen], inputs, upstream[chosen], **unused)
+        gradients = torch.autograd.grad(found[chosen], inputs, upstream[chosen], **unused)
+        for a, b in zip(gradients, wanted, strict=True):
             assert_close(a, b)
 
 
-def test_each_input_of_skinning_has_its_gradient(device):
-    body = random_body(2, 40, device=device)
-    bones = [output.detach() for output in posed(body, "reference")[:3]]
-    inputs = [t.detach().requires_grad_() for t in (body.vertices, body.joints, bones[1], bones[2])]
-    upstream = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(2)).to(device)
-    for one in inputs:
-        gradients = [
-            torch.autograd.grad(
-                skin_vertices(*inputs, body.bone_indices, body.bone_weights, backend=backend), one, upstream
-            )[0]
-            for backend in ("kernel", "reference")
-        ]
-        assert_close(*gradients)
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize(("scaled", "turned"), list(itertools.product([True, False], repeat=2)))
+def test_agrees_with_the_reference(device, operations, scaled, turned, absolute):
+    body = random_body(device=device)
+    inputs = [body.rotations, body.joints, body.vertices, *([body.scales] * scaled)]
+    assert_same(body, inputs, operations, scaled=scaled, turned=turned, absolute=absolute)
 
 
-def test_takes_views_of_any_stride(device):
+@pytest.mark.parametrize("backend", ["kernel", "reference"])
+def test_one_operation_is_kinematics_and_skinning(device, backend):
+    body = random_body(device=device)
+    translation = translation_of(body)
+    expected, found = (posed(body, backend, operations) for operations in ("two", "one"))
+    moved = posed(body, backend, "one", translation)
+    for number, (a, b, c) in enumerate(zip(found, expected, moved, strict=True)):
+        assert_close(a, b, 1e-6)
+        assert_close(c, b + translation[:, None] if number in (0, 3) else b, 1e-6)
+
+
+@pytest.mark.parametrize(("batch", "vertices"), [(0, 5), (3, 0), (0, 0), (1, 1), (1, 5000), (7, 2049)])
+def test_agrees_at_every_size(device, batch, vertices):
+    body = random_body(batch, vertices, device=device)
+    translation = translation_of(body)
+    assert_same(body, [body.rotations, body.joints, body.vertices], "two")
+    assert_same(body, [body.rotations, body.joints, body.vertices, translation], "one", translation)
+
+
+@pytest.mark.parametrize("needed", list(itertools.product([False, True], repeat=5)))
+def test_every_combination_of_needed_gradients(device, operations, needed):
+    body = random_body(2, 30, device=device)
+    translation = translation_of(body)
+    leaves = [body.rotations, body.joints, body.scales, body.vertices]
+    leaves += [translation] if operations == "one" else []
+    for leaf, need in zip(leaves, needed, strict=False):
+        leaf.requires_grad_(need)
+    found, expected = (posed(body, backend, operations, translation) for backend in ("kernel", "reference"))
+    inputs = [leaf for leaf in leaves if leaf.requires_grad]
+    assert any(output.requires_grad for output in found) == bool(inputs)
+    if inputs:
+        gradients = torch.autograd.grad(found[0].square().sum(), inputs)
+        for a, b in zip(gradients, torch.autograd.grad(expected[0].square().sum(), inputs), strict=True):
+            assert_close(a, b)
+
+
+def test_takes_views_of_any_stride(device, operations):
     body = random_body(4, 60, device=device)
     generator = torch.Generator().manual_seed(3)
 
@@ -115,17 +125,14 @@ def test_takes_views_of_any_stride(device):
         body.bone_indices.mT.contiguous().mT,
         body.bone_weights.mT.contiguous().mT,
     )
-    for a, b in zip(posed(apart, "kernel"), posed(body, "kernel"), strict=True):
+    for a, b in zip(posed(apart, "kernel", operations), posed(body, "kernel", operations), strict=True):
         assert_close(a, b, 0)
-    assert_same(apart, [apart.rotations, apart.joints, apart.scales, apart.vertices])
-    expanded = body.joints.detach()[:1].requires_grad_()
-    repeated = Body(**{**vars(body), "joints": expanded.expand(4, -1, -1)})
-    assert_same(repeated, [expanded, body.rotations])
+    assert_same(apart, [apart.rotations, apart.joints, apart.scales, apart.vertices], operations)
+    one, shared = (t.detach()[:1].requires_grad_() for t in (body.joints, body.vertices))
+    assert_same(replace(body, joints=one.expand(4, -1, -1), vertices=shared), [one, shared, body.rotations], operations)
 
 
 def test_views_with_complete_vectors_are_not_copied():
-    from humanpose_cli.engine.skinning import launches
-
     launching.start()
     shared = torch.randn(1, 50, 3).expand(9, -1, -1)
     every_other = torch.randn(8, 24, 3, 3)[::2, ::3]
@@ -133,35 +140,76 @@ def test_views_with_complete_vectors_are_not_copied():
     assert launches._matrices(every_other)[0] is every_other
 
 
-def test_gradients_may_come_from_expanded_tensors(device):
+def test_gradients_may_come_from_expanded_tensors(device, operations):
     body = random_body(2, 30, device=device)
     for backend in ("kernel", "reference"):
-        torch.stack([output.sum() for output in posed(body, backend)]).sum().backward()
+        torch.stack([output.sum() for output in posed(body, backend, operations)]).sum().backward()
     # Accumulated twice the same: backends agree where the halves do.
-    total = body.vertices.grad
-    alone = torch.autograd.grad(posed(body, "reference")[-1].sum(), body.vertices)[0]
-    assert_close(total, 2 * alone)
+    alone = torch.autograd.grad(posed(body, "reference", operations)[0].sum(), body.vertices)[0]
+    assert_close(body.vertices.grad, 2 * alone)
 
 
-def test_huge_and_tiny_scales(device):
-    body = random_body(2, 30, device=device)
+@pytest.mark.parametrize("case", ["identity", "zero lengths", "coincident joints", "no weights", "one bone", "scales"])
+def test_degenerate_bodies(device, operations, case):
+    body = random_body(2, 50, device=device)
     with torch.no_grad():
-        body.scales[0], body.scales[1] = 1e-3, 1e3
-    assert_same(body, [body.rotations, body.joints, body.scales, body.vertices])
+        if case == "identity":
+            body.rotations.copy_(torch.eye(3))
+        elif case == "zero lengths":
+            for child in (4, 7, 20):
+                body.joints[:, child] = body.joints[:, PARENTS[child]]
+        elif case == "coincident joints":
+            body.joints.copy_(body.joints[:, :1])
+        elif case == "no weights":
+            body.bone_weights.zero_()
+        elif case == "one bone":
+            body.bone_indices.fill_(3)
+        else:
+            body.scales[0], body.scales[1] = 1e-3, 1e3
+    assert_same(body, [body.rotations, body.joints, body.scales, body.vertices], operations)
+    if case == "identity":
+        unchanged = posed(body, "kernel", operations, scaled=False, turned=False)[0]
+        assert_close(unchanged, body.vertices, 2e-6)
 
 
-def test_bodies_do_not_depend_on_their_batch():
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_stay_with_their_body(device, value):
+    body = random_body(3, 50, device=device)
+    with torch.no_grad():
+        body.rotations[1, 16] = value
+        body.vertices[2, 7] = value
+    outputs = [posed(body, backend, "one") for backend in ("kernel", "reference")]
+    for found, expected in zip(*outputs, strict=True):
+        assert torch.equal(found.isfinite(), expected.isfinite())
+        assert found[0].isfinite().all()
+    gradients = [torch.autograd.grad(found.square().sum(), body.vertices)[0] for found, *_ in outputs]
+    assert torch.equal(*(gradient.isfinite() for gradient in gradients))
+    assert gradients[0][0].isfinite().all()
+
+
+def test_bodies_do_not_depend_on_their_batch(operations):
     body = random_body(5, 3000)
-    together = posed(body, "kernel")
-    alone = Body(**{**vars(body), **{n: getattr(body, n)[3:4] for n in ("rotations", "joints", "scales", "vertices")}})
-    for a, b in zip(posed(alone, "kernel"), together, strict=True):
+    names = ("rotations", "joints", "scales", "vertices")
+    alone = replace(body, **{name: getattr(body, name)[3:4] for name in names})
+    for a, b in zip(posed(alone, "kernel", operations), posed(body, "kernel", operations), strict=True):
         assert torch.equal(a[0], b[3])
+
+
+def test_threads_change_no_bit(two_threads):
+    body = random_body(16, 14000)
+
+    def results():
+        outputs = posed(body, "kernel", "one")
+        return [*outputs, *torch.autograd.grad(outputs[0].square().sum(), [body.joints, body.vertices])]
+
+    split = results()
+    torch.set_num_threads(1)
+    for a, b in zip(split, results(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_sums_sorted_by_bone_agree_with_those_in_vertex_order(monkeypatch):
     """What CUDA runs, on the CPU: one vertex a thread, and bones' sums shared by lanes."""
-    from humanpose_cli.engine.skinning import launches
-
     body = random_body(3, 500)
     bones = launches.Bones(body.bone_indices, body.bone_weights)
     saved = (body.vertices.detach(), torch.randn(3, 24, 16), bones)
@@ -181,8 +229,6 @@ def test_sums_sorted_by_bone_agree_with_those_in_vertex_order(monkeypatch):
 @pytest.mark.parametrize("absolute", [False, True])
 def test_lanes_of_a_body_meet_only_between_levels(monkeypatch, absolute):
     """What CUDA runs, on the CPU: 32 threads a body, each level a launch of its own, its last thread first."""
-    from humanpose_cli.engine.skinning import kernel, launches
-
     body, cpu, launched = random_body(2, 30), torch.device("cpu"), []
 
     def by_level(kernel_, size, arguments, device, cost=0):
@@ -199,38 +245,32 @@ def test_lanes_of_a_body_meet_only_between_levels(monkeypatch, absolute):
     launching.start()
     monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
     monkeypatch.setattr(launches, "launch", by_level)
-    assert_same(body, [body.rotations, body.joints, body.scales, body.vertices], absolute=absolute)
-    assert launched == [(32, 64)] * 2
+    assert_same(body, [body.rotations, body.joints, body.scales, body.vertices], "two", absolute=absolute)
+    assert set(launched) == {(32, 64)}
 
 
-def test_other_precisions_run_the_reference_or_are_refused():
-    body = random_body(1, 5, dtype=torch.float64)
-    assert posed(body, "auto")[-1].dtype == torch.float64
+def test_what_kernels_do_not_take_runs_the_reference_or_is_refused(operations):
+    double = random_body(1, 5, dtype=torch.float64)
+    assert posed(double, "auto", operations)[0].dtype == torch.float64
     with raises(UsageError, expected="float32 on CPU or CUDA", got="torch.float64"):
-        posed(body, "kernel")
+        posed(double, "kernel", operations)
+    for name in ("bone_weights", "rest_rotations"):
+        body = random_body(1, 5)
+        constant = getattr(body, name).requires_grad_()
+        assert torch.autograd.grad(posed(body, "auto", operations)[0].sum(), constant)[0].shape == constant.shape
+        with raises(UsageError, got=f"{name} that require a gradient"):
+            posed(body, "kernel", operations)
+        with torch.no_grad():
+            posed(body, "kernel", operations)
 
 
-def test_gradients_to_weights_run_the_reference_or_are_refused():
+def test_second_derivatives_are_refused(operations):
     body = random_body(1, 5)
-    body.bone_weights.requires_grad_()
-    assert torch.autograd.grad(posed(body, "auto")[-1].sum(), body.bone_weights)[0].shape == (5, 4)
-    with raises(UsageError, got="bone_weights that require a gradient"):
-        posed(body, "kernel")
-    with torch.no_grad():
-        posed(body, "kernel")
+    first = torch.autograd.grad(posed(body, "kernel", operations)[0].square().sum(), body.rotations, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first[0].sum().backward()
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_runs_on_torchs_current_stream():
-    body = random_body(64, 7000, device="cuda")
-    expected = posed(body, "reference")[-1]
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        late = body.rotations * 1.0
-        torch.cuda._sleep(20_000_000)  # the kernel must wait for what the stream does before it
-        moved = Body(**{**vars(body), "rotations": late})
-        found = posed(moved, "kernel")[-1]
-    stream.synchronize()
-    assert_close(found, expected)
+def test_a_translation_of_another_shape_is_refused():
+    with raises(UsageError, subject="translation", expected="(2, 3)", got="(1, 3)"):
+        posed(random_body(2, 5), "kernel", "one", torch.zeros(1, 3))

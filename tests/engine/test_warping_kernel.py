@@ -311,19 +311,3 @@ def test_other_precisions_run_the_reference_or_are_refused():
     assert case.warped("auto").dtype == torch.float64
     with raises(UsageError, expected="float32 on CPU or CUDA", got="torch.float64"):
         case.warped("kernel")
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_runs_on_torchs_current_stream():
-    case = random_case(2, 64, (32, 64, 64), device="cuda")
-    expected = case.warped("kernel").detach()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    launching.start()
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(20_000_000)  # the kernel must wait for what the stream does before it
-        late = case.volume.detach() * 1.0
-        found = warp_parts(late, case.capsules, case.part_of_capsule, case.target_to_source.detach(), backend="kernel")
-    stream.synchronize()
-    assert torch.equal(found, expected)

@@ -148,7 +148,6 @@ def test_the_papers_term_is_the_mean_of_squares_a_thousand_times() -> None:
 def test_depths_weigh_less_where_there_are_correspondences() -> None:
     pose = truth()
     targets = evidence(pose)
-    assert targets.depths is not None
     targets.depths[:, 5] += 0.2
     targets.point_confidence[1] = 0
     targets = replace(targets, confidence=0.5 * targets.confidence)

@@ -101,13 +101,6 @@ def test_neither_focal_length_nor_crop_matters(lifter: Lifter, people: Tensor) -
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
 
 
-def test_rows_do_not_depend_on_each_other(lifter: Lifter, people: Tensor) -> None:
-    points, sigma = lifted(lifter, people)
-    alone = lifter(project(people, FOCAL, CENTRE)[3:4], CONFIDENCE[3:4], FOCAL[:1], CENTRE[:1], BLAZEPOSE33)
-    torch.testing.assert_close(alone.joints[0], points[3, :JOINTS], atol=1e-5, rtol=0)
-    torch.testing.assert_close(alone.sigma[0], sigma[3], atol=0, rtol=1e-4)
-
-
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf, 1e9])
 def test_broken_landmarks_count_as_not_visible(lifter: Lifter, people: Tensor, broken: float) -> None:
     pixels, confidence = project(people, FOCAL, CENTRE), CONFIDENCE.clone()
@@ -178,16 +171,6 @@ def test_examples_without_errors_are_projected_where_they_are(pool: PosePool) ->
         there = person + t
         assert t[2] > 1.5
         torch.testing.assert_close(there[:, :2] / there[:, 2:], flat, atol=1e-4, rtol=0)
-
-
-def test_examples_depend_on_the_generator_alone(pool: PosePool) -> None:
-    first, second, other = (
-        lifter_batch(pool, np.arange(32), np.random.default_rng(seed), CameraRanges(), DetectionErrors())
-        for seed in (1, 1, 2)
-    )
-    assert torch.equal(first.rays.points, second.rays.points)
-    assert torch.equal(first.points, second.points)
-    assert not torch.equal(first.rays.points, other.rays.points)
 
 
 def test_families_are_drawn_as_often_as_they_should_be(pool: PosePool) -> None:

@@ -194,17 +194,6 @@ def test_imagenets_weights_are_those_of_the_network(tmp_path, monkeypatch):
     assert backbone_file(str(path), "resnet50") == path
 
 
-def test_pickled_code_is_refused(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return (print, ("executed",))
-
-    path = tmp_path / "bomb.pth"
-    torch.save({"x": Bomb()}, path)
-    with raises(InputError, problem="cannot be read safely"):
-        load_backbone(ResNet(18, width=8), path)
-
-
 def test_impossible_options_are_refused():
     for kind, wrong in (
         (SegmenterOptions, {"network": "unet"}),

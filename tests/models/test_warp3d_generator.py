@@ -457,16 +457,6 @@ def test_features_go_from_the_source_to_the_target():
     torch.testing.assert_close(calls[0].capsules, expected.capsules)
 
 
-def test_a_flat_pose_is_the_same_in_all_slices():
-    flat = generator(replace(MINI, pose="2d")).pose.heatmaps(standing(32))
-    deep = generator().pose.heatmaps(standing(32))
-    assert torch.equal(flat, flat[:, :, :1].expand_as(flat))
-    slices = deep.amax(2)
-    torch.testing.assert_close(
-        flat[:, :, 0] / flat.amax((2, 3, 4))[..., None, None], slices / slices.amax((2, 3), True)
-    )
-
-
 # Configurations
 
 

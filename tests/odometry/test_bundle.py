@@ -1,7 +1,5 @@
 """Bundle adjustment against finite differences and known scenes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Corners that are followed from frame to frame."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from helpers.textured_room import blobs

@@ -35,9 +35,7 @@ def vertices(body: Body) -> torch.Tensor:
     rotations[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     rotations[1, 0] = rotations[1, 0] @ axis_angle_to_matrix(torch.tensor([0.0, 0.9, 0.0]))
     trans = torch.tensor([[0.1, 0.0, 4.0], [-0.6, 0.1, 6.0]])
-    posed = body.pose(rotations, torch.zeros(2, body.shape_count), trans).vertices
-    assert posed is not None
-    return posed
+    return body.pose(rotations, torch.zeros(2, body.shape_count), trans).vertices
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The colour wheel of optical flow, and arrows."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

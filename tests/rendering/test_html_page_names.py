@@ -1,7 +1,5 @@
 """Names in a page's JSON cannot change how a browser reads the page."""
 
-from __future__ import annotations
-
 import json
 
 from humanpose_cli.rendering.html_page import json_script

@@ -61,17 +61,6 @@ def test_nearer_surface_hides_the_farther_in_any_order(order: tuple[int, int]) -
     np.testing.assert_allclose(image[60, 103, :3], (0.0, 1.0, 0.0), atol=1e-6)
 
 
-def test_surfaces_that_cross_are_ordered_pixel_by_pixel() -> None:
-    vertices, faces = square(2.0)
-    tilted = vertices.clone()
-    tilted[:, 2] += tilted[:, 0]  # its left side nearer, its right side farther
-    image = render_people(
-        [Surface(vertices, faces, (1.0, 0.0, 0.0), lit=False), Surface(tilted, faces, (0.0, 1.0, 0.0), lit=False)], VIEW
-    )
-    assert image[60, 65, 1] > 0.99
-    assert image[60, 95, 0] > 0.99
-
-
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 def test_the_edge_where_three_surfaces_meet_is_exact(order: tuple[int, int, int]) -> None:
     """A quarter of a pixel column red before green before blue: its colour is the shares of what is seen."""
@@ -93,20 +82,6 @@ def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     image = render_people(surfaces, VIEW)
     monkeypatch.setattr("humanpose_cli.rendering.shading._MAX_SAMPLES", 1500)
     np.testing.assert_allclose(render_people(surfaces, VIEW), image, atol=1e-6)
-
-
-def test_behind_the_camera_and_outside_draw_nothing() -> None:
-    assert not render_people([flat(-2.0, (1.0, 0.0, 0.0)), flat(2.0, (1.0, 0.0, 0.0), x=9.0)], VIEW).any()
-
-
-def test_surface_that_reaches_behind_the_camera_is_cut() -> None:
-    vertices, faces = square(2.0)
-    vertices[0, 2] = vertices[3, 2] = -1.0
-    image = render_people([Surface(vertices, faces, (1.0, 0.0, 0.0), lit=False)], VIEW)
-    assert np.isfinite(image).all()
-    # The right edge, in front of the camera, is where it was; the cut part lies left of it.
-    assert image[60, 99, 3] == 1
-    assert image[60, 101, 3] == 0
 
 
 def test_texture_is_visible_where_its_coordinates_point() -> None:

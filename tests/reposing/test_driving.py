@@ -7,35 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 from helpers.errors import raises
+from helpers.tracked_fits import fit_of_tracks
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.fit_files import COLUMNS, FitRecord, write_fit
+from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.pose_files import JointTarget
 from humanpose_cli.reposing.driving import TargetPeople, motion_of_fit, target_of_each
 from humanpose_cli.reposing.options import PeopleOptions
 from humanpose_cli.reposing.targets import read_target
-
-
-def fit_of_tracks(tracks: dict[int, list[tuple[int, float, float]]], frames: int = 6) -> FitRecord:
-    """Tracks as frames, left edges and widths of their boxes in images of 100 × 100; `trans` is track, frame, 1."""
-    rows = [(track, *row) for track, shown in sorted(tracks.items()) for row in shown]
-    counts = {"N": len(rows), "F": frames}
-    sizes = {name: [counts.get(size, size) for size in shape] for name, (shape, _) in COLUMNS.items()}
-    arrays: dict[str, object] = {name: np.ones(size) for name, size in sizes.items()}
-    arrays |= {name: np.zeros(sizes[name]) for name in ("shot_id", "interpolated", "poses")}
-    arrays |= {
-        "image_size": [[100, 100]] * frames,
-        "world_to_camera": [np.eye(4)] * frames,
-        "frame_names": ["a"] * frames,
-    }
-    arrays |= {"track_id": [row[0] for row in rows], "frame_index": [row[1] for row in rows]}
-    arrays |= {"boxes": np.reshape([[left, 0, left + width, 50] for _, _, left, width in rows], (-1, 4))}
-    arrays |= {"trans": np.reshape([[track, frame, 1] for track, frame, _, _ in rows], (-1, 3))}
-    return FitRecord.build(**arrays)
-
 
 # Person 0 is the largest and on the right; person 1 comes later, on the left; person 2 is small, between them.
 THREE = {0: [(t, 60, 30) for t in range(5)], 1: [(2, 0, 20), (4, 0, 20)], 2: [(0, 40, 5)]}

@@ -69,7 +69,6 @@ def test_shifts_turn_with_the_person() -> None:
 def test_motions_are_smooth_and_lose_undetected_landmarks_slowly() -> None:
     params = motion(40)
     target = target_of(params)
-    assert target.detected is not None
     target.detected.keypoints[20:, 3, 2] = 0.1
     shifts = shifts_of(target, params)
     np.testing.assert_allclose(shifts[:, 5], OFF.expand(40, 2), atol=1e-5)
@@ -85,7 +84,6 @@ def test_motions_are_smooth_and_lose_undetected_landmarks_slowly() -> None:
 def test_no_shift_without_a_detection_nearby(kind: str) -> None:
     params = motion(1)
     target = target_of(params, torch.full((1, 33, 2), 0.3) if kind == "far" else OFF)
-    assert target.detected is not None
     if kind == "unsure":
         target.detected.keypoints[..., 2] = 0.2
     if kind in ("far", "unsure"):

@@ -94,7 +94,6 @@ def test_other_backgrounds_have_no_shadow(clip, clip_frames):
     with Reposer(settings, background=wall, people_source=ReferencePeople({0: [true_person(clip, 0)]})) as reposer:
         scene = reposer.read(clip_frames[0])
         (drawn,) = scene.images(RotationTarget(scene.record.params))
-    assert drawn.layers is not None
     assert not drawn.layers.shadow.any()
     np.testing.assert_array_equal(np.unique(drawn.layers.background.reshape(-1, 3), axis=0), wall[:1, 0])
 

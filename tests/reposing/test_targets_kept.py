@@ -10,25 +10,15 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
+from helpers.tracked_fits import fit_of_tracks
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.detection_journal import DetectionJournal
-from humanpose_cli.io.fit_files import COLUMNS, FitRecord
+from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import write_image
 from humanpose_cli.reposing.targets import read_target
-
-
-def one_person(frames: int = 1) -> FitRecord:
-    """A fit of one image, or of several of which the last shows the person."""
-    counts = {"N": 1, "F": frames}
-    sizes = {name: [counts.get(size, size) for size in shape] for name, (shape, _) in COLUMNS.items()}
-    arrays = {name: np.ones(size) for name, size in sizes.items()}
-    zero = {name: np.zeros(sizes[name]) for name in ("track_id", "frame_index", "shot_id", "interpolated", "poses")}
-    fields = {"boxes": [[1, 1, 5, 5]], "image_size": [[8, 8]] * frames, "world_to_camera": [np.eye(4)] * frames}
-    fields |= {"frame_names": ["a"] * frames, "frame_index": [frames - 1]}
-    return FitRecord.build(**{**arrays, **zero, **fields})
 
 
 class SlowFitter:
@@ -40,7 +30,7 @@ class SlowFitter:
     def fit(self, images: object, **options: object) -> FitRecord:
         self.fits += 1
         time.sleep(0.05)
-        return one_person()
+        return fit_of_tracks({0: [(0, 1, 4)]}, 1)
 
 
 @pytest.fixture
@@ -50,7 +40,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_a_driving_video_keeps_its_frame_numbers(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SlowFitter, "fit", lambda *_, **__: one_person(frames=2))
+    monkeypatch.setattr(SlowFitter, "fit", lambda *_, **__: fit_of_tracks({0: [(1, 1, 4)]}, 2))
     assert read_target(image, SlowFitter, frames=FrameRange(60, 70)).first_frame == 61
     assert read_target(np.zeros((8, 8, 3), np.uint8), SlowFitter).first_frame == 1
 
