@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from helpers.errors import raises
 
-from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledBody, ScaledPose, gram_schmidt, in_image
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return default_body()
 
 
 def poses(count: int = 3) -> ScaledPose:

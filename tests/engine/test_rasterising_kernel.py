@@ -7,7 +7,7 @@ import torch
 from helpers.raster_cases import Scene, scene, soup, sphere, through_the_near_plane
 
 from humanpose_cli.engine import launching
-from humanpose_cli.engine.rasterising import kernel, launches, reference
+from humanpose_cli.engine.rasterising import launches, reference
 from humanpose_cli.engine.rasterising.op import draw_samples
 
 
@@ -102,38 +102,6 @@ def test_threads_change_no_bit(two_threads, batch):
     torch.set_num_threads(1)
     for a, b in zip(split, drawn.raster("kernel"), strict=True):
         assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("lane", [0, 1, 2])
-def test_a_thread_writes_to_its_rows_only(lane):
-    drawn = sphere(3)
-    wp = launching.start()
-    height, width = drawn.size
-    keys = torch.full((1, height, width + 8), kernel.FAR, dtype=torch.int64)
-    points_x = torch.arange(width + 8.0)[None] + 0.5 - width / 2
-    points_y = torch.full_like(points_x, height / 2)
-    mesh = [(drawn.vertices, wp.vec3), (drawn.faces, wp.vec3i), (drawn.focal, None)]
-    centres = (torch.tile(drawn.principal_point, (1, 2)), wp.vec4)
-    points = [(points_x, None), (points_y, None)]
-    arguments = [
-        1,
-        len(drawn.faces),
-        3,
-        2,
-        width,
-        1,
-        *mesh,
-        centres,
-        *points,
-        0.05,
-        0,
-        reference.BOUNDS_SLACK,
-        (keys, None),
-    ]
-    launching._run(kernel.draw_faces, lane, lane + 1, arguments, keys.device, None)
-    written = (keys[0] != kernel.FAR).any(-1).nonzero().flatten()
-    assert len(written) > 10
-    assert (written % 3 == lane).all()
 
 
 def test_one_face_a_thread(monkeypatch):

@@ -143,25 +143,6 @@ def test_the_same_pose_leaves_masked_features_where_they_are():
     torch.testing.assert_close(model.warp(volume, parts), expected, atol=2e-4, rtol=1e-3)
 
 
-def test_the_papers_masks_are_ellipsoids_a_voxel_wider_than_the_capsules():
-    """By the equation of an ellipsoid of half-width w + 1 voxels along each axis; a voxel is 4 × 4 × 8 pixels."""
-    config = replace(
-        PRESETS["paper"].generator, size=128, depth=16, channels=4, pose_channels=4, units=(1, 1, 1), stem=4,
-        encoder_widths=(4, 4), decoder_widths=(4, 4, 4), background_widths=(4, 4, 4),
-    )  # fmt: skip
-    centre, radius = torch.tensor((63.0, 70.0, 61.0)), 12.0
-    capsules = torch.tensor([[[*centre, *centre, radius]]])
-    parts = replace(warping_parts(standing(128), standing(128)), capsules=capsules.expand(1, 19, 7))
-    parts = replace(parts, target_to_source=torch.eye(3, 4).expand(1, 10, 3, 4))
-    found = generator(config).warp(torch.ones(1, 4, *config.grid), parts)[0, 0]
-    axes = [(torch.arange(n) + 0.5) * size for n, size in zip(config.grid, (8, 4, 4), strict=True)]
-    z, y, x = torch.meshgrid(*axes, indexing="ij")
-    voxel, w = torch.tensor((4.0, 4.0, 8.0)), radius / torch.tensor((4.0, 4.0, 8.0))
-    away = (torch.stack((x, y, z), -1) - centre) / voxel / (w + 1)
-    assert torch.equal(found, (away.square().sum(-1) <= 1).float())
-    assert found.sum() == pytest.approx(4 / 3 * np.pi * 4 * 4 * 2.5, rel=0.05)
-
-
 def test_the_left_hand_stays_the_left_hand():
     config = replace(MINI, size=64, depth=16, heatmap_sigma=3.0)
     model = generator(config)
