@@ -20,7 +20,10 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.samples import Person, Source
+from humanpose_cli.lab.datasets.checking import LabelCounts, check_dataset
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
+from humanpose_cli.lab.datasets.preprocess import SourceRequest
+from humanpose_cli.lab.datasets.registry import open_source
 
 
 def _body_like_smpl() -> Body:
@@ -94,7 +97,9 @@ def write(path: Path, content: bytes | str) -> Path:
 
 
 def assert_travels(source: Any, index: int = 0) -> None:
-    """It is a source, and another process reads the same samples from it, as many as the group says."""
+    """It is a source, another process reads the same samples from it, as many as the group says, and the check of its
+    folder counts the labels that are read with the images.
+    """
     assert isinstance(source, Source)
     group = source.groups()[index]
     there, sent = pickle.loads(pickle.dumps((source, group)))
@@ -102,6 +107,11 @@ def assert_travels(source: Any, index: int = 0) -> None:
     ours = [asdict(sample) for sample in source.read(group)]
     assert len(ours) == group.count
     np.testing.assert_equal([asdict(sample) for sample in there.read(sent)], ours)
+    check = check_dataset(SourceRequest(source.name, source.root))
+    plain, labels = open_source(source.name, source.root), LabelCounts()
+    for group in plain.groups():
+        labels.add_group(group, list(plain.read(group)))
+    assert (len(check.problems), check.groups, check.labels.digest) == (0, len(plain.groups()), labels.digest)
 
 
 def image(size: tuple[int, int], grey: int, kind: str = "JPEG") -> bytes:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from helpers.dataset_files import (
     write_annotations,
 )
 from helpers.paper_datasets import deepfashion_tree, write
-from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
+from helpers.smpl_model_file import random_smpl_fields
 from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import write_image
@@ -38,31 +38,11 @@ from humanpose_cli.lab.datasets.densepose import DensePoseCocoSource, DensePoseP
 from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
 from humanpose_cli.lab.datasets.threedpw import ThreedpwSource
 from humanpose_cli.lab.train.history import TrainingHistory
-from humanpose_cli.networks.backbones import VGG, ResNet
 
 WIDTH = 4
 """Of the ResNets that stand in for ImageNet's."""
 _OPENPOSE18 = (15, 12, 17, 19, 21, 16, 18, 20, 2, 5, 8, 1, 4, 7, 15, 15, 15, 15)
 """SMPL's joint at each of OpenPose's 18; the face's are the head."""
-
-
-class PaperFiles(NamedTuple):
-    """Files that the presets need beside a cache: stand-ins of SMPL, ImageNet's weights and DensePose's charts."""
-
-    smpl: Path
-    resnets: dict[int, Path]
-    vgg: Path
-    charts: Path
-
-
-def write_paper_files(folder: Path) -> PaperFiles:
-    networks = {layers: ResNet(layers, width=WIDTH) for layers in (50, 101)}
-    resnets = {layers: folder / f"resnet{layers}.pth" for layers in networks}
-    for layers, network in networks.items():
-        torch.save(network.state_dict(), resnets[layers])
-    torch.save(VGG(19).state_dict(), folder / "vgg19.pth")
-    smpl = write_smpl_pickle(folder / "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl", small_faced_smpl_fields())
-    return PaperFiles(smpl, resnets, folder / "vgg19.pth", write_charts(folder / "UV_Processed.mat"))
 
 
 class UprightPeople:

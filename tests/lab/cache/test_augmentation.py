@@ -117,10 +117,6 @@ def test_a_person_without_a_box_is_refused(example):
 # Colour
 
 
-def test_no_change_of_colour_is_none(example):
-    assert change_colour(example.image, ColourChange()) is example.image
-
-
 def test_colours_change_as_named():
     image = np.full((4, 4, 3), (200, 100, 50), np.uint8)
     grey = change_colour(image, ColourChange(saturation=0.0))

@@ -9,7 +9,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.lab.cache.augmentation import crop_example, example_of
 from humanpose_cli.lab.cache.encoding import encode_png
@@ -172,16 +172,6 @@ def test_what_cannot_be_mirrored_is_left_out(example, body):
     np.testing.assert_allclose(
         shift_crop.person.surface_points[:, 0], example.person.surface_points[:, 0] + 13, atol=1e-4
     )
-
-
-def test_a_crop_centres_the_box(example):
-    crop = crop_around_box(example.person.box, 128, fill=0.75)
-    x0, y0, x1, y1 = crop.points(example.person.box.reshape(2, 2)).ravel()
-    np.testing.assert_allclose(((x0 + x1) / 2, (y0 + y1) / 2), (64, 64), atol=1e-3)
-    assert max(x1 - x0, y1 - y0) == pytest.approx(96, abs=1e-3)
-    rotation = crop_around_box(example.person.box, 128, fill=0.75, angle=1.0, shift=(5.0, -3.0))
-    centre = example.person.box.reshape(2, 2).mean(0)
-    np.testing.assert_allclose(rotation.points(centre), (69, 61), atol=1e-3)
 
 
 def test_a_strongly_shrunk_image_is_averaged():

@@ -21,7 +21,7 @@ from helpers.patience import PATIENCE, wait_until
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import atomic_path
-from humanpose_cli.lab.cache.building import build_cache, make_plan, write_index
+from humanpose_cli.lab.cache.building import build_cache, make_plan
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.verification import verify_cache
 
@@ -89,19 +89,6 @@ def test_parts_for_several_machines(tmp_path):
     second = build_cache(source, parts, shard_size=6, shard=(1, 2))
     assert (second.new_shards, second.index) == ((1,), parts / "index.h5")
     assert files(parts) == files(complete)
-
-
-@pytest.mark.extensive
-def test_what_is_there_of_an_unfinished_cache_can_be_used(tmp_path):
-    build_cache(SmallSource(), tmp_path, shard_size=6, shard=(0, 2))
-    assert write_index(tmp_path).missing == (1,)
-    cache = open_cache(tmp_path)
-    assert len(cache) == 9
-    samples = all_samples(SmallSource())
-    assert_same(cache.sample(6), samples[12])
-    assert verify_cache(tmp_path).missing == (1,)
-    build_cache(SmallSource(), tmp_path, shard_size=6, shard=(1, 2))
-    assert len(open_cache(tmp_path)) == 15
 
 
 @pytest.mark.extensive
@@ -425,21 +412,3 @@ if __name__ == "__main__":
     assert "File too large" in process.stdout
     assert process.stderr == ""
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".building.lock"]
-
-
-def test_a_worker_stopped_within_a_callback_prints_nothing(monkeypatch, capsys):
-    from humanpose_cli.lab.cache import workers
-
-    class Leaving:
-        def __del__(self):
-            raise SystemExit(143)
-
-    monkeypatch.setattr(sys, "unraisablehook", workers._print_unless_leaving)
-    monkeypatch.setattr(workers, "_leaving", True)
-    error = Leaving()
-    del error
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(workers, "_leaving", False)
-    error = Leaving()
-    del error
-    assert "SystemExit: 143" in capsys.readouterr().err

@@ -124,14 +124,6 @@ def test_what_belongs_together(folder, samples):
 
 
 @pytest.mark.slow
-def test_a_sequence_may_reach_over_shards(tmp_path):
-    build_cache(SOURCE, tmp_path, shard_size=3)
-    cache = open_cache(tmp_path)
-    assert len(cache.shard_paths) == 5
-    assert cache.sequence("video 1").tolist() == [8, 7, 6, 11, 10, 9]
-
-
-@pytest.mark.slow
 def test_a_sequence_is_in_the_order_of_its_frames_whatever_that_of_its_shards(tmp_path):
     class Backwards(SmallSource):
         def read(self, group):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.errors import raises
 from helpers.paper_datasets import python2_pickle, threedpw_tree, threedpw_world, write
 
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets import checking, emdb, threedpw
 from humanpose_cli.lab.datasets.checking import DatasetCheck, LabelCounts, check_dataset
@@ -61,14 +58,6 @@ def test_a_folder_may_be_called_as_parts_of_messages(tmp_path: Path, monkeypatch
     (problem,) = checked(Path("expected")).problems
     assert ", expected all of its 4, " in f"{problem}, "
     assert problem.count("ROOT") == 2
-
-
-def test_a_folder_without_the_data_set_is_an_error(tmp_path: Path) -> None:
-    with raises(InputError, subject="imageFiles"):
-        checked(tmp_path)
-    shutil.rmtree(threedpw_tree(tmp_path / "b") / "sequenceFiles/test")
-    with raises(InputError, subject="sequenceFiles/test"):
-        checked(tmp_path / "b")
 
 
 def test_the_digest_is_of_the_labels_wherever_they_lie(tmp_path: Path) -> None:

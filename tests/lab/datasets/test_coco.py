@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.errors import raises
-from helpers.paper_datasets import image, write
+from helpers.paper_datasets import assert_travels, image, write
 from PIL import Image
 
 from humanpose_cli.core.conventions import COCO17
@@ -172,23 +171,6 @@ def test_damaged_records_are_named(tmp_path: Path, change: dict[str, Any], subje
         CocoSource(tmp_path).groups()
 
 
-@pytest.mark.parametrize(
-    ("outline", "subject"),
-    [
-        ([["a", 1, 2, 3, 4, 5]], {"subject": "annotations[0]"}),
-        (
-            {"size": [4, 4], "counts": [16]},
-            {"problem": "has a mask of another size", "expected": "64 × 48", "got": "4 × 4"},
-        ),
-    ],
-)
-def test_damaged_outlines_are_named(tmp_path: Path, outline: Any, subject: str) -> None:
-    write(build(tmp_path) / "annotations" / FIRST, document(records(1), [person(1, 0, segmentation=outline)]))
-    source = CocoSource(tmp_path)
-    with raises(InputError, **subject):
-        list(source.read(source.groups()[0]))
-
-
 def test_missing_and_other_files_are_named(tmp_path: Path) -> None:
     with raises(InputError, problem="holds no annotations of COCO's kind", expected="annotations/person_keypoints"):
         CocoSource(tmp_path).groups()
@@ -207,7 +189,5 @@ def test_missing_and_other_files_are_named(tmp_path: Path) -> None:
         CocoSource(tmp_path).groups()
 
 
-def test_the_check_counts_it(tmp_path: Path) -> None:
-    check = checked("coco", build(tmp_path))
-    assert total_of(check) == {"groups": 3, "images": 3, "people": 3, "crowds": 1}
-    assert images_of(check) == {"coco/validation": 3}
+def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
+    assert_travels(CocoSource(build(tmp_path)))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.errors import raises
 from helpers.paper_datasets import MANGLED, Estimator, assert_travels, deepfashion_tree, write
 
@@ -164,24 +163,8 @@ def test_a_wrong_number_of_images_is_reported(tmp_path: Path, monkeypatch: pytes
         DeepFashionSource(deepfashion_tree(tmp_path)).groups()
 
 
-def test_damaged_images_are_named(tmp_path: Path) -> None:
-    source = DeepFashionSource(deepfashion_tree(tmp_path))
-    group = source.groups()[0]
-    path = tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_1_front.jpg"
-    path.write_bytes(path.read_bytes()[:-40])
-    with raises(InputError, subject="05_1_front.jpg"):
-        list(DeepFashionSource(tmp_path).read(group))
-
-
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     with raises(InputError, problem="holds no images", expected="Img/img_highres or Img/img"):
         DeepFashionSource(tmp_path)
     with raises(InputError, subject="gone"):
         DeepFashionSource(tmp_path / "gone")
-
-
-def test_the_check_counts_it(tmp_path: Path) -> None:
-    check = checked("deepfashion", deepfashion_tree(tmp_path))
-    assert total_of(check) == {"groups": 3, "images": 7, "people": 7, "identities": 2, "clothes": 3}
-    assert images_of(check) == {"inshop/train": 5, "inshop/test": 2, "patn/train": 2, "patn/test": 2, "warp3d/train": 7}
-    assert check.labels.pairs == {("patn", "train"): 2, ("patn", "test"): 1}

@@ -8,8 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
-from helpers.dataset_files import BLOCK_RUNS, surface_annotation, write_annotations
+from helpers.dataset_files import surface_annotation, write_annotations
 from helpers.errors import raises
 from helpers.paper_datasets import assert_travels
 from PIL import Image
@@ -229,36 +228,6 @@ def test_keypoints_under_densepose_s_name_are_distinguished(tree):
             DensePoseCocoSource(tree, options).groups()
 
 
-def test_a_damaged_mask_is_named_when_it_is_read(tree):
-    path = tree / "annotations" / "densepose_coco_2014_train.json"
-    change(path, lambda d: d["annotations"][0].update(dp_masks=[{"size": [256, 256], "counts": "00"}]))
-    with raises(InputError, subject="_train.json, annotations[0]"):
-        read(tree, "train/COCO_train2014_000000000009")
-    change(path, lambda d: d["annotations"][0].update(dp_masks=[{"size": [3, 3], "counts": "9"}]))
-    with raises(InputError, problem="has dp_masks of another size"):
-        read(tree, "train/COCO_train2014_000000000009")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "is no JSON"),
-        ("[]", "holds other JSON"),
-        ('{"images": 3}', "has no list of images"),
-        ('{"images": [], "annotations": {}}', "has no list of annotations"),
-        ('{"images": [], "annotations": [], "categories": []}', "does not say what its keypoints are"),
-        (
-            '{"images": [{"id": 1}], "annotations": [], "categories": [{"name": "person", "keypoints": []}]}',
-            "is damaged",
-        ),
-    ],
-)
-def test_other_documents_are_reported(tree, text, said):
-    (tree / "annotations" / "densepose_coco_2014_train.json").write_text(text)
-    with raises(InputError, said, subject="densepose_coco_2014_train.json"):
-        DensePoseCocoSource(tree).groups()
-
-
 def test_a_damaged_image_is_named(tree):
     path = tree / "train2014" / "COCO_train2014_000000000009.jpg"
     content = path.read_bytes()
@@ -305,13 +274,6 @@ def test_reference_texts(text, size, box):
     np.testing.assert_array_equal(decode_run_lengths({"size": list(size), "counts": text}, "a"), expected)
 
 
-def test_a_part_of_densepose():
-    mask = decode_run_lengths(BLOCK_RUNS, "a")
-    expected = np.zeros((256, 256), bool)
-    expected[100:200, 50:60] = True
-    np.testing.assert_array_equal(mask, expected)
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_masks_come_back(seed):
     random = np.random.default_rng(seed)
@@ -320,14 +282,6 @@ def test_masks_come_back(seed):
     size = list(mask.shape)
     np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": counts}, "a"), mask)
     np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": pack_run_lengths(counts)}, "a"), mask)
-
-
-def test_pycocotools_agrees():
-    pycocotools = pytest.importorskip("pycocotools.mask")
-    mask = np.random.default_rng(1).random((50, 30)) < 0.3
-    run_lengths = pycocotools.encode(np.asfortranarray(mask.astype(np.uint8)))
-    run_lengths["counts"] = run_lengths["counts"].decode()
-    np.testing.assert_array_equal(decode_run_lengths({**run_lengths, "size": [50, 30]}, "a"), mask)
 
 
 @pytest.mark.parametrize(
@@ -349,15 +303,3 @@ def test_pycocotools_agrees():
 def test_damaged_masks_are_reported(run_lengths, said):
     with raises(InputError, subject="file, annotations[3]", **said):
         decode_run_lengths(run_lengths, "file, annotations[3]")
-
-
-def test_the_check_counts_it(intact):
-    check = checked("densepose", intact)
-    assert total_of(check) == {"groups": 4, "images": 4, "people": 6}
-    assert images_of(check) == {
-        "densepose/train": 3,
-        "densepose/validation": 1,
-        "files/train": 2,
-        "files/validation": 1,
-        "files/test": 1,
-    }

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import POSETRACK_NAMES, surface_annotation, write_annotations
 from helpers.errors import raises
 from helpers.paper_datasets import assert_travels
@@ -14,7 +13,6 @@ from helpers.paper_datasets import assert_travels
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.images import write_image
-from humanpose_cli.lab.datasets.common import FolderOptions
 from humanpose_cli.lab.datasets.densepose import DensePosePoseTrackSource
 
 SIZE = (200, 100)
@@ -116,37 +114,6 @@ def test_the_images_of_posetrack_2018(tree):
     assert late.image == (tree / "images/train/000001_bonn_train/000012.jpg").read_bytes()
 
 
-def test_missing_files_and_other_counts_are_named(tree):
-    (tree / TRAIN / "00000013.jpg").unlink()
-    with raises(InputError, subject="densepose_posetrack_train2017.json"):
-        DensePosePoseTrackSource(tree).groups()
-    (tree / "densepose_posetrack_val2017.json").unlink()
-    lenient = DensePosePoseTrackSource(tree, FolderOptions(allow_missing=True))
-    assert [group.count for group in lenient.groups()] == [1, 1]
-    assert "00000013.jpg" in lenient.notes[0]
-    assert "densepose_posetrack_val2017.json: does not exist" in lenient.notes[1]
-    path = tree / "densepose_posetrack_train2017.json"
-    document = json.loads(path.read_text())
-    del document["annotations"][1]
-    path.write_text(json.dumps(document))
-    with raises(InputError, subject="train2017.json"):
-        DensePosePoseTrackSource(tree).groups()
-    path.unlink()
-    with raises(InputError, subject="densepose_posetrack_train2017.json"):
-        DensePosePoseTrackSource(tree).groups()
-
-
-def test_a_damaged_image_is_named(tree):
-    source = DensePosePoseTrackSource(tree)
-    path = tree / TRAIN / "00000005.jpg"
-    path.write_bytes(path.read_bytes()[:200])
-    with raises(InputError, subject="00000005.jpg"):
-        list(source.read(source.groups()[0]))
-    write_image(path, np.zeros((10, 12, 3), np.uint8))
-    with raises(InputError, subject="00000005.jpg"):
-        list(source.read(source.groups()[0]))
-
-
 def test_a_frame_without_a_number_is_named(tree):
     path = tree / "densepose_posetrack_train2017.json"
     document = json.loads(path.read_text())
@@ -154,9 +121,3 @@ def test_a_frame_without_a_number_is_named(tree):
     path.write_text(json.dumps(document))
     with raises(InputError, subject="train2017.json, images/bonn_train/001_bonn/00000013.jpg"):
         DensePosePoseTrackSource(tree).groups()
-
-
-def test_the_check_counts_it(intact):
-    check = checked("densepose-posetrack", intact)
-    assert total_of(check) == {"groups": 3, "images": 4, "people": 5, "sequences": 3, "identities": 3}
-    assert images_of(check) == {"densepose/train": 3, "densepose/validation": 1}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.emdb_tree import FRAMES, SIZE, VIDEOS, K, content, file_of
 from helpers.errors import raises
 from helpers.paper_datasets import BODY, assert_travels, image, posed, write
@@ -123,9 +122,3 @@ def test_damaged_files_are_named(tree: Path, field: str, value: Any, subject: st
 
     with raises(InputError, **subject):
         read()
-
-
-def test_the_check_counts_it(intact: Path) -> None:
-    check = checked("emdb", intact)
-    assert total_of(check) == {"groups": 3, "images": 12, "people": 12, "sequences": 3, "identities": 2, "clothes": 3}
-    assert images_of(check) == {"emdb/test": 12, "emdb1/test": 4, "emdb2/test": 4}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import (
     LENS,
     S1_CAMERA,
@@ -376,33 +375,8 @@ def test_short_and_damaged_files_are_named(tree):
         H36mSource(tree).groups()
 
 
-@pytest.mark.parametrize("text", ["<a><w0>[1 2 3]</w0></a>", "<a></a>", "<a><w0>[", "<a><w0>[x]</w0></a>"])
-def test_a_damaged_calibration_is_named(tree, text):
-    (tree / "metadata.xml").write_text(text)
-    with raises(InputError, subject="metadata.xml"):
-        H36mSource(tree).groups()
-
-
 def test_sources_and_groups_travel_to_other_processes(intact):
     assert_travels(H36mSource(intact))
-
-
-@pytest.mark.parametrize("options", [{"every": 0}, {"crop_size": 5}, {"crop_size": -1}])
-def test_unusable_options(options):
-    with pytest.raises(UsageError):
-        H36mOptions(**options)
-
-
-def test_the_check_counts_it(intact):
-    check = checked("h36m", intact)
-    assert total_of(check) == {"groups": 23, "images": 69, "people": 69, "sequences": 23, "identities": 3, "clothes": 3}
-    assert images_of(check) == {
-        "nbf/train": 24,
-        "nbf/validation": 24,
-        "nbf/test": 21,
-        "deform-and-learn/train": 48,
-        "deform-and-learn/test": 21,
-    }
 
 
 def test_the_videos_of_one_camera(intact):

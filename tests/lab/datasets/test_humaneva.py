@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import centre_of_light, write_video
 from helpers.errors import raises
 from helpers.humaneva_tree import (
@@ -345,9 +344,3 @@ def test_short_and_damaged_files_are_named(tree):
 
 def test_sources_and_groups_travel_to_other_processes(intact):
     assert_travels(HumanEvaSource(intact))
-
-
-def test_the_check_counts_it(intact):
-    check = checked("humaneva", intact)
-    assert total_of(check) == {"groups": 6, "images": 51, "people": 51, "sequences": 6, "identities": 2, "clothes": 2}
-    assert images_of(check) == {"humaneva/validation": 21, "humaneva/train": 30, "nbf/train": 30, "nbf/test": 4}

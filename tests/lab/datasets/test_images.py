@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import write_dump
 from helpers.errors import raises
 from helpers.paper_datasets import Estimator, assert_travels, image, write
@@ -313,12 +312,6 @@ def test_densepose_that_does_not_fit_is_named(tmp_path: Path) -> None:
         list(source.read(group))
     with raises(InputError, subject="gone"):
         ImagesSource(root, ImagesOptions(densepose=str(tmp_path / "gone")))
-
-
-def test_the_check_counts_it(tmp_path: Path) -> None:
-    check = checked("images", tree(tmp_path))
-    assert total_of(check) == {"groups": 3, "images": 5, "sequences": 1}
-    assert images_of(check) == {"images/train": 5}
 
 
 # Takes: two photographs of a moment, of one person whom both show and of another whom the second one alone shows.

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.errors import raises
 from helpers.paper_datasets import (
     IPER_FRAMES,
@@ -325,10 +324,3 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
         IperSource(iper_tree(tmp_path), IperOptions(poses="estimator"))
     with raises(InputError, problem="holds neither frames nor videos"):
         IperSource(write(tmp_path / "empty/x", "").parent)
-
-
-def test_the_check_counts_it(tmp_path: Path) -> None:
-    check = checked("iper", iper_tree(tmp_path, smpls=True))
-    assert total_of(check) == {"groups": 3, "images": 30, "people": 30, "sequences": 5, "identities": 3, "clothes": 3}
-    assert images_of(check) == {"iper/train": 15, "iper/test": 15}
-    assert check.labels.pairs == {("random-pairs", "test"): 10_000, ("three-frames", "test"): 45}

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import skimage.data
-from helpers.paper_datasets import BODY, image, posed, threedpw_tree
+from helpers.paper_datasets import BODY, image, posed
 
 from humanpose_cli.core.conventions import REPOSING19, SMPL24
 from humanpose_cli.lab.cache.label_maps import RENDERED_MAPS, decode_map
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, Source, SourceInfo
-from humanpose_cli.lab.datasets import threedpw
 from humanpose_cli.lab.datasets.common import project_points
 from humanpose_cli.lab.datasets.labelling import DetectedLabels, RenderedLabels
-from humanpose_cli.lab.datasets.threedpw import ThreedpwSource
 
 SIZE = (96, 128)
 FOCAL = 150.0
@@ -163,22 +159,6 @@ def test_it_reports_what_it_drew_and_passes_on_the_rest() -> None:
     assert set(next(source.read(source.groups()[0])).maps) == set(RENDERED_MAPS)
     there = pickle.loads(pickle.dumps(source))
     assert next(there.read(there.groups()[0])).maps == next(source.read(source.groups()[0])).maps
-
-
-def test_around_a_real_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threedpw, "OFFICIAL_VIDEOS", {"train": 1, "validation": 1, "test": 1})
-    plain = ThreedpwSource(threedpw_tree(tmp_path))
-    source = RenderedLabels(plain, {"smpl-male": BODY, "smpl-female": BODY})
-    group = source.groups()[0]
-    for before, after in zip(plain.read(group), source.read(group), strict=True):
-        assert set(after.maps) == set(RENDERED_MAPS)
-        assert len(after.people) == len(before.people)
-        for ours, theirs in zip(after.people, before.people, strict=True):
-            np.testing.assert_array_equal(ours.joints["smpl24"], theirs.joints["smpl24"])
-            assert "coco17" in ours.keypoints
-        np.testing.assert_array_equal(after.world_to_camera, before.world_to_camera)
-        bare = {"people": (), "maps": {}, "world_to_camera": None}
-        assert replace(after, **bare) == replace(before, **bare)
 
 
 BOX = np.array([60.0, 0.0, 400.0, 512.0], np.float32)  # the astronaut

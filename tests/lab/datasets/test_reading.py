@@ -14,7 +14,6 @@ from PIL import Image, ImageCms
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.lab.datasets import reading
 from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, box_around
@@ -40,11 +39,6 @@ def test_plain_images_keep_their_bytes(tmp_path: Path, photo: Image.Image, kind:
     assert image.image == content
     assert image.size == (40, 30)
     assert reading.decode_pixels(image).shape == (30, 40, 3)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 7)])
-def test_tiny_images(tmp_path: Path, size: tuple[int, int]) -> None:
-    assert reading.stored_image(write(tmp_path / "a.jpg", image(size, 9))).size == size
 
 
 def test_other_images_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> None:
@@ -134,14 +128,6 @@ def test_pickles_of_python_2(tmp_path: Path) -> None:
     assert (table["name"], table["n"], table["t"]) == ("muller", [1, 2.5, None], (1,))
     with raises(InputError, subject="none.pkl"):
         reading.read_pickled_table(tmp_path / "none.pkl")
-
-
-def test_an_array_with_a_damaged_header_is_named(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((3, 14)))
-    content = (tmp_path / "a.npy").read_bytes()
-    write(tmp_path / "a.npy", content.replace(b"(3, 14)", b"(3, 14,"))
-    with raises(InputError, subject="a.npy"):
-        read_npy(tmp_path / "a.npy")
 
 
 def test_boxes_around_joints() -> None:

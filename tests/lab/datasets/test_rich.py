@@ -8,7 +8,6 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import (
     centre_of_light,
     spotted,
@@ -270,9 +269,3 @@ def test_damaged_files_are_named(tree):
 
 def test_sources_and_groups_travel_to_other_processes(intact):
     assert_travels(source_of(intact))
-
-
-def test_the_check_counts_it(intact):
-    check = checked("rich", intact)
-    assert total_of(check) == {"groups": 4, "images": 4, "people": 6, "sequences": 4, "identities": 3, "clothes": 3}
-    assert images_of(check) == {"rich/train": 2, "rich/test": 2}

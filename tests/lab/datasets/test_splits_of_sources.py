@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.paper_datasets import Estimator, deepfashion_tree, iper_protocol, iper_tree, write
+from helpers.paper_datasets import Estimator, iper_protocol, iper_tree, write
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.datasets import deepfashion, iper
-from humanpose_cli.lab.datasets.deepfashion import DeepFashionSource
+from humanpose_cli.lab.datasets import iper
 from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.iper import IperOptions, IperSource
 from humanpose_cli.lab.datasets.labelling import RenderedLabels
@@ -51,26 +50,3 @@ def test_reposing_learns_from_iper_and_is_evaluated_on_the_owners_val(
     assert len(numbers) == len(cache.pairs("three-frames", "test"))
     random = evaluated_pairs(PeopleSelection(folder, "random-pairs", "test"), 32)[2]
     assert random["split"] == "random-pairs/test"
-
-
-@pytest.mark.slow
-def test_reposing_learns_from_deepfashion_and_holds_garments_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
-    monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {})
-    root = deepfashion_tree(tmp_path / "fashion")
-    pants = "fashionMENPantsid0000161101_"
-    lists = root / "fasion-resize-pairs-train.csv"
-    lists.write_text(lists.read_text() + f"{pants}1front.jpg,{pants}4full.jpg\n")
-    source = DeepFashionSource(root, tools=SourceTools(Estimator()))
-    folder = tmp_path / "cache"
-    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failures
-    recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
-    clothing = [
-        {str(cache.people["clothing"][cache.people_of(row).start]) for row, _ in pairs.inputs}
-        for pairs in (recipe.pairs, recipe.held_out)
-    ]
-    assert not clothing[0] & clothing[1]
-    assert clothing[0] | clothing[1] == {"WOMEN/Tees_Tanks/id_00007838/05", "MEN/Pants/id_00001611/01"}
-    assert evaluated_pairs(PeopleSelection(folder), 32)[2]["split"] == "patn/test"

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.errors import raises
 from helpers.paper_datasets import (
     BODY,
@@ -201,9 +200,3 @@ def test_a_wrong_number_of_videos_is_reported(tmp_path: Path, monkeypatch: pytes
     with raises(InputError, subject="sequenceFiles/train"):
         ThreedpwSource(root).groups()
     assert len(ThreedpwSource(root, SequenceOptions(allow_missing=True)).notes) == 3
-
-
-def test_the_check_counts_it(tmp_path: Path) -> None:
-    check = checked("3dpw", threedpw_tree(tmp_path))
-    assert total_of(check) == {"groups": 3, "images": 12, "people": 21, "sequences": 3, "identities": 6}
-    assert images_of(check) == {"3dpw/train": 4, "3dpw/validation": 4, "3dpw/test": 4}

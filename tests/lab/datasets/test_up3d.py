@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.dataset_checks import checked, images_of, total_of
 from helpers.errors import raises
 from helpers.paper_datasets import (
     BODY,
@@ -177,16 +176,3 @@ def test_joints_of_another_shape_are_named(tmp_path: Path) -> None:
     np.save(up3d_tree(tmp_path) / "up-3d/00000_joints.npy", np.zeros((3, 16)))
     with raises(InputError, subject="00000_joints.npy", got="(3, 16)"):
         first_sample(Up3dSource(tmp_path))
-
-
-def test_the_check_counts_it(tmp_path: Path) -> None:
-    check = checked("up3d", up3d_tree(tmp_path))
-    assert total_of(check) == {"groups": 6, "images": 6, "people": 6}
-    assert images_of(check) == {
-        "up3d/train": 3,
-        "up3d/validation": 2,
-        "up3d/test": 1,
-        "nbf/train": 3,
-        "nbf/validation": 2,
-        "nbf/test": 1,
-    }

@@ -25,7 +25,6 @@ from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, evaluat
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS
 from humanpose_cli.lab.metrics.joints import JointRegressor
-from humanpose_cli.lab.recipes.deform_and_learn.measure import joint_truth
 from humanpose_cli.lab.recipes.people import JoinedPeople
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressorOptions
 
@@ -184,15 +183,3 @@ def test_a_panel_shows_the_body_from_the_image_and_from_its_right(cache):
     assert width[1] > 1.3 * width[0]
     left, right = side_mask[:, :112].any(0).sum(), side_mask[:, 112:].any(0).sum()
     assert left > 1.3 * right, "the arm that hangs down is on the right"
-
-
-def test_true_joints_are_drawn_at_the_size_of_the_comparison(cache):
-    """Of a person without error they are where the found ones are."""
-    people = JoinedPeople.of(PeopleSelection(cache).labelled("box"))
-    joints = EvaluatedJoints.of_landmarks(ScaledBody(default_body()), H36M17)
-    found = 0.7 * joints.body.points(ScaledPose.t_pose(1), joints.rows)[0].numpy() + np.float32([0.1, -0.2, 0.0])
-    true = joint_truth(people, H36M17)
-    drawn = deform_and_learn._at_size_of(joints, found, true[0])
-    np.testing.assert_allclose(drawn, found, atol=1e-5)
-    apart = deform_and_learn._at_size_of(joints, found, true[3]) - found
-    assert apart[H36M17.index("left_wrist")] == pytest.approx([0, 0, -0.7 * 0.051], abs=1e-5)

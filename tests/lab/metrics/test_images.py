@@ -45,14 +45,6 @@ def test_uniform_windows_are_scikit_images_default(images):
     assert ssim(a, b, "uniform")[1].item() != pytest.approx(ssim(a, b)[1].item(), abs=1e-3)
 
 
-@pytest.mark.slow
-def test_equal_images_and_symmetry(images):
-    a, b = as_tensors(images)
-    torch.testing.assert_close(ssim(a, a), torch.ones(3, dtype=torch.float64))
-    torch.testing.assert_close(ssim(a, b), ssim(b, a))
-    assert (ssim(a, b) < 1).all()
-
-
 def test_the_foreground_alone(images):
     a, b = as_tensors(images)
     mask = torch.zeros(3, 1, 40, 37)
@@ -62,16 +54,6 @@ def test_the_foreground_alone(images):
     assert found[0].item() == pytest.approx(ssim_map(a, b)[0, :, 10:20, 5:30].mean().item())
     assert found[1].item() == pytest.approx(ssim_map(a, b)[1].mean().item())
     assert found[2].isnan()
-
-
-def test_a_change_far_from_the_person_does_not_count(images):
-    a, _ = as_tensors(images)
-    mask = torch.zeros(3, 1, 40, 37)
-    mask[:, :, :10, :10] = 1
-    changed = a.clone()
-    changed[..., 30:, 30:] = 0
-    torch.testing.assert_close(ssim_foreground(a, changed, mask), torch.ones(3, dtype=torch.float64))
-    assert (ssim(a, changed) < 0.99).all()
 
 
 @pytest.mark.slow

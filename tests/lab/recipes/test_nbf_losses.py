@@ -126,20 +126,6 @@ def test_samples_without_labels_count_as_nothing(layer):
         assert (values.grad[0] != 0).any()
 
 
-@pytest.mark.slow
-def test_2d_labels_alone_teach_too(layer):
-    targets = targets_of(layer, 2)
-    nan = torch.full_like(targets["rotations"], float("nan"))
-    has_3d = torch.zeros(2, dtype=torch.bool)
-    flat = {**targets, "betas": targets["betas"] * float("nan"), "rotations": nan, "has_3d": has_3d}
-    found = off(targets)
-    terms = nbf_losses(found, flat, layer, LossOptions(1.0, 1.0, 1.0))
-    assert terms["latent"].item() == terms["points3d"].item() == 0
-    terms["loss"].backward()
-    assert (found.rotations.grad != 0).any()
-    assert torch.isfinite(found.rotations.grad).all()
-
-
 def test_unlabelled_joints_are_left_out(layer):
     targets = targets_of(layer, 1)
     wrong = targets["joints2d"].clone()

@@ -146,16 +146,6 @@ def test_a_mirrored_example_is_the_mirror_image_of_the_plain_one(cache):
             torch.testing.assert_close(positions.flatten(1), plain["vector"][:, :66], atol=0.035, rtol=0)
 
 
-@pytest.mark.extensive
-def test_parts_from_a_segmenter(cache, segmenter, tmp_path):
-    weights = str(segmenter[1] / BEST)
-    parts = replace(PARTS, inputs=InputOptions("parts", parts=3, size=32), source="segmenter", segmenter=weights)
-    recipe = NbfRecipe(cache, parts)
-    assert recipe.options.crop == 32
-    train(recipe, LOOP, tmp_path / "frozen", CPU)
-    assert load_nbf(tmp_path / "frozen" / BEST, segmenter=segmenter[1] / BEST).segmenter is not None
-
-
 @pytest.mark.slow
 def test_people_that_the_detector_took_for_others_are_left_out(tmp_path):
     """Landmarks of somebody else teach nothing about a person."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.cache_source import SmallSource
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
@@ -16,7 +17,7 @@ from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.recipes.people import People, split_people, validation_of_people
+from humanpose_cli.lab.recipes.people import People, people_of_images, split_people, validation_of_people
 
 IMAGE = encode_png(np.zeros((8, 8, 3), np.uint8))
 
@@ -90,6 +91,15 @@ def test_sequences_on_both_sides_are_counted(tmp_path: Path) -> None:
 def test_a_complete_cache_is_not_learned_from(tmp_path: Path, splits: Sequence[Mapping[str, str]]) -> None:
     with raises(InputError, problem="has nothing to learn from in protocol", expected="a split train"):
         split_people(cache_of(tmp_path / "c", *splits), ["box"])
+
+
+def test_crowds_are_not_learned_from(tmp_path: Path) -> None:
+    build_cache(SmallSource(), tmp_path, workers=1)
+    cache = open_cache(tmp_path)
+    crowds = np.flatnonzero(np.asarray(cache.people["crowd"][:]) == 1)
+    assert len(crowds) == 5
+    people = people_of_images(cache, np.arange(len(cache)))
+    assert sorted([*people.rows.tolist(), *crowds.tolist()]) == list(range(cache.people.row_count))
 
 
 def test_another_protocol_can_be_learned_from(tmp_path: Path) -> None:

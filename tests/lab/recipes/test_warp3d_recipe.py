@@ -424,26 +424,6 @@ def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
     assert sheet.shape == (4 * 34, 6 * 34, 3)
 
 
-@pytest.mark.extensive
-def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path):
-    def run(folder_name, stop_at=None):
-        recipe = Warp3dRecipe(folder(test=True), replace(SMALL, augmentation=WARP3D_AUGMENTATION))
-        options = TrainOptions(epochs=2, batch_size=6, workers=0, validate_every=1000)
-        calls = []
-        stop = (lambda: len(calls) >= stop_at) if stop_at else (lambda: False)
-        result = train(
-            recipe, options, tmp_path / folder_name, torch.device("cpu"), progress=lambda *a: calls.append(a), stop=stop
-        )
-        return recipe, result
-
-    complete, _ = run("whole")
-    _, stopped = run("parts", stop_at=2)
-    assert not stopped.finished
-    resumed, _ = run("parts")
-    for (name, a), b in zip(complete.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
-
-
 @pytest.mark.slow
 def test_half_precision_is_near_single_precision(batch):
     recipe, batch = batch

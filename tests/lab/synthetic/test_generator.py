@@ -60,19 +60,6 @@ def test_other_backgrounds_are_other_options(tmp_path):
     assert source(backgrounds=tmp_path).info.options["backgrounds"] != summary
 
 
-@pytest.mark.extensive
-def test_the_number_of_threads_does_not_matter(singles):
-    threads = torch.get_num_threads()
-    images = source(count=24, validation=0.35, test=0.35, companions=0.5)
-    try:
-        torch.set_num_threads(2 if threads == 1 else 1)
-        other = next(images.read(singles[5][0]))
-    finally:
-        torch.set_num_threads(threads)
-    assert other.image == singles[5][1].image
-    assert dict(other.maps) == dict(singles[5][1].maps)
-
-
 def test_splits_share_no_identity_no_clothes_and_no_activity(singles):
     labels_of_split = {split: {"identity": set(), "clothing": set(), "activity": set()} for split in SPLITS}
     for group, sample in singles:
