@@ -18,9 +18,7 @@ NO_MIRROR = ("contracts", "helpers")
 # Behaviour of several modules, which none of them has alone.
 ACROSS_MODULES = {
     "engine/test_torch_contexts.py": "every operation inside torch's other machinery",
-    "lab/datasets/test_paper_presets.py": "data sets, a cache and a training, for each paper's preset",
     "lab/datasets/test_splits_of_sources.py": "data sets' splits in trainings and evaluations",
-    "lab/datasets/test_truth_of_trees.py": "data sets evaluated against their own labels",
 }
 
 

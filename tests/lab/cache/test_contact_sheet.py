@@ -76,26 +76,19 @@ def test_what_lies_far_outside_is_drawn_outside(draw_sheet):
         assert (image[16:48] == GREY).all()
 
 
-def test_skeletons_lie_where_the_key_points_are(draw_sheet):
-    points = np.zeros((17, 3), np.float32)
-    for name, point in {"left_hip": (10, 10), "left_knee": (30, 10)}.items():
+@pytest.mark.parametrize(
+    ("kind", "hip", "knee"), [("keypoints", (10, 10), (30, 10)), ("joints", (-1, 0, 4), (1, 0, 4))]
+)
+def test_skeletons_lie_where_the_key_points_are_and_joints_where_the_camera_sees_them(draw_sheet, kind, hip, knee):
+    points = np.zeros((17, len(hip) + 1), np.float32)
+    for name, point in {"left_hip": hip, "left_knee": knee}.items():
         points[SKELETONS["coco17"].index(name)] = (*point, 1)
-    image, _ = draw_sheet(grey(people=(Person(keypoints={"coco17": points}),)))
+    image, _ = draw_sheet(grey(focal=40.0, people=(Person(**{kind: {"coco17": points}}),)))
     is_drawn = (image != GREY).any(-1)[16:48]
     assert is_drawn[16, 18:46].all()  # the bone, at 1.6 times the image's size
     assert not is_drawn[:10].any()
     assert not is_drawn[22:].any()
     assert not is_drawn[:, 52:].any()
-
-
-def test_joints_are_drawn_where_the_camera_sees_them(draw_sheet):
-    joints = np.zeros((17, 4), np.float32)
-    for name, point in {"left_hip": (-1, 0, 4), "left_knee": (1, 0, 4)}.items():
-        joints[SKELETONS["coco17"].index(name)] = (*point, 1)
-    image, _ = draw_sheet(grey(focal=40.0, people=(Person(joints={"coco17": joints}),)))
-    is_drawn = (image != GREY).any(-1)[16:48]
-    assert is_drawn[16, 18:46].all()
-    assert not is_drawn[22:].any()
 
 
 @pytest.mark.parametrize("kind", ["map", "mask"])

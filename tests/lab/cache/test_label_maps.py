@@ -8,6 +8,7 @@ import torch
 from helpers.cached_body import body, labels
 from helpers.errors import raises
 
+from humanpose_cli.body.body import PosedBody
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
@@ -28,16 +29,12 @@ VIEW = Camera(90.0, (32.0, 32.0), (64, 64))
 TOWARDS_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
-def pose_body(
-    *, turn: float = 0.0, at: tuple[float, float, float] = (0.0, 0.2, 3.0)
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vertices (V, 3) and joints (24, 3) of the body in T pose that looks at the camera, turned about the vertical."""
+def pose_body(*, turn: float = 0.0, at: tuple[float, float, float] = (0.0, 0.2, 3.0)) -> PosedBody:
+    """The body in T pose that looks at the camera, turned about the vertical."""
     rotations = torch.eye(3).repeat(1, 24, 1, 1)
     rotations[:, 0] = TOWARDS_CAMERA @ axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0]))
     with torch.no_grad():
-        pose = body().pose(rotations, torch.zeros(1, 10), torch.tensor([at]))
-    assert pose.vertices is not None
-    return pose.vertices[0], pose.joints[0]
+        return body().pose(rotations, torch.zeros(1, 10), torch.tensor([at]))
 
 
 def as_body(vertices: torch.Tensor, faces: torch.Tensor) -> LabelledMesh:
@@ -84,7 +81,7 @@ def test_normals_look_at_the_camera_from_inside_too():
 
 @pytest.mark.slow
 def test_parts_and_correspondences_equal_brute_force():
-    vertices, _ = pose_body(turn=0.4)
+    vertices = pose_body(turn=0.4).vertices[0]
     view = Camera(30.0, (16.0, 16.0), (32, 32))
     maps = render_label_maps([LabelledMesh(vertices, body().faces, labels())], view)
     faces, uv_faces = body().faces.numpy(), body().uv_faces.numpy()
@@ -118,7 +115,8 @@ def test_texture_positions_between_layers_are_those_of_the_nearest_vertex():
 
 
 def test_left_hand_is_on_the_right_of_the_image():
-    vertices, joints = pose_body()
+    pose = pose_body()
+    vertices, joints = pose.vertices[0], pose.joints[0]
     parts = render_label_maps([LabelledMesh(vertices, body().faces, labels())], VIEW, ("parts",))["parts"]
     for name, columns in (("left_hand", (48, 64)), ("right_hand", (0, 16))):
         y, x = np.nonzero(parts == 1 + SMPL24.index(name))
@@ -169,13 +167,8 @@ CARD = (torch.tensor([[-2.0, -2, 1], [2, -2, 1], [0, 3, 1]]), torch.tensor([[0, 
 
 def standing(turn: float, at: tuple[float, float, float] = (0.0, 0.2, 3.0)):
     """Mesh, joints (24, 3) and landmarks (33, 3) of the body in T pose; no turn looks at the camera."""
-    rotations = torch.eye(3).repeat(1, 24, 1, 1)
-    towards_camera = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-    rotations[:, 0] = towards_camera @ axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0]))
-    with torch.no_grad():
-        pose = body().pose(rotations, torch.zeros(1, 10), torch.tensor([at]))
-        points = body().pose_landmarks("blazepose33", pose, torch.zeros(1, 10))[0]
-    assert pose.vertices is not None
+    pose = pose_body(turn=turn, at=at)
+    points = body().pose_landmarks("blazepose33", pose, torch.zeros(1, 10))[0]
     return LabelledMesh(pose.vertices[0], body().faces, labels()), pose.joints[0].numpy(), points.numpy()
 
 

@@ -122,12 +122,10 @@ PARTITION, PAIRS = "Eval/list_eval_partition.txt", "fasion-resize-pairs-train.cs
     ("file", "old", "new", "subject"),
     [
         (PARTITION, "7\n", "8\n", {"subject": "list_eval_partition.txt", "got": "7"}),
-        (PARTITION, "7\n", "", {"subject": "list_eval_partition.txt"}),
         (PARTITION, " query", " quarry", {"subject": "list_eval_partition.txt"}),
         (PARTITION, " id_00007838 query", "", {"subject": "list_eval_partition.txt, row 6"}),
         (PAIRS, "from,to\n", "a,b\n", {"subject": "pairs-train.csv, line 1"}),
         (PAIRS, "2side.jpg,", "2side.jpg", {"subject": "pairs-train.csv, row 3", "got": "1"}),
-        (PAIRS, "2side", "9side", {"subject": "pairs-train.csv"}),
         (PAIRS, f"{MANGLED}2side", "fashionMENPantsid0000161101_4full", {"subject": "pairs-train.csv"}),
         (
             PAIRS,

@@ -95,13 +95,10 @@ def test_what_is_missing_is_named(tree: Path) -> None:
     ("field", "value", "subject"),
     [
         ("good_frames_mask", None, {"subject": "_data.pkl"}),
-        ("camera", None, {"subject": "_data.pkl"}),
         ("camera.extrinsics", np.zeros((FRAMES, 4, 4)), {"subject": "(extrinsics)"}),
         ("camera.intrinsics", np.zeros((3, 3)), {"subject": "(intrinsics)"}),
-        ("camera.width", "wide", {"subject": "(width)"}),
         ("camera.width", 70, {"subject": "00000.jpg", "got": "72 × 96"}),
         ("smpl.poses_body", np.zeros((FRAMES, 63)), {"subject": "(poses_body)"}),
-        ("smpl.betas", np.zeros(9), {"subject": "(betas)"}),
         ("gender", "x", {"subject": "(gender)"}),
         ("kp2d", np.zeros((FRAMES, 24, 2)), {"subject": "(kp2d)"}),
     ],

@@ -230,38 +230,24 @@ class _Attack:
 
 
 @pytest.mark.parametrize(
-    ("content", "subject"),
+    ("content", "fields"),
     [
-        (b"", r"d\.pkl: is no DensePose dump that can be read, found an empty file"),
-        (b"\x80\x02].", r"d\.pkl: is no DensePose dump that can be read, found a Python pickle"),
-        ("attack", r"d\.pkl: is refused, because it names .* found (builtins|__builtin__)\.exec"),
-        ("other", r"d\.pkl: is no DensePose dump, expected a list with file_name"),
-        ("cut", r"d\.pkl: is no DensePose dump that can be read"),
-        ("cse", r"d\.pkl \(elsewhere/a\.jpg\): holds no charts"),
-        ("uv", r"d\.pkl \(elsewhere/a\.jpg\), uv: has the wrong shape, expected \(2, 6, 4\), found \(2, 5, 4\)"),
+        ([_Attack()], {"subject": "d.pkl", "got": ".exec"}),
+        ({"file_name": "a.jpg"}, {"subject": "d.pkl"}),
+        ([{**two_people()[0], "pred_densepose": [torch.zeros(3)] * 2}], {"subject": "d.pkl (elsewhere/a.jpg)"}),
     ],
 )
-def test_damaged_dumps_are_named(tmp_path: Path, content: bytes | str, subject: str) -> None:
-    path = tmp_path / "d.pkl"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content == "attack":
-        torch.save([_Attack()], path)
-    elif content == "other":
-        torch.save({"file_name": "a.jpg"}, path)
-    elif content == "cut":
-        write_dump(path, two_people())
-        path.write_bytes(path.read_bytes()[:-300])
-    else:
-        entries = two_people()
-        labels, uv = entries[0]["results"][0]  # type: ignore[index]
-        results = [(labels, uv[:, :5]), (labels, uv)]
-        if content == "cse":
-            entries[0].pop("results")
-            torch.save([{**entries[0], "pred_densepose": [torch.zeros(3)] * 2}], path)
-        else:
-            write_dump(path, [{**entries[0], "results": results}])
-    with pytest.raises(InputError, match=subject):
+def test_damaged_dumps_are_named(tmp_path: Path, content: object, fields: dict[str, str]) -> None:
+    torch.save(content, tmp_path / "d.pkl")
+    with raises(InputError, **fields):
+        DensePoseDump(tmp_path / "d.pkl").people(0)
+
+
+def test_charts_of_another_shape_are_named(tmp_path: Path) -> None:
+    entry = two_people()[0]
+    labels, uv = entry["results"][0]  # type: ignore[index]
+    path = write_dump(tmp_path / "d.pkl", [{**entry, "results": [(labels, uv[:, :5]), (labels, uv)]}])
+    with raises(InputError, subject="uv", expected="(2, 6, 4)", got="(2, 5, 4)"):
         DensePoseDump(path).people(0)
 
 
@@ -293,8 +279,6 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         by_name(tolerant)
     with raises(InputError, subject="gone"):
         ImagesSource(root, ImagesOptions(fits=str(tmp_path / "gone")))
-    with pytest.raises(UsageError):
-        ImagesOptions(every=0)
 
 
 def test_densepose_that_does_not_fit_is_named(tmp_path: Path) -> None:

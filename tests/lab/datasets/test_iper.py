@@ -305,12 +305,9 @@ def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
     write(tmp_path / "smpls/001/1/1/pose_shape.pkl", python2_pickle(short))
     with raises(InputError, subject="pose_shape.pkl (cams)", got="3"):
         list(source.read(group))
-    write(tmp_path / "smpls/001/1/1/pose_shape.pkl", b"\x80\x02}broken")
-    with raises(InputError, subject="pose_shape.pkl"):
-        list(source.read(group))
     plain = IperSource(tmp_path, IperOptions(poses="none"))
     write(tmp_path / "images/001/1/1/frame00000002.png", image((16, 16), 3, "PNG")[:60])
-    with pytest.raises(InputError, match=r"frame00000002\.png: is a (damaged|truncated)"):
+    with raises(InputError, subject="frame00000002.png"):
         list(plain.read(group))
     (tmp_path / "images/001/1/1/frame00000002.png").unlink()
     with raises(InputError, subject="001/1/1", got="3"):
@@ -318,8 +315,6 @@ def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_refused(tmp_path: Path) -> None:
-    with raises(UsageError, subject="every"):
-        IperOptions(every=0)
     with raises(UsageError, problem="needs a pose estimator"):
         IperSource(iper_tree(tmp_path), IperOptions(poses="estimator"))
     with raises(InputError, problem="holds neither frames nor videos"):

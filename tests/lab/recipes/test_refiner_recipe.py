@@ -178,9 +178,7 @@ def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
     fields = {gender: random_smpl_fields(seed) for seed, gender in enumerate(("male", "female"))}
     files = [write_smpl_npz(tmp_path / f"SMPL_{gender}.npz", fields[gender]) for gender in fields]
     build_cache(SmplPeople(count=8), tmp_path / "cache")
-    with raises(
-        InputError, problem="another body", expected="default", got="smpl-female, smpl-male", remedy="`body=smpl:"
-    ):
+    with raises(InputError, expected="default", got="smpl-female, smpl-male", remedy="`body=smpl:"):
         recipe(tmp_path / "cache")
     both = replace(TINY, body=tuple(f"smpl:{file}" for file in files))
     made = recipe(tmp_path / "cache", both)

@@ -23,7 +23,7 @@ from humanpose_cli.lab.synthetic.garments import bottom_field, top_field
 from humanpose_cli.lab.synthetic.mesh import MATERIALS, cut_piece, pose_dressed
 from humanpose_cli.lab.synthetic.people import Headwear, Shoes, Skirt
 
-SEEDS = range(12)
+SEEDS = range(5)
 
 
 @pytest.mark.slow

@@ -227,15 +227,10 @@ def test_errors_of_fits_change_slowly_along_a_clip():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"count": 0},
-        {"size": 16},
         {"imperfect_fits": True},
         {"validation": 0.7, "test": 0.5},
-        {"companions": 2.0},
         {"crowd": 2},
-        {"crowd": 10},
         {"crowd": 4, "structure": "pairs"},
-        {"frame_rate": 0.0},
     ],
 )
 def test_impossible_options_are_refused(wrong):
