@@ -182,7 +182,7 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
 @pytest.mark.parametrize("trouble", ["contract", "short"])
 def test_groups_that_break_the_contract(tmp_path, trouble):
     (failure,) = build_cache(SmallSource(trouble=(("clip 1", trouble),)), tmp_path, shard_size=6).failures
-    assert (failure.group, failure.exit_code) == ("clip 1", ExitCode.BUG)
+    assert (failure.group, failure.exit_code) == ("clip 1", ExitCode.BAD_INPUT)
 
 
 @pytest.mark.slow

@@ -52,11 +52,11 @@ def cache(tmp_path_factory):
 
 def evaluated(name: str, cache: Path, folder: Path, *, stop: Any = lambda: False, **more: Any) -> Any:
     run = EvaluationRun(PeopleSelection(cache), folder, stop=stop)
-    return DEFORM_ABLATIONS[f"fit deform-{name}"].evaluate(run, **{"tune": lambda _: TINY, **more})
+    return DEFORM_ABLATIONS[f"deform-and-learn {name}"].evaluate(run, **{"tune": lambda _: TINY, **more})
 
 
 def test_trainings_without_rounds_are_as_long():
-    shared = DEFORM_ABLATIONS["fit deform-rounds"].presets["ablation"]
+    shared = DEFORM_ABLATIONS["deform-and-learn rounds"].presets["ablation"]
     assert shared == SharedTraining(*DEFORM_PRESETS["landmarks"])
     steps = SharedTraining(shared.network, TrainOptions(steps=30))
     for variant in VARIANTS["deform rounds"]:
