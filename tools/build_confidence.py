@@ -48,8 +48,8 @@ class Crowds(SyntheticSource):
     def _companions(self, random: np.random.Generator) -> int:
         return int(random.integers(1, 6))
 
-    def _scene_options(self) -> SceneOptions:
-        return replace(super()._scene_options(), camera=CameraOptions(fill=(0.4, 0.9), cut=0.2))
+    def _scene_options(self, number: int) -> SceneOptions:
+        return replace(super()._scene_options(number), camera=CameraOptions(fill=(0.4, 0.9), cut=0.2))
 
 
 def crowd_images(split: str, count: int) -> Iterator[tuple[NDArray[np.uint8], list[Person]]]:

@@ -21,7 +21,7 @@ from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import SKELETONS, SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.lab.cache.encoding import decode_image, decode_png
+from humanpose_cli.lab.cache.encoding import decode_image, decode_png, require_decoded
 from humanpose_cli.lab.cache.label_maps import decode_map, labels_of
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample
 
@@ -81,7 +81,7 @@ def example_of(
     arrays = {name: decode_map(name, sample.maps[name]) for name in names}
     visible_pixels = None
     if mask and labels.mask is not None:
-        visible_pixels = _require_decoded(decode_png(labels.mask), sample.name, "mask")
+        visible_pixels = require_decoded(decode_png(labels.mask), sample.name, "mask")
     elif mask and "persons" in sample.maps:
         persons = arrays["persons"] if "persons" in arrays else decode_map("persons", sample.maps["persons"])
         visible_pixels = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
@@ -89,23 +89,15 @@ def example_of(
     detector_bytes = labels.detected_mask if detected_mask else None
     return Example(
         sample.name,
-        _require_decoded(decode_image(sample.image), sample.name, "picture")
-        if image
-        else np.zeros((1, 1, 3), np.uint8),
+        require_decoded(decode_image(sample.image), sample.name, "picture") if image else np.zeros((1, 1, 3), np.uint8),
         default_focal(width, height) if sample.focal is None else sample.focal,
         sample.principal_point or (width / 2, height / 2),
         labels,
         arrays,
         visible_pixels,
-        None if detector_bytes is None else _require_decoded(decode_png(detector_bytes), sample.name, "mask"),
+        None if detector_bytes is None else require_decoded(decode_png(detector_bytes), sample.name, "mask"),
         np.full((height, width), 255, np.uint8),
     )
-
-
-def _require_decoded(values: Array | None, name: str, what: str) -> Array:
-    if values is None:
-        raise InputError(name, f"its {what} cannot be decoded", remedy="hpc cache verify lists all damage")
-    return values
 
 
 # Random colour: brightness, contrast, saturation and hue of an image.

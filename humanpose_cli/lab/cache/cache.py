@@ -14,7 +14,7 @@ import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
@@ -458,11 +458,8 @@ def _key_rows(file: TableFile, table: str) -> dict[tuple[str, str], int]:
     return {(protocol, split_name(split)): row for row, (protocol, split) in enumerate(file.keys(table))}
 
 
-def _by_name(keys: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:
-    by_protocol: dict[str, list[str]] = {}
-    for protocol, split in keys:
-        by_protocol.setdefault(protocol, []).append(split)
-    return {protocol: tuple(splits) for protocol, splits in by_protocol.items()}
+def _by_name(keys: Collection[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(split for protocol, split in keys if protocol == name) for name, _ in keys}
 
 
 def _keys(

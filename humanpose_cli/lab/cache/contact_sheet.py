@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,26 +14,17 @@ from PIL import Image, ImageDraw, ImageFont
 from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.cache import Cache
-from humanpose_cli.lab.cache.encoding import decode_image, decode_png
+from humanpose_cli.lab.cache.encoding import decode_image, decode_png, require_decoded
 from humanpose_cli.lab.cache.samples import Person, Sample
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
 Pixels = NDArray[np.uint8]
 _PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 34), (120, 120, 126)
+_GAP, _TEXT = 10, 12  # pixels between images, and of the captions
 _INSETS = 3
 _SKELETONS = ("smpl24", "coco17", "h36m17", "reposing19", "blazepose33")  # the first that a person has is drawn
 _FARTHEST = 32_000.0  # pixels
 _BRIGHT = 0.6  # share of the image's light that is left behind tinted parts
-
-
-@dataclass(frozen=True)
-class SheetOptions:
-    """Measures of a sheet: pixels of an image's side, of the gaps, of the text; columns, or 0 for a square sheet."""
-
-    side: int = 256
-    gap: int = 10
-    text: int = 12
-    columns: int = 0
 
 
 def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int = 0) -> NDArray[np.int64]:
@@ -49,50 +39,46 @@ def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int =
     return rows[np.sort(positions)]
 
 
-def draw_contact_sheet(
-    cache: Cache, rows: Sequence[int] | NDArray[np.int64], options: SheetOptions | None = None
-) -> Pixels:
+def draw_contact_sheet(cache: Cache, rows: Sequence[int] | NDArray[np.int64], side: int = 256) -> Pixels:
     """Draw the sheet (H, W, 3) uint8: each image with skeletons and outlines; beside it parts, depth and normals.
 
     A caption has the image's name, what its people do and wear, and its splits.
+
+    side  pixels of an image's longer side on the sheet
     """
-    options = options or SheetOptions()
-    cells = [_cell(cache.sample(int(row)), options) for row in rows]
+    cells = [_cell(cache.sample(int(row)), side) for row in rows]
     # All cells are as wide as the widest: some images have maps where others have none.
-    width = max((cell.shape[1] for cell in cells), default=options.side)
-    height = cells[0].shape[0] if cells else options.side
-    columns = options.columns or max(1, round(math.sqrt(len(cells) * height / width * 1.3)))
-    columns = min(columns, max(1, len(cells)))
+    width = max((cell.shape[1] for cell in cells), default=side)
+    height = cells[0].shape[0] if cells else side
+    # About a square sheet.
+    columns = min(max(1, round(math.sqrt(len(cells) * height / width * 1.3))), max(1, len(cells)))
     lines = max(1, math.ceil(len(cells) / columns))
-    top = 3 * options.text + options.gap
-    gap = options.gap
-    sheet = np.full((top + lines * (height + gap), gap + columns * (width + gap), 3), _PAPER, np.uint8)
+    top = 3 * _TEXT + _GAP
+    sheet = np.full((top + lines * (height + _GAP), _GAP + columns * (width + _GAP), 3), _PAPER, np.uint8)
     for number, cell in enumerate(cells):
         line, column = divmod(number, columns)
-        y, x = top + line * (height + gap), gap + column * (width + gap)
+        y, x = top + line * (height + _GAP), _GAP + column * (width + _GAP)
         sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
     header = cache.header
     counts = f"{len(cache):,} images, {cache.people.row_count:,} people, {len(cells)} of them shown"
-    _write(sheet, (gap, gap), f"{header.source}: {counts}", round(1.4 * options.text), _INK)
+    _write(sheet, (_GAP, _GAP), f"{header.source}: {counts}", round(1.4 * _TEXT), _INK)
     return sheet
 
 
-def _cell(sample: Sample, options: SheetOptions) -> Pixels:
+def _cell(sample: Sample, side: int) -> Pixels:
     """Draw one image, its insets to the right, its caption below."""
-    side, inset = options.side, (options.side - 2 * 4) // _INSETS
+    inset = (side - 2 * 4) // _INSETS
     tile = _Tile(sample, side)
     painters = [draw for name, draw in _INSET_PAINTERS.items() if name in sample.maps][:_INSETS]
     insets = [draw(_Tile(sample, inset)) for draw in painters]
     width = side + (4 + inset if insets else 0)
-    cell = np.full((side + 3 * options.text + 4, width, 3), _PAPER, np.uint8)
+    cell = np.full((side + 3 * _TEXT + 4, width, 3), _PAPER, np.uint8)
     cell[:side, :side] = tile.annotated()
     for number, pixels in enumerate(insets):
         y = number * (inset + 4)
         cell[y : y + inset, side + 4 :] = pixels
-    _write(cell, (0, side + 2), _shorten(sample.name, width, options.text), options.text, _INK)
-    _write(
-        cell, (0, side + 2 + round(1.35 * options.text)), _shorten(_about(sample), width, options.text), options.text
-    )
+    _write(cell, (0, side + 2), _shorten(sample.name, width), _TEXT, _INK)
+    _write(cell, (0, side + 2 + round(1.35 * _TEXT)), _shorten(_about(sample), width))
     return cell
 
 
@@ -136,12 +122,13 @@ class _Tile:
         return canvas
 
     def image(self) -> Pixels:
-        pixels = _require_decoded(decode_image(self.sample.image))
+        pixels = require_decoded(decode_image(self.sample.image), self.sample.name, "image")
         return self._fit_in_square(pixels, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC)
 
     def map(self, name: str) -> NDArray[Any]:
         """Fit a label map into the square, without mixing neighbours."""
-        return self._fit_in_square(_require_decoded(decode_png(self.sample.maps[name])), cv2.INTER_NEAREST)
+        pixels = require_decoded(decode_png(self.sample.maps[name]), self.sample.name, name)
+        return self._fit_in_square(pixels, cv2.INTER_NEAREST)
 
     def masks(self) -> Iterator[NDArray[np.bool_] | None]:
         persons = self.map("persons") if "persons" in self.sample.maps else None
@@ -150,7 +137,8 @@ class _Tile:
             if persons is not None:
                 yield persons == number + 1
             elif data is not None:
-                yield self._fit_in_square(_require_decoded(decode_png(data)), cv2.INTER_LINEAR) > 127
+                pixels = require_decoded(decode_png(data), self.sample.name, "mask")
+                yield self._fit_in_square(pixels, cv2.INTER_LINEAR) > 127
             else:
                 yield None
 
@@ -181,12 +169,6 @@ class _Tile:
     def _box(self, canvas: Pixels, box: NDArray[Any], colour: NDArray[np.float32]) -> None:
         corners = self._positions(np.asarray(box).reshape(2, 2)).round().astype(int).tolist()
         cv2.rectangle(canvas, corners[0], corners[1], tuple(int(255 * v) for v in colour), 1, cv2.LINE_AA)
-
-
-def _require_decoded(pixels: NDArray[Any] | None) -> NDArray[Any]:
-    if pixels is None:
-        raise ValueError("an encoded image of the cache cannot be decoded")
-    return pixels
 
 
 def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[Any]] | None:
@@ -250,9 +232,9 @@ _INSET_PAINTERS: dict[str, Callable[[_Tile], Pixels]] = {
 
 
 # Text
-def _shorten(text: str, width: int, size: int) -> str:
+def _shorten(text: str, width: int) -> str:
     """Leave out the middle of a text that is wider than `width` pixels."""
-    font: Any = ImageFont.load_default(size)
+    font: Any = ImageFont.load_default(_TEXT)
     if font.getlength(text) <= width:
         return text
     length = len(text)
@@ -261,7 +243,9 @@ def _shorten(text: str, width: int, size: int) -> str:
     return text[: length // 2] + "…" + text[-(length // 2) :]
 
 
-def _write(canvas: Pixels, origin: tuple[int, int], text: str, size: int, colour: tuple[int, ...] = _FAINT) -> None:
+def _write(
+    canvas: Pixels, origin: tuple[int, int], text: str, size: int = _TEXT, colour: tuple[int, ...] = _FAINT
+) -> None:
     image = Image.fromarray(canvas)
     ImageDraw.Draw(image).text(origin, text, fill=colour, font=ImageFont.load_default(size))
     canvas[...] = np.asarray(image)

@@ -124,6 +124,13 @@ def decode_png(data: bytes) -> NDArray[Any] | None:
     return pixels
 
 
+def require_decoded(pixels: NDArray[Any] | None, name: str, what: str) -> NDArray[Any]:
+    """Return decoded pixels. Raises InputError with the image's name if they could not be decoded."""
+    if pixels is None:
+        raise InputError(name, f"its {what} cannot be decoded", remedy="hpc cache verify lists all damage")
+    return pixels
+
+
 def encode_png(pixels: NDArray[Any]) -> bytes:
     """Encode (H, W) or (H, W, 3), uint8 or uint16, as PNG."""
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):

@@ -295,33 +295,33 @@ class _Check:
         if contradictions:  # whose labels belong to what is not known
             return
         names, images = shard.texts("pictures/name"), shard.numbers("people/picture").tolist()
-        firsts = shard.numbers("pictures/first_person").tolist()
+        people = [shard.people_of(row) for row in range(len(names))]
 
-        def person(row: int) -> str:
-            return f"image {names[images[row]]!r}, person {row - firsts[images[row]]}"
+        def record(table: str, row: int) -> str:
+            if table == "pictures":
+                return f"image {names[row]!r}"
+            return f"image {names[images[row]]!r}, person {row - people[images[row]].start}"
 
-        yield from self._encoded(shard, names, person)
+        yield from self._encoded(shard, people, record)
         for row, text in rule_problems(shard, "pictures"):
-            yield f"image {names[row]!r}: {text}"
+            yield f"{record('pictures', row)}: {text}"
         for row, text in label_problems(shard):
-            yield f"{person(row)}: {text}"
+            yield f"{record('people', row)}: {text}"
 
-    def _encoded(self, shard: TableFile, names: Sequence[str], person: Callable[[int], str]) -> Iterator[str]:
+    def _encoded(self, shard: TableFile, people: Sequence[range], record: Callable[[str, int], str]) -> Iterator[str]:
         """Read and decode every image, map and mask."""
-        counts = shard.numbers("pictures/person_count").tolist()
-        firsts = shard.numbers("pictures/first_person").tolist()
-        columns = [column.path for column in shard.labels() if column.kind is Kind.ENCODED]
-        for row, name in enumerate(names):
+        columns = [column for column in shard.labels() if column.kind is Kind.ENCODED]
+        for row, its_people in enumerate(people):
             if self.stop.is_set():
                 return
-            for path in columns:
-                of_person = path.startswith("people/")
-                rows = range(firsts[row], firsts[row] + counts[row]) if of_person else (row,)
-                for number in rows:
-                    text = shard.encoded_problem(path, number) or _decoding_problem(shard, path, number, counts[row])
+            for column in columns:
+                for number in its_people if column.table == "people" else (row,):
+                    path = column.path
+                    text = shard.encoded_problem(path, number) or _decoding_problem(
+                        shard, path, number, len(its_people)
+                    )
                     if text:
-                        record = person(number) if of_person else f"image {name!r}"
-                        yield f"{record}: {path.partition('/')[2]} {text}"
+                        yield f"{record(column.table, number)}: {column.name} {text}"
             with self._lock:
                 self._image_count += 1
                 self._progress(self._image_count, None, "images")

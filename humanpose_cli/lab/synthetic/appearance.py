@@ -134,9 +134,14 @@ def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: floa
     wall = [behind[np.abs(behind[:, 1] - level) < 0.03, 2].min() for level in levels]
     limit = np.interp(level, levels, wall)[:, None] - 0.012
     points[..., 2] = np.minimum(points[..., 2], np.where(level[:, None] < 0.57, limit, np.inf))
-    hold = ramp(points[..., 1].reshape(-1, 1), 0.49, 0.63)
+    return _hanging_grid(base, points, (0.49, 0.63), is_closed=False)
+
+
+def _hanging_grid(base: ClothBase, points: Array, heights: tuple[float, float], *, is_closed: bool) -> Grid:
+    """Make a grid of points (R, C, 3) that moves with the trunk below these heights, with the head above them."""
+    hold = ramp(points[..., 1].reshape(-1, 1), *heights)
     trunk = nearest_weights(base, points.reshape(-1, 3))
-    return Grid(points, False, "head", hold * _HEAD_WEIGHTS + (1 - hold) * trunk)
+    return Grid(points, is_closed, "head", hold * _HEAD_WEIGHTS + (1 - hold) * trunk)
 
 
 def _ball(centre: Array, radius: float, random: np.random.Generator) -> Grid:
@@ -158,9 +163,7 @@ def _tail(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
     thick = (0.014 + 0.018 * hair.volume) * np.sin(math.pi * (0.12 + 0.86 * t)) ** 0.7
     angles = np.arange(9) * (2 * math.pi / 9)
     points = revolve(spine[:, [0, 2]], np.repeat(thick[:, None], 9, 1), spine[:, 1], angles)
-    hold = ramp(points[..., 1].reshape(-1, 1), 0.46, 0.62)
-    trunk = nearest_weights(base, points.reshape(-1, 3))
-    return Grid(points, True, "head", hold * _HEAD_WEIGHTS + (1 - hold) * trunk)
+    return _hanging_grid(base, points, (0.46, 0.62), is_closed=True)
 
 
 def paint_hair(hair: Hair, texels: AtlasTexels, image: NDArray[np.uint8], seed: int) -> None:

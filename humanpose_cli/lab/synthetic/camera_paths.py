@@ -26,21 +26,17 @@ WALKS: tuple[PathKind, ...] = ("beside", "orbit", "behind", "shaken")
 """Paths with a parallax, which clips of a camera that walks have by turns."""
 
 
-@dataclass(frozen=True)
-class PathOptions:
-    """Options of hand-held cameras: min and max, or standard deviations; metres, radians and seconds."""
-
-    focal: tuple[float, float] = (0.75, 1.2)  # focal length over the image's longer side
-    fill: tuple[float, float] = (0.5, 0.75)  # share of the image's height that a person of 1.8 m takes
-    height: tuple[float, float] = (1.2, 1.7)  # of the lens above the floor
-    sweep: tuple[float, float] = (1.6, 2.6)  # that an orbit covers
-    steps: float = 0.012  # up and down and aside with each step
-    wander: float = 0.04  # of the lens from its way
-    shaken: float = 0.06  # of a lens on the spot
-    aim: float = 0.03  # that the camera looks past the person, slowly
-    tremble: float = 0.003  # and fast
-    roll: float = 0.02
-    lag: float = 0.4  # over which the camera smooths the person's path
+# How cameras are held: min and max, or standard deviations; metres, radians and seconds.
+_FOCAL = (0.75, 1.2)  # focal length over the image's longer side
+_FILL = (0.5, 0.75)  # share of the image's height that a person of 1.8 m takes
+_HEIGHT = (1.2, 1.7)  # of the lens above the floor
+_SWEEP = (1.6, 2.6)  # that an orbit covers
+_STEPS = 0.012  # up and down and aside with each step
+_WANDER = 0.04  # of the lens from its way
+_SHAKEN = 0.06  # of a lens on the spot
+_AIM, _TREMBLE = 0.03, 0.003  # that the camera looks past the person, slowly and fast
+_ROLL = 0.02
+_LAG = 0.4  # over which the camera smooths the person's path
 
 
 @dataclass(frozen=True)
@@ -52,17 +48,11 @@ class Shutter:
 
 
 def sample_path(
-    random: np.random.Generator,
-    kind: PathKind,
-    pelvis: Array,
-    size: tuple[int, int],
-    frame_rate: float,
-    options: PathOptions | None = None,
+    random: np.random.Generator, kind: PathKind, pelvis: Array, size: tuple[int, int], frame_rate: float
 ) -> tuple[SceneCamera, ...]:
     """Draw the cameras (T,) that follow a pelvis (T, 3) in world axes; size (height, width) pixels."""
-    o = options or PathOptions()
     height, width = size
-    focal = max(size) * math.exp(random.uniform(*np.log(o.focal)))
+    focal = max(size) * math.exp(random.uniform(*np.log(_FOCAL)))
     view = Camera(float(focal), (width / 2, height / 2), (width, height))
     frames = len(pelvis)
 
@@ -74,27 +64,27 @@ def sample_path(
         # Of white noise, a Gaussian leaves a variance of 1 / (2 √π σ).
         return deviation * math.sqrt(2 * math.sqrt(math.pi) * sigma) * noise[margin : margin + frames]
 
-    way = gaussian_filter1d(pelvis, o.lag * frame_rate, axis=0, mode="nearest")
+    way = gaussian_filter1d(pelvis, _LAG * frame_rate, axis=0, mode="nearest")
     stays = kind in ("shaken", "turning")
     centre = np.tile((pelvis.min(0) + pelvis.max(0)) / 2, (frames, 1)) if stays else way
     along = way[-1] - way[0]
     heading = math.atan2(along[0], along[2])
     side = heading + random.choice([-1, 1]) * math.pi / 2
     middle = heading + math.pi + random.normal(0, 0.15) if kind == "behind" else side + random.normal(0, 0.2)
-    sweep = random.choice([-1, 1]) * random.uniform(*o.sweep) if kind == "orbit" else 0.0
+    sweep = random.choice([-1, 1]) * random.uniform(*_SWEEP) if kind == "orbit" else 0.0
     angle = middle + sweep * np.linspace(-0.5, 0.5, frames)
-    distance = focal * 1.8 / (height * random.uniform(*o.fill))
+    distance = focal * 1.8 / (height * random.uniform(*_FILL))
     position = centre + distance * np.stack((np.sin(angle), np.zeros(frames), np.cos(angle)), 1)
-    position[:, 1] = random.uniform(*o.height)
+    position[:, 1] = random.uniform(*_HEIGHT)
     if kind == "shaken":
-        position += hand(0.25, o.shaken, 3)
+        position += hand(0.25, _SHAKEN, 3)
     elif kind != "turning":
         phase = 2 * math.pi * (1.9 * np.arange(frames) / frame_rate + random.random())
-        position += hand(0.8, o.wander, 3)
-        position[:, 1] += math.sqrt(2) * o.steps * np.sin(phase)
-        position += o.steps * np.sin(phase / 2)[:, None] * np.array([math.cos(heading), 0, -math.sin(heading)])
-    turns = hand(0.7, o.aim, 3) + hand(0.08, o.tremble, 3)
-    roll = hand(0.6, o.roll, 1)[:, 0]
+        position += hand(0.8, _WANDER, 3)
+        position[:, 1] += math.sqrt(2) * _STEPS * np.sin(phase)
+        position += _STEPS * np.sin(phase / 2)[:, None] * np.array([math.cos(heading), 0, -math.sin(heading)])
+    turns = hand(0.7, _AIM, 3) + hand(0.08, _TREMBLE, 3)
+    roll = hand(0.6, _ROLL, 1)[:, 0]
     cameras = []
     for lens, target, turn, tilt in zip(position, way, turns, roll, strict=True):
         rotation = Rotation.from_rotvec(turn).as_matrix() @ look_at(lens, target, float(tilt))

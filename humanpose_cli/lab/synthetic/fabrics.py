@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.lab.synthetic.tiles import noise_patch
+from humanpose_cli.lab.synthetic.tiles import noise_patch, repeats
 
 Array = NDArray[Any]
 
@@ -163,17 +163,13 @@ def _floral(random: np.random.Generator, colours: Array) -> Array:
         centre = random.uniform(0, TILE, 2)
         colour, heart = (colours[1 + int(random.integers(len(colours) - 1))].tolist() for _ in range(2))
         size, petals, turn = random.uniform(5, 15), int(random.integers(4, 8)), random.uniform(0, 2 * math.pi)
-        for dx in (-TILE, 0, TILE):
-            for dy in (-TILE, 0, TILE):
-                x, y = centre[0] + dx, centre[1] + dy
-                if not (-40 < x < TILE + 40 and -40 < y < TILE + 40):
-                    continue
-                axes = (round(size * 0.8), round(size * 0.45))
-                for petal in range(petals):
-                    angle = turn + petal * 2 * math.pi / petals
-                    at = (round(x + size * math.cos(angle)), round(y + size * math.sin(angle)))
-                    cv2.ellipse(tile, at, axes, math.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA)
-                cv2.circle(tile, (round(x), round(y)), round(size * 0.4), heart, -1, cv2.LINE_AA)
+        axes = (round(size * 0.8), round(size * 0.45))
+        for x, y in repeats(centre, TILE, 40):
+            for petal in range(petals):
+                angle = turn + petal * 2 * math.pi / petals
+                at = (round(x + size * math.cos(angle)), round(y + size * math.sin(angle)))
+                cv2.ellipse(tile, at, axes, math.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA)
+            cv2.circle(tile, (round(x), round(y)), round(size * 0.4), heart, -1, cv2.LINE_AA)
     return tile
 
 

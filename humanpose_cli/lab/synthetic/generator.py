@@ -113,7 +113,7 @@ class SyntheticSource:
         for frame in range(len(scene)):
             image = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
             camera = scene.camera_at(frame)
-            people, indices = people_of_frame(self._body, scene, names, frame, image)
+            people, indices = people_of_frame(_body(), scene, names, frame, image)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
                 image=encode_scene_image(image.image, int(random.integers(*_QUALITY))),
@@ -138,8 +138,8 @@ class SyntheticSource:
         """
         frames = 2 if self.options.structure == "pairs" else 1
         for _ in range(_TRIES):
-            scene = sample_scene(random, self._body, actors, self._scene_options(number), images=self._images)
-            renderer = SceneRenderer(self._body, scene, labels_of(self._body))
+            scene = sample_scene(random, _body(), actors, self._scene_options(number), images=self._images)
+            renderer = SceneRenderer(_body(), scene, labels_of(_body()))
             looked_at = {frame: renderer.render(frame) for frame in range(frames)}
             min_visible = min(int(image.visible[0]) for image in looked_at.values())
             height, width = self.options.image_size
@@ -179,7 +179,7 @@ class SyntheticSource:
         who = sample_identity(self._random("identity", _number_of(identity)), identity)
         name = f"{identity}-{wearing}"
         outfit = sample_outfit(self._random("outfit", _number_of(name)), name)
-        mesh = dress_identity(self._body, who, outfit, texture_size=self.options.texture_size)
+        mesh = dress_identity(_body(), who, outfit, texture_size=self.options.texture_size)
         return torch.from_numpy(np.asarray(who.betas, np.float32)), mesh
 
     def _performance(self, random: np.random.Generator, number: int, split: str, role: int) -> Performance:
@@ -239,10 +239,6 @@ class SyntheticSource:
     def _random(self, purpose: str, number: int) -> np.random.Generator:
         """Make random numbers that depend on seed, purpose and number alone."""
         return np.random.default_rng((self.options.seed, _number_of(purpose), number))
-
-    @property
-    def _body(self) -> Body:
-        return _body()
 
     @cached_property
     def _banks(self) -> dict[str, PoseBank]:

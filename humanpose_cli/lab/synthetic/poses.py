@@ -89,10 +89,6 @@ class Pose:
     family: str
 
 
-def _family_of(key_pose: str) -> str:
-    return next((family for family, (_, names) in _FAMILIES.items() if key_pose in names.split()), "upright")
-
-
 @lru_cache(maxsize=4)
 def activities(split: str) -> dict[str, tuple[str, ...]]:
     """Map families to their activities in one split, 'train' or 'held_out'."""
@@ -101,7 +97,8 @@ def activities(split: str) -> dict[str, tuple[str, ...]]:
     names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
     by_family: dict[str, list[str]] = {family: [] for family in FAMILIES}
     for name in names:
-        by_family[_family_of(name)].append(name)
+        families = (family for family, (_, members) in _FAMILIES.items() if name in members.split())
+        by_family[next(families, "upright")].append(name)
     by_family[LIBRARY] = sorted({motion.activity for motion in pose_library().motions(split=split)})
     return {family: tuple(names) for family, names in by_family.items() if names}
 

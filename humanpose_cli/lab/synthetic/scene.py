@@ -193,8 +193,8 @@ def sample_props(
     joints: Sequence[Array],
     *,
     around: float = 0.5,
-    in_front: float = 0.35,
-    cards: float = 0.08,
+    in_front: float,
+    cards: float,
 ) -> list[Prop]:
     """Draw things for a scene of people whose joints, (N, 3) in world axes over all frames, are given.
 
@@ -376,22 +376,19 @@ class SceneOptions:
 
     size        (height, width) pixels
     camera      see `CameraOptions`
-    furniture, in_front, cards  probabilities of things around, before people and near the lens
+    in_front, cards  probabilities of things before people and near the lens
     picture_share  of scenes before a given image, where there are any
     damage      strength of blur, noise and the like: 0 for none
-    turn_poses  radians: poses that stand for themselves (pairs) are turned on their spot by up to this, each anew
     framed      how many people the camera frames: the first ones
     path        of a hand-held camera that follows the first person, at frame_rate; None: it stands still
     """
 
     size: tuple[int, int] = (256, 256)
     camera: CameraOptions = field(default_factory=CameraOptions)
-    furniture: float = 0.5
     in_front: float = 0.3
     picture_share: float = 0.6
     cards: float = 0.06
     damage: float = 1.0
-    turn_poses: float = math.pi
     framed: int = 1
     path: PathKind | None = None
     frame_rate: float = 30.0
@@ -454,7 +451,7 @@ def sample_scene(
     options = options or SceneOptions()
     if not actors or len({len(actor.performance) for actor in actors}) != 1:
         raise UsageError("actors", "do not perform together", expected="one or more with the same number of frames")
-    performances, joints = _stage_actors(random, body, actors, options)
+    performances, joints = _stage_actors(random, body, actors)
     framing = options.camera
     if len(actors[0].performance) > 1:
         # A person who moves through an enlarged image would be outside of it in some frames.
@@ -469,9 +466,7 @@ def sample_scene(
     if path:
         props = _sample_surroundings(random, path, joints)
     else:
-        props = sample_props(
-            random, camera, joints, around=options.furniture, in_front=options.in_front, cards=options.cards
-        )
+        props = sample_props(random, camera, joints, in_front=options.in_front, cards=options.cards)
     for actor, each in zip(actors, joints, strict=True):
         if actor.performance.family == "chair" and (actor.performance.is_joined or len(actor.performance) == 1):
             pelvis, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
@@ -543,7 +538,7 @@ def _sample_surroundings(
 
 
 def _stage_actors(
-    random: np.random.Generator, body: Body, actors: Sequence[Actor], options: SceneOptions
+    random: np.random.Generator, body: Body, actors: Sequence[Actor]
 ) -> tuple[list[Performance], list[NDArray[np.float32]]]:
     """Put performances on the floor; also returns joints and crown (T · 25, 3) of each, world axes; the first in the
     middle.
@@ -554,7 +549,7 @@ def _stage_actors(
     for actor in actors:
         motion = on_floor(body, actor.performance, actor.betas)
         heading = random.uniform(-math.pi, math.pi)
-        spread = 0.0 if motion.is_joined else options.turn_poses
+        spread = 0.0 if motion.is_joined else math.pi  # poses that stand for themselves (pairs) are turned each anew
         each = heading + random.uniform(-spread, spread, len(motion)) * (np.arange(len(motion)) > 0)
         motion = turn_motion(motion, heading if motion.is_joined else torch.from_numpy(each.astype(np.float32)))
         with torch.no_grad():

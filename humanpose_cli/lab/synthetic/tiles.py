@@ -62,6 +62,14 @@ def resample(tile: Array, u: Array, v: Array) -> Array:
     return look_up(with_border, (u - np.floor(u)) * np.float32(width), (v - np.floor(v)) * np.float32(height))
 
 
+def repeats(centre: Array, side: int, reach: int) -> list[tuple[float, float]]:
+    """List the positions of a thing in a seamless tile, centre (2,) x and y, and of its copies that reach into it."""
+    x, y = centre.tolist()
+    shifts = (-side, 0, side)
+    positions = [(x + dx, y + dy) for dx in shifts for dy in shifts]
+    return [at for at in positions if all(-reach < value < side + reach for value in at)]
+
+
 TILE_SIDE = 256
 _SHAPE = (TILE_SIDE, TILE_SIDE)
 _Y, _X = np.mgrid[:TILE_SIDE, :TILE_SIDE].astype(np.float32) / np.float32(TILE_SIDE)
@@ -69,18 +77,17 @@ VARIANTS = 6
 _LEVELS = 7
 
 
-def _spectral_noise(random: np.random.Generator, shape: tuple[int, int], power: float, stretch: float = 1.0) -> Array:
-    """Draw periodic noise (h, w) of mean 0 and deviation 1 whose amplitude falls with frequency^−power.
+def _spectral_noise(random: np.random.Generator, power: float, stretch: float = 1.0) -> Array:
+    """Draw periodic noise of a tile's shape, of mean 0 and deviation 1 whose amplitude falls with frequency^−power.
 
     Photographs of most things have a power near 1. stretch > 1 draws it out along x.
     """
-    height, width = shape
-    fy, fx = np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width * stretch
+    fy, fx = np.fft.fftfreq(TILE_SIDE)[:, None] * TILE_SIDE, np.fft.rfftfreq(TILE_SIDE)[None] * TILE_SIDE * stretch
     radius = np.hypot(fx, fy)
     radius[0, 0] = 1
-    spectrum = np.fft.rfft2(random.standard_normal(shape, dtype=np.float32)) / radius**power
+    spectrum = np.fft.rfft2(random.standard_normal(_SHAPE, dtype=np.float32)) / radius**power
     spectrum[0, 0] = 0
-    field = np.fft.irfft2(spectrum, s=shape)
+    field = np.fft.irfft2(spectrum, s=_SHAPE)
     return np.asarray(field / max(field.std(), 1e-9), np.float32)
 
 
@@ -97,13 +104,13 @@ def _palette(random: np.random.Generator, saturation: float = 0.25) -> tuple[Arr
 
 
 def _plaster(random: np.random.Generator) -> Array:
-    field = 0.55 * _spectral_noise(random, _SHAPE, 1.3) + 0.25 * _spectral_noise(random, _SHAPE, 0.4)
+    field = 0.55 * _spectral_noise(random, 1.3) + 0.25 * _spectral_noise(random, 0.4)
     base = random.uniform(95, 235) + random.normal(0, 18, 3)
     return np.asarray(base + random.uniform(2, 11) * field[..., None], np.float32)
 
 
 def _concrete(random: np.random.Generator) -> Array:
-    field = _spectral_noise(random, _SHAPE, 1.0) + 0.6 * _spectral_noise(random, _SHAPE, 0.2)
+    field = _spectral_noise(random, 1.0) + 0.6 * _spectral_noise(random, 0.2)
     base = random.uniform(80, 180) + random.normal(0, 8, 3)
     return np.asarray(base + random.uniform(8, 22) * field[..., None], np.float32)
 
@@ -119,7 +126,7 @@ def _brick(random: np.random.Generator) -> Array:
     shade = random.normal(0, 1, (rows, columns)).astype(np.float32)[row.astype(int) % rows, column.astype(int)]
     red = random.random() < 0.6
     base = np.array([150, 85, 62]) if red else random.uniform(90, 210) + random.normal(0, 14, 3)
-    colour = base + random.uniform(6, 22) * shade[..., None] + 9 * _spectral_noise(random, _SHAPE, 0.8)[..., None]
+    colour = base + random.uniform(6, 22) * shade[..., None] + 9 * _spectral_noise(random, 0.8)[..., None]
     return np.where(mortar[..., None], random.uniform(120, 200), colour).astype(np.float32)
 
 
@@ -127,7 +134,7 @@ def _boards(random: np.random.Generator) -> Array:
     count = int(random.choice([4, 6, 8, 12]))
     board = np.floor(_Y * count).astype(int) % count
     tone = random.normal(0, 1, count).astype(np.float32)[board]
-    grain = _spectral_noise(random, _SHAPE, 1.0, stretch=12)
+    grain = _spectral_noise(random, 1.0, stretch=12)
     base = np.array([[160, 115, 75], [120, 80, 50], [195, 160, 120], [85, 60, 45], [170, 160, 150]])[random.integers(5)]
     colour = base + (random.uniform(4, 16) * tone + random.uniform(6, 14) * grain)[..., None]
     gap = (_Y * count) % 1 < 0.03
@@ -140,7 +147,7 @@ def _floor_tiles(random: np.random.Generator) -> Array:
     dark, light = _palette(random)
     checker = (i + j) % 2 if random.random() < 0.4 else np.zeros_like(i)
     tone = checker * random.uniform(0.4, 1.0) + 0.15 * random.normal(0, 1, (count, count))[i, j]
-    colour = _blend(0.8 - tone.astype(np.float32), dark, light) + 5 * _spectral_noise(random, _SHAPE, 0.9)[..., None]
+    colour = _blend(0.8 - tone.astype(np.float32), dark, light) + 5 * _spectral_noise(random, 0.9)[..., None]
     width = random.uniform(0.02, 0.05)
     joint = ((_X * count) % 1 < width) | ((_Y * count) % 1 < width)
     return np.where(joint[..., None], random.uniform(60, 200), colour).astype(np.float32)
@@ -163,11 +170,11 @@ def _wallpaper(random: np.random.Generator) -> Array:
         value = 0.5 + 0.5 * np.sin(2 * np.pi * count * (_X + 0.15 * np.sin(2 * np.pi * 2 * _Y)))
     else:
         value = (((_X + _Y) * count) % 1 < 0.5) ^ (((_X - _Y) * count) % 1 < 0.5)
-    return _blend(np.asarray(value, np.float32), dark, light) + 3 * _spectral_noise(random, _SHAPE, 0.7)[..., None]
+    return _blend(np.asarray(value, np.float32), dark, light) + 3 * _spectral_noise(random, 0.7)[..., None]
 
 
 def _grass(random: np.random.Generator) -> Array:
-    fine = _spectral_noise(random, _SHAPE, 0.35) + 0.8 * _spectral_noise(random, _SHAPE, 1.2)
+    fine = _spectral_noise(random, 0.35) + 0.8 * _spectral_noise(random, 1.2)
     green = np.array([random.uniform(70, 125), random.uniform(95, 140), random.uniform(40, 70)])
     return np.asarray(green + np.array([16, 20, 11]) * fine[..., None], np.float32)
 
@@ -180,16 +187,13 @@ def _foliage(random: np.random.Generator) -> Array:
         axes = (int(random.integers(3, 12)), int(random.integers(2, 6)))
         colour = np.clip(hue * random.uniform(0.3, 1.5) + random.normal(0, 8, 3), 0, 255).tolist()
         turn = float(random.uniform(0, 180))
-        for dx in (-TILE_SIDE, 0, TILE_SIDE):
-            for dy in (-TILE_SIDE, 0, TILE_SIDE):
-                at = (int(centre[0] + dx), int(centre[1] + dy))
-                if -14 < at[0] < TILE_SIDE + 14 and -14 < at[1] < TILE_SIDE + 14:
-                    cv2.ellipse(image, at, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
+        for x, y in repeats(centre, TILE_SIDE, 14):
+            cv2.ellipse(image, (int(x), int(y)), axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
     return image
 
 
 def _ground(random: np.random.Generator) -> Array:
-    field = _spectral_noise(random, _SHAPE, 0.8) + 0.5 * _spectral_noise(random, _SHAPE, 0.1)
+    field = _spectral_noise(random, 0.8) + 0.5 * _spectral_noise(random, 0.1)
     base = np.array([[95, 95, 97], [190, 170, 135], [125, 100, 75], [215, 215, 220], [70, 70, 72]])[random.integers(5)]
     return np.asarray(base + random.uniform(6, 16) * field[..., None], np.float32)
 
@@ -200,21 +204,21 @@ def _carpet(random: np.random.Generator) -> Array:
     for _ in range(4):
         fx, fy, phase = *random.integers(1, 9, 2), random.uniform(0, 6.28)
         motif = motif + np.sin(2 * np.pi * fx * _X + phase) * np.sin(2 * np.pi * fy * _Y + phase)
-    value = 0.5 + 0.3 * np.sign(motif) * random.random() + 0.12 * _spectral_noise(random, _SHAPE, 0.1)
+    value = 0.5 + 0.3 * np.sign(motif) * random.random() + 0.12 * _spectral_noise(random, 0.1)
     return _blend(value.astype(np.float32), dark, light)
 
 
 def _facade(random: np.random.Generator) -> Array:
     columns, rows = int(random.integers(2, 6)), int(random.integers(2, 6))
     wall = random.uniform(70, 210) + random.normal(0, 22, 3)
-    colour = wall + 9 * _spectral_noise(random, _SHAPE, 1.1)[..., None]
+    colour = wall + 9 * _spectral_noise(random, 1.1)[..., None]
     fx, fy = (_X * columns) % 1, (_Y * rows) % 1
     a, b = random.uniform(0.15, 0.3), random.uniform(0.7, 0.88)
     window = (fx > a) & (fx < b) & (fy > 0.2) & (fy < 0.8)
     frame = (fx > a - 0.05) & (fx < b + 0.05) & (fy > 0.15) & (fy < 0.86)
     i, j = np.floor(_X * columns).astype(int), np.floor(_Y * rows).astype(int)
     glass = random.uniform(20, 110, (rows, columns)) + 90 * (random.random((rows, columns)) < 0.12)
-    pane = glass[j, i][..., None] + np.array([-6, 0, 10]) + 12 * _spectral_noise(random, _SHAPE, 1.4)[..., None]
+    pane = glass[j, i][..., None] + np.array([-6, 0, 10]) + 12 * _spectral_noise(random, 1.4)[..., None]
     colour = np.where(frame[..., None], random.uniform(60, 235), colour)
     return np.where(window[..., None], pane, colour).astype(np.float32)
 
@@ -271,7 +275,7 @@ def _stone(random: np.random.Generator) -> Array:
         best = np.where(nearer, distance, best)
     tone = random.normal(0, 1, count).astype(np.float32)[owner]
     base = random.uniform(90, 190) + random.normal(0, 12, 3)
-    colour = base + (random.uniform(8, 26) * tone + 10 * _spectral_noise(random, _SHAPE, 0.9))[..., None]
+    colour = base + (random.uniform(8, 26) * tone + 10 * _spectral_noise(random, 0.9))[..., None]
     return np.where((second - best < 4)[..., None], random.uniform(50, 160), colour).astype(np.float32)
 
 

@@ -13,15 +13,14 @@ from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.cache.contact_sheet import SheetOptions, draw_contact_sheet, pick_rows
+from humanpose_cli.lab.cache.contact_sheet import draw_contact_sheet, pick_rows
 from humanpose_cli.lab.cache.contents import contents_lines, describe
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.rendering.overlay import person_colour
 
 GREY, SIDE = 128, 64
-OPTIONS = SheetOptions(side=SIDE, gap=4, text=8)
-TOP, LEFT = 3 * 8 + 4, 4  # of the first image on such a sheet
+TOP, LEFT = 3 * 12 + 10, 10  # of the first image on such a sheet
 
 
 class FixedSamples:
@@ -45,9 +44,9 @@ def draw_sheet(tmp_path):
 
     def draw(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         build_cache(FixedSamples(sample), tmp_path)
-        sheet = draw_contact_sheet(open_cache(tmp_path), [0], OPTIONS)
+        sheet = draw_contact_sheet(open_cache(tmp_path), [0], SIDE)
         rows = slice(TOP, TOP + SIDE)
-        return sheet[rows, LEFT : LEFT + SIDE], sheet[rows, LEFT + SIDE + 4 :]
+        return sheet[rows, LEFT : LEFT + SIDE], sheet[rows, LEFT + SIDE + 4 : -LEFT]
 
     return draw
 
@@ -141,13 +140,13 @@ def test_a_sheet_of_everything(tmp_path):
     cache = open_cache(tmp_path)
     for count in (1, 2, 7, 12, 99):
         rows = pick_rows(cache, count)
-        sheet = draw_contact_sheet(cache, rows, OPTIONS)
+        sheet = draw_contact_sheet(cache, rows, SIDE)
         assert sheet.dtype == np.uint8
         assert len(rows) == min(count, 12)
-    assert draw_contact_sheet(cache, [], OPTIONS).shape[2] == 3
+    assert draw_contact_sheet(cache, [], SIDE).shape[2] == 3
     long = replace(random_sample(np.random.default_rng(0), "name/" * 60), people=())
     build_cache(FixedSamples(long), tmp_path / "long")
-    assert draw_contact_sheet(open_cache(tmp_path / "long"), [0], OPTIONS).shape[1] < 2 * SIDE
+    assert draw_contact_sheet(open_cache(tmp_path / "long"), [0], SIDE).shape[1] < 2 * SIDE
 
 
 @pytest.mark.slow
