@@ -116,7 +116,7 @@ def test_insets(draw_sheet):
     maps = {name: encode_png(pixels) for name, pixels in {"parts": parts, "depth": depth, "normals": normals}.items()}
     _, beside = draw_sheet(grey(maps=maps))
     inset = (SIDE - 8) // 3
-    assert beside.shape[1] == inset + 4
+    assert beside.shape[1] == inset
     first, second, third = (beside[n * (inset + 4) :][:inset, :inset] for n in range(3))
     middle = inset // 2
     assert is_near(first[middle, -4:], 0.75 * 255 * person_colour(2) + 0.25 * GREY).all()
