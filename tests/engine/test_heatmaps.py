@@ -118,14 +118,11 @@ def test_no_images_and_no_joints(device, batch, count):
     [
         ({"joints": torch.zeros(2, 3)}, {"subject": "joints", "expected": "(B, J, 3)"}),
         ({"joints": torch.zeros(1, 2, 3, dtype=torch.int64)}, {"subject": "joints"}),
-        ({"sigma": (1.0, 1.0)}, {"subject": "sigma"}),
         ({"sigma": 1.0}, {"subject": "sigma"}),
         ({"sigma": (1.0, 0.0, 1.0)}, {"subject": "sigma"}),
         ({"sigma": (1.0, math.nan, 1.0)}, {"subject": "sigma"}),
         ({"size": (4, 0, 4)}, {"subject": "size", "expected": "(D, H, W), integers ≥ 1"}),
-        ({"size": (4, 4)}, {"subject": "size"}),
         ({"size": (4, 4.0, 4)}, {"subject": "size"}),
-        ({"sigma": "wide"}, {"subject": "sigma"}),
     ],
 )
 def test_heatmaps_refuse_what_does_not_fit(change, message):

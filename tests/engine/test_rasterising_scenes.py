@@ -157,7 +157,7 @@ def sampled(drawn, samples, **options):
     ).raster
 
 
-@pytest.mark.parametrize("samples", range(1, 33))
+@pytest.mark.parametrize("samples", [1, 4, 7, 32])
 def test_no_two_samples_share_a_row_or_a_column(samples):
     rows = [(i + 0.5) / samples for i in range(samples)]
     x, y = zip(*sample_offsets(samples), strict=True)

@@ -132,14 +132,6 @@ def test_takes_views_of_any_stride(device, operations):
     assert_same(replace(body, joints=one.expand(4, -1, -1), vertices=shared), [one, shared, body.rotations], operations)
 
 
-def test_views_with_complete_vectors_are_not_copied():
-    launching.start()
-    shared = torch.randn(1, 50, 3).expand(9, -1, -1)
-    every_other = torch.randn(8, 24, 3, 3)[::2, ::3]
-    assert launches._vectors(shared)[0] is shared
-    assert launches._matrices(every_other)[0] is every_other
-
-
 def test_gradients_may_come_from_expanded_tensors(device, operations):
     body = random_body(2, 30, device=device)
     for backend in ("kernel", "reference"):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.prior_files import LATENT, WIDTH, vposer_tensors, write_vposer
+from helpers.prior_files import WIDTH, vposer_tensors, write_vposer
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.models.vposer.prior import JOINTS, RECONSTRUCTION_NOISE, VPoser, VPoserPrior, read_vposer
+from humanpose_cli.models.vposer.prior import JOINTS, RECONSTRUCTION_NOISE, VPoserPrior, read_vposer
 
 POSES = 0.4 * torch.randn(3, 24, 3, generator=torch.Generator().manual_seed(1)).double()
 
@@ -61,12 +61,6 @@ def test_gradient_is_the_energys_and_pelvis_and_hands_are_free(prior):
     assert not at.gradient[:, free].any()
     assert at.gradient[:, [column for column in range(72) if column not in free]].all()
     assert prior.quadratic(POSES[:0]).energy.shape == (0,)
-
-
-def test_widths_are_read_from_the_file(prior):
-    shapes = {name: tuple(value.shape) for name, value in VPoser(WIDTH, LATENT).state_dict().items()}
-    stored = {name.removeprefix("vp_model."): tuple(value.shape) for name, value in vposer_tensors().items()}
-    assert shapes == {name: shape for name, shape in stored.items() if not name.startswith("bm_train")}
 
 
 def test_of_several_checkpoints_the_last_epoch_is_taken(tmp_path, prior):

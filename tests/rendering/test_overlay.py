@@ -149,7 +149,7 @@ def test_a_dashed_box_is_drawn_within_the_image() -> None:
     draw_dashed_box(image, (-500, -500, -100, -100))
 
 
-@pytest.mark.parametrize("side", [300, 640, 1280, 1920, 4000, 8000])
+@pytest.mark.parametrize("side", [300, 1280, 4000])
 @pytest.mark.parametrize("text", ["0", "12?", "(gjpqy|Ag)"])
 def test_a_label_is_inside_its_ground(side: int, text: str) -> None:
     image = np.full((side // 4, side, 3), 255, np.uint8)

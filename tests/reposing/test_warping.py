@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.errors import raises
 
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
@@ -186,14 +186,3 @@ def test_auto_is_the_mesh(clip_frames, reference_people, scene_of):
     target = target_of_fit(scene.record)
     assert next(scene.images(target)).methods == ("mesh",)
     assert next(scene_of().images(target)).methods == ("warp3d",)
-
-
-def test_weights_must_be_there_and_of_this_network(tmp_path):
-    with raises(UsageError, problem="has no effect without `method=warp3d`"):
-        ReposeOptions(weights="x")
-    with raises(InputError, problem="does not exist"):
-        Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))
-    other = tmp_path / "other.safetensors"
-    write_weights(other, {"a": torch.zeros(1)}, WeightsHeader("segmenter"))
-    with raises(InputError, problem="holds another model"):
-        Reposer(ReposeOptions(method="warp3d", weights=str(other)))
