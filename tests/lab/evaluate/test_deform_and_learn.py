@@ -135,6 +135,7 @@ def test_what_cannot_be_evaluated_is_refused(cache, network, tmp_path):
         evaluated(folder, network)
 
 
+@pytest.mark.extensive
 def test_regressed_joints_are_those_of_the_posed_mesh(tmp_path):
     """The regressor on rows of the body is the regressor on its vertices, with the legs where Human3.6M has them."""
     rig = load_smpl(write_smpl_pickle(tmp_path / "smpl.pkl", random_smpl_fields()))

@@ -155,7 +155,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Fixture:
     return Fixture(tmp_path_factory.mktemp("models"))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("name", [name for name, one in BODIES.items() if one.joints[:5] != "mocap"])
 def test_figures_are_those_of_the_public_evaluators(people: Fixture, name: str) -> None:
     np.testing.assert_allclose(people.errors(BODIES[name]), people.derived(SAME.get(name, name)), rtol=1e-6)

@@ -144,7 +144,7 @@ def test_hmr_regressor_is_read_and_goes_with_its_joints(tmp_path: Path) -> None:
         JointRegressor.read(file)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_neutral_regressor_finds_the_joints_of_every_mesh(tmp_path: Path) -> None:
     body, other = (
         load_smpl(write_smpl_pickle(tmp_path / f"SMPL_{name}.pkl", random_smpl_fields(seed)))

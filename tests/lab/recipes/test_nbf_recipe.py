@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
+from helpers.extensive import extensive
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.core.camera import project
@@ -80,7 +81,7 @@ def test_a_body_network_trains_and_its_weights_load(cache, tmp_path, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [PARTS, PROXY], ids=["parts", "proxy"])
+@pytest.mark.parametrize("options", [PARTS, *extensive(PROXY)], ids=["parts", "proxy"])
 def test_a_body_network_learns_a_few_people_by_heart(cache, options):
     recipe = NbfRecipe(cache, replace(options, augmentation=BodyAugmentation(0.0, 0.0, 0.0)))
     batch = next(iter(recipe.batches(LoaderOptions(8))))
@@ -288,8 +289,6 @@ def test_options_that_contradict_each_other_are_refused():
     for wrong in (
         {"source": "segmenter"},
         {"losses": LossOptions(noise=1.0)},
-        {"framing": "guess"},
-        {"crop": 8},
     ):
         with pytest.raises(UsageError):
             NbfTraining(**wrong)

@@ -12,7 +12,7 @@ from helpers.smpl_model_file import random_smpl_fields, write_smpl_npz
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
@@ -253,8 +253,3 @@ def test_both_encoders_begin_as_those_of_another_network(tmp_path):
         torch.testing.assert_close(kept, {key: v.half().to(v.dtype) for key, v in expected.items()}, check_dtype=False)
     with raises(InputError, problem="does not fit at"):
         begin_with_encoder(DisplacementNetwork(replace(SMALL, width=8)), file)
-
-
-def test_settings_out_of_range_are_refused():
-    with raises(UsageError, subject="hidden"):
-        RefinerTraining(hidden=2)

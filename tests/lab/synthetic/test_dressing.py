@@ -28,10 +28,9 @@ SEEDS = range(5)
 
 @pytest.mark.slow
 def test_same_seed_same_bytes():
-    for seed in (0, 5):
-        again = dress_identity(body(), *person(seed), texture_size=64)
-        for name, values in vars(dressed(seed)).items():
-            assert values.tobytes() == getattr(again, name).tobytes(), name
+    again = dress_identity(body(), *person(3), texture_size=64)
+    for name, values in vars(dressed(3)).items():
+        assert values.tobytes() == getattr(again, name).tobytes(), name
 
 
 @pytest.mark.slow

@@ -87,8 +87,7 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("average", [0.0, 0.9])
-@pytest.mark.parametrize("until", [1, 8, 13])
+@pytest.mark.parametrize(("until", "average"), [(8, 0.0), (13, 0.9)])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, average):
     options = replace(OPTIONS, average=average, clip=1.0)
     complete, parts = tmp_path / "whole", tmp_path / "parts"
@@ -138,8 +137,7 @@ def test_the_time_of_all_starts_is_counted(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("average", [0.0, 0.9])
-@pytest.mark.parametrize("at", ["validation", "sheet", "last validation"])
+@pytest.mark.parametrize(("at", "average"), [("validation", 0.9), ("sheet", 0.0), ("last validation", 0.9)])
 def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
     """Its step is saved, with the random numbers of before, and its line is not there twice."""
 
@@ -496,9 +494,8 @@ def test_a_full_gpu_is_reported_with_the_batch_that_fits(tmp_path, room, message
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_a_plan_is_what_the_training_does(tmp_path, average):
-    folder, options = tmp_path / "run", replace(OPTIONS, average=average)
+def test_a_plan_is_what_the_training_does(tmp_path):
+    folder, options = tmp_path / "run", replace(OPTIONS, average=0.9)
     plan = plan_training(LineRecipe(), options, folder)
     assert (plan.steps, plan.done, plan.per_epoch, plan.validations) == (24, 0, 8, 3)
     assert (plan.parameters, plan.examples) == (4, None)
