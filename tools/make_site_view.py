@@ -52,7 +52,7 @@ def excerpt(fit: Fit, frames: range, size: tuple[int, int]) -> Fit:
         boxes=fit.boxes * scale,
         reprojection_error=fit.reprojection_error * scale,
         options={},
-        images=None,
+        sources=(),
         path=None,
     )
 

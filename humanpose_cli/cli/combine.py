@@ -424,20 +424,18 @@ def camera_documents(fit: Any) -> list[dict[str, Any]]:
     """Describe the cameras of a take as JSON values, with how well each agrees with the bodies."""
     import numpy as np
 
-    views, documents = fit.views, []
-    for number, name in enumerate(views.names.tolist()):
-        shown = (views.keypoints2d[number, ..., 2] > 0).any(1)
-        matrix = views.from_first[number].astype(np.float64) @ fit.world_to_camera[0].astype(np.float64)
+    documents = []
+    for camera in fit.cameras:
+        shows, world_to_camera = camera.shows, camera.world_to_camera[0]
+        error, weight = (values[shows] for values in (camera.reprojection_error, camera.weight))
         documents.append(
             {
-                "name": name,
-                "focal": round(float(views.focal[number]), 3),
-                "offset": round(float(views.offset[number]), 5),
-                "world_to_camera": np.round(matrix, 6).tolist(),
-                "error_px": round(float(np.median(views.reprojection_error[number][shown])), 3)
-                if shown.any()
-                else None,
-                "weight": round(float(views.weight[number][shown].mean()), 4) if shown.any() else 0.0,
+                "name": camera.name,
+                "focal": round(float(camera.focal[0]), 3),
+                "offset": round(camera.offset, 5),
+                "world_to_camera": np.round(world_to_camera, 6).tolist(),
+                "error_px": round(float(np.median(error)), 3) if len(error) else None,
+                "weight": round(float(weight.mean()), 4) if len(weight) else 0.0,
             }
         )
     return documents

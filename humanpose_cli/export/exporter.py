@@ -196,8 +196,9 @@ def export_of(
     body = fit.body_model(body)
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
     available = available_frames(fit, frames)
-    fit = fit if available is None else replace(fit, images=available.source)
     looks = looks_of_fit(fit, textures, available, progress)
+    if available is not None:
+        fit = replace(fit, sources=(available.source, *fit.camera_sources[1:]))
     fit, people, meshes = people_in_world(fit, body, looks, grounded=world == "ground")
     return Export(fit, body, Path(base), people, meshes, progress)
 

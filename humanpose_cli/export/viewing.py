@@ -133,7 +133,7 @@ def _elements_of_cameras(fit: Fit, frames: FitFrames, codec: VideoCodec, progres
     at first.
     """
     seconds = fit.seconds(fit.frame_rate)
-    if not fit.sources:
+    if len(fit.cameras) == 1 or not fit.sources:
         return _frames_element(frames, seconds, 0, codec, progress)
     elements = []
     count = len(fit.cameras)

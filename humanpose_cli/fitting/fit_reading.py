@@ -143,7 +143,7 @@ def read_fits(
     model = body if isinstance(body, Body) else load_body(body)
     if _is_fit_file(path):
         fit = _read_fit_file(path, model)
-        if fit.views is not None and not isinstance(frames, FrameList | None) and len(frames) > 1:
+        if len(fit.cameras) > 1 and not isinstance(frames, FrameList | None) and len(frames) > 1:
             return on_views(fit, frames, path)
         return fit if frames is None else on_frames(fit, frames, path)
     foreign = read_foreign_fits(path)
@@ -159,7 +159,7 @@ def read_fits(
         if foreign is None
         else _completed(path, foreign, model, frame_list, smplx)
     )
-    return replace(fit, path=path, images=None if images is None else FrameSource(images))
+    return replace(fit, path=path, sources=() if images is None else (FrameSource(images),))
 
 
 def _is_fit_file(path: Path) -> bool:
@@ -204,11 +204,11 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
     rows = {name: getattr(fit, name) for name in ROW_COLUMNS} | {"frame_index": frame_of[fit.frame_index]}
     part = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
-    images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
+    sources = () if isinstance(frames, FrameList) else (FrameSource(tuple(frames)).part(start, stop),)
     return replace(
         part,
         model=fit.model,
-        images=images,
+        sources=sources,
         detections=fit.detections,
         clothes=fit.clothes,
         textures=fit.textures,
@@ -222,29 +222,28 @@ def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") ->
     path  what errors call the fit
     Raises InputError for views without an input, and for inputs that lack their frames or have another size.
     """
-    assert fit.views is not None
-    views, names = fit.views, fit.views.names.tolist()
+    names = [camera.name for camera in fit.cameras]
     file_names = Counter(item.path.name for item in inputs)
     items = {item.path.name: item for item in inputs if file_names[item.path.name] == 1}
     items |= {item.key: item for item in inputs}  # the path that names the view, not a file of that name elsewhere
     if missing := [name for name in names if name not in items]:
         got = ", ".join(item.key for item in inputs[:_MAX_NAMES])
         raise InputError(path, f"lacks the frames of {', '.join(missing)}", expected=", ".join(names), got=got)
-    sources = []
-    for number, name in enumerate(names):
-        frame_list, item = list_frames([items[name]]), items[name]
-        visible = np.flatnonzero(views.frame[number] >= 0)
-        frame_names, position = views.frame_names[number, visible].tolist(), views.frame[number, visible]
+    sources = list[FrameSource]()
+    for camera in fit.cameras:
+        frame_list, item = list_frames([items[camera.name]]), items[camera.name]
+        position, frame_names = (each[camera.frame >= 0].tolist() for each in (camera.frame, camera.frame_names))
         there = frame_list.names.tolist()
-        start = there.index(frame_names[0]) - int(position[0]) if frame_names and frame_names[0] in there else 0
+        start = there.index(frame_names[0]) - position[0] if frame_names and frame_names[0] in there else 0
         if [there[start + index] if start + index < len(there) else "" for index in position] != frame_names:
             raise InputError(item.path, "lacks frames of the fit", remedy="give the inputs that the take was made from")
-        if tuple(views.image_size[number].tolist()) != tuple(frame_list.sizes[0].tolist()):
-            _refuse_size(path, views.image_size[number], frame_list, 0)
+        if camera.lens.size != tuple(frame_list.sizes[0].tolist()):
+            _refuse_size(path, camera.lens.size, frame_list, 0)
+        # The frames of the first one are the fit's.
+        stop = len(there) if sources else start + fit.frame_count
         source = FrameSource((item,))
-        sources.append(source.part(start, len(there)) if item.is_sequence else source)
-    images = sources[0].part(0, fit.frame_count) if sources[0].is_sequence else sources[0]
-    return replace(fit, images=images, sources=tuple(sources))
+        sources.append(source.part(start, stop) if item.is_sequence else source)
+    return replace(fit, sources=tuple(sources))
 
 
 def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[str, np.ndarray]:

@@ -210,7 +210,7 @@ class Fitter:
             if isinstance(prepared, Exception):
                 raise prepared
             fit = self._fit_image(next(item.frames()), options, progress) if prepared is None else prepared
-        return replace(fit, images=FrameSource((item,)))
+        return replace(fit, sources=(FrameSource((item,)),))
 
     def _fit_items(self, items: Sequence[InputItem], options: FitOptions, report: Progress) -> Fit:
         if len(items) == 1:
@@ -224,19 +224,19 @@ class Fitter:
                 self.prepare(items[done : done + self.batch_size], options=options)
             fits.append(self._fit_item(item, options))
             report(done + 1, len(items), "images")
-        return replace(joined(fits), images=FrameSource(tuple(items)), model=self.body)
+        return replace(joined(fits), sources=(FrameSource(tuple(items)),), model=self.body)
 
     def _fit_array(self, pixels: np.ndarray, frames: FrameRange, options: FitOptions, report: Progress) -> Fit:
         if pixels.ndim == 3:
             fit = self._fit_image(Frame(0, "image", pixels), options, report)
-            return replace(fit, images=FrameSource(array=pixels[None]))
+            return replace(fit, sources=(FrameSource(array=pixels[None]),))
         frames = frames.resolved(len(pixels))
         chosen = pixels[frames.slice]
         if not len(chosen):
             raise UsageError("frames", "holds no frame of the array", expected=f"0:{len(pixels)}", got=str(frames))
         decoded = (Frame(index, f"{index:06d}", image) for index, image in list(enumerate(pixels))[frames.slice])
         fit = self._fit_sequence(decoded, options, None, len(chosen), None, report)
-        return replace(fit, images=FrameSource(array=chosen))
+        return replace(fit, sources=(FrameSource(array=chosen),))
 
     def fit_image(
         self,

@@ -193,9 +193,8 @@ class Fit(FitRecord):
     """Pose and shape of all people in an image or a sequence: the columns of `FitRecord`, and where they came from.
 
     detections  of one image, row by row; of sequences none are kept
-    images      where the frames are; None for a fit read from a file
+    sources     where the frames of each camera are, None of one where that is not known; () for a fit read from a file
     model       the body that was fitted; None for a fit read from a file
-    sources     of a take, where the frames of each view are, as `images`
     textures    of each person by number, (512, 512, 4) uint8, of a refined fit; {} for a fit read from a file, beside
                 which they lie
     looks       of each person by number, dressed by `hpc fit --textures`, `hpc refine`; {} for a fit read from a file
@@ -203,12 +202,16 @@ class Fit(FitRecord):
     """
 
     detections: tuple[DetectedPerson, ...] = ()
-    images: FrameSource | None = None
-    model: Body | None = None
     sources: tuple[FrameSource | None, ...] = ()
+    model: Body | None = None
     textures: Mapping[int, np.ndarray] = field(default_factory=dict)
     looks: Mapping[int, Look] = field(default_factory=dict)
     path: Path | None = None
+
+    @property
+    def images(self) -> FrameSource | None:
+        """Where the frames of the first camera are; None for a fit read from a file."""
+        return next(iter(self.sources), None)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -227,65 +230,60 @@ class Fit(FitRecord):
         return replace(super().select(rows), detections=detections)
 
     def shown_by(self, view: int) -> np.ndarray:
-        """Find the rows (R,) that one camera of a take shows, by its number, in the frames that are its own."""
-        assert self.views is not None
-        camera = self.views.camera(view)
-        joints = self.views.in_view(self.joints3d.astype(np.float64), view, self.frame_index)
-        pixels, ahead = camera.project(joints), joints[..., 2] > _NEAR
-        inside = (ahead & (pixels >= 0).all(-1) & (pixels < camera.size).all(-1)).any(1)
-        inside |= (self.views.keypoints2d[view, ..., 2] > 0).any(1)
-        return np.flatnonzero(np.isin(self.frame_index, self.views.distinct_frames(view)) & ahead.all(1) & inside)
+        """Find the rows (R,) that one camera shows, by its number, in the frames that are its own."""
+        camera = self.cameras[view]
+        joints = camera.see(self.joints3d, self.frame_index)
+        pixels, ahead = camera.lens.project(joints), joints[..., 2] > _NEAR
+        inside = (ahead & (pixels >= 0).all(-1) & (pixels < camera.lens.size).all(-1)).any(1) | camera.shows
+        return np.flatnonzero(np.isin(self.frame_index, camera.frames) & ahead.all(1) & inside)
 
     def view(self, view: int | str) -> Fit:
-        """Return the fit of one camera of a take, as if it had no others: in that camera's axes, with the rows that it
-        shows and those of its frames that are nearest to the take's.
+        """Return the fit of one camera, as if it had no others: in that camera's axes, with the rows that it shows and
+        those of its frames that are nearest to the take's. A fit of one camera has that view alone.
 
-        view  number or name. Raises UsageError if the fit is of one camera, InputError if there is no such view, or it
-              filmed at other times than the first one
+        view  number or name. Raises InputError if there is no such view, or it filmed at other times than the first one
         """
-        if self.views is None:
-            raise UsageError("view", "is of takes of several cameras", got="a fit of one camera")
-        number = self.views.index(view)
-        frames, camera = self.views.distinct_frames(number), self.views.camera(number)
-        if not len(frames):
-            raise InputError(str(self.views.names[number]), "has no frame at the times of the first camera's")
-        part, count = self.select(self.shown_by(number)), len(frames)
-        matrix = self.views.to_view(number, part.frame_index)
-        joints = self.views.in_view(part.joints3d.astype(np.float64), number, part.frame_index)
-        world_to_camera = self.views.to_view(number, frames) @ self.world_to_camera[frames].astype(np.float64)
-        pixels, views = camera.project(joints), part.views
-        assert views is not None
+        names = [camera.name for camera in self.cameras]
+        number = names.index(view) if view in names else int(view) if str(view).isdecimal() else len(names)
+        if number >= len(names):
+            raise InputError("view", f"there is no {view}", expected=", ".join(names))
+        frames, count = self.cameras[number].frames, len(self.cameras[number].frames)
+        if not count:
+            raise InputError(names[number], "has no frame at the times of the first camera's")
+        if len(names) == 1:
+            return self
+        part = self.select(self.shown_by(number))
+        camera, source = part.cameras[number], self.camera_sources[number]
+        matrix, joints = camera.to_camera(part.frame_index), camera.see(part.joints3d, part.frame_index)
+        pixels = camera.lens.project(joints)
         rest_pelvis = part.joints3d[:, SMPL24.index("pelvis")].astype(np.float64) - part.trans
         params = BodyParams(part.poses, part.betas, part.trans)
         params = params.in_axes(matrix[..., :3, :3], matrix[..., :3, 3], rest_pelvis)
-        has_keypoints = np.asarray((views.keypoints2d[number, ..., 2] > 0).any(1))
-        inside = np.clip(pixels, 0, camera.size)
+        inside = np.clip(pixels, 0, camera.lens.size)
         boxes = np.concatenate((inside.min(1), inside.max(1)), 1)
-        source = self.sources[number] if self.sources else None
         return replace(
             part,
             views=None,
-            sources=(),
+            sources=() if source is None else (replace(source, order=tuple(camera.frame[frames].tolist())),),
             frame_files=self.frame_files[number : number + 1],
             clothes={},
             detections=(),
-            images=None if source is None else replace(source, order=tuple(views.frame[number, frames].tolist())),
-            frame_names=views.frame_names[number, frames],
+            frame_names=camera.frame_names[frames],
             frame_times=None if self.frame_times is None else self.frame_times[frames] - self.frame_times[frames[0]],
             frame_rate=self.frame_rate * (count - 1) / float(frames[-1] - frames[0]) if count > 1 else self.frame_rate,
             frame_index=np.searchsorted(frames, part.frame_index).astype(np.int32),
             shot_id=self.shot_id[frames],
-            image_size=np.tile(views.image_size[number], (count, 1)),
-            focal=np.full(count, views.focal[number]),
-            principal_point=np.tile(views.principal_point[number], (count, 1)),
-            world_to_camera=world_to_camera.astype(np.float32),
+            image_size=camera.image_size[frames],
+            focal=camera.focal[frames],
+            principal_point=camera.principal_point[frames],
+            world_to_camera=camera.world_to_camera[frames].astype(np.float32),
             poses=params.poses.astype(np.float32),
             trans=params.trans.astype(np.float32),
             joints3d=joints.astype(np.float32),
             joints2d=pixels.clip(-_FAR, _FAR).astype(np.float32),
-            keypoints2d=views.keypoints2d[number],
-            boxes=np.where(has_keypoints[:, None], views.boxes[number], boxes).astype(np.float32),
-            reprojection_error=views.reprojection_error[number],
+            keypoints2d=camera.keypoints2d,
+            boxes=np.where(camera.shows[:, None], camera.boxes, boxes).astype(np.float32),
+            reprojection_error=camera.reprojection_error,
             ground=None,
             focal_people=None,
             options=_options_of_view(self.options, part, frames),
@@ -352,7 +350,7 @@ class Fit(FitRecord):
     @property
     def camera_sources(self) -> tuple[FrameSource | None, ...]:
         """Where the frames of each camera are; None where that is not known."""
-        return self.sources or (self.images, *[None] * (len(self.cameras) - 1))
+        return self.sources or (None,) * len(self.cameras)
 
     @property
     def current_frame_files(self) -> tuple[FrameFiles, ...]:

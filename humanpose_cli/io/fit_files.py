@@ -358,11 +358,26 @@ class FitRecord:
     def cameras(self) -> tuple[FitCamera, ...]:
         """The cameras, one or more; the first one has the axes of the rows."""
         if self.views is not None:
-            return tuple(self.views.fit_camera(number, self.world_to_camera) for number in range(len(self.views)))
-        world_to_camera = self.world_to_camera.astype(np.float64)
-        lens = (self.image_size, self.focal, self.principal_point)
-        frames = np.arange(self.frame_count)
-        return (FitCamera("camera", *lens, world_to_camera, frames, self.frame_names, self.keypoints2d),)
+            return tuple(self.views.camera(number, self.world_to_camera) for number in range(len(self.views)))
+        columns = (
+            "image_size",
+            "focal",
+            "principal_point",
+            "frame_names",
+            "keypoints2d",
+            "boxes",
+            "reprojection_error",
+        )
+        camera = FitCamera(
+            name="camera",
+            world_to_camera=self.world_to_camera.astype(np.float64),
+            from_first=np.eye(4),
+            frame=np.arange(self.frame_count),
+            weight=np.ones(len(self)),
+            offset=0.0,
+            **{name: getattr(self, name) for name in columns},
+        )
+        return (camera,)
 
     @property
     def cameras_with_frames(self) -> dict[int, FitCamera]:
@@ -491,9 +506,10 @@ def fit_bytes(fit: FitRecord, folder: Path) -> bytes:
             arrays[name] = values.astype(dtype)
     for name in ("gender", "body", "skeleton"):
         arrays[name] = np.array(getattr(fit, name))
+    version = _ONE_CAMERA
     if fit.views is not None:
         arrays |= fit.views.arrays()
-    version = _ONE_CAMERA if fit.views is None else _WITH_VIEWS
+        version = _WITH_VIEWS
     if fit.clothes or fit.frame_files:
         version = SCHEMA_VERSION
         unknown = np.zeros(CLOTHES)

@@ -74,7 +74,7 @@ class FrameFiles:
 
 def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) -> tuple[InputItem, ...]:
     """Open the files of a fit's frames; those of a take have the names of its views as keys."""
-    if not view_names:
+    if len(view_names) < 2:
         return tuple(item for each in files for item in each.items())
     pairs = zip(view_names, files, strict=False)
     return tuple(replace(item, key=str(name)) for name, each in pairs for item in each.items()[:1])

@@ -45,10 +45,10 @@ class FitCamera:
     focal            (F,) float32 pixels
     principal_point  (F, 2) float32 pixels
     world_to_camera  (F, 4, 4) float64 rigid
-    frames           (K,) those of the fit's frames of which it has one of its own: a slower camera shows several of
-                     them in one, and may have begun later
-    frame_names      (F,) str; "" for a frame of the fit that this camera lacks
-    keypoints2d      (N, 33, 3) float32: x, y in pixels and confidence 0–1; zeros where it shows nothing
+    from_first       (4, 4) float64 rigid: axes of the rows, the first camera's, to its own; (F, 4, 4) if it moves in
+                     them
+    frame            (F,), frame_names (F,), keypoints2d (N, 33, 3), boxes (N, 4), reprojection_error (N,), weight (N,),
+                     offset  as of `TakeViews`
     """
 
     name: str
@@ -56,14 +56,48 @@ class FitCamera:
     focal: np.ndarray
     principal_point: np.ndarray
     world_to_camera: np.ndarray
-    frames: np.ndarray
+    from_first: np.ndarray
+    frame: np.ndarray
     frame_names: np.ndarray
     keypoints2d: np.ndarray
+    boxes: np.ndarray
+    reprojection_error: np.ndarray
+    weight: np.ndarray
+    offset: float
 
     @property
     def is_moving(self) -> bool:
         """Whether it turns or moves at all."""
         return bool(np.ptp(self.world_to_camera, axis=0).any())
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(K,) those of the fit's frames of which it has one of its own: a slower camera shows several of them in one,
+        and may have begun later.
+        """
+        return np.flatnonzero((self.frame >= 0) & np.insert(np.diff(self.frame) != 0, 0, True))
+
+    @property
+    def shows(self) -> np.ndarray:
+        """(N,) whether it shows something of the rows."""
+        return np.asarray((self.keypoints2d[..., 2] > 0).any(1))
+
+    @property
+    def lens(self) -> Camera:
+        """The camera of the first frame, as which a camera of a take stays."""
+        x, y = self.principal_point[0].tolist()
+        width, height = self.image_size[0].tolist()
+        return Camera(float(self.focal[0]), (x, y), (width, height))
+
+    def to_camera(self, frames: np.ndarray) -> np.ndarray:
+        """Return `from_first`, of a camera that moves in some frames (K,) of the fit."""
+        return self.from_first if self.from_first.ndim == 2 else self.from_first[frames]
+
+    def see(self, points: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """Move points (R, M, 3) in frames (R,) from the first camera's axes to its own, float64."""
+        matrix = self.to_camera(frames)
+        points = points.astype(np.float64)
+        return np.asarray(points @ matrix[..., :3, :3].swapaxes(-1, -2) + matrix[..., None, :3, 3])
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,56 +151,21 @@ class TakeViews:
         """Return the number of views."""
         return len(self.names)
 
-    def index(self, view: int | str) -> int:
-        """Return the number of a view by its number or name. Raises InputError for another."""
-        names = self.names.tolist()
-        if isinstance(view, str) and view in names:
-            return names.index(view)
-        if str(view).isdecimal() and int(view) < len(names):
-            return int(view)
-        raise InputError("view", f"there is no {view}", expected=", ".join(names))
-
-    def distinct_frames(self, view: int) -> np.ndarray:
-        """Select the frames of a view as of `FitCamera.frames`."""
-        frame = self.frame[view]
-        return np.flatnonzero((frame >= 0) & np.insert(np.diff(frame) != 0, 0, True))
-
-    def moves(self, view: int) -> bool:
-        """Return whether a camera moves."""
-        return self.poses is not None and bool((self.poses[view] != self.poses[view, :1]).any())
-
-    def to_view(self, view: int, frames: np.ndarray) -> np.ndarray:
-        """Return the matrix from the first camera's axes to those of a view, float64: (4, 4), or (K, 4, 4) in frames
-        (K,) of the fit if the camera moves.
-        """
-        if not self.moves(view):
-            return self.from_first[view].astype(np.float64)
-        assert self.poses is not None
-        return self.poses[view, frames].astype(np.float64)
-
-    def in_view(self, points: np.ndarray, view: int, frames: np.ndarray) -> np.ndarray:
-        """Move points (R, M, 3) in frames (R,) from the first camera's axes to those of a view, float64."""
-        matrix = self.to_view(view, frames)
-        return np.asarray(points @ matrix[..., :3, :3].swapaxes(-1, -2) + matrix[..., None, :3, 3])
-
-    def camera(self, view: int) -> Camera:
-        """Return one camera."""
-        x, y = self.principal_point[view].tolist()
-        width, height = self.image_size[view].tolist()
-        return Camera(float(self.focal[view]), (x, y), (width, height))
-
-    def fit_camera(self, view: int, world_to_first: np.ndarray) -> FitCamera:
+    def camera(self, view: int, world_to_first: np.ndarray) -> FitCamera:
         """Return one camera as that of a fit, whose first camera has the poses `world_to_first` (F, 4, 4)."""
         count = len(world_to_first)
+        from_first = self.from_first[view]
+        if self.poses is not None and (self.poses[view] != self.poses[view, :1]).any():
+            from_first = self.poses[view]
         return FitCamera(
             name=str(self.names[view]),
             image_size=np.tile(self.image_size[view], (count, 1)),
             focal=np.full(count, self.focal[view]),
             principal_point=np.tile(self.principal_point[view], (count, 1)),
-            world_to_camera=self.to_view(view, np.arange(count)) @ world_to_first.astype(np.float64),
-            frames=self.distinct_frames(view),
-            frame_names=self.frame_names[view],
-            keypoints2d=self.keypoints2d[view],
+            world_to_camera=from_first.astype(np.float64) @ world_to_first.astype(np.float64),
+            from_first=from_first.astype(np.float64),
+            offset=float(self.offset[view]),
+            **{name: getattr(self, name)[view] for name in ("frame", "frame_names", *_OF_ROWS)},
         )
 
     def rows(self, index: np.ndarray) -> TakeViews:

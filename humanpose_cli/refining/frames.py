@@ -106,22 +106,20 @@ def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
     """
     if isinstance(frames, FitFrames):
         return fit, frames
-    if frames is None and fit.images is None and fit.frame_files:
-        items = frame_inputs(fit.frame_files, () if fit.views is None else fit.views.names.tolist())
-        fit = on_frames(fit, items) if fit.views is None else on_views(fit, items)
-    if fit.views is not None:
-        count = len(fit.views)
-        if isinstance(frames, np.ndarray):
+    if isinstance(frames, np.ndarray):
+        if len(fit.cameras) > 1:
             raise UsageError("frames", "are of one camera", expected="the inputs of all views of the take")
-        fit = fit if frames is None else on_views(fit, items_of(frames))
-        if len(fit.sources) != count:
-            raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass those of every view")
-    elif isinstance(frames, np.ndarray):
-        fit = replace(fit, images=FitFrames.of(fit, frames).source)
-    elif frames is not None:
-        fit = on_frames(fit, items_of(frames, sequence=True if fit.frame_count > 1 else None))
-    if fit.images is None:
-        raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass the frames of the fit")
+        fit = replace(fit, sources=(FitFrames.of(fit, frames).source,))
+    else:
+        items: Sequence[InputItem] = ()
+        if frames is not None:
+            items = items_of(frames, sequence=True if fit.frame_count > 1 else None)
+        elif fit.images is None:
+            items = frame_inputs(fit.frame_files, [camera.name for camera in fit.cameras])
+        if items:
+            fit = (on_frames if len(fit.cameras) == 1 else on_views)(fit, items)
+    if fit.images is None or None in fit.camera_sources:
+        raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass those of every view")
     return fit, FitFrames(fit, fit.images, in_order=True)
 
 
@@ -150,14 +148,12 @@ def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
     if len(fit.cameras) == 1:
         return [CameraFit(fit, np.arange(len(fit)), frames, np.eye(4))]
     cameras = []
-    for number in fit.cameras_with_frames:
-        assert fit.views is not None
-        if fit.views.moves(number):
-            continue
-        view, rows = fit.view(number), fit.shown_by(number)
-        assert view.images is not None
-        of_view = FitFrames(view, view.images, in_order=True)
-        cameras.append(CameraFit(view, rows, of_view, fit.views.from_first[number].astype(np.float64)))
+    for number, camera in fit.cameras_with_frames.items():
+        if not camera.is_moving:
+            view = fit.view(number)
+            assert view.images is not None
+            of_view = FitFrames(view, view.images, in_order=True)
+            cameras.append(CameraFit(view, fit.shown_by(number), of_view, camera.from_first))
     return cameras
 
 

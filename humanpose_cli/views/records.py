@@ -99,7 +99,6 @@ def take_fit(
             "upright": True,
             "scale": {"source": source, "uncertainty": SCALE_UNCERTAINTY[source]},
         },
-        images=first.images,
         sources=tuple(fit.images for fit in fits),
         frame_files=frame_files if len(frame_files) == len(fits) else (),
         model=body,
@@ -115,17 +114,16 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
     """
     if fit.views is None:
         return fit
-    views, landmarks = fit.views, landmarks_of(body, fit)
-    errors, weights = (np.full((len(views), len(fit)), np.nan) for _ in range(2))
-    for number in range(len(views)):
-        keypoints = views.keypoints2d[number].astype(np.float64)
-        points = views.in_view(landmarks, number, fit.frame_index)
-        apart = np.linalg.norm(views.camera(number).project(points) - keypoints[..., :2], axis=-1)
+    landmarks = landmarks_of(body, fit)
+    errors, weights = (np.full((len(fit.cameras), len(fit)), np.nan) for _ in range(2))
+    for number, camera in enumerate(fit.cameras):
+        keypoints, points = camera.keypoints2d.astype(np.float64), camera.see(landmarks, fit.frame_index)
+        apart = np.linalg.norm(camera.lens.project(points) - keypoints[..., :2], axis=-1)
         # Landmarks in doubt are hidden ones, mostly, whose position is a guess.
         counts = keypoints[..., 2] > _CONFIDENT
         counts = np.where(counts.any(1, keepdims=True), counts, keypoints[..., 2] > 0)
         rows = counts.any(1)
-        levels = apart * points[:, :1, 2].clip(_NEAREST) / views.focal[number] / _LANDMARK_NOISE
+        levels = apart * points[:, :1, 2].clip(_NEAREST) / camera.focal[0] / _LANDMARK_NOISE
         weight = _HALF_WEIGHT**2 / (_HALF_WEIGHT**2 + levels**2)
         errors[number, rows] = np.nanmedian(np.where(counts, apart, np.nan)[rows], axis=1)
         weights[number, rows] = np.nanmean(np.where(counts, weight, np.nan)[rows], axis=1)
@@ -133,7 +131,7 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
     visible = np.isfinite(errors).any(0)
     median[visible] = np.nanmedian(errors[:, visible], axis=0)
     error, weight = (np.nan_to_num(values).astype(np.float32) for values in (errors, weights))
-    views = replace(views, reprojection_error=error, weight=weight)
+    views = replace(fit.views, reprojection_error=error, weight=weight)
     return replace(fit, views=views, reprojection_error=median.astype(np.float32))
 
 

@@ -41,7 +41,7 @@ def on_clip(clip: Path, first: int = 2) -> Fit:
     """The fit of the clip's frames from number `first` on."""
     names = np.array([f"{first + frame:06d}" for frame in range(FRAMES)])
     source = FrameSource(tuple(open_inputs([clip]))).part(first, first + FRAMES)
-    return replace(FIT, frame_names=names, images=source)
+    return replace(FIT, frame_names=names, sources=(source,))
 
 
 def camera_object(name: str) -> SimpleNamespace:

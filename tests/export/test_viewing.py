@@ -128,7 +128,7 @@ def test_a_texture_is_not_lit_because_light_is_in_its_colours(tmp_path):
 
 @pytest.mark.slow
 def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():
-    assert "<video" in view(replace(FIT, images=FrameSource(array=PIXELS))).text
+    assert "<video" in view(replace(FIT, sources=(FrameSource(array=PIXELS),))).text
     assert "<video" not in view(FIT).text
     empty = FIT.select([])
     assert '"people": []' in view(empty).text

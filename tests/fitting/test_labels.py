@@ -52,7 +52,7 @@ def filmed(people: StandingPeople, frames: int = 1, moves=((0.0, 0.0),)) -> Fit:
         frame_rate=30.0,
     )
     pixels = np.full((frames, size[1], size[0], 3), 128, np.uint8)
-    return replace(fit, images=FrameSource(array=pixels), model=default_body())
+    return replace(fit, sources=(FrameSource(array=pixels),), model=default_body())
 
 
 def silhouettes(fit: Fit, frame: int = 0) -> np.ndarray:

@@ -51,4 +51,4 @@ def walking_take(walk: Walk, farther: float = 0.0) -> Fit:
         weight=np.ones((2, count)),
     )
     sources = tuple(FrameSource(array=np.zeros_like(walk.frames)) for _ in range(2))
-    return replace(moved, views=views, images=sources[0], sources=sources, model=walk.body)
+    return replace(moved, views=views, sources=sources, model=walk.body)

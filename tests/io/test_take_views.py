@@ -76,12 +76,6 @@ def test_rows_are_sorted_and_selected_with_the_fit():
     np.testing.assert_array_equal(fit.select([2]).views.reprojection_error, [[1], [4]])
 
 
-def test_views_have_names_and_numbers():
-    assert views().index("right.mp4") == views().index(1) == views().index("1") == 1
-    with raises(InputError, problem="there is no 2", expected="left.mp4, right.mp4"):
-        views().index(2)
-
-
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -118,10 +112,10 @@ def test_poses_of_cameras_that_move_are_kept_and_checked(tmp_path):
     poses = np.tile(views().from_first[:, None], (1, 2, 1, 1))
     poses[1, 1, 0, 3] += 0.5
     write_fit(tmp_path / "take.fit.npz", record(views=views(poses=poses)))
-    stored = read_fit(tmp_path / "take.fit.npz").views
-    assert [stored.moves(number) for number in (0, 1)] == [False, True]
-    np.testing.assert_array_equal(stored.to_view(1, np.array([1, 0])), poses[1, ::-1])
-    np.testing.assert_array_equal(stored.to_view(0, np.array([1, 0])), np.eye(4))
+    still, moving = read_fit(tmp_path / "take.fit.npz").cameras
+    assert (still.is_moving, moving.is_moving) == (False, True)
+    np.testing.assert_array_equal(moving.to_camera(np.array([1, 0])), poses[1, ::-1])
+    np.testing.assert_array_equal(still.to_camera(np.array([1, 0])), np.eye(4))
     with raises(InputError, problem="is not a rigid motion", subject="view_poses"):
         record(views=views(poses=2 * poses))
     with raises(InputError, problem="has the wrong shape", subject="view_poses"):

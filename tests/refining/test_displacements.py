@@ -125,7 +125,7 @@ def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(targets[at], interrupted)
-    fit = replace(walk.off(), images=FrameSource(array=walk.frames))
+    fit = replace(walk.off(), sources=(FrameSource(array=walk.frames),))
     path = tmp_path / "a.fit.npz"
     with Refiner(QUICK) as refiner, pytest.raises(KeyboardInterrupt):
         apply_steps([fit], [Refinement(refiner, displacement_frames=9)], path, FitOutputs(overlay=False, page=True))

@@ -80,7 +80,7 @@ def test_a_take_finds_the_frames_of_its_views(walk, tmp_path):
         for number, name in enumerate(names):
             write_image(tmp_path / view / name, np.full((360, 320, 3), 10 * number, np.uint8))
     shown = np.array([names[2:7], names[3:8]])
-    take = replace(take, frame_names=shown[0], views=replace(take.views, frame_names=shown), images=None, sources=())
+    take = replace(take, frame_names=shown[0], views=replace(take.views, frame_names=shown), sources=())
     stored = load_fit(take.save(tmp_path / "take.fit.npz"))
     inputs = open_inputs([tmp_path / "right.mp4", tmp_path / "front.mp4"], sequence=True)
     found = on_views(stored, inputs)

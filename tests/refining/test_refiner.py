@@ -191,7 +191,7 @@ def test_what_aligns_worse_is_refused(walk, masks):
 
 
 def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
-    fit = replace(walk.fit(), images=FrameSource(array=walk.frames))
+    fit = replace(walk.fit(), sources=(FrameSource(array=walk.frames),))
     output, textures = tmp_path / "a.fit.npz", {0: np.zeros((8, 8, 4), np.uint8)}
     monkeypatch.setattr(Refiner, "textures", lambda *_, **__: textures)
     with Refiner(QUICK) as refiner:

@@ -120,7 +120,7 @@ def test_a_camera_that_moves_in_the_file_of_an_earlier_version_has_its_path(film
     path = replace(fit, views=replace(fit.views, poses=poses)).save(tmp_path / "take.fit.npz")
     fit = load_fit(path)
     assert fit.views is not None
-    assert [fit.views.moves(number) for number in (0, 1)] == [False, True]
+    assert [camera.is_moving for camera in fit.cameras] == [False, True]
     view, in_world = fit.view("b.mp4"), []
     for one in (fit, view):
         to_camera = one.world_to_camera[one.frame_index].astype(float)
