@@ -29,13 +29,22 @@ from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
 from humanpose_cli.io.take_views import PREFIX, FitCamera, TakeViews, check_view_arrays, views_of_arrays
 from humanpose_cli.io.unfitted_detections import NOT_FITTED, UnfittedDetection, check_unfitted
-from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
+from humanpose_cli.io.value_limits import (
+    LIMITS,
+    Columns,
+    check_arrays,
+    check_image_sizes,
+    check_limits,
+    check_observed,
+    check_rigid,
+    first_row,
+)
 
 Record = TypeVar("Record", bound="FitRecord")
 _J, _K = len(SMPL24), len(BLAZEPOSE33)
 
 # name → shape (N rows, F frames) and type
-COLUMNS: dict[str, tuple[tuple[str | int, ...], str]] = {
+COLUMNS: Columns = {
     "track_id": (("N",), "<i4"),
     "frame_index": (("N",), "<i4"),
     "interpolated": (("N",), "|b1"),
@@ -57,50 +66,34 @@ COLUMNS: dict[str, tuple[tuple[str | int, ...], str]] = {
     "joint_confidence": (("N", _J), "<f4"),
     "reprojection_error": (("N",), "<f4"),
 }
-# Of images with a ground under several people: name → sizes behind the F frames. Others have none of them.
-GROUND_COLUMNS: dict[str, tuple[int, ...]] = {"ground": (4,), "focal_people": ()}
-_GROUND_TYPES = {"ground": "<f4", "focal_people": "<i4"}
+# Of images with a ground under several people; others have none of them.
+GROUND_COLUMNS: Columns = {"ground": (("F", 4), "<f4"), "focal_people": (("F",), "<i4")}
+_TIMES: Columns = {"frame_times": (("F",), "<f8")}
+_OPTIONAL = {**_TIMES, **GROUND_COLUMNS}
 CLOTHES = (6, 4)  # spots of a person's body; CIELAB and weight of each
 ROW_COLUMNS = tuple(name for name, (shape, _) in COLUMNS.items() if shape[0] == "N")
 
-_ROTATION_TOLERANCE = 1e-3
+_UNIT_TOLERANCE = 1e-3  # of the length of a unit vector
 
 
 def check_fit(record: FitRecord) -> None:
     """Raise InputError about the first array that is wrong."""
-    _check_shapes(record)
+    check_arrays(record, COLUMNS, {})
     _check_order(record)
     _check_ranges(record)
-    _check_cameras(record)
+    check_rigid("world_to_camera", record.world_to_camera)
     if record.skeleton != SMPL24.name:
         raise InputError("skeleton", "is unknown", expected=SMPL24.name, got=record.skeleton)
-    _check_times(record)
+    if (times := record.frame_times) is not None:
+        check_arrays(record, _TIMES, {"F": record.frame_count})
+        if (np.diff(times) <= 0).any():
+            raise InputError("frame_times", "do not rise", expected="seconds, each above the one before")
+        check_limits("frame_times", times)
     check_unfitted(record.options.get(NOT_FITTED, []), record.frame_count)
     _check_ground(record)
     _check_clothes(record)
     if record.views is not None:
         check_view_arrays(record.views, len(record), record.frame_count)
-
-
-def _check_shapes(record: FitRecord) -> None:
-    sizes: dict[str, int] = {}
-    for name, (pattern, dtype) in COLUMNS.items():
-        array = getattr(record, name)
-        expected = np.dtype(dtype)
-        right_type = isinstance(array, np.ndarray) and array.dtype.kind == expected.kind
-        if not right_type or (expected.kind != "U" and array.dtype != expected):
-            got = str(getattr(array, "dtype", type(array).__name__))
-            raise InputError(name, "has the wrong type", expected=expected.name, got=got)
-        sizes.setdefault(str(pattern[0]), array.shape[0] if array.ndim else -1)
-        shape = tuple(sizes[size] if isinstance(size, str) else size for size in pattern)
-        if array.shape != shape:
-            raise InputError(name, "has the wrong shape", expected=f"{shape}", got=f"{array.shape}")
-        if expected.kind == "f" and not np.isfinite(array).all():
-            raise InputError(name, "holds values that are not finite", got=_first_row(~np.isfinite(array)))
-
-
-def _first_row(wrong: np.ndarray) -> str:
-    return f"row {np.argwhere(wrong)[0][0]}"
 
 
 def _check_order(record: FitRecord) -> None:
@@ -109,10 +102,10 @@ def _check_order(record: FitRecord) -> None:
     outside = (frame < 0) | (frame >= frame_count)
     if outside.any():
         raise InputError(
-            "frame_index", "points outside the frames", expected=f"0–{frame_count - 1}", got=_first_row(outside)
+            "frame_index", "points outside the frames", expected=f"0–{frame_count - 1}", got=first_row(outside)
         )
     if (track < 0).any():
-        raise InputError("track_id", "is negative", got=_first_row(track < 0))
+        raise InputError("track_id", "is negative", got=first_row(track < 0))
     growing = np.diff(track * frame_count + frame) > 0
     if not growing.all():
         row = int(np.argmin(growing)) + 1
@@ -126,59 +119,25 @@ def _check_ranges(record: FitRecord) -> None:
         check_limits(name, getattr(record, name))
     check_limits("frame_rate", np.float64(record.frame_rate))
     check_image_sizes(record.image_size)
-    wrong_values = {
-        "keypoints2d": ((record.keypoints2d[..., 2] < 0) | (record.keypoints2d[..., 2] > 1), "a confidence of 0–1"),
-        "reprojection_error": (record.reprojection_error < 0, "0 or more"),
-        "boxes": (record.boxes[:, 2:] < record.boxes[:, :2], "x0 ≤ x1 and y0 ≤ y1"),
-    }
-    for name, (wrong, expected) in wrong_values.items():
-        if wrong.any():
-            raise InputError(name, "holds impossible values", expected=expected, got=f"others in {_first_row(wrong)}")
-
-
-def _check_cameras(record: FitRecord) -> None:
-    matrix = record.world_to_camera.astype(np.float64)
-    rotation = matrix[:, :3, :3]
-    error = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2), initial=0)
-    last_row = np.abs(matrix[:, 3] - (0, 0, 0, 1)).max(axis=1, initial=0)
-    wrong = (error > _ROTATION_TOLERANCE) | (last_row > 0) | (np.linalg.det(rotation) < 0)
-    if wrong.any():
-        raise InputError("world_to_camera", "is not a rigid motion", expected="[R t; 0 0 0 1]", got=_first_row(wrong))
-
-
-def _check_times(record: FitRecord) -> None:
-    times, expected = record.frame_times, f"({record.frame_count},) float64"
-    if times is None:
-        return
-    if not isinstance(times, np.ndarray) or times.dtype != np.float64 or times.shape != (record.frame_count,):
-        got = f"{getattr(times, 'shape', '')} {getattr(times, 'dtype', type(times).__name__)}"
-        raise InputError("frame_times", "have the wrong shape or type", expected=expected, got=got)
-    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise InputError("frame_times", "do not rise", expected="seconds, each above the one before")
-    check_limits("frame_times", times)
+    check_observed(record)
 
 
 def _check_ground(record: FitRecord) -> None:
     if record.ground is None and record.focal_people is None:
         return
-    for name, sizes in GROUND_COLUMNS.items():
-        array, shape = getattr(record, name), (record.frame_count, *sizes)
-        dtype = np.dtype(_GROUND_TYPES[name])
-        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
-            got = f"{getattr(array, 'shape', '')} {getattr(array, 'dtype', type(array).__name__)}"
-            raise InputError(name, "has the wrong shape or type", expected=f"{shape} {dtype.name}", got=got)
+    check_arrays(record, GROUND_COLUMNS, {"F": record.frame_count})
     ground, people = record.ground, record.focal_people
     assert ground is not None
     assert people is not None
     check_limits("ground", ground)
     length = np.linalg.norm(ground[:, :3].astype(np.float64), axis=1)
     unknown = (ground == 0).all(1)
-    wrong = ~unknown & ((np.abs(length - 1) > _ROTATION_TOLERANCE) | (ground[:, 3] <= 0))
+    wrong = ~unknown & ((np.abs(length - 1) > _UNIT_TOLERANCE) | (ground[:, 3] <= 0))
     if wrong.any():
         expected = "a unit vector and a height above 0, or zeros"
-        raise InputError("ground", "is no plane below the camera", expected=expected, got=_first_row(wrong))
+        raise InputError("ground", "is no plane below the camera", expected=expected, got=first_row(wrong))
     if (people < 0).any():
-        raise InputError("focal_people", "is negative", got=_first_row(people < 0))
+        raise InputError("focal_people", "is negative", got=first_row(people < 0))
 
 
 def _check_clothes(record: FitRecord) -> None:
@@ -300,9 +259,7 @@ class FitRecord:
         """
         for name in COLUMNS.keys() & values.keys():
             values[name] = _cast(name, values[name])
-        if values.get("frame_times") is not None:
-            values["frame_times"] = np.asarray(values["frame_times"], np.float64)
-        for name, dtype in _GROUND_TYPES.items():
+        for name, (_, dtype) in _OPTIONAL.items():
             if values.get(name) is not None:
                 values[name] = np.ascontiguousarray(values[name], dtype)
         order = np.lexsort((values["frame_index"], values["track_id"]))
@@ -499,9 +456,7 @@ def fit_bytes(fit: FitRecord, folder: Path) -> bytes:
     """Encode a fit file that will lie in `folder`: equal records give equal bytes."""
     arrays: dict[str, np.ndarray] = {name: getattr(fit, name) for name in COLUMNS}
     arrays["frame_rate"] = np.array(fit.frame_rate, "<f8")
-    if fit.frame_times is not None:
-        arrays["frame_times"] = fit.frame_times.astype("<f8")
-    for name, dtype in _GROUND_TYPES.items():
+    for name, (_, dtype) in _OPTIONAL.items():
         if (values := getattr(fit, name)) is not None:
             arrays[name] = values.astype(dtype)
     for name in ("gender", "body", "skeleton"):
@@ -530,28 +485,25 @@ def read_fit(path: Path | str) -> FitRecord:
     by a newer version of this program.
     """
     _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
-    arrays = read_npz(path, {*COLUMNS, *_SCALARS, *GROUND_COLUMNS, *VIEW_ARRAYS, *_OF_CAMERAS, "frame_times"})
+    arrays = read_npz(path, {*COLUMNS, *_SCALARS, *_OPTIONAL, *VIEW_ARRAYS, *_OF_CAMERAS})
     if missing := sorted({*COLUMNS, *_SCALARS} - arrays.keys()):
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
     try:
         values: dict[str, Any] = {name: narrowed(name, arrays[name], dtype) for name, (_, dtype) in COLUMNS.items()}
         values |= {name: _scalar(name, arrays[name]) for name in _SCALARS}
         values["options"] = read_options(values["options"])
-        for name in GROUND_COLUMNS & arrays.keys():
-            values[name] = narrowed(name, arrays[name], _GROUND_TYPES[name])
-        times = arrays.get("frame_times")  # files of images and old ones have none
-        if times is not None and times.dtype.kind == "f":
-            times = np.ascontiguousarray(times, np.float64)
+        for name in _OPTIONAL.keys() & arrays.keys():
+            values[name] = narrowed(name, arrays[name], _OPTIONAL[name][1])
         if arrays.keys() >= {*_OF_CAMERAS}:
             text = _scalar("frame_files", arrays["frame_files"])
             files, folder = read_frame_files(text, Path(path).parent), Path(path).parent
             values["frame_files"] = () if any(each.outside(folder) for each in files) else files
             values["clothes"] = _clothes(arrays["clothes"], values["track_id"])
-        record = FitRecord(**values, frame_times=times, views=views_of_arrays(arrays))
+        record = FitRecord(**values, views=views_of_arrays(arrays))
         behind = (record.joints3d[:, 0, 2] < 0) | (record.trans[:, 2] < 0)
         # Several cameras may stand around people, and other programs' people move through a world of their own.
         if behind.any() and not record.has_other_views and "program" not in record.options:
-            raise InputError("trans", "has people behind the camera", expected="z > 0", got=_first_row(behind))
+            raise InputError("trans", "has people behind the camera", expected="z > 0", got=first_row(behind))
         return record
     except InputError as error:
         problem = f"{error.subject} {error.problem}"

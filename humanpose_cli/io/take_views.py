@@ -11,12 +11,19 @@ import numpy as np
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.value_limits import check_image_sizes, check_limits
+from humanpose_cli.io.value_limits import (
+    Columns,
+    check_arrays,
+    check_image_sizes,
+    check_limits,
+    check_observed,
+    check_rigid,
+)
 
 PREFIX = "view_"
 """Of the arrays' names in a fit file."""
 # name → sizes (V views, N rows, F frames) and type
-COLUMNS: Mapping[str, tuple[tuple[str | int, ...], str]] = {
+COLUMNS: Columns = {
     "names": (("V",), "<U"),
     "image_size": (("V", 2), "<i4"),
     "focal": (("V",), "<f4"),
@@ -31,9 +38,8 @@ COLUMNS: Mapping[str, tuple[tuple[str | int, ...], str]] = {
     "weight": (("V", "N"), "<f4"),
 }
 _PATHS = "poses"  # of cameras that move: the one array that a fit file may lack
-_PATHS_SHAPE = ("V", "F", 4, 4)
 _OF_ROWS = tuple(name for name, (shape, _) in COLUMNS.items() if "N" in shape)
-_ROTATION_TOLERANCE = 1e-3
+_IDENTITY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,44 +212,21 @@ def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
 
 def check_view_arrays(views: TakeViews, rows: int, frames: int) -> None:
     """Raise InputError about the first array that is wrong, or does not fit N rows and F frames."""
-    sizes = {"V": len(views.names) if views.names.ndim == 1 else -1, "N": rows, "F": frames}
-    paths = {} if views.poses is None else {_PATHS: (_PATHS_SHAPE, "<f4")}
-    for name, (pattern, dtype) in {**COLUMNS, **paths}.items():
-        array, subject = getattr(views, name), PREFIX + name
-        shape = tuple(sizes[size] if isinstance(size, str) else size for size in pattern)
-        if array.shape != shape:
-            raise InputError(subject, "has the wrong shape", expected=f"{shape}", got=f"{array.shape}")
-        if np.dtype(dtype).kind == "f" and not np.isfinite(array).all():
-            raise InputError(subject, "holds values that are not finite")
+    paths = {} if views.poses is None else {_PATHS: (("V", "F", 4, 4), "<f4")}
+    check_arrays(views, {**COLUMNS, **paths}, {"N": rows, "F": frames}, PREFIX)
     if len(views) < 2 or len(set(views.names.tolist())) != len(views):
         raise InputError(PREFIX + "names", "do not name two views or more", got=", ".join(views.names.tolist()))
     check_image_sizes(views.image_size)
     for name in ("focal", "principal_point"):
         check_limits(name, getattr(views, name))
-    _check_rigid("from_first", views.from_first)
-    if views.poses is not None:
-        _check_rigid(_PATHS, views.poses)
-    confidence, boxes = views.keypoints2d[..., 2], views.boxes
-    wrong = {
-        "keypoints2d": (confidence < 0) | (confidence > 1),
-        "boxes": boxes[..., 2:] < boxes[..., :2],
-        "reprojection_error": views.reprojection_error < 0,
-        "weight": (views.weight < 0) | (views.weight > 1),
-        "frame": views.frame < -1,
-    }
+    for name in ("from_first", *paths):
+        matrices = getattr(views, name)
+        check_limits("world_to_camera", matrices)
+        check_rigid(PREFIX + name, matrices)
+        if (np.abs(matrices[0] - np.eye(4)) > _IDENTITY_TOLERANCE).any():
+            raise InputError(PREFIX + name, "does not begin with the first camera", expected="the identity")
+    check_observed(views, PREFIX)
+    wrong = {"weight": (views.weight < 0) | (views.weight > 1), "frame": views.frame < -1}
     for name, values in wrong.items():
         if values.any():
             raise InputError(PREFIX + name, "holds impossible values")
-
-
-def _check_rigid(name: str, matrices: np.ndarray) -> None:
-    """Raise InputError if some (V, ..., 4, 4) are no rigid motions, or the first view's not the identity."""
-    check_limits("world_to_camera", matrices)
-    matrix = matrices.astype(np.float64)
-    rotation = matrix[..., :3, :3]
-    error = np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3))
-    last_row = np.abs(matrix[..., 3, :] - (0, 0, 0, 1)).max(initial=0)
-    if (error > _ROTATION_TOLERANCE).any() or last_row > 0 or (np.linalg.det(rotation) < 0).any():
-        raise InputError(PREFIX + name, "is not a rigid motion", expected="[R t; 0 0 0 1]")
-    if (np.abs(matrix[0] - np.eye(4)) > _ROTATION_TOLERANCE).any():
-        raise InputError(PREFIX + name, "does not begin with the first camera", expected="the identity")

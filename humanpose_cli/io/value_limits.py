@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +90,62 @@ def check_image_sizes(sizes: np.ndarray, path: Path | str | None = None, *, unkn
         first = np.argwhere(~within)[0]
         expected = f"sides from 1 and at most {MAX_PIXELS // 1_000_000} million pixels"
         _refuse("image_size", path, expected, "{:.10g} × {:.10g}".format(*sizes[first[0]]), first)
+
+
+Columns = Mapping[str, tuple[tuple[str | int, ...], str]]
+"""Of arrays by name: sizes, of which those of rows and frames have letters, and type."""
+_ROTATION_TOLERANCE = 1e-3
+
+
+def check_arrays(holder: Any, columns: Columns, sizes: dict[str, int], prefix: str = "") -> None:
+    """Raise InputError about the first attribute of `holder` that is no array of its type and sizes, or not finite.
+
+    sizes   by letter; those that are not given are what the first array with such rows has
+    prefix  of the arrays' names in errors
+    """
+    for name, (pattern, dtype) in columns.items():
+        array, expected = getattr(holder, name), np.dtype(dtype)
+        right_type = isinstance(array, np.ndarray) and array.dtype.kind == expected.kind
+        if not right_type or (expected.kind != "U" and array.dtype != expected):
+            got = str(getattr(array, "dtype", type(array).__name__))
+            raise InputError(prefix + name, "has the wrong type", expected=expected.name, got=got)
+        sizes.setdefault(str(pattern[0]), array.shape[0] if array.ndim else -1)
+        shape = tuple(sizes[size] if isinstance(size, str) else size for size in pattern)
+        if array.shape != shape:
+            raise InputError(prefix + name, "has the wrong shape", expected=f"{shape}", got=f"{array.shape}")
+        if expected.kind == "f" and not np.isfinite(array).all():
+            got = first_row(~np.isfinite(array))
+            raise InputError(prefix + name, "holds values that are not finite", got=got)
+
+
+def check_observed(holder: Any, prefix: str = "") -> None:
+    """Raise InputError for keypoints, boxes and errors (..., N) that no image shows; `prefix` as of `check_arrays`."""
+    confidence, boxes = holder.keypoints2d[..., 2], holder.boxes
+    wrong_values = {
+        "keypoints2d": ((confidence < 0) | (confidence > 1), "a confidence of 0–1"),
+        "reprojection_error": (holder.reprojection_error < 0, "0 or more"),
+        "boxes": (boxes[..., 2:] < boxes[..., :2], "x0 ≤ x1 and y0 ≤ y1"),
+    }
+    for name, (wrong, expected) in wrong_values.items():
+        if wrong.any():
+            got = f"others in {first_row(wrong)}"
+            raise InputError(prefix + name, "holds impossible values", expected=expected, got=got)
+
+
+def check_rigid(name: str, matrices: np.ndarray) -> None:
+    """Raise InputError if some (N, ..., 4, 4) are no rigid motions."""
+    matrix = matrices.astype(np.float64)
+    rotation = matrix[..., :3, :3]
+    error = np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3)).max(axis=(-1, -2), initial=0)
+    last_row = np.abs(matrix[..., 3, :] - (0, 0, 0, 1)).max(axis=-1, initial=0)
+    wrong = (error > _ROTATION_TOLERANCE) | (last_row > 0) | (np.linalg.det(rotation) < 0)
+    if wrong.any():
+        raise InputError(name, "is not a rigid motion", expected="[R t; 0 0 0 1]", got=first_row(wrong))
+
+
+def first_row(wrong: np.ndarray) -> str:
+    """Name the first row in which something is wrong."""
+    return f"row {np.argwhere(wrong)[0][0]}"
 
 
 def refuse_image_size(subject: Path | str, size: tuple[int, int], byte_count: int) -> None:
