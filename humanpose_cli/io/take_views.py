@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.npz_files import narrowed
 from humanpose_cli.io.value_limits import (
     Columns,
     check_arrays,
@@ -37,7 +38,7 @@ COLUMNS: Columns = {
     "reprojection_error": (("V", "N"), "<f4"),
     "weight": (("V", "N"), "<f4"),
 }
-_PATHS = "poses"  # of cameras that move: the one array that a fit file may lack
+_PATHS: Columns = {"poses": (("V", "F", 4, 4), "<f4")}  # of cameras that move: all other arrays are in every file
 _OF_ROWS = tuple(name for name, (shape, _) in COLUMNS.items() if "N" in shape)
 _IDENTITY_TOLERANCE = 1e-3
 
@@ -148,9 +149,9 @@ class TakeViews:
         for name, (_, dtype) in COLUMNS.items():
             array = np.asarray(values[name])
             cast[name] = array.astype(str) if dtype == "<U" else np.ascontiguousarray(array, dtype)
-        poses = values.get(_PATHS)
+        poses = values.get("poses")
         if poses is not None and (poses[:, 1:] != poses[:, :1]).any():
-            cast[_PATHS] = np.ascontiguousarray(poses, "<f4")
+            cast["poses"] = np.ascontiguousarray(poses, "<f4")
         return cls(**cast)
 
     def __len__(self) -> int:
@@ -180,39 +181,27 @@ class TakeViews:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by their names in a fit file."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        types = {name: dtype for name, (_, dtype) in COLUMNS.items() if dtype != "<U"}
-        return {
-            PREFIX + name: np.asarray(array).astype(types[name], copy=False) if name in types else array
-            for name, array in arrays.items()
-        }
+        return {PREFIX + name: array for name, array in vars(self).items() if array is not None}
 
 
-ARRAYS = frozenset(PREFIX + name for name in (*COLUMNS, _PATHS))
+ARRAYS = frozenset(PREFIX + name for name in (*COLUMNS, *_PATHS))
 
 
 def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
     """Build views from the arrays of a fit file; None if it has none of them. Raises InputError for a part of them, or
     other types.
     """
-    columns = {name: arrays[PREFIX + name] for name in COLUMNS if PREFIX + name in arrays}
-    if not columns:
+    types = {name: dtype for name, (_, dtype) in {**COLUMNS, **_PATHS}.items() if PREFIX + name in arrays}
+    if not types:
         return None
-    if missing := sorted(COLUMNS.keys() - columns.keys()):
+    if missing := sorted(COLUMNS.keys() - types.keys()):
         raise InputError("views", f"lack {', '.join(missing)}")
-    for name, array in columns.items():
-        if array.dtype.kind != np.dtype(COLUMNS[name][1]).kind:
-            expected = np.dtype(COLUMNS[name][1]).name
-            raise InputError(PREFIX + name, "has the wrong type", expected=expected, got=str(array.dtype))
-    poses = arrays.get(PREFIX + _PATHS)
-    if poses is not None and poses.dtype.kind != "f":
-        raise InputError(PREFIX + _PATHS, "has the wrong type", expected="float32", got=str(poses.dtype))
-    return TakeViews.build(**columns, poses=poses)
+    return TakeViews(**{name: narrowed(PREFIX + name, arrays[PREFIX + name], dtype) for name, dtype in types.items()})
 
 
 def check_view_arrays(views: TakeViews, rows: int, frames: int) -> None:
     """Raise InputError about the first array that is wrong, or does not fit N rows and F frames."""
-    paths = {} if views.poses is None else {_PATHS: (("V", "F", 4, 4), "<f4")}
+    paths = {} if views.poses is None else _PATHS
     check_arrays(views, {**COLUMNS, **paths}, {"N": rows, "F": frames}, PREFIX)
     if len(views) < 2 or len(set(views.names.tolist())) != len(views):
         raise InputError(PREFIX + "names", "do not name two views or more", got=", ".join(views.names.tolist()))
