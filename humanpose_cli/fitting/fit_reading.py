@@ -229,7 +229,7 @@ def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") ->
     if missing := [name for name in names if name not in items]:
         got = ", ".join(item.key for item in inputs[:_MAX_NAMES])
         raise InputError(path, f"lacks the frames of {', '.join(missing)}", expected=", ".join(names), got=got)
-    sources = list[FrameSource]()
+    sources = []
     for camera in fit.cameras:
         frame_list, item = list_frames([items[camera.name]]), items[camera.name]
         position, frame_names = (each[camera.frame >= 0].tolist() for each in (camera.frame, camera.frame_names))
@@ -239,10 +239,8 @@ def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") ->
             raise InputError(item.path, "lacks frames of the fit", remedy="give the inputs that the take was made from")
         if camera.lens.size != tuple(frame_list.sizes[0].tolist()):
             _refuse_size(path, camera.lens.size, frame_list, 0)
-        # The frames of the first one are the fit's.
-        stop = len(there) if sources else start + fit.frame_count
         source = FrameSource((item,))
-        sources.append(source.part(start, stop) if item.is_sequence else source)
+        sources.append(source.part(start, len(there)) if item.is_sequence else source)
     return replace(fit, sources=tuple(sources))
 
 

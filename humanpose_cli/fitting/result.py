@@ -210,8 +210,11 @@ class Fit(FitRecord):
 
     @property
     def images(self) -> FrameSource | None:
-        """Where the frames of the first camera are; None for a fit read from a file."""
-        return next(iter(self.sources), None)
+        """Where the fit's frames are, which are those of its first camera; None for a fit read from a file."""
+        source = next(iter(self.sources), None)
+        if source is None or len(self.sources) == 1 or not source.is_sequence:
+            return source
+        return source.part(0, self.frame_count)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
