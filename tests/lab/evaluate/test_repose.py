@@ -389,10 +389,17 @@ def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, t
         found.append(published)
         raise InterruptedRun()
 
-    def tuned(shared: warping.WarpingShared) -> warping.WarpingShared:
-        """At the paper's size."""
-        generator = replace(warping.WARP3D_PRESETS["paper"][0].generator, size=256)
-        return replace(shared, network=replace(shared.network, generator=generator))
+    def is_published(cache, *, size: int, full: bool) -> bool:
+        """Whether the paper's figures stand beside those of networks of that size on crops or full images."""
+
+        def tuned(shared: warping.WarpingShared) -> warping.WarpingShared:
+            generator = replace(warping.WARP3D_PRESETS["paper"][0].generator, size=size)
+            return replace(shared, network=replace(shared.network, generator=generator))
+
+        run = EvaluationRun(PeopleSelection(cache, protocol="p"), tmp_path)
+        with pytest.raises(InterruptedRun):
+            warping.warping_ablation(full_images=full).evaluate(run, "tiny", tune=tuned)
+        return published.pop()
 
     monkeypatch.setattr(warping, "warping_table", table)
     monkeypatch.setattr(Trainings, "check", lambda *_: None)
@@ -403,10 +410,9 @@ def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, t
         names = [row[0] for row in report.tables[1].rows]
         assert [name for name in names if name == "Theirs"] == theirs
         assert ("copy, of all" in names) == (not theirs)
-        run = EvaluationRun(PeopleSelection(cache, protocol="p"), tmp_path)
-        with pytest.raises(InterruptedRun):
-            warping.warping_ablation(full_images=True).evaluate(run, "tiny", tune=tuned)
-        assert published.pop() == bool(theirs)
+        assert is_published(cache, size=256, full=True) == bool(theirs)
+    assert not is_published(folder, size=128, full=True)
+    assert not is_published(folder, size=256, full=False)
 
 
 def test_the_ablation_counts_what_is_left_out(incomplete, tmp_path, monkeypatch):
