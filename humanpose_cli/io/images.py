@@ -70,6 +70,13 @@ def _exif(image: Image.Image) -> Image.Exif:
         return Image.Exif()
 
 
+def _camera_tags(image: Image.Image) -> dict[int, Any]:
+    try:
+        return _exif(image).get_ifd(ExifTags.IFD.Exif)
+    except DECODING_ERRORS:
+        return {}
+
+
 def orientation_from_exif(image: Image.Image) -> int:
     """Read EXIF orientation 1–8; 1 if there is none or it makes no sense."""
     value = _exif(image).get(ExifTags.Base.Orientation, 1)
@@ -92,10 +99,7 @@ def focal_from_exif(image: Image.Image) -> float | None:
     2. Otherwise FocalLength in mm times FocalPlaneXResolution in pixels per mm, times this image's longer side
        over the original's (PixelXDimension, PixelYDimension), which undoes an editor's scaling.
     """
-    try:
-        tags = _exif(image).get_ifd(ExifTags.IFD.Exif)
-    except DECODING_ERRORS:
-        return None
+    tags = _camera_tags(image)
     longer = max(image.size)
     unit = _number(tags, ExifTags.Base.FocalPlaneResolutionUnit) or 2
     focal_mm = _number(tags, ExifTags.Base.FocalLength)
@@ -116,10 +120,7 @@ def is_cropped(image: Image.Image) -> bool:
     """Check whether an image shows a part of what its camera took: its shape is no camera's, or another one than that
     of the size in EXIF.
     """
-    try:
-        tags = _exif(image).get_ifd(ExifTags.IFD.Exif)
-    except DECODING_ERRORS:
-        tags = {}
+    tags = _camera_tags(image)
     shape = max(image.size) / min(image.size)
     sides = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
     if all(sides):
@@ -488,11 +489,7 @@ def _is_animated(image: Image.Image) -> bool:
 
 def image_size(path: Path | str) -> tuple[int, int]:
     """Read width and height in pixels of the upright image from its header alone. Raises InputError as `read_image`."""
-    header = open_image(Path(path))
-    if header is None:
-        return deep_tiff_size(Path(path))
-    with header as image:
-        return upright_size(image)
+    return image_size_and_time(Path(path))[0]
 
 
 def image_size_and_time(path: Path) -> tuple[tuple[int, int], float | None]:
@@ -505,10 +502,10 @@ def image_size_and_time(path: Path) -> tuple[tuple[int, int], float | None]:
 
 
 def _time_from_exif(image: Image.Image) -> float | None:
+    tags = _camera_tags(image)
     try:
-        tags = _exif(image).get_ifd(ExifTags.IFD.Exif)
         time = datetime.strptime(str(tags[ExifTags.Base.DateTimeOriginal]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
-    except DECODING_ERRORS:  # among them those of other texts
+    except (KeyError, ValueError):  # none, or another text
         return None
     digits = str(tags.get(ExifTags.Base.SubsecTimeOriginal, "")).strip("\0 ")
     return time.replace(tzinfo=timezone.utc).timestamp() + (float(f"0.{digits}") if digits.isdecimal() else 0.0)

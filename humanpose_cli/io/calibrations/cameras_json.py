@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import write_json
 from humanpose_cli.io.calibrations.cameras import (
@@ -35,20 +37,14 @@ def write_calibration(path: Path | str, cameras: Iterable[CalibratedCamera]) -> 
     Raises InputError for equal names and for what `read_calibration` would refuse.
     """
     path = Path(path)
-    records = [
-        {
-            "name": camera.name,
-            "size": None if camera.size is None else list(camera.size),
-            "matrix": camera.matrix.tolist(),
-            "distortion": camera.distortion.tolist(),
-            "rotation": camera.rotation.tolist(),
-            "translation": camera.translation.tolist(),
-        }
-        for camera in cameras
-    ]
+    records = [{field: _plain(getattr(camera, field)) for field in _FIELDS} for camera in cameras]
     document = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "unit": "m", "up": "z", "cameras": records}
     read_json_calibration(path, document)
     write_json(path, document)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def read_json_calibration(path: Path, document: Any) -> Calibration:
