@@ -13,8 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.errors import raises
 from helpers.patience import PATIENCE
-from helpers.readers import NATIVE, READERS, read_damaged
+from helpers.readers import NAMING, NATIVE, READERS, read_damaged
+
+from humanpose_cli.core.errors import InputError
 
 CORRUPTIONS = int(os.environ.get("HPC_CORRUPTIONS", "12"))
 LONGEST = 10.0  # seconds a file
@@ -25,6 +28,16 @@ LONGEST = 10.0  # seconds a file
 @pytest.mark.parametrize("name", [name for name in READERS if name not in NATIVE])
 def test_random_bytes_give_a_result_or_a_sentence(tmp_path, name):
     read_damaged(name, tmp_path, CORRUPTIONS, LONGEST)
+
+
+@pytest.mark.parametrize("name", NAMING)
+def test_a_missing_file_and_one_of_another_kind_are_named(tmp_path, name):
+    path, (_, read) = tmp_path / name, READERS[name]
+    with raises(InputError, subject=name):
+        read(path)
+    path.write_bytes(b"%PDF-1.7 \xff")
+    with raises(InputError, subject=name, got="a PDF document"):
+        read(path)
 
 
 @pytest.mark.extensive

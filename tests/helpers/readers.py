@@ -323,6 +323,16 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
 }
 
 
+_READERS_THAT_NAME = (
+    *(read_image, every_frame, read_pose, load_fit, read_foreign_fits, read_keypoints, read_boxes),
+    read_cameras_of_views,
+)
+NAMING = [
+    name for name, (_, read) in READERS.items() if read in _READERS_THAT_NAME and name not in ("aist.pkl", "vibe.pkl")
+]
+"""Files whose readers say what a file of another kind is; unpicklers say what they met."""
+
+
 # File name → what changes the structure of a whole file: random bytes seldom leave one that is read on. The libraries
 # behind these end the interpreter where they fail, so that a process of its own must try them.
 STRUCTURES: dict[str, Callable[[Path, np.random.Generator], None]] = {

@@ -124,14 +124,6 @@ def test_a_file_that_is_no_calibration(tmp_path, text, subject, got):
         read_calibration(tmp_path / "x.toml")
 
 
-def test_files_that_are_no_text_or_not_there(tmp_path):
-    (tmp_path / "x.toml").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
-    with raises(InputError, got="an image"):
-        read_calibration(tmp_path / "x.toml")
-    with raises(InputError, subject="y.toml"):
-        read_calibration(tmp_path / "y.toml")
-
-
 def test_more_cameras_than_any_studio_has(tmp_path):
     lens = "matrix = [[900, 0, 600], [0, 900, 400], [0, 0, 1]]\nrotation = [0, 0, 0]\n"
     tables = [f"[c{number}]\n{lens}translation = [{number}, 0, 0]\n" for number in range(1001)]

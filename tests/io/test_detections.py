@@ -116,13 +116,6 @@ class TestCoco:
             read_keypoints(path)
         assert "\n" not in str(caught.value)
 
-    def test_other_files(self, tmp_path):
-        with raises(InputError, problem="does not exist"):
-            read_keypoints(tmp_path / "none.json")
-        (tmp_path / "x.json").write_bytes(b"\xff\xd8\xff\xe0")
-        with raises(InputError, got="an image"):
-            read_keypoints(tmp_path / "x.json")
-
 
 class TestOpenPose:
     def document(self, third=0.8, scale=100.0):
@@ -286,11 +279,6 @@ class TestBoxes:
     def test_refused_by_record(self, save, document, name, subject, got):
         with raises(InputError, subject=(name, subject), got=got):
             read_boxes(save(document, name))
-
-    def test_binary_csv(self, tmp_path):
-        (tmp_path / "x.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
-        with raises(InputError, got="an image"):
-            read_boxes(tmp_path / "x.csv")
 
 
 TABLES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import struct
@@ -161,22 +160,10 @@ class TestPixelFormats:
         Image.fromarray(ramp > 99).save(tmp_path / "b.png")
         self.check(tmp_path / "b.png", self.grey_as_rgb((ramp > 99).astype(np.uint8) * 255))
 
-    @pytest.mark.parametrize("suffix", [".png", ".tif"])
-    def test_sixteen_bit_grey_spans_its_type(self, tmp_path, ramp, suffix):
-        Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / f"x{suffix}")
-        self.check(tmp_path / f"x{suffix}", self.grey_as_rgb(ramp))
-
-    def test_sixteen_bit_colour_png_and_tiff(self, tmp_path):
-        pixels = corners_image()
-        tifffile.imwrite(tmp_path / "x.tif", pixels.astype(np.uint16) * 257, photometric="rgb")
-        self.check(tmp_path / "x.tif", pixels)
-        (tmp_path / "x.png").write_bytes(sixteen_bit_png(pixels.astype(np.uint16) * 257))
-        self.check(tmp_path / "x.png", pixels)
-
-    @pytest.mark.parametrize(("bits", "shift"), [(12, 0), (10, 0), (8, 0), (8, 4)])
+    @pytest.mark.parametrize(("bits", "shift"), [(16, 0), (12, 0), (10, 0), (8, 0), (8, 4)])
     @pytest.mark.parametrize("name", ["grey.png", "rgb.png", "grey.tif", "rgb.tif"])
     def test_fewer_bits_in_sixteen(self, tmp_path, name, bits, shift):
-        """As cameras of laboratories write them."""
+        """As cameras of laboratories write them; all 16 bits span their type."""
         largest = (2**bits - 1) << shift
         values = np.linspace(0, largest, 16 * 16 * 3).round().astype(np.uint16).reshape(16, 16, 3)
         if name.startswith("grey"):
@@ -366,26 +353,15 @@ def test_every_image_suffix_is_read(tmp_path):
 # Damaged images, and files that are no images: one sentence each, never a grey image.
 
 
-@pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp"])
-def test_truncated_files_are_refused_not_grey(tmp_path, share, suffix):
-    path = tmp_path / f"x{suffix}"
+@pytest.mark.parametrize("share", [0.3, 0.97])
+@pytest.mark.parametrize("name", ["x.jpg", "progressive.jpg", "x.png", "x.webp", "x.gif", "x.tif", "x.bmp"])
+def test_truncated_files_are_refused_not_grey(tmp_path, share, name):
     noise = np.random.default_rng(3).integers(0, 256, (64, 80, 3), np.uint8)
-    Image.fromarray(noise).save(path)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(InputError, match=r"damaged|truncated") as caught:
-        read_image(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_truncated_progressive_jpeg(tmp_path):
-    noise = np.random.default_rng(3).integers(0, 256, (64, 80, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "JPEG", progressive=True)
-    (tmp_path / "x.jpg").write_bytes(buffer.getvalue()[:-200])
-    with raises(InputError, problem="truncated"):
-        read_image(tmp_path / "x.jpg")
+    Image.fromarray(noise).save(tmp_path / name, progressive=name.startswith("progressive"))
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(share * len(data))])
+    with raises(InputError, subject=name, remedy="copy or save it again"):
+        read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -479,9 +455,7 @@ def test_focal_lengths_of_crops_are_lower_bounds(tmp_path, size, taken, is_part)
     assert (image.focal_pixels, image.min_focal_pixels) == ((None, focal) if is_part else (focal, None))
 
 
-def test_missing_file_and_folder(tmp_path):
-    with raises(InputError, problem="does not exist"):
-        read_image(tmp_path / "x.jpg")
+def test_a_folder_is_no_image(tmp_path):
     with raises(InputError, problem="is a folder"):
         read_image(tmp_path)
 

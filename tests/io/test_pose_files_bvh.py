@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from helpers.errors import raises
 from helpers.resting_person import person
 from scipy.spatial.transform import Rotation
 
@@ -373,13 +372,6 @@ class TestDamage:
         far[-1] = f"1e8 {far[-1].partition(' ')[2]}"
         message = r"x\.bvh: joints holds impossible values, expected -200000 to 200000 metres, found \S+ in row 3"
         self.refuse(tmp_path, "\n".join(far), message)
-
-    def test_other_files(self, tmp_path):
-        with raises(InputError, problem="does not exist"):
-            read_pose(tmp_path / "none.bvh")
-        (tmp_path / "x.bvh").write_bytes(b"\x80\x04\x95" + bytes(50))
-        with raises(InputError, got="pickle"):
-            read_pose(tmp_path / "x.bvh")
 
     def test_bones_without_length(self, tmp_path):
         made = Generated("cmu")
