@@ -15,17 +15,17 @@ from humanpose_cli.io import restricted_pickle
 
 def existing_folder(path: Path, what: str) -> Path:
     """Return `path`, which must be a folder; `what` says what for: "the folder of iPER's images"."""
-    return _existing(path, path.is_dir(), "is no folder", what, "")
+    return _existing(path, path.is_dir(), "is no folder", what)
 
 
-def existing_file(path: Path, what: str, *, remedy: str = "") -> Path:
+def existing_file(path: Path, what: str) -> Path:
     """Return `path`, which must be a file; `what` says what for: "the list of training images"."""
-    return _existing(path, path.is_file(), "is a folder", what, remedy)
+    return _existing(path, path.is_file(), "is a folder", what)
 
 
-def _existing(path: Path, right: bool, wrong: str, what: str, remedy: str) -> Path:
+def _existing(path: Path, right: bool, wrong: str, what: str) -> Path:
     if not right:
-        remedy = remedy or "data/README.md shows the tree that is expected"
+        remedy = "data/README.md shows the tree that is expected"
         raise InputError(path, wrong if path.exists() else "does not exist", expected=what, remedy=remedy)
     return path
 

@@ -126,10 +126,6 @@ def amass(path: Path) -> None:
     np.savez_compressed(path, poses=np.zeros((5, 156)), trans=np.zeros((5, 3)), mocap_framerate=30.0)
 
 
-def vibe(path: Path) -> None:
-    path.write_bytes(pickle.dumps({1: {"pose": np.zeros((2, 72)), "betas": np.zeros((2, 10)), "frame_ids": [0, 2]}}))
-
-
 def romp(path: Path) -> None:
     rows = {"smpl_thetas": np.zeros((2, 72)), "smpl_betas": np.zeros((2, 10)), "cam_trans": np.ones((2, 3))}
     np.savez(path, results=rows)  # type: ignore[arg-type]
@@ -140,11 +136,12 @@ def easymocap(path: Path) -> None:
     path.write_text(json.dumps([{"id": 0, **rows}]))
 
 
-def aist(path: Path) -> None:
-    motion = {"smpl_poses": np.zeros((5, 72)), "smpl_scaling": np.array([92.0]), "smpl_trans": np.ones((5, 3))}
-    path.write_bytes(pickle.dumps(motion))
+def pickled(content: object) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(pickle.dumps(content))
 
 
+VIBE = {1: {"pose": np.zeros((2, 72)), "betas": np.zeros((2, 10)), "frame_ids": [0, 2]}}
+AIST = {"smpl_poses": np.zeros((5, 72)), "smpl_scaling": np.array([92.0]), "smpl_trans": np.ones((5, 3))}
 BODY = default_body()
 
 
@@ -252,9 +249,9 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "x.mp4": (video, every_frame),
     "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
     "amass.npz": (amass, read_pose),
-    "aist.pkl": (aist, read_pose),
+    "aist.pkl": (pickled(AIST), read_pose),
     "objects.npy": (mdm, read_pose),
-    "vibe.pkl": (vibe, read_pose),
+    "vibe.pkl": (pickled(VIBE), read_pose),
     "romp.npz": (romp, read_pose),
     "000000.json": (easymocap, read_pose),
     "x.bvh": (motion, read_pose),
@@ -281,8 +278,8 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "gmm.pkl": (write_mixture, read_mixture_prior),
     "gmm.npz": (write_mixture, read_mixture_prior),
     "vposer.ckpt": (lambda path: torch.save({"state_dict": vposer_tensors()}, path), read_vposer),
-    "x.pkl": (lambda path: path.write_bytes(pickle.dumps({"a": np.arange(9.0), "b": [1, "x"]})), read_pickle),
-    "smpl.pkl": (lambda path: path.write_bytes(pickle.dumps({"v_template": np.zeros((6890, 3))})), load_smpl),
+    "x.pkl": (pickled({"a": np.arange(9.0), "b": [1, "x"]}), read_pickle),
+    "smpl.pkl": (pickled({"v_template": np.zeros((6890, 3))}), load_smpl),
     "shard-00000.h5": (cache, use_cache),
     "index.h5": (cache, use_cache),
     "x.toml": (document("a = 1\n[fit]\npeople = 'all'\n"), lambda path: read_config(path, "fit", ["fit"])),

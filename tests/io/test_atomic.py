@@ -168,14 +168,6 @@ def test_a_folder_that_even_root_cannot_write():
         atomic.ensure_folder("/sys/kernel/out")
 
 
-@pytest.mark.posix("needs POSIX modes")
-@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may write everywhere")
-def test_a_folder_without_write_permission(tmp_path):
-    tmp_path.chmod(0o500)
-    with raises(UnavailableError, problem="cannot be written"):
-        atomic.write_bytes(tmp_path / "x.bin", b"1")
-
-
 def test_what_is_in_the_way_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()

@@ -28,7 +28,6 @@ from humanpose_cli.io.video import (
     VideoWriter,
     check_complete,
     count_frames,
-    frame_list,
     made_ahead,
     prefetch,
     self_test_codec,
@@ -216,11 +215,6 @@ def test_other_containers_and_codecs(tmp_path, name, codec, pixel_format):
     assert count_frames(tmp_path / name) == COUNT
 
 
-def test_frames_are_listed_in_runs():
-    assert frame_list([4]) == "4"
-    assert frame_list([0, 1, 3, 5, 6, 7]) == "0-1, 3, 5-7"
-
-
 FILLED = """import sys, numpy as np
 from humanpose_cli.io.video import VideoWriter
 y, x = np.mgrid[:96, :160]
@@ -315,7 +309,7 @@ class TestDamage:
         assert [each.time for each in frames] == [Fraction(i, 25) for i in range(COUNT)]
         assert [each.damage for each in frames] == ["", "", "", "lost", *["flawed"] * (COUNT - 4)]
         assert number_of(frames[3].pixels) == 2
-        assert "lost: 3" in caplog.text
+        assert "(frames flawed: 4-7; lost: 3)" in caplog.text
         with raises(InputError, subject="lost.mp4", problem="has no undamaged frame", got="damage in all 2"):
             list(VideoReader(tmp_path / "lost.mp4", parse_frame_range("3:5")))
         assert len(list(VideoReader(tmp_path / "lost.mp4", parse_frame_range("2:5")))) == 3

@@ -36,10 +36,8 @@ def people_from_mediapipe(path: Path, document: Any) -> UserDetections:
     detections = UserDetections(path, _KIND, names_image=len(frames) > 1)
     for number, frame in enumerate(frames):
         people = detections.mention(number if len(frames) > 1 else path.stem)
-        for row, landmarks in enumerate(_lists(frame)):
-            person = _person(f"{path}, [{number}][{row}]", landmarks)
-            if person is not None:
-                people.append(person)
+        persons = (_person(f"{path}, [{number}][{row}]", rows) for row, rows in enumerate(_lists(frame)))
+        people += [person for person in persons if person is not None]
     return detections
 
 

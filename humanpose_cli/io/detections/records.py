@@ -286,9 +286,9 @@ def check_record(where: str, record: Any) -> dict[str, Any]:
     return record
 
 
-def score_of(where: str, record: dict[str, Any], name: str, default: float = 1.0) -> float:
-    """Read a person's score, on the file's own scale."""
-    return float(finite_numbers(where, name, [record.get(name, default)], (1,))[0])
+def score_of(where: str, record: dict[str, Any], name: str) -> float:
+    """Read a person's score, on the file's own scale; 1 if there is none."""
+    return float(finite_numbers(where, name, [record.get(name, 1.0)], (1,))[0])
 
 
 def track_of(record: dict[str, Any]) -> int | None:
