@@ -488,9 +488,10 @@ def test_same_items_same_order(ahead):
 
 
 @pytest.mark.parametrize(
-    ("run", "most"), [(lambda items: prefetch(items, 3), 4), (lambda items: made_ahead(lambda item: item, items, 2), 2)]
+    ("run", "max_ahead"),
+    [(lambda items: prefetch(items, 3), 4), (lambda items: made_ahead(lambda item: item, items, 2), 2)],
 )
-def test_it_never_runs_further_ahead_than_the_limit(run, most):
+def test_it_never_runs_further_ahead_than_the_limit(run, max_ahead):
     made = []
 
     def source():
@@ -503,7 +504,7 @@ def test_it_never_runs_further_ahead_than_the_limit(run, most):
     for taken in range(1, 11):
         next(ahead)
         time.sleep(0.01)
-        assert len(made) <= taken + most
+        assert len(made) <= taken + max_ahead
     ahead.close()
     assert no_thread_left()
 
