@@ -13,8 +13,9 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -83,7 +84,7 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
         check_options({**values, **cluster}, {p.name: p.default for p in options})
         flat = dict(values)
         for name_of_group, group in groups.items():
-            values[name_of_group] = group.kind(**{field: values.pop(field) for field in group.fields})
+            values[name_of_group] = group.build({field: values.pop(field) for field in group.fields})
         universal["cluster"] = values.pop("cluster", None)
         return carry_out(
             Invocation(name, function, info, values, flat, settings, on_command_line=argument_names, **universal)
@@ -181,10 +182,21 @@ def _is_on_command_line(context: typer.Context, parameter: str) -> bool:
 
 
 class _Group(NamedTuple):
-    """A dataclass of options that is one parameter of a command: its fields that have flags, and their types."""
+    """A dataclass of options that is one parameter of a command: its fields that have flags, and their types.
+
+    nested  field of a field with a flag → the options that hold it, and their name in `kind`
+    """
 
     kind: Any
     fields: Mapping[str, Any]
+    nested: Mapping[str, tuple[type[Options], str]] = MappingProxyType({})
+
+    def build(self, values: Mapping[str, Any]) -> Any:
+        """Make the dataclass of the values of its flags."""
+        own = {name: value for name, value in values.items() if name not in self.nested}
+        for name, (kind, owner) in self.nested.items():
+            own[owner] = replace(own.get(owner, kind()), **{name: values[name]})
+        return self.kind(**own)
 
 
 def _group_of(annotation: Any) -> _Group | None:
@@ -196,15 +208,22 @@ def _group_of(annotation: Any) -> _Group | None:
     if not issubclass(kind, Options):
         return _Group(kind, types)
     selected = next((each.names for each in more if isinstance(each, Flags)), None)
-    names = selected or [name for name, info in infos(kind).items() if info.flag]
-    return _Group(kind, {name: Annotated[types[name], of(kind, name)] for name in names})
+    fields, nested = {}, {}
+    for path in selected or [name for name, info in infos(kind).items() if info.flag]:
+        *owners, name = path.split(".")
+        holder = typing.get_type_hints(kind)[owners[0]] if owners else kind
+        fields[name] = Annotated[typing.get_type_hints(holder, include_extras=True)[name], of(holder, name)]
+        if owners:
+            nested[name] = holder, owners[0]
+    return _Group(kind, fields, nested)
 
 
 def _expanded(parameter: inspect.Parameter, group: _Group | None) -> list[inspect.Parameter]:
     """Expand a parameter that is a group into one option a field."""
     if group is None:
         return [parameter]
-    defaults = {field.name: field.default for field in dataclasses.fields(group.kind)}
+    holders = (group.kind, *(kind for kind, _ in group.nested.values()))
+    defaults = {field.name: field.default for holder in reversed(holders) for field in dataclasses.fields(holder)}
     return [
         parameter.replace(name=name, default=defaults[name], annotation=annotation)
         for name, annotation in group.fields.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,6 @@ from humanpose_cli.cli.options import (
     Overlay,
     SideView,
     VideoCodecOption,
-    of,
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
@@ -301,10 +300,12 @@ def fit(
     session: Session,
     flags: BatchFlags,
     inputs: Inputs = None,
-    weights: Annotated[str, of(NetworkOptions, "weights")] = "",
     *,
     fitting: Annotated[
-        FitOptions, Flags("method", "people", "detector", "body", "focal", "min_confidence", "height", "camera")
+        FitOptions,
+        Flags(
+            *("method", "network.weights", "people", "detector", "body", "focal", "min_confidence", "height", "camera")
+        ),
     ],
     evidence: EvidenceFiles,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
@@ -338,7 +339,7 @@ def fit(
         prior_file(refinement.prior)
     elif refinement != RefineOptions():
         raise UsageError("setting refine", "has no effect without `refine`")
-    options = session.tune(replace(fitting, network=NetworkOptions(weights)), without="refine")
+    options = session.tune(fitting, without="refine")
     for name in filter(None, (options.network.weights, options.network.segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
     chosen = parse_range(frames)

@@ -108,7 +108,7 @@ def argument(metavar: str, text: str, **more: Any) -> Any:
 
 class Flags:
     """The fields of an options class that a command has flags for, as one parameter of its function:
-    `fitting: Annotated[FitOptions, Flags("body", "focal")]`.
+    `fitting: Annotated[FitOptions, Flags("body", "network.weights")]`. The flag of a nested field is its last name.
     """
 
     def __init__(self, *names: str) -> None:

@@ -491,7 +491,7 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
             "does not exist",
         ),
         (
-            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--force"),
+            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--set", "force=true"),
             2,
             "--method warp3d",
         ),

@@ -47,4 +47,4 @@ def test_sections_of_the_package():
         sections = package[name].docstring.parse("google")
         (table,) = [section for section in sections if section.kind.value == kind]
         assert names <= {row.name for row in table.value}
-    assert str(package["reposing.scene.ReposeOptions"].parameters["in_front"].default) == "0.9"
+    assert str(package["reposing.scene.ReposeOptions"].parameters["background"].default) == "'keep'"
