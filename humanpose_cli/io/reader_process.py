@@ -4,19 +4,24 @@ Compiled parsers and unpicklers crash on damaged files, never end, or ask for an
 process of their own, which has no files but the bytes that it is given, starts no processes, and has `_SECONDS` of
 processor time and `_MEMORY` beside what its result may take. Plain values come back: JSON and the bytes of arrays.
 
-On Linux the process is a fork, which takes 5 to 20 ms. Elsewhere it is a new interpreter and is limited by time alone.
+A server reads: an interpreter that is started with the first file (0.2 s) and has one thread. On Linux it forks for
+each file, which takes some 5 ms; a fork of this process itself could wait forever for a lock that one of its threads
+holds.
+Elsewhere the server reads by itself, limited by time alone, and is replaced if it does not survive a file.
 """
 
 from __future__ import annotations
 
+import atexit
+import io
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +40,10 @@ _PLAIN = (str, int, float, type(None))
 _KINDS = "biufcSU"  # of arrays' types
 _FORKS = sys.platform == "linux"
 _CRASH = "damage that ends its reader"
-_COMMAND = "from humanpose_cli.io.reader_process import serve; serve()"
+# The working folder is not searched for modules: it may hold files of anybody.
+_COMMAND = (
+    "import sys; sys.path = [p for p in sys.path if p]; from humanpose_cli.io.reader_process import serve; serve()"
+)
 
 
 def read_apart(
@@ -50,10 +58,9 @@ def read_apart(
     Arrays, numbers, texts, bytes, and tables, lists, tuples and sets of them come back; arrays can be written to.
     Raises InputError as `read` raises it, and for all other ends of the process.
     """
-    if _FORKS:
-        reply, reason = _from_fork(read, content, arguments, _MEMORY + _COPIES * len(content) + 2 * more)
-    else:
-        reply, reason = _from_interpreter(read, content, arguments)
+    memory = _MEMORY + _COPIES * len(content) + 2 * more
+    question = packed([read.__module__, read.__name__, content, list(arguments), memory, _SECONDS, _FORKS])
+    reply, reason = _answer(b"".join(question))
     try:
         ((kind, result),) = unpacked(reply).items()
     except (ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
@@ -63,16 +70,98 @@ def read_apart(
     raise InputError(path, **{"problem": problem, **result})
 
 
-def _from_fork(read: Callable[..., Any], content: bytes, arguments: Any, memory: int) -> tuple[bytearray, str]:
+def _answer(question: bytes) -> tuple[bytearray, str]:
+    """Ask this process's server; returns its reply, and why it ended without one."""
+    server = _SERVERS.get(os.getpid())
+    if server is None or server.process.poll() is not None:
+        server = _SERVERS[os.getpid()] = _Server()
+    return server.ask(question)
+
+
+class _Server:
+    """An interpreter that answers one question after the other; a forked process has one of its own."""
+
+    def __init__(self) -> None:
+        paths = os.pathsep.join(path for path in sys.path if path)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _COMMAND],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"},  # no threads when it forks
+            start_new_session=True,  # Ctrl-C is for the command, which then leaves it without input
+        )
+        self._lock, self._owner = threading.Lock(), os.getpid()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        if os.getpid() == self._owner:
+            self.process.kill()
+            self.process.wait()
+
+    def ask(self, question: bytes) -> tuple[bytearray, str]:
+        """Return a reply and a reason."""
+        asking, answering = self.process.stdin, self.process.stdout
+        assert asking is not None
+        assert answering is not None
+        with self._lock:
+            too_late = threading.Timer(_PATIENCE, self.process.kill)
+            too_late.start()
+            try:
+                _send(asking, question)
+                return bytearray(_received(answering)), _received(answering).decode()
+            except (EOFError, BrokenPipeError):
+                too_late.join(0.1)
+                return bytearray(), _CRASH if too_late.is_alive() else f"more than {_PATIENCE:g} s of work"
+            finally:
+                too_late.cancel()
+
+
+_SERVERS: dict[int, _Server] = {}
+
+
+def _send(file: IO[bytes], content: bytes | bytearray) -> None:
+    file.write(len(content).to_bytes(8, "big"))
+    file.write(content)
+    file.flush()
+
+
+def _received(file: IO[bytes]) -> bytes:
+    size = int.from_bytes(head := file.read(8), "big")
+    content = file.read(size)
+    if len(head) < 8 or len(content) < size:
+        raise EOFError
+    return content
+
+
+def serve() -> None:
+    """Answer the questions on the standard input until it ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    while True:
+        try:
+            question = _received(sys.stdin.buffer)
+        except EOFError:
+            return
+        module, name, content, arguments, memory, seconds, forks = unpacked(bytearray(question))
+        read = getattr(import_module(module), name)
+        if forks:
+            reply, reason = _from_fork(read, content, arguments, memory, seconds)
+        else:
+            _reply(file := io.BytesIO(), read, content, arguments)
+            reply, reason = bytearray(file.getvalue()), ""
+        _send(answers, reply)
+        _send(answers, reason.encode())
+
+
+def _from_fork(
+    read: Callable[..., Any], content: bytes, arguments: Any, memory: int, seconds: int
+) -> tuple[bytearray, str]:
     """Return what a forked process answers, and why it ended without a reply."""
     end, their_end = os.pipe()
-    with warnings.catch_warnings():
-        # The child uses no thread of this process: it unpickles or parses, and leaves.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        process = os.fork()
+    process = os.fork()
     if process == 0:
         try:
-            _limit(their_end, memory)
+            _limit(their_end, memory, seconds)
             with os.fdopen(their_end, "wb") as file:
                 _reply(file, read, content, arguments)
         finally:
@@ -89,10 +178,10 @@ def _from_fork(read: Callable[..., Any], content: bytes, arguments: Any, memory:
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
     slow = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
-    return reply, f"more than {_SECONDS} s of work" if slow else _CRASH
+    return reply, f"more than {seconds} s of work" if slow else _CRASH
 
 
-def _limit(their_end: int, memory: int) -> None:
+def _limit(their_end: int, memory: int, seconds: int) -> None:
     """Take from this process all that reading bytes does not need."""
     import resource
 
@@ -106,7 +195,7 @@ def _limit(their_end: int, memory: int) -> None:
     os.closerange(their_end + 1, os.sysconf("SC_OPEN_MAX"))
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     taken = pages * resource.getpagesize()
-    limits = {"AS": taken + memory, "CPU": _SECONDS, "NOFILE": 0, "NPROC": 0, "FSIZE": 0, "CORE": 0}
+    limits = {"AS": taken + memory, "CPU": seconds, "NOFILE": 0, "NPROC": 0, "FSIZE": 0, "CORE": 0}
     for name, wanted in limits.items():
         number = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(number)[1]
@@ -127,23 +216,6 @@ def _reply(file: IO[bytes], read: Callable[..., Any], content: bytes, arguments:
         parts = packed({"error": {"got": got}})
     for part in parts:
         file.write(part)
-
-
-def _from_interpreter(read: Callable[..., Any], content: bytes, arguments: Any) -> tuple[bytearray, str]:
-    """Return the same of a new interpreter."""
-    question = b"".join(packed([read.__module__, read.__name__, content, list(arguments)]))
-    try:
-        command = [sys.executable, "-c", _COMMAND]
-        done = subprocess.run(command, input=question, capture_output=True, timeout=_PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        return bytearray(), f"more than {_PATIENCE:.0f} s of work"
-    return bytearray(done.stdout), _CRASH
-
-
-def serve() -> None:
-    """Answer one question on the standard streams."""
-    module, name, content, arguments = unpacked(bytearray(sys.stdin.buffer.read()))
-    _reply(sys.stdout.buffer, getattr(import_module(module), name), content, arguments)
 
 
 def packed(value: Any) -> list[bytes | memoryview]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import socket
-import subprocess
+import sys
+import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from helpers import apart_readers
+from helpers.apart_readers import VALUES, echoed, refuse
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
@@ -20,58 +20,6 @@ from humanpose_cli.io.reader_process import read_apart
 from humanpose_cli.io.restricted_pickle import load_pickle
 
 FILE = Path("x.bin")
-VALUES = {
-    "array": np.arange(6, dtype=">i2").reshape(2, 3),
-    "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-    "none of them": np.zeros((0, 3)),
-    "one": np.array(2.5),
-    "number": np.float32(0.5),
-    7: [None, True, 2.5, float("inf"), "ü\udce9", b"\0", (1, (2,)), {3}, 2**80],
-}
-
-
-def echoed(content: bytes) -> Any:
-    return {**VALUES, "content": content}
-
-
-def many_lists(content: bytes) -> Any:
-    value: list[Any] = []
-    for _ in range(30):
-        value = [value, value]
-    return value
-
-
-def open_file(content: bytes) -> Any:
-    return Path("/etc/hostname").read_text()
-
-
-def open_socket(content: bytes) -> Any:
-    return socket.socket()
-
-
-def start_process(content: bytes) -> Any:
-    return subprocess.run(["true"]).returncode
-
-
-def much_memory(content: bytes) -> Any:
-    return np.ones(1 << 29).nbytes
-
-
-def no_end(content: bytes) -> Any:
-    while True:
-        pass
-
-
-def crash(content: bytes) -> Any:
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def no_plain_value(content: bytes) -> Any:
-    return slice(1)
-
-
-def refuse(content: bytes) -> Any:
-    raise InputError("inside", "is damaged", expected="a", got="b", remedy="c")
 
 
 @pytest.mark.posix("forks")
@@ -87,7 +35,7 @@ def test_plain_values_come_back():
 
 
 @pytest.mark.slow
-def test_where_nothing_forks_an_interpreter_reads(monkeypatch):
+def test_where_nothing_forks_the_server_reads(monkeypatch):
     monkeypatch.setattr(reader_process, "_FORKS", False)
     content = pickle.dumps({"a": np.arange(3), "b": (1, "ü")})
     np.testing.assert_equal(
@@ -95,23 +43,54 @@ def test_where_nothing_forks_an_interpreter_reads(monkeypatch):
     )
     with raises(InputError, subject="x.bin", problem="is no file", got="UnpicklingError"):
         read_apart(FILE, load_pickle, b"no pickle", problem="is no file")
-    monkeypatch.setattr(reader_process, "_PATIENCE", 0.01)
-    with raises(InputError, subject="x.bin", problem="is no file", got="s of work"):
-        read_apart(FILE, load_pickle, content, problem="is no file")
+    with raises(InputError, subject="x.bin", problem="is no file", got="damage that ends its reader"):
+        read_apart(FILE, apart_readers.crash, b"", problem="is no file")
+    monkeypatch.setattr(reader_process, "_PATIENCE", 2.0)
+    with raises(InputError, subject="x.bin", problem="is no file", got="more than 2 s of work"):
+        read_apart(FILE, apart_readers.sleep, b"", problem="is no file")
+    assert read_apart(FILE, load_pickle, content, problem="is no file")["b"] == (1, "ü")
+
+
+@pytest.mark.posix("forks")
+def test_threads_and_forks_of_this_process_read_too():
+    results = []
+    threads = [
+        threading.Thread(target=lambda n=n: results.append(read_apart(FILE, echoed, b"%d" % n, problem="")["content"]))
+        for n in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [b"%d" % n for n in range(6)]
+    process = os.fork()
+    if process == 0:
+        os._exit(read_apart(FILE, echoed, b"child", problem="")["content"] != b"child")
+    assert os.waitpid(process, 0)[1] == 0
+    assert read_apart(FILE, echoed, b"parent", problem="")["content"] == b"parent"
+
+
+@pytest.mark.slow
+def test_modules_in_the_working_folder_are_not_imported(monkeypatch, tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reader_process, "_SERVERS", {})
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert read_apart(FILE, load_pickle, pickle.dumps(1), problem="is no file") == 1
 
 
 @pytest.mark.posix("needs Linux's limits")
 @pytest.mark.parametrize(
     ("read", "problem", "got"),
     [
-        (open_file, "is no file", "Too many open files"),
-        (open_socket, "is no file", "Too many open files"),
-        (start_process, "is no file", ""),
-        (much_memory, "is too large unpacked", ""),
-        (many_lists, "", ""),
-        (no_end, "is no file", "more than 1 s of work"),
-        (crash, "is no file", "damage that ends its reader"),
-        (no_plain_value, "is no file", "slice, which is no plain value"),
+        (apart_readers.open_file, "is no file", "Too many open files"),
+        (apart_readers.open_socket, "is no file", "Too many open files"),
+        (apart_readers.start_process, "is no file", ""),
+        (apart_readers.much_memory, "is too large unpacked", ""),
+        (apart_readers.many_lists, "", ""),
+        (apart_readers.no_end, "is no file", "more than 1 s of work"),
+        (apart_readers.crash, "is no file", "damage that ends its reader"),
+        (apart_readers.no_plain_value, "is no file", "slice, which is no plain value"),
     ],
 )
 def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got):
@@ -133,7 +112,6 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
     ],
 )
 def test_damaged_replies_are_refused(monkeypatch, reply):
-    monkeypatch.setattr(reader_process, "_from_fork", lambda *_: (bytearray(reply), "damage"))
-    monkeypatch.setattr(reader_process, "_FORKS", True)
+    monkeypatch.setattr(reader_process, "_answer", lambda _: (bytearray(reply), "damage"))
     with raises(InputError, subject="x.bin", problem="is no file", got="damage"):
         read_apart(FILE, echoed, b"", problem="is no file")
