@@ -193,10 +193,10 @@ class _Group(NamedTuple):
 
     def build(self, values: Mapping[str, Any]) -> Any:
         """Make the dataclass of the values of its flags."""
-        own = {name: value for name, value in values.items() if name not in self.nested}
+        fields = {name: value for name, value in values.items() if name not in self.nested}
         for name, (kind, owner) in self.nested.items():
-            own[owner] = replace(own.get(owner, kind()), **{name: values[name]})
-        return self.kind(**own)
+            fields[owner] = replace(fields.get(owner, kind()), **{name: values[name]})
+        return self.kind(**fields)
 
 
 def _group_of(annotation: Any) -> _Group | None:

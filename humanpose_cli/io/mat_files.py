@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from scipy.io import loadmat  # here, since the process that reads cannot import it
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.reader_process import read_apart
@@ -20,8 +21,6 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     Raises InputError for a missing or damaged file, for one that lacks a variable, for a variable of another kind, and
     where it needs more memory than a reader process has.
     """
-    import scipy.io.matlab  # noqa: F401  the process cannot import it
-
     with reading(path):
         content = path.read_bytes()
     variables = read_apart(path, load_mat, content, list(names), problem="is no readable MATLAB file (of version 5)")
@@ -35,7 +34,5 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
 
 def load_mat(content: bytes, names: list[str]) -> Any:
     """Read bytes, in a process of its own."""
-    from scipy.io import loadmat
-
     variables = loadmat(io.BytesIO(content), variable_names=names)
     return {name: value for name, value in variables.items() if name in names}

@@ -60,7 +60,7 @@ def read_apart(
     """
     memory = _MEMORY + _COPIES * len(content) + 2 * more
     question = packed([read.__module__, read.__name__, content, list(arguments), memory, _SECONDS, _FORKS])
-    reply, reason = _answer(b"".join(question))
+    reply, reason = _reply_of_server(b"".join(question))
     try:
         ((kind, result),) = unpacked(reply).items()
     except (ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
@@ -70,7 +70,7 @@ def read_apart(
     raise InputError(path, **{"problem": problem, **result})
 
 
-def _answer(question: bytes) -> tuple[bytearray, str]:
+def _reply_of_server(question: bytes) -> tuple[bytearray, str]:
     """Ask this process's server; returns its reply, and why it ended without one."""
     server = _SERVERS.get(os.getpid())
     if server is None or server.process.poll() is not None:
@@ -112,7 +112,9 @@ class _Server:
                 return bytearray(_received(answering)), _received(answering).decode()
             except (EOFError, BrokenPipeError):
                 too_late.join(0.1)
-                return bytearray(), _CRASH if too_late.is_alive() else f"more than {_PATIENCE:g} s of work"
+                reason = _CRASH if too_late.is_alive() else f"more than {_PATIENCE:g} s of work"
+                self.close()
+                return bytearray(), reason
             finally:
                 too_late.cancel()
 

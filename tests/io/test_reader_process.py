@@ -48,6 +48,7 @@ def test_where_nothing_forks_the_server_reads(monkeypatch):
     monkeypatch.setattr(reader_process, "_PATIENCE", 2.0)
     with raises(InputError, subject="x.bin", problem="is no file", got="more than 2 s of work"):
         read_apart(FILE, apart_readers.sleep, b"", problem="is no file")
+    monkeypatch.setattr(reader_process, "_PATIENCE", 60.0)
     assert read_apart(FILE, load_pickle, content, problem="is no file")["b"] == (1, "ü")
 
 
@@ -112,6 +113,6 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
     ],
 )
 def test_damaged_replies_are_refused(monkeypatch, reply):
-    monkeypatch.setattr(reader_process, "_answer", lambda _: (bytearray(reply), "damage"))
+    monkeypatch.setattr(reader_process, "_reply_of_server", lambda _: (bytearray(reply), "damage"))
     with raises(InputError, subject="x.bin", problem="is no file", got="damage"):
         read_apart(FILE, echoed, b"", problem="is no file")
