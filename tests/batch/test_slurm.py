@@ -200,7 +200,7 @@ def test_an_array_finishes_and_a_killed_workers_items_are_done_again(after, stor
     assert len(list(folder.glob("killed-*"))) == kills
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_what_scancel_stops_goes_on_where_it_was(after):
     assert outcomes(after(cancelled) / "out") == ALL
 
@@ -213,7 +213,7 @@ def test_a_job_that_is_stopped_is_requeued_and_goes_on(after, story):
     assert statuses(folder / "out") == {"skipped": 12}
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_training_on_two_nodes_and_one_that_is_requeued_learn_the_same(after, tmp_path):
     folder = after(trained)
     linear_recipe.main(tmp_path)

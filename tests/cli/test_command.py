@@ -276,7 +276,7 @@ def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code, faul
     assert err.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.posix("needs a pseudo-terminal")
 def test_a_command_that_is_stuck_in_native_code_leaves_the_terminal_in_order():
     import pty

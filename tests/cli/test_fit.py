@@ -248,6 +248,7 @@ def test_weights_that_do_not_serve_are_refused_in_a_sentence(hpc, photos, tmp_pa
     assert not list((tmp_path / "out").rglob("*.npz"))
 
 
+@pytest.mark.extensive
 def test_people_of_another_detector(hpc, photos, tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"astronaut.png": [[10, 5, 200, 256]]}))

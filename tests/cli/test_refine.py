@@ -158,6 +158,7 @@ def test_the_page_shows_another_run_and_the_truth(hpc, photos, tmp_path):
     assert hpc(*line, *more, "--no-page", "--overwrite").code == 2
 
 
+@pytest.mark.extensive
 def test_what_is_compared_must_show_the_same_people(hpc, photos, tmp_path):
     line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--out", str(tmp_path / "b"))
     fit = read_fit(photos / "fits" / "astronaut.png.fit.npz")

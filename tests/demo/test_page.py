@@ -25,7 +25,7 @@ def test_the_page_shows_files_and_escapes_text():
     assert "http" not in page
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_page_opens_at_its_top(tmp_path):
     """Although a page in it plays by itself."""
     view(moving_people(), np.zeros((FRAMES, 480, 640, 3), np.uint8)).save(tmp_path / "d.html")

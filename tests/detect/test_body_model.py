@@ -217,7 +217,7 @@ def test_other_networks_are_refused_with_what_is_expected(tmp_path, kind):
         open_pose_model(path, "cpu")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_shipped_network_with_this_interface_agrees_with_itself(tmp_path, clip_frames: list[np.ndarray]) -> None:
     """In an image and in frames of a sequence: joints stay where they are, and their noise becomes less."""
     path = blazepose_body_network(tmp_path / "body.onnx")

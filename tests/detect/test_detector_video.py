@@ -126,7 +126,7 @@ def test_somebody_who_leaves_is_gone_and_somebody_new_is_found(fast: PersonDetec
     assert found[-1] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_person_who_was_hidden_is_found_at_once_where_their_motion_leads_in_any_orientation(
     fast: PersonDetector, rendered
 ) -> None:

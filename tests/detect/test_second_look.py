@@ -260,7 +260,7 @@ def one_behind_the_other() -> tuple[np.ndarray, np.ndarray]:
     return image, view.project(body.pose_landmarks("blazepose33", posed, betas).numpy())
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_somebody_half_hidden_behind_another_person_is_found(thorough, one_behind_the_other) -> None:
     image, truth = one_behind_the_other
     people = thorough.detect(image)

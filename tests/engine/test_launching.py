@@ -142,7 +142,7 @@ def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
     assert not list(temporary.iterdir())  # removed with the process
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_filled_cache_that_is_read_only_serves(cache, tmp_path):
     """Of a farm's image; nothing is compiled, and nothing is said. A damaged one is left alone."""
     code = mounting(f"mount --bind {cache} {cache}", f"mount -o remount,ro,bind {cache}") + KERNEL

@@ -45,7 +45,7 @@ def test_threads_that_pose_at_once_get_the_same(two_threads):
                 assert torch.equal(a[1], b[1])
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_data_loaders_workers_run_kernels_as_their_parent_does(method):
     if method not in torch.multiprocessing.get_all_start_methods():

@@ -143,7 +143,7 @@ def test_a_photograph_gives_a_texture_without_unknown_texels(painted):
     assert looks_of_fit(beside, None, FitFrames.of(fit, photo)) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_people_of_a_clip_are_dressed_by_its_frames(tmp_path):
     """By default, if its files are where they were; else they have the textures beside the fit."""
     walk = drawn_walk(default_body())

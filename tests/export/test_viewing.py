@@ -90,7 +90,7 @@ def script_free(text: str) -> str:
     return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_all_cameras_of_a_take_can_be_chosen_with_their_frames(walk, tmp_path):
     """Through the second one, its lens and video are shown at the chosen speed."""
     take = walking_take(walk)
@@ -111,7 +111,7 @@ def test_all_cameras_of_a_take_can_be_chosen_with_their_frames(walk, tmp_path):
     assert probed(page, tmp_path, expression) == [["none", 1], ["block", 0.5]]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_texture_is_not_lit_because_light_is_in_its_colours(tmp_path):
     colour = np.array((200, 110, 50), np.uint8)
     one = FIT.select(FIT.rows_for(0))
@@ -193,7 +193,7 @@ def test_the_view_follows_the_main_person_and_those_beside_them():
     assert widths[2] == pytest.approx(widths[0], abs=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_person_fills_the_view_and_stands_on_a_shadow(tmp_path):
     """Also where another person is far away."""
     (tmp_path / "page.html").write_text(view(shifted(FIT.select(FIT.rows_for(1)), [0, 9])).text, "utf-8")
@@ -207,7 +207,7 @@ def test_the_person_fills_the_view_and_stands_on_a_shadow(tmp_path):
     assert ((np.ptp(lower, axis=-1) < 15) & (lower.max(-1) < grey)).sum() > 100
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_page_fits_a_phone_and_lets_the_page_around_it_scroll(walk, tmp_path):
     """A take's page has the plan of the cameras, which is wider than a phone."""
     inside = "document.querySelector('#frame').contentDocument"

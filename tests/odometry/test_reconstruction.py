@@ -83,6 +83,7 @@ def test_what_comes_after_a_blind_stretch_is_no_part_of_the_path():
     assert result.is_reliable
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(("factor", "begin", "end"), [(1.1, 20, 70), (1.3, 20, 70)])
 def test_a_zoom_on_the_way_is_found(factor, begin, end):
     zooms = factor ** np.clip((np.arange(90) - begin) / (end - begin), 0, 1)
@@ -92,6 +93,7 @@ def test_a_zoom_on_the_way_is_found(factor, begin, end):
     np.testing.assert_allclose(result.focal_factor * result.zooms, zooms, rtol=0.02)
 
 
+@pytest.mark.extensive
 def test_a_lens_that_does_not_zoom_keeps_its_focal_length_among_errors():
     result = reconstruct(corner_tracks(beside(), scene_points(), noise=0.7, movers=100))
     np.testing.assert_array_equal(result.zooms, 1)
@@ -127,6 +129,7 @@ def test_a_mirror_and_a_wall_are_backgrounds_too():
         assert (distance, angle) < (0.01, 0.2)
 
 
+@pytest.mark.extensive
 def test_a_large_screen_makes_no_reliable_path():
     """What it shows moves to and fro on a plane at rest."""
     points = scene_points()

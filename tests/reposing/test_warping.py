@@ -50,7 +50,7 @@ def with_masks(warper: WarpReposer, **masks: np.ndarray) -> WarpReposer:
     return replace(warper, person=replace(person, photographed=replace(person.photographed, **masks)))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, clip_frames):
     scene = scene_of()
     target = target_of_fit(scene.record)

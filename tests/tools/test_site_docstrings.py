@@ -29,7 +29,7 @@ def test_lines_that_name_no_argument_stay():
     assert with_section(DOCSTRING, "Args", {"file"}) == DOCSTRING
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_sections_of_the_package():
     import griffe
 

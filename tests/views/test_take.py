@@ -79,6 +79,7 @@ def test_sound_gives_the_clocks():
     assert heard.cameras[1].offset == pytest.approx(0.45, abs=0.5 / RATE)
 
 
+@pytest.mark.extensive
 def test_clothes_identify_people_where_two_move_alike():
     """The second camera shows one of two who move in step: by movement it may be either."""
     step = ((0, (-0.6, 0.0)), (0, (0.7, 0.3)))
@@ -101,6 +102,7 @@ def test_people_without_later_keypoints_have_a_message():
     ]
 
 
+@pytest.mark.extensive
 def test_a_person_shown_by_one_camera_alone_stays():
     filmed = film(THREE, TWO_PEOPLE, hidden=((1, 1), (2, 1)))
     take = solved(filmed)

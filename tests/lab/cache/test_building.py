@@ -335,8 +335,8 @@ def test_an_interrupted_import_is_an_interruption(tmp_path):
         build_cache(Importing(), tmp_path)
 
 
+@pytest.mark.extensive
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.slow
 def test_workers_do_not_outlive_who_started_them(tmp_path, marks):
     out = tmp_path / "out"
     running = start_build(out, workers=2, seconds=0.5, marks=marks)
