@@ -277,7 +277,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
 
     def noted_read(task: Any, *arguments: Any, **more: Any) -> Any:
         calls.append((arguments, more))
-        return SimpleNamespace(options={}, views=None)
+        return SimpleNamespace(options={}, views=None, cameras=("only",))
 
     network = SimpleNamespace(precision="full", config=SimpleNamespace())
     for owner, name, value in (
