@@ -23,9 +23,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from humanpose_cli.core.errors import InputError
 
 _SECONDS = 5  # of processor time
 _PATIENCE = 60.0  # seconds until a process that does not work is given up
+_ENDING = 5.0  # more seconds, in which a server that forks ends its fork and says so
 _MEMORY = 1 << 30
 _COPIES = 4  # of the file's bytes: read, unpacked, as arrays, and on their way back
 _MAX_DOCUMENT = 64 << 20  # bytes of JSON; arrays do not count
@@ -95,17 +97,17 @@ class _Server:
         atexit.register(self.close)
 
     def close(self) -> None:
+        """End the server, unless it is that of the process that this one was forked from."""
+        atexit.unregister(self.close)
         if os.getpid() == self._owner:
-            self.process.kill()
-            self.process.wait()
+            with suppress(BrokenPipeError), self.process:  # which closes its pipes and waits
+                self.process.kill()
 
     def ask(self, question: bytes) -> tuple[bytearray, str]:
         """Return a reply and a reason."""
-        asking, answering = self.process.stdin, self.process.stdout
-        assert asking is not None
-        assert answering is not None
+        asking, answering = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
         with self._lock:
-            too_late = threading.Timer(_PATIENCE, self.process.kill)
+            too_late = threading.Timer(_PATIENCE + _ENDING * _FORKS, self.process.kill)
             too_late.start()
             try:
                 _send(asking, question)
@@ -139,20 +141,18 @@ def _received(file: IO[bytes]) -> bytes:
 def serve() -> None:
     """Answer the questions on the standard input until it ends."""
     answers = os.fdopen(os.dup(1), "wb")
-    while True:
-        try:
-            question = _received(sys.stdin.buffer)
-        except EOFError:
-            return
-        module, name, content, arguments, memory, seconds, forks = unpacked(bytearray(question))
-        read = getattr(import_module(module), name)
-        if forks:
-            reply, reason = _from_fork(read, content, arguments, memory, seconds)
-        else:
-            _reply(file := io.BytesIO(), read, content, arguments)
-            reply, reason = bytearray(file.getvalue()), ""
-        _send(answers, reply)
-        _send(answers, reason.encode())
+    with suppress(EOFError):
+        while True:
+            question = unpacked(bytearray(_received(sys.stdin.buffer)))
+            module, name, content, arguments, memory, seconds, forks = question
+            read = getattr(import_module(module), name)
+            if forks:
+                reply, reason = _from_fork(read, content, arguments, memory, seconds)
+            else:
+                _reply(file := io.BytesIO(), read, content, arguments)
+                reply, reason = bytearray(file.getvalue()), ""
+            _send(answers, reply)
+            _send(answers, reason.encode())
 
 
 def _from_fork(
