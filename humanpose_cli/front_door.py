@@ -74,13 +74,16 @@ def fit(
 ) -> Fit:
     """Fit the 3-D pose and shape of all people in an image, a video, a folder or an array: `hp.fit("photo.jpg")`.
 
-    source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
-    frames     "A:B": frames A to B - 1 of a sequence
-    sequence   whether a folder's images are one sequence; None: numbered ones of one size are, if they look alike
-    refine     True, or the options of a refinement: move the bodies onto the pixels afterwards, as `hp.refine` does
-    progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
-
     `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
+
+    Args:
+        source: A path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB.
+        frames: "A:B": frames A to B - 1 of a sequence.
+        sequence: Whether a folder's images are one sequence; None: numbered ones of one size are, if they look
+            alike.
+        refine: True, or the options of a refinement: move the bodies onto the pixels afterwards, as `hp.refine`
+            does.
+        progress: True draws a bar on stderr; a function is called with (done, total or None, unit).
     """
     check_options(locals(), fit.__kwdefaults__)
     with ExitStack() as stack:
@@ -128,19 +131,20 @@ def combine(
 ) -> Fit:
     """Combine the fits of cameras that film the same people at the same time: `hp.combine([fit_a, fit_b])`.
 
-    fits         two or more, or paths of fit files; the first one gives the take its frames
-    height       metres of the largest person, standing, which sets the scale, or shows the unit of a calibration; None:
-                 as the bodies suggest
-    offsets      seconds that each camera's clock is ahead of the first one's; None: found
-    calibration  the calibration file of the cameras; None: they are found
-    options      how cameras are found and bodies solved
-    body         needed for SMPL fits that came from files
-    progress     True draws a bar on stderr; a function is called with (done, total or None, unit)
-
     `view(name)` of the result is the fit of one camera; `options["messages"]` says which cameras are left out.
 
     Raises UsageError for fewer than two fits, InputError if no two cameras show the same person, or if they contradict
     the calibration.
+
+    Args:
+        fits: Two or more, or paths of fit files; the first one gives the take its frames.
+        height: Metres of the largest person, standing, which sets the scale, or shows the unit of a calibration;
+            None: as the bodies suggest.
+        offsets: Seconds that each camera's clock is ahead of the first one's; None: found.
+        calibration: The calibration file of the cameras; None: they are found.
+        options: How cameras are found and bodies solved.
+        body: Needed for SMPL fits that came from files.
+        progress: True draws a bar on stderr; a function is called with (done, total or None, unit).
     """
     check_options(locals(), combine.__kwdefaults__)
     cameras = None if calibration is None else read_calibration(calibration)
@@ -175,21 +179,23 @@ def refine(
 ) -> Fit:
     """Move a fit onto the pixels of its frames, where that aligns better: `hp.refine(fit, "clip.mp4")`.
 
-    fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
-    frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
-    preset          "paper": the paper's procedure, SMPLify by the network's displacements at all visible vertices, by
-                    frames; all of it is kept
-    keypoints       of the user's detector, as in `hp.fit`, in place of the fit's own; None: the fit's, or found
-    weights         of the network that compares: a file, or a run of hpc train refiner; "": none does
-    textures        of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames
-    save_displacements  file, NAME.displacements.npz, for the displacements between the textured fit and the frames;
-                    a contact sheet of each person is written beside it, and `DisplacementFile` reads it; None: none
-    displacement_frames  frames of a clip whose displacements are written, at most, spread evenly
-    body            needed for a SMPL fit that came from a file
-    progress        True draws a bar on stderr; a function is called with (done, total or None, unit)
-
     `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns, and
     `refined.textures` the textures, if images were compared.
+
+    Args:
+        fit: A Fit, or a fit file's path; fits of other programs come from `read_fits`.
+        frames: The video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from.
+        preset: "paper": the paper's procedure, SMPLify by the network's displacements at all visible vertices, by
+            frames; all of it is kept.
+        keypoints: Of the user's detector, as in `hp.fit`, in place of the fit's own; None: the fit's, or found.
+        weights: Of the network that compares: a file, or a run of hpc train refiner; "": none does.
+        textures: Of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames.
+        save_displacements: File, NAME.displacements.npz, for the displacements between the textured fit and the
+            frames; a contact sheet of each person is written beside it, and `DisplacementFile` reads it; None:
+            none.
+        displacement_frames: Frames of a clip whose displacements are written, at most, spread evenly.
+        body: Needed for a SMPL fit that came from a file.
+        progress: True draws a bar on stderr; a function is called with (done, total or None, unit).
     """
     check_options(locals(), refine.__kwdefaults__)
     check_charts(densepose, charts)

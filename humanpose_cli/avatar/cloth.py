@@ -54,9 +54,10 @@ class ClothForm(NamedTuple):
 class Worn:
     """What somebody wears in a photo.
 
-    tone      (3,) of the skin, as the photo has it; None where it is not known
-    parts     (24,) 0 or 1: the parts that clothes cover; shod: whether the feet wear shoes
-    pocketed  (V,) bool: vertices of hands that are in pockets
+    Attributes:
+        tone: (3,) of the skin, as the photo has it; None where it is not known.
+        parts: (24,) 0 or 1: the parts that clothes cover; shod: whether the feet wear shoes.
+        pocketed: (V,) bool: vertices of hands that are in pockets.
     """
 
     tone: Array | None

@@ -49,7 +49,8 @@ def cluster_centres(features: Array) -> tuple[Array, NDArray[np.int64]]:
 def dominant_colour(colours: Array, within: float = SAME_CLOTH) -> Mask:
     """Select the colours (N, 3) that are like the most frequent one, up to folds and light.
 
-    within  distance of features up to which a colour is like it
+    Args:
+        within: Distance of features up to which a colour is like it.
     """
     features = cloth_features(colours)
     if len(features) < _MIN_COLOURS:

@@ -57,8 +57,9 @@ _MAX_COLOUR = 2.0  # of a surface whose light was taken off
 class CompleteTexture(NamedTuple):
     """A texture without gaps.
 
-    image          (S, S, 4) float32: RGB, 1 the photo's white, and how much of each texel comes from the photo, 0…1
-    visible_fraction  share of the surface that the photo shows, by area
+    Attributes:
+        image: (S, S, 4) float32: RGB, 1 the photo's white, and how much of each texel comes from the photo, 0…1.
+        visible_fraction: Share of the surface that the photo shows, by area.
     """
 
     image: Array
@@ -82,11 +83,12 @@ def complete_texture(
     details; the rest takes colours spread over the surface, hair from hair. What is made up varies slowly and is
     handled in a reduced texture.
 
-    grain        standard deviation, 0…1, of the noise that made-up texels get
-    mirror_face  False leaves the hidden half of a profile without features
-    covered      (V,) 0…1 how far clothes cover each vertex: they have no hollows; None for nowhere
-    shod         feet are shoes: never of the skin's colour, and dark where none shows
-    bare         legs of which the photo shows nothing are bare, as below a skirt
+    Args:
+        grain: Standard deviation, 0…1, of the noise that made-up texels get.
+        mirror_face: False leaves the hidden half of a profile without features.
+        covered: (V,) 0…1 how far clothes cover each vertex: they have no hollows; None for nowhere.
+        shod: Feet are shoes: never of the skin's colour, and dark where none shows.
+        bare: Legs of which the photo shows nothing are bare, as below a skirt.
     """
     shares = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*shares.shape, 4), np.float32)
@@ -163,9 +165,11 @@ class _Filling:
         """Compute a smooth correction (S, S, 3) of mirrored colours: what separates both sides' light where both are
         visible.
 
-        mine, mirror_image  (S, S, 4) both sides, colours multiplied by their weight
         Where they show things of different colour, as skin and a sleeve that the fit has on it, light is not what
         differs.
+
+        Args:
+            mine, mirror_image: (S, S, 4) both sides, colours multiplied by their weight.
         """
         surface, operator = self.surface, self.surface.operator
         both = mine[..., 3] * mirror_image[..., 3]
@@ -339,9 +343,11 @@ class _Filling:
 def skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:
     """Find the usual colour (3,) of skin, of the first of these parts that shows enough: head, hands, forearms.
 
-    colour    (V, 3) of vertices; visible (V,) 0…1
     Among their points those count whose hue is in the skin locus; in a photograph without colours, all of the face or
     of the hands.
+
+    Args:
+        colour: (V, 3) of vertices; visible (V,) 0…1.
     """
     labels, visible = surface.part_labels, visible > 0.5
     grey = is_grey(colour[visible])
@@ -360,7 +366,8 @@ def _limb_colours(surface: BodyTexels, colour: Array, visible: Array, legs: Arra
 
     A border alone may be a belt, a glove or a shadow; most of what lies above it is the cloth that goes on.
 
-    legs  the colour (3,) of legs that were not visible; None: as other limbs
+    Args:
+        legs: The colour (3,) of legs that were not visible; None: as other limbs.
     """
     parts = [surface.part_labels == row for row in range(len(SMPL24))]
     shares = [_share(surface, part, visible) for part in parts]

@@ -94,11 +94,12 @@ FOOT_LANDMARKS = np.array([_joint_of(name).endswith("foot") for name in BLAZEPOS
 class DressedBody:
     """A shaped body whose surface is moved along fixed directions of its rest pose. `DressedBody.of` makes it.
 
-    body             the rigged mesh of V vertices; betas (1, S); segment_scales (24,), or None for 1
-    height           metres, at rest
-    operator         of the resting surface
-    rest_directions  (V, 3) unit vectors, along which `displacements` (V,), metres, move the surface
-    offsets          (V, 3) metres, axes of the resting body, or None; both are added before posing
+    Attributes:
+        body: The rigged mesh of V vertices; betas (1, S); segment_scales (24,), or None for 1.
+        height: Metres, at rest.
+        operator: Of the resting surface.
+        rest_directions: (V, 3) unit vectors, along which `displacements` (V,), metres, move the surface.
+        offsets: (V, 3) metres, axes of the resting body, or None; both are added before posing.
     """
 
     body: Body
@@ -178,9 +179,11 @@ class LandmarkShifts:
     face   points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
     limbs  points (M, 3) and shifts (M, 2) of all others
 
-    points    (33, 3) metres, camera axes, of the body, as `landmark_points` has them
-    shifts    (33, 2) metres
     followed  (33,) bool: landmarks whose shift counts
+
+    Args:
+        points: (33, 3) metres, camera axes, of the body, as `landmark_points` has them.
+        shifts: (33, 2) metres.
     """
 
     def __init__(self, points: Tensor, shifts: Tensor, weights: Tensor) -> None:
@@ -208,7 +211,8 @@ class DetectedLandmarks(LandmarkShifts):
     stray      (33,) bool: on a limb that is elsewhere than the body has it; not where a
                landmark may be the other side's, nor where so many are off that the body as a whole is wrong
 
-    keypoints  (33, 3) x, y pixels of the photo and confidence
+    Args:
+        keypoints: (33, 3) x, y pixels of the photo and confidence.
     """
 
     def __init__(
@@ -245,7 +249,8 @@ def stray_joints(stray: Mask) -> list[str]:
 def without_strays(joint_visibility: NDArray[np.floating] | None, stray: Mask) -> NDArray[np.float32]:
     """Set the visibility (24,) of joints whose limb is elsewhere, and what hangs from them, to 0.
 
-    joint_visibility  (24,) 0…1, or None for 1; stray (33,) bool: landmarks of limbs that are elsewhere
+    Args:
+        joint_visibility: (24,) 0…1, or None for 1; stray (33,) bool: landmarks of limbs that are elsewhere.
     """
     visibility = np.ones(len(SMPL24), np.float32)
     if joint_visibility is not None:
@@ -261,9 +266,10 @@ def without_strays(joint_visibility: NDArray[np.floating] | None, stray: Mask) -
 def image_of_strays(keypoints: Array, stray: Mask, confident: Mask, size: tuple[int, int], radius: float) -> Mask:
     """Draw pixels (H, W) about the detected segments that end or begin at the stray landmarks of limbs.
 
-    keypoints  (33, 3) x, y pixels and confidence
-    stray      (33,) bool: far from the body; confident (33,) bool: detected with confidence
-    size       (H, W); radius: half the width of a limb, pixels
+    Args:
+        keypoints: (33, 3) x, y pixels and confidence.
+        stray: (33,) bool: far from the body; confident (33,) bool: detected with confidence.
+        size: (H, W); radius: half the width of a limb, pixels.
     """
     image, longer = np.zeros(size, np.uint8), max(size)
     thickness = int(np.clip(round(2 * radius), 1, longer))
@@ -295,7 +301,8 @@ def align_to_keypoints(
 ) -> Tensor:
     """Move the posed surface (V, 3) metres, camera axes, in the image plane as its landmarks are.
 
-    head_scales  smallest and largest factor on the size of the head
+    Args:
+        head_scales: Smallest and largest factor on the size of the head.
     """
     operator = dressed_body.operator
     data, values = np.zeros(operator.count), np.zeros((operator.count, 2))
@@ -355,11 +362,12 @@ def silhouette_displacements(
 ) -> Array:
     """Find displacements (V,) metres along `directions` that bring the surface's outline to the mask's.
 
-    vertices    (V, 3) metres, camera axes, posed as in the image
-    directions  (V, 3) unit vectors, about the surface's normals
-    mask        (H, W) 0…1 the person; the image of `view`
-    obstacles   (H, W) where the mask is not known (other people)
-    reliable    (V,) vertices of known position; the outline of others is not followed
+    Args:
+        vertices: (V, 3) metres, camera axes, posed as in the image.
+        directions: (V, 3) unit vectors, about the surface's normals.
+        mask: (H, W) 0…1 the person; the image of `view`.
+        obstacles: (H, W) where the mask is not known (other people).
+        reliable: (V,) vertices of known position; the outline of others is not followed.
     """
     faces, part_labels = dressed.body.faces, dressed.body.part_labels.cpu().numpy()
     mirror_vertices = dressed.body.mirror_vertices.cpu().numpy()

@@ -30,8 +30,9 @@ _SCALES = (0.5, 0.25, 0.12, 0.12)  # of colours in each round, robust; the first
 class TextureSamples:
     """What some frames show of one person's surface; a megabyte a frame at 512 texels.
 
-    size         texels along each side
-    full_weight  weight of all frames together that gives full trust
+    Args:
+        size: Texels along each side.
+        full_weight: Weight of all frames together that gives full trust.
     """
 
     def __init__(self, size: int, full_weight: float = 0.5) -> None:
@@ -63,7 +64,8 @@ class TextureSamples:
         """Compose (size, size, 4) uint8: straight colour, and how far it is known; holes have their surroundings'
         colours.
 
-        covered  (size, size) the texels that lie on the surface
+        Args:
+            covered: (size, size) the texels that lie on the surface.
         """
         mean = self.mean()
         return _without_holes(np.dstack((mean.colour, mean.confidence)), covered)

@@ -56,8 +56,9 @@ def sole_height(
 ) -> float | None:
     """Find where the soles are, metres along `down`; None for a body (V, 3) that does not stand on its feet.
 
-    reliable  (V,) 0…1: how well each vertex' position is known; None for all
-    down      (3,) unit vector, camera axes; None for a level camera
+    Args:
+        reliable: (V,) 0…1: how well each vertex' position is known; None for all.
+        down: (3,) unit vector, camera axes; None for a level camera.
     """
     labels = body.part_labels.cpu().numpy()
     names = _FOOT["left"] + _FOOT["right"]
@@ -82,7 +83,8 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None) -> Tensor | 
     """Find the way (3,) from the centre of mass of a body with straight legs to the soles that carry it, a unit vector;
     None if it does not stand on both feet: a person who walks, kicks or leaps need not be in balance.
 
-    vertices  (V, 3) metres, camera axes; reliable: see `sole_height`
+    Args:
+        vertices: (V, 3) metres, camera axes; reliable: see `sole_height`.
     """
     labels = body.part_labels.cpu().numpy()
     centre, areas = _mass_and_surface(vertices, body.faces.long())
@@ -120,7 +122,8 @@ def tilt_of(
     """Find the way down (3,) where bodies stand with straight legs: the median over those of (T, V, 3) that do, level
     if it nearly is, or if none stands.
 
-    joints  (T, 24, 3) metres, in any axes: only the angles of the knees are taken; reliable: see `sole_height`
+    Args:
+        joints: (T, 24, 3) metres, in any axes: only the angles of the knees are taken; reliable: see `sole_height`.
     """
     level = vertices.new_tensor(_LEVEL)
     straight = vertices[straight_legs(joints)]
@@ -187,7 +190,8 @@ def contact_shadow(
 ) -> tuple[Box, NDArray[np.float32]] | None:
     """Find a rectangle of the image and the share of light (h, w) that reaches the ground there; None for no shadow.
 
-    vertices  (V, 3) metres, camera axes; height, down: the ground's, see `sole_height`
+    Args:
+        vertices: (V, 3) metres, camera axes; height, down: the ground's, see `sole_height`.
     """
     points = vertices.detach().cpu().numpy().astype(np.float64)
     below = np.array(_LEVEL if down is None else down.tolist())

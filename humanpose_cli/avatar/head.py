@@ -46,7 +46,8 @@ def shows_face(yaw: float) -> bool:
 def kept_head(rotations: Tensor, yaw: float, photo_yaw: float) -> Tensor:
     """Turn the head of rotations (24, 3, 3) relative to parents towards the view of it that the photo has.
 
-    yaw, photo_yaw  `head_yaw` of the pose and of the photo
+    Args:
+        yaw, photo_yaw: `head_yaw` of the pose and of the photo.
     """
     if not shows_face(photo_yaw):
         return _turned_by(rotations, -_away(math.degrees(yaw)))

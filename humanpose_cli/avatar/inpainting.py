@@ -47,9 +47,10 @@ _BLOCK = 1 << 18  # pixels handled at once: bounds memory
 def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None) -> Pixels:
     """Make up the pixels of `hole` (H, W) of an image (H, W, 3) uint8 from the others, in a new array.
 
-    avoid  (H, W): pixels that stay unchanged but must not be copied into the hole (other people)
-
     An image without any usable pixel comes back filled with mid-grey.
+
+    Args:
+        avoid: (H, W): pixels that stay unchanged but must not be copied into the hole (other people).
     """
     result = image.copy()
     if not hole.any():

@@ -62,8 +62,9 @@ def light_of(
 ) -> PhotoLight:
     """Estimate the light on some points of a surface; none if too few are visible.
 
-    colours  (N, 3) in 0…1; normals (N, 3) unit vectors, camera axes
-    parts    (N,) rows of SMPL24; weights (N,) 0…1
+    Args:
+        colours: (N, 3) in 0…1; normals (N, 3) unit vectors, camera axes.
+        parts: (N,) rows of SMPL24; weights (N,) 0…1.
     """
     bright, (darkest, brightest) = colours.max(1), _BRIGHT_RANGE
     rows_used = (weights > 0.3) & (bright > darkest) & (bright < brightest)

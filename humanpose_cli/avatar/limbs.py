@@ -108,8 +108,9 @@ class PartsInPhoto:
         """Estimate how far (h, w) 0…1 a pixel shows the body and not a forearm before it, whose place is not exactly
         known.
 
-        tone     (3,) of skin: its colour on clothes near a forearm is the arm's; None where it is not known
-        covered  (24,) share of each part that clothes cover
+        Args:
+            tone: (3,) of skin: its colour on clothes near a forearm is the arm's; None where it is not known.
+            covered: (24,) share of each part that clothes cover.
         """
         arms = self.shows(FOREARMS)
         trust = np.ones(arms.shape, np.float32)
@@ -184,7 +185,8 @@ class PartsInPhoto:
         """Estimate how far (h, w) 0…1 a pixel of an arm shows the part that the fit has there: no skin and no cuff on a
         sleeve, and no sleeve on a hand beside skin.
 
-        tone, covered  as of `trust_near_forearms`
+        Args:
+            tone, covered: As of `trust_near_forearms`.
         """
         trust, arms = np.ones(self.part.shape, np.float32), self.shows(FOREARMS + SLEEVES)
         if tone is None or not self.shows(HANDS).any():
@@ -207,9 +209,10 @@ class PartsInPhoto:
 class FoldedForearms:
     """Forearms that cross the trunk in the photo. Made by `folded_forearms`.
 
-    depth   (h, w) metres of the body without forearms, inf off it
-    hidden  (h, w) bool: pixels of that body that show, or may show, the forearms
-    source  (h, w) bool: pixels of trunk and upper arms, from which what is hidden is continued
+    Attributes:
+        depth: (h, w) metres of the body without forearms, inf off it.
+        hidden: (h, w) bool: pixels of that body that show, or may show, the forearms.
+        source: (h, w) bool: pixels of trunk and upper arms, from which what is hidden is continued.
     """
 
     depth: Array
@@ -248,8 +251,9 @@ def folded_forearms(
 ) -> FoldedForearms | None:
     """Find forearms that cross the trunk; None if they hide little of it.
 
-    faces    (F', 3) of parts of known position
-    covered  (24,) share of each part that clothes cover
+    Args:
+        faces: (F', 3) of parts of known position.
+        covered: (24,) share of each part that clothes cover.
     """
     arm = parts_mask(body.part_labels.cpu().numpy(), FOREARMS)[faces[:, 0].long().cpu().numpy()]
     if arm.all() or not arm.any():

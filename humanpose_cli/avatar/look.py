@@ -41,9 +41,10 @@ _MAKE_AGAIN = "make it again with hpc fit --textures"
 class Sheet:
     """Cloth or hair beside a body, which moves with its bones.
 
-    rest   (N, 3) metres, beside the resting body; faces (M, 3)
-    bones  (N, 4) rows of smpl24; weights (N, 4), whose rows sum to 1
-    uv     (N, 2) in 0…1, v down; image (h, w, 3) uint8
+    Attributes:
+        rest: (N, 3) metres, beside the resting body; faces (M, 3).
+        bones: (N, 4) rows of smpl24; weights (N, 4), whose rows sum to 1.
+        uv: (N, 2) in 0…1, v down; image (h, w, 3) uint8.
     """
 
     rest: Array
@@ -77,9 +78,10 @@ class Sheet:
 class Look:
     """The texture, clothes, shoes and hair of one person, drawn in place of a body in one colour.
 
-    texture  (H, W, 3 or 4) uint8, v down
-    offsets  (V, 3) metres: what clothes, shoes and hair add to the resting body; None for nothing
-    sheets   of cloth and hair beside the body
+    Attributes:
+        texture: (H, W, 3 or 4) uint8, v down.
+        offsets: (V, 3) metres: what clothes, shoes and hair add to the resting body; None for nothing.
+        sheets: Of cloth and hair beside the body.
     """
 
     texture: NDArray[np.uint8]
@@ -98,8 +100,9 @@ class Look:
     def surfaces(self, body: Body, posed: Tensor, linear: Tensor, shifts: Tensor) -> list[Surface]:
         """Return what is drawn of the person: the body with what is worn, and sheets.
 
-        posed   (V, 3) the body without clothes, metres, camera axes
-        linear, shifts  (24, 3, 3) and (24, 3): bones map x at rest to `linear` x + `shifts`
+        Args:
+            posed: (V, 3) the body without clothes, metres, camera axes.
+            linear, shifts: (24, 3, 3) and (24, 3): bones map x at rest to `linear` x + `shifts`.
         """
         if self.offsets is not None:
             turned = torch.einsum("bij,vj->vbi", linear, torch.from_numpy(self.offsets).to(posed))  # (V, 24, 3)
@@ -147,7 +150,8 @@ def rows_digest(columns: Iterable[Array]) -> str:
 def look_arrays(look: Look, body: str, rows: str) -> dict[str, Array]:
     """List the arrays of a look's file.
 
-    body  the name of the fit's body; rows as of `rows_digest`
+    Args:
+        body: The name of the fit's body; rows as of `rows_digest`.
     """
     arrays: dict[str, Array] = {"body": np.array(body), "rows": np.array(rows), "texture": look.texture}
     if look.offsets is not None:

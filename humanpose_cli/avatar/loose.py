@@ -47,8 +47,9 @@ _MIN_VOLUME = 0.75  # minimum volume of a blended bone's unit cube: others do no
 class PhotoCrop(NamedTuple):
     """The part of a photo around one person.
 
-    pixels  (h, w, 3) uint8; view: its camera; box: its position in the photo
-    mask    (h, w) 0…1 the person; others (h, w) bool another person
+    Attributes:
+        pixels: (h, w, 3) uint8; view: its camera; box: its position in the photo.
+        mask: (h, w) 0…1 the person; others (h, w) bool another person.
     """
 
     pixels: NDArray[np.uint8]
@@ -87,11 +88,12 @@ def crop_photo(
 class LooseCloth:
     """A sheet beside the body.
 
-    rest     (N, 3) metres, before posing; weights (N, 24) of the bones
-    faces    (M, 3) int32
-    uv       (N, 2) in 0…1, v down, of the image it is coloured by
-    image    (h, w, 3) float32 in 0…1
-    beneath  (N,) vertices of the resting body that are nearest to the points
+    Attributes:
+        rest: (N, 3) metres, before posing; weights (N, 24) of the bones.
+        faces: (M, 3) int32.
+        uv: (N, 2) in 0…1, v down, of the image it is coloured by.
+        image: (h, w, 3) float32 in 0…1.
+        beneath: (N,) vertices of the resting body that are nearest to the points.
     """
 
     rest: Tensor
@@ -128,9 +130,10 @@ def loose_cloth(
 ) -> LooseCloth | None:
     """Make the sheet beside a body; None if the body covers the mask.
 
-    rotations, trans  of the dressed body in the photo
-    vertices          (V, 3) metres, camera axes: its surface as it lies over the photo
-    tone              (3,) of skin; None where it is not known
+    Args:
+        rotations, trans: Of the dressed body in the photo.
+        vertices: (V, 3) metres, camera axes: its surface as it lies over the photo.
+        tone: (3,) of skin; None where it is not known.
     """
     body, mask, view = dressed.body, crop.mask, crop.view
     rows = np.flatnonzero((mask >= 0.5).any(1))
@@ -188,7 +191,8 @@ def loose_cloth(
 def _loose_pixels(person: Mask, covered: Mask, weights: Array, metres: float) -> Mask | None:
     """Select the person's pixels that the body leaves open, without slivers and webs between limbs; None for none.
 
-    weights  (h, w, 24) of the bones of the surface nearby; metres  that a pixel measures
+    Args:
+        weights: (h, w, 24) of the bones of the surface nearby; metres  that a pixel measures.
     """
     groups = limb_groups()
     shares = np.stack([weights[..., groups == group].sum(-1) for group in range(5)], -1)
@@ -210,8 +214,9 @@ def _loose_pixels(person: Mask, covered: Mask, weights: Array, metres: float) ->
 class _Surroundings(NamedTuple):
     """Colours that distinguish cloth from other things beside a body.
 
-    colours  (h, w, 3) 0…1; person, covered (h, w): pixels of the person, and of the body
-    hair     (h, w): pixels beside head and neck; tone (3,) of skin, or None
+    Attributes:
+        colours: (h, w, 3) 0…1; person, covered (h, w): pixels of the person, and of the body.
+        hair: (h, w): pixels beside head and neck; tone (3,) of skin, or None.
     """
 
     colours: Array

@@ -51,9 +51,10 @@ def draw_person(
 class DrawnPerson:
     """An image of the person in another pose.
 
-    image          (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha where the background is transparent
-    doubts         what may look wrong
-    visible_fraction  share of the body's surface that the photo showed
+    Attributes:
+        image: (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha where the background is transparent.
+        doubts: What may look wrong.
+        visible_fraction: Share of the body's surface that the photo showed.
     """
 
     image: NDArray[np.uint8]
@@ -70,9 +71,10 @@ class DrawnPerson:
 class PersonFrame:
     """The image that a person is drawn into.
 
-    view        its camera: the photo's, with another principal point and size where the image shows another part
-    background  (H, W, 3) uint8; None for transparent
-    shadows     feet darken the background, which is the photo's
+    Attributes:
+        view: Its camera: the photo's, with another principal point and size where the image shows another part.
+        background: (H, W, 3) uint8; None for transparent.
+        shadows: Feet darken the background, which is the photo's.
     """
 
     view: Camera
@@ -115,9 +117,11 @@ class MeshReposer:
     ) -> MeshReposer:
         """Make one of a photo, and its background in a thread beside the texture.
 
-        background  'keep' the photo's; 'transparent'; or an image (h, w, 3) uint8, which is scaled and cropped to the
-                    photo's size
         Raises UsageError for another background.
+
+        Args:
+            background: 'keep' the photo's; 'transparent'; or an image (h, w, 3) uint8, which is scaled and cropped
+                to the photo's size.
         """
         if isinstance(background, str) and background not in ("keep", "transparent"):
             raise UsageError("background", "is unknown", expected="keep, transparent or an image", got=background)

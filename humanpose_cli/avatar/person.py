@@ -63,10 +63,11 @@ _MAX_TURN = 50.0  # degrees from the photographed side
 class Doubt(NamedTuple):
     """One reason why an image of a reposed person may look wrong.
 
-    kind      the same in all poses, such as "turned"
-    amount    by which the doubts of one kind are compared: the largest counts
-    reason    a few words, such as "turned 120°"
-    sentence  what is wrong and what it leads to
+    Attributes:
+        kind: The same in all poses, such as "turned".
+        amount: By which the doubts of one kind are compared: the largest counts.
+        reason: A few words, such as "turned 120°".
+        sentence: What is wrong and what it leads to.
     """
 
     kind: str
@@ -78,8 +79,9 @@ class Doubt(NamedTuple):
 class TargetPose(NamedTuple):
     """A pose to draw.
 
-    rotations  (24, 3, 3) relative to parents, the pelvis mapping body to camera axes; trans (3,) metres
-    shifts     (33, 2) metres in the image plane, of landmarks: see `reposing.keypoint_shifts`; None for none
+    Attributes:
+        rotations: (24, 3, 3) relative to parents, the pelvis mapping body to camera axes; trans (3,) metres.
+        shifts: (33, 2) metres in the image plane, of landmarks: see `reposing.keypoint_shifts`; None for none.
     """
 
     rotations: Tensor
@@ -91,8 +93,9 @@ class TargetPose(NamedTuple):
 class PersonInPhoto:
     """A person before they are dressed. Made by `locate_person`, read by `dress_person`.
 
-    aligned  the first stage
-    hole     (H, W) bool: pixels of the photo that show the person or a fringe around them, and no other person
+    Attributes:
+        aligned: The first stage.
+        hole: (H, W) bool: pixels of the photo that show the person or a fringe around them, and no other person.
     """
 
     photographed: PhotographedPerson
@@ -104,15 +107,16 @@ class PersonInPhoto:
 class DressedPerson:
     """A person of a photograph as textured surfaces that can be drawn in any pose. Made by `dress_person`.
 
-    photographed   photo, masks, fit and camera
-    avatar         the resting body with clothes, sheets beside it, the photo's light, and the texture, whose fourth
-                   channel is its confidence
-    hole           (H, W) bool: as of `PersonInPhoto`
-    down           (3,) unit vector: the way down in the photo
-    ground         metres along `down` to the ground that the person stands on; None if they do not stand
-    share_outside  share of the surface that lies outside the photo
-    arms_over_trunk  share of the trunk's image that forearms and hands lie over, 0…1
-    options        how it was made
+    Attributes:
+        photographed: Photo, masks, fit and camera.
+        avatar: The resting body with clothes, sheets beside it, the photo's light, and the texture, whose fourth
+            channel is its confidence.
+        hole: (H, W) bool: as of `PersonInPhoto`.
+        down: (3,) unit vector: the way down in the photo.
+        ground: Metres along `down` to the ground that the person stands on; None if they do not stand.
+        share_outside: Share of the surface that lies outside the photo.
+        arms_over_trunk: Share of the trunk's image that forearms and hands lie over, 0…1.
+        options: How it was made.
     """
 
     photographed: PhotographedPerson

@@ -28,9 +28,10 @@ _OUTLINE_MARGIN = 0.008  # sides of the crop: width of outlines without trust
 class PersonView:
     """A person's crop of a frame.
 
-    photo   (S, S, 3) uint8
-    crop    from pixels of the frame to pixels of the crop; camera: that takes it
-    hidden  (S, S) bool: a pixel where another person's body is nearer, or outside the frame
+    Attributes:
+        photo: (S, S, 3) uint8.
+        crop: From pixels of the frame to pixels of the crop; camera: that takes it.
+        hidden: (S, S) bool: a pixel where another person's body is nearer, or outside the frame.
     """
 
     photo: NDArray[np.uint8]
@@ -44,7 +45,8 @@ def person_views(
 ) -> list[PersonView]:
     """Cut out all people of a frame (H, W, 3) uint8.
 
-    vertices  (P, V, 3) metres, camera axes; camera: the frame's; size: of the crops, pixels
+    Args:
+        vertices: (P, V, 3) metres, camera axes; camera: the frame's; size: of the crops, pixels.
     """
     boxes = [body_box(points, camera) for points in vertices]
     views = []
@@ -75,8 +77,9 @@ def bake_view(
 ) -> BakedTexture:
     """Look up what a crop shows of a body's surface.
 
-    vertices  (V, 3) metres, camera axes
-    mask      (S, S) 0…1: the pixels that show the person; None: wherever the body is
+    Args:
+        vertices: (V, 3) metres, camera axes.
+        mask: (S, S) 0…1: the pixels that show the person; None: wherever the body is.
     """
     depth = rasterise_view(vertices[None], body.faces, view.camera).depth[0].cpu().numpy()
     visible = np.isfinite(depth) & ~view.hidden

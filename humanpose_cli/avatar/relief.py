@@ -37,7 +37,8 @@ def light_in_hollows(points: Array, normals: Array, areas: Array) -> Array:
 
     Disk to disk (Bunnell 2005), a vertex being a disk of its area that hides what lies before its front.
 
-    points   (V, 3) metres; normals (V, 3) unit vectors; areas (V,) square metres
+    Args:
+        points: (V, 3) metres; normals (V, 3) unit vectors; areas (V,) square metres.
     """
     a, b = cKDTree(points).query_pairs(_HOLLOW_REACH, output_type="ndarray").T
     way = (points[b] - points[a]).astype(np.float32)
@@ -88,7 +89,8 @@ def _noise(points: Array, sizes: Iterable[float]) -> Array:
 def strand_depths(colours: Array, visible: Mask, texels_per_metre: float) -> Array | None:
     """Measure how much visible hair's brightness varies at each of the strands' widths (3,); None if little is visible.
 
-    colours  (S, S, 3) of a texture; shown (S, S) where it shows the hair
+    Args:
+        colours: (S, S, 3) of a texture; shown (S, S) where it shows the hair.
     """
     if visible.sum() < _MIN_TEXELS:
         return None

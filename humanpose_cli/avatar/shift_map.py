@@ -39,9 +39,11 @@ _CAPACITY = 2**27  # scipy's flows are 32-bit integers
 def likely_offsets(image: Array, usable: Mask, hole: Mask) -> Index:
     """Find offsets (K, 2) of rows and columns, in pixels, that may fill the hole; the most frequent come first.
 
-    image   (h, w, 3) float32, grey levels
-    usable  (h, w): pixels that may be copied; there must be some
     Those of the same height, and for pixels that no other offset leads to a usable one, come last.
+
+    Args:
+        image: (h, w, 3) float32, grey levels.
+        usable: (h, w): pixels that may be copied; there must be some.
     """
     height, width = hole.shape
     padded = [next_fast_len(2 * side - 1, real=True) for side in hole.shape]

@@ -46,8 +46,9 @@ class VertexColours(NamedTuple):
 def photo_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> VertexColours:
     """Look up the pixels that vertices lie in.
 
-    vertices  (V, 3) metres, camera axes: the body's surface as it lies over the photo
-    faces     (F, 3) those of parts of known position
+    Args:
+        vertices: (V, 3) metres, camera axes: the body's surface as it lies over the photo.
+        faces: (F, 3) those of parts of known position.
     """
     depth = rasterise_view(vertices[None], faces, crop.view).depth[0].cpu().numpy()
     columns, rows = np.floor(crop.view.project(vertices).cpu().numpy()).T

@@ -66,10 +66,11 @@ _EMPTY = np.zeros((1, 1, 3), np.float32)
 class SkirtTube:
     """A tube of R rings of A + 1 points, whose last is its first again.
 
-    levels  (R,) metres along the legs from the hip joints; those above are negative
-    reach   (R, A) metres beyond both legs' axes, by direction from the body's left over its front
-    image   (h, w, 3) float32 in 0…1: rows along the legs, columns round them
-    pixels  (h, w) bool: those of the crop of the photo that show it
+    Attributes:
+        levels: (R,) metres along the legs from the hip joints; those above are negative.
+        reach: (R, A) metres beyond both legs' axes, by direction from the body's left over its front.
+        image: (h, w, 3) float32 in 0…1: rows along the legs, columns round them.
+        pixels: (h, w) bool: those of the crop of the photo that show it.
     """
 
     levels: Tensor
@@ -142,10 +143,12 @@ def _outline(centres: Tensor, directions: Tensor, reach: Tensor) -> Tensor:
 class SkirtRegion:
     """Where a photo shows a skirt.
 
-    pixels   (h, w) bool of the crop: the person's between crotch and hem
-    levels   (L,) metres along the legs from the hip joints to the hem
-    edges    (L, 2) metres to the left and right edge of the cloth from the middle of both legs, NaN where unknown
-    lateral  (L, 3) unit vectors, camera axes: from the left to the right edge
+    Attributes:
+        pixels: (h, w) bool of the crop: the person's between crotch and hem.
+        levels: (L,) metres along the legs from the hip joints to the hem.
+        edges: (L, 2) metres to the left and right edge of the cloth from the middle of both legs, NaN where
+            unknown.
+        lateral: (L, 3) unit vectors, camera axes: from the left to the right edge.
     """
 
     pixels: Mask
@@ -158,8 +161,9 @@ class SkirtRegion:
 class SkirtPhoto:
     """A body and the photo of it, in which a skirt is found and whose colours the tube takes.
 
-    dressed   the body; posed: in the photo's pose, without clothes
-    vertices  (V, 3) metres, camera axes: its surface as it lies over the photo
+    Attributes:
+        dressed: The body; posed: in the photo's pose, without clothes.
+        vertices: (V, 3) metres, camera axes: its surface as it lies over the photo.
     """
 
     dressed: DressedBody
@@ -183,11 +187,12 @@ class SkirtPhoto:
     def region(self, reliable: Mask) -> SkirtRegion | None:
         """Find the skirt; None for trousers, bare legs, and legs that the photo does not show.
 
-        reliable  (V,) vertices of known position
-
         From the crotch down to the hem, cloth fills the space between the legs, or is much wider than both; below, the
         legs have another colour, as wide trousers do not. Of a short skirt, the hem is at one height on both legs, with
         no crease and no gap between them above it, as shorts have.
+
+        Args:
+            reliable: (V,) vertices of known position.
         """
         crop, groups, pose = self.crop, self.groups, self.posed
         body, view, vertices = self.dressed.body, self.crop.view, self.vertices
@@ -240,7 +245,8 @@ class SkirtPhoto:
     def _continues(self, pixels: NDArray[np.uint8], legs: Mask, hem: int) -> bool:
         """Return whether the legs (L, T) have the cloth's colour below the hem as well; False if they are not visible.
 
-        pixels  (L, T, 3) along lines across the legs
+        Args:
+            pixels: (L, T, 3) along lines across the legs.
         """
         reach = round(_COMPARED / _SPACING)
         above, below = slice(max(hem - 1 - reach, 0), max(hem - 1, 1)), slice(hem + 2, hem + 2 + reach)
@@ -432,7 +438,8 @@ def _short_hem(
 ) -> int | None:
     """Count the levels of a short skirt from the top; None if there is none.
 
-    pixels, person, leg  (L, T, …) along lines across the legs; signs (L,) as of `_row_of_skirt`
+    Args:
+        pixels, person, leg: (L, T, …) along lines across the legs; signs (L,) as of `_row_of_skirt`.
     """
     against, rows = np.flatnonzero(signs < 0), round(_COMPARED_SHORT / _SPACING)
     first, last = (round(length / _SPACING) for length in _SHORT)

@@ -76,12 +76,14 @@ _SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photo
 class FittedPerson:
     """One row of a fit file.
 
-    poses            (72,) axis-angle, relative to parents, the pelvis maps body to camera axes
-    betas            (S,); trans (3,) metres
-    camera           the photo's
-    segment_scales   (24,) or None for 1
     joint_visibility (24,) 0…1 or None for 1: hidden limbs neither hide others nor give a texture
-    keypoints2d      (33, 3) the detector's x, y pixels of the photo and confidence, or None
+
+    Attributes:
+        poses: (72,) axis-angle, relative to parents, the pelvis maps body to camera axes.
+        betas: (S,); trans (3,) metres.
+        camera: The photo's.
+        segment_scales: (24,) or None for 1.
+        keypoints2d: (33, 3) the detector's x, y pixels of the photo and confidence, or None.
     """
 
     poses: NDArray[np.floating]
@@ -97,9 +99,10 @@ class FittedPerson:
 class PhotographedPerson:
     """What the stages start from: `PhotographedPerson.of` checks it.
 
-    photo   (H, W, 3) uint8 RGB
-    mask    (H, W) float32, 0…1 where the person is; others (H, W) float32, 0…1 where somebody else is
-    fit     the person's fitted body; view: its camera, of the photo's size
+    Attributes:
+        photo: (H, W, 3) uint8 RGB.
+        mask: (H, W) float32, 0…1 where the person is; others (H, W) float32, 0…1 where somebody else is.
+        fit: The person's fitted body; view: its camera, of the photo's size.
     """
 
     photo: NDArray[np.uint8]
@@ -137,15 +140,16 @@ class PhotographedPerson:
 class Aligned:
     """The fitted surface moved under the keypoints, and the photo around it. Made by `align`, read by `dress`.
 
-    body              without clothes, its head as large as the person's
-    rotations, trans  (24, 3, 3) relative to parents, (3,) metres: the pose in the photo
-    posed             (V, 3) metres, camera axes: the body's surface in that pose
-    vertices          (V, 3) the same under the keypoints
-    crop              the photo around the person; stray limbs belong to its `others`
-    reliable          (V,) share of each vertex that belongs to parts of known position
-    standing          (V,) the same for feet on the ground: a foot that is elsewhere is still within reach of its ankle
-    stray             SMPL24 joints whose limb the photo shows elsewhere than the fit has it
-    pixels_per_metre  at the person's distance
+    Attributes:
+        body: Without clothes, its head as large as the person's.
+        rotations, trans: (24, 3, 3) relative to parents, (3,) metres: the pose in the photo.
+        posed: (V, 3) metres, camera axes: the body's surface in that pose.
+        vertices: (V, 3) the same under the keypoints.
+        crop: The photo around the person; stray limbs belong to its `others`.
+        reliable: (V,) share of each vertex that belongs to parts of known position.
+        standing: (V,) the same for feet on the ground: a foot that is elsewhere is still within reach of its ankle.
+        stray: SMPL24 joints whose limb the photo shows elsewhere than the fit has it.
+        pixels_per_metre: At the person's distance.
     """
 
     body: DressedBody
@@ -175,13 +179,14 @@ class Aligned:
 class Dressed:
     """The surface as clothes give it shape. Made by `dress`, read by `bake`, `complete` and drawing.
 
-    aligned   the stage before
-    body      the body with shoes, and widened to the mask, in any pose
-    vertices  (V, 3) metres, camera axes: its surface as it lies over the photo
-    texels    of the body's texture, as fine as the photo
-    skirt     a tube round both legs; None without
-    loose     other clothes and hair beside the body; None without
-    worn      what clothes and shoes cover
+    Attributes:
+        aligned: The stage before.
+        body: The body with shoes, and widened to the mask, in any pose.
+        vertices: (V, 3) metres, camera axes: its surface as it lies over the photo.
+        texels: Of the body's texture, as fine as the photo.
+        skirt: A tube round both legs; None without.
+        loose: Other clothes and hair beside the body; None without.
+        worn: What clothes and shoes cover.
     """
 
     aligned: Aligned
@@ -213,10 +218,11 @@ class Dressed:
 class Baked:
     """The photo's colours on the surface. Made by `bake`, read by `take_light_off`.
 
-    dressed  the stage before
-    texture  colours (S, S, 3) of the photo, with the confidence (S, S) that a texel shows this surface
-    normals  (V, 3) unit vectors of the surface over the photo, camera axes
-    grain    standard deviation of the photo's noise on the person, 0…1 of full scale
+    Attributes:
+        dressed: The stage before.
+        texture: Colours (S, S, 3) of the photo, with the confidence (S, S) that a texel shows this surface.
+        normals: (V, 3) unit vectors of the surface over the photo, camera axes.
+        grain: Standard deviation of the photo's noise on the person, 0…1 of full scale.
     """
 
     dressed: Dressed
@@ -229,10 +235,11 @@ class Baked:
 class Lit:
     """The colours under usual light. Made by `take_light_off`, read by `complete`.
 
-    dressed  the surface
-    light    the photo's, which the texture no longer has
-    texture  as of `Baked`, over the light; without confidence where the fit's position is not known
-    grain    as of `Baked`
+    Attributes:
+        dressed: The surface.
+        light: The photo's, which the texture no longer has.
+        texture: As of `Baked`, over the light; without confidence where the fit's position is not known.
+        grain: As of `Baked`.
     """
 
     dressed: Dressed
@@ -245,9 +252,10 @@ class Lit:
 class Completed:
     """A body that can be drawn in any pose. Made by `complete`, read by `person.DressedPerson`.
 
-    dressed   the surface; light: the photo's
-    texture   without gaps
-    head_yaw  radians: the view that the photo has of the head, as `head.head_yaw` gives it
+    Attributes:
+        dressed: The surface; light: the photo's.
+        texture: Without gaps.
+        head_yaw: Radians: the view that the photo has of the head, as `head.head_yaw` gives it.
     """
 
     dressed: Dressed
@@ -299,7 +307,8 @@ def align(photographed: PhotographedPerson, body: Body) -> Aligned:
 def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None) -> Tensor:
     """Share (V,) of each vertex that belongs to parts whose two ends both are visible.
 
-    joint_visibility  (24,) 0…1, or None for 1
+    Args:
+        joint_visibility: (24,) 0…1, or None for 1.
     """
     bones = body.bone_indices.long()
     if joint_visibility is None:
@@ -492,7 +501,8 @@ def _texture_size(body: Body, pixels_per_metre: float, maximum: int) -> int:
 def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Completed:
     """Dress a person by one frame or several; of one frame as `person.dress_person` does.
 
-    alignments  of one person and body, first the frame that gives clothes, shoes and hair their form
+    Args:
+        alignments: Of one person and body, first the frame that gives clothes, shoes and hair their form.
     """
     dressed = dress(alignments[0], options)
     lit = take_light_off(bake(dressed, options))

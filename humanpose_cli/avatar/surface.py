@@ -96,7 +96,8 @@ class SurfaceOperator:
     The cotangent formula makes the result independent of how finely a part is triangulated: a head with a
     thousand vertices and a shin with fifty behave alike.
 
-    vertices  (V, 3) metres; faces (F, 3)
+    Args:
+        vertices: (V, 3) metres; faces (F, 3).
     """
 
     def __init__(self, vertices: Array, faces: NDArray[np.integer]) -> None:
@@ -163,7 +164,8 @@ def elimination_order(edges: bytes, count: int) -> NDArray[np.int64]:
     """Order a mesh's vertices so that its systems are solved fast: it takes a third of a solution's time, and is the
     same for every shape and weight.
 
-    edges  rows and columns, (2, E) int64, as bytes
+    Args:
+        edges: Rows and columns, (2, E) int64, as bytes.
     """
     rows, columns = np.frombuffer(edges, np.int64).reshape(2, -1)
     off = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (count, count))

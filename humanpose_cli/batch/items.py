@@ -29,15 +29,17 @@ if TYPE_CHECKING:
 class Item:
     """One independent piece of work: an image, or one sequence (a video or a folder of frames).
 
-    key      path relative to the input root with forward slashes: what shards and ledgers know it by
-    files    the files it is made of, in order; their sizes and times make its fingerprint
-    label    the item as the user would recognise it
-    root     the folder that `key` is relative to
-    outputs  the files that it will write, where that is known beforehand
     journals files in which the worker keeps what it has found; they go when the ledger has the item
-    payload  whatever the worker needs; the batch never reads it
-    error    a problem that is known already; the item then fails without reaching the worker
-    waits    it cannot be done yet and is left to a later run
+
+    Attributes:
+        key: Path relative to the input root with forward slashes: what shards and ledgers know it by.
+        files: The files it is made of, in order; their sizes and times make its fingerprint.
+        label: The item as the user would recognise it.
+        root: The folder that `key` is relative to.
+        outputs: The files that it will write, where that is known beforehand.
+        payload: Whatever the worker needs; the batch never reads it.
+        error: A problem that is known already; the item then fails without reaching the worker.
+        waits: It cannot be done yet and is left to a later run.
     """
 
     key: str

@@ -32,10 +32,12 @@ _requests: list[Any] = []  # must live for as long as the process
 class LastResort:
     """The small process, from its start to `close`.
 
-    wakeup  the socket whose other end is the wake-up descriptor; the process only looks into it
-    limit   seconds from the first signal to the end
     numbers how each signal is reported, as a signal of `CODES`
     farewell called in the small process with the reported signal's number before it ends the parent
+
+    Args:
+        wakeup: The socket whose other end is the wake-up descriptor; the process only looks into it.
+        limit: Seconds from the first signal to the end.
     """
 
     def __init__(

@@ -54,12 +54,13 @@ def options_digest(options: Mapping[str, Any]) -> str:
 class Entry(NamedTuple):
     """One line about an item: a tuple, because ledgers may have 50,000 lines, and dataclasses take five times as long.
 
-    outcome  success, partial or error; interrupted where earlier results are about to be replaced
-    outputs  files written, relative to the output folder, with forward slashes
-    sizes    of these, in bytes; empty where they are not known
-    details  what the result's table says of the item, as JSON values
-    root     the input folder that `path` was relative to
-    content  SHA-256 of the item's contents
+    Attributes:
+        outcome: Success, partial or error; interrupted where earlier results are about to be replaced.
+        outputs: Files written, relative to the output folder, with forward slashes.
+        sizes: Of these, in bytes; empty where they are not known.
+        details: What the result's table says of the item, as JSON values.
+        root: The input folder that `path` was relative to.
+        content: SHA-256 of the item's contents.
     """
 
     command: str

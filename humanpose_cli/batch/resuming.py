@@ -21,23 +21,24 @@ from humanpose_cli.io.paths import relative_path
 class Batch:
     """How a batch is run.
 
-    command        its name, part of the key of every item
-    out            output folder; ledger and run.json are kept there
-    options        JSON values of everything that decides a result, and of nothing else
-    shard          the part of the items that this process does
-    resume         skip what an earlier run finished
-    retry_failed   do again what an earlier run failed at
-    overwrite      replace results that other options made
-    verify_inputs  know an unchanged input by its contents instead of size and time
-    dry_run        do nothing and write nothing, only say what would be done
-    recall         (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs
-    arguments      the command line, for run.json
-    together       gives how many items `prepare` is shown at once; called when there is something to do
-    prepare        called with the next items before the worker gets them one by one; what goes wrong with an item there
-                   is for the worker to raise. Returns by key how many of the seconds are the item's own, without those
-                   for what all items need, such as loading models
-    prepares       whether `prepare` works on an item; others are left to the worker
-    past_seconds   seconds that went before into what all items need, which the seconds of the run count
+    Attributes:
+        command: Its name, part of the key of every item.
+        out: Output folder; ledger and run.json are kept there.
+        options: JSON values of everything that decides a result, and of nothing else.
+        shard: The part of the items that this process does.
+        resume: Skip what an earlier run finished.
+        retry_failed: Do again what an earlier run failed at.
+        overwrite: Replace results that other options made.
+        verify_inputs: Know an unchanged input by its contents instead of size and time.
+        dry_run: Do nothing and write nothing, only say what would be done.
+        recall: (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs.
+        arguments: The command line, for run.json.
+        together: Gives how many items `prepare` is shown at once; called when there is something to do.
+        prepare: Called with the next items before the worker gets them one by one; what goes wrong with an item
+            there is for the worker to raise. Returns by key how many of the seconds are the item's own, without
+            those for what all items need, such as loading models.
+        prepares: Whether `prepare` works on an item; others are left to the worker.
+        past_seconds: Seconds that went before into what all items need, which the seconds of the run count.
     """
 
     command: str
@@ -60,8 +61,10 @@ class Batch:
 class EarlierRuns:
     """What the ledgers of a batch's folder say about its items.
 
-    digest        of the batch's options
     change_count  how many items were found to be other than when an earlier run did them
+
+    Args:
+        digest: Of the batch's options.
     """
 
     def __init__(self, batch: Batch, digest: str, history: History) -> None:

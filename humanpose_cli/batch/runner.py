@@ -41,9 +41,12 @@ from humanpose_cli.version import __version__
 
 @dataclass(frozen=True)
 class Failure:
-    """sentence   the message for the user
-    exit_code  what the command exits with if this is all that happened
-    everywhere  whether every further item would fail in the same way, so that a batch had better stop
+    """
+
+    Attributes:
+        sentence: The message for the user.
+        exit_code: What the command exits with if this is all that happened.
+        everywhere: Whether every further item would fail in the same way, so that a batch had better stop.
     """
 
     sentence: str
@@ -59,9 +62,10 @@ class Failure:
 def explain(error: BaseException, inputs: Sequence[Path] = (), out: Path | None = None) -> Failure:
     """Explain an exception as an error of the program.
 
-    error   anything that a command or an item raised
-    inputs  the files being read: no permission for one of them is the item's trouble, not the machine's
-    out     the output folder: what the system says of a path below it is the machine's trouble
+    Args:
+        error: Anything that a command or an item raised.
+        inputs: The files being read: no permission for one of them is the item's trouble, not the machine's.
+        out: The output folder: what the system says of a path below it is the machine's trouble.
     """
     if failure := _explain_lack_of_memory(error):
         return failure
@@ -127,10 +131,11 @@ def _explain_os_error(error: OSError, inputs: Sequence[Path], out: Path | None) 
 class Outcome:
     """What a worker hands back for an item that did not fail.
 
-    outputs  files written, in the order written
-    details  JSON values for the result, which the ledger keeps
-    contents  further ones, which it does not keep because the outputs hold them: see `Batch.recall`
-    problem  one sentence if only part of the item could be done; a rerun with --retry-failed does it again
+    Attributes:
+        outputs: Files written, in the order written.
+        details: JSON values for the result, which the ledger keeps.
+        contents: Further ones, which it does not keep because the outputs hold them: see `Batch.recall`.
+        problem: One sentence if only part of the item could be done; a rerun with --retry-failed does it again.
     """
 
     outputs: tuple[Path, ...] = ()
@@ -174,11 +179,13 @@ def run_items(
 ) -> CommandResult:
     """Run `worker` on each item of this shard, one after the other; of a dry run, say what would be done.
 
-    progress  the reporter of what happens
-    stop      the handler of signals; with one, an interrupted run returns its result, without one
-              KeyboardInterrupt comes through
     Raises UsageError before anything is done if results of something else would be replaced, UnavailableError if
     the output folder cannot be written.
+
+    Args:
+        progress: The reporter of what happens.
+        stop: The handler of signals; with one, an interrupted run returns its result, without one KeyboardInterrupt
+            comes through.
     """
     items = unique_items(items)
     refuse_case_twins(items, batch.out)

@@ -43,12 +43,14 @@ class StopSignals:
 
     A SIGHUP that is ignored stays so (`nohup`).
 
-    grace       seconds that the item in progress has to finish by itself
-    hard_limit  seconds after which the process ends, whatever it is doing
     on_stop     called in the watchdog thread with the first signal's number while an item is being worked on
-    on_abandon  called with the signal's number by the watchdog just before it ends the process
-    last_resort  whether a second process ends this one where native code holds the interpreter, see `last_resort`;
-                 it is forked, so that this one should have no threads yet
+
+    Args:
+        grace: Seconds that the item in progress has to finish by itself.
+        hard_limit: Seconds after which the process ends, whatever it is doing.
+        on_abandon: Called with the signal's number by the watchdog just before it ends the process.
+        last_resort: Whether a second process ends this one where native code holds the interpreter, see
+            `last_resort`; it is forked, so that this one should have no threads yet.
     """
 
     def __init__(

@@ -50,7 +50,8 @@ _running: list[subprocess.Popen[str]] = []
 class CommandJob:
     """A command line as what submitit calls on the machine.
 
-    report  the file for the JSON document that it prints, with its exit code, if that is wanted
+    Attributes:
+        report: The file for the JSON document that it prints, with its exit code, if that is wanted.
     """
 
     line: tuple[str, ...]
@@ -131,8 +132,9 @@ def group_environment() -> dict[str, str]:
 class SlurmJobs:
     """What was submitted.
 
-    work     id of the array or job that does the work
-    collect  id of the job that reports on it; "" without one
+    Attributes:
+        work: Id of the array or job that does the work.
+        collect: Id of the job that reports on it; "" without one.
     """
 
     work: str
@@ -154,8 +156,9 @@ class SlurmJobs:
 class SlurmSettings:
     """How jobs are submitted.
 
-    shards   jobs of the array; 1 is a single job
-    options  of sbatch, by their long names: {"partition": "gpu", "time": "60"}; time in minutes
+    Attributes:
+        shards: Jobs of the array; 1 is a single job.
+        options: Of sbatch, by their long names: {"partition": "gpu", "time": "60"}; time in minutes.
     """
 
     shards: int = 1
@@ -167,12 +170,14 @@ def submit(
 ) -> SlurmJobs:
     """Submit a command.
 
-    name     of the jobs
-    line     the command line, without what concerns the cluster
-    out      its output folder
-    collect  what the line ends with in the job that reports on all shards; None for a command without shards, which
-             prints its own JSON document
     UnavailableError without Slurm or submitit, or if Slurm refuses; UsageError for options that it does not know.
+
+    Args:
+        name: Of the jobs.
+        line: The command line, without what concerns the cluster.
+        out: Its output folder.
+        collect: What the line ends with in the job that reports on all shards; None for a command without shards,
+            which prints its own JSON document.
     """
     folder = ensure_folder(out / JOB_FOLDER)
     folder.chmod(0o700)  # submitit's pickles in it are run

@@ -42,11 +42,12 @@ FACE13 = Skeleton("face13", tuple(_FACE_TREE), tuple(_FACE_TREE.values()))
 class LandmarkArrays:
     """Points that are shaped and skinned like vertices.
 
-    template         (L, 3) metres, rest frame
-    directions       (L, 3, S) metres per beta
-    bone_indices     (L, K) rows of SMPL24
-    bone_weights     (L, K), rows sum to 1
-    pose_directions  (L, 3, 207) metres, or None
+    Attributes:
+        template: (L, 3) metres, rest frame.
+        directions: (L, 3, S) metres per beta.
+        bone_indices: (L, K) rows of SMPL24.
+        bone_weights: (L, K), rows sum to 1.
+        pose_directions: (L, 3, 207) metres, or None.
     """
 
     skeleton: Skeleton
@@ -166,11 +167,12 @@ class RestBody(NamedTuple):
 class PosedBody(NamedTuple):
     """A posed body.
 
-    vertices     (B, V, 3) metres, or None if `vertices` is False
-    joints       (B, 24, 3) metres
-    rotations    (B, 24, 3, 3) absolute part rotations R; the identity everywhere is the T pose
-    linear       (B, 24, 3, 3) s R Q: what each bone does to vectors of the rest body
-    rest_joints  (B, 24, 3) metres, the joints before posing
+    Attributes:
+        vertices: (B, V, 3) metres, or None if `vertices` is False.
+        joints: (B, 24, 3) metres.
+        rotations: (B, 24, 3, 3) absolute part rotations R; the identity everywhere is the T pose.
+        linear: (B, 24, 3, 3) s R Q: what each bone does to vectors of the rest body.
+        rest_joints: (B, 24, 3) metres, the joints before posing.
     """
 
     vertices: Tensor | None
@@ -187,19 +189,21 @@ class Body(torch.nn.Module):
     default body's is an A pose); `rest_rotations` turn it so that zero pose is the T pose.
 
     name              'default', 'smpl-neutral' …
-    skeleton          SMPL24
-    template          (V, 3)
-    shape_directions  (V, 3, S) metres per beta
-    joint_template    (24, 3); joint_directions (24, 3, S)
-    rest_rotations    (24, 3, 3) absolute Q
-    bone_indices      (V, K) int32; bone_weights (V, K), rows sum to 1
-    pose_directions   (V, 3, 207) or None: times the relative rotations of all joints but the root minus identity,
-                      row by row
-    joint_regressor   (24, V), rows sum to 1, or None: finds the joints of the resting mesh, in SMPL's own files
-    faces             (F, 3) int32, counter-clockwise from outside
-    uv                (T, 2) in 0…1, v down: pixel = uv · size; uv_faces (F, 3) int32
-    part_labels       (V,) int32 rows of SMPL24
-    mirror_vertices   (V,) int64, the vertex that each one becomes when left and right are swapped
+
+    Args:
+        skeleton: SMPL24.
+        template: (V, 3).
+        shape_directions: (V, 3, S) metres per beta.
+        joint_template: (24, 3); joint_directions (24, 3, S).
+        rest_rotations: (24, 3, 3) absolute Q.
+        bone_indices: (V, K) int32; bone_weights (V, K), rows sum to 1.
+        pose_directions: (V, 3, 207) or None: times the relative rotations of all joints but the root minus
+            identity, row by row.
+        joint_regressor: (24, V), rows sum to 1, or None: finds the joints of the resting mesh, in SMPL's own files.
+        faces: (F, 3) int32, counter-clockwise from outside.
+        uv: (T, 2) in 0…1, v down: pixel = uv · size; uv_faces (F, 3) int32.
+        part_labels: (V,) int32 rows of SMPL24.
+        mirror_vertices: (V,) int64, the vertex that each one becomes when left and right are swapped.
     """
 
     template: Tensor
@@ -276,12 +280,13 @@ class Body(torch.nn.Module):
     ) -> PosedBody:
         """Shape, pose and translate bodies.
 
-        rotations       (B, 24, 3, 3), parent-relative with the pelvis mapping body to camera axes; with `absolute`
-                        they are all body to camera
-        betas           (B, S) or (1, S)
-        trans           (B, 3) metres, added after posing; None for 0
-        segment_scales  (B, 24), or None for 1
-        vertices        False spares the mesh
+        Args:
+            rotations: (B, 24, 3, 3), parent-relative with the pelvis mapping body to camera axes; with `absolute`
+                they are all body to camera.
+            betas: (B, S) or (1, S).
+            trans: (B, 3) metres, added after posing; None for 0.
+            segment_scales: (B, 24), or None for 1.
+            vertices: False spares the mesh.
         """
         batch = rotations.shape[0]
         rest_joints = self.rest_joints(betas).expand(batch, -1, -1)
@@ -319,7 +324,8 @@ class Body(torch.nn.Module):
     def pose_landmarks(self, landmarks: LandmarkSet | str, posed_body: PosedBody, betas: Tensor) -> Tensor:
         """Compute positions (B, L, 3) metres of landmarks on a posed body; the mesh is not needed.
 
-        betas  (B, S) or (1, S): those that the body was posed with
+        Args:
+            betas: (B, S) or (1, S): those that the body was posed with.
         """
         points = self.landmarks(landmarks) if isinstance(landmarks, str) else landmarks
         relative = None if points.pose_directions is None else self._relative(posed_body.rotations, absolute=True)
@@ -358,8 +364,10 @@ def _rows(shape_directions: Tensor, pose_directions: Tensor | None) -> Tensor:
 def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
     """Read the arrays of a shipped `.npz` with a schema version.
 
-    what  the file's content, such as "pose library"
     Raises UnavailableError if the file is missing, InputError if it belongs to another version of the package.
+
+    Args:
+        what: The file's content, such as "pose library".
     """
     if not path.exists():
         raise UnavailableError(path, f"the {what} is missing", remedy=reinstall_line())
@@ -383,7 +391,9 @@ def default_body(*, learned_landmarks: bool = True) -> Body:
     Its pelvis joint is the origin for every shape, so `trans` is the pelvis. Every call gives a module of its own
     (move it to a device freely) over arrays that are read once.
 
-    learned_landmarks  False gives the 33 landmarks estimated from anatomy, from which the learned ones are made
+    Args:
+        learned_landmarks: False gives the 33 landmarks estimated from anatomy, from which the learned ones are
+            made.
     """
     return Body(_arrays(learned_landmarks))
 

@@ -23,12 +23,13 @@ class BodyEstimate:
     """One person's body before the image's camera: what `models.nbf` or `models.deform_and_learn` predicts, and the
     keypoint fit starts from.
 
-    poses   (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres
-    joints  (24, 3) metres, camera axes
-    noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
-            sight; None if the network does not predict it
-    crop    the part of the image that the network took
-    segment_scales  (24,) of a body with scales in place of betas; None if all are 1
+    Attributes:
+        poses: (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres.
+        joints: (24, 3) metres, camera axes.
+        noise: (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the
+            line of sight; None if the network does not predict it.
+        crop: The part of the image that the network took.
+        segment_scales: (24,) of a body with scales in place of betas; None if all are 1.
     """
 
     poses: NDArray[np.float32]

@@ -54,8 +54,9 @@ def limb_rotations(
     Twists of upper limbs follow the plane of the bent limb. Parts without confident landmarks (confidence (N, L))
     keep the neutral pose; a body without shoulders or hips stands upright and faces the camera.
 
-    zero     (24, 3) joints of the T pose, any size, body axes
-    heading  (N, 3, 3) body-to-camera rotation of the whole trunk, in place of the landmarks'
+    Args:
+        zero: (24, 3) joints of the T pose, any size, body axes.
+        heading: (N, 3, 3) body-to-camera rotation of the whole trunk, in place of the landmarks'.
     """
     names, zero = SMPL24, zero.to(points)
     rotations = neutral_rotations().to(points).repeat(len(points), 1, 1, 1)

@@ -16,8 +16,9 @@ from humanpose_cli.core.conventions import SMPL24
 class PartMap:
     """A partition of the 24 joints' parts.
 
-    names     the coarse parts, in the order of their labels
-    of_joint  SMPL24's joint name → name of the coarse part
+    Attributes:
+        names: The coarse parts, in the order of their labels.
+        of_joint: SMPL24's joint name → name of the coarse part.
     """
 
     name: str

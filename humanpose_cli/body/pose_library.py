@@ -40,9 +40,11 @@ _SCHEMA = 1
 class Motion:
     """One clip.
 
-    poses   (T, 72) axis-angle, parent-relative; the pelvis maps body axes to world axes (metres, y up); the
-            vectors may be longer than π
-    pelvis  (T, 3) position of the pelvis joint for the default body's mean shape, metres, world axes, floor near y = 0
+    Attributes:
+        poses: (T, 72) axis-angle, parent-relative; the pelvis maps body axes to world axes (metres, y up); the
+            vectors may be longer than π.
+        pelvis: (T, 3) position of the pelvis joint for the default body's mean shape, metres, world axes, floor
+            near y = 0.
     """
 
     name: str

@@ -70,12 +70,14 @@ _FINGER_CURL = 35.0  # degrees, mean of the flexion that resting fingers have
 class SamplingOptions:
     """The distance of samples from their sources.
 
-    key_pose_share   probability that a source is a key pose; else it is a frame of the library, each activity alike
-    mix              probability that trunk and arms come from another source than the legs
-    one_armed        probability that the two arms come from different sources
-    blend            probability that a group of limbs lies between two sources
-    jitter           scale of the Gaussian noise on the joint angles
-    tumble           probability that the whole body is tilted by up to 30° (leaning, slopes, turned cameras)
+    Attributes:
+        key_pose_share: Probability that a source is a key pose; else it is a frame of the library, each activity
+            alike.
+        mix: Probability that trunk and arms come from another source than the legs.
+        one_armed: Probability that the two arms come from different sources.
+        blend: Probability that a group of limbs lies between two sources.
+        jitter: Scale of the Gaussian noise on the joint angles.
+        tumble: Probability that the whole body is tilted by up to 30° (leaning, slopes, turned cameras).
     """
 
     key_pose_share: float = 0.4
@@ -91,10 +93,11 @@ def sample_poses(
 ) -> Tensor:
     """Draw random plausible poses (count, 24, 3, 3): parent-relative, the pelvis body to y-up world, facing +z.
 
-    generator  decides everything
-    split      of the library: 'train' leaves the held-out activities out; 'held_out' takes them alone
-
     All joint angles lie within the joint limits; poses whose limbs pass through trunk or head are drawn again.
+
+    Args:
+        generator: Decides everything.
+        split: Of the library: 'train' leaves the held-out activities out; 'held_out' takes them alone.
     """
     options = options or SamplingOptions()
     batches: list[Tensor] = []
@@ -116,7 +119,8 @@ def sample_poses(
 class RowGenerators:
     """Random numbers for B rows, some of each generator: those that it would give if its rows were alone.
 
-    parts  (rows, generator), in the order of the rows
+    Attributes:
+        parts: (rows, generator), in the order of the rows.
     """
 
     parts: Sequence[tuple[int, torch.Generator]]
@@ -135,10 +139,11 @@ def vary_poses(
 ) -> Tensor:
     """Vary poses (B, 24, 3, 3), which keep their legs and, but for a tumble, their pelvis.
 
-    source      gives (B, 24, 3, 3) poses at each call, for their trunks and arms
-    generators  decide everything
-
     All joint angles lie within the joint limits; limbs may pass through trunk or head (see `self_penetration`).
+
+    Args:
+        source: Gives (B, 24, 3, 3) poses at each call, for their trunks and arms.
+        generators: Decide everything.
     """
     options = options or SamplingOptions()
 
@@ -293,8 +298,9 @@ class PriorQuadratic(NamedTuple):
 class JointPrior(Protocol):
     """The implausibility of a pose, in the unit of a negative log-likelihood: the interface of all priors to solvers.
 
-    coordinates  its arguments: "angles" as of `rotations_to_angles`, or "rotation_vectors" (axis-angle) of
-                 parent-relative rotations; both (B, 24, 3) radians
+    Attributes:
+        coordinates: Its arguments: "angles" as of `rotations_to_angles`, or "rotation_vectors" (axis-angle) of
+            parent-relative rotations; both (B, 24, 3) radians.
     """
 
     coordinates: ClassVar[Literal["angles", "rotation_vectors"]]
@@ -315,7 +321,9 @@ class PosePrior(torch.nn.Module):
     """See the module's text. Angles are those of joint_angles.py; the pelvis is free.
 
     columns  per group (one per side): rows (D,) of the 72 angles that its mixture looks at
-    robust   τ, in units of the energy
+
+    Args:
+        robust: τ, in units of the energy.
     """
 
     coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "angles"

@@ -32,11 +32,12 @@ _FACING = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)  # upright, looking in
 class ScaledPose(NamedTuple):
     """B bodies: the paper's θ = [a, S, R, s, t].
 
-    segment_scales  (B, 24), 1 for the template's own size
-    axis_angles     (B, 23, 3) radians, relative to the parent, of SMPL24's joints after the pelvis
-    orientation     (B, 9) the rows of a matrix that `gram_schmidt` makes body-to-camera axes of
-    scale           (B,) image units a metre, positive
-    translation     (B, 2) image units, x right, y down: the pelvis
+    Attributes:
+        segment_scales: (B, 24), 1 for the template's own size.
+        axis_angles: (B, 23, 3) radians, relative to the parent, of SMPL24's joints after the pelvis.
+        orientation: (B, 9) the rows of a matrix that `gram_schmidt` makes body-to-camera axes of.
+        scale: (B,) image units a metre, positive.
+        translation: (B, 2) image units, x right, y down: the pelvis.
     """
 
     segment_scales: Tensor

@@ -48,9 +48,11 @@ _SMPLX_VERTICES = (9120, 9448, 9929, 6, 616, 8846, 8635, 5770, 8463)
 class _Layout:
     """One kind of model.
 
-    vertices, faces, joints  how many
-    landmarks  vertices at the points of `_LANDMARKS`
-    knuckles  rows of the left and the right middle finger's first joint: the hands of SMPL24; () for SMPL's own hands
+    Attributes:
+        vertices, faces, joints: How many.
+        landmarks: Vertices at the points of `_LANDMARKS`.
+        knuckles: Rows of the left and the right middle finger's first joint: the hands of SMPL24; () for SMPL's own
+            hands.
     """
 
     title: str
@@ -113,12 +115,14 @@ _FINGERS = 30  # joints of both hands, which are a model's last
 def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
     """Read a model file of SMPL, SMPL-H or SMPL-X: its first shape components, and its pose blend shapes.
 
-    shape_count  how many betas the body has, if the file has that many; fits have 10, labels of some data
-                 sets have more
-    mean_hands   give fingers of SMPL-H and SMPL-X the file's mean pose, as `flat_hand_mean=False` of the package smplx
-
     The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender in the file's name.
     Raises UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
+
+    Args:
+        shape_count: How many betas the body has, if the file has that many; fits have 10, labels of some data sets
+            have more.
+        mean_hands: Give fingers of SMPL-H and SMPL-X the file's mean pose, as `flat_hand_mean=False` of the package
+            smplx.
     """
     kind, fields = read_model(path)
     return Body(_to_body(Path(path), kind, fields, shape_count, mean_hands=mean_hands))

@@ -78,9 +78,10 @@ class TexelMap:
 class BakedTexture(NamedTuple):
     """A surface's colours in a photo, per texel.
 
-    colour      (size, size, 3) float32 in 0…1; meaningless where confidence is 0
-    confidence  (size, size) float32: 0 hidden … 1 frontal and far from any edge
-    visible     (size, size) bool: nothing hides it, whatever its confidence and slant
+    Attributes:
+        colour: (size, size, 3) float32 in 0…1; meaningless where confidence is 0.
+        confidence: (size, size) float32: 0 hidden … 1 frontal and far from any edge.
+        visible: (size, size) bool: nothing hides it, whatever its confidence and slant.
     """
 
     colour: Array
@@ -92,10 +93,12 @@ class BakedTexture(NamedTuple):
 class PhotoSource:
     """A photo with its surface and camera.
 
-    photo  (H, W, 3) uint8; mask (H, W) 0…1: 1 where the surface's owner is visible
-    trust  (H, W) 0…1: confidence that a pixel shows this surface and not something beside it
-    depth  (H, W) metres of the rasterised surface, inf where there is none
     camera the photo's
+
+    Attributes:
+        photo: (H, W, 3) uint8; mask (H, W) 0…1: 1 where the surface's owner is visible.
+        trust: (H, W) 0…1: confidence that a pixel shows this surface and not something beside it.
+        depth: (H, W) metres of the rasterised surface, inf where there is none.
     """
 
     photo: NDArray[np.uint8]
@@ -183,8 +186,9 @@ def look_up(
 ) -> Array:
     """Look up values (N[, C]) float32 of an image (H, W[, C]) at pixel indices (N,), whole numbers at the centres.
 
-    border         of OpenCV's, for what lies beyond the image; BORDER_CONSTANT is zero
-    interpolation  of OpenCV's: bilinear, or INTER_CUBIC, which keeps fine detail
+    Args:
+        border: Of OpenCV's, for what lies beyond the image; BORDER_CONSTANT is zero.
+        interpolation: Of OpenCV's: bilinear, or INTER_CUBIC, which keeps fine detail.
     """
     count = len(x)
     columns = min(_MAP_SIDE, max(count, 1))

@@ -120,8 +120,9 @@ def _voxel_size_tensor(sizes: tuple[float, ...], dtype: torch.dtype, device: tor
 class WarpingParts:
     """Arguments of `engine.warping.warp_parts`, parts in the order of WARPING10.
 
-    capsules          (B, K, 7) start, end, radius of the source, in the unit of the joints
-    target_to_source  (B, 10, 3, 4) affine maps, in the unit of the joints or of voxels (see `in_voxels`)
+    Attributes:
+        capsules: (B, K, 7) start, end, radius of the source, in the unit of the joints.
+        target_to_source: (B, 10, 3, 4) affine maps, in the unit of the joints or of voxels (see `in_voxels`).
     """
 
     capsules: Tensor
@@ -154,15 +155,16 @@ class WarpingParts:
 def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> WarpingParts:
     """Compute the capsules and transforms that carry a person's features from pose `source` to pose `target`.
 
-    source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
-                    x along the columns, y along the rows, z along the slices, all in one unit
-    planar          for the 2-D ablation (section 4.3): affine maps of x and y alone; z stays. The torso's and the
-                    head's have the least squares over their joints; a limb's takes the four corners of the rectangle
-                    about its bone, as wide as the trunk is large in the image of each pose, to the target's: its
-                    length and its width change apart. If points are in a line, or the map would flatten the part,
-                    it is the Helmert transform of the joints; rotation 0 and scale 1 if they coincide in the source
-
     Not differentiable: poses are data. Raises UsageError for other shapes and dtypes than float32 and float64.
+
+    Args:
+        source, target: (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the
+            origin, x along the columns, y along the rows, z along the slices, all in one unit.
+        planar: For the 2-D ablation (section 4.3): affine maps of x and y alone; z stays. The torso's and the
+            head's have the least squares over their joints; a limb's takes the four corners of the rectangle about
+            its bone, as wide as the trunk is large in the image of each pose, to the target's: its length and its
+            width change apart. If points are in a line, or the map would flatten the part, it is the Helmert
+            transform of the joints; rotation 0 and scale 1 if they coincide in the source.
     """
     for name, pose in (("source", source), ("target", target)):
         if pose.ndim != 3 or pose.shape[1:] != (len(REPOSING19), 3) or pose.shape != source.shape:

@@ -64,9 +64,11 @@ def check_submission(
 ) -> tuple[Path, tuple[str, ...] | None]:
     """Return the output folder, and the flags with which a job collects the parts' results; None for a single job.
 
-    values  the command's own
-    kind    `CommandInfo.cluster`
     Raises UsageError for what cannot be submitted.
+
+    Args:
+        values: The command's own.
+        kind: `CommandInfo.cluster`.
     """
     batch = values.get("flags")
     lists = [value for value in values.values() if isinstance(value, list)]
@@ -161,7 +163,8 @@ def _progress(jobs: SlurmJobs, shards: int, out: Path) -> Iterator[list[Row]]:
 def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
     """Report what the jobs left; items that no job did are failures here.
 
-    collected  whether it is the report of a job that looked at the others' items
+    Args:
+        collected: Whether it is the report of a job that looked at the others' items.
     """
     from humanpose_cli.batch.slurm import JOB_FOLDER, read_report
 

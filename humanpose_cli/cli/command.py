@@ -37,9 +37,11 @@ from humanpose_cli.io.protected import check_output, paths_in, protect
 class Invocation:
     """A command with all its values, ready to be carried out.
 
-    values  the function's own parameters; options  the same with those of groups by themselves
-    on_command_line  names of those that stood on the command line
     cluster how it is submitted, if the command can be
+
+    Attributes:
+        values: The function's own parameters; options  the same with those of groups by themselves.
+        on_command_line: Names of those that stood on the command line.
     """
 
     name: str
@@ -59,7 +61,8 @@ class Invocation:
 def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCommand:
     """Build the typer command `name` of `table.command_names`, whose module is imported now.
 
-    carry_out  runs the invocation and returns the exit code
+    Args:
+        carry_out: Runs the invocation and returns the exit code.
     """
     function = function_of(name)
     info: CommandInfo = getattr(function, "info", CommandInfo())
@@ -184,7 +187,8 @@ def _is_on_command_line(context: typer.Context, parameter: str) -> bool:
 class _Group(NamedTuple):
     """A dataclass of options that is one parameter of a command: its fields that have flags, and their types.
 
-    nested  field of a field with a flag → the options that hold it, and their name in `kind`
+    Attributes:
+        nested: Field of a field with a flag → the options that hold it, and their name in `kind`.
     """
 
     kind: Any

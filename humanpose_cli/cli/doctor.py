@@ -41,11 +41,14 @@ _OLDER_INSTRUCTIONS = ("AVX2", "SSE41")  # values of ONEDNN_MAX_CPU_ISA with whi
 
 @dataclass(frozen=True)
 class Check:
-    """name       what is looked at
-    look       returns what was found; any exception means that it is missing
-    remedy     the line that mends it, if the exception has none
-    is_needed  whether `hpc fit`, `hpc repose` or `hpc train` cannot do without it
-    apart      whether it runs beside the other checks: it takes seconds, in a process of its own
+    """
+
+    Attributes:
+        name: What is looked at.
+        look: Returns what was found; any exception means that it is missing.
+        remedy: The line that mends it, if the exception has none.
+        is_needed: Whether `hpc fit`, `hpc repose` or `hpc train` cannot do without it.
+        apart: Whether it runs beside the other checks: it takes seconds, in a process of its own.
     """
 
     name: str

@@ -127,8 +127,11 @@ class RefineFlags:
 
 @dataclass(frozen=True)
 class MatchingOptions:
-    """match  how predictions and labelled people are matched: by the boxes of each image, or by tracks, each of which
-    is one person in all of a sequence
+    """is one person in all of a sequence
+
+    Attributes:
+        match: How predictions and labelled people are matched: by the boxes of each image, or by tracks, each of
+            which.
     """
 
     match: Literal["boxes", "tracks"] = "boxes"
@@ -138,12 +141,13 @@ class MatchingOptions:
 class ReposingMeasures:
     """What is measured of reposed images.
 
-    methods     that draw the pairs: copy, mesh, pasted, warp3d; () for all
-    perceptual  network whose features measure how similar images look: a file, a run, a name of hpc weights list,
-                pixels, or auto, which is imagenet-vgg19 if it is here, else the segmenter
-    lpips       LPIPS, too, from hpc weights fetch imagenet-alexnet lpips-alex
-    pose        measure the pose by fitting the new images, which takes most of the time
-    full_images  complete images, which papers' figures are of, in place of crops of the person
+    Attributes:
+        methods: That draw the pairs: copy, mesh, pasted, warp3d; () for all.
+        perceptual: Network whose features measure how similar images look: a file, a run, a name of hpc weights
+            list, pixels, or auto, which is imagenet-vgg19 if it is here, else the segmenter.
+        lpips: LPIPS, too, from hpc weights fetch imagenet-alexnet lpips-alex.
+        pose: Measure the pose by fitting the new images, which takes most of the time.
+        full_images: Complete images, which papers' figures are of, in place of crops of the person.
     """
 
     methods: tuple[str, ...] = ()

@@ -116,7 +116,8 @@ class BodyFlags:
 def tuned(session: Session, options: Options, without: Sequence[str] = ()) -> Options:
     """Apply the settings that are not of the evaluated people.
 
-    without  names of further settings that are not of these options
+    Args:
+        without: Names of further settings that are not of these options.
     """
     others = {*PEOPLE_SETTINGS, *without}
     return apply_settings(options, {key: value for key, value in session.settings.items() if key not in others})
@@ -141,8 +142,9 @@ class TrainingFlags:
     ) -> Report:
         """Train the variants of an ablation with the settings, and report on them.
 
-        seeds    of each network, if no flag says how many
-        without  settings that are not of the trainings
+        Args:
+            seeds: Of each network, if no flag says how many.
+            without: Settings that are not of the trainings.
         """
 
         def tune(shared: Any) -> Any:
@@ -155,12 +157,14 @@ class TrainingFlags:
 class Evaluation:
     """A sub-command of `hpc evaluate` as it was called.
 
-    name     of the sub-command
-    report   evaluates one cache; a dry run begins it, too, and stops it at once, so that it refuses what a run refuses
-    options  everything that decides the figures, beside the people; weights and segmenters are inputs
-    bodies   which bodies and joints are compared
-    files    and folders that are inputs, too
-    divides  whether --shard divides the pairs of one cache
+    Attributes:
+        name: Of the sub-command.
+        report: Evaluates one cache; a dry run begins it, too, and stops it at once, so that it refuses what a run
+            refuses.
+        options: Everything that decides the figures, beside the people; weights and segmenters are inputs.
+        bodies: Which bodies and joints are compared.
+        files: And folders that are inputs, too.
+        divides: Whether --shard divides the pairs of one cache.
     """
 
     name: str
@@ -297,7 +301,8 @@ def _weights_files(*names: str | None) -> list[Path]:
 def _items(caches: Sequence[Path], out: Path, inputs: Sequence[Path], *, several: bool) -> list[Item]:
     """Make an item for each cache, by its index, which holds the digests of its files, and by other input files.
 
-    several  whether each has a folder for its report
+    Args:
+        several: Whether each has a folder for its report.
     """
     from humanpose_cli.batch.items import Item
     from humanpose_cli.lab.cache.schema import INDEX_NAME

@@ -99,9 +99,10 @@ def _statures(fit: Fit) -> str:
 class FitRun:
     """A batch of fits: what decides them, and the networks, which load when there is something to fit.
 
-    frames      the range of the sequences, which `--frames` gives
-    rate        frames a second of sequences that have none, which `--frame-rate` gives
-    refinement  of the fits; None: they are not refined
+    Attributes:
+        frames: The range of the sequences, which `--frames` gives.
+        rate: Frames a second of sequences that have none, which `--frame-rate` gives.
+        refinement: Of the fits; None: they are not refined.
     """
 
     session: Session

@@ -57,8 +57,9 @@ class FitInputs:
     ) -> list[Item]:
         """Make an item of each fit file; the payload is its path and the inputs that hold its frames.
 
-        paths, found  as `found` gives them
-        outputs  the files that come of a fit, by its name below its folder
+        Args:
+            paths, found: As `found` gives them.
+            outputs: The files that come of a fit, by its name below its folder.
         """
         from humanpose_cli.batch.items import Item
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit, named_frames

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 class FitWork:
     """The worker of `hpc fit`, `hpc refine` and `hpc combine`.
 
-    read      makes or reads the fits of an item
-    steps     gives the steps that are applied to them
-    outputs   which files are written
-    report    writes messages about a result to stderr
-    contents  what the JSON document says of a result beside its summary
-    beside    what an item's page shows beside the fits before and after
-    share     fraction of the work that is done when the fits are read
-    max_error  pixels of the 2-D error beyond which an item counts as partly done
+    Attributes:
+        read: Makes or reads the fits of an item.
+        steps: Gives the steps that are applied to them.
+        outputs: Which files are written.
+        report: Writes messages about a result to stderr.
+        contents: What the JSON document says of a result beside its summary.
+        beside: What an item's page shows beside the fits before and after.
+        share: Fraction of the work that is done when the fits are read.
+        max_error: Pixels of the 2-D error beyond which an item counts as partly done.
     """
 
     session: Session

@@ -93,8 +93,9 @@ def _check_files(name: str, paths: Sequence[Path]) -> None:
 def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
     """Declare an option of a command.
 
-    flag   one or more with the name of the value, such as "--count N" or "--out -o FOLDER"; a switch has none
-    text   of the help; panel the heading above it, None for "Options"
+    Args:
+        flag: One or more with the name of the value, such as "--count N" or "--out -o FOLDER"; a switch has none.
+        text: Of the help; panel the heading above it, None for "Options".
     """
     names = [part for part in flag.split() if part.startswith("-")]
     metavar = " ".join(flag.split()[len(names) :]) or None
@@ -339,7 +340,8 @@ class BatchFlags:
     def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:
         """Find what a command works through, without results of earlier runs; reports on stderr what was selected.
 
-        options  as `open_inputs` takes them
+        Args:
+            options: As `open_inputs` takes them.
         """
         import sys
 
@@ -368,10 +370,11 @@ class BatchFlags:
     ) -> CommandResult:
         """Run the items. Where `out` is the one file that is written, no ledger is kept beside it.
 
-        options  JSON values of everything that decides a result
-        recall   details of an item that an earlier run did
-        prepare  called with the next `together` items before `work` is, one by one; see `batch.resuming.Batch`
-        past_seconds    seconds that went before into what all items need
+        Args:
+            options: JSON values of everything that decides a result.
+            recall: Details of an item that an earlier run did.
+            prepare: Called with the next `together` items before `work` is, one by one; see `batch.resuming.Batch`.
+            past_seconds: Seconds that went before into what all items need.
         """
         from tempfile import TemporaryDirectory
 

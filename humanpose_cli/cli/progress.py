@@ -21,12 +21,14 @@ Clock = Callable[[], float]
 class RunProgress:
     """The state of a run: (items done + fractions of the items in work) / items.
 
-    total           number of items
     finished_count  how many are done, failed or skipped
     skipped_count   how many of these were not worked on, such as those of an earlier run: they do not set the pace
     name            the item in work; `short` is its name for people, "" if the command names it
-    doing           what is being done before the first item
     counts          done, total (None: unknown), unit of the work inside the item; unit may also say what is being done
+
+    Args:
+        total: Number of items.
+        doing: What is being done before the first item.
     """
 
     def __init__(self, total: int, clock: Clock = time.monotonic, doing: str = "") -> None:
@@ -191,8 +193,9 @@ class BarDisplay(Display):
 class LineDisplay(Display):
     """A line such as `fit: 42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames` every few seconds.
 
-    write    writes a line
-    spacing  seconds until the next one
+    Args:
+        write: Writes a line.
+        spacing: Seconds until the next one.
     """
 
     def __init__(
@@ -217,7 +220,8 @@ class LineDisplay(Display):
 class JsonDisplay(Display):
     """Progress as objects: each item's beginning and end, and the run's state every `every` seconds.
 
-    record  writes an object: level, event, what belongs to it
+    Args:
+        record: Writes an object: level, event, what belongs to it.
     """
 
     def __init__(

@@ -77,7 +77,8 @@ def failed(
 def interrupted(command: str, signal_number: int, *, has_begun: bool = True) -> CommandResult:
     """Build the result of a command that a signal ended before it had a result of its own.
 
-    has_begun  whether it had begun with its items
+    Args:
+        has_begun: Whether it had begun with its items.
     """
     error = InterruptedRun(signal_number)
     message = str(error) if has_begun else "interrupted before any work was done"
@@ -169,9 +170,10 @@ def result_text(
 ) -> str:
     """Write the tables of a command, that of its items last, with a column for the errors if there are any.
 
-    columns   what this command shows beside input, status and seconds
-    labels    what to call a status
-    terminal  whether to fit the width of a terminal; else values are separated by tabs
+    Args:
+        columns: What this command shows beside input, status and seconds.
+        labels: What to call a status.
+        terminal: Whether to fit the width of a terminal; else values are separated by tabs.
     """
     columns = [c for c in columns if not c.on_request or any(c.key in item.details for item in result.items)]
     if any(item.error for item in result.items) and all(column.key != _ERROR.key for column in columns):
@@ -251,7 +253,8 @@ def _with_short_error(item: ItemResult) -> ItemResult:
 def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> list[Any]:
     """Lay the rows out as a table that breaks no name: without optional columns if there is no room, else stacked.
 
-    optional  numbers of the columns that may be left out; the last one goes first
+    Args:
+        optional: Numbers of the columns that may be left out; the last one goes first.
     """
     width, columns = _terminal_width(), list(range(len(headings)))
     left_out: list[str] = []

@@ -84,14 +84,16 @@ class Translation:
 class Reporter(BatchProgress):
     """Context manager that writes to stderr; also the listener of a batch.
 
-    label     the command's name, at the head of progress
-    translation  of all messages
-    quiet     write errors only
-    verbose   write debug messages, other libraries' warnings, and tracebacks too
-    log_json  write JSON objects in place of text
-    interval  seconds between two lines of progress where there is no terminal, in the first minute
-    brief     what became of an item in a few words, from its details; with it, each item is listed when it is done
-    clock     seconds
+    Args:
+        label: The command's name, at the head of progress.
+        translation: Of all messages.
+        quiet: Write errors only.
+        verbose: Write debug messages, other libraries' warnings, and tracebacks too.
+        log_json: Write JSON objects in place of text.
+        interval: Seconds between two lines of progress where there is no terminal, in the first minute.
+        brief: What became of an item in a few words, from its details; with it, each item is listed when it is
+            done.
+        clock: seconds.
     """
 
     def __init__(

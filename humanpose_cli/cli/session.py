@@ -20,12 +20,13 @@ Cluster = Literal["", "array", "build", "stages", "job"]
 class ResultColumn(NamedTuple):
     """A column of the table of items.
 
-    key         of the items' details; what --json and piped output call the column
-    heading     what a terminal calls it
-    meaning     what it holds, with its unit, for `--help`
-    optional    whether a narrow terminal may go without it; the last ones go first
-    is_counted  whether a value is a reason to look at the item: the summary counts them
-    on_request  whether the column is shown only if an item has the key, which an option requests
+    Attributes:
+        key: Of the items' details; what --json and piped output call the column.
+        heading: What a terminal calls it.
+        meaning: What it holds, with its unit, for `--help`.
+        optional: Whether a narrow terminal may go without it; the last ones go first.
+        is_counted: Whether a value is a reason to look at the item: the summary counts them.
+        on_request: Whether the column is shown only if an item has the key, which an option requests.
     """
 
     key: str
@@ -45,14 +46,16 @@ class ResultColumn(NamedTuple):
 class CommandInfo:
     """What `@command` says about a function beyond its signature.
 
-    columns   of the table of items, beside input, status and seconds
-    labels    what the table calls a status, where its usual labels do not fit
-    tunes     whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
-    cluster   how it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
-              result, whose shards the command joins in the end; in "stages", of which the command does the last one in
-              the end; as one "job"
-    examples  command lines for the end of `--help`
-    brief     what became of an item in a few words, for the line that lists it when it is done; without it, no line
+    Attributes:
+        columns: Of the table of items, beside input, status and seconds.
+        labels: What the table calls a status, where its usual labels do not fit.
+        tunes: Whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused.
+        cluster: How it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
+            result, whose shards the command joins in the end; in "stages", of which the command does the last one
+            in the end; as one "job".
+        examples: Command lines for the end of `--help`.
+        brief: What became of an item in a few words, for the line that lists it when it is done; without it, no
+            line.
     """
 
     columns: tuple[ResultColumn, ...] = ()
@@ -109,13 +112,14 @@ _ONE = {"people": "person", "poses": "pose", "files": "file"}
 class Session:
     """One run of one command: what its function gets beside its options.
 
-    command    its name
-    reporter   writes messages and progress to stderr; the listener of a batch
-    stop       the handler of signals
-    json       whether the result is printed as JSON, and so must hold what a program needs
-    arguments  the command line, for run.json
-    settings   keys from --config and --set that are not flags of the command
-    on_command_line  names of the function's parameters that stood on the command line
+    Attributes:
+        command: Its name.
+        reporter: Writes messages and progress to stderr; the listener of a batch.
+        stop: The handler of signals.
+        json: Whether the result is printed as JSON, and so must hold what a program needs.
+        arguments: The command line, for run.json.
+        settings: Keys from --config and --set that are not flags of the command.
+        on_command_line: Names of the function's parameters that stood on the command line.
     """
 
     command: str
@@ -134,7 +138,8 @@ class Session:
     def tune(self, options: Options, *, without: str = "") -> Options:
         """Apply the user's settings to the dataclass of a command's deeper options.
 
-        without  the name of a part whose settings are not among them, see `tune_part`
+        Args:
+            without: The name of a part whose settings are not among them, see `tune_part`.
         """
         rest = {key: value for key, value in self.settings.items() if not without or not key.startswith(f"{without}.")}
         return apply_settings(options, rest)
@@ -148,8 +153,10 @@ class Session:
     def item(self, name: str, *, grace: float | None = None, more: int = 0) -> Iterator[None]:
         """Show progress on the one item of a command that has no batch.
 
-        grace  seconds that the work inside has to finish by itself after a signal; None: a signal ends it at once
-        more   about how many items of a batch follow, which continues the progress
+        Args:
+            grace: Seconds that the work inside has to finish by itself after a signal; None: a signal ends it at
+                once.
+            more: About how many items of a batch follow, which continues the progress.
         """
         self.reporter.start(1 + more)
         self.reporter.item_started(name)

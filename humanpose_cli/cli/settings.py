@@ -96,8 +96,10 @@ def canonical(key: str) -> str:
 def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
     """Read the settings for `command` in a TOML file, nested tables as dotted keys.
 
-    command, commands  names as `table.command_names` has them: `fit`, `evaluate fit`
     Raises InputError if it cannot be read, as numbers of thousands of digits and tables nested too deep cannot.
+
+    Args:
+        command, commands: Names as `table.command_names` has them: `fit`, `evaluate fit`.
     """
     refuse_pipes(path)
     try:
@@ -153,8 +155,10 @@ def field_names(options: Any, prefix: str = "") -> Iterator[str]:
 def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
     """Copy a dataclass with the settings in it, each converted to its field's type.
 
-    settings  dotted keys; text is converted, so that `--set` and TOML give the same
     Raises UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
+
+    Args:
+        settings: Dotted keys; text is converted, so that `--set` and TOML give the same.
     """
     names = set(field_names(options))
     for key in settings:

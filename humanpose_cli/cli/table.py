@@ -66,13 +66,15 @@ def command_in(arguments: Sequence[str]) -> str:
 def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
     """Build the typer group of all commands.
 
-    build  makes the command that is called, by its name in `command_names`
+    Args:
+        build: Makes the command that is called, by its name in `command_names`.
     """
 
     class LazyCommands(TyperGroup):
         """Lists commands by their lines and builds the one that is called.
 
-        within  the command whose sub-commands these are; "" for the commands of `hpc`
+        Args:
+            within: The command whose sub-commands these are; "" for the commands of `hpc`.
         """
 
         def __init__(self, within: str = "", **options: Any) -> None:

@@ -51,9 +51,10 @@ def camera_centres(rotations: Any, translations: Any) -> Any:
 class Camera:
     """A pinhole camera, or several with leading dimensions `...`.
 
-    focal            pixels: a number, or (...) numbers
-    principal_point  pixels: x, y, or (..., 2)
-    size             (width, height) of the image in pixels; (0, 0) if it is not known
+    Attributes:
+        focal: Pixels: a number, or (...) numbers.
+        principal_point: Pixels: x, y, or (..., 2).
+        size: (width, height) of the image in pixels; (0, 0) if it is not known.
     """
 
     focal: Any
@@ -76,8 +77,9 @@ class Camera:
     ) -> Camera:
         """Make the camera of an image of (width, height) pixels.
 
-        focal            pixels; None: `default_focal`
-        principal_point  pixels; None for the middle, where the axis of a complete image meets it
+        Args:
+            focal: Pixels; None: `default_focal`.
+            principal_point: Pixels; None for the middle, where the axis of a complete image meets it.
         """
         width, height = size
         focal = default_focal(width, height) if focal is None else focal
@@ -139,8 +141,9 @@ class Camera:
 class FixedCamera:
     """The position of a body before a camera that never moves (Neural Body Fitting, appendix B).
 
-    focal  pixels for an image of `size` pixels square, whose centre is the principal point
-    root   (3,) metres, camera axes: the pelvis joint of every body
+    Attributes:
+        focal: Pixels for an image of `size` pixels square, whose centre is the principal point.
+        root: (3,) metres, camera axes: the pelvis joint of every body.
     """
 
     focal: float = 5000.0

@@ -22,8 +22,9 @@ ASSUMED_FRAME_RATE = 30.0
 class Skeleton:
     """Named joints in a fixed order, with their tree and their left/right pairs.
 
-    parents  the parent's name per joint, "" for a root; in `coco17` and `blazepose33` the tree only serves to
-             draw, and names bones of constant length
+    Attributes:
+        parents: The parent's name per joint, "" for a root; in `coco17` and `blazepose33` the tree only serves to
+            draw, and names bones of constant length.
     """
 
     name: str

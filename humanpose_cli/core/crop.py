@@ -23,7 +23,8 @@ _MIRRORED_AXES = np.array([-1.0, 1.0, 1.0])
 class Affine2D:
     """The map x ↦ A x + b between two pixel frames.
 
-    matrix  (2, 3) float64: A in the first two columns, b in the last
+    Attributes:
+        matrix: (2, 3) float64: A in the first two columns, b in the last.
     """
 
     matrix: NDArray[np.float64]
@@ -70,9 +71,10 @@ class Affine2D:
     ) -> Array:
         """Resample the image or map (H, W[, C]) in the target frame.
 
-        size           (width, height) of the result
-        interpolation  flags of OpenCV; with cv2.WARP_INVERSE_MAP this map leads from the result to the image
-        border         value outside the image if `border_mode` is cv2.BORDER_CONSTANT (0)
+        Args:
+            size: (width, height) of the result.
+            interpolation: Flags of OpenCV; with cv2.WARP_INVERSE_MAP this map leads from the result to the image.
+            border: Value outside the image if `border_mode` is cv2.BORDER_CONSTANT (0).
         """
         import cv2
 
@@ -90,9 +92,10 @@ class Crop:
     length and principal point. So every label of the image has an exact counterpart: focal' = scale · focal, the
     principal point moves as a pixel does, and X' = R_z(angle) X in camera axes.
 
-    angle   radians, clockwise in the image (x right, y down)
-    shift   (2,) pixels of the crop
-    size    (width, height) pixels of the crop
+    Attributes:
+        angle: Radians, clockwise in the image (x right, y down).
+        shift: (2,) pixels of the crop.
+        size: (width, height) pixels of the crop.
     """
 
     scale: float
@@ -163,9 +166,10 @@ def crop_around_box(
 ) -> Crop:
     """Make the crop of `size` pixels square with a box (4,) x0 y0 x1 y1 in its middle.
 
-    fill   share of the crop that the box's longer side takes: 440 of 512 in Neural Body Fitting (section 4.1)
-    angle, scale, shift  augmentation: the crop's content turned (radians) and scaled about the box's centre, and
-           then moved by that many pixels
+    Args:
+        fill: Share of the crop that the box's longer side takes: 440 of 512 in Neural Body Fitting (section 4.1).
+        angle, scale, shift: Augmentation: the crop's content turned (radians) and scaled about the box's centre,
+            and then moved by that many pixels.
     """
     x0, y0, x1, y1 = (float(v) for v in box)
     factor = scale * fill * size / max(x1 - x0, y1 - y0, 1e-6)

@@ -74,8 +74,9 @@ def usable_cores() -> int:
 def resolve_device(device: str) -> str:
     """Choose the torch device: `cpu` or `cuda:N`. Raises UnavailableError if this machine does not have it.
 
-    device  `auto` takes a GPU if there is one: the first, or under torchrun the one of this process's local rank,
-            as `cuda` does. Raises UsageError for a numbered GPU that several processes would share.
+    Args:
+        device: `auto` takes a GPU if there is one: the first, or under torchrun the one of this process's local
+            rank, as `cuda` does. Raises UsageError for a numbered GPU that several processes would share.
     """
     parse_device(device)
     if device == "cpu":

@@ -70,9 +70,10 @@ def is_system_fault(error: OSError) -> bool:
 class HpcError(Exception):
     """A problem in one sentence: what it is about, what was expected, what was found, what to do.
 
-    subject   the file, argument or field it is about
-    problem   what is wrong with it ("is not an image")
-    expected, got, remedy   optional clauses of the same sentence
+    Args:
+        subject: The file, argument or field it is about.
+        problem: What is wrong with it ("is not an image").
+        expected, got, remedy: Optional clauses of the same sentence.
     """
 
     exit_code: ExitCode = ExitCode.BUG

@@ -14,9 +14,12 @@ from humanpose_cli.core.errors import UnavailableError, shell_word
 
 
 class Extra(NamedTuple):
-    """distribution  that the extra installs
-    module        by which it is imported
-    purpose       the features that need it
+    """
+
+    Attributes:
+        distribution: That the extra installs.
+        module: By which it is imported.
+        purpose: The features that need it.
     """
 
     distribution: str

@@ -25,6 +25,7 @@ from humanpose_cli.core.errors import UsageError
 _KEY = "humanpose_cli.option"
 _MAX_INTEGER = 2**31 - 1  # what native code takes as a whole number
 _WIDTH = 116  # characters of a line in a docstring
+_LATER_SECTIONS = ("Returns:", "Yields:", "Raises:", "Example:")  # of a docstring, after `Args:` and `Attributes:`
 Target = TypeVar("Target", bound=Callable[..., Any])
 Record = TypeVar("Record")
 
@@ -33,14 +34,15 @@ Record = TypeVar("Record")
 class OptionInfo:
     """The declaration of an option, beside its type and default.
 
-    text       its meaning, in sentences; other options stand in backticks
-    unit       of the value, such as "pixels"
-    unset      the meaning of the default None or ""
-    value      the value's name in help, such as FILE; "": its unit
-    minimum, maximum  of a number, or of each number of a tuple
-    above, below      bounds that the number must not reach
-    choices    the allowed values; those of a Literal type need not be repeated
-    flag       whether commands have a flag for it; without one `--set` sets it
+    Attributes:
+        text: Its meaning, in sentences; other options stand in backticks.
+        unit: Of the value, such as "pixels".
+        unset: The meaning of the default None or "".
+        value: The value's name in help, such as FILE; "": its unit.
+        minimum, maximum: Of a number, or of each number of a tuple.
+        above, below: Bounds that the number must not reach.
+        choices: The allowed values; those of a Literal type need not be repeated.
+        flag: Whether commands have a flag for it; without one `--set` sets it.
     """
 
     text: str
@@ -88,7 +90,8 @@ class OptionInfo:
 def option(default: Any, text: str, **declaration: Any) -> Any:
     """Declare a field of an `Options` class.
 
-    declaration  fields of `OptionInfo`
+    Args:
+        declaration: Fields of `OptionInfo`.
     """
     return dataclasses.field(default=default, metadata={_KEY: OptionInfo(text, **declaration)})
 
@@ -178,22 +181,32 @@ def explained(*kinds: type[Options]) -> Callable[[Target], Target]:
 
 
 def _extend_docstring(target: Any, option_infos: Mapping[str, OptionInfo]) -> None:
-    """Append one entry for each option."""
-    width = max(map(len, option_infos), default=0) + 2
+    """Add an entry for each option to the section `Attributes:` of a class or `Args:` of a function."""
+    if not option_infos:
+        return
+    section = "Attributes:" if isinstance(target, type) else "Args:"
+    lines = inspect.cleandoc(target.__doc__ or "").splitlines()
+    following = [lines.index(name) for name in _LATER_SECTIONS if name in lines]
+    end = min(following, default=len(lines))
+    before = lines[:end]
+    while before and not before[-1]:
+        before.pop()
     entries = [
-        textwrap.fill(info.help, _WIDTH, initial_indent=name.ljust(width), subsequent_indent=" " * width)
+        textwrap.fill(f"{name}: {info.help}", _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8)
         for name, info in option_infos.items()
     ]
-    if entries:
-        target.__doc__ = inspect.cleandoc(target.__doc__ or "") + "\n\n" + "\n".join(entries)
+    heading = [] if section in lines else ["", section]
+    rest = ["", *lines[end:]] if following else []
+    target.__doc__ = "\n".join([*before, *heading, *entries, *rest])
 
 
 def changed(options: Record, changes: Mapping[str, Any], path: str = "") -> Record:
     """Copy a dataclass with some fields changed, those of its inner dataclasses too.
 
-    changes  dotted field → value, such as `keypoints.lean_noise`; those of one dataclass are made together, since
-             values may be allowed together only
-    path     of these options among the outermost, such as `keypoints.`, which errors name
+    Args:
+        changes: Dotted field → value, such as `keypoints.lean_noise`; those of one dataclass are made together,
+            since values may be allowed together only.
+        path: Of these options among the outermost, such as `keypoints.`, which errors name.
     """
     by_field: dict[str, dict[str, Any]] = {}
     for key, value in changes.items():

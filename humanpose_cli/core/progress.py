@@ -26,8 +26,9 @@ def no_progress(count: int, total: int | None, what: str, /) -> None:
 class FractionalProgress:
     """A Progress that also reports the fraction of the total work that is done.
 
-    report      called with that fraction, 0 to 1, and with the arguments of a Progress
-    start, end  the part of the work that the counts are of, as fractions of the total
+    Attributes:
+        report: Called with that fraction, 0 to 1, and with the arguments of a Progress.
+        start, end: The part of the work that the counts are of, as fractions of the total.
     """
 
     report: Callable[[float, int, int | None, str], None]

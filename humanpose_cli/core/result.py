@@ -28,12 +28,13 @@ class Status(str, Enum):
 class ItemResult:
     """The result of one item (an image or one sequence).
 
-    input    as the user would recognise it: its path
-    name     a short form for tables, relative to the folder of all inputs; "" if there is none
-    outputs  paths of the files written, in the order written
-    error    one sentence, or None
-    exit_code  the command's exit code if this item's failure were the only one
-    details  further JSON values, shown beside the fixed ones
+    Attributes:
+        input: As the user would recognise it: its path.
+        name: A short form for tables, relative to the folder of all inputs; "" if there is none.
+        outputs: Paths of the files written, in the order written.
+        error: One sentence, or None.
+        exit_code: The command's exit code if this item's failure were the only one.
+        details: Further JSON values, shown beside the fixed ones.
     """
 
     input: str
@@ -66,7 +67,8 @@ class ItemResult:
 class ResultTable:
     """A table for people beside that of the items, its cells as text; programs find its numbers in `extra`.
 
-    justify  of the columns behind the first: "right" for numbers, "left" for phrases
+    Attributes:
+        justify: Of the columns behind the first: "right" for numbers, "left" for phrases.
     """
 
     title: str

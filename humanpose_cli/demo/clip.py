@@ -123,9 +123,10 @@ _Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
 class DemoClip:
     """The clip: its camera, its true bodies, and its frames, drawn one by one.
 
-    frame_rate  frames a second; focal pixels; size (height, width)
-    rotations   (T, 24, 3, 3) relative, the pelvis maps body to camera axes
-    betas       (1, 10); trans (T, 3) metres, camera axes
+    Attributes:
+        frame_rate: Frames a second; focal pixels; size (height, width).
+        rotations: (T, 24, 3, 3) relative, the pelvis maps body to camera axes.
+        betas: (1, 10); trans (T, 3) metres, camera axes.
     """
 
     body: Body

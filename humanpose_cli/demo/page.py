@@ -36,7 +36,8 @@ pre.command span::before{content:"$ ";color:var(--dim)}pre.printed{border-left:3
 class Figure:
     """An image, a video (.mp4) or a page (.html) beside the page, with what it shows.
 
-    shape  width over height, in which images of a row share its width
+    Attributes:
+        shape: Width over height, in which images of a row share its width.
     """
 
     file: str
@@ -48,7 +49,8 @@ class Figure:
 class Section:
     """A part of the page: heading, a paragraph, the commands that make the same, images, a table of figures.
 
-    printed  what the commands print, where that is the point
+    Attributes:
+        printed: What the commands print, where that is the point.
     """
 
     title: str
@@ -62,7 +64,8 @@ class Section:
 def index_page(sections: Sequence[Section], commands: Sequence[str]) -> str:
     """Compose the page, with the files beside it.
 
-    commands  to type next
+    Args:
+        commands: To type next.
     """
     facts = "People in images and videos as 3-D bodies, and in new poses. hpc demo made all of this on your machine."
     following = (

@@ -73,8 +73,9 @@ _Y_UP_TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 class ClipErrors:
     """Fit against truth over the frames of the clip, means in millimetres.
 
-    found         share of the frames in which the person was found
-    mpjpe_mm      24 joints, pelvis on pelvis; pa_mpjpe_mm after Procrustes alignment; pve_mm all vertices
+    Attributes:
+        found: Share of the frames in which the person was found.
+        mpjpe_mm: 24 joints, pelvis on pelvis; pa_mpjpe_mm after Procrustes alignment; pve_mm all vertices.
     """
 
     found: float
@@ -106,10 +107,11 @@ def run_demo(
 ) -> Demo:
     """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
 
-    clip     a video of a person
-    wrote    called with the path of each image, video and page once it is written
-    device   of the networks: auto, cpu or cuda:N
-    threads  of detection; None: as many as there are cores (four at most)
+    Args:
+        clip: A video of a person.
+        wrote: Called with the path of each image, video and page once it is written.
+        device: Of the networks: auto, cpu or cuda:N.
+        threads: Of detection; None: as many as there are cores (four at most).
     """
     with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
         work = _Work(reposer, out, video_codec, progress, wrote, [])

@@ -113,7 +113,8 @@ class BodyModel:
         """Join people's joints with the network's, weighted by how certain they are. If its pose is another than the
         shipped networks', theirs is left out, with world landmarks and mask.
 
-        focal  pixels, None if unknown
+        Args:
+            focal: Pixels, None if unknown.
         """
         size = (self._side, self._side)
         crops = [upright_person_crop(pyramid, person.box, size, _MARGIN) for person in people]
@@ -190,9 +191,10 @@ def _mean_of_two(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average two measurements (K, D) of the same joints, and return the mean and its noise (K,).
 
-    noise  (K,) standard deviation of `ours` in each axis
-    floor  least standard deviation of `theirs`, which is measured on how far both are apart
-    clear  (K,) joints on which it is measured
+    Args:
+        noise: (K,) standard deviation of `ours` in each axis.
+        floor: Least standard deviation of `theirs`, which is measured on how far both are apart.
+        clear: (K,) joints on which it is measured.
     """
     apart = ((theirs - ours) ** 2).mean(-1)
     # Their distance has the variance of both; the median ignores joints that one of them takes for another.

@@ -44,8 +44,9 @@ class CameraPose:
     """A camera's motion from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the
     factor on its focal length, and whether the background determines them.
 
-    walks        whether the camera moves from its spot, as parallax or a person who keeps the size shows
-    translation  (3,) metres of that frame's world to this camera; zero unless the path of a walk is solved
+    Attributes:
+        walks: Whether the camera moves from its spot, as parallax or a person who keeps the size shows.
+        translation: (3,) metres of that frame's world to this camera; zero unless the path of a walk is solved.
     """
 
     rotation: NDArray[np.float64]
@@ -66,7 +67,8 @@ STILL = CameraPose(np.eye(3))
 class CameraMotion:
     """The motion of the camera of one sequence, followed frame after frame.
 
-    may_walk  False: the camera is known to turn and zoom only
+    Args:
+        may_walk: False: the camera is known to turn and zoom only.
     """
 
     def __init__(self, *, may_walk: bool = True) -> None:
@@ -101,7 +103,8 @@ class CameraMotion:
     ) -> CameraPose:
         """Find the camera of the next frame (H, W, 3), with people's boxes (4,) in it; a new shot begins anew.
 
-        camera  of the image, as if it did not zoom
+        Args:
+            camera: Of the image, as if it did not zoom.
         """
         scale = _SIDE / max(image.shape[:2])
         grey = _grey(image, scale)

@@ -63,7 +63,8 @@ def median_colours(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
 def colour_difference(a: NDArray[np.floating], b: NDArray[np.floating], lightness: float) -> float | None:
     """Compute ΔE between the colours (6, 4) of two people, 0 to 40; None if too little can be compared.
 
-    lightness  weight of CIELAB's L, below 1: light changes with position and camera, more than colour does
+    Args:
+        lightness: Weight of CIELAB's L, below 1: light changes with position and camera, more than colour does.
     """
     weight = np.sqrt(a[:, 3] * b[:, 3])
     if weight.sum() < _MIN_WEIGHT:

@@ -42,10 +42,11 @@ _OFF_MASK = 0.2  # weight of the confidence of a joint beside the person's mask;
 class PersonDetector:
     """A detector of people in images; a context manager that frees its models at the end.
 
-    mode     'thorough' for stills, 'fast' for video
-    threads  model instances that run at once (None: as many as there are cores, four at most); the result does not
-             depend on it
-    device   of the networks: auto, cpu or cuda:N
+    Args:
+        mode: 'thorough' for stills, 'fast' for video.
+        threads: Model instances that run at once (None: as many as there are cores, four at most); the result does
+            not depend on it.
+        device: Of the networks: auto, cpu or cuda:N.
     """
 
     def __init__(
@@ -95,12 +96,13 @@ class PersonDetector:
         them over the frames. Frames are read, and people followed, a few frames ahead of the one that is yielded, so
         that no thread waits for another. Close it to stop early.
 
-        save_state  gets the state, as JSON values, behind every sixtieth frame; its `frames` is the number of frames
-                    so far
-        state       with which to continue behind these frames
-        masks       whether people come with masks, which take a tenth of the time
-        frame_rate  frames a second: in mode 'fast', frames are searched at `DetectOptions.rate` where people move
-                    evenly. None: all frames
+        Args:
+            save_state: Gets the state, as JSON values, behind every sixtieth frame; its `frames` is the number of
+                frames so far.
+            state: With which to continue behind these frames.
+            masks: Whether people come with masks, which take a tenth of the time.
+            frame_rate: Frames a second: in mode 'fast', frames are searched at `DetectOptions.rate` where people
+                move evenly. None: all frames.
         """
         first = state["frames"] if state else 0
         rate = frame_rate if self._mode == "fast" else None
@@ -202,11 +204,12 @@ def people_in_boxes(
 ) -> list[DetectedPerson]:
     """Detect one person for each of the user's boxes, in their order, from `views` + 1 passes.
 
-    scheme  whose crops of BlazePose heavy and of Thunder are used, too; None: neither
-
     image (H, W, 3) uint8; boxes (N, 4) x0 y0 x1 y1 pixels. The boxes are kept as given (cut to the image) and none is
     dropped: a box in which the landmark model finds no person has a low score. InputError for boxes without area or
     outside the image.
+
+    Args:
+        scheme: Whose crops of BlazePose heavy and of Thunder are used, too; None: neither.
     """
     height, width = image.shape[:2]
     boxes = _checked_boxes(boxes, width, height)

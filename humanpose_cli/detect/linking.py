@@ -118,7 +118,8 @@ class TrackLinker:
     def clothes(self, tracks: Sequence[int | None]) -> dict[int, NDArray[np.float64]]:
         """Compute the colours (6, 4) of each person's clothes, by number, of uncovered rows if there are any.
 
-        tracks  the result of `tracks`
+        Args:
+            tracks: The result of `tracks`.
         """
         is_covered = _covered(self._rows)
         rows_of: dict[int, list[int]] = {}

@@ -154,7 +154,8 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 class PoseModels:
     """The networks on one device; any number of threads may use them at once.
 
-    device  cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one
+    Args:
+        device: Cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one.
     """
 
     def __init__(self, device: str = "auto") -> None:
@@ -168,7 +169,8 @@ class PoseModels:
     def find(self, windows: Sequence[np.ndarray], threshold: float, same_box: float) -> list[Detections]:
         """Find people in each (224, 224, 3) uint8 window with a score of at least `threshold`.
 
-        same_box  overlap (intersection over union) from which two boxes show one person
+        Args:
+            same_box: Overlap (intersection over union) from which two boxes show one person.
         """
         logits, values = run_network("blazepose-detector", ("logits", "values"), np.stack(windows), self.device)
         outputs = zip(logits[..., 0], values, strict=True)

@@ -40,7 +40,8 @@ class PersonMask:
     def in_view(self, image_to_view: Affine2D, size: tuple[int, int]) -> np.ndarray:
         """Draw the mask (height, width) float32, 0..1, in a scaled, turned or shifted view of the image.
 
-        image_to_view  from pixels of the image to those of the view; size (width, height) of the view
+        Args:
+            image_to_view: From pixels of the image to those of the view; size (width, height) of the view.
         """
         affine = image_to_view @ self.crop_to_image
         return affine.warp(self.crop.astype(np.float32), size, cv2.INTER_LINEAR) / np.float32(255)
@@ -53,22 +54,23 @@ class DetectedPerson:
     `PersonDetector` makes it of the passes of its networks. `Fitter` adds frame, track and estimate; the keypoint fit
     reads it through `fitting.observations`, and `fitting.records` writes it into the fit file.
 
-    box           (4,) x0 y0 x1 y1 pixels, within the image
-    keypoints     (L, 3) x, y in pixels of the full image (they may lie outside) and confidence 0..1
-    world         (L, 3) metres, origin between the hips, camera axes (x right, y down, z forward); None if unknown
-    spread        (L,) pixels: standard deviation of the keypoints, from how well passes and networks agree
-    world_spread  (L,) metres, the same for `world`; None if unknown
-    mask          the pixels that show the person; None if unknown
-    score         0..1: probability that this is a person
-    skeleton      names of the L rows
-    confirmed     False: in a video, a candidate that may turn out to be no person
-    frame, track  index of the frame in its sequence, and track id
-    interpolated  nothing was detected in this frame: the row lies between the frames before and after
-    estimate      of a body network; None without one, or if the network lacks its input
-    shape         prior of the body's shape; None: that of all people
-    not_fitted    why no body can be fitted, such as "hidden by another person"; "" if one can
-    number        of the track in the user's own file; None if there is none
-    absent        the landmark model sees no person, or another one, at keypoints from the user's file
+    Attributes:
+        box: (4,) x0 y0 x1 y1 pixels, within the image.
+        keypoints: (L, 3) x, y in pixels of the full image (they may lie outside) and confidence 0..1.
+        world: (L, 3) metres, origin between the hips, camera axes (x right, y down, z forward); None if unknown.
+        spread: (L,) pixels: standard deviation of the keypoints, from how well passes and networks agree.
+        world_spread: (L,) metres, the same for `world`; None if unknown.
+        mask: The pixels that show the person; None if unknown.
+        score: 0..1: probability that this is a person.
+        skeleton: Names of the L rows.
+        confirmed: False: in a video, a candidate that may turn out to be no person.
+        frame, track: Index of the frame in its sequence, and track id.
+        interpolated: Nothing was detected in this frame: the row lies between the frames before and after.
+        estimate: Of a body network; None without one, or if the network lacks its input.
+        shape: Prior of the body's shape; None: that of all people.
+        not_fitted: Why no body can be fitted, such as "hidden by another person"; "" if one can.
+        number: Of the track in the user's own file; None if there is none.
+        absent: The landmark model sees no person, or another one, at keypoints from the user's file.
     """
 
     box: np.ndarray
@@ -248,9 +250,10 @@ def world_spread(observations: Sequence[Observation]) -> np.ndarray:
 class FusedJoints(NamedTuple):
     """Joints of a person, joined from several passes.
 
-    keypoints  (33, 3) x, y in pixels of the image and confidence 0..1
-    noise      (33,) pixels: expected standard deviation of each coordinate
-    showing    passes that show this pose, with left and right named as in it
+    Attributes:
+        keypoints: (33, 3) x, y in pixels of the image and confidence 0..1.
+        noise: (33,) pixels: expected standard deviation of each coordinate.
+        showing: Passes that show this pose, with left and right named as in it.
     """
 
     keypoints: np.ndarray
@@ -263,8 +266,9 @@ def combine(
 ) -> DetectedPerson:
     """Average passes to a person.
 
-    size       width and height of the image
-    with_mask  with the mask, which all passes must have then
+    Args:
+        size: Width and height of the image.
+        with_mask: With the mask, which all passes must have then.
     """
     keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
     joints = FusedJoints(keypoints, points_spread(observations), observations)

@@ -21,7 +21,8 @@ PoseModel: TypeAlias = SimccModel | BodyModel
 def open_pose_model(path: Path | str, device: str = "auto") -> PoseModel:
     """Open the network in `path`, whose inputs say of which kind it is. Raises InputError if it is of neither.
 
-    device  cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one
+    Args:
+        device: Cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one.
     """
     network = UserNetwork(path, device)
     return BodyModel(network) if len(network.inputs) == 2 else SimccModel(network)
@@ -38,7 +39,8 @@ def use_pose_model(
 
     Landmarks that it lacks (hands, mouth) follow the joint that they hang on, and count the less the further it moved.
 
-    focal  of the image's camera, pixels; None if unknown
+    Args:
+        focal: Of the image's camera, pixels; None if unknown.
     """
     pyramid = Pyramid(image)
     return pool.map(lambda _, part: model.pose(pyramid, part, focal), people)

@@ -162,7 +162,8 @@ _SAME_BOXES = 0.3  # overlap of two boxes of the detector in one window that are
 class Proposal:
     """A region in which a network found a person, its score 0..1, and the number of its window.
 
-    multipose  whether MoveNet MultiPose found it and not BlazePose's detector
+    Attributes:
+        multipose: Whether MoveNet MultiPose found it and not BlazePose's detector.
     """
 
     region: Region

@@ -251,10 +251,11 @@ def _start(name: PoseNetworkName, device: str, outputs: Sequence[str] = ()) -> A
 def start_session(path: Path, device: str, outputs: Sequence[str] = (), *, remedy: str = "") -> Any:
     """Start a session of an ONNX file, or one that gzip compressed, that computes in the thread that calls it.
 
-    outputs  values inside the graph, float tensors, that are outputs beside its own
-
     Raises InputError if it is none, and if it unpacks to more than 256 MiB and fifty times its size; UnavailableError
     if CUDA's libraries are missing, without which ONNX Runtime would compute on the CPU and not say so.
+
+    Args:
+        outputs: Values inside the graph, float tensors, that are outputs beside its own.
     """
     import onnxruntime
 
@@ -322,7 +323,8 @@ def _field(number: int, content: bytes) -> bytes:
 class _Request:
     """The request of a thread to a network, and the result once there is one.
 
-    key  network, outputs and size of the images: equal keys can be computed as one batch
+    Attributes:
+        key: Network, outputs and size of the images: equal keys can be computed as one batch.
     """
 
     key: tuple[PoseNetworkName, tuple[str, ...], tuple[int, ...]]
@@ -341,11 +343,12 @@ Compute = Callable[[PoseNetworkName, Sequence[str], np.ndarray], list[np.ndarray
 class JoinedRequests:
     """Several threads' requests to networks, in batches: a GPU takes hardly longer for many images than for one.
 
-    run        computes a batch: (network, outputs, images (N, H, W, 3)) → outputs (N, …)
-    max_batch  images of a batch
-
     Threads ask inside `asking`. A batch is run when all of them wait for a result, or when enough images wait. The
     thread that waits last runs it, so no thread of its own is needed.
+
+    Args:
+        run: Computes a batch: (network, outputs, images (N, H, W, 3)) → outputs (N, …).
+        max_batch: Images of a batch.
     """
 
     def __init__(self, run: Compute, max_batch: int) -> None:

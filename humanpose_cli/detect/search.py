@@ -53,15 +53,16 @@ class Candidate:
 
     `search` makes it, and in videos `tracking.Follower`; `fusion.fused_people` makes a `DetectedPerson` of it.
 
-    passes       of BlazePose full on the region around the person, and by `add_passes` on jittered views of it
-    probability  0..1, that this is a person
-    confirmed    False: in a video, it is followed until it is clear whether it is a person
-    heavy        passes of BlazePose heavy, if there are some already
-    coarse       while it is searched for: landmark passes on the detector's region and on the region that the first
-                 pass predicts
-    windows      numbers of the windows in which the detector found this pose
-    score        the detector's best score
-    multipose    MultiPose's best score for a person there; 0 if it found none
+    Attributes:
+        passes: Of BlazePose full on the region around the person, and by `add_passes` on jittered views of it.
+        probability: 0..1, that this is a person.
+        confirmed: False: in a video, it is followed until it is clear whether it is a person.
+        heavy: Passes of BlazePose heavy, if there are some already.
+        coarse: While it is searched for: landmark passes on the detector's region and on the region that the first
+            pass predicts.
+        windows: Numbers of the windows in which the detector found this pose.
+        score: The detector's best score.
+        multipose: MultiPose's best score for a person there; 0 if it found none.
     """
 
     passes: tuple[Observation, ...] = ()
@@ -181,13 +182,15 @@ def _join(candidates: Sequence[Candidate]) -> list[Candidate]:
 class CandidateFeatures:
     """The features from which a candidate is scored.
 
-    support   windows in which the detector found it
-    score     the detector's best score, 0..1
-    presence  the landmark model's presence, 0..1
-    instability  how much the pose changes with the crop: between the first two passes in units of the region's side,
-              or over the jittered views in metres of the world landmarks
-    turn      radians, 0..pi: how far the person's up direction is from the image's
     multipose MultiPose's best score, 0..1; 0 if it found no person
+
+    Attributes:
+        support: Windows in which the detector found it.
+        score: The detector's best score, 0..1.
+        presence: The landmark model's presence, 0..1.
+        instability: How much the pose changes with the crop: between the first two passes in units of the region's
+            side, or over the jittered views in metres of the world landmarks.
+        turn: Radians, 0..pi: how far the person's up direction is from the image's.
     """
 
     support: int
@@ -250,7 +253,8 @@ def _features(candidate: Candidate, presence: float, instability: float) -> Cand
 def distinct_people(candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
     """Drop second predictions of one person, and poses that lie mostly within a likelier person's mask.
 
-    candidates  refined ones with their log-odds; the result has the likeliest first
+    Args:
+        candidates: Refined ones with their log-odds; the result has the likeliest first.
     """
     people: list[tuple[Candidate, float]] = []
     for candidate, log_odds in sorted(candidates, key=lambda pair: -pair[1]):
@@ -280,16 +284,18 @@ Mode = Literal["thorough", "fast"]
 class Scheme:
     """Extent of a search.
 
-    shares     sides of the windows as shares of the image's longer side
-    views      jittered views of a candidate in a search
-    following  jittered views of a person who is followed from the frame before
-    multipose  windows that MultiPose gets, as shares of the longer side, and their sides in pixels of its input
-    heavy      crops of BlazePose's heavy network for each person found
-    upright    crops of MoveNet Thunder for each person found
-    in_turn    the same for the frames of a video, in turn
-    coarse     score by which a candidate is worth refining after two passes
-    fine       score by which a refined candidate is a person
-    options    the user's, for all schemes
+    Attributes:
+        shares: Sides of the windows as shares of the image's longer side.
+        views: Jittered views of a candidate in a search.
+        following: Jittered views of a person who is followed from the frame before.
+        multipose: Windows that MultiPose gets, as shares of the longer side, and their sides in pixels of its
+            input.
+        heavy: Crops of BlazePose's heavy network for each person found.
+        upright: Crops of MoveNet Thunder for each person found.
+        in_turn: The same for the frames of a video, in turn.
+        coarse: Score by which a candidate is worth refining after two passes.
+        fine: Score by which a refined candidate is a person.
+        options: The user's, for all schemes.
     """
 
     shares: tuple[float, ...]

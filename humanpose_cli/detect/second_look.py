@@ -143,8 +143,9 @@ def look_behind(
 class _SecondLook:
     """A second look at one image.
 
-    scheme  of the searches, with a lower threshold after two passes than the first search has, so that more candidates
-            are refined
+    Args:
+        scheme: Of the searches, with a lower threshold after two passes than the first search has, so that more
+            candidates are refined.
     """
 
     def __init__(self, pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> None:
@@ -161,7 +162,8 @@ class _SecondLook:
     ) -> ImagePeople:
         """Search with these people, and the new ones, painted over.
 
-        rest  candidates of the first search in doubt; proposals  MultiPose's, of the unpainted image
+        Args:
+            rest: Candidates of the first search in doubt; proposals  MultiPose's, of the unpainted image.
         """
         people, rest, proposals = [*people, *(candidate for candidate, _ in new)], list(rest), list(proposals)
         groups = []

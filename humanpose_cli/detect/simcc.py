@@ -76,7 +76,8 @@ class SimccModel:
         """Replace people's joints by the network's. If its pose is another than the shipped networks', their world
         landmarks and mask are left out.
 
-        focal  has no effect: the network has no camera
+        Args:
+            focal: Has no effect: the network has no camera.
         """
         joints = self.joints(pyramid, [person.box for person in people])
         return [self._with_joints(person, rows) for person, rows in zip(people, joints, strict=True)]

@@ -23,10 +23,11 @@ _HIDDEN_WEIGHT = 0.02  # of a joint that only one of two poses shows
 class PosePoints:
     """A prediction of a person's joints.
 
-    points      (L, 2) pixels
-    size        of the body, pixels
-    confidence  (L,) 0..1; None: all joints count alike
-    mirror      rows of the joints with left and right swapped, for networks that may swap them; () if none may
+    Attributes:
+        points: (L, 2) pixels.
+        size: Of the body, pixels.
+        confidence: (L,) 0..1; None: all joints count alike.
+        mirror: Rows of the joints with left and right swapped, for networks that may swap them; () if none may.
     """
 
     points: np.ndarray
@@ -45,8 +46,9 @@ def same_person(
 def similarity(a: PosePoints, b: PosePoints, *, min_confidence: float | None = None, min_joints: int = 1) -> float:
     """Compute the object keypoint similarity of two poses, 0..1; with the better of b's sides if they may be swapped.
 
-    min_confidence  of joints that are compared, all alike; None: joints count by their confidence
-    min_joints      that are compared at least; else the similarity is 0
+    Args:
+        min_confidence: Of joints that are compared, all alike; None: joints count by their confidence.
+        min_joints: That are compared at least; else the similarity is 0.
     """
     width = _OKS_WIDTH * math.sqrt(a.size * b.size)
     best = 0.0
@@ -68,7 +70,8 @@ def similarity_of_points(
 ) -> float:
     """Average over (N, 2) points how near each is to its counterpart, 0..1.
 
-    width  pixels that are one standard deviation
+    Args:
+        width: Pixels that are one standard deviation.
     """
     apart = np.sum((points - others) ** 2, axis=-1)
     return float(np.average(np.exp(-apart / (2 * width**2)), weights=weights))

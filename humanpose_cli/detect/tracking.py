@@ -151,9 +151,10 @@ PendingProposals: TypeAlias = Callable[[], list[Proposal]]
 class FollowedFrame(NamedTuple):
     """A frame of a sequence that was followed.
 
-    pyramid     of its pixels; None of a frame without pixels
-    candidates  people and uncertain candidates in it; None if it was not searched
-    number      of the searched frames before it
+    Attributes:
+        pyramid: Of its pixels; None of a frame without pixels.
+        candidates: People and uncertain candidates in it; None if it was not searched.
+        number: Of the searched frames before it.
     """
 
     pyramid: Pyramid | None
@@ -184,9 +185,11 @@ class Follower:
     ) -> None:
         """Start, or continue with the state of another follower.
 
-        masks       of all people in every searched frame
-        frame_rate  frames a second: people who move evenly are searched for at `DetectOptions.rate`, those who move
-                    fast, are new, lost or touch each other, and images of another layout, in every frame. None: all
+        Args:
+            masks: Of all people in every searched frame.
+            frame_rate: Frames a second: people who move evenly are searched for at `DetectOptions.rate`, those who
+                move fast, are new, lost or touch each other, and images of another layout, in every frame. None:
+                all.
         """
         self._pool, self._scheme, self._masks = pool, scheme, masks
         self._options = scheme.options.follow

@@ -54,9 +54,11 @@ class PersonCrop(NamedTuple):
 class UserNetwork:
     """The network in `path`. Raises InputError if ONNX Runtime does not read it.
 
-    device             cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one
     inputs, outputs    as the file declares them
     metadata           the file's texts by name
+
+    Args:
+        device: Cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one.
     """
 
     def __init__(self, path: Path | str, device: str = "auto") -> None:
@@ -127,8 +129,9 @@ class UserNetwork:
 def upright_person_crop(pyramid: Pyramid, box: np.ndarray, size: tuple[int, int], margin: float) -> PersonCrop:
     """Crop the surroundings of a person's box, black outside the image, with ImageNet's mean and standard deviation.
 
-    size    width and height of the crop
-    margin  sides of the crop in sides of the box
+    Args:
+        size: Width and height of the crop.
+        margin: Sides of the crop in sides of the box.
     """
     width, height = size
     longest = max(size)

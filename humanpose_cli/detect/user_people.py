@@ -31,7 +31,8 @@ class UserSelection:
 def select_people(entries: Sequence[UserDetection], min_score: float) -> UserSelection:
     """Leave out people of low scores or without joints, and all but the best of several detections of one person.
 
-    min_score  on the file's own scale
+    Args:
+        min_score: On the file's own scale.
     """
     with_joints = [entry for entry in entries if _has_joints(entry)]
     likely = sorted((entry for entry in with_joints if entry.score >= min_score), key=lambda entry: -entry.score)
@@ -99,7 +100,8 @@ def user_tracks(people: Sequence[DetectedPerson], shots: Sequence[int]) -> list[
 
     Some programs write one number for everyone, and some go on counting behind a cut.
 
-    shots  of the frames
+    Args:
+        shots: Of the frames.
     """
     numbers = [person.number for person in people]
     if None in numbers or set(numbers) == {0}:

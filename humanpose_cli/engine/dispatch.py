@@ -32,11 +32,12 @@ _warnings: set[tuple[str, str]] = set()
 def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "") -> bool:
     """Decide whether an operation runs its kernel or, if not, its reference.
 
-    kernels  full name of the module that holds the operation's kernels
-    unfit    why the kernel cannot take these arguments, "" if it can
-
     `auto` takes the kernel if it can run, and the reference for unfit arguments or, with one warning in the log,
     if Warp does not work. `kernel` raises UsageError or UnavailableError in these cases.
+
+    Args:
+        kernels: Full name of the module that holds the operation's kernels.
+        unfit: Why the kernel cannot take these arguments, "" if it can.
     """
     if backend == "reference":
         return False

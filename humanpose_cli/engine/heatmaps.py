@@ -34,13 +34,14 @@ def gaussian_heatmaps(joints: Tensor, sigma: Sequence[float] | Tensor, size: tup
 
     The target pose that the warp3d network is given (Sárándi et al., section 3.1: H ∈ ℝ^{H×W×D×J}).
 
-    joints  (B, J, 3) voxels x, y, z, floating; may lie outside the volume
-    sigma   (3,) voxels along x, y, z; inf along z projects the pose to the image plane and copies it to all depth
-            layers, which is the paper's 2-D ablation
-    size    (D, H, W) voxels
-
     A joint with a coordinate that is not finite has an empty map. Differentiable (once) to the joints.
     Raises UsageError for shapes that do not fit and sigmas that are not positive.
+
+    Args:
+        joints: (B, J, 3) voxels x, y, z, floating; may lie outside the volume.
+        sigma: (3,) voxels along x, y, z; inf along z projects the pose to the image plane and copies it to all
+            depth layers, which is the paper's 2-D ablation.
+        size: (D, H, W) voxels.
     """
     check_shape("joints", joints, "B", "J", 3)
     check_tensors(joints=joints)

@@ -211,7 +211,8 @@ def reserve(folder: Path, size: int) -> None:
 def ready(kernels: str, device: torch.device) -> Exception | None:
     """Compile and load a module of kernels for a device; return None if they can run there, else the error.
 
-    kernels  full name of a module that defines Warp kernels and their `MODULE`
+    Args:
+        kernels: Full name of a module that defines Warp kernels and their `MODULE`.
     """
     key = (kernels, str(device))
     if key in _loaded_modules:
@@ -421,9 +422,10 @@ def zero_volume(shape: Sequence[int], dtype: torch.dtype, device: torch.device) 
 def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.device, cost: int = 0) -> None:
     """Run a kernel over `size` threads on torch's current stream of `device`.
 
-    arguments  numbers and arrays; the kernel takes the number of its first thread before them
-    cost       estimated nanoseconds on one CPU thread: a launch of more than `SPLIT_FROM` is split over torch's
-               number of threads, so the kernel's threads must not write to the same address
+    Args:
+        arguments: Numbers and arrays; the kernel takes the number of its first thread before them.
+        cost: Estimated nanoseconds on one CPU thread: a launch of more than `SPLIT_FROM` is split over torch's
+            number of threads, so the kernel's threads must not write to the same address.
     """
     if size == 0:
         return

@@ -14,11 +14,13 @@ _INCLUDE = re.compile(r'^ *#include "(\w+\.h)"\n', re.MULTILINE)
 def native_code(header: Path, function: str, **macros: int) -> str:
     """Read the body of a function of a header, for `warp.func_native`.
 
-    function  its definition starts at the beginning of a line, and ends at the next line that is a single brace
-    macros    defined before the body, undefined after it
-
     Includes inside the body are replaced by the files beside the header, which hold what several bodies share.
     Raises ValueError if there is no such function.
+
+    Args:
+        function: Its definition starts at the beginning of a line, and ends at the next line that is a single
+            brace.
+        macros: Defined before the body, undefined after it.
     """
     text = header.read_text("utf-8")
     match = re.search(rf"^\S[^\n]* {function}\([^)]*\) \{{\n(.*?)^\}}$", text, re.MULTILINE | re.DOTALL)

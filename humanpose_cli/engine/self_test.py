@@ -23,9 +23,10 @@ _TOLERANCE = 1e-4
 class SelfTestResult:
     """The agreement of one operation's kernel with the reference on one device.
 
-    error    largest difference of results and gradients, relative to their largest value; inf if it did not run
-    ok       whether that is within tolerance
-    problem  why it did not run, "" if it did
+    Attributes:
+        error: Largest difference of results and gradients, relative to their largest value; inf if it did not run.
+        ok: Whether that is within tolerance.
+        problem: Why it did not run, "" if it did.
     """
 
     device: str
@@ -38,7 +39,8 @@ class SelfTestResult:
 def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
     """Run every operation that has kernels, small, forwards and backwards if it is differentiable.
 
-    devices  by default the CPU and every GPU
+    Args:
+        devices: By default the CPU and every GPU.
     """
     if devices is None:
         devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]

@@ -44,7 +44,8 @@ def _background(source: FrameSource | None, names: Sequence[str], folder: Path) 
     """Find file, kind and offset of the frames: Blender shows number `frame + offset` of a video, the first being 0,
     and `frame + offset + 1` of numbered files. None unless the frames are one file or sequence.
 
-    names  of the frames; "" for those that a view lacks
+    Args:
+        names: Of the frames; "" for those that a view lacks.
     """
     first = next((index for index, name in enumerate(names) if name), None)
     if source is None or len(source.items) != 1 or first is None:

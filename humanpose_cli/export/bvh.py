@@ -27,10 +27,11 @@ def write_bvh(
 ) -> None:
     """Write one person.
 
-    frame_rate  frames a second, above 0
-    seconds     when each frame of the fit is shown, if they are not evenly spaced; the motion is resampled
-
     Bones keep one length: of segment scales that change over time the mean counts.
+
+    Args:
+        frame_rate: Frames a second, above 0.
+        seconds: When each frame of the fit is shown, if they are not evenly spaced; the motion is resampled.
     """
     parents = np.array(SMPL24.parents)
     lengths = person.offsets * person.scales.mean(0)[parents][:, None]

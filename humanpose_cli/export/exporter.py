@@ -46,10 +46,11 @@ World = Literal["camera", "ground"]
 class Export:
     """The parts of a fit to be written.
 
-    fit       with a frame rate
-    base      path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`
-    people    motions of its tracks
-    meshes    of its tracks, at rest
+    Attributes:
+        fit: With a frame rate.
+        base: Path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`.
+        people: Motions of its tracks.
+        meshes: Of its tracks, at rest.
     """
 
     fit: Fit
@@ -106,10 +107,11 @@ def parse_formats(text: str) -> tuple[str, ...]:
 def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str], Path], tuple[str, ...]]:
     """Choose the base of a fit's files, by the fit file's name, and the formats.
 
-    out      a folder, or one file such as `dance.glb`, whose ending is the format
-    formats  None: that of `out`, else glb
-
     Raises UsageError if `out` is a file of another format, or of one that makes several files.
+
+    Args:
+        out: A folder, or one file such as `dance.glb`, whose ending is the format.
+        formats: None: that of `out`, else glb.
     """
     kind = out.suffix.lower().removeprefix(".")
     if out.is_dir() or kind not in (*FORMATS, *_OTHERS):
@@ -151,21 +153,22 @@ def export_fit(
 ) -> tuple[Path, ...]:
     """Write a fit in each of the formats; returns the files in the order written.
 
-    fit         a Fit, or a fit file's path
-    base        path that the names begin with
-    formats     keys of `FORMATS`, or their names with commas between them
-    frame_rate  frame rate of a fit that has none; None: 25
-    world       camera: the fit's own, of its first frame's camera if no other is known; ground: see
-                `fitting.grounding.on_the_ground`
-    textures    of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames, with the people's clothes;
-                None: so if the frames are at hand, else those of the refinement, also beside the fit file. People
-                without one have the colours of overlays: "none" for all
-    frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source, or the
-                files that the fit file names
-    body        of the fit, if it came from a file of a SMPL fit
-
     Raises UsageError for unknown formats, worlds or rates, UnavailableError if `usd` is requested and usd-core
     is not installed.
+
+    Args:
+        fit: A Fit, or a fit file's path.
+        base: Path that the names begin with.
+        formats: Keys of `FORMATS`, or their names with commas between them.
+        frame_rate: Frame rate of a fit that has none; None: 25.
+        world: Camera: the fit's own, of its first frame's camera if no other is known; ground: see
+            `fitting.grounding.on_the_ground`.
+        textures: Of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames, with the people's
+            clothes; None: so if the frames are at hand, else those of the refinement, also beside the fit file.
+            People without one have the colours of overlays: "none" for all.
+        frames: The video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source, or
+            the files that the fit file names.
+        body: Of the fit, if it came from a file of a SMPL fit.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
     textures = textures if SURFACES.intersection(names) else "none"

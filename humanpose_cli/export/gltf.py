@@ -39,9 +39,10 @@ _NEAR = 0.01  # metres: a camera's near plane; the far one is infinite
 class UvMesh(NamedTuple):
     """A mesh whose corners have one position and one texture coordinate each.
 
-    source  (W,) the mesh's vertex of each vertex
-    uv      (W, 2) in 0…1, v down
-    faces   (F, 3)
+    Attributes:
+        source: (W,) the mesh's vertex of each vertex.
+        uv: (W, 2) in 0…1, v down.
+        faces: (F, 3).
     """
 
     source: Array
@@ -149,11 +150,12 @@ def glb_bytes(
 ) -> bytes:
     """Write the people and the cameras as one file.
 
-    meshes    of tracks, at rest
-    cameras   by name
-    seconds   (F,) when each frame is shown, rising from 0
-
     Skinning is linear, by four bones a vertex: SMPL's pose blend shapes are left out.
+
+    Args:
+        meshes: Of tracks, at rest.
+        cameras: By name.
+        seconds: (F,) when each frame is shown, rising from 0.
     """
     document = _Document()
     animation = _Animation(document)

@@ -109,11 +109,12 @@ def looks_of_fit(
 ) -> Mapping[int, Look]:
     """Read or make the looks of a fit's tracks; tracks without one have the colours of overlays.
 
-    textures  see `Textures`
-    frames    as of `available_frames`
-    everyone  the fit with people who are not in `fit`, and may hide parts of those who are
-
     Raises UsageError if textures are not images, or there are no frames to make them from.
+
+    Args:
+        textures: See `Textures`.
+        frames: As of `available_frames`.
+        everyone: The fit with people who are not in `fit`, and may hide parts of those who are.
     """
     if textures == "none":
         return {}

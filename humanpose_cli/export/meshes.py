@@ -30,7 +30,8 @@ def materials_text(meshes: Sequence[SkinnedMesh], images: Mapping[str, str]) -> 
 def obj_text(meshes: Sequence[SkinnedMesh], materials: str) -> str:
     """Write the meshes of one frame as OBJ: an object for each, such as `person0`, with texture coordinates.
 
-    materials  name of the material library in the same folder
+    Args:
+        materials: Name of the material library in the same folder.
     """
     text, first, first_uv = [f"mtllib {materials}\n"], 1, 1
     for mesh in meshes:

@@ -36,15 +36,17 @@ TO_Y_UP = AXES["y-up"].T
 class PersonMotion:
     """One person as a rigged body, R rows in order of time. The shape is the mean of the rows'.
 
-    track         the person's number
-    frames        (R,) index of the frame of each row
-    vertices      (V, 3) metres, at rest: body axes, x to the person's left, y up, z forward
-    joints        (24, 3) metres, at rest, in the order of smpl24
-    rotations     (R, 24, 3, 3) of bones' axes relative to their parents'; the pelvis' to the world
-    relative      (R, 24, 3, 3) of parts relative to their parents: the identity is the T pose; the pelvis' as above
-    pelvis        (R, 3) metres, in the world
-    scales        (R, 24) of bones, 1 for the body's own lengths; they do not accumulate
-    rest_rotations  (24, 3, 3) absolute Q of the body
+    Attributes:
+        track: The person's number.
+        frames: (R,) index of the frame of each row.
+        vertices: (V, 3) metres, at rest: body axes, x to the person's left, y up, z forward.
+        joints: (24, 3) metres, at rest, in the order of smpl24.
+        rotations: (R, 24, 3, 3) of bones' axes relative to their parents'; the pelvis' to the world.
+        relative: (R, 24, 3, 3) of parts relative to their parents: the identity is the T pose; the pelvis' as
+            above.
+        pelvis: (R, 3) metres, in the world.
+        scales: (R, 24) of bones, 1 for the body's own lengths; they do not accumulate.
+        rest_rotations: (24, 3, 3) absolute Q of the body.
     """
 
     track: int
@@ -133,7 +135,8 @@ def bone_axes(joints: Array) -> Array:
 def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotion:
     """Compute the motion of one track.
 
-    body  of the fit, if it came from a file of a SMPL fit
+    Args:
+        body: Of the fit, if it came from a file of a SMPL fit.
     """
     body, rows = fit.body_model(body), fit.rows_of(track)
     betas = torch.from_numpy(fit.betas[rows].astype(np.float64).mean(0).astype(np.float32))[None]
@@ -168,8 +171,9 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
 class CameraPath:
     """The camera of F frames in the world; it looks along its own −z, with y up.
 
-    rotations  (F, 3, 3) camera to world; positions (F, 3) metres
-    focal      (F,) pixels; size (F, 2) width, height in pixels; centre (F, 2) principal point in pixels
+    Attributes:
+        rotations: (F, 3, 3) camera to world; positions (F, 3) metres.
+        focal: (F,) pixels; size (F, 2) width, height in pixels; centre (F, 2) principal point in pixels.
     """
 
     rotations: Array

@@ -29,12 +29,13 @@ Array = NDArray[Any]
 class SkinnedMesh:
     """A surface that moves with the bones of one person.
 
-    name      that of the person for the body, such as `person0`; `person0.sheet0` for a sheet beside it
-    track     the person's number
-    vertices  (V, 3) metres, at rest in body axes, or posed in the world
-    faces     (F, 3); uv (T, 2) in 0…1, v down; uv_faces (F, 3) rows of `uv`
-    bones     (V, K) rows of smpl24; weights (V, K), whose rows sum to 1
-    image     (h, w, 3 or 4) uint8, or None for the person's colour
+    Attributes:
+        name: That of the person for the body, such as `person0`; `person0.sheet0` for a sheet beside it.
+        track: The person's number.
+        vertices: (V, 3) metres, at rest in body axes, or posed in the world.
+        faces: (F, 3); uv (T, 2) in 0…1, v down; uv_faces (F, 3) rows of `uv`.
+        bones: (V, K) rows of smpl24; weights (V, K), whose rows sum to 1.
+        image: (h, w, 3 or 4) uint8, or None for the person's colour.
     """
 
     name: str
@@ -117,8 +118,9 @@ def people_in_world(
     """Compute the motion of all people, and their meshes at rest by tracks, in the fit's own world or one that stands
     on its ground (`fitting.grounding.on_the_ground`); also return the fit in that world.
 
-    grounded  also puts the soles, or shoes, of those who stand in a photograph onto the ground: fits are off by
-              centimetres, each by its own
+    Args:
+        grounded: Also puts the soles, or shoes, of those who stand in a photograph onto the ground: fits are off by
+            centimetres, each by its own.
     """
     fit = on_the_ground(fit, body) if grounded else fit
     people = [person_motion(fit, track, body) for track in fit.tracks]
@@ -147,7 +149,8 @@ def frame_meshes(
 ) -> list[SkinnedMesh]:
     """Pose the meshes of all people in a frame, metres in the world, y up.
 
-    people, meshes  of the fit's tracks, at rest
+    Args:
+        people, meshes: Of the fit's tracks, at rest.
     """
     result: list[SkinnedMesh] = []
     rest = {person.track: person.vertices for person in people}

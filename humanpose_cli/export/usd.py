@@ -50,13 +50,14 @@ def write_usd(
 ) -> None:
     """Write the people and the cameras, by name, as one binary file.
 
-    path        of a file that may be half written, as `atomic_path` gives it
-    meshes      of tracks, at rest
-    codes       (F,) time code of each frame, from 0; f for frame f if the frames are evenly apart
-    frame_rate  time codes a second, above 0
-    images      file names of meshes' images, beside `path`, by the meshes' names
-
     Raises UnavailableError if usd-core is missing, OSError if the file cannot be written.
+
+    Args:
+        path: Of a file that may be half written, as `atomic_path` gives it.
+        meshes: Of tracks, at rest.
+        codes: (F,) time code of each frame, from 0; f for frame f if the frames are evenly apart.
+        frame_rate: Time codes a second, above 0.
+        images: File names of meshes' images, beside `path`, by the meshes' names.
     """
     require_extra("usd")
     from pxr import Sdf, Tf, Usd, UsdGeom, UsdSkel

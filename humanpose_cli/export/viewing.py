@@ -88,16 +88,18 @@ def view(
 ) -> ViewPage:
     """Make a page: `hp.view(fit, "clip.mp4").save("clip.html")`; the last line of a notebook's cell shows it.
 
-    fit       a Fit, or a fit file's path
-    frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of, of a take those of all cameras;
-              None: the Fit's source, or the files that the fit file names; without them, if they are gone
-    title     its heading; "": the contents of the fit
-    textures  of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames, with the people's clothes; None:
-              so if the frames are at hand, else those of the refinement, also beside the fit file. People without one
-              have the colours of overlays: "none" for all
-    body      of the fit, if it came from a file of a SMPL fit
-    video_codec  of the frames' video
     Raises InputError if frames of the fit are missing.
+
+    Args:
+        fit: A Fit, or a fit file's path.
+        frames: The video, folder, images or (F, H, W, 3) uint8 that the fit was made of, of a take those of all
+            cameras; None: the Fit's source, or the files that the fit file names; without them, if they are gone.
+        title: Its heading; "": the contents of the fit.
+        textures: Of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames, with the people's
+            clothes; None: so if the frames are at hand, else those of the refinement, also beside the fit file.
+            People without one have the colours of overlays: "none" for all.
+        body: Of the fit, if it came from a file of a SMPL fit.
+        video_codec: Of the frames' video.
     """
     fit = fit_of(fit)
     body = fit.body_model(body)
@@ -150,8 +152,9 @@ def _frames_element(
 ) -> str:
     """Embed a camera's frames as an image or a video; frames that the input skips show the one before.
 
-    seconds  (F,) when each frame is shown; the first one is from 0 on
-    number   of the camera
+    Args:
+        seconds: (F,) when each frame is shown; the first one is from 0 on.
+        number: Of the camera.
     """
     fit, attributes = frames.fit, f"data-camera={number}{' hidden' * (number > 0)}"
     times = [Fraction(second).limit_denominator(90_000) for second in (0.0, *seconds[1:].tolist())]

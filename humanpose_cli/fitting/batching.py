@@ -27,11 +27,12 @@ def fit_images_together(
     """Fit independent images: the fit of each, or what went wrong with it, and its seconds. An image without a fit or
     an error has to be fitted alone.
 
-    detect   people of a frame; called in threads
-    fit      the fits of images and their people, in order; pixels are not kept
-
     The seconds add up to those that passed. The search takes them in proportion to what each image's took, the solve in
     proportion to the people of each image.
+
+    Args:
+        detect: People of a frame; called in threads.
+        fit: The fits of images and their people, in order; pixels are not kept.
     """
     looks: dict[Path, float] = {}  # seconds in the threads
     people: dict[Path, int] = {}

@@ -68,10 +68,11 @@ class WalkGround:
 def find_walk_ground(points: Array, centres: Array, toes: Array, up: Array) -> WalkGround | None:
     """Find the plane with most points among those that the people's lower feet reach; None without one.
 
-    points   (P, 3) of the background, in the path's unit
-    centres  (N, 3) of the camera in N rows, in that unit
-    toes     (N, 2, 3) metres from the camera, in the world's axes
-    up       (3,) about which the plane is level, ±20°
+    Args:
+        points: (P, 3) of the background, in the path's unit.
+        centres: (N, 3) of the camera in N rows, in that unit.
+        toes: (N, 2, 3) metres from the camera, in the world's axes.
+        up: (3,) about which the plane is level, ±20°.
     """
     if len(points) < _MIN_POINTS or not len(toes):
         return None
@@ -216,7 +217,8 @@ class CameraWalk:
         it, or the background would lie before them: a crop that moves over the image looks like a walk along a wall at
         their distance.
 
-        bodies  of the rows; times  seconds of the sequence's frames
+        Args:
+            bodies: Of the rows; times  seconds of the sequence's frames.
         """
         scale = self._scale(people, bodies, times)
         if scale is None:

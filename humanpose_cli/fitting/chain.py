@@ -43,15 +43,16 @@ class FramesProblem(Protocol):
 class ChainMotion(NamedTuple):
     """How M points of T frames of one person move in the world, and E means of them.
 
-    to_world           (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres
-    bend               (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard
-                       deviations; zero if the frames do not follow each other
-    robust             of accelerations, and robust_scale (M + E,) in standard deviations
-    mean_acceleration  (T - 2, 3) of all points, in the same unit: that of gravity in flight, else zero
-    means              (E, M) shares of the points in each mean
-    weights            (T - 2, M + E) factors on the accelerations
-    standing           (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0: free
-    held_count         frames at the beginning that do not change
+    Attributes:
+        to_world: (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres.
+        bend: (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard deviations;
+            zero if the frames do not follow each other.
+        robust: Of accelerations, and robust_scale (M + E,) in standard deviations.
+        mean_acceleration: (T - 2, 3) of all points, in the same unit: that of gravity in flight, else zero.
+        means: (E, M) shares of the points in each mean.
+        weights: (T - 2, M + E) factors on the accelerations.
+        standing: (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0: free.
+        held_count: Frames at the beginning that do not change.
     """
 
     to_world: Tensor
@@ -71,7 +72,8 @@ class ChainMotion(NamedTuple):
     ) -> ChainMotion:
         """Make a motion in which no point stands or falls: means have no weight.
 
-        world_to_camera  (T, 4, 4); the others are the fields of their names
+        Args:
+            world_to_camera: (T, 4, 4); the others are the fields of their names.
         """
         to_world = world_to_camera[:, :3, :3].mT
         weights = bend.new_ones(len(bend), len(robust_scale))
@@ -149,7 +151,8 @@ class _Part(NamedTuple):
 class Chain(Generic[Frames]):
     """The frames of one person, in the order of time, with their evidence and their motion.
 
-    threads  that share the frames; no result depends on their number
+    Args:
+        threads: That share the frames; no result depends on their number.
     """
 
     def __init__(self, problem: Frames, motion: ChainMotion, threads: int = 1) -> None:

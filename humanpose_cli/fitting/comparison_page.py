@@ -71,8 +71,9 @@ class Course:
 class _PageFit:
     """A fit on the page.
 
-    rows    (N,) its row for each row of the first fit, −1 where it lacks the person or the frame
-    frames  (F,) its frame for each of the first fit's, −1 where it lacks it
+    Attributes:
+        rows: (N,) its row for each row of the first fit, −1 where it lacks the person or the frame.
+        frames: (F,) its frame for each of the first fit's, −1 where it lacks it.
     """
 
     name: str
@@ -124,15 +125,16 @@ def write_comparison_page(
 ) -> None:
     """Write the page completely or not at all.
 
-    fits    two or more by their names. The page has the people and frames of the first one; people of the others are
-            matched to these by their positions in the image, frames by their names. What the second one's
-            `options["refinement"]` says of accepted frames is shown
-    frames  pairs of a frame's number in the first fit and its pixels (H, W, 3), in order; they are not kept
-    truth   the true bodies, which errors are of; matched likewise
-    plan    (H, W, 3) of a take: its cameras and people from above
-    looks   of the first fit's people by their tracks, who are drawn in their clothes
-
     Raises UsageError if a fit shows none of the people.
+
+    Args:
+        fits: Two or more by their names. The page has the people and frames of the first one; people of the others
+            are matched to these by their positions in the image, frames by their names. What the second one's
+            `options["refinement"]` says of accepted frames is shown.
+        frames: Pairs of a frame's number in the first fit and its pixels (H, W, 3), in order; they are not kept.
+        truth: The true bodies, which errors are of; matched likewise.
+        plan: (H, W, 3) of a take: its cameras and people from above.
+        looks: Of the first fit's people by their tracks, who are drawn in their clothes.
     """
     first = next(iter(fits.values()))
     page_fits = [
@@ -241,7 +243,8 @@ def joint_distances(joints: Floats, true: Floats) -> tuple[Floats, Floats]:
 def accelerations(joints: Floats, frames: NDArray[np.integer], camera: Floats) -> Floats:
     """Compute millimetres a frame² (R,): the joints' mean second difference in the world; NaN without both neighbours.
 
-    joints  (R, 24, 3) metres, camera axes; frames (R,) their numbers; camera (R, 4, 4) world to camera
+    Args:
+        joints: (R, 24, 3) metres, camera axes; frames (R,) their numbers; camera (R, 4, 4) world to camera.
     """
     camera = camera.astype(np.float64)
     world = np.einsum("rji,rkj->rki", camera[:, :3, :3], joints - camera[:, None, :3, 3])

@@ -23,9 +23,10 @@ FINEST, CAP = 0.003, 0.5  # metres: the range of noise that is distinguished; CA
 class JointNoise(NamedTuple):
     """What is known about the errors of 24 joints of N people: standard deviations (N, 24) in metres, NaN: not known.
 
-    posterior  of the joint about the pelvis, from the fit's equations or as a network predicts it
-    landmarks  of the landmarks that locate the joint, the least certain of its witnesses
-    depth      of these landmarks' positions in space over the detector's passes
+    Attributes:
+        posterior: Of the joint about the pelvis, from the fit's equations or as a network predicts it.
+        landmarks: Of the landmarks that locate the joint, the least certain of its witnesses.
+        depth: Of these landmarks' positions in space over the detector's passes.
     """
 
     posterior: Tensor
@@ -78,7 +79,8 @@ def posterior_noise(equations: NormalEquations, rig: LandmarkRig, state: FitStat
 
     The inverse of the Gauss-Newton matrix at the minimum is the covariance of the parameters (Laplace's approximation).
 
-    equations  of the fit at `state`, over the parameters of `rig`, whose points end with all joints of SMPL24
+    Args:
+        equations: Of the fit at `state`, over the parameters of `rig`, whose points end with all joints of SMPL24.
     """
     jacobian = rig.pose(state.rotations, state.root, state.betas, jacobian=True).jacobian
     assert jacobian is not None
@@ -105,9 +107,11 @@ def explained_confidence(
 ) -> Tensor:
     """Compute the confidence (N, 24) of bodies that are not fitted to the landmarks that the detector found.
 
-    confidence  (N, 33) of the landmarks; apart (N, 33) pixels between them and the projected body, which count as noise
-    depth       (N, 33) or (N, 1) metres of the body; focal (N, 1) pixels
-    predicted_noise  (N, 24, 2) metres: expected absolute error of each joint across and along the viewing ray
+    Args:
+        confidence: (N, 33) of the landmarks; apart (N, 33) pixels between them and the projected body, which count
+            as noise.
+        depth: (N, 33) or (N, 1) metres of the body; focal (N, 1) pixels.
+        predicted_noise: (N, 24, 2) metres: expected absolute error of each joint across and along the viewing ray.
     """
     sigma = landmark_variance(BLAZEPOSE33, confidence.clamp(0, 1).double()).sqrt()
     away = noise_of_joints(BLAZEPOSE33, (apart * depth / focal).double().clamp_min(1e-9))

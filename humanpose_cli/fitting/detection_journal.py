@@ -40,8 +40,9 @@ class Kept(NamedTuple):
 class DetectionJournal:
     """The journal of one sequence.
 
-    output  the file that is being made of it
-    key     what the people depend on, as JSON: a journal with another key is begun anew
+    Args:
+        output: The file that is being made of it.
+        key: What the people depend on, as JSON: a journal with another key is begun anew.
     """
 
     def __init__(self, output: Path, key: Mapping[str, Any]) -> None:
@@ -90,7 +91,8 @@ class DetectionJournal:
 def journal_of(item: InputItem, output: Path, identity: Mapping[str, Any]) -> DetectionJournal | None:
     """Open the journal of a sequence's people until `output`, its fit file, is written; None for an image.
 
-    identity  of the fitter
+    Args:
+        identity: Of the fitter.
     """
     if not item.is_sequence or item.error is not None:
         return None

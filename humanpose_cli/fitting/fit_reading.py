@@ -48,12 +48,13 @@ _GAP = 10  # frames for which a person may be gone and keep the number
 class FrameList:
     """The F frames that fits are to belong to.
 
-    numbers     (F,) number of each in its video or list, from 0
-    names       (F,) str, file name, or a video's frame number
-    sizes       (F, 2) width, height in pixels
-    frame_rate  frames a second, 0 where unknown
-    sequence    whether they follow each other in time
-    total       how many frames the video or list has, with those outside of the range
+    Attributes:
+        numbers: (F,) number of each in its video or list, from 0.
+        names: (F,) str, file name, or a video's frame number.
+        sizes: (F, 2) width, height in pixels.
+        frame_rate: Frames a second, 0 where unknown.
+        sequence: Whether they follow each other in time.
+        total: How many frames the video or list has, with those outside of the range.
     """
 
     numbers: np.ndarray
@@ -125,18 +126,19 @@ def read_fits(
 ) -> Fit:
     """Read the fits in a file of ours or of another program, whatever its name; see `io.foreign_fits` for those known.
 
-    body    of the record. SMPL's parameters need `smpl:FILE`, the model file that the user has
-    frames  what the fits were made of: paths or inputs, which the record can read again, or a list. It then has just
-            these frames, and a file of ours those from its first to its last; of a take, the inputs of all views, or
-            what the first camera filmed, whose fit it then is. Without them the file must hold the images' sizes, as
-            most do
-    camera  for AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world) of all frames, or the fit file, of all
-            frames or some, whose AMASS export it is; for other files it must be None
-    smplx   for GVHMR: the user's SMPL-X model file, which its shapes and translations belong to
-
     Rows of frames left out by a range are dropped. Foreign rows have no keypoints and no reprojection error (0).
     Raises InputError for damaged and unknown files, for fits of frames that are not there, and images of another size;
     Raises UsageError if an argument is missing, and it says which.
+
+    Args:
+        body: Of the record. SMPL's parameters need `smpl:FILE`, the model file that the user has.
+        frames: What the fits were made of: paths or inputs, which the record can read again, or a list. It then has
+            just these frames, and a file of ours those from its first to its last; of a take, the inputs of all
+            views, or what the first camera filmed, whose fit it then is. Without them the file must hold the
+            images' sizes, as most do.
+        camera: For AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world) of all frames, or the fit file,
+            of all frames or some, whose AMASS export it is; for other files it must be None.
+        smplx: For GVHMR: the user's SMPL-X model file, which its shapes and translations belong to.
     """
     path = Path(path)
     frames = frames if isinstance(frames, FrameList | None) else items_of(frames)
@@ -182,8 +184,10 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     read their pixels again. Its world is that of the first camera of these, as if only they had been fitted, unless it
     is upright (`FitRecord.options`).
 
-    frames  with or without others before, behind and between; path: what errors call the fit
     Raises InputError as `read_fits`.
+
+    Args:
+        frames: With or without others before, behind and between; path: what errors call the fit.
     """
     frame_list = frames if isinstance(frames, FrameList) else list_frames(frames)
     frame_of = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), frame_list)
@@ -219,8 +223,10 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
 def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") -> Fit:
     """Let a take read the pixels of its views again, from inputs that have the views' names.
 
-    path  what errors call the fit
     Raises InputError for views without an input, and for inputs that lack their frames or have another size.
+
+    Args:
+        path: What errors call the fit.
     """
     names = [camera.name for camera in fit.cameras]
     file_names = Counter(item.path.name for item in inputs)

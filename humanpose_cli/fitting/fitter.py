@@ -73,9 +73,11 @@ IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and what the ca
 class Fitter:
     """Fits bodies to images and sequences; loads its models once; a context manager.
 
-    options        all of `FitOptions` at once; the other arguments override it
-    people_source  finds the people, in place of our detector
     `body` may also be a `Body`. `batch_size` is 64 independent images on a GPU and 16 on the CPU by default.
+
+    Args:
+        options: All of `FitOptions` at once; the other arguments override it.
+        people_source: Finds the people, in place of our detector.
     """
 
     def __init__(
@@ -165,15 +167,18 @@ class Fitter:
     ) -> Fit:
         """Fit every person in an image, a video, a folder of images, or an array.
 
-        source    a path; several paths, of images; (H, W, 3) or (T, H, W, 3) uint8 RGB
-        people    "all" or only the "largest"; None: as in `options`
-        focal     pixels, or "auto": EXIF's or the default; None: as in `options`
-        frames    "A:B" or "A:B:STEP": frames A to B - 1 of a sequence, every STEP-th; negative ones count from the end,
-                  "0.5s" is a time
-        sequence  whether a folder's images are one sequence; None: numbered ones of one size are, if they look alike
-        progress  True draws a bar on stderr; a function is called with (done, total or None, unit)
-        journal   of one sequence, which is continued from it
         Independent images make one fit with a frame each; people of different images have different ids.
+
+        Args:
+            source: A path; several paths, of images; (H, W, 3) or (T, H, W, 3) uint8 RGB.
+            people: "all" or only the "largest"; None: as in `options`.
+            focal: Pixels, or "auto": EXIF's or the default; None: as in `options`.
+            frames: "A:B" or "A:B:STEP": frames A to B - 1 of a sequence, every STEP-th; negative ones count from
+                the end, "0.5s" is a time.
+            sequence: Whether a folder's images are one sequence; None: numbered ones of one size are, if they look
+                alike.
+            progress: True draws a bar on stderr; a function is called with (done, total or None, unit).
+            journal: Of one sequence, which is continued from it.
         """
         options = self._options(people, focal)
         frame_range = parse_range(frames)
@@ -251,11 +256,13 @@ class Fitter:
     ) -> Fit:
         """Fit every person in one image (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
 
-        people           "all" or only the "largest"; None: as in `options`
-        focal            pixels, from EXIF, if known; `FitOptions.focal` overrides it
-        principal_point  pixels, of an image that was cut out of another; None for the middle
-        path             the image's file, by which people given in a file are found
         Without people the fit has no rows.
+
+        Args:
+            people: "all" or only the "largest"; None: as in `options`.
+            focal: Pixels, from EXIF, if known; `FitOptions.focal` overrides it.
+            principal_point: Pixels, of an image that was cut out of another; None for the middle.
+            path: The image's file, by which people given in a file are found.
         """
         frame = Frame(0, name, pixels, focal, path=path, principal_point=principal_point)
         return self._fit_image(frame, self._options(people), progress)
@@ -338,10 +345,11 @@ class Fitter:
     ) -> Fit:
         """Fit every person in the frames of one sequence; one track is one person and has one shape.
 
-        people  "all" or only the "largest"; None: as in `options`
-
         Frames are searched one by one and not kept: memory grows with people and frames, not with pixels. Damaged
         frames are not searched; the last undamaged frame stands in for their pixels.
+
+        Args:
+            people: "all" or only the "largest"; None: as in `options`.
         """
         return self._fit_sequence(frames, self._options(people), frame_rate, frame_count, journal, progress)
 

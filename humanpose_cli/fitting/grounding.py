@@ -40,7 +40,9 @@ def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record
     feet are detected. An upright world (`FitRecord.options`) keeps its axes; in others the camera is taken as level if
     no feet are detected or no person stands. Shots without people are not changed.
 
-    by_people  takes the way down of people who are upright in place of a level camera's: views show them standing
+    Args:
+        by_people: Takes the way down of people who are upright in place of a level camera's: views show them
+            standing.
     """
     feet = joint_visibility(fit)[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
     has_feet = np.min(feet, 1) > _MIN_CONFIDENCE
@@ -71,7 +73,8 @@ def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record
 def on_their_soles(fit: Record, soles: Mapping[int, float | None]) -> Record:
     """Move people of an image whose ground is y = 0 vertically onto it, if their soles are near it.
 
-    soles  metres along the way down, by track; None for who does not stand
+    Args:
+        soles: Metres along the way down, by track; None for who does not stand.
     """
     gaps = np.array([soles.get(track) or 0.0 for track in fit.track_id.tolist()])
     gaps = np.where(np.abs(gaps) <= _MAX_GAP, gaps, 0.0)[:, None]

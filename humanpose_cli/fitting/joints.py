@@ -39,9 +39,10 @@ _TRUNK_JOINTS = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 class JointFit:
     """Bodies of N rows: poses (N, 72), betas (N, S), trans (N, 3) metres.
 
-    body, gender  "default", "smpl" …: whose parameters they are; gender of that model
-    error  mean distance between the measured joints and the body's; NaN if there are too few, and the row
-           then has a neutral pose
+    Attributes:
+        body, gender: "default", "smpl" …: whose parameters they are; gender of that model.
+        error: Mean distance between the measured joints and the body's; NaN if there are too few, and the row then
+            has a neutral pose.
     """
 
     poses: NDArray[np.float32]
@@ -69,10 +70,11 @@ def fit_joints(
 ) -> JointFit:
     """Fit bodies whose joints are at the measured positions.
 
-    joints        (N, J, 4) metres in camera axes and confidence 0…1; 0 or NaN: unknown
-    shared_shape  all rows are one person
-
     Rows without hips or shoulders are not fitted. Raises InputError for arrays of another shape.
+
+    Args:
+        joints: (N, J, 4) metres in camera axes and confidence 0…1; 0 or NaN: unknown.
+        shared_shape: All rows are one person.
     """
     labels = torch.from_numpy(np.array(joints, np.float64))
     if labels.ndim != 3 or labels.shape[1:] != (len(skeleton), 4):

@@ -125,16 +125,18 @@ class KeypointFit:
 
     `fit_keypoints` and `networks.fit_of_estimates` make it; `records.fit_record` writes it into a `Fit`.
 
-    poses               (N, 72) axis-angle, relative to parents; the pelvis maps body to camera
-    betas               (N, S)
-    trans               (N, 3) metres, camera axes
-    segment_scales      (N, 24)
-    joints3d            (N, 24, 3) metres, camera axes
-    joints2d            (N, 24, 2) pixels
-    confidence          (N,) 0..1: the mean of the next over the 12 joints of arms and legs
-    joint_confidence    (N, 24) 0..1: the probability that a joint is within 10 cm of the true one, pelvis on pelvis
-    reprojection_error  (N,) pixels: median over the landmarks of a confidence above one half, else over all that were
-                        used; NaN without any
+    Attributes:
+        poses: (N, 72) axis-angle, relative to parents; the pelvis maps body to camera.
+        betas: (N, S).
+        trans: (N, 3) metres, camera axes.
+        segment_scales: (N, 24).
+        joints3d: (N, 24, 3) metres, camera axes.
+        joints2d: (N, 24, 2) pixels.
+        confidence: (N,) 0..1: the mean of the next over the 12 joints of arms and legs.
+        joint_confidence: (N, 24) 0..1: the probability that a joint is within 10 cm of the true one, pelvis on
+            pelvis.
+        reprojection_error: (N,) pixels: median over the landmarks of a confidence above one half, else over all
+            that were used; NaN without any.
     """
 
     poses: NDArray[Any]
@@ -170,9 +172,10 @@ _Rows = tuple[KeypointProblem, FitState]  # evidence and states of some rows
 class _Chunk(NamedTuple):
     """Some rows between two stages of the solver.
 
-    problem  their evidence
-    state    where the last stage ended
-    shape    what each row alone says about betas
+    Attributes:
+        problem: Their evidence.
+        state: Where the last stage ended.
+        shape: What each row alone says about betas.
     """
 
     problem: KeypointProblem
@@ -433,7 +436,8 @@ def _move(
 ) -> None:
     """Write the states of all rows with all frames of a person solved at once.
 
-    visible  (N,) whether a row has evidence; part gives evidence and states of some rows
+    Args:
+        visible: (N,) whether a row has evidence; part gives evidence and states of some rows.
     """
     people, times = _people(observations), observations.time
     assert times is not None

@@ -48,7 +48,8 @@ class LandmarkRig:
 
     The first rows of `points` are the landmark set's, the next the joints named.
 
-    free_columns  columns of the Jacobian, after its own, that stay zero
+    Args:
+        free_columns: Columns of the Jacobian, after its own, that stay zero.
     """
 
     def __init__(self, body: Body, landmarks: LandmarkSet, joints: Sequence[str] = (), free_columns: int = 0) -> None:
@@ -113,7 +114,8 @@ class LandmarkRig:
     ) -> PosedRig:
         """Pose the points by rotations (N, 24, 3, 3) relative to parents, root positions (N, 3), shapes (N, S).
 
-        segment_scales  (N, 24), or None for 1
+        Args:
+            segment_scales: (N, 24), or None for 1.
         """
         rest = self.rest_joints(betas)
         absolute, linear, joints = self._chain(rotations, root, rest, segment_scales)

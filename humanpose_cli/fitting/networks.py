@@ -59,11 +59,12 @@ class BodyPredictor(Protocol):
 class PeopleNetwork:
     """A body network for the people of frames; the shipped one is loaded when the first image needs it.
 
-    method  decides the kind of network; weights of another kind raise InputError
-    body    the one that is fitted; a network that was trained with another raises InputError
-
     files   its weights and, if it sees body parts of another file's segmenter, those
     label   digests of the files, and the precision
+
+    Args:
+        method: Decides the kind of network; weights of another kind raise InputError.
+        body: The one that is fitted; a network that was trained with another raises InputError.
     """
 
     def __init__(
@@ -103,8 +104,9 @@ class PeopleNetwork:
 class Estimates:
     """Estimates for the people of frames, row by row; people of several frames go through the network together.
 
-    network      None: there are no estimates
-    independent  whether frames are independent images: on the CPU, no bit then depends on the others
+    Args:
+        network: None: there are no estimates.
+        independent: Whether frames are independent images: on the CPU, no bit then depends on the others.
     """
 
     def __init__(self, network: PeopleNetwork | None, *, independent: bool = False) -> None:

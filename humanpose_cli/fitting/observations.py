@@ -28,10 +28,11 @@ NO_EVIDENCE = 1e3  # metres: noise of world landmarks and estimates that a row l
 class OtherView(NamedTuple):
     """The landmarks that another camera shows of the same N rows, at the same moments; tensors, double.
 
-    rotation         (N, 3, 3) and translation (N, 3) metres: axes of the first camera to this one's
-    focal            (N,) pixels; principal_point (N, 2) pixels
-    keypoints        (N, L, 2) pixels
-    weights          (N, L) zero where it shows nothing: confidence 0..1 of observations, 1 / σ in the solver
+    Attributes:
+        rotation: (N, 3, 3) and translation (N, 3) metres: axes of the first camera to this one's.
+        focal: (N,) pixels; principal_point (N, 2) pixels.
+        keypoints: (N, L, 2) pixels.
+        weights: (N, L) zero where it shows nothing: confidence 0..1 of observations, 1 / σ in the solver.
     """
 
     rotation: Tensor
@@ -51,29 +52,31 @@ class KeypointObservations:
     """Landmarks of N people (or one person in N frames): arrays, or anything that converts to them, kept as tensors on
     the CPU, double but for `shape_group` and `frame`.
 
-    keypoints        (N, L, 2) pixels of the full image; may lie outside it
-    confidence       (N, L) 0..1, clipped; zero means not visible
-    focal            (N,) pixels
-    principal_point  (N, 2) pixels
-    image_size       (N, 2) pixels, width and height
-    skeleton         name of the skeleton with those L landmarks
-    world            (N, L, 3) metres, axes of a camera that looks straight at the person (x right, y down,
-                     z forward), any origin; None if the detector has no depth
-    spread           (N, L) pixels, the standard deviation of each landmark over the detector's crops; None if unknown
-    world_spread     (N, L) metres, likewise
-    predicted_poses  (N, 72) axis-angle, as in a fit file: the estimate of a body network for the same rows; None
-                     without one. With it come predicted_betas (N, S), predicted_joints (N, 24, 3) metres in camera
-                     axes, and predicted_noise (N, 24, 2) metres: expected absolute error of each joint about the
-                     pelvis, across and along the viewing ray
-    frame            (N,) numbers of the frames of a sequence: the rows of one shape group are then solved together, as
-                     one motion, or several if frames are missing. None: nothing moves, and with it there is none of
-    shape_group      (N,) rows with the same number are the same person and share one shape
-    time             (N,) seconds, when each row's frame was taken; rises with the frames of a person
-    world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
-    shape_mean       (N, S) expected betas, and shape_noise (N, S) their standard deviations; None: those of all people
-    views            of other cameras; these alone may show a row, with a confidence of zero here
-
     A landmark whose confidence, position or world position is NaN or infinite counts as not visible.
+
+    Attributes:
+        keypoints: (N, L, 2) pixels of the full image; may lie outside it.
+        confidence: (N, L) 0..1, clipped; zero means not visible.
+        focal: (N,) pixels.
+        principal_point: (N, 2) pixels.
+        image_size: (N, 2) pixels, width and height.
+        skeleton: Name of the skeleton with those L landmarks.
+        world: (N, L, 3) metres, axes of a camera that looks straight at the person (x right, y down, z forward),
+            any origin; None if the detector has no depth.
+        spread: (N, L) pixels, the standard deviation of each landmark over the detector's crops; None if unknown.
+        world_spread: (N, L) metres, likewise.
+        predicted_poses: (N, 72) axis-angle, as in a fit file: the estimate of a body network for the same rows;
+            None without one. With it come predicted_betas (N, S), predicted_joints (N, 24, 3) metres in camera
+            axes, and predicted_noise (N, 24, 2) metres: expected absolute error of each joint about the pelvis,
+            across and along the viewing ray.
+        frame: (N,) numbers of the frames of a sequence: the rows of one shape group are then solved together, as
+            one motion, or several if frames are missing. None: nothing moves, and with it there is none of.
+        shape_group: (N,) rows with the same number are the same person and share one shape.
+        time: (N,) seconds, when each row's frame was taken; rises with the frames of a person.
+        world_to_camera: (N, 4, 4) of each row's frame; None: the camera stands still.
+        shape_mean: (N, S) expected betas, and shape_noise (N, S) their standard deviations; None: those of all
+            people.
+        views: Of other cameras; these alone may show a row, with a confidence of zero here.
     """
 
     keypoints: Tensor

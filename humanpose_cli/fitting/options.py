@@ -210,8 +210,9 @@ class FitOptions(Options):
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:
         """Collect what decides fits, as JSON values: options, and files by their contents, independent of their paths.
 
-        files    of the user's own evidence, by the names of their arguments
-        network  label of the body network; None: that of the shipped one
+        Args:
+            files: Of the user's own evidence, by the names of their arguments.
+            network: Label of the body network; None: that of the shipped one.
         """
         from humanpose_cli.networks.weights import shipped_weights  # needs numpy, which `hpc fit --help` does not load
 
@@ -259,8 +260,9 @@ def body_identity(body: str) -> str:
 class FitOutputs:
     """Which files are written beside a fit file, and how overlays are drawn, as by `Fit.save_overlay`.
 
-    page     of a fit that a step has changed: the bodies before and after it
-    dressed  whether overlays show people with looks in their clothes
+    Attributes:
+        page: Of a fit that a step has changed: the bodies before and after it.
+        dressed: Whether overlays show people with looks in their clothes.
     """
 
     overlay: bool = True
@@ -273,7 +275,8 @@ class FitOutputs:
     def overlay_path(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
         """Return the path of the overlay: `a.jpg.overlay.jpg` or, of a sequence, `a.mp4.overlay.mp4`; () without.
 
-        sequence  None for frames of several inputs, which are no one image or video
+        Args:
+            sequence: None for frames of several inputs, which are no one image or video.
         """
         if not self.overlay or sequence is None:
             return ()

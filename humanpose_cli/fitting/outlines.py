@@ -70,10 +70,12 @@ _PARTS = (
 class OutlineSamples:
     """N points of a drawn body's outline that the mask's can be compared with.
 
-    distance  (N,) metres from the body's outline to the mask's, outwards
-    normal    (N, 2) outward normal in the mask
-    part      (N,) index of the part
-    jacobian  (N, S) metres outwards that a unit of each beta moves the outline, with the joints held in the image
+    Attributes:
+        distance: (N,) metres from the body's outline to the mask's, outwards.
+        normal: (N, 2) outward normal in the mask.
+        part: (N,) index of the part.
+        jacobian: (N, S) metres outwards that a unit of each beta moves the outline, with the joints held in the
+            image.
     """
 
     distance: Array
@@ -92,9 +94,10 @@ def outline_priors(
 ) -> dict[int, ShapePrior]:
     """Find the shape of each group of rows, one person each, from the masks of those that have one.
 
-    people, bodies  of N rows, fitted with `people`'s own shape priors; cameras of the frames that they name
-    groups          (N,) numbers
-    stature         index of the beta that stays
+    Args:
+        people, bodies: Of N rows, fitted with `people`'s own shape priors; cameras of the frames that they name.
+        groups: (N,) numbers.
+        stature: Index of the beta that stays.
     """
     priors = {}
     for group in dict.fromkeys(groups):
@@ -120,7 +123,8 @@ def outline_samples(
 ) -> OutlineSamples:
     """Compare the body of a row with the mask of its person.
 
-    others  masks of other people in the image: outlines that touch them are left out
+    Args:
+        others: Masks of other people in the image: outlines that touch them are left out.
     """
     vertices, joints, depth = _projected(body, fit, camera, mask)
     size = len(mask.crop)
@@ -156,7 +160,8 @@ def outline_samples(
 def outline_shape(samples: Sequence[OutlineSamples], betas: NDArray[np.floating], stature: int) -> Array:
     """Find betas (S,) whose widths suit the outlines of one person in several images.
 
-    betas    (S,) at which the outlines were compared; that of index `stature` stays
+    Args:
+        betas: (S,) at which the outlines were compared; that of index `stature` stays.
     """
     shapes, parts = len(betas), len(_PARTS)
     total = shapes + 2 * parts * len(samples)

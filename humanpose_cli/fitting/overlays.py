@@ -75,10 +75,11 @@ def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
 def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
     """Draw bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
 
-    fits     surfaces (P, V, 3), metres, x right, y down, z forward, of one or several fits; NaN where one lacks a
-             person. The first one's are in the middle, and the others' pelvises on theirs: a difference of depth would
-             dwarf all others
-    colours  of each fit, as numbers of tracks
+    Args:
+        fits: Surfaces (P, V, 3), metres, x right, y down, z forward, of one or several fits; NaN where one lacks a
+            person. The first one's are in the middle, and the others' pelvises on theirs: a difference of depth
+            would dwarf all others.
+        colours: Of each fit, as numbers of tracks.
     """
     pelvis = body.part_labels == SMPL24.index("pelvis")
     middles = [surfaces[:, pelvis].mean(1, keepdim=True) for surfaces in fits]  # (P, 1, 3) each
@@ -100,9 +101,10 @@ def overlay_image(
     """Draw the bodies of one frame's people over its image (H, W, 3) uint8; doubtful limbs are hatched, and detections
     without a body have a dashed box.
 
-    side    draws the same bodies from the side, too, to the right of the image, as high and at most as wide
-    labels  of the record's people, drawn beside them; None: none
-    looks   of tracks, which are drawn in their clothes
+    Args:
+        side: Draws the same bodies from the side, too, to the right of the image, as high and at most as wide.
+        labels: Of the record's people, drawn beside them; None: none.
+        looks: Of tracks, which are drawn in their clothes.
     """
     rows = record.rows_for(frame)
     detections = [detection for detection in record.unfitted if detection.frame == frame]
@@ -140,9 +142,11 @@ def overlay_video(
 ) -> None:
     """Write a sequence with the bodies over it; frames keep the times that they have in a video.
 
-    side, labels, looks  as of `overlay_image`
-    reasons       whether a strip below the frames says which fits are doubtful, and why
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
+
+    Args:
+        side, labels, looks: As of `overlay_image`.
+        reasons: Whether a strip below the frames says which fits are doubtful, and why.
     """
 
     def drawn(item: tuple[int, Frame]) -> tuple[np.ndarray, Fraction | None]:

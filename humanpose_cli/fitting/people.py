@@ -80,9 +80,10 @@ class PeopleSource(ABC):
 
         Close it to stop early. Frames may be read before the ones before them are yielded.
 
-        journal     in which a slow source keeps what it finds; None if masks are needed
-        masks       whether they are needed
-        frame_rate  frames a second, if known
+        Args:
+            journal: In which a slow source keeps what it finds; None if masks are needed.
+            masks: Whether they are needed.
+            frame_rate: Frames a second, if known.
         """
         for frame in frames:
             yield frame, [] if frame.damage else self.in_image(frame)
@@ -110,9 +111,10 @@ def find_people(
 ) -> PeopleSource:
     """Choose the package's detector, or people from a file of boxes or keypoints; both together raise UsageError.
 
-    pose_model  an ONNX network whose joints replace ours or are joined with them; with keypoints: UsageError
-    min_score   of people in the file, on its own scale
-    device      of the networks: auto, cpu or cuda:N; a GPU that ONNX Runtime cannot use raises UnavailableError
+    Args:
+        pose_model: An ONNX network whose joints replace ours or are joined with them; with keypoints: UsageError.
+        min_score: Of people in the file, on its own scale.
+        device: Of the networks: auto, cpu or cuda:N; a GPU that ONNX Runtime cannot use raises UnavailableError.
     """
     if pose_model is not None:
         if keypoints is not None:
@@ -163,7 +165,9 @@ def _frame_keys(item: InputItem, file: UserDetections) -> list[FrameKey]:
 class TrackMasks:
     """Masks of some frames of each track, spread over its time; a context manager.
 
-    wanted  whether any are made. Of a track that goes on, every other one is dropped and the next come half as often
+    Args:
+        wanted: Whether any are made. Of a track that goes on, every other one is dropped and the next come half as
+            often.
     """
 
     def __init__(self, wanted: bool, threads: int | None = None, device: str = "auto") -> None:
@@ -216,7 +220,8 @@ def detections_of_rows(
 ) -> list[DetectedPerson]:
     """Find the people of a fit's rows again in their frame (H, W, 3), with masks.
 
-    alone  whether no other frame shows them, so that jittered crops make the masks steadier
+    Args:
+        alone: Whether no other frame shows them, so that jittered crops make the masks steadier.
     """
     people = []
     for box, keypoints, score in zip(fit.boxes, fit.keypoints2d, fit.confidence, strict=True):
@@ -233,9 +238,10 @@ def detections_of_rows(
 class DetectedPeople(PeopleSource):
     """The package's detector; its models load when the first image or sequence needs them.
 
-    mode     'thorough', 'fast', or 'auto': thorough for images, fast for sequences
-    threads  None: as many as there are cores (four at most)
-    device   of the networks: auto, cpu or cuda:N
+    Args:
+        mode: 'thorough', 'fast', or 'auto': thorough for images, fast for sequences.
+        threads: None: as many as there are cores (four at most).
+        device: Of the networks: auto, cpu or cuda:N.
     """
 
     def __init__(

@@ -41,8 +41,9 @@ def cat_rows(parts: Sequence[Tensors]) -> Tensors:
 class ShapeEvidence(NamedTuple):
     """Each row's evidence of shape, and its shape prior.
 
-    precision  (N, S, S) and pull (N, S), precision times mean: without the prior
-    mean       (N, S) and sigma (N, S) of the prior
+    Attributes:
+        precision: (N, S, S) and pull (N, S), precision times mean: without the prior.
+        mean: (N, S) and sigma (N, S) of the prior.
     """
 
     precision: Tensor

@@ -12,7 +12,8 @@ from humanpose_cli.core.progress import Progress, no_progress
 def progress_of(progress: bool | Progress | None) -> Iterator[Progress]:
     """Provide what to report to.
 
-    progress  True: a bar of tqdm on stderr, a line in notebooks; a function: that one; None or False: nothing
+    Args:
+        progress: True: a bar of tqdm on stderr, a line in notebooks; a function: that one; None or False: nothing.
     """
     if not progress:
         yield no_progress

@@ -102,8 +102,9 @@ def projection_rows(
 ) -> Rows:
     """Compute the reprojection of points (N, L, 3) with Jacobian (N, 3, L, P).
 
-    camera  focal (N,), principal_point (N, 2); target  pixels (N, L, 2), weights (N, L) = 1 / σ in pixels
-    counts  (N, L) how many independent points each stands for; None: 1
+    Args:
+        camera: Focal (N,), principal_point (N, 2); target  pixels (N, L, 2), weights (N, L) = 1 / σ in pixels.
+        counts: (N, L) how many independent points each stands for; None: 1.
     """
     (focal, centre), (pixels, weights) = camera, target
     depth = points[..., 2].clamp_min(0.05)
@@ -185,9 +186,10 @@ def add_pose_energy(
 ) -> None:
     """Add in place the energy of relative rotations (N, 24, 3, 3), whose increments are the first 72 parameters.
 
-    prior, prior_strength  what unusual poses cost, and a factor on it; None: nothing
-    limit_noise     radians beyond a joint's range that cost as much as one noise level
-    fallback        angles (N, 24, 3) to fall back on, and weights (N, 24) = 1 / σ
+    Args:
+        prior, prior_strength: What unusual poses cost, and a factor on it; None: nothing.
+        limit_noise: Radians beyond a joint's range that cost as much as one noise level.
+        fallback: Angles (N, 24, 3) to fall back on, and weights (N, 24) = 1 / σ.
     """
     angles, jacobian = angle_jacobian(rotations)
     excess = limit_excess(angles)
@@ -215,7 +217,8 @@ def add_pose_energy(
 def add_joint_terms(equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor) -> None:
     """Add in place the gradient (N, 72) and the curvature (N, 72, 72) of an energy of joint coordinates.
 
-    jacobian  (N, 24, 3, 3) of each joint's coordinates by its increments
+    Args:
+        jacobian: (N, 24, 3, 3) of each joint's coordinates by its increments.
     """
     (count, joints), width, transpose = jacobian.shape[:2], 3 * jacobian.shape[1], jacobian.mT
     gradient = transpose @ slope.view(count, joints, 3, 1)

@@ -54,9 +54,10 @@ _NEAR, _FAR = 0.1, 1e6  # metres before a camera, and pixels beside its image, o
 class FrameSource:
     """Where a fit's frames can be read again.
 
-    items  independent images, one a frame, or one image or sequence
-    array  (F, H, W, 3) uint8, in place of items
-    order  numbers of the source's frames that are the fit's, rising. None: all
+    Attributes:
+        items: Independent images, one a frame, or one image or sequence.
+        array: (F, H, W, 3) uint8, in place of items.
+        order: Numbers of the source's frames that are the fit's, rising. None: all.
     """
 
     items: tuple[InputItem, ...] = ()
@@ -122,7 +123,8 @@ class FrameSource:
 class FitPerson:
     """One person (track) of a fit, in all frames that show them. R rows.
 
-    id  the track's number; in an image 0 is the largest person
+    Attributes:
+        id: The track's number; in an image 0 is the largest person.
     """
 
     fit: Fit
@@ -192,13 +194,16 @@ class FitPerson:
 class Fit(FitRecord):
     """Pose and shape of all people in an image or a sequence: the columns of `FitRecord`, and where they came from.
 
-    detections  of one image, row by row; of sequences none are kept
-    sources     where the frames of each camera are, None of one where that is not known; () for a fit read from a file
-    model       the body that was fitted; None for a fit read from a file
-    textures    of each person by number, (512, 512, 4) uint8, of a refined fit; {} for a fit read from a file, beside
-                which they lie
-    looks       of each person by number, dressed by `hpc fit --textures`, `hpc refine`; {} for a fit read from a file
-    path        the file that it was read from
+    Attributes:
+        detections: Of one image, row by row; of sequences none are kept.
+        sources: Where the frames of each camera are, None of one where that is not known; () for a fit read from a
+            file.
+        model: The body that was fitted; None for a fit read from a file.
+        textures: Of each person by number, (512, 512, 4) uint8, of a refined fit; {} for a fit read from a file,
+            beside which they lie.
+        looks: Of each person by number, dressed by `hpc fit --textures`, `hpc refine`; {} for a fit read from a
+            file.
+        path: The file that it was read from.
     """
 
     detections: tuple[DetectedPerson, ...] = ()
@@ -244,7 +249,9 @@ class Fit(FitRecord):
         """Return the fit of one camera, as if it had no others: in that camera's axes, with the rows that it shows and
         those of its frames that are nearest to the take's. A fit of one camera has that view alone.
 
-        view  number or name. Raises InputError if there is no such view, or it filmed at other times than the first one
+        Args:
+            view: Number or name. Raises InputError if there is no such view, or it filmed at other times than the
+                first one.
         """
         names = [camera.name for camera in self.cameras]
         number = names.index(view) if view in names else int(view) if str(view).isdecimal() else len(names)
@@ -295,7 +302,8 @@ class Fit(FitRecord):
     def body_model(self, body: Body | None = None) -> Body:
         """Return the body of the fit. Raises UnavailableError if only its name is known.
 
-        body  takes its place
+        Args:
+            body: Takes its place.
         """
         model = body or self.model or (default_body() if self.body == "default" else None)
         if model is None:
@@ -316,13 +324,14 @@ class Fit(FitRecord):
     ) -> np.ndarray:
         """Draw one frame with its people's bodies over it, (H, W, 3) uint8.
 
-        image          the frame; needed if the fit came from a file, or its source is gone
-        body           needed for a SMPL fit that came from a file
-        from_the_side  draws the same bodies upright from the side, too, to the right of the frame; depth between people
-                       that shows none is cut out
-        labels         "ids": people's numbers beside them, as `3?` where the fit is doubtful; "reasons": also why, in a
-                       strip below; "none"
-        dressed        draws people with `looks` in their clothes
+        Args:
+            image: The frame; needed if the fit came from a file, or its source is gone.
+            body: Needed for a SMPL fit that came from a file.
+            from_the_side: Draws the same bodies upright from the side, too, to the right of the frame; depth
+                between people that shows none is cut out.
+            labels: "ids": people's numbers beside them, as `3?` where the fit is doubtful; "reasons": also why, in
+                a strip below; "none".
+            dressed: Draws people with `looks` in their clothes.
         """
         if not 0 <= frame < self.frame_count:
             raise UsageError("frame", "is not in the fit", expected=f"0 to {self.frame_count - 1}", got=str(frame))
@@ -390,7 +399,8 @@ class Fit(FitRecord):
     ) -> Path:
         """Write the overlay: of an image as an image, of a sequence as a video, with its sound.
 
-        from_the_side, labels, dressed  as of `overlay`
+        Args:
+            from_the_side, labels, dressed: As of `overlay`.
         """
         if self.images is None:
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
@@ -410,12 +420,13 @@ class Fit(FitRecord):
     def to_amass(self, track: int | None = None, *, body: Body | None = None) -> dict[str, np.ndarray]:
         """Convert one person's motion to what AMASS stores: z-up world, metres, radians.
 
-        track  None: the largest person. Frames between that do not show them hold the last pose found.
-
         `poses` (T, 72): pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hand joints; `trans`
         (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the fit's, turned z up; `world_to_camera`
         (T, 4, 4), which AMASS has not, leads from it to the frames' cameras. If the frames are not evenly spaced in
         time, T are interpolated at the fit's frame rate.
+
+        Args:
+            track: None: the largest person. Frames between that do not show them hold the last pose found.
         """
         number = self.largest_track if track is None else track
         rows = self.rows_of(number)
@@ -475,7 +486,9 @@ class Fit(FitRecord):
 def _options_of_view(options: Mapping[str, Any], visible_fit: FitRecord, frames_of_view: np.ndarray) -> dict[str, Any]:
     """Adapt the options of a take to one of its cameras: what a refinement reports is of its rows and frames.
 
-    visible_fit  the rows that the camera shows, at the take's frames; frames_of_view (F,) the take's that it has
+    Args:
+        visible_fit: The rows that the camera shows, at the take's frames; frames_of_view (F,) the take's that it
+            has.
     """
     view_options = {**options, "of_take": True}
     report = view_options.get("refinement")

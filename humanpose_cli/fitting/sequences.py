@@ -77,9 +77,10 @@ def free_fall(rig: LandmarkRig, world: Tensor, to_world: Tensor, time: Tensor, s
     """Compute the acceleration of gravity (T - 2, 3) in metres / second², world axes, of all frames but the first and
     the last, where they are in flight; else zero.
 
-    world     (T, M, 3) points of the rig in the world, metres
-    to_world  (T, 3, 3) camera axes to world axes; time (T,) seconds, rising
-    standing  (T - 1,) bool: whether a foot stands from a frame to the next, which shows where up is
+    Args:
+        world: (T, M, 3) points of the rig in the world, metres.
+        to_world: (T, 3, 3) camera axes to world axes; time (T,) seconds, rising.
+        standing: (T - 1,) bool: whether a foot stands from a frame to the next, which shows where up is.
     """
     falling = torch.zeros(max(len(time) - 2, 0), 3, dtype=torch.float64)
     if len(time) < _ENOUGH:
@@ -130,9 +131,10 @@ def _up(rig: LandmarkRig, world: Tensor, standing: Tensor, to_world: Tensor) -> 
 class Stretch(NamedTuple):
     """Some consecutive frames of one person, T of them.
 
-    problem          the frames' evidence, in the order of time
-    state            each frame solved alone; frames without evidence are overwritten
-    world_to_camera  (T, 4, 4) of the frames; time (T,) seconds, rising
+    Attributes:
+        problem: The frames' evidence, in the order of time.
+        state: Each frame solved alone; frames without evidence are overwritten.
+        world_to_camera: (T, 4, 4) of the frames; time (T,) seconds, rising.
     """
 
     problem: KeypointProblem
@@ -147,8 +149,9 @@ def solve_sequence(
     """Solve the motion of one person in T consecutive frames, all frames together. Yields numbers of frames, each with
     the states of the frames from there up to the next number.
 
-    read           gives the frames from one number to before another
-    visible, time  (T,) whether a frame has evidence, and its seconds
+    Args:
+        read: Gives the frames from one number to before another.
+        visible, time: (T,) whether a frame has evidence, and its seconds.
     """
     count = len(time)
     # Long sequences in windows, each held at the end of the one before; its last frames are solved anew by the next.

@@ -26,9 +26,10 @@ Result = TypeVar("Result")
 class SolverOptions:
     """When a sample is done, and how carefully it starts.
 
-    iterations  evaluations of a sample at most
-    tolerance   share of the cost: an accepted step that lowers it by less ends the sample
-    damping     the first one, as a share of the Hessian's diagonal
+    Attributes:
+        iterations: Evaluations of a sample at most.
+        tolerance: Share of the cost: an accepted step that lowers it by less ends the sample.
+        damping: The first one, as a share of the Hessian's diagonal.
     """
 
     iterations: int = 20

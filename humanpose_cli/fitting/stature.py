@@ -26,8 +26,9 @@ def statures(body: Body, betas: torch.Tensor) -> torch.Tensor:
 class BodyStature(NamedTuple):
     """How a body's stature depends on its shape.
 
-    mean    metres of the mean body
-    slopes  (S,) metres that a unit of each beta adds
+    Attributes:
+        mean: Metres of the mean body.
+        slopes: (S,) metres that a unit of each beta adds.
     """
 
     mean: float

@@ -29,9 +29,10 @@ class FitStep(Protocol):
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Make a fit.
 
-        output  the fit file that will be written, beside which a step writes its own files; None: no files
-
         Raises UsageError if the step takes another number of fits.
+
+        Args:
+            output: The fit file that will be written, beside which a step writes its own files; None: no files.
         """
         ...
 

@@ -21,8 +21,9 @@ def evenly_spaced(seconds: NDArray[np.float64], frame_rate: float) -> bool:
 class TimesBetween:
     """N times, each between two of T frames, or at one.
 
-    before  (N,) number of the frame before each time
-    share   (N,) of the way from it to the next, 0 … 1
+    Attributes:
+        before: (N,) number of the frame before each time.
+        share: (N,) of the way from it to the next, 0 … 1.
     """
 
     before: NDArray[np.int64]

@@ -93,13 +93,15 @@ def _swapped(person: DetectedPerson, order: NDArray[np.int64]) -> DetectedPerson
 class FrameCamera:
     """A frame and the camera that it is assumed to be taken with.
 
-    name     the frame's name
-    time     seconds from the first frame
-    shot     number of the shot it belongs to, from 0
-    turn     motion and zoom since the first frame of the shot
-    damaged  whether the file is damaged there
     searched whether people were searched for in it
-    ground   up (camera axes) and height in metres of the camera above the ground; None if it is not known
+
+    Attributes:
+        name: The frame's name.
+        time: Seconds from the first frame.
+        shot: Number of the shot it belongs to, from 0.
+        turn: Motion and zoom since the first frame of the shot.
+        damaged: Whether the file is damaged there.
+        ground: Up (camera axes) and height in metres of the camera above the ground; None if it is not known.
     """
 
     name: str
@@ -125,11 +127,12 @@ def complete_tracks(
     """Sort the rows of a sequence by track and frame, settle left and right over time, and add a row for every frame
     that was not searched, and for every frame of gaps of up to two seconds.
 
-    cameras    of all frames
-    fill_gaps  False: frames that were searched get no row
-
     A row of a frame that was not searched has landmarks between its neighbours'; a row of a gap has a box between its
     neighbours' and no visible keypoint.
+
+    Args:
+        cameras: Of all frames.
+        fill_gaps: False: frames that were searched get no row.
     """
     rows: list[DetectedPerson] = []
     for _, track in groupby(sorted(people, key=lambda p: (p.track, p.frame)), key=lambda p: p.track):

@@ -24,11 +24,12 @@ _BONE_NOISE = 0.01  # metres: how differently the two models place the same join
 def smplx_to_smpl(path: Path, params: BodyParams, body: Body) -> BodyParams:
     """Convert SMPL-X bodies (poses as SMPL's, hands straight; betas (N, 10); trans) to bodies of a SMPL model.
 
-    path  the user's SMPL-X model file (.npz)
-
     Rotations are the same for the joints that both have. Shapes are other spaces: SMPL's betas are those whose bones
     are as long as SMPL-X's, by least squares with the shape prior; the translation then puts the joints where
     SMPL-X has them, on average. Raises InputError for another kind of file.
+
+    Args:
+        path: The user's SMPL-X model file (.npz).
     """
     template, directions = _rest_of_smplx(path)
     joints = template + torch.einsum("jcs,ns->njc", directions, torch.from_numpy(np.array(params.betas, np.float64)))

@@ -27,9 +27,10 @@ def complete_bodies(
 ) -> KeypointFit:
     """Give every row of a sequence a body, those of unsearched frames by cubic splines in world axes.
 
-    people    N rows, sorted by track and frame; those of unsearched frames lie between others of their track
-    cameras   of all frames
-    searched  numbers of the M rows that `solved` has the bodies of, rising
+    Args:
+        people: N rows, sorted by track and frame; those of unsearched frames lie between others of their track.
+        cameras: Of all frames.
+        searched: Numbers of the M rows that `solved` has the bodies of, rising.
     """
     if len(searched) == len(people):
         return solved

@@ -19,10 +19,11 @@ from humanpose_cli.core.conventions import SMPL24
 class BodyParams:
     """One body, or several with leading dimensions `...`; numpy arrays or torch tensors, one kind throughout.
 
-    poses           (..., 72) axis-angle of smpl24's joints, relative to their parents; the pelvis maps body to camera
-    betas           (..., S) shape, in the body's units
-    trans           (..., 3) metres, camera axes: the pelvis is at trans + the pelvis of the shaped rest body
-    segment_scales  (..., 24), 1 for the body's own lengths; None for 1 everywhere
+    Attributes:
+        poses: (..., 72) axis-angle of smpl24's joints, relative to their parents; the pelvis maps body to camera.
+        betas: (..., S) shape, in the body's units.
+        trans: (..., 3) metres, camera axes: the pelvis is at trans + the pelvis of the shaped rest body.
+        segment_scales: (..., 24), 1 for the body's own lengths; None for 1 everywhere.
     """
 
     poses: Any
@@ -87,8 +88,9 @@ class BodyParams:
 
         A body turns about its pelvis, which lies at rest_pelvis + trans.
 
-        rotation     (3, 3) or (..., 3, 3); translation (3,) or (..., 3) metres
-        rest_pelvis  (3,) or (..., 3) metres, of the shaped rest bodies
+        Args:
+            rotation: (3, 3) or (..., 3, 3); translation (3,) or (..., 3) metres.
+            rest_pelvis: (3,) or (..., 3) metres, of the shaped rest bodies.
         """
         import torch
 

@@ -42,7 +42,8 @@ def checked_array(
     """Return `value` as a numeric array of that shape (None: any length, or any shape); `where` names the file and
     field in errors.
 
-    largest  magnitude beyond which a number can only be damage, such as 100 radians
+    Args:
+        largest: Magnitude beyond which a number can only be damage, such as 100 radians.
     """
     try:
         array = restricted_pickle.as_array(value)

@@ -67,7 +67,8 @@ def numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) ->
 def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Array:
     """Read the keypoints of one person: (len(names), 3) x, y in pixels, confidence; zeros if the record has none.
 
-    flag_one  the confidence that the flag 1 stands for: COCO's hidden joints, PoseTrack's labelled ones
+    Args:
+        flag_one: The confidence that the flag 1 stands for: COCO's hidden joints, PoseTrack's labelled ones.
     """
     if not annotation.get("keypoints"):
         return np.zeros((len(names), 3))

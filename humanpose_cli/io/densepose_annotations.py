@@ -42,13 +42,14 @@ Array = NDArray[Any]
 class AnnotatedPerson:
     """One person of one image.
 
-    where      the annotation, for messages
-    box        (4,) x0 y0 x1 y1; keypoints (17, 3) of coco17, confidence 0 where not labelled
-    points     (M, 5) x, y pixels, chart, U, V; None for people whose surface is not annotated
-    masks      run lengths of the parts, to be decoded when they are needed
-    track      number by which a video's person is known, or None
-    area       square pixels of the outline, None where the file does not say
-    crowd      whether this is a region of several people
+    Attributes:
+        where: The annotation, for messages.
+        box: (4,) x0 y0 x1 y1; keypoints (17, 3) of coco17, confidence 0 where not labelled.
+        points: (M, 5) x, y pixels, chart, U, V; None for people whose surface is not annotated.
+        masks: Run lengths of the parts, to be decoded when they are needed.
+        track: Number by which a video's person is known, or None.
+        area: Square pixels of the outline, None where the file does not say.
+        crowd: Whether this is a region of several people.
     """
 
     where: str
@@ -65,7 +66,8 @@ class AnnotatedPerson:
 class AnnotatedImage:
     """One image: its record in the annotation file (file_name, width, height …), its people, and where its file is.
 
-    path    the image's file; number  within its video
+    Attributes:
+        path: The image's file; number  within its video.
     """
 
     record: Mapping[str, Any]
@@ -88,11 +90,12 @@ def read_annotated_images(
 ) -> list[AnnotatedImage]:
     """Read the images on which at least one person has surface points, in the file's order, with all of their people.
 
-    flag_one  the confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones
-    everyone  also crowds and people without any label, which DensePose's evaluator does not count as errors; else
-              people with surface points or a labelled keypoint
-
     Images that the file marks as `has_no_densepose` are left out. InputError names the record that is damaged.
+
+    Args:
+        flag_one: The confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones.
+        everyone: Also crowds and people without any label, which DensePose's evaluator does not count as errors;
+            else people with surface points or a labelled keypoint.
     """
     document = read_json_object(path, remedy="unpack or download it again")
     images, annotations = records(path, document, "images"), records(path, document, "annotations")

@@ -60,9 +60,10 @@ _MAX_ELEMENTS = 2**28
 class DensePosePerson:
     """One person that DensePose found.
 
-    box     (4,) x0, y0, x1, y1 pixels; score 0…1
-    labels  (h, w) uint8 chart 1…24, 0 for none, of the box; its first pixel is the one that the box begins in
-    uv      (2, h, w) 0…1
+    Attributes:
+        box: (4,) x0, y0, x1, y1 pixels; score 0…1.
+        labels: (h, w) uint8 chart 1…24, 0 for none, of the box; its first pixel is the one that the box begins in.
+        uv: (2, h, w) 0…1.
     """
 
     box: NDArray[Any]

@@ -53,12 +53,14 @@ _LEVEL = 5  # of compression: higher levels take twice the time for 2 % of the s
 class DisplacementField:
     """The displacements of one person in one frame.
 
-    track, frame   number of the person, row of the frames
-    crop_to_image  (2, 3) from pixels of the crop to pixels of the image: A in the first two columns, then b
-    pixels         (2, S, S) float32 x, y, pixels of the crop: from where the body is drawn to where it is in the image
-    confidence     (S, S) float32 0…1, ½ where the noise is 3 % of S; zero where nothing is known, the body is not drawn
-                   or another person is in front
-    mask           (S, S) bool, where the body is drawn
+    Attributes:
+        track, frame: Number of the person, row of the frames.
+        crop_to_image: (2, 3) from pixels of the crop to pixels of the image: A in the first two columns, then b.
+        pixels: (2, S, S) float32 x, y, pixels of the crop: from where the body is drawn to where it is in the
+            image.
+        confidence: (S, S) float32 0…1, ½ where the noise is 3 % of S; zero where nothing is known, the body is not
+            drawn or another person is in front.
+        mask: (S, S) bool, where the body is drawn.
     """
 
     track: int
@@ -132,9 +134,11 @@ def displacement_writer(
 ) -> Generator[DisplacementWriter, None, None]:
     """Open a writer, whose file appears under its name, complete, on a clean exit; otherwise it vanishes.
 
-    frame_names, image_size  (F,), and (F, 2) width and height, of the frames that rows refer to
-    settings                 JSON values of how displacements were found
     Errors as `atomic_path`.
+
+    Args:
+        frame_names, image_size: (F,), and (F, 2) width and height, of the frames that rows refer to.
+        settings: JSON values of how displacements were found.
     """
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         writer = DisplacementWriter(archive)

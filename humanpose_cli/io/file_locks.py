@@ -37,9 +37,10 @@ def has_flock() -> bool:
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     """Lock an open file until it is closed; False where another open file has locked it.
 
-    shared  several may hold the lock, but none beside one that is not shared
-
     Raises OSError if the file system cannot lock, as some network mounts.
+
+    Args:
+        shared: Several may hold the lock, but none beside one that is not shared.
     """
     try:
         if fcntl is not None:

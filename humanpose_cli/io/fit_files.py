@@ -165,53 +165,53 @@ class FitRecord:
     """What was fitted to an image or a sequence. N rows (a person in a frame each), F frames.
 
     Rows, sorted by (track_id, frame_index), each pair once:
-    track_id          (N,) int32, ≥ 0: one person keeps one number
-    frame_index       (N,) int32, 0 … F−1: the row of the frames' arrays
-    interpolated      (N,) bool: not detected in this frame, filled in between neighbours
-    poses             (N, 72) float32 axis-angle, parent-relative; the first three map body axes to camera axes
-    betas             (N, 10) float32 shape components, in the body's units
-    trans             (N, 3) float32 metres, camera axes: pelvis = pelvis of the shaped rest body + trans
-    segment_scales    (N, 24) float32, 1 = the body's own lengths
-    joints3d          (N, 24, 3) float32 metres, camera axes
-    joints2d          (N, 24, 2) float32 pixels
-    keypoints2d       (N, 33, 3) float32: the detector's x, y in pixels and confidence 0–1 (blazepose33)
-    boxes             (N, 4) float32 x0 y0 x1 y1 in pixels
-    confidence        (N,) float32 0–1, of the person
-    joint_confidence  (N, 24) float32 0–1
-    reprojection_error  (N,) float32 pixels, ≥ 0
     Frames:
-    frame_names       (F,) str: file name, or a video's frame number
-    shot_id           (F,) int32, ≥ 0, growing from cut to cut
-    image_size        (F, 2) int32 width, height
-    focal             (F,) float32 pixels
-    principal_point   (F, 2) float32 pixels
-    world_to_camera   (F, 4, 4) float32 rigid; the identity where the camera's motion is unknown
-    ground            (F, 4) float32 of images: up in camera axes and the camera's height in metres above the ground
-                      that several people stand on, up · x = −height; zeros where it is unknown; None if it is nowhere
-                      known
-    focal_people      (F,) int32: how many people the ground is under that the focal length was found from; 0 where it
-                      is the user's, EXIF's or the default; None with `ground`
     Several cameras:
-    views             of a take: what each camera shows of the rows; None for one camera
     What a take needs of the fits of its cameras:
-    clothes           of each person by number, (6, 4) float64 as `detect.clothes.median_colours` has them; of people
-                      whose clothes are not known none
-    frame_files       the files of the frames, of a take one for each camera; () if unknown
     Whole file:
-    frame_rate        frames a second, on average; 0 if unknown
-    frame_times       (F,) float64 seconds from the first frame, rising, of a video; None if unknown
-    gender, body      of the body model: "neutral", "default"
-    skeleton          of the joints' arrays: "smpl24"
-    options           what the fit was made with, as JSON values; of a sequence also the indices of frames whose
-                      camera's motion is unknown (camera_unknown) or a walk whose path is not found (camera_walks),
-                      of damaged ones (damaged), of those between searched ones (not_searched), and of those in which
-                      no person is at the user's keypoints (no_person). camera_paths: of each
-                      shot whose camera walks, its number (shot), length (metres), relative standard deviation but
-                      for people's sizes (deviation), largest focal length in the smallest (zoom), whether the
-                      background shows the ground (ground), its median error (background_error, pixels) and points
-                      (background, metres, first camera's axes). not_fitted: detections without a body, see `unfitted`.
-                      upright: whether the world is one whose y axis is known to point down, as of programs that know
-                      their world; else it is that of the first camera of each shot
+
+    Attributes:
+        track_id: (N,) int32, ≥ 0: one person keeps one number.
+        frame_index: (N,) int32, 0 … F−1: the row of the frames' arrays.
+        interpolated: (N,) bool: not detected in this frame, filled in between neighbours.
+        poses: (N, 72) float32 axis-angle, parent-relative; the first three map body axes to camera axes.
+        betas: (N, 10) float32 shape components, in the body's units.
+        trans: (N, 3) float32 metres, camera axes: pelvis = pelvis of the shaped rest body + trans.
+        segment_scales: (N, 24) float32, 1 = the body's own lengths.
+        joints3d: (N, 24, 3) float32 metres, camera axes.
+        joints2d: (N, 24, 2) float32 pixels.
+        keypoints2d: (N, 33, 3) float32: the detector's x, y in pixels and confidence 0–1 (blazepose33).
+        boxes: (N, 4) float32 x0 y0 x1 y1 in pixels.
+        confidence: (N,) float32 0–1, of the person.
+        joint_confidence: (N, 24) float32 0–1.
+        reprojection_error: (N,) float32 pixels, ≥ 0.
+        frame_names: (F,) str: file name, or a video's frame number.
+        shot_id: (F,) int32, ≥ 0, growing from cut to cut.
+        image_size: (F, 2) int32 width, height.
+        focal: (F,) float32 pixels.
+        principal_point: (F, 2) float32 pixels.
+        world_to_camera: (F, 4, 4) float32 rigid; the identity where the camera's motion is unknown.
+        ground: (F, 4) float32 of images: up in camera axes and the camera's height in metres above the ground that
+            several people stand on, up · x = −height; zeros where it is unknown; None if it is nowhere known.
+        focal_people: (F,) int32: how many people the ground is under that the focal length was found from; 0 where
+            it is the user's, EXIF's or the default; None with `ground`.
+        views: Of a take: what each camera shows of the rows; None for one camera.
+        clothes: Of each person by number, (6, 4) float64 as `detect.clothes.median_colours` has them; of people
+            whose clothes are not known none.
+        frame_files: The files of the frames, of a take one for each camera; () if unknown.
+        frame_rate: Frames a second, on average; 0 if unknown.
+        frame_times: (F,) float64 seconds from the first frame, rising, of a video; None if unknown.
+        gender, body: Of the body model: "neutral", "default".
+        skeleton: Of the joints' arrays: "smpl24".
+        options: What the fit was made with, as JSON values; of a sequence also the indices of frames whose camera's
+            motion is unknown (camera_unknown) or a walk whose path is not found (camera_walks), of damaged ones
+            (damaged), of those between searched ones (not_searched), and of those in which no person is at the
+            user's keypoints (no_person). camera_paths: of each shot whose camera walks, its number (shot), length
+            (metres), relative standard deviation but for people's sizes (deviation), largest focal length in the
+            smallest (zoom), whether the background shows the ground (ground), its median error (background_error,
+            pixels) and points (background, metres, first camera's axes). not_fitted: detections without a body, see
+            `unfitted`. upright: whether the world is one whose y axis is known to point down, as of programs that
+            know their world; else it is that of the first camera of each shot.
     """
 
     track_id: np.ndarray
@@ -349,7 +349,8 @@ class FitRecord:
     def seconds(self, frame_rate: float) -> np.ndarray:
         """Return (F,) float64 when each frame was taken, from the first on.
 
-        frame_rate  frames a second, above 0, used if the fit has neither times nor a rate
+        Args:
+            frame_rate: Frames a second, above 0, used if the fit has neither times nor a rate.
         """
         if self.frame_times is not None:
             return self.frame_times

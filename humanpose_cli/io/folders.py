@@ -21,8 +21,10 @@ drives, and where results go by default."""
 def files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[tuple[Path, list[str]]]:
     """Yield each folder with its files' names in natural order, before the folders in it, without hidden ones.
 
-    exclude  folders that are not entered, and files that are left out
     Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
+
+    Args:
+        exclude: Folders that are not entered, and files that are left out.
     """
     real_paths = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
 

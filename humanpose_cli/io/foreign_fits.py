@@ -47,21 +47,22 @@ _BODY, _SMPL = 66, 3 * len(SMPL24)  # numbers of pelvis and 21 body joints, the 
 class ForeignFits:
     """N rows, a person in a frame each, as another program stored them; sorted in no way.
 
-    program          such as "WHAM"
-    model            whose parameters they are: "smpl", "smplx", or "joints" where only joints can be used
-    track            (N,) int; −1: the file does not identify people
-    frame            (N,) int, number of the frame in its video or list
-    names            (N,) str, file name of the frame; "" where the file has none
-    poses            (N, 72) axis-angle, parent-relative; the first three map body to camera axes
-    betas            (N, 10)
-    trans            (N, 3) metres, camera axes, added after posing
-    joints           (N, 33, 4) metres in camera axes and confidence, of blazepose33, or None
-    focal            (N,) pixels; NaN: the diagonal of the image
-    principal_point  (N, 2) pixels; NaN: the middle of the image
-    image_size       (N, 2) width, height; NaN if unknown
-    confidence       (N,) 0–1
-    frame_count      how many frames the program read; None if unknown
-    world_to_camera  (frame_count, 4, 4) of a world whose y points down, or None
+    Attributes:
+        program: Such as "WHAM".
+        model: Whose parameters they are: "smpl", "smplx", or "joints" where only joints can be used.
+        track: (N,) int; −1: the file does not identify people.
+        frame: (N,) int, number of the frame in its video or list.
+        names: (N,) str, file name of the frame; "" where the file has none.
+        poses: (N, 72) axis-angle, parent-relative; the first three map body to camera axes.
+        betas: (N, 10).
+        trans: (N, 3) metres, camera axes, added after posing.
+        joints: (N, 33, 4) metres in camera axes and confidence, of blazepose33, or None.
+        focal: (N,) pixels; NaN: the diagonal of the image.
+        principal_point: (N, 2) pixels; NaN: the middle of the image.
+        image_size: (N, 2) width, height; NaN if unknown.
+        confidence: (N,) 0–1.
+        frame_count: How many frames the program read; None if unknown.
+        world_to_camera: (frame_count, 4, 4) of a world whose y points down, or None.
     """
 
     program: str
@@ -106,7 +107,8 @@ def read_object(path: Path, names: set[str] | None = None) -> Any:
     """Read what a pickle, a file of NumPy or of `torch.save`, or a folder of EasyMocap or TRAM holds, without running
     anything in it: tables, arrays or tensors; of a folder a list.
 
-    names  the arrays of an `.npz` that are read; None: all
+    Args:
+        names: The arrays of an `.npz` that are read; None: all.
     """
     if files := files_of_motion(path):
         return [read_json(file) if file.suffix.lower() == ".json" else read_object(file) for file in files]
@@ -160,7 +162,8 @@ def check_fits(path: Path) -> None:
 def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
     """Raise UsageError if a file's parameters need another model file than those given.
 
-    body   the name of the body that the fits shall be of; smplx  SMPL-X's model file, or None
+    Args:
+        body: The name of the body that the fits shall be of; smplx  SMPL-X's model file, or None.
     """
     if fits.model != "joints" and not body.startswith("smpl"):
         problem = f"holds SMPL{'-X' if fits.model == 'smplx' else ''} parameters of {fits.program}"
@@ -269,10 +272,11 @@ def numbers_of(value: Any, *shape: int) -> Array:
 def body_poses(parts: Sequence[Any]) -> Array:
     """Join rotations to (…, 66 or 72) axis-angle: of SMPL's 24 joints, else of the pelvis and the 21 joints behind it.
 
-    parts  all joints, or the pelvis and the others: (…, 3 J) or (…, J, 3) axis-angle or (…, J, 3, 3) matrices, whose
-           axes before the joints are those of the last part: none, frames, or people and frames
-
     Raises ValueError for other shapes.
+
+    Args:
+        parts: All joints, or the pelvis and the others: (…, 3 J) or (…, J, 3) axis-angle or (…, J, 3, 3) matrices,
+            whose axes before the joints are those of the last part: none, frames, or people and frames.
     """
     *roots, body = (numbers_of(part, *np.shape(part)) for part in parts)
     body = _axis_angles(body) if body.ndim > 2 and body.shape[-2:] == (3, 3) else body

@@ -23,8 +23,9 @@ Kind: TypeAlias = Literal["image", "video", "frames"]
 class FrameFiles:
     """The input of one camera: a video, a folder or numbered pattern of frames, or independent images.
 
-    paths  absolute; several only of images
-    range  the frames of a sequence that were fitted
+    Attributes:
+        paths: Absolute; several only of images.
+        range: The frames of a sequence that were fitted.
     """
 
     kind: Kind

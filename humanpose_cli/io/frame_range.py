@@ -14,10 +14,11 @@ from humanpose_cli.core.errors import UsageError
 class FrameRange:
     """Frames `start`, `start` + `step`, … up to but without `stop`; counted from 0, negative from the end.
 
-    stop     None: to the end
-    seconds  from the first frame on, in place of start and stop; None: these
-
     The frames of a sequence have a range that is `resolved`: neither negative nor in seconds.
+
+    Attributes:
+        stop: None: to the end.
+        seconds: From the first frame on, in place of start and stop; None: these.
     """
 
     start: int = 0

@@ -41,7 +41,9 @@ class SequenceVerdict:
     """Whether images are one sequence, what decides it (a phrase about the images), and the images in the order of
     their numbers.
 
-    pattern  the numbered pattern (`f_%04d.png`) by which they are one sequence all the same; "" where there is none
+    Attributes:
+        pattern: The numbered pattern (`f_%04d.png`) by which they are one sequence all the same; "" where there is
+            none.
     """
 
     is_sequence: bool

@@ -346,10 +346,12 @@ _EXPECTED = "a JPEG, PNG, WebP, TIFF, BMP or AVIF image"
 class LoadedImage:
     """A decoded image.
 
-    pixels  (H, W, 3) uint8 sRGB, upright; where the file is transparent, composited over white
-    alpha  (H, W) uint8, or None where the file is opaque
-    focal_pixels  focal length in pixels from EXIF, or None
-    min_focal_pixels  of a crop: what its tag would be of the complete image, so that the true one is larger; or None
+    Attributes:
+        pixels: (H, W, 3) uint8 sRGB, upright; where the file is transparent, composited over white.
+        alpha: (H, W) uint8, or None where the file is opaque.
+        focal_pixels: Focal length in pixels from EXIF, or None.
+        min_focal_pixels: Of a crop: what its tag would be of the complete image, so that the true one is larger; or
+            None.
     """
 
     pixels: np.ndarray

@@ -38,13 +38,14 @@ from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoReader, prefetch
 class Frame:
     """A decoded frame.
 
-    index   its number in the sequence, from 0; `--frames` does not change it
-    name    the image's file name, or a video's frame number with six digits
-    pixels  (H, W, 3) uint8 sRGB, upright
-    focal   focal length in pixels from EXIF, or None; min_focal, of a crop, what it has at least
-    path    the image's file, or None; damage, of a video's frame
-    time    seconds on the video's clock, when it is shown; None where that is unknown
-    principal_point  pixels, of a part of an image, or None for the middle
+    Attributes:
+        index: Its number in the sequence, from 0; `--frames` does not change it.
+        name: The image's file name, or a video's frame number with six digits.
+        pixels: (H, W, 3) uint8 sRGB, upright.
+        focal: Focal length in pixels from EXIF, or None; min_focal, of a crop, what it has at least.
+        path: The image's file, or None; damage, of a video's frame.
+        time: Seconds on the video's clock, when it is shown; None where that is unknown.
+        principal_point: Pixels, of a part of an image, or None for the middle.
     """
 
     index: int
@@ -71,14 +72,15 @@ OUTPUT_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4
 class InputItem:
     """An input, not read yet.
 
-    key     its path relative to the input root: forward slashes, NFC, printable; unique within a command
-    kind    'image', 'video' or 'frames' (images that are one sequence)
-    path    the file, or the folder or numbered pattern of a 'frames' item
-    files   all its files, in order
-    root    the input root
-    range   the requested frames of a sequence, resolved
-    rate    frames a second of a sequence that has none; None: 25 of videos, unknown of images
-    error   what is wrong with it already (missing, empty folder); reading raises it
+    Attributes:
+        key: Its path relative to the input root: forward slashes, NFC, printable; unique within a command.
+        kind: 'image', 'video' or 'frames' (images that are one sequence).
+        path: The file, or the folder or numbered pattern of a 'frames' item.
+        files: All its files, in order.
+        root: The input root.
+        range: The requested frames of a sequence, resolved.
+        rate: Frames a second of a sequence that has none; None: 25 of videos, unknown of images.
+        error: What is wrong with it already (missing, empty folder); reading raises it.
     """
 
     key: str
@@ -208,20 +210,21 @@ def open_inputs(
 ) -> Inputs:
     """Find the items that the arguments mean; nothing is decoded yet.
 
-    arguments  files, folders (with all below them), globs (also `**`), numbered patterns (`f_%04d.png`), or "-": paths
-               on `stdin`, see `read_list`
-    sequence   None: a folder's images are one sequence if `check_sequence` says so, those of a numbered pattern are,
-               files named one by one are independent. True: the images of each folder are one sequence. False: all are
-               independent
-    frames     the requested frames of each sequence; rate: frames a second of those that have none
-    exclude    folders never entered and files never read: the output folder, earlier results
-    output_suffixes  endings of outputs of hpc (".overlay.jpg"), passed over inside folders and lists
-    listed     further files and folders, whose names are taken literally
-
     The input root is the folder or the fixed part of the glob if that is the only argument, else what the parents
     of all arguments have in common. Duplicates are dropped. What is wrong with one argument becomes an item whose
     `frames` raise the error, so that the others are done; if it is the only argument, it is raised here: InputError.
     Raises UsageError if nothing was given, or if two items have one key.
+
+    Args:
+        arguments: Files, folders (with all below them), globs (also `**`), numbered patterns (`f_%04d.png`), or
+            "-": paths on `stdin`, see `read_list`.
+        sequence: None: a folder's images are one sequence if `check_sequence` says so, those of a numbered pattern
+            are, files named one by one are independent. True: the images of each folder are one sequence. False:
+            all are independent.
+        frames: The requested frames of each sequence; rate: frames a second of those that have none.
+        exclude: Folders never entered and files never read: the output folder, earlier results.
+        output_suffixes: Endings of outputs of hpc (".overlay.jpg"), passed over inside folders and lists.
+        listed: Further files and folders, whose names are taken literally.
     """
     search = _Search(sequence, frames, rate, {_absolute(path) for path in exclude}, tuple(output_suffixes))
     arguments_found = [*_expand(arguments, stdin), *map(_listed, listed)]

@@ -99,10 +99,11 @@ def _archive(path: Path, data: bytes | None = None, max_members: int = _MAX_MEMB
 class NpzArchive:
     """An `.npz` file that stays open, for arrays that are read one after the other; a context manager.
 
-    data         the part of the file that is the archive; None for all of it
-    max_members  arrays, at most
-
     Raises InputError for what is no such file.
+
+    Args:
+        data: The part of the file that is the archive; None for all of it.
+        max_members: Arrays, at most.
     """
 
     def __init__(self, path: Path | str, data: bytes | None = None, max_members: int = _MAX_MEMBERS) -> None:
@@ -142,10 +143,11 @@ def read_npz(
 ) -> dict[str, np.ndarray]:
     """Read arrays of an `.npz` file: those of `names` that it has, or all of them.
 
-    data  the part of the file that is the archive; None for all of it
-
     Raises InputError for pickled objects, damage (checksums are compared), more than 10,000 arrays, those that need
     more than an `UnpackedBudget` allows, or no such file.
+
+    Args:
+        data: The part of the file that is the archive; None for all of it.
     """
     with NpzArchive(path, data) as archive:
         return archive.read(names)

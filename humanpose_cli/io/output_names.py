@@ -22,8 +22,9 @@ def beside_fit(fit: Path, ending: str) -> Path:
 def fit_path(name: str, out: Path) -> Path:
     """Return the fit file that is written of an input or of another fit.
 
-    name  key of the input, or the fit's name below its folder
-    out   a folder, which mirrors the input tree, or the fit file's name, NAME.npz
+    Args:
+        name: Key of the input, or the fit's name below its folder.
+        out: A folder, which mirrors the input tree, or the fit file's name, NAME.npz.
     """
     is_file = out.suffix.lower() == ".npz" and not out.is_dir()
     return out if is_file else out / (name.removesuffix(FIT_SUFFIX) + FIT_SUFFIX)

@@ -33,10 +33,11 @@ class Decoded(NamedTuple):
 def mean_rate(clocks: Iterable[Sequence[int]], tick: float, header: Sequence[float]) -> float | None:
     """Compute frames a second from rising times: (n − 1) ÷ (last − first), of the first clock that moves.
 
-    clocks  each of the times of a video's frames, in ticks
-    tick    seconds
-    header  the rates that the file states; the first that agrees with a clock, or else a whole one or 1000/1001 of
-            it, is returned without the error of clocks that count in full milliseconds
+    Args:
+        clocks: Each of the times of a video's frames, in ticks.
+        tick: seconds.
+        header: The rates that the file states; the first that agrees with a clock, or else a whole one or 1000/1001
+            of it, is returned without the error of clocks that count in full milliseconds.
     """
     means = []
     for first, last, steps in ((clock[0], clock[-1], len(clock) - 1) for clock in clocks if clock):
@@ -123,8 +124,10 @@ class Packets:
     def frame_rate(self, header: Sequence[float]) -> float | None:
         """Compute frames a second from the times of the packets read so far: (n − 1) ÷ (last − first).
 
-        header  the rates that it states, see `mean_rate`
         None: without times, or if they are all equal or begin anew.
+
+        Args:
+            header: The rates that it states, see `mean_rate`.
         """
         if None in self.times or self._restarts:
             return None

@@ -8,9 +8,10 @@ import os
 def relative_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
     """Return the path from a folder to a file, as `os.path.relpath` does.
 
-    folder  None: the working folder
-
     Raises ValueError on Windows if they are on different drives.
+
+    Args:
+        folder: None: the working folder.
     """
     text, start = os.fspath(path), os.getcwd() if folder is None else os.fspath(folder)
     below = text[len(start) + 1 :]

@@ -53,12 +53,13 @@ def read_apart(
 ) -> Any:
     """Return `read(content, *arguments)`, a function of a module, from a process of its own.
 
-    path     of the file, for errors
-    problem  what is wrong with a file that cannot be read: "is no readable XML"
-    more     bytes that the result may take beyond what the file's size allows
-
     Arrays, numbers, texts, bytes, and tables, lists, tuples and sets of them come back; arrays can be written to.
     Raises InputError as `read` raises it, and for all other ends of the process.
+
+    Args:
+        path: Of the file, for errors.
+        problem: What is wrong with a file that cannot be read: "is no readable XML".
+        more: Bytes that the result may take beyond what the file's size allows.
     """
     memory = _MEMORY + _COPIES * len(content) + 2 * more
     question = packed([read.__module__, read.__name__, content, list(arguments), memory, _SECONDS, _FORKS])

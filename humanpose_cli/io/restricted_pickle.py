@@ -38,10 +38,11 @@ def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> A
     An object of chumpy that is an expression rather than an array comes as None. What is shared comes once for each
     use.
 
-    content  a pickle within the file, as `.npy` and `.npz` hold them; None: all of the file
-    more     bytes that the result may take beyond 1 GiB and the file's size
-
     Raises InputError when the file is damaged, names anything but containers and arrays, or needs more memory.
+
+    Args:
+        content: A pickle within the file, as `.npy` and `.npz` hold them; None: all of the file.
+        more: Bytes that the result may take beyond 1 GiB and the file's size.
     """
     refuse_pipes(path)
     content = path.read_bytes() if content is None else content

@@ -40,9 +40,10 @@ class Sound:
     Packets are copied where players take their codec in an MP4, else encoded as AAC. Sound that is missing or cannot be
     read is left out, the latter with a warning in the log.
 
-    path    the video
-    output  the PyAV container, before its first packet
-    start   seconds on the video's clock; 0 on that of the output
+    Args:
+        path: The video.
+        output: The PyAV container, before its first packet.
+        start: Seconds on the video's clock; 0 on that of the output.
     """
 
     def __init__(self, path: Path, output: Any, start: Fraction) -> None:

@@ -47,15 +47,16 @@ _IDENTITY_TOLERANCE = 1e-3
 class FitCamera:
     """One of the cameras of a fit, which has one or more: what it is in the fit's F frames, and shows of its N rows.
 
-    name             of its video or files; "camera" of the only one
-    image_size       (F, 2) int32 width, height
-    focal            (F,) float32 pixels
-    principal_point  (F, 2) float32 pixels
-    world_to_camera  (F, 4, 4) float64 rigid
-    from_first       (4, 4) float64 rigid: axes of the rows, the first camera's, to its own; (F, 4, 4) if it moves in
-                     them
-    frame            (F,), frame_names (F,), keypoints2d (N, 33, 3), boxes (N, 4), reprojection_error (N,), weight (N,),
-                     offset  as of `TakeViews`
+    Attributes:
+        name: Of its video or files; "camera" of the only one.
+        image_size: (F, 2) int32 width, height.
+        focal: (F,) float32 pixels.
+        principal_point: (F, 2) float32 pixels.
+        world_to_camera: (F, 4, 4) float64 rigid.
+        from_first: (4, 4) float64 rigid: axes of the rows, the first camera's, to its own; (F, 4, 4) if it moves in
+            them.
+        frame: (F,), frame_names (F,), keypoints2d (N, 33, 3), boxes (N, 4), reprojection_error (N,), weight (N,),
+            offset  as of `TakeViews`.
     """
 
     name: str
@@ -111,21 +112,23 @@ class FitCamera:
 class TakeViews:
     """V cameras that film the same people. The first one is the camera of the fit itself, and stands still.
 
-    names               (V,) str, one for each, all different
-    image_size          (V, 2) int32 width, height
-    focal               (V,) float32 pixels
-    principal_point     (V, 2) float32 pixels
-    from_first          (V, 4, 4) float32 rigid: axes of the first camera to those of each; of a camera that moves to
-                        those that it has in the fit's first frame
-    offset              (V,) float64 seconds that each camera's clock is ahead of the first one's
-    frame               (V, F) int32: which of the frames that were fitted of a video is nearest to each frame of the
-                        fit; −1 for none
-    frame_names         (V, F) str: its file's name, or its number in the video; "" for none
-    keypoints2d         (V, N, 33, 3) float32: x, y in pixels and confidence 0–1; zeros where a view shows nothing
-    boxes               (V, N, 4) float32 x0 y0 x1 y1 in pixels; zeros where it shows nothing
-    reprojection_error  (V, N) float32 pixels: median over the landmarks that a view shows; 0 where it shows nothing
-    weight              (V, N) float32 0–1: mean weight of a view's landmarks in the fit; 0 where it shows nothing
-    poses               (V, F, 4, 4) float32 rigid: `from_first` in each of the fit's frames; None if all stand still
+    Attributes:
+        names: (V,) str, one for each, all different.
+        image_size: (V, 2) int32 width, height.
+        focal: (V,) float32 pixels.
+        principal_point: (V, 2) float32 pixels.
+        from_first: (V, 4, 4) float32 rigid: axes of the first camera to those of each; of a camera that moves to
+            those that it has in the fit's first frame.
+        offset: (V,) float64 seconds that each camera's clock is ahead of the first one's.
+        frame: (V, F) int32: which of the frames that were fitted of a video is nearest to each frame of the fit; −1
+            for none.
+        frame_names: (V, F) str: its file's name, or its number in the video; "" for none.
+        keypoints2d: (V, N, 33, 3) float32: x, y in pixels and confidence 0–1; zeros where a view shows nothing.
+        boxes: (V, N, 4) float32 x0 y0 x1 y1 in pixels; zeros where it shows nothing.
+        reprojection_error: (V, N) float32 pixels: median over the landmarks that a view shows; 0 where it shows
+            nothing.
+        weight: (V, N) float32 0–1: mean weight of a view's landmarks in the fit; 0 where it shows nothing.
+        poses: (V, F, 4, 4) float32 rigid: `from_first` in each of the fit's frames; None if all stand still.
     """
 
     names: np.ndarray

@@ -19,10 +19,11 @@ POSE_NOT_CERTAIN = "pose not certain"
 class UnfittedDetection:
     """Somebody, or something like a person, that was detected in a frame and has no body.
 
-    frame   index of the frame
-    box     x0 y0 x1 y1 pixels
-    score   0–1: probability that it is a person and the pose found theirs
-    reason  why there is no body, such as "hidden by another person"
+    Attributes:
+        frame: Index of the frame.
+        box: x0 y0 x1 y1 pixels.
+        score: 0–1: probability that it is a person and the pose found theirs.
+        reason: Why there is no body, such as "hidden by another person".
     """
 
     frame: int

@@ -22,8 +22,9 @@ def unpacked_limit(packed_size: int) -> int:
 class UnpackedBudget:
     """The memory that the contents of one file may take: `unpacked_limit`, and at most 4 GiB or twice its size.
 
-    packed_size  bytes of the file
-    more         bytes that the caller expects beyond the limit
+    Args:
+        packed_size: Bytes of the file.
+        more: Bytes that the caller expects beyond the limit.
     """
 
     def __init__(self, path: Path, packed_size: int, *, more: int = 0) -> None:

@@ -65,8 +65,9 @@ LIMITS: Mapping[str, Limit] = {
 def check_limits(name: str, values: np.ndarray, path: Path | str | None = None, *, unknown: bool = False) -> None:
     """Raise InputError with the field, the row, the value and the limit if a value is outside of `LIMITS[name]`.
 
-    values   one number, or any number of rows; NaN is outside unless it stands for an unknown value
-    path     of the file, which the error is about; None: it is about the field
+    Args:
+        values: One number, or any number of rows; NaN is outside unless it stands for an unknown value.
+        path: Of the file, which the error is about; None: it is about the field.
     """
     limit = LIMITS[name]
     within = (values >= limit.low) & (values <= limit.high)
@@ -100,8 +101,9 @@ _ROTATION_TOLERANCE = 1e-3
 def check_arrays(holder: Any, columns: Columns, sizes: dict[str, int], prefix: str = "") -> None:
     """Raise InputError about the first attribute of `holder` that is no array of its type and sizes, or not finite.
 
-    sizes   by letter; those that are not given are what the first array with such rows has
-    prefix  of the arrays' names in errors
+    Args:
+        sizes: By letter; those that are not given are what the first array with such rows has.
+        prefix: Of the arrays' names in errors.
     """
     for name, (pattern, dtype) in columns.items():
         array, expected = getattr(holder, name), np.dtype(dtype)
@@ -151,8 +153,9 @@ def first_row(wrong: np.ndarray) -> str:
 def refuse_image_size(subject: Path | str, size: tuple[int, int], byte_count: int) -> None:
     """Raise InputError for an encoded image whose header says that decoding it needs too much memory.
 
-    size        (width, height) of its header
-    byte_count  of the file or the bytes that it is encoded in
+    Args:
+        size: (width, height) of its header.
+        byte_count: Of the file or the bytes that it is encoded in.
     """
     pixels, got = size[0] * size[1], f"{size[0]} × {size[1]}"
     if min(size) < 1:

@@ -74,10 +74,11 @@ _log = logging.getLogger(__name__)
 class VideoInfo:
     """What a video says about itself.
 
-    size  width and height in pixels as displayed: after the rotation in its metadata, with square pixels
-    frame_rate  frames a second, the average where the rate varies
-    frame_count  from the container's index or its duration, or None where both are unknown
-    has_rate  whether the file holds times; else the rate is that of the encoder's header, or 25
+    Attributes:
+        size: Width and height in pixels as displayed: after the rotation in its metadata, with square pixels.
+        frame_rate: Frames a second, the average where the rate varies.
+        frame_count: From the container's index or its duration, or None where both are unknown.
+        has_rate: Whether the file holds times; else the rate is that of the encoder's header, or 25.
     """
 
     size: tuple[int, int]
@@ -418,9 +419,10 @@ class VideoWriter:
     ) -> None:
         """Begin a video. Raises UsageError for an unusable rate or codec, UnavailableError if FFmpeg lacks the encoder.
 
-        frame_rate  of frames without times; of others the average
-        sound       a video whose sound is taken over, from the time of the first frame to the end of the last
-        quality     constant rate factor of H.264, 0 best … 51 worst; VP9 takes the same share of its range
+        Args:
+            frame_rate: Of frames without times; of others the average.
+            sound: A video whose sound is taken over, from the time of the first frame to the end of the last.
+            quality: Constant rate factor of H.264, 0 best … 51 worst; VP9 takes the same share of its range.
         """
         self.path = Path(path)
         if not 0 < frame_rate <= _FASTEST:
@@ -449,8 +451,10 @@ class VideoWriter:
     def write(self, pixels: np.ndarray, time: Fraction | None = None) -> None:
         """Append a frame: (H, W, 3) uint8 RGB, all of one size (UsageError otherwise).
 
-        time  seconds on the clock of the source, of all frames or none
         Raises UnavailableError if the disk is full.
+
+        Args:
+            time: Seconds on the clock of the source, of all frames or none.
         """
         right_shape = pixels.shape == self._shape if self._shape else pixels.ndim == 3 and pixels.shape[2] == 3
         if pixels.dtype != np.uint8 or not right_shape:

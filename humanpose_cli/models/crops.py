@@ -94,12 +94,13 @@ def pixels_of_normalised(images: Tensor) -> Tensor:
 class CropEvidence:
     """A crop of `size` pixels square; None for unknown values. Pixels are the crop's.
 
-    image      (size, size, 3) uint8 RGB
-    parts      (size, size) uint8: 0, or 1 + the row of SMPL24 whose part is visible
-    joints     (24, 3) x, y pixels and confidence of SMPL24
-    landmarks  (33, 3) x, y pixels and confidence of BLAZEPOSE33
-    world      (33, 3) metres, axes of a camera that looks at the person, origin between the hips
-    mask       (size, size) float32 0…1: the person
+    Attributes:
+        image: (size, size, 3) uint8 RGB.
+        parts: (size, size) uint8: 0, or 1 + the row of SMPL24 whose part is visible.
+        joints: (24, 3) x, y pixels and confidence of SMPL24.
+        landmarks: (33, 3) x, y pixels and confidence of BLAZEPOSE33.
+        world: (33, 3) metres, axes of a camera that looks at the person, origin between the hips.
+        mask: (size, size) float32 0…1: the person.
     """
 
     size: int
@@ -116,9 +117,10 @@ def evidence_of_person(
 ) -> CropEvidence:
     """Collect the evidence of an image (H, W, 3) and one of its detected people in a crop.
 
-    with_image  False leaves the crop out, which takes most of the time
-
     Keypoints of BLAZEPOSE33 become landmarks, those of SMPL24 joints; no skeleton is made from another.
+
+    Args:
+        with_image: False leaves the crop out, which takes most of the time.
     """
     size = crop.size[0]
     points = np.concatenate((crop.points(person.keypoints[:, :2]), person.keypoints[:, 2:]), 1).astype(np.float32)

@@ -28,9 +28,10 @@ _LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-4, 0.02
 class TrainingErrors:
     """The difference of a short training in float32 from the same one in float64.
 
-    loss       largest difference of a step's loss, relative to the loss
-    gradients  largest difference of the first step's gradients, relative to the largest gradient
-    ok         whether both are within tolerance
+    Attributes:
+        loss: Largest difference of a step's loss, relative to the loss.
+        gradients: Largest difference of the first step's gradients, relative to the largest gradient.
+        ok: Whether both are within tolerance.
     """
 
     loss: float

@@ -25,7 +25,8 @@ def conv_norm_relu(inputs: int, outputs: int) -> nn.Sequential:
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions beside a short cut.
 
-    before, dilation  of the first convolution, which carries the stride, and of the second
+    Args:
+        before, dilation: Of the first convolution, which carries the stride, and of the second.
     """
 
     expansion = 1
@@ -86,13 +87,15 @@ RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
 class ResNet(nn.Module):
     """Backbone of `layers` layers (18, 34, 50, 101).
 
-    inputs   channels of the image
-    width    channels of the first stage; 64 is the original
-    depth    how many of the four stages there are
-    first_pool  side of the first pool's windows: 3, or 2 without overlap
-    dilated_stages  how many of the last stages keep their resolution and look further apart instead (0, 1 or 2)
-
     channels  of the stages' maps
+
+    Args:
+        inputs: Channels of the image.
+        width: Channels of the first stage; 64 is the original.
+        depth: How many of the four stages there are.
+        first_pool: Side of the first pool's windows: 3, or 2 without overlap.
+        dilated_stages: How many of the last stages keep their resolution and look further apart instead (0, 1 or
+            2).
     """
 
     def __init__(
@@ -157,8 +160,9 @@ _WIDTHS = (64, 128, 256, 512, 512)
 class VGG(nn.Module):
     """Backbone of `layers` layers (16, 19).
 
-    dilated_blocks  how many of the last poolings keep the resolution; convolutions behind them look twice as far
-                    (DeepLab: 2)
+    Args:
+        dilated_blocks: How many of the last poolings keep the resolution; convolutions behind them look twice as
+            far (DeepLab: 2).
     """
 
     def __init__(self, layers: int, *, dilated_blocks: int = 0) -> None:

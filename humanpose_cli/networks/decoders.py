@@ -34,8 +34,9 @@ _FULLY_CONNECTED = 1024  # channels of DeepLab's fc6 and fc7
 class AtrousPyramid(nn.Module):
     """Sum of class scores from 3×3 convolutions of several dilations.
 
-    hidden_channels  channels of fc6, the dilated one, and fc7 before the scores, each with a ReLU and half of it left
-                     out in training; 0: the dilated convolutions give the scores
+    Args:
+        hidden_channels: Channels of fc6, the dilated one, and fc7 before the scores, each with a ReLU and half of
+            it left out in training; 0: the dilated convolutions give the scores.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ def _classifier(inputs: int, classes: int, channels: int, dilation: int) -> nn.S
 class DeepLabSegmenter(nn.Module):
     """Image → class scores at a stride of 8.
 
-    backbone  "vgg16", "resnet18", "resnet50" or "resnet101"
-    width     channels of a ResNet's first stage
+    Args:
+        backbone: "vgg16", "resnet18", "resnet50" or "resnet101".
+        width: Channels of a ResNet's first stage.
     """
 
     def __init__(self, classes: int, *, backbone: str = "resnet101", width: int = 64) -> None:
@@ -146,8 +148,9 @@ def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
 class RefineNet(nn.Module):
     """The decoder: maps of four stages, fine to coarse → (B, widths[-1], H, W) at the finest one's resolution.
 
-    inputs  channels of the four maps, fine to coarse
-    widths  channels of the blocks, from the coarsest up
+    Args:
+        inputs: Channels of the four maps, fine to coarse.
+        widths: Channels of the blocks, from the coarsest up.
     """
 
     def __init__(self, inputs: Sequence[int], widths: Sequence[int] = (512, 256, 256, 256)) -> None:
@@ -170,7 +173,8 @@ class RefineNet(nn.Module):
 class RefineNetSegmenter(nn.Module):
     """Image → class scores, by a ResNet and a RefineNet, with the first weights of Neural Body Fitting's public code.
 
-    layers, width  of the ResNet; widths of the RefineNet's blocks, from the coarsest up
+    Args:
+        layers, width: Of the ResNet; widths of the RefineNet's blocks, from the coarsest up.
     """
 
     def __init__(
@@ -193,8 +197,10 @@ class RefineNetSegmenter(nn.Module):
 class PartialConv2d(nn.Module):
     """A partial convolution of inputs in groups of channels, each of which has one mask.
 
-    inputs   channels of each group, one behind the other: (64,), or (64, 3) for features with another map behind them
-    outputs  channels; all share one mask
+    Args:
+        inputs: Channels of each group, one behind the other: (64,), or (64, 3) for features with another map behind
+            them.
+        outputs: Channels; all share one mask.
     """
 
     ones: Tensor

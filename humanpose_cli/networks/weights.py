@@ -47,11 +47,12 @@ _PARTS = ("model", "config", "training", "metrics")
 class WeightsHeader:
     """The metadata of a weights file.
 
-    model     name of the kind of network, such as "segmenter"
-    config    plain JSON values that build it
-    training  on what, for how many steps, with what options
-    metrics   on held-out data, by name
-    digest    SHA-256 over the tensors' names, types, shapes and bytes, by `write_weights`; empty in older files
+    Attributes:
+        model: Name of the kind of network, such as "segmenter".
+        config: Plain JSON values that build it.
+        training: On what, for how many steps, with what options.
+        metrics: On held-out data, by name.
+        digest: SHA-256 over the tensors' names, types, shapes and bytes, by `write_weights`; empty in older files.
     """
 
     model: str
@@ -96,7 +97,8 @@ def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
 def read_header(path: Path, model: str | None = None) -> WeightsHeader:
     """Read the header alone. Raises InputError if the file is missing, damaged or of another kind.
 
-    model  what the file must hold
+    Args:
+        model: What the file must hold.
     """
     document = _header_document(path)
     kind = document.get("format", "no header of hpc")
@@ -135,7 +137,8 @@ def trainings_of(header: WeightsHeader) -> list[dict[str, Any]]:
 def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor], WeightsHeader]:
     """Read tensors, floating ones as float32, and the header.
 
-    model  what the file must hold; InputError if it is another, or if numbers in the file have changed
+    Args:
+        model: What the file must hold; InputError if it is another, or if numbers in the file have changed.
     """
     import torch
 
@@ -239,12 +242,14 @@ _SCHEME = "https://"  # also of addresses that a server redirects to
 class WeightsEntry:
     """One file of weights.
 
-    name    its name in commands
-    about   one line
-    file    its name in the folder of downloads; for shipped weights, its path in the package
-    digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's name has
-    url     its owner's address; empty for shipped ones
     licence of the weights
+
+    Attributes:
+        name: Its name in commands.
+        about: One line.
+        file: Its name in the folder of downloads; for shipped weights, its path in the package.
+        digest: SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's name has.
+        url: Its owner's address; empty for shipped ones.
     """
 
     name: str

@@ -255,7 +255,8 @@ class PoseTarget(NamedTuple):
     def zoom(self, rotation: Array, translation: Array, usual: float) -> tuple[float, Array, Array]:
         """Find the factor on the focal length that a camera near a pose has, and its pose with that.
 
-        usual  logarithm of the factor that is expected
+        Args:
+            usual: Logarithm of the factor that is expected.
         """
         scene, observations, log = self._scene(rotation, translation), self._observations, 0.0
         for _ in range(_ZOOM_STEPS):

@@ -47,12 +47,13 @@ _MIN_SOLVED, _MAX_ERROR = 0.5, 1.0  # share of frames, and pixels, of a path tha
 class Reconstruction:
     """The camera in the T frames of a shot, and points of the background, in a world with an arbitrary unit of length.
 
-    rotations, translations  (T, 3, 3) and (T, 3), world to camera
-    solved                   (T,) whether a frame's background shows its pose
-    focal_factor             of the lens's focal length on the one that the solve began with
-    zooms                    (T,) factors on that focal length, the first of which is 1
-    points                   (P, 3) of the background
-    error                    median reprojection error, in the unit of the corners' positions
+    Attributes:
+        rotations, translations: (T, 3, 3) and (T, 3), world to camera.
+        solved: (T,) whether a frame's background shows its pose.
+        focal_factor: Of the lens's focal length on the one that the solve began with.
+        zooms: (T,) factors on that focal length, the first of which is 1.
+        points: (P, 3) of the background.
+        error: Median reprojection error, in the unit of the corners' positions.
     """
 
     rotations: Array
@@ -83,7 +84,8 @@ class Reconstruction:
 def reconstruct(corners: CornerTracker, *, fixed_focal: bool = False) -> Reconstruction | None:
     """Find the path of the camera over the frames of one shot; None if no two frames show enough parallax.
 
-    fixed_focal  keeps the focal length that the corners' camera states
+    Args:
+        fixed_focal: Keeps the focal length that the corners' camera states.
     """
     path = _longest_piece(corners, fixed_focal, zooms=False)
     if path is None or fixed_focal or path.error < _ZOOM_ERROR:

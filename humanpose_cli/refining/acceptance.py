@@ -66,13 +66,15 @@ def overlap(mask: Array, silhouette: Array, outside: NDArray[np.bool_]) -> float
 def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions | None = None) -> Array:
     """Compute how much of the refinement each row of a track keeps: (R,) 0…1.
 
-    seconds   (R,) when the rows' frames were taken, increasing
-    overlaps  (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a mask
-
     The parabola through a row's overlaps, averaged over neighbours in time, gives the share of the way at which the
     overlap would be largest, and its gain g there as a share of what was lacking, or that of the moved bodies if these
     come first. The row goes g / (g + noise) of that way. The share changes over some time, because a jump would be
     worse than either.
+
+    Args:
+        seconds: (R,) when the rows' frames were taken, increasing.
+        overlaps: (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a
+            mask.
     """
     options = options or AcceptanceOptions()
     if options.everything:

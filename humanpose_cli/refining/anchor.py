@@ -88,8 +88,9 @@ def anchor_noise(
 ) -> AnchorNoise:
     """Estimate the noise levels of the rows of one track.
 
-    rig             its last landmarks are the keypoints'
-    measured        whether the fit is of a method that `USUAL_ERRORS` were measured of: no factor is below 1
+    Args:
+        rig: Its last landmarks are the keypoints'.
+        measured: Whether the fit is of a method that `USUAL_ERRORS` were measured of: no factor is below 1.
     """
     count, joints = len(state.rotations), len(SMPL24)
     points = slice(rig.landmark_count - keypoints.pixels.shape[1], rig.landmark_count)

@@ -41,9 +41,11 @@ Array = NDArray[Any]
 class Displacements(NamedTuple):
     """Of N crops of S pixels a side.
 
-    pixels  (N, 2, S, S) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
-    noise   (N, 1, S, S) pixels of the crop: standard deviation of the error along each axis; infinite where nothing is
-            known, and off the body
+    Attributes:
+        pixels: (N, 2, S, S) x, y in pixels of the crop: from where the body is drawn to where it is in the
+            photograph.
+        noise: (N, 1, S, S) pixels of the crop: standard deviation of the error along each axis; infinite where
+            nothing is known, and off the body.
     """
 
     pixels: Tensor
@@ -147,7 +149,9 @@ SurfaceSource = Callable[[str, tuple[int, int]], tuple[Array, Array]]
 class ChartedPoints:
     """A `SurfaceSource`: pixels of images that show known positions of a body's surface.
 
-    charts  of the body; points  name of an image and its size (width, height) → (M, ≥ 5) x, y pixels, chart, U, V
+    Args:
+        charts: Of the body; points  name of an image and its size (width, height) → (M, ≥ 5) x, y pixels, chart, U,
+            V.
     """
 
     def __init__(self, charts: SurfaceCharts, points: Callable[[str, tuple[int, int]], Array]) -> None:
@@ -166,7 +170,8 @@ class ChartedPoints:
 def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> ChartedPoints:
     """Read which pixels show which vertices of a body.
 
-    densepose  as `SurfacePointFile` reads it; charts  as of `surface_charts`
+    Args:
+        densepose: As `SurfacePointFile` reads it; charts  as of `surface_charts`.
     """
     return ChartedPoints(surface_charts(body, charts), SurfacePointFile(densepose).points)
 

@@ -31,9 +31,11 @@ _LISTED = 5  # missing frames that a message lists
 class FitFrames:
     """The source of a fit's frames, which are read as often as needed and not kept.
 
-    fit     the frames' names and sizes
-    source  images, or one sequence, that hold them
-    in_order  the source gives just these frames in this order; else they are found by name, and others left out
+    Attributes:
+        fit: The frames' names and sizes.
+        source: Images, or one sequence, that hold them.
+        in_order: The source gives just these frames in this order; else they are found by name, and others left
+            out.
     """
 
     fit: FitRecord
@@ -126,10 +128,11 @@ def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
 class CameraFit(NamedTuple):
     """One camera of a fit, the only one or one of a take.
 
-    fit     as this camera shows it, in its axes
-    rows    (R,) of the fit of all cameras, which its rows are
-    frames  of the camera
-    to_camera  (4, 4) axes of the first camera to its own
+    Attributes:
+        fit: As this camera shows it, in its axes.
+        rows: (R,) of the fit of all cameras, which its rows are.
+        frames: Of the camera.
+        to_camera: (4, 4) axes of the first camera to its own.
     """
 
     fit: Fit

@@ -25,9 +25,10 @@ from humanpose_cli.refining.outputs import PageFits, fit_label
 class FitWithFrames:
     """A file of fits, and the inputs that its frames are in.
 
-    output  the fit file that is written
-    error   why it cannot be refined
-    compared, truth  files of other fits of the same people, and of the true bodies, which the page shows, too
+    Attributes:
+        output: The fit file that is written.
+        error: Why it cannot be refined.
+        compared, truth: Files of other fits of the same people, and of the true bodies, which the page shows, too.
     """
 
     path: Path
@@ -85,14 +86,15 @@ def fits_with_frames(
 ) -> list[FitWithFrames]:
     """Find the frames of fits.
 
-    paths   files of fits, and folders of fit files
-    inputs  one file of fits takes all; several are matched by their names: `a/clip.mp4.fit.npz` is of `a/clip.mp4`.
-            None: those that the fit files name
-    out     a folder, or the fit file's name
-    compare, truth  other fits and the true bodies for the page: files where there is one path, or folders with the fit
-            files of all
-
     Raises InputError if the only path is missing.
+
+    Args:
+        paths: Files of fits, and folders of fit files.
+        inputs: One file of fits takes all; several are matched by their names: `a/clip.mp4.fit.npz` is of
+            `a/clip.mp4`. None: those that the fit files name.
+        out: A folder, or the fit file's name.
+        compare, truth: Other fits and the true bodies for the page: files where there is one path, or folders with
+            the fit files of all.
     """
     named = fit_files(paths)
     result = []
@@ -128,9 +130,10 @@ def inputs_of_fit(
 ) -> tuple[tuple[InputItem, ...], HpcError | None]:
     """Choose the inputs that hold a fit's frames, and explain if there are none.
 
-    name, path  as `fit_files` gives them
-    inputs      None: those that the file names
-    alone       whether there is no other fit: if no input has its name, all inputs are its own
+    Args:
+        name, path: As `fit_files` gives them.
+        inputs: None: those that the file names.
+        alone: Whether there is no other fit: if no input has its name, all inputs are its own.
     """
     if inputs is None:
         try:

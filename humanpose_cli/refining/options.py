@@ -98,8 +98,9 @@ def preset_options(
 ) -> RefineOptions:
     """Return a preset's options with a correspondence and a prior.
 
-    correspondence  "auto": the preset's
-    with_keypoints  None: the preset's, and with correspondence "keypoints" always
+    Args:
+        correspondence: "auto": the preset's.
+        with_keypoints: None: the preset's, and with correspondence "keypoints" always.
     """
     options = PRESETS[preset]
     kind = options.correspondence if correspondence == "auto" else correspondence

@@ -78,12 +78,13 @@ def write_outputs(
 ) -> tuple[Path, ...]:
     """Write a fit and what belongs to it.
 
-    output   the fit file
-    outputs  what else is written
-    before   the fit before the steps, which a page compares with it; None: no page
-    beside   what else the page shows
-
     Returns the files. Of a take: cameras, plan, and of each camera a fit file, an overlay and a page.
+
+    Args:
+        output: The fit file.
+        outputs: What else is written.
+        before: The fit before the steps, which a page compares with it; None: no page.
+        beside: What else the page shows.
     """
     fit.save(output)
     paths = [output, *(texture_path(output, track) for track in fit.textures)]

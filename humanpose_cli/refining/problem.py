@@ -95,10 +95,12 @@ class CameraTargets(NamedTuple):
 class AlignmentEvidence:
     """What N rows of one track, in the order of their frames, are pulled to; double.
 
-    cameras  the first one, or all of a take, at the same moments
     rotations (N, 24, 3, 3), joints (N, 24, 3), betas (N, S) of the fit that refinement starts from
     rotation_noise (N, 24) radians, root_noise (N,) share of the depth, shape_noise (N,): σ of that fit's errors
     segment_scales (N, 24) of that fit, which stay
+
+    Attributes:
+        cameras: The first one, or all of a take, at the same moments.
     """
 
     cameras: tuple[CameraTargets, ...]
@@ -156,8 +158,9 @@ def independent_counts(rig: LandmarkRig, points: slice, visible: Tensor, correla
 
     Errors that correlate by ρ all over a part make its n points worth n / (1 + (n − 1) ρ): Kish's design effect.
 
-    visible      (N, K) 0…1, how much of each is known
-    correlation  ρ of points on the same part, 0…1
+    Args:
+        visible: (N, K) 0…1, how much of each is known.
+        correlation: ρ of points on the same part, 0…1.
     """
     parts = rig.weights[points].argmax(1)
     of_part = visible.new_zeros(len(visible), rig.weights.shape[1]).index_add_(1, parts, visible)
@@ -167,7 +170,8 @@ def independent_counts(rig: LandmarkRig, points: slice, visible: Tensor, correla
 class AlignmentProblem:
     """The rows of one track, without their accelerations; see the top of this file.
 
-    prior  what unusual poses cost; None: nothing. Joint limits always count
+    Args:
+        prior: What unusual poses cost; None: nothing. Joint limits always count.
     """
 
     def __init__(
@@ -289,9 +293,10 @@ class AlignmentProblem:
 def joint_motion(world_to_camera: Tensor, bend: Tensor, acceleration: float) -> ChainMotion:
     """Make the motion of rows whose joints accelerate little.
 
-    world_to_camera  (N, 4, 4)
-    bend             (N - 2, 3) weights of `second_differences`, zero where rows do not follow each other directly
-    acceleration     standard deviation, metres/second²
+    Args:
+        world_to_camera: (N, 4, 4).
+        bend: (N - 2, 3) weights of `second_differences`, zero where rows do not follow each other directly.
+        acceleration: Standard deviation, metres/second².
     """
     joints = len(SMPL24)
     no_means = bend.new_zeros(0, joints)

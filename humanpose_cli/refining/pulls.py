@@ -50,7 +50,8 @@ def keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pull
     """Make the pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the
     other points are not pulled.
 
-    noise  in pixels of a crop of 256; infinite: no pull
+    Args:
+        noise: In pixels of a crop of 256; infinite: no pull.
     """
     count, points = len(fit), rig.landmark_count
     pulls = Pulls(np.zeros((count, points, 2)), np.zeros((count, points)), np.zeros((count, points)))
@@ -76,7 +77,8 @@ def pull_to_vertices(
     A pixel belongs to the person in whose box it lies, of several to the one whose
     vertex is nearest for their size.
 
-    correlation  of the errors of points on one part of the body
+    Args:
+        correlation: Of the errors of points on one part of the body.
     """
     points = slice(0, len(surface))
     for frame in np.unique(fit.frame_index).tolist():

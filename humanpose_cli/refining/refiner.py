@@ -3,8 +3,7 @@
 with Refiner() as refiner:
     refined = refiner.refine(fit, "clip.mp4")
 
-Frames are read again in passes and never kept: one a round for the textures, under the bodies moved so far, and one to
-compare the rendering with the photograph, after which every track is solved, and a last one to decide what is kept.
+Frames are not kept in memory: each round reads them for the textures and again to compare rendering and photograph.
 """
 
 from __future__ import annotations
@@ -75,8 +74,7 @@ TEXELS = 512  # of a person's texture, along each side
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
 _TEXTURE_FRAMES = 16  # that a person's texture is made of, at most
 _KEYPOINT_NOISE = 1.2  # pixels of a crop of 256, of a keypoint of full confidence
-# Distance of a true body's landmarks from keypoints of full confidence, in pixels of a crop of 256, by which it is
-# estimated how far off a fit is; and the correlation of these distances on one part of the body.
+# Distance of a true body's landmarks from keypoints (pixels of a crop of 256), and its correlation within a body part.
 _LANDMARK_NOISE, _LANDMARK_CORRELATION = 3.5, 0.7
 _FULL = 12.0  # pixels that show a surface point from which it counts fully
 _ANCHOR_ROWS = 48  # of a track whose errors are estimated together
@@ -117,9 +115,10 @@ class FramePeople(NamedTuple):
 class Alignment(NamedTuple):
     """What a refinement found before anything of it is accepted.
 
-    fit       where it started, with the keypoints that it used
-    moved     with all bodies moved
-    overlaps  (N, 3) with the silhouette: of the fit, halfway, and of the moved bodies; NaN without a mask
+    Attributes:
+        fit: Where it started, with the keypoints that it used.
+        moved: With all bodies moved.
+        overlaps: (N, 3) with the silhouette: of the fit, halfway, and of the moved bodies; NaN without a mask.
     """
 
     fit: Fit
@@ -133,16 +132,17 @@ class Alignment(NamedTuple):
 
 @explained(ComputeOptions)
 class Refiner:
-    """Refines fits; loads its models once; a context manager.
+    """Refines fits and loads its models once; use it as a context manager.
 
-    options  all of `RefineOptions`
-    weights  of the displacement network: a file, or a run of `hpc train refiner`; none is shipped
-    surface  which pixels show which vertices of the fits' body, for 'densepose'
-    keypoints  of the user's detector, in place of the fits' own; in frames without, none
+    Args:
+        options: The options of the refinement.
+        weights: The displacement network: a weights file, or a run folder of `hpc train refiner`.
+        surface: The vertex that each pixel shows, for the correspondence 'densepose'.
+        keypoints: Detections that replace the keypoints of the fits.
+        batch_size: People compared at once by the network. Default: 64 on a GPU, 8 on the CPU.
 
-    `batch_size` counts people, of one frame or several, that the displacement network compares at once, by default 64
-    on a GPU and 8 on the CPU; flow compares them one by one.
-    Raises UsageError for weights or a surface that are not used, and without those that are needed.
+    Raises:
+        UsageError: If weights or a surface are missing, or given without effect.
     """
 
     def __init__(
@@ -228,14 +228,15 @@ class Refiner:
     ) -> Fit:
         """Move every person onto the pixels if that aligns better; `options` report what was accepted.
 
-        frames    those of the fit, see `AnyFrames`; of a take None, for the fit knows them, or those of each view
-        body      of the fit, if it came from a file
-        textures  as `textures` returns them; None: made from the frames
-        rebake    make given textures anew from the frames after the first round, as those are that are not given
-        on_displacements  receives those of the first round
+        If the fit has no keypoints, the landmark model detects them. All cameras of a take count;
+        `on_displacements` and a surface need a fit of one camera.
 
-        A fit without keypoints, as other programs' are, gets those of the landmark model around its joints. Of a take
-        all cameras' pixels count; `on_displacements` and a surface are of fits of one camera.
+        Args:
+            frames: The frames of the fit, or of each view of a take; None opens the files that the fit names.
+            body: Of the fit, if it came from a file.
+            textures: The textures by track, as `textures` returns them. Default: from the frames.
+            rebake: Bake given textures again after the first round, as those from the frames are.
+            on_displacements: Receives the displacements of the first round.
         """
         body = fit.body_model(body) if len(fit) else body
         fit, fit_frames = frames_of_fit(fit, frames)
@@ -315,10 +316,7 @@ class Refiner:
         what: str,
         selection: NDArray[np.bool_] | None = None,
     ) -> Iterator[FramePeople]:
-        """Yield a camera's frames with people, one after the other.
-
-        selection  (R,) rows, in whose views the others only hide pixels; None: all
-        """
+        """Yield a camera's frames with people; rows without `selection` (R,) only hide pixels."""
         fit = camera.fit
         with closing(camera.frames.read()) as reading:
             for count, (frame, pixels) in enumerate(reading, 1):
@@ -429,7 +427,8 @@ class Refiner:
     def accept(self, alignment: Alignment, body: Body | None = None) -> Fit:
         """Go as much of the way to the moved bodies as aligns better.
 
-        body  of the fit, if it came from a file
+        Args:
+            body: Of the fit, if it came from a file.
         """
         fit, _, overlaps = alignment
         if not len(fit):

@@ -26,7 +26,8 @@ _NEAR = 1e-3  # sightings that are no farther apart show the same
 class Sighting(NamedTuple):
     """Consecutive frames of one camera that show a person alike, of which the sharpest is taken.
 
-    camera  its number; rows of its fit, in order of time
+    Attributes:
+        camera: Its number; rows of its fit, in order of time.
     """
 
     track: int

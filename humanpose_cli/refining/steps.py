@@ -24,9 +24,11 @@ from humanpose_cli.refining.refiner import TEXELS, Refiner
 class Refinement:
     """Moves the bodies of a fit, of one camera or of a take, onto the pixels of its frames.
 
-    texture              the texture of the fit's only person, or the folder of an earlier run with one for each; None:
-                         textures are made from the frames
-    displacement_frames  frames of a clip whose displacements are written, with a contact sheet of each person; 0: none
+    Attributes:
+        texture: The texture of the fit's only person, or the folder of an earlier run with one for each; None:
+            textures are made from the frames.
+        displacement_frames: Frames of a clip whose displacements are written, with a contact sheet of each person;
+            0: none.
     """
 
     refiner: Refiner
@@ -82,9 +84,11 @@ class Refinement:
 def read_textures(path: Path, fit: Fit, output: Path | None = None) -> dict[int, NDArray[Any]]:
     """Read the textures of a fit's tracks: of its only person from a file, or of all from the folder of an earlier run.
 
-    output  the fit file that is being made, which had the same name in the earlier run; None: the fit's own file
-
     Raises InputError if a texture is missing, damaged or of another body, UsageError for one file and several people.
+
+    Args:
+        output: The fit file that is being made, which had the same name in the earlier run; None: the fit's own
+            file.
     """
     body = fit.body_model()
     coverage = TexelMap(body.uv, body.uv_faces, TEXELS).covered

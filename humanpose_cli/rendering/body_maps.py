@@ -32,14 +32,15 @@ BODY_FILL = 0.75
 class BodyRendering:
     """N bodies in crops of S pixels a side, one sample a pixel; float32, zero off the body.
 
-    rgb           (N, 3, S, S) colours of the texture, 0…1; zero without one
-    textured      (N, 1, S, S) how complete the texture is there, 0…1
-    depth         (N, 1, S, S) metres behind the middle of the pelvis
-    normals       (N, 3, S, S) unit vectors, camera axes
-    colours       (N, 3, S, S) each surface point's own colour, 0…1: its position in the resting template's box
-    mask          (N, 1, S, S) 1 on the body
-    faces         (N, S, S) int32 the visible face, −1 off the body
-    barycentrics  (N, S, S, 3) weights of its corners
+    Attributes:
+        rgb: (N, 3, S, S) colours of the texture, 0…1; zero without one.
+        textured: (N, 1, S, S) how complete the texture is there, 0…1.
+        depth: (N, 1, S, S) metres behind the middle of the pelvis.
+        normals: (N, 3, S, S) unit vectors, camera axes.
+        colours: (N, 3, S, S) each surface point's own colour, 0…1: its position in the resting template's box.
+        mask: (N, 1, S, S) 1 on the body.
+        faces: (N, S, S) int32 the visible face, −1 off the body.
+        barycentrics: (N, S, S, 3) weights of its corners.
     """
 
     rgb: Tensor
@@ -77,10 +78,11 @@ def render_bodies(
 ) -> BodyRendering:
     """Draw each body alone in its own crop.
 
-    vertices  (N, V, 3) metres in the axes of the crops' cameras
-    cameras   N of crops of `size` pixels a side, as `Camera.cropped` gives them
-    textures  N images (h, w, 4) in the body's texture coordinates: colour, straight, and how complete it is; uint8
-              or 0…1
+    Args:
+        vertices: (N, V, 3) metres in the axes of the crops' cameras.
+        cameras: N of crops of `size` pixels a side, as `Camera.cropped` gives them.
+        textures: N images (h, w, 4) in the body's texture coordinates: colour, straight, and how complete it is;
+            uint8 or 0…1.
     """
     if len(cameras) != len(vertices) or (textures is not None and len(textures) != len(vertices)):
         got = f"{len(cameras)} cameras" + ("" if textures is None else f", {len(textures)} textures")

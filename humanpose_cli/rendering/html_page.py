@@ -31,9 +31,10 @@ border-radius:4px;background:var(--panel);color:var(--ink);cursor:pointer}
 def html_page(title: str, facts: str, style: str, content: str) -> str:
     """Compose a page with a heading.
 
-    facts    a line below it; title and facts are plain text
-    style    CSS beyond `STYLE`
-    content  HTML, scripts included
+    Args:
+        facts: A line below it; title and facts are plain text.
+        style: CSS beyond `STYLE`.
+        content: HTML, scripts included.
     """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'

@@ -68,12 +68,13 @@ def draw_overlay(
 ) -> NDArray[np.uint8]:
     """Draw everyone's body over the photo (H, W, 3) uint8 RGB, as a new image.
 
-    vertices         (P, V, 3) metres, camera axes; P may be 0, bodies may lie partly outside or behind the camera
-    faces            (F, 3) int32
-    camera           the photo's
-    track_ids        (P,) decide the colours; None: the row numbers do
-    hatched          (P, V) bool: drawn in stripes, such as uncertain limbs; None for nothing
-    dressed          (P) what is drawn in place of each body; empty: the body
+    Args:
+        vertices: (P, V, 3) metres, camera axes; P may be 0, bodies may lie partly outside or behind the camera.
+        faces: (F, 3) int32.
+        camera: The photo's.
+        track_ids: (P,) decide the colours; None: the row numbers do.
+        hatched: (P, V) bool: drawn in stripes, such as uncertain limbs; None for nothing.
+        dressed: (P) what is drawn in place of each body; empty: the body.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
@@ -154,8 +155,9 @@ def draw_label(
 ) -> None:
     """Write a line of text on a dark ground into an image (H, W, 3), in place.
 
-    corner   (x, y) pixels of the upper left corner; moved so that the text is inside the image
-    letters  height of capitals in pixels; 0: by the size of the image
+    Args:
+        corner: (x, y) pixels of the upper left corner; moved so that the text is inside the image.
+        letters: Height of capitals in pixels; 0: by the size of the image.
     """
     letters = letters or max(9, round(max(image.shape[:2]) / 55))
     width, height = size = label_size(text, letters)
@@ -180,10 +182,11 @@ def label_corners(
     A label stands below its box, beside its foot or above it, as near as there is room, and keeps this place from frame
     to frame: it takes another one only for long.
 
-    frames, boxes, sizes, labels  (N,), (N, 4) x0 y0 x1 y1, (N, 2) of the label, and its number; those of one label are
-                                  in the order of frames, and lower numbers choose first
-    obstacles                      of a frame, (h, w) bool: a grid over the image, True where no label may be
-    image_sizes                   (F, 2) width and height of each frame
+    Args:
+        frames, boxes, sizes, labels: (N,), (N, 4) x0 y0 x1 y1, (N, 2) of the label, and its number; those of one
+            label are in the order of frames, and lower numbers choose first.
+        obstacles: Of a frame, (h, w) bool: a grid over the image, True where no label may be.
+        image_sizes: (F, 2) width and height of each frame.
     """
 
     def candidates(rows: Any) -> NDArray[np.float64]:
@@ -243,7 +246,8 @@ def draw_keypoints(
 ) -> None:
     """Draw one person's keypoints, (K, 2) pixels or (K, 3) with confidence, and the bones between them, in place.
 
-    threshold  keypoints of less confidence are left out
+    Args:
+        threshold: Keypoints of less confidence are left out.
     """
     if len(keypoints) != len(skeleton):
         raise UsageError(

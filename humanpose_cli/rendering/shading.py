@@ -70,7 +70,8 @@ class _Region(NamedTuple):
 class Scene:
     """Surfaces before a camera, prepared once and drawn rectangle by rectangle.
 
-    supersampling  its square is the number of samples a pixel (1: jagged edges)
+    Args:
+        supersampling: Its square is the number of samples a pixel (1: jagged edges).
     """
 
     def __init__(

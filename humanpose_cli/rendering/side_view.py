@@ -34,12 +34,13 @@ class SideView:
 
     Its axes are x to the right of the photograph, y down and z forward.
 
-    centre   (3,) metres: in the middle of the image
-    reach    metres from there to the image's edges, in depth and in height; if the image has another shape, more is
-             shown of one of them
-    ground   y of the ground, which is drawn below it; None for none
-    shifts   metres by which each track is nearer than it is, so that all people are large
-    gaps     what the shifts cut out
+    Attributes:
+        centre: (3,) metres: in the middle of the image.
+        reach: Metres from there to the image's edges, in depth and in height; if the image has another shape, more
+            is shown of one of them.
+        ground: Y of the ground, which is drawn below it; None for none.
+        shifts: Metres by which each track is nearer than it is, so that all people are large.
+        gaps: What the shifts cut out.
     """
 
     centre: tuple[float, float, float]
@@ -54,9 +55,10 @@ class SideView:
     ) -> SideView:
         """Fit a view to all points (N, K, 3), metres; those that are not finite do not count.
 
-        margin     metres that bodies reach beyond the points
-        ground     y of the ground, which is in the image, too
-        track_ids  (N,) of the points: long gaps between people are cut out; None: none are
+        Args:
+            margin: Metres that bodies reach beyond the points.
+            ground: Y of the ground, which is in the image, too.
+            track_ids: (N,) of the points: long gaps between people are cut out; None: none are.
         """
         finite = torch.isfinite(points).all(-1)
         if not finite.any():
@@ -112,10 +114,11 @@ class SideView:
 class SideViews:
     """The views of a sequence, one for each shot.
 
-    faces       (F, 3) of the bodies
-    to_upright  (T, 4, 4) camera axes of each frame to those of its shot's view
-    shot_id     (T,) of the frames
-    views       of shots, by number
+    Attributes:
+        faces: (F, 3) of the bodies.
+        to_upright: (T, 4, 4) camera axes of each frame to those of its shot's view.
+        shot_id: (T,) of the frames.
+        views: Of shots, by number.
     """
 
     faces: Tensor

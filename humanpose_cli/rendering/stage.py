@@ -25,11 +25,12 @@ _SHADOW = 0.3  # how much darker the floor is below a body
 class Stage:
     """A camera that looks at bodies in a world whose y axis points down and whose floor is y = 0.
 
-    target     (3,) metres, the point in the middle of the image
-    distance   metres from there to the camera
-    azimuth    degrees: 0 looks along z as the photograph's camera does, 90 from the right of its image
-    elevation  degrees above the horizon
-    size       (width, height) pixels
+    Attributes:
+        target: (3,) metres, the point in the middle of the image.
+        distance: Metres from there to the camera.
+        azimuth: Degrees: 0 looks along z as the photograph's camera does, 90 from the right of its image.
+        elevation: Degrees above the horizon.
+        size: (width, height) pixels.
     """
 
     target: tuple[float, float, float]
@@ -44,7 +45,8 @@ class Stage:
     ) -> Stage:
         """Choose the stage on which all vertices (..., 3) are in the image.
 
-        margin  the image's extent in extents of the bodies
+        Args:
+            margin: The image's extent in extents of the bodies.
         """
         points = vertices.reshape(-1, 3)
         target = (points.amin(0) + points.amax(0)) / 2

@@ -21,9 +21,10 @@ _LARGE = 256  # rows of an image
 class Texture:
     """An image wrapped round a mesh.
 
-    image     (h, w, 3 or more) float32 or uint8 (0…1 in steps of 1/255); further channels are not drawn
-    uv        (T, 2) in 0…1, v down: texel = uv · size
-    uv_faces  (F, 3) rows of `uv` for the mesh's faces
+    Attributes:
+        image: (h, w, 3 or more) float32 or uint8 (0…1 in steps of 1/255); further channels are not drawn.
+        uv: (T, 2) in 0…1, v down: texel = uv · size.
+        uv_faces: (F, 3) rows of `uv` for the mesh's faces.
     """
 
     image: NDArray[np.float32] | NDArray[np.uint8]
@@ -35,13 +36,14 @@ class Texture:
 class Surface:
     """A mesh to draw.
 
-    vertices  (V, 3) metres, camera axes
-    faces     (F, 3) int32, counter-clockwise from outside (only normals depend on it)
-    colour    (3,) for the whole or (V, 3) per vertex, RGB in 0…1; unused with a texture
-    texture   replaces the colour
-    lit       shade by the light; False draws colours unchanged (textures with light baked in)
-    brightness  (V,) factors on a texture, in place of the light; None for none
-    hatched     (V,) bool: drawn in diagonal stripes with gaps between them; None for nowhere
+    Attributes:
+        vertices: (V, 3) metres, camera axes.
+        faces: (F, 3) int32, counter-clockwise from outside (only normals depend on it).
+        colour: (3,) for the whole or (V, 3) per vertex, RGB in 0…1; unused with a texture.
+        texture: Replaces the colour.
+        lit: Shade by the light; False draws colours unchanged (textures with light baked in).
+        brightness: (V,) factors on a texture, in place of the light; None for none.
+        hatched: (V,) bool: drawn in diagonal stripes with gaps between them; None for nowhere.
     """
 
     vertices: Tensor
@@ -61,10 +63,11 @@ class Surface:
 class Lighting:
     """One soft light that comes with the camera.
 
-    direction  towards the light, camera axes (x right, y down, z forward); any length
-    ambient    brightness of surfaces that the light does not reach
-    wrap       how far light bends round the body, 0 (Lambert) … 1 (half-Lambert)
-    rim        brightening of surfaces at grazing angles, which sets a body off from what lies behind it
+    Attributes:
+        direction: Towards the light, camera axes (x right, y down, z forward); any length.
+        ambient: Brightness of surfaces that the light does not reach.
+        wrap: How far light bends round the body, 0 (Lambert) … 1 (half-Lambert).
+        rim: Brightening of surfaces at grazing angles, which sets a body off from what lies behind it.
     """
 
     direction: tuple[float, float, float] = (-0.45, -0.7, -0.75)

@@ -80,9 +80,10 @@ def box_of_people(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:
 def canvas_of(choice: str | tuple[int, int], size: tuple[int, int], person: Box) -> Box:
     """Choose the rectangle that is drawn, in pixels of the photograph, which is `size` (width, height).
 
-    choice  "keep", "fit", or a width and height: with the person inside, or their head if they are too tall, and as
-            much as possible of the photograph, or all of it in the middle
-    person  the rectangle of the reposed people
+    Args:
+        choice: "keep", "fit", or a width and height: with the person inside, or their head if they are too tall,
+            and as much as possible of the photograph, or all of it in the middle.
+        person: The rectangle of the reposed people.
     """
     photo = Box(0, 0, size[0], size[1])
     if choice == "keep" or person.empty:
@@ -136,7 +137,8 @@ def continue_background(
 ) -> NDArray[np.uint8]:
     """Continue the background (H, W, 3) of a photograph on the canvas, made up around it.
 
-    avoid  (H, W): pixels that must not be repeated, such as people
+    Args:
+        avoid: (H, W): pixels that must not be repeated, such as people.
     """
     height, width = size = plate.shape[:2]
     photo, reach = Box(0, 0, width, height), round(_SHARP_REACH * max(size))
@@ -243,9 +245,11 @@ def _bound(
 ) -> float:
     """Find the smallest s for which all points (V, 3) + s · direction are on the right side of a line of the image.
 
-    axis   0 for a column, 1 for a row; limit: its pixel
-    sign   1: at or beyond the line, -1: at or before it
     Infinite where moving on does not help.
+
+    Args:
+        axis: 0 for a column, 1 for a row; limit: its pixel.
+        sign: 1: at or beyond the line, -1: at or before it.
     """
     slope = (limit - view.principal_point[axis]) / view.focal
     gain = sign * (direction[axis] - slope * direction[2])

@@ -34,12 +34,13 @@ Plate: TypeAlias = "NDArray[np.uint8] | None"
 class ReposedImage:
     """A reposed image.
 
-    image     (H, W, 3) uint8, or (H, W, 4) with straight alpha where transparent
-    doubts    (P,) of each reposed person, what may look wrong
-    visible_fraction  least share of a person's surface that the photo shows
-    methods   how each person was drawn
-    moved     (P,) how each person was moved along the ground to stay in the image
-    layers    what the image consists of; None unless `DrawingOptions.layers`
+    Attributes:
+        image: (H, W, 3) uint8, or (H, W, 4) with straight alpha where transparent.
+        doubts: (P,) of each reposed person, what may look wrong.
+        visible_fraction: Least share of a person's surface that the photo shows.
+        methods: How each person was drawn.
+        moved: (P,) how each person was moved along the ground to stay in the image.
+        layers: What the image consists of; None unless `DrawingOptions.layers`.
     """
 
     image: np.ndarray
@@ -58,8 +59,9 @@ class ReposedImage:
 class PersonInFront(NamedTuple):
     """A person who is not redrawn and stands before the redrawn one.
 
-    distance  metres from the camera
-    box       in the image; alpha (h, w) uint8 in it
+    Attributes:
+        distance: Metres from the camera.
+        box: In the image; alpha (h, w) uint8 in it.
     """
 
     distance: float
@@ -79,14 +81,15 @@ class PersonInFront(NamedTuple):
 class Composition:
     """People and a background that images of any poses are composed of.
 
-    photo     (H, W, 3): of the frame that is drawn
-    drawers   one for each reposed person
-    plate     the common background of several people; a single person's is in the drawer's frame
-    shadows   people darken `plate`, which is the photo's
-    in_front  people of the photo who stay before the reposed one
-    size      longer side of the results in pixels; None for the photo's
-    layered   images come with their layers
-    poses_at_once  that are drawn together; more are faster where a network on a GPU draws
+    Attributes:
+        photo: (H, W, 3): of the frame that is drawn.
+        drawers: One for each reposed person.
+        plate: The common background of several people; a single person's is in the drawer's frame.
+        shadows: People darken `plate`, which is the photo's.
+        in_front: People of the photo who stay before the reposed one.
+        size: Longer side of the results in pixels; None for the photo's.
+        layered: Images come with their layers.
+        poses_at_once: That are drawn together; more are faster where a network on a GPU draws.
     """
 
     photo: NDArray[np.uint8]
@@ -101,7 +104,8 @@ class Composition:
     def on(self, canvas: Box, extended: Callable[[Plate], Plate]) -> Composition:
         """Move the people and background to a canvas, a rectangle in pixels of the photo.
 
-        extended  continues a background on the canvas
+        Args:
+            extended: Continues a background on the canvas.
         """
         frames = [
             replace(d.frame, view=d.frame.view.part(canvas), background=extended(d.frame.background))

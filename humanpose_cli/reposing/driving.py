@@ -22,8 +22,9 @@ from humanpose_cli.reposing.options import Drivers, PeopleOptions
 class TargetPeople:
     """The motions of several people of one target, who drive a person each.
 
-    people  from left to right in the target, all of the same frames
-    areas   of their boxes, pixels, added up over all frames
+    Attributes:
+        people: From left to right in the target, all of the same frames.
+        areas: Of their boxes, pixels, added up over all frames.
     """
 
     people: tuple[RotationTarget, ...]
@@ -66,12 +67,13 @@ def motion_of_fit(
 ) -> AnyMotion:
     """Return the motion of those people of a fit who drive.
 
-    name    of the target in errors and warnings
-    frames  of the target that were fitted, whose numbers the motion has; None: a fit read from a file, whose frames
-            count from the first that shows the people
-
     A single person's begins with the first frame that shows them and ends with the last; that of several with those of
     any of them: before and after, each holds the first and the last pose. Raises InputError for an unknown id.
+
+    Args:
+        name: Of the target in errors and warnings.
+        frames: Of the target that were fitted, whose numbers the motion has; None: a fit read from a file, whose
+            frames count from the first that shows the people.
     """
     from humanpose_cli.io.pose_files.rotation_files import target_of_fit  # which needs torch
 
@@ -108,7 +110,8 @@ def motion_of_fit(
 def _absences(fit: FitRecord, track: int, numbers: tuple[int, int], *, several: bool) -> tuple[str, ...]:
     """Describe how frames without the person are drawn. None if every frame shows them.
 
-    numbers  of the fit's first frame in the target, and from each frame to the next
+    Args:
+        numbers: Of the fit's first frame in the target, and from each frame to the next.
     """
     start, step = numbers
     frames = fit.frame_index[fit.rows_of(track)]

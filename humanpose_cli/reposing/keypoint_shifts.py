@@ -26,8 +26,10 @@ def keypoint_shifts(target: Target, motion: BodyParams, body: Body) -> tuple[Ten
     """Compute how far each landmark is to be moved in each of T frames: (33, 2) metres in the image plane, NaN where it
     is not; None if a target has no keypoints, or was fitted with another body model.
 
-    motion  the target's poses on the photographed person's body, whose size the shifts have
     Of motions the shifts are averaged over some frames and fade where a landmark is not detected.
+
+    Args:
+        motion: The target's poses on the photographed person's body, whose size the shifts have.
     """
     detections = target.detected if isinstance(target, RotationTarget) else None
     if not isinstance(target, RotationTarget) or detections is None or detections.body != body.name:

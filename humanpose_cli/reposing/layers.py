@@ -30,12 +30,13 @@ _MILLIMETRES = 65535  # the largest depth that a 16-bit PNG holds
 class Layers:
     """What a reposed image consists of.
 
-    person      (H, W, 4) uint8 sRGB, straight alpha: the reposed people
-    shadow      (H, W) float32: share of the light that their shadows take
-    background  (H, W, 3) uint8 sRGB: the scene without them; None for a transparent one
-    front       (H, W, 4) uint8: the photograph's people who stand before them
-    matte       (H, W) float32, 0…1: where the reposed people are visible, less where somebody stands before them
-    depth       (H, W) float32 metres along the camera's axis of the reposed people; 0 where there is none
+    Attributes:
+        person: (H, W, 4) uint8 sRGB, straight alpha: the reposed people.
+        shadow: (H, W) float32: share of the light that their shadows take.
+        background: (H, W, 3) uint8 sRGB: the scene without them; None for a transparent one.
+        front: (H, W, 4) uint8: the photograph's people who stand before them.
+        matte: (H, W) float32, 0…1: where the reposed people are visible, less where somebody stands before them.
+        depth: (H, W) float32 metres along the camera's axis of the reposed people; 0 where there is none.
     """
 
     person: Image8

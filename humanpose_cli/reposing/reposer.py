@@ -47,10 +47,12 @@ AnyPerson: TypeAlias = "str | int | Mapping[int, int]"
 class Reposer:
     """Reads photographs and draws their people in other poses; loads its models once; a context manager.
 
-    options        all of `ReposeOptions` at once; other arguments take precedence
-    people_source  finds the people, in place of our detector
     `body` may also be a `Body`, `background` an image, and `person` a mapping as {0: 1, 1: 0}. `batch_size` counts
     photographs that are fitted together, and poses that a network draws together.
+
+    Args:
+        options: All of `ReposeOptions` at once; other arguments take precedence.
+        people_source: Finds the people, in place of our detector.
     """
 
     def __init__(
@@ -138,9 +140,11 @@ class Reposer:
     ) -> ReposingScene:
         """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those that are reposed.
 
-        fit         of this photo, or of a sequence that begins with it, made before
-        max_people     number of people who are reposed: the largest of those chosen
         Raises InputError if there are no people, or not the requested person.
+
+        Args:
+            fit: Of this photo, or of a sequence that begins with it, made before.
+            max_people: Number of people who are reposed: the largest of those chosen.
         """
         if fit is None:
             record = self.fitter.fit_image(photo, name=name, focal=focal, progress=progress)
@@ -183,12 +187,13 @@ class Reposer:
     ) -> Reposed:
         """Draw the people of a photograph in other poses, on access.
 
-        photo     a path, or (H, W, 3) uint8 RGB; of a sequence, the first frame
-        target    a pose file, an image or a video (a path); joints (J, 3) or (T, J, 3) in metres; a Fit, or a person
-                  of one; a target that `read_target` gave
-        fit       of this photo, made before: a Fit, or a fit file's path
-        skeleton, axes  of joints and pose files: "smpl24", …; "camera", "y-up" or "z-up"
-        frames    "A:B", of a motion or a driving video
+        Args:
+            photo: A path, or (H, W, 3) uint8 RGB; of a sequence, the first frame.
+            target: A pose file, an image or a video (a path); joints (J, 3) or (T, J, 3) in metres; a Fit, or a
+                person of one; a target that `read_target` gave.
+            fit: Of this photo, made before: a Fit, or a fit file's path.
+            skeleton, axes: Of joints and pose files: "smpl24", …; "camera", "y-up" or "z-up".
+            frames: "A:B", of a motion or a driving video.
         """
         part = parse_range(frames)
         read = partial(read_target, skeleton=skeleton, axes=axes, frames=part, progress=progress)
@@ -296,17 +301,19 @@ def repose(
 ) -> Reposed:
     """Draw the people of a photograph in another pose: `hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")`.
 
-    photo       a path, or (H, W, 3) uint8 RGB
-    target      a pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video (a path); joints (J, 3) or
-                (T, J, 3) in metres, camera axes; a Fit, or one of its `people`
-    fit         of this photo, made before: a Fit, or a fit file's path
-    skeleton, axes  of joints and pose files
-    frames      "A:B", of a motion or a driving video
-    progress    of the fits, True draws a bar on stderr; a function is called with (done, total or None, unit)
-
     `person` may also be a mapping: {0: 1, 1: 0} lets the target's person 1 drive person 0, and the other way round.
     `background` may also be an image, as a path or (h, w, 3) uint8, and `body` a `Body`. Loads the
     models each time: for loops there is `hp.Reposer`.
+
+    Args:
+        photo: A path, or (H, W, 3) uint8 RGB.
+        target: A pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video (a path); joints (J, 3) or (T,
+            J, 3) in metres, camera axes; a Fit, or one of its `people`.
+        fit: Of this photo, made before: a Fit, or a fit file's path.
+        skeleton: The skeleton of joints and pose files, if they do not name it.
+        axes: The axes of joints and pose files, if they do not name them.
+        frames: "A:B", of a motion or a driving video.
+        progress: Of the fits, True draws a bar on stderr; a function is called with (done, total or None, unit).
     """
     maker = Reposer(
         method=method,

@@ -203,8 +203,9 @@ def form_of(count: int, *, numbered: bool | None, transparent: bool, out: Path |
     """Decide the form of results: one pose makes an image; several a video, or numbered images if requested or
     transparent.
 
-    numbered  False: a video is requested. Raises UsageError if it would have to be transparent
-    out       a folder, or the file to write, whose name then decides
+    Args:
+        numbered: False: a video is requested. Raises UsageError if it would have to be transparent.
+        out: A folder, or the file to write, whose name then decides.
     """
     form = None if out is None else _form_of_name(out)
     if transparent and out is not None and form in ("image", "numbered"):
@@ -258,10 +259,12 @@ def repose_outputs(
 ) -> list[tuple[Path, ...]]:
     """List the files to write for each photograph: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
 
-    out     a folder, the one file, or the numbered pattern (f_%04d.exr) of one photograph's images
-    target  whose frame numbers the images have, so that parts of one motion do not collide
-    pose    the target's name, so that two poses of one photograph do not collide
     Of photographs whose names differ in the extension alone, it stays: `a.jpg.POSE.png`.
+
+    Args:
+        out: A folder, the one file, or the numbered pattern (f_%04d.exr) of one photograph's images.
+        target: Whose frame numbers the images have, so that parts of one motion do not collide.
+        pose: The target's name, so that two poses of one photograph do not collide.
     """
     if _form_of_name(out) == "numbered":
         if len(items) > 1:

@@ -71,7 +71,8 @@ POSES_ON_GPU = 16  # that a network draws together; on a CPU one core takes 0.16
 class ReposingScene:
     """A photo whose chosen people can be drawn in any pose. See `reposer.Reposer.read`.
 
-    record  the fit of all people; rows  the chosen people's rows of it; people  the chosen, dressed
+    Args:
+        record: The fit of all people; rows  the chosen people's rows of it; people  the chosen, dressed.
     """
 
     def __init__(

@@ -32,9 +32,10 @@ _MAX_DISTANCE = 0.03  # that a piece of a mask may have from the person's body
 class Claim:
     """What says that a part of a photograph shows a person.
 
-    box    the part; everything outside it shows somebody else
-    mask   (h, w) float32 in it, 0…1
-    depth  (h, w) float32 in it, metres: of the fitted body's surface, infinite where it is not
+    Attributes:
+        box: The part; everything outside it shows somebody else.
+        mask: (h, w) float32 in it, 0…1.
+        depth: (h, w) float32 in it, metres: of the fitted body's surface, infinite where it is not.
     """
 
     box: Box
@@ -64,8 +65,9 @@ class Claim:
 class PeopleMap:
     """Who is where in a photograph.
 
-    claims  of the people, by row of the fit
-    labels  (H, W) the row of the person that a pixel shows; `BACKGROUND` for none
+    Attributes:
+        claims: Of the people, by row of the fit.
+        labels: (H, W) the row of the person that a pixel shows; `BACKGROUND` for none.
     """
 
     claims: tuple[Claim, ...]
@@ -108,7 +110,8 @@ class PeopleMap:
 def label_people(claims: Sequence[Claim], size: tuple[int, int]) -> NDArray[np.int16]:
     """Find the index (H, W) of the claim that each pixel belongs to, `BACKGROUND` where no mask is high enough.
 
-    size  height and width
+    Args:
+        size: Height and width.
     """
     labels = _likeliest(claims, size)
     for index, claim in enumerate(claims):

@@ -85,9 +85,10 @@ def retarget_joints(
 ) -> Tensor:
     """Find rotations (T, 24, 3, 3) of a body of shape `betas` (S,) whose limbs point as the target's joints do.
 
-    joints  (T, J, 3) metres, camera axes, of `skeleton`; joints that are not finite are left out
-
     Raises InputError if hips and shoulders are missing: then the body's direction is unknown.
+
+    Args:
+        joints: (T, J, 3) metres, camera axes, of `skeleton`; joints that are not finite are left out.
     """
     points = torch.from_numpy(np.array(joints, np.float64))
     if points.ndim != 3 or points.shape[1:] != (len(skeleton), 3):
@@ -122,11 +123,12 @@ def motion_on(
 ) -> BodyParams:
     """Put a target's T poses on a person's body of shape betas (S,): torch tensors, float32.
 
-    start  (3,) metres, camera axes: where the pelvis is in the first frame; the target's path goes on from there.
-           None takes the target's positions
-    down   (3,) unit vector: the way down in the photograph, which the target's (see `tilt_of`) is turned to; only with
-           `start`. None leaves the target in its own camera's axes
-    in_place  keep the pelvis at `start`, but for its motion along `down`; only with `down`
+    Args:
+        start: (3,) metres, camera axes: where the pelvis is in the first frame; the target's path goes on from
+            there. None takes the target's positions.
+        down: (3,) unit vector: the way down in the photograph, which the target's (see `tilt_of`) is turned to;
+            only with `start`. None leaves the target in its own camera's axes.
+        in_place: Keep the pelvis at `start`, but for its motion along `down`; only with `down`.
     """
     shape = torch.from_numpy(np.array(betas, np.float32))[None]
     if isinstance(target, RotationTarget):  # bodies share a skeleton and the T pose: no rotation depends on the shape
@@ -275,14 +277,17 @@ def read_target(
 ) -> AnyMotion:
     """Read a target in any of its forms; its `warnings` are for the user.
 
-    target  a pose file (see `read_pose`), or an image, a video, or frames as a folder or a
-            numbered pattern (`f_%04d.png`), whose largest person is fitted; or see `AnyTarget`
-    fitter  makes the fitter of images when one is needed
-    frames  of a motion or a video, counted from its first; of a fit, from the first that shows the person
     drivers whose motion is taken, of the people in a fit, an image or a video; for others than the largest, all people
             of images and videos are fitted
-    fits    folder where fits of images and videos are kept: they are made once, also by processes that run beside
     Raises InputError for what is none of these, shows no people, or has no frame in the range.
+
+    Args:
+        target: A pose file (see `read_pose`), or an image, a video, or frames as a folder or a numbered pattern
+            (`f_%04d.png`), whose largest person is fitted; or see `AnyTarget`.
+        fitter: Makes the fitter of images when one is needed.
+        frames: Of a motion or a video, counted from its first; of a fit, from the first that shows the person.
+        fits: Folder where fits of images and videos are kept: they are made once, also by processes that run
+            beside.
     """
     pose = _without_fitting(target, skeleton, axes, drivers)
     if pose is not None:

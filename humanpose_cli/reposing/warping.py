@@ -34,8 +34,9 @@ class _Crops:
 class WarpReposer:
     """Draws a person in any pose into a frame by a network; the interface of `MeshReposer`.
 
-    network     a loaded generator
-    use_mask    the photo's mask shows where the person is in it
+    Attributes:
+        network: A loaded generator.
+        use_mask: The photo's mask shows where the person is in it.
     """
 
     person: DressedPerson

@@ -41,10 +41,11 @@ _UNKNOWN_LEAN = 10.0  # radians: several cameras show the lean of a body, which 
 class PersonEvidence:
     """One person in the frames of a take that some camera shows, and the gaps between: N rows, V views.
 
-    frames     (N,) numbers of the take's frames; times (N,) seconds on the take's clock
-    visible    (V, N) whether a view shows them
-    keypoints  (V, N, 33, 3) pixels and confidence, zero where unknown
-    tracks     in the views
+    Attributes:
+        frames: (N,) numbers of the take's frames; times (N,) seconds on the take's clock.
+        visible: (V, N) whether a view shows them.
+        keypoints: (V, N, 33, 3) pixels and confidence, zero where unknown.
+        tracks: In the views.
     """
 
     frames: NDArray[Any]
@@ -68,9 +69,10 @@ class PersonEvidence:
 class PersonBodies:
     """The bodies of one person, a row for each of N frames, in the take's axes.
 
-    evidence    what they were fitted to
-    fit         rows, whose poses and joints are in the take's axes
-    landmarks   (N, 33, 3) metres, take's axes
+    Attributes:
+        evidence: What they were fitted to.
+        fit: Rows, whose poses and joints are in the take's axes.
+        landmarks: (N, 33, 3) metres, take's axes.
     """
 
     evidence: PersonEvidence
@@ -112,8 +114,9 @@ def solve_person_in_views(
 ) -> PersonBodies:
     """Fit the bodies of one person that all cameras agree on.
 
-    fits    of the single views, whose poses are the start
-    before  a solution with other cameras, which is the start then
+    Args:
+        fits: Of the single views, whose poses are the start.
+        before: A solution with other cameras, which is the start then.
     """
     # The camera that shows the person best has the axes of the problem; the others are further rows of it.
     best = evidence.best_view

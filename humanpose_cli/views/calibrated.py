@@ -43,12 +43,14 @@ _LIMBS = [LANDMARKS.index(row) for row in BLAZEPOSE33.indices(_COMMON)]
 class CalibratedViews:
     """The calibrated camera of each view, and behind these the calibration's others.
 
-    cameras  of the calibration, scaled to the views' images
-    views    the same without distortion, the first one's axes being the take's
     to_first (4, 4) a world whose y axis points down to the first camera's axes; None if up is unknown
-    unit     of the calibration's lengths; None if it is unknown
-    notes    sentences for the user
-    height   metres of the largest person, if the user knows it
+
+    Attributes:
+        cameras: Of the calibration, scaled to the views' images.
+        views: The same without distortion, the first one's axes being the take's.
+        unit: Of the calibration's lengths; None if it is unknown.
+        notes: Sentences for the user.
+        height: Metres of the largest person, if the user knows it.
     """
 
     cameras: list[CalibratedCamera]
@@ -71,7 +73,8 @@ class CalibratedViews:
         """Change the unit of length to one in which somebody has a person's height. If there is none, as with a board's
         squares, people have the size of their single fits.
 
-        cameras  of the views that are used, and who they show
+        Args:
+            cameras: Of the views that are used, and who they show.
         """
         rows = [row[np.isfinite(row)] for row in _compare(cameras, people).sizes]
         sizes = [(float(np.median(row)), person.leg) for row, person in zip(rows, people, strict=True) if len(row)]
@@ -106,9 +109,10 @@ class CalibratedViews:
     ) -> None:
         """Raise InputError if what the views show contradicts the calibration; it says which cameras are exchanged.
 
-        names    of all views, of which `used` are used
-        cameras  of these, with their clocks
-        before   the people, on clocks that do not depend on the calibration; after: on those of the cameras
+        Args:
+            names: Of all views, of which `used` are used.
+            cameras: Of these, with their clocks.
+            before: The people, on clocks that do not depend on the calibration; after: on those of the cameras.
         """
         # Clocks that follow a wrong calibration may leave a view no moment in common with others.
         current = max((_compare(cameras, people) for people in (after, before)), key=_Comparison.count_views)
@@ -145,10 +149,12 @@ class CalibratedViews:
 class _Comparison(NamedTuple):
     """How V calibrated cameras agree with what they show of people: in each view, with the person who agrees best.
 
-    apart   the largest distance of landmarks, median of a view, from where all cameras together have them, as a share
-            of a person's height
-    difference  that between bodies' shapes and those of the single fits, median of the views, as a share of size
-    sizes   (P, V) of bodies, in those of the single fits; NaN where a view shows no body
+    Attributes:
+        apart: The largest distance of landmarks, median of a view, from where all cameras together have them, as a
+            share of a person's height.
+        difference: That between bodies' shapes and those of the single fits, median of the views, as a share of
+            size.
+        sizes: (P, V) of bodies, in those of the single fits; NaN where a view shows no body.
     """
 
     apart: float
@@ -198,7 +204,9 @@ def calibrated_views(
 ) -> CalibratedViews:
     """Find the cameras of views by their names. Raises InputError if one is missing, or has images of another shape.
 
-    paths  of the views' videos, by whose names and folders cameras are found; sizes: (width, height) of their images
+    Args:
+        paths: Of the views' videos, by whose names and folders cameras are found; sizes: (width, height) of their
+            images.
     """
     match = matched_cameras(calibration, paths, sizes)
     cameras = list(match.cameras)

@@ -53,9 +53,11 @@ class ViewCamera:
     """One camera of a take.
 
     rotation (3, 3), translation (3,) metres: take's axes to camera axes, x ↦ rotation x + translation
-    focal, principal_point, size  pixels; size is (width, height)
-    fixed_focal  whether the focal length is the user's, EXIF's or a calibration's
-    offset       seconds that its clock is ahead of the take's
+
+    Attributes:
+        focal, principal_point, size: Pixels; size is (width, height).
+        fixed_focal: Whether the focal length is the user's, EXIF's or a calibration's.
+        offset: Seconds that its clock is ahead of the take's.
     """
 
     rotation: Array
@@ -91,14 +93,15 @@ class ViewCamera:
 class ViewSamples(NamedTuple):
     """One person at K moments before V cameras.
 
-    times     (K,) seconds on the take's clock
-    points    (V, K, L, 2) pixels of `LANDMARKS`
-    weights   (V, K, L) confidence, zero where a camera does not show it
-    speeds    (V, K, L, 2) pixels a second
-    heights   (V,) the person's height in each image, pixels
-    leg       metres from hip to ankle along the bones, of the single fits
-    seconds   that two cameras or more show the person
-    joints    (V, K, 24, 3) metres, of the single fits, camera axes; None where nothing needs them
+    Attributes:
+        times: (K,) seconds on the take's clock.
+        points: (V, K, L, 2) pixels of `LANDMARKS`.
+        weights: (V, K, L) confidence, zero where a camera does not show it.
+        speeds: (V, K, L, 2) pixels a second.
+        heights: (V,) the person's height in each image, pixels.
+        leg: Metres from hip to ankle along the bones, of the single fits.
+        seconds: That two cameras or more show the person.
+        joints: (V, K, 24, 3) metres, of the single fits, camera axes; None where nothing needs them.
     """
 
     times: Array
@@ -236,8 +239,9 @@ def adjust_cameras(
 ) -> list[ViewCamera]:
     """Find the cameras that best explain the landmarks of all people, from a start; the first one keeps its pose.
 
-    fixed_poses  whether rotations and translations stay, as of a calibration
-    clocks       whether offsets of the clocks are adjusted, too
+    Args:
+        fixed_poses: Whether rotations and translations stay, as of a calibration.
+        clocks: Whether offsets of the clocks are adjusted, too.
     """
     problem = _Adjustment(cameras, people, fixed_poses=fixed_poses, clocks=clocks)
     start = np.zeros(problem.size)
@@ -250,7 +254,8 @@ def resect_cameras(
     """Find poses and focal lengths that best show given points, each camera by itself; the first one's axes become the
     take's again.
 
-    points  of each person (K, L, 3) metres in take's axes, of `LANDMARKS`
+    Args:
+        points: Of each person (K, L, 3) metres in take's axes, of `LANDMARKS`.
     """
     return in_axes_of_first([_resect(camera, number, points, people) for number, camera in enumerate(cameras)])
 

@@ -31,12 +31,13 @@ def check_take(
 
     Reads the first frame and the packets of each video, but decodes no more.
 
-    names        of the views
-    calibration  of their cameras; None: they are found
-
     Raises UsageError for fewer than two views, or too many; InputError for a video without a readable frame, one that
     breaks off or is shorter than half a second, for two that show the same, and for a calibration that does not match
     the names or sizes of the images or has two cameras at one position.
+
+    Args:
+        names: Of the views.
+        calibration: Of their cameras; None: they are found.
     """
     check_view_count(len(views))
     paths = view_paths([view.path for view in views], names)

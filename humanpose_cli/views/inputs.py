@@ -20,11 +20,12 @@ from humanpose_cli.views.checks import check_take, check_view_count
 class TakeInput:
     """The cameras of one take.
 
-    key    of the item in a batch: also the beginning of its files' names
-    views  videos, folders of frames, or photographs of one moment
-    fits   fit files of further cameras
-    error  what is wrong with it already
-    order  which calibrated camera each view is of; empty without a calibration
+    Attributes:
+        key: Of the item in a batch: also the beginning of its files' names.
+        views: Videos, folders of frames, or photographs of one moment.
+        fits: Fit files of further cameras.
+        error: What is wrong with it already.
+        order: Which calibrated camera each view is of; empty without a calibration.
     """
 
     key: str

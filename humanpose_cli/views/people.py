@@ -52,10 +52,12 @@ class PairPose(NamedTuple):
     """How the second of two cameras may stand to the first, and who is who then.
 
     rotation (3, 3), translation (3,) metres: axes of the first camera to those of the second
-    offset   seconds that the second clock is ahead
-    pairs    (track of the first, track of the second, distance in metres), one a person
-    score    how much agrees: larger is better
-    vague    whether the pair agrees so little that only their landmarks can show that it is one person
+
+    Attributes:
+        offset: Seconds that the second clock is ahead.
+        pairs: (track of the first, track of the second, distance in metres), one a person.
+        score: How much agrees: larger is better.
+        vague: Whether the pair agrees so little that only their landmarks can show that it is one person.
     """
 
     rotation: Array
@@ -70,11 +72,12 @@ class PairPose(NamedTuple):
 class RelatedViews:
     """How V views hang together.
 
-    poses    (rotation, translation) of each, axes of the first usable view to its own; None for one that shares no
-             person
-    offsets  (V,) seconds that each clock is ahead of the first one's
-    people   tracks of each person, by view
-    mirror_images  views that show a mirror image of what others show
+    Attributes:
+        poses: (rotation, translation) of each, axes of the first usable view to its own; None for one that shares
+            no person.
+        offsets: (V,) seconds that each clock is ahead of the first one's.
+        people: Tracks of each person, by view.
+        mirror_images: Views that show a mirror image of what others show.
     """
 
     poses: list[tuple[Array, Array] | None]
@@ -90,9 +93,11 @@ def relate_views(
 ) -> RelatedViews:
     """Find poses, clocks and people of the views.
 
-    views    tracks of each, on its own clock
-    offsets  seconds that each clock is ahead of the first one's, where they are given
-    lenses   a camera of each, whose pose does not matter; without them rival proposals are not tried on landmarks
+    Args:
+        views: Tracks of each, on its own clock.
+        offsets: Seconds that each clock is ahead of the first one's, where they are given.
+        lenses: A camera of each, whose pose does not matter; without them rival proposals are not tried on
+            landmarks.
     """
     # Movements speak for several sets of clocks; under the right one, people also agree in pose and position.
     pairs = list(combinations(range(len(views)), 2))
@@ -142,8 +147,9 @@ def _chain_poses(
 class _Comparison(NamedTuple):
     """Pairs of views under one set of clocks.
 
-    proposals  of those that may show a person in common, the best first
-    mirror     whether their people agree best as mirror images; without pairs whose people are not alike
+    Attributes:
+        proposals: Of those that may show a person in common, the best first.
+        mirror: Whether their people agree best as mirror images; without pairs whose people are not alike.
     """
 
     proposals: dict[tuple[int, int], list[PairPose]]
@@ -171,7 +177,8 @@ def _count_people(proposals: Mapping[tuple[int, int], list[PairPose]]) -> float:
 def agreeing_offsets(views: Sequence[Sequence[ViewTrack]], heard: Sequence[float | None]) -> list[float | None] | None:
     """Select the offsets by sound that agree with the people's movements; None if none does.
 
-    heard  seconds that each clock is ahead of the first one's; None where it is not known
+    Args:
+        heard: Seconds that each clock is ahead of the first one's; None where it is not known.
     """
     result: list[float | None] = []
     for number, offset in enumerate(heard):
@@ -329,7 +336,8 @@ def _match(
 ) -> list[tuple[int, int, float]]:
     """Match the tracks that agree under one pose of the second camera, and measure how far apart they are.
 
-    lateral  metres beside the expected position at which a person's distance counts twice
+    Args:
+        lateral: Metres beside the expected position at which a person's distance counts twice.
     """
     rotation, translation, offset = pose
     cost = np.full((len(first), len(second)), np.inf)

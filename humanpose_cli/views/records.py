@@ -50,13 +50,14 @@ def take_fit(
 ) -> Fit:
     """Make the fit of a take, in a world whose y axis points down and whose ground is y = 0.
 
-    fits, names  of all views of the input, of which `take.used` are used
-    height       metres of the largest person, standing; None leaves the size that the body's shapes suggest
-    to_first     (4, 4) a calibration's world, whose y axis points down, to the first camera's axes; None: from the
-                 people
-    calibrated   whether a calibration gives the scale
-
     Its options have `scale`: its source, and its uncertainty as a share.
+
+    Args:
+        fits, names: Of all views of the input, of which `take.used` are used.
+        height: Metres of the largest person, standing; None leaves the size that the body's shapes suggest.
+        to_first: (4, 4) a calibration's world, whose y axis points down, to the first camera's axes; None: from the
+            people.
+        calibrated: Whether a calibration gives the scale.
     """
     fits, names = [fits[number] for number in take.used], [names[number] for number in take.used]
     frame_files = tuple(files for fit in fits for files in fit.current_frame_files[:1])

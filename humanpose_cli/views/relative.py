@@ -46,11 +46,13 @@ _MOVING = list(SMPL24.indices((*_ENDS, "head")))
 class Agreement(NamedTuple):
     """How well a person of one camera is one of another.
 
-    distance  metres: mean distance of the joints about the pelvis after the best rotation
-    overlap   seconds that both show; 0 for one moment
-    correlation  of their movements about the mean posture, −1 to 1; 0 for one moment
     is_mirror whether one of the two is a mirror image
-    similarity  how well they agree, as mirror images if they are some; 0 for not at all
+
+    Attributes:
+        distance: Metres: mean distance of the joints about the pelvis after the best rotation.
+        overlap: Seconds that both show; 0 for one moment.
+        correlation: Of their movements about the mean posture, −1 to 1; 0 for one moment.
+        similarity: How well they agree, as mirror images if they are some; 0 for not at all.
     """
 
     distance: float
@@ -70,7 +72,8 @@ def best_rotation(source: Array, target: Array) -> Array:
 def agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement | None:
     """Measure how well two tracks are one person; None if they share too little time.
 
-    offset  seconds that the second clock is ahead
+    Args:
+        offset: Seconds that the second clock is ahead.
     """
     plain = _agreement(first, second, offset)
     if plain is None:
@@ -200,8 +203,9 @@ def likely_clocks(
     """Find by how many seconds the clocks of V views are ahead of the first one's, and how much speaks for them in all
     pairs: those for which most does, then others for which nearly as much does.
 
-    evidence      of pairs of views, the lower number first, as `clock_evidence` has it
-    fixed_clocks  what is known of them
+    Args:
+        evidence: Of pairs of views, the lower number first, as `clock_evidence` has it.
+        fixed_clocks: What is known of them.
     """
     clocks = _Clocks(evidence, fixed_clocks)
     scores: dict[tuple[float, ...], float] = {}

@@ -27,11 +27,12 @@ from humanpose_cli.views.take import solve_take
 class TakeSolver:
     """Combines the fits of cameras that film the same people at the same time.
 
-    height       metres of the largest person, standing, which sets the scale; with a calibration, that of one whose
-                 unit is unknown. None: as the bodies' shapes suggest
-    offsets      seconds that each camera's clock is ahead of the first one's. None: found
-    calibration  of the cameras, which are not changed then. None: they are found
-    body         of fits that came from files; None for the default body
+    Attributes:
+        height: Metres of the largest person, standing, which sets the scale; with a calibration, that of one whose
+            unit is unknown. None: as the bodies' shapes suggest.
+        offsets: Seconds that each camera's clock is ahead of the first one's. None: found.
+        calibration: Of the cameras, which are not changed then. None: they are found.
+        body: Of fits that came from files; None for the default body.
     """
 
     options: ViewsOptions = field(default_factory=ViewsOptions)

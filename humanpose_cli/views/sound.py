@@ -26,7 +26,8 @@ _NEAR = 0.02  # seconds round a peak that belong to it
 def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating], rate: int = RATE) -> float | None:
     """Measure how many seconds later a sound is in the second recording than in the first; None if no shift stands out.
 
-    first, second  samples (N,) and (M,) at `rate` per second
+    Args:
+        first, second: Samples (N,) and (M,) at `rate` per second.
     """
     if min(len(first), len(second)) < rate:
         return None
@@ -54,7 +55,8 @@ def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating], rate
 def heard_offsets(paths: list[Path | None]) -> list[float | None]:
     """Measure how many seconds the clock of each video is ahead of the first one's, by their sound; None if unknown.
 
-    paths  None for a view that is no video
+    Args:
+        paths: None for a view that is no video.
     """
     recordings = [None if path is None else read_sound(path, RATE, _LONGEST) for path in paths]
     result: list[float | None] = [0.0]

@@ -47,12 +47,13 @@ _MIN_BASELINE = 0.05  # distance between two cameras, as a share of that to the 
 class Take:
     """What the cameras of a take have in common.
 
-    cameras   of the views that are used, the first one's axes being the take's
-    used      numbers of these views among the input's
-    times     (F,) seconds of the take's frames, those of the first camera
-    people    bodies of each person
-    messages  sentences about views that move, are left out, or add little
-    calibration  the calibrated cameras in the unit that the people show; None of cameras that are found
+    Attributes:
+        cameras: Of the views that are used, the first one's axes being the take's.
+        used: Numbers of these views among the input's.
+        times: (F,) seconds of the take's frames, those of the first camera.
+        people: Bodies of each person.
+        messages: Sentences about views that move, are left out, or add little.
+        calibration: The calibrated cameras in the unit that the people show; None of cameras that are found.
     """
 
     cameras: list[ViewCamera]
@@ -77,12 +78,14 @@ def solve_take(
 ) -> Take:
     """Find the cameras and bodies of a take.
 
-    fits     of the single cameras
-    names    of the cameras, for messages
-    calibrated  their cameras; None: they are found
-    offsets  seconds that each clock is ahead of the first one's; None where unknown
-    heard    the same by the cameras' sound, which holds unless the people's movements contradict it
     Raises InputError if no two views show the same person, or if they contradict calibrated cameras.
+
+    Args:
+        fits: Of the single cameras.
+        names: Of the cameras, for messages.
+        calibrated: Their cameras; None: they are found.
+        offsets: Seconds that each clock is ahead of the first one's; None where unknown.
+        heard: The same by the cameras' sound, which holds unless the people's movements contradict it.
     """
     options = options or ViewsOptions()
     still = [not _is_cut(fit) and not _moves(fit, options.max_turn) for fit in fits]

@@ -28,9 +28,10 @@ _MOMENT = 1e-3  # seconds by which a time may lie beside a frame and still be th
 class Moments(NamedTuple):
     """A person in one camera at K times.
 
-    visible    (K,) whether the camera shows them then
-    keypoints  (K, 33, 3) x, y pixels and confidence, zero where unknown
-    joints     (K, 24, 3) metres, as of `ViewTrack`
+    Attributes:
+        visible: (K,) whether the camera shows them then.
+        keypoints: (K, 33, 3) x, y pixels and confidence, zero where unknown.
+        joints: (K, 24, 3) metres, as of `ViewTrack`.
     """
 
     visible: NDArray[np.bool_]
@@ -42,13 +43,14 @@ class Moments(NamedTuple):
 class ViewTrack:
     """One person in the frames of one camera that show them, T of them.
 
-    view       number of the camera; track: the person's number in its fit
-    rows       (T,) rows of its fit
-    times      (T,) seconds, rising, on the clock that the take's cameras have in common
-    keypoints  (T, 33, 3) x, y pixels and confidence 0..1
-    joints     (T, 24, 3) metres, camera axes, of the mean shape: two views do not agree about a person's shape
-    clothes    (6, 4) colours and weights of the clothes; None where they are not known
-    leg        metres from hip to ankle of the fit's own shape
+    Attributes:
+        view: Number of the camera; track: the person's number in its fit.
+        rows: (T,) rows of its fit.
+        times: (T,) seconds, rising, on the clock that the take's cameras have in common.
+        keypoints: (T, 33, 3) x, y pixels and confidence 0..1.
+        joints: (T, 24, 3) metres, camera axes, of the mean shape: two views do not agree about a person's shape.
+        clothes: (6, 4) colours and weights of the clothes; None where they are not known.
+        leg: Metres from hip to ankle of the fit's own shape.
     """
 
     view: int
@@ -113,7 +115,8 @@ def clock_times(fit: FitRecord) -> Array:
 def tracks_of(fit: Fit, view: int, body: Body) -> list[ViewTrack]:
     """List the people of one camera's fit, those in most frames first, without frames that were filled in.
 
-    body  of the fit
+    Args:
+        body: Of the fit.
     """
     times, tracks = clock_times(fit), []
     for track in fit.tracks:

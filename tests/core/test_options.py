@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -89,17 +90,29 @@ def test_errors_of_settings_name_the_path_of_the_option():
 
 def test_docstrings_list_the_options():
     assert Sample.__doc__.splitlines()[0] == "What a sample depends on."
-    assert "size    Longer side of it. In pixels, 16 or more. Default: the input's." in Sample.__doc__
-    assert "decay   Decay of it. 0 or more, below 1." in Sample.__doc__
+    section = Sample.__doc__.split("\nAttributes:\n")[1]
+    assert "    size: Longer side of it. In pixels, 16 or more. Default: the input's." in section.splitlines()
+    assert "    decay: Decay of it. 0 or more, below 1." in section.splitlines()
 
     @explained(Sample, Inner)
     def call(image: str, *, share: float = 0.5, inner: str = "") -> None:
         """Do it.
 
-        inner  another thing than `Sample.inner`
+        Args:
+            inner: Another thing than `Sample.inner`.
+
+        Raises:
+            UsageError: If it cannot be done.
         """
 
-    assert call.__doc__.endswith("`Sample.inner`\n\nshare  A share. 0 to 1.")
+    assert call.__doc__.splitlines()[2:] == [
+        "Args:",
+        "    inner: Another thing than `Sample.inner`.",
+        "    share: A share. 0 to 1.",
+        "",
+        "Raises:",
+        "    UsageError: If it cannot be done.",
+    ]
 
 
 @pytest.mark.parametrize("kind", [FitOptions, NetworkOptions, EvidenceFiles, RefineOptions, ReposeOptions])
@@ -123,8 +136,8 @@ FRONT = {
 def test_the_front_door_explains_its_arguments_and_has_the_options_defaults(function):
     declared = flat(FRONT[function])
     parameters = inspect.signature(function).parameters
-    explained_names = {name.rstrip(",") for line in inspect.getdoc(function).splitlines() for name in line.split()}
-    assert set(parameters) - explained_names == set()
+    explained_names = set(re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE))
+    assert set(parameters) == explained_names
     differs = {"body", "detector", "focal"} if function is hp.repose else set()
     shared = set(parameters) & set(declared) - differs
     assert {name: parameters[name].default for name in shared} == {name: declared[name][1] for name in shared}

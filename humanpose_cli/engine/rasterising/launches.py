@@ -32,9 +32,11 @@ def _on_cpu(device: torch.device) -> bool:
 class Drawing(NamedTuple):
     """The z-buffer of B images, and what reads it.
 
-    keys     (B, H, W·S + padding) int64: samples of a pixel lie side by side, so that a face reaches few cache lines
-    mesh     vertices, faces and focal lengths; points: x and y of a row's samples
-    samples  S of each pixel
+    Attributes:
+        keys: (B, H, W·S + padding) int64: samples of a pixel lie side by side, so that a face reaches few cache
+            lines.
+        mesh: Vertices, faces and focal lengths; points: x and y of a row's samples.
+        samples: S of each pixel.
     """
 
     keys: Tensor

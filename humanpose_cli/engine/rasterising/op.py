@@ -49,9 +49,10 @@ _PACKAGE = "humanpose_cli.engine.rasterising"
 class Raster(NamedTuple):
     """The face behind each pixel's centre.
 
-    face          (B, H, W) int32, the nearest face; −1 where there is none
-    barycentrics  (B, H, W, 3) perspective-correct weights of its corners, 0 to 1; zero where there is none
-    depth         (B, H, W) metres along the camera's z axis; inf where there is none
+    Attributes:
+        face: (B, H, W) int32, the nearest face; −1 where there is none.
+        barycentrics: (B, H, W, 3) perspective-correct weights of its corners, 0 to 1; zero where there is none.
+        depth: (B, H, W) metres along the camera's z axis; inf where there is none.
     """
 
     face: Tensor
@@ -72,15 +73,16 @@ def rasterise(
 ) -> Raster:
     """Find the nearest face at every pixel centre (x + 0.5, y + 0.5) of B images of `size` (height, width).
 
-    vertices         (B, V, 3) metres, camera axes
-    faces            (F, 3) integer, the same mesh in every image
-    focal            (B,) pixels, positive; principal_point (B, 2) pixels
-    near             metres; nothing nearer is visible, and faces that cross this depth are cut there
-    cull_back_faces  leaves out faces that show their back
-
     Equal depths go to the lowest face id, so the result never depends on the order of work. Neighbouring faces
     leave no gap. Faces with a corner that is not finite are left out. Not differentiable; gradients to
     attributes come from `interpolate`. Raises UsageError for shapes that do not fit.
+
+    Args:
+        vertices: (B, V, 3) metres, camera axes.
+        faces: (F, 3) integer, the same mesh in every image.
+        focal: (B,) pixels, positive; principal_point (B, 2) pixels.
+        near: Metres; nothing nearer is visible, and faces that cross this depth are cut there.
+        cull_back_faces: Leaves out faces that show their back.
     """
     return draw_samples(
         vertices,
@@ -98,12 +100,13 @@ def rasterise(
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:
     """Interpolate attributes of the visible surface: (B, H, W, C), zero where no face is.
 
-    raster      of `rasterise`
-    faces       (F, 3) integer rows into `attributes`: the mesh's own faces, or its UV faces
-    attributes  (B, N, C) or (1, N, C), for example colours, normals or texture coordinates
-
     Differentiable (once) to attributes; to barycentrics only by the reference. Raises UsageError for shapes that do not
     fit.
+
+    Args:
+        raster: Of `rasterise`.
+        faces: (F, 3) integer rows into `attributes`: the mesh's own faces, or its UV faces.
+        attributes: (B, N, C) or (1, N, C), for example colours, normals or texture coordinates.
     """
     check_shape("faces", faces, "F", 3)
     check_shape("attributes", attributes, "B", "N", "C")
@@ -131,10 +134,11 @@ def _unfit(tensor: Tensor) -> str:
 class MergedMesh:
     """M meshes as one, for `rasterise`.
 
-    vertices      (B, ΣV, 3) metres, camera axes: those of the first mesh, then those of the second…
-    faces         (ΣF, 3) int32, in the same order
-    first_vertex  (M + 1) where each mesh's vertices begin, and their number
-    first_face    (M + 1) where each mesh's faces begin, and their number
+    Attributes:
+        vertices: (B, ΣV, 3) metres, camera axes: those of the first mesh, then those of the second….
+        faces: (ΣF, 3) int32, in the same order.
+        first_vertex: (M + 1) where each mesh's vertices begin, and their number.
+        first_face: (M + 1) where each mesh's faces begin, and their number.
     """
 
     vertices: Tensor
@@ -158,10 +162,11 @@ class MergedMesh:
 def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedMesh:
     """Merge meshes of any topologies.
 
-    vertices  M of (B, V, 3) metres, camera axes; V differs from mesh to mesh, B does not
-    faces     M of (F, 3) integer rows into the vertices of the same mesh
-
     Raises UsageError for shapes that do not fit.
+
+    Args:
+        vertices: M of (B, V, 3) metres, camera axes; V differs from mesh to mesh, B does not.
+        faces: M of (F, 3) integer rows into the vertices of the same mesh.
     """
     if not vertices or len(vertices) != len(faces):
         raise UsageError("faces", "do not match the vertices", expected=f"{len(vertices)} ≥ 1", got=str(len(faces)))
@@ -214,7 +219,8 @@ def _sorted_distances(rows: list[int]) -> tuple[int, ...]:
 class SampledImage:
     """The nearest faces at several points of each pixel, of B images; `draw_samples` makes it.
 
-    compute, drawing  the operation's implementation, and what its `draw` returned
+    Args:
+        compute, drawing: The operation's implementation, and what its `draw` returned.
     """
 
     def __init__(self, compute: Any, drawing: Any, face_count: int) -> None:

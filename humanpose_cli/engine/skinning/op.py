@@ -43,9 +43,10 @@ _FEW_SHAPES = 48
 class Kinematics(NamedTuple):
     """The joints of posed bodies, and the map of each bone.
 
-    rotations  (B, J, 3, 3) absolute part rotations R, body to camera
-    linear     (B, J, 3, 3) s_j R_j Q_j, which acts on the rest body's vectors
-    positions  (B, J, 3) metres, the posed joints
+    Attributes:
+        rotations: (B, J, 3, 3) absolute part rotations R, body to camera.
+        linear: (B, J, 3, 3) s_j R_j Q_j, which acts on the rest body's vectors.
+        positions: (B, J, 3) metres, the posed joints.
     """
 
     rotations: Tensor
@@ -80,14 +81,15 @@ def forward_kinematics(
 ) -> Kinematics:
     """Pose joint trees: q_root = j_root and q_c = q_p + L_p (j_c − j_p) for a child c of p; no translation.
 
-    rotations       (B, J, 3, 3), parent-relative: R_c = R_p · rotations_c; with `absolute` they are R already
-    joints          (B, J, 3) metres, the rest joints
-    parents         row of each joint's parent, −1 for a root; any order
-    scales          (B, J) segment scales, which do not accumulate along the chain; None for 1
-    rest_rotations  (J, 3, 3) rest rotations Q; None for the identity
-
     Differentiable (once) to rotations, joints and scales; to rest_rotations only by the reference. Raises UsageError
     for shapes that do not fit.
+
+    Args:
+        rotations: (B, J, 3, 3), parent-relative: R_c = R_p · rotations_c; with `absolute` they are R already.
+        joints: (B, J, 3) metres, the rest joints.
+        parents: Row of each joint's parent, −1 for a root; any order.
+        scales: (B, J) segment scales, which do not accumulate along the chain; None for 1.
+        rest_rotations: (J, 3, 3) rest rotations Q; None for the identity.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, None, tuple(parents), absolute)
     _check_joints(tree)
@@ -108,13 +110,14 @@ def skin_vertices(
 ) -> Tensor:
     """Skin vertices by linear blending: Σ_k w_k (q_k + L_k (x − j_k)) over their bones → (B, V, 3) metres.
 
-    vertices      (B, V, 3) or (1, V, 3) metres, the rest vertices x
-    joints        (B, J, 3) rest joints; linear (B, J, 3, 3) and positions (B, J, 3) as of `forward_kinematics`
-    bone_indices  (V, K) int32, 0 to J − 1
-    bone_weights  (V, K) weights, usually of sum 1
-
     Differentiable (once) to vertices, joints, linear and positions; to bone_weights only by the reference.
     Raises UsageError for shapes that do not fit.
+
+    Args:
+        vertices: (B, V, 3) or (1, V, 3) metres, the rest vertices x.
+        joints: (B, J, 3) rest joints; linear (B, J, 3, 3) and positions (B, J, 3) as of `forward_kinematics`.
+        bone_indices: (V, K) int32, 0 to J − 1.
+        bone_weights: (V, K) weights, usually of sum 1.
     """
     check_shape("linear", linear, "B", "J", 3, 3)
     batch, count = linear.shape[:2]
@@ -145,11 +148,13 @@ def pose_vertices(
 ) -> tuple[Tensor, Kinematics]:
     """Run `forward_kinematics` and `skin_vertices` in one step: less overhead, for whole bodies and small batches.
 
-    translation  (B, 3) metres, added to all positions and so to the vertices, whose weights sum to 1; None for 0
-
     The others are theirs. Returns the posed vertices (B, V, 3) metres, and the kinematics with the
     translation in its positions. Differentiable (once) to vertices, rotations, joints, scales and translation; to
     bone_weights and rest_rotations only by the reference. Raises UsageError for shapes that do not fit.
+
+    Args:
+        translation: (B, 3) metres, added to all positions and so to the vertices, whose weights sum to 1; None for
+            0.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, translation, tuple(parents), absolute)
     _check_joints(tree)
@@ -206,12 +211,13 @@ def _unfit(tensor: Tensor, name: str = "", constant: Tensor | None = None) -> st
 def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tensor:
     """Compute vertices of shaped bodies, template + Σ_s weights_s directions_s → (B, V, 3) metres.
 
-    template    (V, 3) metres
-    weights     (B, S): betas, or the elements of relative rotations minus the identity, or both
-    directions  (S, 3 V) metres per weight, in any memory layout
-
     Differentiable to all of them, any number of times. The last bits depend on the number of CPU threads, as those of
     torch's matrix products do. Raises UsageError for shapes that do not fit.
+
+    Args:
+        template: (V, 3) metres.
+        weights: (B, S): betas, or the elements of relative rotations minus the identity, or both.
+        directions: (S, 3 V) metres per weight, in any memory layout.
     """
     check_shape("template", template, "V", 3)
     check_shape("weights", weights, "B", "S")

@@ -55,12 +55,13 @@ def capsule_masks(
 ) -> Tensor:
     """Compute each part's coverage of each voxel of a volume of `size` (D, H, W): (B, P, D, H, W), 0 to 1.
 
-    capsules         (B, K, 7) start x, y, z, end x, y, z, radius; or (B, K, 9) with three half-widths at the end
-    part_of_capsule  (K,) integer, 0 to `parts` − 1
-    softness         width of the masks' edge in the unit of the capsules; 0 for hard masks
-    voxel_size       a voxel's extent along x, y, z in that unit
-
     Not differentiable. Raises UsageError for shapes that do not fit.
+
+    Args:
+        capsules: (B, K, 7) start x, y, z, end x, y, z, radius; or (B, K, 9) with three half-widths at the end.
+        part_of_capsule: (K,) integer, 0 to `parts` − 1.
+        softness: Width of the masks' edge in the unit of the capsules; 0 for hard masks.
+        voxel_size: A voxel's extent along x, y, z in that unit.
     """
     _check_capsules(capsules, part_of_capsule, parts, 3, softness, voxel_size)
     depth, height, width = check_size(size, "depth", "height", "width")
@@ -90,10 +91,11 @@ def projected_masks(
 ) -> Tensor:
     """Compute each part's coverage of each pixel of an image of `size` (H, W): (B, P, H, W), 0 to 1.
 
-    capsules  (B, K, 5) start x, y, end x, y, radius. Those of a body are its capsules without their z: the
-              projection of a capsule along an axis is the capsule of its projected ends, whatever its depth.
-
     Pixels that no part covers are the background (warp3d, section 3.1: M_BG). Else as `capsule_masks`.
+
+    Args:
+        capsules: (B, K, 5) start x, y, end x, y, radius. Those of a body are its capsules without their z: the
+            projection of a capsule along an axis is the capsule of its projected ends, whatever its depth.
     """
     _check_capsules(capsules, part_of_capsule, parts, 2, softness, (*pixel_size, 1.0))
     height, width = check_size(size, "height", "width")
@@ -121,17 +123,6 @@ def warp_parts(
 ) -> Tensor:
     """Move every part's features to the part's position in the target: (B, C, D, H, W), channels-last.
 
-    volume            (B, C, D, H, W) features in any memory format; channels-last (`torch.channels_last_3d`) is read
-                      in place, others are copied. Voxel [d, h, w] has its centre at (w + 0.5, h + 0.5, d + 0.5).
-    capsules          (B, K, 7) start x, y, z, end x, y, z, radius in the source, in units of which a voxel is
-                      `voxel_size` along x, y, z (by default voxels); or (B, K, 9) with three half-widths at the end
-    part_of_capsule   (K,) integer, 0 to P − 1: a part is the union of its capsules, P is at most 254
-    target_to_source  (B, P, 3, 4) affine maps of voxel coordinates (x, y, z)
-    softness          width of the masks' edge in the unit of the capsules: M = clamp((radius − distance) / softness
-                      + 1/2, 0, 1); 0 for the paper's hard masks, 1 where distance ≤ radius
-    planar            the paper's ablation (section 4.3): masks projected along z and copied to all depths, every
-                      slice warped by itself by rows 0, 1 and columns 0, 1, 3 of the transforms
-
     A part that does not reach a voxel (each of its voxels there has weight · mask 0) contributes 0, so a negative
     number only comes through where all parts reach. If numbers tie, that 0 comes first, then the first part;
     gradients go to the winner.
@@ -150,6 +141,18 @@ def warp_parts(
     The numbers are float32 or float64 (reference only); a bfloat16 or float16 volume comes with float32 capsules and
     transforms, and is computed with in float32 (on the CPU through a float32 copy). Raises UsageError for arguments
     that do not fit.
+
+    Args:
+        volume: (B, C, D, H, W) features in any memory format; channels-last (`torch.channels_last_3d`) is read in
+            place, others are copied. Voxel [d, h, w] has its centre at (w + 0.5, h + 0.5, d + 0.5).
+        capsules: (B, K, 7) start x, y, z, end x, y, z, radius in the source, in units of which a voxel is
+            `voxel_size` along x, y, z (by default voxels); or (B, K, 9) with three half-widths at the end.
+        part_of_capsule: (K,) integer, 0 to P − 1: a part is the union of its capsules, P is at most 254.
+        target_to_source: (B, P, 3, 4) affine maps of voxel coordinates (x, y, z).
+        softness: Width of the masks' edge in the unit of the capsules: M = clamp((radius − distance) / softness +
+            1/2, 0, 1); 0 for the paper's hard masks, 1 where distance ≤ radius.
+        planar: The paper's ablation (section 4.3): masks projected along z and copied to all depths, every slice
+            warped by itself by rows 0, 1 and columns 0, 1, 3 of the transforms.
     """
     _check(volume, capsules, part_of_capsule, target_to_source, softness, voxel_size)
     unfit = "" if volume.dtype in (torch.float32, *_HALF) else str(volume.dtype)

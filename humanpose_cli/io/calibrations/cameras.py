@@ -40,14 +40,15 @@ _SOLVER = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)  # evalua
 class CalibratedCamera:
     """One camera that stands still.
 
-    name         as the file has it
-    size         (width, height) of its images in pixels; None where the file does not have it
-    matrix       (3, 3) pixels: focal lengths and principal point, (0, 0) at the corner of the first pixel
-    distortion   (D,) k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]] of OpenCV; zeros for a pinhole camera
-    rotation     (3, 3) world axes to camera axes (x right, y down, z forward)
-    translation  (3,) metres, or the calibration's unknown unit: x ↦ rotation x + translation
-    turns        quarter turns clockwise in which its program shows its images; the other fields are those of the
-                 unturned ones
+    Attributes:
+        name: As the file has it.
+        size: (width, height) of its images in pixels; None where the file does not have it.
+        matrix: (3, 3) pixels: focal lengths and principal point, (0, 0) at the corner of the first pixel.
+        distortion: (D,) k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]] of OpenCV; zeros for a pinhole camera.
+        rotation: (3, 3) world axes to camera axes (x right, y down, z forward).
+        translation: (3,) metres, or the calibration's unknown unit: x ↦ rotation x + translation.
+        turns: Quarter turns clockwise in which its program shows its images; the other fields are those of the
+            unturned ones.
     """
 
     name: str
@@ -66,10 +67,11 @@ class CalibratedCamera:
     def scaled(self, size: tuple[int, int], video: str) -> CalibratedCamera:
         """Scale the camera to images of another resolution (width, height).
 
-        video  their file's name, for the error
-
         Of a camera that is shown turned upright, also images that are turned so. Raises InputError if the images have
         other proportions.
+
+        Args:
+            video: Their file's name, for the error.
         """
         if self.size is None or self.size == size:
             return replace(self, size=size)
@@ -106,11 +108,12 @@ class CalibratedCamera:
 class Calibration:
     """The cameras of one calibration file, in metres.
 
-    cameras  by name, in the file's order
-    unit     of the file's lengths: m, cm or mm; None where neither the file nor its format says it: lengths are the
-             file's then
-    up       the world's axis that points up; None where the format leaves it open
-    notes    what the file leaves open and how it was read, a sentence each
+    Attributes:
+        cameras: By name, in the file's order.
+        unit: Of the file's lengths: m, cm or mm; None where neither the file nor its format says it: lengths are
+            the file's then.
+        up: The world's axis that points up; None where the format leaves it open.
+        notes: What the file leaves open and how it was read, a sentence each.
     """
 
     cameras: Mapping[str, CalibratedCamera]
@@ -122,7 +125,8 @@ class Calibration:
 class MatchedCameras(NamedTuple):
     """The camera of each video, in the videos' order.
 
-    note  a sentence if they were matched by their order, not by names; else empty
+    Attributes:
+        note: A sentence if they were matched by their order, not by names; else empty.
     """
 
     cameras: list[CalibratedCamera]
@@ -143,10 +147,11 @@ def build_camera(
 ) -> CalibratedCamera:
     """Build a camera from a file's values, in the file's unit of length. Raises InputError for the field that is wrong.
 
-    size           width, height, integers; None where it is unknown
-    distortion     None or empty for none
-    rotation       (3, 3), or (3,) axis-angle in radians
-    centre_offset  pixels to add to the principal point: 0.5 where the first pixel's centre is (0, 0)
+    Args:
+        size: Width, height, integers; None where it is unknown.
+        distortion: None or empty for none.
+        rotation: (3, 3), or (3,) axis-angle in radians.
+        centre_offset: Pixels to add to the principal point: 0.5 where the first pixel's centre is (0, 0).
     """
     where = f"{path} (camera {name})"
     if not isinstance(name, str) or not name.strip():
@@ -226,7 +231,8 @@ def build_calibration(
     """Convert cameras in a file's unit of length to a calibration in metres. Raises InputError for no cameras, for
     more than `MAX_CAMERAS`, and for equal names.
 
-    unit  of `UNITS`; None where the file does not say
+    Args:
+        unit: Of `UNITS`; None where the file does not say.
     """
     by_name: dict[str, CalibratedCamera] = {}
     for camera in cameras:
@@ -246,10 +252,11 @@ def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | N
     """Map pixels (..., 2) of a camera's images to where a pinhole camera with its principal point shows the same
     points.
 
-    focal  pixels, the pinhole camera's focal length in both directions; None: those of `camera.matrix`
-
     The inverse of OpenCV's projection, solved to a billionth of a pixel where the model can be inverted. It may be
     wrong far outside of the image, where the distortion folds.
+
+    Args:
+        focal: Pixels, the pinhole camera's focal length in both directions; None: those of `camera.matrix`.
     """
     pixels = np.asarray(points, np.float64)
     pinhole = camera.matrix.copy()
@@ -267,9 +274,6 @@ def matched_cameras(
 ) -> MatchedCameras:
     """Find the camera of each of several videos.
 
-    names  of the videos' files, with or without suffix and folders
-    sizes  (width, height) of their images, which the cameras are scaled to; None: they are not scaled
-
     A camera belongs to the video of its name, ignoring case and suffix; else to the one video whose name contains its
     name, where a number and a letter match as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`, A to
     `walk_A.mp4`. Of several matches that one counts whose rest is equal in most names, as `take3_cam` in `take3_cam1`
@@ -277,6 +281,10 @@ def matched_cameras(
     matches and there are as many videos as cameras, they are matched in order, of names that differ by numbers in the
     order of these, and a note says so. Cameras without a video are left out. Raises InputError
     for a video without a camera or with several, for a camera with several videos, and for images of other proportions.
+
+    Args:
+        names: Of the videos' files, with or without suffix and folders.
+        sizes: (width, height) of their images, which the cameras are scaled to; None: they are not scaled.
     """
     if sizes is not None:
         subset = matched_cameras(calibration, names)
@@ -308,10 +316,11 @@ def matched_cameras(
 def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[int]]:
     """Group rows of a folder's videos by take, if each camera has several: those whose names differ by their camera's.
 
-    names  of the videos' files
-
     `Walking 1.cam2.mp4` belongs to the take `Walking 1`. One take, of no name, where each camera has one video, or a
     video has no camera.
+
+    Args:
+        names: Of the videos' files.
     """
     matches = _candidates(calibration, names)
     if any(len(candidates) != 1 for candidates in matches):

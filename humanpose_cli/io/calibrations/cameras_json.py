@@ -32,9 +32,10 @@ _FIELDS = ("name", "size", "matrix", "distortion", "rotation", "translation")
 def write_calibration(path: Path | str, cameras: Iterable[CalibratedCamera]) -> None:
     """Write `cameras.json`: the same bytes for the same cameras, whose numbers reading gives back exactly.
 
-    cameras  with translations in metres and a world whose z is up
-
     Raises InputError for equal names and for what `read_calibration` would refuse.
+
+    Args:
+        cameras: With translations in metres and a world whose z is up.
     """
     path = Path(path)
     records = [{field: _plain(getattr(camera, field)) for field in _FIELDS} for camera in cameras]

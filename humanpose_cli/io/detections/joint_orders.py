@@ -54,7 +54,8 @@ def joints_by_count(where: str, kind: str, count: int, *, openpose: bool = False
     """Return the joints of people with `count` unnamed points. Raises InputError, which says what the file is, for
     counts of none or of several orders.
 
-    openpose  whether the file has OpenPose's form
+    Args:
+        openpose: Whether the file has OpenPose's form.
     """
     name = _OF_COUNT.get(count)
     if name is None or (name in _OPENPOSE_ONLY and not openpose):

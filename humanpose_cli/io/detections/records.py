@@ -33,11 +33,13 @@ _SIZES = (("width", "height"), ("canvas_width", "canvas_height"), ("image_width"
 class UserDetection:
     """One person of a detection file.
 
-    box        (4,) float32 x0 y0 x1 y1, or None
-    keypoints  (33, 3) float32 in the order of blazepose33: x, y and confidence 0–1, 0 = missing; or None
-    score      on the file's own scale
-    track      the person's number over the frames; None if the file has none
-    canvas     width and height of the image that the coordinates refer to; None: they are pixels of the image itself
+    Attributes:
+        box: (4,) float32 x0 y0 x1 y1, or None.
+        keypoints: (33, 3) float32 in the order of blazepose33: x, y and confidence 0–1, 0 = missing; or None.
+        score: On the file's own scale.
+        track: The person's number over the frames; None if the file has none.
+        canvas: Width and height of the image that the coordinates refer to; None: they are pixels of the image
+            itself.
     """
 
     box: np.ndarray | None
@@ -64,9 +66,10 @@ class UserDetection:
 class FrameKey:
     """What an image is looked up by.
 
-    name   its file name; a video frame's number with six digits
-    index  the frame's number in its sequence, None for an image that is none
-    path   the image's path, "" for a video's frames
+    Attributes:
+        name: Its file name; a video frame's number with six digits.
+        index: The frame's number in its sequence, None for an image that is none.
+        path: The image's path, "" for a video's frames.
     """
 
     name: str
@@ -83,12 +86,13 @@ class FrameKey:
 class UserDetections:
     """All people of a detection file, in the file's order.
 
-    kind         what the file is, such as "AlphaPose's results"
-    by_name      image's name as the file has it (forward slashes, NFC) → its people
-    by_number    frame number or numeric image id → its people
-    by_frame     number of a video's frame → its people, of names that differ in their last number only
-    names_image  whether the file says which images its people are in; otherwise their name is the file's own
-    first_frame  number of a video's first frame in names, unless one has the number 0
+    Attributes:
+        kind: What the file is, such as "AlphaPose's results".
+        by_name: image's name as the file has it (forward slashes, NFC) → its people.
+        by_number: Frame number or numeric image id → its people.
+        by_frame: Number of a video's frame → its people, of names that differ in their last number only.
+        names_image: Whether the file says which images its people are in; otherwise their name is the file's own.
+        first_frame: Number of a video's first frame in names, unless one has the number 0.
     """
 
     path: Path
@@ -150,10 +154,12 @@ class UserDetections:
     def people_in(self, name: str, index: int | None = None) -> tuple[UserDetection, ...] | None:
         """Return the people of an image, or None if the file does not mention it.
 
-        name, index  as of `FrameKey`
         Looked for in this order: the same name; a path that ends in the other; the name without its extension; the
         number that is the name (of a video's frames and of COCO's images); and where the file has numbers only,
         the frame's number.
+
+        Args:
+            name, index: As of `FrameKey`.
         """
         people = self._find(_normal(name), index)
         return None if people is None else tuple(people)
@@ -325,8 +331,9 @@ def posed_person(
 ) -> UserDetection | None:
     """Make a person of keypoints (33, 3); None if the file has neither a joint nor a score of them.
 
-    score  None: the mean confidence of the joints
-    more   other fields of `UserDetection`
+    Args:
+        score: None: the mean confidence of the joints.
+        more: Other fields of `UserDetection`.
     """
     confidence = keypoints[:, 2][keypoints[:, 2] > 0]
     if not len(confidence) and score is None:

@@ -39,17 +39,18 @@ def read_pose(
 ) -> Target:
     """Read a pose or motion to put a person into.
 
-    path      `.npy` joint positions (J, 3) or (T, J, 3) metres, MDM's results; rotations of SMPL's joints as `.npz`,
-              `.pkl`, `.pt` or `.npy` (AMASS, SMPL-X, AIST++, SLAHMR, Motion-X), EasyMocap's folder; results of GVHMR,
-              PromptHMR, WHAM, TRAM, 4D-Humans, VIBE or ROMP; fit file; `.bvh`
-    skeleton  of joint positions; None selects it by the number of joints, where 17 is ambiguous
-    axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for rotations, y-up for
-              BVH and 22 joints, for the last three unless the person stands along another axis in most frames; a
-              warning says so. Fits are always in camera axes
-    track     the person of fits, where None takes the largest, or of a file of several motions, where None takes the
-              first
-
     Raises InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
+
+    Args:
+        path: `.npy` joint positions (J, 3) or (T, J, 3) metres, MDM's results; rotations of SMPL's joints as
+            `.npz`, `.pkl`, `.pt` or `.npy` (AMASS, SMPL-X, AIST++, SLAHMR, Motion-X), EasyMocap's folder; results
+            of GVHMR, PromptHMR, WHAM, TRAM, 4D-Humans, VIBE or ROMP; fit file; `.bvh`.
+        skeleton: Of joint positions; None selects it by the number of joints, where 17 is ambiguous.
+        axes: 'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for rotations, y-up
+            for BVH and 22 joints, for the last three unless the person stands along another axis in most frames; a
+            warning says so. Fits are always in camera axes.
+        track: The person of fits, where None takes the largest, or of a file of several motions, where None takes
+            the first.
     """
     path = Path(path)
     if axes is not None:

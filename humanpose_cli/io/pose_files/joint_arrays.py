@@ -62,7 +62,9 @@ AXIS_ANGLE_WAY_OUT = (
 def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton, *, rigid: bool = True) -> tuple[str, ...]:
     """Refuse joints (T, J, 3) that cannot be a person's in metres: InputError with what they look like.
 
-    rigid  False: limbs whose lengths change are no fault but a warning, which is returned; they have no build or unit
+    Args:
+        rigid: False: limbs whose lengths change are no fault but a warning, which is returned; they have no build
+            or unit.
     """
     wrong = np.argwhere(~np.isfinite(joints))
     if len(wrong):
@@ -109,7 +111,8 @@ def _check_build(
 ) -> None:
     """Refuse proportions that no person has: axis-angle vectors, shuffled joints, another order of joints.
 
-    limbs, trunk  as shares of `size`, leg and trunk together in the file's unit
+    Args:
+        limbs, trunk: As shares of `size`, leg and trunk together in the file's unit.
     """
 
     def share(start: str, end: str) -> float:

@@ -60,16 +60,18 @@ _WITHOUT_PELVIS = (63, 69)  # numbers of EasyMocap's poses that lack the pelvis,
 def read_rotations(path: Path, axes: str | None, track: int | None = None, content: Any = None) -> RotationTarget:
     """Read rotations of SMPL's joints from an `.npz`, a pickle or a file of `torch.save`, or another program's fits.
 
-    axes   None: z up as AMASS has it, unless the person stands along y in most frames, as in BEAT2's and AIST++'s files
-    track  the person of other programs' fits, which are in camera axes (None takes the largest), or of a motion of
-           several (None takes the first)
-    content  what `read_object` has read; None reads it
-
     A file has `poses` (T, 66 or more) axis-angle, or one of the other names in `_POSES`, and may have a path, betas and
     a frame rate. Rotations may also be matrices (…, 3, 3), of one pose, or of several people (P, T, …). A file of
     SMPL-X parts that also has `poses` is read by these. AIST++'s path is in units of `smpl_scaling`.
 
     Raises InputError if an array is missing, damaged, or in degrees.
+
+    Args:
+        axes: None: z up as AMASS has it, unless the person stands along y in most frames, as in BEAT2's and
+            AIST++'s files.
+        track: The person of other programs' fits, which are in camera axes (None takes the largest), or of a motion
+            of several (None takes the first).
+        content: What `read_object` has read; None reads it.
     """
     content = read_object(path, _NAMES | NPZ_NAMES) if content is None else content
     if (fits := fits_of_object(path, content)) is not None:
@@ -264,7 +266,8 @@ def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "
 
     From the first frame that shows them to the last; frames between that do not show them hold the last pose shown.
 
-    name  of the fit in errors: InputError if it holds no person, UsageError if it does not hold that track
+    Args:
+        name: Of the fit in errors: InputError if it holds no person, UsageError if it does not hold that track.
     """
     if len(fit) == 0:
         raise InputError(name, "holds no person", expected="a fit with at least one person")

@@ -63,11 +63,12 @@ def standing_axes(
 ) -> tuple[str, tuple[str, ...]]:
     """Find the axes of a file by the way in which its person stands: one of `others`, else `default`.
 
-    chest, feet  (T, 3) in the file's axes and unit of length
-
     The median of chest − feet decides where it is within 37° of the way up in other axes. It does not if the person
     seems to lie on the floor of the default axes and to stand on none of the others'. A sentence says what is not as
     the format has it.
+
+    Args:
+        chest, feet: (T, 3) in the file's axes and unit of length.
     """
     trunk = np.median(chest - feet, axis=0)
     size = max(float(np.linalg.norm(trunk)), 1e-9)
@@ -92,13 +93,14 @@ def standing_axes(
 class JointTarget:
     """A pose or a motion of T frames as joint positions.
 
-    joints            (T, J, 3) metres, camera axes, in the order of `skeleton`; joints that are not finite are unknown
-    frame_rate        frames a second, None where the file does not say
-    joint_confidence  (J,): 1 for joints that the file has, less where it holds a near relative only, 0 where it has
-                      none (the position is then its parent's, to be ignored); None for 1
-    warnings          sentences that the user should see
-    first_frame       number of the first of these frames, as `frames_of` counts them; frame_step: to the next
-    person            number of the motion in a file of several; None for a file of one
+    Attributes:
+        joints: (T, J, 3) metres, camera axes, in the order of `skeleton`; joints that are not finite are unknown.
+        frame_rate: Frames a second, None where the file does not say.
+        joint_confidence: (J,): 1 for joints that the file has, less where it holds a near relative only, 0 where it
+            has none (the position is then its parent's, to be ignored); None for 1.
+        warnings: Sentences that the user should see.
+        first_frame: Number of the first of these frames, as `frames_of` counts them; frame_step: to the next.
+        person: Number of the motion in a file of several; None for a file of one.
     """
 
     joints: np.ndarray
@@ -122,9 +124,10 @@ class JointTarget:
 class DetectedKeypoints:
     """What a detector found of a fitted person in T frames.
 
-    keypoints        (T, 33, 3) x, y pixels and confidence (blazepose33)
-    focal            (T,) pixels; principal_point (T, 2) pixels: of the camera
-    body             name of the body model that was fitted
+    Attributes:
+        keypoints: (T, 33, 3) x, y pixels and confidence (blazepose33).
+        focal: (T,) pixels; principal_point (T, 2) pixels: of the camera.
+        body: Name of the body model that was fitted.
     """
 
     keypoints: np.ndarray
@@ -146,16 +149,17 @@ class DetectedKeypoints:
 class RotationTarget:
     """A pose or a motion of T frames as rotations of SMPL's joints.
 
-    params         T bodies; their betas are the file's person's, 0 where it names none. Their pelvis is at
-                   `axes_rotation` · pelvis of the shaped rest body + trans
-    frame_rate     frames a second, None where the file does not say
-    axes_rotation  (3, 3) float32 from the file's axes to camera axes, or (T, 3, 3) where bodies turn about the origin;
-                   poses and trans already contain it
-    warnings       sentences that the user should see
-    first_frame    number of the first of these frames, as `frames_of` counts them; frame_step: to the next
-    person         track id of a fit's person; None for a file that has no people
-    doubt          why that fit may be wrong; "" where it is not doubtful
-    detected       the keypoints that were fitted; None for a file that has none
+    Attributes:
+        params: T bodies; their betas are the file's person's, 0 where it names none. Their pelvis is at
+            `axes_rotation` · pelvis of the shaped rest body + trans.
+        frame_rate: Frames a second, None where the file does not say.
+        axes_rotation: (3, 3) float32 from the file's axes to camera axes, or (T, 3, 3) where bodies turn about the
+            origin; poses and trans already contain it.
+        warnings: Sentences that the user should see.
+        first_frame: Number of the first of these frames, as `frames_of` counts them; frame_step: to the next.
+        person: Track id of a fit's person; None for a file that has no people.
+        doubt: Why that fit may be wrong; "" where it is not doubtful.
+        detected: The keypoints that were fitted; None for a file that has none.
     """
 
     params: BodyParams

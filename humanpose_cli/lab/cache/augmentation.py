@@ -34,15 +34,16 @@ Array = NDArray[Any]
 class Example:
     """An image and one of its people.
 
-    name             the sample's
-    image            (H, W, 3) uint8 RGB
-    focal            pixels; `default_focal` of samples without one
-    principal_point  (2,) pixels
-    person           labels in this image's pixels and this camera's axes
-    maps             `LABEL_MAPS` name → decoded array of the image's size
-    mask             (H, W) uint8, 255 where this person is visible; None if unknown
-    detected_mask    (H, W) uint8, the detector's; None if unknown
-    inside           (H, W) uint8, 255 in the image and 0 in the padding that a crop has beside it; None if unknown
+    Attributes:
+        name: The sample's.
+        image: (H, W, 3) uint8 RGB.
+        focal: Pixels; `default_focal` of samples without one.
+        principal_point: (2,) pixels.
+        person: Labels in this image's pixels and this camera's axes.
+        maps: `LABEL_MAPS` name → decoded array of the image's size.
+        mask: (H, W) uint8, 255 where this person is visible; None if unknown.
+        detected_mask: (H, W) uint8, the detector's; None if unknown.
+        inside: (H, W) uint8, 255 in the image and 0 in the padding that a crop has beside it; None if unknown.
     """
 
     name: str
@@ -72,9 +73,11 @@ def example_of(
 ) -> Example:
     """Decode a sample for one of its people; their mask comes from the `persons` map if they have none.
 
-    maps     the maps to decode; None: all there are
-    image  False, where only labels are wanted, leaves the image a single black pixel: decoding takes the most time
-    mask, detected_mask  False leaves these out
+    Args:
+        maps: The maps to decode; None: all there are.
+        image: False, where only labels are wanted, leaves the image a single black pixel: decoding takes the most
+            time.
+        mask, detected_mask: False leaves these out.
     """
     labels = sample.people[person]
     names = sample.maps.keys() if maps is None else [name for name in maps if name in sample.maps]
@@ -109,10 +112,11 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 class ColourChange:
     """A change of colours, applied in this order.
 
-    hue         degrees round the colour circle
-    saturation  factor on the distance from grey
-    contrast    factor on the distance from the image's mean brightness
-    brightness  added, in parts of the whole range
+    Attributes:
+        hue: Degrees round the colour circle.
+        saturation: Factor on the distance from grey.
+        contrast: Factor on the distance from the image's mean brightness.
+        brightness: Added, in parts of the whole range.
     """
 
     hue: float = 0.0
@@ -141,10 +145,11 @@ def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.
 def crop_example(example: Example, crop: Crop, body: Body | None = None) -> Example:
     """Crop the image, maps, masks and every label of an example, as the changed camera sees them.
 
-    body  the body that the person's parameters belong to. Where its shaped pelvis rests is needed to turn or mirror
-          `trans`, and its mirrored vertices to mirror correspondences: without a body, a turned or mirrored example has
-          no `trans`, and a mirrored one no correspondences. A mirrored example never has labels of DensePose, whose
-          table of mirrored coordinates is not ours to ship.
+    Args:
+        body: The body that the person's parameters belong to. Where its shaped pelvis rests is needed to turn or
+            mirror `trans`, and its mirrored vertices to mirror correspondences: without a body, a turned or
+            mirrored example has no `trans`, and a mirrored one no correspondences. A mirrored example never has
+            labels of DensePose, whose table of mirrored coordinates is not ours to ship.
     """
     maps = {name: _changed_map(name, crop.warp(m, cv2.INTER_NEAREST), crop) for name, m in example.maps.items()}
     if crop.mirror:
@@ -268,9 +273,10 @@ def _changed_parameters(
 class Augmentation:
     """Half-widths of uniform draws about no change.
 
-    rotation    radians; scale a share (0.1: factors 0.9 to 1.1); shift a share of the crop's side
-    mirror      probability of an image with left and right swapped
-    brightness  of the whole range; contrast and saturation shares; hue degrees
+    Attributes:
+        rotation: Radians; scale a share (0.1: factors 0.9 to 1.1); shift a share of the crop's side.
+        mirror: Probability of an image with left and right swapped.
+        brightness: Of the whole range; contrast and saturation shares; hue degrees.
     """
 
     rotation: float = 0.0
@@ -305,10 +311,11 @@ def random_crop(
 ) -> Example:
     """Crop an example to a square of `size` pixels about its person, randomly changed; see `crop_example`.
 
-    random  the same generator state gives the same example. Draws do not depend on the image.
-    fill    share of the crop that the longer side of the person's box takes before augmentation
-
     Raises InputError if the person has no box.
+
+    Args:
+        random: The same generator state gives the same example. Draws do not depend on the image.
+        fill: Share of the crop that the longer side of the person's box takes before augmentation.
     """
     if example.person.box is None:
         raise InputError(example.name, "has a person without a box", remedy="make the cache again with boxes")

@@ -46,8 +46,9 @@ from humanpose_cli.version import __version__
 class Plan:
     """The plan of a cache.
 
-    header  what all its shards have in common; number, counts and digest are still to come
-    shards  the groups of each shard
+    Attributes:
+        header: What all its shards have in common; number, counts and digest are still to come.
+        shards: The groups of each shard.
     """
 
     header: Header
@@ -133,7 +134,8 @@ def _digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -> str
 class IndexSummary:
     """The shards that an index joins.
 
-    missing  numbers of the plan's shards that are not there
+    Attributes:
+        missing: Numbers of the plan's shards that are not there.
     """
 
     path: Path
@@ -263,11 +265,12 @@ def _joins(tables: _IndexTables) -> dict[str, Dataset]:
 class BuildResult:
     """The result of a build.
 
-    new_shards      numbers of the shards that were written
-    earlier_shards  numbers of those that were there already
-    failures        one outcome for each that could not be written: its group, a sentence, an exit code
-    images, people  in the shards that this process wrote or found
-    index           the index, if no shard of the cache is missing
+    Attributes:
+        new_shards: Numbers of the shards that were written.
+        earlier_shards: Numbers of those that were there already.
+        failures: One outcome for each that could not be written: its group, a sentence, an exit code.
+        images, people: In the shards that this process wrote or found.
+        index: The index, if no shard of the cache is missing.
     """
 
     folder: Path
@@ -292,18 +295,19 @@ def build_cache(
 ) -> BuildResult:
     """Write a cache with everything that the source has.
 
-    shard_size   images a shard, about; groups are never split. None: a sixteenth of all images, 32 to 1024
-    workers      processes that write shards; 1 works in this one
-    shard        (i, N): write only every N-th shard, beginning with the i-th
-    resume       keep shards of the same plan that are finished and no older than their groups' files; otherwise write
-                 them again
-    overwrite    replace a cache that another source or other options made
-    progress     of this process's shards
-
     An interrupted build leaves complete shards only. KeyboardInterrupt, or any exception from `progress`, ends the
     workers within five seconds. Raises InputError if the source cannot list its groups, UsageError if the folder has
     another cache, or another process makes one there, UnavailableError, after which a rerun resumes, if the disk is
     full. A group that fails leaves out its shard alone: see `BuildResult.failures`.
+
+    Args:
+        shard_size: Images a shard, about; groups are never split. None: a sixteenth of all images, 32 to 1024.
+        workers: Processes that write shards; 1 works in this one.
+        shard: (i, N): write only every N-th shard, beginning with the i-th.
+        resume: Keep shards of the same plan that are finished and no older than their groups' files; otherwise
+            write them again.
+        overwrite: Replace a cache that another source or other options made.
+        progress: Of this process's shards.
     """
     if not 0 <= shard[0] < shard[1]:
         raise UsageError("shard", "no such part", expected="(i, N) with 0 ≤ i < N", got=str(shard))
@@ -358,7 +362,8 @@ def _only_plan(folder: Path, plan: Plan) -> Iterator[None]:
 class PlannedShard:
     """A shard that a build would write, or that it would keep.
 
-    groups  their names
+    Attributes:
+        groups: Their names.
     """
 
     path: Path

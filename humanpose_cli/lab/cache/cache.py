@@ -48,9 +48,10 @@ class ShardEntry:
 class ShardSet:
     """Looks at shards when they are needed, and keeps the files of the last `max_open` of them open.
 
-    labels  path of each column that any shard has → rows with a value
-
     A file that is let go while another thread reads from it stays open until that is done.
+
+    Args:
+        labels: Path of each column that any shard has → rows with a value.
     """
 
     def __init__(self, entries: Sequence[ShardEntry], labels: Mapping[str, int], max_open: int) -> None:
@@ -210,10 +211,11 @@ _NO_CACHES = ("an image", "a video", "a HEIC image", "text", "a ZIP archive", "a
 def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
     """Open a cache: its folder, its `index.h5`, or a single shard.
 
-    max_open  how many shards are kept open at once
-
     Shards are opened when they are first read. Raises InputError for other files, a newer schema, a damaged index and
     missing shards.
+
+    Args:
+        max_open: How many shards are kept open at once.
     """
     path = Path(path)
     if not path.exists():

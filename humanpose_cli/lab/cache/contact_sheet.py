@@ -44,7 +44,8 @@ def draw_contact_sheet(cache: Cache, rows: Sequence[int] | NDArray[np.int64], si
 
     A caption has the image's name, what its people do and wear, and its splits.
 
-    side  pixels of an image's longer side on the sheet
+    Args:
+        side: Pixels of an image's longer side on the sheet.
     """
     cells = [_cell(cache.sample(int(row)), side) for row in rows]
     # All cells are as wide as the widest: some images have maps where others have none.

@@ -32,10 +32,11 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 class EncodedHeader:
     """The header of an encoded image.
 
-    format        "jpeg" or "png"
-    size          (width, height) pixels as stored; the orientation of EXIF is not applied
-    bits          of one channel; channels 1…4, 3 for a palette
-    complete      whether the end is there: a file that was cut off has none
+    Attributes:
+        format: "jpeg" or "png".
+        size: (width, height) pixels as stored; the orientation of EXIF is not applied.
+        bits: Of one channel; channels 1…4, 3 for a palette.
+        complete: Whether the end is there: a file that was cut off has none.
     """
 
     format: str
@@ -88,8 +89,9 @@ def map_pixels(path: str) -> tuple[int, int] | None:
 def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int) -> str:
     """Explain from their header alone why the bytes in a row of an encoded column must not be decoded; "" if they may.
 
-    size        (width, height) of the image that they belong to, as the table has it
-    photograph  bytes of that image: a label map is as large as it, but may be of next to none
+    Args:
+        size: (width, height) of the image that they belong to, as the table has it.
+        photograph: Bytes of that image: a label map is as large as it, but may be of next to none.
     """
     header = read_image_header(data)
     if header is None:

@@ -42,11 +42,12 @@ def to_fixed_camera(
     scaled and shifted so that its labelled joints fit the projection in least squares. What else is given in the axes
     or distances of the image's own camera is left out: fits, and the maps of depth and normals.
 
-    scale   augmentation: an image of the person that much larger, and the shape that comes nearest to it
-    shift   augmentation: pixels of the result by which the image is off; no parameter can express it
-    mirror  left and right swapped, after everything else
-
     Raises InputError if poses, betas or 2-D joints of `smpl24` are unknown.
+
+    Args:
+        scale: Augmentation: an image of the person that much larger, and the shape that comes nearest to it.
+        shift: Augmentation: pixels of the result by which the image is off; no parameter can express it.
+        mirror: Left and right swapped, after everything else.
     """
     if mirror:  # placed where mirroring brings the body to the camera's own position
         x, y, z = camera.root

@@ -90,9 +90,10 @@ class BodyLabels:
 class LabelledMesh:
     """A posed mesh whose vertices belong to a body.
 
-    vertices     (V, 3) metres, camera axes; faces (F, 3) int32
-    labels       of the body
-    body_vertex  (V,) the body's vertex that each vertex belongs to; None for the body's own mesh
+    Attributes:
+        vertices: (V, 3) metres, camera axes; faces (F, 3) int32.
+        labels: Of the body.
+        body_vertex: (V,) the body's vertex that each vertex belongs to; None for the body's own mesh.
     """
 
     vertices: Tensor
@@ -135,10 +136,11 @@ def render_label_maps(
 ) -> dict[str, Array]:
     """Render label maps of people before a camera, encoded as `LABEL_MAPS` says: name → (H, W) or (H, W, 3).
 
-    meshes     the image's people in their order
-    occluders  (vertices (V, 3) camera axes, faces (F, 3)) of things that hide people
-
     Raises UsageError for a name that meshes do not give, or more than 255 people.
+
+    Args:
+        meshes: The image's people in their order.
+        occluders: (vertices (V, 3) camera axes, faces (F, 3)) of things that hide people.
     """
     stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in meshes), *occluders])
     raster = rasterise_view(stack.vertices[None], stack.faces, view)
@@ -310,14 +312,15 @@ def point_visibility(
 ) -> NDArray[np.float32]:
     """Measure the visible share of the surface around points: (J, 3) metres, camera axes → (J,) 0…1.
 
-    reach    (J,) metres: as far from the point its surface lies at most, as of `surface_reach`
-    index    of the person among the image's people
-    maps     `persons` and `depth` of the image
-    regions  (J, 24) parts of which the surface must be; needs the map `parts`
-
     Twelve pixels around each point's projection, within half its reach (at most 6 cm), are looked up: a pixel counts
     where it shows this person within the reach of the point. What other people, things, the image's edge or the
     person's own limbs hide does not count. Half of the pixels make 1: a thin limb fills no more.
+
+    Args:
+        reach: (J,) metres: as far from the point its surface lies at most, as of `surface_reach`.
+        index: Of the person among the image's people.
+        maps: `persons` and `depth` of the image.
+        regions: (J, 24) parts of which the surface must be; needs the map `parts`.
     """
     points = np.asarray(points, np.float64)
     reach = np.broadcast_to(np.asarray(reach, np.float64), len(points))

@@ -102,8 +102,10 @@ class BatchLoader:
     on the number of processes, whose batches together are the batches of one process. To resume, hand the saved
     `position` to `resume`.
 
-    make     (row, random generator) → an example of tensors or arrays; must be picklable where workers are spawned
-    collate  examples → batch; default: torch's
+    Args:
+        make: (row, random generator) → an example of tensors or arrays; must be picklable where workers are
+            spawned.
+        collate: Examples → batch; default: torch's.
     """
 
     def __init__(

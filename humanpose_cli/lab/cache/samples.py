@@ -30,8 +30,9 @@ def split_name(name: str) -> str:
 class LabelMap:
     """The encoding of one kind of label map as a PNG of its image's size.
 
-    dtype     of the decoded array; channels 1: (H, W), 3: (H, W, 3)
-    meaning   what a number says; 0 always stands for "nothing here" or "not known"
+    Attributes:
+        dtype: Of the decoded array; channels 1: (H, W), 3: (H, W, 3).
+        meaning: What a number says; 0 always stands for "nothing here" or "not known".
     """
 
     dtype: type[np.uint8] | type[np.uint16]
@@ -53,22 +54,24 @@ LABEL_MAPS: Mapping[str, LabelMap] = {
 class Person:
     """One person in one image; None where a label is not known.
 
-    identity, clothing, activity  names by which splits and pairs are made, "" where unknown
-    gender          "neutral", "male", "female" or "" (the model that the body parameters belong to)
-    body            "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any
-    box             (4,) x0, y0, x1, y1 pixels
-    crowd           whether this is a region of several people who are not labelled singly; nobody learns from those
-    area            square pixels of the person's outline, as its owner counts it (COCO's object scale, squared)
-    poses           (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative
-    betas           (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans
-    segment_scales  (24,)
-    keypoints       skeleton name → (J, 3): x, y pixels and confidence or visibility 0…1 (0: not labelled)
-    joints          skeleton name → (J, 4): x, y, z metres in camera axes and confidence 0…1 (0: not labelled)
-    fit_poses, fit_betas, fit_trans  an imperfect fit of this person, from which refinement starts
-    detected        (33, 3) x, y, confidence of the detector on this image; detected_world (33, 4) its world landmarks
-    detected_mask   PNG bytes, 8 bit, the image's size: the detector's person mask · 255
-    surface_points  (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1
-    mask            PNG bytes, 8 bit, the image's size: 255 where this person is visible, for sources without a map
+    Attributes:
+        identity, clothing, activity: Names by which splits and pairs are made, "" where unknown.
+        gender: "neutral", "male", "female" or "" (the model that the body parameters belong to).
+        body: "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any.
+        box: (4,) x0, y0, x1, y1 pixels.
+        crowd: Whether this is a region of several people who are not labelled singly; nobody learns from those.
+        area: Square pixels of the person's outline, as its owner counts it (COCO's object scale, squared).
+        poses: (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative.
+        betas: (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans.
+        segment_scales: (24,).
+        keypoints: Skeleton name → (J, 3): x, y pixels and confidence or visibility 0…1 (0: not labelled).
+        joints: Skeleton name → (J, 4): x, y, z metres in camera axes and confidence 0…1 (0: not labelled).
+        fit_poses, fit_betas, fit_trans: An imperfect fit of this person, from which refinement starts.
+        detected: (33, 3) x, y, confidence of the detector on this image; detected_world (33, 4) its world
+            landmarks.
+        detected_mask: PNG bytes, 8 bit, the image's size: the detector's person mask · 255.
+        surface_points: (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1.
+        mask: PNG bytes, 8 bit, the image's size: 255 where this person is visible, for sources without a map.
     """
 
     identity: str = ""
@@ -105,17 +108,19 @@ class Person:
 class Sample:
     """One image.
 
-    name             unique within its source, "/" between its parts
-    image            JPEG or PNG bytes as stored; size (width, height) pixels
-    focal            pixels; None if the camera is unknown
-    principal_point  (2,) pixels; None for the centre
-    people           those that are labelled; crowds come last
-    maps             name of `LABEL_MAPS` → PNG bytes
-    sequence         name of the video or set of images that belong together, "" for a single image
-    frame            its index there, counted in frames of the original recording
-    frame_rate       of the original recording, frames per second; None if unknown
-    world_to_camera  (3, 4) rotation and translation in metres, from axes in which the scene stands still; None unknown
-    splits           protocol → the one of SPLITS that this image belongs to, such as {"nbf": "train", "all": "test"}
+    Attributes:
+        name: Unique within its source, "/" between its parts.
+        image: JPEG or PNG bytes as stored; size (width, height) pixels.
+        focal: Pixels; None if the camera is unknown.
+        principal_point: (2,) pixels; None for the centre.
+        people: Those that are labelled; crowds come last.
+        maps: Name of `LABEL_MAPS` → PNG bytes.
+        sequence: Name of the video or set of images that belong together, "" for a single image.
+        frame: Its index there, counted in frames of the original recording.
+        frame_rate: Of the original recording, frames per second; None if unknown.
+        world_to_camera: (3, 4) rotation and translation in metres, from axes in which the scene stands still; None
+            unknown.
+        splits: Protocol → the one of SPLITS that this image belongs to, such as {"nbf": "train", "all": "test"}.
     """
 
     name: str
@@ -136,11 +141,13 @@ class Sample:
 class Group:
     """Samples that must stay together in one shard: a clip, the images of one garment, or a single image.
 
-    name   unique within the source
-    count  how many samples reading it will give
-    pairs  (protocol, split) → (input, target) numbers of samples within the group, where a protocol lists pairs
-    key    what the source needs to read it; plain data that can be pickled
-    files  it is read from, where these are the user's and may change; a shard that is older is written again
+    Attributes:
+        name: Unique within the source.
+        count: How many samples reading it will give.
+        pairs: (protocol, split) → (input, target) numbers of samples within the group, where a protocol lists
+            pairs.
+        key: What the source needs to read it; plain data that can be pickled.
+        files: It is read from, where these are the user's and may change; a shard that is older is written again.
     """
 
     name: str

@@ -70,10 +70,11 @@ class Rule(Enum):
 class Column:
     """One column of a table.
 
-    table, name  where it lies: /table/name
-    dtype        numpy's name of a value, or "text"
-    shape        of a row; of one value of a row in a ragged column
-    optional     whether a row may lack it, and the whole column be left out
+    Attributes:
+        table, name: Where it lies: /table/name.
+        dtype: numpy's name of a value, or "text".
+        shape: Of a row; of one value of a row in a ragged column.
+        optional: Whether a row may lack it, and the whole column be left out.
     """
 
     table: str
@@ -288,15 +289,16 @@ def columns_of(table: str, columns: tuple[Column, ...] = COLUMNS) -> Mapping[str
 class Header:
     """The root attributes.
 
-    kind            "shard" or "index"
-    source          name of the source
-    options         its options as JSON with sorted keys
-    tool_version    of the program that wrote the file
-    plan            digest of the source, its options and groups, and how these are dealt out to shards
-    shard           number of the shard; in the index how many shards it joins
-    shard_count     how many shards the plan has
-    picture_count, person_count, group_count   rows of these tables; in the index those of all shards together
-    content_digest  SHA-256 over all datasets; see `writing.digest_of_arrays`
+    Attributes:
+        kind: "shard" or "index".
+        source: Name of the source.
+        options: Its options as JSON with sorted keys.
+        tool_version: Of the program that wrote the file.
+        plan: Digest of the source, its options and groups, and how these are dealt out to shards.
+        shard: Number of the shard; in the index how many shards it joins.
+        shard_count: How many shards the plan has.
+        picture_count, person_count, group_count: Rows of these tables; in the index those of all shards together.
+        content_digest: SHA-256 over all datasets; see `writing.digest_of_arrays`.
     """
 
     kind: str

@@ -188,11 +188,12 @@ class Verification:
 def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_progress) -> Verification:
     """Read everything that a cache holds and compare it with what it should be.
 
-    path         the cache's folder, its index, or a single shard
-    threads      shards that are looked at at once
-    progress     called from any thread
-
     Damage is reported in the result. Raises InputError only if this is not a cache.
+
+    Args:
+        path: The cache's folder, its index, or a single shard.
+        threads: Shards that are looked at at once.
+        progress: Called from any thread.
     """
     path = Path(path)
     refuse_pipes(path)
@@ -246,7 +247,8 @@ def _failed(path: Path, problem: str) -> FileReport:
 def changed_datasets(file: TableFile, *, with_encoded: bool = True) -> Iterator[str]:
     """Yield the names of datasets whose bytes are not those that were written.
 
-    with_encoded  False leaves out encoded images, each of which has a checksum of its own
+    Args:
+        with_encoded: False leaves out encoded images, each of which has a checksum of its own.
     """
     checksums = file.checksums_of_datasets()
     for name, array in file.arrays():

@@ -48,12 +48,13 @@ class ShardJob:
 class ShardOutcome:
     """The outcome of writing a shard.
 
-    header      of the finished shard, None if it failed
-    group       the group that failed; "" if it was none of them in particular
-    problem     one sentence
-    exit_code   what it means by itself
-    everywhere  whether every other shard would fail in the same way: the disk is full, workers cannot start
-    trace       where an unexpected exception came from
+    Attributes:
+        header: Of the finished shard, None if it failed.
+        group: The group that failed; "" if it was none of them in particular.
+        problem: One sentence.
+        exit_code: What it means by itself.
+        everywhere: Whether every other shard would fail in the same way: the disk is full, workers cannot start.
+        trace: Where an unexpected exception came from.
     """
 
     shard: int
@@ -73,11 +74,12 @@ def run_jobs(
 ) -> Generator[ShardOutcome, None, None]:
     """Write shards; outcomes are yielded when their shards end, in any order.
 
-    workers    processes; 1 works in this one
-    on_images  called with the number of images that are newly done, or negative if a shard failed
-
     Closed early, or by an exception such as KeyboardInterrupt, it ends the workers within five seconds; what they had
     begun is removed.
+
+    Args:
+        workers: Processes; 1 works in this one.
+        on_images: Called with the number of images that are newly done, or negative if a shard failed.
     """
     if workers <= 1 or len(jobs) <= 1:
         for job in jobs:

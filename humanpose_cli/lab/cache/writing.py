@@ -61,9 +61,10 @@ def write_hdf5(
 ) -> Header:
     """Write a shard or index whose bytes depend on nothing but the arguments; returns the header with its digest.
 
-    links  path → (file, path in it): external links
-
     Raises OSError as the system does.
+
+    Args:
+        links: Path → (file, path in it): external links.
     """
     digest = digest_of_arrays((name, datasets[name].values) for name in sorted(datasets))
     header = replace(header, content_digest=digest)
@@ -169,8 +170,9 @@ def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
 class _GrowingColumn:
     """The rows so far of one column of a table.
 
-    folder      where encoded images wait, in a nameless file
-    open_files  closes that file
+    Args:
+        folder: Where encoded images wait, in a nameless file.
+        open_files: Closes that file.
     """
 
     def __init__(self, column: Column, folder: Path, open_files: ExitStack) -> None:
@@ -247,12 +249,13 @@ def write_shard(
 ) -> Header:
     """Write the groups' samples as a shard; returns its header with the counts and the digest.
 
-    header     without counts and digest, which are filled in
-    read       the samples of a group, as `Source.read`
-    on_sample  called after each sample
-
     Raises GroupError around what a group's samples raise, or around InputError if they break the contract;
     Raises UnavailableError for a full disk or a missing permission.
+
+    Args:
+        header: Without counts and digest, which are filled in.
+        read: The samples of a group, as `Source.read`.
+        on_sample: Called after each sample.
     """
     path = Path(path)
     with atomic_path(path) as temporary, ExitStack() as open_files:
@@ -361,8 +364,9 @@ def join_datasets(
 ) -> dict[str, Dataset]:
     """Make the tables that a shard and the index have alike.
 
-    groups     (name, first image, count); sequences  name → rows of images
-    protocols  (name, split) → rows of images; pairs  (name, split) → (input, target) rows
+    Args:
+        groups: (name, first image, count); sequences  name → rows of images.
+        protocols: (name, split) → rows of images; pairs  (name, split) → (input, target) rows.
     """
     names, firsts, counts = zip(*groups, strict=True)
     datasets = table_datasets("groups", {"name": names, "first_picture": firsts, "picture_count": counts})

@@ -41,12 +41,13 @@ _MIN_SIDE = 16.0
 class Lens:
     """Intrinsic parameters, pixels with (0, 0) at the top-left corner.
 
-    focal            (2,) in x and y; principal_point (2,)
-    radial           k1, k2, k3
-    tangential       p1, p2
-    tangential_gain  2 for OpenCV and Bouguet's toolbox: x' = x(1 + k1 r² + …) + 2 p1 x y + p2 (r² + 2 x²);
-                     1 for Human3.6M's code, where the terms in x y and x² count half
-    skew             of Bouguet's toolbox, times the focal length in x
+    Attributes:
+        focal: (2,) in x and y; principal_point (2,).
+        radial: k1, k2, k3.
+        tangential: p1, p2.
+        tangential_gain: 2 for OpenCV and Bouguet's toolbox: x' = x(1 + k1 r² + …) + 2 p1 x y + p2 (r² + 2 x²); 1
+            for Human3.6M's code, where the terms in x y and x² count half.
+        skew: Of Bouguet's toolbox, times the focal length in x.
     """
 
     focal: tuple[float, float]
@@ -180,8 +181,9 @@ class CropOptions(SequenceOptions):
 class Shot:
     """One frame of a calibrated camera, on its way to a sample.
 
-    pixels  (H, W, 3) uint8, the laboratory's image
-    around  (N, 3) metres, camera axes: what a crop must show
+    Attributes:
+        pixels: (H, W, 3) uint8, the laboratory's image.
+        around: (N, 3) metres, camera axes: what a crop must show.
     """
 
     pixels: NDArray[np.uint8]

@@ -75,8 +75,9 @@ class Tally:
 class LabelCounts:
     """Counts and digests of the labels of a folder.
 
-    total    of all samples; splits by (protocol, split); pairs (protocol, split) → how many
-    digests  name of each group without problems → digest of its labels
+    Attributes:
+        total: Of all samples; splits by (protocol, split); pairs (protocol, split) → how many.
+        digests: Name of each group without problems → digest of its labels.
     """
 
     total: Tally = field(default_factory=Tally)
@@ -129,9 +130,10 @@ def _encoded(value: Any) -> bytes:
 class DatasetCheck:
     """The contents of a data set's folder.
 
-    options    of the source, without paths
-    groups     how many there are
-    problems   sentences on what is missing or damaged; notes on what is unusual
+    Attributes:
+        options: Of the source, without paths.
+        groups: How many there are.
+        problems: Sentences on what is missing or damaged; notes on what is unusual.
     """
 
     source: str
@@ -174,8 +176,9 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
     Missing and damaged files, and other counts than the official ones, are problems of the result. Raises UsageError if
     parts of the request do not agree, InputError if nothing can be read.
 
-    request   as for `make_source`, whose models are not used. Nothing is fitted or detected.
-    progress  in images
+    Args:
+        request: As for `make_source`, whose models are not used. Nothing is fitted or detected.
+        progress: In images.
     """
     root = None if request.root is None else Path(os.path.abspath(request.root))  # which messages can be freed of
     strict, lenient = (

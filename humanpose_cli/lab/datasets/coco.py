@@ -56,8 +56,9 @@ Array = NDArray[Any]
 class CocoOptions(FolderOptions):
     """allow_missing and split as for all sources.
 
-    annotations  one annotation file, relative to the folder; "" for all known ones
-    images       folder of the images, relative to the folder; "" where they usually are
+    Attributes:
+        annotations: One annotation file, relative to the folder; "" for all known ones.
+        images: Folder of the images, relative to the folder; "" where they usually are.
     """
 
     annotations: str = ""
@@ -158,7 +159,8 @@ def _split_of(path: Path) -> str:
 def _read(path: Path, *, everything: bool) -> tuple[list[_Image], list[str]]:
     """Read the images, with all of their people and crowds; and joints that are left out.
 
-    everything  also images without a labelled joint
+    Args:
+        everything: Also images without a labelled joint.
     """
     entries, left_out = _coco_images(path, json_object(path, read_json(path)))
     with_joints = [image for image in entries if any(person.labelled for person in image.people)]

@@ -50,15 +50,17 @@ class SequenceOptions(FolderOptions):
 class FolderSource(ABC):
     """A data set in its owner's folder layout; see `samples.Source`. Instances can be pickled if their tools can.
 
-    name          the data set's name on the command line
-    title         its name in messages
-    contents      what its folder holds, for messages: "videos of EMDB"; example: a path of it
-    splits        its splits by their owner's names, () without a choice; None where `options.split` means another thing
-    bodies        kinds of SMPL models that its parameters may be of; () for any
-    genders       those whose models its parameters are of; () where it does not say
-    shape_count   how many shape components its bodies have at most
-    mean_hands    whether the fingers of its bodies, whose poses are not read, have the mean pose of SMPL-X
-    options_type  the frozen dataclass of its options; its docstring says what they mean
+    Args:
+        name: The data set's name on the command line.
+        title: Its name in messages.
+        contents: What its folder holds, for messages: "videos of EMDB"; example: a path of it.
+        splits: Its splits by their owner's names, () without a choice; None where `options.split` means another
+            thing.
+        bodies: Kinds of SMPL models that its parameters may be of; () for any.
+        genders: Those whose models its parameters are of; () where it does not say.
+        shape_count: How many shape components its bodies have at most.
+        mean_hands: Whether the fingers of its bodies, whose poses are not read, have the mean pose of SMPL-X.
+        options_type: The frozen dataclass of its options; its docstring says what they mean.
     """
 
     name: ClassVar[str]
@@ -174,9 +176,10 @@ class FolderSource(ABC):
     ) -> list[Item]:
         """Select those of `items`, each given with its path, whose file or folder exists.
 
-        list_file  the file that names them; `what` they are, such as "images"
-
         Raises InputError also if all are missing.
+
+        Args:
+            list_file: The file that names them; `what` they are, such as "images".
         """
         pairs = list(items)
         missing = [path for _, path in pairs if not path.exists()]
@@ -254,7 +257,8 @@ def box_around(points: Array, size: tuple[int, int], *, margin: float = 0.1) -> 
 def project_points(points: Array, focal: float | Array, principal_point: Array | Sequence[float]) -> Array:
     """Project points (N, 3) metres, camera axes, to pixels (N, 2); NaN for those behind the camera.
 
-    focal  pixels, one for both directions or (2,)
+    Args:
+        focal: Pixels, one for both directions or (2,).
     """
     depth = np.where(points[:, 2:] > 1e-6, points[:, 2:], np.nan)
     return points[:, :2] / depth * focal + np.asarray(principal_point, float)

@@ -42,12 +42,14 @@ _NAME = re.compile(r"img(?:_highres)?/(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d+_[a-
 class DeepFashionOptions(FolderOptions):
     """allow_missing and split as for all sources.
 
-    resolution  'low': img, 'high': img_highres, 'auto': the higher one that is there
-    images      'all', or only those that the pair lists name ('paired')
-    poses       'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is
-    learn       'train' as in the authors' choice, or 'train+validation' as for the figures that they publish: clothes
-                of the split train of the protocol warp3d
-    random_pairs, seed  number of random pairs of the protocol warp3d, which need all images, and the seed of their draw
+    Attributes:
+        resolution: 'low': img, 'high': img_highres, 'auto': the higher one that is there.
+        images: 'all', or only those that the pair lists name ('paired').
+        poses: 'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is.
+        learn: 'train' as in the authors' choice, or 'train+validation' as for the figures that they publish:
+            clothes of the split train of the protocol warp3d.
+        random_pairs, seed: Number of random pairs of the protocol warp3d, which need all images, and the seed of
+            their draw.
     """
 
     resolution: Literal["auto", "low", "high"] = "auto"

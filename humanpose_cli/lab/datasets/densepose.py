@@ -85,8 +85,9 @@ def _mask(annotation: AnnotatedPerson, size: tuple[int, int]) -> bytes:
 class _DensePoseSource(FolderSource):
     """Annotation files whose images and people are counted; images are kept whole, with all of their people.
 
-    counts    part → the official numbers of images and people with surface points
-    flag_one  see `read_annotated_images`
+    Attributes:
+        counts: Part → the official numbers of images and people with surface points.
+        flag_one: See `read_annotated_images`.
     """
 
     counts: ClassVar[Mapping[str, tuple[int, int]]]

@@ -59,7 +59,9 @@ class EmdbOptions(SequenceOptions):
     """allow_missing as for all sources; all of it is one split.
 
     every   take every n-th frame of each video
-    subset  "emdb1" or "emdb2": only the videos of that evaluation; "" for all
+
+    Attributes:
+        subset: "emdb1" or "emdb2": only the videos of that evaluation; "" for all.
     """
 
     subset: Literal["", "emdb1", "emdb2"] = ""

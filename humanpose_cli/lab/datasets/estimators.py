@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 class EstimatedImage:
     """The estimates of the people in one image.
 
-    people           the largest first, with boxes and the estimator's other predictions
-    focal            pixels: the camera in whose axes the people are given; None if there are none
-    principal_point  (2,) pixels; None for the centre
-    world_to_camera  (3, 4) of a take of several cameras, whose world is known; None of others
+    Attributes:
+        people: The largest first, with boxes and the estimator's other predictions.
+        focal: Pixels: the camera in whose axes the people are given; None if there are none.
+        principal_point: (2,) pixels; None for the centre.
+        world_to_camera: (3, 4) of a take of several cameras, whose world is known; None of others.
     """
 
     people: Sequence[Person] = ()
@@ -60,7 +61,8 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
 
     The fit is stored twice: as the best labels, and as what refinement starts from.
 
-    name  of the image or sequence, which makes a track's number an identity
+    Args:
+        name: Of the image or sequence, which makes a track's number an identity.
     """
     rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
     from humanpose_cli.fitting.evidence import joint_visibility
@@ -90,7 +92,8 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
 class FitEstimator:
     """Images → people with body parameters: `hpc fit` for the images of a data set.
 
-    device  of the networks: auto, cpu or cuda:N
+    Args:
+        device: Of the networks: auto, cpu or cuda:N.
     """
 
     def __init__(self, options: FitOptions | None = None, device: str = "auto") -> None:
@@ -112,9 +115,10 @@ class FitEstimator:
     ) -> Sequence[EstimatedImage]:
         """Estimate people; one result for each image, in their order.
 
-        images         (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
-        sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
-        single_person  True: only the person that the images are about
+        Args:
+            images: (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory.
+            sequence: True: frames of one shot, in which a person keeps one shape; False: images by themselves.
+            single_person: True: only the person that the images are about.
         """
         people: PeopleChoice | None = "largest" if single_person else None
         if not sequence:
@@ -127,10 +131,11 @@ class FitEstimator:
     def estimate_take(self, views: Sequence[InputItem], names: Sequence[str], calibration: Path | None = None) -> Fit:
         """Fit the people that several cameras filmed at the same time.
 
-        names        of the views
-        calibration  the file of their cameras
-
         Raises the errors of `check_take`, `TakeSolver` and `read_calibration`.
+
+        Args:
+            names: Of the views.
+            calibration: The file of their cameras.
         """
         from humanpose_cli.io.calibrations import read_calibration
         from humanpose_cli.views.checks import check_take
@@ -152,7 +157,8 @@ class FitEstimator:
 class BodyJointFitter:
     """3-D joints → body parameters by `fit_joints`.
 
-    body  'default' or 'smpl:FILE'
+    Args:
+        body: 'default' or 'smpl:FILE'.
     """
 
     def __init__(self, body: str = "default") -> None:
@@ -174,9 +180,10 @@ class BodyJointFitter:
 class SourceTools:
     """Tools that a source may use beyond its files; `SourceEntry.needs` lists those of each.
 
-    estimator     poses of images without any, such as `FitEstimator`
-    joint_fitter  bodies of 3-D joints, such as `BodyJointFitter`
-    bodies        gender ("neutral", "male", "female") → the model that the data set's parameters belong to
+    Attributes:
+        estimator: Poses of images without any, such as `FitEstimator`.
+        joint_fitter: Bodies of 3-D joints, such as `BodyJointFitter`.
+        bodies: Gender ("neutral", "male", "female") → the model that the data set's parameters belong to.
     """
 
     estimator: FitEstimator | None = None

@@ -154,10 +154,12 @@ _SAME_ACTIVITY = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 class H36mOptions(CropOptions):
     """every, crop_size, allow_missing and split as for all calibrated sources.
 
-    mosh       folder of MoSh fits, such as neutrMosh/neutrSMPL_H3.6, with `S1/Directions 1_cam0_aligned.pkl`; None
-               takes bodies from the joint fitter, where one is passed in
-    densepose  folder of DensePose's output on the frames: `S1_Directions_1.54138969_000001_IUV.png`, counted from 1
-    cameras    whose videos are taken, of all actors
+    Attributes:
+        mosh: Folder of MoSh fits, such as neutrMosh/neutrSMPL_H3.6, with `S1/Directions 1_cam0_aligned.pkl`; None
+            takes bodies from the joint fitter, where one is passed in.
+        densepose: Folder of DensePose's output on the frames: `S1_Directions_1.54138969_000001_IUV.png`, counted
+            from 1.
+        cameras: Whose videos are taken, of all actors.
     """
 
     mosh: str | None = None
@@ -169,8 +171,9 @@ class H36mOptions(CropOptions):
 class _Video:
     """One video: subject, action as in file names ("Directions 1"), camera.
 
-    frames   that have joints; taken_frames: those of them that are kept
-    pattern  path of the extracted frames, counted from 1; "" for a video
+    Attributes:
+        frames: That have joints; taken_frames: those of them that are kept.
+        pattern: Path of the extracted frames, counted from 1; "" for a video.
     """
 
     subject: str

@@ -256,7 +256,8 @@ class ImagesSource(FolderSource):
 class _Fits:
     """The fit of an image or sequence. InputError if it belongs to another one.
 
-    path  of its file, for messages; of: whose people they are, of one take in all views the same
+    Args:
+        path: Of its file, for messages; of: whose people they are, of one take in all views the same.
     """
 
     def __init__(self, record: FitRecord, path: Path, group: Group, of: str = "") -> None:

@@ -43,7 +43,8 @@ _PRESENT = 0.3  # least score of a detection that is added
 class DetectedLabels(LabellingSource):
     """A source whose people also have the detections in their boxes.
 
-    device  of the networks: auto, cpu or cuda:N
+    Args:
+        device: Of the networks: auto, cpu or cuda:N.
     """
 
     def __init__(self, source: Source, device: str = "auto") -> None:
@@ -116,8 +117,10 @@ class RenderedLabels(LabellingSource):
     An image gets label maps if all of its labelled people have a body whose model is given; others would be missing in
     the maps. The source's own labels and maps stay; only boxes are those of the mesh, which reaches beyond the joints.
 
-    source  any source
-    bodies  "default", "smpl-male", "smpl-neutral" … → the model; a person's body and gender name it (`model_for`)
+    Args:
+        source: Any source.
+        bodies: "default", "smpl-male", "smpl-neutral" … → the model; a person's body and gender name it
+            (`model_for`).
     """
 
     def __init__(self, source: Source, bodies: Mapping[str, Body]) -> None:

@@ -30,16 +30,18 @@ from humanpose_cli.lab.synthetic.options import SyntheticOptions
 class SourceRequest:
     """A request for a source.
 
-    name       "synthetic", or a name of `lab.datasets.registry.SOURCES`
-    root       the data set's folder; None for "synthetic"
-    options    the source's own, by name
-    synthetic  options of the generator
-    models     SMPL model files, for parameters that belong to them and for labels drawn from these
-    fit        let our fit find the bodies that a source lacks
-    fit_body   'default' or 'smpl:FILE': the body that is fitted
     detections add what our detector says about each person
-    device     of the networks that fit and detect: auto, cpu or cuda:N
-    items      only these images, sequences or folders of them: paths, or names of groups; None for all
+
+    Attributes:
+        name: "synthetic", or a name of `lab.datasets.registry.SOURCES`.
+        root: The data set's folder; None for "synthetic".
+        options: The source's own, by name.
+        synthetic: Options of the generator.
+        models: SMPL model files, for parameters that belong to them and for labels drawn from these.
+        fit: Let our fit find the bodies that a source lacks.
+        fit_body: 'default' or 'smpl:FILE': the body that is fitted.
+        device: Of the networks that fit and detect: auto, cpu or cuda:N.
+        items: Only these images, sequences or folders of them: paths, or names of groups; None for all.
     """
 
     name: str
@@ -57,7 +59,8 @@ class SourceRequest:
 class SelectedGroups(LabellingSource):
     """A source with the requested groups only.
 
-    names  of groups, or what such names begin with before a slash
+    Args:
+        names: Of groups, or what such names begin with before a slash.
     """
 
     def __init__(self, source: Source, names: Collection[str]) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class SourceEntry:
     """A data set: where its code is.
 
-    needs  the tools of `SourceTools` that it makes use of: "estimator", "joint_fitter", "bodies"
+    Attributes:
+        needs: The tools of `SourceTools` that it makes use of: "estimator", "joint_fitter", "bodies".
     """
 
     module: str
@@ -63,9 +64,10 @@ def open_source(
 ) -> FolderSource:
     """Open the data set of that name in the folder `root`.
 
-    options  of its class, or plain values by their names
-
     Raises UsageError for an unknown name or option, InputError if the folder is not the data set's.
+
+    Args:
+        options: Of its class, or plain values by their names.
     """
     if name not in SOURCES:
         raise UsageError(name, "is no data set", expected=", ".join(SOURCES))

@@ -36,7 +36,9 @@ def deepfashion_clothes() -> Mapping[str, str]:
 def random_pairs(counts: Mapping[str, int], number: int, seed: int) -> dict[str, list[tuple[int, int]]]:
     """Draw pairs of images by clothes, as in the paper's appendix B: clothes uniformly, then two images of them.
 
-    counts  clothes → how many images they have, two or more; number  of all pairs, none where there are no clothes
+    Args:
+        counts: Clothes → how many images they have, two or more; number  of all pairs, none where there are no
+            clothes.
     """
     names = list(counts)
     pairs: dict[str, list[tuple[int, int]]] = {name: [] for name in names}

@@ -53,7 +53,8 @@ _PARTS = ("_image.png", "_body.pkl", "_joints.npy", "_fit_crop_info.txt")
 class Up3dOptions(FolderOptions):
     """allow_missing and split as for all sources.
 
-    quality  'high': only fits that the owners call so; 'all', as in the papers
+    Attributes:
+        quality: 'high': only fits that the owners call so; 'all', as in the papers.
     """
 
     quality: Literal["all", "high"] = "all"

@@ -27,7 +27,8 @@ Shared = TypeVar("Shared")
 class Study(NamedTuple):
     """An ablation on the people of a cache.
 
-    planned  all trainings; report  made by them; plan  of their trainer, which checks them
+    Attributes:
+        planned: All trainings; report  made by them; plan  of their trainer, which checks them.
     """
 
     planned: Sequence[PlannedTraining]
@@ -39,8 +40,9 @@ class Study(NamedTuple):
 class Ablation(Generic[Shared]):
     """An ablation: variants of one training, which are compared on the same people.
 
-    presets  name → what the trainings share
-    study    checks the people of an evaluation, whose body and protocol replace those of the trainings
+    Attributes:
+        presets: Name → what the trainings share.
+        study: Checks the people of an evaluation, whose body and protocol replace those of the trainings.
     """
 
     presets: Mapping[str, Shared]
@@ -58,7 +60,8 @@ class Ablation(Generic[Shared]):
 
         Raises UsageError for an unknown preset.
 
-        seeds  trainings of each network; tune  changes what they share
+        Args:
+            seeds: Trainings of each network; tune  changes what they share.
         """
         if preset not in self.presets:
             raise UsageError("preset", "is not known", expected=", ".join(self.presets), got=preset)
@@ -80,8 +83,9 @@ class Ablation(Generic[Shared]):
 class Measured(NamedTuple):
     """The networks of a variant, trained from S seeds, on the same N people or pairs as those of all others.
 
-    values    name → (S, N)
-    clusters  of the N
+    Attributes:
+        values: Name → (S, N).
+        clusters: Of the N.
     """
 
     values: Mapping[str, NDArray[np.floating]]

@@ -73,11 +73,12 @@ _MIN_OVERLAP = 0.3  # of the boxes, to be taken for the same person
 class EvaluatedFits:
     """Fits of N people.
 
-    found   indices of those who were found, M; errors of these, in that order
-    bodies  what was found; rigs the model of each
-    stand_in  errors of an upright person in the place of each of the others, with no joint correct
-    movement  figures of sequences, see `movement_summaries`
-    confidence  of the joints, beside their errors; None where no confidence is known
+    Attributes:
+        found: Indices of those who were found, M; errors of these, in that order.
+        bodies: What was found; rigs the model of each.
+        stand_in: Errors of an upright person in the place of each of the others, with no joint correct.
+        movement: Figures of sequences, see `movement_summaries`.
+        confidence: Of the joints, beside their errors; None where no confidence is known.
     """
 
     found: NDArray[np.int64]
@@ -105,10 +106,12 @@ def measure_fits(
 ) -> EvaluatedFits:
     """Measure what `fit` finds in each image.
 
-    fit   row of an image → the people found there
-    body  that they are of
-    protocol  says how errors of movements are taken; None: of runs of frames, in the world as most public evaluators do
-    stop  called before every image; True ends with InterruptedRun
+    Args:
+        fit: Row of an image → the people found there.
+        body: That they are of.
+        protocol: Says how errors of movements are taken; None: of runs of frames, in the world as most public
+            evaluators do.
+        stop: Called before every image; True ends with InterruptedRun.
     """
     images = np.unique(people.people.images)
     sizes = np.asarray(people.people.cache.images["size"][images])
@@ -193,7 +196,9 @@ def matched(
 ) -> list[tuple[int, int]]:
     """Match boxes x0 y0 x1 y1 of the same people as pairs (true, predicted): by overlap, the largest first, each once.
 
-    size  (width, height) of the image, within which boxes are compared: some reach beyond it, others are cut there
+    Args:
+        size: (width, height) of the image, within which boxes are compared: some reach beyond it, others are cut
+            there.
     """
     if not len(true) or not len(predicted):
         return []
@@ -325,8 +330,9 @@ def evaluate_fits(
 def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match = "boxes") -> Report:
     """Evaluate fits that are there already, ours or other programs'.
 
-    predictions  a folder or file
-    match        "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
+    Args:
+        predictions: A folder or file.
+        match: "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence.
     """
     selection, protocol = under_protocol(run.selection, BodyProtocol)
     cache, body = open_cache(selection.data), load_body(selection.body, mean_hands=selection.mean_hands)
@@ -393,7 +399,8 @@ def error_tables(
 ) -> list[Table]:
     """Make the tables of errors and their quartiles.
 
-    metrics  of the errors; root  what was put on the truth's; of_all  means that count the missed
+    Args:
+        metrics: Of the errors; root  what was put on the truth's; of_all  means that count the missed.
     """
     rows: list[list[Cell]] = []
     for name, summary in metrics.items():

@@ -35,7 +35,8 @@ def compare_predictions(run: EvaluationRun, predictions: Sequence[Path], *, matc
 
     Raises UsageError for fewer than two.
 
-    predictions  folders or files, as `evaluate_predictions` takes them
+    Args:
+        predictions: Folders or files, as `evaluate_predictions` takes them.
     """
     names = method_names(predictions)
     if len(names) < 2:

@@ -44,8 +44,10 @@ CropSource = Literal["labels", "segmenter"]
 class NetworkOnCrops:
     """A body network that looks at crops around labelled people of its model.
 
-    source  of the body parts
     f1      (M,) of the M people predicted so far, the mean over the parts that a segmenter predicted; empty without one
+
+    Args:
+        source: Of the body parts.
     """
 
     def __init__(self, people: EvaluatedPeople, network: BodyNetwork, source: CropSource) -> None:

@@ -61,7 +61,8 @@ _CHUNK = 512  # people between two looks at whether to stop
 class EvaluatedJoints:
     """Which joints of a body errors are of.
 
-    rows  (J, 96) of the skeleton's joints, as `ScaledBody.landmarks` gives them
+    Attributes:
+        rows: (J, 96) of the skeleton's joints, as `ScaledBody.landmarks` gives them.
     """
 
     body: ScaledBody
@@ -105,7 +106,8 @@ def predict(
 ) -> ScaledPose:
     """Predict the network's bodies of people, on the CPU.
 
-    stop  called before every part; True ends with InterruptedRun
+    Args:
+        stop: Called before every part; True ends with InterruptedRun.
     """
     parts = []
     for first in range(0, len(people), _CHUNK):
@@ -232,9 +234,10 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, poses: Sequ
     """Draw the person's crop, their body of each of the poses over it, and the last one from its right-hand side of the
     image (Figure 1): (224, 224 (2 + P), 3).
 
-    poses  one, or two: before and after refinement
-
     True joints in the last are at the size at which they are compared, with the root on the body's.
+
+    Args:
+        poses: One, or two: before and after refinement.
     """
     person = people.taken(np.array([number]))
     crop = person_crop(person.column("box")[0], PANEL_SIDE)

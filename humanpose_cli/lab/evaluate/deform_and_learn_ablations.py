@@ -59,9 +59,10 @@ _COLUMNS = (
 class TrainedRounds(NamedTuple):
     """The runs of a variant from S seeds, each of R rounds.
 
-    records    (S, R) entries of the runs' rounds.json
-    mpjpe, pa  (R, S, N) mm, errors of each round's network on the N people held out
-    clusters   of these people
+    Attributes:
+        records: (S, R) entries of the runs' rounds.json.
+        mpjpe, pa: (R, S, N) mm, errors of each round's network on the N people held out.
+        clusters: Of these people.
     """
 
     records: Sequence[Sequence[Mapping[str, Any]]]

@@ -34,8 +34,9 @@ _DRAWN_AT_ONCE = 1_000_000  # clusters of the bootstrap: 8 MB
 class Clusters:
     """What N values belong to; clusters are independent of each other, values of one are not.
 
-    unit  what a cluster is, in the plural, such as sequences
-    ids   (N,) the cluster of each value
+    Attributes:
+        unit: What a cluster is, in the plural, such as sequences.
+        ids: (N,) the cluster of each value.
     """
 
     unit: str
@@ -75,7 +76,8 @@ class Clusters:
 class Summary:
     """A mean over n values with its median and 95 % interval; NaN where n is 0, and without an interval.
 
-    clusters  number of clusters that the interval is over, and their unit
+    Attributes:
+        clusters: Number of clusters that the interval is over, and their unit.
     """
 
     value: float
@@ -122,7 +124,8 @@ def _counted(count: int, unit: str) -> str:
 def summarise(values: ArrayLike, clusters: Clusters | None = None) -> Summary:
     """Average values (N,), or those (S, N) of S trainings, over the values that are finite in all trainings.
 
-    clusters  of the N values; None: each value is independent
+    Args:
+        clusters: Of the N values; None: each value is independent.
     """
     return _summary((values,), clusters)
 
@@ -187,7 +190,8 @@ def summarise_figures(
 ) -> dict[str, Summary]:
     """Summarize figures of N values that are no means, with intervals over clusters drawn with replacement.
 
-    figures  rows among the N → figures by name
+    Args:
+        figures: Rows among the N → figures by name.
     """
     values = figures(np.arange(len(clusters)))
     resampled_figures = [figures(rows) for rows in drawn_rows(clusters, resamples)]

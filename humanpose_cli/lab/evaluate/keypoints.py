@@ -148,8 +148,10 @@ def fits_of_images(
 ) -> Iterator[ImageFits]:
     """Open the fits in `predictions` if that is given, else those that `hpc fit` makes, each on request.
 
-    rows  of the images that are evaluated
     Raises UsageError for detections "boxes": average precision is about who is found.
+
+    Args:
+        rows: Of the images that are evaluated.
     """
     if predictions is not None:
         body = load_body(options.body)

@@ -58,10 +58,11 @@ _FEET = BLAZEPOSE33.indices(("left_heel", "left_foot_index", "right_heel", "righ
 class BodyMotion(NamedTuple):
     """M people in camera axes, or in the world's; NaN where not known.
 
-    points  (M, P, 3) metres, `joints.points`
-    feet    (M, 4, 3) metres, heel and ball of the left and the right foot; those of SMPL are WHAM's and GVHMR's
-    facing  (M, 3, 3) pelvis to the axes
-    root    (M, 3) metres, the joint that the pelvis turns about; rest (M, 3) where it is in the resting body
+    Attributes:
+        points: (M, P, 3) metres, `joints.points`.
+        feet: (M, 4, 3) metres, heel and ball of the left and the right foot; those of SMPL are WHAM's and GVHMR's.
+        facing: (M, 3, 3) pelvis to the axes.
+        root: (M, 3) metres, the joint that the pelvis turns about; rest (M, 3) where it is in the resting body.
     """
 
     points: Floats
@@ -140,11 +141,14 @@ def movement_summaries(
 ) -> dict[str, Summary]:
     """Summarize what was found by name of `_TEXTS`; empty without moving people.
 
-    rows       of the people; predicted  their motion in camera axes; worlds  (M, 4, 4) world to camera of their fits
-    cut        of the segments of world errors
-    root_path  what the error of the path is of
-    without_translation  EMDB's own jitter too: of SMPL's joints, everything that was found of a person closed up
-    closed_up  frames without a true person do not interrupt a run; those whose person was missed do
+    Args:
+        rows: Of the people; predicted  their motion in camera axes; worlds  (M, 4, 4) world to camera of their
+            fits.
+        cut: Of the segments of world errors.
+        root_path: What the error of the path is of.
+        without_translation: EMDB's own jitter too: of SMPL's joints, everything that was found of a person closed
+            up.
+        closed_up: Frames without a true person do not interrupt a run; those whose person was missed do.
     """
     images = people.people.cache.images
     values_by_name: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}

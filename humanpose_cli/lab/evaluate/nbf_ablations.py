@@ -42,10 +42,12 @@ ABLATION_LABELS = ("joints", "unscaled", "parts")
 class NbfShared(SharedTraining[NbfTraining]):
     """What the trainings of a preset share.
 
-    segmenters  name → training, the worst first
-    segmenter_loop  of these; `loop` is of the networks
-    weights     of L_lat, L_3D and L_2D where Tables 3 and 4 have them
-    parts       source of the body parts of Tables 3 and 4: the labels, or the last of the segmenters, as in the paper
+    Attributes:
+        segmenters: Name → training, the worst first.
+        segmenter_loop: Of these; `loop` is of the networks.
+        weights: Of L_lat, L_3D and L_2D where Tables 3 and 4 have them.
+        parts: Source of the body parts of Tables 3 and 4: the labels, or the last of the segmenters, as in the
+            paper.
     """
 
     segmenters: Mapping[str, SegmenterTraining]
@@ -143,7 +145,8 @@ def _tables(
 ) -> list[Table]:
     """Make a table with a row for each variant but controls, and that of all figures.
 
-    paper_digits  heading → digits of the paper's columns, which stand beside results on the paper's data only
+    Args:
+        paper_digits: Heading → digits of the paper's columns, which stand beside results on the paper's data only.
     """
     is_h36m = agrees(
         people.people.cache.header, people.split, "h36m", ("nbf/validation",), every=40

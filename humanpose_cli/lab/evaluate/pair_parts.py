@@ -20,7 +20,8 @@ Figures = Mapping[str, Mapping[str, float]]
 class PairParts:
     """Figures of pairs in `pairs.json` of the folders of parts, `part-0-of-8` in the folder of the run of all.
 
-    settings  what decides the figures; those of other settings are not read
+    Attributes:
+        settings: What decides the figures; those of other settings are not read.
     """
 
     run: EvaluationRun

@@ -53,12 +53,13 @@ _DRAWN_BY = {
 class EvaluatedPeople:
     """N people of one split, and the truth about them.
 
-    body    that predictions are of; body_name "default" or "smpl:FILE", which names it
-    rigs    models of the true bodies; rig (N,) which of them is each person's own, −1 where no body is known
-    bodies  the truth before each image's camera, NaN where not known; focal (N,), centre (N, 2) pixels
-    joints  that errors are of
-    split   "protocol/split" where all of it is evaluated; "" where only some of its people are
-    left_out  how many people of known truth are not among them, and why; "" if all are
+    Attributes:
+        body: That predictions are of; body_name "default" or "smpl:FILE", which names it.
+        rigs: Models of the true bodies; rig (N,) which of them is each person's own, −1 where no body is known.
+        bodies: The truth before each image's camera, NaN where not known; focal (N,), centre (N, 2) pixels.
+        joints: That errors are of.
+        split: "protocol/split" where all of it is evaluated; "" where only some of its people are.
+        left_out: How many people of known truth are not among them, and why; "" if all are.
     """
 
     people: People
@@ -109,8 +110,9 @@ class EvaluatedPeople:
     ) -> BodyErrors:
         """Measure M predicted bodies that are those of the people in these rows.
 
-        models  of the predictions: one, or each one's; None for `self.body`
-        points  (M, P, 3) predicted joints, NaN for people with a predicted body
+        Args:
+            models: Of the predictions: one, or each one's; None for `self.body`.
+            points: (M, P, 3) predicted joints, NaN for people with a predicted body.
         """
         each = (
             [models] * len(rows) if isinstance(models, Body) else [self.body] * len(rows) if models is None else models
@@ -186,15 +188,16 @@ class EvaluatedPeople:
 class PeopleSelection:
     """Which people are evaluated, and by what.
 
-    data      cache
-    protocol, split  of it; "" for the cache's usual protocol, and the first of `usual_splits` that it has
-    visible   least share of a person's joints that must be visible; pairs of images are not filtered
-    limit     people, or pairs, at most, spread evenly; 0 for all
-    body      that predictions are of: "default" or "smpl:FILE"
-    models    SMPL model files, of which the true bodies are: of each person's gender
-    joints, root, regressor, smplx_to_smpl  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these
-              were measured and its bodies only fitted to them, else smpl24
-    straight_hands  keep fingers of SMPL-X straight in data whose owners have them in the mean pose
+    Attributes:
+        data: cache.
+        protocol, split: Of it; "" for the cache's usual protocol, and the first of `usual_splits` that it has.
+        visible: Least share of a person's joints that must be visible; pairs of images are not filtered.
+        limit: People, or pairs, at most, spread evenly; 0 for all.
+        body: That predictions are of: "default" or "smpl:FILE".
+        models: SMPL model files, of which the true bodies are: of each person's gender.
+        joints, root, regressor, smplx_to_smpl: See `lab.metrics.joints.joint_set`; no joints: a data set's own
+            where these were measured and its bodies only fitted to them, else smpl24.
+        straight_hands: Keep fingers of SMPL-X straight in data whose owners have them in the mean pose.
     """
 
     data: Path
@@ -320,7 +323,8 @@ class PeopleSelection:
     def _rigs(self, people: People, body: Body, *, required: bool) -> tuple[tuple[Body, ...], NDArray[np.int64]]:
         """Load the models of the people's bodies, and say which of them is each person's own; −1 if it is not there.
 
-        required  InputError where a model is not there
+        Args:
+            required: InputError where a model is not there.
         """
         columns = people.cache.people
         kinds, genders = (
@@ -418,8 +422,9 @@ def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Te
 class EvaluationRun:
     """An evaluation on one cache: of which people, where its files go, and on what it runs.
 
-    stop  called often; True ends with InterruptedRun
-    part  (i, N): of pairs, those that part i of N evaluates
+    Attributes:
+        stop: Called often; True ends with InterruptedRun.
+        part: (i, N): of pairs, those that part i of N evaluates.
     """
 
     selection: PeopleSelection

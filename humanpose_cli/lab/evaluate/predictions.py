@@ -46,13 +46,14 @@ from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 class FoundBody(NamedTuple):
     """One fitted person: poses (72,), betas (S,), trans (3,) as in a fit file, and the box (4,) it was found in.
 
-    body    that these are parameters of; None for the one that is evaluated
-    person  index of the labelled person that this is about, if known; else persons are matched by boxes
-    joints  skeleton and (J, 3) metres in camera axes, where there are no body parameters
-    world   world to camera (4, 4), where that is known
-    track   who this is in a sequence, by the program that found them; "" where it does not say
-    confidence  (24,) of the joints, 0..1; None where the program gives none
-    segment_scales  (24,), or None for 1
+    Attributes:
+        body: That these are parameters of; None for the one that is evaluated.
+        person: Index of the labelled person that this is about, if known; else persons are matched by boxes.
+        joints: Skeleton and (J, 3) metres in camera axes, where there are no body parameters.
+        world: World to camera (4, 4), where that is known.
+        track: Who this is in a sequence, by the program that found them; "" where it does not say.
+        confidence: (24,) of the joints, 0..1; None where the program gives none.
+        segment_scales: (24,), or None for 1.
     """
 
     poses: NDArray[Any]
@@ -81,8 +82,9 @@ def fits_from_files(
     """Open fits that are there already, plain predictions (`read_predictions`) or files of fits (`records_from_files`):
     row of an image → its people.
 
-    body  that they are to be of; models those that plain predictions name by gender, mean_hands with their fingers in
-          the mean pose
+    Args:
+        body: That they are to be of; models those that plain predictions name by gender, mean_hands with their
+            fingers in the mean pose.
     """
     if is_predictions(path):
         models_by_name = {model.name: model for model in load_models(models, mean_hands=mean_hands).values()}

@@ -48,14 +48,15 @@ class Evaluator:
 class Protocol:
     """How figures of one data set are measured. They are means over everything that counts in all of the split.
 
-    source, split   of the data, such as "3dpw" and "3dpw/test"
-    evaluator       that it follows
-    metrics         names of the figures that are published under it, in the order of `rows`
-    frames          which frames or images count
-    rows            method → published figures, None where there is none; rows_source where they stand
-    every           frames apart: the cache may have been made with finer steps, but not with coarser ones; 0 where that
-                    is not known
-    version         of this definition; a change of what it measures gives it another one
+    Attributes:
+        source, split: Of the data, such as "3dpw" and "3dpw/test".
+        evaluator: That it follows.
+        metrics: Names of the figures that are published under it, in the order of `rows`.
+        frames: Which frames or images count.
+        rows: Method → published figures, None where there is none; rows_source where they stand.
+        every: Frames apart: the cache may have been made with finer steps, but not with coarser ones; 0 where that
+            is not known.
+        version: Of this definition; a change of what it measures gives it another one.
     """
 
     name: str
@@ -91,7 +92,8 @@ class Protocol:
         """Tabulate published rows, if all of `split` of a cache with that header was evaluated and is the protocol's,
         and ours.
 
-        ours  name of what was evaluated → figures
+        Args:
+            ours: Name of what was evaluated → figures.
         """
         complete = agrees(header, split, self.source, (self.split,), self.every)
         rows: list[list[Cell]] = [[name, *figures] for name, figures in self.rows.items()] if complete else []
@@ -115,7 +117,9 @@ class Protocol:
 @dataclass(frozen=True)
 class BodyProtocol(Protocol):
     """Of bodies. joints, root  see `lab.metrics.joints`; cut, root_path, closed_up  see `movement_summaries`;
-    straight_hands  see `PeopleSelection`.
+
+    Attributes:
+        straight_hands: See `PeopleSelection`.
     """
 
     joints: JointSetName
@@ -207,8 +211,9 @@ def _body(
 ) -> BodyProtocol:
     """Define a protocol of bodies.
 
-    data       source and split; published  a method and the figures of its paper
-    closed_up  of frames that the owners call valid, closed up
+    Args:
+        data: Source and split; published  a method and the figures of its paper.
+        closed_up: Of frames that the owners call valid, closed up.
     """
     if published:
         method, *figures = published
@@ -387,8 +392,9 @@ def agrees(header: Header, split: str, source: str, splits: Sequence[str], every
     """Return whether data are of a source and one of the splits ("protocol/split"), complete, with every frame of the
     paper.
 
-    split  "" where only a part was evaluated
-    every  frames apart in the paper; 0 where it does not say
+    Args:
+        split: "" where only a part was evaluated.
+        every: Frames apart in the paper; 0 where it does not say.
     """
     options: Mapping[str, Any] = header.options_values
     steps, partial = options.get("every", 1), options.get("allow_missing", False)

@@ -60,11 +60,12 @@ _PAGE_FITS = 5  # on a page, with the one before
 class RefinementErrors(NamedTuple):
     """Of M people in frames, (M,) each; NaN where unknown.
 
-    mpjpe, pa_mpjpe, pve  metres, as in `BodyErrors`
-    reprojection          pixels: mean distance of the 24 projected joints from the true ones
-    silhouette            1 − intersection over union of the drawn body and the pixels that show the person
-    acceleration          metres a frame²: mean difference of the joints' second differences from the true ones
-    track                 number of the person within their clip
+    Attributes:
+        mpjpe, pa_mpjpe, pve: Metres, as in `BodyErrors`.
+        reprojection: Pixels: mean distance of the 24 projected joints from the true ones.
+        silhouette: 1 − intersection over union of the drawn body and the pixels that show the person.
+        acceleration: Metres a frame²: mean difference of the joints' second differences from the true ones.
+        track: Number of the person within their clip.
     """
 
     mpjpe: Floats
@@ -158,12 +159,13 @@ def _acceleration_errors(clip: EvaluatedClip, matches: MatchedRows, true: Floats
 class RefineSelection:
     """What is compared; None: everything that is at hand.
 
-    keypoints    whether they pull beside the correspondence
-    prior        as of `RefineOptions`
-    weights      of the displacement network; "": none is compared
-    densepose, charts  as `surface_source` takes them
-    predictions  a file or folder of fits to refine
-    refine_preset  of all refinements
+    Attributes:
+        keypoints: Whether they pull beside the correspondence.
+        prior: As of `RefineOptions`.
+        weights: Of the displacement network; "": none is compared.
+        densepose, charts: As `surface_source` takes them.
+        predictions: A file or folder of fits to refine.
+        refine_preset: Of all refinements.
     """
 
     base: Base | None = None
@@ -239,8 +241,9 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
 def write_clip_page(path: Path, title: str, images: NDArray[np.uint8], fits: Mapping[str, Fit], truth: Fit) -> None:
     """Write a page that shows fits of a clip beside the truth, of the people whose truth is known.
 
-    images  (T, H, W, 3) uint8, the frames of the clip
-    fits    the one before, then those after, by their names; the first `_PAGE_FITS` are shown
+    Args:
+        images: (T, H, W, 3) uint8, the frames of the clip.
+        fits: The one before, then those after, by their names; the first `_PAGE_FITS` are shown.
     """
     before = fits["before"]
     keys = set(zip(truth.track_id.tolist(), truth.frame_index.tolist(), strict=True))
@@ -347,7 +350,8 @@ def _body_metrics(errors: RefinementErrors, clips: Clusters) -> dict[str, Summar
 def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Mapping[str, RefinementErrors]) -> Table:
     """Tabulate means of each setting, and how joints' and silhouettes' errors change, with intervals over clips.
 
-    clips  errors of each setting's clips; parts  these joined
+    Args:
+        clips: Errors of each setting's clips; parts  these joined.
     """
     before, rows, worse = parts["before"], [], []
     for name, errors in parts.items():
@@ -409,8 +413,9 @@ _LIGHTS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threads: int | None = None) -> Report:
     """Evaluate refinement with noisy textures (blotches, relative to the full range), and with frames in another light.
 
-    selection  without a base: noise; without a prior: pose; without `keypoints`: with them. Correspondences that
-               compare no images are left out
+    Args:
+        selection: Without a base: noise; without a prior: pose; without `keypoints`: with them. Correspondences
+            that compare no images are left out.
     """
     people = replace(run.selection, limit=0).people("joints")
     base = selection.base or (None if selection.predictions else "noise")

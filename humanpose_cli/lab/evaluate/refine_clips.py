@@ -50,10 +50,12 @@ Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
 class EvaluatedClip:
     """T frames of one sequence, and R rows of known people in them.
 
-    rows    (T,) of the images in the cache; names of them
-    images  (T, H, W, 3) uint8; focal (T,) and centre (T, 2) pixels of their cameras
-    people  (R,) rows of the evaluated people; frame (R,); identity (R,) number of the person within the clip
-    masks   (R, H, W) bool, the pixels that show each; others (R, H, W) bool, those that show somebody else; or None
+    Attributes:
+        rows: (T,) of the images in the cache; names of them.
+        images: (T, H, W, 3) uint8; focal (T,) and centre (T, 2) pixels of their cameras.
+        people: (R,) rows of the evaluated people; frame (R,); identity (R,) number of the person within the clip.
+        masks: (R, H, W) bool, the pixels that show each; others (R, H, W) bool, those that show somebody else; or
+            None.
     """
 
     name: str
@@ -93,7 +95,8 @@ def clip_names(people: EvaluatedPeople, limit: int) -> list[str]:
 def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]:
     """Read the sequences of which people are evaluated, by name. Raises InputError if there are none.
 
-    limit  of them at most, spread evenly; 0 for all
+    Args:
+        limit: Of them at most, spread evenly; 0 for all.
     """
     cache = people.people.cache
     for name in clip_names(people, limit):
@@ -219,9 +222,10 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
     """Take the clip's people from fits that are there already, with the cameras of these. Tracks are those of the fits;
     people of single images have a track each.
 
-    rows_of_image  row of an image → its fit and rows there; read from `predictions`
-
     Raises InputError if images have another size there.
+
+    Args:
+        rows_of_image: Row of an image → its fit and rows there; read from `predictions`.
     """
     count = len(clip.rows)
     size = np.tile(np.array(clip.images.shape[2:0:-1]), (count, 1))
@@ -271,9 +275,10 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
 class InitialFits:
     """The initial fits of clips.
 
-    bases  of them; without predictions all that the body allows
-    predictions  a file or folder of fits, which is the only base then
-    limit  clips at most; 0 for all
+    Attributes:
+        bases: Of them; without predictions all that the body allows.
+        predictions: A file or folder of fits, which is the only base then.
+        limit: Clips at most; 0 for all.
     """
 
     people: EvaluatedPeople
@@ -344,7 +349,8 @@ def surface_source(people: EvaluatedPeople, densepose: Path | None, charts: Path
 
     Raises InputError if nothing is known.
 
-    charts  DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture
+    Args:
+        charts: DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture.
     """
     cache, body = people.people.cache, people.body
     if densepose is not None:

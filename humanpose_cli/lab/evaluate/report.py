@@ -46,10 +46,11 @@ Cell = str | float | int | None
 class Table:
     """Rows of cells under headings.
 
-    name     short, of its files; title what it shows
-    digits   decimals of numbers, of each column or of all
-    notes    lines below it
-    over     summaries whose numbers of independent people, clips or others the report examines
+    Attributes:
+        name: Short, of its files; title what it shows.
+        digits: Decimals of numbers, of each column or of all.
+        notes: Lines below it.
+        over: Summaries whose numbers of independent people, clips or others the report examines.
     """
 
     name: str
@@ -148,8 +149,9 @@ def plot_curves(
 ) -> None:
     """Draw joint errors (mm) of several settings against the quantity that `label` names.
 
-    ticks   its values, evenly spaced in the plot; curves  an error for each, NaN for none
-    levels  errors that do not depend on it, as dashed lines
+    Args:
+        ticks: Its values, evenly spaced in the plot; curves  an error for each, NaN for none.
+        levels: Errors that do not depend on it, as dashed lines.
     """
     from matplotlib.figure import Figure
 
@@ -189,7 +191,8 @@ PANELS = ("person", "true body (green)", "found body (orange)")
 def quartile_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
     """Draw a row for each quartile, the smallest errors first, each with three people from its middle.
 
-    panel  index of a person → image, all of one size; title the text above it
+    Args:
+        panel: Index of a person → image, all of one size; title the text above it.
     """
     rows = []
     for part in quartiles(errors):
@@ -210,7 +213,8 @@ def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callab
 def body_panel(people: EvaluatedPeople, person: int, body: Body, predictions: Bodies, index: int) -> Image:
     """Draw (224, 672, 3) the person, and the true and the predicted mesh over the image, each with its name (`PANELS`).
 
-    person  row of the people; index  row of their body among those predicted
+    Args:
+        person: Row of the people; index  row of their body among those predicted.
     """
     image = people.people.cache.image(int(people.people.images[person]))
     x, y = people.centre[person].tolist()
@@ -272,13 +276,15 @@ _READABLE_ROWS = 60  # of a table, above which report.md leaves them out
 class Report:
     """The results of one evaluation.
 
-    title    what was evaluated
-    facts    on what and how: data, split, people, weights
-    metrics  by their names in the JSON result
-    tables   in their order
     images file name → (H, W, 3), with a line on what they show
-    plots    files that were written beside it, with a line each
-    pages    HTML pages likewise
+
+    Attributes:
+        title: What was evaluated.
+        facts: On what and how: data, split, people, weights.
+        metrics: By their names in the JSON result.
+        tables: In their order.
+        plots: Files that were written beside it, with a line each.
+        pages: HTML pages likewise.
     """
 
     title: str

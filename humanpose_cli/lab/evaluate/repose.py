@@ -88,12 +88,13 @@ JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.
 class EvaluatedReposing:
     """N pairs: method → name of the metric → (N,), NaN where it is not known.
 
-    clusters  of the pairs, by the person of the input
-    copies    metrics (M,) of the input copied, of pairs that are left out (`Pairs.missed`)
-
-    shown    of some pairs, spread evenly over all: index among the N → input, target and what every method drew,
-             reduced to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8
-    ceiling  (N,) pose AUC of the true images against their labelled joints: what the estimator of poses can see at all
+    Attributes:
+        clusters: Of the pairs, by the person of the input.
+        copies: Metrics (M,) of the input copied, of pairs that are left out (`Pairs.missed`).
+        shown: Of some pairs, spread evenly over all: index among the N → input, target and what every method drew,
+            reduced to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8.
+        ceiling: (N,) pose AUC of the true images against their labelled joints: what the estimator of poses can see
+            at all.
     """
 
     clusters: Clusters
@@ -222,10 +223,11 @@ def measure_reposing(
 ) -> EvaluatedReposing:
     """Measure every method on every pair.
 
-    distances  name → a further measure of two images (1, 3, H, W), −1 to 1: distances by the features of a network,
-               similarities that a protocol has
-    joints     estimator of the pose in an image, for the pose AUC
-    parts      where figures of pairs are that other processes measured, and where these go
+    Args:
+        distances: Name → a further measure of two images (1, 3, H, W), −1 to 1: distances by the features of a
+            network, similarities that a protocol has.
+        joints: Estimator of the pose in an image, for the pose AUC.
+        parts: Where figures of pairs are that other processes measured, and where these go.
     """
     measured: dict[int, Figures] = {} if parts is None else parts.measured()
     sheet_rows = spread_evenly(len(numbers), _SHOWN)
@@ -392,8 +394,9 @@ def evaluated_pairs(
 ) -> tuple[PairCrops, list[int], dict[str, Any]]:
     """Select crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them.
 
-    full_images  complete images, which published figures are of, instead of crops about people
-    usual        protocols that are taken where none is chosen, the first first
+    Args:
+        full_images: Complete images, which published figures are of, instead of crops about people.
+        usual: Protocols that are taken where none is chosen, the first first.
     """
     cache = open_cache(selection.data)
     protocols = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
@@ -424,14 +427,15 @@ def evaluate_reposing(
 
     Where bodies are known, the network is also evaluated as in `hpc repose`: pasted.
 
-    perceptual  as `perceptual_loss` takes it: a stand-in, never called LPIPS
-    lpips       names or files of torchvision's AlexNet and the authors' linear layers
-    pose        evaluate the pose by `hpc fit`, which takes most of the time
-    size        pixels of the crops; 0 for the network's
-    full_images  see `evaluated_pairs`
-    only        copy, mesh, pasted and warp3d: what is evaluated; () for all
-
     A protocol of published figures in `selection` decides size and full_images.
+
+    Args:
+        perceptual: As `perceptual_loss` takes it: a stand-in, never called LPIPS.
+        lpips: Names or files of torchvision's AlexNet and the authors' linear layers.
+        pose: Evaluate the pose by `hpc fit`, which takes most of the time.
+        size: Pixels of the crops; 0 for the network's.
+        full_images: See `evaluated_pairs`.
+        only: Copy, mesh, pasted and warp3d: what is evaluated; () for all.
     """
     if unknown := set(only) - set(map(_short, _METHODS)):
         expected = ", ".join(map(_short, _METHODS))
@@ -505,7 +509,8 @@ def reposing_report(
 ) -> Report:
     """Report all methods, their paired differences, images, and what others published under a protocol.
 
-    header, split  of the cache, and "protocol/split" where all of it was evaluated
+    Args:
+        header, split: Of the cache, and "protocol/split" where all of it was evaluated.
     """
     values = results.values
     names = list(values)
@@ -552,7 +557,8 @@ def _differences(results: EvaluatedReposing) -> Table:
 def side_by_side(results: EvaluatedReposing, columns: Sequence[str]) -> NDArray[np.uint8]:
     """Draw a row for each pair of the report, by the quality of the last method: input, target, every method.
 
-    columns  their headings
+    Args:
+        columns: Their headings.
     """
     quality = np.nan_to_num(results.values[list(results.values)[-1]]["ssim"])
     indices = sorted(results.shown, key=lambda index: (float(quality[index]), index))

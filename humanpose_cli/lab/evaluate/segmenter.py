@@ -39,7 +39,8 @@ _RESAMPLES = 1000
 class EvaluatedSegmenter:
     """N people and C classes, the background first.
 
-    counts  (N, C, C) pixels by true and predicted class
+    Attributes:
+        counts: (N, C, C) pixels by true and predicted class.
     """
 
     options: SegmenterOptions
@@ -77,7 +78,8 @@ def measure_segmenter(
 ) -> EvaluatedSegmenter:
     """Measure the parts of people with true parts.
 
-    guided  False hides the detector's guide from a guided segmenter
+    Args:
+        guided: False hides the detector's guide from a guided segmenter.
     """
     classes, counts = segmenter.options.parts + 1, []
     make = SegmenterCrops(people, segmenter.options, guided=guided)

@@ -41,8 +41,9 @@ class SharedTraining(Generic[Options]):
 class PlannedTraining(NamedTuple):
     """A training that an ablation will need.
 
-    recipe  (cache, options, seed=) → what is trained, a `Recipe` or what the trainer takes in its place
-    seeds   whether it is repeated from each seed
+    Attributes:
+        recipe: (cache, options, seed=) → what is trained, a `Recipe` or what the trainer takes in its place.
+        seeds: Whether it is repeated from each seed.
     """
 
     recipe: Callable[..., Any]
@@ -56,11 +57,12 @@ class Trainings:
     """The trainings of an ablation. Equal settings are trained once, and finished trainings are reused. All keep their
     last step, so that no held-out data chooses the weights that the ablation compares.
 
-    data      cache to learn from; folder where runs go; device
-    seeds     of each network; its error is the mean over them
-    planned   number of trainings that tables will need, for the progress
-    progress  called after every step of a training
-    stop      called after every step; True ends with InterruptedRun, and the same call continues
+    Attributes:
+        data: Cache to learn from; folder where runs go; device.
+        seeds: Of each network; its error is the mean over them.
+        planned: Number of trainings that tables will need, for the progress.
+        progress: Called after every step of a training.
+        stop: Called after every step; True ends with InterruptedRun, and the same call continues.
     """
 
     data: Path

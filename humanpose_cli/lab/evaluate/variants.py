@@ -18,10 +18,11 @@ Options = TypeVar("Options")
 class Variant(NamedTuple):
     """One setting of an ablation.
 
-    name     of its trainings
-    cells    that its row begins with
-    changes  dotted field of the shared options → value
-    paper    the paper's figures, in the order of its columns
+    Attributes:
+        name: Of its trainings.
+        cells: That its row begins with.
+        changes: Dotted field of the shared options → value.
+        paper: The paper's figures, in the order of its columns.
     """
 
     name: str

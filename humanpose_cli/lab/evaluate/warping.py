@@ -44,8 +44,9 @@ WarpingShared = SharedTraining[Warp3dTraining]
 def warping_ablation(*, pose: bool = True, full_images: bool = False) -> Ablation[WarpingShared]:
     """Make the ablation.
 
-    pose         measure the pose by fitting the new images
-    full_images  compare complete images, as the paper does, and show its figures beside ours
+    Args:
+        pose: Measure the pose by fitting the new images.
+        full_images: Compare complete images, as the paper does, and show its figures beside ours.
     """
     presets = {name: SharedTraining(*preset) for name, preset in WARP3D_PRESETS.items()}
     return Ablation({"ablation": presets["tiny"], **presets}, partial(_study, pose, full_images))
@@ -95,11 +96,12 @@ def warping_table(
 ) -> tuple[list[Table], EvaluatedReposing]:
     """Train generators that differ in `warping` and `pose` only and evaluate them on the same pairs.
 
-    parts      see `measure_reposing`
-    published  whether the pairs are the paper's, so that its figures stand beside ours
-
     Returns the table with that of all figures, and what all trainings drew. Differences are paired over the pairs,
     intervals are over the pairs' people or garments, and seeds.
+
+    Args:
+        parts: See `measure_reposing`.
+        published: Whether the pairs are the paper's, so that its figures stand beside ours.
     """
     variants = VARIANTS["warping"]
     paths = {

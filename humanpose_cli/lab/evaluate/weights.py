@@ -28,8 +28,9 @@ def weights_facts(
     """Describe weights that are evaluated on images (rows) of a cache, as lines of a report: model, steps of all
     trainings, digest; `CHECKPOINT`; and `CAUTION` if they were learned or chosen on some of these images.
 
-    segmenter  weights through which these look, which get the same lines; `CAUTION` also if these are the shipped ones
-               and the network learned from the parts of others
+    Args:
+        segmenter: Weights through which these look, which get the same lines; `CAUTION` also if these are the
+            shipped ones and the network learned from the parts of others.
     """
     files = {"weights": path} if segmenter is None else {"weights": path, "segmenter": segmenter}
     headers = {name: read_header(file) for name, file in files.items()}
@@ -116,7 +117,8 @@ def checkpoints_facts(
 ) -> dict[str, str]:
     """Describe, as lines of an ablation's report, the weights of its trainings, none of which held-out data chose.
 
-    cache, images  on which (rows) they are evaluated; None: on people that every training holds out
+    Args:
+        cache, images: On which (rows) they are evaluated; None: on people that every training holds out.
     """
     texts = [kept_text(header.training) for header in headers]
     counts = {text: texts.count(text) for text in dict.fromkeys(texts)}

@@ -46,9 +46,10 @@ def mpjpe(
     """Measure the mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice →
     (N,) metres.
 
-    root  row of the root joint; several rows: their mean (mid-hip); None or no rows compare absolute positions
-
     True joints that are NaN are not known and left out; NaN where the root is not known.
+
+    Args:
+        root: Row of the root joint; several rows: their mean (mid-hip); None or no rows compare absolute positions.
     """
     return _finite_mean(_columns(_distances(predictions, true, root), joints))
 
@@ -67,7 +68,9 @@ def pa_mpjpe(predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | No
     """Measure the mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,)
     metres.
 
-    joints  rows that both the alignment and the result are restricted to; true joints that are NaN are left out
+    Args:
+        joints: Rows that both the alignment and the result are restricted to; true joints that are NaN are left
+            out.
     """
     a, b = _pair(predictions, true)
     return _finite_mean(_aligned_distances(_columns(a, joints), _columns(b, joints)))
@@ -118,7 +121,8 @@ def pve(
 def pckh(predictions: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Floats:
     """Share of correct keypoints per sample (Andriluka et al. 2014): (N, J, 2) pixels twice → (N,) 0..1.
 
-    head_length  (N,) pixels; a keypoint is correct within half of it
+    Args:
+        head_length: (N,) pixels; a keypoint is correct within half of it.
     """
     a, b = _pair(predictions, true)
     limit = np.asarray(head_length, np.float64) / 2
@@ -179,11 +183,14 @@ class Bodies(NamedTuple):
 class BodyErrors(NamedTuple):
     """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
 
-    mpjpe     joints with the root on the true one; pa_mpjpe after the best similarity (Procrustes)
-    pve       vertices with the root on the true one; pa_pve after the similarity of pa_mpjpe
-    rotation  mean angle between relative rotations; absolute_rotation of absolute ones (Neural Body Fitting's err_quat)
-    pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
-    angle     mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of pa_mpjpe
+    Attributes:
+        mpjpe: Joints with the root on the true one; pa_mpjpe after the best similarity (Procrustes).
+        pve: Vertices with the root on the true one; pa_pve after the similarity of pa_mpjpe.
+        rotation: Mean angle between relative rotations; absolute_rotation of absolute ones (Neural Body Fitting's
+            err_quat).
+        pckh: Share of joints in the image nearer than half the true head's height (see `head_height`).
+        angle: Mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of
+            pa_mpjpe.
     """
 
     mpjpe: NDArray[np.float64]
@@ -221,13 +228,13 @@ def body_errors(
 ) -> BodyErrors:
     """Measure N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
-    true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for two
-               genders of one kind of body only, and where `joints.conversion` makes SMPL's mesh of
-               SMPL-X's
-    joints     that mpjpe and pa_mpjpe are of, and whose root pve is about
-    measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
-               known are NaN then
-    points     (N, P, 3) metres: predicted joints, NaN for people with a predicted body
+    Args:
+        true_body: Of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for
+            two genders of one kind of body only, and where `joints.conversion` makes SMPL's mesh of SMPL-X's.
+        joints: That mpjpe and pa_mpjpe are of, and whose root pve is about.
+        measured: (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are
+            not known are NaN then.
+        points: (N, P, 3) metres: predicted joints, NaN for people with a predicted body.
     """
     rigs = body, true_body or body
     parts = []

@@ -20,9 +20,10 @@ _SHORTEST = 5  # frames of a flight
 class Footwork(NamedTuple):
     """What feet do that should stand on one level floor.
 
-    slides  (S,) metres a second: of the slowest point of the feet from a frame to the next, not in flight
-    depths  (T,) metres of the lowest point below the floor, 0 above it
-    falls   (K,) metres a second², downwards: of the centre of mass in each flight of `_SHORTEST` frames or more
+    Attributes:
+        slides: (S,) metres a second: of the slowest point of the feet from a frame to the next, not in flight.
+        depths: (T,) metres of the lowest point below the floor, 0 above it.
+        falls: (K,) metres a second², downwards: of the centre of mass in each flight of `_SHORTEST` frames or more.
     """
 
     slides: Floats

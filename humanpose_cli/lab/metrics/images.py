@@ -69,8 +69,9 @@ def ssim_patn(image: Tensor, true: Tensor) -> Tensor:
     """Measure SSIM (B,) of DeepFashion as PATN's evaluator takes it (tengteng95/Pose-Transfer@281ee2d3,
     getMetrics_fashion.py).
 
-    image, true  (B, 3, 256, 256), −1 to 1. The columns beyond the middle 176 are white in both; Gaussian windows; the
-                range of values is that of the made image, so that the order of the two matters
+    Args:
+        image, true: (B, 3, 256, 256), −1 to 1. The columns beyond the middle 176 are white in both; Gaussian
+            windows; the range of values is that of the made image, so that the order of the two matters.
     """
     beyond = (image.shape[-1] - _PATN_WIDTH) // 2
     if image.ndim != 4 or beyond < 0:
@@ -87,9 +88,10 @@ def ssim_patn(image: Tensor, true: Tensor) -> Tensor:
 def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWindow = "gaussian") -> Tensor:
     """Average structural similarity over the person's pixels: (B,); NaN if the mask is empty.
 
-    mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods are
-          evaluated on the same pixels. Windows at the outline contain some background. (The warp3d paper's SSIM_fg
-          "only evaluates the foreground"; its authors' is that of `capsule_masks`.)
+    Args:
+        mask: (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods
+            are evaluated on the same pixels. Windows at the outline contain some background. (The warp3d paper's
+            SSIM_fg "only evaluates the foreground"; its authors' is that of `capsule_masks`.).
     """
     inside = mask > 0.5
     values = ssim_map(first, second, window).mean(1, keepdim=True)

@@ -153,10 +153,11 @@ class MeshConversion:
 class JointSet:
     """Joints that are averaged, by name, and those whose mean is put on the truth's (none: positions in space).
 
-    measured   the truth is a data set's own joints (h36m17), not those of a body
-    regressor  finds the joints on meshes; None for the body's own joints and landmarks
-    of_model   a SMPL model's regressor finds them on meshes: each body's own where there is no `regressor`
-    conversion  of the meshes of SMPL-X, whose joints and vertices are then those of SMPL's; None: they stay
+    Attributes:
+        measured: The truth is a data set's own joints (h36m17), not those of a body.
+        regressor: Finds the joints on meshes; None for the body's own joints and landmarks.
+        of_model: A SMPL model's regressor finds them on meshes: each body's own where there is no `regressor`.
+        conversion: Of the meshes of SMPL-X, whose joints and vertices are then those of SMPL's; None: they stay.
     """
 
     name: str
@@ -277,9 +278,10 @@ def joint_set(
     """Make a set by its name. Raises UsageError if it needs a regressor or model and none is given, or has no use for
     one.
 
-    root     None for the usual one: the pelvis, of lsp14, smpl24-mesh and smpl24-neutral the hips' middle
-    neutral  SMPL's neutral model, for smpl24-neutral
-    smplx_to_smpl  file of a `MeshConversion`
+    Args:
+        root: None for the usual one: the pelvis, of lsp14, smpl24-mesh and smpl24-neutral the hips' middle.
+        neutral: SMPL's neutral model, for smpl24-neutral.
+        smplx_to_smpl: File of a `MeshConversion`.
     """
     joints = _SETS[name]
     if regressor is None and name.startswith(("h36m", "hmr")):

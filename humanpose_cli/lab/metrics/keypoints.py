@@ -45,8 +45,10 @@ _RECALLS = np.linspace(0, 1, 101)
 class ImageMatches(NamedTuple):
     """The predictions of one image, the surest first, against its people.
 
-    scores   (P,); correct and ignored (10, P): found somebody, or somebody who does not count, at each of THRESHOLDS
-    people   how many have labelled joints
+    Attributes:
+        scores: (P,); correct and ignored (10, P): found somebody, or somebody who does not count, at each of
+            THRESHOLDS.
+        people: How many have labelled joints.
     """
 
     scores: Floats
@@ -59,8 +61,9 @@ def oks(predictions: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayL
     """Measure similarities (P, T) of joints (P, 17, 2 or 3) to those of people (T, 17, 3): x, y, and 0 where not
     labelled.
 
-    areas  (T,) square pixels; boxes (T, 4) x0 y0 x1 y1, which stand in for people without labelled joints: all joints
-           are then compared with a box three times as large, and are right inside of it
+    Args:
+        areas: (T,) square pixels; boxes (T, 4) x0 y0 x1 y1, which stand in for people without labelled joints: all
+            joints are then compared with a box three times as large, and are right inside of it.
     """
     points, people = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
     box, scale = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(areas, np.float64)
@@ -89,7 +92,8 @@ def matched_predictions(
 ) -> ImageMatches:
     """Match one image's predictions (P, 17, 2) with scores (P,) with its people, as for `oks`.
 
-    crowds  (T,) which of them are regions of several people; None: none is
+    Args:
+        crowds: (T,) which of them are regions of several people; None: none is.
     """
     confidence, people = np.asarray(scores, np.float64), np.asarray(true, np.float64).reshape(-1, len(COCO17), 3)
     order = np.argsort(-confidence, kind="stable")[:MAX_PREDICTIONS]

@@ -61,8 +61,9 @@ def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
 def foot_sliding(predictions: ArrayLike, true: ArrayLike) -> Floats:
     """Measure how far predicted feet move from one frame to the next while the true ones stand: (C,) metres.
 
-    predictions, true  (T, F, 3) metres, world axes: points of the feet in one order. A true point
-                     stands where it moves less than `STANDING`; C counts points and pairs of frames
+    Args:
+        predictions, true: (T, F, 3) metres, world axes: points of the feet in one order. A true point stands where
+            it moves less than `STANDING`; C counts points and pairs of frames.
     """
     a, b = _pair(predictions, true)
     steps, truly = (np.linalg.norm(np.diff(points, axis=0), axis=-1) for points in (a, b))
@@ -94,8 +95,9 @@ def _aligned(predictions: Floats, true: Floats, first: int | None = None, *, sca
 def segments(frames: int, cut: Cut = "short last") -> list[slice]:
     """List segments of `SEGMENT` frames of a sequence.
 
-    cut  "short last": a shorter last segment counts (WHAM, GVHMR). "joined last": it is joined to the one before, the
-         last frame is left out, and sequences of `SEGMENT` frames or fewer have no segment (TRAM)
+    Args:
+        cut: "short last": a shorter last segment counts (WHAM, GVHMR). "joined last": it is joined to the one
+            before, the last frame is left out, and sequences of `SEGMENT` frames or fewer have no segment (TRAM).
     """
     starts = range(0, frames, SEGMENT)
     if cut == "short last":

@@ -111,7 +111,8 @@ class People:
 class JoinedPeople:
     """People of several caches in one order, each with the labels that their cache has.
 
-    parts  of the caches; sources (N,) the part of each person, numbers (N,) their number there
+    Attributes:
+        parts: Of the caches; sources (N,) the part of each person, numbers (N,) their number there.
     """
 
     parts: tuple[People, ...]
@@ -175,14 +176,15 @@ def split_people(
 ) -> tuple[People, People]:
     """Select those to learn from and those held out, each with all the labels of `LABELS` that are needed.
 
-    protocol  of the cache; "" for its usual one
-    choosing  whether weights may be chosen by those held out, which then are never of the split that evaluations take:
-              see `validation_split`
-
     Where no split is for validation, about a tenth of "train" is held out: entire sequences, so that no
     clip is on both sides, and images that are of none; images of the only sequence; people of the only image. A name's
     digest decides, so that other images in the cache change nothing. InputError, which names the label and how to get
     it, where a cache lacks one, where the protocol has nothing to learn from, and where fewer than two people are left.
+
+    Args:
+        protocol: Of the cache; "" for its usual one.
+        choosing: Whether weights may be chosen by those held out, which then are never of the split that
+            evaluations take: see `validation_split`.
     """
     cache = open_cache(path)
     _check_columns(cache, needs)
@@ -207,8 +209,9 @@ def split_people(
 def validation_split(cache: Cache, protocol: str, *, choosing: bool = True) -> str:
     """Return the split that validations take people of: "validation", or "train", a part of which is then held out.
 
-    choosing  whether weights may be chosen by them. A protocol without a split "test" is evaluated on "validation",
-              which therefore chooses nothing
+    Args:
+        choosing: Whether weights may be chosen by them. A protocol without a split "test" is evaluated on
+            "validation", which therefore chooses nothing.
     """
     splits = cache.splits.get(protocol, ())
     return "validation" if "validation" in splits and ("test" in splits or not choosing) else "train"
@@ -224,7 +227,8 @@ def validation_facts(
 ) -> dict[str, Any]:
     """Return `Recipe.validation_data` of images (rows) that are learned from and held out.
 
-    protocol  as the user chose it; count  how many of `unit` are measured
+    Args:
+        protocol: As the user chose it; count  how many of `unit` are measured.
     """
     training = training_protocol(cache, protocol)
     split = validation_split(cache, training)

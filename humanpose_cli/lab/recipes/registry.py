@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class ModelEntry:
     """A model: `lab.recipes.NAME.recipe` holds its recipe and presets, of these names; `help` is a line for `--help`.
 
-    recipe   class that takes (data, options, seed=)
-    presets  name → (the recipe's options, the loop's)
-    needs_data  False: the recipe makes its own examples and takes None for the cache
-    use      the command that shows what the weights do; {run} and {data} stand for the folders
-    min_steps  of training, earlier ones included, for which that command takes weights without `force`
-    several  whether the recipe takes a list of caches
-    rounds   whether `lab.recipes.NAME.rounds` trains what `make` gives, in the place of the common loop
+    Attributes:
+        recipe: Class that takes (data, options, seed=).
+        presets: Name → (the recipe's options, the loop's).
+        needs_data: False: the recipe makes its own examples and takes None for the cache.
+        use: The command that shows what the weights do; {run} and {data} stand for the folders.
+        min_steps: Of training, earlier ones included, for which that command takes weights without `force`.
+        several: Whether the recipe takes a list of caches.
+        rounds: Whether `lab.recipes.NAME.rounds` trains what `make` gives, in the place of the common loop.
     """
 
     name: str

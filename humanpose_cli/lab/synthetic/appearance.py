@@ -270,10 +270,12 @@ class _Spot(NamedTuple):
 class _Masks:
     """Masks of the n texels of the body's square, and the f of them on the head.
 
-    basis   (n, 2) light on the skin (folds, hollows, mottling), and blood near its surface (joints, cheeks)
     head_basis (f, 2) the head's part of it, and head_flat (f,) its flat pixel indices in the atlas
-    fine    (f,) noise of mean 0 as fine as freckles and stubble
-    spots   name → where it is painted on the head
+
+    Attributes:
+        basis: (n, 2) light on the skin (folds, hollows, mottling), and blood near its surface (joints, cheeks).
+        fine: (f,) noise of mean 0 as fine as freckles and stubble.
+        spots: Name → where it is painted on the head.
     """
 
     basis: Array

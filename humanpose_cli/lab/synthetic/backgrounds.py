@@ -158,9 +158,11 @@ class Background:
 class Backdrop:
     """A painted background.
 
-    image   (H, W, 3) float32 0…255, lit, without the shadows of people and things
-    depth   (H, W) float32 metres along the camera's axis of surfaces that take shadows; inf elsewhere
     surface (H, W) int8: 0 none, 1 the floor, 2 another surface
+
+    Attributes:
+        image: (H, W, 3) float32 0…255, lit, without the shadows of people and things.
+        depth: (H, W) float32 metres along the camera's axis of surfaces that take shadows; inf elsewhere.
     """
 
     image: Array
@@ -187,7 +189,9 @@ def paint_backdrop(
 ) -> Backdrop:
     """Paint the background as a camera sees it in that light.
 
-    inside  (N, 3) metres, world axes: points that no wall may cut off, such as people's positions over all frames
+    Args:
+        inside: (N, 3) metres, world axes: points that no wall may cut off, such as people's positions over all
+            frames.
     """
     random = np.random.default_rng([background.seed, 77])
     if background.kind in ("abstract", "picture"):

@@ -26,12 +26,13 @@ Array = NDArray[Any]
 class CameraOptions:
     """Options of random cameras.
 
-    focal       focal length over the image's longer side: min and max (uniform in its logarithm)
-    fill        share of the image's height or width that the subject takes: min and max, large values more often
-    cut         probability that the subject is enlarged beyond that, so that parts lie outside
-    enlarged    share that it takes then
-    off_centre  probability that the image is a crop whose principal point is not its middle
-    roll        standard deviation, radians
+    Attributes:
+        focal: Focal length over the image's longer side: min and max (uniform in its logarithm).
+        fill: Share of the image's height or width that the subject takes: min and max, large values more often.
+        cut: Probability that the subject is enlarged beyond that, so that parts lie outside.
+        enlarged: Share that it takes then.
+        off_centre: Probability that the image is a crop whose principal point is not its middle.
+        roll: Standard deviation, radians.
     """
 
     focal: tuple[float, float] = (0.75, 3.2)
@@ -169,14 +170,16 @@ def _between(source: Array, target: Array) -> Array:
 class Degradation:
     """Damage to an image; the plain one does nothing but round.
 
-    blur           Gaussian of the whole image, pixels; backdrop_blur another one of what lies behind the people
-    motion         (2,) pixels by which the camera moves while the shutter is open
-    rescale        the image is stored this many times smaller and enlarged again
-    noise          deviation in grey levels at mid grey, stronger in the light as photons are counted; chroma: of colour
-    sharpen        share of the detail that is added again
-    vignette       how much darker the corners are, 0…1
-    balance        (3,) factors of red, green and blue; contrast about mid grey; saturation
-    jpeg_quality   at which an image is compressed once before it is stored; 0 for not
+    Attributes:
+        blur: Gaussian of the whole image, pixels; backdrop_blur another one of what lies behind the people.
+        motion: (2,) pixels by which the camera moves while the shutter is open.
+        rescale: The image is stored this many times smaller and enlarged again.
+        noise: Deviation in grey levels at mid grey, stronger in the light as photons are counted; chroma: of
+            colour.
+        sharpen: Share of the detail that is added again.
+        vignette: How much darker the corners are, 0…1.
+        balance: (3,) factors of red, green and blue; contrast about mid grey; saturation.
+        jpeg_quality: At which an image is compressed once before it is stored; 0 for not.
     """
 
     blur: float = 0.0
@@ -298,10 +301,12 @@ class Light:
 class SceneLighting:
     """All light of a scene, world axes (y up); a white surface that faces the camera looks white at a gain of 1.
 
-    ambient   (3,) linear colour; gradient (3, 3): what it gains along x, y, z of the normal, in columns of colours
-    sun       the one light with shadows; penumbra radians: the angle that it fills in the sky
-    fills     lights without shadows
-    exposure  gain of everything
+    Attributes:
+        ambient: (3,) linear colour; gradient (3, 3): what it gains along x, y, z of the normal, in columns of
+            colours.
+        sun: The one light with shadows; penumbra radians: the angle that it fills in the sky.
+        fills: Lights without shadows.
+        exposure: Gain of everything.
     """
 
     ambient: tuple[float, float, float]
@@ -326,8 +331,9 @@ def _light_tint(random: np.random.Generator, warmth: float, spread: float) -> Ar
 def sample_lighting(random: np.random.Generator, towards_camera: float, *, indoor: bool) -> SceneLighting:
     """Draw random light: hard suns and overcast days outside, lamps and windows inside.
 
-    towards_camera  azimuth (radians about y, from +z to +x) in which the camera stands, so that most light comes
-                    from its side, and one image in six is taken against the light
+    Args:
+        towards_camera: Azimuth (radians about y, from +z to +x) in which the camera stands, so that most light
+            comes from its side, and one image in six is taken against the light.
     """
     against = random.random() < 0.16
     spread = 2.3 if not against else 0.7
@@ -393,9 +399,10 @@ _TAPS = 6
 class ShadowMap:
     """The z-buffer of some meshes as the sun sees them.
 
-    vertices   (V, 3) metres and faces (F, 3) of everything that casts shadows, any axes
-    direction  (3,) unit vector towards the sun, same axes
-    penumbra   radians: the sun's size, which softens edges in proportion to the distance that shadows fall
+    Args:
+        vertices: (V, 3) metres and faces (F, 3) of everything that casts shadows, any axes.
+        direction: (3,) unit vector towards the sun, same axes.
+        penumbra: Radians: the sun's size, which softens edges in proportion to the distance that shadows fall.
     """
 
     def __init__(
@@ -434,7 +441,9 @@ class ShadowMap:
     def sunlit(self, points: Array, normals: Array) -> Array:
         """Return the share of the sun that points (N, 3) of the casting meshes themselves get: 0…1.
 
-        normals  (N, 3) unit vectors: points are looked up a little off their surface, so that it does not shade itself
+        Args:
+            normals: (N, 3) unit vectors: points are looked up a little off their surface, so that it does not shade
+                itself.
         """
         spread = np.float32(max(0.012, 0.25 * self.penumbra) / self.metres)
         samples = points + np.float32(0.012) * normals
@@ -451,7 +460,8 @@ class ShadowMap:
     def cover(self, points: Array, fall: float) -> Array:
         """Return the share of the sun hidden from points (N, 3) that cast no shadow themselves, as a floor's: 0…1.
 
-        fall  metres that the shadow falls on the way there, which softens it
+        Args:
+            fall: Metres that the shadow falls on the way there, which softens it.
         """
         sigma = max(0.6, 0.5 * self.penumbra * fall / self.metres)
         mask = (self.depth < DISTANCE * 1.5).astype(np.float32)
@@ -465,8 +475,9 @@ class ShadowMap:
 class ContactShadow:
     """Darkness on the floor under and around what is near it.
 
-    points  (N, 3) metres, world axes, y above the floor
-    side    cells of `CELL` metres, around the middle of the points
+    Args:
+        points: (N, 3) metres, world axes, y above the floor.
+        side: Cells of `CELL` metres, around the middle of the points.
     """
 
     CELL, REACH = 0.03, 0.30  # metres

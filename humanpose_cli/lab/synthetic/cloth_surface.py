@@ -41,12 +41,13 @@ def ramp(values: Array, low: float, high: float) -> Array:
 class Coordinates:
     """Coordinates of n points on the average body at rest, whatever the identity's shape.
 
-    x, y, z   (n,) metres, body axes, origin at the pelvis
-    is_arm    (n,) bool: upper arm, forearm or hand
-    arm       (n,) metres from the shoulder joint along the arm's bones; −0.05 off the arms
-    leg       (n,) metres below the hip joint, along the leg; negative above
-    across    (n,) metres of cloth round trunk, arm or leg, 0 in front
-    along     (n,) metres of cloth down the trunk and legs, or down the arm
+    Attributes:
+        x, y, z: (n,) metres, body axes, origin at the pelvis.
+        is_arm: (n,) bool: upper arm, forearm or hand.
+        arm: (n,) metres from the shoulder joint along the arm's bones; −0.05 off the arms.
+        leg: (n,) metres below the hip joint, along the leg; negative above.
+        across: (n,) metres of cloth round trunk, arm or leg, 0 in front.
+        along: (n,) metres of cloth down the trunk and legs, or down the arm.
     """
 
     x: Array
@@ -148,12 +149,14 @@ class ClothBase:
     """The body's outer surface with long edges halved: N points, of which the first V are the body's vertices.
 
     faces (F, 3), uv (T, 2), uv_faces (F, 3)  as of the body
-    ends            (N, 2) the two body vertices that a point lies between (twice the same for a body vertex)
-    template        (N, 3), directions (N·3, S): smoothed rest positions, linear in the betas
-    weights         (N, 24) smoothed skinning weights
-    room            (N,) metres that cloth may stand off before it meets other cloth (crotch, armpits)
-    where           coordinates of the N points on the resting average body
     is_eye, is_head (N,) bool: the eyeballs; the head without the neck
+
+    Attributes:
+        ends: (N, 2) the two body vertices that a point lies between (twice the same for a body vertex).
+        template: (N, 3), directions (N·3, S): smoothed rest positions, linear in the betas.
+        weights: (N, 24) smoothed skinning weights.
+        room: (N,) metres that cloth may stand off before it meets other cloth (crotch, armpits).
+        where: Coordinates of the N points on the resting average body.
     """
 
     faces: Array
@@ -434,11 +437,13 @@ _OUTER_PART = Tile(0.0, 0.02, 0.77, 0.56)
 class AtlasTexels:
     """Those n texels of the atlas that show points of the body's surface, by one of its layouts.
 
-    rows     (n,) ascending flat pixel indices in the atlas (size, 3/2 size)
-    where    their coordinates; points (n, 3) metres on the average body
-    head     (n,) bool: head and neck; eyes (n,) bool: the eyeballs
-    hollow   (n,) share of the light that reaches armpits, crotch, elbows, the hollows of the knees; 1 elsewhere
-    gap      flat pixel indices just outside the surface, and `owner` the nearest one inside, whose colour they take
+    Attributes:
+        rows: (n,) ascending flat pixel indices in the atlas (size, 3/2 size).
+        where: Their coordinates; points (n, 3) metres on the average body.
+        head: (n,) bool: head and neck; eyes (n,) bool: the eyeballs.
+        hollow: (n,) share of the light that reaches armpits, crotch, elbows, the hollows of the knees; 1 elsewhere.
+        gap: Flat pixel indices just outside the surface, and `owner` the nearest one inside, whose colour they
+            take.
     """
 
     size: int

@@ -227,9 +227,10 @@ _SOCK_TOP, _GLOVE = 0.74, 0.445
 def dress_identity(body: Body, identity: Identity, outfit: Outfit, *, texture_size: int = 1024) -> DressedMesh:
     """Dress a person; the same arguments give the same bytes.
 
-    texture_size  height of the texture in texels; it is 3/2 as wide
-
     Raises UsageError for a body other than the default one, or a texture smaller than 64.
+
+    Args:
+        texture_size: Height of the texture in texels; it is 3/2 as wide.
     """
     if texture_size < _SMALLEST_TEXTURE:
         raise UsageError("texture size", "is too small", expected=f"≥ {_SMALLEST_TEXTURE}", got=str(texture_size))

@@ -74,11 +74,12 @@ TILE = 128  # texels along each side of a tile
 class Fabric:
     """A cloth.
 
-    pattern   one of PATTERNS
-    colours   RGB 0…255, the ground first
-    size      metres of one repeat of the tile
-    wrinkles  contrast of its wrinkles, 0 (leather, tight knit) … 1 (crumpled linen)
-    seed      of everything drawn at random in it
+    Attributes:
+        pattern: One of PATTERNS.
+        colours: RGB 0…255, the ground first.
+        size: Metres of one repeat of the tile.
+        wrinkles: Contrast of its wrinkles, 0 (leather, tight knit) … 1 (crumpled linen).
+        seed: Of everything drawn at random in it.
     """
 
     pattern: str

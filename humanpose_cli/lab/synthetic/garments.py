@@ -170,8 +170,9 @@ def hang_skirt(
 ) -> Hanging:
     """Make the hanging cloth of a skirt or tail.
 
-    under        metres of clothes beneath its upper edge
-    close_until  height in metres above the pelvis joint to which its upper part lies close to what is beneath
+    Args:
+        under: Metres of clothes beneath its upper edge.
+        close_until: Height in metres above the pelvis joint to which its upper part lies close to what is beneath.
     """
     rows = max(4, math.ceil((skirt.top - skirt.hem) / _ROW_METRES) + 1)
     y = np.linspace(skirt.top, skirt.hem, rows)

@@ -33,13 +33,14 @@ _PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
 class DressedMesh:
     """One person in one outfit, in the rest frame of the body's file, for that identity's betas.
 
-    vertices      (V, 3) float32 metres; faces (F, 3) int32, counter-clockwise from outside
-    uv            (T, 2) float32 in 0…1, v down; uv_faces (F, 3) int32
-    texture       (h, w, 3) uint8
-    bone_indices  (V, 4) int32 rows of SMPL24; bone_weights (V, 4) float32, rows sum to 1
-    rest_joints   (24, 3) float32 metres
-    body_vertex   (V,) int32: the vertex of the naked body under it
-    material      (F,) uint8 rows of MATERIALS
+    Attributes:
+        vertices: (V, 3) float32 metres; faces (F, 3) int32, counter-clockwise from outside.
+        uv: (T, 2) float32 in 0…1, v down; uv_faces (F, 3) int32.
+        texture: (h, w, 3) uint8.
+        bone_indices: (V, 4) int32 rows of SMPL24; bone_weights (V, 4) float32, rows sum to 1.
+        rest_joints: (24, 3) float32 metres.
+        body_vertex: (V,) int32: the vertex of the naked body under it.
+        material: (F,) uint8 rows of MATERIALS.
     """
 
     vertices: NDArray[np.float32]
@@ -103,7 +104,9 @@ def join_pieces(pieces: Sequence[Piece], texture: NDArray[np.uint8], rest_joints
 def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor) -> Tensor:
     """Pose a dressed person: vertices (B, V, 3) metres, camera axes.
 
-    rotations  (B, 24, 3, 3) parent-relative, the pelvis body to camera; trans (B, 3) metres, added after posing
+    Args:
+        rotations: (B, 24, 3, 3) parent-relative, the pelvis body to camera; trans (B, 3) metres, added after
+            posing.
     """
     device = rotations.device
     joints = torch.from_numpy(mesh.rest_joints).to(device).expand(len(rotations), -1, -1)
@@ -121,8 +124,9 @@ def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor
 def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel: str = "body") -> Piece | None:
     """Cut out the part of the cloth surface where field (N,) > 0, its edge on the zero line; None if there is none.
 
-    points  (N, 3) metres, the displaced surface
-    panel   of the surface that it is cut from: "body" or "head"
+    Args:
+        points: (N, 3) metres, the displaced surface.
+        panel: Of the surface that it is cut from: "body" or "head".
     """
     inside = field > 0
     all_faces, all_uv_faces = base.panels[panel]
@@ -189,9 +193,10 @@ def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, one: Arra
 class Grid:
     """Points (R, C, 3) metres on the average body, rows from the top down, columns round the body.
 
-    is_closed  the last column is followed by the first
-    group      of body points that carry it: "trunk" (all but arms and head), "head" or "feet"
-    weights    (R·C, 24) skinning weights, or None for those of the nearest body points
+    Attributes:
+        is_closed: The last column is followed by the first.
+        group: Of body points that carry it: "trunk" (all but arms and head), "head" or "feet".
+        weights: (R·C, 24) skinning weights, or None for those of the nearest body points.
     """
 
     points: Array

@@ -47,7 +47,8 @@ _SHAPE_SPREAD, _MAX_BETA = 1.15, 2.8
 class Hair:
     """style of HAIR_STYLES; colour RGB; volume 0…1; length metres below the crown for hair that hangs; parting −1…1.
 
-    hairline  metres that it begins higher than usual on the brow
+    Attributes:
+        hairline: Metres that it begins higher than usual on the brow.
     """
 
     style: str
@@ -62,13 +63,14 @@ class Hair:
 class Identity:
     """A person without clothes. Colours RGB 0…255, shares 0…1.
 
-    betas      (10,) float32 of the default body
-    skin, lips, iris, brows  colours
-    freckles, blush, wrinkles  how strong
-    beard      share of stubble (below 0.5) to full beard; 0 for none
-    make_up    darkness round the eyes; lips then take their own colour
-    glasses    "", "clear" or "dark"
-    seed       of everything drawn at random on this person
+    Attributes:
+        betas: (10,) float32 of the default body.
+        skin, lips, iris, brows: colours.
+        freckles, blush, wrinkles: How strong.
+        beard: Share of stubble (below 0.5) to full beard; 0 for none.
+        make_up: Darkness round the eyes; lips then take their own colour.
+        glasses: "", "clear" or "dark".
+        seed: Of everything drawn at random on this person.
     """
 
     name: str
@@ -149,16 +151,17 @@ def _sample_hair(random: np.random.Generator, brightness: float) -> Hair:
 class Top:
     """A garment of trunk and arms. Lengths in metres on the average body.
 
-    hem        height of the lower edge above the pelvis joint
-    sleeve     from the shoulder joint along the arm (elbow 0.26, wrist 0.46); 0 without sleeves
-    neckline   "crew", "scoop", "v", "boat", "turtle" or "strap"; depth 0…1 of its opening
-    looseness  metres that it stands off at the widest
-    thickness  metres of the cloth itself
-    collar     a folded collar; closure "", "buttons" or "zip" down the front
-    opening    metres from the middle to each front edge at the hem of an open front; 0 for closed
-    hood       lies on the back; pockets on the chest (shirt) or belly (hoodie): "", "chest", "belly"
-    cuffs      knitted bands at hem and sleeves
-    print_on   "", "front", "back" or "both": a print or logo
+    Attributes:
+        hem: Height of the lower edge above the pelvis joint.
+        sleeve: From the shoulder joint along the arm (elbow 0.26, wrist 0.46); 0 without sleeves.
+        neckline: "crew", "scoop", "v", "boat", "turtle" or "strap"; depth 0…1 of its opening.
+        looseness: Metres that it stands off at the widest.
+        thickness: Metres of the cloth itself.
+        collar: A folded collar; closure "", "buttons" or "zip" down the front.
+        opening: Metres from the middle to each front edge at the hem of an open front; 0 for closed.
+        hood: Lies on the back; pockets on the chest (shirt) or belly (hoodie): "", "chest", "belly".
+        cuffs: Knitted bands at hem and sleeves.
+        print_on: "", "front", "back" or "both": a print or logo.
     """
 
     fabric: Fabric
@@ -196,10 +199,11 @@ class Bottom:
 class Skirt:
     """Cloth that hangs around both legs: a skirt, the lower part of a dress, the tail of a coat.
 
-    top, hem   metres above the pelvis joint of its edges (hem negative)
-    ease       metres that it stands off; flare metres more per metre of height; folds metres of their depth
-    pleats     folds round the skirt
-    opening    metres from the middle to each front edge; 0 for closed
+    Attributes:
+        top, hem: Metres above the pelvis joint of its edges (hem negative).
+        ease: Metres that it stands off; flare metres more per metre of height; folds metres of their depth.
+        pleats: Folds round the skirt.
+        opening: Metres from the middle to each front edge; 0 for closed.
     """
 
     fabric: Fabric

@@ -185,10 +185,13 @@ class _Stream(NamedTuple):
 class _Sources(NamedTuple):
     """The activities of a split as tables: F families, A activities in their order.
 
-    families  names (F,); share (F,) how often each is drawn; library the row of the one without key poses
     first, counts (F,) its activities; names (A,)
-    key_row       (A,) rows of key poses, 0 of the library's activities
-    frame_start, frame_count  (A,) where an activity's frames lie in frames, whose values are rows of the library
+
+    Attributes:
+        families: Names (F,); share (F,) how often each is drawn; library the row of the one without key poses.
+        key_row: (A,) rows of key poses, 0 of the library's activities.
+        frame_start, frame_count: (A,) where an activity's frames lie in frames, whose values are rows of the
+            library.
     """
 
     families: tuple[str, ...]
@@ -245,10 +248,12 @@ _DEEPEST_IN_MOTION = 0.04  # metres of self-penetration in the worst frame that 
 class Performance:
     """T frames of one person in a world whose y axis is up and whose floor is y = 0.
 
-    rotations  (T, 24, 3, 3) parent-relative, the pelvis body to world
-    pelvis     (T, 3) metres
     activities of each frame, as in `Pose`; family of the first
-    is_joined  True: frames of one recording that share one ground; False: poses that stand each for itself
+
+    Attributes:
+        rotations: (T, 24, 3, 3) parent-relative, the pelvis body to world.
+        pelvis: (T, 3) metres.
+        is_joined: True: frames of one recording that share one ground; False: poses that stand each for itself.
     """
 
     rotations: Tensor
@@ -279,11 +284,12 @@ def sample_motion(
 ) -> Performance:
     """Draw a motion of `length` frames at `frame_rate` a second.
 
-    travels  a motion of the library whose person goes forwards for some metres, if there is one
-    pose     a pose that is held, with a slow sway, instead of a motion of the library
-
     Trunk and arms are changed smoothly, less where limbs would go through the body. Too short recordings run back and
     forth. Starts near x = z = 0, facing +z.
+
+    Args:
+        travels: A motion of the library whose person goes forwards for some metres, if there is one.
+        pose: A pose that is held, with a slow sway, instead of a motion of the library.
     """
     if pose is not None:
         still = held_pose(*[pose] * length)

@@ -62,7 +62,8 @@ def _shade_backdrop(
 ) -> None:
     """Darken a background's image (H, W, 3) in place where the sun or the open sky does not reach it.
 
-    shadow   in camera axes; casting (V, 3) the vertices that cast shadows, camera axes
+    Args:
+        shadow: In camera axes; casting (V, 3) the vertices that cast shadows, camera axes.
     """
     camera, lighting = scene.camera, scene.lighting
     rows = np.flatnonzero((backdrop.depth < _FARTHEST) & (backdrop.surface > 0))
@@ -101,10 +102,12 @@ _GLOSS_TABLE = np.array([_GLOSS.get(name, (0.0, 1.0)) for name in MATERIALS], np
 class Coat:
     """The texture of a mesh, and what of it does not change while the mesh moves.
 
-    image    (h, w, 3) uint8; uv (T, 2) in units of the image, v down; uv_faces and faces (F, 3)
     vertex   (T,) the vertex that each texture vertex belongs to
     gloss    (V, 2) strength and sharpness of highlights, or None
     tile     (kind, variant) where the image is a tile that repeats; tint (3,) its factors
+
+    Args:
+        image: (h, w, 3) uint8; uv (T, 2) in units of the image, v down; uv_faces and faces (F, 3).
     """
 
     def __init__(self, image: NDArray[np.uint8], uv: Array, uv_faces: Array, faces: Array) -> None:
@@ -145,7 +148,8 @@ def _vertex_light(
 ) -> tuple[Array, Array]:
     """Compute the factor on the encoded colour (V, 3), and the encoded highlight (V,), at each vertex, camera axes.
 
-    casting  vertices, from the first, that cast shadows and get them
+    Args:
+        casting: Vertices, from the first, that cast shadows and get them.
     """
     points, normals, camera, lighting = stack.vertices.numpy(), stack.normals.numpy(), scene.camera, scene.lighting
     sunlit = np.ones(len(points), np.float32)
@@ -172,7 +176,8 @@ def _paint_surfaces(
 ) -> Array:
     """Paint colours (h, w, 3) float32 of the samples of a raster (1, h, w); zero where it shows nothing.
 
-    focal  pixels, of the raster's samples; gain and shine as of `_vertex_light`
+    Args:
+        focal: Pixels, of the raster's samples; gain and shine as of `_vertex_light`.
     """
     face = raster.face[0].numpy()
     # Which mesh each sample shows.
@@ -240,9 +245,10 @@ _REACH = 0.7  # metres that people reach around their pelvis
 class RenderedScene:
     """One image of a scene.
 
-    image    (H, W, 3) uint8
-    maps     name → map as `LABEL_MAPS` says
-    visible  (P,) pixels that each of the people is visible on
+    Attributes:
+        image: (H, W, 3) uint8.
+        maps: Name → map as `LABEL_MAPS` says.
+        visible: (P,) pixels that each of the people is visible on.
     """
 
     image: NDArray[np.uint8]
@@ -374,7 +380,8 @@ def people_of_frame(
 ) -> tuple[list[Person], list[int]]:
     """Label the people of one frame who are visible on any pixel; returns them and their indices in the scene.
 
-    names  (identity, clothing) of each
+    Args:
+        names: (identity, clothing) of each.
     """
     people, view, maps = scene.people, scene.camera.view, image.maps
     indices = [index for index in range(len(people)) if image.visible[index] > 0]

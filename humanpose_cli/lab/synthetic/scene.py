@@ -168,8 +168,9 @@ _MAX_HIDDEN = 0.55  # share of a person's joints that things in front may hide
 class Prop:
     """A thing in world axes with a tile as its surface.
 
-    tile    (kind, variant); metres that one tile spans; tint (3,) factors
-    shadow  False for what is near the lens and no part of the scene
+    Attributes:
+        tile: (kind, variant); metres that one tile spans; tint (3,) factors.
+        shadow: False for what is near the lens and no part of the scene.
     """
 
     solid: Solid
@@ -198,8 +199,9 @@ def sample_props(
 ) -> list[Prop]:
     """Draw things for a scene of people whose joints, (N, 3) in world axes over all frames, are given.
 
-    around    probability of furniture and the like behind and beside them; in_front of things that hide parts;
-              cards of flat things near the lens. What would hide too much of the first person is left out.
+    Args:
+        around: Probability of furniture and the like behind and beside them; in_front of things that hide parts;
+            cards of flat things near the lens. What would hide too much of the first person is left out.
     """
     props: list[Prop] = []
     all_joints = np.concatenate(list(joints))
@@ -357,9 +359,10 @@ class Actor:
 class StagedPerson:
     """A person on the stage.
 
-    rotations  (T, 24, 3, 3) parent-relative, the pelvis body to camera; trans (T, 3) metres, camera axes: the root is
-               the shaped rest pelvis + trans
-    betas      (10,); activities and family of the poses as in `Performance`
+    Attributes:
+        rotations: (T, 24, 3, 3) parent-relative, the pelvis body to camera; trans (T, 3) metres, camera axes: the
+            root is the shaped rest pelvis + trans.
+        betas: (10,); activities and family of the poses as in `Performance`.
     """
 
     mesh: DressedMesh
@@ -374,13 +377,14 @@ class StagedPerson:
 class SceneOptions:
     """Options of random scenes.
 
-    size        (height, width) pixels
-    camera      see `CameraOptions`
-    in_front, cards  probabilities of things before people and near the lens
-    picture_share  of scenes before a given image, where there are any
-    damage      strength of blur, noise and the like: 0 for none
-    framed      how many people the camera frames: the first ones
-    path        of a hand-held camera that follows the first person, at frame_rate; None: it stands still
+    Attributes:
+        size: (height, width) pixels.
+        camera: See `CameraOptions`.
+        in_front, cards: Probabilities of things before people and near the lens.
+        picture_share: Of scenes before a given image, where there are any.
+        damage: Strength of blur, noise and the like: 0 for none.
+        framed: How many people the camera frames: the first ones.
+        path: Of a hand-held camera that follows the first person, at frame_rate; None: it stands still.
     """
 
     size: tuple[int, int] = (256, 256)
@@ -398,12 +402,13 @@ class SceneOptions:
 class SceneDescription:
     """Everything that decides T images of the same people in the same surroundings; plain arrays, can be pickled.
 
-    people       in the order of the label `persons`; the first is the one that the camera frames
-    images       the folder that a background's image comes from
-    noise_seed   decides the sensor's noise of every frame
-    path         (T,) the camera of each frame, the first of which is `camera`; empty: it stands still. People are in
-                 the axes of their frame's camera.
-    shutter      of a camera that moves
+    Attributes:
+        people: In the order of the label `persons`; the first is the one that the camera frames.
+        images: The folder that a background's image comes from.
+        noise_seed: Decides the sensor's noise of every frame.
+        path: (T,) the camera of each frame, the first of which is `camera`; empty: it stands still. People are in
+            the axes of their frame's camera.
+        shutter: Of a camera that moves.
     """
 
     camera: SceneCamera
@@ -444,9 +449,10 @@ def sample_scene(
 ) -> SceneDescription:
     """Put people on a stage at random; `random` decides everything.
 
-    actors  the first are framed by the camera, with all of their frames; the others stand around
-
     Raises UsageError without actors, or if their performances have different numbers of frames.
+
+    Args:
+        actors: The first are framed by the camera, with all of their frames; the others stand around.
     """
     options = options or SceneOptions()
     if not actors or len({len(actor.performance) for actor in actors}) != 1:

@@ -23,7 +23,8 @@ _CELLS = (4, 8, 16, 32, 64, 128)
 def octave_noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[np.float32]:
     """Make seamless noise (256, 256) of mean 0 and deviation 1 with features down to 256 / finest texels.
 
-    steepness  1: each octave has half the last one's amplitude; 0: all alike
+    Args:
+        steepness: 1: each octave has half the last one's amplitude; 0: all alike.
     """
     random = np.random.default_rng((917, seed))
     total = np.zeros((NOISE_SIZE, NOISE_SIZE), np.float32)

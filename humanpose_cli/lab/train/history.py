@@ -32,7 +32,8 @@ class TrainingHistory:
     def go_back_to(self, step: int, *, validated: bool = True) -> None:
         """Read what is there, up to and including a step; a line cut off by a crash is left out.
 
-        validated  whether the validation after that step counts
+        Args:
+            validated: Whether the validation after that step counts.
         """
         self.lines = []
         if self.path.exists():
@@ -70,8 +71,9 @@ class TrainingHistory:
         """Draw the losses, the terms that they are made of, and the metrics of the held-out data, the criterion first,
         each with a scale of its own; what has no line yet is left out.
 
-        kept     step of the weights that are kept, which every panel marks; None where there are none yet
-        caption  sentences below the panels: what was measured on which data
+        Args:
+            kept: Step of the weights that are kept, which every panel marks; None where there are none yet.
+            caption: Sentences below the panels: what was measured on which data.
         """
         from matplotlib.figure import Figure
 

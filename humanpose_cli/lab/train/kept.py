@@ -74,7 +74,8 @@ def plot_caption(
 ) -> list[str]:
     """Write the sentences below the plot of a training: what was measured on which data, and which weights are kept.
 
-    description  the recipe's description; kept  the kept weights' `kept_text`, "" before there are any
+    Args:
+        description: The recipe's description; kept  the kept weights' `kept_text`, "" before there are any.
     """
     counts = (f"{description[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(description.get(unit), int))
     examples = next(counts, "the recipe's examples") + f" of {description.get('data', 'the recipe')}"

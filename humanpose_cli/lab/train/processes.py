@@ -29,9 +29,10 @@ _PATIENCE = timedelta(days=7)
 class Processes:
     """This process among those that train together.
 
-    patient  the same processes, for messages on the CPU: no device is waited for, and the first to come waits as long
-             as the others take to validate or to write. Their computations' own group gives up after minutes, since
-             one that stands still there is lost.
+    Attributes:
+        patient: The same processes, for messages on the CPU: no device is waited for, and the first to come waits
+            as long as the others take to validate or to write. Their computations' own group gives up after
+            minutes, since one that stands still there is lost.
     """
 
     rank: int = 0

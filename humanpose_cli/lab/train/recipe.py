@@ -85,8 +85,9 @@ Batch = TypeVar("Batch")
 class Phase:
     """One optimiser's part of every step: a network has one, a GAN one for each side.
 
-    parameters     what it changes
-    learning_rate, betas, weight_decay  of Adam
+    Attributes:
+        parameters: What it changes.
+        learning_rate, betas, weight_decay: Of Adam.
     """
 
     name: str
@@ -99,17 +100,17 @@ class Phase:
 class Recipe(ABC, Generic[Batch]):
     """A model, its data, its losses and how it is evaluated.
 
-    name       of the model, as in `hpc train NAME`
-    model      everything that learns or is saved with it
-    criterion  the metric of `validate` that says which weights are best, where the best are kept; higher_is_better its
-               direction
-    held_out   the examples that validations choose from; None where the recipe makes its own examples
-    validation_data  what `validate` measures on, as plain JSON values for headers and captions; {} where not known:
-        count, unit      how many of what, such as people
-        data, digest     source and content digest of the cache
-        protocol, split  of the cache; apart: whether these are a part of that split that is not learned from
-        shared_sequences number of sequences that are learned from as well
-        left_out         how many of what were neither learned from nor held out, and why; absent if all were
+    Attributes:
+        name: Of the model, as in `hpc train NAME`.
+        model: Everything that learns or is saved with it.
+        criterion: The metric of `validate` that says which weights are best, where the best are kept;
+            higher_is_better its direction.
+        held_out: The examples that validations choose from; None where the recipe makes its own examples.
+        validation_data: What `validate` measures on, as plain JSON values for headers and captions; {} where not
+            known: count, unit      how many of what, such as people data, digest     source and content digest of
+            the cache protocol, split  of the cache; apart: whether these are a part of that split that is not
+            learned from shared_sequences number of sequences that are learned from as well left_out         how
+            many of what were neither learned from nor held out, and why; absent if all were.
     """
 
     name: str
@@ -131,7 +132,8 @@ class Recipe(ABC, Generic[Batch]):
     def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor] | None:
         """Compute scalars by name: `loss` is minimised, the others are logged. None leaves this phase out of this step.
 
-        batch  on the model's device
+        Args:
+            batch: On the model's device.
         """
 
     @abstractmethod

@@ -46,11 +46,12 @@ _SHOWN_EVERY = 1.0  # seconds
 class TrainResult:
     """How a run ended.
 
-    finished  whether all steps were done; False: interrupted, and resumable
-    metrics   of the last validation; best the best criterion, at best_step
-    kept      which weights are to be used, and how they were chosen, "" before the first validation; cautions about
-              the metrics
-    unit      of step and steps
+    Attributes:
+        finished: Whether all steps were done; False: interrupted, and resumable.
+        metrics: Of the last validation; best the best criterion, at best_step.
+        kept: Which weights are to be used, and how they were chosen, "" before the first validation; cautions about
+            the metrics.
+        unit: Of step and steps.
     """
 
     step: int
@@ -79,15 +80,17 @@ def train(
 ) -> TrainResult:
     """Train a recipe's model; all files of the run go into `folder`.
 
-    resume    go on with the checkpoint in the folder, if there is one: the result is that of an uninterrupted run
-    progress  called after every step; its text contains the loss
-    stop      called after every step; True saves a checkpoint and ends
-    group     the processes that train together, of a caller that has joined them; None: those of torchrun
-
     Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, last.safetensors, run.json and, unless the last weights
     are those to keep, best.safetensors.
     Raises InputError if the checkpoint belongs to other settings or the loss is no longer finite; UsageError if other
     processes train there.
+
+    Args:
+        resume: Go on with the checkpoint in the folder, if there is one: the result is that of an uninterrupted
+            run.
+        progress: Called after every step; its text contains the loss.
+        stop: Called after every step; True saves a checkpoint and ends.
+        group: The processes that train together, of a caller that has joined them; None: those of torchrun.
     """
     with processes(device) if group is None else nullcontext(group) as processes_of_run:
         loop = _Loop(
@@ -105,12 +108,13 @@ def train(
 class TrainPlan:
     """What a training would do.
 
-    examples, held_out  to learn from and to validate on; None where the recipe makes its own
-    steps, done         in all, and by earlier starts of the run, which it continues; of `unit`
-    per_epoch           steps of a pass over the data
-    parameters          numbers that are learned
-    weights_bytes, checkpoint_bytes  sizes of each file of weights and of the checkpoint, estimated
-    outputs             the files beside sample images
+    Attributes:
+        examples, held_out: To learn from and to validate on; None where the recipe makes its own.
+        steps, done: In all, and by earlier starts of the run, which it continues; of `unit`.
+        per_epoch: Steps of a pass over the data.
+        parameters: Numbers that are learned.
+        weights_bytes, checkpoint_bytes: Sizes of each file of weights and of the checkpoint, estimated.
+        outputs: The files beside sample images.
     """
 
     steps: int
@@ -517,9 +521,10 @@ SCHEMA = 1
 class TrainProgress:
     """How far a run is.
 
-    step        steps done; position the next batch; unvalidated whether a validation was interrupted after them
-    best        the best criterion so far and the step it was reached at
-    sums, summed  the losses since the last line of the history, and how many steps they are of
+    Attributes:
+        step: Steps done; position the next batch; unvalidated whether a validation was interrupted after them.
+        best: The best criterion so far and the step it was reached at.
+        sums, summed: The losses since the last line of the history, and how many steps they are of.
     """
 
     step: int = 0

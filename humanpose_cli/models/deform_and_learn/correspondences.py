@@ -27,9 +27,10 @@ _FAR = 4.0  # between charts, as a third coordinate of UV: more than any distanc
 class SurfaceCharts(NamedTuple):
     """The positions of a body's vertices in charts; a vertex on a seam has several.
 
-    charts    (C,) int64 from 1; uv (C, 2) 0…1
-    vertices  (C,) int64 of the body
-    faces     (F, 3) int64 of these C, the corners of each face of the body; −1 for a face that is in no chart
+    Attributes:
+        charts: (C,) int64 from 1; uv (C, 2) 0…1.
+        vertices: (C,) int64 of the body.
+        faces: (F, 3) int64 of these C, the corners of each face of the body; −1 for a face that is in no chart.
     """
 
     charts: Tensor

@@ -29,7 +29,8 @@ def landmarks_in_crop(landmarks: NDArray[Any], crop: Crop) -> NDArray[np.float32
 def cut_out(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, box: NDArray[Any]) -> NDArray[np.uint8]:
     """Cut out the person in an image (H, W, 3), before black.
 
-    mask  (H, W) 0…255, the detector's; None if it has none: everything in the box (4,) x0 y0 x1 y1 is kept
+    Args:
+        mask: (H, W) 0…255, the detector's; None if it has none: everything in the box (4,) x0 y0 x1 y1 is kept.
     """
     if mask is None:
         x0, y0, x1, y1 = np.round(box).astype(int).clip(0)

@@ -35,8 +35,9 @@ from humanpose_cli.networks.weights import read_header
 class PreparedCrop(NamedTuple):
     """A person's crop, the network's input from it, the detector's landmarks in it, and the image's camera.
 
-    inputs     (3, S, S) or (33, 3), as `BodyRegressor` takes them
-    landmarks  (33, 3) image units and confidence; 0 for joints that the detector does not name
+    Attributes:
+        inputs: (3, S, S) or (33, 3), as `BodyRegressor` takes them.
+        landmarks: (33, 3) image units and confidence; 0 for joints that the detector does not name.
     """
 
     crop: Crop
@@ -139,9 +140,10 @@ def load_deform_network(
 ) -> DeformNetwork:
     """Load a trained network from its weights file.
 
-    body  the one that the network was trained with
-
     Raises InputError for files that are damaged or another model's, and for another body.
+
+    Args:
+        body: The one that the network was trained with.
     """
     trained_with = str(read_header(path, MODEL).config.get("body", ""))
     if trained_with != body.name:

@@ -24,7 +24,8 @@ _MIN_SCALE = 0.02  # image units a metre: a person is at most some 90 m high in 
 class CropUnits(NamedTuple):
     """Image units of B crops in pixels of their images: pixels = origin + unit · position.
 
-    origin  (B, 2) pixels; unit (B,) pixels
+    Attributes:
+        origin: (B, 2) pixels; unit (B,) pixels.
     """
 
     origin: Tensor
@@ -34,8 +35,9 @@ class CropUnits(NamedTuple):
 class PlacedBodies(NamedTuple):
     """B bodies before the cameras of their images.
 
-    rotations  (B, 24, 3, 3) parent-relative, the pelvis' from body to camera axes
-    pelvis     (B, 3) metres, camera axes
+    Attributes:
+        rotations: (B, 24, 3, 3) parent-relative, the pelvis' from body to camera axes.
+        pelvis: (B, 3) metres, camera axes.
     """
 
     rotations: Tensor

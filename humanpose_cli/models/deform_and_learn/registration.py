@@ -70,11 +70,13 @@ _REFINEMENT_STEPS, _REFINEMENT_RATE = 120, 0.03  # of Adam; a prediction is near
 class RegistrationWeights(NamedTuple):
     """Weights of equation 2.
 
-    dense    of correspondences
-    outlier  normalised units: distance of a correspondence above which it counts as an outlier, σ of Geman and McClure;
-             0: squared distances without a bound
-    depths   of the keypoints' depths, times `keypoints`, of people with correspondences; of others it is 1
-    keypoints, scale, joint, determinant  of keypoints, the segments' scales, the joints' rotations, the determinants
+    Attributes:
+        dense: Of correspondences.
+        outlier: Normalised units: distance of a correspondence above which it counts as an outlier, σ of Geman and
+            McClure; 0: squared distances without a bound.
+        depths: Of the keypoints' depths, times `keypoints`, of people with correspondences; of others it is 1.
+        keypoints, scale, joint, determinant: Of keypoints, the segments' scales, the joints' rotations, the
+            determinants.
     """
 
     dense: float = 60.0
@@ -137,11 +139,12 @@ class RegistrationOptions(Options):
 class RegistrationEvidence:
     """The evidence in B images of one person each. Normalised image units; confidence 0 for unknown values.
 
-    joints       (J, 96) rows of the keypoints' points (`ScaledBody.landmarks`)
-    keypoints    (B, J, 2) x right, y down; confidence (B, J) 0…1
-    points       (B, N, 2) pixels with correspondences; point_rows (B, N, 96) their points of the surface;
-                 point_confidence (B, N) 0…1; N may be 0
-    depths       (B, J) away from the camera, about any origin, of the keypoints' points; None if nothing is known
+    Attributes:
+        joints: (J, 96) rows of the keypoints' points (`ScaledBody.landmarks`).
+        keypoints: (B, J, 2) x right, y down; confidence (B, J) 0…1.
+        points: (B, N, 2) pixels with correspondences; point_rows (B, N, 96) their points of the surface;
+            point_confidence (B, N) 0…1; N may be 0.
+        depths: (B, J) away from the camera, about any origin, of the keypoints' points; None if nothing is known.
     """
 
     joints: Tensor
@@ -174,11 +177,12 @@ class RegistrationEvidence:
 class Registration(NamedTuple):
     """B registered bodies.
 
-    pose            the bodies
-    dense_error     (B,) median distance of the correspondences, or root mean square of those whose squares were
-                    fitted, normalised units; 0 where there are none
-    keypoint_error  (B,) root mean square distance of the keypoints
-    accepted        (B,) whether a network may learn from it; `RegistrationOptions` says what is rejected
+    Attributes:
+        pose: The bodies.
+        dense_error: (B,) median distance of the correspondences, or root mean square of those whose squares were
+            fitted, normalised units; 0 where there are none.
+        keypoint_error: (B,) root mean square distance of the keypoints.
+        accepted: (B,) whether a network may learn from it; `RegistrationOptions` says what is rejected.
     """
 
     pose: ScaledPose
@@ -203,8 +207,9 @@ def register(
 ) -> Registration:
     """Register a body to each image; images do not influence one another.
 
-    start    the first pose, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`
-             and stiff at first
+    Args:
+        start: The first pose, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`
+            and stiff at first.
     """
     settings = options or RegistrationOptions()
     vector = (start or initial_pose(body, evidence)).vector.detach().clone()
@@ -229,7 +234,8 @@ def refine_predictions(body: ScaledBody, pose: ScaledPose, landmarks: Tensor) ->
     """Register a network's B bodies to the detector's landmarks in their crops, the refinement of section 6.2. The
     landmarks have the depths of the predicted bodies. A rejected registration leaves its prediction unchanged.
 
-    landmarks  (B, 33, 3) of BLAZEPOSE33: x, y in image units, and confidence, 0 or NaN for unknown ones
+    Args:
+        landmarks: (B, 33, 3) of BLAZEPOSE33: x, y in image units, and confidence, 0 or NaN for unknown ones.
     """
     rows = body.landmarks(BLAZEPOSE33.name)
     landmarks = torch.where(landmarks.isfinite().all(-1, keepdim=True), landmarks, 0.0).to(pose.scale)

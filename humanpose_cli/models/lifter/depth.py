@@ -76,8 +76,9 @@ class DepthLifterOptions(Options):
 class HipFrame(NamedTuple):
     """2-D people of one size about their hips.
 
-    points  (B, J, 2) from the middle of the hips, their mean distance from it 1; x right, y down
-    scale   (B,) size of one unit before
+    Attributes:
+        points: (B, J, 2) from the middle of the hips, their mean distance from it 1; x right, y down.
+        scale: (B,) size of one unit before.
     """
 
     points: Tensor
@@ -95,8 +96,9 @@ def hip_frame(points: Tensor, skeleton: Skeleton) -> HipFrame:
 def turned(space: Tensor, yaw: Tensor, pitch: Tensor | None = None) -> Tensor:
     """Turn people about a vertical through their hips: (B, J, 3) x right, y down, z away → the same.
 
-    yaw    (B,) radians; 0 gives the people themselves, and −yaw turns them back
-    pitch  (B,) radians by which the camera looks up, so that the vertical leans; None: it is the image's
+    Args:
+        yaw: (B,) radians; 0 gives the people themselves, and −yaw turns them back.
+        pitch: (B,) radians by which the camera looks up, so that the vertical leans; None: it is the image's.
     """
     upright = space if pitch is None else _about_x(space, pitch)
     cosine, sine = yaw.cos()[:, None], yaw.sin()[:, None]

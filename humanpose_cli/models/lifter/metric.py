@@ -65,10 +65,13 @@ _CENTRE_WEIGHTS = torch.tensor([1.0 if name.endswith(("hip", "shoulder")) else 0
 class NormalisedRays(NamedTuple):
     """The network's inputs for N people.
 
-    points      (N, 21, 2) in the plane across the centre ray, of unit root-mean-square size; zero where not visible
-    confidence  (N, 21) 0..1
-    log_size    (N, 1) natural logarithm of the size, as tangent of an angle
-    to_camera   (N, 3, 3) axes of the centre ray (x level with the camera's x-z plane, z along the ray) to camera axes
+    Attributes:
+        points: (N, 21, 2) in the plane across the centre ray, of unit root-mean-square size; zero where not
+            visible.
+        confidence: (N, 21) 0..1.
+        log_size: (N, 1) natural logarithm of the size, as tangent of an angle.
+        to_camera: (N, 3, 3) axes of the centre ray (x level with the camera's x-z plane, z along the ray) to camera
+            axes.
     """
 
     points: Tensor
@@ -175,10 +178,11 @@ class LifterNetwork(nn.Module):
 class LiftedPose(NamedTuple):
     """The lifter's prediction for N people, about the pelvis.
 
-    joints      (N, 14, 3) metres, camera axes: `LIFTED_JOINTS`
-    landmarks   (N, 33, 3) metres, camera axes: BLAZEPOSE33 as the default body has them
-    sigma       (N, 47, 2) metres: σ of the joints, then of the landmarks; of each axis across the centre ray, and
-                along it
+    Attributes:
+        joints: (N, 14, 3) metres, camera axes: `LIFTED_JOINTS`.
+        landmarks: (N, 33, 3) metres, camera axes: BLAZEPOSE33 as the default body has them.
+        sigma: (N, 47, 2) metres: σ of the joints, then of the landmarks; of each axis across the centre ray, and
+            along it.
     """
 
     joints: Tensor

@@ -36,10 +36,11 @@ _PARENTS = [SMPL24.parents[joint] for joint in _CHILDREN]
 class BodyParameters(NamedTuple):
     """A network's prediction for B people.
 
-    betas      (B, 10) shape
-    rotations  (B, 24, 3, 3) absolute: each part's body axes to camera axes
-    log_noise  (B, 24, 2) logarithm of the expected absolute error of each joint, metres, across and along the line of
-               sight, relative to the pelvis; None if the network does not predict it
+    Attributes:
+        betas: (B, 10) shape.
+        rotations: (B, 24, 3, 3) absolute: each part's body axes to camera axes.
+        log_noise: (B, 24, 2) logarithm of the expected absolute error of each joint, metres, across and along the
+            line of sight, relative to the pelvis; None if the network does not predict it.
     """
 
     betas: Tensor
@@ -85,7 +86,9 @@ def zero_pose_joints() -> Tensor:
 def part_frames(zero: Tensor, world: Tensor, confidence: Tensor) -> Tensor:
     """Compute absolute rotations (N, 24, 3, 3), body to camera, of landmarks (N, 33, 3) and their confidence (N, 33).
 
-    zero  (24, 3) joints in the T pose. Parts that no landmark orients take the pose of a person with hanging arms.
+    Args:
+        zero: (24, 3) joints in the T pose. Parts that no landmark orients take the pose of a person with hanging
+            arms.
     """
     return relative_to_absolute(limb_rotations(zero, BLAZEPOSE33, world, confidence))
 
@@ -130,9 +133,10 @@ _NEAREST = 0.3  # metres: bodies are kept in front of the camera
 class PlacedInImage(NamedTuple):
     """B people before the image's camera.
 
-    rotations  (B, 24, 3, 3) absolute, body to camera axes
-    trans      (B, 3) metres: the pelvis is the shaped rest body's plus this
-    joints     (B, 24, 3) metres, camera axes
+    Attributes:
+        rotations: (B, 24, 3, 3) absolute, body to camera axes.
+        trans: (B, 3) metres: the pelvis is the shaped rest body's plus this.
+        joints: (B, 24, 3) metres, camera axes.
     """
 
     rotations: Tensor
@@ -143,8 +147,9 @@ class PlacedInImage(NamedTuple):
 def place_in_image(bodies: BodyParameters, layer: BodyLayer, crops: list[Crop], camera: Camera) -> PlacedInImage:
     """Move B predicted people from the fixed camera to the image's.
 
-    crops            each person's crop of the image
-    camera           tensors (B,) of the images' cameras
+    Args:
+        crops: Each person's crop of the image.
+        camera: Tensors (B,) of the images' cameras.
     """
     points = layer(bodies.betas, bodies.rotations)
     matrices = torch.stack([torch.from_numpy(crop.affine.matrix) for crop in crops]).to(points)
@@ -163,8 +168,10 @@ def place_in_image(bodies: BodyParameters, layer: BodyLayer, crops: list[Crop], 
 def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:
     """Find the root's position (B, 3) at which joints `about` it (B, J, 3), metres, project to `pixels` (B, J, 2).
 
-    camera  tensors (B,). With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in
     the position. Division by the depth of the round before turns its error into that of the image.
+
+    Args:
+        camera: Tensors (B,). With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in.
     """
     dtype = about.dtype
     about, pixels = about.double(), pixels.double()

@@ -170,9 +170,10 @@ _REGRESSOR = "regressor."
 class NbfConfig:
     """The architecture of a trained network.
 
-    inputs, regressor  its input and its kind
-    crop       pixels of the sides of the crop that the input is made from
-    body       that its shapes belong to: "default" or "smpl"
+    Attributes:
+        inputs, regressor: Its input and its kind.
+        crop: Pixels of the sides of the crop that the input is made from.
+        body: That its shapes belong to: "default" or "smpl".
     """
 
     inputs: InputOptions
@@ -233,11 +234,12 @@ class BodyNetwork:
     ) -> list[BodyEstimate]:
         """Estimate all people of an image (H, W, 3) uint8, in their order.
 
-        people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which suffice for inputs of the
-                         image alone (rgb, parts)
-        camera           the image's; None: `default_focal`, the axis in the middle
-
         Raises InputError if the input needs something that the people lack, such as landmarks.
+
+        Args:
+            people: As the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which suffice for inputs of the image
+                alone (rgb, parts).
+            camera: The image's; None: `default_focal`, the axis in the middle.
         """
         return self.finish(self.prepare(image, people, camera))
 
@@ -318,11 +320,12 @@ def load_nbf(
 ) -> BodyNetwork:
     """Load a trained body network from its weights file.
 
-    segmenter  for networks that take body parts
-    body       a body, "default" or "smpl:FILE", of the kind that the network was trained with
-
     Raises InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
     another kind of body.
+
+    Args:
+        segmenter: For networks that take body parts.
+        body: A body, "default" or "smpl:FILE", of the kind that the network was trained with.
     """
     tensors, header = read_weights(path, MODEL)
     config = config_of(header, path)

@@ -69,8 +69,9 @@ class DisplacementOptions(Options):
 class DisplacementEstimate(NamedTuple):
     """Displacements of B crops, at one resolution.
 
-    pixels     (B, 2, h, w) x, y in pixels of the crop: from the drawn body to the one in the photograph
-    deviation  (B, 1, h, w) pixels of the crop: standard deviation of the error along an axis
+    Attributes:
+        pixels: (B, 2, h, w) x, y in pixels of the crop: from the drawn body to the one in the photograph.
+        deviation: (B, 1, h, w) pixels of the crop: standard deviation of the error along an axis.
     """
 
     pixels: Tensor
@@ -81,10 +82,11 @@ class DisplacementMixture(NamedTuple):
     """Displacements of B crops, and how they err: along each axis the error e has the density
     Σ w exp(−|e| / b) / (2 b) over two Laplacians of scales b and weights w.
 
-    pixels  (B, 2, h, w) as of `DisplacementEstimate`
-    logit   (B, 1, h, w) of the narrow Laplacian's weight
-    scale   (B, 1, h, w) pixels of the crop: of the other one
-    narrow  pixels of the crop: of the narrow one
+    Attributes:
+        pixels: (B, 2, h, w) as of `DisplacementEstimate`.
+        logit: (B, 1, h, w) of the narrow Laplacian's weight.
+        scale: (B, 1, h, w) pixels of the crop: of the other one.
+        narrow: Pixels of the crop: of the narrow one.
     """
 
     pixels: Tensor
@@ -157,8 +159,9 @@ def compared_features(inputs: int, outputs: int) -> nn.Sequential:
 class CostVolume:
     """Products of the features of every cell of the rendering with those of every cell of the photograph.
 
-    rendering, photo  (B, C, h, w)
-    levels  (B h w, 1, h / 2^l, w / 2^l) of each level l: means over cells of the photograph
+    Args:
+        rendering, photo: (B, C, h, w).
+        levels: (B h w, 1, h / 2^l, w / 2^l) of each level l: means over cells of the photograph.
     """
 
     def __init__(self, rendering: Tensor, photo: Tensor, levels: int = _LEVELS) -> None:
@@ -172,7 +175,8 @@ class CostVolume:
     def around(self, displacements: Tensor, reach: int = _REACH) -> Tensor:
         """Look up products (B, levels · (2 · reach + 1)², h, w) around the targets of displacements, zero outside.
 
-        displacements  (B, 2, h, w) x, y in cells; of each level row by row
+        Args:
+            displacements: (B, 2, h, w) x, y in cells; of each level row by row.
         """
         count, _, height, width = displacements.shape
         x = torch.arange(width, device=displacements.device) + 0.5 + displacements[:, 0]
@@ -203,7 +207,8 @@ def fetched(image: Tensor, displacements: Tensor) -> Tensor:
 def convexly_enlarged(values: Tensor, logits: Tensor) -> Tensor:
     """Enlarge values (B, C, h, w) to (B, C, f h, f w): each pixel is a convex combination of the nine cells around it.
 
-    logits  (B, 9 f², h, w) of the combinations' weights; beyond the border, cells repeat
+    Args:
+        logits: (B, 9 f², h, w) of the combinations' weights; beyond the border, cells repeat.
     """
     count, channels, height, width = values.shape
     factor = round((logits.shape[1] / 9) ** 0.5)
@@ -232,7 +237,8 @@ class _Recurrent(nn.Module):
 class _Update(nn.Module):
     """The correction of displacements by the cost volume around them.
 
-    context  channels of what stays the same in all updates
+    Args:
+        context: Channels of what stays the same in all updates.
     """
 
     def __init__(self, state: int, context: int) -> None:
@@ -253,7 +259,8 @@ class _Update(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Compute the next state, and the next x, y, logit and log scale (B, 4, h, w) float32, lengths in cells.
 
-        costs  around the displacements of `before` (B, 4, h, w); photo (B, _FETCHED, h, w) features there
+        Args:
+            costs: Around the displacements of `before` (B, 4, h, w); photo (B, _FETCHED, h, w) features there.
         """
         kind = state.dtype
         inputs = (self.costs(costs.to(kind)), self.moved(before.to(kind)), photo.to(kind))

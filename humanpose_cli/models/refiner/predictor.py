@@ -27,7 +27,8 @@ from humanpose_cli.rendering.body_maps import BodyRendering
 class DisplacementPredictor:
     """A trained network for renderings and photographs of any size, each reduced to its own crop.
 
-    network  in evaluation mode, on `device`
+    Args:
+        network: In evaluation mode, on `device`.
     """
 
     def __init__(

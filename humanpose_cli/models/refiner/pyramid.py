@@ -35,7 +35,8 @@ class _Encoder(ResNet):
 class _Level(nn.Module):
     """The correction of the coarser level's displacements at one resolution.
 
-    channels  of either encoder's map here; coarser  of the coarser level's state; width  of this level's
+    Args:
+        channels: Of either encoder's map here; coarser  of the coarser level's state; width  of this level's.
     """
 
     def __init__(self, channels: int, coarser: int, width: int, reach: int) -> None:
@@ -55,7 +56,8 @@ class _Level(nn.Module):
     def forward(self, photo: Tensor, rendering: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Compute the state (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level.
 
-        before  the coarser level's state and estimate
+        Args:
+            before: The coarser level's state and estimate.
         """
         features = [photo, rendering]
         start = None

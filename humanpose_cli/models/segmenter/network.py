@@ -43,7 +43,8 @@ from humanpose_cli.networks.weights import fill, find_weights, options_of, read_
 class PoseMaps(nn.Module):
     """Maps of the detector's pose network, which was trained on photographs of people and learns nothing here.
 
-    widths  channels that they are projected to, at a 32nd, 16th, 8th and 4th of the image's side
+    Args:
+        widths: Channels that they are projected to, at a 32nd, 16th, 8th and 4th of the image's side.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -82,9 +83,10 @@ class LightSegmenter(nn.Module):
     """Image → class scores; maps of four stages, each joined to the coarser ones' and convolved twice, then joined to
     the first convolution's at half the image's resolution: forearms are a few pixels wide.
 
-    inputs  channels of the image; layers, width  of the ResNet
-    widths  channels of the decoder from the coarsest stage up
-    pose    whether the pose network's maps join those of the ResNet's first three stages and replace the fourth
+    Args:
+        inputs: Channels of the image; layers, width  of the ResNet.
+        widths: Channels of the decoder from the coarsest stage up.
+        pose: Whether the pose network's maps join those of the ResNet's first three stages and replace the fourth.
     """
 
     def __init__(
@@ -250,8 +252,9 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
 class Segmentation:
     """The body parts of a person in a crop.
 
-    probabilities  (1 + parts, S, S) float32, background first
-    crop           the position of the crop in the image
+    Attributes:
+        probabilities: (1 + parts, S, S) float32, background first.
+        crop: The position of the crop in the image.
     """
 
     probabilities: NDArray[np.float32]
@@ -266,7 +269,8 @@ class Segmentation:
 class Segmenter:
     """A trained segmenter.
 
-    options  its architecture; network in evaluation mode, on `device`
+    Args:
+        options: Its architecture; network in evaluation mode, on `device`.
     """
 
     def __init__(self, network: nn.Module, options: SegmenterOptions, device: torch.device | str = "cpu") -> None:

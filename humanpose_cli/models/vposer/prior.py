@@ -38,7 +38,8 @@ _FIRST = 3 * SMPL24.index("left_hip")  # column of the first joint's rotation ve
 class VPoser(nn.Module):
     """The autoencoder in evaluation mode.
 
-    width  of the hidden layers; latent number of latent variables
+    Args:
+        width: Of the hidden layers; latent number of latent variables.
     """
 
     def __init__(self, width: int = 512, latent: int = 32) -> None:

@@ -20,34 +20,35 @@ FILL = 0.86
 class GeneratorConfig:
     """The architecture of a generator. Lists are from the finest resolution on, as data flows.
 
-    size                 pixels of the square images
-    stride               pixels of a voxel in x and y: 2, 4 or 8; depth: voxels along z, which span `size` pixels too
-    channels             of the feature volume (C); pose_channels of the target pose's
-    units                residual units of E3D, E_pose and D3D
-    stem                 channels of E2D's first convolution
-    encoder_widths, encoder_blocks   channels of E2D's stages, and bottlenecks of each
-    decoder_widths, decoder_blocks   of D2D; between two stages the resolution doubles
-    background_widths    channels of the inpainter's encoder, each at half the resolution of the one before
-    heatmap_sigma        pixels; of the target joints' Gaussians
-    softness             pixels; width of the part masks' edges (0: the paper's hard masks). Voxels as large as a limb
-                         miss hard masks.
-    short_cuts           for trainings that are far shorter than the paper's. The input's colours are added to the first
-                         three channels of the feature volume, so that the warp moves them too. The inpainter may take
-                         over the input's pixels where they are known, by a mask of its own. The pixels of the input
-                         that are the person's make its hole, instead of capsules, which miss hair, skirts and hems;
-                         capsules do where these pixels are not known
-    colour_stride        pixels of a voxel in x and y of a second volume, of the input's colours alone, as deep as the
-                         first: 1, 2, … up to `stride`. The part warp moves it too, and the decoder sees it from the
-                         front and takes some of it over: a short cut past both networks. 0: none, as in the paper
-    detail               further convolutions at the image's resolution, which the shipped weights have
-    authors_details      the authors' code where the paper says nothing. GroupNorm has 32 groups, also of fewer than
-                         four channels; in the 3-D networks it normalises each image row by itself, over its width and
-                         depth; behind E3D and between the convolutions of D2D's bottlenecks there is none, and D2D's
-                         ReLU stands before the resolution doubles. The inpainter takes pixels from 0 to 1 with holes
-                         of 0 and a channel of Gaussian noise N(0, 1), which is drawn anew in training, else the same
-                         for every image; its decoder doubles resolutions bilinearly, and a LeakyReLU stands behind its
-                         last convolution. A training begins with weights of `initialise`
-    warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
+    Attributes:
+        size: Pixels of the square images.
+        stride: Pixels of a voxel in x and y: 2, 4 or 8; depth: voxels along z, which span `size` pixels too.
+        channels: Of the feature volume (C); pose_channels of the target pose's.
+        units: Residual units of E3D, E_pose and D3D.
+        stem: Channels of E2D's first convolution.
+        encoder_widths, encoder_blocks: Channels of E2D's stages, and bottlenecks of each.
+        decoder_widths, decoder_blocks: Of D2D; between two stages the resolution doubles.
+        background_widths: Channels of the inpainter's encoder, each at half the resolution of the one before.
+        heatmap_sigma: Pixels; of the target joints' Gaussians.
+        softness: Pixels; width of the part masks' edges (0: the paper's hard masks). Voxels as large as a limb miss
+            hard masks.
+        short_cuts: For trainings that are far shorter than the paper's. The input's colours are added to the first
+            three channels of the feature volume, so that the warp moves them too. The inpainter may take over the
+            input's pixels where they are known, by a mask of its own. The pixels of the input that are the person's
+            make its hole, instead of capsules, which miss hair, skirts and hems; capsules do where these pixels are
+            not known.
+        colour_stride: Pixels of a voxel in x and y of a second volume, of the input's colours alone, as deep as the
+            first: 1, 2, … up to `stride`. The part warp moves it too, and the decoder sees it from the front and
+            takes some of it over: a short cut past both networks. 0: none, as in the paper.
+        detail: Further convolutions at the image's resolution, which the shipped weights have.
+        authors_details: The authors' code where the paper says nothing. GroupNorm has 32 groups, also of fewer than
+            four channels; in the 3-D networks it normalises each image row by itself, over its width and depth;
+            behind E3D and between the convolutions of D2D's bottlenecks there is none, and D2D's ReLU stands before
+            the resolution doubles. The inpainter takes pixels from 0 to 1 with holes of 0 and a channel of Gaussian
+            noise N(0, 1), which is drawn anew in training, else the same for every image; its decoder doubles
+            resolutions bilinearly, and a LeakyReLU stands behind its last convolution. A training begins with
+            weights of `initialise`.
+        warping, pose: "2d": the planar ones of the paper's ablation (section 4.3).
     """
 
     size: int = 256

@@ -57,10 +57,11 @@ _PELVIS = REPOSING19.index("pelvis")
 def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     """Project joints (19, 3) or (T, 19, 3) of REPOSING19 in metres, camera axes, to pixels x, y, z of the frame.
 
-    camera  the square crop's
-
     Joints that are not finite, or behind the camera, are NaN in the result; the middle of the hips stands in for an
     unknown pelvis, and if that is not known either, all of the pose is NaN. Raises UsageError for other shapes.
+
+    Args:
+        camera: The square crop's.
     """
     points = np.asarray(joints, np.float64)
     if points.shape[-2:] != (len(REPOSING19), 3) or points.ndim not in (2, 3):
@@ -154,11 +155,12 @@ class BackgroundInpainter(nn.Module):
 class Generated(NamedTuple):
     """A generator's results for B images of S × S pixels; colours are −1 to 1.
 
-    image       (B, 3, S, S) foreground · mask + background · (1 − mask)
-    foreground  (B, 3, S, S); mask (B, 1, S, S) 0 to 1
-    background  (B, 3, S, S) filled in
-    background_mask  (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0
-    heatmaps    (B, 19, D, H, W) of the target joints, which the discriminator is given too
+    Attributes:
+        image: (B, 3, S, S) foreground · mask + background · (1 − mask).
+        foreground: (B, 3, S, S); mask (B, 1, S, S) 0 to 1.
+        background: (B, 3, S, S) filled in.
+        background_mask: (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0.
+        heatmaps: (B, 19, D, H, W) of the target joints, which the discriminator is given too.
     """
 
     image: Tensor
@@ -199,15 +201,16 @@ class Generator(nn.Module):
     ) -> Generated:
         """Generate images of people in other poses.
 
-        image           (B, 3, S, S) −1 to 1
-        source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `frame_joints`); NaN
-                where not known
-        parts           `generator_parts` of the two poses if they were made before, as in a loader's workers: they
-                are hundreds of small operations, which a GPU would run one by one
-        silhouette      (B, 1, S, S) 0 to 1: where the image shows the person, for `config.short_cuts`. The parts'
-                masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known
-
         Raises UsageError for other shapes.
+
+        Args:
+            image: (B, 3, S, S) −1 to 1.
+            source, target: (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `frame_joints`);
+                NaN where not known.
+            parts: `generator_parts` of the two poses if they were made before, as in a loader's workers: they are
+                hundreds of small operations, which a GPU would run one by one.
+            silhouette: (B, 1, S, S) 0 to 1: where the image shows the person, for `config.short_cuts`. The parts'
+                masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known.
         """
         self._check(image, source, target, silhouette)
         image = image.contiguous(memory_format=torch.channels_last)
@@ -320,9 +323,11 @@ _MIN_JOINTS = 8
 class CropToRepose:
     """A crop of a person, and their target pose.
 
-    image           (S, S, 3) uint8
-    source, target  (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them
-    silhouette      (S, S) of 0 to 1: where the image shows the person; ignored by networks without `config.short_cuts`
+    Attributes:
+        image: (S, S, 3) uint8.
+        source, target: (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them.
+        silhouette: (S, S) of 0 to 1: where the image shows the person; ignored by networks without
+            `config.short_cuts`.
     """
 
     image: NDArray[np.uint8]
@@ -335,9 +340,10 @@ class CropToRepose:
 class ReposedCrop:
     """A reposed crop.
 
-    image       (S, S, 3) uint8 RGB
-    foreground  (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another image
-    background  (S, S, 3) uint8 filled in
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        foreground: (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another image.
+        background: (S, S, 3) uint8 filled in.
     """
 
     image: NDArray[np.uint8]

@@ -31,8 +31,9 @@ Module = TypeVar("Module", bound=nn.Module)
 def group_norm(channels: int, fixed_groups: bool, *, rows: bool = False) -> nn.GroupNorm:
     """Build GroupNorm of at most 32 groups (Wu and He 2018), of at least 4 channels if their number allows.
 
-    fixed_groups  as in the authors' code: 32 groups of any size, and one for fewer than 32 channels
-    rows          of each image row of a volume by itself
+    Args:
+        fixed_groups: As in the authors' code: 32 groups of any size, and one for fewer than 32 channels.
+        rows: Of each image row of a volume by itself.
     """
     groups = math.gcd(channels, _MAX_GROUPS)
     if fixed_groups and channels < _MAX_GROUPS:
@@ -112,13 +113,14 @@ def _sum_of_pixels(x: Tensor) -> Tensor:
 class DecoderBottleneck(nn.Module):
     """1×1, 3×3 and 1×1 convolutions of a quarter of the outputs' width beside a short cut.
 
-    stride    of the 3×3 convolution and the short cut; dilation of the 3×3 convolution
-    upsample  doubles the resolution, bilinearly, where the channels are few: behind the first convolution and, as
-              pointwise maps and interpolation commute, behind the short cut's
-    fixed_groups  see `group_norm`
-    inner_norms   normalises between the convolutions, not before them alone
-    relu_first    stands before the doubling of the resolution, too, where interpolation would mix other signs
-    subsampled    a short cut between equal channels is never a convolution
+    Args:
+        stride: Of the 3×3 convolution and the short cut; dilation of the 3×3 convolution.
+        upsample: Doubles the resolution, bilinearly, where the channels are few: behind the first convolution and,
+            as pointwise maps and interpolation commute, behind the short cut's.
+        fixed_groups: See `group_norm`.
+        inner_norms: Normalises between the convolutions, not before them alone.
+        relu_first: Stands before the doubling of the resolution, too, where interpolation would mix other signs.
+        subsampled: A short cut between equal channels is never a convolution.
     """
 
     def __init__(
@@ -368,8 +370,9 @@ class CarriedColours(nn.Module):
     features predict which slice of the volume is in front: at first all count alike. D2D takes the view too, at half
     the image's resolution, and predicts which share of it is taken over.
 
-    features  channels of D3D; halfway: of D2D where it sees the view; channels: of D2D's end
-    stride    pixels of a voxel of the colours in x and y
+    Args:
+        features: Channels of D3D; halfway: of D2D where it sees the view; channels: of D2D's end.
+        stride: Pixels of a voxel of the colours in x and y.
     """
 
     def __init__(self, features: int, halfway: int, channels: int, stride: int) -> None:
@@ -386,8 +389,10 @@ class CarriedColours(nn.Module):
     def front_view(self, colour_volume: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """View colours (B, 3, H, W) from the front, −1 to 1, and how much of each pixel (B, 1, H, W) the person covers.
 
-        colour_volume  (B, 4, D, H, W) colours 0 to 1 times their masks, and the masks
         features (B, F, D, h, w) of D3D, as coarse or coarser
+
+        Args:
+            colour_volume: (B, 4, D, H, W) colours 0 to 1 times their masks, and the masks.
         """
         # A learned weight of the features of each voxel; empty voxels are behind all others.
         nearness = nn.functional.conv3d(features, self.front.view(1, -1, 1, 1, 1))[:, 0]
@@ -456,8 +461,10 @@ class ProjectionDecoder(nn.Module):
     def forward(self, volume: Tensor, colour_volume: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw the person: colours and mask.
 
-        volume         warped features and encoded pose, one behind the other
-        colour_volume  (B, 4, D, H, W) warped colours for `config.colour_stride`, see `CarriedColours.front_view`
+        Args:
+            volume: Warped features and encoded pose, one behind the other.
+            colour_volume: (B, 4, D, H, W) warped colours for `config.colour_stride`, see
+                `CarriedColours.front_view`.
         """
         features = self.units(volume)
         x = self.blocks[: self.halfway](to_plane(features))

@@ -42,10 +42,11 @@ _LIMBS = (("hip", "knee", "ankle", "foot"), ("shoulder", "elbow", "wrist", "hand
 class PeopleEvidence:
     """Of N people in their crops; J joints of a skeleton, P correspondences.
 
-    rows       (N,) rows of the people in their caches
-    keypoints  (N, J, 3) x, y and 1, or 0 where not known
-    points     (N, P, 2) x, y of pixels
-    vertices   (N, P) int32 the vertex of the body that each shows, −1 where there are fewer pixels
+    Attributes:
+        rows: (N,) rows of the people in their caches.
+        keypoints: (N, J, 3) x, y and 1, or 0 where not known.
+        points: (N, P, 2) x, y of pixels.
+        vertices: (N, P) int32 the vertex of the body that each shows, −1 where there are fewer pixels.
     """
 
     rows: NDArray[np.int64]
@@ -112,11 +113,13 @@ def people_evidence(
 ) -> PeopleEvidence:
     """Gather the evidence of people: each time the same for a seed, whichever other people are among them.
 
-    count    correspondences of each person, drawn from the pixels that show them
-    nearest  finds the body's vertices in charts. Correspondences of caches with DensePose's output or annotations are
-             those then, of others their maps of vertices
     Raises InputError if a cache has no keypoints for this skeleton (`keypoints_of`), or has another body's
     correspondences.
+
+    Args:
+        count: Correspondences of each person, drawn from the pixels that show them.
+        nearest: Finds the body's vertices in charts. Correspondences of caches with DensePose's output or
+            annotations are those then, of others their maps of vertices.
     """
     errors = CorrespondenceErrors(body) if quality == "degraded" else None
     count = 0 if quality == "none" else count

@@ -33,9 +33,11 @@ class RegressorLosses(Options):
 class RegressorTargets(NamedTuple):
     """Of B people, in the image units of their crops.
 
-    parameters  (B, 105) the registration's, R orthonormal; accepted (B,) 1, or 0 where it failed
-    keypoints   (B, J, 3) x, y, and 1 or 0 where not known; depths (B, J) the lifter's, from the middle of the hips
-    points      (B, P, 2), vertices (B, P), −1 for none
+    Attributes:
+        parameters: (B, 105) the registration's, R orthonormal; accepted (B,) 1, or 0 where it failed.
+        keypoints: (B, J, 3) x, y, and 1 or 0 where not known; depths (B, J) the lifter's, from the middle of the
+            hips.
+        points: (B, P, 2), vertices (B, P), −1 for none.
     """
 
     parameters: Tensor

@@ -22,7 +22,8 @@ from humanpose_cli.lab.recipes.people import JoinedPeople
 class JointErrors(NamedTuple):
     """Of those of N people whose true joints are known: (M,) metres each.
 
-    mpjpe  with the roots on each other and bones scaled to the canonical skeleton; pa_mpjpe after Procrustes
+    Attributes:
+        mpjpe: With the roots on each other and bones scaled to the canonical skeleton; pa_mpjpe after Procrustes.
     """
 
     mpjpe: NDArray[np.float64]

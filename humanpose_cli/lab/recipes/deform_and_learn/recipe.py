@@ -196,7 +196,9 @@ class DeformAndLearn:
     """What a run learns from, and with which body. All people outside the split "train" are held out: nothing is
     chosen by their errors.
 
-    data  a cache, or several; those without dense correspondences contribute keypoints, as long as one has them
+    Args:
+        data: A cache, or several; those without dense correspondences contribute keypoints, as long as one has
+            them.
     """
 
     name, criterion = MODEL, "mpjpe_mm"
@@ -268,10 +270,11 @@ def _backbone_file(options: DeformTraining) -> Path:
 class RoundData(NamedTuple):
     """What a round's network learns from.
 
-    people, evidence  to learn from, in one order; parameters (N, 105) and accepted (N,) of their registrations;
-                      depths (N, J) of the lifter
-    held_out, held_out_evidence  to be measured on
-    start             the network of the round before; None for the first
+    Attributes:
+        people, evidence: To learn from, in one order; parameters (N, 105) and accepted (N,) of their registrations;
+            depths (N, J) of the lifter.
+        held_out, held_out_evidence: To be measured on.
+        start: The network of the round before; None for the first.
     """
 
     people: JoinedPeople
@@ -384,7 +387,8 @@ def mesh_views(
 ) -> tuple[NDArray[np.uint8], ...]:
     """Draw one body's mesh over a crop (S, S, 3), and its mesh from the side, in the same rows (Figure 1).
 
-    body  on any device; colour  as `person_colour` numbers them
+    Args:
+        body: On any device; colour  as `person_colour` numbers them.
     """
     side, faces = len(image), body.body.faces.cpu()
     pose = ScaledPose._make(values.to(body.vertices().device) for values in pose)

@@ -77,9 +77,11 @@ def train_rounds(
 ) -> TrainResult:
     """Run all rounds, as `lab.train.trainer.train` runs a recipe.
 
-    options  of the network's training in each round, whose last step is kept
     The result counts rounds. InputError where the folder holds a run with other settings; UsageError where the best
     weights are to be kept, for nothing is chosen by the people held out.
+
+    Args:
+        options: Of the network's training in each round, whose last step is kept.
     """
     start = time.monotonic()
     is_finished = True
@@ -424,7 +426,9 @@ def deep_share(depths: NDArray[np.float32], points: NDArray[np.float32], skeleto
 def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.float32]) -> NDArray[np.float32]:
     """Lift keypoints to depths (N, J), in image units, from the middle of the hips.
 
-    complete  (M, J, 2) people all of whose keypoints are known, who say where the unknown ones of others probably are
+    Args:
+        complete: (M, J, 2) people all of whose keypoints are known, who say where the unknown ones of others
+            probably are.
     """
     points = torch.from_numpy(with_probable(evidence.keypoints, complete))
     with torch.no_grad():
@@ -452,10 +456,11 @@ def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path, people_count: i
     """Draw Figure 2: mean errors by round, and the share of accepted registrations; nothing if no true joints are
     known.
 
-    people_count, held_out  numbers of people, for the caption
-
     Registrations have a curve of all people and one of those accepted: without those that failed, the error can fall
     while more fail.
+
+    Args:
+        people_count, held_out: Numbers of people, for the caption.
     """
     from matplotlib.figure import Figure
 

@@ -66,12 +66,13 @@ class _Points:
 class LifterData:
     """What the lifter learns from and is measured on.
 
-    skeleton   of the joints
-    points     (N, J, 2) 2-D joints of people, each with all of them, in any unit
-    held_out   (M, J, 2) those of others
-    bones      (bones,) lengths of the skeleton's bones in the body, in any unit
-    describe   where they are from, for the run's record
-    start      weights of the round before; None begins at random
+    Attributes:
+        skeleton: Of the joints.
+        points: (N, J, 2) 2-D joints of people, each with all of them, in any unit.
+        held_out: (M, J, 2) those of others.
+        bones: (bones,) lengths of the skeleton's bones in the body, in any unit.
+        describe: Where they are from, for the run's record.
+        start: Weights of the round before; None begins at random.
     """
 
     skeleton: Skeleton

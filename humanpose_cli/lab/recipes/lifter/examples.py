@@ -75,11 +75,12 @@ _SHOULDERS, _HIPS = _rows("shoulder"), _rows("hip")
 class CameraRanges:
     """Cameras about a person. Lengths in metres, angles in degrees.
 
-    distance     min and max, even in the logarithm
-    pitch        from which the camera looks down at the person, least and most; most often the middle of them
-    roll         standard deviation; one of eight cameras is rolled by up to `most_roll`
-    off_centre   largest angle of the person beside the optical axis, across and up or down
-    focal_error  standard deviation of the logarithm of the focal length that the lifter is given
+    Attributes:
+        distance: Min and max, even in the logarithm.
+        pitch: From which the camera looks down at the person, least and most; most often the middle of them.
+        roll: Standard deviation; one of eight cameras is rolled by up to `most_roll`.
+        off_centre: Largest angle of the person beside the optical axis, across and up or down.
+        focal_error: Standard deviation of the logarithm of the focal length that the lifter is given.
     """
 
     distance: tuple[float, float] = (1.6, 14.0)
@@ -95,18 +96,20 @@ class CameraRanges:
 class DetectionErrors:
     """Errors of 2-D landmarks as measured on photographs; probabilities are of a person unless said otherwise.
 
-    level     factor on the usual noise of landmarks (0.8 to 2.6 % of the person's size), median; with more, the lifter
-              gets steadier and less exact
-    spread    standard deviation of its logarithm from person to person
-    shared    correlation of a landmark's error with that of the landmark before it on the limb
-    outliers  probability of a landmark to be an outlier, whose error is `outlier`, a share of the person's size
-    hidden    factor on the noise of landmarks behind the trunk
-    dropped   probability of a landmark to be missing
-    limbs     of a limb to be missing
-    legs      of both legs to be missing from the knees on, as in half figures
-    ends      of all hands and feet to be missing, as in COCO's skeleton
-    swapped   that left and right are swapped, of the arms and of the legs alike
-    cut       that the image's edge cuts the person
+    Attributes:
+        level: Factor on the usual noise of landmarks (0.8 to 2.6 % of the person's size), median; with more, the
+            lifter gets steadier and less exact.
+        spread: Standard deviation of its logarithm from person to person.
+        shared: Correlation of a landmark's error with that of the landmark before it on the limb.
+        outliers: Probability of a landmark to be an outlier, whose error is `outlier`, a share of the person's
+            size.
+        hidden: Factor on the noise of landmarks behind the trunk.
+        dropped: Probability of a landmark to be missing.
+        limbs: Of a limb to be missing.
+        legs: Of both legs to be missing from the knees on, as in half figures.
+        ends: Of all hands and feet to be missing, as in COCO's skeleton.
+        swapped: That left and right are swapped, of the arms and of the legs alike.
+        cut: That the image's edge cuts the person.
     """
 
     level: float = 1.0

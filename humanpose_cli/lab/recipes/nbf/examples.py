@@ -59,7 +59,8 @@ _FADE = 0.03  # of the image's side: how fast confidence falls outside it
 class UnrenderedPeople:
     """Examples without end from a pool of poses of the training split.
 
-    count  poses in the pool; shape, position, camera and errors are drawn anew for each example
+    Args:
+        count: Poses in the pool; shape, position, camera and errors are drawn anew for each example.
     """
 
     def __init__(self, seed: int = 0, count: int = POOL) -> None:
@@ -172,7 +173,8 @@ NO_CHANGE = BodyAugmentation(0.0, 0.0, 0.0)
 def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool, framing: Framing) -> list[str]:
     """List names of `people.LABELS` without which a person is of no use.
 
-    segmented  whether a segmenter gives the parts, so that true ones are not needed
+    Args:
+        segmented: Whether a segmenter gives the parts, so that true ones are not needed.
     """
     needs = ["joints", "unscaled"]  # where a person is, of whom the parameters are the body
     if inputs.segmented and not segmented:
@@ -187,13 +189,14 @@ def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool,
 class BodyExamples:
     """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
 
-    segmenter   the input is what this segmenter looks at, to make of it what the regressor sees
-    segment     makes the regressor's image of the segmenter's input at once: for variants that are kept, which would be
-                segmented again and again otherwise
-    truth       add the crop's true labels as "parts", in the partition of the input
-    unrendered  share of the examples that are of `UnrenderedPeople` instead, in one of unrendered_poses
-    variants    so many random views of each person and no more; kept in `memory`, for short trainings that spend their
-                time on decoding otherwise. The same memory serves recipes that differ in losses alone
+    Args:
+        segmenter: The input is what this segmenter looks at, to make of it what the regressor sees.
+        segment: Makes the regressor's image of the segmenter's input at once: for variants that are kept, which
+            would be segmented again and again otherwise.
+        truth: Add the crop's true labels as "parts", in the partition of the input.
+        unrendered: Share of the examples that are of `UnrenderedPeople` instead, in one of unrendered_poses.
+        variants: So many random views of each person and no more; kept in `memory`, for short trainings that spend
+            their time on decoding otherwise. The same memory serves recipes that differ in losses alone.
     """
 
     def __init__(
@@ -264,7 +267,8 @@ class BodyExamples:
     def view(self, number: int, random: np.random.Generator, *, image: bool = False) -> Example:
         """Return the person in the crop, changed at random, with the parameters that hold there.
 
-        image  decode the image even where the input does not show it
+        Args:
+            image: Decode the image even where the input does not show it.
         """
         parts = {
             "image": image or self.segmenter is not None or self.inputs.kind == "rgb",

@@ -72,9 +72,10 @@ def nbf_losses(
 ) -> dict[str, Tensor]:
     """Compute `loss`, the weighted sum, and each of its terms unweighted: scalars.
 
-    batch  labels of B samples; what is not known may hold any number, NaN included: betas (B, 10), rotations
-           (B, 24, 3, 3); has_3d (B,) bool, whether these are known and may be used; joints2d (B, 24, 3) x, y in units
-           of half the crop, and 1 where labelled
+    Args:
+        batch: Labels of B samples; what is not known may hold any number, NaN included: betas (B, 10), rotations
+            (B, 24, 3, 3); has_3d (B,) bool, whether these are known and may be used; joints2d (B, 24, 3) x, y in
+            units of half the crop, and 1 where labelled.
     """
     has_3d = batch["has_3d"]
     # Unknown labels are replaced, not multiplied by zero: NaN times zero is NaN.

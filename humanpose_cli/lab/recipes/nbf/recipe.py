@@ -373,7 +373,8 @@ def crop_panel(
 ) -> NDArray[np.uint8]:
     """Draw (224, 672, 3): the input, and the true and the predicted mesh as the fixed camera sees them.
 
-    number  of the person; batch, estimate  of them alone
+    Args:
+        number: Of the person; batch, estimate  of them alone.
     """
     random = np.random.default_rng(0)
     evidence = make.evidence(make.view(number, random, image=True), random, 0.0)

@@ -49,18 +49,19 @@ _FAR_OFF = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hip", "kn
 class ExampleChanges:
     """How examples change; the defaults are those of training. All but the sizes are probabilities.
 
-    rotation, scale, shift  of the crop, as in `Augmentation`
-    mirror      of a mirrored crop
-    fitted      of the fit that the cache has of a person, where it has one; else one is imitated
-    far_off     of a limb with a large error in imitated fits
-    frames      other frames that a texture is made of, at most
-    untextured  of no texture
-    own_only    of a texture from the photograph itself under the fit
-    own_too     that the photograph is one of the texture's
-    colour      width of changes of the photograph's colours
-    light       width of changes of the texture's colours beside it
-    damage      of each of blur, noise and compression
-    holes       of patches that the texture lacks
+    Attributes:
+        rotation, scale, shift: Of the crop, as in `Augmentation`.
+        mirror: Of a mirrored crop.
+        fitted: Of the fit that the cache has of a person, where it has one; else one is imitated.
+        far_off: Of a limb with a large error in imitated fits.
+        frames: Other frames that a texture is made of, at most.
+        untextured: Of no texture.
+        own_only: Of a texture from the photograph itself under the fit.
+        own_too: That the photograph is one of the texture's.
+        colour: Width of changes of the photograph's colours.
+        light: Width of changes of the texture's colours beside it.
+        damage: Of each of blur, noise and compression.
+        holes: Of patches that the texture lacks.
     """
 
     rotation: float = 0.2
@@ -129,8 +130,9 @@ def true_displacements(
     """Compute displacements (N, 2, S, S) in pixels of the crops, and whether (N, 1, S, S) the true body shows the point
     there.
 
-    rendering  of the fits; faces (F, 3) of the body
-    vertices   (N, V, 3) of the true bodies, metres in the crops' camera axes; cameras of the crops
+    Args:
+        rendering: Of the fits; faces (F, 3) of the body.
+        vertices: (N, V, 3) of the true bodies, metres in the crops' camera axes; cameras of the crops.
     """
     # The true position of the surface point at every pixel of the rendering.
     size = rendering.faces.shape[-1]
@@ -165,11 +167,12 @@ def mirrored_rendering(rendering: BodyRendering) -> BodyRendering:
 class DrawnFit(NamedTuple):
     """A photograph and the rendering of an imperfect fit in one crop.
 
-    photo      (S, S, 3) uint8
-    rendering  of the one body
-    truth      (1, 2, S, S) pixels: where its surface points lie in the photograph
-    visible    (1, 1, S, S) bool: on the fitted body, and the photograph shows the point
-    size       pixels: longer side of the true body's box
+    Attributes:
+        photo: (S, S, 3) uint8.
+        rendering: Of the one body.
+        truth: (1, 2, S, S) pixels: where its surface points lie in the photograph.
+        visible: (1, 1, S, S) bool: on the fitted body, and the photograph shows the point.
+        size: Pixels: longer side of the true body's box.
     """
 
     photo: NDArray[np.uint8]
@@ -189,10 +192,12 @@ class RefinerExamples:
     size       () float32: longer side of the true body's box, pixels of the crop
     textured   (4, S, S) float32 if `with_textured`: the textured rendering, 0…1, and how far it is known
 
-    people       of a cache, with poses
-    bodies       the models that their parameters belong to, by their names; the first is that of people without a name
-    options      of the network; texels along the texture's sides, by default as many as the crop has pixels
-    with_textured  add `textured`, for contact sheets
+    Args:
+        people: Of a cache, with poses.
+        bodies: The models that their parameters belong to, by their names; the first is that of people without a
+            name.
+        options: Of the network; texels along the texture's sides, by default as many as the crop has pixels.
+        with_textured: Add `textured`, for contact sheets.
     """
 
     def __init__(

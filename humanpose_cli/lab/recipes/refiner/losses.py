@@ -19,8 +19,11 @@ def displacement_loss(
     """Compute the loss over all updates; distance in pixels and negative log likelihood, the last update's means, for
     the log.
 
-    estimates  after each update; truth (B, 2, S, S) pixels of the crop; weights (B, 1, S, S) of its pixels, zero off
     the body. The loss is Σ_i 0.85^(n − i) of update i's mean negative log likelihood.
+
+    Args:
+        estimates: After each update; truth (B, 2, S, S) pixels of the crop; weights (B, 1, S, S) of its pixels,
+            zero off.
     """
     share = weights / weights.sum().clamp_min(1e-6)
     unlikely = [(share * negative_log_likelihood(estimate, truth)).sum() for estimate in estimates]

@@ -113,8 +113,9 @@ def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:
 class SegmenterCrops:
     """Makes the crop of a person: the segmenter's input (C, S, S), labels (S, S) and, of held-out people, the image.
 
-    training  how examples change; None, of held-out people: not at all
-    guided    False leaves the guide of a guided segmenter out
+    Args:
+        training: How examples change; None, of held-out people: not at all.
+        guided: False leaves the guide of a guided segmenter out.
     """
 
     def __init__(

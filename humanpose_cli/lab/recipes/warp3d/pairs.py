@@ -51,11 +51,13 @@ class Pairs:
     """Inputs, each with the targets that it may be paired with. Arrays: pairs of all images of large groups are many
     more than the images, and every worker of a loader gets them.
 
-    inputs   (N, 2) image and person of each
-    targets  (M, 2) the same of all that are a target of some
-    spans    (N, 2) from which to before which target those of each input are
     excluded (N,) number of the input itself among the targets, which it is not paired with; −1 if it is not there
-    missed   rows of the images of pairs that are left out: one of them shows no usable person
+
+    Attributes:
+        inputs: (N, 2) image and person of each.
+        targets: (M, 2) the same of all that are a target of some.
+        spans: (N, 2) from which to before which target those of each input are.
+        missed: Rows of the images of pairs that are left out: one of them shows no usable person.
     """
 
     cache: Cache

@@ -157,11 +157,12 @@ class BackboneLoss(_FeatureLoss):
 def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
     """Load the loss that weights make possible: torchvision's VGG-19, a segmenter of ours or any ResNet.
 
-    weights  a file, a run's folder or a name of `networks.weights`; "pixels" for that stand-in; "auto" for VGG-19 if
-             its weights are here, else the shipped segmenter
-
     Raises InputError if the file is something else; UnavailableError for known weights that are not here. The module is
     frozen and in evaluation mode.
+
+    Args:
+        weights: A file, a run's folder or a name of `networks.weights`; "pixels" for that stand-in; "auto" for
+            VGG-19 if its weights are here, else the shipped segmenter.
     """
     if weights == "pixels":
         return PixelLoss().eval()
