@@ -21,22 +21,21 @@ class ComputeOptions(Options):
     """Device and precision of networks, as arguments of functions and commands."""
 
     device: str = option(
-        "auto", "Where to compute: cpu, cuda:N, or auto, which takes a GPU if there is one.", value="auto|cpu|cuda:N"
+        "auto", "Device to compute on: cpu, cuda:N, or auto, which uses a GPU if there is one.", value="auto|cpu|cuda:N"
     )
     precision: Precision = option(
         "auto",
-        "What torch's networks compute in (not the pose networks, which ONNX Runtime computes): full is float32; tf32 "
-        "and bfloat16 are faster on GPUs since Ampere. auto: tf32 on these, else full.",
+        "Precision of torch's networks: full (float32), tf32, bfloat16, or auto, which uses tf32 on GPUs since Ampere.",
     )
     batch_size: int | None = option(
         None,
-        "Images or frames computed at once; more is faster and takes more memory.",
+        "Images or frames computed at once; more is faster and needs more memory.",
         value="N",
         minimum=1,
         unset="fits the device",
     )
     threads: int | None = option(
-        None, "CPU threads of the detector.", value="N", minimum=1, unset="one for each core, four at most"
+        None, "CPU threads of the detector.", value="N", minimum=1, unset="one per core, at most four"
     )
 
 

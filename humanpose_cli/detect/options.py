@@ -13,14 +13,15 @@ class SearchOptions(Options):
 
     small_window: float = option(
         0.45,
-        "Windows below this side are searched only where a larger one shows a person who fits into them.",
+        "Search windows smaller than this only where a larger window shows a person who fits into them.",
         unit="the image's longer side",
         minimum=0,
         maximum=1,
     )
     crowd: int = option(
         6,
-        "From so many people in large windows on, all windows are searched; without any, too.",
+        "Number of people in large windows from which all windows are searched; they are also searched if there is "
+        "nobody.",
         unit="people",
         minimum=0,
     )
@@ -32,8 +33,7 @@ class FollowOptions(Options):
 
     look_every: int = option(
         6,
-        "Frames between two looks of MultiPose for newcomers, in turn at the full image and at a part; of more than 30 "
-        "frames a second so many times as many.",
+        "Frames between two runs of MultiPose that look for newcomers, at 30 frames a second.",
         unit="frames",
         minimum=1,
     )
@@ -45,13 +45,12 @@ class DetectOptions(Options):
     """All options of detection."""
 
     search: SearchOptions = option(SearchOptions(), "The search in one image.")
-    follow: FollowOptions = option(FollowOptions(), "People who are followed through a video.")
+    follow: FollowOptions = option(FollowOptions(), "How people are followed through a video.")
     rate: float = option(
         20.0,
-        "Frames a second in which people are searched for, at least, in videos of twice as many or more; all where "
-        "people move fast. Between them bodies follow from the frames before and after. 0: all frames.",
+        "Minimum rate at which videos of at least twice this rate are searched for people; 0 searches all frames.",
         minimum=0,
     )
     min_user_box: float = option(
-        16.0, "Longer side of a box from the user's file that shows enough to fit a body.", unit="pixels", minimum=0
+        16.0, "Minimum longer side of a box in the user's file for a body to be fitted.", unit="pixels", minimum=0
     )

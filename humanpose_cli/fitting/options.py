@@ -39,15 +39,18 @@ SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"
 class KeypointFitOptions(Options):
     """How `fit_keypoints` weights its evidence."""
 
-    lift: bool = option(True, "Correct the joints by the lifter in a last stage.")
-    predicted_shape: float = option(0.7, "Standard deviation of a predicted shape's components.", above=0)
-    shape_noise: float = option(0.2, "Standard deviation of the body's shape components.", above=0)
+    lift: bool = option(True, "Correct the joints with the lifter in a last stage.")
+    predicted_shape: float = option(0.7, "Standard deviation of the components of a predicted shape.", above=0)
+    shape_noise: float = option(0.2, "Standard deviation of the components of the body's shape.", above=0)
     lean_noise: float = option(
-        0.15, "Lean in depth of a standing person's trunk, and of the line from feet to hips.", unit="radians", above=0
+        0.15,
+        "Standard deviation of the lean in depth of a standing person's trunk and of the line from feet to hips.",
+        unit="radians",
+        above=0,
     )
-    min_confidence: float = option(0.02, "Landmarks of less confidence are not used.", minimum=0)
+    min_confidence: float = option(0.02, "Minimum confidence of the landmarks that are used.", minimum=0)
     shape_evidence: int = option(
-        10, "Frames of a shape group that count as independent evidence of shape, at most.", above=0
+        10, "Maximum number of a shape group's frames that count as independent evidence of shape.", above=0
     )
 
 
@@ -55,7 +58,7 @@ class KeypointFitOptions(Options):
 class OutlineOptions(Options):
     """How the widths of a body follow the outline of the person's mask."""
 
-    use: bool = option(True, "Take the widths of bodies from masks.")
+    use: bool = option(True, "Measure the widths of bodies in masks.")
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,12 @@ class NetworkOptions(Options):
 
     weights: str = option(
         "",
-        "Body network, whose predictions `method=nbf` and `method=deform-and-learn` show: a file, a run of hpc train "
-        "nbf or deform-and-learn, or a name of hpc weights list.",
+        "Body network for `method=nbf` or deform-and-learn: a file, a run of hpc train, or a name of hpc weights list.",
         value="FILE|RUN",
-        unset="the shipped one of nbf",
+        unset="the shipped network of nbf",
     )
     segmenter: str = option(
-        "", "Segmenter, for body networks that take body parts.", value="FILE|RUN", unset="the shipped one"
+        "", "Segmenter for body networks that take body parts.", value="FILE|RUN", unset="the shipped segmenter"
     )
 
 
@@ -80,22 +82,19 @@ class EvidenceFiles(Options):
 
     boxes: Path | None = option(
         None,
-        "People's boxes from your own detector: JSON or CSV, COCO's results, or YOLO's folder of labels.",
+        "People's boxes from your own detector: a JSON or CSV file, COCO results, or a YOLO folder of labels.",
         value="FILE",
-        unset="find them",
+        unset="detect them",
     )
     keypoints: Path | None = option(
         None,
-        "People's keypoints from your own detector: a file or a folder of COCO's form, OpenPose, Pose2Sim, MMPose, "
-        "AlphaPose, YOLO, DWPose, easy_ViTPose or MediaPipe.",
+        "People's keypoints from your own detector: a file or folder in the form of COCO, OpenPose, MMPose or others.",
         value="FILE",
-        unset="find them",
+        unset="detect them",
     )
     pose_model: Path | None = option(
         None,
-        "Your own network (ONNX) for all people found or given by `boxes`: of RTMPose's kind (SimCC outputs, COCO-17 "
-        "or Halpe-26 joints), whose joints are used, or of InstantHMR's, whose joints in the image and in space are "
-        "joined with the shipped networks'.",
+        "Your own pose network (ONNX, as RTMPose or InstantHMR) for all people, detected or given by `boxes`.",
         value="FILE",
         unset="the shipped networks",
     )
@@ -107,17 +106,15 @@ class SurfaceFiles(Options):
 
     densepose: Path | None = option(
         None,
-        "Which pixels show which points of the surface: a folder of NAME_IUV.png or NAME_IUV.npz (a video's frames are "
-        "000000, 000001 …), a dump of detectron2's apply_net.py, or annotations in COCO's format (JSON). Of the "
-        "default body, charts are those of its own texture; DensePose's need `body=smpl:FILE` and `charts`.",
+        "DensePose output: a folder of NAME_IUV.png or .npz, a dump of detectron2's apply_net.py, or COCO annotations.",
         value="PATH",
         unset="none",
     )
     charts: Path | None = option(
         None,
-        "DensePose's UV_Processed.mat, which says where its charts lie on SMPL.",
+        "DensePose's UV_Processed.mat, which maps its charts to SMPL.",
         value="FILE",
-        unset="charts of the body's own texture",
+        unset="the charts of the body's texture",
     )
 
 
@@ -130,51 +127,45 @@ class FitOptions(Options):
     )
     people: PeopleChoice = option(
         "all",
-        "Which people to fit: all, or the one with the largest box; in sequences the track with the largest boxes, and "
-        "tracks of other times.",
+        "Which people to fit: all, or the largest (in videos the most prominent).",
     )
     detector: DetectorMode = option(
         "auto",
-        "How hard to look for people and their joints; auto is thorough in images, fast in videos and sequences.",
+        "How thoroughly to search for people; auto is thorough for images and fast for videos.",
     )
     focal: float | None = option(
         None,
         "Focal length.",
         unit="pixels",
         above=0,
-        unset="from EXIF, else 0.9 times the longer side or, of crops, what EXIF says if that is more; in images more "
-        "where a person would be nearer than 2 m",
+        unset="from EXIF, else 0.9 × the longer side or more",
     )
     method: FitMethod = option(
         "auto",
-        "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
-        "from the network and trusts it as far as its own confidence, for bodies that the network knows; sequences do "
-        "without it unless `weights` names one. deform-and-learn: the bodies that `weights` predicts, registered to "
-        "the detected landmarks.",
+        "Fitting method: auto (the best choice), keypoints (optimisation only), nbf (network only), or "
+        "deform-and-learn (predictions of `weights`, registered to landmarks).",
     )
     min_confidence: float = option(
         0.0,
-        "Leave out people of less confidence, which is the share of a person's limb joints expected within 10 cm; in "
-        "sequences its median over the frames that they were detected in.",
+        "Leave out people with a lower confidence (share of limb joints expected within 10 cm; median over a video).",
         value="X",
         minimum=0,
         maximum=1,
     )
     height: str = option(
         "",
-        "How tall people are: METRES of all people, or PERSON=METRES by the numbers of the overlay. Sets size and "
-        "distance.",
+        "Height of all people, or of single ones by their number in the overlay; sets size and distance.",
         value="METRES|PERSON=METRES,…",
         unset="usual adults",
     )
     camera: CameraMovement = option(
         "auto",
-        "How the camera of a video moves: still, turning and zooming on one spot, or walking; auto decides by the "
+        "How the camera of a video moves: still, turning (and zooming), walking, or auto, which decides by the "
         "background.",
     )
     min_score: float = option(
         MIN_SCORE,
-        "Leave out people of a lower score in `keypoints` or `boxes`, on the file's own scale.",
+        "Leave out people with a lower score in `keypoints` or `boxes`, on the file's own scale.",
         value="X",
         minimum=0,
     )

@@ -18,12 +18,12 @@ class AlignmentWeights(Options):
     """How refinement's terms are weighted."""
 
     surface_noise: float = option(
-        1.6, "Factor on the noise of displacements: the errors of neighbouring parts are alike, too.", above=0
+        1.6, "Factor on the noise of displacements, because the errors of neighbouring parts are correlated.", above=0
     )
     surface_correlation: float = option(
         0.85, "Correlation of the errors of displacements on one part of the body.", minimum=0, maximum=1
     )
-    anchor: bool = option(True, "Whether the fit holds bodies, and its prior and limits pull only what leaves it.")
+    anchor: bool = option(True, "Keep bodies near the fit; prior and joint limits act only on changes.")
     acceleration: float = option(20.0, "Standard deviation of the joints' acceleration.", unit="metres/second²")
 
 
@@ -34,10 +34,10 @@ class AcceptanceOptions(Options):
     `tools/measure_acceptance.py` chooses the noise of the gain.
     """
 
-    everything: bool = option(False, "Keep all of every refinement.")
+    everything: bool = option(False, "Accept every refinement completely.")
     gain_noise: float = option(
         0.25,
-        "A gain in overlap with the silhouette of this size is trusted half.",
+        "Gain in overlap with the silhouette at which half of a refinement is accepted.",
         unit="share of what the overlap lacks to 1",
         above=0,
     )
@@ -49,23 +49,21 @@ class RefineOptions(Options):
 
     correspondence: CorrespondenceKind = option(
         "auto",
-        "What the bodies are aligned to. flow: the person's texture compared with the photograph, and keypoints. "
-        "keypoints: those of the fit alone. network: a network of `weights` compares, and keypoints. densepose: "
-        "DensePose's output, and keypoints. auto: densepose or network where it is given, else flow.",
+        "What bodies are aligned to: keypoints only, or also the texture (flow), `weights` (network) or DensePose; "
+        "auto uses densepose or network if given, else flow.",
     )
-    with_keypoints: bool = option(True, "Whether keypoints pull beside the correspondence.")
+    with_keypoints: bool = option(True, "Use keypoints in addition to the correspondence.")
     prior: str = option(
         "pose",
-        "What unusual poses cost. none: nothing. pose: by this package's prior. gmm: by SMPLify's Gaussian mixture "
-        "(gmm_08.pkl, or an .npz with weights, means and covars). vposer: by VPoser v2 (its folder V02_05, or a "
-        "checkpoint). Joints stay within their limits in any case.",
+        "Penalty on unusual poses: none, pose (this package's prior), gmm:FILE (SMPLify's gmm_08.pkl) or vposer:FILE "
+        "(VPoser v2).",
         value="none|pose|gmm:FILE|vposer:FILE",
     )
     rounds: int = option(2, "Rounds of rendering, comparing and solving.", minimum=1)
     size: int = option(384, "Side of a person's crop.", unit="pixels", minimum=64)
-    points: int = option(400, "Surface points that the body is aligned by.", minimum=50)
+    points: int = option(400, "Number of surface points that the body is aligned by.", minimum=50)
     weights: AlignmentWeights = option(AlignmentWeights(), "Noise levels of the solver.")
-    acceptance: AcceptanceOptions = option(AcceptanceOptions(), "How much is kept.")
+    acceptance: AcceptanceOptions = option(AcceptanceOptions(), "How much of a refinement is accepted.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -36,14 +36,12 @@ class PeopleOptions(Options):
 
     person: str = option(
         "largest",
-        "Which person to repose: largest, all or a track id, from 0, the largest. 0=1 also names the person of the "
-        "target that drives. Several with commas between.",
+        "Which people to repose: largest, all, or track ids; 0=1 lets the target's person 1 drive person 0.",
         value="ID|ID=ID|largest|all",
     )
     target_person: str = option(
         "largest",
-        "Whose poses of the target are taken: largest, a track id of its fit, or all: everyone drives a person of the "
-        "photograph, in the order from left to right, the largest of those there are.",
+        "Whose poses of the target to use: largest, a track id, or all (from left to right).",
         value="ID|largest|all",
     )
 
@@ -96,14 +94,13 @@ class DrawingOptions(Options):
 
     absolute: bool = option(
         False,
-        "Draw the pose at its own coordinates, which are those of the photograph's camera: of a fit, or of what hpc "
-        "export wrote. Others, as AMASS's own, are an error if they put no person into the photograph.",
+        "Draw the pose at its own coordinates in the photograph's camera, as fits and exported files have them.",
         unset="at the person's position",
         flag=False,
     )
     in_place: bool = option(
         False,
-        "Hold the path of a walk: the person steps, turns and jumps where they stand in the photograph.",
+        "Ignore the path of a walk, so that the person steps, turns and jumps on the spot.",
         unset="along the target's path",
         flag=False,
     )
@@ -112,25 +109,25 @@ class DrawingOptions(Options):
     )
     canvas: str = option(
         "keep",
-        "The part of the scene that the image shows. keep: the photograph's; a person who crosses its edge is moved "
-        "inwards where possible. auto: as keep, and if that does not help, grown at edges that do not cut the person "
-        "in the photograph. fit: grown so that the whole person is inside, in all poses. Or a size in pixels.",
+        "Size of the image: keep, fit (grow to show all poses), auto (grow if moving people inwards is not enough), or"
+        " WxH pixels.",
         value="auto|keep|fit|WxH",
     )
     method: ReposeMethod = option(
         "auto",
-        "How to make the image. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: mesh, "
-        "which is the better of the two on photographs.",
+        "How images are made: mesh (the photograph on the fitted body), warp3d (a network), or auto, which is mesh.",
     )
     weights: str = option(
-        SHIPPED, "The network: a file, a run of hpc train warp3d, or a name of hpc weights list.", value="FILE|RUN"
+        SHIPPED,
+        "Network for `method=warp3d`: a file, a run of hpc train warp3d, or a name of hpc weights list.",
+        value="FILE|RUN",
     )
     layers: bool = option(
         False,
-        "Also write what each image consists of, for compositing: person, shadow, background, people in front, matte "
-        "and depth, as a multi-layer EXR file and as PNG files.",
+        "Also write the layers of each image (person, shadow, background, matte, depth) as a multi-layer EXR and PNG "
+        "files.",
     )
-    force: bool = option(False, "Use a network that has hardly been trained.", flag=False)
+    force: bool = option(False, "Use a network that was trained for a few steps only.", flag=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -59,7 +59,9 @@ Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
 class ReposeOptions(DrawingOptions, PeopleOptions):
     """What a reposed image depends on, beside the photo and the target."""
 
-    background: Literal["keep", "transparent"] = option("keep", "The photo's, or none; `Reposer` also takes an image.")
+    background: Literal["keep", "transparent"] = option(
+        "keep", "Background: that of the photo, or none; `Reposer` also takes an image."
+    )
     fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
 

@@ -13,8 +13,10 @@ class ViewsOptions(Options):
 
     max_turn: float = option(
         1.5,
-        "A camera that turns further during a take is left out.",
+        "Leave out cameras that turn further during a take.",
         unit="degrees",
         minimum=0,
     )
-    refinements: int = option(2, "How often cameras and bodies are refined together; fewer is faster.", minimum=0)
+    refinements: int = option(
+        2, "How often cameras and bodies are refined together; fewer rounds are faster.", minimum=0
+    )

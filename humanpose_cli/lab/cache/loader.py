@@ -28,20 +28,21 @@ class LoaderOptions(Options):
     """Options of batches."""
 
     batch_size: int = option(
-        8, "Rows of a batch of this process; all processes together take `world_size` times as many.", minimum=1
+        8, "Rows of a batch of this process; all processes together load `world_size` times as many.", minimum=1
     )
-    workers: int = option(0, "Processes that decode ahead; 0 decodes in this one.", minimum=0)
+    workers: int = option(0, "Processes that decode batches in advance; 0 decodes in this process.", minimum=0)
     ahead: int = option(2, "Batches that each worker prepares in advance.", minimum=1)
     seed: int = option(0, "Seed of order and augmentation.")
-    shuffle: bool = option(True, "Draw a new order each epoch; False keeps the rows' order.")
+    shuffle: bool = option(True, "Shuffle the rows in each epoch; False keeps their order.")
     drop_last: bool = option(
         True,
-        "Leave out the incomplete batch at the end of an epoch. If it is kept and has fewer rows than there are "
-        "processes, those without a row get its first one, since every process must make as many steps.",
+        "Drop the incomplete batch at the end of an epoch.",
     )
     rank: int = option(0, "Index of this process.", minimum=0)
     world_size: int = option(1, "Number of processes.", minimum=1)
-    pinned: bool = option(False, "Keep batches in memory from which torch's current GPU copies while it computes.")
+    pinned: bool = option(
+        False, "Keep batches in pinned memory, so that torch can copy them to the GPU while it computes."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -165,8 +165,7 @@ class CropOptions(SequenceOptions):
     every: int = option(10, "Take every n-th frame.", minimum=1)
     crop_size: int = option(
         DEFAULT_CROP,
-        "Side of the square that is kept around the person, larger ones made smaller to it; 0 keeps complete images. "
-        "Either way lens distortion is removed (see `calibrated`).",
+        "Side of the square crop around the person; larger crops are scaled down, and 0 keeps complete images.",
         unit="pixels",
     )
 

@@ -30,10 +30,11 @@ class FolderOptions(Options):
 
     allow_missing: bool = option(
         False,
-        "Take what is there where files that a list names are missing, or counts differ from the official ones; "
-        "`notes` say what is missing.",
+        "Accept missing files of a list and counts that differ from the official ones; the notes name them.",
     )
-    split: str = option("", "Only this split, such as test; the others need not be there.", unset="all")
+    split: str = option(
+        "", "Read only this split, such as test; the files of other splits may be missing.", unset="all"
+    )
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ class H36mOptions(CropOptions):
 
     mosh: str | None = None
     densepose: str | None = None
-    cameras: tuple[str, ...] = option(CAMERAS, "Cameras whose videos are taken.")
+    cameras: tuple[str, ...] = option(CAMERAS, "Names of the cameras whose videos are read.")
 
 
 @dataclass(frozen=True)

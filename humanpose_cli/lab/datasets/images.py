@@ -52,17 +52,14 @@ class ImagesOptions(SequenceOptions):
     )
     views: bool = option(
         False,
-        "Whether each folder holds a take: what several cameras filmed at the same time, or photographs of one moment. "
-        "Bodies that two cameras or more show are the labels of each image.",
+        "Whether each folder holds a take: videos of several cameras, or photographs of one moment.",
     )
     calibration: str | None = option(
         None,
-        "Calibration file of the takes' cameras, or the name of one in each take's folder or in one above it.",
+        "Calibration file of the takes' cameras, or its name in each take's folder or a parent folder.",
         unset="found from the people",
     )
-    split: str = option(
-        "train", "The split that all images belong to, of the protocol images: train, validation or test."
-    )
+    split: str = option("train", "Split of the protocol `images` that all images belong to: train, validation or test.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

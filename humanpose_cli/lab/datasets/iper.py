@@ -72,24 +72,22 @@ class IperOptions(SequenceOptions):
 
     poses: Literal["auto", "estimator", "smpls", "authors", "none"] = option(
         "auto",
-        "estimator: those of the estimator passed in. smpls: the data set's own HMR estimates. authors: joints that "
-        "the reposing paper's authors estimated, in poses.pkl in the data set's folder, without bodies. auto: "
-        "estimator or smpls, the first that there is.",
+        "Source of the bodies: estimator, smpls (the data set's), authors (poses.pkl, without bodies), or auto, the "
+        "first of estimator and smpls that exists.",
     )
     release: Literal["auto", "images", "images_HD", "iPER_1024_video_release", "iPER_256_video_release"] = option(
-        "auto", "Folder of the frames or videos. auto: the first of these that is there."
+        "auto", "Folder of the frames or videos; auto is the first that exists."
     )
     image_size: int = option(
         0,
-        "Pixels of the longer side of the images in the cache, if the data set's are larger; 0 keeps their size. Poses "
-        "are estimated in the data set's images.",
+        "Maximum longer side of the images in the cache; 0 keeps their size.",
         unit="pixels",
         minimum=0,
     )
     learn: Literal["train", "train+validation"] = option(
         "train",
-        "Clothes of the split train: those that the reposing paper's authors train on while they choose, or also their "
-        "21 clothes for validation, as for the figures that they publish.",
+        "Clothes of the split train: the authors' training clothes, or also their 21 clothes for validation, as in "
+        "their published figures.",
     )
     random_pairs: int = option(10_000, "Number of random pairs.", minimum=0)
     seed: int = option(0, "Seed of all random choices.")

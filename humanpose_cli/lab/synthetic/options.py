@@ -18,42 +18,46 @@ _MAX_SIZE, _MAX_FRAMES = 2048, 512
 class SyntheticOptions(Options):
     """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes."""
 
-    count: int = option(1000, "Images, rounded up to complete pairs or clips.", value="N", minimum=1)
+    count: int = option(1000, "Number of images, rounded up to complete pairs or clips.", value="N", minimum=1)
     size: int = option(256, "Longer side of an image.", unit="pixels", minimum=32, maximum=_MAX_SIZE)
     structure: Structure = option(
-        "single", "Single images, or pairs or clips of one person in the same clothes before the same background."
+        "single", "Single images, or pairs or clips of one person in the same clothes with the same background."
     )
-    clip_length: int = option(16, "Frames of a clip, 2 or more.")
+    clip_length: int = option(16, "Frames of a clip, at least 2.")
     frame_rate: float = option(10.0, "Frame rate of clips.", unit="frames/second", above=0, maximum=120)
     camera: Camera = option(
         "still",
-        "What the camera of a clip does: it stands still, turns after a person who walks, or is walked by hand beside, "
-        "around or behind them or shaken on the spot, by turns; with things around, blur and rolling shutter.",
+        "How the camera of clips moves: still, turning with a person, or walking (hand-held, with blur and rolling "
+        "shutter).",
     )
-    aspect: float = option(1.0, "Width of an image over its height.", minimum=0.25, maximum=4)
-    seed: int = option(0, "Decides all random choices.")
+    aspect: float = option(1.0, "Width of an image divided by its height.", minimum=0.25, maximum=4)
+    seed: int = option(0, "Seed of all random choices.")
     backgrounds: Path | None = option(
-        None, "Folder of background images, beside procedural ones.", value="FOLDER", unset="procedural ones alone"
+        None,
+        "Folder of background images, used in addition to procedural ones.",
+        value="FOLDER",
+        unset="procedural ones only",
     )
-    picture_share: float = option(0.6, "Share of the scenes before these images, if any.", minimum=0, maximum=1)
-    companions: float = option(0.2, "Probability of other people in the image.", minimum=0, maximum=1)
+    picture_share: float = option(
+        0.6, "Fraction of the scenes with these background images, if there are any.", minimum=0, maximum=1
+    )
+    companions: float = option(0.2, "Probability of other people in an image.", minimum=0, maximum=1)
     crowd: int = option(
         0,
-        "People in an image at most: 3 to so many, who stand close together and are framed together.",
+        "Maximum number of people in an image, from 3, who stand close together and are framed together.",
         minimum=0,
         maximum=9,
         unset="companions around one person",
     )
     validation: float = option(
         0.05,
-        "Share of the identities of this split, with clothes and activities that the others never show.",
+        "Fraction of the identities in this split; their clothes and activities do not occur in other splits.",
         minimum=0,
     )
-    test: float = option(0.05, "Likewise.", minimum=0)
+    test: float = option(0.05, "Fraction of the identities in this split, as for `validation`.", minimum=0)
     imperfect_fits: bool = option(
         False,
-        "Add to the people of clips fits of hpc fit, by turns of its methods keypoints and nbf, every second pair of "
-        "clips refined once: what refiner learns from.",
+        "Add fits of hpc fit to the people of clips, half of them refined, which training the refiner needs.",
     )
     texture_size: int = option(512, "Side of a person's texture.", unit="texels", minimum=64, maximum=4096)
     in_front: float = option(0.3, "Probability of objects in front of people.", minimum=0, maximum=1)

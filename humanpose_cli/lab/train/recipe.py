@@ -28,32 +28,36 @@ class TrainOptions(Options):
     """Settings of the loop."""
 
     epochs: int = option(10, "Passes over the data.", minimum=1)
-    steps: int = option(0, "Steps in all, however many passes they are; 0: those of `epochs`.", minimum=0)
+    steps: int = option(
+        0, "Total number of steps, independent of the number of passes; 0 for `epochs` passes.", minimum=0
+    )
     batch_size: int = option(8, "Examples of one step, over all processes together.", minimum=1)
     workers: int | None = option(
         None, "Processes that decode images, for each training process.", unset="see `workers_for`"
     )
     seed: int = option(0, "Seed of weights, order and augmentation.")
     precision: Literal["auto", "full", "mixed"] = option(
-        "auto", "full: float32. mixed: half precision where it is safe. auto: mixed on a GPU."
+        "auto", "Precision: full (float32), mixed (half precision where it is safe), or auto (mixed on a GPU)."
     )
-    decay: float = option(0.9, "Power of the polynomial decay of the learning rate to zero; 0 keeps it.")
-    clip: float = option(0.0, "Maximum norm of a step's gradient; 0 for none.")
+    decay: float = option(0.9, "Power of the polynomial decay of the learning rate to zero; 0 keeps the rate.")
+    clip: float = option(0.0, "Maximum norm of a step's gradient; 0 for no limit.")
     average: float = option(
         0.0,
-        "Decay per step of the running average of the weights, which is then evaluated and kept; 0: none.",
+        "Decay per step of the moving average of the weights, which is evaluated and kept; 0 for none.",
         minimum=0,
         below=1,
     )
     keep: Literal["best", "last"] = option(
         "best",
-        "Weights to use: best: of the validation with the best criterion (best.safetensors). last: of the last step "
-        "(last.safetensors), so that no held-out data chooses them.",
+        "Weights to use: best (by the criterion in validation), or last (of the last step, without selection by "
+        "held-out data).",
     )
     validate_every: int = option(0, "Steps between validations; 0 validates at the end of each epoch.")
-    log_every: int = option(50, "Steps that a line of metrics.jsonl averages.", minimum=1)
+    log_every: int = option(50, "Steps that one line of metrics.jsonl averages.", minimum=1)
     save_every: float = option(120.0, "Time between checkpoints.", unit="seconds", minimum=0)
-    minutes: float = option(0.0, "Stop, resumable, after this time; 0: never.", unit="minutes", minimum=0)
+    minutes: float = option(
+        0.0, "Time after which the training stops and can be resumed; 0 for no limit.", unit="minutes", minimum=0
+    )
 
     @property
     def result_settings(self) -> dict[str, Any]:

@@ -104,28 +104,29 @@ class RegistrationOptions(Options):
     """
 
     paper: bool = option(
-        False, "The paper's term of correspondences: squared distances with the weight 1000; depths weigh 1."
+        False,
+        "Use the paper's term for correspondences: squared distances with the weight 1000; depths have the weight 1.",
     )
-    learning_rate: float = option(0.1, "Of Adam.", above=0)
+    learning_rate: float = option(0.1, "Learning rate of Adam.", above=0)
     steps: int = option(200, "Steps of Adam.", minimum=1)
     stiff: float = option(
         0.5,
-        "Share of the steps, from the first on, that move a T pose with the paper's weights of the first round; "
-        "the paper's: 1.",
+        "Fraction of the steps, from the first on, that move a T-pose with the paper's weights of the first round (1 "
+        "in the paper).",
         minimum=0,
         maximum=1,
     )
     falling: float = option(
         0.5,
-        "Share of the steps, up to the last, over which the learning rate falls to zero along half a cosine; "
-        "the paper's: 0.",
+        "Fraction of the steps, up to the last, in which the learning rate falls to zero along half a cosine (0 in the"
+        " paper).",
         minimum=0,
         maximum=1,
     )
     largest_error: float = option(
         0.1,
-        "Distance above which a registration is rejected: root mean square of keypoints, median of correspondences, "
-        "half of which may be a neighbour's. If squared distances were fitted (`paper`), root mean square of both.",
+        "Distance above which a registration is rejected: root mean square of keypoints, or median of correspondences "
+        "(root mean square with `paper`).",
         unit="normalised units",
     )
 

@@ -30,17 +30,16 @@ _START = 0.01  # of the last layer's usual weights: an untrained network predict
 class BodyRegressorOptions(Options):
     """The network."""
 
-    layers: int = option(50, "Layers of the ResNet, or residual blocks of the network for landmarks.")
+    layers: int = option(50, "Layers of the ResNet, or residual blocks of the landmark network.")
     width: int = option(64, "Channels of the ResNet's first stage, or units of a block.", minimum=1)
     size: int = option(224, "Side of the ResNet's crops.", unit="pixels", minimum=32)
     cut_out: bool = option(
         False,
-        "Show the ResNet the person before black, by the detector's mask, or by their box where it has none, not by a "
-        "labelled mask: a few thousand images do not teach a small network that begins at random where a person is "
-        "before a background.",
+        "Mask the background of crops with the detector's mask, or the person's box if there is none.",
     )
     inputs: Literal["image", "landmarks"] = option(
-        "image", "image: a ResNet on crops. landmarks: residual blocks on the detector's landmarks in the crop."
+        "image",
+        "Input: image (a ResNet on crops) or landmarks (residual blocks on the detector's landmarks in the crop).",
     )
 
     @property

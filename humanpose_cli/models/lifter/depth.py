@@ -35,35 +35,35 @@ class DepthLifterOptions(Options):
 
     width: int = option(1024, "Units of the hidden layers of both networks.", minimum=1)
     layers: int = option(3, "Hidden layers of both networks.", minimum=1)
-    learning_rate: float = option(2e-4, "Of Adam.", above=0)
-    max_accuracy: float = option(0.9, "Accuracy of the discriminator up to which it learns.", minimum=0, maximum=1)
+    learning_rate: float = option(2e-4, "Learning rate of Adam.", above=0)
+    max_accuracy: float = option(0.9, "Accuracy of the discriminator up to which it is trained.", minimum=0, maximum=1)
     min_accuracy: float = option(
-        0.1, "Accuracy of the discriminator from which on the generator learns.", minimum=0, maximum=1
+        0.1, "Accuracy of the discriminator from which the generator is trained.", minimum=0, maximum=1
     )
     heuristic: float = option(1.0, "Weight of `back_bending`.")
     consistency: float = option(
-        0.3, "Weight of the mean squared difference when a turned person is lifted again and turned back."
+        0.3, "Weight of the mean squared difference after a turned person is lifted again and turned back."
     )
     bones: float = option(10.0, "Weight of `bone_error`.")
     turn: Literal["auto"] | float = option(
         "auto",
-        "Largest angle that people are turned by. If all observed people face the camera up to some angle, give that "
-        "angle: turned further, they show their backs, which observed people do not, and the training diverges. auto: "
-        "180, or 90 if at most one of twenty observed people shows their back.",
+        "Maximum angle that people are turned by; auto is 180, or 90 if at most one of twenty shows their back.",
         unit="degrees",
         above=0,
         maximum=180,
     )
     pitch: float = option(
-        0.15, "Standard deviation of the cameras' pitch, about whose vertical people are turned.", unit="radians"
+        0.15,
+        "Standard deviation of the pitch of the cameras, around whose vertical axis people are turned.",
+        unit="radians",
     )
     roll: float = option(
-        0.1, "Standard deviation of turns in the image, since cameras are not held level.", unit="radians"
+        0.1, "Standard deviation of turns in the image, because cameras are not held level.", unit="radians"
     )
-    mirror: float = option(0.5, "Share of people who are learned from as their mirror image.", minimum=0, maximum=1)
+    mirror: float = option(0.5, "Fraction of people that are mirrored in training.", minimum=0, maximum=1)
     rescaled: bool = option(
         True,
-        "Scale turned people to the size of observed ones. Else the discriminator recognises them by their size.",
+        "Scale turned people to the size of observed ones, so that the discriminator cannot use their size.",
     )
 
     def __post_init__(self) -> None:

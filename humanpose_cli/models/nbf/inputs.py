@@ -48,7 +48,7 @@ class InputOptions(Options):
     kind: Literal["rgb", "parts", "joints", "proxy"] = option("parts", "The encoding.")
     parts: int = option(12, "Number of body parts of `kind=parts` and `kind=proxy`.", choices=(1, 3, 6, 12, 24))
     joints: int = option(24, "Number of joints of `kind=joints`.", choices=(14, 24))
-    size: int = option(224, "Side of the image that the network takes.", unit="pixels", minimum=16, maximum=1024)
+    size: int = option(224, "Side of the network's input image.", unit="pixels", minimum=16, maximum=1024)
 
     @property
     def numbers(self) -> int:

@@ -64,17 +64,16 @@ class RegressorOptions(Options):
     width: int = option(64, "Channels of the ResNet's first stage.", minimum=1)
     reduced: int = option(
         0,
-        "Channels that the last map is reduced to before all of it enters the fully-connected layer; 0 keeps them (the "
-        "paper replaces the pooling by a fully-connected layer).",
+        "Channels that the last map is reduced to before the fully-connected layer; 0 keeps all of them.",
         minimum=0,
     )
     hidden: int = option(
         384, "Features of the MLP behind image and vector; without a vector there is no MLP.", minimum=1
     )
     blocks: int = option(2, "Residual blocks of the MLP.", minimum=0)
-    noise: bool = option(False, "Predict the joints' expected errors too.")
+    noise: bool = option(False, "Also predict the expected errors of the joints.")
     first_pool: int = option(
-        3, "Side of the windows of the ResNet's first pool; the authors' have 2.", unit="pixels", choices=(2, 3)
+        3, "Side of the windows of the ResNet's first pooling (2 in the authors' code).", unit="pixels", choices=(2, 3)
     )
 
 

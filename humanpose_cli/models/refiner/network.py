@@ -46,13 +46,13 @@ class DisplacementOptions(Options):
     """The architecture of the network, and the renderings that it takes; without one of them: the paper's ablation."""
 
     crop: int = option(256, "Side of the crop, a multiple of 32.", unit="pixels", minimum=32)
-    width: int = option(24, "Channels of both encoders' first stage; 24 is the shipped segmenter's.", minimum=4)
+    width: int = option(24, "Channels of the first stage of both encoders (24 in the shipped segmenter).", minimum=4)
     state: int = option(64, "Channels of the recurrent unit and of compared features.", minimum=8)
-    updates: int = option(5, "Corrections of the displacements.", minimum=1)
-    texture: bool = option(True, "Take the textured rendering.")
-    depth: bool = option(True, "Take the depth.")
-    normals: bool = option(True, "Take the normals.")
-    colours: bool = option(True, "Take the rendering in colours of the surface's points.")
+    updates: int = option(5, "Number of corrections of the displacements.", minimum=1)
+    texture: bool = option(True, "Take the textured rendering as input.")
+    depth: bool = option(True, "Take the depth as input.")
+    normals: bool = option(True, "Take the normals as input.")
+    colours: bool = option(True, "Take the rendering in colours of surface points as input.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -160,18 +160,18 @@ NETWORKS: dict[str, _Network] = {
 class SegmenterOptions(Options):
     """The architecture of a segmenter."""
 
-    network: str = option("refinenet-resnet101", "Name of its network.", choices=tuple(NETWORKS))
+    network: str = option("refinenet-resnet101", "Name of the network.", choices=tuple(NETWORKS))
     parts: int = option(
-        12, "Number of body parts; the background is one class more, the first.", choices=(1, 3, 6, 12, 24)
+        12, "Number of body parts; the background is one additional class, the first.", choices=(1, 3, 6, 12, 24)
     )
-    crop: int = option(512, "Side of the image that it takes.", unit="pixels", minimum=32)
-    fill: float = option(BOX_FILL, "Share of the crop that the person's box takes.", minimum=0.1, maximum=1)
+    crop: int = option(512, "Side of the input image.", unit="pixels", minimum=32)
+    fill: float = option(BOX_FILL, "Fraction of the crop that the person's box covers.", minimum=0.1, maximum=1)
     guided: bool = option(
-        False, "Take the detector's landmarks and mask too, drawn by `guide`; zeros where there are none."
+        False, "Also take the detector's landmarks and mask, drawn by `guide`; zeros if there are none."
     )
-    width: int = option(0, "Channels of the backbone's first stage; 0: the network's own.")
+    width: int = option(0, "Channels of the backbone's first stage; 0 uses the network's default.")
     widths: tuple[int, ...] = option(
-        (), "Channels of the decoder's four blocks, coarsest first.", unset="the network's own"
+        (), "Channels of the decoder's four blocks, coarsest first.", unset="the network's default"
     )
 
     def __post_init__(self) -> None:

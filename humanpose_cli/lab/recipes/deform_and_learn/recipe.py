@@ -101,46 +101,46 @@ class DeformTraining(Options):
     losses: RegressorLosses = option(RegressorLosses(), "Weights of the losses.")
     lifter: DepthLifterOptions = option(DepthLifterOptions(), "The lifter.")
     registration: RegistrationOptions = option(
-        RegistrationOptions(), "Weights and steps of the registration; the first round's begins stiffer."
+        RegistrationOptions(), "Weights and steps of the registration; the first round begins with a stiffer one."
     )
-    augmentation: CropChange = option(CropChange(), "Of crops.")
+    augmentation: CropChange = option(CropChange(), "Augmentation of crops.")
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
     correspondence: Quality = option(
         "labels",
-        "labels: unchanged from the cache. degraded: to about DensePose's quality. none: keypoints alone, for "
-        "footage without labels.",
+        "Correspondences: labels (from the cache), degraded (to about DensePose's quality), or none (keypoints only).",
     )
     start: str = option(
-        "", "Run of deform-and-learn whose network and lifter this one goes on from.", unset="random weights"
+        "", "Run of deform-and-learn whose network and lifter the training continues from.", unset="random weights"
     )
     charts: str = option(
         "",
-        "DensePose's file UV_Processed.mat, for caches with DensePose's output or annotations; body is smpl:FILE then. "
-        "Correspondences of other caches are their maps of vertices (of rendered or Mosh bodies).",
-        unset="maps of vertices alone",
+        "DensePose's UV_Processed.mat for caches with DensePose labels; `body` must be smpl:FILE.",
+        unset="maps of vertices only",
     )
     points: int = option(128, "Correspondences of each person.", minimum=1)
     skeleton: str = option(
         "smpl24",
-        "Skeleton of the keypoints. A cache without it gives the joints of another skeleton that have the same names.",
+        "Skeleton of the keypoints; a cache without it provides the joints of another skeleton with the same names.",
         choices=tuple(SKELETONS),
     )
-    body: str = option("default", "default or smpl:FILE, whose vertices the correspondences name.")
-    learning_rate: float = option(1e-4, "Of the network, Adam.", above=0)
-    backbone: str = option("", "Weights of the ResNet to begin with, as for `NbfTraining`.", unset="random weights")
+    body: str = option("default", "Body whose vertices the correspondences name: default or smpl:FILE.")
+    learning_rate: float = option(1e-4, "Learning rate of the network (Adam).", above=0)
+    backbone: str = option("", "Initial weights of the ResNet, as in `NbfTraining`.", unset="random weights")
     lifter_steps: int = option(20_000, "Steps of the lifter in each round.", minimum=1)
-    lifter_batch: int = option(64, "People of one batch of the lifter.", minimum=1)
+    lifter_batch: int = option(64, "Batch size of the lifter.", minimum=1)
     lifter_average: float = option(
         0.995,
-        "Decay per step of the running average of the lifter's weights, whose errors go up and down; 0: none.",
+        "Decay per step of the moving average of the lifter's weights; 0 uses the last weights.",
         minimum=0,
         below=1,
     )
-    registered_together: int = option(64, "People of one batch of the registration.", minimum=1)
-    visible: float = option(0.5, "Minimum share of a person's joints that are visible.", minimum=0, maximum=1)
-    people: int = option(0, "People to learn from at most, spread evenly; 0 for all.", minimum=0)
-    protocol: str = option("", "Protocol of the caches that have it; others have their usual one.", unset="usual one")
-    held_out: int = option(512, "People that the network is measured on, at most.", minimum=1)
+    registered_together: int = option(64, "Batch size of the registration.", minimum=1)
+    visible: float = option(0.5, "Minimum fraction of visible joints of a person.", minimum=0, maximum=1)
+    people: int = option(0, "Maximum number of people to train on, evenly spaced; 0 for all.", minimum=0)
+    protocol: str = option(
+        "", "Protocol of the caches that have it; other caches use their usual one.", unset="the usual one"
+    )
+    held_out: int = option(512, "Maximum number of people that the network is evaluated on.", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,12 +49,12 @@ class LifterTraining(Options):
     """What is learned and from what."""
 
     network: LifterOptions = option(LifterOptions(), "The network.")
-    poses: int = option(120_000, "Posed bodies in the pool that batches are drawn from.", minimum=1)
-    epoch: int = option(500, "Steps that the loop calls an epoch.", minimum=1)
-    learning_rate: float = option(1e-3, "Of Adam.", above=0)
-    start: str = option("", "Weights of another run to begin with.", unset="random weights")
+    poses: int = option(120_000, "Number of posed bodies in the pool that batches are drawn from.", minimum=1)
+    epoch: int = option(500, "Steps of one epoch of the loop.", minimum=1)
+    learning_rate: float = option(1e-3, "Learning rate of Adam.", above=0)
+    start: str = option("", "Initial weights from another run.", unset="random weights")
     held_out: int = option(
-        4096, "Poses of held-out activities in a validation; half of them calibrate the noise.", minimum=2
+        4096, "Number of validation poses from held-out activities; half of them calibrate the noise.", minimum=2
     )
 
 

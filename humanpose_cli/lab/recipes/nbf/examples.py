@@ -156,15 +156,16 @@ _PLAUSIBLE = (0.7, 1.4)  # range of the size by the detector over the true size
 class BodyAugmentation(Options):
     """Random changes, half-widths of uniform draws."""
 
-    scale: float = option(0.1, "Share of the size.", minimum=0, below=1)
+    scale: float = option(0.1, "Random change of the crop's size, as a fraction of it.", minimum=0, below=1)
     shift: float = option(
         0.03,
-        "Share of the crop's side; labels follow the scale, and no parameter can express a shift.",
+        "Random shift, as a fraction of the crop's side; labels follow the scale only, since no parameter expresses a "
+        "shift.",
         minimum=0,
         below=1,
     )
-    mirror: float = option(0.5, "Probability of a mirrored example.", minimum=0, maximum=1)
-    errors: float = option(0.0, "Strength of imitated errors of segmenters and detectors.", minimum=0)
+    mirror: float = option(0.5, "Probability that an example is mirrored.", minimum=0, maximum=1)
+    errors: float = option(0.0, "Strength of the simulated errors of segmenters and detectors.", minimum=0)
 
 
 NO_CHANGE = BodyAugmentation(0.0, 0.0, 0.0)

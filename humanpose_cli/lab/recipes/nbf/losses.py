@@ -41,12 +41,15 @@ class LossOptions(Options):
     points2d: float = option(0.0, "Weight of L_2D.", minimum=0)
     noise: float = option(0.0, "Weight of L_σ.", minimum=0)
     fraction_3d: float = option(
-        1.0, "Share of the samples that keep their 3-D labels (parameters and joints in space).", minimum=0, maximum=1
+        1.0,
+        "Fraction of the samples that keep their 3-D labels (parameters and joints in space).",
+        minimum=0,
+        maximum=1,
     )
     extra_2d: bool = option(
-        True, "Whether the others keep their 2-D labels (the paper's Table 4) or are of no use (its control)."
+        True, "Keep the 2-D labels of the other samples (the paper's Table 4) instead of dropping them (its control)."
     )
-    of_labelled: bool = option(False, "Average L_lat and L_3D over the samples of a batch that have 3-D labels.")
+    of_labelled: bool = option(False, "Average L_lat and L_3D over those samples of a batch that have 3-D labels.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -74,46 +74,52 @@ from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person
 class NbfTraining(Options):
     """What is learned and from what."""
 
-    inputs: InputOptions = option(InputOptions(), "What the network takes.")
+    inputs: InputOptions = option(InputOptions(), "The input of the network.")
     regressor: RegressorOptions = option(RegressorOptions(), "The network.")
     losses: LossOptions = option(LossOptions(), "Weights of the losses.")
-    augmentation: BodyAugmentation = option(BodyAugmentation(), "Of examples.")
+    augmentation: BodyAugmentation = option(BodyAugmentation(), "Augmentation of examples.")
     source: Literal["labels", "segmenter"] = option(
-        "labels", "Where body parts come from: the labels, or the `segmenter` that is given."
+        "labels", "Source of the body parts: the labels, or the `segmenter`."
     )
-    segmenter: str = option("", "Its weights file; also used in validation with `source=segmenter`.", unset="none")
-    framing: Framing = option("labels", "See `Framing`.")
+    segmenter: str = option(
+        "", "Weights of the segmenter, also used in validation with `source=segmenter`.", unset="none"
+    )
+    framing: Framing = option("labels", "How the crop is framed; see `Framing`.")
     unrendered: float = option(
         0.0,
-        "Share of the examples of body parts or `proxy` that are not rendered: posed bodies' parts, with an imitated "
-        "detector's output.",
+        "Fraction of posed bodies among the examples of body parts or `proxy`, with a simulated detector's output "
+        "instead of an image.",
         minimum=0,
         maximum=1,
     )
     unrendered_poses: int = option(
-        POOL, "Size of their pool, drawn when the training begins, a few milliseconds a pose.", minimum=1
+        POOL, "Number of posed bodies in their pool, which is drawn when the training begins.", minimum=1
     )
     crop: int = option(
-        512, "Side of the crop that inputs are made from; the segmenter's if one is given.", unit="pixels", minimum=32
+        512,
+        "Side of the crop that inputs are made from; the segmenter's side if there is one.",
+        unit="pixels",
+        minimum=32,
     )
-    body: str = option("default", "default or smpl:FILE, whose parameters the labels are.")
+    body: str = option("default", "Body whose parameters the labels are: default or smpl:FILE.")
     learning_rate: float = option(4e-5, "Of Adam.", above=0)
     beta1: float = option(0.5, "Of Adam.")
     weight_decay: float = option(1e-4, "Of Adam.", minimum=0)
     backbone: str = option(
         "",
-        "Weights of the regressor's ResNet to begin with: a file, a name of `hpc weights list`, or imagenet for those "
-        "of a ResNet of its depth.",
+        "Initial weights of the regressor's ResNet: a file, a name of `hpc weights list`, or imagenet.",
         unset="random weights",
     )
-    start: str = option("", "Weights to begin with, those of layers with the same shapes.", unset="random weights")
+    start: str = option("", "Initial weights, for layers with the same shapes.", unset="random weights")
     visible: float = option(
-        0.0, "Minimum share of a person's joints that are visible, in training and validation.", minimum=0, maximum=1
+        0.0, "Minimum fraction of visible joints of a person, in training and validation.", minimum=0, maximum=1
     )
-    people: int = option(0, "People to learn from at most, spread evenly; 0 for all.", minimum=0)
-    variants: int = option(0, "Random views of each person, kept in memory; 0 for new ones in every epoch.", minimum=0)
-    protocol: str = option("", "Protocol of the cache.", unset="its own")
-    validation: int = option(512, "People of a validation at most.", minimum=1)
+    people: int = option(0, "Maximum number of people to train on, evenly spaced; 0 for all.", minimum=0)
+    variants: int = option(
+        0, "Number of random views of each person that are kept in memory; 0 renders new ones in each epoch.", minimum=0
+    )
+    protocol: str = option("", "Protocol of the cache.", unset="the usual one")
+    validation: int = option(512, "Maximum number of people in a validation.", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -60,7 +60,7 @@ class RefinerAugmentation(Options):
 
     fitted: float = option(
         IN_TRAINING.fitted,
-        "Probability of the fit that the cache has of a person, where it has one; else one is imitated.",
+        "Probability of using the cached fit of a person, if there is one, instead of a simulated fit.",
         minimum=0,
         maximum=1,
     )
@@ -70,36 +70,35 @@ class RefinerAugmentation(Options):
 class RefinerTraining(Options):
     """What is learned and from what."""
 
-    network: DisplacementOptions = option(DisplacementOptions(), "What it is, and which renderings it takes.")
-    augmentation: RefinerAugmentation = option(RefinerAugmentation(), "Of examples.")
+    network: DisplacementOptions = option(DisplacementOptions(), "The network and the renderings that it takes.")
+    augmentation: RefinerAugmentation = option(RefinerAugmentation(), "Augmentation of examples.")
     body: tuple[str, ...] = option(
         ("default",),
-        "default or smpl:FILE, whose parameters the labels are; the files of several genders with commas between.",
+        "Body whose parameters the labels are: default, or smpl:FILE of each gender, separated by commas.",
     )
-    learning_rate: float = option(5e-4, "Of Adam.", above=0)
+    learning_rate: float = option(5e-4, "Learning rate of Adam.", above=0)
     hidden: float = option(
         0.3,
-        "Weight in the loss of points that the photograph does not show; visible ones have 1.",
+        "Weight in the loss of points that the photograph does not show; visible points have the weight 1.",
         minimum=0,
         maximum=1,
     )
     encoder: str = option(
         "segmenter",
-        "Weights of a segmenter with as wide a ResNet-18, whose first stages both encoders begin with, so that they "
-        "recognise what texture and photograph have in common, or of a refiner, whose encoders these become; an empty "
-        "text begins at random.",
+        "Initial weights of both encoders: of a segmenter with a ResNet-18 of the same width, or of a refiner; empty "
+        "for random weights.",
     )
     start: str = option(
         "",
-        "Weights of another run to begin with, without the renderings that the network does not take.",
+        "Initial weights from another run, without the renderings that the network does not take.",
         unset="random weights",
     )
     visible: float = option(
-        0.5, "Minimum share of a person's joints that are visible, in training and validation.", minimum=0, maximum=1
+        0.5, "Minimum fraction of visible joints of a person, in training and validation.", minimum=0, maximum=1
     )
-    people: int = option(0, "People to learn from at most, spread evenly; 0 for all.")
-    protocol: str = option("", "Protocol of the cache.", unset="its own")
-    validation: int = option(160, "People of a validation at most.", minimum=1)
+    people: int = option(0, "Maximum number of people to train on, evenly spaced; 0 for all.")
+    protocol: str = option("", "Protocol of the cache.", unset="the usual one")
+    validation: int = option(160, "Maximum number of people in a validation.", minimum=1)
 
 
 _LOOP = TrainOptions(

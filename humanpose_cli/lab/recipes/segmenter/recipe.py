@@ -51,23 +51,22 @@ class SegmenterTraining(Options):
     """What is learned and from what."""
 
     segmenter: SegmenterOptions = option(SegmenterOptions(), "The network and its crop.")
-    augmentation: Augmentation = option(SEGMENTER_AUGMENTATION, "Of images.")
+    augmentation: Augmentation = option(SEGMENTER_AUGMENTATION, "Augmentation of images.")
     learning_rate: float = option(2e-5, "Of Adam.", above=0)
     weight_decay: float = option(1e-4, "Of Adam.", minimum=0)
     background: float = option(
-        1.0, "Weight of the background's pixels in the loss; parts have 1 (the paper has no weights).", above=0
+        1.0, "Weight of background pixels in the loss; parts have the weight 1 (the paper has no weights).", above=0
     )
     backbone: str = option(
         "",
-        "Weights of the backbone to begin with: a file, a name of `hpc weights list`, or imagenet for those of the "
-        "network's own backbone.",
+        "Initial weights of the backbone: a file, a name of `hpc weights list`, or imagenet.",
         unset="random weights",
     )
-    start: str = option("", "Weights to begin with, of the same network.", unset="random weights")
-    visible: float = option(0.0, "Minimum share of a person's joints that are visible, in training and validation.")
-    people: int = option(0, "People to learn from at most, spread evenly; 0 for all.")
-    protocol: str = option("", "Protocol of the cache.", unset="its own")
-    validation: int = option(512, "People of a validation at most.", minimum=1)
+    start: str = option("", "Initial weights from a network of the same kind.", unset="random weights")
+    visible: float = option(0.0, "Minimum fraction of visible joints of a person, in training and validation.")
+    people: int = option(0, "Maximum number of people to train on, evenly spaced; 0 for all.")
+    protocol: str = option("", "Protocol of the cache.", unset="the usual one")
+    validation: int = option(512, "Maximum number of people in a validation.", minimum=1)
 
 
 # Where no ImageNet weights are at hand, small networks learn from scratch: they want higher rates. Crops that show

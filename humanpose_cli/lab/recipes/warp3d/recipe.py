@@ -72,31 +72,32 @@ class Warp3dTraining(Options):
 
     generator: GeneratorConfig = option(PRESETS["paper"].generator, "Its shape.")
     discriminator: DiscriminatorConfig = option(PRESETS["paper"].discriminator, "Its shape.")
-    adversarial_weight: float = option(1.0, "Weight λ of the adversarial loss; 0: no discriminator.", minimum=0)
+    adversarial_weight: float = option(
+        1.0, "Weight λ of the adversarial loss; 0 trains without a discriminator.", minimum=0
+    )
     adversarial_after: int = option(
-        0, "Steps that the generator learns alone before the discriminator joins in (0 in the paper).", minimum=0
+        0, "Steps that the generator trains alone before the discriminator joins (0 in the paper).", minimum=0
     )
     mask_weight: float = option(0.0, "Weight λ of the mask's loss.", minimum=0)
     person_weight: float = option(0.0, "Weight λ of the person's loss.", minimum=0)
     perceptual: str = option(
         "auto",
-        "Network of the perceptual loss: a file or name, pixels or auto; see `perceptual_loss`. imagenet-vgg19 is the "
-        "paper's.",
+        "Network of the perceptual loss: a file, a name, pixels, or auto (the paper's imagenet-vgg19 if available).",
     )
-    augmentation: Augmentation = option(WARP3D_AUGMENTATION, "Of both images of a pair alike.")
-    learning_rate: float = option(2e-4, "Of Adam, for both sides.", above=0)
+    augmentation: Augmentation = option(WARP3D_AUGMENTATION, "Augmentation of both images of a pair alike.")
+    learning_rate: float = option(2e-4, "Learning rate of Adam, for generator and discriminator.", above=0)
     start: str = option(
         "",
-        "Weights to begin with, of a generator of the same shapes (and `colour_stride`), which may lack what "
-        "`colour_stride` adds.",
+        "Initial weights of a generator of the same shape and `colour_stride`; what `colour_stride` adds may be "
+        "missing.",
         unset="random weights",
     )
     protocol: str = option(
         "",
         "Protocol of the cache.",
-        unset="the first that lists pairs to learn from, else its usual one",
+        unset="the first that lists training pairs, else the usual one",
     )
-    validation: int = option(128, "Pairs of a validation at most.", minimum=1)
+    validation: int = option(128, "Maximum number of pairs in a validation.", minimum=1)
 
 
 def _training(name: str) -> Warp3dTraining:
