@@ -108,7 +108,8 @@ fresh:
 	@touch $@
 
 site: .venv/.site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python tools/site/pages.py build/pages
+	$(BIN)/zensical build --clean --strict
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/run.py

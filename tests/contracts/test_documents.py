@@ -15,7 +15,7 @@ import pytest
 from helpers.python_sources import ROOT
 
 import humanpose_cli
-from tools.site.hooks import FENCE, included, slug
+from tools.site.pages import FENCE, included, slug
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -62,11 +62,11 @@ def dead(path: Path, link: str) -> bool:
 
 def in_nav() -> list[str]:
     nav = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
-    return re.findall(r"[\s\"']([\w/.-]+\.(?:md|ipynb))\b", nav)
+    return re.findall(r"[\s\"']([\w/.-]+\.md)\b", nav)
 
 
 def test_every_page_stands_in_the_sites_navigation_once():
-    pages = [path.relative_to(DOCS).as_posix() for path in (*PAGES, *DOCS.rglob("*.ipynb"))]
+    pages = [path.relative_to(DOCS).with_suffix(".md").as_posix() for path in (*PAGES, *DOCS.rglob("*.ipynb"))]
     assert sorted(in_nav()) == sorted(name for name in pages if ".ipynb_checkpoints" not in name)
 
 

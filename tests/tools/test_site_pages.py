@@ -1,12 +1,10 @@
-"""Pages of docs/ as mkdocs gets them."""
+"""Pages of docs/ as the generator of the site gets them."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
-from tools.site.hooks import (
+from tools.site.pages import (
     DOCS,
     REPOSITORY,
     ROOT,
@@ -14,11 +12,12 @@ from tools.site.hooks import (
     VIEW_PAGE,
     as_python_markdown,
     included,
-    on_page_markdown,
+    page_text,
     relinked,
     section,
     slug,
     view_pages,
+    write_notebook,
 )
 
 
@@ -69,9 +68,8 @@ def test_a_file_is_included_without_its_title():
 
 def test_marks_of_figures_are_left_out():
     """In the site's Markdown a comment at the beginning of a line ends the paragraph."""
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
     text = "| <!-- figure: a -->1<!-- /figure --> |\n<!-- figures: a b-c -->\n2\n<!-- /figures -->\n<!-- else -->"
-    assert on_page_markdown(text, page) == "| 1 |\n\n2\n\n<!-- else -->"
+    assert page_text(text, DOCS / "page.md") == "| 1 |\n\n2\n\n<!-- else -->"
 
 
 def test_lists_and_tables_begin_after_an_empty_line():
@@ -83,13 +81,22 @@ def test_lists_and_tables_begin_after_an_empty_line():
 
 @pytest.mark.slow
 def test_the_home_shows_a_page_in_three_dimensions():
-    home, other = (SimpleNamespace(file=SimpleNamespace(src_uri=uri)) for uri in ("index.md", "guides/index.md"))
-    shown = on_page_markdown("a\n\n<!-- live view -->\n\nb\n", home)
+    shown = page_text("a\n\n<!-- live view -->\n\nb\n", DOCS / "index.md")
     assert f'\n<iframe src="{VIEW_PAGE}#play" ' in shown
     assert 'loading="lazy"' in shown
-    assert "iframe" not in on_page_markdown("a\n", other)
+    assert "iframe" not in page_text("a\n", DOCS / "guides" / "index.md")
     for address, frames in ((VIEW_PAGE, 146), (TAKE_PAGE, 50)):
         page = view_pages()[address]
         assert f'"count": {frames},' in page
         assert '"track": 1' in page  # two people
         assert 1_600_000 < len(page) < 3_200_000
+
+
+def test_notebooks_become_pages_with_their_outputs(tmp_path):
+    pytest.importorskip("nbconvert")
+    write_notebook(DOCS / "tutorials" / "table.ipynb", tmp_path / "table.ipynb")
+    text = (tmp_path / "table.md").read_text("utf-8")
+    (image,) = (tmp_path / "table").iterdir()
+    assert text.startswith("# ")
+    assert f"](table/{image.name})" in text
+    assert image.read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,6 @@
-"""What mkdocs does with a page before it renders it, so that pages read the same on GitHub and on the site.
+"""Write the pages of docs/ as the site's generator takes them, so that they read the same on GitHub and on the site.
+
+`python tools/site/pages.py FOLDER` writes all pages into a new folder.
 
 A page includes another file, or one section of it, between two comments; GitHub shows what stands there:
 
@@ -12,7 +14,7 @@ assets/take.html.
 
 Relative links to files outside docs/ become addresses of the repository. Lists and tables that follow a line of text
 get the empty line that Python-Markdown needs before them, and nested lists its four spaces. The comments that mark
-figures (benchmarks/figures.py) are left out.
+figures (benchmarks/figures.py) are left out. Notebooks become Markdown with the outputs that they hold.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import shutil
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -136,17 +140,40 @@ def view_pages() -> dict[str, str]:
     }
 
 
-def on_files(files: Any, config: Any, **_: Any) -> Any:
-    from mkdocs.structure.files import File
+def page_text(text: str, path: Path) -> str:
+    """Return a page's Markdown as Python-Markdown takes it."""
+    text = as_python_markdown(relinked(FIGURE_MARK.sub("", included(text, path)), path, path))
+    return text.replace("<!-- live view -->", LIVE_VIEW).replace(".ipynb)", ".md)")
 
+
+def write_notebook(source: Path, target: Path) -> None:
+    """Write a notebook as a Markdown page, with the images of its outputs beside it."""
+    from nbconvert import MarkdownExporter
+
+    text, resources = MarkdownExporter().from_filename(str(source))
+    images = target.with_suffix("")
+    for name, content in resources["outputs"].items():
+        images.mkdir(exist_ok=True)
+        (images / name).write_bytes(content)
+        text = text.replace(f"]({name})", f"]({images.name}/{name})")
+    target.with_suffix(".md").write_text(page_text(text, source), "utf-8")
+
+
+def write_pages(folder: Path) -> None:
+    """Write all files of docs/ and the 3-D pages of the home into a folder, which is replaced."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for source in sorted(path for path in DOCS.rglob("*") if path.is_file()):
+        target = folder / source.relative_to(DOCS)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.suffix == ".md":
+            target.write_text(page_text(source.read_text("utf-8"), source), "utf-8")
+        elif source.suffix == ".ipynb":
+            write_notebook(source, target)
+        else:
+            shutil.copyfile(source, target)
     for address, content in view_pages().items():
-        files.append(File.generated(config, address, content=content))
-    return files
+        (folder / address).write_text(content, "utf-8")
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    path = DOCS / page.file.src_uri
-    if path.suffix != ".md":
-        return markdown
-    text = as_python_markdown(relinked(FIGURE_MARK.sub("", included(markdown, path)), path, path))
-    return text.replace("<!-- live view -->", LIVE_VIEW)
+if __name__ == "__main__":
+    write_pages(Path(sys.argv[1]))
