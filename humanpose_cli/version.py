@@ -1,3 +1,3 @@
 """Version of the package; the one place that names it."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
