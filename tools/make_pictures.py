@@ -188,8 +188,8 @@ def make_first_images(folder: Path, out: Path, work: Path) -> None:
     def people(frame: int) -> list[Surface]:
         rows, camera = fit.rows_for(frame), torch.from_numpy(world.world_to_camera[frame]).float()
         _, dressed = dressed_bodies(body, fit, rows, [looks.get(track) for track in fit.track_id[rows].tolist()])
-        pieces = [piece for surfaces in dressed for piece in surfaces]
-        return [replace(piece, vertices=(piece.vertices - camera[:3, 3]) @ camera[:3, :3]) for piece in pieces]
+        surfaces = [surface for surface in dressed if surface is not None]
+        return [replace(surface, vertices=(surface.vertices - camera[:3, 3]) @ camera[:3, :3]) for surface in surfaces]
 
     jumper = fit.rows_of(fit.largest_track)
     jumper = jumper[np.isin(fit.frame_index[jumper], FLIP_FRAMES)]

@@ -3,7 +3,7 @@
     python tools/show_avatar_stages.py photo.jpg stages.png [--person 1]
 
 Columns are the stages of `avatar.stages`: the photograph with the mask's outline; aligned: the surface under the
-keypoints; dressed: widened to the mask, loose clothes green; baked: the photograph's colours where it shows them; lit:
+keypoints; dressed: widened to the mask; baked: the photograph's colours where it shows them; lit:
 the same without the photograph's light; completed: without gaps, under that light. The first row is the photograph's
 view, the second the body turned by 180°.
 """
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.avatar.light import PhotoLight
-from humanpose_cli.avatar.loose import LooseCloth
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import (
     Aligned,
@@ -55,7 +54,7 @@ def sheet_of_stages(photographed: PhotographedPerson, body: Body, options: MeshO
         columns = {
             "photograph": _outlines(aligned),
             "aligned": _shape(aligned, aligned.vertices),
-            "dressed": _shape(aligned, dressed.vertices, dressed.loose),
+            "dressed": _shape(aligned, dressed.vertices),
             "baked": _textured(dressed, _trusted(baked.texture)),
             "lit": _textured(dressed, _trusted(lit.texture)),
             "completed": _textured(dressed, completed.texture.image, completed.light),
@@ -72,17 +71,13 @@ def _outlines(aligned: Aligned) -> list[Array]:
     return [image, np.repeat(np.uint8(255) * mask[..., None], 3, 2)]
 
 
-def _shape(aligned: Aligned, vertices: Tensor, loose: LooseCloth | None = None) -> list[Array]:
+def _shape(aligned: Aligned, vertices: Tensor) -> list[Array]:
     """The shaded surface over the photograph, and from behind; vertices of unknown position are red."""
     body = aligned.body.body
     reliable = (aligned.reliable > 0.5).cpu().numpy()[:, None]
     colour = np.where(reliable, np.float32((0.8, 0.8, 0.8)), np.float32((0.9, 0.2, 0.2)))
     front, back = (Surface(points, body.faces, colour) for points in (vertices, _turned(vertices)))
-    sheets = []
-    if loose is not None:
-        posed = aligned.body.posed(aligned.rotations, aligned.trans)
-        sheets = [Surface(loose.pose(posed), loose.faces, (0.2, 0.8, 0.3), lit=False)]
-    return [_drawn(aligned, [front, *sheets], aligned.crop.pixels), _drawn(aligned, [back])]
+    return [_drawn(aligned, [front], aligned.crop.pixels), _drawn(aligned, [back])]
 
 
 def _textured(dressed: Dressed, image: Array, light: PhotoLight | None = None) -> list[Array]:

@@ -22,7 +22,6 @@ from humanpose_cli.avatar.colours import (
     like_colour,
     skin_hued,
 )
-from humanpose_cli.avatar.relief import strand_depths
 from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, parts_mask
 from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
 from humanpose_cli.core.blocks import in_blocks
@@ -202,21 +201,16 @@ class _Filling:
         # Only what is of the same cloth is borrowed: a hem is no mixture of two.
         visible = visible * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
         result = visible[..., :3] + (1 - visible[..., 3:]) * spread
-        result *= self._relief(colours, weight)[..., None]
+        result *= self._light_in_hollows()[..., None]
         surface.coarse.bleed(result)
         return result
 
-    def _relief(self, colours: Array, weight: Array) -> Array:
-        """Compute the brightness (S, S) of hollows, and of strands of hair as deep as those that are visible."""
-        surface, result = self.surface, self.surface.hollows.copy()
-        if self.covered is not None:
-            bare = 1 - surface.coarse.interpolate(self.covered[:, None], surface.faces)[..., 0]
-            result = 1 + (result - 1) * bare
-        inside = cv2.erode((weight > 0.9).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        depths = strand_depths(colours, surface.scalp & inside, surface.scalp_texels)
-        if depths is not None:
-            result[surface.scalp] *= np.exp(surface.strands @ depths)
-        return result
+    def _light_in_hollows(self) -> Array:
+        """Return the brightness (S, S) of hollows of the bare surface."""
+        if self.covered is None:
+            return self.surface.hollows
+        bare = 1 - self.surface.coarse.interpolate(self.covered[:, None], self.surface.faces)[..., 0]
+        return 1 + (self.surface.hollows - 1) * bare
 
     def _plain_chest(self, weight: Array, plain: Array) -> Array:
         """Paint the chest of colours (S, S, 3) with the garment's own colour alone, if most of it has one.

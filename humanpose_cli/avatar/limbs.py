@@ -28,7 +28,7 @@ from humanpose_cli.avatar.colours import (
     skin_hued,
 )
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.loose import PhotoCrop
+from humanpose_cli.avatar.photo_crop import PhotoCrop
 from humanpose_cli.avatar.surface import FOREARMS, HANDS, SLEEVES, TRUNK, limb_groups, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24

@@ -1,7 +1,7 @@
 """A photographed person as textured surfaces: what reposing, layers and the lab draw from.
 
     location = locate_person(photographed, body, options)  # their pose, what their hands hold, the hole that they leave
-    person = dress_person(location, options)               # the resting body with clothes, sheets and a texture
+    person = dress_person(location, options)               # the resting body with clothes and a texture
 
 Both are frozen. The stages between them are those of `avatar.stages`.
 """
@@ -31,9 +31,7 @@ from humanpose_cli.avatar.ground import (
     tilt_of,
 )
 from humanpose_cli.avatar.head import head_yaw, kept_head, shows_face
-from humanpose_cli.avatar.loose import LooseCloth
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.skirt import SkirtTube
 from humanpose_cli.avatar.stages import (
     Aligned,
     Completed,
@@ -109,7 +107,7 @@ class DressedPerson:
 
     Attributes:
         photographed: Photo, masks, fit and camera.
-        avatar: The resting body with clothes, sheets beside it, the photo's light, and the texture, whose fourth
+        avatar: The resting body with clothes, the photo's light, and the texture, whose fourth
             channel is its confidence.
         hole: (H, W) bool: as of `PersonInPhoto`.
         down: (3,) unit vector: the way down in the photo.
@@ -156,7 +154,7 @@ class DressedPerson:
         return TargetPose(kept_head(rotations, yaw, self.avatar.head_yaw), trans, pose.shifts)
 
     def surfaces(self, pose: TargetPose) -> list[Surface]:
-        """Compute surfaces of the body and cloth beside it in a pose, with their textures."""
+        """Compute the surfaces of the body and its skirt in a pose, with their textures."""
         rotations, trans, shifts = pose
         vertices, faces, uv = self.body.pose(rotations, trans), self.body.body.faces, self.body.body.uv
         shift = torch.zeros_like(vertices) if shifts is None else self._moved(vertices, pose, shifts)
@@ -164,12 +162,11 @@ class DressedPerson:
         texture = Texture(self.texture.image, uv, self.body.body.uv_faces)
         bright = self.avatar.light.on(vertex_normals(vertices, faces))
         surfaces = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
-        posed_body, stage = self.body.posed(rotations, trans), self.avatar.dressed
-        things: tuple[SkirtTube | LooseCloth | None, ...] = (stage.skirt, stage.loose)
-        for thing in (thing for thing in things if thing is not None):
-            points = thing.pose(posed_body) + thing.shift(shift, self.body.body)
-            texture = Texture(thing.image, thing.uv, thing.faces)
-            surfaces.append(Surface(points, thing.faces, texture=texture, lit=False))
+        skirt = self.avatar.dressed.skirt
+        if skirt is not None:
+            points = skirt.pose(self.body.posed(rotations, trans)) + skirt.shift(shift)
+            texture = Texture(skirt.image, skirt.uv, skirt.faces)
+            surfaces.append(Surface(points, skirt.faces, texture=texture, lit=False))
         return surfaces
 
     def _moved(self, vertices: Tensor, pose: TargetPose, shifts: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull, cKDTree
 from torch import Tensor
 
 from humanpose_cli.avatar.colours import is_grey, like_colour, skin_hued
-from humanpose_cli.avatar.loose import PhotoCrop
+from humanpose_cli.avatar.photo_crop import PhotoCrop
 from humanpose_cli.avatar.surface import FEET, BodyTexels, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24

@@ -25,9 +25,9 @@ from torch.nn.functional import normalize
 
 from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features
 from humanpose_cli.avatar.dressing import DressedBody
-from humanpose_cli.avatar.loose import PhotoCrop
+from humanpose_cli.avatar.photo_crop import PhotoCrop
 from humanpose_cli.avatar.surface import limb_groups
-from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.body import PosedBody
 from humanpose_cli.body.texture import fill_smoothly, look_up
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import rotation_between
@@ -98,7 +98,7 @@ class SkirtTube:
         """Compute vertices (N, 3) metres with the bones of one posed body."""
         return self.rings(pose).reshape(-1, 3)
 
-    def shift(self, offsets: Tensor, body: Body) -> Tensor:
+    def shift(self, offsets: Tensor) -> Tensor:
         """Return how far (3,) metres the tube moves with the body's vertices (V, 3)."""
         return offsets.mean(0)
 

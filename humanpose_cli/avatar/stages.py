@@ -3,14 +3,14 @@
 Each stage is a frozen record that one function makes of the stage before it:
 
     aligned = align(photographed, body)    # the fitted surface under the keypoints, the photo around it
-    dressed = dress(aligned, options)      # widened to the mask, with shoes and loose clothes
+    dressed = dress(aligned, options)      # widened to the mask, with shoes and a skirt
     baked = bake(dressed, options)         # the photo's colours on the surface, where it shows it
     lit = take_light_off(baked)            # the same under usual light
     completed = complete(lit)              # a texture without gaps
 
-The order matters: shoes are recognised before the silhouette is followed, cloth is loose where the widened body leaves
-the mask open, colours are looked up on the widened surface, and only colours without light can be carried to the other
-side. A stage keeps those stages before it that drawing needs, no textures of them: they may take 300 MB each.
+The order matters: shoes are recognised before the silhouette is followed, colours are looked up on the widened surface,
+and only colours without light can be carried to the other side.
+A stage keeps those stages before it that drawing needs, no textures of them: they may take 300 MB each.
 `tools/show_avatar_stages.py` draws the stages of a photograph side by side.
 
 The numbers of a stage are constants of its module. Lengths hold for people of any height unless a comment says 1.7 m,
@@ -30,7 +30,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.cloth import Worn, cloth_form, clothed_parts
 from humanpose_cli.avatar.completion import CompleteTexture, complete_texture, skin_tone
 from humanpose_cli.avatar.dressing import (
     FOOT_LANDMARKS,
@@ -47,11 +46,12 @@ from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
-from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.photo_crop import PhotoCrop, crop_photo
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.skirt import SkirtPhoto, SkirtTube
 from humanpose_cli.avatar.surface import FEET, FOREARMS, LEGS, TRUNK, BodyTexels, body_texels, parts_mask
+from humanpose_cli.avatar.worn import Worn, clothed_parts
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
@@ -185,7 +185,6 @@ class Dressed:
         vertices: (V, 3) metres, camera axes: its surface as it lies over the photo.
         texels: Of the body's texture, as fine as the photo.
         skirt: A tube round both legs; None without.
-        loose: Other clothes and hair beside the body; None without.
         worn: What clothes and shoes cover.
     """
 
@@ -194,7 +193,6 @@ class Dressed:
     vertices: Tensor
     texels: BodyTexels
     skirt: SkirtTube | None
-    loose: LooseCloth | None
     worn: Worn
 
     @cached_property
@@ -205,10 +203,8 @@ class Dressed:
         missing = cv2.resize(crop.mask, view.size, interpolation=cv2.INTER_AREA) >= 0.5
         area, shift = float(missing.sum()), self.vertices - self.body.pose(*pose)
         surfaces = [(self.vertices, self.body.body.faces)]
-        for cloth in (self.skirt, self.loose):
-            if cloth is not None:
-                points = cloth.pose(self.body.posed(*pose)) + cloth.shift(shift, self.body.body)
-                surfaces.append((points, cloth.faces))
+        if self.skirt is not None:
+            surfaces.append((self.skirt.pose(self.body.posed(*pose)) + self.skirt.shift(shift), self.skirt.faces))
         for points, faces in surfaces:
             missing &= rasterise_view(points[None], faces, view).face[0].cpu().numpy() < 0
         return float(missing.sum()) / max(area, 1.0)
@@ -324,15 +320,17 @@ def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None)
 
 
 def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
-    """Give the body shoes, the silhouette of its clothes, and a sheet for clothes beside it."""
+    """Give the body shoes, the silhouette of its clothes, and a skirt."""
     body, posed, vertices = aligned.body, aligned.posed, aligned.vertices
     size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre, options.max_texture_size)
     texels = body_texels(body.body, size)
     worn = what_is_worn(aligned, texels)
     # A hand in a pocket is not visible, whatever the fit says.
     aligned = replace(aligned, reliable=aligned.reliable * torch.from_numpy(~worn.pocketed).to(aligned.reliable))
-    # Shoes and close clothes come first: the outline that is followed is theirs.
-    body = _with_clothes(body, worn)
+    # Shoes come first: the outline that is followed is theirs.
+    if worn.shod:
+        offsets = shoe_offsets(body.body, body.rest().cpu().numpy())
+        body = replace(body, offsets=torch.from_numpy(offsets).to(body.rest_directions))
     offset = vertices - posed
     posed = body.pose(aligned.rotations, aligned.trans)
     vertices = posed + offset
@@ -356,16 +354,7 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
     skirt = None if region is None else replace(skirt_photo, dressed=body, vertices=vertices).tube(region)
-    # Loose cloth and hair are what even the widened body leaves open.
-    beside = aligned.crop if region is None else aligned.crop.without(_around(region.pixels, options.hole_margin))
-    loose = loose_cloth(body, aligned.rotations, aligned.trans, vertices, beside, worn.tone)
-    return Dressed(aligned, body, vertices, texels, skirt, loose, worn)
-
-
-def _around(pixels: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:
-    """Widen pixels (h, w) by those beside them that a tube's hem of one height does not reach."""
-    width = 2 * round(2 * margin * pixels.shape[0]) + 1
-    return cv2.dilate(pixels.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
+    return Dressed(aligned, body, vertices, texels, skirt, worn)
 
 
 def what_is_worn(aligned: Aligned, texels: BodyTexels) -> Worn:
@@ -377,17 +366,6 @@ def what_is_worn(aligned: Aligned, texels: BodyTexels) -> Worn:
     pocketed = in_front.pocketed(tone, aligned.pixels_per_metre)
     parts, shod = clothed_parts(texels, visible, tone), wears_shoes(texels, visible, tone)
     return Worn(tone, parts, shod, pocketed)
-
-
-def _with_clothes(body: DressedBody, worn: Worn) -> DressedBody:
-    """Give a body the form of close clothes, and of shoes."""
-    share, form = worn.share(body.body), cloth_form(body.body)
-    offsets = share[:, None] * form.offsets * (body.height / 1.7)
-    if worn.shod:
-        offsets = offsets + shoe_offsets(body.body, body.rest().cpu().numpy())
-    cloth, mixture = (torch.from_numpy(values).to(body.rest_directions) for values in (form.directions, share[:, None]))
-    directions = torch.nn.functional.normalize(body.rest_directions.lerp(cloth, mixture), dim=-1)
-    return replace(body, offsets=torch.from_numpy(offsets).to(directions), rest_directions=directions)
 
 
 def bake(dressed: Dressed, options: MeshOptions) -> Baked:
@@ -516,6 +494,6 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
 
 
 def _in_frame(dressed: Dressed, aligned: Aligned) -> Dressed:
-    """Put what is worn in one frame onto the body of another; loose cloth hangs otherwise there."""
+    """Put what is worn in one frame onto the body of another; a skirt hangs otherwise there."""
     vertices = dressed.body.pose(aligned.rotations, aligned.trans) + (aligned.vertices - aligned.posed)
-    return replace(dressed, aligned=aligned, vertices=vertices, skirt=None, loose=None)
+    return replace(dressed, aligned=aligned, vertices=vertices, skirt=None)

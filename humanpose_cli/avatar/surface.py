@@ -1,7 +1,7 @@
 """The surface of a body for texturing: sets of its vertices, fields spread over it, and its texels.
 
 In this order: sets of vertices by part; `SurfaceOperator`, smooth fields on the mesh; `BodyTexels`, a
-body's texels, their mirror and opposite texels, and their relief.
+body's texels, their mirror and opposite texels, and the light in hollows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
 from torch import Tensor
 
-from humanpose_cli.avatar.relief import light_in_hollows, strand_patterns
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import (
     TexelMap,
@@ -187,6 +187,9 @@ _COARSE = 512
 _MANY = 2048  # texels along each side: more take hundreds of megabytes
 _ALONG = 0.02  # of a hem's stiffness
 _SOFT_BORDER = 2.0  # coarse texels
+_HOLLOW_REACH = 0.035  # metres: distance at which surface keeps light off
+_HOLLOW_STRENGTH = 1.5  # factor on the light that is kept off
+_MIN_LIGHT = 0.45  # share of the light in the deepest hollow
 
 _cached_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
 
@@ -215,8 +218,6 @@ class BodyTexels:
                   there is one
     hair          (V,) vertices where hair grows; face (V,) the front of the face
     hollows       (coarse, coarse) how much of the light reaches the rest body there, about 1
-    scalp         (coarse, coarse) where hair grows, which has `scalp_texels` per metre
-    strands       (N, 3) patterns of strands of three sizes on its N texels, of variance 1
     """
 
     def __init__(self, body: Body, size: int) -> None:
@@ -232,8 +233,7 @@ class BodyTexels:
         self._mirror = self._mirror_maps(body)
         self.opposite_uv, self.opposed = _opposite(body, self.coarse)
         normals = vertex_normals(body.template, body.faces).cpu().numpy()
-        self.hollows, self.scalp, self.strands = self._relief(normals)
-        self.scalp_texels = float(np.sqrt(self.scalp.sum() / self.operator.areas[self.hair].sum()))
+        self.hollows = self._hollows(normals)
 
     def resized(self, body: Body, size: int) -> BodyTexels:
         """Replace the fine texture; what is coarse is shared."""
@@ -242,16 +242,14 @@ class BodyTexels:
         other._mirror = other._mirror_maps(body)
         return other
 
-    def _relief(self, normals: Array) -> tuple[Array, Mask, Array]:
+    def _hollows(self, normals: Array) -> Array:
         light = np.ones(len(self.rest))
         below = ~parts_mask(self.part_labels, ("neck", "head"))
         light[below] = light_in_hollows(self.rest[below], normals[below], self.operator.areas[below])
         hands = parts_mask(self.part_labels, HANDS)
         for part in (hands, below & ~hands):  # usual brightness is the colours' own
             light[part] /= np.median(light[part])
-        values = self.coarse.interpolate(np.column_stack((light, self.rest, self.hair)), self.faces)
-        scalp = values[..., 4] > 0.5
-        return values[..., 0], scalp, strand_patterns(values[..., 1:4][scalp])
+        return self.coarse.interpolate(light[:, None], self.faces)[..., 0]
 
     def _mirror_maps(self, body: Body) -> tuple[Array, Array]:
         corners, pairs = mirror_uv_corners(
@@ -299,6 +297,34 @@ class BodyTexels:
         """Enlarge a coarse texture, its islands bled, to the fine size."""
         size = self.fine.size
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, *image.shape[2:])
+
+
+def light_in_hollows(points: Array, normals: Array, areas: Array) -> Array:
+    """Estimate the share of light, up to 1, that reaches each vertex past the surface nearby.
+
+    Source: Bunnell, "Dynamic ambient occlusion and indirect lighting", 2005: each vertex is a disk of its area.
+
+    Args:
+        points: (V, 3) float, metres. The vertices.
+        normals: (V, 3) float, unit vectors.
+        areas: (V,) float, square metres.
+
+    Returns:
+        (V,) float.
+    """
+    a, b = cKDTree(points).query_pairs(_HOLLOW_REACH, output_type="ndarray").T
+    way = (points[b] - points[a]).astype(np.float32)
+    squares = np.maximum(np.square(way).sum(1), np.float32(1e-10))
+    way /= np.sqrt(squares)[:, None]
+    # Only disks that face each other hide anything.
+    cosine_a = np.maximum(np.einsum("ij,ij->i", normals[a], way), 0)
+    cosine_b = np.maximum(-np.einsum("ij,ij->i", normals[b], way), 0)
+    facing = cosine_a * cosine_b
+    occlusion = np.zeros(len(points))
+    for receiver, emitter in ((a, b), (b, a)):
+        hidden = facing * areas[emitter] / (np.pi * squares + areas[emitter])
+        occlusion += np.bincount(receiver, hidden, len(points))
+    return np.maximum(1 - _HOLLOW_STRENGTH * occlusion, _MIN_LIGHT)
 
 
 def _limb_axes(part_labels: NDArray[np.integer]) -> Array:

@@ -57,7 +57,7 @@ class Export:
     body: Body
     base: Path
     people: Sequence[PersonMotion]
-    meshes: Mapping[int, Sequence[SkinnedMesh]]
+    meshes: Mapping[int, SkinnedMesh]
     progress: Progress
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
@@ -84,7 +84,7 @@ class Export:
     def images(self, folder: Path, stem: str) -> tuple[dict[str, str], dict[Path, bytes]]:
         """Encode the textures as PNG: their names (`STEM.person0.png`) by mesh, and the bytes of each file."""
         names, files = {}, {}
-        for mesh in (mesh for meshes in self.meshes.values() for mesh in meshes):
+        for mesh in self.meshes.values():
             if mesh.image is not None:
                 names[mesh.name] = f"{stem}.{mesh.name}.png"
                 files[folder / names[mesh.name]] = encode_image(np.ascontiguousarray(mesh.image[..., :3]), ".png")
@@ -289,8 +289,7 @@ def _obj(task: Export) -> list[Path]:
     folder, stem = (task.base.parent, task.stem) if single else (task.path(".obj"), "people")
     names, images = task.images(folder, stem)
     library = folder / f"{stem}.mtl"
-    every = [mesh for meshes in task.meshes.values() for mesh in meshes]
-    beside = {**images, library: materials_text(every, names).encode()}
+    beside = {**images, library: materials_text([*task.meshes.values()], names).encode()}
 
     def write(path: Path, meshes: Sequence[SkinnedMesh]) -> None:
         mesh = {path: obj_text(meshes, library.name).encode()}

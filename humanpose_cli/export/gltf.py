@@ -143,7 +143,7 @@ class _Animation:
 
 def glb_bytes(
     people: Sequence[PersonMotion],
-    meshes: Mapping[int, Sequence[SkinnedMesh]],
+    meshes: Mapping[int, SkinnedMesh],
     cameras: Mapping[str, CameraPath],
     *,
     seconds: Array,
@@ -173,7 +173,7 @@ def _add_person(
     document: _Document,
     animation: _Animation,
     person: PersonMotion,
-    meshes: Sequence[SkinnedMesh],
+    mesh: SkinnedMesh,
     seconds: Array,
 ) -> tuple[int, int]:
     """Add a person; return the numbers of the person's node and of the mesh's."""
@@ -193,10 +193,8 @@ def _add_person(
         "skins",
         {"joints": joints, "skeleton": joints[0], "inverseBindMatrices": document.accessor(inverse_bind, "<f4")},
     )
-    mesh = document.add(
-        "nodes",
-        {"name": f"{person.name}.body", "mesh": _add_meshes(document, person.name, meshes), "skin": skin},
-    )
+    surface = document.add("meshes", {"name": person.name, "primitives": [_primitive(document, mesh)]})
+    body_node = document.add("nodes", {"name": f"{person.name}.body", "mesh": surface, "skin": skin})
     root = document.add("nodes", {"name": person.name, "children": [joints[0]]})
     if len(seconds) > 1:
         times = animation.times(seconds[person.frames])
@@ -206,7 +204,7 @@ def _add_person(
             if person.is_scaled:
                 animation.move(node_number, "scale", times, np.repeat(scales[:, joint, None], 3, 1))
         _hide(animation, root, person, seconds)
-    return root, mesh  # a skinned mesh is moved by its joints alone, so that it stands at the root
+    return root, body_node  # a skinned mesh is moved by its joints alone, so that it stands at the root
 
 
 def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array) -> None:
@@ -215,11 +213,6 @@ def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array
     if changes:
         scales = np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
         animation.move(node, "scale", animation.times(seconds[[*changes]]), scales, "STEP")
-
-
-def _add_meshes(document: _Document, name: str, meshes: Sequence[SkinnedMesh]) -> int:
-    """Add the meshes of a person as primitives of one."""
-    return document.add("meshes", {"name": name, "primitives": [_primitive(document, mesh) for mesh in meshes]})
 
 
 def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
@@ -239,12 +232,10 @@ def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
         "JOINTS_0": document.accessor(bones[surface.source], "|u1", target=_VERTICES),
         "WEIGHTS_0": document.accessor(weights[surface.source], "<f4", target=_VERTICES),
     }
-    # Sheets have no inside: both of their sides are visible.
-    sides = {"doubleSided": True} if mesh.part != "body" else {}
     return {
         "attributes": attributes,
         "indices": document.accessor(surface.faces.reshape(-1), "<u4", target=_ELEMENTS),
-        "material": document.add("materials", {"name": mesh.name, "pbrMetallicRoughness": material, **sides}),
+        "material": document.add("materials", {"name": mesh.name, "pbrMetallicRoughness": material}),
     }
 
 

@@ -1,4 +1,4 @@
-"""The surfaces of people as skinned meshes: bodies with what they wear, and sheets of cloth and hair beside them."""
+"""The surfaces of people as skinned meshes: bodies with their clothes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SkinnedMesh:
     """A surface that moves with the bones of one person.
 
     Attributes:
-        name: That of the person for the body, such as `person0`; `person0.sheet0` for a sheet beside it.
+        name: The person's name, such as `person0`.
         track: The person's number.
         vertices: (V, 3) metres, at rest in body axes, or posed in the world.
         faces: (F, 3); uv (T, 2) in 0…1, v down; uv_faces (F, 3) rows of `uv`.
@@ -47,11 +47,6 @@ class SkinnedMesh:
     bones: Array
     weights: Array
     image: NDArray[np.uint8] | None = None
-
-    @property
-    def part(self) -> str:
-        """The name within its person: `body`, or that of a sheet."""
-        return self.name.partition(".")[2] or "body"
 
     @cached_property
     def normals(self) -> Array:
@@ -74,17 +69,13 @@ class SkinnedMesh:
         """Turn offsets (V, 3) of the resting mesh by what bones do to vectors, (24, 3, 3)."""
         return np.einsum("vk,vkij,vj->vi", self.weights, linear[self.bones], offsets)
 
-    def posed(self, linear: Array, shifts: Array) -> Array:
-        """Compute the vertices (V, 3) for bones that map x at rest to `linear` (24, 3, 3) x + `shifts` (24, 3)."""
-        return self.turned(self.vertices, linear) + np.einsum("vk,vki->vi", self.weights, shifts[self.bones])
 
-
-def person_meshes(body: Body, person: PersonMotion, look: Look | None = None) -> tuple[SkinnedMesh, ...]:
-    """Return the resting meshes of a person: the body first, then sheets beside it."""
-    vertices, sheets = person.vertices, () if look is None else look.sheets
+def person_mesh(body: Body, person: PersonMotion, look: Look | None = None) -> SkinnedMesh:
+    """Return the resting mesh of a person."""
+    vertices = person.vertices
     if look is not None and look.offsets is not None:
         vertices = vertices + look.offsets
-    surface = SkinnedMesh(
+    return SkinnedMesh(
         name=person.name,
         track=person.track,
         vertices=vertices,
@@ -95,26 +86,11 @@ def person_meshes(body: Body, person: PersonMotion, look: Look | None = None) ->
         weights=body.bone_weights.numpy(),
         image=None if look is None else look.texture,
     )
-    beside = [
-        SkinnedMesh(
-            name=f"{person.name}.sheet{number}",
-            track=person.track,
-            vertices=sheet.rest,
-            faces=sheet.faces,
-            uv=sheet.uv,
-            uv_faces=sheet.faces,
-            bones=sheet.bones,
-            weights=sheet.weights,
-            image=sheet.image,
-        )
-        for number, sheet in enumerate(sheets)
-    ]
-    return surface, *beside
 
 
 def people_in_world(
     fit: Fit, body: Body, looks: Mapping[int, Look], *, grounded: bool
-) -> tuple[Fit, list[PersonMotion], dict[int, tuple[SkinnedMesh, ...]]]:
+) -> tuple[Fit, list[PersonMotion], dict[int, SkinnedMesh]]:
     """Compute the motion of all people, and their meshes at rest by tracks, in the fit's own world or one that stands
     on its ground (`fitting.grounding.on_the_ground`); also return the fit in that world.
 
@@ -124,9 +100,9 @@ def people_in_world(
     """
     fit = on_the_ground(fit, body) if grounded else fit
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    meshes = {person.track: person_meshes(body, person, looks.get(person.track)) for person in people}
+    meshes = {person.track: person_mesh(body, person, looks.get(person.track)) for person in people}
     if grounded and is_photograph(fit):
-        surfaces = [mesh for mesh in frame_meshes(fit, 0, body, people, meshes) if mesh.part == "body"]
+        surfaces = frame_meshes(fit, 0, body, people, meshes)
         soles = {mesh.track: sole_height(torch.from_numpy(mesh.vertices @ TO_Y_UP), body) for mesh in surfaces}
         fit = on_their_soles(fit, soles)
         people = [person_motion(fit, track, body) for track in fit.tracks]
@@ -145,7 +121,7 @@ def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
 
 
 def frame_meshes(
-    fit: Fit, frame: int, body: Body, people: Sequence[PersonMotion], meshes: Mapping[int, Sequence[SkinnedMesh]]
+    fit: Fit, frame: int, body: Body, people: Sequence[PersonMotion], meshes: Mapping[int, SkinnedMesh]
 ) -> list[SkinnedMesh]:
     """Pose the meshes of all people in a frame, metres in the world, y up.
 
@@ -155,32 +131,22 @@ def frame_meshes(
     result: list[SkinnedMesh] = []
     rest = {person.track: person.vertices for person in people}
     for track, surface in frame_surfaces(fit, frame, body).items():
-        body_mesh, *sheets = meshes[track]
-        offsets = body_mesh.vertices - rest[track]
-        if sheets or offsets.any():
-            linear, shifts = _world_bones(
-                fit, int(fit.rows_for(frame)[fit.track_id[fit.rows_for(frame)] == track][0]), body
-            )
-            surface = surface + body_mesh.turned(offsets, linear)
-            sheets = [replace(sheet, vertices=sheet.posed(linear, shifts)) for sheet in sheets]
-        result += [replace(body_mesh, vertices=surface), *sheets]
+        offsets = meshes[track].vertices - rest[track]
+        if offsets.any():
+            row = int(fit.rows_for(frame)[fit.track_id[fit.rows_for(frame)] == track][0])
+            surface = surface + meshes[track].turned(offsets, _bones_to_world(fit, row, body))
+        result.append(replace(meshes[track], vertices=surface))
     return result
 
 
-def _world_bones(fit: Fit, row: int, body: Body) -> tuple[Array, Array]:
-    """Compute what the bones of a row do to points x at rest: linear (24, 3, 3) x + shift (24, 3), in the world."""
+def _bones_to_world(fit: Fit, row: int, body: Body) -> Array:
+    """Return the matrices (24, 3, 3) by which the bones of a row turn and scale vectors at rest into the world."""
     with torch.no_grad():
         posed_body = body.pose(
             axis_angle_to_matrix(torch.from_numpy(fit.poses[[row]]).unflatten(1, (-1, 3))),
             torch.from_numpy(fit.betas[[row]]),
-            torch.from_numpy(fit.trans[[row]]),
-            torch.from_numpy(fit.segment_scales[[row]]),
+            segment_scales=torch.from_numpy(fit.segment_scales[[row]]),
             vertices=False,
         )
-    linear, joints, rest = (
-        values[0].double().numpy() for values in (posed_body.linear, posed_body.joints, posed_body.rest_joints)
-    )
     camera = fit.world_to_camera[fit.frame_index[row]].astype(np.float64)
-    to_world = TO_Y_UP @ camera[:3, :3].T
-    shifts = joints - np.einsum("bij,bj->bi", linear, rest) - camera[:3, 3]
-    return to_world @ linear, shifts @ to_world.T
+    return TO_Y_UP @ camera[:3, :3].T @ posed_body.linear[0].double().numpy()

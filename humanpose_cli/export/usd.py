@@ -41,7 +41,7 @@ def joint_paths() -> list[str]:
 def write_usd(
     path: Path | str,
     people: Sequence[PersonMotion],
-    meshes: Mapping[int, Sequence[SkinnedMesh]],
+    meshes: Mapping[int, SkinnedMesh],
     cameras: Mapping[str, CameraPath],
     codes: NDArray[np.float64],
     *,
@@ -74,8 +74,8 @@ def write_usd(
     stage.SetDefaultPrim(root.GetPrim())
     for person in people:
         skeleton = _add_person(stage, person, codes)
-        for mesh in meshes[person.track]:
-            _add_mesh(stage, mesh, f"/people/{person.name}", skeleton, images.get(mesh.name))
+        mesh = meshes[person.track]
+        _add_mesh(stage, mesh, f"/people/{person.name}", skeleton, images.get(mesh.name))
     for name, camera in cameras.items():
         _add_camera(stage, name, camera, codes)
     try:
@@ -130,11 +130,11 @@ def _hide(group: Any, person: PersonMotion, codes: NDArray[np.float64]) -> None:
 def _add_mesh(stage: Any, surface: SkinnedMesh, root: str, skeleton: Any, image: str | None) -> None:
     from pxr import Gf, Sdf, UsdGeom, UsdShade, UsdSkel, Vt
 
-    mesh = UsdGeom.Mesh.Define(stage, f"{root}/{surface.part}")
+    mesh = UsdGeom.Mesh.Define(stage, f"{root}/body")
     mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(surface.vertices.astype(np.float32)))
     mesh.CreateFaceVertexCountsAttr(Vt.IntArray(len(surface.faces), 3))
     mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(surface.faces.reshape(-1).astype(np.int32)))
-    mesh.CreateDoubleSidedAttr(surface.part != "body")
+    mesh.CreateDoubleSidedAttr(False)
     mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
     mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(surface.normals.astype(np.float32)))
     mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
@@ -153,7 +153,7 @@ def _add_mesh(stage: Any, surface: SkinnedMesh, root: str, skeleton: Any, image:
     binding.CreateJointWeightsPrimvar(False, slots).Set(Vt.FloatArray.FromNumpy(weights.astype(np.float32)))
     binding.CreateGeomBindTransformAttr(Gf.Matrix4d(1))
     binding.CreateSkeletonRel().SetTargets([skeleton.GetPath()])
-    material = _material(stage, f"{root}/material_{surface.part}", colour, image)
+    material = _material(stage, f"{root}/material_body", colour, image)
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
 
 

@@ -49,15 +49,14 @@ def _posed(body: Body, record: FitRecord, rows: np.ndarray) -> PosedBody:
 
 def dressed_bodies(
     body: Body, record: FitRecord, rows: np.ndarray, looks: Sequence[Look | None]
-) -> tuple[Tensor, list[Sequence[Surface]]]:
-    """Pose the surfaces (P, V, 3), metres in camera axes, of some rows of a record, and what is drawn in place of those
-    that have looks (P); () without a look.
+) -> tuple[Tensor, list[Surface | None]]:
+    """Pose the surfaces (P, V, 3), metres in camera axes, of some rows of a record, and dress those that have looks
+    (P).
     """
     posed = _posed(body, record, rows)
     assert posed.vertices is not None
-    shifts = posed.joints - (posed.linear @ posed.rest_joints[..., None])[..., 0]
-    dressed: list[Sequence[Surface]] = [
-        () if look is None else look.surfaces(body, posed.vertices[row], posed.linear[row], shifts[row])
+    dressed = [
+        None if look is None else look.surface(body, posed.vertices[row], posed.linear[row])
         for row, look in enumerate(looks)
     ]
     return posed.vertices, dressed

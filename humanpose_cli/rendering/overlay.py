@@ -64,7 +64,7 @@ def draw_overlay(
     *,
     track_ids: Sequence[int] | None = None,
     hatched: Tensor | None = None,
-    dressed: Sequence[Sequence[Surface]] | None = None,
+    dressed: Sequence[Surface | None] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw everyone's body over the photo (H, W, 3) uint8 RGB, as a new image.
 
@@ -74,7 +74,7 @@ def draw_overlay(
         camera: The photo's.
         track_ids: (P,) decide the colours; None: the row numbers do.
         hatched: (P, V) bool: drawn in stripes, such as uncertain limbs; None for nothing.
-        dressed: (P) what is drawn in place of each body; empty: the body.
+        dressed: (P) The surface to draw in place of each body; None draws the body.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
@@ -88,10 +88,10 @@ def draw_overlay(
         if not bool(torch.isfinite(body).all()):
             continue
         stripes = None if hatched is None else hatched[row]
-        if dressed is not None and dressed[row]:
-            surfaces += [replace(dressed[row][0], hatched=stripes), *dressed[row][1:]]
-        else:
-            surfaces.append(Surface(body.detach().float(), faces, tuple(person_colour(track)), hatched=stripes))
+        surface = None if dressed is None else dressed[row]
+        if surface is None:
+            surface = Surface(body.detach().float(), faces, tuple(person_colour(track)))
+        surfaces.append(replace(surface, hatched=stripes))
     scene = Scene(surfaces, replace(camera, size=canvas.shape[1::-1]))
     for tile in scene.tiles():
         _blend(canvas[tile.slices], scene.draw(tile))

@@ -51,13 +51,14 @@ class Shift(NamedTuple):
 
 def points_of(person: DressedPerson, motion: BodyParams) -> Iterator[NDArray[np.float32]]:
     """Compute the points (V, 3) of the person's surfaces, metres, camera axes, for each pose of a motion."""
-    dressed, at = person.avatar.dressed, person.pose
-    clothes = [cloth for cloth in (dressed.skirt, dressed.loose) if cloth is not None]
+    skirt = person.avatar.dressed.skirt
+    device = person.pose.trans.device
     with torch.no_grad():
-        for rotations, trans in zip(motion.rotations.to(at.rotations), motion.trans.to(at.trans), strict=True):
-            posed = person.body.posed(rotations, trans)
-            surfaces = [person.body.pose(rotations, trans), *(cloth.pose(posed) for cloth in clothes)]
-            yield torch.cat(surfaces).cpu().numpy()
+        for rotations, trans in zip(motion.rotations.to(device), motion.trans.to(device), strict=True):
+            points = person.body.pose(rotations, trans)
+            if skirt is not None:
+                points = torch.cat((points, skirt.pose(person.body.posed(rotations, trans))))
+            yield points.cpu().numpy()
 
 
 def box_of_people(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:

@@ -108,35 +108,6 @@ def test_a_cap_at_the_border_of_an_hidden_face_does_not_colour_it(
     np.testing.assert_allclose(np.median(got[middle], axis=0), CAP if large else SKIN, atol=0.08)
 
 
-@pytest.mark.extensive
-def test_hidden_hair_varies_as_the_visible_hair_does(stage: Stage, surface: BodyTexels) -> None:
-    _, y, z = stage.body.template.numpy().T
-    scalp, head = scalp_and_face(stage.body)[0], part(stage, "head")
-    visible = ~head | (z > 0.5 * (z[head].min() + z[head].max()))
-    hair, back, crown = (
-        surface.fine.interpolate(share[:, None].astype(np.float32), surface.faces)[..., 0] > 0.99
-        for share in (
-            scalp,
-            scalp & ~visible & (z < z[head].min() + 0.08),
-            scalp & ~visible & (y > y[head].max() - 0.03),
-        )
-    )
-    photo = baked(surface, np.full((len(visible), 3), 0.3, np.float32), visible)
-    strands = np.random.default_rng(0).standard_normal(hair.shape).astype(np.float32)
-    variation = []
-    for depth in (0.0, 0.1, 0.2):
-        colour = np.where(hair[..., None], photo.colour * np.exp(depth * strands)[..., None], photo.colour)
-        image = complete_texture(surface, photo._replace(colour=colour)).image
-        assert back.any()
-        assert crown.any()
-        assert (image[back | crown, 3] < 0.01).all()
-        variation.append([float(np.log(image[where, :3].mean(1)).std()) for where in (back, crown)])
-    flat, some, much = np.array(variation)
-    assert (flat < 0.01).all()
-    assert (some > 0.03).all()
-    assert (much > 1.5 * some).all()
-
-
 @pytest.mark.slow
 def test_hidden_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: BodyTexels) -> None:
     sides = ("left", "right")

@@ -88,9 +88,8 @@ def test_shifted_landmarks_move_the_drawn_person(scene: tuple[Stage, np.ndarray,
     """The surface moves by what its landmarks do, and by nothing where none is known."""
     reposer = scene[3]
     person = reposer.person
-    before, sheets = person.surfaces(person.pose)[0].vertices, len(person.surfaces(person.pose))
+    before = person.surfaces(person.pose)[0].vertices
     surfaces = person.surfaces(person.pose._replace(shifts=torch.tensor([[0.02, -0.01]]).expand(33, 2)))
-    assert len(surfaces) == sheets
     moved = (surfaces[0].vertices - before).numpy()
     np.testing.assert_allclose(np.median(moved, axis=0), (0.02, -0.01, 0), atol=1e-3)
     np.testing.assert_array_equal(moved[:, 2], 0)

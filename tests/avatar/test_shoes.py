@@ -11,8 +11,8 @@ from scipy.spatial import ConvexHull
 
 from humanpose_cli.avatar.completion import skin_tone
 from humanpose_cli.avatar.dressing import DressedBody
-from humanpose_cli.avatar.loose import crop_photo
 from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.photo_crop import crop_photo
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.surface import body_texels, parts_mask
 from humanpose_cli.body.body import default_body
@@ -143,8 +143,7 @@ def test_bare_feet_stay_as_they_are(stage: Stage) -> None:
         person = painted(stage, SKIN, BLUE, parts)
         photo, mask = person.person(rotations)
         found = mesh_reposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
-        toes = parts_mask(person.body.part_labels.numpy(), ("left_foot", "right_foot"))
-        assert (float(found.person.body.offsets[toes].abs().max()) < 1e-6) == (kind == "bare")
+        assert (found.person.body.offsets is None) == (kind == "bare")
 
 
 @pytest.mark.extensive

@@ -1,4 +1,4 @@
-"""People of photographs are exported in their clothes: surface, sheets and texture are those that reposing draws."""
+"""People of photographs are exported in their clothes: surface and texture are those that reposing draws."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from helpers.errors import raises
 from helpers.repose_stage import STANDING, Stage, painted_stage, pose
 from helpers.walking_person import drawn_walk
 
-from humanpose_cli.avatar.look import Look, Sheet
-from humanpose_cli.avatar.loose import LooseCloth
+from humanpose_cli.avatar.look import Look
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.surface import body_texels
@@ -23,7 +22,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.export.looks import Dressing, available_frames, looks_of_fit
 from humanpose_cli.export.motion import TO_Y_UP, person_motion
-from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, person_meshes
+from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, person_mesh
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.people import detections_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -71,7 +70,7 @@ def painted() -> Stage:
 
 def world_meshes(fit: Fit, look: Look) -> list[SkinnedMesh]:
     body, person = fit.body_model(), person_motion(fit, 3)
-    return frame_meshes(fit, 0, body, [person], {3: person_meshes(body, person, look)})
+    return frame_meshes(fit, 0, body, [person], {3: person_mesh(body, person, look)})
 
 
 @pytest.mark.slow
@@ -86,7 +85,7 @@ def test_the_posed_mesh_is_where_reposing_draws_the_person(painted):
     x, y, _ = painted.body.template.T
     displacements, wave = 0.02 + 0.02 * torch.cos(9 * y), 0.01 * torch.sin(12 * x)
     body = replace(body, displacements=displacements, offsets=torch.stack((wave, -wave, wave), 1))
-    dressed = replace(person.avatar.dressed, body=body, loose=None)
+    dressed = replace(person.avatar.dressed, body=body)
     person = replace(person, avatar=replace(person.avatar, dressed=dressed))
     (mesh,) = world_meshes(fit, Look.of(person.avatar, fit.segment_scales[0]))
     expected = person.surfaces(person.pose)[0].vertices
@@ -98,31 +97,6 @@ def test_the_posed_mesh_is_where_reposing_draws_the_person(painted):
     assert np.abs(mesh.strongest_bones[1].sum(1) - 1).max() < 1e-9
     naked = world_meshes(fit, Look(np.zeros((4, 4, 3), np.uint8)))[0].vertices
     assert 0.01 < np.median(np.linalg.norm(mesh.vertices - naked, axis=1)) < 0.05
-
-
-def test_a_sheet_moves_as_loose_cloth_does(painted):
-    generator, body = torch.Generator().manual_seed(0), painted.body
-    weights = torch.zeros(50, len(SMPL24))
-    for row in range(50):  # of three bones each
-        weights[row, torch.randperm(24, generator=generator)[:3]] = torch.tensor([0.6, 0.3, 0.1])
-    cloth = LooseCloth(
-        rest=torch.rand(50, 3, generator=generator),
-        weights=weights,
-        faces=torch.arange(48, dtype=torch.int32).reshape(-1, 3),
-        uv=0.25 + 0.5 * torch.rand(50, 2, generator=generator),
-        image=np.random.default_rng(0).random((40, 60, 3), np.float32),
-        beneath=torch.zeros(50, dtype=torch.int64),
-    )
-    sheet, fit = Sheet.of(cloth), fit_of(painted)
-    assert np.abs(sheet.weights.sum(1) - 1).max() < 1e-9
-    _, mesh = world_meshes(fit, Look(np.zeros((4, 4, 3), np.uint8), sheets=(sheet,)))
-    posed = painted.body.pose(POSE[None], torch.zeros(1, 10), painted.trans[None])
-    assert np.abs(mesh.vertices @ TO_Y_UP - cloth.pose(posed).numpy()).max() < 1e-5
-    assert (mesh.name, mesh.part, body.name) == ("person3.sheet0", "sheet0", "default")
-    # The image is the part of the photograph that the sheet shows.
-    low, high = np.floor(cloth.uv.numpy().min(0) * (60, 40)), np.ceil(cloth.uv.numpy().max(0) * (60, 40))
-    assert sheet.image.shape[1::-1] == tuple((high - low).astype(int))
-    assert np.abs(sheet.uv * (high - low) + low - cloth.uv.numpy() * (60, 40)).max() < 1e-4
 
 
 @pytest.mark.slow
@@ -188,6 +162,6 @@ def test_a_photograph_that_is_not_at_hand_leaves_the_body(painted, tmp_path):
     (tmp_path / "a.png").unlink()
     assert available_frames(fit) is None
     assert looks_of_fit(fit) == {}
-    (mesh,) = person_meshes(painted.body, person_motion(fit, 3))
+    mesh = person_mesh(painted.body, person_motion(fit, 3))
     assert mesh.image is None
     assert (mesh.vertices == painted.body.rest(torch.zeros(1, 10)).vertices[0].numpy()).all()

@@ -23,7 +23,7 @@ from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
 from helpers.pose_networks import body_network, changed_network, peak_network
 from helpers.prior_files import vposer_tensors, write_mixture
-from humanpose_cli.avatar.look import Look, Sheet, look_arrays, read_look
+from humanpose_cli.avatar.look import Look, look_arrays, read_look
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body
@@ -151,11 +151,8 @@ def mdm(path: Path) -> None:
 
 
 def look(path: Path) -> None:
-    cloth = Sheet(
-        np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros((3, 4)), np.ones((3, 4)), np.zeros((3, 2)), np.ones((2, 2, 3))
-    )
     offsets = np.zeros(BODY.template.shape)
-    write_npz(path, look_arrays(Look(np.zeros((4, 4, 3), np.uint8), offsets, (cloth,)), BODY.name, "rows"))
+    write_npz(path, look_arrays(Look(np.zeros((4, 4, 3), np.uint8), offsets), BODY.name, "rows"))
 
 
 def motion(path: Path) -> None:
