@@ -403,7 +403,7 @@ def test_the_readmes_lines_of_python_run(photo, tmp_path, monkeypatch):
 def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "guides" / "python.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 11
+    assert len(blocks) == 9
     write_image(tmp_path / "photo.jpg", read_image(photo).pixels)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
