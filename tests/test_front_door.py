@@ -385,9 +385,9 @@ def test_a_doubtful_fit_is_reported(fit):
 
 
 @pytest.mark.extensive
-def test_the_readmes_lines_of_python_run(photo, tmp_path, monkeypatch):
-    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+def test_the_home_page_s_lines_of_python_run(photo, tmp_path, monkeypatch):
+    page = (Path(__file__).parent.parent / "docs" / "index.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(block.splitlines()) == 6
     for name in ("photo.jpg", "other.jpg"):
         write_image(tmp_path / name, read_image(photo).pixels)
