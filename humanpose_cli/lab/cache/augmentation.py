@@ -1,7 +1,7 @@
 """Examples of one person: read from samples, cut out with all labels alike, recoloured, and changed at random.
 
-A crop is what a camera at the same position would take that is rolled and has another focal length and principal
-point (see `core.crop.Crop`), so every label has an exact counterpart, the body's parameters included.
+A crop is what a camera at the same position would take that is rolled and has another focal length and principal point
+(see `core.crop.Crop`), so every label has an exact counterpart, including the body's parameters.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Example:
     """An image and one of its people.
 
     Attributes:
-        name: The sample's.
+        name: Name of the sample.
         image: (H, W, 3) uint8 RGB.
-        focal: Pixels; `default_focal` of samples without one.
+        focal: Pixels; `default_focal` for samples without one.
         principal_point: (2,) pixels.
         person: Labels in this image's pixels and this camera's axes.
-        maps: `LABEL_MAPS` name → decoded array of the image's size.
+        maps: Name of `LABEL_MAPS` → decoded array of the image's size.
         mask: (H, W) uint8, 255 where this person is visible; None if unknown.
-        detected_mask: (H, W) uint8, the detector's; None if unknown.
-        inside: (H, W) uint8, 255 in the image and 0 in the padding that a crop has beside it; None if unknown.
+        detected_mask: (H, W) uint8. The detector's mask; None if unknown.
+        inside: (H, W) uint8, 255 in the image and 0 in the padding that a crop adds; None if unknown.
     """
 
     name: str
@@ -71,13 +71,17 @@ def example_of(
     mask: bool = True,
     detected_mask: bool = True,
 ) -> Example:
-    """Decode a sample for one of its people; their mask comes from the `persons` map if they have none.
+    """Decode a sample for one of its people.
+
+    The mask comes from the map `persons` if the person has none.
 
     Args:
-        maps: The maps to decode; None: all there are.
-        image: False, where only labels are wanted, leaves the image a single black pixel: decoding takes the most
-            time.
-        mask, detected_mask: False leaves these out.
+        sample: The sample.
+        person: Index of the person.
+        maps: Names of the maps to decode; None for all.
+        image: False makes the image a single black pixel, for labels alone: decoding takes most of the time.
+        mask: False leaves out the mask.
+        detected_mask: False leaves out the detector's mask.
     """
     labels = sample.people[person]
     names = sample.maps.keys() if maps is None else [name for name in maps if name in sample.maps]
@@ -113,10 +117,10 @@ class ColourChange:
     """A change of colours, applied in this order.
 
     Attributes:
-        hue: Degrees round the colour circle.
+        hue: Degrees around the colour circle.
         saturation: Factor on the distance from grey.
         contrast: Factor on the distance from the image's mean brightness.
-        brightness: Added, in parts of the whole range.
+        brightness: Added, as a share of the full range.
     """
 
     hue: float = 0.0
@@ -126,9 +130,13 @@ class ColourChange:
 
 
 def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.uint8]:
-    """Change the colours of an image, (H, W, 3) uint8 RGB.
+    """Change the colours of an image.
 
-    All four are one affine map of RGB, so an image is touched once: hue turns colours about the grey axis.
+    All four changes are one affine map of RGB, so an image is processed once: hue turns colours about the grey axis.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        change: The change.
     """
     if change == ColourChange():
         return image
@@ -146,10 +154,12 @@ def crop_example(example: Example, crop: Crop, body: Body | None = None) -> Exam
     """Crop the image, maps, masks and every label of an example, as the changed camera sees them.
 
     Args:
-        body: The body that the person's parameters belong to. Where its shaped pelvis rests is needed to turn or
-            mirror `trans`, and its mirrored vertices to mirror correspondences: without a body, a turned or
-            mirrored example has no `trans`, and a mirrored one no correspondences. A mirrored example never has
-            labels of DensePose, whose table of mirrored coordinates is not ours to ship.
+        example: The example.
+        crop: The crop.
+        body: The body that the person's parameters belong to. Turning or mirroring `trans` needs its shaped rest
+            pelvis, and mirroring correspondences its mirrored vertices: without a body, a turned or mirrored example
+            has no `trans`, and a mirrored one no correspondences. A mirrored example never has DensePose labels, whose
+            table of mirrored coordinates may not be redistributed.
     """
     maps = {name: _changed_map(name, crop.warp(m, cv2.INTER_NEAREST), crop) for name, m in example.maps.items()}
     if crop.mirror:
@@ -177,20 +187,20 @@ def _changed_map(name: str, values: Array, crop: Crop) -> Array:
         values_out = np.clip(np.rint(127.5 * (normals + 1)), 0, 255).astype(np.uint8)
         return np.where(mask[..., None], values_out, np.uint8(0))
     if name == "parts" and crop.mirror:
-        other_side = np.array([0, *(m + 1 for m in SMPL24.mirror)], np.uint8)
-        return other_side[values]
+        mirrored_parts = np.array([0, *(m + 1 for m in SMPL24.mirror)], np.uint8)
+        return mirrored_parts[values]
     return values
 
 
 def _mirrored_correspondence(values: Array, body: Body | None) -> dict[str, Array]:
-    """Replace each pixel's vertex by its mirror image, and its texture coordinates by that vertex's."""
+    """Replace each pixel's vertex by its mirrored one, with the texture coordinates of that vertex."""
     if body is None:
         return {}
     vertex = values[..., 0].astype(np.int64)
-    other = np.concatenate(([0], body.mirror_vertices.cpu().numpy() + 1))[vertex]
+    mirrored = np.concatenate(([0], body.mirror_vertices.cpu().numpy() + 1))[vertex]
     steps = np.rint(4095 * labels_of(body).vertex_uv).astype(np.uint16)
-    uv = np.concatenate((np.zeros((1, 2), np.uint16), steps))[other]
-    codes = np.concatenate((other[..., None].astype(np.uint16), uv), -1)
+    uv = np.concatenate((np.zeros((1, 2), np.uint16), steps))[mirrored]
+    codes = np.concatenate((mirrored[..., None].astype(np.uint16), uv), -1)
     return {"correspondence": codes.astype(LABEL_MAPS["correspondence"].dtype)}
 
 
@@ -211,7 +221,7 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
         return points[list(SKELETONS[skeleton].mirror)] if crop.mirror and points is not None else points
 
     def every(points: Mapping[str, Array], move: Callable[[Array | None], Array | None]) -> dict[str, Any]:
-        return {name: swapped(move(its), name) for name, its in points.items()}
+        return {name: swapped(move(values), name) for name, values in points.items()}
 
     truth = _changed_parameters(crop, body, person.poses, person.betas, person.trans)
     fit = _changed_parameters(crop, body, person.fit_poses, person.fit_betas, person.fit_trans)
@@ -244,7 +254,7 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
 def _changed_parameters(
     crop: Crop, body: Body | None, poses: Array | None, betas: Array | None, trans: Array | None
 ) -> tuple[Array | None, Array | None]:
-    """Return poses and trans as the changed camera sees the same body, mirrored if the crop mirrors."""
+    """Return poses and trans as the changed camera sees the same body."""
     if poses is None:
         return None, None
     axis_angles = np.array(poses, np.float64).reshape(len(SMPL24), 3)
@@ -260,7 +270,7 @@ def _changed_parameters(
     new_trans = trans
     if trans is not None and (crop.angle or crop.mirror):
         new_trans = None
-        if body is not None and betas is not None:  # trans is counted from where the shaped body's pelvis rests
+        if body is not None and betas is not None:  # trans is relative to the rest pelvis of the shaped body
             pelvis = body.rest_pelvis(torch.as_tensor(np.asarray(betas, np.float32))[None])[0].numpy()
             new_trans = crop.directions(np.asarray(trans) + pelvis) - pelvis
     return axis_angles.reshape(-1).astype(np.float32), new_trans
@@ -271,12 +281,17 @@ def _changed_parameters(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Half-widths of uniform draws about no change.
+    """Half-widths of uniform draws around no change.
 
     Attributes:
-        rotation: Radians; scale a share (0.1: factors 0.9 to 1.1); shift a share of the crop's side.
-        mirror: Probability of an image with left and right swapped.
-        brightness: Of the whole range; contrast and saturation shares; hue degrees.
+        rotation: Radians.
+        scale: Share of the size (0.1: factors 0.9 to 1.1).
+        shift: Share of the crop's side.
+        mirror: Probability that left and right are swapped.
+        brightness: Share of the full range.
+        contrast: Share of the contrast.
+        saturation: Share of the saturation.
+        hue: Degrees.
     """
 
     rotation: float = 0.0
@@ -309,27 +324,36 @@ def random_crop(
     fill: float = 0.86,
     body: Body | None = None,
 ) -> Example:
-    """Crop an example to a square of `size` pixels about its person, randomly changed; see `crop_example`.
-
-    Raises InputError if the person has no box.
+    """Crop an example to a square around its person, randomly changed; see `crop_example`.
 
     Args:
-        random: The same generator state gives the same example. Draws do not depend on the image.
+        example: The example.
+        size: Pixels of a side.
+        random: Random generator. Draws depend on its state alone, not on the image.
+        augmentation: Widths of the random changes.
         fill: Share of the crop that the longer side of the person's box takes before augmentation.
+        body: See `crop_example`.
+
+    Raises:
+        InputError: If the person has no box.
     """
     if example.person.box is None:
         raise InputError(example.name, "has a person without a box", remedy="make the cache again with boxes")
-    turn, zoom, right, down, flip, bright, contrast, saturation, hue = random.uniform(-1, 1, 9)
-    a = augmentation
+    turn, zoom, right, down, flip, brightness, contrast, saturation, hue = random.uniform(-1, 1, 9)
     crop = crop_around_box(
         example.person.box,
         size,
         fill=fill,
-        angle=a.rotation * turn,
-        scale=1 + a.scale * zoom,
-        shift=(a.shift * size * right, a.shift * size * down),
-        mirror=bool((flip + 1) / 2 < a.mirror),
+        angle=augmentation.rotation * turn,
+        scale=1 + augmentation.scale * zoom,
+        shift=(augmentation.shift * size * right, augmentation.shift * size * down),
+        mirror=bool((flip + 1) / 2 < augmentation.mirror),
     )
     result = crop_example(example, crop, body)
-    colour = ColourChange(a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright)
+    colour = ColourChange(
+        hue=augmentation.hue * hue,
+        saturation=1 + augmentation.saturation * saturation,
+        contrast=1 + augmentation.contrast * contrast,
+        brightness=augmentation.brightness * brightness,
+    )
     return replace(result, image=change_colour(result.image, colour))

@@ -1,7 +1,7 @@
 """`build_cache`: everything that a source has, as shards in a folder.
 
-Several processes, and several machines with `shard=(i, N)`, may build one folder: each finished shard of the same
-plan is kept, and the process that finds none missing writes the index.
+Several processes, and several machines with `shard=(i, N)`, may build one folder. Finished shards of the same plan are
+kept, and the process that finds none missing writes the index.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Plan:
     """The plan of a cache.
 
     Attributes:
-        header: What all its shards have in common; number, counts and digest are still to come.
+        header: What the headers of all shards share; number, counts and digest are filled in later.
         shards: The groups of each shard.
     """
 
@@ -56,16 +56,22 @@ class Plan:
 
 
 def make_plan(source: Source, shard_size: int | None) -> Plan:
-    """Distribute a source's groups, in their order, to shards of about `shard_size` images.
+    """Distribute a source's groups, in their order, over shards of about the same number of images.
 
-    A group that no longer fits begins the next shard, and one that is larger than a shard has one for itself.
+    A group that does not fit begins the next shard; one that is larger than a shard has a shard for itself.
 
-    Raises InputError if the source has no groups, two groups of one name or an empty group, UsageError if the size is
-    below 1 or the options are not JSON.
+    Args:
+        source: The source.
+        shard_size: Images per shard; None for a sixteenth of all images, 32 to 1024.
+
+    Raises:
+        InputError: If the source has no groups, two groups of one name, or an empty group.
+        UsageError: If the size is below 1, or the options are not JSON.
     """
     if shard_size is not None and shard_size < 1:
         raise UsageError("shard size", "is too small", expected="at least 1 image", got=str(shard_size))
-    groups, name = source.groups(), source.info.name
+    groups = source.groups()
+    name = source.info.name
     if not groups:
         raise InputError(name, "has no images")
     for group_name, count in Counter(group.name for group in groups).items():
@@ -81,7 +87,7 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
         # A sixteenth of all, 32 to 1024, so that several processes also share a small cache. It does not depend on
         # their number: the same source is the same bytes.
         shard_size = min(max(-(-sum(group.count for group in groups) // 16), 32), 1024)
-    shards = _deal_groups(groups, shard_size)
+    shards = _distribute(groups, shard_size)
     if len(shards) > MAX_SHARDS:
         expected = f"one that makes at most {MAX_SHARDS:,} shards"
         raise UsageError("shard size", "is too small", expected=expected, got=f"{len(shards):,} shards")
@@ -90,7 +96,7 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
         source=name,
         options=options,
         tool_version=__version__,
-        plan=_digest(name, options, shards),
+        plan=_plan_digest(name, options, shards),
         shard=0,
         shard_count=len(shards),
         picture_count=0,
@@ -101,7 +107,7 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
     return Plan(header, shards)
 
 
-def _deal_groups(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...], ...]:
+def _distribute(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...], ...]:
     shards: list[list[Group]] = [[]]
     image_count = 0
     for group in groups:
@@ -113,11 +119,9 @@ def _deal_groups(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group,
     return tuple(tuple(shard) for shard in shards)
 
 
-def _digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -> str:
-    """Hash everything that decides what is in which shard.
-
-    A group's key is left out: it may name a folder that another machine has elsewhere.
-    """
+def _plan_digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -> str:
+    """Hash everything that decides what is in which shard."""
+    # Keys of groups are left out: they may name folders that lie elsewhere on another machine.
     digest = hashlib.sha256(json.dumps([source, options]).encode())
     for shard in shards:
         for group in shard:
@@ -135,7 +139,9 @@ class IndexSummary:
     """The shards that an index joins.
 
     Attributes:
-        missing: Numbers of the plan's shards that are not there.
+        path: The index.
+        header: Its header.
+        missing: Numbers of the plan's shards that do not exist.
     """
 
     path: Path
@@ -158,10 +164,14 @@ class _IndexTables:
 
 
 def write_index(folder: Path | str) -> IndexSummary:
-    """Join the shards that lie in a folder; writes `index.h5` there.
+    """Join the shards in a folder; writes `index.h5` there.
 
-    Raises InputError if there are no shards, or damaged ones, shards of two plans or two with the same image,
-    Raises UnavailableError if it cannot be written.
+    Args:
+        folder: The folder.
+
+    Raises:
+        InputError: If there are no shards, damaged ones, shards of two plans, or two shards with the same image.
+        UnavailableError: If the index cannot be written.
     """
     folder = Path(folder)
     paths = sorted(folder.glob(SHARD_PATTERN)) if folder.is_dir() else []
@@ -184,10 +194,10 @@ def write_index(folder: Path | str) -> IndexSummary:
     _refuse_repeated_names(tables, paths)
     labels = [column.path for column in COLUMNS if column.path in tables.labels]
     shards: dict[str, list[Any]] = {
-        "number": [each.shard for each in headers],
-        "picture_count": [each.picture_count for each in headers],
-        "person_count": [each.person_count for each in headers],
-        "digest": [each.content_digest for each in headers],
+        "number": [header.shard for header in headers],
+        "picture_count": [header.picture_count for header in headers],
+        "person_count": [header.person_count for header in headers],
+        "digest": [header.content_digest for header in headers],
     }
     datasets = {
         **table_datasets("shards", shards, INDEX_COLUMNS),
@@ -203,12 +213,12 @@ def write_index(folder: Path | str) -> IndexSummary:
         person_count=tables.people,
         group_count=len(tables.groups),
     )
-    links = {link_name(each.shard): (path.name, "/") for each, path in zip(headers, paths, strict=True)}
+    links = {link_name(shard.shard): (path.name, "/") for shard, path in zip(headers, paths, strict=True)}
     index = folder / INDEX_NAME
     remove_abandoned(index)
     with atomic_path(index) as temporary:
         header = write_hdf5(temporary, header, datasets, links=links)
-    missing = sorted(set(range(header.shard_count)) - {each.shard for each in headers})
+    missing = sorted(set(range(header.shard_count)) - {shard.shard for shard in headers})
     return IndexSummary(index, header, tuple(missing))
 
 
@@ -217,7 +227,8 @@ def _join(tables: _IndexTables, shard: TableFile) -> None:
     # Eight bytes of digest for each image's name, so that millions of them need little memory.
     digests = (hashlib.sha256(name).digest()[:8] for name in shard.numbers("pictures/name").tolist())
     tables.names.append(np.frombuffer(b"".join(digests), "<u8"))
-    starts, counts = shard.numbers("groups/first_picture"), shard.numbers("groups/picture_count")
+    starts = shard.numbers("groups/first_picture")
+    counts = shard.numbers("groups/picture_count")
     rows = zip(shard.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
     tables.groups += [(name, first + start, count) for name, start, count in rows]
     frames = shard.numbers("pictures/frame")
@@ -242,10 +253,10 @@ def _refuse_repeated_names(tables: _IndexTables, paths: Sequence[Path]) -> None:
     ends = np.cumsum([len(part) for part in tables.names])
     first_repeat = repeats[np.argmin(order[repeats + 1])]  # the first that comes again
     first, second = order[first_repeat : first_repeat + 2].tolist()
-    one, other = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
-    shard = TableFile(one)
-    name = shard.text("pictures/name", first - (int(ends[paths.index(one)]) - shard.header.picture_count))
-    raise InputError(other, f"has an image named {name!r}, as {one.name} has")
+    path, later_path = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
+    shard = TableFile(path)
+    name = shard.text("pictures/name", first - (int(ends[paths.index(path)]) - shard.header.picture_count))
+    raise InputError(later_path, f"has an image named {name!r}, as {path.name} has")
 
 
 def _joins(tables: _IndexTables) -> dict[str, Dataset]:
@@ -266,11 +277,13 @@ class BuildResult:
     """The result of a build.
 
     Attributes:
+        folder: The cache.
         new_shards: Numbers of the shards that were written.
-        earlier_shards: Numbers of those that were there already.
-        failures: One outcome for each that could not be written: its group, a sentence, an exit code.
-        images, people: In the shards that this process wrote or found.
-        index: The index, if no shard of the cache is missing.
+        earlier_shards: Numbers of the shards that existed.
+        failures: One outcome for each shard that could not be written: its group, a sentence, an exit code.
+        images: Number of images in the shards that this process wrote or found.
+        people: Number of people in these shards.
+        index: The index; None if a shard of the cache is missing.
     """
 
     folder: Path
@@ -296,36 +309,42 @@ def build_cache(
     """Write a cache with everything that the source has.
 
     An interrupted build leaves complete shards only. KeyboardInterrupt, or any exception from `progress`, ends the
-    workers within five seconds. Raises InputError if the source cannot list its groups, UsageError if the folder has
-    another cache, or another process makes one there, UnavailableError, after which a rerun resumes, if the disk is
-    full. A group that fails leaves out its shard alone: see `BuildResult.failures`.
+    workers within five seconds. A group that fails leaves out its shard alone: see `BuildResult.failures`.
 
     Args:
-        shard_size: Images a shard, about; groups are never split. None: a sixteenth of all images, 32 to 1024.
-        workers: Processes that write shards; 1 works in this one.
+        source: The source.
+        folder: The cache.
+        shard_size: Approximate number of images per shard; groups are never split. None for a sixteenth of all images,
+            32 to 1024.
+        workers: Processes that write shards; 1 works in this process.
         shard: (i, N): write only every N-th shard, beginning with the i-th.
-        resume: Keep shards of the same plan that are finished and no older than their groups' files; otherwise
-            write them again.
+        resume: Keep finished shards of the same plan that are no older than their groups' files; otherwise write them
+            again.
         overwrite: Replace a cache that another source or other options made.
-        progress: Of this process's shards.
+        progress: Called with the images of this process's shards.
+
+    Raises:
+        InputError: If the source cannot list its groups.
+        UsageError: If the folder has another cache, or another process makes one there.
+        UnavailableError: If the disk is full; a rerun resumes.
     """
     if not 0 <= shard[0] < shard[1]:
         raise UsageError("shard", "no such part", expected="(i, N) with 0 ≤ i < N", got=str(shard))
     plan = make_plan(source, shard_size)
     folder = ensure_folder(folder)
     with _only_plan(folder, plan):
-        for other in _others(folder, plan, overwrite):
-            other.unlink(missing_ok=True)
+        for file in _foreign_files(folder, plan, overwrite):
+            file.unlink(missing_ok=True)
         remove_abandoned(folder)
-        mine = range(shard[0], len(plan.shards), shard[1])
-        finished_headers = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
+        numbers = range(shard[0], len(plan.shards), shard[1])
+        finished = {number: header for number in numbers if resume and (header := _finished(folder, plan, number))}
         jobs = [
             ShardJob(replace(plan.header, shard=number), folder / shard_name(number), plan.shards[number])
-            for number in mine
-            if number not in finished_headers
+            for number in numbers
+            if number not in finished
         ]
-        image_count = sum(header.picture_count for header in finished_headers.values())
-        total = sum(group.count for number in mine for group in plan.shards[number])
+        image_count = sum(header.picture_count for header in finished.values())
+        total = sum(group.count for number in numbers for group in plan.shards[number])
 
         def count(new: int) -> None:
             nonlocal image_count
@@ -334,15 +353,15 @@ def build_cache(
 
         count(0)
         headers, failures = _run(source, jobs, workers, count)
-        _others(folder, plan, overwrite=False)  # where files cannot be locked, it is seen only now
-        everything = [*headers.values(), *finished_headers.values()]
+        _foreign_files(folder, plan, overwrite=False)  # without locks, another build is noticed only now
+        all_headers = [*headers.values(), *finished.values()]
         return BuildResult(
             folder,
             tuple(sorted(headers)),
-            tuple(sorted(finished_headers)),
+            tuple(sorted(finished)),
             tuple(sorted(failures, key=lambda outcome: outcome.shard)),
-            sum(header.picture_count for header in everything),
-            sum(header.person_count for header in everything),
+            sum(header.picture_count for header in all_headers),
+            sum(header.person_count for header in all_headers),
             _index(folder, plan, rewritten=bool(headers)),
         )
 
@@ -350,20 +369,22 @@ def build_cache(
 @contextmanager
 def _only_plan(folder: Path, plan: Plan) -> Iterator[None]:
     """Hold the folder for this plan. Raises UsageError if another process makes another cache there."""
-    with shared_file(folder / ".building.lock", plan.header.plan) as same:
-        if not same:
-            raise UsageError(
-                folder, "another process is making another cache here", remedy="wait for it, or give another `out`"
-            )
+    with shared_file(folder / ".building.lock", plan.header.plan) as is_same:
+        if not is_same:
+            remedy = "wait for it, or choose another `out`"
+            raise UsageError(folder, "another process is making another cache here", remedy=remedy)
         yield
 
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard that a build would write, or that it would keep.
+    """A shard that a build would write or keep.
 
     Attributes:
-        groups: Their names.
+        path: Its file.
+        images: Number of its images.
+        groups: Names of its groups.
+        exists: Whether it would be kept.
     """
 
     path: Path
@@ -381,9 +402,22 @@ def plan_build(
     resume: bool = True,
     overwrite: bool = False,
 ) -> list[PlannedShard]:
-    """Predict what `build_cache` does with the same arguments; writes nothing. Raises the same first errors."""
-    plan, folder = make_plan(source, shard_size), Path(folder)
-    _others(folder, plan, overwrite)
+    """Predict what `build_cache` does with the same arguments, without writing anything.
+
+    Args:
+        source: The source.
+        folder: The cache.
+        shard_size: See `build_cache`.
+        shard: See `build_cache`.
+        resume: See `build_cache`.
+        overwrite: See `build_cache`.
+
+    Raises:
+        HpcError: The first error of `build_cache`.
+    """
+    plan = make_plan(source, shard_size)
+    folder = Path(folder)
+    _foreign_files(folder, plan, overwrite)
     return [
         PlannedShard(
             folder / shard_name(number),
@@ -430,20 +464,20 @@ def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
     return header if (header.shard, header.plan) == (number, plan.header.plan) else None
 
 
-def _others(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
-    """List the files that another plan has left. Raises UsageError unless they may be overwritten."""
-    others = []
+def _foreign_files(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
+    """List the files of other plans. Raises UsageError unless they may be overwritten."""
+    files = []
     for path in (*sorted(folder.glob(SHARD_PATTERN)), folder / INDEX_NAME):
         header = _header(path)
         if header is not None and header.plan != plan.header.plan:
             if not overwrite:
                 raise _refusal(folder, path, header, plan.header)
-            others.append(path)
-    return others
+            files.append(path)
+    return files
 
 
 def _header(path: Path) -> Header | None:
-    """Read a header. None if the file is missing, or damaged and so written again."""
+    """Read a header; None if the file is missing or damaged, and therefore written again."""
     if not path.exists():
         return None
     try:
@@ -457,10 +491,12 @@ def _refusal(folder: Path, path: Path, present: Header, new: Header) -> UsageErr
     if present.source != new.source:
         problem = "holds a cache of another source"
         return UsageError(folder, problem, expected=new.source, got=present.source, remedy=remedy)
-    theirs, ours = present.options_values, new.options_values
-    for name in sorted({*theirs, *ours}):
-        if theirs.get(name) != ours.get(name):
-            expected, got = repr(ours.get(name)), repr(theirs.get(name))
+    present_options = present.options_values
+    new_options = new.options_values
+    for name in sorted({*present_options, *new_options}):
+        if present_options.get(name) != new_options.get(name):
+            expected = repr(new_options.get(name))
+            got = repr(present_options.get(name))
             problem = f"holds a cache made with another {name}"
             return UsageError(folder, problem, expected=expected, got=got, remedy=remedy)
     problem = f"holds a cache ({path.name}) of other images or another shard size"
@@ -468,7 +504,7 @@ def _refusal(folder: Path, path: Path, present: Header, new: Header) -> UsageErr
 
 
 def _index(folder: Path, plan: Plan, *, rewritten: bool) -> Path | None:
-    """Write the index if all shards are there; leave it alone where nothing has changed."""
+    """Write the index if all shards exist; keep it if nothing has changed."""
     if any(not (folder / shard_name(number)).exists() for number in range(len(plan.shards))):
         return None
     path = folder / INDEX_NAME

@@ -1,11 +1,12 @@
-"""`open_cache`: images and labels of a dataset cache by row, whichever shard they lie in.
+"""`open_cache`: images and labels of a dataset cache by row, over all its shards.
 
-cache = open_cache("people-cache")
-rows = cache.rows("nbf", "train")                # images of a split
-pixels = cache.image(rows[0])                    # (H, W, 3) uint8
-parts = cache.map(rows[0], "parts")              # (H, W) uint8, or None
-poses = cache.people["poses"][cache.people_of(rows[0])]     # (P, 72)
-sample = cache.sample(rows[0])                   # everything at once, as the source gave it
+Example:
+    cache = open_cache("people-cache")
+    rows = cache.rows("nbf", "train")  # images of a split
+    pixels = cache.image(rows[0])  # (H, W, 3) uint8
+    parts = cache.map(rows[0], "parts")  # (H, W) uint8, or None
+    poses = cache.people["poses"][cache.people_of(rows[0])]  # (P, 72)
+    sample = cache.sample(rows[0])  # everything at once, as the source yielded it
 """
 
 from __future__ import annotations
@@ -37,7 +38,14 @@ from humanpose_cli.lab.cache.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, C
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """The entry of a shard in the index; `digest` is "" for a shard that was opened by itself."""
+    """The entry of a shard in the index.
+
+    Attributes:
+        path: The shard's file.
+        picture_count: Number of its images.
+        person_count: Number of its people.
+        digest: Its content digest; "" for a shard that was opened by itself.
+    """
 
     path: Path
     picture_count: int
@@ -46,16 +54,19 @@ class ShardEntry:
 
 
 class ShardSet:
-    """Looks at shards when they are needed, and keeps the files of the last `max_open` of them open.
+    """Opens shards when they are needed and keeps the last `max_open` of them open.
 
-    A file that is let go while another thread reads from it stays open until that is done.
+    A file that is closed while another thread reads from it stays open until the read ends.
 
     Args:
-        labels: Path of each column that any shard has → rows with a value.
+        entries: The shards, in the order of their rows.
+        labels: Path of each column that any shard has → number of rows with a value.
+        max_open: Number of shards to keep open.
     """
 
     def __init__(self, entries: Sequence[ShardEntry], labels: Mapping[str, int], max_open: int) -> None:
-        self.entries, self.labels = tuple(entries), dict(labels)
+        self.entries = tuple(entries)
+        self.labels = dict(labels)
         self._max_open = max_open
         self._starts = {
             "pictures": [0, *accumulate(entry.picture_count for entry in entries)],
@@ -63,7 +74,8 @@ class ShardSet:
         }
         self._shards: dict[int, TableFile] = {}
         self._open: OrderedDict[int, None] = OrderedDict()
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def row_count(self, table: str) -> int:
         """Return the number of rows of a table over all shards."""
@@ -74,12 +86,28 @@ class ShardSet:
         return self._starts[table][number]
 
     def locate(self, table: str, row: int) -> tuple[TableFile, int, int]:
-        """Open the shard that a row lies in; returns it, its number, and the row within it."""
+        """Open the shard of a row.
+
+        Args:
+            table: "pictures" or "people".
+            row: Row over all shards.
+
+        Returns:
+            The shard, its number, and the row within it.
+        """
         number = bisect_right(self._starts[table], row) - 1
         return self.open(number), number, row - self._starts[table][number]
 
     def split(self, table: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """Split rows by shard, in the order of the shards: number, positions in `rows`, rows within the shard."""
+        """Split rows by shard, in the order of the shards.
+
+        Args:
+            table: "pictures" or "people".
+            rows: (N,) rows over all shards.
+
+        Yields:
+            Number of a shard, positions in `rows`, and rows within the shard.
+        """
         starts = np.asarray(self._starts[table])
         numbers = np.searchsorted(starts, rows, side="right") - 1
         for number in np.unique(numbers).tolist():
@@ -87,9 +115,17 @@ class ShardSet:
             yield number, positions, rows[positions] - starts[number]
 
     def open(self, number: int) -> TableFile:
-        """Open a shard. Raises InputError if it is missing, damaged, or not the one that the index was made for."""
+        """Open a shard.
+
+        Args:
+            number: Number of the shard.
+
+        Raises:
+            InputError: If the shard is missing, damaged, or another one than the index was made for.
+        """
         if os.getpid() != self._process:  # a forked process may have inherited a locked lock
-            self._lock, self._process = threading.Lock(), os.getpid()
+            self._lock = threading.Lock()
+            self._process = os.getpid()
         with self._lock:
             shard = self._shards.get(number)
             if shard is None:
@@ -115,13 +151,14 @@ _WITHIN_SHARD = frozenset({"pictures/group", "pictures/sequence"})
 
 
 class TableView(Mapping[str, "ColumnView"]):
-    """The plain columns of `images` or of `people` by name; KeyError for one that no shard has.
+    """The plain columns of `images` or `people` by name; KeyError for columns that no shard has.
 
-    Encoded and ragged columns are the cache's to hand out, row by row.
+    Encoded and ragged columns are read row by row with the cache's methods.
     """
 
     def __init__(self, table: str, shards: ShardSet) -> None:
-        self.table, self._shards = table, shards
+        self.table = table
+        self._shards = shards
         self._columns = {
             name: column
             for name, column in columns_of(table, COLUMNS).items()
@@ -140,18 +177,19 @@ class TableView(Mapping[str, "ColumnView"]):
 
     @property
     def row_count(self) -> int:
-        """Rows over all shards."""
+        """Number of rows over all shards."""
         return self._shards.row_count(self.table)
 
 
 class ColumnView:
-    """One column over all shards; index it with a row, a slice, or an array of rows or of booleans.
+    """One column over all shards; index it with a row, a slice, or an array of rows or booleans.
 
-    Gives arrays as the schema describes them: NaN where a number is not known, texts as `str`.
+    Indexing returns arrays as the schema describes them: NaN for unknown numbers, texts as `str`.
     """
 
     def __init__(self, column: Column, shards: ShardSet) -> None:
-        self.column, self._shards = column, shards
+        self.column = column
+        self._shards = shards
 
     def __len__(self) -> int:
         return self._shards.row_count(self.column.table)
@@ -167,7 +205,7 @@ class ColumnView:
         return values if dtype is None else values.astype(dtype)
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Read once per shard, in the order of the file; returns values in the order of `rows`."""
+        """Read once per shard, in the order of the file; return values in the order of `rows`."""
         column = self.column
         parts: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
         for number, positions, local in self._shards.split(column.table, rows):
@@ -187,9 +225,18 @@ class ColumnView:
 
 
 def checked_rows(rows: ArrayLike, count: int, table: str) -> NDArray[np.int64]:
-    """Return rows (int, ints or booleans) as (N,) non-negative numbers; negative ones count from the end.
+    """Convert rows to non-negative row numbers; negative ones count from the end.
 
-    Raises UsageError for rows that do not exist.
+    Args:
+        rows: An int, ints or (count,) booleans.
+        count: Number of rows of the table.
+        table: Name of the table, for messages.
+
+    Returns:
+        (N,) row numbers.
+
+    Raises:
+        UsageError: If a row does not exist.
     """
     array = np.atleast_1d(np.asarray(rows))
     if array.dtype == bool and array.shape == (count,):
@@ -211,11 +258,14 @@ _NO_CACHES = ("an image", "a video", "a HEIC image", "text", "a ZIP archive", "a
 def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
     """Open a cache: its folder, its `index.h5`, or a single shard.
 
-    Shards are opened when they are first read. Raises InputError for other files, a newer schema, a damaged index and
-    missing shards.
+    Shards are opened when they are first read.
 
     Args:
-        max_open: How many shards are kept open at once.
+        path: The folder or file.
+        max_open: Number of shards to keep open at once.
+
+    Raises:
+        InputError: For other files, a newer schema, a damaged index, and missing shards.
     """
     path = Path(path)
     if not path.exists():
@@ -233,18 +283,22 @@ def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
 
 
 class Cache:
-    """Images 0 … len−1 with their people and labels. Threads may share one; it can be pickled and survives a fork.
+    """Images 0 … len−1 with their people and labels.
 
-    header            source, options, counts, digest
-    images, people  their plain columns by name, such as `cache.people["poses"][rows]`; see `lab.cache.schema`
+    Threads may share a cache; it can be pickled and survives a fork. All methods raise InputError with the file's name
+    if a shard is missing or damaged, and UsageError for rows and names that do not exist.
 
-    Everything raises InputError, with the file's name, if a shard is missing or damaged; UsageError for rows and names
-    that do not exist.
+    Attributes:
+        header: Source, options, counts and digest.
+        images: Plain columns of the images by name, such as `cache.images["size"][rows]`; see `lab.cache.schema`.
+        people: Plain columns of the people by name, such as `cache.people["poses"][rows]`.
     """
 
     def __init__(self, file: TableFile, max_open: int = _MAX_OPEN) -> None:
-        self._file, self._max_open = file, max_open
-        self.path, self.header = file.path, file.header
+        self._file = file
+        self._max_open = max_open
+        self.path = file.path
+        self.header = file.header
         if self.header.kind == "index":
             entries = shard_entries(file)
             labels = dict(zip(file.texts("labels/name"), file.numbers("labels/known").tolist(), strict=True))
@@ -264,18 +318,18 @@ class Cache:
 
     @property
     def shard_paths(self) -> tuple[Path, ...]:
-        """The shards, in the order of their rows."""
+        """Paths of the shards, in the order of their rows."""
         return tuple(entry.path for entry in self._shards.entries)
 
     @property
     def labels(self) -> Mapping[str, int]:
-        """Path of each column that there is ("people/poses", "people/box") → rows that have a value."""
+        """Path of each column that exists ("people/poses", "people/box") → number of rows with a value."""
         return self._shards.labels
 
     # One image
 
     def sample(self, row: int) -> Sample:
-        """Return everything about an image, as the source gave it (numbers as float32)."""
+        """Return everything about an image, as the source yielded it (numbers as float32)."""
         shard, _, local = self._locate(row)
         return read_sample(shard, local)
 
@@ -293,18 +347,26 @@ class Cache:
         return shard.encoded(_map_path(name), local)
 
     def map(self, row: int, name: str) -> NDArray[Any] | None:
-        """Decode a label map as `LABEL_MAPS` describes it, (H, W) or (H, W, 3); None if the image has none."""
+        """Decode a label map as `LABEL_MAPS` describes it: (H, W) or (H, W, 3); None if the image has none."""
         shard, _, local = self._locate(row)
         return _decode_pixels(shard, local, _map_path(name), local)
 
     def people_of(self, row: int) -> range:
         """Return the rows of the people in an image."""
         shard, number, local = self._locate(row)
-        people, before = shard.people_of(local), self._shards.first_row("people", number)
-        return range(before + people.start, before + people.stop)
+        people = shard.people_of(local)
+        first = self._shards.first_row("people", number)
+        return range(first + people.start, first + people.stop)
 
     def find(self, name: str) -> int:
-        """Find the row of an image by its name. Raises UsageError if there is none. The first call reads all names."""
+        """Find the row of an image by its name. The first call reads all names.
+
+        Args:
+            name: Name of the image.
+
+        Raises:
+            UsageError: If no image has this name.
+        """
         try:
             return self._rows_by_name[name]
         except KeyError:
@@ -322,7 +384,7 @@ class Cache:
         return read_person(shard, local)
 
     def mask(self, row: int) -> NDArray[np.uint8] | None:
-        """Decode a person's mask, (H, W) uint8 0 or 255; None without one (the map "persons" may have it)."""
+        """Decode a person's mask, (H, W) uint8, 0 or 255; None without one (the map "persons" may have it)."""
         return self._mask(row, "mask")
 
     def detected_mask(self, row: int) -> NDArray[np.uint8] | None:
@@ -350,17 +412,33 @@ class Cache:
 
     @cached_property
     def pair_splits(self) -> Mapping[str, tuple[str, ...]]:
-        """Protocol that lists pairs → its splits."""
+        """Protocol with pairs → its splits."""
         return _by_name(self._pair_rows)
 
     def rows(self, protocol: str, split: str | None = None) -> NDArray[np.int64]:
-        """Return the rows (N,) of the images in a split, ascending; of all its splits by default."""
+        """Return the rows of the images in a split.
+
+        Args:
+            protocol: Name of the protocol.
+            split: Name of the split; None for all splits of the protocol.
+
+        Returns:
+            (N,) rows, ascending.
+        """
         keys = _keys(self._split_rows, protocol, split, "protocol")
         parts = [self._file.ragged("protocols/pictures", self._split_rows[key]) for key in keys]
         return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
 
     def pairs(self, protocol: str, split: str) -> NDArray[np.int64]:
-        """Return the rows (P, 2) of the input and the target image of each pair, in the source's order."""
+        """Return the pairs of a split in the source's order.
+
+        Args:
+            protocol: Name of the protocol.
+            split: Name of the split.
+
+        Returns:
+            (P, 2) rows of the input and the target image of each pair.
+        """
         (key,) = _keys(self._pair_rows, protocol, split, "protocol with pairs")
         return self._file.ragged("pairs/pictures", self._pair_rows[key])
 
@@ -377,7 +455,7 @@ class Cache:
 
     @cached_property
     def sequence_numbers(self) -> NDArray[np.int64]:
-        """The number of each image's sequence in `sequences`; −1 for images without one."""
+        """(N,) index in `sequences` of each image's sequence; −1 for images without one."""
         numbers = np.full(len(self), -1, np.int64)
         for number, name in enumerate(self.sequences):
             numbers[self.sequence(name)] = number
@@ -385,8 +463,9 @@ class Cache:
 
     @cached_property
     def groups(self) -> Mapping[str, range]:
-        """Name of each group of images that belong together → their rows."""
-        starts, counts = self._file.numbers("groups/first_picture"), self._file.numbers("groups/picture_count")
+        """Name of each group of images → their rows."""
+        starts = self._file.numbers("groups/first_picture")
+        counts = self._file.numbers("groups/picture_count")
         rows = zip(self._file.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
         return {
             name: self._file.row_range("groups/first_picture", start, count, len(self)) for name, start, count in rows
@@ -405,7 +484,7 @@ class Cache:
         return _key_rows(self._file, "pairs")
 
     def shards(self, rows: ArrayLike) -> Iterator[TableFile]:
-        """Iterate over the shards that some images lie in."""
+        """Iterate over the shards that hold some images."""
         for number, _, _ in self._shards.split("pictures", checked_rows(rows, len(self), "pictures")):
             yield self._shards.open(number)
 
@@ -425,7 +504,7 @@ def _map_path(name: str) -> str:
 
 
 def _decode_pixels(shard: TableFile, image: int, path: str, row: int) -> NDArray[Any] | None:
-    """Decode a map or mask in a row of an encoded column, None if there is none; `image` is the row of its image."""
+    """Decode a map or mask, None if there is none; `image` is the row of its image."""
     data = shard.encoded(path, row)
     pixels = decode_png(data) if data else None
     if data and pixels is None:
@@ -434,24 +513,34 @@ def _decode_pixels(shard: TableFile, image: int, path: str, row: int) -> NDArray
 
 
 def shard_entries(index: TableFile) -> list[ShardEntry]:
-    """List the shards by the index's table and links. Raises InputError if a link or a file is missing."""
+    """List the shards by the table and the links of an index.
+
+    Args:
+        index: The index.
+
+    Raises:
+        InputError: If a link or a file is missing.
+    """
     folder = index.path.parent
-    links, there = index.links, {entry.name for entry in os.scandir(folder)}
+    links = index.links
+    file_names = {entry.name for entry in os.scandir(folder)}
     entries = []
     counts = (index.numbers(f"shards/{name}").tolist() for name in ("number", "picture_count", "person_count"))
     for number, images, people, digest in zip(*counts, index.texts("shards/digest"), strict=True):
         name = links.get(link_name(number))
         if name is None:
             raise InputError(index.path, f"lacks the link to shard {number}", remedy=f"run hpc cache index {folder}")
-        if name not in there:
+        if name not in file_names:
             remedy = f"copy it again, run hpc preprocess again, or go without it: hpc cache index {folder}"
             raise InputError(folder / name, "is missing", expected="the shard that index.h5 names", remedy=remedy)
         entries.append(ShardEntry(folder / name, images, people, digest))
-    images, people = sum(entry.picture_count for entry in entries), sum(entry.person_count for entry in entries)
+    images = sum(entry.picture_count for entry in entries)
+    people = sum(entry.person_count for entry in entries)
     header = index.header
     if (images, people) != (header.picture_count, header.person_count):
         expected = f"{header.picture_count} images and {header.person_count} people"
-        problem, remedy = "has other counts than its shards together", f"run hpc cache index {folder}"
+        problem = "has other counts than its shards together"
+        remedy = f"run hpc cache index {folder}"
         raise InputError(index.path, problem, expected=expected, got=f"{images} and {people}", remedy=remedy)
     return entries
 
@@ -471,6 +560,6 @@ def _keys(
     matching = [key for key in rows_by_key if key[0] == protocol and split in (None, key[1])]
     if not matching:
         subject = protocol if split is None else f"{protocol}/{split}"
-        there = ", ".join("/".join(key) for key in rows_by_key) or "none"
-        raise UsageError(subject, f"is no {what} of this cache", expected=there)
+        present = ", ".join("/".join(key) for key in rows_by_key) or "none"
+        raise UsageError(subject, f"is no {what} of this cache", expected=present)
     return matching

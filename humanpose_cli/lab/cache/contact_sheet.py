@@ -19,8 +19,12 @@ from humanpose_cli.lab.cache.samples import Person, Sample
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
 Pixels = NDArray[np.uint8]
-_PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 34), (120, 120, 126)
-_GAP, _TEXT = 10, 12  # pixels between images, and of the captions
+_PAPER = (250, 250, 248)
+_INK = (30, 30, 34)
+_FAINT = (120, 120, 126)
+# pixels between images, and of the captions
+_GAP = 10
+_TEXT = 12
 _INSETS = 3
 _SKELETONS = ("smpl24", "coco17", "h36m17", "reposing19", "blazepose33")  # the first that a person has is drawn
 _FARTHEST = 32_000.0  # pixels
@@ -28,7 +32,20 @@ _BRIGHT = 0.6  # share of the image's light that is left behind tinted parts
 
 
 def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int = 0) -> NDArray[np.int64]:
-    """Draw the rows (N,) of `count` images at random, ascending; from all, or from a split PROTOCOL/SPLIT."""
+    """Draw rows of images at random.
+
+    Args:
+        cache: The cache.
+        count: Number of images.
+        split: Draw from this split, "PROTOCOL/SPLIT"; None for all images.
+        seed: Seed of the draw.
+
+    Returns:
+        (N,) rows, ascending.
+
+    Raises:
+        UsageError: If `count` is below 1.
+    """
     rows = np.arange(len(cache))
     if split is not None:
         protocol, _, name = split.partition("/")
@@ -40,12 +57,17 @@ def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int =
 
 
 def draw_contact_sheet(cache: Cache, rows: Sequence[int] | NDArray[np.int64], side: int = 256) -> Pixels:
-    """Draw the sheet (H, W, 3) uint8: each image with skeletons and outlines; beside it parts, depth and normals.
+    """Draw images with their labels: skeletons and outlines on the image, maps next to it.
 
-    A caption has the image's name, what its people do and wear, and its splits.
+    The caption of an image has its name, the activities and clothes of its people, and its splits.
 
     Args:
+        cache: The cache.
+        rows: (N,) rows of the images.
         side: Pixels of an image's longer side on the sheet.
+
+    Returns:
+        (H, W, 3) uint8. The sheet.
     """
     cells = [_cell(cache.sample(int(row)), side) for row in rows]
     # All cells are as wide as the widest: some images have maps where others have none.
@@ -58,7 +80,8 @@ def draw_contact_sheet(cache: Cache, rows: Sequence[int] | NDArray[np.int64], si
     sheet = np.full((top + lines * (height + _GAP), _GAP + columns * (width + _GAP), 3), _PAPER, np.uint8)
     for number, cell in enumerate(cells):
         line, column = divmod(number, columns)
-        y, x = top + line * (height + _GAP), _GAP + column * (width + _GAP)
+        y = top + line * (height + _GAP)
+        x = _GAP + column * (width + _GAP)
         sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
     header = cache.header
     counts = f"{len(cache):,} images, {cache.people.row_count:,} people, {len(cells)} of them shown"
@@ -91,17 +114,18 @@ def _about(sample: Sample) -> str:
 
 # Drawing an image in a square
 class _Tile:
-    """An image in a square of `side` pixels, and what is drawn on it."""
+    """An image in a square of `side` pixels, and the drawings on it."""
 
     def __init__(self, sample: Sample, side: int) -> None:
-        self.sample, self.side = sample, side
+        self.sample = sample
+        self.side = side
         width, height = sample.size
         self.scale = side / max(width, height)
         self.size = max(1, round(width * self.scale)), max(1, round(height * self.scale))
         self.corner = (side - self.size[0]) // 2, (side - self.size[1]) // 2
 
     def annotated(self) -> Pixels:
-        """Draw outlines, surface points and skeletons; boxes around people who have none of these."""
+        """Draw outlines, surface points and skeletons; boxes around people without any of them."""
         canvas = self.image()
         for number, (person, mask) in enumerate(zip(self.sample.people, self.masks(), strict=True)):
             colour = person_colour(number)
@@ -123,6 +147,7 @@ class _Tile:
         return canvas
 
     def image(self) -> Pixels:
+        """Decode the image and fit it into the square."""
         pixels = require_decoded(decode_image(self.sample.image), self.sample.name, "image")
         return self._fit_in_square(pixels, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC)
 
@@ -132,6 +157,7 @@ class _Tile:
         return self._fit_in_square(pixels, cv2.INTER_NEAREST)
 
     def masks(self) -> Iterator[NDArray[np.bool_] | None]:
+        """Yield the mask of each person; None without one."""
         persons = self.map("persons") if "persons" in self.sample.maps else None
         for number, person in enumerate(self.sample.people):
             data = person.mask or person.detected_mask
@@ -151,7 +177,7 @@ class _Tile:
         return canvas
 
     def _positions(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """Return where points (N, 2) of the image lie in the square, clipped to what OpenCV can draw."""
+        """Convert points (N, 2) of the image to the square, clipped to the range that OpenCV can draw."""
         return np.clip(points.astype(float) * self.scale + self.corner, -_FARTHEST, _FARTHEST)
 
     def _outline(self, canvas: Pixels, mask: NDArray[np.bool_], colour: NDArray[np.float32]) -> None:
@@ -173,7 +199,7 @@ class _Tile:
 
 
 def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[Any]] | None:
-    """Return the person's key points (J, 3), or their joints as the camera sees them, or the detector's."""
+    """Return the person's keypoints (J, 3), else their projected joints, else the detector's landmarks."""
     for name in _SKELETONS:
         if name in person.keypoints:
             return SKELETONS[name], person.keypoints[name]
@@ -182,16 +208,16 @@ def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[
             joints = person.joints[name]
             centre = np.array(sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2))
             depth = np.maximum(joints[:, 2:3], 1e-3)
-            ahead = joints[:, 2:3] > 1e-3
+            in_front = joints[:, 2:3] > 1e-3
             return SKELETONS[name], np.concatenate(
-                [joints[:, :2] / depth * sample.focal + centre, joints[:, 3:] * ahead], -1
+                [joints[:, :2] / depth * sample.focal + centre, joints[:, 3:] * in_front], -1
             )
     return None if person.detected is None else (BLAZEPOSE33, person.detected)
 
 
 # Insets
 def _tinted(name: str, count: int) -> Callable[[_Tile], Pixels]:
-    """Return what draws a map of labels from 1 to `count`, in their colours over the grey image."""
+    """Make a painter of labels 1…`count` in their colours over the grey image."""
 
     def draw(tile: _Tile) -> Pixels:
         values = tile.map(name)
@@ -234,7 +260,7 @@ _INSET_PAINTERS: dict[str, Callable[[_Tile], Pixels]] = {
 
 # Text
 def _shorten(text: str, width: int) -> str:
-    """Leave out the middle of a text that is wider than `width` pixels."""
+    """Shorten a text to `width` pixels by leaving out its middle."""
     font: Any = ImageFont.load_default(_TEXT)
     if font.getlength(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""The contents of a cache, counted: for `hpc cache show`."""
+"""The contents of a cache in numbers, for `hpc cache show`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,22 @@ _MAX_SIZES = 4
 
 
 def describe(cache: Cache) -> dict[str, Any]:
-    """Count a cache, as JSON values; looks at every shard once. Raises InputError if one is damaged.
+    """Count what a cache holds; reads every shard once.
 
-    shards, shards_planned  joined ones, and those of the plan
-    sizes                   the most frequent first
-    people_in_a_picture     number of people → images
-    different               "identity", "clothing", "activity" → how many different ones are named
-    splits, pairs           "protocol/split" → images, or pairs of them
-    labels                  "table/name" of those that an image or person may lack → how many have it
+    Args:
+        cache: The cache.
+
+    Returns:
+        JSON values, among them:
+        - shards, shards_planned: shards that the index joins, and shards of the plan.
+        - sizes: the most frequent first.
+        - people_in_a_picture: number of people → images.
+        - different: "identity", "clothing", "activity" → number of distinct names.
+        - splits, pairs: "protocol/split" → number of images or pairs.
+        - labels: "table/name" of optional labels → number of rows that have them.
+
+    Raises:
+        InputError: If a shard is damaged.
     """
     header = cache.header
     sizes = Counter((int(width), int(height)) for width, height in cache.images["size"][:])
@@ -61,14 +69,15 @@ def describe(cache: Cache) -> dict[str, Any]:
 
 
 def contents_lines(contents: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (what, how much) of what `describe` counts, for people."""
+    """Format the result of `describe` as pairs of a heading and a text."""
     yield "source", contents["source"]
     yield (
         "options",
         ", ".join(f"{name} {value}" for name, value in contents["options"].items() if value is not None) or "none",
     )
     yield "made by", f"hpc {contents['tool_version']}, schema {contents['schema_version']}"
-    shards, planned_shards = contents["shards"], contents["shards_planned"]
+    shards = contents["shards"]
+    planned_shards = contents["shards_planned"]
     missing = f" of {planned_shards}" if shards != planned_shards else ""
     yield "shards", f"{shards:,}{missing}, {contents['bytes'] / 1e6:,.1f} MB"
     yield "images", f"{contents['pictures']:,} ({_sizes(contents['sizes'])})"
@@ -97,7 +106,7 @@ def _sizes(sizes: list[dict[str, int]]) -> str:
 
 
 def _labels(contents: Mapping[str, Any], table: str) -> str:
-    """List labels by the share of rows that have them, the most frequent first: 1 % at least, 100 % only for all."""
+    """Format labels by the percentage of rows that have them, the most frequent first; 100 % only for all rows."""
     shares: dict[int, list[str]] = {}
     for path, count in sorted(contents["labels"].items(), key=lambda label: -label[1]):
         if path.startswith(f"{table}/"):

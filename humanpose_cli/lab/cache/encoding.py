@@ -23,7 +23,8 @@ _PNG_END = b"IEND\xaeB`\x82"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
-_EOI, _SOS = b"\xff\xd9", 0xDA
+_EOI = b"\xff\xd9"
+_SOS = 0xDA
 # What Pillow raises on damaged images.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -35,8 +36,9 @@ class EncodedHeader:
     Attributes:
         format: "jpeg" or "png".
         size: (width, height) pixels as stored; the orientation of EXIF is not applied.
-        bits: Of one channel; channels 1…4, 3 for a palette.
-        complete: Whether the end is there: a file that was cut off has none.
+        bits: Bits of one channel.
+        channels: Number of channels, 1…4; 3 for a palette.
+        complete: Whether the end marker is present; truncated files have none.
     """
 
     format: str
@@ -47,7 +49,7 @@ class EncodedHeader:
 
 
 def read_image_header(data: bytes) -> EncodedHeader | None:
-    """Read the header of JPEG or PNG bytes; None if they are neither."""
+    """Read the header of JPEG or PNG bytes; None for other bytes."""
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg_header(data)
     if not data.startswith(_PNG_START) or len(data) < 33 or data[12:16] != b"IHDR":
@@ -59,8 +61,9 @@ def read_image_header(data: bytes) -> EncodedHeader | None:
 
 
 def _jpeg_header(data: bytes) -> EncodedHeader | None:
-    """Walk the segments up to the scan; an EOI after it is the image's, not that of a thumbnail in a segment."""
-    offset, frame = 2, None
+    """Walk the segments up to the scan; only an end marker after it is the image's, not a thumbnail's."""
+    offset = 2
+    frame = None
     while offset + 4 <= len(data) and data[offset] == 0xFF:
         marker = data[offset + 1]
         if marker == 0xFF or marker in _JPEG_BARE:
@@ -79,7 +82,14 @@ def _jpeg_header(data: bytes) -> EncodedHeader | None:
 
 
 def map_pixels(path: str) -> tuple[int, int] | None:
-    """Return bits of a channel, and channels, of an encoded column's PNGs; None for photographs, which may have any."""
+    """Return the pixel format of an encoded column's PNGs.
+
+    Args:
+        path: Path of the column, such as "pictures/maps/depth".
+
+    Returns:
+        Bits per channel and number of channels; None for photographs, which may have any.
+    """
     if path == "pictures/image":
         return None
     spec = LABEL_MAPS.get(path.removeprefix("pictures/maps/"))
@@ -87,11 +97,16 @@ def map_pixels(path: str) -> tuple[int, int] | None:
 
 
 def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int) -> str:
-    """Explain from their header alone why the bytes in a row of an encoded column must not be decoded; "" if they may.
+    """Describe from the header alone why the bytes in a row of an encoded column must not be decoded.
 
     Args:
-        size: (width, height) of the image that they belong to, as the table has it.
-        photograph: Bytes of that image: a label map is as large as it, but may be of next to none.
+        path: Path of the column.
+        data: The bytes.
+        size: (width, height) of their image in the table.
+        photograph: Number of bytes of that image. A label map may have few bytes for its size.
+
+    Returns:
+        The end of a sentence that begins with the row; "" if the bytes may be decoded.
     """
     header = read_image_header(data)
     if header is None:
@@ -112,14 +127,14 @@ def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode (H, W, 3) uint8 RGB, not turned; None if it cannot be decoded."""
+    """Decode an image without turning it: (H, W, 3) uint8 RGB; None if it cannot be decoded."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)  # type: ignore[return-value]
 
 
 def decode_png(data: bytes) -> NDArray[Any] | None:
-    """Decode (H, W) or (H, W, 3) uint8 or uint16 as encoded; None if it cannot be decoded."""
+    """Decode a PNG: (H, W) or (H, W, 3), uint8 or uint16; None if it cannot be decoded."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)
@@ -127,18 +142,27 @@ def decode_png(data: bytes) -> NDArray[Any] | None:
 
 
 def require_decoded(pixels: NDArray[Any] | None, name: str, what: str) -> NDArray[Any]:
-    """Return decoded pixels. Raises InputError with the image's name if they could not be decoded."""
+    """Return decoded pixels, or raise an error that names the image.
+
+    Args:
+        pixels: Decoded pixels, or None if decoding failed.
+        name: Name of the image, for the message.
+        what: What was decoded, for the message: "mask".
+
+    Raises:
+        InputError: If `pixels` is None.
+    """
     if pixels is None:
         raise InputError(name, f"its {what} cannot be decoded", remedy="hpc cache verify lists all damage")
     return pixels
 
 
 def encode_png(pixels: NDArray[Any]) -> bytes:
-    """Encode (H, W) or (H, W, 3), uint8 or uint16, as PNG."""
+    """Encode (H, W) or (H, W, 3) pixels, uint8 or uint16, as PNG."""
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise ValueError(f"a label map is (H, W) or (H, W, 3), uint8 or uint16, not {pixels.shape} {pixels.dtype}")
     bgr = np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
-    # Runs of equal values are what label maps are made of: the lowest level finds them, and takes a third of the time.
+    # Label maps consist of runs of equal values: the lowest level finds them in a third of the time.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
     success, data = cv2.imencode(".png", bgr, options)
     if not success:
@@ -147,11 +171,8 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
 
 
 def decoding_problem(data: bytes) -> str:
-    """Explain why the bytes cannot be decoded to the last row; "" if they can.
-
-    Pillow is strict where OpenCV fills what is missing with grey.
-    """
-    try:
+    """Describe why the bytes cannot be decoded to the last row; "" if they can."""
+    try:  # Pillow is strict; OpenCV fills missing rows with grey
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             image.load()
     except _DAMAGE as error:

@@ -1,4 +1,4 @@
-"""The images of a cache as files for other programs, with a list of the people in them; and its clips as videos."""
+"""The images of a cache as files for other programs, with a list of their people; and its clips as videos."""
 
 from __future__ import annotations
 
@@ -33,15 +33,28 @@ def export_images(
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, ...]:
-    """Write the images of some rows under their names, with their stored bytes, and a list of them; returns the files.
+    """Write images under their names, with their stored bytes, and a list of them.
 
-    The list, `LIST_NAME`, has for each image its name, file, size, camera, and for each of its people index,
-    identity and box: what evaluations give to a method. Truth is left out. Predictions that name image and person
-    come back through `hpc evaluate fit --predictions` (`lab.evaluate.predictions`). What a killed export has left half
-    written is removed. Raises InputError if labels or images do not match their checksums.
+    The list, `LIST_NAME`, has the name, file, size and camera of each image, and index, identity and box of each of its
+    people: the inputs of a method that is evaluated, without the truth. Predictions that name image and person are read
+    by `hpc evaluate fit --predictions` (`lab.evaluate.predictions`). Unfinished files of a killed export are removed.
+
+    Args:
+        cache: The cache.
+        rows: (N,) rows of the images.
+        out: Folder of the files.
+        progress: Called after each image.
+        stop: Called after each image; True ends with InterruptedRun.
+
+    Returns:
+        The files, the list first.
+
+    Raises:
+        InputError: If labels or images do not match their checksums.
     """
     _prepare(cache, rows, out)
-    entries, paths = [], []
+    entries = []
+    paths = []
     for count, row in enumerate(rows.tolist(), 1):
         sample = cache.sample(row)
         suffix = ".jpg" if sample.image.startswith(_JPEG) else ".png"
@@ -81,12 +94,24 @@ def export_videos(
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, ...]:
-    """Write the sequences of some rows as videos named after them, and what is true of each into NAME.truth.npz.
+    """Write sequences as videos named after them, and the truth of each as NAME.truth.npz.
 
-    The truth has R (T, 3, 3) and C (T, 3) metres, camera = R (world − C); focal pixels, (T,) where it varies; and
-    SMPL's joints (T, 24, 3) of the sequence's first person in world axes, NaN in frames without them. If the cache has
-    no path of the camera, the world's axes are the camera's. Raises InputError if there are no sequences, or if labels
-    or images do not match their checksums.
+    The truth has R (T, 3, 3) and C (T, 3) metres, camera = R (world − C); focal in pixels, (T,) if it varies; and
+    joints (T, 24, 3) of SMPL of the sequence's first person in world axes, NaN in frames without them. Without a camera
+    path in the cache, the world's axes are the camera's.
+
+    Args:
+        cache: The cache.
+        rows: (N,) rows of images; sequences with all their images among them are written.
+        out: Folder of the files.
+        progress: Called after each video.
+        stop: Called after each video; True ends with InterruptedRun.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: If there are no sequences, or if labels or images do not match their checksums.
     """
     names = [name for name in cache.sequences if np.isin(cache.sequence(name), rows).all()]
     if not names:
@@ -110,7 +135,7 @@ def export_videos(
 
 
 def _prepare(cache: Cache, rows: NDArray[np.int64], out: Path) -> None:
-    """Remove what a killed export left, and check the shards."""
+    """Remove unfinished files of a killed export, and check the shards."""
     remove_abandoned(out)
     for shard in cache.shards(rows):
         for column in changed_datasets(shard, with_encoded=False):
@@ -128,7 +153,8 @@ def _inside(cache: Cache, name: str) -> PurePosixPath:
 
 def _truth(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
     paths = [np.eye(3, 4) if s.world_to_camera is None else np.asarray(s.world_to_camera, float) for s in samples]
-    rotation, shift = np.stack(paths)[:, :, :3], np.stack(paths)[:, :, 3]
+    rotation = np.stack(paths)[:, :, :3]
+    shift = np.stack(paths)[:, :, 3]
     identity = next((person.identity for sample in samples for person in sample.people), "")
     joints = np.full((len(samples), len(SMPL24), 3), np.nan)
     for frame, sample in enumerate(samples):

@@ -1,9 +1,9 @@
 """Images for a network whose camera never moves: Neural Body Fitting, section 4.2 and appendix B.
 
-The paper's regressor gives shape and pose only. Its body has one position before one camera, so a person's size in
-the image must come from the shape alone. Training images are therefore scaled and shifted until their joints fit
-the projection of the true body at that position, and an image that is augmented by another scale gets another shape:
-that must be done before training, on the labels.
+The paper's regressor predicts shape and pose only. Its body has one position before one camera, so a person's size in
+the image must follow from the shape alone. Training images are therefore scaled and shifted until their joints fit the
+projection of the true body at that position, and an image that is augmented by another scale gets another shape. Both
+must happen before training, on the labels.
 """
 
 from __future__ import annotations
@@ -36,24 +36,29 @@ def to_fixed_camera(
     shift: tuple[float, float] = (0.0, 0.0),
     mirror: bool = False,
 ) -> Example:
-    """Show the person as the fixed camera would, (size, size), with the parameters that hold there.
+    """Show the person as the fixed camera would, with the parameters that hold there.
 
-    The body is put at `camera.root`, turned by what the line of sight to the person was turned, and the image is
-    scaled and shifted so that its labelled joints fit the projection in least squares. What else is given in the axes
-    or distances of the image's own camera is left out: fits, and the maps of depth and normals.
-
-    Raises InputError if poses, betas or 2-D joints of `smpl24` are unknown.
+    The body is placed at `camera.root` and turned as much as the line of sight to the person. The image is scaled and
+    shifted so that its labelled joints fit the projection in least squares. Labels in the axes or distances of the
+    image's own camera are left out: fits, and the maps of depth and normals.
 
     Args:
-        scale: Augmentation: an image of the person that much larger, and the shape that comes nearest to it.
-        shift: Augmentation: pixels of the result by which the image is off; no parameter can express it.
-        mirror: Left and right swapped, after everything else.
+        example: The person in their image.
+        body: The body that the parameters belong to.
+        size: Pixels of a side of the result.
+        camera: The fixed camera.
+        scale: Augmentation: the image of the person becomes that much larger, with the shape that comes nearest to it.
+        shift: Augmentation: pixels by which the image is shifted; no parameter can express it.
+        mirror: Swap left and right, after everything else.
+
+    Raises:
+        InputError: If poses, betas or 2-D joints of `smpl24` are unknown.
     """
-    if mirror:  # placed where mirroring brings the body to the camera's own position
+    if mirror:  # placed such that mirroring brings the body to the camera's root
         x, y, z = camera.root
-        beside = replace(camera, root=(-x, y, z))
-        opposite = to_fixed_camera(example, body, size, camera=beside, scale=scale, shift=shift)
-        return crop_example(opposite, Crop(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
+        mirrored_camera = replace(camera, root=(-x, y, z))
+        view = to_fixed_camera(example, body, size, camera=mirrored_camera, scale=scale, shift=shift)
+        return crop_example(view, Crop(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None or "smpl24" not in person.keypoints:
         raise InputError(
@@ -62,7 +67,8 @@ def to_fixed_camera(
     betas = torch.as_tensor(np.asarray(person.betas, np.float32))[None]
     axis_angles = np.array(person.poses, np.float32).reshape(len(SMPL24), 3)
     rotations = axis_angle_to_rotations(torch.from_numpy(axis_angles))
-    pelvis, root = SMPL24.index("pelvis"), torch.tensor(camera.root)
+    pelvis = SMPL24.index("pelvis")
+    root = torch.tensor(camera.root)
     # Two bodies at once, because such small operations take as long for two: as labelled, and of the scaled shape.
     shapes = torch.cat((betas, scaled_shape(body, betas, scale)))
     rest_pelvis = body.rest_pelvis(shapes)
@@ -71,7 +77,8 @@ def to_fixed_camera(
     rotations[pelvis] = rotation_between(towards_person, root) @ rotations[pelvis]
     axis_angles[pelvis] = cv2.Rodrigues(rotations[pelvis].double().numpy())[0][:, 0]
     joints = body.pose(rotations.expand(2, -1, -1, -1), shapes, trans, vertices=False).joints
-    focal, centre = camera.focal_at(size), size / 2
+    focal = camera.focal_at(size)
+    centre = size / 2
     pixels = project(joints[:1], torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
     fitted_scale, offset = _similarity(person.keypoints["smpl24"], pixels, example.name)
     at_root = pixels[pelvis]
@@ -94,12 +101,14 @@ def to_fixed_camera(
 
 
 def _similarity(keypoints: NDArray[np.floating], pixels: NDArray[np.floating], name: str) -> tuple[float, np.ndarray]:
-    """Find scale and shift of the image (no turn) that bring its labelled joints (J, 3) nearest to (J, 2)."""
+    """Fit the scale and shift of the image that bring labelled joints (J, 3) nearest to pixels (J, 2)."""
     has_label = keypoints[:, 2] > 0
     if has_label.sum() < 2:
         raise InputError(name, "has too few labelled joints", expected="two or more", got=str(int(has_label.sum())))
-    source, target = keypoints[has_label, :2].astype(np.float64), pixels[has_label].astype(np.float64)
-    source_mean, target_mean = source.mean(0), target.mean(0)
+    source = keypoints[has_label, :2].astype(np.float64)
+    target = pixels[has_label].astype(np.float64)
+    source_mean = source.mean(0)
+    target_mean = target.mean(0)
     spread = ((source - source_mean) ** 2).sum()
     scale = float(((source - source_mean) * (target - target_mean)).sum() / max(spread, 1e-9))
     if scale <= 0:
@@ -108,10 +117,18 @@ def _similarity(keypoints: NDArray[np.floating], pixels: NDArray[np.floating], n
 
 
 def scaled_shape(body: Body, betas: Tensor, scale: float) -> Tensor:
-    """Find the shape (B, S) whose resting joints are nearest to those of `betas` (B, S), `scale` times as large.
+    """Find the shape whose resting joints are nearest to scaled joints of another shape.
 
-    Linear least squares about the pelvis, with 1e-4 square metres of weight on the betas' squares, which keeps
-    shapes human where no human is that large.
+    Linear least squares about the pelvis, with 1e-4 square metres of weight on the squares of the betas, which keeps
+    shapes human if no human is that large.
+
+    Args:
+        body: The body.
+        betas: (B, S) shapes.
+        scale: Factor on the joints.
+
+    Returns:
+        (B, S) shapes.
     """
     if scale == 1.0:
         return betas

@@ -1,8 +1,7 @@
 """Label maps of posed bodies: person, part, depth, normal and surface position of each pixel; and their files.
 
-A map has the label of what is visible at each pixel's centre. Clothes count as the body under them: a vertex of a
-dressed mesh names the vertex of the body that it belongs to. Things in front of people have no label: their pixels are
-zero.
+A map labels what is visible at each pixel's centre. Clothes count as the body under them: a vertex of a dressed mesh
+names the vertex of the body that it belongs to. Objects in front of people have no label: their pixels are zero.
 """
 
 from __future__ import annotations
@@ -30,16 +29,23 @@ from humanpose_cli.rendering.surfaces import vertex_normals
 Array = NDArray[Any]
 Mesh = tuple[Tensor, Tensor]
 RENDERED_MAPS = ("persons", "parts", "depth", "normals", "correspondence")
-"""The maps that a mesh gives; `densepose` comes with data sets."""
+"""The maps that a mesh yields; `densepose` comes with datasets."""
 _UV_STEPS = 4095
 _MAX_MILLIMETRES = 65535
 _MAX_PEOPLE = 255
 
 
 class BodyLabels:
-    """Part labels and texture coordinates of a body, made once and used for all meshes on it.
+    """Part labels and texture coordinates of a body, for all meshes on it.
 
-    parts  (V,) rows of SMPL24; faces (F, 3); uv (T, 2) and uv_faces (F, 3) of the body's own texture
+    Args:
+        body: The body.
+
+    Attributes:
+        parts: (V,) rows of SMPL24.
+        faces: (F, 3) vertices.
+        uv: (T, 2) texture coordinates of the body.
+        uv_faces: (F, 3) rows of `uv`.
     """
 
     def __init__(self, body: Body) -> None:
@@ -56,7 +62,7 @@ class BodyLabels:
 
     @cached_property
     def vertex_uv(self) -> Array:
-        """(V, 2) one of the texture coordinates that each vertex has."""
+        """(V, 2) texture coordinates of each vertex; at seams, of one of its faces."""
         uv = np.zeros((len(self.parts), 2), np.float32)
         uv[self.faces.ravel()] = self.uv[self.uv_faces.ravel()]
         return uv
@@ -66,10 +72,17 @@ class BodyLabels:
         return (corners[:, 0] * count + corners[:, 1]) * count + corners[:, 2]
 
     def texture_coordinates(self, corners: Array, weights: Array) -> Array:
-        """Interpolate texture coordinates (N, 2) between three vertices: corners (N, 3), weights (N, 3).
+        """Interpolate texture coordinates between three vertices.
 
-        If these are one of the body's faces, that face's coordinates count; else, as between the layers of a skirt,
-        those of the nearest of the three.
+        The coordinates of a face count if the vertices form one; otherwise, as between the layers of a skirt, those of
+        the vertex with the largest weight.
+
+        Args:
+            corners: (N, 3) vertices.
+            weights: (N, 3) barycentric weights.
+
+        Returns:
+            (N, 2) texture coordinates.
         """
         keys, order = self._sorted_faces
         turn = np.argsort(corners, 1, kind="stable")
@@ -78,7 +91,7 @@ class BodyLabels:
         is_face = keys[index] == corner_keys
         uv = self.vertex_uv[np.take_along_axis(corners, weights.argmax(1)[:, None], 1)[:, 0]]
         rows = order[index[is_face]]
-        # The face's own order of corners, brought to the same sorted order.
+        # The corners of these faces in the same sorted order.
         face_order = np.argsort(self.faces[rows], 1, kind="stable")
         coordinates = self.uv[np.take_along_axis(self.uv_faces[rows], face_order, 1)]
         share = np.take_along_axis(weights[is_face], turn[is_face], 1)
@@ -91,9 +104,10 @@ class LabelledMesh:
     """A posed mesh whose vertices belong to a body.
 
     Attributes:
-        vertices: (V, 3) metres, camera axes; faces (F, 3) int32.
-        labels: Of the body.
-        body_vertex: (V,) the body's vertex that each vertex belongs to; None for the body's own mesh.
+        vertices: (V, 3) metres, camera axes.
+        faces: (F, 3) int32.
+        labels: Labels of the body.
+        body_vertex: (V,) vertex of the body that each vertex belongs to; None for the body's mesh.
     """
 
     vertices: Tensor
@@ -104,43 +118,53 @@ class LabelledMesh:
 
 @lru_cache(maxsize=8)
 def labels_of(body: Body) -> BodyLabels:
-    """Return the labels of a body, made once for it."""
+    """Return the labels of a body; they are made once."""
     return BodyLabels(body)
 
 
 class MeshStack:
     """Several meshes as one, so that one z-buffer decides between them.
 
-    vertices (V, 3), faces (F, 3) int32; first_vertex and first_face (M + 1,): where each mesh begins
+    Args:
+        meshes: (vertices (V, 3), faces (F, 3)) of each mesh.
+
+    Attributes:
+        vertices: (V, 3) of all meshes.
+        faces: (F, 3) int32 of all meshes.
+        first_vertex: (M + 1,) first vertex of each mesh.
+        first_face: (M + 1,) first face of each mesh.
     """
 
     def __init__(self, meshes: Iterable[Mesh]) -> None:
         pairs = list(meshes) or [(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32))]
         union = merge_meshes([vertices[None] for vertices, _ in pairs], [faces for _, faces in pairs])
-        self.vertices, self.faces = union.vertices[0], union.faces
-        self.first_vertex, self.first_face = np.array(union.first_vertex), np.array(union.first_face)
+        self.vertices = union.vertices[0]
+        self.faces = union.faces
+        self.first_vertex = np.array(union.first_vertex)
+        self.first_face = np.array(union.first_face)
 
     @cached_property
     def normals(self) -> Tensor:
         """(V, 3) unit normals."""
         return vertex_normals(self.vertices, self.faces)
 
-    def mesh_of_faces(self, face: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the mesh that each of some faces (N,) belongs to."""
-        owner = np.repeat(np.arange(len(self.first_face) - 1), np.diff(self.first_face))
-        return owner[face]
-
 
 def render_label_maps(
     meshes: Sequence[LabelledMesh], view: Camera, names: Sequence[str] = RENDERED_MAPS, occluders: Sequence[Mesh] = ()
 ) -> dict[str, Array]:
-    """Render label maps of people before a camera, encoded as `LABEL_MAPS` says: name → (H, W) or (H, W, 3).
-
-    Raises UsageError for a name that meshes do not give, or more than 255 people.
+    """Render label maps of people before a camera, encoded as in `LABEL_MAPS`.
 
     Args:
         meshes: The image's people in their order.
-        occluders: (vertices (V, 3) camera axes, faces (F, 3)) of things that hide people.
+        view: The camera.
+        names: Names of the maps.
+        occluders: (vertices (V, 3) in camera axes, faces (F, 3)) of objects that hide people.
+
+    Returns:
+        Name → (H, W) or (H, W, 3).
+
+    Raises:
+        UsageError: If a mesh has no map of that name, or there are more than 255 people.
     """
     stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in meshes), *occluders])
     raster = rasterise_view(stack.vertices[None], stack.faces, view)
@@ -150,7 +174,20 @@ def render_label_maps(
 def maps_of_raster(
     meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, names: Sequence[str] = RENDERED_MAPS
 ) -> dict[str, Array]:
-    """Make the maps of `render_label_maps` from a raster (1, H, W) of a stack that begins with these meshes."""
+    """Make the maps of `render_label_maps` from a raster.
+
+    Args:
+        meshes: The image's people in their order.
+        stack: The rasterised meshes, which begin with those people.
+        raster: The raster (1, H, W) of the stack.
+        names: Names of the maps.
+
+    Returns:
+        Name → (H, W) or (H, W, 3).
+
+    Raises:
+        UsageError: If a mesh has no map of that name, or there are more than 255 people.
+    """
     unknown = [name for name in names if name not in RENDERED_MAPS]
     if unknown:
         raise UsageError(unknown[0], "is no map that a mesh gives", expected=", ".join(RENDERED_MAPS))
@@ -162,16 +199,18 @@ def maps_of_raster(
 
 
 class _RenderedMaps:
-    """The pixels that see one of the people: flat numbers, faces, weights and the body's vertices there."""
+    """The pixels that show people: their indices, faces, weights and vertices of the body."""
 
     def __init__(self, meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster) -> None:
-        self.meshes, self.stack, self.raster = meshes, stack, raster
+        self.meshes = meshes
+        self.stack = stack
+        self.raster = raster
         face = raster.face[0].cpu().numpy()
         self.size = face.shape
         flat = face.ravel()
         self.pixels = np.flatnonzero((flat >= 0) & (flat < stack.first_face[len(meshes)]))
         self.face = flat[self.pixels]
-        self.owner = stack.mesh_of_faces(self.face)
+        self.owner = np.repeat(np.arange(len(stack.first_face) - 1), np.diff(stack.first_face))[self.face]
         self.weights = raster.barycentrics[0].cpu().numpy().reshape(-1, 3)[self.pixels]
         self.corners = stack.faces.cpu().numpy()[self.face].astype(np.int64)
 
@@ -186,15 +225,15 @@ class _RenderedMaps:
 
     @cached_property
     def nearest(self) -> Array:
-        """(N,) the body's vertex nearest to each pixel's point, of the face's three."""
+        """(N,) vertex of the body nearest to each pixel's point, among the three of its face."""
         return np.take_along_axis(self.body_corners, self.weights.argmax(1)[:, None], 1)[:, 0]
 
     def map(self, name: str) -> Array:
         """Return a map by its name, of the image's size."""
-        kind = LABEL_MAPS[name]
-        values = np.zeros((self.size[0] * self.size[1], kind.channels), kind.dtype)
-        values[self.pixels] = getattr(self, name)().reshape(-1, kind.channels)
-        return values.reshape(self.size if kind.channels == 1 else (*self.size, kind.channels))
+        spec = LABEL_MAPS[name]
+        values = np.zeros((self.size[0] * self.size[1], spec.channels), spec.dtype)
+        values[self.pixels] = getattr(self, name)().reshape(-1, spec.channels)
+        return values.reshape(self.size if spec.channels == 1 else (*self.size, spec.channels))
 
     # The values (N,) or (N, 3) of the pixels.
 
@@ -215,8 +254,8 @@ class _RenderedMaps:
         smooth = interpolate(self.raster, self.stack.faces, self.stack.normals[None])[0].cpu().numpy()
         normal = smooth.reshape(-1, 3)[self.pixels]
         a, b, c = (self.stack.vertices.cpu().numpy()[self.corners[:, k]] for k in range(3))
-        away = np.einsum("nk,nk->n", np.cross(b - a, c - a), a) > 0  # the inside of a skirt or coat
-        normal = np.where(away[:, None], -normal, normal)
+        faces_away = np.einsum("nk,nk->n", np.cross(b - a, c - a), a) > 0  # the inside of a skirt or coat
+        normal = np.where(faces_away[:, None], -normal, normal)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
         return np.rint(127.5 * (normal + 1))
 
@@ -235,7 +274,18 @@ class _RenderedMaps:
 
 
 def decode_map(name: str, data: bytes) -> Array:
-    """Decode a map (H, W) or (H, W, 3) from PNG bytes. Raises InputError if they are damaged."""
+    """Decode a label map from PNG bytes.
+
+    Args:
+        name: Name of the map, for messages.
+        data: The bytes.
+
+    Returns:
+        (H, W) or (H, W, 3).
+
+    Raises:
+        InputError: If the bytes are damaged.
+    """
     values = decode_png(data)
     if values is None:
         raise InputError(f"label map {name}", "cannot be read", expected="a PNG")
@@ -248,10 +298,18 @@ _CLOTHES = 0.05  # metres
 
 
 def surface_reach(body: Body, rest_points: Tensor) -> NDArray[np.float32]:
-    """Estimate how far joints or landmarks lie from their surface: (J, 3) rest positions, metres → (J,) metres.
+    """Estimate how far the surface around joints or landmarks is.
 
-    The median over all directions of how far the mean body's surface is, and the thickness of clothes. Points on
-    the surface itself (nose, ears) have nothing but the clothes: no more than four times the nearest vertex counts.
+    The median distance of the mean body's surface over all directions, plus the thickness of clothes. Points on the
+    surface itself (nose, ears) have nothing but the clothes: at most four times the distance of the nearest vertex
+    counts.
+
+    Args:
+        body: The body.
+        rest_points: (J, 3) metres. Rest positions.
+
+    Returns:
+        (J,) metres.
     """
     count = 48  # directions, spread evenly over the sphere
     height = (torch.arange(count) + 0.5) / count * 2 - 1
@@ -260,8 +318,8 @@ def surface_reach(body: Body, rest_points: Tensor) -> NDArray[np.float32]:
     directions = torch.stack((flat * turn.cos(), height, flat * turn.sin()), -1)
     offsets = body.template - rest_points[:, None]
     distance = offsets.norm(dim=-1)  # [J, V]
-    ahead = torch.einsum("jvk,dk->jdv", offsets, directions) > 0.92 * distance[:, None]
-    along = torch.where(ahead, distance[:, None], torch.inf).amin(2)
+    in_direction = torch.einsum("jvk,dk->jdv", offsets, directions) > 0.92 * distance[:, None]
+    along = torch.where(in_direction, distance[:, None], torch.inf).amin(2)
     reach = torch.minimum(along.median(1).values, 4 * distance.amin(1))
     return np.asarray(reach + _CLOTHES, np.float32)
 
@@ -269,10 +327,19 @@ def surface_reach(body: Body, rest_points: Tensor) -> NDArray[np.float32]:
 def visible_joint_shares(
     joints: NDArray[np.floating], index: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
-    """Measure the visible share of the surface around the joints of SMPL24: (24, 3) metres, camera axes → (24,) 0…1.
+    """Measure the visible share of the surface around the joints of SMPL24.
 
-    As `point_visibility`, but any visible pixel of the part of the joint, its parent or its child counts, from any
-    side: the chest shows the spine. maps: `persons`, `depth` and `parts`.
+    Like `point_visibility`, but any visible pixel of the joint's part, its parent or its child counts, from any side:
+    the chest shows the spine.
+
+    Args:
+        joints: (24, 3) metres, camera axes.
+        index: Index of the person among the image's people.
+        view: The camera.
+        maps: The maps `persons`, `depth` and `parts`.
+
+    Returns:
+        (24,) shares 0…1.
     """
     return point_visibility(joints, _JOINT_REACH, index, view, maps, _joint_regions())
 
@@ -280,7 +347,19 @@ def visible_joint_shares(
 def landmark_visibility(
     body: Body, name: str, points: NDArray[np.floating], index: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
-    """Measure the visible share of the surface around landmarks: (L, 3) metres, camera axes → (L,) 0…1."""
+    """Measure the visible share of the surface around landmarks.
+
+    Args:
+        body: The body.
+        name: Name of the landmarks.
+        points: (L, 3) metres, camera axes.
+        index: Index of the person among the image's people.
+        view: The camera.
+        maps: The maps `persons` and `depth`.
+
+    Returns:
+        (L,) shares 0…1.
+    """
     return point_visibility(points, _landmark_reach(body, name), index, view, maps)
 
 
@@ -294,12 +373,12 @@ _JOINT_REACH = 0.3  # metres, beyond which not even a big trunk's surface lies
 
 @lru_cache(maxsize=1)
 def _joint_regions() -> NDArray[np.bool_]:
-    """Return (24, 24): which parts belong to the surroundings of each joint."""
-    near = np.eye(len(SMPL24), dtype=bool)
+    """Return (24, 24): which parts surround each joint."""
+    regions = np.eye(len(SMPL24), dtype=bool)
     for child, parent in enumerate(SMPL24.parents):
         if parent >= 0:
-            near[child, parent] = near[parent, child] = True
-    return near
+            regions[child, parent] = regions[parent, child] = True
+    return regions
 
 
 def point_visibility(
@@ -310,22 +389,27 @@ def point_visibility(
     maps: Mapping[str, Array],
     regions: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Measure the visible share of the surface around points: (J, 3) metres, camera axes → (J,) 0…1.
+    """Measure the visible share of the surface around points.
 
-    Twelve pixels around each point's projection, within half its reach (at most 6 cm), are looked up: a pixel counts
-    where it shows this person within the reach of the point. What other people, things, the image's edge or the
-    person's own limbs hide does not count. Half of the pixels make 1: a thin limb fills no more.
+    Twelve pixels around each projected point are looked up, within half its reach (at most 6 cm). A pixel counts if it
+    shows this person within the reach of the point. Pixels hidden by other people, objects, the image's edge or the
+    person's limbs do not count. Half of the pixels make 1: a thin limb fills no more.
 
     Args:
-        reach: (J,) metres: as far from the point its surface lies at most, as of `surface_reach`.
-        index: Of the person among the image's people.
-        maps: `persons` and `depth` of the image.
-        regions: (J, 24) parts of which the surface must be; needs the map `parts`.
+        points: (J, 3) metres, camera axes.
+        reach: (J,) metres. Largest distance of each point's surface, as of `surface_reach`.
+        index: Index of the person among the image's people.
+        view: The camera.
+        maps: The maps `persons` and `depth` of the image.
+        regions: (J, 24) parts that the surface must belong to; needs the map `parts`.
+
+    Returns:
+        (J,) shares 0…1.
     """
     points = np.asarray(points, np.float64)
     reach = np.broadcast_to(np.asarray(reach, np.float64), len(points))
-    ahead = points[:, 2] > 0.05
-    z = np.where(ahead, points[:, 2], 1.0)
+    in_front = points[:, 2] > 0.05
+    z = np.where(in_front, points[:, 2], 1.0)
     principal_point = np.asarray(view.principal_point)
     centre = points[:, :2] * (view.focal / z)[:, None] + principal_point
     angles = np.arange(12) * 2.39996  # the golden angle spreads them evenly over the disc
@@ -337,11 +421,11 @@ def point_visibility(
     column = np.where(inside, pixels[..., 0], 0).astype(np.int64)
     row = np.where(inside, pixels[..., 1], 0).astype(np.int64)
     metres = maps["depth"][row, column] / 1000.0
-    at = (np.stack((column, row), -1) + 0.5 - principal_point) / view.focal * metres[..., None]
-    surface = np.concatenate((at, metres[..., None]), -1)
-    near = np.linalg.norm(surface - points[:, None], axis=-1) <= reach[:, None]
-    visible = inside & (maps["persons"][row, column] == index + 1) & near
+    plane = (np.stack((column, row), -1) + 0.5 - principal_point) / view.focal * metres[..., None]
+    surface = np.concatenate((plane, metres[..., None]), -1)
+    in_reach = np.linalg.norm(surface - points[:, None], axis=-1) <= reach[:, None]
+    visible = inside & (maps["persons"][row, column] == index + 1) & in_reach
     if regions is not None:
         parts_of_points = np.concatenate((np.zeros((len(points), 1), bool), regions), 1)
         visible &= np.take_along_axis(parts_of_points, maps["parts"][row, column].astype(np.int64), 1)
-    return np.where(ahead, np.minimum(visible.mean(1) * 2, 1.0), 0.0).astype(np.float32)
+    return np.where(in_front, np.minimum(visible.mean(1) * 2, 1.0), 0.0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Batches in a fixed random order: workers that decode ahead, exact resume, one order over any number of processes."""
+"""Batches in a fixed random order: workers that decode ahead, exact resume, one order for any number of processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ Make = Callable[[int, np.random.Generator], Any]
 
 
 def spread_evenly(total: int, count: int) -> list[int]:
-    """Return `count` of the numbers 0 … total − 1, or all of them if there are fewer, with the first and the last."""
+    """Return numbers spread evenly over 0 … total − 1, with the first and the last.
+
+    Args:
+        total: Number of numbers to choose from.
+        count: How many to return; all if there are fewer.
+    """
     return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
 
 
@@ -52,7 +57,12 @@ class LoaderOptions(Options):
 
 @dataclass(frozen=True)
 class Position:
-    """The next batch: its epoch, and its number there."""
+    """The next batch.
+
+    Attributes:
+        epoch: Its epoch.
+        batch: Its index within the epoch.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -62,7 +72,8 @@ class _Examples(Dataset[Any]):
     """Makes example (epoch, row) with random numbers that depend on nothing else."""
 
     def __init__(self, make: Make, seed: int) -> None:
-        self.make, self.seed = make, seed
+        self.make = make
+        self.seed = seed
 
     def __getitem__(self, item: Any) -> Any:
         epoch, row = item
@@ -70,10 +81,11 @@ class _Examples(Dataset[Any]):
 
 
 class _Order:
-    """The items of the batches from a position on: what torch's DataLoader takes as its batch sampler."""
+    """The items of the batches from a position on, as torch's DataLoader takes its batch sampler."""
 
     def __init__(self, rows: Sequence[int], options: LoaderOptions) -> None:
-        self.rows, self.options = np.asarray(rows, np.int64), options
+        self.rows = np.asarray(rows, np.int64)
+        self.options = options
         self.position = Position()
 
     def __len__(self) -> int:
@@ -81,7 +93,8 @@ class _Order:
         return len(self.rows) // rows_per_step if self.options.drop_last else -(-len(self.rows) // rows_per_step)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, options = self.position.epoch, self.options
+        epoch = self.position.epoch
+        options = self.options
         order = self.rows
         if options.shuffle:
             order = np.random.default_rng((options.seed, epoch)).permutation(self.rows)
@@ -93,20 +106,23 @@ class _Order:
 
 
 class BatchLoader:
-    """Iterating gives the rest of the current epoch's batches; the next time, the next epoch's.
+    """Yields the rest of the current epoch's batches; the next iteration yields the next epoch's.
 
-    loader = BatchLoader(cache.rows("all", "train"), make, LoaderOptions(batch_size=8, workers=2))
-    for epoch in range(10):
-        for batch in loader: ...            # loader.position is the batch after this one
-
-    The order and every example depend on seed, epoch and row alone: not on workers, on where a run was interrupted, or
-    on the number of processes, whose batches together are the batches of one process. To resume, hand the saved
+    The order and every example depend on seed, epoch and row alone: not on the workers, the point of an interruption,
+    or the number of processes, whose batches together are the batches of one process. To resume, pass the saved
     `position` to `resume`.
 
     Args:
-        make: (row, random generator) → an example of tensors or arrays; must be picklable where workers are
-            spawned.
-        collate: Examples → batch; default: torch's.
+        rows: Rows to make examples of.
+        make: (row, random generator) → an example of tensors or arrays; must be picklable if workers are spawned.
+        options: Options of the batches.
+        collate: Examples → batch.
+
+    Example:
+        loader = BatchLoader(cache.rows("all", "train"), make, LoaderOptions(batch_size=8, workers=2))
+        for epoch in range(10):
+            for batch in loader:  # loader.position is the batch after this one
+                ...
     """
 
     def __init__(
@@ -131,7 +147,7 @@ class BatchLoader:
             collate_fn=collate,
             worker_init_fn=_prepare_worker if several else None,
             pin_memory=self.options.pinned,
-            # Its own, or every new iteration would draw from the numbers that dropout uses.
+            # A separate generator: otherwise every new iteration would draw from the numbers that dropout uses.
             generator=torch.Generator(),
         )
 
@@ -141,16 +157,23 @@ class BatchLoader:
 
     @property
     def example_count(self) -> int:
-        """The examples that an epoch draws from; a last batch that is not full is left out."""
+        """Number of examples that an epoch draws from; an incomplete last batch is left out."""
         return len(self._order.rows)
 
     @property
     def position(self) -> Position:
-        """The batch that comes next."""
+        """Position of the next batch."""
         return self._order.position
 
     def resume(self, position: Position) -> None:
-        """Continue at a position that another loader of the same rows and options had reached."""
+        """Continue at the position of another loader with the same rows and options.
+
+        Args:
+            position: The position.
+
+        Raises:
+            UsageError: If the loader has no such position.
+        """
         if position.epoch < 0 or not 0 <= position.batch <= len(self):
             raise UsageError("position", "is not one of this loader's", expected=f"batch 0 to {len(self)}")
         self._order.position = position
@@ -160,20 +183,17 @@ class BatchLoader:
         if start.batch == len(self):
             start = self._order.position = Position(start.epoch + 1)
         for number, batch in enumerate(self._batches, start.batch + 1):
-            # Said before the batch is handed out, so that an interruption during its use counts it as used.
+            # Set before the batch is yielded, so that an interruption during its use counts it as used.
             self._order.position = Position(start.epoch + 1) if number == len(self) else Position(start.epoch, number)
             yield batch
 
 
 def _prepare_worker(_: int) -> None:
-    """Leave signals to the parent process, and use one core.
-
-    Schedulers and terminals send a signal to all processes of a job. A worker that ended by it would end its parent
-    too, before that could save; it ends when its parent asks it to, or is gone. Libraries that start threads of their
-    own would take the other workers' cores.
-    """
+    """Leave signals to the parent process, and use one core."""
+    # Schedulers and terminals send a signal to all processes of a job. A worker that ended by it would end its parent,
+    # too, before that could save; a worker ends when its parent asks it to, or is gone.
     for number in (*TERMINAL_SIGNALS, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    import cv2
+    import cv2  # its threads would take the cores of other workers
 
     cv2.setNumThreads(0)

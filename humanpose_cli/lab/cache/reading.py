@@ -1,10 +1,10 @@
 """The files of a cache, shards and the index: rows are read where HDF5 says that their datasets lie.
 
-HDF5 reads the root's attributes, and type, shape and offset of the contiguous datasets; rows are then read at their
-offsets, without a position in the file. No handle and no lock of HDF5 stays open, so threads and forked processes
-share a file. It is not mapped into memory: a mapped file that becomes shorter would end the process.
-The file is not trusted: attributes are single numbers and texts, datasets have the types and row shapes of the schema
-and lie within the file, and no link is followed. What differs is an InputError and not a fault of the memory.
+HDF5 reads the root's attributes, and the type, shape and offset of each contiguous dataset; rows are then read at their
+offsets, without a file position. No handle or lock of HDF5 stays open, so threads and forked processes share a file.
+The file is not mapped into memory: a mapped file that becomes shorter would end the process. Nor is it trusted:
+attributes are single numbers and texts, datasets have the types and row shapes of the schema and lie within the file,
+and no link is followed. Any difference raises InputError.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ _COPY_AGAIN = "copy or make it again"
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
 _SHARD = {column.path: column for column in COLUMNS}
 _INDEX = {column.path: column for column in INDEX_COLUMNS}
-_SHARD_TYPES, _INDEX_TYPES = dataset_types(COLUMNS), dataset_types(INDEX_COLUMNS)
-# Nearly every reader needs these first, and the file is open anyway. A reader that needs more reads all.
+_SHARD_TYPES = dataset_types(COLUMNS)
+_INDEX_TYPES = dataset_types(INDEX_COLUMNS)
+# Located when a shard is opened, since nearly every reader needs them. All others are located on first use.
 _FIRST = ("pictures/image/values", "pictures/image/offsets", "pictures/image/checksums", "pictures/size")
 _SMALL = 1 << 16  # bytes of a dataset that is read at once, since most of its rows are read soon
 _HAS_PREAD = hasattr(os, "pread")
@@ -55,7 +56,7 @@ _LONGEST_TEXT = 1 << 16  # bytes of an attribute: more do not fit into the heade
 
 
 class _Dataset(NamedTuple):
-    """Where a contiguous dataset begins in the file, and what it holds."""
+    """The position of a contiguous dataset in the file, and its type and shape."""
 
     name: str
     offset: int
@@ -66,16 +67,17 @@ class _Dataset(NamedTuple):
 
 
 class _OpenFile:
-    """A file that is closed with the last reference to it: a thread that reads from it is not disturbed."""
+    """A file that is closed with its last reference, so that a reading thread is not disturbed."""
 
     def __init__(self, descriptor: int) -> None:
-        self.descriptor, self._lock = descriptor, threading.Lock()
+        self.descriptor = descriptor
+        self._lock = threading.Lock()
 
     def __del__(self) -> None:
         os.close(self.descriptor)
 
     def read(self, size: int, offset: int) -> bytes:
-        """Read bytes; fewer at the end of the file, and 2 GB at most."""
+        """Read bytes; fewer at the end of the file, and at most 2 GB."""
         if _HAS_PREAD:
             return os.pread(self.descriptor, size, offset)
         with self._lock:  # Windows, where no forked process shares the position
@@ -84,10 +86,15 @@ class _OpenFile:
 
 
 class TableFile:
-    """A shard or an index. Threads and forked processes may share one.
+    """A shard or an index, which threads and forked processes may share.
 
-    Opening raises InputError for a missing, truncated or damaged file, another format and another schema; reading a
-    column does if a dataset lacks the type or rows that the schema and the header say.
+    Args:
+        path: The file.
+        kind: "shard" or "index"; None accepts both.
+
+    Raises:
+        InputError: If the file is missing, truncated or damaged, or has another format or schema. Reading a column
+            raises it if a dataset lacks the type or the rows of the schema and the header.
     """
 
     def __init__(self, path: Path | str, kind: str | None = None) -> None:
@@ -113,7 +120,11 @@ class TableFile:
         self._rows["groups"] = header.group_count
 
     def check(self) -> None:
-        """Check every column. Raises InputError if one is missing or does not fit."""
+        """Check every column.
+
+        Raises:
+            InputError: If a column is missing or does not fit.
+        """
         for path in self.columns:
             self._column(path)
 
@@ -128,7 +139,19 @@ class TableFile:
         return self._rows[table]
 
     def numbers(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Read rows start … stop−1 of a plain column: (N, …), texts as (N,) bytes. KeyError if it is missing."""
+        """Read a range of rows of a plain column.
+
+        Args:
+            path: Path of the column.
+            start: First row.
+            stop: Row after the last one; None for the end.
+
+        Returns:
+            (N, …) values; texts as (N,) bytes.
+
+        Raises:
+            KeyError: If the file lacks the column.
+        """
         column = self._present(path)
         stop = column.row_count if stop is None else stop
         if not 0 <= start <= stop <= column.row_count:
@@ -139,10 +162,12 @@ class TableFile:
 
     def take(self, path: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read rows of a plain column, in the order of `rows`."""
-        first, last = int(rows.min()), int(rows.max())
+        first = int(rows.min())
+        last = int(rows.max())
         return self._rows_of(self._present(path), first, last + 1)[rows - first]
 
     def text(self, path: str, row: int) -> str:
+        """Read one text of a column."""
         return str(self.decoded(path, self.numbers(path, row, row + 1))[0])
 
     def texts(self, path: str) -> list[str]:
@@ -150,7 +175,7 @@ class TableFile:
         return [str(text) for text in self.decoded(path, self.numbers(path))]
 
     def decoded(self, path: str, texts: NDArray[np.bytes_]) -> NDArray[np.str_]:
-        """Decode texts (N,) of a column from the bytes that are stored."""
+        """Decode stored texts (N,) of a column."""
         try:
             return np.char.decode(texts, "utf-8")
         except UnicodeDecodeError as error:
@@ -162,11 +187,20 @@ class TableFile:
         return self._rows_of(values, *self._span(path, values, row)).copy()
 
     def encoded(self, path: str, row: int) -> bytes:
-        """Read one row of an encoded column; empty without a value, also if the file lacks the column.
+        """Read one row of an encoded column.
 
-        Raises InputError if the bytes are not those that were written, or must not be decoded (`encoded_problem`).
+        Args:
+            path: Path of the column.
+            row: The row.
+
+        Returns:
+            The bytes; empty without a value, also if the file lacks the column.
+
+        Raises:
+            InputError: If the bytes differ from the written ones or must not be decoded (`encoded_problem`).
         """
-        data, image = self._bytes(path, row), self._image_of(path, row)
+        data = self._bytes(path, row)
+        image = self._image_of(path, row)
         if problem := self._encoded_problem(path, row, image, data):
             raise self.damaged(path, image, problem)
         return data
@@ -176,18 +210,29 @@ class TableFile:
         return self._damaged(f"image {self.text('pictures/name', image)!r}: {path.partition('/')[2]} {problem}")
 
     def encoded_problem(self, path: str, row: int) -> str:
-        """Explain why `encoded` refuses a row; "" if it does not."""
+        """Describe why `encoded` refuses a row; "" if it does not."""
         return self._encoded_problem(path, row, self._image_of(path, row), self._bytes(path, row))
 
     def offsets(self, path: str) -> NDArray[np.int64]:
-        """Return the offsets (N + 1,) of the rows of a ragged or encoded column in its values."""
-        values, rows = self._present(path), self._part(path, "offsets")
+        """Return the offsets (N + 1,) of a ragged or encoded column's rows in its values."""
+        values = self._present(path)
+        rows = self._part(path, "offsets")
         if rows[0] != 0 or rows[-1] != values.row_count or (np.diff(rows) < 0).any():
             raise self._damaged(f"{path}/offsets do not fit the values")
         return rows.copy()
 
     def row_range(self, path: str, first: int, count: int, total: int) -> range:
-        """Return `count` rows from `first` on. Raises InputError if some are beyond a table's end."""
+        """Return a range of rows.
+
+        Args:
+            path: Path of the column that names them, for messages.
+            first: First row.
+            count: Number of rows.
+            total: Number of rows of the table.
+
+        Raises:
+            InputError: If the range reaches beyond the table.
+        """
         if not (first >= 0 and count >= 0 and first + count <= total):
             raise self._damaged(f"{path} names {count} rows from {first} on of a table of {total}")
         return range(first, first + count)
@@ -201,7 +246,8 @@ class TableFile:
 
     def value_count(self, path: str) -> int:
         """Count the rows of a column that have a value."""
-        column, count = self.columns[path], self.row_count(self.columns[path].table)
+        column = self.columns[path]
+        count = self.row_count(self.columns[path].table)
         if column.kind is not Kind.PLAIN:
             return int(np.count_nonzero(np.diff(self.offsets(path))))
         if column.is_text:
@@ -213,11 +259,19 @@ class TableFile:
     # The walk over the schema: every column that the file has, every row with a value.
 
     def labels(self) -> Iterator[Column]:
-        """Iterate over the columns of images and of people that the file has."""
+        """Iterate over the columns of images and people that the file has."""
         return (column for column in self.columns.values() if column.table in LABEL_TABLES and column.path in self)
 
     def value(self, path: str, row: int) -> Any:
-        """Read a row of any column: text, bytes of an encoded image, or numbers (…) or (M, …); None without a value."""
+        """Read a row of any column.
+
+        Args:
+            path: Path of the column.
+            row: The row.
+
+        Returns:
+            A text, the bytes of an encoded image, or numbers (…) or (M, …); None without a value.
+        """
         column = self.columns[path]
         if column.is_text:
             return self.text(path, row)
@@ -233,14 +287,23 @@ class TableFile:
         return None if np.isnan(value).all() else value
 
     def valid_value(self, path: str, row: int) -> Any:
-        """Read a row as `value` does. Raises InputError if it breaks the rule of its column."""
-        value, column = self.value(path, row), self.columns[path]
+        """Read a row as `value` does, and check the rule of its column.
+
+        Args:
+            path: Path of the column.
+            row: The row.
+
+        Raises:
+            InputError: If the value breaks the rule.
+        """
+        value = self.value(path, row)
+        column = self.columns[path]
         if column.rule is not Rule.ANY and value is not None and (problem := value_problem(column, value)):
             raise self._damaged(f"{path} {problem} in row {row}")
         return value
 
     def values(self, path: str) -> Iterator[tuple[int, Any]]:
-        """Iterate over (row, value) of the rows that have a value."""
+        """Iterate over (row, value) of the rows with a value."""
         rows = ((row, self.value(path, row)) for row in range(self.row_count(self.columns[path].table)))
         return ((row, value) for row, value in rows if value is not None)
 
@@ -267,13 +330,13 @@ class TableFile:
     # Datasets
 
     def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Iterate over all datasets by their names, sorted: for those who read everything once."""
+        """Iterate over all datasets, sorted by name."""
         _ = self.links
         for name, dataset in sorted(self._datasets.items()):
             yield name, self._rows_of(dataset, 0, dataset.row_count).reshape(dataset.shape)
 
     def checksums_of_datasets(self) -> dict[str, int]:
-        """Read the CRC-32 that is stored beside each dataset, −1 if there is none."""
+        """Read the CRC-32 stored with each dataset; −1 if it is missing."""
         _ = self.links
         with _hdf5(self.path) as file:
             checksums = {name: _attributes(_entry(file, name)).get("crc32") for name in self._datasets}
@@ -288,8 +351,10 @@ class TableFile:
         return self._links or {}
 
     def close(self) -> None:
-        """Close the file until it is read again; a thread that reads from it just now is not disturbed."""
-        self._columns, self._complete, self._file = {}, {}, None
+        """Close the file until the next read; a thread that is reading is not disturbed."""
+        self._columns = {}
+        self._complete = {}
+        self._file = None
 
     # Within
 
@@ -300,8 +365,8 @@ class TableFile:
         return column
 
     def _column(self, path: str) -> _Dataset | None:
-        """Return where a column's values lie, checked at first use; None for an optional column that is missing."""
-        columns = self._columns  # another thread may let go meanwhile
+        """Return the dataset of a column's values, checked at first use; None for a missing optional column."""
+        columns = self._columns  # another thread may close the file meanwhile
         if path not in columns:
             column = self.columns[path]
             dataset = self._dataset(path if column.kind is Kind.PLAIN else f"{path}/values")
@@ -352,26 +417,27 @@ class TableFile:
         offsets = self._part(path, "offsets")
         if not 0 <= row < len(offsets) - 1:
             raise self._damaged(f"{path} has {len(offsets) - 1} rows, and another table refers to row {row}")
-        start, stop = int(offsets[row]), int(offsets[row + 1])
+        start = int(offsets[row])
+        stop = int(offsets[row + 1])
         if not 0 <= start <= stop <= values.row_count:
             raise self._damaged(f"{path}/offsets do not fit the values in row {row}")
         return start, stop
 
     def _dataset(self, name: str) -> _Dataset | None:
-        """Return where a dataset lies, None if there is none of this name."""
+        """Return a dataset by its name; None if there is none."""
         if name not in self._datasets:
             _ = self.links
         return self._datasets.get(name)
 
     def _rows_of(self, dataset: _Dataset, start: int, stop: int) -> NDArray[Any]:
-        """Read rows start … stop−1 of a dataset; the array is read-only."""
+        """Read rows start … stop−1 of a dataset as a read-only array."""
         if dataset.row_count * dataset.row_size <= _SMALL:
             return self._all_rows(dataset)[start:stop]
         data = self._read((stop - start) * dataset.row_size, dataset.offset + start * dataset.row_size)
         return np.ndarray((stop - start, *dataset.shape[1:]), dataset.dtype, data)
 
     def _all_rows(self, dataset: _Dataset) -> NDArray[Any]:
-        """Return all rows of a dataset, which are read once and kept in memory."""
+        """Return all rows of a dataset; they are read once and stay in memory."""
         arrays = self._complete
         if dataset.name not in arrays:
             data = self._read(dataset.row_count * dataset.row_size, dataset.offset)
@@ -379,7 +445,7 @@ class TableFile:
         return arrays[dataset.name]
 
     def _read(self, size: int, offset: int) -> bytes:
-        """Read bytes of the file. Raises InputError if it ends before them."""
+        """Read bytes of the file, and refuse a file that has become shorter."""
         file = self._file or self._open()
         try:  # not `reading`, which looks at the path again
             data = file.read(size, offset)
@@ -392,18 +458,19 @@ class TableFile:
         return data
 
     def _open(self) -> _OpenFile:
-        """Open the file. Raises InputError if another file of the same name has replaced the one that was opened."""
+        """Open the file, and refuse another file of the same name."""
         with reading(self.path):
             file = _OpenFile(os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
             status = os.fstat(file.descriptor)
         identity = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._identity not in (None, identity):
             raise InputError(self.path, "was replaced while it was being read", remedy="start again")
-        self._identity, self._file = identity, file
+        self._identity = identity
+        self._file = file
         return file
 
     def _look_through(self, file: Any) -> None:
-        """Note all datasets and external links of the file; links are not followed."""
+        """Note all datasets and external links; links are not followed."""
         entries: list[tuple[bytes, bool]] = []
         file.links.visit(lambda name, info: entries.append((name, info.type == h5py.h5l.TYPE_EXTERNAL)), info=True)
         links: dict[str, str] = {}
@@ -416,10 +483,11 @@ class TableFile:
         self._links = links
 
     def _locate(self, name: str, entry: Any) -> _Dataset:
-        """Locate a dataset. Raises InputError unless its type and row shape are the schema's and the file holds it."""
+        """Locate a dataset, and refuse another type or row shape than the schema's."""
         if not isinstance(entry, h5py.h5d.DatasetID):
             raise self._damaged(f"lacks {name}")
-        shape, dtype = entry.shape, entry.dtype
+        shape = entry.shape
+        dtype = entry.dtype
         if dtype.hasobject:  # numpy would take the file's bytes for addresses
             expected = "numbers and texts of fixed width"
             raise InputError(self.path, f"{name} holds references", expected=expected, remedy=_COPY_AGAIN)
@@ -444,14 +512,21 @@ class TableFile:
 
 
 def read_attributes(path: Path) -> Attributes:
-    """Read the root's attributes. Raises InputError if the file is missing, truncated, damaged or not HDF5."""
+    """Read the attributes of the root.
+
+    Args:
+        path: A shard or index.
+
+    Raises:
+        InputError: If the file is missing, truncated, damaged or not HDF5.
+    """
     with _hdf5(path) as file:
         return _attributes(file)
 
 
 @contextmanager
 def _hdf5(path: Path) -> Iterator[Any]:
-    """Open a file with HDF5. Raises InputError if it is damaged, or is not a file."""
+    """Open a file with HDF5, and turn its exceptions into InputError."""
     refuse_pipes(path)
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
@@ -475,7 +550,7 @@ def _hdf5(path: Path) -> Iterator[Any]:
 
 
 def _entry(file: Any, name: str) -> Any:
-    """Open an object by its path. Links that lead elsewhere are refused: HDF5 would open the file that they name."""
+    """Open an object by its path. Links are refused: HDF5 would open the file that they name."""
     path = name.encode()
     for end in (*(position for position, character in enumerate(path) if character == ord("/")), len(path)):
         if not file.links.exists(path[:end]):
@@ -486,15 +561,14 @@ def _entry(file: Any, name: str) -> Any:
 
 
 def _attributes(owner: Any) -> dict[str, str | int]:
-    """Read all attributes. Raises ValueError for any but one whole number or one text of fixed width.
-
-    HDF5 writes as many values as the file says, whatever memory there is for them.
-    """
+    """Read all attributes; ValueError unless each is one integer or one text of fixed width."""
+    # HDF5 would allocate as many values as the file claims, so anything but a small scalar is refused.
     values: dict[str, str | int] = {}
     names: list[bytes] = []
-    h5py.h5a.iterate(owner, names.append)  # each by its number would take a search through all of them
+    h5py.h5a.iterate(owner, names.append)  # opening each by its index would search through all of them
     for raw in names:
-        name, attribute = raw.decode("utf-8"), h5py.h5a.open(owner, raw)
+        name = raw.decode("utf-8")
+        attribute = h5py.h5a.open(owner, raw)
         if attribute.get_space().get_simple_extent_type() != h5py.h5s.SCALAR:
             raise ValueError(f"the attribute {name} is not a single value")
         kind = attribute.get_type()

@@ -1,8 +1,8 @@
-"""Samples of a data set: an image, its people, and the labels of both.
+"""Samples of a dataset: an image, its people, and the labels of both.
 
-Every source makes samples, the cache stores them, and readers give their labels back. Conventions as everywhere:
-metres, radians, pixels of the stored image with centres at +0.5, camera axes x right, y down, z forward. What is
-not known is None here and NaN (or an absent map) in the cache.
+Every source yields samples, the cache stores them, and readers return their labels. Units and axes are as everywhere:
+metres, radians, pixels of the stored image with centres at +0.5, camera axes x right, y down, z forward. Unknown labels
+are None here and NaN (or a missing map) in the cache.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 SPLITS = ("train", "validation", "test")
-"""Names of splits in every protocol: to learn from, to choose by, to evaluate on."""
+"""Names of the splits of every protocol: for learning, choosing and evaluating."""
 _OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "validation"}
 
 
 def split_name(name: str) -> str:
-    """Translate an owner's or user's name of a split into one of SPLITS; another name is unchanged."""
+    """Translate an owner's or user's name of a split into one of SPLITS; other names are unchanged."""
     return _OWNERS_NAMES.get(name, name)
 
 
@@ -31,8 +31,9 @@ class LabelMap:
     """The encoding of one kind of label map as a PNG of its image's size.
 
     Attributes:
-        dtype: Of the decoded array; channels 1: (H, W), 3: (H, W, 3).
-        meaning: What a number says; 0 always stands for "nothing here" or "not known".
+        dtype: Type of the decoded array.
+        channels: 1 for (H, W), 3 for (H, W, 3).
+        meaning: Meaning of a number; 0 always stands for "nothing here" or "unknown".
     """
 
     dtype: type[np.uint8] | type[np.uint16]
@@ -52,26 +53,32 @@ LABEL_MAPS: Mapping[str, LabelMap] = {
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one image; None where a label is not known.
+    """One person in one image; None for unknown labels.
 
     Attributes:
-        identity, clothing, activity: Names by which splits and pairs are made, "" where unknown.
-        gender: "neutral", "male", "female" or "" (the model that the body parameters belong to).
-        body: "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any.
-        box: (4,) x0, y0, x1, y1 pixels.
-        crowd: Whether this is a region of several people who are not labelled singly; nobody learns from those.
-        area: Square pixels of the person's outline, as its owner counts it (COCO's object scale, squared).
-        poses: (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative.
-        betas: (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans.
-        segment_scales: (24,).
-        keypoints: Skeleton name → (J, 3): x, y pixels and confidence or visibility 0…1 (0: not labelled).
-        joints: Skeleton name → (J, 4): x, y, z metres in camera axes and confidence 0…1 (0: not labelled).
-        fit_poses, fit_betas, fit_trans: An imperfect fit of this person, from which refinement starts.
-        detected: (33, 3) x, y, confidence of the detector on this image; detected_world (33, 4) its world
-            landmarks.
-        detected_mask: PNG bytes, 8 bit, the image's size: the detector's person mask · 255.
-        surface_points: (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1.
-        mask: PNG bytes, 8 bit, the image's size: 255 where this person is visible, for sources without a map.
+        identity: Name that splits and pairs go by; "" if unknown.
+        clothing: Name of the clothes; "" if unknown.
+        activity: Name of the activity; "" if unknown.
+        gender: "neutral", "male" or "female", of the model that the parameters belong to; "" if unknown.
+        body: "default", "smpl", "smplx" …, the model of poses and betas; "" without parameters.
+        box: (4,) pixels, x0, y0, x1, y1.
+        crowd: Whether this is a region of several people who are not labelled singly; such regions are not trained on.
+        area: Square pixels inside the outline, as the owner counts them (COCO's object scale, squared).
+        poses: (72,) radians, axis-angle of smpl24. The first three map body to camera axes, the others are relative to
+            the parent.
+        betas: (10,) shape components.
+        trans: (3,) metres, such that root = shaped rest pelvis + trans.
+        segment_scales: (24,) lengths of the segments, 1 for the body's own.
+        keypoints: Skeleton name → (J, 3), x, y pixels and confidence or visibility 0…1 (0: not labelled).
+        joints: Skeleton name → (J, 4), x, y, z metres in camera axes and confidence 0…1 (0: not labelled).
+        fit_poses: (72,) radians. Poses of an imperfect fit, from which refinement starts.
+        fit_betas: (10,) betas of that fit.
+        fit_trans: (3,) metres. Translation of that fit.
+        detected: (33, 3) x, y pixels and confidence of the detector on this image.
+        detected_world: (33, 4) metres and confidence. The detector's world landmarks.
+        detected_mask: PNG bytes, 8 bit, of the image's size. The detector's person mask · 255.
+        surface_points: (M, 5) x, y pixels, DensePose chart 1…24, U and V 0…1.
+        mask: PNG bytes, 8 bit, of the image's size: 255 where this person is visible, for sources without a map.
     """
 
     identity: str = ""
@@ -98,7 +105,14 @@ class Person:
     mask: bytes | None = None
 
     def shape(self, count: int) -> Array | None:
-        """Return the first `count` shape components, padded with 0; None if unknown."""
+        """Return the first shape components, padded with zeros.
+
+        Args:
+            count: Number of components.
+
+        Returns:
+            (count,) floats; None if the shape is unknown.
+        """
         if self.betas is None:
             return None
         return np.pad(self.betas, (0, max(0, count - len(self.betas))))[:count]
@@ -109,18 +123,18 @@ class Sample:
     """One image.
 
     Attributes:
-        name: Unique within its source, "/" between its parts.
-        image: JPEG or PNG bytes as stored; size (width, height) pixels.
+        name: Name that is unique within its source, with "/" between its parts.
+        image: JPEG or PNG bytes as stored.
+        size: (width, height) pixels.
         focal: Pixels; None if the camera is unknown.
         principal_point: (2,) pixels; None for the centre.
-        people: Those that are labelled; crowds come last.
+        people: The labelled people; crowds come last.
         maps: Name of `LABEL_MAPS` → PNG bytes.
-        sequence: Name of the video or set of images that belong together, "" for a single image.
-        frame: Its index there, counted in frames of the original recording.
-        frame_rate: Of the original recording, frames per second; None if unknown.
-        world_to_camera: (3, 4) rotation and translation in metres, from axes in which the scene stands still; None
-            unknown.
-        splits: Protocol → the one of SPLITS that this image belongs to, such as {"nbf": "train", "all": "test"}.
+        sequence: Name of the video or set of images that belong together; "" for a single image.
+        frame: Index within the sequence, in frames of the original recording.
+        splits: Protocol → split of this image, such as {"nbf": "train", "all": "test"}.
+        frame_rate: Frames per second of the original recording; None if unknown.
+        world_to_camera: (3, 4) rotation and translation in metres, from axes in which the scene rests; None if unknown.
     """
 
     name: str
@@ -142,12 +156,11 @@ class Group:
     """Samples that must stay together in one shard: a clip, the images of one garment, or a single image.
 
     Attributes:
-        name: Unique within the source.
-        count: How many samples reading it will give.
-        pairs: (protocol, split) → (input, target) numbers of samples within the group, where a protocol lists
-            pairs.
-        key: What the source needs to read it; plain data that can be pickled.
-        files: It is read from, where these are the user's and may change; a shard that is older is written again.
+        name: Name that is unique within the source.
+        count: Number of samples that reading the group yields.
+        pairs: (protocol, split) → (input, target) numbers of samples within the group, if the protocol lists pairs.
+        key: What the source needs to read the group; plain data that can be pickled.
+        files: Files of the user that the group is read from and that may change; an older shard is written again.
     """
 
     name: str
@@ -159,7 +172,12 @@ class Group:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """The source of a cache: its name, and options as plain JSON values."""
+    """Name and options of a cache's source.
+
+    Attributes:
+        name: Name of the source.
+        options: Options as plain JSON values.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -167,19 +185,28 @@ class SourceInfo:
 
 @runtime_checkable
 class Source(Protocol):
-    """Something that makes samples. Instances can be pickled: shards are read by several processes."""
+    """Something that yields samples. Instances can be pickled, since several processes read the groups."""
 
     @property
     def info(self) -> SourceInfo: ...
 
     def groups(self) -> Sequence[Group]:
-        """List all groups in a fixed order, without decoding images. Raises InputError that names a missing or wrong
-        file.
+        """List all groups in a fixed order, without decoding images.
+
+        Raises:
+            InputError: If a file is missing or wrong; the error names it.
         """
         ...
 
     def read(self, group: Group) -> Iterator[Sample]:
-        """Read the group's samples, the same in any process. Raises InputError that names a damaged file."""
+        """Read the samples of a group, the same ones in any process.
+
+        Args:
+            group: One of `groups`.
+
+        Raises:
+            InputError: If a file is damaged; the error names it.
+        """
         ...
 
 
@@ -187,32 +214,34 @@ class Source(Protocol):
 
 
 class LabellingSource:
-    """The groups of another source, each sample with what `label` adds to it: nothing, here."""
+    """The groups of another source, whose samples subclasses label further in `label`."""
 
     label_options: Mapping[str, Any] = {}
-    """The settings that decide the added labels, as plain JSON values."""
+    """Settings that decide the added labels, as plain JSON values."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
 
     @property
     def info(self) -> SourceInfo:
-        """The source's, and what was added."""
+        """Name and options of the source, and `label_options`."""
         info = self.source.info
         return SourceInfo(info.name, {**info.options, **self.label_options})
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The source's notes."""
+        """Notes of the source."""
         return tuple(getattr(self.source, "notes", ()))
 
     def groups(self) -> Sequence[Group]:
+        """List the groups of the source."""
         return self.source.groups()
 
     def read(self, group: Group) -> Iterator[Sample]:
+        """Read the samples of a group and label them."""
         for sample in self.source.read(group):
             yield self.label(sample)
 
     def label(self, sample: Sample) -> Sample:
-        """Return a sample with its labels."""
+        """Return a sample with further labels; here, the sample itself."""
         return sample

@@ -1,11 +1,11 @@
 """Every table and column of a dataset cache, as data: writer, reader, checks and documentation share it.
 
-A shard is an HDF5 file with one group a table. A plain column is one dataset with a row each; a ragged column is a
-group of `values` and `offsets` (row i has values[offsets[i]:offsets[i + 1]]); an encoded column is a ragged one of
-JPEG or PNG bytes with a CRC-32 of each row beside it. All are little-endian, contiguous and uncompressed, so that a
-reader knows where each row lies in the file. Texts are UTF-8 of fixed width, filled up with zero bytes. Unknown
-numbers are NaN, an unknown text or encoded image is empty, and a column without any value is left out.
-Rows count within the file: of the shard in a shard, of the whole cache in the index.
+A shard is an HDF5 file with one group per table. A plain column is one dataset with one row each. A ragged column is a
+group of `values` and `offsets` (row i is values[offsets[i]:offsets[i + 1]]). An encoded column is a ragged column of
+JPEG or PNG bytes with a CRC-32 for each row. All datasets are little-endian, contiguous and uncompressed, so a reader
+knows where each row lies in the file. Texts are UTF-8 of fixed width, padded with zero bytes. Unknown numbers are NaN,
+an unknown text or encoded image is empty, and a column without any value is left out. Row numbers count within the
+file: within the shard in a shard, over the complete cache in the index.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SCHEMA_VERSION = 1
 INDEX_NAME = "index.h5"
 SHARD_PATTERN = "shard-*.h5"
 MAX_SHARDS = 1_000_000
-"""A folder with more files is of no use, and `missing` lists them one by one."""
+"""Folders with more files are unusable, and `missing` lists them one by one."""
 
 
 def shard_name(number: int) -> str:
@@ -42,7 +42,7 @@ def shard_name(number: int) -> str:
 
 
 def link_name(number: int) -> str:
-    """Return the path of the external link to a shard within the index."""
+    """Return the path of a shard's external link within the index."""
     return f"links/{number:05d}"
 
 
@@ -71,10 +71,17 @@ class Column:
     """One column of a table.
 
     Attributes:
-        table, name: Where it lies: /table/name.
-        dtype: numpy's name of a value, or "text".
-        shape: Of a row; of one value of a row in a ragged column.
-        optional: Whether a row may lack it, and the whole column be left out.
+        table: Name of the table; the column lies at /table/name.
+        name: Name within the table, with "/" for families such as "keypoints/smpl24".
+        dtype: numpy's name of a value's type, or "text".
+        meaning: Description that is stored with the values.
+        shape: Shape of a row; in a ragged column, shape of one value of a row.
+        units: Unit of the values.
+        axes: Axes that coordinates refer to.
+        skeleton: Name of the skeleton whose joints the rows list.
+        kind: How the rows are stored.
+        optional: Whether a row may lack a value, and the file the column.
+        rule: Condition that every value meets.
     """
 
     table: str
@@ -91,7 +98,7 @@ class Column:
 
     @property
     def path(self) -> str:
-        """The path in the file, without the leading slash."""
+        """Path in the file, without the leading slash."""
         return f"{self.table}/{self.name}"
 
     @property
@@ -101,18 +108,26 @@ class Column:
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
-        """The type of a value; texts have no fixed width here."""
+        """Type of a value; texts have no fixed width here."""
         return np.dtype("S" if self.is_text else self.dtype)
 
     @property
     def attributes(self) -> dict[str, str]:
-        """The attributes stored with the values."""
+        """Attributes that are stored with the values."""
         texts = {"units": self.units, "axes": self.axes, "skeleton": self.skeleton, "description": self.meaning}
         return {name: text for name, text in texts.items() if text}
 
 
 def value_problem(column: Column, row: NDArray[Any]) -> str:
-    """Explain how a row with a value breaks the column's rule; "" if it does not."""
+    """Describe how a row breaks the rule of its column.
+
+    Args:
+        column: The column.
+        row: A row of it that has a value.
+
+    Returns:
+        The end of a sentence that begins with the row; "" if the row meets the rule.
+    """
     rule = column.rule
     if rule in (Rule.ANY, Rule.GENDER):
         return ""
@@ -128,7 +143,8 @@ def value_problem(column: Column, row: NDArray[Any]) -> str:
     if rule is Rule.BOX and not (row[:2] < row[2:]).all():
         return f"is empty ({', '.join(f'{edge:g}' for edge in row)})"
     if rule is Rule.SURFACE:
-        chart, uv = row[:, 2], row[:, 3:]
+        chart = row[:, 2]
+        uv = row[:, 3:]
         if not ((chart >= 1) & (chart <= DENSEPOSE_CHARTS) & (chart == np.round(chart))).all():
             return f"holds a chart outside 1…{DENSEPOSE_CHARTS}"
         if not ((uv >= 0) & (uv <= 1)).all():
@@ -150,7 +166,8 @@ def _images() -> list[Column]:
     optional = partial(column, dtype="<f8", optional=True)
     centre = "where the camera's axis meets the picture; its centre where this is not known"
     pose = "rotation and translation from the world's axes to the camera's, of cameras that move"
-    finite, positive = Rule.FINITE, Rule.POSITIVE
+    finite = Rule.FINITE
+    positive = Rule.POSITIVE
     return [
         column("name", "text", "unique within the cache"),
         column("size", "<i4", "width, height", (2,), "pixels"),
@@ -219,7 +236,7 @@ def _people() -> list[Column]:
 
 
 def _joins() -> list[Column]:
-    """List the tables that a shard and the index have alike."""
+    """List the tables that shards and the index share."""
 
     def rows(table: str, meaning: str, shape: tuple[int, ...] = ()) -> Column:
         return Column(table, "pictures", "<i8", meaning, shape, kind=Kind.RAGGED)
@@ -254,7 +271,12 @@ INDEX_COLUMNS: tuple[Column, ...] = (
 
 
 class DatasetType(NamedTuple):
-    """Content of a dataset's row: a number of this type or a text ("S", of any width), or an array of this shape."""
+    """Content of a dataset's rows.
+
+    Attributes:
+        dtype: Type of a number; "S" of any width for texts.
+        shape: Shape of a row.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -274,11 +296,11 @@ def dataset_types(columns: tuple[Column, ...]) -> Mapping[str, DatasetType]:
 
 
 LABEL_TABLES = ("pictures", "people")
-"""Tables with a row for each image and each person."""
+"""Tables with one row per image and per person."""
 
 
 def columns_of(table: str, columns: tuple[Column, ...] = COLUMNS) -> Mapping[str, Column]:
-    """Map names to the columns of one table."""
+    """Map the names of one table's columns to the columns."""
     return {column.name: column for column in columns if column.table == table}
 
 
@@ -287,18 +309,21 @@ def columns_of(table: str, columns: tuple[Column, ...] = COLUMNS) -> Mapping[str
 
 @dataclass(frozen=True)
 class Header:
-    """The root attributes.
+    """The root attributes of a shard or of the index.
 
     Attributes:
         kind: "shard" or "index".
         source: Name of the source.
-        options: Its options as JSON with sorted keys.
-        tool_version: Of the program that wrote the file.
-        plan: Digest of the source, its options and groups, and how these are dealt out to shards.
-        shard: Number of the shard; in the index how many shards it joins.
-        shard_count: How many shards the plan has.
-        picture_count, person_count, group_count: Rows of these tables; in the index those of all shards together.
+        options: Options of the source as JSON with sorted keys.
+        tool_version: Version of the program that wrote the file.
+        plan: Digest of the source, its options, its groups, and their distribution over shards.
+        shard: Number of the shard; in the index, number of shards that it joins.
+        shard_count: Number of shards in the plan.
+        picture_count: Rows of the table `pictures`; in the index, over all shards.
+        person_count: Rows of the table `people`; in the index, over all shards.
+        group_count: Rows of the table `groups`; in the index, over all shards.
         content_digest: SHA-256 over all datasets; see `writing.digest_of_arrays`.
+        schema_version: Version of the schema.
     """
 
     kind: str
@@ -316,20 +341,29 @@ class Header:
 
     @property
     def options_values(self) -> dict[str, Any]:
-        """The options as JSON values."""
+        """Options of the source as JSON values."""
         return dict(json.loads(self.options))
 
     @property
     def attributes(self) -> dict[str, str | int]:
-        """The attributes to write."""
+        """Attributes to write."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def of(cls, path: Path, attributes: Attributes, kind: str | None = None) -> Header:
-        """Read the header from a file's root attributes.
+        """Read the header from the root attributes of a file.
 
-        Raises InputError for a file of another program, of the other kind, of a newer schema, without an attribute, or
-        with impossible counts or options.
+        Args:
+            path: The file, for messages.
+            attributes: Its root attributes.
+            kind: "shard" or "index"; None accepts both.
+
+        Returns:
+            The header.
+
+        Raises:
+            InputError: If the file belongs to another program, is of the other kind, has a newer schema, lacks an
+                attribute, or has impossible counts or options.
         """
         if attributes.get("format") != FORMAT:
             raise InputError(path, "is no file of a dataset cache", expected=f"the format {FORMAT!r}")

@@ -1,7 +1,6 @@
-"""`verify_cache`: what is damaged in a cache, named record by record.
+"""`verify_cache`: damage in a cache, named record by record.
 
-Checksums find changed bytes, decoding finds what was damaged before it was stored, and labels are checked for values
-that are impossible.
+Checksums find changed bytes, decoding finds damage from before storing, and labels are checked for impossible values.
 """
 
 from __future__ import annotations
@@ -33,8 +32,11 @@ from humanpose_cli.lab.cache.writing import bytes_of, digest_of_arrays
 
 def relation_problems(shard: TableFile) -> Iterator[str]:
     """List the contradictions between the tables of a shard."""
-    images, people = shard.header.picture_count, shard.header.person_count
-    first, image, group = "pictures/first_person", "people/picture", "pictures/group"
+    images = shard.header.picture_count
+    people = shard.header.person_count
+    first = "pictures/first_person"
+    image = "people/picture"
+    group = "pictures/group"
     counts = shard.numbers("pictures/person_count")
     if not _follow(shard.numbers(first), counts, people):
         yield f"{first} and person_count do not list each person once"
@@ -45,7 +47,8 @@ def relation_problems(shard: TableFile) -> Iterator[str]:
         yield "groups do not list each image once"
     elif not np.array_equal(np.repeat(np.arange(len(sizes)), sizes), shard.numbers(group)):
         yield f"{group} does not name the group that lists the image"
-    sequence, frame = shard.numbers("pictures/sequence"), shard.numbers("pictures/frame")
+    sequence = shard.numbers("pictures/sequence")
+    frame = shard.numbers("pictures/frame")
     for row, name in enumerate(shard.texts("sequences/name")):
         rows = shard.ragged("sequences/pictures", row)
         if not np.array_equal(np.sort(rows), np.flatnonzero(sequence == row)):
@@ -58,7 +61,7 @@ def relation_problems(shard: TableFile) -> Iterator[str]:
 
 
 def index_problems(index: TableFile) -> Iterator[str]:
-    """List the contradictions within an index whose counts are those of its shards (`shard_entries`)."""
+    """List the contradictions within an index; `shard_entries` has compared its counts with the shards."""
     images = index.header.picture_count
     if not _follow(index.numbers("groups/first_picture"), index.numbers("groups/picture_count"), images):
         yield "groups do not list each image once"
@@ -86,13 +89,21 @@ def _row_problems(file: TableFile, images: int) -> Iterator[str]:
 # Whether the labels of a shard can be true: finite, within the image, and where the camera sees the joints.
 
 # By how many pixels, and by what share of the person's size, annotated key points may miss the joints.
-_PIXELS, _SHARE = 2.0, 0.03
+_PIXELS = 2.0
+_SHARE = 0.03
 _NEAR = 0.05  # metres before the camera; what is nearer, or behind it, is not compared
 PersonProblem = tuple[int, str]  # row of the person, what is wrong
 
 
 def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
-    """List (row of the person, what is wrong) for all people of a shard."""
+    """List impossible labels of the people in a shard.
+
+    Args:
+        shard: The shard.
+
+    Yields:
+        Row of a person, and the problem.
+    """
     image = shard.numbers("people/picture")
     yield from rule_problems(shard, "people")
     yield from _box_problems(shard, shard.numbers("pictures/size")[image])
@@ -100,7 +111,15 @@ def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
 
 
 def rule_problems(shard: TableFile, table: str) -> Iterator[tuple[int, str]]:
-    """List (row, what is wrong) of labels of images or of people that break the rule of their column."""
+    """List labels that break the rule of their column.
+
+    Args:
+        shard: The shard.
+        table: "pictures" or "people".
+
+    Yields:
+        Row of the table, and the problem.
+    """
     for column in shard.labels():
         if column.table == table and column.optional and column.kind is not Kind.ENCODED:
             for row, value in shard.values(column.path):
@@ -109,7 +128,7 @@ def rule_problems(shard: TableFile, table: str) -> Iterator[tuple[int, str]]:
 
 
 def _box_problems(shard: TableFile, sizes: NDArray[Any]) -> Iterator[PersonProblem]:
-    """List boxes outside the image. A box may reach past it by no more than the image's size."""
+    """List boxes outside the image; a box may reach beyond it by the image's size."""
     if "people/box" not in shard:
         return
     boxes = shard.numbers("people/box")
@@ -139,22 +158,29 @@ def _reprojection_problems(shard: TableFile, image: NDArray[np.int64]) -> Iterat
 def _misses(
     keypoints: NDArray[Any], joints: NDArray[Any], focal: NDArray[Any], centre: NDArray[Any]
 ) -> Iterator[tuple[int, float]]:
-    """Yield rows (P,) whose key points (P, J, 3) miss their joints (P, J, 4), and by how many pixels (the median)."""
+    """Yield rows whose keypoints (P, J, 3) miss their joints (P, J, 4), with the median in pixels."""
     for row in np.flatnonzero(~np.isnan(focal)).tolist():
-        points, positions = keypoints[row], joints[row]
-        both = (points[:, 2] > 0) & (positions[:, 3] > 0) & (positions[:, 2] > _NEAR)
-        if both.sum() < 3:
+        points = keypoints[row]
+        positions = joints[row]
+        usable = (points[:, 2] > 0) & (positions[:, 3] > 0) & (positions[:, 2] > _NEAR)
+        if usable.sum() < 3:
             continue
         # The median of the errors against a share of the person's size: a few joints may be annotated badly.
-        pixels = positions[both, :2] / positions[both, 2:3] * focal[row] + centre[row]
-        error = float(np.median(np.linalg.norm(pixels - points[both, :2], axis=-1)))
+        pixels = positions[usable, :2] / positions[usable, 2:3] * focal[row] + centre[row]
+        error = float(np.median(np.linalg.norm(pixels - points[usable, :2], axis=-1)))
         extent = float(np.linalg.norm(np.ptp(pixels, axis=0)))
         if not error <= _PIXELS + _SHARE * extent:
             yield row, error
 
 
 def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
-    """Name the impossible value of a decoded label map; "" if there is none."""
+    """Describe the impossible value of a decoded label map; "" if there is none.
+
+    Args:
+        name: Name of the map.
+        pixels: (H, W) or (H, W, C) values.
+        people: Number of people in the image.
+    """
     limits: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": DENSEPOSE_CHARTS}
     if name not in limits:
         return ""
@@ -164,7 +190,14 @@ def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
 
 @dataclass(frozen=True)
 class FileReport:
-    """A file that was looked at, and what is wrong with its records ("image 'a/0': size: …") or with itself."""
+    """The result of checking a file.
+
+    Attributes:
+        path: The file.
+        images: Number of its images.
+        people: Number of its people.
+        problems: Problems of its records ("image 'a/0': size: …") or of the file itself.
+    """
 
     path: Path
     images: int
@@ -174,26 +207,32 @@ class FileReport:
 
 @dataclass(frozen=True)
 class Verification:
-    """All files of a cache; `missing` are numbers of shards that its plan has and its index does not join."""
+    """The result of checking a cache.
+
+    Attributes:
+        files: Reports on all its files.
+        missing: Numbers of shards in its plan that the index does not join.
+    """
 
     files: tuple[FileReport, ...]
     missing: tuple[int, ...] = ()
 
     @property
     def damaged(self) -> bool:
-        """Whether anything is wrong, beside shards that are still to be made."""
+        """Whether anything is wrong, apart from shards that are still to be made."""
         return any(file.problems for file in self.files)
 
 
 def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_progress) -> Verification:
-    """Read everything that a cache holds and compare it with what it should be.
-
-    Damage is reported in the result. Raises InputError only if this is not a cache.
+    """Read everything in a cache and check it; damage is reported in the result.
 
     Args:
         path: The cache's folder, its index, or a single shard.
-        threads: Shards that are looked at at once.
+        threads: Number of shards to check at once.
         progress: Called from any thread.
+
+    Raises:
+        InputError: If this is not a cache.
     """
     path = Path(path)
     refuse_pipes(path)
@@ -213,26 +252,25 @@ def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_
 
 
 def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tuple[int, ...]]:
-    """Report on the index; returns its report, the shards there are, and the missing ones. The last one makes the
-    index.
-    """
+    """Report on the index; return the report, the existing shards, and the missing ones."""
     path = folder / INDEX_NAME
-    there = [ShardEntry(shard, 0, 0) for shard in sorted(folder.glob(SHARD_PATTERN))]
+    present = [ShardEntry(shard, 0, 0) for shard in sorted(folder.glob(SHARD_PATTERN))]
     if not path.exists():
         headers = []
-        for entry in there:
-            with suppress(InputError):  # named where the shard is looked at
+        for entry in present:
+            with suppress(InputError):  # reported with the shard
                 headers.append(TableFile(entry.path, "shard").header)
         plan_numbers = range(max((header.shard_count for header in headers), default=0))
+        # The process that writes the last missing shard makes the index.
         if missing := tuple(sorted({*plan_numbers} - {header.shard for header in headers})):
-            return (), there, missing
-        return (_failed(path, f"is missing; run hpc cache index {folder}"),), there, ()
+            return (), present, missing
+        return (_failed(path, f"is missing; run hpc cache index {folder}"),), present, ()
     try:
         index = TableFile(path, "index")
         index.check()
         entries = shard_entries(index)
     except InputError as error:
-        return (_failed(path, str(error)),), there, ()
+        return (_failed(path, str(error)),), present, ()
     header = index.header
     problems = [*_changed(index), *index_problems(index)]
     missing = tuple(sorted(set(range(header.shard_count)) - set(index.numbers("shards/number").tolist())))
@@ -245,10 +283,11 @@ def _failed(path: Path, problem: str) -> FileReport:
 
 
 def changed_datasets(file: TableFile, *, with_encoded: bool = True) -> Iterator[str]:
-    """Yield the names of datasets whose bytes are not those that were written.
+    """Yield the names of datasets whose bytes differ from the written ones.
 
     Args:
-        with_encoded: False leaves out encoded images, each of which has a checksum of its own.
+        file: A shard or index.
+        with_encoded: False leaves out encoded images, each of which has a checksum.
     """
     checksums = file.checksums_of_datasets()
     for name, array in file.arrays():
@@ -271,11 +310,13 @@ def _changed(file: TableFile) -> Iterator[str]:
 
 
 class _Check:
-    """Looks at shards, several at once."""
+    """Checks shards, several at once."""
 
     def __init__(self, progress: Progress) -> None:
         self.stop = threading.Event()
-        self._progress, self._image_count, self._lock = progress, 0, threading.Lock()
+        self._progress = progress
+        self._image_count = 0
+        self._lock = threading.Lock()
 
     def shard(self, entry: ShardEntry) -> FileReport:
         """Check everything about one shard."""
@@ -294,9 +335,10 @@ class _Check:
         yield from _changed(shard)
         contradictions = list(relation_problems(shard))
         yield from contradictions
-        if contradictions:  # whose labels belong to what is not known
+        if contradictions:  # labels cannot be assigned to people
             return
-        names, images = shard.texts("pictures/name"), shard.numbers("people/picture").tolist()
+        names = shard.texts("pictures/name")
+        images = shard.numbers("people/picture").tolist()
         people = [shard.people_of(row) for row in range(len(names))]
 
         def record(table: str, row: int) -> str:
@@ -313,14 +355,14 @@ class _Check:
     def _encoded(self, shard: TableFile, people: Sequence[range], record: Callable[[str, int], str]) -> Iterator[str]:
         """Read and decode every image, map and mask."""
         columns = [column for column in shard.labels() if column.kind is Kind.ENCODED]
-        for row, its_people in enumerate(people):
+        for row, person_rows in enumerate(people):
             if self.stop.is_set():
                 return
             for column in columns:
-                for number in its_people if column.table == "people" else (row,):
+                for number in person_rows if column.table == "people" else (row,):
                     path = column.path
                     text = shard.encoded_problem(path, number) or _decoding_problem(
-                        shard, path, number, len(its_people)
+                        shard, path, number, len(person_rows)
                     )
                     if text:
                         yield f"{record(column.table, number)}: {column.name} {text}"
@@ -330,7 +372,7 @@ class _Check:
 
 
 def _decoding_problem(shard: TableFile, path: str, row: int, people: int) -> str:
-    """Explain why bytes cannot be decoded, or which value of a label map is impossible; "" if neither."""
+    """Describe why bytes cannot be decoded, or the impossible value of a map; "" if all is well."""
     data = shard.encoded(path, row)
     if not data:
         return ""

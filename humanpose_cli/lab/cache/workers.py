@@ -1,11 +1,11 @@
-"""Processes that write shards: each takes one shard after the other until there are none left.
+"""Processes that write shards: each takes one shard after the other until none are left.
 
-Every process is started afresh (spawned) and uses one thread for its arithmetic. They end with the process that
-started them: orderly where it stops them, and at their next image where it was killed.
+Every process is started afresh (spawned) and uses one thread for its arithmetic. The processes end with the process
+that started them: in order if it stops them, and at their next image if it was killed.
 
-`concurrent.futures` does not take the place of this (tried with Python 3.11, six jobs on two spawned workers): one
-killed worker broke the pool, and five of six jobs ended with BrokenProcessPool; and workers of a killed parent were
-still there after their jobs.
+`concurrent.futures` does not suffice (tried with Python 3.11, six jobs on two spawned workers): one killed worker broke
+the pool, and five of six jobs ended with BrokenProcessPool; workers of a killed parent were still alive after their
+jobs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,13 @@ _REPORT_EVERY = 0.2  # seconds between two reports of a worker on its progress
 
 @dataclass(frozen=True)
 class ShardJob:
-    """A shard to write: its header without counts and digest, its file, and its groups."""
+    """A shard to write.
+
+    Attributes:
+        header: Its header without counts and digest.
+        path: Its file.
+        groups: Its groups.
+    """
 
     header: Header
     path: Path
@@ -49,12 +55,13 @@ class ShardOutcome:
     """The outcome of writing a shard.
 
     Attributes:
-        header: Of the finished shard, None if it failed.
-        group: The group that failed; "" if it was none of them in particular.
-        problem: One sentence.
-        exit_code: What it means by itself.
+        shard: Number of the shard.
+        header: Header of the finished shard; None if it failed.
+        group: The group that failed; "" if no group did.
+        problem: One sentence about the failure.
+        exit_code: Exit code that the failure stands for.
         everywhere: Whether every other shard would fail in the same way: the disk is full, workers cannot start.
-        trace: Where an unexpected exception came from.
+        trace: Traceback of an unexpected exception.
     """
 
     shard: int
@@ -67,19 +74,25 @@ class ShardOutcome:
 
 
 OnImages = Callable[[int], None]
+"""Called with a number of newly finished images; negative if a shard failed."""
 
 
 def run_jobs(
     source: Source, jobs: Sequence[ShardJob], workers: int, on_images: OnImages
 ) -> Generator[ShardOutcome, None, None]:
-    """Write shards; outcomes are yielded when their shards end, in any order.
+    """Write shards.
 
-    Closed early, or by an exception such as KeyboardInterrupt, it ends the workers within five seconds; what they had
-    begun is removed.
+    If it is closed early, or by an exception such as KeyboardInterrupt, it ends the workers within five seconds and
+    removes what they had begun.
 
     Args:
-        workers: Processes; 1 works in this one.
-        on_images: Called with the number of images that are newly done, or negative if a shard failed.
+        source: The source of the samples.
+        jobs: The shards.
+        workers: Number of processes; 1 works in this process.
+        on_images: Called with the number of newly finished images, negative if a shard failed.
+
+    Yields:
+        The outcome of each shard as it ends, in any order.
     """
     if workers <= 1 or len(jobs) <= 1:
         for job in jobs:
@@ -92,7 +105,8 @@ class _Progress:
     """Counts the images of a shard and reports them every `_REPORT_EVERY` seconds."""
 
     def __init__(self, on_images: OnImages) -> None:
-        self._on_images, self._last = on_images, time.monotonic()
+        self._on_images = on_images
+        self._last = time.monotonic()
         self._new = self._report_count = 0
 
     def __call__(self) -> None:
@@ -105,7 +119,8 @@ class _Progress:
         if self._new:
             self._on_images(self._new)
         self._report_count += self._new
-        self._new, self._last = 0, time.monotonic()
+        self._new = 0
+        self._last = time.monotonic()
 
     def take_back(self) -> None:
         """Subtract the images of a shard that failed."""
@@ -141,7 +156,7 @@ def _failure(shard: int, group: str, error: BaseException) -> ShardOutcome:
 # Several processes
 @dataclass
 class _Worker:
-    """A process, the job it is at, and how many of its images have been counted. It says 0 when it is ready."""
+    """A process, its current job, and how many of the job's images have been counted."""
 
     process: Any
     connection: Connection
@@ -152,15 +167,16 @@ class _Worker:
     @classmethod
     def start(cls, source: Source, job: ShardJob) -> _Worker:
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, source), daemon=True)
+        connection, remote = context.Pipe()
+        process = context.Process(target=_serve, args=(remote, source), daemon=True)
         with _one_thread():
             process.start()
-        theirs.close()
-        return cls(process, ours, job)
+        remote.close()
+        return cls(process, connection, job)
 
     def take(self, job: ShardJob) -> None:
-        self.job, self.image_count = job, 0
+        self.job = job
+        self.image_count = 0
         with suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next recv raises
             self.connection.send(job)
 
@@ -220,15 +236,13 @@ def _in_processes(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Limit the arithmetic of processes started meanwhile to one thread; numpy and torch read this when they are
-    loaded.
-    """
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    """Limit processes started meanwhile to one thread: numpy and torch read this when they load."""
+    values = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in values.items():
             if value is None:
                 del os.environ[name]
             else:

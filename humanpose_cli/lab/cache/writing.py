@@ -32,19 +32,31 @@ _VERSION = h5py.h5f.LIBVER_V18
 
 
 class Dataset(NamedTuple):
-    """One dataset of a file to be written. Texts have a dtype such as S12, which becomes UTF-8 of 12 bytes."""
+    """One dataset to write.
+
+    Attributes:
+        values: The values. Texts have a dtype such as S12, which becomes UTF-8 of 12 bytes.
+        attributes: Attributes of the dataset.
+    """
 
     values: NDArray[Any]
     attributes: Attributes = MappingProxyType({})
 
 
 def bytes_of(array: NDArray[Any]) -> memoryview:
-    """View the bytes (N,) of an array."""
+    """View an array as its bytes (N,)."""
     return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 def digest_of_arrays(arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
-    """Hash datasets, sorted by their paths, with SHA-256: path, type, shape and bytes of each."""
+    """Hash datasets with SHA-256: path, type, shape and bytes of each.
+
+    Args:
+        arrays: (path, array), sorted by path.
+
+    Returns:
+        The digest in hexadecimal.
+    """
     digest = hashlib.sha256()
     for path, array in arrays:
         digest.update(f"{path}\0{array.dtype.str}\0{','.join(map(str, array.shape))}\0".encode())
@@ -59,12 +71,19 @@ def write_hdf5(
     *,
     links: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> Header:
-    """Write a shard or index whose bytes depend on nothing but the arguments; returns the header with its digest.
-
-    Raises OSError as the system does.
+    """Write a shard or index whose bytes depend on nothing but the arguments.
 
     Args:
-        links: Path → (file, path in it): external links.
+        path: The file.
+        header: Its header; the digest is filled in.
+        datasets: Path → dataset.
+        links: Path → (file, path in it) of external links.
+
+    Returns:
+        The header with its digest.
+
+    Raises:
+        OSError: If the system cannot write the file.
     """
     digest = digest_of_arrays((name, datasets[name].values) for name in sorted(datasets))
     header = replace(header, content_digest=digest)
@@ -76,10 +95,10 @@ def write_hdf5(
             offset = _set_aside(file, name, datasets[name])
             if offset is not None:
                 offsets[name] = offset
-        for name, (other, inside) in links.items():
+        for name, (file_name, target) in links.items():
             parent, _, link = name.rpartition("/")
-            _group(file, parent)[link] = h5py.ExternalLink(other, inside)
-    # Not by HDF5: where its write fails on a full disk, closing the file raises a RuntimeError without an errno
+            _group(file, parent)[link] = h5py.ExternalLink(file_name, target)
+    # Not by HDF5: if its write fails on a full disk, closing the file raises a RuntimeError without an errno
     # (h5py 3.16), which hides the OSError.
     with open(path, "r+b") as raw:
         for name, offset in offsets.items():
@@ -89,8 +108,9 @@ def write_hdf5(
 
 
 def _create(path: Path) -> Any:
-    """Create a file whose root keeps all its attributes in its header, where they are read faster."""
-    access, creation = h5py.h5p.create(h5py.h5p.FILE_ACCESS), h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    """Create a file whose root keeps all attributes in its header, from where they are read faster."""
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     access.set_libver_bounds(_VERSION, _VERSION)
     access.set_file_locking(False, True)
@@ -100,7 +120,7 @@ def _create(path: Path) -> Any:
 
 
 def _write_attribute(owner: Any, name: str, value: str | int) -> None:
-    """Write an attribute; texts with fixed width, since those of variable width lie in a heap of their own."""
+    """Write an attribute; texts with fixed width, since variable width puts them into a heap."""
     if isinstance(value, int):
         owner.attrs.create(name, value, dtype="<i8")
         return
@@ -109,7 +129,7 @@ def _write_attribute(owner: Any, name: str, value: str | int) -> None:
 
 
 def _group(file: h5py.File, path: str) -> h5py.Group:
-    """Make the group of that path, level by level: HDF5 writes the time into those it makes on the way."""
+    """Create the group of a path level by level: implicit groups would store the time."""
     group = file["/"]
     plan = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     plan.set_obj_track_times(False)
@@ -121,7 +141,7 @@ def _group(file: h5py.File, path: str) -> h5py.Group:
 
 
 def _set_aside(file: h5py.File, name: str, dataset: Dataset) -> int | None:
-    """Make a dataset without writing its values; returns where they go, None if there are none."""
+    """Create a dataset without its values; return their offset, None if there are none."""
     parent, _, leaf = name.rpartition("/")
     values = dataset.values
     group = _group(file, parent)
@@ -142,12 +162,12 @@ def _set_aside(file: h5py.File, name: str, dataset: Dataset) -> int | None:
 
 
 def _text_array(texts: Sequence[bytes]) -> NDArray[np.bytes_]:
-    """Return texts as (N,) of one width, at least 1."""
+    """Convert texts to an array (N,) of one width, at least 1."""
     return np.array(texts, f"S{max([1, *map(len, texts)])}")
 
 
 def _plain_dataset(column: Column, rows: NDArray[Any], value_count: int | None = None) -> Dataset:
-    """Describe a plain column by its attributes and the number of rows that have a value."""
+    """Describe a plain column by its attributes and its number of rows with a value."""
     attributes: dict[str, str | int] = dict(column.attributes)
     return Dataset(rows, attributes if value_count is None else {**attributes, "known": value_count})
 
@@ -163,22 +183,19 @@ def _ragged_datasets(column: Column, rows: Sequence[NDArray[Any]]) -> dict[str, 
 
 
 def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """Return where each row begins, and where the last one ends: (N + 1,)."""
+    """Return the start of each row and the end of the last one: (N + 1,)."""
     return np.concatenate(([0], np.cumsum(lengths, dtype="<i8"))).astype("<i8")
 
 
 class _GrowingColumn:
-    """The rows so far of one column of a table.
-
-    Args:
-        folder: Where encoded images wait, in a nameless file.
-        open_files: Closes that file.
-    """
+    """The rows so far of one column; encoded images wait in a nameless file that `open_files` closes."""
 
     def __init__(self, column: Column, folder: Path, open_files: ExitStack) -> None:
-        self.column, self._folder, self._open_files = column, folder, open_files
+        self.column = column
+        self._folder = folder
+        self._open_files = open_files
         self.value_count = 0
-        self._rows: list[Any] = []  # of encoded columns the numbers of bytes
+        self._rows: list[Any] = []  # in encoded columns, numbers of bytes
         self._checksums: list[int] = []
         self._file: IO[bytes] | None = None
 
@@ -198,7 +215,7 @@ class _GrowingColumn:
             self._file.write(data)
 
     def datasets(self) -> dict[str, Dataset]:
-        """Return its datasets by path; none for an optional column without a value."""
+        """Return the datasets by path; none for an optional column without a value."""
         column = self.column
         if column.optional and not self.value_count:
             return {}
@@ -231,7 +248,7 @@ class _GrowingColumn:
 
 @dataclass
 class GroupError(Exception):
-    """An exception while a shard was written, and the group at which it was raised."""
+    """An exception while a shard was written, with the group that raised it."""
 
     group: str
     error: BaseException
@@ -247,15 +264,21 @@ def write_shard(
     read: Callable[[Group], Iterable[Sample]],
     on_sample: Callable[[], None] | None = None,
 ) -> Header:
-    """Write the groups' samples as a shard; returns its header with the counts and the digest.
-
-    Raises GroupError around what a group's samples raise, or around InputError if they break the contract;
-    Raises UnavailableError for a full disk or a missing permission.
+    """Write the samples of groups as a shard.
 
     Args:
-        header: Without counts and digest, which are filled in.
-        read: The samples of a group, as `Source.read`.
+        path: The file.
+        header: Header without counts and digest, which are filled in.
+        groups: The groups.
+        read: Group → its samples, as `Source.read`.
         on_sample: Called after each sample.
+
+    Returns:
+        The header with its counts and digest.
+
+    Raises:
+        GroupError: Around what reading a group raises, or an InputError if a sample breaks the contract.
+        UnavailableError: If the disk is full or a permission is missing.
     """
     path = Path(path)
     with atomic_path(path) as temporary, ExitStack() as open_files:
@@ -266,14 +289,14 @@ def write_shard(
             except Exception as error:
                 _raise_interruption(error)
                 if isinstance(error, OSError) and is_about_output(path.parent, error):
-                    raise  # our own writing, of which atomic_path makes a sentence
+                    raise  # our own writing; `atomic_path` turns it into a message
                 raise GroupError(group.name, error) from error
         header = replace(header, picture_count=shard.images, person_count=shard.people, group_count=len(shard.groups))
         return write_hdf5(temporary, header, shard.datasets())
 
 
 def _raise_interruption(error: BaseException) -> None:
-    """Raise the interruption that an error came from: one in the body of an enumeration becomes a RuntimeError."""
+    """Raise the interruption behind an error: one inside an enumeration becomes a RuntimeError."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt | SystemExit):
@@ -362,11 +385,16 @@ def join_datasets(
     protocols: Mapping[tuple[str, str], Any],
     pairs: Mapping[tuple[str, str], Any],
 ) -> dict[str, Dataset]:
-    """Make the tables that a shard and the index have alike.
+    """Make the tables that shards and the index share.
 
     Args:
-        groups: (name, first image, count); sequences  name → rows of images.
-        protocols: (name, split) → rows of images; pairs  (name, split) → (input, target) rows.
+        groups: (name, first image, number of images).
+        sequences: Name → rows of images.
+        protocols: (name, split) → rows of images.
+        pairs: (name, split) → (input, target) rows.
+
+    Returns:
+        Path → dataset.
     """
     names, firsts, counts = zip(*groups, strict=True)
     datasets = table_datasets("groups", {"name": names, "first_picture": firsts, "picture_count": counts})
@@ -381,7 +409,16 @@ def join_datasets(
 def table_datasets(
     table: str, columns: Mapping[str, Iterable[Any]], schema: tuple[Column, ...] = COLUMNS
 ) -> dict[str, Dataset]:
-    """Return the datasets of a table by path, from its columns of texts, of numbers, or of rows of numbers."""
+    """Make the datasets of a table.
+
+    Args:
+        table: Name of the table.
+        columns: Name → texts, numbers, or rows of numbers.
+        schema: The columns of the file.
+
+    Returns:
+        Path → dataset.
+    """
     datasets: dict[str, Dataset] = {}
     for name, values in columns.items():
         column = columns_of(table, schema)[name]
@@ -404,7 +441,7 @@ _FAMILY_MEMBERS = {
 
 
 def value_of(record: Sample | Person, column: Column) -> Any:
-    """Return what a sample or person has for a column; None without a value."""
+    """Return the value of a sample or person for a column; None without one."""
     family, _, member = column.name.partition("/")
     value = getattr(record, family)
     if value is False:  # a flag is stored where it is set
@@ -413,16 +450,28 @@ def value_of(record: Sample | Person, column: Column) -> Any:
 
 
 def check_splits(subject: str, splits: Iterable[str]) -> None:
-    """Raise InputError if a split has another name than those of SPLITS."""
+    """Refuse splits whose names are not in SPLITS.
+
+    Args:
+        subject: What is in the splits, for the message.
+        splits: Names of splits.
+
+    Raises:
+        InputError: If a name is unknown.
+    """
     for split in splits:
         if split not in SPLITS:
             raise InputError(subject, "is in a split of another name", expected=", ".join(SPLITS), got=split)
 
 
 def check_sample(sample: Sample) -> None:
-    """Raise InputError if a sample's name, encoded images or names of labels are wrong.
+    """Check the name, encoded images and label names of a sample; `as_row` checks its numbers.
 
-    Numbers are checked one by one when they are turned into rows (`as_row`).
+    Args:
+        sample: The sample.
+
+    Raises:
+        InputError: If one of them is wrong.
     """
     subject = f"sample {sample.name!r}"
     if not sample.name:
@@ -453,7 +502,16 @@ def _refuse_unknown(subject: str, family: str, names: Any) -> None:
 
 
 def as_text(subject: str, column: Column, value: Any) -> bytes:
-    """Encode a text to the bytes that are stored. Raises InputError for anything else, and for zero characters."""
+    """Encode a text as the bytes to store.
+
+    Args:
+        subject: What has the text, for messages.
+        column: Its column.
+        value: The text.
+
+    Raises:
+        InputError: If the value is not a text or holds control characters.
+    """
     if not isinstance(value, str):
         raise InputError(subject, f"{column.name}: is no text", got=type(value).__name__)
     if any(character < " " or "\ud800" <= character <= "\udfff" for character in value):
@@ -464,10 +522,18 @@ def as_text(subject: str, column: Column, value: Any) -> bytes:
 
 
 def as_row(subject: str, column: Column, value: Any) -> NDArray[Any] | None:
-    """Convert a value to the row that is stored, of the column's type and shape; None for None, and for no surface
-    points.
+    """Convert a value to the row to store, of the column's type and shape.
 
-    Raises InputError for another shape, for what is not a number, and for numbers that the column's rule forbids.
+    Args:
+        subject: What has the value, for messages.
+        column: Its column.
+        value: The value.
+
+    Returns:
+        The row; None for None and for a ragged row without values.
+
+    Raises:
+        InputError: If the shape is wrong, or a value is not a number or breaks the column's rule.
     """
     if value is None:
         return None

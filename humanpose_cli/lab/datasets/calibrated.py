@@ -59,12 +59,14 @@ class Lens:
 
     def distort(self, rays: Array) -> Array:
         """Project rays (..., 2) as x/z, y/z to pixels (..., 2)."""
-        x, y = rays[..., 0], rays[..., 1]
+        x = rays[..., 0]
+        y = rays[..., 1]
         square = x * x + y * y
         k1, k2, k3 = self.radial
         p1, p2 = self.tangential
         factor = 1 + square * (k1 + square * (k2 + square * k3)) + self.tangential_gain * (p1 * y + p2 * x)
-        bent_x, bent_y = x * factor + p2 * square, y * factor + p1 * square
+        bent_x = x * factor + p2 * square
+        bent_y = y * factor + p1 * square
         column = self.focal[0] * (bent_x + self.skew * bent_y) + self.principal_point[0]
         return np.stack((column, self.focal[1] * bent_y + self.principal_point[1]), -1)
 
@@ -144,7 +146,8 @@ def person_camera(lens: Lens, points: Array, crop_size: int) -> Camera:
     """
     full = full_camera(lens, (1, 1))
     pixels = full.project(points)
-    low, high = pixels.min(0), pixels.max(0)
+    low = pixels.min(0)
+    high = pixels.max(0)
     side = max(_MARGIN * float((high - low).max()), _MIN_SIDE)
     length = min(crop_size, ceil(side))
     scale = length / side

@@ -195,7 +195,8 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
         folder = open_folder(lenient, SourceTools())
         source = chosen_groups(folder, request.items)
         groups = source.groups()
-    labels, total = LabelCounts(), sum(group.count for group in groups)
+    labels = LabelCounts()
+    total = sum(group.count for group in groups)
 
     def samples_of(group: Group) -> Iterator[Sample]:
         for sample in source.read(group):

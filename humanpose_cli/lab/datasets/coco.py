@@ -172,12 +172,14 @@ def _read(path: Path, *, everything: bool) -> tuple[list[_Image], list[str]]:
 
 
 def _coco_images(path: Path, document: Mapping[str, Any]) -> tuple[list[_Image], list[str]]:
-    images, annotations = records(path, document, "images"), records(path, document, "annotations")
+    images = records(path, document, "images")
+    annotations = records(path, document, "annotations")
     records_by_id = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
     names = keypoint_names(path, document)
     people: dict[Any, list[_Annotation]] = {}
     for number, annotation in enumerate(annotations):
-        where, key = f"{path}, annotations[{number}]", annotation.get("image_id")
+        where = f"{path}, annotations[{number}]"
+        key = annotation.get("image_id")
         if not isinstance(key, int | str) or key not in records_by_id:
             raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
         person = _annotation(where, annotation, names)
@@ -261,7 +263,9 @@ def _mask(person: _Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
 def _inside(polygon: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Find the pixels with centres inside a polygon (N, 2): an odd number of its edges lies to their left."""
     width, height = size
-    (x0, y0), (x1, y1) = polygon.T[:, None], np.roll(polygon, -1, 0).T[:, None]  # [1, N]
+    # [1, N]
+    x0, y0 = polygon.T[:, None]
+    x1, y1 = np.roll(polygon, -1, 0).T[:, None]
     centres = np.arange(height)[:, None] + 0.5
     crosses = (y0 <= centres) != (y1 <= centres)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -92,7 +92,8 @@ class FolderSource(ABC):
                 raise UsageError("model", f"is not of {self.title}'s kind", expected=expected, got=model.name)
         models = self.tools.bodies
         if models and self.genders and not set(models) & set(self.genders):
-            expected, got = " and ".join(self.genders), ", ".join(models)
+            expected = " and ".join(self.genders)
+            got = ", ".join(models)
             raise UsageError("model", f"fits no person of {self.title}", expected=expected, got=got)
         self._prepare()
 
@@ -248,7 +249,8 @@ def box_around(points: Array, size: tuple[int, int], *, margin: float = 0.1) -> 
     finite = points[np.isfinite(points).all(1)]
     if not len(finite):
         return None
-    low, high = finite.min(0), finite.max(0)
+    low = finite.min(0)
+    high = finite.max(0)
     around = margin * max(high - low)
     box = np.concatenate((low - around, high + around))
     box = np.clip(box, 0, np.tile(np.asarray(size, float), 2))

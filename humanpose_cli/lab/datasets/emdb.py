@@ -146,7 +146,8 @@ class EmdbSource(FolderSource):
         intrinsics = array_field(camera, "intrinsics", path, (3, 3))
         extrinsics = array_field(camera, "extrinsics", path, (None, 4, 4))
         count = len(extrinsics)
-        rotation, translation = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
+        rotation = extrinsics[:, :3, :3]
+        translation = extrinsics[:, :3, 3]
         check_rotations(rotation, f"{path} (extrinsics)")
         focal, centre = pinhole(intrinsics, f"{path} (intrinsics)")
         gender = str(fields.get("gender"))
@@ -207,7 +208,8 @@ def _pelvis_at_rest(
 
     With p = R (J + trans) + t, every pixel gives two equations f p_x = (x − c_x) p_z, and likewise for y, linear in J.
     """
-    rows, values = [], []
+    rows = []
+    values = []
     at = np.einsum("nij,nj->ni", rotation, trans) + translation
     for axis in (0, 1):
         off = (pixels[:, axis] - intrinsics[axis, 2])[:, None]
@@ -226,7 +228,8 @@ def _pelvis_at_rest(
 
 
 def _person(name: str, video: _Video, frame: int) -> Person:
-    pixels, box = video.keypoints[frame], video.boxes[frame]
+    pixels = video.keypoints[frame]
+    box = video.boxes[frame]
     usable = np.isfinite(box).all() and (box[2:] > box[:2]).all()
     keypoints = {}
     if not video.has_model:  # else they are drawn, with their visibility

@@ -71,7 +71,8 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
     areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)
     people = []
     for row in (rows[i] for i in np.argsort(-areas, kind="stable")):
-        confidence, visible = record.joint_confidence[row][:, None], visibility[row][:, None]
+        confidence = record.joint_confidence[row][:, None]
+        visible = visibility[row][:, None]
         person = Person(
             identity=f"{name}/{record.track_id[row]}" if name else "",
             gender=record.gender,
@@ -99,7 +100,8 @@ class FitEstimator:
     def __init__(self, options: FitOptions | None = None, device: str = "auto") -> None:
         from humanpose_cli.fitting.options import FitOptions
 
-        self.options, self.device = options or FitOptions(), device
+        self.options = options or FitOptions()
+        self.device = device
         self._fitter: Fitter | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -141,7 +141,8 @@ PROTOCOLS: Mapping[str, Mapping[str, str]] = {
         for name in ("deform-and-learn", "p1", "p2")
     },
 }
-_NBF_EVERY, _HMR_EVERY = 10, 5
+_NBF_EVERY = 10
+_HMR_EVERY = 5
 _FRONTAL = "60457274"
 _SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 _ACTIONS = 30

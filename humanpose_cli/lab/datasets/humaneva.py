@@ -234,7 +234,8 @@ def joints_at(points: C3dPoints, times: Array, measurements: Measurements) -> Ar
     for name, (position, is_valid) in _joints(segments, measurements).items():
         joints[:, H36M17.index(name), :3] = position * (0.001 if points.unit == "mm" else 1.0)
         joints[:, H36M17.index(name), 3] = valid & is_valid
-    head, neck = joints[:, H36M17.index("head_top")], joints[:, H36M17.index("thorax")]
+    head = joints[:, H36M17.index("head_top")]
+    neck = joints[:, H36M17.index("thorax")]
     head[:, 3] *= head[:, 2] > neck[:, 2]
     joints[joints[..., 3] == 0] = 0
     return joints
@@ -263,7 +264,8 @@ def _joints(segments: _Segments, measurements: Measurements) -> dict[str, tuple[
     for side, letter, offset in zip(("left", "right"), "LR", measurements.shoulder_offsets, strict=True):
         thigh_axes, thigh_valid = segments.axes(f"{letter}FEO")
         shank_axes, shank_valid = segments.axes(f"{letter}TIO")
-        (hip, hip_valid), (knee, _) = segments.origin(f"{letter}FEP"), segments.origin(f"{letter}FEO")
+        hip, hip_valid = segments.origin(f"{letter}FEP")
+        knee, _ = segments.origin(f"{letter}FEO")
         thigh = segments.length(f"{letter}FEP", f"{letter}FEO")[:, None]
         shank = segments.length(f"{letter}FEO", f"{letter}TIO")[:, None]
         joints[f"{side}_hip"] = (hip, hip_valid)
@@ -277,7 +279,8 @@ def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str
     """Compute shoulder, elbow and wrist; the shoulder's width turns the upper arm outward, the elbow follows."""
     upper_axes, upper_valid = segments.axes(f"{letter}HUO")
     lower_axes, lower_valid = segments.axes(f"{letter}RAO")
-    (shoulder, shoulder_valid), (elbow, _) = segments.origin(f"{letter}CLO"), segments.origin(f"{letter}HUO")
+    shoulder, shoulder_valid = segments.origin(f"{letter}CLO")
+    elbow, _ = segments.origin(f"{letter}HUO")
     upper = segments.length(f"{letter}CLO", f"{letter}HUO")
     lower = segments.length(f"{letter}HUO", f"{letter}RAO")[:, None]
     angle = np.arctan2(offset / 2, upper)
@@ -310,7 +313,8 @@ FRAME_RATE = 60.0
 _CAMERAS = ("C1", "C2", "C3")
 _CLOCK_CAMERAS = (*_CAMERAS, "BW1", "BW2", "BW3", "BW4")
 _SIZE = (640, 480)
-_NBF_ACTIONS, _NBF_CAMERA = ("Walking", "Box"), "C1"
+_NBF_ACTIONS = ("Walking", "Box")
+_NBF_CAMERA = "C1"
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ class ImagesSource(FolderSource):
 
     def _prepare(self) -> None:
         self.root = Path(os.path.abspath(self.root))  # as `open_inputs` names what it finds
-        fits, densepose = self.options.fits, self.options.densepose
+        fits = self.options.fits
+        densepose = self.options.densepose
         self._fits = None if fits is None else existing_folder(Path(fits), "the folder that hpc fit wrote")
         self._densepose = None if densepose is None else DensePoseOutput(Path(densepose))
 
@@ -183,7 +184,8 @@ class ImagesSource(FolderSource):
         Cameras that show none of the people are left out. So is a body that one camera alone shows: it is no better
         than its fit to that camera.
         """
-        path, views = group.key["fit"], group.key["take"].views
+        path = group.key["fit"]
+        views = group.key["take"].views
         names = [view.path.name for view in views]
         if path is None and self.tools.estimator is not None:
             take = self.tools.estimator.estimate_take(views, names, group.key["calibration"])
@@ -195,7 +197,8 @@ class ImagesSource(FolderSource):
             return {}
         take_names = [camera.name for camera in take.cameras]
         if not set(names) & set(take_names):
-            expected, got = ", ".join(sorted(names)), ", ".join(take_names)
+            expected = ", ".join(sorted(names))
+            got = ", ".join(take_names)
             raise InputError(path, "is of other cameras", expected=expected, got=got)
         several = np.sum([(camera.keypoints2d[..., 2] > 0).any(1) for camera in take.cameras], axis=0) >= 2
         people = take.select(np.flatnonzero(several))
@@ -258,7 +261,9 @@ class _Fits:
     """
 
     def __init__(self, record: FitRecord, path: Path, group: Group, of: str = "") -> None:
-        self.path, self.group, self.record = path, of or group.name, record
+        self.path = path
+        self.group = of or group.name
+        self.record = record
         self.frames = {str(name): frame for frame, name in enumerate(self.record.frame_names)}
         if group.key["kind"] == "video":
             names = {f"{frame:06d}" for frame in range(group.key["count"])}

@@ -63,7 +63,8 @@ _Clothes = dict[str, Any]  # what reads a group: its videos (name, number of fra
 # HMR sees a square image of 224 pixels with a focal length of 500.
 _HMR_FOCAL_FACTOR = 500 / 224
 # The authors' own camera for iPER (pose3d_minimal/main.py), and the side of the images that their poses are pixels of.
-_AUTHORS_FOCAL_FACTOR, _AUTHORS_SIDE = 1125 / 1024, 256
+_AUTHORS_FOCAL_FACTOR = 1125 / 1024
+_AUTHORS_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ class IperSource(FolderSource):
             for name in self._present(
                 [(name, self._video_path(name)) for name in names_of_split], path, "videos", notes
             ):
-                key, split = name.rpartition("/")[0], self._split(name, list_name)
+                key = name.rpartition("/")[0]
+                split = self._split(name, list_name)
                 group = clothes.setdefault(key, {"videos": [], "split": split})
                 if group["split"] != split:
                     raise InputError(path, f"names {name}, whose clothes are in the other list as well")
@@ -303,7 +305,8 @@ class _HmrEstimates:
         self.betas = array_field(fields, "shape", path, (None, 10))
         for name, values in {"cams": self.cameras, "pose": self.poses, "shape": self.betas}.items():
             if len(values) != count:
-                where, got = f"{path} ({name})", str(len(values))
+                where = f"{path} ({name})"
+                got = str(len(values))
                 raise InputError(where, "does not fit the frames", expected=f"{count} rows", got=got)
 
     def at(self, frame: int, size: tuple[int, int]) -> EstimatedImage:
@@ -339,7 +342,8 @@ class _AuthorsJoints:
 
     def at(self, frame: int, size: tuple[int, int]) -> EstimatedImage:
         side = max(size)
-        focal, pixels = _AUTHORS_FOCAL_FACTOR * side, self.joints[frame] * side / _AUTHORS_SIDE
+        focal = _AUTHORS_FOCAL_FACTOR * side
+        pixels = self.joints[frame] * side / _AUTHORS_SIDE
         depths = 1 + (pixels[:, 2:] - pixels[REPOSING19.index("pelvis"), 2]) / focal
         directions = np.concatenate(((pixels[:, :2] - np.array(size) / 2) / focal, np.ones_like(depths)), 1)
         points = directions * depths
@@ -366,7 +370,8 @@ def _bones(joints: NDArray[np.floating]) -> float:
 
 @cache
 def _default_bones() -> float:
-    body, betas = default_body(), torch.zeros(1, 10)
+    body = default_body()
+    betas = torch.zeros(1, 10)
     rest = body.pose(torch.eye(3).expand(1, 24, 3, 3), betas, vertices=False)
     return _bones(body.pose_landmarks(REPOSING19.name, rest, betas)[0].double().numpy())
 

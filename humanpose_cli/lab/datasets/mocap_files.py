@@ -32,8 +32,10 @@ from humanpose_cli.lab.datasets.reading import COPY_AGAIN
 # four numbers a point (coordinates and quality, as scaled integers or floats) and with analog measurements, which are
 # passed over.
 
-_BLOCK, _MARK = 512, 0x50
-_DEC, _MIPS = 85, 86
+_BLOCK = 512
+_MARK = 0x50
+_DEC = 85
+_MIPS = 86
 _MACHINES = (84, _DEC, _MIPS)
 Parameters = Mapping[tuple[str, str], Any]
 
@@ -152,11 +154,22 @@ def _value(content: bytes, at: int, order: str, machine: int) -> Any:
 # descriptor (CDR) to the global one (GDR), that to the variables (VDR), those to an index (VXR) of the blocks that hold
 # their values (VVR, or CVVR if compressed). Numbers of records are big-endian; values are as the descriptor says.
 
-_V3, _V2 = 0xCDF30001, 0xCDF26002
-_PLAIN, _PACKED = 0x0000FFFF, 0xCCCC0001
-_CDR, _GDR, _R_VARIABLE, _INDEX, _VALUES, _Z_VARIABLE, _FILE, _METHOD, _PACKED_VALUES = 1, 2, 3, 6, 7, 8, 10, 11, 13
+_V3 = 0xCDF30001
+_V2 = 0xCDF26002
+_PLAIN = 0x0000FFFF
+_PACKED = 0xCCCC0001
+_CDR = 1
+_GDR = 2
+_R_VARIABLE = 3
+_INDEX = 6
+_VALUES = 7
+_Z_VARIABLE = 8
+_FILE = 10
+_METHOD = 11
+_PACKED_VALUES = 13
 _GZIP = 5
-_BIG, _LITTLE = frozenset((1, 2, 5, 7, 9, 11, 12, 18)), frozenset((4, 6, 13, 16, 17))
+_BIG = frozenset((1, 2, 5, 7, 9, 11, 12, 18))
+_LITTLE = frozenset((4, 6, 13, 16, 17))
 _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: "f4", 22: "f8", 41: "i1"}
 _TYPES |= {44: "f4", 45: "f8"}
 _MAX_SIDE = 1 << 31
@@ -239,7 +252,8 @@ class _File:
             _, start, _ = self.record(at, kind)
             at, data_type, last, index, *_, raw_name = self.fields(start, head)
             name = raw_name.split(b"\0")[0].decode("latin-1").strip()
-            after, sizes = start + self._layout(head).size, common_sizes
+            after = start + self._layout(head).size
+            sizes = common_sizes
             if kind == _Z_VARIABLE:
                 count = _check_count(self.fields(after, "i")[0], 10)
                 sizes = self.fields(after, f"i{count}i")[1:]
@@ -259,7 +273,8 @@ class _File:
         content = bytearray(record_bytes * variable.shape[0])
         byte_count = 0
         for first, last, block in self._blocks(variable.index, 0):
-            begin, end = first * record_bytes, (last + 1) * record_bytes
+            begin = first * record_bytes
+            end = (last + 1) * record_bytes
             if not (0 <= begin <= end <= len(content) and end - begin <= len(block)):
                 raise _Damaged(f"{variable.name} lacks values")
             content[begin:end] = block[: end - begin]

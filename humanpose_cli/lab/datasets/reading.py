@@ -162,7 +162,8 @@ def _as_it_is(path: Path, content: bytes) -> StoredImage | None:
         return None
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            size, focal = image.size, focal_from_exif(image)
+            size = image.size
+            focal = focal_from_exif(image)
             plain = image.format in {"JPEG", "PNG"} and image.mode in {"RGB", "L"} and "transparency" not in image.info
             if not plain or orientation_from_exif(image) != 1 or not _is_srgb(image):
                 return None
@@ -230,7 +231,8 @@ def video_frames(path: Path, numbers: Sequence[int] | None = None) -> Iterator[t
     if numbers is None:
         yield from frames
         return
-    remaining, last = list(numbers), -1
+    remaining = list(numbers)
+    last = -1
     if not remaining:
         return
     for last, pixels in frames:

@@ -48,7 +48,8 @@ _CENTRES_FROM_CORNER = 0.5  # OpenCV calibrated the cameras
 
 _BODY_JOINTS = 22  # of SMPL24, without its last two, the hands
 # SMPL-X's pelvis at rest, which differs by a few centimetres between people, and how far people reach around it.
-_USUAL_PELVIS, _REACH = (0.0, -0.36, 0.01), 1.0
+_USUAL_PELVIS = (0.0, -0.36, 0.01)
+_REACH = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,14 @@ class RichSource(FolderSource):
     def _list(self, notes: list[str]) -> Iterable[Group]:
         groups: list[Group] = []
         for split in filter(self._wants, SPLITS):
-            images, bodies = self._images(split), self._bodies(split)
+            images = self._images(split)
+            bodies = self._bodies(split)
             if not images.is_dir():
                 notes.append(f"{images}: does not exist; the split {split} is left out")
                 continue
             for folder in list_folders(images, f"images of {split}"):
-                fits, what = bodies / folder.name, f"the bodies of {folder.name}"
+                fits = bodies / folder.name
+                what = f"the bodies of {folder.name}"
                 if self._is_there(fits, what, notes, "; its images are left out"):
                     cameras = self._cameras(split, folder)
                     groups += [Group(camera.name, len(camera.frames), key=camera) for camera in cameras]
@@ -165,14 +168,17 @@ class RichSource(FolderSource):
         """Read a person, and what a crop must show of them (N, 3) metres in camera axes."""
         path = self._bodies(recording.split) / recording.folder / f"{frame:05d}" / f"{number}.pkl"
         fields = read_pickled_table(path)
-        root, body = array_field(fields, "global_orient", path, (1, 3)), array_field(fields, "body_pose", path, (1, 63))
-        trans, betas = array_field(fields, "transl", path, (1, 3)), array_field(fields, "betas", path, (1, 10))
+        root = array_field(fields, "global_orient", path, (1, 3))
+        body = array_field(fields, "body_pose", path, (1, 63))
+        trans = array_field(fields, "transl", path, (1, 3))
+        betas = array_field(fields, "betas", path, (1, 10))
         poses = np.concatenate((root, body, np.zeros((1, 6))), 1)
         gender = GENDERS[int(number)]
         model = self.tools.bodies.get(gender)
         pelvis = np.array([_USUAL_PELVIS if model is None else rest_pelvis(model, betas[0])])
         params = BodyParams(poses, betas, trans).in_axes(camera.rotation, camera.translation, pelvis)
-        poses, trans = params.poses, params.trans
+        poses = params.poses
+        trans = params.trans
         person = Person(
             identity=number,
             clothing=f"{recording.scene}/{number}",
@@ -199,7 +205,8 @@ def read_rich_camera(path: Path) -> LabCamera:
     field.
     """
     tree = parse_xml(existing_file(path, "a camera of scan_calibration"))
-    placing, intrinsic = _matrix(path, tree, "CameraMatrix", 12).reshape(3, 4), _matrix(path, tree, "Intrinsics", 9)
+    placing = _matrix(path, tree, "CameraMatrix", 12).reshape(3, 4)
+    intrinsic = _matrix(path, tree, "Intrinsics", 9)
     distortion = np.zeros(14)
     values = _matrix(path, tree, "Distortion", None)
     distortion[: len(values)] = values

@@ -153,10 +153,12 @@ class ThreedpwSource(FolderSource):
         if letter not in _GENDERS:
             raise InputError(f"{path} (genders)", "names no model", expected="m or f", got=letter[:20])
         betas = first_betas(np.ravel(field("betas", None)), f"{path} (betas)")
-        trans, joints = field("trans", (n, 3)), field("jointPositions", (n, 3 * _J)).reshape(n, _J, 3)
+        trans = field("trans", (n, 3))
+        joints = field("jointPositions", (n, 3 * _J)).reshape(n, _J, 3)
         valid = field("campose_valid", (n,)) > 0
         cameras = np.where(valid[:, None, None], cameras, np.eye(4))  # the others may be anything
-        rotation, translation = cameras[:, :3, :3], cameras[:, :3, 3]
+        rotation = cameras[:, :3, :3]
+        translation = cameras[:, :3, 3]
         check_rotations(rotation, f"{path} (cam_poses)")
         gender = _GENDERS[letter]
         body = self.tools.bodies.get(gender)

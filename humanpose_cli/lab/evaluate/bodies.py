@@ -115,7 +115,8 @@ def measure_fits(
     """
     images = np.unique(people.people.images)
     sizes = np.asarray(people.people.cache.images["size"][images])
-    row_list, bodies = [], []
+    row_list = []
+    bodies = []
     for count, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
         if stop():
             raise InterruptedRun()
@@ -220,7 +221,8 @@ class StoredPeople(PeopleSource):
         labels'.
         """
         row = self._cache.find(frame.name)
-        people, needs = people_of_images(self._cache, np.array([row])), [*{"detected"} & {*self._cache.people}]
+        people = people_of_images(self._cache, np.array([row]))
+        needs = [*{"detected"} & {*self._cache.people}]
         sample = self._cache.sample(row)
         detections = [_detected(sample.people[index]) for index in with_labels(people, needs).indices.tolist()]
         return sorted((person for person in detections if person is not None), key=lambda person: -person.area)
@@ -230,7 +232,8 @@ class BoxedPeople(PeopleSource):
     """What our detector says of the labelled boxes of a cache: `PeopleSource`. `frame.index` is the image's row."""
 
     def __init__(self, people: EvaluatedPeople, threads: int | None = None) -> None:
-        self._people, self._pool = people, ModelPool(threads or default_threads())
+        self._people = people
+        self._pool = ModelPool(threads or default_threads())
 
     def rows(self, image: int) -> NDArray[np.int64]:
         """Return the rows of the evaluated people in an image whose box is known."""
@@ -249,7 +252,8 @@ class BoxedPeople(PeopleSource):
 
 
 def _detected(person: Person) -> DetectedPerson | None:
-    points, world = person.detected, person.detected_world
+    points = person.detected
+    world = person.detected_world
     if points is None or person.box is None or not np.isfinite(points).all():
         return None
     pixels = None if person.detected_mask is None else decode_png(person.detected_mask)
@@ -281,7 +285,8 @@ def has_detections(selection: PeopleSelection) -> bool:
 def fit_row(fitter: Fitter, cache: Cache, row: int) -> Fit:
     """Fit a cache's image, with its camera if that is known."""
     sample = cache.sample(row)
-    image, axis = cache.image(row), sample.principal_point
+    image = cache.image(row)
+    axis = sample.principal_point
     return fitter.fit_image(image, name=sample.name, focal=sample.focal, principal_point=axis)
 
 
@@ -335,7 +340,8 @@ def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match 
         match: "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence.
     """
     selection, protocol = under_protocol(run.selection, BodyProtocol)
-    cache, body = open_cache(selection.data), load_body(selection.body, mean_hands=selection.mean_hands)
+    cache = open_cache(selection.data)
+    body = load_body(selection.body, mean_hands=selection.mean_hands)
     people = selection.people(joints=selection.joint_set())
     fit = fits_from_files(predictions, cache, body, selection.models, mean_hands=selection.mean_hands)
     facts = {**selection.facts(), **predictions_facts(predictions), "matched by": match}
@@ -371,7 +377,8 @@ def fits_report(
     people: EvaluatedPeople, fits: EvaluatedFits, facts: Mapping[str, Any], protocol: BodyProtocol | None = None
 ) -> Report:
     """Report on bodies fitted to images, with the figures that are published under a protocol."""
-    errors, share = fits.errors, len(fits.found) / max(len(people), 1)
+    errors = fits.errors
+    share = len(fits.found) / max(len(people), 1)
     facts = {**facts, **people.facts, "found": f"{len(fits.found)} ({100 * share:.1f} %)"}
     images = _contact_sheets(people, fits)
     missing_rows = np.setdiff1d(np.arange(len(people)), fits.found)
@@ -428,7 +435,8 @@ def error_tables(
 
 def _groups(people: EvaluatedPeople, fits: EvaluatedFits) -> list[Table]:
     """Tabulate errors of the people found by activity, if there are several activities."""
-    some, errors = people.people.taken(fits.found), fits.errors
+    some = people.people.taken(fits.found)
+    errors = fits.errors
     if "activity" not in some.cache.people:
         return []
     labels = some.column("activity")
@@ -449,7 +457,9 @@ def _contact_sheets(people: EvaluatedPeople, fits: EvaluatedFits) -> dict[str, A
         return body_panel(people, int(fits.found[index]), fits.rigs[index], fits.bodies, index)
 
     def title(index: int) -> str:
-        mpjpe, pa, pckh = 1e3 * errors.mpjpe[index], 1e3 * errors.pa_mpjpe[index], 100 * errors.pckh[index]
+        mpjpe = 1e3 * errors.mpjpe[index]
+        pa = 1e3 * errors.pa_mpjpe[index]
+        pckh = 100 * errors.pckh[index]
         return f"{mpjpe:.0f} mm, PA {pa:.0f} mm, PCKh {pckh:.0f} %, {errors.rotation[index]:.2f} rad"
 
     if not len(fits.found) or not bool(torch.isfinite(fits.bodies.rotations).all()):

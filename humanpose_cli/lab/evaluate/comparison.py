@@ -42,8 +42,10 @@ def compare_predictions(run: EvaluationRun, predictions: Sequence[Path], *, matc
     if len(names) < 2:
         raise UsageError("predictions", "are of one method", expected="two or more", remedy="hpc evaluate fit")
     selection, protocol = under_protocol(run.selection, BodyProtocol)
-    people, hands = selection.people(joints=selection.joint_set()), {"mean_hands": selection.mean_hands}
-    cache, body = people.people.cache, load_body(selection.body, **hands)
+    people = selection.people(joints=selection.joint_set())
+    hands = {"mean_hands": selection.mean_hands}
+    cache = people.people.cache
+    body = load_body(selection.body, **hands)
     fits = [fits_from_files(path, cache, body, selection.models, **hands) for path in predictions]
     fits_by_name: dict[str, EvaluatedFits] = {}
     for number, (name, fit) in enumerate(zip(names, fits, strict=True)):
@@ -102,7 +104,8 @@ def _differences(differences: Mapping[tuple[str, str], Summary], first: str, ove
     rows: list[list[Cell]] = []
     for (name, metric), summary in differences.items():
         more_is_better = metric == "pckh"
-        lower, higher = summary.high < 0, summary.low > 0
+        lower = summary.high < 0
+        higher = summary.low > 0
         better, worse = (higher, lower) if more_is_better else (lower, higher)
         verdict = "better" if better else "worse" if worse else "no difference shown"
         verdict += ", of few" if summary.clusters < FEW else ""

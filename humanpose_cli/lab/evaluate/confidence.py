@@ -40,7 +40,8 @@ class JointConfidences:
         cls, confidence: NDArray[np.floating], joints: NDArray[np.floating], true: NDArray[np.floating]
     ) -> JointConfidences:
         """Select them among all joints of SMPL24: confidence (N, 24), joints and truth (N, 24, 3) metres."""
-        rows, pelvis = list(SMPL24.indices(LIMB_JOINTS)), SMPL24.index("pelvis")
+        rows = list(SMPL24.indices(LIMB_JOINTS))
+        pelvis = SMPL24.index("pelvis")
         away = (joints - joints[:, [pelvis]]) - (true - true[:, [pelvis]])
         return cls(
             np.asarray(confidence, np.float64)[:, rows], np.linalg.norm(away[:, rows], axis=-1).astype(np.float64)
@@ -56,7 +57,8 @@ class JointConfidences:
         right.
         """
         pairs = np.array([[LIMB_JOINTS.index(name) for name in names] for names in _LIMBS.values()])
-        confidence, error = self.confidence[:, pairs].min(-1), self.error[:, pairs].max(-1)
+        confidence = self.confidence[:, pairs].min(-1)
+        error = self.error[:, pairs].max(-1)
         finite = np.isfinite(confidence + error)
         return confidence[finite], error[finite] <= RIGHT_WITHIN
 

@@ -52,7 +52,8 @@ class NetworkOnCrops:
 
     def __init__(self, people: EvaluatedPeople, network: BodyNetwork, source: CropSource) -> None:
         inputs = network.config.inputs
-        self.network, self.segmenter = network, network.segmenter if source == "segmenter" else None
+        self.network = network
+        self.segmenter = network.segmenter if source == "segmenter" else None
         self.examples = BodyExamples(
             people.people,
             inputs,
@@ -107,7 +108,8 @@ def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
     """Measure how hard each pose is, as Figure 3: the mean angle (N,) in radians of the parts' relative rotations, the
     pelvis left out, from those of an upright person with the arms by the sides.
     """
-    rotations, neutral = people.bodies.rotations[:, 1:], neutral_rotations().float()[1:]
+    rotations = people.bodies.rotations[:, 1:]
+    neutral = neutral_rotations().float()[1:]
     return geodesic_angle(rotations, neutral.expand_as(rotations)).mean(1).double().numpy()
 
 
@@ -117,7 +119,8 @@ def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSour
     path = find_weights(options.weights or "nbf-parts")
     segmenter = find_weights(options.segmenter or "segmenter") if source == "segmenter" else None
     network = load_nbf(path, segmenter=segmenter, body=selection.body, device=run.device)
-    inputs, losses = network.config.inputs, LossOptions(0, points2d=1)
+    inputs = network.config.inputs
+    losses = LossOptions(0, points2d=1)
     people = selection.people(*needed_labels(inputs, losses, segmented=False, framing=_framing(network)))
     people.require_one_model()
     if source == "segmenter" and not (network.segmenter and inputs.segmented):
@@ -138,7 +141,8 @@ def crops_report(
     with a segmenter's parts Figure 3 is drawn into the folder.
     """
     errors, f1 = evaluated
-    metrics, plots = body_metrics(errors, people.clusters), {}
+    metrics = body_metrics(errors, people.clusters)
+    plots = {}
     tables = error_tables(errors, metrics, people.joints.root_name)
     if f1 is not None:
         metrics["f1"] = summarise(f1, people.clusters)

@@ -53,7 +53,9 @@ from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.weights import find_weights, read_header
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_label, person_colour
 
-_PREDICTED, _REFINED = "this network", "this network, refined"  # rows of the tables
+# rows of the tables
+_PREDICTED = "this network"
+_REFINED = "this network, refined"
 _CHUNK = 512  # people between two looks at whether to stop
 
 
@@ -125,7 +127,8 @@ def refine(body: ScaledBody, pose: ScaledPose, people: JoinedPeople, run: Evalua
     column = LABELS["detected"].column
     if not any(part.cache.labels.get(column, 0) for part in people.parts):
         return None
-    boxes, detections = people.column("box"), people.column("detected")
+    boxes = people.column("box")
+    detections = people.column("detected")
     landmarks = torch.from_numpy(
         np.stack([landmarks_in_crop(one, person_crop(box, 2)) for one, box in zip(detections, boxes, strict=True)])
     )
@@ -149,12 +152,14 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
     if not weights:
         raise UsageError("weights", "are missing", expected="a run of hpc train deform-and-learn")
     path = find_weights(weights)
-    network, config = BodyRegressor.load(path).to(run.device), read_header(path, MODEL).config
+    network = BodyRegressor.load(path).to(run.device)
+    config = read_header(path, MODEL).config
     rig = load_body(run.selection.body)
     if rig.name != config["body"]:
         raise InputError(path, "was trained with another body", expected=rig.name, got=config["body"])
     selection, protocol = under_protocol(run.selection, ScaledJointProtocol)
-    cache, body = open_cache(selection.data), ScaledBody(rig)
+    cache = open_cache(selection.data)
+    body = ScaledBody(rig)
     joints = _joints(selection, body, skeleton_by_name(config["skeleton"]))
     if "keypoints/smpl24" not in cache.people:
         selection = replace(selection, visible=0.0)
@@ -164,7 +169,8 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
     if not mask.any():
         raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
     people = people.taken(mask)
-    joined_people, clusters = JoinedPeople.of(people), clusters_of(people)
+    joined_people = JoinedPeople.of(people)
+    clusters = clusters_of(people)
     pose = predict(network, joined_people, batch_size, run.progress, run.stop)
     poses = {_PREDICTED: pose}
     if (refined := refine(body, pose, joined_people, run)) is not None:
@@ -244,7 +250,8 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, poses: Sequ
     image = crop.image(person.example(0, (), mask=False).image)
     bodies = [pose.rows(torch.tensor([number])) for pose in poses]
     views = [mesh_views(joints.body, one, image, FOUND_COLOUR) for one in bodies]
-    (*_, body), (*_, (_, side)) = bodies, views
+    (*_, body) = bodies
+    (*_, (_, side)) = views
     joints2d = in_image(joints.body.points(body, joints.rows), body)[0].numpy()
     true = _at_size_of(joints, joints2d, joint_truth(person, joints.skeleton)[0])[:, [2, 1]]  # depth to the right
     draw_keypoints(side, (true + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(TRUE_COLOUR))

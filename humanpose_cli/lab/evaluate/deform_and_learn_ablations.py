@@ -89,7 +89,8 @@ def variant_training(shared: DeformShared, variant: Variant) -> DeformShared:
     """Return a variant's training: with fewer rounds the network, and of "long lifter" the lifter too, has as many
     steps as in all rounds of the shared one.
     """
-    network, loop = variant.of(shared.network), shared.loop
+    network = variant.of(shared.network)
+    loop = shared.loop
     times = shared.network.rounds // network.rounds
     if variant.name == "long lifter":
         network = replace(network, lifter_steps=times * network.lifter_steps)
@@ -97,7 +98,8 @@ def variant_training(shared: DeformShared, variant: Variant) -> DeformShared:
 
 
 def _study(name: str, run: EvaluationRun, shared: DeformShared) -> Study:
-    selection, changes = run.selection, {}
+    selection = run.selection
+    changes = {}
     if selection.protocol:
         changes["protocol"] = selection.protocol
     if selection.body != "default":

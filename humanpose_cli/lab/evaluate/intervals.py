@@ -144,7 +144,8 @@ def _summary(errors: Sequence[ArrayLike], clusters: Clusters | None) -> Summary:
     count = sets[0].shape[1]
     clusters = Clusters.single("values", count) if clusters is None else clusters
     finite = np.all([np.isfinite(values).all(0) for values in sets], 0)
-    sets, clusters = [values[:, finite] for values in sets], clusters.taken(finite)
+    sets = [values[:, finite] for values in sets]
+    clusters = clusters.taken(finite)
     if not sets[0].size:
         return Summary(np.nan, 0, np.nan, np.nan, np.nan, 0, clusters.unit)
     _, ids = np.unique(clusters.ids, return_inverse=True)

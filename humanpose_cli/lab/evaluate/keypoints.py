@@ -99,7 +99,8 @@ def labelled_image(cache: Cache, row: int) -> LabelledImage:
     keypoints = np.nan_to_num(column(f"keypoints/{COCO17.name}", len(COCO17), 3))
     usual = _AREA_OF_BOX * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     areas = column("area")
-    areas, crowds = np.where(np.isfinite(areas), areas, usual), column("crowd") > 0
+    areas = np.where(np.isfinite(areas), areas, usual)
+    crowds = column("crowd") > 0
     has_box = np.isfinite(boxes).all(1)
     return LabelledImage(keypoints[has_box], areas[has_box], boxes[has_box] + 0.5, crowds[has_box])
 
@@ -242,7 +243,8 @@ def evaluate_keypoints(
     clusters = image_clusters(cache, rows)
     metrics = {name: keypoint_metrics(images, clusters) for name, images in matches.items()}
     facts["people"] = sum(image.people for image in matches["fits"])
-    of_fits, others = metrics["fits"], metrics["detections"]
+    of_fits = metrics["fits"]
+    others = metrics["detections"]
     rows_of_table: list[list[Cell]] = [
         [text, name, of_fits[name].value, others[name].value] for name, text in _AP.items()
     ]

@@ -33,8 +33,10 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
 
     Raises UnavailableError if only the name of the body is known.
     """
-    body, values = fit.body_model(), {}
-    worlds, seconds = on_the_ground(fit, body).world_to_camera.astype(np.float64), fit.seconds(ASSUMED_FRAME_RATE)
+    body = fit.body_model()
+    values = {}
+    worlds = on_the_ground(fit, body).world_to_camera.astype(np.float64)
+    seconds = fit.seconds(ASSUMED_FRAME_RATE)
     lost = [frame for name in ("camera_unknown", "camera_walks") for frame in fit.options.get(name, [])]
     for track in fit.tracks:
         rows = fit.rows_of(track)

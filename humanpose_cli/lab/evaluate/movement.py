@@ -76,7 +76,8 @@ class BodyMotion(NamedTuple):
     def of_bodies(cls, joints: JointSet, bodies: Bodies, rigs: Sequence[Body]) -> BodyMotion:
         """Take the motion of bodies, each of its own model."""
         count = len(rigs)
-        points, feet = np.full((count, len(joints.points), 3), np.nan), np.full((count, len(_FEET), 3), np.nan)
+        points = np.full((count, len(joints.points), 3), np.nan)
+        feet = np.full((count, len(_FEET), 3), np.nan)
         rest = np.full((count, 3), np.nan)
         for rig in {id(one): one for one in rigs}.values():
             of_rig = np.flatnonzero([one is rig for one in rigs])
@@ -103,7 +104,8 @@ class BodyMotion(NamedTuple):
 
     def in_world(self, world_to_camera: Floats) -> BodyMotion:
         """Move from camera axes to the world's, with [R t] of each person (M, 4, 4): X = Rᵀ (x − t)."""
-        rotation, translation = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
+        rotation = world_to_camera[:, :3, :3]
+        translation = world_to_camera[:, :3, 3]
 
         def moved(points: Floats) -> Floats:
             return np.einsum("tji,tpj->tpi", rotation, points - translation[:, None])
@@ -157,7 +159,8 @@ def movement_summaries(
         values_by_name.setdefault(name, []).append((values, np.full(len(values), clusters.ids[row])))
 
     clusters = people.clusters.taken(rows)
-    true, root = BodyMotion.of_truth(people, rows), people.joints.rows
+    true = BodyMotion.of_truth(people, rows)
+    root = people.joints.rows
     count = len(people.joints.joints)
     rates = np.full(len(rows), np.nan)
     if "frame_rate" in images:
@@ -181,7 +184,8 @@ def movement_summaries(
         if world is None:
             continue
         visible, *motions = world
-        (a, b), start = (motion.points[:, :count] for motion in motions), track[0]
+        a, b = (motion.points[:, :count] for motion in motions)
+        start = track[0]
         add("wa_mpjpe_mm", 1e3 * wa_mpjpe(a, b, cut), start)
         add("w_mpjpe_mm", 1e3 * w_mpjpe(a, b, cut), start)
         add("rte_percent", 100 * root_translation_error(*(m.path(people.joints, root_path) for m in motions)), start)
@@ -210,7 +214,8 @@ def _tracks(
     people: EvaluatedPeople, rows: NDArray[np.int64], *, closed_up: bool
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield each person in each sequence: indices among `rows`, by frame, and the frames; closed up, their ranks."""
-    table, cache = people.people, people.people.cache
+    table = people.people
+    cache = people.people.cache
     sequence = cache.sequence_numbers
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
     frames = np.asarray(cache.images["frame"][table.images], np.int64)
@@ -222,7 +227,8 @@ def _tracks(
             keys.setdefault((int(sequence[image]), str(names[row]) or str(table.indices[row])), []).append(row)
     for track in keys.values():
         order = np.array(track)[np.argsort(frames[track], kind="stable")]
-        positions, found = np.arange(len(order)) if closed_up else frames[order], index[order] >= 0
+        positions = np.arange(len(order)) if closed_up else frames[order]
+        found = index[order] >= 0
         if found.any():
             yield index[order[found]], positions[found]
 

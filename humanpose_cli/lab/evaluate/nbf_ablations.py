@@ -192,7 +192,8 @@ def losses(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, fol
         f"Absolute rotations of 3D against lat: {rotations.text('+.3f', ' rad')}.",
     ]
     paper = {"paper mm": 1, "paper PCKh": 1, "paper absolute err_quat": 3}
-    title, columns = "Table 3: losses", (_PCKH, _ROTATIONS)
+    title = "Table 3: losses"
+    columns = (_PCKH, _ROTATIONS)
     return _tables("losses", title, "losses", people, results, columns, paper, notes), {}
 
 
@@ -210,7 +211,9 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared
     plot_curves(folder / "supervision.png", shares, curves, "samples with 3-D labels [%]")
     control = Columns({"no 2-D mm": 1}, lambda variant, _: (controls[int(str(variant.cells[0]))],))
     paper = {"paper mm": 1, "paper absolute err_quat": 2}
-    title, heading, columns = "Table 4: share of 3-D labels", "3-D labels %", (_ROTATIONS, control)
+    title = "Table 4: share of 3-D labels"
+    heading = "3-D labels %"
+    columns = (_ROTATIONS, control)
     tables = _tables("supervision", title, heading, people, results, columns, paper, notes)
     return tables, {"supervision.png": "Table 4 as curves"}
 
@@ -241,7 +244,8 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
             plot_quality(folder / "f1-error.png", values["f1"][0], values["mpjpe"].mean(0), distance_to_mean(people))
             plots["f1-error.png"] = "Figure 3: F1 of the parts against the error of the joints, darker for harder poses"
     for name, figure in ((list(shared.segmenters)[-1], "Figures 4 and 5"), ("GT", "Figure 6")):
-        setup, values = setups[name], figures[f"{name}, validated with {name}"].values
+        setup = setups[name]
+        values = figures[f"{name}, validated with {name}"].values
         mpjpe, pa_mpjpe = (np.asarray(values[column][0], np.float64) for column in ("mpjpe", "pa_mpjpe"))
         network = load_nbf(weights[name][0], segmenter=setup.segmenter, body=people.body_name, device=trainings.device)
         crops = NetworkOnCrops(people, network, setup.source)
@@ -293,7 +297,8 @@ def planned_trainings(name: str, shared: NbfShared) -> list[PlannedTraining]:
 
     Raises UsageError if segmenters have other parts than the networks.
     """
-    network, names = shared.network, list(shared.segmenters) if name == "segmenters" else []
+    network = shared.network
+    names = list(shared.segmenters) if name == "segmenters" else []
     if name in ("losses", "supervision"):
         network = replace(network, losses=shared.weights)
         names = list(shared.segmenters)[-1:] if shared.parts == "segmenter" else []  # the best

@@ -277,10 +277,12 @@ class PeopleSelection:
         Raises InputError if a label is missing, or the model of a person's body.
         """
         truth = "measured" if joints.measured else "poses"
-        people, body = self.labelled(truth, *needs), load_body(self.body, mean_hands=self.mean_hands)
+        people = self.labelled(truth, *needs)
+        body = load_body(self.body, mean_hands=self.mean_hands)
         left_out = self.left_out(truth, needs)
         rigs, rig = self._rigs(people, body, required=not joints.measured)
-        count, shape = len(people), _shapes(people)
+        count = len(people)
+        shape = _shapes(people)
         unknown = torch.full((count, 24, 3, 3), torch.nan)
         bodies = Bodies(
             unknown, torch.zeros_like(shape), torch.zeros(count, 3), torch.from_numpy(segment_scales(people))
@@ -291,11 +293,9 @@ class PeopleSelection:
         for number, model in enumerate(rigs):
             of_rig = torch.from_numpy(np.flatnonzero(rig == number))
             some = Bodies.of_parameters(model, poses[of_rig], shape[of_rig, : model.shape_count], trans[of_rig])
-            bodies.rotations[of_rig], bodies.betas[of_rig], bodies.root[of_rig] = (
-                some.rotations,
-                shape[of_rig],
-                some.root,
-            )
+            bodies.rotations[of_rig] = some.rotations
+            bodies.betas[of_rig] = shape[of_rig]
+            bodies.root[of_rig] = some.root
         focal, centre = cameras_of_images(people.cache, people.images)
         return EvaluatedPeople(
             people,
@@ -338,7 +338,8 @@ class PeopleSelection:
             truth.append(load_body(self.body, count, mean_hands=self.mean_hands))
         models = {"default": default_body(), body.name: body, **{model.name: model for model in truth}}
         rigs: list[Body] = []
-        rig, missing = np.full(len(people), -1), []
+        rig = np.full(len(people), -1)
+        missing = []
         for kind, gender in sorted(set(zip(kinds.tolist(), genders.tolist(), strict=True))):
             model = model_for(models, kind, gender) if kind else body  # who does not say is taken for what is evaluated
             if model is None:
@@ -408,7 +409,8 @@ def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Te
     """Return focal lengths (N,) and principal points (N, 2) of N images, the usual ones where theirs are not known."""
     images = cache.images
     sizes = np.asarray(images["size"][rows], np.float64)
-    focal, centre = np.array([default_focal(int(width), int(height)) for width, height in sizes]), sizes / 2
+    focal = np.array([default_focal(int(width), int(height)) for width, height in sizes])
+    centre = sizes / 2
     if "focal" in images:
         values = np.asarray(images["focal"][rows])
         focal = np.where(np.isfinite(values), values, focal)

@@ -272,7 +272,8 @@ def read_predictions(path: Path) -> list[Prediction]:
             check_limits(name, values, path)
         return values.astype(np.float64)
 
-    skeleton, joints = str(np.asarray(columns.get("skeleton", ""))), None
+    skeleton = str(np.asarray(columns.get("skeleton", "")))
+    joints = None
     if "joints" in columns:
         if skeleton not in _SKELETONS:
             expected = " or ".join(_SKELETONS)
@@ -284,7 +285,8 @@ def read_predictions(path: Path) -> list[Prediction]:
     person = field("person", ())
     check_limits("poses", poses, path, unknown=True)
     box = field("box", (4,))
-    betas, trans = field("betas", (10,), needed=joints is None), field("trans", (3,), needed=joints is None)
+    betas = field("betas", (10,), needed=joints is None)
+    trans = field("trans", (3,), needed=joints is None)
     genders = np.asarray(columns.get("gender", np.full(count, ""))).astype("U")
     tracks = np.asarray(columns.get("track", np.full(count, ""))).astype("U")
     world = field("world_to_camera", (4, 4)) if "world_to_camera" in columns else None
@@ -371,7 +373,8 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
 
     Raises InputError if the cache has no sequences, or predictions have no tracks.
     """
-    table, cache = people.people, people.people.cache
+    table = people.people
+    cache = people.people.cache
     if not cache.sequences:
         raise InputError(cache.path, "holds no sequences", expected="videos", remedy="`match=boxes`")
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")

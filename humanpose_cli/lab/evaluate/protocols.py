@@ -192,8 +192,11 @@ _WORLD = ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent")
 _ACCELERATED = (*_POSE, "accel_trimmed_m_s2")
 _TRAJECTORY = (*_WORLD, "jitter_10m_s3", "foot_sliding_mm")
 _VALID = "Frames that the owners call valid"
-_3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
-_RICH, _SMPLX_AS_SMPL = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
+_3DPW = ("3dpw", "3dpw/test")
+_EMDB1 = ("emdb", "emdb1/test")
+_EMDB2 = ("emdb", "emdb2/test")
+_RICH = ("rich", "rich/test")
+_SMPLX_AS_SMPL = "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
 _MEAN_HANDS = f"{_SMPLX_AS_SMPL}, with fingers in the mean pose"
 _FIFTH = "S9 and S11, every 5th frame"
 _EMDB_METRICS = (*_POSE, "pa_pve_mm", "mpjae_deg", "pa_mpjae_deg", "jitter_emdb_10m_s3")
@@ -293,7 +296,8 @@ _KEYPOINTS = (
         names="person_keypoints_val2017/",
     ),
 )
-_SIMILAR, _SIGNED = ("ssim_uniform", "lpips"), ("ssim_signed", "lpips")
+_SIMILAR = ("ssim_uniform", "lpips")
+_SIGNED = ("ssim_signed", "lpips")
 _IMAGES = (
     ImageProtocol(
         "iper-random-pairs",
@@ -397,5 +401,6 @@ def agrees(header: Header, split: str, source: str, splits: Sequence[str], every
         every: Frames apart in the paper; 0 where it does not say.
     """
     options: Mapping[str, Any] = header.options_values
-    steps, partial = options.get("every", 1), options.get("allow_missing", False)
+    steps = options.get("every", 1)
+    partial = options.get("allow_missing", False)
     return header.source == source and split in splits and every % max(steps, 1) == 0 and not partial

@@ -94,10 +94,12 @@ def measure_clip(
     people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, body: Body, matches: MatchedRows
 ) -> RefinementErrors:
     """Measure the matched rows of a fit."""
-    rows, params = clip.people[matches.clip], fit.params.rows(matches.fit).tensors()
+    rows = clip.people[matches.clip]
+    params = fit.params.rows(matches.fit).tensors()
     bodies = Bodies.of_parameters(body, params.poses, params.betas, params.trans, params.segment_scales)
     errors = people.errors(bodies, rows, body)
-    joints, predicted_joints = true_joints(people, rows), _joints(body, bodies)
+    joints = true_joints(people, rows)
+    predicted_joints = _joints(body, bodies)
     frames = fit.frame_index[matches.fit]
     pixels = Camera(fit.focal[frames], fit.principal_point[frames]).project(predicted_joints)
     true_pixels = Camera(people.focal[rows].numpy(), people.centre[rows].numpy()).project(joints)
@@ -133,10 +135,12 @@ def _silhouette_errors(clip: EvaluatedClip, fit: Fit, body: Body, matches: Match
     labels = labels_of(body)
     for number, (row, index) in enumerate(zip(matches.clip, matches.fit, strict=True)):
         (vertices,) = body_vertices(body, fit, np.array([index]))
-        mesh, view = LabelledMesh(vertices, body.faces, labels), fit.camera(int(fit.frame_index[index]))
+        mesh = LabelledMesh(vertices, body.faces, labels)
+        view = fit.camera(int(fit.frame_index[index]))
         mask = render_label_maps([mesh], view, ("persons",))["persons"] > 0
         counted_pixels = ~clip.others[row]
-        both, either = (mask & clip.masks[row])[counted_pixels].sum(), (mask | clip.masks[row])[counted_pixels].sum()
+        both = (mask & clip.masks[row])[counted_pixels].sum()
+        either = (mask | clip.masks[row])[counted_pixels].sum()
         result[number] = 1 - both / max(either, 1)
     return result
 
@@ -260,7 +264,9 @@ def made_refiners(
 
     `densepose` is left out if no one names it and nothing is known of the surface.
     """
-    settings, facts, surface = selection.settings(), {}, None
+    settings = selection.settings()
+    facts = {}
+    surface = None
     if any(options.correspondence == "densepose" for options in settings.values()):
         try:
             surface, facts["densepose"] = surface_source(people, selection.densepose, selection.charts)
@@ -353,7 +359,9 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
     Args:
         clips: Errors of each setting's clips; parts  these joined.
     """
-    before, rows, worse = parts["before"], [], []
+    before = parts["before"]
+    rows = []
+    worse = []
     for name, errors in parts.items():
         cells: list[Cell] = [
             name,

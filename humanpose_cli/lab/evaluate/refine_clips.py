@@ -127,9 +127,12 @@ def _masks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> tuple[Any, Any]:
     """Return pixels of each person and of others, from the map of persons or their own masks; None if both are
     missing.
     """
-    cache, masks, others = people.people.cache, [], []
+    cache = people.people.cache
+    masks = []
+    others = []
     for row in rows:
-        image, index = int(people.people.images[row]), int(people.people.indices[row])
+        image = int(people.people.images[row])
+        index = int(people.people.indices[row])
         persons = cache.map(image, "persons")
         mask = cache.mask(int(people.people.rows[row])) if persons is None else None
         if persons is None and mask is None:
@@ -151,8 +154,10 @@ def match_rows(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit) -> Matche
     """Match people frame by frame, by the overlap of boxes."""
     pairs: list[tuple[int, int]] = []
     for frame in range(len(clip.images)):
-        true, fit_rows = np.flatnonzero(clip.frame == frame), fit.rows_for(frame)
-        boxes, size = people.boxes[clip.people[true]], clip.images.shape[2:0:-1]
+        true = np.flatnonzero(clip.frame == frame)
+        fit_rows = fit.rows_for(frame)
+        boxes = people.boxes[clip.people[true]]
+        size = clip.images.shape[2:0:-1]
         pairs += [(int(true[a]), int(fit_rows[b])) for a, b in matched(boxes, list(fit.boxes[fit_rows]), size)]
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     return MatchedRows(rows[:, 0], rows[:, 1])
@@ -185,7 +190,8 @@ def disturbed_truth(
     people.require_one_model()
     random = np.random.default_rng((_SEED, seed))
     # No method of this program made it.
-    bodies, result = people.bodies.of_model(people.body), replace(fit, options={**fit.options, "method": base})
+    bodies = people.bodies.of_model(people.body)
+    result = replace(fit, options={**fit.options, "method": base})
     for identity in np.unique(clip.identity[matches.clip]):
         rows_of_identity = np.flatnonzero(clip.identity[matches.clip] == identity)
         rows = clip.people[matches.clip[rows_of_identity]]
@@ -239,7 +245,8 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
         if record is None or not len(rows):
             continue
         methods.add(record.options.get("method"))
-        index, rate = int(record.frame_index[rows[0]]), record.frame_rate
+        index = int(record.frame_index[rows[0]])
+        rate = record.frame_rate
         if tuple(record.image_size[index]) != tuple(size[frame]):
             got, expected = (" × ".join(map(str, one)) for one in (record.image_size[index], size[frame]))
             raise InputError(predictions, f"has another size of {clip.names[frame]}", expected=expected, got=got)
@@ -302,7 +309,8 @@ class InitialFits:
         self, device: str, threads: int | None, progress: Progress, stop: Callable[[], bool]
     ) -> Iterator[tuple[EvaluatedClip, Base, Fit, MatchedRows]]:
         """Yield every clip with each of its initial fits that finds a person."""
-        people, methods = self.people, self._methods
+        people = self.people
+        methods = self._methods
         with ExitStack() as stack:
             fitters = {
                 method: stack.enter_context(
@@ -352,7 +360,8 @@ def surface_source(people: EvaluatedPeople, densepose: Path | None, charts: Path
     Args:
         charts: DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture.
     """
-    cache, body = people.people.cache, people.body
+    cache = people.people.cache
+    body = people.body
     if densepose is not None:
         return ChartedPoints(surface_charts(body, charts), SurfacePointFile(densepose).points), f"{densepose.name}"
     maps = [name for name in ("densepose", "correspondence") if cache.labels.get(f"pictures/maps/{name}", 0)]

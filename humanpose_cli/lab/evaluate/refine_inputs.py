@@ -42,7 +42,8 @@ def _study(run: EvaluationRun, shared: SharedTraining[RefinerTraining]) -> Study
 
 def _report(trainings: Trainings, shared: SharedTraining[RefinerTraining]) -> Report:
     """Train a network for each variant and compare their endpoint errors on the cache's held-out people."""
-    loop, variants = shared.loop, VARIANTS["refine"]
+    loop = shared.loop
+    variants = VARIANTS["refine"]
     measures: dict[str, Measured] = {}
     for variant in variants:
         options = variant.of(shared.network)

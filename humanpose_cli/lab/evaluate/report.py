@@ -181,9 +181,15 @@ Image = NDArray[np.uint8]
 Panel = Callable[[int], Image]
 PANEL_SIDE = 224
 """Pixels of the squares that panels show side by side."""
-_BAR, _MARGIN = 22, 0.25  # pixels of titles, share of a person's size round them
-_EACH, _WORST = 3, 4  # people of a quartile, and of the worst
-TRUE_COLOUR, FOUND_COLOUR = 2, 1  # of bodies, as `person_colour` numbers them
+# pixels of titles, share of a person's size round them
+_BAR = 22
+_MARGIN = 0.25
+# people of a quartile, and of the worst
+_EACH = 3
+_WORST = 4
+# of bodies, as `person_colour` numbers them
+TRUE_COLOUR = 2
+FOUND_COLOUR = 1
 PANELS = ("person", "true body (green)", "found body (orange)")
 """What the three images of `body_panel` show."""
 

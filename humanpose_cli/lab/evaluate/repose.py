@@ -107,7 +107,8 @@ class EvaluatedReposing:
         """Average a method's means with the copies of pairs that are left out, without intervals; {} if none are."""
         summaries = {}
         for name, copies in self.copies.items():
-            one, finite = means[name], copies[np.isfinite(copies)]
+            one = means[name]
+            finite = copies[np.isfinite(copies)]
             n = one.n + len(finite)
             value = float(np.nansum([one.n * one.value, *finite])) / n if n else np.nan
             summaries[name] = replace(one, value=value, n=n, median=np.nan, low=np.nan, high=np.nan)
@@ -159,7 +160,8 @@ class WrappedPeople:
         """
         if self._last is None or self._last[0] is not example:
             mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
-            photo_person, hole = mesh.person.photographed, mesh.person.hole
+            photo_person = mesh.person.photographed
+            hole = mesh.person.hole
             plate = inpaint(photo_person.photo, hole, photo_person.others > 0.5)
             self._last = example, mesh, plate
         return self._last[1:]
@@ -321,7 +323,8 @@ def _similarity(drawing: Drawn, second: Example, distances: Mapping[str, Distanc
     drawing_tensor, true = (
         to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawing.image, second.image)
     )
-    a, b = drawing_tensor / 2 + 0.5, true / 2 + 0.5
+    a = drawing_tensor / 2 + 0.5
+    b = true / 2 + 0.5
     person = person_mask(second) if second.mask is not None else np.zeros(second.image.shape[:2])
     mask = torch.from_numpy((person > 0.5).astype(np.float32))[None, None]
     drawn_mask = torch.from_numpy(np.asarray(drawing.mask, np.float32))[None, None]
@@ -368,7 +371,8 @@ class FittedJoints:
         if person.score < _MIN_SCORE:
             return None
         self._people.person = person
-        record, body = self._fitter.fit_image(image), self._fitter.body
+        record = self._fitter.fit_image(image)
+        body = self._fitter.body
         bodies, betas, _ = posed_rows(record, np.array([0]), body)
         return np.asarray(body.pose_landmarks(REPOSING19.name, bodies, betas)[0].numpy(), np.float64)
 
@@ -442,11 +446,13 @@ def evaluate_reposing(
         raise UsageError("methods", "are not known", expected=expected, got=", ".join(sorted(unknown)))
     selection, protocol = under_protocol(run.selection, ImageProtocol)
     if protocol is not None:
-        size, full_images = protocol.agreed_size(size), True
+        size = protocol.agreed_size(size)
+        full_images = True
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, run.device)
     if protocol is not None:
-        what, remedy = "size of the network's images", "`weights` of a network that was trained at that size"
+        what = "size of the network's images"
+        remedy = "`weights` of a network that was trained at that size"
         protocol.agreed_size(network.config.size, what, remedy)
     crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, full_images=full_images)
     numbers = numbers[run.part[0] :: run.part[1]]
@@ -454,7 +460,8 @@ def evaluate_reposing(
     wraps = not only or not {"copy", "warp3d"}.issuperset(only)
     body = load_body(selection.body) if wraps and crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
-        cache, images = crops.pairs.cache, np.unique(crops.pairs.inputs[:, 0])
+        cache = crops.pairs.cache
+        images = np.unique(crops.pairs.inputs[:, 0])
         require_model(people_of_images(cache, images), body)
         people = WrappedPeople(body)
         methods["mesh"] = meshing(people)

@@ -81,7 +81,8 @@ def measure_segmenter(
     Args:
         guided: False hides the detector's guide from a guided segmenter.
     """
-    classes, counts = segmenter.options.parts + 1, []
+    classes = segmenter.options.parts + 1
+    counts = []
     make = SegmenterCrops(people, segmenter.options, guided=guided)
     for batch in held_out_batches(make, range(len(people)), batch_size):
         if stop():
@@ -114,7 +115,8 @@ def segmenter_report(
     without_guidance: EvaluatedSegmenter | None = None,
 ) -> Report:
     """Report on N people; `without_guidance` is the same segmenter without the detector's guide."""
-    columns, sources = {"IoU %": result.iou, "F1 %": result.f1}, {"iou": (result, class_iou)}
+    columns = {"IoU %": result.iou, "F1 %": result.f1}
+    sources = {"iou": (result, class_iou)}
     sources["f1"] = result, class_f1
     if without_guidance is not None:
         columns["IoU % without a guide"] = without_guidance.iou

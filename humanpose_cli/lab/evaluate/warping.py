@@ -123,7 +123,8 @@ def warping_table(
         figures |= {(variant.name, name): summary for name, summary in alone.items()}
         figures |= {(f"{variant.name}, of all", name): summary for name, summary in results.of_all(alone).items()}
     notes = results.ceiling_note
-    best, plain = measures["warp 3d pose 3d"], measures["warp 2d pose 2d"]
+    best = measures["warp 3d pose 3d"]
+    plain = measures["warp 2d pose 2d"]
     for name in _METRICS.values():
         if name in best.values:
             notes.append(f"3d, 3d − 2d, 2d, {name}: {best.difference(plain, name).text('+.4f')}.")
@@ -135,7 +136,8 @@ def warping_table(
         ],
     )
     paper = Columns(dict.fromkeys(("paper SSIM", "paper SSIM_fg", "paper AUC"), 3), lambda variant, _: variant.paper)
-    rows, columns = [(variant, measures[variant.name]) for variant in variants], (ours, paper) if published else (ours,)
+    rows = [(variant, measures[variant.name]) for variant in variants]
+    columns = (ours, paper) if published else (ours,)
     title = "Table 1: two and three dimensions"
     table = variants_table("warping", title, ("warping", "pose"), rows, columns, notes)
     return [table, figures_table(figures, digits=4)], results

@@ -18,7 +18,10 @@ from humanpose_cli.lab.recipes.people import usual_protocol
 from humanpose_cli.lab.train.kept import kept_text
 from humanpose_cli.networks.weights import WeightsHeader, read_header, shipped_weights, trainings_of
 
-CAUTION, LEFT_OUT, CHECKPOINT, CHECKPOINTS = "caution", "left out", "checkpoint", "checkpoints"
+CAUTION = "caution"
+LEFT_OUT = "left out"
+CHECKPOINT = "checkpoint"
+CHECKPOINTS = "checkpoints"
 """Facts of a report: why its figures are too good, what is not in them, and the step of the weights, or of all."""
 
 
