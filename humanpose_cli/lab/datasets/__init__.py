@@ -1,1 +1,1 @@
-"""Data sets in their owners' layouts as sources of samples: one file for each, and what they share."""
+"""Datasets in their owners' layouts as sources of samples: one file for each, and what they share."""

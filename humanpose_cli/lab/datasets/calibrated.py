@@ -1,9 +1,9 @@
-"""Calibrated cameras of the laboratories, and the pinhole images that a cache keeps instead of theirs.
+"""Calibrated cameras of the laboratories, and the pinhole images that a cache stores in their place.
 
-Their lenses bend straight lines: at the border of a Human3.6M frame a joint is up to 20 pixels away from where a
-pinhole camera sees it, while a `Sample` has one focal length and one principal point. So their images are resampled
-to those of a pinhole `Camera` (`Lens.undistort`): this removes the distortion and unequal focal lengths, cuts out the
-person and scales the cut. Whatever is projected with the stored camera then lies exactly on the stored image.
+Their lenses bend straight lines: at the border of a Human3.6M frame a joint is up to 20 pixels away from its position
+in a pinhole camera, while a `Sample` has one focal length and one principal point. Their images are therefore resampled
+to the images of a pinhole `Camera` (`Lens.undistort`). This removes the distortion and unequal focal lengths, cuts out
+the person and scales the crop. Points projected with the stored camera then lie exactly on the stored image.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 DEFAULT_CROP = 384
-"""Pixels a side of a stored person: what the largest networks here see (256), and a half more to turn and shift."""
+"""Pixels of a stored person's side: the networks' largest input (256), and half as much again to turn and shift."""
 _MARGIN = 1.3  # the crop's side over the joints' larger extent: joints lie inside of the body
 _MIN_SIDE = 16.0
 
@@ -42,12 +42,13 @@ class Lens:
     """Intrinsic parameters, pixels with (0, 0) at the top-left corner.
 
     Attributes:
-        focal: (2,) in x and y; principal_point (2,).
+        focal: (2,) pixels, in x and y.
+        principal_point: (2,) pixels.
         radial: k1, k2, k3.
         tangential: p1, p2.
-        tangential_gain: 2 for OpenCV and Bouguet's toolbox: x' = x(1 + k1 r² + …) + 2 p1 x y + p2 (r² + 2 x²); 1
-            for Human3.6M's code, where the terms in x y and x² count half.
-        skew: Of Bouguet's toolbox, times the focal length in x.
+        tangential_gain: 2 for OpenCV and Bouguet's toolbox: x' = x(1 + k1 r² + …) + 2 p1 x y + p2 (r² + 2 x²); 1 for
+            Human3.6M's code, in which the terms in x y and x² count half.
+        skew: Skew of Bouguet's toolbox, multiplied by the focal length in x.
     """
 
     focal: tuple[float, float]
@@ -71,43 +72,66 @@ class Lens:
         return np.stack((column, self.focal[1] * bent_y + self.principal_point[1]), -1)
 
     def project(self, points: Array) -> Array:
-        """Project points (..., 3), camera axes, to pixels (..., 2) of the laboratory's own image."""
+        """Project points (..., 3), camera axes, to pixels (..., 2) of the laboratory's image."""
         return self.distort(points[..., :2] / points[..., 2:])
 
     def _positions(self, camera: Camera) -> Array:
-        """Return the position (H, W, 2) of each pixel's centre of a pinhole camera in this lens's image."""
+        """Return the positions (H, W, 2) of a pinhole camera's pixel centres in this lens's image."""
         x = (np.arange(camera.size[0]) + 0.5 - camera.principal_point[0]) / camera.focal
         y = (np.arange(camera.size[1]) + 0.5 - camera.principal_point[1]) / camera.focal
         return self.distort(np.stack(np.meshgrid(x, y), -1))
 
     def undistort_labels(self, labels: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
-        """Resample labels (H, W) or (H, W, C) of this lens's image: the nearest ones, 0 beyond the image."""
-        at = np.floor(self._positions(camera)).astype(np.int64)
+        """Resample labels of this lens's image to a pinhole camera.
+
+        Args:
+            labels: (H, W) or (H, W, C) uint8.
+            camera: The pinhole camera.
+
+        Returns:
+            The nearest labels, 0 beyond the image.
+        """
+        positions = np.floor(self._positions(camera)).astype(np.int64)
         height, width = labels.shape[:2]
-        inside = ((at >= 0) & (at < (width, height))).all(-1)
-        result = np.zeros((*at.shape[:2], *labels.shape[2:]), np.uint8)
-        result[inside] = labels[at[inside][:, 1], at[inside][:, 0]]
+        inside = ((positions >= 0) & (positions < (width, height))).all(-1)
+        result = np.zeros((*positions.shape[:2], *labels.shape[2:]), np.uint8)
+        result[inside] = labels[positions[inside][:, 1], positions[inside][:, 0]]
         return result
 
     def undistort(self, pixels: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
-        """Resample this lens's image (H, W) or (H, W, C) uint8 to what a pinhole camera sees; black beyond the image.
+        """Resample this lens's image to a pinhole camera.
 
-        If the result is smaller than what it shows, pixels are averaged before, so that nothing flickers.
+        If the result is smaller than the part that it shows, pixels are averaged first, to avoid aliasing.
+
+        Args:
+            pixels: (H, W) or (H, W, C) uint8.
+            camera: The pinhole camera.
+
+        Returns:
+            uint8 pixels, black beyond the image.
         """
-        at = self._positions(camera)
+        positions = self._positions(camera)
         reduction = max(1, int(max(self.focal) / camera.focal + 1e-6))
         values: NDArray[Any] = pixels
         if reduction > 1:
-            values, corner = _average_blocks(pixels, reduction, at)
-            at = (at - corner) / reduction
-        x, y = np.ascontiguousarray((at - 0.5).transpose(2, 0, 1), np.float32)  # OpenCV counts from pixels' centres
+            values, corner = _average_blocks(pixels, reduction, positions)
+            positions = (positions - corner) / reduction
+        x, y = np.ascontiguousarray(
+            (positions - 0.5).transpose(2, 0, 1), np.float32
+        )  # OpenCV counts from pixels' centres
         result = np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
         return np.rint(result).astype(np.uint8) if reduction > 1 else result.astype(np.uint8, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
 class LabCamera:
-    """A lens and where it stands: x_camera = rotation · x_world + translation (metres)."""
+    """A lens and its position.
+
+    Attributes:
+        lens: The lens.
+        rotation: (3, 3) world to camera axes.
+        translation: (3,) metres; x_camera = rotation · x_world + translation.
+    """
 
     lens: Lens
     rotation: Array
@@ -118,15 +142,13 @@ class LabCamera:
         return points @ self.rotation.T + self.translation
 
 
-def _average_blocks(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArray[np.float32], Array]:
-    """Average factor × factor pixels of the part that shows the points `at`; also returns that part's corner (2,).
-
-    The last row and column of the image are repeated if they do not fill a mean.
-    """
+def _average_blocks(pixels: NDArray[np.uint8], factor: int, positions: Array) -> tuple[NDArray[np.float32], Array]:
+    """Average factor × factor pixels of the part at `positions`; return it and its corner (2,)."""
     size = np.array([pixels.shape[1], pixels.shape[0]])
-    # The part is aligned to whole blocks, with one more block around it for the interpolation.
-    first = np.clip(at.min((0, 1)) // factor - 1, 0, (size - 1) // factor).astype(int) * factor
-    last = np.clip(np.ceil(at.max((0, 1))) + 2 * factor, first + 1, size).astype(int)
+    # The part is aligned to blocks, with one more block around it for the interpolation. The last row and column of the
+    # image are repeated if they do not fill a block.
+    first = np.clip(positions.min((0, 1)) // factor - 1, 0, (size - 1) // factor).astype(int) * factor
+    last = np.clip(np.ceil(positions.max((0, 1))) + 2 * factor, first + 1, size).astype(int)
     part = pixels[first[1] : last[1], first[0] : last[0]]
     padding = [(0, -length % factor) for length in part.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
     part = np.pad(part, padding, mode="edge")
@@ -135,14 +157,22 @@ def _average_blocks(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[
 
 
 def full_camera(lens: Lens, size: tuple[int, int]) -> Camera:
-    """Make the camera of all of an image of that size, at its own scale (the mean of both focal lengths)."""
+    """Make the camera of a complete image at its scale, with the mean of both focal lengths.
+
+    Args:
+        lens: The lens.
+        size: (width, height) of the image.
+    """
     return Camera(sum(lens.focal) / 2, lens.principal_point, size)
 
 
 def person_camera(lens: Lens, points: Array, crop_size: int) -> Camera:
-    """Make the camera of a square around points (N, 3) metres in camera axes, with a margin about their larger extent.
+    """Make the camera of a square around points, with a margin about their larger extent.
 
-    It is reduced to `crop_size` pixels a side if it is larger, never enlarged.
+    Args:
+        lens: The lens.
+        points: (N, 3) metres, camera axes.
+        crop_size: Maximum pixels of a side; larger squares are reduced, smaller ones not enlarged.
     """
     full = full_camera(lens, (1, 1))
     pixels = full.project(points)
@@ -155,7 +185,7 @@ def person_camera(lens: Lens, points: Array, crop_size: int) -> Camera:
     return Camera(full.focal * scale, (float(principal[0]), float(principal[1])), (length, length))
 
 
-# What sources of calibrated laboratories share: every n-th frame of a video, one person, a pinhole view of them.
+# Shared by the laboratories: every n-th frame of a video, one person, a pinhole view of them.
 
 _MIN_CROP = 32
 _NEAREST = 0.1  # metres
@@ -184,8 +214,9 @@ class Shot:
     """One frame of a calibrated camera, on its way to a sample.
 
     Attributes:
-        pixels: (H, W, 3) uint8, the laboratory's image.
-        around: (N, 3) metres, camera axes: what a crop must show.
+        pixels: (H, W, 3) uint8. The laboratory's image.
+        lens: The camera's lens.
+        around: (N, 3) metres, camera axes. Points that a crop must show.
     """
 
     pixels: NDArray[np.uint8]
@@ -193,11 +224,11 @@ class Shot:
     around: Array
 
     def camera(self, crop_size: int) -> Camera:
-        """Return the camera of what is kept of the image: all of it if the people's positions are unknown."""
-        ahead = self.around[self.around[:, 2] > _NEAREST]  # nothing behind the camera can be cut out
-        if not crop_size or not len(ahead):
+        """Return the camera of the stored image; of the complete image if no point is in front of the camera."""
+        in_front = self.around[self.around[:, 2] > _NEAREST]  # nothing behind the camera can be cut out
+        if not crop_size or not len(in_front):
             return full_camera(self.lens, (self.pixels.shape[1], self.pixels.shape[0]))
-        return person_camera(self.lens, ahead, crop_size)
+        return person_camera(self.lens, in_front, crop_size)
 
     def sample(
         self,
@@ -211,7 +242,18 @@ class Shot:
         maps: Mapping[str, bytes] | None = None,
         frame_rate: float | None = None,
     ) -> Sample:
-        """Make the sample of the stored image with its camera."""
+        """Make the sample of the stored image.
+
+        Args:
+            name: Name of the sample.
+            camera: Camera of the stored image.
+            people: The people.
+            sequence: Name of the video.
+            frame: Index within the video.
+            splits: Protocol → split.
+            maps: Name of a label map → PNG bytes.
+            frame_rate: Frames per second.
+        """
         image = encode_view(lambda: self.lens.undistort(self.pixels, camera), camera.size)
         return Sample(
             name,
@@ -229,8 +271,15 @@ class Shot:
 
 
 def with_joints(person: Person, skeleton: str, joints: Array, camera: Camera) -> Person:
-    """Add joints (J, 4), metres in camera axes and confidence, and the keypoints and the box that a camera sees."""
-    visible = (joints[:, 3] > 0) & (joints[:, 2] > 0)  # what is unknown or behind the camera has the confidence 0
+    """Add joints, and the keypoints and the box that a camera sees.
+
+    Args:
+        person: The person.
+        skeleton: Name of the skeleton.
+        joints: (J, 4) metres in camera axes, and confidence.
+        camera: The camera.
+    """
+    visible = (joints[:, 3] > 0) & (joints[:, 2] > 0)
     keypoints = np.zeros((len(joints), 3))
     keypoints[visible, :2] = camera.project(joints[visible, :3], near=0)
     keypoints[visible, 2] = joints[visible, 3]
@@ -239,9 +288,13 @@ def with_joints(person: Person, skeleton: str, joints: Array, camera: Camera) ->
 
 
 def with_fitted_bodies(person: Person, fitter: BodyJointFitter | None, joints: Array, skeleton: str) -> list[Person]:
-    """Repeat the person for each frame of joints (T, J, 4), with the bodies of the joint fitter if there is one.
+    """Repeat a person for each frame of their joints, with fitted bodies.
 
-    Frames that cannot be fitted keep the person unchanged.
+    Args:
+        person: The person without a body.
+        fitter: Fits bodies to joints; None leaves the person unchanged, and so do frames that cannot be fitted.
+        joints: (T, J, 4) metres in camera axes, and confidence.
+        skeleton: Name of the skeleton.
     """
     people = [person] * len(joints)
     if fitter is None:
@@ -254,9 +307,19 @@ def with_fitted_bodies(person: Person, fitter: BodyJointFitter | None, joints: A
 
 
 def trans_by_joints(body: Body, poses: Array, betas: Array, joints: Array, skeleton: str) -> Array:
-    """Find the trans (N, 3) that bring posed bodies (N, 72) of one shape (10,) nearest to their joints (N, J, 4).
+    """Find the translations that bring posed bodies of one shape nearest to their joints.
 
-    For fits without translations: the mean offset from the body's landmarks of that skeleton to the joints.
+    For fits without translations: the mean offset from the body's landmarks to the joints.
+
+    Args:
+        body: The body.
+        poses: (N, 72) radians.
+        betas: (10,) shape.
+        joints: (N, J, 4) metres in camera axes, and confidence.
+        skeleton: Name of the joints' skeleton.
+
+    Returns:
+        (N, 3) metres.
     """
     with torch.no_grad():
         shape = torch.as_tensor(betas, dtype=torch.float32)[None]

@@ -1,7 +1,7 @@
-"""A data set's folder in numbers, without a cache: for `hpc preprocess NAME --check ROOT`.
+"""A dataset's folder in numbers, without a cache: for `hpc preprocess NAME --check ROOT`.
 
-Everything is read as for a cache, except that images are opened for their sizes alone (`reading.labels_only`). The
-report can be sent to others: it has no image, no name of a person and no path outside of the data set's folder.
+Everything is read as for a cache, except that only the sizes of images are read (`reading.labels_only`). The report can
+be sent to others: it has no image, no name of a person and no path outside of the dataset's folder.
 """
 
 from __future__ import annotations
@@ -48,7 +48,14 @@ _LIMIT = 2.0**62
 
 @dataclass
 class Tally:
-    """Counts of some images and their people. People are counted without crowds, names by how many differ."""
+    """Counts of some images and their people.
+
+    Attributes:
+        images: Number of images.
+        people: Number of people, without crowds.
+        crowds: Number of crowds.
+        names: Kind of name → distinct names.
+    """
 
     images: int = 0
     people: int = 0
@@ -76,7 +83,9 @@ class LabelCounts:
     """Counts and digests of the labels of a folder.
 
     Attributes:
-        total: Of all samples; splits by (protocol, split); pairs (protocol, split) → how many.
+        total: Counts of all samples.
+        splits: (protocol, split) → counts.
+        pairs: (protocol, split) → number of pairs.
         digests: Name of each group without problems → digest of its labels.
     """
 
@@ -86,7 +95,15 @@ class LabelCounts:
     digests: dict[str, bytes] = field(default_factory=dict)
 
     def add_group(self, group: Group, samples: Iterable[Sample]) -> None:
-        """Count the labels of a group. Raises InputError at a damaged file; what stands before it is counted."""
+        """Count the labels of a group.
+
+        Args:
+            group: The group.
+            samples: Its samples.
+
+        Raises:
+            InputError: At a damaged file; the samples before it are counted.
+        """
         digest = hashlib.sha256(_encoded({"/".join(key): np.array(pairs) for key, pairs in group.pairs.items()}))
         for sample in samples:
             for tally in (self.total, *(self.splits.setdefault(key, Tally()) for key in sample.splits.items())):
@@ -98,7 +115,7 @@ class LabelCounts:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the labels, whichever the order of the groups, the folder's path and the machine.
+        """SHA-256 of the labels, for any order of the groups, path of the folder and machine.
 
         Numbers count to 1/1024 of a pixel, metre or radian, so that other versions of numerical libraries agree.
         """
@@ -128,12 +145,16 @@ def _encoded(value: Any) -> bytes:
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """The contents of a data set's folder.
+    """The contents of a dataset's folder.
 
     Attributes:
-        options: Of the source, without paths.
-        groups: How many there are.
-        problems: Sentences on what is missing or damaged; notes on what is unusual.
+        source: Name of the dataset.
+        title: Its name in messages.
+        options: Options of the source, without paths.
+        groups: Number of groups.
+        labels: Counts and digests of the labels.
+        problems: Sentences about missing and damaged files.
+        notes: Sentences about unusual files.
     """
 
     source: str
@@ -171,16 +192,19 @@ class DatasetCheck:
 
 
 def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> DatasetCheck:
-    """Read a data set's folder and count what it holds.
+    """Read a dataset's folder and count its contents.
 
-    Missing and damaged files, and other counts than the official ones, are problems of the result. Raises UsageError if
-    parts of the request do not agree, InputError if nothing can be read.
+    Missing and damaged files, and counts that differ from the official ones, are problems of the result.
 
     Args:
-        request: As for `make_source`, whose models are not used. Nothing is fitted or detected.
-        progress: In images.
+        request: As for `make_source`, without its models. Nothing is fitted or detected.
+        progress: Called with the number of images.
+
+    Raises:
+        UsageError: If parts of the request contradict each other.
+        InputError: If nothing can be read.
     """
-    root = None if request.root is None else Path(os.path.abspath(request.root))  # which messages can be freed of
+    root = None if request.root is None else Path(os.path.abspath(request.root))  # can be removed from messages
     strict, lenient = (
         replace(request, root=root, options={**request.options, "allow_missing": value}) for value in (False, True)
     )
@@ -190,7 +214,7 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
         source = chosen_groups(folder, request.items)
         groups = source.groups()
     except InputError as error:
-        # What is missing is reported, and the rest is read.
+        # Report what is missing, and read the rest.
         problems.append(_sentence(error))
         folder = open_folder(lenient, SourceTools())
         source = chosen_groups(folder, request.items)
@@ -234,7 +258,7 @@ def _sentence(error: InputError) -> str:
 
 
 def _paths_of(root: Path, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """List paths and their stand-ins, the longest first: the root, which is absolute, and folders among the options."""
+    """List paths and their stand-ins, the longest first: the absolute root, and folders among the options."""
     labels = {str(path): "ROOT" for path in (root, root.resolve())}
     for value in options.values():
         if isinstance(value, str) and os.path.isabs(value):

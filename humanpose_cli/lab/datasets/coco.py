@@ -1,12 +1,13 @@
-"""COCO's keypoints, and the other data sets that come in COCO's form with its 17 joints: OCHuman and Human-Art.
+"""COCO's keypoints, and other datasets in COCO's form with its 17 joints: OCHuman and Human-Art.
 
-Layout and licences: data/README.md. Annotations also lie in ROOT itself, in ROOT/json or ROOT/annotations, images also
-below ROOT/images; both can be named by options. Layouts after the owners' pages.
+Layout and licences: data/README.md. Annotations may also lie in ROOT itself, in ROOT/json or ROOT/annotations, and
+images below ROOT/images; both can be named by options. Layouts follow the owners' pages.
 
 Labels: boxes, COCO's 17 joints as far as the file names them, masks of the outlines and their areas. Boxes and outlines
-are continuous pixels from the corner of the image; keypoints name pixels, whose centres half is added for. Crowds are
-flagged and come after the people. Splits to evaluate on have all of a file's images, as the evaluator counts what is
-found in images without people too; of "train", images without a labelled joint are left out.
+are continuous pixels from the corner of the image; keypoints name pixels, to whose centres half a pixel is added.
+Crowds are flagged and come after the people. Evaluation splits have all images of a file, as the evaluator also counts
+detections in images without people; in "train", images without a labelled joint are left out.
+
 Protocol "coco": train, validation and test by the files' names. A group is an image.
 """
 
@@ -54,11 +55,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class CocoOptions(FolderOptions):
-    """allow_missing and split as for all sources.
+    """Options of COCO; allow_missing and split as for all sources.
 
     Attributes:
-        annotations: One annotation file, relative to the folder; "" for all known ones.
-        images: Folder of the images, relative to the folder; "" where they usually are.
+        annotations: One annotation file, relative to the folder; "" for all known files.
+        images: Folder of the images, relative to the folder; "" for the usual places.
     """
 
     annotations: str = ""
@@ -67,7 +68,7 @@ class CocoOptions(FolderOptions):
 
 @dataclass(frozen=True, eq=False)
 class _Annotation:
-    """One person or crowd: (4,) x0 y0 x1 y1, keypoints (17, 3), area, and outlines as in the file."""
+    """One person or crowd: box (4,), keypoints (17, 3), area, and outlines as in the file."""
 
     where: str
     box: Array
@@ -93,7 +94,7 @@ class _Image:
 
 
 class CocoSource(FolderSource):
-    """Annotation files in COCO's form as samples with all of an image's people."""
+    """Annotation files in COCO's form as samples with all people of an image."""
 
     name = "coco"
     title = "COCO"
@@ -125,7 +126,7 @@ class CocoSource(FolderSource):
         return [Group(f"{path.stem}/{image.name}", 1, key={**key, "image": image}) for image in present]
 
     def _image_folder(self, path: Path, first: Path) -> Path:
-        """Find the images of an annotation file: the first usual folder that has its first one."""
+        """Find the images of an annotation file: the first usual folder that holds its first image."""
         if self.options.images:
             return existing_folder(self.root / self.options.images, "the folder of the images")
         year = _YEAR.search(path.stem)
@@ -157,11 +158,7 @@ def _split_of(path: Path) -> str:
 
 
 def _read(path: Path, *, everything: bool) -> tuple[list[_Image], list[str]]:
-    """Read the images, with all of their people and crowds; and joints that are left out.
-
-    Args:
-        everything: Also images without a labelled joint.
-    """
+    """Read the images with all people and crowds, and the names of joints that are left out."""
     entries, left_out = _coco_images(path, json_object(path, read_json(path)))
     with_joints = [image for image in entries if any(person.labelled for person in image.people)]
     if not with_joints:
@@ -243,7 +240,7 @@ def _person(person: _Annotation, size: tuple[int, int]) -> Person:
 
 
 def _mask(person: _Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Draw the outlines of a person, polygons or run lengths, as a mask of the image's size (width, height)."""
+    """Draw the outlines, polygons or run lengths, as a mask of the image's size (width, height)."""
     if isinstance(person.outlines, dict):
         mask = decode_run_lengths(person.outlines, person.where)
         if mask.shape != (size[1], size[0]):
@@ -261,7 +258,7 @@ def _mask(person: _Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _inside(polygon: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Find the pixels with centres inside a polygon (N, 2): an odd number of its edges lies to their left."""
+    """Find the pixels with centres inside a polygon (N, 2), by the parity of the edges to their left."""
     width, height = size
     # [1, N]
     x0, y0 = polygon.T[:, None]
@@ -269,9 +266,9 @@ def _inside(polygon: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
     centres = np.arange(height)[:, None] + 0.5
     crosses = (y0 <= centres) != (y1 <= centres)
     with np.errstate(divide="ignore", invalid="ignore"):
-        at = x0 + (centres - y0) * (x1 - x0) / (y1 - y0)
+        crossing_x = x0 + (centres - y0) * (x1 - x0) / (y1 - y0)
     rows, edges = np.nonzero(crosses)
-    columns = np.clip(np.ceil(at[rows, edges] - 0.5), 0, width).astype(np.int64)
+    columns = np.clip(np.ceil(crossing_x[rows, edges] - 0.5), 0, width).astype(np.int64)
     crossings = np.zeros((height, width + 1), np.int64)
     np.add.at(crossings, (rows, columns), 1)
     return crossings.cumsum(1)[:, :width] % 2 == 1

@@ -1,4 +1,4 @@
-"""The base of sources that read a folder: options, tools, the listing made once, notes for the user."""
+"""The base of sources that read a folder: options, tools, a listing that is made once, and notes for the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REMEDY = "unpack the data set again, or take what is there with `allow_missing=
 
 @dataclass(frozen=True)
 class FolderOptions(Options):
-    """Options of every source that reads a data set's folder."""
+    """Options of every source that reads a dataset's folder."""
 
     allow_missing: bool = option(
         False,
@@ -44,24 +44,34 @@ class SequenceOptions(FolderOptions):
     every: int = option(1, "Take every n-th frame of each sequence.", minimum=1)
 
     def every_nth(self, count: int) -> range:
-        """Select the frames that are taken of `count`."""
+        """Select the frames to take out of `count`."""
         return range(0, count, self.every)
 
 
 class FolderSource(ABC):
-    """A data set in its owner's folder layout; see `samples.Source`. Instances can be pickled if their tools can.
+    """A dataset in its owner's folder layout; see `samples.Source`. Instances can be pickled if their tools can.
 
     Args:
-        name: The data set's name on the command line.
+        root: The dataset's folder.
+        options: Its options.
+        tools: Tools that the source may use.
+
+    Attributes:
+        name: The dataset's name on the command line.
         title: Its name in messages.
-        contents: What its folder holds, for messages: "videos of EMDB"; example: a path of it.
-        splits: Its splits by their owner's names, () without a choice; None where `options.split` means another
-            thing.
-        bodies: Kinds of SMPL models that its parameters may be of; () for any.
-        genders: Those whose models its parameters are of; () where it does not say.
-        shape_count: How many shape components its bodies have at most.
+        contents: Contents of its folder, for messages: "videos of EMDB".
+        example: A path in its folder, for messages.
+        splits: Its splits by their owner's names; () if there is no choice, None if `options.split` means something
+            else.
+        bodies: Kinds of SMPL models that its parameters may belong to; () for any.
+        genders: Genders of the models that its parameters belong to; () if it does not say.
+        shape_count: Maximum number of shape components of its bodies.
         mean_hands: Whether the fingers of its bodies, whose poses are not read, have the mean pose of SMPL-X.
-        options_type: The frozen dataclass of its options; its docstring says what they mean.
+        options_type: The frozen dataclass of its options; its docstring describes them.
+
+    Raises:
+        InputError: If `root` is not a folder.
+        UsageError: If the split or the models do not belong to the dataset.
     """
 
     name: ClassVar[str]
@@ -78,7 +88,6 @@ class FolderSource(ABC):
     def __init__(
         self, root: Path | str, options: FolderOptions | None = None, tools: SourceTools | None = None
     ) -> None:
-        """Check the folder, the split and the models. Raises InputError if `root` is not a folder."""
         self.root = existing_folder(Path(root), f"the folder of {self.title}")
         self.options = options or self.options_type()
         self.tools = tools or SourceTools()
@@ -98,31 +107,42 @@ class FolderSource(ABC):
         self._prepare()
 
     def _prepare(self) -> None:  # noqa: B027 - most need nothing
-        """Look at what the options need, before anything is listed."""
+        """Prepare what the options need, before anything is listed."""
 
     @property
     def info(self) -> SourceInfo:
-        """Name, options and who made the poses; never the folder, which differs from machine to machine."""
+        """Name, options and maker of the poses; never the folder, which differs between machines."""
         return SourceInfo(self.name, {**asdict(self.options), **self._more_info()})
 
     def _more_info(self) -> Mapping[str, Any]:
-        """Return plain JSON values beside the options."""
+        """Return further plain JSON values for `info`."""
         return {}
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about what is missing or unusual in the folder; none for a complete one."""
+        """Sentences about missing or unusual files; none for a complete folder."""
         lacking = [gender for gender in self.genders if self.tools.bodies and gender not in self.tools.bodies]
         undrawn = [f"{self.title}: nothing is drawn of {gender} people without their `model`" for gender in lacking]
         return (*undrawn, *self._listing[1])
 
     def groups(self) -> Sequence[Group]:
-        """List all groups in a fixed order. Raises InputError that names a missing or wrong file."""
+        """List all groups in a fixed order.
+
+        Raises:
+            InputError: If a file is missing or wrong; the error names it.
+        """
         return self._listing[0]
 
     @abstractmethod
     def read(self, group: Group) -> Iterator[Sample]:
-        """Read the group's samples. Raises InputError that names a damaged file."""
+        """Read the samples of a group.
+
+        Args:
+            group: One of `groups`.
+
+        Raises:
+            InputError: If a file is damaged; the error names it.
+        """
 
     @cached_property
     def _listing(self) -> tuple[tuple[Group, ...], tuple[str, ...]]:
@@ -134,22 +154,22 @@ class FolderSource(ABC):
         return groups, tuple(notes)
 
     def __getstate__(self) -> Mapping[str, Any]:
-        """Leave out the listing, which can be large: processes that read are given their groups."""
+        # Without the listing, which can be large: processes that read are given their groups.
         return {name: value for name, value in vars(self).items() if name != "_listing"}
 
     @abstractmethod
     def _list(self, notes: list[str]) -> Iterable[Group]:
-        """List the groups in the folder, without decoding images; adds sentences for the user to `notes`."""
+        """List the groups without decoding images; adds sentences for the user to `notes`."""
 
     def _wants(self, split: str) -> bool:
         """Return whether a split, by its owner's name, is requested."""
         split_option = self.options.split
         return not split_option or split_name(split_option) == split_name(split)
 
-    # What is missing: a note where that is allowed, else InputError.
+    # Missing files: a note if they are allowed, otherwise InputError.
 
     def _is_there(self, path: Path, what: str, notes: list[str], consequence: str = "") -> bool:
-        """Return whether a folder exists; `what` it is: "the folder of subject S1"."""
+        """Return whether a folder exists, described by `what`; a note or InputError if it is missing."""
         if self.options.allow_missing and not path.is_dir():
             notes.append(f"{path}: does not exist{consequence}")
             return False
@@ -157,14 +177,14 @@ class FolderSource(ABC):
         return True
 
     def _first_absent(self, paths: Iterable[Path], what: str) -> Path | None:
-        """Return the first path that does not exist; `what` it would be: "a file of this view"."""
+        """Return the first path that does not exist; InputError unless missing files are allowed."""
         absent = next((path for path in paths if not path.exists()), None)
         if absent is not None and not self.options.allow_missing:
             raise InputError(absent, "does not exist", expected=what, remedy=_REMEDY)
         return absent
 
     def _check_count(self, list_file: Path, what: str, official: int, count: int, notes: list[str]) -> None:
-        """Compare the number of `what` (plural) that a file lists with that of the official release."""
+        """Compare the number of `what` (plural) in a list with the official release."""
         if count == official:
             return
         if not self.options.allow_missing:
@@ -176,13 +196,7 @@ class FolderSource(ABC):
     def _present(
         self, items: Iterable[tuple[Item, Path]], list_file: Path, what: str, notes: list[str], remedy: str = _REMEDY
     ) -> list[Item]:
-        """Select those of `items`, each given with its path, whose file or folder exists.
-
-        Raises InputError also if all are missing.
-
-        Args:
-            list_file: The file that names them; `what` they are, such as "images".
-        """
+        """Select the items whose file exists; InputError if all are missing, or any unless allowed."""
         pairs = list(items)
         missing = [path for _, path in pairs if not path.exists()]
         if not missing:
@@ -196,17 +210,17 @@ class FolderSource(ABC):
     # Results of the tools
 
     def _estimator_info(self) -> Mapping[str, Any]:
-        """Name who made the poses, for sources without poses of their own."""
+        """Name the maker of the poses, for sources without poses."""
         estimator = self.tools.estimator
         return {"poses_by": None if estimator is None else dict(estimator.info)}
 
     def _fitter_info(self) -> Mapping[str, Any]:
-        """Name who made the bodies, for sources with 3-D joints only."""
+        """Name the maker of the bodies, for sources with 3-D joints only."""
         fitter = self.tools.joint_fitter
         return {"bodies_by": None if fitter is None else dict(fitter.info)}
 
     def _check_estimator(self, poses: str, others: str) -> None:
-        """Raise UsageError if the option `poses` needs the estimator and none was passed in."""
+        """Raise UsageError if the option `poses` needs an estimator that was not passed in."""
         if poses == "estimator" and self.tools.estimator is None:
             raise UsageError("poses", "needs a pose estimator", got="estimator", remedy=f"take `poses={others}`")
 
@@ -220,11 +234,11 @@ class FolderSource(ABC):
         return estimates
 
 
-# From data sets' own joints, cameras and boxes to this project's conventions.
+# Joints, cameras and boxes of the datasets, converted to this project's conventions.
 
 Array = NDArray[Any]
 MAX_RADIANS = 100.0
-"""Axis-angle beyond this is damaged data."""
+"""Larger axis-angle values are damaged data."""
 OPENPOSE18: tuple[str, ...] = (
     *("nose", "neck"),
     *("right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
@@ -241,34 +255,54 @@ LSP14: tuple[str, ...] = (
 
 
 def box_around(points: Array, size: tuple[int, int], *, margin: float = 0.1) -> Array | None:
-    """Bound pixels (N, 2) by a box (4,) x0 y0 x1 y1, each side moved outward by `margin` of the longer one.
+    """Bound pixels by a box with a margin, clipped to the image.
 
-    Joints lie inside the body: the margin is about what head, hands and feet need. Cut at the borders of an image of
-    `size` (width, height); None if nothing of it is inside.
+    Joints lie inside the body: the margin is about what head, hands and feet need.
+
+    Args:
+        points: (N, 2) pixels.
+        size: (width, height) of the image.
+        margin: Share of the box's longer side by which each side is moved outward.
+
+    Returns:
+        (4,) x0, y0, x1, y1; None if nothing of the box is inside the image.
     """
     finite = points[np.isfinite(points).all(1)]
     if not len(finite):
         return None
     low = finite.min(0)
     high = finite.max(0)
-    around = margin * max(high - low)
-    box = np.concatenate((low - around, high + around))
+    padding = margin * max(high - low)
+    box = np.concatenate((low - padding, high + padding))
     box = np.clip(box, 0, np.tile(np.asarray(size, float), 2))
     return box if box[2] > box[0] and box[3] > box[1] else None
 
 
 def project_points(points: Array, focal: float | Array, principal_point: Array | Sequence[float]) -> Array:
-    """Project points (N, 3) metres, camera axes, to pixels (N, 2); NaN for those behind the camera.
+    """Project points to pixels.
 
     Args:
+        points: (N, 3) metres, camera axes.
         focal: Pixels, one for both directions or (2,).
+        principal_point: (2,) pixels.
+
+    Returns:
+        (N, 2) pixels; NaN for points behind the camera.
     """
     depth = np.where(points[:, 2:] > 1e-6, points[:, 2:], np.nan)
     return points[:, :2] / depth * focal + np.asarray(principal_point, float)
 
 
 def rest_pelvis(body: Body, betas: Array) -> Array:
-    """Return where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
+    """Return the rest position of the pelvis, which `trans` is relative to.
+
+    Args:
+        body: The body.
+        betas: (10,) shape.
+
+    Returns:
+        (3,) metres.
+    """
     with torch.no_grad():
         return body.rest_pelvis(torch.as_tensor(betas[None], dtype=torch.float32))[0].double().numpy()
 
@@ -279,7 +313,16 @@ def first_existing(*paths: Path) -> Path:
 
 
 def check_image_size(path: Path, size: tuple[int, int], *sizes: tuple[int, int]) -> None:
-    """Raise InputError if an image has another size (width, height) than its annotation or its camera."""
+    """Refuse an image of another size than its annotation or its camera.
+
+    Args:
+        path: The image, for the message.
+        size: (width, height) of the image.
+        *sizes: The allowed sizes.
+
+    Raises:
+        InputError: If the size is none of these.
+    """
     if size not in sizes:
         expected = " or ".join(f"{width} × {height}" for width, height in sizes)
         got = f"{size[0]} × {size[1]}"
@@ -287,27 +330,56 @@ def check_image_size(path: Path, size: tuple[int, int], *sizes: tuple[int, int])
 
 
 def check_rotations(rotations: Array, where: str) -> None:
-    """Raise InputError unless all matrices (..., 3, 3) are orthogonal."""
+    """Refuse matrices that are not orthogonal.
+
+    Args:
+        rotations: (..., 3, 3) matrices.
+        where: Their place, for the message.
+
+    Raises:
+        InputError: If a matrix is not orthogonal.
+    """
     if not np.allclose(rotations @ np.swapaxes(rotations, -1, -2), np.eye(3), atol=1e-3):
         raise InputError(where, "holds no rotation", expected="orthogonal 3 × 3 matrices")
 
 
 def first_betas(values: Array, where: str) -> Array:
-    """Return the first ten of shape parameters (..., S ≥ 10), which all models have in common."""
+    """Return the first ten shape parameters, which all models share.
+
+    Args:
+        values: (..., S) shape parameters.
+        where: Their place, for the message.
+
+    Raises:
+        InputError: If there are fewer than ten.
+    """
     if values.shape[-1] < 10:
         raise InputError(where, "has too few shape parameters", expected="10", got=str(values.shape[-1]))
     return values[..., :10]
 
 
 def pinhole(intrinsics: Array, where: str) -> tuple[float, tuple[float, float]]:
-    """Return focal length (the mean of both directions) and principal point, pixels, of a camera matrix (3, 3)."""
+    """Return the focal length and principal point of a camera matrix.
+
+    Args:
+        intrinsics: (3, 3) pixels.
+        where: Their place, for the message.
+
+    Returns:
+        The mean focal length of both directions, and the principal point, in pixels.
+    """
     if not min(intrinsics[0, 0], intrinsics[1, 1]) > 0:
         raise InputError(where, "is no camera", expected="positive focal lengths")
     return float(intrinsics[0, 0] + intrinsics[1, 1]) / 2, (float(intrinsics[0, 2]), float(intrinsics[1, 2]))
 
 
 def clip_box(box: Array, size: tuple[int, int]) -> Array:
-    """Clip a box (4,) x0 y0 x1 y1 to an image of `size` (width, height) pixels."""
+    """Clip a box to an image.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 pixels.
+        size: (width, height) pixels.
+    """
     low = np.clip(box[:2], 0, size)
     return np.concatenate((low, np.clip(box[2:], low, size)))
 

@@ -1,16 +1,15 @@
 """DeepFashion, In-shop Clothes Retrieval: 52,712 images of clothes on people, several of each garment.
 
 Layout and licence: data/README.md. list_eval_partition.txt has a number, column names, then a name, an item and a split
-a line. `Img` may be left out, and the optional files may lie in Anno or Eval as well. The lists are those that public
-reposing code shares, spelled like this: "fasion-resize-pairs" of Zhu et al. 2019 (tengteng95/Pose-Transfer, "PATN"),
-which GFLA, SPGNet, DPTN and NTED use too: 101,966 and 8,570 pairs, protocol "patn". They write an image's path without
-its separators and most underscores: fashionWOMENDressesid0000000202_1front.jpg. The official landmarks and boxes (Anno)
-are of clothes, not of people: they are not read. The protocol "warp3d" has the splits of the reposing paper's authors:
-2,061 clothes each for "validation" and "test" (`reposing_splits`), for "train" all others of two images or more; and
-random pairs of "test", drawn as iPER's.
+per line. `Img` may be left out, and the optional files may lie in Anno or Eval as well. The pair lists are shared by
+public reposing code under the misspelled name "fasion-resize-pairs", from Zhu et al. 2019 (tengteng95/Pose-Transfer,
+"PATN"); GFLA, SPGNet, DPTN and NTED use them too: 101,966 and 8,570 pairs, protocol "patn". They write an image's path
+without its separators and most underscores: fashionWOMENDressesid0000000202_1front.jpg. The official landmarks and
+boxes (Anno) belong to clothes, not to people: they are not read. The protocol "warp3d" has the splits of the reposing
+paper's authors: 2,061 clothes each for "validation" and "test" (`reposing_splits`), all others with at least two images
+for "train"; and random pairs of "test", drawn as for iPER.
 
-A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: an estimator makes
-them.
+A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: an estimator makes them.
 """
 
 from __future__ import annotations
@@ -40,16 +39,16 @@ _NAME = re.compile(r"img(?:_highres)?/(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d+_[a-
 
 @dataclass(frozen=True)
 class DeepFashionOptions(FolderOptions):
-    """allow_missing and split as for all sources.
+    """Options of DeepFashion; allow_missing and split as for all sources.
 
     Attributes:
-        resolution: 'low': img, 'high': img_highres, 'auto': the higher one that is there.
-        images: 'all', or only those that the pair lists name ('paired').
-        poses: 'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is.
-        learn: 'train' as in the authors' choice, or 'train+validation' as for the figures that they publish:
-            clothes of the split train of the protocol warp3d.
-        random_pairs, seed: Number of random pairs of the protocol warp3d, which need all images, and the seed of
-            their draw.
+        resolution: "low": img, "high": img_highres, "auto": the highest that exists.
+        images: "all", or "paired" for images that the pair lists name.
+        poses: "estimator", "none", or "auto" for the estimator if there is one.
+        learn: Clothes of the split train of the protocol warp3d: "train" as in the authors' choice, or
+            "train+validation" as for the figures that they publish.
+        random_pairs: Number of random pairs of the protocol warp3d, which needs all images.
+        seed: Seed of their draw.
     """
 
     resolution: Literal["auto", "low", "high"] = "auto"
@@ -95,7 +94,7 @@ class DeepFashionSource(FolderSource):
         return next((file for file in files if file.is_file()), None)
 
     def _of_splits(self, pattern: str) -> dict[str, Path]:
-        """Map splits to their files of that name, if they exist."""
+        """Map splits to their existing files of that name."""
         files = {split: self._find(pattern.format(split)) for split in ("train", "test")}
         return {split: path for split, path in files.items() if path is not None}
 
@@ -120,7 +119,7 @@ class DeepFashionSource(FolderSource):
 
     @cached_property
     def _partition(self) -> tuple[Path, Mapping[str, str]]:
-        """The official list, and name (as "WOMEN/Dresses/id_00000002/02_1_front.jpg") → its split."""
+        """The official list, and the split of each name such as "WOMEN/Dresses/id_00000002/02_1_front.jpg"."""
         path = self._find("list_eval_partition.txt") or existing_file(
             self.root / "Eval" / "list_eval_partition.txt", "the list of images"
         )
@@ -139,10 +138,8 @@ class DeepFashionSource(FolderSource):
         return {_squeeze(name): name for name in self._partition[1]}
 
     def _restore_name(self, path: Path, name: str) -> str:
-        """Restore the name fashionWOMENDressesid0000000202_1front.jpg to WOMEN/Dresses/id_00000002/02_1_front.jpg.
-
-        Raises InputError about the list at `path` for other images than those of the official list.
-        """
+        """Restore the official name from its squeezed form. Raises InputError for unknown images."""
+        # fashionWOMENDressesid0000000202_1front.jpg becomes WOMEN/Dresses/id_00000002/02_1_front.jpg.
         official_name = self._squeezed_names.get(_squeeze(name.removeprefix("fashion")))
         if official_name is None:
             expected = "such as fashionWOMENDressesid0000000202_1front.jpg, of list_eval_partition.txt"
@@ -200,12 +197,12 @@ class DeepFashionSource(FolderSource):
         return {_AUTHORS: "train" if learned else split} if len(names) > 1 else {}
 
     def _random_pairs(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[tuple[int, int]]]:
-        """Draw pairs of the authors' test clothes; none if only images of other lists' pairs are taken."""
+        """Draw pairs of the authors' test clothes; none if only listed pairs are used."""
         number = self.options.random_pairs if self.options.images == "all" else 0
         return random_pairs(counts, number, self.options.seed) if number else {}
 
     def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:
-        """Name → protocol → split: of the images in pairs, and of those in train.lst and test.lst (PATN's)."""
+        """Map name → protocol → split, for images in pairs and in PATN's train.lst and test.lst."""
         splits: dict[str, dict[str, str]] = {}
         for split, path in self._of_splits("{}.lst").items():
             for line in read_lines(path):
@@ -242,5 +239,5 @@ def _garment(name: str) -> str:
 
 
 def _squeeze(name: str) -> str:
-    """Remove from a name what writers of lists leave out."""
+    """Remove the characters from a name that pair lists leave out."""
     return name.replace("/", "").replace("_", "")

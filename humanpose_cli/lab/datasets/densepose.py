@@ -1,14 +1,14 @@
-"""DensePose-COCO and DensePose-PoseTrack: people with some hundred points of their surfaces each.
+"""DensePose-COCO and DensePose-PoseTrack: people with about a hundred surface points each.
 
 Layouts and licences: data/README.md, after DensePose's INSTALL.md and PoseTrack/README.md, Detectron2's
 DENSEPOSE_DATASETS.md and PosePile.
 
-DensePose-COCO, about 49,000 people on COCO's images of 2014. Protocols: "densepose": training on train and
-valminusminival, validation on minival; "files": which file lists an image.
+DensePose-COCO has about 49,000 people on COCO's images of 2014. Protocols: "densepose": training on train and
+valminusminival, validation on minival; "files": one split per annotation file.
 
-DensePose-PoseTrack, people in videos of PoseTrack 2017, some frames of which have surface points. Images of PoseTrack
-2018, which has the same videos, do as well. Protocol "densepose": the files' train and val;
-densepose_posetrack_test2017.json has no public annotations and is not read. A person is known by their track.
+DensePose-PoseTrack has people in videos of PoseTrack 2017, some frames of which have surface points. Images of
+PoseTrack 2018, which has the same videos, work as well. Protocol "densepose": the files' train and val;
+densepose_posetrack_test2017.json has no public annotations and is not read. A person's identity is their track.
 """
 
 from __future__ import annotations
@@ -37,7 +37,15 @@ Array = NDArray[Any]
 def sample_of(
     annotation: AnnotatedImage, name: str, splits: Mapping[str, str], sequence: str = "", frame: int = 0
 ) -> Sample:
-    """Make the sample of a complete image; `sequence` and their track identify its people."""
+    """Make the sample of a complete image.
+
+    Args:
+        annotation: The image and its people.
+        name: Name of the sample.
+        splits: Protocol → split.
+        sequence: Name of the video; with their track, it identifies its people.
+        frame: Index within the video.
+    """
     image = stored_image(annotation.path)
     size = annotation.record["width"], annotation.record["height"]
     check_image_size(annotation.path, image.size, size)
@@ -49,9 +57,15 @@ def sample_of(
 
 
 def person_of(annotation: AnnotatedPerson, size: tuple[int, int], identity: str = "") -> Person:
-    """Label a person in an image of `size` (width, height): box, keypoints, surface points and mask.
+    """Label a person: box, keypoints, surface points and a mask that joins all annotated parts.
 
-    The mask joins all annotated parts. Raises InputError if their run lengths are damaged.
+    Args:
+        annotation: The person.
+        size: (width, height) of the image.
+        identity: Name of the person; "" if unknown.
+
+    Raises:
+        InputError: If the run lengths of the parts are damaged.
     """
     return Person(
         identity=identity,
@@ -83,10 +97,10 @@ def _mask(annotation: AnnotatedPerson, size: tuple[int, int]) -> bytes:
 
 
 class _DensePoseSource(FolderSource):
-    """Annotation files whose images and people are counted; images are kept whole, with all of their people.
+    """Annotation files whose images and people are counted; images are kept complete.
 
     Attributes:
-        counts: Part → the official numbers of images and people with surface points.
+        counts: Part → official numbers of images and of people with surface points.
         flag_one: See `read_annotated_images`.
     """
 
@@ -129,11 +143,11 @@ class _DensePoseSource(FolderSource):
 
     @abstractmethod
     def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
-        """Find an image of the annotation file at `path`; if it is missing, its path is as file_name says."""
+        """Find an image of the annotation file at `path`; if it is missing, its path follows file_name."""
 
     @abstractmethod
     def _group_frames(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
-        """Group a part's frames; the groups' key is (part, frames)."""
+        """Group a part's frames; the key of a group is (part, frames)."""
 
 
 COCO_COUNTS: Mapping[str, tuple[int, int]] = {
@@ -141,18 +155,18 @@ COCO_COUNTS: Mapping[str, tuple[int, int]] = {
     "valminusminival": (5984, 7297),
     "minival": (1508, 2243),
 }
-"""File → images and people with surface points."""
+"""Annotation file → number of images and of people with surface points."""
 _PROTOCOLS = {
     "train": {"densepose": "train", "files": "train"},
     "valminusminival": {"densepose": "train", "files": "validation"},
     "minival": {"densepose": "validation", "files": "test"},
 }
-"""File → protocol → split: "densepose" as the owners train and evaluate, "files" with a split for each file."""
+"""Annotation file → protocol → split."""
 _IMAGES = {"train": "train2014", "valminusminival": "val2014", "minival": "val2014"}
 
 
 class DensePoseCocoSource(_DensePoseSource):
-    """DensePose-COCO as samples with all of an image's people; a group is an image."""
+    """DensePose-COCO as samples with all people of an image; a group is an image."""
 
     name = "densepose"
     title = "DensePose-COCO"
@@ -182,14 +196,14 @@ class DensePoseCocoSource(_DensePoseSource):
 
 
 POSETRACK_COUNTS: Mapping[str, tuple[int, int]] = {"train": (1680, 8274), "val": (782, 4753)}
-"""Split → images and people with surface points."""
+"""Split → number of images and of people with surface points."""
 _FOLDERS = ("", "annotations", "DensePose_PoseTrack")
 _FILES = ("densepose_only_posetrack_{}2017.json", "densepose_posetrack_{}2017.json")
 _POSETRACK_FOLDERS = ("", "posetrack_data", "posetrack_data_2017")
 
 
 class DensePosePoseTrackSource(_DensePoseSource):
-    """DensePose-PoseTrack as samples with all of an image's people; a group is a video's annotated frames."""
+    """DensePose-PoseTrack as samples with all people of an image; a group is a video's annotated frames."""
 
     name = "densepose-posetrack"
     title = "DensePose-PoseTrack"

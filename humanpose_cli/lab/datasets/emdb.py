@@ -8,18 +8,18 @@ Fields of a pickle (the owners' dataset.md), N frames at 30 Hz:
     smpl: poses_root (N, 3), poses_body (N, 69), trans (N, 3), betas (10,), in world axes
     kp2d (N, 24, 2): SMPL's joints in the image; bboxes: bboxes (N, 4), invalid_idxs
 
-Bodies turn with the camera about their pelvis (`BodyParams.in_axes`). Where no model is passed in, the pelvis of the
-shaped body at rest is the point that lies, with the least squares, where kp2d has the pelvis in all frames.
+Bodies turn with the camera about their pelvis (`BodyParams.in_axes`). If no model is passed in, the rest pelvis of the
+shaped body is solved in least squares: its projection must lie at the pelvis of kp2d in all frames.
 
-Protocols "emdb1" (17 videos), "emdb2" (25 videos, for trajectories in the world) and "emdb" (all), each only a test
-split: it is not for training. A group is a video; frames that the owners call invalid are left out. The camera's
-path is kept (`Sample.world_to_camera`).
+Protocols "emdb1" (17 videos), "emdb2" (25 videos, for trajectories in the world) and "emdb" (all) have a test split
+only: the dataset is not for training. A group is a video; frames that the owners call invalid are left out. The
+camera's path is kept (`Sample.world_to_camera`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,18 +50,16 @@ from humanpose_cli.lab.datasets.reading import read_pickled_table, stored_image
 FRAME_RATE = 30.0
 OFFICIAL_VIDEOS = {"emdb1": 17, "emdb2": 25}
 _PELVIS = SMPL24.index("pelvis")
-_MISFIT = 5.0  # pixels: the median by which the pelvis may miss kp2d
+_MISFIT = 5.0  # pixels, maximum of the median distance between the pelvis and kp2d
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class EmdbOptions(SequenceOptions):
-    """allow_missing as for all sources; all of it is one split.
-
-    every   take every n-th frame of each video
+    """Options of EMDB; allow_missing and every as for all sources. All of it is one split.
 
     Attributes:
-        subset: "emdb1" or "emdb2": only the videos of that evaluation; "" for all.
+        subset: "emdb1" or "emdb2" for the videos of that evaluation; "" for all.
     """
 
     subset: Literal["", "emdb1", "emdb2"] = ""
@@ -69,19 +67,13 @@ class EmdbOptions(SequenceOptions):
 
 @dataclass(frozen=True, eq=False)
 class _Video:
-    """A video: focal length and principal point in pixels, size, cameras (N, 3, 4), and the person in camera axes."""
+    """A video: focal length and principal point in pixels, size, cameras (N, 3, 4), and the person of each frame."""
 
     focal: float
     principal_point: tuple[float, float]
     size: tuple[int, int]
     cameras: Array
-    gender: str
-    betas: Array
-    poses: Array
-    trans: Array
-    keypoints: Array
-    boxes: Array
-    has_model: bool
+    people: list[Person]
 
 
 class EmdbSource(FolderSource):
@@ -122,7 +114,7 @@ class EmdbSource(FolderSource):
 
     def read(self, group: Group) -> Iterator[Sample]:
         path: Path = group.key["path"]
-        video = self._load(path)
+        video = self._load(path, group.name)
         for frame in group.key["frames"]:
             image = stored_image(_image(path, frame))
             check_image_size(_image(path, frame), image.size, video.size)
@@ -132,7 +124,7 @@ class EmdbSource(FolderSource):
                 image.size,
                 video.focal,
                 video.principal_point,
-                [_person(group.name, video, frame)],
+                [video.people[frame]],
                 sequence=group.name,
                 frame=frame,
                 splits=group.key["splits"],
@@ -140,7 +132,7 @@ class EmdbSource(FolderSource):
                 world_to_camera=video.cameras[frame],
             )
 
-    def _load(self, path: Path) -> _Video:
+    def _load(self, path: Path, name: str) -> _Video:
         fields = read_pickled_table(path)
         camera, smpl, boxes = (_table(fields, name, path) for name in ("camera", "smpl", "bboxes"))
         intrinsics = array_field(camera, "intrinsics", path, (3, 3))
@@ -167,19 +159,18 @@ class EmdbSource(FolderSource):
             pelvis = rest_pelvis(model, betas)
         in_world = BodyParams(np.concatenate((root, body), 1), betas, trans)
         params = in_world.in_axes(rotation, translation, pelvis)
-        return _Video(
-            focal,
-            centre,
-            (_size(camera, "width", path), _size(camera, "height", path)),
-            extrinsics[:, :3],
-            gender,
-            betas,
-            params.poses,
-            params.trans,
-            keypoints,
-            array_field(boxes, "bboxes", path, (count, 4), finite=False),
-            model is not None,
-        )
+        size = (_size(camera, "width", path), _size(camera, "height", path))
+        person_boxes = array_field(boxes, "bboxes", path, (count, 4), finite=False)
+        facts = Person(name.partition("/")[0], clothing=name, gender=gender, body="smpl", betas=betas)
+        people = []
+        for pose, shift, pixels, box in zip(params.poses, params.trans, keypoints, person_boxes, strict=True):
+            points = {}
+            if model is None:  # otherwise they are drawn, with their visibility
+                points[SMPL24.name] = with_visibility(pixels, np.isfinite(pixels).all(1))
+            usable = np.isfinite(box).all() and (box[2:] > box[:2]).all()
+            box = box if usable else box_around(pixels, size)
+            people.append(replace(facts, box=box, poses=pose, trans=shift, keypoints=points))
+        return _Video(focal, centre, size, extrinsics[:, :3], people)
 
 
 def _image(path: Path, frame: int) -> Path:
@@ -203,46 +194,22 @@ def _size(camera: Mapping[str, Any], name: str, path: Path) -> int:
 def _pelvis_at_rest(
     path: Path, intrinsics: Array, rotation: Array, translation: Array, trans: Array, pixels: Array
 ) -> Array:
-    """Solve for the pelvis (3,) J of the shaped body at rest, whose R (J + trans) + t is projected to the pixels (N,
-    2).
-
-    With p = R (J + trans) + t, every pixel gives two equations f p_x = (x − c_x) p_z, and likewise for y, linear in J.
-    """
+    """Solve for the rest pelvis J (3,) such that R (J + trans) + t is projected to the pixels (N, 2)."""
+    # With p = R (J + trans) + t, every pixel yields two equations, linear in J: f p_x = (x − c_x) p_z, and alike for y.
     rows = []
     values = []
-    at = np.einsum("nij,nj->ni", rotation, trans) + translation
+    origins = np.einsum("nij,nj->ni", rotation, trans) + translation
     for axis in (0, 1):
-        off = (pixels[:, axis] - intrinsics[axis, 2])[:, None]
-        rows.append(intrinsics[axis, axis] * rotation[:, axis] - off * rotation[:, 2])
-        values.append(off[:, 0] * at[:, 2] - intrinsics[axis, axis] * at[:, axis])
+        offset = (pixels[:, axis] - intrinsics[axis, 2])[:, None]
+        rows.append(intrinsics[axis, axis] * rotation[:, axis] - offset * rotation[:, 2])
+        values.append(offset[:, 0] * origins[:, 2] - intrinsics[axis, axis] * origins[:, axis])
     if not len(pixels) or not np.isfinite(pixels).all():
         raise InputError(f"{path} (kp2d)", "holds pixels that are not finite in valid frames")
     pelvis = np.linalg.lstsq(np.concatenate(rows), np.concatenate(values), rcond=None)[0]
     points = np.einsum("nij,nj->ni", rotation, pelvis + trans) + translation
     focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
-    apart = np.linalg.norm(project_points(points, focal, intrinsics[:2, 2]) - pixels, axis=1)
-    if not np.median(apart) <= _MISFIT:
-        got = f"{np.median(apart):.0f} pixels apart"
+    errors = np.linalg.norm(project_points(points, focal, intrinsics[:2, 2]) - pixels, axis=1)
+    if not np.median(errors) <= _MISFIT:
+        got = f"{np.median(errors):.0f} pixels apart"
         raise InputError(f"{path} (kp2d)", "does not fit the camera and the bodies", got=got)
     return np.asarray(pelvis)
-
-
-def _person(name: str, video: _Video, frame: int) -> Person:
-    pixels = video.keypoints[frame]
-    box = video.boxes[frame]
-    usable = np.isfinite(box).all() and (box[2:] > box[:2]).all()
-    keypoints = {}
-    if not video.has_model:  # else they are drawn, with their visibility
-        keypoints[SMPL24.name] = with_visibility(pixels, np.isfinite(pixels).all(1))
-    subject = name.partition("/")[0]
-    return Person(
-        identity=subject,
-        clothing=name,
-        gender=video.gender,
-        body="smpl",
-        box=box if usable else box_around(pixels, video.size),
-        poses=video.poses[frame],
-        betas=video.betas,
-        trans=video.trans[frame],
-        keypoints=keypoints,
-    )

@@ -1,7 +1,7 @@
-"""Fits as labels, for data sets that lack poses: of images by `hpc fit`, of 3-D joints by `fit_joints`.
+"""Fits as labels, for datasets that lack poses: of images by `hpc fit`, of 3-D joints by `fit_joints`.
 
 Sources use only the public members of the two classes, so that callers may pass in others. Instances are pickled to the
-processes that read a source; the fitter and its models load where they are first used.
+processes that read a source; the fitter and its models load on first use.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class EstimatedImage:
     """The estimates of the people in one image.
 
     Attributes:
-        people: The largest first, with boxes and the estimator's other predictions.
-        focal: Pixels: the camera in whose axes the people are given; None if there are none.
+        people: The people, the largest first, with boxes and the estimator's other predictions.
+        focal: Pixels. Focal length of the camera whose axes the people are in; None without people.
         principal_point: (2,) pixels; None for the centre.
-        world_to_camera: (3, 4) of a take of several cameras, whose world is known; None of others.
+        world_to_camera: (3, 4) for takes of several cameras, whose world is known; otherwise None.
     """
 
     people: Sequence[Person] = ()
@@ -46,23 +46,31 @@ class EstimatedImage:
 
     @classmethod
     def of_fit(cls, record: FitRecord, frame: int, name: str = "") -> EstimatedImage:
-        """Take the estimates of one frame (0 … F−1) from a fit; see `people_of_fit`."""
+        """Take the estimates of one frame from a fit.
+
+        Args:
+            record: The fit.
+            frame: Index of the frame.
+            name: See `people_of_fit`.
+        """
         x, y = record.principal_point[frame]
         world = record.world_to_camera[frame, :3] if record.options.get("of_take") else None
         return cls(people_of_fit(record, frame, name), float(record.focal[frame]), (float(x), float(y)), world)
 
     def person(self, **facts: str) -> Person:
-        """Return the first of the people, or a person without labels, with further names."""
+        """Return the first person with further names; without people, one without labels."""
         return replace(self.people[0] if self.people else Person(), **facts)  # type: ignore[arg-type]
 
 
 def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]:
-    """List the people of a fit file in one frame (0 … F−1), the largest box first, interpolated rows left out.
+    """List the people of a fit in one frame, the largest box first, without interpolated rows.
 
-    The fit is stored twice: as the best labels, and as what refinement starts from.
+    The fit is stored twice: as the best labels, and as the start of a refinement.
 
     Args:
-        name: Of the image or sequence, which makes a track's number an identity.
+        record: The fit.
+        frame: Index of the frame.
+        name: Name of the image or sequence; with it, track numbers become identities.
     """
     rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
     from humanpose_cli.fitting.evidence import joint_visibility
@@ -91,10 +99,11 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
 
 
 class FitEstimator:
-    """Images → people with body parameters: `hpc fit` for the images of a data set.
+    """Bodies of the people in a dataset's images, by `hpc fit`.
 
     Args:
-        device: Of the networks: auto, cpu or cuda:N.
+        options: Options of the fit.
+        device: Device of the networks: auto, cpu or cuda:N.
     """
 
     def __init__(self, options: FitOptions | None = None, device: str = "auto") -> None:
@@ -109,18 +118,18 @@ class FitEstimator:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """Name and options as plain JSON values: what a cache says about who made its poses."""
+        """Name and options as plain JSON values, which a cache stores as the maker of its poses."""
         return {"name": "hpc fit", **self.options.identity({})}
 
     def estimate(
         self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool
     ) -> Sequence[EstimatedImage]:
-        """Estimate people; one result for each image, in their order.
+        """Estimate people, with one result per image in their order.
 
         Args:
-            images: (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory.
-            sequence: True: frames of one shot, in which a person keeps one shape; False: images by themselves.
-            single_person: True: only the person that the images are about.
+            images: (H, W, 3) uint8 RGB, read one after the other: a long video is never completely in memory.
+            sequence: True for frames of one shot, in which a person keeps one shape; False for single images.
+            single_person: Only the person that the images are about.
         """
         people: PeopleChoice | None = "largest" if single_person else None
         if not sequence:
@@ -133,11 +142,13 @@ class FitEstimator:
     def estimate_take(self, views: Sequence[InputItem], names: Sequence[str], calibration: Path | None = None) -> Fit:
         """Fit the people that several cameras filmed at the same time.
 
-        Raises the errors of `check_take`, `TakeSolver` and `read_calibration`.
-
         Args:
-            names: Of the views.
-            calibration: The file of their cameras.
+            views: The cameras' images or videos.
+            names: Names of the views.
+            calibration: File of their cameras; None to find the cameras from the people.
+
+        Raises:
+            HpcError: The errors of `check_take`, `TakeSolver` and `read_calibration`.
         """
         from humanpose_cli.io.calibrations import read_calibration
         from humanpose_cli.views.checks import check_take
@@ -157,10 +168,10 @@ class FitEstimator:
 
 
 class BodyJointFitter:
-    """3-D joints → body parameters by `fit_joints`.
+    """Body parameters of 3-D joints, by `fit_joints`.
 
     Args:
-        body: 'default' or 'smpl:FILE'.
+        body: "default" or "smpl:FILE".
     """
 
     def __init__(self, body: str = "default") -> None:
@@ -168,11 +179,16 @@ class BodyJointFitter:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """Name and body as plain JSON values: what a cache says about who made its poses."""
+        """Name and body as plain JSON values, which a cache stores as the maker of its poses."""
         return {"name": "joint fit", "body": load_body(self.body).name}
 
     def fit(self, joints: NDArray[Any], skeleton: str) -> JointFit:
-        """Fit joints (T, J, 4) of one person: metres in camera axes and confidence 0…1 (0: unknown)."""
+        """Fit the joints of one person.
+
+        Args:
+            joints: (T, J, 4) metres in camera axes, and confidence 0…1 (0: unknown).
+            skeleton: Name of their skeleton.
+        """
         from humanpose_cli.fitting.joints import fit_joints
 
         return fit_joints(load_body(self.body), joints, skeleton_by_name(skeleton))
@@ -180,12 +196,12 @@ class BodyJointFitter:
 
 @dataclass(frozen=True, eq=False)
 class SourceTools:
-    """Tools that a source may use beyond its files; `SourceEntry.needs` lists those of each.
+    """Tools that a source may use in addition to its files; see `SourceEntry.needs`.
 
     Attributes:
-        estimator: Poses of images without any, such as `FitEstimator`.
-        joint_fitter: Bodies of 3-D joints, such as `BodyJointFitter`.
-        bodies: Gender ("neutral", "male", "female") → the model that the data set's parameters belong to.
+        estimator: Estimates poses of images that lack them.
+        joint_fitter: Fits bodies to 3-D joints.
+        bodies: Gender ("neutral", "male", "female") → the model that the dataset's parameters belong to.
     """
 
     estimator: FitEstimator | None = None

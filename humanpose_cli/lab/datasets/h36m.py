@@ -4,14 +4,15 @@ Layout and licence: data/README.md, after the owners' archives (Poses_D3_Positio
 public loaders of SPIN, VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled objects without
 cameras, is not read.
 
-Protocols: "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for testing, every 10th frame (section 4);
-"deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1); "p1" and "p2":
-the same actors, every 5th frame, as HMR and SPIN are evaluated: p1 on all cameras, p2 on camera 60457274 alone. They
-are left out where `every` does not divide 5.
+Protocols:
+- "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for testing, every 10th frame (section 4).
+- "deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1).
+- "p1" and "p2": the same actors, every 5th frame, as HMR and SPIN are evaluated: p1 on all cameras, p2 on camera
+60457274. They are left out if `every` does not divide 5.
 
-Of each frame one pinhole view of the actor is kept (`calibrated`); labels are the joints, and bodies from MoSh fits or
-from the joint fitter. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are
-kept as released, so that figures compare. The video S11 Directions.54138969 is damaged in the release and left out.
+One pinhole view of the actor is kept of each frame (`calibrated`); labels are the joints, and bodies from MoSh fits or
+from the joint fitter. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are kept
+as released, so that figures compare. The video S11 Directions.54138969 is damaged in the release and left out.
 """
 
 from __future__ import annotations
@@ -50,26 +51,33 @@ from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, fi
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.lab.datasets.reading import image_pixels, read_pickled_table, video_frames
 
-# Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
+# The files of Human3.6M: calibration, 3-D joints, and MoSh fits that some users have.
 #
 # After the owners' code (H36MDataBase, H36MCamera, ProjectPointRadial of the release 1.2) and public loaders of the
 # fits (HMR, mmhuman3d, VIBE).
 
 Array = NDArray[Any]
 CAMERAS = H36M_CAMERAS
-"""In the order of metadata.xml and of the fits' cam0 to cam3."""
+"""Cameras in the order of metadata.xml and of the fits' cam0 to cam3."""
 SIZES = ((1000, 1000), (1000, 1002))
-"""The sizes of the videos, which differ between cameras and, within a camera, between actions of S7."""
+"""Sizes of the videos, which differ between cameras and, within a camera, between actions of S7."""
 FRAME_RATE = 50.0
 MOSH_EVERY = 5
-"""The fits have a row for every fifth frame of the videos (50 a second), and none after their end."""
+"""The fits have a row for every fifth frame of the videos, and none after their end."""
 _JOINTS = 32
 # Rows of the 32 joints (of which many are doubled) in the order of h36m17.
 _H36M17_ROWS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 
 
 def read_cameras(path: Path) -> Mapping[tuple[int, str], LabCamera]:
-    """Read the cameras from metadata.xml: (number of the subject, camera) → camera."""
+    """Read the cameras from metadata.xml.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (number of the subject, camera) → camera.
+    """
     existing_file(path, "Human3.6M's metadata.xml, which is part of the owners' code")
     extrinsics, lenses = h36m_numbers(path, parse_xml(path))
     cameras = {}
@@ -87,7 +95,7 @@ def _lens(row: Array) -> Lens:
 
 
 def pose_frames(path: Path) -> int:
-    """Return how many frames a pose file (.cdf) has, from its headers."""
+    """Return the number of frames in a pose file (.cdf), from its headers."""
     shape = cdf_shape(path, "Pose")
     values = 3 * _JOINTS
     if shape[-1] != values or len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] != 1):
@@ -96,9 +104,13 @@ def pose_frames(path: Path) -> int:
 
 
 def read_joints(path: Path) -> Array:
-    """Read a pose file's joints in the order of h36m17: (frames, 17, 3) metres, in the file's axes.
+    """Read the joints of a pose file in the order of h36m17.
 
-    The files of D3_Positions are in the world's axes, those of D3_Positions_mono in the camera's.
+    Args:
+        path: The file. Files of D3_Positions are in the world's axes, files of D3_Positions_mono in the camera's.
+
+    Returns:
+        (frames, 17, 3) metres, in the file's axes.
     """
     frames = pose_frames(path)
     values = np.asarray(read_cdf(path, "Pose"), np.float64).reshape(frames, _JOINTS, 3)
@@ -109,11 +121,19 @@ def read_joints(path: Path) -> Array:
 
 
 def read_mosh(path: Path) -> tuple[Array, Array]:
-    """Read the bodies that MoSh found for one video: poses (N, 72), the root mapping body to camera axes; betas (10,).
+    """Read the bodies that MoSh fitted to one video.
 
-    The files `S1/Directions 1_cam0_aligned.pkl` hold `new_poses` in the camera's axes, their root turned by half a
-    turn about x (as HMR's authors say), and no translations: with SMPL they follow from the joints. Raises InputError
-    if the file is missing or of another kind.
+    The files `S1/Directions 1_cam0_aligned.pkl` hold `new_poses` in the camera's axes, with the root turned by half a
+    turn about x (as HMR's authors say), and no translations: with SMPL they follow from the joints.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (N, 72) poses in radians, the root mapping body to camera axes, and (10,) betas.
+
+    Raises:
+        InputError: If the file is missing or of another kind.
     """
     existing_file(path, "a MoSh fit of this video")
     fields = read_pickled_table(path)
@@ -124,22 +144,8 @@ def read_mosh(path: Path) -> tuple[Array, Array]:
 
 
 PROTOCOLS: Mapping[str, Mapping[str, str]] = {
-    "nbf": {
-        "S1": "train",
-        "S5": "train",
-        "S6": "train",
-        "S7": "train",
-        "S8": "validation",
-        "S9": "test",
-        "S11": "test",
-    },
-    **{
-        name: {
-            **dict.fromkeys(("S1", "S5", "S6", "S7", "S8"), "train"),
-            **dict.fromkeys(("S9", "S11"), "test"),
-        }
-        for name in ("deform-and-learn", "p1", "p2")
-    },
+    name: {**dict.fromkeys(("S1", "S5", "S6", "S7"), "train"), "S8": validation, "S9": "test", "S11": "test"}
+    for name, validation in (("nbf", "validation"), ("deform-and-learn", "train"), ("p1", "train"), ("p2", "train"))
 }
 _NBF_EVERY = 10
 _HMR_EVERY = 5
@@ -153,14 +159,14 @@ _SAME_ACTIVITY = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 
 @dataclass(frozen=True)
 class H36mOptions(CropOptions):
-    """every, crop_size, allow_missing and split as for all calibrated sources.
+    """Options of Human3.6M; every, crop_size, allow_missing and split as for all calibrated sources.
 
     Attributes:
-        mosh: Folder of MoSh fits, such as neutrMosh/neutrSMPL_H3.6, with `S1/Directions 1_cam0_aligned.pkl`; None
-            takes bodies from the joint fitter, where one is passed in.
-        densepose: Folder of DensePose's output on the frames: `S1_Directions_1.54138969_000001_IUV.png`, counted
-            from 1.
-        cameras: Whose videos are taken, of all actors.
+        mosh: Folder of MoSh fits, such as neutrMosh/neutrSMPL_H3.6, with `S1/Directions 1_cam0_aligned.pkl`; None takes
+            bodies from the joint fitter, if one is passed in.
+        densepose: Folder of DensePose's output on the frames: `S1_Directions_1.54138969_000001_IUV.png`, counted from
+            1.
+        cameras: Cameras whose videos are read.
     """
 
     mosh: str | None = None
@@ -170,12 +176,7 @@ class H36mOptions(CropOptions):
 
 @dataclass(frozen=True)
 class _Video:
-    """One video: subject, action as in file names ("Directions 1"), camera.
-
-    Attributes:
-        frames: That have joints; taken_frames: those of them that are kept.
-        pattern: Path of the extracted frames, counted from 1; "" for a video.
-    """
+    """One video, its frames with joints, and the pattern of extracted frames ("" for a video)."""
 
     subject: str
     action: str
@@ -186,7 +187,7 @@ class _Video:
 
     @property
     def stem(self) -> str:
-        """The usual name of extracted frames, without their number."""
+        """Usual name of extracted frames, without their number."""
         return f"{self.subject}_{self.action.replace(' ', '_')}.{self.camera}"
 
     @property
@@ -265,7 +266,7 @@ class H36mSource(FolderSource):
         return mono / f"{view.action}.{view.camera}.cdf" if mono.is_dir() else world
 
     def _with_frames(self, view: _Video, notes: list[str]) -> _Video:
-        """Add the frames: those of the video, or those that were extracted of it if there is no video."""
+        """Add the frames of the video, or the extracted frames if there is no video."""
         poses = self._pose_file(view)
         if not poses.is_file():
             return view
@@ -305,7 +306,7 @@ class H36mSource(FolderSource):
         view: _Video = group.key
         camera = self._cameras[int(view.subject[1:]), view.camera]
         joints = self._joints(view, camera)[list(view.taken_frames)]
-        people = self._people(view, view.taken_frames, joints)
+        people = self._people(view, joints)
         for row, (frame, pixels) in enumerate(self._read_frames(view)):
             shot = Shot(pixels, camera.lens, joints[row, :, :3])
             pinhole = shot.camera(self.options.crop_size)
@@ -321,7 +322,7 @@ class H36mSource(FolderSource):
             )
 
     def _splits(self, view: _Video, frame: int) -> Mapping[str, str]:
-        """Map protocols to the split of a frame. Those of HMR are left out if the steps would skip their frames."""
+        """Map protocols to the split of a frame, without protocols whose frames `every` skips."""
         splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
         if frame % _NBF_EVERY:
             del splits["nbf"]
@@ -332,7 +333,7 @@ class H36mSource(FolderSource):
         return splits
 
     def _joints(self, view: _Video, camera: LabCamera) -> Array:
-        """Read (frames, 17, 4) metres in camera axes, all with confidence 1."""
+        """Read joints (frames, 17, 4) in camera axes, all with confidence 1."""
         path = self._pose_file(view)
         joints = read_joints(path)
         if len(joints) != view.frames:
@@ -341,15 +342,16 @@ class H36mSource(FolderSource):
             joints = camera.to_camera(joints)
         return np.concatenate((joints, np.ones((*joints.shape[:2], 1))), -1)
 
-    def _people(self, view: _Video, frames: Sequence[int], joints: Array) -> list[Person]:
+    def _people(self, view: _Video, joints: Array) -> list[Person]:
         """Make one person for each frame, with the body if it is known."""
         activity = view.action.split(" ")[0]
         facts = Person(view.subject, view.subject, _SAME_ACTIVITY.get(activity, activity))
         if self.options.mosh is not None:
-            return self._mosh_people(view, frames, joints, facts)
+            return self._mosh_people(view, joints, facts)
         return with_fitted_bodies(facts, self.tools.joint_fitter, joints, "h36m17")
 
-    def _mosh_people(self, view: _Video, frames: Sequence[int], joints: Array, facts: Person) -> list[Person]:
+    def _mosh_people(self, view: _Video, joints: Array, facts: Person) -> list[Person]:
+        frames = view.taken_frames
         path = self._mosh_file(view)
         mosh_poses, betas = read_mosh(path)
         count = frames[-1] // MOSH_EVERY + 1
@@ -364,12 +366,12 @@ class H36mSource(FolderSource):
             trans = trans_by_joints(body, poses, betas, joints[rows], "h36m17")
         fitted_person = replace(facts, body="smpl", gender="neutral", betas=betas)
         people = [facts] * len(frames)
-        for row, pose, at in zip(rows, poses, trans, strict=True):
-            people[row] = replace(fitted_person, poses=pose, trans=at)
+        for row, pose, shift in zip(rows, poses, trans, strict=True):
+            people[row] = replace(fitted_person, poses=pose, trans=shift)
         return people
 
     def _read_frames(self, view: _Video) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Read the frames, checked for their size."""
+        """Read the frames, and check their size."""
         video = self._video(view)
         if not view.pattern:
             images = ((video, frame, pixels) for frame, pixels in video_frames(video, view.taken_frames))

@@ -1,15 +1,14 @@
 """HumanEva-I: three actors with public joints, five actions, calibrated colour cameras C1 to C3, 60 frames a second.
 
-Layout and licence: data/README.md, after the owners' release code 1.1, whose joints these are (computed below), and
-VideoPose3D. Only the first trial of each action has both videos and public motion capture. Its frames are split into
-validation and training as the owners do. S3's ThrowCatch has a damaged motion capture stream and is left out, as
-VideoPose3D does.
+Layout and licence: data/README.md, after the owners' release code 1.1, whose joints are computed here, and VideoPose3D.
+Only the first trial of each action has both videos and public motion capture. Its frames are split into validation and
+training as the owners do. S3's ThrowCatch has a damaged motion capture stream and is left out, as in VideoPose3D.
 
 Protocols: "humaneva": the owners' train and validate; "nbf": the paper tests on two actions of each actor (section 5)
-and does not say which frames or camera: as those it compares with, we take Walking and Box, validation, camera C1; what
-learns, learns from the owners' train.
+and does not say which frames or camera. Like the papers it compares with, we use Walking and Box, validation, camera
+C1; networks learn from the owners' train.
 
-Frames without all markers have no joints and are left out. Of each other one a pinhole view of the actor is kept.
+Frames without all markers have no joints and are left out. Of the others, one pinhole view of the actor is kept.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from humanpose_cli.lab.datasets.reading import read_lines, video_frames
 # HumanEva's own files: calibration (.cal), synchronisation (.ofs), measurements of the actors (.mp), joints (.c3d).
 #
 # After the owners' MATLAB code, release 1.1 (sync_stream.m, mocap_stream/cur_frame.m, MarkerCoord2Xform.m): joints are
-# not stored but computed of the origins and axes of body segments that the capture system added to the markers.
+# not stored, but computed from origins and axes of body segments that the capture system added to the markers.
 
 Array = NDArray[Any]
 _CENTRES_FROM_CORNER = 0.5  # Bouguet's toolbox, which calibrated these cameras, counts from the first pixel's centre
@@ -62,9 +61,15 @@ _MARKERS: tuple[tuple[str, ...], ...] = (
 
 
 def read_cal_file(path: Path) -> LabCamera:
-    """Read a .cal file with a number a line: focal lengths, principal point, skew, k1 k2 p1 p2 k3, R by rows, t in mm.
+    """Read the calibration of a camera, a .cal file with one number per line.
 
-    x_camera = R x_world + t; the returned camera is in metres.
+    The numbers are focal lengths, principal point, skew, k1 k2 p1 p2 k3, R by rows, t in millimetres.
+
+    Args:
+        path: The file; x_camera = R x_world + t.
+
+    Returns:
+        The camera, in metres.
     """
     numbers = _numbers(path, 22)
     fx, fy, cx, cy, skew, k1, k2, p1, p2, k3 = (float(number) for number in numbers[:10])
@@ -88,10 +93,15 @@ def _numbers(path: Path, count: int) -> Array:
 
 @dataclass(frozen=True)
 class Synchronisation:
-    """Which mocap frame and which images belong together, counted from 1 as the owners do.
+    """The common clock of a trial, counted from 1 as the owners do.
 
-    In common frame n (from 1), the mocap is at frame mocap_start + (n − 1) mocap_step, which need not be whole, and the
-    video of a camera shows frame image_starts[camera] + n − 1.
+    In common frame n, the mocap is at frame mocap_start + (n − 1) mocap_step, which may be fractional, and the video of
+    a camera is at frame image_starts[camera] + n − 1.
+
+    Attributes:
+        mocap_start: Frame of the mocap in common frame 1.
+        mocap_step: Frames of the mocap per common frame.
+        image_starts: Camera → frame of its video in common frame 1.
     """
 
     mocap_start: float
@@ -108,9 +118,11 @@ class Synchronisation:
 
 
 def synchronise(files: Mapping[str, Path]) -> Synchronisation:
-    """Find one clock for all cameras of a trial, from their .ofs files in the order C1, C2, C3, BW1 to BW4.
+    """Find one clock for all cameras of a trial.
 
-    Each file has three numbers: a frame of the video, the mocap's frame at that time, mocap frames per video frame.
+    Args:
+        files: Camera → its .ofs file, in the order C1, C2, C3, BW1 to BW4. Each file has three numbers: a frame of the
+            video, the mocap's frame at that time, and mocap frames per video frame.
     """
     time = scale = 0.0
     starts: dict[str, float] = {}
@@ -135,14 +147,24 @@ def synchronise(files: Mapping[str, Path]) -> Synchronisation:
 
 @dataclass(frozen=True)
 class Measurements:
-    """An actor in millimetres: half the width between the shoulders, and from shoulder to joint left and right."""
+    """Measurements of an actor in millimetres.
+
+    Attributes:
+        torso_radius: Half the width between the shoulders.
+        shoulder_offsets: Distance from shoulder to joint, left and right.
+    """
 
     torso_radius: float
     shoulder_offsets: tuple[float, float]
 
 
 def read_measurements(path: Path, standing: C3dPoints) -> Measurements:
-    """Read the actor's .mp file ("$LShoulderOffset = 43"), and measure a recording of them standing still."""
+    """Read an actor's .mp file ("$LShoulderOffset = 43"), and measure their shoulders.
+
+    Args:
+        path: The file.
+        standing: A recording of the actor standing still.
+    """
     table: dict[str, float] = {}
     for line in read_lines(path):
         name, _, value = line.lstrip("$").partition("=")
@@ -163,7 +185,7 @@ def read_measurements(path: Path, standing: C3dPoints) -> Measurements:
 
 
 class _Segments:
-    """Body segments of a trial at some times: their joints' frames, after the owners' cur_frame.m."""
+    """Body segments of a trial at some times, after the owners' cur_frame.m."""
 
     def __init__(self, points: C3dPoints, times: Array) -> None:
         self.points = points
@@ -184,10 +206,8 @@ class _Segments:
         return (1 - self.between) * point[self.before] + self.between * point[self.after], self.is_measured(number)
 
     def axes(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
-        """Return rotations (T, 3, 3) whose columns are a segment's axes, and whether its four points were measured.
-
-        The points after the origin lie on its axes z (to the next segment), x (forward) and y (to the left).
-        """
+        """Return rotations (T, 3, 3) to a segment's axes, and whether its four points were measured."""
+        # The points after the origin lie on the axes z (to the next segment), x (forward) and y (to the left).
         origin = self.points.find(name)
         if origin + 3 >= len(self.points.labels):
             raise InputError(self.points.path, f"has no axes after {name}")
@@ -210,17 +230,25 @@ class _Segments:
 
     def length(self, start: str, end: str) -> Array:
         """Return the mean distance (T,) of two points before and after each time."""
-        apart = self.points.positions[:, self.points.find(start)] - self.points.positions[:, self.points.find(end)]
-        distance = np.linalg.norm(apart, axis=-1)
+        offsets = self.points.positions[:, self.points.find(start)] - self.points.positions[:, self.points.find(end)]
+        distance = np.linalg.norm(offsets, axis=-1)
         last = np.where(self.is_integer, self.before, self.after)
         return (distance[self.before] + distance[last]) / 2
 
 
 def joints_at(points: C3dPoints, times: Array, measurements: Measurements) -> Array:
-    """Compute joints (T, 17, 4) of h36m17, metres in world axes (z up) and confidence, at times in frames from 0.
+    """Compute joints of h36m17 at some times.
 
-    All are unknown if a marker is missing, as in the owners' code; spine and nose always, which it lacks; the top of
-    the head if it is below the neck, because the head's axes are upside down in some frames.
+    All joints are unknown if a marker is missing, as in the owners' code; spine and nose always, since it lacks them;
+    the top of the head if it is below the neck, since the head's axes are upside down in some frames.
+
+    Args:
+        points: The points of the trial.
+        times: (T,) frames of the mocap, from 0, which may be fractional.
+        measurements: Measurements of the actor.
+
+    Returns:
+        (T, 17, 4) metres in world axes (z up), and confidence.
     """
     valid = (times >= 0) & (np.ceil(times) < len(points.positions))
     # MATLAB's code looks one frame further even at whole times; the last frame is repeated for that.
@@ -249,7 +277,8 @@ def _numbers_of(points: C3dPoints, names: Sequence[str]) -> list[int]:
 
 
 def _joints(segments: _Segments, measurements: Measurements) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
-    """Map names of h36m17 to positions (T, 3) millimetres, and where they are known. A joint's ends are averaged."""
+    """Map names of h36m17 to positions (T, 3) in millimetres, and whether they are known."""
+    # A joint between two segments is the mean of their ends.
     torso = segments.length("TRXO", "PELO")
     pelvis_axes, pelvis_valid = segments.axes("PELO")
     head_axes, head_valid = segments.axes("HEDO")
@@ -276,7 +305,7 @@ def _joints(segments: _Segments, measurements: Measurements) -> dict[str, tuple[
 
 
 def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
-    """Compute shoulder, elbow and wrist; the shoulder's width turns the upper arm outward, the elbow follows."""
+    """Compute shoulder, elbow and wrist; the shoulder's width turns the upper arm outward."""
     upper_axes, upper_valid = segments.axes(f"{letter}HUO")
     lower_axes, lower_valid = segments.axes(f"{letter}RAO")
     shoulder, shoulder_valid = segments.origin(f"{letter}CLO")
@@ -284,9 +313,9 @@ def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str
     upper = segments.length(f"{letter}CLO", f"{letter}HUO")
     lower = segments.length(f"{letter}HUO", f"{letter}RAO")[:, None]
     angle = np.arctan2(offset / 2, upper)
-    apart = elbow - (shoulder - upper_axes[..., 2] * upper[:, None])
+    forearm_offset = elbow - (shoulder - upper_axes[..., 2] * upper[:, None])
     end = shoulder - _tilt(upper_axes, -angle) * upper[:, None]
-    start = end + apart
+    start = end + forearm_offset
     wrist = start - _tilt(lower_axes, angle) * lower
     all_valid = shoulder_valid & upper_valid & lower_valid
     return {
@@ -307,7 +336,7 @@ FRAMES: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "S2": dict(zip(_ACTIONS, ((438, 876), (398, 795), (550, 1128), (500, 901), (382, 734)), strict=True)),
     "S3": {"Walking": (448, 939), "Jog": (401, 842), "Gestures": (533, 1102), "Box": (512, 1021)},
 }
-"""Actor → action → last validation frame, last training frame; counted from 1 on the trial's common clock."""
+"""Actor → action → last validation frame and last training frame, from 1 on the trial's common clock."""
 _FIRST_FRAME = 6
 FRAME_RATE = 60.0
 _CAMERAS = ("C1", "C2", "C3")
@@ -319,14 +348,14 @@ _NBF_CAMERA = "C1"
 
 @dataclass(frozen=True)
 class HumanEvaOptions(CropOptions):
-    """Options of HumanEva: as for all calibrated sources, but every frame is taken by default."""
+    """Options of HumanEva, as for all calibrated sources, but with every frame by default."""
 
     every: int = option(1, "Take every n-th frame.", minimum=1)
 
 
 @dataclass(frozen=True, eq=False)
 class _Video:
-    """One camera's video of a trial: frames of the common clock that are kept, and joints (T, 17, 4) in world axes."""
+    """One camera's video of a trial: frames of the common clock, and joints (T, 17, 4) in world axes."""
 
     actor: str
     action: str
@@ -370,7 +399,7 @@ class HumanEvaSource(FolderSource):
         return groups
 
     def _files(self, actor: str, action: str) -> list[Path]:
-        """List what reading a trial needs, the synchronisation of the grey cameras apart."""
+        """List the files of a trial, without the synchronisation of the grey cameras."""
         folder = self.root / actor
         mocap = folder / "Mocap_Data"
         files = [mocap / f"{action}_1.c3d", mocap / "Static.c3d", mocap / f"{actor}.mp"]

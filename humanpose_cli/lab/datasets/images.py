@@ -1,7 +1,7 @@
-"""The user's images: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
+"""The user's images: `hpc preprocess images ROOT`, with fits or DensePose output if they are given.
 
 Layout: data/README.md. A group is an image, one sequence, or a take of several cameras. Without fits, an estimator that
-is passed in finds the people; without that, they are those of a DensePose dump, if there is one.
+is passed in detects the people; without an estimator, they come from a DensePose dump, if there is one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImagesOptions(SequenceOptions):
-    """Images without a fit file, or without DensePose output, are taken without it by `allow_missing`."""
+    """Options of images; `allow_missing` accepts images without a fit file or DensePose output."""
 
     fits: str | None = option(None, "Folder that `hpc fit` wrote.", unset="none")
     densepose: str | None = option(None, "Folder or dump file.", unset="none")
@@ -68,7 +68,7 @@ class ImagesOptions(SequenceOptions):
 
 
 class ImagesSource(FolderSource):
-    """The user's images, sequences and videos."""
+    """Images, sequences and videos of the user."""
 
     name = "images"
     title = "images"
@@ -91,8 +91,8 @@ class ImagesSource(FolderSource):
         }
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
-        beside = [path for path in (self.options.fits, self.options.densepose) if path is not None]
-        exclude = [Path(path) for path in beside if Path(path).resolve() != self.root.resolve()]
+        result_folders = [path for path in (self.options.fits, self.options.densepose) if path is not None]
+        exclude = [Path(path) for path in result_folders if Path(path).resolve() != self.root.resolve()]
         inputs = open_inputs(
             [self.root], sequence=self.options.sequence, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES
         )
@@ -113,10 +113,10 @@ class ImagesSource(FolderSource):
         folders: dict[str, list[InputItem]] = {}
         for item in items:
             folders.setdefault(item.key.rpartition("/")[0], []).append(item)
-        alone = [folder or str(self.root) for folder, views in folders.items() if len(views) < 2]
-        if alone:
+        single_views = [folder or str(self.root) for folder, views in folders.items() if len(views) < 2]
+        if single_views:
             expected = "two cameras or more in each folder"
-            raise InputError(self.root / alone[0], "holds what one camera shows", expected=expected)
+            raise InputError(self.root / single_views[0], "holds what one camera shows", expected=expected)
         groups = []
         for folder, views in folders.items():
             calibration = self._calibration(folder)
@@ -148,9 +148,9 @@ class ImagesSource(FolderSource):
         return first_existing(*(parent / name for parent in above[: above.index(self.root) + 1]))
 
     def _take_file(self, name: str) -> Path:
-        """Find the fit file of a take; `hpc fit` calls one whose cameras were named one by one `take`."""
+        """Find the fit file of a take; `hpc fit` names it `take` if its cameras were listed one by one."""
         assert self._fits is not None
-        take_file, default = (self._fits / f"{escaped(each)}{FIT_SUFFIX}" for each in (name, "take"))
+        take_file, default = (self._fits / f"{escaped(file_name)}{FIT_SUFFIX}" for file_name in (name, "take"))
         return default if default.is_file() and not take_file.is_file() else take_file
 
     def _group(self, item: InputItem) -> Group:
@@ -160,8 +160,8 @@ class ImagesSource(FolderSource):
         files = [str(path.relative_to(self.root)) for path in item.files]
         key = {"kind": item.kind, "files": files, "count": count}
         fit = [self._fit_file(item.key)] if self._fits is not None and not self.options.views else []
-        read = (*item.files, *(path for path in fit if path.is_file()))
-        return Group(item.key, len(self.options.every_nth(count)), key=key, files=read)
+        all_files = (*item.files, *(path for path in fit if path.is_file()))
+        return Group(item.key, len(self.options.every_nth(count)), key=key, files=all_files)
 
     def _fit_file(self, key: str) -> Path:
         assert self._fits is not None
@@ -175,15 +175,13 @@ class ImagesSource(FolderSource):
         for view in group.key["views"]:
             fit = fits.get(view.name.rpartition("/")[2])
             path = group.key["fit"] or view.name
-            people = [EstimatedImage()] * view.count if fit is None else _Fits(fit, path, view, of=group.name)
+            people = [EstimatedImage()] * view.count if fit is None else _Fits(fit, path, view, group.name)
             yield from self._samples(view, people)
 
     def _views_of_take(self, group: Group) -> dict[str, Fit]:
-        """Map the names of a take's cameras to their fits, from its file or by the estimator; {} without either.
-
-        Cameras that show none of the people are left out. So is a body that one camera alone shows: it is no better
-        than its fit to that camera.
-        """
+        """Map the names of a take's cameras to their fits, read or estimated; {} without either."""
+        # Cameras that show none of the people are left out, and so are bodies that one camera alone shows: they are no
+        # better than their fits to that camera.
         path = group.key["fit"]
         views = group.key["take"].views
         names = [view.path.name for view in views]
@@ -200,8 +198,8 @@ class ImagesSource(FolderSource):
             expected = ", ".join(sorted(names))
             got = ", ".join(take_names)
             raise InputError(path, "is of other cameras", expected=expected, got=got)
-        several = np.sum([(camera.keypoints2d[..., 2] > 0).any(1) for camera in take.cameras], axis=0) >= 2
-        people = take.select(np.flatnonzero(several))
+        visible_in_several = np.sum([(camera.keypoints2d[..., 2] > 0).any(1) for camera in take.cameras], axis=0) >= 2
+        people = take.select(np.flatnonzero(visible_in_several))
         return {camera.name: people.view(number) for number, camera in take.cameras_with_frames.items()}
 
     def _samples(self, group: Group, estimates: _Fits | Sequence[EstimatedImage]) -> Iterator[Sample]:
@@ -242,7 +240,7 @@ class ImagesSource(FolderSource):
         return self.tools.estimator.estimate(pixels, sequence=sequence, single_person=False)
 
     def _images(self, group: Group) -> Iterator[tuple[int, str, StoredImage]]:
-        """Read frame number, name (as fit files have it) and image."""
+        """Read frame number, name (as in fit files) and image."""
         frames = self.options.every_nth(group.key["count"])
         files = [self.root / name for name in group.key["files"]]
         if group.key["kind"] == "video":
@@ -254,15 +252,11 @@ class ImagesSource(FolderSource):
 
 
 class _Fits:
-    """The fit of an image or sequence. InputError if it belongs to another one.
+    """The fit at `path` of an image or sequence. Raises InputError if it belongs to another one."""
 
-    Args:
-        path: Of its file, for messages; of: whose people they are, of one take in all views the same.
-    """
-
-    def __init__(self, record: FitRecord, path: Path, group: Group, of: str = "") -> None:
+    def __init__(self, record: FitRecord, path: Path, group: Group, people_of: str = "") -> None:
         self.path = path
-        self.group = of or group.name
+        self.group = people_of or group.name
         self.record = record
         self.frames = {str(name): frame for frame, name in enumerate(self.record.frame_names)}
         if group.key["kind"] == "video":

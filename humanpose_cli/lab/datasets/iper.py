@@ -1,16 +1,17 @@
 """iPER, the Impersonator data set: 206 videos of 30 people in 103 sets of clothes before a still camera.
 
 Layout and licence: data/README.md, after the owners' documentation (svip-lab/impersonator: doc/train.md,
-tools/unzip_iPER.py, data/imper_dataset.py, his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's:
-an estimator makes better ones, and the reposing paper's authors estimated joints.
+tools/unzip_iPER.py, data/imper_dataset.py, his_evaluators/protocols/iPER.py). Its only 3-D poses are HMR's. An
+estimator makes better ones, and the reposing paper's authors estimated joints.
 
 The protocol "iper" has the splits of the reposing paper's authors: "test" is the owners' val.txt, on which papers
-evaluate, "validation" 21 clothes of train.txt (`reposing_splits`), "train" its others, or by `learn` all of them.
+evaluate; "validation" are 21 clothes of train.txt (`reposing_splits`); "train" are its others, or all of them,
+depending on `learn`.
 
 A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of "test":
-- "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
-- "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
-  iPER_protocol.json where it is there, else drawn.
+- "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B).
+- "three-frames": three frames of each video with each of its frames, as the owners evaluate. The three frames are
+listed in iPER_protocol.json; without this file they are drawn.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ from humanpose_cli.lab.datasets.reading import (
 from humanpose_cli.lab.datasets.reposing_splits import IPER_VALIDATION, random_pairs
 
 OFFICIAL_VIDEOS = {"train": 164, "val": 42}
-"""The owners' lists, and how many videos each has."""
-_SPLITS = {"train": ("train", "validation"), "val": ("test",)}  # whose videos each list names
+"""The owners' lists → official number of videos."""
+_SPLITS = {"train": ("train", "validation"), "val": ("test",)}  # splits of the videos in each list
 _IMAGES = {".jpg", ".jpeg", ".png"}
 _FRAME_FOLDERS = ("images", "images_HD")
 _VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
 _ACTIVITIES = {"1": "turning in an A pose", "2": "random motion"}
-_Clothes = dict[str, Any]  # what reads a group: its videos (name, number of frames) and the split it belongs to
+_Clothes = dict[str, Any]  # the key of a group: its videos (name, number of frames) and its split
 
 
 # HMR sees a square image of 224 pixels with a focal length of 500.
@@ -116,7 +117,7 @@ class IperSource(FolderSource):
 
     @cached_property
     def poses_from(self) -> str:
-        """'estimator', 'smpls', 'authors' or 'none'."""
+        """Origin of the poses: "estimator", "smpls", "authors" or "none"."""
         if self.options.poses != "auto":
             return self.options.poses
         if self.tools.estimator is not None:
@@ -166,7 +167,7 @@ class IperSource(FolderSource):
         return "validation" if held_out else "train"
 
     def _video_path(self, video: str) -> Path:
-        """Return the folder of its frames, or the video file."""
+        """Return the folder of a video's frames, or the video file."""
         if self._frames is not None:
             return self._frames / video
         assert self._videos is not None
@@ -202,25 +203,23 @@ class IperSource(FolderSource):
         return read_json_object(self._protocol_file).get("val", {}) if self._protocol_file.is_file() else {}
 
     def _three(self, videos: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
-        """Pair three frames of each video with the frames of that video: (source, target) numbers within the group."""
+        """Pair three frames of each video with its frames: (source, target) numbers within the group."""
         pairs: list[tuple[int, int]] = []
         start = 0
         for video, count in videos:
             sources, targets = self._official_frames(video, count) or self._draw_frames(video, count)
             number = {frame: start + i for i, frame in enumerate(self.options.every_nth(count))}
-            # The owners' ranges may end behind the video: what is not there is left out.
+            # The owners' ranges may end behind the video.
             pairs += [(number[s], number[t]) for s, t in product(sources, targets) if s in number and t in number]
             start += len(number)
         return pairs
 
     def _official_frames(self, video: str, count: int) -> tuple[list[int], range] | None:
-        """Read sources and targets from the owners' protocol: "s_n" → "3" names files, "self_imitation" has both ends
-        of the targets.
-        """
+        """Read the source frames and the range of target frames from the owners' protocol."""
         entry = self._protocol.get(video)
         if entry is None:
             return None
-        try:
+        try:  # "s_n" → "3" names files, "self_imitation" has both ends of the targets
             sources = [int(Path(name).stem) for name in entry["s_n"]["3"]]
             first, last = (int(n) for n in entry["self_imitation"]["range"])
         except (KeyError, TypeError, ValueError) as error:
@@ -279,7 +278,7 @@ class IperSource(FolderSource):
         return self._estimate(pixels, len(frames), sequence=isinstance(frames, range))
 
     def _images(self, video: str, count: int, frames: Sequence[int]) -> Iterator[tuple[int, str, StoredImage]]:
-        """Read number, name and image of these frames, which ascend."""
+        """Read number, name and image of ascending frames."""
         path = self._video_path(video)
         if self._frames is None:
             for number, pixels in video_frames(path, frames):
@@ -293,10 +292,10 @@ class IperSource(FolderSource):
 
 
 class _HmrEstimates:
-    """iPER's own estimates: a weak perspective camera (s, x, y), which sees a point of the body at s (point + (x, y))
-    with the square image reaching from −1 to 1; no depth. The camera here is HMR's own: a focal length of 500 pixels
-    a 224, which puts the body at the depth 2 f / (s size).
-    """
+    """iPER's estimates by HMR, with a weak perspective camera (s, x, y) and no depth."""
+
+    # The weak perspective camera projects a point of the body to s (point + (x, y)), with the square image from −1 to
+    # 1. The camera here is HMR's: a focal length of 500 pixels for 224 puts the body at the depth 2 f / (s size).
 
     def __init__(self, path: Path, count: int) -> None:
         fields = read_pickled_table(path)
@@ -321,13 +320,12 @@ class _HmrEstimates:
 
 
 class _AuthorsJoints:
-    """Joints of a video that the reposing paper's authors estimated, as their code reads them
-    (MKnoche/warp3d_reposing@522e783, dataset.py): a tree person → clothes → motion → frame in a pickle, with (19, 3) of
-    `REPOSING19` as leaves, pixels of the image at 256 × 256 and, in the same unit, depths.
+    """Joints of a video that the reposing paper's authors estimated, from their pickle."""
 
-    `models.warp3d.generator.frame_joints` makes the same numbers of them again, with depths from the pelvis, whatever
-    their distance is: they are put where their bones are together as long as the default body's.
-    """
+    # As their code reads them (MKnoche/warp3d_reposing@522e783, dataset.py): a tree person → clothes → motion → frame
+    # with (19, 3) of `REPOSING19` as leaves, pixels of the image at 256 × 256 and, in the same unit, depths. Their
+    # distance is not known: joints are placed where their bones are together as long as the default body's, and
+    # `models.warp3d.generator.frame_joints`, which takes depths from the pelvis, makes the same numbers again.
 
     def __init__(self, path: Path, video: str, count: int) -> None:
         tree: Any = _authors_table(path)
@@ -377,7 +375,7 @@ def _default_bones() -> float:
 
 
 def _reduced(image: StoredImage, estimate: EstimatedImage, side: int) -> tuple[StoredImage, EstimatedImage]:
-    """Make an image whose longer side has more than `side` pixels so small, with what is estimated in it; 0: any."""
+    """Reduce an image whose longer side exceeds `side` pixels, with its estimates; 0 keeps any size."""
     factor = side / max(image.size)
     if not side or factor >= 1:
         return image, estimate

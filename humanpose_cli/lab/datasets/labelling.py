@@ -1,8 +1,8 @@
-"""Sources around a source that add labels: our detector's output, and what posed bodies show.
+"""Sources that add labels to another source: our detector's output, and labels drawn from posed bodies.
 
-`DetectedLabels` adds landmarks, world landmarks and mask. Models that work on the detector's output learn from it: on
-rendered people the truth is known, and the detector errs on them as it does on photographs. `RenderedLabels` draws
-label maps, keypoints and boxes from body parameters, as Neural Body Fitting makes its part labels.
+`DetectedLabels` adds landmarks, world landmarks and masks. Models that work on the detector's output learn from it: the
+truth of rendered people is known, and the detector errs on them as on photographs. `RenderedLabels` draws label maps,
+keypoints and boxes from body parameters, as Neural Body Fitting makes its part labels.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class DetectedLabels(LabellingSource):
     """A source whose people also have the detections in their boxes.
 
     Args:
-        device: Of the networks: auto, cpu or cuda:N.
+        source: Any source.
+        device: Device of the networks: auto, cpu or cuda:N.
     """
 
     def __init__(self, source: Source, device: str = "auto") -> None:
@@ -57,8 +58,12 @@ class DetectedLabels(LabellingSource):
     label_options = {"detector_views": _VIEWS}  # noqa: RUF012
 
     def label(self, sample: Sample) -> Sample:
-        """Detect the people; crowds, people without a box in the image, and those that the detector misses stay
-        unchanged.
+        """Add detections to the people.
+
+        Crowds, people without a box in the image, and people that the detector misses stay unchanged.
+
+        Args:
+            sample: The sample.
         """
         indices = [
             number
@@ -84,7 +89,7 @@ class DetectedLabels(LabellingSource):
 
 
 def _has_area(box: NDArray[Any] | None, size: tuple[int, int]) -> bool:
-    """Return whether a box has two pixels of an image or more in either direction."""
+    """Return whether a box covers at least two pixels of an image in both directions."""
     if box is None or not np.isfinite(box).all():
         return False
     return bool((np.minimum(box[2:], size) - np.maximum(box[:2], 0) >= 2).all())
@@ -103,7 +108,7 @@ def _with_detection(person: Person, detection: DetectedPerson, size: tuple[int, 
 
 @dataclass(frozen=True, eq=False)
 class _PosedBody:
-    """A person's mesh (V, 3), joints (24, 3) of smpl24 and (19, 3) of reposing19, metres, camera axes."""
+    """A person's mesh (V, 3), and joints of smpl24 and reposing19, in metres in camera axes."""
 
     vertices: torch.Tensor
     joints: NDArray[Any]
@@ -114,13 +119,13 @@ class _PosedBody:
 class RenderedLabels(LabellingSource):
     """A source whose images also have labels that are drawn from their people's bodies.
 
-    An image gets label maps if all of its labelled people have a body whose model is given; others would be missing in
-    the maps. The source's own labels and maps stay; only boxes are those of the mesh, which reaches beyond the joints.
+    An image gets label maps if the models of all its labelled people are given; others would be missing in the maps.
+    Labels and maps of the source take precedence, except for boxes: the box of the mesh also covers what lies beyond
+    the joints.
 
     Args:
         source: Any source.
-        bodies: "default", "smpl-male", "smpl-neutral" … → the model; a person's body and gender name it
-            (`model_for`).
+        bodies: "default", "smpl-male", "smpl-neutral" … → model; chosen by a person's body and gender (`model_for`).
     """
 
     def __init__(self, source: Source, bodies: Mapping[str, Body]) -> None:
@@ -174,17 +179,17 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
 def _with_joints(
     person: Person, body: _PosedBody, number: int, view: Camera, maps: Mapping[str, NDArray[Any]]
 ) -> Person:
-    """Add the body's joints, pixels and visibility of smpl24's, and the mesh's box in the image."""
+    """Add joints, keypoints with visibility, and the mesh's box."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
-    ahead = np.asarray(np.isfinite(pixels).all(axis=1))
-    visible = np.asarray(visible_joint_shares(body.joints, number, view, maps) if maps else ahead, np.float64)
+    in_front = np.asarray(np.isfinite(pixels).all(axis=1))
+    visible = np.asarray(visible_joint_shares(body.joints, number, view, maps) if maps else in_front, np.float64)
     outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
     box = box_around(outline, view.size, margin=0)
-    keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), visible[:, None]), 1)
+    keypoints = np.concatenate((np.where(in_front[:, None], pixels, 0), visible[:, None]), 1)
     joints, reposing = (np.pad(points, ((0, 0), (0, 1)), constant_values=1) for points in (body.joints, body.reposing))
     return replace(
         person,
-        box=box if ahead.any() else person.box,
+        box=box if in_front.any() else person.box,
         keypoints={SMPL24.name: keypoints, **person.keypoints},
         joints={SMPL24.name: joints, REPOSING19.name: reposing, **person.joints},
     )

@@ -1,9 +1,9 @@
 """Motion capture files: C3D (HumanEva-I) and NASA's Common Data Format (Human3.6M).
 
-Libraries do not take the place of these readers. Of 300 files with up to three changed bytes each, every third of them
-cut short: ezc3d 1.7.2 crashed on 3 (segmentation fault), and gave positions for 75 that are refused here; it also
-refuses MIPS files, and takes 226 ms for 2,000 frames, against 16 ms. cdflib 1.3.16 reads the same numbers in 21 ms,
-against 28 ms, but did not end on one of the 300 and gave values for one that is cut short before them.
+Libraries do not replace these readers. On 300 files with up to three changed bytes each, every third of them truncated,
+ezc3d 1.7.2 crashed on 3 (segmentation fault) and returned positions for 75 that are refused here. It also refuses MIPS
+files, and takes 226 ms for 2,000 frames, against 16 ms. cdflib 1.3.16 reads the same numbers in 21 ms, against 28 ms,
+but did not terminate on one of the 300 and returned values for a file that is truncated before them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from humanpose_cli.lab.datasets.reading import COPY_AGAIN
 
 # C3D motion capture files: labelled points over time, from Intel, DEC and MIPS machines.
 #
-# Written from the C3D User Guide: blocks of 512 bytes; a header, parameters in named groups, then the frames, each with
-# four numbers a point (coordinates and quality, as scaled integers or floats) and with analog measurements, which are
-# passed over.
+# After the C3D User Guide: blocks of 512 bytes; a header, parameters in named groups, then the frames, each with four
+# numbers per point (coordinates and quality, as scaled integers or floats) and with analog measurements, which are
+# skipped.
 
 _BLOCK = 512
 _MARK = 0x50
@@ -42,7 +42,14 @@ Parameters = Mapping[tuple[str, str], Any]
 
 @dataclass(frozen=True, eq=False)
 class C3dPoints:
-    """labels of P points; positions (frames, P, 3) in the file's unit, (0, 0, 0) where a point is missing; unit."""
+    """Labelled points over time.
+
+    Attributes:
+        path: The file.
+        labels: Names of the P points.
+        positions: (frames, P, 3) in the file's unit, (0, 0, 0) for missing points.
+        unit: Unit of the positions.
+    """
 
     path: Path
     labels: Sequence[str]
@@ -50,7 +57,14 @@ class C3dPoints:
     unit: str
 
     def find(self, name: str) -> int:
-        """Find the first point whose label contains `name` (after the subject's name). InputError if none."""
+        """Find the first point whose label contains a name.
+
+        Args:
+            name: The name, which follows the subject's name in a label.
+
+        Raises:
+            InputError: If there is no such point.
+        """
         for number, label in enumerate(self.labels):
             if name in label:
                 return number
@@ -58,7 +72,14 @@ class C3dPoints:
 
 
 def read_c3d(path: Path) -> C3dPoints:
-    """Read the points of a file. Raises InputError if it is missing, damaged or cut short."""
+    """Read the points of a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If the file is missing, damaged or truncated.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -103,23 +124,23 @@ def _parse(path: Path, content: bytes) -> C3dPoints:
 
 
 def _floats(raw: bytes, machine: int) -> NDArray[Any]:
-    """Convert floats of a machine; DEC's have their halves swapped and an exponent that is 2 larger."""
+    """Convert a machine's floats; DEC's have swapped halves and an exponent that is 2 larger."""
     if machine == _DEC:
         halves = np.frombuffer(raw, "<u2").reshape(-1, 2)[:, ::-1]
         return np.ascontiguousarray(halves).view("<f4").ravel() / 4
     return np.frombuffer(raw, ">f4" if machine == _MIPS else "<f4")
 
 
-def _parameters(content: bytes, at: int, order: str, machine: int) -> Parameters:
+def _parameters(content: bytes, offset: int, order: str, machine: int) -> Parameters:
     """Read (group, name) → value: lists of text, or arrays of numbers."""
     groups: dict[int, str] = {}
     values: dict[tuple[int, str], Any] = {}
-    while at + 2 <= len(content):
-        length, number = struct.unpack_from("bb", content, at)
+    while offset + 2 <= len(content):
+        length, number = struct.unpack_from("bb", content, offset)
         if length == 0 or number == 0:
             break
-        end_of_name = at + 2 + abs(length)
-        name = content[at + 2 : end_of_name].decode("latin-1").strip().upper()
+        end_of_name = offset + 2 + abs(length)
+        name = content[offset + 2 : end_of_name].decode("latin-1").strip().upper()
         (step,) = struct.unpack_from(f"{order}h", content, end_of_name)
         if number < 0:
             groups[-number] = name
@@ -127,15 +148,15 @@ def _parameters(content: bytes, at: int, order: str, machine: int) -> Parameters
             values[number, name] = _value(content, end_of_name + 2, order, machine)
         if step <= 0:
             break
-        at = end_of_name + step
+        offset = end_of_name + step
     return {(groups.get(number, ""), name): value for (number, name), value in values.items()}
 
 
-def _value(content: bytes, at: int, order: str, machine: int) -> Any:
-    kind, dimensions = struct.unpack_from("bB", content, at)
-    shape = content[at + 2 : at + 2 + dimensions]
+def _value(content: bytes, offset: int, order: str, machine: int) -> Any:
+    kind, dimensions = struct.unpack_from("bB", content, offset)
+    shape = content[offset + 2 : offset + 2 + dimensions]
     size = int(np.prod([int(n) for n in shape], dtype=np.int64)) if dimensions else 1
-    start = at + 2 + dimensions
+    start = offset + 2 + dimensions
     raw = content[start : start + size * abs(kind)]
     if len(raw) < size * abs(kind) or kind not in (-1, 1, 2, 4):
         raise ValueError("a parameter that is cut short")
@@ -150,9 +171,9 @@ def _value(content: bytes, at: int, order: str, machine: int) -> Any:
 
 # NASA's Common Data Format, as far as Human3.6M's pose files need it: numeric variables of versions 2.6 to 3.
 #
-# Written from the CDF Internal Format Description (NASA GSFC). A file is a web of records that point to each other: the
-# descriptor (CDR) to the global one (GDR), that to the variables (VDR), those to an index (VXR) of the blocks that hold
-# their values (VVR, or CVVR if compressed). Numbers of records are big-endian; values are as the descriptor says.
+# After the CDF Internal Format Description (NASA GSFC). Records point to each other: the descriptor (CDR) to the global
+# descriptor (GDR), this to the variables (VDR), and a variable to an index (VXR) of the blocks with its values (VVR, or
+# CVVR if compressed). Numbers in records are big-endian; the descriptor gives the order of values.
 
 _V3 = 0xCDF30001
 _V2 = 0xCDF26002
@@ -178,7 +199,7 @@ _MAX_RECORDS = 100_000
 
 @dataclass(frozen=True)
 class _Variable:
-    """The content of a VDR: (records, dimensions…), type, where the index of its blocks starts."""
+    """A variable: its shape (records, dimensions…), type, and the offset of its index."""
 
     name: str
     shape: tuple[int, ...]
@@ -187,11 +208,11 @@ class _Variable:
 
 
 class _Damaged(Exception):
-    """Damage, which the opener of the file reports with its name."""
+    """Damage, which `_open` reports with the file's name."""
 
 
 class _File:
-    """The bytes of a CDF, offsets as in the file (unpacked if the whole was compressed)."""
+    """The bytes of a CDF, unpacked if the complete file was compressed."""
 
     def __init__(self, path: Path, content: bytes | mmap.mmap) -> None:
         if len(content) < 8:
@@ -213,44 +234,44 @@ class _File:
         """Return the layout of fields as in `struct`; "p" is an offset in the file, 8 bytes in version 3."""
         return struct.Struct(">" + form.replace("p", self._pointer))
 
-    def fields(self, at: int, form: str) -> tuple[Any, ...]:
+    def fields(self, offset: int, form: str) -> tuple[Any, ...]:
         """Read the fields that begin at an offset."""
         layout = self._layout(form)
-        if not 0 <= at <= len(self.content) - layout.size:
-            raise _Damaged(f"cut short: it points to byte {at} of {len(self.content)}")
-        return layout.unpack(self.content[at : at + layout.size])
+        if not 0 <= offset <= len(self.content) - layout.size:
+            raise _Damaged(f"cut short: it points to byte {offset} of {len(self.content)}")
+        return layout.unpack(self.content[offset : offset + layout.size])
 
-    def record(self, at: int, *kinds: int) -> tuple[int, int, int]:
+    def record(self, offset: int, *kinds: int) -> tuple[int, int, int]:
         """Read (kind, start of the fields, end) of the record at an offset."""
-        length, kind = self.fields(at, "pi")
+        length, kind = self.fields(offset, "pi")
         if kind not in kinds:
             raise _Damaged(f"record of kind {kind} where {kinds} was meant")
-        if length < 0 or at + length > len(self.content):
-            raise _Damaged(f"cut short: a record of {length} bytes at byte {at} of {len(self.content)}")
-        return kind, at + self._layout("pi").size, at + length
+        if length < 0 or offset + length > len(self.content):
+            raise _Damaged(f"cut short: a record of {length} bytes at byte {offset} of {len(self.content)}")
+        return kind, offset + self._layout("pi").size, offset + length
 
     def variables(self) -> Iterator[_Variable]:
         """Yield all numeric variables."""
         _, cdr, _ = self.record(8, _CDR)
-        gdr_at, _, _, encoding, flags = self.fields(cdr, "piiii")
+        gdr_offset, _, _, encoding, flags = self.fields(cdr, "piiii")
         if encoding not in _BIG | _LITTLE:
             raise _Damaged(f"numbers of an unknown machine (encoding {encoding})")
         order = ">" if encoding in _BIG else "<"
         self.row_major = bool(flags & 1)
-        _, gdr, _ = self.record(gdr_at, _GDR)
+        _, gdr, _ = self.record(gdr_offset, _GDR)
         head = "ppppiiii"
         *heads, _, _, _, _, _, count = self.fields(gdr, head)
         sizes = self.fields(gdr, f"{head}ipiii{_check_count(count, 10)}i")[13:]
         for kind, first in zip((_R_VARIABLE, _Z_VARIABLE), heads, strict=True):
             yield from self._variables(kind, first, order, sizes)
 
-    def _variables(self, kind: int, at: int, order: str, common_sizes: tuple[int, ...]) -> Iterator[_Variable]:
+    def _variables(self, kind: int, offset: int, order: str, common_sizes: tuple[int, ...]) -> Iterator[_Variable]:
         head = f"piipp7ipi{self._name_bytes}s"
         for _ in range(_MAX_RECORDS):
-            if at == 0:
+            if offset == 0:
                 return
-            _, start, _ = self.record(at, kind)
-            at, data_type, last, index, *_, raw_name = self.fields(start, head)
+            _, start, _ = self.record(offset, kind)
+            offset, data_type, last, index, *_, raw_name = self.fields(start, head)
             name = raw_name.split(b"\0")[0].decode("latin-1").strip()
             after = start + self._layout(head).size
             sizes = common_sizes
@@ -287,15 +308,15 @@ class _File:
         reversed_shape = (variable.shape[0], *variable.shape[:0:-1])
         return flat.reshape(reversed_shape).transpose(0, *range(len(variable.shape) - 1, 0, -1))
 
-    def _blocks(self, at: int, depth: int) -> Iterator[tuple[int, int, bytes]]:
+    def _blocks(self, offset: int, depth: int) -> Iterator[tuple[int, int, bytes]]:
         """Yield (first record, last record, bytes) of the blocks of an index."""
         if depth > 8:
             raise _Damaged("its index goes round in a circle")
         for _ in range(_MAX_RECORDS):
-            if at == 0:
+            if offset == 0:
                 return
-            _, start, _ = self.record(at, _INDEX)
-            at, entries, use_count = self.fields(start, "pii")
+            _, start, _ = self.record(offset, _INDEX)
+            offset, entries, use_count = self.fields(start, "pii")
             rows = _check_count(entries, _MAX_RECORDS)
             numbers = self.fields(start, f"pii{2 * rows}i{min(rows, _check_count(use_count, _MAX_RECORDS))}p")[3:]
             for first, last, block in zip(numbers[:rows], numbers[rows : 2 * rows], numbers[2 * rows :], strict=False):
@@ -323,13 +344,24 @@ def _check_count(number: int, limit: int) -> int:
 
 
 def read_cdf(path: Path, name: str) -> NDArray[np.generic]:
-    """Read all values (records, dimensions…) of a numeric variable. InputError if missing, damaged or short."""
+    """Read all values of a numeric variable.
+
+    Args:
+        path: The file.
+        name: Name of the variable.
+
+    Returns:
+        (records, dimensions…) values.
+
+    Raises:
+        InputError: If the file or the variable is missing, damaged or truncated.
+    """
     with _open(path) as file:
         return file.values(_find_variable(path, file, name))
 
 
 def cdf_shape(path: Path, name: str) -> tuple[int, ...]:
-    """Return the shape that `read_cdf` gives, from the headers alone."""
+    """Return the shape of `read_cdf` from the headers alone."""
     with _open(path) as file:
         return _find_variable(path, file, name).shape
 

@@ -1,7 +1,8 @@
 """A source of labelled people by its name, with the tools that it needs, for `lab.cache.building`.
 
-build_cache(make_source(SourceRequest("synthetic", synthetic=SyntheticOptions(count=2000))), "people")
-build_cache(make_source(SourceRequest("3dpw", Path("3DPW"), models=(Path("SMPL_MALE.pkl"),))), "3dpw-cache")
+Example:
+    build_cache(make_source(SourceRequest("synthetic", synthetic=SyntheticOptions(count=2000))), "people")
+    build_cache(make_source(SourceRequest("3dpw", Path("3DPW"), models=(Path("SMPL_MALE.pkl"),))), "3dpw-cache")
 """
 
 from __future__ import annotations
@@ -30,18 +31,17 @@ from humanpose_cli.lab.synthetic.options import SyntheticOptions
 class SourceRequest:
     """A request for a source.
 
-    detections add what our detector says about each person
-
     Attributes:
         name: "synthetic", or a name of `lab.datasets.registry.SOURCES`.
-        root: The data set's folder; None for "synthetic".
-        options: The source's own, by name.
+        root: The dataset's folder; None for "synthetic".
+        options: Options of the source by name.
         synthetic: Options of the generator.
-        models: SMPL model files, for parameters that belong to them and for labels drawn from these.
-        fit: Let our fit find the bodies that a source lacks.
-        fit_body: 'default' or 'smpl:FILE': the body that is fitted.
-        device: Of the networks that fit and detect: auto, cpu or cuda:N.
-        items: Only these images, sequences or folders of them: paths, or names of groups; None for all.
+        models: SMPL model files for the dataset's parameters and for labels that are drawn from them.
+        fit: Whether our fit adds bodies that a source lacks.
+        fit_body: "default" or "smpl:FILE", the body of that fit.
+        detections: Whether our detector's output is added to each person.
+        device: Device of the networks that fit and detect: auto, cpu or cuda:N.
+        items: Paths of images, sequences or their folders, or names of groups; None for all.
     """
 
     name: str
@@ -60,7 +60,8 @@ class SelectedGroups(LabellingSource):
     """A source with the requested groups only.
 
     Args:
-        names: Of groups, or what such names begin with before a slash.
+        source: Any source.
+        names: Names of groups, or their beginnings before a slash.
     """
 
     def __init__(self, source: Source, names: Collection[str]) -> None:
@@ -68,7 +69,11 @@ class SelectedGroups(LabellingSource):
         self.names = frozenset(names)
 
     def groups(self) -> Sequence[Group]:
-        """Select the source's groups of these names. Raises UsageError if a name matches none."""
+        """Select the source's groups of these names.
+
+        Raises:
+            UsageError: If a name matches no group.
+        """
         groups: list[Group] = []
         names: set[str] = set()
         for group in self.source.groups():
@@ -84,7 +89,7 @@ class SelectedGroups(LabellingSource):
 
 
 def _group_names(root: Path, items: Iterable[str]) -> list[str]:
-    """Convert items to names of groups: of paths that exist, the part below `root`."""
+    """Convert items to names of groups; for existing paths, the part below `root`."""
     folder = os.path.abspath(root)
     paths = {item: os.path.abspath(item) for item in items}
     inside = {item: os.path.relpath(path, folder) for item, path in paths.items() if path.startswith(folder + os.sep)}
@@ -94,7 +99,15 @@ def _group_names(root: Path, items: Iterable[str]) -> list[str]:
 
 
 def make_source(request: SourceRequest) -> Source:
-    """Make the source with its tools. UsageError for a contradictory request, InputError for a wrong folder."""
+    """Make the source with its tools.
+
+    Args:
+        request: The request.
+
+    Raises:
+        UsageError: If parts of the request contradict each other.
+        InputError: If the folder is not the dataset's.
+    """
     source = _without_detections(request)
     return DetectedLabels(source, request.device) if request.detections else source
 
@@ -104,7 +117,7 @@ def _without_detections(request: SourceRequest) -> Source:
         if request.root is not None:
             raise UsageError("ROOT", "is not needed: synthetic people need no files", got=str(request.root))
         if request.items is not None:
-            raise UsageError("items", "are not for synthetic people", remedy="leave them out")
+            raise UsageError("items", "cannot be combined with synthetic people", remedy="leave them out")
         return SyntheticSource(request.synthetic)
     entry = _entry(request)
     source_class = entry.source_class()
@@ -120,7 +133,7 @@ def _without_detections(request: SourceRequest) -> Source:
 
 
 def _entry(request: SourceRequest) -> SourceEntry:
-    """Look up the requested data set. Raises UsageError if it is unknown, or its folder is missing."""
+    """Look up the requested dataset. Raises UsageError if it is unknown or has no folder."""
     if request.name not in SOURCES:
         raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
     if request.root is None:
@@ -129,19 +142,29 @@ def _entry(request: SourceRequest) -> SourceEntry:
 
 
 def open_folder(request: SourceRequest, tools: SourceTools) -> FolderSource:
-    """Open the data set's folder alone, whatever items are requested. Raises the errors of `make_source`."""
+    """Open the dataset's folder, whatever items are requested; raises the errors of `make_source`."""
     _entry(request)
     assert request.root is not None
     return open_source(request.name, request.root, request.options, tools)
 
 
 def chosen_groups(source: FolderSource, items: Sequence[str] | None) -> Source:
-    """Restrict the source to the groups of these items (see `SourceRequest.items`); None for all of them."""
+    """Restrict the source to the groups of some items.
+
+    Args:
+        source: The source.
+        items: See `SourceRequest.items`; None for all groups.
+    """
     return source if items is None else SelectedGroups(source, _group_names(source.root, items))
 
 
 def open_request(request: SourceRequest, on_note: Callable[[str], None]) -> Source:
-    """Open the source; `on_note` is called with its notes on missing or unusual files."""
+    """Open a source, and report its notes.
+
+    Args:
+        request: The request.
+        on_note: Called with each note on missing or unusual files.
+    """
     source = make_source(request)
     for note in getattr(source, "notes", ()):
         on_note(note)

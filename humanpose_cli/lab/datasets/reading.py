@@ -1,10 +1,10 @@
-"""Reading the files of datasets: an error about a missing, short or damaged file names it.
+"""Readers of dataset files: an error about a missing, short or damaged file names it.
 
-Images are kept as a cache keeps them. JPEG and PNG files keep their own bytes, after they were decoded once, so that a
-truncated one is an error now and not in the middle of a training. Anything else (other formats, turned by EXIF,
-transparent, deeper than 8 bits, with colours other than sRGB) and what was cropped is encoded anew.
+Images are read as a cache stores them. JPEG and PNG files keep their bytes, after they were decoded once, so that a
+truncated file is an error now and not in the middle of a training. Other images (other formats, turned by EXIF,
+transparent, deeper than 8 bits, with colours other than sRGB) and crops are encoded anew.
 
-Within `labels_only` images are opened for their sizes alone: who checks the labels needs no pixels.
+Within `labels_only`, only the sizes of images are read: checking labels needs no pixels.
 """
 
 from __future__ import annotations
@@ -42,12 +42,29 @@ COPY_AGAIN = "unpack or download it again"
 
 
 def list_files(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
-    """List the folder's own files with these suffixes (lower case), 2 before 10, without hidden ones; at least one."""
+    """List files in a folder, 2 before 10, without hidden ones.
+
+    Args:
+        folder: The folder; subfolders are not searched.
+        suffixes: Lower-case suffixes of the files.
+        what: The files, for messages: "sequence files".
+
+    Raises:
+        InputError: If there are none.
+    """
     return _list_entries(folder, what, lambda path: path.suffix.lower() in suffixes, ", ".join(sorted(suffixes)))
 
 
 def list_folders(folder: Path, what: str) -> list[Path]:
-    """List the folder's own folders, 2 before 10, without hidden ones; at least one."""
+    """List folders in a folder, 2 before 10, without hidden ones.
+
+    Args:
+        folder: The folder.
+        what: The contents, for messages.
+
+    Raises:
+        InputError: If there are none.
+    """
     return _list_entries(folder, what, Path.is_dir, "")
 
 
@@ -60,7 +77,14 @@ def _list_entries(folder: Path, what: str, condition: Callable[[Path], bool], ex
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file without surrounding space and without empty ones; at least one."""
+    """Read the lines of a text file, stripped and without empty ones.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If there are none.
+    """
     all_lines = [line.strip() for line in read_text(path, remedy=COPY_AGAIN).splitlines()]
     lines = [line for line in all_lines if line]
     if not lines:
@@ -69,7 +93,19 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[dict[str, str]]:
-    """Read a table whose first line names its columns; all of `columns` must be there and filled."""
+    """Read a table whose first line names its columns.
+
+    Args:
+        path: The file.
+        columns: Columns that must exist.
+        delimiter: Character between columns.
+
+    Returns:
+        Rows as column → text.
+
+    Raises:
+        InputError: If a column is missing, or a row has another length.
+    """
     rows = list(csv.reader(read_lines(path), delimiter=delimiter))
     header = [name.strip() for name in rows[0]]
     missing = [name for name in columns if name not in header]
@@ -81,14 +117,23 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
 
 
 def read_table(path: Path, columns: int, *, header_lines: int = 0) -> list[list[str]]:
-    """Read a table whose columns are separated by spaces; `header_lines` before them are skipped."""
+    """Read a table whose columns are separated by spaces.
+
+    Args:
+        path: The file.
+        columns: Number of columns.
+        header_lines: Lines to skip before the table.
+
+    Raises:
+        InputError: If a row has another number of columns.
+    """
     rows = [line.split() for line in read_lines(path)[header_lines:]]
     _check_columns(path, rows, columns, header_lines + 1)
     return rows
 
 
 def _check_columns(path: Path, rows: Sequence[Sequence[str]], columns: int, first: int) -> None:
-    """Raise InputError for a row of another length; `first` is the number of the first one in the file."""
+    """Raise InputError for a row of another length; `first` is the number of the first row."""
     for number, row in enumerate(rows, start=first):
         if len(row) != columns:
             raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
@@ -111,10 +156,10 @@ _labels_only: ContextVar[bool] = ContextVar("labels_only", default=False)
 
 @contextmanager
 def labels_only() -> Iterator[None]:
-    """Read only headers of images and videos meanwhile. Stored images and masks are b"", pixels are black.
+    """Read only headers of images and videos meanwhile.
 
-    Sizes, numbers of frames and errors about missing files stay the same; damage behind a header is not found. Focal
-    lengths from EXIF are not read.
+    Stored images and masks are b"", pixels are black. Sizes, numbers of frames and errors about missing files stay the
+    same; damage behind a header is not detected. Focal lengths from EXIF are not read.
     """
     token = _labels_only.set(True)
     try:
@@ -129,12 +174,18 @@ def _black(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 JPEG_QUALITY = 95
-"""The quality of images that are encoded anew; with full colour resolution."""
+"""Quality of images that are encoded anew; with full colour resolution."""
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """JPEG or PNG bytes; size (width, height) pixels; focal length in pixels from EXIF, or None."""
+    """An encoded image.
+
+    Attributes:
+        image: JPEG or PNG bytes.
+        size: (width, height) pixels.
+        focal: Focal length from EXIF in pixels; None if unknown.
+    """
 
     image: bytes
     size: tuple[int, int]
@@ -142,7 +193,14 @@ class StoredImage:
 
 
 def stored_image(path: Path) -> StoredImage:
-    """Read an image file as the cache keeps it. Raises InputError if it is missing, damaged or truncated."""
+    """Read an image file as the cache stores it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If the file is missing, damaged or truncated.
+    """
     if _labels_only.get():
         return StoredImage(b"", image_size(path))
     try:
@@ -157,7 +215,7 @@ def stored_image(path: Path) -> StoredImage:
 
 
 def _as_it_is(path: Path, content: bytes) -> StoredImage | None:
-    """Keep a JPEG or PNG that every decoder shows rightly; None for other images."""
+    """Keep a JPEG or PNG that every decoder shows alike; None for other images."""
     if not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return None
     try:
@@ -188,17 +246,30 @@ def _is_srgb(image: Image.Image) -> bool:
 
 
 def image_pixels(path: Path) -> NDArray[np.uint8]:
-    """Read the pixels (H, W, 3) of an image, upright. Raises InputError if it is missing, damaged or truncated."""
+    """Read the pixels (H, W, 3) of an image, upright.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If the file is missing, damaged or truncated.
+    """
     return _black(image_size(path)) if _labels_only.get() else read_image(path).pixels
 
 
 def encode_pixels(pixels: NDArray[np.uint8], *, lossless: bool = False) -> StoredImage:
-    """Encode pixels (H, W, 3) as JPEG, or as PNG if `lossless`: for frames of videos."""
+    """Encode pixels (H, W, 3) as JPEG, or as PNG if `lossless`."""
     return encode_view(lambda: pixels, (pixels.shape[1], pixels.shape[0]), lossless=lossless)
 
 
 def encode_view(take: Callable[[], NDArray[np.uint8]], size: tuple[int, int], *, lossless: bool = False) -> StoredImage:
-    """Encode pixels as `encode_pixels` does; `take` makes them if they are needed; size (width, height) of them."""
+    """Encode pixels that are made on demand.
+
+    Args:
+        take: Makes the pixels (H, W, 3) if they are needed.
+        size: (width, height) of the pixels.
+        lossless: Encode as PNG.
+    """
     if _labels_only.get():
         return StoredImage(b"", size)
     image = encode_image(np.ascontiguousarray(take()), ".png" if lossless else ".jpg", quality=JPEG_QUALITY)
@@ -206,7 +277,7 @@ def encode_view(take: Callable[[], NDArray[np.uint8]], size: tuple[int, int], *,
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
-    """Encode a mask (H, W) as `Person.mask` has it: an 8-bit PNG, 255 where the person is visible."""
+    """Encode a mask (H, W) as an 8-bit PNG, 255 where the person is visible."""
     return b"" if _labels_only.get() else encode_image(np.where(mask, np.uint8(255), np.uint8(0)), ".png")
 
 
@@ -217,15 +288,23 @@ def decode_pixels(image: StoredImage) -> NDArray[np.uint8]:
 
 
 def video_frame_count(path: Path) -> int:
-    """Count the frames of a video without decoding them. Raises InputError if there is no such file."""
+    """Count the frames of a video without decoding them."""
     existing_file(path, "a video")
     return count_frames(path)
 
 
 def video_frames(path: Path, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Read frames of a video as (number from 0, (H, W, 3) uint8), those of `numbers` (ascending) or all.
+    """Read frames of a video.
 
-    Raises InputError if the video ends before the last of them.
+    Args:
+        path: The video.
+        numbers: Ascending indices of the frames; None for all.
+
+    Yields:
+        Index from 0, and (H, W, 3) uint8.
+
+    Raises:
+        InputError: If the video ends before the last of these frames.
     """
     frames = _black_frames(path) if _labels_only.get() else VideoReader(path, threads=1)
     if numbers is None:
@@ -246,7 +325,7 @@ def video_frames(path: Path, numbers: Sequence[int] | None = None) -> Iterator[t
 
 
 def _black_frames(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield as many black frames as the video has, of its size."""
+    """Yield black frames of the video's number and size."""
     existing_file(path, "a video")
     pixels = _black(probe_video(path).size)
     for number in range(count_frames(path)):

@@ -1,4 +1,4 @@
-"""Real data sets by the names they have on the command line. Importing this loads none of them."""
+"""Real datasets by their names on the command line. Importing this module loads none of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """A data set: where its code is.
+    """A dataset's class.
 
     Attributes:
-        needs: The tools of `SourceTools` that it makes use of: "estimator", "joint_fitter", "bodies".
+        module: Module of the class.
+        source: Name of the class.
+        needs: Tools of `SourceTools` that it uses: "estimator", "joint_fitter", "bodies".
     """
 
     module: str
@@ -38,7 +40,7 @@ def _entry(module: str, name: str, *needs: str) -> SourceEntry:
 
 
 SYNTHETIC = "synthetic"
-"""The source of drawn people, which is no data set."""
+"""The source of rendered people, which has no folder."""
 
 SOURCES: Mapping[str, SourceEntry] = {
     "images": _entry("images", "Images", "estimator"),
@@ -62,12 +64,17 @@ def open_source(
     options: Mapping[str, Any] | FolderOptions | None = None,
     tools: SourceTools | None = None,
 ) -> FolderSource:
-    """Open the data set of that name in the folder `root`.
-
-    Raises UsageError for an unknown name or option, InputError if the folder is not the data set's.
+    """Open a dataset.
 
     Args:
-        options: Of its class, or plain values by their names.
+        name: Name of the dataset, one of SOURCES.
+        root: Its folder.
+        options: Options of its class, or plain values by name.
+        tools: Tools that the source may use.
+
+    Raises:
+        UsageError: If the name or an option is unknown.
+        InputError: If the folder is not the dataset's.
     """
     if name not in SOURCES:
         raise UsageError(name, "is no data set", expected=", ".join(SOURCES))

@@ -1,8 +1,8 @@
-"""The splits of the reposing paper's authors: which clothes of iPER and DeepFashion they choose by and evaluate on.
+"""Splits of the reposing paper's authors: clothes of iPER and DeepFashion for choosing and evaluating.
 
-After dataset_definitions.py of MKnoche/warp3d_reposing@522e783, which lists them. iPER's 21 test clothes there are
-those of the owners' val.txt (the 42 videos of iPER_protocol.json, svip-lab/impersonator). For their figures the authors
-learn from all other clothes, those for validation included, and evaluate the last step.
+After dataset_definitions.py of MKnoche/warp3d_reposing@522e783, which lists them. Its 21 test clothes of iPER are the
+clothes in the owners' val.txt (the 42 videos of iPER_protocol.json, svip-lab/impersonator). For their figures the
+authors learn from all other clothes, including the validation clothes, and evaluate the last step.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _IPER_VALIDATION = (
     "021/1 024/2 028/1"
 )
 IPER_VALIDATION = frozenset(_IPER_VALIDATION.split())
-"""21 clothes of iPER (person/clothes), of the owners' train.txt."""
+"""21 clothes of iPER (person/clothes) in the owners' train.txt."""
 
 
 @cache
 def deepfashion_clothes() -> Mapping[str, str]:
-    """Map clothes as "WOMEN/Dresses/id_00000002/02" to "validation" or "test", 2,061 each."""
+    """Map clothes such as "WOMEN/Dresses/id_00000002/02" to "validation" or "test", 2,061 each."""
     with np.load(Path(__file__).with_name("data") / "deepfashion_splits.npz") as file:
         categories = file["categories"].tolist()
         rows = zip(*(file[name].tolist() for name in ("category", "item", "colour", "is_test")), strict=True)
@@ -34,11 +34,15 @@ def deepfashion_clothes() -> Mapping[str, str]:
 
 
 def random_pairs(counts: Mapping[str, int], number: int, seed: int) -> dict[str, list[tuple[int, int]]]:
-    """Draw pairs of images by clothes, as in the paper's appendix B: clothes uniformly, then two images of them.
+    """Draw pairs of images by clothes, as in the paper's appendix B: clothes uniformly, then two of their images.
 
     Args:
-        counts: Clothes → how many images they have, two or more; number  of all pairs, none where there are no
-            clothes.
+        counts: Clothes → number of images, at least two.
+        number: Number of all pairs; there are none without clothes.
+        seed: Seed of the draw.
+
+    Returns:
+        Clothes → pairs of indices of their images.
     """
     names = list(counts)
     pairs: dict[str, list[tuple[int, int]]] = {name: [] for name in names}

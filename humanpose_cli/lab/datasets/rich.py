@@ -1,17 +1,17 @@
 """RICH: people in real scenes before several still cameras, with fitted SMPL-X bodies.
 
 Layout and licence: data/README.md, after the owners' rich_toolkit and PosePile. Folders are named
-scene_person(_person)_action; a pickle holds SMPL-X's parameters of one person in the axes of the scene's first camera,
-arrays with one row: transl, global_orient, body_pose (63), betas (10) and others for hands and face that are not read:
-fingers have SMPL-X's mean pose, which the owners' poses are added to (`flat_hand_mean=False` in rich_toolkit).
+scene_person(_person)_action. A pickle holds SMPL-X's parameters of one person in the axes of the scene's first camera,
+arrays with one row: transl, global_orient, body_pose (63), betas (10), and parameters of hands and face that are not
+read. Fingers have SMPL-X's mean pose, which the owners' poses are added to (`flat_hand_mean=False` in rich_toolkit).
 Human-scene contact is not read either.
 
-Labels: `poses` of SMPL's joints (SMPL-X has the same, the hands' are zero) with the root turned into the camera and
-body "smplx", `betas` of that model; with the models also `trans`, and all labels that are drawn from bodies. Without
-them the joints are unknown: crops are made around the usual position of the pelvis.
+Labels: `poses` of SMPL's joints (SMPL-X has the same joints; the hands' poses are zero) with the root turned into the
+camera and body "smplx", and `betas` of that model; with the models also `trans`, and all labels that are drawn from
+bodies. Without the models the joints are unknown, and crops are made around the usual position of the pelvis.
 
-Protocol "rich": the owners' train, val and test. A group is one camera's images of one folder; a crop holds all
-people of a frame.
+Protocol "rich": the owners' train, val and test. A group is one camera's images of one folder; a crop holds all people
+of a frame.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ Array = NDArray[Any]
 SPLITS = ("train", "val", "test")
 _WOMEN = frozenset((9, 10, 12, 13, 16, 17, 18, 19, 21))
 GENDERS: Mapping[int, str] = {number: "female" if number in _WOMEN else "male" for number in range(22)}
-"""Person → whose SMPL-X model their bodies belong to, after the owners' gender.json."""
+"""Person → gender of the SMPL-X model of their bodies, after the owners' gender.json."""
 _IMAGE = re.compile(r"(\d{5})_(\d{2})\.(?:jpe?g|png|bmp)", re.IGNORECASE)
 _CENTRES_FROM_CORNER = 0.5  # OpenCV calibrated the cameras
 
 
-_BODY_JOINTS = 22  # of SMPL24, without its last two, the hands
+_BODY_JOINTS = 22  # joints of SMPL24 without the last two, the hands
 # SMPL-X's pelvis at rest, which differs by a few centimetres between people, and how far people reach around it.
 _USUAL_PELVIS = (0.0, -0.36, 0.01)
 _REACH = 1.0
@@ -54,7 +54,7 @@ _REACH = 1.0
 
 @dataclass(frozen=True)
 class _Recording:
-    """One camera's images of one folder that are kept: (frame, file name, numbers of the people with a body)."""
+    """One camera's images of a folder: (frame, file name, numbers of the people with a body)."""
 
     split: str
     folder: str
@@ -75,7 +75,7 @@ class _Recording:
 
 
 class RichSource(FolderSource):
-    """RICH as samples with all of a frame's people."""
+    """RICH as samples with all people of a frame."""
 
     name = "rich"
     title = "RICH"
@@ -165,7 +165,7 @@ class RichSource(FolderSource):
             )
 
     def _person(self, recording: _Recording, frame: int, number: str, camera: LabCamera) -> tuple[Person, Array]:
-        """Read a person, and what a crop must show of them (N, 3) metres in camera axes."""
+        """Read a person, and the points (N, 3) in camera axes that a crop must show."""
         path = self._bodies(recording.split) / recording.folder / f"{frame:05d}" / f"{number}.pkl"
         fields = read_pickled_table(path)
         root = array_field(fields, "global_orient", path, (1, 3))
@@ -199,10 +199,15 @@ class RichSource(FolderSource):
 
 
 def read_rich_camera(path: Path) -> LabCamera:
-    """Read a camera of scan_calibration: OpenCV's XML with CameraMatrix (3 × 4, metres), Intrinsics and Distortion.
+    """Read a camera of scan_calibration: OpenCV's XML with CameraMatrix, Intrinsics and Distortion.
 
-    The distortion is OpenCV's k1, k2, p1, p2, k3; rational models are refused. Raises InputError that names the damaged
-    field.
+    The distortion is OpenCV's k1, k2, p1, p2, k3; rational models are refused.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If a field is damaged; the error names it.
     """
     tree = parse_xml(existing_file(path, "a camera of scan_calibration"))
     placing = _matrix(path, tree, "CameraMatrix", 12).reshape(3, 4)

@@ -7,14 +7,15 @@ Fields of a pickle (the owners' readme.txt), lists over A people, N frames at 30
     campose_valid (N,): the camera fits this person in this frame
     jointPositions (N, 72): SMPL's 24 joints in world axes; poses2d (N, 3, 18): OpenPose's x, y, confidence
     cam_poses (N, 4, 4): world to camera; cam_intrinsics (3, 3)
-and others that are not read here (poses at 60 Hz, clothed templates, textures).
+Further fields are not read (poses at 60 Hz, clothed templates, textures).
 
 Poses and trans are in world axes, so both turn with the camera, and a body turns about its pelvis
-(`BodyParams.in_axes`). SMPL is not needed for that: the pelvis of the shaped body is the pelvis in jointPositions less
-trans, in all frames the same. Models that are passed in take its place.
+(`BodyParams.in_axes`). This works without SMPL: the rest pelvis of the shaped body is the pelvis in jointPositions
+minus trans, the same in all frames. Models that are passed in replace it.
 
 The camera has one focal length here, the mean of fx and fy, which differ by 0.4 %. Its principal point is the middle of
-the image counted from the corner, as we count; OpenPose's pixels count from the first one's centre: half is added.
+the image counted from the corner, as everywhere here; OpenPose's pixels count from the centre of the first pixel, so
+half a pixel is added.
 
 A group is a video; frames in which the camera fits no person are left out. Protocol "3dpw" has the owners' splits.
 """
@@ -59,7 +60,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class _Actor:
-    """One person in all frames of a video, in camera axes; has_model: their model is given."""
+    """One person in all frames of a video, in camera axes; `has_model` if their model is given."""
 
     gender: str
     has_model: bool
@@ -73,7 +74,7 @@ class _Actor:
 
 @dataclass(frozen=True, eq=False)
 class _Video:
-    """A sequence file: focal length and principal point in pixels, (N, 3, 4) world to camera, and its people."""
+    """A sequence file: focal length and principal point in pixels, cameras (N, 3, 4), and its people."""
 
     focal: float
     principal_point: tuple[float, float]
@@ -156,7 +157,7 @@ class ThreedpwSource(FolderSource):
         trans = field("trans", (n, 3))
         joints = field("jointPositions", (n, 3 * _J)).reshape(n, _J, 3)
         valid = field("campose_valid", (n,)) > 0
-        cameras = np.where(valid[:, None, None], cameras, np.eye(4))  # the others may be anything
+        cameras = np.where(valid[:, None, None], cameras, np.eye(4))  # invalid ones may hold anything
         rotation = cameras[:, :3, :3]
         translation = cameras[:, :3, 3]
         check_rotations(rotation, f"{path} (cam_poses)")
@@ -193,7 +194,7 @@ def _person(identity: str, actor: _Actor, frame: int, video: _Video, size: tuple
     joints = np.concatenate((actor.joints[frame], np.ones((_J, 1))), 1)
     pixels = project_points(actor.joints[frame], video.focal, video.principal_point)
     keypoints = {"coco17": actor.keypoints[frame]}
-    if not actor.has_model:  # else they are drawn, with their visibility
+    if not actor.has_model:  # otherwise they are drawn, with their visibility
         keypoints[SMPL24.name] = with_visibility(pixels, np.asarray(np.isfinite(pixels).all(1)))
     return Person(
         identity=identity,

@@ -1,20 +1,20 @@
 """UP-3D (Unite the People): 8,515 images of sports and fashion with fitted SMPL bodies.
 
-    ROOT/up-3d/train.txt, val.txt, test.txt   an image a line: "/00000_image.png"
+    ROOT/up-3d/train.txt, val.txt, test.txt   one image per line: "/00000_image.png"
     ROOT/up-3d/00000_image.png                the image
     ROOT/up-3d/00000_body.pkl                 pose (72,), betas (10,), trans, rt, t (3,), f: SMPLify's fit
-    ROOT/up-3d/00000_fit_crop_info.txt        height and width of what was fitted, then the rows and the columns of the
-                                              image that were cut out for it: "h w y0 y1 x0 x1"
+    ROOT/up-3d/00000_fit_crop_info.txt        height and width of the fitted crop, then its rows and columns in the
+                                              image: "h w y0 y1 x0 x1"
     ROOT/up-3d/00000_joints.npy               (3, 14) or (2, 14) pixels and visibility, order of Leeds Sports Pose
     ROOT/up-3d/00000_quality_info.txt         optional: "high" or "medium" in its first line
 
 `up-3d` may be left out. Layout after the owners' code (classner/up: pose/tools/create_dataset.py, 3dfit/render.py) and
-public loaders (GraphCMR, SPIN). Bodies are those of the neutral SMPL.
+public loaders (GraphCMR, SPIN). Bodies use the neutral SMPL.
 
-The fit lives in a crop that was scaled: its camera has the focal length f and its centre in the crop's middle, so in
-the whole image the focal length is f over the scale and the principal point the middle of what was cut out. OpenDR,
-which drew the fits, counts pixels from the image's corner, as we do. The human annotations count whole pixels: half a
-pixel is added. The splits are the owners': 5,703 + 1,423 + 1,389, as nbf uses them.
+The fit lives in a scaled crop: its camera has the focal length f and its centre in the crop's middle. In the complete
+image, the focal length is f divided by the scale, and the principal point is the middle of the crop. OpenDR, which drew
+the fits, counts pixels from the image's corner, as we do. The human annotations count whole pixels: half a pixel is
+added. The splits are the owners': 5,703 + 1,423 + 1,389, as nbf uses them.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ _PARTS = ("_image.png", "_body.pkl", "_joints.npy", "_fit_crop_info.txt")
 
 @dataclass(frozen=True)
 class Up3dOptions(FolderOptions):
-    """allow_missing and split as for all sources.
+    """Options of UP-3D; allow_missing and split as for all sources.
 
     Attributes:
-        quality: 'high': only fits that the owners call so; 'all', as in the papers.
+        quality: "high" for fits that the owners call high; "all", as in the papers.
     """
 
     quality: Literal["all", "high"] = "all"
@@ -120,13 +120,13 @@ class Up3dSource(FolderSource):
         fields = read_pickled_table(path)
         poses = array_field(fields, "pose", path, (72,), largest=MAX_RADIANS)
         betas = array_field(fields, "betas", path, (10,))
-        at, trans = (array_field(fields, key, path, (3,)) for key in ("t", "trans"))
+        shift, trans = (array_field(fields, key, path, (3,)) for key in ("t", "trans"))
         turn = array_field(fields, "rt", path, (3,), largest=MAX_RADIANS)
         focal = checked_array(np.ravel(fields["f"]), f"{path} (f)", (None,)).mean() if "f" in fields else 0
         if not 0 < focal < np.inf:
             raise InputError(path, "lacks a focal length f", expected="a positive number")
         if not turn.any():  # as in all of the official fits: then the pelvis cancels out
-            return poses, betas, trans + at, float(focal)
+            return poses, betas, trans + shift, float(focal)
         body = self.tools.bodies.get("neutral")
         if body is None:
             raise InputError(
@@ -135,7 +135,7 @@ class Up3dSource(FolderSource):
                 remedy="give the neutral SMPL model with `model=SMPL_NEUTRAL.pkl`",
             )
         rotation = Rotation.from_rotvec(turn).as_matrix()
-        params = BodyParams(poses, betas, trans).in_axes(rotation, at, rest_pelvis(body, betas))
+        params = BodyParams(poses, betas, trans).in_axes(rotation, shift, rest_pelvis(body, betas))
         return params.poses, betas, params.trans, float(focal)
 
 
@@ -147,10 +147,8 @@ def _number(path: Path, line: str) -> str:
 
 
 def _crop(path: Path) -> tuple[tuple[int, int, int, int], float]:
-    """Read x0, y0, x1, y1 of the cut-out window in pixels, and the scale from the image to what was fitted.
-
-    Height and width were rounded on their own: the scale is the mean of both, as in the owners' code.
-    """
+    """Read the window x0, y0, x1, y1 of the crop in pixels, and the scale from the image to the crop."""
+    # Height and width were rounded separately: the scale is the mean of both, as in the owners' code.
     fields = read_lines(path)[0].split()
     try:
         height, width, y0, y1, x0, x1 = (int(field) for field in fields)
@@ -162,7 +160,7 @@ def _crop(path: Path) -> tuple[tuple[int, int, int, int], float]:
 
 
 def _joints(path: Path) -> NDArray[Any]:
-    """Read coco17 (17, 3) of the human annotations."""
+    """Read the human annotations as coco17 (17, 3)."""
     array = read_npy(path)
     rows = array.shape[0] if array.ndim == 2 else 0
     joints = checked_array(array, path, (3 if rows == 3 else 2, len(LSP14)))
