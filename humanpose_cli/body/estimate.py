@@ -1,4 +1,4 @@
-"""What is known of one person's body beside the keypoints: a network's estimate, and a prior of the shape."""
+"""Knowledge about one person's body apart from keypoints: a network's estimate, and a prior of the shape."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from humanpose_cli.core.crop import Crop
 
 
 class ShapePrior(NamedTuple):
-    """What betas of one person are expected: mean (S,), and their standard deviations, noise (S,)."""
+    """The expected betas of one person.
+
+    Attributes:
+        mean: (S,) float64. The mean.
+        noise: (S,) float64. The standard deviations.
+    """
 
     mean: NDArray[np.float64]
     noise: NDArray[np.float64]
@@ -20,16 +25,17 @@ class ShapePrior(NamedTuple):
 
 @dataclass(frozen=True)
 class BodyEstimate:
-    """One person's body before the image's camera: what `models.nbf` or `models.deform_and_learn` predicts, and the
-    keypoint fit starts from.
+    """One person's body in camera axes, as `models.nbf` or `models.deform_and_learn` predicts it.
 
     Attributes:
-        poses: (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres.
-        joints: (24, 3) metres, camera axes.
-        noise: (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the
-            line of sight; None if the network does not predict it.
+        poses: (72,) float32, radians. Axis-angles relative to the parent, the pelvis' from body to camera axes.
+        betas: (10,) float32. The shape.
+        trans: (3,) float32, metres. The translation.
+        joints: (24, 3) float32, metres in camera axes. The joints.
+        noise: (24, 2) float32, metres. Expected absolute error of each joint relative to the pelvis, across and along
+            the line of sight. None if the network does not predict it.
         crop: The part of the image that the network took.
-        segment_scales: (24,) of a body with scales in place of betas; None if all are 1.
+        segment_scales: (24,) float32. Segment scales, for a body with scales instead of betas. None means 1.
     """
 
     poses: NDArray[np.float32]

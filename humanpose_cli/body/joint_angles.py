@@ -1,7 +1,7 @@
-"""Anatomical joint angles of SMPL24: named, signed like a goniometer, the same numbers for left and right.
+"""Anatomical joint angles of SMPL24: named, signed like a goniometer, with the same numbers for left and right.
 
-A joint's parent-relative rotation is split as R = swing · twist: the twist turns the limb about its own axis (the
-bone's direction in the T pose), then the swing, a rotation vector perpendicular to that axis, moves the axis. The
+A joint's rotation relative to its parent is split as R = swing · twist. The twist turns the limb about its own axis
+(the bone's direction in the T pose). Then the swing, a rotation vector perpendicular to that axis, moves the axis. The
 swing's two components and the twist are the three angles of the joint, in the order of `ANGLE_NAMES`:
 
     pelvis, spine1-3, neck, head   flexion (forward), side_bend (to the left), turn (to the left)
@@ -15,13 +15,13 @@ swing's two components and the twist are the three angles of the joint, in the o
     wrist, hand (fingers)          flexion (towards the palm), thumb_bend (towards the thumb), pronation
 
 Zero is the T pose: arms level to the sides, palms down, crease of the elbow forward. A mirrored pose has the angles
-of the other side, with side_bend and turn negated. The split is smooth except where a limb points exactly against
+of the other side, with side_bend and turn negated. The split is smooth unless a limb points exactly against
 its T-pose direction (swing of π).
 
 Joint limits are ranges of these angles: the normal active ones of clinical goniometry (American Academy of Orthopaedic
 Surgeons, 1965; Norkin & White, Measurement of Joint Motion, 2016; spine by segment: Kapandji, 2008; White & Panjabi,
-1990). They are wider where one joint of SMPL24 stands for several real ones, as collar and shoulder for the shoulder
-blade, and where people go passively further than in the active test: hips and knees in deep squats.
+1990). They are wider if one joint of SMPL24 represents several real ones, as collar and shoulder do for the shoulder
+blade, and if people go passively further than in the active test: hips and knees in deep squats.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _CLASSES: dict[str, tuple[tuple[str, tuple[float, float, float]], ...]] = {
 
 
 def joint_class(joint: str) -> str:
-    """Return the kind of a joint: 'trunk', 'hip', … ; left and right joints share one."""
+    """Return the kind of a joint, such as "trunk" or "hip"; left and right joints share one."""
     name = joint.removeprefix("left_").removeprefix("right_")
     return name if name in _CLASSES else "trunk"
 
@@ -89,9 +89,13 @@ def _basis(dtype: torch.dtype, device: torch.device) -> _Basis:
 
 
 def rotations_to_angles(rotations: Tensor) -> Tensor:
-    """Convert parent-relative rotations (..., 24, 3, 3) to angles (..., 24, 3) radians, order of `ANGLE_NAMES`.
+    """Convert rotations to joint angles; differentiable.
 
-    Differentiable; the swing lies within π, the twist within ±π.
+    Args:
+        rotations: (..., 24, 3, 3) float. Rotations relative to the parent.
+
+    Returns:
+        (..., 24, 3) float, radians. Angles in the order of `ANGLE_NAMES`; the swing is at most π, the twist within ±π.
     """
     axes, handedness = _basis(rotations.dtype, rotations.device)
     quaternion = matrix_to_quaternion(rotations)
@@ -113,7 +117,7 @@ def rotations_to_angles(rotations: Tensor) -> Tensor:
 
 
 def angles_to_rotations(angles: Tensor) -> Tensor:
-    """Convert angles (..., 24, 3) radians, order of `ANGLE_NAMES`, to parent-relative rotations (..., 24, 3, 3)."""
+    """Convert angles (..., 24, 3) in radians, in the order of `ANGLE_NAMES`, to relative rotations (..., 24, 3, 3)."""
     axes, _ = _basis(angles.dtype, angles.device)
     swing = angles[..., :1] * axes[:, 0] + angles[..., 1:2] * axes[:, 1]
     twist = angles[..., 2:] * axes[:, 2]
@@ -121,11 +125,17 @@ def angles_to_rotations(angles: Tensor) -> Tensor:
 
 
 def angles_from_named(degrees: Mapping[str, float]) -> Tensor:
-    """Convert named angles in degrees to (24, 3) radians; angles not named are zero.
+    """Convert named angles in degrees to an array.
 
-    Keys are "joint.angle" ("left_knee.flexion"); without a side ("knee.flexion") both sides get the angle,
-    unless there is a key for that side.
-    UsageError names an unknown key.
+    Args:
+        degrees: Angles by "joint.angle" ("left_knee.flexion"). Without a side ("knee.flexion"), both sides get the
+            angle, unless there is a key for that side.
+
+    Returns:
+        (24, 3) float, radians. The angles; those without a name are 0.
+
+    Raises:
+        UsageError: If a key is unknown.
     """
     angles = torch.zeros(len(SMPL24), 3)
     for key in sorted(degrees, key=lambda name: name.startswith(("left_", "right_"))):
@@ -140,9 +150,15 @@ def angles_from_named(degrees: Mapping[str, float]) -> Tensor:
 
 
 def mirror_rotations(rotations: Tensor) -> Tensor:
-    """Mirror poses: left and right swapped, reflected at the body's y-z plane. (..., 24, 3, 3), pelvis included.
+    """Mirror poses: swap left and right and reflect at the body's y-z plane.
 
-    For the pelvis this mirrors a body-to-world rotation whose world has x as the mirrored axis too.
+    The pelvis is mirrored, too: a rotation from body to world axes, with x as the mirrored axis of the world.
+
+    Args:
+        rotations: (..., 24, 3, 3) float. Rotations relative to the parent.
+
+    Returns:
+        (..., 24, 3, 3) float. The mirrored rotations.
     """
     sign = rotations.new_tensor([-1.0, 1.0, 1.0])
     other_side = rotations[..., list(SMPL24.mirror), :, :]
@@ -189,14 +205,12 @@ def _range_of(joint: str) -> tuple[tuple[float, float], ...]:
 
 @lru_cache(maxsize=1)
 def joint_limits() -> tuple[Tensor, Tensor]:
-    """List the lowest and highest angles (24, 3) radians, double, in the order of `ANGLE_NAMES`; infinite for the
-    pelvis.
-    """
+    """Return the smallest and largest angles (24, 3), double, in radians and the order of `ANGLE_NAMES`."""
     bounds = torch.deg2rad(torch.tensor([_range_of(joint) for joint in SMPL24.joint_names], dtype=torch.float64))
     return bounds[..., 0], bounds[..., 1]
 
 
 def limit_excess(angles: Tensor) -> Tensor:
-    """Measure how far angles (..., 24, 3) radians lie above their range, or below it (negative); 0 inside."""
+    """Return how far angles (..., 24, 3) in radians are above their range, or below it (negative); 0 inside."""
     low, high = joint_limits()
     return (angles - high).clamp_min(0) - (low - angles).clamp_min(0)

@@ -34,13 +34,15 @@ _LIMBS = (
 
 
 def neutral_rotations() -> Tensor:
-    """Compute (24, 3, 3) double: standing with the arms hanging, relative to parents; the pelvis is the identity."""
+    """Return rotations (24, 3, 3), double, of standing with hanging arms; the pelvis' is the identity."""
     return angles_to_rotations(angles_from_named(_NEUTRAL_DEGREES).double())
 
 
 def upright_heading(yaw: float) -> Tensor:
-    """Compute the pelvis rotation (3, 3) of a person standing upright, turned by `yaw` to their left from facing the
-    camera.
+    """Return the pelvis rotation (3, 3) of a person who stands upright.
+
+    Args:
+        yaw: Radians. The turn to the person's left from facing the camera.
     """
     turn = torch.tensor([0.0, yaw, 0.0], dtype=torch.float64)
     return BODY_FACING_CAMERA @ axis_angle_to_matrix(turn)
@@ -49,14 +51,20 @@ def upright_heading(yaw: float) -> Tensor:
 def limb_rotations(
     zero: Tensor, skeleton: Skeleton, points: Tensor, confidence: Tensor, heading: Tensor | None = None
 ) -> Tensor:
-    """Compute relative rotations (N, 24, 3, 3) whose limbs point like the landmarks (N, L, 3) in camera axes.
+    """Compute relative rotations whose limbs point like landmarks.
 
-    Twists of upper limbs follow the plane of the bent limb. Parts without confident landmarks (confidence (N, L))
-    keep the neutral pose; a body without shoulders or hips stands upright and faces the camera.
+    Twists of upper limbs follow the plane of the bent limb. Parts without confident landmarks keep the neutral pose. A
+    body without shoulders or hips stands upright and faces the camera.
 
     Args:
-        zero: (24, 3) joints of the T pose, any size, body axes.
-        heading: (N, 3, 3) body-to-camera rotation of the whole trunk, in place of the landmarks'.
+        zero: (24, 3) float, any size. The joints of the T pose in body axes.
+        skeleton: The skeleton of the landmarks.
+        points: (N, L, 3) float, camera axes. The landmarks.
+        confidence: (N, L) float. Their confidence.
+        heading: (N, 3, 3) float. Rotation of the complete trunk from body to camera axes, instead of the landmarks'.
+
+    Returns:
+        (N, 24, 3, 3) float. The rotations.
     """
     names, zero = SMPL24, zero.to(points)
     rotations = neutral_rotations().to(points).repeat(len(points), 1, 1, 1)
@@ -77,7 +85,7 @@ def limb_rotations(
 
 
 def _torso_frames(skeleton: Skeleton, points: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute pelvis and chest rotations (N, 3, 3), body to camera."""
+    """Return pelvis and chest rotations (N, 3, 3), body to camera."""
     corners = [skeleton.index(name) for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
     left_hip, right_hip, left_shoulder, right_shoulder = points[:, corners].unbind(1)
     hips_detected = confidence[:, corners[:2]].amin(-1) > _MIN_CONFIDENCE
@@ -98,7 +106,7 @@ def _torso_frames(skeleton: Skeleton, points: Tensor, confidence: Tensor) -> tup
 
 
 def _frame(left: Tensor, up: Tensor, fallback: Tensor) -> Tensor:
-    """Build the rotation with columns left, up, forward nearest to the given directions, up being exact."""
+    """Return the rotation with columns left, up, forward nearest to the given directions; up is exact."""
     y = normalize(up, dim=-1)
     x = left - (left * y).sum(-1, keepdim=True) * y
     degenerate = (x.norm(dim=-1) < 1e-6) | (up.norm(dim=-1) < 1e-6)
@@ -108,7 +116,7 @@ def _frame(left: Tensor, up: Tensor, fallback: Tensor) -> Tensor:
 
 
 def _orient_limb(limb: _Limb, zero: Tensor, parent: Tensor, points: Tensor, names: Skeleton) -> tuple[Tensor, Tensor]:
-    """Compute relative rotations (N, 3, 3) of a limb's upper and lower part from its three landmarks (N, 3, 3)."""
+    """Return relative rotations (N, 3, 3) of a limb's upper and lower part from its three landmarks (N, 3, 3)."""
     a, b, c = (zero[names.index(joint)] for joint in (limb.upper, limb.lower, limb.end))
     upper_rest, lower_rest = normalize(b - a, dim=-1), normalize(c - b, dim=-1)
     hinge = points.new_tensor(limb.hinge)
@@ -122,7 +130,7 @@ def _orient_limb(limb: _Limb, zero: Tensor, parent: Tensor, points: Tensor, name
 
 
 def _two_directions(first: Tensor, second: Tensor) -> Tensor:
-    """Build the rotation whose first column is `first` and whose second is nearest to `second`."""
+    """Return the rotation whose first column is `first` and whose second is nearest to `second`."""
     x = normalize(first, dim=-1)
     y = second - (second * x).sum(-1, keepdim=True) * x
     helper = torch.nn.functional.one_hot(x.abs().argmin(-1), 3).to(x.dtype)

@@ -28,9 +28,12 @@ _ANGLES = 3 * (len(SMPL24) - 1)
 
 
 class MixturePrior:
-    """A `JointPrior`; see the top of this file.
+    """The Gaussian mixture as a `JointPrior`.
 
-    weights (K,), means (K, 69) radians, precisions (K, 69, 69)
+    Args:
+        weights: (K,) float. The weights of the components.
+        means: (K, 69) float, radians. The means.
+        precisions: (K, 69, 69) float. The inverse covariances.
     """
 
     coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "rotation_vectors"
@@ -41,12 +44,14 @@ class MixturePrior:
         self._offsets = offsets - offsets.min()
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Compute energy, gradient and curvature of the nearest component in the rotation vectors (B, 24, 3)
-        radians.
+        """Compute energy, gradient and curvature of the nearest component.
+
+        Args:
+            joints: (B, 24, 3) float, radians. Rotation vectors.
         """
-        away = joints.flatten(1)[:, None, -_ANGLES:] - self._means  # (B, K, 69)
-        slopes = torch.einsum("kde,bke->bkd", self._precisions, away)
-        energies = 0.5 * (away * slopes).sum(-1) + self._offsets
+        offsets = joints.flatten(1)[:, None, -_ANGLES:] - self._means  # (B, K, 69)
+        slopes = torch.einsum("kde,bke->bkd", self._precisions, offsets)
+        energies = 0.5 * (offsets * slopes).sum(-1) + self._offsets
         energy, nearest = energies.min(1)
         gradient, curvature = joints.new_zeros(len(joints), 72), joints.new_zeros(len(joints), 72, 72)
         gradient[:, -_ANGLES:] = slopes[torch.arange(len(joints)), nearest]
@@ -55,7 +60,14 @@ class MixturePrior:
 
 
 def read_mixture_prior(path: Path) -> MixturePrior:
-    """Read the prior in a file. Raises InputError if it holds no valid mixture over SMPL's 69 angles."""
+    """Read the prior from a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If the file does not hold a valid mixture over SMPL's 69 angles.
+    """
     table: Mapping[str, Any] = read_npz(path) if zipfile.is_zipfile(path) else _pickled(path)
     missing = [name for name in _FIELDS if name not in table]
     if missing:

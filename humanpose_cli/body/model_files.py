@@ -1,4 +1,4 @@
-"""The files of a body and a pose prior, without torch, which reading them needs."""
+"""The files of a body and a pose prior, checked without torch, which reading them needs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.digests import digest_of
 
 PRIORS = "none, pose, gmm:FILE, vposer:FILE"
+_DOWNLOADS = {
+    "gmm": ("https://smplify.is.tue.mpg.de", "SMPLify's code, which has models/gmm_08.pkl"),
+    "vposer": ("https://smpl-x.is.tue.mpg.de", "VPoser v2.0"),
+}
 
 
 def model_file(path: str | Path) -> Path:
-    """Check the path of a model file of SMPL, SMPL-H or SMPL-X. Raises UnavailableError if there is no such file."""
+    """Return the path of a model file of SMPL, SMPL-H or SMPL-X.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UnavailableError: If there is no such file.
+    """
     path = Path(path)
     if not path.is_file():
         raise UnavailableError(
@@ -25,24 +36,45 @@ def model_file(path: str | Path) -> Path:
 
 
 def check_body(spec: str) -> None:
-    """Raise UnavailableError, as `model_file`, if the file of 'smpl:FILE', 'smplh:FILE' or 'smplx:FILE' is missing."""
+    """Check that the file of "smpl:FILE", "smplh:FILE" or "smplx:FILE" exists.
+
+    Args:
+        spec: The body.
+
+    Raises:
+        UnavailableError: If the file is missing.
+    """
     if path := spec.partition(":")[2]:
         model_file(path)
 
 
 def check_prior(spec: str) -> None:
-    """Raise UsageError unless `spec` is a pose prior: 'none', 'pose', 'gmm:FILE' or 'vposer:FILE'. Opens no files."""
+    """Check the name of a pose prior without opening files.
+
+    Args:
+        spec: "none", "pose", "gmm:FILE" or "vposer:FILE".
+
+    Raises:
+        UsageError: If it is something else.
+    """
     kind, _, path = spec.partition(":")
     if kind not in ("gmm", "vposer") if path else spec not in ("none", "pose"):
         raise UsageError("prior", "is not known", expected=PRIORS, got=spec)
 
 
 def prior_file(spec: str) -> Path | None:
-    """Find the file of a pose prior, 'gmm:FILE' or 'vposer:FILE', in VPoser's folder the last epoch's checkpoint;
-    None if a prior needs none.
+    """Find the file of a pose prior; in VPoser's folder, the checkpoint of the last epoch.
 
-    Raises UsageError as `check_prior`, UnavailableError when it is missing, InputError for a folder without a
-    checkpoint.
+    Args:
+        spec: "none", "pose", "gmm:FILE" or "vposer:FILE".
+
+    Returns:
+        The file, or None if the prior needs none.
+
+    Raises:
+        UsageError: If it is another prior.
+        UnavailableError: If the file is missing.
+        InputError: If the folder does not have a checkpoint.
     """
     check_prior(spec)
     kind, _, name = spec.partition(":")
@@ -55,15 +87,14 @@ def prior_file(spec: str) -> Path | None:
             raise InputError(path, "holds no checkpoint of VPoser", expected="snapshots/*.ckpt, as in V02_05")
         return max(checkpoints, key=_epoch)
     if not path.is_file():
-        where = "https://smpl-x.is.tue.mpg.de" if kind == "vposer" else "https://smplify.is.tue.mpg.de"
-        what = "VPoser v2.0" if kind == "vposer" else "SMPLify's code, which has models/gmm_08.pkl"
-        remedy = f"register at {where} and download {what}, or use `prior=pose`"
+        site, download = _DOWNLOADS[kind]
+        remedy = f"register at {site} and download {download}, or use `prior=pose`"
         raise UnavailableError(path, "no file of a pose prior is there", remedy=remedy)
     return path
 
 
 def prior_identity(spec: str) -> str:
-    """Describe what a prior changes in a result: its kind, and the contents of its file."""
+    """Describe the content of a prior that decides a result: its kind and the digest of its file."""
     path = prior_file(spec)
     return spec if path is None else f"{spec.partition(':')[0]}:{digest_of(path)}"
 

@@ -1,4 +1,4 @@
-"""Body parts: the 24 labels that a body's vertices carry, joined to coarser sets."""
+"""Body parts: the 24 labels of a body's vertices, joined to coarser sets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class PartMap:
     """A partition of the 24 joints' parts.
 
     Attributes:
+        name: A description.
         names: The coarse parts, in the order of their labels.
-        of_joint: SMPL24's joint name → name of the coarse part.
+        of_joint: The name of the coarse part for each joint of SMPL24.
     """
 
     name: str
@@ -34,25 +35,23 @@ class PartMap:
 
     @cached_property
     def rows(self) -> tuple[int, ...]:
-        """Coarse label of each of the 24 labels."""
+        """The coarse label of each of the 24 labels."""
         return tuple(self.names.index(self.of_joint[joint]) for joint in SMPL24.joint_names)
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """Label that each part has after left and right are swapped."""
+        """The label of each part after left and right are swapped."""
         other = dict(zip(self.rows, (self.rows[m] for m in SMPL24.mirror), strict=True))
         return tuple(other[label] for label in range(len(self)))
 
     def labels(self, part_labels: Tensor) -> Tensor:
-        """Convert any tensor of the 24 labels, such as a body's `part_labels`, to coarse labels."""
+        """Convert a tensor of the 24 labels, such as a body's `part_labels`, to coarse labels."""
         return torch.tensor(self.rows, dtype=part_labels.dtype, device=part_labels.device)[part_labels.long()]
 
 
 def _join(name: str, names: str, table: Mapping[str, str]) -> PartMap:
-    """Make a part map of blank-separated names from a table of blank-separated joints and their part.
-
-    `hip` stands for `left_hip` and `right_hip`; `{}` in the part takes the side's name.
-    """
+    """Build a part map from blank-separated names and a table of blank-separated joints and their part."""
+    # `hip` stands for `left_hip` and `right_hip`; `{}` in the part is replaced by the side.
     of_joint: dict[str, str] = {}
     for joints, part in table.items():
         for joint in joints.split():
@@ -63,7 +62,7 @@ def _join(name: str, names: str, table: Mapping[str, str]) -> PartMap:
 
 PARTS24 = PartMap("24 parts", SMPL24.joint_names, {joint: joint for joint in SMPL24.joint_names})
 
-# The order of nbf's public code (reference-facts: 12 parts + background).
+# The order in nbf's public code.
 PARTS12 = _join(
     "12 parts",
     "head upper_torso left_forearm right_upper_arm left_thigh right_thigh "
@@ -88,7 +87,7 @@ PARTS6 = _join(
     {**_TORSO, "shoulder elbow wrist hand": "{}_arm", "hip knee ankle foot": "{}_leg"},
 )
 
-# nbf does not say what its three parts are; ours keep what can be distinguished from a distance.
+# nbf does not define its three parts; these can be distinguished from a distance.
 PARTS3 = PartMap(
     "3 parts",
     ("trunk", "arms", "legs"),

@@ -1,12 +1,12 @@
-"""Poses that come with the package: real ones, motion capture of eight activities, and hand-made key poses.
+"""Poses that come with the package: motion capture of eight activities, and hand-made key poses.
 
 The library is derived from the CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu, created with funding from
-NSF EIA-0196217) by tools/build_pose_library.py. Whole activities are held out from everything that learns
-(split 'held_out': soccer, washwindow), so that priors can be evaluated on them.
+NSF EIA-0196217) by tools/build_pose_library.py. Two activities (split "held_out": soccer, washwindow) are excluded from
+all training, so that priors can be evaluated on them.
 
-Key poses are what the library lacks, as named joint angles: sitting, kneeling, crouching, bending down, crawling,
+Key poses are named joint angles of poses that the library lacks: sitting, kneeling, crouching, bending down, crawling,
 lying, crossed arms, hands at the face and on the hips, and the usual reference poses. The angles were set by eye on the
-default body; if a hand or foot has to touch something, by inverse kinematics on it, rounded to five degrees.
+default body; if a hand or foot has to touch something, by inverse kinematics, rounded to five degrees.
 """
 
 from __future__ import annotations
@@ -41,9 +41,13 @@ class Motion:
     """One clip.
 
     Attributes:
-        poses: (T, 72) axis-angle, parent-relative; the pelvis maps body axes to world axes (metres, y up); the
-            vectors may be longer than π.
-        pelvis: (T, 3) position of the pelvis joint for the default body's mean shape, metres, world axes, floor
+        name: Its name.
+        activity: The activity that it shows.
+        split: "train" or "held_out".
+        frame_rate: Frames per second.
+        poses: (T, 72) float, radians. Axis-angles relative to the parent; the pelvis maps body axes to world axes
+            (metres, y up). The vectors may be longer than π.
+        pelvis: (T, 3) float, metres in world axes. The pelvis joint for the default body's mean shape; the floor is
             near y = 0.
     """
 
@@ -60,7 +64,12 @@ class Motion:
 
 @dataclass(frozen=True)
 class PoseLibrary:
-    """All clips, frame after frame: poses (N, 72) as in `Motion`."""
+    """All clips.
+
+    Attributes:
+        poses: (N, 72) float. The poses of all clips, frame after frame, as in `Motion`.
+        clips: The clips.
+    """
 
     poses: Tensor
     clips: tuple[Motion, ...]
@@ -69,31 +78,57 @@ class PoseLibrary:
         return len(self.poses)
 
     def clip(self, name: str) -> Motion:
-        """Return the clip of that name. Raises UsageError if there is none."""
-        for clip in self.clips:
-            if clip.name == name:
-                return clip
-        raise UsageError(name, "is not a clip of the pose library", expected=f"one like {self.clips[0].name}")
+        """Return a clip by its name.
+
+        Args:
+            name: The name.
+
+        Raises:
+            UsageError: If there is no such clip.
+        """
+        clip = next((clip for clip in self.clips if clip.name == name), None)
+        if clip is None:
+            raise UsageError(name, "is not a clip of the pose library", expected=f"one like {self.clips[0].name}")
+        return clip
 
     def motions(self, *, activity: str | None = None, split: str | None = None) -> Iterator[Motion]:
-        """Yield the clips in order, optionally of one activity or split."""
+        """Yield the clips in order.
+
+        Args:
+            activity: Only clips of this activity. None means all.
+            split: Only clips of this split. None means all.
+        """
         return (c for c in self.clips if activity in (None, c.activity) and split in (None, c.split))
 
     def frames(self, split: str, activity: str | None = None) -> Tensor:
-        """List the rows of the frames of one split, 'train' or 'held_out', optionally of one activity: (M,) int64."""
+        """Return the rows (M,) int64 of the frames of a split.
+
+        Args:
+            split: "train" or "held_out".
+            activity: Only frames of this activity. None means all.
+        """
         mask = [c.split == split and activity in (None, c.activity) for c in self.clips]
         return torch.tensor(np.repeat(mask, [len(c) for c in self.clips])).nonzero().squeeze(-1)
 
     def rotations(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Compute parent-relative matrices of some frames: (M, 24, 3, 3)."""
+        """Return rotations relative to the parent of some frames: (M, 24, 3, 3)."""
         return axis_angle_to_matrix(self.poses[rows].unflatten(-1, (len(SMPL24), 3)))
 
 
 def encode_steps(values: np.ndarray, quantum: float) -> np.ndarray:
-    """Encode (N, C) floats as (2, C, N) uint8: low and high bytes of the differences between rounded rows.
+    """Encode an array by the differences of its rounded rows.
 
-    Differences of neighbouring frames are small, so these planes deflate to about a third of the plain numbers.
-    Raises ValueError if a difference needs more than 16 bits.
+    Differences of neighbouring frames are small, so the planes compress to about a third of the original numbers.
+
+    Args:
+        values: (N, C) float. The numbers.
+        quantum: The unit that they are rounded to.
+
+    Returns:
+        (2, C, N) uint8. Low and high bytes.
+
+    Raises:
+        ValueError: If a difference needs more than 16 bits.
     """
     multiples = np.round(values.astype(np.float64) / quantum).astype(np.int64)
     steps = np.diff(multiples, axis=0, prepend=0).T
@@ -112,18 +147,18 @@ def decode_steps(planes: np.ndarray, quantum: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def pose_library() -> PoseLibrary:
-    """Read the library shipped with the package, once (about 0.1 s)."""
+    """Read the library that comes with the package, once (about 0.1 s)."""
     file = read_shipped(DATA_FILE, "pose library", _SCHEMA)
     poses = torch.from_numpy(decode_steps(file["pose_steps"], POSE_QUANTUM))
     pelvis = torch.from_numpy(decode_steps(file["pelvis_steps"], PELVIS_QUANTUM))
     names, activities, splits = (file[f"clip_{name}"].tolist() for name in ("name", "activity", "split"))
     rate, lengths = float(file["frame_rate"]), np.diff(file["clip_start"]).tolist()
     clips = zip(names, activities, splits, poses.split(lengths), pelvis.split(lengths), strict=True)
-    return PoseLibrary(poses, tuple(Motion(n, a, s, rate, its, path) for n, a, s, its, path in clips))
+    return PoseLibrary(poses, tuple(Motion(n, a, s, rate, clip, path) for n, a, s, clip, path in clips))
 
 
 def _read_key_poses() -> dict[str, str]:
-    """Read the text of each pose in the data file; lines that begin with spaces continue the pose before them."""
+    """Read the text of each pose in the data file; lines that begin with spaces continue the previous pose."""
     text = "\n".join(line for line in KEY_POSE_FILE.read_text("utf-8").splitlines() if not line.startswith("#"))
     return {name: " ".join(angles.split()) for name, angles in re.findall(r"^(\w+):(.*(?:\n .*)*)", text, re.MULTILINE)}
 
@@ -133,13 +168,26 @@ KEY_POSES = _read_key_poses()
 
 
 class KeyPoses(NamedTuple):
-    """names (K,); rotations (K, 24, 3, 3) parent-relative, the pelvis body to y-up world axes, facing +z."""
+    """The key poses.
+
+    Attributes:
+        names: K names.
+        rotations: (K, 24, 3, 3) float. Rotations relative to the parent; the pelvis maps body axes to y-up world axes,
+            facing +z.
+    """
 
     names: tuple[str, ...]
     rotations: Tensor
 
     def __getitem__(self, name: str) -> Tensor:  # type: ignore[override]
-        """Return the rotations (24, 3, 3) of one key pose. Raises ValueError if there is none of that name."""
+        """Return the rotations (24, 3, 3) of one key pose.
+
+        Args:
+            name: Its name.
+
+        Raises:
+            ValueError: If there is no such pose.
+        """
         return self.rotations[self.names.index(name)]
 
 
@@ -150,6 +198,6 @@ def _parse(text: str) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def key_poses() -> KeyPoses:
-    """Compute all key poses in the order of `KEY_POSES`."""
+    """Return all key poses in the order of `KEY_POSES`."""
     angles = torch.stack([angles_from_named(_parse(text)) for text in KEY_POSES.values()])
     return KeyPoses(tuple(KEY_POSES), angles_to_rotations(angles))

@@ -1,16 +1,16 @@
-"""Plausible poses: drawn by the thousand, and how plausible a pose is.
+"""Sampling of plausible poses, and a prior that measures how plausible a pose is.
 
-Drawn poses are library frames and key poses, mirrored, mixed limb by limb, blended and jittered.
+Samples are library frames and key poses, mirrored, mixed limb by limb, blended and jittered.
 
-The prior is Gaussian mixtures over the joint angles of legs, arms and trunk. Each limb has its own
-mixture, shared by left and right, and limbs recombine freely: that covers poses whose parts alone were recorded.
+The prior consists of Gaussian mixtures over the joint angles of legs, arms and trunk. Each limb has its own
+mixture, shared by left and right, and limbs combine freely, which covers combinations that were not recorded.
 For a group of limbs with angles x and components k of weight w, mean μ and covariance Σ, the distance is
 
     m(x) = min_k  ½ (x − μ_k)ᵀ Σ_k⁻¹ (x − μ_k) + c_k,    c_k = ½ log det Σ_k − log w_k − min over k of the same,
 
-and the energy is the sum over groups of τ log(1 + m / τ): quadratic where poses are usual, growing ever more slowly
-for unusual ones, so that strong evidence for an unusual pose wins. The nearest component, rather than the sum of
-all, makes it a sum of squares for least-squares solvers. tools/build_pose_prior.py fits the mixtures to
+and the energy is the sum over groups of τ log(1 + m / τ). It is quadratic for usual poses and grows ever more slowly
+for unusual ones, so that strong evidence for an unusual pose wins. The nearest component instead of the sum of
+all makes it a sum of squares for least-squares solvers. tools/build_pose_prior.py fits the mixtures to
 `sample_poses`.
 """
 
@@ -68,16 +68,16 @@ _FINGER_CURL = 35.0  # degrees, mean of the flexion that resting fingers have
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """The distance of samples from their sources.
+    """The variation of samples.
 
     Attributes:
-        key_pose_share: Probability that a source is a key pose; else it is a frame of the library, each activity
-            alike.
+        key_pose_share: Probability that a source is a key pose; otherwise it is a frame of the library, with equal
+            probability for each activity.
         mix: Probability that trunk and arms come from another source than the legs.
         one_armed: Probability that the two arms come from different sources.
-        blend: Probability that a group of limbs lies between two sources.
+        blend: Probability that a group of limbs is interpolated between two sources.
         jitter: Scale of the Gaussian noise on the joint angles.
-        tumble: Probability that the whole body is tilted by up to 30° (leaning, slopes, turned cameras).
+        tumble: Probability that the body is tilted by up to 30° (leaning, slopes, turned cameras).
     """
 
     key_pose_share: float = 0.4
@@ -91,13 +91,19 @@ class SamplingOptions:
 def sample_poses(
     count: int, generator: torch.Generator, options: SamplingOptions | None = None, *, split: str = "train"
 ) -> Tensor:
-    """Draw random plausible poses (count, 24, 3, 3): parent-relative, the pelvis body to y-up world, facing +z.
+    """Draw random plausible poses.
 
-    All joint angles lie within the joint limits; poses whose limbs pass through trunk or head are drawn again.
+    All joint angles are within the joint limits. Poses whose limbs pass through trunk or head are drawn again.
 
     Args:
-        generator: Decides everything.
-        split: Of the library: 'train' leaves the held-out activities out; 'held_out' takes them alone.
+        count: The number of poses.
+        generator: The source of all randomness.
+        options: The variation. None means the defaults.
+        split: Split of the library: "train" or "held_out".
+
+    Returns:
+        (count, 24, 3, 3) float. Rotations relative to the parent; the pelvis maps body axes to y-up world axes, facing
+        +z.
     """
     options = options or SamplingOptions()
     batches: list[Tensor] = []
@@ -117,10 +123,10 @@ def sample_poses(
 
 @dataclass(frozen=True)
 class RowGenerators:
-    """Random numbers for B rows, some of each generator: those that it would give if its rows were alone.
+    """Random numbers for B rows from several generators, each of which gives the numbers of its rows alone.
 
     Attributes:
-        parts: (rows, generator), in the order of the rows.
+        parts: The number of rows and the generator of each part, in the order of the rows.
     """
 
     parts: Sequence[tuple[int, torch.Generator]]
@@ -137,32 +143,38 @@ class RowGenerators:
 def vary_poses(
     poses: Tensor, source: Callable[[], Tensor], generators: RowGenerators, options: SamplingOptions | None = None
 ) -> Tensor:
-    """Vary poses (B, 24, 3, 3), which keep their legs and, but for a tumble, their pelvis.
+    """Vary poses, which keep their legs and, except for a tumble, their pelvis.
 
-    All joint angles lie within the joint limits; limbs may pass through trunk or head (see `self_penetration`).
+    All joint angles are within the joint limits. Limbs may pass through trunk or head (see `self_penetration`).
 
     Args:
-        source: Gives (B, 24, 3, 3) poses at each call, for their trunks and arms.
-        generators: Decide everything.
+        poses: (B, 24, 3, 3) float. Rotations relative to the parent.
+        source: Returns (B, 24, 3, 3) poses at each call, for trunks and arms.
+        generators: The source of all randomness.
+        options: The variation. None means the defaults.
+
+    Returns:
+        (B, 24, 3, 3) float. The poses.
     """
     options = options or SamplingOptions()
 
     def chance(probability: float) -> Tensor:
         return (generators.uniform() < probability)[:, None, None, None]
 
-    other, third = source(), source()
+    second = source()
+    third = source()
     mixing = chance(options.mix)
     swaps = {
         "legs": (poses, torch.zeros_like(mixing)),
-        "trunk": (other, mixing & chance(0.6)),
-        "left_arm": (other, mixing),
-        "right_arm": (torch.where(chance(options.one_armed), third, other), mixing | chance(options.one_armed / 2)),
+        "trunk": (second, mixing & chance(0.6)),
+        "left_arm": (second, mixing),
+        "right_arm": (torch.where(chance(options.one_armed), third, second), mixing | chance(options.one_armed / 2)),
     }
     result = poses.clone()
     for group, joints in LIMB_GROUPS.items():
         rows = SMPL24.indices(joints)
-        replacement, where = swaps[group]
-        current = torch.where(where, replacement[:, rows], poses[:, rows])
+        replacement, mask = swaps[group]
+        current = torch.where(mask, replacement[:, rows], poses[:, rows])
         towards = generators.uniform(1, 1) * 0.6
         step = matrix_to_axis_angle(current.mT @ source()[:, rows]) * towards
         result[:, rows] = torch.where(chance(options.blend), current @ axis_angle_to_matrix(step), current)
@@ -175,10 +187,10 @@ def _sources(count: int, generator: torch.Generator, key_pose_share: float, spli
     library, keys = pose_library(), key_poses().rotations
     activities = sorted({motion.activity for motion in library.motions(split=split)})
     frames = {activity: library.frames(split, activity) for activity in activities}
-    which = torch.randint(len(activities), (count,), generator=generator).tolist()
+    choices = torch.randint(len(activities), (count,), generator=generator).tolist()
     draws = torch.rand(count, generator=generator).tolist()
-    pools = [frames[activities[w]] for w in which]
-    rows = torch.stack([its[int(draw * len(its))] for its, draw in zip(pools, draws, strict=True)])
+    pools = [frames[activities[choice]] for choice in choices]
+    rows = torch.stack([pool[int(draw * len(pool))] for pool, draw in zip(pools, draws, strict=True)])
     poses = library.rotations(rows)
     from_keys = torch.rand(count, generator=generator) < key_pose_share
     key_rows = torch.randint(len(keys), (count,), generator=generator)
@@ -190,7 +202,7 @@ def _sources(count: int, generator: torch.Generator, key_pose_share: float, spli
 
 
 def face_forward(pelvis: Tensor) -> Tensor:
-    """Turn pelvis rotations (B, 3, 3) about the y axis: the body looks, or if it lies its head points, to +z."""
+    """Turn pelvis rotations (B, 3, 3) about the y axis until the body, or the head of a lying one, points to +z."""
     forward, up = pelvis[..., 2], pelvis[..., 1]
     along = torch.where(forward[:, 1:2].abs() < 0.9, forward, up)
     heading = torch.atan2(along[:, 0], along[:, 2])
@@ -205,7 +217,7 @@ def _tumbled(pelvis: Tensor, generators: RowGenerators, probability: float) -> T
 
 
 def _jittered(poses: Tensor, generators: RowGenerators, scale: float) -> Tensor:
-    """Add noise to the joint angles, then hold them inside the limits; the pelvis gets only a little."""
+    """Add noise to the joint angles and clamp them to the limits; the pelvis gets only a little."""
     angles = rotations_to_angles(poses)
     low, high = (limit.float() for limit in joint_limits())
     spread, extra, curl = (torch.zeros(len(SMPL24), 3) for _ in range(3))
@@ -232,9 +244,15 @@ _HAND_TO_LEG = (("hip", "knee", 0.06), ("knee", "ankle", 0.045))
 
 
 def self_penetration(rotations: Tensor) -> Tensor:
-    """Measure roughly how deep limbs pass through trunk, head or legs of the default body: (B, 24, 3, 3) → (B,) metres.
+    """Measure roughly how deep limbs of the default body pass through trunk, head or legs.
 
-    Distances between joints, points between them and capsules inside the body; touching counts as zero.
+    It compares distances between joints and points between them with capsules inside the body; touching counts as 0.
+
+    Args:
+        rotations: (B, 24, 3, 3) float. Rotations relative to the parent.
+
+    Returns:
+        (B,) float, metres. The depth.
     """
     body = default_body(learned_landmarks=False)
     zeros = torch.zeros(1, body.shape_count)
@@ -242,32 +260,34 @@ def self_penetration(rotations: Tensor) -> Tensor:
         body_at_pose = body.pose(rotations, zeros, vertices=False)
     joints = body_at_pose.joints
 
-    def at(name: str) -> Tensor:
+    def joint(name: str) -> Tensor:
         return joints[:, SMPL24.index(name)]
 
-    head = at("head") + body_at_pose.rotations[:, SMPL24.index("head")] @ rotations.new_tensor(_HEAD_CENTRE)
+    head = joint("head") + body_at_pose.rotations[:, SMPL24.index("head")] @ rotations.new_tensor(_HEAD_CENTRE)
     depth = joints.new_zeros(len(joints))
-    for side, other in (("left", "right"), ("right", "left")):
-        probes = [at(name.replace("left", side)) for name in _PROBES]
-        probes.append((at(f"{side}_elbow") + at(f"{side}_wrist")) / 2)
+    for side, opposite in (("left", "right"), ("right", "left")):
+        probes = [joint(name.replace("left", side)) for name in _PROBES]
+        probes.append((joint(f"{side}_elbow") + joint(f"{side}_wrist")) / 2)
         points = torch.stack(probes, 1)
         for start, end, radius in _SOLID:
-            depth = torch.maximum(depth, (radius - _distance(points, at(start), at(end))).amax(1))
+            depth = torch.maximum(depth, (radius - _distance(points, joint(start), joint(end))).amax(1))
         depth = torch.maximum(depth, (_HEAD_RADIUS - (points - head[:, None]).norm(dim=-1)).amax(1))
-        hands = torch.stack((at(f"{side}_wrist"), at(f"{side}_hand")), 1)
-        for leg in (side, other):
+        hands = torch.stack((joint(f"{side}_wrist"), joint(f"{side}_hand")), 1)
+        for leg in (side, opposite):
             for start, end, radius in _HAND_TO_LEG:
-                distance = _distance(hands, at(f"{leg}_{start}"), at(f"{leg}_{end}"))
+                distance = _distance(hands, joint(f"{leg}_{start}"), joint(f"{leg}_{end}"))
                 depth = torch.maximum(depth, (radius - distance).amax(1))
-        forearm = torch.stack((at(f"{side}_wrist"), probes[-1]), 1)
-        depth = torch.maximum(depth, (0.05 - _distance(forearm, at(f"{other}_elbow"), at(f"{other}_wrist"))).amax(1))
-        shank = torch.stack((at(f"{side}_ankle"), (at(f"{side}_knee") + at(f"{side}_ankle")) / 2), 1)
-        depth = torch.maximum(depth, (0.08 - _distance(shank, at(f"{other}_knee"), at(f"{other}_ankle"))).amax(1))
+        forearm = torch.stack((joint(f"{side}_wrist"), probes[-1]), 1)
+        distance = _distance(forearm, joint(f"{opposite}_elbow"), joint(f"{opposite}_wrist"))
+        depth = torch.maximum(depth, (0.05 - distance).amax(1))
+        shank = torch.stack((joint(f"{side}_ankle"), (joint(f"{side}_knee") + joint(f"{side}_ankle")) / 2), 1)
+        distance = _distance(shank, joint(f"{opposite}_knee"), joint(f"{opposite}_ankle"))
+        depth = torch.maximum(depth, (0.08 - distance).amax(1))
     return depth.clamp_min(0)
 
 
 def _distance(points: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Measure distances of points (B, P, 3) to the segments from start to end (B, 3): (B, P)."""
+    """Return distances (B, P) of points (B, P, 3) to the segments from start to end (B, 3)."""
     along = (end - start)[:, None]
     t = ((points - start[:, None]) * along).sum(-1) / along.square().sum(-1).clamp_min(1e-9)
     return (points - start[:, None] - t.clamp(0, 1)[..., None] * along).norm(dim=-1)
@@ -285,9 +305,12 @@ _SCHEMA = 1
 
 
 class PriorQuadratic(NamedTuple):
-    """The energy around a pose, for Gauss–Newton, in the 72 numbers that the prior looks at, joint by joint.
+    """The energy around a pose, for Gauss–Newton, in the 72 coordinates of the prior, joint by joint.
 
-    energy (B,); gradient (B, 72); curvature (B, 72, 72), positive semidefinite
+    Attributes:
+        energy: (B,) float. The energy.
+        gradient: (B, 72) float. Its gradient.
+        curvature: (B, 72, 72) float. Its curvature, positive semidefinite.
     """
 
     energy: Tensor
@@ -296,19 +319,17 @@ class PriorQuadratic(NamedTuple):
 
 
 class JointPrior(Protocol):
-    """The implausibility of a pose, in the unit of a negative log-likelihood: the interface of all priors to solvers.
+    """The interface of pose priors: the implausibility of a pose, in the unit of a negative log-likelihood.
 
     Attributes:
-        coordinates: Its arguments: "angles" as of `rotations_to_angles`, or "rotation_vectors" (axis-angle) of
-            parent-relative rotations; both (B, 24, 3) radians.
+        coordinates: The arguments: "angles" as from `rotations_to_angles`, or "rotation_vectors" (axis-angles) of
+            rotations relative to the parent; both (B, 24, 3) radians.
     """
 
     coordinates: ClassVar[Literal["angles", "rotation_vectors"]]
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Compute energy, gradient and Gauss–Newton curvature in its coordinates (B, 24, 3), double, without
-        autograd.
-        """
+        """Compute energy, gradient and Gauss–Newton curvature in the coordinates (B, 24, 3), without autograd."""
 
 
 class _Mixture(NamedTuple):
@@ -318,11 +339,10 @@ class _Mixture(NamedTuple):
 
 
 class PosePrior(torch.nn.Module):
-    """See the module's text. Angles are those of joint_angles.py; the pelvis is free.
-
-    columns  per group (one per side): rows (D,) of the 72 angles that its mixture looks at
+    """The prior in the module's docstring; the pelvis is free.
 
     Args:
+        mixtures: The mixture of each group.
         robust: τ, in units of the energy.
     """
 
@@ -331,6 +351,7 @@ class PosePrior(torch.nn.Module):
     def __init__(self, mixtures: dict[str, _Mixture], robust: float = 20.0) -> None:
         super().__init__()
         self.robust = robust
+        # A group's columns are those of the 72 angles that its mixture describes.
         self._groups: list[tuple[str, list[int]]] = []
         for name, joints in PRIOR_GROUPS.items():
             for side in ("left_", "right_") if f"left_{joints[0]}" in SMPL24 else ("",):
@@ -341,13 +362,20 @@ class PosePrior(torch.nn.Module):
                 self.register_buffer(f"{name}_{field}", values)
 
     def energy(self, rotations: Tensor) -> Tensor:
-        """Compute the implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,), differentiable."""
+        """Compute the implausibility of poses; differentiable.
+
+        Args:
+            rotations: (B, 24, 3, 3) float. Rotations relative to the parent.
+
+        Returns:
+            (B,) float. The energy, 0 or more.
+        """
         angles = rotations_to_angles(rotations).flatten(-2)
         distances = torch.stack([self._nearest(name, angles[..., columns])[1] for name, columns in self._groups], -1)
         return (self.robust * torch.log1p(distances / self.robust)).sum(-1)
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Compute energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) radians, without autograd."""
+        """Compute energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) in radians, without autograd."""
         with torch.no_grad():
             flat = joints.flatten(-2)
             energy = flat.new_zeros(len(flat))
@@ -363,17 +391,26 @@ class PosePrior(torch.nn.Module):
         return PriorQuadratic(energy, gradient, curvature)
 
     def _nearest(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Find the nearest component: whitened difference (B, D), distance m (B,) and whitening (B, D, D)."""
+        """Return the nearest component's whitened difference (B, D), distance m (B,) and whitening (B, D, D)."""
         mixture = _Mixture(*(getattr(self, f"{name}_{field}").to(x) for field in _Mixture._fields))
-        away = torch.einsum("cde,bce->bcd", mixture.whitening, x.detach()[:, None] - mixture.mean)
-        choice = (0.5 * away.square().sum(-1) + mixture.offset).argmin(1)
+        offsets = torch.einsum("cde,bce->bcd", mixture.whitening, x.detach()[:, None] - mixture.mean)
+        choice = (0.5 * offsets.square().sum(-1) + mixture.offset).argmin(1)
         whitening = mixture.whitening[choice]
         white = (whitening @ (x - mixture.mean[choice])[..., None]).squeeze(-1)
         return white, 0.5 * white.square().sum(-1) + mixture.offset[choice], whitening
 
 
 def mixture_from(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> _Mixture:
-    """Convert weights (C,), means (C, D), covariances (C, D, D) to the form that PosePrior keeps."""
+    """Convert a Gaussian mixture to the form that `PosePrior` stores.
+
+    Args:
+        weights: (C,) float. The weights.
+        means: (C, D) float. The means.
+        covariances: (C, D, D) float. The covariances.
+
+    Raises:
+        UsageError: If the shapes do not match.
+    """
     if weights.ndim != 1 or means.shape[:1] != weights.shape or covariances.shape != means.shape + means.shape[-1:]:
         raise UsageError(
             "mixture",
@@ -397,5 +434,5 @@ def _shipped() -> dict[str, _Mixture]:
 
 
 def pose_prior() -> PosePrior:
-    """Build the prior shipped with the package; a module of its own at every call, over data read once."""
+    """Build the prior that comes with the package: a new module at every call, over data that is read once."""
     return PosePrior(_shipped())

@@ -1,13 +1,13 @@
-"""Bodies by segment scales instead of shape components, before a weak-perspective camera.
+"""Bodies with segment scales instead of shape components, before a weak-perspective camera.
 
 After Yoshiyasu and Gamez, "Learning Body Shape and Pose from Dense Correspondences", section 3: a template, a skeleton
-and skinning weights are all that is needed, so any rigged body serves. Bone j does T_j = A_j S_j to the template, with
+and skinning weights suffice, so any rigged body can be used. Bone j applies T_j = A_j S_j to the template, with
 A_j from forward kinematics and S_j = diag(s_j, s_j, s_j, 1) about the joint; scales do not accumulate along the chain,
-as in `Body.pose`. The image is x = s Π(R X(S, a)) + t, equation 1, with X measured from the pelvis.
+as in `Body.pose`. The image is x = s Π(R X(S, a)) + t, equation 1, with X relative to the pelvis.
 
 Skinning is linear in the 24 bone transforms: X = Σ_j P_j T_j, with P_j = (w_j x, w_j) of the template. So any points,
-those within a triangle too, are rows of one matrix, and posing only these points is one matrix product. Pose blend
-shapes, which the paper has as an option, would make these rows depend on the pose: they are left out.
+including those within a triangle, are rows of one matrix, and posing only these points is one matrix product. Pose
+blend shapes, which the paper has as an option, are left out, because they would make these rows depend on the pose.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ class ScaledPose(NamedTuple):
     """B bodies: the paper's θ = [a, S, R, s, t].
 
     Attributes:
-        segment_scales: (B, 24), 1 for the template's own size.
-        axis_angles: (B, 23, 3) radians, relative to the parent, of SMPL24's joints after the pelvis.
-        orientation: (B, 9) the rows of a matrix that `gram_schmidt` makes body-to-camera axes of.
-        scale: (B,) image units a metre, positive.
-        translation: (B, 2) image units, x right, y down: the pelvis.
+        segment_scales: (B, 24) float. 1 is the template's size.
+        axis_angles: (B, 23, 3) float, radians. Axis-angles relative to the parent of SMPL24's joints after the pelvis.
+        orientation: (B, 9) float. The rows of a matrix that `gram_schmidt` converts to a rotation from body to camera
+            axes.
+        scale: (B,) float. Image units per metre, positive.
+        translation: (B, 2) float, image units, x right, y down. The pelvis.
     """
 
     segment_scales: Tensor
@@ -48,7 +49,7 @@ class ScaledPose(NamedTuple):
 
     @classmethod
     def t_pose(cls, count: int, *, device: torch.device | str = "cpu") -> ScaledPose:
-        """Make `count` upright T poses that look into the camera, in the image's origin, one unit a metre."""
+        """Return `count` upright T poses that face the camera, at the image's origin, with one unit per metre."""
         ones = torch.ones(count, _JOINTS, device=device)
         return cls(
             ones,
@@ -60,7 +61,14 @@ class ScaledPose(NamedTuple):
 
     @classmethod
     def from_vector(cls, vector: Tensor) -> ScaledPose:
-        """Split a vector (B, 105): the inverse of `vector`."""
+        """Invert `vector`.
+
+        Args:
+            vector: (B, 105) float. The vectors.
+
+        Raises:
+            UsageError: If the shape differs.
+        """
         if vector.ndim != 2 or vector.shape[1] != POSE_SIZE:
             raise UsageError(
                 "vector", "has the wrong shape", expected=f"(B, {POSE_SIZE})", got=str(tuple(vector.shape))
@@ -70,7 +78,7 @@ class ScaledPose(NamedTuple):
 
     @property
     def vector(self) -> Tensor:
-        """(B, 105) the fields one after the other, for networks and files."""
+        """(B, 105) float. The concatenated fields, for networks and files."""
         return torch.cat(
             (self.segment_scales, self.axis_angles.flatten(1), self.orientation, self.scale[:, None], self.translation),
             1,
@@ -78,20 +86,26 @@ class ScaledPose(NamedTuple):
 
     @property
     def rotations(self) -> Tensor:
-        """(B, 24, 3, 3) parent-relative, the pelvis' from body to camera axes, as `Body.pose` takes them."""
+        """(B, 24, 3, 3) float. Rotations relative to the parent, the pelvis' from body to camera axes."""
         relative = axis_angle_to_rotations(self.axis_angles)
         return torch.cat((gram_schmidt(self.orientation)[:, None], relative), 1)
 
     def rows(self, index: Tensor) -> ScaledPose:
-        """Select the bodies of some rows, by numbers or a mask."""
+        """Select bodies by indices or a mask."""
         return ScaledPose._make(values[index] for values in self)
 
 
 def gram_schmidt(orientation: Tensor) -> Tensor:
-    """Orthonormalise matrices, (B, 9) their rows → (B, 3, 3), column by column.
+    """Orthonormalise matrices column by column.
 
-    The determinant keeps its sign, so a matrix of negative determinant gives a reflection: the registration's
-    determinant loss is there to prevent that. Zero and dependent columns have no direction and give no finite gradient.
+    The determinant keeps its sign, so a matrix with a negative determinant gives a reflection; the registration's
+    determinant loss prevents that. Zero and dependent columns have no direction and give no finite gradient.
+
+    Args:
+        orientation: (B, 9) float. The rows of the matrices.
+
+    Returns:
+        (B, 3, 3) float. The orthonormal matrices.
     """
     first, second, third = orientation.unflatten(1, (3, 3)).unbind(-1)
     x = torch.nn.functional.normalize(first, dim=-1)
@@ -102,10 +116,10 @@ def gram_schmidt(orientation: Tensor) -> Tensor:
 
 
 class ScaledBody:
-    """A rigged body's mean shape as matrix rows, for poses by segment scales.
+    """A rigged body's mean shape as matrix rows, for poses with segment scales.
 
-    A point is a row of 96 numbers, (w_j x, w_j) for each of the 24 bones: `vertices` and `landmarks` give
-    rows, `points` poses them. Rows of each image's own points have shape (B, N, 96), of common points (N, 96).
+    A point is a row of 96 numbers, (w_j x, w_j) for each of the 24 bones. `vertices` and `landmarks` return
+    rows, `points` poses them. Rows of points that differ between images have the shape (B, N, 96), common ones (N, 96).
     """
 
     def __init__(self, body: Body) -> None:
@@ -116,13 +130,11 @@ class ScaledBody:
         self._rows = _bone_rows(body.template, body.bone_indices, body.bone_weights)
 
     def vertices(self, index: Tensor | None = None) -> Tensor:
-        """Return rows (..., 96) of vertices (...), or of all of them (V, 96)."""
+        """Return rows (..., 96) of vertices (...), or of all vertices (V, 96)."""
         return self._rows if index is None else self._rows[index]
 
     def landmarks(self, name: str) -> Tensor:
-        """Compute rows (L, 96) of a landmark set of the body, such as 'coco17'; 'smpl24' gives the joints
-        themselves.
-        """
+        """Return rows (L, 96) of a set of landmarks, such as "coco17"; "smpl24" are the joints."""
         if name == SMPL24.name:
             # A joint is where its parent's bone ends; the pelvis is its own.
             bones = [max(parent, 0) for parent in SMPL24.parents]
@@ -132,7 +144,7 @@ class ScaledBody:
         return _bone_rows(points.template, points.bone_indices, points.bone_weights)
 
     def bones(self, pose: ScaledPose) -> Tensor:
-        """Compute what bones do to the rows of points, (B, 96, 3); metres about the pelvis, camera axes."""
+        """Return the matrices (B, 96, 3) that pose rows of points; metres relative to the pelvis, camera axes."""
         count = len(pose.scale)
         joints = self._rest_joints.to(pose.scale).expand(count, -1, -1)
         kinematics = forward_kinematics(
@@ -143,20 +155,33 @@ class ScaledBody:
         return torch.cat((kinematics.linear.mT, offsets[:, :, None]), 2).flatten(1, 2)
 
     def points(self, pose: ScaledPose, rows: Tensor) -> Tensor:
-        """Pose the points of some rows: R X(S, a) (B, N, 3), metres about the pelvis, camera axes."""
+        """Pose points.
+
+        Args:
+            pose: The poses of B bodies.
+            rows: (N, 96) or (B, N, 96) float. Rows of the points.
+
+        Returns:
+            (B, N, 3) float, metres relative to the pelvis in camera axes. R X(S, a).
+        """
         return rows @ self.bones(pose)
 
 
 def in_image(points: Tensor, pose: ScaledPose) -> Tensor:
-    """Project points (B, N, 3), metres about the pelvis, to x, y and depth from the pelvis (B, N, 3), image units.
+    """Project points to image units: equation 1, with the depth as third coordinate.
 
-    Equation 1 with the coordinate that Π drops kept beside it.
+    Args:
+        points: (B, N, 3) float, metres relative to the pelvis in camera axes. The points.
+        pose: The poses of B bodies.
+
+    Returns:
+        (B, N, 3) float, image units. x, y and depth relative to the pelvis.
     """
     return pose.scale[:, None, None] * points + torch.nn.functional.pad(pose.translation, (0, 1))[:, None]
 
 
 def _bone_rows(template: Tensor, bone_indices: Tensor, bone_weights: Tensor) -> Tensor:
-    """Compute rows (N, 96) of points (N, 3) with weights (N, K)."""
+    """Return rows (N, 96) of points (N, 3) with weights (N, K)."""
     weights = template.new_zeros(len(template), _JOINTS)
     weights.scatter_add_(1, bone_indices.long(), bone_weights.to(weights))
     homogeneous = torch.nn.functional.pad(template, (0, 1), value=1.0)

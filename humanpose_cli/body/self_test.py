@@ -1,4 +1,4 @@
-"""A check that SMPL's models are posed here as by the package smplx: what `hpc doctor --body` shows."""
+"""A check that SMPL's models are posed as by the package smplx, for `hpc doctor --body`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ _HANDS = slice(22, 24)  # of SMPL24; the fingers of SMPL-H and SMPL-X stay strai
 
 
 def difference_from_smplx(path: Path | str) -> float:
-    """Pose random bodies of a model file here and by smplx.
+    """Pose random bodies of a model file with this package and with smplx.
+
+    Args:
+        path: The model file.
 
     Returns:
-        The largest distance between the same vertex of both, metres.
+        The largest distance between corresponding vertices, metres.
 
     Raises:
-        ImportError: If smplx, which the extra of its name installs, is missing.
-        InputError: If the file is damaged or no such model.
+        ImportError: If smplx is not installed; the extra of that name installs it.
+        InputError: If the file is damaged or another model.
     """
     from smplx.lbs import lbs
 

@@ -1,14 +1,14 @@
-"""The licensed model files of SMPL, SMPL-H and SMPL-X (neutral, male, female; .pkl or .npz) as the same Body as ours.
+"""Read the licensed model files of SMPL, SMPL-H and SMPL-X (neutral, male, female; .pkl or .npz) as a `Body`.
 
-The files themselves must come from their owners (https://smpl.is.tue.mpg.de, https://mano.is.tue.mpg.de,
-https://smpl-x.is.tue.mpg.de). They have no texture coordinates, part labels or landmarks: labels are the strongest
-bone, texture coordinates an atlas of the parts, and landmarks a mixture of joints, vertices listed here, and points
-carried over from the default body: lids, mouth, chin and crown by a similarity between the two faces, to the nearest
+The files must come from their owners (https://smpl.is.tue.mpg.de, https://mano.is.tue.mpg.de,
+https://smpl-x.is.tue.mpg.de). They have no texture coordinates, part labels or landmarks. Labels are the strongest
+bone, texture coordinates an atlas of the parts. Landmarks are joints, vertices listed here, and points
+transferred from the default body: lids, mouth, chin and crown by a similarity between the two faces, to the nearest
 vertex of the head; knuckles by the hand's length.
 
 SMPL-H and SMPL-X have fingers, and the latter a jaw and eyes. Here they have SMPL's 24 joints: the first 22 are the
-same, the hands turn as a whole about the middle fingers' knuckles, and what the face's joints move turns with the head.
-Surfaces are exactly theirs as long as fingers are straight and the face is at rest, or, with `mean_hands`, fingers
+same, the hands rotate rigidly about the middle fingers' knuckles, and parts that the face's joints move rotate with the
+head. Surfaces are exact if fingers are straight and the face is at rest, or, with `mean_hands`, if fingers
 have the file's mean pose.
 """
 
@@ -46,14 +46,7 @@ _SMPLX_VERTICES = (9120, 9448, 9929, 6, 616, 8846, 8635, 5770, 8463)
 
 @dataclass(frozen=True)
 class _Layout:
-    """One kind of model.
-
-    Attributes:
-        vertices, faces, joints: How many.
-        landmarks: Vertices at the points of `_LANDMARKS`.
-        knuckles: Rows of the left and the right middle finger's first joint: the hands of SMPL24; () for SMPL's own
-            hands.
-    """
+    """One kind of model: its array sizes, landmark vertices, and middle-finger joints that become the hands."""
 
     title: str
     vertices: int
@@ -76,12 +69,10 @@ class _Layout:
         }
 
     def shape_components(self, count: int) -> int:
-        """Count the shapes among the file's `count` blend shapes: SMPL-X's has expressions behind them.
-
-        300 of the 400 in the files of version 1.1, 10 of the 20 before that, as the package smplx counts them.
-        """
+        """Return how many of the file's `count` blend shapes are shapes; in SMPL-X's files, expressions follow."""
         if self.title != "SMPL-X":
             return count
+        # 300 of the 400 in the files of version 1.1, 10 of the 20 in earlier ones, as in the package smplx.
         return 300 if count >= 400 else BETAS
 
     @property
@@ -91,7 +82,7 @@ class _Layout:
 
     @property
     def owners(self) -> list[int]:
-        """The joint of SMPL24 with which each joint of the file turns."""
+        """The joint of SMPL24 that moves each joint of the file."""
         if not self.knuckles:
             return list(range(self.joints))
         fingers = 15
@@ -113,23 +104,34 @@ _FINGERS = 30  # joints of both hands, which are a model's last
 
 
 def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
-    """Read a model file of SMPL, SMPL-H or SMPL-X: its first shape components, and its pose blend shapes.
+    """Read a model file of SMPL, SMPL-H or SMPL-X with its pose blend shapes.
 
-    The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender in the file's name.
-    Raises UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
+    The body's name begins with "smpl", "smplh" or "smplx" and ends with the gender in the file's name.
 
     Args:
-        shape_count: How many betas the body has, if the file has that many; fits have 10, labels of some data sets
-            have more.
-        mean_hands: Give fingers of SMPL-H and SMPL-X the file's mean pose, as `flat_hand_mean=False` of the package
-            smplx.
+        path: The model file.
+        shape_count: The number of betas, if the file has that many; fits have 10, labels of some data sets more.
+        mean_hands: Whether fingers of SMPL-H and SMPL-X have the file's mean pose, as with `flat_hand_mean=False` in
+            the package smplx.
+
+    Raises:
+        UnavailableError: If there is no such file.
+        InputError: If the file is damaged, unsafe, or another kind of model.
     """
     kind, fields = read_model(path)
     return Body(_to_body(Path(path), kind, fields, shape_count, mean_hands=mean_hands))
 
 
 def read_model(path: str | Path) -> tuple[str, dict[str, NDArray[Any]]]:
-    """Read the kind of model ("smpl", "smplh" or "smplx") and the arrays of its file; errors as `load_smpl`'s."""
+    """Read the kind of model ("smpl", "smplh" or "smplx") and the arrays of its file.
+
+    Args:
+        path: The model file.
+
+    Raises:
+        UnavailableError: If there is no such file.
+        InputError: If the file is damaged, unsafe, or another kind of model.
+    """
     path = model_file(path)
     return _check(path, _read(path))
 
@@ -144,7 +146,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _check(path: Path, table: Mapping[str, Any]) -> tuple[str, dict[str, NDArray[Any]]]:
-    """Check the file, and return the kind of model and its arrays in the file's own joints."""
+    """Check the file, and return the kind of model and its arrays in the file's joints."""
     missing = [name for name in _FIELDS if name not in table]
     if missing:
         raise InputError(path, "is not a SMPL model", got=f"no {', '.join(missing)} in it")
@@ -225,7 +227,7 @@ def _to_body(
 
 
 def _with_mean_hands(path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bend the fingers of a resting mesh and its directions (V, 3, 1 + S): their skinning is linear in the shape."""
+    """Bend the fingers of a resting mesh and its directions (V, 3, 1 + S); skinning is linear in the shape."""
     mean = np.concatenate([np.asarray(fields.get(name, ())).ravel() for name in _MEAN_HANDS])
     if mean.shape != (3 * _FINGERS,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
         raise InputError(path, "has no mean pose of the hands", expected=f"{' and '.join(_MEAN_HANDS)} (45,)")
@@ -247,7 +249,7 @@ def _float(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _strongest(weights: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Select all weights that are not zero, in as many slots as the busiest vertex needs: four in SMPL's own files."""
+    """Return bone indices and weights of all non-zero weights, with as many slots as the busiest vertex needs."""
     slots = max(4, int((weights > 0).sum(1).max()))
     order = np.argsort(-weights, axis=1, kind="stable")[:, :slots]
     strongest = np.take_along_axis(weights, order, 1)
@@ -257,7 +259,7 @@ def _strongest(weights: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray
 def _mirror(
     template: NDArray[np.float64], joints: NDArray[np.float64], mirrors: NDArray[Any] | None
 ) -> NDArray[np.int32]:
-    """Read the file's list of mirror vertices, or find the vertex nearest to each mirror image."""
+    """Return the file's list of mirror vertices, or the vertices nearest to the mirror images."""
     count = len(template)
     if mirrors is not None and mirrors.shape == (count,) and mirrors.min() >= 0 and mirrors.max() < count:
         return mirrors.astype(np.int32)
@@ -268,9 +270,8 @@ def _mirror(
 
 
 def _name(path: Path, kind: str) -> str:
-    """Derive 'smpl-female' and the like from the usual names: SMPL_FEMALE.pkl, basicModel_f_lbs_10_207_0_v1.0.0.pkl,
-    and of SMPL-H female/model.npz.
-    """
+    """Derive a name such as "smpl-female" from the usual file names."""
+    # SMPL_FEMALE.pkl, basicModel_f_lbs_10_207_0_v1.0.0.pkl, and for SMPL-H female/model.npz.
     for text in (path.stem.lower(), path.parent.name.lower()):
         for gender, marks in {"neutral": ("neutral",), "female": ("female", "_f_"), "male": ("male", "_m_")}.items():
             if any(mark in text for mark in marks):
@@ -285,7 +286,7 @@ _KNUCKLES = tuple(f"{side}_{finger}" for side in ("left", "right") for finger in
 
 
 def _landmarks(body: BodyArrays, marks: dict[str, int]) -> dict[str, LandmarkArrays]:
-    """Make the landmark sets of a model with pose blend shapes; marks: the vertices at `_LANDMARKS`, by name."""
+    """Build the landmark sets of a model with pose blend shapes; `marks` are the vertices at `_LANDMARKS`, by name."""
     reference = _default_points()
     vertices = marks | _face_vertices(body, reference, marks)
     knuckles = {name: _knuckle(body, reference, name) for name in _KNUCKLES}
@@ -294,7 +295,7 @@ def _landmarks(body: BodyArrays, marks: dict[str, int]) -> dict[str, LandmarkArr
 
 
 def _default_points() -> dict[str, Array]:
-    """Compute landmarks and joints of the default body's T pose, (3,) metres by name."""
+    """Return landmarks and joints of the default body's T pose, (3,) metres by name."""
     body = default_body(learned_landmarks=False)
     betas = torch.zeros(1, body.shape_count)
     t_pose = body.pose(torch.eye(3).expand(1, len(SMPL24), 3, 3), betas, vertices=False)
@@ -306,7 +307,7 @@ def _default_points() -> dict[str, Array]:
 
 
 def _face_vertices(body: BodyArrays, reference: dict[str, Array], marks: dict[str, int]) -> dict[str, int]:
-    """Find the vertices of the points of FACE13 that have no mark, by name."""
+    """Return the vertices at the points of FACE13 that have no mark, by name."""
     names = [name for name in FACE13.joint_names if name not in marks]
     anchors = torch.from_numpy(np.stack([reference[name] for name in _FACE]))
     targets = torch.from_numpy(body.template[[marks[name] for name in _FACE]]).double()
@@ -319,11 +320,9 @@ def _face_vertices(body: BodyArrays, reference: dict[str, Array], marks: dict[st
 
 
 def _knuckle(body: BodyArrays, reference: dict[str, Array], name: str) -> tuple[Array, Array, int]:
-    """Fix a point to the wrist: template (3,), directions (3, S), the wrist's row.
-
-    Its offset from the wrist is the default body's, scaled by the distance from wrist to hand joint; shapes move it
-    as they move the point of that bone at its height.
-    """
+    """Attach a point to the wrist: template (3,), directions (3, S), the wrist's row."""
+    # Its offset from the wrist is the default body's, scaled by the distance from wrist to hand joint. Shapes move it
+    # like the point of that bone at the same height.
     side = name.partition("_")[0]
     wrist, hand = SMPL24.indices((f"{side}_wrist", f"{side}_hand"))
     bone = reference[f"{side}_hand"] - reference[f"{side}_wrist"]
@@ -354,8 +353,15 @@ def _landmark_set(
 
 
 def load_models(paths: Iterable[Path | str], shape_count: int = BETAS, *, mean_hands: bool = False) -> dict[str, Body]:
-    """Load models by gender ("neutral", "male", "female"), which is in the files' names. Raises UsageError for two of
-    one.
+    """Load models by gender ("neutral", "male", "female"), which is part of the files' names.
+
+    Args:
+        paths: The model files.
+        shape_count: The number of betas.
+        mean_hands: Whether fingers have the files' mean pose.
+
+    Raises:
+        UsageError: If two files have the same gender.
     """
     models: dict[str, Body] = {}
     for path in paths:
@@ -368,19 +374,41 @@ def load_models(paths: Iterable[Path | str], shape_count: int = BETAS, *, mean_h
 
 
 def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None:
-    """Find the model that a person's parameters belong to, among those with these names.
+    """Return the model that a person's parameters belong to.
 
-    kind "default", "smpl" …; gender "neutral", "male", "female", or "" for neutral. A model under its kind's name alone
-    is the neutral one. Another gender's is never taken: the same betas mean another shape there.
+    A model named by its kind alone is the neutral one. Models of another gender are never returned, because the same
+    betas mean another shape there.
+
+    Args:
+        bodies: Models by name.
+        kind: "default", "smpl" and so on.
+        gender: "neutral", "male", "female", or "" for neutral.
+
+    Returns:
+        The model, or None if there is none.
     """
     names = [f"{kind}-{gender or 'neutral'}", *([kind] if gender in ("", "neutral") else [])]
     return next((bodies[name] for name in names if kind and name in bodies), None)
 
 
 def load_body(spec: str, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
-    """Load 'default', or 'smpl:', 'smplh:' or 'smplx:' and the path of such a model file.
+    """Load a body.
 
-    Raises UsageError for anything else, InputError if the file is another model's.
+    Args:
+        spec: "default", or "smpl:", "smplh:" or "smplx:" and the path of a model file.
+        shape_count: The number of betas, if the file has that many.
+        mean_hands: Whether fingers of SMPL-H and SMPL-X have the file's mean pose.
+
+    Returns:
+        The body.
+
+    Raises:
+        UsageError: If `spec` is something else.
+        UnavailableError: If there is no such file.
+        InputError: If the file is damaged or another model.
+
+    Example:
+        >>> body = hp.load_body("smpl:SMPL_NEUTRAL.pkl")
     """
     kind, _, path = spec.partition(":")
     if spec == "default":

@@ -1,10 +1,10 @@
-"""Texture maps of bodies: baking a photo into them, filling their gaps, and making an atlas.
+"""Texture maps of bodies: baking a photo into them, filling their gaps, and building an atlas.
 
-`TexelMap` holds the surface point of each texel. `part_atlas`, in the second half, makes texture coordinates for
-bodies that come without: one or more charts for each of the 24 parts. Limbs, trunk and head unroll as cylinders around
-the part's axis, cut at the back; hands and feet, and what caps a cylinder (crown, crotch), are projected from both
-sides. Charts keep their proportions in metres and never overlap; inside a chart only folds (between fingers, behind
-ears) do.
+`TexelMap` holds the surface point of each texel. `part_atlas`, in the second half, computes texture coordinates for
+bodies that lack them: one or more charts for each of the 24 parts. Limbs, trunk and head are unrolled as cylinders
+around the part's axis, cut at the back. Hands and feet, and the ends of cylinders (crown, crotch), are projected from
+both sides. Charts keep their proportions in metres and never overlap; within a chart, only folds (between fingers,
+behind ears) overlap.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 
 Array = NDArray[Any]
 
-# A texel is hidden where the photo's nearest surface lies this much in front of it (metres), plus what a slanted
-# surface may differ within a pixel.
+# Metres. A texel is hidden if the photo's nearest surface is this much in front of it, plus the difference of a slanted
+# surface within a pixel.
 _DEPTH_TOLERANCE = 0.008
 # Neighbouring pixels whose depths differ by more (metres) belong to different parts of the body.
 _DEPTH_STEP = 0.05
@@ -41,8 +41,14 @@ _MAP_SIDE = 16384
 class TexelMap:
     """The surface points that the texels of a square texture show.
 
-    uv (T, 2) in 0…1, v down; uv_faces (F, 3); size texels along each side.
-    covered (size, size): which texels lie on the surface; face (size, size): on which of the F faces, −1 for none.
+    Args:
+        uv: (T, 2) float, 0 to 1. Texture coordinates, v down.
+        uv_faces: (F, 3) int. Rows of `uv`.
+        size: Texels along each side.
+
+    Attributes:
+        face: (size, size) int32. The face at each texel, −1 if there is none.
+        covered: (size, size) bool. Whether a texel is on the surface.
     """
 
     def __init__(self, uv: Tensor, uv_faces: Tensor, size: int) -> None:
@@ -56,20 +62,26 @@ class TexelMap:
 
     @cached_property
     def _gaps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return _bled(self.covered, _BLEED_REACH)
+        return _bleeding(self.covered, _BLEED_REACH)
 
     def bleed(self, image: Array) -> None:
-        """Bleed the islands of a texture of this size, as `bleed_islands`; the texels are searched once."""
-        _give(image, *self._gaps)
+        """Extend the islands of a texture of this size, in place, as `bleed_islands` does, with texels found once."""
+        _copy_texels(image, *self._gaps)
 
     @property
     def barycentrics(self) -> Array:
-        """(size, size, 3) weights of each texel's face's corners."""
+        """(size, size, 3) float. Weights of the corners of each texel's face."""
         return self._raster.barycentrics[0].cpu().numpy()
 
     def interpolate(self, values: Array, faces: Tensor) -> Array:
-        """Interpolate values (N, C) at the corners that `faces` (F, 3) name → (size, size, C) float32, zero off the
-        surface.
+        """Interpolate values at the corners of faces.
+
+        Args:
+            values: (N, C) float. The values.
+            faces: (F, 3) int. Rows of `values`.
+
+        Returns:
+            (size, size, C) float32. The values, 0 off the surface.
         """
         attributes = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(faces.device)
         return interpolate(self._raster, faces, attributes[None])[0].cpu().numpy()
@@ -79,9 +91,9 @@ class BakedTexture(NamedTuple):
     """A surface's colours in a photo, per texel.
 
     Attributes:
-        colour: (size, size, 3) float32 in 0…1; meaningless where confidence is 0.
-        confidence: (size, size) float32: 0 hidden … 1 frontal and far from any edge.
-        visible: (size, size) bool: nothing hides it, whatever its confidence and slant.
+        colour: (size, size, 3) float32, 0 to 1. Undefined where the confidence is 0.
+        confidence: (size, size) float32. From 0, hidden, to 1, frontal and far from any edge.
+        visible: (size, size) bool. Whether nothing hides the texel, at any confidence and slant.
     """
 
     colour: Array
@@ -93,12 +105,12 @@ class BakedTexture(NamedTuple):
 class PhotoSource:
     """A photo with its surface and camera.
 
-    camera the photo's
-
     Attributes:
-        photo: (H, W, 3) uint8; mask (H, W) 0…1: 1 where the surface's owner is visible.
-        trust: (H, W) 0…1: confidence that a pixel shows this surface and not something beside it.
-        depth: (H, W) metres of the rasterised surface, inf where there is none.
+        photo: (H, W, 3) uint8. The photo.
+        mask: (H, W) float, 0 to 1. The visible pixels of the surface's owner.
+        trust: (H, W) float, 0 to 1. Confidence that a pixel shows this surface and not something beside it.
+        depth: (H, W) float, metres. Depth of the rasterised surface, inf off it.
+        camera: The camera of the photo.
     """
 
     photo: NDArray[np.uint8]
@@ -109,10 +121,18 @@ class PhotoSource:
 
 
 def pixel_trust(mask: Array, depth: Array, margin: float) -> Array:
-    """Compute a `PhotoSource`'s trust (h, w) float32, 0…1: confidence that a pixel shows the surface at its position.
+    """Compute a `PhotoSource`'s trust.
 
-    0 within about `margin` pixels of the edge of the owner's mask (h, w) 0…1 and of edges of the surface's own depth
-    (h, w), inf off it, where a fit that is off by a few pixels would read the background or another part.
+    It is 0 within about `margin` pixels of the mask's edge and of steps in the surface's depth, where a fit that
+    is off by a few pixels would read the background or another part.
+
+    Args:
+        mask: (h, w) float, 0 to 1. The owner's mask.
+        depth: (h, w) float, metres. Depth of the surface, inf off it.
+        margin: Pixels.
+
+    Returns:
+        (h, w) float32, 0 to 1. The trust.
     """
     # Pixels of distance from the mask's edge, then from edges of depth; trust rises from 0 to 1 over 0.8 margins.
     inside = cv2.distanceTransform((mask >= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
@@ -125,7 +145,7 @@ def pixel_trust(mask: Array, depth: Array, margin: float) -> Array:
 
 
 def _depth_edges(depth: Array) -> NDArray[np.bool_]:
-    """Find pixels on either side of a step in depth inside the body."""
+    """Find pixels on both sides of a step in depth inside the body."""
     finite = np.where(np.isfinite(depth), depth, np.nan)
     edges = np.zeros(depth.shape, bool)
     with np.errstate(invalid="ignore"):
@@ -138,9 +158,14 @@ def _depth_edges(depth: Array) -> NDArray[np.bool_]:
 
 
 def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Tensor, texels: TexelMap) -> BakedTexture:
-    """Look up every texel in the photo, where the surface is visible.
+    """Look up every texel in the photo, if the surface is visible there.
 
-    vertices (V, 3) metres, camera axes; normals (V, 3) unit vectors; faces (F, 3)
+    Args:
+        source: The photo.
+        vertices: (V, 3) float, metres in camera axes. The surface.
+        normals: (V, 3) float. Unit normals.
+        faces: (F, 3) int. Vertex indices.
+        texels: The texels.
     """
     facing = -(normals * torch.nn.functional.normalize(vertices, dim=-1)).sum(-1, keepdim=True)
     values = texels.interpolate(torch.cat((vertices, facing), 1).cpu().numpy(), faces)
@@ -151,7 +176,7 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
 
 
 def _bake_rows(source: PhotoSource, values: Array, texture: BakedTexture, rows: slice) -> None:
-    """Fill some rows of a texture; values (n, size, 4): position in metres and cosine to the view of each texel."""
+    """Fill some rows of a texture; values (n, size, 4) hold position in metres and cosine to the view of each texel."""
     # Texels that face the camera, in front of it.
     indices = np.flatnonzero((values[..., 3] > 0.02) & (values[..., 2] > 0.05))
     if not len(indices):
@@ -177,18 +202,33 @@ def _bake_rows(source: PhotoSource, values: Array, texture: BakedTexture, rows: 
 
 
 def sample_at(image: Array, x: Array, y: Array) -> Array:
-    """Sample bilinear values (N[, C]) float32 of an image (H, W[, C]) at pixel positions (N,), centres at +0.5."""
+    """Sample an image bilinearly at pixel positions, with pixel centres at +0.5.
+
+    Args:
+        image: (H, W[, C]). The image.
+        x: (N,) float, pixels. Columns.
+        y: (N,) float, pixels. Rows.
+
+    Returns:
+        (N[, C]) float32. The values.
+    """
     return look_up(image, x - 0.5, y - 0.5)
 
 
 def look_up(
     image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE, interpolation: int = cv2.INTER_LINEAR
 ) -> Array:
-    """Look up values (N[, C]) float32 of an image (H, W[, C]) at pixel indices (N,), whole numbers at the centres.
+    """Sample an image at pixel indices, with pixel centres at integers.
 
     Args:
-        border: Of OpenCV's, for what lies beyond the image; BORDER_CONSTANT is zero.
-        interpolation: Of OpenCV's: bilinear, or INTER_CUBIC, which keeps fine detail.
+        image: (H, W[, C]). The image.
+        x: (N,) float, pixels. Columns.
+        y: (N,) float, pixels. Rows.
+        border: OpenCV's border mode beyond the image; BORDER_CONSTANT is zero.
+        interpolation: OpenCV's interpolation: bilinear, or INTER_CUBIC, which keeps fine detail.
+
+    Returns:
+        (N[, C]) float32. The values.
     """
     count = len(x)
     columns = min(_MAP_SIDE, max(count, 1))
@@ -204,10 +244,16 @@ def look_up(
 
 
 def paint_vertices(texels: TexelMap, faces: NDArray[np.integer], values: Array, weights: Array) -> tuple[Array, Array]:
-    """Average values per texel for each vertex: (size, size, C) with weights (size, size) → (V, C) and (V,).
+    """Average texels for each vertex, in proportion to their distance.
 
-    A vertex gathers the texels of its faces, in proportion to how near they are; the second result is the weight
-    there, 1 where all of a vertex's texels weigh 1.
+    Args:
+        texels: The texels.
+        faces: (F, 3) int. Vertex indices.
+        values: (size, size, C) float. Values of the texels.
+        weights: (size, size) float. Weights of the texels.
+
+    Returns:
+        (V, C), the averages, and (V,), their weight, 1 if all texels of a vertex have weight 1.
     """
     texel_indices = np.flatnonzero(texels.covered)
     corners = faces[texels.face.ravel()[texel_indices]]
@@ -228,9 +274,17 @@ def paint_vertices(texels: TexelMap, faces: NDArray[np.integer], values: Array, 
 def mirror_uv_corners(
     faces: NDArray[np.integer], uv: Array, uv_faces: NDArray[np.integer], mirror_vertices: NDArray[np.integer]
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Compute texture coordinates of each face's mirror image: (F, 3, 2) in the order of the face's own corners.
+    """Compute texture coordinates of each face's mirror image.
 
-    The second array (F,) says which faces have a mirror image in the mesh; others keep their own coordinates.
+    Args:
+        faces: (F, 3) int. Vertex indices.
+        uv: (T, 2) float. Texture coordinates.
+        uv_faces: (F, 3) int. Rows of `uv`.
+        mirror_vertices: (V,) int. The vertex on the other side.
+
+    Returns:
+        (F, 3, 2) float32 in the order of the face's corners, and (F,) bool, whether the mesh has the mirror image.
+        Other faces keep their own coordinates.
     """
     mirror_faces = mirror_vertices[faces]
     count = np.int64(len(mirror_vertices))
@@ -250,23 +304,24 @@ def mirror_uv_corners(
 
 
 def bleed_islands(image: Array, mask: NDArray[np.bool_], reach: int = _BLEED_REACH) -> None:
-    """Give the texels just outside the islands their nearest island's colour, so that seams never show the gap.
+    """Give texels just outside the islands their nearest island's colour, so that seams do not show the gap.
 
-    In place: image (size, size, C), C-contiguous.
+    Args:
+        image: (size, size, C), C-contiguous. The texture, changed in place.
+        mask: (size, size) bool. The islands.
+        reach: Texels by which islands grow.
     """
-    _give(image, *_bled(mask, reach))
+    _copy_texels(image, *_bleeding(mask, reach))
 
 
-def _give(image: Array, outside: NDArray[np.int64], owners: NDArray[np.int64]) -> None:
-    """Copy the colours of some texels of an image (size, size, C) to others, by their flat indices; in place."""
+def _copy_texels(image: Array, outside: NDArray[np.int64], owners: NDArray[np.int64]) -> None:
+    """Copy the colours of owners to outside texels of an image (size, size, C), by flat indices, in place."""
     flat = image.reshape(image.shape[0] * image.shape[1], -1)
     flat[outside] = flat[owners]
 
 
-def _bled(mask: NDArray[np.bool_], reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find texels outside the islands, up to `reach` away, and each one's nearest texel of an island, as flat
-    indices.
-    """
+def _bleeding(mask: NDArray[np.bool_], reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return texels outside the islands, up to `reach` away, and the nearest texel of an island, as flat indices."""
     gap = (~mask).astype(np.uint8)
     if gap.all():
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -279,10 +334,17 @@ def _bled(mask: NDArray[np.bool_], reach: int) -> tuple[NDArray[np.int64], NDArr
 
 
 def fill_smoothly(values: Array, weights: Array) -> Array:
-    """Keep values (H, W, C) float32 where weights (H, W) are 1, and spread them from there to where they are 0.
+    """Keep values where weights are 1, and spread them to where weights are 0.
 
-    Between, the two are mixed. Gaps take the average of their surroundings, the nearer the more (pull-push:
+    In between, both are mixed. Gaps get the average of their surroundings, the nearer the more (pull-push:
     Gortler et al. 1996). Without any weight the result is zero.
+
+    Args:
+        values: (H, W, C) float32. The values.
+        weights: (H, W) float, 0 to 1. The weights.
+
+    Returns:
+        (H, W, C) float32. The filled values.
     """
     # Pull: halve weights and weighted values until one pixel is left.
     levels = [(np.ascontiguousarray(values * weights[..., None]), np.ascontiguousarray(weights))]
@@ -316,9 +378,12 @@ X, Y, Z = np.eye(3)
 
 @dataclass(frozen=True)
 class Chart:
-    """Triangles laid out in metres: faces (n,) rows, corners (n, 3, 2), and a key per corner that distinguishes copies.
+    """Triangles laid out in metres. A vertex on the cut of a cylinder has two positions in the chart.
 
-    A vertex on the cut of a cylinder has two positions in the chart; `keys` (n, 3) is 1 for the copy past the cut.
+    Attributes:
+        faces: (n,) int64. Rows of the faces.
+        corners: (n, 3, 2) float, metres. Positions of their corners.
+        keys: (n, 3) int64. 1 for a corner past the cut, otherwise 0.
     """
 
     faces: Rows
@@ -327,16 +392,23 @@ class Chart:
 
     @property
     def size(self) -> Array:
-        """(2,) width and height in metres."""
+        """(2,) float, metres. Width and height."""
         return np.ptp(self.corners.reshape(-1, 2), axis=0)
 
 
 def part_atlas(
     vertices: Array, faces: NDArray[np.int32], labels: NDArray[np.int32], joints: Array
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Lay out texture vertices (T, 2) in 0…1, v down, and texture triangles (F, 3).
+    """Lay out texture coordinates.
 
-    vertices (V, 3) and joints (24, 3)  metres, T pose, body axes; labels (V,) rows of SMPL24
+    Args:
+        vertices: (V, 3) float, metres. The T pose in body axes.
+        faces: (F, 3) int32. Vertex indices.
+        labels: (V,) int32. Rows of SMPL24.
+        joints: (24, 3) float, metres. The joints of the T pose in body axes.
+
+    Returns:
+        (T, 2) float32 from 0 to 1, v down, the texture vertices, and (F, 3) int32, the texture triangles.
     """
     face_labels = _majority(labels[faces])
     charts = [
@@ -359,7 +431,7 @@ def part_atlas(
 
 
 def _majority(corner_labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Choose the label that two corners share, else the first corner's: (F, 3) → (F,)."""
+    """Return the label that two corners share, otherwise the first corner's: (F, 3) → (F,)."""
     a, b, c = corner_labels.T
     return np.where(b == c, b, a)
 
@@ -387,7 +459,7 @@ def _charts(vertices: Array, faces: NDArray[np.int32], rows: Rows, joint: str, c
 
 
 def _cylinder(rows: Rows, corners: Array, axis: Array) -> Chart:
-    """Unroll around `axis`; the cut runs along the back (−z)."""
+    """Unroll around `axis`; the cut is along the back (−z)."""
     lateral = np.cross(axis, Z)
     middle = corners.reshape(-1, 3).mean(0)
     x, z = (corners - middle) @ lateral, (corners - middle) @ Z
@@ -399,7 +471,7 @@ def _cylinder(rows: Rows, corners: Array, axis: Array) -> Chart:
 
 
 def _pack(sizes: list[Array]) -> tuple[list[Array], float]:
-    """Pack rectangles on shelves in the unit square: their corners, and the scale that makes them fit."""
+    """Pack rectangles on shelves in the unit square; return their corners and the scale that makes them fit."""
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i][1], i))
 
     def lay(scale: float) -> list[Array] | None:

@@ -1,43 +1,44 @@
-"""From two poses to what the part warp needs: the ten parts' capsules in the source, and how each part moves.
+"""Convert two poses to arguments of the part warp: the ten parts' capsules in the source, and each part's motion.
 
-Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3.1, with the numbers of the authors'
+Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3.1, with the numbers in the authors'
 code if the paper gives none. Lengths are in the unit of the joints; st is the size of the trunk,
 
     st = max(|left shoulder − right hip|, |right shoulder − left hip|)
 
-Wrists are made 20 % more distant from the elbow, e + 1.2 (w − e), for the hand, and ankles likewise from the knee, in
-either pose and before anything else.
+First, in both poses, wrists are moved 20 % farther from the elbow, e + 1.2 (w − e), to include the hand, and ankles
+likewise from the knee.
 
-Capsules, of the source pose (diameters):
+Capsules of the source pose (diameters):
     torso      0.3 st, between all pairs of the shoulders and hips
-    head       0.5 st, through the middle m of the ears, from m + 0.3 (neck − m) to m − 0.3 (neck − m); the nose stands
-               in for the middle of ears that are not known
+    head       0.5 st, through the middle m of the ears, from m + 0.3 (neck − m) to m − 0.3 (neck − m); the nose
+               replaces the middle of unknown ears
     limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle; a thigh's starts at its hip moved
-               down, h + 0.1 (h − s) with the shoulder s of its side. Nothing else uses that point
+               down, h + 0.1 (h − s) with the shoulder s of its side; only this capsule uses that point
 
-Transforms: the Helmert transform (scale s, rotation R, translation t) of source to target joints, never a reflection;
-what is returned is its inverse, x ↦ Rᵀ (x − t) / s. As in the authors' code, the inverse has the least squares: R and
-the means, which map onto each other, are those of the least squares forwards, whose scale s₀ becomes
+Transforms: the Helmert transform (scale s, rotation R, translation t) of source to target joints, never a reflection.
+The result is its inverse, x ↦ Rᵀ (x − t) / s. As in the authors' code, the inverse has the least squares: R and
+the means, which map onto each other, are those of the forward least squares, whose scale s₀ becomes
 s = Σ |q|² / (s₀ Σ |p|²) for the centred points p of the source and q of the target. Its points are
     torso      shoulders and hips
     head       neck, nose, eyes, ears and shoulders
     limbs      the bone's ends a, b and a third point that fixes the roll about the bone: b or a, whichever is elbow or
                knee, + |d| n, where d leads from there to the anchor, n = unit((b − a) × d). The anchor is the wrist for
                an upper arm, the shoulder for a lower arm, the ankle for a thigh, the hip for a shank.
-The authors' third point stands on one side; here one stands on either side, ± |d| n with half the weight each. If
-the proportions of the limb change, the one-sided point would pull the bone off the target's bone, to opposite sides
-for a pose and its mirror image; so the bone falls on the bone, and mirrored poses give mirrored transforms.
+The authors' third point is on one side; here there is one on either side, ± |d| n with half the weight each. If
+the proportions of the limb change, a one-sided point would pull the bone off the target's bone, to opposite sides
+for a pose and its mirror image. With two points, the bone maps onto the bone, and mirrored poses give mirrored
+transforms.
 
-If that leaves the rotation open, it is chosen, not left to rounding. Points are in a line if their spread across
-it is below 1/1000 of that along it, in either pose; so the third point counts only if it is off the line by more.
+If the rotation is not determined, it is defined as follows, instead of left to rounding. Points are collinear if their
+spread across the line is below 1/1000 of the spread along it, in either pose; the third point counts only if it is off
+the line by more.
     torso      keeps its orientation, R = 1
     head       turns with the torso
-    limbs      turn with the torso, then by the least angle from the bone so turned to the target's bone
-The scale then is the ratio of the points' spreads, that of the torso if the source's joints coincide. Joints that
-are not finite in either pose (or 10¹² units away, which no fit survives) are left out of the fits. A part that is not
-known (no joint left, or an end of its bone missing) or whose joints coincide in the target (s = 0) gets a transform
-that is not a number: it reaches nothing. A capsule one of whose joints is unknown in the source is not a number
-either: it covers nothing.
+    limbs      turn with the torso, then by the smallest angle from the bone so turned to the target's bone
+The scale then is the ratio of the points' spreads, or the torso's if the source's joints coincide. Joints that
+are not finite in either pose (or 10¹² units away, which no fit survives) are left out of the fits. A part that is
+unknown (no joint left, or an end of its bone missing) or whose joints coincide in the target (s = 0) gets a transform
+of NaN: it reaches nothing. A capsule with an unknown joint in the source is NaN, too: it covers nothing.
 """
 
 from __future__ import annotations
@@ -104,25 +105,25 @@ CAPSULE_PARTS: tuple[int, ...] = tuple(WARPING10.names.index(part) for part, *_ 
 
 @cache
 def _part_rows(device: torch.device) -> Tensor:
-    """Copy CAPSULE_PARTS to a device: one tensor, whose numbers are checked once and not in every step."""
+    """Copy CAPSULE_PARTS to a device, as one tensor whose numbers are checked once."""
     with torch.inference_mode(False):
         return torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=device)
 
 
 @lru_cache(maxsize=16)
 def _voxel_size_tensor(sizes: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Copy sizes of voxels to a device, once: the host waits for each copy."""
+    """Copy voxel sizes to a device, once, because the host waits for each copy."""
     with torch.inference_mode(False):
         return torch.tensor(sizes, dtype=dtype, device=device)
 
 
 @dataclass(frozen=True)
 class WarpingParts:
-    """Arguments of `engine.warping.warp_parts`, parts in the order of WARPING10.
+    """Arguments of `engine.warping.warp_parts`, with parts in the order of WARPING10.
 
     Attributes:
-        capsules: (B, K, 7) start, end, radius of the source, in the unit of the joints.
-        target_to_source: (B, 10, 3, 4) affine maps, in the unit of the joints or of voxels (see `in_voxels`).
+        capsules: (B, K, 7) float, in the unit of the joints. Start, end, radius in the source.
+        target_to_source: (B, 10, 3, 4) float. Affine maps in the unit of the joints, or of voxels (see `in_voxels`).
     """
 
     capsules: Tensor
@@ -130,7 +131,7 @@ class WarpingParts:
 
     @property
     def part_of_capsule(self) -> Tensor:
-        """(K,) int32 rows of WARPING10."""
+        """(K,) int32. Rows of WARPING10."""
         return _part_rows(self.capsules.device)
 
     def to(self, device: torch.device) -> WarpingParts:
@@ -138,8 +139,14 @@ class WarpingParts:
         return WarpingParts(self.capsules.to(device), self.target_to_source.to(device))
 
     def in_voxels(self, voxel_size: Sequence[float]) -> WarpingParts:
-        """Convert the maps from the unit of the joints to voxels, so large along x, y, z in that unit: (4, 4, 8) for
-        warp3d's 64 × 64 × 32 voxels and joints in pixels of a 256 image. Raises UsageError for sizes not above zero.
+        """Convert the maps from the unit of the joints to voxels.
+
+        Args:
+            voxel_size: The voxels' size along x, y, z in the unit of the joints: (4, 4, 8) for warp3d's 64 × 64 × 32
+                voxels and joints in pixels of a 256 image.
+
+        Raises:
+            UsageError: If a size is not positive.
         """
         if len(voxel_size) != 3 or not all(0 < step < math.inf for step in voxel_size):
             got = str(tuple(voxel_size))
@@ -153,18 +160,22 @@ class WarpingParts:
 @without_autocast
 @torch.no_grad()
 def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> WarpingParts:
-    """Compute the capsules and transforms that carry a person's features from pose `source` to pose `target`.
+    """Compute the capsules and transforms that move a person's features from one pose to another.
 
-    Not differentiable: poses are data. Raises UsageError for other shapes and dtypes than float32 and float64.
+    Not differentiable: poses are data.
 
     Args:
-        source, target: (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the
-            origin, x along the columns, y along the rows, z along the slices, all in one unit.
-        planar: For the 2-D ablation (section 4.3): affine maps of x and y alone; z stays. The torso's and the
-            head's have the least squares over their joints; a limb's takes the four corners of the rectangle about
-            its bone, as wide as the trunk is large in the image of each pose, to the target's: its length and its
-            width change apart. If points are in a line, or the map would flatten the part, it is the Helmert
-            transform of the joints; rotation 0 and scale 1 if they coincide in the source.
+        source: (B, 19, 3) float. Joints of REPOSING19 in the frame of the volume: the origin is its first voxel's
+            corner, x along the columns, y along the rows, z along the slices, all in one unit.
+        target: (B, 19, 3) float. The joints of the other pose.
+        planar: Whether to use the maps of the 2-D ablation (section 4.3), affine in x and y; z is unchanged. The
+            torso's and the head's map have the least squares over their joints. A limb's maps the rectangle about its
+            bone, as wide as the trunk is large in the image of each pose, to the target's, so length and width change
+            independently. If points are collinear, or the map would flatten the part, it is the Helmert
+            transform of the joints, with rotation 0 and scale 1 if they coincide in the source.
+
+    Raises:
+        UsageError: If a pose has another shape or a dtype other than float32 and float64.
     """
     for name, pose in (("source", source), ("target", target)):
         if pose.ndim != 3 or pose.shape[1:] != (len(REPOSING19), 3) or pose.shape != source.shape:
@@ -210,13 +221,13 @@ def _capsules(source: Tensor) -> Tensor:
 
 
 def _trunk(pose: Tensor) -> Tensor:
-    """Measure st (B,) of joints (B, 19, n), without unknown diagonals."""
+    """Return st (B,) of joints (B, 19, n), without unknown diagonals."""
     diagonals = (_joints(pose, _SHOULDERS) - _joints(pose, ("right_hip", "left_hip"))).norm(dim=-1)
     return torch.fmax(*torch.where(diagonals.isfinite(), diagonals, torch.nan).unbind(-1))
 
 
 def _mask_points(source: Tensor) -> Tensor:
-    """Compute ends of capsules that are no joints (B, 4, 3): the head's, and the hips of the thighs' masks."""
+    """Return ends of capsules that are not joints (B, 4, 3): the head's, and the hips of the thighs' masks."""
     middle = _joints(source, ("left_ear", "right_ear")).mean(1)
     middle = torch.where(middle.isfinite().all(-1, keepdim=True), middle, _joint(source, "nose"))
     down = HEAD_REACH * (_joint(source, "neck") - middle)
@@ -266,9 +277,8 @@ def _finite_weights(source: Tensor, target: Tensor) -> Tensor:
 
 
 def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor) -> _Motion:
-    """Fit the motion of points (B, N, 3) whose inverse has the least squares: `rotation` if they are in a line, `scale`
-    if the source's coincide.
-    """
+    """Fit the motion of points (B, N, 3) whose inverse has the least squares."""
+    # `rotation` is used if the points are collinear, `scale` if the source's coincide.
     weights = _finite_weights(source, target) if weights is None else weights
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
     fit = fit_similarity(source, target, weights)
@@ -290,9 +300,7 @@ def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tenso
 
 
 def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the mean (B, n) of weighted points (B, N, n), the root of their summed squared distances from it, and
-    whether they are in a line.
-    """
+    """Return mean (B, n), root of summed squared distances from it, and collinearity of weighted points (B, N, n)."""
     total = weights.sum(-1, keepdim=True).clamp_min(0.5)
     mean = (weights[..., None] * points).sum(1) / total
     offsets = weights.sqrt()[..., None] * (points - mean[:, None])
@@ -301,7 +309,7 @@ def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -> _Motion:
-    """Fit the limbs in the order of `_FITTED_PARTS`, (B, 8, …), all at once as so many rows."""
+    """Fit the limbs in the order of `_FITTED_PARTS`, (B, 8, …), all as rows of one fit."""
     limbs = len(_LIMB_JOINTS)
     points, off_line = [], []
     for pose in (source, target):
@@ -330,10 +338,8 @@ def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -
 
 
 def _smallest_rotation(a: Tensor, b: Tensor) -> Tensor:
-    """Find the rotation (B, 3, 3) by the smallest angle that turns vectors a to the direction of b; 1 if one is zero.
-
-    For opposite vectors, half a turn about an axis across a.
-    """
+    """Return the rotation (B, 3, 3) by the smallest angle from vectors a to the direction of b; 1 if one is zero."""
+    # For opposite vectors, it is half a turn about a perpendicular axis.
     identity = torch.eye(3, dtype=a.dtype, device=a.device).expand(len(a), 3, 3)
     lengths = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
     nonzero = (lengths[0] > 0) & (lengths[1] > 0)
@@ -357,7 +363,7 @@ def _outer(v: Tensor) -> Tensor:
 
 
 def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute target-to-source maps of all parts, affine in x and y, which leave z: (B, 10, 3, 3), (B, 10, 3)."""
+    """Compute target-to-source maps of all parts, affine in x and y, identical in z: (B, 10, 3, 3), (B, 10, 3)."""
     widths = [LIMB_DIAMETER / 2 * _trunk(pose[..., :2]) for pose in (source, target)]
     linear, offset = [], []
     for part in WARPING10.names:
@@ -388,7 +394,7 @@ def _planar_joints(part: str) -> tuple[str, ...]:
 
 
 def _rectangle(bones: Tensor, width: Tensor) -> Tensor:
-    """Compute corners (B, 4, 2) of bones (B, 2, 2) from start to end, and half of their widths (B,)."""
+    """Return corners (B, 4, 2) of rectangles about bones (B, 2, 2) with half-widths (B,)."""
     along = bones[:, 1] - bones[:, 0]
     length = along.norm(dim=-1, keepdim=True)
     aside = torch.stack((-along[:, 1], along[:, 0]), -1) / length.clamp_min(1e-30) * width[:, None]
@@ -396,9 +402,8 @@ def _rectangle(bones: Tensor, width: Tensor) -> Tensor:
 
 
 def _affine_back(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit the affine map (B, 2, 3) from target to source points (B, N, 2) with the least squares, and return it and
-    whether there is one (B,): not if the points of either are in a line or the map would flatten its part.
-    """
+    """Fit the affine map (B, 2, 3) from target to source points (B, N, 2), and return whether it is usable (B,)."""
+    # It is not usable if points are collinear or the map would flatten its part.
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
     (source_mean, _, source_flat), (target_mean, _, target_flat) = _spread(source, weights), _spread(target, weights)
     a, b = ((p - mean[:, None]) * weights[..., None] for p, mean in ((source, source_mean), (target, target_mean)))
@@ -413,11 +418,9 @@ def _affine_back(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tenso
 
 
 def _similarity_back(source: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Compute the inverse (B, 2, 3) of the Helmert transform of points (B, N, 2).
-
-    As complex numbers the factor from source to target is Σ ā b / Σ |a|² of the centred points a, b; 1 if the
-    source's coincide, not a number if the target's do.
-    """
+    """Return the inverse (B, 2, 3) of the Helmert transform of points (B, N, 2)."""
+    # As complex numbers, the factor from source to target is Σ ā b / Σ |a|² of the centred points a, b; 1 if the
+    # source's coincide, NaN if the target's do.
     points, means = [], []
     for pose in (source, target):
         pose_or_zero = torch.where(weights[..., None] > 0, pose, torch.zeros_like(pose))

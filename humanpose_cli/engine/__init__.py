@@ -1,4 +1,4 @@
-"""Fast operations on bodies and images: each a public op, a plain-torch reference and Warp kernels.
+"""Fast operations on bodies and images, each as a public function, a plain torch reference and Warp kernels.
 
-Importing this package loads neither torch nor Warp; Warp starts with the first kernel that runs.
+Importing this package loads neither torch nor Warp. Warp starts with the first kernel that runs.
 """

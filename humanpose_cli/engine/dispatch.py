@@ -1,4 +1,4 @@
-"""Choice of the backend of an operation, checks of arguments that all operations share, and a memory of tensors."""
+"""Choose the backend of an operation, check arguments, and cache values computed from tensors."""
 
 from __future__ import annotations
 
@@ -29,25 +29,32 @@ _INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
 _warnings: set[tuple[str, str]] = set()
 
 
-def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "") -> bool:
-    """Decide whether an operation runs its kernel or, if not, its reference.
-
-    `auto` takes the kernel if it can run, and the reference for unfit arguments or, with one warning in the log,
-    if Warp does not work. `kernel` raises UsageError or UnavailableError in these cases.
+def uses_kernel(backend: str, kernels: str, device: torch.device, unsupported: str = "") -> bool:
+    """Decide whether an operation runs its kernel instead of its reference.
 
     Args:
+        backend: "auto" takes the kernel if it can run. It takes the reference for unsuitable arguments or, with one
+            warning in the log, if Warp does not work.
         kernels: Full name of the module that holds the operation's kernels.
-        unfit: Why the kernel cannot take these arguments, "" if it can.
+        device: The device of the arguments.
+        unsupported: Why the kernel cannot take these arguments, "" if it can.
+
+    Returns:
+        True for the kernel, False for the reference.
+
+    Raises:
+        UsageError: If the backend does not exist, or if it is "kernel" and the kernel cannot take the arguments.
+        UnavailableError: If the backend is "kernel" and Warp does not work.
     """
     if backend == "reference":
         return False
     if backend not in ("auto", "kernel"):
         raise UsageError("backend", "is not known", expected="auto, kernel or reference", got=repr(backend))
-    if not unfit and device.type not in ("cpu", "cuda"):
-        unfit = f"a tensor on {device}"
-    if unfit:
+    if not unsupported and device.type not in ("cpu", "cuda"):
+        unsupported = f"a tensor on {device}"
+    if unsupported:
         if backend == "kernel":
-            raise UsageError("backend", "the kernel cannot run", expected="float32 on CPU or CUDA", got=unfit)
+            raise UsageError("backend", "the kernel cannot run", expected="float32 on CPU or CUDA", got=unsupported)
         return False
     problem = launching.ready(kernels, device)
     if problem is None:
@@ -63,10 +70,22 @@ def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "
 
 
 def implementation(
-    package: str, backend: str, device: torch.device, unfit: str = "", kernels: Sequence[str] = ("kernel",)
+    package: str, backend: str, device: torch.device, unsupported: str = "", kernels: Sequence[str] = ("kernel",)
 ) -> Any:
-    """Import the module of an operation's package: `launches` if all its kernels run, else `reference`."""
-    runs = all(uses_kernel(backend, f"{package}.{name}", device, unfit) for name in kernels)
+    """Import the module that implements an operation: `launches` if all its kernels run, otherwise `reference`.
+
+    Args:
+        package: Full name of the operation's package.
+        backend: "auto", "kernel" or "reference".
+        device: The device of the arguments.
+        unsupported: Why the kernels cannot take these arguments, "" if they can.
+        kernels: Names of the package's modules with kernels.
+
+    Raises:
+        UsageError: As in `uses_kernel`.
+        UnavailableError: As in `uses_kernel`.
+    """
+    runs = all(uses_kernel(backend, f"{package}.{name}", device, unsupported) for name in kernels)
     return import_module(f"{package}.{'launches' if runs else 'reference'}")
 
 
@@ -79,24 +98,33 @@ F = TypeVar("F", bound=_OnDevice)
 
 
 def without_autocast(compute: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P], R]:
-    """Keep automatic mixed precision off in a function of tensors: positions in bfloat16 are off by pixels.
+    """Disable automatic mixed precision in a function of tensors: positions in bfloat16 are off by pixels.
 
-    The first argument, a tensor or a record of tensors, has the device that the function computes on.
+    The device is read from the first argument, a tensor or a record of tensors.
     """
 
     @wraps(compute)
-    def run(first: F, *others: P.args, **keywords: P.kwargs) -> R:
+    def run(first: F, *arguments: P.args, **keywords: P.kwargs) -> R:
         kind = first.device.type
-        if not torch.is_autocast_enabled(kind):
-            return compute(first, *others, **keywords)
+        if not torch.is_autocast_enabled(kind):  # entering torch.autocast takes longer than a small operation
+            return compute(first, *arguments, **keywords)
         with torch.autocast(kind, enabled=False):
-            return compute(first, *others, **keywords)
+            return compute(first, *arguments, **keywords)
 
     return run
 
 
 def check_shape(name: str, tensor: Tensor, *sizes: int | str) -> None:
-    """Raise UsageError unless `tensor` has that shape; a string stands for any size and names it in the message."""
+    """Check the shape of a tensor.
+
+    Args:
+        name: The name of the argument, for the message.
+        tensor: The tensor.
+        *sizes: The expected sizes. A string stands for any size and names it in the message.
+
+    Raises:
+        UsageError: If the shape differs.
+    """
     shape = tensor.shape
     if len(shape) == len(sizes):
         for size, axis in zip(shape, sizes, strict=True):
@@ -109,8 +137,15 @@ def check_shape(name: str, tensor: Tensor, *sizes: int | str) -> None:
 
 
 def check_size(size: Sequence[int], *axes: str, min_value: int = 0) -> tuple[int, ...]:
-    """Convert an image's or volume's size to integers. Raises UsageError unless each of these axes has `min_value` or
-    more.
+    """Convert the size of an image or volume to integers.
+
+    Args:
+        size: The size.
+        *axes: The names of its axes, for the message.
+        min_value: The smallest size of an axis.
+
+    Raises:
+        UsageError: If `size` does not have an integer ≥ `min_value` for each axis.
     """
     try:
         numbers = tuple(index(number) for number in size)
@@ -123,7 +158,15 @@ def check_size(size: Sequence[int], *axes: str, min_value: int = 0) -> tuple[int
 
 
 def check_tensors(*rows: Tensor, **numbers: Tensor | None) -> None:
-    """Raise UsageError unless the numbers share one floating dtype, and they and the integer rows one device."""
+    """Check that tensors share one floating dtype and one device.
+
+    Args:
+        *rows: Tensors of integers, which share the device only.
+        **numbers: Floating tensors by the names of the arguments; None is ignored.
+
+    Raises:
+        UsageError: If a dtype or device differs.
+    """
     first_name, first = "", None
     for name, tensor in numbers.items():
         if tensor is None:
@@ -148,11 +191,11 @@ def check_tensors(*rows: Tensor, **numbers: Tensor | None) -> None:
 
 
 class TensorMemo(Generic[T]):
-    """A memory of `compute(*tensors)` for the very same tensors while they are alive and not written to.
+    """Cache of `compute(*tensors)` for the same tensor objects while they are alive and unchanged.
 
-    Meant for a body's faces and bones, which never change: their checks and orderings cost more than a small
-    operation. On a GPU the first time waits until it is computed, for the next may be on another stream. Inference
-    tensors, which do not count their changes, are computed anew each time.
+    It is meant for a body's faces and bones, which never change: checking and sorting them takes longer than a small
+    operation. On a GPU, the first call waits for its result, because the next one may use another stream. Inference
+    tensors, which do not count their changes, are not cached.
     """
 
     def __init__(self, compute: Callable[..., T]) -> None:
@@ -177,7 +220,7 @@ class TensorMemo(Generic[T]):
         return value
 
     def remember(self, value: T, *tensors: Tensor) -> None:
-        """Store what `compute` would return for these tensors, as their maker knows it."""
+        """Store what `compute` would return for these tensors."""
         if any(tensor.is_inference() for tensor in tensors):
             return
         key = tuple(map(id, tensors))
@@ -201,16 +244,25 @@ def _extremes(rows: Tensor) -> tuple[int, int]:
 _extremes_memo = TensorMemo(_extremes)
 
 
-def made_between(rows: Tensor, min_value: int, max_value: int) -> Tensor:
-    """Record the bounds of integers when they are made: `check_rows` need not wait for the GPU."""
+def record_bounds(rows: Tensor, min_value: int, max_value: int) -> None:
+    """Record the bounds of a new tensor of integers, so that `check_rows` does not have to wait for the GPU."""
     _extremes_memo.remember((min_value, max_value), rows)
-    return rows
 
 
 def check_rows(name: str, rows: Tensor, count: int, min_value: int = 0) -> None:
-    """Raise UsageError unless the integers of `rows` are `min_value` to `count` − 1. Each tensor is checked once."""
+    """Check the range of a tensor of integers; each tensor is checked once.
+
+    Args:
+        name: The name of the argument, for the message.
+        rows: The integers.
+        count: The upper limit, not included.
+        min_value: The lower limit.
+
+    Raises:
+        UsageError: If an integer is outside.
+    """
     low, high = _extremes_memo(rows)
     if low < min_value or high >= count:
-        low, high = _extremes(rows)  # the bounds of `made_between` may be wider than the numbers
+        low, high = _extremes(rows)  # the bounds from `record_bounds` may be wider than the numbers
     if low < min_value or high >= count:
         raise UsageError(name, "points outside", expected=f"{min_value} to {count - 1}", got=f"{low} to {high}")

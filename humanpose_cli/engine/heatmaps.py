@@ -1,13 +1,9 @@
-"""Volumetric heatmaps of joints in torch alone.
+"""Volumetric heatmaps of joints, in plain torch.
 
 A Gaussian is the product of three profiles along the axes. With joints as the last axis in memory, a volume is one
-broadcast product of rows of W·J numbers, and what the gradient needs, sums over the volume and their first moments, is
-one matrix product of two rows with each depth slice. So each way touches the volume as often as it must, at the speed
-of memory.
-
-Kernels of Warp were tried against this (19 joints, 32×64×64, one thread of a CPU, ms): forwards 0.42 against 0.36,
-backwards 1.10 against 1.02 at batch 1; 33.7 against 32.9 and 13.5 against 8.7 at batch 8, where writing new memory is
-all that counts. They were slower at 64×64×64 too, so there are none.
+broadcast product of rows of W·J numbers. Its gradient needs sums over the volume and their first moments, which are
+one matrix product of two rows with each depth slice. Both run at the speed of memory. Warp kernels were not
+faster (19 joints, 32×64×64 and 64×64×64, batches of 1 and 8, on a CPU), so there are none.
 
 Voxel [d, h, w] has its centre at (x, y, z) = (w + 0.5, h + 0.5, d + 0.5).
 """
@@ -30,18 +26,22 @@ _MIN_VALUE = 1e-12
 
 
 def gaussian_heatmaps(joints: Tensor, sigma: Sequence[float] | Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Draw one Gaussian a joint, 1 at its top: (B, J, D, H, W) in torch.channels_last_3d, joints as the channels.
+    """Draw one Gaussian per joint, with a maximum of 1.
 
-    The target pose that the warp3d network is given (Sárándi et al., section 3.1: H ∈ ℝ^{H×W×D×J}).
-
-    A joint with a coordinate that is not finite has an empty map. Differentiable (once) to the joints.
-    Raises UsageError for shapes that do not fit and sigmas that are not positive.
+    The heatmaps are the target pose of the warp3d network (Sárándi et al., section 3.1: H ∈ ℝ^{H×W×D×J}).
+    The map of a joint with a coordinate that is not finite is empty. Differentiable once to the joints.
 
     Args:
-        joints: (B, J, 3) voxels x, y, z, floating; may lie outside the volume.
-        sigma: (3,) voxels along x, y, z; inf along z projects the pose to the image plane and copies it to all
-            depth layers, which is the paper's 2-D ablation.
-        size: (D, H, W) voxels.
+        joints: (B, J, 3) float, voxels x, y, z. The joints, which may lie outside the volume.
+        sigma: (3,) float, voxels along x, y, z. The standard deviations. inf along z projects the pose to the image
+            plane and copies it to all depth layers, which is the paper's 2-D ablation.
+        size: Depth, height and width of the volume in voxels.
+
+    Returns:
+        (B, J, D, H, W) float, 0 to 1, in torch.channels_last_3d. The heatmaps.
+
+    Raises:
+        UsageError: If shapes do not match, or if `sigma` is not positive.
     """
     check_shape("joints", joints, "B", "J", 3)
     check_tensors(joints=joints)
@@ -67,7 +67,7 @@ class _Gaussians(torch.autograd.Function):
         z = z * finite.mT  # [B, D, J]
         rows = z[:, :, None].expand(-1, -1, width, -1).reshape(batch, depth, 1, width * count)
         plane = (y[:, :, None] * x[:, None]).reshape(batch, 1, height, width * count)
-        # Not a view: those that a function makes may not be changed in place.
+        # Not a view: views that an autograd function returns cannot be changed in place.
         heatmaps = torch.empty(
             (batch, count, *size), dtype=positions.dtype, device=positions.device, memory_format=torch.channels_last_3d
         )
@@ -90,7 +90,8 @@ class _Gaussians(torch.autograd.Function):
                 return torch.zeros_like(positions), None, None
             total, moments = _moments(torch.cat(sums))
             precision = positions.new_tensor([sigma**-2 for sigma in ctx.sigma])
-            return (moments - (positions - _middle(heatmaps)) * total[..., None]) * precision, None, None
+            middle = 0.5 * positions.new_tensor(heatmaps.shape[:1:-1])  # x, y, z
+            return (moments - (positions - middle) * total[..., None]) * precision, None, None
 
 
 def _profile(positions: Tensor, sigma: float, count: int) -> Tensor:
@@ -101,7 +102,7 @@ def _profile(positions: Tensor, sigma: float, count: int) -> Tensor:
 
 
 def _sums_over_rows(volumes: Tensor) -> Tensor:
-    """Sum over h, plain and times h from the middle: (B, J, D, H, W) → (B, J, D, 2, W)."""
+    """Sum over h, once plain and once times h from the middle: (B, J, D, H, W) → (B, J, D, 2, W)."""
     centres = _from_middle(volumes, volumes.shape[3])
     ramp = torch.stack((torch.ones_like(centres), centres))  # [2, H]
     if not volumes.is_contiguous(memory_format=torch.channels_last_3d):
@@ -119,11 +120,5 @@ def _moments(sums: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _from_middle(like: Tensor, count: int) -> Tensor:
-    """List voxel centres along an axis, counted from the volume's middle, where rounding is smallest."""
+    """List voxel centres along an axis relative to the volume's middle, where rounding is smallest."""
     return torch.arange(count, device=like.device, dtype=like.dtype) + 0.5 * (1 - count)
-
-
-def _middle(volumes: Tensor) -> Tensor:
-    """Compute the middle of volumes (B, J, D, H, W): (3,) x, y, z."""
-    depth, height, width = volumes.shape[2:]
-    return 0.5 * torch.tensor((width, height, depth), device=volumes.device, dtype=volumes.dtype)

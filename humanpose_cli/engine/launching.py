@@ -1,13 +1,13 @@
-"""Kernels on torch's tensors: Warp's start, compiled kernels from its cache, launches, and the memory they write to.
+"""Run Warp kernels on torch tensors: start Warp, cache compiled kernels, launch them and allocate their results.
 
-Warp is imported with the first kernel, not with this file. It starts quietly, and kernels run in spite of damaged, full
-and read-only disks. Launches make no copies, and run on torch's current stream, over torch's number of CPU threads.
+Warp is imported with the first kernel, not with this module. It starts quietly, and kernels also run with damaged, full
+and read-only disks. Launches make no copies, use torch's current stream and torch's number of CPU threads.
 
-Compiled kernels are kept by Warp itself: a folder for each version of Warp, in it one for each state of a module's
-source (C++ headers included), in that a file for each kind of processor, so a home folder shared by different machines
-never serves one of them another's code. Warp compiles into a folder of the process's own and renames it: processes that
-compile at once do not meet. What it loads it does not check, and a damaged file ends the process; so a digest is kept
-next to each compiled file, and what differs from it is removed.
+Warp itself caches compiled kernels: a folder for each version of Warp, in it one for each state of a module's
+source (C++ headers included), in that a file for each kind of processor. A home folder that different machines share
+is therefore safe. Warp compiles into a folder of the process and renames it, so processes can compile at the same time.
+Warp does not check what it loads, and a damaged file ends the process; so a digest is stored next to each compiled
+file, and files that differ from their digest are removed.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from humanpose_cli.core.errors import UnavailableError, UsageError
 
 logger = logging.getLogger("humanpose_cli.engine")
 
-# More than a module takes in the cache, and more than its compiler's precompiled headers take among temporary files.
+# Upper limits of the size of a module in the cache, and of its compiler's precompiled headers among temporary files.
 _MODULE_BYTES, _HEADERS_BYTES = 4 << 20, 16 << 20
 _BINARIES = {"cpu": (".o",), "cuda": (".cubin", ".ptx")}
 _BEING_BUILT = re.compile(r"_p(\d+)_t\d+$")
 
-# Nanoseconds of work on one thread from which splitting a launch over several pays (it costs about 60 µs).
+# Nanoseconds of work on one thread from which a launch is split over several threads (splitting costs about 60 µs).
 SPLIT_FROM = 300_000
 # Launches remembered per thread; bodies of few shapes need a few dozen.
 _MAX_COMMANDS = 1024
 
-# Bytes of a huge page; of a tensor that surely holds a whole one; and Linux's advice to use them.
+# Bytes of a huge page; of a tensor that surely contains one; and Linux's advice to use them.
 _HUGE_PAGE, _LARGE, _MADV_HUGEPAGE = 1 << 21, 1 << 22, 14
 
 # Warp counts threads, rows and the bytes from one row to the next in 32 bits.
@@ -60,20 +60,19 @@ _MAX_INT32 = (1 << 31) - 1
 
 _NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
 
-# A tensor as a kernel's array of some Warp type; None stands for the tensor's own.
+# A tensor as a kernel's array of a Warp type; None means the tensor's dtype.
 Array = tuple[Tensor, Any]
 
 
 class _Commands(threading.local):
-    """One thread's recorded launches, and the descriptors in which a launch gets its arrays' addresses."""
+    """One thread's recorded launches, and the descriptors that hold the addresses of their arrays."""
 
     def __init__(self) -> None:
         self.launches: dict[tuple[Any, ...], tuple[Any, list[Any]]] = {}
 
 
 _commands = _Commands()
-_pool: ThreadPoolExecutor | None = None
-_pool_lock = threading.Lock()
+
 _lock = threading.RLock()
 _warp: Any = None
 _streams: dict[tuple[torch.device, int], Any] = {}
@@ -83,7 +82,14 @@ _private: dict[int, Path] = {}
 
 
 def start() -> Any:
-    """Import and initialise Warp; the first call takes about 0.3 s. Errors are Warp's own."""
+    """Import and initialise Warp, which takes about 0.3 s the first time.
+
+    Returns:
+        The module `warp`.
+
+    Raises:
+        Exception: Whatever Warp raises.
+    """
     global _warp
     if _warp is None:
         with _lock:
@@ -105,8 +111,10 @@ _FIRST_DRIVERS = {12: 525, 13: 580}
 
 
 def check_driver() -> None:
-    """Raise UnavailableError if Warp cannot use any of this machine's GPUs, though torch can: the driver is older than
-    the CUDA that Warp was built with.
+    """Check that Warp can use this machine's GPUs.
+
+    Raises:
+        UnavailableError: If Warp has no CUDA, or if the driver is older than the CUDA that Warp was built with.
     """
     wp = start()
     if wp.is_cuda_available():
@@ -129,7 +137,7 @@ def check_driver() -> None:
 
 
 def _driver() -> str:
-    """Read the version of NVIDIA's driver from Linux's /sys; "" if there is none."""
+    """Read the version of NVIDIA's driver from Linux's /sys, "" if there is none."""
     try:
         return Path("/sys/module/nvidia/version").read_text("utf-8").strip()
     except OSError:
@@ -137,8 +145,9 @@ def _driver() -> str:
 
 
 def cache_folder() -> Path:
-    """Choose the first folder that holds kernels or is writable: the user's choice, the user's cache, a private
-    temporary one.
+    """Return the first folder that holds kernels or is writable.
+
+    The candidates are the folder in WARP_CACHE_PATH, the user's cache, and a private temporary folder.
     """
     candidates: list[tuple[Path, ...]] = []
     if user_folder := os.environ.get("WARP_CACHE_PATH"):
@@ -146,8 +155,8 @@ def cache_folder() -> Path:
     with contextlib.suppress(RuntimeError):  # no home folder
         candidates.append((platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "kernels",))
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    ours = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
-    candidates.append((ours, ours / "kernels"))  # the owner of the outer folder could exchange the inner
+    temporary = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
+    candidates.append((temporary, temporary / "kernels"))  # the owner of the outer folder could exchange the inner
     for folders in candidates:
         if all(_is_ours_to_write(folder) for folder in folders) or _is_filled(folders[-1]):
             return folders[-1]
@@ -155,7 +164,7 @@ def cache_folder() -> Path:
 
 
 def _is_ours_to_write(folder: Path) -> bool:
-    """Check that the folder can be made and written, and belongs to this user alone: it will hold code to run."""
+    """Check that the folder is writable and belongs to this user alone, because it will hold code to run."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=folder):
@@ -169,10 +178,8 @@ def _is_ours_to_write(folder: Path) -> bool:
 
 
 def _is_filled(folder: Path) -> bool:
-    """Check for kernels in a folder that is not writable: a cache that was filled for a farm's read-only images.
-
-    It belongs to this user or to root, and no other user can write there.
-    """
+    """Check for kernels in a read-only folder, for example in the image of a compute farm."""
+    # It must belong to this user or to root, and no other user may write there.
     with contextlib.suppress(OSError, PackageNotFoundError):
         if hasattr(os, "getuid") and not os.access(folder, os.W_OK):
             status = folder.stat()
@@ -182,7 +189,7 @@ def _is_filled(folder: Path) -> bool:
 
 
 def private_folder() -> Path:
-    """Make a temporary folder of this process alone, removed when it ends."""
+    """Return a temporary folder of this process, which is removed when the process ends."""
     process = os.getpid()  # a forked child has one of its own
     if process not in _private:
         _private[process] = Path(tempfile.mkdtemp(prefix="humanpose-cli-"))
@@ -196,9 +203,17 @@ def _remove_private(process: int) -> None:
 
 
 def reserve(folder: Path, size: int) -> None:
-    """Raise OSError unless `size` bytes can be written in a folder now.
+    """Check that a number of bytes can be written in a folder now.
 
-    Called before anything is compiled: on a full disk the compiler ends the process instead of raising an error.
+    This is called before anything is compiled: on a full disk, the compiler ends the process instead of raising an
+    error.
+
+    Args:
+        folder: The folder.
+        size: The number of bytes.
+
+    Raises:
+        OSError: If the bytes cannot be written.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
@@ -209,10 +224,14 @@ def reserve(folder: Path, size: int) -> None:
 
 
 def ready(kernels: str, device: torch.device) -> Exception | None:
-    """Compile and load a module of kernels for a device; return None if they can run there, else the error.
+    """Compile and load a module of kernels for a device.
 
     Args:
         kernels: Full name of a module that defines Warp kernels and their `MODULE`.
+        device: The device to run them on.
+
+    Returns:
+        None if the kernels can run there, otherwise the error.
     """
     key = (kernels, str(device))
     if key in _loaded_modules:
@@ -222,7 +241,7 @@ def ready(kernels: str, device: torch.device) -> Exception | None:
             try:
                 if device.type == "cuda":
                     check_driver()
-                with _current_device_kept(device):
+                with _restored_device(device):
                     _load(kernels, device)
                 _loaded_modules.add(key)
             except Exception as problem:  # whatever Warp, its compiler or the driver raise
@@ -231,13 +250,13 @@ def ready(kernels: str, device: torch.device) -> Exception | None:
 
 
 def _load(kernels: str, device: torch.device) -> None:
-    """Load a module from the cache, or if that fails, compile it anew in a folder of this process."""
+    """Load a module from the cache, or if that fails, compile it in a folder of this process."""
     wp = start()
     module = import_module(kernels).MODULE
     shared_folder = wp.config.kernel_cache_dir
     _remove(Path(shared_folder), module.name, only_damaged=True)
     try:
-        if _damaged(Path(shared_folder), module.name):
+        if _damaged_builds(Path(shared_folder), module.name):
             raise OSError("a damaged kernel cannot be removed")
         _load_from(Path(shared_folder), module, device)
         return
@@ -281,19 +300,19 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
 
 
 def _remove(folder: Path, module: str, *, only_damaged: bool = False) -> None:
-    """Remove the compiled files of a module, or only those that changed since; Warp compiles it anew."""
+    """Remove the compiled files of a module, or only those that changed since; Warp compiles it again."""
     with contextlib.suppress(OSError):
-        for path in _damaged(folder, module) if only_damaged else list(_built(folder, module)):
+        for path in _damaged_builds(folder, module) if only_damaged else list(_builds(folder, module)):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _damaged(folder: Path, module: str) -> list[Path]:
+def _damaged_builds(folder: Path, module: str) -> list[Path]:
     pairs = _binaries(folder, module)
     return [binary.parent for binary, file in pairs if file.exists() and file.read_text("utf-8") != _digest(binary)]
 
 
-def _built(folder: Path, module: str) -> Iterator[Path]:
-    """Yield Warp's folders of a module, one for each state of its source, without those that others are filling."""
+def _builds(folder: Path, module: str) -> Iterator[Path]:
+    """Yield Warp's folders of a module, one for each state of its source, without those that other processes fill."""
     for path in folder.glob(f"wp_{module}_*"):
         builder = _BEING_BUILT.search(path.name)
         if builder is None or int(builder[1]) == os.getpid():
@@ -301,8 +320,8 @@ def _built(folder: Path, module: str) -> Iterator[Path]:
 
 
 def _binaries(folder: Path, module: str) -> Iterator[tuple[Path, Path]]:
-    """Yield each compiled file of a module, and the file that keeps its digest."""
-    for build in _built(folder, module):
+    """Yield each compiled file of a module and the file with its digest."""
+    for build in _builds(folder, module):
         for path in build.iterdir():
             if path.suffix in {*_BINARIES["cpu"], *_BINARIES["cuda"]}:
                 yield path, path.with_name(path.name + ".sha256")
@@ -314,7 +333,7 @@ def _digest(binary: Path) -> str:
 
 @contextlib.contextmanager
 def _native_stderr_to_log() -> Iterator[None]:
-    """Catch what native code writes to the process's stderr, and log it at debug level."""
+    """Capture what native code writes to the process's stderr, and log it at debug level."""
     try:
         sys.stderr.flush()
         stderr_copy = os.dup(2)
@@ -342,27 +361,31 @@ def _scratch_file() -> IO[bytes]:
         return open(os.devnull, "w+b")
 
 
-def plain(tensor: Tensor) -> Array:
-    """Wrap a tensor as a kernel's array of its own numbers, of any strides."""
+def scalars(tensor: Tensor) -> Array:
+    """Wrap a tensor of any strides as a kernel's array of numbers."""
     return tensor.resolve_neg(), None
 
 
 def vectors(tensor: Tensor, dtype: Any) -> Array:
-    """Wrap (..., n) as an array of Warp's vectors, copied only if a vector's numbers do not lie together."""
+    """Wrap (..., n) as an array of Warp vectors; copies only if the numbers of a vector are not contiguous."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous(), dtype
 
 
 def matrices(tensor: Tensor, dtype: Any) -> Array:
-    """Wrap (..., n, n) as an array of Warp's matrices, copied only if a matrix's numbers do not lie together."""
-    together = tensor.stride()[-2:] == (tensor.shape[-1], 1)
-    return tensor if together else tensor.contiguous(), dtype
+    """Wrap (..., n, n) as an array of Warp matrices; copies only if the numbers of a matrix are not contiguous."""
+    is_contiguous = tensor.stride()[-2:] == (tensor.shape[-1], 1)
+    return tensor if is_contiguous else tensor.contiguous(), dtype
 
 
-def fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """Allocate an uninitialised tensor of that shape, of the dtype and on the device of another one.
+def allocate(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Allocate an uninitialised tensor.
 
-    On Linux a large one gets huge pages if the system grants them on request, as numpy's arrays do: memory
-    that was not used before costs about as much as a kernel's work, and a quarter of that with huge pages.
+    On Linux, large CPU tensors get huge pages if the system grants them on request, as numpy's arrays do: touching
+    new memory takes about as long as a kernel's work, and a quarter of that with huge pages.
+
+    Args:
+        like: A tensor with the dtype and device of the result.
+        shape: The shape of the result.
     """
     tensor = like.new_empty(shape)
     if tensor.device.type == "cpu" and tensor.nbytes >= _LARGE:
@@ -375,7 +398,7 @@ def fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _advice() -> Callable[[int, int, int], int] | None:
-    """Find the C library's madvise; None if it does not support huge pages."""
+    """Return the C library's madvise, or None if it does not support huge pages."""
     if sys.platform != "linux":
         return None
     advise = getattr(ctypes.CDLL(None), "madvise", None)
@@ -384,24 +407,33 @@ def _advice() -> Callable[[int, int, int], int] | None:
     return advise
 
 
-def finish(device: torch.device) -> None:
-    """Wait for torch's current stream of a GPU: a tensor that is kept may be used on any stream.
+def on_cpu(device: torch.device) -> bool:
+    """Check whether a device is the CPU, whose threads take long runs of work."""
+    return device.type == "cpu"
 
-    UsageError while a CUDA graph is captured, which computes nothing yet, into memory of its own.
+
+def finish(device: torch.device) -> None:
+    """Wait for torch's current stream of a GPU, so that a cached tensor can be used on any stream.
+
+    Args:
+        device: The device.
+
+    Raises:
+        UsageError: If a CUDA graph is captured, which computes nothing yet.
     """
     if device.type == "cuda":
         if torch.cuda.is_current_stream_capturing():
-            problem = "is captured where something is computed that is kept"
-            raise UsageError("CUDA graph", problem, remedy="run the same once before the capture")
+            problem = "is captured while a value is computed that is cached"
+            raise UsageError("CUDA graph", problem, remedy="run the function once before the capture")
         torch.cuda.current_stream(device).synchronize()
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Allocate a contiguous tensor of zeros.
 
-    On the CPU it is NumPy's memory, which the system hands out as zero pages (and as huge ones, if it may): a
-    volume of 64 MiB takes torch.zeros 22 ms, most of it page faults, and this 3 ms if a voxel in every page is
-    written, nothing if none is.
+    On the CPU it is NumPy's memory, which the system provides as zero pages (and as huge ones, if it may). A volume of
+    64 MiB takes torch.zeros 22 ms, most of it page faults; this takes 3 ms if a voxel in every page is written, and
+    nothing if none is.
     """
     if device.type == "cpu" and dtype in _NUMPY:
         return torch.from_numpy(np.zeros(tuple(shape), _NUMPY[dtype]))
@@ -411,7 +443,7 @@ def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 def zero_volume(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Allocate zeros (B, C, D, H, W) in torch.channels_last_3d.
 
-    They are no view of another tensor: views that an autograd function returns may not be changed in place.
+    The result is not a view: views that an autograd function returns cannot be changed in place.
     """
     batch, channels, *size = shape
     if device.type == "cpu" and dtype in _NUMPY:
@@ -420,12 +452,18 @@ def zero_volume(shape: Sequence[int], dtype: torch.dtype, device: torch.device) 
 
 
 def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.device, cost: int = 0) -> None:
-    """Run a kernel over `size` threads on torch's current stream of `device`.
+    """Run a kernel on torch's current stream of a device.
 
     Args:
-        arguments: Numbers and arrays; the kernel takes the number of its first thread before them.
-        cost: Estimated nanoseconds on one CPU thread: a launch of more than `SPLIT_FROM` is split over torch's
+        kernel: A Warp kernel.
+        size: The number of threads.
+        arguments: Numbers and arrays. The kernel takes the number of its first thread before them.
+        device: The device of the arrays.
+        cost: Estimated nanoseconds on one CPU thread. A launch of more than `SPLIT_FROM` is split over torch's
             number of threads, so the kernel's threads must not write to the same address.
+
+    Raises:
+        UsageError: If the kernel cannot index the threads or tensors.
     """
     if size == 0:
         return
@@ -434,7 +472,7 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
             "tensors", "are too large for one launch", expected=f"at most {_MAX_INT32} threads", got=str(size)
         )
     if device.type != "cpu":
-        with _current_device_kept(device):
+        with _restored_device(device):
             _run(kernel, 0, size, arguments, device, _stream(device))
         return
     parts = min(torch.get_num_threads(), size) if cost > SPLIT_FROM else 1
@@ -442,27 +480,25 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
         _run(kernel, 0, size, arguments, device, None)
         return
     bounds = [size * part // parts for part in range(parts + 1)]
-    others = [
+    tasks = [
         _threads().submit(_run, kernel, begin, end, arguments, device, None) for begin, end in pairwise(bounds[1:])
     ]
     try:
         _run(kernel, 0, bounds[1], arguments, device, None)
     finally:
-        for other in others:
-            other.result()
+        for task in tasks:
+            task.result()
 
 
-def _current_device_kept(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Restore the current GPU: Warp leaves its own as the current one, and torch would make its next tensors there."""
+def _restored_device(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Restore the current GPU afterwards: Warp changes it, and torch would allocate its next tensors there."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _stream(device: torch.device) -> Any:
-    """Find Warp's name for torch's current stream.
-
-    Kept, since a name that is dropped takes the stream away from other code that registered it. Torch has some dozens
-    of streams and reuses them.
-    """
+    """Return Warp's stream object for torch's current stream."""
+    # Stored, because dropping it would take the stream away from other code that registered it. Torch has some dozens
+    # of streams and reuses them.
     stream = torch.cuda.current_stream(device)
     key = (device, stream.cuda_stream)
     if key not in _streams:
@@ -473,11 +509,9 @@ def _stream(device: torch.device) -> Any:
 
 
 def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: torch.device, stream: Any) -> None:
-    """Launch threads `begin` to `end` − 1.
-
-    Small operations would spend most of their time in Warp's packing of arguments. So a launch is recorded once for
-    each set of numbers, shapes and strides, and afterwards only the arrays' addresses are new.
-    """
+    """Launch threads `begin` to `end` − 1."""
+    # Small operations would spend most of their time in Warp's packing of arguments. So a launch is recorded once for
+    # each set of numbers, shapes and strides; afterwards only the addresses of the arrays change.
     key: list[Any] = [kernel, begin, end, device]
     tensors: list[Tensor] = []
     for argument in arguments:
@@ -520,7 +554,7 @@ def _record(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device:
 
 
 def _check_reach(tensor: Tensor) -> None:
-    """Raise UsageError if Warp would cut off a size or stride, and the kernel read and write elsewhere."""
+    """Raise UsageError if a size or stride does not fit into Warp's 32 bits."""
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         if size > _MAX_INT32 or (size > 1 and stride * tensor.element_size() > _MAX_INT32):
             raise UsageError(
@@ -532,19 +566,16 @@ def _check_reach(tensor: Tensor) -> None:
             )
 
 
+@lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        with _pool_lock:
-            if _pool is None:
-                _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "humanpose-kernels")
-    return _pool
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "humanpose-kernels")
 
 
 def _forget_locks() -> None:
-    """Make new locks after a fork: the child has no thread that could release its parent's."""
-    global _lock, _pool, _pool_lock
-    _lock, _pool, _pool_lock = threading.RLock(), None, threading.Lock()
+    """Make new locks after a fork: the child has no thread that could release the locks of its parent."""
+    global _lock
+    _lock = threading.RLock()
+    _threads.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,8 +1,8 @@
-"""C++ of kernels, read from the headers that stand beside them.
+"""C++ code of kernels, read from header files.
 
-A header holds whole functions, with the parameters that Warp gives them: so editors, compilers and clang-format see
-valid C++. Warp itself writes the function and takes only its body, which is part of a kernel's hash: Warp's cache
-notices a changed header.
+A header holds complete functions with the parameters that Warp gives them, so editors, compilers and clang-format see
+valid C++. Warp itself writes the function and takes only its body, which is part of the kernel's hash: a changed
+header invalidates Warp's cache.
 """
 
 import re
@@ -12,15 +12,21 @@ _INCLUDE = re.compile(r'^ *#include "(\w+\.h)"\n', re.MULTILINE)
 
 
 def native_code(header: Path, function: str, **macros: int) -> str:
-    """Read the body of a function of a header, for `warp.func_native`.
+    """Read the body of a C++ function from a header, for `warp.func_native`.
 
-    Includes inside the body are replaced by the files beside the header, which hold what several bodies share.
-    Raises ValueError if there is no such function.
+    Includes inside the body are replaced by the contents of the files, which hold code that several bodies share.
 
     Args:
-        function: Its definition starts at the beginning of a line, and ends at the next line that is a single
-            brace.
-        macros: Defined before the body, undefined after it.
+        header: The header file.
+        function: The name of the function. Its definition starts at the beginning of a line and ends at the next line
+            that is a single brace.
+        **macros: Macros that are defined before the body and undefined after it.
+
+    Returns:
+        The body with its macros.
+
+    Raises:
+        ValueError: If the header does not define the function.
     """
     text = header.read_text("utf-8")
     match = re.search(rf"^\S[^\n]* {function}\([^)]*\) \{{\n(.*?)^\}}$", text, re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""A quick check on this machine that the kernels agree with the reference: what `hpc doctor` shows."""
+"""A quick check that the kernels agree with the reference on this machine, for `hpc doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from humanpose_cli.engine.skinning.op import axis_angle_to_rotations, forward_ki
 from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-# Of the largest value: room for float32 sums in another order.
+# Largest accepted difference, relative to the largest value: float32 sums may be in another order.
 _TOLERANCE = 1e-4
 
 
@@ -24,9 +24,11 @@ class SelfTestResult:
     """The agreement of one operation's kernel with the reference on one device.
 
     Attributes:
-        error: Largest difference of results and gradients, relative to their largest value; inf if it did not run.
-        ok: Whether that is within tolerance.
-        problem: Why it did not run, "" if it did.
+        device: The name of the device.
+        op: The name of the operation.
+        error: The largest difference of results and gradients, relative to their largest value; inf if it did not run.
+        ok: Whether the error is within tolerance.
+        problem: Why the operation did not run, "" if it did.
     """
 
     device: str
@@ -37,10 +39,13 @@ class SelfTestResult:
 
 
 def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
-    """Run every operation that has kernels, small, forwards and backwards if it is differentiable.
+    """Compare the kernels of every operation with the reference on small inputs, gradients included.
 
     Args:
-        devices: By default the CPU and every GPU.
+        devices: Names of devices. None means the CPU and every GPU.
+
+    Returns:
+        A result for each device and operation.
     """
     if devices is None:
         devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]

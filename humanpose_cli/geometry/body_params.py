@@ -17,13 +17,14 @@ from humanpose_cli.core.conventions import SMPL24
 
 @dataclass(frozen=True, eq=False)
 class BodyParams:
-    """One body, or several with leading dimensions `...`; numpy arrays or torch tensors, one kind throughout.
+    """The parameters of one body, or of several with leading dimensions `...`, as numpy arrays or as torch tensors.
 
     Attributes:
-        poses: (..., 72) axis-angle of smpl24's joints, relative to their parents; the pelvis maps body to camera.
-        betas: (..., S) shape, in the body's units.
-        trans: (..., 3) metres, camera axes: the pelvis is at trans + the pelvis of the shaped rest body.
-        segment_scales: (..., 24), 1 for the body's own lengths; None for 1 everywhere.
+        poses: (..., 72) float, radians. Axis-angles of SMPL24's joints relative to the parent, the pelvis' from body to
+            camera axes.
+        betas: (..., S) float. The shape, in the body's units.
+        trans: (..., 3) float, metres in camera axes. The pelvis is at `trans` plus the pelvis of the shaped rest body.
+        segment_scales: (..., 24) float. Scales of the segments. None means 1.
     """
 
     poses: Any
@@ -33,7 +34,14 @@ class BodyParams:
 
     @classmethod
     def from_rotations(cls, rotations: Any, betas: Any, trans: Any, segment_scales: Any = None) -> BodyParams:
-        """Make the same with rotations (..., 24, 3, 3) instead of poses; they are kept unchanged."""
+        """Build parameters from rotation matrices, which are kept unchanged.
+
+        Args:
+            rotations: (..., 24, 3, 3) float. Rotations relative to the parent, the pelvis' from body to camera axes.
+            betas: (..., S) float. The shape.
+            trans: (..., 3) float, metres. The translation.
+            segment_scales: (..., 24) float. Scales of the segments. None means 1.
+        """
         import torch
 
         from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -45,7 +53,7 @@ class BodyParams:
 
     @cached_property
     def rotations(self) -> Any:
-        """The poses as matrices (..., 24, 3, 3)."""
+        """(..., 24, 3, 3) float. The poses as matrices."""
         import torch
 
         from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -59,7 +67,7 @@ class BodyParams:
         return len(self.poses)
 
     def rows(self, index: Any) -> BodyParams:
-        """Select the bodies at an index of the leading dimensions: a number, a slice, numbers or a mask."""
+        """Select bodies by an index of the leading dimensions: a number, a slice, numbers or a mask."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         part = BodyParams(**{name: None if value is None else value[index] for name, value in values})
         if "rotations" in self.__dict__:
@@ -68,13 +76,18 @@ class BodyParams:
 
     @classmethod
     def stack(cls, bodies: Iterable[BodyParams]) -> BodyParams:
-        """Stack N bodies along a new first dimension, as numpy arrays; segment_scales only if the first has them."""
-        every = list(bodies)
-        names = [field.name for field in fields(cls) if getattr(every[0], field.name) is not None]
-        return cls(**{name: np.stack([getattr(body, name) for body in every]) for name in names})
+        """Stack bodies along a new first dimension, as numpy arrays; segment_scales only if the first body has them."""
+        rows = list(bodies)
+        names = [field.name for field in fields(cls) if getattr(rows[0], field.name) is not None]
+        return cls(**{name: np.stack([getattr(body, name) for body in rows]) for name in names})
 
     def tensors(self, dtype: Any = None, device: Any = None) -> BodyParams:
-        """Copy the bodies to torch tensors, float32 or another `dtype`."""
+        """Copy the bodies to torch tensors.
+
+        Args:
+            dtype: The dtype. None means float32.
+            device: The device. None means the CPU.
+        """
         import torch
 
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
@@ -84,13 +97,14 @@ class BodyParams:
         )
 
     def in_axes(self, rotation: Any, translation: Any, rest_pelvis: Any) -> BodyParams:
-        """Transform the bodies, in double precision, to axes x ↦ rotation x + translation.
+        """Transform the bodies to axes x ↦ rotation x + translation, in double precision.
 
-        A body turns about its pelvis, which lies at rest_pelvis + trans.
+        A body rotates about its pelvis, which is at rest_pelvis + trans.
 
         Args:
-            rotation: (3, 3) or (..., 3, 3); translation (3,) or (..., 3) metres.
-            rest_pelvis: (3,) or (..., 3) metres, of the shaped rest bodies.
+            rotation: (3, 3) or (..., 3, 3) float. The rotation.
+            translation: (3,) or (..., 3) float, metres. The translation.
+            rest_pelvis: (3,) or (..., 3) float, metres. The pelvis of the shaped rest bodies.
         """
         import torch
 

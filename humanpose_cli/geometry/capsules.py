@@ -7,10 +7,18 @@ from torch import Tensor
 
 
 def segment_distances_squared(points: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """Compute squared distances of points to segments, (..., n) each, broadcast against one another → (...).
+    """Compute squared distances of points to segments.
 
     |p − a − t (b − a)|² with t = clamp((p − a)·(b − a) / |b − a|², 0, 1), and t = 0 for a segment of length zero. Sums
-    run from the first axis to the last: the kernels do the same, so both decide alike about points on the surface.
+    run from the first axis to the last, as in the kernels, so both decide alike about points on the surface.
+
+    Args:
+        points: (..., n) float. The points p.
+        starts: (..., n) float. The starts a of the segments.
+        ends: (..., n) float. Their ends b.
+
+    Returns:
+        (...) float. The squared distances of the broadcast arguments.
     """
     p, s = (points - starts).unbind(-1), (ends - starts).unbind(-1)
     length, along = s[0] * s[0], p[0] * s[0]
@@ -25,11 +33,18 @@ def segment_distances_squared(points: Tensor, starts: Tensor, ends: Tensor) -> T
 
 
 def capsule_coverage(squared_distances: Tensor, radii: Tensor, softness: float) -> Tensor:
-    """Compute how much capsules cover points, 0 to 1, from the squared distances to their segments.
+    """Compute how much capsules cover points.
 
-    With softness 0: 1 if the distance is ≤ the radius, so a negative radius covers nothing. Else
-    clamp((radius − distance) / softness + 1/2, 0, 1), an edge of that width with its middle on the surface.
-    Distances and radii that are not a number cover nothing.
+    Distances and radii that are NaN cover nothing.
+
+    Args:
+        squared_distances: (...) float. Squared distances to the capsules' segments.
+        radii: (...) float. The radii.
+        softness: With 0, the coverage is 1 if the distance is ≤ the radius, so a negative radius covers nothing.
+            Otherwise clamp((radius − distance) / softness + 1/2, 0, 1), an edge of that width centred on the surface.
+
+    Returns:
+        (...) float, 0 to 1. The coverage.
     """
     if softness == 0:
         return ((radii >= 0) & (squared_distances <= radii * radii)).to(squared_distances.dtype)

@@ -17,7 +17,7 @@ from humanpose_cli.core.errors import UsageError
 
 
 def skew(vectors: Tensor) -> Tensor:
-    """Build cross-product matrices: (..., 3) → (..., 3, 3)."""
+    """Return cross-product matrices: (..., 3) → (..., 3, 3)."""
     x, y, z = vectors.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
@@ -25,18 +25,17 @@ def skew(vectors: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _generators(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Flatten the cross-product matrices of the axes: (3, 9)."""
+    """Return the flattened cross-product matrices of the axes: (3, 9)."""
     with torch.inference_mode(False):  # later calls may differentiate, whichever call is first
         # Copied, not computed there: a copy is synchronous, and the next caller may be on another stream.
         return skew(torch.eye(3, dtype=dtype)).flatten(1).to(device)
 
 
 class _AxisAngleToMatrix(torch.autograd.Function):
-    """R = cos θ I + a K + b v vᵀ with a = sin θ / θ and b = (1 − cos θ) / θ², and its gradient in closed form.
+    """R = cos θ I + a K + b v vᵀ with a = sin θ / θ and b = (1 − cos θ) / θ², and its gradient in closed form."""
 
-    Few operations, since most calls are small. The gradient consists of differentiable ones, so that derivatives of
-    any order and torch.func work; only forward-mode differentiation is refused, by torch itself.
-    """
+    # Few operations, since most calls are small. The gradient consists of differentiable ones, so that derivatives of
+    # any order and torch.func work; only forward-mode differentiation is refused, by torch itself.
 
     generate_vmap_rule = True
 
@@ -74,9 +73,18 @@ class _AxisAngleToMatrix(torch.autograd.Function):
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
-    """Apply Rodrigues' formula: (..., 3) radians → (..., 3, 3). Raises UsageError for vectors of another length.
+    """Convert axis-angles to rotation matrices by Rodrigues' formula.
 
     Coefficients come from sinc functions, whose gradients are finite at zero.
+
+    Args:
+        axis_angle: (..., 3) float, radians.
+
+    Returns:
+        (..., 3, 3) float.
+
+    Raises:
+        UsageError: If the last axis does not have length 3.
     """
     if axis_angle.shape[-1:] != (3,):
         raise UsageError("axis_angle", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angle.shape)))
@@ -86,7 +94,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     """Convert (..., 3, 3) to unit quaternions (..., 4), order w x y z, w ≥ 0 except for rounding.
 
-    Takes the best conditioned of the four classical formulas per matrix.
+    Uses the best conditioned of the four classical formulas for each matrix.
     """
     m = matrix.flatten(-2)
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = m.unbind(-1)
@@ -110,7 +118,7 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
-    """Convert (..., 3, 3) to (..., 3) radians, length at most π."""
+    """Convert (..., 3, 3) to (..., 3) radians, at most π long."""
     quaternion = matrix_to_quaternion(matrix)
     w, v = quaternion[..., :1], quaternion[..., 1:]
     norm_squared = (v * v).sum(-1, keepdim=True)
@@ -121,12 +129,11 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
 
 
 class _ProjectToRotation(torch.autograd.Function):
-    """Nearest rotation by SVD with the analytic gradient, which stays finite at equal singular values.
+    """The nearest rotation by SVD, with the analytic gradient, which is finite at equal singular values."""
 
-    With M = U S Vᵀ and R = U D Vᵀ (D corrects the determinant), the differential is
-    dR = U (E ∘ (Uᵀ dM V D − (Uᵀ dM V D)ᵀ)) D Vᵀ, E_ij = 1 / (s_i d_i + s_j d_j) off the diagonal. The sum
-    vanishes only where the nearest rotation is not unique; those directions get no gradient.
-    """
+    # With M = U S Vᵀ and R = U D Vᵀ (D corrects the determinant), the differential is
+    # dR = U (E ∘ (Uᵀ dM V D − (Uᵀ dM V D)ᵀ)) D Vᵀ, E_ij = 1 / (s_i d_i + s_j d_j) off the diagonal. The sum
+    # vanishes only if the nearest rotation is not unique; those directions get no gradient.
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, matrix: Tensor) -> Tensor:  # type: ignore[override]
@@ -141,21 +148,28 @@ class _ProjectToRotation(torch.autograd.Function):
         u, s, sign, vh = ctx.saved_tensors  # type: ignore[attr-defined]
         local = u.mT @ grad @ (vh.mT * sign[..., None, :])
         total = s[..., :, None] + s[..., None, :]
-        # Where a sum vanishes the nearest rotation is not unique and turns freely: no gradient leads anywhere.
+
         unique = total.abs() > 1e-6 * s[..., :1, None].abs()
         inverse = torch.where(unique, 1 / torch.where(unique, total, torch.ones_like(total)), 0.0)
         return u @ ((local - local.mT) * inverse) @ (sign[..., None] * vh)
 
 
 def project_to_rotation(matrix: Tensor) -> Tensor:
-    """Find the nearest rotation in the Frobenius norm, never a reflection: (..., 3, 3) → (..., 3, 3)."""
+    """Return the nearest rotation in the Frobenius norm, never a reflection: (..., 3, 3) → (..., 3, 3)."""
     return _ProjectToRotation.apply(matrix)
 
 
 def rotation_between(source: Tensor, target: Tensor) -> Tensor:
-    """Compute the smallest rotation that turns direction `source` (..., 3) to `target` (..., 3) → (..., 3, 3).
+    """Return the smallest rotation from one direction to another.
 
-    Opposite directions turn by π about an axis perpendicular to them; zero vectors give the identity.
+    Opposite directions give a rotation by π about a perpendicular axis; zero vectors give the identity.
+
+    Args:
+        source: (..., 3) float. The first direction.
+        target: (..., 3) float. The second direction.
+
+    Returns:
+        (..., 3, 3) float.
     """
     a, b = torch.nn.functional.normalize(source, dim=-1), torch.nn.functional.normalize(target, dim=-1)
     a, b = torch.broadcast_tensors(a, b)
@@ -170,23 +184,34 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
 
 
 def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
-    """Compute the rotation (N, 3, 3) of the optical axis to the ray through a pixel (N, 2): from a camera's axes that
-    looks straight at the pixel to those of the image's camera, of `focal` (N,) and `principal_point` (N, 2) pixels.
+    """Return the rotation from the optical axis to the ray through a pixel.
+
+    It maps axes of a camera that looks straight at the pixel to axes of the image's camera.
+
+    Args:
+        pixel: (N, 2) float, pixels. The pixel.
+        focal: (N,) float, pixels. The focal length.
+        principal_point: (N, 2) float, pixels. The principal point.
+
+    Returns:
+        (N, 3, 3) float.
     """
     ray = torch.nn.functional.pad((pixel - principal_point) / focal[:, None], (0, 1), value=1.0)
     return rotation_between(ray.new_tensor([0.0, 0.0, 1.0]), ray)
 
 
 def geodesic_angle(a: Tensor, b: Tensor) -> Tensor:
-    """Measure the angle of the rotation from a to b: (..., 3, 3) twice → (...) radians in [0, π]."""
+    """Return the angle of the rotation from a to b.
+
+    Args:
+        a: (..., 3, 3) float. The first rotation.
+        b: (..., 3, 3) float. The second rotation.
+
+    Returns:
+        (...) float, radians, 0 to π.
+    """
     relative = a.mT @ b
-    vector = torch.stack(
-        (
-            relative[..., 2, 1] - relative[..., 1, 2],
-            relative[..., 0, 2] - relative[..., 2, 0],
-            relative[..., 1, 0] - relative[..., 0, 1],
-        ),
-        -1,
-    )
+    twice_skew = relative - relative.mT
+    vector = twice_skew[..., [2, 0, 1], [1, 2, 0]]
     trace = relative.diagonal(dim1=-2, dim2=-1).sum(-1)
     return torch.atan2(torch.linalg.vector_norm(vector, dim=-1), trace - 1)

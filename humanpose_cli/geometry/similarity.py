@@ -11,14 +11,20 @@ from humanpose_cli.geometry.rotations import project_to_rotation
 
 
 class Similarity(NamedTuple):
-    """x ↦ scale · rotation · x + translation, of shapes (...), (..., 3, 3), (..., 3)."""
+    """The transforms x ↦ scale · rotation · x + translation.
+
+    Attributes:
+        scale: (...) float.
+        rotation: (..., 3, 3) float.
+        translation: (..., 3) float.
+    """
 
     scale: Tensor
     rotation: Tensor
     translation: Tensor
 
     def apply(self, points: Tensor) -> Tensor:
-        """Map points (..., N, 3) → (..., N, 3)."""
+        """Transform points (..., N, 3) → (..., N, 3)."""
         offsets = points @ self.rotation.mT
         return self.scale[..., None, None] * offsets + self.translation[..., None, :]
 
@@ -26,10 +32,15 @@ class Similarity(NamedTuple):
 def fit_similarity(
     source: Tensor, target: Tensor, weights: Tensor | None = None, *, with_scale: bool = True
 ) -> Similarity:
-    """Find the similarity that best maps `source` to `target`, (..., N, 3) each, weights (..., N) ≥ 0.
+    """Find the similarity that best maps points to other points (Umeyama 1991).
 
-    Coincident source points give scale 1 and the identity's rotation; all-zero weights the identity with the
-    translation between the unweighted origins (zero).
+    Coincident source points give scale 1 and rotation 1. If all weights are zero, the result is the identity.
+
+    Args:
+        source: (..., N, 3) float. The points.
+        target: (..., N, 3) float. Their targets.
+        weights: (..., N) float, 0 or more. None means 1.
+        with_scale: Whether to fit the scale; otherwise it is 1.
     """
     if weights is None:
         weights = torch.ones_like(source[..., 0])
@@ -51,5 +62,14 @@ def fit_similarity(
 
 
 def procrustes_align(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Move, turn and scale `source` onto `target`, the alignment of PA-MPJPE: (..., N, 3) → (..., N, 3)."""
+    """Align points to their targets by a similarity, as for PA-MPJPE.
+
+    Args:
+        source: (..., N, 3) float. The points.
+        target: (..., N, 3) float. Their targets.
+        weights: (..., N) float, 0 or more. None means 1.
+
+    Returns:
+        (..., N, 3) float. The aligned points.
+    """
     return fit_similarity(source, target, weights).apply(source)

@@ -1,12 +1,12 @@
-"""A person in a square crop: the position of the crop, and the evidence about the person.
+"""Square crops of persons, and the evidence about a person in a crop.
 
 The crop shows a person as the fixed camera does (Neural Body Fitting, section 4.2): the regressor's camera never moves,
-so a person's size in the crop must be that of a person 20 m before it. In training the size follows from the labels
-(`lab.cache.fixed_camera`). In use the paper estimates the person's height from 2-D keypoints; so do we where the
-detector also gives world landmarks, whose size against the keypoints' gives pixels per metre whatever the pose. With a
-box alone its longer side is taken for the height of a standing person.
+so a person in the crop must have the size of a person 20 m away. In training the size follows from the labels
+(`lab.cache.fixed_camera`). In use, the paper estimates the person's height from 2-D keypoints. If the detector also
+gives world landmarks, their size relative to the keypoints gives pixels per metre for any pose. With a
+box alone, its longer side is taken as the height of a standing person.
 
-Inputs are made of `CropEvidence`, in training and in use.
+Training and use both make a network's inputs from `CropEvidence`.
 """
 
 from __future__ import annotations
@@ -38,20 +38,42 @@ _SHIFT = (-np.array(IMAGENET_MEAN) / IMAGENET_SPREAD).astype(np.float32)
 
 
 def root_pixel(size: int, camera: FixedCamera = NBF_CAMERA) -> NDArray[np.float64]:
-    """Project the pelvis into a crop of `size` pixels by the fixed camera: (2,)."""
+    """Project the pelvis into a crop by the fixed camera.
+
+    Args:
+        size: The side of the crop in pixels.
+        camera: The fixed camera.
+
+    Returns:
+        (2,) float64, pixels. The position x, y.
+    """
     x, y, z = camera.root
     return size / 2 + camera.focal_at(size) * np.array([x, y]) / z
 
 
 def frame_box(box: Array, size: int) -> Crop:
-    """Make the crop in which the box (4,) x0 y0 x1 y1 is 440 of 512 pixels long, in the middle."""
+    """Return the crop in which a box is 440 of 512 pixels long, in the middle.
+
+    Args:
+        box: (4,) pixels. x0, y0, x1, y1 in the image.
+        size: The side of the crop in pixels.
+    """
     return crop_around_box(box, size, fill=BOX_FILL)
 
 
 def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCamera = NBF_CAMERA) -> Crop | None:
-    """Crop so that the person is as large as their world landmarks are 20 m away, hips at the fixed pelvis.
+    """Return the crop in which the person is as large as their world landmarks are at a distance of 20 m.
 
-    landmarks (33, ≥3) x, y pixels and confidence; world (33, 3) metres. None if too few are visible.
+    The hips are at the pelvis of the fixed camera.
+
+    Args:
+        landmarks: (33, ≥3) float. x, y in pixels of the image, and confidence.
+        world: (33, 3) float, metres. The world landmarks.
+        size: The side of the crop in pixels.
+        camera: The fixed camera.
+
+    Returns:
+        The crop, or None if too few landmarks are visible.
     """
     confidence = np.where(landmarks[:, 2] >= _MIN_CONFIDENCE, landmarks[:, 2], 0.0)
     if (confidence > 0).sum() < _MIN_POINTS or not np.isfinite(landmarks[:, :2]).all():
@@ -71,7 +93,12 @@ def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCame
 
 
 def frame_person(person: DetectedPerson, size: int) -> Crop:
-    """Make the crop for a detected person: by landmarks if the detector gave both kinds, else by the box."""
+    """Return the crop for a detected person, by landmarks if the detector gave both kinds, otherwise by the box.
+
+    Args:
+        person: The person.
+        size: The side of the crop in pixels.
+    """
     crop = None
     if person.world is not None and person.skeleton.name == BLAZEPOSE33.name:
         crop = frame_landmarks(person.keypoints, person.world, size)
@@ -79,28 +106,29 @@ def frame_person(person: DetectedPerson, size: int) -> Crop:
 
 
 def normalised_image(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Normalise (H, W, 3) uint8 RGB to (3, H, W) of mean 0 and variance 1 over ImageNet."""
+    """Normalise (H, W, 3) uint8 RGB to (3, H, W) with mean 0 and variance 1 over ImageNet."""
     channels = np.ascontiguousarray(image.transpose(2, 0, 1))
     return channels * _SCALE[:, None, None] + _SHIFT[:, None, None]
 
 
 def pixels_of_normalised(images: Tensor) -> Tensor:
-    """Convert `normalised_image` (N, 3, H, W) back to pixels (N, H, W, 3) uint8, on their device."""
+    """Invert `normalised_image`: (N, 3, H, W) → (N, H, W, 3) uint8, on the same device."""
     scale, shift = (torch.as_tensor(values, device=images.device) for values in (_SCALE, _SHIFT))
     return ((images.permute(0, 2, 3, 1) - shift) / scale).clamp(0, 255).round().to(torch.uint8)
 
 
 @dataclass(frozen=True)
 class CropEvidence:
-    """A crop of `size` pixels square; None for unknown values. Pixels are the crop's.
+    """The evidence about a person in a square crop, in pixels of the crop. None means unknown.
 
     Attributes:
-        image: (size, size, 3) uint8 RGB.
-        parts: (size, size) uint8: 0, or 1 + the row of SMPL24 whose part is visible.
-        joints: (24, 3) x, y pixels and confidence of SMPL24.
-        landmarks: (33, 3) x, y pixels and confidence of BLAZEPOSE33.
-        world: (33, 3) metres, axes of a camera that looks at the person, origin between the hips.
-        mask: (size, size) float32 0…1: the person.
+        size: The side of the crop in pixels.
+        image: (size, size, 3) uint8 RGB. The pixels.
+        parts: (size, size) uint8. 0, or 1 + the row of SMPL24 whose part is visible.
+        joints: (24, 3) float. x, y in pixels and confidence of SMPL24's joints.
+        landmarks: (33, 3) float. x, y in pixels and confidence of BLAZEPOSE33's landmarks.
+        world: (33, 3) float, metres in axes of a camera that looks at the person. The landmarks relative to the hips.
+        mask: (size, size) float32, 0 to 1. The person.
     """
 
     size: int
@@ -115,19 +143,20 @@ class CropEvidence:
 def evidence_of_person(
     image: NDArray[np.uint8], person: DetectedPerson, crop: Crop, *, with_image: bool = True
 ) -> CropEvidence:
-    """Collect the evidence of an image (H, W, 3) and one of its detected people in a crop.
+    """Collect the evidence about a detected person in a crop.
 
-    Keypoints of BLAZEPOSE33 become landmarks, those of SMPL24 joints; no skeleton is made from another.
+    Keypoints of BLAZEPOSE33 become landmarks, keypoints of SMPL24 become joints. Skeletons are not converted.
 
     Args:
-        with_image: False leaves the crop out, which takes most of the time.
+        image: (H, W, 3) uint8. The image.
+        person: The person.
+        crop: The crop of the image.
+        with_image: Whether to cut out the pixels, which takes most of the time.
     """
     size = crop.size[0]
     points = np.concatenate((crop.points(person.keypoints[:, :2]), person.keypoints[:, 2:]), 1).astype(np.float32)
     blazepose = person.skeleton.name == BLAZEPOSE33.name
-    mask = None
-    if person.mask is not None:
-        mask = person.mask.in_view(crop.affine, crop.size)
+    mask = None if person.mask is None else person.mask.in_view(crop.affine, crop.size)
     return CropEvidence(
         size,
         crop.image(image) if with_image else None,

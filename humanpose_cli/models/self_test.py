@@ -1,7 +1,7 @@
-"""A quick check on this machine that networks learn correctly, for `hpc doctor`.
+"""A quick check that networks learn correctly on this machine, for `hpc doctor`.
 
-`python -m humanpose_cli.models.self_test` writes `TrainingErrors` as JSON. It is a program because a fault in a
-library's kernels may end the process: the one in oneDNN's strided 1×1 convolutions overwrites memory.
+`python -m humanpose_cli.models.self_test` writes `TrainingErrors` as JSON. It is a separate program because a bug in a
+library's kernels may end the process: the bug in oneDNN's strided 1×1 convolutions overwrites memory.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from humanpose_cli.networks.backbones import ResNet
 # Fewer channels than the processor has lanes, in maps large enough that writing past them ends the process.
 _WIDTH, _SHAPE = 4, (2, 3, 192, 192)
 _STEPS, _LEARNING_RATE = 3, 0.01
-# Of the loss, and of the largest gradient: a ReLU that rounding turns on or off moves gradients by a few thousandths.
+# Relative tolerances. A ReLU that rounding turns on or off changes gradients by a few thousandths of the largest.
 _LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-4, 0.02
 
 
 @dataclass(frozen=True)
 class TrainingErrors:
-    """The difference of a short training in float32 from the same one in float64.
+    """The difference of a short training in float32 from the same training in float64.
 
     Attributes:
         loss: Largest difference of a step's loss, relative to the loss.
@@ -40,7 +40,7 @@ class TrainingErrors:
 
 
 class _Network(nn.Module):
-    """The layers of which our networks are made: convolutions, strided and pointwise ones, batch and group norm."""
+    """The kinds of layers that our networks have: convolutions, strided and pointwise ones, batch and group norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,8 +54,9 @@ class _Network(nn.Module):
 
 
 def training_errors() -> TrainingErrors:
-    """Train a small network for a few steps, channels-last in float32 as `hpc train` does, and in float64, which torch
-    computes with kernels of its own instead of oneDNN's.
+    """Compare a short training in float32 with the same training in float64.
+
+    float32 uses channels-last as `hpc train` does. torch computes float64 with its own kernels instead of oneDNN's.
     """
     torch.manual_seed(0)
     network, images = _Network(), torch.randn(_SHAPE)
@@ -69,10 +70,8 @@ def training_errors() -> TrainingErrors:
 
 
 def _train(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute losses (steps,) and all gradients of the first step, in one row.
-
-    Gradient descent by hand: the first step of torch's optimisers takes a second to import its compiler.
-    """
+    """Return the losses (steps,), and all gradients of the first step in one row."""
+    # Gradient descent by hand: the first step of torch's optimisers takes a second to import its compiler.
     losses, first = [], torch.empty(0)
     parameters = list(network.parameters())
     for step in range(_STEPS):

@@ -1,1 +1,1 @@
-"""Building blocks of the models: backbones whose parameters are named as torchvision's, decoders, weights files."""
+"""Building blocks of the models: backbones with torchvision's parameter names, decoders, weights files."""

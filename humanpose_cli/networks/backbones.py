@@ -1,6 +1,6 @@
-"""ResNet, VGG and AlexNet as torchvision lays them out, so that its ImageNet weights load by name; features alone.
+"""ResNet, VGG and AlexNet with torchvision's parameter names, so that its ImageNet weights load; features only.
 
-ResNet: He et al. 2016; VGG: Simonyan and Zisserman 2015; AlexNet: Krizhevsky 2014. Beyond the originals: any width,
+ResNet: He et al. 2016; VGG: Simonyan and Zisserman 2015; AlexNet: Krizhevsky 2014. Additions: any width,
 dilated last stages instead of strides (DeepLab), maps of all stages for decoders.
 """
 
@@ -23,10 +23,14 @@ def conv_norm_relu(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions beside a short cut.
+    """Two 3×3 convolutions and a short cut.
 
     Args:
-        before, dilation: Of the first convolution, which carries the stride, and of the second.
+        inputs: Channels of the input.
+        width: Channels of the output.
+        stride: Stride of the first convolution.
+        before: Dilation of the first convolution.
+        dilation: Dilation of the second convolution.
     """
 
     expansion = 1
@@ -46,13 +50,21 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 (which carries the stride, as in torchvision) and 1×1 convolutions beside a short cut."""
+    """1×1, 3×3 (with the stride, as in torchvision) and 1×1 convolutions and a short cut.
+
+    Args:
+        inputs: Channels of the input.
+        width: Channels of the first two convolutions, a quarter of the output's.
+        stride: Stride of the 3×3 convolution.
+        before: Dilation of the 3×3 convolution.
+        dilation: Ignored: the last convolution is 1×1.
+    """
 
     expansion = 4
 
     def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int) -> None:
         super().__init__()
-        del dilation  # nothing behind the stride looks at neighbours
+        del dilation
         outputs = self.expansion * width
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -85,17 +97,22 @@ RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
 
 
 class ResNet(nn.Module):
-    """Backbone of `layers` layers (18, 34, 50, 101).
-
-    channels  of the stages' maps
+    """Backbone of `layers` layers.
 
     Args:
+        layers: 18, 34, 50 or 101.
         inputs: Channels of the image.
-        width: Channels of the first stage; 64 is the original.
-        depth: How many of the four stages there are.
+        width: Channels of the first stage; the original has 64.
+        dilated_stages: Number of last stages that keep their resolution and have dilated convolutions instead: 0, 1 or
+            2.
+        depth: Number of stages, up to four.
         first_pool: Side of the first pool's windows: 3, or 2 without overlap.
-        dilated_stages: How many of the last stages keep their resolution and look further apart instead (0, 1 or
-            2).
+
+    Attributes:
+        channels: Channels of the stages' maps.
+
+    Raises:
+        UsageError: If there is no such ResNet.
     """
 
     def __init__(
@@ -133,8 +150,13 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, image: Tensor) -> list[Tensor]:
-        """Compute the stages' maps of images (B, inputs, H, W): (B, C, H/4, W/4), …/8, …/16, …/32; finer in dilated
-        stages.
+        """Compute the stages' maps of images.
+
+        Args:
+            image: (B, inputs, H, W) float. The images.
+
+        Returns:
+            (B, C, H/4, W/4), …/8, …/16, …/32; finer for dilated stages.
         """
         return self.stages(self.stem(image))
 
@@ -158,11 +180,15 @@ _WIDTHS = (64, 128, 256, 512, 512)
 
 
 class VGG(nn.Module):
-    """Backbone of `layers` layers (16, 19).
+    """Backbone of `layers` layers.
 
     Args:
-        dilated_blocks: How many of the last poolings keep the resolution; convolutions behind them look twice as
-            far (DeepLab: 2).
+        layers: 16 or 19.
+        dilated_blocks: Number of last poolings that keep the resolution; later convolutions have twice the dilation
+            (DeepLab: 2).
+
+    Raises:
+        UsageError: If there is no such VGG.
     """
 
     def __init__(self, layers: int, *, dilated_blocks: int = 0) -> None:
@@ -174,9 +200,14 @@ class VGG(nn.Module):
         self.channels = _WIDTHS[-1]  # of the last map
 
     def maps(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Compute activations after the named layers' ReLU, such as "block3_conv2", of images (B, 3, H, W).
+        """Compute activations after the named layers' ReLU; later layers are not computed.
 
-        Layers behind the last name are not computed. Raises UsageError for names that do not exist.
+        Args:
+            image: (B, 3, H, W) float. The images.
+            names: Names of layers, such as "block3_conv2".
+
+        Raises:
+            UsageError: If a name does not exist.
         """
         unknown = set(names) - set(self._names)
         if unknown:
@@ -197,7 +228,7 @@ class VGG(nn.Module):
 
 
 def _named_layers(counts: tuple[int, ...], dilated_blocks: int) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the entries of `features` with their names: a ReLU has that of its convolution."""
+    """Yield the entries of `features` with their names; a ReLU has its convolution's name."""
     channels, dilation = 3, 1
     for block, (count, width) in enumerate(zip(counts, _WIDTHS, strict=True), 1):
         for number in range(1, count + 1):
@@ -211,7 +242,7 @@ def _named_layers(counts: tuple[int, ...], dilated_blocks: int) -> Iterator[tupl
 
 
 class AlexNet(nn.Module):
-    """The five convolutions; images of 64 pixels or more."""
+    """The five convolutions, for images of at least 64 pixels."""
 
     def __init__(self) -> None:
         super().__init__()

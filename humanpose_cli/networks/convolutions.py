@@ -14,14 +14,20 @@ class PointwiseConv2d(nn.Conv2d):
 
     The backward pass of oneDNN's strided 1×1 convolution writes past its workspace if the input or the weight is
     channels-last and has fewer channels than a SIMD block (https://github.com/uxlfoundation/oneDNN/issues/6035, in all
-    releases of torch from 2.11 to 2.13). Four lines corrupt the heap:
+    releases of torch from 2.11 to 2.13). Three lines corrupt the heap:
 
         convolution = torch.nn.Conv2d(4, 8, 1, 2)
         image = torch.randn(16, 4, 64, 64).to(memory_format=torch.channels_last)
         convolution(image).sum().backward()
 
-    Layers of fewer than `MAX_SIMD_CHANNELS` inputs take every `stride`-th pixel first and convolve without a stride,
-    which gives the same numbers; wider ones keep the faster strided kernel.
+    Layers with fewer than `MAX_SIMD_CHANNELS` inputs select every `stride`-th pixel first and convolve without a
+    stride, which gives the same numbers. Wider layers keep the faster strided kernel.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        stride: The stride.
+        bias: Whether there is a bias.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, *, bias: bool = True) -> None:

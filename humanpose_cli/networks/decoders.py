@@ -1,18 +1,18 @@
-"""Decoders and partial convolutions: the segmenters of NBF's Table 2, and what warp3d's inpainter is made of.
+"""Decoders and partial convolutions: the segmenters in NBF's Table 2, and the layers of warp3d's inpainter.
 
-DeepLab v2 (Chen et al. 2018): dilated backbones and atrous pyramid pooling. Behind a ResNet each dilation is one
-convolution to the scores (section 4.1.2 of that paper); behind VGG-16 each is a whole classifier, fc6, fc7 and fc8.
+DeepLab v2 (Chen et al. 2018): dilated backbones and atrous pyramid pooling. After a ResNet, each dilation is one
+convolution to the scores (section 4.1.2 of that paper); after VGG-16, each is a complete classifier, fc6, fc7 and fc8.
 
 RefineNet (Lin et al. 2017) as Neural Body Fitting uses it (section 4.2 and its authors' public code, model.py): four
-blocks from the coarsest map up, two residual units before and one behind each fusion, whose inputs count twice, chained
+blocks from the coarsest map up, two residual units before and one after each fusion, whose inputs count twice, chained
 residual pooling of four 5×5 pools, no normalisation. The coarser map of a fusion has no units.
 
-Partial convolutions (Liu et al. 2018) use known pixels only and return which pixels are known then:
+Partial convolutions (Liu et al. 2018) use known pixels only, and return which pixels are known afterwards:
 
-    x' = W (x ⊙ m) · sum(1) / sum(m) + b  and  m' = 1  where the window has a known pixel, else both are 0
+    x' = W (x ⊙ m) · sum(1) / sum(m) + b  and  m' = 1  if the window has a known pixel, otherwise both are 0
 
-with sums over the window and the channels. Outside the image nothing is known. Where a mask is between 0 and 1, x is
-already multiplied by it.
+with sums over the window and the channels. Pixels outside the image are unknown. If a mask is between 0 and 1, x must
+already be multiplied by it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ _FULLY_CONNECTED = 1024  # channels of DeepLab's fc6 and fc7
 
 
 class AtrousPyramid(nn.Module):
-    """Sum of class scores from 3×3 convolutions of several dilations.
+    """Sum of class scores from 3×3 convolutions with several dilations.
 
     Args:
-        hidden_channels: Channels of fc6, the dilated one, and fc7 before the scores, each with a ReLU and half of
-            it left out in training; 0: the dilated convolutions give the scores.
+        inputs: Channels of the input.
+        classes: The number of classes.
+        hidden_channels: Channels of fc6, the dilated convolution, and fc7 before the scores, each with ReLU and
+            dropout. 0 means that the dilated convolutions give the scores.
+        dilations: The dilations.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class DeepLabSegmenter(nn.Module):
     """Image → class scores at a stride of 8.
 
     Args:
+        classes: The number of classes.
         backbone: "vgg16", "resnet18", "resnet50" or "resnet101".
         width: Channels of a ResNet's first stage.
     """
@@ -97,7 +101,7 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class ResidualUnit(nn.Module):
-    """Two 3×3 convolutions behind ReLUs, beside two short cuts."""
+    """Two 3×3 convolutions after ReLUs, and two short cuts."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -108,7 +112,7 @@ class ResidualUnit(nn.Module):
 
 
 class ChainedPooling(nn.Module):
-    """Pools of growing reach, each behind a convolution, added one after the other to a linear sum."""
+    """Pools of growing reach, each after a convolution, added in turn to a sum."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -125,7 +129,7 @@ class ChainedPooling(nn.Module):
 
 
 class RefineBlock(nn.Module):
-    """Refines a map of `channels` channels, and adds a coarser one of `coarser` channels if there is one."""
+    """Refines a map with `channels` channels, and adds a coarser one with `coarser` channels if there is one."""
 
     def __init__(self, channels: int, coarser: int = 0) -> None:
         super().__init__()
@@ -137,16 +141,16 @@ class RefineBlock(nn.Module):
     def forward(self, finer: Tensor, coarser: Tensor | None = None) -> Tensor:
         x = self.adapt(finer)
         if coarser is not None:
-            x = self.fuse[0](x) + _resized(self.fuse[1](coarser), x.shape[-2:])
+            x = self.fuse[0](x) + _resize(self.fuse[1](coarser), x.shape[-2:])
         return self.output(self.pooling(x))
 
 
-def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 class RefineNet(nn.Module):
-    """The decoder: maps of four stages, fine to coarse → (B, widths[-1], H, W) at the finest one's resolution.
+    """The decoder: maps of four stages, fine to coarse → (B, widths[-1], H, W) at the finest resolution.
 
     Args:
         inputs: Channels of the four maps, fine to coarse.
@@ -171,10 +175,13 @@ class RefineNet(nn.Module):
 
 
 class RefineNetSegmenter(nn.Module):
-    """Image → class scores, by a ResNet and a RefineNet, with the first weights of Neural Body Fitting's public code.
+    """Image → class scores, by a ResNet and a RefineNet, initialised as in Neural Body Fitting's public code.
 
     Args:
-        layers, width: Of the ResNet; widths of the RefineNet's blocks, from the coarsest up.
+        classes: The number of classes.
+        layers: Layers of the ResNet.
+        width: Channels of its first stage.
+        widths: Channels of the RefineNet's blocks, from the coarsest up.
     """
 
     def __init__(
@@ -191,16 +198,18 @@ class RefineNetSegmenter(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Score the classes of images (B, 3, H, W): (B, classes, H, W)."""
-        return _resized(self.head(self.decoder(self.backbone.maps(image))), image.shape[-2:])
+        return _resize(self.head(self.decoder(self.backbone.maps(image))), image.shape[-2:])
 
 
 class PartialConv2d(nn.Module):
-    """A partial convolution of inputs in groups of channels, each of which has one mask.
+    """A partial convolution of groups of channels, each of which has one mask.
 
     Args:
-        inputs: Channels of each group, one behind the other: (64,), or (64, 3) for features with another map behind
-            them.
-        outputs: Channels; all share one mask.
+        inputs: Channels of each group: (64,), or (64, 3) for features concatenated with another map.
+        outputs: Channels of the output, which share one mask.
+        kernel: Side of the windows in pixels.
+        stride: The stride.
+        padding: Pixels of padding.
     """
 
     ones: Tensor
@@ -210,16 +219,25 @@ class PartialConv2d(nn.Module):
         self.groups = tuple(inputs)
         self.conv = nn.Conv2d(sum(inputs), outputs, kernel, stride, padding, bias=False)
         self.bias = nn.Parameter(torch.zeros(outputs))
-        # What a window of known pixels sums up to, per group.
+        # The sum over a window of known pixels, per group.
         ones = torch.tensor(self.groups, dtype=torch.float32).view(1, -1, 1, 1).expand(1, -1, kernel, kernel)
         self.register_buffer("ones", ones.clone(), persistent=False)
         self.window_sum = float(sum(self.groups) * kernel * kernel)  # a number, not a tensor: no wait for the device
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve x (B, sum of inputs, H, W), mask (B, groups, H, W) 0 to 1 → (B, outputs, H', W'), (B, 1, H', W').
+        """Convolve known pixels.
 
-        Values of x where its mask is 0 have no influence, not even if it is not finite; where that is between 0 and 1,
-        x is already multiplied by it. Raises UsageError for other shapes.
+        Values of x have no influence where their mask is 0, even if they are not finite.
+
+        Args:
+            x: (B, sum of inputs, H, W) float. The maps, multiplied by masks between 0 and 1.
+            mask: (B, groups, H, W) float, 0 to 1. The masks.
+
+        Returns:
+            (B, outputs, H', W'), the result, and (B, 1, H', W'), its mask.
+
+        Raises:
+            UsageError: If the shapes do not match.
         """
         count = len(self.groups)
         if mask.shape != (x.shape[0], count, *x.shape[2:]) or x.shape[1] != sum(self.groups):

@@ -1,4 +1,4 @@
-"""The precisions that networks compute in when they are used: `core.device.Precision` lists them."""
+"""The precisions that trained networks compute in; `core.device.Precision` lists them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ support, and have no TF32."""
 
 
 def resolve_precision(precision: Precision, device: torch.device | str) -> Precision:
-    """Choose the precision that `auto` stands for on a device. Raises UnavailableError if the device lacks the
-    requested one.
+    """Choose the precision that "auto" stands for on a device.
+
+    Args:
+        precision: The requested precision.
+        device: The device.
+
+    Raises:
+        UsageError: If there is no such precision.
+        UnavailableError: If the device does not support it.
     """
     if precision not in get_args(Precision):
         choices = ", ".join(get_args(Precision))
@@ -41,15 +48,19 @@ def resolve_precision(precision: Precision, device: torch.device | str) -> Preci
 
 
 def precision_label(precision: Precision) -> str:
-    """Name a precision in the identity of a network in results; "" if the device decides."""
+    """Return the suffix for a network's identity in results, "" if the device decides."""
     return "" if precision == "auto" else f"+{precision}"
 
 
 @contextmanager
 def computed_in(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Compute a network in a resolved precision within a `with` block.
+    """Compute networks in a resolved precision within a `with` block.
 
-    Nothing but networks belongs into it: torch multiplies in TF32 for the entire process while it is on.
+    Only networks belong into it: torch multiplies in TF32 in the complete process while it is on.
+
+    Args:
+        precision: The resolved precision.
+        device: The device.
     """
     if device.type == "cuda":
         before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32

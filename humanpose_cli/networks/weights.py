@@ -1,14 +1,13 @@
-"""Weights files: what is in them, which there are, and how a config dataclass is read from one.
+"""Weights files: their contents, their registry, and config dataclasses built from their headers.
 
 A file is safetensors in half precision. Its header is JSON in the file's metadata: `model` (the kind of network),
 `config` (how to build it), `training` (data, run, steps), `metrics` (on held-out data), and `digest`, which is
-compared whenever the tensors are read, wherever the file is. Checkpoints of others are read with torch's
-`weights_only`.
+compared whenever the tensors are read. Checkpoints of other programs are read with torch's `weights_only`.
 
-`WEIGHTS` lists what is shipped with the package and what others offer. Shipped networks were trained by `hpc train` on
-synthetic people, as the headers record; the pose networks are other people's, converted to ONNX, and their metadata
-names the source. What others offer is fetched from its owner when the user asks for it, and checked against the digest
-in that table. `options_of` builds a config dataclass from the header's plain values.
+`WEIGHTS` lists the weights that are shipped with the package and those that others offer. Shipped networks were trained
+by `hpc train` on synthetic people, as their headers record; the pose networks are other people's, converted to ONNX,
+and their metadata names the source. Other weights are downloaded from their owners on request, and checked against the
+digest in that table. `options_of` builds a config dataclass from the header's plain values.
 """
 
 from __future__ import annotations
@@ -49,9 +48,9 @@ class WeightsHeader:
 
     Attributes:
         model: Name of the kind of network, such as "segmenter".
-        config: Plain JSON values that build it.
-        training: On what, for how many steps, with what options.
-        metrics: On held-out data, by name.
+        config: Plain JSON values that build the network.
+        training: Its data, number of steps and options.
+        metrics: Metrics on held-out data, by name.
         digest: SHA-256 over the tensors' names, types, shapes and bytes, by `write_weights`; empty in older files.
     """
 
@@ -63,9 +62,15 @@ class WeightsHeader:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None:
-    """Save tensors, floating ones as float16, atomically.
+    """Save tensors atomically, floating ones as float16.
 
-    Raises InputError if a number is too large for half precision.
+    Args:
+        path: The file.
+        state: The tensors by name.
+        header: The header.
+
+    Raises:
+        InputError: If a number is too large for half precision.
     """
     from safetensors.torch import save
 
@@ -95,10 +100,14 @@ def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_header(path: Path, model: str | None = None) -> WeightsHeader:
-    """Read the header alone. Raises InputError if the file is missing, damaged or of another kind.
+    """Read the header of a weights file.
 
     Args:
-        model: What the file must hold.
+        path: The file.
+        model: The kind of network that the file must hold. None accepts any.
+
+    Raises:
+        InputError: If the file is missing, damaged or of another kind.
     """
     document = _header_document(path)
     kind = document.get("format", "no header of hpc")
@@ -113,7 +122,7 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
 
 
 def _header_document(path: Path) -> dict[str, Any]:
-    """Read the JSON of `write_weights` in a file's metadata; empty in other programs' files."""
+    """Return the JSON of `write_weights` in a file's metadata; empty for other programs' files."""
     try:
         with safe_open(path, "np") as file:  # which needs no torch
             metadata = file.metadata() or {}
@@ -128,7 +137,7 @@ def _header_document(path: Path) -> dict[str, Any]:
 
 
 def trainings_of(header: WeightsHeader) -> list[dict[str, Any]]:
-    """List the trainings that weights come of, one having begun with another's weights; the first first."""
+    """Return the trainings that weights result from, in order, if a training began with another's weights."""
     names = ("steps", "people", "pairs", "loop")
     training = {key: header.training[key] for key in names if key in header.training}
     return [*header.training.get("began_with", ()), training]
@@ -138,7 +147,11 @@ def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor
     """Read tensors, floating ones as float32, and the header.
 
     Args:
-        model: What the file must hold; InputError if it is another, or if numbers in the file have changed.
+        path: The file.
+        model: The kind of network that the file must hold. None accepts any.
+
+    Raises:
+        InputError: If the file is missing, damaged or of another kind.
     """
     import torch
 
@@ -150,9 +163,7 @@ def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor
 
 
 def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
-    """Read a safetensors file's tensors in their stored types. Raises InputError if their digest is not `digest`; "":
-    any.
-    """
+    """Read the tensors of a safetensors file in their stored types, and compare their digest unless it is ""."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -165,16 +176,21 @@ def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
 
 def _damaged(path: Path) -> InputError:
     remedy = reinstall_line() if _PACKAGE in path.resolve().parents else "copy it again"
-    return InputError(path, "is damaged: its numbers are not those that were saved", remedy=remedy)
+    return InputError(path, "is damaged: its numbers have changed", remedy=remedy)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors of another program's checkpoint: safetensors, or a torch file that holds nothing but tensors.
+    """Read the tensors of another program's checkpoint: safetensors, or a torch file of tensors.
 
-    A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed. Lightning
-    names its callbacks' classes in checkpoints; these classes are not loaded.
-    Raises InputError if the file holds anything that would have to be executed, or is a damaged file of
-    `write_weights`.
+    A `state_dict` or `model` inside is unpacked, and the prefix `module.` of data-parallel training removed. Classes of
+    Lightning's callbacks that checkpoints name are not loaded.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If the file contains something that would have to be executed, or is a damaged file of
+            `write_weights`.
     """
     import torch
 
@@ -200,7 +216,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _lightning_stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Make an empty class for each of Lightning's names in a checkpoint, under that name."""
+    """Return an empty class for each of Lightning's names in a checkpoint."""
     import torch
 
     if not zipfile.is_zipfile(path):  # of torch before 1.6
@@ -213,15 +229,20 @@ def _lightning_stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
     """Load all of a module's tensors by name.
 
-    InputError, which names the first in alphabetical order that is missing, left over or of another shape, and the
-    file.
+    Args:
+        module: The module.
+        tensors: The tensors by name.
+        path: The file that they come from, for messages.
+
+    Raises:
+        InputError: If a tensor is missing, superfluous or of another shape; the message names the first one.
     """
-    expected_shapes, found_shapes = (
+    expected_shapes, file_shapes = (
         {name: str(tuple(value.shape)) for name, value in state.items() if not name.endswith("num_batches_tracked")}
         for state in (module.state_dict(), tensors)
     )
-    for name in sorted(set(expected_shapes) | set(found_shapes)):
-        shape, got = expected_shapes.get(name, "nothing"), found_shapes.get(name, "nothing")
+    for name in sorted(set(expected_shapes) | set(file_shapes)):
+        shape, got = expected_shapes.get(name, "nothing"), file_shapes.get(name, "nothing")
         if shape != got:
             remedy = "it belongs to another network, or to another number of parts, joints or channels"
             raise InputError(path, f"does not fit at {name}", expected=shape, got=got, remedy=remedy)
@@ -234,7 +255,7 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 _PACKAGE = Path(__file__).parent.parent
 _TORCHVISION = "https://download.pytorch.org/models/"
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/"
-_PATIENCE = 30  # seconds without a byte
+_TIMEOUT = 30  # seconds without a byte
 _SCHEME = "https://"  # also of addresses that a server redirects to
 
 
@@ -242,14 +263,13 @@ _SCHEME = "https://"  # also of addresses that a server redirects to
 class WeightsEntry:
     """One file of weights.
 
-    licence of the weights
-
     Attributes:
         name: Its name in commands.
-        about: One line.
-        file: Its name in the folder of downloads; for shipped weights, its path in the package.
-        digest: SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's name has.
-        url: Its owner's address; empty for shipped ones.
+        about: A one-line description.
+        file: Its name in the download folder; for shipped weights, its path in the package.
+        digest: SHA-256 in hexadecimal digits; for torchvision's files, the first digits, which the file's name has.
+        url: Its owner's address; empty for shipped weights.
+        licence: The licence of the weights.
     """
 
     name: str
@@ -261,25 +281,35 @@ class WeightsEntry:
 
     @property
     def shipped(self) -> bool:
-        """Whether it came with the package."""
+        """Whether the file is part of the package."""
         return not self.url
 
     @property
     def path(self) -> Path:
-        """The path of the file, or where it would be."""
+        """The path of the file, whether or not it exists."""
         return _PACKAGE / self.file if self.shipped else weights_folder() / self.file
 
     def verify(self) -> None:
-        """Raise InputError if the file differs from the table, UnavailableError if there is none."""
+        """Compare the file with the digest in the table.
+
+        Raises:
+            InputError: If it differs.
+            UnavailableError: If there is no file.
+        """
         if not self.path.is_file():
             remedy = reinstall_line() if self.shipped else f"hpc weights fetch {self.name}"
             raise UnavailableError(self.name, "is not here", expected=str(self.path), remedy=remedy)
         _check(self, digest_of(self.path), str(self.path))
 
     def fetch(self) -> Path:
-        """Download it, unless it is here and undamaged; the file is written atomically.
+        """Download the file atomically, unless it exists and is undamaged.
 
-        Raises UnavailableError if the owner's server cannot be reached, InputError if it sends something else.
+        Returns:
+            The file.
+
+        Raises:
+            UnavailableError: If the owner's server cannot be reached.
+            InputError: If it sends something else, or the existing file is damaged.
         """
         if self.path.is_file():
             self.verify()
@@ -290,7 +320,7 @@ class WeightsEntry:
         import urllib.request
 
         try:
-            with urllib.request.urlopen(self.url, timeout=_PATIENCE) as response:
+            with urllib.request.urlopen(self.url, timeout=_TIMEOUT) as response:
                 if not response.url.startswith(_SCHEME):
                     raise UnavailableError(self.url, "leads to a connection without TLS", got=response.url)
                 content = response.read()
@@ -385,14 +415,21 @@ WEIGHTS: dict[str, WeightsEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def weights_folder() -> Path:
-    """Return the folder of downloads: $HPC_WEIGHTS, or the user's cache."""
+    """Return the download folder: $HPC_WEIGHTS, or a folder in the user's cache."""
     if folder := os.environ.get("HPC_WEIGHTS"):
         return Path(folder)
     return platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "weights"
 
 
 def shipped_weights(name: str) -> Path:
-    """Find a shipped file. Raises UnavailableError if the package lacks it."""
+    """Return the path of a shipped file.
+
+    Args:
+        name: Its name in `WEIGHTS`.
+
+    Raises:
+        UnavailableError: If the package lacks it.
+    """
     entry = WEIGHTS[name]
     if not entry.path.is_file():
         raise UnavailableError(name, "is missing from the package", remedy=reinstall_line())
@@ -403,9 +440,14 @@ _NO_WEIGHTS = ("an image", "a video", "a HEIC image", "text", "a web page", "a P
 
 
 def find_weights(name: str | Path) -> Path:
-    """Find the file that a user means by a file, a run's folder or a name of `WEIGHTS`.
+    """Find a weights file by its path, by a run's folder or by a name in `WEIGHTS`.
 
-    Raises InputError if there is no such file; UnavailableError for weights that are known but not here.
+    Args:
+        name: The path or name.
+
+    Raises:
+        InputError: If there is no such file.
+        UnavailableError: If known weights are not on this machine.
     """
     path = Path(name)
     if path.is_dir():
@@ -432,8 +474,15 @@ Options = TypeVar("Options")
 
 
 def options_of(kind: type[Options], values: Any, path: Path | str) -> Options:
-    """Build an options dataclass from plain values; lists become tuples. Names that other versions of the options have
-    are left out. Raises InputError with the file if the values do not fit.
+    """Build an options dataclass from plain values; lists become tuples, and unknown names are ignored.
+
+    Args:
+        kind: The dataclass.
+        values: The values by name.
+        path: The file that they come from, for messages.
+
+    Raises:
+        InputError: If the values are invalid.
     """
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(values, Mapping):

@@ -367,13 +367,13 @@ def advised(monkeypatch):
 
 @pytest.mark.parametrize("size", [0, 1, 1000, (1 << 20) - 1])
 def test_small_results_are_left_to_torch(advised, size):
-    assert launching.fresh(torch.zeros(1), (size,)).shape == (size,)
+    assert launching.allocate(torch.zeros(1), (size,)).shape == (size,)
     assert not advised
 
 
 @pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, 5_000_000])
 def test_complete_huge_pages_inside_large_results_are_requested(advised, size):
-    tensor = launching.fresh(torch.zeros(1), (size, 1))
+    tensor = launching.allocate(torch.zeros(1), (size, 1))
     ((begin, length, advice),) = advised
     assert advice == 14
     assert begin % (2 << 20) == length % (2 << 20) == 0
@@ -384,17 +384,17 @@ def test_complete_huge_pages_inside_large_results_are_requested(advised, size):
 
 
 def test_a_fresh_tensor_has_the_kind_of_its_model():
-    tensor = launching.fresh(torch.zeros(2, dtype=torch.float64), (3, 1 << 20))
+    tensor = launching.allocate(torch.zeros(2, dtype=torch.float64), (3, 1 << 20))
     assert tensor.dtype == torch.float64
     assert tensor.fill_(2.0).sum() == 6 << 20
-    assert launching.fresh(torch.zeros(1, device="meta"), (1 << 22,)).device.type == "meta"
+    assert launching.allocate(torch.zeros(1, device="meta"), (1 << 22,)).device.type == "meta"
 
 
 def test_systems_without_huge_pages_get_no_request(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     launching._advice.cache_clear()
     assert launching._advice() is None
-    assert launching.fresh(torch.zeros(1), (1 << 21,)).shape == (1 << 21,)
+    assert launching.allocate(torch.zeros(1), (1 << 21,)).shape == (1 << 21,)
     launching._advice.cache_clear()
 
 
@@ -413,5 +413,5 @@ def test_more_threads_than_32_bits_count_are_refused():
 
 def test_numbers_that_torch_has_yet_to_negate_are_negated():
     negated = torch._neg_view(torch.arange(3.0))
-    assert launching.plain(negated)[0].is_neg() is False
-    assert torch.equal(launching.plain(negated)[0], -torch.arange(3.0))
+    assert launching.scalars(negated)[0].is_neg() is False
+    assert torch.equal(launching.scalars(negated)[0], -torch.arange(3.0))

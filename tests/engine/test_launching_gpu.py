@@ -115,7 +115,7 @@ def test_what_is_remembered_is_computed_before_another_stream_may_ask(monkeypatc
     assert done == ["computed", "waited"]
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert memo(tensor) == 5
-    with raises(UsageError, remedy="run the same once before the capture"):
+    with raises(UsageError, remedy="run the function once before the capture"):
         memo(OnGpu())
 
 

@@ -175,7 +175,7 @@ def test_sums_sorted_by_corner_agree_with_those_in_pixel_order(monkeypatch):
 
     expected = run()
     cpu = raster.face.device
-    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(launches, "on_cpu", lambda device: False)
     monkeypatch.setattr(launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, cpu, 0))
     for a, b in zip(run(), expected, strict=True):
         assert torch.equal(a, b)

@@ -108,7 +108,7 @@ def test_one_face_a_thread(monkeypatch):
     """The launches of CUDA, on the CPU: many threads an image, each face's rows shared, one pixel a thread."""
     drawn = soup(seed=7)
     expected = drawn.raster("kernel")
-    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(launches, "on_cpu", lambda device: False)
     monkeypatch.setattr(
         launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, drawn.vertices.device, 0)
     )

@@ -14,7 +14,6 @@ from helpers.raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.rasterising.op import (
     Raster,
-    average_samples,
     coverage,
     draw_samples,
     interpolate,
@@ -151,6 +150,10 @@ def test_refuses_what_does_not_fit(vertices, faces, message):
         merge_meshes(vertices, faces)
 
 
+def average(values, samples):
+    return values.unflatten(0, (-1, samples)).mean(1)
+
+
 def sampled(drawn, samples, **options):
     return draw_samples(
         drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point, drawn.size, samples=samples, **options
@@ -204,7 +207,7 @@ def test_colours_are_averaged_with_their_gradients(device):
     drawn = sphere(2, batch=2, device=device)
     raster = sampled(drawn, 4)
     attributes = torch.ones(1, drawn.vertices.shape[1], 3, device=device, requires_grad=True)
-    image = average_samples(interpolate(raster, drawn.faces, attributes), 4)
+    image = average(interpolate(raster, drawn.faces, attributes), 4)
     assert image.shape == (2, 60, 80, 3)
     expected = coverage(raster, 4)
     torch.testing.assert_close(image, expected[..., None].expand(-1, -1, -1, 3), rtol=0, atol=1e-6)
@@ -229,7 +232,7 @@ def test_means_of_one_of_several_meshes_are_those_of_its_samples(device, samples
         colours = interpolate(inside, near.faces, values.repeat_interleave(samples, 0))
         assert 0.03 < means[..., 0].mean() < 0.9
         assert torch.equal(means[..., 0], coverage(inside, samples))
-        torch.testing.assert_close(means[..., 1:], average_samples(colours, samples), rtol=0, atol=1e-6)
+        torch.testing.assert_close(means[..., 1:], average(colours, samples), rtol=0, atol=1e-6)
         with raises(UsageError, subject="attributes"):
             image.means(meshes, mesh, values[:1], rows, columns)
 
@@ -243,15 +246,9 @@ def test_options_reach_the_rasteriser():
         sampled(front, 2, backend="fast")
 
 
-def test_refuses_no_samples():
+def test_refuses_no_samples_and_other_shapes():
     with raises(UsageError, subject="samples"):
         sampled(sphere(1), 0)
-
-
-def test_refuses_batches_that_are_no_multiple_of_the_samples():
-    for values, samples in ((torch.zeros(5, 2), 2), (torch.zeros(4, 2), 0)):
-        with raises(UsageError, subject="samples"):
-            average_samples(values, samples)
     camera = torch.ones(1), torch.ones(1, 2)
     with raises(UsageError, subject="vertices"):
         draw_samples(torch.zeros(4, 3), torch.zeros(0, 3, dtype=torch.int32), *camera, (4, 4))

@@ -208,7 +208,7 @@ def test_sums_sorted_by_bone_agree_with_those_in_vertex_order(monkeypatch):
     grad = torch.randn(3, 500, 3, generator=torch.Generator().manual_seed(5))
     launching.start()
     to_vertices, to_maps = launches._skin_adjoint(*saved, grad, True, True)
-    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(launches, "on_cpu", lambda device: False)
     monkeypatch.setattr(
         launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, saved[0].device, 0)
     )
@@ -230,12 +230,12 @@ def test_lanes_of_a_body_meet_only_between_levels(monkeypatch, absolute):
         (starts, _), levels = arguments[6], range(len(arguments[6][0]) - 1)
         launched.append((arguments[0], size))
         for level in levels if kernel_ is kernel.pose_joints else reversed(levels):
-            of_level = [*arguments[:6], launching.plain(starts[level : level + 2]), *arguments[7:]]
+            of_level = [*arguments[:6], launching.scalars(starts[level : level + 2]), *arguments[7:]]
             for thread in reversed(range(size)):
                 launching._run(kernel_, thread, thread + 1, of_level, cpu, None)
 
     launching.start()
-    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(launches, "on_cpu", lambda device: False)
     monkeypatch.setattr(launches, "launch", by_level)
     assert_same(body, [body.rotations, body.joints, body.scales, body.vertices], "two", absolute=absolute)
     assert set(launched) == {(32, 64)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from humanpose_cli.fitting.options import SHIPPED_SEGMENTER, FitOptions, Network
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 from humanpose_cli.models.nbf.inputs import InputOptions
-from humanpose_cli.models.nbf.network import MODEL, NbfConfig, Regressor, RegressorOptions, nbf_config
+from humanpose_cli.models.nbf.network import MODEL, NbfConfig, Regressor, RegressorOptions
 from humanpose_cli.networks.weights import WeightsHeader, shipped_weights, write_weights
 
 
@@ -34,7 +34,7 @@ def network_file(path, kind="proxy", **regressor):
     with torch.no_grad():
         network.head.weight.zero_()
     tensors = {f"regressor.{name}": values for name, values in network.state_dict().items()}
-    write_weights(path, tensors, WeightsHeader(MODEL, nbf_config(NbfConfig(inputs, options, crop=128))))
+    write_weights(path, tensors, WeightsHeader(MODEL, asdict(NbfConfig(inputs, options, crop=128))))
     return str(path)
 
 

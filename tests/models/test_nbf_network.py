@@ -1,5 +1,7 @@
 """Networks as files: what loads, what is refused and in which words; whole estimates from images."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from helpers.nbf_people import as_detected, labelled_example
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.models.nbf.inputs import InputOptions
-from humanpose_cli.models.nbf.network import NbfConfig, Regressor, RegressorOptions, load_nbf, nbf_config
+from humanpose_cli.models.nbf.network import NbfConfig, Regressor, RegressorOptions, load_nbf
 from humanpose_cli.models.segmenter.network import (
     NETWORKS,
     Segmenter,
@@ -35,7 +37,7 @@ def write_segmenter(path, options=TINY):
 def write_nbf(path, config):
     torch.manual_seed(1)
     tensors = {f"regressor.{n}": v for n, v in Regressor(config.inputs, config.regressor).state_dict().items()}
-    write_weights(path, tensors, WeightsHeader("nbf", nbf_config(config)))
+    write_weights(path, tensors, WeightsHeader("nbf", asdict(config)))
     return path
 
 

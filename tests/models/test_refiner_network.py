@@ -27,10 +27,10 @@ from humanpose_cli.models.refiner.network import (
     DisplacementMixture,
     DisplacementNetwork,
     DisplacementOptions,
-    convexly_enlarged,
-    fetched,
     rendering_input,
+    sample_targets,
     start_from,
+    upsample_convexly,
 )
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.models.refiner.pyramid import PyramidNetwork
@@ -102,10 +102,10 @@ def test_a_mirrored_rendering_is_the_rendering_of_the_mirrored_body(body, render
 def test_values_are_fetched_from_where_displacements_lead():
     image = torch.arange(48.0).view(1, 1, 6, 8)
     right_and_down = torch.tensor([1.0, 2.0])[None, :, None, None].expand(1, 2, 6, 8)
-    found = fetched(image, right_and_down)
+    found = sample_targets(image, right_and_down)
     torch.testing.assert_close(found[..., :4, :7], image[..., 2:, 1:])
     assert not found[..., 4:, :].any()
-    half = fetched(image, 0.5 * right_and_down)
+    half = sample_targets(image, 0.5 * right_and_down)
     torch.testing.assert_close(half[0, 0, 0, 0], image[0, 0, 1, :2].mean())
 
 
@@ -138,15 +138,15 @@ def test_products_are_looked_up_around_the_cells_that_displacements_lead_to():
 def test_enlarged_values_are_convex_combinations_of_their_neighbours():
     logits = 3 * torch.randn(2, 9 * 16, 5, 6)
     constant = torch.full((2, 3, 5, 6), 2.5)
-    torch.testing.assert_close(convexly_enlarged(constant, logits), torch.full((2, 3, 20, 24), 2.5))
+    torch.testing.assert_close(upsample_convexly(constant, logits), torch.full((2, 3, 20, 24), 2.5))
     values = torch.randn(2, 3, 5, 6)
-    enlarged = convexly_enlarged(values, logits)
+    enlarged = upsample_convexly(values, logits)
     assert enlarged.max() <= values.max()
     assert enlarged.min() >= values.min()
     # All weight on the neighbour on the left: every pixel of a cell has its value, the first column its own.
     left = torch.full((2, 9, 16, 5, 6), -40.0)
     left[:, 3] = 40.0
-    shifted = convexly_enlarged(values, left.flatten(1, 2))[..., ::4, ::4]
+    shifted = upsample_convexly(values, left.flatten(1, 2))[..., ::4, ::4]
     torch.testing.assert_close(shifted, values[..., [0, 0, 1, 2, 3, 4]])
 
 
@@ -155,7 +155,7 @@ def test_pixels_of_a_cell_have_separate_combinations():
     logits = torch.full((1, 9, 2, 2, 3, 3), -40.0)
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
         logits[0, 4 + 3 * row + column, row, column] = 40.0  # itself, right, below, below on the right
-    enlarged = convexly_enlarged(values, logits.flatten(1, 3))
+    enlarged = upsample_convexly(values, logits.flatten(1, 3))
     assert enlarged[0, 0, 2:4, 2:4].tolist() == [[4.0, 5.0], [7.0, 8.0]]
 
 

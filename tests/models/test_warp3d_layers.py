@@ -60,9 +60,9 @@ def test_the_decoder_sees_moved_colours_at_half_the_resolution(stride):
         torch.rand(2, 4, 16 // stride, 16 // stride),
     )
     colours, cover = view[:, :3] * 2 - 1, view[:, 3:]
-    assert torch.equal(carried.shown(x, (colours, cover)), x)
+    assert torch.equal(carried.add_view(x, (colours, cover)), x)
     nn.init.dirac_(carried.get_submodule("seen").weight)
-    difference = (carried.shown(x, (colours, cover)) - x).detach()
+    difference = (carried.add_view(x, (colours, cover)) - x).detach()
     premultiplied = torch.cat((colours * cover, cover), 1)
     if stride == 1:
         expected = premultiplied.view(2, 4, 8, 2, 8, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 16, 8, 8)
@@ -77,8 +77,8 @@ def test_the_view_joins_the_decoder_behind_its_first_block_of_half_the_resolutio
     model, target = generator(config), hand_raised(64)
     assert model.decoder.carried.get_submodule("seen").out_channels == widths[-2]
     assert model.decoder.halfway == (1 if stride == 2 else 3)
-    shapes, joined = [], model.decoder.carried.shown
-    model.decoder.carried.shown = lambda x, view: shapes.append(x.shape) or joined(x, view)
+    shapes, joined = [], model.decoder.carried.add_view
+    model.decoder.carried.add_view = lambda x, view: shapes.append(x.shape) or joined(x, view)
     with torch.no_grad():
         before = model(images(1, 64), standing(64), target).foreground
         nn.init.normal_(model.decoder.carried.get_submodule("seen").weight)

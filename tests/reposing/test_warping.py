@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 from humanpose_cli.models.warp3d.config import PRESETS
-from humanpose_cli.models.warp3d.generator import MODEL, Generator, generator_weights
+from humanpose_cli.models.warp3d.generator import MODEL, Generator
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.scene import ReposeOptions
@@ -31,7 +31,7 @@ def weights(tmp_path_factory):
 
 
 def _parts(generator):
-    tensors, config = generator_weights(generator)
+    tensors, config = generator.state_dict(), asdict(generator.config)
     return tensors, WeightsHeader(MODEL, config)
 
 

@@ -1,8 +1,8 @@
 """Warp kernels of the z-buffer and of interpolation; `reference.py` says how a pixel is decided.
 
-The z-buffer holds one integer a pixel: the depth's bits above the face id, so that the least one is the nearest
-face and among equals the lowest id, in whatever order faces come. Products and sums are not fused: an edge's value
-then is exactly the negative of the same edge's value in the neighbouring face, and equals the reference's.
+The z-buffer holds one integer a pixel, the bits of the depth above the face index. The minimum is the nearest face and,
+at equal depths, the lowest index, in any order of faces. Products and sums are not fused: the value of an edge is then
+exactly the negative of the value of the same edge in the neighbouring face, and equals the reference's.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from humanpose_cli.engine.native import native_code
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 MODULE = wp.get_module(__name__)
 
-# The z-buffer's value where no face is: the largest int64.
+# The z-buffer's value if there is no face: the largest int64.
 FAR = (1 << 63) - 1
 FAR_KEY = wp.constant(wp.int64(FAR))
 
@@ -46,7 +46,7 @@ def with_point(bounds: wp.vec4, x: float, y: float):
 
 @wp.func
 def with_edge(bounds: wp.vec4, a: wp.vec3, b: wp.vec3, near: float):
-    """Extend bounds by an edge's end a, if it is beyond that depth, and by the point where the edge crosses it."""
+    """Extend bounds by an edge's end `a` if it is beyond `near`, and by the point where the edge crosses `near`."""
     extent = bounds
     if a[2] >= near:
         extent = with_point(extent, a[0] / a[2], a[1] / a[2])

@@ -1,4 +1,4 @@
-"""The z-buffer and interpolation through the kernels, as torch functions with the signatures of `reference.py`."""
+"""Run the z-buffer and interpolation kernels, with the signatures of `reference.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from humanpose_cli.engine.launching import Array, fresh, launch, plain, vectors
+from humanpose_cli.engine.launching import Array, allocate, launch, on_cpu, scalars, vectors
 from humanpose_cli.engine.rasterising import kernel
 from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 
@@ -25,18 +25,14 @@ _POINTS_OF_TWO_PASSES = 16
 _FACE_COST, _PIXEL_COST = 100, 5
 
 
-def _on_cpu(device: torch.device) -> bool:
-    return device.type == "cpu"
-
-
 class Drawing(NamedTuple):
-    """The z-buffer of B images, and what reads it.
+    """The z-buffer of B images, and the arrays that its readers need.
 
     Attributes:
-        keys: (B, H, W·S + padding) int64: samples of a pixel lie side by side, so that a face reaches few cache
-            lines.
-        mesh: Vertices, faces and focal lengths; points: x and y of a row's samples.
-        samples: S of each pixel.
+        keys: (B, H, W·S + padding) int64. The samples of a pixel are neighbours, so a face touches few cache lines.
+        mesh: Vertices, faces and focal lengths.
+        points: x and y of each row's samples.
+        samples: The number of samples a pixel, S.
     """
 
     keys: Tensor
@@ -60,16 +56,16 @@ def draw(
     count, device = faces.shape[0], vertices.device
     # The padding is written by vectors that reach beyond the image, and never read.
     shape = batch, height, width * samples + _PADDING
-    keys = fresh(torch.empty(0, dtype=torch.int64, device=device), shape).fill_(kernel.FAR)
+    keys = allocate(torch.empty(0, dtype=torch.int64, device=device), shape).fill_(kernel.FAR)
     columns = torch.arange(width + _PADDING, dtype=vertices.dtype, device=device)[:, None] + 0.5
-    points_x = plain((columns - principal_points[:, None, :, 0]).flatten(1).contiguous())
-    points_y = plain(principal_points[..., 1].repeat(1, len(columns)))
+    points_x = scalars((columns - principal_points[:, None, :, 0]).flatten(1).contiguous())
+    points_y = scalars(principal_points[..., 1].repeat(1, len(columns)))
     centres = vectors(torch.cat((principal_points.amin(1), principal_points.amax(1)), 1), wp.vec4)
-    mesh = [vectors(vertices, wp.vec3), vectors(faces, wp.vec3i), plain(focal)]
+    mesh = [vectors(vertices, wp.vec3), vectors(faces, wp.vec3i), scalars(focal)]
     drawing = Drawing(keys, mesh, [points_x, points_y], samples)
     if not batch * height * width:
         return drawing
-    if _on_cpu(device):
+    if on_cpu(device):
         # A thread goes through all faces but owns its rows: those of one image, or every n-th of them.
         lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
         chunks, chunk, passes = 1, count, 1 + (height * width * samples > _POINTS_OF_TWO_PASSES * count)
@@ -78,34 +74,23 @@ def draw(
         chunk = 1 + batch * count * lanes // _MAX_THREADS
         chunks, passes = -(-count // chunk), 1
     options = [near, int(cull_back_faces), BOUNDS_SLACK]
-    arguments = [
-        chunks,
-        chunk,
-        lanes,
-        passes,
-        width,
-        samples,
-        *mesh,
-        centres,
-        *drawing.points,
-        *options,
-        plain(keys),
-    ]
+    counts = [chunks, chunk, lanes, passes, width, samples]
+    arguments = [*counts, *mesh, centres, *drawing.points, *options, scalars(keys)]
     launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * samples * count * _FACE_COST)
     return drawing
 
 
 def read(drawing: Drawing) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute face, barycentrics and depth of a `Raster` of all samples with the kernel."""
+    """Compute face, barycentrics and depth of all samples with the kernel."""
     keys, mesh, points, samples = drawing
     (batch, height, columns), like = keys.shape, mesh[0][0]
     shape = batch * samples, height, (columns - _PADDING) // samples
     face = torch.empty(shape, dtype=torch.int32, device=keys.device)
-    barycentrics, depth = fresh(like, (*shape, 3)), fresh(like, shape)
+    barycentrics, depth = allocate(like, (*shape, 3)), allocate(like, shape)
     if face.numel():
         runs, run = _pixel_runs(batch, *shape[1:], keys.device)
-        outputs = [plain(face), vectors(barycentrics, wp.vec3), plain(depth)]
-        arguments = [runs, run, samples, *mesh, *points, plain(keys), *outputs]
+        outputs = [scalars(face), vectors(barycentrics, wp.vec3), scalars(depth)]
+        arguments = [runs, run, samples, *mesh, *points, scalars(keys), *outputs]
         launch(kernel.read_faces, batch * height * runs, arguments, keys.device, face.numel() * _PIXEL_COST)
     return face, barycentrics, depth
 
@@ -114,16 +99,16 @@ def means(drawing: Drawing, faces: range, first_vertex: int, attributes: Tensor,
     """Compute `op.SampledImage.means` with the kernel."""
     keys, mesh, points, samples = drawing
     shape = len(keys), rows.stop - rows.start, columns.stop - columns.start, 1 + attributes.shape[2]
-    out = fresh(attributes, shape)
+    out = allocate(attributes, shape)
     options = [samples, faces.start, faces.stop, first_vertex, rows.start, columns.start]
-    arguments = [*options, *mesh, *points, plain(keys), plain(attributes), plain(out)]
+    arguments = [*options, *mesh, *points, scalars(keys), scalars(attributes), scalars(out)]
     launch(kernel.average_faces, shape[0] * shape[1], arguments, keys.device, out.numel() * samples * _PIXEL_COST)
     return out
 
 
 def _pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:
-    """Compute the runs a row, and the pixels a run: one thread handles one run, a complete row on the CPU."""
-    run = width if _on_cpu(device) else 1 + batch * height * width // _MAX_THREADS
+    """Return the runs a row and the pixels a run; one thread handles one run, a complete row on the CPU."""
+    run = width if on_cpu(device) else 1 + batch * height * width // _MAX_THREADS
     return -(-width // run), run
 
 
@@ -134,10 +119,10 @@ class _Interpolation(torch.autograd.Function):
     ) -> Tensor:
         batch, height, width = face.shape
         channels, device = attributes.shape[2], face.device
-        out = fresh(attributes, (batch, height, width, channels))
+        out = allocate(attributes, (batch, height, width, channels))
         if out.numel():
             runs, run = _pixel_runs(batch, height, width, device)
-            arguments = [runs, run, *_raster_arrays(face, barycentrics, faces), plain(attributes), plain(out)]
+            arguments = [runs, run, *_raster_arrays(face, barycentrics, faces), scalars(attributes), scalars(out)]
             cost = face.numel() * (_PIXEL_COST + channels)
             launch(kernel.interpolate, batch * height * runs, arguments, device, cost)
         ctx.save_for_backward(face, barycentrics, faces)
@@ -152,26 +137,26 @@ class _Interpolation(torch.autograd.Function):
         face, barycentrics, faces = ctx.saved_tensors
         out = grad.new_zeros(ctx.attributes_shape)
         if grad.numel() and out.numel():
-            adjoint = _scattered_adjoint if _on_cpu(face.device) else _sorted_adjoint
+            adjoint = _scattered_adjoint if on_cpu(face.device) else _sorted_adjoint
             adjoint(face, barycentrics, faces, grad, out)
         return None, None, None, out
 
 
 def _raster_arrays(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Array]:
-    return [plain(face), vectors(barycentrics, wp.vec3), vectors(faces, wp.vec3i)]
+    return [scalars(face), vectors(barycentrics, wp.vec3), vectors(faces, wp.vec3i)]
 
 
 def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
     """Add each pixel's gradient to its corners; a thread owns an image, or some of its channels."""
     batch, _, channels = out.shape
     lanes = 1 if batch >= torch.get_num_threads() else min(channels, torch.get_num_threads())
-    arguments = [lanes, *_raster_arrays(face, barycentrics, faces), plain(grad), plain(out)]
+    arguments = [lanes, *_raster_arrays(face, barycentrics, faces), scalars(grad), scalars(out)]
     cost = face.numel() * (_PIXEL_COST + 3 * channels)
     launch(kernel.interpolate_adjoint, batch * lanes, arguments, face.device, cost)
 
 
 def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
-    """Gather the sums of `_scattered_adjoint` per corner from pixels in order, so that no two threads meet."""
+    """Sum the gradients of each corner from sorted pixels, so that no two threads write to the same address."""
     batch, count, channels = out.shape
     image, y, x = (face >= 0).nonzero(as_tuple=True)
     rows = image[:, None] * count + faces[face[image, y, x].long()].long()  # [P, 3]
@@ -180,7 +165,7 @@ def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Ten
     pixels = ((image * face.shape[1] + y) * face.shape[2] + x)[torch.div(order, 3, rounding_mode="floor")]
     weights = barycentrics[image, y, x].flatten()[order]
     flat_grad, flat_out = grad.reshape(-1, channels), out.view(-1, channels)
-    arguments = [plain(starts), plain(pixels), plain(weights), plain(flat_grad), plain(flat_out)]
+    arguments = [scalars(starts), scalars(pixels), scalars(weights), scalars(flat_grad), scalars(flat_out)]
     launch(kernel.interpolate_sorted_adjoint, flat_out.numel(), arguments, face.device)
 
 

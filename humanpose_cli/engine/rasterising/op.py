@@ -1,23 +1,21 @@
-"""Rasterising triangle meshes, several in one z-buffer, several samples a pixel: the public operations.
+"""Rasterise triangle meshes with a z-buffer, with one or several samples a pixel.
 
 A face shows its front if its corners run counter-clockwise on screen: there the normal (v₁ − v₀) × (v₂ − v₀)
 points to the camera.
 
-`backend`: "auto" runs the Warp kernels for float32 on CPU and CUDA, else the reference in plain torch; "kernel" and
-"reference" ask for one. Both decide every pixel alike, to the bit.
+`backend="auto"` runs the Warp kernels for float32 tensors on CPU and CUDA, otherwise the reference in plain torch.
+`"kernel"` and `"reference"` force one of them. Both give the same result for every pixel, to the bit.
 
-Several people, or a person and things, are drawn as one merged mesh: visibility is decided exactly for
-each sample, also where bodies touch or pass through each other; equal depths go to the mesh named first. Images of a
-batch may hold different numbers of people: a mesh whose vertices are NaN is in no image.
+Several people, or a person and objects, are drawn as one merged mesh. Visibility is exact for each sample, also if
+bodies touch or intersect. At equal depths the first mesh is visible. Images of a batch may hold different numbers of
+people: set the vertices of a mesh to NaN to leave it out of an image.
 
-Smooth edges take several samples a pixel, not analytic coverage: a pixel of a body's outline holds several faces, whose
-exact visible areas would need clipping them against each other, while samples also average textures and depths. Each
-sample is an image from a camera shifted by a part of a pixel, so every operation on rasters works on samples.
+Smooth edges come from several samples a pixel, not from analytic coverage: a pixel on an outline holds several
+faces, and their exact visible areas would need clipping against each other. Each sample is an image from a camera that
+is shifted by a fraction of a pixel, so every operation on rasters also works on samples.
 
-No two samples share a row or column: n of them distinguish n + 1 degrees of coverage along the pixels' axes, where n on
-a grid distinguish √n + 1. Over edges of all directions both err alike (0.092 and 0.089 RMS of the covered part with 4
-samples); within 8 degrees of the axes, where edges show as long stairs and upright bodies have most of theirs, these
-err by 0.075, a grid by 0.127.
+No two samples of a pixel share a row or column: n of them distinguish n + 1 degrees of coverage along the pixel axes,
+n on a grid only √n + 1.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, combinations
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -40,19 +38,19 @@ from humanpose_cli.engine.dispatch import (
     check_size,
     check_tensors,
     implementation,
-    made_between,
+    record_bounds,
 )
 
 _PACKAGE = "humanpose_cli.engine.rasterising"
 
 
 class Raster(NamedTuple):
-    """The face behind each pixel's centre.
+    """The face behind each pixel centre.
 
     Attributes:
-        face: (B, H, W) int32, the nearest face; −1 where there is none.
-        barycentrics: (B, H, W, 3) perspective-correct weights of its corners, 0 to 1; zero where there is none.
-        depth: (B, H, W) metres along the camera's z axis; inf where there is none.
+        face: (B, H, W) int32. The nearest face, −1 if there is none.
+        barycentrics: (B, H, W, 3) float, 0 to 1. Perspective-correct weights of the corners, 0 if there is no face.
+        depth: (B, H, W) float, metres along the camera's z axis. inf if there is no face.
     """
 
     face: Tensor
@@ -71,18 +69,27 @@ def rasterise(
     cull_back_faces: bool = False,
     backend: Backend = "auto",
 ) -> Raster:
-    """Find the nearest face at every pixel centre (x + 0.5, y + 0.5) of B images of `size` (height, width).
+    """Find the nearest face at every pixel centre (x + 0.5, y + 0.5).
 
-    Equal depths go to the lowest face id, so the result never depends on the order of work. Neighbouring faces
-    leave no gap. Faces with a corner that is not finite are left out. Not differentiable; gradients to
-    attributes come from `interpolate`. Raises UsageError for shapes that do not fit.
+    At equal depths the lowest face index is visible, so the result does not depend on the order of work. Neighbouring
+    faces leave no gap. Faces with a corner that is not finite are skipped. Not differentiable: gradients to attributes
+    come from `interpolate`.
 
     Args:
-        vertices: (B, V, 3) metres, camera axes.
-        faces: (F, 3) integer, the same mesh in every image.
-        focal: (B,) pixels, positive; principal_point (B, 2) pixels.
-        near: Metres; nothing nearer is visible, and faces that cross this depth are cut there.
-        cull_back_faces: Leaves out faces that show their back.
+        vertices: (B, V, 3) float, metres in camera axes. The vertices of each image's mesh.
+        faces: (F, 3) integer. Vertex indices, the same for all images.
+        focal: (B,) float, pixels. The focal lengths, positive.
+        principal_point: (B, 2) float, pixels. The principal points x, y.
+        size: Height and width of the images in pixels.
+        near: Metres. Nothing nearer is visible; faces that cross this depth are clipped.
+        cull_back_faces: Whether to skip faces that show their back.
+        backend: "auto", "kernel" or "reference".
+
+    Returns:
+        The faces, barycentrics and depths of all pixels.
+
+    Raises:
+        UsageError: If shapes, dtypes or devices do not match.
     """
     return draw_samples(
         vertices,
@@ -98,15 +105,21 @@ def rasterise(
 
 
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:
-    """Interpolate attributes of the visible surface: (B, H, W, C), zero where no face is.
+    """Interpolate vertex attributes over the visible surface.
 
-    Differentiable (once) to attributes; to barycentrics only by the reference. Raises UsageError for shapes that do not
-    fit.
+    Differentiable once to `attributes`; to the barycentrics only with the reference.
 
     Args:
-        raster: Of `rasterise`.
-        faces: (F, 3) integer rows into `attributes`: the mesh's own faces, or its UV faces.
-        attributes: (B, N, C) or (1, N, C), for example colours, normals or texture coordinates.
+        raster: The result of `rasterise`.
+        faces: (F, 3) integer. Rows of `attributes`: the faces of the mesh, or its UV faces.
+        attributes: (B, N, C) or (1, N, C) float. For example colours, normals or texture coordinates.
+        backend: "auto", "kernel" or "reference".
+
+    Returns:
+        (B, H, W, C) float. The attributes, 0 where no face is visible.
+
+    Raises:
+        UsageError: If shapes, dtypes or devices do not match.
     """
     check_shape("faces", faces, "F", 3)
     check_shape("attributes", attributes, "B", "N", "C")
@@ -117,28 +130,29 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     check_rows("faces", faces, attributes.shape[1])
     check_rows("raster.face", raster.face, faces.shape[0], min_value=-1)
     faces = faces.int()
-    unfit = _unfit(attributes)
-    if not unfit and raster.barycentrics.requires_grad and torch.is_grad_enabled():
-        unfit = "barycentrics that require a gradient"
-    compute = implementation(_PACKAGE, backend, attributes.device, unfit)
+    unsupported = _unsupported(attributes)
+    if not unsupported and raster.barycentrics.requires_grad and torch.is_grad_enabled():
+        unsupported = "barycentrics that require a gradient"
+    compute = implementation(_PACKAGE, backend, attributes.device, unsupported)
     values: Tensor = compute.interpolate(raster.face.int(), raster.barycentrics, faces, attributes)
     return values
 
 
-def _unfit(tensor: Tensor) -> str:
-    """Describe why the kernels cannot take these arguments; "" if they can."""
+def _unsupported(tensor: Tensor) -> str:
+    """Describe why the kernels cannot take this tensor, "" if they can."""
     return "" if tensor.dtype == torch.float32 else str(tensor.dtype)
 
 
 @dataclass(frozen=True)
 class MergedMesh:
-    """M meshes as one, for `rasterise`.
+    """Several meshes joined into one, for `rasterise`.
 
     Attributes:
-        vertices: (B, ΣV, 3) metres, camera axes: those of the first mesh, then those of the second….
-        faces: (ΣF, 3) int32, in the same order.
-        first_vertex: (M + 1) where each mesh's vertices begin, and their number.
-        first_face: (M + 1) where each mesh's faces begin, and their number.
+        vertices: (B, ΣV, 3) float, metres in camera axes. The vertices of the first mesh, then of the second, and so
+            on.
+        faces: (ΣF, 3) int32. The faces in the same order.
+        first_vertex: M + 1 integers. The first vertex of each mesh, and the total.
+        first_face: M + 1 integers. The first face of each mesh, and the total.
     """
 
     vertices: Tensor
@@ -150,8 +164,14 @@ class MergedMesh:
         return len(self.first_face) - 1
 
     def faces_of(self, face: Tensor, mesh: int) -> Tensor:
-        """Convert face ids of the merged mesh, of any shape, to those of one mesh, −1 where that mesh is not
-        visible.
+        """Convert face indices of the merged mesh to face indices of one mesh.
+
+        Args:
+            face: Integer, any shape. Face indices of the merged mesh, as in `Raster.face`.
+            mesh: The index of the mesh.
+
+        Returns:
+            The face indices in that mesh, −1 where it is not visible.
         """
         if len(self) == 1:
             return face
@@ -160,20 +180,24 @@ class MergedMesh:
 
 
 def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedMesh:
-    """Merge meshes of any topologies.
-
-    Raises UsageError for shapes that do not fit.
+    """Join meshes with any numbers of vertices and faces.
 
     Args:
-        vertices: M of (B, V, 3) metres, camera axes; V differs from mesh to mesh, B does not.
-        faces: M of (F, 3) integer rows into the vertices of the same mesh.
+        vertices: For each mesh (B, V, 3) float, metres in camera axes. V may differ between meshes, B may not.
+        faces: For each mesh (F, 3) integer. Vertex indices within the same mesh.
+
+    Returns:
+        The merged mesh.
+
+    Raises:
+        UsageError: If the meshes' shapes, dtypes or devices do not match.
     """
     if not vertices or len(vertices) != len(faces):
         raise UsageError("faces", "do not match the vertices", expected=f"{len(vertices)} ≥ 1", got=str(len(faces)))
     for points, corners in zip(vertices, faces, strict=True):
         check_shape("vertices", points, vertices[0].shape[0], "V", 3)
         check_shape("faces", corners, "F", 3)
-        check_tensors(corners, vertices=vertices[0], others=points)
+        check_tensors(corners, vertices=vertices[0], other_vertices=points)
         check_rows("faces", corners, points.shape[1])
     first_vertex = (0, *accumulate(points.shape[1] for points in vertices))
     return MergedMesh(
@@ -186,62 +210,72 @@ def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedM
 
 @lru_cache
 def sample_offsets(samples: int) -> tuple[tuple[float, float], ...]:
-    """Compute each sample's position in its pixel: x, y in 0…1 from its top-left corner; (0.5, 0.5) for one.
+    """Return each sample's x, y in its pixel, 0 to 1 from the top-left corner; (0.5, 0.5) for a single sample.
 
-    Of the patterns y = a·x modulo `samples` or `samples` + 1, the one whose samples keep farthest from each other,
-    neighbouring pixels' included.
+    Among the patterns y = a·x modulo `samples` or `samples` + 1, it is the one with the largest distances between
+    samples, including those of neighbouring pixels.
+
+    Args:
+        samples: The number of samples a pixel.
+
+    Raises:
+        UsageError: If `samples` is not positive.
     """
     if samples < 1:
         raise UsageError("samples", "must be positive", expected="1 or more a pixel", got=str(samples))
-    patterns = [
-        [step * i % samples for i in range(samples)] for step in range(1, samples + 1) if gcd(step, samples) == 1
-    ]
-    patterns += [
-        [step * (i + 1) % (samples + 1) - 1 for i in range(samples)]
-        for step in range(1, samples + 1)
-        if gcd(step, samples + 1) == 1
-    ]
+    steps = range(1, samples + 1)
+    patterns = [[step * i % samples for i in range(samples)] for step in steps if gcd(step, samples) == 1]
+    modulus = samples + 1
+    patterns += [[step * i % modulus - 1 for i in range(1, modulus)] for step in steps if gcd(step, modulus) == 1]
     best = max(patterns, key=_sorted_distances)
     return tuple(((x + 0.5) / samples, (y + 0.5) / samples) for x, y in enumerate(best))
 
 
 def _sorted_distances(rows: list[int]) -> tuple[int, ...]:
-    """Sort the squared distances between the samples, in steps, on an image of repeated pixels."""
+    """Sort the squared distances between samples, in steps, on an image of repeated pixels."""
     count = len(rows)
-    distances = []
-    for i in range(count):
-        for j in range(i):
-            x, y = i - j, abs(rows[i] - rows[j])
-            distances.append(min(x, count - x) ** 2 + min(y, count - y) ** 2)
-    return tuple(sorted(distances))
+    pairs = [(j - i, abs(rows[j] - rows[i])) for i, j in combinations(range(count), 2)]
+    return tuple(sorted(min(x, count - x) ** 2 + min(y, count - y) ** 2 for x, y in pairs))
 
 
 class SampledImage:
-    """The nearest faces at several points of each pixel, of B images; `draw_samples` makes it.
-
-    Args:
-        compute, drawing: The operation's implementation, and what its `draw` returned.
-    """
+    """The nearest faces at several points of each pixel of B images, as `draw_samples` returns them."""
 
     def __init__(self, compute: Any, drawing: Any, face_count: int) -> None:
-        self._compute, self._drawing, self._face_count = compute, drawing, face_count
+        self._compute = compute  # the operation's implementation
+        self._drawing = drawing  # the result of its `draw`
+        self._face_count = face_count
 
     @cached_property
     def raster(self) -> Raster:
-        """A batch of B·samples rasters: row b·samples + s holds sample s of image b.
+        """A batch of B·S rasters: row b·S + s holds sample s of image b.
 
-        Attributes interpolated there (with vertices repeated alike where they differ from image to image) become an
-        image through `average_samples`.
+        Attributes interpolated there become an image when the samples are averaged: `values.unflatten(0, (-1,
+        S)).mean(1)`.
         """
-        face, *others = self._compute.read(self._drawing)
-        return Raster(made_between(face, -1, self._face_count - 1), *others)
+        raster = Raster(*self._compute.read(self._drawing))
+        record_bounds(raster.face, -1, self._face_count - 1)
+        return raster
 
     def means(self, meshes: MergedMesh, mesh: int, attributes: Tensor, rows: slice, columns: slice) -> Tensor:
-        """Average one of the merged meshes over the samples of each pixel in a part of the images: (B, h, w, 1 + C),
-        the share of samples that show it, and its attributes (B, V, C), zero where it is not visible.
+        """Average one mesh over the samples of each pixel in a region of the images.
 
-        `interpolate` and `average_samples` give the same to the bit, in several times the time and memory. Not
-        differentiable.
+        Interpolating `raster` and averaging gives the same result to the bit, but takes several times the time and
+        memory. Not differentiable.
+
+        Args:
+            meshes: The merged mesh that was drawn.
+            mesh: The index of the mesh in it.
+            attributes: (B, V, C) float. Attributes of the vertices of that mesh.
+            rows: The rows of the region.
+            columns: The columns of the region.
+
+        Returns:
+            (B, h, w, 1 + C) float. The share of samples that show the mesh, then the attributes, 0 where it is not
+            visible.
+
+        Raises:
+            UsageError: If the attributes do not match the mesh.
         """
         first_vertex, end_vertex = meshes.first_vertex[mesh : mesh + 2]
         check_shape("attributes", attributes, len(meshes.vertices), end_vertex - first_vertex, "C")
@@ -262,7 +296,25 @@ def draw_samples(
     cull_back_faces: bool = False,
     backend: Backend = "auto",
 ) -> SampledImage:
-    """Draw several points of each pixel; arguments as `rasterise`."""
+    """Find the nearest face at several points of each pixel.
+
+    Args:
+        vertices: (B, V, 3) float, metres in camera axes. The vertices of each image's mesh.
+        faces: (F, 3) integer. Vertex indices, the same for all images.
+        focal: (B,) float, pixels. The focal lengths, positive.
+        principal_point: (B, 2) float, pixels. The principal points x, y.
+        size: Height and width of the images in pixels.
+        samples: The number of samples a pixel.
+        near: Metres. Nothing nearer is visible; faces that cross this depth are clipped.
+        cull_back_faces: Whether to skip faces that show their back.
+        backend: "auto", "kernel" or "reference".
+
+    Returns:
+        The image of samples.
+
+    Raises:
+        UsageError: If shapes, dtypes or devices do not match, or if `samples` or `near` is not positive.
+    """
     check_shape("vertices", vertices, "B", "V", 3)
     check_shape("faces", faces, "F", 3)
     check_shape("focal", focal, vertices.shape[0])
@@ -276,23 +328,20 @@ def draw_samples(
     if samples != 1:
         points = points + 0.5 - principal_point.new_tensor(sample_offsets(samples))
     faces = faces.int()
-    compute = implementation(_PACKAGE, backend, vertices.device, _unfit(vertices))
+    compute = implementation(_PACKAGE, backend, vertices.device, _unsupported(vertices))
     with torch.no_grad():
         drawing = compute.draw(vertices, faces, focal, points, pixels, near, cull_back_faces)
     return SampledImage(compute, drawing, len(faces))
 
 
-def average_samples(values: Tensor, samples: int) -> Tensor:
-    """Average over each pixel's samples, (B·samples, ...) → (B, ...); differentiable.
-
-    Colours must be zero where no face is, as `interpolate` makes them: the mean then is multiplied by the coverage.
-    Raises UsageError if the batch is not a multiple of `samples`.
-    """
-    if samples < 1 or len(values) % samples:
-        raise UsageError("samples", "do not divide the batch", expected=f"a divisor of {len(values)}", got=str(samples))
-    return values.unflatten(0, (-1, samples)).mean(1)
-
-
 def coverage(raster: Raster, samples: int) -> Tensor:
-    """Compute the covered share of each pixel, 0…1: (B·samples, H, W) → (B, H, W) of the depth's type."""
-    return average_samples((raster.face >= 0).to(raster.depth.dtype), samples)
+    """Return the covered share of each pixel.
+
+    Args:
+        raster: `SampledImage.raster`, a batch of B·S rasters.
+        samples: The number of samples a pixel, S.
+
+    Returns:
+        (B, H, W) float, 0 to 1. The share of each pixel's samples that show a face.
+    """
+    return (raster.face >= 0).to(raster.depth.dtype).unflatten(0, (-1, samples)).mean(1)

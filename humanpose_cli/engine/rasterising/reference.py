@@ -1,10 +1,10 @@
-"""The z-buffer and its interpolation in plain torch: the oracle that the kernels are compared with.
+"""The z-buffer and its interpolation in plain torch: the oracle for the kernels.
 
-Any floating dtype; shapes are checked in `op.py`. How a pixel is decided (the kernels do the same, operation by
-operation): a corner v of a face has from a pixel centre c the offset u = f·(x, y) − z·(c − principal point);
-the edge values e₀ = edge(u₁, u₂) and so on then are proportional to the perspective-correct barycentrics, of one
-sign inside. Two faces that share an edge compute the same products for it, so no pixel falls between them. Corners
-behind the camera need no clipping: only the depth found, Σ e z / Σ e, must be `near` or more.
+Works with any floating dtype. `op.py` checks the shapes. The kernels decide each pixel by the same operations: the
+offset of a corner v from a pixel centre c is u = f·(x, y) − z·(c − principal point). The edge values
+e₀ = edge(u₁, u₂), e₁ and e₂ are proportional to the perspective-correct barycentrics and have one sign inside the face.
+Two faces that share an edge compute the same products for it, so no pixel falls between them. Corners behind the camera
+need no clipping: only the depth Σ e z / Σ e must be `near` or more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def draw(
     near: float,
     cull_back_faces: bool,
 ) -> Drawing:
-    """Compute `op.draw_samples` in plain torch, principal points (B, S, 2)."""
+    """Compute `op.draw_samples` in plain torch, with principal points (B, S, 2)."""
     height, width = size
     samples, dtype, device = principal_points.shape[1], vertices.dtype, vertices.device
     batch = len(vertices) * samples
@@ -46,7 +46,7 @@ def draw(
 
 
 def read(drawing: Drawing) -> tuple[Tensor, Tensor, Tensor]:
-    """Return face, barycentrics and depth of a `Raster` of all samples."""
+    """Return face, barycentrics and depth of all samples."""
     return drawing[:3]
 
 
@@ -84,11 +84,9 @@ def _one_image(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: t
 def _pixel_bounds(
     corners: Tensor, focal: Tensor, principal_point: Tensor, near: float, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Compute first pixel (F, 2) and extent (F, 2), x and y, of the part of each face that may be visible.
-
-    It lies beyond half the near plane's distance: a far corner's rounding can move the depth of a pixel
-    that far, and the depth is what decides.
-    """
+    """Return the first pixel (F, 2) and the extent (F, 2), x and y, of the visible part of each face."""
+    # The bounds hold what lies beyond half the near plane's distance: rounding at a far corner can move the depth of a
+    # pixel that far, and the depth decides.
     near = 0.5 * near
     following = corners.roll(-1, 1)
     z, next_z = corners[..., 2], following[..., 2]
@@ -111,7 +109,7 @@ def _pixel_bounds(
 
 
 def _chunks(areas: Tensor, max_area: int) -> list[Tensor]:
-    """List the rows of the faces with pixels in runs, whose areas together are about `max_area` each."""
+    """Split the faces with pixels into runs that cover about `max_area` pixels each."""
     ids = areas.nonzero().flatten()
     run = (areas[ids].cumsum(0) - 1) // max_area
     return list(ids.split(run.unique_consecutive(return_counts=True)[1].tolist()))
@@ -120,7 +118,7 @@ def _chunks(areas: Tensor, max_area: int) -> list[Tensor]:
 def _hits(
     corners: Tensor, ids: Tensor, first: Tensor, extent: Tensor, view: tuple[Tensor, Tensor, float, bool], width: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Find the pixels that these faces cover: pixel (P,), face (P,), barycentrics (P, 3), depth (P,)."""
+    """Find the pixels that faces cover: pixel (P,), face (P,), barycentrics (P, 3), depth (P,)."""
     focal, principal_point, near, cull_back_faces = view
     areas = extent[ids].prod(-1)
     pair_face = ids.repeat_interleave(areas)
@@ -145,7 +143,7 @@ def _hits(
 
 
 def _edge(a: Tensor, b: Tensor) -> Tensor:
-    """Compute twice the area between two offsets, positive if a front face's edge passes the pixel on its inside."""
+    """Return twice the area between two offsets, positive if the pixel is on the inner side of a front face's edge."""
     return a[:, 1] * b[:, 0] - a[:, 0] * b[:, 1]
 
 

@@ -1,13 +1,13 @@
 """Warp kernels of forward kinematics and skinning with hand-written adjoints; `op.py` says what they compute.
 
-Layout: a bone's map x ↦ L x + o is stored as 16 numbers, the columns of [L | o] padded to four, so that blending
-bones is a sum of whole vectors. One thread handles a run of vertices: long runs on the CPU, where a thread costs
-more than a vertex, one vertex on CUDA. Sums over vertices have a fixed order on either device.
+A bone's map x ↦ L x + o is stored as 16 numbers, the columns of [L | o] padded to four, so that blending
+bones is a sum of vectors. One thread handles a run of vertices: long runs on the CPU, where a thread costs
+more than a vertex, one vertex on CUDA. Sums over vertices have a fixed order on both devices.
 
-Kinematics go through the tree of joints level by level, with `lanes` threads a body, each of which takes joints of the
+Kinematics process the tree of joints level by level. Each body has `lanes` threads, which share the joints of a
 level: one on the CPU, a warp on CUDA. A joint is written by one lane and read by others only in later levels. `order`
-has the joints sorted by level, `starts` where each level begins in it and, last, where they end; `children` those of
-each joint from `child_starts` on.
+lists the joints sorted by level, `starts` the start of each level in it and, last, their number; `children` lists the
+children of each joint from `child_starts` on.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ columns = wp.types.vector(length=16, dtype=wp.float32)
 
 @wp.func
 def turn_coefficients(square: float):
-    """Compute a = sin θ / θ, b = (1 − cos θ) / θ², and both derivatives to θ divided by θ, all from θ²."""
+    """Compute a = sin θ / θ, b = (1 − cos θ) / θ², and both derivatives with respect to θ divided by θ, all from θ²."""
     # Taylor series about 0, where the closed forms divide by 0.
     a = 1.0 - square / 6.0
     b = 0.5 - square / 24.0
@@ -96,7 +96,7 @@ def sum_of_parts(grad_maps: wp.array3d(dtype=columns), b: int, j: int):
 
 @wp.func
 def map_to_linear(m: columns, do: wp.vec3, j: wp.vec3):
-    """Compute the gradient to L from the one to the columns of x ↦ L x + o, o = q − L j."""
+    """Compute the gradient to L from the gradient to the columns of x ↦ L x + o, o = q − L j."""
     return wp.mat33(m[0], m[4], m[8], m[1], m[5], m[9], m[2], m[6], m[10]) - wp.outer(do, j)
 
 
@@ -106,7 +106,7 @@ def map_to_linear(m: columns, do: wp.vec3, j: wp.vec3):
 #endif
 """)
 def end_level():
-    """Wait for a body's other lanes, and let them read what was written. Lanes of a body fill a warp."""
+    """Wait for a body's other lanes and make what they wrote visible; the lanes of a body fill a warp."""
 
 
 @wp.kernel
@@ -292,7 +292,7 @@ def move_points(
     vertices: wp.array2d(dtype=wp.vec3),
     out: wp.array2d(dtype=wp.vec3),
 ):
-    """Compute Σ_k w_k (L_k x + o_k) over the bones of each of a run of vertices of body b."""
+    """Compute Σ_k w_k (L_k x + o_k) over the bones of each vertex in a run of body b."""
 
 
 @wp.kernel

@@ -1,7 +1,7 @@
-"""Rotations, kinematics and skinning through the kernels, as torch functions that are differentiable once.
+"""Run the kernels of rotations, kinematics and skinning as torch functions that are differentiable once.
 
-Same signatures as in `reference.py`. Inputs may be any views: only a vector's or matrix's own numbers must lie
-together, else that tensor is copied. Gradients that are not received or not needed are neither read nor made.
+The signatures are those in `reference.py`. Inputs may be any views. A tensor is copied only if the numbers of a vector
+or matrix are not contiguous. Gradients that are not received or not needed are neither read nor computed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from humanpose_cli.engine.dispatch import TensorMemo
-from humanpose_cli.engine.launching import Array, finish, fresh, launch, matrices, plain, vectors
+from humanpose_cli.engine.launching import Array, allocate, finish, launch, matrices, on_cpu, scalars, vectors
 from humanpose_cli.engine.skinning import kernel
 from humanpose_cli.engine.skinning.reference import Joints, levels
 
@@ -28,7 +28,7 @@ _MAX_THREADS = 1 << 30
 # Threads of a body in kinematics on CUDA, a warp, and threads that share the sum of one bone there.
 _LANES = 32
 # Nanoseconds a vertex, joint or rotation on one CPU thread, for the decision to split a launch.
-_SKIN_COST, _ADJOINT_COST, _JOINT_COST, _TURN_COST = 3, 5, 30, 20
+_SKIN_COST, _ADJOINT_COST, _JOINT_COST, _ROTATION_COST = 3, 5, 30, 20
 
 
 class Bones(NamedTuple):
@@ -51,34 +51,12 @@ def _maps(tensor: Tensor) -> Array:
 
 
 def _like(tensor: Tensor) -> Tensor:
-    """Allocate an uninitialised tensor of the same shape, contiguous for any order of the strides of `tensor`."""
+    """Allocate an uninitialised contiguous tensor of the same shape, whatever the strides of `tensor`."""
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-def _on_cpu(device: torch.device) -> bool:
-    return device.type == "cpu"
-
-
 def _lanes(device: torch.device) -> int:
-    return 1 if _on_cpu(device) else _LANES
-
-
-def _turn(axis_angles: Tensor) -> Tensor:
-    """Compute rotations (..., 3, 3) of axis-angles (..., 3) in radians."""
-    flat = axis_angles.reshape(-1, 3)
-    out = axis_angles.new_empty((*axis_angles.shape, 3))
-    arguments = [_vectors(flat), _matrices(out.view(-1, 3, 3))]
-    launch(kernel.turn, len(flat), arguments, flat.device, len(flat) * _TURN_COST)
-    return out
-
-
-def _turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
-    """Compute the gradient to axis-angles from the one to their rotations."""
-    flat, upstream = axis_angles.reshape(-1, 3), grad.reshape(-1, 3, 3)
-    out = _like(flat)
-    arguments = [_vectors(flat), _matrices(upstream), _vectors(out)]
-    launch(kernel.turn_adjoint, len(flat), arguments, flat.device, 2 * len(flat) * _TURN_COST)
-    return out.view(axis_angles.shape)
+    return 1 if on_cpu(device) else _LANES
 
 
 @lru_cache(maxsize=64)
@@ -93,7 +71,7 @@ def _optional(tensor: Tensor | None, device: torch.device, *shape: int) -> Tenso
 
 @lru_cache(maxsize=64)
 def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, ...]:
-    """Order a tree of joints: order, starts, parents, child_starts and children of kernel.py."""
+    """Order a tree of joints: `order`, `starts`, `parents`, `child_starts` and `children` of kernel.py."""
     by_level = levels(parents)
     order = [joint for level in by_level for joint in level]
     starts = [0, *accumulate(map(len, by_level))]
@@ -101,7 +79,7 @@ def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, ...]:
     child_starts = [0, *accumulate(parents.count(joint) for joint in range(len(parents)))]
     with torch.inference_mode(False):
         rows = (order, starts, parents, child_starts, children)
-        return tuple(plain(torch.tensor(numbers, dtype=torch.int32, device=device)) for numbers in rows)
+        return tuple(scalars(torch.tensor(numbers, dtype=torch.int32, device=device)) for numbers in rows)
 
 
 def _joint_arguments(tree: Joints) -> list[Any]:
@@ -111,7 +89,7 @@ def _joint_arguments(tree: Joints) -> list[Any]:
         _lanes(rotations.device),
         _matrices(rotations),
         _vectors(joints),
-        plain(_optional(scales, rotations.device, 0, 0)),
+        scalars(_optional(scales, rotations.device, 0, 0)),
         _matrices(_optional(rest_rotations, rotations.device, 0, 3, 3)),
         *_tree(parents, rotations.device),
         _vectors(_optional(translation, rotations.device, 0, 3)),
@@ -145,9 +123,8 @@ def _pose(tree: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor |
 def _pose_adjoint(
     tree: Joints, out_rotations: Tensor, linear: Tensor, grads: Sequence[Tensor | None], grad_maps: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """Compute gradients to the five tensors of `tree` from those to rotations, linear and positions, and to the maps in
-    parts (B, P, J, 16); none to rest_rotations.
-    """
+    """Compute gradients to the five tensors of `tree`; there is none to rest_rotations."""
+    # `grads` arrive at rotations, linear and positions, `grad_maps` (B, P, J, 16) in parts at the maps.
     rotations, joints = tree.rotations, tree.joints
     batch, count = joints.shape[:2]
     to_rotations, to_joints, sum_positions = _like(rotations), _like(joints), _like(joints)
@@ -167,7 +144,7 @@ def _pose_adjoint(
             _vectors(sum_positions),
             _matrices(to_rotations),
             _vectors(to_joints),
-            plain(_optional(to_scales, rotations.device, 0, 0)),
+            scalars(_optional(to_scales, rotations.device, 0, 0)),
             _vectors(_optional(to_translation, rotations.device, 0, 3)),
         ]
         size, cost = batch * _lanes(rotations.device), 2 * batch * count * _JOINT_COST
@@ -187,7 +164,7 @@ def _map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
 
 
 def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute gradients to joints, linear and positions from those to the maps in parts (B, P, J, 16)."""
+    """Compute gradients to joints, linear and positions from the gradients to the maps in parts (B, P, J, 16)."""
     out_joints, out_linear, out_positions = _like(joints), _like(linear), _like(joints)
     arguments = [
         _vectors(joints),
@@ -203,23 +180,23 @@ def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tup
 
 
 def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
-    """Compute the runs of vertices per body, and the vertices a run: one thread handles one run."""
-    run = _CPU_RUN if _on_cpu(device) else 1 + batch * count // _MAX_THREADS
+    """Return the runs of vertices per body, and the vertices a run; one thread handles one run."""
+    run = _CPU_RUN if on_cpu(device) else 1 + batch * count // _MAX_THREADS
     return -(-count // run), run
 
 
 def _skin(vertices: Tensor, maps: Tensor, bones: Bones) -> Tensor:
     """Move vertices (B, V, 3) by the maps (B, J, 16) of their bones."""
     batch, count, device = maps.shape[0], vertices.shape[1], vertices.device
-    out = fresh(vertices, (batch, count, 3))
+    out = allocate(vertices, (batch, count, 3))
     runs, run = _runs(batch, count, device)
     arguments = [
         runs,
         run,
         _vectors(vertices),
         _maps(maps),
-        plain(bones.indices.contiguous()),
-        plain(bones.weights.contiguous()),
+        scalars(bones.indices.contiguous()),
+        scalars(bones.weights.contiguous()),
         _vectors(out),
     ]
     launch(kernel.skin, batch * runs, arguments, device, batch * count * _SKIN_COST)
@@ -227,7 +204,7 @@ def _skin(vertices: Tensor, maps: Tensor, bones: Bones) -> Tensor:
 
 
 def _pairs_by_bone(bone_indices: Tensor, bone_weights: Tensor, bones: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sort pairs by bone, then vertex: where each bone's pairs start (J + 1), the pairs' vertices and weights."""
+    """Sort pairs by bone, then vertex: the start of each bone's pairs (J + 1), the pairs' vertices and weights."""
     bone, order = bone_indices.flatten().sort(stable=True)
     starts = torch.searchsorted(bone, bones, out_int32=True)
     vertex = torch.div(order, bone_indices.shape[1], rounding_mode="floor").int()
@@ -247,59 +224,64 @@ def _bone_numbers(count: int, device: torch.device) -> Tensor:
 def _skin_adjoint(
     vertices: Tensor, maps: Tensor, bones: Bones, grad: Tensor, to_vertices: bool, to_maps: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Compute gradients to vertices (B, V, 3), and to the bones' maps in parts (B, P, J, 16) that are yet to be
-    added.
-    """
+    """Compute gradients to vertices (B, V, 3), and to the bones' maps in parts (B, P, J, 16) to be summed."""
     (batch, count), joints, device = grad.shape[:2], maps.shape[1], grad.device
     runs, run = _runs(batch, count, device)
-    out_vertices = fresh(grad, (batch, count, 3)) if to_vertices else None
-    on_cpu = _on_cpu(device)
-    parts = runs if on_cpu else _LANES
+    out_vertices = allocate(grad, (batch, count, 3)) if to_vertices else None
+    parts = runs if on_cpu(device) else _LANES
     out_maps = grad.new_zeros((batch, parts, joints, 16)) if to_maps else None
     if not batch * count:
         return out_vertices, out_maps
     out_maps_argument = _maps(_optional(out_maps, device, 0, 0, 0, 16))
     vertices_argument, grad_argument = _vectors(vertices), _vectors(grad)
-    if to_vertices or on_cpu:
+    if to_vertices or on_cpu(device):
         arguments = [
             runs,
             run,
             vertices_argument,
             _maps(maps),
-            plain(bones.indices.contiguous()),
-            plain(bones.weights.contiguous()),
+            scalars(bones.indices.contiguous()),
+            scalars(bones.weights.contiguous()),
             grad_argument,
             int(to_vertices),
-            int(to_maps and on_cpu),
+            int(to_maps and on_cpu(device)),
             grad_argument if out_vertices is None else _vectors(out_vertices),
             out_maps_argument,
         ]
         launch(kernel.skin_adjoint, batch * runs, arguments, device, batch * count * _ADJOINT_COST)
-    if out_maps is not None and not on_cpu:
+    if out_maps is not None and not on_cpu(device):
         # Many threads would collide in one bone's sum; sorted by bone, each has its own part of it.
         pairs = _pairs(bones.indices, bones.weights, _bone_numbers(joints, device))
-        arguments = [vertices_argument, grad_argument, *map(plain, pairs), out_maps_argument]
+        arguments = [vertices_argument, grad_argument, *map(scalars, pairs), out_maps_argument]
         launch(kernel.map_gradients_by_bone, batch * parts * joints, arguments, device)
         out_maps = out_maps.sum(1, keepdim=True)
     return out_vertices, out_maps
 
 
-class _Turn(torch.autograd.Function):
+class _Rotations(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, axis_angles: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(axis_angles)
-        return _turn(axis_angles)
+        flat = axis_angles.reshape(-1, 3)
+        out = axis_angles.new_empty((*axis_angles.shape, 3))
+        arguments = [_vectors(flat), _matrices(out.view(-1, 3, 3))]
+        launch(kernel.turn, len(flat), arguments, flat.device, len(flat) * _ROTATION_COST)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (axis_angles,) = ctx.saved_tensors
-        return _turn_adjoint(axis_angles, grad)
+        flat = axis_angles.reshape(-1, 3)
+        out = _like(flat)
+        arguments = [_vectors(flat), _matrices(grad.reshape(-1, 3, 3)), _vectors(out)]
+        launch(kernel.turn_adjoint, len(flat), arguments, flat.device, 2 * len(flat) * _ROTATION_COST)
+        return out.view(axis_angles.shape)
 
 
 def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
     """Compute `op.axis_angle_to_rotations` with the kernel."""
-    return _Turn.apply(axis_angles)
+    return _Rotations.apply(axis_angles)
 
 
 def _needed_only(gradients: Sequence[Tensor | None], mask: Sequence[bool]) -> tuple[Tensor | None, ...]:
@@ -364,7 +346,7 @@ def skin_vertices(
 
 
 class _Posing(torch.autograd.Function):
-    """Kinematics and skinning in one: two launches each way, and the bones' maps never leave it."""
+    """Kinematics and skinning in one function, with two launches each way."""
 
     @staticmethod
     def forward(  # type: ignore[override]

@@ -1,15 +1,15 @@
-"""Blend shapes, forward kinematics and linear blend skinning: the public operations.
+"""Blend shapes, forward kinematics and linear blend skinning.
 
-Notation of the conventions: a joint j has an absolute rotation R_j (body to camera), a scale s_j and a fixed rest
-rotation Q_j that turns its rest frame to the T pose; L_j = s_j R_j Q_j is what its bone does to the rest body.
+Notation: a joint j has an absolute rotation R_j (body to camera), a scale s_j and a fixed rest rotation Q_j that turns
+its rest frame to the T pose. Its bone applies L_j = s_j R_j Q_j to the rest body.
 
-`backend`: "auto" runs the Warp kernels for float32 on CPU and CUDA, which is the faster way at every size (0.2 ms
-forwards and backwards for one body's landmarks, where the reference takes 1.3), else the reference in plain torch;
-"kernel" and "reference" ask for one.
+`backend="auto"` runs the Warp kernels for float32 tensors on CPU and CUDA, which is faster at every size (0.2 ms
+forwards and backwards for one body's landmarks, 1.3 ms with the reference), otherwise the reference in plain torch.
+`"kernel"` and `"reference"` force one of them.
 
-Blend shapes are one matrix product, through whichever of torch's CPU libraries is faster at it. torch multiplies single
-precision with MKL, which on processors of other makers does without their widest vectors: oneDNN, which torch brings
-along for convolutions, takes 2 to 3 times less for a pose's 207 shapes of a whole mesh.
+Blend shapes are one matrix product. torch multiplies float32 matrices with MKL, which does not use the widest vectors
+of other makers' processors. oneDNN, which torch includes for convolutions, is 2 to 3 times faster for a pose's 207
+shapes of a whole mesh; the faster of the two is chosen.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from humanpose_cli.engine.dispatch import (
     implementation,
     without_autocast,
 )
-from humanpose_cli.engine.launching import fresh
+from humanpose_cli.engine.launching import allocate
 from humanpose_cli.engine.skinning.reference import Joints
 
 _PACKAGE = "humanpose_cli.engine.skinning"
 
-# Multiplications from which oneDNN's start is worth while.
+# Number of multiplications from which oneDNN is faster in spite of its start.
 _LARGE_PRODUCT = 2_000_000
-# Up to so many shapes, a product costs as much as the memory that it writes to.
+# Number of shapes up to which a product takes no longer than allocating its result.
 _FEW_SHAPES = 48
 
 
@@ -44,9 +44,9 @@ class Kinematics(NamedTuple):
     """The joints of posed bodies, and the map of each bone.
 
     Attributes:
-        rotations: (B, J, 3, 3) absolute part rotations R, body to camera.
-        linear: (B, J, 3, 3) s_j R_j Q_j, which acts on the rest body's vectors.
-        positions: (B, J, 3) metres, the posed joints.
+        rotations: (B, J, 3, 3) float. The absolute rotations R, body to camera.
+        linear: (B, J, 3, 3) float. s_j R_j Q_j, which acts on vectors of the rest body.
+        positions: (B, J, 3) float, metres. The posed joints.
     """
 
     rotations: Tensor
@@ -55,16 +55,25 @@ class Kinematics(NamedTuple):
 
 
 def axis_angle_to_rotations(axis_angles: Tensor, *, backend: Backend = "auto") -> Tensor:
-    """Compute rotation matrices (..., 3, 3) of axis-angles (..., 3) in radians, by Rodrigues' formula.
+    """Compute rotation matrices of axis-angles by Rodrigues' formula.
 
-    The same as `geometry.rotations.axis_angle_to_matrix`, with a kernel: for the poses of many bodies, whose dozens
-    of small operations take longer than the kinematics. Differentiable once. Raises UsageError for vectors of another
-    length.
+    Gives the same result as `geometry.rotations.axis_angle_to_matrix`, with a kernel: for the poses of many bodies, the
+    dozens of small torch operations would take longer than the kinematics. Differentiable once.
+
+    Args:
+        axis_angles: (..., 3) float, radians.
+        backend: "auto", "kernel" or "reference".
+
+    Returns:
+        (..., 3, 3) float. The rotation matrices.
+
+    Raises:
+        UsageError: If the last axis does not have length 3.
     """
     if axis_angles.shape[-1:] != (3,):
         raise UsageError("axis_angles", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angles.shape)))
     check_tensors(axis_angles=axis_angles)
-    compute = implementation(_PACKAGE, backend, axis_angles.device, _unfit(axis_angles))
+    compute = implementation(_PACKAGE, backend, axis_angles.device, _unsupported(axis_angles))
     rotations: Tensor = compute.axis_angle_to_rotations(axis_angles)
     return rotations
 
@@ -79,23 +88,31 @@ def forward_kinematics(
     absolute: bool = False,
     backend: Backend = "auto",
 ) -> Kinematics:
-    """Pose joint trees: q_root = j_root and q_c = q_p + L_p (j_c − j_p) for a child c of p; no translation.
+    """Pose joint trees: q_root = j_root, and q_c = q_p + L_p (j_c − j_p) for a child c of p.
 
-    Differentiable (once) to rotations, joints and scales; to rest_rotations only by the reference. Raises UsageError
-    for shapes that do not fit.
+    Differentiable once to rotations, joints and scales; to rest_rotations only with the reference.
 
     Args:
-        rotations: (B, J, 3, 3), parent-relative: R_c = R_p · rotations_c; with `absolute` they are R already.
-        joints: (B, J, 3) metres, the rest joints.
-        parents: Row of each joint's parent, −1 for a root; any order.
-        scales: (B, J) segment scales, which do not accumulate along the chain; None for 1.
-        rest_rotations: (J, 3, 3) rest rotations Q; None for the identity.
+        rotations: (B, J, 3, 3) float. Rotations relative to the parent: R_c = R_p · rotations_c. Absolute ones if
+            `absolute` is set.
+        joints: (B, J, 3) float, metres. The rest joints.
+        parents: The row of each joint's parent, −1 for a root; in any order.
+        scales: (B, J) float. Segment scales, which do not accumulate along the chain. None means 1.
+        rest_rotations: (J, 3, 3) float. Rest rotations Q. None means the identity.
+        absolute: Whether `rotations` are absolute.
+        backend: "auto", "kernel" or "reference".
+
+    Returns:
+        The posed joints and the maps of their bones.
+
+    Raises:
+        UsageError: If shapes, dtypes or devices do not match, or if the parents are not a tree.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, None, tuple(parents), absolute)
     _check_joints(tree)
     check_tensors(rotations=rotations, joints=joints, scales=scales, rest_rotations=rest_rotations)
-    unfit = _unfit(rotations, "rest_rotations", rest_rotations)
-    return Kinematics(*implementation(_PACKAGE, backend, rotations.device, unfit).forward_kinematics(tree))
+    unsupported = _unsupported(rotations, "rest_rotations", rest_rotations)
+    return Kinematics(*implementation(_PACKAGE, backend, rotations.device, unsupported).forward_kinematics(tree))
 
 
 def skin_vertices(
@@ -108,16 +125,24 @@ def skin_vertices(
     *,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Skin vertices by linear blending: Σ_k w_k (q_k + L_k (x − j_k)) over their bones → (B, V, 3) metres.
+    """Skin vertices by linear blending over their bones: Σ_k w_k (q_k + L_k (x − j_k)).
 
-    Differentiable (once) to vertices, joints, linear and positions; to bone_weights only by the reference.
-    Raises UsageError for shapes that do not fit.
+    Differentiable once to vertices, joints, linear and positions; to bone_weights only with the reference.
 
     Args:
-        vertices: (B, V, 3) or (1, V, 3) metres, the rest vertices x.
-        joints: (B, J, 3) rest joints; linear (B, J, 3, 3) and positions (B, J, 3) as of `forward_kinematics`.
-        bone_indices: (V, K) int32, 0 to J − 1.
-        bone_weights: (V, K) weights, usually of sum 1.
+        vertices: (B, V, 3) or (1, V, 3) float, metres. The rest vertices x.
+        joints: (B, J, 3) float, metres. The rest joints j.
+        linear: (B, J, 3, 3) float. The bones' maps L, from `forward_kinematics`.
+        positions: (B, J, 3) float, metres. The posed joints q, from `forward_kinematics`.
+        bone_indices: (V, K) integer, 0 to J − 1. The bones of each vertex.
+        bone_weights: (V, K) float. Their weights, which usually sum to 1.
+        backend: "auto", "kernel" or "reference".
+
+    Returns:
+        (B, V, 3) float, metres. The posed vertices.
+
+    Raises:
+        UsageError: If shapes, dtypes or devices do not match.
     """
     check_shape("linear", linear, "B", "J", 3, 3)
     batch, count = linear.shape[:2]
@@ -127,7 +152,7 @@ def skin_vertices(
     check_tensors(
         bone_indices, vertices=vertices, joints=joints, linear=linear, positions=positions, bone_weights=bone_weights
     )
-    compute = implementation(_PACKAGE, backend, vertices.device, _unfit(vertices, "bone_weights", bone_weights))
+    compute = implementation(_PACKAGE, backend, vertices.device, _unsupported(vertices, "bone_weights", bone_weights))
     points: Tensor = compute.skin_vertices(vertices, joints, linear, positions, bone_indices.int(), bone_weights)
     return points
 
@@ -146,15 +171,29 @@ def pose_vertices(
     absolute: bool = False,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Kinematics]:
-    """Run `forward_kinematics` and `skin_vertices` in one step: less overhead, for whole bodies and small batches.
+    """Run `forward_kinematics` and `skin_vertices` in one step, with less overhead.
 
-    The others are theirs. Returns the posed vertices (B, V, 3) metres, and the kinematics with the
-    translation in its positions. Differentiable (once) to vertices, rotations, joints, scales and translation; to
-    bone_weights and rest_rotations only by the reference. Raises UsageError for shapes that do not fit.
+    Differentiable once to vertices, rotations, joints, scales and translation; to bone_weights and rest_rotations only
+    with the reference.
 
     Args:
-        translation: (B, 3) metres, added to all positions and so to the vertices, whose weights sum to 1; None for
-            0.
+        vertices: (B, V, 3) or (1, V, 3) float, metres. The rest vertices.
+        bone_indices: (V, K) integer, 0 to J − 1. The bones of each vertex.
+        bone_weights: (V, K) float. Their weights, which sum to 1.
+        rotations: (B, J, 3, 3) float. Rotations relative to the parent, or absolute ones if `absolute` is set.
+        joints: (B, J, 3) float, metres. The rest joints.
+        parents: The row of each joint's parent, −1 for a root.
+        scales: (B, J) float. Segment scales. None means 1.
+        rest_rotations: (J, 3, 3) float. Rest rotations Q. None means the identity.
+        translation: (B, 3) float, metres. Added to all joints and vertices. None means 0.
+        absolute: Whether `rotations` are absolute.
+        backend: "auto", "kernel" or "reference".
+
+    Returns:
+        The posed vertices (B, V, 3) in metres, and the kinematics with the translation in its positions.
+
+    Raises:
+        UsageError: If shapes, dtypes or devices do not match, or if the parents are not a tree.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, translation, tuple(parents), absolute)
     _check_joints(tree)
@@ -170,8 +209,10 @@ def pose_vertices(
         vertices=vertices,
         bone_weights=bone_weights,
     )
-    unfit = _unfit(vertices, "bone_weights", bone_weights) or _unfit(rotations, "rest_rotations", rest_rotations)
-    compute = implementation(_PACKAGE, backend, vertices.device, unfit)
+    unsupported = _unsupported(vertices, "bone_weights", bone_weights) or _unsupported(
+        rotations, "rest_rotations", rest_rotations
+    )
+    compute = implementation(_PACKAGE, backend, vertices.device, unsupported)
     points, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, tree)
     return points, Kinematics(*kinematics)
 
@@ -198,8 +239,8 @@ def _check_vertices(vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor
     check_rows("bone_indices", bone_indices, joints)
 
 
-def _unfit(tensor: Tensor, name: str = "", constant: Tensor | None = None) -> str:
-    """Describe why the kernels cannot take these arguments; they differentiate to no constant."""
+def _unsupported(tensor: Tensor, name: str = "", constant: Tensor | None = None) -> str:
+    """Describe why the kernels cannot take these arguments; they have no gradient to `constant`."""
     if tensor.dtype != torch.float32:
         return str(tensor.dtype)
     if constant is not None and constant.requires_grad and torch.is_grad_enabled():
@@ -209,15 +250,21 @@ def _unfit(tensor: Tensor, name: str = "", constant: Tensor | None = None) -> st
 
 @without_autocast
 def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tensor:
-    """Compute vertices of shaped bodies, template + Σ_s weights_s directions_s → (B, V, 3) metres.
+    """Compute the vertices of shaped bodies: template + Σ_s weights_s directions_s.
 
-    Differentiable to all of them, any number of times. The last bits depend on the number of CPU threads, as those of
-    torch's matrix products do. Raises UsageError for shapes that do not fit.
+    Differentiable any number of times. The last bits depend on the number of CPU threads, as in torch's matrix
+    products.
 
     Args:
-        template: (V, 3) metres.
-        weights: (B, S): betas, or the elements of relative rotations minus the identity, or both.
-        directions: (S, 3 V) metres per weight, in any memory layout.
+        template: (V, 3) float, metres. The mean vertices.
+        weights: (B, S) float. Betas, or the elements of relative rotations minus the identity, or both.
+        directions: (S, 3 V) float, metres per weight, in any memory layout.
+
+    Returns:
+        (B, V, 3) float, metres. The shaped vertices.
+
+    Raises:
+        UsageError: If shapes, dtypes or devices do not match.
     """
     check_shape("template", template, "V", 3)
     check_shape("weights", weights, "B", "S")
@@ -238,20 +285,16 @@ def _onednn_is_faster(a: Tensor, b: Tensor) -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _onednn(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(a, b.mT, bias, "none", [], "")
-
-
 class _Product(torch.autograd.Function):
-    """a @ b + bias for a large constant b, and its gradient, which is such a product too."""
+    """Product a @ b + bias with a large constant b; its gradient is such a product, too."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(b)
         if bias is not None and len(b) <= _FEW_SHAPES:
             # oneDNN offers no choice of where to write to.
-            return torch.addmm(bias, a, b, out=fresh(a, (len(a), b.shape[1])))
-        return _onednn(a, b, bias)
+            return torch.addmm(bias, a, b, out=allocate(a, (len(a), b.shape[1])))
+        return torch.ops.mkldnn._linear_pointwise(a, b.mT, bias, "none", [], "")
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:  # type: ignore[override]

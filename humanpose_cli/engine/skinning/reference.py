@@ -1,6 +1,6 @@
-"""Forward kinematics and skinning in plain torch: the oracle that the kernels are compared with.
+"""Forward kinematics and skinning in plain torch: the oracle for the kernels.
 
-Any floating dtype; gradients come from torch's own differentiation. Shapes are checked in `op.py`.
+Works with any floating dtype; torch computes the gradients. `op.py` checks the shapes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 
 class Joints(NamedTuple):
-    """The arguments of `op.forward_kinematics`, and translation (B, 3) metres."""
+    """The arguments of `op.forward_kinematics`, and a translation (B, 3) in metres."""
 
     rotations: Tensor
     joints: Tensor
@@ -40,9 +40,16 @@ def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def levels(parents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Group joints by their distance from a root (parent −1), roots first; children may precede their parents.
+    """Group joints by their distance from a root, roots first.
 
-    Raises UsageError if a parent does not exist or joints form a circle.
+    Args:
+        parents: The index of each joint's parent, −1 for a root; children may come before their parents.
+
+    Returns:
+        The joint indices of each level.
+
+    Raises:
+        UsageError: If a parent does not exist, or if joints form a cycle.
     """
     count = len(parents)
     for joint, parent in enumerate(parents):
@@ -63,7 +70,7 @@ def levels(parents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
 
 @lru_cache(maxsize=64)
 def _level_rows(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    """List for each level of the tree its joints, and the index of each one's parent within the level above."""
+    """List the joints of each level, and the index of each joint's parent within the level above."""
     rows: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     above: tuple[int, ...] = ()
     for joints in levels(parents):

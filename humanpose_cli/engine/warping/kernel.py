@@ -3,13 +3,13 @@
 A plan of 20 numbers a part comes first: its transform, and the box of sample positions from which any of its voxels
 is reached. Samples outside are rejected before anything is read. Then there are two ways over the target:
 
-- slabs, for the CPU (`slabs.py`): one thread takes a slice, finds for every row and part the span of voxels that can
-  reach, and leaves the others alone, which are zeros; a voxel's channels stay in vector registers, 64 at a time;
-- voxels, for CUDA: one thread takes four channels of one voxel.
+- slabs, for the CPU (`slabs.py`): one thread processes a slice. For every row and part it finds the span of voxels that
+  can reach and skips the others, which are zeros; a voxel's channels stay in vector registers, 64 at a time.
+- voxels, for CUDA: one thread processes four channels of one voxel.
 
-Both share the C++ of the headers beside this file, with another width. Rows of the volume are voxels, their columns
-channels. `winner` is the part that a channel came from: its number + 1, and 0 where the zero outside of all parts won.
-It is looked at before an adjoint computes anything.
+Both share the C++ headers beside this file, with different widths. Rows of the volume are voxels, their columns
+channels. `winner` is the number of the part that a channel came from, plus 1, and 0 if the zero outside of all parts
+won. It is checked before an adjoint computes anything.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ WARP, ADJOINT = (Path(__file__).with_name(name) for name in ("warp.h", "adjoint.
 # Numbers a part in a plan: the transform's three rows (12), the bounds of the sample positions, in voxel indices, from
 # which its voxels are reached (3 lower, 3 upper, none of them included), and two unused.
 PLAN_SIZE = 20
-# How a volume's numbers are stored → the type they travel as.
+# The stored dtype of a volume → the type that kernels receive.
 STORAGES = {"float32": wp.float32, "bfloat16": wp.int16, "float16": wp.int16}
 
 
@@ -76,10 +76,21 @@ def plan_parts(
 
 
 def volume_kernel(name: str, storage: str, output: str, header: Path, function: str, module: str = __name__) -> Any:
-    """Define a kernel of native code in a module, for volumes stored in one way that writes numbers stored in another.
+    """Define a kernel of native code for volumes stored as `storage` that writes numbers stored as `output`.
 
-    Parameters of all: the first thread; stride, batch and slab say how the work is cut for the CPU; slices is the
-    masks' depth, 1 if planar. Rows of volume, upstream (a gradient), winner and out are voxels.
+    All kernels have the same parameters: the first thread; stride, batch and slab, which say how the work is split for
+    the CPU; slices, the masks' depth, 1 if planar. Rows of volume, upstream (a gradient), winner and out are voxels.
+
+    Args:
+        name: The name of the kernel, without its storage.
+        storage: A key of `STORAGES`.
+        output: A key of `STORAGES`.
+        header: The header that defines the function.
+        function: The name of the C++ function.
+        module: The full name of the module that the kernel belongs to.
+
+    Returns:
+        The Warp kernel.
     """
     array = wp.array2d(dtype=STORAGES[storage])
     out_array = wp.array2d(dtype=STORAGES[output])

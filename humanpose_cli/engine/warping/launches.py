@@ -1,6 +1,6 @@
-"""Capsule masks and the part warp through the kernels, which torch differentiates; signatures as in `reference.py`.
+"""Run the kernels of capsule masks and the part warp as torch functions, with the signatures of `reference.py`.
 
-A volume is handled as rows of voxels, (B·D·H·W, C): its own memory if it is channels-last, else a copy.
+A volume is processed as rows of voxels, (B·D·H·W, C): its own memory if it is channels-last, otherwise a copy.
 """
 
 from __future__ import annotations
@@ -14,17 +14,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from humanpose_cli.engine.launching import launch, plain, zero_volume, zeros
+from humanpose_cli.engine.launching import launch, on_cpu, scalars, zero_volume, zeros
 from humanpose_cli.engine.warping import kernel, mask_kernel, slabs
-from humanpose_cli.engine.warping.reference import flattened
+from humanpose_cli.engine.warping.reference import to_slice
 
 # Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, a part's plan, and a
 # slice of a part's mask.
 _VOXEL_COST, _PLAN_COST, _SLICE_COST = 8, 300, 2000
-
-
-def _on_cpu(device: torch.device) -> bool:
-    return device.type == "cpu"
 
 
 def part_masks(
@@ -43,12 +39,12 @@ def part_masks(
         blocks = batch * parts * depth * -(-height // rows) * -(-width // columns)
         arguments = [
             *(rows, columns, parts, depth, height, width),
-            plain(capsules.contiguous()),
-            plain(part_of_capsule.contiguous()),
+            scalars(capsules.contiguous()),
+            scalars(part_of_capsule.contiguous()),
             softness,
             1 / softness if softness else 0.0,
             *voxel_size,
-            plain(masks.view(-1)),
+            scalars(masks.view(-1)),
         ]
         launch(mask_kernel.fill_masks, blocks, arguments, device, blocks * _SLICE_COST)
     return masks
@@ -60,11 +56,11 @@ def _rows(volume: Tensor) -> Tensor:
     rows = volume.permute(0, 2, 3, 4, 1).contiguous().view(batch * depth * height * width, channels)
     if rows.dtype == torch.float32:
         return rows
-    return rows.float() if _on_cpu(rows.device) else rows.view(torch.int16)
+    return rows.float() if on_cpu(rows.device) else rows.view(torch.int16)
 
 
 def _volume(rows: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """Invert `_rows`: (B, C, D, H, W) of that dtype, channels-last."""
+    """Invert `_rows`: return (B, C, D, H, W) of that dtype, channels-last."""
     batch, channels, depth, height, width = shape
     rows = rows.view(dtype) if rows.dtype == torch.int16 else rows.to(dtype)
     return rows.view(batch, depth, height, width, channels).permute(0, 4, 1, 2, 3)
@@ -76,18 +72,15 @@ def _storage(dtype: torch.dtype) -> str:
 
 @lru_cache(maxsize=64)
 def _stride(count: int) -> int:
-    """Find a step with no common divisor with `count`, near its golden section.
-
-    Tasks taken in such steps give every contiguous run of them about the same work: a person stands in the middle of
-    a volume.
-    """
+    """Find a step near the golden section of `count` that has no common divisor with it."""
+    # Tasks in such steps give every contiguous run about the same work, though the person is in the volume's middle.
     step = max(1, round(0.618 * count))
     while gcd(step, count) != 1:
         step += 1
     return step
 
 
-def _planned(
+def _plan(
     size: tuple[int, int, int],
     capsules: Tensor,
     part_of_capsule: Tensor,
@@ -97,7 +90,7 @@ def _planned(
     voxel_size: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     """Compute plans (B, P, kernel.PLAN_SIZE) and masks (B, P, D or 1, H, W)."""
-    capsules = (flattened(capsules) if planar else capsules).contiguous()
+    capsules = (to_slice(capsules) if planar else capsules).contiguous()
     voxel_size = (*voxel_size[:2], 1.0) if planar else voxel_size
     mask_size = (1, *size[1:]) if planar else size
     batch, parts = transforms.shape[:2]
@@ -105,10 +98,10 @@ def _planned(
     plans = transforms.new_empty((batch, parts, kernel.PLAN_SIZE))
     arguments = [
         *(parts, *size, int(planar), softness, *voxel_size),
-        plain(capsules),
-        plain(part_of_capsule.contiguous()),
-        plain(transforms.contiguous().view(-1)),
-        plain(plans.view(-1)),
+        scalars(capsules),
+        scalars(part_of_capsule.contiguous()),
+        scalars(transforms.contiguous().view(-1)),
+        scalars(plans.view(-1)),
     ]
     launch(kernel.plan_parts, batch * parts, arguments, transforms.device, batch * parts * _PLAN_COST)
     return plans, masks
@@ -118,17 +111,17 @@ def _arguments(shape: torch.Size, slab: int, tasks: int, plans: Tensor, masks: T
     """List the arguments that all kernels over a volume take."""
     batch, _, depth, height, width = shape
     sizes = (_stride(tasks), batch, slab, depth, height, width, masks.shape[2])
-    return [*sizes, plain(plans), plain(masks.view(-1)), *(plain(array) for array in arrays)]
+    return [*sizes, scalars(plans), scalars(masks.view(-1)), *(scalars(array) for array in arrays)]
 
 
 def _warp(
     rows: Tensor, shape: torch.Size, dtype: torch.dtype, plans: Tensor, masks: Tensor, keep_winners: bool
 ) -> tuple[Tensor, Tensor]:
-    """Warp the volume, and record the winner of every number, or no winners without `keep_winners`."""
+    """Warp the volume and record the winner of every number if `keep_winners` is set."""
     batch, channels, depth = shape[:3]
     device, voxels = rows.device, rows.shape[0]
     winner = (voxels if keep_winners else 0, channels)
-    if _on_cpu(device):
+    if on_cpu(device):
         out, winners = zero_volume(shape, rows.dtype, device), zeros(winner, torch.uint8, device)
         tasks = batch * depth
         arguments = _arguments(shape, 0, tasks, plans, masks, rows, rows, winners, _rows(out))
@@ -147,12 +140,11 @@ def _to_volume(grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, mas
     batch, channels, depth = shape[:3]
     device, voxels = grad.device, grad.shape[0]
     out = zeros(grad.shape, torch.float32, device)
-    if _on_cpu(device):
+    if on_cpu(device):
         # Slices of the source whose gradient one task adds up, alone and in a fixed order: so the cut, which costs a
         # little, changes no bit. Several tasks a thread even out that the person is in the middle.
         threads = torch.get_num_threads()
-        slab = depth if threads == 1 else max(1, batch * depth // (4 * threads))
-        slab = min(slab, depth)
+        slab = depth if threads == 1 else min(depth, max(1, batch * depth // (4 * threads)))
         tasks = batch * -(-depth // slab)
         arguments = _arguments(shape, slab, tasks, plans, masks, grad, grad, winners, out)
         launch(slabs.adjoint_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
@@ -191,13 +183,13 @@ class _Warping(torch.autograd.Function):
         softness, planar, voxel_size = options
         shape = volume.shape
         ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], planar
-        ctx.storage = "float32" if _on_cpu(volume.device) else _storage(volume.dtype)
+        ctx.storage = "float32" if on_cpu(volume.device) else _storage(volume.dtype)
         rows = _rows(volume)
         if not volume.numel() or not ctx.parts:
             ctx.save_for_backward()
             return zero_volume(shape, volume.dtype, volume.device)
         size = (shape[2], shape[3], shape[4])
-        plans, masks = _planned(size, capsules, part_of_capsule, transforms, softness, planar, voxel_size)
+        plans, masks = _plan(size, capsules, part_of_capsule, transforms, softness, planar, voxel_size)
         out, winners = _warp(rows, shape, volume.dtype, plans, masks, to_volume or to_transforms)
         ctx.save_for_backward(plans, masks, winners, rows if to_transforms else None)
         return out

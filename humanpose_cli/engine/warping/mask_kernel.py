@@ -1,8 +1,8 @@
 """Warp kernel of capsule masks; `op.py` says what it computes.
 
 One thread fills its block of one slice of one part's mask, capsule after capsule and only inside each one's box: a
-whole slice on the CPU, a voxel on CUDA. Products and sums are not fused, in the order of `reference.py`: both decide
-alike about voxels on a capsule's surface.
+whole slice on the CPU, a voxel on CUDA. Products and sums are not fused and have the order of `reference.py`, so
+both decide alike about voxels on a capsule's surface.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def fill_block(
     size_z: float,
     masks: wp.array1d(dtype=wp.float32),
 ):
-    """Raise the masks in block t, of `rows` × `columns` voxels of one slice."""
+    """Fill the masks in block t of `rows` × `columns` voxels of one slice."""
 
 
 @wp.kernel

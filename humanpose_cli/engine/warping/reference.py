@@ -1,7 +1,6 @@
-"""Capsule masks and the part warp in plain torch: the oracle that the kernels are compared with, to the bit where masks
-are hard.
+"""Capsule masks and the part warp in plain torch: the oracle for the kernels, to the bit for hard masks.
 
-Any floating dtype; 16-bit volumes are computed with in float32. Shapes are checked in `op.py`.
+Works with any floating dtype; 16-bit volumes are processed in float32. `op.py` checks the shapes.
 """
 
 from __future__ import annotations
@@ -45,15 +44,13 @@ def part_masks(
     return masks
 
 
-def with_widths(capsules: Tensor) -> Tensor:
+def to_half_widths(capsules: Tensor) -> Tensor:
     """Convert capsules (B, K, 7) with a radius, or (B, K, 9), to capsules (B, K, 9) with three half-widths."""
     return capsules if capsules.shape[-1] == 9 else torch.cat((capsules, *(capsules[..., 6:],) * 2), -1)
 
 
-def flattened(capsules: Tensor) -> Tensor:
-    """Convert capsules (B, K, 5), or (B, K, 9) without their z, to capsules (B, K, 7) or (B, K, 9) in the middle of a
-    single slice.
-    """
+def to_slice(capsules: Tensor) -> Tensor:
+    """Put capsules (B, K, 5), or (B, K, 9) without z, into the middle of a single slice: (B, K, 7) or (B, K, 9)."""
     n = 3 if capsules.shape[-1] == 9 else 2
     middle = torch.full_like(capsules[..., :1], 0.5)
     # A depth that is not finite still marks a capsule as unknown.
@@ -77,7 +74,7 @@ def warp_parts(
     features = volume.to(target_to_source.dtype)
     mask_size = (1, *size[1:]) if planar else size
     sizes = (*voxel_size[:2], 1.0) if planar else voxel_size
-    capsules = flattened(capsules) if planar else capsules
+    capsules = to_slice(capsules) if planar else capsules
     masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, sizes).expand(-1, -1, *size)
     z, y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in size)
     one = features.new_ones(())
@@ -98,18 +95,16 @@ def warp_parts(
 
 
 def _planar(transform: Tensor) -> Tensor:
-    """Restrict transforms (B, 3, 4) to their part in the image's plane; z is unchanged."""
+    """Restrict transforms (B, 3, 4) to the image plane; z is unchanged."""
     keep = torch.tensor([[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 0]], dtype=torch.bool, device=transform.device)
-    other = torch.zeros_like(transform)
-    other[:, 2, 2] = 1
-    return torch.where(keep, transform, other)
+    identity = torch.zeros_like(transform)
+    identity[:, 2, 2] = 1
+    return torch.where(keep, transform, identity)
 
 
 def _sampled(features: Tensor, mask: Tensor, positions: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample mask · features trilinearly at voxel indices (B, D, H, W, 3): values (B, C, D, H, W), where reached.
-
-    What is read nowhere counts 0, also if it is not finite: outside, where the mask is 0, at corners of weight 0.
-    """
+    """Sample mask · features trilinearly at voxel indices (B, D, H, W, 3); return values and where they reach."""
+    # Voxels outside, of mask 0 or at corners of weight 0 count 0, even if they are not finite.
     size = features.shape[2:]
     limit = torch.tensor([size[2], size[1], size[0]], dtype=positions.dtype, device=positions.device)
     near = finite[:, None, None, None] & ((positions > -1) & (positions < limit)).all(-1)

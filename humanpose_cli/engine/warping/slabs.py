@@ -1,6 +1,6 @@
 """Warp kernels of the part warp and its adjoint over slabs, for the CPU; `kernel.py` says how they work.
 
-They are a module of their own, which no GPU loads: a thread keeps 7.7 kB on its stack, and CUDA would set as much aside
+They are a separate module, which no GPU loads: a thread keeps 7.7 kB on its stack, and CUDA would reserve as much
 for all threads that a GPU can hold, about 2 GiB. 16-bit volumes are converted before.
 """
 

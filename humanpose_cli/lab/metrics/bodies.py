@@ -1,8 +1,8 @@
 """Errors of 3-D bodies and 2-D poses as the literature defines them, and the agreement of label maps.
 
-Inputs are arrays or tensors, results float64 numpy. Positions are in metres and errors too (tables multiply by 1000);
-`joints` picks the rows that are averaged, so that callers choose joints by name through a Skeleton. Per-sample results
-keep the batch: callers average, or take medians and confidence intervals.
+Inputs are arrays or tensors, results float64 numpy arrays. Positions and errors are in metres (tables multiply by
+1000). `joints` selects the rows to average, so callers can choose joints by name through a `Skeleton`. Results are per
+sample: callers average, or take medians and confidence intervals.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _pair(predictions: ArrayLike, true: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _finite_mean(errors: Floats) -> Floats:
-    """Average (N, J) → (N,) over what is known; NaN if nothing is."""
+    """Average the finite values of (N, J) → (N,); NaN if there is none."""
     finite = np.isfinite(errors)
     return _ratio(np.where(finite, errors, 0.0).sum(1), finite.sum(1).astype(np.float64))
 
@@ -43,19 +43,25 @@ def _columns(values: Floats, joints: Sequence[int] | None) -> Floats:
 def mpjpe(
     predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
-    """Measure the mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice →
-    (N,) metres.
+    """Return the mean per-joint position error per sample, after aligning the roots.
 
-    True joints that are NaN are not known and left out; NaN where the root is not known.
+    True joints that are NaN are left out. If the root is NaN, so is the error.
 
     Args:
-        root: Row of the root joint; several rows: their mean (mid-hip); None or no rows compare absolute positions.
+        predictions: (N, J, 3) float, metres. The predicted joints.
+        true: (N, J, 3) float, metres. The true joints.
+        joints: Rows to average. None means all.
+        root: Row of the root joint, or several rows whose mean is the root (mid-hip). None or no rows compare
+            absolute positions.
+
+    Returns:
+        (N,) float64, metres.
     """
     return _finite_mean(_columns(_distances(predictions, true, root), joints))
 
 
 def _distances(predictions: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
-    """Measure distances (N, J) in metres, root on root."""
+    """Return distances (N, J) in metres after aligning the roots."""
     a, b = _pair(predictions, true)
     rows = [] if root is None else [root] if isinstance(root, int) else list(root)
     if rows:
@@ -65,19 +71,22 @@ def _distances(predictions: ArrayLike, true: ArrayLike, root: Sequence[int] | in
 
 
 def pa_mpjpe(predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
-    """Measure the mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,)
-    metres.
+    """Return the mean per-joint position error per sample, after the best similarity transform (Procrustes).
 
     Args:
-        joints: Rows that both the alignment and the result are restricted to; true joints that are NaN are left
-            out.
+        predictions: (N, J, 3) float, metres. The predicted joints.
+        true: (N, J, 3) float, metres. The true joints; NaN is left out.
+        joints: Rows to align and average. None means all.
+
+    Returns:
+        (N,) float64, metres.
     """
     a, b = _pair(predictions, true)
     return _finite_mean(_aligned_distances(_columns(a, joints), _columns(b, joints)))
 
 
 def _aligned_distances(predictions: Floats, true: Floats) -> Floats:
-    """Measure distances (N, J) in metres after the best similarity of each sample."""
+    """Return distances (N, J) in metres after the best similarity of each sample."""
     return np.linalg.norm(_transform(_procrustes(predictions, true), predictions) - true, axis=-1)
 
 
@@ -93,10 +102,21 @@ def _transform(similarity: Similarity, points: Floats) -> Floats:
 
 
 def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
-    """Scale each sample about its own origin (N, J, 3), so that its bones add up to `length` (Zhou et al. 2017).
+    """Scale each sample about its origin, so that its bones add up to a length (Zhou et al. 2017).
 
-    How monocular methods that know no metres are measured on Human3.6M: `length` is the sum of the bone lengths of a
-    canonical average skeleton. bones  pairs of rows. UsageError where a sample has no length.
+    Monocular methods without metric scale are measured this way on Human3.6M; `length` is the sum of the bone lengths
+    of a canonical average skeleton.
+
+    Args:
+        joints: (N, J, 3) float. The joints.
+        bones: Pairs of rows.
+        length: The sum of the bones' lengths.
+
+    Returns:
+        (N, J, 3) float64. The scaled joints.
+
+    Raises:
+        UsageError: If the bones of a sample have no length.
     """
     a = np.asarray(joints, np.float64)
     first, second = np.array(bones).T
@@ -109,8 +129,16 @@ def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length:
 def pve(
     predicted_vertices: ArrayLike, true_vertices: ArrayLike, predicted_root: ArrayLike, true_root: ArrayLike
 ) -> Floats:
-    """Measure the per-vertex error per sample after the root joints (N, 3) are put on each other: (N, V, 3) twice →
-    (N,) metres.
+    """Return the mean per-vertex error per sample, after aligning the root joints.
+
+    Args:
+        predicted_vertices: (N, V, 3) float, metres. The predicted vertices.
+        true_vertices: (N, V, 3) float, metres. The true vertices.
+        predicted_root: (N, 3) float, metres. The predicted root joints.
+        true_root: (N, 3) float, metres. The true root joints.
+
+    Returns:
+        (N,) float64, metres.
     """
     a, b = _pair(predicted_vertices, true_vertices)
     a = a - np.asarray(predicted_root, np.float64)[:, None]
@@ -119,10 +147,15 @@ def pve(
 
 
 def pckh(predictions: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Floats:
-    """Share of correct keypoints per sample (Andriluka et al. 2014): (N, J, 2) pixels twice → (N,) 0..1.
+    """Return the share of correct keypoints per sample (Andriluka et al. 2014).
 
     Args:
-        head_length: (N,) pixels; a keypoint is correct within half of it.
+        predictions: (N, J, 2) float, pixels. The predicted keypoints.
+        true: (N, J, 2) float, pixels. The true keypoints.
+        head_length: (N,) float, pixels. A keypoint within half of it is correct.
+
+    Returns:
+        (N,) float64, 0 to 1.
     """
     a, b = _pair(predictions, true)
     limit = np.asarray(head_length, np.float64) / 2
@@ -130,13 +163,20 @@ def pckh(predictions: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Flo
 
 
 MAJOR_JOINTS = (0, 1, 2, 4, 5, 16, 17, 18, 19)
-"""Of SMPL: pelvis, hips, knees, shoulders and elbows, whose angles 3DPW's and EMDB's evaluators compare."""
+"""SMPL's pelvis, hips, knees, shoulders and elbows, whose angles the evaluators of 3DPW and EMDB compare."""
 
 
 def joint_angle_error(predictions: Tensor, true: Tensor) -> Floats:
-    """Measure MPJAE, the mean angle between absolute rotations (N, J, 3, 3) twice, body or camera axes → (N,) radians.
+    """Return MPJAE, the mean angle between absolute rotations.
 
-    After the evaluators of 3DPW and EMDB, which take `MAJOR_JOINTS` and report degrees.
+    After the evaluators of 3DPW and EMDB, which use `MAJOR_JOINTS` and report degrees.
+
+    Args:
+        predictions: (N, J, 3, 3) float. The predicted rotations, body to camera axes.
+        true: (N, J, 3, 3) float. The true rotations.
+
+    Returns:
+        (N,) float64, radians.
     """
     return np.asarray(geodesic_angle(predictions.double(), true.double()).cpu().numpy().mean(1))
 
@@ -146,10 +186,13 @@ _CHUNK = 64  # people whose meshes are in memory at once
 
 
 class Bodies(NamedTuple):
-    """N people before a camera.
+    """N people in camera axes.
 
-    rotations (N, 24, 3, 3) relative to parents, the pelvis body to camera; betas (N, S), which may be more than a model
-    has where people are of several; root (N, 3) metres, the pelvis; segment_scales (N, 24), None for 1
+    Attributes:
+        rotations: (N, 24, 3, 3) float. Rotations relative to the parent, the pelvis' from body to camera axes.
+        betas: (N, S) float. Shapes; more than a model has if people have different models.
+        root: (N, 3) float, metres. The pelvis.
+        segment_scales: (N, 24) float. Scales of the segments. None means 1.
     """
 
     rotations: Tensor
@@ -161,36 +204,51 @@ class Bodies(NamedTuple):
     def of_parameters(
         cls, body: Body, poses: Tensor, betas: Tensor, trans: Tensor, segment_scales: Tensor | None = None
     ) -> Bodies:
-        """Convert poses (N, 72), betas (N, S), trans (N, 3) metres and segment_scales (N, 24), as files have them."""
+        """Convert parameters as files have them.
+
+        Args:
+            body: The body.
+            poses: (N, 72) float, radians. Axis-angles relative to the parent.
+            betas: (N, S) float. Shapes.
+            trans: (N, 3) float, metres. Translations.
+            segment_scales: (N, 24) float. Scales of the segments. None means 1.
+        """
         root = body.rest_pelvis(betas) + trans
         return cls(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root, segment_scales)
 
     def taken(self, rows: Any) -> Bodies:
-        """Select some rows."""
+        """Select rows."""
         return Bodies._make(None if values is None else values[rows] for values in self)
 
     def of_model(self, body: Body) -> Bodies:
-        """Keep as many betas as that model has."""
+        """Keep as many betas as a body has."""
         return self._replace(betas=self.betas[:, : body.shape_count])
 
     def posed(self, body: Body, *, vertices: bool = True) -> PosedBody:
-        """Pose a body in their shapes, poses and positions."""
+        """Pose a body with these shapes, poses and positions.
+
+        Args:
+            body: The body.
+            vertices: Whether to compute the vertices.
+        """
         betas = self.betas[:, : body.shape_count]
         trans = body.translation_of_root(self.root, betas)
         return body.pose(self.rotations, betas, trans, self.segment_scales, vertices=vertices)
 
 
 class BodyErrors(NamedTuple):
-    """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
+    """Errors of N people, (N,) each; NaN if unknown.
 
     Attributes:
-        mpjpe: Joints with the root on the true one; pa_mpjpe after the best similarity (Procrustes).
-        pve: Vertices with the root on the true one; pa_pve after the similarity of pa_mpjpe.
-        rotation: Mean angle between relative rotations; absolute_rotation of absolute ones (Neural Body Fitting's
-            err_quat).
-        pckh: Share of joints in the image nearer than half the true head's height (see `head_height`).
-        angle: Mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of
-            pa_mpjpe.
+        mpjpe: Metres. Mean joint distance after aligning the roots.
+        pa_mpjpe: Metres. Mean joint distance after the best similarity (Procrustes).
+        pve: Metres. Mean vertex distance after aligning the roots.
+        rotation: Radians. Mean angle between relative rotations.
+        pckh: Share of joints in the image within half the true head's height (see `head_height`).
+        pa_pve: Metres. Mean vertex distance after the similarity of `pa_mpjpe`.
+        angle: Radians. Mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE).
+        pa_angle: Radians. The same after the rotation of `pa_mpjpe`.
+        absolute_rotation: Radians. Mean angle between absolute rotations (Neural Body Fitting's err_quat).
     """
 
     mpjpe: NDArray[np.float64]
@@ -205,11 +263,11 @@ class BodyErrors(NamedTuple):
 
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
-        """Join those of several sets of people, one after the other."""
+        """Concatenate the errors of several sets of people."""
         return cls._make(np.concatenate(column) for column in zip(*parts, strict=True))
 
     def taken(self, rows: NDArray[np.integer]) -> BodyErrors:
-        """Select some people."""
+        """Select people by their rows."""
         return BodyErrors._make(column[rows] for column in self)
 
 
@@ -226,15 +284,23 @@ def body_errors(
     measured: Floats | None = None,
     points: Floats | None = None,
 ) -> BodyErrors:
-    """Measure N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
+    """Measure N predicted people.
 
     Args:
-        true_body: Of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for
-            two genders of one kind of body only, and where `joints.conversion` makes SMPL's mesh of SMPL-X's.
-        joints: That mpjpe and pa_mpjpe are of, and whose root pve is about.
-        measured: (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are
-            not known are NaN then.
-        points: (N, P, 3) metres: predicted joints, NaN for people with a predicted body.
+        body: The body of the predictions.
+        predicted_bodies: The predictions.
+        true: The true bodies.
+        focal: (N,) float, pixels. The focal lengths of the camera.
+        centre: (N, 2) float, pixels. Its principal points.
+        true_body: The body of the true people, None if it is `body`. Vertices and PCKh's head are its own. `pve` is NaN
+            unless both have the same kind of mesh, or `joints.conversion` converts SMPL-X's to SMPL's.
+        joints: The joints of `mpjpe` and `pa_mpjpe`, with the root of `pve`.
+        measured: (N, P, 3) float64, metres. True joints that are not those of the true bodies; unknown true bodies are
+            NaN then.
+        points: (N, P, 3) float64, metres. Predicted joints, NaN for people with a predicted body.
+
+    Returns:
+        The errors of the people.
     """
     rigs = body, true_body or body
     parts = []
@@ -255,7 +321,7 @@ def _errors(
     labels: Floats | None,
     predictions: Floats | None,
 ) -> BodyErrors:
-    """Measure predicted bodies against true ones. labels, predictions  (N, P, 3) of joints, if they are not theirs"""
+    """Measure predicted bodies against true ones; labels and predictions (N, P, 3) replace the bodies' joints."""
     sets = [each.posed(rig) for each, rig in zip(bodies, rigs, strict=True)]
     points = [
         joints.of_body(rig, body, each.betas).double().cpu().numpy()
@@ -295,10 +361,16 @@ def _errors(
 
 
 def head_height(body: Body, betas: Tensor) -> Tensor:
-    """Measure from the lowest to the highest vertex of the resting head (N,) in metres: what PCKh calls the head's
-    size.
+    """Return the distance from the lowest to the highest vertex of the resting head, used as PCKh's head size.
 
-    Data sets annotate the head's ends or its box; a body has neither, and this is about the same length.
+    Data sets annotate the head's ends or its box, which a body does not have; this is about the same length.
+
+    Args:
+        body: The body.
+        betas: (N, S) float. Shapes.
+
+    Returns:
+        (N,) float, metres.
     """
     rows = (body.part_labels == _HEAD).nonzero().squeeze(-1)
     up = body.template[rows, 1] + betas @ body.shape_directions[rows, 1].mT
@@ -306,9 +378,18 @@ def head_height(body: Body, betas: Tensor) -> Tensor:
 
 
 def confusion(predictions: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Count pixels by true and predicted class: labels (..., H, W) twice, integers from 0 → (..., classes, classes).
+    """Count pixels by true and predicted class; matrices of several images can be added.
 
-    Matrices of several images add up to that of all. UsageError for labels outside the classes.
+    Args:
+        predictions: (..., H, W) integer, from 0. The predicted labels.
+        true: (..., H, W) integer, from 0. The true labels.
+        classes: The number of classes.
+
+    Returns:
+        (..., classes, classes) int64. Counts by true and predicted class.
+
+    Raises:
+        UsageError: If a label is out of range.
     """
     a, b = np.asarray(predictions), np.asarray(true)
     if a.size and not (min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) < classes):
@@ -320,21 +401,41 @@ def confusion(predictions: ArrayLike, true: ArrayLike, classes: int) -> NDArray[
 
 
 def class_iou(matrix: ArrayLike) -> Floats:
-    """Return the intersection over union of each class: confusion (..., C, C) → (..., C); NaN for a class in neither
-    map.
+    """Return the intersection over union of each class.
+
+    Args:
+        matrix: (..., C, C). The confusion matrix.
+
+    Returns:
+        (..., C) float64. NaN for a class in neither map.
     """
     hit, predictions, true = _sums(matrix)
     return _ratio(hit, predictions + true - hit)
 
 
 def class_f1(matrix: ArrayLike) -> Floats:
-    """Return the harmonic mean of precision and recall of each class (..., C); NaN for a class in neither map."""
+    """Return the harmonic mean of precision and recall of each class.
+
+    Args:
+        matrix: (..., C, C). The confusion matrix.
+
+    Returns:
+        (..., C) float64. NaN for a class in neither map.
+    """
     hit, predictions, true = _sums(matrix)
     return _ratio(2 * hit, predictions + true)
 
 
 def mean_of_visible(values: ArrayLike, *, background: bool = False) -> Floats:
-    """Average over the classes (..., C) that are there → (...); without class 0 unless `background`; NaN if none is."""
+    """Average over the classes that occur.
+
+    Args:
+        values: (..., C) float. Values of the classes, NaN if they do not occur.
+        background: Whether to include class 0.
+
+    Returns:
+        (...) float64. NaN if no class occurs.
+    """
     classes_of_interest = np.asarray(values, np.float64)[..., 0 if background else 1 :]
     finite = np.isfinite(classes_of_interest)
     return _ratio(np.where(finite, classes_of_interest, 0.0).sum(-1), finite.sum(-1).astype(np.float64))

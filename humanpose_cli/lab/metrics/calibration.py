@@ -1,6 +1,6 @@
-"""Whether confidences can be believed: calibration, and how well they separate right from wrong predictions.
+"""Calibration of confidences, and how well they separate wrong from right predictions.
 
-`confidence` (N,) 0..1 is the predicted probability of being right, `right` (N,) bool what came true.
+`confidence` (N,), 0 to 1, is the predicted probability of being right, `right` (N,) bool the truth.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ BINS = 10
 
 
 class Reliability(NamedTuple):
-    """A reliability diagram of B bins of equal width: mean confidence, share that is right and number of each; NaN in
-    empty bins.
+    """A reliability diagram of B bins of equal width.
+
+    Attributes:
+        confidence: (B,) float64. Mean confidence of each bin, NaN if it is empty.
+        right: (B,) float64. Share of right predictions, NaN if the bin is empty.
+        number: (B,) int64. Number of predictions.
     """
 
     confidence: NDArray[np.float64]
@@ -25,8 +29,9 @@ class Reliability(NamedTuple):
 
     @property
     def expected_error(self) -> float:
-        """Expected calibration error: mean distance of the two, weighted by the bins' numbers (Guo et al. 2017, eq. 3);
-        NaN without predictions.
+        """Expected calibration error (Guo et al. 2017, eq. 3); NaN without predictions.
+
+        It is the mean distance of `confidence` and `right`, weighted by the number of predictions.
         """
         if not self.number.sum():
             return float("nan")
@@ -34,7 +39,13 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Reliability:
-    """Draw the reliability diagram of predictions; a confidence of 1 is in the last bin."""
+    """Compute the reliability diagram of predictions; a confidence of 1 is in the last bin.
+
+    Args:
+        confidence: (N,) float, 0 to 1. The confidences.
+        right: (N,) bool. Whether the predictions are right.
+        bins: The number of bins.
+    """
     values, true = _pair(confidence, right)
     member = np.minimum((values * bins).astype(np.int64), bins - 1)
     number = np.bincount(member, minlength=bins)
@@ -44,8 +55,16 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Re
 
 
 def wrong_auc(confidence: ArrayLike, right: ArrayLike) -> float:
-    """Measure the area under the ROC curve of finding the wrong ones by low confidence: the probability that a wrong
-    prediction has a lower confidence than a right one, ties half. NaN if all are right, or none.
+    """Return the area under the ROC curve of detecting wrong predictions by low confidence.
+
+    This is the probability that a wrong prediction has a lower confidence than a right one; ties count half.
+
+    Args:
+        confidence: (N,) float, 0 to 1. The confidences.
+        right: (N,) bool. Whether the predictions are right.
+
+    Returns:
+        The area, NaN if all predictions are right, or none.
     """
     values, true = _pair(confidence, right)
     wrong = int((~true).sum())
@@ -56,8 +75,17 @@ def wrong_auc(confidence: ArrayLike, right: ArrayLike) -> float:
 
 
 def false_alarms(confidence: ArrayLike, right: ArrayLike, recall: float = 0.9) -> tuple[float, float]:
-    """Return (share, threshold): of the right ones, the share whose confidence is not above the lowest threshold that
-    has at least `recall` of the wrong ones at or below it; NaN if all are right, or none.
+    """Return the share of right predictions that a threshold rejects, and the threshold.
+
+    The threshold is the lowest confidence that at least `recall` of the wrong predictions do not exceed.
+
+    Args:
+        confidence: (N,) float, 0 to 1. The confidences.
+        right: (N,) bool. Whether the predictions are right.
+        recall: The share of wrong predictions to reject.
+
+    Returns:
+        The share and the threshold; NaN if all predictions are right, or none.
     """
     values, true = _pair(confidence, right)
     if true.all() or not true.any():

@@ -1,5 +1,7 @@
-"""The foreground that SSIM_fg of the warp3d paper weights by: the projected masks of the target's parts, as the authors
-draw them (MKnoche/warp3d_reposing@522e783, dataset.py `create_part_masks`, train.py `valid_mask_to`).
+"""The foreground mask that weights SSIM_fg in the warp3d paper: the projected masks of the target's parts.
+
+The masks are those of the authors' code (MKnoche/warp3d_reposing@522e783, dataset.py `create_part_masks`, train.py
+`valid_mask_to`).
 """
 
 from __future__ import annotations
@@ -16,10 +18,18 @@ _REVERSED = range(1, 7)
 
 
 def capsule_mask(joints: ArrayLike, size: int) -> NDArray[np.bool_]:
-    """Draw the mask (size, size) of a pose, joints (19, 3) of REPOSING19 in pixels of the volume's frame.
+    """Draw the mask of a pose.
 
-    Stamps of the capsules' width lie on whole voxels along the bone, up to the voxel before its end. The authors leave
-    out the last row and column of the 64 and stretch the others to the image. Parts of unknown joints are left out.
+    Stamps of the capsules' width are on integer voxels along the bone, up to the voxel before its end. The authors
+    leave out the last row and column of the 64 and stretch the others to the image. Parts with unknown joints are left
+    out.
+
+    Args:
+        joints: (19, 3) float, pixels of the volume's frame. Joints of REPOSING19.
+        size: The side of the image in pixels.
+
+    Returns:
+        (size, size) bool. The mask.
     """
     pose = torch.as_tensor(np.asarray(joints, np.float64))[None]
     capsules = warping_parts(pose, pose).capsules[0].numpy()

@@ -1,4 +1,4 @@
-"""How many independent things a figure is of, and whether these are too few."""
+"""The number of independent samples behind a figure, and whether it is too small."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ _ONE = {"people": "person", "rendered people": "rendered person", "clothes": "se
 
 
 def small_sample(count: int, unit: str, *, different: bool = False) -> str:
-    """Warn if `count` things (`unit`, in the plural) are too few to conclude anything; else return ""."""
+    """Return a warning if there are too few samples to conclude anything, otherwise "".
+
+    Args:
+        count: The number of samples.
+        unit: Their name in the plural.
+        different: Whether each person counts once, in any number of images.
+    """
     return f"{counted(count, unit, different=different)}: these figures mean little" if count < FEW else ""
 
 
 def counted(count: int, unit: str, *, different: bool = False) -> str:
-    """Write a number of things; `unit` names them in the plural. different  each counts once, in however many images it
-    is
+    """Write a number of samples with their unit.
+
+    Args:
+        count: The number.
+        unit: The name in the plural.
+        different: Whether each person counts once, in any number of images.
     """
     if count == 1:
         return f"1 {_ONE.get(unit, unit.removesuffix('s'))}"

@@ -1,7 +1,7 @@
-"""Footwork, steadiness and flight of one person whose true motion is not known.
+"""Footwork, steadiness and flight of one person whose true motion is unknown.
 
-Points are those of T frames in world axes, metres, y down; `follows` (T − 1,) says which frames come directly after
-the one before.
+Points belong to T frames, in metres in world axes, y down. `follows` (T − 1,) marks frames that directly follow the
+previous one.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 AIRBORNE = 0.08
-"""Metres above the floor from which on no point of the feet stands."""
+"""Metres. A foot above the floor by more than this does not stand."""
 _SHORTEST = 5  # frames of a flight
 
 
 class Footwork(NamedTuple):
-    """What feet do that should stand on one level floor.
+    """Errors of feet that should stand on one level floor.
 
     Attributes:
-        slides: (S,) metres a second: of the slowest point of the feet from a frame to the next, not in flight.
-        depths: (T,) metres of the lowest point below the floor, 0 above it.
-        falls: (K,) metres a second², downwards: of the centre of mass in each flight of `_SHORTEST` frames or more.
+        slides: (S,) float64, metres per second. Speed of the slowest point of the feet between frames, not in flight.
+        depths: (T,) float64, metres. Depth of the lowest point below the floor, 0 above it.
+        falls: (K,) float64, metres per second², downwards. Acceleration of the centre of mass in each flight of at
+            least `_SHORTEST` frames.
     """
 
     slides: Floats
@@ -32,9 +33,15 @@ class Footwork(NamedTuple):
 
 
 def footwork(feet: Floats, centre: Floats, time: Floats, follows: NDArray[np.bool_]) -> Footwork:
-    """Measure the footwork of points of the feet (T, F, 3) and a centre of mass (T, 3) at times (T,) in seconds.
+    """Measure the footwork of one person.
 
-    The floor is as high as the median of the lowest points. While someone walks, a point of one foot rests on it.
+    The floor is at the median height of the lowest points: while someone walks, a point of one foot rests on it.
+
+    Args:
+        feet: (T, F, 3) float64, metres. Points of the feet.
+        centre: (T, 3) float64, metres. The centre of mass.
+        time: (T,) float64, seconds. The times of the frames.
+        follows: (T − 1,) bool. Whether a frame directly follows the previous one.
     """
     steps = np.linalg.norm(np.diff(feet, axis=0), axis=-1)
     height = -feet[..., 1].max(1)
@@ -50,7 +57,16 @@ def footwork(feet: Floats, centre: Floats, time: Floats, follows: NDArray[np.boo
 
 
 def joint_accelerations(points: Floats, time: Floats, follows: NDArray[np.bool_]) -> Floats:
-    """Average the points' accelerations in frames between two others: (T, J, 3) → (A,) metres a second²."""
+    """Return the mean acceleration of the points in frames between two others.
+
+    Args:
+        points: (T, J, 3) float64, metres. The points.
+        time: (T,) float64, seconds. The times of the frames.
+        follows: (T − 1,) bool. Whether a frame directly follows the previous one.
+
+    Returns:
+        (A,) float64, metres per second².
+    """
     gap = np.diff(time)[:, None, None]
     change = 2 * np.diff(np.diff(points, axis=0) / gap, axis=0) / (gap[1:] + gap[:-1])
     return np.asarray(np.linalg.norm(change, axis=-1).mean(-1)[follows[1:] & follows[:-1]])

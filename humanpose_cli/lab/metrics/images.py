@@ -1,10 +1,10 @@
-"""How alike two images are: SSIM, of the whole image or of the person alone, the overlap of masks, and LPIPS.
+"""Similarity of two images: SSIM, of the complete image or of the person alone, overlap of masks, and LPIPS.
 
-Images are tensors (B, 3, H, W) of any float type with a known range. Results keep the batch: callers average, or
+Images are float tensors (B, 3, H, W) with a known range. Results keep the batch: callers average, or
 take confidence intervals over pairs.
 
-The Inception Score is left out on purpose: it rewards a set of images for being spread over ImageNet's classes, and
-every reposed person should be of one (Knoche, Sárándi, Leibe 2020, appendix A).
+The Inception Score is left out on purpose: it rewards images that are spread over ImageNet's classes, and
+every reposed person should be of one class (Knoche, Sárándi, Leibe 2020, appendix A).
 """
 
 from __future__ import annotations
@@ -31,10 +31,17 @@ _PATN_WIDTH = 176
 
 
 def ssim_map(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tensor:
-    """Measure structural similarity at every pixel and channel (Wang et al. 2004): (B, C, H, W) twice → (B, C, H, W).
+    """Return the structural similarity at every pixel and channel (Wang et al. 2004); differentiable.
 
-    Images are continued by their reflection, so that every pixel has a value (as scikit-image's `full=True`).
-    Differentiable.
+    Images are extended by reflection, so that every pixel has a value (as with scikit-image's `full=True`).
+
+    Args:
+        first: (B, C, H, W) float, 0 to 1. The first images.
+        second: (B, C, H, W) float, 0 to 1. The second images.
+        window: The window.
+
+    Returns:
+        (B, C, H, W) float. The similarity.
     """
     radius = _RADIUS[window]
     a, b, smooth = first, second, _smoother(window, first)
@@ -48,7 +55,16 @@ def ssim_map(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> 
 
 
 def ssim(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tensor:
-    """Average the structural similarity of each pair of images, windows that leave the image left out: (B,)."""
+    """Return the mean structural similarity of each pair of images, without windows that leave the image.
+
+    Args:
+        first: (B, C, H, W) float, 0 to 1. The first images.
+        second: (B, C, H, W) float, 0 to 1. The second images.
+        window: The window.
+
+    Returns:
+        (B,) float. The similarity.
+    """
     similarity, radius = ssim_map(first, second, window), _RADIUS[window]
     height, width = similarity.shape[2:]
     if min(height, width) <= 2 * radius:
@@ -57,21 +73,35 @@ def ssim(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tens
 
 
 def ssim_signed(image: Tensor, true: Tensor) -> Tensor:
-    """Measure SSIM (B,) as iPER's owners take it (svip-lab/impersonator@b041dd41, metrics.py): uniform windows, images
-    −1 to 1.
+    """Return SSIM as iPER's owners compute it (svip-lab/impersonator@b041dd41, metrics.py): uniform windows.
 
-    Means of windows count from the middle grey there, so that it differs from the similarity of images 0 to 1.
+    Means of windows count from the middle grey, so it differs from the similarity of images from 0 to 1.
+
+    Args:
+        image: (B, C, H, W) float, −1 to 1. The images.
+        true: (B, C, H, W) float, −1 to 1. The true images.
+
+    Returns:
+        (B,) float. The similarity.
     """
     return ssim(image / 2, true / 2, "uniform")
 
 
 def ssim_patn(image: Tensor, true: Tensor) -> Tensor:
-    """Measure SSIM (B,) of DeepFashion as PATN's evaluator takes it (tengteng95/Pose-Transfer@281ee2d3,
-    getMetrics_fashion.py).
+    """Return SSIM on DeepFashion as PATN's evaluator computes it.
+
+    After tengteng95/Pose-Transfer@281ee2d3, getMetrics_fashion.py. The columns outside the middle 176 are white in both
+    images. Windows are Gaussian. The range of values is that of the first image, so the order matters.
 
     Args:
-        image, true: (B, 3, 256, 256), −1 to 1. The columns beyond the middle 176 are white in both; Gaussian
-            windows; the range of values is that of the made image, so that the order of the two matters.
+        image: (B, 3, 256, 256) float, −1 to 1. The images.
+        true: (B, 3, 256, 256) float, −1 to 1. The true images.
+
+    Returns:
+        (B,) float. The similarity.
+
+    Raises:
+        UsageError: If images are too narrow.
     """
     beyond = (image.shape[-1] - _PATN_WIDTH) // 2
     if image.ndim != 4 or beyond < 0:
@@ -86,12 +116,20 @@ def ssim_patn(image: Tensor, true: Tensor) -> Tensor:
 
 
 def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWindow = "gaussian") -> Tensor:
-    """Average structural similarity over the person's pixels: (B,); NaN if the mask is empty.
+    """Return the mean structural similarity over the person's pixels.
+
+    Windows at the outline contain some background. (The warp3d paper's SSIM_fg "only evaluates the foreground"; its
+    authors use the mask in `capsule_masks`.)
 
     Args:
-        mask: (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods
-            are evaluated on the same pixels. Windows at the outline contain some background. (The warp3d paper's
-            SSIM_fg "only evaluates the foreground"; its authors' is that of `capsule_masks`.).
+        first: (B, C, H, W) float, 0 to 1. The first images.
+        second: (B, C, H, W) float, 0 to 1. The second images.
+        mask: (B, 1, H, W) float. The person in the true image, above 0.5, so that all methods are evaluated on the
+            same pixels.
+        window: The window.
+
+    Returns:
+        (B,) float. The similarity, NaN if the mask is empty.
     """
     inside = mask > 0.5
     values = ssim_map(first, second, window).mean(1, keepdim=True)
@@ -99,24 +137,30 @@ def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWin
 
 
 def mask_iou(predictions: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
-    """Return the intersection over union of masks (B, 1, H, W): (B,); 1 if both are empty."""
+    """Return the intersection over union of masks.
+
+    Args:
+        predictions: (B, 1, H, W) float. The predicted masks.
+        true: (B, 1, H, W) float. The true masks.
+        threshold: The value above which a pixel belongs to the mask.
+
+    Returns:
+        (B,) float. The overlap, 1 if both are empty.
+    """
     a, b = predictions > threshold, true > threshold
     both, either = (a & b).flatten(1).sum(1), (a | b).flatten(1).sum(1)
     return torch.where(either > 0, both / either.clamp_min(1), 1.0)
 
 
 def _smoother(window: SsimWindow, like: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return what takes the window's mean of images (B, C, H, W), continued by their reflection about the edges (d c b
-    a | a b c d).
-
-    A product with one matrix an axis: convolutions of single channels are several times slower, forth and back.
-    """
+    """Return a function that averages images (B, C, H, W) over the window, extended by reflection (c b a | a b c)."""
+    # A product with one matrix per axis: convolutions of single channels are several times slower, in both directions.
     rows, columns = (_smoothing(window, size, like) for size in like.shape[2:])
     return lambda images: rows @ images @ columns.T
 
 
 def _smoothing(window: SsimWindow, size: int, like: Tensor) -> Tensor:
-    """Return (size, size) what each of a row's pixels gives to each mean."""
+    """Return the weight (size, size) of each pixel of a row in each mean."""
     radius, along = _RADIUS[window], torch.arange(size, device=like.device)
     offsets = torch.arange(-radius, radius + 1, device=like.device)
     sources = along[:, None] + offsets
@@ -134,10 +178,16 @@ _SMALLEST = 64
 
 
 class Lpips(nn.Module):
-    """LPIPS (Zhang et al. 2018, version 0.1) on AlexNet, the network that its authors recommend for evaluation.
+    """LPIPS (Zhang et al. 2018, version 0.1) on AlexNet, which its authors recommend for evaluation.
 
-    It is only LPIPS with the authors' weights, so both files must be given: torchvision's AlexNet (`backbone`) and the
-    authors' lin0 … lin4 (`linear`). There is no stand-in under this name. InputError where a file does not hold them.
+    It is only LPIPS with the authors' weights, so both files are required.
+
+    Args:
+        backbone: The file of torchvision's AlexNet.
+        linear: The file of the authors' lin0 … lin4.
+
+    Raises:
+        InputError: If a file does not hold these weights.
     """
 
     shift: Tensor
@@ -156,7 +206,18 @@ class Lpips(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Measure images (B, 3, H, W) of −1 to 1, twice → (B,)."""
+        """Measure the distance of images.
+
+        Args:
+            first: (B, 3, H, W) float, −1 to 1. The first images.
+            second: (B, 3, H, W) float, −1 to 1. The second images.
+
+        Returns:
+            (B,) float. The distance.
+
+        Raises:
+            UsageError: If the images are too small.
+        """
         if min(first.shape[2:]) < _SMALLEST:
             raise UsageError("images", "are too small", expected=f"{_SMALLEST} pixels or more", got=f"{first.shape}")
         total = first.new_zeros(len(first))

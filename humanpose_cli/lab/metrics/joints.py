@@ -1,13 +1,13 @@
-"""Which joints an error is of: the sets of published protocols, and how they are found on a posed body.
+"""Sets of joints that errors are averaged over, as in published protocols, and their positions on a posed body.
 
-A set names joints, and those whose mean is put on the truth's before distances are taken. Of bodies, joints are the
-model's own, its landmarks, or linear in its vertices (a joint regressor). Five families are in use:
-- smpl24: the joints that bones turn about (UP-3D; EMDB's evaluator, TRAM, WHAM since March 2024);
-- smpl24-mesh: the same by each model's own regressor, but of the posed mesh (WHAM's paper on EMDB); smpl24-neutral: by
+A set names joints, and root joints whose mean is aligned with the truth before distances are measured. On bodies,
+joints are the model's joints, its landmarks, or linear in its vertices (a joint regressor). Five families are in use:
+- smpl24: the joints that bones rotate about (UP-3D; EMDB's evaluator, TRAM, WHAM since March 2024);
+- smpl24-mesh: the same by each model's regressor, on the posed mesh (WHAM's paper on EMDB); smpl24-neutral: by
   the neutral model's regressor for both meshes (CameraHMR, TokenHMR and GVHMR on EMDB and RICH);
-- h36m14, h36m17: of the SMPL mesh by Human3.6M's regressor, true and predicted alike (3DPW; SPIN, HMR, WHAM);
-- hmr14: of the SMPL mesh by HMR's regressor SMPL_to_J19 (HMR 2.0 and TokenHMR on 3DPW);
-- mocap14, mocap17: the truth is what a laboratory measured (Human3.6M, HumanEva, MPI-INF-3DHP).
+- h36m14, h36m17: on the SMPL mesh by Human3.6M's regressor, true and predicted alike (3DPW; SPIN, HMR, WHAM);
+- hmr14: on the SMPL mesh by HMR's regressor SMPL_to_J19 (HMR 2.0 and TokenHMR on 3DPW);
+- mocap14, mocap17: the truth was measured in a laboratory (Human3.6M, HumanEva, MPI-INF-3DHP).
 lsp14 are the joints of Leeds Sports Pose on the body itself, without a regressor.
 """
 
@@ -54,16 +54,25 @@ _REGRESSORS = {len(_REGRESSED): _REGRESSED, len(_HMR19): _HMR19}
 
 @dataclass(frozen=True, eq=False)
 class JointRegressor:
-    """Joints as weighted means of a mesh's vertices: matrix (J, V), rows sum to 1, in the order of `names`."""
+    """Joints as weighted means of a mesh's vertices.
+
+    Attributes:
+        matrix: (J, V) float32. The weights; rows sum to 1.
+        names: The names of the J joints.
+    """
 
     matrix: Tensor
     names: tuple[str, ...] = _REGRESSED
 
     @classmethod
     def read(cls, path: Path | str) -> JointRegressor:
-        """Read J_regressor_h36m.npy, 17 × 6890, as SPIN and others share it, or HMR's SMPL_to_J19.pkl, 19 × 6890.
+        """Read a regressor of SMPL's mesh.
 
-        Raises InputError for anything else.
+        Args:
+            path: J_regressor_h36m.npy, 17 × 6890, as SPIN and others share it, or HMR's SMPL_to_J19.pkl, 19 × 6890.
+
+        Raises:
+            InputError: If it is another file.
         """
         path = Path(path)
         if not path.is_file():
@@ -88,13 +97,34 @@ class JointRegressor:
         return cls(torch.from_numpy(matrix.astype(np.float32)), _REGRESSORS[len(matrix)])
 
     def __call__(self, vertices: Tensor, body: Body) -> Tensor:
-        """Regress (B, V, 3) of a body → (B, J, 3). Raises UsageError for a mesh of another size, or if its left is our
-        right.
+        """Compute the joints of meshes.
+
+        Args:
+            vertices: (B, V, 3) float. The meshes.
+            body: Their body.
+
+        Returns:
+            (B, J, 3) float. The joints.
+
+        Raises:
+            UsageError: If the mesh has another size, or if left and right are swapped.
         """
         return self.of_mesh(vertices, body.template, body.name)
 
     def of_mesh(self, vertices: Tensor, template: Tensor, name: str) -> Tensor:
-        """Regress likewise, of a body called `name` whose resting mesh is template (V, 3)."""
+        """Compute the joints of meshes of any model.
+
+        Args:
+            vertices: (B, V, 3) float. The meshes.
+            template: (V, 3) float. The resting mesh.
+            name: The name of the model, for messages.
+
+        Returns:
+            (B, J, 3) float. The joints.
+
+        Raises:
+            UsageError: If the mesh has another size, or if left and right are swapped.
+        """
         if vertices.shape[1] != self.matrix.shape[1]:
             got, remedy = f"{vertices.shape[1]} of {name}", "`smplx_to_smpl` makes SMPL's mesh of SMPL-X's"
             problem = "is for another mesh"
@@ -113,14 +143,24 @@ _SMPL, _SMPLX = 6890, 10475  # vertices
 
 @dataclass(frozen=True, eq=False)
 class MeshConversion:
-    """SMPL's mesh from SMPL-X's: matrix (6890, 10475), sparse, each row the weights of a vertex of SMPL."""
+    """Convert meshes of SMPL-X to meshes of SMPL.
+
+    Attributes:
+        matrix: (6890, 10475) float32, sparse. Each row holds the weights of a vertex of SMPL.
+    """
 
     matrix: Tensor
 
     @classmethod
     def read(cls, path: Path | str) -> MeshConversion:
-        """Read a .npy file of that shape, or a pickle with it as `matrix` (smplx2smpl.pkl of WHAM and CameraHMR), or as
-        the first half of `mtx` (smplx2smpl_deftrafo_setup.pkl of SMPL-X's owners). Raises InputError for anything else.
+        """Read a conversion.
+
+        Args:
+            path: A .npy file of that shape, or a pickle with it as `matrix` (smplx2smpl.pkl of WHAM and CameraHMR) or
+                as the first half of `mtx` (smplx2smpl_deftrafo_setup.pkl of SMPL-X's owners).
+
+        Raises:
+            InputError: If it is another file.
         """
         path = existing_file(Path(path), "a matrix from SMPL-X's to SMPL's vertices")
         dense = 2 * _SMPL * _SMPLX * np.dtype(np.float64).itemsize  # of the owners' file, which is sparse
@@ -151,13 +191,16 @@ class MeshConversion:
 
 @dataclass(frozen=True, eq=False)
 class JointSet:
-    """Joints that are averaged, by name, and those whose mean is put on the truth's (none: positions in space).
+    """Joints to average, by name, and the root joints whose mean is aligned (none: absolute positions).
 
     Attributes:
-        measured: The truth is a data set's own joints (h36m17), not those of a body.
-        regressor: Finds the joints on meshes; None for the body's own joints and landmarks.
-        of_model: A SMPL model's regressor finds them on meshes: each body's own where there is no `regressor`.
-        conversion: Of the meshes of SMPL-X, whose joints and vertices are then those of SMPL's; None: they stay.
+        name: The name of the set.
+        joints: The joints to average.
+        root: The root joints.
+        measured: Whether the truth are a data set's joints (h36m17) instead of a body's.
+        regressor: The regressor of the joints on meshes. None means the body's joints and landmarks.
+        of_model: Whether a SMPL model's regressor is used: each body's own if there is no `regressor`.
+        conversion: Converts meshes of SMPL-X to SMPL's before joints and vertices are compared. None leaves them.
     """
 
     name: str
@@ -170,23 +213,32 @@ class JointSet:
 
     @property
     def of_mesh(self) -> bool:
-        """Whether a body's vertices are needed to find them."""
+        """Whether the joints need a body's vertices."""
         return self.regressor is not None or self.of_model
 
     @property
     def points(self) -> tuple[str, ...]:
-        """Joints, then those of the root that are not among them."""
+        """The joints, then root joints that are not among them."""
         return (*self.joints, *(name for name in self.root if name not in self.joints))
 
     @property
     def rows(self) -> list[int]:
-        """Of the root, among `points`."""
+        """The rows of the root joints in `points`."""
         return [self.points.index(name) for name in self.root]
 
     def of_body(self, body: Body, posed_body: PosedBody, betas: Tensor) -> Tensor:
-        """Return positions (B, P, 3) in metres of `points`, on a body that was posed with its vertices.
+        """Return the positions of `points` on a posed body.
 
-        Raises UsageError if the regressor is not for that body, or the body has none of its own.
+        Args:
+            body: The body.
+            posed_body: The posed body, with its vertices.
+            betas: (B, S) float. Its shapes.
+
+        Returns:
+            (B, P, 3) float, metres.
+
+        Raises:
+            UsageError: If the regressor is for another body, or if the body has none of its own.
         """
         if self.of_model and self.regressor is None:
             if body.joint_regressor is None:
@@ -211,8 +263,14 @@ class JointSet:
         return both[:, [names.index(name) for name in self.points]]
 
     def surface(self, body: Body, posed_body: PosedBody) -> tuple[str, Tensor]:
-        """Return kind and vertices (B, V, 3) of the mesh of a body that was posed with its vertices; SMPL-X's becomes
-        SMPL's if there is a `conversion`.
+        """Return kind and vertices of a posed body's mesh, converted if there is a `conversion`.
+
+        Args:
+            body: The body.
+            posed_body: The posed body, with its vertices.
+
+        Returns:
+            The kind, such as "smpl", and (B, V, 3) float, metres.
         """
         assert posed_body.vertices is not None
         kind = body.name.partition("-")[0]
@@ -221,14 +279,30 @@ class JointSet:
         return "smpl", self.conversion(posed_body.vertices)
 
     def of_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Select from a data set's joints (N, 17, 4) of h36m17 with confidence → `points` (N, P, 3), NaN where not
-        known.
+        """Select `points` from a data set's joints.
+
+        Args:
+            joints: (N, 17, 4) float. Joints of h36m17 with confidence.
+
+        Returns:
+            (N, P, 3) float64. The points, NaN if unknown.
         """
         points = self.of_skeleton(H36M17.name, joints)
         return np.where(np.nan_to_num(points[..., 3:]) > 0, points[..., :3], np.nan)
 
     def of_skeleton(self, skeleton: str, joints: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Select `points` (N, P, …) among the joints (N, J, …) of a skeleton. Raises UsageError if that lacks one."""
+        """Select `points` from the joints of a skeleton.
+
+        Args:
+            skeleton: The name of the skeleton.
+            joints: (N, J, …) float. Its joints.
+
+        Returns:
+            (N, P, …) float64. The points.
+
+        Raises:
+            UsageError: If the skeleton lacks one.
+        """
         names = skeleton_by_name(skeleton)
         missing = [name for name in self.points if name not in names]
         if missing:
@@ -238,12 +312,12 @@ class JointSet:
 
     @property
     def root_name(self) -> RootName:
-        """Of the root."""
+        """The name of the root."""
         return next(name for name, joints in _ROOTS.items() if joints == self.root)
 
     @property
     def text(self) -> str:
-        """For reports: what is averaged, of what, and what is put where."""
+        """A description for reports: joints, regressor and root."""
         by = ""
         if self.regressor is not None:
             by = {_REGRESSED: ", by the H36M regressor", _HMR19: ", by SMPL_to_J19"}.get(
@@ -253,7 +327,7 @@ class JointSet:
 
 
 SMPL24_JOINTS = JointSet("smpl24", SMPL24.joint_names)
-"""The joints of the model, pelvis on pelvis."""
+"""The joints of the model, with aligned pelvises."""
 _SETS: dict[JointSetName, JointSet] = {
     "smpl24": SMPL24_JOINTS,
     "smpl24-mesh": JointSet("smpl24-mesh", SMPL24.joint_names, _ROOTS["hips"], of_model=True),
@@ -275,13 +349,17 @@ def joint_set(
     neutral: Body | None = None,
     smplx_to_smpl: Path | str | None = None,
 ) -> JointSet:
-    """Make a set by its name. Raises UsageError if it needs a regressor or model and none is given, or has no use for
-    one.
+    """Build a set of joints by its name.
 
     Args:
-        root: None for the usual one: the pelvis, of lsp14, smpl24-mesh and smpl24-neutral the hips' middle.
+        name: The name.
+        root: The root. None means the usual one: the pelvis, or for lsp14, smpl24-mesh and smpl24-neutral mid-hip.
+        regressor: The file of a `JointRegressor`.
         neutral: SMPL's neutral model, for smpl24-neutral.
-        smplx_to_smpl: File of a `MeshConversion`.
+        smplx_to_smpl: The file of a `MeshConversion`.
+
+    Raises:
+        UsageError: If a regressor or model is missing, wrong, or has no effect.
     """
     joints = _SETS[name]
     if regressor is None and name.startswith(("h36m", "hmr")):
@@ -298,7 +376,7 @@ def joint_set(
         joints = replace(joints, regressor=neutral_regressor)
     if regressor is not None:
         if not name.startswith(("h36m", "hmr", "mocap")):
-            raise UsageError("joint_regressor", f"is of no use with {name}", expected="h36m14, h36m17, hmr14 or mocap")
+            raise UsageError("joint_regressor", f"has no effect with {name}", expected="h36m14, h36m17, hmr14 or mocap")
         joints = replace(joints, regressor=JointRegressor.read(regressor))
         expected = _HMR19 if name == "hmr14" else _REGRESSED
         if joints.regressor is not None and joints.regressor.names != expected:
@@ -308,7 +386,7 @@ def joint_set(
             )
     if smplx_to_smpl is not None:
         if joints.regressor is None:
-            problem = f"is of no use with {name}"
+            problem = f"has no effect with {name}"
             raise UsageError("smplx_to_smpl", problem, expected="joints by a regressor, such as smpl24-neutral")
         joints = replace(joints, conversion=MeshConversion.read(smplx_to_smpl))
     return joints if root is None else replace(joints, root=_ROOTS[root])

@@ -1,8 +1,8 @@
 """Errors of people who move: accelerations, jitter, and paths in the world.
 
-Joints are those of one person in consecutive frames, (T, J, 3) metres; the world's errors are of joints in world axes.
-After the public evaluators of VIBE (accelerations), of SLAHMR and WHAM (world) and of TRAM (root velocity), whose
-figures EMDB 2 is compared by, and of EMDB (its own jitter).
+Joints are those of one person in consecutive frames, (T, J, 3) metres; world errors need joints in world axes.
+After the public evaluators of VIBE (accelerations), SLAHMR and WHAM (world), TRAM (root velocity), and EMDB (its
+jitter).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Floats = NDArray[np.float64]
 SEGMENT = 100
 """Frames that world-aligned errors align at a time."""
 Cut = Literal["short last", "joined last"]
-"""What becomes of the frames behind the last full segment, see `segments`."""
+"""The treatment of frames after the last full segment, see `segments`."""
 STANDING = 0.01
-"""Metres a frame below which a true foot stands (WHAM, GVHMR)."""
+"""Metres per frame. A true foot that moves less stands (WHAM, GVHMR)."""
 _EMDB_STILL = (0, 7, 8, 10, 11, 20, 21, 22, 23)
 
 
@@ -31,27 +31,47 @@ def _pair(predictions: ArrayLike, true: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def acceleration_error(predictions: ArrayLike, true: ArrayLike) -> Floats:
-    """Average the difference of the joints' second differences, of each frame between two others: (T, J, 3) twice → (T
-    − 2,).
+    """Return the mean difference of the joints' accelerations, for each frame between two others.
 
-    Metres a frame², as published figures have it (in millimetres, often labelled mm/s²).
+    Metres per frame², as in published figures (in millimetres, often labelled mm/s²).
+
+    Args:
+        predictions: (T, J, 3) float, metres. The predicted joints.
+        true: (T, J, 3) float, metres. The true joints.
+
+    Returns:
+        (T − 2,) float64, metres per frame².
     """
     a, b = _pair(predictions, true)
     return np.linalg.norm(np.diff(a - b, 2, axis=0), axis=-1).mean(-1)
 
 
 def jitter(joints: ArrayLike, frame_rate: float) -> Floats:
-    """Average the size of the joints' third derivative: (T, J, 3) metres, world axes → (T − 3,) m/s³.
+    """Return the mean size of the joints' third derivative.
 
     Published figures of WHAM and GVHMR have the unit 10 m/s³.
+
+    Args:
+        joints: (T, J, 3) float, metres in world axes. The joints.
+        frame_rate: Frames per second.
+
+    Returns:
+        (T − 3,) float64, m/s³.
     """
     return np.linalg.norm(np.diff(np.asarray(joints, np.float64), 3, axis=0), axis=-1).mean(-1) * frame_rate**3
 
 
 def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
-    """Measure the jitter (T − 3,) m/s³ of SMPL's joints (T, 24, 3) as EMDB's evaluator has it.
+    """Return the jitter of SMPL's joints as EMDB's evaluator computes it.
 
-    Pelvis, ankles, feet, wrists and hands count as still: their zeros are in the mean over all 24.
+    Pelvis, ankles, feet, wrists and hands count as still; their zeros are included in the mean over all 24.
+
+    Args:
+        joints: (T, 24, 3) float, metres in world axes. The joints.
+        frame_rate: Frames per second.
+
+    Returns:
+        (T − 3,) float64, m/s³.
     """
     moving = np.array(joints, np.float64)
     moving[:, _EMDB_STILL] = 0
@@ -59,24 +79,37 @@ def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
 
 
 def foot_sliding(predictions: ArrayLike, true: ArrayLike) -> Floats:
-    """Measure how far predicted feet move from one frame to the next while the true ones stand: (C,) metres.
+    """Return how far predicted feet move between frames while the true feet stand.
+
+    A true point stands if it moves less than `STANDING`.
 
     Args:
-        predictions, true: (T, F, 3) metres, world axes: points of the feet in one order. A true point stands where
-            it moves less than `STANDING`; C counts points and pairs of frames.
+        predictions: (T, F, 3) float, metres in world axes. Predicted points of the feet.
+        true: (T, F, 3) float, metres in world axes. The true points.
+
+    Returns:
+        (C,) float64, metres. One number for each standing point and pair of frames.
     """
     a, b = _pair(predictions, true)
-    steps, truly = (np.linalg.norm(np.diff(points, axis=0), axis=-1) for points in (a, b))
-    return steps[truly < STANDING]
+    steps, true_steps = (np.linalg.norm(np.diff(points, axis=0), axis=-1) for points in (a, b))
+    return steps[true_steps < STANDING]
 
 
 def root_velocity_error(
     predictions: ArrayLike, true: ArrayLike, predicted_rotation: ArrayLike, true_rotation: ArrayLike
 ) -> Floats:
-    """Measure the egocentric root velocity error (TRAM): roots (T, 3) metres and root to world (T, 3, 3) → (T − 1,)
-    metres a frame.
+    """Return the egocentric root velocity error (TRAM).
 
-    Velocities are compared in the frame of each root, so that neither the start nor the heading of the path counts.
+    Velocities are compared in the frame of each root, so that start and heading of the path do not matter.
+
+    Args:
+        predictions: (T, 3) float, metres in world axes. The predicted roots.
+        true: (T, 3) float, metres in world axes. The true roots.
+        predicted_rotation: (T, 3, 3) float. The predicted rotations from root to world axes.
+        true_rotation: (T, 3, 3) float. The true rotations.
+
+    Returns:
+        (T − 1,) float64, metres per frame.
     """
     a, b = _pair(predictions, true)
     source, target = _pair(predicted_rotation, true_rotation)
@@ -85,7 +118,7 @@ def root_velocity_error(
 
 
 def _aligned(predictions: Floats, true: Floats, first: int | None = None, *, scale: bool = True) -> Floats:
-    """Move `predictions` by the transform that fits them to `true` over the first frames; None: all of them."""
+    """Apply the transform that fits predictions to the truth over the first frames; None means all frames."""
     a, b = (torch.from_numpy(x[:first].reshape(-1, 3).copy()) for x in (predictions, true))
     points = torch.from_numpy(predictions.reshape(-1, 3).copy())
     moved = fit_similarity(a, b, with_scale=scale).apply(points)
@@ -93,11 +126,12 @@ def _aligned(predictions: Floats, true: Floats, first: int | None = None, *, sca
 
 
 def segments(frames: int, cut: Cut = "short last") -> list[slice]:
-    """List segments of `SEGMENT` frames of a sequence.
+    """Return segments of `SEGMENT` frames of a sequence.
 
     Args:
-        cut: "short last": a shorter last segment counts (WHAM, GVHMR). "joined last": it is joined to the one
-            before, the last frame is left out, and sequences of `SEGMENT` frames or fewer have no segment (TRAM).
+        frames: The number of frames.
+        cut: "short last" includes a shorter last segment (WHAM, GVHMR). "joined last" joins it to the previous
+            one, leaves out the last frame, and gives no segment for sequences of `SEGMENT` frames or fewer (TRAM).
     """
     starts = range(0, frames, SEGMENT)
     if cut == "short last":
@@ -113,22 +147,45 @@ def _of_segments(predictions: ArrayLike, true: ArrayLike, first: int | None, cut
 
 
 def wa_mpjpe(predictions: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
-    """Measure the world-aligned joint error: each of `segments` is aligned as a whole by a similarity, (T, J, 3) twice
-    → (≤ T,) metres.
+    """Return the world-aligned joint error: each segment is aligned by a similarity.
+
+    Args:
+        predictions: (T, J, 3) float, metres in world axes. The predicted joints.
+        true: (T, J, 3) float, metres in world axes. The true joints.
+        cut: See `segments`.
+
+    Returns:
+        (≤ T,) float64, metres.
     """
     return _of_segments(predictions, true, None, cut)
 
 
 def w_mpjpe(predictions: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
-    """Measure the world joint error: each of `segments` is aligned by a similarity of its first two frames, → (≤ T,)
-    metres.
+    """Return the world joint error: each segment is aligned by a similarity of its first two frames.
+
+    Args:
+        predictions: (T, J, 3) float, metres in world axes. The predicted joints.
+        true: (T, J, 3) float, metres in world axes. The true joints.
+        cut: See `segments`.
+
+    Returns:
+        (≤ T,) float64, metres.
     """
     return _of_segments(predictions, true, 2, cut)
 
 
 def root_translation_error(predictions: ArrayLike, true: ArrayLike) -> Floats:
-    """Compare roots (T, 3) after the best rigid alignment of the whole path, as a share of the true path's length:
-    (T,).
+    """Return the error of roots after the best rigid alignment of the complete path, relative to its length.
+
+    Args:
+        predictions: (T, 3) float, metres in world axes. The predicted roots.
+        true: (T, 3) float, metres in world axes. The true roots.
+
+    Returns:
+        (T,) float64. The error as a share of the true path's length.
+
+    Raises:
+        UsageError: If the true path has no length.
     """
     a, b = _pair(predictions, true)
     length = float(np.linalg.norm(np.diff(b, axis=0), axis=-1).sum())

@@ -1,4 +1,4 @@
-"""The history of a training: metrics.jsonl, a line every few steps and for every validation, and losses.png."""
+"""The history of a training: metrics.jsonl, with a line every few steps and for every validation, and losses.png."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ _UNITS = {"mm": "mm", "px": "pixels", "rad": "radians", "deg": "degrees", "perce
 class TrainingHistory:
     """The lines of one run.
 
-    A line has `step`, `epoch`, `kind` ("train" or "validation"), and numbers by name. Lines are appended; after an
-    interruption those behind the checkpoint are taken away, so that the file reads as if there had been none.
+    A line has `step`, `epoch`, `kind` ("train" or "validation"), and numbers by name. Lines are appended. After an
+    interruption, lines after the checkpoint are removed, so that the file equals that of an uninterrupted run.
+
+    Args:
+        path: The file metrics.jsonl.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,10 +33,11 @@ class TrainingHistory:
         self.lines: list[dict[str, Any]] = []
 
     def go_back_to(self, step: int, *, validated: bool = True) -> None:
-        """Read what is there, up to and including a step; a line cut off by a crash is left out.
+        """Read the lines up to and including a step; a line that a crash has cut off is left out.
 
         Args:
-            validated: Whether the validation after that step counts.
+            step: The step.
+            validated: Whether to keep the validation after that step.
         """
         self.lines = []
         if self.path.exists():
@@ -42,13 +46,20 @@ class TrainingHistory:
                     line = json.loads(text)
                 except ValueError:
                     continue
-                again = not validated and line.get("kind") == "validation" and line.get("step") == step
-                if line.get("step", step + 1) <= step and not again:
+                is_repeated = not validated and line.get("kind") == "validation" and line.get("step") == step
+                if line.get("step", step + 1) <= step and not is_repeated:
                     self.lines.append(line)
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def add(self, kind: str, step: int, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Append a line; seven digits are enough to compare runs."""
+        """Append a line, with seven digits per number.
+
+        Args:
+            kind: "train" or "validation".
+            step: The step.
+            epoch: The epoch.
+            numbers: The numbers by name.
+        """
         digits = {name: float(f"{value:.7g}") for name, value in numbers.items()}
         line = {"step": step, "epoch": epoch, "kind": kind, **digits}
         self.lines.append(line)
@@ -61,19 +72,21 @@ class TrainingHistory:
         return [row["step"] for row in rows], [row[name] for row in rows]
 
     def names(self, kind: str) -> list[str]:
-        """List the numbers that lines of a kind have, in the order of their first appearance; seconds are of old
-        runs.
-        """
+        """Return the names of the numbers in lines of a kind, in the order of their first appearance."""
         names = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
+        # Runs of earlier versions have seconds.
         return [name for name in names if name not in ("step", "epoch", "kind", "learning_rate", "seconds")]
 
     def plot(self, path: Path, criterion: str, kept: int | None, caption: Sequence[str]) -> None:
-        """Draw the losses, the terms that they are made of, and the metrics of the held-out data, the criterion first,
-        each with a scale of its own; what has no line yet is left out.
+        """Draw the losses, their terms, and the metrics of the held-out data, each with its own scale.
+
+        The criterion comes first; numbers without a line are left out.
 
         Args:
-            kept: Step of the weights that are kept, which every panel marks; None where there are none yet.
-            caption: Sentences below the panels: what was measured on which data.
+            path: The image file.
+            criterion: The name of the criterion.
+            kept: Step of the kept weights, which every panel marks. None if there are none yet.
+            caption: Sentences below the panels.
         """
         from matplotlib.figure import Figure
 
@@ -112,7 +125,7 @@ class TrainingHistory:
             figure.savefig(temporary, format="png", dpi=100)
 
     def _draw(self, panel: Any, kind: str, name: str) -> None:
-        """Draw one number's curve, and that of its baseline if there is one."""
+        """Draw one number's curve, and its baseline if there is one."""
         curves = {_LABELS[kind]: (*self.column(kind, name), _COLOURS[kind], "-")}
         if kind == "validation" and (baseline := self.column(kind, _COPY + name))[0]:
             curves["input copied"] = (*baseline, "C7", ":")

@@ -1,11 +1,11 @@
-"""Which weights of a training are kept, how they were chosen, and on which data: as values of headers, and as text.
+"""The weights that a training keeps, their choice, and the validation data: as values of headers, and as text.
 
 The header of a weights file has, in `training`, the `steps` that its weights were trained for, the number of all steps
 (`of`), and
 
-    kept        {"rule": "last"}, {"rule": "best", "criterion": a metric, "value": of these weights}, or, of trainings
+    kept        {"rule": "last"}, {"rule": "best", "criterion": a metric, "value": for these weights}, or, for trainings
                 before there was a choice, {"rule": "unrecorded", "criterion": the metric that may have chosen them}
-    validation  what the metrics are of; see `Recipe.validation_data`
+    validation  the data of the metrics; see `Recipe.validation_data`
 
 Files of earlier versions have none of these three.
 """
@@ -24,7 +24,7 @@ KEPT_FILE: Mapping[Keep, str] = {"best": BEST, "last": LAST}
 
 
 def kept_text(training: Mapping[str, Any]) -> str:
-    """Describe the step of some weights and how they were chosen, from the `training` of their header."""
+    """Describe the step of some weights and their choice, from the `training` in their header."""
     step, of, rule = training.get("steps"), training.get("of"), training.get("kept")
     if not isinstance(step, int) or not isinstance(of, int) or not isinstance(rule, Mapping):
         return f"step {step if step is not None else '?'}; how it was chosen is not recorded"
@@ -41,7 +41,7 @@ def kept_text(training: Mapping[str, Any]) -> str:
 
 
 def validation_text(validation: Mapping[str, Any]) -> str:
-    """Describe what validations measure on: how many of what, of which split of which cache."""
+    """Describe the validation data: number, unit, split and cache."""
     if not validation:
         return "data that the recipe makes"
     count = validation.get("count", "?")
@@ -55,7 +55,7 @@ def validation_text(validation: Mapping[str, Any]) -> str:
 
 
 def validation_cautions(validation: Mapping[str, Any]) -> list[str]:
-    """Say why the metrics of validations may mean little: sentences, none if nothing speaks against them."""
+    """Return sentences that say why validation metrics may mean little."""
     cautions = []
     count, unit = validation.get("count"), str(validation.get("unit", "examples"))
     if isinstance(count, int) and (few := small_sample(count, unit)):
@@ -72,10 +72,14 @@ def validation_cautions(validation: Mapping[str, Any]) -> list[str]:
 def plot_caption(
     description: Mapping[str, Any], log_every: int, batch_size: int, validation: Mapping[str, Any], kept: str
 ) -> list[str]:
-    """Write the sentences below the plot of a training: what was measured on which data, and which weights are kept.
+    """Write the sentences below the plot of a training.
 
     Args:
-        description: The recipe's description; kept  the kept weights' `kept_text`, "" before there are any.
+        description: The recipe's description.
+        log_every: The number of steps that a line of the history averages.
+        batch_size: The number of examples of a step.
+        validation: The recipe's `validation_data`.
+        kept: The kept weights' `kept_text`, "" before there are any.
     """
     counts = (f"{description[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(description.get(unit), int))
     examples = next(counts, "the recipe's examples") + f" of {description.get('data', 'the recipe')}"

@@ -1,7 +1,7 @@
 """Training in several processes under torchrun: one dataset, one set of weights, gradients averaged at every step.
 
-Gradients are averaged here and not by DistributedDataParallel, whose hooks expect one forward pass of one module a
-step; a GAN has two. Batch normalisation keeps each process's own statistics; the first one's are saved.
+Gradients are averaged here and not by DistributedDataParallel, whose hooks expect one forward pass of one module per
+step; a GAN has two. Batch normalisation keeps each process's own statistics; the first process's are saved.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned
 from humanpose_cli.io.locks import locked_file
 
-_PATIENCE = timedelta(days=7)
+_TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """This process in the group of processes that train together.
 
     Attributes:
-        patient: The same processes, for messages on the CPU: no device is waited for, and the first to come waits
-            as long as the others take to validate or to write. Their computations' own group gives up after
-            minutes, since one that stands still there is lost.
+        rank: The number of this process.
+        count: The number of processes.
+        patient: The same processes as a group for messages on the CPU. It does not wait for devices, and has a long
+            timeout, because others may validate or write files. The computations' group gives up after minutes.
     """
 
     rank: int = 0
@@ -41,17 +42,25 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes the files."""
+        """Whether this process writes the files."""
         return self.rank == 0
 
     def share(self, module: nn.Module) -> None:
-        """Give every process the first one's weights and buffers."""
+        """Copy the first process's weights and buffers to all.
+
+        Args:
+            module: The module.
+        """
         if self.count > 1:
             for tensor in (*module.parameters(), *module.buffers()):
                 dist.broadcast(tensor.data, 0)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average all processes' gradients, in place, as one message."""
+        """Average all processes' gradients in place, in one message.
+
+        Args:
+            parameters: The parameters.
+        """
         if self.count == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -64,7 +73,11 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def agree(self, *wishes: bool) -> list[bool]:
-        """Return which of the wishes any process has; all must ask at the same time."""
+        """Return for each flag whether any process has set it; all must call this at the same time.
+
+        Args:
+            *wishes: The flags.
+        """
         if self.count == 1:
             return list(wishes)
         flags = torch.tensor(wishes, dtype=torch.uint8)
@@ -72,7 +85,7 @@ class Processes:
         return [bool(flag) for flag in flags.tolist()]
 
     def mean(self, values: Tensor) -> Tensor:
-        """Average a tensor over all processes; all must ask at the same time."""
+        """Average a tensor over all processes; all must call this at the same time."""
         if self.count == 1:
             return values
         total = values.clone()
@@ -80,14 +93,12 @@ class Processes:
         return total / self.count
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             dist.barrier(group=self.patient)
 
     def random_states(self, device: torch.device) -> dict[str, list[Tensor | None]]:
-        """Return the state of every process's random numbers: `random` of the CPU, `cuda_random` of its GPU, None
-        without.
-        """
+        """Return every process's random state: `random` of the CPU, `cuda_random` of its GPU or None."""
         states_here = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         states: list[Any] = [states_here]
         if self.count > 1:
@@ -96,7 +107,12 @@ class Processes:
         return {"random": [cpu for cpu, _ in states], "cuda_random": [cuda for _, cuda in states]}
 
     def restore_random(self, states: Mapping[str, Sequence[Tensor | None]], device: torch.device) -> None:
-        """Restore `random_states`; what another kind of device or fewer processes left out stays unchanged."""
+        """Restore `random_states`; missing states stay unchanged.
+
+        Args:
+            states: The result of `random_states`.
+            device: The device of this process.
+        """
         cpu, cuda = (states[name][self.rank : self.rank + 1] for name in ("random", "cuda_random"))
         if cpu and cpu[0] is not None:
             torch.set_rng_state(cpu[0])
@@ -106,10 +122,15 @@ class Processes:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """Enter the group that torchrun started this process in; alone without torchrun.
+    """Enter the group that torchrun started this process in, or a group of one without torchrun.
 
-    Inside, the device is torch's current one: threads that pin memory use that. UnavailableError where another process
-    of the group has ended without a word, killed or with its machine.
+    Inside, the device is torch's current one, which threads that pin memory use.
+
+    Args:
+        device: The device of this process.
+
+    Raises:
+        UnavailableError: If another process of the group has died.
     """
     on_gpu = device.type == "cuda"
     with torch.cuda.device(device) if on_gpu else nullcontext():
@@ -118,7 +139,7 @@ def processes(device: torch.device) -> Iterator[Processes]:
             return
         dist.init_process_group("nccl" if on_gpu else "gloo")
         try:
-            patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+            patient = dist.new_group(backend="gloo", timeout=_TIMEOUT)
             yield Processes(dist.get_rank(), dist.get_world_size(), patient)
         except BaseException as error:
             if not on_gpu:  # NCCL would wait for the others, who wait for this process; torchrun ends them with it
@@ -132,9 +153,14 @@ def processes(device: torch.device) -> Iterator[Processes]:
 
 @contextmanager
 def only_training(folder: Path, group: Processes) -> Iterator[None]:
-    """Hold a folder, which is made, in which these processes alone train. Raises UsageError if others do.
+    """Lock a folder, which is created, for this training, and remove partial files of a killed one.
 
-    What a killed training has left half written there is removed.
+    Args:
+        folder: The folder.
+        group: The processes of this training.
+
+    Raises:
+        UsageError: If another training uses the folder.
     """
     with ExitStack() as stack:
         path = ensure_folder(folder) / ".training.lock"

@@ -1,4 +1,4 @@
-"""What a model brings to the training loop, the loop's settings, and what the recipes share."""
+"""The interface between a model and the training loop, the loop's settings, and functions that recipes share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
 
 @dataclass(frozen=True)
 class TrainOptions(Options):
-    """Settings of the loop."""
+    """Settings of the training loop."""
 
     epochs: int = option(10, "Passes over the data.", minimum=1)
     steps: int = option(
@@ -61,14 +61,17 @@ class TrainOptions(Options):
 
     @property
     def result_settings(self) -> dict[str, Any]:
-        """The options that decide the weights. The others may change from one start of a run to the next."""
+        """The options that decide the weights. The others may change between starts of a run."""
         return {name: value for name, value in asdict(self).items() if name not in _MACHINE_OPTIONS}
 
     def workers_for(self, device: str) -> int:
-        """Return how many processes decode for one that trains on that type of device.
+        """Return the number of processes that decode for one training process.
 
-        By default one beside a CPU. Beside a GPU as many as keep it busy: all cores but one of this machine, 16 at most
+        By default one on a CPU. On a GPU, enough to keep it busy: all cores but one of this machine, at most 16
         for each training process.
+
+        Args:
+            device: The type of device.
         """
         if self.workers is not None:
             return self.workers
@@ -78,7 +81,12 @@ class TrainOptions(Options):
         return max(1, min(16, (usable_cores() - 1) // together))
 
     def rate(self, step: int, steps: int) -> float:
-        """Return the factor on the learning rate of step `step` of `steps`."""
+        """Return the factor of the learning rate.
+
+        Args:
+            step: The step.
+            steps: The number of all steps.
+        """
         return (1 - step / max(steps, 1)) ** self.decay if self.decay else 1.0
 
 
@@ -87,11 +95,14 @@ Batch = TypeVar("Batch")
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimiser's part of every step: a network has one, a GAN one for each side.
+    """One optimiser's part of every step: one for a network, one for each side of a GAN.
 
     Attributes:
-        parameters: What it changes.
-        learning_rate, betas, weight_decay: Of Adam.
+        name: The name of the phase.
+        parameters: The parameters that it changes.
+        learning_rate: Adam's learning rate.
+        betas: Adam's betas.
+        weight_decay: Adam's weight decay.
     """
 
     name: str
@@ -102,19 +113,19 @@ class Phase:
 
 
 class Recipe(ABC, Generic[Batch]):
-    """A model, its data, its losses and how it is evaluated.
+    """A model, its data, its losses and its evaluation.
 
     Attributes:
-        name: Of the model, as in `hpc train NAME`.
+        name: The model's name, as in `hpc train NAME`.
         model: Everything that learns or is saved with it.
-        criterion: The metric of `validate` that says which weights are best, where the best are kept;
-            higher_is_better its direction.
-        held_out: The examples that validations choose from; None where the recipe makes its own examples.
-        validation_data: What `validate` measures on, as plain JSON values for headers and captions; {} where not
-            known: count, unit      how many of what, such as people data, digest     source and content digest of
-            the cache protocol, split  of the cache; apart: whether these are a part of that split that is not
-            learned from shared_sequences number of sequences that are learned from as well left_out         how
-            many of what were neither learned from nor held out, and why; absent if all were.
+        criterion: The metric of `validate` that chooses the best weights.
+        higher_is_better: Whether a higher criterion is better.
+        held_out: The examples that validations choose from. None if the recipe creates its own examples.
+        validation_data: Data of `validate`, as plain JSON values for headers and captions; {} if unknown.
+            `count` and `unit`: how many of what, such as people. `data` and `digest`: source and content digest of
+            the cache. `protocol` and `split` of the cache. `apart`: whether this is a part of that split that is not
+            used for training. `shared_sequences`: number of sequences that training also uses. `left_out`: how
+            many of what neither training nor validation uses, and why.
     """
 
     name: str
@@ -126,42 +137,57 @@ class Recipe(ABC, Generic[Batch]):
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
-        """List the parts of a step, in their order."""
+        """Return the phases of a step, in order."""
 
     @abstractmethod
     def batches(self, options: LoaderOptions) -> BatchLoader:
-        """Make training batches; their `make` and `collate` can be pickled."""
+        """Create the training batches; their `make` and `collate` must be picklable.
+
+        Args:
+            options: The options of the loader.
+        """
 
     @abstractmethod
     def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor] | None:
-        """Compute scalars by name: `loss` is minimised, the others are logged. None leaves this phase out of this step.
+        """Compute scalars by name: `loss` is minimised, the others are logged.
 
         Args:
-            batch: On the model's device.
+            phase: The name of the phase.
+            batch: The batch, on the model's device.
+
+        Returns:
+            The scalars, or None to skip this phase in this step.
         """
 
     @abstractmethod
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Measure held-out data; `criterion` is among the metrics. The model is in evaluation mode, without
-        gradients.
+        """Measure held-out data, with the model in evaluation mode and without gradients.
+
+        Args:
+            batch_size: The number of examples of a batch.
+
+        Returns:
+            Metrics by name, among them `criterion`.
         """
 
     @abstractmethod
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-        """Return what a user needs of the model, without what only training needs: tensors, and the config that builds
-        it.
-        """
+        """Return the tensors that a user needs, without those for training alone, and the config of the model."""
 
     def image(self) -> NDArray[np.uint8] | None:
-        """Draw (H, W, 3) a contact sheet of a few held-out examples and their predictions; None: nothing to show."""
+        """Draw a contact sheet of a few held-out examples and their predictions.
+
+        Returns:
+            (H, W, 3) uint8, or None if there is nothing to show.
+        """
         return None
 
     def state(self) -> dict[str, Any]:
-        """Return all else that decides the next steps, as plain values and tensors; goes into checkpoints."""
+        """Return all other state that decides the next steps, as plain values and tensors for checkpoints."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore `state`."""
+        """Restore the result of `state`."""
 
     def describe(self) -> Mapping[str, Any]:
         """Return data and settings as plain JSON values, for the run's record and the weights' header."""
@@ -169,20 +195,37 @@ class Recipe(ABC, Generic[Batch]):
 
     @property
     def device(self) -> torch.device:
-        """Of the model's parameters."""
+        """The device of the model's parameters."""
         return next(self.model.parameters()).device
 
 
 def held_out_batches(
     make: Make, numbers: Sequence[int], batch_size: int, collate: Callable[[list[Any]], Any] = default_collate
 ) -> BatchLoader:
-    """Make all the numbered examples once, in order, without changes at random."""
+    """Create batches of examples in order, without augmentation, each example once.
+
+    Args:
+        make: The function that creates an example.
+        numbers: The numbers of the examples.
+        batch_size: The number of examples of a batch.
+        collate: The function that joins examples to a batch.
+    """
     options = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
     return BatchLoader(numbers, make, options, collate)
 
 
 def check_batch(data: Path, count: int, options: LoaderOptions, what: str = "people") -> None:
-    """Raise InputError if `count` examples of a cache do not fill one batch."""
+    """Check that the examples of a cache fill one batch.
+
+    Args:
+        data: The cache, for messages.
+        count: The number of examples.
+        options: The options of the loader.
+        what: The unit of the examples, for messages.
+
+    Raises:
+        InputError: If there are too few.
+    """
     minimum = options.batch_size * options.world_size
     if count < minimum:
         raise InputError(
@@ -213,7 +256,7 @@ def moved(batch: Any, device: Any) -> Any:
 
 
 def _changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Change every tensor of a batch by `change`."""
+    """Apply a function to every tensor of a batch."""
     if isinstance(batch, Tensor):
         return change(batch)
     if isinstance(batch, Mapping):

@@ -1,4 +1,4 @@
-"""The settings with which a run was begun, against those with which it is to go on."""
+"""Compare the settings of a run with those that it is to continue with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ _NAMED, _LENGTH = 3, 80  # settings in the sentence, and characters of a value
 
 
 def refuse_other_settings(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise InputError with the names of settings that differ from those of the run in `path`."""
+    """Check that a run continues with the same settings.
+
+    Args:
+        path: The run's checkpoint, for messages.
+        old: The settings of the run.
+        new: The settings to continue with.
+
+    Raises:
+        InputError: If a setting differs; the message names it.
+    """
     changes = list(_changes(_parsed(old), _parsed(new)))
     if not changes:
         return

@@ -1,8 +1,8 @@
-"""The training loop: steps, validations, checkpoints; an interrupted run goes on where it stopped.
+"""The training loop: steps, validations, checkpoints; an interrupted run continues where it stopped.
 
-`train` runs a recipe and `plan_training` says what it would do. A checkpoint is one file, written atomically, with
-everything that decides the next step. run.json alone holds how long a run took: all other files of an interrupted run
-end with the bytes of an uninterrupted one.
+`train` runs a recipe, and `plan_training` describes what it would do. A checkpoint is one file, written atomically,
+with everything that decides the next step. Only run.json holds the duration of a run: all other files of an interrupted
+run have the bytes of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -39,19 +39,25 @@ from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weig
 CHECKPOINT, RUN = "checkpoint.pt", "run.json"
 WRITTEN = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
-_SHOWN_EVERY = 1.0  # seconds
+_SHOW_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
-        finished: Whether all steps were done; False: interrupted, and resumable.
-        metrics: Of the last validation; best the best criterion, at best_step.
-        kept: Which weights are to be used, and how they were chosen, "" before the first validation; cautions about
-            the metrics.
-        unit: Of step and steps.
+        step: The number of steps done.
+        steps: The number of all steps.
+        finished: Whether all steps were done; otherwise the run can be resumed.
+        seconds: The duration over all starts.
+        best: The best criterion, None before the first validation.
+        best_step: The step of the best criterion.
+        metrics: The metrics of the last validation.
+        outputs: The files of the run.
+        unit: The unit of `step` and `steps`.
+        kept: The weights to use and their choice, "" before the first validation.
+        cautions: Sentences that say why the metrics may mean little.
     """
 
     step: int
@@ -78,19 +84,28 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     group: Processes | None = None,
 ) -> TrainResult:
-    """Train a recipe's model; all files of the run go into `folder`.
+    """Train a recipe's model.
 
     Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, last.safetensors, run.json and, unless the last weights
-    are those to keep, best.safetensors.
-    Raises InputError if the checkpoint belongs to other settings or the loss is no longer finite; UsageError if other
-    processes train there.
+    are kept, best.safetensors.
 
     Args:
-        resume: Go on with the checkpoint in the folder, if there is one: the result is that of an uninterrupted
-            run.
+        recipe: The recipe.
+        options: The settings of the loop.
+        folder: The folder for all files of the run.
+        device: The device to train on.
+        resume: Whether to continue from a checkpoint in the folder; the result equals that of an uninterrupted run.
         progress: Called after every step; its text contains the loss.
         stop: Called after every step; True saves a checkpoint and ends.
-        group: The processes that train together, of a caller that has joined them; None: those of torchrun.
+        group: The processes that train together, if the caller has joined them. None means torchrun's.
+
+    Returns:
+        The result.
+
+    Raises:
+        InputError: If the checkpoint belongs to other settings, or if the loss is not finite.
+        UsageError: If another training uses the folder.
+        UnavailableError: If memory is full, or if another process has died.
     """
     with processes(device) if group is None else nullcontext(group) as processes_of_run:
         loop = _Loop(
@@ -106,15 +121,20 @@ def train(
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """What a training would do.
+    """A description of a training.
 
     Attributes:
-        examples, held_out: To learn from and to validate on; None where the recipe makes its own.
-        steps, done: In all, and by earlier starts of the run, which it continues; of `unit`.
-        per_epoch: Steps of a pass over the data.
-        parameters: Numbers that are learned.
-        weights_bytes, checkpoint_bytes: Sizes of each file of weights and of the checkpoint, estimated.
-        outputs: The files beside sample images.
+        steps: The number of all steps.
+        done: The steps done by earlier starts of the run.
+        outputs: The files, except sample images.
+        examples: The number of training examples. None if the recipe creates its own.
+        held_out: The number of held-out examples. None if the recipe creates its own.
+        per_epoch: Steps per pass over the data.
+        validations: The number of validations.
+        parameters: The number of parameters.
+        weights_bytes: The estimated size of a weights file.
+        checkpoint_bytes: The estimated size of the checkpoint.
+        unit: The unit of `steps` and `done`.
     """
 
     steps: int
@@ -131,7 +151,17 @@ class TrainPlan:
 
 
 def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
-    """Return what `train` would do in this process alone; errors as `train`'s. Reads no image and writes nothing."""
+    """Describe what `train` would do in this process, without reading images or writing files.
+
+    Args:
+        recipe: The recipe.
+        options: The settings of the loop.
+        folder: The folder for the files of the run.
+        resume: Whether to continue from a checkpoint in the folder.
+
+    Raises:
+        InputError: If the checkpoint belongs to other settings.
+    """
     loader = recipe.batches(LoaderOptions(options.batch_size, workers=0, seed=options.seed))
     steps, first_step = options.steps or len(loader) * options.epochs, 0
     if resume and (folder / CHECKPOINT).exists():
@@ -246,14 +276,14 @@ class _Loop:
         self.since_save = time.monotonic()
 
     def plot(self) -> None:
-        """Draw losses.png, of what the history has until now."""
+        """Draw losses.png from the current history."""
         o, recipe = self.options, self.recipe
         caption = plot_caption(recipe.describe(), o.log_every, o.batch_size, recipe.validation_data, self.kept_text)
         self.history.plot(self.folder / "losses.png", self.recipe.criterion, self.kept_step, caption)
 
     @property
     def kept_step(self) -> int | None:
-        """Of the weights in the file to use; None before the first validation, which writes it."""
+        """The step of the weights in the file to use, None before the first validation."""
         steps, _ = self.history.column("validation", self.recipe.criterion)
         if not steps:
             return None
@@ -261,12 +291,12 @@ class _Loop:
 
     @property
     def kept_text(self) -> str:
-        """How that step was chosen; "" before the first validation."""
+        """The choice of that step, "" before the first validation."""
         step = self.kept_step
         return "" if step is None else kept_text(self.training_of(self.options.keep, step, self.progress.best))
 
     def write(self, progress: TrainProgress, randoms: Mapping[str, Any]) -> None:
-        """Write the checkpoint of the model's present state, and the seconds of the run until now."""
+        """Write the checkpoint of the model's current state, and the duration of the run."""
         state = {
             "model": self.recipe.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -279,7 +309,7 @@ class _Loop:
         write_json(self.folder / RUN, {"seconds": round(self.seconds, 3)})
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
-        """Run until it is finished or `stop` is true; an interruption that comes between steps saves."""
+        """Run until it is finished or `stop` is true; an interruption between steps saves."""
         try:
             return self.steps_until(stop)
         except KeyboardInterrupt:
@@ -343,11 +373,9 @@ class _Loop:
             self.log()
 
     def too_large(self, batch: Any) -> UnavailableError:
-        """Explain that the device's memory is full, with the largest part of the batch that fits, found by trying.
-
-        The run ends with it, so what the trials do to the weights is never saved. Among several processes nothing is
-        tried: the others wait in another step.
-        """
+        """Explain that the device's memory is full, with the largest part of the batch that fits."""
+        # It is found by trying. The run ends with it, so the trials' changes of the weights are never saved. With
+        # several processes nothing is tried: the others wait in another step.
         full = count = self.options.batch_size // self.group.count
         remedy = "not even one example fits: a smaller preset, or smaller images"
         if self.group.count > 1:
@@ -381,13 +409,13 @@ class _Loop:
             self.sums[key] = self.sums.get(key, 0.0) + value.detach().double()
 
     def read_sums(self) -> None:
-        """Bring the sums of the losses from the device, as means over all processes; this waits for the device."""
+        """Copy the sums of the losses from the device, as means over all processes; this waits for the device."""
         if self.sums:
             means = self.group.mean(torch.stack(list(self.sums.values()))).tolist()
             self.progress.sums = dict(zip(self.sums, means, strict=True))
 
     def log(self) -> None:
-        """Add a line to the history: the losses' means since the last one."""
+        """Add a line with the mean losses since the last one to the history."""
         self.read_sums()
         p = self.progress
         means = {name: total / p.summed for name, total in p.sums.items()}
@@ -428,7 +456,7 @@ class _Loop:
         self.before_validation = None
 
     def evaluate(self) -> None:
-        """Run what the first process does of a validation."""
+        """Run the first process's part of a validation."""
         p, model = self.progress, self.recipe.model
         if self.group.first:
             model.eval()
@@ -450,14 +478,14 @@ class _Loop:
             model.train()
 
     def keep(self, rule: Keep) -> None:
-        """Write the present weights into the file of a rule."""
+        """Write the current weights to the file of a rule."""
         tensors, config = self.recipe.weights()
         training = self.training_of(rule, self.progress.step, self.metrics[self.recipe.criterion])
         header = WeightsHeader(self.recipe.name, config, training, self.metrics)
         write_weights(self.folder / KEPT_FILE[rule], tensors, header)
 
     def training_of(self, rule: Keep, step: int, value: float | None) -> dict[str, Any]:
-        """Return what the header of weights of a step says of their training."""
+        """Return the `training` values in the header of a step's weights."""
         choice = {"criterion": self.recipe.criterion, "value": value} if rule == "best" else {}
         return {
             "steps": step,
@@ -472,7 +500,7 @@ class _Loop:
         if not self.group.first:
             return
         now, loss = time.monotonic(), next((value for name, value in self.sums.items() if name.endswith("loss")), None)
-        if loss is not None and now - self.shown_at > _SHOWN_EVERY:  # to read it is to wait for the device
+        if loss is not None and now - self.shown_at > _SHOW_EVERY:  # to read it is to wait for the device
             self.shown, self.shown_at = f", loss {loss.item() / self.progress.summed:.4g}", now
         self.report(self.progress.step, self.steps, f"steps{self.shown}")
 
@@ -505,7 +533,7 @@ def _adam(phase: Phase) -> torch.optim.Adam:
 
 @torch.no_grad()
 def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the running average towards the model; in the first steps it follows faster, for it starts at noise."""
+    """Move the running average towards the model; it follows faster in the first steps, because it starts at noise."""
     share = 1 - min(decay, (1 + step) / (10 + step))
     for slow, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if slow.is_floating_point():
@@ -519,12 +547,17 @@ SCHEMA = 1
 
 @dataclass
 class TrainProgress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        step: Steps done; position the next batch; unvalidated whether a validation was interrupted after them.
-        best: The best criterion so far and the step it was reached at.
-        sums, summed: The losses since the last line of the history, and how many steps they are of.
+        step: Steps done.
+        position: The position of the next batch.
+        best: The best criterion so far.
+        best_step: The step of the best criterion.
+        sums: The sums of the losses since the last line of the history.
+        summed: The number of steps in these sums.
+        finished: Whether all steps are done.
+        unvalidated: Whether the validation after these steps was interrupted.
     """
 
     step: int = 0
@@ -540,7 +573,14 @@ class TrainProgress:
 def write_checkpoint(
     path: Path, progress: TrainProgress, state: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
-    """Save progress and state. settings  plain values that must be the same for a run to go on"""
+    """Save progress and state.
+
+    Args:
+        path: The file.
+        progress: The progress.
+        state: The state of model, optimisers and random numbers.
+        settings: Plain values that must be the same for a run to continue.
+    """
     document = {"schema": SCHEMA, "progress": asdict(progress), "state": dict(state), "settings": dict(settings)}
     # A file and not its path, whose temporary name torch would write into the archive.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -548,7 +588,15 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:
-    """Read progress and state of a run. Raises InputError if the file is damaged or other settings made it."""
+    """Read progress and state of a run.
+
+    Args:
+        path: The file.
+        settings: The settings to continue with.
+
+    Raises:
+        InputError: If the file is damaged, or if it was made with other settings.
+    """
     check_archive(path)
     try:
         check_torch_pickles(path)
@@ -570,7 +618,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
 
 
 def _seconds_before(path: Path) -> float:
-    """Read what a run took until its last checkpoint, for the report alone; 0 if its run.json cannot be read."""
+    """Return the duration of a run until its last checkpoint; 0 if its run.json cannot be read."""
     try:
         seconds = float(json.loads(path.read_bytes())["seconds"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

@@ -1,8 +1,8 @@
-"""From charts of the surface to points of a body: the nearest vertex in UV within the chart (the paper's section 6.1).
+"""Convert positions in charts of the surface to points of a body: the nearest vertex in UV in the chart (section 6.1).
 
-The meaning of a chart depends on the body. DensePose's 24 charts are known for SMPL's vertices by its own UV file
-(`read_densepose_charts`). Other bodies have no such file: the default body's charts are those of its own texture, chart
-1 + k being that of SMPL24's part k, U and V the texture's. Charts of one kind do not apply to another kind's surface.
+The meaning of a chart depends on the body. DensePose's 24 charts are defined for SMPL's vertices by its UV file
+(`read_densepose_charts`). Other bodies have no such file. The default body's charts come from its texture: chart
+1 + k is SMPL24's part k, and U and V are the texture's. Charts of one kind do not apply to another kind of surface.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ _FAR = 4.0  # between charts, as a third coordinate of UV: more than any distanc
 
 
 class SurfaceCharts(NamedTuple):
-    """The positions of a body's vertices in charts; a vertex on a seam has several.
+    """The positions of a body's vertices in charts. A vertex on a seam has several.
 
     Attributes:
-        charts: (C,) int64 from 1; uv (C, 2) 0…1.
-        vertices: (C,) int64 of the body.
-        faces: (F, 3) int64 of these C, the corners of each face of the body; −1 for a face that is in no chart.
+        charts: (C,) int64, from 1. The chart of each position.
+        uv: (C, 2) float, 0 to 1. The position in the chart.
+        vertices: (C,) int64. The vertex of the body.
+        faces: (F, 3) int64. The rows of these arrays at the corners of each face of the body, −1 for a face without a
+            chart.
     """
 
     charts: Tensor
@@ -40,7 +42,7 @@ class SurfaceCharts(NamedTuple):
 
 
 def texture_charts(body: Body) -> SurfaceCharts:
-    """Read the charts of a body's own texture: 1 + the part of the faces around, U and V of the texture."""
+    """Return the charts of a body's own texture: 1 + the part of the surrounding faces, with the texture's U and V."""
     faces, uv_faces = body.faces.long().cpu(), body.uv_faces.long().cpu()
     # The part that most corners of a face have, as the texture's charts were cut.
     part = body.part_labels.long().cpu()[faces].median(1).values
@@ -55,23 +57,27 @@ def texture_charts(body: Body) -> SurfaceCharts:
 
 
 def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
-    """Read the charts of SMPL's surface from DensePose's own file, UV_Processed.mat.
+    """Read the charts of SMPL's surface from DensePose's file UV_Processed.mat.
 
-    Raises InputError if it is no such file, UsageError for a body without SMPL's vertices.
+    Args:
+        path: The file.
+        body: A body with SMPL's vertices.
+
+    Raises:
+        InputError: If it is another file, or damaged.
+        UsageError: If the body does not have SMPL's vertices.
     """
     names = ("All_vertices", "All_Faces", "All_FaceIndices", "All_U_norm", "All_V_norm")
     arrays = read_mat(path, names)
     vertices, faces, face_charts, u, v = (arrays[name] for name in names)
     if any(array.dtype.kind not in "fiu" or not array.size for array in arrays.values()):
         raise InputError(path, "is damaged", expected="numbers, as in DensePose's UV_Processed.mat")
-    vertices, faces, face_charts = (
-        vertices.ravel().astype(np.int64) - 1,
-        faces.astype(np.int64) - 1,
-        face_charts.ravel(),
-    )
+    vertices = vertices.ravel().astype(np.int64) - 1
+    faces = faces.astype(np.int64) - 1
+    face_charts = face_charts.ravel()
     uv = np.stack((u.ravel(), v.ravel()), 1).astype(np.float32)
-    sound = faces.ndim == 2 and len(faces) == len(face_charts) and len(uv) == len(vertices)
-    if not sound or faces.min() < 0 or faces.max() >= len(vertices):
+    is_consistent = faces.ndim == 2 and len(faces) == len(face_charts) and len(uv) == len(vertices)
+    if not is_consistent or faces.min() < 0 or faces.max() >= len(vertices):
         raise InputError(path, "is damaged", got=f"{len(vertices)} vertices, {len(faces)} faces")
     if vertices.min() < 0 or vertices.max() >= len(body.template):
         raise UsageError("body", "has not the vertices of the charts", expected="smpl:FILE", got=body.name)
@@ -85,9 +91,8 @@ def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
 
 
 def _faces_of(body: Body, vertices: Array, faces: Array) -> Array:
-    """Find the rows (F, 3) of `vertices` (C,) that are corners of the body's faces, by faces (K, 3) of such rows in any
-    order.
-    """
+    """Return the rows (F, 3) of `vertices` (C,) at the corners of the body's faces, −1 if there is no such face."""
+    # `faces` (K, 3) hold rows of `vertices`; a face may list its corners in another order than the body.
     body_corners, chart_corners = body.faces.long().cpu().numpy(), vertices[faces]
     count = len(body.template)
 
@@ -106,7 +111,7 @@ def _faces_of(body: Body, vertices: Array, faces: Array) -> Array:
 
 
 class NearestVertices:
-    """A search for the vertex that is nearest in UV to a position, within the same chart."""
+    """A search for the vertex that is nearest in UV to a position, in the same chart."""
 
     def __init__(self, charts: SurfaceCharts) -> None:
         self._vertices = charts.vertices
@@ -114,8 +119,14 @@ class NearestVertices:
         self._tree = cKDTree(torch.cat((charts.uv, _FAR * charts.charts[:, None]), 1).double().numpy())
 
     def __call__(self, charts: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-        """Look up vertices (...) int64 of charts (...) and uv (..., 2), and whether the body has that chart, (...)
-        bool.
+        """Find the nearest vertices.
+
+        Args:
+            charts: (...) integer. The chart of each position.
+            uv: (..., 2) float, 0 to 1. The positions.
+
+        Returns:
+            (...) int64, the vertices, and (...) bool, whether the body has that chart.
         """
         is_in_body = torch.isin(charts.long(), self._charts)
         query = torch.cat((uv.double(), _FAR * charts[..., None].double()), -1)

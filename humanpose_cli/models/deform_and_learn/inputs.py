@@ -1,7 +1,7 @@
-"""Inputs of the network of deform-and-learn: a person in a square crop around their box, in training and in use.
+"""Inputs of the deform-and-learn network: a person in a square crop around their box, for training and for use.
 
-Positions are in halves of the crop's side, −1 to 1, x right, y down: the image units of `ScaledPose`, in which a person
-upright is about as large as in metres.
+Positions are in halves of the crop's side, −1 to 1, x right, y down. These are the image units of `ScaledPose`, in
+which an upright person is about as large as in metres.
 """
 
 from __future__ import annotations
@@ -20,17 +20,30 @@ _MASK_THRESHOLD = 127  # of a mask 0…255: pixels above it show the person
 
 
 def landmarks_in_crop(landmarks: NDArray[Any], crop: Crop) -> NDArray[np.float32]:
-    """Convert landmarks (L, 3), x and y in pixels of the image and confidence, to image units of the crop."""
+    """Convert landmarks from pixels of the image to image units of the crop.
+
+    Args:
+        landmarks: (L, 3) float. x, y in pixels and confidence.
+        crop: The crop.
+
+    Returns:
+        (L, 3) float32. x, y in image units and confidence.
+    """
     result = np.array(landmarks, np.float32)
     result[:, :2] = crop.points(result[:, :2]) / (crop.size[0] / 2) - 1
     return result
 
 
 def cut_out(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, box: NDArray[Any]) -> NDArray[np.uint8]:
-    """Cut out the person in an image (H, W, 3), before black.
+    """Replace the background of an image by black.
 
     Args:
-        mask: (H, W) 0…255, the detector's; None if it has none: everything in the box (4,) x0 y0 x1 y1 is kept.
+        image: (H, W, 3) uint8. The image.
+        mask: (H, W) uint8. The detector's mask. None keeps everything in the box.
+        box: (4,) pixels. x0, y0, x1, y1.
+
+    Returns:
+        (H, W, 3) uint8. The person.
     """
     if mask is None:
         x0, y0, x1, y1 = np.round(box).astype(int).clip(0)

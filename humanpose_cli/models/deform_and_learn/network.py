@@ -1,6 +1,6 @@
-"""A trained network of deform-and-learn on the people of images: their bodies before the images' cameras.
+"""Apply a trained deform-and-learn network to the people in images.
 
-What the network predicts is registered to the detector's landmarks, as the paper refines its results (section 6.2).
+The network's predictions are registered to the detector's landmarks, as the paper refines its results (section 6.2).
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ from humanpose_cli.networks.weights import read_header
 
 
 class PreparedCrop(NamedTuple):
-    """A person's crop, the network's input from it, the detector's landmarks in it, and the image's camera.
+    """A person's crop and the network's input from it.
 
     Attributes:
-        inputs: (3, S, S) or (33, 3), as `BodyRegressor` takes them.
-        landmarks: (33, 3) image units and confidence; 0 for joints that the detector does not name.
+        crop: The crop.
+        inputs: (3, S, S) or (33, 3) float32. The input of `BodyRegressor`.
+        landmarks: (33, 3) float32. x, y in image units and confidence, 0 for joints that the detector does not have.
+        camera: The camera of the image.
     """
 
     crop: Crop
@@ -58,12 +60,16 @@ class DeformNetwork:
         self.precision = resolve_precision(precision, device)
 
     def takes(self, person: DetectedPerson) -> bool:
-        """Check whether a person comes with the network's inputs: landmarks, or pixels, which all have."""
+        """Check whether a person has the network's inputs: landmarks, or pixels, which everyone has."""
         return self.regressor.options.inputs == "image" or person.skeleton.name == BLAZEPOSE33.name
 
     def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[PreparedCrop]:
-        """Prepare the inputs of `finish` for each person, without the image (H, W, 3), so that people of several images
-        may go together. camera  the image's
+        """Prepare the inputs of `finish`, so that people of several images can be processed together.
+
+        Args:
+            image: (H, W, 3) uint8. The image.
+            people: The people in it.
+            camera: The camera of the image.
         """
         prepared = []
         for person in people:
@@ -79,15 +85,14 @@ class DeformNetwork:
         if options.inputs == "landmarks":
             return landmarks
         if options.cut_out:
-            mask = None if person.mask is None else person.mask.in_image(*image.shape[:2])
-            mask = None if mask is None else np.rint(255 * mask).astype(np.uint8)
+            mask = None
+            if person.mask is not None:
+                mask = np.rint(255 * person.mask.in_image(*image.shape[:2])).astype(np.uint8)
             image = cut_out(image, mask, person.box)
         return normalised_image(crop.image(image))
 
     def finish(self, people: Sequence[PreparedCrop]) -> list[BodyEstimate]:
-        """Estimate the bodies of prepared people, in one batch. They are refined and placed in float32, whatever the
-        network computes in.
-        """
+        """Estimate the bodies of prepared people in one batch; they are refined and placed in float32."""
         if not people:
             return []
         with torch.no_grad():
@@ -106,20 +111,16 @@ class DeformNetwork:
             shape = torch.zeros(len(people), rig.shape_count)
             trans = rig.translation_of_root(bodies.pelvis, shape)
             joints = rig.pose(bodies.rotations, shape, trans, pose.segment_scales, vertices=False).joints
-        columns = {"poses": poses, "betas": shape, "trans": trans, "joints": joints}
-        columns["segment_scales"] = pose.segment_scales
+        columns = (poses, shape, trans, joints, pose.segment_scales)
+        rows = zip(people, *(values.numpy() for values in columns), strict=True)
         return [
-            BodyEstimate(
-                **{name: values[row].numpy() for name, values in columns.items()}, noise=None, crop=person.crop
-            )
-            for row, person in enumerate(people)
+            BodyEstimate(pose, betas, translation, positions, None, person.crop, scales)
+            for person, pose, betas, translation, positions, scales in rows
         ]
 
 
 def _named_landmarks(person: DetectedPerson) -> NDArray[np.float32]:
-    """Return a person's landmarks (33, 3) in pixels: keypoints of another skeleton by their names, others with
-    confidence 0.
-    """
+    """Return a person's landmarks (33, 3) in pixels; landmarks that their skeleton lacks have confidence 0."""
     if person.skeleton.name == BLAZEPOSE33.name:
         return person.keypoints
     landmarks = np.zeros((len(BLAZEPOSE33), 3), np.float32)
@@ -129,7 +130,7 @@ def _named_landmarks(person: DetectedPerson) -> NDArray[np.float32]:
 
 
 def _units(crops: Sequence[Crop]) -> CropUnits:
-    """Compute image units of upright crops, whose middle is the origin."""
+    """Return the image units of upright crops, whose origin is the middle."""
     unit = torch.tensor([crop.size[0] / 2 / crop.scale for crop in crops])
     middle = [(crop.size[0] / 2 - np.array(crop.shift)) / crop.scale for crop in crops]
     return CropUnits(torch.from_numpy(np.stack(middle)).float(), unit.float())
@@ -140,10 +141,14 @@ def load_deform_network(
 ) -> DeformNetwork:
     """Load a trained network from its weights file.
 
-    Raises InputError for files that are damaged or another model's, and for another body.
-
     Args:
-        body: The one that the network was trained with.
+        path: The weights file.
+        body: The body that the network was trained with.
+        device: The device to run on.
+        precision: The precision to compute in.
+
+    Raises:
+        InputError: If the file is damaged, contains another model, or was trained with another body.
     """
     trained_with = str(read_header(path, MODEL).config.get("body", ""))
     if trained_with != body.name:

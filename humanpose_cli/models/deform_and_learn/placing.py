@@ -1,8 +1,8 @@
-"""Between the weak-perspective camera of a crop and the perspective camera of its image.
+"""Convert between the weak-perspective camera of a crop and the perspective camera of its image.
 
-A crop shows a person as a camera does that looks straight at them, from far away. Its axes are those of the image's
-camera turned to the line of sight: without that turn, the body of a person near the edge of a wide image would be
-turned by the angle between that line and the optical axis.
+A crop shows a person as a distant camera does that looks straight at them. Its axes are the axes of the image's
+camera, turned to the line of sight. Without that turn, the body of a person near the edge of a wide image would be
+rotated by the angle between that line and the optical axis.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class CropUnits(NamedTuple):
     """Image units of B crops in pixels of their images: pixels = origin + unit · position.
 
     Attributes:
-        origin: (B, 2) pixels; unit (B,) pixels.
+        origin: (B, 2) float, pixels. The position 0.
+        unit: (B,) float, pixels. The length 1.
     """
 
     origin: Tensor
@@ -33,25 +34,36 @@ class CropUnits(NamedTuple):
 
 
 class PlacedBodies(NamedTuple):
-    """B bodies before the cameras of their images.
+    """B bodies in camera axes of their images.
 
     Attributes:
-        rotations: (B, 24, 3, 3) parent-relative, the pelvis' from body to camera axes.
-        pelvis: (B, 3) metres, camera axes.
+        rotations: (B, 24, 3, 3) float. Rotations relative to the parent; the pelvis' from body to camera axes.
+        pelvis: (B, 3) float, metres in camera axes. The pelvis.
     """
 
     rotations: Tensor
     pelvis: Tensor
 
     def turned(self, rotation: Tensor) -> PlacedBodies:
-        """Turn the bodies about the camera by `rotation` (B, 3, 3), into the axes that it leads to."""
+        """Rotate the bodies about the camera.
+
+        Args:
+            rotation: (B, 3, 3) float. The rotation to the new camera axes.
+        """
         pelvis = (rotation @ self.pelvis[..., None])[..., 0]
         return PlacedBodies(torch.cat((rotation[:, None] @ self.rotations[:, :1], self.rotations[:, 1:]), 1), pelvis)
 
 
 def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Camera) -> PlacedBodies:
-    """Move bodies in crops before the cameras (tensors, (B,)) of their images, where their joints project to the same
-    pixels, as nearly as a perspective camera allows.
+    """Move bodies from crops to the camera axes of their images.
+
+    Their joints project to the same pixels, as nearly as a perspective camera allows.
+
+    Args:
+        body: The body.
+        pose: The bodies in B crops.
+        units: The image units of the crops.
+        camera: Tensors (B,). The cameras of the images.
     """
     pose = pose._replace(scale=pose.scale.clamp_min(_MIN_SCALE))
     joints = body.points(pose, body.landmarks(SMPL24.name))

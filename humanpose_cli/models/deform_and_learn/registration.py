@@ -1,39 +1,40 @@
-"""Deformable registration of bodies to image-surface correspondences and 2-D keypoints, many images at once.
+"""Deformable registration of bodies to image-surface correspondences and 2-D keypoints, for many images at once.
 
 After Yoshiyasu and Gamez, "Learning Body Shape and Pose from Dense Correspondences", section 4, equations 2 to 4:
 
     L = w_dense L_dense + w_KP L_KP + w_scale L_scale + w_joint L_joint + w_det L_det
 
-minimised by Adam for θ = [a, S, R, s, t] (`body.scaled_body`). Image coordinates are normalised, so that the weights
-suit every image: image units of the person's crop, of which the longer side of their box takes `FILL`
-(`normalised_frame`). Of every image
+minimised by Adam for θ = [a, S, R, s, t] (`body.scaled_body`). Image coordinates are normalised, so that the same
+weights suit every image: the longer side of the person's box takes the share `FILL` of the crop (`normalised_frame`).
+For each image,
 
     L_dense = Σ_i c_i ρ(|p_i − x_i|) / Σ_i c_i            p_i pixels with correspondences, c_i confidence
     L_KP    = Σ_j c_j (|x_j − x̄_j|² + w_z (z_j − z̄_j)²)    z_j and z̄_j from the joints' weighted mean
 
-The paper writes sums and speaks of mean squared errors. The mean of the correspondences keeps an image of many points
-as stiff as others; the sum over the joints lets depths weigh enough: as a mean, L_KP left bodies whose true depths were
-given twice as far from the truth. Depths count from the joints' mean, since a weak-perspective camera does not
+The paper writes sums and speaks of mean squared errors. The mean over the correspondences makes the loss independent of
+their number. The sum over the joints gives depths enough weight: with a mean, bodies with known true depths were
+twice as far from the truth. Depths count from the joints' mean, since a weak-perspective camera does not
 determine where a person is along its axis.
 
-The paper has ρ(r) = r², w_dense = 1000 and w_z = 1 (`paper=True`). A body that has scales but no shape is nowhere
-exactly at its correspondences, and 1000 lets them overrule exact keypoints. Ours are ρ(r) = r² / (1 + r²/σ²) of Geman
-and McClure, for which a limb that is taken for the other one is an outlier, a smaller w_dense, and a smaller w_z where
-there are correspondences, since they too determine how limbs are turned, and the lifter errs more than they do.
-docs/research/deform-and-learn.md has what each of them changes.
+The paper has ρ(r) = r², w_dense = 1000 and w_z = 1 (`paper=True`). A body that has scales but no shape never
+matches its correspondences exactly, and the weight 1000 lets them overrule exact keypoints. The defaults are
+ρ(r) = r² / (1 + r²/σ²) of Geman and McClure, for which a limb that is mistaken for another is an outlier, a smaller
+w_dense, and a smaller w_z if there are correspondences, since they also determine how limbs are turned, more reliably
+than the lifter. docs/research/deform-and-learn.md shows the effect of each.
 
-The other terms stand in a supplement that is not public; these are ours:
+The other terms are defined in a supplement that is not public; these are our own:
 
     L_scale = Σ_(p,c) (s_c − s_p)² / 23 + Σ_(l,r) (s_l − s_r)² / 9 + (mean_j s_j − 1)²
-        over the 23 bones and 9 pairs. Neighbours are scaled alike (the paper: "segment scaling smoothness"), left and
-        right even more so, since often only one is visible; the mean removes the freedom between S and the camera's s.
+        over the 23 bones and 9 pairs. Neighbours get similar scales (the paper: "segment scaling smoothness"), left and
+        right even more so, since often only one is visible. The mean removes the ambiguity between S and the camera's
+        s.
     L_joint = Σ_j |a_j|² / 23 + 1000 Σ_j |excess of j's angles over their anatomical ranges|² / 23
-        The first part makes the body stiff when its weight is 1; at 0.001 it only settles what nothing else does, such
-        as the twist of a limb whose image is a line. The second keeps knees and elbows from bending backwards: 1000
-        makes it as strong as a keypoint in later rounds.
+        The first part makes the body stiff if its weight is 1. At 0.001 it only settles what no other term determines,
+        such as the twist of a limb whose image is a line. The second keeps knees and elbows from bending backwards:
+        1000 makes it as strong as a keypoint in later rounds.
     L_det   = max(0, 1 − det M)², M being the matrix before its Gram-Schmidt normalisation
-        The image of a reflected body is that of the body from the other side, so nothing else forbids it.
-        Normalisation is blind to lengths, so that the margin of 1 costs nothing and keeps M far from singular.
+        The image of a reflected body is the image of the body from the other side, so no other term forbids it.
+        Normalisation ignores lengths, so the margin of 1 costs nothing and keeps M far from singular.
 """
 
 from __future__ import annotations
@@ -71,12 +72,14 @@ class RegistrationWeights(NamedTuple):
     """Weights of equation 2.
 
     Attributes:
-        dense: Of correspondences.
-        outlier: Normalised units: distance of a correspondence above which it counts as an outlier, σ of Geman and
-            McClure; 0: squared distances without a bound.
-        depths: Of the keypoints' depths, times `keypoints`, of people with correspondences; of others it is 1.
-        keypoints, scale, joint, determinant: Of keypoints, the segments' scales, the joints' rotations, the
-            determinants.
+        dense: Weight of the correspondences.
+        outlier: Normalised units. Distance above which a correspondence counts as an outlier, σ of Geman and McClure. 0
+            means squared distances without a bound.
+        depths: Weight of the keypoints' depths, times `keypoints`, for people with correspondences; for others it is 1.
+        keypoints: Weight of the keypoints.
+        scale: Weight of the segments' scales.
+        joint: Weight of the joints' rotations.
+        determinant: Weight of the determinants.
     """
 
     dense: float = 60.0
@@ -89,7 +92,7 @@ class RegistrationWeights(NamedTuple):
 
     @property
     def stiffer(self) -> RegistrationWeights:
-        """The same with the paper's weights of the first round: a body that finds its global orientation."""
+        """These weights with the paper's scale and joint of the first round, for finding the global orientation."""
         return self._replace(scale=100.0, joint=1.0)
 
 
@@ -99,8 +102,9 @@ PAPER_WEIGHTS = RegistrationWeights(dense=1000.0, outlier=0.0, depths=1.0)
 
 @dataclass(frozen=True)
 class RegistrationOptions(Options):
-    """Weights of equation 2, the schedule, and limits of what is accepted. `paper` gives the paper's weights, not its
-    schedule: `stiff` 1 and `falling` 0.
+    """Weights of equation 2, the schedule, and limits for acceptance.
+
+    `paper` sets the paper's weights, but not its schedule, which is `stiff` 1 and `falling` 0.
     """
 
     paper: bool = option(
@@ -138,14 +142,16 @@ class RegistrationOptions(Options):
 
 @dataclass(frozen=True, eq=False)
 class RegistrationEvidence:
-    """The evidence in B images of one person each. Normalised image units; confidence 0 for unknown values.
+    """The evidence in B images of one person each, in normalised image units. Confidence 0 means unknown.
 
     Attributes:
-        joints: (J, 96) rows of the keypoints' points (`ScaledBody.landmarks`).
-        keypoints: (B, J, 2) x right, y down; confidence (B, J) 0…1.
-        points: (B, N, 2) pixels with correspondences; point_rows (B, N, 96) their points of the surface;
-            point_confidence (B, N) 0…1; N may be 0.
-        depths: (B, J) away from the camera, about any origin, of the keypoints' points; None if nothing is known.
+        joints: (J, 96) float. Rows of the keypoints' points (`ScaledBody.landmarks`).
+        keypoints: (B, J, 2) float. x right, y down.
+        confidence: (B, J) float, 0 to 1. The keypoints' confidence.
+        points: (B, N, 2) float. Pixels with correspondences; N may be 0.
+        point_rows: (B, N, 96) float. Their points of the surface.
+        point_confidence: (B, N) float, 0 to 1. Their confidence.
+        depths: (B, J) float. The keypoints' depths, away from the camera, from any origin. None means unknown.
     """
 
     joints: Tensor
@@ -180,10 +186,10 @@ class Registration(NamedTuple):
 
     Attributes:
         pose: The bodies.
-        dense_error: (B,) median distance of the correspondences, or root mean square of those whose squares were
-            fitted, normalised units; 0 where there are none.
-        keypoint_error: (B,) root mean square distance of the keypoints.
-        accepted: (B,) whether a network may learn from it; `RegistrationOptions` says what is rejected.
+        dense_error: (B,) float, normalised units. The median distance of the correspondences, or the root mean square
+            if squares were fitted; 0 without correspondences.
+        keypoint_error: (B,) float, normalised units. The root mean square distance of the keypoints.
+        accepted: (B,) bool. Whether a network may learn from it; `RegistrationOptions` has the limits.
     """
 
     pose: ScaledPose
@@ -193,8 +199,13 @@ class Registration(NamedTuple):
 
 
 def normalised_frame(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute origin (B, 2) and unit (B,) pixels of boxes (B, 4) x0 y0 x1 y1: normalised = (pixels − origin) / unit,
-    the image units of the crops that networks take.
+    """Return the image units of the crops that networks take: normalised = (pixels − origin) / unit.
+
+    Args:
+        boxes: (B, 4) float, pixels. x0, y0, x1, y1.
+
+    Returns:
+        The origins (B, 2) and the units (B,) in pixels.
     """
     low, high = boxes[:, :2], boxes[:, 2:]
     return (low + high) / 2, ((high - low).amax(1) / (2 * FILL)).clamp_min(1e-3)
@@ -206,11 +217,14 @@ def register(
     start: ScaledPose | None = None,
     options: RegistrationOptions | None = None,
 ) -> Registration:
-    """Register a body to each image; images do not influence one another.
+    """Register a body to each image; images do not influence each other.
 
     Args:
-        start: The first pose, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`
-            and stiff at first.
+        body: The body.
+        evidence: The evidence in the images.
+        start: The initial poses, such as a network's predictions. None starts with T poses from `initial_pose`, which
+            are stiff at first.
+        options: The options. None means the defaults.
     """
     settings = options or RegistrationOptions()
     vector = (start or initial_pose(body, evidence)).vector.detach().clone()
@@ -225,18 +239,21 @@ def register(
         # Adam (Kingma & Ba 2015). torch.optim loads torch's compiler first, which takes longer than a batch.
         mean.lerp_(gradient, 1 - _BETAS[0])
         square.lerp_(gradient.square(), 1 - _BETAS[1])
-        rate = settings.learning_rate * _falling(step / settings.steps, settings.falling) / (1 - _BETAS[0] ** step)
+        rate = settings.learning_rate * _rate_factor(step / settings.steps, settings.falling) / (1 - _BETAS[0] ** step)
         vector.addcdiv_(mean, (square / (1 - _BETAS[1] ** step)).sqrt_().add_(_TINY), value=-rate)
     with torch.no_grad():
-        return _assessed(body, evidence, ScaledPose.from_vector(vector), settings)
+        return _assess(body, evidence, ScaledPose.from_vector(vector), settings)
 
 
 def refine_predictions(body: ScaledBody, pose: ScaledPose, landmarks: Tensor) -> ScaledPose:
-    """Register a network's B bodies to the detector's landmarks in their crops, the refinement of section 6.2. The
-    landmarks have the depths of the predicted bodies. A rejected registration leaves its prediction unchanged.
+    """Register a network's B bodies to the detector's landmarks in their crops, the refinement of section 6.2.
+
+    The landmarks get the depths of the predicted bodies. A rejected registration leaves its prediction unchanged.
 
     Args:
-        landmarks: (B, 33, 3) of BLAZEPOSE33: x, y in image units, and confidence, 0 or NaN for unknown ones.
+        body: The body.
+        pose: The predictions.
+        landmarks: (B, 33, 3) float. x, y in image units and confidence of BLAZEPOSE33, 0 or NaN if unknown.
     """
     rows = body.landmarks(BLAZEPOSE33.name)
     landmarks = torch.where(landmarks.isfinite().all(-1, keepdim=True), landmarks, 0.0).to(pose.scale)
@@ -257,8 +274,8 @@ def refine_predictions(body: ScaledBody, pose: ScaledPose, landmarks: Tensor) ->
     return ScaledPose.from_vector(refined)
 
 
-def _falling(progress: float, share: float) -> float:
-    """Return 1, and from the last `share` of the steps on half a cosine to 0; progress  0…1 of the steps."""
+def _rate_factor(progress: float, share: float) -> float:
+    """Return 1, and in the last `share` of the steps half a cosine down to 0; `progress` is 0 to 1."""
     part = (progress - 1 + share) / share if share else 0.0
     return 0.5 + 0.5 * math.cos(math.pi * max(part, 0.0))
 
@@ -267,12 +284,12 @@ def registration_loss(
     body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, weights: RegistrationWeights
 ) -> Tensor:
     """Compute equation 2 of each image, (B,)."""
-    apart, flat, deep = _distances(body, evidence, pose)
-    robust = apart / (1 + apart / weights.outlier**2) if weights.outlier else apart
-    of_depths = torch.where((evidence.point_confidence > 0).any(1), weights.depths, 1.0)
+    squares, flat, deep = _distances(body, evidence, pose)
+    robust = squares / (1 + squares / weights.outlier**2) if weights.outlier else squares
+    depth_weight = torch.where((evidence.point_confidence > 0).any(1), weights.depths, 1.0)
     return (
         weights.dense * _mean_of_points(robust, evidence)
-        + weights.keypoints * (flat + of_depths * deep)
+        + weights.keypoints * (flat + depth_weight * deep)
         + weights.scale * scale_loss(pose.segment_scales)
         + weights.joint * joint_loss(pose)
         + weights.determinant * determinant_loss(pose.orientation)
@@ -300,10 +317,14 @@ def determinant_loss(orientation: Tensor) -> Tensor:
 
 
 def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose:
-    """Place T poses with their trunks on those of the images: orientation, scale and translation in closed form.
+    """Place T poses with their trunks on the trunks in the images, in closed form.
 
-    From keypoints with depths: the similarity of the trunk's points. Else the nearest scaled rotation to the affine map
-    from the trunk's surface and keypoints to the image, which a surface's own depth makes unique.
+    With depths, it is the similarity of the trunk's keypoints. Without, it is the nearest scaled rotation to the affine
+    map from the trunk's surface and keypoints to the image, which is unique because a surface has depth.
+
+    Args:
+        body: The body.
+        evidence: The evidence in the images.
     """
     batch = len(evidence)
     at_rest = ScaledPose.t_pose(1, device=evidence.keypoints.device)
@@ -329,9 +350,7 @@ def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose
 
 
 def _scaled_orthographic(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit rotations (B, 3, 3) and scales (B,) of points (B, N, 3) to image points (B, N, 2); the identity if
-    unknown.
-    """
+    """Fit rotations (B, 3, 3) and scales (B,) of points (B, N, 3) to image points (B, N, 2); identity if unknown."""
     share = (weight / weight.sum(1, keepdim=True).clamp_min(_TINY))[..., None]
     a = source - (share * source).sum(1, keepdim=True)
     b = target - (share * target).sum(1, keepdim=True)
@@ -348,12 +367,12 @@ def _scaled_orthographic(source: Tensor, target: Tensor, weight: Tensor) -> tupl
 
 
 def _trunk_share(rows: Tensor) -> Tensor:
-    """Compute the trunk's share (...) of the skinning weights of points (..., 96)."""
+    """Return the trunk's share (...) of the skinning weights of points (..., 96)."""
     return rows.unflatten(-1, (len(SMPL24), 4))[..., SMPL24.indices(_TRUNK), 3].sum(-1)
 
 
 def _distances(body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute squared distances (B, N) of the points, and the parts of L_KP (B,) in the image and in depth."""
+    """Compute squared distances (B, N) of the points, and the two parts of L_KP (B,), in the image and in depth."""
     bones = body.bones(pose)
     points = in_image(evidence.point_rows @ bones, pose)[..., :2]
     joints = in_image(evidence.joints @ bones, pose)
@@ -362,9 +381,9 @@ def _distances(body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPos
     flat = (evidence.confidence * (joints[..., :2] - evidence.keypoints).square().sum(-1)).sum(1)
     if evidence.depths is None:
         return dense, flat, torch.zeros_like(flat)
-    apart = joints[..., 2] - evidence.depths
-    apart = apart - (weight * apart).sum(1, keepdim=True)
-    return dense, flat, (evidence.confidence * apart.square()).sum(1)
+    offsets = joints[..., 2] - evidence.depths
+    offsets = offsets - (weight * offsets).sum(1, keepdim=True)
+    return dense, flat, (evidence.confidence * offsets.square()).sum(1)
 
 
 def _mean_of_points(values: Tensor, evidence: RegistrationEvidence) -> Tensor:
@@ -384,11 +403,12 @@ def _median_of_points(values: Tensor, evidence: RegistrationEvidence) -> Tensor:
     return torch.where(total > 0, ordered.gather(1, middle), 0.0)[:, 0]
 
 
-def _assessed(
+def _assess(
     body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
 ) -> Registration:
-    apart, flat, _ = _distances(body, evidence, pose)
-    dense_error = (_mean_of_points(apart, evidence) if options.paper else _median_of_points(apart, evidence)).sqrt()
+    squares, flat, _ = _distances(body, evidence, pose)
+    average = _mean_of_points if options.paper else _median_of_points
+    dense_error = average(squares, evidence).sqrt()
     keypoint_error = (flat / evidence.confidence.sum(1).clamp_min(_TINY)).sqrt()
     bend = limit_excess(rotations_to_angles(pose.rotations))[:, 1:].abs().amax((1, 2))
     scales, limit = pose.segment_scales, LARGEST_SCALE
@@ -401,7 +421,7 @@ def _assessed(
 
 @lru_cache(maxsize=4)
 def _relations(device: torch.device) -> tuple[Tensor, ...]:
-    """List children and their parents, then left joints and their right ones, as rows of SMPL24."""
+    """Return rows of SMPL24: children and their parents, then left joints and their right counterparts."""
     children = [child for child, parent in enumerate(SMPL24.parents) if parent >= 0]
     left = [row for row, name in enumerate(SMPL24.joint_names) if name.startswith("left_")]
     tables = (children, [SMPL24.parents[c] for c in children], left, [SMPL24.mirror[row] for row in left])

@@ -1,7 +1,7 @@
 """The network of deform-and-learn (section 5): the crop of a person → the body's 105 parameters.
 
-The paper's looks at the crop's pixels. Ours may look at the detector's landmarks in the crop instead, and need not
-learn from the same few thousand images where limbs are.
+The paper's network takes the crop's pixels. This one can take the detector's landmarks in the crop instead, and then
+does not have to learn from a few thousand images where limbs are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 
 MODEL = "deform-and-learn"
-"""Its name in weights files."""
+"""Name of the model in weights files."""
 
 _DROPOUT = 0.1  # share of a block's units, in training
 _START = 0.01  # of the last layer's usual weights: an untrained network predicts the T pose
@@ -28,7 +28,7 @@ _START = 0.01  # of the last layer's usual weights: an untrained network predict
 
 @dataclass(frozen=True)
 class BodyRegressorOptions(Options):
-    """The network."""
+    """The architecture of the network."""
 
     layers: int = option(50, "Layers of the ResNet, or residual blocks of the landmark network.")
     width: int = option(64, "Channels of the ResNet's first stage, or units of a block.", minimum=1)
@@ -44,13 +44,15 @@ class BodyRegressorOptions(Options):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels that a cache must have, as `lab.recipes.people.LABELS` names it."""
+        """Labels that a cache must have, by the names in `lab.recipes.people.LABELS`."""
         return ("box", "detected") if self.inputs == "landmarks" else ("box",)
 
 
 class LandmarkTrunk(nn.Module):
-    """Landmarks (B, 33, 3), x and y in image units and confidence → features (B, width): residual blocks of two layers
-    each (Martinez et al. 2017, "A simple yet effective baseline for 3d human pose estimation"), normalised by layer.
+    """Residual blocks of two layers: landmarks (B, 33, 3) in image units with confidence → features (B, width).
+
+    After Martinez et al. 2017, "A simple yet effective baseline for 3d human pose estimation", with layer
+    normalisation.
     """
 
     def __init__(self, blocks: int, width: int) -> None:
@@ -71,12 +73,11 @@ class LandmarkTrunk(nn.Module):
 
 
 class BodyRegressor(nn.Module):
-    """Crops (B, 3, S, S), normalised as for ImageNet, or landmarks (B, 33, 3) as of `LandmarkTrunk` → `ScaledPose` of B
-    people, none of them reflected.
+    """Crops (B, 3, S, S), normalised as for ImageNet, or landmarks (B, 33, 3) → `ScaledPose` of B people.
 
-    If the network cannot distinguish front from back, the matrix is nearly singular and its determinant's sign
-    accidental; and a reflected body fits keypoints in the image as well as a turned one. So the third column, of which
-    Gram-Schmidt uses the side alone, is put on the right-handed side.
+    No body is reflected. If the network cannot distinguish front from back, the matrix is nearly singular and the sign
+    of its determinant accidental; and a reflected body fits keypoints in the image as well as a turned one.
+    Gram-Schmidt uses only the side of the third column, so that column is moved to the right-handed side.
     """
 
     def __init__(self, options: BodyRegressorOptions | None = None) -> None:
@@ -107,7 +108,11 @@ class BodyRegressor(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> BodyRegressor:
-        """Load the network of a weights file. Raises InputError if it is damaged or of another model."""
+        """Load the network from a weights file.
+
+        Raises:
+            InputError: If the file is damaged or contains another model.
+        """
         tensors, header = read_weights(path, MODEL)
         network = cls(options_of(BodyRegressorOptions, header.config.get("network"), path))
         fill(network, tensors, path)
@@ -115,10 +120,10 @@ class BodyRegressor(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The plain values that build it."""
+        """The config for a weights file, as plain values."""
         return {"network": asdict(self.options)}
 
 
 def orthonormal(pose: ScaledPose) -> ScaledPose:
-    """Replace the nine free numbers of the orientations by rotations, which a network can learn."""
+    """Replace the nine free numbers of each orientation by a rotation, which a network can learn."""
     return pose._replace(orientation=gram_schmidt(pose.orientation).flatten(1))

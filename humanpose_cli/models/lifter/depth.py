@@ -1,9 +1,11 @@
-"""Depths of 2-D joints, learned from 2-D joints alone (Kudo et al. 2018, "Unsupervised adversarial learning of 3D human
-pose from 2D joint locations"): whatever yaw a lifted person is turned by, their image must look like a person's.
+"""Depths of 2-D joints, learned from 2-D joints alone.
 
-Two losses are not theirs. Lifting the turned image and turning it back must give the first points (Chen et al. 2019,
+Kudo et al. 2018, "Unsupervised adversarial learning of 3D human pose from 2D joint locations": a lifted person must
+look like a person from any yaw.
+
+Two losses are additions. Lifting the turned image and turning it back must give the original points (Chen et al. 2019,
 "Unsupervised 3D pose estimation with geometric self-supervision"), and bones must have the proportions of the body's
-template, which is known without any 3-D data. docs/research/deform-and-learn.md has what each of them changes.
+template, which needs no 3-D data. docs/research/deform-and-learn.md shows the effect of each.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from humanpose_cli.core.options import Options, option
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 
 MODEL = "depth-lifter"
-"""Its name in weights files."""
+"""Name of the model in weights files."""
 
 _SLOPE = 0.2  # of LeakyReLU
 _SIDES = ("left", "right")
@@ -74,11 +76,11 @@ class DepthLifterOptions(Options):
 
 
 class HipFrame(NamedTuple):
-    """2-D people of one size about their hips.
+    """2-D people of one size relative to their hips.
 
     Attributes:
-        points: (B, J, 2) from the middle of the hips, their mean distance from it 1; x right, y down.
-        scale: (B,) size of one unit before.
+        points: (B, J, 2) float. x right, y down from the middle of the hips; their mean distance from it is 1.
+        scale: (B,) float. The size of one unit in the original unit.
     """
 
     points: Tensor
@@ -86,7 +88,12 @@ class HipFrame(NamedTuple):
 
 
 def hip_frame(points: Tensor, skeleton: Skeleton) -> HipFrame:
-    """Normalise points (B, J, 2) in any unit, x right, y down."""
+    """Normalise points to the hips.
+
+    Args:
+        points: (B, J, 2) float, any unit. x right, y down.
+        skeleton: The skeleton of the points.
+    """
     hips = points[:, _rows(skeleton, "hip")].mean(1)
     offsets = points - hips[:, None]
     scale = offsets.norm(dim=-1).mean(1).clamp_min(_TINY)
@@ -94,11 +101,16 @@ def hip_frame(points: Tensor, skeleton: Skeleton) -> HipFrame:
 
 
 def turned(space: Tensor, yaw: Tensor, pitch: Tensor | None = None) -> Tensor:
-    """Turn people about a vertical through their hips: (B, J, 3) x right, y down, z away → the same.
+    """Turn people about a vertical through their hips.
 
     Args:
-        yaw: (B,) radians; 0 gives the people themselves, and −yaw turns them back.
-        pitch: (B,) radians by which the camera looks up, so that the vertical leans; None: it is the image's.
+        space: (B, J, 3) float. x right, y down, z away.
+        yaw: (B,) float, radians. 0 gives the same people, and −yaw turns them back.
+        pitch: (B,) float, radians. The angle by which the camera looks up, so that the vertical leans. None means that
+            it is vertical in the image.
+
+    Returns:
+        (B, J, 3) float. The turned people.
     """
     upright = space if pitch is None else _about_x(space, pitch)
     cosine, sine = yaw.cos()[:, None], yaw.sin()[:, None]
@@ -114,22 +126,36 @@ def _about_x(space: Tensor, angle: Tensor) -> Tensor:
 
 
 def bone_error(space: Tensor, lengths: Tensor, skeleton: Skeleton) -> Tensor:
-    """Compute the mean squared difference (B,) of the bones' lengths from those of a body, both over their mean.
+    """Compute the mean squared difference of the bones' relative lengths from those of a body.
 
-    space (B, J, 3) in any unit; lengths (bones,) of the body in any unit
+    Args:
+        space: (B, J, 3) float, any unit. The joints.
+        lengths: (bones,) float, any unit. The bones of the body.
+        skeleton: The skeleton of the joints.
+
+    Returns:
+        (B,) float. The error of lengths divided by their mean.
     """
     first, second = zip(*skeleton.bones, strict=True)
-    found_lengths = (space[:, first] - space[:, second]).norm(dim=-1)
-    return (found_lengths / found_lengths.mean(1, keepdim=True) - lengths / lengths.mean()).square().mean(1)
+    bones = (space[:, first] - space[:, second]).norm(dim=-1)
+    return (bones / bones.mean(1, keepdim=True) - lengths / lengths.mean()).square().mean(1)
 
 
 def back_bending(points: Tensor, depth: Tensor, skeleton: Skeleton) -> Tensor:
-    """Measure how much of a person is back to front: (B,) 0…1.
+    """Measure how much a person is back to front.
 
-    From above, a person faces f, across the line of their hips. The mean of max(0, −d·f) over the directions d
-    that lead forward in a body: neck or thorax to nose and ankle to toes, of length 1, and from the middle between hip
-    and ankle to the knee, over the thigh's length, so that a straight leg adds nothing. Kudo et al. use the nose alone,
-    which smpl24 lacks. Mirroring the depth turns all signs.
+    From above, a person faces f, perpendicular to the line of their hips. The measure is the mean of max(0, −d·f) over
+    the directions d that lead forward in a body: neck or thorax to nose and ankle to toes, of length 1, and from the
+    middle between hip and ankle to the knee, relative to the thigh's length, so that a straight leg adds nothing. Kudo
+    et al. use the nose alone, which smpl24 lacks. Mirroring the depth changes all signs.
+
+    Args:
+        points: (B, J, 2) float. x right, y down.
+        depth: (B, J) float. Depths, away from the camera.
+        skeleton: The skeleton of the joints.
+
+    Returns:
+        (B,) float, 0 to 1. 0 if nothing bends backwards.
     """
     space = torch.cat((points, depth[..., None]), -1)
     left, right = (space[:, skeleton.index(f"{side}_hip")] for side in _SIDES)
@@ -141,7 +167,7 @@ def back_bending(points: Tensor, depth: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def _forward_directions(space: Tensor, skeleton: Skeleton) -> list[Tensor]:
-    """Compute directions (B, 3) that lead forward in a person's body, as far as the skeleton has them."""
+    """Return directions (B, 3) that lead forward in a person's body, as far as the skeleton has them."""
     names, directions = skeleton.joint_names, []
     unit = torch.nn.functional.normalize
     neck = next((name for name in ("neck", "thorax") if name in names), None)
@@ -162,7 +188,7 @@ def _rows(skeleton: Skeleton, name: str) -> list[int]:
 
 
 def _mlp(inputs: int, outputs: int, options: DepthLifterOptions) -> nn.Sequential:
-    """Build `layers` hidden layers with LeakyReLU."""
+    """Build `layers` hidden layers with LeakyReLU, and a linear layer."""
     layers: list[nn.Module] = []
     for _ in range(options.layers):
         layers += [nn.Linear(inputs, options.width), nn.LeakyReLU(_SLOPE)]
@@ -171,7 +197,7 @@ def _mlp(inputs: int, outputs: int, options: DepthLifterOptions) -> nn.Sequentia
 
 
 class DepthLifter(nn.Module):
-    """2-D joints of a skeleton → their depths about the hips."""
+    """2-D joints of a skeleton → their depths relative to the hips."""
 
     def __init__(self, skeleton: Skeleton, options: DepthLifterOptions | None = None) -> None:
         super().__init__()
@@ -179,19 +205,26 @@ class DepthLifter(nn.Module):
         self.network = _mlp(2 * len(skeleton), len(skeleton), self.options)
 
     def forward(self, points: Tensor) -> Tensor:
-        """Predict depths (B, J) of points (B, J, 2) of a `HipFrame`, in its unit, from the middle of the hips away."""
+        """Predict depths (B, J), away from the camera, of points (B, J, 2) of a `HipFrame`, in its unit."""
         depth: Tensor = self.network(points.flatten(1))
         return depth - depth[:, _rows(self.skeleton, "hip")].mean(1, keepdim=True)
 
     def lift(self, points: Tensor) -> Tensor:
-        """Predict depths (B, J) of points (B, J, 2) in any unit, in that unit, from the middle of the hips away."""
+        """Predict depths (B, J), away from the camera, of points (B, J, 2) in any unit, in that unit."""
         frame = hip_frame(points, self.skeleton)
         depth: Tensor = self(frame.points)
         return depth * frame.scale[:, None]
 
     @classmethod
     def load(cls, path: Path) -> DepthLifter:
-        """Load the network of a weights file. Raises InputError if it is damaged or of another model."""
+        """Load the network from a weights file.
+
+        Args:
+            path: The weights file.
+
+        Raises:
+            InputError: If the file is damaged or contains another model.
+        """
         tensors, header = read_weights(path, MODEL)
         values = {_NEW_NAMES.get(name, name): value for name, value in header.config["options"].items()}
         options = options_of(DepthLifterOptions, values, path)

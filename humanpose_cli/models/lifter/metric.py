@@ -1,7 +1,7 @@
-"""The lifter: landmarks of one person in the image → joints about the pelvis in metres, with a noise of each.
+"""The lifter: landmarks of one person in the image → joints relative to the pelvis in metres, each with its noise.
 
-The network sees directions, not pixels: every landmark becomes a ray, rays are turned to the axes of the person's
-centre ray and scaled to unit size. So neither focal length nor position in the image nor crop changes its input.
+The network takes directions instead of pixels: every landmark becomes a ray, rays are rotated to the axes of the
+person's centre ray and scaled to unit size. So focal length, position in the image and crop do not change its input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from humanpose_cli.core.options import Options, option
 from humanpose_cli.networks.weights import fill, options_of, read_weights, shipped_weights
 
 MODEL = "lifter"
-"""Its name in weights files."""
+"""Name of the model in weights files."""
 
 _SIDES = ("left", "right")
 INPUT_LANDMARKS = (
@@ -52,8 +52,8 @@ _BATCH = 32
 
 def _mirrored_rows(names: tuple[str, ...]) -> list[int]:
     swap = {"left": "right", "right": "left"}
-    other = ["_".join((swap.get(side, side), *rest)) for side, *rest in (name.split("_") for name in names)]
-    return [names.index(name) for name in other]
+    mirrored = ["_".join((swap.get(side, side), *rest)) for side, *rest in (name.split("_") for name in names)]
+    return [names.index(name) for name in mirrored]
 
 
 _MIRROR_INPUT = _mirrored_rows(INPUT_LANDMARKS)
@@ -66,12 +66,12 @@ class NormalisedRays(NamedTuple):
     """The network's inputs for N people.
 
     Attributes:
-        points: (N, 21, 2) in the plane across the centre ray, of unit root-mean-square size; zero where not
-            visible.
-        confidence: (N, 21) 0..1.
-        log_size: (N, 1) natural logarithm of the size, as tangent of an angle.
-        to_camera: (N, 3, 3) axes of the centre ray (x level with the camera's x-z plane, z along the ray) to camera
-            axes.
+        points: (N, 21, 2) float. Positions in the plane across the centre ray, with a root-mean-square size of 1; 0 if
+            not visible.
+        confidence: (N, 21) float, 0 to 1. Their confidence.
+        log_size: (N, 1) float. Natural logarithm of the size, as tangent of an angle.
+        to_camera: (N, 3, 3) float. Rotation from the axes of the centre ray (x level with the camera's x-z plane, z
+            along the ray) to camera axes.
     """
 
     points: Tensor
@@ -80,7 +80,7 @@ class NormalisedRays(NamedTuple):
     to_camera: Tensor
 
     def mirrored(self) -> NormalisedRays:
-        """Mirror the people: left and right swapped. `to_camera` becomes that of the mirrored camera."""
+        """Mirror the people, swapping left and right; `to_camera` becomes that of the mirrored camera."""
         flip = self.points.new_tensor([-1.0, 1.0])
         both = torch.nn.functional.pad(flip, (0, 1), value=1.0)
         return NormalisedRays(
@@ -94,9 +94,12 @@ class NormalisedRays(NamedTuple):
 def normalise_rays(rays: Tensor, confidence: Tensor) -> NormalisedRays:
     """Compute the network's inputs from directions.
 
-    rays (N, 21, 2): x / z and y / z of the landmarks, camera axes; confidence (N, 21), 0 for not visible.
+    The result is invariant to a yaw of the camera about its y axis, and equivariant to mirroring and to a change of
+    size.
 
-    Exact under a yaw of the camera about its own y axis, under mirroring, and under a change of size.
+    Args:
+        rays: (N, 21, 2) float. x / z and y / z of the landmarks in camera axes.
+        confidence: (N, 21) float. Their confidence, 0 if not visible.
     """
     visible = (confidence > 0)[..., None]  # (N, 21, 1)
     # Unit directions, and their weighted mean: the centre ray. Trunk landmarks decide it.
@@ -121,18 +124,18 @@ def normalise_rays(rays: Tensor, confidence: Tensor) -> NormalisedRays:
 
 @dataclass(frozen=True)
 class LifterOptions(Options):
-    """The network's size."""
+    """The size of the network."""
 
     width: int = option(256, "Features of a layer.", minimum=1)
     blocks: int = option(3, "Residual blocks of two layers.", minimum=0)
 
 
 class LifterNetwork(nn.Module):
-    """A residual MLP: `NormalisedRays` → points (N, 47, 3) metres about the pelvis, axes of the centre ray, and the
-    logarithm of their noise (N, 47, 2), across and along that ray.
+    """A residual MLP from `NormalisedRays` to points and their noise.
 
-    Points are `LIFTED_JOINTS`, then BLAZEPOSE33. Noise is the scale of a Laplace distribution; times `calibration`
-    (47, 2) it is the σ that 68 % of held-out errors (of x and y, and of z) stay below.
+    Points (N, 47, 3) are `LIFTED_JOINTS`, then BLAZEPOSE33, in metres relative to the pelvis, in axes of the centre
+    ray. Noise (N, 47, 2) is the logarithm of the scale of a Laplace distribution, across and along that ray. The scale
+    times `calibration` (47, 2) is the σ that 68 % of held-out errors (of x and y, and of z) stay below.
     """
 
     calibration: Tensor
@@ -170,19 +173,19 @@ class LifterNetwork(nn.Module):
     def symmetric(self, rays: NormalisedRays) -> tuple[Tensor, Tensor]:
         """Average the predictions for a person and for the mirror image, which makes them exactly symmetric."""
         points, noise = self(rays)
-        other, other_noise = self(rays.mirrored())
+        mirrored, mirrored_noise = self(rays.mirrored())
         flip = points.new_tensor([-1.0, 1.0, 1.0])
-        return (points + other[:, MIRRORED_POINTS] * flip) / 2, (noise + other_noise[:, MIRRORED_POINTS]) / 2
+        return (points + mirrored[:, MIRRORED_POINTS] * flip) / 2, (noise + mirrored_noise[:, MIRRORED_POINTS]) / 2
 
 
 class LiftedPose(NamedTuple):
-    """The lifter's prediction for N people, about the pelvis.
+    """The lifter's prediction for N people, relative to the pelvis.
 
     Attributes:
-        joints: (N, 14, 3) metres, camera axes: `LIFTED_JOINTS`.
-        landmarks: (N, 33, 3) metres, camera axes: BLAZEPOSE33 as the default body has them.
-        sigma: (N, 47, 2) metres: σ of the joints, then of the landmarks; of each axis across the centre ray, and
-            along it.
+        joints: (N, 14, 3) float, metres in camera axes. `LIFTED_JOINTS`.
+        landmarks: (N, 33, 3) float, metres in camera axes. BLAZEPOSE33 as the default body has them.
+        sigma: (N, 47, 2) float, metres. σ of the joints, then of the landmarks, for each axis across the centre ray,
+            and along it.
     """
 
     joints: Tensor
@@ -200,11 +203,18 @@ class Lifter:
     def __call__(
         self, keypoints: Tensor, confidence: Tensor, focal: Tensor, principal_point: Tensor, skeleton: Skeleton
     ) -> LiftedPose:
-        """Lift joints of N people, float32; no gradients.
+        """Lift joints of N people, without gradients.
 
-        keypoints (N, L, 2) pixels, confidence (N, L) 0..1, focal (N,) pixels, principal_point (N, 2) pixels, in the
-        order of `skeleton`. Landmarks that are not finite or that the skeleton lacks count as not visible. UsageError
-        for a skeleton that `lifter_takes` refuses.
+        Args:
+            keypoints: (N, L, 2) float, pixels. The keypoints. Missing ones and ones that are not finite count as not
+                visible.
+            confidence: (N, L) float, 0 to 1. Their confidence.
+            focal: (N,) float, pixels. The focal lengths.
+            principal_point: (N, 2) float, pixels. The principal points.
+            skeleton: The skeleton of the keypoints.
+
+        Raises:
+            UsageError: If `lifter_takes` refuses the skeleton.
         """
         if not lifter_takes(skeleton):
             raise UsageError(
@@ -214,16 +224,16 @@ class Lifter:
         available = torch.tensor([row >= 0 for row in rows])
         rays = ((keypoints - principal_point[:, None]) / focal[:, None, None]).float()[:, rows]
         confidence = confidence.float()[:, rows]
-        sound = rays.isfinite().all(-1) & confidence.isfinite() & (rays.abs().amax(-1) < 100) & available
-        confidence = torch.where(sound, confidence.clamp(0, 1), 0.0)
-        inputs = normalise_rays(torch.where(sound[..., None], rays, 0.0), confidence)
+        valid = rays.isfinite().all(-1) & confidence.isfinite() & (rays.abs().amax(-1) < 100) & available
+        confidence = torch.where(valid, confidence.clamp(0, 1), 0.0)
+        inputs = normalise_rays(torch.where(valid[..., None], rays, 0.0), confidence)
         points, noise = self._predict(inputs)
         points = points @ inputs.to_camera.mT
         sigma = noise.exp() * self.network.calibration
         return LiftedPose(points[:, :_JOINTS], points[:, _JOINTS:], sigma)
 
     def _predict(self, rays: NormalisedRays) -> tuple[Tensor, Tensor]:
-        """Run the network in batches of `_BATCH` rows, the last one filled up."""
+        """Run the network in batches of `_BATCH` rows, padding the last one."""
         count = len(rays.points)
         full = NormalisedRays._make(torch.cat((x, x[-1:].expand(-count % _BATCH, *x.shape[1:]))) for x in rays)
         batches = zip(*(x.split(_BATCH) for x in full), strict=True)
@@ -242,8 +252,13 @@ def lifter_config(options: LifterOptions) -> dict[str, Any]:
 
 
 def load_lifter(path: Path) -> Lifter:
-    """Load a trained lifter from its weights file. Raises InputError if it is damaged, another model's or of other
-    landmarks.
+    """Load a trained lifter from its weights file.
+
+    Args:
+        path: The weights file.
+
+    Raises:
+        InputError: If the file is damaged, contains another model, or has other landmarks.
     """
     tensors, header = read_weights(path, MODEL)
     config = dict(header.config)

@@ -1,16 +1,16 @@
-"""The body inside the network: its parameters, part frames, the fixed camera, and the way back into the image.
+"""The body inside the network: its parameters, part frames, the fixed camera, and the way back to the image.
 
 Neural Body Fitting, sections 3.1 and 3.2, equations 1 to 5. The network predicts absolute part rotations; files hold
 axis-angle rotations relative to the parent.
 
-On `proxy` inputs, rotations are predicted relative to the frames that the detector's world landmarks give for each part
-(`part_frames`). These residuals are small wherever the detector is right, so the network learns its errors and the
+For `proxy` inputs, rotations are predicted relative to the frames that the detector's world landmarks give for each
+part (`part_frames`). These residuals are small if the detector is right, so the network learns its errors, and the
 twists that no landmark shows.
 
-The crop is a scaled and shifted piece of the image, of a camera that looks straight at the person from 20 m away.
+The crop is a scaled and shifted part of the image of a camera that looks straight at the person from 20 m away.
 `place_in_image` rotates the body by the angle between that line of sight and the one in the image (the inverse of what
-`to_fixed_camera` does to labels) and translates it so that its joints project to the same pixels. A nearer camera bends
-the projection a little; the rest is a least-squares fit.
+`to_fixed_camera` does to labels), and translates it so that its joints project to the same pixels. A nearer camera
+changes the projection a little, so the translation is a least-squares fit.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class BodyParameters(NamedTuple):
     """A network's prediction for B people.
 
     Attributes:
-        betas: (B, 10) shape.
-        rotations: (B, 24, 3, 3) absolute: each part's body axes to camera axes.
-        log_noise: (B, 24, 2) logarithm of the expected absolute error of each joint, metres, across and along the
-            line of sight, relative to the pelvis; None if the network does not predict it.
+        betas: (B, 10) float. The shape.
+        rotations: (B, 24, 3, 3) float. Absolute rotations, from each part's body axes to camera axes.
+        log_noise: (B, 24, 2) float. Logarithm of the expected absolute error of each joint in metres, across and along
+            the line of sight, relative to the pelvis. None if the network does not predict it.
     """
 
     betas: Tensor
@@ -49,9 +49,7 @@ class BodyParameters(NamedTuple):
 
 
 def absolute_to_relative(rotations: Tensor) -> Tensor:
-    """Convert part rotations (..., 24, 3, 3), body to camera, to relative to each parent's; the pelvis keeps its
-    own.
-    """
+    """Convert part rotations (..., 24, 3, 3), body to camera, to rotations relative to the parent; not the pelvis'."""
     relative = rotations.clone()
     relative[..., _CHILDREN, :, :] = rotations[..., _PARENTS, :, :].mT @ rotations[..., _CHILDREN, :, :]
     return relative
@@ -66,17 +64,17 @@ def relative_to_absolute(rotations: Tensor) -> Tensor:
 
 
 def poses_to_rotations(poses: Tensor) -> Tensor:
-    """Convert a file's poses (..., 72) axis-angle, parent-relative, to absolute part rotations (..., 24, 3, 3)."""
+    """Convert a file's poses (..., 72), axis-angles relative to the parent, to absolute rotations (..., 24, 3, 3)."""
     return relative_to_absolute(axis_angle_to_matrix(poses.unflatten(-1, (len(SMPL24), 3))))
 
 
 def rotations_to_poses(rotations: Tensor) -> Tensor:
-    """Invert `poses_to_rotations`; axis-angles are at most π long."""
+    """Invert `poses_to_rotations`; the axis-angles are at most π long."""
     return matrix_to_axis_angle(absolute_to_relative(rotations)).flatten(-2)
 
 
 def zero_pose_joints() -> Tensor:
-    """Compute the default body's joints in the T pose, (24, 3) metres, body axes."""
+    """Return the default body's joints in the T pose, (24, 3) metres in body axes."""
     body = default_body()
     zero = torch.zeros(1, body.shape_count)
     still = torch.eye(3).expand(1, len(body.joint_template), 3, 3)
@@ -84,19 +82,24 @@ def zero_pose_joints() -> Tensor:
 
 
 def part_frames(zero: Tensor, world: Tensor, confidence: Tensor) -> Tensor:
-    """Compute absolute rotations (N, 24, 3, 3), body to camera, of landmarks (N, 33, 3) and their confidence (N, 33).
+    """Compute absolute part rotations from landmarks.
 
     Args:
-        zero: (24, 3) joints in the T pose. Parts that no landmark orients take the pose of a person with hanging
-            arms.
+        zero: (24, 3) float, metres. The joints in the T pose. Parts that no landmark orients get the pose of a person
+            with hanging arms.
+        world: (N, 33, 3) float, metres in camera axes. World landmarks.
+        confidence: (N, 33) float. Their confidence.
+
+    Returns:
+        (N, 24, 3, 3) float. Rotations from body to camera axes.
     """
     return relative_to_absolute(limb_rotations(zero, BLAZEPOSE33, world, confidence))
 
 
 class BodyLayer(nn.Module):
-    """Shape and absolute rotations → the body before the fixed camera, differentiable in both.
+    """Shape and absolute rotations → the body in the axes of the fixed camera, differentiable in both.
 
-    It owns a copy of the body, which moves with it between devices and dtypes. Nothing in it learns.
+    It owns a copy of the body, which moves with it between devices and dtypes. It has no trainable parameters.
     """
 
     root: Tensor
@@ -108,20 +111,22 @@ class BodyLayer(nn.Module):
         self.register_buffer("root", torch.tensor(camera.root))
 
     def forward(self, betas: Tensor, rotations: Tensor, *, vertices: bool = False) -> Tensor:
-        """Pose betas (B, S) and rotations (B, 24, 3, 3), body to camera axes: joints (B, 24, 3), or vertices (B, V, 3),
-        in metres and camera axes, with the pelvis at `root`.
+        """Pose bodies with the pelvis at `root`.
+
+        Args:
+            betas: (B, S) float. Shapes.
+            rotations: (B, 24, 3, 3) float. Absolute rotations, body to camera axes.
+            vertices: Whether to return the vertices instead of the joints.
+
+        Returns:
+            (B, 24, 3) joints or (B, V, 3) vertices, metres in camera axes.
         """
         trans = self.body.translation_of_root(self.root, betas)
         posed_body = self.body.pose(rotations, betas, trans, absolute=True, vertices=vertices)
-        if not vertices:
-            return posed_body.joints
-        assert posed_body.vertices is not None
-        return posed_body.vertices
+        return posed_body.joints if posed_body.vertices is None else posed_body.vertices
 
     def project(self, points: Tensor) -> Tensor:
-        """Project points (..., 3) metres, camera axes, into the crop (..., 2): −1 and 1 at its edges, x right, y
-        down.
-        """
+        """Project points (..., 3), metres in camera axes, into the crop (..., 2), x right, y down, ±1 at its edges."""
         # A focal length in units of half the side. The person is 20 m away, so nothing comes near the camera.
         return (2 * self.camera.focal / self.camera.size) * points[..., :2] / points[..., 2:]
 
@@ -131,12 +136,12 @@ _NEAREST = 0.3  # metres: bodies are kept in front of the camera
 
 
 class PlacedInImage(NamedTuple):
-    """B people before the image's camera.
+    """B people in camera axes of the image.
 
     Attributes:
-        rotations: (B, 24, 3, 3) absolute, body to camera axes.
-        trans: (B, 3) metres: the pelvis is the shaped rest body's plus this.
-        joints: (B, 24, 3) metres, camera axes.
+        rotations: (B, 24, 3, 3) float. Absolute rotations, body to camera axes.
+        trans: (B, 3) float, metres. The pelvis is the pelvis of the shaped rest body plus this.
+        joints: (B, 24, 3) float, metres in camera axes. The joints.
     """
 
     rotations: Tensor
@@ -145,11 +150,13 @@ class PlacedInImage(NamedTuple):
 
 
 def place_in_image(bodies: BodyParameters, layer: BodyLayer, crops: list[Crop], camera: Camera) -> PlacedInImage:
-    """Move B predicted people from the fixed camera to the image's.
+    """Move B predicted people from the axes of the fixed camera to the axes of the image's camera.
 
     Args:
+        bodies: The predictions.
+        layer: The body.
         crops: Each person's crop of the image.
-        camera: Tensors (B,) of the images' cameras.
+        camera: Tensors (B,). The cameras of the images.
     """
     points = layer(bodies.betas, bodies.rotations)
     matrices = torch.stack([torch.from_numpy(crop.affine.matrix) for crop in crops]).to(points)
@@ -166,12 +173,18 @@ def place_in_image(bodies: BodyParameters, layer: BodyLayer, crops: list[Crop], 
 
 
 def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:
-    """Find the root's position (B, 3) at which joints `about` it (B, J, 3), metres, project to `pixels` (B, J, 2).
+    """Find the positions at which joints project to pixels, by least squares.
 
-    the position. Division by the depth of the round before turns its error into that of the image.
+    With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in the position. Division by the depth of the
+    previous round turns its error into the error in the image.
 
     Args:
-        camera: Tensors (B,). With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in.
+        about: (B, J, 3) float, metres. The joints relative to the root.
+        pixels: (B, J, 2) float. Their pixels.
+        camera: Tensors (B,). The cameras.
+
+    Returns:
+        (B, 3) float, metres in camera axes. The positions of the root.
     """
     dtype = about.dtype
     about, pixels = about.double(), pixels.double()

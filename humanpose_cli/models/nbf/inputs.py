@@ -1,12 +1,12 @@
-"""Inputs of the regressor: the encodings of Neural Body Fitting's Table 1, and the detector's output as a proxy.
+"""Inputs of the regressor: the encodings in Table 1 of Neural Body Fitting, and the detector's output as a proxy.
 
     rgb      the crop itself
     parts    its body parts in fixed colours, resized by nearest neighbours, in −1…1 (section 3.2)
     joints   Gaussians at joints in fixed colours
-    proxy    body parts likewise, and beside them the detector's output on a photograph as numbers: 33 landmarks with
+    proxy    body parts as above, and the detector's output on a photograph as numbers: 33 landmarks with
              visibility, and world landmarks
 
-`encode` takes a `CropEvidence`, made of labels or of detections, so training and use share the code.
+`encode` takes a `CropEvidence`, made from labels or from detections, so training and use share the code.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class InputOptions(Options):
 
     @property
     def numbers(self) -> int:
-        """Length of the vector; 0 without one."""
+        """The length of the vector; 0 without one."""
         return 9 * _LANDMARKS + 1 if self.kind == "proxy" else 0
 
     @property
     def segmented(self) -> bool:
-        """Whether it is made of body parts."""
+        """Whether the input shows body parts."""
         return self.kind in ("parts", "proxy")
 
     @property
@@ -67,12 +67,20 @@ class InputOptions(Options):
 
 
 def encode(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
-    """Encode the network's "image" (C, size, size) and "vector" (N,), as far as the options have them, in about −1…1.
+    """Encode a person as the network's inputs, in about −1…1.
 
-    Raises InputError if the evidence lacks what the encoding shows.
+    Args:
+        evidence: The evidence about the person.
+        options: The encoding.
+
+    Returns:
+        "image" (C, size, size) float32 and, if the encoding has one, "vector" (N,) float32.
+
+    Raises:
+        InputError: If the evidence lacks what the encoding shows.
     """
     if options.kind == "rgb":
-        image = _there(evidence.image, "an image")
+        image = _required(evidence.image, "an image")
         small = image
         if evidence.size != options.size:
             smaller = cv2.INTER_AREA if evidence.size > options.size else cv2.INTER_LINEAR
@@ -80,30 +88,47 @@ def encode(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[n
         return {"image": normalised_image(small)}
     if options.kind == "joints":
         names = JOINTS14 if options.joints == 14 else SMPL24.joint_names
-        joints = _there(evidence.joints, "joints of smpl24")[SMPL24.indices(names)]
+        joints = _required(evidence.joints, "joints of smpl24")[SMPL24.indices(names)]
         return {"image": _coloured_joints(joints, evidence.size, options.size)}
-    labels = torch.from_numpy(labels_of_parts(_there(evidence.parts, "body parts"), options.part_map))
+    labels = torch.from_numpy(labels_of_parts(_required(evidence.parts, "body parts"), options.part_map))
     image = colour_coded(labels[None], options.parts, options.size)[0].numpy()
     return {"image": image, **encode_numbers(evidence, options)}
 
 
 def encode_numbers(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
-    """Encode the numbers of `encode` without the image: for people whose body parts a segmenter predicts."""
+    """Encode only the numbers of `encode`, for people whose body parts come from a segmenter.
+
+    Args:
+        evidence: The evidence about the person.
+        options: The encoding.
+
+    Raises:
+        InputError: If the evidence has no landmarks.
+    """
     if not options.numbers:
         return {}
-    landmarks = _there(evidence.landmarks, "the detector's landmarks")
+    landmarks = _required(evidence.landmarks, "the detector's landmarks")
     frame = _UPRIGHT if evidence.world is None else torso_frame(evidence.world)
     return {"vector": _numbers(landmarks, evidence.world, frame, evidence.size)}
 
 
-def _there(value: NDArray | None, what: str) -> NDArray:
+def _required(value: NDArray | None, name: str) -> NDArray:
     if value is None:
-        raise InputError("the person", f"comes without {what}, which this input shows", remedy="use another input")
+        raise InputError("the person", f"comes without {name}, which this input shows", remedy="use another input")
     return value
 
 
 def colour_coded(labels: Tensor, parts: int, size: int) -> Tensor:
-    """Colour labels (B, H, W) 0…parts, 0 nothing, as (B, 3, size, size), by nearest neighbours."""
+    """Colour label maps, resized by nearest neighbours.
+
+    Args:
+        labels: (B, H, W) integer, 0 to `parts`. 0 is the background.
+        parts: The number of parts.
+        size: The side of the result in pixels.
+
+    Returns:
+        (B, 3, size, size) float32, −1 to 1. The colours.
+    """
     if labels.shape[-1] != size:
         nearest = ((torch.arange(size, device=labels.device) + 0.5) * labels.shape[-1] / size).long()
         labels = labels[:, nearest][:, :, nearest]
@@ -122,20 +147,23 @@ def _coloured_joints(joints: NDArray, crop: int, size: int) -> NDArray[np.float3
 
 
 def _gaussians(points: NDArray, crop: int, size: int) -> NDArray[np.float32]:
-    """Draw Gaussians (J, size, size) of points (J, 3) x, y pixels of the crop and confidence, which is their height."""
+    """Draw Gaussians (J, size, size) of points (J, 3) x, y in pixels of the crop and confidence, their height."""
     centres = (np.arange(size, dtype=np.float32) + 0.5) / size
-    profiles = [
+    across, down = (
         np.exp(-0.5 * ((centres - (points[:, axis, None] / crop).astype(np.float32)) / _SPREAD) ** 2) for axis in (0, 1)
-    ]
-    across, down = profiles
+    )
     height = np.clip(points[:, 2], 0, 1).astype(np.float32)
     return np.asarray((height[:, None] * down)[:, :, None] * across[:, None, :], np.float32)
 
 
 def torso_frame(world: NDArray) -> NDArray[np.float64]:
-    """Orient hips and shoulders: world landmarks (..., 33, 3) → rotations (..., 3, 3), body to camera axes.
+    """Return the orientation of hips and shoulders: y from the hips up to the shoulders, x to the person's left.
 
-    The y axis goes from the hips up to the shoulders, the x axis to the person's left; upright if that is undefined.
+    Args:
+        world: (..., 33, 3) float, metres in camera axes. World landmarks.
+
+    Returns:
+        (..., 3, 3) float64. Rotations from body to camera axes; upright if undefined.
     """
     left_hip, right_hip, left, right = (world[..., row, :].astype(np.float64) for row in _TORSO)
     up = left + right - left_hip - right_hip
@@ -150,11 +178,8 @@ def torso_frame(world: NDArray) -> NDArray[np.float64]:
 
 
 def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: int) -> NDArray[np.float32]:
-    """Encode (298,): positions in −1…1 of the crop, confidence, world landmarks in metres along the axes of the camera
-    and of the frame, and 1 if these are known.
-
-    Points far outside the crop are the detector's confusion: they are kept within reach.
-    """
+    """Encode (298,) numbers: positions, confidence, world landmarks in camera axes and in the frame, and their flag."""
+    # Points far outside the crop are errors of the detector; they are clipped.
     positions = np.clip(2 * landmarks[:, :2] / crop - 1, -2, 2)
     metres = np.zeros((_LANDMARKS, 3)) if world is None else np.clip(world, -2, 2)
     has_world = [0.0 if world is None else 1.0]
@@ -163,12 +188,19 @@ def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: in
 
 
 def world_of_numbers(vector: Tensor) -> tuple[Tensor, Tensor]:
-    """Extract the world landmarks (B, 33, 3) of vectors (B, N), metres, and 1 where they are known (B, 33), else 0."""
+    """Extract the world landmarks from encoded vectors.
+
+    Args:
+        vector: (B, N) float. Vectors of `encode_numbers`.
+
+    Returns:
+        (B, 33, 3) in metres, and (B, 33), 1 if they are known and 0 if not.
+    """
     first = 3 * _LANDMARKS
     has_world = vector[:, -1:].expand(-1, _LANDMARKS)
     return vector[:, first : first + 3 * _LANDMARKS].unflatten(1, (_LANDMARKS, 3)), has_world
 
 
 def stacked(samples: list[Mapping[str, NDArray[np.float32]]]) -> dict[str, Tensor]:
-    """Stack encodings of several people as a batch."""
+    """Stack the encodings of several people to a batch."""
     return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}

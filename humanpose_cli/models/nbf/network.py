@@ -1,13 +1,13 @@
 """The body network of Neural Body Fitting (sections 3.2, 4.2 and appendix B): the regressor, and its use on images.
 
 `Regressor` maps an encoded input to shape and part rotations. `BodyNetwork` applies a trained one to the people of an
-image, in one forward pass, and returns their bodies before the image's camera. `load_nbf` reads it from a weights file.
+image, in one forward pass, and returns their bodies in camera axes. `load_nbf` reads it from a weights file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,13 +78,13 @@ class RegressorOptions(Options):
 
 
 class Regressor(nn.Module):
-    """Encoded inputs → `BodyParameters`; what it learns is the residual to the training data's mean.
+    """Encoded inputs → `BodyParameters`; it learns the residual to the training data's mean.
 
-    Of inputs with numbers there are two of them: one relative to the directions of the parts by the detector's
-    landmarks, which is small if they are right, and one of the rotations themselves, which overrules them if the
+    With numbers as inputs, there are two residuals. The first is relative to the parts' directions by the detector's
+    landmarks and small if they are right. The second, of the rotations themselves, overrules them if the
     image contradicts them. Both are added before the projection.
 
-    Rotations are projected to SO(3) by SVD, never to a reflection, whose gradient is finite at equal singular values.
+    Rotations are projected to SO(3) by SVD, never to a reflection; the gradient is finite at equal singular values.
     """
 
     mean_betas: Tensor
@@ -129,9 +129,12 @@ class Regressor(nn.Module):
         self.register_buffer("mean_rotations", torch.eye(3).repeat(_JOINTS, 1, 1))
 
     def set_mean(self, betas: Tensor, rotations: Tensor) -> None:
-        """Set the data's mean shape (10,) and the mean (24, 3, 3) of its absolute rotations' matrices.
+        """Set the means that the network's residuals refer to.
 
-        Of inputs with numbers, the mean of the rotations relative to `part_frames`.
+        Args:
+            betas: (10,) float. The mean shape of the training data.
+            rotations: (24, 3, 3) float. The mean of the absolute rotation matrices; for inputs with numbers, of the
+                rotations relative to `part_frames`.
         """
         self.mean_betas.copy_(betas)
         self.mean_rotations.copy_(rotations)
@@ -161,7 +164,7 @@ class Regressor(nn.Module):
 
 
 MODEL = "nbf"
-"""Its name in weights files."""
+"""Name of the model in weights files."""
 _REGRESSOR = "regressor."
 
 
@@ -170,9 +173,10 @@ class NbfConfig:
     """The architecture of a trained network.
 
     Attributes:
-        inputs, regressor: Its input and its kind.
-        crop: Pixels of the sides of the crop that the input is made from.
-        body: That its shapes belong to: "default" or "smpl".
+        inputs: The encoding of its input.
+        regressor: The architecture of its regressor.
+        crop: The side in pixels of the crop that the input is made from.
+        body: The kind of body that its shapes belong to, "default" or "smpl".
     """
 
     inputs: InputOptions
@@ -182,16 +186,11 @@ class NbfConfig:
 
 
 class PreparedPerson(NamedTuple):
-    """One person's inputs of the network; camera: their image's."""
+    """One person's inputs of the network, and the camera of their image."""
 
     crop: Crop
     evidence: CropEvidence
     camera: Camera
-
-
-def nbf_config(config: NbfConfig) -> dict[str, Any]:
-    """Convert the config to plain JSON values, for a weights file."""
-    return asdict(config)
 
 
 def segmented_input(probabilities: Tensor, inputs: InputOptions) -> Tensor:
@@ -218,11 +217,11 @@ class BodyNetwork:
 
     @property
     def crop(self) -> int:
-        """Pixels of the sides of the crop: the segmenter's, or else those of the training."""
+        """The side of the crop in pixels: the segmenter's, otherwise the one used in training."""
         return self.config.crop if self.segmenter is None else self.segmenter.options.crop
 
     def takes(self, person: DetectedPerson) -> bool:
-        """Check whether a person comes with the network's inputs."""
+        """Check whether a person has the network's inputs."""
         kind = self.config.inputs.kind
         if kind == "proxy":
             return person.skeleton.name == BLAZEPOSE33.name and person.world is not None
@@ -231,22 +230,28 @@ class BodyNetwork:
     def estimate(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[BodyEstimate]:
-        """Estimate all people of an image (H, W, 3) uint8, in their order.
-
-        Raises InputError if the input needs something that the people lack, such as landmarks.
+        """Estimate all people of an image, in their order.
 
         Args:
-            people: As the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which suffice for inputs of the image
-                alone (rgb, parts).
-            camera: The image's; None: `default_focal`, the axis in the middle.
+            image: (H, W, 3) uint8. The image.
+            people: Detected people, or boxes (N, 4) x0, y0, x1, y1, which suffice for inputs of the image alone (rgb,
+                parts).
+            camera: The image's camera. None means `default_focal` and a centred principal point.
+
+        Raises:
+            InputError: If the people lack what the input needs, such as landmarks.
         """
         return self.finish(self.prepare(image, people, camera))
 
     def prepare(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[PreparedPerson]:
-        """Prepare the inputs of `finish` for each person, without the image, so that people of several images may go
-        together.
+        """Prepare the inputs of `finish`, so that people of several images can be processed together.
+
+        Args:
+            image: (H, W, 3) uint8. The image.
+            people: Detected people, or boxes (N, 4) x0, y0, x1, y1.
+            camera: The image's camera. None means `default_focal` and a centred principal point.
         """
         if len(people) == 0:
             return []
@@ -254,20 +259,14 @@ class BodyNetwork:
         return [PreparedPerson(*pair, camera) for pair in zip(*self._evidence(image, people), strict=True)]
 
     def finish(self, people: Sequence[PreparedPerson]) -> list[BodyEstimate]:
-        """Estimate the bodies of prepared people, in one batch. They are placed in float32, whatever the network
-        computes in.
-        """
+        """Estimate the bodies of prepared people in one batch; they are placed in float32."""
         if not people:
             return []
         crops = [person.crop for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
             with computed_in(self.precision, self.device):
                 parameters = self.regress([person.evidence for person in people])
-            parameters = BodyParameters(
-                parameters.betas.float(),
-                parameters.rotations.float(),
-                None if parameters.log_noise is None else parameters.log_noise.float(),
-            )
+            parameters = BodyParameters._make(None if values is None else values.float() for values in parameters)
             camera = Camera.stack(person.camera for person in people).tensors(device=self.device)
             with torch.autocast(self.device.type, enabled=False):
                 bodies = place_in_image(parameters, self.layer, crops, camera)
@@ -277,7 +276,7 @@ class BodyNetwork:
         return list(map(BodyEstimate, *columns, noise, crops))
 
     def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
-        """Predict the parameters of N people before the fixed camera."""
+        """Predict the parameters of N people in the axes of the fixed camera."""
         inputs = self.config.inputs
         if inputs.segmented and any(item.parts is None for item in evidence):
             image = segmented_input(self._parts(evidence), inputs)
@@ -319,12 +318,16 @@ def load_nbf(
 ) -> BodyNetwork:
     """Load a trained body network from its weights file.
 
-    Raises InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
-    another kind of body.
-
     Args:
-        segmenter: For networks that take body parts.
+        path: The weights file.
+        segmenter: The segmenter or its weights file, for networks that take body parts.
         body: A body, "default" or "smpl:FILE", of the kind that the network was trained with.
+        device: The device to run on.
+        precision: The precision to compute in.
+
+    Raises:
+        InputError: If the file is damaged or contains another model, if the segmenter has another number of parts, or
+            if the body is of another kind.
     """
     tensors, header = read_weights(path, MODEL)
     config = config_of(header, path)
@@ -332,22 +335,31 @@ def load_nbf(
     if rig.name.partition("-")[0] != config.body:
         raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="`body`")
     regressor = Regressor(config.inputs, config.regressor)
-    fill(regressor, _beginning(tensors, _REGRESSOR), path)
+    fill(regressor, _regressor_tensors(tensors), path)
     parts = _segmenter(config, path, segmenter, device)
     return BodyNetwork(config, regressor, BodyLayer(rig), parts, device, precision)
 
 
 def fill_regressor(regressor: Regressor, path: Path) -> None:
-    """Fill a regressor with its part of a body network's weights file, such as the backbone that another input shares.
+    """Fill a regressor with the matching weights of a body network's file, such as the backbone of another input.
 
-    Raises InputError if there is nothing of it.
+    Args:
+        regressor: The regressor.
+        path: The weights file.
+
+    Raises:
+        InputError: If no weights match.
     """
-    tensors = _beginning(read_weights(path, MODEL)[0], _REGRESSOR)
+    tensors = _regressor_tensors(read_weights(path, MODEL)[0])
     state = regressor.state_dict()
     fitting = {name: values for name, values in tensors.items() if name in state and state[name].shape == values.shape}
     if not any(name.endswith("weight") for name in fitting):
         raise InputError(path, "has nothing of this network", expected="weights of a network that is built alike")
     fill(regressor, {**state, **fitting}, path)
+
+
+def _regressor_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(_REGRESSOR): value for name, value in tensors.items() if name.startswith(_REGRESSOR)}
 
 
 def _segmenter(config: NbfConfig, path: Path, segmenter: Path | Segmenter | None, device: Any) -> Segmenter | None:
@@ -361,7 +373,15 @@ def _segmenter(config: NbfConfig, path: Path, segmenter: Path | Segmenter | None
 
 
 def config_of(header: WeightsHeader, path: Path) -> NbfConfig:
-    """Read the config of a body network. Raises InputError if the header of its file does not have it."""
+    """Read the config of a body network.
+
+    Args:
+        header: The header of its weights file.
+        path: The file, for messages.
+
+    Raises:
+        InputError: If the header does not have a valid config.
+    """
     try:
         parts = dict(header.config)
         inputs = options_of(InputOptions, parts.pop("inputs"), path)
@@ -369,7 +389,3 @@ def config_of(header: WeightsHeader, path: Path) -> NbfConfig:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"has a config without {error}", expected="a body network of hpc train nbf") from error
     return options_of(NbfConfig, {**parts, "inputs": inputs, "regressor": regressor}, path)
-
-
-def _beginning(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}

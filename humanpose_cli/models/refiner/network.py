@@ -1,11 +1,11 @@
-"""The displacement network: a photograph and renderings of a fitted body → where each rendered pixel really lies.
+"""The displacement network: a photograph and renderings of a fitted body → the true position of each rendered pixel.
 
-As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023) it sees the photograph and the body's
-textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one is ours,
-of RAFT's family (Teed and Deng 2020). Photograph and renderings have an encoder each, at 1/8 of the crop. The products
-of all pairs of their features are computed once; a recurrent unit looks those up around the targets of the current
-displacements, and corrects them. Full resolution comes from learned convex combinations of neighbouring cells.
-Errors are described by a mixture of two Laplacians, one of fixed and one of predicted scale (SEA-RAFT, Wang et al.
+As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023), it takes the photograph and the body's
+textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one belongs
+to RAFT's family (Teed and Deng 2020). Photograph and renderings have an encoder each, at 1/8 of the crop. The products
+of all pairs of their features are computed once. A recurrent unit looks them up around the targets of the current
+displacements and corrects the displacements. Full resolution comes from learned convex combinations of neighbouring
+cells. Errors follow a mixture of two Laplacians, one of fixed and one of predicted scale (SEA-RAFT, Wang et al.
 2024, section 3.2), which gives each pixel a standard deviation.
 """
 
@@ -27,7 +27,7 @@ from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 MODEL = "refiner"
-"""Its name in weights files."""
+"""Name of the model in weights files."""
 
 STRIDE = 8
 """Pixels of the crop along a cell's side."""
@@ -43,7 +43,7 @@ _FIRST_LOG_SCALE = 1.5
 
 @dataclass(frozen=True)
 class DisplacementOptions(Options):
-    """The architecture of the network, and the renderings that it takes; without one of them: the paper's ablation."""
+    """The architecture of the network, and the renderings that it takes; leaving one out is the paper's ablation."""
 
     crop: int = option(256, "Side of the crop, a multiple of 32.", unit="pixels", minimum=32)
     width: int = option(24, "Channels of the first stage of both encoders (24 in the shipped segmenter).", minimum=4)
@@ -61,7 +61,7 @@ class DisplacementOptions(Options):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The rendering that each channel of `rendering_input` shows: the mask, and those that are not left out."""
+        """The rendering that each channel of `rendering_input` shows."""
         names = [name for name in _CHANNELS if name == "mask" or getattr(self, name)]
         return tuple(name for name in names for _ in range(_CHANNELS[name]))
 
@@ -70,8 +70,8 @@ class DisplacementEstimate(NamedTuple):
     """Displacements of B crops, at one resolution.
 
     Attributes:
-        pixels: (B, 2, h, w) x, y in pixels of the crop: from the drawn body to the one in the photograph.
-        deviation: (B, 1, h, w) pixels of the crop: standard deviation of the error along an axis.
+        pixels: (B, 2, h, w) float, pixels of the crop. x, y from the drawn body to the body in the photograph.
+        deviation: (B, 1, h, w) float, pixels of the crop. Standard deviation of the error along an axis.
     """
 
     pixels: Tensor
@@ -79,14 +79,15 @@ class DisplacementEstimate(NamedTuple):
 
 
 class DisplacementMixture(NamedTuple):
-    """Displacements of B crops, and how they err: along each axis the error e has the density
-    Σ w exp(−|e| / b) / (2 b) over two Laplacians of scales b and weights w.
+    """Displacements of B crops and the distribution of their errors.
+
+    Along each axis the error e has the density Σ w exp(−|e| / b) / (2 b) over two Laplacians of scales b and weights w.
 
     Attributes:
-        pixels: (B, 2, h, w) as of `DisplacementEstimate`.
-        logit: (B, 1, h, w) of the narrow Laplacian's weight.
-        scale: (B, 1, h, w) pixels of the crop: of the other one.
-        narrow: Pixels of the crop: of the narrow one.
+        pixels: (B, 2, h, w) float, pixels of the crop. The displacements, as in `DisplacementEstimate`.
+        logit: (B, 1, h, w) float. Logit of the narrow Laplacian's weight.
+        scale: (B, 1, h, w) float, pixels of the crop. Scale of the wide Laplacian.
+        narrow: Pixels of the crop. Scale of the narrow Laplacian.
     """
 
     pixels: Tensor
@@ -101,25 +102,28 @@ class DisplacementMixture(NamedTuple):
 
     @property
     def deviation(self) -> Tensor:
-        """(B, 1, h, w) pixels: a Laplacian of scale b has the variance 2 b²."""
+        """(B, 1, h, w) standard deviations in pixels: a Laplacian of scale b has the variance 2 b²."""
         weight = self.logit.sigmoid()
         return (2 * (weight * self.narrow**2 + (1 - weight) * self.scale.square())).sqrt()
 
     @property
     def estimate(self) -> DisplacementEstimate:
-        """Displacements and deviations alone."""
+        """The displacements and their standard deviations."""
         return DisplacementEstimate(self.pixels, self.deviation)
 
 
 def photo_input(photos: Tensor) -> Tensor:
-    """Normalise photos (B, 3, S, S) 0…1 as for ImageNet, with which the segmenter learned."""
+    """Normalise photos (B, 3, S, S) from 0…1 as for ImageNet, with which the segmenter was trained."""
     mean, spread = (photos.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_SPREAD))
     return (photos - mean) / spread
 
 
 def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> Tensor:
-    """Arrange the renderings as the network's input (B, C, S, S), the texture's colours first; zero off the body,
-    colours also where they are unknown.
+    """Arrange the renderings as the network's input (B, C, S, S), which is 0 off the body.
+
+    Args:
+        rendering: The renderings.
+        options: The options that choose the renderings.
     """
     channels = [rendering.mask]
     if options.texture:
@@ -134,10 +138,7 @@ def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> T
 
 
 class _Encoder(ResNet):
-    """The first three stages of a ResNet-18, whose last map is enlarged to the resolution of the one before.
-
-    features  channels of the result
-    """
+    """The first three stages of a ResNet-18, with the last map upsampled to the resolution of the previous one."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__(18, inputs=inputs, width=width, depth=3)
@@ -150,9 +151,7 @@ class _Encoder(ResNet):
 
 
 def compared_features(inputs: int, outputs: int) -> nn.Sequential:
-    """Build layers for features whose products measure how alike two positions are: of mean zero, or all would be
-    alike.
-    """
+    """Build layers for features whose products measure similarity; their mean is zero, or all would be similar."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=False))
 
 
@@ -160,8 +159,9 @@ class CostVolume:
     """Products of the features of every cell of the rendering with those of every cell of the photograph.
 
     Args:
-        rendering, photo: (B, C, h, w).
-        levels: (B h w, 1, h / 2^l, w / 2^l) of each level l: means over cells of the photograph.
+        rendering: (B, C, h, w) float. Features of the rendering.
+        photo: (B, C, h, w) float. Features of the photograph.
+        levels: The number of levels. Level l is (B h w, 1, h / 2^l, w / 2^l), means over cells of the photograph.
     """
 
     def __init__(self, rendering: Tensor, photo: Tensor, levels: int = _LEVELS) -> None:
@@ -173,10 +173,14 @@ class CostVolume:
             self.levels.append(avg_pool2d(self.levels[-1], 2))
 
     def around(self, displacements: Tensor, reach: int = _REACH) -> Tensor:
-        """Look up products (B, levels · (2 · reach + 1)², h, w) around the targets of displacements, zero outside.
+        """Look up products around the targets of displacements.
 
         Args:
-            displacements: (B, 2, h, w) x, y in cells; of each level row by row.
+            displacements: (B, 2, h, w) float, cells. The displacements x, y.
+            reach: Cells of a level around the target.
+
+        Returns:
+            (B, levels · (2 · reach + 1)², h, w) float. The products of each level row by row, 0 outside.
         """
         count, _, height, width = displacements.shape
         x = torch.arange(width, device=displacements.device) + 0.5 + displacements[:, 0]
@@ -193,8 +197,8 @@ class CostVolume:
         return torch.cat(windows, 1)
 
 
-def fetched(image: Tensor, displacements: Tensor) -> Tensor:
-    """Sample values (B, C, h, w) at the targets of displacements (B, 2, h, w) float32, in pixels; zero outside."""
+def sample_targets(image: Tensor, displacements: Tensor) -> Tensor:
+    """Sample values (B, C, h, w) at the targets of displacements (B, 2, h, w) float32, in pixels; 0 outside."""
     height, width = image.shape[-2:]
     x = torch.arange(width, device=image.device) + 0.5
     y = torch.arange(height, device=image.device) + 0.5
@@ -204,11 +208,15 @@ def fetched(image: Tensor, displacements: Tensor) -> Tensor:
     return grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
 
 
-def convexly_enlarged(values: Tensor, logits: Tensor) -> Tensor:
-    """Enlarge values (B, C, h, w) to (B, C, f h, f w): each pixel is a convex combination of the nine cells around it.
+def upsample_convexly(values: Tensor, logits: Tensor) -> Tensor:
+    """Upsample values by a factor f; each pixel is a convex combination of the nine cells around it.
 
     Args:
-        logits: (B, 9 f², h, w) of the combinations' weights; beyond the border, cells repeat.
+        values: (B, C, h, w) float. The values.
+        logits: (B, 9 f², h, w) float. Logits of the combinations' weights; cells repeat beyond the border.
+
+    Returns:
+        (B, C, f h, f w) float.
     """
     count, channels, height, width = values.shape
     factor = round((logits.shape[1] / 9) ** 0.5)
@@ -235,11 +243,7 @@ class _Recurrent(nn.Module):
 
 
 class _Update(nn.Module):
-    """The correction of displacements by the cost volume around them.
-
-    Args:
-        context: Channels of what stays the same in all updates.
-    """
+    """The correction of displacements by the cost volume around them; `context` is the same in all updates."""
 
     def __init__(self, state: int, context: int) -> None:
         super().__init__()
@@ -257,11 +261,7 @@ class _Update(nn.Module):
     def forward(
         self, state: Tensor, context: Tensor, costs: Tensor, photo: Tensor, before: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Compute the next state, and the next x, y, logit and log scale (B, 4, h, w) float32, lengths in cells.
-
-        Args:
-            costs: Around the displacements of `before` (B, 4, h, w); photo (B, _FETCHED, h, w) features there.
-        """
+        """Return the next state, and the next x, y, logit and log scale (B, 4, h, w) float32, lengths in cells."""
         kind = state.dtype
         inputs = (self.costs(costs.to(kind)), self.moved(before.to(kind)), photo.to(kind))
         state = self.recurrent(state, torch.cat((self.joined(torch.cat(inputs, 1)), context), 1))
@@ -271,7 +271,7 @@ class _Update(nn.Module):
 
 
 class DisplacementNetwork(nn.Module):
-    """Photograph and renderings → displacements and how they err, after each update."""
+    """Photograph and renderings → displacements and the distribution of their errors, after each update."""
 
     def __init__(self, options: DisplacementOptions) -> None:
         super().__init__()
@@ -289,8 +289,15 @@ class DisplacementNetwork(nn.Module):
         )
 
     def forward(self, photo: Tensor, rendering: Tensor, *, last: bool = False) -> list[DisplacementMixture]:
-        """Predict displacements from `photo_input` and `rendering_input` (B, ·, S, S), at full resolution after each
-        update; `last`: after the last one alone.
+        """Predict displacements at full resolution.
+
+        Args:
+            photo: (B, 3, S, S) float. The result of `photo_input`.
+            rendering: (B, C, S, S) float. The result of `rendering_input`.
+            last: Whether to return only the last update's displacements.
+
+        Returns:
+            The displacements after each update.
         """
         photo_features, rendering_features = self.photo(photo), self.rendering(rendering)
         volume = CostVolume(self.of_rendering(rendering_features), self.of_photo(photo_features))
@@ -301,25 +308,33 @@ class DisplacementNetwork(nn.Module):
         estimates = []
         for number in range(1, self.options.updates + 1):
             estimate = estimate.detach()  # each update learns from its own change (RAFT)
-            here = estimate[:, :2]
-            state, estimate = self.update(state, context, volume.around(here), fetched(around, here), estimate)
+            displacements = estimate[:, :2]
+            costs = volume.around(displacements)
+            state, estimate = self.update(state, context, costs, sample_targets(around, displacements), estimate)
             if not last or number == self.options.updates:
-                estimates.append(self._enlarged(estimate, self.enlarging(state).float()))
+                estimates.append(self._upsample(estimate, self.enlarging(state).float()))
         return estimates
 
-    def _enlarged(self, estimate: Tensor, logits: Tensor) -> DisplacementMixture:
-        """Enlarge an estimate to the crop's resolution, in its pixels."""
-        pixels, logit, scale = convexly_enlarged(estimate, logits).split((2, 1, 1), 1)
+    def _upsample(self, estimate: Tensor, logits: Tensor) -> DisplacementMixture:
+        """Upsample an estimate to the crop's resolution, in its pixels."""
+        pixels, logit, scale = upsample_convexly(estimate, logits).split((2, 1, 1), 1)
         narrow = _NARROW * self.options.crop
         scale = narrow * (scale + _FIRST_LOG_SCALE).clamp(0, _MAX_LOG_SCALE).exp()
         return DisplacementMixture(STRIDE * pixels, logit, scale, narrow)
 
 
 def start_from(network: DisplacementNetwork, path: Path) -> None:
-    """Fill a network from a weights file, whose network may take more renderings: those left out count as zero there.
+    """Fill a network from a weights file of a network that may take more renderings.
 
-    Zero is unknown of a texture, and the middle of the body's depths and of the vertex colours. Raises InputError for
-    damage, another model or other shapes.
+    Renderings that this network does not take count as zero there: unknown for a texture, the middle for depths
+    and vertex colours.
+
+    Args:
+        network: The network to fill.
+        path: The weights file.
+
+    Raises:
+        InputError: If the file is damaged, contains another model, or has other shapes.
     """
     tensors, header = read_weights(path, MODEL)
     inputs, first = options_of(DisplacementOptions, header.config, path).inputs, "rendering.conv1.weight"

@@ -1,4 +1,4 @@
-"""A displacement network in use, on renderings and photographs of any size."""
+"""Apply a displacement network to renderings and photographs of any size."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from humanpose_cli.rendering.body_maps import BodyRendering
 
 
 class DisplacementPredictor:
-    """A trained network for renderings and photographs of any size, each reduced to its own crop.
+    """A trained network that resizes renderings and photographs to its own crop.
 
     Args:
-        network: In evaluation mode, on `device`.
+        network: The network.
+        device: The device to run on.
+        precision: The precision to compute in.
     """
 
     def __init__(
@@ -45,7 +47,16 @@ class DisplacementPredictor:
     def load(
         cls, path: Path, device: torch.device | str = "cpu", precision: Precision = "auto"
     ) -> DisplacementPredictor:
-        """Load the network of a weights file. Raises InputError for damage or another model."""
+        """Load the network from a weights file.
+
+        Args:
+            path: The weights file.
+            device: The device to run on.
+            precision: The precision to compute in.
+
+        Raises:
+            InputError: If the file is damaged or contains another model.
+        """
         tensors, header = read_weights(path, MODEL)
         kind = DisplacementNetwork if "state" in header.config else PyramidNetwork
         network = kind(options_of(DisplacementOptions, header.config, path))
@@ -54,12 +65,17 @@ class DisplacementPredictor:
 
     @torch.no_grad()
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> DisplacementEstimate:
-        """Predict displacements of N bodies in crops of `crop_of_body` by photographs (N, 3, S, S), 0…1; on the CPU.
+        """Predict displacements of N bodies, on the CPU.
 
-        Pixels of the result are those of the given crops.
+        Args:
+            rendering: The renderings in crops from `crop_of_body`.
+            photos: (N, 3, S, S) float, 0 to 1. The photographs in the same crops.
+
+        Returns:
+            The displacements in pixels of these crops.
         """
         size, crop = rendering.mask.shape[-1], self.network.options.crop
-        renderings = rendering_input(_resized(rendering, crop), self.network.options)
+        renderings = rendering_input(_resize(rendering, crop), self.network.options)
         photo = photo_input(interpolate(photos, size=(crop, crop), mode="area"))
         inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (photo, renderings))
         with computed_in(self.precision, self.device):
@@ -70,8 +86,8 @@ class DisplacementPredictor:
         return DisplacementEstimate(*(values * (size / crop) for values in full_size))
 
 
-def _resized(rendering: BodyRendering, size: int) -> BodyRendering:
-    """Resize the maps that networks take: the texture is averaged, the geometry that of the nearest pixel."""
+def _resize(rendering: BodyRendering, size: int) -> BodyRendering:
+    """Resize the maps that networks take: the texture by averaging, the geometry by nearest neighbours."""
     if rendering.mask.shape[-1] == size:
         return rendering
     names = ("depth", "normals", "colours", "mask")

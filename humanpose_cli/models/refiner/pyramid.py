@@ -1,8 +1,9 @@
-"""The displacement network of versions before the recurrent one: `DisplacementPredictor` still reads its weights.
+"""The displacement network of version 1.0.0, whose weights `DisplacementPredictor` still reads.
 
 Photograph and renderings have an encoder each. From coarse to fine (1/16 to 1/2 of the crop), the photograph's features
-are fetched from the targets of the displacements so far, compared with the rendering's, and the displacements corrected
-(PWC-Net, Sun et al. 2018). Every level also predicts the scale of its errors, which are Laplacian in the plane.
+are sampled at the targets of the current displacements and compared with the rendering's features, and the
+displacements are corrected (PWC-Net, Sun et al. 2018). Every level also predicts the scale of its errors, which are
+Laplacian in the plane.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from humanpose_cli.models.refiner.network import DisplacementMixture, DisplacementOptions, compared_features, fetched
+from humanpose_cli.models.refiner.network import (
+    DisplacementMixture,
+    DisplacementOptions,
+    compared_features,
+    sample_targets,
+)
 from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 
 _STRIDES = (16, 8, 4, 2)
@@ -33,11 +39,7 @@ class _Encoder(ResNet):
 
 
 class _Level(nn.Module):
-    """The correction of the coarser level's displacements at one resolution.
-
-    Args:
-        channels: Of either encoder's map here; coarser  of the coarser level's state; width  of this level's.
-    """
+    """The correction of the coarser level's displacements; the widths are channels of maps, coarser and own state."""
 
     def __init__(self, channels: int, coarser: int, width: int, reach: int) -> None:
         super().__init__()
@@ -54,11 +56,7 @@ class _Level(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, photo: Tensor, rendering: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Compute the state (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level.
-
-        Args:
-            before: The coarser level's state and estimate.
-        """
+        """Return the state (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level."""
         features = [photo, rendering]
         start = None
         if before is not None:
@@ -66,7 +64,7 @@ class _Level(nn.Module):
                 interpolate(value, size=photo.shape[-2:], mode="bilinear", align_corners=False) for value in before
             )
             start = torch.cat((2 * start[:, :2], start[:, 2:]), 1)  # a cell is half as large here
-            features = [fetched(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
+            features = [sample_targets(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
         if self.reach:
             features.append(_correlation(self.of_photo(features[0]), self.of_rendering(rendering), self.reach))
         # The change of displacement and log noise from those of the coarser level.
@@ -78,7 +76,7 @@ class _Level(nn.Module):
 
 
 def _correlation(photo: Tensor, rendering: Tensor, reach: int) -> Tensor:
-    """Correlate features: their mean products (B, (2 · reach + 1)², h, w), the photograph's shifted row by row."""
+    """Return mean products of features (B, (2 · reach + 1)², h, w), with the photograph shifted row by row."""
     height, width = photo.shape[-2:]
     border = pad(photo, (reach, reach, reach, reach))
     side = range(2 * reach + 1)
@@ -87,7 +85,7 @@ def _correlation(photo: Tensor, rendering: Tensor, reach: int) -> Tensor:
 
 
 class PyramidNetwork(nn.Module):
-    """Photograph and renderings → displacements and how they err."""
+    """Photograph and renderings → displacements and the distribution of their errors."""
 
     def __init__(self, options: DisplacementOptions) -> None:
         super().__init__()
@@ -99,8 +97,14 @@ class PyramidNetwork(nn.Module):
         self.levels = nn.ModuleList(map(_Level, widths, (0, *states[:-1]), states, _REACH))
 
     def forward(self, photo: Tensor, rendering: Tensor, *, last: bool = True) -> list[DisplacementMixture]:
-        """Predict displacements from `photo_input` and `rendering_input`: of the finest level, at full resolution."""
-        del last  # earlier levels are coarser, and of no use
+        """Predict displacements of the finest level, at full resolution.
+
+        Args:
+            photo: (B, 3, S, S) float. The result of `photo_input`.
+            rendering: (B, C, S, S) float. The result of `rendering_input`.
+            last: Ignored: earlier levels are coarser.
+        """
+        del last
         before = None
         for level, photo_features, rendering_features in zip(
             self.levels, self.photo(photo), self.rendering(rendering), strict=True

@@ -1,8 +1,8 @@
 """Inputs and outputs of segmenters: part labels and their colours, and the guide painted from detected landmarks.
 
-A segmenter trained on rendered people alone takes furniture for limbs and left for right on photographs. The detector
-was trained on a million photographs and errs on rendered people as it does there, so its landmarks carry over what it
-has learned. This goes beyond Neural Body Fitting, whose segmenter sees the image alone.
+A segmenter trained on rendered people alone mistakes furniture for limbs and left for right in photographs. The
+detector was trained on a million photographs and makes the same errors on rendered people, so its landmarks transfer
+what it has learned. This extends Neural Body Fitting, whose segmenter takes the image alone.
 """
 
 from __future__ import annotations
@@ -23,9 +23,19 @@ _LEVELS = (-1.0, 0.0, 1.0)
 
 @lru_cache(maxsize=16)
 def code_colours(count: int) -> NDArray[np.float32]:
-    """List colours (count + 1, 3) RGB in −1…1, at most 26: row 0, black, for the background, then one a part or joint.
+    """Return distinct colours for the background and each part or joint.
 
-    First the colour cube's corners, then other points of its 3×3×3 grid, each as far as possible from those before it.
+    First come the colour cube's corners, then other points of its 3×3×3 grid, each as far as possible from the previous
+    ones.
+
+    Args:
+        count: The number of parts or joints, at most 26.
+
+    Returns:
+        (count + 1, 3) float32 RGB, −1 to 1. Row 0, black, is the background.
+
+    Raises:
+        ValueError: If `count` is out of range.
     """
     grid = np.array(list(product(_LEVELS, repeat=3)), np.float32)
     if not 1 <= count < len(grid):
@@ -44,7 +54,7 @@ def code_colours(count: int) -> NDArray[np.float32]:
 
 
 def as_bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Convert colours in −1…1 to 0…255, for display."""
+    """Convert colours from −1…1 to 0…255, for display."""
     return np.rint(127.5 * (np.clip(colours, -1, 1) + 1)).astype(np.uint8)
 
 
@@ -65,13 +75,20 @@ _LIMBS = (
     *(("shoulder", "elbow", "shoulder"), ("elbow", "wrist", "elbow"), ("wrist", "index", "wrist")),
     *(("hip", "knee", "hip"), ("knee", "ankle", "knee"), ("ankle", "foot_index", "foot")),
 )
-"""(from, to, joint of SMPL24 whose part it is), of each side."""
+"""(from, to, joint of SMPL24 whose part it is), for each side."""
 
 
 def paint_guide(evidence: CropEvidence, part_map: PartMap) -> NDArray[np.float32]:
-    """Paint (4, S, S) in 0…1: the sticks' colours, fainter if confidence is low, and the person's mask; 0 for unknown.
+    """Paint the detected landmarks as sticks.
 
-    Nearer limbs hide farther ones if world landmarks are known.
+    Sticks of lower confidence are fainter. Nearer limbs hide farther ones if world landmarks are known.
+
+    Args:
+        evidence: The evidence about the person.
+        part_map: The partition that gives the colours.
+
+    Returns:
+        (4, S, S) float32, 0 to 1. The sticks' colours and the person's mask; 0 if unknown.
     """
     size = evidence.size
     guide = np.zeros((GUIDE_CHANNELS, size, size), np.float32)

@@ -1,9 +1,8 @@
 """Segmenters, image → body parts: the first stage of Neural Body Fitting (section 4.2 and Table 2).
 
-`NETWORKS` names the paper's networks and smaller ones. `LightSegmenter` learns from scratch on a processor: a slim
-ResNet and a decoder with batch normalisation. Beside a RefineNet of about its size it learned as much a step in half
-the time (1.0 and 1.3 MiB, 96 pixels, 1,100 people, 255 steps of 16: IoU 0.091 and 0.089 in 122 and 239 seconds).
-Maps of the detector's pose network, which was trained on photographs, help it most (docs/research/nbf.md).
+`NETWORKS` lists the paper's networks and smaller ones. `LightSegmenter` learns from scratch on a CPU: a slim
+ResNet and a decoder with batch normalisation. It learns as much per step as a RefineNet of about its size in half
+the time. Maps of the detector's pose network, which was trained on photographs, help it most (docs/research/nbf.md).
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ from humanpose_cli.networks.weights import fill, find_weights, options_of, read_
 
 
 class PoseMaps(nn.Module):
-    """Maps of the detector's pose network, which was trained on photographs of people and learns nothing here.
+    """Maps of the detector's pose network, which was trained on photographs of people and stays fixed.
 
     Args:
-        widths: Channels that they are projected to, at a 32nd, 16th, 8th and 4th of the image's side.
+        widths: Channels that the maps are projected to, at 1/32, 1/16, 1/8 and 1/4 of the image's side.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -57,8 +56,14 @@ class PoseMaps(nn.Module):
         )
 
     def forward(self, image: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Join the maps of images (B, ≥ 3, H, W), normalised as for ImageNet, to a network's own of all sides but the
-        first.
+        """Concatenate the pose network's maps to a network's own maps.
+
+        Args:
+            image: (B, ≥ 3, H, W) float. Images, normalised as for ImageNet.
+            maps: The network's maps, coarsest first, at all resolutions but the coarsest.
+
+        Returns:
+            The maps at all resolutions, coarsest first.
         """
         with torch.no_grad():
             features = pose_features(image[:, :3])
@@ -80,13 +85,19 @@ def pose_features(images: Tensor) -> list[Tensor]:
 
 
 class LightSegmenter(nn.Module):
-    """Image → class scores; maps of four stages, each joined to the coarser ones' and convolved twice, then joined to
-    the first convolution's at half the image's resolution: forearms are a few pixels wide.
+    """Image → class scores, with a ResNet and a decoder.
+
+    The maps of the four stages are concatenated with the coarser result and convolved twice. The result is
+    concatenated with the first convolution's map at half the image's resolution, because forearms are a few pixels
+    wide.
 
     Args:
-        inputs: Channels of the image; layers, width  of the ResNet.
+        classes: The number of classes.
+        layers: Layers of the ResNet.
+        width: Channels of the ResNet's first stage.
         widths: Channels of the decoder from the coarsest stage up.
-        pose: Whether the pose network's maps join those of the ResNet's first three stages and replace the fourth.
+        inputs: Channels of the image.
+        pose: Whether the pose network's maps are added to the ResNet's first three stages and replace the fourth.
     """
 
     def __init__(
@@ -127,13 +138,11 @@ class LightSegmenter(nn.Module):
 
 
 MODEL = "segmenter"
-"""Its name in weights files."""
+"""Name of the model in weights files."""
 
 
 class _Network(NamedTuple):
-    """Decoder "refinenet", "deeplab" or "light", backbone, channels of its first stage and of the decoder's blocks, and
-    whether it sees the pose network's maps.
-    """
+    """Family "refinenet", "deeplab" or "light", backbone, widths, and whether the pose network's maps are used."""
 
     family: str
     backbone: str
@@ -153,7 +162,7 @@ NETWORKS: dict[str, _Network] = {
     "tiny": _Network("light", "resnet18", 12, (48, 32, 24, 24)),
     "tiny-deeplab": _Network("deeplab", "resnet18", 12),
 }
-"""Names of segmenters: the paper's and smaller relatives, and those that learn from scratch on a processor."""
+"""Segmenters by name: the paper's and smaller relatives, and networks that learn from scratch on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -183,17 +192,17 @@ class SegmenterOptions(Options):
 
     @property
     def part_map(self) -> PartMap:
-        """The partition whose labels it predicts."""
+        """The partition whose labels the network predicts."""
         return PART_MAPS[self.parts]
 
     @property
     def channels(self) -> int:
-        """Channels of its input."""
+        """Channels of the input."""
         return 3 + GUIDE_CHANNELS * self.guided
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The background and the parts."""
+        """The names of the background and the parts."""
         return ("background", *self.part_map.names)
 
 
@@ -212,9 +221,7 @@ def build_segmenter(options: SegmenterOptions) -> nn.Module:
 
 
 def segmenter_input(evidence: CropEvidence, options: SegmenterOptions) -> NDArray[np.float32]:
-    """Prepare the input (C, S, S): the crop's image, normalised as for ImageNet, and for a guided segmenter its
-    guide.
-    """
+    """Return the input (C, S, S): the crop's normalised image, and for a guided segmenter its guide."""
     assert evidence.image is not None, "a segmenter sees an image"
     image = normalised_image(evidence.image)
     if not options.guided:
@@ -223,29 +230,35 @@ def segmenter_input(evidence: CropEvidence, options: SegmenterOptions) -> NDArra
 
 
 IMAGENET = "imagenet"
-"""As a recipe's backbone: torchvision's ImageNet weights of that very network."""
+"""Name of a recipe's backbone that stands for torchvision's ImageNet weights."""
 
 
 def backbone_file(weights: str, kind: str) -> Path:
-    """Find the first weights of a recipe's backbone: a file, a name of `WEIGHTS`, or "imagenet" for ImageNet's of
-    `kind`, such as "resnet50".
+    """Find the initial weights of a recipe's backbone.
 
-    Raises InputError if there is no such file; UnavailableError, which says how to fetch them, for known weights that
-    are not here.
+    Args:
+        weights: A file, a name in `WEIGHTS`, or "imagenet" for ImageNet's weights.
+        kind: The backbone for "imagenet", such as "resnet50".
+
+    Raises:
+        InputError: If there is no such file.
+        UnavailableError: If known weights are not on this machine; the message says how to download them.
     """
     return find_weights(f"{IMAGENET}-{kind}" if weights == IMAGENET else weights)
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:
-    """Fill a ResNet or VGG with weights that torchvision names, such as ImageNet's; its classifier is left out.
+    """Fill a ResNet or VGG with weights that torchvision names, such as ImageNet's, without the classifier.
 
-    Raises InputError if they belong to another network.
+    Args:
+        backbone: The network.
+        path: The weights file.
+
+    Raises:
+        InputError: If the weights belong to another network.
     """
     tensors = read_tensors(path)
-    backbone_tensors = {
-        name: value for name, value in tensors.items() if name.split(".")[0] not in ("fc", "classifier")
-    }
-    fill(backbone, backbone_tensors, path)
+    fill(backbone, {n: value for n, value in tensors.items() if not n.startswith(("fc.", "classifier."))}, path)
 
 
 @dataclass(frozen=True)
@@ -253,8 +266,8 @@ class Segmentation:
     """The body parts of a person in a crop.
 
     Attributes:
-        probabilities: (1 + parts, S, S) float32, background first.
-        crop: The position of the crop in the image.
+        probabilities: (1 + parts, S, S) float32. The probabilities, background first.
+        crop: The crop of the image.
     """
 
     probabilities: NDArray[np.float32]
@@ -262,7 +275,7 @@ class Segmentation:
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        """(S, S): 0 background, then the parts."""
+        """(S, S) uint8. 0 for the background, then the parts."""
         return self.probabilities.argmax(0).astype(np.uint8)
 
 
@@ -270,7 +283,9 @@ class Segmenter:
     """A trained segmenter.
 
     Args:
-        options: Its architecture; network in evaluation mode, on `device`.
+        network: The network.
+        options: Its architecture.
+        device: The device to run on.
     """
 
     def __init__(self, network: nn.Module, options: SegmenterOptions, device: torch.device | str = "cpu") -> None:
@@ -281,8 +296,15 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu", *, parts: int | None = None) -> Segmenter:
-        """Load the network of a weights file. Raises InputError for damage, another model, or another number of parts
-        than `parts`.
+        """Load the network from a weights file.
+
+        Args:
+            path: The weights file.
+            device: The device to run on.
+            parts: The number of parts that is required. None accepts any.
+
+        Raises:
+            InputError: If the file is damaged, contains another model, or predicts another number of parts.
         """
         tensors, header = read_weights(path, MODEL)
         options = options_of(SegmenterOptions, header.config, path)
@@ -293,7 +315,12 @@ class Segmenter:
         return cls(network, options, device)
 
     def segment(self, image: NDArray[np.uint8], person: DetectedPerson | NDArray[Any]) -> Segmentation:
-        """Segment a person of an image (H, W, 3), given as a detection or by their box (4,) x0 y0 x1 y1 alone."""
+        """Segment a person of an image.
+
+        Args:
+            image: (H, W, 3) uint8. The image.
+            person: The detected person, or a box (4,) x0, y0, x1, y1.
+        """
         box = person if isinstance(person, np.ndarray) else person.box
         crop = crop_around_box(box, self.options.crop, fill=self.options.fill)
         if isinstance(person, np.ndarray):

@@ -1,13 +1,13 @@
 """VPoser v2 (Pavlakos et al. 2019, Expressive Body Capture), the autoencoder of poses, as a prior of the solvers.
 
-SMPLify-X optimises the latent variable z and pays ½ |z|² for it. Here the pose is what is optimised, and z is the mean
-that the encoder gives for it. A pose that the decoder cannot make has a latent variable, too, so the distance between
-the pose and its reconstruction counts beside it:
+SMPLify-X optimises the latent variable z with the cost ½ |z|². Here the pose is optimised, and z is the mean
+that the encoder returns for it. A pose that the decoder cannot produce has a latent variable, too, so the distance
+between the pose and its reconstruction is added:
 
     E(x) = ½ |z(x)|² + Σ_j |D_j(z(x)) − exp(x_j)|² / (4 σ²)
 
-with rotation vectors x of 21 joints, the decoder's rotations D, the Frobenius norm, which at small angles is √2 times
-the angle, and σ = `RECONSTRUCTION_NOISE`. SMPLify-X is the limit σ → 0.
+with rotation vectors x of 21 joints, the decoder's rotations D, the Frobenius norm, which is √2 times
+the angle for small angles, and σ = `RECONSTRUCTION_NOISE`. SMPLify-X is the limit σ → 0.
 
 The checkpoints are licensed; users get them from their owners. Layers are those of the published V02_05; their widths
 are read from the file.
@@ -39,7 +39,8 @@ class VPoser(nn.Module):
     """The autoencoder in evaluation mode.
 
     Args:
-        width: Of the hidden layers; latent number of latent variables.
+        width: Units of the hidden layers.
+        latent: Number of latent variables.
     """
 
     def __init__(self, width: int = 512, latent: int = 32) -> None:
@@ -67,7 +68,7 @@ class VPoser(nn.Module):
         self.eval()
 
     def encode(self, poses: Tensor) -> Tensor:
-        """Encode rotation vectors (B, 63) radians as means of the latent variables (B, Z)."""
+        """Encode rotation vectors (B, 63) in radians as means of the latent variables (B, Z)."""
         *layers, last = self.encoder_net
         for layer in layers:
             poses = layer(poses)
@@ -75,9 +76,7 @@ class VPoser(nn.Module):
         return mean
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Decode latent variables (B, Z) to rotations (B, 21, 3, 3) by Gram and Schmidt (Zhou et al. 2019, equation
-        4).
-        """
+        """Decode latent variables (B, Z) to rotations (B, 21, 3, 3) by Gram-Schmidt (Zhou et al. 2019, equation 4)."""
         columns = self.decoder_net(latent).unflatten(-1, (JOINTS, 3, 2))
         first = functional.normalize(columns[..., 0], dim=-1)
         second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
@@ -86,7 +85,7 @@ class VPoser(nn.Module):
 
 
 class VPoserPrior:
-    """See the top of this file; a `JointPrior`."""
+    """VPoser as a `JointPrior`, with the energy in the module's docstring."""
 
     coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "rotation_vectors"
 
@@ -94,7 +93,7 @@ class VPoserPrior:
         self._network = network.double().requires_grad_(False)
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Compute energy, gradient and Gauss–Newton curvature in the rotation vectors (B, 24, 3) radians."""
+        """Compute energy, gradient and Gauss–Newton curvature in the rotation vectors (B, 24, 3) in radians."""
         count = len(joints)
         window = slice(_FIRST, _FIRST + 3 * JOINTS)
         poses = joints.flatten(1)[:, window]
@@ -107,17 +106,22 @@ class VPoserPrior:
         return PriorQuadratic(0.5 * residuals.square().sum(-1), gradient, curvature)
 
     def _residuals(self, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute residuals (Z + 189,) of a pose (63,), whose half sum of squares is the energy; twice, as jacfwd takes
-        a value beside them.
-        """
+        """Return residuals (Z + 189,) of a pose (63,), whose half sum of squares is the energy, twice for `jacfwd`."""
         latent = self._network.encode(pose[None])
-        apart = self._network.decode(latent) - torch.linalg.matrix_exp(skew(pose.view(1, JOINTS, 3)))
-        values = torch.cat((latent.flatten(), apart.flatten() / (2**0.5 * RECONSTRUCTION_NOISE)))
+        difference = self._network.decode(latent) - torch.linalg.matrix_exp(skew(pose.view(1, JOINTS, 3)))
+        values = torch.cat((latent.flatten(), difference.flatten() / (2**0.5 * RECONSTRUCTION_NOISE)))
         return values, values
 
 
 def read_vposer(path: Path) -> VPoserPrior:
-    """Load the prior of a checkpoint. Raises InputError for another file, another version of VPoser, and damage."""
+    """Load the prior from a checkpoint.
+
+    Args:
+        path: The checkpoint in V02_05/snapshots.
+
+    Raises:
+        InputError: If the file is damaged, of another version of VPoser, or another file.
+    """
     state = {name.removeprefix(_PREFIX): value for name, value in read_tensors(path).items()}
     tensors = {name: value for name, value in state.items() if name.startswith(("encoder_net.", "decoder_net."))}
     network = VPoser(*_sizes(path, state))
@@ -128,7 +132,7 @@ def read_vposer(path: Path) -> VPoserPrior:
 
 
 def _sizes(path: Path, state: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Read width and number of latent variables."""
+    """Return the width and the number of latent variables."""
     first = state.get("decoder_net.0.weight")
     if first is None or first.ndim != 2:
         version = "version 1 of VPoser" if "bodyprior_dec_fc1.weight" in state else ", ".join([*state][:3])

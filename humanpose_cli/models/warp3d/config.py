@@ -1,6 +1,6 @@
-"""Shapes of the networks, as plain values that go into weights files, and the sizes that there are.
+"""Architectures of the networks, as plain values for weights files, and the presets.
 
-The paper gives the structure (section 3.1); the numbers of `paper` are those of the authors' public code.
+The paper gives the structure (section 3.1); the numbers of `paper` are those in the authors' public code.
 """
 
 from __future__ import annotations
@@ -18,37 +18,41 @@ FILL = 0.86
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The architecture of a generator. Lists are from the finest resolution on, as data flows.
+    """The architecture of a generator. Lists start at the finest resolution, in the order of the data flow.
 
     Attributes:
-        size: Pixels of the square images.
-        stride: Pixels of a voxel in x and y: 2, 4 or 8; depth: voxels along z, which span `size` pixels too.
-        channels: Of the feature volume (C); pose_channels of the target pose's.
+        size: The side of the square images in pixels.
+        stride: Pixels per voxel in x and y: 2, 4 or 8.
+        depth: Voxels along z, which also span `size` pixels.
+        channels: Channels of the feature volume, C.
+        pose_channels: Channels of the target pose.
         units: Residual units of E3D, E_pose and D3D.
         stem: Channels of E2D's first convolution.
-        encoder_widths, encoder_blocks: Channels of E2D's stages, and bottlenecks of each.
-        decoder_widths, decoder_blocks: Of D2D; between two stages the resolution doubles.
-        background_widths: Channels of the inpainter's encoder, each at half the resolution of the one before.
-        heatmap_sigma: Pixels; of the target joints' Gaussians.
-        softness: Pixels; width of the part masks' edges (0: the paper's hard masks). Voxels as large as a limb miss
-            hard masks.
+        encoder_widths: Channels of E2D's stages.
+        encoder_blocks: Bottlenecks of E2D's stages.
+        decoder_widths: Channels of D2D's stages; the resolution doubles between two stages.
+        decoder_blocks: Bottlenecks of D2D's stages.
+        background_widths: Channels of the inpainter's encoder, each at half the resolution of the previous one.
+        heatmap_sigma: Pixels. Standard deviation of the target joints' Gaussians.
+        softness: Pixels. Width of the part masks' edges; 0 means the paper's hard masks, which voxels as large as a
+            limb may miss.
         short_cuts: For trainings that are far shorter than the paper's. The input's colours are added to the first
-            three channels of the feature volume, so that the warp moves them too. The inpainter may take over the
-            input's pixels where they are known, by a mask of its own. The pixels of the input that are the person's
-            make its hole, instead of capsules, which miss hair, skirts and hems; capsules do where these pixels are
-            not known.
-        colour_stride: Pixels of a voxel in x and y of a second volume, of the input's colours alone, as deep as the
-            first: 1, 2, … up to `stride`. The part warp moves it too, and the decoder sees it from the front and
-            takes some of it over: a short cut past both networks. 0: none, as in the paper.
-        detail: Further convolutions at the image's resolution, which the shipped weights have.
-        authors_details: The authors' code where the paper says nothing. GroupNorm has 32 groups, also of fewer than
-            four channels; in the 3-D networks it normalises each image row by itself, over its width and depth;
-            behind E3D and between the convolutions of D2D's bottlenecks there is none, and D2D's ReLU stands before
+            three channels of the feature volume, so that the warp moves them, too. The inpainter may keep the
+            input's known pixels, by a mask that it predicts. The hole is the person's pixels instead of
+            capsules, which miss hair, skirts and hems; capsules are used if these pixels are unknown.
+        colour_stride: Pixels per voxel in x and y of a second volume that holds only the input's colours, as deep as
+            the first: 1, 2, … up to `stride`. The part warp also moves it, and the decoder sees it from the front and
+            adopts some of it. 0 means none, as in the paper.
+        detail: Whether to add convolutions at the image's resolution, as in the shipped weights.
+        authors_details: Follow the authors' code if the paper gives no details. GroupNorm has 32 groups, or 1 for
+            fewer than 32 channels. In the 3-D networks it normalises each image row separately, over width and depth.
+            There is none after E3D and between the convolutions of D2D's bottlenecks, and D2D's ReLU comes before
             the resolution doubles. The inpainter takes pixels from 0 to 1 with holes of 0 and a channel of Gaussian
-            noise N(0, 1), which is drawn anew in training, else the same for every image; its decoder doubles
-            resolutions bilinearly, and a LeakyReLU stands behind its last convolution. A training begins with
-            weights of `initialise`.
-        warping, pose: "2d": the planar ones of the paper's ablation (section 4.3).
+            noise N(0, 1), which is random in training and otherwise the same for every image. Its decoder doubles
+            resolutions bilinearly, and a LeakyReLU follows its last convolution. A training begins with
+            the weights of `initialise`.
+        warping: "2d" warps in the plane, the paper's ablation (section 4.3).
+        pose: "2d" uses the target pose in the plane, the paper's ablation (section 4.3).
     """
 
     size: int = 256
@@ -75,46 +79,52 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         scale = 1 << len(self.background_widths)
         if self.stride not in (2, 4, 8) or self.size % self.stride or self.size % scale:
-            raise _unfit(f"a size that {self.stride} (2, 4 or 8) and {scale} divide", f"{self.size}")
+            raise _invalid(f"a size that {self.stride} (2, 4 or 8) and {scale} divide", f"{self.size}")
         if len(self.decoder_widths) != 1 + int(math.log2(self.stride)):
-            raise _unfit(f"{1 + int(math.log2(self.stride))} decoder widths", str(len(self.decoder_widths)))
+            raise _invalid(f"{1 + int(math.log2(self.stride))} decoder widths", str(len(self.decoder_widths)))
         if len(self.encoder_widths) != len(self.encoder_blocks) or len(self.decoder_widths) != len(self.decoder_blocks):
-            raise _unfit("a number of blocks for each width", "other counts")
+            raise _invalid("a number of blocks for each width", "other counts")
         counts = (self.depth, self.channels, self.pose_channels, self.stem, len(self.encoder_widths))
         widths = (*self.encoder_widths, *self.decoder_widths, *self.background_widths)
         if min(*counts, *widths, *self.encoder_blocks, *self.decoder_blocks) < 1 or len(self.units) != 3:
-            raise _unfit("positive counts", "others")
+            raise _invalid("positive counts", "others")
         if any(width % 4 for width in (*self.encoder_widths, *self.decoder_widths)):
-            raise _unfit("widths of bottlenecks that 4 divides", str((*self.encoder_widths, *self.decoder_widths)))
+            raise _invalid("widths of bottlenecks that 4 divides", str((*self.encoder_widths, *self.decoder_widths)))
         if not self.heatmap_sigma > 0 or not self.softness >= 0:
-            raise _unfit("a positive sigma, softness of 0 or more", "others")
+            raise _invalid("a positive sigma, softness of 0 or more", "others")
         if self.short_cuts and self.channels < 4:
-            raise _unfit("4 channels or more where three carry colours", str(self.channels))
+            raise _invalid("4 channels or more where three carry colours", str(self.channels))
         if self.colour_stride and (self.colour_stride < 0 or self.stride % self.colour_stride):
-            raise _unfit(f"a stride of colours that divides {self.stride}", str(self.colour_stride))
+            raise _invalid(f"a stride of colours that divides {self.stride}", str(self.colour_stride))
         if self.warping not in ("2d", "3d") or self.pose not in ("2d", "3d"):
-            raise _unfit("warping and pose 2d or 3d", f"{self.warping} and {self.pose}")
+            raise _invalid("warping and pose 2d or 3d", f"{self.warping} and {self.pose}")
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """(D, H, W) voxels of the feature volume."""
+        """Depth, height and width of the feature volume in voxels."""
         side = self.size // self.stride
         return self.depth, side, side
 
     @property
     def planar(self) -> bool:
-        """Whether features move within the image alone."""
+        """Whether features move only within the image plane."""
         return self.warping == "2d"
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:
-        """Pixels of a voxel along x, y, z."""
+        """Pixels per voxel along x, y, z."""
         return float(self.stride), float(self.stride), self.size / self.depth
 
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """stem, widths, blocks of the ResNet: stride 4 before its stages, each halving the resolution at its end."""
+    """The ResNet of the discriminator, with stride 4 before its stages; each stage halves the resolution at its end.
+
+    Attributes:
+        stem: Channels of the first convolution.
+        widths: Channels of the stages.
+        blocks: Bottlenecks of the stages.
+    """
 
     stem: int = 64
     widths: tuple[int, ...] = (256, 512, 1024)
@@ -122,12 +132,17 @@ class DiscriminatorConfig:
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks) or min(self.stem, *self.widths, *self.blocks) < 1:
-            raise _unfit("a number of blocks for each width of the discriminator", "others")
+            raise _invalid("a number of blocks for each width of the discriminator", "others")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A generator and the discriminator that it is trained against."""
+    """A generator and the discriminator that it is trained against.
+
+    Attributes:
+        generator: The generator.
+        discriminator: The discriminator.
+    """
 
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
@@ -199,5 +214,5 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def _unfit(need: str, got: str) -> UsageError:
-    return UsageError("warp3d", "cannot be built like this", expected=need, got=got)
+def _invalid(expected: str, got: str) -> UsageError:
+    return UsageError("warp3d", "cannot be built like this", expected=expected, got=got)

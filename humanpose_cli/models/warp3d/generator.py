@@ -2,25 +2,25 @@
 
 Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3.1 and figure 2. In this order: the frame
 of the feature volume, the background inpainter (a U-Net of partial convolutions), the generator, and `Warp3d`, a
-trained generator from its weights file that reposes one crop.
+trained generator that reposes crops.
 
-The frame maps joints (metres, camera axes) to pixels of a crop of S pixels, with a depth in pixels. The paper has S =
-256 and voxels of 4 × 4 × 8 pixels.
+The frame maps joints (metres in camera axes) to pixels of a crop of S pixels, with a depth in pixels. The paper has
+S = 256 and voxels of 4 × 4 × 8 pixels.
 
     x_px = f x / z + c_x,  y_px = f y / z + c_y,  z_px = S / 2 + (z − z_root) f / z_root
 
-The root is the person's pelvis. So depth is measured in pixels at the person's distance, and the person stands in the
-middle of the volume, in the input and in the target alike. The volume's first corner is the origin; it spans S pixels
+The root is the person's pelvis. Depth is measured in pixels at the person's distance, and the person is in the
+middle of the volume, in the input and in the target. The volume's first corner is the origin; it spans S pixels
 along each axis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,20 +48,27 @@ from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
 NEAREST = 0.05
-"""Metres before the camera; joints nearer than that are not projected."""
+"""Metres. Joints nearer to the camera are not projected."""
 
 _HIPS = REPOSING19.indices(("left_hip", "right_hip"))
 _PELVIS = REPOSING19.index("pelvis")
 
 
 def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
-    """Project joints (19, 3) or (T, 19, 3) of REPOSING19 in metres, camera axes, to pixels x, y, z of the frame.
+    """Project joints to pixels x, y, z of the volume's frame.
 
-    Joints that are not finite, or behind the camera, are NaN in the result; the middle of the hips stands in for an
-    unknown pelvis, and if that is not known either, all of the pose is NaN. Raises UsageError for other shapes.
+    Joints that are not finite or behind the camera become NaN. The middle of the hips replaces an unknown pelvis; if
+    it is unknown, too, the complete pose is NaN.
 
     Args:
-        camera: The square crop's.
+        joints: (19, 3) or (T, 19, 3) float, metres in camera axes. Joints of REPOSING19.
+        camera: The camera of the square crop.
+
+    Returns:
+        (19, 3) or (T, 19, 3) float32, pixels.
+
+    Raises:
+        UsageError: If the joints have another shape.
     """
     points = np.asarray(joints, np.float64)
     if points.shape[-2:] != (len(REPOSING19), 3) or points.ndim not in (2, 3):
@@ -85,13 +92,13 @@ _KEEP_BIAS = 3.0  # initial bias of the share of known pixels that stays: sigmoi
 
 
 class BackgroundInpainter(nn.Module):
-    """Image with a hole → complete image, as Liu et al. (2018) with the authors' sizes.
+    """Image with a hole → complete image, after Liu et al. (2018) with the authors' sizes.
 
     The encoder's steps have stride 2 and `config.background_widths` channels; the decoder mirrors them. With
-    `config.short_cuts` a fourth output is the share of the input's pixels that stays where they are known. It
-    begins near 1, and may learn to remove remains of a person beside the part masks: hair, hems, shadows.
+    `config.short_cuts` a fourth output is the share of the input's known pixels that stays. It
+    begins near 1 and may learn to remove remains of a person beside the part masks: hair, hems, shadows.
 
-    The first step of the encoder and the last of the decoder have no normalisation.
+    The first step of the encoder and the last step of the decoder have no normalisation.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -120,10 +127,14 @@ class BackgroundInpainter(nn.Module):
         )
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        """Fill the holes of image (B, 3, S, S) −1 to 1, valid (B, 1, S, S) of 0 and 1 → (B, 3, S, S) −1 to 1.
+        """Fill the holes of images; an image without known pixels becomes grey.
 
-        With `config.authors_details` the image has a fourth channel, of noise. An image without known pixels becomes
-        grey.
+        Args:
+            image: (B, 3, S, S) float, −1 to 1. The images. With `config.authors_details` a fourth channel holds noise.
+            valid: (B, 1, S, S) float, 0 or 1. The known pixels.
+
+        Returns:
+            (B, 3, S, S) float, −1 to 1. The complete images.
         """
         authors = self.config.authors_details
         x, mask = image / 2 + 0.5 if authors else image, valid
@@ -133,16 +144,13 @@ class BackgroundInpainter(nn.Module):
             x, mask = conv(x, mask)
             x = torch.relu(norm(x))
         for step, (conv, norm) in enumerate(zip(self.decoder, self.decoder_norms, strict=True)):
-            beside, beside_mask = skips.pop()
-            if authors:
-                # Colours times their masks: unknown pixels have no share in those between.
-                x, mask = (
-                    interpolate(t, size=beside.shape[-2:], mode="bilinear", align_corners=False)
-                    for t in (x * mask, mask)
-                )
+            skip, skip_mask = skips.pop()
+            if authors:  # premultiplied by their masks, so that unknown pixels have no share in interpolated ones
+                resize = partial(interpolate, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+                x = x * mask
             else:
-                x, mask = (interpolate(t, size=beside.shape[-2:], mode="nearest") for t in (x, mask))
-            x, mask = conv(torch.cat((x, beside), 1), torch.cat((mask, beside_mask), 1))
+                resize = partial(interpolate, size=skip.shape[-2:], mode="nearest")
+            x, mask = conv(torch.cat((resize(x), skip), 1), torch.cat((resize(mask), skip_mask), 1))
             if step < len(self.decoder) - 1 or authors:
                 x = leaky_relu(norm(x), _SLOPE)
         colours = torch.tanh(x[:, :3])
@@ -153,14 +161,15 @@ class BackgroundInpainter(nn.Module):
 
 
 class Generated(NamedTuple):
-    """A generator's results for B images of S × S pixels; colours are −1 to 1.
+    """A generator's results for B images of S × S pixels. Colours are −1 to 1.
 
     Attributes:
-        image: (B, 3, S, S) foreground · mask + background · (1 − mask).
-        foreground: (B, 3, S, S); mask (B, 1, S, S) 0 to 1.
-        background: (B, 3, S, S) filled in.
-        background_mask: (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0.
-        heatmaps: (B, 19, D, H, W) of the target joints, which the discriminator is given too.
+        image: (B, 3, S, S) float. foreground · mask + background · (1 − mask).
+        foreground: (B, 3, S, S) float. The person.
+        mask: (B, 1, S, S) float, 0 to 1. The person's mask.
+        background: (B, 3, S, S) float. The inpainted background.
+        background_mask: (B, 1, S, S) float. M_BG: 1 for the pixels that the inpainter was given, otherwise 0.
+        heatmaps: (B, 19, D, H, W) float. The target joints, which the discriminator takes, too.
     """
 
     image: Tensor
@@ -172,14 +181,14 @@ class Generated(NamedTuple):
 
 
 def generator_parts(config: GeneratorConfig, source: Tensor, target: Tensor) -> WarpingParts:
-    """Compute capsules, in pixels, and motions, in voxels, of the parts between two poses, for `Generator`."""
+    """Compute the parts between two poses for `Generator`: capsules in pixels, motions in voxels."""
     return warping_parts(source, target, planar=config.planar).in_voxels(config.voxel_size)
 
 
 class Generator(nn.Module):
     """Lifting encoder, part warp, pose encoder, projection decoder and background inpainter.
 
-    The part warp and all geometry run in float32, whatever the rest is computed in.
+    The part warp and all geometry run in float32 at any precision of the rest.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -201,16 +210,18 @@ class Generator(nn.Module):
     ) -> Generated:
         """Generate images of people in other poses.
 
-        Raises UsageError for other shapes.
-
         Args:
-            image: (B, 3, S, S) −1 to 1.
-            source, target: (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `frame_joints`);
-                NaN where not known.
-            parts: `generator_parts` of the two poses if they were made before, as in a loader's workers: they are
+            image: (B, 3, S, S) float, −1 to 1. The images.
+            source: (B, 19, 3) float, pixels of the volume's frame (see `frame_joints`). Joints of REPOSING19 in the
+                images, NaN if unknown.
+            target: (B, 19, 3) float, pixels of the volume's frame. Joints of the other poses, NaN if unknown.
+            parts: `generator_parts` of the two poses, if they were computed before, as in a loader's workers: they take
                 hundreds of small operations, which a GPU would run one by one.
-            silhouette: (B, 1, S, S) 0 to 1: where the image shows the person, for `config.short_cuts`. The parts'
-                masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known.
+            silhouette: (B, 1, S, S) float, 0 to 1. The people's pixels, for `config.short_cuts`. The parts'
+                masks replace rows that are unknown (NaN) or empty. None means that all rows are unknown.
+
+        Raises:
+            UsageError: If shapes do not match, or if the network does not take a silhouette.
         """
         self._check(image, source, target, silhouette)
         image = image.contiguous(memory_format=torch.channels_last)
@@ -230,16 +241,22 @@ class Generator(nn.Module):
         return Generated(result, foreground, mask, background, background_mask, heatmaps)
 
     def _noise(self, image: Tensor) -> Tensor:
-        """Draw N(0, 1) (B, 1, S, S): anew in training, else the same for every image, so that a result is
-        reproducible.
-        """
+        """Draw N(0, 1) (B, 1, S, S), random in training and otherwise the same for every image."""
         if self.training:
             return torch.randn_like(image[:, :1])
         constant = torch.randn(1, 1, *image.shape[2:], generator=torch.Generator().manual_seed(0))
         return constant.to(image).expand(len(image), -1, -1, -1)
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
-        """Warp features (B, C, D, H, W) by V' = maxᵢ Tᵢ(Mᵢ ⊙ V), in float32; the parts' maps are of voxels."""
+        """Warp features by V' = maxᵢ Tᵢ(Mᵢ ⊙ V), in float32.
+
+        Args:
+            volume: (B, C, D, H, W) float. The features.
+            parts: The parts, with maps of voxels.
+
+        Returns:
+            (B, C, D, H, W) float32. The warped features.
+        """
         config = self.config
         # As in the authors' code: where a capsule of w voxels' radius reaches along an axis, its mask reaches w + 1.
         # A voxel is not a cube, so that a mask has three half-widths.
@@ -257,9 +274,18 @@ class Generator(nn.Module):
             )
 
     def moved_colours(self, image: Tensor, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
-        """Warp the colours of an image (B, 3, S, S) from −1 to 1, at `colour_stride`: (B, 4, D, H, W), by the equation
-        of `warp` with colours from 0 to 1 and 1 in place of features, under masks that are not widened. With a
-        silhouette both are multiplied by it, and the masks are as wide as the features'.
+        """Warp the colours of images at `config.colour_stride`.
+
+        It is the equation of `warp` with colours from 0 to 1, and with 1, instead of features, and masks that are not
+        widened. With a silhouette, both are multiplied by it, and the masks are as wide as the features' masks.
+
+        Args:
+            image: (B, 3, S, S) float, −1 to 1. The images.
+            parts: The parts.
+            silhouette: (B, 1, S, S) float, 0 to 1. The people's pixels.
+
+        Returns:
+            (B, 4, D, H, W) float32. Premultiplied colours and their coverage.
         """
         config, stride = self.config, self.config.colour_stride
         with torch.autocast(image.device.type, enabled=False):
@@ -283,9 +309,7 @@ class Generator(nn.Module):
             )
 
     def _background_mask(self, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
-        """Compute M_BG: 1 where no part's projected mask is, which is as much wider as the part masks are; in rows with
-        a silhouette where that is not.
-        """
+        """Compute M_BG: 1 outside the parts' widened projected masks, or outside the silhouette if a row has one."""
         capsules, wider = parts.capsules, _MASK_MARGIN * self.config.stride
         flat = torch.cat((capsules[..., :2], capsules[..., 3:5], capsules[..., 6:] + wider), -1)
         size = self.config.size
@@ -324,10 +348,10 @@ class CropToRepose:
     """A crop of a person, and their target pose.
 
     Attributes:
-        image: (S, S, 3) uint8.
-        source, target: (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them.
-        silhouette: (S, S) of 0 to 1: where the image shows the person; ignored by networks without
-            `config.short_cuts`.
+        image: (S, S, 3) uint8. The crop.
+        source: (19, 3) float, pixels of the volume's frame (see `frame_joints`). The pose in the crop.
+        target: (19, 3) float, pixels of the volume's frame. The target pose.
+        silhouette: (S, S) float, 0 to 1. The person's pixels; ignored by networks without `config.short_cuts`.
     """
 
     image: NDArray[np.uint8]
@@ -341,9 +365,10 @@ class ReposedCrop:
     """A reposed crop.
 
     Attributes:
-        image: (S, S, 3) uint8 RGB.
-        foreground: (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another image.
-        background: (S, S, 3) uint8 filled in.
+        image: (S, S, 3) uint8 RGB. The result.
+        foreground: (S, S, 3) uint8 RGB. The person, for pasting into another image.
+        mask: (S, S) float, 0 to 1. The person's mask.
+        background: (S, S, 3) uint8 RGB. The inpainted background.
     """
 
     image: NDArray[np.uint8]
@@ -353,7 +378,7 @@ class ReposedCrop:
 
 
 class Warp3d:
-    """A generator that is ready to use, on one device, in evaluation mode."""
+    """A trained generator on one device, in evaluation mode."""
 
     def __init__(
         self,
@@ -368,7 +393,7 @@ class Warp3d:
 
     @property
     def config(self) -> GeneratorConfig:
-        """Shapes of the generator; `config.size` is that of the crops."""
+        """The architecture of the generator; `config.size` is the side of the crops."""
         return self.generator.config
 
     def repose(
@@ -378,15 +403,26 @@ class Warp3d:
         target: ArrayLike,
         silhouette: NDArray[np.float32] | None = None,
     ) -> ReposedCrop:
-        """Repose one crop; see `repose_all`."""
+        """Repose one crop; see `repose_all` and `CropToRepose`.
+
+        Args:
+            image: (S, S, 3) uint8. The crop.
+            source: (19, 3) float, pixels of the volume's frame. The pose in the crop.
+            target: (19, 3) float, pixels of the volume's frame. The target pose.
+            silhouette: (S, S) float, 0 to 1. The person's pixels.
+        """
         return self.repose_all([CropToRepose(image, source, target, silhouette)])[0]
 
     @torch.inference_mode()
     def repose_all(self, crops: Sequence[CropToRepose]) -> list[ReposedCrop]:
-        """Repose crops of people, computed together.
+        """Repose crops of people in one batch.
 
-        Raises UsageError for crops and silhouettes of another size, for poses that cannot be drawn (of too few known
-        joints, in one point, or fully outside the image).
+        Args:
+            crops: The crops.
+
+        Raises:
+            UsageError: If a crop or silhouette has another size, or if a pose cannot be drawn (too few known
+                joints, all in one point, or fully outside the image).
         """
         if not crops:
             return []
@@ -420,7 +456,7 @@ class Warp3d:
 
 
 def to_network(images: Tensor) -> Tensor:
-    """Convert (B, S, S, 3) uint8 to (B, 3, S, S) float32 −1 to 1, channels-last without a copy of their order."""
+    """Convert (B, S, S, 3) uint8 to (B, 3, S, S) float32, −1 to 1, channels-last without copying."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -429,14 +465,16 @@ def to_bytes(images: Tensor) -> Tensor:
     return (127.5 * (images.float() + 1)).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
 
 
-def generator_weights(generator: Generator) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    """Return tensors and config for a weights file."""
-    return generator.state_dict(), asdict(generator.config)
-
-
 def load_warp3d(path: Path, device: torch.device | str = "cpu", precision: Precision = "auto") -> Warp3d:
-    """Load the generator in a weights file. Raises InputError if the file is damaged, another model's or of other
-    shapes.
+    """Load the generator from a weights file.
+
+    Args:
+        path: The weights file.
+        device: The device to run on.
+        precision: The precision to compute in.
+
+    Raises:
+        InputError: If the file is damaged or contains another model.
     """
     tensors, header = read_generator(path)
     generator = Generator(options_of(GeneratorConfig, header.config, path))
@@ -445,11 +483,16 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu", precision: Preci
 
 
 def read_generator(path: Path) -> tuple[Mapping[str, Tensor], WeightsHeader]:
-    """Read tensors and header of a generator's weights file; of one that version 1.0.0 wrote, as this one writes them.
+    """Read tensors and header of a generator's weights file, converting files that version 1.0.0 wrote.
 
-    There `keep_background` came with all short cuts, and the decoder could take the mesh's drawing of the person, of
-    which none is given any more: its convolutions lose these inputs, and the share of the drawing.
+    Args:
+        path: The weights file.
+
+    Raises:
+        InputError: If the file is damaged or contains another model.
     """
+    # In version 1.0.0, `keep_background` implied all short cuts, and the decoder could take a rendering of the person
+    # by the mesh. There is none any more: its convolutions lose these inputs and the rendering's share.
     tensors, header = read_weights(path, MODEL)
     config = dict(header.config)
     if "keep_background" in config:

@@ -1,10 +1,10 @@
-"""The networks that `generator.Generator` is made of, and the discriminator (Knoche, Sárándi, Leibe 2020, section 3).
+"""The networks that `generator.Generator` consists of, and the discriminator (Knoche, Sárándi, Leibe 2020, section 3).
 
 In this order: residual blocks with GroupNorm, pre-activated (He et al. 2016b), in two and three dimensions; the lifting
 encoder (E2D, E3D), image → feature volume, and the pose encoder (E_pose); the projection decoder (D3D, D2D), warped
-features and target pose → image of the person; the discriminator: is this the input's person in the target pose?
+features and target pose → image of the person; the discriminator.
 
-Everything runs channels-last: a volume (B, C, D, H, W) lies in memory as (B, D, H, W, C), as the part warp wants it.
+Everything runs channels-last: a volume (B, C, D, H, W) is stored as (B, D, H, W, C), as the part warp needs it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def group_norm(channels: int, fixed_groups: bool, *, rows: bool = False) -> nn.GroupNorm:
-    """Build GroupNorm of at most 32 groups (Wu and He 2018), of at least 4 channels if their number allows.
+    """Build GroupNorm with at most 32 groups (Wu and He 2018), of at least 4 channels each if possible.
 
     Args:
+        channels: The number of channels.
         fixed_groups: As in the authors' code: 32 groups of any size, and one for fewer than 32 channels.
-        rows: Of each image row of a volume by itself.
+        rows: Whether to normalise each image row of a volume separately.
     """
     groups = math.gcd(channels, _MAX_GROUPS)
     if fixed_groups and channels < _MAX_GROUPS:
@@ -44,7 +45,7 @@ def group_norm(channels: int, fixed_groups: bool, *, rows: bool = False) -> nn.G
 
 
 class _GroupNorm(nn.GroupNorm):
-    """Torch's, whose gradient of bfloat16 numbers on a CPU takes up to ten times as long as it needs to."""
+    """GroupNorm with a gradient of bfloat16 numbers on a CPU that is up to ten times as fast as torch's."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, ...) → the same shape."""
@@ -54,7 +55,7 @@ class _GroupNorm(nn.GroupNorm):
 
 
 class _RowNorm(_GroupNorm):
-    """GroupNorm of each image row of a volume by itself, over its width and depth."""
+    """GroupNorm of each image row of a volume separately, over its width and depth."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, D, H, W) → the same shape."""
@@ -63,7 +64,7 @@ class _RowNorm(_GroupNorm):
 
 
 class _HalfGroupNorm(torch.autograd.Function):
-    """Torch's way forth; back, sums and two passes over the numbers in bfloat16, in their own layout."""
+    """torch's GroupNorm, with a gradient of sums and two passes over the numbers in bfloat16, in their own layout."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -77,9 +78,9 @@ class _HalfGroupNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Compute the gradient, with ŷ = s (x − m) of a group and g = w · grad: s (g − mean(g) − ŷ mean(g ŷ)) (Ioffe
-        and Szegedy 2015, section 3): a sum of grad, x and a constant, each with a factor.
-        """
+        """Compute the gradient (Ioffe and Szegedy 2015, section 3)."""
+        # With ŷ = s (x − m) of a group and g = w · grad, it is s (g − mean(g) − ŷ mean(g ŷ)): a sum of grad, x and a
+        # constant, each with a factor.
         x, weight, mean, scale = ctx.saved_tensors
         last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
         grad = grad.contiguous(memory_format=last if x.is_contiguous(memory_format=last) else torch.contiguous_format)
@@ -103,24 +104,26 @@ class _HalfGroupNorm(torch.autograd.Function):
 
 
 def _sum_of_pixels(x: Tensor) -> Tensor:
-    """Sum (B, C, H, W) or (B, C, D, H, W) to (B, C) float32: along W in x's own bfloat16, which torch adds in float32
-    and rounds, the rest in float32. A sum in float32 alone copies x first, and one over the dimensions behind C takes
-    ten times as long as one with the channels last.
-    """
+    """Sum (B, C, H, W) or (B, C, D, H, W) to (B, C) float32."""
+    # Along W in bfloat16, which torch sums in float32 and rounds, the rest in float32. A sum in float32 alone would
+    # copy x first, and a sum over the dimensions behind C takes ten times as long as one with the channels last.
     return x.movedim(1, -1).sum(-2).sum(tuple(range(1, x.ndim - 2)), dtype=torch.float32)
 
 
 class DecoderBottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions of a quarter of the outputs' width beside a short cut.
+    """1×1, 3×3 and 1×1 convolutions with a quarter of the outputs' width, and a short cut.
 
     Args:
-        stride: Of the 3×3 convolution and the short cut; dilation of the 3×3 convolution.
-        upsample: Doubles the resolution, bilinearly, where the channels are few: behind the first convolution and,
-            as pointwise maps and interpolation commute, behind the short cut's.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
         fixed_groups: See `group_norm`.
-        inner_norms: Normalises between the convolutions, not before them alone.
-        relu_first: Stands before the doubling of the resolution, too, where interpolation would mix other signs.
-        subsampled: A short cut between equal channels is never a convolution.
+        stride: Stride of the 3×3 convolution and the short cut.
+        dilation: Dilation of the 3×3 convolution.
+        upsample: Whether to double the resolution, bilinearly, after the first convolution and after the short cut's,
+            which commutes with interpolation: channels are few there.
+        inner_norms: Whether to normalise between the convolutions, too.
+        relu_first: Whether a ReLU also precedes the doubling of the resolution, so that signs are not mixed.
+        subsampled: Whether a short cut between equal channels is never a convolution.
     """
 
     def __init__(
@@ -164,7 +167,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 class Conv2d(nn.Conv2d):
-    """Torch's, but dilated ones stay in float32 on a CPU, where their weights' gradients in bfloat16 are NaN."""
+    """torch's convolution, with dilated ones in float32 on a CPU: their weights' gradients in bfloat16 are NaN."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, C, H, W) → (B, outputs, H', W')."""
@@ -177,9 +180,9 @@ class Conv2d(nn.Conv2d):
 class Conv3d(nn.Conv3d):
     """A 3×3×3 convolution that keeps the size: (B, C, D, H, W) → (B, outputs, D, H, W).
 
-    Torch's convolutions of a single small volume take a path on the CPU that is 10 to 50 times slower than that of
-    two (16 channels of 16×32×32: 44 ms against 0.8). Two halves of the volume, with a slice of their neighbours each,
-    are such two, and give the same numbers.
+    For a single small volume on the CPU, torch's convolutions are 10 to 50 times slower than for two (16 channels of
+    16×32×32: 44 ms instead of 0.8). So the volume is split into two halves, with a slice of their neighbours each,
+    which gives the same numbers.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
@@ -200,7 +203,7 @@ class Conv3d(nn.Conv3d):
 
 
 class ResidualUnit3d(nn.Module):
-    """Two 3×3×3 convolutions beside a short cut; the paper's 3-D networks use no bottlenecks."""
+    """Two 3×3×3 convolutions and a short cut; the paper's 3-D networks have no bottlenecks."""
 
     def __init__(self, channels: int, config: GeneratorConfig) -> None:
         super().__init__()
@@ -215,7 +218,7 @@ class ResidualUnit3d(nn.Module):
 
 
 def to_volume(features: Tensor, depth: int) -> Tensor:
-    """Cut maps (B, D·C, H, W) into a volume (B, C, D, H, W): channel d·C + c becomes channel c of slice d."""
+    """Reshape maps (B, D·C, H, W) to a volume (B, C, D, H, W): channel d·C + c becomes channel c of slice d."""
     return cast(Tensor, _ToVolume.apply(features, depth))
 
 
@@ -225,9 +228,10 @@ def to_plane(volume: Tensor) -> Tensor:
 
 
 class _ToVolume(torch.autograd.Function):
-    """One copy forth and one back, runs of C numbers each. Gradients of plain transpositions and copies come back in
-    other layouts, and every layer before would copy them again, number by number.
-    """
+    """One copy forwards and one backwards, in runs of C numbers."""
+
+    # Gradients of plain transpositions and copies would have other layouts, and every layer before would copy them
+    # again, number by number.
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, depth: int) -> Tensor:  # type: ignore[override]
@@ -263,7 +267,7 @@ def _plane_of(volume: Tensor) -> Tensor:
 
 
 def channels_last(module: Module) -> Module:
-    """Lay out the weights of all convolutions of a module channels-last, of two and three dimensions."""
+    """Store the weights of all 2-D and 3-D convolutions of a module channels-last, and return the module."""
     for parameter in module.parameters():
         if parameter.ndim in (4, 5):
             layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
@@ -272,15 +276,18 @@ def channels_last(module: Module) -> Module:
 
 
 def initialise(network: nn.Module, *he: nn.Module) -> None:
-    """Draw first weights as TensorFlow's layers and slim's ResNets do: Glorot's uniform ones, in `he` He's normal ones
-    cut off at two standard deviations; biases are 0. Normalisations stay.
+    """Draw initial weights as TensorFlow's layers and slim's ResNets do; biases are 0, normalisations unchanged.
+
+    Args:
+        network: The network. Its convolutions get Glorot's uniform weights.
+        *he: Modules of it that get He's normal weights, truncated at two standard deviations.
     """
-    of_he = {id(layer) for module in he for layer in module.modules()}
+    he_layers = {id(layer) for module in he for layer in module.modules()}
     for layer in network.modules():
         if not isinstance(layer, (nn.Conv2d, nn.Conv3d)):
             continue
-        if id(layer) in of_he:
-            # slim's factor 1.3 makes up for the variance that is cut off.
+        if id(layer) in he_layers:
+            # slim's factor 1.3 compensates for the truncated variance.
             deviation = math.sqrt(2.6 / layer.weight[0].numel())
             nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
         else:
@@ -289,9 +296,9 @@ def initialise(network: nn.Module, *he: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-# Of the 3×3 convolutions of E2D's stages after the first, whose resolution ResNet would halve and E2D keeps.
+# Dilation of the 3×3 convolutions in E2D's stages after the first, whose resolution ResNet would halve and E2D keeps.
 _DILATION = 2
-_CARRIED_SHARE = 0.1  # of the features, at first, in channels that carry colours
+_CARRIED_SHARE = 0.1  # initial scale of features in channels that carry colours
 
 
 class LiftingEncoder(nn.Module):
@@ -344,8 +351,13 @@ class PoseEncoder(nn.Module):
         self.units = nn.Sequential(*(ResidualUnit3d(config.pose_channels, config) for _ in range(config.units[1])))
 
     def heatmaps(self, joints: Tensor) -> Tensor:
-        """Draw joints (B, 19, 3) pixels as (B, 19, D, H, W), each 1 at its joint; "2d": the same in all slices (section
-        4.3).
+        """Draw joints as heatmaps; with `config.pose` "2d" they are the same in all slices (section 4.3).
+
+        Args:
+            joints: (B, 19, 3) float, pixels. The joints.
+
+        Returns:
+            (B, 19, D, H, W) float. The heatmaps, each 1 at its joint.
         """
         config = self.config
         sigma = [config.heatmap_sigma / size for size in config.voxel_size]
@@ -355,7 +367,7 @@ class PoseEncoder(nn.Module):
         return gaussian_heatmaps(joints / self.voxel, sigma, config.grid)
 
     def forward(self, heatmaps: Tensor) -> Tensor:
-        """Encode heatmaps of the method of that name."""
+        """Encode the result of `heatmaps`."""
         return self.units(self.first(heatmaps))
 
 
@@ -364,21 +376,23 @@ _EMPTY, _FAR = 1e-4, 1e4  # a voxel that is covered less shows nothing: its near
 
 
 class CarriedColours(nn.Module):
-    """The input's colours that the part warp moved, in a view from the front, and how much of them is taken over.
+    """The input's colours that the part warp moved, seen from the front, and the share of them that is adopted.
 
-    The networks learn brightness first and hues late, and detail hardly at all; the moved colours have them. D3D's
-    features predict which slice of the volume is in front: at first all count alike. D2D takes the view too, at half
-    the image's resolution, and predicts which share of it is taken over.
+    The networks learn brightness first, hues late, and hardly any detail; the moved colours have all three. D3D's
+    features predict which slice of the volume is in front; initially all slices count alike. D2D takes the view, too,
+    at half the image's resolution, and predicts the share of it that is adopted.
 
     Args:
-        features: Channels of D3D; halfway: of D2D where it sees the view; channels: of D2D's end.
-        stride: Pixels of a voxel of the colours in x and y.
+        features: Channels of D3D.
+        halfway: Channels of D2D at the position where it takes the view.
+        channels: Channels at D2D's end.
+        stride: Pixels per voxel of the colours in x and y.
     """
 
     def __init__(self, features: int, halfway: int, channels: int, stride: int) -> None:
         super().__init__()
         self.front = nn.Parameter(torch.zeros(features))
-        self.finer = 2 if stride == 1 else 1  # the view than D2D there
+        self.finer = 2 if stride == 1 else 1  # resolution of the view relative to D2D there
         view = nn.Conv2d(4 * self.finer**2, halfway, 3, padding=1)
         self.add_module(_VIEW, view)
         self.taken = nn.Conv2d(channels, 1, 3, padding=1)
@@ -387,12 +401,14 @@ class CarriedColours(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def front_view(self, colour_volume: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """View colours (B, 3, H, W) from the front, −1 to 1, and how much of each pixel (B, 1, H, W) the person covers.
-
-        features (B, F, D, h, w) of D3D, as coarse or coarser
+        """View colours from the front.
 
         Args:
-            colour_volume: (B, 4, D, H, W) colours 0 to 1 times their masks, and the masks.
+            colour_volume: (B, 4, D, H, W) float. Colours 0 to 1 times their masks, and the masks.
+            features: (B, F, D, h, w) float. D3D's features, as coarse or coarser.
+
+        Returns:
+            (B, 3, H, W), the colours from −1 to 1, and (B, 1, H, W), how much of each pixel the person covers.
         """
         # A learned weight of the features of each voxel; empty voxels are behind all others.
         nearness = nn.functional.conv3d(features, self.front.view(1, -1, 1, 1, 1))[:, 0]
@@ -406,8 +422,13 @@ class CarriedColours(nn.Module):
             colours, cover = (weights * colour_volume).sum(2).split((3, 1), 1)
             return colours / cover.clamp_min(_EMPTY) * 2 - 1, colour_volume[:, 3:].amax(2)
 
-    def shown(self, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
-        """Add features of a `front_view` to x (B, halfway, S / 2, S / 2) of D2D → the same shape."""
+    def add_view(self, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
+        """Add features of a `front_view` to x (B, halfway, S / 2, S / 2) of D2D.
+
+        Args:
+            x: (B, halfway, S / 2, S / 2) float. Features of D2D.
+            view: The result of `front_view`.
+        """
         colours, cover = view
         pixels = torch.cat((colours * cover, cover), 1)
         if self.finer > 1:
@@ -418,7 +439,13 @@ class CarriedColours(nn.Module):
         return x + convolution(pixels.to(x.dtype).contiguous(memory_format=torch.channels_last))
 
     def forward(self, colours: Tensor, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
-        """Blend colours (B, 3, S, S) made by the network with a view; x (B, channels, S, S) its last features."""
+        """Blend the network's colours with a view.
+
+        Args:
+            colours: (B, 3, S, S) float. The network's colours.
+            x: (B, channels, S, S) float. Its last features.
+            view: The result of `front_view`.
+        """
         cover = interpolate(view[1], size=colours.shape[-2:], mode="bilinear", align_corners=False)
         view_colours = interpolate(view[0] * view[1], size=colours.shape[-2:], mode="bilinear", align_corners=False)
         share = torch.sigmoid(self.taken(x).float())
@@ -459,12 +486,15 @@ class ProjectionDecoder(nn.Module):
             self.carried = CarriedColours(features, config.decoder_widths[-2], channels, config.colour_stride)
 
     def forward(self, volume: Tensor, colour_volume: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Draw the person: colours and mask.
+        """Draw the person.
 
         Args:
-            volume: Warped features and encoded pose, one behind the other.
-            colour_volume: (B, 4, D, H, W) warped colours for `config.colour_stride`, see
+            volume: (B, C + C_pose, D, H, W) float. Warped features and encoded pose.
+            colour_volume: (B, 4, D, H, W) float. Warped colours for `config.colour_stride`, see
                 `CarriedColours.front_view`.
+
+        Returns:
+            (B, 3, S, S), colours from −1 to 1, and (B, 1, S, S), a soft mask from 0 to 1.
         """
         features = self.units(volume)
         x = self.blocks[: self.halfway](to_plane(features))
@@ -472,7 +502,7 @@ class ProjectionDecoder(nn.Module):
         if self.carried is not None:
             assert colour_volume is not None, "a decoder with `colour_stride` needs the warped colours"
             view = self.carried.front_view(colour_volume, features)
-            x = self.carried.shown(x, view)
+            x = self.carried.add_view(x, view)
         x = self.blocks[self.halfway :](x)
         x = torch.relu(self.norm(x if self.detail is None else self.detail(x)))
         output = self.last(x)
@@ -485,8 +515,9 @@ class ProjectionDecoder(nn.Module):
 class Discriminator(nn.Module):
     """A ResNet with GroupNorm on input image, image to classify and target heatmaps flattened over depth.
 
-    The heatmaps are as coarse as the feature volume. A convolution of the images with upsampled heatmaps behind them
-    is the sum of two; that of the heatmaps is done at their own resolution and then upsampled, which costs a fraction.
+    The heatmaps are as coarse as the feature volume. A convolution of images concatenated with upsampled heatmaps is
+    the sum of two convolutions; the heatmaps' one runs at their own resolution and is then upsampled, which costs a
+    fraction.
     """
 
     def __init__(self, config: DiscriminatorConfig, generator: GeneratorConfig) -> None:
@@ -508,8 +539,16 @@ class Discriminator(nn.Module):
         channels_last(self)
 
     def forward(self, source: Tensor, image: Tensor, heatmaps: Tensor) -> Tensor:
-        """Score (B, 3, S, S) twice, −1 to 1, (B, 19, D, H, W): logits (B, 1, S / n, S / n), each for one patch; n is 4
-        times 2 for each stage, 32 for the paper's three. High: true.
+        """Score images; high means real.
+
+        Args:
+            source: (B, 3, S, S) float, −1 to 1. The input images.
+            image: (B, 3, S, S) float, −1 to 1. The images to classify.
+            heatmaps: (B, 19, D, H, W) float. The target joints.
+
+        Returns:
+            (B, 1, S / n, S / n) float. Logits, each for one patch; n is 4 times 2 for each stage, 32 for the paper's
+            three.
         """
         images = torch.cat((source, image), 1).contiguous(memory_format=torch.channels_last)
         stem = self.images(images)

@@ -273,5 +273,5 @@ def test_matrices_from_smplx_to_smpl_are_checked(tmp_path: Path) -> None:
         with raises(InputError, problem=problem):
             MeshConversion.read(tmp_path / "wrong.npy")
     np.save(tmp_path / "right.npy", matrix)
-    with raises(UsageError, problem="is of no use with lsp14"):
+    with raises(UsageError, problem="has no effect with lsp14"):
         joint_set("lsp14", smplx_to_smpl=tmp_path / "right.npy")

@@ -162,7 +162,7 @@ def test_the_neutral_regressor_finds_the_joints_of_every_mesh(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("name", "root", "file", "message"),
-    [("h36m14", None, False, "need a joint regressor"), ("smpl24", "hips", True, "is of no use with smpl24")],
+    [("h36m14", None, False, "need a joint regressor"), ("smpl24", "hips", True, "has no effect with smpl24")],
 )
 def test_sets_that_do_not_go_with_a_regressor(
     tmp_path: Path, name: JointSetName, root: RootName | None, file: bool, message: str

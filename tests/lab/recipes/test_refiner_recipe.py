@@ -28,7 +28,7 @@ from humanpose_cli.lab.recipes.refiner.examples import (
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_encoder
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, train
-from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions, fetched
+from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions, sample_targets
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_weights, write_weights
 from humanpose_cli.rendering.body_maps import render_bodies
@@ -110,7 +110,7 @@ def test_the_photograph_shows_where_the_truth_leads_what_the_rendering_has(peopl
         assert not (visible & ~drawn).any()
         assert not truth[:, ~drawn[0]].any()
         photo, rendered = example["photo"] / 255, (example["rendering"][1:] + 1) / 2
-        there = fetched(torch.from_numpy(photo)[None].float(), torch.from_numpy(truth)[None])[0].numpy()
+        there = sample_targets(torch.from_numpy(photo)[None].float(), torch.from_numpy(truth)[None])[0].numpy()
         error, unmoved = (np.median(np.abs(image - rendered)[:, visible[0]]) for image in (there, photo))
         assert error < 0.01 < 0.5 * unmoved
 
@@ -121,7 +121,7 @@ def test_people_with_scaled_segments_are_rendered_and_shown_at_their_lengths(tmp
     options = DisplacementOptions(crop=64, width=4, texture=False, depth=False, normals=False)
     make = RefinerExamples(people, [default_body()], options, HELD_OUT)
     photo, rendering, truth, visible, _ = make.drawn_fit(0, np.random.default_rng(0))
-    there = fetched(torch.from_numpy(photo.transpose(2, 0, 1) / 255)[None].float(), truth)
+    there = sample_targets(torch.from_numpy(photo.transpose(2, 0, 1) / 255)[None].float(), truth)
     assert np.median((there - rendering.colours).abs()[0][:, visible[0, 0]]) < 0.01
     imitated = imitated_fits(np.random.default_rng(0), default_body(), [people.example(0, ())], HELD_OUT)
     np.testing.assert_allclose(imitated.segment_scales, 1.1)  # errors of angles, shape and place alone
@@ -133,7 +133,7 @@ def test_mirrored_examples_fetch_likewise_what_the_mirrored_rendering_has(people
         3, np.random.default_rng(0)
     )
     photo, rendered = torch.from_numpy(example["photo"] / 255)[None].float(), (example["rendering"][1:] + 1) / 2
-    there = fetched(photo, torch.from_numpy(example["truth"])[None])[0].numpy()
+    there = sample_targets(photo, torch.from_numpy(example["truth"])[None])[0].numpy()
     there[0] = 1 - there[0]  # the photograph's left and right sides have changed their colours
     assert np.median(np.abs(there - rendered)[:, example["visible"][0]]) < 0.01
 

@@ -57,7 +57,6 @@ from humanpose_cli.models.nbf.network import (
     Regressor,
     RegressorOptions,
     fill_regressor,
-    nbf_config,
     segmented_input,
 )
 from humanpose_cli.models.segmenter.inputs import as_bytes
@@ -320,7 +319,7 @@ class NbfRecipe(Recipe[Batch]):
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         o = self.options
         tensors = {f"regressor.{name}": value for name, value in self.model.state_dict().items()}
-        return tensors, nbf_config(NbfConfig(o.inputs, o.regressor, o.crop, self._body))
+        return tensors, asdict(NbfConfig(o.inputs, o.regressor, o.crop, self._body))
 
     def describe(self) -> Mapping[str, Any]:
         return {**self.people.describe(), "recipe": asdict(self.options)}

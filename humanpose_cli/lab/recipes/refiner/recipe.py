@@ -43,8 +43,8 @@ from humanpose_cli.models.refiner.network import (
     DisplacementMixture,
     DisplacementNetwork,
     DisplacementOptions,
-    fetched,
     photo_input,
+    sample_targets,
     start_from,
 )
 from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights
@@ -206,7 +206,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         panels = (
             photo,
             texture,
-            *(fetched(photo, pixels_moved) * on_body for pixels_moved in (displacements, batch["truth"])),
+            *(sample_targets(photo, pixels_moved) * on_body for pixels_moved in (displacements, batch["truth"])),
         )
         sheets = (torch.cat(panels, 3).clamp(0, 1) * 255).byte().movedim(1, -1).numpy()
         return two_columns(list(sheets))

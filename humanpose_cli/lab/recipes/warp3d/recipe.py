@@ -46,7 +46,6 @@ from humanpose_cli.models.warp3d.generator import (
     MODEL,
     Generated,
     Generator,
-    generator_weights,
     read_generator,
     to_bytes,
     to_network,
@@ -280,7 +279,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return np.concatenate(rows, 0)
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-        return generator_weights(self.generator)
+        return self.generator.state_dict(), asdict(self.generator.config)
 
     def state(self) -> dict[str, Any]:
         return {"steps": self._steps_done}
