@@ -80,13 +80,13 @@ def test_changed_numbers_are_found_whether_or_not_the_file_has_a_digest(tmp_path
     write_weights(path, state, HEADER)
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with raises(InputError, problem="not those that were saved"):
+    with raises(InputError, problem="numbers have changed"):
         read_weights(path)
     old = save(
         {"b": torch.tensor([1.0, float("nan")])}, metadata={_KEY: json.dumps({"format": _FORMAT, **vars(HEADER)})}
     )
     path.write_bytes(old)
-    with raises(InputError, problem="not those that were saved"):
+    with raises(InputError, problem="numbers have changed"):
         read_weights(path)
 
 
