@@ -20,11 +20,11 @@ from humanpose_cli.refining.options import RefineOptions
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "commands.md"
 HEAD = """# Commands
-Made from the commands by `python tools/document_commands.py`; a test compares the two. `hpc COMMAND --help` shows the
-same in a terminal.
+Made from the commands by `python tools/document_commands.py`; a test compares the two. `hpc COMMAND --help-all` shows
+the same in a terminal, `hpc COMMAND --help` the most used options.
 """
 SETTINGS: dict[str, type[Options]] = {"fit": FitOptions, "refine": RefineOptions}
-SHARED = {"--help", "--json", "--quiet", "--verbose", "--log-json", "--config", "--set"}
+SHARED = {"--help", "--help-all", "--json", "--quiet", "--verbose", "--log-json", "--config", "--set"}
 """Options that every command has: they stand once, at the end."""
 
 
@@ -36,9 +36,7 @@ def reference() -> str:
     for name, line in COMMANDS.items():
         links += _link(name, line) if name not in SUBCOMMANDS else f"- `hpc {name}`: {line}\n"
         links += "".join(f"  {_link(f'{name} {sub}', text)}" for sub, text in SUBCOMMANDS.get(name, {}).items())
-    shared = "\n".join(
-        entry for flags, entry in _options("doctor").items() if SHARED & set(flags) and "--help" not in flags
-    )
+    shared = "\n".join(entry for flags, entry in _options("doctor").items() if SHARED & set(flags))
     also = (
         "\n## Options of commands that work through items\n"
         f"{', '.join(f'`hpc {name}`' for name in command_names() if batch <= set(_options(name)))}\n\n"
@@ -101,12 +99,11 @@ def _options(name: str) -> dict[tuple[str, ...], str]:
     """The entry of each option that help shows, by its flags."""
     built = _built(name)
     context = built.make_context(name, [], resilient_parsing=True)
-    found = {}
-    for parameter in built.get_params(context):
-        record = parameter.get_help_record(context)
-        if parameter.param_type_name == "option" and record is not None:
-            found[(*parameter.opts, *parameter.secondary_opts)] = _entry(*record)
-    return found
+    parameters = [parameter for section in built.sections(context).values() for parameter in section]
+    return {
+        (*parameter.opts, *parameter.secondary_opts): _entry(*parameter.get_help_record(context))
+        for parameter in parameters
+    }
 
 
 def _batch_flags() -> set[tuple[str, ...]]:

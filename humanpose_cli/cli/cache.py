@@ -19,17 +19,15 @@ if TYPE_CHECKING:
 _ACTIONS = ("show", "verify", "index", "export", "videos")
 _ARGUMENTS = argument(
     "[show|verify|index|export|videos] CACHE",
-    "What to do, and the cache's folder or a single file of it. show: summarise the contents, which is the default. "
-    "verify: read everything and name what is damaged. index: rebuild the index. export: write the images as files, "
-    "with a list of them, for other programs. videos: export clips as videos, each with its truth beside it, "
-    "NAME.truth.npz.",
+    "What to do with the cache's folder or file: show (default), verify all data, rebuild the index, export "
+    "images, or export clips as videos with their truth.",
 )
 _OUT = out_option(
     "--out FILE|FOLDER",
-    "With show: write a contact sheet of people with their labels. Else the folder of what is exported. Default: none.",
+    "Contact sheet to write with show, or folder for the exported files. Default: none.",
 )
-_COUNT = option("--count N", "With show: images on the contact sheet.", min=1)
-_SPLIT = option("--split PROTOCOL/SPLIT", "Take the images to show or export from this split. Default: from all.")
+_COUNT = option("--count N", "Number of images on the contact sheet.", min=1)
+_SPLIT = option("--split PROTOCOL/SPLIT", "Use only images of this split. Default: all.")
 _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
 
@@ -54,7 +52,7 @@ def cache(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> CommandResult:
-    """Show what a dataset cache holds, verify it, rebuild its index, or export its images.
+    """Show, verify or export a dataset cache.
 
     verify exits with 3 if anything is damaged, and with 4 if files are still missing.
     """

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.cli.options import option
+from humanpose_cli.cli.options import CLUSTER, option
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
@@ -19,20 +19,19 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.slurm import SlurmJobs
     from humanpose_cli.cli.session import Session
 
-_PANEL = "Cluster"
 _COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "stages": ("--json",), "job": None}
 _POLL = 2.0  # seconds between two looks at the jobs
 
-_CLUSTER = option("--cluster", "Where to run: here, or as jobs of Slurm, which go on by themselves.", _PANEL)
-_SHARDS = option("--shards N", "Parts that Slurm's jobs do, one each.", _PANEL, min=1)
+_CLUSTER = option("--cluster", "Run here (local) or as Slurm jobs, which continue on their own.", CLUSTER)
+_SHARDS = option("--shards N", "Number of parts, one Slurm job each.", CLUSTER, min=1)
 _CLUSTER_SET = option(
     "--cluster-set KEY=VALUE",
-    "Option of sbatch, such as partition=gpu, cpus-per-task=4, time=60 (minutes); may be repeated. Default: "
-    "time=240, and what the cluster has.",
-    _PANEL,
+    "Option of sbatch, such as partition=gpu or time=60 (minutes); may be repeated. Default: time=240 and the "
+    "cluster's.",
+    CLUSTER,
     show_default=False,
 )
-_WAIT = option("--wait", "Stay until the jobs have ended, show how far they are, and report.", _PANEL)
+_WAIT = option("--wait", "Wait for the jobs, show their progress and report the result.", CLUSTER)
 
 
 @dataclasses.dataclass(frozen=True)

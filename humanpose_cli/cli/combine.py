@@ -48,30 +48,28 @@ _MAX_ERROR = 50.0  # pixels between bodies and what the cameras show, beyond whi
 
 _INPUTS = argument(
     "INPUT",
-    "Videos, folders of frames or photographs, and fit files, of cameras that film the same people at the same time. "
-    "Each folder of several is a take of its own.",
+    "Videos, frame folders, photographs or fit files of cameras that film the same people; each folder of several "
+    "is one take.",
 )
 _HEIGHT = option(
     "--height METRES",
-    "Height of the largest person, which sets the scale; with --calibration, if its unit is unknown. Default: as the "
-    "fits of the single cameras suggest.",
+    "Height of the largest person, which sets the scale, also of a calibration without a unit. Default: estimated.",
     show_default=False,
 )
 _OFFSETS = option(
     "--offsets SECONDS,SECONDS,…",
-    "How far each camera's clock is ahead of the first one's, which has 0. Default: found from the movements.",
+    "Clock offset of each camera relative to the first, which has 0. Default: found from the movements.",
     show_default=False,
 )
 _CALIBRATION = option(
     "--calibration FILE",
-    "The cameras: cameras.json as this command writes it, a .toml of Pose2Sim, Anipose or FreeMoCap, OpenCV's .yml or "
-    ".xml, a folder of EasyMocap's intri.yml and extri.yml, Qualisys' export, or the "
-    "files of Human3.6M and MPI-INF-3DHP. Default: found from the people.",
+    "Camera calibration: cameras.json, or a file of Pose2Sim, Anipose, FreeMoCap, OpenCV, EasyMocap, Qualisys, "
+    "Human3.6M or MPI-INF-3DHP. Default: found from the people.",
     show_default=False,
 )
 _SAME = option(
     "--same-cameras",
-    "All takes have the cameras of the first one, which are kept in OUT/cameras.json.",
+    "Use the first take's cameras, stored in OUT/cameras.json, for all takes.",
 )
 
 
@@ -284,16 +282,28 @@ class _Takes:
 
 @command(
     columns=(
-        ("people", "people", "How many were found."),
-        ("views", "cameras", "Of takes: how many cameras were used.", False, False, True),
+        ("people", "people", "Number of people."),
+        ("views", "cameras", "Number of cameras that were used.", False, False, True),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
-        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay marks it.", False, True),
+        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
         ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
     ),
     tunes=True,
     cluster="stages",
     brief=counts("people", "frames"),
+    usual=(
+        "--out",
+        "--height",
+        "--calibration",
+        "--offsets",
+        "--same-cameras",
+        "--frames",
+        "--detector",
+        "--overlay",
+        "--overwrite",
+        "--device",
+    ),
     examples=(
         "hpc combine cam1.mp4 cam2.mp4 cam3.mp4 --height 1.78 --out take1",
         "hpc combine cam1.mp4.fit.npz cam2.mp4.fit.npz --calibration Calib.toml --out take1",
@@ -317,9 +327,11 @@ def combine(
 ) -> CommandResult:
     """Combine several cameras that film the same people at the same time.
 
-    Fits the videos that are not fitted yet, as hpc fit does, into OUT/cameras; another height, clock or calibration
-    fits none again. Of each take writes one fit file, its cameras (NAME.cameras.json), a plan (NAME.cameras.png), and a
-    fit file and an overlay for each camera.
+    Writes one fit file for each take, its cameras (NAME.cameras.json), and an overlay for each camera.
+
+    First fits videos that are not fitted yet, as hpc fit does, into OUT/cameras; a different height, clock or
+    calibration does not fit them again. Also writes a plan of the cameras (NAME.cameras.png) and a fit file for each
+    camera.
     """
     from humanpose_cli.io.calibrations import read_calibration
     from humanpose_cli.io.frame_range import ALL_FRAMES, parse_range

@@ -22,12 +22,13 @@ import typer
 from typer.core import TyperCommand
 
 from humanpose_cli.cli.cluster import ClusterFlags
-from humanpose_cli.cli.options import Flags, check_values, of
+from humanpose_cli.cli.help import HelpCommand, help_all_option
+from humanpose_cli.cli.options import OUTPUT, SETTINGS, Flags, check_values, of, option
 from humanpose_cli.cli.reporter import Translation
 from humanpose_cli.cli.session import CommandInfo, Function
 from humanpose_cli.cli.settings import add_layer, canonical, leftover_settings, read_config, read_settings
 from humanpose_cli.cli.table import CONTEXT, command_names
-from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.core.errors import HpcError, InputError
 from humanpose_cli.core.option_rules import check_options
 from humanpose_cli.core.options import Options, infos
 from humanpose_cli.io.protected import check_output, paths_in, protect
@@ -77,7 +78,7 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
         argument_names = frozenset(name for name in values if _is_on_command_line(context, name))
         _protect_inputs({**settings, **values})
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose", "log_json")}
-        for global_name in ("config", "set_"):
+        for global_name in ("config", "set_", "help_all"):
             values.pop(global_name, None)
         check_values(values)
         # A configuration file may also say how the command is submitted where it runs here.
@@ -98,9 +99,9 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {p.name: p.annotation for p in parameters}
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, cls=_Command, help=inspect.getdoc(function), context_settings=CONTEXT)(callback)
+    app.command(name, cls=HelpCommand, help=inspect.getdoc(function), context_settings=CONTEXT)(callback)
     command = typer.main.get_command(app)
-    assert isinstance(command, _Command)
+    assert isinstance(command, HelpCommand)
     command.info = info
     return command
 
@@ -234,57 +235,28 @@ def _expanded(parameter: inspect.Parameter, group: _Group | None) -> list[inspec
     ]
 
 
-class _Command(TyperCommand):
-    """Shows options under headings: those of this command alone first."""
-
-    info = CommandInfo()
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse a long option behind a single dash, which would be taken for short ones."""
-        flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts if flag.startswith("--")}
-        if wrong := next((text for text in args if f"-{text.partition('=')[0]}" in flags), None):
-            raise UsageError(wrong, "there is no such option", remedy=f"did you mean -{wrong}?")
-        return super().parse_args(ctx, args)
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and parameter.param_type_name == "argument":
-                sections["Arguments"].append((record[0].partition(" <")[0], record[1]))  # typer's type says nothing
-            elif record is not None:
-                sections.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
-        sections["Columns of the result"] = [(c.key, c.help) for c in self.info.columns if c.meaning]
-        for heading, records in sections.items():
-            if records:
-                with formatter.section(heading):
-                    formatter.write_dl(records)
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        if self.info.examples:
-            formatter.write("\nExamples:\n" + "".join(f"  {line}\n" for line in self.info.examples))
-
-
 # The options of every command
+
+_CONFIG = "Read options from a TOML file; flags take precedence. Default: none."
+_SET = "Set an option, also one without a flag; may be repeated. Default: none."
 
 
 def _universal_parameters() -> list[inspect.Parameter]:
-    kinds: dict[str, tuple[Any, Any]] = {
-        "json": (Annotated[bool, _output("--json", "Print the result as one JSON document.")], False),
-        "quiet": (Annotated[bool, _output("--quiet", "Print errors only.")], False),
-        "verbose": (Annotated[bool, _output("--verbose", "Print everything, with tracebacks.")], False),
-        "log_json": (Annotated[bool, _output("--log-json", "Write messages and progress as JSON lines.")], False),
-        "config": (Annotated[Path | None, _CONFIG], None),
-        "set_": (Annotated[list[str] | None, _SET], None),
+    config = {"is_eager": True, "callback": _take_config}
+    settings = {"is_eager": True, "callback": _take_set}
+    kinds: dict[str, tuple[Any, Any, Any]] = {
+        "json": (bool, option("--json", "Print the result as one JSON document.", OUTPUT), False),
+        "quiet": (bool, option("--quiet", "Print only errors.", OUTPUT), False),
+        "verbose": (bool, option("--verbose", "Print everything, including tracebacks.", OUTPUT), False),
+        "log_json": (bool, option("--log-json", "Write messages and progress as JSON lines.", OUTPUT), False),
+        "config": (Path | None, option("--config FILE.toml", _CONFIG, SETTINGS, **config), None),
+        "set_": (list[str] | None, option("--set KEY=VALUE", _SET, SETTINGS, **settings), None),
+        "help_all": (bool, help_all_option(), False),
     }
     return [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in kinds.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared])
+        for name, (kind, declared, default) in kinds.items()
     ]
-
-
-def _output(flag: str, text: str) -> Any:
-    return typer.Option(flag, help=text, rich_help_panel="Output")
 
 
 def _take_config(context: typer.Context, value: Path | None) -> Path | None:
@@ -297,21 +269,3 @@ def _take_set(context: typer.Context, value: list[str] | None) -> list[str] | No
     if value and not context.resilient_parsing:
         add_layer(context, "--set", read_settings(value))
     return value
-
-
-_CONFIG = typer.Option(
-    "--config",
-    metavar="FILE.toml",
-    is_eager=True,
-    callback=_take_config,
-    help="Read options from a TOML file; flags win over it. Default: none.",
-    rich_help_panel="Settings",
-)
-_SET = typer.Option(
-    "--set",
-    metavar="KEY=VALUE",
-    is_eager=True,
-    callback=_take_set,
-    help="Set an option, also one that has no flag; may be repeated. Default: none.",
-    rich_help_panel="Settings",
-)

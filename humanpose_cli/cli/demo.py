@@ -9,16 +9,20 @@ from humanpose_cli.cli.options import Device, Out, Threads, VideoCodecOption, ar
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
-_CLIP = argument("CLIP", "A video of a person, shown first. Default: the package's, of a man who balances.")
+_CLIP = argument("CLIP", "Video of a person to show first. Default: the package's clip.")
 
 
 @command(
     columns=(
         ("mpjpe_mm", "MPJPE mm", "Mean distance between fitted and true joints of the clip, in millimetres."),
-        ("pa_mpjpe_mm", "PA-MPJPE mm", "The same after aligning position, rotation and scale."),
+        ("pa_mpjpe_mm", "PA-MPJPE mm", "MPJPE after aligning position, rotation and scale."),
         ("pve_mm", "PVE mm", "Mean distance between fitted and true vertices, in millimetres."),
         ("ssim_reposed", "SSIM reposed", "Similarity of the reposed frame to the true image of that pose; 1 is equal."),
-        ("ssim_copied", "SSIM copied", "The same for the unchanged frame."),
+        ("ssim_copied", "SSIM copied", "Similarity of the unchanged frame to that image."),
+    ),
+    usual=(
+        "--out",
+        "--device",
     ),
     examples=("hpc demo", "hpc demo clip.mp4 --out /tmp/demo"),
 )
@@ -30,11 +34,12 @@ def demo(
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
-    """Fit, view and repose example people, and show the results on a page.
+    """Fit, view and repose example people on a page.
 
-    Prints the path of each image once it is written, the errors of the fit of a drawn clip, and the similarity
-    of a reposed frame to the true image of its pose.
-    The page, index.html, names the command that makes each result.
+    Writes index.html, which names the command for each result.
+
+    Prints the path of each image once it is written, the errors of the fit of a drawn clip, and the similarity of a
+    reposed frame to the true image of its pose.
     """
     import shutil
     import sys

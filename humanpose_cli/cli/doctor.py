@@ -327,13 +327,15 @@ _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "fail
 )
 def doctor(
     session: Session,
-    body: Annotated[str, body_option("A body whose file is read and posed, too")] = "default",
+    body: Annotated[str, body_option("Body model to check")] = "default",
 ) -> CommandResult:
     """Check what works on this machine and how to repair the rest.
 
+    The exit code is 0 if everything that is needed works, else 5.
+
     Checks versions, devices, the shipped body and models, video and folders, runs the engine and the detector once,
-    and trains a small network. The exit code is 0 if everything that is needed works, else 5. With a body of SMPL,
-    random poses are compared with those of the package smplx if that is installed.
+    and trains a small network. If --body is an SMPL file and the package smplx is installed, compares bodies in random
+    poses with the bodies of smplx.
     """
     checks = CHECKS
     if body != "default":

@@ -43,52 +43,49 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.evaluate.report import Report
 
 
-_WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shipped weights.")
-_SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: shipped.")
-_METHOD = option("--method", "How bodies are fitted to the images, as in hpc fit.")
+_WEIGHTS = option("--weights FILE|RUN", "Model to evaluate. Default: the shipped weights.")
+_SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: the shipped one.")
+_METHOD = option("--method", "How bodies are fitted, as in hpc fit.")
 _DETECTOR = option(
     "--detector",
-    "The source of the detections. stored: the cache, made by hpc preprocess --detections. boxes: this package's "
-    "networks on labelled boxes. Default: stored if the cache has them, else auto.",
+    "Detections: stored (in the cache), boxes (our networks on labelled boxes), or a search as in hpc fit. "
+    "Default: stored if available, else auto.",
     show_default=False,
 )
 _CROPS = option(
     "--crops",
-    "Evaluate the network alone, on crops around the labelled people, with body parts from the labels or from a "
-    "segmenter. Default: evaluate fits to images.",
+    "Evaluate the network alone, on crops with body parts from labels or a segmenter. Default: evaluate fits.",
 )
 _PREDICTIONS = option(
     "--predictions FITS",
-    "Evaluate these: a folder of fit files, results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR or SAM 3D Body, which "
-    "are named after their sequence or lie in a folder of that name; or a plain .npz or .json, see "
-    "docs/guides/evaluation.md. Default: fit now.",
+    "Fits to evaluate: a folder of fit files, results of other programs, or a plain .npz or .json. Default: fit now.",
     show_default=False,
 )
 _COMPARED = (
-    "Two or more: folders of fit files, results of other programs, or plain .npz or .json files, as --predictions of "
-    "hpc evaluate fit. The others are compared with the first."
+    "Two or more folders of fit files, results of other programs, or .npz or .json files; all are compared with "
+    "the first."
 )
 _FIT_ABLATION = ablation_option(
-    "Train the variants of one of Neural Body Fitting's tables (inputs, segmenters, losses, supervision), or of "
-    "deform-and-learn (its Figure 2 and control, losses, correspondence), and compare them."
+    "Train and compare the variants of a table of Neural Body Fitting or (deform-) of deform-and-learn."
 )
-_REPOSE_ABLATION = ablation_option("warping: train warp3d in two and three dimensions, Table 1 of its paper.")
+_REPOSE_ABLATION = ablation_option("Train warp3d in two and three dimensions and compare them (warping).")
 _REFINE_ABLATION = ablation_option(
-    "inputs: train networks that lack an input. robustness: noisy textures and other light; trains nothing."
+    "Train networks that lack an input (inputs), or compare on noisy textures and other light (robustness, no "
+    "training)."
 )
-_SIZE = option("--size N", "Pixels of the crops that are compared. Default: the network's.", min=32)
-_REFINER = option("--weights FILE|RUN", "The displacement network. Default: no network is compared.")
+_SIZE = option("--size N", "Side of the compared crops in pixels. Default: the network's.", min=32)
+_REFINER = option("--weights FILE|RUN", "Displacement network. Default: none is compared.")
 _CORRESPONDENCE = option(
     "--correspondence",
-    "Only this correspondence. densepose needs --densepose, or a cache with surface points, as of rendered people. "
-    "Default: all that are at hand.",
+    "Compare only this correspondence; densepose needs --densepose or a cache with surface points. Default: all "
+    "that are available.",
 )
-_PRIOR = option("--prior none|pose|gmm:FILE|vposer:FILE", "Only this prior, as in hpc refine. Default: none and pose.")
+_PRIOR = option(
+    "--prior none|pose|gmm:FILE|vposer:FILE", "Compare only this prior, as in hpc refine. Default: none and pose."
+)
 _BASE_FITS = option(
     "--predictions FITS",
-    "Refine these: a folder of fit files, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR, GVHMR or SAM 3D Body "
-    "on the cache's images, named after their sequence. Default: our fits, and the "
-    "truth with errors.",
+    "Fits to refine: a folder of fit files or results of other programs. Default: our fits, and the truth with errors.",
     show_default=False,
 )
 _LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
@@ -159,6 +156,22 @@ class ReposingMeasures:
 
 @command(
     tunes=True,
+    usual=(
+        "--data",
+        "--out",
+        "--predictions",
+        "--weights",
+        "--method",
+        "--protocol",
+        "--split",
+        "--limit",
+        "--joints",
+        "--body",
+        "--crops",
+        "--ablation",
+        "--detector",
+        "--device",
+    ),
     examples=(
         "hpc evaluate fit --data people --method nbf --out report",
         "hpc evaluate fit --data people --predictions hpc-out/fit",
@@ -186,14 +199,16 @@ def fit(
 ) -> CommandResult:
     """Evaluate bodies: of hpc fit, of a network alone, or of fit files.
 
-    Prints tables, beside papers' figures where these are of the same split and joints, and writes a report with images:
-    some of each quartile of the errors, and the worst. With --joints coco17 or a protocol of labelled joints, such as
-    coco-keypoints, figures are OKS in the image. With --crops, networks of deform-and-learn are evaluated at
-    the size of a canonical skeleton; --body is the body that they were trained with.
+    Prints tables of errors and writes a report with images.
+
+    Tables show papers' figures for the same split and joints. The report shows people of each quartile of the errors,
+    and the worst. With --joints coco17 or a protocol of labelled joints, such as coco-keypoints, figures are OKS in the
+    image. With --crops, networks of deform-and-learn are evaluated at the size of a canonical skeleton; --body is the
+    body that they were trained with.
 
     The same command continues an interrupted ablation; --set changes what its trainings share, such as --set
     network.learning_rate=1e-4, --set loop.steps=2000, --set segmenter_loop.epochs=5 or --set weights.points3d=10.
-    Otherwise --set sets visible=SHARE (leaves out people with fewer joints visible), root=pelvis, hips or none,
+    Otherwise --set sets visible=SHARE (leaves out people with fewer visible joints), root=pelvis, hips or none,
     smplx_to_smpl=FILE (a matrix such as smplx2smpl.pkl of WHAM), or match=tracks (a track of --predictions is one
     person).
     """
@@ -223,15 +238,19 @@ def fit(
 
 @command(
     columns=(
-        ("people", "people", "How many move in three or more frames."),
-        ("foot_slide_cm_s", "slide cm/s", "Speed of the point of the feet that should rest."),
-        ("below_ground_mm", "below mm", "How far the lowest point of the feet is below the floor."),
-        ("acceleration_m_s2", "acc. m/s²", "Acceleration of joints."),
-        ("size_drift_percent", "size drift %", "Range of the body's size over its median."),
-        ("flights", "flights", "How often someone is in the air."),
-        ("flight_m_s2", "fall m/s²", "Acceleration of the centre of mass there; 9.81 is right."),
+        ("people", "people", "Number of people who move in at least three frames."),
+        ("foot_slide_cm_s", "slide cm/s", "Speed of the point of the feet that should rest, cm/s."),
+        ("below_ground_mm", "below mm", "Distance of the lowest point of the feet below the floor, mm."),
+        ("acceleration_m_s2", "acc. m/s²", "Acceleration of the joints, m/s²."),
+        ("size_drift_percent", "size drift %", "Range of the body's size divided by its median, %."),
+        ("flights", "flights", "Number of times that someone is in the air."),
+        ("flight_m_s2", "fall m/s²", "Acceleration of the centre of mass in the air, m/s²; 9.81 is right."),
     ),
     brief=counts("people"),
+    usual=(
+        "--out",
+        "--body",
+    ),
     examples=(
         "hpc evaluate motion clip.mp4.fit.npz",
         "hpc evaluate motion hpc-out/fit --json",
@@ -247,11 +266,12 @@ def motion(
         "hpc-out/evaluate"
     ),
 ) -> CommandResult:
-    """Evaluate how people of clips move, without any truth: feet, floor, accelerations, size and flights.
+    """Evaluate motion without truth: feet, floor, accelerations and sizes.
 
-    Figures are means over the people of each fit file; NAME.motion.json has those of each person. They show a
-    wrong camera path, feet that slide or sink, trembling bodies and people who change their size, and say nothing
-    about poses that move well and are wrong.
+    Finds wrong camera paths, sliding or sinking feet, trembling bodies and people who change their size.
+
+    Figures are means over the people of each fit file; NAME.motion.json holds the figures of each person. Wrong poses
+    that move well are not noticed.
     """
     paths = flags.fits(fits)
 
@@ -280,6 +300,16 @@ def motion(
 
 @command(
     tunes=True,
+    usual=(
+        "--data",
+        "--out",
+        "--protocol",
+        "--split",
+        "--limit",
+        "--joints",
+        "--body",
+        "--model",
+    ),
     examples=(
         "hpc evaluate compare fits/a fits/b --data emdb --protocol emdb1-camerahmr --body smpl:SMPL_NEUTRAL.pkl",
         "hpc evaluate compare ours.json theirs.json --data people --out comparison",
@@ -293,9 +323,10 @@ def compare(
 ) -> CommandResult:
     """Compare two or more sets of fits on the same people, pair by pair.
 
-    Prints the errors of each over the people that all of them found, and the mean difference of each from the first,
-    with intervals over sequences, subjects or people; writes a report with a plot of the differences. --set sets what
-    it sets of hpc evaluate fit.
+    Prints the errors over the people that all sets contain, and each set's mean difference from the first.
+
+    Differences have intervals over sequences, subjects or people; the report plots them. --set has the same settings
+    as for hpc evaluate fit.
     """
     _refuse_image_joints(bodies)
     matching = tuned(session, MatchingOptions())
@@ -309,7 +340,20 @@ def compare(
     return evaluate_caches(session, flags, Evaluation("compare", report, options, bodies, predictions))
 
 
-@command(tunes=True, examples=("hpc evaluate segmenter --data people",))
+@command(
+    tunes=True,
+    usual=(
+        "--data",
+        "--out",
+        "--weights",
+        "--protocol",
+        "--split",
+        "--limit",
+        "--batch-size",
+        "--device",
+    ),
+    examples=("hpc evaluate segmenter --data people",),
+)
 def segmenter(
     session: Session,
     flags: CacheFlags,
@@ -318,8 +362,9 @@ def segmenter(
 ) -> CommandResult:
     """Evaluate a segmenter: IoU and F1 of the body parts.
 
-    The report shows people of each quartile of the IoU, and the worst. --set visible=SHARE leaves out people with fewer
-    joints visible.
+    The report shows people of each quartile of the IoU, and the worst.
+
+    --set visible=SHARE leaves out people with fewer visible joints.
     """
     _check_trainings(session, trains=False)
 
@@ -333,6 +378,17 @@ def segmenter(
 
 @command(
     tunes=True,
+    usual=(
+        "--data",
+        "--out",
+        "--weights",
+        "--size",
+        "--protocol",
+        "--split",
+        "--limit",
+        "--ablation",
+        "--device",
+    ),
     examples=(
         "hpc evaluate repose --data pairs --limit 100",
         "hpc evaluate repose --data pairs --weights runs/warp3d --size 256",
@@ -351,13 +407,14 @@ def repose(
 ) -> CommandResult:
     """Evaluate reposed images: by a network, by the mesh, and by copying the input.
 
-    All methods draw the same pairs; the report shows some of them. Processes with --shard divide the pairs of a cache;
-    the same command without --shard then reports on all. Of an ablation they do so once its networks are trained
-    (--runs); the same command continues an interrupted one.
+    All methods draw the same pairs; the report shows some of them.
 
-    --set sets lpips=true (from hpc weights fetch imagenet-alexnet lpips-alex), pose=false (the pose takes most of the
-    time), full_images=true (complete images, which papers' figures are of, with --size 256), methods=copy,mesh,pasted,
-    warp3d (some of them: warp3d alone takes a third of the time), perceptual=WEIGHTS (which measure how
+    Processes with --shard divide the pairs of a cache; the same command without --shard then reports on all. For an
+    ablation they do so once its networks are trained (--runs); the same command continues an interrupted ablation.
+
+    --set sets lpips=true (after hpc weights fetch imagenet-alexnet lpips-alex), pose=false (the pose takes most of the
+    time), full_images=true (complete images, as in papers' figures, with --size 256), methods=copy,mesh,pasted,warp3d
+    (or some of them; warp3d alone takes a third of the time), perceptual=WEIGHTS (of the network that measures how
     similar images look), and what the trainings share, such as network.generator.depth=16 or loop.steps=2000.
     """
     _check_trainings(session, trains=ablation is not None)
@@ -392,6 +449,21 @@ def repose(
 
 @command(
     tunes=True,
+    usual=(
+        "--data",
+        "--out",
+        "--weights",
+        "--predictions",
+        "--correspondence",
+        "--prior",
+        "--densepose",
+        "--protocol",
+        "--limit",
+        "--joints",
+        "--body",
+        "--ablation",
+        "--device",
+    ),
     examples=(
         "hpc evaluate refine --data clips --set base=keypoints",
         "hpc evaluate refine --data clips --correspondence flow --set keypoints=false --prior gmm:gmm_08.pkl",
@@ -408,12 +480,13 @@ def refine(
 ) -> CommandResult:
     """Evaluate refinement: fits of clips before and after.
 
-    A table for each kind of initial fit, with a row for each correspondence and prior, and a page of its first clip
-    beside the truth. --set chooses among them: base=keypoints, nbf, noise (the truth with an estimator's errors),
-    truth+0.02, truth+0.05 or truth+0.08 (with radians at every joint); keypoints=true or false (correspondences with
-    keypoints beside them, or alone); refine_preset=paper (as --preset of hpc refine); visible, root and smplx_to_smpl
-    as of hpc evaluate fit. With --ablation inputs, the same command continues interrupted trainings, and --set changes
-    what these share, such as --set loop.steps=2000.
+    Prints a table for each kind of initial fit, with a row for each correspondence and prior.
+
+    The report has a page of the first clip next to the truth. --set chooses: base=keypoints, nbf, noise (the truth with
+    an estimator's errors), truth+0.02, truth+0.05 or truth+0.08 (radians at every joint); keypoints=true or false
+    (correspondences with or without keypoints); refine_preset=paper (as --preset of hpc refine); visible, root and
+    smplx_to_smpl as for hpc evaluate fit. With --ablation inputs, the same command continues interrupted trainings, and
+    --set changes what these share, such as --set loop.steps=2000.
     """
     trains = ablation == "inputs"
     _check_trainings(session, trains=trains)

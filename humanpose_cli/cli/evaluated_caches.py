@@ -33,39 +33,38 @@ PEOPLE_SETTINGS = ("visible", "root", "smplx_to_smpl", "straight_hands")
 
 _DATA = option(
     "--data CACHE",
-    "Dataset cache of hpc preprocess. Needed; or several by --items, each with a report in a folder of its name.",
+    "Dataset cache of hpc preprocess. Needed, or several with --items.",
     show_default=False,
 )
 _PROTOCOL = option(
     "--protocol NAME",
-    "Protocol of the cache, or of published figures, which decides split, joints, root and sizes: 3dpw-camerahmr, "
-    "coco-keypoints, iper-random-pairs and others, see docs/reference/protocols.md. Default: the cache's usual one.",
+    "Protocol that sets split, joints, root and sizes, such as 3dpw-camerahmr (see docs/reference/protocols.md). "
+    "Default: the cache's usual one.",
 )
-_SPLIT = option("--split NAME", "Split to evaluate on. Default: test, else validation.")
-_LIMIT = option("--limit N", "People (images, pairs, clips) at most, spread evenly. Default: all.", min=1)
+_SPLIT = option("--split NAME", "Split to evaluate. Default: test, else validation.")
+_LIMIT = option("--limit N", "Maximum number of people (images, pairs, clips), evenly spaced. Default: all.", min=1)
 _MODELS = option(
     "--model FILE",
-    "SMPL model of one gender, for labels that are parameters of it; may be repeated. Default: none.",
+    "SMPL model of one gender, for labels that are its parameters; may be repeated. Default: none.",
 )
 _JOINTS = option(
     "--joints NAME",
-    "Joints that errors are of: smpl24, smpl24-mesh (by each SMPL model's own regressor), smpl24-neutral (by the "
-    "neutral one's), h36m14, h36m17, hmr14 (by --joint-regressor), lsp14, mocap14 or mocap17 (measured ones), or "
-    "coco17, labelled in the image (hpc evaluate fit). Default: measured ones where a data set has them, else smpl24.",
+    "Joints to compare: smpl24, smpl24-mesh, smpl24-neutral, h36m14, h36m17, hmr14, lsp14, mocap14, mocap17 or "
+    "coco17 (in the image). Default: measured joints if available, else smpl24.",
 )
 _JOINT_REGRESSOR = option(
     "--joint-regressor FILE",
-    "J_regressor_h36m.npy, 17 x 6890, of SPIN, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none.",
+    "SPIN's J_regressor_h36m.npy, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none.",
 )
 _TRAININGS = "Trainings"
 _RUNS = option(
     "--runs FOLDER",
-    "Folder of the trainings; tables that share it train equal networks once. Default: runs in --out.",
+    "Folder of the trainings, which several tables can share. Default: OUT/runs.",
     _TRAININGS,
     show_default=False,
 )
-_PRESET = option("--preset ablation|paper", "Trainings of minutes, or of days.", _TRAININGS)
-_SEEDS = option("--seeds N", "Trainings of each network. Default: 1; of warping 2.", _TRAININGS, min=1)
+_PRESET = option("--preset ablation|paper", "Length of the trainings: ablation (minutes) or paper (days).", _TRAININGS)
+_SEEDS = option("--seeds N", "Trainings of each network. Default: 1; 2 for warping.", _TRAININGS, min=1)
 
 
 def ablation_option(text: str) -> Any:
@@ -92,7 +91,7 @@ class CacheFlags(BatchFlags):
 class BodyFlags:
     """Which bodies and joints are compared, as one parameter."""
 
-    body: Annotated[str, body_option("The body of the predictions")] = "default"
+    body: Annotated[str, body_option("Body model of the predictions")] = "default"
     models: Annotated[list[Path] | None, _MODELS] = None
     joints: Annotated[
         Literal[

@@ -17,30 +17,40 @@ if TYPE_CHECKING:
 
 _FORMAT = option(
     "--format NAME,NAME",
-    "amass, json, bvh, glb, usd, obj, ply or cloud, several with commas between them. Default: glb, or that of --out.",
+    "Formats, separated by commas: amass, json, bvh, glb, usd, obj, ply, cloud. Default: glb, or the suffix of --out.",
     show_default=False,
 )
 _FRAME_RATE = option(
     "--frame-rate N",
-    "Frame rate of fits that have none, as those of folders of images. Default: 25.",
+    "Frame rate of fits without one, such as fits of image folders. Default: 25.",
     show_default=False,
 )
 _WORLD = option(
     "--world camera|ground",
-    "camera: the first frame's camera is the origin and its up is up. ground: feet stand on the ground, which is level "
-    "and has height 0, below the camera.",
+    "Origin: camera (the first frame's camera, its up is up) or ground (feet on level ground at height 0).",
 )
 
 
 @command(
     columns=(
-        ("format", "format", "What was written."),
-        ("people", "people", "How many were written."),
-        ("frames", "frames", "How many frames the input has."),
-        ("files", "files", "How many files were written."),
-        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong.", False, True),
+        ("format", "format", "Format of the files."),
+        ("people", "people", "Number of people."),
+        ("frames", "frames", "Number of frames."),
+        ("files", "files", "Number of files."),
+        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
     ),
     brief=counts("people", "frames", "files"),
+    usual=(
+        "--out",
+        "--format",
+        "--frames",
+        "--person",
+        "--world",
+        "--texture",
+        "--frame-rate",
+        "--body",
+        "--overwrite",
+    ),
     examples=(
         "hpc export clip.mp4.fit.npz",
         "hpc export clip.mp4.fit.npz --out dance.glb --world ground",
@@ -57,13 +67,15 @@ def export(
     world: Annotated[Literal["camera", "ground"], _WORLD] = "camera",
     out: OutOrFile = Path("hpc-out/export"),
 ) -> CommandResult:
-    """Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.
+    """Write fits for other programs: glTF, USD, BVH, AMASS, OBJ and others.
 
-    A clip makes NAME.glb, NAME.usd and NAME.json with all people and the camera, NAME.person0.bvh and
-    NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. cloud makes
-    NAME.cloud.ply with points of the background, if the camera walks. Beside NAME.glb and NAME.usd lies
-    NAME.blender.py, which opens them in Blender with the clip's frame rate, range and camera, before the frames if
-    --frames names them. Lengths are in metres. AMASS is z up, JSON has camera axes, all others are y up.
+    Writes NAME.glb, with all people and the camera, for each fit; --format chooses other formats.
+
+    glb, usd and json hold all people and the camera; bvh and amass are one file for each person (NAME.person0.bvh);
+    obj and ply are folders with one file for each frame; cloud is NAME.cloud.ply with points of the background, if the
+    camera walks. NAME.blender.py opens NAME.glb or NAME.usd in Blender with the clip's frame rate, range and camera,
+    and with the frames as background if --frames names them. Lengths are in metres. AMASS is z up, JSON has camera
+    axes, all other formats are y up.
     """
     input_set = inputs.found(session, flags, out)
 

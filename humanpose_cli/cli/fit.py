@@ -51,21 +51,22 @@ if TYPE_CHECKING:
 
 _SEQUENCE = option(
     "--sequence/--independent",
-    "Whether the images of a folder are one sequence. Default: numbered ones of one size are, if they look alike.",
+    "Treat the images of a folder as one sequence or as separate photographs. Default: a sequence if numbered and "
+    "similar.",
     show_default=False,
 )
 _RATE = option(
     "--frame-rate N",
-    "Frames a second of folders of images and of streams without times (.h264, .mjpeg). Default: 25 of streams.",
+    "Frame rate of image folders and of streams without times (.h264, .mjpeg). Default: 25 for streams.",
     min=0.01,
     max=1000.0,
 )
-_REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
-_ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
+_REFINE = option("--refine", "Align the bodies with the pixels afterwards, as hpc refine does.")
+_ACCEPTED = "With --refine: how much of the refinement was accepted, 0 to 1."
 _TEXTURES = option(
     "--textures",
-    "Also store the people's clothes, hair and colours (NAME.person0.look.npz), in which hpc view and hpc export show "
-    "them then without the frames, and draw them so in the overlay.",
+    "Also store clothes, hair and colours (NAME.person0.look.npz) for hpc view and export, and draw them in the "
+    "overlay.",
 )
 
 
@@ -276,20 +277,36 @@ class FitRun:
 
 @command(
     columns=(
-        ("people", "people", "How many were found."),
+        ("people", "people", "Number of people."),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
-        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay marks it.", False, True),
+        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
         ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
         ("accepted", "accepted", _ACCEPTED, False, False, True),
     ),
     tunes=True,
     cluster="array",
     brief=counts("people", "frames"),
+    usual=(
+        "--out",
+        "--frames",
+        "--refine",
+        "--people",
+        "--height",
+        "--textures",
+        "--overlay",
+        "--overwrite",
+        "--detector",
+        "--sequence",
+        "--camera",
+        "--device",
+        "--method",
+    ),
     examples=(
         "hpc fit photo.jpg",
         "hpc fit clip.mp4 --people largest --frames 0:250",
-        "hpc fit frames/ --refine",
+        "hpc fit photos/ --out fits --refine",
+        "hpc fit frames/ --sequence --frame-rate 25",
         "hpc fit photos/ --out fits --overwrite",
         "hpc fit photo.jpg --method deform-and-learn --weights runs/deform --side-view",
         "hpc fit --items photos.txt --dry-run",
@@ -324,9 +341,10 @@ def fit(
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in images and videos.
 
-    Writes a fit file (NAME.fit.npz) for each image or sequence, and an overlay: the bodies drawn over it, in
-    videos with the sound. With --refine also the page and the textures that hpc refine writes. Of one input, --out may
-    name the fit file.
+    Writes a fit file (NAME.fit.npz) and an overlay with the bodies for each image or video.
+
+    Overlays of videos keep the sound. With --refine, also writes the page and the textures of hpc refine. If there is
+    one input, --out may name its fit file.
     """
     from humanpose_cli.io.frame_range import ALL_FRAMES, parse_range
     from humanpose_cli.io.images import IMAGE_SUFFIXES

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 _FRAMES = option(
     "--frames INPUT",
-    "The video, folder, image or glob pattern that the fits were made of, for --texture; hpc view also shows them, and "
-    "hpc export names them as the background of Blender's camera. May be repeated. Default: what the fit files name, "
-    "if it is still there.",
+    "Video, folder, image or pattern that the fits were made from; may be repeated. Default: the files that the "
+    "fits name.",
     show_default=False,
 )
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
-_PERSON = option("--person ID|largest|all", "Whose bodies.")
+_PERSON = option("--person ID|largest|all", "People to include: all, largest or a track id.")
 _NO_FRAMES = (
     "the frames were not found in the folder of the fit, so they are not shown and people have no clothes; "
     "--frames INPUT names them"

@@ -14,24 +14,24 @@ from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, St
 if TYPE_CHECKING:
     from humanpose_cli.batch.ledger import Entry
 
-_FOLDER = argument("FOLDER", "The output folder of hpc fit, refine or repose.")
-_ALL = option("--all", "List every item. Default: those that failed, or that a run began and none finished.")
+_FOLDER = argument("FOLDER", "Output folder of hpc fit, refine or repose.")
+_ALL = option("--all", "List every item. Default: failed and unfinished ones.")
 
 
 @command(
     columns=(
-        ("command", "command", "What was run."),
-        ("host", "host", "The machine that did it."),
-        ("finished", "finished", "When, in UTC.", True),
-        ("error", "error", "Why it failed."),
+        ("command", "command", "Command that was run."),
+        ("host", "host", "Machine that processed the item."),
+        ("finished", "finished", "Time of the end, in UTC.", True),
+        ("error", "error", "Why the item failed."),
     ),
     labels={Status.INTERRUPTED: "not finished"},
     examples=("hpc ledger hpc-out/fit", "hpc ledger hpc-out/fit --all --json"),
 )
 def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[bool, _ALL] = False) -> CommandResult:
-    """Show what failed in an output folder, which machine did what, and how fast.
+    """Show what failed in an output folder, and how fast each machine was.
 
-    The exit code is 0 whatever failed in it.
+    The exit code is 0, also if items failed.
     """
     from humanpose_cli.batch.ledger import read_history
 

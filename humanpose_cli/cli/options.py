@@ -129,21 +129,28 @@ def of(kind: type[Options], name: str, panel: str | None = None, **more: Any) ->
     def as_flag(argument: re.Match[str]) -> str:
         return f"--{argument[1].replace('_', '-')}{f' {argument[2]}' if argument[2] else ''}"
 
-    # typer checks the minimum and maximum, and shows them
-    text = _ARGUMENT.sub(as_flag, replace(info, minimum=None, maximum=None).help)
-    bounds = {"min": info.minimum, "max": info.maximum}
     value = info.value or info.unit.upper()
+    # typer checks the minimum and maximum, and shows them; the name of the value is the unit
+    text = _ARGUMENT.sub(as_flag, replace(info, unit="", minimum=None, maximum=None, above=None).help)
+    bounds = {"min": info.minimum, "max": info.maximum}
     return option(f"{flag} {value}", text, panel, show_default=not info.unset, **bounds, **more)
 
 
-_RUN, _FILES, _MACHINE = "What is done again", "Files", "Machine"
+# Headings of options that many commands share: `--help-all` shows them, `--help` only the options that a command names.
+FILES = "Files"
+RERUNS = "Reruns"
+MACHINE = "Machine"
+CLUSTER = "Cluster"
+OUTPUT = "Output"
+SETTINGS = "Settings"
+HELP = "Help"
+SHARED_HEADINGS = (FILES, RERUNS, MACHINE, CLUSTER, OUTPUT, SETTINGS, HELP)
 
 Inputs = Annotated[
     list[str] | None,
     argument(
         "INPUT",
-        "Images, videos, folders, glob or numbered (f_%04d.png) patterns; - reads a list of paths, one a line, from "
-        "stdin.",
+        "Images, videos, folders or patterns (*.jpg, f_%04d.png); - reads a list of paths from stdin.",
     ),
 ]
 
@@ -160,38 +167,32 @@ def out_option(flag: str, text: str, panel: str | None = None, **more: Any) -> A
     return option(flag, text, panel, parser=_out, **more)
 
 
-Out = Annotated[Path, out_option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
+Out = Annotated[Path, out_option("--out -o FOLDER", "Folder for the results, which mirrors the input tree.", FILES)]
 OutOrFile = Annotated[
     Path,
-    out_option(
-        "--out -o FOLDER|FILE", "Folder for the results, which mirrors the input tree; or one result's file.", _FILES
-    ),
+    out_option("--out -o FOLDER|FILE", "Folder for the results, or the file of a single result.", FILES),
 ]
-Overwrite = Annotated[
-    bool, option("--overwrite", "Replace results that were made with other options. Default: refuse.", _RUN)
-]
+Overwrite = Annotated[bool, option("--overwrite", "Replace results that were made with other options.", RERUNS)]
 Resume = Annotated[
-    bool, option("--resume/--no-resume", "Skip items that an earlier run finished with these options.", _RUN)
+    bool, option("--resume/--no-resume", "Skip items that an earlier run finished with the same options.", RERUNS)
 ]
-RetryFailed = Annotated[
-    bool, option("--retry-failed", "Try items again that failed in an earlier run. Default: report them.", _RUN)
-]
+RetryFailed = Annotated[bool, option("--retry-failed", "Try items again that failed in an earlier run.", RERUNS)]
 VerifyInputs = Annotated[
-    bool, option("--verify-inputs", "Know an unchanged input by its contents. Default: by size and time.", _RUN)
+    bool, option("--verify-inputs", "Compare inputs by checksum. Default: by size and time.", RERUNS)
 ]
-DryRun = Annotated[bool, option("--dry-run", "Say what would be done, and do nothing.", _RUN)]
+DryRun = Annotated[bool, option("--dry-run", "Show what would be done without doing it.", RERUNS)]
 ItemList = Annotated[
     Path | None,
     option(
         "--items FILE|-",
-        "Take further inputs from a list, one a line or of find -print0; - is stdin. Default: none.",
-        _FILES,
+        "File with further inputs, one per line or from find -print0; - is stdin. Default: none.",
+        FILES,
     ),
 ]
-Device = Annotated[str, of(ComputeOptions, "device", _MACHINE, parser=parse_device)]
-PrecisionOption = Annotated[Precision, of(ComputeOptions, "precision", _MACHINE)]
-Threads = Annotated[int | None, option("--threads N", "CPU threads. Default: every core there is.", _MACHINE, min=1)]
-BatchSize = Annotated[int | None, of(ComputeOptions, "batch_size", _MACHINE)]
+Device = Annotated[str, of(ComputeOptions, "device", MACHINE, parser=parse_device)]
+PrecisionOption = Annotated[Precision, of(ComputeOptions, "precision", MACHINE)]
+Threads = Annotated[int | None, option("--threads N", "Number of CPU threads. Default: all cores.", MACHINE, min=1)]
+BatchSize = Annotated[int | None, of(ComputeOptions, "batch_size", MACHINE)]
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,8 @@ ShardOption = Annotated[
     Shard | None,
     option(
         "--shard i/N",
-        "Do part i of N parts, i from 0 to N-1, one process each. Default: everything.",
-        _MACHINE,
+        "Process part i of N, counted from 0, in this process. Default: everything.",
+        MACHINE,
         parser=Shard.parse,
     ),
 ]
@@ -217,9 +218,9 @@ Frames = Annotated[
     FrameRange | None,
     option(
         "--frames A:B:STEP",
-        "Frames A to B-1 of each sequence, counted from 0, every STEP-th; negative ones count from the end, 0.5s is a "
-        "time. Default: all.",
-        _FILES,
+        "Frames A to B-1 of each sequence, every STEP-th; negative numbers count from the end, 0.5s is a time. "
+        "Default: all.",
+        FILES,
         parser=parse_frame_range,
     ),
 ]
@@ -227,9 +228,8 @@ VideoCodecOption = Annotated[
     Literal["h264", "vp9"],
     option(
         "--video-codec",
-        "Codec of videos that are written (MP4). h264: plays everywhere; its encoder x264 is under the GPL. vp9: plays "
-        "in browsers; its encoder libvpx is under a BSD licence.",
-        _FILES,
+        "Codec of videos: h264 plays everywhere (x264, GPL), vp9 in browsers (libvpx, BSD).",
+        FILES,
     ),
 ]
 Overlay = Annotated[bool, option("--overlay/--no-overlay", "Draw the bodies over the images.")]
@@ -237,31 +237,29 @@ FailIfDoubtful = Annotated[
     bool,
     option(
         "--fail-if-doubtful",
-        "Count inputs with a doubtful result as partly done, exit code 4. Their files are written all the same.",
+        "Exit with code 4 if a result is doubtful; its files are still written.",
     ),
 ]
-SideView = Annotated[bool, option("--side-view", "Draw the bodies from the side, too, to the right of the overlay.")]
+SideView = Annotated[bool, option("--side-view", "Also draw the bodies from the side, next to the overlay.")]
 Labels = Annotated[
     OverlayLabels,
     option(
         "--labels",
-        "What the overlay says. ids: people's numbers beside them, with a question mark where the fit is doubtful. "
-        "reasons: also why, in a strip below. none: nothing.",
+        "Text on the overlay: ids (people's numbers, ? if doubtful), reasons (also why), or none.",
     ),
 ]
-Seed = Annotated[int, option("--seed N", "Seed of everything random: same seed, same bytes.", min=0)]
+Seed = Annotated[int, option("--seed N", "Seed of all random choices.", min=0)]
 
 FitFiles = Annotated[
     list[Path] | None,
-    argument("FITS...", "Fit files, folders of them, or results of other programs as hpc refine reads them."),
+    argument("FITS...", "Fit files, folders of them, or results of other programs that hpc refine reads."),
 ]
 FitTextures = Annotated[
     str | None,
     option(
         "--texture FILE|frames|none",
-        "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them; frames: made of "
-        "--frames, with the people's clothes; none: one colour a person. Default: frames if they are at hand, else "
-        "those beside the fits.",
+        "Texture (PNG file or folder), frames (from the frames, with clothes), or none (one colour). Default: frames "
+        "if available, else the stored textures.",
         show_default=False,
     ),
 ]
@@ -269,14 +267,13 @@ FitCamera = Annotated[
     Path | None,
     option(
         "--camera FILE",
-        "Camera of an AMASS file: .npz with focal and world_to_camera, or the fit that it was exported from. "
-        "Default: none.",
+        "Camera of an AMASS file: the fit it was exported from, or .npz with focal and world_to_camera. Default: none.",
         show_default=False,
     ),
 ]
 FitSmplx = Annotated[
     Path | None,
-    option("--model FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False),
+    option("--model FILE", "SMPL-X model file, needed for results of GVHMR. Default: none.", show_default=False),
 ]
 DensePose = Annotated[Path | None, of(SurfaceFiles, "densepose")]
 DensePoseCharts = Annotated[Path | None, of(SurfaceFiles, "charts")]
@@ -284,10 +281,10 @@ DensePoseCharts = Annotated[Path | None, of(SurfaceFiles, "charts")]
 
 def body_option(text: str) -> Any:
     """Declare --body, with what the body is in a command."""
-    return option("--body default|smpl:FILE", f"{text}; also smplh:FILE and smplx:FILE.")
+    return option("--body default|smpl:FILE", f"{text}: default, smpl:FILE, smplh:FILE or smplx:FILE.")
 
 
-BodyOfFits = Annotated[str, body_option("The body that the fits are of")]
+BodyOfFits = Annotated[str, body_option("Body model of the fits")]
 
 
 def read_items(items: Path) -> list[str]:

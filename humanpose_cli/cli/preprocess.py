@@ -48,48 +48,45 @@ def _source(name: str) -> str:
 
 _SOURCE = argument(
     "SOURCE",
-    "synthetic, images (your own), coco (and what comes in its form), iper, deepfashion, up3d, h36m, "
-    "humaneva, 3dpw, emdb, rich, densepose or densepose-posetrack.",
+    "synthetic, images (your own), or a data set: coco, iper, deepfashion, up3d, h36m, humaneva, 3dpw, emdb, rich,"
+    " densepose or densepose-posetrack.",
     parser=_source,
 )
-_ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
-_OUT = out_option("--out CACHE", "Folder for the cache; with --check for the report, or its file.")
-_PAIRS = option(
-    "--pairs", "Pairs of images: one person, clothing and background, two poses. Default: single images.", _OF_SYNTHETIC
-)
-_CLIPS = option("--clips LENGTH", "Clips of LENGTH frames. Default: single images.", _OF_SYNTHETIC)
-_DENSEPOSE = option("--densepose PATH", "DensePose's output for these images. Default: none.", _OF_SETS)
+_ROOT = argument("ROOT", "Folder of the data set, as its owner distributes it.")
+_OUT = out_option("--out CACHE", "Folder for the cache; with --check, for the report.")
+_PAIRS = option("--pairs", "Make pairs of images: one person and background in two poses.", _OF_SYNTHETIC)
+_CLIPS = option("--clips LENGTH", "Make clips of LENGTH frames. Default: single images.", _OF_SYNTHETIC)
+_DENSEPOSE = option("--densepose PATH", "DensePose output for these images. Default: none.", _OF_SETS)
 _MODELS = option(
     "--model FILE",
-    "SMPL model of one gender, from which labels are rendered; may be repeated. Default: none.",
+    "SMPL model of one gender, used to render labels; may be repeated. Default: none.",
     _OF_SETS,
 )
-_FIT = option("--fit/--no-fit", "Fit bodies where the data set has none, as hpc fit does.", _OF_SETS)
-_BODY = body_option("The body that is fitted where the data set has none")
+_FIT = option("--fit/--no-fit", "Fit bodies if the data set has none, as hpc fit does.", _OF_SETS)
+_BODY = body_option("Body model to fit if the data set has no bodies")
 _SPLIT = option(
     "--split NAME",
-    "Only this split of the data set, so that the others need not be there; of your own images, the one that they "
-    "belong to. Default: all; train.",
+    "Split to read; for your own images, the split to assign. Default: all; train.",
     _OF_SETS,
     show_default=False,
 )
 _CHECK = option(
     "--check",
-    "Build no cache: read the folder, count what it holds, and write a report that may be sent to others.",
+    "Count what the folder holds and write a report that can be shared; build no cache.",
     _OF_SETS,
 )
 _DETECTIONS = option(
     "--detections",
-    "Add our detector's output for each person, for models that take it as input. Default: leave it out.",
+    "Also store our detector's output for each person, for models that take it as input.",
 )
 _SHARD_SIZE = option(
-    "--shard-size N", "Images per file of the cache, about. Default: a sixteenth of all, 32 to 1024.", min=1
+    "--shard-size N", "Approximate number of images per cache file. Default: 1/16 of all, 32 to 1024.", min=1
 )
-_WORKERS = option("--workers N", "Processes. Default: one per core.", min=1)
+_WORKERS = option("--workers N", "Number of processes. Default: one per core.", min=1)
 _ITEMS = option(
     "--items FILE|-",
-    "Only these images, sequences or folders of them: a list of paths, or of names as --dry-run --json gives them, one "
-    "a line; - is stdin. Default: all.",
+    "List of images, sequences or folders to use, one per line, as --dry-run --json prints them; - is stdin. "
+    "Default: all.",
     _OF_SETS,
 )
 _RESUME = option("--resume/--no-resume", "Keep the finished files of an interrupted run.")
@@ -137,21 +134,37 @@ class DatasetFlags:
 
 @command(
     columns=(
-        ("pictures", "images", "Images in the cache."),
-        ("people", "people", "People in them."),
-        ("files", "files", "Files of the cache."),
-        ("kept", "kept", "Files that an earlier run had finished."),
+        ("pictures", "images", "Number of images in the cache."),
+        ("people", "people", "Number of people in the images."),
+        ("files", "files", "Number of cache files."),
+        ("kept", "kept", "Number of files that an earlier run had finished."),
     ),
     tunes=True,
     cluster="build",
+    usual=(
+        "--out",
+        "--count",
+        "--size",
+        "--pairs",
+        "--clips",
+        "--camera",
+        "--split",
+        "--items",
+        "--model",
+        "--detections",
+        "--seed",
+        "--workers",
+        "--dry-run",
+        "--overwrite",
+    ),
     examples=(
         "hpc preprocess synthetic --count 2000 --out people",
+        "hpc preprocess images photos --set fits=hpc-out/fit --out mine",
+        "hpc preprocess 3dpw data/3DPW --model SMPL_MALE.pkl --model SMPL_FEMALE.pkl",
         "hpc preprocess synthetic --pairs --count 2000 --out pairs",
         "hpc preprocess synthetic --clips 100 --camera walk --count 800 --size 960 --set frame_rate=30 --out walks",
-        "hpc preprocess images photos --set fits=hpc-out/fit --out mine",
         "hpc preprocess images photos --items chosen.txt --dry-run",
         "hpc preprocess images takes --set views=true --split test --out takes.cache",
-        "hpc preprocess 3dpw data/3DPW --model SMPL_MALE.pkl --model SMPL_FEMALE.pkl --set every=10",
         "hpc preprocess 3dpw --check data/3DPW",
     ),
 )
@@ -173,12 +186,13 @@ def preprocess(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> CommandResult:
-    """Make a dataset cache: synthetic people, or the files of a data set.
+    """Make a dataset cache of synthetic people or of a data set.
 
-    --set sets further options of a source, such as --set companions=0.5, --set every=10, --set fits=FOLDER (of your own
-    images) or --set allow_missing=true; data/README.md lists them.
-    Several machines can build one cache with --shard i/N. A rerun writes again the files of your own images that
-    changed; --dry-run lists the files that there would be.
+    hpc train and hpc evaluate read the cache. data/README.md describes the data sets and their options.
+
+    --set sets further options of a source, such as --set companions=0.5, --set every=10, --set fits=FOLDER (for your
+    own images) or --set allow_missing=true. Several machines can build one cache with --shard i/N. If your own images
+    changed, a rerun writes their files again; --dry-run lists the files of the cache.
 
     --check exits with 3 if files are missing or damaged, or a count differs from a published one.
     """

@@ -46,73 +46,84 @@ if TYPE_CHECKING:
 
 _FITS = argument(
     "FITS...",
-    "Fit files, folders of them, or results of 4D-Humans (PHALP), WHAM, TRAM, PromptHMR, CameraHMR, GVHMR, SAM 3D Body "
-    "or AMASS.",
+    "Fit files, folders of them, or results of 4D-Humans, WHAM, TRAM, PromptHMR, CameraHMR, GVHMR, SAM 3D Body or "
+    "AMASS.",
 )
 _FRAMES = option(
     "--frames INPUT",
-    "The video, folder, image or glob pattern that the fits were made of; may be repeated. Default: what the fit files "
-    "name.",
+    "Video, folder, image or pattern that the fits were made from; may be repeated. Default: the files that the "
+    "fits name.",
     show_default=False,
 )
 _PRESET = option(
     "--preset",
-    "default: this package's procedure. paper: the paper's: SMPLify, frame by frame, by the displacements of the "
-    "network of --weights at all visible vertices, or with --correspondence keypoints SMPLify itself; all of it is "
-    "kept. --prior gmm:FILE is SMPLify's.",
+    "default, or paper: SMPLify frame by frame, aligned by the network of --weights or by keypoints, and always "
+    "accepted.",
 )
 _WEIGHTS = option(
     "--weights FILE|RUN",
-    "Network that compares: a file, or a run of hpc train refiner. Default: none does.",
+    "Displacement network: a file, or a run of hpc train refiner. Default: none.",
     show_default=False,
 )
 _KEYPOINTS = option(
     "--keypoints FILE",
-    "People's keypoints from your own detector, as --keypoints of hpc fit, in place of the fits' own. Default: those "
-    "of the fits; of other programs' fits, which have none, detect them.",
+    "People's keypoints from your own detector, as in hpc fit. Default: the fits' keypoints, else detected.",
     show_default=False,
 )
 _TEXTURE = option(
     "--texture FILE",
-    "Texture of the person (PNG), or the folder of an earlier run with one for each. Default: made from the frames.",
+    "Texture of the person (PNG), or the folder of an earlier run. Default: made from the frames.",
     show_default=False,
 )
 _COMPARE = option(
     "--compare FITS",
-    "Other fits of the same people for the page, such as a run with another --correspondence: a file, or a folder with "
-    "a fit file for each; may be repeated. Default: none.",
+    "Further fits of the same people to show on the page: a file or a folder; may be repeated. Default: none.",
     show_default=False,
 )
 _TRUTH = option(
     "--truth FITS",
-    "Fits of the true bodies for the page, which then shows errors: a file, or a folder of fit files. Default: none.",
+    "Fits of the true bodies, to show errors on the page: a file or a folder. Default: none.",
     show_default=False,
 )
 _DISPLACEMENTS = option(
     "--save-displacements",
-    "Write the displacement fields between the textured fit and the photographs (at most 100 frames of a clip, spread "
-    "evenly), and a contact sheet of each person; for flow and network.",
+    "Write displacement fields between the textured fit and the images (at most 100 frames), with a contact sheet "
+    "per person.",
 )
 _DISPLACEMENT_FRAMES = 100
-_PAGE = option(
-    "--page/--no-page", "Write one HTML page a clip that shows the bodies and their errors before and after."
-)
+_PAGE = option("--page/--no-page", "Write an HTML page per fit that shows the bodies before and after.")
 
 
 @command(
     columns=(
-        ("people", "people", "How many there are."),
-        ("accepted", "accepted", "How much of the refinement is kept because bodies align better so, 0 to 1."),
-        ("overlap_before", "overlap before", "Mean overlap of body and silhouette before, 0 to 1."),
-        ("overlap_after", "after", "The same of the bodies that are kept."),
+        ("people", "people", "Number of people."),
+        ("accepted", "accepted", "How much of the refinement was accepted, 0 to 1."),
+        ("overlap_before", "overlap before", "Mean overlap of body and silhouette before the refinement, 0 to 1."),
+        ("overlap_after", "after", "Mean overlap of body and silhouette after the refinement."),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
     ),
     tunes=True,
     cluster="array",
     brief=counts("people", "frames"),
+    usual=(
+        "--out",
+        "--frames",
+        "--body",
+        "--keypoints",
+        "--overlay",
+        "--page",
+        "--compare",
+        "--truth",
+        "--texture",
+        "--overwrite",
+        "--device",
+        "--correspondence",
+        "--preset",
+    ),
     examples=(
         "hpc refine clip.mp4.fit.npz",
         "hpc refine fits/ --frames clips/ --out refined",
+        "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
         "hpc refine take.fit.npz",
         "hpc refine clip.mp4.fit.npz --save-displacements",
         "hpc refine clip.mp4.fit.npz --compare flow/ --truth truth.fit.npz",
@@ -149,11 +160,12 @@ def refine(
 ) -> CommandResult:
     """Move fitted bodies onto the pixels of their frames.
 
-    Writes a fit file (NAME.fit.npz), an overlay, a page (NAME.refined.html), and the texture of each person
-    (NAME.person0.texture.png) for each fit; with --save-displacements also NAME.displacements.npz, and a contact sheet
-    of each person (NAME.person0.displacements.jpg). A body is moved only where its silhouette overlaps the person
-    better so, and only as far; the fit file records where and how far. The fit of a take of several cameras is refined
-    with the pixels of all of them.
+    Writes a fit file, an overlay, a page (NAME.refined.html) and the people's textures for each fit.
+
+    A body is moved only if its silhouette then overlaps the person better, and only as far; the fit file records where
+    and how far. The fit of a take is refined with the pixels of all its cameras. Textures are NAME.person0.texture.png;
+    --save-displacements adds NAME.displacements.npz and a contact sheet of each person
+    (NAME.person0.displacements.jpg).
     """
     check_charts(densepose, charts)
     paths = flags.fits(fits)

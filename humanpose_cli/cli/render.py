@@ -121,6 +121,7 @@ def _usage_failure(error: BaseException) -> Failure | None:
     if not isinstance(error, typer.BadParameter.__bases__[0]):
         return None
     from humanpose_cli.cli.command import related_with
+    from humanpose_cli.cli.help import HelpCommand
     from humanpose_cli.cli.settings import settings_origin
 
     sentence = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
@@ -133,7 +134,9 @@ def _usage_failure(error: BaseException) -> Failure | None:
         if hasattr(error, "possibilities") and hasattr(error, "option_name"):  # no such option
             others = related_with(str(context.command.name), error.option_name)
             sentence += f"; it is one of {', '.join(f'hpc {other}' for other in others)}" if others else ""
-        sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} --help"
+        is_about_option = hasattr(error, "option_name") or getattr(parameter, "param_type_name", "") == "option"
+        page = "--help-all" if is_about_option and isinstance(context.command, HelpCommand) else "--help"
+        sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} {page}"
     return Failure(sentence, ExitCode.USAGE)
 
 

@@ -41,45 +41,44 @@ if TYPE_CHECKING:
 SkeletonName = Literal["smpl24", "reposing19", "h36m17", "coco17", "blazepose33"]
 Axes = Literal["camera", "y-up", "z-up"]
 
-_PLACED = argument("INPUT... POSE", "Photographs, folders or glob patterns, then the target pose.")
+_PLACED = argument("INPUT... POSE", "Photographs, folders or patterns, then the target pose.")
 _INPUT = option(
     "--input INPUT",
-    "Photograph, folder or glob pattern, or - for a list of paths on stdin; may be repeated. Default: all "
-    "arguments but the pose.",
+    "Photograph, folder or pattern, or - for a list from stdin; may be repeated. Default: all arguments but the last.",
     show_default=False,
 )
 _TARGET = option(
     "--target-pose POSE",
-    "The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, rotations of AMASS, SMPL-X, AIST++, SLAHMR, "
-    "Motion-X or EasyMocap, results of GVHMR, PromptHMR, WHAM, TRAM, 4D-Humans, VIBE, ROMP or MDM, .fit.npz, .bvh, an "
-    "image, or a driving video, folder of frames or numbered pattern (f_%04d.png). Default: the last argument.",
+    "Target pose: joints (.npy), a fit, .bvh, AMASS, other programs' results, an image or a video. Default: the "
+    "last argument.",
     show_default=False,
 )
-_SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False)
+_SKELETON = option(
+    "--skeleton", "Joints of a .npy target. Default: by their number; needed for 17 joints.", show_default=False
+)
 _AXES = option(
     "--target-axes",
-    "Axes of the target file. Default: camera (x right, y down, z forward) for .npy; z-up for AMASS, y-up for .bvh and "
-    "22 joints, unless the person stands along another axis in most frames.",
+    "Axes of the target file. Default: by its format, unless the person stands along another axis.",
     show_default=False,
 )
 _FIT = option(
     "--fit FILE",
-    "Fit file of the one photograph, as hpc fit writes it. Default: fit the photograph now.",
+    "Fit file of the photograph. Default: fit it now.",
     show_default=False,
 )
 _BACKGROUND = option(
     "--background keep|FILE|transparent",
-    "What stands behind: the photograph's own, made up where the person was; an image; nothing.",
+    "Background: keep (the photograph, filled in), an image file, or transparent.",
 )
 _PERSON = option(
     "--person ID|ID=ID|largest|all",
-    "Which person to repose: largest, all or a track id, from 0, the largest; 0=1 lets the target's person 1 drive "
-    "person 0. May be repeated. Default: largest.",
+    "Who to repose: largest, all or a track id; 0=1 lets the target's person 1 drive person 0; may be repeated. "
+    "Default: largest.",
     show_default=False,
 )
 _NUMBERED = option(
     "--numbered/--video",
-    "What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
+    "Write numbered images or a video for a moving target. Default: a video; numbered if transparent.",
     show_default=False,
 )
 
@@ -143,21 +142,43 @@ class ReposeWork:
 
 @command(
     columns=(
-        ("poses", "poses", "How many poses were drawn."),
-        ("person", "person", "Who was reposed: track ids of the photograph."),
-        ("target_person", "target person", "Whose motion they took, in the same order: track ids of the target.", True),
-        ("method", "method", "How: mesh or warp3d."),
+        ("poses", "poses", "Number of poses."),
+        ("person", "person", "Track ids of the people who were reposed."),
+        (
+            "target_person",
+            "target person",
+            "Track ids of the target's people whose motion they took, in the same order.",
+            True,
+        ),
+        ("method", "method", "Method: mesh or warp3d."),
         ("visible", "visible", "Share of the body's surface that the photograph shows."),
         ("doubtful", "doubtful", "Why an image may look wrong.", False, True),
-        ("moved", "moved", "How a person was moved along the ground to stay in the image.", True, False, True),
+        ("moved", "moved", "How people were moved along the ground to stay in the image.", True, False, True),
     ),
     tunes=True,
     cluster="array",
     brief=counts("poses"),
+    usual=(
+        "--out",
+        "--fit",
+        "--person",
+        "--target-person",
+        "--frames",
+        "--background",
+        "--canvas",
+        "--size",
+        "--layers",
+        "--numbered",
+        "--skeleton",
+        "--target-axes",
+        "--overwrite",
+        "--device",
+    ),
     examples=(
         "hpc repose photo.jpg arms_up.npy",
-        "hpc repose --input photo.jpg --target-pose dance.bvh --out dance.mp4",
+        "hpc repose photo.jpg dance.bvh --out dance.mp4",
         "hpc repose 'team/*.jpg' walk.npz --person all --background transparent",
+        "hpc repose --input photo.jpg --target-pose clip.mp4",
         "hpc repose photos/ clip.mp4 --target-person 1 --fail-if-doubtful",
         "hpc repose photo.jpg jump.bvh --canvas fit",
         "hpc repose photo.jpg pose.npy --layers",
@@ -188,10 +209,11 @@ def repose(
 ) -> CommandResult:
     """Draw the people of photographs in another pose.
 
-    Results are named after the photograph and the pose. One pose makes an image (photo.arms_up.png), a motion makes a
-    video (photo.dance.mp4) or numbered images. --out may name the files in place of a folder: new.png, new.exr (half
-    floats, linear light), dance.mp4, or numbered images as f_%04d.exr. --frames picks frames of a motion, the first of
-    which stands where the person stood; numbered images have the numbers of these frames: 60:72 begins with 000060.png.
+    One pose makes an image (photo.arms_up.png); a motion makes a video (photo.dance.mp4) or numbered images.
+
+    --out may name a file instead of a folder: new.png, new.exr (half floats, linear light), dance.mp4, or numbered
+    images such as f_%04d.exr. --frames selects frames of a motion; in the first one the person stands where they stood.
+    Numbered images have the numbers of these frames: 60:72 begins with 000060.png.
     """
     from humanpose_cli.io.foreign_fits import check_fits
 

@@ -53,7 +53,9 @@ class CommandInfo:
         cluster: How it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
             result, whose shards the command joins in the end; in "stages", of which the command does the last one
             in the end; as one "job".
-        examples: Command lines for the end of `--help`.
+        usual: Flags of the options that `--help` shows, by use; the others belong to `--help-all`. Without them, all
+            options but those under a shared heading (`cli.options.SHARED_HEADINGS`).
+        examples: Command lines; `--help` shows the first three.
         brief: What became of an item in a few words, for the line that lists it when it is done; without it, no
             line.
     """
@@ -62,6 +64,7 @@ class CommandInfo:
     labels: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
     cluster: Cluster = ""
+    usual: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     brief: Callable[[Mapping[str, Any]], str] | None = None
 
@@ -72,6 +75,7 @@ def command(
     labels: Mapping[Status, str] | None = None,
     tunes: bool = False,
     cluster: Cluster = "",
+    usual: tuple[str, ...] = (),
     examples: tuple[str, ...] = (),
     brief: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> Callable[[Function], Function]:
@@ -83,6 +87,7 @@ def command(
             labels=labels or {},
             tunes=tunes,
             cluster=cluster,
+            usual=usual,
             examples=examples,
             brief=brief,
         )

@@ -21,21 +21,21 @@ COMMANDS = {
     "combine": "Combine several cameras that film the same people at the same time.",
     "refine": "Move fitted bodies onto the pixels of their frames.",
     "repose": "Draw the people of photographs in another pose.",
-    "export": "Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.",
-    "view": "Show fits in 3-D, with their frames, on a page that opens in any browser.",
-    "preprocess": "Make a dataset cache: synthetic people, or the files of a data set.",
+    "export": "Write fits for other programs: glTF, USD, BVH, AMASS, OBJ and others.",
+    "view": "Show fits in 3-D, with their frames, on a page for the browser.",
+    "preprocess": "Make a dataset cache of synthetic people or of a data set.",
     "train": "Train a model on a dataset cache.",
     "evaluate": "Evaluate models on people that they were not trained on.",
     "weights": "List, download and verify weights.",
-    "cache": "Show what a dataset cache holds, verify it, rebuild its index, or export its images.",
-    "ledger": "Show what failed in an output folder, which machine did what, and how fast.",
-    "demo": "Fit, view and repose example people, and show the results on a page.",
+    "cache": "Show, verify or export a dataset cache.",
+    "ledger": "Show what failed in an output folder, and how fast each machine was.",
+    "demo": "Fit, view and repose example people on a page.",
     "doctor": "Check what works on this machine and how to repair the rest.",
 }
 SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
     "evaluate": {
         "fit": "Evaluate bodies: of hpc fit, of a network alone, or of fit files.",
-        "motion": "Evaluate how people of clips move, without any truth: feet, floor, accelerations, size and flights.",
+        "motion": "Evaluate motion without truth: feet, floor, accelerations and sizes.",
         "compare": "Compare two or more sets of fits on the same people, pair by pair.",
         "segmenter": "Evaluate a segmenter: IoU and F1 of the body parts.",
         "repose": "Evaluate reposed images: by a network, by the mesh, and by copying the input.",
@@ -44,7 +44,12 @@ SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
 }
 
 _HELP = "Turn photos and videos of people into 3-D bodies and new images."
-_EPILOG = "hpc COMMAND --help shows the options of a command. Piped output is tab-separated; --json prints JSON."
+_EPILOG = "Begin with hpc demo or hpc fit photo.jpg; hpc COMMAND --help explains a command."
+# Headings of the list of commands; all others stand under "Tools".
+_HEADINGS = {
+    "Photos and videos": ("fit", "combine", "refine", "repose", "export", "view"),
+    "Models and data": ("preprocess", "train", "evaluate", "weights", "cache"),
+}
 
 
 def command_names() -> list[str]:
@@ -85,8 +90,11 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
             """Write the complete line of each command, wrapped where typer would cut it off."""
-            with formatter.section("Commands"):
-                formatter.write_dl(list(self.lines.items()))
+            listed = [name for names in _HEADINGS.values() for name in names]
+            groups = {**_HEADINGS, "Tools": [name for name in self.lines if name not in listed]}
+            for heading, names in {"Commands": [*self.lines]}.items() if self.within else groups.items():
+                with formatter.section(heading):
+                    formatter.write_dl([(name, self.lines[name]) for name in names])
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, command, rest = super().resolve_command(ctx, args)

@@ -33,42 +33,51 @@ _MODELS = "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) +
 _MODEL = argument("MODEL", _MODELS, parser=_model)
 _DATA = option(
     "--data CACHE",
-    "Dataset cache of hpc preprocess. Needed by all models but lifter; may be repeated for deform-and-learn.",
+    "Dataset cache of hpc preprocess; may be repeated for deform-and-learn. Needed, except by lifter.",
     show_default=False,
 )
 _OUT = out_option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = option(
     "--preset NAME",
-    "Model and training settings: small (for a CPU), paper (the papers' networks and settings), ablation; also "
-    "small-proxy of nbf, landmarks of deform-and-learn, and medium and tiny of warp3d.",
+    "Model and training settings: small (for a CPU), paper or ablation; some models have others.",
 )
-_EPOCHS = option(
-    "--epochs N", "Passes over the data; --set steps=N counts steps in their place. Default: the preset's.", min=1
-)
+_EPOCHS = option("--epochs N", "Passes over the data. Default: the preset's.", min=1)
 _BATCH = option("--batch-size N", "Examples per step. Default: the preset's.", min=1)
 _WORKERS = option(
     "--workers N",
-    "Processes that decode images, for each that trains. Default: 1; with a GPU, the cores but one, 16 at most.",
+    "Processes that decode images. Default: 1; with a GPU, all cores but one, at most 16.",
     min=0,
 )
 _SEED = option("--seed N", "Seed of weights, order and augmentation. Default: the preset's.", min=0)
 _MINUTES = option(
     "--minutes N",
-    "Stop after this time, with status interrupted and exit code 0; the same command continues. Default: never.",
+    "Stop after N minutes with exit code 0; the same command continues. Default: never.",
 )
 _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the run's folder.")
 
 
 @command(
     columns=(
-        ("steps", "steps", "Training steps done; rounds of deform-and-learn."),
-        ("best", "best", "Best value of the criterion on held-out data; of deform-and-learn the last round's."),
-        ("criterion", "criterion", "The metric that chooses the best weights, where the best are kept."),
-        ("minutes", "minutes", "Training time, earlier parts of the run included."),
+        ("steps", "steps", "Training steps, or rounds of deform-and-learn."),
+        ("best", "best", "Best value of the criterion on held-out data, or of the last round of deform-and-learn."),
+        ("criterion", "criterion", "Metric that chooses the best weights, if the best are kept."),
+        ("minutes", "minutes", "Training time, including earlier parts of the run."),
     ),
     labels={Status.INTERRUPTED: "not finished"},
     tunes=True,
     cluster="job",
+    usual=(
+        "--data",
+        "--out",
+        "--preset",
+        "--epochs",
+        "--batch-size",
+        "--minutes",
+        "--resume",
+        "--dry-run",
+        "--device",
+        "--workers",
+    ),
     examples=(
         "hpc train segmenter --data people",
         "hpc train nbf --data people --dry-run",
@@ -96,13 +105,13 @@ def train(
 ) -> CommandResult:
     """Train a model on a dataset cache.
 
-    --dry-run shows what would be trained, on which data and for how many steps, and refuses what a training refuses. It
-    reads labels but no images, and writes nothing.
+    Writes best.safetensors, a checkpoint, metrics.jsonl and losses.png. The same command continues a run.
 
-    Writes best.safetensors (preset paper and deform-and-learn: last.safetensors, of the last step; --set keep=best or
-    last chooses), a checkpoint, metrics.jsonl, losses.png and sample images to the run's folder. The same command
-    continues an interrupted run and ends with the same files; run.json alone holds how long it took. --set sets options
-    that have no flag. Under torchrun, all processes train one model.
+    --dry-run shows what would be trained, on which data and for how many steps, with all checks of a training; it reads
+    labels but no images, and writes nothing. Preset paper and deform-and-learn write last.safetensors, the weights of
+    the last step; --set keep=best or keep=last chooses. An interrupted run ends with the same files as an undisturbed
+    one; only run.json holds how long it took. --set sets options without a flag; --set steps=N counts steps instead of
+    epochs. Under torchrun, all processes train one model.
     """
     entry = MODELS[model]
     if not data and entry.needs_data:

@@ -16,15 +16,23 @@ if TYPE_CHECKING:
 
 @command(
     columns=(
-        ("people", "people", "How many are shown."),
-        ("frames", "frames", "How many frames the input has."),
-        ("megabytes", "MB", "Size of the page in 10⁶ bytes."),
+        ("people", "people", "Number of people."),
+        ("frames", "frames", "Number of frames."),
+        ("megabytes", "MB", "Size of the page in MB (10⁶ bytes)."),
     ),
     brief=counts("people", "frames"),
+    usual=(
+        "--out",
+        "--frames",
+        "--person",
+        "--texture",
+        "--body",
+        "--overwrite",
+    ),
     examples=(
+        "hpc view hpc-out/fit",
         "hpc view photo.jpg.fit.npz --frames photo.jpg",
         "hpc view clip.mp4.fit.npz --frames clip.mp4 --texture frames --out clip.html",
-        "hpc view hpc-out/fit",
     ),
 )
 def view(
@@ -34,10 +42,11 @@ def view(
     out: OutOrFile = Path("hpc-out/view"),
     video_codec: VideoCodecOption = "h264",
 ) -> CommandResult:
-    """Show fits in 3-D, with their frames, on a page that opens in any browser.
+    """Show fits in 3-D, with their frames, on a page for the browser.
 
-    Writes NAME.html for each fit file: one file that needs no network and can be sent by mail. Turn the view with the
-    mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
+    Writes NAME.html for each fit file: one file that works offline and can be sent by mail.
+
+    Turn the view with the mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
     """
     input_set = inputs.found(session, flags, out)
 

@@ -21,20 +21,18 @@ _FOREIGN = (".pth", ".pt", ".tar")  # endings of checkpoints that torch writes
 
 _ACTION = argument(
     "list|fetch|verify",
-    "list: show all. fetch: download from the owner. verify: compare with the known digests, or read your own whole.",
+    "list: show all; fetch: download from the owner; verify: compare checksums, or read your own file completely.",
 )
-_NAMES = argument(
-    "NAME", "Names from the list; list and verify also take your own files and runs. Default: all that are here."
-)
+_NAMES = argument("NAME", "Names from the list, your own files or runs. Default: all.")
 _LABELS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "failed"}
 
 
 @command(
     columns=(
-        ("about", "what", "What the weights compute, or what they are for."),
+        ("about", "what", "What the weights compute or are used for."),
         ("megabytes", "MB", "Size of the file in MiB."),
-        ("held_out", "held out", "Errors on people that were held out from training.", True),
-        ("licence", "licence", "Terms of the owner.", True),
+        ("held_out", "held out", "Errors on people who were held out from training.", True),
+        ("licence", "licence", "Licence of the owner.", True),
     ),
     labels=_LABELS,
     examples=("hpc weights list", "hpc weights fetch imagenet-vgg19", "hpc weights list runs/nbf"),
@@ -44,8 +42,9 @@ def weights(
 ) -> CommandResult:
     """List, download and verify weights.
 
-    hpc train made the shipped weights; their header holds the data set and the errors. Downloads go to $HPC_WEIGHTS,
-    or to the user's cache.
+    Downloads go to $HPC_WEIGHTS, or to the user's cache.
+
+    hpc train made the shipped weights; their header holds the data set and the errors.
     """
     from humanpose_cli.networks.weights import WEIGHTS
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -231,27 +230,6 @@ def test_messages_go_to_stderr_and_warnings_come_once(hpc):
     assert hpc("probe", "--fault", "talk", "--quiet").err == ""
     loud = hpc("probe", "--fault", "talk", "--verbose").err
     assert all(text in loud for text in ("a detail", "elsewhere: chatter", "a library's warning"))
-
-
-def test_help_of_a_command_names_each_option(hpc):
-    ran = hpc("probe", "--help")
-    assert ran.code == 0
-    assert re.match(r"Usage: hpc probe \[OPTIONS\] .*INPUT.*\n\n  Do as it is told.\n", ran.out)
-    for option in (
-        "--out",
-        "--device",
-        "--shard",
-        "--json",
-        "--quiet",
-        "--verbose",
-        "--config",
-        "--set",
-        "--no-resume",
-    ):
-        assert option in ran.out
-    assert max(map(len, ran.out.splitlines())) <= 100
-    assert "Columns of the result:\n  people  How many there are. In a terminal: found.\n" in ran.out
-    assert ran.out.endswith("\nExamples:\n  hpc probe a.jpg --out o\n")
 
 
 # In processes of their own

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import inspect
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import typer
 from helpers.errors import raises
+from helpers.python_sources import modules
 
 from humanpose_cli.cli.command import build_command, function_of
+from humanpose_cli.cli.main import main
 from humanpose_cli.cli.settings import field_names
 from humanpose_cli.cli.table import COMMANDS, SUBCOMMANDS, command_in, command_names
 from humanpose_cli.core.errors import UsageError
@@ -74,7 +78,44 @@ def test_every_option_with_a_value_shows_its_default(name):
 
 @pytest.mark.parametrize("name", command_names())
 def test_every_command_has_what_all_have(name):
-    assert {"--json", "--quiet", "--verbose", "--config", "--set"} <= set(options(name))
+    assert {"--json", "--quiet", "--verbose", "--config", "--set", "--help-all"} <= set(options(name))
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_help_is_one_screen_and_help_all_has_every_option(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert [main([*name.split(), page]) for page in ("--help", "--help-all")] == [0, 0]
+    short, _, complete = capsys.readouterr().out.rpartition(f"Usage: hpc {name}")
+    assert len(short.splitlines()) <= 60
+    assert len(short) < len(complete)
+    pairs = re.findall(r"^  (?:-\w, )?(--[\w-]+)(?: / (--[\w-]+))?", complete, re.MULTILINE)
+    flags = {flag for pair in pairs for flag in pair if flag}
+    assert flags == {"--help", *(flag for flag in options(name) if flag.startswith("--"))}
+
+
+def long_texts(texts: Iterable[str]) -> list[str]:
+    """Texts that are more than one sentence of 25 words and a default of 12."""
+    wrong = []
+    for text in texts:
+        meaning, _, default = text.partition(" Default: ")
+        sentences = re.split(r"\. (?!Needed)", meaning)
+        if len(sentences) > 1 or len(meaning.split()) > 25 or len(default.split()) > 12:
+            wrong.append(text)
+    return wrong
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_the_text_of_an_option_is_one_sentence_of_at_most_25_words(name):
+    assert long_texts(options(name)[flag].help for flag in options(name)) == []
+
+
+def test_the_text_of_a_setting_is_one_sentence_of_at_most_25_words():
+    """Of all `option(default, text)`."""
+    calls = [node for tree in modules().values() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    declarations = [call for call in calls if ast.unparse(call.func) == "option" and len(call.args) > 1]
+    texts = [call.args[1].value for call in declarations if isinstance(call.args[1], ast.Constant)]
+    assert len(texts) > 250
+    assert long_texts(texts) == []
 
 
 @pytest.mark.parametrize("name", [name for name in command_names() if "--out" in options(name)])

@@ -59,7 +59,11 @@ class Tuning:
     solver: Solver = field(default_factory=Solver)
 
 
-@command(columns=(("people", "found", "How many there are."),), examples=("hpc probe a.jpg --out o",))
+@command(
+    columns=(("people", "found", "How many there are."),),
+    usual=("--out", "--seed", "--resume"),
+    examples=("hpc probe a.jpg --out o", "hpc probe b.jpg", "hpc probe c.jpg", "hpc probe d.jpg"),
+)
 def probe(
     session: Session,
     flags: BatchFlags,
@@ -76,6 +80,8 @@ def probe(
     """Do as it is told.
 
     Only in tests.
+
+    Details are for the complete page.
     """
     CALLS.append({name: value for name, value in locals().items() if name != "session"})
     if fault in FAULTS:
