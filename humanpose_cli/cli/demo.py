@@ -20,10 +20,7 @@ _CLIP = argument("CLIP", "Video of a person to show first. Default: the package'
         ("ssim_reposed", "SSIM reposed", "Similarity of the reposed frame to the true image of that pose; 1 is equal."),
         ("ssim_copied", "SSIM copied", "Similarity of the unchanged frame to that image."),
     ),
-    usual=(
-        "--out",
-        "--device",
-    ),
+    usual="--out --device",
     examples=("hpc demo", "hpc demo clip.mp4 --out /tmp/demo"),
 )
 def demo(

@@ -156,22 +156,8 @@ class ReposingMeasures:
 
 @command(
     tunes=True,
-    usual=(
-        "--data",
-        "--out",
-        "--predictions",
-        "--weights",
-        "--method",
-        "--protocol",
-        "--split",
-        "--limit",
-        "--joints",
-        "--body",
-        "--crops",
-        "--ablation",
-        "--detector",
-        "--device",
-    ),
+    usual="--data --out --predictions --weights --method --protocol --split --limit --joints --body --crops "
+    "--ablation --detector --device",
     examples=(
         "hpc evaluate fit --data people --method nbf --out report",
         "hpc evaluate fit --data people --predictions hpc-out/fit",
@@ -247,10 +233,7 @@ def fit(
         ("flight_m_s2", "fall m/s²", "Acceleration of the centre of mass in the air, m/s²; 9.81 is right."),
     ),
     brief=counts("people"),
-    usual=(
-        "--out",
-        "--body",
-    ),
+    usual="--out --body",
     examples=(
         "hpc evaluate motion clip.mp4.fit.npz",
         "hpc evaluate motion hpc-out/fit --json",
@@ -300,16 +283,7 @@ def motion(
 
 @command(
     tunes=True,
-    usual=(
-        "--data",
-        "--out",
-        "--protocol",
-        "--split",
-        "--limit",
-        "--joints",
-        "--body",
-        "--model",
-    ),
+    usual="--data --out --protocol --split --limit --joints --body --model",
     examples=(
         "hpc evaluate compare fits/a fits/b --data emdb --protocol emdb1-camerahmr --body smpl:SMPL_NEUTRAL.pkl",
         "hpc evaluate compare ours.json theirs.json --data people --out comparison",
@@ -342,16 +316,7 @@ def compare(
 
 @command(
     tunes=True,
-    usual=(
-        "--data",
-        "--out",
-        "--weights",
-        "--protocol",
-        "--split",
-        "--limit",
-        "--batch-size",
-        "--device",
-    ),
+    usual="--data --out --weights --protocol --split --limit --batch-size --device",
     examples=("hpc evaluate segmenter --data people",),
 )
 def segmenter(
@@ -378,17 +343,7 @@ def segmenter(
 
 @command(
     tunes=True,
-    usual=(
-        "--data",
-        "--out",
-        "--weights",
-        "--size",
-        "--protocol",
-        "--split",
-        "--limit",
-        "--ablation",
-        "--device",
-    ),
+    usual="--data --out --weights --size --protocol --split --limit --ablation --device",
     examples=(
         "hpc evaluate repose --data pairs --limit 100",
         "hpc evaluate repose --data pairs --weights runs/warp3d --size 256",
@@ -449,21 +404,8 @@ def repose(
 
 @command(
     tunes=True,
-    usual=(
-        "--data",
-        "--out",
-        "--weights",
-        "--predictions",
-        "--correspondence",
-        "--prior",
-        "--densepose",
-        "--protocol",
-        "--limit",
-        "--joints",
-        "--body",
-        "--ablation",
-        "--device",
-    ),
+    usual="--data --out --weights --predictions --correspondence --prior --densepose --protocol --limit "
+    "--joints --body --ablation --device",
     examples=(
         "hpc evaluate refine --data clips --set base=keypoints",
         "hpc evaluate refine --data clips --correspondence flow --set keypoints=false --prior gmm:gmm_08.pkl",

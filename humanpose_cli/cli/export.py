@@ -40,17 +40,7 @@ _WORLD = option(
         ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
     ),
     brief=counts("people", "frames", "files"),
-    usual=(
-        "--out",
-        "--format",
-        "--frames",
-        "--person",
-        "--world",
-        "--texture",
-        "--frame-rate",
-        "--body",
-        "--overwrite",
-    ),
+    usual="--out --format --frames --person --world --texture --frame-rate --body --overwrite",
     examples=(
         "hpc export clip.mp4.fit.npz",
         "hpc export clip.mp4.fit.npz --out dance.glb --world ground",

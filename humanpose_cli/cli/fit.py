@@ -287,21 +287,8 @@ class FitRun:
     tunes=True,
     cluster="array",
     brief=counts("people", "frames"),
-    usual=(
-        "--out",
-        "--frames",
-        "--refine",
-        "--people",
-        "--height",
-        "--textures",
-        "--overlay",
-        "--overwrite",
-        "--detector",
-        "--sequence",
-        "--camera",
-        "--device",
-        "--method",
-    ),
+    usual="--out --frames --refine --people --height --textures --overlay --overwrite --detector --sequence "
+    "--camera --device --method",
     examples=(
         "hpc fit photo.jpg",
         "hpc fit clip.mp4 --people largest --frames 0:250",

@@ -36,7 +36,7 @@ class HelpCommand(TyperCommand):
         """Group the options under their headings: "Options" are those of `--help`, in their order."""
         parameters: list[Any] = [each for each in self.get_params(ctx) if each.param_type_name == "option"]
         by_flag = {flag: parameter for parameter in parameters for flag in parameter.opts}
-        usual = [by_flag[flag] for flag in self.info.usual]
+        usual = [by_flag[flag] for flag in self.info.usual.split()]
         sections: dict[str, list[Any]] = {"Options": usual, _REST: []}
         for parameter in parameters:
             heading = HELP if parameter.name == "help" else parameter.rich_help_panel

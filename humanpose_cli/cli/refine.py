@@ -105,21 +105,8 @@ _PAGE = option("--page/--no-page", "Write an HTML page per fit that shows the bo
     tunes=True,
     cluster="array",
     brief=counts("people", "frames"),
-    usual=(
-        "--out",
-        "--frames",
-        "--body",
-        "--keypoints",
-        "--overlay",
-        "--page",
-        "--compare",
-        "--truth",
-        "--texture",
-        "--overwrite",
-        "--device",
-        "--correspondence",
-        "--preset",
-    ),
+    usual="--out --frames --body --keypoints --overlay --page --compare --truth --texture --overwrite "
+    "--device --correspondence --preset",
     examples=(
         "hpc refine clip.mp4.fit.npz",
         "hpc refine fits/ --frames clips/ --out refined",

@@ -53,8 +53,8 @@ class CommandInfo:
         cluster: How it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
             result, whose shards the command joins in the end; in "stages", of which the command does the last one
             in the end; as one "job".
-        usual: Flags of the options that `--help` shows, by use; the others belong to `--help-all`. Without them, all
-            options but those under a shared heading (`cli.options.SHARED_HEADINGS`).
+        usual: Flags of the options that `--help` shows, by use, such as "--out --frames"; the others belong to
+            `--help-all`. "" for all options but those under a shared heading (`cli.options.SHARED_HEADINGS`).
         examples: Command lines; `--help` shows the first three.
         brief: What became of an item in a few words, for the line that lists it when it is done; without it, no
             line.
@@ -64,7 +64,7 @@ class CommandInfo:
     labels: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
     cluster: Cluster = ""
-    usual: tuple[str, ...] = ()
+    usual: str = ""
     examples: tuple[str, ...] = ()
     brief: Callable[[Mapping[str, Any]], str] | None = None
 
@@ -75,7 +75,7 @@ def command(
     labels: Mapping[Status, str] | None = None,
     tunes: bool = False,
     cluster: Cluster = "",
-    usual: tuple[str, ...] = (),
+    usual: str = "",
     examples: tuple[str, ...] = (),
     brief: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> Callable[[Function], Function]:

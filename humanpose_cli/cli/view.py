@@ -21,14 +21,7 @@ if TYPE_CHECKING:
         ("megabytes", "MB", "Size of the page in MB (10⁶ bytes)."),
     ),
     brief=counts("people", "frames"),
-    usual=(
-        "--out",
-        "--frames",
-        "--person",
-        "--texture",
-        "--body",
-        "--overwrite",
-    ),
+    usual="--out --frames --person --texture --body --overwrite",
     examples=(
         "hpc view hpc-out/fit",
         "hpc view photo.jpg.fit.npz --frames photo.jpg",

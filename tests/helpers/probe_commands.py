@@ -61,7 +61,7 @@ class Tuning:
 
 @command(
     columns=(("people", "found", "How many there are."),),
-    usual=("--out", "--seed", "--resume"),
+    usual="--out --seed --resume",
     examples=("hpc probe a.jpg --out o", "hpc probe b.jpg", "hpc probe c.jpg", "hpc probe d.jpg"),
 )
 def probe(
