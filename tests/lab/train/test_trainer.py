@@ -439,7 +439,7 @@ def test_a_run_of_another_device_goes_on(monkeypatch):
 
 def test_losses_are_read_when_they_are_reported(tmp_path, monkeypatch):
     """Each reading waits for the device: once a line, and once a second for the screen."""
-    monkeypatch.setattr("humanpose_cli.lab.train.trainer._SHOWN_EVERY", 1e9)
+    monkeypatch.setattr("humanpose_cli.lab.train.trainer._SHOW_EVERY", 1e9)
     read = Counter()
 
     class Steps(LineRecipe):
