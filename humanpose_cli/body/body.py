@@ -256,7 +256,7 @@ class Body(torch.nn.Module):
         self.register_buffer("_directions", rows.contiguous(), persistent=False)
         sets = dict(arrays.landmarks)
         if {BLAZEPOSE33.name, COCO17.name} <= sets.keys():
-            sets[COCO21.name] = _with_feet(sets[COCO17.name], sets[BLAZEPOSE33.name])
+            sets[COCO21.name] = _add_feet(sets[COCO17.name], sets[BLAZEPOSE33.name])
         self._landmarks = torch.nn.ModuleDict({name: LandmarkSet(points) for name, points in sets.items()})
 
     @property
@@ -501,7 +501,7 @@ def _arrays(learned_landmarks: bool) -> BodyArrays:
     )
 
 
-def _with_feet(joints: LandmarkArrays, detector: LandmarkArrays) -> LandmarkArrays:
+def _add_feet(joints: LandmarkArrays, detector: LandmarkArrays) -> LandmarkArrays:
     """Concatenate COCO's landmarks and the detector's landmarks of the feet."""
     feet = BLAZEPOSE33.indices(COCO21.joint_names[len(COCO17) :])
     bones = max(joints.bone_weights.shape[1], detector.bone_weights.shape[1])

@@ -41,8 +41,8 @@ class PartMap:
     @cached_property
     def mirror(self) -> tuple[int, ...]:
         """The label of each part after left and right are swapped."""
-        other = dict(zip(self.rows, (self.rows[m] for m in SMPL24.mirror), strict=True))
-        return tuple(other[label] for label in range(len(self)))
+        mirrored = dict(zip(self.rows, (self.rows[m] for m in SMPL24.mirror), strict=True))
+        return tuple(mirrored[label] for label in range(len(self)))
 
     def labels(self, part_labels: Tensor) -> Tensor:
         """Convert a tensor of the 24 labels, such as a body's `part_labels`, to coarse labels."""

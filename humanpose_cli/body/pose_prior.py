@@ -178,8 +178,8 @@ def vary_poses(
         towards = generators.uniform(1, 1) * 0.6
         step = matrix_to_axis_angle(current.mT @ source()[:, rows]) * towards
         result[:, rows] = torch.where(chance(options.blend), current @ axis_angle_to_matrix(step), current)
-    result[:, 0] = _tumbled(result[:, 0], generators, options.tumble)
-    return _jittered(result, generators, options.jitter)
+    result[:, 0] = _tumble(result[:, 0], generators, options.tumble)
+    return _jitter(result, generators, options.jitter)
 
 
 def _sources(count: int, generator: torch.Generator, key_pose_share: float, split: str) -> Tensor:
@@ -210,13 +210,13 @@ def face_forward(pelvis: Tensor) -> Tensor:
     return axis_angle_to_matrix(torch.stack((zero, -heading, zero), -1)) @ pelvis
 
 
-def _tumbled(pelvis: Tensor, generators: RowGenerators, probability: float) -> Tensor:
+def _tumble(pelvis: Tensor, generators: RowGenerators, probability: float) -> Tensor:
     tilt = (generators.uniform(3) - 0.5) * torch.deg2rad(torch.tensor([60.0, 0.0, 60.0]))
     tilt = tilt * (generators.uniform(1) < probability)
     return axis_angle_to_matrix(tilt) @ pelvis
 
 
-def _jittered(poses: Tensor, generators: RowGenerators, scale: float) -> Tensor:
+def _jitter(poses: Tensor, generators: RowGenerators, scale: float) -> Tensor:
     """Add noise to the joint angles and clamp them to the limits; the pelvis gets only a little."""
     angles = rotations_to_angles(poses)
     low, high = (limit.float() for limit in joint_limits())

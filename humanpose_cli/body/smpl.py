@@ -193,7 +193,7 @@ def _to_body(
     regressor = fields["J_regressor"][layout.rows].astype(np.float64)
     joints, joint_shape = regressor @ template, np.einsum("jv,vcs->jcs", regressor, shape)
     if mean_hands and layout.knuckles:
-        bent_mesh = _with_mean_hands(path, fields, np.concatenate((template[..., None], shape), -1))
+        bent_mesh = _bend_fingers(path, fields, np.concatenate((template[..., None], shape), -1))
         template, shape = bent_mesh[..., 0], bent_mesh[..., 1:]
     pose = np.zeros((len(template), 3, 9 * (len(SMPL24) - 1)), np.float32)
     columns = 9 * (len(SMPL24) - 1 if kind == "smpl" else _BODY_JOINTS - 1)  # straight fingers move no vertex
@@ -226,7 +226,7 @@ def _to_body(
     return replace(body, landmarks=_landmarks(body, dict(zip(_LANDMARKS, layout.landmarks, strict=True))))
 
 
-def _with_mean_hands(path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+def _bend_fingers(path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     """Bend the fingers of a resting mesh and its directions (V, 3, 1 + S); skinning is linear in the shape."""
     mean = np.concatenate([np.asarray(fields.get(name, ())).ravel() for name in _MEAN_HANDS])
     if mean.shape != (3 * _FINGERS,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():

@@ -139,8 +139,8 @@ def pixel_trust(mask: Array, depth: Array, margin: float) -> Array:
     trust = np.clip((inside - 0.6 * margin) / max(0.8 * margin, 1.0), 0, 1)
     edges = _depth_edges(depth)
     if edges.any():
-        away = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 5)
-        trust = np.minimum(trust, np.clip((away - 0.6 * margin) / max(0.8 * margin, 1.0), 0, 1))
+        distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 5)
+        trust = np.minimum(trust, np.clip((distance - 0.6 * margin) / max(0.8 * margin, 1.0), 0, 1))
     return trust.astype(np.float32)
 
 

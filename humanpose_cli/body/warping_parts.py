@@ -183,7 +183,7 @@ def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> Wa
         if pose.dtype not in (torch.float32, torch.float64):
             raise UsageError(name, "has a dtype without fits", expected="float32 or float64", got=str(pose.dtype))
     check_tensors(source=source, target=target)
-    source, target = _prepared(source), _prepared(target)
+    source, target = _extend_limbs(source), _extend_limbs(target)
     fit = _planar_transforms if planar else _transforms
     linear, offset = fit(source, target)
     return WarpingParts(_capsules(source), torch.cat((linear, offset[..., None]), -1))
@@ -201,7 +201,7 @@ def _both_sides(*joints: str) -> list[str]:
     return [f"{side}_{joint}" for joint in joints for side in _SIDES]
 
 
-def _prepared(pose: Tensor) -> Tensor:
+def _extend_limbs(pose: Tensor) -> Tensor:
     """Move wrists and ankles away from elbows and knees; mark coordinates that are too far to fit as unknown."""
     pose = torch.where(pose.abs() < TOO_FAR, pose, torch.nan)
     result = pose.clone()
@@ -249,12 +249,12 @@ class _Motion:
 def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Compute target-to-source maps of all parts: (B, 10, 3, 3), (B, 10, 3)."""
     identity = torch.eye(3, dtype=source.dtype, device=source.device).expand(len(source), 3, 3)
-    one = torch.ones_like(source[:, 0, 0])
-    torso = _fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
+    ones = torch.ones_like(source[:, 0, 0])
+    torso = _fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, ones)
     # Limbs turn with the torso first, then by the smallest angle; without a torso by the smallest angle alone.
     finite = torso.rotation.isfinite().flatten(1).all(1)
     base = torch.where(finite[:, None, None], torso.rotation, identity)
-    base_scale = torch.where(finite, torso.scale, one)
+    base_scale = torch.where(finite, torso.scale, ones)
     of_source, of_target = _joints(source, (*_HEAD, *_SHOULDERS)), _joints(target, (*_HEAD, *_SHOULDERS))
     weights = _finite_weights(of_source, of_target)
     # Shoulders alone say nothing of the head.

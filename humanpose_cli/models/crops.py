@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.core.camera import NBF_CAMERA, FixedCamera
+from humanpose_cli.core.camera import NBF_CAMERA
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.detect.person import DetectedPerson
@@ -37,18 +37,17 @@ _SCALE = (1 / (255 * np.array(IMAGENET_SPREAD))).astype(np.float32)
 _SHIFT = (-np.array(IMAGENET_MEAN) / IMAGENET_SPREAD).astype(np.float32)
 
 
-def root_pixel(size: int, camera: FixedCamera = NBF_CAMERA) -> NDArray[np.float64]:
+def root_pixel(size: int) -> NDArray[np.float64]:
     """Project the pelvis into a crop by the fixed camera.
 
     Args:
         size: The side of the crop in pixels.
-        camera: The fixed camera.
 
     Returns:
         (2,) float64, pixels. The position x, y.
     """
-    x, y, z = camera.root
-    return size / 2 + camera.focal_at(size) * np.array([x, y]) / z
+    x, y, z = NBF_CAMERA.root
+    return size / 2 + NBF_CAMERA.focal_at(size) * np.array([x, y]) / z
 
 
 def frame_box(box: Array, size: int) -> Crop:
@@ -61,7 +60,7 @@ def frame_box(box: Array, size: int) -> Crop:
     return crop_around_box(box, size, fill=BOX_FILL)
 
 
-def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCamera = NBF_CAMERA) -> Crop | None:
+def frame_landmarks(landmarks: Array, world: Array, size: int) -> Crop | None:
     """Return the crop in which the person is as large as their world landmarks are at a distance of 20 m.
 
     The hips are at the pelvis of the fixed camera.
@@ -70,7 +69,6 @@ def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCame
         landmarks: (33, ≥3) float. x, y in pixels of the image, and confidence.
         world: (33, 3) float, metres. The world landmarks.
         size: The side of the crop in pixels.
-        camera: The fixed camera.
 
     Returns:
         The crop, or None if too few landmarks are visible.
@@ -86,9 +84,9 @@ def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCame
     pixels_per_metre = across / max(spread, 1e-9)
     if pixels_per_metre <= 0 or spread < 1e-4:
         return None
-    scale = camera.focal_at(size) / camera.root[2] / pixels_per_metre
+    scale = NBF_CAMERA.focal_at(size) / NBF_CAMERA.root[2] / pixels_per_metre
     hips = middle + pixels_per_metre * (metres[_HIPS].mean(0) - centre)
-    shift = root_pixel(size, camera) - scale * hips
+    shift = root_pixel(size) - scale * hips
     return Crop(float(scale), 0.0, (float(shift[0]), float(shift[1])), (size, size))
 
 

@@ -29,15 +29,15 @@ class BasicBlock(nn.Module):
         inputs: Channels of the input.
         width: Channels of the output.
         stride: Stride of the first convolution.
-        before: Dilation of the first convolution.
+        first_dilation: Dilation of the first convolution.
         dilation: Dilation of the second convolution.
     """
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, first_dilation: int, dilation: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, before, before, bias=False)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, first_dilation, first_dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
@@ -56,19 +56,19 @@ class Bottleneck(nn.Module):
         inputs: Channels of the input.
         width: Channels of the first two convolutions, a quarter of the output's.
         stride: Stride of the 3×3 convolution.
-        before: Dilation of the 3×3 convolution.
+        first_dilation: Dilation of the 3×3 convolution.
         dilation: Ignored: the last convolution is 1×1.
     """
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, first_dilation: int, dilation: int) -> None:
         super().__init__()
         del dilation
         outputs = self.expansion * width
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, before, before, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, first_dilation, first_dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
@@ -136,11 +136,11 @@ class ResNet(nn.Module):
         self.channels: tuple[int, ...] = ()
         for stage, count in enumerate(counts[:depth]):
             stride = 1 if stage == 0 else 2
-            before = dilation
+            previous_dilation = dilation
             if stage >= 4 - dilated_stages:
                 dilation, stride = 2 * dilation, 1
             stage_width = width << stage
-            blocks: list[nn.Module] = [block(channels, stage_width, stride, before, dilation)]
+            blocks: list[nn.Module] = [block(channels, stage_width, stride, previous_dilation, dilation)]
             channels = block.expansion * stage_width
             blocks += [block(channels, stage_width, 1, dilation, dilation) for _ in range(count - 1)]
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))

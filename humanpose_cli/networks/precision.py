@@ -53,7 +53,7 @@ def precision_label(precision: Precision) -> str:
 
 
 @contextmanager
-def computed_in(precision: Precision, device: torch.device) -> Iterator[None]:
+def precision_context(precision: Precision, device: torch.device) -> Iterator[None]:
     """Compute networks in a resolved precision within a `with` block.
 
     Only networks belong into it: torch multiplies in TF32 in the complete process while it is on.
@@ -63,11 +63,11 @@ def computed_in(precision: Precision, device: torch.device) -> Iterator[None]:
         device: The device.
     """
     if device.type == "cuda":
-        before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+        previous = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     try:
         with torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
             yield
     finally:
         if device.type == "cuda":
-            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = previous

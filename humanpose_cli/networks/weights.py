@@ -340,11 +340,11 @@ class WeightsEntry:
         return self.path
 
 
-def _check(entry: WeightsEntry, digest: str, where: str) -> None:
+def _check(entry: WeightsEntry, digest: str, location: str) -> None:
     if not digest.startswith(entry.digest):
         remedy = reinstall_line() if entry.shipped else f"remove it, then hpc weights fetch {entry.name}"
         raise InputError(
-            where, "is damaged or another file", expected=f"SHA-256 {entry.digest}…", got=digest, remedy=remedy
+            location, "is damaged or another file", expected=f"SHA-256 {entry.digest}…", got=digest, remedy=remedy
         )
 
 

@@ -27,9 +27,9 @@ from humanpose_cli.models.refiner.network import (
     DisplacementMixture,
     DisplacementNetwork,
     DisplacementOptions,
+    initialise_from,
     rendering_input,
     sample_targets,
-    start_from,
     upsample_convexly,
 )
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
@@ -302,7 +302,7 @@ def test_a_network_without_an_input_starts_as_the_complete_one_with_zeros_there(
     file = tmp_path / "whole.safetensors"
     write_weights(file, complete.state_dict(), WeightsHeader(MODEL, asdict(SMALL)))
     for network in (complete, part):  # the file holds half precision
-        start_from(network, file)
+        initialise_from(network, file)
     # In float64: the channels that are zero change the order of the sums, and with it float32's last digits.
     inputs = rendering_input(rendering, SMALL).double()
     inputs[:, [name == left_out for name in SMALL.inputs]] = 0
@@ -319,8 +319,8 @@ def test_a_start_of_another_network_is_refused(tmp_path):
     tensors = DisplacementNetwork(SMALL).state_dict()
     write_weights(file, tensors, WeightsHeader(MODEL, asdict(SMALL)))
     with raises(InputError, problem="does not fit at"):
-        start_from(DisplacementNetwork(replace(SMALL, width=8)), file)
+        initialise_from(DisplacementNetwork(replace(SMALL, width=8)), file)
     del tensors["rendering.conv1.weight"]
     write_weights(file, tensors, WeightsHeader(MODEL, asdict(SMALL)))
     with raises(InputError, problem="does not fit at rendering.conv1.weight"):
-        start_from(DisplacementNetwork(SMALL), file)
+        initialise_from(DisplacementNetwork(SMALL), file)

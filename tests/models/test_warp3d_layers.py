@@ -21,7 +21,7 @@ def test_colours_move_as_features_do_at_a_separate_stride():
     coarse.config = replace(coarse.config, colour_stride=2)
     image, source, target = images(2, 64), standing(64, 2), hand_raised(64, 2)
     parts = warping_parts(source, target)
-    found = coarse.moved_colours(image, parts.in_voxels(coarse.config.voxel_size))
+    found = coarse.warp_colours(image, parts.in_voxels(coarse.config.voxel_size))
     pooled = nn.functional.avg_pool2d(image / 2 + 0.5, 2)
     volume = torch.cat((pooled, torch.ones(2, 1, 32, 32)), 1)[:, :, None].expand(-1, -1, MINI.depth, -1, -1)
     fine = replace(MINI, size=64)
@@ -94,7 +94,7 @@ def test_moved_colours_are_taken_over_where_the_person_is():
     plain.load_state_dict(same)
     colour = torch.tensor([0.5, -0.25, -0.75])[:, None, None].expand(1, 3, 32, 32).contiguous()
     pose, parts = standing(32), warping_parts(standing(32), standing(32)).in_voxels(MINI.voxel_size)
-    covered = model.moved_colours(colour, parts)[:, 3:].amax(2)
+    covered = model.warp_colours(colour, parts)[:, 3:].amax(2)
     with torch.no_grad():
         generated = plain(colour, pose, pose).foreground
         for bias, share in ((-100.0, 0.0), (0.0, 0.5), (100.0, 1.0)):
@@ -130,11 +130,11 @@ def test_a_silhouette_cuts_moved_colours_out_under_masks_as_wide_as_the_features
     parts = warping_parts(pose, pose).in_voxels(MINI.voxel_size)
     silhouette = half_a_silhouette().repeat(2, 1, 1, 1)
     silhouette[1] = torch.nan
-    found = model.moved_colours(image, parts, silhouette)
-    narrow = model.moved_colours(image, parts)
+    found = model.warp_colours(image, parts, silhouette)
+    narrow = model.warp_colours(image, parts)
     torch.testing.assert_close(found[1], narrow[1])
     parts.capsules[..., 6] += 2  # pixels: a voxel of the features
-    expected = model.moved_colours(image, parts)[0] * silhouette[0, :, None]
+    expected = model.warp_colours(image, parts)[0] * silhouette[0, :, None]
     torch.testing.assert_close(found[0], expected)
     assert (expected[3] > 0).sum() > 1.2 * (narrow[0, 3] * silhouette[0] > 0).sum()
 
@@ -146,7 +146,7 @@ def test_nothing_beside_a_silhouette_mixes_with_coarser_colours():
     silhouette[..., 16] = 1
     parts = warping_parts(pose, pose).in_voxels(MINI.voxel_size)
     repainted = torch.where(silhouette > 0, image, -image)
-    moved = [model.moved_colours(pixels, parts, silhouette) for pixels in (image, repainted)]
+    moved = [model.warp_colours(pixels, parts, silhouette) for pixels in (image, repainted)]
     torch.testing.assert_close(*moved)
     assert moved[0][0, 3, :, :, 8].amax() == pytest.approx(0.5)
 

@@ -16,7 +16,7 @@ from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
-from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.precision import precision_context, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
@@ -58,7 +58,7 @@ def test_products_are_as_before_where_no_network_computes(precision, on):
         return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
     before = flags()
-    with suppress(ZeroDivisionError), computed_in(precision, torch.device("cuda:0")):
+    with suppress(ZeroDivisionError), precision_context(precision, torch.device("cuda:0")):
         assert flags() == (on, on)
         raise ZeroDivisionError
     assert flags() == before

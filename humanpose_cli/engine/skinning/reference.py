@@ -63,8 +63,8 @@ def levels(parents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         tree.append(level)
         level = tuple(j for j in range(count) if parents[j] in level)
     if sum(map(len, tree)) != count:
-        others = sorted(set(range(count)).difference(*tree))
-        raise UsageError("parents", "joints are not connected to a root", got=f"joints {others}")
+        disconnected = sorted(set(range(count)).difference(*tree))
+        raise UsageError("parents", "joints are not connected to a root", got=f"joints {disconnected}")
     return tuple(tree)
 
 

@@ -74,7 +74,7 @@ def capsule_masks(
     Raises:
         UsageError: If shapes, dtypes or devices do not match, or if a value is out of range.
     """
-    _check_capsules(capsules, part_of_capsule, parts, 3, softness, voxel_size)
+    _check_capsules(capsules, part_of_capsule, parts, softness, voxel_size)
     depth, height, width = check_size(size, "depth", "height", "width")
     if parts < 0:
         raise UsageError("parts", "must not be negative", got=str(parts))
@@ -96,41 +96,30 @@ def projected_masks(
     parts: int,
     size: tuple[int, int],
     *,
-    softness: float = 0.0,
-    pixel_size: Sequence[float] = (1.0, 1.0),
     backend: Backend = "auto",
 ) -> Tensor:
-    """Compute each part's coverage of each pixel of an image.
+    """Compute whether each part covers each pixel of an image, with hard edges.
 
     Pixels that no part covers are the background (warp3d, section 3.1: M_BG).
 
     Args:
-        capsules: (B, K, 5) float. Start x, y, end x, y and radius. For a body, these are its capsules without z: the
-            projection of a capsule along an axis is the capsule between its projected ends.
+        capsules: (B, K, 5) float, pixels. Start x, y, end x, y and radius. For a body, these are its capsules without
+            z: the projection of a capsule along an axis is the capsule between its projected ends.
         part_of_capsule: (K,) integer, 0 to `parts` − 1. The part that each capsule belongs to.
         parts: The number of parts P.
         size: Height and width of the image in pixels.
-        softness: Width of the masks' edge in the unit of the capsules, 0 for hard masks.
-        pixel_size: The pixels' extent along x, y in that unit.
         backend: "auto", "kernel" or "reference".
 
     Returns:
-        (B, P, H, W) float, 0 to 1. The coverage.
+        (B, P, H, W) float, 0 or 1. The coverage.
 
     Raises:
         UsageError: If shapes, dtypes or devices do not match, or if a value is out of range.
     """
-    _check_capsules(capsules, part_of_capsule, parts, 2, softness, (*pixel_size, 1.0))
+    check_shape("capsules", capsules, "B", "K", 5)
     height, width = check_size(size, "height", "width")
-    return capsule_masks(
-        reference.to_slice(capsules),
-        part_of_capsule,
-        parts,
-        (1, height, width),
-        softness=softness,
-        voxel_size=(*pixel_size, 1.0),
-        backend=backend,
-    )[:, :, 0]
+    capsules = reference.to_slice(capsules)
+    return capsule_masks(capsules, part_of_capsule, parts, (1, height, width), backend=backend)[:, :, 0]
 
 
 def warp_parts(
@@ -201,11 +190,10 @@ def warp_parts(
 
 
 def _check_capsules(
-    capsules: Tensor, part_of_capsule: Tensor, parts: int, dimensions: int, softness: float, voxel_size: Sequence[float]
+    capsules: Tensor, part_of_capsule: Tensor, parts: int, softness: float, voxel_size: Sequence[float]
 ) -> None:
     """Raise UsageError unless these arguments match."""
-    has_widths = dimensions == 3 and capsules.shape[-1:] == (9,)
-    check_shape("capsules", capsules, "B", "K", 9 if has_widths else 2 * dimensions + 1)
+    check_shape("capsules", capsules, "B", "K", 9 if capsules.shape[-1:] == (9,) else 7)
     check_shape("part_of_capsule", part_of_capsule, capsules.shape[1])
     check_tensors(part_of_capsule, capsules=capsules)
     check_rows("part_of_capsule", part_of_capsule, parts)
@@ -229,7 +217,7 @@ def _check(
     parts = target_to_source.shape[1]
     if parts > MAX_PARTS:
         raise UsageError("target_to_source", "has too many parts", expected=f"at most {MAX_PARTS}", got=str(parts))
-    _check_capsules(capsules, part_of_capsule, parts, 3, softness, voxel_size)
+    _check_capsules(capsules, part_of_capsule, parts, softness, voxel_size)
     check_shape("capsules", capsules, batch, "K", capsules.shape[2])
     if volume.dtype in _HALF:
         check_tensors(capsules=capsules, target_to_source=target_to_source)

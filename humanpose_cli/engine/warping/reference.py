@@ -77,15 +77,15 @@ def warp_parts(
     capsules = to_slice(capsules) if planar else capsules
     masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, sizes).expand(-1, -1, *size)
     z, y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in size)
-    one = features.new_ones(())
-    centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], one), -1)  # [D, H, W, 4]
+    ones = features.new_ones(())
+    centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], ones), -1)  # [D, H, W, 4]
 
     best = torch.zeros_like(features)
     reached_by = torch.zeros_like(best[:, :1])  # [B, 1, D, H, W]
     for part in range(parts):
         transform = _planar(target_to_source[:, part]) if planar else target_to_source[:, part]
         positions = torch.einsum("bij,dhwj->bdhwi", transform, centres) - 0.5
-        value, reach = _sampled(features, masks[:, part], positions, transform.isfinite().flatten(1).all(1))
+        value, reach = _sample(features, masks[:, part], positions, transform.isfinite().flatten(1).all(1))
         better = ~(value <= best) & ~best.isnan() | (reached_by == 0)
         best = torch.where(reach & better, value, best)
         reached_by = reached_by + reach
@@ -102,7 +102,7 @@ def _planar(transform: Tensor) -> Tensor:
     return torch.where(keep, transform, identity)
 
 
-def _sampled(features: Tensor, mask: Tensor, positions: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+def _sample(features: Tensor, mask: Tensor, positions: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
     """Sample mask · features trilinearly at voxel indices (B, D, H, W, 3); return values and where they reach."""
     # Voxels outside, of mask 0 or at corners of weight 0 count 0, even if they are not finite.
     size = features.shape[2:]

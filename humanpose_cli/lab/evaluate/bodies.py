@@ -172,7 +172,7 @@ def _points(people: EvaluatedPeople, bodies: Sequence[FoundBody]) -> NDArray[np.
     points = np.full((len(bodies), len(people.joints.points), 3), np.nan)
     for row, one in enumerate(bodies):
         if one.joints is not None:
-            points[row] = people.joints.of_skeleton(one.joints[0], one.joints[1][None])[0]
+            points[row] = people.joints.select(one.joints[0], one.joints[1][None])[0]
     return points
 
 

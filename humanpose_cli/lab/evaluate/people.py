@@ -139,7 +139,7 @@ class EvaluatedPeople:
 
     def measured_joints(self, rows: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return the data set's own joints (M, P, 3) in metres, NaN where not known."""
-        return self.joints.of_labels(np.asarray(self.people.column(f"joints/{H36M17.name}"))[rows])
+        return self.joints.from_labels(np.asarray(self.people.column(f"joints/{H36M17.name}"))[rows])
 
     def roots(self) -> Tensor:
         """Return positions (N, 3) of all pelves in metres, of the bodies or as measured."""
@@ -292,7 +292,7 @@ class PeopleSelection:
             rig[~torch.isfinite(torch.cat((poses, shape, trans), 1)).all(1).numpy()] = -1
         for number, model in enumerate(rigs):
             of_rig = torch.from_numpy(np.flatnonzero(rig == number))
-            some = Bodies.of_parameters(model, poses[of_rig], shape[of_rig, : model.shape_count], trans[of_rig])
+            some = Bodies.from_parameters(model, poses[of_rig], shape[of_rig, : model.shape_count], trans[of_rig])
             bodies.rotations[of_rig] = some.rotations
             bodies.betas[of_rig] = shape[of_rig]
             bodies.root[of_rig] = some.root

@@ -96,7 +96,7 @@ def measure_clip(
     """Measure the matched rows of a fit."""
     rows = clip.people[matches.clip]
     params = fit.params.rows(matches.fit).tensors()
-    bodies = Bodies.of_parameters(body, params.poses, params.betas, params.trans, params.segment_scales)
+    bodies = Bodies.from_parameters(body, params.poses, params.betas, params.trans, params.segment_scales)
     errors = people.errors(bodies, rows, body)
     joints = true_joints(people, rows)
     predicted_joints = _joints(body, bodies)

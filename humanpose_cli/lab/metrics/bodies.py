@@ -101,7 +101,7 @@ def _transform(similarity: Similarity, points: Floats) -> Floats:
     return np.asarray(similarity.apply(torch.from_numpy(points)).numpy())
 
 
-def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
+def scale_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
     """Scale each sample about its origin, so that its bones add up to a length (Zhou et al. 2017).
 
     Monocular methods without metric scale are measured this way on Human3.6M; `length` is the sum of the bone lengths
@@ -201,7 +201,7 @@ class Bodies(NamedTuple):
     segment_scales: Tensor | None = None
 
     @classmethod
-    def of_parameters(
+    def from_parameters(
         cls, body: Body, poses: Tensor, betas: Tensor, trans: Tensor, segment_scales: Tensor | None = None
     ) -> Bodies:
         """Convert parameters as files have them.
@@ -330,11 +330,11 @@ def _errors(
     (kind, vertices), (true_kind, true_vertices) = (joints.surface(*pair) for pair in zip(rigs, sets, strict=True))
     mesh, true_mesh = vertices.cpu().numpy(), true_vertices.cpu().numpy()
     surface, aligned_surface = np.full((2, len(mesh)), np.nan)
-    ours, truth = points[0], points[1] if labels is None else labels
-    ours = ours if predictions is None else np.where(np.isfinite(predictions), predictions, ours)
+    predicted, truth = points[0], points[1] if labels is None else labels
+    predicted = predicted if predictions is None else np.where(np.isfinite(predictions), predictions, predicted)
     rows, root = range(len(joints.joints)), joints.rows
-    alignment = _procrustes(ours[:, rows], truth[:, rows])
-    distances = np.linalg.norm(_transform(alignment, ours) - truth, axis=-1)
+    alignment = _procrustes(predicted[:, rows], truth[:, rows])
+    distances = np.linalg.norm(_transform(alignment, predicted) - truth, axis=-1)
     if mesh.shape == true_mesh.shape and kind == true_kind:
         nowhere = np.zeros((len(mesh), 3))
         shifts = [joint[:, root].mean(1) if root else nowhere for joint in points]
@@ -348,7 +348,7 @@ def _errors(
         head = head * scales[:, _HEAD]
     image, true_image = (project(body.joints, focal, centre).cpu().numpy() for body in sets)
     return BodyErrors(
-        mpjpe(ours, truth, rows, root),
+        mpjpe(predicted, truth, rows, root),
         _finite_mean(distances[:, rows]),
         surface,
         geodesic_angle(bodies[0].rotations.double(), bodies[1].rotations.double()).cpu().numpy().mean(1),

@@ -38,19 +38,18 @@ class Reliability(NamedTuple):
         return float(np.nansum(self.number * np.abs(self.confidence - self.right)) / self.number.sum())
 
 
-def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Reliability:
-    """Compute the reliability diagram of predictions; a confidence of 1 is in the last bin.
+def reliability(confidence: ArrayLike, right: ArrayLike) -> Reliability:
+    """Compute the reliability diagram of predictions with `BINS` bins; a confidence of 1 is in the last bin.
 
     Args:
         confidence: (N,) float, 0 to 1. The confidences.
         right: (N,) bool. Whether the predictions are right.
-        bins: The number of bins.
     """
     values, true = _pair(confidence, right)
-    member = np.minimum((values * bins).astype(np.int64), bins - 1)
-    number = np.bincount(member, minlength=bins)
+    member = np.minimum((values * BINS).astype(np.int64), BINS - 1)
+    number = np.bincount(member, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        means = [np.bincount(member, weights=each, minlength=bins) / number for each in (values, true.astype(float))]
+        means = [np.bincount(member, weights=each, minlength=BINS) / number for each in (values, true.astype(float))]
     return Reliability(means[0], means[1], number)
 
 

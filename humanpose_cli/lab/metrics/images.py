@@ -145,11 +145,11 @@ def mask_iou(predictions: Tensor, true: Tensor, threshold: float = 0.5) -> Tenso
         threshold: The value above which a pixel belongs to the mask.
 
     Returns:
-        (B,) float. The overlap, 1 if both are empty.
+        (B,) float. The overlap, 1 if both masks are empty.
     """
     a, b = predictions > threshold, true > threshold
-    both, either = (a & b).flatten(1).sum(1), (a | b).flatten(1).sum(1)
-    return torch.where(either > 0, both / either.clamp_min(1), 1.0)
+    intersection, union = (a & b).flatten(1).sum(1), (a | b).flatten(1).sum(1)
+    return torch.where(union > 0, intersection / union.clamp_min(1), 1.0)
 
 
 def _smoother(window: SsimWindow, like: Tensor) -> Callable[[Tensor], Tensor]:

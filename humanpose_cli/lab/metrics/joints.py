@@ -278,7 +278,7 @@ class JointSet:
             return kind, posed_body.vertices
         return "smpl", self.conversion(posed_body.vertices)
 
-    def of_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
+    def from_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
         """Select `points` from a data set's joints.
 
         Args:
@@ -287,10 +287,10 @@ class JointSet:
         Returns:
             (N, P, 3) float64. The points, NaN if unknown.
         """
-        points = self.of_skeleton(H36M17.name, joints)
+        points = self.select(H36M17.name, joints)
         return np.where(np.nan_to_num(points[..., 3:]) > 0, points[..., :3], np.nan)
 
-    def of_skeleton(self, skeleton: str, joints: NDArray[np.floating]) -> NDArray[np.float64]:
+    def select(self, skeleton: str, joints: NDArray[np.floating]) -> NDArray[np.float64]:
         """Select `points` from the joints of a skeleton.
 
         Args:

@@ -121,8 +121,8 @@ def _aligned(predictions: Floats, true: Floats, first: int | None = None, *, sca
     """Apply the transform that fits predictions to the truth over the first frames; None means all frames."""
     a, b = (torch.from_numpy(x[:first].reshape(-1, 3).copy()) for x in (predictions, true))
     points = torch.from_numpy(predictions.reshape(-1, 3).copy())
-    moved = fit_similarity(a, b, with_scale=scale).apply(points)
-    return np.asarray(moved.numpy().reshape(predictions.shape))
+    aligned = fit_similarity(a, b, with_scale=scale).apply(points)
+    return np.asarray(aligned.numpy().reshape(predictions.shape))
 
 
 def segments(frames: int, cut: Cut = "short last") -> list[slice]:

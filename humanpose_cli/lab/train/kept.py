@@ -32,8 +32,8 @@ def kept_text(training: Mapping[str, Any]) -> str:
     if rule.get("rule") == "best":
         metric, value = rule.get("criterion"), rule.get("value")
         value_text = f" of {value:.4g}" if isinstance(value, int | float) else ""
-        where = validation_text(training.get("validation", {}))
-        return f"{unit} {step:,} of {of:,}, chosen by {metric}{value_text} on {where}"
+        data = validation_text(training.get("validation", {}))
+        return f"{unit} {step:,} of {of:,}, chosen by {metric}{value_text} on {data}"
     if rule.get("rule") == "unrecorded":
         end = ", the last" if step == of else ""
         return f"{unit} {step:,} of {of:,}{end}; whether {rule.get('criterion')} chose it is not recorded"

@@ -77,8 +77,8 @@ class TrainOptions(Options):
             return self.workers
         if device != "cuda":
             return 1
-        _, together = local_processes()
-        return max(1, min(16, (usable_cores() - 1) // together))
+        _, processes = local_processes()
+        return max(1, min(16, (usable_cores() - 1) // processes))
 
     def rate(self, step: int, steps: int) -> float:
         """Return the factor of the learning rate.
@@ -245,24 +245,24 @@ def two_columns(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate([column[:height] for column in columns], 1)
 
 
-def first_of(batch: Any, count: int) -> Any:
+def first_examples(batch: Any, count: int) -> Any:
     """Select the first examples of a batch of tensors in tuples, lists and dictionaries."""
-    return _changed(batch, lambda tensor: tensor[:count] if tensor.ndim else tensor)
+    return _map_tensors(batch, lambda tensor: tensor[:count] if tensor.ndim else tensor)
 
 
 def moved(batch: Any, device: Any) -> Any:
     """Move a batch of tensors in tuples, lists and dictionaries to a device."""
-    return _changed(batch, lambda tensor: tensor.to(device, non_blocking=True))
+    return _map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
-def _changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def _map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Apply a function to every tensor of a batch."""
     if isinstance(batch, Tensor):
         return change(batch)
     if isinstance(batch, Mapping):
-        return {key: _changed(value, change) for key, value in batch.items()}
+        return {key: _map_tensors(value, change) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_changed(value, change) for value in batch))
+        return type(batch)(*(_map_tensors(value, change) for value in batch))
     if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
-        return type(batch)(_changed(value, change) for value in batch)  # type: ignore[call-arg]
+        return type(batch)(_map_tensors(value, change) for value in batch)  # type: ignore[call-arg]
     return batch

@@ -31,7 +31,7 @@ from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
-from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_examples, moved
 from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
@@ -320,7 +320,7 @@ class _Loop:
             raise
 
     def steps_until(self, stop: Callable[[], bool]) -> TrainResult:
-        start, before = time.monotonic(), self.seconds
+        start, previous_seconds = time.monotonic(), self.seconds
         if self.progress.unvalidated:
             self.validate()
         while not self.progress.finished:
@@ -332,7 +332,7 @@ class _Loop:
                 except torch.cuda.OutOfMemoryError as error:
                     raise self.too_large(batch) from error
                 self.progress.position = self.loader.position
-                self.seconds = before + time.monotonic() - start
+                self.seconds = previous_seconds + time.monotonic() - start
                 self.between_steps = True
                 if self.due():
                     self.validate()
@@ -387,7 +387,7 @@ class _Loop:
                 self.optimisers[phase.name].zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
             try:
-                self.step(first_of(batch, count))
+                self.step(first_examples(batch, count))
             except torch.cuda.OutOfMemoryError:
                 continue
             remedy = f"`batch_size={count}` fits"
@@ -403,9 +403,9 @@ class _Loop:
             nn.utils.clip_grad_norm_(phase.parameters, self.options.clip)
         self.scaler.step(optimiser)
         self.scaler.update()
-        alone = len(self.phases) == 1
+        has_one_phase = len(self.phases) == 1
         for name, value in losses.items():
-            key = name if alone else f"{phase.name}_{name}"
+            key = name if has_one_phase else f"{phase.name}_{name}"
             self.sums[key] = self.sums.get(key, 0.0) + value.detach().double()
 
     def read_sums(self) -> None:
@@ -432,8 +432,8 @@ class _Loop:
 
     def due(self) -> bool:
         """Return whether to validate now: at the chosen steps and at the end."""
-        every = self.options.validate_every or len(self.loader)
-        return self.progress.step % every == 0 or self.progress.step >= self.steps
+        interval = self.options.validate_every or len(self.loader)
+        return self.progress.step % interval == 0 or self.progress.step >= self.steps
 
     def validate(self) -> None:
         """Evaluate the model (its average, if there is one); write weights, the history and a sheet of samples."""
@@ -611,7 +611,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         raise
     except Exception as error:  # torch's unpickler raises many kinds
         raise InputError(
-            path, f"cannot be read ({reason_of(error)})", remedy="delete it to start anew, or `resume=False`"
+            path, f"cannot be read ({reason_of(error)})", remedy="delete it to start again, or `resume=False`"
         ) from error
     refuse_other_settings(path, old, settings)
     return result, state

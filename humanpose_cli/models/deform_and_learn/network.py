@@ -28,7 +28,7 @@ from humanpose_cli.models.deform_and_learn.inputs import FILL, cut_out, landmark
 from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
 from humanpose_cli.models.deform_and_learn.registration import LARGEST_SCALE, refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
-from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.precision import precision_context, resolve_precision
 from humanpose_cli.networks.weights import read_header
 
 
@@ -97,7 +97,7 @@ class DeformNetwork:
             return []
         with torch.no_grad():
             inputs = torch.from_numpy(np.stack([person.inputs for person in people])).to(self.device)
-            with computed_in(self.precision, self.device):
+            with precision_context(self.precision, self.device):
                 vector = self.regressor(inputs).vector
             pose = ScaledPose.from_vector(vector.float().cpu())
             pose = pose._replace(segment_scales=pose.segment_scales.clamp(1 / LARGEST_SCALE, LARGEST_SCALE))

@@ -44,15 +44,6 @@ class PlacedBodies(NamedTuple):
     rotations: Tensor
     pelvis: Tensor
 
-    def turned(self, rotation: Tensor) -> PlacedBodies:
-        """Rotate the bodies about the camera.
-
-        Args:
-            rotation: (B, 3, 3) float. The rotation to the new camera axes.
-        """
-        pelvis = (rotation @ self.pelvis[..., None])[..., 0]
-        return PlacedBodies(torch.cat((rotation[:, None] @ self.rotations[:, :1], self.rotations[:, 1:]), 1), pelvis)
-
 
 def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Camera) -> PlacedBodies:
     """Move bodies from crops to the camera axes of their images.
@@ -70,5 +61,6 @@ def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Came
     pixels = units.origin[:, None] + units.unit[:, None, None] * in_image(joints, pose)[..., :2]
     pelvis_pixel = units.origin + units.unit[:, None] * pose.translation
     turn = viewing_rotation(pelvis_pixel, camera.focal, camera.principal_point)
-    bodies = PlacedBodies(pose.rotations, torch.zeros_like(joints[:, 0])).turned(turn)
-    return bodies._replace(pelvis=place_about_pixels(joints @ turn.mT, pixels, camera))
+    rotations = pose.rotations
+    rotations = torch.cat((turn[:, None] @ rotations[:, :1], rotations[:, 1:]), 1)
+    return PlacedBodies(rotations, place_about_pixels(joints @ turn.mT, pixels, camera))

@@ -124,6 +124,6 @@ class BodyRegressor(nn.Module):
         return {"network": asdict(self.options)}
 
 
-def orthonormal(pose: ScaledPose) -> ScaledPose:
+def orthonormalise(pose: ScaledPose) -> ScaledPose:
     """Replace the nine free numbers of each orientation by a rotation, which a network can learn."""
     return pose._replace(orientation=gram_schmidt(pose.orientation).flatten(1))

@@ -82,12 +82,12 @@ class NormalisedRays(NamedTuple):
     def mirrored(self) -> NormalisedRays:
         """Mirror the people, swapping left and right; `to_camera` becomes that of the mirrored camera."""
         flip = self.points.new_tensor([-1.0, 1.0])
-        both = torch.nn.functional.pad(flip, (0, 1), value=1.0)
+        flip_axes = torch.nn.functional.pad(flip, (0, 1), value=1.0)
         return NormalisedRays(
             self.points[:, _MIRROR_INPUT] * flip,
             self.confidence[:, _MIRROR_INPUT],
             self.log_size,
-            self.to_camera * both * both[:, None],
+            self.to_camera * flip_axes * flip_axes[:, None],
         )
 
 
@@ -264,7 +264,7 @@ def load_lifter(path: Path) -> Lifter:
     config = dict(header.config)
     for name, names in (("inputs", INPUT_LANDMARKS), ("joints", LIFTED_JOINTS)):
         if tuple(config.pop(name, ())) != names:
-            raise InputError(path, f"has other {name} than this version's lifter", remedy="train it anew")
+            raise InputError(path, f"has other {name} than this version's lifter", remedy="train it again")
     network = LifterNetwork(options_of(LifterOptions, config, path))
     fill(network, tensors, path)
     return Lifter(network)

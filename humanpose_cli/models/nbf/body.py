@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.limb_rotations import limb_rotations
-from humanpose_cli.core.camera import NBF_CAMERA, Camera, FixedCamera
+from humanpose_cli.core.camera import NBF_CAMERA, Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
@@ -104,11 +104,10 @@ class BodyLayer(nn.Module):
 
     root: Tensor
 
-    def __init__(self, body: Body, camera: FixedCamera = NBF_CAMERA) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = copy.deepcopy(body)
-        self.camera = camera
-        self.register_buffer("root", torch.tensor(camera.root))
+        self.register_buffer("root", torch.tensor(NBF_CAMERA.root))
 
     def forward(self, betas: Tensor, rotations: Tensor, *, vertices: bool = False) -> Tensor:
         """Pose bodies with the pelvis at `root`.
@@ -128,7 +127,7 @@ class BodyLayer(nn.Module):
     def project(self, points: Tensor) -> Tensor:
         """Project points (..., 3), metres in camera axes, into the crop (..., 2), x right, y down, ±1 at its edges."""
         # A focal length in units of half the side. The person is 20 m away, so nothing comes near the camera.
-        return (2 * self.camera.focal / self.camera.size) * points[..., :2] / points[..., 2:]
+        return (2 * NBF_CAMERA.focal / NBF_CAMERA.size) * points[..., :2] / points[..., 2:]
 
 
 _ROUNDS = 4
@@ -189,8 +188,8 @@ def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:
     dtype = about.dtype
     about, pixels = about.double(), pixels.double()
     u, v = ((pixels - camera.principal_point[:, None]) / camera.focal[:, None, None]).unbind(-1)
-    one, zero = torch.ones_like(u), torch.zeros_like(u)
-    system = torch.cat((torch.stack((one, zero, -u), -1), torch.stack((zero, one, -v), -1)), 1)  # [B, 2J, 3]
+    ones, zeros = torch.ones_like(u), torch.zeros_like(u)
+    system = torch.cat((torch.stack((ones, zeros, -u), -1), torch.stack((zeros, ones, -v), -1)), 1)  # [B, 2J, 3]
     right_side = torch.cat((u * about[..., 2] - about[..., 0], v * about[..., 2] - about[..., 1]), 1)
     depth = torch.ones_like(u)
     for _ in range(_ROUNDS):

@@ -201,6 +201,6 @@ def world_of_numbers(vector: Tensor) -> tuple[Tensor, Tensor]:
     return vector[:, first : first + 3 * _LANDMARKS].unflatten(1, (_LANDMARKS, 3)), has_world
 
 
-def stacked(samples: list[Mapping[str, NDArray[np.float32]]]) -> dict[str, Tensor]:
+def stack_inputs(samples: list[Mapping[str, NDArray[np.float32]]]) -> dict[str, Tensor]:
     """Stack the encodings of several people to a batch."""
     return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}

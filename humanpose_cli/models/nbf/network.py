@@ -41,12 +41,12 @@ from humanpose_cli.models.nbf.inputs import (
     colour_coded,
     encode,
     encode_numbers,
-    stacked,
+    stack_inputs,
     world_of_numbers,
 )
 from humanpose_cli.models.segmenter.network import Segmenter, segmenter_input
 from humanpose_cli.networks.backbones import RESNETS, ResNet
-from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.precision import precision_context, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
 _JOINTS = len(SMPL24)
@@ -264,7 +264,7 @@ class BodyNetwork:
             return []
         crops = [person.crop for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
-            with computed_in(self.precision, self.device):
+            with precision_context(self.precision, self.device):
                 parameters = self.regress([person.evidence for person in people])
             parameters = BodyParameters._make(None if values is None else values.float() for values in parameters)
             camera = Camera.stack(person.camera for person in people).tensors(device=self.device)
@@ -280,9 +280,9 @@ class BodyNetwork:
         inputs = self.config.inputs
         if inputs.segmented and any(item.parts is None for item in evidence):
             image = segmented_input(self._parts(evidence), inputs)
-            numbers = stacked([encode_numbers(item, inputs) for item in evidence])
+            numbers = stack_inputs([encode_numbers(item, inputs) for item in evidence])
             return self.regressor({"image": image, **{n: v.to(self.device) for n, v in numbers.items()}})
-        batch = stacked([encode(item, inputs) for item in evidence])
+        batch = stack_inputs([encode(item, inputs) for item in evidence])
         return self.regressor({name: values.to(self.device) for name, values in batch.items()})
 
     def _parts(self, evidence: Sequence[CropEvidence]) -> Tensor:

@@ -259,15 +259,15 @@ class _Update(nn.Module):
         nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
 
     def forward(
-        self, state: Tensor, context: Tensor, costs: Tensor, photo: Tensor, before: Tensor
+        self, state: Tensor, context: Tensor, costs: Tensor, photo: Tensor, estimate: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the next state, and the next x, y, logit and log scale (B, 4, h, w) float32, lengths in cells."""
         kind = state.dtype
-        inputs = (self.costs(costs.to(kind)), self.moved(before.to(kind)), photo.to(kind))
+        inputs = (self.costs(costs.to(kind)), self.moved(estimate.to(kind)), photo.to(kind))
         state = self.recurrent(state, torch.cat((self.joined(torch.cat(inputs, 1)), context), 1))
         change = self.head(state).float()
         # Displacements add up; how they err is described anew each time.
-        return state, torch.cat((before[:, :2] + change[:, :2], change[:, 2:]), 1)
+        return state, torch.cat((estimate[:, :2] + change[:, :2], change[:, 2:]), 1)
 
 
 class DisplacementNetwork(nn.Module):
@@ -323,7 +323,7 @@ class DisplacementNetwork(nn.Module):
         return DisplacementMixture(STRIDE * pixels, logit, scale, narrow)
 
 
-def start_from(network: DisplacementNetwork, path: Path) -> None:
+def initialise_from(network: DisplacementNetwork, path: Path) -> None:
     """Fill a network from a weights file of a network that may take more renderings.
 
     Renderings that this network does not take count as zero there: unknown for a texture, the middle for depths

@@ -19,7 +19,7 @@ from humanpose_cli.models.refiner.network import (
     rendering_input,
 )
 from humanpose_cli.models.refiner.pyramid import PyramidNetwork
-from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.precision import precision_context, resolve_precision
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
@@ -78,7 +78,7 @@ class DisplacementPredictor:
         renderings = rendering_input(_resize(rendering, crop), self.network.options)
         photo = photo_input(interpolate(photos, size=(crop, crop), mode="area"))
         inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (photo, renderings))
-        with computed_in(self.precision, self.device):
+        with precision_context(self.precision, self.device):
             estimate = self.network(*inputs, last=True)[0].estimate
         full_size = (
             interpolate(values.cpu(), size=(size, size), mode="bilinear", align_corners=False) for values in estimate

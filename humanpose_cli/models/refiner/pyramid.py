@@ -55,13 +55,13 @@ class _Level(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, photo: Tensor, rendering: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    def forward(self, photo: Tensor, rendering: Tensor, coarser: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Return the state (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level."""
         features = [photo, rendering]
         start = None
-        if before is not None:
+        if coarser is not None:
             state, start = (
-                interpolate(value, size=photo.shape[-2:], mode="bilinear", align_corners=False) for value in before
+                interpolate(value, size=photo.shape[-2:], mode="bilinear", align_corners=False) for value in coarser
             )
             start = torch.cat((2 * start[:, :2], start[:, 2:]), 1)  # a cell is half as large here
             features = [sample_targets(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
@@ -105,13 +105,13 @@ class PyramidNetwork(nn.Module):
             last: Ignored: earlier levels are coarser.
         """
         del last
-        before = None
+        estimate = None
         for level, photo_features, rendering_features in zip(
             self.levels, self.photo(photo), self.rendering(rendering), strict=True
         ):
-            before = level(photo_features, rendering_features, before)
-        assert before is not None
-        full = interpolate(before[1], size=photo.shape[-2:], mode="bilinear", align_corners=False)
+            estimate = level(photo_features, rendering_features, estimate)
+        assert estimate is not None
+        full = interpolate(estimate[1], size=photo.shape[-2:], mode="bilinear", align_corners=False)
         displacements, scale = _STRIDES[-1] * full[:, :2], _STRIDES[-1] * full[:, 2:].clamp(*_NOISE).exp()
         # In the plane |e| / b has the distribution Gamma(2, 1), and each axis the variance 3 b²: that of a Laplacian of
         # scale √1.5 b. The narrow Laplacian has no weight.

@@ -67,7 +67,7 @@ class PoseMaps(nn.Module):
         """
         with torch.no_grad():
             features = pose_features(image[:, :3])
-        coarsest, *finer = (project(each) for project, each in zip(self.projections, features, strict=True))
+        coarsest, *finer = (project(feature) for project, feature in zip(self.projections, features, strict=True))
         sizes = [stage.shape[-2:] for stage in maps]
         fitted = (
             interpolate(m, size=size, mode="bilinear", align_corners=False)
@@ -116,10 +116,10 @@ class LightSegmenter(nn.Module):
         coarse_first = list(reversed(self.backbone.channels))
         if pose:
             coarse_first = [sum(channels) for channels in zip([0, *coarse_first], widths, strict=True)]
-        before = [0, *widths[:-1]]
+        coarser_widths = [0, *widths[:-1]]
         self.blocks = nn.ModuleList(
             nn.Sequential(conv_norm_relu(channels + coarser, out), conv_norm_relu(out, out))
-            for channels, coarser, out in zip(coarse_first, before, widths, strict=True)
+            for channels, coarser, out in zip(coarse_first, coarser_widths, widths, strict=True)
         )
         self.fine = conv_norm_relu(width + widths[-1], widths[-1] // 2)
         self.head = nn.Conv2d(widths[-1] // 2, classes, 1)
@@ -132,8 +132,8 @@ class LightSegmenter(nn.Module):
             maps = self.pose(image, maps)
         features = self.blocks[0](maps[0])
         for block, finer_map in zip([*list(self.blocks)[1:], self.fine], [*maps[1:], stem], strict=True):
-            finer = interpolate(features, size=finer_map.shape[-2:], mode="bilinear", align_corners=False)
-            features = block(torch.cat((finer_map, finer), 1))
+            upsampled = interpolate(features, size=finer_map.shape[-2:], mode="bilinear", align_corners=False)
+            features = block(torch.cat((finer_map, upsampled), 1))
         return interpolate(self.head(features), size=image.shape[-2:], mode="bilinear", align_corners=False)
 
 

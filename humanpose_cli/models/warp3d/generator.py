@@ -44,7 +44,7 @@ from humanpose_cli.models.warp3d.layers import (
     group_norm,
 )
 from humanpose_cli.networks.decoders import PartialConv2d
-from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.precision import precision_context, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
 NEAREST = 0.05
@@ -232,7 +232,7 @@ class Generator(nn.Module):
             heatmaps = self.pose.heatmaps(target)
         features = self.warp(self.lifting(image), parts)
         pose_features = self.pose(heatmaps)
-        colour_volume = self.moved_colours(image, parts, silhouette) if self.config.colour_stride else None
+        colour_volume = self.warp_colours(image, parts, silhouette) if self.config.colour_stride else None
         colours, alpha = self.decoder(torch.cat((features.to(pose_features.dtype), pose_features), 1), colour_volume)
         foreground, mask = colours.float(), alpha.float()
         noisy = torch.cat((image, self._noise(image)), 1) if self.config.authors_details else image
@@ -273,7 +273,7 @@ class Generator(nn.Module):
                 voxel_size=config.voxel_size,
             )
 
-    def moved_colours(self, image: Tensor, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
+    def warp_colours(self, image: Tensor, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
         """Warp the colours of images at `config.colour_stride`.
 
         It is the equation of `warp` with colours from 0 to 1, and with 1, instead of features, and masks that are not
@@ -292,17 +292,17 @@ class Generator(nn.Module):
             colours = torch.cat((image.float() / 2 + 0.5, torch.ones_like(image[:, :1], dtype=torch.float32)), 1)
             capsules = parts.capsules
             if silhouette is not None:
-                has_silhouette = _shown(silhouette)
+                has_silhouette = _has_person(silhouette)
                 colours = torch.where(has_silhouette, colours * silhouette.float(), colours)
-                wider = _MASK_MARGIN * config.stride * has_silhouette[:, 0, 0]
-                capsules = torch.cat((capsules[..., :6], capsules[..., 6:] + wider[..., None]), -1)
+                margin = _MASK_MARGIN * config.stride * has_silhouette[:, 0, 0]
+                capsules = torch.cat((capsules[..., :6], capsules[..., 6:] + margin[..., None]), -1)
             colours = avg_pool2d(colours, stride)[:, :, None]
-            finer = stride / config.stride
+            scale = stride / config.stride
             return warp_parts(
                 colours.expand(-1, -1, config.depth, -1, -1),
                 capsules,
                 parts.part_of_capsule,
-                parts.in_voxels((finer, finer, 1.0)).target_to_source,
+                parts.in_voxels((scale, scale, 1.0)).target_to_source,
                 softness=config.softness,
                 planar=config.planar,
                 voxel_size=(stride, stride, config.size / config.depth),
@@ -310,15 +310,15 @@ class Generator(nn.Module):
 
     def _background_mask(self, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
         """Compute M_BG: 1 outside the parts' widened projected masks, or outside the silhouette if a row has one."""
-        capsules, wider = parts.capsules, _MASK_MARGIN * self.config.stride
-        flat = torch.cat((capsules[..., :2], capsules[..., 3:5], capsules[..., 6:] + wider), -1)
+        capsules, margin = parts.capsules, _MASK_MARGIN * self.config.stride
+        flat = torch.cat((capsules[..., :2], capsules[..., 3:5], capsules[..., 6:] + margin), -1)
         size = self.config.size
         masks = projected_masks(flat, parts.part_of_capsule, len(WARPING10.names), (size, size))
         background = (masks.amax(1, keepdim=True) <= 0).float()
         if silhouette is None:
             return background
         person = max_pool2d((silhouette > _MIN_SILHOUETTE).float(), 2 * _SOFT_EDGE + 1, 1, _SOFT_EDGE)
-        return torch.where(_shown(silhouette), 1 - person, background)
+        return torch.where(_has_person(silhouette), 1 - person, background)
 
     def _check(self, image: Tensor, source: Tensor, target: Tensor, silhouette: Tensor | None) -> None:
         size, batch = self.config.size, len(image)
@@ -332,7 +332,7 @@ class Generator(nn.Module):
             raise UsageError("network", "takes no silhouette", remedy="train with `generator.short_cuts=true`")
 
 
-def _shown(silhouette: Tensor) -> Tensor:
+def _has_person(silhouette: Tensor) -> Tensor:
     """Find the rows of a silhouette that are known and show a person: (B, 1, 1, 1) bool."""
     pixels = silhouette.flatten(1)
     return (pixels.isfinite().all(1) & (pixels > _MIN_SILHOUETTE).any(1))[:, None, None, None]
@@ -429,19 +429,19 @@ class Warp3d:
         for crop in crops:
             self._check(crop)
         size, device = self.config.size, self.device
-        before, after = (
-            torch.from_numpy(np.stack([_checked(name, getattr(crop, pose), size) for crop in crops]))
+        sources, targets = (
+            torch.from_numpy(np.stack([_pose_array(name, getattr(crop, pose), size) for crop in crops]))
             for name, pose in (("input pose", "source"), ("target pose", "target"))
         )
-        parts = generator_parts(self.config, before, after).to(device)
+        parts = generator_parts(self.config, sources, targets).to(device)
         images = to_network(torch.from_numpy(np.stack([crop.image for crop in crops])).to(device))
         silhouette = None
         if self.config.short_cuts:
             unknown = np.full((size, size), np.nan, np.float32)
             silhouettes = [unknown if crop.silhouette is None else crop.silhouette for crop in crops]
             silhouette = torch.from_numpy(np.stack(silhouettes)[:, None].astype(np.float32)).clamp(0, 1).to(device)
-        with computed_in(self.precision, device):
-            output = self.generator(images, before.to(device), after.to(device), parts, silhouette)
+        with precision_context(self.precision, device):
+            output = self.generator(images, sources.to(device), targets.to(device), parts, silhouette)
         colours = [to_bytes(image).cpu().numpy() for image in (output.image, output.foreground, output.background)]
         masks = output.mask[:, 0].float().cpu().numpy()
         return [ReposedCrop(*arrays) for arrays in zip(*colours[:2], masks, colours[2], strict=True)]
@@ -504,7 +504,7 @@ def read_generator(path: Path) -> tuple[Mapping[str, Tensor], WeightsHeader]:
     return tensors, replace(header, config=config)
 
 
-def _checked(name: str, pose: ArrayLike, size: int) -> NDArray[np.float32]:
+def _pose_array(name: str, pose: ArrayLike, size: int) -> NDArray[np.float32]:
     joints = np.asarray(pose, np.float32)
     if joints.shape != (len(REPOSING19), 3):
         raise UsageError(name, "is no pose", expected="(19, 3)", got=str(joints.shape))

@@ -153,16 +153,16 @@ class DecoderBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, inputs, H, W) → (B, outputs, H', W')."""
-        ready = torch.relu(self.norm1(x))
-        beside = x[..., :: self.stride, :: self.stride] if self.short_cut is None else self.short_cut(ready)
-        inner = torch.relu(self.conv1(ready)) if self.relu_first else self.conv1(ready)
+        activated = torch.relu(self.norm1(x))
+        short_cut = x[..., :: self.stride, :: self.stride] if self.short_cut is None else self.short_cut(activated)
+        inner = torch.relu(self.conv1(activated)) if self.relu_first else self.conv1(activated)
         if self.upsample:
-            beside, inner = _doubled(beside), _doubled(inner)
+            short_cut, inner = _double(short_cut), _double(inner)
         inner = self.conv2(torch.relu(self.norm2(inner)))
-        return beside + self.conv3(torch.relu(self.norm3(inner)))
+        return short_cut + self.conv3(torch.relu(self.norm3(inner)))
 
 
-def _doubled(x: Tensor) -> Tensor:
+def _double(x: Tensor) -> Tensor:
     return interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 

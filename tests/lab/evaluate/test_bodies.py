@@ -154,8 +154,8 @@ def test_images_of_crops_show_the_networks_input_the_truth_and_the_prediction(ca
     """Figure 4: the input's colours are those of the predicted parts, the bodies are before the fixed camera."""
     people = PeopleSelection(cache).people("joints", "parts")
     network = load_nbf(trained[1] / BEST, segmenter=trained[0] / BEST)
-    of_labels, of_segmenter = (NetworkOnCrops(people, network, source).panel(0) for source in ("labels", "segmenter"))
-    parts, true, predicted = np.split(of_labels.astype(int), 3, 1)
+    from_labels, of_segmenter = (NetworkOnCrops(people, network, source).panel(0) for source in ("labels", "segmenter"))
+    parts, true, predicted = np.split(from_labels.astype(int), 3, 1)
     other_parts, same, other = np.split(of_segmenter.astype(int), 3, 1)
     np.testing.assert_array_equal(same, true)
     assert (parts != other_parts).any()

@@ -169,7 +169,7 @@ def test_figures_of_measured_joints(name: Literal["mocap14", "mocap17"]) -> None
     found = truth + random.normal(0, 0.06, (FRAMES, 17, 3))
     joints, body = joint_set(name, "pelvis"), default_body()
     missing = Bodies(torch.full((FRAMES, 24, 3, 3), torch.nan), torch.zeros(FRAMES, 10), torch.zeros(FRAMES, 3))
-    points, measured = (joints.of_skeleton(H36M17.name, values) for values in (found, truth))
+    points, measured = (joints.select(H36M17.name, values) for values in (found, truth))
     camera = torch.full((FRAMES,), 500.0), torch.full((FRAMES, 2), 256.0)
     errors = body_errors(body, missing, missing, *camera, joints=joints, measured=measured, points=points)
     figures = [1e3 * errors.mpjpe.mean(), 1e3 * errors.pa_mpjpe.mean()]

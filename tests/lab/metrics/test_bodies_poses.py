@@ -7,7 +7,7 @@ from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pckh, pve, scaled_to_bones
+from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pckh, pve, scale_to_bones
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def test_skeletons_of_unknown_size_are_scaled_to_the_canonical_ones_bones():
     bones = [(0, 1), (1, 2), (0, 3), (3, 4)]
     length = float(np.linalg.norm(np.diff(joints[0][[0, 1, 2]], axis=0), axis=1).sum())
     length += float(np.linalg.norm(joints[0][3] - joints[0][0]) + np.linalg.norm(joints[0][4] - joints[0][3]))
-    scaled = scaled_to_bones(joints * np.array([1, 2, 0.1, 7])[:, None, None], bones, length)
+    scaled = scale_to_bones(joints * np.array([1, 2, 0.1, 7])[:, None, None], bones, length)
     np.testing.assert_allclose(scaled[0], joints[0])
-    np.testing.assert_allclose(scaled_to_bones(3 * joints, bones, length), scaled_to_bones(joints, bones, length))
+    np.testing.assert_allclose(scale_to_bones(3 * joints, bones, length), scale_to_bones(joints, bones, length))
     with raises(UsageError, problem="one point"):
-        scaled_to_bones(np.zeros((1, 5, 3)), bones, 1.0)
+        scale_to_bones(np.zeros((1, 5, 3)), bones, 1.0)

@@ -187,6 +187,6 @@ def test_labels_keep_what_is_labelled() -> None:
     labels = np.random.default_rng(1).normal(size=(2, 17, 4))
     labels[..., 3] = 1
     labels[0, H36M17.index("spine"), 3] = 0
-    found = joint_set("mocap17").of_labels(labels)
+    found = joint_set("mocap17").from_labels(labels)
     assert np.isnan(found[0, H36M17.index("spine")]).all()
     np.testing.assert_allclose(found[1], labels[1, :, :3])

@@ -39,7 +39,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
 )
 from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of, split_people
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, texture_charts
-from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions, orthonormal
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions, orthonormalise
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def targets_of(body: ScaledBody, pose: ScaledPose, points: int = 50) -> Regresso
     joints = in_image(body.points(pose, body.landmarks("smpl24")), pose)
     keypoints = torch.nn.functional.pad(joints[..., :2], (0, 1), value=1.0)
     depths = joints[..., 2] - joints[:, [1, 2], 2].mean(1, keepdim=True)
-    return RegressorTargets(orthonormal(pose).vector, torch.ones(count), keypoints, depths, shown, vertices)
+    return RegressorTargets(orthonormalise(pose).vector, torch.ones(count), keypoints, depths, shown, vertices)
 
 
 def test_pixels_show_the_vertices_that_the_evidence_names(people, evidence):
@@ -199,16 +199,16 @@ def test_degraded_correspondences_are_near_the_true_ones_but_for_limbs(evidence)
 def test_the_truth_has_no_loss_and_every_other_body_has(body):
     pose = posed(3)
     targets = targets_of(body, pose)
-    none = regressor_losses(orthonormal(pose), targets, body, SMPL24, RegressorLosses())
+    none = regressor_losses(orthonormalise(pose), targets, body, SMPL24, RegressorLosses())
     assert all(float(value) < 1e-8 for value in none.values())
     moved = pose._replace(translation=pose.translation + 0.1)
-    lost = regressor_losses(orthonormal(moved), targets, body, SMPL24, RegressorLosses())
+    lost = regressor_losses(orthonormalise(moved), targets, body, SMPL24, RegressorLosses())
     assert float(lost["dense"]) == pytest.approx(0.01, rel=1e-3)
     assert float(lost["keypoints"]) == pytest.approx(0.02 / 3, rel=1e-3)
     assert float(lost["regress"]) == pytest.approx(2 * 0.5 * 0.01, rel=1e-3)
     total = lost["regress"] + 10 * lost["dense"] + lost["keypoints"]
     assert float(lost["loss"]) == pytest.approx(float(total))
-    squared = regressor_losses(orthonormal(moved), targets, body, SMPL24, RegressorLosses(parameters="l2"))
+    squared = regressor_losses(orthonormalise(moved), targets, body, SMPL24, RegressorLosses(parameters="l2"))
     assert float(squared["regress"]) == pytest.approx(2 * 0.01, rel=1e-3)
 
 
@@ -223,7 +223,7 @@ def test_rejected_registrations_unknown_joints_and_missing_pixels_teach_nothing(
         keypoints=targets.keypoints
         + torch.where(torch.arange(24) == 3, 1.0, 0.0)[None, :, None] * torch.tensor([5, 5, -1]),
     )
-    lost = regressor_losses(orthonormal(pose), wild, body, SMPL24, RegressorLosses())
+    lost = regressor_losses(orthonormalise(pose), wild, body, SMPL24, RegressorLosses())
     assert all(float(value) < 1e-8 for value in lost.values())
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, scaled_to_bones
+from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, scale_to_bones
 from humanpose_cli.lab.recipes.people import JoinedPeople
 
 
@@ -66,7 +66,7 @@ def joint_errors(joints: NDArray[Any], true: NDArray[np.float64], skeleton: Skel
     rows = np.isfinite(true).all((1, 2))
     if not rows.any():
         return JointErrors(np.zeros(0), np.zeros(0))
-    scaled_joints = scaled_to_bones(joints[rows], skeleton.bones, length)
+    scaled_joints = scale_to_bones(joints[rows], skeleton.bones, length)
     return JointErrors(mpjpe(scaled_joints, true[rows], root=root_rows(skeleton)), pa_mpjpe(scaled_joints, true[rows]))
 
 

@@ -45,7 +45,7 @@ from humanpose_cli.lab.train.recipe import Recipe, TrainOptions, check_batch
 from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.lab.train.trainer import LAST, TrainPlan, TrainResult, train
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
-from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
+from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormalise
 from humanpose_cli.models.lifter.depth import DepthLifter
 from humanpose_cli.networks.weights import fill, read_weights
 
@@ -336,7 +336,7 @@ class _Run:
         )
         registration = register(self.body, evidence, begin, self.plan.options.registration)
         return {
-            "parameters": orthonormal(registration.pose).vector.cpu().numpy(),
+            "parameters": orthonormalise(registration.pose).vector.cpu().numpy(),
             "accepted": registration.accepted.cpu().numpy(),
             "dense_error": registration.dense_error.cpu().numpy(),
             "keypoint_error": registration.keypoint_error.cpu().numpy(),

@@ -321,7 +321,7 @@ class BodyExamples:
             frame = frame_landmarks(landmarks, world[:, :3], self.crop)
         if frame is None or not _PLAUSIBLE[0] <= frame.scale <= _PLAUSIBLE[1]:
             return 1.0, np.zeros(2)
-        root = root_pixel(self.crop, NBF_CAMERA)
+        root = root_pixel(self.crop)
         return frame.scale, frame.points(root) - root
 
     def _by_box(self, example: Example, scale: float, shift: NDArray[np.float64], mirror: bool) -> Example:

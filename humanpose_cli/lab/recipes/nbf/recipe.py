@@ -216,7 +216,7 @@ def crop_errors(predict: Callable[[Batch], BodyParameters], batches: Iterable[Ba
         bodies = Bodies(absolute_to_relative(estimate.rotations), estimate.betas, root)
         true = Bodies(absolute_to_relative(batch["rotations"]), batch["betas"], root)
         # A camera of one pixel's crop: shares of joints do not depend on the unit.
-        focal = root.new_full((count,), layer.camera.focal / layer.camera.size)
+        focal = root.new_full((count,), NBF_CAMERA.focal / NBF_CAMERA.size)
         parts.append(body_errors(layer.body, bodies, true, focal, root.new_full((count, 2), 0.5)))
     return BodyErrors.joined(parts)
 

@@ -43,9 +43,9 @@ from humanpose_cli.models.refiner.network import (
     DisplacementMixture,
     DisplacementNetwork,
     DisplacementOptions,
+    initialise_from,
     photo_input,
     sample_targets,
-    start_from,
 )
 from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights
 
@@ -134,7 +134,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
             require_model(people, *self.bodies, remedy="`body=smpl:FILE`, a file for each gender with commas between")
         self.model = DisplacementNetwork(self.options.network)
         if self.options.start:
-            start_from(self.model, find_weights(self.options.start))
+            initialise_from(self.model, find_weights(self.options.start))
         elif self.options.encoder:
             begin_with_encoder(self.model, find_weights(self.options.encoder))
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
