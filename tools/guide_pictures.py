@@ -1,9 +1,10 @@
-"""The images of docs/guides but for view.webp and displacements.webp.
+"""The images of docs/guides but for view.webp, displacements.webp and take.webp.
 
     python tools/guide_pictures.py FOLDER    docs/assets/guides/*.webp
 
 FOLDER and `--work` are those of make_pictures.py. view.webp is a screenshot of the page that `hpc view` makes of the
-refined fit of cam04.mp4.
+refined fit of cam04.mp4. take.webp shows frame 40 of the overlays that `hpc combine cam01.mp4 cam02.mp4 cam03.mp4
+cam04.mp4` writes, and take.cameras.png.
 """
 
 from __future__ import annotations
