@@ -1,4 +1,4 @@
-"""`hpc cache`: what a dataset cache holds, whether it is complete, and its index."""
+"""`hpc cache`: show, verify or export a dataset cache."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _ARGUMENTS = argument(
     "images, or export clips as videos with their truth.",
 )
 _OUT = out_option(
-    "--out FILE|FOLDER",
-    "Contact sheet to write with show, or folder for the exported files. Default: none.",
+    "--out FILE|FOLDER", "Contact sheet to write with show, or folder for the exported files. Default: none."
 )
 _COUNT = option("--count N", "Number of images on the contact sheet.", min=1)
 _SPLIT = option("--split PROTOCOL/SPLIT", "Use only images of this split. Default: all.")
 _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
-_MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
+_MAX_MESSAGES = 50
+_MAX_IN_TABLE = 2
 
 
 @command(
@@ -58,11 +58,11 @@ def cache(
     """
     action, path = _action_and_path(arguments)
     if action in ("verify", "index") and (out is not None or split is not None):
-        raise UsageError("--out" if out is not None else "--split", "is for hpc cache show, export and videos")
+        raise UsageError("--out" if out is not None else "--split", "applies only to hpc cache show, export and videos")
     if action in ("export", "videos"):
         return _export(session, path, out, split, videos=action == "videos")
     if split is not None and out is None:
-        raise UsageError("--split", "chooses the images of a contact sheet", remedy="add --out sheet.png")
+        raise UsageError("--split", "has no effect without --out", remedy="add --out sheet.png")
     if action == "verify":
         return _verify(session, path, threads)
     if action == "index":

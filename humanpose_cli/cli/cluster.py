@@ -1,4 +1,4 @@
-"""A command that is submitted to a cluster in place of being run: `--cluster slurm`."""
+"""Submit a command to a cluster instead of running it: `--cluster slurm`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ _CLUSTER_SET = option(
     "Option of sbatch, such as partition=gpu or time=60 (minutes); may be repeated. Default: time=240 and the "
     "cluster's.",
     CLUSTER,
-    show_default=False,
 )
 _WAIT = option("--wait", "Wait for the jobs, show their progress and report the result.", CLUSTER)
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusterFlags:
-    """The options of every command that can be submitted, as one parameter."""
+    """Options of every command that can be submitted."""
 
     cluster: Annotated[Literal["local", "slurm"], _CLUSTER] = "local"
     shards: Annotated[int, _SHARDS] = 1
@@ -61,25 +60,31 @@ def without_cluster_flags(arguments: Sequence[str]) -> list[str]:
 def check_submission(
     session: Session, flags: ClusterFlags, values: Mapping[str, Any], kind: str
 ) -> tuple[Path, tuple[str, ...] | None]:
-    """Return the output folder, and the flags with which a job collects the parts' results; None for a single job.
-
-    Raises UsageError for what cannot be submitted.
+    """Check whether a command can be submitted.
 
     Args:
-        values: The command's own.
-        kind: `CommandInfo.cluster`.
+        session: The session.
+        flags: The options of the submission.
+        values: The arguments of the command.
+        kind: `CommandInfo.cluster` of the command.
+
+    Returns:
+        The output folder, and the flags of the job that collects the results of the parts (None for a single job).
+
+    Raises:
+        UsageError: If the command cannot be submitted.
     """
     batch = values.get("flags")
     lists = [value for value in values.values() if isinstance(value, list)]
     if any("-" in value for value in lists) or str(getattr(batch, "items", values.get("items"))) == "-":
-        raise UsageError("cluster", "has no stdin", remedy="write the list to a file and give it with `items`")
+        raise UsageError("cluster", "cannot read stdin", remedy="write the list to a file and give it with `items`")
     if (getattr(batch, "shard", None) or values.get("shard")) is not None:
-        raise UsageError("shard", "cannot be given with `cluster=slurm`", remedy="`shards`")
+        raise UsageError("shard", "cannot be combined with `cluster=slurm`", remedy="use `shards`")
     if getattr(values.get("dataset"), "check", False):
-        raise UsageError("check", "is not for a cluster: it reads labels only", remedy="leave out `cluster`")
+        raise UsageError("check", "cannot be combined with `cluster=slurm`", remedy="leave out `cluster`")
     collect = _COLLECT[kind]
     if flags.shards > 1 and collect is None:
-        raise UsageError("shards", f"are not for {session.command}", remedy="leave it out")
+        raise UsageError("shards", f"have no effect with hpc {session.command}", remedy="leave it out")
     out = Path(values.get("out") or Path("runs") / str(values.get("model", session.command)))
     if out.suffix and not out.is_dir():
         raise UsageError("out", "must be a folder on a cluster", got=str(out))
@@ -87,7 +92,7 @@ def check_submission(
 
 
 def dry_submission(session: Session, flags: ClusterFlags, values: Mapping[str, Any], kind: str) -> str:
-    """Describe the submission for a dry run. Arguments and errors as `check_submission`."""
+    """Describe the submission for a dry run; arguments and errors as in `check_submission`."""
     _, collect = check_submission(session, flags, values, kind)
     parts = "as one job" if collect is None else f"in {flags.shards} part{'s' if flags.shards > 1 else ''}"
     return f"dry run: it would be submitted to Slurm {parts}"
@@ -96,7 +101,7 @@ def dry_submission(session: Session, flags: ClusterFlags, values: Mapping[str, A
 def submit_command(
     session: Session, flags: ClusterFlags, values: Mapping[str, Any], arguments: Sequence[str], kind: str
 ) -> CommandResult:
-    """Submit the command to Slurm, and with --wait follow it. Arguments and errors as `check_submission`."""
+    """Submit the command to Slurm, and with --wait follow it; arguments and errors as in `check_submission`."""
     from humanpose_cli.batch.slurm import SlurmSettings, submit
     from humanpose_cli.cli.settings import read_settings
 
@@ -128,7 +133,7 @@ def submit_command(
 
 
 def _follow(session: Session, jobs: SlurmJobs, shards: int, out: Path) -> None:
-    """Say how far the jobs are whenever that changes, until they have ended or a signal comes."""
+    """Report changes of the progress until the jobs have ended or a signal arrives."""
     last = ""
     for rows in _progress(jobs, shards, out):
         states = Counter(state for _, state, *_ in rows)
@@ -143,7 +148,7 @@ Row = tuple[str, str, int, int]
 
 
 def _progress(jobs: SlurmJobs, shards: int, out: Path) -> Iterator[list[Row]]:
-    """Report every few seconds for each job its name, its state, and how many items it has done and failed at."""
+    """Yield every few seconds the name, state, and numbers of finished and failed items of each job."""
     from humanpose_cli.batch.items import Shard
     from humanpose_cli.batch.ledger import count_outcomes
 
@@ -160,11 +165,8 @@ def _progress(jobs: SlurmJobs, shards: int, out: Path) -> Iterator[list[Row]]:
 
 
 def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
-    """Report what the jobs left; items that no job did are failures here.
-
-    Args:
-        collected: Whether it is the report of a job that looked at the others' items.
-    """
+    """Build the result of ended jobs; `collected` if the report comes from a job that collected the parts."""
+    # Items that no job has finished are failures.
     from humanpose_cli.batch.slurm import JOB_FOLDER, read_report
 
     report = read_report(out)

@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from humanpose_cli.views.inputs import TakeInput
     from humanpose_cli.views.solver import TakeSolver
 
-CAMERAS = "cameras"
-"""Folder below the output for the fits of single cameras."""
-_MAX_ERROR = 50.0  # pixels between bodies and what the cameras show, beyond which a take is none
+CAMERAS = "cameras"  # folder below the output for the fits of single cameras
+_MAX_ERROR = 50.0  # pixels: maximum 2-D error of a take
 
 _INPUTS = argument(
     "INPUT",
@@ -54,28 +53,22 @@ _INPUTS = argument(
 _HEIGHT = option(
     "--height METRES",
     "Height of the largest person, which sets the scale, also of a calibration without a unit. Default: estimated.",
-    show_default=False,
 )
 _OFFSETS = option(
     "--offsets SECONDS,SECONDS,…",
     "Clock offset of each camera relative to the first, which has 0. Default: found from the movements.",
-    show_default=False,
 )
 _CALIBRATION = option(
     "--calibration FILE",
     "Camera calibration: cameras.json, or a file of Pose2Sim, Anipose, FreeMoCap, OpenCV, EasyMocap, Qualisys, "
     "Human3.6M or MPI-INF-3DHP. Default: found from the people.",
-    show_default=False,
 )
-_SAME = option(
-    "--same-cameras",
-    "Use the first take's cameras, stored in OUT/cameras.json, for all takes.",
-)
+_SAME = option("--same-cameras", "Use the first take's cameras, stored in OUT/cameras.json, for all takes.")
 
 
 @dataclass(frozen=True)
 class TakeFlags:
-    """What is known of the cameras of takes, as one parameter."""
+    """Options of the cameras of takes."""
 
     height: Annotated[float | None, _HEIGHT] = None
     offsets: Annotated[str | None, _OFFSETS] = None
@@ -83,7 +76,11 @@ class TakeFlags:
     same_cameras: Annotated[bool, _SAME] = False
 
     def check(self) -> None:
-        """Raise UsageError for values out of range."""
+        """Check the values.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
         if self.height is not None and not MIN_HEIGHT <= self.height <= MAX_HEIGHT:
             raise UsageError(
                 "height", "is out of range", expected=f"{MIN_HEIGHT} to {MAX_HEIGHT} metres", got=f"{self.height:g}"
@@ -91,7 +88,17 @@ class TakeFlags:
         self.seconds(0)
 
     def seconds(self, count: int) -> list[float] | None:
-        """Read the offsets of some cameras. Raises UsageError if they are no numbers, or not `count` (0: any)."""
+        """Parse the clock offsets of the cameras.
+
+        Args:
+            count: Number of cameras; 0 for any number.
+
+        Returns:
+            Seconds relative to the first camera. None if there are no offsets.
+
+        Raises:
+            UsageError: If they are not numbers, or not `count` of them.
+        """
         if self.offsets is None:
             return None
         try:
@@ -105,7 +112,7 @@ class TakeFlags:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """What a ledger records of it."""
+        """The values for the ledger."""
         recorded: dict[str, Any] = {"height": self.height, "offsets": self.offsets}
         if self.calibration is not None:
             from humanpose_cli.io.digests import digest_of_files
@@ -119,8 +126,9 @@ class TakeFlags:
 def find_takes(
     session: Session, flags: BatchFlags, inputs: Sequence[str], out: Path, frames: FrameRange
 ) -> list[TakeInput]:
-    """Find the takes that arguments name: each folder of several videos, sequences, images or fit files is one, and all
-    other arguments together are one.
+    """Find the takes that the arguments name.
+
+    Each folder of several videos, sequences, images or fit files is a take; all other arguments together are one.
     """
     from humanpose_cli.views.inputs import TakeInput, distinct_names
 
@@ -164,7 +172,7 @@ def _below(view: InputItem, folder: str) -> InputItem:
 
 @dataclass(frozen=True)
 class _Takes:
-    """The takes of a run, and how they are combined."""
+    """The takes of a run with all options."""
 
     session: Session
     takes: Sequence[TakeInput]
@@ -178,7 +186,7 @@ class _Takes:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the results, for the ledger."""
+        """Everything that determines the results, for the ledger."""
         from humanpose_cli.fitting.options import body_identity
 
         identity = {"views": asdict(self.options), **self.flags.recorded, **self.outputs.identity}
@@ -186,7 +194,7 @@ class _Takes:
         return {**identity, "fail_if_doubtful": True} if self.fail_if_doubtful else identity
 
     def checked(self, flags: BatchFlags, run: FitRun) -> _Takes:
-        """Check the takes that are left to do, whose videos are opened for it."""
+        """Check the takes that are not finished; this opens their videos."""
         from humanpose_cli.batch.resuming import EarlierRuns
 
         combined = EarlierRuns.of(flags.batch(self.session, self.out, self.identity))
@@ -202,7 +210,7 @@ class _Takes:
         return replace(self, takes=[done.get(take.key) or take.checked(self.calibration) for take in self.takes])
 
     def fits(self, take: TakeInput) -> tuple[Path, ...]:
-        """Return the fit files of a take's cameras."""
+        """Return the fit files of the cameras of a take."""
         return (*(fit_path(view.key, self.out / CAMERAS) for view in take.views), *take.fits)
 
     def item(self, take: TakeInput) -> Item:
@@ -217,7 +225,7 @@ class _Takes:
         return Item(take.key, self.fits(take), take.key, None, tuple(paths), payload=take, error=take.error)
 
     def read(self, take: TakeInput, *, overlay: bool) -> list[Fit]:
-        """Read the fits of a take's cameras, with their frames if overlays are drawn and the frames can be found."""
+        """Read the fits of a take's cameras, with their frames if `overlay` and if they are available."""
         from humanpose_cli.fitting.fit_reading import read_fits
         from humanpose_cli.io.frame_files import FrameFiles
 
@@ -238,7 +246,7 @@ class _Takes:
         return fits
 
     def solver(self, take: TakeInput) -> TakeSolver:
-        """Make the step that combines a take's fits."""
+        """Make the step that combines the fits of a take."""
         count = len(take.views) + len(take.fits)
         calibration = self.shared_calibration() if self.flags.same_cameras else self.calibration
         height = None if self.flags.same_cameras else self.flags.height
@@ -258,7 +266,7 @@ class _Takes:
         )
 
     def shared_calibration(self) -> Calibration:
-        """Return the cameras of the first take, which the first process that needs them finds and stores."""
+        """Return the cameras of the first take; the first process that needs them computes and stores them."""
         from humanpose_cli.io.atomic import folder_lock
         from humanpose_cli.io.calibrations import read_calibration, write_calibration
         from humanpose_cli.views.calibrated import calibration_of
@@ -272,11 +280,11 @@ class _Takes:
         return read_calibration(path)
 
     def report(self, item: Item, fit: Fit) -> None:
-        """Say which cameras are left out, and what sets the scale."""
+        """Report cameras that are left out, and what sets the scale."""
         for message in fit.options["messages"]:
             self.session.reporter.warn(f"{item.short}: {message}")
         if (scale := fit.options["scale"])["source"] == "bodies":
-            sizes = f"sizes are those of usual adults, ±{scale['uncertainty']:.0%}; --height sets the scale"
+            sizes = f"sizes assume usual adults, ±{scale['uncertainty']:.0%}; --height sets the scale"
             self.session.reporter.info_once(sizes)
 
 
@@ -353,7 +361,7 @@ def combine(
 
 
 def _joined(first: CommandResult, second: CommandResult) -> CommandResult:
-    """Join the results of two batches that a command has run."""
+    """Join the results of two batches."""
     items = (*first.items, *second.items)
     status, code = combine_status(items)
     if second.status in (Status.ERROR, Status.INTERRUPTED) or second.exit_code is ExitCode.UNAVAILABLE:
@@ -366,7 +374,7 @@ def _joined(first: CommandResult, second: CommandResult) -> CommandResult:
 
 
 def _run_takes(flags: BatchFlags, work: _Takes, fitted: CommandResult) -> CommandResult:
-    """Combine the takes whose cameras are fitted."""
+    """Combine the takes with fitted cameras."""
     from humanpose_cli.cli.fit_work import FitWork
 
     session = work.session
@@ -404,7 +412,7 @@ def _run_takes(flags: BatchFlags, work: _Takes, fitted: CommandResult) -> Comman
 
 
 def _frames_of(path: Path) -> tuple[tuple[InputItem, ...], str]:
-    """Open the inputs that a fit file names; () and the reason if it names none, or they cannot be read."""
+    """Open the inputs that a fit file names; () and the reason if they cannot be read."""
     from humanpose_cli.io.fit_files import stored_inputs
 
     try:
@@ -422,7 +430,7 @@ def _is_done(earlier: EarlierRuns, item: Item) -> bool:
 
 
 def camera_documents(fit: Any) -> list[dict[str, Any]]:
-    """Describe the cameras of a take as JSON values, with how well each agrees with the bodies."""
+    """Describe the cameras of a take as JSON values, with their 2-D errors and weights."""
     import numpy as np
 
     documents = []

@@ -1,6 +1,6 @@
-"""How a command is made of a function: options of every command, groups of options, and the flags that errors name.
+"""Build commands from functions, and translate arguments in errors into flags.
 
-The function is the command: its parameters are the options, its docstring the help, its CommandResult the output.
+A command is a function: its parameters are the options, its docstring is the help, and its CommandResult is the output.
 `cli.settings` reads the settings that become its defaults.
 """
 
@@ -36,13 +36,21 @@ from humanpose_cli.io.protected import check_output, paths_in, protect
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command with all its values, ready to be carried out.
-
-    cluster how it is submitted, if the command can be
+    """A command with all its values, ready to run.
 
     Attributes:
-        values: The function's own parameters; options  the same with those of groups by themselves.
-        on_command_line: Names of those that stood on the command line.
+        name: Name of the command, such as `evaluate fit`.
+        function: The function of the command.
+        info: What `@command` says about the function.
+        values: Arguments of the function by name.
+        options: Values of all options by name; the fields of groups are single options.
+        settings: Values of `--set` and `--config` that are not options of the command.
+        json: Whether to print the result as JSON.
+        quiet: Whether to print only errors.
+        verbose: Whether to print debug messages and tracebacks.
+        log_json: Whether to write messages as JSON lines.
+        on_command_line: Names of the options on the command line.
+        cluster: How to submit the command. None if it cannot be submitted.
     """
 
     name: str
@@ -60,9 +68,10 @@ class Invocation:
 
 
 def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCommand:
-    """Build the typer command `name` of `table.command_names`, whose module is imported now.
+    """Build a typer command and import its module.
 
     Args:
+        name: Name of the command, one of `table.command_names`.
         carry_out: Runs the invocation and returns the exit code.
     """
     function = function_of(name)
@@ -107,20 +116,20 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
 
 
 def function_of(name: str) -> Function:
-    """Return a command's function: `fit` of cli/fit.py, `segmenter` of cli/evaluate.py for `evaluate segmenter`."""
+    """Return the function of a command, such as `segmenter` in cli/evaluate.py for `evaluate segmenter`."""
     parts = name.split()
     function: Function = getattr(importlib.import_module(f"humanpose_cli.cli.{parts[0]}"), canonical(parts[-1]))
     return function
 
 
-# Errors of the library speak of arguments: `focal`, `method=nbf`. The command line says --focal, --method nbf.
+# Errors of the library name arguments: `focal`, `method=nbf`. The command line says --focal, --method nbf.
 
 _ARGUMENT = re.compile(r"`([a-z][\w.]*)(?:=([^`]*))?`")
 
 
 @functools.cache
 def flags_of(name: str) -> Mapping[str, str]:
-    """Map each argument of a command to its flag; empty for a command that does not exist."""
+    """Map the arguments of a command to flags; empty if there is no such command."""
     if name not in command_names():
         return {}
     command = build_command(name, lambda _: 0)
@@ -130,31 +139,34 @@ def flags_of(name: str) -> Mapping[str, str]:
 
 
 def related_with(name: str, flag: str) -> list[str]:
-    """List the sub-commands beside a sub-command that have a flag; none beside other commands."""
+    """List the other sub-commands of the same command that have a flag."""
     group, space, _ = name.partition(" ")
-    siblings = [other for other in command_names() if space and other != name and other.startswith(f"{group} ")]
-    commands = {other: build_command(other, lambda _: 0) for other in siblings}
+    siblings = [each for each in command_names() if space and each != name and each.startswith(f"{group} ")]
     return [
-        other
-        for other, command in commands.items()
-        if any(flag in (*p.opts, *p.secondary_opts) for p in command.params)
+        sibling
+        for sibling in siblings
+        if any(flag in (*p.opts, *p.secondary_opts) for p in build_command(sibling, lambda _: 0).params)
     ]
 
 
 @dataclass(frozen=True)
 class FlagTranslation(Translation):
-    """Sentences of the library with the flags of a command."""
+    """Writes sentences of the library with the flags of a command.
+
+    Attributes:
+        command: Name of the command.
+    """
 
     command: str
 
     def text(self, text: str) -> str:
-        """Write the arguments that stand in backticks as flags; settings become `--set`."""
+        """Replace arguments in backticks by flags; settings become `--set`."""
         if "`" not in text:
             return text
         flags = flags_of(self.command)
 
         def flag(match: re.Match[str]) -> str:
-            argument, value = match[1], match[2]
+            argument, value = match.groups()
             if argument not in flags:
                 return match[0] if value is None else f"--set {argument}={value}"
             if value in (None, "True"):
@@ -164,16 +176,17 @@ class FlagTranslation(Translation):
         return _ARGUMENT.sub(flag, text)
 
     def error(self, error: HpcError) -> str:
-        """Write an error's sentence with flags for arguments, also if it is about one."""
-        flags, about = flags_of(self.command), error.subject.split(", ")
-        if not isinstance(error, InputError) and all(argument in flags for argument in about):
-            subject = ", ".join(flags[argument] for argument in about)
+        """Write the sentence of an error with flags instead of arguments."""
+        flags = flags_of(self.command)
+        arguments = error.subject.split(", ")
+        if not isinstance(error, InputError) and all(argument in flags for argument in arguments):
+            subject = ", ".join(flags[argument] for argument in arguments)
             return self.text(subject + str(error)[len(error.subject) :])
         return self.text(str(error))
 
 
 def _protect_inputs(values: Mapping[str, Any]) -> None:
-    """Protect the files among a command's values; UsageError if its output is one of them."""
+    """Protect the files among a command's values from being overwritten."""
     out = values.get("out")
     protect(path for name, value in values.items() if name != "out" for path in paths_in(value))
     if out is not None:
@@ -186,18 +199,17 @@ def _is_on_command_line(context: typer.Context, parameter: str) -> bool:
 
 
 class _Group(NamedTuple):
-    """A dataclass of options that is one parameter of a command: its fields that have flags, and their types.
+    """A dataclass of options that is one parameter of a command."""
 
-    Attributes:
-        nested: Field of a field with a flag → the options that hold it, and their name in `kind`.
-    """
+    # fields: name → type of the fields that have flags; nested: name of a field in inner options → class and field of
+    # these options in `kind`
 
     kind: Any
     fields: Mapping[str, Any]
     nested: Mapping[str, tuple[type[Options], str]] = MappingProxyType({})
 
     def build(self, values: Mapping[str, Any]) -> Any:
-        """Make the dataclass of the values of its flags."""
+        """Make the dataclass from the values of its flags."""
         fields = {name: value for name, value in values.items() if name not in self.nested}
         for name, (kind, owner) in self.nested.items():
             fields[owner] = replace(fields.get(owner, kind()), **{name: values[name]})
@@ -205,15 +217,16 @@ class _Group(NamedTuple):
 
 
 def _group_of(annotation: Any) -> _Group | None:
-    """Return the group that a parameter's type is; None for a single option."""
-    kind, *more = typing.get_args(annotation) or (annotation,)
+    """Return the group of options that a parameter's type declares; None for a single option."""
+    kind, *metadata = typing.get_args(annotation) or (annotation,)
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         return None
     types = typing.get_type_hints(kind, include_extras=True)
     if not issubclass(kind, Options):
         return _Group(kind, types)
-    selected = next((each.names for each in more if isinstance(each, Flags)), None)
-    fields, nested = {}, {}
+    selected = next((each.names for each in metadata if isinstance(each, Flags)), None)
+    fields = {}
+    nested = {}
     for path in selected or [name for name, info in infos(kind).items() if info.flag]:
         *owners, name = path.split(".")
         holder = typing.get_type_hints(kind)[owners[0]] if owners else kind
@@ -224,7 +237,7 @@ def _group_of(annotation: Any) -> _Group | None:
 
 
 def _expanded(parameter: inspect.Parameter, group: _Group | None) -> list[inspect.Parameter]:
-    """Expand a parameter that is a group into one option a field."""
+    """Expand a group into one parameter for each field."""
     if group is None:
         return [parameter]
     holders = (group.kind, *(kind for kind, _ in group.nested.values()))

@@ -1,4 +1,4 @@
-"""`hpc demo`: fits and reposes people with nothing but the installed package."""
+"""`hpc demo`: fit and repose people with the files of the package."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`hpc doctor`: what works on this machine, and for each missing thing the line that mends it.
+"""`hpc doctor`: check what works on this machine, with a remedy for each problem.
 
-A check returns a text about what it found, or raises an exception that says what is wrong. `CHECKS` lists them all.
+A check returns a text about its finding, or raises an exception that describes the problem.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _OLDER_INSTRUCTIONS = ("AVX2", "SSE41")  # values of ONEDNN_MAX_CPU_ISA with whi
 
 @dataclass(frozen=True)
 class Check:
-    """
+    """A check of one part of the installation.
 
     Attributes:
-        name: What is looked at.
-        look: Returns what was found; any exception means that it is missing.
-        remedy: The line that mends it, if the exception has none.
-        is_needed: Whether `hpc fit`, `hpc repose` or `hpc train` cannot do without it.
-        apart: Whether it runs beside the other checks: it takes seconds, in a process of its own.
+        name: Name of the part.
+        look: Returns the finding; any exception means that the part does not work.
+        remedy: What to do if the exception has no remedy.
+        is_needed: Whether `hpc fit`, `hpc repose` or `hpc train` needs the part.
+        apart: Whether to run the check in parallel, because it waits seconds for a process.
     """
 
     name: str
@@ -70,7 +70,7 @@ def _python() -> str:
 
 
 def _module(module: str, distribution: str) -> str:
-    """Import a package, which finds out about shared libraries that are missing, and return its version."""
+    """Import a package, which also loads its shared libraries, and return its version."""
     importlib.import_module(module)
     return metadata.version(distribution)
 
@@ -111,7 +111,7 @@ def _body() -> str:
 
 
 def _skinning(spec: str) -> str:
-    """Compare bodies of a model file with those of the package smplx."""
+    """Compare bodies of a model file with bodies of the package smplx."""
     from humanpose_cli.body.self_test import difference_from_smplx
 
     millimetres = 1000 * difference_from_smplx(spec.partition(":")[2])
@@ -149,7 +149,7 @@ def _engine() -> str:
 
 
 def _kernels(kind: str) -> str:
-    """Run every operation on each device of a kind, and measure how far its kernel is from the reference."""
+    """Compare the kernel of every operation with its reference on each device of a kind."""
     import torch
 
     from humanpose_cli.engine.self_test import self_test
@@ -175,7 +175,7 @@ def _kernels(kind: str) -> str:
 
 
 def _training() -> str:
-    """Run a short training; if it fails, test whether older instructions of the processor avoid that."""
+    """Run a short training; if it fails, try older instructions of the processor."""
     try:
         return _trained({})
     except subprocess.TimeoutExpired as error:
@@ -192,7 +192,7 @@ def _training() -> str:
 
 
 def _trained(settings: dict[str, str]) -> str:
-    """Run the training program with some environment variables. Raises UnavailableError if it crashes or differs."""
+    """Run the training program with environment variables; UnavailableError if it crashes or differs."""
     environment = os.environ | settings
     process = subprocess.run(
         _TRAINING, env=environment, capture_output=True, encoding="utf-8", timeout=_TRAINING_SECONDS, check=False
@@ -236,7 +236,7 @@ def _video() -> str:
 
 
 def _cache_folder() -> str:
-    """Find the folder that Warp is given, without Warp."""
+    """Find the folder of compiled kernels without importing Warp."""
     from humanpose_cli.engine.launching import cache_folder, private_folder, reserve
 
     folder = cache_folder()
@@ -277,7 +277,7 @@ def _import_check(module: str, distribution: str) -> Check:
 
 
 def _onnx_runtime() -> str:
-    """Name the distribution that brings ONNX Runtime; its build for GPUs takes the place of the other."""
+    """Name the distribution that provides ONNX Runtime, which has a separate build for GPUs."""
     return "onnxruntime-gpu" if any(metadata.distributions(name="onnxruntime-gpu")) else "onnxruntime"
 
 
@@ -350,7 +350,7 @@ def doctor(
 
 
 def _checked(session: Session, checks: Sequence[Check], looks: Sequence[Callable[[], str]]) -> CommandResult:
-    """Run the `look` of each check, and return its results or errors."""
+    """Run the checks and return their findings or errors."""
     items, messages = [], []
     session.reporter.start(len(checks))
     for check, look in zip(checks, looks, strict=True):
@@ -375,7 +375,7 @@ def _checked(session: Session, checks: Sequence[Check], looks: Sequence[Callable
 
 
 def _finding(error: Exception, remedy: str) -> tuple[str, str]:
-    """Describe the problem, and what to do: the error's own remedy if it has one."""
+    """Describe the problem and its remedy."""
     if isinstance(error, HpcError):
         return f"{error.problem}{', found ' + error.got if error.got else ''}", error.remedy or remedy
     if isinstance(error, ImportError):

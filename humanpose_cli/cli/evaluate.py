@@ -1,6 +1,6 @@
-"""`hpc evaluate`: errors of models on people that they were not trained on. A function for each sub-command.
+"""`hpc evaluate`: errors of models on people that they were not trained on. Each sub-command is a function.
 
-What is evaluated stands in flags; `--set` changes how, and what the trainings of an ablation share.
+Flags choose what is evaluated; `--set` changes details of the evaluation and of trainings.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ _DETECTOR = option(
     "--detector",
     "Detections: stored (in the cache), boxes (our networks on labelled boxes), or a search as in hpc fit. "
     "Default: stored if available, else auto.",
-    show_default=False,
 )
 _CROPS = option(
     "--crops",
@@ -59,7 +58,6 @@ _CROPS = option(
 _PREDICTIONS = option(
     "--predictions FITS",
     "Fits to evaluate: a folder of fit files, results of other programs, or a plain .npz or .json. Default: fit now.",
-    show_default=False,
 )
 _COMPARED = (
     "Two or more folders of fit files, results of other programs, or .npz or .json files; all are compared with "
@@ -86,7 +84,6 @@ _PRIOR = option(
 _BASE_FITS = option(
     "--predictions FITS",
     "Fits to refine: a folder of fit files or results of other programs. Default: our fits, and the truth with errors.",
-    show_default=False,
 )
 _LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
 _OF_IMAGES = ("pose", "full_images")  # measures that an ablation has, too
@@ -95,7 +92,7 @@ _DEFORM = "deform-"  # what the names of deform-and-learn's ablations begin with
 
 @dataclass(frozen=True)
 class FitFlags:
-    """Which fits are evaluated, as one parameter."""
+    """Options of the fits that are evaluated."""
 
     method: Annotated[Literal["auto", "keypoints", "nbf", "deform-and-learn"], _METHOD] = "auto"
     detector: Annotated[Literal["stored", "boxes", "auto", "thorough", "fast"] | None, _DETECTOR] = None
@@ -106,13 +103,13 @@ class FitFlags:
 
     @property
     def network(self) -> NetworkOptions:
-        """The network and its segmenter."""
+        """The options of the network and its segmenter."""
         return NetworkOptions(self.weights or "", self.segmenter or "")
 
 
 @dataclass(frozen=True)
 class RefineFlags:
-    """Which refinements are compared, as one parameter. Fields are those of `RefineSelection`."""
+    """Options of the refinements that are compared; arguments of `RefineSelection`."""
 
     weights: Annotated[str | None, _REFINER] = None
     predictions: Annotated[Path | None, _BASE_FITS] = None
@@ -124,11 +121,10 @@ class RefineFlags:
 
 @dataclass(frozen=True)
 class MatchingOptions:
-    """is one person in all of a sequence
+    """How predictions are matched with labelled people.
 
     Attributes:
-        match: How predictions and labelled people are matched: by the boxes of each image, or by tracks, each of
-            which.
+        match: "boxes" matches in each image; "tracks" matches each track with one person in the complete sequence.
     """
 
     match: Literal["boxes", "tracks"] = "boxes"
@@ -136,15 +132,15 @@ class MatchingOptions:
 
 @dataclass(frozen=True)
 class ReposingMeasures:
-    """What is measured of reposed images.
+    """What is measured on reposed images.
 
     Attributes:
-        methods: That draw the pairs: copy, mesh, pasted, warp3d; () for all.
+        methods: Methods that draw the pairs: copy, mesh, pasted, warp3d; () for all.
         perceptual: Network whose features measure how similar images look: a file, a run, a name of hpc weights
-            list, pixels, or auto, which is imagenet-vgg19 if it is here, else the segmenter.
-        lpips: LPIPS, too, from hpc weights fetch imagenet-alexnet lpips-alex.
-        pose: Measure the pose by fitting the new images, which takes most of the time.
-        full_images: Complete images, which papers' figures are of, in place of crops of the person.
+            list, pixels, or auto, which is imagenet-vgg19 if it is available, else the segmenter.
+        lpips: Whether to measure LPIPS, with the weights imagenet-alexnet and lpips-alex.
+        pose: Whether to measure the pose by fitting the new images, which takes most of the time.
+        full_images: Whether to compare complete images, as in papers, instead of crops of the person.
     """
 
     methods: tuple[str, ...] = ()
@@ -374,7 +370,7 @@ def repose(
     """
     _check_trainings(session, trains=ablation is not None)
     if ablation is not None:
-        _refuse(session, "weights", "size", "methods", "perceptual", "lpips", only="is not for --ablation")
+        _refuse(session, "weights", "size", "methods", "perceptual", "lpips", only="cannot be combined with --ablation")
         of_images = {key: value for key, value in session.settings.items() if key in _OF_IMAGES}
         measures = apply_settings(ReposingMeasures(), of_images)
     else:
@@ -433,7 +429,7 @@ def refine(
     trains = ablation == "inputs"
     _check_trainings(session, trains=trains)
     if ablation is not None:
-        _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only="is not for --ablation")
+        _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only="cannot be combined with --ablation")
     _refuse_image_joints(bodies)
     check_charts(refinements.densepose, refinements.charts)
     prior = None if refinements.prior is None else prior_file(refinements.prior)
@@ -456,21 +452,23 @@ def refine(
 
 
 def _check_source(session: Session, fits: FitFlags, ablation: str | None, *, takes_regressor: bool) -> None:
-    """Refuse options of another source of bodies than the one that is evaluated."""
+    """Refuse options that do not belong to the source of the bodies."""
     alternatives = {"--crops": fits.crops, "--predictions": fits.predictions, "--ablation": ablation}
     sources = [name for name, value in alternatives.items() if value is not None]
     if len(sources) > 1:
-        raise UsageError(sources[1], f"cannot be given together with {sources[0]}")
+        raise UsageError(sources[1], f"cannot be combined with {sources[0]}")
     if sources:
-        _refuse(session, "method", "detector", only="is for fits to images")
+        _refuse(session, "method", "detector", only="applies only to fits to images")
     if fits.predictions is None:
-        _refuse(session, "match", only="is for --predictions")
+        _refuse(session, "match", only="has no effect without --predictions")
     if sources and fits.predictions is None:
         of_fits = ("joints", "root", "smplx_to_smpl", *(() if takes_regressor else ("regressor",)))
-        _refuse(session, *of_fits, only="is for fits to images and predictions")
+        _refuse(session, *of_fits, only="applies only to fits to images and predictions")
     if ablation is not None and ablation.startswith(_DEFORM):
         remedy = "--set network.held_out and --set network.visible choose people of an ablation"
-        _refuse(session, "weights", "split", "limit", "visible", only="is not for --ablation", remedy=remedy)
+        _refuse(
+            session, "weights", "split", "limit", "visible", only="cannot be combined with --ablation", remedy=remedy
+        )
 
 
 def _report_on_fits(
@@ -481,7 +479,7 @@ def _report_on_fits(
     fits: FitFlags,
     matching: MatchingOptions,
 ) -> Report:
-    """Evaluate fits to images, or of files, in space or in the image."""
+    """Evaluate fits to images or in files, in space or in the image."""
     from humanpose_cli.lab.evaluate.bodies import evaluate_fits, evaluate_predictions, has_detections
     from humanpose_cli.lab.evaluate.keypoints import evaluate_keypoints
     from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, KeypointProtocol
@@ -500,7 +498,7 @@ def _report_on_fits(
 
 
 def _is_of_deform_and_learn(weights: str | None) -> bool:
-    """Return whether weights are of a network of deform-and-learn; wrong files are reported where they are read."""
+    """Return whether weights belong to deform-and-learn; damaged files are reported when they are read."""
     from humanpose_cli.networks.weights import find_weights, read_header
 
     try:
@@ -511,11 +509,11 @@ def _is_of_deform_and_learn(weights: str | None) -> bool:
 
 def _refuse_image_joints(bodies: BodyFlags) -> None:
     if bodies.joints == IMAGE_JOINTS:
-        raise UsageError("joints", "are of hpc evaluate fit alone", got=IMAGE_JOINTS)
+        raise UsageError("joints", "are available only in hpc evaluate fit", got=IMAGE_JOINTS)
 
 
 def _refuse(session: Session, *names: str, only: str, remedy: str = "leave it out") -> None:
-    """Refuse options of the command line, and settings, that do not belong to what is evaluated."""
+    """Refuse options and settings that do not belong to the evaluation."""
     for name in sorted(session.on_command_line.intersection(names)):
         raise UsageError(f"--{'joint-regressor' if name == 'regressor' else name}", only, remedy=remedy)
     for name in sorted(session.settings.keys() & names):
@@ -523,6 +521,6 @@ def _refuse(session: Session, *names: str, only: str, remedy: str = "leave it ou
 
 
 def _check_trainings(session: Session, *, trains: bool) -> None:
-    """Refuse options of trainings if nothing is trained."""
+    """Refuse options of trainings if there are none."""
     if not trains:
-        _refuse(session, "preset", "seeds", "runs", only="is for --ablation")
+        _refuse(session, "preset", "seeds", "runs", only="has no effect without --ablation")

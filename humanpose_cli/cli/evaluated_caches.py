@@ -1,4 +1,4 @@
-"""The caches that `hpc evaluate` evaluates: which of their people, and a report on each."""
+"""Evaluate dataset caches: select their people and report on each cache."""
 
 from __future__ import annotations
 
@@ -25,17 +25,10 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.evaluate.report import Report
 
 Options = TypeVar("Options")
-IMAGE_JOINTS: Final = "coco17"
-"""The value of --joints for joints labelled in the image, which `PeopleSelection` does not have."""
+IMAGE_JOINTS: Final = "coco17"  # value of --joints for joints in the image, which `PeopleSelection` does not know
+PEOPLE_SETTINGS = ("visible", "root", "smplx_to_smpl", "straight_hands")  # fields of `PeopleSelection` without a flag
 
-PEOPLE_SETTINGS = ("visible", "root", "smplx_to_smpl", "straight_hands")
-"""Fields of `PeopleSelection` that have no flag: `--set visible=0.4`."""
-
-_DATA = option(
-    "--data CACHE",
-    "Dataset cache of hpc preprocess. Needed, or several with --items.",
-    show_default=False,
-)
+_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed, or several with --items.")
 _PROTOCOL = option(
     "--protocol NAME",
     "Protocol that sets split, joints, root and sizes, such as 3dpw-camerahmr (see docs/reference/protocols.md). "
@@ -44,8 +37,7 @@ _PROTOCOL = option(
 _SPLIT = option("--split NAME", "Split to evaluate. Default: test, else validation.")
 _LIMIT = option("--limit N", "Maximum number of people (images, pairs, clips), evenly spaced. Default: all.", min=1)
 _MODELS = option(
-    "--model FILE",
-    "SMPL model of one gender, for labels that are its parameters; may be repeated. Default: none.",
+    "--model FILE", "SMPL model of one gender, for labels that are its parameters; may be repeated. Default: none."
 )
 _JOINTS = option(
     "--joints NAME",
@@ -53,28 +45,24 @@ _JOINTS = option(
     "coco17 (in the image). Default: measured joints if available, else smpl24.",
 )
 _JOINT_REGRESSOR = option(
-    "--joint-regressor FILE",
-    "SPIN's J_regressor_h36m.npy, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none.",
+    "--joint-regressor FILE", "SPIN's J_regressor_h36m.npy, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none."
 )
 _TRAININGS = "Trainings"
 _RUNS = option(
-    "--runs FOLDER",
-    "Folder of the trainings, which several tables can share. Default: OUT/runs.",
-    _TRAININGS,
-    show_default=False,
+    "--runs FOLDER", "Folder of the trainings, which several tables can share. Default: OUT/runs.", _TRAININGS
 )
 _PRESET = option("--preset ablation|paper", "Length of the trainings: ablation (minutes) or paper (days).", _TRAININGS)
 _SEEDS = option("--seeds N", "Trainings of each network. Default: 1; 2 for warping.", _TRAININGS, min=1)
 
 
 def ablation_option(text: str) -> Any:
-    """Declare --ablation of a command, with what its values compare."""
+    """Declare `--ablation` with the meaning of its values in a command."""
     return option("--ablation", f"{text} Default: none.", _TRAININGS, show_default=False)
 
 
 @dataclass(frozen=True)
 class CacheFlags(BatchFlags):
-    """The options of every sub-command that evaluates caches, as one parameter."""
+    """Options of every sub-command that evaluates caches."""
 
     data: Annotated[Path | None, _DATA] = None
     protocol: Annotated[str | None, _PROTOCOL] = None
@@ -89,7 +77,7 @@ class CacheFlags(BatchFlags):
 
 @dataclass(frozen=True)
 class BodyFlags:
-    """Which bodies and joints are compared, as one parameter."""
+    """Options of the bodies and joints that are compared."""
 
     body: Annotated[str, body_option("Body model of the predictions")] = "default"
     models: Annotated[list[Path] | None, _MODELS] = None
@@ -113,18 +101,20 @@ class BodyFlags:
 
 
 def tuned(session: Session, options: Options, without: Sequence[str] = ()) -> Options:
-    """Apply the settings that are not of the evaluated people.
+    """Apply the settings that do not select people.
 
     Args:
-        without: Names of further settings that are not of these options.
+        session: The session with the settings.
+        options: The options to change.
+        without: Names of further settings that belong to other options.
     """
-    others = {*PEOPLE_SETTINGS, *without}
-    return apply_settings(options, {key: value for key, value in session.settings.items() if key not in others})
+    excluded = {*PEOPLE_SETTINGS, *without}
+    return apply_settings(options, {key: value for key, value in session.settings.items() if key not in excluded})
 
 
 @dataclass(frozen=True)
 class TrainingFlags:
-    """How an ablation is trained, as one parameter."""
+    """Options of the trainings of an ablation."""
 
     preset: Annotated[str, _PRESET] = "ablation"
     seeds: Annotated[int | None, _SEEDS] = None
@@ -139,11 +129,14 @@ class TrainingFlags:
         seeds: int = 1,
         without: Sequence[str] = (),
     ) -> Report:
-        """Train the variants of an ablation with the settings, and report on them.
+        """Train the variants of an ablation, and report on them.
 
         Args:
-            seeds: Of each network, if no flag says how many.
-            without: Settings that are not of the trainings.
+            session: The session with the settings of the trainings.
+            ablation: The ablation.
+            run: The people to evaluate on.
+            seeds: Trainings of each network, if --seeds is not given.
+            without: Names of settings that do not belong to the trainings.
         """
 
         def tune(shared: Any) -> Any:
@@ -154,15 +147,14 @@ class TrainingFlags:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A sub-command of `hpc evaluate` as it was called.
+    """A call of a sub-command of `hpc evaluate`.
 
     Attributes:
-        name: Of the sub-command.
-        report: Evaluates one cache; a dry run begins it, too, and stops it at once, so that it refuses what a run
-            refuses.
-        options: Everything that decides the figures, beside the people; weights and segmenters are inputs.
-        bodies: Which bodies and joints are compared.
-        files: And folders that are inputs, too.
+        name: Name of the sub-command.
+        report: Evaluates one cache. A dry run calls it and stops it at once, so that it makes the same checks.
+        options: Everything that determines the figures, except the people; weights and segmenters are inputs.
+        bodies: The bodies and joints that are compared.
+        files: Further files and folders that are inputs.
         divides: Whether --shard divides the pairs of one cache.
     """
 
@@ -191,10 +183,11 @@ class Evaluation:
 
 
 def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation) -> CommandResult:
-    """Report on each cache; several are a batch, of which a rerun does what is left."""
+    """Report on each cache; several caches are a batch, which a rerun continues."""
     from humanpose_cli.lab.cache.cache import open_cache
 
-    options, out = evaluation.options, flags.out
+    options = evaluation.options
+    out = flags.out
     caches = [*([] if flags.data is None else [flags.data]), *map(Path, flags.listed())]
     if not caches:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
@@ -209,10 +202,12 @@ def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation)
     from humanpose_cli.lab.evaluate.report import read_metrics, write_report
     from humanpose_cli.version import __version__
 
-    on, part = resolve_device(flags.device), (0, 1)
+    device = resolve_device(flags.device)
+    part = (0, 1)
     selected = {"protocol": flags.protocol, "split": flags.split, "limit": flags.limit, **asdict(evaluation.bodies)}
     if evaluation.divides and not several and flags.shard is not None:
-        part, out = (flags.shard.index, flags.shard.count), out / f"part-{flags.shard.file_part}"
+        part = (flags.shard.index, flags.shard.count)
+        out = out / f"part-{flags.shard.file_part}"
         flags = replace(flags, shard=None)
     inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
     for entry in evaluation.files:
@@ -225,7 +220,9 @@ def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation)
 
     def work(item: Item) -> Outcome:
         cache, folder = item.payload
-        run = EvaluationRun(evaluation.selection(session, flags, cache), folder, on, session.reporter.step, stop, part)
+        run = EvaluationRun(
+            evaluation.selection(session, flags, cache), folder, device, session.reporter.step, stop, part
+        )
         try:
             report = evaluation.report(run)
         except InterruptedRun:  # which is no failure of this cache
@@ -254,20 +251,20 @@ def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation)
 
 
 def _with_reports(result: CommandResult, reports: Mapping[str, Report], *, several: bool) -> CommandResult:
-    """Add tables, metrics and messages of the reports, which are named if there are several."""
+    """Add the tables, metrics and messages of the reports, with the names of several caches."""
     tables = [
         ResultTable(f"{item}: {t.title}" if several else t.title, t.columns, t.texts(), t.notes)
         for item, report in reports.items()
         for t in report.tables
     ]
-    one = result.items[0].details if result.items and not several else {}
-    extra = {**result.extra, **{key: one[key] for key in ("metrics", "tables") if key in one}}
-    about = [f"{item}: {line}" if several else line for item, each in reports.items() for line in _about_weights(each)]
-    return replace(result, tables=tuple(tables), extra=extra, messages=(*result.messages, *about))
+    details = result.items[0].details if result.items and not several else {}
+    extra = {**result.extra, **{key: details[key] for key in ("metrics", "tables") if key in details}}
+    notes = [f"{item}: {line}" if several else line for item, each in reports.items() for line in _weights_notes(each)]
+    return replace(result, tables=tuple(tables), extra=extra, messages=(*result.messages, *notes))
 
 
 def _checked(item: Item, work: Callable[[Item], Outcome]) -> Item:
-    """Return an item with the error of its work, which a dry run stops once everything is checked."""
+    """Return an item with the error of its work, which a dry run stops after the checks."""
     with suppress(KeyboardInterrupt):
         try:
             work(item)
@@ -276,8 +273,8 @@ def _checked(item: Item, work: Callable[[Item], Outcome]) -> Item:
     return item
 
 
-def _about_weights(report: Report) -> Iterator[str]:
-    """Say which weights a report evaluates, and why its figures may mean little."""
+def _weights_notes(report: Report) -> Iterator[str]:
+    """Describe the evaluated weights, and cautions about the figures."""
     from humanpose_cli.lab.evaluate.weights import CHECKPOINT, CHECKPOINTS
 
     for fact in (CHECKPOINT, CHECKPOINTS):
@@ -287,7 +284,7 @@ def _about_weights(report: Report) -> Iterator[str]:
 
 
 def _weights_files(*names: str | None) -> list[Path]:
-    """List the files of weights that are there; the evaluation reports the others."""
+    """List the files of weights that exist; the evaluation reports missing ones."""
     from humanpose_cli.networks.weights import find_weights
 
     files: list[Path] = []
@@ -298,11 +295,8 @@ def _weights_files(*names: str | None) -> list[Path]:
 
 
 def _items(caches: Sequence[Path], out: Path, inputs: Sequence[Path], *, several: bool) -> list[Item]:
-    """Make an item for each cache, by its index, which holds the digests of its files, and by other input files.
-
-    Args:
-        several: Whether each has a folder for its report.
-    """
+    """Make an item for each cache; with `several`, each has a folder for its report."""
+    # The input is the index of a cache, which holds the digests of its files.
     from humanpose_cli.batch.items import Item
     from humanpose_cli.lab.cache.schema import INDEX_NAME
     from humanpose_cli.lab.evaluate.report import REPORTS

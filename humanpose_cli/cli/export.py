@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 _FORMAT = option(
     "--format NAME,NAME",
     "Formats, separated by commas: amass, json, bvh, glb, usd, obj, ply, cloud. Default: glb, or the suffix of --out.",
-    show_default=False,
 )
-_FRAME_RATE = option(
-    "--frame-rate N",
-    "Frame rate of fits without one, such as fits of image folders. Default: 25.",
-    show_default=False,
-)
+_FRAME_RATE = option("--frame-rate N", "Frame rate of fits without one, such as fits of image folders. Default: 25.")
 _WORLD = option(
     "--world camera|ground",
     "Origin: camera (the first frame's camera, its up is up) or ground (feet on level ground at height 0).",

@@ -53,7 +53,6 @@ _SEQUENCE = option(
     "--sequence/--independent",
     "Treat the images of a folder as one sequence or as separate photographs. Default: a sequence if numbered and "
     "similar.",
-    show_default=False,
 )
 _RATE = option(
     "--frame-rate N",
@@ -71,9 +70,7 @@ _TEXTURES = option(
 
 
 def fit_rows(fit: FitRecord) -> dict[str, Any]:
-    """Return what only the JSON document says of a fit: its rows, each with why it is doubtful, and detections without
-    a body.
-    """
+    """Return the details of a fit that only the JSON document has: rows with doubts, and detections without a body."""
     from humanpose_cli.fitting.doubt import row_doubts  # which needs no torch
 
     rows = zip(fit.documents(), row_doubts(fit), strict=True)
@@ -83,7 +80,7 @@ def fit_rows(fit: FitRecord) -> dict[str, Any]:
 
 
 def _statures(fit: Fit) -> str:
-    """Say how tall the people of a fit are taken to be, and how uncertain that is."""
+    """Describe the assumed heights of the people and their uncertainty."""
     import numpy as np
     import torch
 
@@ -98,12 +95,19 @@ def _statures(fit: Fit) -> str:
 
 @dataclass
 class FitRun:
-    """A batch of fits: what decides them, and the networks, which load when there is something to fit.
+    """A batch of fits, whose networks load when the first item needs them.
 
     Attributes:
-        frames: The range of the sequences, which `--frames` gives.
-        rate: Frames a second of sequences that have none, which `--frame-rate` gives.
-        refinement: Of the fits; None: they are not refined.
+        session: The session.
+        flags: Options of the batch.
+        options: Options of the fits.
+        outputs: The files to write.
+        compute: The device.
+        frames: The range of the sequences (`--frames`).
+        evidence: The user's files of detections.
+        refinement: Options of the refinement. None does not refine.
+        fail_if_doubtful: Whether doubtful fits count as partly done.
+        rate: Frame rate of sequences without one (`--frame-rate`), Hz.
     """
 
     session: Session
@@ -120,7 +124,7 @@ class FitRun:
 
     @cached_property
     def fitter(self) -> Fitter:
-        """The fitter, which takes a second to import, during which the networks load."""
+        """The fitter; its networks load while its module is imported."""
         from humanpose_cli.detect.runtime import begin_loading
 
         self.session.reporter.step(0, None, "loading models")
@@ -129,12 +133,12 @@ class FitRun:
 
         files = {**vars(self.evidence), **self.user_people}
         fitter = self._stack.enter_context(Fitter(self.options, **files, **vars(self.compute)))
-        loading.join()  # so that it is no part of the first item's seconds
+        loading.join()  # so that loading does not count for the first item
         return fitter
 
     @cached_property
     def user_people(self) -> dict[str, UserDetections]:
-        """People of the user's file, by the name of its option; empty without one."""
+        """The people in the user's file, by the name of its option; empty without a file."""
         from humanpose_cli.io.detections import read_boxes, read_keypoints
 
         if self.evidence.keypoints is not None:
@@ -142,7 +146,7 @@ class FitRun:
         return {} if self.evidence.boxes is None else {"boxes": read_boxes(self.evidence.boxes)}
 
     def check_user_people(self, sources: Sequence[InputItem]) -> None:
-        """Say which frames and people of the user's file have no body, before models load."""
+        """Report frames and people of the user's file that cannot have a body."""
         if self.evidence.keypoints is None and self.evidence.boxes is None:
             return
         from humanpose_cli.fitting.people import user_people_notes
@@ -153,7 +157,7 @@ class FitRun:
 
     @cached_property
     def steps(self) -> list[FitStep]:
-        """The refinement, if there is one, and the clothes, which its page shows, too."""
+        """The steps after the fit: the refinement, and the clothes for pages and overlays."""
         dressing: list[FitStep] = []
         if self.refinement is not None or self.outputs.dressed:
             from humanpose_cli.export.looks import Dressing
@@ -170,9 +174,9 @@ class FitRun:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the results, for the ledger."""
+        """Everything that determines the results, for the ledger."""
         options, compute = self.options, self.compute
-        # Without files of the user's own, what decides the fits is known before the fitter is made.
+        # Without the user's files, the identity is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or self.evidence != EvidenceFiles()
         usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
         identity = options.identity({}) if usual and not custom else self.fitter.identity
@@ -227,7 +231,7 @@ class FitRun:
             )
 
     def prepare(self, items: Sequence[Item]) -> Mapping[str, float]:
-        """Look at items together; without one that can be read, no network is loaded."""
+        """Prepare several items together; loads no network if none can be read."""
         readable = {item.key: item.payload for item in items if item.error is None}
         if not readable:
             return {}
@@ -241,7 +245,7 @@ class FitRun:
         return [fit_item(self.fitter, item.payload, item.outputs[0], progress)]
 
     def report(self, item: Item, fit: Fit) -> None:
-        """Say what the user should know about a fit."""
+        """Report what the user should know about a fit."""
         from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
         reporter = self.session.reporter
@@ -339,7 +343,7 @@ def fit(
     from humanpose_cli.networks.weights import find_weights
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
-        raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
+        raise UsageError("out", "is not the name of a fit", expected="a folder or NAME.npz", got=str(out))
     refinement = session.tune_part("refine", RefineOptions())
     if refine:
         prior_file(refinement.prior)

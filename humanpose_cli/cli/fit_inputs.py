@@ -1,4 +1,4 @@
-"""What `hpc export` and `hpc view` work through: fits, the frames that they were made of, and textures."""
+"""The inputs of `hpc export` and `hpc view`: fits, their frames, and textures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ _FRAMES = option(
     "--frames INPUT",
     "Video, folder, image or pattern that the fits were made from; may be repeated. Default: the files that the "
     "fits name.",
-    show_default=False,
 )
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
 _PERSON = option("--person ID|largest|all", "People to include: all, largest or a track id.")
@@ -35,7 +34,7 @@ _NO_FRAMES = (
 
 @dataclass(frozen=True)
 class FitInputs:
-    """The options about fits that both commands have, as one parameter."""
+    """Options of fits that both commands have."""
 
     fits: FitFiles = None
     frames: Annotated[list[str] | None, _FRAMES] = None
@@ -46,19 +45,18 @@ class FitInputs:
     smplx: FitSmplx = None
 
     def found(self, session: Session, flags: BatchFlags, out: Path) -> tuple[list[Path], list[InputItem]]:
-        """Find fit files, folders of them, and the inputs that hold their frames; called before torch is imported,
-        which takes seconds.
-        """
+        """Find the fit files, and the inputs that hold their frames, without importing torch."""
         return flags.fits(self.fits), list(flags.inputs(session, self.frames, out)) if self.frames else []
 
     def items(
         self, paths: Sequence[Path], found: Sequence[InputItem], outputs: Callable[[str], Sequence[Path]]
     ) -> list[Item]:
-        """Make an item of each fit file; the payload is its path and the inputs that hold its frames.
+        """Make an item for each fit file; its payload is the path and the inputs that hold the frames.
 
         Args:
-            paths, found: As `found` gives them.
-            outputs: The files that come of a fit, by its name below its folder.
+            paths: Fit files and folders, from `found`.
+            found: Inputs with frames, from `found`.
+            outputs: Returns the output files of a fit from its name below its folder.
         """
         from humanpose_cli.batch.items import Item
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit, named_frames
@@ -77,10 +75,10 @@ class FitInputs:
     def read(
         self, session: Session, item: Item, *, with_looks: bool = True
     ) -> tuple[Fit, FitFrames | None, Mapping[int, Look]]:
-        """Load the fit, its frames if they are given or where the fit file names them, and the looks of its tracks.
+        """Load a fit, its frames if they are available, and the looks of its tracks.
 
-        Frames that the fit file names and that cannot be read, or are others, count as gone unless --texture asks for
-        them.
+        If the frames that a fit file names cannot be read or have changed, they count as missing, unless --texture
+        needs them.
         """
         from humanpose_cli.core.progress import part_of
         from humanpose_cli.export.exporter import chosen_people
@@ -105,7 +103,7 @@ class FitInputs:
             return fit, None, looks_of_fit(fit)
 
     def identity(self) -> dict[str, Any]:
-        """Return which of these options decide the results, for the ledger."""
+        """Return the options that determine the results, for the ledger."""
         from humanpose_cli.fitting.options import body_identity
         from humanpose_cli.io.digests import file_digest
 

@@ -1,4 +1,4 @@
-"""What the commands that make fits do with an item: read or make fits, apply steps, and write the last one."""
+"""The work on an item of `hpc fit`, `hpc refine` and `hpc combine`: make fits, apply steps, write the last fit."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitWork:
-    """The worker of `hpc fit`, `hpc refine` and `hpc combine`.
+    """The worker of a batch of fits.
 
     Attributes:
+        session: The session.
         read: Makes or reads the fits of an item.
-        steps: Gives the steps that are applied to them.
-        outputs: Which files are written.
+        outputs: The files to write.
+        steps: Returns the steps to apply to the fits of an item.
         report: Writes messages about a result to stderr.
-        contents: What the JSON document says of a result beside its summary.
-        beside: What an item's page shows beside the fits before and after.
+        contents: Returns further details of a result for the JSON document.
+        beside: Returns further fits for the page of an item.
         share: Fraction of the work that is done when the fits are read.
-        max_error: Pixels of the 2-D error beyond which an item counts as partly done.
+        fail_if_doubtful: Whether doubtful fits count as partly done.
+        max_error: Maximum 2-D error in pixels; items above it count as partly done.
     """
 
     session: Session

@@ -71,8 +71,8 @@ class HelpCommand(TyperCommand):
         if examples:
             formatter.write("\nExamples:\n" + "".join(f"  {line}\n" for line in examples))
         if not _shows_all(ctx):
-            others = [heading.lower() for heading in self.sections(ctx) if heading not in ("Options", _REST, HELP)]
-            more = f"More: {ctx.command_path} --help-all ({', '.join(others)})"
+            names = [heading.lower() for heading in self.sections(ctx) if heading not in ("Options", _REST, HELP)]
+            more = f"More: {ctx.command_path} --help-all ({', '.join(names)})"
             formatter.write("\n" + _filled(more, formatter.width, "", "  "))
 
 

@@ -1,4 +1,4 @@
-"""`hpc ledger`: what the ledgers in an output folder record."""
+"""`hpc ledger`: show the ledgers in an output folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[
         below = min((path.parent for path in folder.glob("*/ledger.*.jsonl")), default=None)
         remedy = f"there is one in {below}" if below else ""
         expected = "the output folder of fit, refine or repose"
-        raise InputError(folder, "holds no ledger with items", expected=expected, remedy=remedy)
+        raise InputError(folder, "has no ledger with items", expected=expected, remedy=remedy)
     entries = list(history.entries.values())
     visible_entries = [entry for entry in entries if every or not entry.done]
     done_count = sum(entry.done for entry in entries)
@@ -69,14 +69,12 @@ def _groups(entries: Iterable[Entry]) -> list[tuple[tuple[str, str], list[Entry]
     return sorted(groups.items())
 
 
-def _pace(who: tuple[str, str], entries: Sequence[Entry]) -> dict[str, str | int | float]:
-    """Summarize what a machine did: items, those done, seconds of work on them, and how many it does in an hour of
-    work.
-    """
+def _pace(command_and_host: tuple[str, str], entries: Sequence[Entry]) -> dict[str, str | int | float]:
+    """Summarize the work of a machine: items, finished items, seconds, and items per hour."""
     seconds = sum(entry.seconds for entry in entries)
     return {
-        "command": who[0],
-        "host": who[1],
+        "command": command_and_host[0],
+        "host": command_and_host[1],
         "items": len(entries),
         "done": sum(entry.done for entry in entries),
         "seconds": round(seconds, 3),

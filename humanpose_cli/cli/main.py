@@ -1,6 +1,6 @@
-"""`hpc`: the command line. It finds the command, calls its function and carries the result or the failure out.
+"""`hpc`: find the command, call its function, and render the result or the failure.
 
-It imports nothing heavy; CONTRIBUTING.md describes how a command is written.
+This module imports nothing heavy; CONTRIBUTING.md describes how to write a command.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _QUIET = {"GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2", "ABSL_MIN_LOG_LE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `hpc` with these arguments and return its exit code.
+    """Run `hpc` and return its exit code.
 
-    Without arguments it takes the process's, and after an interruption it ends the process without waiting for
-    threads and native libraries to finish what they are doing: a farm kills what lingers.
+    Args:
+        arguments: The command line without the program. None uses the arguments of the process; after an interruption
+            the process then ends without waiting for threads and native libraries.
     """
     if arguments is not None:
         return _guarded(list(arguments))
@@ -52,21 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _occupy_standard_streams() -> None:
-    """Open the null device in place of standard streams that are closed (`>&-`).
-
-    Otherwise a result file or a socket of ours would get their number, and with it what native libraries print.
-    """
+    """Open the null device in place of closed standard streams (`>&-`)."""
+    # Otherwise a result file or a socket would get their descriptor, and the output of native libraries.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
 
 
 def _read_names_as_utf8() -> None:
-    """Start again in Python's UTF-8 mode where names of files have another encoding: PYTHONUTF8=0 in the C locale.
-
-    Names are text in ledgers and fits, and those that the encoding lacks could be neither found nor written. Streams
-    keep their encoding.
-    """
+    """Restart in Python's UTF-8 mode if file names have another encoding."""
+    # File names are text in ledgers and fits; a C locale with PYTHONUTF8=0 could not encode them. Streams keep theirs.
     if os.name != "posix" or sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
     streams = os.environ.get("PYTHONIOENCODING") or getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -75,7 +71,7 @@ def _read_names_as_utf8() -> None:
 
 
 def _guarded(arguments: list[str], *, last_resort: bool = False) -> int:
-    """Run with signals handled; with a last resort where the process is ours."""
+    """Run with handlers for signals."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -137,7 +133,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
 
 
 def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSignals) -> int:
-    """Call the command's function and render what comes of it."""
+    """Call the function of a command and render its result."""
     from humanpose_cli.cli.cluster import dry_submission, submit_command
     from humanpose_cli.cli.command import FlagTranslation
     from humanpose_cli.cli.options import use_threads
@@ -189,7 +185,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
 
 
 def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, as_json: bool) -> None:
-    """Say in place of the main thread, which does not come back from native code, that the command was interrupted."""
+    """Report the interruption if the main thread does not return from native code."""
     from humanpose_cli.cli.render import close, interrupted
 
     # A bar hides the cursor until it is closed. The main thread may hold its lock: no reason not to end.

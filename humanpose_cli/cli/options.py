@@ -1,8 +1,7 @@
-"""The options that commands share, each with its unit and default, and how their values are read.
+"""Options that several commands share, and functions that declare and check options.
 
-A command takes those that make sense for it: `def fit(session, inputs: Inputs, out: Out = Path("hpc-out/fit"),
-device: Device = "auto", …)`. `--json`, `--quiet`, `--verbose`, `--config` and `--set` belong to every command and
-are added by cli.command.
+A command declares them as parameters: `def fit(session, inputs: Inputs, out: Out = Path("hpc-out/fit"),
+device: Device = "auto", …)`. `cli.command` adds the options of every command.
 """
 
 from __future__ import annotations
@@ -37,9 +36,15 @@ if TYPE_CHECKING:
 
 
 def use_threads(count: int | None) -> int:
-    """Let numerical libraries use `count` threads (None: every core this process may use); returns the number.
+    """Set the number of threads of numerical libraries.
 
-    Comes before the first import of torch or numpy, whose pools read the environment once.
+    Call it before the first import of torch or numpy, whose thread pools read the environment once.
+
+    Args:
+        count: Number of threads. None uses every core that this process may use.
+
+    Returns:
+        The number of threads.
     """
     threads = count or usable_cores()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -48,21 +53,27 @@ def use_threads(count: int | None) -> int:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Check what every command refuses. Raises InputError for files that are missing, may not be read, or are pipes or
-    devices, and UsageError for numbers that are not finite.
+    """Check the values of any command's options.
+
+    Args:
+        values: Values by the name of the option.
+
+    Raises:
+        InputError: If a file is missing, cannot be read, or is a pipe or a device.
+        UsageError: If a number is not finite.
     """
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(name, "is out of range", expected="a finite number", got=str(value))
         if isinstance(value, str) and value:
             _check_file_in_text(name, value)
-        elif name not in ("out", "runs", "items"):  # the first two are made; a list is read once, from a pipe, too
+        elif name not in ("out", "runs", "items"):  # outputs may be missing; a list may come from a pipe
             _check_files(
                 name, [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]
             )
 
 
-_NO_FILES = {"texture": ("frames", "none"), "background": ("keep", "transparent")}  # that stand in place of a file
+_NO_FILES = {"texture": ("frames", "none"), "background": ("keep", "transparent")}  # option → values that are no files
 
 
 def _check_file_in_text(name: str, text: str) -> None:
@@ -86,7 +97,7 @@ def _check_files(name: str, paths: Sequence[Path]) -> None:
                 check_readable(path)
         except HpcError as error:
             problems.append(error)
-    if problems and (name != "fits" or len(problems) == len(paths)):  # of several fits, each has its own result
+    if problems and (name != "fits" or len(problems) == len(paths)):  # each of several fits has its own result
         raise problems[0]
 
 
@@ -94,8 +105,10 @@ def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
     """Declare an option of a command.
 
     Args:
-        flag: One or more with the name of the value, such as "--count N" or "--out -o FOLDER"; a switch has none.
-        text: Of the help; panel the heading above it, None for "Options".
+        flag: Flags and the name of the value, such as "--count N" or "--out -o FOLDER"; a switch has no value.
+        text: Help text: one sentence of at most 25 words, and a short default.
+        panel: Heading in `--help-all`. None for the options of a single command.
+        **more: Arguments of `typer.Option`.
     """
     names = [part for part in flag.split() if part.startswith("-")]
     metavar = " ".join(flag.split()[len(names) :]) or None
@@ -103,13 +116,15 @@ def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
 
 
 def argument(metavar: str, text: str, **more: Any) -> Any:
-    """Declare an argument of a command, with the text of its help."""
+    """Declare an argument of a command with its help text."""
     return typer.Argument(metavar=metavar, help=text, show_default=False, **more)
 
 
 class Flags:
-    """The fields of an options class that a command has flags for, as one parameter of its function:
-    `fitting: Annotated[FitOptions, Flags("body", "network.weights")]`. The flag of a nested field is its last name.
+    """Names the fields of an options class that a command has flags for.
+
+    A parameter `fitting: Annotated[FitOptions, Flags("body", "network.weights")]` receives the complete options. The
+    flag of a nested field is its last name.
     """
 
     def __init__(self, *names: str) -> None:
@@ -120,7 +135,7 @@ _ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 
 
 def of(kind: type[Options], name: str, panel: str | None = None, **more: Any) -> Any:
-    """Declare the option of a command for a field of an options class, whose declaration gives the help."""
+    """Declare the option of a command for a field of an options class, which declares its meaning and range."""
     info, field = infos(kind)[name], kind.__dataclass_fields__[name]  # type: ignore[attr-defined]
     flag = "--" + name.replace("_", "-")
     if "bool" in field.type and field.default is not False:
@@ -148,22 +163,19 @@ SHARED_HEADINGS = (FILES, RERUNS, MACHINE, CLUSTER, OUTPUT, SETTINGS, HELP)
 
 Inputs = Annotated[
     list[str] | None,
-    argument(
-        "INPUT",
-        "Images, videos, folders or patterns (*.jpg, f_%04d.png); - reads a list of paths from stdin.",
-    ),
+    argument("INPUT", "Images, videos, folders or patterns (*.jpg, f_%04d.png); - reads a list of paths from stdin."),
 ]
 
 
 def _out(value: str | Path) -> Path:
-    """Raise UsageError for an empty path, as of a variable that is not set: it would mean the current folder."""
+    """Refuse an empty path, as from a shell variable that is not set; it would mean the current folder."""
     if not str(value).strip():
         raise UsageError("out", "is empty", expected="a path", remedy="`.` is the current folder")
     return Path(value)
 
 
 def out_option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
-    """Declare --out as a command has it: where its results go."""
+    """Declare `--out`, which refuses an empty path."""
     return option(flag, text, panel, parser=_out, **more)
 
 
@@ -197,7 +209,7 @@ BatchSize = Annotated[int | None, of(ComputeOptions, "batch_size", MACHINE)]
 
 @dataclass(frozen=True)
 class ComputeFlags:
-    """What networks compute on, as one parameter; `vars` are arguments of `Fitter`, `Refiner` and `Reposer`."""
+    """Options of the device; their names are arguments of `Fitter`, `Refiner` and `Reposer`."""
 
     batch_size: BatchSize = None
     device: Device = "auto"
@@ -227,26 +239,18 @@ Frames = Annotated[
 VideoCodecOption = Annotated[
     Literal["h264", "vp9"],
     option(
-        "--video-codec",
-        "Codec of videos: h264 plays everywhere (x264, GPL), vp9 in browsers (libvpx, BSD).",
-        FILES,
+        "--video-codec", "Codec of videos: h264 plays everywhere (x264, GPL), vp9 in browsers (libvpx, BSD).", FILES
     ),
 ]
 Overlay = Annotated[bool, option("--overlay/--no-overlay", "Draw the bodies over the images.")]
 FailIfDoubtful = Annotated[
     bool,
-    option(
-        "--fail-if-doubtful",
-        "Exit with code 4 if a result is doubtful; its files are still written.",
-    ),
+    option("--fail-if-doubtful", "Exit with code 4 if a result is doubtful; its files are still written."),
 ]
 SideView = Annotated[bool, option("--side-view", "Also draw the bodies from the side, next to the overlay.")]
 Labels = Annotated[
     OverlayLabels,
-    option(
-        "--labels",
-        "Text on the overlay: ids (people's numbers, ? if doubtful), reasons (also why), or none.",
-    ),
+    option("--labels", "Text on the overlay: ids (people's numbers, ? if doubtful), reasons (also why), or none."),
 ]
 Seed = Annotated[int, option("--seed N", "Seed of all random choices.", min=0)]
 
@@ -260,7 +264,6 @@ FitTextures = Annotated[
         "--texture FILE|frames|none",
         "Texture (PNG file or folder), frames (from the frames, with clothes), or none (one colour). Default: frames "
         "if available, else the stored textures.",
-        show_default=False,
     ),
 ]
 FitCamera = Annotated[
@@ -268,7 +271,6 @@ FitCamera = Annotated[
     option(
         "--camera FILE",
         "Camera of an AMASS file: the fit it was exported from, or .npz with focal and world_to_camera. Default: none.",
-        show_default=False,
     ),
 ]
 FitSmplx = Annotated[
@@ -280,7 +282,7 @@ DensePoseCharts = Annotated[Path | None, of(SurfaceFiles, "charts")]
 
 
 def body_option(text: str) -> Any:
-    """Declare --body, with what the body is in a command."""
+    """Declare `--body` with the meaning of the body in a command."""
     return option("--body default|smpl:FILE", f"{text}: default, smpl:FILE, smplh:FILE or smplx:FILE.")
 
 
@@ -298,10 +300,7 @@ def read_items(items: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class BatchFlags:
-    """The options of every command that works through items, as one parameter: `flags: BatchFlags`.
-
-    cli.command makes an option of each field.
-    """
+    """Options of every command that works through items, as one parameter: `flags: BatchFlags`."""
 
     resume: Resume = True
     retry_failed: RetryFailed = False
@@ -316,8 +315,14 @@ class BatchFlags:
         return [] if self.items is None else read_items(self.items)
 
     def fits(self, arguments: Sequence[Path] | None) -> list[Path]:
-        """Fit files and folders of them: arguments, then those of --items. Raises UsageError if there are none,
-        Raises InputError if none of them can hold fits.
+        """Return the fit files and folders of a command.
+
+        Args:
+            arguments: Paths on the command line; the paths of --items follow them.
+
+        Raises:
+            UsageError: If there are none.
+            InputError: If no path can hold fits.
         """
         from humanpose_cli.io.foreign_fits import check_fits
 
@@ -325,7 +330,7 @@ class BatchFlags:
         if not paths:
             raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
         problems = []
-        for path in filter(os.path.exists, paths):  # of the others, their items say what is wrong
+        for path in filter(os.path.exists, paths):  # missing ones are reported as items
             try:
                 check_fits(path)
             except InputError as error:
@@ -335,17 +340,21 @@ class BatchFlags:
         return paths
 
     def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:
-        """Find what a command works through, without results of earlier runs; reports on stderr what was selected.
+        """Find the inputs of a command, without the results of earlier runs, and report the selection.
 
         Args:
-            options: As `open_inputs` takes them.
+            session: The session, which reports.
+            arguments: Paths and patterns; "-" is a list on stdin.
+            out: The output folder, which is not searched.
+            **options: Arguments of `open_inputs`.
         """
         import sys
 
         from humanpose_cli.batch.ledger import read_history
         from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, open_inputs
 
-        from_list, folder = "-" in arguments or options.get("listed"), out.resolve()
+        from_list = "-" in arguments or options.get("listed")
+        folder = out.resolve()
         exclude = [] if from_list and out.is_file() else [out]  # a file on a list is an input, which is not replaced
         if from_list or any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
             exclude += [out / output for output in read_history(out).writers()]
@@ -365,13 +374,18 @@ class BatchFlags:
         prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None,
         past_seconds: float = 0.0,
     ) -> CommandResult:
-        """Run the items. Where `out` is the one file that is written, no ledger is kept beside it.
+        """Run the items. If `out` is the single output file, no ledger is written.
 
         Args:
-            options: JSON values of everything that decides a result.
-            recall: Details of an item that an earlier run did.
-            prepare: Called with the next `together` items before `work` is, one by one; see `batch.resuming.Batch`.
-            past_seconds: Seconds that went before into what all items need.
+            session: The session.
+            items: The items.
+            work: Processes one item.
+            out: The output folder or file.
+            options: JSON values of everything that determines a result.
+            recall: Returns the details of an item that an earlier run finished.
+            together: Returns the number of items that `prepare` takes.
+            prepare: Prepares the next items before `work` is called for each; see `batch.resuming.Batch`.
+            past_seconds: Seconds that preparations for all items took.
         """
         from tempfile import TemporaryDirectory
 
@@ -393,10 +407,9 @@ class BatchFlags:
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
         if len(items) > 1:
             raise UsageError("out", f"is one file for {len(items)} inputs", got=str(out), remedy="name a folder")
-        there = [str(path) for path in items[0].outputs if path.exists()]
-        if there and not self.overwrite:
-            raise UsageError(there[0], "exists already", remedy="`overwrite` replaces it")
         for output in items[0].outputs:
+            if output.exists() and not self.overwrite:
+                raise UsageError(str(output), "exists already", remedy="`overwrite` replaces it")
             remove_abandoned(output)
         with TemporaryDirectory() as scratch:
             batch = replace(batch, out=Path(scratch))

@@ -1,4 +1,4 @@
-"""`hpc preprocess`: labelled people, made or read from a data set's files, as a dataset cache."""
+"""`hpc preprocess`: make a dataset cache of synthetic people or of a data set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from humanpose_cli.lab.datasets.registry import SOURCES, SYNTHETIC
 from humanpose_cli.lab.synthetic.options import Camera, SyntheticOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from humanpose_cli.lab.cache.building import BuildResult, PlannedShard
     from humanpose_cli.lab.datasets.preprocess import SourceRequest
@@ -37,7 +37,7 @@ _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 
 
 def _source(name: str) -> str:
-    """Raise UsageError for an unknown source."""
+    """Refuse an unknown source."""
     if name in (SYNTHETIC, *SOURCES):
         return name
     remedy = nearest(name, (SYNTHETIC, *SOURCES))
@@ -58,26 +58,18 @@ _PAIRS = option("--pairs", "Make pairs of images: one person and background in t
 _CLIPS = option("--clips LENGTH", "Make clips of LENGTH frames. Default: single images.", _OF_SYNTHETIC)
 _DENSEPOSE = option("--densepose PATH", "DensePose output for these images. Default: none.", _OF_SETS)
 _MODELS = option(
-    "--model FILE",
-    "SMPL model of one gender, used to render labels; may be repeated. Default: none.",
-    _OF_SETS,
+    "--model FILE", "SMPL model of one gender, used to render labels; may be repeated. Default: none.", _OF_SETS
 )
 _FIT = option("--fit/--no-fit", "Fit bodies if the data set has none, as hpc fit does.", _OF_SETS)
 _BODY = body_option("Body model to fit if the data set has no bodies")
 _SPLIT = option(
-    "--split NAME",
-    "Split to read; for your own images, the split to assign. Default: all; train.",
-    _OF_SETS,
-    show_default=False,
+    "--split NAME", "Split to read; for your own images, the split to assign. Default: all; train.", _OF_SETS
 )
 _CHECK = option(
-    "--check",
-    "Count what the folder holds and write a report that can be shared; build no cache.",
-    _OF_SETS,
+    "--check", "Count what the folder holds and write a report that can be shared; build no cache.", _OF_SETS
 )
 _DETECTIONS = option(
-    "--detections",
-    "Also store our detector's output for each person, for models that take it as input.",
+    "--detections", "Also store our detector's output for each person, for models that take it as input."
 )
 _SHARD_SIZE = option(
     "--shard-size N", "Approximate number of images per cache file. Default: 1/16 of all, 32 to 1024.", min=1
@@ -94,7 +86,7 @@ _RESUME = option("--resume/--no-resume", "Keep the finished files of an interrup
 
 @dataclass(frozen=True)
 class GeneratorFlags:
-    """What synthetic people are made, as one parameter."""
+    """Options of synthetic people."""
 
     count: Annotated[int, of(SyntheticOptions, "count", _OF_SYNTHETIC)] = 1000
     size: Annotated[int, of(SyntheticOptions, "size", _OF_SYNTHETIC)] = 256
@@ -103,9 +95,13 @@ class GeneratorFlags:
     camera: Annotated[Camera, of(SyntheticOptions, "camera", _OF_SYNTHETIC)] = "still"
 
     def options(self, seed: int) -> SyntheticOptions:
-        """Return the generator's options. Raises UsageError if they do not fit together."""
+        """Return the options of the generator.
+
+        Raises:
+            UsageError: If the flags exclude each other.
+        """
         if self.pairs and self.clips is not None:
-            raise UsageError("--pairs", "cannot be given together with --clips")
+            raise UsageError("--pairs", "cannot be combined with --clips")
         values: dict[str, Any] = {"camera": self.camera}
         if self.pairs:
             values["structure"] = "pairs"
@@ -116,7 +112,7 @@ class GeneratorFlags:
 
 @dataclass(frozen=True)
 class DatasetFlags:
-    """What is taken of a data set, as one parameter."""
+    """Options of data sets."""
 
     densepose: Annotated[Path | None, _DENSEPOSE] = None
     model: Annotated[list[Path] | None, _MODELS] = None
@@ -127,7 +123,7 @@ class DatasetFlags:
     check: Annotated[bool, _CHECK] = False
 
     def options(self) -> dict[str, Any]:
-        """Return those that are the source's own and were given, by name."""
+        """Return the given options that belong to the source, by name."""
         values = {"densepose": str(self.densepose or ""), "split": self.split or ""}
         return {name: value for name, value in values.items() if value}
 
@@ -186,7 +182,8 @@ def preprocess(
     from humanpose_cli.lab.cache.building import build_cache, plan_build
     from humanpose_cli.lab.datasets.preprocess import SourceRequest, open_request
 
-    _refuse_flags_for_others(session, source, DatasetFlags if source == SYNTHETIC else GeneratorFlags)
+    excluded = DatasetFlags if source == SYNTHETIC else GeneratorFlags
+    _refuse(session, (field.name for field in fields(excluded)), source)
     request = SourceRequest(
         source,
         root,
@@ -202,7 +199,7 @@ def preprocess(
     else:
         request = replace(request, options=_source_options(session, source, dataset.options(), seed))
     if dataset.check:
-        _refuse_flags_of_building(session)
+        _refuse(session, _BUILD_FLAGS, "--check, which builds no cache")
         return _check_folder(session, request, out)
     share = (shard.index, shard.count) if shard else (0, 1)
     start = time.monotonic()
@@ -231,21 +228,21 @@ def preprocess(
     return result
 
 
-def _refuse_flags_for_others(session: Session, source: str, others: type[GeneratorFlags | DatasetFlags]) -> None:
-    """Refuse a flag that the source would ignore. Settings from files may be meant for another source."""
-    for name in (field.name for field in fields(others)):
+def _refuse(session: Session, names: Iterable[str], reason: str) -> None:
+    """Refuse flags that have no effect. Settings in files may be meant for another run."""
+    for name in names:
         if name in session.on_command_line:
             flag = "--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
-            raise UsageError(flag, f"is not for {source}", remedy="leave it out")
+            raise UsageError(flag, f"has no effect with {reason}", remedy="leave it out")
 
 
 def _source_options(session: Session, source: str, values: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Return the options of a data set by name, those of the flags and of the settings."""
+    """Return the options of a data set by name, from flags and settings."""
     options_type = SOURCES[source].source_class().options_type
     names = options_type.__dataclass_fields__
     for name in values:
         if name not in names:
-            raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")
+            raise UsageError(f"--{name.replace('_', '-')}", f"has no effect with {source}")
     if "seed" in names:
         values = {**values, "seed": seed}
     options = session.tune(options_type(**values))
@@ -277,7 +274,7 @@ def _result(source: str, build: BuildResult, seconds: float) -> CommandResult:
         "files": len(numbers),
         "kept": len(build.earlier_shards),
     }
-    # The index stands for all files; a part of a cache has none yet.
+    # The index names all files; a part of a cache has none yet.
     outputs = [build.index] if build.index is not None else [build.folder / shard_name(number) for number in numbers]
     items = []
     if numbers or not build.failures:
@@ -292,26 +289,29 @@ def _result(source: str, build: BuildResult, seconds: float) -> CommandResult:
 
 # --check: a data set's folder in numbers
 
-_OF_A_CACHE = ("detections", "shard_size", "workers", "device", "shard", "resume", "overwrite", "dry_run")
-_OF_BODIES = ("fit", "body")
+_BUILD_FLAGS = (
+    "detections",
+    "shard_size",
+    "workers",
+    "device",
+    "shard",
+    "resume",
+    "overwrite",
+    "dry_run",
+    "fit",
+    "body",
+)
 _MAX_MESSAGES = 20
 
 
-def _refuse_flags_of_building(session: Session) -> None:
-    """Refuse a flag that only a cache is built with. Settings from files may be meant for building."""
-    for name in (*_OF_A_CACHE, *_OF_BODIES):
-        if name in session.on_command_line:
-            flag = "--fit/--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
-            raise UsageError(flag, "is not for --check, which builds no cache", remedy="leave it out")
-
-
 def _check_folder(session: Session, request: SourceRequest, out: Path) -> CommandResult:
-    """Check the data set, write the report to `out` or into that folder, and show it. Exit code 3 for any problem."""
+    """Check a data set, write the report, and show it; exit code 3 if there are problems."""
     from humanpose_cli.io.atomic import write_json
     from humanpose_cli.lab.datasets.checking import check_dataset
 
     is_file = out.suffix.lower() == ".json" and not out.is_dir()
-    path, start = out if is_file else out / f"{request.name}-check.json", time.monotonic()
+    path = out if is_file else out / f"{request.name}-check.json"
+    start = time.monotonic()
     with session.item(request.name):
         check = check_dataset(request, session.reporter.step)
         document = check.document()
@@ -320,10 +320,11 @@ def _check_folder(session: Session, request: SourceRequest, out: Path) -> Comman
         session.reporter.warn(note)
     counts = document["counts"]
     details = {"pictures": counts["images"], "people": counts["people"]}
-    status, code, error = Status.SUCCESS, ExitCode.OK, None
-    if check.problems:
+    if problem_count := len(check.problems):
         status, code = Status.ERROR, ExitCode.BAD_INPUT
-        error = f"{check.title}: {len(check.problems)} missing or damaged"
+        error: str | None = f"{check.title}: {problem_count} missing or damaged"
+    else:
+        status, code, error = Status.SUCCESS, ExitCode.OK, None
     item = ItemResult(request.name, status, (str(path),), time.monotonic() - start, error, code, details)
     messages = list(check.problems[:_MAX_MESSAGES])
     if len(check.problems) > _MAX_MESSAGES:

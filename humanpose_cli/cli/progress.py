@@ -1,6 +1,6 @@
-"""How far a run is, and how it is shown: a rich bar in a terminal, lines or JSON objects elsewhere.
+"""The progress of a run, and its displays: a rich bar in a terminal, otherwise lines or JSON objects.
 
-`RunProgress` counts the items and the work inside them: the displays only draw it.
+`RunProgress` counts the items and the work inside them; the displays only draw it.
 """
 
 from __future__ import annotations
@@ -12,47 +12,58 @@ from typing import Any, TextIO
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.result import ItemResult
 
-PREPARED_SHARE = 0.8
-"""Fraction of an item's work that is done when the items that it is prepared with are ready."""
+PREPARED_SHARE = 0.8  # fraction of the work on an item that is done after its preparation
 
 Clock = Callable[[], float]
 
 
 class RunProgress:
-    """The state of a run: (items done + fractions of the items in work) / items.
-
-    finished_count  how many are done, failed or skipped
-    skipped_count   how many of these were not worked on, such as those of an earlier run: they do not set the pace
-    name            the item in work; `short` is its name for people, "" if the command names it
-    counts          done, total (None: unknown), unit of the work inside the item; unit may also say what is being done
+    """The state of a run: (finished items + fractions of the items in work) / items.
 
     Args:
         total: Number of items.
-        doing: What is being done before the first item.
+        clock: Returns seconds.
+        doing: Description of the work before the first item.
+
+    Attributes:
+        finished_count: Number of items that are done, failed or skipped.
+        skipped_count: Number of these that needed no work, as after an earlier run; they do not count for the pace.
+        name: Name of the item in work.
+        short: Its name for people, or "" if the command names it.
+        counts: Finished steps, all steps (None if unknown) and their unit, inside the item in work. The unit may also
+            describe the work.
     """
 
     def __init__(self, total: int, clock: Clock = time.monotonic, doing: str = "") -> None:
-        self.total, self.finished_count, self.skipped_count = total, 0, 0
+        self.total = total
+        self.finished_count = 0
+        self.skipped_count = 0
         self.name = self.short = ""
         self.counts: tuple[int, int | None, str] = (0, None, doing)
-        self._clock, self._start = clock, clock()
-        # What was done when, at the first report: models are loaded then, and what an earlier run did is counted.
+        self._clock = clock
+        self._start = clock()
+        # Finished work and time at the first report, when models are loaded and earlier results are counted.
         self._first: tuple[float, float] | None = None
         self._together: set[str] = set()  # items prepared together and not finished
         self._prepared_share = 0.0  # how far each of them is
         self._inside: float | None = None  # fraction of the rest of the item in work; None while items are prepared
 
     def preparing(self, names: Iterable[str]) -> None:
-        """Note that work on several items together begins."""
-        self._together, self._prepared_share, self._inside = set(names), 0.0, None
+        """Note that the preparation of several items begins."""
+        self._together = set(names)
+        self._prepared_share = 0.0
+        self._inside = None
         self.name = self.short = ""
 
     def item_started(self, name: str, short: str) -> None:
         """Note that work on one item begins."""
-        self.name, self.short, self.counts, self._inside = name, short, (0, None, ""), 0.0
+        self.name = name
+        self.short = short
+        self.counts = (0, None, "")
+        self._inside = 0.0
 
     def step(self, fraction: float, count: int, total: int | None, unit: str) -> None:
-        """Note that the item in work, or those prepared together, are done to this fraction."""
+        """Note the finished fraction of the item in work, or of the items that are prepared."""
         self.counts = (count, total, unit)
         if self._inside is None:
             self._prepared_share = max(self._prepared_share, PREPARED_SHARE * fraction)
@@ -62,47 +73,48 @@ class RunProgress:
             self._first = self.done - self.skipped_count, self._clock()
 
     def item_finished(self, name: str) -> None:
-        """Note that an item is done, failed or skipped; one that was never started does not count for the pace."""
+        """Note that an item is done, failed or skipped; an item that was not started does not count for the pace."""
         self.finished_count += 1
         self.skipped_count += name != self.name or self._inside is None
         self._together.discard(name)
-        self._inside, self.counts = None, (0, None, "")
+        self._inside = None
+        self.counts = (0, None, "")
 
     @property
     def done(self) -> float:
-        """Items done, those in work by their fractions."""
+        """Number of finished items, including fractions of items in work."""
         if self._inside is None:
             return self.finished_count + len(self._together) * self._prepared_share
         fraction = self._prepared_share if self.name in self._together else 0.0
-        others = len(self._together - {self.name})
-        return self.finished_count + others * self._prepared_share + fraction + (1.0 - fraction) * self._inside
+        prepared_count = len(self._together - {self.name})
+        return self.finished_count + prepared_count * self._prepared_share + fraction + (1.0 - fraction) * self._inside
 
     @property
     def percent(self) -> float:
-        """Of the run, 0 to 100."""
+        """Finished percentage of the run, 0 to 100."""
         return 100.0 * min(self.done / max(self.total, 1), 1.0)
 
     @property
     def seconds_left(self) -> float | None:
-        """At the mean pace since the first report; None before it is known."""
+        """Seconds left at the mean pace since the first report. None before the pace is known."""
         before, since = self._first or (0.0, self._start)
         work = self.done - self.skipped_count - before
         return (self._clock() - since) / work * (self.total - self.done) if work > 0 else None
 
     @property
     def measured(self) -> bool:
-        """Whether the end is known, so that a percentage says something."""
+        """Whether the amount of work is known, so that a percentage is meaningful."""
         return self.total > 1 or self.done > 0 or self.counts[1] is not None
 
     @property
     def work(self) -> str:
-        """What is being done: the item and the counts inside it, such as `clip.mp4: 34/100 frames`."""
+        """The item in work with its counts, such as `clip.mp4: 34/100 frames`."""
         count, total, unit = self.counts
         text = f"{count}/{total} {unit}" if total else f"{count} {unit}" if count else unit
         return f"{self.short}: {text}" if self.short and text else self.short or text
 
     def numbers(self) -> str:
-        """Format how far the run is: `42 %, 1/4 items, 00:35 left`."""
+        """Format the progress of the run: `42 %, 1/4 items, 00:35 left`."""
         parts = [f"{int(self.percent)} %"] if self.measured else []
         parts += [f"{self.finished_count}/{self.total} items"] if self.total > 1 else []
         left = self.seconds_left
@@ -110,11 +122,11 @@ class RunProgress:
         return ", ".join([*parts, time_text if left is None else f"{interval(left)} left"])
 
     def text(self) -> str:
-        """Format all of it: `42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames`."""
+        """Format the complete progress: `42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames`."""
         return ", ".join(filter(None, [self.numbers(), self.work]))
 
     def document(self) -> dict[str, Any]:
-        """Return the same as JSON values."""
+        """Return the progress as JSON values."""
         count, total, unit = self.counts
         left = self.seconds_left
         return {
@@ -135,10 +147,10 @@ def interval(seconds: float) -> str:
 
 
 class Display:
-    """Shows a run's progress. What a display has no use for does nothing."""
+    """Shows the progress of a run; methods that a display does not override do nothing."""
 
     def changed(self) -> None:
-        """Show that the progress has changed, or a second has passed."""
+        """Show that the progress has changed, or that a second has passed."""
 
     def item_started(self) -> None:
         """Show that work on an item begins."""
@@ -147,15 +159,15 @@ class Display:
         """Show that an item is done, failed or skipped."""
 
     def write(self, text: str, kind: str, style: str) -> bool:
-        """Write a message where the display would hide it; False where it may simply be written."""
+        """Write a message that the display would hide; False if the caller can write it."""
         return False
 
     def close(self) -> None:
-        """Show no more."""
+        """End the display."""
 
 
 class BarDisplay(Display):
-    """A bar of the run in a terminal with the time left, and a line of what is being done; drawn ten times a second."""
+    """A progress bar with the time left, and a line with the current work, drawn ten times a second."""
 
     def __init__(self, stream: TextIO, label: str, run: RunProgress) -> None:
         from rich.console import Console, RenderableType
@@ -163,7 +175,7 @@ class BarDisplay(Display):
         from rich.text import Text
 
         class Bar(Progress):
-            """Takes its values when it is drawn, so that a step costs nothing."""
+            """Reads its values when it is drawn, so that steps are cheap."""
 
             def get_renderables(self) -> Iterable[RenderableType]:
                 for entry in self.tasks:  # none yet, or the one
@@ -195,7 +207,10 @@ class LineDisplay(Display):
 
     Args:
         write: Writes a line.
-        spacing: Seconds until the next one.
+        label: Name of the command.
+        run: The progress.
+        spacing: Returns the seconds until the next line.
+        clock: Returns seconds.
     """
 
     def __init__(
@@ -218,10 +233,13 @@ class LineDisplay(Display):
 
 
 class JsonDisplay(Display):
-    """Progress as objects: each item's beginning and end, and the run's state every `every` seconds.
+    """Progress as objects: the beginning and end of each item, and the state of the run every few seconds.
 
     Args:
-        record: Writes an object: level, event, what belongs to it.
+        record: Writes an object from level, event and values.
+        run: The progress.
+        every: Seconds between two states.
+        clock: Returns seconds.
     """
 
     def __init__(

@@ -53,37 +53,26 @@ _FRAMES = option(
     "--frames INPUT",
     "Video, folder, image or pattern that the fits were made from; may be repeated. Default: the files that the "
     "fits name.",
-    show_default=False,
 )
 _PRESET = option(
     "--preset",
     "default, or paper: SMPLify frame by frame, aligned by the network of --weights or by keypoints, and always "
     "accepted.",
 )
-_WEIGHTS = option(
-    "--weights FILE|RUN",
-    "Displacement network: a file, or a run of hpc train refiner. Default: none.",
-    show_default=False,
-)
+_WEIGHTS = option("--weights FILE|RUN", "Displacement network: a file, or a run of hpc train refiner. Default: none.")
 _KEYPOINTS = option(
     "--keypoints FILE",
     "People's keypoints from your own detector, as in hpc fit. Default: the fits' keypoints, else detected.",
-    show_default=False,
 )
 _TEXTURE = option(
-    "--texture FILE",
-    "Texture of the person (PNG), or the folder of an earlier run. Default: made from the frames.",
-    show_default=False,
+    "--texture FILE", "Texture of the person (PNG), or the folder of an earlier run. Default: made from the frames."
 )
 _COMPARE = option(
     "--compare FITS",
     "Further fits of the same people to show on the page: a file or a folder; may be repeated. Default: none.",
-    show_default=False,
 )
 _TRUTH = option(
-    "--truth FITS",
-    "Fits of the true bodies, to show errors on the page: a file or a folder. Default: none.",
-    show_default=False,
+    "--truth FITS", "Fits of the true bodies, to show errors on the page: a file or a folder. Default: none."
 )
 _DISPLACEMENTS = option(
     "--save-displacements",
@@ -162,7 +151,7 @@ def refine(
     _check_models(paths, body, smplx)
     options = session.tune(preset_options(preset, correspondence, prior))
 
-    # Only now: torch, which they load, takes seconds, and a missing model file is told before.
+    # These import torch, which takes seconds, after everything else has been checked.
     from contextlib import ExitStack
 
     from humanpose_cli.batch.items import Item
@@ -179,16 +168,17 @@ def refine(
 
     tasks = fits_with_frames(paths, None if inputs is None else list(inputs), out, compare=compare or (), truth=truth)
     if texture is not None and texture.is_file() and len(tasks) > 1:
-        raise UsageError("texture", "is of one fit", got=f"{len(tasks)} fits", remedy="the folder of an earlier run")
+        raise UsageError(
+            "texture", "belongs to one fit", got=f"{len(tasks)} fits", remedy="the folder of an earlier run"
+        )
     outputs = FitOutputs(overlay, page, video_codec, labels, side_view)
     session.reporter.step(0, None, "loading models")
     with ExitStack() as stack:
         recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}
         surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
-        file = user_people(keypoints=keypoints)
-        refiner = stack.enter_context(
-            Refiner(options, weights=weights, surface=surface, keypoints=file, **vars(compute))
-        )
+        people = user_people(keypoints=keypoints)
+        refiner = Refiner(options, weights=weights, surface=surface, keypoints=people, **vars(compute))
+        stack.enter_context(refiner)
         recorded |= {} if densepose is None else points_identity(densepose, charts)
         step = Refinement(refiner, texture, _DISPLACEMENT_FRAMES if save_displacements else 0)
         recorded |= step.identity
@@ -232,7 +222,7 @@ def refine(
 
 
 def _describe(session: Session, item: Item, fit: Fit) -> None:
-    """Say what a refinement is good for, and which of its bodies had no keypoints."""
+    """Report the purpose of a refinement, and bodies without keypoints."""
     from humanpose_cli.refining.items import keypoints_note, refinement_hint
 
     session.reporter.info_once(refinement_hint(fit))
@@ -241,7 +231,7 @@ def _describe(session: Session, item: Item, fit: Fit) -> None:
 
 
 def _check_named_inputs(paths: Sequence[Path]) -> None:
-    """Raise InputError if the only file does not name the files of its frames."""
+    """Refuse a single fit that does not name the files of its frames."""
     from humanpose_cli.io.fit_files import named_inputs
 
     if len(paths) == 1 and not paths[0].is_dir():
@@ -249,29 +239,27 @@ def _check_named_inputs(paths: Sequence[Path]) -> None:
 
 
 def _refuse_for_takes(task: FitWithFrames, outputs: FitOutputs, *, save_displacements: bool) -> None:
-    """Raise UsageError for options of fits of one camera."""
-    of_one = {"save_displacements": save_displacements, "side_view": outputs.side_view}
-    of_one |= {"compare": bool(task.compared), "truth": task.truth is not None}
-    for name in filter(of_one.__getitem__, of_one):
-        remedy = "the fit file of one of its views"
-        raise UsageError(name, "is of one camera", got="a take of several", remedy=remedy)
+    """Refuse options that need the fit of one camera."""
+    values = {"save_displacements": save_displacements, "side_view": outputs.side_view}
+    values |= {"compare": bool(task.compared), "truth": task.truth is not None}
+    for name in filter(values.__getitem__, values):
+        remedy = "use the fit file of one of its views"
+        raise UsageError(name, "needs a fit of one camera", got="a take of several", remedy=remedy)
 
 
 def _refuse_shared_files(take: Item, views: Sequence[str], items: Sequence[Item]) -> None:
-    """Raise UsageError if the fit file of one of a take's views is another item's, as of the folder of a take."""
+    """Refuse a take whose views are also items of this run, as in the folder of a take."""
     from humanpose_cli.views.inputs import view_outputs
 
     written = {view_outputs(take.outputs[0], name) for name in views}
-    for other in items:
-        if other is not take and not written.isdisjoint(other.outputs):
+    for item in items:
+        if item is not take and not written.isdisjoint(item.outputs):
             remedy = "refine takes and the fits of their cameras with different `out`"
-            raise UsageError(take.name, f"would write the same files as {other.name}", remedy=remedy)
+            raise UsageError(take.name, f"would write the same files as {item.name}", remedy=remedy)
 
 
 def _check_models(fits: Sequence[Path], body: str, smplx: Path | None) -> None:
-    """Raise UsageError for files of other programs whose parameters are not those of the default body. What is wrong
-    with a file itself is reported with its item.
-    """
+    """Refuse other programs' files with parameters of another body; damaged files are reported as items."""
     from humanpose_cli.io.foreign_fits import check_model, read_foreign_fits
 
     for path in fits if body == "default" else ():

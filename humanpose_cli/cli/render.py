@@ -1,7 +1,7 @@
-"""From a result or a failure to stdout, stderr and an exit code.
+"""Write results and failures to stdout and stderr, and choose the exit code.
 
-In a terminal, stdout shows a table as wide as the terminal. In a pipe or a file, it is lines of tab-separated values
-under a header, and with `--json` one JSON document.
+A terminal gets a table of its width, a pipe or a file gets tab-separated lines below a header, and `--json` writes one
+JSON document.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from humanpose_cli.cli.reporter import Reporter, Translation
     from humanpose_cli.cli.session import CommandInfo
 
-_MAX_ROWS, _MAX_FILES = 40, 6
+_MAX_ROWS = 40
+_MAX_FILES = 6
 _MIN_WRAPPED = 20  # characters of the one column of a terminal's table that may be wrapped
 _STYLES = {
     Status.SUCCESS: "green",
@@ -59,7 +60,15 @@ _ERROR = ResultColumn("error", "error")  # of `ItemResult`, for every command
 def failed(
     error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None, out: Path | None = None
 ) -> CommandResult:
-    """Build the result of a command that an exception ended; `out` is its output folder."""
+    """Build the result of a command that an exception ended.
+
+    Args:
+        error: The exception.
+        command: Name of the command.
+        reporter: Translates errors, and prints tracebacks of bugs.
+        stop: The handler of signals.
+        out: The output folder, for errors of the disk.
+    """
     if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         has_begun = stop is None or stop.has_begun
@@ -75,10 +84,12 @@ def failed(
 
 
 def interrupted(command: str, signal_number: int, *, has_begun: bool = True) -> CommandResult:
-    """Build the result of a command that a signal ended before it had a result of its own.
+    """Build the result of a command that a signal ended.
 
     Args:
-        has_begun: Whether it had begun with its items.
+        command: Name of the command.
+        signal_number: Number of the signal.
+        has_begun: Whether work on items had begun.
     """
     error = InterruptedRun(signal_number)
     message = str(error) if has_begun else "interrupted before any work was done"
@@ -86,7 +97,7 @@ def interrupted(command: str, signal_number: int, *, has_begun: bool = True) -> 
 
 
 def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: CommandInfo | None = None) -> int:
-    """Write the result to stdout and its messages to stderr, and give the exit code."""
+    """Write the result to stdout and its messages to stderr, and return the exit code."""
     result = _translated(result, reporter.translation)
     if as_json:
         warnings = tuple(text for text in reporter.warnings if text not in result.messages)
@@ -107,14 +118,14 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
 
 
 def _translated(result: CommandResult, translation: Translation) -> CommandResult:
-    """Return the result with sentences that speak of flags."""
+    """Return the result with flags instead of arguments in its sentences."""
     items = [replace(item, error=translation.text(item.error)) if item.error else item for item in result.items]
     messages = [translation.text(message) for message in result.messages]
     return replace(result, items=tuple(items), messages=tuple(messages))
 
 
 def _usage_failure(error: BaseException) -> Failure | None:
-    """Explain a command line that typer cannot parse, in one sentence; None for any other exception."""
+    """Explain an error of typer's parser in one sentence; None for any other exception."""
     import typer
 
     # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports
@@ -132,8 +143,8 @@ def _usage_failure(error: BaseException) -> Failure | None:
         origin = settings_origin(context, parameter.name) if parameter is not None else ""
         sentence += f" (from {origin})" if origin else ""
         if hasattr(error, "possibilities") and hasattr(error, "option_name"):  # no such option
-            others = related_with(str(context.command.name), error.option_name)
-            sentence += f"; it is one of {', '.join(f'hpc {other}' for other in others)}" if others else ""
+            names = related_with(str(context.command.name), error.option_name)
+            sentence += f"; it is an option of {', '.join(f'hpc {name}' for name in names)}" if names else ""
         is_about_option = hasattr(error, "option_name") or getattr(parameter, "param_type_name", "") == "option"
         page = "--help-all" if is_about_option and isinstance(context.command, HelpCommand) else "--help"
         sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} {page}"
@@ -160,7 +171,7 @@ def json_values(value: Any) -> Any:
 
 
 def json_text(result: CommandResult) -> str:
-    """Write the envelope as one line of strict JSON, in characters that stdout can carry."""
+    """Write a result as one line of strict JSON that the encoding of stdout supports."""
     document = json_values(result.to_document())
     text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     if text == escaped_for_stdout(text):
@@ -171,12 +182,13 @@ def json_text(result: CommandResult) -> str:
 def result_text(
     result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str], *, terminal: bool
 ) -> str:
-    """Write the tables of a command, that of its items last, with a column for the errors if there are any.
+    """Write the tables of a result; the table of items is the last, with a column for errors if there are any.
 
     Args:
-        columns: What this command shows beside input, status and seconds.
-        labels: What to call a status.
-        terminal: Whether to fit the width of a terminal; else values are separated by tabs.
+        result: The result.
+        columns: Columns of the command, in addition to input, status and seconds.
+        labels: Names of a status.
+        terminal: Whether to fit the width of the terminal; otherwise values are separated by tabs.
     """
     columns = [c for c in columns if not c.on_request or any(c.key in item.details for item in result.items)]
     if any(item.error for item in result.items) and all(column.key != _ERROR.key for column in columns):
@@ -217,7 +229,8 @@ def _separated(cells: Sequence[str]) -> str:
 
 def _drawn_table(table: ResultTable) -> str:
     """Draw a table with its title above, its notes below and an empty line."""
-    title, notes = _text(table.title, "bold"), [_text(note) for note in table.notes]
+    title = _text(table.title, "bold")
+    notes = [_text(note) for note in table.notes]
     justify = ["left", *[table.justify] * (len(table.columns) - 1)]
     rows = [[_text(one_line(cell)) for cell in row] for row in table.rows]
     return _drawn(title, _grid(table.columns, rows, justify), *notes) + "\n"
@@ -246,7 +259,7 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
 
 
 def _with_short_error(item: ItemResult) -> ItemResult:
-    """Return the item with an error that does not repeat its name, which stands in the same row."""
+    """Return the item with its name removed from the error, since it is in the same row."""
     error = item.error or ""
     for name in (item.input, os.path.abspath(item.input)):
         error = error.removeprefix(f"{one_line(name)}: ")
@@ -254,12 +267,10 @@ def _with_short_error(item: ItemResult) -> ItemResult:
 
 
 def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> list[Any]:
-    """Lay the rows out as a table that breaks no name: without optional columns if there is no room, else stacked.
-
-    Args:
-        optional: Numbers of the columns that may be left out; the last one goes first.
-    """
-    width, columns = _terminal_width(), list(range(len(headings)))
+    """Lay out rows as a table without optional columns if it is too wide, or else as stacked lines."""
+    # optional: numbers of the columns that may be omitted; the last one is omitted first. Names are never broken.
+    width = _terminal_width()
+    columns = list(range(len(headings)))
     left_out: list[str] = []
     while True:
         widths = {i: max(len(headings[i]), *(row[i].cell_len for row in rows)) for i in columns}
@@ -284,7 +295,7 @@ def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> l
 
 
 def _stacked(headings: Sequence[str], row: Sequence[Any]) -> Any:
-    """Write one item on lines of its own: its name and status, then a line for each value."""
+    """Write an item as lines: its name and status, then a line for each value."""
     from rich.text import Text
 
     lines = [Text.assemble(row[0], "  ", row[1])]
@@ -297,7 +308,7 @@ def _stacked(headings: Sequence[str], row: Sequence[Any]) -> Any:
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[Any]], justify: Sequence[Any], wrap: int | None = -1) -> Any:
-    """Build a rich table. wrap: the number of the one column that may be wrapped; -1: any, None: none."""
+    """Build a rich table; `wrap` is the column that may be wrapped (-1 for any, None for none)."""
     from rich import box
     from rich.table import Table
 
@@ -331,7 +342,7 @@ def _text(text: str, style: str = "") -> Any:
 
 
 def _where(outputs: Sequence[str]) -> str:
-    """Name a few files by their names below the folder they are all in, many by that folder."""
+    """List a few files below their common folder, or only count many files."""
     folder = ""
     with suppress(ValueError):  # Windows: several drives
         folder = os.path.commonpath([os.path.dirname(output) for output in outputs])
@@ -344,7 +355,7 @@ def _where(outputs: Sequence[str]) -> str:
 
 
 def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:
-    """Select all items of a short list; of a long one the first few and everything that went wrong."""
+    """Select all items of a short list, or the first ones and all failures of a long list."""
     if len(items) <= _MAX_ROWS:
         return items
     fine = {Status.SUCCESS, Status.SKIPPED}

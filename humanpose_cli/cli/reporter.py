@@ -1,11 +1,11 @@
-"""Everything on stderr: messages, warnings, errors and progress.
+"""Write messages, warnings, errors and progress to stderr.
 
-Library code never prints. It raises, returns, or logs under `humanpose_cli`; log records are shown here: INFO as a
-message, WARNING as a warning, once. What other libraries log or warn about is shown with `--verbose` only.
+Library code never prints. It raises, returns, or logs under `humanpose_cli`; this module shows log records: INFO as a
+message, WARNING as a warning, once. Logs and warnings of other libraries are shown with `--verbose` only.
 
-Progress counts the items and the work inside them. It is a rich bar in a terminal, and elsewhere a line every five
-seconds, after the first minute every 30; a thread keeps it coming while the work reports nothing. With --log-json it is
-one JSON object a line instead: `time`, `command`, `level` and `event`, and what belongs to the event:
+Progress counts the items and the work inside them. It is a rich bar in a terminal, and otherwise a line every 5 seconds
+(every 30 after the first minute), which a thread also writes while the work reports nothing. With --log-json, each line
+is a JSON object with `time`, `command`, `level`, `event` and the values of the event:
 
     message   message
     start     total: items
@@ -41,13 +41,14 @@ _PACKAGE = "humanpose_cli"
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
 _STYLES = {"error": "bold red", "warning": "bold yellow"}
 _LONGEST_SILENCE = 5.0  # seconds, after which a line says what is being done
-_FIRST, _LATER = 60.0, 30.0  # seconds of a run's beginning, and between two lines after it
+_FIRST = 60.0  # seconds of the beginning of a run
+_LATER = 30.0  # seconds between two lines after the beginning
 _CODES = {"error": 31, "warning": 33}  # the same colours without rich, whose import costs 0.1 s
 
 
 @contextmanager
 def private_stderr() -> Iterator[TextIO]:
-    """Open stderr on a descriptor of its own, so that silencing descriptor 2 around native code does not silence us."""
+    """Open stderr on a new descriptor, so that silencing descriptor 2 around native code does not silence `hpc`."""
     try:
         copy = os.dup(2) if sys.stderr.fileno() == 2 else None
     except (OSError, ValueError, AttributeError):  # stderr is closed, or replaced by something without a descriptor
@@ -55,8 +56,7 @@ def private_stderr() -> Iterator[TextIO]:
     if copy is None:
         yield sys.stderr or _nowhere()
         return
-    encoding, errors = sys.stderr.encoding, "backslashreplace"
-    stream = os.fdopen(copy, "w", encoding=encoding, errors=errors, buffering=1)
+    stream = os.fdopen(copy, "w", encoding=sys.stderr.encoding, errors="backslashreplace", buffering=1)
     try:
         yield stream
     finally:
@@ -65,12 +65,12 @@ def private_stderr() -> Iterator[TextIO]:
 
 
 def _nowhere() -> TextIO:
-    """Open what stands in for a closed stderr as long as the process lives."""
+    """Open the null device in place of a closed stderr."""
     return open(os.devnull, "w", encoding="utf-8")
 
 
 class Translation:
-    """Turns sentences of the library, which name arguments, into those of an interface; this one leaves them."""
+    """Translates the library's sentences, which name arguments, for an interface; this one changes nothing."""
 
     def text(self, text: str) -> str:
         """Translate a message."""
@@ -82,18 +82,18 @@ class Translation:
 
 
 class Reporter(BatchProgress):
-    """Context manager that writes to stderr; also the listener of a batch.
+    """Writes messages and progress to stderr; a context manager, and the listener of a batch.
 
     Args:
-        label: The command's name, at the head of progress.
-        translation: Of all messages.
-        quiet: Write errors only.
-        verbose: Write debug messages, other libraries' warnings, and tracebacks too.
-        log_json: Write JSON objects in place of text.
-        interval: Seconds between two lines of progress where there is no terminal, in the first minute.
-        brief: What became of an item in a few words, from its details; with it, each item is listed when it is
-            done.
-        clock: seconds.
+        label: Name of the command, at the beginning of progress lines.
+        translation: Translates all messages.
+        stream: The stream to write to. None is stderr.
+        quiet: Write only errors.
+        verbose: Also write debug messages, warnings of other libraries, and tracebacks.
+        log_json: Write JSON objects instead of text.
+        interval: Seconds between two progress lines without a terminal, in the first minute.
+        brief: Describes the details of a finished item in a few words. With it, finished items are listed.
+        clock: Returns seconds.
     """
 
     def __init__(
@@ -109,28 +109,31 @@ class Reporter(BatchProgress):
         brief: Callable[[Mapping[str, Any]], str] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        self.label, self.quiet, self.verbose, self.interval = label, quiet, verbose, interval
+        self.label = label
+        self.quiet = quiet
+        self.verbose = verbose
+        self.interval = interval
         self.log_json = log_json
         self.translation = translation or Translation()
         self.stream = stream or sys.stderr or _nowhere()
         self.step = FractionalProgress(self._step)
-        """Progress within the item, or within those prepared together: the library's Progress."""
-        self._brief, self._clock = brief, clock
+        self._brief = brief
+        self._clock = clock
         self._run = RunProgress(0, clock, "starting")
         self._display: Display | None = None
-        self._start = self._wrote = self._item_began = clock()
+        self._start = self._last_write = self._item_began = clock()
         self._continues = False  # whether the next batch is the rest of the one that is shown
         self._lock = threading.RLock()  # of what is written: a second thread writes progress too
         self._end = threading.Event()
         self._is_paused = False
-        self._said: dict[str, None] = {}
+        self._warnings: dict[str, None] = {}
         self._info_texts: set[str] = set()
         self._handler = _LogHandler(self)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings so far, each once, in the order they came."""
-        return tuple(map(self.translation.text, self._said))
+        """The distinct warnings so far, in their order."""
+        return tuple(map(self.translation.text, self._warnings))
 
     def __enter__(self) -> Reporter:
         root = logging.getLogger()
@@ -160,20 +163,20 @@ class Reporter(BatchProgress):
             self._write(one_line(text))
 
     def info_once(self, text: str) -> None:
-        """Write a message about many items, at the first of them; "" is none."""
+        """Write a message that holds for many items once; an empty one is ignored."""
         if text and text not in self._info_texts:
             self._info_texts.add(text)
             self.info(text)
 
     def debug(self, text: str) -> None:
-        """Write a message for finding faults, with --verbose."""
+        """Write a message with --verbose."""
         if self.verbose:
             self._write(text)
 
     def warn(self, text: str) -> None:
-        """Write a warning: a result may be worse; each text once a run."""
-        if text not in self._said:
-            self._said[text] = None
+        """Write a warning, each text once."""
+        if text not in self._warnings:
+            self._warnings[text] = None
             if not self.quiet:
                 self._write(one_line(text), "warning")
 
@@ -182,7 +185,7 @@ class Reporter(BatchProgress):
         self._write(one_line(text), "error")
 
     def traceback(self, error: BaseException) -> None:
-        """Write where an exception came from, for --verbose."""
+        """Write the traceback of an exception with --verbose."""
         self.debug("".join(traceback.format_exception(error)).rstrip())
 
     # Progress of a batch, and within its items
@@ -193,9 +196,10 @@ class Reporter(BatchProgress):
         return self.stream.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
 
     def start(self, total: int) -> None:
-        """Begin a batch of `total` items, or the rest of one whose first item is over."""
+        """Begin a batch of `total` items, or continue a batch after its first item."""
         if self._continues:
-            self._run.total, self._continues = self._run.finished_count + total, False
+            self._run.total = self._run.finished_count + total
+            self._continues = False
             return
         if self.quiet or not total:
             return
@@ -210,7 +214,7 @@ class Reporter(BatchProgress):
                 self._display = LineDisplay(self._write_line, self.label, self._run, self._spacing, self._clock)
 
     def preparing(self, names: Collection[str]) -> None:
-        """Show that work on several items together begins."""
+        """Show that preparation of several items begins."""
         self._run.preparing(map(one_line, names))
 
     def item_started(self, name: str, short: str = "") -> None:
@@ -227,21 +231,21 @@ class Reporter(BatchProgress):
         self.tick()
 
     def item_finished(self, result: ItemResult) -> None:
-        """Show that an item is done, failed or skipped; failures are written at once."""
+        """Show that an item was finished, failed or skipped; failures are written at once."""
         batch = self._run.total > (1 if self.draws else 0)  # the table of a terminal lists a single item at once
         self._run.item_finished(one_line(result.input))
         if self._display is not None:
             self._display.item_finished(result)
         if isinstance(self._display, JsonDisplay):
-            return  # which has said it
+            return
         if result.error:
-            self.error(_about(result))
+            self.error(_item_error(result))
         elif self._brief is not None and result.status is Status.SUCCESS and batch:
-            said = ", ".join(filter(None, [self._brief(result.details), f"{result.seconds:.1f} s"]))
-            self.info(f"{result.shown}  {said}")
+            text = ", ".join(filter(None, [self._brief(result.details), f"{result.seconds:.1f} s"]))
+            self.info(f"{result.shown}  {text}")
 
     def item_over(self, *, keep: bool) -> None:
-        """Show that an item without a result of its own is done; `keep`: further items follow."""
+        """Show that an item without a result is finished; with `keep`, further items follow."""
         if isinstance(self._display, JsonDisplay):
             seconds = self._clock() - self._item_began
             self._display.item_finished(ItemResult(self._run.name, Status.SUCCESS, seconds=seconds))
@@ -252,7 +256,7 @@ class Reporter(BatchProgress):
             self.finish()
 
     def bug(self, error: BaseException) -> None:
-        """Note an unexpected exception in an item; its sentence comes with the item's result."""
+        """Report an unexpected exception in an item; the item's result holds its sentence."""
         self.traceback(error)
 
     def finish(self) -> None:
@@ -261,12 +265,13 @@ class Reporter(BatchProgress):
             display, self._display = self._display, None
             if display is not None:
                 display.close()
-            self._run, self._wrote = RunProgress(0, self._clock, "finishing"), self._clock()
+            self._run = RunProgress(0, self._clock, "finishing")
+            self._last_write = self._clock()
             self._continues = False
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Pause the display: something else shows what is being done."""
+        """Pause the display while something else shows progress."""
         self.finish()
         self._is_paused = True
         try:
@@ -275,11 +280,15 @@ class Reporter(BatchProgress):
             self._is_paused = False
 
     def tick(self) -> None:
-        """Show progress where it is due, or what is being done where nothing was written for some seconds."""
+        """Show progress if it is due, or the current work after some seconds of silence."""
         with self._lock:
             if self._display is not None:
                 self._display.changed()
-            elif self.quiet or self._is_paused or self._clock() - self._wrote < max(_LONGEST_SILENCE, self._spacing()):
+            elif (
+                self.quiet
+                or self._is_paused
+                or self._clock() - self._last_write < max(_LONGEST_SILENCE, self._spacing())
+            ):
                 return
             elif self.draws and not self.log_json:
                 self._display = BarDisplay(self.stream, self.label, self._run)
@@ -289,12 +298,12 @@ class Reporter(BatchProgress):
     # Within
 
     def _spacing(self) -> float:
-        """Choose the seconds between two lines of progress."""
+        """Return the seconds between two progress lines."""
         late = self._clock() - self._start >= _FIRST and not self.log_json and not self.draws
         return max(self.interval, _LATER) if late else self.interval
 
     def _keep_showing(self) -> None:
-        """Show progress, in a thread, while the work reports none."""
+        """Show progress from a thread while the work reports nothing."""
         while not self._end.wait(1.0):
             self.tick()
 
@@ -319,7 +328,7 @@ class Reporter(BatchProgress):
     def _write_line(self, line: str) -> None:
         # stderr may be closed, and there is nowhere else to write.
         with self._lock, suppress(OSError, ValueError):
-            self._wrote = self._clock()
+            self._last_write = self._clock()
             self.stream.write(line + "\n")
             self.stream.flush()
 
@@ -333,7 +342,7 @@ class Reporter(BatchProgress):
 
 
 class _LogHandler(logging.Handler):
-    """Hands log records to the reporter; with a handler on the root logger, Python prints none by itself."""
+    """Passes log records to the reporter; a handler on the root logger keeps Python from printing them."""
 
     def __init__(self, reporter: Reporter) -> None:
         super().__init__()
@@ -355,13 +364,14 @@ class _LogHandler(logging.Handler):
 
 
 def _forget_display(reporter: weakref.ref[Reporter]) -> None:
-    """Forget the display in a forked process: its threads, and who may hold its lock, are in the parent alone."""
-    if (of_parent := reporter()) is not None:
-        of_parent._lock, of_parent._display = threading.RLock(), None
+    """Forget the display in a forked process; its threads and the holder of its lock exist only in the parent."""
+    if (parent := reporter()) is not None:
+        parent._lock = threading.RLock()
+        parent._display = None
 
 
-def _about(result: ItemResult) -> str:
-    """Format the item's error, with the item in front if the sentence does not name it."""
+def _item_error(result: ItemResult) -> str:
+    """Format the error of an item, with the name of the item if the sentence lacks it."""
     error = result.error or ""
     return error if one_line(result.input) in error else f"{result.input}: {error}"
 

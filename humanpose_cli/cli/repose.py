@@ -45,49 +45,43 @@ _PLACED = argument("INPUT... POSE", "Photographs, folders or patterns, then the 
 _INPUT = option(
     "--input INPUT",
     "Photograph, folder or pattern, or - for a list from stdin; may be repeated. Default: all arguments but the last.",
-    show_default=False,
 )
 _TARGET = option(
     "--target-pose POSE",
     "Target pose: joints (.npy), a fit, .bvh, AMASS, other programs' results, an image or a video. Default: the "
     "last argument.",
-    show_default=False,
 )
-_SKELETON = option(
-    "--skeleton", "Joints of a .npy target. Default: by their number; needed for 17 joints.", show_default=False
-)
+_SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; needed for 17 joints.")
 _AXES = option(
-    "--target-axes",
-    "Axes of the target file. Default: by its format, unless the person stands along another axis.",
-    show_default=False,
+    "--target-axes", "Axes of the target file. Default: by its format, unless the person stands along another axis."
 )
-_FIT = option(
-    "--fit FILE",
-    "Fit file of the photograph. Default: fit it now.",
-    show_default=False,
-)
+_FIT = option("--fit FILE", "Fit file of the photograph. Default: fit it now.")
 _BACKGROUND = option(
-    "--background keep|FILE|transparent",
-    "Background: keep (the photograph, filled in), an image file, or transparent.",
+    "--background keep|FILE|transparent", "Background: keep (the photograph, filled in), an image file, or transparent."
 )
 _PERSON = option(
     "--person ID|ID=ID|largest|all",
     "Who to repose: largest, all or a track id; 0=1 lets the target's person 1 drive person 0; may be repeated. "
     "Default: largest.",
-    show_default=False,
 )
 _NUMBERED = option(
     "--numbered/--video",
     "Write numbered images or a video for a moving target. Default: a video; numbered if transparent.",
-    show_default=False,
 )
 
 
 @dataclass
 class ReposeWork:
-    """What a batch does with its photographs.
+    """The work on a photograph.
 
-    known  the fit of the one photograph, where it is given
+    Attributes:
+        session: The session.
+        reposer: Draws the people.
+        target: The target poses.
+        form: Whether results are images, numbered images or videos.
+        video_codec: Codec of videos.
+        fitted: The fit of the photograph, if it is given.
+        fail_if_doubtful: Whether doubtful images count as partly done.
     """
 
     session: Session
@@ -100,11 +94,11 @@ class ReposeWork:
 
     @property
     def fitted_share(self) -> float:
-        """Fraction of the work on a photograph that is done before its images are drawn."""
+        """Fraction of the work that is done before the images are drawn."""
         return 0.8 if len(self.target) == 1 else 0.1
 
     def prepare(self, coming: Sequence[Item]) -> Mapping[str, float]:
-        """Look for the people of several together."""
+        """Detect the people of several photographs together."""
         if self.fitted is not None:
             return {}
         from humanpose_cli.core.progress import part_of
@@ -114,7 +108,7 @@ class ReposeWork:
         return {item.key: seconds.get(item.payload.path, 0.0) for item in coming}
 
     def __call__(self, item: Item) -> Outcome:
-        """Draw the people of one."""
+        """Draw the people of a photograph."""
         from humanpose_cli.batch.runner import Outcome
         from humanpose_cli.core.progress import part_of
 
@@ -211,13 +205,13 @@ def repose(
         if source.is_sequence:
             session.reporter.info(f"{source.label}: of this sequence, the first frame is reposed")
     if fit is not None and len(input_set) > 1:
-        raise UsageError("fit", "is of one photograph", got=f"{len(input_set)} inputs")
+        raise UsageError("fit", "belongs to one photograph", got=f"{len(input_set)} inputs")
     if fit is not None:
         check_fits(fit)
     who = PeopleOptions(",".join(person or ("largest",)), target_person)
     file_target = _pose_of_file(pose, skeleton, axes, frames, who.drivers)
 
-    # Only now: torch, which they load, takes seconds, and a wrong input is told before.
+    # These import torch, which takes seconds, after everything else has been checked.
     from humanpose_cli.batch.items import item_of
     from humanpose_cli.fitting.result import load_fit
     from humanpose_cli.io.digests import file_digest
@@ -295,18 +289,18 @@ def repose(
 
 
 def _check_unused(reason: str, **changed: object) -> None:
-    """Raise UsageError for an option that is not at its default, and has no effect for that reason."""
+    """Refuse options that were changed and have no effect for this reason."""
     for name in filter(changed.__getitem__, changed):
         raise UsageError(name, f"has no effect: {reason}")
 
 
 def _ids(people: Sequence[int | None]) -> str:
-    """Track ids with commas between; empty where a target has no people."""
+    """Join track ids with commas; empty if a target has no people."""
     return ", ".join(str(person) for person in people if person is not None)
 
 
 def _moved(images: Reposed) -> str:
-    """Describe how people were moved inwards; empty if no person was."""
+    """Describe how people were moved inwards; empty if nobody was."""
     pairs = zip(images.people, images.moved, strict=True)
     return "; ".join(f"person {person} by {shift}" for person, shift in pairs if shift)
 
@@ -331,14 +325,14 @@ def _pose_of_file(
         if not pose.is_file() or not error.got:
             raise
         expected = f"a pose file ({', '.join(sorted(POSE_SUFFIXES))}), an image or a video"
-        raise InputError(pose, "is no target pose", expected=expected, got=error.got) from error
+        raise InputError(pose, "is not a target pose", expected=expected, got=error.got) from error
     return None
 
 
 def _photos_and_pose(
     inputs: list[str], arguments: list[str], pose: Path | None, listed_paths: list[str]
 ) -> tuple[list[str], Path]:
-    """Take the last argument for the pose if --target-pose does not name it."""
+    """Separate the photographs from the pose, which is the last argument without --target-pose."""
     from humanpose_cli.io.pose_files import POSE_SUFFIXES
 
     usage = "photographs, then the pose: hpc repose photo.jpg pose.npy"
@@ -352,5 +346,5 @@ def _photos_and_pose(
         raise UsageError(missing, "is missing", expected=usage, got=str(pose))
     for photo in (*photos, *listed_paths):
         if Path(photo).suffix.lower() in POSE_SUFFIXES:
-            raise UsageError(photo, "is a pose file where a photograph should be", expected=usage)
+            raise UsageError(photo, "is a pose file, not a photograph", expected=usage)
     return photos, pose

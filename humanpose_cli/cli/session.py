@@ -1,4 +1,4 @@
-"""What a command's function is marked with, and what it gets for a run."""
+"""The decorator of a command's function, and the session that the function receives."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ResultColumn(NamedTuple):
     """A column of the table of items.
 
     Attributes:
-        key: Of the items' details; what --json and piped output call the column.
-        heading: What a terminal calls it.
-        meaning: What it holds, with its unit, for `--help`.
-        optional: Whether a narrow terminal may go without it; the last ones go first.
-        is_counted: Whether a value is a reason to look at the item: the summary counts them.
-        on_request: Whether the column is shown only if an item has the key, which an option requests.
+        key: Key in the details of items, and name of the column in JSON and piped output.
+        heading: Name of the column in a terminal.
+        meaning: Meaning of the values with their unit, for `--help-all`.
+        optional: Whether a narrow terminal omits the column; the last optional column is omitted first.
+        is_counted: Whether the summary counts the items with a value.
+        on_request: Whether the column is shown only if an item has the key.
     """
 
     key: str
@@ -38,26 +38,24 @@ class ResultColumn(NamedTuple):
 
     @property
     def help(self) -> str:
-        """What help says beside the key: the meaning, and the heading where that is another."""
+        """The meaning, and the heading if it differs from the key."""
         return self.meaning if self.heading == self.key else f"{self.meaning} In a terminal: {self.heading}."
 
 
 @dataclass(frozen=True)
 class CommandInfo:
-    """What `@command` says about a function beyond its signature.
+    """The declaration of a command, beyond the signature of its function.
 
     Attributes:
-        columns: Of the table of items, beside input, status and seconds.
-        labels: What the table calls a status, where its usual labels do not fit.
-        tunes: Whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused.
-        cluster: How it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
-            result, whose shards the command joins in the end; in "stages", of which the command does the last one
-            in the end; as one "job".
+        columns: Columns of the table of items, in addition to input, status and seconds.
+        labels: Names of a status in the table, instead of the usual ones.
+        tunes: Whether the function applies `session.settings`; otherwise unknown keys are refused.
+        cluster: How the command can be submitted: "array" of shards; "build" of one result that the command joins;
+            "stages", of which the command runs the last one itself; one "job"; or "".
         usual: Flags of the options that `--help` shows, by use, such as "--out --frames"; the others belong to
             `--help-all`. "" for all options but those under a shared heading (`cli.options.SHARED_HEADINGS`).
         examples: Command lines; `--help` shows the first three.
-        brief: What became of an item in a few words, for the line that lists it when it is done; without it, no
-            line.
+        brief: Describes the details of a finished item in a few words. None prints no line for items.
     """
 
     columns: tuple[ResultColumn, ...] = ()
@@ -69,37 +67,24 @@ class CommandInfo:
     brief: Callable[[Mapping[str, Any]], str] | None = None
 
 
-def command(
-    *,
-    columns: Sequence[tuple[Any, ...]] = (),
-    labels: Mapping[Status, str] | None = None,
-    tunes: bool = False,
-    cluster: Cluster = "",
-    usual: str = "",
-    examples: tuple[str, ...] = (),
-    brief: Callable[[Mapping[str, Any]], str] | None = None,
-) -> Callable[[Function], Function]:
-    """Decorate a command's function; takes the fields of CommandInfo, columns as plain tuples."""
+def command(*, columns: Sequence[tuple[Any, ...]] = (), **fields: Any) -> Callable[[Function], Function]:
+    """Declare a command: a decorator for its function.
+
+    Args:
+        columns: Arguments of `ResultColumn` for each column.
+        **fields: Other fields of `CommandInfo`.
+    """
+    info = CommandInfo(tuple(ResultColumn(*column) for column in columns), **fields)
 
     def mark(function: Function) -> Function:
-        function.info = CommandInfo(  # type: ignore[attr-defined]
-            columns=tuple(ResultColumn(*column) for column in columns),
-            labels=labels or {},
-            tunes=tunes,
-            cluster=cluster,
-            usual=usual,
-            examples=examples,
-            brief=brief,
-        )
+        function.info = info  # type: ignore[attr-defined]
         return function
 
     return mark
 
 
 def counts(*names: str) -> Callable[[Mapping[str, Any]], str]:
-    """Build a `CommandInfo.brief` of numbers in the details, such as "1 person, 100 frames"; one frame is not
-    mentioned.
-    """
+    """Build a `CommandInfo.brief` from numbers in the details, such as "1 person, 100 frames" (but not "1 frame")."""
 
     def brief(details: Mapping[str, Any]) -> str:
         values = [(name, details[name]) for name in names if name in details]
@@ -115,16 +100,16 @@ _ONE = {"people": "person", "poses": "pose", "files": "file"}
 
 @dataclass(frozen=True)
 class Session:
-    """One run of one command: what its function gets beside its options.
+    """One run of one command.
 
     Attributes:
-        command: Its name.
-        reporter: Writes messages and progress to stderr; the listener of a batch.
+        command: Name of the command without its sub-command.
+        reporter: Writes messages and progress to stderr, and listens to batches.
         stop: The handler of signals.
-        json: Whether the result is printed as JSON, and so must hold what a program needs.
+        json: Whether the result is printed as JSON, and so must hold what programs need.
         arguments: The command line, for run.json.
-        settings: Keys from --config and --set that are not flags of the command.
-        on_command_line: Names of the function's parameters that stood on the command line.
+        settings: Values of --config and --set that are not options of the command, by key.
+        on_command_line: Names of the options on the command line.
     """
 
     command: str
@@ -136,32 +121,36 @@ class Session:
     on_command_line: frozenset[str] = frozenset()
 
     def inform(self, messages: Iterable[str]) -> None:
-        """Write each to stderr."""
+        """Write messages to stderr."""
         for message in messages:
             self.reporter.info(message)
 
     def tune(self, options: Options, *, without: str = "") -> Options:
-        """Apply the user's settings to the dataclass of a command's deeper options.
+        """Apply the user's settings to a dataclass of options.
 
         Args:
-            without: The name of a part whose settings are not among them, see `tune_part`.
+            options: The options.
+            without: Prefix of settings that belong to other options, see `tune_part`.
+
+        Returns:
+            The changed copy.
         """
         rest = {key: value for key, value in self.settings.items() if not without or not key.startswith(f"{without}.")}
         return apply_settings(options, rest)
 
     def tune_part(self, name: str, options: Options) -> Options:
-        """Apply the settings that begin with `name.` to options that are no part of the others."""
+        """Apply the settings that begin with `name.` to separate options."""
         part = {key.removeprefix(f"{name}."): v for key, v in self.settings.items() if key.startswith(f"{name}.")}
         return apply_settings(options, part)
 
     @contextmanager
     def item(self, name: str, *, grace: float | None = None, more: int = 0) -> Iterator[None]:
-        """Show progress on the one item of a command that has no batch.
+        """Show progress on a single item, for commands without a batch.
 
         Args:
-            grace: Seconds that the work inside has to finish by itself after a signal; None: a signal ends it at
-                once.
-            more: About how many items of a batch follow, which continues the progress.
+            name: Name of the item.
+            grace: Seconds that the work may take to finish after a signal. None ends it at once.
+            more: Approximate number of items of a batch that follows and continues the progress.
         """
         self.reporter.start(1 + more)
         self.reporter.item_started(name)

@@ -1,8 +1,8 @@
-"""Settings of a command, from a TOML file (`--config`) and from `--set key=value`.
+"""Read settings of a command from a TOML file (`--config`) and from `--set key=value`.
 
-A flag wins over `--set`, `--set` over `--config`. A key is the name of one of the command's options (`batch-size`), or
-the dotted name of a field of its deeper options (`keypoints.depth_weight`), for which there is no flag. In a TOML file,
-a table named after a command holds for that command alone:
+Flags take precedence over `--set`, and `--set` over `--config`. A key is the name of an option (`batch-size`), or the
+dotted name of a field without a flag (`keypoints.depth_weight`). In a TOML file, a table with the name of a command
+applies to this command only:
 
     device = "cuda"
     [fit]
@@ -34,11 +34,17 @@ from humanpose_cli.io.text_files import parse_toml
 Options = TypeVar("Options")
 _META = "humanpose_cli.settings"
 
-# Settings become defaults of the flags, so that flags win and values are checked in one place
+# Settings become the defaults of flags, so that flags take precedence and values are checked in one place.
 
 
 def add_layer(context: typer.Context, origin: str, settings: Mapping[str, Any]) -> None:
-    """Keep one layer; whenever one comes, the defaults of the flags are made anew from all, in order of rank."""
+    """Store a layer of settings and set the defaults of the flags from all layers.
+
+    Args:
+        context: The context of the command.
+        origin: "--config" or "--set".
+        settings: Values by key.
+    """
     layers: dict[str, Mapping[str, Any]] = context.meta.setdefault(_META, {})
     layers[origin] = settings
     flags = _flags(context)
@@ -53,7 +59,7 @@ def add_layer(context: typer.Context, origin: str, settings: Mapping[str, Any]) 
 
 
 def _flags(context: typer.Context) -> dict[str, Any]:
-    """Map setting keys to the command's options: the long name of each, as Python spells it."""
+    """Map setting keys to the command's options."""
     flags = {}
     for parameter in context.command.params:
         if parameter.param_type_name == "option" and parameter.name not in ("config", "set_"):
@@ -94,12 +100,18 @@ def canonical(key: str) -> str:
 
 
 def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
-    """Read the settings for `command` in a TOML file, nested tables as dotted keys.
-
-    Raises InputError if it cannot be read, as numbers of thousands of digits and tables nested too deep cannot.
+    """Read the settings of a command from a TOML file; nested tables become dotted keys.
 
     Args:
-        command, commands: Names as `table.command_names` has them: `fit`, `evaluate fit`.
+        path: The file.
+        command: Name of the command, such as `evaluate fit`.
+        commands: Names of all commands.
+
+    Returns:
+        Values by key.
+
+    Raises:
+        InputError: If the file cannot be read or parsed.
     """
     refuse_pipes(path)
     try:
@@ -112,7 +124,7 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
 
 
 def _for_command(table: Mapping[str, Any], command: Sequence[str], commands: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Merge the settings of a table for all its commands with those of the table that is named after the command."""
+    """Merge the settings for all commands with the settings in the table of the command."""
     names = {parts[0] for parts in commands}
     sections = {name: section for name, section in table.items() if name in names and isinstance(section, dict)}
     settings = dict(_flat({name: value for name, value in table.items() if name not in sections}))
@@ -132,7 +144,17 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Parse the settings of `--set key=value`, given any number of times; the last one of a key counts."""
+    """Parse the values of `--set key=value`; the last value of a key counts.
+
+    Args:
+        pairs: Texts such as "key=value".
+
+    Returns:
+        Text values by key.
+
+    Raises:
+        UsageError: If a text has no key or no equals sign.
+    """
     settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -143,7 +165,7 @@ def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def field_names(options: Any, prefix: str = "") -> Iterator[str]:
-    """List the dotted names of all settable fields of a dataclass, those of nested dataclasses included."""
+    """List the dotted names of all fields of a dataclass, including nested dataclasses."""
     for entry in dataclasses.fields(options):
         value = getattr(options, entry.name)
         if dataclasses.is_dataclass(value):
@@ -153,12 +175,17 @@ def field_names(options: Any, prefix: str = "") -> Iterator[str]:
 
 
 def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
-    """Copy a dataclass with the settings in it, each converted to its field's type.
-
-    Raises UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
+    """Copy a dataclass with changed fields.
 
     Args:
-        settings: Dotted keys; text is converted, so that `--set` and TOML give the same.
+        options: The dataclass.
+        settings: Values by dotted key. Text is converted to the type of the field, so that `--set` and TOML agree.
+
+    Returns:
+        The changed copy.
+
+    Raises:
+        UsageError: If a key is not a field, or a value does not have the type of the field.
     """
     names = set(field_names(options))
     for key in settings:
@@ -168,13 +195,13 @@ def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
 
 
 def _type_of(options: Any, key: str) -> Any:
-    """Look up the type of the field that a dotted key names."""
+    """Look up the type of a field."""
     *path, name = key.split(".")
     return typing.get_type_hints(type(functools.reduce(getattr, path, options)))[name]
 
 
 def _converted(value: Any, kind: Any, key: str) -> Any:
-    """Convert `value` to the type `kind`: bool, int, float, str, Path, Literal, Optional or a tuple of these."""
+    """Convert a value to bool, int, float, str, Path, Literal, Optional or a tuple of these."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if type(None) in arguments and (value is None or value in ("none", "")):
@@ -243,7 +270,7 @@ def _wrong(key: str, expected: str, value: Any) -> UsageError:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Suggest `did you mean x?` if one of the names is close, else list them."""
+    """Suggest the closest name (`did you mean x?`), or list all names if none is close."""
     candidates = sorted(names)
     close = difflib.get_close_matches(name, candidates, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(candidates)}" if candidates else ""

@@ -1,4 +1,4 @@
-"""Writing to stdout, also to a reader that has closed it. Apart from `cli.render`, which `hpc --help` does not load."""
+"""Write to stdout, also if its reader has closed it. `hpc --help` loads this module without `cli.render`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from humanpose_cli.core.errors import UnavailableError
 def write_stdout(text: str) -> None:
     """Write to stdout and flush.
 
-    A reader that has closed the pipe (`| head`) or a closed stdout is no failure. Raises UnavailableError if the text
-    cannot be written for another reason, such as a full disk behind `> file`.
+    A closed pipe (`| head`) or a closed stdout is not an error.
+
+    Args:
+        text: The text, with its line ends.
+
+    Raises:
+        UnavailableError: If the text cannot be written for another reason, such as a full disk.
     """
     if sys.stdout is None:
         return
@@ -27,14 +32,14 @@ def write_stdout(text: str) -> None:
 
 
 def unwritable_stdout(error: OSError) -> UnavailableError:
-    """Explain a failed write to stdout, after which nothing more is written there."""
+    """Stop writing to stdout and return the error that explains why."""
     _stop_writing_to_stdout()
     reason = error.strerror or str(error)
     return UnavailableError("stdout", "cannot be written", got=reason, remedy="write it elsewhere")
 
 
 def escaped_for_stdout(text: str) -> str:
-    """Escape characters of the text that the encoding of stdout lacks."""
+    """Escape the characters that the encoding of stdout lacks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

@@ -1,4 +1,4 @@
-"""The commands there are. Their files are imported when they are called, so that `hpc --help` needs none of them."""
+"""The table of commands. Their modules are imported when they are called, so that `hpc --help` imports none."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from humanpose_cli.version import __version__
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-# A command stands here when it works: name, and the first line of its function's docstring. The function has the
-# command's name and stands in humanpose_cli/cli/NAME.py; functions of sub-commands have theirs.
+# Name and first line of the docstring of each command. Its function is humanpose_cli.cli.NAME.NAME; functions of
+# sub-commands have the name of the sub-command.
 COMMANDS = {
     "fit": "Find everyone's 3-D pose and shape in images and videos.",
     "combine": "Combine several cameras that film the same people at the same time.",
@@ -53,7 +53,7 @@ _HEADINGS = {
 
 
 def command_names() -> list[str]:
-    """List everything that can be called, sub-commands with their command before them: `evaluate fit`."""
+    """List all commands, sub-commands as `evaluate fit`."""
     return [
         full
         for name in COMMANDS
@@ -62,7 +62,7 @@ def command_names() -> list[str]:
 
 
 def command_in(arguments: Sequence[str]) -> str:
-    """Find the command of a line, with its sub-command if the line has one; "hpc" for a line without a command."""
+    """Find the command and sub-command in a command line; "hpc" if there is none."""
     name = next((argument for argument in arguments if argument in COMMANDS), "hpc")
     sub = next((argument for argument in arguments if argument in SUBCOMMANDS.get(name, ())), "")
     return f"{name} {sub}".rstrip()
@@ -72,15 +72,14 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
     """Build the typer group of all commands.
 
     Args:
-        build: Makes the command that is called, by its name in `command_names`.
+        build: Builds the command that is called from its name in `command_names`.
+
+    Returns:
+        The group, ready to parse a command line.
     """
 
     class LazyCommands(TyperGroup):
-        """Lists commands by their lines and builds the one that is called.
-
-        Args:
-            within: The command whose sub-commands these are; "" for the commands of `hpc`.
-        """
+        """Lists commands with their summaries and builds the called one; `within` is the command of sub-commands."""
 
         def __init__(self, within: str = "", **options: Any) -> None:
             super().__init__(**options)
@@ -89,7 +88,7 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
             self.commands = {name: TyperCommand(name, help=line) for name, line in self.lines.items()}
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
-            """Write the complete line of each command, wrapped where typer would cut it off."""
+            """Write the complete summary of each command, which typer would truncate."""
             listed = [name for names in _HEADINGS.values() for name in names]
             groups = {**_HEADINGS, "Tools": [name for name in self.lines if name not in listed]}
             for heading, names in {"Commands": [*self.lines]}.items() if self.within else groups.items():
@@ -124,4 +123,4 @@ def _root(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Carry the options of `hpc` itself; does nothing else."""
+    """Declare the options of `hpc` itself."""

@@ -1,4 +1,4 @@
-"""`hpc train`: trains a model on a dataset cache."""
+"""`hpc train`: train a model on a dataset cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _model(name: str) -> str:
-    """Raise UsageError for an unknown model."""
+    """Refuse an unknown model."""
     if name not in MODELS:
         raise UsageError("MODEL", "there is no such model", got=name, remedy=nearest(name, MODELS))
     return name
@@ -32,27 +32,19 @@ def _model(name: str) -> str:
 _MODELS = "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + "."
 _MODEL = argument("MODEL", _MODELS, parser=_model)
 _DATA = option(
-    "--data CACHE",
-    "Dataset cache of hpc preprocess; may be repeated for deform-and-learn. Needed, except by lifter.",
-    show_default=False,
+    "--data CACHE", "Dataset cache of hpc preprocess; may be repeated for deform-and-learn. Needed, except by lifter."
 )
 _OUT = out_option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = option(
-    "--preset NAME",
-    "Model and training settings: small (for a CPU), paper or ablation; some models have others.",
+    "--preset NAME", "Model and training settings: small (for a CPU), paper or ablation; some models have others."
 )
 _EPOCHS = option("--epochs N", "Passes over the data. Default: the preset's.", min=1)
 _BATCH = option("--batch-size N", "Examples per step. Default: the preset's.", min=1)
 _WORKERS = option(
-    "--workers N",
-    "Processes that decode images. Default: 1; with a GPU, all cores but one, at most 16.",
-    min=0,
+    "--workers N", "Processes that decode images. Default: 1; with a GPU, all cores but one, at most 16.", min=0
 )
 _SEED = option("--seed N", "Seed of weights, order and augmentation. Default: the preset's.", min=0)
-_MINUTES = option(
-    "--minutes N",
-    "Stop after N minutes with exit code 0; the same command continues. Default: never.",
-)
+_MINUTES = option("--minutes N", "Stop after N minutes with exit code 0; the same command continues. Default: never.")
 _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the run's folder.")
 
 
@@ -108,7 +100,7 @@ def train(
     if minutes is not None and minutes <= 0:
         raise UsageError("--minutes", "is out of range", expected="above 0", got=str(minutes))
     if data and len(data) > 1 and not entry.several:
-        raise UsageError("--data", f"is one cache for {model}", got=str(len(data)))
+        raise UsageError("--data", f"takes one cache for {model}", got=str(len(data)))
     caches = []
     if data:
         from humanpose_cli.lab.cache.cache import open_cache
@@ -149,7 +141,7 @@ def train(
 
 
 def _force(entry: ModelEntry, recipe: Any, loop: TrainOptions, result: TrainResult) -> str:
-    """Return the setting for weights of few steps, those of the trainings that they began with included."""
+    """Return the setting that commands need for weights of few steps, counting earlier trainings; else ""."""
     earlier = recipe.describe().get("began_with", ())
     steps = (result.best_step if loop.keep == "best" else result.step) + sum(each["steps"] for each in earlier)
     return " --set force=true" if steps < entry.min_steps else ""
@@ -158,7 +150,7 @@ def _force(entry: ModelEntry, recipe: Any, loop: TrainOptions, result: TrainResu
 def _plan_lines(
     variant: str, loop: TrainOptions, recipe: Any, data: list[tuple[Path, Cache]], plan: TrainPlan, device: str
 ) -> Iterator[tuple[str, str]]:
-    """Describe what a training would be, with its values, for people."""
+    """Describe a planned training for people."""
     yield "preset", variant
     for path, cache in data:
         size = sum(shard.stat().st_size for shard in cache.shard_paths) / 1e6
@@ -199,7 +191,7 @@ def _planned(
 
 
 def _result(session: Session, model: str, folder: Path, criterion: str, result: Any, use: str) -> CommandResult:
-    """use: the command that shows what the weights do, "" for none."""
+    """Build the result of a training; `use` is a command that uses the weights, or ""."""
     details = {
         "steps": result.step,
         "steps_in_all": result.steps,

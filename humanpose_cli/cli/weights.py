@@ -1,4 +1,4 @@
-"""`hpc weights`: lists weights, downloads them from their owners and verifies them."""
+"""`hpc weights`: list, download and verify weights."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
             if action == "fetch":
                 raise UsageError("NAME", "there are no such weights", got=name, remedy=nearest(name, WEIGHTS))
             path = find_weights(name)
-            if action == "verify":  # as what uses them does: no table knows their digest
+            if action == "verify":  # read completely, because the digest is unknown
                 (read_tensors if path.suffix.lower() in _FOREIGN else read_weights)(path)
             return ItemResult(name, Status.SUCCESS, (str(path),), details=_details(path, "your own", ""))
         if action == "fetch":
@@ -93,7 +93,7 @@ def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
 
 
 def _details(path: Path, about: str, licence: str) -> dict[str, Any]:
-    """Read the details that a file gives about itself, if it has a header of ours."""
+    """Read the details in the header of a weights file, if it has one."""
     from humanpose_cli.networks.weights import read_header
 
     details: dict[str, Any] = {"about": about, "licence": licence, "megabytes": path.stat().st_size / 2**20}

@@ -158,7 +158,7 @@ OF_FITS, TRAINED = ("fit", "--data", "CACHE"), ("fit", "--data", "CACHE", "--abl
         (("refine", "--data", "CACHE", "--predictions", "x", "--set", "base=noise"), 2, "base"),
         (("refine", "--data", "CACHE", "--seeds", "2", "--ablation", "robustness"), 2, "--seeds"),
         (("refine", "--data", "CACHE", "--ablation", "inputs", "--body", "smpl:none.pkl"), 5, "none.pkl: no SMPL"),
-        (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "it is one of hpc evaluate fit;"),
+        (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "it is an option of hpc evaluate fit;"),
         (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "nothing"),
         (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
     ],

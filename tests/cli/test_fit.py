@@ -367,7 +367,7 @@ def test_a_fit_into_one_file(hpc, photos, tmp_path):
     (item,) = json.loads(ran.out)["items"]
     assert (item["people"], "both legs hidden, guessed" in item["doubtful"]) == (1, True)
     refused = hpc("fit", str(photos / "astronaut.png"), "-o", str(tmp_path / "x.png"))
-    assert (refused.code, "--out: is no name of a fit" in refused.err) == (2, True)
+    assert (refused.code, "--out: is not the name of a fit" in refused.err) == (2, True)
 
 
 @pytest.mark.extensive
@@ -472,7 +472,7 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
         (("repose", "--target-pose", "y.npy"), 2, "--input"),
         (("repose", "x.npy"), 2, "--input: is missing, expected photographs, then the pose"),
         (("repose", "x.jpg"), 2, "--target-pose: is missing"),
-        (("repose", "x.npy", "x.jpg"), 2, "x.npy: is a pose file where a photograph should be"),
+        (("repose", "x.npy", "x.jpg"), 2, "x.npy: is a pose file, not a photograph"),
         (("repose", "--input", "x.jpg"), 2, "--target-pose"),
         (("repose", "--input", "x.jpg", "--target-pose", "absent.npy"), 3, "absent.npy"),
         (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--person", "bob"), 2, "--person"),

@@ -52,7 +52,7 @@ def test_the_work_of_each_part_is_reported_also_where_nothing_failed(hpc, tmp_pa
 def test_a_folder_without_a_ledger(hpc, tmp_path):
     ran = hpc("ledger", str(tmp_path))
     assert ran.code == 3
-    assert "holds no ledger" in ran.err
+    assert "has no ledger" in ran.err
 
 
 @pytest.mark.parametrize("content", [b"a.jpg\nb c.jpg\r\n", b"a.jpg\0b c.jpg\0"])
@@ -110,11 +110,11 @@ def test_pipes_are_refused_where_a_file_is_read_more_than_once(hpc, tmp_path, fl
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
-        (("fit", "-"), 2, "--cluster: has no stdin"),
-        (("fit", "--items", "-"), 2, "--cluster: has no stdin"),
-        (("fit", "a.jpg", "--shard", "0/2"), 2, "--shard: cannot be given with --cluster slurm; --shards"),
+        (("fit", "-"), 2, "--cluster: cannot read stdin"),
+        (("fit", "--items", "-"), 2, "--cluster: cannot read stdin"),
+        (("fit", "a.jpg", "--shard", "0/2"), 2, "--shard: cannot be combined with --cluster slurm; use --shards"),
         (("fit", "a.jpg", "--out", "x.npz"), 2, "--out: must be a folder"),
-        (("train", "lifter", "--shards", "2"), 2, "--shards: are not for train"),
+        (("train", "lifter", "--shards", "2"), 2, "--shards: have no effect with hpc train"),
         (("fit", "a.jpg", "--cluster-set", "mem"), 2, "cannot be read, expected key=value"),
         (("fit", "a.jpg"), 5, "is not on this machine"),
     ],

@@ -69,7 +69,7 @@ def test_options_of_the_source_work_as_for_building(hpc, tmp_path):
         (("--no-fit",), "--fit"),
         (("--body", "default"), "--body"),
         (("--count", "8"), "--count"),
-        (("--cluster", "slurm"), "--check: is not for a cluster"),
+        (("--cluster", "slurm"), "--check: cannot be combined with --cluster slurm"),
     ],
 )
 def test_flags_of_building_are_refused(hpc, root, flags, word):
@@ -82,6 +82,6 @@ def test_synthetic_people_are_not_checked(hpc, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ran = hpc("preprocess", "synthetic", "--check")
     assert ran.code == 2
-    assert "--check: is not for synthetic" in ran.err
+    assert "--check: has no effect with synthetic" in ran.err
     assert hpc("preprocess", "3dpw", "--check").code == 2
     assert not (tmp_path / "hpc-out").exists()

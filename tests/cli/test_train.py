@@ -152,7 +152,7 @@ def test_several_caches_are_named_by_a_dry_run_and_refused_by_models_of_one(hpc,
     assert [line for line in planned.out.splitlines() if f"data\t{dense}: 10 images" in line]
     assert [line for line in planned.out.splitlines() if f"data\t{cache}: 32 images" in line]
     refused = hpc("train", "segmenter", *both)
-    assert (refused.code, "--data: is one cache for segmenter, found 2" in refused.err) == (2, True)
+    assert (refused.code, "--data: takes one cache for segmenter, found 2" in refused.err) == (2, True)
 
 
 def test_the_weights_of_a_network_are_shown_by_its_method():

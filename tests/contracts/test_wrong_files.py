@@ -39,7 +39,7 @@ WRONG = {
     "fit photo.jpg --weights photo.jpg": ("photo.jpg: holds no weights, expected a file or a run's folder", 3),
     "repose notes.txt pose.npy": (IMAGES + " text", 3),
     "repose --input photo.jpg --target-pose letter.docx": (
-        "letter.docx: is no target pose, expected a pose file (.bvh, .npy, .npz, .pkl, .pt, .pth), an image or a "
+        "letter.docx: is not a target pose, expected a pose file (.bvh, .npy, .npz, .pkl, .pt, .pth), an image or a "
         "video, found a ZIP",
         3,
     ),
