@@ -91,7 +91,7 @@ def help_texts() -> Iterator[tuple[str, list[str], list[str]]]:
         context = command.make_context(
             name, [], resilient_parsing=True, **{**CONTEXT, "terminal_width": 80, "max_content_width": 80}
         )
-        flags = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")]
+        flags = [each for p in command.params if p.name != "help_all" for each in p.opts if each.startswith("--")]
         yield name, flags, command.get_help(context).splitlines()
 
 

@@ -18,11 +18,8 @@ from humanpose_cli.cli.options import (
     Flags,
     Frames,
     Inputs,
-    Labels,
     OutOrFile,
-    Overlay,
-    SideView,
-    VideoCodecOption,
+    OverlayFlags,
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
@@ -321,13 +318,10 @@ def fit(
     refine: Annotated[bool, _REFINE] = False,
     fail_if_doubtful: FailIfDoubtful = False,
     textures: Annotated[bool, _TEXTURES] = False,
-    overlay: Overlay = True,
-    labels: Labels = "ids",
-    side_view: SideView = False,
+    drawing: OverlayFlags,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
     rate: Annotated[float | None, _RATE] = None,
-    video_codec: VideoCodecOption = "h264",
     compute: ComputeFlags,
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in images and videos.
@@ -361,7 +355,7 @@ def fit(
         session,
         flags,
         options,
-        FitOutputs(overlay, refine, video_codec, labels, side_view, textures),
+        FitOutputs(**vars(drawing), page=refine, dressed=textures),
         compute,
         chosen,
         evidence,

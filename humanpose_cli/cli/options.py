@@ -252,6 +252,18 @@ Labels = Annotated[
     OverlayLabels,
     option("--labels", "Text on the overlay: ids (people's numbers, ? if doubtful), reasons (also why), or none."),
 ]
+
+
+@dataclass(frozen=True)
+class OverlayFlags:
+    """Options of overlays; their names are fields of `FitOutputs`."""
+
+    overlay: Overlay = True
+    labels: Labels = "ids"
+    side_view: SideView = False
+    video_codec: VideoCodecOption = "h264"
+
+
 Seed = Annotated[int, option("--seed N", "Seed of all random choices.", min=0)]
 
 FitFiles = Annotated[

@@ -17,11 +17,8 @@ from humanpose_cli.cli.options import (
     DensePoseCharts,
     FitCamera,
     FitSmplx,
-    Labels,
     OutOrFile,
-    Overlay,
-    SideView,
-    VideoCodecOption,
+    OverlayFlags,
     argument,
     of,
     option,
@@ -122,16 +119,13 @@ def refine(
     body: BodyOfFits = "default",
     camera: FitCamera = None,
     smplx: FitSmplx = None,
-    overlay: Overlay = True,
-    labels: Labels = "ids",
-    side_view: SideView = False,
+    *,
+    drawing: OverlayFlags,
     page: Annotated[bool, _PAGE] = True,
     compare: Annotated[list[Path] | None, _COMPARE] = None,
     truth: Annotated[Path | None, _TRUTH] = None,
     save_displacements: Annotated[bool, _DISPLACEMENTS] = False,
-    *,
     out: OutOrFile = Path("hpc-out/refine"),
-    video_codec: VideoCodecOption = "h264",
     compute: ComputeFlags,
 ) -> CommandResult:
     """Move fitted bodies onto the pixels of their frames.
@@ -171,7 +165,7 @@ def refine(
         raise UsageError(
             "texture", "belongs to one fit", got=f"{len(tasks)} fits", remedy="the folder of an earlier run"
         )
-    outputs = FitOutputs(overlay, page, video_codec, labels, side_view)
+    outputs = FitOutputs(**vars(drawing), page=page)
     session.reporter.step(0, None, "loading models")
     with ExitStack() as stack:
         recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}

@@ -44,7 +44,7 @@ from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.refining.steps import Refinement
 from humanpose_cli.reposing.reposer import Reposer
 
-PANELS = ("Output", "Settings")  # how the result is printed, and other ways to give the same options
+PANELS = ("Output", "Settings", "Help")  # how the result is printed, other ways to give the same options, and help
 BASE = {
     "fit": "photos",
     "combine": "photos/a.png photos/b.png",

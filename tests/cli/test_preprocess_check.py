@@ -66,7 +66,7 @@ def test_options_of_the_source_work_as_for_building(hpc, tmp_path):
         (("--dry-run",), "--dry-run"),
         (("--detections",), "--detections"),
         (("--device", "cpu"), "--device"),
-        (("--no-fit",), "--fit"),
+        (("--no-fit",), "--no-fit"),
         (("--body", "default"), "--body"),
         (("--count", "8"), "--count"),
         (("--cluster", "slurm"), "--check: cannot be combined with --cluster slurm"),
