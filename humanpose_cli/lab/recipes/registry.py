@@ -89,20 +89,20 @@ _ENTRIES = (
         use="hpc fit photo.jpg --method nbf --weights {run}",
     ),
     ModelEntry(
-        "lifter", "LifterRecipe", "LIFTER_PRESETS", "2-D landmarks to 3-D joints; needs no data", needs_data=False
+        "lifter", "LifterRecipe", "LIFTER_PRESETS", "2-D landmarks to 3-D joints, without a cache", needs_data=False
     ),
     ModelEntry(
         "refiner",
         "RefinerRecipe",
         "REFINER_PRESETS",
-        "a photograph and a fit's renderings to where they really lie",
+        "a photograph and a rendered fit to displacements",
         use="hpc refine photo.jpg.fit.npz --frames photo.jpg --weights {run}",
     ),
     ModelEntry(
         "deform-and-learn",
         "DeformAndLearn",
         "DEFORM_PRESETS",
-        "images to bodies, from 2-D keypoints and dense correspondences alone",
+        "images to bodies, from keypoints and correspondences",
         use="hpc fit photo.jpg --method deform-and-learn --weights {run}",
         several=True,
         rounds=True,
