@@ -8,8 +8,6 @@ build on it, or an `.npz` with the same arrays; users get it from its owners.
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from humanpose_cli.body.model_files import read_model_arrays
 from humanpose_cli.body.pose_prior import PriorQuadratic
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.restricted_pickle import as_array, read_pickle
+from humanpose_cli.io.restricted_pickle import as_array
 
 _FIELDS = ("weights", "means", "covars")
 _ANGLES = 3 * (len(SMPL24) - 1)
@@ -68,11 +66,7 @@ def read_mixture_prior(path: Path) -> MixturePrior:
     Raises:
         InputError: If the file does not hold a valid mixture over SMPL's 69 angles.
     """
-    table: Mapping[str, Any] = read_npz(path) if zipfile.is_zipfile(path) else _pickled(path)
-    missing = [name for name in _FIELDS if name not in table]
-    if missing:
-        got = ", ".join([*table][:6]) or "nothing"
-        raise InputError(path, "is no mixture of poses", expected="weights, means and covars", got=got)
+    table = read_model_arrays(path, _FIELDS, "is no mixture of poses")
     weights, means, covars = (_numbers(path, name, table[name]) for name in _FIELDS)
     shapes = (weights.size, _ANGLES), (weights.size, _ANGLES, _ANGLES)
     if weights.ndim != 1 or not weights.size or (means.shape, covars.shape) != shapes:
@@ -87,13 +81,6 @@ def read_mixture_prior(path: Path) -> MixturePrior:
     except np.linalg.LinAlgError:
         raise InputError(f"{path} (covars)", "are no covariances", expected="positive definite matrices") from None
     return MixturePrior(*(torch.from_numpy(values) for values in (weights, means, np.linalg.inv(covars))))
-
-
-def _pickled(path: Path) -> Mapping[str, Any]:
-    table = read_pickle(path)
-    if not isinstance(table, dict):
-        raise InputError(path, "is no mixture of poses", expected="a table of arrays", got=type(table).__name__)
-    return table
 
 
 def _numbers(path: Path, name: str, value: Any) -> np.ndarray:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.restricted_pickle import read_pickle
 
 PRIORS = "none, pose, gmm:FILE, vposer:FILE"
 _DOWNLOADS = {
@@ -33,6 +38,28 @@ def model_file(path: str | Path) -> Path:
             "or use the default body",
         )
     return path
+
+
+def read_model_arrays(
+    path: Path, names: Sequence[str], problem: str, optional: Sequence[str] = ()
+) -> Mapping[str, Any]:
+    """Read a pickle or `.npz` file of arrays by name.
+
+    Args:
+        path: The file.
+        names: The arrays that it must have.
+        problem: The problem of a file without them, for the message.
+        optional: Arrays that it may have.
+
+    Raises:
+        InputError: If the file is damaged, unsafe, or lacks an array.
+    """
+    table = read_npz(path, {*names, *optional}) if zipfile.is_zipfile(path) else read_pickle(path)
+    if not isinstance(table, Mapping):
+        raise InputError(path, problem, expected="a table of arrays", got=type(table).__name__)
+    if missing := [name for name in names if name not in table]:
+        raise InputError(path, problem, expected=", ".join(names), got=f"no {', '.join(missing)} in it")
+    return table
 
 
 def check_body(spec: str) -> None:

@@ -191,13 +191,9 @@ class KeyPoses(NamedTuple):
         return self.rotations[self.names.index(name)]
 
 
-def _parse(text: str) -> dict[str, float]:
-    entries = (entry.split() for entry in text.split(",") if entry.strip())
-    return {name: float(degrees) for name, degrees in entries}
-
-
 @lru_cache(maxsize=1)
 def key_poses() -> KeyPoses:
     """Return all key poses in the order of `KEY_POSES`."""
-    angles = torch.stack([angles_from_named(_parse(text)) for text in KEY_POSES.values()])
+    entries = [dict(entry.split() for entry in text.split(",") if entry) for text in KEY_POSES.values()]
+    angles = torch.stack([angles_from_named({name: float(angle) for name, angle in pose.items()}) for pose in entries])
     return KeyPoses(tuple(KEY_POSES), angles_to_rotations(angles))

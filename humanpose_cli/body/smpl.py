@@ -14,7 +14,6 @@ have the file's mean pose.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,14 +24,13 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import FACE13, Body, BodyArrays, LandmarkArrays, default_body
-from humanpose_cli.body.model_files import model_file
+from humanpose_cli.body.model_files import model_file, read_model_arrays
 from humanpose_cli.body.texture import part_atlas
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.geometry.similarity import fit_similarity
-from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.restricted_pickle import as_array, read_pickle
+from humanpose_cli.io.restricted_pickle import as_array
 
 BETAS = 10
 _BODY_JOINTS = 22  # that all of these models have in common
@@ -133,23 +131,11 @@ def read_model(path: str | Path) -> tuple[str, dict[str, NDArray[Any]]]:
         InputError: If the file is damaged, unsafe, or another kind of model.
     """
     path = model_file(path)
-    return _check(path, _read(path))
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    if not zipfile.is_zipfile(path):
-        table = read_pickle(path)
-        if not isinstance(table, dict):
-            raise InputError(path, "is not a SMPL model", expected="a table of arrays", got=type(table).__name__)
-        return table
-    return read_npz(path, {*_FIELDS, *_OPTIONAL})
+    return _check(path, read_model_arrays(path, _FIELDS, "is not a SMPL model", optional=_OPTIONAL))
 
 
 def _check(path: Path, table: Mapping[str, Any]) -> tuple[str, dict[str, NDArray[Any]]]:
     """Check the file, and return the kind of model and its arrays in the file's joints."""
-    missing = [name for name in _FIELDS if name not in table]
-    if missing:
-        raise InputError(path, "is not a SMPL model", got=f"no {', '.join(missing)} in it")
     fields: dict[str, NDArray[Any]] = {}
     for name in _FIELDS:
         try:

@@ -53,7 +53,7 @@ def changed(**values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"means": np.zeros((2, 3))}, {"problem": "is no mixture of poses", "got": "means"}),
+        ({"means": np.zeros((2, 3))}, {"problem": "is no mixture of poses", "got": "no weights, covars"}),
         (changed(means=np.zeros((3, 63))), {"problem": "is of other joints"}),
         (changed(means=np.full((3, ANGLES), np.nan)), {"subject": "(means)", "problem": "are not finite"}),
         (changed(weights=np.array([0.5, 0.5, 0.0])), {"subject": "(weights)", "problem": "are not positive"}),

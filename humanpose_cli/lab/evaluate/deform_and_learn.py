@@ -84,7 +84,7 @@ class EvaluatedJoints:
         """
         regressor = JointRegressor.read(path)
         # Skinning is linear in a point's row, so that means of vertices are means of their rows.
-        rows = regressor(body.vertices()[None], body.body)[0]
+        rows = regressor.of_mesh(body.vertices()[None], body.body.template, body.body.name)[0]
         order = [regressor.names.index(name) for name in H36M17.joint_names]
         return cls(body, H36M17, rows[order], f"{H36M17.name}, by the H36M regressor")
 

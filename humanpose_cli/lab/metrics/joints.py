@@ -96,21 +96,6 @@ class JointRegressor:
             raise InputError(path, "has rows that do not sum to 1", expected="means of vertices", got=got)
         return cls(torch.from_numpy(matrix.astype(np.float32)), _REGRESSORS[len(matrix)])
 
-    def __call__(self, vertices: Tensor, body: Body) -> Tensor:
-        """Compute the joints of meshes.
-
-        Args:
-            vertices: (B, V, 3) float. The meshes.
-            body: Their body.
-
-        Returns:
-            (B, J, 3) float. The joints.
-
-        Raises:
-            UsageError: If the mesh has another size, or if left and right are swapped.
-        """
-        return self.of_mesh(vertices, body.template, body.name)
-
     def of_mesh(self, vertices: Tensor, template: Tensor, name: str) -> Tensor:
         """Compute the joints of meshes of any model.
 

@@ -128,8 +128,7 @@ def matched_predictions(
                     best, row = similarity[prediction, person], person
             if row >= 0:
                 free[row] = crowd[row]
-                correct[level, prediction] = valid[row]
-                neutral[level, prediction] = not valid[row]
+                (correct if valid[row] else neutral)[level, prediction] = True
     return ImageMatches(confidence[order], correct, neutral, int(counts.sum()))
 
 

@@ -108,9 +108,8 @@ def train(
         UnavailableError: If memory is full, or if another process has died.
     """
     with processes(device) if group is None else nullcontext(group) as processes_of_run:
-        loop = _Loop(
-            recipe, options, folder, device, processes_of_run, progress
-        )  # may refuse, and then leaves no folder
+        # It may refuse; then no folder is left.
+        loop = _Loop(recipe, options, folder, device, processes_of_run, progress)
         with only_training(folder, processes_of_run):
             if resume and (folder / CHECKPOINT).exists():
                 loop.load()
@@ -168,7 +167,6 @@ def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, r
         first_step = read_checkpoint(folder / CHECKPOINT, _settings(recipe, options))[0].step
     parameter_count = sum(parameter.numel() for phase in recipe.phases() for parameter in phase.parameters)
     state = sum(tensor.nbytes for tensor in recipe.model.state_dict().values())
-    average_bytes = state if options.average else 0
     return TrainPlan(
         steps,
         first_step,
@@ -179,7 +177,8 @@ def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, r
         validations=-(-steps // (options.validate_every or len(loader))),
         parameters=parameter_count,
         weights_bytes=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in recipe.weights()[0].values()),
-        checkpoint_bytes=state + average_bytes + 2 * 4 * parameter_count,  # Adam keeps two numbers of each parameter
+        # The model, its average, and two numbers of each parameter in Adam's state.
+        checkpoint_bytes=state * (2 if options.average else 1) + 2 * 4 * parameter_count,
     )
 
 
@@ -320,7 +319,9 @@ class _Loop:
             raise
 
     def steps_until(self, stop: Callable[[], bool]) -> TrainResult:
-        start, previous_seconds = time.monotonic(), self.seconds
+        start = time.monotonic()
+        previous_seconds = self.seconds
+        interval = self.options.validate_every or len(self.loader)
         if self.progress.unvalidated:
             self.validate()
         while not self.progress.finished:
@@ -334,7 +335,7 @@ class _Loop:
                 self.progress.position = self.loader.position
                 self.seconds = previous_seconds + time.monotonic() - start
                 self.between_steps = True
-                if self.due():
+                if self.progress.step % interval == 0 or self.progress.step >= self.steps:
                     self.validate()
                 self.show_progress()
                 if self.progress.finished:
@@ -429,11 +430,6 @@ class _Loop:
             rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
             self.history.add("train", p.step, p.position.epoch, {**means, **rate})
         p.sums, p.summed, self.sums = {}, 0, {}
-
-    def due(self) -> bool:
-        """Return whether to validate now: at the chosen steps and at the end."""
-        interval = self.options.validate_every or len(self.loader)
-        return self.progress.step % interval == 0 or self.progress.step >= self.steps
 
     def validate(self) -> None:
         """Evaluate the model (its average, if there is one); write weights, the history and a sheet of samples."""
