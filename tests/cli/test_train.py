@@ -201,7 +201,7 @@ def test_wrong_options_are_refused(hpc, cache, tmp_path, arguments, code, messag
     [
         ((), "has no person with all keypoints"),  # joints of smpl24 that COCO has not
         (("--set", "skeleton=coco17", "--batch-size", "50"), "too few people"),
-        (("--set", "skeleton=coco17", "--set", "start=nothing"), "is no run of deform-and-learn"),
+        (("--set", "skeleton=coco17", "--set", "start=nothing"), "is not a run of deform-and-learn"),
     ],
 )
 def test_deform_and_learn_refuses_before_it_begins(hpc, tmp_path, arguments, message, dry):

@@ -147,7 +147,7 @@ def test_normalised_rays_have_unit_size_and_a_level_frame(people: Tensor) -> Non
 
 def test_a_positive_pitch_looks_down_at_the_person() -> None:
     ranges = CameraRanges(
-        pitch=(29.9, 30.1), usual_pitch=30.0, roll=0, most_roll=0, off_centre=(0, 0), distance=(4, 4.001)
+        pitch=(29.9, 30.1), usual_pitch=30.0, roll=0, max_roll=0, off_centre=(0, 0), distance=(4, 4.001)
     )
     rotation, pelvis = _cameras(4, np.random.default_rng(0), ranges)
     np.testing.assert_allclose(pelvis, [[0, 0, 4]] * 4, atol=2e-3)

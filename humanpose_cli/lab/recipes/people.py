@@ -1,4 +1,4 @@
-"""Which people of a cache a recipe learns from: those whose labels it needs, by split."""
+"""Selection of the people of a cache that a recipe learns from: by the labels that it needs, and by split."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.schema import columns_of
 
-_FEWEST_MEASURED = 12  # joints of h36m17, the root among them
-_FEWEST_JOINTS = 6  # labelled ones, without which a person's position is unknown
-_SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
-_SCALED = 1e-3  # of a segment's length
-_HELD_OUT = 0.1  # share of the sequences, or else images, where a protocol has no validation split
+_MIN_MEASURED_JOINTS = 12  # of h36m17, including the root
+_MIN_LABELLED_JOINTS = 6  # with fewer, a person's position is unknown
+_MAX_DETECTION_ERROR = 0.2  # median error, relative to a person's size, above which a detection is another person's
+_SCALE_TOLERANCE = 1e-3  # relative to a segment's length
+_HELD_OUT_SHARE = 0.1  # of the sequences, or images, if a protocol has no validation split
 
 
 class _Label(NamedTuple):
@@ -39,8 +39,8 @@ LABELS: dict[str, _Label] = {
         "body parameters",
         "make it from a source that gives them, such as synthetic or up3d, or let hpc preprocess fit bodies",
     ),
-    "unscaled": _Label(  # of other people, poses and betas alone are another body
-        "", "unscaled segments", "take fits without scales, such as those of hpc fit --set ground.use=false"
+    "unscaled": _Label(  # with scales, poses and betas alone do not define the body
+        "", "unscaled segments", "take fits without scales, such as from hpc fit --set ground.use=false"
     ),
     "joints": _Label(
         "people/keypoints/smpl24", "joints of smpl24 in the image", "make it from a source that gives body parameters"
@@ -66,19 +66,23 @@ LABELS: dict[str, _Label] = {
         "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
     ),
 }
-"""What recipes may need of people: column, text, and how a cache gets it."""
+"""Labels that recipes may need: the column, its name in messages, and how a cache gets it."""
 
 
 def data_facts(cache: Cache) -> dict[str, str]:
-    """Return source, options and digest of a cache, for a run's record."""
+    """Return source, options and digest of a cache for the record of a run."""
     return {"data": cache.header.source, "options": cache.header.options, "digest": cache.header.content_digest}
 
 
 @dataclass(frozen=True)
 class People:
-    """Some people of a cache.
+    """N people of a cache.
 
-    images (N,) rows of images, indices (N,) of each person among the image's people, rows (N,) of people
+    Attributes:
+        cache: The cache.
+        images: (N,) int64. Rows of the images.
+        indices: (N,) int64. Index of each person among the people of the image.
+        rows: (N,) int64. Rows of the people table.
     """
 
     cache: Cache
@@ -90,29 +94,37 @@ class People:
         return len(self.rows)
 
     def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
-        """Decode a person; only the named maps. parts: see `example_of`."""
+        """Decode a person.
+
+        Args:
+            number: Index of the person, 0 … N − 1.
+            maps: Names of the maps to decode; None for all.
+            **parts: Further parts to decode, see `example_of`.
+        """
         sample = self.cache.sample(int(self.images[number]))
         return example_of(sample, int(self.indices[number]), maps=maps, **parts)
 
     def describe(self) -> dict[str, Any]:
-        """Return source, options and digest of the data, for a run's record."""
+        """Return source, options and digest of the data for the record of a run."""
         return {**data_facts(self.cache), "people": len(self)}
 
     def taken(self, numbers: NDArray[np.integer | np.bool_]) -> People:
-        """Select some of them, by number or as booleans; repeated ones too."""
+        """Select people by index, which may repeat, or by a mask."""
         return People(self.cache, self.images[numbers], self.indices[numbers], self.rows[numbers])
 
     def column(self, name: str) -> NDArray[Any]:
-        """Read a column of the people table: (N, …), NaN where not known."""
+        """Return a column of the people table as (N, …), NaN for unknown values."""
         return np.asarray(self.cache.people[name][self.rows])
 
 
 @dataclass(frozen=True)
 class JoinedPeople:
-    """People of several caches in one order, each with the labels that their cache has.
+    """N people of several caches in one order, each with the labels of their cache.
 
     Attributes:
-        parts: Of the caches; sources (N,) the part of each person, numbers (N,) their number there.
+        parts: The people of each cache.
+        sources: (N,) int64. Index of each person's part.
+        numbers: (N,) int64. Index of each person in that part.
     """
 
     parts: tuple[People, ...]
@@ -121,7 +133,7 @@ class JoinedPeople:
 
     @classmethod
     def of(cls, *parts: People) -> JoinedPeople:
-        """Join all of the parts, one after the other."""
+        """Join all people of the parts, one part after the other."""
         counts = [len(part) for part in parts]
         numbers = np.concatenate([np.arange(count) for count in counts])
         return cls(parts, np.repeat(np.arange(len(parts)), counts), numbers)
@@ -130,24 +142,31 @@ class JoinedPeople:
         return len(self.numbers)
 
     def taken(self, numbers: NDArray[np.integer | np.bool_]) -> JoinedPeople:
-        """Select some of them, by number or as booleans; repeated ones too."""
+        """Select people by index, which may repeat, or by a mask."""
         return JoinedPeople(self.parts, self.sources[numbers], self.numbers[numbers])
 
     def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
-        """Decode a person, as of `People`."""
+        """Decode a person, like `People.example`."""
         return self.parts[self.sources[number]].example(int(self.numbers[number]), maps, **parts)
 
     def values(self, of_part: Callable[[People], NDArray[Any]]) -> NDArray[Any]:
-        """Return (N, …) of a function that gives values (M, …) for people of one cache, of the same shape for each."""
-        parts = [(self.sources == source, part) for source, part in enumerate(self.parts)]
-        columns = [of_part(part.taken(self.numbers[mine])) for mine, part in parts]
+        """Evaluate a function for each cache and return its values in the order of the people.
+
+        Args:
+            of_part: Function from M people of one cache to values (M, …), of the same shape for each cache.
+
+        Returns:
+            (N, …). The values.
+        """
+        masks = [self.sources == source for source in range(len(self.parts))]
+        columns = [of_part(part.taken(self.numbers[mask])) for mask, part in zip(masks, self.parts, strict=True)]
         values = np.empty((len(self), *columns[0].shape[1:]), np.result_type(*columns))
-        for (mine, _), column in zip(parts, columns, strict=True):
-            values[mine] = column
+        for mask, column in zip(masks, columns, strict=True):
+            values[mask] = column
         return values
 
     def column(self, name: str) -> NDArray[Any]:
-        """Read a column of numbers of the people tables: (N, …), NaN where not known."""
+        """Return a column of numbers of the people tables as (N, …), NaN for unknown values."""
         column = columns_of("people")[name]
         missing = np.full((1, *column.shape), np.nan, column.numpy_dtype)
         return self.values(
@@ -156,17 +175,17 @@ class JoinedPeople:
 
     @property
     def seeds(self) -> NDArray[np.int64]:
-        """(N, 2) row in the cache, number of the cache: the same whichever other people are among them."""
+        """(N, 2) int64. Row in the cache and index of the cache, which do not depend on the selected people."""
         rows = self.values(lambda people: people.rows)
         return np.stack((rows, self.sources), 1)
 
     @property
     def path(self) -> Path:
-        """What errors name: the cache, or the caches with commas between."""
+        """The path for error messages: the cache, or the caches separated by commas."""
         return Path(", ".join(str(part.cache.path) for part in self.parts))
 
     def describe(self) -> dict[str, Any]:
-        """Return it as of `People`; of several caches, a list of those."""
+        """Return the description of the people like `People.describe`, with a list if there are several caches."""
         descriptions = [part.taken(self.numbers[self.sources == s]).describe() for s, part in enumerate(self.parts)]
         return descriptions[0] if len(descriptions) == 1 else {"caches": descriptions, "people": len(self)}
 
@@ -174,17 +193,24 @@ class JoinedPeople:
 def split_people(
     path: Path | str, needs: Sequence[str], *, protocol: str = "", choosing: bool = True
 ) -> tuple[People, People]:
-    """Select those to learn from and those held out, each with all the labels of `LABELS` that are needed.
+    """Select the training people and the held-out people that have all the needed labels.
 
-    Where no split is for validation, about a tenth of "train" is held out: entire sequences, so that no
-    clip is on both sides, and images that are of none; images of the only sequence; people of the only image. A name's
-    digest decides, so that other images in the cache change nothing. InputError, which names the label and how to get
-    it, where a cache lacks one, where the protocol has nothing to learn from, and where fewer than two people are left.
+    Without a split for validation, about a tenth of "train" is held out: complete sequences and single images; if there
+    is one sequence, images of it; if there is one image, people of it. The digest of the name decides, so that other
+    images in the cache change nothing.
 
     Args:
-        protocol: Of the cache; "" for its usual one.
-        choosing: Whether weights may be chosen by those held out, which then are never of the split that
-            evaluations take: see `validation_split`.
+        path: Path of the cache.
+        needs: Names in `LABELS`.
+        protocol: Protocol of the cache; "" for `usual_protocol`.
+        choosing: Whether weights are chosen by the held-out people. If so, they are never from the split that
+            evaluations use, see `validation_split`.
+
+    Returns:
+        The training people and the held-out people.
+
+    Raises:
+        InputError: If the cache lacks a label, the protocol has no split "train", or fewer than two people remain.
     """
     cache = open_cache(path)
     _check_columns(cache, needs)
@@ -193,13 +219,13 @@ def split_people(
     if validation_split(cache, training, choosing=choosing) == "validation":
         held_out = with_labels(people_of_images(cache, cache.rows(training, "validation")), needs)
     else:
-        apart = _apart(train)
-        train, held_out = train.taken(~apart), train.taken(apart)
-    for people, what in ((train, "to learn from"), (held_out, "held out")):
+        mask = _held_out_mask(train)
+        train, held_out = train.taken(~mask), train.taken(mask)
+    for people, role in ((train, "to learn from"), (held_out, "held out")):
         if len(people) == 0:
             raise InputError(
                 cache.path,
-                f"has no person {what}",
+                f"has no person {role}",
                 expected=f"people with {_listed(needs)} in both splits, two or more in all",
                 remedy="make a larger cache",
             )
@@ -207,11 +233,13 @@ def split_people(
 
 
 def validation_split(cache: Cache, protocol: str, *, choosing: bool = True) -> str:
-    """Return the split that validations take people of: "validation", or "train", a part of which is then held out.
+    """Return the split for validation: "validation", or "train", of which a part is then held out.
 
     Args:
-        choosing: Whether weights may be chosen by them. A protocol without a split "test" is evaluated on
-            "validation", which therefore chooses nothing.
+        cache: The cache.
+        protocol: Protocol of the cache.
+        choosing: Whether weights are chosen by the validation. A protocol without a split "test" is evaluated on
+            "validation", which therefore must not choose weights.
     """
     splits = cache.splits.get(protocol, ())
     return "validation" if "validation" in splits and ("test" in splits or not choosing) else "train"
@@ -225,10 +253,15 @@ def validation_facts(
     count: int,
     unit: str = "people",
 ) -> dict[str, Any]:
-    """Return `Recipe.validation_data` of images (rows) that are learned from and held out.
+    """Return the value of `Recipe.validation_data`.
 
     Args:
-        protocol: As the user chose it; count  how many of `unit` are measured.
+        cache: The cache.
+        protocol: Protocol that the user chose; "" for `usual_protocol`.
+        train: (N,) int. Rows of the training images.
+        validation: (M,) int. Rows of the held-out images.
+        count: Number of units that are measured.
+        unit: Plural noun for what is counted.
     """
     training = training_protocol(cache, protocol)
     split = validation_split(cache, training)
@@ -248,15 +281,14 @@ def validation_facts(
 
 
 def validation_of_people(train: People, validation: People, protocol: str, limit: int) -> dict[str, Any]:
-    """Return `validation_facts` of people; limit  the number that are measured at most"""
+    """Return `validation_facts` of people, of whom at most `limit` are measured."""
     return validation_facts(train.cache, protocol, train.images, validation.images, min(len(validation), limit))
 
 
-def _apart(people: People) -> NDArray[np.bool_]:
-    """Choose the people (N,) who are held out of a split: all or none of the same sequence or image, if there are
-    several.
-    """
-    cache, images = people.cache, people.images
+def _held_out_mask(people: People) -> NDArray[np.bool_]:
+    """Choose the held-out people (N,): all or none of a sequence, or of an image if there is one sequence."""
+    cache = people.cache
+    images = people.images
     names = {row: str(name) for row, name in zip(images.tolist(), cache.images["name"][images], strict=True)}
     clips = {row: name for name in cache.sequences for row in cache.sequence(name).tolist()}
     by_image = [f"image {names[row]}" for row in images.tolist()]
@@ -265,15 +297,25 @@ def _apart(people: People) -> NDArray[np.bool_]:
     ]
     by_person = [f"{name} {index}" for name, index in zip(by_image, people.indices.tolist(), strict=True)]
     units = next((keys for keys in (by_clip, by_image) if len(set(keys)) > 1), by_person)
-    # A uniform number of each name; whichever it is, both sides get at least one.
+    # One uniform number per name; both sides get at least one unit.
     draws = {key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64 for key in set(units)}
     order = sorted(draws, key=draws.__getitem__)
-    held_out = {key for key in order[1:-1] if draws[key] < _HELD_OUT} | set(order[:1])
+    held_out = {key for key in order[1:-1] if draws[key] < _HELD_OUT_SHARE} | set(order[:1])
     return np.array([key in held_out for key in units], bool)
 
 
 def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str) -> People:
-    """Select those of one split with all the labels that are needed. Raises InputError as `split_people`."""
+    """Select the people of one split that have all the needed labels.
+
+    Args:
+        path: Path of the cache.
+        needs: Names in `LABELS`.
+        protocol: Protocol of the cache.
+        split: Split of the protocol.
+
+    Raises:
+        InputError: If the cache lacks a label or no person remains.
+    """
     cache = open_cache(path)
     _check_columns(cache, needs)
     people = with_labels(people_of_images(cache, cache.rows(protocol, split)), needs)
@@ -287,10 +329,17 @@ def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str)
 
 
 def visible_people(people: People, share: float) -> People:
-    """Select people with at least that share of their joints visible; 0 for all.
+    """Select people with at least this share of their joints visible.
 
-    Who stands behind others or beyond the image's edge can be neither segmented nor predicted from a crop. Joints
-    that a source calls labelled count as visible.
+    People who are mostly hidden can be neither segmented nor predicted from a crop. Joints that a source calls
+    labelled count as visible.
+
+    Args:
+        people: The people.
+        share: Share of the joints, 0 … 1; 0 selects all people.
+
+    Raises:
+        InputError: If no person remains.
     """
     if share <= 0:
         return people
@@ -309,8 +358,15 @@ ONE_MODEL = "`body=smpl:FILE` of that gender, and a cache of people of one gende
 
 
 def require_model(people: People, *bodies: Body, remedy: str = ONE_MODEL) -> None:
-    """Raise InputError if a person's known parameters are of none of these models: betas mean another shape in
-    another.
+    """Check that the known parameters of all people belong to one of these models, since betas depend on the model.
+
+    Args:
+        people: The people.
+        *bodies: The models.
+        remedy: Remedy in the error message.
+
+    Raises:
+        InputError: If parameters belong to another model.
     """
     columns = people.cache.people
     if "poses" not in columns or "body" not in columns:
@@ -319,19 +375,21 @@ def require_model(people: People, *bodies: Body, remedy: str = ONE_MODEL) -> Non
     genders = people.column("gender") if "gender" in columns else np.full(len(people), "")
     kinds = set(zip(people.column("body")[finite].tolist(), genders[finite].tolist(), strict=True))
     models = {body.name: body for body in bodies}
-    others = {f"{kind}-{gender or 'neutral'}" for kind, gender in kinds if kind and not model_for(models, kind, gender)}
-    if others:
+    unknown = {
+        f"{kind}-{gender or 'neutral'}" for kind, gender in kinds if kind and not model_for(models, kind, gender)
+    }
+    if unknown:
         raise InputError(
             people.cache.path,
             "has parameters of another body",
             expected=", ".join(models),
-            got=", ".join(sorted(others)),
+            got=", ".join(sorted(unknown)),
             remedy=remedy,
         )
 
 
 def segment_scales(people: People) -> NDArray[np.float32]:
-    """Return scales (N, 24) of the people's segments, 1 where they are not known."""
+    """Return the scales (N, 24) of the people's segments, 1 if they are unknown."""
     if "segment_scales" not in people.cache.people:
         return np.ones((len(people), len(SMPL24)), np.float32)
     return np.nan_to_num(people.column("segment_scales"), nan=1.0)
@@ -341,7 +399,7 @@ _People = TypeVar("_People", People, JoinedPeople)
 
 
 def spread_out(people: _People, count: int) -> _People:
-    """Select that many of them at most, evenly; 0 for all."""
+    """Select at most `count` people, spread evenly; 0 selects all."""
     if not 0 < count < len(people):
         return people
     return people.taken(np.array(spread_evenly(len(people), count), np.int64))
@@ -352,12 +410,20 @@ def _listed(needs: Sequence[str]) -> str:
 
 
 def usual_protocol(cache: Cache) -> str:
-    """Return the protocol that is meant if none is named: "nbf" or the first; "" without any."""
+    """Return the default protocol of a cache: "nbf", or the first, or "" if there is none."""
     return "nbf" if "nbf" in cache.splits else next(iter(cache.splits), "")
 
 
 def training_protocol(cache: Cache, protocol: str = "") -> str:
-    """Return the protocol that is meant, or the usual one. Raises InputError if it has no split "train"."""
+    """Return the named protocol or `usual_protocol`.
+
+    Args:
+        cache: The cache.
+        protocol: Name of a protocol; "" for the usual one.
+
+    Raises:
+        InputError: If the protocol has no split "train".
+    """
     name = protocol or usual_protocol(cache)
     if "train" not in cache.splits.get(name, ()):
         raise InputError(
@@ -371,7 +437,7 @@ def training_protocol(cache: Cache, protocol: str = "") -> str:
 
 
 def listed_splits(cache: Cache) -> str:
-    """List the protocols and splits of a cache, as text."""
+    """Return the protocols and splits of a cache as text."""
     return "; ".join(f"{name}: {', '.join(parts)}" for name, parts in cache.splits.items()) or "none"
 
 
@@ -383,90 +449,99 @@ def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
 
 
 def people_of_images(cache: Cache, images: NDArray[np.int64]) -> People:
-    """Select all people in these images; crowd regions are none."""
+    """Select all people in these images (rows), without crowd regions."""
     ranges = [cache.people_of(int(row)) for row in images]
-    rows = np.array([row for people in ranges for row in people], np.int64)
-    indices = np.array([index for people in ranges for index in range(len(people))], np.int64)
-    people_in_images = People(cache, np.repeat(images, [len(people) for people in ranges]), indices, rows)
-    return (
-        people_in_images.taken(~(people_in_images.column("crowd") > 0)) if "crowd" in cache.people else people_in_images
-    )
+    rows = np.array([row for span in ranges for row in span], np.int64)
+    indices = np.array([index for span in ranges for index in range(len(span))], np.int64)
+    people = People(cache, np.repeat(images, [len(span) for span in ranges]), indices, rows)
+    return people.taken(~(people.column("crowd") > 0)) if "crowd" in cache.people else people
 
 
 def with_labels(people: People, needs: Sequence[str]) -> People:
-    """Select those whose needed labels are finite; joints count if enough are labelled."""
-    keep = np.ones(len(people), bool)
+    """Select the people with finite values of all needed labels, and with enough labelled joints."""
+    selected = np.ones(len(people), bool)
     for need in needs:
         table, _, name = LABELS[need].column.partition("/")
         if need == "unscaled":
-            keep &= np.asarray(np.abs(segment_scales(people) - 1) < _SCALED).all(1)
+            selected &= np.asarray(np.abs(segment_scales(people) - 1) < _SCALE_TOLERANCE).all(1)
             continue
         if table == "pictures":
             if people.cache.labels[LABELS[need].column] < len(people.cache):
-                keep &= [bool(people.cache.map_bytes(int(row), need)) for row in people.images]
+                selected &= [bool(people.cache.map_bytes(int(row), need)) for row in people.images]
             continue
         values = people.column(name)
         mask = np.isfinite(values).reshape(len(values), -1).all(1)
         if need == "poses":
             mask &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
         elif need == "measured":
-            mask = np.isfinite(values[:, 0]).all(1) & ((np.nan_to_num(values[..., 3]) > 0).sum(1) >= _FEWEST_MEASURED)
+            measured = (np.nan_to_num(values[..., 3]) > 0).sum(1)
+            mask = np.isfinite(values[:, 0]).all(1) & (measured >= _MIN_MEASURED_JOINTS)
         elif need == "joints":
-            mask = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
+            mask = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _MIN_LABELLED_JOINTS
         elif need == "detected":
-            mask &= _is_same(values, people)
+            mask &= _shows_person(values, people)
         elif need == "box":
             mask &= (values[:, 2:] - values[:, :2] >= 2).all(1)
-        keep &= mask
-    return people.taken(keep)
+        selected &= mask
+    return people.taken(selected)
 
 
-def _is_same(detections: NDArray[Any], people: People) -> NDArray[np.bool_]:
-    """Return whether the detector found this person instead of another in front of them: (N,), by the joints that both
-    name.
-
-    detected (N, 33, 3). Detections of people whose joints are unknown are kept.
-    """
+def _shows_person(detections: NDArray[Any], people: People) -> NDArray[np.bool_]:
+    """Return (N,) whether detections (N, 33, 3) show the labelled person instead of another in front of them."""
+    # The joints that both skeletons have decide; without labelled joints, all detections are accepted.
     if "keypoints/smpl24" not in people.cache.people:
         return np.ones(len(people), bool)
     names = [name for name in SMPL24.joint_names if name in BLAZEPOSE33]
     true = people.column("keypoints/smpl24")[:, SMPL24.indices(names), :2]
     points = detections[:, BLAZEPOSE33.indices(names), :2]
     with np.errstate(invalid="ignore"):
-        apart = np.median(np.linalg.norm(points - true, axis=-1), axis=1)
+        error = np.median(np.linalg.norm(points - true, axis=-1), axis=1)
         size = np.max(true.max(1) - true.min(1), axis=1)
-        return ~(apart > _SAME * size)
+        return ~(error > _MAX_DETECTION_ERROR * size)
 
 
 def keypoints_of(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
-    """Return pixels (N, J, 3) in this skeleton, and 1 where known: joints that a source projects from space are, where
-    they are hidden too.
+    """Return the people's keypoints in a skeleton.
 
-    A cache without keypoints of this skeleton gives those of the one that has the most joints of the same names; the
-    others are unknown. Raises InputError if it has none with enough joints.
+    If the cache has no keypoints of this skeleton, they come from the skeleton with the most joints of the same names,
+    and the other joints are unknown. Joints that the source projected from space are known even if they are hidden.
+
+    Args:
+        people: N people.
+        skeleton: The skeleton, J joints.
+
+    Returns:
+        (N, J, 3) float64, pixels. x, y, and 1 for known joints, else 0.
+
+    Raises:
+        InputError: If no skeleton of the cache has enough joints of the same names.
     """
     columns = people.cache.people
-    there = [SKELETONS[name] for name in SKELETONS if f"keypoints/{name}" in columns]
-    nearest = max(there, key=lambda other: (other == skeleton, len(_common(skeleton, other))), default=None)
-    if nearest is None or len(_common(skeleton, nearest)) < _FEWEST_JOINTS:
-        had = ", ".join(other.name for other in there) or "none"
-        raise InputError(people.cache.path, "lacks keypoints", expected=skeleton.name, got=had)
+    available = [SKELETONS[name] for name in SKELETONS if f"keypoints/{name}" in columns]
+    nearest = max(
+        available,
+        key=lambda candidate: (candidate == skeleton, len(_common_joints(skeleton, candidate))),
+        default=None,
+    )
+    if nearest is None or len(_common_joints(skeleton, nearest)) < _MIN_LABELLED_JOINTS:
+        names = ", ".join(candidate.name for candidate in available) or "none"
+        raise InputError(people.cache.path, "lacks keypoints", expected=skeleton.name, got=names)
     points = people.column(f"keypoints/{nearest.name}").astype(np.float64)
     finite = np.isfinite(points).all(-1)
     mask = finite & (np.nan_to_num(points[..., 2]) > 0)
     if f"joints/{nearest.name}" in columns:
         mask |= finite & (np.nan_to_num(people.column(f"joints/{nearest.name}")[..., 3]) > 0)
-    names = _common(skeleton, nearest)
+    common = _common_joints(skeleton, nearest)
     keypoints = np.zeros((len(people), len(skeleton), 3))
     values = np.concatenate((np.where(mask[..., None], points[..., :2], 0), mask[..., None]), -1)
-    keypoints[:, skeleton.indices(names)] = values[:, nearest.indices(names)]
+    keypoints[:, skeleton.indices(common)] = values[:, nearest.indices(common)]
     return keypoints
 
 
-def _common(one: Skeleton, other: Skeleton) -> list[str]:
-    return [name for name in one.joint_names if name in other]
+def _common_joints(first: Skeleton, second: Skeleton) -> list[str]:
+    return [name for name in first.joint_names if name in second]
 
 
 def with_keypoints(people: People, skeleton: Skeleton) -> People:
-    """Select those with enough labelled joints of this skeleton."""
-    return people.taken(keypoints_of(people, skeleton)[..., 2].sum(1) >= _FEWEST_JOINTS)
+    """Select the people with enough labelled joints of this skeleton."""
+    return people.taken(keypoints_of(people, skeleton)[..., 2].sum(1) >= _MIN_LABELLED_JOINTS)

@@ -1,4 +1,4 @@
-"""The models that can be trained, by the names they have on the command line. Importing this loads none of them."""
+"""The models that can be trained, by their names on the command line. Importing this module loads none of them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model: `lab.recipes.NAME.recipe` holds its recipe and presets, of these names; `help` is a line for `--help`.
+    """A model that can be trained; the module `lab.recipes.NAME.recipe` holds its recipe and its presets.
 
     Attributes:
-        recipe: Class that takes (data, options, seed=).
-        presets: Name → (the recipe's options, the loop's).
-        needs_data: False: the recipe makes its own examples and takes None for the cache.
-        use: The command that shows what the weights do; {run} and {data} stand for the folders.
-        min_steps: Of training, earlier ones included, for which that command takes weights without `force`.
+        name: Name on the command line.
+        recipe: Name of the recipe's class, which is called with (data, options, seed=).
+        presets: Name of the mapping from a preset to (options of the recipe, options of the loop).
+        help: A line for `--help`.
+        needs_data: If False, the recipe makes its own examples and takes None as the cache.
+        use: The command that applies the weights; {run} and {data} stand for the folders.
+        min_steps: Training steps, including earlier runs, below which that command refuses weights without `force`.
         several: Whether the recipe takes a list of caches.
-        rounds: Whether `lab.recipes.NAME.rounds` trains what `make` gives, in the place of the common loop.
+        rounds: Whether `lab.recipes.NAME.rounds` trains the result of `make` instead of the common loop.
     """
 
     name: str
@@ -41,26 +43,39 @@ class ModelEntry:
     rounds: bool = False
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
-        """Return the options of a preset. Raises UsageError, which lists those there are."""
+        """Return the options of a preset.
+
+        Args:
+            name: Name of the preset.
+
+        Raises:
+            UsageError: If there is no such preset; the error lists the presets.
+        """
         presets: Mapping[str, tuple[Any, TrainOptions]] = getattr(self._module("recipe"), self.presets)
         if name not in presets:
-            raise UsageError("preset", "there is no such preset", expected=", ".join(presets), got=name)
+            raise UsageError("preset", "is unknown", expected=", ".join(presets), got=name)
         return presets[name]
 
     def make(self, data: Any, options: Any, seed: int) -> Recipe[Any]:
-        """Make the recipe on a cache."""
+        """Make the recipe for a cache.
+
+        Args:
+            data: Path of the cache, a list of paths if `several`, None if the recipe needs no data.
+            options: Options of the recipe.
+            seed: Seed of weights and augmentation.
+        """
         recipe: Recipe[Any] = getattr(self._module("recipe"), self.recipe)(data, options, seed=seed)
         return recipe
 
     @property
     def train(self) -> Callable[..., TrainResult]:
-        """What trains the recipe: `lab.train.trainer.train`, or `train_rounds` of its signature."""
+        """The function that trains the recipe: `lab.train.trainer.train`, or `train_rounds` with the same signature."""
         function: Callable[..., TrainResult] = self._trainer("train", "train_rounds")
         return function
 
     @property
     def plan(self) -> Callable[..., TrainPlan]:
-        """What says what `train` would do: `lab.train.trainer.plan_training`, or `plan_rounds` of its signature."""
+        """The function that describes what `train` would do: `lab.train.trainer.plan_training`, or `plan_rounds`."""
         function: Callable[..., TrainPlan] = self._trainer("plan_training", "plan_rounds")
         return function
 

@@ -80,7 +80,7 @@ def complete_run(cache, tmp_path_factory):
 def test_the_last_weights_are_kept_with_every_option(cache, complete_run, tmp_path):
     """Nothing is chosen by the people held out."""
     folder, result, _ = complete_run
-    assert result.kept == "last.safetensors: the last step of round 2 of 2, whose error stands for the best"
+    assert result.kept == "last.safetensors: the last step of round 2 of 2, whose error is reported as the best"
     assert result.best == result.metrics["mpjpe_mm"]
     assert not list(folder.rglob("best.safetensors"))
     assert read_header(folder / LAST).training["kept"] == {"rule": "last"}
@@ -114,7 +114,7 @@ def test_a_lifter_that_diverges_and_registrations_that_fail_are_said(complete_ru
     sound = {"round": 3, "accepted": 0.5, "lifter": {"deep_share": 0.15}}
     assert rounds.round_cautions(sound) == rounds.round_cautions({**sound, "lifter": {}}) == []
     (diverged,) = rounds.round_cautions({**sound, "lifter": {"deep_share": 0.25}})
-    assert diverged.startswith("the lifter of round 3 diverged: it makes 25% of the people deeper than they are large")
+    assert diverged.startswith("the lifter of round 3 diverged: 25% of the people are deeper than they are large")
     (rejected,) = rounds.round_cautions({**sound, "accepted": 0.2})
     assert rejected.startswith("only 20% of the registrations of round 3 are accepted")
 

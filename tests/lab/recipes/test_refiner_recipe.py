@@ -25,7 +25,7 @@ from humanpose_cli.lab.recipes.refiner.examples import (
     imitated_fits,
     other_frames,
 )
-from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_encoder
+from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, start_encoders
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, train
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions, sample_targets
@@ -236,7 +236,7 @@ def test_both_encoders_begin_as_the_shipped_segmenters():
     network = DisplacementNetwork(DisplacementOptions(crop=32))
     path = find_weights("segmenter")
     tensors, _ = read_weights(path, "segmenter")
-    begin_with_encoder(network, path)
+    start_encoders(network, path)
     for encoder in (network.photo, network.rendering):
         kept = encoder.state_dict()
         torch.testing.assert_close(kept["layer2.0.conv1.weight"], tensors["backbone.layer2.0.conv1.weight"])
@@ -247,9 +247,9 @@ def test_both_encoders_begin_as_those_of_another_network(tmp_path):
     other, file = DisplacementNetwork(SMALL), tmp_path / "other.safetensors"
     write_weights(file, other.state_dict(), WeightsHeader(MODEL, {}))
     network = DisplacementNetwork(replace(SMALL, state=16))
-    begin_with_encoder(network, file)
+    start_encoders(network, file)
     for name in ("photo", "rendering"):
         kept, expected = (getattr(each, name).state_dict() for each in (network, other))
         torch.testing.assert_close(kept, {key: v.half().to(v.dtype) for key, v in expected.items()}, check_dtype=False)
     with raises(InputError, problem="does not fit at"):
-        begin_with_encoder(DisplacementNetwork(replace(SMALL, width=8)), file)
+        start_encoders(DisplacementNetwork(replace(SMALL, width=8)), file)

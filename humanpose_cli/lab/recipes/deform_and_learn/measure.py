@@ -1,7 +1,7 @@
-"""Errors of 3-D joints as monocular methods that know no metres are measured (section 6.1).
+"""Errors of 3-D joints of monocular methods without a metric scale (section 6.1).
 
-Human3.6M's protocol 1 with Zhou et al.'s scaling: joints about the root, scaled so that the bones add up to those of a
-canonical average skeleton, here the body's own at rest. True joints serve for this alone; nothing learns from them.
+Human3.6M's protocol 1 with Zhou et al.'s scaling: joints relative to the root, scaled so that the bones have the total
+length of a canonical skeleton, here the body at rest. True joints are used only here; nothing learns from them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from humanpose_cli.lab.recipes.people import JoinedPeople
 
 
 class JointErrors(NamedTuple):
-    """Of those of N people whose true joints are known: (M,) metres each.
+    """Errors of the M people with known true joints.
 
     Attributes:
-        mpjpe: With the roots on each other and bones scaled to the canonical skeleton; pa_mpjpe after Procrustes.
+        mpjpe: (M,) float64, metres. Mean error relative to the root, with bones scaled to the canonical skeleton.
+        pa_mpjpe: (M,) float64, metres. Mean error after Procrustes alignment.
     """
 
     mpjpe: NDArray[np.float64]
@@ -37,8 +38,15 @@ class JointErrors(NamedTuple):
 
 
 def bone_lengths(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None = None) -> Tensor:
-    """Measure (bones,) in metres the skeleton's bones in the body at rest; rows (J, 96) of its joints, None for
-    `landmarks`.
+    """Return the lengths of a skeleton's bones in the body at rest.
+
+    Args:
+        body: The body.
+        skeleton: The skeleton, J joints.
+        rows: (J, 96) float. Regressor of the joints; None for `body.landmarks`.
+
+    Returns:
+        (bones,) float, metres.
     """
     rows = body.landmarks(skeleton.name) if rows is None else rows
     joints = body.points(ScaledPose.t_pose(1, device=rows.device), rows)[0]
@@ -47,30 +55,41 @@ def bone_lengths(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None = Non
 
 
 def canonical_length(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None = None) -> float:
-    """Add up the skeleton's bones in the body at rest, metres; rows as for `bone_lengths`."""
+    """Return the total length of a skeleton's bones in the body at rest, in metres; see `bone_lengths`."""
     return float(bone_lengths(body, skeleton, rows).sum())
 
 
 def joint_truth(people: JoinedPeople, skeleton: Skeleton) -> NDArray[np.float64]:
-    """Return (N, J, 3) metres, camera axes; NaN where not known. Joints of another skeleton lie elsewhere and do not
-    count.
+    """Return the people's labelled joints.
+
+    Args:
+        people: N people.
+        skeleton: The skeleton, J joints; joints of other skeletons have other positions and are not used.
+
+    Returns:
+        (N, J, 3) float64, metres in camera axes; NaN if unknown.
     """
     labels = people.column(f"joints/{skeleton.name}").astype(np.float64)
     return np.where(labels[..., 3:] > 0, labels[..., :3], np.nan)
 
 
 def joint_errors(joints: NDArray[Any], true: NDArray[np.float64], skeleton: Skeleton, length: float) -> JointErrors:
-    """Measure joints (N, J, 3) in any unit; true (N, J, 3) metres, NaN where not known; length of
-    `canonical_length`.
+    """Measure joints against the truth.
+
+    Args:
+        joints: (N, J, 3) float, any unit. The joints.
+        true: (N, J, 3) float64, metres; NaN if unknown. The true joints.
+        skeleton: Skeleton of the joints.
+        length: Metres. The `canonical_length`.
     """
     rows = np.isfinite(true).all((1, 2))
     if not rows.any():
         return JointErrors(np.zeros(0), np.zeros(0))
-    scaled_joints = scale_to_bones(joints[rows], skeleton.bones, length)
-    return JointErrors(mpjpe(scaled_joints, true[rows], root=root_rows(skeleton)), pa_mpjpe(scaled_joints, true[rows]))
+    scaled = scale_to_bones(joints[rows], skeleton.bones, length)
+    return JointErrors(mpjpe(scaled, true[rows], root=root_rows(skeleton)), pa_mpjpe(scaled, true[rows]))
 
 
 def root_rows(skeleton: Skeleton) -> list[int]:
-    """Return the joints whose mean is put on the truth's: the pelvis, or both hips if the skeleton has none."""
+    """Return the joints whose mean is the root: the pelvis, or both hips if the skeleton has no pelvis."""
     names = ("pelvis",) if "pelvis" in skeleton else ("left_hip", "right_hip")
     return [skeleton.index(name) for name in names]

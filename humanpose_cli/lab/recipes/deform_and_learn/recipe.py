@@ -1,4 +1,4 @@
-"""`hpc train deform-and-learn`: its options, presets and people, and the recipe of the network within a round."""
+"""`hpc train deform-and-learn`: options, presets, people, and the recipe of the network in a round."""
 
 from __future__ import annotations
 
@@ -47,14 +47,7 @@ from humanpose_cli.lab.recipes.people import (
     visible_people,
     with_keypoints,
 )
-from humanpose_cli.lab.train.recipe import (
-    Phase,
-    Recipe,
-    TrainOptions,
-    check_batch,
-    held_out_batches,
-    two_columns,
-)
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
 from humanpose_cli.models.deform_and_learn.inputs import cut_out, landmarks_in_crop
@@ -68,13 +61,19 @@ from humanpose_cli.rendering.side_view import SideView
 
 _PANELS = 6
 _SIDE = 224  # pixels of a panel
-_FAR = 200.0  # image units from a crop's camera to the person: nearly without perspective
+_CAMERA_DISTANCE = 200.0  # image units from a crop's camera to the person, for almost no perspective
 
 
 @dataclass(frozen=True)
 class CropChange:
-    """Random changes of a crop, half-widths of uniform draws: scale a share, shift a share of the crop's side, colour 1
-    for brightness ±0.1, contrast and saturation ±0.4, hue ±20°, roll radians; mirror is a probability.
+    """Random changes of a crop, drawn uniformly.
+
+    Attributes:
+        scale: Max change of the size, as a share.
+        shift: Max shift, as a share of the crop's side.
+        colour: 1 for brightness ±0.1, contrast and saturation ±0.4, and hue ±20°.
+        roll: Radians. Max rotation.
+        mirror: Probability of a mirrored crop.
     """
 
     scale: float = 0.0
@@ -84,9 +83,9 @@ class CropChange:
     mirror: float = 0.0
 
     def drawn(self, random: np.random.Generator) -> tuple[ViewChange, ColourChange]:
-        """Draw one of them."""
-        zoom, right, down, roll, *colour = random.uniform(-1, 1, 8)
-        shift = (2 * self.shift * float(right), 2 * self.shift * float(down))
+        """Draw a change of the view and a change of the colours."""
+        zoom, shift_x, shift_y, roll, *colour = random.uniform(-1, 1, 8)
+        shift = (2 * self.shift * float(shift_x), 2 * self.shift * float(shift_y))
         mirror = bool(random.random() < self.mirror)
         hue, saturation, contrast, brightness = self.colour * np.array(colour) * (20.0, 0.4, 0.4, 0.1)
         view = ViewChange(1 + self.scale * float(zoom), shift, self.roll * float(roll), mirror)
@@ -95,7 +94,7 @@ class CropChange:
 
 @dataclass(frozen=True)
 class DeformTraining(Options):
-    """What is learned and from what."""
+    """Options of deform-and-learn's training."""
 
     network: BodyRegressorOptions = option(BodyRegressorOptions(), "The network.")
     losses: RegressorLosses = option(RegressorLosses(), "Weights of the losses.")
@@ -145,13 +144,13 @@ class DeformTraining(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.backbone and self.network.inputs == "landmarks":
-            raise UsageError("backbone", "is of no use to a network that takes landmarks")
+            raise UsageError("backbone", "has no effect on a network that takes landmarks")
         if self.charts and self.correspondence == "none":
-            raise UsageError("charts", "are of no use with `correspondence=none`")
+            raise UsageError("charts", "has no effect with `correspondence=none`")
 
 
 DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
-    # Section 6, and Kudo et al.'s lifter; augmentation is not mentioned there.
+    # Section 6 and Kudo et al.'s lifter, which do not mention augmentation.
     "paper": (
         DeformTraining(
             lifter=DepthLifterOptions(
@@ -189,75 +188,78 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
         TrainOptions(epochs=10, batch_size=32, clip=5.0, average=0.98, precision="full", keep="last"),
     ),
 }
-"""`small` and `landmarks`: for a CPU and a few thousand people, `landmarks` with detections."""
+"""`small` and `landmarks`: for a CPU and a few thousand people; `landmarks` needs detections."""
 
 
 class DeformAndLearn:
-    """What a run learns from, and with which body. All people outside the split "train" are held out: nothing is
-    chosen by their errors.
+    """Data and body of a run. All people outside the split "train" are held out, since weights are not chosen by them.
 
     Args:
-        data: A cache, or several; those without dense correspondences contribute keypoints, as long as one has
-            them.
+        data: Path of a cache, or several. Caches without dense correspondences contribute only keypoints if at least
+            one cache has correspondences.
+        options: Options of the training.
+        seed: Seed of weights and draws.
+
+    Raises:
+        UsageError: If a cache is named twice.
     """
 
     name, criterion = MODEL, "mpjpe_mm"
 
     def __init__(
-        self,
-        data: Path | str | Sequence[Path | str],
-        options: DeformTraining | None = None,
-        *,
-        seed: int = 0,
+        self, data: Path | str | Sequence[Path | str], options: DeformTraining | None = None, *, seed: int = 0
     ) -> None:
         self.options, self.seed = options or DeformTraining(), seed
         if self.options.backbone:
-            _backbone_file(self.options)  # a refusal comes now, not behind the first round's lifter
-        self.body, self.skeleton = load_body(self.options.body), SKELETONS[self.options.skeleton]
+            _backbone_file(self.options)  # a missing file is an error before the first round's lifter
+        self.body = load_body(self.options.body)
+        self.skeleton = SKELETONS[self.options.skeleton]
         self.nearest: NearestVertices | None = None
         if self.options.charts:
             self.nearest = NearestVertices(read_densepose_charts(Path(self.options.charts), self.body))
         caches = [open_cache(path) for path in ([data] if isinstance(data, Path | str) else data)]
         if len({cache.path.resolve() for cache in caches}) < len(caches):
             raise UsageError("data", "names a cache twice")
-        parts = [self._of_cache(cache, caches) for cache in caches]
+        parts = [self._people_of(cache, caches) for cache in caches]
         people, held_out = (JoinedPeople.of(*(part[side] for part in parts)) for side in (0, 1))
         self.people = spread_out(people, self.options.people)
         self.held_out = spread_out(held_out, self.options.held_out)
 
-    def _of_cache(self, cache: Cache, caches: Sequence[Cache]) -> tuple[People, People]:
-        """Select a cache's people to learn from, and those held out."""
-        with_dense, is_charted = self.options.correspondence != "none", takes_charts(cache, self.nearest)
-        dense = with_dense and self._has_correspondences(cache)
-        needs, protocol = list(self.options.network.labels), self.options.protocol
-        lacking = with_dense and not any(map(self._has_correspondences, caches))
-        if lacking or (dense and not (is_charted and cache.labels.get(SURFACE_POINTS, 0))):
-            needs.append("densepose" if is_charted or (lacking and self.options.charts) else "correspondence")
-        if protocol not in cache.splits and any(protocol in other.splits for other in caches):
+    def _people_of(self, cache: Cache, caches: Sequence[Cache]) -> tuple[People, People]:
+        """Select a cache's training people and held-out people."""
+        use_dense = self.options.correspondence != "none"
+        is_charted = takes_charts(cache, self.nearest)
+        is_dense = use_dense and self._has_correspondences(cache)
+        is_missing = use_dense and not any(map(self._has_correspondences, caches))
+        needs = list(self.options.network.labels)
+        if is_missing or (is_dense and not (is_charted and cache.labels.get(SURFACE_POINTS, 0))):
+            needs.append("densepose" if is_charted or (is_missing and self.options.charts) else "correspondence")
+        protocol = self.options.protocol
+        if protocol not in cache.splits and any(protocol in candidate.splits for candidate in caches):
             protocol = ""
         people, held_out = split_people(cache.path, needs, protocol=protocol, choosing=False)
         protocol = training_protocol(cache, protocol)
         if "test" in cache.splits.get(protocol, ()):
-            others = [split for split in cache.splits[protocol] if split != "train"]
-            parts = [people_in(cache.path, needs, protocol, split) for split in others]
+            splits = [split for split in cache.splits[protocol] if split != "train"]
+            parts = [people_in(cache.path, needs, protocol, split) for split in splits]
             images, indices, rows = (
                 np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "indices", "rows")
             )
             held_out = People(cache, images, indices, rows)
-        sides = [self._chosen(some) for some in (people, held_out)]
-        if not dense:  # keypoints are all there is
-            sides = [with_keypoints(some, self.skeleton) for some in sides]
-        return sides[0], sides[1]
+        people, held_out = self._visible(people), self._visible(held_out)
+        if is_dense:
+            return people, held_out
+        return with_keypoints(people, self.skeleton), with_keypoints(held_out, self.skeleton)
 
     def _has_correspondences(self, cache: Cache) -> bool:
         return takes_charts(cache, self.nearest) or bool(cache.labels.get(LABELS["correspondence"].column, 0))
 
-    def _chosen(self, people: People) -> People:
+    def _visible(self, people: People) -> People:
         share = self.options.visible if "keypoints/smpl24" in people.cache.people else 0.0
         return visible_people(people, share)
 
     def describe(self) -> dict[str, Any]:
-        """Return data and settings as plain JSON values; how many rounds there are may change later."""
+        """Return data and settings as plain JSON values, without the number of rounds, which may change later."""
         settings = asdict(self.options)
         del settings["rounds"]
         return {**self.people.describe(), "held_out": len(self.held_out), "seed": self.seed, "recipe": settings}
@@ -268,13 +270,17 @@ def _backbone_file(options: DeformTraining) -> Path:
 
 
 class RoundData(NamedTuple):
-    """What a round's network learns from.
+    """Training and validation data of a round's network.
 
     Attributes:
-        people, evidence: To learn from, in one order; parameters (N, 105) and accepted (N,) of their registrations;
-            depths (N, J) of the lifter.
-        held_out, held_out_evidence: To be measured on.
-        start: The network of the round before; None for the first.
+        people: N training people.
+        evidence: Their evidence.
+        parameters: (N, 105) float32. Their registered parameters.
+        accepted: (N,) bool. Whether the registrations are accepted.
+        depths: (N, J) float32, image units. Depths by the lifter.
+        held_out: The held-out people.
+        held_out_evidence: Their evidence.
+        start: Weights of the previous round; None for the first round.
     """
 
     people: JoinedPeople
@@ -288,7 +294,7 @@ class RoundData(NamedTuple):
 
 
 class _Inputs:
-    """What a network sees of people: their crops, normalised, or the landmarks in them."""
+    """Makes the input of the network for a person: the normalised crop, or the landmarks in it."""
 
     def __init__(self, people: JoinedPeople, network: BodyRegressorOptions) -> None:
         self.people, self.network, self.boxes = people, network, people.column("box")
@@ -298,7 +304,7 @@ class _Inputs:
         return self.changed(number, ViewChange(), ColourChange())
 
     def changed(self, number: int, view: ViewChange, colour: ColourChange) -> NDArray[np.float32]:
-        """Return (3, S, S) of a changed crop, or the landmarks (33, 3) in it."""
+        """Return a changed crop (3, S, S), or the landmarks (33, 3) in it."""
         if self.landmarks is None:
             crop = person_crop(self.boxes[number], self.network.size, view)
             return normalised_image(change_colour(self.image(number, crop), colour))
@@ -306,9 +312,7 @@ class _Inputs:
         return landmarks[list(BLAZEPOSE33.mirror)] if view.mirror else landmarks
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
-        """Return what the crop shows; a person who is cut out alone, by what is known without labels: the detector's
-        mask, or the box if the detector missed them.
-        """
+        """Return the cropped image; with `cut_out`, only the person, by the detector's mask or else the box."""
         example = self.people.example(number, (), mask=False, detected_mask=self.network.cut_out)
         if not self.network.cut_out:
             return crop.image(example.image)
@@ -316,7 +320,7 @@ class _Inputs:
 
 
 class _Examples(_Inputs):
-    """Changed crops of the people of a round, and what is known about them there."""
+    """Makes changed inputs of the people of a round, and their targets."""
 
     def __init__(
         self, data: RoundData, network: BodyRegressorOptions, change: CropChange, skeleton: Skeleton, body: Body
@@ -331,9 +335,11 @@ class _Examples(_Inputs):
 
     def _targets(self, number: int, view: ViewChange) -> tuple[Any, ...]:
         """Return the fields of `RegressorTargets` in a changed crop."""
-        data, evidence = self.data, self.data.evidence
+        data = self.data
+        evidence = data.evidence
         pose = ScaledPose.from_vector(torch.from_numpy(data.parameters[number : number + 1]))
-        keypoints, depths = evidence.keypoints[number].copy(), view.scale * data.depths[number]
+        keypoints = evidence.keypoints[number].copy()
+        depths = view.scale * data.depths[number]
         vertices = evidence.vertices[number]
         keypoints[:, :2] = view.points(keypoints[:, :2])
         if view.mirror:
@@ -352,22 +358,31 @@ class _Examples(_Inputs):
 
 
 def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
-    """Transform the bodies to a changed crop."""
+    """Transform registered bodies to a changed crop."""
     roll = axis_angle_to_matrix(torch.tensor([0.0, 0.0, view.roll]))
     matrix = roll @ pose.orientation.unflatten(1, (3, 3))
     scales, angles = pose.segment_scales, pose.axis_angles
-    if view.mirror:  # x ↦ −x in the image as in the body; a rotation about x stays, those about y and z turn round
-        across = torch.tensor([-1.0, 1.0, 1.0])
+    if view.mirror:  # x becomes −x in the image and in the body: rotations about y and z change their sign
+        flip = torch.tensor([-1.0, 1.0, 1.0])
         mirror = torch.tensor(SMPL24.mirror)
-        matrix = across[:, None] * matrix * across
-        scales, angles = scales[:, mirror], -across * angles[:, mirror[1:] - 1]
+        matrix = flip[:, None] * matrix * flip
+        scales, angles = scales[:, mirror], -flip * angles[:, mirror[1:] - 1]
     translation = torch.from_numpy(view.points(pose.translation.numpy()))
     return ScaledPose(scales, angles, matrix.flatten(1), view.scale * pose.scale, translation)
 
 
 @torch.no_grad()
 def predict_people(network: BodyRegressor, people: JoinedPeople, batch_size: int) -> ScaledPose:
-    """Predict the network's bodies of people, on the CPU; it is in evaluation mode."""
+    """Predict the bodies of people.
+
+    Args:
+        network: The network, in evaluation mode.
+        people: The people.
+        batch_size: People per batch.
+
+    Returns:
+        The bodies, on the CPU.
+    """
     batches = held_out_batches(_Inputs(people, network.options), range(len(people)), batch_size)
     device = next(network.parameters()).device
     return ScaledPose.from_vector(torch.cat([network(image.to(device)).vector.cpu() for image in batches]))
@@ -375,7 +390,7 @@ def predict_people(network: BodyRegressor, people: JoinedPeople, batch_size: int
 
 @torch.no_grad()
 def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> NDArray[np.float64]:
-    """Return (N, J, 3) of bodies, in image units, depth from the pelvis. body  on any device"""
+    """Return the joints (N, J, 3) of bodies in image units, with depths relative to the pelvis."""
     rows = body.landmarks(skeleton.name)
     pose = ScaledPose._make(values.to(rows.device) for values in pose)
     return in_image(body.points(pose, rows), pose).double().cpu().numpy()
@@ -385,23 +400,38 @@ def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> N
 def mesh_views(
     body: ScaledBody, pose: ScaledPose, image: NDArray[np.uint8], colour: int = 0
 ) -> tuple[NDArray[np.uint8], ...]:
-    """Draw one body's mesh over a crop (S, S, 3), and its mesh from the side, in the same rows (Figure 1).
+    """Draw one body's mesh over a crop, and the mesh from the side (Figure 1).
 
     Args:
-        body: On any device; colour  as `person_colour` numbers them.
+        body: The body.
+        pose: One pose.
+        image: (S, S, 3) uint8. The crop.
+        colour: Index of the colour in `person_colour`.
+
+    Returns:
+        Two images (S, S, 3) uint8.
     """
-    side, faces = len(image), body.body.faces.cpu()
+    side = len(image)
+    faces = body.body.faces.cpu()
     pose = ScaledPose._make(values.to(body.vertices().device) for values in pose)
     vertices = in_image(body.points(pose, body.vertices()), pose).cpu()
-    away = vertices.new_tensor((0.0, 0.0, _FAR))
-    camera = Camera.of_image((side, side), _FAR * side / 2)
-    front = draw_overlay(image, vertices + away, faces, camera, track_ids=[colour])
+    offset = vertices.new_tensor((0.0, 0.0, _CAMERA_DISTANCE))
+    camera = Camera.of_image((side, side), _CAMERA_DISTANCE * side / 2)
+    front = draw_overlay(image, vertices + offset, faces, camera, track_ids=[colour])
     return front, SideView((0.0, 0.0, 0.0), (1.0, 1.0)).draw((side, side), vertices, faces, track_ids=[colour])
 
 
 class RegressorRecipe(Recipe[Any]):
-    """Equation 5 on one round's registrations. Nothing of it looks at a true 3-D joint but `validate`, whose criterion
-    is the error in the image; the last weights are the ones to use.
+    """Equation 5 on the registrations of one round.
+
+    Only `validate` uses true 3-D joints, and the criterion is the error in the image. Use the last weights.
+
+    Args:
+        data: Training and validation data.
+        body: The body.
+        options: Options of the training.
+        seed: Seed of the run.
+        number: Number of the round, from 1.
     """
 
     name, criterion = MODEL, "keypoint_error"
@@ -428,34 +458,33 @@ class RegressorRecipe(Recipe[Any]):
         return BatchLoader(range(len(data.people)), make, options)
 
     def losses(self, phase: str, batch: Any) -> Mapping[str, Tensor]:
-        image, targets = batch
-        return regressor_losses(
-            self.model(image), RegressorTargets._make(targets), self.body, self.skeleton, self.options.losses
-        )
+        image, values = batch
+        targets = RegressorTargets._make(values)
+        return regressor_losses(self.model(image), targets, self.body, self.skeleton, self.options.losses)
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Return keypoint_error, per cent of the crop's side; mpjpe_mm and pa_mpjpe_mm if true joints are known."""
+        """Return keypoint_error in per cent of the crop's side; with true joints also mpjpe_mm and pa_mpjpe_mm."""
         data = self.data
         pose = predict_people(self.model, data.held_out, batch_size)
         joints = joints_in_image(self.body, pose, self.skeleton)
         keypoints = data.held_out_evidence.keypoints
-        apart = np.linalg.norm(joints[..., :2] - keypoints[..., :2], axis=-1) * keypoints[..., 2]
+        distance = np.linalg.norm(joints[..., :2] - keypoints[..., :2], axis=-1) * keypoints[..., 2]
         true = joint_truth(data.held_out, self.skeleton)
         errors = joint_errors(joints, true, self.skeleton, canonical_length(self.body, self.skeleton))
-        return {"keypoint_error": 50 * float(apart.sum() / keypoints[..., 2].sum()), **errors.means()}
+        return {"keypoint_error": 50 * float(distance.sum() / keypoints[..., 2].sum()), **errors.means()}
 
     def image(self) -> NDArray[np.uint8]:
-        """Draw up to six held-out people: the joints that are known, and the predicted mesh from the front and the
-        side.
-        """
-        data, numbers = self.data, np.array(spread_evenly(len(self.data.held_out), _PANELS))
+        """Draw up to six held-out people: the known joints, and the predicted mesh from the front and the side."""
+        data = self.data
+        numbers = np.array(spread_evenly(len(data.held_out), _PANELS))
         inputs = _Inputs(data.held_out.taken(numbers), BodyRegressorOptions())
         pose = predict_people(self.model, inputs.people, _PANELS)
         panels = []
         for row in range(len(numbers)):
             image = inputs.image(row, person_crop(inputs.boxes[row], _SIDE))
             keypoints = data.held_out_evidence.keypoints[numbers[row]]
-            panel, points = image.copy(), np.where(keypoints[:, 2:] > 0, keypoints[:, :2], np.nan)
+            panel = image.copy()
+            points = np.where(keypoints[:, 2:] > 0, keypoints[:, :2], np.nan)
             draw_keypoints(panel, (points + 1) * _SIDE / 2, self.skeleton, person_colour(0))
             panels.append(np.concatenate((panel, *mesh_views(self.body, pose.rows(torch.tensor([row])), image)), 1))
         return two_columns(panels)
@@ -469,5 +498,5 @@ class RegressorRecipe(Recipe[Any]):
 
     @cached_property
     def body(self) -> ScaledBody:
-        """On the model's device."""
+        """The body on the model's device."""
         return ScaledBody(copy.deepcopy(self._body).to(self.device))

@@ -1,9 +1,8 @@
-"""The rounds of deform-and-learn: depth lifter → registration → network → registration from its predictions → …
+"""The rounds of deform-and-learn: depth lifter, registration, network, and registration from its predictions again.
 
-A run's folder holds evidence.npz and held-out.npz (what is known about people, once for all rounds), a folder for each
-round with lifter/, registration.npz and network/, and over all of them rounds.json, rounds.png (the paper's Figure 2)
-and last.safetensors, the last round's network. Every step is kept when it is done, and an interrupted training or
-registration keeps what it has done: the same call goes on.
+The folder of a run holds evidence.npz and held-out.npz (the evidence for all rounds), a folder for each round with
+lifter/, registration.npz and network/, and rounds.json, rounds.png (the paper's Figure 2) and last.safetensors, the
+network of the last round. Finished steps and interrupted trainings and registrations are kept: the same call resumes.
 """
 
 from __future__ import annotations
@@ -49,14 +48,16 @@ from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.models.lifter.depth import DepthLifter
 from humanpose_cli.networks.weights import fill, read_weights
 
-ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"
-_BATCH = 64  # people that a trained network looks at together
-_GATHERED = 256  # people whose evidence is kept at once
-_POSITION_NOISE = 0.01  # image units by which keypoints err; without it few people would not define the distribution
+ROUNDS = "rounds.json"
+PLOT = "rounds.png"
+SETTINGS = "training.json"
+_BATCH = 64  # people per batch of a trained network
+_EVIDENCE_BATCH = 256  # people per saved part of the evidence
+_POSITION_NOISE = 0.01  # image units, error of keypoints; without it few people would not define the distribution
 _REGISTERED = "registration.npz"  # of a round
-_EVIDENCE = 0.1  # fraction of the work that is done before the first round
-_MAX_DEEP_SHARE = 0.15  # of people, above which a lifter has diverged: 0.05 of true poses, 0.25 of one that diverged
-_MIN_ACCEPTED = 0.5  # share of the registrations, below which something is wrong with their evidence
+_EVIDENCE = 0.1  # share of the work before the first round
+_MAX_DEEP_SHARE = 0.15  # of people, above which a lifter has diverged: true poses have 0.05, a diverged lifter 0.25
+_MIN_ACCEPTED = 0.5  # share of the registrations below which their evidence is wrong
 _CURVES = {
     "network": "network, people held out",
     "lifter": "lifter, people held out",
@@ -75,19 +76,33 @@ def train_rounds(
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
-    """Run all rounds, as `lab.train.trainer.train` runs a recipe.
-
-    The result counts rounds. InputError where the folder holds a run with other settings; UsageError where the best
-    weights are to be kept, for nothing is chosen by the people held out.
+    """Run all rounds, like `lab.train.trainer.train` for a recipe.
 
     Args:
-        options: Of the network's training in each round, whose last step is kept.
+        plan: Data and body.
+        options: Options of the network's training in each round, whose last step is kept.
+        folder: Folder of the run.
+        device: Device.
+        resume: Continue the run in the folder; if False, start again.
+        progress: Reports the progress.
+        stop: Returns True to stop.
+
+    Returns:
+        The result, in rounds.
+
+    Raises:
+        InputError: If the folder holds a run with other settings.
+        UsageError: If `options.keep` is not "last", since weights are not chosen by held-out people.
     """
     start = time.monotonic()
     is_finished = True
-    _settings(plan, options)  # may refuse, and then leaves no folder
+    _settings(plan, options)  # checks the options before there is a folder
+
+    def stop_or_late() -> bool:
+        return stop() or bool(options.minutes and time.monotonic() > start + 60 * options.minutes)
+
     with processes(device) as group, only_training(folder, group):
-        run = _Run(plan, options, folder, device, group, progress, _or_late(stop, options.minutes))
+        run = _Run(plan, options, folder, device, group, progress, stop_or_late)
         try:
             run.begin(resume)
             for number in range(1, plan.options.rounds + 1):
@@ -98,8 +113,20 @@ def train_rounds(
 
 
 def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
-    """Return what `train_rounds` would do, as `lab.train.trainer.plan_training` says it of a recipe."""
-    round_count, settings = 0, _settings(plan, options)
+    """Return what `train_rounds` would do, like `lab.train.trainer.plan_training` for a recipe.
+
+    Args:
+        plan: Data and body.
+        options: Options of the network's training in each round.
+        folder: Folder of the run.
+        resume: Continue the run in the folder.
+
+    Raises:
+        InputError: If the folder holds a run with other settings.
+        UsageError: If `options.keep` is not "last".
+    """
+    settings = _settings(plan, options)
+    round_count = 0
     if resume and (folder / SETTINGS).exists():
         refuse_other_settings(folder / SETTINGS, json.loads((folder / SETTINGS).read_text("utf-8")), settings)
         round_count = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
@@ -109,27 +136,22 @@ def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, re
 
 
 def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
-    """Return what a run's folder keeps of its settings; refuse what cannot be trained."""
+    """Return the settings that a run's folder keeps; raise errors if they cannot be trained."""
     if options.keep != "last":
-        raise UsageError("keep", f"is no choice of {MODEL}", expected="last", got=options.keep)
+        raise UsageError("keep", f"is not possible with {MODEL}", expected="last", got=options.keep)
     check_batch(plan.people.path, len(plan.people), LoaderOptions(options.batch_size))
     for people in (plan.people, plan.held_out):
         if not people.values(lambda some: keypoints_of(some, plan.skeleton))[..., 2].all(1).any():
-            remedy = "a skeleton all of whose joints the data labels"
+            remedy = "a skeleton whose joints are all labelled"
             raise InputError(people.path, "has no person with all keypoints", remedy=remedy)
     if (start := plan.options.start) and not (Path(start) / ROUNDS).is_file():
-        raise InputError(start, "is no run of deform-and-learn", expected=ROUNDS)
+        raise InputError(start, "is not a run of deform-and-learn", expected=ROUNDS)
     settings: dict[str, Any] = {"model": MODEL, "loop": options.result_settings, **plan.describe()}
     return dict(json.loads(json.dumps(settings)))
 
 
 class _StopRequestedError(Exception):
-    """A stop was requested; everything done is kept."""
-
-
-def _or_late(stop: Callable[[], bool], minutes: float) -> Callable[[], bool]:
-    end = time.monotonic() + 60 * minutes
-    return lambda: stop() or bool(minutes and time.monotonic() > end)
+    """A stop was requested; finished work is kept."""
 
 
 def registration_evidence(
@@ -139,7 +161,15 @@ def registration_evidence(
     depths: NDArray[np.float32],
     device: torch.device | str = "cpu",
 ) -> RegistrationEvidence:
-    """Return what a body is registered to; depths (N, J) of the joints, in image units."""
+    """Return the evidence that bodies are registered to.
+
+    Args:
+        body: The body.
+        skeleton: Skeleton of the keypoints.
+        people: Evidence of N people.
+        depths: (N, J) float32, image units. Depths of the joints.
+        device: Device of the result.
+    """
     flat, weights = torch.from_numpy(people.keypoints).to(device).split((2, 1), -1)
     vertices = torch.from_numpy(people.vertices).to(device)
     return RegistrationEvidence(
@@ -173,14 +203,14 @@ class _Run:
         self.number = 0
 
     def begin(self, resume: bool) -> None:
-        """Take up what is in the folder, or clear it."""
+        """Continue the run in the folder, or clear it, and make the evidence."""
         settings = _settings(self.plan, self.loop)
         path = self.folder / SETTINGS
         if resume and path.exists():
             refuse_other_settings(path, json.loads(path.read_text("utf-8")), settings)
         else:
-            for old in [*self.folder.glob("round-*"), *self.folder.glob("*.npz")]:
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
+            for previous in [*self.folder.glob("round-*"), *self.folder.glob("*.npz")]:
+                shutil.rmtree(previous) if previous.is_dir() else previous.unlink()
             (self.folder / ROUNDS).unlink(missing_ok=True)
             write_json(path, settings)
         if (self.folder / ROUNDS).exists():
@@ -193,41 +223,41 @@ class _Run:
     def _evidence(self, name: str, people: JoinedPeople) -> PeopleEvidence:
         o = self.plan.options
 
-        def gathered(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-            some = people.taken(rows)
-            evidence = people_evidence(
-                some, self.plan.body, self.skeleton, o.points, o.correspondence, self.plan.seed, self.plan.nearest
-            )
-            return evidence.arrays
+        def part_evidence(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+            part = people.taken(rows)
+            return people_evidence(
+                part, self.plan.body, self.skeleton, o.points, o.correspondence, self.plan.seed, self.plan.nearest
+            ).arrays
 
-        what = "people, dense correspondences"
-        return PeopleEvidence(**self._in_parts(self.folder / name, len(people), _GATHERED, gathered, what))
+        text = "people, dense correspondences"
+        return PeopleEvidence(**self._in_parts(self.folder / name, len(people), _EVIDENCE_BATCH, part_evidence, text))
 
     def _in_parts(
         self,
         path: Path,
         count: int,
-        together: int,
+        batch: int,
         make: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
-        what: str,
+        text: str,
     ) -> dict[str, NDArray[Any]]:
-        """Make the arrays of a file of `count` people, `together` at a time; parts that are made are kept."""
-        folder, parts = path.with_suffix(""), []
+        """Make the arrays of a file for `count` people in batches, which are saved, and join them."""
+        folder = path.with_suffix("")
+        parts: list[Path] = []
         if not path.exists():
-            for first in range(0, count, together):
+            for first in range(0, count, batch):
                 parts.append(folder / f"{first:08d}.npz")
                 if not parts[-1].exists():
                     if self.stop():
                         raise _StopRequestedError
-                    write_npz(parts[-1], make(np.arange(first, min(first + together, count))))
-                self.report(min(first + together, count), count, what)
+                    write_npz(parts[-1], make(np.arange(first, min(first + batch, count))))
+                self.report(min(first + batch, count), count, text)
             arrays = [read_npz(part) for part in parts]
             write_npz(path, {name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]})
         shutil.rmtree(folder, ignore_errors=True)
         return read_npz(path)
 
     def round(self, number: int) -> None:
-        """Run one round, unless it is done."""
+        """Run one round unless it is finished."""
         self.number = number
         if len(self.done) >= number:
             return
@@ -235,58 +265,64 @@ class _Run:
         progress = part_of(self.progress, _EVIDENCE + share * (number - 1), _EVIDENCE + share * number)
         self.report = part_of(progress, 0, 0.2)
         depths, lifter = self._lifter()
-        start = None if self._at(_REGISTERED).exists() else self._start()
+        start = None if self._path(_REGISTERED).exists() else self._start()
         self.report = part_of(progress, 0.2, 0.5)
         parameters, accepted, registrations = self._registration(depths, start)
         self.report = part_of(progress, 0.5, 1)
         network = self._network(depths, parameters, accepted)
         errors = {**registrations, "network": network, "lifter": lifter}
         self.done.append({"round": number, "accepted": float(accepted.mean()), **errors})
-        write_bytes(self.folder / LAST, (self._at("network") / LAST).read_bytes())
+        write_bytes(self.folder / LAST, (self._path("network") / LAST).read_bytes())
         write_json(self.folder / ROUNDS, self.done)
         plot_rounds(self.done, self.folder / PLOT, len(self.plan.people), len(self.plan.held_out))
 
-    def _at(self, what: str, earlier: int = 0) -> Path:
-        return self.folder / f"round-{self.number - earlier}" / what
+    def _path(self, name: str) -> Path:
+        return self.folder / f"round-{self.number}" / name
 
-    def _before(self, what: str) -> Path | None:
-        """Return the weights to go on from: of the round before, or of the run that this one continues."""
+    def _previous_weights(self, name: str) -> Path | None:
+        """Return the weights to start from: of the previous round, or of the run `options.start`; None for neither."""
         if self.number > 1:
-            return self._at(what, 1) / LAST
+            return self.folder / f"round-{self.number - 1}" / name / LAST
         if not self.plan.options.start:
             return None
         folder = Path(self.plan.options.start)
         last = len(json.loads((folder / ROUNDS).read_text("utf-8")))
-        return folder / f"round-{last}" / what / LAST
+        return folder / f"round-{last}" / name / LAST
 
-    def _train(self, recipe: Recipe[Any], loop: TrainOptions, what: str) -> None:
+    def _train(self, recipe: Recipe[Any], loop: TrainOptions, name: str) -> None:
         def report(count: int, total: int | None, text: str) -> None:
-            self.report(count, total, f"round {self.number}, {what}: {text}")
+            self.report(count, total, f"round {self.number}, {name}: {text}")
 
-        result = train(recipe, loop, self._at(what), self.device, progress=report, stop=self.stop, group=self.group)
+        result = train(recipe, loop, self._path(name), self.device, progress=report, stop=self.stop, group=self.group)
         if not result.finished:
             raise _StopRequestedError
 
     def _lifter(self) -> tuple[NDArray[np.float32], dict[str, float]]:
-        """Return depths (N, J) of the people to learn from, and the errors of those held out."""
+        """Train the lifter; return depths (N, J) of the training people, and the errors of held-out people."""
         complete = [evidence.keypoints[evidence.complete, :, :2] for evidence in (self.evidence, self.held_out)]
-        bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
-        data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
-        options, steps = self.plan.options, self.plan.options.lifter_steps
+        data = LifterData(
+            self.skeleton,
+            points=complete[0],
+            held_out=complete[1],
+            bones=bone_lengths(self.body, self.skeleton),
+            describe=self.plan.people.describe(),
+            start=self._previous_weights("lifter"),
+        )
+        options = self.plan.options
         loop = TrainOptions(
-            steps=steps,
+            steps=options.lifter_steps,
             batch_size=min(options.lifter_batch, len(complete[0])),
             workers=0,
             seed=self.number,
             decay=0.0,
             average=options.lifter_average,
             keep="last",
-            validate_every=steps,
+            validate_every=options.lifter_steps,
             precision="full",
         )
         recipe = DepthLifterRecipe(data, options.lifter, seed=self.plan.seed)
         self._train(recipe, loop, "lifter")
-        lifter = DepthLifter.load(self._at("lifter") / LAST)
+        lifter = DepthLifter.load(self._path("lifter") / LAST)
         rows = self.held_out.complete
         flat = self.held_out.keypoints[rows, :, :2]
         depths, held_out = (lift(lifter, evidence, complete[0]) for evidence in (self.evidence, self.held_out))
@@ -302,12 +338,9 @@ class _Run:
     def _registration(
         self, depths: NDArray[np.float32], start: ScaledPose | None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, dict[str, float]]]:
-        """Return parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and the errors of
-        all and of those accepted, by their curve.
-        """
-        path = self._at(_REGISTERED)
+        """Return parameters (N, 105) and accepted (N,) of the training people, and the errors of both curves."""
         arrays = self._in_parts(
-            path,
+            self._path(_REGISTERED),
             len(self.evidence),
             self.plan.options.registered_together,
             lambda rows: self._registered(rows, depths[rows], start),
@@ -325,16 +358,11 @@ class _Run:
     def _registered(
         self, rows: NDArray[np.int64], depths: NDArray[np.float32], start: ScaledPose | None
     ) -> dict[str, NDArray[Any]]:
-        """Register people by number, from the T pose if `start` is None: parameters (B, 105), accepted (B,) and the
-        errors (B,) in image units.
-        """
+        """Register B people from `start` or the T pose: parameters (B, 105), accepted (B,), errors in image units."""
         evidence = registration_evidence(self.body, self.skeleton, self.evidence.taken(rows), depths, self.device)
-        begin = (
-            None
-            if start is None
-            else ScaledPose._make(values.to(self.device) for values in start.rows(torch.from_numpy(rows)))
-        )
-        registration = register(self.body, evidence, begin, self.plan.options.registration)
+        if start is not None:
+            start = ScaledPose._make(values.to(self.device) for values in start.rows(torch.from_numpy(rows)))
+        registration = register(self.body, evidence, start, self.plan.options.registration)
         return {
             "parameters": orthonormalise(registration.pose).vector.cpu().numpy(),
             "accepted": registration.accepted.cpu().numpy(),
@@ -343,19 +371,16 @@ class _Run:
         }
 
     def _start(self) -> ScaledPose | None:
-        """Return where registrations begin: what the round before's network predicts, on the CPU; None for the T
-        pose.
-        """
-        before = self._before("network")
-        if before is None:
-            return None
-        network = BodyRegressor.load(before).to(self.device)
-        return predict_people(network, self.plan.people, _BATCH)
+        """Return the predictions of the previous network, on the CPU; None for the T pose."""
+        path = self._previous_weights("network")
+        return (
+            None if path is None else predict_people(BodyRegressor.load(path).to(self.device), self.plan.people, _BATCH)
+        )
 
     def _network(
         self, depths: NDArray[np.float32], parameters: NDArray[np.float32], accepted: NDArray[np.bool_]
     ) -> dict[str, float]:
-        """Train the network on the registrations; return its errors of the people held out."""
+        """Train the network on the registrations; return its errors on held-out people."""
         plan = self.plan
         data = RoundData(
             plan.people,
@@ -363,23 +388,21 @@ class _Run:
             parameters,
             accepted,
             depths,
-            plan.held_out,
-            self.held_out,
-            self._before("network"),
+            held_out=plan.held_out,
+            held_out_evidence=self.held_out,
+            start=self._previous_weights("network"),
         )
         recipe = RegressorRecipe(data, plan.body, plan.options, seed=plan.seed, number=self.number)
         self._train(recipe, replace(self.loop, seed=self.loop.seed + self.number), "network")
-        path = self._at("network") / LAST  # the running average, where there is one
+        path = self._path("network") / LAST  # the running average, if there is one
         fill(recipe.model.eval(), read_weights(path, MODEL)[0], path)
         with torch.no_grad():
             return dict(recipe.validate(_BATCH))
 
     def result(self, finished: bool, seconds: float) -> TrainResult:
-        """Return the result of this start, in rounds; the best is the last."""
+        """Return the result of this call, in rounds; the best round is the last."""
         metrics = self.done[-1]["network"] if self.done else {}
-        names = (ROUNDS, PLOT, LAST, SETTINGS)
-        outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
-        best = metrics.get(self.plan.criterion)
+        paths = (self.folder / name for name in (ROUNDS, PLOT, LAST, SETTINGS))
         round_count = len(self.done)
         rounds = self.plan.options.rounds
         cautions = validation_cautions({"count": len(self.plan.held_out), "unit": "people held out"})
@@ -389,46 +412,54 @@ class _Run:
             steps=rounds,
             finished=finished,
             seconds=seconds,
-            best=best,
+            best=metrics.get(self.plan.criterion),
             best_step=round_count,
             metrics=metrics,
-            outputs=outputs,
+            outputs=tuple(path for path in paths if path.exists()),
             unit="rounds",
-            kept=f"{LAST}: the last step of round {round_count:,} of {rounds:,}, whose error stands for the best",
+            kept=f"{LAST}: the last step of round {round_count:,} of {rounds:,}, whose error is reported as the best",
             cautions=tuple(cautions),
         )
 
 
 def round_cautions(record: Mapping[str, Any]) -> list[str]:
-    """Say what went wrong in a round, from its entry in rounds.json: sentences, none if nothing did."""
+    """Return warnings about a round from its entry in rounds.json."""
     number, cautions = record["round"], []
     if (share := record["lifter"].get("deep_share", 0.0)) > _MAX_DEEP_SHARE:
         cautions.append(
-            f"the lifter of round {number} diverged: it makes {share:.0%} of the people deeper than they are large in "
-            "the image; a smaller `lifter.turn` bounds their depths"
+            f"the lifter of round {number} diverged: {share:.0%} of the people are deeper than they are large in the "
+            "image; a smaller `lifter.turn` limits the depths"
         )
     if record["accepted"] < _MIN_ACCEPTED:
         cautions.append(
             f"only {record['accepted']:.0%} of the registrations of round {number} are accepted: the network learned "
-            "little; look at its keypoints, correspondences and depths"
+            "little; check its keypoints, correspondences and depths"
         )
     return cautions
 
 
 def deep_share(depths: NDArray[np.float32], points: NDArray[np.float32], skeleton: Skeleton) -> float:
-    """Compute the share of people whose depths (N, J) are larger, in mean over the joints, than the distances of their
-    points (N, J, 2) in the image, both from the middle of the hips.
+    """Return the share of people whose mean depth exceeds their mean distance in the image, both from the hips.
+
+    Args:
+        depths: (N, J) float32, image units. Depths of the joints.
+        points: (N, J, 2) float32, image units. Joints in the image.
+        skeleton: Skeleton of the joints.
     """
     hips = points[:, skeleton.indices(("left_hip", "right_hip"))].mean(1, keepdims=True)
     return float((np.abs(depths).mean(1) > np.linalg.norm(points - hips, axis=-1).mean(1)).mean())
 
 
 def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lift keypoints to depths (N, J), in image units, from the middle of the hips.
+    """Lift keypoints to depths.
 
     Args:
-        complete: (M, J, 2) people all of whose keypoints are known, who say where the unknown ones of others
-            probably are.
+        lifter: The lifter.
+        evidence: Keypoints of N people.
+        complete: (M, J, 2) float32, image units. Complete keypoints, from which unknown keypoints are estimated.
+
+    Returns:
+        (N, J) float32, image units from the middle of the hips.
     """
     points = torch.from_numpy(with_probable(evidence.keypoints, complete))
     with torch.no_grad():
@@ -436,9 +467,14 @@ def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.flo
 
 
 def with_probable(keypoints: NDArray[np.float32], complete: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put the unknown joints of keypoints (N, J, 3) at their expectation, given those that are known: (N, J, 2).
+    """Replace unknown keypoints by their expectation, given the known ones, of a normal distribution.
 
-    The expectation is that of a normal distribution with the mean and the covariance of complete people (M, J, 2).
+    Args:
+        keypoints: (N, J, 3) float32, image units. x, y, and 0 for unknown keypoints.
+        complete: (M, J, 2) float32, image units. Complete keypoints, which define mean and covariance.
+
+    Returns:
+        (N, J, 2) float32, image units.
     """
     points = keypoints[..., :2].reshape(len(keypoints), -1).astype(np.float64)
     label_mask = np.repeat(keypoints[..., 2] > 0, 2, axis=1)
@@ -453,14 +489,16 @@ def with_probable(keypoints: NDArray[np.float32], complete: NDArray[np.float32])
 
 
 def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path, people_count: int, held_out: int) -> None:
-    """Draw Figure 2: mean errors by round, and the share of accepted registrations; nothing if no true joints are
-    known.
+    """Draw the paper's Figure 2, mean errors and the share of accepted registrations by round, if joints are known.
 
-    Registrations have a curve of all people and one of those accepted: without those that failed, the error can fall
-    while more fail.
+    Registrations have a curve for all people and a curve for accepted ones, whose error can fall while more
+    registrations fail.
 
     Args:
-        people_count, held_out: Numbers of people, for the caption.
+        rounds: Entries of rounds.json.
+        path: PNG file.
+        people_count: Number of training people, for the caption.
+        held_out: Number of held-out people, for the caption.
     """
     from matplotlib.figure import Figure
 
@@ -480,8 +518,8 @@ def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path, people_count: i
     for panel in (axes, shares):
         panel.grid(alpha=0.3)
     caption = (
-        f"Joints before Procrustes, bones scaled to the resting body's; means over the {people_count:,} people\n"
-        f"learned from (registrations) and the {held_out:,} held out (lifter, network).\n"
+        f"Joints before Procrustes, bones scaled to the body at rest; means over {people_count:,} training people\n"
+        f"(registrations) and {held_out:,} held-out people (lifter, network).\n"
         "The last round's network is kept."
     )
     figure.supxlabel(caption, x=0.01, ha="left", fontsize=8)

@@ -1,4 +1,4 @@
-"""The training of the depth lifter: Kudo et al.'s game (2018), with two further losses (see `DepthLifterOptions`)."""
+"""Training of the depth lifter by Kudo et al.'s game (2018), with two further losses (see `DepthLifterOptions`)."""
 
 from __future__ import annotations
 
@@ -27,33 +27,39 @@ from humanpose_cli.models.lifter.depth import (
 )
 from humanpose_cli.networks.weights import fill, read_weights
 
-GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+GENERATOR = "generator"
+DISCRIMINATOR = "discriminator"
 
-
-_BETAS, _WEIGHT_DECAY = (0.5, 0.999), 1e-5  # of Adam, as Kudo et al. have them
-_MIN_REVERSED = 0.05  # share of people who show their backs from which on people are turned by all angles
+_BETAS = (0.5, 0.999)  # of Adam (Kudo et al.)
+_WEIGHT_DECAY = 1e-5  # of Adam (Kudo et al.)
+_MIN_REVERSED = 0.05  # share of people who show their backs above which people are turned by all angles
 
 
 def reversed_share(points: NDArray[np.float32], skeleton: Skeleton) -> float:
-    """Compute the share of people (N, J, 2) who show their backs: with the left hip and shoulder left of the right ones
-    in the image.
+    """Return the share of people who show their backs.
+
+    Args:
+        points: (N, J, 2) float, any unit. Joints in the image. A back has the left hip and the left shoulder on the
+            left.
+        skeleton: Skeleton of the joints.
     """
-    across = [
+    widths = [
         points[:, skeleton.index(f"left_{name}"), 0] - points[:, skeleton.index(f"right_{name}"), 0]
         for name in ("hip", "shoulder")
     ]
-    return float((np.max(across, axis=0) < 0).mean())
+    return float((np.max(widths, axis=0) < 0).mean())
 
 
 class _Points:
-    """Picks a person's 2-D joints, or those of their mirror image, who is a person too; and a yaw and a pitch."""
+    """Makes an example of a person: 2-D joints, perhaps mirrored and rolled, and a random yaw and pitch."""
 
     def __init__(self, points: NDArray[np.float32], skeleton: Skeleton, options: DepthLifterOptions) -> None:
         self.points, self.mirror, self.options = points, list(skeleton.mirror), options
 
     def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        largest = math.radians(float(self.options.turn))
-        yaw, points = random.uniform(-largest, largest), self.points[number]
+        max_yaw = math.radians(float(self.options.turn))
+        yaw = random.uniform(-max_yaw, max_yaw)
+        points = self.points[number]
         if random.random() < self.options.mirror:
             points = points[self.mirror] * np.array([-1, 1], np.float32)
         pitch, roll = np.array([self.options.pitch, self.options.roll]) * random.normal(size=2)
@@ -64,15 +70,15 @@ class _Points:
 
 @dataclass(frozen=True)
 class LifterData:
-    """What the lifter learns from and is measured on.
+    """Training and validation data of the depth lifter.
 
     Attributes:
-        skeleton: Of the joints.
-        points: (N, J, 2) 2-D joints of people, each with all of them, in any unit.
-        held_out: (M, J, 2) those of others.
-        bones: (bones,) lengths of the skeleton's bones in the body, in any unit.
-        describe: Where they are from, for the run's record.
-        start: Weights of the round before; None begins at random.
+        skeleton: Skeleton of the joints.
+        points: (N, J, 2) float32, any unit. Complete 2-D joints of the training people.
+        held_out: (M, J, 2) float32. Complete 2-D joints of the held-out people.
+        bones: (bones,) float, any unit. Lengths of the skeleton's bones in the body.
+        describe: Origin of the data for the record of the run.
+        start: Weights to start from; None starts at random.
     """
 
     skeleton: Skeleton
@@ -84,8 +90,14 @@ class LifterData:
 
 
 class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
-    """The adversarial training of the two networks. Depths are never known, so that `back_bent` of held-out people is
-    the only metric; the last weights are the ones to use.
+    """Adversarial training of the two networks.
+
+    True depths are unknown, so that `back_bent` of held-out people is the only metric. Use the last weights.
+
+    Args:
+        data: Training and validation data.
+        options: Options of the lifter.
+        seed: Seed of the weights.
     """
 
     name, criterion = MODEL, "back_bent"
@@ -102,15 +114,12 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
             fill(self.model, read_weights(data.start, MODEL)[0], data.start)
         frames = [hip_frame(torch.from_numpy(p), data.skeleton).points for p in (data.points, data.held_out)]
         self.points, self.held_out = frames[0].numpy(), frames[1]
-        self.validation_data = {
-            "count": len(self.held_out),
-            "unit": "people held out with all keypoints",
-        }
+        self.validation_data = {"count": len(self.held_out), "unit": "people held out with all keypoints"}
 
     def phases(self) -> Sequence[Phase]:
-        o = self.options
+        rate = self.options.learning_rate
         return [
-            Phase(name, list(getattr(self.model, name).parameters()), o.learning_rate, _BETAS, _WEIGHT_DECAY)
+            Phase(name, list(getattr(self.model, name).parameters()), rate, _BETAS, _WEIGHT_DECAY)
             for name in (GENERATOR, DISCRIMINATOR)
         ]
 
@@ -133,17 +142,15 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
         if phase == DISCRIMINATOR:
             return {"loss": softplus(-real).mean() + softplus(false).mean(), "accuracy": accuracy}
         bending = back_bending(points, space[..., 2], skeleton).mean()
-        again = torch.cat((view[..., :2], lift.lift(view[..., :2])[..., None]), -1)
-        back = turned(again, -yaw, pitch)
-        consistency = (again - view)[..., 2].square().mean() + (back - space)[..., :2].square().mean()
+        lifted_view = torch.cat((view[..., :2], lift.lift(view[..., :2])[..., None]), -1)
+        restored = turned(lifted_view, -yaw, pitch)
+        consistency = (lifted_view - view)[..., 2].square().mean() + (restored - space)[..., :2].square().mean()
         bones = bone_error(space, self.data.bones.to(space), skeleton).mean()
         loss = softplus(-false).mean() + o.heuristic * bending + o.consistency * consistency + o.bones * bones
         return {"loss": loss, "back_bending": bending, "consistency": consistency, "bones": bones}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Return back_bent, the share of held-out people who are more back to front than front; `bending`: how
-        much so.
-        """
+        """Return back_bent, the share of people whose negated depths bend less, and bending, its mean."""
         points = self.held_out.to(self.device)
         depth = self.model.generator(points)
         bending = back_bending(points, depth, self.data.skeleton)
@@ -152,14 +159,18 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         config = {"skeleton": self.data.skeleton.name, "options": asdict(self.options)}
-        return self.model.state_dict(), config  # the discriminator too: the next round goes on with both
+        return self.model.state_dict(), config  # including the discriminator, from which the next round continues
 
     def describe(self) -> Mapping[str, Any]:
         return {**self.data.describe, "people": len(self.points), "recipe": asdict(self.options)}
 
 
 def learns(phase: str, accuracy: float, options: DepthLifterOptions) -> bool:
-    """Return whether a network learns at this accuracy of the discriminator: neither may become much better than the
-    other.
+    """Return whether a network may learn, so that neither becomes much better than the other.
+
+    Args:
+        phase: `GENERATOR` or `DISCRIMINATOR`.
+        accuracy: Accuracy of the discriminator, 0 … 1.
+        options: Options with the limits.
     """
     return accuracy <= options.max_accuracy if phase == DISCRIMINATOR else accuracy >= options.min_accuracy

@@ -1,6 +1,6 @@
-"""Training examples of the lifter: posed bodies before random cameras, with landmarks as detectors place them.
+"""Training examples of the lifter: landmarks of posed bodies before random cameras, with imitated detection errors.
 
-Bodies are posed once, into a pool; camera and detection errors are new in every batch. Nothing is rendered.
+Bodies are posed once, into a pool; cameras and detection errors are drawn for every batch. Nothing is rendered.
 """
 
 from __future__ import annotations
@@ -27,89 +27,94 @@ from humanpose_cli.models.lifter.metric import (
 
 Array = NDArray[np.float32]
 
-# How often a pose of a family is drawn. What differs most from standing is hardest: more of it than in life.
+# Share of each family of poses. Poses that differ most from standing are the hardest and more frequent than in reality.
 _SHARES = {"library": 0.30, "upright": 0.18, "stepping": 0.06, "bending": 0.07, "crouching": 0.08, "kneeling": 0.05}
 _SHARES |= {"chair": 0.12, "floor": 0.07, "crawling": 0.03, "lying": 0.04}
 _MAX_BETA = 2.5
-_TOGETHER = 4096  # bodies posed at once
+_BATCH = 4096  # bodies that are posed at once
 
-# Standard deviation of a landmark's x and of its y, as a share of the person's size in the image.
+# Standard deviation of a landmark's x and of its y, relative to the person's size in the image.
 _NOISE = {"nose": 0.008, "ear": 0.009, "shoulder": 0.012, "elbow": 0.016, "wrist": 0.020, "index": 0.026, "hip": 0.016}
 _NOISE |= {"knee": 0.016, "ankle": 0.019, "heel": 0.023, "foot_index": 0.025}
-_ABOVE = {"ear": "nose", "elbow": "shoulder", "wrist": "elbow", "index": "wrist"}
-_ABOVE |= {"knee": "hip", "ankle": "knee", "heel": "ankle", "foot_index": "ankle"}
+_PARENT_KINDS = {"ear": "nose", "elbow": "shoulder", "wrist": "elbow", "index": "wrist"}
+_PARENT_KINDS |= {"knee": "hip", "ankle": "knee", "heel": "ankle", "foot_index": "ankle"}
 
 
 def _kind(name: str) -> str:
     return name.removeprefix("left_").removeprefix("right_")
 
 
-def _above(name: str) -> int:
+def _parent(name: str) -> int:
     """Return the row of the landmark whose error a landmark shares, −1 for none."""
-    above = _ABOVE.get(_kind(name))
-    if above is None:
+    parent = _PARENT_KINDS.get(_kind(name))
+    if parent is None:
         return -1
-    return INPUT_LANDMARKS.index(above if above == "nose" else f"{name.split('_')[0]}_{above}")
+    return INPUT_LANDMARKS.index(parent if parent == "nose" else f"{name.split('_')[0]}_{parent}")
 
 
 _LEVEL = np.array([_NOISE[_kind(name)] for name in INPUT_LANDMARKS], np.float32)
-_PARENT = [_above(name) for name in INPUT_LANDMARKS]
+_PARENTS = [_parent(name) for name in INPUT_LANDMARKS]
 
 
 def _rows(*kinds: str) -> list[int]:
     return [row for row, name in enumerate(INPUT_LANDMARKS) if _kind(name) in kinds]
 
 
-_UPPER_LIMBS, _LOWER_LIMBS = _rows("elbow", "wrist", "index"), _rows("hip", "knee", "ankle", "heel", "foot_index")
+_UPPER_LIMBS = _rows("elbow", "wrist", "index")
+_LOWER_LIMBS = _rows("hip", "knee", "ankle", "heel", "foot_index")
 _BELOW_HIPS = _rows("knee", "ankle", "heel", "foot_index")
-_ENDS, _HEAD = _rows("index", "heel", "foot_index"), _rows("nose", "ear")
+_ENDS = _rows("index", "heel", "foot_index")
+_HEAD = _rows("nose", "ear")
 _LIMBS = [
     [row for row in group if INPUT_LANDMARKS[row].startswith(side)]
     for group in (_rows("wrist", "index"), _UPPER_LIMBS, _rows("ankle", "heel", "foot_index"), _LOWER_LIMBS)
     for side in ("left", "right")
 ]
-_SHOULDERS, _HIPS = _rows("shoulder"), _rows("hip")
+_SHOULDERS = _rows("shoulder")
+_HIPS = _rows("hip")
 
 
 @dataclass(frozen=True)
 class CameraRanges:
-    """Cameras about a person. Lengths in metres, angles in degrees.
+    """Ranges of the random cameras around a person; lengths in metres, angles in degrees.
 
     Attributes:
-        distance: Min and max, even in the logarithm.
-        pitch: From which the camera looks down at the person, least and most; most often the middle of them.
-        roll: Standard deviation; one of eight cameras is rolled by up to `most_roll`.
-        off_centre: Largest angle of the person beside the optical axis, across and up or down.
-        focal_error: Standard deviation of the logarithm of the focal length that the lifter is given.
+        distance: Min and max, uniform in the logarithm.
+        pitch: Min and max of the angle by which the camera looks down.
+        usual_pitch: Most frequent pitch.
+        roll: Standard deviation.
+        max_roll: Max roll of one camera in eight.
+        off_centre: Max angle between the optical axis and the person, horizontal and vertical.
+        focal_error: Standard deviation of the error in the logarithm of the focal length.
     """
 
     distance: tuple[float, float] = (1.6, 14.0)
     pitch: tuple[float, float] = (-20.0, 60.0)
     usual_pitch: float = 6.0
     roll: float = 4.0
-    most_roll: float = 35.0
+    max_roll: float = 35.0
     off_centre: tuple[float, float] = (25.0, 15.0)
     focal_error: float = 0.15
 
 
 @dataclass(frozen=True)
 class DetectionErrors:
-    """Errors of 2-D landmarks as measured on photographs; probabilities are of a person unless said otherwise.
+    """Errors of 2-D landmarks as measured on photographs; probabilities are per person if not stated otherwise.
 
     Attributes:
-        level: Factor on the usual noise of landmarks (0.8 to 2.6 % of the person's size), median; with more, the
-            lifter gets steadier and less exact.
-        spread: Standard deviation of its logarithm from person to person.
-        shared: Correlation of a landmark's error with that of the landmark before it on the limb.
-        outliers: Probability of a landmark to be an outlier, whose error is `outlier`, a share of the person's
-            size.
+        level: Median factor on the noise of landmarks (0.8 to 2.6 % of the person's size). More noise makes the lifter
+            steadier and less accurate.
+        spread: Standard deviation of the logarithm of that factor over people.
+        shared: Correlation of a landmark's error with the previous landmark's on the limb.
+        outliers: Probability per landmark of an outlier.
+        outlier: Standard deviation of outliers, relative to the person's size.
         hidden: Factor on the noise of landmarks behind the trunk.
-        dropped: Probability of a landmark to be missing.
-        limbs: Of a limb to be missing.
-        legs: Of both legs to be missing from the knees on, as in half figures.
-        ends: Of all hands and feet to be missing, as in COCO's skeleton.
-        swapped: That left and right are swapped, of the arms and of the legs alike.
-        cut: That the image's edge cuts the person.
+        dropped: Probability per landmark that it is missing.
+        limbs: Probability that a limb is missing.
+        legs: Probability that both legs are missing below the hips.
+        ends: Probability that hands and feet are missing, as in COCO's skeleton.
+        swapped: Probability that left and right are swapped, for arms and for legs.
+        cut: Probability that the image's edge cuts the person.
     """
 
     level: float = 1.0
@@ -127,10 +132,12 @@ class DetectionErrors:
 
 
 class PosePool(NamedTuple):
-    """Posed bodies: points (N, 47, 3) metres about the pelvis, y up, facing +z; cumulative (N,) their share of draws;
-    family of each.
+    """N posed bodies.
 
-    Points are `LIFTED_JOINTS`, then BLAZEPOSE33.
+    Attributes:
+        points: (N, 47, 3) float32, metres from the pelvis, y up, facing +z. `LIFTED_JOINTS`, then BLAZEPOSE33.
+        cumulative: (N,) float64. Cumulative probability of being drawn.
+        family: Family of each pose.
     """
 
     points: Array
@@ -138,27 +145,34 @@ class PosePool(NamedTuple):
     family: tuple[str, ...]
 
     def draw(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Draw rows, with families as often as they should be."""
+        """Draw `count` rows with the probabilities of their families."""
         return np.minimum(np.searchsorted(self.cumulative, random.random(count)), len(self.points) - 1)
 
 
 @lru_cache(maxsize=4)
 def pose_pool(count: int, seed: int, split: str) -> PosePool:
-    """Pose `count` bodies of random shape in poses of a split."""
-    bank, body = PoseBank(seed, split), default_body()
+    """Pose `count` bodies of random shape in poses of a split.
+
+    Args:
+        count: Number of bodies.
+        seed: Seed of poses and shapes.
+        split: "train" or "held_out".
+    """
+    bank = PoseBank(seed, split)
+    body = default_body()
     random = np.random.default_rng((seed, count))
     points = np.empty((count, len(LIFTED_JOINTS) + len(BLAZEPOSE33), 3), np.float32)
     families: list[str] = []
     joints, pelvis = SMPL24.indices(LIFTED_JOINTS), SMPL24.index("pelvis")
-    for start in range(0, count, _TOGETHER):
-        poses = bank.poses(start, min(start + _TOGETHER, count))
+    for start in range(0, count, _BATCH):
+        poses = bank.poses(start, min(start + _BATCH, count))
         betas = np.clip(random.normal(size=(len(poses), body.shape_count)), -_MAX_BETA, _MAX_BETA)
         shape = torch.from_numpy(betas.astype(np.float32))
         with torch.no_grad():
             bodies = body.pose(torch.stack([pose.rotations for pose in poses]), shape, vertices=False)
             landmarks = body.pose_landmarks(BLAZEPOSE33.name, bodies, shape)
-            about = torch.cat((bodies.joints[:, joints], landmarks), 1) - bodies.joints[:, pelvis : pelvis + 1]
-        points[start : start + len(poses)] = about.numpy()
+            relative = torch.cat((bodies.joints[:, joints], landmarks), 1) - bodies.joints[:, pelvis : pelvis + 1]
+        points[start : start + len(poses)] = relative.numpy()
         families += [pose.family for pose in poses]
     counts = {family: families.count(family) for family in FAMILIES}
     share = np.array([_SHARES[family] / counts[family] for family in families])
@@ -166,7 +180,12 @@ def pose_pool(count: int, seed: int, split: str) -> PosePool:
 
 
 class LifterBatch(NamedTuple):
-    """B examples: what the network sees, and points (B, 47, 3) metres about the pelvis, axes of the centre ray."""
+    """B examples of the lifter.
+
+    Attributes:
+        rays: Input of the network.
+        points: (B, 47, 3) float32, metres from the pelvis, axes of the centre ray. The true points.
+    """
 
     rays: NormalisedRays
     points: Tensor
@@ -179,39 +198,46 @@ def lifter_batch(
     cameras: CameraRanges,
     errors: DetectionErrors | None,
 ) -> LifterBatch:
-    """Make examples of some rows of a pool; without errors landmarks and focal length are true."""
+    """Make examples from rows of a pool.
+
+    Args:
+        pool: The posed bodies.
+        rows: (B,) int64. Rows of the pool.
+        random: Source of the random numbers.
+        cameras: Ranges of the cameras.
+        errors: Errors of the landmarks; None gives the true landmarks and focal length.
+    """
     points = pool.points[rows]
     is_mirrored = random.random(len(rows)) < 0.5
     flip = np.where(is_mirrored, -1, 1).astype(np.float32)[:, None]
     points = np.where(is_mirrored[:, None, None], points[:, MIRRORED_POINTS], points)
     points[..., 0] *= flip
     to_camera, pelvis = _cameras(len(rows), random, cameras)
-    about = points @ to_camera.transpose(0, 2, 1)
-    landmarks = about[:, _INPUT_POINTS] + pelvis[:, None]
+    relative = points @ to_camera.transpose(0, 2, 1)
+    landmarks = relative[:, _INPUT_POINTS] + pelvis[:, None]
     rays = landmarks[..., :2] / np.maximum(landmarks[..., 2:], 0.2)
     confidence = np.ones(rays.shape[:2], np.float32)
     if errors is not None:
         rays, confidence = detected(rays, landmarks[..., 2], random, errors)
         rays = rays * np.exp(cameras.focal_error * random.standard_normal((len(rows), 1, 1), np.float32))
     normal_rays = normalise_rays(torch.from_numpy(rays), torch.from_numpy(confidence))
-    return LifterBatch(normal_rays, torch.from_numpy(about) @ normal_rays.to_camera)
+    return LifterBatch(normal_rays, torch.from_numpy(relative) @ normal_rays.to_camera)
 
 
 _INPUT_POINTS = [len(LIFTED_JOINTS) + row for row in BLAZEPOSE33.indices(INPUT_LANDMARKS)]
 
 
 def _cameras(count: int, random: np.random.Generator, o: CameraRanges) -> tuple[Array, Array]:
-    """Draw rotations (B, 3, 3) from y-up world axes to camera axes, and the pelvis (B, 3) metres in these."""
+    """Draw rotations (B, 3, 3) from y-up world axes to camera axes, and the pelvis (B, 3) in metres, camera axes."""
     yaw = random.uniform(-np.pi, np.pi, count)
     pitch = np.deg2rad(random.triangular(o.pitch[0], o.usual_pitch, o.pitch[1], count))
     roll = np.deg2rad(o.roll) * random.standard_normal(count)
-    roll = np.where(random.random(count) < 0.125, np.deg2rad(random.uniform(-o.most_roll, o.most_roll, count)), roll)
+    roll = np.where(random.random(count) < 0.125, np.deg2rad(random.uniform(-o.max_roll, o.max_roll, count)), roll)
     upright = np.diag((1.0, -1.0, -1.0))
     gaze = _turn(2, roll) @ _turn(0, pitch) @ upright @ _turn(1, yaw)
-    across, down = (np.deg2rad(limit) * random.uniform(-1, 1, count) for limit in o.off_centre)
-    turn = _turn(1, across) @ _turn(0, -down)
-    nearest, farthest = np.log(o.distance).tolist()
-    distance = np.exp(random.uniform(nearest, farthest, count))
+    azimuth, elevation = (np.deg2rad(limit) * random.uniform(-1, 1, count) for limit in o.off_centre)
+    turn = _turn(1, azimuth) @ _turn(0, -elevation)
+    distance = np.exp(random.uniform(*np.log(o.distance), count))
     return (turn @ gaze).astype(np.float32), (turn[..., 2] * distance[:, None]).astype(np.float32)
 
 
@@ -227,8 +253,16 @@ def _turn(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def detected(rays: Array, depth: Array, random: np.random.Generator, errors: DetectionErrors) -> tuple[Array, Array]:
-    """Imitate rays (B, 21, 2) and confidence (B, 21) as a detector gives them; depth (B, 21) metres decides what is
-    hidden.
+    """Add a detector's errors to landmarks.
+
+    Args:
+        rays: (B, 21, 2) float32. x / z and y / z of the true landmarks.
+        depth: (B, 21) float32, metres. Their depths, which decide what is hidden.
+        random: Source of the random numbers.
+        errors: Sizes and probabilities of the errors.
+
+    Returns:
+        (B, 21, 2) float32 rays with errors, and (B, 21) float32 confidence, 0 for missing landmarks.
     """
     count, landmarks = depth.shape
 
@@ -236,7 +270,7 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
         return random.random((count, *shape)) < probability
 
     size = np.ptp(rays, axis=1).max(-1)[:, None]  # (B, 1) of each person
-    # What the trunk or the head hides is detected less exactly.
+    # Landmarks behind the trunk or the head are detected less accurately.
     hidden_mask = _behind_trunk(rays, depth) & chance(0.8, landmarks)
     hidden_mask[:, _HEAD] |= (depth[:, _HEAD].mean(1) > depth[:, _SHOULDERS].mean(1) + 0.04)[:, None] & chance(
         0.5, len(_HEAD)
@@ -246,17 +280,17 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
     # Student's t with 4 degrees of freedom, of variance 1: detectors have heavier tails than a normal distribution.
     noise = random.standard_normal((count, landmarks, 2), np.float32)
     noise /= np.sqrt(random.chisquare(4, (count, landmarks, 1)) / 4).astype(np.float32) * np.sqrt(2)
-    # An error is passed on along the limb.
+    # Errors are correlated along a limb.
     independent = np.float32(np.sqrt(1 - errors.shared**2))
-    for row, above in enumerate(_PARENT):
-        if above >= 0:
-            noise[:, row] = independent * noise[:, row] + np.float32(errors.shared) * noise[:, above]
+    for row, parent in enumerate(_PARENTS):
+        if parent >= 0:
+            noise[:, row] = independent * noise[:, row] + np.float32(errors.shared) * noise[:, parent]
     noise *= level[..., None]
     # Outliers, and confidence that reflects errors only in part.
-    far = chance(errors.outliers, landmarks)
-    noise += np.where(far[..., None], errors.outlier * random.standard_normal((count, landmarks, 2), np.float32), 0)
+    outlier = chance(errors.outliers, landmarks)
+    noise += np.where(outlier[..., None], errors.outlier * random.standard_normal((count, landmarks, 2), np.float32), 0)
     confidence = 1 - 0.08 * random.exponential(size=(count, landmarks))
-    doubtful = hidden_mask | (far & chance(0.5, landmarks)) | chance(0.05, landmarks)
+    doubtful = hidden_mask | (outlier & chance(0.5, landmarks)) | chance(0.05, landmarks)
     confidence = np.where(doubtful, random.uniform(0.1, 0.95, (count, landmarks)), confidence)
     rays = rays + noise * size[..., None]
     rays, confidence = _cut_by_edge(rays, confidence, size, random, errors.cut)
@@ -266,9 +300,7 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
         right = [row for row in group if INPUT_LANDMARKS[row].startswith("right")]
         rows = np.flatnonzero(chance(errors.swapped))[:, None]
         for values in (rays, confidence):
-            left_values = values[rows, left]
-            values[rows, left] = values[rows, right]
-            values[rows, right] = left_values
+            values[rows, left + right] = values[rows, right + left]
     # Missing landmarks: single ones, limbs, hands and feet, and everything below the hips.
     missing = chance(errors.dropped, landmarks)
     for limb in _LIMBS:
@@ -280,36 +312,36 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
 
 
 def _behind_trunk(rays: Array, depth: Array) -> NDArray[np.bool_]:
-    """Return (B, 21) whether a limb's landmark lies behind the trunk, as the camera sees it."""
+    """Return (B, 21) whether a limb's landmark lies behind the trunk in the image."""
     scale = depth[:, _SHOULDERS + _HIPS].mean(1)
-    top, bottom = rays[:, _SHOULDERS].mean(1), rays[:, _HIPS].mean(1)
-    along = bottom - top
-    share = ((rays - top[:, None]) * along[:, None]).sum(-1) / np.maximum((along**2).sum(-1), 1e-8)[:, None]
-    nearest = top[:, None] + np.clip(share, 0, 1)[..., None] * along[:, None]
-    apart = np.linalg.norm(rays - nearest, axis=-1) * scale[:, None]
-    behind = (apart < 0.15) & (depth > scale[:, None] + 0.06)
-    behind[:, _HEAD + _SHOULDERS + _HIPS] = False
-    return behind
+    top = rays[:, _SHOULDERS].mean(1)
+    axis = rays[:, _HIPS].mean(1) - top
+    share = ((rays - top[:, None]) * axis[:, None]).sum(-1) / np.maximum((axis**2).sum(-1), 1e-8)[:, None]
+    nearest = top[:, None] + np.clip(share, 0, 1)[..., None] * axis[:, None]
+    distance = np.linalg.norm(rays - nearest, axis=-1) * scale[:, None]
+    hidden = (distance < 0.15) & (depth > scale[:, None] + 0.06)
+    hidden[:, _HEAD + _SHOULDERS + _HIPS] = False
+    return hidden
 
 
 def _cut_by_edge(
     rays: Array, confidence: NDArray[np.float64], size: Array, random: np.random.Generator, probability: float
 ) -> tuple[Array, NDArray[np.float64]]:
-    """Cut some people by the image's edge; what lies outside is guessed near the edge, or missing."""
+    """Cut some people by the image's edge; landmarks outside are guessed near the edge, or missing."""
     count = len(rays)
     side = random.choice(4, count, p=(0.6, 0.1, 0.15, 0.15))  # bottom, top, right, left
-    axis, sign = np.where(side < 2, 1, 0), np.where(side % 2 == 0, 1.0, -1.0)
+    axis = np.where(side < 2, 1, 0)
+    sign = np.where(side % 2 == 0, 1.0, -1.0)
     # The edge lies at a quantile of the landmarks' coordinates along the side's normal; without a cut at infinity.
-    along = np.take_along_axis(rays, axis[:, None, None], 2)[..., 0] * sign[:, None]
+    coordinates = np.take_along_axis(rays, axis[:, None, None], 2)[..., 0] * sign[:, None]
     share = random.uniform(0.45, 0.97, count)
-    edge = np.take_along_axis(np.sort(along, 1), (share * (along.shape[1] - 1)).astype(int)[:, None], 1)
+    quantile = (share * (coordinates.shape[1] - 1)).astype(int)[:, None]
+    edge = np.take_along_axis(np.sort(coordinates, 1), quantile, 1)
     edge = np.where((random.random(count) < probability)[:, None], edge, np.inf)
-    beyond = along - edge
-    outside = beyond > 0
+    outside = coordinates > edge
+    excess = np.where(outside, coordinates - edge, 0)
     # Detectors predict landmarks outside the image too near to the edge, or a little too far.
-    pull = np.where(
-        outside, random.uniform(0.3, 1.1, (count, 1)) * np.where(outside, beyond, 0) - np.where(outside, beyond, 0), 0
-    )
+    pull = random.uniform(0.3, 1.1, (count, 1)) * excess - excess
     points = rays.copy()
     points[np.arange(count), :, axis] += (pull * sign[:, None]).astype(np.float32)
     noise = 0.03 * size[..., None] * random.standard_normal(rays.shape)

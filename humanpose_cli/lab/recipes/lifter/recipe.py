@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,6 @@ from humanpose_cli.lab.recipes.lifter.examples import (
     CameraRanges,
     DetectionErrors,
     LifterBatch,
-    PosePool,
     lifter_batch,
     pose_pool,
 )
@@ -36,17 +36,17 @@ from humanpose_cli.models.lifter.metric import (
 )
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 
-_JOINTS = len(LIFTED_JOINTS)
-_LIMBS = slice(LIFTED_JOINTS.index("left_hip"), _JOINTS)
-_LOW = ("crouching", "kneeling", "chair", "floor", "crawling", "lying")
-_WITHIN = 0.6827  # of normally distributed errors lie within their σ
-_LANDMARK_WEIGHT = 0.4  # of a landmark in the loss, against 1 of a joint
-_PLAIN = 5.0  # weight of the mean error in metres beside the likelihood
+_JOINT_COUNT = len(LIFTED_JOINTS)
+_LIMBS = slice(LIFTED_JOINTS.index("left_hip"), _JOINT_COUNT)
+_LOW_FAMILIES = ("crouching", "kneeling", "chair", "floor", "crawling", "lying")
+_SIGMA_SHARE = 0.6827  # share of normally distributed errors within their σ
+_LANDMARK_WEIGHT = 0.4  # weight of a landmark in the loss; a joint has 1
+_ERROR_WEIGHT = 5.0  # weight in the loss of the mean error in metres; the likelihood has 1
 
 
 @dataclass(frozen=True)
 class LifterTraining(Options):
-    """What is learned and from what."""
+    """Options of the lifter's training."""
 
     network: LifterOptions = option(LifterOptions(), "The network.")
     poses: int = option(120_000, "Number of posed bodies in the pool that batches are drawn from.", minimum=1)
@@ -77,34 +77,37 @@ LIFTER_PRESETS: Mapping[str, tuple[LifterTraining, TrainOptions]] = {
 """`small`: 0.5 million parameters, half an hour on one thread."""
 
 
-def _training_poses(options: LifterTraining, seed: int) -> PosePool:
-    return pose_pool(options.poses, seed, "train")
-
-
+@dataclass(frozen=True)
 class _Batches:
-    """Makes whole batches by their number."""
+    """Makes complete batches from the pool of (count, seed) poses."""
 
-    def __init__(self, options: LifterTraining, size: int, seed: int) -> None:
-        self.options, self.size, self.seed = options, size, seed
+    poses: int
+    seed: int
+    size: int
 
     def __call__(self, number: int, random: np.random.Generator) -> LifterBatch:
-        pool = _training_poses(self.options, self.seed)
+        pool = pose_pool(self.poses, self.seed, "train")
         return lifter_batch(pool, pool.draw(self.size, random), random, CameraRanges(), DetectionErrors())
 
 
-def _only(batches: list[LifterBatch]) -> LifterBatch:
-    return batches[0]
-
-
 class LifterRecipe(Recipe[LifterBatch]):
-    """Laplace likelihood of joints and landmarks, evaluated on held-out activities with detection errors."""
+    """Laplace likelihood of joints and landmarks, evaluated on held-out activities with detection errors.
+
+    Args:
+        data: Must be None, since the lifter makes its own examples.
+        options: Options of the training.
+        seed: Seed of the weights and of the training poses.
+
+    Raises:
+        UsageError: If data are given.
+    """
 
     name, criterion = MODEL, "pa_mpjpe_mm"
     model: LifterNetwork
 
     def __init__(self, data: Path | str | None = None, options: LifterTraining | None = None, *, seed: int = 0) -> None:
         if data is not None:
-            raise UsageError("data", "is of no use: the lifter makes its own examples", got=str(data))
+            raise UsageError("data", "has no effect: the lifter makes its own examples", got=str(data))
         self.options, self.seed = options or LifterTraining(), seed
         poses = {"count": self.options.held_out // 2, "unit": "poses"}
         self.validation_data = {**poses, "data": "held-out activities of the pose library"}
@@ -115,38 +118,42 @@ class LifterRecipe(Recipe[LifterBatch]):
             fill(self.model, read_weights(path, MODEL)[0], path)
 
     def phases(self) -> Sequence[Phase]:
-        o = self.options
-        return [Phase("lift", list(self.model.parameters()), o.learning_rate, (0.9, 0.98))]
+        return [Phase("lift", list(self.model.parameters()), self.options.learning_rate, (0.9, 0.98))]
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
-        make = _Batches(self.options, options.batch_size, self.seed)
+        make = _Batches(self.options.poses, self.seed, options.batch_size)
         if options.workers:
-            _training_poses(self.options, self.seed)  # before they are forked, which then share it
+            pose_pool(make.poses, make.seed, "train")  # before the workers are forked, which then share it
         numbers = range(self.options.epoch * options.world_size)
-        return BatchLoader(numbers, make, replace(options, batch_size=1), collate=_only)
+        return BatchLoader(numbers, make, replace(options, batch_size=1), collate=itemgetter(0))
 
     def losses(self, phase: str, batch: LifterBatch) -> Mapping[str, Tensor]:
         points, noise = self.model(batch.rays)
         return lifter_loss(points, noise, batch.points)
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Return errors in mm of the limbs' twelve joints after Procrustes alignment (of all, of seated, crouching and
-        lying people, and with true landmarks) and of all joints about the pelvis; share of errors within their σ.
+        """Return the errors on held-out poses.
+
+        Returns:
+            pa_mpjpe_mm: mean error of the limbs' twelve joints after Procrustes alignment; pa_low_mm: the same for
+            people who sit, crouch or lie; pa_true_2d_mm: the same for true landmarks; mpjpe_mm: mean error of all
+            joints relative to the pelvis; within_sigma: share of the errors within the predicted σ.
         """
-        rows = self._held_out
-        of_calibration, of_evaluation = slice(0, None, 2), slice(1, None, 2)
-        lifts = self._lifted(rows.detected, batch_size)
-        self.model.calibration.copy_(_calibration(lifts.rows(of_calibration)))
-        lifts = lifts.rows(of_evaluation)
-        clean = self._lifted(rows.clean, batch_size).rows(of_evaluation)
-        low = torch.tensor([family in _LOW for family in rows.family])[of_evaluation]
-        errors, within = 1000 * lifts.aligned(), lifts.within(self.model.calibration.cpu())
+        held_out = self._held_out
+        calibration_rows = slice(0, None, 2)
+        evaluation_rows = slice(1, None, 2)
+        lifts = self._lifted(held_out.detected, batch_size)
+        self.model.calibration.copy_(_calibration(lifts.rows(calibration_rows)))
+        lifts = lifts.rows(evaluation_rows)
+        clean = self._lifted(held_out.clean, batch_size).rows(evaluation_rows)
+        low = torch.tensor([family in _LOW_FAMILIES for family in held_out.family])[evaluation_rows]
+        errors = 1000 * lifts.aligned()
         return {
             "pa_mpjpe_mm": float(errors.mean()),
             "pa_low_mm": float(errors[low].mean()),
             "pa_true_2d_mm": float(1000 * clean.aligned().mean()),
-            "mpjpe_mm": float(1000 * (lifts.points - lifts.truth)[:, :_JOINTS].norm(dim=-1).mean()),
-            "within_sigma": float(within),
+            "mpjpe_mm": float(1000 * (lifts.points - lifts.truth)[:, :_JOINT_COUNT].norm(dim=-1).mean()),
+            "within_sigma": float(lifts.within(self.model.calibration.cpu())),
         }
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
@@ -158,11 +165,11 @@ class LifterRecipe(Recipe[LifterBatch]):
 
     @cached_property
     def _held_out(self) -> _HeldOut:
-        """The same in every run."""
-        o = self.options
-        pool: PosePool = pose_pool(o.held_out, 1, "held_out")
+        """The held-out poses, which do not depend on the seed of the run."""
+        count = self.options.held_out
+        pool = pose_pool(count, 1, "held_out")
         random = np.random.default_rng(1)
-        rows = pool.draw(o.held_out, random)
+        rows = pool.draw(count, random)
         with_errors = lifter_batch(pool, rows, random, CameraRanges(), DetectionErrors())
         clean = lifter_batch(pool, rows, random, CameraRanges(), None)
         return _HeldOut(with_errors, clean, tuple(pool.family[row] for row in rows))
@@ -178,7 +185,7 @@ class LifterRecipe(Recipe[LifterBatch]):
 
 
 class _HeldOut(NamedTuple):
-    """The same rows with detection errors and without."""
+    """The same examples with and without detection errors."""
 
     detected: LifterBatch
     clean: LifterBatch
@@ -196,41 +203,46 @@ class _Lifted(NamedTuple):
         return _Lifted._make(values[index] for values in self)
 
     def aligned(self) -> Tensor:
-        """Return (N,) metres: mean error of the limbs' joints after Procrustes alignment."""
-        moved_there = procrustes_align(self.points[:, _LIMBS], self.truth[:, _LIMBS])
-        return (moved_there - self.truth[:, _LIMBS]).norm(dim=-1).mean(1)
+        """Return (N,) metres, the mean error of the limbs' joints after Procrustes alignment."""
+        aligned = procrustes_align(self.points[:, _LIMBS], self.truth[:, _LIMBS])
+        return (aligned - self.truth[:, _LIMBS]).norm(dim=-1).mean(1)
 
     def scaled(self) -> tuple[Tensor, Tensor]:
-        """Divide absolute errors by the predicted noise: across (2 N, 47) and along the centre ray (N, 47)."""
+        """Divide errors by the predicted noise: lateral (2 N, 47) and radial (N, 47), along the centre ray."""
         errors = (self.points - self.truth).abs()
-        across, along = self.noise.exp().unbind(-1)
-        return (errors[..., :2] / across[..., None]).movedim(2, 1).flatten(0, 1), errors[..., 2] / along
+        lateral, radial = self.noise.exp().unbind(-1)
+        return (errors[..., :2] / lateral[..., None]).movedim(2, 1).flatten(0, 1), errors[..., 2] / radial
 
     def within(self, calibration: Tensor) -> Tensor:
-        """Return the share of all errors that lie within their σ."""
-        across, along = self.scaled()
-        return torch.cat((across < calibration[:, 0], along < calibration[:, 1])).float().mean()
+        """Return the share of all errors within their σ."""
+        lateral, radial = self.scaled()
+        return torch.cat((lateral < calibration[:, 0], radial < calibration[:, 1])).float().mean()
 
 
 def _calibration(lifts: _Lifted) -> Tensor:
-    """Return (47, 2) σ over predicted noise: what 68 % of the errors stay below, on both sides together."""
-    both = [torch.cat((errors, errors[:, MIRRORED_POINTS])) for errors in lifts.scaled()]
-    return torch.stack([torch.quantile(errors, _WITHIN, dim=0) for errors in both], -1)
+    """Return (47, 2) the ratio of σ and predicted noise, the same for the left and the right side."""
+    mirrored = [torch.cat((errors, errors[:, MIRRORED_POINTS])) for errors in lifts.scaled()]
+    return torch.stack([torch.quantile(errors, _SIGMA_SHARE, dim=0) for errors in mirrored], -1)
 
 
 def lifter_loss(points: Tensor, noise: Tensor, truth: Tensor) -> Mapping[str, Tensor]:
-    """Compute the negative log-likelihood of errors under Laplace distributions, radial across the ray, and the plain
-    mean error.
+    """Compute the negative log-likelihood under Laplace distributions, and the mean error.
 
-    points, truth (B, 47, 3) metres; noise (B, 47, 2) logarithms of the scales across and along
+    Args:
+        points: (B, 47, 3) float, metres. The predicted points.
+        noise: (B, 47, 2) float. Logarithms of the predicted scales, lateral and along the centre ray.
+        truth: (B, 47, 3) float, metres. The true points.
+
+    Returns:
+        loss: the loss; error_mm: the mean error of the joints.
     """
     error = points - truth
-    across = (error[..., :2].square().sum(-1) + 1e-8).sqrt()
-    along = (error[..., 2].square() + 1e-8).sqrt()
-    likelihood = across * (-noise[..., 0]).exp() + 2 * noise[..., 0] + along * (-noise[..., 1]).exp() + noise[..., 1]
-    plain = (error.square().sum(-1) + 1e-8).sqrt()
+    lateral = (error[..., :2].square().sum(-1) + 1e-8).sqrt()
+    radial = (error[..., 2].square() + 1e-8).sqrt()
+    likelihood = lateral * (-noise[..., 0]).exp() + 2 * noise[..., 0] + radial * (-noise[..., 1]).exp() + noise[..., 1]
+    distance = (error.square().sum(-1) + 1e-8).sqrt()
     weight = points.new_full((points.shape[1],), _LANDMARK_WEIGHT)
-    weight[:_JOINTS] = 1.0
+    weight[:_JOINT_COUNT] = 1.0
     weight = weight / weight.sum()
-    both = ((likelihood + _PLAIN * plain) * weight).sum(1).mean()
-    return {"loss": both, "error_mm": 1000 * plain[:, :_JOINTS].mean().detach()}
+    loss = ((likelihood + _ERROR_WEIGHT * distance) * weight).sum(1).mean()
+    return {"loss": loss, "error_mm": 1000 * distance[:, :_JOINT_COUNT].mean().detach()}

@@ -1,8 +1,8 @@
-"""Training examples of the body network: people as the fixed camera sees them, encoded, with their labels.
+"""Training examples of the body network: encoded people before the fixed camera, with their labels.
 
-`BodyExamples` makes them from the people of a cache. `UnrenderedPeople` supplies more: posed bodies with the landmarks,
-world landmarks and silhouette that a detector would return, its errors imitated, and no image. Rendering and detecting
-a person takes 100 ms, posing one takes ten; they help a network that would overfit the poses of its cache.
+`BodyExamples` makes them from the people of a cache. `UnrenderedPeople` adds posed bodies without an image: with the
+landmarks, world landmarks and silhouette of a detector with imitated errors. Posing a body takes 10 ms, rendering and
+detecting a person 100 ms; more poses help a network that would overfit the poses of its cache.
 """
 
 from __future__ import annotations
@@ -32,12 +32,7 @@ from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions, keeps_3d
 from humanpose_cli.lab.recipes.people import People
 from humanpose_cli.lab.synthetic.poses import PoseBank
-from humanpose_cli.models.crops import (
-    CropEvidence,
-    frame_box,
-    frame_landmarks,
-    root_pixel,
-)
+from humanpose_cli.models.crops import CropEvidence, frame_box, frame_landmarks, root_pixel
 from humanpose_cli.models.nbf.body import part_frames, poses_to_rotations, zero_pose_joints
 from humanpose_cli.models.nbf.inputs import InputOptions, encode, encode_numbers
 from humanpose_cli.models.segmenter.inputs import labels_of_parts
@@ -45,22 +40,23 @@ from humanpose_cli.models.segmenter.network import SegmenterOptions, segmenter_i
 from humanpose_cli.rendering.shading import rasterise_view
 
 POOL = 4096
-"""Number of poses to draw from."""
+"""Default number of poses of `UnrenderedPeople`."""
 
-_SIZE = 128  # pixels of the sides of the imagined image
-_NEAR, _FAR = 2.2, 9.0  # metres
-_TILT = np.deg2rad((-12.0, 25.0))  # of the camera: up, down
-_ROLL = np.deg2rad(6.0)
-_FLAT = (0.7, 1.05)  # the detector's depth against the true one
+_SIZE = 128  # pixels, sides of the image that is not rendered
+_DISTANCE = (2.2, 9.0)  # metres from the camera, min and max
+_TILT = np.deg2rad((-12.0, 25.0))  # of the camera, up and down
+_ROLL = np.deg2rad(6.0)  # of the camera, standard deviation
+_DEPTH_RATIO = (0.7, 1.05)  # depth of the world landmarks relative to the true depth, min and max
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
-_FADE = 0.03  # of the image's side: how fast confidence falls outside it
+_FADE = 0.03  # of the image's side, distance outside over which confidence falls by a factor of e
 
 
 class UnrenderedPeople:
-    """Examples without end from a pool of poses of the training split.
+    """Makes examples from a pool of poses of the training split; shape, position, camera and errors are random.
 
     Args:
-        count: Poses in the pool; shape, position, camera and errors are drawn anew for each example.
+        seed: Seed of the poses.
+        count: Poses in the pool.
     """
 
     def __init__(self, seed: int = 0, count: int = POOL) -> None:
@@ -68,7 +64,7 @@ class UnrenderedPeople:
 
     @cached_property
     def poses(self) -> Tensor:
-        """(count, 24, 3, 3) parent-relative, y up, facing +z; drawn at the first use, a few seconds."""
+        """(count, 24, 3, 3) float32. Parent-relative rotations, y up, facing +z; made at the first use in seconds."""
         bank = PoseBank(self.seed, "train")
         return torch.stack([bank.pose(number).rotations for number in range(self.count)])
 
@@ -78,18 +74,18 @@ class UnrenderedPeople:
 
     @cached_property
     def _face_parts(self) -> NDArray[np.int64]:
-        """(F,) 1 + the part of each triangle's first corner: what maps of parts hold."""
+        """(F,) 1 + the part of each face's first vertex, as in maps of parts."""
         return self._body.part_labels[self._body.faces[:, 0].long()].numpy().astype(np.int64) + 1
 
     def example(self, random: np.random.Generator) -> Example:
-        """Draw a person with true labels and with landmarks that are true but for confidence and flat depth."""
+        """Draw a person with labels and with detected landmarks that differ from the truth in confidence and depth."""
         rotations = self.poses[int(random.integers(self.count))].clone()
         rotations[0] = _camera(random) @ rotations[0]
         betas = torch.from_numpy(random.normal(size=(1, 10)).astype(np.float32))
         focal = _SIZE * random.uniform(0.9, 1.8)
-        distance = random.uniform(_NEAR, _FAR)
-        aside = random.uniform(-0.5, 0.5, 2) * _SIZE * distance / focal * (0.7, 0.5)
-        trans = self._body.translation_of_root(torch.tensor([[*aside, distance]], dtype=torch.float32), betas)
+        distance = random.uniform(*_DISTANCE)
+        offset = random.uniform(-0.5, 0.5, 2) * _SIZE * distance / focal * (0.7, 0.5)
+        trans = self._body.translation_of_root(torch.tensor([[*offset, distance]], dtype=torch.float32), betas)
         with torch.no_grad():
             body = self._body.pose(rotations[None], betas, trans)
             landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, body, betas)[0]
@@ -100,28 +96,27 @@ class UnrenderedPeople:
         maps = {"parts": np.where(mask_pixels, self._face_parts[face], 0).astype(np.uint8)}
         blur = random.uniform(0.5, 1.5)
         mask = np.asarray(cv2.GaussianBlur(np.where(mask_pixels, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8)
-        joints, pixels = body.joints[0], view.project(landmarks).numpy()
-        world = (landmarks - landmarks[_HIPS].mean(0)).numpy() * (1, 1, random.uniform(*_FLAT))
+        joints = body.joints[0]
+        pixels = view.project(landmarks).numpy()
+        world = (landmarks - landmarks[_HIPS].mean(0)).numpy() * (1, 1, random.uniform(*_DEPTH_RATIO))
         confidence = _confidence(pixels, random)
         person = Person(
             body=self._body.name,
             poses=matrix_to_axis_angle(rotations).flatten().numpy(),
             betas=betas[0].numpy(),
             trans=trans[0].numpy(),
-            keypoints={SMPL24.name: _with(view.project(joints).numpy(), np.ones(len(joints)))},
-            joints={SMPL24.name: _with(joints.numpy(), np.ones(len(joints)))},
-            detected=_with(pixels, confidence),
-            detected_world=_with(world, confidence),
+            keypoints={SMPL24.name: _with_confidence(view.project(joints).numpy(), np.ones(len(joints)))},
+            joints={SMPL24.name: _with_confidence(joints.numpy(), np.ones(len(joints)))},
+            detected=_with_confidence(pixels, confidence),
+            detected_world=_with_confidence(world, confidence),
         )
-        nothing = np.zeros((_SIZE, _SIZE, 3), np.uint8)
+        black = np.zeros((_SIZE, _SIZE, 3), np.uint8)
         centre = (_SIZE / 2, _SIZE / 2)
-        return Example("unrendered", nothing, focal, centre, person, maps, None, mask)
+        return Example("unrendered", black, focal, centre, person, maps, None, mask)
 
 
 def _camera(random: np.random.Generator) -> Tensor:
-    """Draw (3, 3) from y-up world axes to those of a camera that sees the person from any side, and from above a
-    little.
-    """
+    """Draw the rotation (3, 3) from y-up world axes to a camera at any side of the person."""
     turns = np.array([[0, random.uniform(-np.pi, np.pi), 0], [random.uniform(*_TILT), 0, 0], [0, 0, 0]])
     turns[2, 2] = _ROLL * random.normal()
     yaw, tilt, roll = axis_angle_to_matrix(torch.from_numpy(turns.astype(np.float32)))
@@ -130,31 +125,31 @@ def _camera(random: np.random.Generator) -> Tensor:
 
 
 def _confidence(pixels: NDArray[np.floating], random: np.random.Generator) -> NDArray[np.floating]:
-    """Draw confidence: high within the image, here and there of a hidden point, none far outside."""
+    """Draw confidences: mostly high inside the image, close to 0 far outside."""
     outside = np.linalg.norm(pixels - np.clip(pixels, 0, _SIZE), axis=1)
     hidden_points = random.random(len(pixels)) < 0.2 * random.random()
     confidence = np.where(hidden_points, random.uniform(0.1, 0.7, len(pixels)), random.uniform(0.85, 1.0, len(pixels)))
     return confidence * np.exp(-outside / (_FADE * _SIZE))
 
 
-def _with(points: NDArray[np.floating], confidence: NDArray[np.floating]) -> NDArray[np.float32]:
+def _with_confidence(points: NDArray[np.floating], confidence: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.concatenate((points, confidence[:, None]), 1).astype(np.float32)
 
 
 Framing = Literal["labels", "detector"]
-"""Where a person's size and position in the crop come from: the true body (the paper), or the detector's landmarks, as
-in use; the shape that is learned then comes nearest to the size in the crop."""
+"""Source of a person's size and position in the crop: the true body (the paper), or the detector's landmarks, as in
+use; with the detector, the learned shape agrees best with the size in the crop."""
 
 Memory = dict[tuple[int, int], dict[str, Any]]
-"""(row of people, variant) → example."""
+"""(row of the people table, variant) → example."""
 
-_LARGE = 1024  # numbers of an array that is worth compressing
-_PLAUSIBLE = (0.7, 1.4)  # range of the size by the detector over the true size
+_MIN_COMPRESSED = 1024  # numbers of an array that is compressed
+_SIZE_RATIO = (0.7, 1.4)  # plausible size by the detector over the true size, min and max
 
 
 @dataclass(frozen=True)
 class BodyAugmentation(Options):
-    """Random changes, half-widths of uniform draws."""
+    """Random changes of examples."""
 
     scale: float = option(0.1, "Random change of the crop's size, as a fraction of it.", minimum=0, below=1)
     shift: float = option(
@@ -172,32 +167,43 @@ NO_CHANGE = BodyAugmentation(0.0, 0.0, 0.0)
 
 
 def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool, framing: Framing) -> list[str]:
-    """List names of `people.LABELS` without which a person is of no use.
+    """Return the names in `people.LABELS` that a person must have.
 
     Args:
-        segmented: Whether a segmenter gives the parts, so that true ones are not needed.
+        inputs: Inputs of the network.
+        losses: Weights of the losses.
+        segmented: Whether a segmenter predicts the parts, so that true parts are not needed.
+        framing: Source of the size and position in the crop.
     """
-    needs = ["joints", "unscaled"]  # where a person is, of whom the parameters are the body
+    needs = ["joints", "unscaled"]
     if inputs.segmented and not segmented:
         needs.append("parts")
     if inputs.kind == "proxy" or framing == "detector":
         needs.append("detected")
     if losses.needs_parameters and not losses.points2d:
-        needs.append("poses")  # who lacks them would teach nothing; else 2-D labels are enough
+        needs.append("poses")  # with L_2D, 2-D labels are enough
     return needs
 
 
 class BodyExamples:
-    """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
+    """Makes the example of a person: the encoded input with `betas`, `rotations`, `has_3d` and `joints2d`.
 
     Args:
-        segmenter: The input is what this segmenter looks at, to make of it what the regressor sees.
-        segment: Makes the regressor's image of the segmenter's input at once: for variants that are kept, which
-            would be segmented again and again otherwise.
-        truth: Add the crop's true labels as "parts", in the partition of the input.
-        unrendered: Share of the examples that are of `UnrenderedPeople` instead, in one of unrendered_poses.
-        variants: So many random views of each person and no more; kept in `memory`, for short trainings that spend
-            their time on decoding otherwise. The same memory serves recipes that differ in losses alone.
+        people: The people.
+        inputs: Inputs of the network.
+        losses: Options that decide which people keep their 3-D labels.
+        crop: Side of the crop in pixels.
+        body: Name of the body that the labels belong to.
+        framing: Source of the size and position in the crop.
+        augmentation: Random changes.
+        segmenter: Options of a segmenter; examples then have its input, `segmenter_input`, instead of the image.
+        segment: Converts the input of the segmenter to the regressor's image, so that variants are segmented once.
+        truth: Add the crop's true labels as `parts`, in the partition of the input.
+        unrendered: Share of the examples that come from `UnrenderedPeople`.
+        unrendered_poses: Poses of `UnrenderedPeople`.
+        variants: Number of random views of each person, which stay in `memory`, for short trainings that would mostly
+            decode images; 0 for new views in every epoch.
+        memory: Examples made so far; recipes that differ only in losses can share it.
     """
 
     def __init__(
@@ -226,7 +232,7 @@ class BodyExamples:
         self.maps = ("parts", "persons") if labels else ()
         self.unrendered, self.imagined = unrendered, UnrenderedPeople(count=unrendered_poses)
         if unrendered:
-            assert len(self.imagined.poses)  # drawn here, so that workers share them
+            assert len(self.imagined.poses)  # made here, so that workers share them
         self._rig: Body | None = None
         self._framings: dict[int, tuple[float, NDArray[np.float64]]] = {}
 
@@ -236,20 +242,20 @@ class BodyExamples:
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, Any]:
         row = int(self.people.rows[number])
         if not self.variants:
-            example = self._made(number, random)
+            example = self._make(number, random)
         else:
             variant = int(random.integers(self.variants))
             example = self.memory.get((row, variant), {})
             if not example:
-                example = self._made(number, np.random.default_rng((row, variant)))
-                self.memory[row, variant] = {name: _compact(values) for name, values in example.items()}
-            example = {name: _expanded(values) for name, values in example.items()}
+                example = self._make(number, np.random.default_rng((row, variant)))
+                self.memory[row, variant] = {name: _compress(values) for name, values in example.items()}
+            example = {name: _decompress(values) for name, values in example.items()}
         return {**example, "has_3d": np.bool_(example["has_3d"] and keeps_3d(row, self.losses))}
 
-    def _made(self, number: int, random: np.random.Generator) -> dict[str, Any]:
+    def _make(self, number: int, random: np.random.Generator) -> dict[str, Any]:
         if self.unrendered and random.random() < self.unrendered:
             example = self._changed(self.imagined.example(random), random)
-            errors = max(self.augmentation.errors, 1.0)  # the detector's own are missing
+            errors = max(self.augmentation.errors, 1.0)  # these landmarks have no errors of a detector
         else:
             example, errors = self.view(number, random), self.augmentation.errors
         evidence = self.evidence(example, random, errors)
@@ -266,10 +272,12 @@ class BodyExamples:
         return {**result, **self._labels(example)}
 
     def view(self, number: int, random: np.random.Generator, *, image: bool = False) -> Example:
-        """Return the person in the crop, changed at random, with the parameters that hold there.
+        """Return the person in the randomly changed crop, with parameters for the crop's camera.
 
         Args:
-            image: Decode the image even where the input does not show it.
+            number: Index of the person.
+            random: Source of the random numbers.
+            image: Decode the image even if the input does not need it.
         """
         parts = {
             "image": image or self.segmenter is not None or self.inputs.kind == "rgb",
@@ -279,10 +287,10 @@ class BodyExamples:
         return self._changed(self.people.example(number, self.maps, **parts), random, number)
 
     def _changed(self, example: Example, random: np.random.Generator, number: int = -1) -> Example:
-        a = self.augmentation
-        zoom, right, down, flip = random.uniform(-1, 1, 4)
-        scale, shift = 1 + a.scale * zoom, self.crop * a.shift * np.array([right, down])
-        mirror = bool((flip + 1) / 2 < a.mirror)
+        zoom, shift_x, shift_y, flip = random.uniform(-1, 1, 4)
+        scale = 1 + self.augmentation.scale * zoom
+        shift = self.crop * self.augmentation.shift * np.array([shift_x, shift_y])
+        mirror = bool((flip + 1) / 2 < self.augmentation.mirror)
         person = example.person
         if person.poses is None or person.betas is None or person.trans is None:
             return self._by_box(example, scale, shift, mirror)
@@ -290,18 +298,19 @@ class BodyExamples:
             size, offset = self._framings.get(number) or self._detector_framing(example)
             if number >= 0:  # the same in every epoch
                 self._framings[number] = size, offset
-            # Shifts are counted in the result, which is mirrored already.
-            scale, shift = scale * size, scale * offset * ((-1, 1) if mirror else (1, 1)) + shift
+            # Shifts refer to the result, which is mirrored already.
+            shift = scale * offset * ((-1, 1) if mirror else (1, 1)) + shift
+            scale = scale * size
         offset_pixels = (float(shift[0]), float(shift[1]))
         result = to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=offset_pixels, mirror=mirror)
-        # The detector's crop looks straight at the person, as the fixed camera does: world landmarks stay.
+        # The detector's crop looks straight at the person, like the fixed camera: world landmarks stay the same.
         world = person.detected_world
         if world is not None and mirror:
             world = world[list(BLAZEPOSE33.mirror)] * np.array([-1, 1, 1, 1], world.dtype)
         return replace(result, person=replace(result.person, detected_world=world))
 
     def evidence(self, example: Example, random: np.random.Generator, errors: float) -> CropEvidence:
-        """Take the evidence in an example, with imitated errors of that strength."""
+        """Return the evidence in an example, with imitated errors of strength `errors`."""
         return imitate_errors(evidence_of_example(example), random, errors)
 
     @property
@@ -311,21 +320,20 @@ class BodyExamples:
         return self._rig
 
     def _detector_framing(self, example: Example) -> tuple[float, NDArray[np.float64]]:
-        """Return the size in the detector's crop against that in the labels' crop, and how far the pelvis is off
-        there.
-        """
+        """Return the size by the detector relative to the labels, and the offset (2,) of the pelvis in pixels."""
         bare = replace(example, image=np.zeros((1, 1, 3), np.uint8), maps={}, mask=None, detected_mask=None)
-        landmarks, world = to_fixed_camera(bare, self._body, self.crop).person.detected, example.person.detected_world
+        landmarks = to_fixed_camera(bare, self._body, self.crop).person.detected
+        world = example.person.detected_world
         frame = None
         if landmarks is not None and world is not None:
             frame = frame_landmarks(landmarks, world[:, :3], self.crop)
-        if frame is None or not _PLAUSIBLE[0] <= frame.scale <= _PLAUSIBLE[1]:
+        if frame is None or not _SIZE_RATIO[0] <= frame.scale <= _SIZE_RATIO[1]:
             return 1.0, np.zeros(2)
         root = root_pixel(self.crop)
         return frame.scale, frame.points(root) - root
 
     def _by_box(self, example: Example, scale: float, shift: NDArray[np.float64], mirror: bool) -> Example:
-        """Crop a person whose parameters are not known, by the box, or by what is labelled if there is none."""
+        """Crop a person with unknown parameters by the box, or by the labelled joints if there is no box."""
         person = example.person
         box = person.box
         if box is None or not np.isfinite(box).all():
@@ -341,13 +349,14 @@ class BodyExamples:
     def _labels(self, example: Example) -> dict[str, Any]:
         person, size = example.person, self.crop
         joints2d = np.zeros((len(SMPL24), 3), np.float32)
-        rotations, betas = np.tile(np.eye(3, dtype=np.float32), (len(SMPL24), 1, 1)), np.zeros(10, np.float32)
+        rotations = np.tile(np.eye(3, dtype=np.float32), (len(SMPL24), 1, 1))
+        betas = np.zeros(10, np.float32)
         has_body = person.poses is not None and person.betas is not None and person.trans is not None
         if has_body:
             assert person.poses is not None
             rotations = poses_to_rotations(torch.as_tensor(np.asarray(person.poses, np.float32))).numpy()
             betas = np.asarray(person.betas, np.float32)
-            # Every joint of a known body is known in the image, hidden ones too.
+            # Every joint of a known body is known in the image, even if it is hidden.
             space = person.joints[SMPL24.name][:, :3]
             joints2d[:, :2] = 2 * NBF_CAMERA.focal / NBF_CAMERA.size * space[:, :2] / space[:, 2:]
             joints2d[:, 2] = 1
@@ -359,19 +368,26 @@ class BodyExamples:
         return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(has_body), "joints2d": joints2d}
 
 
-def _compact(values: Any) -> Any:
-    """Keep images in half precision, which colours and probabilities bear."""
-    return values.astype(np.float16) if isinstance(values, np.ndarray) and values.size > _LARGE else values
+def _compress(values: Any) -> Any:
+    """Convert images to half precision, which is enough for colours and probabilities."""
+    return values.astype(np.float16) if isinstance(values, np.ndarray) and values.size > _MIN_COMPRESSED else values
 
 
-def _expanded(values: Any) -> Any:
+def _decompress(values: Any) -> Any:
     return values.astype(np.float32) if isinstance(values, np.ndarray) and values.dtype == np.float16 else values
 
 
 def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[str, torch.Tensor] | None:
-    """Average `betas` (10,) and absolute `rotations` (24, 3, 3) before the fixed camera; None if no pose is known.
+    """Return the mean parameters of people before the fixed camera.
 
-    For inputs with numbers, rotations relative to `part_frames`.
+    Args:
+        people: The people.
+        body: Name of their body.
+        inputs: Inputs of the network.
+
+    Returns:
+        betas (10,) and rotations (24, 3, 3), absolute or, for inputs with numbers, relative to `part_frames`. None if
+        no pose is known.
     """
     if "poses" not in people.cache.people:
         return None

@@ -60,18 +60,13 @@ from humanpose_cli.models.nbf.network import (
     segmented_input,
 )
 from humanpose_cli.models.segmenter.inputs import as_bytes
-from humanpose_cli.models.segmenter.network import (
-    IMAGENET,
-    Segmenter,
-    backbone_file,
-    load_backbone,
-)
+from humanpose_cli.models.segmenter.network import IMAGENET, Segmenter, backbone_file, load_backbone
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
 
 
 @dataclass(frozen=True)
 class NbfTraining(Options):
-    """What is learned and from what."""
+    """Options of the body network's training."""
 
     inputs: InputOptions = option(InputOptions(), "The input of the network.")
     regressor: RegressorOptions = option(RegressorOptions(), "The network.")
@@ -123,20 +118,19 @@ class NbfTraining(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.source == "segmenter" and not (self.segmenter and self.inputs.segmented):
-            raise UsageError(
-                "source", "needs a segmenter's weights and an input of body parts", remedy="`segmenter=FILE`"
-            )
+            remedy = "`segmenter=FILE`"
+            raise UsageError("source", "needs a segmenter's weights and an input of body parts", remedy=remedy)
         if self.unrendered and not (self.inputs.segmented and self.body == "default" and self.source == "labels"):
             expected = "inputs of body parts or proxy, source=labels and the default body"
             raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
-            raise UsageError("losses.noise", "has nothing to learn", remedy="`regressor.noise=true`")
+            raise UsageError("losses.noise", "has no effect", remedy="`regressor.noise=true`")
 
 
 # Neural Body Fitting, appendix B; Adam's β1, the power of the decay, the camera and the weights of the losses from the
 # authors' public code, which takes means over the 226 parameters and the 24 joints. All three losses: the last row of
-# Table 3, whose 82.0 mm are those of Table 2. The paper's 75 epochs count every example and its mirror image (11,406 of
-# UP-3D, section 4.3), ours images mirrored at random.
+# Table 3, also in Table 2 (82.0 mm). The paper's 75 epochs count every example and its mirror image (11,406 in UP-3D,
+# section 4.3); ours mirrors images at random.
 _PAPER = (
     NbfTraining(
         regressor=RegressorOptions(first_pool=2),
@@ -162,7 +156,7 @@ _SMALL_PROXY = replace(
     inputs=InputOptions("proxy", size=128),
     regressor=RegressorOptions(layers=18, width=24, reduced=32, hidden=256, blocks=1, noise=True),
     losses=LossOptions(latent=1.0, points3d=60.0, noise=2.0),
-    augmentation=BodyAugmentation(scale=0.15, errors=0.5),  # beside the detector's own
+    augmentation=BodyAugmentation(scale=0.15, errors=0.5),  # in addition to the detector's errors
     framing="detector",
     unrendered=0.25,
     learning_rate=7e-4,
@@ -189,7 +183,7 @@ NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
     "small-proxy": (_SMALL_PROXY, replace(_SMALL_LOOP, epochs=24)),
     "ablation": (
         _ABLATION,
-        # Without workers: examples are kept by the process that made them, for the next training too.
+        # Without workers: the process keeps its examples for the next training.
         TrainOptions(epochs=15, batch_size=32, workers=0, clip=5.0, average=0.99, validate_every=1000, log_every=20),
     ),
 }
@@ -203,9 +197,12 @@ _PANELS = 6
 
 @torch.no_grad()
 def crop_errors(predict: Callable[[Batch], BodyParameters], batches: Iterable[Batch], layer: BodyLayer) -> BodyErrors:
-    """Measure the people in batches of `BodyExamples`, in their order.
+    """Measure the people in batches of `BodyExamples`, before the fixed camera as in the paper's analysis.
 
-    They stand before the fixed camera, as in the paper's analysis. predict  a batch on the layer's device → bodies
+    Args:
+        predict: Function from a batch on the layer's device to the predicted bodies.
+        batches: The batches.
+        layer: The body.
     """
     parts = []
     for cpu_batch in batches:
@@ -215,14 +212,21 @@ def crop_errors(predict: Callable[[Batch], BodyParameters], batches: Iterable[Ba
         root = layer.root.expand(count, 3)
         bodies = Bodies(absolute_to_relative(estimate.rotations), estimate.betas, root)
         true = Bodies(absolute_to_relative(batch["rotations"]), batch["betas"], root)
-        # A camera of one pixel's crop: shares of joints do not depend on the unit.
+        # The camera of a crop of one pixel: shares of joints do not depend on the unit.
         focal = root.new_full((count,), NBF_CAMERA.focal / NBF_CAMERA.size)
         parts.append(body_errors(layer.body, bodies, true, focal, root.new_full((count, 2), 0.5)))
     return BodyErrors.joined(parts)
 
 
 class NbfRecipe(Recipe[Batch]):
-    """The losses of section 3.3, evaluated by the Procrustes-aligned error of held-out people's joints."""
+    """The losses of section 3.3, evaluated by the Procrustes-aligned error of held-out people's joints.
+
+    Args:
+        data: Path of the cache.
+        options: Options of the training.
+        seed: Seed of the weights.
+        memory: Examples for `options.variants`; recipes that differ only in losses can share it.
+    """
 
     name, criterion = MODEL, "pa_mpjpe_mm"
     model: Regressor
@@ -248,7 +252,7 @@ class NbfRecipe(Recipe[Batch]):
             kind = f"resnet{options.regressor.layers}"
             load_backbone(regressor.backbone, backbone_file(options.backbone, kind))
         means = mean_parameters(self.people, options.body, options.inputs)
-        if means is None:  # nobody's pose is known: an upright person who faces the camera
+        if means is None:  # no pose is known: an upright person who faces the camera
             upright = torch.diag(torch.tensor([1.0, -1.0, -1.0])).repeat(len(SMPL24), 1, 1)
             means = {"betas": torch.zeros(10), "rotations": upright}
         if options.start:
@@ -263,7 +267,7 @@ class NbfRecipe(Recipe[Batch]):
     def batches(self, options: LoaderOptions) -> BatchLoader:
         people = self.people
         if not self.options.losses.extra_2d:
-            # Those who keep their 3-D labels, repeated, so that an epoch has as many steps as with everybody.
+            # People with 3-D labels, repeated, so that an epoch has as many steps as with all people.
             rows = np.flatnonzero([keeps_3d(int(row), self.options.losses) for row in people.rows])
             if not len(rows):
                 raise InputError(people.cache.path, "keeps no 3-D labels", remedy="a larger losses.fraction_3d")
@@ -277,7 +281,7 @@ class NbfRecipe(Recipe[Batch]):
         return nbf_losses(estimate, batch, layer, self.options.losses)
 
     def predict(self, batch: Batch) -> BodyParameters:
-        """Predict a batch on the network's device."""
+        """Predict the bodies of a batch on the network's device."""
         if "segmenter_input" not in batch:
             return self.model(batch)
         assert self.segmenter is not None
@@ -300,7 +304,7 @@ class NbfRecipe(Recipe[Batch]):
         }
 
     def errors(self, batch_size: int) -> BodyErrors:
-        """Measure each held-out person, without changes at random; the model in evaluation mode."""
+        """Measure each held-out person without random changes; the model must be in evaluation mode."""
         examples = self._examples(self.held_out, augmented=False)
         batches = held_out_batches(examples, self._held_out_numbers(), batch_size)
         return crop_errors(self.predict, batches, self.layer.to(self.device))
@@ -325,61 +329,65 @@ class NbfRecipe(Recipe[Batch]):
         return {**self.people.describe(), "recipe": asdict(self.options)}
 
     def _split(self, data: Path | str) -> tuple[People, People, dict[str, str]]:
-        """Select the people to learn from, held-out people with known bodies, and a fact about those left out."""
+        """Select the training people, held-out people with known bodies, and describe the people left out."""
         o = self.options
         needs = needed_labels(o.inputs, o.losses, segmented=o.source == "segmenter", framing=o.framing)
         train, held_out = split_people(data, needs, protocol=o.protocol)
-        scaled_count = sum(
-            map(len, split_people(data, [need for need in needs if need != "unscaled"], protocol=o.protocol))
-        )
-        scaled_count -= len(train) + len(held_out)
-        train, held_out = spread_out(visible_people(train, o.visible), o.people), visible_people(held_out, o.visible)
-        has_poses = "poses" in held_out.cache.people
-        held_out = held_out.taken(
-            np.isfinite(held_out.column("poses")).all(1) if has_poses else np.zeros(len(held_out), bool)
-        )
+        with_scaled = split_people(data, [need for need in needs if need != "unscaled"], protocol=o.protocol)
+        scaled_count = sum(map(len, with_scaled)) - len(train) - len(held_out)
+        facts = {"left_out": f"{counted(scaled_count, 'people')} with scaled segments"} if scaled_count else {}
+        train = spread_out(visible_people(train, o.visible), o.people)
+        held_out = visible_people(held_out, o.visible)
+        if "poses" in held_out.cache.people:
+            held_out = held_out.taken(np.isfinite(held_out.column("poses")).all(1))
+        else:
+            held_out = held_out.taken(np.zeros(len(held_out), bool))
         if not len(held_out):
             expected = "poses to evaluate the network by"
             raise InputError(train.cache.path, "has no held-out person with a known body", expected=expected)
         for people in (train, held_out):
             require_model(people, self.layer.body)
-        return (
-            train,
-            held_out,
-            {"left_out": f"{counted(scaled_count, 'people')} with scaled segments"} if scaled_count else {},
-        )
+        return train, held_out, facts
 
     def _examples(self, people: People, *, augmented: bool) -> BodyExamples:
         o = self.options
-        more: dict[str, Any] = {}
+        settings: dict[str, Any] = {"crop": o.crop, "body": o.body, "framing": o.framing}
+        if self.segmenter is not None:
+            settings["segmenter"] = self.segmenter.options
         if augmented:
-            more = {"augmentation": o.augmentation, "variants": o.variants, "memory": self.memory}
-            more |= {"unrendered": o.unrendered, "unrendered_poses": o.unrendered_poses}
+            settings |= {"augmentation": o.augmentation, "variants": o.variants, "memory": self.memory}
+            settings |= {"unrendered": o.unrendered, "unrendered_poses": o.unrendered_poses}
             if self.segmenter is not None and o.variants:
-                more["segment"] = self._segment
-        more |= {"framing": o.framing, "segmenter": None if self.segmenter is None else self.segmenter.options}
-        return BodyExamples(people, o.inputs, o.losses, crop=o.crop, body=o.body, **more)
+                settings["segment"] = self._segment
+        return BodyExamples(people, o.inputs, o.losses, **settings)
 
     @torch.no_grad()
     def _segment(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Make the regressor's image (3, size, size) of one person's `segmenter_input` (C, S, S)."""
+        """Convert one person's `segmenter_input` (C, S, S) to the regressor's image (3, size, size)."""
         assert self.segmenter is not None
         device = next(self.segmenter.network.parameters()).device
         probabilities = self.segmenter.probabilities(torch.from_numpy(image)[None].to(device)).float()
         return np.asarray(segmented_input(probabilities, self.options.inputs)[0].cpu().numpy(), np.float32)
 
     def _held_out_numbers(self) -> list[int]:
-        """List which of `held_out` are evaluated, in the order of `errors`."""
+        """Return the indices of the `held_out` people that are evaluated, in the order of `errors`."""
         return spread_evenly(len(self.held_out), self.options.validation)
 
 
 def crop_panel(
     make: BodyExamples, number: int, batch: Batch, estimate: BodyParameters, layer: BodyLayer
 ) -> NDArray[np.uint8]:
-    """Draw (224, 672, 3): the input, and the true and the predicted mesh as the fixed camera sees them.
+    """Draw the input, and the true and the predicted mesh before the fixed camera.
 
     Args:
-        number: Of the person; batch, estimate  of them alone.
+        make: Examples of the people.
+        number: Index of the person.
+        batch: The person's example, as a batch.
+        estimate: The prediction for that batch.
+        layer: The body.
+
+    Returns:
+        (224, 672, 3) uint8.
     """
     random = np.random.default_rng(0)
     evidence = make.evidence(make.view(number, random, image=True), random, 0.0)

@@ -1,10 +1,10 @@
-"""Examples for the displacement network: people of a cache beside imperfect fits of them, and where these err.
+"""Examples for the displacement network: people of a cache, imperfect fits of them, and the true displacements.
 
-A fit is the one that the cache has of the person, as with the setting `imperfect_fits`, or it imitates an
-estimator's errors: joint angles that add up along limbs, now and then a limb far off, shape, place, distance. Its
-texture comes from other frames of the person, baked under fits that err likewise, as in use; sometimes also from the
-photograph itself under the very fit that is wrong, which shows no displacement at all, and sometimes there is none.
-Light, noise and holes change the texture and, independently of it, the photograph.
+A fit comes from the cache (setting `imperfect_fits`) or imitates an estimator's errors: joint angles that add up along
+limbs, sometimes one limb with a large error, shape, position and distance. The texture comes from other frames of the
+person, baked under fits with similar errors; sometimes also from the photograph under the imperfect fit itself, which
+shows no displacement, and sometimes there is none. Light, noise and holes change the texture and, independently, the
+photograph.
 """
 
 from __future__ import annotations
@@ -40,28 +40,30 @@ from humanpose_cli.rendering.boxes import NEAR
 Array = NDArray[Any]
 Texture = NDArray[np.uint8]
 
-_FAR_OFF_ANGLE = 0.45  # radians: standard deviation of the error of a limb that is far off
-_HIDDEN_BEHIND = 0.04  # metres behind the visible surface from which a point is hidden; clothes stand off by less
-_FAR_OFF = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hip", "knee") for side in ("left", "right"))
+_LARGE_ANGLE = 0.45  # radians, standard deviation of a large error of a limb
+_HIDDEN_DEPTH = 0.04  # metres behind the visible surface from which a point is hidden; clothes stand off by less
+_LIMB_JOINTS = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hip", "knee") for side in ("left", "right"))
 
 
 @dataclass(frozen=True)
 class ExampleChanges:
-    """How examples change; the defaults are those of training. All but the sizes are probabilities.
+    """Random changes of examples, by default for training.
 
     Attributes:
-        rotation, scale, shift: Of the crop, as in `Augmentation`.
-        mirror: Of a mirrored crop.
-        fitted: Of the fit that the cache has of a person, where it has one; else one is imitated.
-        far_off: Of a limb with a large error in imitated fits.
-        frames: Other frames that a texture is made of, at most.
-        untextured: Of no texture.
-        own_only: Of a texture from the photograph itself under the fit.
-        own_too: That the photograph is one of the texture's.
-        colour: Width of changes of the photograph's colours.
-        light: Width of changes of the texture's colours beside it.
-        damage: Of each of blur, noise and compression.
-        holes: Of patches that the texture lacks.
+        rotation: Max rotation of the crop, as in `Augmentation`.
+        scale: Max change of scale of the crop.
+        shift: Max shift of the crop.
+        mirror: Probability of a mirrored crop.
+        fitted: Probability of using the cache's fit of a person; else one is imitated.
+        far_off: Probability of a limb with a large error in an imitated fit.
+        frames: Max number of other frames that a texture is made of.
+        untextured: Probability of no texture.
+        own_only: Probability of a texture from the photograph alone.
+        own_too: Probability that the photograph contributes to the texture.
+        colour: Size of changes of the photograph's colours.
+        light: Size of further changes of the texture's colours.
+        damage: Probability of each of blur, noise and compression.
+        holes: Probability of holes in the texture.
     """
 
     rotation: float = 0.2
@@ -84,11 +86,18 @@ IN_TRAINING = ExampleChanges()
 HELD_OUT = ExampleChanges(
     0, 0, 0, 0, fitted=1, untextured=0, own_only=0, own_too=0, colour=0, light=0, damage=0, holes=0
 )
-"""Of held-out people: the fit errs, and the texture comes from other frames, but nothing else changes."""
+"""For held-out people: an imperfect fit and a texture from other frames, without other changes."""
 
 
 class PersonFits(NamedTuple):
-    """One person in T frames: rotations (T, 24, 3, 3), betas (1 or T, S), trans (T, 3) metres, scales (T, 24)."""
+    """Fits of one person in T frames.
+
+    Attributes:
+        rotations: (T, 24, 3, 3) float32. Parent-relative rotations.
+        betas: (1, S) or (T, S) float32. Shape.
+        trans: (T, 3) float32, metres. Translation.
+        segment_scales: (T, 24) float32. Scales of the segments; None for 1.
+    """
 
     rotations: Tensor
     betas: Tensor
@@ -99,7 +108,14 @@ class PersonFits(NamedTuple):
 def imitated_fits(
     random: np.random.Generator, body: Body, examples: Sequence[Example], changes: ExampleChanges
 ) -> PersonFits:
-    """Imitate imperfect fits of one person in some frames, the first of which may have a limb that is far off."""
+    """Imitate imperfect fits of one person in T frames.
+
+    Args:
+        random: Source of the random numbers.
+        body: The body model.
+        examples: The frames. In the first one, a limb may have a large error.
+        changes: Probability of that error.
+    """
     people = [example.person for example in examples]
     poses, trans = (np.stack([getattr(p, name) for p in people]).astype(np.float64) for name in ("poses", "trans"))
     betas = np.asarray(people[0].betas, np.float32)
@@ -108,14 +124,14 @@ def imitated_fits(
     poses, betas, trans = imperfect_fit(random, poses, betas, trans, pelvis, focal)
     rotations = axis_angle_to_matrix(torch.from_numpy(poses).unflatten(1, (len(SMPL24), 3)))
     if random.random() < changes.far_off:
-        joint = SMPL24.index(str(random.choice(_FAR_OFF)))
-        turn = torch.from_numpy(random.normal(0, _FAR_OFF_ANGLE, 3).astype(np.float32))
+        joint = SMPL24.index(str(random.choice(_LIMB_JOINTS)))
+        turn = torch.from_numpy(random.normal(0, _LARGE_ANGLE, 3).astype(np.float32))
         rotations[0, joint] = rotations[0, joint] @ axis_angle_to_matrix(turn)
     return PersonFits(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans), _scales(examples))
 
 
 def cached_fits(examples: Sequence[Example]) -> PersonFits:
-    """Return the fits that the cache has of one person in some frames."""
+    """Return the cache's fits of one person in T frames."""
     columns = [
         np.stack([np.asarray(getattr(example.person, name), np.float32) for example in examples])
         for name in ("fit_poses", "fit_betas", "fit_trans")
@@ -127,35 +143,41 @@ def cached_fits(examples: Sequence[Example]) -> PersonFits:
 def true_displacements(
     rendering: BodyRendering, faces: Tensor, vertices: Tensor, cameras: Sequence[Camera]
 ) -> tuple[Tensor, Tensor]:
-    """Compute displacements (N, 2, S, S) in pixels of the crops, and whether (N, 1, S, S) the true body shows the point
-    there.
+    """Compute the displacements from a rendering of fits to the true bodies.
 
     Args:
-        rendering: Of the fits; faces (F, 3) of the body.
-        vertices: (N, V, 3) of the true bodies, metres in the crops' camera axes; cameras of the crops.
+        rendering: Rendering of the N fits.
+        faces: (F, 3) int. Faces of the body.
+        vertices: (N, V, 3) float32, metres in the crops' camera axes. Vertices of the true bodies.
+        cameras: Cameras of the N crops.
+
+    Returns:
+        (N, 2, S, S) float32, pixels of the crops: the displacements, 0 off the body; and (N, 1, S, S) bool: whether
+        the point is visible on the true body.
     """
     # The true position of the surface point at every pixel of the rendering.
     size = rendering.faces.shape[-1]
     raster = Raster(rendering.faces, rendering.barycentrics, rendering.depth[:, 0])
     points = interpolate(raster, faces, vertices)  # (N, S, S, 3)
     view = Camera.stack(cameras).tensors()
-    there = Camera(view.focal, view.principal_point).project(points.flatten(1, 2), near=NEAR).unflatten(1, (size, size))
-    # Where the photograph shows it, less where the rendering has it.
+    pixels = Camera(view.focal, view.principal_point).project(points.flatten(1, 2), near=NEAR)
+    pixels = pixels.unflatten(1, (size, size))
+    # The displacement is the pixel in the photograph minus the pixel in the rendering.
     centres = torch.arange(size) + 0.5
-    here = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
-    on_body = rendering.mask.movedim(1, -1)
-    displacements = (there - here) * on_body
-    # It is visible unless the true body's surface there is nearer to the camera.
+    grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
+    mask = rendering.mask.movedim(1, -1)
+    displacements = (pixels - grid) * mask
+    # A point is visible unless the true body's surface at its pixel is nearer to the camera.
     nearest = rasterise(vertices, faces, view.focal, view.principal_point, (size, size), near=NEAR).depth
-    column, row = (there[..., axis].floor().long().clamp(0, size - 1) for axis in (0, 1))
+    column, row = (pixels[..., axis].floor().long().clamp(0, size - 1) for axis in (0, 1))
     surface = nearest[torch.arange(len(nearest))[:, None, None], row, column]
-    inside = ((there >= 0) & (there < size)).all(-1)
-    visible = inside & (points[..., 2] < surface + _HIDDEN_BEHIND) & surface.isfinite()
-    return displacements.movedim(-1, 1).contiguous(), (visible[..., None] * on_body).bool().movedim(-1, 1)
+    inside = ((pixels >= 0) & (pixels < size)).all(-1)
+    visible = inside & (points[..., 2] < surface + _HIDDEN_DEPTH) & surface.isfinite()
+    return displacements.movedim(-1, 1).contiguous(), (visible[..., None] * mask).bool().movedim(-1, 1)
 
 
 def mirrored_rendering(rendering: BodyRendering) -> BodyRendering:
-    """Mirror a rendering: what the mirror images of the bodies would give, but for the ids of faces."""
+    """Return the rendering of the mirrored bodies, except for the ids of faces."""
     maps = {name: values.flip(-1) for name, values in vars(rendering).items() if name != "barycentrics"}
     side = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
     colours = maps["colours"]
@@ -168,11 +190,11 @@ class DrawnFit(NamedTuple):
     """A photograph and the rendering of an imperfect fit in one crop.
 
     Attributes:
-        photo: (S, S, 3) uint8.
-        rendering: Of the one body.
-        truth: (1, 2, S, S) pixels: where its surface points lie in the photograph.
-        visible: (1, 1, S, S) bool: on the fitted body, and the photograph shows the point.
-        size: Pixels: longer side of the true body's box.
+        photo: (S, S, 3) uint8. The photograph.
+        rendering: Rendering of one body.
+        truth: (1, 2, S, S) float32, pixels. Displacements from the rendering to the photograph.
+        visible: (1, 1, S, S) bool. Whether the pixel shows the fitted body and the photograph shows the point.
+        size: Pixels. Longer side of the true body's box.
     """
 
     photo: NDArray[np.uint8]
@@ -183,20 +205,22 @@ class DrawnFit(NamedTuple):
 
 
 class RefinerExamples:
-    """Makes the example of a person: a dictionary of arrays, of which a batch is collated.
+    """Makes the example of a person: a dictionary of arrays.
 
     photo      (3, S, S) uint8
-    rendering  (C, S, S) float32, `rendering_input`
-    truth      (2, S, S) float32 pixels of the crop
-    drawn      (1, S, S) bool: on the fitted body; visible (1, S, S) bool: and visible in the photograph
-    size       () float32: longer side of the true body's box, pixels of the crop
-    textured   (4, S, S) float32 if `with_textured`: the textured rendering, 0…1, and how far it is known
+    rendering  (C, S, S) float32, see `rendering_input`
+    truth      (2, S, S) float32, pixels of the crop
+    drawn      (1, S, S) bool, on the fitted body
+    visible    (1, S, S) bool, on the fitted body and visible in the photograph
+    size       () float32, pixels of the crop, longer side of the true body's box
+    textured   (4, S, S) float32, 0 … 1, if `with_textured`: the textured rendering and its mask
 
     Args:
-        people: Of a cache, with poses.
-        bodies: The models that their parameters belong to, by their names; the first is that of people without a
-            name.
-        options: Of the network; texels along the texture's sides, by default as many as the crop has pixels.
+        people: People of a cache with poses.
+        bodies: The models that their parameters belong to; the first one is for people without a model's name.
+        options: Options of the network.
+        changes: Random changes.
+        texels: Texels along the sides of the texture; by default as many as the crop has pixels.
         with_textured: Add `textured`, for contact sheets.
     """
 
@@ -212,11 +236,11 @@ class RefinerExamples:
     ) -> None:
         self.people, self.bodies, self.options, self.changes = people, tuple(bodies), options, changes
         self.texels, self.with_textured = texels or max(128, options.crop), with_textured
-        self._others = other_frames(people)
+        self._other_frames = other_frames(people)
 
     def _body_of(self, example: Example) -> Body:
-        person, models = example.person, {body.name: body for body in self.bodies}
-        return model_for(models, person.body, person.gender) or self.bodies[0]
+        models = {body.name: body for body in self.bodies}
+        return model_for(models, example.person.body, example.person.gender) or self.bodies[0]
 
     @cached_property
     def _texel_maps(self) -> dict[str, TexelMap]:
@@ -238,7 +262,12 @@ class RefinerExamples:
 
     @torch.no_grad()
     def drawn_fit(self, number: int, random: np.random.Generator) -> DrawnFit:
-        """Draw what the example is made of."""
+        """Draw the photograph, the rendering and the truth of an example.
+
+        Args:
+            number: Index of the person.
+            random: Source of the random numbers.
+        """
         frames = [number, *self._chosen_frames(number, random)]
         examples = [self.people.example(frame, ()) for frame in frames]
         example = examples[0]
@@ -254,12 +283,12 @@ class RefinerExamples:
         texture = self._texture(body, examples, vertices, random)
         fit_points = torch.from_numpy(crop.directions(vertices[0].numpy()))
         rendering = render_bodies(body, fit_points[None], [camera], self.options.crop, [texture])
-        true = torch.from_numpy(crop.directions(_vertices(body, _truth(example))[0].numpy()))
-        displacements, visible = true_displacements(rendering, body.faces, true[None], [camera])
-        visible[0] &= _person_at(example, crop, displacements[0])
-        photo = _photographed(crop.image(example.image), random, self.changes)
-        pixels = camera.project(true, near=NEAR)
-        rendering = _lit(rendering, random, self.changes)
+        true_points = torch.from_numpy(crop.directions(_vertices(body, _truth(example))[0].numpy()))
+        displacements, visible = true_displacements(rendering, body.faces, true_points[None], [camera])
+        visible[0] &= _shows_person(example, crop, displacements[0])
+        photo = _change_photo(crop.image(example.image), random, self.changes)
+        pixels = camera.project(true_points, near=NEAR)
+        rendering = _change_light(rendering, random, self.changes)
         if random.random() < self.changes.mirror:
             rendering, photo = mirrored_rendering(rendering), photo[:, ::-1]
             displacements = displacements.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
@@ -267,47 +296,46 @@ class RefinerExamples:
         return DrawnFit(photo, rendering, displacements, visible, float((pixels.amax(0) - pixels.amin(0)).max()))
 
     def _chosen_frames(self, number: int, random: np.random.Generator) -> list[int]:
-        others = self._others[number]
-        count = min(len(others), int(random.integers(1, self.changes.frames + 1)))
-        return [int(frame) for frame in random.permutation(others)[:count]]
+        frames = self._other_frames[number]
+        count = min(len(frames), int(random.integers(1, self.changes.frames + 1)))
+        return [int(frame) for frame in random.permutation(frames)[:count]]
 
     def _crop(self, example: Example, vertices: Tensor, random: np.random.Generator) -> Crop:
-        a, size = self.changes, self.options.crop
-        turn, zoom, right, down = random.uniform(-1, 1, 4)
+        changes = self.changes
+        size = self.options.crop
+        turn, zoom, shift_x, shift_y = random.uniform(-1, 1, 4)
         pixels = _camera(example).project(vertices, near=NEAR)
         return crop_around_box(
             torch.cat((pixels.amin(0), pixels.amax(0))).double().numpy(),
             size,
             fill=BODY_FILL,
-            angle=a.rotation * turn,
-            scale=1 + a.scale * zoom,
-            shift=(a.shift * size * right, a.shift * size * down),
+            angle=changes.rotation * turn,
+            scale=1 + changes.scale * zoom,
+            shift=(changes.shift * size * shift_x, changes.shift * size * shift_y),
         )
 
     def _texture(
         self, body: Body, examples: Sequence[Example], vertices: Tensor, random: np.random.Generator
     ) -> Texture:
-        """Bake the texture of the other frames, or what else the changes want; the first example is the
-        photograph itself.
-        """
-        a, draw, texel_map = self.changes, random.random(), self._texel_maps[body.name]
-        from_photo = 1 if draw < a.own_only or random.random() < a.own_too else 0
-        last = 1 if draw < a.own_only else len(examples)
+        """Bake the texture from the frames that the changes select; the first example is the photograph."""
+        changes = self.changes
+        draw = random.random()
+        texel_map = self._texel_maps[body.name]
+        first = 0 if draw < changes.own_only or random.random() < changes.own_too else 1
+        last = 1 if draw < changes.own_only else len(examples)
         samples = TextureSamples(self.texels)
-        if draw < 1 - a.untextured:
-            for example, points in list(zip(examples, vertices, strict=True))[1 - from_photo : last]:
+        if draw < 1 - changes.untextured:
+            for example, points in list(zip(examples, vertices, strict=True))[first:last]:
                 size = max(example.size)
-                view = PersonView(
-                    example.image, _identity_crop(size), _camera(example), np.zeros(example.image.shape[:2], bool)
-                )
+                crop = Crop(1.0, 0.0, (0.0, 0.0), (size, size))  # the complete image
+                view = PersonView(example.image, crop, _camera(example), np.zeros(example.image.shape[:2], bool))
                 mask = None if example.mask is None else example.mask / np.float32(255)
                 samples.add(bake_view(view, body, points, mask, texel_map))
-        texture = samples.texture(texel_map.covered)
-        return _worn(texture, random, a)
+        return _change_texture(samples.texture(texel_map.covered), random, changes)
 
 
 def other_frames(people: People) -> list[NDArray[np.int64]]:
-    """List for each of the people the numbers of the same person in other frames of the same sequence."""
+    """Return for each person the indices of the same person in other frames of the sequence."""
     cache = people.cache
     sequence = {int(row): name for name in cache.sequences for row in cache.sequence(name)}
     names = people.column("identity") if "identity" in cache.people else np.full(len(people), "")
@@ -320,17 +348,12 @@ def other_frames(people: People) -> list[NDArray[np.int64]]:
 
 
 def _is_fitted(example: Example) -> bool:
-    """Return whether the cache has a fit of the person beside their label; if labels are fits, both are the same."""
+    """Return whether the cache has a fit of the person that differs from the label."""
     person = example.person
     columns = (person.fit_poses, person.fit_betas, person.fit_trans)
     has_fit = all(column is not None and bool(np.isfinite(column).all()) for column in columns)
     labels = (person.poses, person.betas, person.trans)
     return has_fit and not all(np.array_equal(*pair) for pair in zip(columns, labels, strict=True))  # type: ignore[arg-type]
-
-
-def _identity_crop(size: int) -> Crop:
-    """Return the crop that changes nothing."""
-    return Crop(1.0, 0.0, (0.0, 0.0), (size, size))
 
 
 def _camera(example: Example) -> Camera:
@@ -346,27 +369,27 @@ def _truth(example: Example) -> PersonFits:
 
 
 def _scales(examples: Sequence[Example]) -> Tensor:
-    """Return labelled scales (T, 24) of segments."""
+    """Return the labelled scales (T, 24) of the segments."""
     ones = np.ones(len(SMPL24), np.float32)
     return torch.from_numpy(np.stack([ones if (s := e.person.segment_scales) is None else s for e in examples]))
 
 
 def _vertices(body: Body, people: PersonFits) -> Tensor:
-    """Return (T, V, 3) metres, camera axes."""
+    """Return the vertices (T, V, 3) in metres, camera axes."""
     vertices = body.pose(people.rotations, people.betas, people.trans, people.segment_scales).vertices
     assert vertices is not None
     return vertices
 
 
-def _person_at(example: Example, crop: Crop, displacements: Tensor) -> Tensor:
-    """Return (1, S, S) bool: whether the photograph shows the person where displacements (2, S, S) lead."""
+def _shows_person(example: Example, crop: Crop, displacements: Tensor) -> Tensor:
+    """Return (1, S, S) whether the photograph shows the person at the pixels moved by displacements (2, S, S)."""
     size = crop.size[0]
     if example.mask is None:
         return torch.ones(1, size, size, dtype=torch.bool)
     mask = torch.from_numpy(crop.warp(example.mask, cv2.INTER_NEAREST) > 127)
-    # Where the photograph shows it, less where the rendering has it.
     centres = torch.arange(size) + 0.5
-    x, y = centres + displacements[0], centres[:, None] + displacements[1]
+    x = centres + displacements[0]
+    y = centres[:, None] + displacements[1]
     return mask[y.floor().long().clamp(0, size - 1), x.floor().long().clamp(0, size - 1)][None]
 
 
@@ -375,10 +398,10 @@ def _colour_change(random: np.random.Generator, width: float) -> ColourChange:
     return ColourChange(20.0 * turn, 1 + 0.35 * saturation, 1 + 0.35 * contrast, 0.12 * brightness)
 
 
-def _photographed(image: NDArray[np.uint8], random: np.random.Generator, a: ExampleChanges) -> NDArray[np.uint8]:
-    """Give a photograph other colours, and blur, noise and compression as others have."""
-    image = change_colour(image, _colour_change(random, a.colour))
-    blur, has_noise, compress = random.random(3) < a.damage
+def _change_photo(image: NDArray[np.uint8], random: np.random.Generator, changes: ExampleChanges) -> NDArray[np.uint8]:
+    """Change the colours of a photograph, and add blur, noise and compression."""
+    image = change_colour(image, _colour_change(random, changes.colour))
+    blur, has_noise, compress = random.random(3) < changes.damage
     if blur:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.3)), np.uint8)
     if has_noise:
@@ -394,30 +417,29 @@ def _noisy(image: NDArray[np.uint8], random: np.random.Generator, deviation: flo
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def _worn(texture: Texture, random: np.random.Generator, a: ExampleChanges) -> Texture:
-    """Put a texture in other light, blur it, and add noise and holes."""
-    colour, alpha = change_colour(texture[..., :3], _colour_change(random, 0.5 * a.light)), texture[..., 3]
-    blur, has_noise = random.random(2) < a.damage
+def _change_texture(texture: Texture, random: np.random.Generator, changes: ExampleChanges) -> Texture:
+    """Change the colours of a texture, blur it, and add noise and holes."""
+    colour = change_colour(texture[..., :3], _colour_change(random, 0.5 * changes.light))
+    alpha = texture[..., 3]
+    blur, has_noise = random.random(2) < changes.damage
     side = len(texture)
     if blur:
         colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), side * random.uniform(0.004, 0.02)), np.uint8)
     if has_noise:
         colour = _noisy(colour, random, random.uniform(2, 20))
-    if random.random() < a.holes:
+    if random.random() < changes.holes:
         alpha = alpha.copy()
         for _ in range(int(random.integers(1, 5))):
-            centre, axes = (
-                random.integers(0, side, 2).tolist(),
-                (side * random.uniform(0.03, 0.2, 2)).astype(int).tolist(),
-            )
+            centre = random.integers(0, side, 2).tolist()
+            axes = (side * random.uniform(0.03, 0.2, 2)).astype(int).tolist()
             cv2.ellipse(alpha, centre, axes, random.uniform(0, 180), 0, 360, 0, -1)
     return np.dstack((colour, alpha))
 
 
-def _lit(rendering: BodyRendering, random: np.random.Generator, a: ExampleChanges) -> BodyRendering:
-    """Make the texture brighter on one side, as if baked in light from elsewhere."""
-    towards = random.normal(size=3)
-    strength = a.light * random.uniform(0, 0.35)
-    direction = torch.from_numpy((towards / np.linalg.norm(towards) * strength).astype(np.float32))
-    shade = 1 + (rendering.normals * direction[:, None, None]).sum(1, keepdim=True)
+def _change_light(rendering: BodyRendering, random: np.random.Generator, changes: ExampleChanges) -> BodyRendering:
+    """Make the texture brighter on one side, as if it had been baked in other light."""
+    direction = random.normal(size=3)
+    strength = changes.light * random.uniform(0, 0.35)
+    light = torch.from_numpy((direction / np.linalg.norm(direction) * strength).astype(np.float32))
+    shade = 1 + (rendering.normals * light[:, None, None]).sum(1, keepdim=True)
     return replace(rendering, rgb=(rendering.rgb * shade).clamp(0, 1))

@@ -1,4 +1,4 @@
-"""`hpc train refiner`: where the pixels of a rendered, imperfect fit lie in the photograph."""
+"""`hpc train refiner`: displacements between the rendering of an imperfect fit and the photograph."""
 
 from __future__ import annotations
 
@@ -24,20 +24,8 @@ from humanpose_cli.lab.recipes.people import (
     visible_people,
 )
 from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, IN_TRAINING, RefinerExamples
-from humanpose_cli.lab.recipes.refiner.losses import (
-    displacement_loss,
-    endpoint_errors,
-    nearer_share,
-    weighted_means,
-)
-from humanpose_cli.lab.train.recipe import (
-    Phase,
-    Recipe,
-    TrainOptions,
-    check_batch,
-    held_out_batches,
-    two_columns,
-)
+from humanpose_cli.lab.recipes.refiner.losses import displacement_loss, endpoint_errors, nearer_share, weighted_means
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
 from humanpose_cli.models.refiner.network import (
     MODEL,
     DisplacementMixture,
@@ -51,12 +39,12 @@ from humanpose_cli.networks.weights import fill, find_weights, read_header, read
 
 _NEEDS = ("poses", "box")
 _WEIGHT_DECAY = 1e-5  # of Adam
-_SMALLEST = 40.0  # pixels of a person's box: there is nothing to see in smaller ones
+_MIN_BOX = 40.0  # pixels of the longer side of a person's box
 
 
 @dataclass(frozen=True)
 class RefinerAugmentation(Options):
-    """How examples change, beside `ExampleChanges`."""
+    """Options of the examples; the others are the constants `IN_TRAINING`."""
 
     fitted: float = option(
         IN_TRAINING.fitted,
@@ -68,7 +56,7 @@ class RefinerAugmentation(Options):
 
 @dataclass(frozen=True)
 class RefinerTraining(Options):
-    """What is learned and from what."""
+    """Options of the refiner's training."""
 
     network: DisplacementOptions = option(DisplacementOptions(), "The network and the renderings that it takes.")
     augmentation: RefinerAugmentation = option(RefinerAugmentation(), "Augmentation of examples.")
@@ -111,37 +99,40 @@ REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {
         replace(_LOOP, steps=1000, batch_size=8, average=0.99),
     ),
 }
-"""`small`: about two hours of one core. `ablation`: in smaller crops, a quarter of an hour."""
+"""`small`: about two hours on one core. `ablation`: smaller crops, a quarter of an hour."""
 
 
 class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
-    """Likelihood of displacements, evaluated by the endpoint error on held-out people."""
+    """Likelihood of displacements, evaluated by the endpoint error on held-out people.
+
+    Args:
+        data: Path of the cache.
+        options: Options of the training.
+        seed: Seed of the weights.
+    """
 
     name, criterion = MODEL, "endpoint_percent"
     model: DisplacementNetwork
 
     def __init__(self, data: Path | str, options: RefinerTraining | None = None, *, seed: int = 0) -> None:
-        self.options = options or RefinerTraining()
+        o = self.options = options or RefinerTraining()
         torch.manual_seed(seed)
-        train, held_out = split_people(data, _NEEDS, protocol=self.options.protocol)
-        self.people, self.held_out = (
-            _large(visible_people(people, self.options.visible)) for people in (train, held_out)
-        )
-        o = self.options
+        split = split_people(data, _NEEDS, protocol=o.protocol)
+        self.people, self.held_out = (_large(visible_people(people, o.visible)) for people in split)
         self.validation_data = validation_of_people(self.people, self.held_out, o.protocol, o.validation)
-        self.bodies = tuple(load_body(body) for body in self.options.body)
+        self.bodies = tuple(load_body(body) for body in o.body)
         for people in (self.people, self.held_out):
-            require_model(people, *self.bodies, remedy="`body=smpl:FILE`, a file for each gender with commas between")
-        self.model = DisplacementNetwork(self.options.network)
-        if self.options.start:
-            initialise_from(self.model, find_weights(self.options.start))
-        elif self.options.encoder:
-            begin_with_encoder(self.model, find_weights(self.options.encoder))
+            require_model(people, *self.bodies, remedy="`body=smpl:FILE`, a file for each gender, separated by commas")
+        self.model = DisplacementNetwork(o.network)
+        if o.start:
+            initialise_from(self.model, find_weights(o.start))
+        elif o.encoder:
+            start_encoders(self.model, find_weights(o.encoder))
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def phases(self) -> Sequence[Phase]:
-        o = self.options
-        return [Phase("align", list(self.model.parameters()), o.learning_rate, weight_decay=_WEIGHT_DECAY)]
+        parameters = list(self.model.parameters())
+        return [Phase("align", parameters, self.options.learning_rate, weight_decay=_WEIGHT_DECAY)]
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         people = spread_out(self.people, self.options.people)
@@ -153,16 +144,16 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         estimates = self._estimates(batch)
         weights = batch["visible"].float() + self.options.hidden * (batch["drawn"] & ~batch["visible"])
-        loss, error, unlikely = displacement_loss(estimates, batch["truth"], weights)
-        return {"loss": loss, "endpoint_px": error, "likelihood": unlikely}
+        loss, error, likelihood = displacement_loss(estimates, batch["truth"], weights)
+        return {"loss": loss, "endpoint_px": error, "likelihood": likelihood}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Average `held_out_errors`."""
+        """Return the means of `held_out_errors`."""
         return {name: float(values.nanmean()) for name, values in self.held_out_errors(batch_size).items()}
 
     @property
     def measured(self) -> People:
-        """The held-out people that `held_out_errors` are of, in that order."""
+        """The N held-out people that `held_out_errors` measures, in that order."""
         return self.held_out.taken(np.array(self._measured_numbers))
 
     @property
@@ -170,18 +161,27 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return spread_evenly(len(self.held_out), self.options.validation)
 
     def held_out_errors(self, batch_size: int) -> Mapping[str, Tensor]:
-        """Measure (N,) every person of `measured`: endpoint errors in per cent of the person's size, of visible points,
-        of hidden ones, and of visible ones without any displacement and where the network is surer than at half of the
-        person's pixels; 1 where they come nearer, else 0; twice the mean of `nearer_share`, above 1 where claimed
-        errors are too small.
+        """Measure every person of `measured`.
+
+        Args:
+            batch_size: People per batch.
+
+        Returns:
+            (N,) float each. Endpoint errors in per cent of the person's size: endpoint_percent of visible points,
+            hidden_percent of hidden points, unmoved_percent of visible points without displacements, sure_percent of
+            the half of the visible points with the smallest predicted deviation. overconfidence: twice the mean of
+            `nearer_share`, above 1 if predicted deviations are too small. nearer: 1 if displacements reduce the error
+            of visible points, else 0.
         """
         columns: dict[str, list[Tensor]] = {}
         for batch in self._held_out_batches(batch_size):
-            estimate, truth, visible = self._found(batch), batch["truth"], batch["visible"].float()
+            estimate = self._estimate(batch)
+            truth = batch["truth"]
+            visible = batch["visible"].float()
             hidden_weights = (batch["drawn"] & ~batch["visible"]).float()
             deviation = estimate.deviation
-            middle = deviation.masked_fill(~batch["visible"], torch.nan).flatten(1).nanmedian(1).values
-            confident = visible * (deviation <= middle[:, None, None, None])
+            median = deviation.masked_fill(~batch["visible"], torch.nan).flatten(1).nanmedian(1).values
+            confident = visible * (deviation <= median[:, None, None, None])
             scale = 100 / batch["size"]
             for name, values in {
                 "endpoint_percent": endpoint_errors(estimate.pixels, truth, visible) * scale,
@@ -195,20 +195,13 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return {**errors, "nearer": (errors["endpoint_percent"] < errors["unmoved_percent"]).float()}
 
     def image(self) -> NDArray[np.uint8]:
-        """Draw up to six held-out people: photograph, rendering, and the pixels that the network and the truth
-        lead to.
-        """
+        """Draw up to six held-out people: photograph, rendering, and the photograph moved by prediction and truth."""
         batch = next(iter(self._held_out_batches(6)))
         photo = batch["photo"].float() / 255
-        on_body = batch["drawn"].float()
-        displacements = self._found(batch).pixels
+        mask = batch["drawn"].float()
         texture = batch["textured"][:, :3] * batch["textured"][:, 3:]
-        panels = (
-            photo,
-            texture,
-            *(sample_targets(photo, pixels_moved) * on_body for pixels_moved in (displacements, batch["truth"])),
-        )
-        sheets = (torch.cat(panels, 3).clamp(0, 1) * 255).byte().movedim(1, -1).numpy()
+        moved = [sample_targets(photo, pixels) * mask for pixels in (self._estimate(batch).pixels, batch["truth"])]
+        sheets = (torch.cat((photo, texture, *moved), 3).clamp(0, 1) * 255).byte().movedim(1, -1).numpy()
         return two_columns(list(sheets))
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
@@ -230,18 +223,25 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return held_out_batches(make, self._measured_numbers, batch_size)
 
     @torch.no_grad()
-    def _found(self, batch: Mapping[str, Tensor]) -> DisplacementMixture:
+    def _estimate(self, batch: Mapping[str, Tensor]) -> DisplacementMixture:
         inputs = {name: batch[name].to(self.device) for name in ("photo", "rendering")}
         estimate = self._estimates(inputs, last=True)[-1]
         return estimate._replace(pixels=estimate.pixels.cpu(), logit=estimate.logit.cpu(), scale=estimate.scale.cpu())
 
 
-def begin_with_encoder(network: DisplacementNetwork, path: Path) -> None:
-    """Fill both encoders with those of a refiner's weights that takes the same renderings, or with the first three
-    stages of a segmenter's ResNet, without what a guide has led it by.
+def start_encoders(network: DisplacementNetwork, path: Path) -> None:
+    """Fill both encoders from weights.
 
-    The rendering's then sees its texture as the segmenter sees images; its other channels keep their random weights.
-    Raises InputError for another model or width.
+    A refiner must take the same renderings. Of a segmenter, the first three stages of the ResNet are used without the
+    channels of its guide: the encoder of the rendering sees the texture as the segmenter sees images, and its other
+    channels keep their random weights.
+
+    Args:
+        network: The network.
+        path: Weights of a refiner or a segmenter.
+
+    Raises:
+        InputError: If the weights belong to another model or have another width.
     """
     model = read_header(path).model
     tensors, _ = read_weights(path, model if model == MODEL else "segmenter")
@@ -249,10 +249,11 @@ def begin_with_encoder(network: DisplacementNetwork, path: Path) -> None:
         for name, encoder in (("photo.", network.photo), ("rendering.", network.rendering)):
             fill(encoder, {key.removeprefix(name): v for key, v in tensors.items() if key.startswith(name)}, path)
         return
-    backbone = {
-        name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")
+    state = {
+        name.removeprefix("backbone."): value
+        for name, value in tensors.items()
+        if name.startswith("backbone.") and not name.startswith("backbone.layer4.")
     }
-    state = {name: value for name, value in backbone.items() if not name.startswith("layer4.")}
     state["conv1.weight"] = state["conv1.weight"][:, :3].contiguous()
     fill(network.photo, state, path)
     first = network.rendering.conv1.weight.detach().clone()
@@ -262,6 +263,6 @@ def begin_with_encoder(network: DisplacementNetwork, path: Path) -> None:
 
 
 def _large(people: People) -> People:
-    """Select people whose box is not too small to see anything."""
+    """Select people whose box is not too small."""
     box = people.column("box")
-    return people.taken((box[:, 2:] - box[:, :2]).max(1) >= _SMALLEST)
+    return people.taken((box[:, 2:] - box[:, :2]).max(1) >= _MIN_BOX)

@@ -19,14 +19,7 @@ from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_ev
 from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
 from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate_errors
 from humanpose_cli.lab.recipes.people import People, split_people, spread_out, validation_of_people, visible_people
-from humanpose_cli.lab.train.recipe import (
-    Phase,
-    Recipe,
-    TrainOptions,
-    check_batch,
-    held_out_batches,
-    two_columns,
-)
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours, labels_of_parts
 from humanpose_cli.models.segmenter.network import (
     IMAGENET,
@@ -42,13 +35,13 @@ from humanpose_cli.models.segmenter.network import (
 from humanpose_cli.networks.weights import fill, read_weights
 
 _MAPS = ("parts", "persons")
-_UNGUIDED = 0.15  # share of a guided segmenter's examples that come without a guide
-_GUIDE_ERRORS = 0.3  # strength of imitated errors of the guide, beside the detector's own
+_UNGUIDED = 0.15  # share of a guided segmenter's examples without a guide
+_GUIDE_ERRORS = 0.3  # strength of the imitated errors of the guide, in addition to the detector's errors
 
 
 @dataclass(frozen=True)
 class SegmenterTraining(Options):
-    """What is learned and from what."""
+    """Options of the segmenter's training."""
 
     segmenter: SegmenterOptions = option(SegmenterOptions(), "The network and its crop.")
     augmentation: Augmentation = option(SEGMENTER_AUGMENTATION, "Augmentation of images.")
@@ -69,8 +62,8 @@ class SegmenterTraining(Options):
     validation: int = option(512, "Maximum number of people in a validation.", minimum=1)
 
 
-# Where no ImageNet weights are at hand, small networks learn from scratch: they want higher rates. Crops that show
-# people smaller than their box would are what the body network asks about people who sit or crouch.
+# Small networks learn from scratch without ImageNet weights, which needs higher rates. The body network also asks for
+# crops that show people smaller than their box would, if they sit or crouch.
 _FROM_SCRATCH = Augmentation(math.radians(30), 0.3, 0.06, 0.5, 0.08, 0.3, 0.3, 12.0)
 
 SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
@@ -100,21 +93,23 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
         TrainOptions(epochs=6, batch_size=16, clip=1.0, average=0.99, validate_every=500, log_every=20),
     ),
 }
-"""`paper`: appendix B. `small`: minutes on a GPU, a night of two cores with 12,000 images. `ablation`: two to four
-minutes of a core."""
+"""`paper`: appendix B. `small`: minutes on a GPU, a night on two cores with 12,000 images. `ablation`: two to four
+minutes on a core."""
 
 
 def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:
-    """List labels of `people.LABELS` that training and evaluation need: a guided one is for detected people."""
+    """Return the names in `people.LABELS` that training and evaluation need."""
     return ("parts", "box", "detected") if options.guided else ("parts", "box")
 
 
 class SegmenterCrops:
-    """Makes the crop of a person: the segmenter's input (C, S, S), labels (S, S) and, of held-out people, the image.
+    """Makes the crop of a person: segmenter_input (C, S, S), labels (S, S), and shown, the image, without training.
 
     Args:
-        training: How examples change; None, of held-out people: not at all.
-        guided: False leaves the guide of a guided segmenter out.
+        people: The people.
+        options: Options of the network.
+        training: Random changes; None for held-out people, who are not changed.
+        guided: If False, a guided segmenter gets no guide.
     """
 
     def __init__(
@@ -145,26 +140,30 @@ class SegmenterCrops:
 
 
 class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
-    """Cross entropy over all pixels; evaluated by the mean IoU of the parts on held-out people."""
+    """Cross entropy over all pixels, evaluated by the mean IoU of the parts on held-out people.
+
+    Args:
+        data: Path of the cache.
+        options: Options of the training.
+        seed: Seed of the weights.
+    """
 
     name, criterion, higher_is_better = MODEL, "iou", True
 
     def __init__(self, data: Path | str, options: SegmenterTraining | None = None, *, seed: int = 0) -> None:
-        self.options = options or SegmenterTraining()
+        o = self.options = options or SegmenterTraining()
         torch.manual_seed(seed)
-        needs = segmenter_needs(self.options.segmenter)
-        train, held_out = split_people(data, needs, protocol=self.options.protocol)
-        self.people = spread_out(visible_people(train, self.options.visible), self.options.people)
-        self.held_out = visible_people(held_out, self.options.visible)
-        o = self.options
+        train, held_out = split_people(data, segmenter_needs(o.segmenter), protocol=o.protocol)
+        self.people = spread_out(visible_people(train, o.visible), o.people)
+        self.held_out = visible_people(held_out, o.visible)
         self.validation_data = validation_of_people(self.people, self.held_out, o.protocol, o.validation)
-        self.model = build_segmenter(self.options.segmenter)
+        self.model = build_segmenter(o.segmenter)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.options.backbone:
-            kind = NETWORKS[self.options.segmenter.network].backbone
-            load_backbone(self.model.get_submodule("backbone"), backbone_file(self.options.backbone, kind))
-        if self.options.start:
-            path = Path(self.options.start)
+        if o.backbone:
+            kind = NETWORKS[o.segmenter.network].backbone
+            load_backbone(self.model.get_submodule("backbone"), backbone_file(o.backbone, kind))
+        if o.start:
+            path = Path(o.start)
             fill(self.model, read_weights(path, MODEL)[0], path)
 
     def phases(self) -> Sequence[Phase]:
@@ -179,11 +178,11 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         scores = self.model(batch["segmenter_input"].contiguous(memory_format=torch.channels_last)).float()
         weights = scores.new_ones(scores.shape[1])
-        weights[:1].fill_(self.options.background)  # an assignment would make the host wait for a GPU
+        weights[:1].fill_(self.options.background)  # an assignment would synchronise with the GPU
         return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"].long(), weights)}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Return iou, f1: means over the parts; iou_with_background, and f1 of each part by name."""
+        """Return iou and f1, the means over the parts, iou_with_background, and f1_NAME of each part."""
         classes = self.options.segmenter.parts + 1
         total = np.zeros((classes, classes), np.int64)
         for batch in self._held_out_batches(batch_size):
@@ -210,10 +209,8 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         return self.model.state_dict(), segmenter_config(self.options.segmenter)
 
     def describe(self) -> Mapping[str, Any]:
-        return {
-            **self.people.describe(),
-            "recipe": {**asdict(self.options), "segmenter": segmenter_config(self.options.segmenter)},
-        }
+        recipe = {**asdict(self.options), "segmenter": segmenter_config(self.options.segmenter)}
+        return {**self.people.describe(), "recipe": recipe}
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)

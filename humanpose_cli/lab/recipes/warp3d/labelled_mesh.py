@@ -1,4 +1,4 @@
-"""Reposing by mesh in trainings and evaluations, whose people have labels instead of a fit."""
+"""Reposing by mesh in trainings and evaluations, with labels instead of a fit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ from humanpose_cli.lab.cache.augmentation import Example
 
 
 def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) -> MeshReposer:
-    """Wrap the person of an example, with true parameters, in their image; nothing stands behind them, and a crop's
-    padding is what others hide.
+    """Make the reposer of an example's person, with true parameters and a transparent background.
 
-    Raises InputError for people without body parameters.
+    Args:
+        example: The example. The padding of a crop counts as hidden.
+        body: The body of its parameters.
+        options: Options of the reposer.
+
+    Raises:
+        InputError: If the person has no body parameters.
     """
     padding = [] if example.inside is None else [(example.inside == 0).astype(np.float32)]
     person = PhotographedPerson.of(example.image, person_mask(example), fitted_person(example), padding)
@@ -30,14 +35,18 @@ def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) ->
 
 
 def pose_of(example: Example) -> TargetPose:
-    """Return the pose of an example's person. Raises InputError as `fitted_person`."""
+    """Return the pose of an example's person, who must have body parameters."""
     person = fitted_person(example)
     rotations = axis_angle_to_matrix(torch.from_numpy(np.array(person.poses, np.float32)).view(len(SMPL24), 3))
     return TargetPose(rotations, torch.from_numpy(np.array(person.trans, np.float32)))
 
 
 def fitted_person(example: Example) -> FittedPerson:
-    """Return the labels of an example as a fit. Raises InputError for people without body parameters."""
+    """Return the labels of an example as a fit.
+
+    Raises:
+        InputError: If the person has no body parameters.
+    """
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None:
         remedy = "make its cache from a source that gives or fits them"
@@ -47,7 +56,7 @@ def fitted_person(example: Example) -> FittedPerson:
 
 
 def person_mask(example: Example) -> NDArray[np.float32]:
-    """Return (S, S) 0…1 where the person is; all of it if it is not known."""
+    """Return the person's mask (S, S), 0 … 1; all 1 if it is unknown."""
     if example.mask is None:
         return np.ones(example.image.shape[:2], np.float32)
     return example.mask.astype(np.float32) / np.float32(255)

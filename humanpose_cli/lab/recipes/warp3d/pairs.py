@@ -1,13 +1,13 @@
-"""Pairs of images of one person in one clothing, cropped alike: what reposing learns from.
+"""Pairs of images of one person in the same clothes, the training data of reposing.
 
 A pair comes from one group of the cache: a pair, a clip, or the images of one set of clothes. `listed_pairs` takes the
-pairs that the protocol lists. `drawn_pairs` takes every image as an input once an epoch and draws its target anew from
-the others of its group.
+pairs that the protocol lists. `drawn_pairs` uses every image as an input once per epoch and draws its target from the
+other images of its group.
 
-`PairCrops` cuts both images out. Where they are of one camera (same size, focal length and principal point), both get
-the same crop, about both boxes of the person together: what stands still lies on the same pixels in both, so the
-inpainted background of the input is the target's. Other pairs, such as images of a catalogue, are cropped about each
-box. Augmentation is drawn once for a pair: both are turned, scaled, shifted, mirrored and recoloured alike.
+`PairCrops` crops both images. If they have the same camera (size, focal length and principal point), they get the same
+crop around both boxes of the person: static pixels are at the same position in both, so that the inpainted background
+of the input is the target's. Other pairs, such as images of a catalogue, are cropped around each box. Both images get
+the same random changes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.models.warp3d.config import FILL, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import frame_joints, generator_parts
 
-_FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
+_MIN_JOINTS = 12
+_MIN_BOX = 16.0  # pixels of the longer side
 _JOINTS = "joints/reposing19"
 
 PersonIndex = tuple[int, int]  # row of an image, and index of the person among its people
@@ -48,16 +49,15 @@ _NONE = -1
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Inputs, each with the targets that it may be paired with. Arrays: pairs of all images of large groups are many
-    more than the images, and every worker of a loader gets them.
-
-    excluded (N,) number of the input itself among the targets, which it is not paired with; −1 if it is not there
+    """N inputs, each with a range of M targets, from which one is drawn.
 
     Attributes:
-        inputs: (N, 2) image and person of each.
-        targets: (M, 2) the same of all that are a target of some.
-        spans: (N, 2) from which to before which target those of each input are.
-        missed: Rows of the images of pairs that are left out: one of them shows no usable person.
+        cache: The cache.
+        inputs: (N, 2) int64. Row of the image and index of the person.
+        targets: (M, 2) int64. Row of the image and index of the person.
+        spans: (N, 2) int64. First target of each input, and the target after its last one.
+        excluded: (N,) int64. Index of the input among the targets, with which it is not paired; −1 for none.
+        missed: Rows of the two images of each pair that is left out, since one shows no usable person.
     """
 
     cache: Cache
@@ -81,57 +81,70 @@ class Pairs:
 
     @property
     def lost(self) -> Pairs:
-        """The pairs that are left out, of the first person in each image, as far as there is one."""
+        """The pairs that are left out, with the first person of each image if there is one."""
         rows = [pair for pair in self.missed if all(self.cache.people_of(row) for row in pair)]
         return Pairs.listed(self.cache, [((a, 0), (b, 0)) for a, b in rows])
 
     def left_out(self, *more: Pairs) -> str:
-        """Say how many of these and more pairs are left out, for reports; "" for none."""
-        count = sum(len(one.missed) for one in (self, *more))
+        """Return a sentence part with the number of left out pairs, of these and more pairs; "" for none."""
+        count = sum(len(pairs.missed) for pairs in (self, *more))
         total = count + sum(map(len, (self, *more)))
         return f"{count:,} of {total:,} pairs, without a usable person in one of the images" if count else ""
 
     def targets_of(self, number: int) -> NDArray[np.int64]:
-        """List image and person (K, 2) of all targets of an input."""
+        """Return the K targets of an input as (K, 2) image and person."""
         numbers = np.arange(*self.spans[number])
         return self.targets[numbers[numbers != self.excluded[number]]]
 
     def images(self, numbers: Sequence[int]) -> NDArray[np.int64]:
-        """List rows of the images of these pairs, each once, ascending."""
+        """Return the rows of the images of these pairs, sorted, without repetitions."""
         pairs = np.asarray(numbers, np.int64)
-        # A target belongs to one of the pairs if more spans have begun before it than have ended.
-        begun = np.zeros(len(self.targets) + 1, np.int64)
-        np.add.at(begun, self.spans[pairs, 0], 1)
-        np.add.at(begun, self.spans[pairs, 1], -1)
-        targets = self.targets[begun.cumsum()[:-1] > 0, 0]
+        # A target belongs to one of the pairs if more spans start before it than end.
+        changes = np.zeros(len(self.targets) + 1, np.int64)
+        np.add.at(changes, self.spans[pairs, 0], 1)
+        np.add.at(changes, self.spans[pairs, 1], -1)
+        targets = self.targets[changes.cumsum()[:-1] > 0, 0]
         return np.unique(np.concatenate((self.inputs[pairs, 0], targets)))
 
     def examples(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
-        """Decode an input and a target of it, with the masks of the person."""
-        first, last = self.spans[number].tolist()
+        """Decode an input and a random target, with the masks of the person."""
+        start, stop = self.spans[number].tolist()
         excluded = int(self.excluded[number])
-        target = first + int(random.integers(last - first - (excluded != _NONE)))
+        target = start + int(random.integers(stop - start - (excluded != _NONE)))
         target += excluded != _NONE and target >= excluded
-        one, other = (
+        source, target_example = (
             example_of(self.cache.sample(row), person, maps=())
             for row, person in (self.inputs[number].tolist(), self.targets[target].tolist())
         )
-        return one, other
+        return source, target_example
 
     def groups_held_out(self, every: int) -> tuple[Pairs, Pairs]:
-        """Divide into those of most groups, and those of every n-th group: no clothing is in both."""
+        """Hold out the pairs of every n-th group, so that no clothes are in both parts.
+
+        Args:
+            every: Number of groups of which one is held out.
+
+        Returns:
+            The training pairs and the held-out pairs.
+        """
         starts = np.sort([group.start for group in self.cache.groups.values()])
         group = np.searchsorted(starts, self.inputs[:, 0], side="right")
-        apart = np.unique(group, return_inverse=True)[1] % every == 0
-        others, held_out = (
+        mask = np.unique(group, return_inverse=True)[1] % every == 0
+        train, held_out = (
             replace(self, inputs=self.inputs[rows], spans=self.spans[rows], excluded=self.excluded[rows], missed=())
-            for rows in (~apart, apart)
+            for rows in (~mask, mask)
         )
-        return replace(others, missed=self.missed), held_out
+        return replace(train, missed=self.missed), held_out
 
 
 def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
-    """List the pairs of a protocol; those that do not show one usable person in both images are left out."""
+    """Return the pairs that a protocol lists, except pairs without one usable person in both images.
+
+    Args:
+        cache: The cache.
+        protocol: Protocol of the cache.
+        split: Split of the protocol.
+    """
     rows = cache.pairs(protocol, split)
     usable = _UsablePeople(cache, np.unique(rows))
     pairs: list[tuple[PersonIndex, PersonIndex]] = []
@@ -145,7 +158,12 @@ def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
 
 
 def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
-    """Pair every image of these rows with all others of its group that show the same person."""
+    """Pair every image with all other images of its group that show the same person.
+
+    Args:
+        cache: The cache.
+        rows: (N,) int64. Rows of the images.
+    """
     usable = _UsablePeople(cache, rows)
     row_set = set(rows.tolist())
     inputs: list[PersonIndex] = []
@@ -157,17 +175,14 @@ def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
         indices = [usable.indices[row][name] for row in images if name in usable.indices[row]] if name else []
         spans += len(indices) * [(len(inputs), len(inputs) + len(indices))]
         inputs += indices
-        rows_in_use = {row for row, _ in indices}
-        missing += [(row, images[i - 1]) for i, row in enumerate(images) if row not in rows_in_use and len(images) > 1]
+        paired_rows = {row for row, _ in indices}
+        missing += [(row, images[i - 1]) for i, row in enumerate(images) if row not in paired_rows and len(images) > 1]
     people = np.array(inputs, np.int64).reshape(-1, 2)
     return Pairs(cache, people, people, np.array(spans, np.int64).reshape(-1, 2), np.arange(len(people)), missing)
 
 
 class _UsablePeople:
-    """The people of images that have the labels which reposing needs, by name: (identity, clothing).
-
-    indices  row of an image → name → `PersonIndex`; areas  likewise → pixels of the person's box
-    """
+    """The people of images with the labels for reposing, by row of the image and name, (identity, clothing)."""
 
     def __init__(self, cache: Cache, rows: NDArray[np.int64]) -> None:
         if not cache.labels.get(f"people/{_JOINTS}", 0):
@@ -190,32 +205,38 @@ class _UsablePeople:
             for index, (name, points, box) in enumerate(zip(names, joints, boxes, strict=True)):
                 sides = box[2:] - box[:2]
                 joint_mask = np.isfinite(points).all(-1) & (points[:, 3] > 0)
-                if joint_mask.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
+                if joint_mask.sum() < _MIN_JOINTS or not max(sides) >= _MIN_BOX:
                     continue
-                key, area = (str(name[0]), str(name[1])), float(np.prod(sides))
-                if area > self.areas[row].get(key, 0):  # of people without names, the largest
-                    self.indices[row][key], self.areas[row][key] = (row, index), area
+                key = (str(name[0]), str(name[1]))
+                area = float(np.prod(sides))
+                if area > self.areas[row].get(key, 0):  # people without names share a key; the largest is used
+                    self.indices[row][key] = (row, index)
+                    self.areas[row][key] = area
 
     def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
-        """Return the name of the person who is in two or more of these images, the largest in all; None: there is
-        none.
-        """
-        total: dict[tuple[str, str], list[float]] = {}
+        """Return the name of the largest person who is in two or more of these images; None if there is none."""
+        areas: dict[tuple[str, str], list[float]] = {}
         for row in rows:
             for name, area in self.areas[row].items():
-                total.setdefault(name, []).append(area)
-        several = {name: sum(areas) for name, areas in total.items() if len(areas) > 1}
-        return max(several, key=lambda name: (several[name], name)) if several else None
+                areas.setdefault(name, []).append(area)
+        totals = {name: sum(values) for name, values in areas.items() if len(values) > 1}
+        return max(totals, key=lambda name: (totals[name], name)) if totals else None
 
 
 class PairCrops:
-    """Makes the arrays of a pair, of which a batch is collated; with `full_images`, of complete images. With
-    `depth_jitter`, all the target's joints are moved in depth by one draw of up to so many pixels.
+    """Makes the arrays of a pair.
 
     input, target                (S, S, 3) uint8
-    source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
-    source_mask, target_mask     (S, S) float32 0 or 1: where the person is visible
-    masks_known                  () float32 1 where the masks are known, else 0
+    source_joints, target_joints (19, 3) float32, pixels of the volume's frame, NaN if unknown
+    source_mask, target_mask     (S, S) float32, 0 or 1, the visible person
+    masks_known                  () float32, 1 if the masks are known, else 0
+
+    Args:
+        pairs: The pairs.
+        size: Side of the crops in pixels.
+        augmentation: Random changes of both images.
+        depth_jitter: Pixels. Max displacement of all the target's joints in depth.
+        full_images: Use complete images instead of crops.
     """
 
     def __init__(
@@ -234,13 +255,13 @@ class PairCrops:
         return self.arrays(*self.crops(number, random), random)
 
     def crops(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
-        """Cut both images of a pair out alike."""
+        """Crop both images of a pair with the same random changes."""
         return self._crops(*self.pairs.examples(number, random), random)
 
     def arrays(self, first: Example, second: Example, random: np.random.Generator) -> dict[str, NDArray[Any]]:
         """Return the arrays of two crops."""
-        both = self._recoloured(np.concatenate((first.image, second.image)), random)
-        result: dict[str, NDArray[Any]] = {"input": both[: self.size], "target": both[self.size :]}
+        images = self._recolour(np.concatenate((first.image, second.image)), random)
+        result: dict[str, NDArray[Any]] = {"input": images[: self.size], "target": images[self.size :]}
         for name, crop in (("source", first), ("target", second)):
             result[f"{name}_joints"] = frame_of_example(crop)
             empty = np.zeros((self.size, self.size), np.float32)
@@ -266,23 +287,28 @@ class PairCrops:
         return a_crop, b_crop
 
     def _full_image(self, example: Example) -> Example:
-        """Return all of the image, its longer side as long as the crop's."""
+        """Scale the complete image to the longer side of the crop."""
         frame = np.array([0.0, 0.0, *example.size])
         return crop_example(example, crop_around_box(frame, self.size, fill=1.0))
 
-    def _recoloured(self, both: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-        """Change both images as one: contrast changes about their common mean."""
+    def _recolour(self, images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+        """Change both images as one array, so that contrast changes about their common mean."""
         a = self.augmentation
-        bright, contrast, saturation, hue = random.uniform(-1, 1, 4)
-        change = ColourChange(
-            a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright
+        brightness, contrast, saturation, hue = (a.brightness, a.contrast, a.saturation, a.hue) * random.uniform(
+            -1, 1, 4
         )
-        return change_colour(both, change)
+        return change_colour(images, ColourChange(hue, 1 + saturation, 1 + contrast, brightness))
 
 
 def collated_pairs(examples: list[dict[str, NDArray[Any]]], *, config: GeneratorConfig) -> dict[str, Tensor]:
-    """Collate a batch of what `PairCrops` makes, and with it the `generator_parts` of its poses: `capsules` (B, K, 7)
-    and `target_to_source` (B, 10, 3, 4).
+    """Collate a batch and add the `generator_parts` of its poses.
+
+    Args:
+        examples: Examples of `PairCrops`.
+        config: Shape of the generator.
+
+    Returns:
+        The arrays of the examples, with capsules (B, K, 7) and target_to_source (B, 10, 3, 4).
     """
     batch: dict[str, Tensor] = default_collate(examples)
     parts = generator_parts(config, batch["source_joints"], batch["target_joints"])
@@ -299,18 +325,27 @@ def one_camera(first: Example, second: Example) -> bool:
 
 
 def frame_of_example(example: Example) -> NDArray[np.float32]:
-    """Return (19, 3) pixels of a crop's person; joints that are not labelled are NaN. Raises InputError without such
-    joints.
+    """Return the joints of a crop's person in the volume's frame.
+
+    Args:
+        example: A square crop.
+
+    Returns:
+        (19, 3) float32, pixels; NaN if not labelled.
+
+    Raises:
+        InputError: If the person has no joints of reposing19.
+        UsageError: If the crop is not square.
     """
     points = example.person.joints.get(REPOSING19.name)
     if points is None:
         raise InputError(
             example.name,
             f"has no person with joints of {REPOSING19.name} in space",
-            remedy="make its cache again, with `fits` where the source has no 3-D poses",
+            remedy="make its cache again, with `fits` if the source has no 3-D poses",
         )
     joints = np.where(points[:, 3:] > 0, points[:, :3], np.nan)
     width, height = example.size
     if width != height:
-        raise UsageError(example.name, "is no square crop", got=f"{width} × {height}")
+        raise UsageError(example.name, "is not a square crop", got=f"{width} × {height}")
     return frame_joints(joints, Camera(example.focal, example.principal_point, example.size))

@@ -1,12 +1,12 @@
-"""How far a generated image is from the true one, as networks see it (Johnson et al. 2016), and stand-ins for that.
+"""Perceptual distances between a generated image and the true one (Johnson et al. 2016).
 
-vgg19     L1 of VGG-19's features, block1_conv2 … block5_conv2, weights 1/32, 1/16, 1/8, 1/4, 1: the warp3d paper's
-backbone  L1 of a ResNet's stages, each relative to the true image's features, beside `pixels`: where there are no
-          ImageNet weights, the backbone of a segmenter trained here. It may not see colours that do not matter to it.
-pixels    L1 and structural dissimilarity at three scales; for short ablations
+vgg19     L1 of VGG-19's features, block1_conv2 … block5_conv2, with weights 1/32, 1/16, 1/8, 1/4, 1 (the warp3d paper)
+backbone  L1 of a ResNet's stages relative to the true image's features, plus `pixels`; without ImageNet weights, the
+          backbone of a segmenter trained here, which may not distinguish all colours
+pixels    L1 and structural dissimilarity at three scales, for short ablations
 
-`describe` says which one it was: their numbers cannot be compared. All come from maps of where images differ, so a
-part of an image can be measured alone (`distance_within`).
+Their values cannot be compared with each other; `describe` names the kind. All are means of maps, so that a part of an
+image can be measured alone (`distance_within`).
 """
 
 from __future__ import annotations
@@ -35,53 +35,66 @@ _LAYERS = {
     "block4_conv2": 1 / 4,
     "block5_conv2": 1.0,
 }
-# The weights of the losses are those for images of 0 to 255, whose features are as many times as large as those of
-# images of unit variance, but for biases.
+# The weights of the losses are for images of 0 to 255, whose features are larger by this factor than the features of
+# images of unit variance, except for biases.
 _CONTRAST = 255 * 0.226
 _SCALES = 3
-_STAGES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # the last ones of a ResNet with fewer
+_STAGE_WEIGHTS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # a ResNet with fewer stages has the last ones
 
 
 class PerceptualLoss(nn.Module):
-    """A distance of images (B, 3, S, S) from −1 to 1, the second one true: a scalar. Learns nothing itself."""
+    """A distance between images (B, 3, S, S), −1 … 1, without parameters that learn."""
 
     kind: str
 
     @abstractmethod
     def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
-        """Return where the images differ: maps (B, h, w) of several resolutions, to be added up."""
+        """Return the differences as maps (B, h, w) of several resolutions, whose means add up to the distance.
+
+        Args:
+            made: (B, 3, S, S) float, −1 … 1. The generated images.
+            true: (B, 3, S, S) float, −1 … 1. The true images.
+        """
 
     def forward(self, made: Tensor, true: Tensor) -> Tensor:
-        """Average over all images: the maps' means, added up."""
+        """Return the mean distance over all images."""
         return total_distance(self.maps(made, true))
 
     def describe(self) -> dict[str, Any]:
-        """Return which one it is, as plain values."""
+        """Return the kind and the weights as plain values."""
         return {"kind": self.kind}
 
 
 def total_distance(maps: Sequence[Tensor]) -> Tensor:
-    """Add up the distance of whole images, from `PerceptualLoss.maps`: a scalar."""
-    return torch.stack([each.mean() for each in maps]).sum()
+    """Return the mean distance over all images from `PerceptualLoss.maps`."""
+    return torch.stack([values.mean() for values in maps]).sum()
 
 
 def distance_within(maps: Sequence[Tensor], masks: Tensor) -> Tensor:
-    """Add up likewise the pixels within masks (B, S, S) of 0 to 1: (B,); 0 where a mask is empty."""
-    each = []
-    for apart in maps:
-        height, width = apart.shape[-2:]
+    """Return the distance of each image within a mask.
+
+    Args:
+        maps: (B, h, w) float each. The maps of `PerceptualLoss.maps`.
+        masks: (B, S, S) float, 0 … 1. The masks.
+
+    Returns:
+        (B,) float; 0 for an empty mask.
+    """
+    means = []
+    for values in maps:
+        height, width = values.shape[-2:]
         share = adaptive_avg_pool2d(masks[:, None], (height, width))[:, 0]
-        each.append((apart * share).sum((1, 2)) / share.sum((1, 2)).clamp_min(1e-6))
-    return torch.stack(each).sum(0)
+        means.append((values * share).sum((1, 2)) / share.sum((1, 2)).clamp_min(1e-6))
+    return torch.stack(means).sum(0)
 
 
 class PixelLoss(PerceptualLoss):
-    """L1 and half of 1 − SSIM, mean over the scales 1, 1/2 and 1/4."""
+    """L1 and half of 1 − SSIM, averaged over the scales 1, 1/2 and 1/4."""
 
     kind = "pixels"
 
     def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
-        """Return one of each scale."""
+        """Return a map per scale."""
         maps = []
         with torch.autocast(made.device.type, enabled=False):
             a, b = made.float() / 2 + 0.5, true.float() / 2 + 0.5
@@ -102,7 +115,7 @@ class _FeatureLoss(PerceptualLoss):
         self.register_buffer("spread", torch.tensor(IMAGENET_SPREAD).view(1, 3, 1, 1), persistent=False)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Normalize −1 to 1 → of mean 0 and variance 1 over ImageNet."""
+        """Normalize images of −1 … 1 to mean 0 and variance 1 over ImageNet."""
         return (images / 2 + 0.5 - self.mean) / self.spread
 
     def describe(self) -> dict[str, Any]:
@@ -110,7 +123,12 @@ class _FeatureLoss(PerceptualLoss):
 
 
 class VggLoss(_FeatureLoss):
-    """Of torchvision's VGG-19; the state dict may hold a classifier, which is not used."""
+    """Distance of the features of torchvision's VGG-19.
+
+    Args:
+        state: State dict, whose classifier is not used.
+        source: Origin of the weights for `describe`.
+    """
 
     kind = "vgg19"
 
@@ -121,7 +139,7 @@ class VggLoss(_FeatureLoss):
         fill(self.network, features, source["file"])
 
     def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
-        """Return one of each layer."""
+        """Return a map per layer."""
         names = tuple(_LAYERS)
         a = self.network.maps(self.normalised(made), names)
         with torch.no_grad():
@@ -132,7 +150,12 @@ class VggLoss(_FeatureLoss):
 
 
 class BackboneLoss(_FeatureLoss):
-    """Of a ResNet of any depth and width, whose shapes are read from its weights, plus `PixelLoss`."""
+    """Distance of the features of a ResNet, whose depth and width are read from its weights, plus `PixelLoss`.
+
+    Args:
+        state: State dict of the ResNet.
+        source: Origin of the weights for `describe`.
+    """
 
     kind = "backbone"
 
@@ -142,12 +165,12 @@ class BackboneLoss(_FeatureLoss):
         self.network = _resnet_of(state, source)
 
     def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
-        """Return those of the pixels, and one of each stage."""
+        """Return the maps of `PixelLoss` and a map per stage."""
         features = self.network.maps(self.normalised(made))
         with torch.no_grad():
             true_features = self.network.maps(self.normalised(true))
         maps = self.pixels.maps(made, true)
-        weights = _STAGES[-len(features) :]
+        weights = _STAGE_WEIGHTS[-len(features) :]
         for a, b, weight in zip(features, true_features, weights, strict=True):
             size = b.float().abs().mean((1, 2, 3)).clamp_min(1e-6)[:, None, None]
             maps.append(weight / sum(weights) * (a.float() - b.float()).abs().mean(1) / size)
@@ -155,14 +178,18 @@ class BackboneLoss(_FeatureLoss):
 
 
 def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
-    """Load the loss that weights make possible: torchvision's VGG-19, a segmenter of ours or any ResNet.
-
-    Raises InputError if the file is something else; UnavailableError for known weights that are not here. The module is
-    frozen and in evaluation mode.
+    """Load a perceptual loss: torchvision's VGG-19, the backbone of a segmenter, or a ResNet.
 
     Args:
-        weights: A file, a run's folder or a name of `networks.weights`; "pixels" for that stand-in; "auto" for
-            VGG-19 if its weights are here, else the shipped segmenter.
+        weights: A file, a run's folder or a name of `networks.weights`; "pixels" for `PixelLoss`; "auto" for VGG-19
+            if its weights are installed, else the shipped segmenter.
+
+    Returns:
+        The module, frozen and in evaluation mode.
+
+    Raises:
+        InputError: If the file holds neither VGG-19 nor a ResNet.
+        UnavailableError: If the named weights are not installed.
     """
     if weights == "pixels":
         return PixelLoss().eval()
@@ -175,10 +202,10 @@ def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
 
 
 def _read(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    """Read tensors of the backbone alone, and where they come from."""
+    """Read the tensors of the backbone, and describe their origin."""
     source: dict[str, Any] = {"file": path.name}
     if path.suffix == ".safetensors":
-        with suppress(InputError):  # other programs' files have no header of ours
+        with suppress(InputError):  # files of other programs have no such header
             source["model"] = read_header(path).model
     state = read_tensors(path)
     source["sha256"] = digest_of(path)
@@ -194,7 +221,7 @@ def _resnet_of(state: Mapping[str, Tensor], source: Mapping[str, Any]) -> ResNet
         raise InputError(
             source["file"], "holds no backbone that a perceptual loss can use", expected="VGG-19 or a ResNet on RGB"
         )
-    # A guided segmenter's further channels are 0 where nothing guides it: they are left out.
+    # The further channels of a guided segmenter are 0 without a guide.
     state = {**state, "conv1.weight": first[:, :3]}
     blocks = tuple(sum(f"layer{stage}.{n}.conv1.weight" in state for n in range(64)) for stage in range(1, 5))
     basic = "layer1.0.conv3.weight" not in state

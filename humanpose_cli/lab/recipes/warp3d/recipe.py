@@ -2,11 +2,10 @@
 
     L = λ_perc L_perc(Î_G, I_T) + λ_adv L_adv,   λ_perc = 3, λ_adv = 1
 
-L_adv is the non-saturating loss of GANs; generator and discriminator take turns, one step each, Adam of 2e-4 with
-betas 0.5 and 0.999, smoothed labels and weight decay (the authors' code). Beyond the paper, and off by default, as they
-shorten short trainings: a binary cross entropy of the soft mask against the true person's, and the same perceptual
-distance in the person's pixels alone, which are few of an image's, so that what distinguishes their colours and limbs
-is learned late.
+L_adv is the non-saturating GAN loss. Generator and discriminator alternate, one step each, with Adam (2e-4, betas 0.5
+and 0.999), smoothed labels and weight decay (the authors' code). Two further losses, off by default, speed up short
+trainings: the binary cross entropy of the soft mask, and the perceptual distance within the person's pixels, which are
+few, so that their colours and limbs are otherwise learned late.
 """
 
 from __future__ import annotations
@@ -56,18 +55,18 @@ from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
 _PERCEPTUAL_WEIGHT = 3.0  # λ_perc
 _BETAS = (0.5, 0.999)  # of Adam, for both sides
-_HELD_OUT_GROUPS = 10  # every so many of the split train, if the protocol has no split for validation
-# Of the authors' code, for generators with `authors_details`: pixels, half the width of a uniform draw that is added to
-# the depth of all the target's joints in training; twice the distance of true images' label from 1 in the
-# discriminator's loss; the weight of half the squares of the weights of E2D's convolutions before the lift, and of the
-# discriminator's before its last.
-_DEPTH_JITTER, _LABEL_SMOOTHING, _WEIGHT_DECAY = 0.5, 0.25, 1e-4
-_SHOWN, _GAP = 8, 2  # pairs of the contact sheet, and pixels between its cells
+_HELD_OUT_GROUPS = 10  # one group in ten of the split "train" is held out if the protocol has no split for validation
+# The authors' code, for generators with `authors_details`.
+_DEPTH_JITTER = 0.5  # pixels, max displacement in depth of all the target's joints in training
+_LABEL_SMOOTHING = 0.25  # twice the difference between 1 and the label of true images in the discriminator's loss
+_WEIGHT_DECAY = 1e-4  # weight of half the squared weights of E2D's convolutions and of the discriminator's but the last
+_SHEET_PAIRS = 8  # pairs of the contact sheet
+_SHEET_GAP = 2  # pixels between its cells
 
 
 @dataclass(frozen=True)
 class Warp3dTraining(Options):
-    """What is learned and from what. The ablation's switches are the generator's `warping` and `pose`."""
+    """Options of reposing's training. The switches of the ablation are the generator's `warping` and `pose`."""
 
     generator: GeneratorConfig = option(PRESETS["paper"].generator, "Its shape.")
     discriminator: DiscriminatorConfig = option(PRESETS["paper"].discriminator, "Its shape.")
@@ -100,7 +99,7 @@ class Warp3dTraining(Options):
 
 
 def _training(name: str) -> Warp3dTraining:
-    """Make the usual settings for a preset of shapes."""
+    """Return the default settings for a preset of shapes."""
     return Warp3dTraining(PRESETS[name].generator, PRESETS[name].discriminator)
 
 
@@ -136,11 +135,17 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
         ),
     ),
 }
-"""`paper`: section 3.2. `tiny`: ablations of some eight minutes each on two cores."""
+"""`paper`: section 3.2. `tiny`: ablations of about eight minutes on two cores."""
 
 
 class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
-    """Generator and discriminator on pairs of a cache, evaluated by the perceptual loss on held-out pairs."""
+    """Generator and discriminator on pairs of a cache, evaluated by the perceptual loss on held-out pairs.
+
+    Args:
+        data: Path of the cache.
+        options: Options of the training.
+        seed: Seed of the weights.
+    """
 
     name, criterion = MODEL, "perceptual"
 
@@ -150,9 +155,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         torch.manual_seed(seed)
         self.cache = open_cache(data)
         self.pairs, self.held_out, from_test = _split_pairs(self.cache, self.options)
-        train, held_out_images = (pairs.images(range(len(pairs))) for pairs in (self.pairs, self.held_out))
-        protocol, count = _protocol(self.cache, self.options), min(len(self.held_out), self.options.validation)
-        self.validation_data = validation_facts(self.cache, protocol, train, held_out_images, count, "pairs")
+        train, held_out = (pairs.images(range(len(pairs))) for pairs in (self.pairs, self.held_out))
+        protocol = _protocol(self.cache, self.options)
+        count = min(len(self.held_out), self.options.validation)
+        self.validation_data = validation_facts(self.cache, protocol, train, held_out, count, "pairs")
         if from_test:
             self.validation_data |= {"split": "test", "apart": False}
         if left_out := self.pairs.left_out(self.held_out):
@@ -194,9 +200,16 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return BatchLoader(range(len(self.pairs)), make, options, self._collate)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
-        """Compute generator: loss and its terms by name; discriminator: loss, and the logits' means true and made.
+        """Compute the losses of a phase.
 
-        In the first `adversarial_after` steps the generator's loss has no adversarial term and the discriminator none.
+        In the first `adversarial_after` steps the generator has no adversarial loss and the discriminator no loss.
+
+        Args:
+            phase: "generator" or "discriminator".
+            batch: A batch of `collated_pairs`.
+
+        Returns:
+            loss, and the generator's terms by name, or the discriminator's mean logits `true` and `made`.
         """
         source, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
@@ -206,7 +219,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             return losses
         assert self.discriminator is not None
         assert self._made is not None
-        if self._steps_done <= self.options.adversarial_after:  # the generator's part of this step is counted
+        if self._steps_done <= self.options.adversarial_after:  # includes the generator's part of this step
             self._made = None
             return None
         self.discriminator.requires_grad_(True)
@@ -244,10 +257,11 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return {"loss": loss, **terms}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Return perceptual, l1, ssim, and by the true person's mask ssim_fg, l1_fg and mask_iou; copy_… of the input
-        copied.
+        """Return the errors on held-out pairs.
 
-        l1 of images 0 to 1.
+        Returns:
+            perceptual; l1 of images of 0 … 1; ssim; within the true person's mask ssim_fg, l1_fg and mask_iou; and
+            copy_NAME of the unchanged input.
         """
         metrics: list[dict[str, Tensor]] = []
         copies: list[dict[str, Tensor]] = []
@@ -261,10 +275,13 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return {**_means(metrics), **self._copies}
 
     def image(self) -> NDArray[np.uint8]:
-        """Draw (B · (S + 2), 6 · (S + 2), 3) of up to eight held-out pairs: input, target pose on the predicted
-        background, prediction, truth, predicted mask, predicted background.
+        """Draw up to eight held-out pairs.
+
+        Returns:
+            (B · (S + 2), 6 · (S + 2), 3) uint8: input, target pose on the predicted background, prediction, truth,
+            predicted mask, predicted background.
         """
-        batch = next(iter(self._held_out_batches(_SHOWN)))
+        batch = next(iter(self._held_out_batches(_SHEET_PAIRS)))
         drawing = self._generated(batch)
         images, backgrounds = (to_bytes(pixels).cpu().numpy() for pixels in (drawing.image, drawing.background))
         masks = (255 * drawing.mask[:, 0].float()).round().byte().cpu().numpy()
@@ -274,7 +291,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             draw_keypoints(pose_panel, batch["target_joints"][i, :, :2].cpu().numpy(), REPOSING19, person_colour(0))
             source, truth = (np.asarray(batch[name][i].cpu()) for name in ("input", "target"))
             cells = (source, pose_panel, image, truth, np.repeat(masks[i][..., None], 3, -1), background)
-            padding = ((0, _GAP), (0, _GAP), (0, 0))
+            padding = ((0, _SHEET_GAP), (0, _SHEET_GAP), (0, 0))
             rows.append(np.concatenate([np.pad(cell, padding, constant_values=255) for cell in cells], 1))
         return np.concatenate(rows, 0)
 
@@ -315,30 +332,30 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     @torch.no_grad()
     def _metrics(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-        """Return (B,) numbers of each pair; NaN if they need a mask that is not known."""
+        """Return metrics (B,) of each pair, NaN if they need an unknown mask."""
         true, true_mask = to_network(batch["target"]), batch["target_mask"][:, None]
         has_mask = (batch["masks_known"] > 0) & (true_mask.sum((1, 2, 3)) > 0)
         a, b = image.float() / 2 + 0.5, true / 2 + 0.5
-        apart = (a - b).abs().mean(1, keepdim=True)
-        inside = (apart * true_mask).sum((1, 2, 3)) / true_mask.sum((1, 2, 3))
+        errors = (a - b).abs().mean(1, keepdim=True)
+        inside = (errors * true_mask).sum((1, 2, 3)) / true_mask.sum((1, 2, 3))
         by_mask = {"ssim_fg": ssim_foreground(a, b, true_mask), "l1_fg": inside, "mask_iou": mask_iou(mask, true_mask)}
         maps = self.perceptual.to(true.device).maps(image, true)
         return {
             "perceptual": distance_within(maps, torch.ones_like(true_mask[:, 0])),
-            "l1": apart.mean((1, 2, 3)),
+            "l1": errors.mean((1, 2, 3)),
             "ssim": ssim(a, b),
             **{name: torch.where(has_mask, values, float("nan")) for name, values in by_mask.items()},
         }
 
 
 def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs, bool]:
-    """Select the pairs to learn from and those that validations are of, and say whether these are of the split test."""
+    """Select the training pairs and the pairs of validations, and whether these are from the split "test"."""
     protocol = _protocol(cache, options)
     train = pairs_of(cache, protocol, "train")
     if validation_split(cache, protocol) == "validation":
         return train, pairs_of(cache, protocol, "validation"), False
     if options.generator.authors_details and "test" in cache.splits.get(protocol, ()):
-        # The authors learn from all groups, so that validations are of the test; the last step is kept.
+        # The authors train on all groups and keep the last step, so that validations use the split "test".
         return train, pairs_of(cache, protocol, "test"), True
     train, held_out = train.groups_held_out(_HELD_OUT_GROUPS)
     if not len(train):
@@ -347,9 +364,8 @@ def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs, b
 
 
 def _protocol(cache: Cache, options: Warp3dTraining) -> str:
-    """Return the protocol that is meant: as chosen, else the first that lists pairs to learn from, else the first that
-    lists pairs to evaluate on and has images to learn from, else the usual one.
-    """
+    """Return the chosen protocol, or the first one with training pairs, training images, or else the usual one."""
+    # A protocol without training pairs can list pairs to evaluate on.
     pairs = cache.pair_splits
     names = [name for name in pairs if "train" in pairs[name]]
     names += [name for name in pairs if "train" in cache.splits.get(name, ())]
@@ -357,8 +373,15 @@ def _protocol(cache: Cache, options: Warp3dTraining) -> str:
 
 
 def pairs_of(cache: Cache, protocol: str, split: str) -> Pairs:
-    """Return the pairs of a split: those that the protocol lists, or drawn from the images that belong together if
-    groups have more than two images or none are listed. Raises InputError if there are none.
+    """Return the pairs of a split: as listed, or drawn if groups have more than two images or no pair is listed.
+
+    Args:
+        cache: The cache.
+        protocol: Protocol of the cache.
+        split: Split of the protocol.
+
+    Raises:
+        InputError: If there are no pairs.
     """
     is_listed = split in cache.pair_splits.get(protocol, ())
     rows = cache.rows(protocol, split) if split in cache.splits.get(protocol, ()) else None
@@ -382,33 +405,34 @@ def pairs_of(cache: Cache, protocol: str, split: str) -> Pairs:
 
 
 def _resnet(network: nn.Module) -> list[nn.Module]:
-    """List the layers of the authors' ResNet, which weight decay and He's first weights are for."""
+    """Return the layers of the authors' ResNet, which have weight decay and He's initialisation."""
     names = ("stem", "stages") if isinstance(network, LiftingEncoder) else ("images", "pose", "blocks")
     return [network.get_submodule(name) for name in names]
 
 
 def _half_squares(modules: Sequence[nn.Module]) -> Tensor:
-    """Add up half the squares of all weights of convolutions."""
-    weights = [each for module in modules for each in module.parameters() if each.ndim == 4]
+    """Return half the sum of the squared weights of all convolutions."""
+    weights = [weight for module in modules for weight in module.parameters() if weight.ndim == 4]
     return torch.stack([weight.float().square().sum() for weight in weights]).sum() / 2
 
 
 def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """Compute the cross entropy of the pairs whose true mask is known."""
+    """Return the mean cross entropy over the pairs with a known true mask."""
     with torch.autocast(mask.device.type, enabled=False):
         has_mask = batch["masks_known"]
-        each = binary_cross_entropy(mask[:, 0].float().clamp(1e-5, 1 - 1e-5), batch["target_mask"], reduction="none")
-        return (each.mean((1, 2)) * has_mask).sum() / has_mask.sum().clamp_min(1)
+        probability = mask[:, 0].float().clamp(1e-5, 1 - 1e-5)
+        entropy = binary_cross_entropy(probability, batch["target_mask"], reduction="none")
+        return (entropy.mean((1, 2)) * has_mask).sum() / has_mask.sum().clamp_min(1)
 
 
 def _person_loss(maps: Sequence[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-    """Average the perceptual distance in the true person's pixels over the pairs that show one."""
+    """Return the mean perceptual distance within the true person's pixels over the pairs that show a person."""
     mask = batch["target_mask"] * batch["masks_known"][:, None, None]
     return distance_within(maps, mask).sum() / mask.flatten(1).any(1).sum().clamp_min(1)
 
 
 def _means(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Average over the pairs that have a number, of every batch's; those of none are left out."""
+    """Return the means over the finite values of all batches, without metrics that have none."""
     columns = {name: torch.cat([batch[name].cpu() for batch in values]) for name in (values[0] if values else {})}
     means = {name: float(pairs.nanmean()) for name, pairs in columns.items()}
     return {name: value for name, value in means.items() if np.isfinite(value)}
