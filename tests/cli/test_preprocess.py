@@ -116,7 +116,7 @@ def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
         (("synthetic", "."), "ROOT"),
         (("iper",), "ROOT"),
         (("synthetic", "--pairs", "--clips", "8"), "--pairs"),
-        (("synthetic", "--camera", "walk"), "camera: moves in clips alone"),
+        (("synthetic", "--camera", "walk"), "camera: needs clips"),
         (("synthetic", "--size", "7"), "--size"),
         (("synthetic", "--set", "companion=1"), "companions"),
         (("iper", ".", "--densepose", "."), "--densepose"),

@@ -78,7 +78,7 @@ def imitate_errors(evidence: CropEvidence, random: np.random.Generator, strength
         return evidence
     size = evidence.size
     hole = _patch(size, random) if random.random() < _HOLE_PROBABILITY * min(strength, 1) else None
-    changes: dict[str, Array] = {}
+    changes: dict[str, Any] = {}
     for name in ("parts", "mask"):
         if (labels := getattr(evidence, name)) is not None:
             labels = _move_borders(labels, random, strength * _EDGE_NOISE * size)

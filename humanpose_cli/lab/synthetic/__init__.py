@@ -1,1 +1,1 @@
-"""The generator of synthetic people, with every label: who, in what, doing what, before which camera."""
+"""Generator of synthetic people with all labels: identity, clothes, activity, and camera."""

@@ -1,7 +1,7 @@
 """Backgrounds of scenes: rooms, streets, fields, studios, abstract fields of colour, and given images.
 
-Rooms, streets and fields are boxes in the world, whose floor is the one that people stand on; so they keep their
-place when the camera differs, and shadows fall on them.
+Rooms, streets and fields are boxes in the world with the floor of the people, so that they are consistent for several
+cameras, and shadows fall on them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ from humanpose_cli.lab.synthetic.tiles import TILE_KINDS, TILE_SIDE, VARIANTS, t
 
 Array = NDArray[Any]
 
-_LONGEST = 1024  # pixels that a kept image's longer side has at most
-_MAX_KEPT = 32  # images: at most 96 MiB
+_MAX_SIDE = 1024  # pixels, max longer side of a cached image
+_MAX_CACHED = 32  # images, at most 96 MiB
 
 
 class ImageFolder:
-    """The images in a folder and below it, in the order of their paths.
+    """The images in a folder and its subfolders, in the order of their paths.
 
-    At most 32 images stay in memory, at most 1024 pixels long. Raises InputError if the folder does not exist or has no
-    images, or, on use, if an image cannot be read.
+    Args:
+        folder: The folder.
+
+    Raises:
+        InputError: If the folder does not exist or has no images, or later if an image cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,18 +49,18 @@ class ImageFolder:
             key=lambda path: path.relative_to(self.folder).as_posix(),
         )
         if not self.files:
-            raise InputError(self.folder, "holds no images", expected="JPEG, PNG or the like")
-        self._image = lru_cache(maxsize=_MAX_KEPT)(self._read)
+            raise InputError(self.folder, "holds no images", expected="JPEG or PNG files")
+        self._image = lru_cache(maxsize=_MAX_CACHED)(self._read)
 
     def __len__(self) -> int:
         return len(self.files)
 
     @property
     def summary(self) -> str:
-        """The number of images, and eight digits that change with their names and sizes in bytes."""
+        """The number of images, and a hash of their names and sizes."""
         digest = hashlib.sha256()
         for path in self.files:
-            name = os.fsencode(path.relative_to(self.folder).as_posix())  # which need not be UTF-8
+            name = os.fsencode(path.relative_to(self.folder).as_posix())  # may not be UTF-8
             digest.update(b"%s\0%d\n" % (name, path.stat().st_size))
         return f"{len(self.files)} images ({digest.hexdigest()[:8]})"
 
@@ -65,9 +68,15 @@ class ImageFolder:
         return type(self), (self.folder,)
 
     def crop(self, number: int, size: tuple[int, int], random: np.random.Generator) -> NDArray[np.float32]:
-        """Crop a random piece of an image, as large as possible or down to a third of that, mirrored or not, resized.
+        """Return a random part of an image, perhaps mirrored, at least a third as large as possible.
 
-        size (height, width) → (height, width, 3) float32 0…255
+        Args:
+            number: Index of the image.
+            size: Height and width of the result in pixels.
+            random: Source of the random numbers.
+
+        Returns:
+            (height, width, 3) float32, 0 … 255.
         """
         image = self._image(number)
         scale = min(image.shape[0] / size[0], image.shape[1] / size[1]) * random.uniform(0.34, 1.0)
@@ -77,21 +86,21 @@ class ImageFolder:
         piece = image[top : top + height, left : left + width]
         if random.random() < 0.5:
             piece = piece[:, ::-1]
-        how = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(piece, size[::-1], interpolation=how), np.float32)
+        interpolation = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(piece, size[::-1], interpolation=interpolation), np.float32)
 
     def _read(self, number: int) -> NDArray[np.uint8]:
         image = np.ascontiguousarray(read_image(self.files[number]).pixels)
         longest = max(image.shape[:2])
-        if longest > _LONGEST:
-            scale = _LONGEST / longest
+        if longest > _MAX_SIDE:
+            scale = _MAX_SIDE / longest
             small = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
             image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
         return image
 
 
 def _sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
-    """Draw colours (3,) of the sky at the horizon and overhead: clear, overcast, evening or night."""
+    """Draw colours (3,) of the sky at horizon and zenith: clear, overcast, evening or night."""
     kind = random.random()
     if kind < 0.45:
         horizon, zenith = np.array([205, 218, 232]), np.array([95, 145, 215])
@@ -107,10 +116,7 @@ def _sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _haze(random: np.random.Generator, image: Array, depth: Array, sky: NDArray[np.bool_], rays: Array) -> Array:
-    """Fill in the sky of an image, and fade distant things towards the horizon's colour.
-
-    image (H, W, 3), depth (H, W) metres, sky (H, W), rays (3, H, W) in world axes
-    """
+    """Fill in the sky (H, W) of an image (H, W, 3), and fade it with the depth (H, W) to the horizon's colour."""
     horizon, zenith = _sky_colours(random)
     reach = np.float32(random.uniform(60, 500))
     veil = (1 - np.exp(-np.minimum(depth, np.float32(1e4)) / reach)) * np.float32(random.uniform(0.4, 1.0))
@@ -122,11 +128,11 @@ def _haze(random: np.random.Generator, image: Array, depth: Array, sky: NDArray[
         colour = horizon + (zenith - horizon) * (1 - np.exp(-2.2 * elevation))[:, None]
         clouds = tile("plaster", int(random.integers(VARIANTS)))[..., 0].astype(np.float32)
         clouds = (clouds - clouds.mean()) / max(float(clouds.std()), 1e-3)
-        # Clouds lie on a ceiling, so they crowd towards the horizon.
-        far = 40 / np.maximum(elevation, 0.06)
+        # Clouds lie in a plane, so that they are dense near the horizon.
+        distance = 40 / np.maximum(elevation, 0.06)
         azimuth = np.arctan2(x, z)
-        column = (far * np.sin(azimuth) + 128).astype(np.int64) % 256
-        row = (far * np.cos(azimuth) + 128).astype(np.int64) % 256
+        column = (distance * np.sin(azimuth) + 128).astype(np.int64) % 256
+        row = (distance * np.cos(azimuth) + 128).astype(np.int64) % 256
         amount = np.clip(random.normal(0.3, 0.5) + 0.45 * clouds[row, column], 0, 1)
         amount = amount * np.minimum(elevation * 5, 1) * random.uniform(0, 1)
         white = np.minimum(horizon + 40, 252)
@@ -135,15 +141,21 @@ def _haze(random: np.random.Generator, image: Array, depth: Array, sky: NDArray[
 
 
 BACKGROUND_KINDS: dict[str, float] = {"room": 0.36, "street": 0.17, "field": 0.17, "studio": 0.1, "abstract": 0.2}
-"""Kind → how often it is drawn where no images are given."""
+"""Kind → share of the backgrounds without images."""
 INDOOR = ("room", "studio")
 VIEWED_FROM_ANYWHERE = ("street", "field")
-"""Kinds that look alike from all sides: a camera that moves sees one scene."""
+"""Kinds for moving cameras, since they are one scene in all directions."""
 
 
 @dataclass(frozen=True)
 class Background:
-    """kind: of BACKGROUND_KINDS, or the folder's image with the number `image`; seed decides the rest."""
+    """A background.
+
+    Attributes:
+        kind: Kind in BACKGROUND_KINDS, or "picture".
+        seed: Seed of the random choices.
+        image: Index of the image in the folder; −1 for none.
+    """
 
     kind: str
     seed: int
@@ -151,6 +163,7 @@ class Background:
 
     @property
     def indoor(self) -> bool:
+        """Whether the light is indoor light."""
         return self.kind in INDOOR or (self.kind in ("abstract", "picture") and self.seed % 2 == 0)
 
 
@@ -158,11 +171,10 @@ class Background:
 class Backdrop:
     """A painted background.
 
-    surface (H, W) int8: 0 none, 1 the floor, 2 another surface
-
     Attributes:
-        image: (H, W, 3) float32 0…255, lit, without the shadows of people and things.
-        depth: (H, W) float32 metres along the camera's axis of surfaces that take shadows; inf elsewhere.
+        image: (H, W, 3) float32, 0 … 255. The lit image without shadows of people and objects.
+        depth: (H, W) float32, metres along the camera's axis. Surfaces that receive shadows; inf elsewhere.
+        surface: (H, W) int8. 0 for none, 1 for the floor, 2 for another surface.
     """
 
     image: Array
@@ -171,7 +183,13 @@ class Backdrop:
 
 
 def sample_background(random: np.random.Generator, images: ImageFolder | None = None, share: float = 0.6) -> Background:
-    """Draw a random background; with images, `share` of all backgrounds are one of them."""
+    """Draw a background.
+
+    Args:
+        random: Source of the random numbers.
+        images: Folder of images.
+        share: Probability of an image if there is a folder.
+    """
     seed = int(random.integers(2**31))
     if images is not None and len(images) and random.random() < share:
         return Background("picture", seed, int(random.integers(len(images))))
@@ -187,28 +205,31 @@ def paint_backdrop(
     images: ImageFolder | None = None,
     inside: Array | None = None,
 ) -> Backdrop:
-    """Paint the background as a camera sees it in that light.
+    """Paint a background.
 
     Args:
-        inside: (N, 3) metres, world axes: points that no wall may cut off, such as people's positions over all
-            frames.
+        background: The background.
+        camera: The camera.
+        lighting: The light.
+        images: The folder of the background's image.
+        inside: (N, 3) float, metres in world axes. Points inside the walls, such as people in all frames.
     """
     random = np.random.default_rng([background.seed, 77])
     if background.kind in ("abstract", "picture"):
         size = camera.view.size[::-1]
         if background.kind == "picture":
-            assert images is not None, "a background from a folder comes with the folder"
+            assert images is not None, "a background from a folder needs the folder"
             image = images.crop(background.image, size, random)
         else:
             image = _abstract(random, size)
         image = np.asarray(image * np.float32(np.clip(random.normal(1.0, 0.12), 0.6, 1.3)), np.float32)
         depth, surface = np.full(size, np.inf, np.float32), np.zeros(size, np.int8)
-        # In some images people throw their shadow as if there were a floor; in others they seem pasted in.
+        # In some images, people cast shadows as if there were a floor.
         if random.random() < 0.6:
-            drop = camera.rays()[1]
-            below = drop < -0.02
-            depth[below] = np.float32(camera.position[1]) / -drop[below]
-            surface[below] = 1
+            slope = camera.rays()[1]
+            mask = slope < -0.02
+            depth[mask] = np.float32(camera.position[1]) / -slope[mask]
+            surface[mask] = 1
         return Backdrop(image, depth, surface)
     interior = np.zeros((1, 3)) if inside is None else np.concatenate((np.zeros((1, 3)), inside))
     return _paint_box(random, background.kind, camera, lighting, interior)
@@ -216,7 +237,7 @@ def paint_backdrop(
 
 @dataclass(frozen=True)
 class _Box:
-    """Walls of a scene: low and high bounds (3,) in axes turned by `turn` about y; tiles and looks of its faces."""
+    """Walls of a scene: bounds (3,) in axes rotated by `turn` about y, and (kind, variant, metres) of its tiles."""
 
     low: Array
     high: Array
@@ -229,39 +250,43 @@ class _Box:
 
 def _sample_box(random: np.random.Generator, kind: str, inside: Array) -> _Box:
     """Draw a box around points (N, 3) in world axes."""
-    u = random.uniform
-    turn = float(u(-math.pi, math.pi) if kind == "room" else random.normal(0, 0.35))
+    uniform = random.uniform
+    turn = float(uniform(-math.pi, math.pi) if kind == "room" else random.normal(0, 0.35))
     c, s = math.cos(turn), math.sin(turn)
     x, y, z = inside.T
     box_points = np.stack((c * x - s * z, y, s * x + c * z), 1)
     near_low, near_high = box_points.min(0), box_points.max(0)
 
     def pick(*kinds: str, metres: tuple[float, float]) -> tuple[str, int, float]:
-        return str(random.choice(kinds)), int(random.integers(VARIANTS)), float(u(*metres))
+        return str(random.choice(kinds)), int(random.integers(VARIANTS)), float(uniform(*metres))
 
     if kind == "room":
-        low, high = near_low - u(0.7, 3.5, 3), near_high + u(0.7, 3.5, 3)
-        top = max(u(2.3, 3.4), near_high[1] + 0.3)
+        low, high = near_low - uniform(0.7, 3.5, 3), near_high + uniform(0.7, 3.5, 3)
+        top = max(uniform(2.3, 3.4), near_high[1] + 0.3)
         floor = pick("boards", "floor_tiles", "carpet", "concrete", "plaster", "stone", metres=(0.8, 2.5))
         walls = pick("plaster", "plaster", "wallpaper", "brick", "boards", "concrete", "shelf", metres=(0.8, 3.5))
-        return _Box(_up(low, 0), _up(high, top), turn, floor, walls, pick("plaster", "boards", metres=(2, 4)), 0)
+        return _Box(
+            _at_height(low, 0), _at_height(high, top), turn, floor, walls, pick("plaster", "boards", metres=(2, 4)), 0
+        )
     if kind == "studio":
-        low, high = near_low - u(1.2, 3.0, 3), near_high + u(1.2, 3.0, 3)
+        low, high = near_low - uniform(1.2, 3.0, 3), near_high + uniform(1.2, 3.0, 3)
         plain = pick("plaster", metres=(3, 6))
-        return _Box(_up(low, 0), _up(high, 60.0), turn, plain, plain, plain, 0)
+        return _Box(_at_height(low, 0), _at_height(high, 60.0), turn, plain, plain, plain, 0)
     if kind == "street":
-        along = np.array([1.0, 0, 5.0])
-        low, high = near_low - u(2, 12, 3) * along, near_high + u(2, 12, 3) * along
+        stretch = np.array([1.0, 0, 5.0])
+        low, high = near_low - uniform(2, 12, 3) * stretch, near_high + uniform(2, 12, 3) * stretch
         floor = pick("ground", "concrete", "stone", "floor_tiles", metres=(1.5, 4))
         walls = pick("facade", "facade", "facade", "brick", "foliage", "print", metres=(4, 12))
-        return _Box(_up(low, 0), _up(high, u(4, 22)), turn, floor, walls, None, u(0, 5))
-    low, high = near_low - u(10, 120, 3), near_high + u(10, 120, 3)
+        return _Box(_at_height(low, 0), _at_height(high, uniform(4, 22)), turn, floor, walls, None, uniform(0, 5))
+    low, high = near_low - uniform(10, 120, 3), near_high + uniform(10, 120, 3)
     floor = pick("grass", "grass", "ground", "ground", "stone", metres=(1.5, 5))
     walls = pick("foliage", "foliage", "grass", "ground", metres=(4, 14))
-    return _Box(_up(low, 0), _up(high, max(u(0.5, 14), 0.2)), turn, floor, walls, None, u(0.3, 4))
+    return _Box(
+        _at_height(low, 0), _at_height(high, max(uniform(0.5, 14), 0.2)), turn, floor, walls, None, uniform(0.3, 4)
+    )
 
 
-def _up(corner: Array, y: float) -> Array:
+def _at_height(corner: Array, y: float) -> Array:
     return np.array([corner[0], y, corner[2]], np.float32)
 
 
@@ -276,23 +301,23 @@ def _paint_box(
     rx, ry, rz = (np.where(np.abs(r) < 1e-6, np.float32(1e-6), r) for r in (x, y, z))
     start = np.array([c * lens[0] - s * lens[2], lens[1], s * lens[0] + c * lens[2]], np.float32)
     reach = [np.where(r > 0, scene.high[k] - start[k], scene.low[k] - start[k]) / r for k, r in enumerate((rx, ry, rz))]
-    # A lens above the walls' top looks over them: what it sees there is sky.
-    far = np.float32(1e4)
+    # A lens above the top of the walls sees the sky over them.
+    max_depth = np.float32(1e4)
     wall = np.minimum(reach[0], reach[2])
-    up = np.where((ry > 0) & (reach[1] <= 0), far, reach[1])
-    depth = np.minimum(np.minimum(wall, np.where(ry > 0, np.float32(far), up)), far)
+    vertical = np.where((ry > 0) & (reach[1] <= 0), max_depth, reach[1])
+    depth = np.minimum(np.minimum(wall, np.where(ry > 0, max_depth, vertical)), max_depth)
     axis = np.where(reach[0] < reach[2], np.int8(0), np.int8(2))
-    axis[(ry < 0) & (up < wall)] = 1
+    axis[(ry < 0) & (vertical < wall)] = 1
     height = start[1] + depth * ry
-    along = np.where(axis == 0, start[2] + depth * rz, start[0] + depth * rx)
-    top = scene.high[1] + (_skyline(random, along, scene.skyline) if scene.skyline else 0)
-    above = (axis != 1) & (height > top)
+    position = np.where(axis == 0, start[2] + depth * rz, start[0] + depth * rx)
+    top = scene.high[1] + (_skyline(random, position, scene.skyline) if scene.skyline else 0)
+    over_wall = (axis != 1) & (height > top)
     image = np.zeros((*depth.shape, 3), np.float32)
     face = np.where(axis == 0, 2 - (rx > 0).view(np.int8), 4 - (rz > 0).view(np.int8))
     face[axis == 1] = 0
-    face[above] = 5
+    face[over_wall] = 5
     if scene.ceiling is not None:
-        depth = np.where(above, up, depth)
+        depth = np.where(over_wall, vertical, depth)
     points = (start[0] + depth * rx, start[1] + depth * ry, start[2] + depth * rz)
     tints = [_tint(random, 0.06 if kind != "studio" else 0.2) for _ in range(3)]
     if kind == "studio":
@@ -312,7 +337,7 @@ def _paint_box(
         colour = colour * tints[kind_of_face]
         if kind_of_face == 1 and scene.ceiling is not None and scene.walls != scene.floor:
             _decorate(random, colour, u, v, footprint, scene)
-        # Unit normal of the face, which is seen from inside: 0 floor, 1 +x, 2 −x, 3 +z, 4 −z, 5 top.
+        # Inner unit normal of the face: 0 floor, 1 +x, 2 −x, 3 +z, 4 −z, 5 top.
         nx, ny, nz = [(0, 1, 0), (-1, 0, 0), (1, 0, 0), (0, 0, -1), (0, 0, 1), (0, -1, 0)][number]
         normal = np.array([[c * nx + s * nz, ny, -s * nx + c * nz]], np.float32)
         gain = encode_light(irradiance(normal, lighting))[0]
@@ -327,9 +352,9 @@ def _paint_box(
 
 
 def _lamp_falloff(random: np.random.Generator, scene: _Box, points: tuple[Array, Array, Array]) -> Array:
-    """Draw a lamp or window: the factor (H, W) on light is larger near it, smaller in the corners."""
+    """Draw a lamp or window; return the factor (H, W) on the light, which falls with the distance."""
     lamp = random.uniform(scene.low * 0.8, np.minimum(scene.high, 3.0))
-    squared_distance = sum((axis - np.float32(at)) ** 2 for axis, at in zip(points, lamp, strict=True))
+    squared_distance = sum((axis - np.float32(value)) ** 2 for axis, value in zip(points, lamp, strict=True))
     return np.asarray(0.55 + 0.6 / (1 + squared_distance / random.uniform(2.5, 7.0) ** 2), np.float32)
 
 
@@ -338,7 +363,7 @@ def _tint(random: np.random.Generator, spread: float) -> Array:
 
 
 def _tile_colours(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:
-    """Look up a tile's colours (N, 3) at points in tiles, at the level whose texels are as large as the pixels."""
+    """Return a tile's colours (N, 3) at points in tiles, at the level of pixels with this size in texels."""
     level = np.clip(np.rint(np.log2(np.maximum(texels, 1))), 0, 6).astype(np.int8)
     result = np.empty((len(u), 3), np.float32)
     for number in _present(level):
@@ -351,7 +376,7 @@ def _tile_colours(name: tuple[str, int], u: Array, v: Array, texels: Array) -> A
 
 
 def _present(numbers: Array) -> list[int]:
-    """List the small whole numbers that occur, ascending."""
+    """Return the small integers that occur, ascending."""
     return np.flatnonzero(np.bincount(numbers.ravel())).tolist()
 
 
@@ -385,20 +410,21 @@ def _decorate(random: np.random.Generator, colour: Array, u: Array, v: Array, fo
         colour[rows] = np.where((edge < random.uniform(0.0, 0.06))[:, None], frame, inner)
 
 
-def _skyline(random: np.random.Generator, along: Array, spread: float) -> Array:
-    """Vary the height of the upper edge of what stands far away: stepped like roofs or wavy like trees."""
+def _skyline(random: np.random.Generator, position: Array, spread: float) -> Array:
+    """Return the height variation of a skyline, stepped like roofs or wavy like trees, at positions in metres."""
     if random.random() < 0.5:
         width = random.uniform(4, 12)
         steps = random.normal(0, 1, 64).astype(np.float32)
-        return np.asarray(spread * steps[np.floor(along / width).astype(np.int64) % 64], np.float32)
-    result = np.zeros_like(along)
+        return np.asarray(spread * steps[np.floor(position / width).astype(np.int64) % 64], np.float32)
+    result = np.zeros_like(position)
     for wave in (31.0, 11.0, 4.7, 1.9, 0.8):
-        result += np.sin(along * np.float32(6.283 / wave) + np.float32(random.uniform(0, 6.28))) * (wave / 31) ** 0.6
+        phase = np.float32(random.uniform(0, 6.28))
+        result += np.sin(position * np.float32(6.283 / wave) + phase) * (wave / 31) ** 0.6
     return np.asarray(spread * 0.8 * result, np.float32)
 
 
 def _abstract(random: np.random.Generator, size: tuple[int, int]) -> Array:
-    """Lay cut-outs of materials over one another, with soft borders, discs of light out of focus, and clutter."""
+    """Compose materials with soft borders, coloured shapes, and discs of light out of focus."""
     height, width = size
     image = _sample_tile(random, size)
     for _ in range(int(random.integers(1, 4))):
@@ -412,8 +438,8 @@ def _abstract(random: np.random.Generator, size: tuple[int, int]) -> Array:
         centre = tuple(int(value) for value in random.uniform(0, 1, 2) * [width, height])
         extent = random.uniform(0.02, 0.25, 2) * max(size)
         if random.random() < 0.5:
-            far = (int(centre[0] + extent[0]), int(centre[1] + extent[1]))
-            cv2.rectangle(image, centre, far, colour, -1 if random.random() < 0.8 else 2, cv2.LINE_AA)
+            corner = (int(centre[0] + extent[0]), int(centre[1] + extent[1]))
+            cv2.rectangle(image, centre, corner, colour, -1 if random.random() < 0.8 else 2, cv2.LINE_AA)
         else:
             axes = (int(extent[0] / 2) + 1, int(extent[1] / 2) + 1)
             cv2.ellipse(image, centre, axes, float(random.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
@@ -423,7 +449,7 @@ def _abstract(random: np.random.Generator, size: tuple[int, int]) -> Array:
 
 
 def _sample_tile(random: np.random.Generator, size: tuple[int, int]) -> Array:
-    """Turn, enlarge and tint a random tile."""
+    """Rotate, scale and tint a random tile."""
     kind, variant = str(random.choice(TILE_KINDS)), int(random.integers(VARIANTS))
     scale, angle = math.exp(random.uniform(math.log(0.35), math.log(3.0))) * max(size) / 256, random.uniform(0, 6.28)
     level = max(0, round(-math.log2(scale)))

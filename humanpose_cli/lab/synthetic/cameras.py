@@ -1,7 +1,6 @@
-"""Cameras and light of scenes, and what lenses, sensors and files do to an image.
+"""Cameras and light of scenes, and the effects of lenses, sensors and files on an image.
 
-In this order: `SceneCamera` and how it is drawn; `Degradation`; lights and irradiance; shadows of meshes and at
-contacts.
+In this order: `SceneCamera`; `Degradation`; lights and irradiance; shadows of meshes and at contacts.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ class CameraOptions:
     """Options of random cameras.
 
     Attributes:
-        focal: Focal length over the image's longer side: min and max (uniform in its logarithm).
-        fill: Share of the image's height or width that the subject takes: min and max, large values more often.
-        cut: Probability that the subject is enlarged beyond that, so that parts lie outside.
-        enlarged: Share that it takes then.
-        off_centre: Probability that the image is a crop whose principal point is not its middle.
-        roll: Standard deviation, radians.
+        focal: Min and max of the focal length over the image's longer side, uniform in the logarithm.
+        fill: Min and max of the subject's share of the image's height or width, with large values more often.
+        cut: Probability that the subject is larger, so that parts lie outside.
+        enlarged: Min and max of the share in that case.
+        off_centre: Probability that the principal point is not the middle of the image, as in a crop.
+        roll: Radians. Standard deviation of the roll.
     """
 
     focal: tuple[float, float] = (0.75, 3.2)
@@ -45,8 +44,13 @@ class CameraOptions:
 
 @dataclass(frozen=True)
 class SceneCamera:
-    """view: the pinhole camera and image; world_to_camera: rotation (3, 3) and translation (3,) metres (y-up world,
-    floor y = 0, to camera axes)."""
+    """A camera in a y-up world with the floor at y = 0.
+
+    Attributes:
+        view: The pinhole camera.
+        rotation: (3, 3) float32. Rotation from world to camera axes.
+        translation: (3,) float32, metres. Translation after the rotation.
+    """
 
     view: Camera
     rotation: NDArray[np.float32]
@@ -54,34 +58,38 @@ class SceneCamera:
 
     @property
     def position(self) -> Array:
-        """(3,) metres, world axes."""
+        """(3,) float32, metres in world axes. Position of the lens."""
         return np.asarray(-self.rotation.T @ self.translation)
 
     @property
     def from_y_down(self) -> Array:
-        """(3, 4) rotation and translation from a world whose y axis is down."""
+        """(3, 4) float32. Rotation and translation from a y-down world."""
         return np.column_stack((self.rotation * np.array([1, -1, -1], np.float32), self.translation))
 
     def to_camera(self, points: Array) -> Array:
-        """Transform points (..., 3) of the world to camera axes."""
+        """Transform points (..., 3) from world to camera axes."""
         return np.asarray(points @ self.rotation.T + self.translation)
 
     def rays(self) -> Array:
-        """Return directions (3, H, W) float32 in world axes through the pixels' centres, of camera depth one."""
+        """Return directions (3, H, W) float32 through the pixels' centres in world axes, with camera depth 1."""
         width, height = self.view.size
         cx, cy = (np.float32(0.5 - centre) for centre in self.view.principal_point)
         x = (np.arange(width, dtype=np.float32) + cx) / np.float32(self.view.focal)
         y = (np.arange(height, dtype=np.float32) + cy) / np.float32(self.view.focal)
-        across, down, ahead = self.rotation.astype(np.float32)[..., None, None]
-        return np.asarray(across * x + (down * y[:, None] + ahead), np.float32)
+        right, down, forward = self.rotation.astype(np.float32)[..., None, None]
+        return np.asarray(right * x + (down * y[:, None] + forward), np.float32)
 
 
 def sample_camera(
     random: np.random.Generator, joints: Array, size: tuple[int, int], options: CameraOptions | None = None
 ) -> SceneCamera:
-    """Draw a camera that frames people's joints (N, 3) in world axes; size (height, width) pixels.
+    """Draw a camera that frames people from +z, so that their headings decide which side is visible.
 
-    It looks at them horizontally from +z, so their headings decide which side is visible.
+    Args:
+        random: Source of the random numbers.
+        joints: (N, 3) float, metres in world axes. Joints of the people.
+        size: Height and width of the image in pixels.
+        options: Options of the camera.
     """
     options = options or CameraOptions()
     height, width = size
@@ -92,7 +100,7 @@ def sample_camera(
     middle = (joints.min(0) + joints.max(0)) / 2
     lens = _lens_height(random)
     roll = random.normal(0, options.roll) + (random.uniform(-0.5, 0.5) if random.random() < 0.04 else 0.0)
-    # The distance at which the joints fill the image depends on the pitch, and this on the distance: three rounds.
+    # The distance at which the joints fill the image depends on the pitch, which depends on the distance: three rounds.
     distance = 3.0
     rotation = np.eye(3)
     for _ in range(3):
@@ -102,27 +110,27 @@ def sample_camera(
         extent = np.ptp(in_camera[:, :2], axis=0) + 0.12
         depth = focal * (extent / (np.array([width, height]) * fill)).max()
         depth = max(depth, float(-in_camera[:, 2].min()) + 0.55)
-        # The lens stays where it is above the floor, so what changes is how far away it stands.
+        # The height of the lens stays the same, so that only its horizontal distance changes.
         rise = min(abs(lens - middle[1]), 0.85 * depth)
         lens = middle[1] + math.copysign(rise, lens - middle[1])
         distance = math.sqrt(max(depth**2 - rise**2, 0.04))
     position = middle + np.array([0, lens - middle[1], distance])
     rotation = look_at(position, middle, roll)
     shift = _framing(random, (joints - position) @ rotation.T, focal, size)
-    # People are moved in the image by turning the camera, or as a crop would, by its principal point.
+    # People are moved in the image by the rotation of the camera and, as in a crop, by the principal point.
     half = np.array([width / 2, height / 2])
     centre = half
     if random.random() < options.off_centre:
         centre = half + random.uniform(-0.5, 0.5, 2) * np.array([width, height])
-    # The pixel (from the principal point) to which the ray should come that shows the people's middle now.
+    # The pixel, relative to the principal point, where the middle of the people should be.
     target = np.append((half + shift - centre) / focal, 1.0)
-    turn = _between(np.array([0, 0, 1.0]), target / np.linalg.norm(target)) @ rotation
+    turn = _shortest_rotation(np.array([0, 0, 1.0]), target / np.linalg.norm(target)) @ rotation
     view = Camera(float(focal), (float(centre[0]), float(centre[1])), (width, height))
     return SceneCamera(view, turn.astype(np.float32), (-turn @ position).astype(np.float32))
 
 
 def _lens_height(random: np.random.Generator) -> float:
-    """Draw metres above the floor: mostly held at chest to eye height, sometimes high up or near the ground."""
+    """Draw metres above the floor: mostly chest to eye height, sometimes higher or near the ground."""
     kind = random.random()
     if kind < 0.72:
         return max(0.5, random.normal(1.4, 0.22))
@@ -132,7 +140,16 @@ def _lens_height(random: np.random.Generator) -> float:
 
 
 def look_at(position: Array, target: Array, roll: float) -> Array:
-    """Return the world-to-camera rotation of a camera that looks from one point to another."""
+    """Return the world-to-camera rotation of a camera that looks at a point.
+
+    Args:
+        position: (3,) float, metres in world axes. Position of the camera.
+        target: (3,) float, metres in world axes. The point.
+        roll: Radians. Roll of the camera.
+
+    Returns:
+        (3, 3) float.
+    """
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.array([-forward[2], 0.0, forward[0]])  # forward × up
     right /= max(float(np.linalg.norm(right)), 1e-9)
@@ -142,10 +159,8 @@ def look_at(position: Array, target: Array, roll: float) -> Array:
 
 
 def _framing(random: np.random.Generator, points: Array, focal: float, size: tuple[int, int]) -> Array:
-    """Draw pixels (2,) by which the people are moved from the image's middle.
-
-    If they fit, anywhere they still do; if not, mostly the upper half is shown, as photographers do.
-    """
+    """Draw the shift (2,) in pixels of the people from the image's middle."""
+    # If the people do not fit, mostly the upper half is shown, as in photographs.
     pixels = focal * points[:, :2] / np.maximum(points[:, 2:], 0.3)
     low, high = pixels.min(0), pixels.max(0)
     room = np.array([size[1], size[0]]) - (high - low)
@@ -157,8 +172,8 @@ def _framing(random: np.random.Generator, points: Array, focal: float, size: tup
     return np.asarray(shift)
 
 
-def _between(source: Array, target: Array) -> Array:
-    """Return the shortest rotation from one unit vector to another that is not its opposite."""
+def _shortest_rotation(source: Array, target: Array) -> Array:
+    """Return the shortest rotation (3, 3) between unit vectors that are not opposite."""
     axis = np.cross(source, target)
     cosine = float(source @ target)
     x, y, z = axis
@@ -168,18 +183,21 @@ def _between(source: Array, target: Array) -> Array:
 
 @dataclass(frozen=True)
 class Degradation:
-    """Damage to an image; the plain one does nothing but round.
+    """Damage to an image; the defaults only round.
 
     Attributes:
-        blur: Gaussian of the whole image, pixels; backdrop_blur another one of what lies behind the people.
-        motion: (2,) pixels by which the camera moves while the shutter is open.
-        rescale: The image is stored this many times smaller and enlarged again.
-        noise: Deviation in grey levels at mid grey, stronger in the light as photons are counted; chroma: of
-            colour.
-        sharpen: Share of the detail that is added again.
-        vignette: How much darker the corners are, 0…1.
-        balance: (3,) factors of red, green and blue; contrast about mid grey; saturation.
-        jpeg_quality: At which an image is compressed once before it is stored; 0 for not.
+        blur: Pixels. σ of a Gaussian blur of the image.
+        backdrop_blur: Pixels. σ of a further blur of the background.
+        motion: Pixels. x and y of the camera's movement during the exposure.
+        rescale: Factor by which the image is reduced and enlarged again.
+        noise: Grey levels. Deviation of brightness noise at mid grey; it grows with the light.
+        chroma: Grey levels. Deviation of colour noise.
+        sharpen: Factor on the detail that is added.
+        vignette: Darkness of the corners, 0 … 1.
+        balance: Factors of red, green and blue.
+        contrast: Factor on the contrast about mid grey.
+        saturation: Factor on the saturation.
+        jpeg_quality: Quality of a JPEG compression; 0 for none.
     """
 
     blur: float = 0.0
@@ -197,7 +215,13 @@ class Degradation:
 
 
 def sample_degradation(random: np.random.Generator, size: tuple[int, int], strength: float = 1.0) -> Degradation:
-    """Draw random damage, none to severe; blur and motion grow with the image's longer side."""
+    """Draw damage; blur and motion grow with the image's longer side.
+
+    Args:
+        random: Source of the random numbers.
+        size: Height and width of the image in pixels.
+        strength: Factor on the damage.
+    """
     scale = max(size) / 256 * strength
 
     def sometimes(probability: float, value: float) -> float:
@@ -223,7 +247,16 @@ def sample_degradation(random: np.random.Generator, size: tuple[int, int], stren
 
 
 def degrade(image: Array, damage: Degradation, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Damage an image (H, W, 3) float32 0…255 as a camera and its files do: uint8 of the same size."""
+    """Damage an image like a camera and its files.
+
+    Args:
+        image: (H, W, 3) float32, 0 … 255. The image.
+        damage: The damage.
+        random: Source of the random numbers.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     height, width = image.shape[:2]
     result = image
     if damage.blur > 0.2:
@@ -243,13 +276,13 @@ def degrade(image: Array, damage: Degradation, random: np.random.Generator) -> N
         assert success, "images of any size can be compressed"
         levels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     if levels.shape[:2] != (height, width):
-        how = cv2.INTER_CUBIC if damage.sharpen else cv2.INTER_LINEAR
-        levels = np.asarray(cv2.resize(levels, (width, height), interpolation=how), np.uint8)
+        interpolation = cv2.INTER_CUBIC if damage.sharpen else cv2.INTER_LINEAR
+        levels = np.asarray(cv2.resize(levels, (width, height), interpolation=interpolation), np.uint8)
     return levels
 
 
 def _streak(motion: tuple[float, float]) -> Array:
-    """Return the kernel of a straight movement by (x, y) pixels."""
+    """Return the blur kernel of a straight movement by (x, y) pixels."""
     reach = math.ceil(max(abs(motion[0]), abs(motion[1])) / 2)
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     steps = 4 * reach + 1
@@ -290,7 +323,13 @@ GAMMA = 2.2
 
 @dataclass(frozen=True)
 class Light:
-    """A distant light: direction (3,) unit vector towards it, world axes; colour (3,) linear; wrap 0 (hard) … 1."""
+    """A distant light.
+
+    Attributes:
+        direction: Unit vector towards the light, world axes.
+        colour: Linear red, green and blue.
+        wrap: 0 (hard) … 1 (soft).
+    """
 
     direction: tuple[float, float, float]
     colour: tuple[float, float, float]
@@ -299,14 +338,15 @@ class Light:
 
 @dataclass(frozen=True)
 class SceneLighting:
-    """All light of a scene, world axes (y up); a white surface that faces the camera looks white at a gain of 1.
+    """The light of a scene in y-up world axes.
 
     Attributes:
-        ambient: (3,) linear colour; gradient (3, 3): what it gains along x, y, z of the normal, in columns of
-            colours.
-        sun: The one light with shadows; penumbra radians: the angle that it fills in the sky.
+        ambient: Linear red, green and blue of the ambient light.
+        gradient: (3, 3) float32. Change of the ambient light with x, y and z of the normal (rows), by colour.
+        sun: The light with shadows.
+        penumbra: Radians. Angular size of the sun.
         fills: Lights without shadows.
-        exposure: Gain of everything.
+        exposure: Factor on all light; at 1, a white surface that faces the camera looks white.
     """
 
     ambient: tuple[float, float, float]
@@ -323,23 +363,25 @@ def _towards(azimuth: float, elevation: float) -> tuple[float, float, float]:
 
 
 def _light_tint(random: np.random.Generator, warmth: float, spread: float) -> Array:
-    """Draw a colour of brightness one: warm for positive `warmth`, bluish for negative."""
+    """Draw a colour of brightness 1: warm for positive `warmth`, bluish for negative."""
     colour = np.array([1 + 0.35 * warmth, 1 + 0.05 * warmth, 1 - 0.45 * warmth]) * np.exp(random.normal(0, spread, 3))
     return colour / colour.mean()
 
 
 def sample_lighting(random: np.random.Generator, towards_camera: float, *, indoor: bool) -> SceneLighting:
-    """Draw random light: hard suns and overcast days outside, lamps and windows inside.
+    """Draw the light of a scene: sunny and overcast days outside, lamps and windows inside.
 
     Args:
-        towards_camera: Azimuth (radians about y, from +z to +x) in which the camera stands, so that most light
-            comes from its side, and one image in six is taken against the light.
+        random: Source of the random numbers.
+        towards_camera: Radians about y, from +z to +x. Azimuth of the camera; most light comes from its side, and
+            one image in six is backlit.
+        indoor: Whether the scene is inside.
     """
-    against = random.random() < 0.16
-    spread = 2.3 if not against else 0.7
-    azimuth = towards_camera + (math.pi if against else 0.0) + random.uniform(-spread / 1.4, spread / 1.4)
+    is_backlit = random.random() < 0.16
+    spread = 2.3 if not is_backlit else 0.7
+    azimuth = towards_camera + (math.pi if is_backlit else 0.0) + random.uniform(-spread / 1.4, spread / 1.4)
     elevation = math.radians(random.uniform(20, 75) if indoor else random.uniform(12, 75))
-    # How much of the light is directed: an overcast day or a bright room has hardly any shadow.
+    # An overcast day or a bright room has little directed light.
     sun_share = random.beta(1.6, 1.4) * (0.75 if indoor else 0.9)
     warmth = random.normal(0.25, 0.35) if indoor else random.normal(0.1, 0.15)
     sun = 1.9 * sun_share * _light_tint(random, warmth, 0.04)
@@ -352,14 +394,14 @@ def sample_lighting(random: np.random.Generator, towards_camera: float, *, indoo
     gradient[0], gradient[2] = sideways * math.sin(side), sideways * math.cos(side)
     fills = []
     for _ in range(int(random.integers(0, 3))):
-        strong = random.random() < 0.12  # coloured stage light
-        colour = random.uniform(0.05, 0.35) * _light_tint(random, random.normal(0, 0.3), 0.7 if strong else 0.08)
+        is_coloured = random.random() < 0.12  # stage light
+        colour = random.uniform(0.05, 0.35) * _light_tint(random, random.normal(0, 0.3), 0.7 if is_coloured else 0.08)
         direction = _towards(random.uniform(0, 2 * math.pi), math.radians(random.uniform(-20, 60)))
         fills.append(Light(direction, _triple(colour), wrap=0.5))
     penumbra = random.uniform(0.01, 0.12) if not indoor else random.uniform(0.04, 0.25)
     main = Light(_towards(azimuth, elevation), _triple(sun))
     lighting = SceneLighting(_triple(ambient), gradient, main, penumbra, tuple(fills))
-    # Exposed for what faces the camera, off by up to about a stop.
+    # Exposed for surfaces that face the camera, with an error of up to about a stop.
     azimuths = towards_camera + np.repeat(np.linspace(-1.2, 1.2, 7), 3)
     elevations = np.tile([-0.5, 0.1, 0.7], 7)
     flat = np.cos(elevations)
@@ -374,7 +416,16 @@ def _triple(values: Array) -> tuple[float, float, float]:
 
 
 def irradiance(normals: Array, lighting: SceneLighting, sunlit: Array | float = 1.0) -> NDArray[np.float32]:
-    """Return light (N, 3) on surfaces with unit normals (N, 3) in world axes; sunlit (N,) 0…1: share of the sun."""
+    """Return the light on surfaces.
+
+    Args:
+        normals: (N, 3) float. Unit normals in world axes.
+        lighting: The light.
+        sunlit: (N,) float or a number, 0 … 1. Share of the sun.
+
+    Returns:
+        (N, 3) float32, linear.
+    """
     normals = np.asarray(normals, np.float32)
     light = np.asarray(lighting.ambient, np.float32) + normals @ np.asarray(lighting.gradient, np.float32)
     np.maximum(light, 0.02, out=light)
@@ -386,52 +437,54 @@ def irradiance(normals: Array, lighting: SceneLighting, sunlit: Array | float = 
 
 
 def encode_light(light: Array) -> NDArray[np.float32]:
-    """Convert linear light to the factor on gamma encoded colours."""
+    """Convert linear light to a factor on gamma encoded colours."""
     flat = np.maximum(light, 0).astype(np.float32).reshape(-1, 1)
     return np.asarray(cv2.pow(flat, 1 / GAMMA), np.float32).reshape(np.shape(light))
 
 
-DISTANCE = 400.0  # metres from which the sun looks: its rays then are parallel to a third of a degree
-_BIAS = 0.022  # metres that a surface may lie behind what the sun sees before it is in the shadow
+DISTANCE = 400.0  # metres from the scene to the sun's camera, whose rays are parallel to a third of a degree
+_BIAS = 0.022  # metres behind the z-buffer from which a surface is in the shadow
 _TAPS = 6
 
 
 class ShadowMap:
-    """The z-buffer of some meshes as the sun sees them.
+    """The z-buffer of meshes as seen from the sun.
 
     Args:
-        vertices: (V, 3) metres and faces (F, 3) of everything that casts shadows, any axes.
-        direction: (3,) unit vector towards the sun, same axes.
-        penumbra: Radians: the sun's size, which softens edges in proportion to the distance that shadows fall.
+        vertices: (V, 3) float32, metres in any axes. Vertices of the meshes that cast shadows.
+        faces: (F, 3) int32. Their faces.
+        direction: (3,) float, same axes. Unit vector towards the sun.
+        penumbra: Radians. Angular size of the sun, which softens edges in proportion to the shadow's distance.
+        side: Side of the z-buffer in texels.
     """
 
     def __init__(
         self, vertices: torch.Tensor, faces: torch.Tensor, direction: Array, penumbra: float, *, side: int = 256
     ) -> None:
         towards = np.asarray(direction, np.float64) / np.linalg.norm(direction)
-        helper = np.array([1.0, 0, 0]) if abs(towards[0]) < 0.7 else np.array([0, 0, 1.0])
-        right = np.cross(helper, towards)
+        reference = np.array([1.0, 0, 0]) if abs(towards[0]) < 0.7 else np.array([0, 0, 1.0])
+        right = np.cross(reference, towards)
         right /= np.linalg.norm(right)
-        # Rows: the sun's camera axes; it looks along −towards.
+        # The rows are the axes of the sun's camera, which looks along −towards.
         self.axes = np.stack((right, np.cross(-towards, right), -towards)).astype(np.float32)
         axes = torch.from_numpy(self.axes)
-        along = [vertices[:, 0] * x + vertices[:, 1] * y + vertices[:, 2] * z for x, y, z in axes.tolist()]
-        low = np.array([float(axis.amin()) for axis in along])
-        high = np.array([float(axis.amax()) for axis in along])
+        columns = [vertices[:, 0] * x + vertices[:, 1] * y + vertices[:, 2] * z for x, y, z in axes.tolist()]
+        low = np.array([float(column.amin()) for column in columns])
+        high = np.array([float(column.amax()) for column in columns])
         self.centre = ((low + high) / 2).astype(np.float32)
         half = float((high - low)[:2].max()) / 2 * 1.02 + 0.05
         self.side, self.penumbra = side, penumbra
-        self.metres = 2 * half / side  # of a texel
+        self.metres = 2 * half / side  # size of a texel
         self.focal = DISTANCE * side / (2 * half)
         shift = self.centre - np.array([0, 0, DISTANCE], np.float32)
-        in_light = torch.stack([axis - value for axis, value in zip(along, shift.tolist(), strict=True)], -1)
+        in_light = torch.stack([column - value for column, value in zip(columns, shift.tolist(), strict=True)], -1)
         focal, middle = torch.tensor([self.focal]), torch.full((1, 2), side / 2)
         depth = rasterise(in_light[None], faces, focal, middle, (side, side)).depth[0].numpy()
         self.depth = np.where(np.isfinite(depth), depth, np.float32(2 * DISTANCE))
         self.nearest = float(depth.min())
 
     def _texels(self, points: Array) -> tuple[Array, Array, Array]:
-        """Project points (N, 3) to x, y in texels (a texel's centre at +0.5) and depth from the sun."""
+        """Project points (N, 3) to x and y in texels and depth from the sun's camera."""
         x, y, z = (points @ self.axes.T - self.centre).T
         z = z + np.float32(DISTANCE)
         scale = np.float32(self.focal) / z
@@ -439,11 +492,15 @@ class ShadowMap:
         return x * scale + half, y * scale + half, z
 
     def sunlit(self, points: Array, normals: Array) -> Array:
-        """Return the share of the sun that points (N, 3) of the casting meshes themselves get: 0…1.
+        """Return the share of the sun on points of the meshes that cast shadows.
 
         Args:
-            normals: (N, 3) unit vectors: points are looked up a little off their surface, so that it does not shade
-                itself.
+            points: (N, 3) float32, metres. The points.
+            normals: (N, 3) float32. Unit normals, along which points are moved so that surfaces do not shade
+                themselves.
+
+        Returns:
+            (N,) float32, 0 … 1.
         """
         spread = np.float32(max(0.012, 0.25 * self.penumbra) / self.metres)
         samples = points + np.float32(0.012) * normals
@@ -458,10 +515,14 @@ class ShadowMap:
         return light / np.float32(_TAPS)
 
     def cover(self, points: Array, fall: float) -> Array:
-        """Return the share of the sun hidden from points (N, 3) that cast no shadow themselves, as a floor's: 0…1.
+        """Return the share of the sun that is hidden from points without shadows of their own, such as the floor.
 
         Args:
-            fall: Metres that the shadow falls on the way there, which softens it.
+            points: (N, 3) float32, metres. The points.
+            fall: Metres. Distance from the meshes, which softens the shadow.
+
+        Returns:
+            (N,) float32, 0 … 1.
         """
         sigma = max(0.6, 0.5 * self.penumbra * fall / self.metres)
         mask = (self.depth < DISTANCE * 1.5).astype(np.float32)
@@ -473,11 +534,11 @@ class ShadowMap:
 
 
 class ContactShadow:
-    """Darkness on the floor under and around what is near it.
+    """Darkness on the floor under and around points near it.
 
     Args:
-        points: (N, 3) metres, world axes, y above the floor.
-        side: Cells of `CELL` metres, around the middle of the points.
+        points: (N, 3) float32, metres in world axes, y above the floor. The points.
+        side: Side of the grid in cells of `CELL` metres, around the middle of the points.
     """
 
     CELL, REACH = 0.03, 0.30  # metres
@@ -498,7 +559,7 @@ class ContactShadow:
         self.grid = np.asarray(cv2.GaussianBlur(wide, (0, 0), 2.2), np.float32)
 
     def darkness(self, points: Array) -> Array:
-        """Return the share of ambient light that points (N, 3) of the floor lack: 0…1."""
+        """Return the share (N,) of the ambient light, 0 … 1, that is hidden from points (N, 3) of the floor."""
         if self.empty:
             return np.zeros(len(points), np.float32)
         x, y = ((points[:, k] - c) / self.CELL - 0.5 for k, c in ((0, self.corner[0]), (2, self.corner[1])))

@@ -1,4 +1,4 @@
-"""Cloth: its colours, seamless tiles of woven, knitted and printed fabrics, prints and logos."""
+"""Cloth: colours, seamless tiles of woven, knitted and printed fabrics, prints and logos."""
 
 from __future__ import annotations
 
@@ -22,14 +22,20 @@ _EARTH = ((196, 178, 148), (150, 120, 88), (104, 78, 58), (92, 94, 66), (124, 11
 
 
 def vary(random: np.random.Generator, colour: Any, spread: float) -> RGB:
-    """Vary a colour a little in brightness and hue."""
+    """Vary the brightness and hue of a colour.
+
+    Args:
+        random: Source of the random numbers.
+        colour: RGB, 0 … 255.
+        spread: Standard deviation of the brightness, 0 … 255.
+    """
     rgb = np.asarray(colour, np.float64) + random.normal(0, spread) + random.normal(0, spread / 2, 3)
     r, g, b = np.clip(rgb, 3, 252)
     return float(r), float(g), float(b)
 
 
 def cloth_colour(random: np.random.Generator) -> RGB:
-    """Draw a colour of clothes: many darks, greys, blues and whites, some earth tones, some strong colours."""
+    """Draw a colour of clothes: mostly dark colours, greys, blues and whites, and some earth tones."""
     kind = random.choice(6, p=[0.27, 0.15, 0.15, 0.14, 0.11, 0.18])
     if kind == 0:
         dark = random.uniform(10, 52)
@@ -47,18 +53,17 @@ def cloth_colour(random: np.random.Generator) -> RGB:
 
 
 def cloth_palette(random: np.random.Generator) -> tuple[RGB, ...]:
-    """Draw four colours worn together in one fabric: the first two differ visibly in brightness."""
-    first = cloth_colour(random)
-    palette = [first]
+    """Draw the four colours of a fabric, of which the first two mostly differ visibly in brightness."""
+    palette = [cloth_colour(random)]
     while len(palette) < 4:
-        other = cloth_colour(random)
-        if len(palette) > 1 or abs(sum(other) - sum(first)) > 90 or random.random() < 0.1:
-            palette.append(other)
+        colour = cloth_colour(random)
+        if len(palette) > 1 or abs(sum(colour) - sum(palette[0])) > 90 or random.random() < 0.1:
+            palette.append(colour)
     return tuple(palette)
 
 
 def saturated_colour(random: np.random.Generator) -> RGB:
-    """Draw a strong colour, any hue."""
+    """Draw a strong colour of any hue."""
     return _from_hsv(random.random(), random.uniform(0.45, 0.95), random.uniform(0.3, 0.92))
 
 
@@ -72,14 +77,14 @@ TILE = 128  # texels along each side of a tile
 
 @dataclass(frozen=True)
 class Fabric:
-    """A cloth.
+    """A fabric.
 
     Attributes:
-        pattern: One of PATTERNS.
-        colours: RGB 0…255, the ground first.
-        size: Metres of one repeat of the tile.
-        wrinkles: Contrast of its wrinkles, 0 (leather, tight knit) … 1 (crumpled linen).
-        seed: Of everything drawn at random in it.
+        pattern: Name in PATTERNS.
+        colours: RGB, 0 … 255; the first is the ground.
+        size: Metres. Size of a tile.
+        wrinkles: Contrast of the wrinkles, 0 (leather, tight knit) … 1 (crumpled linen).
+        seed: Seed of the tiles.
     """
 
     pattern: str
@@ -90,7 +95,7 @@ class Fabric:
 
 
 def fabric_tile(fabric: Fabric) -> NDArray[np.uint8]:
-    """Draw a seamless tile (TILE, TILE, 3) uint8 of a fabric."""
+    """Return a seamless tile (TILE, TILE, 3) uint8 of a fabric."""
     random = np.random.default_rng((fabric.seed, 1))
     tile = PATTERNS[fabric.pattern][0](random, np.asarray(fabric.colours, np.float32))
     grain = noise_patch(random, TILE, 128, 0.2) * np.float32(random.uniform(0.5, 3.0))
@@ -98,19 +103,24 @@ def fabric_tile(fabric: Fabric) -> NDArray[np.uint8]:
 
 
 def wrinkle_tile(fabric: Fabric) -> NDArray[np.uint8]:
-    """Draw a seamless tile (TILE, TILE) uint8 of light and shade of folds in 0.7 m of cloth, 128 without any."""
+    """Return a seamless tile (TILE, TILE) uint8 of the brightness of folds in 0.7 m of cloth, 128 for flat cloth."""
     random = np.random.default_rng((fabric.seed, 2))
     slow = noise_patch(random, TILE, 16, 0.6)
-    # Creases are where a noise field passes through zero; warped, they run on for long.
+    # Creases lie at the zeros of a noise field.
     creases = np.exp(-np.abs(noise_patch(random, TILE, 32, 0.8)) * 4) - 0.25
     shade = 0.7 * slow - 0.7 * creases
-    # The brighter the cloth, the less its folds show.
+    # Folds are less visible in bright cloth.
     bright = float(np.mean(fabric.colours[0])) / 255
     return np.clip(128 + fabric.wrinkles * (15 - 8 * bright) * shade, 60, 190).astype(np.uint8)
 
 
 def sample_fabric(random: np.random.Generator, patterns: dict[str, float] | None = None) -> Fabric:
-    """Draw a random fabric; patterns: name → how often, relative to the others."""
+    """Draw a fabric.
+
+    Args:
+        random: Source of the random numbers.
+        patterns: Pattern → relative frequency; None for the frequencies in PATTERNS.
+    """
     table = patterns or {name: share for name, (_, share) in PATTERNS.items()}
     shares = np.array(list(table.values()))
     pattern = str(random.choice(list(table), p=shares / shares.sum()))
@@ -139,13 +149,13 @@ def _bands(random: np.random.Generator, colours: Array) -> Array:
 
 def _checks(random: np.random.Generator, colours: Array) -> Array:
     if random.random() < 0.5:
-        # Tartan: the same bands along and across, woven.
+        # Tartan: the same bands in both directions.
         bands = _bands(random, colours)
         return (bands[:, None] + bands[None]) / 2
-    # Gingham or chess board.
+    # Gingham or a chess board.
     half = np.arange(TILE) < TILE // 2
-    along, across = half[:, None], half[None]
-    mix = np.where(along ^ across, 0.5, (along & across).astype(float)) if random.random() < 0.5 else along ^ across
+    row, column = half[:, None], half[None]
+    mix = np.where(row ^ column, 0.5, (row & column).astype(float)) if random.random() < 0.5 else row ^ column
     mix = np.asarray(mix, np.float32)[..., None]
     return colours[0] * (1 - mix) + colours[1] * mix
 
@@ -168,8 +178,8 @@ def _floral(random: np.random.Generator, colours: Array) -> Array:
         for x, y in repeats(centre, TILE, 40):
             for petal in range(petals):
                 angle = turn + petal * 2 * math.pi / petals
-                at = (round(x + size * math.cos(angle)), round(y + size * math.sin(angle)))
-                cv2.ellipse(tile, at, axes, math.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA)
+                middle = (round(x + size * math.cos(angle)), round(y + size * math.sin(angle)))
+                cv2.ellipse(tile, middle, axes, math.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA)
             cv2.circle(tile, (round(x), round(y)), round(size * 0.4), heart, -1, cv2.LINE_AA)
     return tile
 
@@ -236,7 +246,7 @@ PATTERNS: dict[str, tuple[Callable[[np.random.Generator, Array], Array], float]]
     "knit": (_knit, 0.06),
     "geometric": (_geometric, 0.03),
 }
-"""Name → how its tile is drawn, and the share of fabrics that have it."""
+"""Name → function that draws the tile, and share of the fabrics."""
 
 
 PRINT = 96  # pixels along each side of a print
@@ -245,7 +255,7 @@ _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TR
 
 
 def draw_print(random: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a print (PRINT, PRINT, 4) uint8 RGBA; alpha 0 where the cloth shows."""
+    """Draw a print (PRINT, PRINT, 4) uint8 RGBA with alpha 0 on bare cloth."""
     image = np.zeros((PRINT, PRINT, 4), np.uint8)
     kinds = ("word", "number", "shape", "badge", "photo", "bars")
     kind = str(random.choice(kinds, p=[0.3, 0.16, 0.2, 0.14, 0.12, 0.08]))
@@ -280,8 +290,8 @@ def _draw_text(
     (width, tall), _ = cv2.getTextSize(text, font, 1.0, thickness)
     scale = min(height / max(tall, 1), PRINT * 0.94 / max(width, 1))
     thickness = max(1, round(thickness * min(1.0, scale * tall / height)))
-    at = (round(centre[0] - width * scale / 2), round(centre[1] + tall * scale / 2))
-    cv2.putText(image, text, at, font, scale, ink, thickness, cv2.LINE_AA)
+    origin = (round(centre[0] - width * scale / 2), round(centre[1] + tall * scale / 2))
+    cv2.putText(image, text, origin, font, scale, ink, thickness, cv2.LINE_AA)
 
 
 def _draw_lettering(image: Array, random: np.random.Generator, *, low: bool) -> None:
@@ -294,7 +304,7 @@ def _draw_lettering(image: Array, random: np.random.Generator, *, low: bool) -> 
 
 
 def _draw_shape(image: Array, random: np.random.Generator) -> None:
-    """Draw circles, stars or polygons, a few inside each other."""
+    """Draw nested circles, stars or polygons."""
     for level in range(int(random.integers(1, 4))):
         radius = PRINT * random.uniform(0.3, 0.46) * 0.68**level
         ink, corners = _ink(random), int(random.integers(3, 10))
@@ -310,7 +320,7 @@ def _draw_shape(image: Array, random: np.random.Generator) -> None:
 
 
 def _draw_photo(image: Array, random: np.random.Generator) -> None:
-    """Draw a rectangle of soft colour fields, as of a printed photograph."""
+    """Draw a rectangle of soft colour fields, like a printed photograph."""
     small = random.uniform(0, 255, (5, 5, 3)).astype(np.float32)
     part = slice(round(PRINT * 0.1), round(PRINT * 0.76))
     side = part.stop - part.start

@@ -1,8 +1,8 @@
-"""Fits of rendered people by this program's own methods, as refinement meets them: what its network learns from.
+"""Fits of rendered people by this program's methods, from which the network of the refinement learns.
 
-Errors of real fits differ from random ones: they are the same in neighbouring frames, and a texture that is baked under
-such fits repeats them. Clips are fitted by turns by keypoints and by the body network, and the fits of every second
-pair of clips are refined once, as a refinement's second round finds them.
+Real errors differ from random ones: they are similar in neighbouring frames, and a texture baked under such fits
+repeats them. Clips are fitted alternately by keypoints and by the body network, and the fits of every second pair of
+clips are refined once, like the input of a refinement's second round.
 """
 
 from __future__ import annotations
@@ -30,18 +30,21 @@ if TYPE_CHECKING:
 
 Method = Literal["keypoints", "nbf"]
 _METHODS: tuple[Method, ...] = get_args(Method)
-_MIN_OVERLAP = 0.3  # of the boxes of a person and of their fit, intersection over union
+_MIN_OVERLAP = 0.3  # intersection over union of the boxes of a person and the fit
 
 
 class ClipFitter:
-    """Adds fits to the people of clips; its models load where they are first used. The camera is known, as in
-    `hpc evaluate refine`.
-    """
+    """Adds fits to the people of clips with known cameras, as in `hpc evaluate refine`; loads models when needed."""
 
     def __call__(self, number: int, samples: Sequence[Sample]) -> list[Sample]:
-        """Add `fit_poses`, `fit_betas` and `fit_trans` to the people of clip `number` who are found."""
+        """Add `fit_poses`, `fit_betas` and `fit_trans` to the detected people of a clip.
+
+        Args:
+            number: Number of the clip, which decides the method.
+            samples: Frames of the clip.
+        """
         pixels = (decode_image(sample.image) for sample in samples)
-        images = np.stack([image for image in pixels if image is not None])  # rendered ones are never damaged
+        images = np.stack([image for image in pixels if image is not None])  # rendered images can be decoded
         fitter = self._fitters[_METHODS[number % len(_METHODS)]]
         fit = fitter.fit_sequence(_frames(samples, images), frame_rate=samples[0].frame_rate, frame_count=len(samples))
         if number // len(_METHODS) % 2 and len(fit):
@@ -70,15 +73,17 @@ def _frames(samples: Sequence[Sample], images: NDArray[np.uint8]) -> Iterator[Fr
 
 
 def _with_fits(people: Sequence[Person], fit: Fit, frame: int) -> list[Person]:
-    """Give each person of a frame the fit whose box is theirs; a fit belongs to one of them at most."""
-    rows, new_people = fit.rows_for(frame), list(people)
+    """Assign fits to the people of a frame by the overlap of their boxes, at most one to each."""
+    rows = fit.rows_for(frame)
+    result = list(people)
     indices = [number for number, person in enumerate(people) if person.box is not None]
     if not indices:
-        return new_people
+        return result
     overlaps = box_overlap(np.stack([np.asarray(people[i].box) for i in indices])[:, None], fit.boxes[rows])
-    for person, column in best_pairs(overlaps, _MIN_OVERLAP):
+    for index, column in best_pairs(overlaps, _MIN_OVERLAP):
+        person = indices[index]
         row = rows[column]
-        new_people[indices[person]] = replace(
-            people[indices[person]], fit_poses=fit.poses[row], fit_betas=fit.betas[row], fit_trans=fit.trans[row]
+        result[person] = replace(
+            people[person], fit_poses=fit.poses[row], fit_betas=fit.betas[row], fit_trans=fit.trans[row]
         )
-    return new_people
+    return result

@@ -1,4 +1,4 @@
-"""Geometry of garments: what follows the body, skirts and coat tails, shoes, collars, scarves, glasses."""
+"""Geometry of garments: clothes that follow the body, skirts and coat tails, shoes, collars, scarves, glasses."""
 
 from __future__ import annotations
 
@@ -19,132 +19,171 @@ from humanpose_cli.lab.synthetic.tiles import octave_noise
 
 Array = NDArray[Any]
 
-_EVERYWHERE = np.float32(0.3)
-# Height of the armpits, and the distance from the middle where armholes of sleeveless tops run above them.
-_ARMPIT, _ARMHOLE = 0.36, 0.128
+_INSIDE = np.float32(0.3)  # value of a field that does not limit a garment
+_ARMPIT = 0.36  # metres above the pelvis joint
+_ARMHOLE = 0.128  # metres from the middle to the armholes of sleeveless tops above the armpits
 
 
-def top_field(top: Top, at: Coordinates) -> Array:
-    """Measure metres to the garment's nearest edge, (n,), positive inside it."""
+def top_field(top: Top, points: Coordinates) -> Array:
+    """Return the distance of points to the nearest edge of a top.
+
+    Args:
+        top: The garment.
+        points: n points.
+
+    Returns:
+        (n,) float32, metres; positive inside.
+    """
     if top.sleeve > 0:
-        sleeve = np.where(at.is_arm, np.float32(top.sleeve) - at.arm, _EVERYWHERE)
+        sleeve = np.where(points.is_arm, np.float32(top.sleeve) - points.arm, _INSIDE)
     else:
-        hole = np.float32(_ARMHOLE) - np.float32(0.02) * (top.neckline == "strap") - np.abs(at.x)
-        hole = np.where(at.y < _ARMPIT, hole + (np.float32(_ARMPIT) - at.y) * 2, hole)
-        sleeve = np.where(at.is_arm, np.float32(-0.05) - at.arm * 0.1, hole)
-    field = np.minimum(sleeve, np.where(at.is_arm, _EVERYWHERE, at.y - np.float32(top.hem)))
-    field = np.minimum(field, np.where(at.is_arm, _EVERYWHERE, _neck_field(top, at)))
+        hole = np.float32(_ARMHOLE) - np.float32(0.02) * (top.neckline == "strap") - np.abs(points.x)
+        hole = np.where(points.y < _ARMPIT, hole + (np.float32(_ARMPIT) - points.y) * 2, hole)
+        sleeve = np.where(points.is_arm, np.float32(-0.05) - points.arm * 0.1, hole)
+    field = np.minimum(sleeve, np.where(points.is_arm, _INSIDE, points.y - np.float32(top.hem)))
+    field = np.minimum(field, np.where(points.is_arm, _INSIDE, _neck_field(top, points)))
     if top.opening > 0:
         # An open front widens from the collar down.
-        half = np.float32(top.opening) * (np.float32(0.25) + ramp(-at.y, -0.46, -0.1) * np.float32(0.75))
-        field = np.minimum(field, np.where(at.is_arm | (at.z < 0.0), _EVERYWHERE, np.abs(at.x) - half))
+        half = np.float32(top.opening) * (np.float32(0.25) + ramp(-points.y, -0.46, -0.1) * np.float32(0.75))
+        field = np.minimum(field, np.where(points.is_arm | (points.z < 0.0), _INSIDE, np.abs(points.x) - half))
     return field.astype(np.float32)
 
 
-def _neck_field(top: Top, at: Coordinates) -> Array:
-    """Measure metres below a plane that slopes down to the front, less what the neckline cuts out."""
+def _neck_field(top: Top, points: Coordinates) -> Array:
+    """Return metres (n,) below a plane that slopes down to the front, without the part that the neckline cuts out."""
     height = 0.572 if top.neckline == "turtle" else 0.524
     slope = 0.15 if top.neckline == "turtle" else 0.32
-    field = np.float32(height) - np.float32(slope) * at.z - at.y
+    field = np.float32(height) - np.float32(slope) * points.z - points.y
     deep = np.float32(top.depth)
-    front = np.where(at.z > 0.005, np.float32(0), _EVERYWHERE)
+    front = np.where(points.z > 0.005, np.float32(0), _INSIDE)
     if top.neckline in ("scoop", "strap"):
         width = 0.075 + 0.03 * deep
-        bowl = np.hypot(at.x / width, np.minimum(at.y - 0.53, 0) / (0.05 + 0.09 * deep)) - 1
+        bowl = np.hypot(points.x / width, np.minimum(points.y - 0.53, 0) / (0.05 + 0.09 * deep)) - 1
         field = np.minimum(field, bowl * 0.07 + front)
     elif top.neckline == "v":
         point = 0.46 - 0.14 * deep
-        field = np.minimum(field, np.abs(at.x) * 0.8 + (point - at.y) * 0.45 + front)
+        field = np.minimum(field, np.abs(points.x) * 0.8 + (point - points.y) * 0.45 + front)
     elif top.neckline == "boat":
-        bowl = np.hypot(at.x / 0.105, np.minimum(at.y - 0.525, 0) / 0.035) - 1
+        bowl = np.hypot(points.x / 0.105, np.minimum(points.y - 0.525, 0) / 0.035) - 1
         field = np.minimum(field, bowl * 0.05 + front)
     if top.neckline == "strap":
-        # The back is cut out, too.
-        bowl = np.hypot(at.x / 0.07, np.minimum(at.y - 0.53, 0) / 0.1) - 1
-        field = np.minimum(field, bowl * 0.06 + np.where(at.z < 0.005, np.float32(0), _EVERYWHERE))
+        # The back is cut out too.
+        bowl = np.hypot(points.x / 0.07, np.minimum(points.y - 0.53, 0) / 0.1) - 1
+        field = np.minimum(field, bowl * 0.06 + np.where(points.z < 0.005, np.float32(0), _INSIDE))
     return field
 
 
-def bottom_field(bottom: Bottom, at: Coordinates) -> Array:
-    """Measure metres to the edge of trousers and the like, (n,), positive inside."""
-    hem = np.float32(bottom.hem) - at.leg
+def bottom_field(bottom: Bottom, points: Coordinates) -> Array:
+    """Return the distance (n,) of points to the nearest edge of trousers in metres, positive inside."""
+    hem = np.float32(bottom.hem) - points.leg
     if bottom.hem < 0.1:
         # Briefs are cut along the groin instead of across the thigh.
-        hem = np.float32(bottom.hem + 0.07) - at.leg - np.maximum(np.abs(at.x) - 0.03, 0) * 0.75
-    field = np.minimum(hem, np.float32(bottom.waist) - at.y)
-    return np.where(at.is_arm, -_EVERYWHERE, field).astype(np.float32)
+        hem = np.float32(bottom.hem + 0.07) - points.leg - np.maximum(np.abs(points.x) - 0.03, 0) * 0.75
+    field = np.minimum(hem, np.float32(bottom.waist) - points.y)
+    return np.where(points.is_arm, -_INSIDE, field).astype(np.float32)
 
 
-def top_thickness(top: Top, at: Coordinates, field: Array, random: np.random.Generator) -> Array:
-    """Return how far the garment stands off the body, (n,) metres; field as of `top_field`."""
-    below_chest = ramp(-at.y, -0.38, -0.1)
+def top_thickness(top: Top, points: Coordinates, field: Array, random: np.random.Generator) -> Array:
+    """Return the distance of a top from the body.
+
+    Args:
+        top: The garment.
+        points: n points.
+        field: (n,) float32, metres. The `top_field`.
+        random: Source of the random numbers.
+
+    Returns:
+        (n,) float32, metres.
+    """
+    below_chest = ramp(-points.y, -0.38, -0.1)
     trunk = np.float32(0.3) + np.float32(0.7) * below_chest
-    sleeve = np.float32(0.35) + np.float32(0.3) * ramp(at.arm, 0.0, max(0.6 * top.sleeve, 0.1))
-    loose = np.float32(top.looseness) * np.where(at.is_arm, sleeve, trunk)
+    sleeve = np.float32(0.35) + np.float32(0.3) * ramp(points.arm, 0.0, max(0.6 * top.sleeve, 0.1))
+    loose = np.float32(top.looseness) * np.where(points.is_arm, sleeve, trunk)
     if top.cuffs:
         loose = loose * ramp(field, 0.0, 0.07)
-    result = np.float32(top.thickness) + loose + _folds(at, 0.15 * top.looseness + 0.0015, random)
+    result = np.float32(top.thickness) + loose + _folds(points, 0.15 * top.looseness + 0.0015, random)
     if not top.cuffs:
         result = result + _hem_flare(field, 0.004 + 0.08 * top.looseness)
-    neck = np.hypot(at.x, at.z + 0.01)
+    neck = np.hypot(points.x, points.z + 0.01)
     if top.collar:
-        near = ramp(-field, -0.045, -0.03) * ramp(at.y, 0.40, 0.47) * (neck < 0.16)
+        near = ramp(-field, -0.045, -0.03) * ramp(points.y, 0.40, 0.47) * (neck < 0.16)
         result = result + np.float32(0.008) * near
     if top.hood:
-        behind = np.exp(-(((at.x / 0.085) ** 2) + ((at.y - 0.475) / 0.06) ** 2)) * (at.z < 0.02)
+        behind = np.exp(-(((points.x / 0.085) ** 2) + ((points.y - 0.475) / 0.06) ** 2)) * (points.z < 0.02)
         result = result + np.float32(0.05) * behind.astype(np.float32)
     return np.maximum(result, np.float32(0.002)).astype(np.float32)
 
 
-def bottom_thickness(bottom: Bottom, at: Coordinates, field: Array, random: np.random.Generator) -> Array:
-    """Return how far trousers stand off the body, (n,) metres."""
-    # Cloth falls straight from the thigh, so that it is widest where the leg is thin.
-    loose = np.float32(bottom.looseness) * (np.float32(0.25) + np.float32(0.75) * ramp(at.leg, 0.0, 0.75))
+def bottom_thickness(bottom: Bottom, points: Coordinates, field: Array, random: np.random.Generator) -> Array:
+    """Return the distance of trousers from the body.
+
+    Args:
+        bottom: The garment.
+        points: n points.
+        field: (n,) float32, metres. The `bottom_field`.
+        random: Source of the random numbers.
+
+    Returns:
+        (n,) float32, metres.
+    """
+    # Cloth falls straight from the thigh, so that the distance is largest around thin parts of the leg.
+    loose = np.float32(bottom.looseness) * (np.float32(0.25) + np.float32(0.75) * ramp(points.leg, 0.0, 0.75))
     if bottom.cuffs:
         loose = loose * ramp(field, 0.0, 0.08)
     result = np.float32(bottom.thickness) + loose
     if bottom.thickness > 0.004:
-        result = result + _folds(at, 0.12 * bottom.looseness + 0.0012, random) + _hem_flare(field, 0.003)
+        result = result + _folds(points, 0.12 * bottom.looseness + 0.0012, random) + _hem_flare(field, 0.003)
     return np.maximum(result, np.float32(0.0015)).astype(np.float32)
 
 
 def _hem_flare(field: Array, amount: float) -> Array:
-    """Return how much more than the rest an edge stands off, in metres."""
+    """Return the additional distance of a hem from the body in metres."""
     return np.float32(amount) * np.exp(-np.maximum(field, 0) / np.float32(0.03))
 
 
-def _folds(at: Coordinates, depth: float, random: np.random.Generator) -> Array:
-    """Sum a few slow waves over the cloth, of that depth: (n,) metres."""
-    total = np.zeros_like(at.x)
+def _folds(points: Coordinates, depth: float, random: np.random.Generator) -> Array:
+    """Return a sum (n,) of slow waves over the cloth in metres."""
+    total = np.zeros_like(points.x)
     for _ in range(3):
         along, across = random.uniform(8, 45), random.uniform(-40, 40)
         phase = random.uniform(0, 6.3)
-        total = total + np.sin(np.float32(along) * at.along + np.float32(across) * at.across + np.float32(phase))
+        total = total + np.sin(
+            np.float32(along) * points.along + np.float32(across) * points.across + np.float32(phase)
+        )
     return np.float32(depth * 0.6) * total
 
 
-_COLUMNS = 48
-_RING_STEP, _HIGHEST, _LOWEST = 0.025, 0.2, -0.86  # metres above the pelvis joint
-_ROW_METRES = 0.035
-# A leg may lift within a skirt: skin is left out only this far above its hem (metres).
-_LEG_SHOWS = 0.07
+_SKIRT_COLUMNS = 48
+_ROW_HEIGHT = 0.035  # metres
+_RING_STEP = 0.025  # metres between the measured rings of the body
+_TOP_RING = 0.2  # metres above the pelvis joint
+_BOTTOM_RING = -0.86  # metres above the pelvis joint
+_VISIBLE_LEG = 0.07  # metres above a skirt's hem where the skin is kept, since a leg may lift
 
 
 def skirt_cover(skirt: Skirt, base: ClothBase) -> Array:
-    """Measure how far body points lie inside a closed skirt, (N,) metres, above where legs may show under its hem."""
-    at = base.where
-    field = np.minimum(skirt.top - at.y, at.y - skirt.hem - _LEG_SHOWS)
-    return np.where(at.is_arm, np.float32(-0.3), field).astype(np.float32)
+    """Return how far the N body points lie inside a closed skirt in metres, except near its hem."""
+    points = base.coordinates
+    field = np.minimum(skirt.top - points.y, points.y - skirt.hem - _VISIBLE_LEG)
+    return np.where(points.is_arm, np.float32(-0.3), field).astype(np.float32)
 
 
 def skirt_size(skirt: Skirt) -> tuple[float, float]:
-    """Estimate metres around and down of a skirt's cloth."""
+    """Return the approximate width and height of a skirt's cloth in metres."""
     return 1.15 + 3 * skirt.flare * (skirt.top - skirt.hem), skirt.top - skirt.hem
 
 
 @dataclass(frozen=True, eq=False)
 class Hanging:
-    """Cloth that hangs round the body: its grid, and the radius (R, C) round middles z (R,) at heights y (R,)."""
+    """Cloth that hangs around the body, with R rows and C columns.
+
+    Attributes:
+        grid: The surface.
+        radius: (R, C) float, metres. Horizontal distance from the middle.
+        middle: (R,) float, metres. z of the middle; its x is 0.
+        y: (R,) float, metres. Heights above the pelvis joint, descending.
+        angles: (C,) float, radians from the front.
+    """
 
     grid: Grid
     radius: Array
@@ -153,14 +192,14 @@ class Hanging:
     angles: Array
 
     def stand_off(self, base: ClothBase) -> Array:
-        """Measure how far the cloth lies outside the body's points, (N,) metres; 0 where it does not cover them."""
-        at = base.where
-        rows = np.flatnonzero(~at.is_arm & (at.y <= self.y[0]) & (at.y >= self.y[-1]))
-        row = np.interp(-at.y[rows], -self.y, np.arange(len(self.y))).round().astype(int)
-        x, z = at.x[rows], at.z[rows] - self.middle[row]
+        """Return the distance (N,) of the cloth from the body points in metres, 0 for uncovered points."""
+        points = base.coordinates
+        rows = np.flatnonzero(~points.is_arm & (points.y <= self.y[0]) & (points.y >= self.y[-1]))
+        row = np.interp(-points.y[rows], -self.y, np.arange(len(self.y))).round().astype(int)
+        x, z = points.x[rows], points.z[rows] - self.middle[row]
         step = (np.mod(np.arctan2(x, z), 2 * math.pi) - self.angles[0]) / (self.angles[1] - self.angles[0])
         column = np.clip(step.round().astype(int), 0, None) % len(self.angles)
-        result = np.zeros(len(at.y), np.float32)
+        result = np.zeros(len(points.y), np.float32)
         result[rows] = np.maximum(self.radius[row, column] - np.hypot(x, z), 0)
         return result
 
@@ -171,18 +210,21 @@ def hang_skirt(
     """Make the hanging cloth of a skirt or tail.
 
     Args:
-        under: Metres of clothes beneath its upper edge.
-        close_until: Height in metres above the pelvis joint to which its upper part lies close to what is beneath.
+        skirt: The garment.
+        base: The cloth surface of the body.
+        under: Metres. Thickness of the clothes below its upper edge.
+        random: Source of the random numbers.
+        close_until: Metres above the pelvis joint. The part above lies close to the clothes below.
     """
-    rows = max(4, math.ceil((skirt.top - skirt.hem) / _ROW_METRES) + 1)
+    rows = max(4, math.ceil((skirt.top - skirt.hem) / _ROW_HEIGHT) + 1)
     y = np.linspace(skirt.top, skirt.hem, rows)
     if skirt.opening <= 0:
-        angles = np.arange(_COLUMNS) * (2 * math.pi / _COLUMNS)
+        angles = np.arange(_SKIRT_COLUMNS) * (2 * math.pi / _SKIRT_COLUMNS)
     else:
         gap = math.asin(min(0.95, skirt.opening / 0.15))
-        angles = np.linspace(gap, 2 * math.pi - gap, _COLUMNS)
-    radius, middle = _hull_at(base, y, angles)
-    # Cloth falls: below the widest place it never follows the body back in, straight skirts a little.
+        angles = np.linspace(gap, 2 * math.pi - gap, _SKIRT_COLUMNS)
+    radius, middle = _body_hull(base, y, angles)
+    # Cloth falls: below the widest point it does not follow the body inwards, or only a little in a straight skirt.
     share = 0.985 if skirt.flare > 0.05 else 0.955
     for row in range(1, rows):
         radius[row] = np.maximum(radius[row], share * radius[row - 1])
@@ -192,14 +234,14 @@ def hang_skirt(
     waves = waves + 0.5 * np.sin((skirt.pleats // 2 + 1) * angles + random.uniform(0, 6.3))
     radius = radius + ease + skirt.flare * depth * 0.5 + skirt.folds * np.clip(depth / 0.5, 0, 1) * waves
     points = revolve(np.stack((np.zeros(rows), middle), 1), radius, y, angles)
-    grid = Grid(points, skirt.opening <= 0, "trunk", _weights(base, points.reshape(-1, 3)))
+    grid = Grid(points, skirt.opening <= 0, "trunk", _skirt_weights(base, points.reshape(-1, 3)))
     return Hanging(grid, radius, middle, y, angles)
 
 
-def _hull_at(base: ClothBase, y: Array, angles: Array) -> tuple[Array, Array]:
-    """Interpolate the radius (R, C) of the average body's hull at heights y (R,), and its middle z (R,)."""
+def _body_hull(base: ClothBase, y: Array, angles: Array) -> tuple[Array, Array]:
+    """Interpolate the radius (R, C) of the average body's hull at heights y (R,), and z (R,) of its middle."""
     table, middles = _measure_rings(base)
-    height_index = np.clip((_HIGHEST - y) / _RING_STEP, 0, len(table) - 1.001)
+    height_index = np.clip((_TOP_RING - y) / _RING_STEP, 0, len(table) - 1.001)
     low, share = height_index.astype(int), height_index % 1
     rings = table[low] + share[:, None] * (table[low + 1] - table[low])
     turns = np.linspace(0, 2 * math.pi, table.shape[1])
@@ -209,7 +251,7 @@ def _hull_at(base: ClothBase, y: Array, angles: Array) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=2)
 def _measure_rings(base: ClothBase) -> tuple[Array, Array]:
-    heights = np.arange(_HIGHEST, _LOWEST - _RING_STEP, -_RING_STEP)
+    heights = np.arange(_TOP_RING, _BOTTOM_RING - _RING_STEP, -_RING_STEP)
     angles = np.linspace(0, 2 * math.pi, 73)
     points = base.template[group_rows(base, "trunk")]
     radii, middles = [], []
@@ -218,20 +260,18 @@ def _measure_rings(base: ClothBase) -> tuple[Array, Array]:
         middle = (ring[:, 2].min() + ring[:, 2].max()) / 2
         radii.append(polar_hull(np.stack((ring[:, 0], ring[:, 2] - middle), 1), angles))
         middles.append(middle)
-    # Feet stick out in front: below the calves the hull is that of the calves.
-    calves = int((_HIGHEST + 0.72) / _RING_STEP)
+    # Below the calves, where the feet stick out in front, the hull of the calves is used.
+    calves = int((_TOP_RING + 0.72) / _RING_STEP)
     for k in range(calves + 1, len(radii)):
         radii[k], middles[k] = radii[calves], middles[calves]
     return np.asarray(radii), np.convolve(np.pad(middles, 2, mode="edge"), np.ones(5) / 5, mode="valid")
 
 
-def _weights(base: ClothBase, points: Array) -> Array:
-    """Blend skinning weights (n, 24): the trunk's at the waist, both thighs' across the middle below, then the shanks'.
-
-    Blending over the whole width keeps the cloth in one piece when the legs part.
-    """
+def _skirt_weights(base: ClothBase, points: Array) -> Array:
+    """Return the skinning weights (n, 24) of a skirt: the trunk at the waist, then the thighs, then the shanks."""
+    # Left and right blend over the complete width, so that the cloth stays in one piece if the legs part.
     trunk = nearest_weights(base, points)
-    # The further down, the wider: there the legs part most.
+    # The blend is wider at the bottom, where the distance of the legs is largest.
     half = 0.11 + 0.2 * np.maximum(-points[:, 1], 0)
     left = ramp(points[:, 0] / half, -1, 1)
     shank = 0.75 * ramp(-points[:, 1], 0.36, 0.6)
@@ -241,7 +281,7 @@ def _weights(base: ClothBase, points: Array) -> Array:
         legs[:, SMPL24.index(f"{side}_knee")] = part * shank
     pelvis = np.zeros_like(trunk)
     pelvis[:, SMPL24.index("pelvis")] = 1
-    # Some of the pelvis stays in, so that the cloth hangs between a lifted and a standing leg.
+    # A share of the pelvis makes the cloth hang between a lifted and a standing leg.
     hanging = 0.88 * legs + 0.12 * pelvis
     low = ramp(-points[:, 1], -0.06, 0.16)[:, None]
     high = ramp(points[:, 1], 0.0, 0.06)[:, None]
@@ -250,31 +290,32 @@ def _weights(base: ClothBase, points: Array) -> Array:
 
 
 _SHOE_COLUMNS = 26
-# Heights above the ground (metres) of the rings round the foot, from the opening down to the sole.
+# Metres above the ground of the rings around the foot, from the opening down to the sole.
 _LEVELS = np.array([0.1, 0.084, 0.068, 0.054, 0.042, 0.03, 0.018, 0.006])
 
 
 def foot_cover(shoes: Shoes, base: ClothBase) -> Array | None:
-    """Measure how far the skin lies inside the shoes, (N,) metres; None if it shows."""
+    """Return how far the N body points lie inside the shoes in metres; None if the skin is visible."""
     if shoes.kind in ("barefoot", "sandals"):
         return None
     _, _, ground, _ = _last(base)
     top = ground + _LEVELS[0] + shoes.shaft
-    return np.where(base.where.is_arm, np.float32(-0.3), top - base.where.y).astype(np.float32)
+    return np.where(base.coordinates.is_arm, np.float32(-0.3), top - base.coordinates.y).astype(np.float32)
 
 
 def shoe_grids(shoes: Shoes, base: ClothBase) -> list[Grid]:
-    """Make the left and the right shoe; none for bare feet."""
+    """Return the left and the right shoe; none for bare feet."""
     if shoes.kind == "barefoot":
         return []
     radius, centre, ground, angles = _last(base)
     wall = 0.007 if shoes.kind != "sandals" else 0.004
     radius, y = radius + wall, ground + _LEVELS
     if shoes.kind == "sandals":
-        # Only the sole: its upper face lies under the foot.
-        keep = slice(-1, None)
-        radius, centre, y = np.repeat(radius[keep], 2, 0), np.repeat(centre[keep], 2, 0), np.array([ground, ground])
+        # Only the sole, whose upper face lies under the foot.
+        radius = np.repeat(radius[-1:], 2, 0)
         radius[0] = 0.001
+        centre = np.repeat(centre[-1:], 2, 0)
+        y = np.array([ground, ground])
     elif shoes.shaft > 0:
         radius, centre, y = _with_shaft(shoes, base, radius, centre, y, angles)
     sole = radius[-1] + (0.004 if shoes.kind != "sandals" else 0.0)
@@ -288,10 +329,17 @@ def shoe_grids(shoes: Shoes, base: ClothBase) -> list[Grid]:
 
 
 def paint_shoes(shoes: Shoes, image: NDArray[np.uint8], rows: int) -> None:
-    """Fill the shoes' tile: upper, accents, sole, in the order of the grid's rows (of which there are `rows`)."""
+    """Paint the shoes' tile of the atlas in place.
+
+    Args:
+        shoes: The shoes.
+        image: (h, w, 3) uint8. The atlas.
+        rows: Rows of the shoe's grid, which the tile spans.
+    """
     part, v, u = TILES["shoe"].pixels(len(image))
     height, width = v.shape
-    v, u = v / max(height - 1, 1), u / max(width - 1, 1)
+    v = v / max(height - 1, 1)
+    u = u / max(width - 1, 1)
     colour = np.empty((height, width, 3), np.float32)
     colour[:] = shoes.colour
     front = np.minimum(u, 1 - u)  # 0 at the toe
@@ -307,28 +355,28 @@ def paint_shoes(shoes: Shoes, image: NDArray[np.uint8], rows: int) -> None:
     image[part] = np.clip(colour, 0, 255)
 
 
-def sandal_straps(at: Coordinates) -> Array:
-    """Find the points (texels) under a sandal's straps, across the toes and around the ankle: indices."""
-    toes = (at.z > 0.085) & (at.z < 0.115)
-    ankle = (at.leg > 0.815) & (at.leg < 0.832)
-    return np.flatnonzero(~at.is_arm & (at.leg > 0.8) & (toes | ankle))
+def sandal_straps(points: Coordinates) -> Array:
+    """Return the indices of the points under a sandal's straps, across the toes and around the ankle."""
+    toes = (points.z > 0.085) & (points.z < 0.115)
+    ankle = (points.leg > 0.815) & (points.leg < 0.832)
+    return np.flatnonzero(~points.is_arm & (points.leg > 0.8) & (toes | ankle))
 
 
 @lru_cache(maxsize=2)
 def _last(base: ClothBase) -> tuple[Array, Array, float, Array]:
-    """Measure rings around the left foot: radius (R, C), centres (R, 2) of x and z, the ground's height, angles."""
+    """Return rings around the left foot: radius (R, C), centres (R, 2) in x and z, ground height, angles (C,)."""
     side = [SMPL24.index(f"left_{name}") for name in ("knee", "ankle", "foot")]
     foot = base.template[np.isin(base.bones[0][:, 0], side)]
     ground = float(foot[:, 1].min())
     angles = np.arange(_SHOE_COLUMNS) * (2 * math.pi / _SHOE_COLUMNS)
-    # More columns where the toes are, far from the centre.
+    # More columns around the toes, which are far from the centre.
     angles = angles - 0.45 * np.sin(angles)
     radii, centres = [], []
     for level in _LEVELS:
-        above = foot[(foot[:, 1] > ground + level - 0.008) & (foot[:, 1] < ground + 0.125)]
-        heel = above[:, 2].min()
-        centre = np.array([np.median(above[above[:, 2] < heel + 0.09, 0]), heel + 0.055])
-        radii.append(polar_hull(above[:, [0, 2]] - centre, angles))
+        part = foot[(foot[:, 1] > ground + level - 0.008) & (foot[:, 1] < ground + 0.125)]
+        heel = part[:, 2].min()
+        centre = np.array([np.median(part[part[:, 2] < heel + 0.09, 0]), heel + 0.055])
+        radii.append(polar_hull(part[:, [0, 2]] - centre, angles))
         centres.append(centre)
     return np.asarray(radii), np.asarray(centres), ground, angles
 
@@ -336,7 +384,7 @@ def _last(base: ClothBase) -> tuple[Array, Array, float, Array]:
 def _with_shaft(
     shoes: Shoes, base: ClothBase, radius: Array, centre: Array, y: Array, angles: Array
 ) -> tuple[Array, Array, Array]:
-    leg = base.template[(base.template[:, 0] > 0) & ~base.where.is_arm]
+    leg = base.template[(base.template[:, 0] > 0) & ~base.coordinates.is_arm]
     rings, centres = [], []
     heights = np.linspace(y[0] + shoes.shaft, y[0] + 0.02, max(2, round(shoes.shaft / 0.03)))
     for height in heights:
@@ -346,12 +394,12 @@ def _with_shaft(
     return np.concatenate((rings, radius)), np.concatenate((centres, centre)), np.concatenate((heights, y))
 
 
-_EYE_X, _EYE_Y, _EYE_Z = 0.031, 0.679, 0.145  # metres on the average body: before the eye
-_NECK_Z = 0.018
+_EYE_X, _EYE_Y, _EYE_Z = 0.031, 0.679, 0.145  # metres on the average body, in front of the left eye
+_NECK_Z = 0.018  # metres, middle of the neck
 
 
 def glasses_grids(kind: str, random: np.random.Generator) -> list[Grid]:
-    """Make two rims (or dark lenses), a bridge and the temples; [] for none."""
+    """Return two rims or dark lenses, a bridge and the temples; none if `kind` is ""."""
     if not kind:
         return []
     width, height = random.uniform(0.02, 0.026), random.uniform(0.014, 0.022)
@@ -363,11 +411,9 @@ def glasses_grids(kind: str, random: np.random.Generator) -> list[Grid]:
     for side in (1, -1):
         outline = np.stack((power * width * np.cos(angles), power * height * np.sin(angles)), -1)
         inside = outline * (0.02 if kind == "dark" else 1 - rim / np.linalg.norm(outline, axis=1)[:, None])
-        reach = np.stack((outline, inside)[::-1])
-        z = _EYE_Z - 6 * reach[..., 0] ** 2 - 0.25 * np.maximum(side * reach[..., 0], 0)
-        grids.append(
-            rigid_grid(np.stack((side * _EYE_X + reach[..., 0], _EYE_Y + reach[..., 1], z), -1), is_closed=True)
-        )
+        x, y = np.moveaxis(np.stack((inside, outline)), -1, 0)
+        z = _EYE_Z - 6 * x**2 - 0.25 * np.maximum(side * x, 0)
+        grids.append(rigid_grid(np.stack((side * _EYE_X + x, _EYE_Y + y, z), -1), is_closed=True))
         outer = side * (_EYE_X + width)
         hinge = np.array([outer, _EYE_Y + 0.004, _EYE_Z - 0.25 * width - 6 * width**2])
         ear = np.array([side * 0.079, 0.672, 0.035])
@@ -378,7 +424,7 @@ def glasses_grids(kind: str, random: np.random.Generator) -> list[Grid]:
 
 
 def _bar(start: Array, end: Array, thick: float) -> Grid:
-    """Make a four-sided bar from start to end."""
+    """Return a four-sided bar from start to end."""
     axis = (end - start) / np.linalg.norm(end - start)
     up = np.array([0.0, 1.0, 0.0])
     side = np.cross(axis, up)
@@ -387,7 +433,7 @@ def _bar(start: Array, end: Array, thick: float) -> Grid:
 
 
 def scarf_grid(under: float, random: np.random.Generator) -> Grid:
-    """Make a thick ring of cloth around the neck; under: metres of clothes beneath."""
+    """Return a thick ring of cloth around the neck, over clothes with a thickness of `under` metres."""
     columns, sides = 24, 10
     angles = np.arange(columns) * (2 * math.pi / columns)
     turn = np.linspace(0, 2 * math.pi, sides)
@@ -402,14 +448,14 @@ def scarf_grid(under: float, random: np.random.Generator) -> Grid:
 
 
 def collar_grid(top: Top, base: ClothBase, under: float) -> Grid:
-    """Make a folded collar: up the neck, and down over the shoulders, open in front."""
+    """Return a folded collar, up the neck and down over the shoulders, open in front, `under` metres off the neck."""
     gap = 0.25 + 0.5 * top.depth
     angles = np.linspace(gap, 2 * math.pi - gap, 26)
-    around = base.template[np.abs(base.template[:, 1] - 0.56) < 0.015][:, [0, 2]] - [0.0, _NECK_Z]
-    neck = polar_hull(around[np.hypot(*around.T) < 0.12], angles)
+    ring = base.template[np.abs(base.template[:, 1] - 0.56) < 0.015][:, [0, 2]] - [0.0, _NECK_Z]
+    neck = polar_hull(ring[np.hypot(*ring.T) < 0.12], angles)
     spread = 0.035 * np.exp(-(((np.minimum(angles, 2 * math.pi - angles) - gap) / 0.5) ** 2))
     rows = ((0.0, 0.008), (0.03, 0.007), (0.034, 0.012), (0.004, 0.026))
     slope = 0.528 - 0.32 * neck * np.cos(angles)
-    radius = np.stack([neck + under + off + spread * (k == 3) for k, (_, off) in enumerate(rows)])
-    y = np.stack([slope + up - spread * (k == 3) for k, (up, _) in enumerate(rows)])
+    radius = np.stack([neck + under + distance + spread * (k == 3) for k, (_, distance) in enumerate(rows)])
+    y = np.stack([slope + rise - spread * (k == 3) for k, (rise, _) in enumerate(rows)])
     return Grid(revolve(np.tile([0.0, _NECK_Z], (4, 1)), radius, y, angles), False, "trunk")

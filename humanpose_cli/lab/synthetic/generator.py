@@ -1,8 +1,8 @@
-"""Synthetic people as a source of samples: who, in what, doing what, before which camera, all from one seed.
+"""Synthetic people as a source of samples: identity, clothes, activity and camera from one seed.
 
-Every group of images (one image, a pair, a clip) is drawn from its own random numbers, so any process may make any
-group. Splits share no identity, no clothes and no activity: a split's people are drawn with numbers of its own, and
-whole activities of the motion library and whole key poses are kept for validation and for test.
+Every group of images (one image, a pair, a clip) has its own random numbers, so that any process can make any group.
+Splits share no identity, no clothes and no activity: each has separate identities, and complete activities of the
+motion library and key poses are held out for validation and test.
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ if TYPE_CHECKING:
 PROTOCOL = "synthetic"
 GROUPS_PER_IDENTITY = 6
 OUTFITS_PER_IDENTITY = 2
-_NEIGHBOURS, _EXTRAS = 64, 8  # so many groups share so many people who only stand around: they stay dressed
-_HELD_CLIPS = 0.25  # of the clips: a pose held with a sway, since the library has no sitting and lying
-_MOVING_PAIRS = 0.5  # of the pairs: two frames of one motion
-_PAIR_RATE = 0.6  # frames a second of these
-_MIN_VISIBLE = 0.012  # of the pixels show the person; else the scene is drawn again
+_NEIGHBOURS = 64  # consecutive groups that share the same further people, whose meshes are cached
+_EXTRAS = 8  # number of these people
+_HELD_CLIPS = 0.25  # share of clips with a held pose, since the library has no sitting and lying
+_MOVING_PAIRS = 0.5  # share of pairs that are two frames of one motion
+_PAIR_RATE = 0.6  # frames per second of these motions
+_MIN_VISIBLE = 0.012  # share of the pixels that show the first person; otherwise the scene is drawn again
 _TRIES = 6
-_QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's damage
+_QUALITY = (86, 98)  # of the stored JPEG; lower quality is part of a scene's damage
 
 
 @lru_cache(maxsize=8)
 def activities_of(split: str) -> frozenset[str]:
-    """List the activities of a split: those held out go to validation and test by turns, family after family."""
+    """Return the activities of a split; held-out activities alternate between validation and test."""
     if split == "train":
         return frozenset(name for names in activities("train").values() for name in names)
     held_out = [name for names in activities("held_out").values() for name in sorted(names)]
@@ -60,7 +61,11 @@ def activities_of(split: str) -> frozenset[str]:
 
 
 class SyntheticSource:
-    """`Source` of synthetic people of the default body."""
+    """`Source` of synthetic people of the default body.
+
+    Args:
+        options: Options.
+    """
 
     def __init__(self, options: SyntheticOptions | None = None) -> None:
         self.options = options or SyntheticOptions()
@@ -70,18 +75,18 @@ class SyntheticSource:
 
     @property
     def info(self) -> SourceInfo:
-        """Name and options."""
+        """Name and options of the source."""
         options = asdict(self.options)
         if self.options.backgrounds is not None:
             assert self._images is not None
             options["backgrounds"] = f"{self.options.backgrounds.name}: {self._images.summary}"
         for name in ("camera", "aspect"):
             if options[name] == getattr(SyntheticOptions, name):
-                del options[name]  # so that caches of earlier versions stay the same
+                del options[name]  # caches of earlier versions do not have these options
         return SourceInfo("synthetic", options)
 
     def groups(self) -> Sequence[Group]:
-        """List a group for each image, pair or clip."""
+        """Return a group for each image, pair or clip."""
         size, groups = self.options.group_size, []
         for number in range(-(-self.options.count // size)):
             split = self.split_of(number)
@@ -93,14 +98,14 @@ class SyntheticSource:
         return groups
 
     def split_of(self, number: int) -> str:
-        """Return the split of a group: that of its identity."""
+        """Return the split of a group, which its identity decides."""
         draw = self._random("split", number // GROUPS_PER_IDENTITY).random()
         if draw < self.options.test:
             return "test"
         return "validation" if draw < self.options.test + self.options.validation else "train"
 
     def read(self, group: Group) -> Iterator[Sample]:
-        """Make the images of a group, with fits of their people if the options want them."""
+        """Make the images of a group, with fits of their people if the options ask for them."""
         samples = self._samples(group)
         yield from self._fitter(group.key, list(samples)) if self.options.imperfect_fits else samples
 
@@ -109,9 +114,9 @@ class SyntheticSource:
         split = self.split_of(number)
         random = self._random("scene", number)
         actors, names = self._cast(random, number, split)
-        scene, renderer, looked_at = self._stage(random, number, actors)
+        scene, renderer, rendered = self._stage(random, number, actors)
         for frame in range(len(scene)):
-            image = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
+            image = rendered.pop(frame) if frame in rendered else renderer.render(frame)
             camera = scene.camera_at(frame)
             people, indices = people_of_frame(_body(), scene, names, frame, image)
             yield Sample(
@@ -132,25 +137,21 @@ class SyntheticSource:
     def _stage(
         self, random: np.random.Generator, number: int, actors: Sequence[Actor]
     ) -> tuple[SceneDescription, SceneRenderer, dict[int, RenderedScene]]:
-        """Draw a scene that shows its first person; returns also its renderer and the frames rendered to check that.
-
-        Clips may be left: only their first frame is looked at.
-        """
+        """Draw a scene that shows its first person; also returns its renderer and the frames rendered so far."""
+        # People may leave clips, of which only the first frame is checked.
         frames = 2 if self.options.structure == "pairs" else 1
         for _ in range(_TRIES):
             scene = sample_scene(random, _body(), actors, self._scene_options(number), images=self._images)
             renderer = SceneRenderer(_body(), scene, labels_of(_body()))
-            looked_at = {frame: renderer.render(frame) for frame in range(frames)}
-            min_visible = min(int(image.visible[0]) for image in looked_at.values())
+            rendered = {frame: renderer.render(frame) for frame in range(frames)}
+            min_visible = min(int(image.visible[0]) for image in rendered.values())
             height, width = self.options.image_size
             if min_visible >= _MIN_VISIBLE * height * width:
                 break
-        return scene, renderer, looked_at
-
-    # Who and what
+        return scene, renderer, rendered
 
     def _cast(self, random: np.random.Generator, number: int, split: str) -> tuple[list[Actor], list[tuple[str, str]]]:
-        """Choose the people of a scene, its subject first, and their (identity, clothing)."""
+        """Choose the people of a scene, the subject first, and their (identity, clothing)."""
         person, outfit = number // GROUPS_PER_IDENTITY, number % OUTFITS_PER_IDENTITY
         cast = [(f"{split}-{person:06d}", outfit)]
         if extras := self._companions(random):
@@ -158,70 +159,67 @@ class SyntheticSource:
             cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in numbers]
         actors, names = [], []
         for role, (identity, wearing) in enumerate(cast):
-            betas, mesh = self._wardrobe(identity, wearing)
+            betas, mesh = self._dressed(identity, wearing)
             actors.append(Actor(mesh, betas, self._performance(random, number, split, role)))
             names.append((identity, f"{identity}-{wearing}"))
         return actors, names
 
     def _companions(self, random: np.random.Generator) -> int:
-        """Draw how many people there are beside the first one."""
+        """Draw the number of people in addition to the first one."""
         if self.options.crowd:
             return int(random.integers(2, self.options.crowd))
         return 1 + int(random.random() < 0.3) if random.random() < self.options.companions else 0
 
     @cached_property
-    def _wardrobe(self) -> Callable[[str, int], tuple[torch.Tensor, DressedMesh]]:
-        """Neighbouring groups show the same people: the last ones stay dressed."""
+    def _dressed(self) -> Callable[[str, int], tuple[torch.Tensor, DressedMesh]]:
+        """`_dress_identity` with a cache, since neighbouring groups show the same people."""
         return lru_cache(maxsize=2 * _EXTRAS + 4)(self._dress_identity)
 
-    def _dress_identity(self, identity: str, wearing: int) -> tuple[torch.Tensor, DressedMesh]:
+    def _dress_identity(self, name: str, wearing: int) -> tuple[torch.Tensor, DressedMesh]:
         """Return the betas of an identity, and its mesh in outfit number `wearing`."""
-        who = sample_identity(self._random("identity", _number_of(identity)), identity)
-        name = f"{identity}-{wearing}"
-        outfit = sample_outfit(self._random("outfit", _number_of(name)), name)
-        mesh = dress_identity(_body(), who, outfit, texture_size=self.options.texture_size)
-        return torch.from_numpy(np.asarray(who.betas, np.float32)), mesh
+        identity = sample_identity(self._random("identity", _number_of(name)), name)
+        outfit_name = f"{name}-{wearing}"
+        outfit = sample_outfit(self._random("outfit", _number_of(outfit_name)), outfit_name)
+        mesh = dress_identity(_body(), identity, outfit, texture_size=self.options.texture_size)
+        return torch.from_numpy(np.asarray(identity.betas, np.float32)), mesh
 
     def _performance(self, random: np.random.Generator, number: int, split: str, role: int) -> Performance:
         o = self.options
         if o.structure == "single":
             return held_pose(self._pose(random, number, split, role))
-        length, rate = o.group_size, o.frame_rate
+        rate = o.frame_rate
         if o.structure == "pairs":
             if random.random() >= _MOVING_PAIRS:
-                # A chair would stand there in both images, also where nobody sits on it.
+                # A chair would be in both images, even if the person sits in only one of them.
                 return held_pose(*(self._pose(random, number, split, 2 * role + k, chairs=False) for k in range(2)))
             rate = _PAIR_RATE
         pose = None
-        follows = o.camera != "still" and role == 0
-        if o.structure == "clips" and not follows and random.random() < _HELD_CLIPS:
+        travels = o.camera != "still" and role == 0
+        if o.structure == "clips" and not travels and random.random() < _HELD_CLIPS:
             pose = self._pose(random, number, split, role)
         while True:
-            motion = sample_motion(random, length, rate, split=_pose_split(split), pose=pose, travels=follows)
+            motion = sample_motion(random, o.group_size, rate, split=_pose_split(split), pose=pose, travels=travels)
             if motion.activities[0] in activities_of(split):
                 return motion
 
     def _pose(self, random: np.random.Generator, number: int, split: str, role: int, *, chairs: bool = True) -> Pose:
-        """Take a pose of the split: neighbouring groups take one allowed pose after the other, none twice.
-
-        They begin in the same block, since blocks are drawn as a whole.
-        """
-        bank, names = self._banks[_pose_split(split)], activities_of(split)
+        """Return a pose of the split; consecutive groups take consecutive allowed poses, none twice."""
+        # Groups start in the same block of the bank, since blocks are drawn as a whole.
+        bank = self._banks[_pose_split(split)]
+        names = activities_of(split)
         first = number // BLOCK * BLOCK
-        before = number % BLOCK if role == 0 else int(random.integers(BLOCK))
+        skipped = number % BLOCK if role == 0 else int(random.integers(BLOCK))
         for k in range(64 * BLOCK):
             block, row = divmod(k, BLOCK)
             pose = bank.pose(first + block * 4096 * BLOCK + row)
             if pose.activity in names and (chairs or pose.family != "chair"):
-                if not before:
+                if not skipped:
                     return pose
-                before -= 1
+                skipped -= 1
         raise AssertionError("every split has activities")
 
-    # What all groups share
-
     def _scene_options(self, number: int) -> SceneOptions:
-        """Make the options of a group's scene. Clips and pairs show complete people more often than single images."""
+        """Return the options of a group's scene; clips and pairs show complete people more often than single images."""
         o = self.options
         options = SceneOptions(
             o.image_size,
@@ -237,7 +235,7 @@ class SyntheticSource:
         return replace(options, in_front=o.in_front / 2, camera=replace(options.camera, cut=0.08))
 
     def _random(self, purpose: str, number: int) -> np.random.Generator:
-        """Make random numbers that depend on seed, purpose and number alone."""
+        """Return random numbers that depend on seed, purpose and number."""
         return np.random.default_rng((self.options.seed, _number_of(purpose), number))
 
     @cached_property
@@ -246,7 +244,7 @@ class SyntheticSource:
 
     @cached_property
     def _fitter(self) -> ClipFitter:
-        from humanpose_cli.lab.synthetic.fits import ClipFitter  # which needs the detector and the refiner
+        from humanpose_cli.lab.synthetic.fits import ClipFitter  # imports the detector and the refiner
 
         return ClipFitter()
 
@@ -257,12 +255,12 @@ class SyntheticSource:
 
 @cache
 def _body() -> Body:
-    """Load the body of all sources of a process: what is made once for a body object, as clothes are, is made once."""
+    """Return the body of all sources of a process, since clothes are cached for each body object."""
     return default_body()
 
 
 def _number_of(name: str) -> int:
-    """Hash a name to a number, the same on every machine; so wide that no two names share one."""
+    """Hash a name to a number, the same on every machine."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
 
 

@@ -1,7 +1,7 @@
-"""Meshes of dressed people: pieces cut from the cloth surface or lofted round the body, joined and posed.
+"""Meshes of dressed people: pieces cut from the cloth surface or lofted around the body, joined and posed.
 
-In this order: `DressedMesh` and the pieces that it is joined from; posing; `cut_piece` from the cloth surface; `Grid`
-and `loft`, surfaces of their own such as shoes and skirts.
+In this order: `DressedMesh` and its pieces; posing; `cut_piece` from the cloth surface; `Grid` and `loft` for separate
+surfaces such as shoes and skirts.
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ from humanpose_cli.lab.synthetic.cloth_surface import ClothBase, ShapedBase, Til
 Array = NDArray[Any]
 
 MATERIALS = ("skin", "eye", "hair", "top", "bottom", "outer", "skirt", "shoe", "hat", "accessory")
-"""The materials of faces; `DressedMesh.material` holds rows of it."""
+"""Materials of faces; `DressedMesh.material` holds indices."""
 _PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
 
 
 @dataclass(frozen=True, eq=False)
 class DressedMesh:
-    """One person in one outfit, in the rest frame of the body's file, for that identity's betas.
+    """One person in one outfit at rest, for the betas of the identity.
 
     Attributes:
-        vertices: (V, 3) float32 metres; faces (F, 3) int32, counter-clockwise from outside.
-        uv: (T, 2) float32 in 0…1, v down; uv_faces (F, 3) int32.
-        texture: (h, w, 3) uint8.
-        bone_indices: (V, 4) int32 rows of SMPL24; bone_weights (V, 4) float32, rows sum to 1.
-        rest_joints: (24, 3) float32 metres.
-        body_vertex: (V,) int32: the vertex of the naked body under it.
-        material: (F,) uint8 rows of MATERIALS.
+        vertices: (V, 3) float32, metres. Vertices.
+        faces: (F, 3) int32. Faces, counter-clockwise from outside.
+        uv: (T, 2) float32, 0 … 1, v down. Texture vertices.
+        uv_faces: (F, 3) int32. Texture vertices of the faces.
+        texture: (h, w, 3) uint8. Texture.
+        bone_indices: (V, 4) int32. Indices in SMPL24.
+        bone_weights: (V, 4) float32. Skinning weights; rows sum to 1.
+        rest_joints: (24, 3) float32, metres. Joints at rest.
+        body_vertex: (V,) int32. The vertex of the body under each vertex.
+        material: (F,) uint8. Indices in MATERIALS.
     """
 
     vertices: NDArray[np.float32]
@@ -57,7 +60,11 @@ class DressedMesh:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Part of a dressed mesh; arrays as of `DressedMesh`, indices count from its own first vertex."""
+    """A part of a dressed mesh with the arrays of `DressedMesh`; indices refer to the part.
+
+    Attributes:
+        material: Name in MATERIALS.
+    """
 
     material: str
     vertices: Array
@@ -83,7 +90,13 @@ def _renumber(faces: Array, count: int) -> tuple[Array, Array]:
 
 
 def join_pieces(pieces: Sequence[Piece], texture: NDArray[np.uint8], rest_joints: Array) -> DressedMesh:
-    """Join all pieces to one mesh, in their order."""
+    """Join all pieces to one mesh.
+
+    Args:
+        pieces: The pieces, in the order of the mesh.
+        texture: (h, w, 3) uint8. The texture.
+        rest_joints: (24, 3) float, metres. Joints at rest.
+    """
     starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
     uv_starts = np.cumsum([0, *(len(piece.uv) for piece in pieces)])
     materials = [np.full(len(piece.faces), MATERIALS.index(piece.material), np.uint8) for piece in pieces]
@@ -102,11 +115,16 @@ def join_pieces(pieces: Sequence[Piece], texture: NDArray[np.uint8], rest_joints
 
 
 def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor) -> Tensor:
-    """Pose a dressed person: vertices (B, V, 3) metres, camera axes.
+    """Pose a dressed person.
 
     Args:
-        rotations: (B, 24, 3, 3) parent-relative, the pelvis body to camera; trans (B, 3) metres, added after
-            posing.
+        body: The body.
+        mesh: The dressed person.
+        rotations: (B, 24, 3, 3) float32. Parent-relative rotations; the pelvis rotates from body to camera axes.
+        trans: (B, 3) float32, metres. Translation after posing.
+
+    Returns:
+        (B, V, 3) float32, metres in camera axes. The vertices.
     """
     device = rotations.device
     joints = torch.from_numpy(mesh.rest_joints).to(device).expand(len(rotations), -1, -1)
@@ -122,11 +140,17 @@ def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor
 
 
 def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel: str = "body") -> Piece | None:
-    """Cut out the part of the cloth surface where field (N,) > 0, its edge on the zero line; None if there is none.
+    """Cut out the part of the cloth surface with a positive field; its edge lies on the zero line.
 
     Args:
-        points: (N, 3) metres, the displaced surface.
-        panel: Of the surface that it is cut from: "body" or "head".
+        base: The cloth surface.
+        points: (N, 3) float32, metres. The displaced surface.
+        field: (N,) float32. The field.
+        material: Name in MATERIALS.
+        panel: Panel of the surface, "body" or "head".
+
+    Returns:
+        The piece, or None if it is empty.
     """
     inside = field > 0
     all_faces, all_uv_faces = base.panels[panel]
@@ -135,35 +159,34 @@ def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel
     uncut = np.flatnonzero(count == 3)
     if len(uncut) + len(edge_rows) == 0:
         return None
-    # Turn each cut triangle so that its odd corner, the one alone on its side, comes first.
-    faces, uv_faces = all_faces[edge_rows], all_uv_faces[edge_rows]
-    alone_inside = count[edge_rows] == 1
-    odd = np.argmax(inside[faces] == alone_inside[:, None], axis=1)
+    # Rotate each cut triangle so that the corner that is single on its side comes first.
+    faces = all_faces[edge_rows]
+    uv_faces = all_uv_faces[edge_rows]
+    single_inside = count[edge_rows] == 1
+    odd = np.argmax(inside[faces] == single_inside[:, None], axis=1)
     turn = (odd[:, None] + np.arange(3)) % 3
     a, b, c = np.take_along_axis(faces, turn, 1).T
     uv_a, uv_b, uv_c = np.take_along_axis(uv_faces, turn, 1).T
     to_b, to_c = _share(field, a, b), _share(field, a, c)
-    # New points by edge, shared between the triangles on both sides of it.
+    # One new point per edge, shared by the triangles on both sides.
     total = np.int64(len(field))
-    pairs = np.concatenate((np.minimum(a, b) * total + np.maximum(a, b), np.minimum(a, c) * total + np.maximum(a, c)))
-    _, first, of_pair = np.unique(pairs, return_index=True, return_inverse=True)
-    start = np.concatenate((a, a))[first]
-    end = np.concatenate((b, c))[first]
+    starts, ends = np.concatenate((a, a)), np.concatenate((b, c))
+    edges = np.minimum(starts, ends) * total + np.maximum(starts, ends)
+    _, first, edge_index = np.unique(edges, return_index=True, return_inverse=True)
+    start = starts[first]
+    end = ends[first]
     share = np.concatenate((to_b, to_c))[first][:, None]
-    on_b, on_c = of_pair.reshape(2, -1) + total
+    on_b, on_c = edge_index.reshape(2, -1) + total
     uv_on_b = np.arange(len(a)) + len(base.uv)
     uv_on_c = uv_on_b + len(a)
-    one, two = alone_inside, ~alone_inside
-    new_faces = _triangles(a, b, c, on_b, on_c, one, two)
-    new_uv_faces = _triangles(uv_a, uv_b, uv_c, uv_on_b, uv_on_c, one, two)
-    new_uv = np.concatenate(
-        (_between(base.uv, uv_a, uv_b, to_b[:, None]), _between(base.uv, uv_a, uv_c, to_c[:, None]))
-    )
+    new_faces = _triangles(a, b, c, on_b, on_c, single_inside)
+    new_uv_faces = _triangles(uv_a, uv_b, uv_c, uv_on_b, uv_on_c, single_inside)
+    new_uv = np.concatenate((_mix(base.uv, uv_a, uv_b, to_b[:, None]), _mix(base.uv, uv_a, uv_c, to_c[:, None])))
     indices, weights = base.bones
-    new_indices, new_weights = largest_weights(_between(base.weights, start, end, share))
+    new_indices, new_weights = largest_weights(_mix(base.weights, start, end, share))
     return Piece(
         material=material,
-        vertices=np.concatenate((points, _between(points, start, end, share))),
+        vertices=np.concatenate((points, _mix(points, start, end, share))),
         faces=np.concatenate((all_faces[uncut], new_faces)),
         uv=np.concatenate((base.uv, new_uv)),
         uv_faces=np.concatenate((all_uv_faces[uncut], new_uv_faces)),
@@ -174,29 +197,30 @@ def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel
 
 
 def _share(field: Array, start: Array, end: Array) -> Array:
-    """Locate the zero of the field on the way from start to end, 0…1."""
+    """Return the position of the field's zero between start and end, 0 … 1."""
     return (field[start] / (field[start] - field[end])).astype(np.float32)
 
 
-def _between(values: Array, start: Array, end: Array, share: Array) -> Array:
+def _mix(values: Array, start: Array, end: Array, share: Array) -> Array:
     return values[start] + share * (values[end] - values[start])
 
 
-def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, one: Array, two: Array) -> Array:
-    """Cut triangles: a's corner if it alone is inside, else the quadrangle without it."""
-    return np.concatenate(
-        (np.stack((a, on_b, on_c), 1)[one], np.stack((on_b, b, c), 1)[two], np.stack((on_b, c, on_c), 1)[two])
-    )
+def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, single_inside: Array) -> Array:
+    """Return the inner part of cut triangles: the corner at a if it is inside, else the quadrangle without it."""
+    corner = np.stack((a, on_b, on_c), 1)[single_inside]
+    quadrangles = (np.stack(columns, 1)[~single_inside] for columns in ((on_b, b, c), (on_b, c, on_c)))
+    return np.concatenate((corner, *quadrangles))
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Points (R, C, 3) metres on the average body, rows from the top down, columns round the body.
+    """A surface on the average body with R rows and C columns.
 
     Attributes:
-        is_closed: The last column is followed by the first.
-        group: Of body points that carry it: "trunk" (all but arms and head), "head" or "feet".
-        weights: (R·C, 24) skinning weights, or None for those of the nearest body points.
+        points: (R, C, 3) float, metres. Rows run down, columns around the body.
+        is_closed: Whether the first column follows the last one.
+        group: Body points that move it: "trunk" (without arms and head), "head" or "feet".
+        weights: (R · C, 24) float. Skinning weights; None for the weights of the nearest body points.
     """
 
     points: Array
@@ -206,17 +230,24 @@ class Grid:
 
 
 def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Tile) -> Piece:
-    """Lay the surface of a grid on an identity's body, its texture spread over a tile of the atlas."""
+    """Move a grid from the average body to an identity's body, with its texture in a tile of the atlas.
+
+    Args:
+        base: The cloth surface of the average body.
+        shape: The cloth surface of the identity.
+        grid: The grid.
+        material: Name in MATERIALS.
+        tile: Tile of the atlas.
+    """
     rows, columns = grid.points.shape[:2]
     flat = grid.points.reshape(-1, 3)
-    # The grid is made on the average body: it moves with the nearest points of this identity's body.
-    near, share = _nearest_points(base, flat, grid.group)
-    offsets = ((shape.points - base.template)[near] * share[..., None]).sum(1)
-    weights = (base.weights[near] * share[..., None]).sum(1) if grid.weights is None else grid.weights
+    # The grid moves with the nearest body points.
+    nearest, share = _nearest_points(base, flat, grid.group)
+    offsets = ((shape.points - base.template)[nearest] * share[..., None]).sum(1)
+    weights = (base.weights[nearest] * share[..., None]).sum(1) if grid.weights is None else grid.weights
     indices, strongest = largest_weights(weights)
     faces, uv_faces = grid_faces(rows, columns, grid.is_closed)
-    across = np.linspace(0, 1, columns + int(grid.is_closed))
-    v, u = np.meshgrid(np.linspace(0, 1, rows), across, indexing="ij")
+    v, u = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns + int(grid.is_closed)), indexing="ij")
     return Piece(
         material=material,
         vertices=(flat + offsets).astype(np.float32),
@@ -225,22 +256,22 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
         uv_faces=uv_faces,
         bone_indices=indices,
         bone_weights=strongest,
-        body_vertex=base.ends[near[:, 0], 0],
+        body_vertex=base.ends[nearest[:, 0], 0],
     )
 
 
 def _nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, Array]:
-    """Find the 3 body points nearest to points (n, 3) of the average body, (n, 3), and their shares, of sum 1."""
+    """Return the 3 body points (n, 3) nearest to points (n, 3) of the average body, and their shares, of sum 1."""
     tree, rows = _search_tree(base, group)
-    distance, near = tree.query(points, k=3)
+    distance, nearest = tree.query(points, k=3)
     share = 1 / (distance + 0.005)
-    return rows[near], (share / share.sum(1, keepdims=True)).astype(np.float32)
+    return rows[nearest], (share / share.sum(1, keepdims=True)).astype(np.float32)
 
 
 def nearest_weights(base: ClothBase, points: Array) -> Array:
-    """Average the skinning weights (n, 24) of the trunk's points nearest to points (n, 3)."""
-    near, share = _nearest_points(base, points, "trunk")
-    return (base.weights[near] * share[..., None]).sum(1)
+    """Return the mean skinning weights (n, 24) of the trunk's points nearest to points (n, 3)."""
+    nearest, share = _nearest_points(base, points, "trunk")
+    return (base.weights[nearest] * share[..., None]).sum(1)
 
 
 @lru_cache(maxsize=8)
@@ -250,7 +281,7 @@ def _search_tree(base: ClothBase, group: str) -> tuple[cKDTree, Array]:
 
 
 def group_rows(base: ClothBase, group: str) -> Array:
-    """Select the body points of a group by the bone that moves them most."""
+    """Return the indices of the body points of a group, by their strongest bone."""
     strongest = base.bones[0][:, 0]
     arms = [f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist", "hand")]
     feet = [f"{side}_{name}" for side in ("left", "right") for name in ("knee", "ankle", "foot")]
@@ -265,7 +296,7 @@ def group_rows(base: ClothBase, group: str) -> Array:
 
 @lru_cache(maxsize=256)
 def grid_faces(rows: int, columns: int, is_closed: bool) -> tuple[Array, Array]:
-    """List triangles of a grid: faces, uv faces. Columns that run counter-clockwise from above face outwards."""
+    """Return the faces and uv faces of a grid, which face outwards if columns run counter-clockwise from above."""
     row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns - (not is_closed)), indexing="ij")
 
     def triangles(width: int, wrap: int) -> Array:
@@ -278,8 +309,11 @@ def grid_faces(rows: int, columns: int, is_closed: bool) -> tuple[Array, Array]:
 
 
 def polar_hull(points: Array, angles: Array) -> Array:
-    """Measure the distance (C,) from the origin to the convex hull of points (n, 2) along angles from the second axis
-    on.
+    """Return the distance (C,) from the origin to the convex hull of points (n, 2) in directions (C,).
+
+    Args:
+        points: (n, 2) float, metres. The points.
+        angles: (C,) float, radians from the second axis.
     """
     directions = np.stack((np.sin(angles), np.cos(angles)), 0)
     support = (points @ directions).max(0)
@@ -288,6 +322,13 @@ def polar_hull(points: Array, angles: Array) -> Array:
 
 
 def revolve(centre: Array, radius: Array, y: Array, angles: Array) -> Array:
-    """Place grid points (R, C, 3) around centres (R, 2) of x and z, at radius (R, C) and heights y (R,) or (R, C)."""
+    """Return grid points (R, C, 3) around an axis.
+
+    Args:
+        centre: (R, 2) float, metres. x and z of the axis.
+        radius: (R, C) float, metres. Distance from the axis.
+        y: (R,) or (R, C) float, metres. Heights.
+        angles: (C,) float, radians from the front.
+    """
     height = np.broadcast_to(np.reshape(y, (len(y), -1)), radius.shape)
     return np.stack((centre[:, :1] + radius * np.sin(angles), height, centre[:, 1:] + radius * np.cos(angles)), -1)

@@ -16,7 +16,7 @@ _MAX_SIZE, _MAX_FRAMES = 2048, 512
 
 @dataclass(frozen=True)
 class SyntheticOptions(Options):
-    """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes."""
+    """Options of `hpc preprocess synthetic`; the same options give the same bytes with any number of processes."""
 
     count: int = option(1000, "Number of images, rounded up to complete pairs or clips.", value="N", minimum=1)
     size: int = option(256, "Longer side of an image.", unit="pixels", minimum=32, maximum=_MAX_SIZE)
@@ -68,9 +68,9 @@ class SyntheticOptions(Options):
         if self.structure == "clips" and not 2 <= self.clip_length <= _MAX_FRAMES:
             raise UsageError("clips", "is out of range", expected=f"2 to {_MAX_FRAMES}", got=str(self.clip_length))
         if self.camera != "still" and self.structure != "clips":
-            raise UsageError("camera", "moves in clips alone", got=f"structure {self.structure}", remedy="clips")
+            raise UsageError("camera", "needs clips", got=f"structure {self.structure}", remedy="clips")
         if self.imperfect_fits and self.structure != "clips":
-            raise UsageError("imperfect_fits", "are of clips alone", got=f"structure {self.structure}", remedy="clips")
+            raise UsageError("imperfect_fits", "needs clips", got=f"structure {self.structure}", remedy="clips")
         if self.crowd in (1, 2) or (self.crowd and self.structure == "pairs"):
             got = f"{self.crowd}, {self.structure}"
             raise UsageError("crowd", "is out of range", expected="0, or 3 to 9 people, not in pairs", got=got)
@@ -85,5 +85,5 @@ class SyntheticOptions(Options):
 
     @property
     def group_size(self) -> int:
-        """Images that belong together."""
+        """Images of a group."""
         return {"single": 1, "pairs": 2, "clips": self.clip_length}[self.structure]

@@ -1,4 +1,4 @@
-"""Identities and outfits of synthetic people."""
+"""Random identities and outfits of synthetic people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 HAIR_STYLES = ("bald", "buzz", "short", "curly", "bob", "long", "bun", "ponytail", "afro")
 
-# From light to dark; people lie between neighbours.
+# From light to dark; people have colours between two neighbours.
 _SKIN = np.array(
     [
         (244, 213, 193),
@@ -40,15 +40,21 @@ _HAIR = (
     ((150, 148, 146), 0.05),
     ((214, 212, 208), 0.03),
 )
-_SHAPE_SPREAD, _MAX_BETA = 1.15, 2.8
+_BETA_DEVIATION = 1.15  # standard deviation of betas
+_MAX_BETA = 2.8
 
 
 @dataclass(frozen=True)
 class Hair:
-    """style of HAIR_STYLES; colour RGB; volume 0…1; length metres below the crown for hair that hangs; parting −1…1.
+    """Hair of a person.
 
     Attributes:
-        hairline: Metres that it begins higher than usual on the brow.
+        style: Style in HAIR_STYLES.
+        colour: RGB, 0 … 255.
+        volume: 0 … 1.
+        length: Metres below the crown, of hanging hair.
+        parting: Position of the parting, −1 … 1.
+        hairline: Metres above the average hairline.
     """
 
     style: str
@@ -61,16 +67,23 @@ class Hair:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """A person without clothes. Colours RGB 0…255, shares 0…1.
+    """A person without clothes.
 
     Attributes:
-        betas: (10,) float32 of the default body.
-        skin, lips, iris, brows: colours.
-        freckles, blush, wrinkles: How strong.
-        beard: Share of stubble (below 0.5) to full beard; 0 for none.
-        make_up: Darkness round the eyes; lips then take their own colour.
+        name: Name.
+        betas: (10,) float32. Shape of the default body.
+        skin: RGB, 0 … 255.
+        lips: RGB, 0 … 255.
+        iris: RGB, 0 … 255.
+        brows: RGB, 0 … 255.
+        hair: Hair.
+        freckles: Strength, 0 … 1.
+        blush: Strength, 0 … 1.
+        wrinkles: Strength, 0 … 1.
+        beard: 0 for none, below 0.5 for stubble, 1 for a full beard.
+        make_up: Darkness around the eyes, 0 … 1.
         glasses: "", "clear" or "dark".
-        seed: Of everything drawn at random on this person.
+        seed: Seed of the person's textures.
     """
 
     name: str
@@ -90,7 +103,8 @@ class Identity:
 
 
 def sample_identity(random: np.random.Generator, name: str) -> Identity:
-    betas = np.clip(random.normal(0, _SHAPE_SPREAD, 10), -_MAX_BETA, _MAX_BETA).astype(np.float32)
+    """Draw a person."""
+    betas = np.clip(random.normal(0, _BETA_DEVIATION, 10), -_MAX_BETA, _MAX_BETA).astype(np.float32)
     skin = _skin_colour(random)
     hair = _sample_hair(random, sum(skin))
     made_up = random.random() < 0.3
@@ -120,11 +134,11 @@ def sample_identity(random: np.random.Generator, name: str) -> Identity:
 
 
 def _skin_colour(random: np.random.Generator) -> RGB:
-    """Skin over the human range, light ones somewhat more often, as in most images."""
+    """Draw a skin colour, with light colours somewhat more often, as in most images."""
     tone = float(random.beta(1.0, 1.35)) * (len(_SKIN) - 1)
     low = min(int(tone), len(_SKIN) - 2)
     colour = _SKIN[low] + (tone - low) * (_SKIN[low + 1] - _SKIN[low])
-    # Redder or yellower.
+    # Variation between red and yellow.
     colour = colour * (1 + random.normal(0, 0.015, 3) + np.array([0.012, -0.01, -0.014]) * random.normal())
     return vary(random, colour, 2 + 0.012 * float(colour.mean()))
 
@@ -137,8 +151,8 @@ def _sample_hair(random: np.random.Generator, brightness: float) -> Hair:
     if random.random() < 0.03:  # dyed
         colour = saturated_colour(random)
     else:
-        often = np.array([share for _, share in _HAIR])
-        colour = vary(random, _HAIR[int(random.choice(len(_HAIR), p=often / often.sum()))][0], 6)
+        frequency = np.array([share for _, share in _HAIR])
+        colour = vary(random, _HAIR[int(random.choice(len(_HAIR), p=frequency / frequency.sum()))][0], 6)
     if brightness < 380 and random.random() < 0.9:
         dark = random.uniform(14, 42)
         colour = vary(random, (dark + 4, dark, dark - 2), 3)
@@ -149,19 +163,23 @@ def _sample_hair(random: np.random.Generator, brightness: float) -> Hair:
 
 @dataclass(frozen=True)
 class Top:
-    """A garment of trunk and arms. Lengths in metres on the average body.
+    """A garment of trunk and arms; lengths on the average body.
 
     Attributes:
-        hem: Height of the lower edge above the pelvis joint.
-        sleeve: From the shoulder joint along the arm (elbow 0.26, wrist 0.46); 0 without sleeves.
-        neckline: "crew", "scoop", "v", "boat", "turtle" or "strap"; depth 0…1 of its opening.
-        looseness: Metres that it stands off at the widest.
-        thickness: Metres of the cloth itself.
-        collar: A folded collar; closure "", "buttons" or "zip" down the front.
-        opening: Metres from the middle to each front edge at the hem of an open front; 0 for closed.
-        hood: Lies on the back; pockets on the chest (shirt) or belly (hoodie): "", "chest", "belly".
-        cuffs: Knitted bands at hem and sleeves.
-        print_on: "", "front", "back" or "both": a print or logo.
+        fabric: Fabric.
+        hem: Metres above the pelvis joint. Lower edge.
+        sleeve: Metres from the shoulder joint along the arm (elbow 0.26, wrist 0.46); 0 for no sleeves.
+        neckline: "crew", "scoop", "v", "boat", "turtle" or "strap".
+        depth: Depth of the neckline, 0 … 1.
+        looseness: Metres. Max distance from the body.
+        thickness: Metres. Thickness of the cloth.
+        collar: Whether there is a folded collar.
+        closure: "", "buttons" or "zip", down the front.
+        opening: Metres from the middle to each front edge at the hem of an open front; 0 for a closed front.
+        hood: Whether a hood lies on the back.
+        pockets: "", "chest" (shirts) or "belly" (hoodies).
+        cuffs: Whether hem and sleeves have knitted bands.
+        print_on: Position of a print: "", "front", "back" or "both".
     """
 
     fabric: Fabric
@@ -182,7 +200,19 @@ class Top:
 
 @dataclass(frozen=True)
 class Bottom:
-    """Trousers, shorts, leggings, briefs: waist height and hem in metres above the pelvis and below the hip joint."""
+    """Trousers, shorts, leggings or briefs; lengths on the average body.
+
+    Attributes:
+        fabric: Fabric.
+        waist: Metres above the pelvis joint. Upper edge.
+        hem: Metres below the hip joint. Lower edge.
+        looseness: Metres. Max distance from the body.
+        thickness: Metres. Thickness of the cloth.
+        pockets: Whether there are pockets.
+        belt: RGB, 0 … 255; None for no belt.
+        cuffs: Whether the legs are narrow at the hem.
+        side_stripe: RGB, 0 … 255; None for no stripe.
+    """
 
     fabric: Fabric
     waist: float
@@ -197,13 +227,17 @@ class Bottom:
 
 @dataclass(frozen=True)
 class Skirt:
-    """Cloth that hangs around both legs: a skirt, the lower part of a dress, the tail of a coat.
+    """Cloth that hangs around both legs: a skirt, the lower part of a dress, or the tail of a coat.
 
     Attributes:
-        top, hem: Metres above the pelvis joint of its edges (hem negative).
-        ease: Metres that it stands off; flare metres more per metre of height; folds metres of their depth.
-        pleats: Folds round the skirt.
-        opening: Metres from the middle to each front edge; 0 for closed.
+        fabric: Fabric.
+        top: Metres above the pelvis joint. Upper edge.
+        hem: Metres above the pelvis joint, negative. Lower edge.
+        ease: Metres. Distance from the body.
+        flare: Increase of the distance per height.
+        folds: Metres. Depth of the folds.
+        pleats: Number of folds.
+        opening: Metres from the middle to each front edge; 0 for a closed front.
     """
 
     fabric: Fabric
@@ -218,7 +252,16 @@ class Skirt:
 
 @dataclass(frozen=True)
 class Shoes:
-    """kind "barefoot", "sandals", "shoes", "sneakers" or "boots"; shaft metres of a boot above the ankle joint."""
+    """Shoes.
+
+    Attributes:
+        kind: "barefoot", "sandals", "shoes", "sneakers" or "boots".
+        colour: RGB, 0 … 255.
+        sole: RGB, 0 … 255.
+        accent: RGB, 0 … 255.
+        thickness: Metres. Thickness of the sole.
+        shaft: Metres. Height of a boot's shaft.
+    """
 
     kind: str
     colour: RGB
@@ -230,7 +273,13 @@ class Shoes:
 
 @dataclass(frozen=True)
 class Headwear:
-    """kind "cap", "backward cap", "beanie", "brim", "hood" or "scarf" (round the head)."""
+    """Headwear.
+
+    Attributes:
+        kind: "cap", "backward cap", "beanie", "brim", "hood" or "scarf" (around the head).
+        fabric: Fabric.
+        accent: RGB, 0 … 255. Brim, badge or band.
+    """
 
     kind: str
     fabric: Fabric
@@ -239,7 +288,22 @@ class Headwear:
 
 @dataclass(frozen=True)
 class Outfit:
-    """Everything that a person wears; None for garments that they lack. A skirt hides the bottom that it covers."""
+    """The clothes of a person; None for missing garments.
+
+    Attributes:
+        name: Name.
+        seed: Seed of the clothes' geometry and textures.
+        top: Top.
+        bottom: Bottom; a skirt hides the part that it covers.
+        skirt: Skirt.
+        outer: Jacket or coat.
+        tail: Lower part of a coat.
+        shoes: Shoes.
+        socks: RGB, 0 … 255.
+        gloves: Fabric.
+        headwear: Headwear.
+        scarf: Fabric.
+    """
 
     name: str
     seed: int
@@ -262,6 +326,7 @@ _SKIRTS |= {"geometric": 0.04, "blotches": 0.04}
 
 
 def sample_outfit(random: np.random.Generator, name: str) -> Outfit:
+    """Draw an outfit."""
     style = str(random.choice(["trousers", "shorts", "skirt", "dress", "sports"], p=[0.52, 0.14, 0.1, 0.14, 0.1]))
     top, bottom, skirt = _sample_top(random), None, None
     if style == "trousers":
@@ -277,7 +342,7 @@ def sample_outfit(random: np.random.Generator, name: str) -> Outfit:
     if random.random() < (0.1 if style == "sports" else 0.27):
         outer, tail = _sample_outer(random)
         if skirt is not None:
-            # Jackets end at the waist of a skirt; two hanging cloths over each other would cut through.
+            # Jackets end at the waist of a skirt; two hanging cloths would intersect.
             outer, tail = replace(outer, hem=max(outer.hem, skirt.top - 0.06)), None
     headwear = _sample_headwear(random) if random.random() < 0.2 else None
     hood_owner = outer if outer is not None and outer.hood else top
@@ -345,7 +410,7 @@ def _sample_trousers(random: np.random.Generator) -> Bottom:
 
 
 def _sample_sports(random: np.random.Generator) -> tuple[Top, Bottom]:
-    """Draw shirt and shorts or tights as for running or a team; sometimes as little as for swimming."""
+    """Draw a shirt with shorts or tights, or sometimes swimwear."""
     if random.random() < 0.12:
         top = Top(sample_fabric(random), 0.23, 0.0, "strap", 0.5, 0.0, 0.003)
         bottom = Bottom(sample_fabric(random), 0.03, float(random.uniform(0.02, 0.3)), 0.012, 0.004, pockets=False)
@@ -376,10 +441,9 @@ def _sample_skirt(random: np.random.Generator, top: Top, *, dress: bool) -> tupl
     folds, pleats = float(random.uniform(0.0, 0.05)), int(random.integers(7, 16))
     skirt = Skirt(fabric, waist, hem, ease, flare, folds, pleats)
     if not dress:
-        is_tucked = random.random() < 0.6
-        return replace(
-            top, hem=waist - 0.03, looseness=min(top.looseness, 0.02), cuffs=False
-        ) if is_tucked else top, skirt
+        if random.random() < 0.6:  # tucked in
+            top = replace(top, hem=waist - 0.03, looseness=min(top.looseness, 0.02), cuffs=False)
+        return top, skirt
     sleeve = float(random.choice([0.0, 0.12, 0.2, 0.45], p=[0.4, 0.2, 0.2, 0.2]))
     neckline = str(random.choice(["scoop", "v", "crew", "boat"] if sleeve else ["scoop", "strap"]))
     depth, looseness = float(random.uniform(0, 1)), float(random.uniform(0, 0.02))
@@ -387,7 +451,7 @@ def _sample_skirt(random: np.random.Generator, top: Top, *, dress: bool) -> tupl
 
 
 def _sample_leggings(random: np.random.Generator) -> Bottom | None:
-    """Draw tights or leggings under a skirt; most legs are bare."""
+    """Draw tights or leggings under a skirt, or mostly none."""
     if random.random() < 0.55:
         return None
     fabric = replace(sample_fabric(random, {"plain": 0.85, "dots": 0.05, "stripes": 0.1}), wrinkles=0.05)
@@ -396,7 +460,7 @@ def _sample_leggings(random: np.random.Generator) -> Bottom | None:
 
 
 def _sample_outer(random: np.random.Generator) -> tuple[Top, Skirt | None]:
-    """Draw a jacket, cardigan or coat; the tail is what hangs below the hip."""
+    """Draw a jacket, cardigan or coat, and the tail of a coat, which hangs below the hip."""
     fabric = sample_fabric(random, _SOLID)
     coat = random.random() < 0.35
     is_open = random.random() < 0.55

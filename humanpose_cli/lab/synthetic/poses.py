@@ -1,9 +1,8 @@
-"""Poses by family and motions for clips: key poses and the pose library, varied within the joint limits.
+"""Poses by family, and motions for clips: key poses and the pose library, varied within the joint limits.
 
-Every pose belongs to one activity: an activity of the library or the name of a key pose. Whole activities are held
-out: those of the library's split 'held_out' and `HELD_OUT_KEY_POSES`; arms and trunks that are mixed into a pose come
-from activities of the same split. Motions are the library's at any frame rate, widened smoothly, and key poses held
-with a sway.
+Every pose belongs to an activity of the library or is a key pose. Complete activities are held out: the library's split
+'held_out' and `HELD_OUT_KEY_POSES`; arms and trunks that are mixed into a pose come from activities of the same split.
+Motions are smoothly varied recordings of the library at any frame rate, and key poses held with a sway.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SPLITS = ("train", "held_out")
 LIBRARY = "library"
 BLOCK = 64
 
-# Key poses that stand for a family of their own among the held-out ones; about one of eight in each family.
+# About one key pose in eight of each family.
 HELD_OUT_KEY_POSES = (
     "hand_to_cheek",
     "drinking",
@@ -53,7 +52,7 @@ HELD_OUT_KEY_POSES = (
     "lying_on_side",
 )
 
-# Families, how often each is drawn, and its key poses; those that are not named here stand upright.
+# Family → share of the poses, and its key poses; the other key poses are upright.
 _FAMILIES: dict[str, tuple[float, str]] = {
     LIBRARY: (0.40, ""),
     "upright": (0.24, ""),
@@ -70,19 +69,25 @@ _FAMILIES: dict[str, tuple[float, str]] = {
     "lying": (0.03, "lying_on_back lying_knees_up lying_on_front lying_on_side"),
 }
 FAMILIES = {family: share for family, (share, _) in _FAMILIES.items()}
-"""Family → share of the poses drawn."""
-_ON_GROUND = ("kneeling", "floor", "crawling", "lying")
-# Limbs that carry the body keep their position: little is mixed in, and only small noise.
-_FREE = SamplingOptions(tumble=0.0)
-_CAREFUL = SamplingOptions(mix=0.12, one_armed=0.1, blend=0.15, jitter=0.6, tumble=0.0)
-_DEEPEST = 0.03  # metres of self-penetration that pass
+"""Family → share of the poses."""
+_GROUND_FAMILIES = ("kneeling", "floor", "crawling", "lying")
+_STANDING_OPTIONS = SamplingOptions(tumble=0.0)
+# Poses on the ground are varied less, so that limbs that carry the body keep their position.
+_GROUND_OPTIONS = SamplingOptions(mix=0.12, one_armed=0.1, blend=0.15, jitter=0.6, tumble=0.0)
+_MAX_PENETRATION = 0.03  # metres
 _TRIES = 6
 _NO_FRAMES = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Pose:
-    """One pose: rotations (24, 3, 3) parent-relative, the pelvis body to y-up world, facing +z; its names."""
+    """A pose.
+
+    Attributes:
+        rotations: (24, 3, 3) float32. Parent-relative rotations, the pelvis to the y-up world, facing +z.
+        activity: Activity of the library, or name of a key pose.
+        family: Family.
+    """
 
     rotations: Tensor
     activity: str
@@ -91,7 +96,14 @@ class Pose:
 
 @lru_cache(maxsize=4)
 def activities(split: str) -> dict[str, tuple[str, ...]]:
-    """Map families to their activities in one split, 'train' or 'held_out'."""
+    """Return the activities of each family in a split.
+
+    Args:
+        split: "train" or "held_out".
+
+    Raises:
+        UsageError: If there is no such split.
+    """
     if split not in SPLITS:
         raise UsageError(split, "is not a split of the poses", expected=" or ".join(SPLITS))
     names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
@@ -104,9 +116,13 @@ def activities(split: str) -> dict[str, tuple[str, ...]]:
 
 
 class PoseBank:
-    """Poses without end, numbered: the same number is the same pose in every process.
+    """An unlimited sequence of random poses, the same in every process.
 
-    Drawn in blocks of 64, of which the last are kept; many at once (`poses`) cost a fraction of one by one.
+    Poses are drawn in blocks of 64, of which the last ones are cached; drawing many at once (`poses`) is much faster.
+
+    Args:
+        seed: Seed of the poses.
+        split: "train" or "held_out".
     """
 
     def __init__(self, seed: int, split: str = "train") -> None:
@@ -115,7 +131,7 @@ class PoseBank:
         self._block: Callable[[int], tuple[Pose, ...]] = lru_cache(maxsize=16)(lambda block: self._draw([block]))
 
     def pose(self, number: int) -> Pose:
-        """Return the pose of that number, 0, 1, 2, …"""
+        """Return the pose with a number from 0."""
         block, row = divmod(number, BLOCK)
         return self._block(block)[row]
 
@@ -123,20 +139,21 @@ class PoseBank:
         return type(self), (self.seed, self.split)
 
     def poses(self, start: int, stop: int) -> tuple[Pose, ...]:
-        """Draw the poses of the numbers start … stop − 1 together."""
+        """Return the poses start … stop − 1, drawn together."""
         first, last = start // BLOCK, -(-stop // BLOCK)
         return self._draw(range(first, last))[start - first * BLOCK : stop - first * BLOCK]
 
     def _draw(self, blocks: Sequence[int]) -> tuple[Pose, ...]:
-        """Draw the poses of some blocks: the same for a block as if it is drawn alone."""
+        """Draw the poses of some blocks, which do not depend on each other."""
         streams = [_Stream.of(self.seed, self.split, block) for block in blocks]
         with torch.no_grad():
             base, names, families = self._bases([BLOCK] * len(streams), streams)
-            is_on_ground = torch.tensor([family in _ON_GROUND for family in families])
+            is_ground = torch.tensor([family in _GROUND_FAMILIES for family in families])
             poses = base.clone()
             missing = torch.ones(len(base), dtype=torch.bool)
             for _ in range(_TRIES):
-                for rows, options in ((missing & ~is_on_ground, _FREE), (missing & is_on_ground, _CAREFUL)):
+                for mask, options in ((~is_ground, _STANDING_OPTIONS), (is_ground, _GROUND_OPTIONS)):
+                    rows = missing & mask
                     counts = rows.view(-1, BLOCK).sum(1).tolist()
                     sources = [stream for count, stream in zip(counts, streams, strict=True) if count]
                     counts = [count for count in counts if count]
@@ -146,25 +163,23 @@ class PoseBank:
                     def draw_bases(counts: Sequence[int] = counts, sources: Sequence[_Stream] = sources) -> Tensor:
                         return self._bases(counts, sources)[0]
 
-                    generators = RowGenerators([(n, each.generator) for n, each in zip(counts, sources, strict=True)])
+                    generators = RowGenerators([(n, s.generator) for n, s in zip(counts, sources, strict=True)])
                     poses[rows] = vary_poses(base[rows], draw_bases, generators, options)
-                missing[missing.clone()] = self_penetration(poses[missing]) >= _DEEPEST
+                missing[missing.clone()] = self_penetration(poses[missing]) >= _MAX_PENETRATION
                 if not missing.any():
                     break
             poses[missing] = base[missing]
         return tuple(map(Pose, poses.unbind(0), names, families))
 
     def _bases(self, counts: Sequence[int], streams: Sequence[_Stream]) -> tuple[Tensor, list[str], list[str]]:
-        """Draw key poses and library frames, mirrored or not, facing +z: rotations (B, 24, 3, 3), activities and
-        families.
-        """
-        sources, library = _sources(self.split), pose_library()
-        draws = [sources.draw(count, each.numbers) for count, each in zip(counts, streams, strict=True)]
+        """Draw key poses and library frames, facing +z: rotations (B, 24, 3, 3), activities and families."""
+        sources = _sources(self.split)
+        library = pose_library()
+        draws = [sources.draw(count, stream.numbers) for count, stream in zip(counts, streams, strict=True)]
         families, activities, frames, flips = (np.concatenate(values) for values in zip(*draws, strict=True))
         poses = key_poses().rotations[sources.key_row[activities]]
         poses[torch.from_numpy(families == sources.library)] = library.rotations(torch.from_numpy(frames))
-        turned_over = torch.from_numpy(flips)[:, None, None, None]
-        poses = torch.where(turned_over, mirror_rotations(poses), poses)
+        poses = torch.where(torch.from_numpy(flips)[:, None, None, None], mirror_rotations(poses), poses)
         poses[:, 0] = face_forward(poses[:, 0])
         return poses, [sources.names[row] for row in activities], [sources.families[row] for row in families]
 
@@ -183,15 +198,19 @@ class _Stream(NamedTuple):
 
 
 class _Sources(NamedTuple):
-    """The activities of a split as tables: F families, A activities in their order.
-
-    first, counts (F,) its activities; names (A,)
+    """The F families and A activities of a split as tables.
 
     Attributes:
-        families: Names (F,); share (F,) how often each is drawn; library the row of the one without key poses.
-        key_row: (A,) rows of key poses, 0 of the library's activities.
-        frame_start, frame_count: (A,) where an activity's frames lie in frames, whose values are rows of the
-            library.
+        families: F names.
+        share: (F,) float64. Share of the poses of each family.
+        library: Index of the family that comes from the library.
+        first: (F,) int64. First activity of each family.
+        counts: (F,) int64. Number of its activities.
+        names: A names.
+        key_row: (A,) int64. Row of the key pose; 0 for activities of the library.
+        frame_start: (A,) int64. First index of each activity in `frames`.
+        frame_count: (A,) int64. Number of its frames.
+        frames: Rows of the library.
     """
 
     families: tuple[str, ...]
@@ -206,7 +225,7 @@ class _Sources(NamedTuple):
     frames: NDArray[np.int64]
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[Any], ...]:
-        """Draw rows of families and activities (B,), rows of the library's frames, mirrored (B,)."""
+        """Draw indices of families and activities (B,), rows of the library's frames, and whether to mirror (B,)."""
         families = random.choice(len(self.families), count, p=self.share)
         activities = self.first[families] + random.integers(self.counts[families])
         of_library = activities[families == self.library]
@@ -216,12 +235,14 @@ class _Sources(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _sources(split: str) -> _Sources:
-    table, library, rows = activities(split), pose_library(), key_poses().names
+    table = activities(split)
+    library = pose_library()
+    key_names = key_poses().names
     share = np.array([FAMILIES[family] for family in table])
     counts = np.array([len(names) for names in table.values()])
     pairs = [(family, name) for family, names in table.items() for name in names]
     frames = [library.frames(split, name).numpy() if family == LIBRARY else _NO_FRAMES for family, name in pairs]
-    lengths = np.array([len(each) for each in frames])
+    lengths = np.array([len(rows) for rows in frames])
     return _Sources(
         families=tuple(table),
         share=share / share.sum(),
@@ -229,31 +250,31 @@ def _sources(split: str) -> _Sources:
         first=np.cumsum(counts) - counts,
         counts=counts,
         names=tuple(name for _, name in pairs),
-        key_row=np.array([0 if family == LIBRARY else rows.index(name) for family, name in pairs]),
+        key_row=np.array([0 if family == LIBRARY else key_names.index(name) for family, name in pairs]),
         frame_start=np.cumsum(lengths) - lengths,
         frame_count=lengths,
         frames=np.concatenate(frames),
     )
 
 
-PELVIS_HEIGHT = 0.95  # metres, where a pose without a position of its own is put before it comes to the floor
+PELVIS_HEIGHT = 0.95  # metres, of single poses before they are put on the floor
 
-# Degrees (standard deviation) by which a whole clip, and within it a slow wave, strays from the recording.
+# Degrees, standard deviation of the offset of a clip and of its slow waves from the recording.
 _WIDENING: dict[str, float] = {"trunk": 3, "collar": 3, "shoulder": 9, "elbow": 10, "wrist": 10, "hand": 14}
-_TRAVEL = 2.5  # metres from the beginning to the end of a motion that travels
-_DEEPEST_IN_MOTION = 0.04  # metres of self-penetration in the worst frame that pass
+_TRAVEL = 2.5  # metres, min distance between start and end of a motion that travels
+_MAX_MOTION_PENETRATION = 0.04  # metres, in the worst frame
 
 
 @dataclass(frozen=True)
 class Performance:
-    """T frames of one person in a world whose y axis is up and whose floor is y = 0.
-
-    activities of each frame, as in `Pose`; family of the first
+    """T frames of one person in a y-up world with the floor at y = 0.
 
     Attributes:
-        rotations: (T, 24, 3, 3) parent-relative, the pelvis body to world.
-        pelvis: (T, 3) metres.
-        is_joined: True: frames of one recording that share one ground; False: poses that stand each for itself.
+        rotations: (T, 24, 3, 3) float32. Parent-relative rotations, the pelvis to the world.
+        pelvis: (T, 3) float32, metres. Position of the pelvis.
+        activities: Activity of each frame, as in `Pose`.
+        family: Family of the first frame.
+        is_joined: True for frames of one recording; False for separate poses.
     """
 
     rotations: Tensor
@@ -267,10 +288,10 @@ class Performance:
 
 
 def held_pose(*poses: Pose) -> Performance:
-    """Show poses one by one, each standing where the first does."""
-    entry = torch.tensor([[0.0, PELVIS_HEIGHT, 0.0]]).repeat(len(poses), 1)
+    """Return separate poses as frames at the same position."""
+    pelvis = torch.tensor([[0.0, PELVIS_HEIGHT, 0.0]]).repeat(len(poses), 1)
     rotations = torch.stack([pose.rotations for pose in poses])
-    return Performance(rotations, entry, tuple(pose.activity for pose in poses), poses[0].family, is_joined=False)
+    return Performance(rotations, pelvis, tuple(pose.activity for pose in poses), poses[0].family, is_joined=False)
 
 
 def sample_motion(
@@ -282,18 +303,20 @@ def sample_motion(
     pose: Pose | None = None,
     travels: bool = False,
 ) -> Performance:
-    """Draw a motion of `length` frames at `frame_rate` a second.
+    """Draw a motion that starts at x = z = 0, facing +z.
 
-    Trunk and arms are changed smoothly, less where limbs would go through the body. Too short recordings run back and
-    forth. Starts near x = z = 0, facing +z.
+    Trunk and arms are varied smoothly, less if limbs would intersect the body. Too short recordings run back and forth.
 
     Args:
-        travels: A motion of the library whose person goes forwards for some metres, if there is one.
-        pose: A pose that is held, with a slow sway, instead of a motion of the library.
+        random: Source of the random numbers.
+        length: Number of frames.
+        frame_rate: Frames per second.
+        split: "train" or "held_out".
+        pose: A pose to hold with a slow sway instead of a motion of the library.
+        travels: Prefer a motion whose person moves forward by some metres.
     """
     if pose is not None:
-        still = held_pose(*[pose] * length)
-        motion = replace(still, is_joined=True)
+        motion = replace(held_pose(*[pose] * length), is_joined=True)
     else:
         clip = _sample_clip(random, split, (length - 1) / frame_rate, travels=travels)
         motion = _resample(clip, length, frame_rate, random)
@@ -303,7 +326,7 @@ def sample_motion(
     rotations = motion.rotations
     for scale in (1.0, 0.5, 0.25, 0.125):
         new_rotations = _widen(rotations, random, scale, frame_rate)
-        if bool((self_penetration(new_rotations) < _DEEPEST_IN_MOTION).all()):
+        if bool((self_penetration(new_rotations) < _MAX_MOTION_PENETRATION).all()):
             motion = replace(motion, rotations=new_rotations)
             break
     # Face +z in the first frame, and start at x = z = 0.
@@ -313,7 +336,7 @@ def sample_motion(
 
 
 def _sample_clip(random: np.random.Generator, split: str, seconds: float, *, travels: bool) -> Motion:
-    """Draw a clip of the library that lasts so long, each activity alike; any if none does."""
+    """Draw a clip of the library that is long enough, if there is one; all activities are equally likely."""
     clips = list(pose_library().motions(split=split))
     if travels:
         clips = [clip for clip in clips if _travels(clip)] or clips
@@ -325,33 +348,32 @@ def _sample_clip(random: np.random.Generator, split: str, seconds: float, *, tra
 
 
 def _travels(clip: Motion) -> bool:
-    """Return whether a clip's person goes forwards for some metres."""
-    way = clip.pelvis[-1] - clip.pelvis[0]
+    """Return whether the person of a clip moves forward by some metres."""
+    path = clip.pelvis[-1] - clip.pelvis[0]
     forward = axis_angle_to_matrix(clip.poses[:, :3])[..., 2].mean(0)
-    return bool(way.norm() > _TRAVEL and way @ forward > 0.5 * way.norm())
+    return bool(path.norm() > _TRAVEL and path @ forward > 0.5 * path.norm())
 
 
 def _resample(clip: Motion, length: int, frame_rate: float, random: np.random.Generator) -> Performance:
     step = clip.frame_rate / frame_rate
     last = len(clip) - 1
-    # Times in frames of the recording, which runs back and forth where it is too short.
+    # Times in frames of the recording, which runs back and forth if it is too short.
     start = random.uniform(0, max(0.0, last - step * (length - 1)))
     time = start + step * np.arange(length)
     time = np.abs((time + last) % (2 * last) - last) if last > 0 else np.zeros(length)
-    before = torch.from_numpy(np.minimum(np.floor(time), max(last - 1, 0)).astype(np.int64))
-    after = (before + 1).clamp(max=last)
-    share = torch.from_numpy(time.astype(np.float32)) - before
-    # Between two frames of the recording, rotations follow the shortest turn.
+    left = torch.from_numpy(np.minimum(np.floor(time), max(last - 1, 0)).astype(np.int64))
+    right = (left + 1).clamp(max=last)
+    share = torch.from_numpy(time.astype(np.float32)) - left
+    # Rotations are interpolated along the shortest rotation.
     matrices = axis_angle_to_matrix(clip.poses.unflatten(-1, (len(SMPL24), 3)))
-    first, second = matrices[before], matrices[after]
-    step_between = matrix_to_axis_angle(first.mT @ second) * share[:, None, None]
-    rotations = first @ axis_angle_to_matrix(step_between)
-    pelvis = torch.lerp(clip.pelvis[before], clip.pelvis[after], share[:, None])
+    turn = matrix_to_axis_angle(matrices[left].mT @ matrices[right]) * share[:, None, None]
+    rotations = matrices[left] @ axis_angle_to_matrix(turn)
+    pelvis = torch.lerp(clip.pelvis[left], clip.pelvis[right], share[:, None])
     return Performance(rotations, pelvis, (clip.activity,) * length, LIBRARY)
 
 
 def _widen(rotations: Tensor, random: np.random.Generator, scale: float, frame_rate: float) -> Tensor:
-    """Move joint angles of trunk and arms by an offset and two slow waves, inside the limits."""
+    """Change joint angles of trunk and arms by an offset and two slow waves, within the joint limits."""
     angles, (lowest, highest) = rotations_to_angles(rotations), joint_limits()
     seconds = np.arange(len(rotations)) / frame_rate
     for joint, names in ANGLE_NAMES.items():
@@ -363,19 +385,25 @@ def _widen(rotations: Tensor, random: np.random.Generator, scale: float, frame_r
             for speed in random.uniform(0.1, 0.8, 2):
                 offset += 0.5 * spread * np.sin(2 * np.pi * (speed * seconds + random.random()))
             row = SMPL24.index(joint)
-            low, high, entry = float(lowest[row, column]), float(highest[row, column]), (slice(None), row, column)
-            old = angles[entry]
-            new = old + torch.from_numpy(np.deg2rad(offset).astype(np.float32))
-            # What the recording does beyond the limits stays.
-            angles[entry] = torch.minimum(torch.maximum(new, old.clamp(max=low)), old.clamp(min=high))
+            recorded = angles[:, row, column]
+            changed = recorded + torch.from_numpy(np.deg2rad(offset).astype(np.float32))
+            # Recorded angles beyond the limits stay possible.
+            low = recorded.clamp(max=float(lowest[row, column]))
+            high = recorded.clamp(min=float(highest[row, column]))
+            angles[:, row, column] = torch.minimum(torch.maximum(changed, low), high)
     return angles_to_rotations(angles)
 
 
 def turn_motion(motion: Performance, heading: float | Tensor) -> Performance:
-    """Turn a motion about the world's y axis by radians; one (T,) angle per frame turns each pose on its spot."""
-    each = torch.as_tensor(heading, dtype=torch.float32).expand(len(motion))
-    zero = torch.zeros_like(each)
-    turn = axis_angle_to_matrix(torch.stack((zero, each, zero), -1))
+    """Rotate a motion about the world's y axis.
+
+    Args:
+        motion: T frames. Separate poses are rotated at their position.
+        heading: Radians. One angle, or (T,) an angle per frame.
+    """
+    angle = torch.as_tensor(heading, dtype=torch.float32).expand(len(motion))
+    zero = torch.zeros_like(angle)
+    turn = axis_angle_to_matrix(torch.stack((zero, angle, zero), -1))
     rotations = motion.rotations.clone()
     rotations[:, 0] = turn @ rotations[:, 0]
     pelvis = motion.pelvis if not motion.is_joined else (turn @ motion.pelvis[..., None])[..., 0]
@@ -383,10 +411,15 @@ def turn_motion(motion: Performance, heading: float | Tensor) -> Performance:
 
 
 def on_floor(body: Body, motion: Performance, betas: Tensor) -> Performance:
-    """Put a motion of a body of that shape (10,) on the floor by its lowest point, mostly the feet.
+    """Put a motion on the floor by its lowest point, mostly the feet.
 
-    Steps become longer and jumps higher with the length of the legs. Joined frames are moved as one, by their lowest
-    point, so that people still leave the ground; others each for itself.
+    Movements scale with the length of the legs. Joined frames are moved together, so that people can leave the ground;
+    separate poses are moved one by one.
+
+    Args:
+        body: The body.
+        motion: The motion.
+        betas: (10,) float32. Shape of the body.
     """
     with torch.no_grad():
         legs = _leg_length(body, betas[None]) / _leg_length(body, torch.zeros(1, body.shape_count))

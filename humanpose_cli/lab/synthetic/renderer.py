@@ -1,12 +1,13 @@
-"""Images and label maps of a scene: one z-buffer for everything that has a surface, composed over the background.
+"""Images and label maps of a scene: one z-buffer for all surfaces, composed over the background.
 
 In this order: shadows on the background, textures (`Coat`) and light of the meshes, `SceneRenderer`, the labels of a
 frame's people, and `imperfect_fit`, labels with the errors of a fit.
 
-The z-buffer has a sample at every pixel's centre, at the middles of its edges and at its corners. Label maps are the
-centres; a pixel's colour weighs its nine samples 1-2-1 along both sides, which smooths edges. A surface's colour is its
-texture, reduced to about the resolution of the samples, times the light at its vertices. Unlike `rendering.shading`,
-which draws bodies over given images, this casts shadows, keeps colours gamma encoded and makes label maps.
+The z-buffer has a sample at each pixel's centre, at the middles of its edges and at its corners. Label maps use the
+centres; a pixel's colour weights its nine samples 1-2-1 in both directions, which smooths edges. A surface's colour is
+its texture, reduced to about the resolution of the samples, times the light at its vertices. Unlike
+`rendering.shading`, which draws bodies over given images, this renderer casts shadows, keeps colours gamma encoded and
+makes label maps.
 """
 
 from __future__ import annotations
@@ -50,43 +51,40 @@ from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
 
-_FARTHEST = 60.0  # metres from the lens
-_FALL = 0.8  # metres that light passes between a person and the floor, for the softness of edges
-_WIDE_CONTACT = 800  # cells of the contact shadow around a camera's way
-_CONTACT = 0.6  # of the light that is kept away under what touches the floor
-_WALLS = 0.7  # share of the sun's shadow on walls, which also get light from the floor
+_MAX_SHADOW_DEPTH = 60.0  # metres from the lens
+_SHADOW_DISTANCE = 0.8  # metres between a person and the shadow, for the softness of edges
+_CONTACT_CELLS = 128  # side of the contact shadow
+_PATH_CONTACT_CELLS = 800  # side of the contact shadow around a camera's path
+_CONTACT = 0.6  # share of the light that is missing under objects on the floor
+_WALL_SHADOW = 0.7  # share of the sun's shadow on walls, which also get light from the floor
 
 
 def _shade_backdrop(
-    image: Array, backdrop: Backdrop, scene: SceneDescription, shadow: ShadowMap, casting: Array
+    image: Array, backdrop: Backdrop, scene: SceneDescription, shadow: ShadowMap, vertices: Array
 ) -> None:
-    """Darken a background's image (H, W, 3) in place where the sun or the open sky does not reach it.
-
-    Args:
-        shadow: In camera axes; casting (V, 3) the vertices that cast shadows, camera axes.
-    """
+    """Darken a background's image in place in the shadow of the sun and of vertices (V, 3) in camera axes."""
     camera, lighting = scene.camera, scene.lighting
-    rows = np.flatnonzero((backdrop.depth < _FARTHEST) & (backdrop.surface > 0))
+    rows = np.flatnonzero((backdrop.depth < _MAX_SHADOW_DEPTH) & (backdrop.surface > 0))
     if not len(rows):
         return
     points = _points(rows, backdrop.depth, camera)
-    # The sun's shadow on floor and walls: what is left there is the light of sky and fills.
+    # In the sun's shadow on floor and walls, the light of the sky and the fills remains.
     up = np.array([[0, 1, 0]], np.float32)
     shade = encode_light(irradiance(up, lighting, 0.0)[0] / irradiance(up, lighting)[0])
     floor = backdrop.surface.ravel()[rows] == 1
-    cover = shadow.cover(points, _FALL) * np.where(floor, np.float32(1), np.float32(_WALLS))
+    cover = shadow.cover(points, _SHADOW_DISTANCE) * np.where(floor, np.float32(1), np.float32(_WALL_SHADOW))
     factor = 1 - cover[:, None] * (1 - shade)
-    # Under what touches the floor, also the light of the sky is missing.
-    side = _WIDE_CONTACT if scene.path else 128
-    contact = ContactShadow((casting[::3] - camera.translation) @ camera.rotation, side)
-    below = np.flatnonzero(floor)
-    positions = (points[below] - camera.translation) @ camera.rotation
-    factor[below] *= 1 - np.float32(_CONTACT) * contact.darkness(positions)[:, None]
+    # Under objects that touch the floor, the light of the sky is missing too.
+    side = _PATH_CONTACT_CELLS if scene.path else _CONTACT_CELLS
+    contact = ContactShadow((vertices[::3] - camera.translation) @ camera.rotation, side)
+    floor_rows = np.flatnonzero(floor)
+    positions = (points[floor_rows] - camera.translation) @ camera.rotation
+    factor[floor_rows] *= 1 - np.float32(_CONTACT) * contact.darkness(positions)[:, None]
     image.reshape(-1, 3)[rows] *= factor
 
 
 def _points(pixels: NDArray[np.int64], depth: Array, camera: SceneCamera) -> Array:
-    """Unproject some pixels of a background to points (N, 3) float32 in camera axes."""
+    """Unproject flat pixel indices (N,) of a background to points (N, 3) float32 in camera axes."""
     y, x = np.divmod(pixels, depth.shape[1])
     z = depth.ravel()[pixels].astype(np.float32)
     cx, cy = camera.view.principal_point
@@ -94,33 +92,44 @@ def _points(pixels: NDArray[np.int64], depth: Array, camera: SceneCamera) -> Arr
     return np.stack(((x + np.float32(0.5 - cx)) * scale, (y + np.float32(0.5 - cy)) * scale, z), 1).astype(np.float32)
 
 
-# Strength and sharpness of the highlights that materials throw, in order of MATERIALS.
+# Strength and sharpness of the highlights of materials.
 _GLOSS: dict[str, tuple[float, float]] = {"skin": (0.08, 10), "eye": (0.3, 40), "hair": (0.16, 16), "shoe": (0.14, 14)}
 _GLOSS_TABLE = np.array([_GLOSS.get(name, (0.0, 1.0)) for name in MATERIALS], np.float32)
 
 
 class Coat:
-    """The texture of a mesh, and what of it does not change while the mesh moves.
-
-    vertex   (T,) the vertex that each texture vertex belongs to
-    gloss    (V, 2) strength and sharpness of highlights, or None
-    tile     (kind, variant) where the image is a tile that repeats; tint (3,) its factors
+    """The texture of a mesh.
 
     Args:
-        image: (h, w, 3) uint8; uv (T, 2) in units of the image, v down; uv_faces and faces (F, 3).
+        image: (h, w, 3) uint8. The image.
+        uv: (T, 2) float, in units of the image, v down. Texture vertices.
+        uv_faces: (F, 3) int32. Texture vertices of the faces.
+        faces: (F, 3) int32. Vertices of the faces.
+        gloss: (V, 2) float32. Strength and sharpness of highlights; None for no highlights.
+        tile: Kind and variant of the image if it is a tile; None for other images.
+        tint: Factors on the tile's colours.
     """
 
-    def __init__(self, image: NDArray[np.uint8], uv: Array, uv_faces: Array, faces: Array) -> None:
+    def __init__(
+        self,
+        image: NDArray[np.uint8],
+        uv: Array,
+        uv_faces: Array,
+        faces: Array,
+        *,
+        gloss: Array | None = None,
+        tile: tuple[str, int] | None = None,
+        tint: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    ) -> None:
         self.image, self.uv = image, np.asarray(uv, np.float32)
         self.uv_faces, self.faces = torch.from_numpy(uv_faces), torch.from_numpy(faces)
-        self.vertex = np.zeros(len(uv), np.int32)
+        self.vertex = np.zeros(len(uv), np.int32)  # (T,) the vertex of each texture vertex
         self.vertex[uv_faces.T] = faces.T
-        self.gloss: Array | None = None
-        self.tile: tuple[str, int] | None = None
-        self.tint = np.ones(3, np.float32)
+        self.gloss, self.tile = gloss, tile
+        self.tint = np.asarray(tint, np.float32)
 
     def halved(self, level: int) -> NDArray[np.uint8]:
-        """Return the image, halved `level` times as far as possible."""
+        """Return the image halved `level` times, as far as possible."""
         if self.tile is not None:
             return tile_level(*self.tile, min(level, TILE_SIDE.bit_length() - 3))
         if not level:
@@ -130,28 +139,24 @@ class Coat:
 
 
 def _coat_of_person(mesh: DressedMesh) -> Coat:
-    coat = Coat(mesh.texture, mesh.uv, mesh.uv_faces, mesh.faces)
     material = np.zeros(len(mesh.vertices), np.uint8)
     material[mesh.faces.T] = mesh.material
-    coat.gloss = _GLOSS_TABLE[material]
-    return coat
+    return Coat(mesh.texture, mesh.uv, mesh.uv_faces, mesh.faces, gloss=_GLOSS_TABLE[material])
 
 
 def _coat_of_prop(prop: Prop) -> Coat:
-    coat = Coat(tile(*prop.tile), prop.solid.uv / np.float32(prop.metres), prop.solid.faces, prop.solid.faces)
-    coat.tile, coat.tint = prop.tile, np.asarray(prop.tint, np.float32)
-    return coat
+    faces = prop.solid.faces
+    uv = prop.solid.uv / np.float32(prop.metres)
+    return Coat(tile(*prop.tile), uv, faces, faces, tile=prop.tile, tint=prop.tint)
 
 
 def _vertex_light(
     stack: MeshStack, coats: Sequence[Coat], scene: SceneDescription, shadow: ShadowMap | None, casting: int
 ) -> tuple[Array, Array]:
-    """Compute the factor on the encoded colour (V, 3), and the encoded highlight (V,), at each vertex, camera axes.
-
-    Args:
-        casting: Vertices, from the first, that cast shadows and get them.
-    """
-    points, normals, camera, lighting = stack.vertices.numpy(), stack.normals.numpy(), scene.camera, scene.lighting
+    """Return the factor (V, 3) on the encoded colour, and the encoded highlight (V,), at each vertex."""
+    # The first `casting` vertices cast shadows and receive them.
+    points, normals = stack.vertices.numpy(), stack.normals.numpy()
+    camera, lighting = scene.camera, scene.lighting
     sunlit = np.ones(len(points), np.float32)
     if shadow is not None:
         sunlit[:casting] = shadow.sunlit(points[:casting], normals[:casting])
@@ -174,20 +179,16 @@ def _vertex_light(
 def _paint_surfaces(
     stack: MeshStack, coats: Sequence[Coat], raster: Raster, focal: float, gain: Array, shine: Array
 ) -> Array:
-    """Paint colours (h, w, 3) float32 of the samples of a raster (1, h, w); zero where it shows nothing.
-
-    Args:
-        focal: Pixels, of the raster's samples; gain and shine as of `_vertex_light`.
-    """
+    """Return colours (h, w, 3) float32 of the samples of a raster (1, h, w), 0 without a surface."""
     face = raster.face[0].numpy()
-    # Which mesh each sample shows.
-    table = np.zeros(len(stack.faces) + 1, np.uint8)  # its last entry is that of face −1
+    # The mesh that each sample shows.
+    table = np.zeros(len(stack.faces) + 1, np.uint8)  # the last entry is for face −1
     table[:-1] = np.repeat(np.arange(1, len(stack.first_face)), np.diff(stack.first_face))
-    owner = table[face]  # 1 + the mesh that each sample sees, 0 for none
+    owner = table[face]  # 1 + the mesh, 0 for none
     present = np.flatnonzero(np.bincount(owner.ravel(), minlength=len(coats) + 1)[1:]).tolist()
     starts = np.cumsum([0, *(len(coat.uv) for coat in coats)]).tolist()
     texels, light = np.zeros((starts[-1], 2), np.float32), np.zeros((starts[-1], 3), np.float32)
-    # Texture positions and light of all texture vertices, with the textures at the samples' resolution.
+    # Texture positions and light of all texture vertices, and textures with the samples' resolution.
     images: dict[int, NDArray[np.uint8]] = {}
     for mesh in present:
         coat, rows = coats[mesh], slice(starts[mesh], starts[mesh + 1])
@@ -196,18 +197,18 @@ def _paint_surfaces(
         texels[rows] = coat.uv * np.array([width, height], np.float32) - np.float32(0.5)
         light[rows] = (gain[stack.first_vertex[mesh] : stack.first_vertex[mesh + 1]] * coat.tint)[coat.vertex]
     faces = torch.cat([coat.uv_faces + start for coat, start in zip(coats, starts, strict=False)])
-    at = interpolate(raster, faces, torch.from_numpy(texels)[None])[0].numpy()
+    positions = interpolate(raster, faces, torch.from_numpy(texels)[None])[0].numpy()
     sample_light = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
-    # Colours mesh by mesh, in the rectangle that shows it; light and highlights of all at once.
+    # Colours for each mesh in its rectangle; light and highlights for all meshes together.
     colour = np.zeros((*face.shape, 3), np.uint8)
     for mesh in present:
-        where = owner == mesh + 1
-        ys, xs = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+        mask = owner == mesh + 1
+        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         part = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
         border = cv2.BORDER_REPLICATE if coats[mesh].tile is None else cv2.BORDER_WRAP
-        x, y = cv2.split(at[part])
+        x, y = cv2.split(positions[part])
         pixels = cv2.remap(images[mesh], x, y, cv2.INTER_LINEAR, borderMode=border)
-        cv2.copyTo(pixels, where[part].view(np.uint8), colour[part])
+        cv2.copyTo(pixels, mask[part].view(np.uint8), colour[part])
     result = np.asarray(cv2.multiply(colour, sample_light, dtype=cv2.CV_32F), np.float32)
     if shine.any():
         glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
@@ -216,20 +217,21 @@ def _paint_surfaces(
 
 
 def _level(stack: MeshStack, coat: Coat, mesh: int, faces: NDArray[np.int32], focal: float) -> int:
-    """Choose how often to halve a texture to match the samples' resolution, from some of the visible faces."""
-    # Area in samples of some faces: metres squared, foreshortened, enlarged by the focal length over the distance.
-    some = faces[:: max(1, len(faces) // 256)] - stack.first_face[mesh]
-    corners: Tensor = coat.faces[some] + int(stack.first_vertex[mesh])
+    """Return how often to halve a texture to match the samples' resolution, from some of the visible faces."""
+    # The faces' area in samples: metres squared, foreshortened, times the square of the focal length over the distance.
+    rows = faces[:: max(1, len(faces) // 256)] - stack.first_face[mesh]
+    corners: Tensor = coat.faces[rows] + int(stack.first_vertex[mesh])
     points = stack.vertices.numpy()[corners.numpy()]
     size = np.array([coat.image.shape[1], coat.image.shape[0]], np.float32)
-    positions = coat.uv[coat.uv_faces[some].numpy()] * size
+    positions = coat.uv[coat.uv_faces[rows].numpy()] * size
     edges = points[:, 1:] - points[:, :1]
-    across = np.cross(edges[:, 0], edges[:, 1])
-    area, middle = np.linalg.norm(across, axis=1), points.mean(1)
-    slant = np.abs(np.einsum("nk,nk->n", across, middle))
+    normal = np.cross(edges[:, 0], edges[:, 1])
+    area = np.linalg.norm(normal, axis=1)
+    middle = points.mean(1)
+    slant = np.abs(np.einsum("nk,nk->n", normal, middle))
     slant /= np.maximum(area * np.linalg.norm(middle, axis=1), 1e-12)
     samples = area * np.maximum(slant, 0.3) * (focal / np.maximum(middle[:, 2], 0.05)) ** 2
-    # Their area in texels; each halving of the texture divides it by four.
+    # The faces' area in texels, which each halving of the texture divides by four.
     step = positions[:, 1:] - positions[:, :1]
     texels = np.abs(step[:, 0, 0] * step[:, 1, 1] - step[:, 0, 1] * step[:, 1, 0])
     ratio = float(np.median(texels / np.maximum(samples, 1e-9)))
@@ -237,8 +239,8 @@ def _level(stack: MeshStack, coat: Coat, mesh: int, faces: NDArray[np.int32], fo
 
 
 _TENT = np.array([0.25, 0.5, 0.25], np.float32)
-_BLUR_FROM = 0.3  # pixels
-_REACH = 0.7  # metres that people reach around their pelvis
+_MIN_BLUR = 0.3  # pixels
+_REACH = 0.7  # metres, horizontal extent of people around their pelvis
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,9 +248,9 @@ class RenderedScene:
     """One image of a scene.
 
     Attributes:
-        image: (H, W, 3) uint8.
-        maps: Name → map as `LABEL_MAPS` says.
-        visible: (P,) pixels that each of the people is visible on.
+        image: (H, W, 3) uint8. The image.
+        maps: Name → map, see `LABEL_MAPS`.
+        visible: (P,) int64. Number of pixels that show each of the people.
     """
 
     image: NDArray[np.uint8]
@@ -257,16 +259,22 @@ class RenderedScene:
 
 
 class SceneRenderer:
-    """Renders the frames of a scene; the background is painted once for each camera."""
+    """Renders the frames of a scene; the background is painted once for each camera.
+
+    Args:
+        body: The body.
+        scene: The scene.
+        labels: Labels of the body; None computes them.
+    """
 
     def __init__(self, body: Body, scene: SceneDescription, labels: BodyLabels | None = None) -> None:
         self.body, self.scene = body, scene
         self.labels = labels or BodyLabels(body)
-        # Points (N, 3) in world axes between which everything stands: around people's pelvises, lenses, and things.
-        around = (scene.positions()[:, None] + np.array([[-_REACH, 0, -_REACH], [_REACH, 0, _REACH]])).reshape(-1, 3)
-        things = [prop.solid.vertices[[0, -1]] for prop in scene.props if prop.shadow]
-        self._inside = np.concatenate((around, *things))
-        # What casts no shadow comes last, so that all that does are the first meshes of the stack.
+        # Points (N, 3) in world axes that must be inside the walls: around people and lenses, and of props.
+        corners = np.array([[-_REACH, 0, -_REACH], [_REACH, 0, _REACH]])
+        points = (scene.positions()[:, None] + corners).reshape(-1, 3)
+        self._inside = np.concatenate((points, *(p.solid.vertices[[0, -1]] for p in scene.props if p.shadow)))
+        # Props without shadows come last, so that the first meshes of the stack cast shadows.
         props = sorted(scene.props, key=lambda prop: not prop.shadow)
         self._casting = len(scene.people) + sum(prop.shadow for prop in props)
         self._coats = [*(_coat_of_person(p.mesh) for p in scene.people), *map(_coat_of_prop, props)]
@@ -274,13 +282,18 @@ class SceneRenderer:
         self._look_from(scene.camera)
 
     def _look_from(self, camera: SceneCamera) -> None:
-        """Paint the background of a camera, and move the things into its axes."""
+        """Paint the background of a camera, and transform the props to its axes."""
         scene = self.scene = replace(self.scene, camera=camera)
         self.backdrop: Backdrop = paint_backdrop(scene.background, camera, scene.lighting, scene.images, self._inside)
         self._props = [torch.from_numpy(camera.to_camera(solid).astype(np.float32)) for solid in self._solids]
 
     def render(self, frame: int = 0, names: tuple[str, ...] = RENDERED_MAPS) -> RenderedScene:
-        """Render one frame with the maps of these names."""
+        """Render one frame.
+
+        Args:
+            frame: Index of the frame.
+            names: Names of the label maps to make.
+        """
         if (camera := self.scene.camera_at(frame)) is not self.scene.camera:
             self._look_from(camera)
         scene = self.scene
@@ -295,12 +308,12 @@ class SceneRenderer:
                 )
                 for person, coat in zip(scene.people, self._coats, strict=False)
             ]
-            things = [(v, coat.faces) for v, coat in zip(self._props, self._coats[len(people) :], strict=True)]
-            stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in people), *things])
+            props = [(v, coat.faces) for v, coat in zip(self._props, self._coats[len(people) :], strict=True)]
+            stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in people), *props])
             box = body_box(stack.vertices, scene.camera.view)
             fine = None
             if not box.empty:
-                # The z-buffer of 2H + 1 rows and 2W + 1 columns whose odd ones are the pixels' centres.
+                # A z-buffer of 2H + 1 rows and 2W + 1 columns; the odd ones are the pixels' centres.
                 view = scene.camera.view.part(box)
                 (width, height), (x, y) = view.size, view.principal_point
                 double = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
@@ -326,15 +339,14 @@ class SceneRenderer:
         image = self.backdrop.image.copy()
         if shadow is not None:
             _shade_backdrop(image, self.backdrop, scene, shadow, stack.vertices[:casting].numpy())
-        if scene.degradation.backdrop_blur > _BLUR_FROM:
+        if scene.degradation.backdrop_blur > _MIN_BLUR:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), scene.degradation.backdrop_blur), np.float32)
         if fine is not None:
             gain, shine = _vertex_light(stack, self._coats, scene, shadow, casting)
             colour = _shrink(_paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
             cover = _shrink((fine.face[0] >= 0).numpy().astype(np.float32))
-            rest = 1 - cover
             part = image[box.slices]
-            part[:] = cv2.add(cv2.multiply(part, cv2.merge([rest, rest, rest])), colour)
+            part[:] = cv2.add(cv2.multiply(part, cv2.merge([1 - cover] * 3)), colour)
         return image
 
 
@@ -345,7 +357,7 @@ def _shrink(samples: Array) -> Array:
 
 
 def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:
-    """Make the raster of the complete image at one sample a pixel, from the doubled one of a part of it."""
+    """Return the raster of the complete image with one sample per pixel from the doubled raster of a part."""
     width, height = view.size
     face = torch.full((1, height, width), -1, dtype=torch.int32)
     weights, depth = torch.zeros(1, height, width, 3), torch.full((1, height, width), float("inf"))
@@ -357,18 +369,23 @@ def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:
 
 
 LANDMARKS = ("reposing19", "blazepose33")
-_BOX_MARGIN = 0.04  # of the box's longer side: flesh and clothes beyond the joints
+_BOX_MARGIN = 0.04  # relative to the box's longer side, for the body beyond the joints
 
 
 def encode_scene_image(image: NDArray[np.uint8], quality: int) -> bytes:
-    """Encode (H, W, 3) RGB as JPEG."""
+    """Encode an image (H, W, 3) uint8 RGB as JPEG."""
     success, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert success, "an RGB image can be encoded"
     return bytes(data.tobytes())
 
 
 def encode_scene_maps(image: RenderedScene, visible: list[int]) -> dict[str, bytes]:
-    """Encode the maps as PNG; `persons` renumbered to the visible people."""
+    """Encode the maps of an image as PNG.
+
+    Args:
+        image: The image.
+        visible: Indices of the visible people; `persons` is renumbered to their order.
+    """
     number = np.zeros(len(image.visible) + 1, np.uint8)
     number[np.array(visible, int) + 1] = np.arange(1, len(visible) + 1)
     maps = {**image.maps, "persons": number[image.maps["persons"]]}
@@ -378,10 +395,17 @@ def encode_scene_maps(image: RenderedScene, visible: list[int]) -> dict[str, byt
 def people_of_frame(
     body: Body, scene: SceneDescription, names: list[tuple[str, str]], frame: int, image: RenderedScene
 ) -> tuple[list[Person], list[int]]:
-    """Label the people of one frame who are visible on any pixel; returns them and their indices in the scene.
+    """Return the labels of the people who are visible in a frame.
 
     Args:
-        names: (identity, clothing) of each.
+        body: The body.
+        scene: The scene.
+        names: (identity, clothing) of all people.
+        frame: Index of the frame.
+        image: The rendered frame.
+
+    Returns:
+        The labels, and the people's indices in the scene.
     """
     people, view, maps = scene.people, scene.camera.view, image.maps
     indices = [index for index in range(len(people)) if image.visible[index] > 0]
@@ -391,20 +415,20 @@ def people_of_frame(
     betas = torch.stack([people[i].betas for i in indices])
     trans = torch.stack([people[i].trans[frame] for i in indices])
     with torch.no_grad():
-        poses_of_bodies = body.pose(rotations, betas, trans, vertices=False)
-        points = {name: body.pose_landmarks(name, poses_of_bodies, betas).numpy() for name in LANDMARKS}
-    points[SMPL24.name] = poses_of_bodies.joints.numpy()
+        bodies = body.pose(rotations, betas, trans, vertices=False)
+        points = {name: body.pose_landmarks(name, bodies, betas).numpy() for name in LANDMARKS}
+    points[SMPL24.name] = bodies.joints.numpy()
     poses = matrix_to_axis_angle(rotations).flatten(1).numpy()
     labels = []
     for row, index in enumerate(indices):
-        person_points = {name: its[row].astype(np.float32) for name, its in points.items()}
-        keypoints = {}  # (J, 3): pixels, and how much of the surface around each joint is visible
-        for name, its in person_points.items():
+        person_points = {name: values[row].astype(np.float32) for name, values in points.items()}
+        keypoints = {}  # (J, 3): pixels, and the visible share of the surface around each joint
+        for name, joints in person_points.items():
             if name == SMPL24.name:
-                visible = visible_joint_shares(its, index, view, maps)
+                visible = visible_joint_shares(joints, index, view, maps)
             else:
-                visible = landmark_visibility(body, name, its, index, view, maps)
-            pixels = view.project(torch.from_numpy(its)).numpy()
+                visible = landmark_visibility(body, name, joints, index, view, maps)
+            pixels = view.project(torch.from_numpy(joints)).numpy()
             keypoints[name] = np.concatenate((pixels, visible[:, None]), 1).astype(np.float32)
         identity, clothing = names[index]
         labels.append(
@@ -419,14 +443,16 @@ def people_of_frame(
                 betas=betas[row].numpy(),
                 trans=trans[row].numpy(),
                 keypoints=keypoints,
-                joints={name: np.c_[its, np.ones(len(its), np.float32)] for name, its in person_points.items()},
+                joints={
+                    name: np.c_[joints, np.ones(len(joints), np.float32)] for name, joints in person_points.items()
+                },
             )
         )
     return labels, indices
 
 
 def _person_box(pixels: Array, mask: NDArray[np.bool_]) -> Array:
-    """Bound the joints with a margin and all pixels that show the person, cut at the image's edges."""
+    """Return the box of the joints with a margin and of all pixels that show the person, within the image."""
     height, width = mask.shape
     low, high = pixels.min(0), pixels.max(0)
     margin = _BOX_MARGIN * (high - low).max()
@@ -436,27 +462,40 @@ def _person_box(pixels: Array, mask: NDArray[np.bool_]) -> Array:
     return np.concatenate((np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height)))).astype(np.float32)
 
 
-# Degrees of standard deviation per kind of joint. With the other widths they give joint errors of about 85 mm about the
-# hips, what the keypoint fit has on rendered people (benchmarks/RESULTS.md).
+# Degrees, standard deviation for each kind of joint. Together with the other errors, joints are wrong by about 85 mm
+# relative to the hips, like the keypoint fit of rendered people (benchmarks/RESULTS.md).
 _DEGREES = {"trunk": 4.0, "neck": 6.0, "head": 7.0, "collar": 5.0, "shoulder": 10.0, "elbow": 11.0, "wrist": 10.0}
 _DEGREES |= {"hand": 6.0, "hip": 7.0, "knee": 8.5, "ankle": 7.0, "foot": 4.0}
 
 
-# Further standard deviations: radians of the whole body about the image's horizontal axis, which mostly changes depth,
-# and about the two others; share of the distance; pixels of the root; shape components.
-_LEAN, _TURN, _DEPTH, _PIXELS, _BETAS = 0.09, 0.05, 0.05, 3.0, 0.6
-_MEMORY = 0.85  # correlation of neighbouring frames of a clip
+# Further standard deviations.
+_LEAN = 0.09  # radians, of the body about the image's horizontal axis, which mostly changes depth
+_TURN = 0.05  # radians, of the body about the two other axes
+_DEPTH = 0.05  # of the logarithm of the distance
+_PIXELS = 3.0  # pixels, of the root
+_BETAS = 0.6  # of the betas
+_CORRELATION = 0.85  # of consecutive frames of a clip
 
 
 def imperfect_fit(
     random: np.random.Generator, poses: Array, betas: Array, trans: Array, rest_pelvis: Array, focal: Array
 ) -> tuple[Array, Array, Array]:
-    """Disturb a fit of one person in T frames with a fifth to nearly twice the usual errors: (poses, betas, trans).
+    """Add errors of 0.2 to 1.8 times the usual size to the parameters of one person.
 
-    poses (T, 72) axis-angle, betas (S,), trans (T, 3) metres: the truth; rest_pelvis (3,) of that shape; focal (T,) px
+    Args:
+        random: Source of the random numbers.
+        poses: (T, 72) float, axis-angle. True poses in T frames.
+        betas: (S,) float. True shape.
+        trans: (T, 3) float, metres. True translation.
+        rest_pelvis: (3,) float, metres. Pelvis of this shape at rest.
+        focal: (T,) float, pixels. Focal lengths.
+
+    Returns:
+        poses (T, 72), betas (S,) and trans (T, 3), float32.
     """
-    frames, strength = len(poses), random.uniform(0.2, 1.8)
-    # The pelvis' own error is the whole body's.
+    frames = len(poses)
+    strength = random.uniform(0.2, 1.8)
+    # The error of the pelvis is the error of the complete body.
     classes = (name if name in _DEGREES else joint_class(name) for name in SMPL24.joint_names)
     degrees = np.array([_DEGREES.get(name, 0.0) for name in classes])
     joint_noise = _random_walk(random, (frames, len(SMPL24), 3)) * np.deg2rad(degrees)[:, None]
@@ -467,9 +506,9 @@ def imperfect_fit(
     noisy = (true * Rotation.from_rotvec(joint_noise.reshape(-1, 3))).as_rotvec().reshape(frames, -1, 3)
     noisy[:, pelvis] = (Rotation.from_rotvec(body_turn) * Rotation.from_rotvec(poses[:, :3])).as_rotvec()
     root = np.asarray(trans, np.float64) + rest_pelvis
-    nearer = np.exp(_random_walk(random, (frames, 1)) * strength * _DEPTH)
-    aside = _random_walk(random, (frames, 2)) * strength * _PIXELS * root[:, 2:] / focal[:, None]
-    new_root = (root + np.concatenate((aside, np.zeros((frames, 1))), 1)) * nearer
+    scale = np.exp(_random_walk(random, (frames, 1)) * strength * _DEPTH)
+    shift = _random_walk(random, (frames, 2)) * strength * _PIXELS * root[:, 2:] / focal[:, None]
+    new_root = (root + np.concatenate((shift, np.zeros((frames, 1))), 1)) * scale
     shape = betas + strength * _BETAS * random.standard_normal(np.shape(betas))
     return (
         noisy.reshape(frames, -1).astype(np.float32),
@@ -479,8 +518,8 @@ def imperfect_fit(
 
 
 def _random_walk(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Draw unit normal numbers, correlated along the first axis."""
+    """Draw standard normal numbers that are correlated along the first axis."""
     steps = random.standard_normal(shape)
     for t in range(1, shape[0]):
-        steps[t] = _MEMORY * steps[t - 1] + np.sqrt(1 - _MEMORY**2) * steps[t]
+        steps[t] = _CORRELATION * steps[t - 1] + np.sqrt(1 - _CORRELATION**2) * steps[t]
     return steps

@@ -1,4 +1,4 @@
-"""Seamless noise, and tileable images of materials; all made once per process."""
+"""Seamless noise, and tileable images of materials, which are made once per process."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ _CELLS = (4, 8, 16, 32, 64, 128)
 
 @lru_cache(maxsize=16)
 def octave_noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[np.float32]:
-    """Make seamless noise (256, 256) of mean 0 and deviation 1 with features down to 256 / finest texels.
+    """Return seamless noise (256, 256) of mean 0 and deviation 1.
 
     Args:
-        steepness: 1: each octave has half the last one's amplitude; 0: all alike.
+        finest: The finest features have 256 / finest texels.
+        seed: Seed of the noise.
+        steepness: 1: each octave has half the amplitude of the previous one; 0: all have the same amplitude.
     """
     random = np.random.default_rng((917, seed))
     total = np.zeros((NOISE_SIZE, NOISE_SIZE), np.float32)
@@ -42,47 +44,67 @@ def octave_noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[
 
 @lru_cache(maxsize=32)
 def _resize_noise(finest: int, seed: int, steepness: float, size: int) -> Array:
-    """Resize the noise, and repeat it twice along each side."""
+    """Return resized noise, repeated twice along each side."""
     field = cv2.resize(octave_noise(finest, seed, steepness), (size, size), interpolation=cv2.INTER_AREA)
     return np.tile(field, (2, 2))
 
 
 def noise_patch(random: np.random.Generator, size: int, finest: int, steepness: float = 1.0) -> NDArray[np.float32]:
-    """Draw seamless noise (size, size), for size 256 or a whole part of it, from a few stored fields."""
+    """Draw seamless noise (size, size) from a few stored fields.
+
+    Args:
+        random: Source of the random numbers.
+        size: 256 or a divisor of it.
+        finest: See `octave_noise`.
+        steepness: See `octave_noise`.
+    """
     field = _resize_noise(finest, int(random.integers(2)), steepness, size)
-    y, x, transpose = (int(v) for v in random.integers(0, (size, size, 2)))
+    y, x, transpose = random.integers(0, (size, size, 2)).tolist()
     patch = field[y : y + size, x : x + size]
     return patch.T if transpose else patch
 
 
 def resample(tile: Array, u: Array, v: Array) -> Array:
-    """Interpolate a seamless tile (h, w[, C]) at u, v (n,) in repeats, 0 at the first texel: (n[, C]) float32."""
+    """Interpolate a seamless tile.
+
+    Args:
+        tile: (h, w) or (h, w, C). The tile.
+        u: (n,) float32, in tiles, 0 at the first texel. Horizontal positions.
+        v: (n,) float32, in tiles, 0 at the first texel. Vertical positions.
+
+    Returns:
+        (n,) or (n, C) float32.
+    """
     height, width = tile.shape[:2]
-    # One more row and column, so that the wrap needs no special border.
+    # A further row and column make the interpolation periodic.
     with_border = cv2.copyMakeBorder(tile, 0, 1, 0, 1, cv2.BORDER_WRAP)
     return look_up(with_border, (u - np.floor(u)) * np.float32(width), (v - np.floor(v)) * np.float32(height))
 
 
 def repeats(centre: Array, side: int, reach: int) -> list[tuple[float, float]]:
-    """List the positions of a thing in a seamless tile, centre (2,) x and y, and of its copies that reach into it."""
+    """Return the positions of an object in a seamless tile, and of its copies that extend into the tile.
+
+    Args:
+        centre: (2,) float, texels. x and y of the object.
+        side: Side of the tile in texels.
+        reach: Radius of the object in texels.
+    """
     x, y = centre.tolist()
     shifts = (-side, 0, side)
     positions = [(x + dx, y + dy) for dx in shifts for dy in shifts]
-    return [at for at in positions if all(-reach < value < side + reach for value in at)]
+    return [position for position in positions if all(-reach < value < side + reach for value in position)]
 
 
-TILE_SIDE = 256
+TILE_SIDE = 256  # texels
 _SHAPE = (TILE_SIDE, TILE_SIDE)
 _Y, _X = np.mgrid[:TILE_SIDE, :TILE_SIDE].astype(np.float32) / np.float32(TILE_SIDE)
-VARIANTS = 6
-_LEVELS = 7
+VARIANTS = 6  # tiles of each kind
+_LEVELS = 7  # of each tile, each half as large as the previous one
 
 
 def _spectral_noise(random: np.random.Generator, power: float, stretch: float = 1.0) -> Array:
-    """Draw periodic noise of a tile's shape, of mean 0 and deviation 1 whose amplitude falls with frequency^−power.
-
-    Photographs of most things have a power near 1. stretch > 1 draws it out along x.
-    """
+    """Draw periodic noise of deviation 1 and amplitude ∝ frequency^−power, stretched along x."""
+    # Photographs of most things have a power near 1.
     fy, fx = np.fft.fftfreq(TILE_SIDE)[:, None] * TILE_SIDE, np.fft.rfftfreq(TILE_SIDE)[None] * TILE_SIDE * stretch
     radius = np.hypot(fx, fy)
     radius[0, 0] = 1
@@ -93,7 +115,7 @@ def _spectral_noise(random: np.random.Generator, power: float, stretch: float = 
 
 
 def _blend(value: Array, dark: Array, light: Array) -> Array:
-    """Interpolate between two colours by values about 0…1."""
+    """Interpolate between two colours by values of 0 … 1."""
     t = np.clip(value, 0, 1)[..., None]
     return np.asarray(dark + (light - dark) * t, np.float32)
 
@@ -236,15 +258,15 @@ def _print(random: np.random.Generator) -> Array:
     letters = "ABCDEFGHIJKLMNOPRSTUVWXYZabcdefghiklmnoprstuvw0123456789 &%!?"
     for _ in range(int(random.integers(1, 9))):
         text = "".join(random.choice(list(letters), int(random.integers(3, 16))))
-        at = (int(random.integers(0, 150)), int(random.integers(20, TILE_SIDE)))
+        origin = (int(random.integers(0, 150)), int(random.integers(20, TILE_SIDE)))
         scale, thick = float(random.uniform(0.4, 2.6)), int(random.integers(1, 6))
         font = int(random.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX]))
-        cv2.putText(image, text, at, font, scale, random.uniform(0, 255, 3).tolist(), thick, cv2.LINE_AA)
+        cv2.putText(image, text, origin, font, scale, random.uniform(0, 255, 3).tolist(), thick, cv2.LINE_AA)
     return image.astype(np.float32)
 
 
 def _shelf(random: np.random.Generator) -> Array:
-    """Draw rows of things side by side, like books or goods."""
+    """Draw rows of objects side by side, like books or goods."""
     rows = int(random.choice([3, 4, 5]))
     image = np.zeros((*_SHAPE, 3), np.float32) + random.uniform(20, 90)
     height = TILE_SIDE // rows
@@ -261,11 +283,11 @@ def _shelf(random: np.random.Generator) -> Array:
 
 
 def _stone(random: np.random.Generator) -> Array:
-    """Draw cells of random stones."""
+    """Draw a Voronoi diagram of stones."""
     count = 40
     points = random.uniform(0, TILE_SIDE, (count, 2)).astype(np.float32)
     y, x = np.mgrid[:TILE_SIDE, :TILE_SIDE].astype(np.float32)
-    best, second = (np.full(_SHAPE, 1e9, np.float32) for _ in range(2))
+    best, second = np.full((2, *_SHAPE), 1e9, np.float32)
     owner = np.zeros(_SHAPE, np.int64)
     for k, (px, py) in enumerate(points):
         dx, dy = np.abs(x - px), np.abs(y - py)
@@ -301,7 +323,7 @@ TILE_KINDS = tuple(_MAKERS)
 
 @lru_cache(maxsize=len(_MAKERS) * VARIANTS)
 def tile(kind: str, variant: int) -> NDArray[np.uint8]:
-    """Draw a tileable image (256, 256, 3) uint8 of one of `TILE_KINDS`; any number gives one of a few variants."""
+    """Return a tileable image (256, 256, 3) uint8 of a kind in `TILE_KINDS`; variants repeat after `VARIANTS`."""
     variant %= VARIANTS
     random = np.random.default_rng([zlib.crc32(kind.encode()), variant])
     image = np.clip(_MAKERS[kind](random), 0, 255).astype(np.uint8)
@@ -311,7 +333,7 @@ def tile(kind: str, variant: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=len(_MAKERS) * VARIANTS * _LEVELS)
 def tile_level(kind: str, variant: int, level: int) -> NDArray[np.uint8]:
-    """Halve the tile `level` times (at most down to 4 texels)."""
+    """Return a tile halved `level` times, at least 4 texels large."""
     side = TILE_SIDE >> min(max(level, 0), _LEVELS - 1)
     if side == TILE_SIDE:
         return tile(kind, variant)

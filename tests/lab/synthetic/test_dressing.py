@@ -191,7 +191,7 @@ def test_nothing_inside_gives_no_piece():
 def test_sleeves_end_where_they_are_cut(sleeve):
     base = cloth_base(body())
     mesh = wearing(top=shirt(sleeve))
-    reach = base.where.arm[mesh.body_vertex[vertices_of(mesh, "top")]].max()
+    reach = base.coordinates.arm[mesh.body_vertex[vertices_of(mesh, "top")]].max()
     assert reach == pytest.approx(sleeve, abs=0.025)
 
 
@@ -235,7 +235,7 @@ def test_no_skin_shows_through_clothes():
         cover = np.full(count, -1.0)
         for garment, field in ((outfit.top, top_field), (outfit.bottom, bottom_field), (outfit.outer, top_field)):
             if garment is not None:
-                cover = np.maximum(cover, field(garment, base.where)[:count])
+                cover = np.maximum(cover, field(garment, base.coordinates)[:count])
         materials = visible_materials(mesh, pose, 0.7 * i)
         skin = materials[mesh.material[materials] == MATERIALS.index("skin")]
         bad = (cover[mesh.body_vertex[mesh.faces[skin]]].min(1) > 0.01).sum()
@@ -247,7 +247,7 @@ def test_no_skin_shows_through_clothes():
 def test_a_shirt_over_trousers_hides_their_waist():
     mesh = wearing(top=replace(shirt(), hem=-0.06), bottom=replace(trousers(), waist=0.12))
     rows = vertices_of(mesh, "bottom")
-    assert cloth_base(body()).where.y[mesh.body_vertex[rows]].max() < 0.02
+    assert cloth_base(body()).coordinates.y[mesh.body_vertex[rows]].max() < 0.02
 
 
 def stance(**angles: float):
@@ -283,7 +283,7 @@ def test_a_skirt_goes_round_both_legs_and_hides_them():
     assert (uses == 1).sum() == 2 * 48  # open at waist and hem alone
     hem = mesh.vertices[rows, 1] < mesh.vertices[rows, 1].min() + 0.03
     assert np.ptp(mesh.vertices[rows][hem, 0]) > 0.3
-    where = cloth_base(body()).where
+    where = cloth_base(body()).coordinates
     skin = mesh.body_vertex[vertices_of(mesh, "skin")]
     legs = ~where.is_arm[skin]
     assert not (legs & (where.y[skin] < 0.0) & (where.y[skin] > SKIRT.hem + 0.15)).any()
@@ -292,7 +292,7 @@ def test_a_skirt_goes_round_both_legs_and_hides_them():
 def test_hats_have_no_ears_under_them_and_hide_hair():
     """The cloth surface spans the ears; with a beanie no hair is left above its edge."""
     base = cloth_base(body())
-    ears = base.is_head & (np.abs(base.where.x) > 0.07) & (np.abs(base.where.y - 0.661) < 0.02)
+    ears = base.is_head & (np.abs(base.coordinates.x) > 0.07) & (np.abs(base.where.y - 0.661) < 0.02)
     assert ears.sum() > 50
     assert np.abs(base.template[ears, 0]).max() < 0.073
     identity, _ = person(1)
@@ -300,7 +300,7 @@ def test_hats_have_no_ears_under_them_and_hide_hair():
     crown = {}
     for name, wear in (("bare", None), ("beanie", Headwear("beanie", PLAIN, (10.0, 10.0, 10.0)))):
         mesh = dress_identity(body(), identity, outfit(headwear=wear), texture_size=64)
-        crown[name] = base.where.y[mesh.body_vertex[vertices_of(mesh, "hair")]].max()
+        crown[name] = base.coordinates.y[mesh.body_vertex[vertices_of(mesh, "hair")]].max()
     assert crown["bare"] > 0.78
     assert crown["beanie"] < 0.76
 
@@ -330,6 +330,6 @@ def test_shoes_go_round_the_feet(kind):
     assert shoe[:, 1].min() == pytest.approx(rest[:, 1].min() - 0.02, abs=0.012)
     assert shoe[:, 2].max() > rest[rest[:, 1] < rest[:, 1].min() + 0.08, 2].max() - 0.002
     toes = mesh.body_vertex[vertices_of(mesh, "skin")]
-    assert (cloth_base(body()).where.y[toes].min() < -0.87) == (kind == "sandals")
+    assert (cloth_base(body()).coordinates.y[toes].min() < -0.87) == (kind == "sandals")
     tall = 0.33 if kind == "boots" else 0.15
     assert np.ptp(shoe[:, 1]) < tall + 0.03

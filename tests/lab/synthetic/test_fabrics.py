@@ -87,7 +87,7 @@ def test_a_shirt_is_painted_where_it_lies():
     texels = atlas_texels(body(), 128)
     colour = mesh.texture.reshape(-1, 3)[texels.rows].astype(int)
     red = (colour[:, 0] > 120) & (colour[:, 1] < 60)
-    at = texels.where
+    at = texels.coordinates
     trunk = ~at.is_arm & (at.y > 0.05) & (at.y < 0.4) & (np.abs(at.x) < 0.12)
     assert red[trunk & ~texels.head].mean() > 0.97
     assert red[at.is_arm & (at.arm < 0.4)].mean() > 0.95
