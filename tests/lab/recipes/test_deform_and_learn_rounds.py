@@ -151,10 +151,6 @@ def test_figure_2_has_all_people_and_those_accepted(cache, tmp_path, monkeypatch
     assert entry["accepted_registration"]["mpjpe_mm"] == pytest.approx(1000 * errors[1::2].mean())
     assert errors.mean() > 1.1 * errors[1::2].mean()
 
-    first, second = json.loads((tmp_path / rounds.ROUNDS).read_text())
-    assert first == {**entry, "registration": {}}
-    assert second["registration"]["mpjpe_mm"] > second["accepted_registration"]["mpjpe_mm"]
-
 
 def test_predictions_are_where_the_second_registrations_begin(complete_run):
     folder, _, begun = complete_run
@@ -175,7 +171,7 @@ def test_footage_without_correspondences_goes_on_from_another_run(cache, complet
     people = DeformAndLearn(cache, options, seed=1).people
     expected = recipe.predict_people(BodyRegressor.load(complete_run[0] / LAST), people, 64).rows(torch.arange(4))
     torch.testing.assert_close(start.vector, expected.vector)
-    with raises(InputError, problem="no run of deform-and-learn", expected="rounds.json"):
+    with raises(InputError, subject="nowhere", expected="rounds.json"):
         run(cache, tmp_path / "b", replace(options, start=str(tmp_path / "nowhere")))
 
 

@@ -292,7 +292,7 @@ def test_a_skirt_goes_round_both_legs_and_hides_them():
 def test_hats_have_no_ears_under_them_and_hide_hair():
     """The cloth surface spans the ears; with a beanie no hair is left above its edge."""
     base = cloth_base(body())
-    ears = base.is_head & (np.abs(base.coordinates.x) > 0.07) & (np.abs(base.where.y - 0.661) < 0.02)
+    ears = base.is_head & (np.abs(base.coordinates.x) > 0.07) & (np.abs(base.coordinates.y - 0.661) < 0.02)
     assert ears.sum() > 50
     assert np.abs(base.template[ears, 0]).max() < 0.073
     identity, _ = person(1)

@@ -237,7 +237,8 @@ def _cameras(count: int, random: np.random.Generator, o: CameraRanges) -> tuple[
     gaze = _turn(2, roll) @ _turn(0, pitch) @ upright @ _turn(1, yaw)
     azimuth, elevation = (np.deg2rad(limit) * random.uniform(-1, 1, count) for limit in o.off_centre)
     turn = _turn(1, azimuth) @ _turn(0, -elevation)
-    distance = np.exp(random.uniform(*np.log(o.distance).tolist(), count))
+    low, high = np.log(o.distance).tolist()
+    distance = np.exp(random.uniform(low, high, count))
     return (turn @ gaze).astype(np.float32), (turn[..., 2] * distance[:, None]).astype(np.float32)
 
 
