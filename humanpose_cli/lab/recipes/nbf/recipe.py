@@ -96,9 +96,9 @@ class NbfTraining(Options):
         minimum=32,
     )
     body: str = option("default", "Body whose parameters the labels are: default or smpl:FILE.")
-    learning_rate: float = option(4e-5, "Of Adam.", above=0)
-    beta1: float = option(0.5, "Of Adam.")
-    weight_decay: float = option(1e-4, "Of Adam.", minimum=0)
+    learning_rate: float = option(4e-5, "Learning rate of Adam.", above=0)
+    beta1: float = option(0.5, "β1 of Adam.")
+    weight_decay: float = option(1e-4, "Weight decay of Adam.", minimum=0)
     backbone: str = option(
         "",
         "Initial weights of the regressor's ResNet: a file, a name of `hpc weights list`, or imagenet.",

@@ -45,8 +45,8 @@ class SegmenterTraining(Options):
 
     segmenter: SegmenterOptions = option(SegmenterOptions(), "The network and its crop.")
     augmentation: Augmentation = option(SEGMENTER_AUGMENTATION, "Augmentation of images.")
-    learning_rate: float = option(2e-5, "Of Adam.", above=0)
-    weight_decay: float = option(1e-4, "Of Adam.", minimum=0)
+    learning_rate: float = option(2e-5, "Learning rate of Adam.", above=0)
+    weight_decay: float = option(1e-4, "Weight decay of Adam.", minimum=0)
     background: float = option(
         1.0, "Weight of background pixels in the loss; parts have the weight 1 (the paper has no weights).", above=0
     )
