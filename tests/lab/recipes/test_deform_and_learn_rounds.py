@@ -307,7 +307,7 @@ def test_caches_of_other_skeletons_and_labels_are_learned_from_together(cache, c
     assert [each["data"] for each in training["caches"]] == ["painted", "coco people"]
     assert training["people"] == len(plan.people)
     assert rounds.plan_rounds(DeformAndLearn([cache, coco], TINY, seed=1), LOOP, tmp_path).done == 2
-    with raises(InputError, problem="is of a run with another"):
+    with raises(InputError, problem="another caches"):
         rounds.plan_rounds(alone, LOOP, tmp_path)
 
 
