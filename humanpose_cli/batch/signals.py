@@ -1,11 +1,9 @@
-"""Orderly stops: SIGINT, SIGTERM and SIGHUP finish or abandon the current item within five seconds, or what `allow`
-gives.
+"""Orderly stops: SIGINT, SIGTERM and SIGHUP finish or abandon the current item within five seconds.
 
-Within `item()` the first signal only asks for a stop, so that an item that is nearly done can be finished. When
-the grace is over, or at a second signal, KeyboardInterrupt is raised in the main thread: context managers unwind
-and no half-written file stays. Outside an item the first signal raises it at once. A main thread that cannot be
-interrupted (inside a long native call) is left behind by a watchdog thread, which ends the process. Native code that
-holds the interpreter keeps that thread from running as well: there `last_resort` ends the process.
+`StopSignals.allow` gives an item more time. Within `item()` the first signal only asks for a stop, so that an item that
+is nearly done can be finished. When the grace is over, or at a second signal, KeyboardInterrupt is raised in the main
+thread: context managers unwind and no half-written file stays. Outside an item the first signal raises it at once. If
+the main thread cannot be interrupted (inside a long native call), a watchdog thread ends the process.
 
 Forked children (a data loader's workers) take no part: a terminal's Ctrl-C reaches them too, and would count twice.
 """
@@ -19,38 +17,35 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from humanpose_cli.batch.last_resort import LastResort
+from typing import Any
 
 _SIGNALS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
-"""The signals that are handled, and what each is reported as."""
+"""Each handled signal and the signal that it is reported as."""
 if hasattr(signal, "SIGBREAK"):  # Windows: Ctrl-Break, and how another program asks for an end; its SIGTERM only kills
     _SIGNALS[signal.SIGBREAK] = signal.SIGTERM
 if hasattr(signal, "SIGHUP"):  # the terminal or the connection has gone
     _SIGNALS[signal.SIGHUP] = signal.SIGTERM
 TERMINAL_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
-"""What a terminal sends to all its processes: children leave it to their parent."""
+"""The signals that a terminal sends to all its processes: children leave them to their parent."""
 _END = b"\0"  # no signal has this number
-_MARGIN = 0.8  # seconds between the hard limit, at which Python ends the process, and the last resort
 
 
 class StopSignals:
     """Context manager that handles SIGINT, SIGTERM and SIGHUP while it is open; inert outside the main thread.
 
-    A SIGHUP that is ignored stays so (`nohup`).
-
-    on_stop     called in the watchdog thread with the first signal's number while an item is being worked on
+    A SIGHUP that is ignored stays ignored (`nohup`).
 
     Args:
         grace: Seconds that the item in progress has to finish by itself.
-        hard_limit: Seconds after which the process ends, whatever it is doing.
+        hard_limit: Seconds after which the process ends in any case.
         on_abandon: Called with the signal's number by the watchdog just before it ends the process.
-        last_resort: Whether a second process ends this one where native code holds the interpreter, see
-            `last_resort`; it is forked, so that this one should have no threads yet.
+
+    Attributes:
+        on_stop: Called in the watchdog thread with the first signal's number if an item is in progress.
+        signal_number: Number of the first signal as it is reported; None before it.
+        has_begun: Whether an item, or the work of a command without items, has begun.
     """
 
     def __init__(
@@ -59,33 +54,31 @@ class StopSignals:
         grace: float = 2.0,
         hard_limit: float = 3.5,
         on_abandon: Callable[[int], None] | None = None,
-        last_resort: bool = False,
     ) -> None:
-        self.grace, self.hard_limit, self.on_abandon = grace, hard_limit, on_abandon
+        self.grace = grace
+        self.hard_limit = hard_limit
+        self.on_abandon = on_abandon
         self.on_stop: Callable[[int], None] | None = None
         self.signal_number: int | None = None
-        self.has_begun = False  # whether an item, or the work of a command without items, has begun
+        self.has_begun = False
         self._in_item = False
         self._has_raised = False
         self._grace_over = False
         self._previous: dict[int, Any] = {}
-        self._with_last_resort = last_resort and hasattr(os, "fork")
-        self._last_resort: LastResort | None = None
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come; work that takes long may look at it and stop early."""
+        """Whether a signal has come; long work may check it and stop early."""
         return self.signal_number is not None
 
     def allow(self, grace: float) -> None:
-        """Give items so many seconds to finish by themselves, for they look at `requested`."""
-        self.grace, self.hard_limit = grace, grace + 9.0
-        if self._last_resort is not None:
-            self._last_resort.tell(self.hard_limit + _MARGIN)
+        """Give items `grace` seconds to finish by themselves, because they check `requested`."""
+        self.grace = grace
+        self.hard_limit = grace + 9.0
 
     @contextmanager
     def item(self) -> Iterator[None]:
-        """Give the work inside some grace when a signal comes."""
+        """Give the work inside the grace period when a signal comes."""
         self._in_item = self.has_begun = True
         try:
             yield
@@ -98,17 +91,10 @@ class StopSignals:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        if self._with_last_resort:
-            from humanpose_cli.batch.last_resort import LastResort
-
-            with suppress(OSError):  # no more processes or open files are allowed
-                limit = self.hard_limit + _MARGIN
-                self._last_resort = LastResort(self._reader, limit, _SIGNALS, self.on_abandon)
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            if _SIGNALS[number] != number and signal.getsignal(number) == signal.SIG_IGN:
-                continue
-            self._previous[number] = signal.signal(number, self._handle)
+        for number, reported in _SIGNALS.items():
+            if reported == number or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._handle)
         self._watchdog = threading.Thread(target=self._watch, name="stop-signals", daemon=True)
         self._watchdog.start()
         return self
@@ -120,17 +106,10 @@ class StopSignals:
             signal.signal(number, handler)
         self._previous.clear()
         signal.set_wakeup_fd(self._previous_fd)
-        if self._last_resort is not None:
-            self._last_resort.close()
         self._writer.send(_END)  # closing is not enough while a forked child has the socket open as well
         self._watchdog.join(timeout=1)
         self._writer.close()
         self._reader.close()
-
-    def leave_last_resort(self) -> None:
-        """Close, in a forked child, what belongs to the parent's second process."""
-        if self._last_resort is not None:
-            self._last_resort.abandon()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal in the main thread, between two byte codes."""
@@ -144,13 +123,11 @@ class StopSignals:
             raise KeyboardInterrupt
 
     def _watch(self) -> None:
-        """Watch for signals in a thread, which hears of them even while the main thread is in a native call."""
+        """Watch for signals in a thread, which receives them even while the main thread is in a native call."""
         first, number = self._wait_for_signal(None)
         if not first:
             return
         hard_limit = time.monotonic() + self.hard_limit
-        if self._last_resort is not None:
-            self._last_resort.tell(self.hard_limit + _MARGIN, number)
         if self._in_item and self.on_stop is not None:
             self.on_stop(number)
         again, _ = self._wait_for_signal(self.grace)
@@ -169,9 +146,7 @@ class StopSignals:
         os._exit(128 + number)
 
     def _wait_for_signal(self, timeout: float | None) -> tuple[bool | None, int]:
-        """Wait for a signal: (True, number) of one, (False, 0) if the time is over, (None, 0) if the handling has
-        ended.
-        """
+        """Wait for a signal: (True, its number), (False, 0) after the time-out, (None, 0) if the handling has ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -181,13 +156,13 @@ class StopSignals:
             numbers = self._reader.recv(16)
             if _END in numbers:
                 return None, 0
-            ours = [_SIGNALS[signal.Signals(number)] for number in numbers if number in _SIGNALS]
-            if ours:
-                return True, ours[0]
+            for number in numbers:
+                if number in _SIGNALS:
+                    return True, _SIGNALS[signal.Signals(number)]
 
 
 def leave_at_once(code: int) -> None:
-    """Let a signal that comes when everything is done end the process with the exit code of what was done."""
+    """Let a signal that comes after the work end the process with the exit code of the work."""
     _set_handlers(lambda *_: os._exit(code))
 
 
@@ -203,13 +178,9 @@ def _set_handlers(handler: Any) -> None:
 
 
 def _leave_to_parent() -> None:
-    """Leave signals to the parent of a forked child: a terminal's are ignored, SIGTERM ends the child.
-
-    So a pool ends its workers; those of `lab.cache.loader`, which end with their parent, ignore SIGTERM as well.
-    """
-    handler = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
-    if isinstance(handler, StopSignals):
-        handler.leave_last_resort()
+    """Ignore a terminal's signals in a forked child; SIGTERM ends it, which is how a pool ends its workers."""
+    # The workers of `lab.cache.loader`, which end with their parent, ignore SIGTERM as well.
+    if isinstance(getattr(signal.getsignal(signal.SIGINT), "__self__", None), StopSignals):
         signal.set_wakeup_fd(-1)
         for number in TERMINAL_SIGNALS:
             signal.signal(number, signal.SIG_IGN)

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from humanpose_cli.batch.signals import ignore_at_exit, leave_at_once
 
     atexit.register(ignore_at_exit)  # the first to be registered is the last to run
-    code = _guarded(sys.argv[1:], last_resort=True)
+    code = _guarded(sys.argv[1:])
     leave_at_once(code)
     if code in (130, 143):
         for stream in (sys.stdout, sys.stderr):
@@ -70,7 +70,7 @@ def _read_names_as_utf8() -> None:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-def _guarded(arguments: list[str], *, last_resort: bool = False) -> int:
+def _guarded(arguments: list[str]) -> int:
     """Run with handlers for signals."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -85,7 +85,7 @@ def _guarded(arguments: list[str], *, last_resort: bool = False) -> int:
             if "--json" in arguments:
                 write_stdout(json_text(interrupted(command_in(arguments).split()[0], number)) + "\n")
 
-        with StopSignals(on_abandon=abandon, last_resort=last_resort) as stop:
+        with StopSignals(on_abandon=abandon) as stop:
             return _run(arguments, stop)
     except KeyboardInterrupt:  # a signal before anything had begun, or after everything was done
         return 130

@@ -197,3 +197,29 @@ with StopSignals() as stop:
     print(stop.requested, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
 """
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False True\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["at exit", "when libraries are torn down"])
+def test_a_signal_after_the_work_leaves_its_exit_code(number, moment):
+    """Otherwise a farm would repeat what is done."""
+    program = f"""
+import atexit, sys, time
+def wait():
+    print("ending", file=sys.stderr, flush=True)
+    time.sleep({PATIENCE} if {moment == "at exit"} else 0.3)
+if {moment != "at exit"}:
+    atexit.register(wait)  # runs behind what the command registers
+from humanpose_cli.cli.main import main
+if {moment == "at exit"}:
+    atexit_of = atexit.register
+    atexit.register = lambda function: (atexit_of(function), atexit_of(wait))
+sys.argv = ["hpc", "--version"]
+sys.exit(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "ending\n"
+        process.send_signal(number)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
