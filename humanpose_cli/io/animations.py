@@ -20,17 +20,18 @@ ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
 
 _HEAD_BYTES = 4096
 _MAX_FRAMES = 10_000
-_MAX_PIXELS = _MAX_FRAMES * 1920 * 1080  # of all frames: each is decoded as a complete image, whatever it changes
-_DEFAULT_SECONDS = Fraction(1, 10)  # that browsers show a frame without a duration
+_MAX_PIXELS = _MAX_FRAMES * 1920 * 1080  # sum over all frames: each is decoded as a complete image
+_DEFAULT_SECONDS = Fraction(1, 10)  # browsers show a frame without a duration for this time
 
 
 def is_animation(path: Path) -> bool:
-    """Check whether a file is an image of several frames in time; a damaged one is not. Raises InputError if it cannot
-    be opened.
+    """Return whether a file is an image with several frames in time; False if it is damaged.
+
+    Raises InputError if it cannot be opened.
     """
     with reading(path), open(path, "rb") as file:
         head = file.read(_HEAD_BYTES)
-    if head.startswith(b"GIF8"):  # whose header does not say it: Pillow looks for a second frame
+    if head.startswith(b"GIF8"):  # its header does not tell: Pillow looks for a second frame
         try:
             with Image.open(path, formats=["GIF"]) as image:
                 return bool(getattr(image, "is_animated", False))
@@ -45,23 +46,24 @@ def is_animation(path: Path) -> bool:
 
 def animation_length(path: Path) -> tuple[tuple[int, int], int, float]:
     """Return width and height in pixels, the number of frames, and seconds. Raises InputError as `animation_frames`."""
-    times, size, end = 0, (0, 0), Fraction(0)
-    for pixels, _, end in animation_frames(path):  # noqa: B007
-        times, size = times + 1, (pixels.shape[1], pixels.shape[0])
-    return size, times, float(end)
+    frames = [(pixels.shape[1::-1], end) for pixels, _, end in animation_frames(path)]
+    size, end = frames[-1]
+    return size, len(frames), float(end)
 
 
 def animation_frames(path: Path) -> Generator[tuple[NDArray[np.uint8], Fraction, Fraction], None, None]:
-    """Yield the frames (H, W, 3) uint8 sRGB, over white, with the seconds when each begins and ends.
+    """Yield frames (H, W, 3) uint8 sRGB, over white, with the seconds at which each begins and ends.
 
     Raises InputError for a damaged file, after the frames before the damage, and for too many frames.
     """
     image = open_image(path)
     assert image is not None
-    count, time = 0, Fraction(0)
+    count = 0
+    time = Fraction(0)
     with image:
-        frame_count, limit = 1, min(_MAX_FRAMES, _MAX_PIXELS // (image.width * image.height))
-        with suppress(*DECODING_ERRORS):  # of a damaged one, the frames before the damage are read
+        frame_count = 1
+        limit = min(_MAX_FRAMES, _MAX_PIXELS // (image.width * image.height))
+        with suppress(*DECODING_ERRORS):  # the frames before the damage are read
             frame_count = getattr(image, "n_frames", 1)
         if frame_count > limit:
             expected = f"at most {limit} frames of {image.width} × {image.height}"
@@ -72,7 +74,8 @@ def animation_frames(path: Path) -> Generator[tuple[NDArray[np.uint8], Fraction,
                 duration = Fraction(round(float(frame.info.get("duration", 0))), 1000) or _DEFAULT_SECONDS
                 pixels, _ = to_rgb(frame)
                 yield pixels, time, time + duration
-                count, time = count + 1, time + duration
+                count += 1
+                time += duration
         except DECODING_ERRORS as error:
             problem = f"breaks off after frame {count - 1}" if count else "is a damaged animation"
             raise InputError(path, problem, remedy="copy or save it again") from error

@@ -2,7 +2,7 @@
 
 A file is written under a temporary name in its own folder (`.NAME.hpc-XXXXXXXX.partial`), flushed to the disk and
 renamed over its final name, so that a reader never sees half of it and a crash leaves the old file in place.
-While it is written it is locked: one without a lock was left by a process that was killed, and may go.
+While it is written it is locked: a file without a lock was left by a killed process and may be removed.
 Contents carry no dates, so that equal results are equal byte by byte.
 """
 
@@ -43,8 +43,9 @@ def writing_error(path: Path, error: OSError) -> HpcError:
 
 
 def is_about_output(folder: Path, error: OSError) -> bool:
-    """Return whether a system error is about `folder` or a path below it; of one that names no file, whether it is a
-    `is_system_fault`.
+    """Return whether a system error is about `folder` or a path below it.
+
+    If the error names no file, `is_system_fault` decides.
     """
     if not isinstance(error.filename, str | bytes):
         return is_system_fault(error)
@@ -56,22 +57,26 @@ def is_about_output(folder: Path, error: OSError) -> bool:
 
 def _name_error(path: Path) -> InputError:
     longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
-    problem, remedy = "the name is too long for this file system", "shorten the input's name or choose another `out`"
+    expected = got = ""
     if longest <= _NAME_BYTES:
-        return InputError(path, problem, got=f"a path of {len(os.fsencode(path))} bytes", remedy=remedy)
-    return InputError(path, problem, expected=f"at most {_NAME_BYTES} bytes", got=f"{longest} bytes", remedy=remedy)
+        got = f"a path of {len(os.fsencode(path))} bytes"
+    else:
+        expected = f"at most {_NAME_BYTES} bytes"
+        got = f"{longest} bytes"
+    remedy = "shorten the input's name or choose another `out`"
+    return InputError(path, "the name is too long for this file system", expected=expected, got=got, remedy=remedy)
 
 
 @contextmanager
 def _writing_to(path: Path, *others: Path) -> Iterator[None]:
-    """Turn system errors about `path` (or without any name) into sentences; others pass unchanged."""
+    """Explain system errors about `path` (or without any name); others pass unchanged."""
     try:
         yield
     except OSError as error:
-        output_names = {os.fspath(name) for name in (path, path.parent, *path.parents, *others)}
+        output_names = {os.fspath(name) for name in (path, *path.parents, *others)}
         name = error.filename
-        about_us = os.fsdecode(name) in output_names if isinstance(name, str | bytes) else is_system_fault(error)
-        if not about_us:
+        is_ours = os.fsdecode(name) in output_names if isinstance(name, str | bytes) else is_system_fault(error)
+        if not is_ours:
             raise
         raise writing_error(path, error) from error
 
@@ -79,7 +84,7 @@ def _writing_to(path: Path, *others: Path) -> Iterator[None]:
 def ensure_folder(folder: Path | str) -> Path:
     """Make a folder with its parents and prove that a file can be written there, before hours of work.
 
-    Raises UnavailableError if it cannot.
+    Raises UnavailableError if no file can be written.
     """
     folder = Path(folder)
     probe = _temporary_name(folder / "probe")
@@ -100,9 +105,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Provide a temporary path to write to; on a clean exit it becomes `path`, otherwise it vanishes.
 
     Folders are made. The temporary file exists, empty, when the body starts; the body may truncate or replace it.
-    Its name has no suffix of the format, so pass the format to writers. Raises UnavailableError for a full disk, a
-    missing permission or a read-only file system, UsageError for an input of the running command; any other exception
-    passes through after the clean-up.
+    Its name does not end in the format's suffix, so pass the format to writers.
+
+    Raises UnavailableError for a full disk, a missing permission or a read-only file system, UsageError for an input of
+    the running command. Any other exception passes through after the clean-up.
     """
     path = Path(path)
     refuse_input(path)
@@ -127,7 +133,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def _locked(temporary: Path) -> Iterator[None]:
-    """Make the file, and hold its lock."""
+    """Create the file and hold its lock."""
     descriptor = _create(temporary)
     if not has_flock():  # Windows, which renames no open file
         os.close(descriptor)
@@ -146,10 +152,10 @@ def _locked(temporary: Path) -> Iterator[None]:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Make other processes that enter it for the same folder, which is made, wait for this one to leave.
+    """Make a folder, and let one process at a time enter this context for it; others wait.
 
-    Raises UnavailableError as `atomic_path`. No process waits where files cannot be locked (some network mounts).
-    Windows opens no folders: there a hidden file in it is locked.
+    Raises UnavailableError as `atomic_path`. No process waits if files cannot be locked (some network mounts).
+    Windows opens no folders: there a hidden file in the folder is locked.
     """
     with _writing_to(folder, folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -175,10 +181,10 @@ def _create(path: Path) -> int:
 
 
 def remove_abandoned(path: Path) -> None:
-    """Remove the temporary files whose writers were killed: those of one file, or all at any depth below a folder.
+    """Remove the temporary files of killed writers: of one file, or all at any depth below a folder.
 
-    Files of other programs stay, also where they are hidden and end in `.partial`. On Windows all stay: those that are
-    being written are not locked there.
+    Files of other programs stay, also hidden files that end in `.partial`. On Windows all files stay, because files
+    are not locked there while they are written.
     """
     if not has_flock():
         return
@@ -203,7 +209,7 @@ def _remove_unless_locked(path: str) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Wait until the file's bytes are on the disk: only then may it take its final name."""
+    """Wait until the file's bytes are on the disk; only then may it take its final name."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -212,7 +218,7 @@ def _flush(path: Path) -> None:
 
 
 def _rename(temporary: Path, path: Path) -> None:
-    """Rename a file. Windows refuses while another program has the old one open, as a virus scanner for a moment."""
+    """Rename a file; Windows refuses while another program, such as a virus scanner, has the old file open."""
     for wait in () if has_flock() else _RENAME_WAITS:
         try:
             os.replace(temporary, path)
@@ -228,7 +234,7 @@ _renames: ContextVar[set[Path] | None] = ContextVar("renames", default=None)
 
 @contextmanager
 def renames_collected() -> Iterator[set[Path]]:
-    """Provide the folders in which files take their names in this thread: the caller flushes them, not each file."""
+    """Provide the folders in which files are renamed in this thread; the caller flushes them, not each file."""
     folders: set[Path] = set()
     token = _renames.set(folders)
     try:
@@ -238,7 +244,7 @@ def renames_collected() -> Iterator[set[Path]]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the rename itself durable where the system can (not on Windows, nor on some network mounts)."""
+    """Make renames in a folder durable if the system can (not on Windows, nor on some network mounts)."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -250,13 +256,13 @@ def flush_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path | str, data: bytes | memoryview) -> None:
-    """Write a file."""
+    """Write a file atomically. Raises as `atomic_path`."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
 def write_together(contents: dict[Path, bytes]) -> None:
-    """Write files that need each other: none takes its name, in the order given, before all are on the disk."""
+    """Write files that need each other: all are on the disk before the first takes its name, in the order given."""
     with ExitStack() as stack:
         for path, data in reversed(contents.items()):  # the last to be entered takes its name first
             with open(stack.enter_context(atomic_path(path)), "wb") as file:
@@ -265,10 +271,7 @@ def write_together(contents: dict[Path, bytes]) -> None:
 
 @contextmanager
 def removed_on_failure(paths: Sequence[Path]) -> Iterator[None]:
-    """Remove those of the files that the body has written if it fails.
-
-    A fit without its overlay looks as if all were done.
-    """
+    """Remove the files that the body has written if it fails, so that an incomplete result does not look complete."""
     before = [_stamp(path) for path in paths]
     try:
         yield
@@ -292,25 +295,25 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text with the line ends it has; bytes of names that are no UTF-8 are written as \\xNN."""
+    """Write UTF-8 text with unchanged line ends; bytes of names that are not UTF-8 are written as \\xNN."""
     write_bytes(path, text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").encode("utf-8"))
 
 
 def write_json(path: Path | str, document: Any, *, indent: int | None = 2) -> None:
     """Write strict JSON (no NaN), UTF-8, keys in the order given, with a final newline.
 
-    Bytes of names that are no UTF-8 become escapes of the lone surrogates that Python has for them (`\\udce9`): they
-    stand within strings alone, where JSON has the same escape, and reading gives the same name again.
+    Bytes of names that are not UTF-8 become escapes of Python's lone surrogates (`\\udce9`), which JSON has too:
+    reading gives the same name again.
     """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Encode an uncompressed `.npz`, the same for the same arrays on every machine and day.
+    """Encode an uncompressed `.npz`: equal arrays give equal bytes on every machine and day.
 
-    Stored, not deflated: floats hardly shrink, and zlib's output differs between its versions. Refuses object
-    arrays (ValueError), because they would be pickled.
+    Arrays are stored, not deflated: floats hardly shrink, and zlib's output differs between its versions. Raises
+    ValueError for object arrays, because they would be pickled.
     """
     import numpy as np  # the batch, which must start fast, uses this module too
 
@@ -323,7 +326,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def npy_member(name: str) -> zipfile.ZipInfo:
-    """Build the entry of an array in an `.npz` file, the same on every machine and day."""
+    """Build the entry of an array in an `.npz` file, equal on every machine and day."""
     member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     member.create_system = 3  # "Unix" on every system, and its usual file mode
     member.external_attr = 0o644 << 16

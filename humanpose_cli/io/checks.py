@@ -13,21 +13,23 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import restricted_pickle
 
 
-def existing_folder(path: Path, what: str) -> Path:
-    """Return `path`, which must be a folder; `what` says what for: "the folder of iPER's images"."""
-    return _existing(path, path.is_dir(), "is no folder", what)
-
-
-def existing_file(path: Path, what: str) -> Path:
-    """Return `path`, which must be a file; `what` says what for: "the list of training images"."""
-    return _existing(path, path.is_file(), "is a folder", what)
-
-
-def _existing(path: Path, right: bool, wrong: str, what: str) -> Path:
-    if not right:
-        remedy = "data/README.md shows the tree that is expected"
-        raise InputError(path, wrong if path.exists() else "does not exist", expected=what, remedy=remedy)
+def existing_folder(path: Path, purpose: str) -> Path:
+    """Return `path`. Raises InputError with its purpose ("the folder of iPER's images") unless it is a folder."""
+    if not path.is_dir():
+        raise _missing(path, "is no folder", purpose)
     return path
+
+
+def existing_file(path: Path, purpose: str) -> Path:
+    """Return `path`. Raises InputError with its purpose ("the list of training images") unless it is a file."""
+    if not path.is_file():
+        raise _missing(path, "is a folder", purpose)
+    return path
+
+
+def _missing(path: Path, problem: str, purpose: str) -> InputError:
+    remedy = "data/README.md shows the tree that is expected"
+    return InputError(path, problem if path.exists() else "does not exist", expected=purpose, remedy=remedy)
 
 
 def checked_array(
@@ -39,11 +41,21 @@ def checked_array(
     largest: float | None = None,
     dtype: type = np.float64,
 ) -> NDArray[Any]:
-    """Return `value` as a numeric array of that shape (None: any length, or any shape); `where` names the file and
-    field in errors.
+    """Convert a value to a numeric array and check it.
 
     Args:
+        value: An array, a number or a list.
+        where: The file and the field, for errors.
+        shape: The expected shape; None as a length: any length; None: any shape.
+        finite: Whether all numbers must be finite.
         largest: Magnitude beyond which a number can only be damage, such as 100 radians.
+        dtype: Type of the array that is returned.
+
+    Returns:
+        The array.
+
+    Raises:
+        InputError: If the value is not such an array.
     """
     try:
         array = restricted_pickle.as_array(value)
@@ -65,7 +77,7 @@ def checked_array(
 def array_field(
     table: Mapping[str, Any], name: str, path: Path, shape: Sequence[int | None] | None, **checks: Any
 ) -> NDArray[Any]:
-    """Check a field of a file's table as an array, `checks` as for `checked_array`. Raises InputError if missing."""
+    """Return a field of a file's table as an array, checked by `checked_array`. Raises InputError if it is missing."""
     if name not in table:
         got = (", ".join(map(str, table)) or "nothing")[:120]
         raise InputError(path, f"lacks {name}", expected=f"a table with {name}", got=got)

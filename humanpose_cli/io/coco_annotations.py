@@ -1,4 +1,4 @@
-"""Annotation files in COCO's form: records, joints' names, numbers and run-length encoded masks, checked.
+"""Annotation files in COCO's form: checked records, names of joints, numbers and run-length encoded masks.
 
 Every error names the file and the record.
 """
@@ -17,11 +17,11 @@ from humanpose_cli.core.errors import InputError
 
 Array = NDArray[Any]
 HIDDEN_CONFIDENCE = 0.5
-"""Of joints that are labelled and hidden, as for keypoints that users give (`io.detections`)."""
+"""Confidence of joints that are labelled as hidden, also in users' keypoint files (`io.detections`)."""
 
 
 def records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return one of a file's lists of records: "images", "annotations" or "categories"."""
+    """Return a list of records of a file: "images", "annotations" or "categories". Raises InputError if damaged."""
     entries = document.get(name)
     if not isinstance(entries, list) or not all(isinstance(record, dict) for record in entries):
         raise InputError(path, f"has no list of {name}", got=type(entries).__name__)
@@ -29,7 +29,7 @@ def records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str
 
 
 def image_id(where: str, image: Mapping[str, Any]) -> Any:
-    """Return the id of an image's record, which must have a file name and a size."""
+    """Return the id of an image's record. Raises InputError if it has no id, file name or size."""
     sizes = [image.get("width"), image.get("height")]
     if not isinstance(image.get("file_name"), str) or not all(isinstance(n, int) and n > 0 for n in sizes):
         raise InputError(where, "is damaged", expected="id, file_name, width and height", got=str(image)[:80])
@@ -40,7 +40,7 @@ def image_id(where: str, image: Mapping[str, Any]) -> Any:
 
 
 def keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
-    """Return the joints of the file's keypoints: those of its category person."""
+    """Return the names of the file's keypoints, from its category person. Raises InputError if there are none."""
     for category in records(path, document, "categories"):
         names = category.get("keypoints")
         if category.get("name") == "person" and isinstance(names, list) and all(isinstance(n, str) for n in names):
@@ -49,7 +49,7 @@ def keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
 
 
 def numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -> Array:
-    """Check a field of a record as that many finite numbers."""
+    """Return a field of a record, which must hold `count` finite numbers. Raises InputError otherwise."""
     values = annotation.get(name)
     problem = f"has an unusable {name}"
     if not isinstance(values, list) or len(values) != count:
@@ -65,10 +65,16 @@ def numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) ->
 
 
 def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Array:
-    """Read the keypoints of one person: (len(names), 3) x, y in pixels, confidence; zeros if the record has none.
+    """Read the keypoints of one person.
 
     Args:
-        flag_one: The confidence that the flag 1 stands for: COCO's hidden joints, PoseTrack's labelled ones.
+        where: The file and the record, for errors.
+        annotation: The record of the person.
+        names: Names of the J joints.
+        flag_one: Confidence of the flag 1: COCO's hidden joints, PoseTrack's labelled ones.
+
+    Returns:
+        (J, 3) x, y in pixels and confidence; zeros if the record has no keypoints.
     """
     if not annotation.get("keypoints"):
         return np.zeros((len(names), 3))
@@ -78,7 +84,7 @@ def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence
 
 
 def to_coco17(points: Array, names: Sequence[str]) -> Array:
-    """Reorder points (J, 3) x, y, confidence of the joints `names` to COCO's 17; joints without a point have 0."""
+    """Reorder points (J, 3) x, y, confidence of the joints `names` to COCO's 17; missing joints are 0."""
     result = np.zeros((len(COCO17), 3))
     for name, point in zip(names, points, strict=True):
         if name in COCO17 and point[2] > 0:
@@ -86,20 +92,20 @@ def to_coco17(points: Array, names: Sequence[str]) -> Array:
     return result
 
 
-# COCO's run-length encoded masks: counts down the columns, zeros first, as numbers or packed into text.
-
-_MAX_PIXELS = 1 << 28
+_MAX_PIXELS = 1 << 28  # of a mask
 
 
 def decode_run_lengths(encoding: Mapping[str, Any], where: object) -> NDArray[np.bool_]:
-    """Decode the mask (H, W) of {"size": [H, W], "counts": text or numbers}. Raises InputError, which begins with
-    `where`.
+    """Decode the mask (H, W) of {"size": [H, W], "counts": text or numbers}.
+
+    Counts go down the columns, zeros first, as numbers or packed into text. Raises InputError about `where`.
     """
     size, counts = encoding.get("size"), encoding.get("counts")
-    valid = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size)
-    height, width = size if valid and isinstance(size, list) else (-1, -1)
-    if not valid or height * width > _MAX_PIXELS:
-        raise InputError(where, "has a mask of unusable size", expected="[height, width]", got=str(size)[:40])
+    match size:
+        case [int(height), int(width)] if height >= 0 and width >= 0 and height * width <= _MAX_PIXELS:
+            pass
+        case _:
+            raise InputError(where, "has a mask of unusable size", expected="[height, width]", got=str(size)[:40])
     try:
         runs = np.asarray(_unpacked(counts) if isinstance(counts, str) else counts, np.int64)
     except (ValueError, TypeError, OverflowError) as error:
@@ -112,10 +118,9 @@ def decode_run_lengths(encoding: Mapping[str, Any], where: object) -> NDArray[np
 
 
 def _unpacked(text: str) -> list[int]:
-    """Unpack counts from COCO's text: groups of 5 bits from the lowest, 48 added to each, the sixth bit says that more
-    follow; the fifth bit of the last one is the sign; from the fourth count on they are differences to the one before
-    last.
-    """
+    """Unpack counts from COCO's text."""
+    # Groups of 5 bits from the lowest, 48 added to each; the sixth bit says that more follow, and the fifth bit of the
+    # last group is the sign. From the fourth count on, counts are differences to the count before the last.
     counts: list[int] = []
     value = shift = 0
     for character in text:

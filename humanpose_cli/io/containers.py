@@ -9,15 +9,10 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-# Metadata that are not UTF-8 are always read like this from PyAV 19 on, which lacks the argument; before, they are an
-# error by default.
+# PyAV 19 and later always read metadata that are not UTF-8 like this and lack the argument; earlier versions refuse
+# them by default.
 _ARGUMENTS: Any = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "surrogateescape"}
-
-
-MJPEG_SUFFIXES = frozenset((".mjpeg", ".mjpg"))
-"""Names of streams of JPEGs without a container."""
-
-
+_MJPEG_SUFFIXES = frozenset((".mjpeg", ".mjpg"))  # streams of JPEGs without a container
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # begins the object with the file's length
 _ASF_HEAD = 1 << 16  # bytes
@@ -26,23 +21,23 @@ _ASF_HEAD = 1 << 16  # bytes
 def open_container(path: Path) -> Any:
     """Open a file as a PyAV container. Raises av.FFmpegError if FFmpeg cannot read it."""
     # A stream of JPEGs begins as one JPEG, which FFmpeg would read alone.
-    stream_format = "mjpeg" if path.suffix.lower() in MJPEG_SUFFIXES else None
+    stream_format = "mjpeg" if path.suffix.lower() in _MJPEG_SUFFIXES else None
     # `file:`: FFmpeg takes names with a colon for protocols.
     return av.open(f"file:{path}", format=stream_format, **_ARGUMENTS)
 
 
 def video_streams(container: Any) -> list[Any]:
-    """List the video streams that can be decoded, without cover images; the one with the largest frames comes first."""
-    films = [each for each in container.streams.video if each.codec_context and not each.disposition & _STILLS]
+    """List the video streams that can be decoded, without cover images; the largest frames come first."""
+    films = [stream for stream in container.streams.video if stream.codec_context and not stream.disposition & _STILLS]
     # A poster may be a stream of one frame.
-    return sorted(films, key=lambda each: (each.frames == 1, -each.width * each.height))
+    return sorted(films, key=lambda stream: (stream.frames == 1, -stream.width * stream.height))
 
 
 def stated_seconds(container: Any) -> float:
     """Return the duration in a container's header; 0.0 if there is none."""
     if container.duration or container.format.name != "asf":
         return (container.duration or 0) / av.time_base
-    # FFmpeg passes over the duration of a file that is not as long as its header says.
+    # FFmpeg ignores the duration of a file that is shorter than its header says.
     with open(container.name.removeprefix("file:"), "rb") as file:
         properties = file.read(_ASF_HEAD).partition(_ASF_PROPERTIES)[2]
     if len(properties) < 76:

@@ -1,11 +1,11 @@
-"""Annotations of body surfaces as DensePose-COCO and DensePose-PoseTrack have them: points of charts.
+"""Annotations of body surfaces in DensePose-COCO and DensePose-PoseTrack: points of charts.
 
-Annotation files are COCO's with `dp_` fields (DensePose's data_format.md). Of an annotated person
+Annotation files are COCO's with `dp_` fields for each annotated person (DensePose's data_format.md):
     dp_x, dp_y          position in the person's box scaled to 256 × 256
-    dp_I, dp_U, dp_V    which of 24 charts of the surface is visible there, and where on it
+    dp_I, dp_U, dp_V    index of the visible chart (1 to 24) and coordinates on it
     dp_masks            14 parts as run lengths of 256 × 256 pixels, some of them empty
 
-Boxes are continuous pixels from the corner of the image; keypoints name pixels, whose centres half is added for.
+Boxes are continuous pixels from the corner of the image. Keypoints name pixels: 0.5 is added to reach their centres.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from humanpose_cli.io.coco_annotations import (
 from humanpose_cli.io.text_files import read_json_object
 
 SIDE = 256
-"""Pixels of a side of a person's box, which positions and masks are scaled to."""
+"""Side in pixels of the square that positions and masks in a person's box are scaled to."""
 _PARTS = 14
-_ROUNDING = 1e-4  # of charts' coordinates: the release has 1.0000001
+_ROUNDING = 1e-4  # tolerance of charts' coordinates: the release has 1.0000001
 Array = NDArray[Any]
 
 
@@ -43,12 +43,13 @@ class AnnotatedPerson:
     """One person of one image.
 
     Attributes:
-        where: The annotation, for messages.
-        box: (4,) x0 y0 x1 y1; keypoints (17, 3) of coco17, confidence 0 where not labelled.
-        points: (M, 5) x, y pixels, chart, U, V; None for people whose surface is not annotated.
+        where: The file and the annotation, for messages.
+        box: (4,) float, pixels. x0, y0, x1, y1.
+        keypoints: (17, 3) float, pixels. x, y and confidence of coco17; the confidence is 0 if not labelled.
+        points: (M, 5) float. x, y in pixels, chart, U, V; None if the surface is not annotated.
         masks: Run lengths of the parts, to be decoded when they are needed.
-        track: Number by which a video's person is known, or None.
-        area: Square pixels of the outline, None where the file does not say.
+        track: Track number in a video, or None.
+        area: Square pixels of the outline, or None if unknown.
         crowd: Whether this is a region of several people.
     """
 
@@ -64,10 +65,13 @@ class AnnotatedPerson:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
-    """One image: its record in the annotation file (file_name, width, height …), its people, and where its file is.
+    """One annotated image.
 
     Attributes:
-        path: The image's file; number  within its video.
+        record: The image's record in the annotation file (file_name, width, height …).
+        people: The people of the image.
+        path: The image's file.
+        number: Index of the frame in its video.
     """
 
     record: Mapping[str, Any]
@@ -77,6 +81,7 @@ class AnnotatedImage:
 
     @property
     def file_name(self) -> str:
+        """The file name in the annotation file."""
         return str(self.record["file_name"])
 
     @property
@@ -88,14 +93,21 @@ class AnnotatedImage:
 def read_annotated_images(
     path: Path, *, flag_one: float = HIDDEN_CONFIDENCE, everyone: bool = False
 ) -> list[AnnotatedImage]:
-    """Read the images on which at least one person has surface points, in the file's order, with all of their people.
+    """Read the images in which at least one person has surface points.
 
-    Images that the file marks as `has_no_densepose` are left out. InputError names the record that is damaged.
+    Images that the file marks as `has_no_densepose` are left out.
 
     Args:
-        flag_one: The confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones.
-        everyone: Also crowds and people without any label, which DensePose's evaluator does not count as errors;
-            else people with surface points or a labelled keypoint.
+        path: The annotation file.
+        flag_one: Confidence of keypoints with the flag 1: COCO's hidden joints, PoseTrack's labelled ones.
+        everyone: Whether to include crowds and people without any label, which DensePose's evaluator does not count
+            as errors. Otherwise people with surface points or a labelled keypoint are included.
+
+    Returns:
+        The images with their people, in the file's order.
+
+    Raises:
+        InputError: If a record is damaged; it names the record.
     """
     document = read_json_object(path, remedy="unpack or download it again")
     images, annotations = records(path, document, "images"), records(path, document, "annotations")

@@ -1,9 +1,9 @@
 """DensePose's output: images or arrays of charts, and dumps of detectron2's `apply_net.py dump`.
 
-An image is NAME_IUV.png, beside or apart from NAME.jpg. A dump is a list over images, written by torch.save:
+An image is called NAME_IUV.png for NAME.jpg. A dump is a list over images, written by torch.save:
 {"file_name", "scores" (N,), "pred_boxes_XYXY" (N, 4), "pred_densepose": N times labels (h, w) and uv (2, h, w) of the
-box}. It is read by torch.load(weights_only=True, mmap=True), so that nothing in it is run and a tensor is read
-when its image is: a dump of a thousand images has gigabytes.
+box}. It is read by torch.load(weights_only=True, mmap=True), which runs nothing in it and reads a tensor when its image
+is read: a dump of a thousand images has gigabytes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from humanpose_cli.io.sniffing import describe_file, reading_error
 
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Read (H, W, 3) uint8: chart 0 to 24, then 255 U and 255 V, of an image of `size` (width, height).
+    """Read the charts of an image of `size` (width, height): (H, W, 3) uint8, chart 0 to 24, then 255 U and 255 V.
 
-    DensePose's tools write the channels I, U, V through OpenCV, which puts the first into blue: so the file's red is V.
-    Raises InputError if it is missing, damaged, of another size or of another kind.
+    DensePose's tools write the channels I, U, V through OpenCV, which stores the first as blue: the file's red is V.
+    Raises InputError if the file is missing, damaged, of another size or of another kind.
     """
     existing_file(path, "DensePose's output on an image (NAME_IUV.png)")
     image = read_image(path)
@@ -58,12 +58,13 @@ _MAX_ELEMENTS = 2**28
 
 @dataclass(frozen=True, eq=False)
 class DensePosePerson:
-    """One person that DensePose found.
+    """One person that DensePose detected.
 
     Attributes:
-        box: (4,) x0, y0, x1, y1 pixels; score 0…1.
-        labels: (h, w) uint8 chart 1…24, 0 for none, of the box; its first pixel is the one that the box begins in.
-        uv: (2, h, w) 0…1.
+        box: (4,) float, pixels. x0, y0, x1, y1.
+        score: Confidence, 0 to 1.
+        labels: (h, w) uint8. Charts 1 to 24 in the box, 0 for none; the first pixel is the pixel of the box's corner.
+        uv: (2, h, w) float, 0 to 1. Coordinates on the charts.
     """
 
     box: NDArray[Any]
@@ -72,21 +73,21 @@ class DensePosePerson:
     uv: NDArray[Any]
 
     def paint(self, charts: NDArray[np.uint8]) -> None:
-        """Put chart, 255 U and 255 V where this person is into (H, W, 3) uint8."""
+        """Write chart, 255 U and 255 V of this person's pixels into (H, W, 3) uint8."""
         inside, where = self._cut(charts.shape[:2])
         values = np.concatenate((self.labels[None], np.rint(np.clip(self.uv, 0, 1) * 255)))
         on_body = self.labels[inside] > 0
         charts[where][on_body] = values.transpose(1, 2, 0)[inside][on_body].astype(np.uint8)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return (H, W) where this person is, of an image of `size` (width, height)."""
+        """Return the mask (H, W) of this person in an image of `size` (width, height)."""
         result = np.zeros((size[1], size[0]), bool)
         inside, where = self._cut(result.shape)
         result[where] = self.labels[inside] > 0
         return result
 
     def _cut(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Cut the part of `labels` that lies inside an image (height, width); return it with its position there."""
+        """Return the slices of `labels` inside an image (height, width), and of the image."""
         start = np.array([int(self.box[1]), int(self.box[0])])
         first = np.maximum(start, 0)
         last = np.maximum(np.minimum(start + self.labels.shape, shape), first)
@@ -95,11 +96,11 @@ class DensePosePerson:
 
 
 class _ChartResult:
-    """In the place of DensePose's classes of results: torch puts their fields (`labels`, `uv` …) here."""
+    """Stands in for DensePose's classes of results: torch puts their fields (`labels`, `uv` …) here."""
 
 
 class DensePoseDump:
-    """A dump file. Raises InputError if it is missing, damaged or another kind of file. Instances can be pickled."""
+    """A dump file; can be pickled. Raises InputError if it is missing, damaged or another kind of file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -110,7 +111,7 @@ class DensePoseDump:
 
     @cached_property
     def _by_name(self) -> Mapping[str, list[tuple[str, int]]]:
-        """Last part of the file name → complete file names and their indices in the dump."""
+        """Complete file names and their indices in the dump, by the last part of the file name."""
         table: dict[str, list[tuple[str, int]]] = {}
         for number, entry in enumerate(self._entries):
             path = entry["file_name"].replace("\\", "/")
@@ -118,13 +119,13 @@ class DensePoseDump:
         return table
 
     def find(self, name: str) -> int | None:
-        """Find the index of the one image whose file name is or ends in `name` ("a.jpg", "sub/a.jpg")."""
+        """Find the index of the only image with a file name that is or ends in `name` ("a.jpg", "sub/a.jpg")."""
         candidates = self._by_name.get(name.rpartition("/")[2], [])
         matches = [number for path, number in candidates if f"/{path}".endswith(f"/{name}")]
         return matches[0] if len(matches) == 1 else None
 
     def people(self, index: int) -> list[DensePosePerson]:
-        """Return the people in the image at that index, the most confident last. Raises InputError if damaged."""
+        """Return the people in the image at this index, the most confident last. Raises InputError if damaged."""
         entry = self._entries[index]
         name, results = entry["file_name"], entry.get("pred_densepose")
         where = f"{self.path} ({name})"
@@ -183,7 +184,7 @@ class DensePoseDump:
 
 
 class DensePoseOutput:
-    """DensePose output: images, arrays or dumps."""
+    """DensePose's output in a folder or a dump: images, arrays or dumps. Raises InputError if it does not exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -195,12 +196,22 @@ class DensePoseOutput:
         files = sorted(self.path.glob("*.pkl")) if self.path.is_dir() else [self.path]
         return [DensePoseDump(path) for path in files]
 
-    def of(
+    def read(
         self, name: str, group: str, size: tuple[int, int], allow_missing: bool
     ) -> tuple[NDArray[np.uint8] | None, list[DensePosePerson]]:
-        """Return charts (H, W, 3) and, from dumps, the people, the most confident first.
+        """Read the charts of an image, and its people if they come from a dump.
 
-        Raises InputError if there is nothing about an image.
+        Args:
+            name: File name of the image.
+            group: Folder or path of the image in the data set.
+            size: (width, height) of the image in pixels.
+            allow_missing: Whether an image without output is allowed.
+
+        Returns:
+            Charts (H, W, 3) uint8, None if missing, and the people, the most confident first.
+
+        Raises:
+            InputError: If the output is damaged, or missing and not allowed to be.
         """
         stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
         for stem in stems if self.path.is_dir() else ():
@@ -210,7 +221,11 @@ class DensePoseOutput:
                 return _charts_of_array(array, size), []
         for dump, alias in product(self._dumps, (f"{group}/{name}", group, name)):
             if (number := dump.find(alias)) is not None:
-                return _charts_of_dump(dump, number, size)
+                charts = np.zeros((size[1], size[0], 3), np.uint8)
+                people = dump.people(number)
+                for person in people:  # the most confident last, so on top
+                    person.paint(charts)
+                return charts, people[::-1]
         if allow_missing:
             return None, []
         expected = f"{Path(name).stem}_IUV.png, {Path(name).stem}_IUV.npz or a dump with {name}"
@@ -225,13 +240,3 @@ def _charts_of_array(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
             f"{path} (iuv)", "is not DensePose's output", expected=f"charts 0 to {DENSEPOSE_CHARTS}, U and V to 255"
         )
     return charts.astype(np.uint8)
-
-
-def _charts_of_dump(
-    dump: DensePoseDump, index: int, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], list[DensePosePerson]]:
-    charts = np.zeros((size[1], size[0], 3), np.uint8)
-    people = dump.people(index)
-    for person in people:  # the most confident last, so on top
-        person.paint(charts)
-    return charts, people[::-1]

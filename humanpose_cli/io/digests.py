@@ -1,4 +1,4 @@
-"""Digests of files' contents."""
+"""SHA-256 digests of files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _READ_SIZE = 1 << 20
 
 
 def digest_of(path: Path) -> str:
-    """Compute SHA-256 of a file's bytes, in hexadecimal digits, as `sha256sum` prints it."""
+    """Compute the SHA-256 of a file's bytes in hexadecimal digits, as `sha256sum` prints it."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_READ_SIZE):
@@ -21,7 +21,7 @@ def digest_of(path: Path) -> str:
 
 
 def digest_of_files(files: Iterable[Path]) -> str:
-    """Compute SHA-256 over the contents of files in order, each preceded by its length."""
+    """Compute the SHA-256 over the contents of files in order, each preceded by its length."""
     digest = hashlib.sha256()
     for path in files:
         with reading(path), path.open("rb") as file:
@@ -32,6 +32,6 @@ def digest_of_files(files: Iterable[Path]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Compute SHA-256 over the contents of a file, or of the files of a folder."""
+    """Compute the SHA-256 over the contents of a file, or of all files in a folder."""
     files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
     return digest_of_files(files)

@@ -1,8 +1,8 @@
 """The displacement file `NAME.displacements.npz`: where the pixels of rendered bodies lie in the photographs.
 
-One row a person and frame, in the order of the frames. F frames, N rows, square crops of S pixels. An `.npz` archive
-without pickles: the table's arrays (`COLUMNS`), and three arrays a row, `pixels_000000`, `confidence_000000` and
-`mask_000000`. It is written row by row and read row by row, so memory does not grow with the video.
+N rows, one for each person and frame in the order of the F frames, with square crops of S pixels. The file is an `.npz`
+archive without pickles: the table's arrays (`COLUMNS`), and three arrays for each row, `pixels_000000`,
+`confidence_000000` and `mask_000000`. It is written and read row by row, so memory does not grow with the video.
 
 with DisplacementFile("clip.mp4.displacements.npz") as file:
     for field in file:
@@ -43,10 +43,10 @@ _SCALARS = ("size", "settings")
 _VERSION = "displacements_version"
 _FIELDS = {"pixels": "<f2", "confidence": "<f2", "mask": "|b1"}
 _MAX_ROWS = 1_000_000
-_MAX_SIZE = 8192  # of a crop's side: far beyond any
-_MAX_CROP = 1e8  # of the numbers of a crop's map: far beyond those of any image
+_MAX_SIZE = 8192  # pixels, side of a crop
+_MAX_CROP = 1e8  # magnitude of the numbers in a crop's map, far beyond any image
 _MAKE_AGAIN = "make it again with hpc refine --save-displacements"
-_LEVEL = 5  # of compression: higher levels take twice the time for 2 % of the size
+_LEVEL = 5  # compression: higher levels take twice the time for 2 % of the size
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +54,13 @@ class DisplacementField:
     """The displacements of one person in one frame.
 
     Attributes:
-        track, frame: Number of the person, row of the frames.
-        crop_to_image: (2, 3) from pixels of the crop to pixels of the image: A in the first two columns, then b.
-        pixels: (2, S, S) float32 x, y, pixels of the crop: from where the body is drawn to where it is in the
-            image.
-        confidence: (S, S) float32 0…1, ½ where the noise is 3 % of S; zero where nothing is known, the body is not
-            drawn or another person is in front.
-        mask: (S, S) bool, where the body is drawn.
+        track: Number of the person.
+        frame: Row of the frames.
+        crop_to_image: (2, 3) float. Affine map from pixels of the crop to pixels of the image.
+        pixels: (2, S, S) float32, pixels of the crop. x and y from the drawn body to the body in the image.
+        confidence: (S, S) float32, 0 to 1. ½ if the noise is 3 % of S; zero for pixels outside the body, behind another
+            person or without a match.
+        mask: (S, S) bool. Pixels of the drawn body.
     """
 
     track: int
@@ -73,8 +73,11 @@ class DisplacementField:
     def in_image(
         self, min_confidence: float = 0.0
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Locate the M pixels on the body with more confidence: positions (M, 2) and displacements (M, 2) in pixels of
-        the image, (0, 0) at its top-left corner, and confidence (M,).
+        """Return the M pixels on the body with a confidence above `min_confidence`.
+
+        Returns:
+            Positions (M, 2) and displacements (M, 2) in pixels of the image, (0, 0) at its top-left corner, and
+            confidence (M,).
         """
         rows, columns = np.nonzero(self.mask & (self.confidence > min_confidence))
         matrix = self.crop_to_image
@@ -88,28 +91,23 @@ class DisplacementWriter:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
-        self._tracks: list[int] = []
-        self._frames: list[int] = []
-        self._crops: list[NDArray[np.float64]] = []
+        self._rows: list[tuple[int, int, NDArray[np.float64]]] = []
         self._size = 0
 
     def add(self, field: DisplacementField) -> None:
         """Write the next row; all rows have crops of one size."""
-        number, size = len(self._tracks), len(field.mask)
-        assert self._size in (0, size), "rows of one file have crops of one size"
-        self._size = size
+        assert self._size in (0, len(field.mask)), "rows of one file have crops of one size"
+        self._size = len(field.mask)
         for name, dtype in _FIELDS.items():
-            self._write(f"{name}_{number:06d}", getattr(field, name).astype(dtype))
-        self._tracks.append(field.track)
-        self._frames.append(field.frame)
-        self._crops.append(field.crop_to_image)
+            self._write(f"{name}_{len(self._rows):06d}", getattr(field, name).astype(dtype))
+        self._rows.append((field.track, field.frame, field.crop_to_image))
 
     def _finish(self, frame_names: Sequence[str], image_size: NDArray[np.integer], settings: Mapping[str, Any]) -> None:
         """Write the table."""
         arrays = {
-            "track_id": np.array(self._tracks, "<i4"),
-            "frame_index": np.array(self._frames, "<i4"),
-            "crop_to_image": np.array(self._crops, "<f8").reshape(-1, 2, 3),
+            "track_id": np.array([track for track, _, _ in self._rows], "<i4"),
+            "frame_index": np.array([frame for _, frame, _ in self._rows], "<i4"),
+            "crop_to_image": np.array([crop for _, _, crop in self._rows], "<f8").reshape(-1, 2, 3),
             "frame_names": np.array([str(name) for name in frame_names], dtype=str),
             "image_size": np.asarray(image_size, "<i4"),
             "size": np.array(self._size, "<i4"),
@@ -132,13 +130,16 @@ def displacement_writer(
     image_size: NDArray[np.integer],
     settings: Mapping[str, Any],
 ) -> Generator[DisplacementWriter, None, None]:
-    """Open a writer, whose file appears under its name, complete, on a clean exit; otherwise it vanishes.
-
-    Errors as `atomic_path`.
+    """Open a writer; on a clean exit the file appears, complete, under its name, otherwise it vanishes.
 
     Args:
-        frame_names, image_size: (F,), and (F, 2) width and height, of the frames that rows refer to.
-        settings: JSON values of how displacements were found.
+        path: The file. Errors are raised as by `atomic_path`.
+        frame_names: (F,) str. Names of the frames that rows refer to.
+        image_size: (F, 2) int, pixels. Width and height of the frames.
+        settings: JSON values that describe how displacements were computed.
+
+    Yields:
+        The writer.
     """
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         writer = DisplacementWriter(archive)
@@ -149,16 +150,18 @@ def displacement_writer(
 class DisplacementFile:
     """A displacement file that is open for reading; a context manager. Rows are read one by one, on access.
 
-    track_id       (N,) int32 number of each row's person
-    frame_index    (N,) int32 row of the frames
-    crop_to_image  (N, 2, 3) float64 from pixels of a row's crop to pixels of the image
-    frame_names    (F,) str, as in the fit file
-    image_size     (F, 2) int32 width, height in pixels
-    size           S, pixels of a crop's side; 0 without rows
-    settings       how displacements were found: the refinement's options
+    Attributes:
+        track_id: (N,) int32. Number of each row's person.
+        frame_index: (N,) int32. Index of each row's frame.
+        crop_to_image: (N, 2, 3) float64. Maps from pixels of each row's crop to pixels of the image.
+        frame_names: (F,) str. Names of the frames as in the fit file.
+        image_size: (F, 2) int32, pixels. Width and height.
+        size: Side S of the crops in pixels; 0 without rows.
+        settings: The refinement's options.
 
-    Raises InputError for a file that is none, damaged, pickled or inconsistent (it names the array), or written by a
-    newer version of this program; also when a row is read that is damaged.
+    Raises:
+        InputError: If the file is another kind of file, damaged, pickled, inconsistent (it names the array), or written
+            by a newer version of this program; also when a damaged row is read.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -169,9 +172,12 @@ class DisplacementFile:
         except BaseException:
             self._archive.close()
             raise
-        self.track_id, self.frame_index = arrays["track_id"], arrays["frame_index"]
-        self.crop_to_image, self.frame_names = arrays["crop_to_image"], arrays["frame_names"]
-        self.image_size, self.size = arrays["image_size"], int(arrays["size"])
+        self.track_id = arrays["track_id"]
+        self.frame_index = arrays["frame_index"]
+        self.crop_to_image = arrays["crop_to_image"]
+        self.frame_names = arrays["frame_names"]
+        self.image_size = arrays["image_size"]
+        self.size = int(arrays["size"])
 
     def _read_table(self) -> dict[str, NDArray[Any]]:
         _check_version(self.path, self._archive.read({_VERSION}).get(_VERSION))
@@ -230,7 +236,7 @@ class DisplacementFile:
         return len(self.track_id)
 
     def __getitem__(self, row: int) -> DisplacementField:
-        """Read one row. Raises IndexError outside of the rows, InputError for damage."""
+        """Read one row. Raises IndexError for an index outside the rows, InputError for damage."""
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         row %= len(self)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 _MAGIC, _VERSION, _HALF, _FLOAT, _ZIP = 20000630, 2, 1, 2, 3
-_LINES = 16  # of a chunk with ZIP compression
+_LINES = 16  # lines of a chunk with ZIP compression
 
 
 def linear_light(values: np.ndarray) -> np.ndarray:
@@ -21,27 +21,33 @@ def linear_light(values: np.ndarray) -> np.ndarray:
 
 
 LINEAR = linear_light(np.arange(256) / 255).astype(np.float32)
-"""`linear_light` of the 256 levels of 8 bits."""
+"""(256,) float32. `linear_light` of the levels of 8 bits."""
 
 
 def exr_bytes(pixels: np.ndarray) -> bytes:
-    """Encode an EXR file. pixels (H, W, 3), (H, W, 4) with straight alpha, or (H, W), uint8 sRGB.
+    """Encode pixels as an EXR file with half floats.
 
-    Channels are R, G, B and A, or Y; colours are multiplied by alpha, as EXR has them.
+    Args:
+        pixels: (H, W, 3), (H, W, 4) with straight alpha, or (H, W) uint8, sRGB.
+
+    Returns:
+        The file with the channels R, G, B and A, or Y. Colours are multiplied by alpha, as EXR requires.
     """
-    layers = pixels[..., None] if pixels.ndim == 2 else pixels
+    layers = np.atleast_3d(pixels)
     colour = LINEAR[layers[..., :3]]
-    names = ["Y"] if pixels.ndim == 2 else ["R", "G", "B"]
     if layers.shape[-1] == 4:
         alpha = layers[..., 3:].astype(np.float32) / 255
-        colour, names = np.concatenate((colour * alpha, alpha), -1), [*names, "A"]
-    return exr_of_channels({name: colour[..., index].astype(np.float16) for index, name in enumerate(names)})
+        colour = np.concatenate((colour * alpha, alpha), -1)
+    names = "Y" if pixels.ndim == 2 else "RGBA"
+    return exr_of_channels(
+        {name: colour[..., i].astype(np.float16) for i, name in enumerate(names[: colour.shape[-1]])}
+    )
 
 
 def exr_of_channels(channels: Mapping[str, np.ndarray]) -> bytes:
-    """Encode an EXR file. channels (H, W) float16 or float32 by name; those of a layer are called LAYER.R, ….
+    """Encode channels (H, W) float16 or float32, by name, as an EXR file.
 
-    Names of 31 characters at most.
+    Names have at most 31 characters; the channels of a layer are called LAYER.R, LAYER.G ….
     """
     sorted_channels = [(name, np.ascontiguousarray(channels[name])) for name in sorted(channels)]
     height, width = sorted_channels[0][1].shape
@@ -81,11 +87,8 @@ def _attribute(name: str, kind: str, value: bytes) -> bytes:
 
 
 def _packed(data: bytes) -> bytes:
-    """Compress as EXR's ZIP does: low and high bytes apart, differences, deflate; return the data itself if that is
-    less.
-    """
+    """Compress as EXR's ZIP does, or return the data if compression does not make them smaller."""
     values = np.frombuffer(data, np.uint8)
-    apart = np.concatenate((values[::2], values[1::2]))
-    apart[1:] = apart[1:] - apart[:-1] + np.uint8(128)
-    compressed_bytes = zlib.compress(apart.tobytes(), 6)
-    return compressed_bytes if len(compressed_bytes) < len(data) else data
+    planes = np.concatenate((values[::2], values[1::2]))  # low bytes, then high bytes
+    planes[1:] = planes[1:] - planes[:-1] + np.uint8(128)
+    return min(data, zlib.compress(planes.tobytes(), 6), key=len)

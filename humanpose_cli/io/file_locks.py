@@ -1,7 +1,7 @@
 """The system's locks of open files: `flock` on POSIX, `msvcrt.locking` on Windows; elsewhere none.
 
-A lock belongs to the open file and ends when it is closed, also by the end of the process. Windows has exclusive locks
-alone here: `shared` is not heard there, so that processes that only look may get in each other's way for a moment.
+A lock belongs to the open file and ends when the file is closed, also by the end of the process. On Windows all locks
+are exclusive and `shared` is ignored: processes that only check a lock may disturb each other for a moment.
 """
 
 from __future__ import annotations
@@ -24,23 +24,28 @@ except ImportError:  # POSIX
     msvcrt = None
 
 WINDOWS_OFFSET = 2**40
-"""The byte that is locked on Windows, whose locks forbid reading: no file of ours has one there."""
+"""Offset of the byte that is locked on Windows, where locks forbid reading: no file of this program is as long."""
 
 _WAIT_INTERVAL = 0.05  # seconds
 
 
 def has_flock() -> bool:
-    """Return whether several processes can hold a lock, and open files be locked and renamed, as on POSIX."""
+    """Return whether locks can be shared, and open files locked and renamed, as on POSIX."""
     return fcntl is not None
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock an open file until it is closed; False where another open file has locked it.
-
-    Raises OSError if the file system cannot lock, as some network mounts.
+    """Lock an open file until it is closed.
 
     Args:
-        shared: Several may hold the lock, but none beside one that is not shared.
+        descriptor: The open file.
+        shared: Whether other shared locks are allowed at the same time.
+
+    Returns:
+        False if another open file holds the lock.
+
+    Raises:
+        OSError: If the file system cannot lock, as some network mounts.
     """
     try:
         if fcntl is not None:
@@ -55,14 +60,14 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def unlock(descriptor: int) -> None:
-    """Release a lock also where a child that is being forked still has the open file."""
+    """Release a lock, also if a forked child still has the open file."""
     if fcntl is not None:
         with suppress(OSError):  # some network file systems cannot lock
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def wait_lock(descriptor: int, *, shared: bool = False) -> None:
-    """Lock as `try_lock`, but wait until the lock can be had."""
+    """Lock as `try_lock`, but wait until the lock is free."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         return

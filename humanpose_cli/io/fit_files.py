@@ -1,8 +1,8 @@
 """The fit file `NAME.fit.npz`: one row per person and frame, sorted by track, then frame.
 
-N rows, F frames. Lengths in metres, angles in radians, image coordinates in pixels of the full image. The file is
-an uncompressed `.npz` without pickles, its bytes depend on nothing but its contents, and N = 0 (no person was found)
-is a valid file. `Fit.to_amass` gives AMASS' arrays.
+N rows, F frames. Lengths are in metres, angles in radians, image coordinates in pixels of the full image. The file is
+an uncompressed `.npz` without pickles. Equal contents give equal bytes. N = 0 (no person) is a valid file.
+`Fit.to_amass` gives AMASS' arrays.
 """
 
 from __future__ import annotations
@@ -66,18 +66,18 @@ COLUMNS: Columns = {
     "joint_confidence": (("N", _J), "<f4"),
     "reprojection_error": (("N",), "<f4"),
 }
-# Of images with a ground under several people; others have none of them.
+# Only in files of images with a ground under several people.
 GROUND_COLUMNS: Columns = {"ground": (("F", 4), "<f4"), "focal_people": (("F",), "<i4")}
 _TIMES: Columns = {"frame_times": (("F",), "<f8")}
 _OPTIONAL = {**_TIMES, **GROUND_COLUMNS}
-CLOTHES = (6, 4)  # spots of a person's body; CIELAB and weight of each
+CLOTHES = (6, 4)  # spots of a person's body; CIELAB and weight
 ROW_COLUMNS = tuple(name for name, (shape, _) in COLUMNS.items() if shape[0] == "N")
 
-_UNIT_TOLERANCE = 1e-3  # of the length of a unit vector
+_UNIT_TOLERANCE = 1e-3  # deviation of a unit vector's length
 
 
 def check_fit(record: FitRecord) -> None:
-    """Raise InputError about the first array that is wrong."""
+    """Raise InputError about the first invalid array of a record."""
     check_arrays(record, COLUMNS, {})
     _check_order(record)
     _check_ranges(record)
@@ -150,7 +150,7 @@ def _check_clothes(record: FitRecord) -> None:
 SCHEMA_VERSION = 3
 """1: one camera. 2: takes of several cameras have views. 3: clothes' colours and the files of the frames.
 
-A file has the lowest version that holds what it has; files of older versions are read without what they lack.
+A file has the lowest version that can hold its contents. Older versions can be read.
 """
 _ONE_CAMERA, _WITH_VIEWS = 1, 2
 
@@ -162,56 +162,55 @@ _MAKE_AGAIN = "copy it again or make it again with hpc fit"
 
 @dataclass(frozen=True, eq=False)
 class FitRecord:
-    """What was fitted to an image or a sequence. N rows (a person in a frame each), F frames.
+    """The fit of an image or a sequence: N rows, one for each person in each frame, and F frames.
 
-    Rows, sorted by (track_id, frame_index), each pair once:
-    Frames:
-    Several cameras:
-    What a take needs of the fits of its cameras:
-    Whole file:
+    Rows are sorted by (track_id, frame_index); each pair occurs once.
 
     Attributes:
-        track_id: (N,) int32, ≥ 0: one person keeps one number.
-        frame_index: (N,) int32, 0 … F−1: the row of the frames' arrays.
-        interpolated: (N,) bool: not detected in this frame, filled in between neighbours.
-        poses: (N, 72) float32 axis-angle, parent-relative; the first three map body axes to camera axes.
-        betas: (N, 10) float32 shape components, in the body's units.
-        trans: (N, 3) float32 metres, camera axes: pelvis = pelvis of the shaped rest body + trans.
-        segment_scales: (N, 24) float32, 1 = the body's own lengths.
-        joints3d: (N, 24, 3) float32 metres, camera axes.
-        joints2d: (N, 24, 2) float32 pixels.
-        keypoints2d: (N, 33, 3) float32: the detector's x, y in pixels and confidence 0–1 (blazepose33).
-        boxes: (N, 4) float32 x0 y0 x1 y1 in pixels.
-        confidence: (N,) float32 0–1, of the person.
-        joint_confidence: (N, 24) float32 0–1.
-        reprojection_error: (N,) float32 pixels, ≥ 0.
-        frame_names: (F,) str: file name, or a video's frame number.
-        shot_id: (F,) int32, ≥ 0, growing from cut to cut.
-        image_size: (F, 2) int32 width, height.
-        focal: (F,) float32 pixels.
-        principal_point: (F, 2) float32 pixels.
-        world_to_camera: (F, 4, 4) float32 rigid; the identity where the camera's motion is unknown.
-        ground: (F, 4) float32 of images: up in camera axes and the camera's height in metres above the ground that
-            several people stand on, up · x = −height; zeros where it is unknown; None if it is nowhere known.
-        focal_people: (F,) int32: how many people the ground is under that the focal length was found from; 0 where
-            it is the user's, EXIF's or the default; None with `ground`.
-        views: Of a take: what each camera shows of the rows; None for one camera.
-        clothes: Of each person by number, (6, 4) float64 as `detect.clothes.median_colours` has them; of people
-            whose clothes are not known none.
-        frame_files: The files of the frames, of a take one for each camera; () if unknown.
-        frame_rate: Frames a second, on average; 0 if unknown.
-        frame_times: (F,) float64 seconds from the first frame, rising, of a video; None if unknown.
-        gender, body: Of the body model: "neutral", "default".
-        skeleton: Of the joints' arrays: "smpl24".
-        options: What the fit was made with, as JSON values; of a sequence also the indices of frames whose camera's
-            motion is unknown (camera_unknown) or a walk whose path is not found (camera_walks), of damaged ones
-            (damaged), of those between searched ones (not_searched), and of those in which no person is at the
-            user's keypoints (no_person). camera_paths: of each shot whose camera walks, its number (shot), length
-            (metres), relative standard deviation but for people's sizes (deviation), largest focal length in the
-            smallest (zoom), whether the background shows the ground (ground), its median error (background_error,
-            pixels) and points (background, metres, first camera's axes). not_fitted: detections without a body, see
-            `unfitted`. upright: whether the world is one whose y axis is known to point down, as of programs that
-            know their world; else it is that of the first camera of each shot.
+        track_id: (N,) int32, ≥ 0. Number of the person.
+        frame_index: (N,) int32, 0 to F−1. Row of the frames' arrays.
+        interpolated: (N,) bool. Whether the person was not detected and the row is interpolated between neighbours.
+        poses: (N, 72) float32, axis-angle, parent-relative. The first three map body axes to camera axes.
+        betas: (N, 10) float32. Shape components in the body's units.
+        trans: (N, 3) float32, metres in camera axes. Pelvis = pelvis of the shaped rest body + trans.
+        segment_scales: (N, 24) float32. Lengths of bones relative to the body model's.
+        joints3d: (N, 24, 3) float32, metres in camera axes. The joints.
+        joints2d: (N, 24, 2) float32, pixels. The projected joints.
+        keypoints2d: (N, 33, 3) float32, pixels. x, y and confidence 0 to 1 of the detector (blazepose33).
+        boxes: (N, 4) float32, pixels. x0, y0, x1, y1.
+        confidence: (N,) float32, 0 to 1. Confidence of the person.
+        joint_confidence: (N, 24) float32, 0 to 1. Confidence of each joint.
+        reprojection_error: (N,) float32, pixels, ≥ 0. Error of the projected keypoints.
+        frame_names: (F,) str. File names, or frame numbers of a video.
+        shot_id: (F,) int32, ≥ 0. Number of the shot, which grows at each cut.
+        image_size: (F, 2) int32, pixels. Width and height.
+        focal: (F,) float32, pixels. Focal lengths.
+        principal_point: (F, 2) float32, pixels. Principal points.
+        world_to_camera: (F, 4, 4) float32. Rigid motions; the identity if the camera's motion is unknown.
+        ground: (F, 4) float32 for images, metres. The upward direction in camera axes and the camera's height above the
+            ground that several people stand on, up · x = −height; zeros if unknown in a frame; None if unknown in all.
+        focal_people: (F,) int32. Number of people on the ground that determined the focal length; 0 if it is the
+            user's, EXIF's or the default; None if `ground` is None.
+        views: The cameras of a take; None for one camera.
+        clothes: (6, 4) float64 by track. Colours of clothes from `detect.clothes.median_colours`, if known.
+        frame_files: The files of the frames, one for each camera of a take; () if unknown.
+        frame_rate: Average frames per second; 0 if unknown.
+        frame_times: (F,) float64, seconds from the first frame, rising. Times of a video's frames; None if unknown.
+        gender: Gender of the body model, such as "neutral".
+        body: Name of the body model, such as "default".
+        skeleton: Name of the joints' skeleton, "smpl24".
+        options: JSON values of the options that the fit was made with, and of its results (see below).
+
+    Results in `options`:
+        - Lists of frames: `camera_unknown` (the camera's motion is unknown), `camera_walks` (its path is unknown),
+          `damaged`, `not_searched` (between searched frames) and `no_person` (no person is at the user's keypoints).
+        - `camera_paths`, one for each shot of a walking camera: `shot`, length in metres, `deviation` (relative
+          standard deviation, without the uncertainty of people's sizes), `zoom` (ratio of largest and smallest focal
+          length), `ground` (whether the background shows it), `background_error` (median, pixels) and `background`
+          (points in metres, axes of the shot's first camera).
+        - `not_fitted`: detections without a body, see `unfitted`.
+        - `upright`: whether the world's y axis points down, as in results of programs with a world of their own.
+          Otherwise the world has the axes of the first camera of each shot.
     """
 
     track_id: np.ndarray
@@ -247,15 +246,22 @@ class FitRecord:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together. Raises InputError for the array, with what was expected and found."""
+        """Raise InputError about the first array that is invalid or does not match the others."""
         check_fit(self)
 
     @classmethod
     def build(cls: type[Record], *, options: Mapping[str, Any] | None = None, **values: Any) -> Record:
-        """Build the record from arrays or lists in any order of rows: casts them to the file's types and sorts the
-        rows.
+        """Build a record from arrays or lists with rows in any order: cast them to the file's types and sort the rows.
 
-        Takes every field by name. Raises InputError as for the record itself.
+        Args:
+            options: The field `options`; None for none.
+            values: All other fields by name.
+
+        Returns:
+            The record.
+
+        Raises:
+            InputError: If an array is invalid.
         """
         for name in COLUMNS.keys() & values.keys():
             values[name] = _cast(name, values[name])
@@ -276,10 +282,18 @@ class FitRecord:
         frame_names: Sequence[str],
         image_size: np.ndarray | Sequence[Sequence[int]],
         focal: np.ndarray | Sequence[float],
-        **others: Any,
+        **fields: Any,
     ) -> Record:
-        """Build the record of images without a person: N = 0. Centred principal points and still cameras unless
-        `others` names them.
+        """Build the record of images without a person: N = 0.
+
+        Args:
+            frame_names: (F,) str. Names of the frames.
+            image_size: (F, 2), pixels. Width and height.
+            focal: (F,), pixels. Focal lengths.
+            fields: Other fields; by default principal points are centred and cameras stand still.
+
+        Returns:
+            The record.
         """
         count = len(frame_names)
         frames: dict[str, Any] = {
@@ -289,7 +303,7 @@ class FitRecord:
         }
         rows = {name: np.zeros((0, *(int(size) for size in COLUMNS[name][0][1:]))) for name in ROW_COLUMNS}
         arguments = {"frame_names": frame_names, "image_size": image_size, "focal": focal}
-        return cls.build(**{**rows, **frames, **arguments, **others})
+        return cls.build(**{**rows, **frames, **arguments, **fields})
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -316,15 +330,7 @@ class FitRecord:
         """The cameras, one or more; the first one has the axes of the rows."""
         if self.views is not None:
             return tuple(self.views.camera(number, self.world_to_camera) for number in range(len(self.views)))
-        columns = (
-            "image_size",
-            "focal",
-            "principal_point",
-            "frame_names",
-            "keypoints2d",
-            "boxes",
-            "reprojection_error",
-        )
+        columns = ("image_size", "focal", "principal_point", "frame_names", "keypoints2d", "boxes")
         camera = FitCamera(
             name="camera",
             world_to_camera=self.world_to_camera.astype(np.float64),
@@ -332,25 +338,25 @@ class FitRecord:
             frame=np.arange(self.frame_count),
             weight=np.ones(len(self)),
             offset=0.0,
-            **{name: getattr(self, name) for name in columns},
+            **{name: getattr(self, name) for name in (*columns, "reprojection_error")},
         )
         return (camera,)
 
     @property
     def cameras_with_frames(self) -> dict[int, FitCamera]:
-        """The cameras, by number, that filmed at some of the fit's times."""
+        """The cameras that have frames of the fit, by number."""
         return {number: camera for number, camera in enumerate(self.cameras) if len(camera.frames)}
 
     @property
     def has_other_views(self) -> bool:
-        """Whether several cameras show the people: those of this fit, or of the take that it is a view of."""
+        """Whether several cameras show the people: this is the fit of a take, or of one of its views."""
         return len(self.cameras) > 1 or bool(self.options.get("of_take"))
 
     def seconds(self, frame_rate: float) -> np.ndarray:
-        """Return (F,) float64 when each frame was taken, from the first on.
+        """Return the times of the frames, (F,) float64 seconds from the first one.
 
         Args:
-            frame_rate: Frames a second, above 0, used if the fit has neither times nor a rate.
+            frame_rate: Frames per second, above 0, used if the fit has neither times nor a rate.
         """
         if self.frame_times is not None:
             return self.frame_times
@@ -358,15 +364,12 @@ class FitRecord:
 
     @property
     def tracks(self) -> list[int]:
-        """The persons' numbers, ascending."""
+        """The track numbers of all people, ascending."""
         return [int(track) for track in np.unique(self.track_id)]
 
     @property
     def largest_track(self) -> int:
-        """The main person: the track whose boxes, added up over its frames, cover most.
-
-        Raises InputError if there is no person.
-        """
+        """The main person: the track with the largest sum of box areas. Raises InputError if there is no person."""
         if not len(self):
             raise InputError("fit", "holds no person", expected="at least one person")
         areas = np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1, dtype=np.float64)
@@ -393,13 +396,13 @@ class FitRecord:
         return np.flatnonzero(self.track_id == track)
 
     def held_rows(self, track: int) -> np.ndarray:
-        """Return a row for each frame from a person's first to the last: if the person is not found, the one before."""
+        """Return a row for each frame from a person's first to the last; frames without the person repeat a row."""
         rows = self.rows_of(track)
         frames = self.frame_index[rows]
         return rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
 
     def select(self: Record, rows: np.ndarray | Sequence[int]) -> Record:
-        """Select these rows only (numbers, or a mask), all frames kept."""
+        """Restrict the record to these rows (indices or a mask); all frames stay."""
         indices = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
         views = None if self.views is None else self.views.rows(indices)
         return replace(self, **{name: getattr(self, name)[indices] for name in ROW_COLUMNS}, views=views)
@@ -449,12 +452,12 @@ def _plain(values: np.ndarray) -> Any:
 
 
 def write_fit(path: Path | str, fit: FitRecord) -> None:
-    """Write a fit file. Errors as `write_bytes`."""
+    """Write a fit file. Raises as `write_bytes`."""
     write_bytes(path, fit_bytes(fit, Path(path).parent))
 
 
 def fit_bytes(fit: FitRecord, folder: Path) -> bytes:
-    """Encode a fit file that will lie in `folder`: equal records give equal bytes."""
+    """Encode a fit file that will be stored in `folder`; equal records give equal bytes."""
     arrays: dict[str, np.ndarray] = {name: getattr(fit, name) for name in COLUMNS}
     arrays["frame_rate"] = np.array(fit.frame_rate, "<f8")
     for name, (_, dtype) in _OPTIONAL.items():
@@ -482,8 +485,8 @@ def fit_bytes(fit: FitRecord, folder: Path) -> bytes:
 def read_fit(path: Path | str) -> FitRecord:
     """Read and check a fit file.
 
-    Raises InputError for a file that is no fit file, damaged, pickled or inconsistent (it names the array), or written
-    by a newer version of this program.
+    Raises InputError if the file is another kind, damaged, pickled, inconsistent (it names the array), or written by a
+    newer version of this program.
     """
     _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
     arrays = read_npz(path, {*COLUMNS, *_SCALARS, *_OPTIONAL, *VIEW_ARRAYS, *_OF_CAMERAS})
@@ -512,9 +515,9 @@ def read_fit(path: Path | str) -> FitRecord:
 
 
 def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
-    """Open the inputs whose frames a fit file has, as `frame_inputs` does; () if it does not name them.
+    """Open the inputs that a fit was made from, as `frame_inputs`; () if the fit file does not name them.
 
-    Raises InputError for a damaged file, and if an input is gone or lies where the file may not name one.
+    Raises InputError for a damaged file, and if an input is missing or lies outside the allowed folders.
     """
     arrays = read_npz(path, {"frame_files", _VIEW_NAMES})
     if "frame_files" not in arrays:
@@ -528,7 +531,7 @@ def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
 
 
 def named_inputs(path: Path | str) -> tuple[InputItem, ...]:
-    """Open the inputs whose frames a fit file has. Raises InputError if it does not name them, or one is gone."""
+    """Open the inputs that a fit was made from. Raises InputError if the file does not name them or one is missing."""
     check_readable(path)
     inputs = stored_inputs(path) if str(path).endswith(".npz") and Path(path).is_file() else ()
     if not inputs:
@@ -558,7 +561,7 @@ def _scalar(name: str, array: np.ndarray) -> Any:
 
 
 def _clothes(array: np.ndarray, track_id: np.ndarray) -> dict[int, np.ndarray]:
-    """Read colours by track; those without weight are not known."""
+    """Read colours by track, without people that have no weight."""
     tracks = np.unique(track_id).tolist()
     if array.shape != (len(tracks), *CLOTHES) or array.dtype.kind != "f":
         got = f"{array.shape} {array.dtype}"

@@ -1,4 +1,4 @@
-"""The options of a fit that are read again: lists of frames, paths of the camera, and the report of a refinement."""
+"""Checks of the options in a fit file: lists of frames, paths of the camera, and the report of a refinement."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def read_options(text: str) -> dict[str, Any]:
-    """Read the JSON text of a fit file's options. Raises InputError for other text, and for an option that is read
-    again and holds something else.
-    """
+    """Parse the JSON text of a fit file's options. Raises InputError for other text and for invalid values."""
     try:
         options = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -14,17 +14,19 @@ SKIPPED_FOLDERS = {
     *("__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN", "System Volume Information"),
     *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"),
 }
-"""Never entered on the way down: folders of archives and systems, thumbnails, deleted files and snapshots of network
-drives, and where results go by default."""
+"""Folders that are never entered: of archives and systems, thumbnails, deleted files and snapshots of network drives,
+and the default output folder."""
 
 
 def files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder with its files' names in natural order, before the folders in it, without hidden ones.
+    """Yield folders with the names of their files in natural order, parents first, without hidden files and folders.
 
-    Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
+    Links to folders are followed, but no folder is entered twice.
 
     Args:
+        folder: The folder.
         exclude: Folders that are not entered, and files that are left out.
+        errors: A list that receives the errors of folders that cannot be read.
     """
     real_paths = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
 

@@ -1,4 +1,4 @@
-"""The published results of other programs that fit SMPL-like bodies, as arrays: what each file holds, as documented.
+"""Results of other programs that fit SMPL-like bodies, as arrays.
 
 | program | file | body | camera |
 | --- | --- | --- | --- |
@@ -11,10 +11,10 @@
 | SAM 3D Body | what `process_one_image` returns, pickled | MHR, by its keypoints | a focal length a row |
 | AMASS | `.npz`, with a camera file | SMPL+H, SMPL-X | ours: `focal`, `world_to_camera` … |
 
-All of them use camera axes as ours (x right, y down, z forward) and add the translation after posing, as smplx does.
-Weak-perspective cameras (s, tx, ty) of crops never need to be read: every file also has the translation for the full
-image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader names the file.
-torch is imported only for files that need it, so that errors of a command come at once.
+All of them use our camera axes (x right, y down, z forward) and add the translation after posing, as smplx does.
+Weak-perspective cameras (s, tx, ty) of crops are not read: every file also has the translation for the full image,
+tz = 2 f / (s · box). The layouts follow the programs' public code; each reader names the file.
+torch is imported only for files that need it, so that a command reports errors at once.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ _BODY, _SMPL = 66, 3 * len(SMPL24)  # numbers of pelvis and 21 body joints, the 
 
 @dataclass(frozen=True, eq=False)
 class ForeignFits:
-    """N rows, a person in a frame each, as another program stored them; sorted in no way.
+    """N rows in any order, each a person in a frame, as another program stored them.
 
     Attributes:
-        program: Such as "WHAM".
-        model: Whose parameters they are: "smpl", "smplx", or "joints" where only joints can be used.
-        track: (N,) int; −1: the file does not identify people.
-        frame: (N,) int, number of the frame in its video or list.
-        names: (N,) str, file name of the frame; "" where the file has none.
-        poses: (N, 72) axis-angle, parent-relative; the first three map body to camera axes.
-        betas: (N, 10).
-        trans: (N, 3) metres, camera axes, added after posing.
-        joints: (N, 33, 4) metres in camera axes and confidence, of blazepose33, or None.
-        focal: (N,) pixels; NaN: the diagonal of the image.
-        principal_point: (N, 2) pixels; NaN: the middle of the image.
-        image_size: (N, 2) width, height; NaN if unknown.
-        confidence: (N,) 0–1.
-        frame_count: How many frames the program read; None if unknown.
-        world_to_camera: (frame_count, 4, 4) of a world whose y points down, or None.
+        program: Name of the program, such as "WHAM".
+        model: Model of the parameters: "smpl", "smplx", or "joints" if only joints can be used.
+        track: (N,) int. Track numbers; −1 if the file does not identify people.
+        frame: (N,) int. Number of the frame in its video or list.
+        names: (N,) str. File names of the frames; "" if unknown.
+        poses: (N, 72) float, axis-angle, parent-relative. The first three map body axes to camera axes.
+        betas: (N, 10) float. Shape components.
+        trans: (N, 3) float, metres in camera axes. Translations, added after posing.
+        joints: (N, 33, 4) float, metres in camera axes. blazepose33 and confidence, or None.
+        focal: (N,) float, pixels. Focal lengths; NaN stands for the diagonal of the image.
+        principal_point: (N, 2) float, pixels. Principal points; NaN stands for the middle of the image.
+        image_size: (N, 2) float, pixels. Width and height; NaN if unknown.
+        confidence: (N,) float, 0 to 1. Confidence of the person.
+        frame_count: Number of frames that the program read; None if unknown.
+        world_to_camera: (frame_count, 4, 4) float. Rigid motions from a world with y down, or None.
     """
 
     program: str
@@ -87,10 +87,10 @@ class ForeignFits:
 
 
 def read_foreign_fits(path: Path | str) -> ForeignFits | None:
-    """Read the fits in another program's file, recognised by its contents; None for an `.npz` of none of them.
+    """Read the fits in another program's file, recognised by its contents; None for an unknown `.npz`.
 
     Pickles are read without running anything in them (`io.restricted_pickle`), torch's files with `weights_only`.
-    Raises InputError for damaged files and unknown contents: it names what was found and what is read.
+    Raises InputError for damaged files and unknown contents.
     """
     path = Path(path)
     is_npz = not path.is_dir() and describe_file(path) == "a ZIP archive" and not _is_torch(path)
@@ -104,17 +104,22 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
 
 
 def read_object(path: Path, names: set[str] | None = None) -> Any:
-    """Read what a pickle, a file of NumPy or of `torch.save`, or a folder of EasyMocap or TRAM holds, without running
-    anything in it: tables, arrays or tensors; of a folder a list.
+    """Read the contents of a pickle, a file of NumPy or `torch.save`, or a folder of EasyMocap or TRAM.
+
+    Nothing in the file is run.
 
     Args:
-        names: The arrays of an `.npz` that are read; None: all.
+        path: The file or folder.
+        names: Names of the arrays of an `.npz` to read; None for all.
+
+    Returns:
+        Tables, arrays or tensors; for a folder a list.
     """
     if files := files_of_motion(path):
         return [read_json(file) if file.suffix.lower() == ".json" else read_object(file) for file in files]
     objects = partial(read_pickle, path)
     if describe_file(path) != "a ZIP archive":
-        return _item(read_npy(path, objects) if path.suffix.lower() == ".npy" else read_pickle(path))
+        return _item(read_npy(path, objects) if path.suffix.lower() == ".npy" else objects())
     if _is_torch(path):
         return _read_torch(path)
     with NpzArchive(path) as archive:
@@ -131,13 +136,13 @@ def _has_objects(content: Any) -> bool:
 
 
 def files_of_motion(path: Path) -> list[Path]:
-    """List the files of EasyMocap (a frame each) or TRAM (a person each) in a folder; none if it is something else."""
+    """List the files of EasyMocap (one a frame) or TRAM (one a person) in a folder; [] if it is something else."""
     files = [path] if path.suffix.lower() == ".json" else sorted(path.glob("*.json"))
     return files if files and '"Rh"' in file_head(files[0]) else sorted(path.glob("hps/hps_track_*.npy"))
 
 
 def fits_of_object(path: Path, content: Any) -> ForeignFits | None:
-    """Build the fits of a program from what its file holds; None if it is of none that is known."""
+    """Build fits from the contents of a program's file; None if the program is unknown."""
     for matches, read in _READERS:
         if matches(content):
             with documented(path):
@@ -146,7 +151,7 @@ def fits_of_object(path: Path, content: Any) -> ForeignFits | None:
 
 
 def check_fits(path: Path) -> None:
-    """Raise InputError for a file whose beginning shows that it holds no fits, and for a folder without any."""
+    """Raise InputError if the beginning of a file shows that it holds no fits, and for a folder without fits."""
     if os.path.isdir(path):
         names = (name for _, folders, files in os.walk(path) for name in (*folders, *files))
         if not any(name == "hps" or name.endswith((".fit.npz", "_track_0.npy")) for name in names):
@@ -160,10 +165,13 @@ def check_fits(path: Path) -> None:
 
 
 def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
-    """Raise UsageError if a file's parameters need another model file than those given.
+    """Raise UsageError if a file's parameters need another model file.
 
     Args:
-        body: The name of the body that the fits shall be of; smplx  SMPL-X's model file, or None.
+        path: The file, for errors.
+        fits: Its contents.
+        body: Name of the body that the fits are converted to.
+        smplx: SMPL-X's model file, or None.
     """
     if fits.model != "joints" and not body.startswith("smpl"):
         problem = f"holds SMPL{'-X' if fits.model == 'smplx' else ''} parameters of {fits.program}"
@@ -174,7 +182,7 @@ def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
         remedy = "give `smplx=SMPLX_NEUTRAL.npz`, which the program itself was run with"
         raise UsageError(path, problem, expected="SMPL-X's model file beside SMPL's", remedy=remedy)
     if fits.model != "smplx" and smplx is not None:
-        raise UsageError("smplx", f"is of no use: {fits.program} has no SMPL-X parameters", remedy="leave it out")
+        raise UsageError("smplx", f"has no effect: {fits.program} has no SMPL-X parameters", remedy="leave it out")
 
 
 _NO_FITS = (
@@ -202,7 +210,7 @@ def _read_torch(path: Path) -> Any:
 
 @contextmanager
 def documented(path: Path) -> Iterator[None]:
-    """Raise InputError for errors of a reader, if the file is not as its program writes it."""
+    """Turn a reader's errors into InputError: the file has another layout than its program documents."""
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -212,7 +220,7 @@ def documented(path: Path) -> Iterator[None]:
 
 
 def outline_of(content: Any) -> str:
-    """Describe what a file holds, for errors."""
+    """Describe the contents of a file for errors."""
     if isinstance(content, np.ndarray):
         return f"an array {content.shape} of {content.dtype}"
     if isinstance(content, Mapping):
@@ -242,7 +250,7 @@ def _rows(
     frame_count: int | None = None,
     world_to_camera: Array | None = None,
 ) -> ForeignFits:
-    """Build the record of rows; what a row lacks is what `ForeignFits` says of unknown."""
+    """Build the record of rows; missing fields get the values that `ForeignFits` has for unknown."""
     unknown: dict[str, Any] = {
         "track": -1,
         "names": "",
@@ -264,19 +272,23 @@ def _rows(
 
 
 def numbers_of(value: Any, *shape: int) -> Array:
-    """Convert to float64 of this shape; −1 for any length. Raises ValueError for anything else."""
+    """Convert a value to float64 of this shape; −1 stands for any length. Raises ValueError for anything else."""
     array = value.detach().cpu().numpy() if hasattr(value, "detach") else value  # a tensor of torch's
     return as_array(array).astype(np.float64).reshape(shape)
 
 
 def body_poses(parts: Sequence[Any]) -> Array:
-    """Join rotations to (…, 66 or 72) axis-angle: of SMPL's 24 joints, else of the pelvis and the 21 joints behind it.
-
-    Raises ValueError for other shapes.
+    """Join the rotations of joints to one axis-angle vector for each pose.
 
     Args:
-        parts: All joints, or the pelvis and the others: (…, 3 J) or (…, J, 3) axis-angle or (…, J, 3, 3) matrices,
-            whose axes before the joints are those of the last part: none, frames, or people and frames.
+        parts: Rotations of all joints, or of the pelvis and of the other joints: (…, 3 J) or (…, J, 3) axis-angle, or
+            (…, J, 3, 3) matrices. The leading axes are none, frames, or people and frames, as in the last part.
+
+    Returns:
+        (…, 72) float for SMPL's 24 joints, otherwise (…, 66) for the pelvis and the 21 joints after it.
+
+    Raises:
+        ValueError: If the shapes are others.
     """
     *roots, body = (numbers_of(part, *np.shape(part)) for part in parts)
     body = _axis_angles(body) if body.ndim > 2 and body.shape[-2:] == (3, 3) else body
@@ -301,14 +313,14 @@ def _axis_angles(matrices: Array) -> Array:
     return matrix_to_axis_angle(torch.from_numpy(matrices)).numpy()
 
 
-# Names in a person's table of T frames; the first that it has counts.
+# Names in a person's table of T frames; the first one in the table counts.
 _POSES = ("pose_cam", "pose", "pred_rotmat")
 _BETAS = ("betas", "shape", "pred_shape")
 _TRANS = ("trans_cam", "trans", "transl", "pred_trans", "cam_t")
 
 
 def _rows_of_person(table: Mapping[str, Any], track: int, **more: Array) -> list[dict[str, Any]]:
-    """Read a person's rows; `more` are (T, …) of other fields. A table without numbers of frames has all frames."""
+    """Read a person's rows, with the columns `more` (T, …); a table without frame numbers has all frames."""
 
     def first_of(*names: str) -> Any:
         return table[next((name for name in names if name in table), names[0])]
@@ -330,14 +342,12 @@ _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
 
 
 def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
-    """Read PHALP's table of frames (`phalp/trackers/PHALP.py`, `track` and `get_human_features`; HMR2 runs in it).
-
-    A frame: `time`, and lists with an entry a track: `tid`, `tracked_time` (frames since the last detection, whose last
-    state is repeated: such rows are left out), `conf`, `size` [height, width] (the README has it the other way round),
-    `smpl` with `global_orient`, `body_pose`, `betas`, and `camera` (3,): the translation before a camera of 5000 pixels
-    for the image padded to a square and scaled to 256 (`phalp/models/hmar/hmar.py`, `get_3d_parameters`). In the full
-    image that is 5000 · max(width, height) / 256, centred.
-    """
+    """Read PHALP's table of frames (`phalp/trackers/PHALP.py`, `track` and `get_human_features`; HMR2 runs in it)."""
+    # A frame has `time`, and lists with an entry for each track: `tid`, `tracked_time` (frames since detection;
+    # later rows repeat its state and are left out), `conf`, `size` [height, width] (the README has the other order),
+    # `smpl` with `global_orient`, `body_pose`, `betas`, and `camera` (3,): the translation before a camera of 5000
+    # pixels for the image padded to a square and scaled to 256 (`phalp/models/hmar/hmar.py`, `get_3d_parameters`). In
+    # the full image the focal length is 5000 · max(width, height) / 256, centred.
     rows = []
     for key, frame in content.items():
         for row, track in enumerate(frame["tid"]):
@@ -362,12 +372,10 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
 
 
 def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
-    """Read WHAM's table of subjects (`demo.py`, with `--save_pkl`).
-
-    They have `pose_world` and `trans_world`, too, whose world has no camera in the file. The camera is centred with the
-    image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
-    calibration.
-    """
+    """Read WHAM's table of subjects (`demo.py`, with `--save_pkl`)."""
+    # `pose_world` and `trans_world` cannot be used: the file has no camera in their world. The camera is centred with
+    # the image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
+    # calibration.
     rows = [row for track, table in enumerate(content.values()) for row in _rows_of_person(table, track)]
     return _rows(path, rows, "WHAM")
 
@@ -377,12 +385,10 @@ def _is_tram(content: Any) -> bool:
 
 
 def _read_tram(path: Path, content: Any) -> ForeignFits:
-    """Read TRAM's tracks (`scripts/estimate_humans.py`): one `hps/hps_track_N.npy`, or the folder that holds `hps`.
-
-    `camera.npy` beside `hps` (`scripts/estimate_camera.py`) has `img_focal`, `img_center`, and the camera's motion
-    `world_cam_R` (F, 3, 3), `world_cam_T` (F, 3), which map camera to world (`lib/pipeline/visualization.py`). Up is
-    the world's y there (`align_cam_to_world`); ours points down.
-    """
+    """Read TRAM's tracks (`scripts/estimate_humans.py`): one `hps/hps_track_N.npy`, or the folder that holds `hps`."""
+    # `camera.npy` beside `hps` (`scripts/estimate_camera.py`) has `img_focal`, `img_center`, and the camera's motion
+    # `world_cam_R` (F, 3, 3), `world_cam_T` (F, 3), which map camera to world (`lib/pipeline/visualization.py`). The
+    # world's y points up there (`align_cam_to_world`) and down here.
     camera_file = (path if path.is_dir() else path.parent.parent) / "camera.npy"
     if not camera_file.is_file():
         expected = f"{camera_file}, as TRAM writes it"
@@ -395,25 +401,24 @@ def _read_tram(path: Path, content: Any) -> ForeignFits:
     to_world = np.tile(np.eye(4), (len(turns), 1, 1))
     to_world[:, :3, :3], to_world[:, :3, 3] = turns * down[:, None], offsets * down
     world = np.linalg.inv(to_world)
-    return _rows(path, _before(rows, camera), "TRAM", frame_count=len(world), world_to_camera=world)
+    return _rows(path, _with_camera(rows, camera), "TRAM", frame_count=len(world), world_to_camera=world)
 
 
-def _before(rows: Iterable[dict[str, Any]], camera: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _with_camera(rows: Iterable[dict[str, Any]], camera: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Add TRAM's or PromptHMR's camera to rows."""
     focal, centre = float(numbers_of(camera["img_focal"])), numbers_of(camera["img_center"], 2)
     return [{**row, "focal": focal, "principal_point": centre} for row in rows]
 
 
 def _read_prompthmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
-    """Read PromptHMR's results (`pipeline/phmr_vid.py`): a table of people, each with `frames` (T,) and `smplx_cam`.
-
-    It makes images smaller, to 896 pixels at most (`load_video_frames`), and the camera is that of the smaller ones.
-    """
+    """Read PromptHMR's results (`pipeline/phmr_vid.py`): a table of people, each with `frames` (T,) and `smplx_cam`."""
+    # It reduces images to at most 896 pixels (`load_video_frames`), and the camera belongs to the reduced images.
     rows: list[dict[str, Any]] = []
     for track, person in enumerate(content["people"].values()):
         frames = numbers_of(person["frames"], -1).astype(int)
         rows += _rows_of_person(person["smplx_cam"], track, frame=frames)
-    rows = [{**row, "image_size": np.round(2 * row["principal_point"])} for row in _before(rows, content["camera"])]
+    rows = _with_camera(rows, content["camera"])
+    rows = [{**row, "image_size": np.round(2 * row["principal_point"])} for row in rows]
     return _rows(path, rows, "PromptHMR", "smplx")
 
 
@@ -424,11 +429,9 @@ def _intrinsics(matrices: Any, count: int) -> dict[str, Array]:
 
 
 def _read_camerahmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
-    """Read CameraHMR's labels or CamSMPLify's results: a row a person with `imgname` and `cam_int` (N, 3, 3).
-
-    They are of `dataset_vis.py` and `CamSMPLify/optimize.py`. CameraHMR's demo itself writes meshes (`.obj`) without a
-    camera, which cannot be read back as parameters.
-    """
+    """Read CameraHMR's labels or CamSMPLify's results: a row a person with `imgname` and `cam_int` (N, 3, 3)."""
+    # `dataset_vis.py` and `CamSMPLify/optimize.py` write them. CameraHMR's demo itself writes meshes (`.obj`) without a
+    # camera, which cannot be read back as parameters.
     images = [Path(str(name)).name for name in content["imgname"].tolist()]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(images))}
     frames = np.array([numbers[image] for image in images])
@@ -438,16 +441,14 @@ def _read_camerahmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
 
 
 def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
-    """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`): one person, every frame, `K_fullimg` (L, 3, 3).
-
-    Bodies are of the neutral SMPL-X of `hmr4d/utils/smplx_utils.py`, "supermotion".
-    """
+    """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`): one person, every frame, `K_fullimg` (L, 3, 3)."""
+    # Bodies are of the neutral SMPL-X of `hmr4d/utils/smplx_utils.py`, "supermotion".
     count = len(content["K_fullimg"])
     rows = _rows_of_person(content["smpl_params_incam"], 0, **_intrinsics(content["K_fullimg"], count))
     return _rows(path, rows, "GVHMR", "smplx", frame_count=count)
 
 
-# The rows of MHR's 70 keypoints (`sam_3d_body/metadata/mhr70.py`) that blazepose33 has too.
+# Rows of MHR's 70 keypoints (`sam_3d_body/metadata/mhr70.py`) that are also in blazepose33.
 _MHR70_FIRST = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
     *("left_elbow", "right_elbow", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
@@ -459,7 +460,7 @@ _MHR70 |= {"left_index": 49, "left_pinky": 61, "left_wrist": 62}
 
 
 def _people_of_sam(content: Any) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """List (name, people) of each frame: of one image's list, of a list of such lists, or of a table name → list."""
+    """List (name, people) of each frame, from one image's list, a list of such lists, or a table name → list."""
     if isinstance(content, Mapping):
         return [(Path(str(name)).name, list(people)) for name, people in content.items()]
     content = list(content)
@@ -479,14 +480,12 @@ def _is_sam(content: Any) -> bool:
 
 
 def _read_sam(path: Path, content: Any) -> ForeignFits:
-    """Read what SAM 3D Body's `process_one_image` returns (`sam_3d_body/sam_3d_body_estimator.py`), which its public
-    code writes to no file: a pickle (or `numpy.save`, `torch.save`, joblib) of one image's list of people, of a list of
-    such lists, or of a table from the image's name to its list.
-
-    A person: `pred_keypoints_3d` (70, 3) metres in camera axes (`models/heads/mhr_head.py` turns them), to which
-    `pred_cam_t` (3,) is added; `focal_length` in pixels of the full image, whose middle is the principal point. MHR's
-    own parameters belong to another rig and cannot become SMPL's: a body is fitted to the keypoints instead.
-    """
+    """Read results of SAM 3D Body's `process_one_image` (`sam_3d_body/sam_3d_body_estimator.py`)."""
+    # Its public code writes no file: users store one image's list of people, a list of such lists, or a table from the
+    # image's name to its list, by pickle, `numpy.save`, `torch.save` or joblib. A person: `pred_keypoints_3d` (70, 3)
+    # metres in camera axes (`models/heads/mhr_head.py` turns them), to which `pred_cam_t` (3,) is added, and
+    # `focal_length` in pixels of the full image; its middle is the principal point. MHR's parameters belong to another
+    # rig and cannot be converted to SMPL's: a body is fitted to the keypoints instead.
     rows = []
     for frame, (name, people) in enumerate(_people_of_sam(content)):
         for person in people:

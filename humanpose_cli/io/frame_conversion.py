@@ -1,7 +1,7 @@
-"""Decoded video frames as images: upright, sRGB, progressive, with square pixels and of one size.
+"""Conversion of decoded video frames to images: upright, sRGB, progressive, with square pixels and of one size.
 
-In this order: `Deinterlacer`, before frames are numbered, as its filter looks a frame ahead; `ImageConverter`, for
-each frame that is used; the lookup table that maps HDR and wide colours to BT.709.
+The order is: `Deinterlacer`, before frames are numbered, because its filter needs the next frame; `ImageConverter`, for
+each frame that is used, with the lookup table that maps HDR and wide colours to BT.709.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.io.packets import Decoded
 
-# Conversion to RGB: PyAV takes flags beside the algorithm from version 18 on, which Python 3.10 lacks; there, 10-bit
-# videos differ by a grey level or two.
+# PyAV accepts flags besides the algorithm from version 18 on, which Python 3.10 lacks; there, 10-bit videos differ by a
+# grey level or two.
 _TO_RGB = Interpolation.BICUBIC
 if hasattr(Interpolation, "BITEXACT"):
     _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
@@ -36,12 +36,12 @@ _log = logging.getLogger(__name__)
 
 @lru_cache(maxsize=1000)
 def note_once(path: Path, note: str) -> None:
-    """Log what the user should know of a file, once however often its frames are read."""
+    """Log a note about a file, once, however often its frames are read."""
     _log.info("%s: %s", path, note)
 
 
 class Deinterlacer:
-    """Fills in the lines of each interlaced frame's second field by FFmpeg's bwdif; as many frames come as before."""
+    """Fills in the lines of each interlaced frame's second field by FFmpeg's bwdif; the number of frames stays."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -50,19 +50,20 @@ class Deinterlacer:
         self._waiting: deque[Decoded] = deque()
 
     def frames(self, decoded: Iterable[Decoded]) -> Generator[Decoded, None, None]:
-        """Yield the frames; from the first interlaced one on, each a frame later."""
-        for each in decoded:
-            frame = each.frame
+        """Yield the frames; from the first interlaced frame on, each comes one frame later."""
+        for item in decoded:
+            frame = item.frame
             layout = (frame.width, frame.height, frame.format.name)
             if self._graph is not None and layout != self._layout:
                 yield from self._end()
             if self._graph is None and frame.interlaced_frame:
                 note_once(self._path, "interlaced video, deinterlaced")
-                self._graph, self._layout = _bwdif(frame, each.stream), layout
+                self._graph = _bwdif(frame, item.stream)
+                self._layout = layout
             if self._graph is None:
-                yield each
+                yield item
                 continue
-            self._waiting.append(each)
+            self._waiting.append(item)
             self._graph.push(frame)
             yield from self._finished()
         yield from self._end()
@@ -94,22 +95,28 @@ def _bwdif(frame: Any, stream: Any) -> Graph:
 
 
 class ImageConverter:
-    """Converts the decoded frames of a video to (H, W, 3) uint8 sRGB of one size, and notes what it changes."""
+    """Converts the decoded frames of a video to (H, W, 3) uint8 sRGB of one size, and logs changes.
+
+    Args:
+        path: The video, for the log.
+        size: (width, height) in pixels of the first frame, and of all converted frames.
+    """
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
-        """Begin with a file; size, width and height in pixels, is that of the first frame, which all get."""
-        self._path, self._size = path, size
+        self._path = path
+        self._size = size
         self._has_resized = False
         self._scaler = VideoReformatter()
         self._rotation, self._matrix = math.nan, np.eye(2, dtype=int)
         self._tone_maps: dict[tuple[int, ...], Graph] = {}
 
     def pixels(self, decoded: Decoded, index: int) -> NDArray[np.uint8]:
-        """Convert the frame of this number. Raises av.FFmpegError for colours that there are not."""
+        """Convert the frame with this index. Raises av.FFmpegError for invalid colour metadata."""
         frame = decoded.frame
         if frame.rotation != self._rotation:
-            # Not for each frame: those whose side data were read stay in memory until garbage is collected.
-            self._rotation, self._matrix = frame.rotation, display_matrix(frame)
+            # Not for each frame: after its side data are read, a frame stays in memory until garbage is collected.
+            self._rotation = frame.rotation
+            self._matrix = display_matrix(frame)
         width, height = square_size(frame, decoded.stream)
         transfer, primaries = int(frame.color_trc), int(frame.color_primaries)
         is_wide = transfer in _EOTFS or primaries == ColorPrimaries.BT2020
@@ -139,7 +146,7 @@ class ImageConverter:
 
 
 def fitted_into(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale an image into the middle of one of `size` (width, height), with black beside it."""
+    """Scale an image into the middle of a canvas of `size` (width, height) with black margins."""
     width, height = size
     scale = fitting_scale(image.shape[1::-1], size)
     new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
@@ -151,18 +158,18 @@ def fitted_into(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
 
 
 def fitting_scale(size: tuple[int, ...], into: tuple[int, int]) -> float:
-    """Return the factor by which an image of `size` (width, height) just fits into another."""
+    """Return the largest factor by which an image of `size` (width, height) fits into another."""
     return min(into[0] / size[0], into[1] / size[1])
 
 
 def square_size(frame: Any, stream: Any) -> tuple[int, int]:
-    """Return stored width and height, the width stretched if pixels are not square."""
+    """Return the stored width and height, with a stretched width if pixels are not square."""
     aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
     return (frame.width if aspect == 1 else 2 * round(frame.width * aspect / 2)), frame.height
 
 
 def display_matrix(frame: Any) -> NDArray[np.int_]:
-    """Return (2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity if none is stored."""
+    """Return the map (2, 2) of −1, 0, 1 from stored (x, y), as a row, to displayed directions; by default identity."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return np.eye(2, dtype=int)
@@ -173,15 +180,15 @@ def display_matrix(frame: Any) -> NDArray[np.int_]:
 
 
 def upright(pixels: NDArray[np.uint8], matrix: NDArray[np.int_]) -> NDArray[np.uint8]:
-    """Turn (H, W, 3) from stored to displayed; see `display_matrix`."""
+    """Turn pixels (H, W, 3) from the stored to the displayed orientation by `display_matrix`."""
     (xx, xy), (yx, yy) = matrix
     if xx == 0:
         pixels = pixels.swapaxes(0, 1)
     return np.ascontiguousarray(pixels[:: -1 if yy + xy < 0 else 1, :: -1 if xx + yx < 0 else 1])
 
 
-_WHITE_NITS = 100.0  # what BT.709's white is made for (BT.1886, BT.2035)
-_KNEE = 0.6  # of this white: up to here colours stay, above they are compressed, for which HDR has no end
+_WHITE_NITS = 100.0  # cd/m², BT.709's reference white (BT.1886, BT.2035)
+_KNEE = 0.6  # share of this white up to which colours stay; HDR's brighter colours are compressed
 _GRID = 33  # points of the table in each channel
 _NAMES = {int(ColorTrc.ARIB_STD_B67): "HDR (HLG)", int(ColorTrc.SMPTE2084): "HDR (PQ)"}
 _BT2020_LUMINANCE = np.array((0.2627, 0.678, 0.0593))
@@ -189,13 +196,13 @@ _BT2020_TO_BT709 = np.array(((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.00
 
 
 def _light_of_hlg(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert (..., 3) of 0 … 1 to cd/m² on a display of 1000 (BT.2100, table 5)."""
+    """Convert a signal (..., 3) of 0 to 1 to cd/m² on a display of 1000 (BT.2100, table 5)."""
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
     return 1000 * scene * (scene @ _BT2020_LUMINANCE)[..., None] ** 0.2
 
 
 def _light_of_pq(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert (..., 3) of 0 … 1 to cd/m² (BT.2100, table 4)."""
+    """Convert a signal (..., 3) of 0 to 1 to cd/m² (BT.2100, table 4)."""
     power = signal ** (32 / 2523)
     return 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (8192 / 1305)
 
@@ -218,7 +225,7 @@ def _bt709_table(transfer: int, primaries: int) -> NDArray[np.float64]:
 
 
 def _table_graph(rgb: Any, table: NDArray[np.float64]) -> Graph:
-    """Make a filter for frames like `rgb` of 16 bits a channel; FFmpeg takes tables from files alone."""
+    """Make a filter for frames like `rgb` of 16 bits a channel; FFmpeg reads tables only from files."""
     graph = Graph()
     source = graph.add_buffer(width=rgb.width, height=rgb.height, format=rgb.format, time_base=Fraction(1, 25))
     with TemporaryDirectory() as folder:

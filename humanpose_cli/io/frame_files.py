@@ -1,4 +1,4 @@
-"""The files that the frames of a fit were read from, as a fit file keeps them."""
+"""References of a fit file to the files of its frames."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class FrameFiles:
     """The input of one camera: a video, a folder or numbered pattern of frames, or independent images.
 
     Attributes:
-        paths: Absolute; several only of images.
-        range: The frames of a sequence that were fitted.
+        kind: "image", "video" or "frames".
+        paths: Absolute paths; several only for images.
+        range: The fitted frames of a sequence.
     """
 
     kind: Kind
@@ -34,24 +35,25 @@ class FrameFiles:
 
     @classmethod
     def of(cls, items: Sequence[InputItem]) -> FrameFiles:
-        """Make the reference to some inputs: one sequence, or images."""
+        """Build the reference to inputs: one sequence, or images."""
         return cls(items[0].kind, tuple(Path(os.path.abspath(item.path)) for item in items), items[0].range)
 
     def items(self) -> tuple[InputItem, ...]:
-        """Open the inputs again, whose names are taken literally. Raises InputError if they are not there or of another
-        kind.
+        """Open the inputs again; names are taken literally.
+
+        Raises InputError if they are missing or of another kind.
         """
         arguments, listed = self._arguments()
-        found = open_inputs(arguments, listed=map(str, listed), sequence=self.kind == "frames", frames=self.range)
-        wrong = next((item.path for item in found if item.error is None and item.kind != self.kind), None)
-        link = next((file for item in found for file in item.files if os.path.islink(file)), None)
+        inputs = open_inputs(arguments, listed=map(str, listed), sequence=self.kind == "frames", frames=self.range)
+        wrong = next((item.path for item in inputs if item.error is None and item.kind != self.kind), None)
+        link = next((file for item in inputs for file in item.files if os.path.islink(file)), None)
         if wrong or link:
             problem = "is of another kind than the fit says" if wrong else "is a link"
             raise InputError(wrong or link, problem, expected=self.kind, remedy="name the input with `frames`")
-        return tuple(found)
+        return tuple(inputs)
 
     def _arguments(self) -> tuple[list[Path], list[Path]]:
-        """Return numbered patterns, and files: those of a folder of frames, but not those below it."""
+        """Return numbered patterns, and files; for a folder of frames its files, but not files in subfolders."""
         folder = next((path for path in self.paths if path.is_dir()), None)
         if folder is None:
             patterns = [path for path in self.paths if self.kind == "frames" and not glob.has_magic(str(path))]
@@ -65,8 +67,10 @@ class FrameFiles:
         return [], files
 
     def outside(self, folder: Path) -> Path | None:
-        """Return a path that a fit file in `folder` may not name: it lies outside of this folder, and of the folder
-        that holds hpc-out, if the file is below that. Paths elsewhere are not touched, as they may be of a network.
+        """Return a path that a fit file in `folder` may not name; None if all are allowed.
+
+        Allowed are paths below this folder, and below the parent of hpc-out if the file lies in hpc-out. Other paths
+        are not touched, because they may be on a network.
         """
         base = Path(os.path.abspath(folder))
         base = next((each.parent for each in (base, *base.parents) if each.name == "hpc-out"), base)
@@ -74,7 +78,7 @@ class FrameFiles:
 
 
 def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) -> tuple[InputItem, ...]:
-    """Open the files of a fit's frames; those of a take have the names of its views as keys."""
+    """Open the files of a fit's frames; the inputs of a take get the names of its views as keys."""
     if len(view_names) < 2:
         return tuple(item for each in files for item in each.items())
     pairs = zip(view_names, files, strict=False)
@@ -82,18 +86,16 @@ def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) ->
 
 
 def frame_files_text(files: Sequence[FrameFiles], folder: Path) -> str:
-    """Write references as JSON, with paths relative to the folder of the fit file where that is possible."""
-    return json.dumps(
-        [
-            {"kind": each.kind, "paths": [_relative(path, folder) for path in each.paths], "range": str(each.range)}
-            for each in files
-        ],
-        ensure_ascii=True,
-    )
+    """Write references as JSON, with paths relative to the folder of the fit file if possible."""
+    references = [
+        {"kind": file.kind, "paths": [_relative(path, folder) for path in file.paths], "range": str(file.range)}
+        for file in files
+    ]
+    return json.dumps(references)
 
 
 def read_frame_files(text: str, folder: Path) -> tuple[FrameFiles, ...]:
-    """Read what `frame_files_text` wrote. Raises InputError if it is damaged."""
+    """Parse the text of `frame_files_text`. Raises InputError if it is damaged."""
     try:
         return tuple(_parse(document, folder) for document in json.loads(text))
     except (HpcError, ValueError, TypeError, LookupError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""`--frames A:B:STEP`: which frames of a sequence are meant."""
+"""Ranges of frames, `--frames A:B:STEP`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from humanpose_cli.core.errors import UsageError
 
 @dataclass(frozen=True)
 class FrameRange:
-    """Frames `start`, `start` + `step`, … up to but without `stop`; counted from 0, negative from the end.
+    """Frames `start`, `start` + `step`, … up to but without `stop`.
 
-    The frames of a sequence have a range that is `resolved`: neither negative nor in seconds.
+    Bounds may be negative or in seconds; a range that `resolved` returns has neither.
 
     Attributes:
-        stop: None: to the end.
-        seconds: From the first frame on, in place of start and stop; None: these.
+        start: Index of the first frame, from 0; a negative number counts from the end.
+        stop: Index after the last frame; None for the end.
+        step: Distance of the frames.
+        seconds: Times that replace start and stop, seconds from the first frame; None if the index counts.
     """
 
     start: int = 0
@@ -35,18 +37,28 @@ class FrameRange:
 
     def __str__(self) -> str:
         bounds = (self.start, "" if self.stop is None else self.stop)
-        low, high = (bound if at is None else f"{at:g}s" for bound, at in zip(bounds, self.seconds, strict=True))
+        pairs = zip(bounds, self.seconds, strict=True)
+        low, high = (bound if seconds is None else f"{seconds:g}s" for bound, seconds in pairs)
         return f"{low}:{high}" + (f":{self.step}" if self.step > 1 else "")
 
     @property
     def is_resolved(self) -> bool:
-        """Whether the range names frames by their numbers alone."""
+        """Whether the range has neither negative bounds nor seconds."""
         return self.start >= 0 and (self.stop or 0) >= 0 and self.seconds == (None, None)
 
     def resolved(self, count: int, rate: float | None = None, times: Sequence[float] | None = None) -> FrameRange:
-        """Return the range of a sequence of `count` frames, a `rate` in a second or at rising `times` in seconds.
+        """Return the range for a sequence, without negative bounds and seconds.
 
-        Raises UsageError for seconds if times are unknown, and for a range without a frame.
+        Args:
+            count: Number of frames.
+            rate: Frames per second, or None if unknown.
+            times: Rising times of the frames in seconds; None if they follow from the rate.
+
+        Returns:
+            The range.
+
+        Raises:
+            UsageError: If the range is in seconds and times are unknown, or if it holds no frame.
         """
         if self.is_resolved:
             return self
@@ -64,7 +76,7 @@ class FrameRange:
 
     @property
     def slice(self) -> slice:
-        """The frames of a range that is resolved, as an index."""
+        """The frames of a resolved range as an index."""
         return slice(self.start, self.stop, self.step)
 
 
@@ -74,13 +86,14 @@ _RANGE = re.compile(rf"\s*({_FRAME}|{_SECONDS})?\s*:\s*({_FRAME}|{_SECONDS})?\s*
 
 
 def parse_range(frames: str | FrameRange | None) -> FrameRange:
-    """Parse a range as functions take it: text, a range, or None for all frames."""
+    """Return the range for an argument: text, a range, or None for all frames."""
     return parse_frame_range(frames) if isinstance(frames, str) else frames or ALL_FRAMES
 
 
 def parse_frame_range(text: str) -> FrameRange:
-    """Parse "A:B" (A up to but without B, from 0), "A:", ":B", ":", or the same with ":STEP"; A and B may be negative,
-    which counts from the end, or seconds ("0.5s"). Raises UsageError otherwise.
+    """Parse "A:B" (A up to but without B, from 0), "A:", ":B" or ":", each also with ":STEP".
+
+    Negative numbers count from the end; "0.5s" is in seconds. Raises UsageError for other text.
     """
     match = _RANGE.fullmatch(text)
     if match is None:

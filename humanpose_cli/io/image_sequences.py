@@ -1,4 +1,4 @@
-"""Whether images are one sequence, and the order of their names."""
+"""Recognition of images that are one sequence, and the order of their names."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _READERS = 8
 _CAMERA_NAME = re.compile(
     r"(IMG|_MG|MVIMG|IMAG|DSC|_DSC|DSCN|DSCF|PXL|DJI|GOPR|SAM|CIMG|PICT|IMGP|HPIM|SDC|KIF|WP|P\d{3})[-_]?\d{4}"
 )
-"""The beginning of names that cameras and telephones give to photographs, which count up as frames do."""
+"""Beginnings of names that cameras and phones give to photographs; they count up like frames."""
 _MAX_SECONDS = 1.0  # from one frame to the next; bursts of photographs are as fast as slow sequences
-_COMPARED = 8  # pairs of neighbours
+_MAX_PAIRS = 8  # pairs of neighbours that are compared
 _THUMBNAIL = (32, 24)
-_ALIKE = 0.5  # correlation of two thumbnails; frames of walking cameras have 0.8 and more, other views 0.1
+_MIN_CORRELATION = 0.5  # of two thumbnails; frames of walking cameras have 0.8 and more, other views 0.1
 _Header: TypeAlias = "tuple[tuple[int, int], float | None]"  # size, seconds
-_FLAT = 2.0  # grey levels: thumbnails of less contrast do not decide
+_MIN_CONTRAST = 2.0  # grey levels: thumbnails with less contrast are not compared
 
 
 def natural_order(path: Path | str) -> tuple[object, ...]:
-    """Sort key by which `img2` comes before `img10`; ties keep the order of the characters."""
+    """Return a sort key by which `img2` comes before `img10`; ties are sorted by characters."""
     text = str(path)
     parts = re.split(r"(\d+)", text)
     return tuple((int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)), text
@@ -38,12 +38,13 @@ def natural_order(path: Path | str) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class SequenceVerdict:
-    """Whether images are one sequence, what decides it (a phrase about the images), and the images in the order of
-    their numbers.
+    """The answer whether images are one sequence.
 
     Attributes:
-        pattern: The numbered pattern (`f_%04d.png`) by which they are one sequence all the same; "" where there is
-            none.
+        is_sequence: Whether they are.
+        reason: The reason, a phrase about the images.
+        files: The images in the order of their numbers.
+        pattern: Numbered pattern (`f_%04d.png`) by which the user can make them one sequence; "" if there is none.
     """
 
     is_sequence: bool
@@ -52,7 +53,7 @@ class SequenceVerdict:
     pattern: str = ""
 
     def message(self, folder: str) -> str:
-        """Describe what is done with the images of a folder, and how they become one sequence."""
+        """Describe how the images of a folder are used, and how they can become one sequence."""
         if self.is_sequence:
             return f"{folder}: one sequence of {len(self.files)} images, {self.reason}"
         remedy = f" ({os.path.join(folder, self.pattern)} makes them one sequence)" if self.pattern else ""
@@ -60,11 +61,13 @@ class SequenceVerdict:
 
 
 def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
-    """Recognize one sequence: at least two images, one number in their names counts up by one, all have one size, and
-    neighbours look alike. Photographs also count up: times in EXIF that are more than a second apart, or a camera's
-    names without closer ones, make images independent.
+    """Decide whether images are one sequence.
 
-    An image whose header cannot be read does not decide; it is reported when its turn comes.
+    A sequence has at least two images of one size. One number in their names counts up by one, and neighbours look
+    alike. Photographs also count up: images are independent if their EXIF times are more than a second apart, or if
+    they have a camera's names and not all of them have such times.
+
+    Images with unreadable headers are ignored here; reading reports them.
     """
     files = sorted(files, key=lambda path: natural_order(path.name))
 
@@ -77,7 +80,7 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
     if series is None:
         return independent("whose names are no numbered series")
     numbers, pattern = series
-    if pattern.count("%") > 1:  # of the names themselves: no pattern would find them
+    if pattern.count("%") > 1:  # the names contain %, so that no pattern matches them
         pattern = ""
     pairs = sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])
     if len(set(numbers)) < len(numbers):
@@ -100,7 +103,7 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
 
 
 def _photographs(files: Sequence[Path], headers: Mapping[Path, _Header]) -> str:
-    """Explain why numbered images of one size are taken to be photographs; "" if they are taken to be frames."""
+    """Explain why numbered images of one size are photographs; "" if they are frames."""
     times = [headers[file][1] for file in files if file in headers]
     steps = [abs(b - a) for a, b in itertools.pairwise(times) if a is not None and b is not None]
     if steps and max(steps) > _MAX_SECONDS:
@@ -136,14 +139,14 @@ def _headers(files: Sequence[Path]) -> dict[Path, _Header]:
         except InputError:
             return None
 
-    with ThreadPoolExecutor(_READERS) as pool:  # headers on a network mount wait, not work
+    with ThreadPoolExecutor(_READERS) as pool:  # network mounts answer slowly
         pairs = zip(files, pool.map(look, files), strict=True)
         return {file: header for file, header in pairs if header is not None}
 
 
 def _look_alike(files: Sequence[Path]) -> bool:
-    """Compare neighbours from all parts of a sequence: at least half of the pairs show one view."""
-    starts = np.unique(np.linspace(0, len(files) - 2, _COMPARED).round().astype(int)).tolist()
+    """Return whether at least half of the compared pairs of neighbours show one view."""
+    starts = np.unique(np.linspace(0, len(files) - 2, _MAX_PAIRS).round().astype(int)).tolist()
     correlations = []
     for start in starts:
         try:
@@ -152,6 +155,6 @@ def _look_alike(files: Sequence[Path]) -> bool:
             continue
         pair -= pair.mean((1, 2), keepdims=True)
         deviations = np.sqrt((pair**2).mean((1, 2)))
-        if deviations.min() >= _FLAT:
+        if deviations.min() >= _MIN_CONTRAST:
             correlations.append(float((pair[0] * pair[1]).mean() / deviations.prod()))
-    return not correlations or float(np.median(correlations)) >= _ALIKE
+    return not correlations or float(np.median(correlations)) >= _MIN_CORRELATION

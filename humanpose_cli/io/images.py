@@ -1,11 +1,10 @@
-"""Images in and out.
+"""Reading and writing of images.
 
-`read_image` gives what the photographer saw: turned as EXIF says, 8 bits, sRGB, three channels, and with the focal
-length in pixels from EXIF. Formats: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, QOI, TGA, and HEIC with the
-extra `heic`.
+`read_image` returns images turned as EXIF says, with 8 bits, sRGB and three channels, and the focal length in pixels
+from EXIF. Formats: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, QOI, TGA, and HEIC with the extra `heic`.
 
-imageio writes; reading goes to Pillow and tifffile themselves, because imageio gives arrays without the colour
-profile, has no limit of formats and size, and reads no float TIFFs with alpha.
+imageio writes images. Pillow and tifffile read them, because imageio drops the colour profile, does not limit formats
+and sizes, and reads no float TIFFs with alpha.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
 from humanpose_cli.io.value_limits import MAX_PIXELS, refuse_image_size
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
-_CAMERA_SHAPES = (4 / 3, 3 / 2, 16 / 9)  # longer side over shorter one, of what sensors give
-_SHAPE_TOLERANCE = 0.01  # of a shape: sides are rounded, some to a multiple of 16
-_UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of FocalPlaneResolutionUnit: inch, cm, mm, µm
-# From a fisheye's 100° to a birding telephoto; anything else is a camera's garbage or a scanner's zero.
+_CAMERA_SHAPES = (4 / 3, 3 / 2, 16 / 9)  # longer side over shorter side of cameras' images
+_SHAPE_TOLERANCE = 0.01  # relative: sides are rounded, some to a multiple of 16
+_UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # FocalPlaneResolutionUnit: inch, cm, mm, µm
+# From a fisheye's 100° to a long telephoto lens; other values are errors of cameras or scanners.
 _PLAUSIBLE_FOCAL = (0.3, 60.0)  # in longer sides of the image
 
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -52,21 +51,21 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     6: lambda pixels: pixels[::-1].swapaxes(0, 1),
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
-}  # from stored to upright, by EXIF's number
+}  # from stored to upright, by EXIF orientation
 _SIDEWAYS = {5, 6, 7, 8}
-_NEARLY_BLACK = 16  # of 255: what 12 of 16 bits reach
+_NEARLY_BLACK = 16  # of 255: the maximum of 12 bits in 16
 _BAND = 1 << 18  # pixels that are converted at once, so that conversions of huge images need little memory
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
     *(struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError, tifffile.TiffFileError),
 )
-"""What the decoders of Pillow and tifffile raise on damaged data."""
+"""Exceptions of the decoders of Pillow and tifffile for damaged data."""
 
 
 def _exif(image: Image.Image) -> Image.Exif:
     try:
         return image.getexif()
-    except DECODING_ERRORS:  # a side note of the image, and no reason to refuse it
+    except DECODING_ERRORS:  # damaged metadata are no reason to refuse the image
         return Image.Exif()
 
 
@@ -78,13 +77,13 @@ def _camera_tags(image: Image.Image) -> dict[int, Any]:
 
 
 def orientation_from_exif(image: Image.Image) -> int:
-    """Read EXIF orientation 1–8; 1 if there is none or it makes no sense."""
+    """Read the EXIF orientation 1 to 8; 1 if it is missing or invalid."""
     value = _exif(image).get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height after turning, from the header of an image that is not loaded yet."""
+    """Return width and height of the upright image, from its header."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return image.size  # turned already
     width, height = image.size
@@ -92,10 +91,10 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def focal_from_exif(image: Image.Image) -> float | None:
-    """Read the focal length in pixels of the image as stored; None if EXIF has none or an impossible one.
+    """Read the focal length in pixels of the stored image; None if EXIF has none or an impossible one.
 
-    1. FocalLengthIn35mmFilm f: the lens that sees the same diagonal on 36 × 24 mm film (CIPA DCG-001), so
-       pixels = f · diagonal in pixels / 43.27. It scales along when an image was scaled down.
+    1. FocalLengthIn35mmFilm f: the lens with the same diagonal field of view on 36 × 24 mm film (CIPA DCG-001):
+       pixels = f · diagonal in pixels / 43.27. It scales with the image.
     2. Otherwise FocalLength in mm times FocalPlaneXResolution in pixels per mm, times this image's longer side
        over the original's (PixelXDimension, PixelYDimension), which undoes an editor's scaling.
     """
@@ -117,9 +116,7 @@ def focal_from_exif(image: Image.Image) -> float | None:
 
 
 def is_cropped(image: Image.Image) -> bool:
-    """Check whether an image shows a part of what its camera took: its shape is no camera's, or another one than that
-    of the size in EXIF.
-    """
+    """Return whether an image is a crop: it has another shape than cameras' images, or than the size in EXIF."""
     tags = _camera_tags(image)
     shape = max(image.size) / min(image.size)
     sides = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
@@ -131,7 +128,7 @@ def is_cropped(image: Image.Image) -> bool:
 
 
 def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
-    """Return a positive finite number, else None (rationals with a zero denominator come as NaN)."""
+    """Return a positive finite number, else None; rationals with a zero denominator are NaN."""
     try:
         value = float(tags.get(tag, 0))  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
@@ -145,11 +142,12 @@ _PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
 
 
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """Convert numbers of any type to uint8, over the range of their type or their values.
+    """Convert numbers of any type to uint8.
 
-    uint8 stays. Otherwise the values decide: uint16 spans 8, 10, 12 or 16 bits, the least that hold the maximum; floats
-    of which 99 % are at most 1 span 0–1 (highlights clip), anything else up to 255 spans 0–255, up to 65535 spans
-    0–65535, beyond that 0–maximum. Negative numbers, infinities and NaN become 0. No gamma is applied.
+    uint8 is unchanged. Otherwise the values decide: uint16 spans the smallest of 8, 10, 12 or 16 bits that holds the
+    maximum. Floats span 0 to 1 if 99 % of them are at most 1 (highlights are clipped). Other values up to 255 span 0 to
+    255, values up to 65535 span 0 to 65535, and larger values span 0 to their maximum. Negative numbers, infinities and
+    NaN become 0. No gamma is applied.
     """
     if values.dtype == np.uint8:
         return values
@@ -163,7 +161,7 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield the rows of an image, some at a time."""
+    """Yield slices of an image's rows."""
     rows = max(1, _BAND // max(1, math.prod(shape[1:])))
     return (slice(top, top + rows) for top in range(0, shape[0], rows))
 
@@ -183,7 +181,7 @@ def _range_of(values: np.ndarray) -> float:
 
 
 def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Composite (H, W, 3) uint8 with straight alpha (H, W) uint8 over white: what a viewer on a page shows."""
+    """Composite (H, W, 3) uint8 with straight alpha (H, W) uint8 over white."""
     opacity = alpha[..., None].astype(np.uint16)
     light = pixels * opacity
     light += 255 * (255 - opacity) + 127
@@ -192,8 +190,10 @@ def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split (H, W), or (H, W, C) of 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha, uint8, to pixels over white and
-    alpha.
+    """Split channels into pixels (H, W, 3) uint8 over white, and alpha (H, W) uint8, None if opaque.
+
+    Args:
+        channels: (H, W) or (H, W, C) uint8. C is 1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGB and alpha.
     """
     if channels.ndim == 2:
         channels = channels[..., None]
@@ -206,9 +206,7 @@ def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
 
 
 def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Convert a loaded Pillow image of any mode, in sRGB, to (H, W, 3) uint8 over white, and (H, W) alpha or None if
-    opaque.
-    """
+    """Convert a loaded Pillow image to sRGB (H, W, 3) uint8 over white, and alpha (H, W) uint8, None if opaque."""
     if image.mode.startswith(_DEEP_MODES):
         return split_channels(to_eight_bits(np.asarray(image)))
     width, height = image.size
@@ -232,9 +230,9 @@ def _eight_bit_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """Convert colours by the embedded profile (Display P3 of phones, Adobe RGB, CMYK of print shops) to sRGB.
+    """Convert colours from the embedded profile (Display P3 of phones, Adobe RGB, CMYK of print shops) to sRGB.
 
-    A damaged or unfit profile is passed over, as every viewer does: the plain conversion remains.
+    A damaged or unsuitable profile is ignored, as in all viewers.
     """
     try:
         if image.mode == "LAB":
@@ -258,7 +256,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 _READABLE = {"MINISBLACK", "RGB"}
 
 _log = logging.getLogger(__name__)
-# Its complaints about odd tags belong into our sentence or nowhere.
+# tifffile's messages about unusual tags are not shown: errors have messages of our own.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 logging.getLogger("tifffile").propagate = False
 
@@ -273,7 +271,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def deep_tiff_size(path: Path) -> tuple[int, int]:
-    """Read width and height in pixels of the first page."""
+    """Read width and height in pixels of a TIFF's first page. Raises InputError if it cannot be read."""
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
@@ -283,7 +281,10 @@ def deep_tiff_size(path: Path) -> tuple[int, int]:
 
 
 def read_deep_tiff(path: Path) -> np.ndarray:
-    """Read the first page as (H, W) or (H, W, C), C ≤ 4 (grey, grey + alpha, RGB, RGB + alpha), in the file's type."""
+    """Read a TIFF's first page as (H, W) or (H, W, C) in the file's type, as `split_channels` takes it.
+
+    Raises InputError if it cannot be read.
+    """
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
@@ -306,7 +307,7 @@ def read_deep_tiff(path: Path) -> np.ndarray:
     return values[..., :3] if values.ndim == 3 and values.shape[2] > 3 and not has_alpha else values
 
 
-_MAX_DEEP_BYTES = 4 * MAX_PIXELS  # of numbers of more than 8 bits
+_MAX_DEEP_BYTES = 4 * MAX_PIXELS  # for numbers of more than 8 bits
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -314,7 +315,7 @@ IMAGE_SUFFIXES = frozenset(
         *(".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".qoi", ".tga"),
     ]
 )
-"""Names by which a folder's images are distinguished from its other files (lower case)."""
+"""Suffixes of images, in lower case."""
 
 _RAW_SUFFIXES = frozenset(
     [
@@ -323,21 +324,19 @@ _RAW_SUFFIXES = frozenset(
     ]
 )
 OTHER_IMAGE_SUFFIXES = _RAW_SUFFIXES | {".heic", ".heif", ".hif", ".jxl"}
-"""Names of a folder's photographs that an extra reads or none: each becomes an item, which may fail with the reason."""
+"""Suffixes of photographs that need an extra or cannot be read: each becomes an item, which fails with the reason."""
 
-# Pillow's complaints about odd EXIF and TIFF tags would reach the user's terminal.
+# Pillow's warnings about unusual EXIF and TIFF tags would reach the user's terminal.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
-# Never the formats that run an interpreter (EPS, PDF) or that take nearly any bytes for a header (but TGA, by name).
+# Not formats that run an interpreter (EPS, PDF) or accept nearly any bytes as a header (TGA, which needs its suffix).
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI")
-_ANIMATED_FORMATS = frozenset(
-    ("GIF", "PNG", "WEBP", "AVIF")
-)  # the other formats' further images are pages and previews
+_ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # further images of other formats are pages and previews
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _WRITERS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
 _WITH_ALPHA = frozenset((".png", ".webp", ".tif", ".tiff"))
 TRANSPARENT_SUFFIXES = (*sorted(_WITH_ALPHA), ".exr")
-"""Endings of the images that can hold transparency."""
+"""Suffixes of the image formats with transparency."""
 
 _EXPECTED = "a JPEG, PNG, WebP, TIFF, BMP or AVIF image"
 
@@ -347,11 +346,10 @@ class LoadedImage:
     """A decoded image.
 
     Attributes:
-        pixels: (H, W, 3) uint8 sRGB, upright; where the file is transparent, composited over white.
-        alpha: (H, W) uint8, or None where the file is opaque.
+        pixels: (H, W, 3) uint8, sRGB. The upright image; transparent pixels are composited over white.
+        alpha: (H, W) uint8. Opacity; None if the file is opaque.
         focal_pixels: Focal length in pixels from EXIF, or None.
-        min_focal_pixels: Of a crop: what its tag would be of the complete image, so that the true one is larger; or
-            None.
+        min_focal_pixels: Lower bound of a crop's focal length in pixels, from the EXIF of the complete image; or None.
     """
 
     pixels: np.ndarray
@@ -366,14 +364,14 @@ class LoadedImage:
 
 
 _limit_lock = threading.Lock()
-_replaced_limits: list[int | None] = []  # one for each thread that reads; the first is Pillow's
+_replaced_limits: list[int | None] = []  # one entry for each thread that reads; the first is Pillow's limit
 
 
 @contextmanager
 def _pillow_limit_lifted() -> Iterator[None]:
-    """Lift Pillow's limit (a warning from 89 million pixels on, an error from 179), which is lower than what phones
-    take; `MAX_PIXELS` applies instead. Pillow checks when it opens a file, and again when it loads a TIFF.
-    """
+    """Replace Pillow's limit of pixels by `MAX_PIXELS`."""
+    # Pillow warns from 89 million pixels on and refuses 179, less than phones take. It checks when it opens a file, and
+    # again when it loads a TIFF.
     with _limit_lock:
         _replaced_limits.append(Image.MAX_IMAGE_PIXELS)
         Image.MAX_IMAGE_PIXELS = None
@@ -389,7 +387,7 @@ def _pillow_limit_lifted() -> Iterator[None]:
 def open_image(path: Path) -> Image.Image | None:
     """Open the file's header as a Pillow image; None for a TIFF that Pillow has no mode for (see `read_deep_tiff`).
 
-    Refuses what is no image, a camera's raw file and absurd sizes.
+    Raises InputError for other files, a camera's raw files and images that are too large.
     """
     kind, suffix = file_kind(path), path.suffix.lower()
     if kind == "heic":
@@ -425,7 +423,7 @@ def open_image(path: Path) -> Image.Image | None:
 
 
 def _register_heic(path: Path) -> None:
-    """Let Pillow open HEIC, turned as the file says. Raises InputError without the extra."""
+    """Let Pillow open HEIC. Raises InputError without the extra."""
     try:
         import pi_heif
     except ImportError as error:
@@ -437,10 +435,11 @@ def _register_heic(path: Path) -> None:
 def read_image(path: Path | str) -> LoadedImage:
     """Read an image file.
 
-    Grey becomes three equal channels; 16-bit, 32-bit and float values are scaled to 8 bits (see `to_eight_bits`);
-    palette, CMYK and YCbCr become RGB, through the embedded colour profile where there is one; of an animation or a
-    multi-page file the first frame is taken, of an animation with a warning. Raises InputError for what is no image,
-    damaged, truncated, or larger than `MAX_PIXELS`.
+    Grey becomes three equal channels. 16-bit, 32-bit and float values are scaled to 8 bits (see `to_eight_bits`).
+    Palettes, CMYK and YCbCr become RGB, through the embedded colour profile if there is one. The first frame or page of
+    a file is read, with a warning for animations.
+
+    Raises InputError for other files and for images that are damaged, truncated, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
     header = open_image(path)
@@ -451,8 +450,9 @@ def read_image(path: Path | str) -> LoadedImage:
             lacks_bits = ";16" in str(image.tile) and not image.mode.startswith(_DEEP_MODES)
             with _pillow_limit_lifted():
                 image.load()
-            focal, is_part = focal_from_exif(image), is_cropped(image)
-            orientation = orientation_from_exif(image)  # of a TIFF, Pillow turns it itself and then drops the tag
+            focal = focal_from_exif(image)
+            is_crop = is_cropped(image)
+            orientation = orientation_from_exif(image)  # Pillow turns a TIFF itself and then drops the tag
             pixels, alpha = to_rgb(image)
             if lacks_bits and orientation == 1 and pixels.max() <= _NEARLY_BLACK:
                 pixels = _from_sixteen_bits(path)
@@ -466,13 +466,14 @@ def read_image(path: Path | str) -> LoadedImage:
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
-    if focal is not None and is_part:
+    if focal is not None and is_crop:
         _log.info("%s: cropped, so that EXIF's focal length, %.0f px, is the least that it may be", path, focal)
-    return LoadedImage(pixels, alpha, None if is_part else focal, focal if is_part else None)
+        return LoadedImage(pixels, alpha, min_focal_pixels=focal)
+    return LoadedImage(pixels, alpha, focal)
 
 
 def _from_sixteen_bits(path: Path) -> np.ndarray:
-    """Read the colours of a PNG or TIFF of which Pillow keeps the upper 8 of 16 bits."""
+    """Read all 16 bits of a PNG or TIFF, of which Pillow keeps the upper 8."""
     import cv2
 
     values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
@@ -482,7 +483,7 @@ def _from_sixteen_bits(path: Path) -> np.ndarray:
 
 
 def _is_animated(image: Image.Image) -> bool:
-    """Return whether there are more frames; to know this of a GIF, Pillow reads on."""
+    """Return whether there are more frames."""
     try:
         return image.format in _ANIMATED_FORMATS and bool(getattr(image, "is_animated", False))
     except DECODING_ERRORS:
@@ -490,12 +491,12 @@ def _is_animated(image: Image.Image) -> bool:
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Read width and height in pixels of the upright image from its header alone. Raises InputError as `read_image`."""
+    """Read width and height in pixels of the upright image from its header. Raises InputError as `read_image`."""
     return image_size_and_time(Path(path))[0]
 
 
 def image_size_and_time(path: Path) -> tuple[tuple[int, int], float | None]:
-    """Read the size as `image_size`, and when EXIF says that the image was taken: seconds since 1970, or None."""
+    """Read the size as `image_size`, and the time from EXIF: seconds since 1970, or None."""
     header = open_image(path)
     if header is None:
         return deep_tiff_size(path), None
@@ -507,7 +508,7 @@ def _time_from_exif(image: Image.Image) -> float | None:
     tags = _camera_tags(image)
     try:
         time = datetime.strptime(str(tags[ExifTags.Base.DateTimeOriginal]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
-    except (KeyError, ValueError):  # none, or another text
+    except (KeyError, ValueError):  # missing, or another text
         return None
     digits = str(tags.get(ExifTags.Base.SubsecTimeOriginal, "")).strip("\0 ")
     return time.replace(tzinfo=timezone.utc).timestamp() + (float(f"0.{digits}") if digits.isdecimal() else 0.0)
@@ -528,14 +529,14 @@ def thumbnail(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def check_image_file(path: Path | str) -> None:
-    """Raise InputError as `read_image` for a file that does not begin as an image does; a damaged image may pass."""
+    """Raise InputError as `read_image` for a file that does not begin like an image; a damaged image may pass."""
     path = Path(path)
     if file_kind(path) != "image" and (image := open_image(path)) is not None:
         image.close()
 
 
 def png_text(path: Path | str) -> dict[str, str]:
-    """Read the texts in a PNG's header, by their keywords; none of other formats. Raises InputError as `read_image`."""
+    """Read the texts in a PNG's header by keyword; {} for other formats. Raises InputError as `read_image`."""
     header = open_image(Path(path))
     if header is None:
         return {}
@@ -545,7 +546,7 @@ def png_text(path: Path | str) -> dict[str, str]:
 
 
 WRITTEN_SUFFIXES = frozenset((*_WRITERS, ".exr"))
-"""Endings of the images that `write_image` makes."""
+"""Suffixes of the images that `write_image` writes."""
 
 
 def encode_image(
@@ -556,12 +557,21 @@ def encode_image(
     text: Mapping[str, str] | None = None,
     photograph: bool = False,
 ) -> bytes:
-    """Encode an image file. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8; PNG takes (H, W) uint16.
+    """Encode an image file. JPEG keeps full colour resolution.
 
-    suffix says the format: .jpg, .png, .webp, .tif, .bmp, .exr (half floats, linear light); quality 1–100 is for JPEG
-    and WebP. JPEG keeps full colour resolution. text is written into a PNG, see `png_text`. As a photograph, PNG takes
-    half the time and is no larger; what repeats itself, as drawings do, would become several times as large. UsageError
-    for an unknown suffix, or for alpha where the format has none.
+    Args:
+        pixels: (H, W, 3), (H, W, 4) with straight alpha, or (H, W) uint8; for PNG also (H, W) uint16.
+        suffix: The format: .jpg, .png, .webp, .tif, .bmp or .exr (half floats, linear light).
+        quality: 1 to 100, for JPEG and WebP.
+        text: Texts by keyword to store in a PNG, see `png_text`.
+        photograph: Whether to encode PNG in half the time, which makes photographs no larger but drawings several times
+            as large.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        UsageError: If the suffix is unknown, or if the format has no alpha.
     """
     kind = _WRITERS.get(suffix.lower(), "")
     if suffix.lower() not in WRITTEN_SUFFIXES:
@@ -576,7 +586,7 @@ def encode_image(
         raise UsageError(suffix, "cannot hold transparency", expected=", ".join(TRANSPARENT_SUFFIXES))
     options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},
-        # Level 4: 1080p in a third of the default's time for 3 % more bytes.
+        # Level 4 takes a third of the default's time for 3 % more bytes.
         "PNG": {"compress_type": zlib.Z_RLE} if photograph else {"compress_level": 4},
         "WEBP": {"quality": quality},
     }.get(kind, {})
@@ -589,5 +599,5 @@ def encode_image(
 
 
 def write_image(path: Path | str, pixels: np.ndarray, *, photograph: bool = False) -> None:
-    """Write an image; the name's suffix selects the format. See `encode_image` and `write_bytes`."""
+    """Write an image in the format of the name's suffix. Raises as `encode_image` and `write_bytes`."""
     write_bytes(path, encode_image(pixels, Path(path).suffix, photograph=photograph))

@@ -1,7 +1,7 @@
-"""From what the user typed to a list of inputs: files, folders, globs, videos, and a list on stdin.
+"""Inputs of commands: files, folders, globs, videos, and a list on stdin.
 
-In this order: `Frame` and `InputItem`, an input and its decoding; keys and output paths; `open_inputs`, which expands
-the arguments and makes the items.
+The order is: `Frame` and `InputItem`, an input and its decoding; keys; `open_inputs`, which expands the arguments and
+makes the items.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ class Frame:
     """A decoded frame.
 
     Attributes:
-        index: Its number in the sequence, from 0; `--frames` does not change it.
-        name: The image's file name, or a video's frame number with six digits.
-        pixels: (H, W, 3) uint8 sRGB, upright.
-        focal: Focal length in pixels from EXIF, or None; min_focal, of a crop, what it has at least.
-        path: The image's file, or None; damage, of a video's frame.
-        time: Seconds on the video's clock, when it is shown; None where that is unknown.
-        principal_point: Pixels, of a part of an image, or None for the middle.
+        index: Index in the sequence, from 0; `--frames` does not change it.
+        name: File name of the image, or a video's frame number with six digits.
+        pixels: (H, W, 3) uint8, sRGB. The upright image.
+        focal: Focal length in pixels from EXIF, or None.
+        path: The image's file; None for a video.
+        time: Time on the video's clock in seconds; None if unknown.
+        damage: Damage of a video's frame.
+        principal_point: Principal point in pixels of a part of an image; None for the middle.
+        min_focal: Lower bound of a crop's focal length in pixels, or None.
     """
 
     index: int
@@ -65,22 +67,22 @@ class Frame:
 
 
 OUTPUT_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4", ".texture.png", ".displacements.jpg")
-"""Endings of the images and videos that commands write: inside folders they are results, not inputs."""
+"""Endings of the images and videos that commands write: in folders they are results, not inputs."""
 
 
 @dataclass(frozen=True)
 class InputItem:
-    """An input, not read yet.
+    """An input that is not read yet.
 
     Attributes:
-        key: Its path relative to the input root: forward slashes, NFC, printable; unique within a command.
+        key: Path relative to the input root: forward slashes, NFC, printable; unique within a command.
         kind: 'image', 'video' or 'frames' (images that are one sequence).
         path: The file, or the folder or numbered pattern of a 'frames' item.
-        files: All its files, in order.
+        files: All files, in order.
         root: The input root.
         range: The requested frames of a sequence, resolved.
-        rate: Frames a second of a sequence that has none; None: 25 of videos, unknown of images.
-        error: What is wrong with it already (missing, empty folder); reading raises it.
+        rate: Frames per second of a sequence without a rate; None means 25 for videos, and unknown for images.
+        error: A known problem (missing file, empty folder), which reading raises.
     """
 
     key: str
@@ -94,17 +96,17 @@ class InputItem:
 
     @property
     def is_sequence(self) -> bool:
-        """Whether its frames follow each other in time."""
+        """Whether the input is a sequence of frames in time."""
         return self.kind != "image"
 
     @property
     def label(self) -> str:
-        """The item as the user knows it: its path, relative to the working folder where it lies below it."""
+        """The path for messages, relative to the working folder if it lies below it."""
         return _shown(self.path)
 
     @property
     def frame_rate(self) -> float | None:
-        """Frames a second that `frames` gives of a sequence; None if unknown."""
+        """Frames per second of the sequence that `frames` yields; None if unknown."""
         rate = self.rate
         if self.kind == "video" and ((info := probe_video(self.path)).has_rate or not rate):
             rate = info.frame_rate
@@ -115,24 +117,24 @@ class InputItem:
 
     @property
     def frame_count(self) -> int | None:
-        """How many frames `frames` will give; of a video an estimate, None if unknown."""
+        """Number of frames that `frames` yields, estimated for a video; None if unknown."""
         total = probe_video(self.path).frame_count if self.kind == "video" else len(self.files)
         return total if total is None or not self.is_sequence else len(range(total)[self.range.slice])
 
     @property
     def sequence_size(self) -> tuple[int, int] | None:
-        """Width and height in pixels of all frames of a sequence, those of its first file; None of an image."""
+        """Width and height in pixels of all frames of a sequence; None for an image."""
         if self.kind == "video":
             return probe_video(self.path).size
         return image_size(self.files[0]) if self.is_sequence else None
 
     def first_frame(self) -> Frame:
-        """Decode the first frame, whatever the range. Raises InputError like `frames`."""
+        """Decode the first frame of the input, ignoring the range. Raises InputError as `frames`."""
         with closing(replace(self, range=ALL_FRAMES).frames(ahead=0)) as frames:
             return next(frames)
 
     def frames(self, ahead: int = 2) -> Generator[Frame, None, None]:
-        """Decode in order, up to `ahead` frames in advance in a thread; close it to stop early.
+        """Yield the decoded frames in order, up to `ahead` frames in advance in a thread; close it to stop early.
 
         Raises InputError if a file is missing, damaged, or has no frame in the range.
         """
@@ -148,8 +150,8 @@ class InputItem:
     def _decode(self) -> Generator[Frame, None, None]:
         if self.kind == "video":
             with closing(VideoReader(self.path, self.range).frames()) as frames:
-                for each in frames:
-                    yield Frame(each.index, f"{each.index:06d}", each.pixels, time=each.time, damage=each.damage)
+                for frame in frames:
+                    yield Frame(frame.index, f"{frame.index:06d}", frame.pixels, time=frame.time, damage=frame.damage)
             return
         numbered = list(enumerate(self.files))[self.range.slice if self.is_sequence else slice(None)]
         if not numbered:
@@ -166,27 +168,32 @@ class InputItem:
 
 
 def printable(name: str) -> str:
-    """Convert to NFC, with bytes that are not UTF-8 written as \\xNN, so that it can stand in JSON."""
+    """Convert a name to NFC, with bytes that are not UTF-8 written as \\xNN, so that JSON can hold it."""
     return name if name.isascii() else unicodedata.normalize("NFC", escaped(name))
 
 
 def escaped(name: str) -> str:
-    """Write bytes of a name that are not UTF-8 as \\xNN, as outputs are called after it."""
+    """Write bytes of a name that are not UTF-8 as \\xNN, for names of outputs."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def key_of(path: Path, root: Path) -> str:
-    """Return the key of a file or folder: its path below the root; for the root itself, the folder's name."""
+    """Return the key of a file or folder: its path below the root, or the name of the root itself."""
     relative = relative_path(path, root)
     return printable((path.name or "root") if relative == "." else relative.replace(os.sep, "/"))
 
 
 _MAX_MESSAGES = 10
-_SEVERAL_KINDS = ANIMATED_SUFFIXES | {".ts"}  # whose contents decide: animations, and programs in TypeScript
+_SEVERAL_KINDS = ANIMATED_SUFFIXES | {".ts"}  # the contents decide: animations, and programs in TypeScript
 
 
 class Inputs(tuple[InputItem, ...]):
-    """The items in the order given, their common root, and what the user should know about the choice made."""
+    """The items in the order given.
+
+    Attributes:
+        root: The common root of the items.
+        messages: Sentences about the choice of the items for the user.
+    """
 
     root: Path
     messages: tuple[str, ...]
@@ -208,30 +215,38 @@ def open_inputs(
     output_suffixes: Collection[str] = (),
     listed: Iterable[str] = (),
 ) -> Inputs:
-    """Find the items that the arguments mean; nothing is decoded yet.
+    """Find the inputs that arguments name; nothing is decoded yet.
 
-    The input root is the folder or the fixed part of the glob if that is the only argument, else what the parents
-    of all arguments have in common. Duplicates are dropped. What is wrong with one argument becomes an item whose
-    `frames` raise the error, so that the others are done; if it is the only argument, it is raised here: InputError.
-    Raises UsageError if nothing was given, or if two items have one key.
+    The input root is the folder or the fixed part of the glob if that is the only argument, otherwise the common parent
+    of all arguments. Duplicates are dropped. A problem with one of several arguments becomes an item that raises the
+    error when it is read, so that the other items are processed.
 
     Args:
         arguments: Files, folders (with all below them), globs (also `**`), numbered patterns (`f_%04d.png`), or
-            "-": paths on `stdin`, see `read_list`.
-        sequence: None: a folder's images are one sequence if `check_sequence` says so, those of a numbered pattern
-            are, files named one by one are independent. True: the images of each folder are one sequence. False:
-            all are independent.
-        frames: The requested frames of each sequence; rate: frames a second of those that have none.
-        exclude: Folders never entered and files never read: the output folder, earlier results.
-        output_suffixes: Endings of outputs of hpc (".overlay.jpg"), passed over inside folders and lists.
-        listed: Further files and folders, whose names are taken literally.
+            "-" for paths on `stdin`, see `read_list`.
+        stdin: The stream of the list, or None.
+        sequence: True: the images of each folder are one sequence. False: all images are independent. None: a folder's
+            images are one sequence if `check_sequence` says so, images of a numbered pattern are one, and files named
+            one by one are independent.
+        frames: The requested frames of each sequence.
+        rate: Frames per second of sequences without a rate.
+        exclude: Folders that are never entered and files that are never read: the output folder, earlier results.
+        output_suffixes: Endings of outputs of hpc (".overlay.jpg"), which are ignored in folders and lists.
+        listed: Further files and folders, with names that are taken literally.
+
+    Returns:
+        The items.
+
+    Raises:
+        InputError: If the only argument has a problem, or if no image and no video is found.
+        UsageError: If nothing was given, or if two items have one key.
     """
     search = _Search(sequence, frames, rate, {_absolute(path) for path in exclude}, tuple(output_suffixes))
-    arguments_found = [*_expand(arguments, stdin), *map(_listed, listed)]
-    if not arguments_found:
+    expansion = [*_expand(arguments, stdin), *map(_listed, listed)]
+    if not expansion:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
-    root = _common_root(arguments_found)
-    for argument in arguments_found:
+    root = _common_root(expansion)
+    for argument in expansion:
         search.take(argument)
     items = search.items(root)
     for item in items:
@@ -246,16 +261,14 @@ def open_inputs(
 
 @dataclass(frozen=True)
 class _Argument:
-    """One argument: what it names, the folder that a sole argument's keys are relative to, what is wrong, and the files
-    of a numbered pattern. Globs and lists (of `find`) also match outputs of hpc, which are not meant.
-    """
+    """One expanded argument."""
 
     path: Path
-    anchor: Path
+    anchor: Path  # the folder that keys are relative to if there is no other argument
     error: HpcError | None = None
-    from_glob: bool = False
+    from_glob: bool = False  # globs and lists (of `find`) also match outputs of hpc, which are ignored
     from_list: bool = False
-    series: tuple[Path, ...] = ()
+    series: tuple[Path, ...] = ()  # files of a numbered pattern
 
 
 def _absolute(text: str | Path) -> Path:
@@ -292,7 +305,7 @@ def _listed(name: str | Path) -> _Argument:
 
 
 def _unusable(path: Path, name: str | Path) -> HpcError | None:
-    """Explain why something cannot be an input, as the user calls it by `name`; None for a file or a folder."""
+    """Explain why a path, which the user calls `name`, cannot be an input; None for a file or a folder."""
     try:
         os.stat(path)
         refuse_pipes(path)
@@ -313,7 +326,7 @@ def _glob(pattern: str) -> list[_Argument]:
     if not matches:
         error = InputError(pattern, "matches no file", remedy="check the pattern, and quote ** against the shell")
         return [_Argument(_absolute(pattern), anchor, error)]
-    if "**" in parts:  # it names every folder beside all its files: the files are enough
+    if "**" in parts:  # it matches every folder and all its files: the files are enough
         matches = [name for name in matches if not os.path.isdir(name)] or matches
     return [_Argument(_absolute(name), anchor, from_glob=True) for name in matches]
 
@@ -323,7 +336,7 @@ _NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 
 def numbered_path(pattern: Path, number: int) -> Path | None:
-    """Return the file of a numbered pattern: `f_%04d.png`, 7 → `f_0007.png`; None if the name holds no pattern."""
+    """Return a file of a numbered pattern: `f_0007.png` for `f_%04d.png` and 7; None if the name has no pattern."""
     match = _NUMBER.search(pattern.name)
     if match is None:
         return None
@@ -332,7 +345,7 @@ def numbered_path(pattern: Path, number: int) -> Path | None:
 
 
 def _numbered(pattern: Path) -> _Argument:
-    """List files with a number in place of %d, or of %04d with at least four digits, as FFmpeg names frames."""
+    """List files with a number in place of %d, or with at least four digits in place of %04d, as FFmpeg does."""
     placeholder = _NUMBER.search(pattern.name)
     assert placeholder is not None
     before, after = pattern.name[: placeholder.start()], pattern.name[placeholder.end() :]
@@ -359,11 +372,9 @@ def _common_root(arguments: Sequence[_Argument]) -> Path:
 
 @dataclass
 class _Candidate:
-    """An input that an argument names. kind 'folder': whether its images are one sequence is still to be decided;
-    numbered ones are.
-    """
+    """An input that an argument names."""
 
-    kind: Literal["image", "video", "folder"]
+    kind: Literal["image", "video", "folder"]  # 'folder': images that may be one sequence
     path: Path
     files: list[Path] = field(default_factory=list)
     error: HpcError | None = None
@@ -372,7 +383,7 @@ class _Candidate:
 
 @dataclass
 class _Search:
-    """Collects what the arguments lead to, then makes the items."""
+    """Collects candidates from the arguments, then makes the items."""
 
     sequence: bool | None
     range: FrameRange
@@ -386,7 +397,7 @@ class _Search:
     choices: list[str] = field(default_factory=list)
 
     def take(self, argument: _Argument) -> None:
-        """Sort one argument in."""
+        """Add the candidates of one argument."""
         path = argument.path
         if argument.error is not None:
             self.candidates.append(_Candidate("image", path, error=argument.error))
@@ -402,7 +413,7 @@ class _Search:
             self.candidates.append(_Candidate("video", path))
         elif argument.from_glob and path.suffix.lower() not in IMAGE_SUFFIXES | OTHER_IMAGE_SUFFIXES:
             self.passed_over.setdefault("glob", Counter())[path.suffix.lower()] += 1
-        elif self.sequence:  # an image named by itself joins the others of its folder
+        elif self.sequence:  # a single image joins the other images of its folder
             if path.parent not in self.named_by_folder:
                 self.candidates.append(self.named_by_folder.setdefault(path.parent, _Candidate("folder", path.parent)))
             self.named_by_folder[path.parent].files.append(path)
@@ -411,20 +422,18 @@ class _Search:
             self.candidates.append(_Candidate("image", path, error=error))
 
     def _is_ours(self, path: Path, anchor: Path) -> bool:
-        """Return whether a glob matched an output of hpc. Below its fixed part `anchor` it enters the folders that
-        `files_below` enters: results may lie beside the images.
-        """
+        """Return whether a glob matched an output of hpc, or a folder that `files_below` does not enter."""
         below = [folder for folder in (path, *path.parents) if anchor in folder.parents]
         inside = any(folder in self.exclude or folder.name in SKIPPED_FOLDERS for folder in below)
         return inside or path in self.exclude or path.name.endswith(self.output_suffixes)
 
     def _take_folder(self, folder: Path) -> None:
-        """Take images and videos of a folder by their names, at any depth, without outputs of hpc."""
+        """Add the images and videos of a folder by their names, at any depth, without outputs of hpc."""
         errors: list[HpcError] = []
         images, videos, others = list[_Candidate](), list[_Candidate](), Counter[str]()
         for directory, names in files_below(folder, self.exclude, errors):
             candidate = _Candidate("folder", directory)
-            for name in names:  # Paths are made of images and videos only: they take most of the time
+            for name in names:  # Path objects only for images and videos: they take most of the time
                 suffix = os.path.splitext(name)[1].lower()
                 if name.endswith(self.output_suffixes):
                     continue
@@ -474,7 +483,7 @@ class _Search:
         return [InputItem(key_of(file, root), "image", file, (file,), root) for file in verdict.files]
 
     def _in_range(self, item: InputItem) -> InputItem:
-        """Give a sequence its range; if that is not there, the error."""
+        """Resolve the range of a sequence; if that fails, set the error."""
         try:
             if item.kind == "video":
                 return replace(item, range=video_range(item.path, self.range))
@@ -483,7 +492,7 @@ class _Search:
             return replace(item, error=error)
 
     def messages(self, items: Sequence[InputItem]) -> Iterator[str]:
-        """List what was selected, what was passed over, and what has no effect."""
+        """Describe the choice of sequences, ignored files, and options without effect."""
         yield from self.choices[:_MAX_MESSAGES]
         if len(self.choices) > _MAX_MESSAGES:
             yield f"… and {len(self.choices) - _MAX_MESSAGES} more folders"
@@ -520,11 +529,11 @@ def _is_video(path: Path) -> bool:
     try:
         return is_animation(path) if suffix in ANIMATED_SUFFIXES else file_kind(path) == "video"
     except InputError:
-        return False  # read as an image later, which tells what is wrong
+        return False  # it is read as an image later, which raises the error
 
 
 def _wrong_file(path: Path) -> InputError | None:
-    """Explain why a file, which is no video, is no image either, with the command that reads it; None for images."""
+    """Explain why a file is no image, with the command that reads it; None for images."""
     try:
         check_image_file(path)
     except InputError as error:
@@ -538,10 +547,7 @@ def _wrong_file(path: Path) -> InputError | None:
 
 
 def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
-    """Return the items; of names that differ only in their Unicode normal form, those not in NFC keep their own form.
-
-    Raises UsageError if two still have one key.
-    """
+    """Keep names apart that differ only in their Unicode normal form. Raises UsageError if two items have one key."""
     by_key: dict[str, list[InputItem]] = {}
     for item in items:
         by_key.setdefault(item.key, []).append(item)

@@ -1,4 +1,4 @@
-"""Locks that refuse a second process, where those of `atomic` let it wait."""
+"""Locks that refuse a second process, unlike the locks of `atomic`, which make it wait."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _descriptors: set[int] = set()
 
 
 def lock_at_once(descriptor: int) -> bool:
-    """Lock an open file until it is closed; False where another process has locked it.
+    """Lock an open file until it is closed; False if another process holds the lock.
 
-    True without a lock where files cannot be locked: the check is a courtesy.
+    True, without a lock, if files cannot be locked.
     """
     try:
         return try_lock(descriptor)
@@ -41,10 +41,10 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[bool]:
-    """Lock a file, which is made, stays, and holds nothing; yields whether no other process is inside for it.
+    """Lock a file, which is created, stays, and is empty; yields whether no other process holds the lock.
 
-    A process that is killed leaves it at once, also where children that it forked live on for a while.
-    Raises UnavailableError if the file cannot be made.
+    A killed process releases the lock at once, even if its forked children live on for a while.
+    Raises UnavailableError if the file cannot be created.
     """
     with _held_open(path) as descriptor:
         yield lock_at_once(descriptor)
@@ -52,9 +52,9 @@ def locked_file(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def shared_file(path: Path, word: str) -> Iterator[bool]:
-    """Share a file; yields whether all processes inside for it came with the same word, which the file holds.
+    """Share a lock file, as `locked_file`; yields whether all its holders gave the same word, which the file stores.
 
-    Otherwise as `locked_file`. True on Windows, which has no shared locks.
+    Always yields True on Windows, which has no shared locks.
     """
     with _held_open(path) as descriptor:
         yield _agrees(descriptor, word.encode())
@@ -77,28 +77,28 @@ def _held_open(path: Path) -> Iterator[int]:
 
 
 def _agrees(descriptor: int, word: bytes) -> bool:
-    """Share the lock with processes of the same word; a process that is alone writes the word."""
+    """Share the lock with processes of the same word; a process without others writes the word."""
     if not has_flock():
         return True
-    with suppress(OSError):  # where files cannot be locked
-        others = not lock_at_once(descriptor)
+    with suppress(OSError):  # files cannot be locked here
+        is_shared = not lock_at_once(descriptor)
         while True:
-            if not others:
+            if not is_shared:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, word, 0)
-            wait_lock(descriptor, shared=True)  # which lets go for a moment: another may have written its word
+            wait_lock(descriptor, shared=True)  # releases it for a moment: another process may write its word
             if os.pread(descriptor, len(word) + 1, 0) == word:
                 return True
-            if others := not lock_at_once(descriptor):  # otherwise who wrote that word has left
+            if is_shared := not lock_at_once(descriptor):  # otherwise the process of the other word has left
                 return False
     return True
 
 
-def _let_go() -> None:
+def _close_copies() -> None:
     """Close a forked child's copies, which would hold the locks for as long as it lives."""
     while _descriptors:
         os.close(_descriptors.pop())
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_copies)

@@ -1,4 +1,4 @@
-"""Reading MATLAB's files of version 5 by scipy, whose compiled reader ends the process where a file is cut short."""
+"""Reading of MATLAB 5 files by scipy, in a process of its own: scipy's compiled reader crashes on truncated files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from scipy.io import loadmat  # here, since the process that reads cannot import it
+from scipy.io import loadmat  # not in the function: the reader process cannot import it
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.reader_process import read_apart
@@ -18,8 +18,7 @@ from humanpose_cli.io.sniffing import reading
 def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     """Read variables of a MATLAB 5 file that are arrays of numbers.
 
-    Raises InputError for a missing or damaged file, for one that lacks a variable, for a variable of another kind, and
-    where it needs more memory than a reader process has.
+    Raises InputError for a missing, damaged or too large file, and for a variable that is missing or of another kind.
     """
     with reading(path):
         content = path.read_bytes()
@@ -33,6 +32,6 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
 
 
 def load_mat(content: bytes, names: list[str]) -> Any:
-    """Read bytes, in a process of its own."""
+    """Parse bytes in the reader process."""
     variables = loadmat(io.BytesIO(content), variable_names=names)
     return {name: value for name, value in variables.items() if name in names}

@@ -1,4 +1,4 @@
-"""Reading `.npz` and `.npy` from anywhere: runs nothing, never allocates what the file does not hold."""
+"""Safe reading of `.npz` and `.npy`: it runs nothing and allocates no more than the file holds."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from humanpose_cli.io.unpacking import UnpackedBudget
 
 _FORMAT_ERRORS = (
     *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),
-    tokenize.TokenError,  # of a header that was cut short
+    tokenize.TokenError,  # a truncated header
 )
-_MAX_MEMBERS = 10_000  # of an archive; a description of each is in memory
+_MAX_MEMBERS = 10_000  # arrays of an archive; a description of each is in memory
 _ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError)
-_Objects: TypeAlias = Callable[[bytes], Any] | None  # reads the pickle of an array of objects
+_Objects: TypeAlias = Callable[[bytes], Any] | None  # reader of pickled arrays of objects
 
 
 def read_npy(path: Path | str, objects: _Objects = None) -> Any:
-    """Read the array of a `.npy` file, or what `objects` makes of its pickle. Raises InputError as `read_npz`."""
+    """Read the array of a `.npy` file; `objects` reads a pickled array of objects. Raises InputError as `read_npz`."""
     path = Path(path)
     with reading(path), open(path, "rb") as file:
         size = file.seek(0, io.SEEK_END)
@@ -35,7 +35,7 @@ def read_npy(path: Path | str, objects: _Objects = None) -> Any:
 
 
 def _read_array(path: Path, name: str, file: IO[bytes], size: int, objects: _Objects = None) -> Any:
-    """Read one array from a stream of `size` bytes, whose header must describe just these bytes."""
+    """Read one array from a stream of `size` bytes; its header must describe exactly these bytes."""
     what = f"{path} ({name})" if name else str(path)
     if size == 0:
         raise InputError(what, "is empty", expected="a NumPy array")
@@ -50,12 +50,8 @@ def _read_array(path: Path, name: str, file: IO[bytes], size: int, objects: _Obj
     if dtype.hasobject:
         if objects is not None:
             return objects(file.read())
-        raise InputError(
-            what,
-            "holds pickled Python objects",
-            expected="numbers",
-            remedy="save it again with numpy.save(file, numpy.asarray(values, float), allow_pickle=False)",
-        )
+        remedy = "save it again with numpy.save(file, numpy.asarray(values, float), allow_pickle=False)"
+        raise InputError(what, "holds pickled Python objects", expected="numbers", remedy=remedy)
     expected = start + dtype.itemsize * int(np.prod(shape, dtype=object))
     if expected != size:
         raise InputError(what, "is damaged", expected=f"{expected} bytes for {shape} {dtype}", got=f"{size}")
@@ -67,12 +63,10 @@ def _read_array(path: Path, name: str, file: IO[bytes], size: int, objects: _Obj
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, type and offset of the data."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    """Read shape, type and offset of the data."""
+    is_first = np.lib.format.read_magic(file) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
     return shape, dtype, file.tell()
 
 
@@ -99,11 +93,13 @@ def _archive(path: Path, data: bytes | None = None, max_members: int = _MAX_MEMB
 class NpzArchive:
     """An `.npz` file that stays open, for arrays that are read one after the other; a context manager.
 
-    Raises InputError for what is no such file.
-
     Args:
-        data: The part of the file that is the archive; None for all of it.
-        max_members: Arrays, at most.
+        path: The file.
+        data: The part of the file that is the archive; None for the file itself.
+        max_members: Maximum number of arrays.
+
+    Raises:
+        InputError: If it is another kind of file.
     """
 
     def __init__(self, path: Path | str, data: bytes | None = None, max_members: int = _MAX_MEMBERS) -> None:
@@ -113,7 +109,7 @@ class NpzArchive:
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
 
     def read(self, names: Collection[str] | None = None, objects: _Objects = None) -> dict[str, Any]:
-        """Read the arrays of `names` that it has, or all of them. Raises InputError as `read_npz`."""
+        """Read the arrays `names` that the file has; all if None. Raises InputError as `read_npz`."""
         members = {name: member for name, member in self._members.items() if names is None or name in names}
         UnpackedBudget(self.path, self._packed_size).take(sum(member.file_size for member in members.values()))
         arrays: dict[str, Any] = {}
@@ -121,7 +117,7 @@ class NpzArchive:
             try:
                 with reading(self.path), self._archive.open(member) as file:
                     arrays[name] = _read_array(self.path, name, file, member.file_size, objects)
-                    file.read()  # to the end, where the checksum is compared
+                    file.read()  # the checksum is compared at the end
             except _ZIP_MALFORMED as error:
                 what = f"{self.path} ({name})"
                 raise InputError(what, f"is damaged ({error})", remedy="copy or make it again") from error
@@ -141,22 +137,26 @@ class NpzArchive:
 def read_npz(
     path: Path | str, names: Collection[str] | None = None, *, data: bytes | None = None
 ) -> dict[str, np.ndarray]:
-    """Read arrays of an `.npz` file: those of `names` that it has, or all of them.
-
-    Raises InputError for pickled objects, damage (checksums are compared), more than 10,000 arrays, those that need
-    more than an `UnpackedBudget` allows, or no such file.
+    """Read arrays of an `.npz` file.
 
     Args:
-        data: The part of the file that is the archive; None for all of it.
+        path: The file.
+        names: Names of the arrays; missing ones are ignored. None for all.
+        data: The part of the file that is the archive; None for the file itself.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        InputError: If it is another kind of file, damaged (checksums are compared), pickled, has more than 10,000
+            arrays, or needs more memory than an `UnpackedBudget` allows.
     """
     with NpzArchive(path, data) as archive:
         return archive.read(names)
 
 
 def refuse_bomb(path: Path) -> None:
-    """Raise InputError for a ZIP archive, such as torch's files are, of which libraries would unpack far more than it
-    is.
-    """
+    """Raise InputError for a ZIP archive, such as torch's files, that would unpack to far more than its size."""
     if path.is_file() and zipfile.is_zipfile(path):
         with _archive(path) as archive:
             unpacked_size = sum(member.file_size for member in archive.infolist())
@@ -164,9 +164,9 @@ def refuse_bomb(path: Path) -> None:
 
 
 def check_archive(path: Path) -> None:
-    """Check a ZIP archive before libraries that compare no checksums read it: torch, for files that it wrote itself.
+    """Check a ZIP archive before torch, which compares no checksums, reads it.
 
-    Raises InputError as `refuse_bomb`, and where the checksum of a member is not that of its bytes.
+    Raises InputError as `refuse_bomb`, and if a checksum differs.
     """
     refuse_bomb(path)
     if not (path.is_file() and zipfile.is_zipfile(path)):
@@ -178,13 +178,12 @@ def check_archive(path: Path) -> None:
         except _ZIP_MALFORMED as error:
             raise InputError(path, f"is damaged ({error})", remedy="copy or make it again") from error
     if damaged_member is not None:
-        raise InputError(
-            f"{path} ({damaged_member})", "is damaged: its checksum differs", remedy="copy or make it again"
-        )
+        what = f"{path} ({damaged_member})"
+        raise InputError(what, "is damaged: its checksum differs", remedy="copy or make it again")
 
 
 def narrowed(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    """Convert what other programs stored as wider numbers of the same kind, or in the other byte order.
+    """Convert an array of another width or byte order to `dtype`; another kind of array stays.
 
     Raises InputError for integers beyond the type's range.
     """

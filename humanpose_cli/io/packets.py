@@ -1,4 +1,4 @@
-"""The packets of a video stream, and which of its frames are damaged or missing."""
+"""The packets of a video stream, and its damaged and missing frames."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from humanpose_cli.io.containers import stated_seconds
 
 _LENGTH_IN_HEADER = frozenset({"matroska,webm", "avi", "flv", "asf", "mxf"})  # containers that state their duration
 _LENGTH_TOLERANCE = 0.5  # seconds
-_CLOCK_STEP = 0.001  # seconds: what many clocks count in, whatever the unit of the file
-_HIDDEN_VP8 = 0x10  # the bit that is missing in the first byte of a VP8 frame that is never shown
+_CLOCK_STEP = 0.001  # seconds: many clocks count milliseconds, independent of the file's unit
+_HIDDEN_VP8 = 0x10  # this bit is missing in the first byte of a VP8 frame that is never shown
 
 Damage = Literal["", "flawed", "lost"]
-"""'lost': not decoded, the frame before takes its place; 'flawed': parts are filled in by the decoder, or the frame
-builds on one that is damaged, as all do up to the next key frame."""
+"""'lost': not decoded, the frame before takes its place. 'flawed': the decoder filled in parts, or the frame depends on
+a damaged frame, like all frames up to the next key frame."""
 
 
 class Decoded(NamedTuple):
@@ -31,13 +31,16 @@ class Decoded(NamedTuple):
 
 
 def mean_rate(clocks: Iterable[Sequence[int]], tick: float, header: Sequence[float]) -> float | None:
-    """Compute frames a second from rising times: (n − 1) ÷ (last − first), of the first clock that moves.
+    """Compute frames per second from rising times: (n − 1) ÷ (last − first), of the first clock that advances.
 
     Args:
-        clocks: Each of the times of a video's frames, in ticks.
-        tick: seconds.
-        header: The rates that the file states; the first that agrees with a clock, or else a whole one or 1000/1001
-            of it, is returned without the error of clocks that count in full milliseconds.
+        clocks: Lists of the times of a video's frames, in ticks.
+        tick: Length of a tick in seconds.
+        header: The rates that the file states. The first one that agrees with a clock, or a whole rate or 1000/1001 of
+            it, is returned, without the error of clocks that count milliseconds.
+
+    Returns:
+        The rate, or None if no clock advances.
     """
     means = []
     for first, last, steps in ((clock[0], clock[-1], len(clock) - 1) for clock in clocks if clock):
@@ -51,29 +54,31 @@ def mean_rate(clocks: Iterable[Sequence[int]], tick: float, header: Sequence[flo
 
 
 class Packets:
-    """The packets of a video stream, decoded, with an account of what is missing.
+    """The packets of a video stream, decoded, with a record of missing frames.
 
-    times       of the frames that are shown, among the packets read so far, in the stream's unit (None: unknown); an
-                edit list leaves others out
-    is_regular  False: some of them may not become frames
+    Attributes:
+        times: Times of the shown frames among the packets read so far, in the stream's unit; None if unknown. An edit
+            list may hide frames.
+        is_regular: Whether all these packets become frames.
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
-        self._container, self._stream = container, stream
+        self._container = container
+        self._stream = stream
         self.times: list[int | None] = []
         self.is_regular = True
-        self._start: Any = None  # the time of the first key frame, also of one that an edit list leaves out
+        self._start: Any = None  # time of the first key frame, even if an edit list hides it
         self._dts: int | None = None
-        self._restarts = False  # the clock, as where two recordings were joined
-        self._end = Fraction(0)  # seconds, of the last packet of any stream
+        self._restarts = False  # whether the clock restarts, as if two recordings were joined
+        self._end = Fraction(0)  # seconds, end of the last packet of any stream
         self._waiting_times: list[int] = []  # a heap: times of packets that have not become frames
         self._has_failed = self._is_cut = False
         self._error = ""
 
     def decoded(self) -> Generator[Decoded, None, None]:
-        """Yield frames in the order of time. The times of packets without a frame show which ones are lost: decoders
-        report failures late and in another order.
-        """
+        """Yield frames in the order of time."""
+        # The times of packets without a frame show which frames are lost: decoders report failures late and in another
+        # order.
         last, is_sound = None, True
         for packet in self.packets():
             try:
@@ -112,7 +117,7 @@ class Packets:
         self._restarts |= None not in (dts, self._dts) and dts < self._dts
         self._dts, self._is_cut = dts, packet.is_corrupt
         self.times.append(pts)
-        # Frames before the first key frame cannot be decoded, nor can those after it that are shown before it.
+        # Frames before the first key frame cannot be decoded, nor can later packets with earlier times.
         follows = None not in (pts, self._start) and pts >= self._start
         self.is_regular &= follows and not (self._is_cut or self._restarts)
         if pts is not None:
@@ -122,22 +127,19 @@ class Packets:
         return self._stream.codec_context.name == "vp8" and not memoryview(packet)[0] & _HIDDEN_VP8
 
     def frame_rate(self, header: Sequence[float]) -> float | None:
-        """Compute frames a second from the times of the packets read so far: (n − 1) ÷ (last − first).
+        """Compute frames per second from the times of the packets read so far, with the rates of the file's header.
 
-        None: without times, or if they are all equal or begin anew.
-
-        Args:
-            header: The rates that it states, see `mean_rate`.
+        None if times are missing, all equal or begin anew; see `mean_rate`.
         """
         if None in self.times or self._restarts:
             return None
         times = sorted(cast("list[int]", self.times))
-        # Where packets end before all frames of a group have come, the last ones in time leave gaps before them.
+        # If packets end before all frames of a group have come, there are gaps before the last times.
         groups = [time for time in times if self._dts is not None and time <= self._dts]
         return mean_rate((times, groups), float(self._stream.time_base), header)
 
     def _lost(self, last: Any, pts: int | None) -> Generator[Decoded, None, None]:
-        """Count frames between the last one and one at `pts`; None: the end."""
+        """Yield the lost frames between the last one and the time `pts`; None stands for the end."""
         while self._waiting_times and (pts is None or self._waiting_times[0] <= pts):
             packet_time = heapq.heappop(self._waiting_times)
             if packet_time == pts:
@@ -147,16 +149,16 @@ class Packets:
                 yield Decoded(last, self._stream, packet_time, "lost")
 
     def end_missing(self) -> str:
-        """Explain why the end of the file is taken to be missing, once all packets have been read; "" if it is not."""
+        """Explain why the end of the file is missing, after all packets have been read; "" if it is not."""
         if self._error:
             return self._error
         name, expected = self._container.format.name, self._stream.frames
         # FFmpeg shortens the duration of an AVI that is smaller than its header says.
         is_shortened = name == "avi" and (self._stream.duration or expected) < expected
-        if name in _LENGTH_IN_HEADER and not is_shortened:  # some count frames that they leave out
+        if name in _LENGTH_IN_HEADER and not is_shortened:  # some count frames that they do not hold
             seconds = stated_seconds(self._container)
             short = seconds - self._end > _LENGTH_TOLERANCE
             return f"{float(self._end):.1f} of {seconds:.1f} seconds in the file" if short else ""
-        if name.startswith("mov,"):  # its count includes what an edit list leaves out, and lacks all fragments
+        if name.startswith("mov,"):  # its count includes frames that an edit list hides, and lacks all fragments
             expected = sum(not entry.is_discard for entry in self._stream.index_entries)
         return f"{len(self.times)} of {expected} frames in the file" if len(self.times) < expected else ""

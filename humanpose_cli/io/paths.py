@@ -1,4 +1,4 @@
-"""Relative paths of many files: `os.path.relpath` takes 20 µs, most of a finished item's time in a batch."""
+"""Relative paths of many files: `os.path.relpath` takes 20 µs, most of the time of a finished item in a batch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import os
 
 
 def relative_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
-    """Return the path from a folder to a file, as `os.path.relpath` does.
+    """Return the path from a folder, by default the working folder, to a file, as `os.path.relpath`.
 
     Raises ValueError on Windows if they are on different drives.
-
-    Args:
-        folder: None: the working folder.
     """
     text, start = os.fspath(path), os.getcwd() if folder is None else os.fspath(folder)
     below = text[len(start) + 1 :]

@@ -1,7 +1,7 @@
-"""The files that a command reads, none of which its outputs may replace, by whatever name they are reached.
+"""The input files of a command, which its outputs may not replace, also not through links.
 
 The command line protects the files among the values of every command, and readers of folders and patterns protect the
-files that they find there. `io.atomic` and whatever else writes ask `refuse_input` before they write.
+files that they find. `io.atomic` and other writers call `refuse_input` before they write.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from humanpose_cli.core.errors import UsageError, shell_word
 _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 _active = False
-_pending: list[str | os.PathLike[str]] = []  # looked up when an output exists already: most runs never need to
+_pending: list[str | os.PathLike[str]] = []  # looked up only if an output exists already
 _inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
 
 
 @contextmanager
 def protected_inputs() -> Iterator[None]:
-    """Protect the inputs of one run of a command: what `protect` is called with inside is protected until its end."""
+    """Protect the files that `protect` receives inside this context until its end, one run of a command."""
     global _active
     outer, _active = _active, True
     try:
@@ -35,13 +35,13 @@ def protected_inputs() -> Iterator[None]:
 
 
 def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Protect files; paths that are no files are ignored. Does nothing outside of `protected_inputs`."""
+    """Protect files; other paths are ignored. Has no effect outside `protected_inputs`."""
     if _active:
         _pending.extend(paths)
 
 
 def check_output(out: str | os.PathLike[str]) -> None:
-    """Raise UsageError for an output of the running command that is a link to a folder or to nothing, or an input."""
+    """Raise UsageError if an output of the running command is a link to a folder, a broken link, or an input."""
     if os.path.islink(out):
         if not os.path.exists(out):
             raise UsageError(out, "is a link to nothing", remedy="mend the link, or choose another file or folder")
@@ -52,9 +52,7 @@ def check_output(out: str | os.PathLike[str]) -> None:
 
 
 def refuse_input(output: str | os.PathLike[str]) -> None:
-    """Raise UsageError if writing to `output` would replace a protected file: under its own or another spelling of its
-    path, through a symbolic link, or as a hard link.
-    """
+    """Raise UsageError if writing to `output` would replace a protected file, also through a link."""
     if not (_pending or _inputs) or (identity := _file_identity(output)) is None:
         return
     while _pending:
@@ -67,15 +65,16 @@ def refuse_input(output: str | os.PathLike[str]) -> None:
 
 
 def refuse_link(output: Path) -> None:
-    """Raise UsageError for a symbolic link: writing in place would change the file that it leads to."""
+    """Raise UsageError for a symbolic link: writing in place would change its target."""
     if output.is_symlink():
         remedy = "remove the link, or choose another folder with `out`"
         raise UsageError(output, "is a symbolic link", expected="a file that hpc made", remedy=remedy)
 
 
 def open_existing(output: Path, flags: int) -> int:
-    """Open, as `os.open`, a file that is written in place, made if it is missing. Raises UsageError as `refuse_input`
-    and `refuse_link`, OSError as the system raises it.
+    """Open a file that is written in place, as `os.open`; it is created if it is missing.
+
+    Raises UsageError as `refuse_input` and `refuse_link`, and OSError.
     """
     refuse_input(output)
     refuse_link(output)
@@ -85,13 +84,13 @@ def open_existing(output: Path, flags: int) -> int:
 def _file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
-    except (OSError, ValueError):  # not there, or no name that a file can have
+    except (OSError, ValueError):  # missing, or an impossible name
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 def paths_in(value: object) -> Iterator[str | Path]:
-    """Yield what may name files in an option's value: paths, text (of `smpl:FILE` also the end), and lists of these."""
+    """Yield possible names of files in an option's value: paths, texts, the ends of `smpl:FILE`, also in lists."""
     if isinstance(value, Path):
         yield value
     elif isinstance(value, str):

@@ -1,13 +1,12 @@
-"""Reading what other people made in a process that can do no harm.
+"""Reading of other people's files in a process that can do no harm.
 
-Compiled parsers and unpicklers crash on damaged files, never end, or ask for any amount of memory. So they run in a
-process of their own, which has no files but the bytes that it is given, starts no processes, and has `_SECONDS` of
-processor time and `_MEMORY` beside what its result may take. Plain values come back: JSON and the bytes of arrays.
+Compiled parsers and unpicklers crash on damaged files, never end, or ask for any amount of memory. They run in a
+separate process, which receives bytes, opens no files, starts no processes, and has limits of processor time
+(`_SECONDS`) and memory (`_MEMORY` besides the size of its result). It returns plain values: JSON and bytes of arrays.
 
-A server reads: an interpreter that is started with the first file (0.2 s) and has one thread. On Linux it forks for
-each file, which takes some 5 ms; a fork of this process itself could wait forever for a lock that one of its threads
-holds.
-Elsewhere the server reads by itself, limited by time alone, and is replaced if it does not survive a file.
+A server reads the files: an interpreter with one thread, started for the first file (0.2 s). On Linux it forks for each
+file, which takes some 5 ms; a fork of the calling process could wait forever for a lock of one of its threads.
+On other systems the server reads by itself, limited by time alone, and is replaced if a file ends it.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 
 _SECONDS = 5  # of processor time
-_PATIENCE = 60.0  # seconds until a process that does not work is given up
-_ENDING = 5.0  # more seconds, in which a server that forks ends its fork and says so
+_PATIENCE = 60.0  # seconds after which a process is given up
+_ENDING = 5.0  # additional seconds in which a forking server ends its fork
 _MEMORY = 1 << 30
-_COPIES = 4  # of the file's bytes: read, unpacked, as arrays, and on their way back
-_MAX_DOCUMENT = 64 << 20  # bytes of JSON; arrays do not count
+_COPIES = 4  # copies of the file's bytes: read, unpacked, as arrays, and in the reply
+_MAX_DOCUMENT = 64 << 20  # bytes of JSON, without arrays
 _PLAIN = (str, int, float, type(None))
-_KINDS = "biufcSU"  # of arrays' types
+_KINDS = "biufcSU"  # kinds of arrays' types
 _FORKS = sys.platform == "linux"
 _CRASH = "damage that ends its reader"
-# The working folder is not searched for modules: it may hold files of anybody.
+# The working folder is not searched for modules: it may hold files of strangers.
 _COMMAND = (
     "import sys; sys.path = [p for p in sys.path if p]; from humanpose_cli.io.reader_process import serve; serve()"
 )
@@ -51,15 +50,21 @@ _COMMAND = (
 def read_apart(
     path: Path, read: Callable[..., Any], content: bytes, *arguments: Any, problem: str, more: int = 0
 ) -> Any:
-    """Return `read(content, *arguments)`, a function of a module, from a process of its own.
-
-    Arrays, numbers, texts, bytes, and tables, lists, tuples and sets of them come back; arrays can be written to.
-    Raises InputError as `read` raises it, and for all other ends of the process.
+    """Call a function of a module on bytes in a separate process.
 
     Args:
-        path: Of the file, for errors.
-        problem: What is wrong with a file that cannot be read: "is no readable XML".
-        more: Bytes that the result may take beyond what the file's size allows.
+        path: The file, for errors.
+        read: A function that returns arrays, numbers, texts, bytes, and tables, lists, tuples and sets of them.
+        content: The bytes of the file, the function's first argument.
+        arguments: Its other arguments, plain values.
+        problem: The problem of a file that cannot be read, such as "is no readable XML".
+        more: Additional bytes that the result may take.
+
+    Returns:
+        The function's result; arrays are writable.
+
+    Raises:
+        InputError: If `read` raises it, and for all other failures of the process.
     """
     memory = _MEMORY + _COPIES * len(content) + 2 * more
     question = packed([read.__module__, read.__name__, content, list(arguments), memory, _SECONDS, _FORKS])
@@ -74,7 +79,7 @@ def read_apart(
 
 
 def _reply_of_server(question: bytes) -> tuple[bytearray, str]:
-    """Ask this process's server; returns its reply, and why it ended without one."""
+    """Ask this process's server; return its reply, and the reason if there is none."""
     server = _SERVERS.get(os.getpid())
     if server is None or server.process.poll() is not None:
         server = _SERVERS[os.getpid()] = _Server()
@@ -82,7 +87,7 @@ def _reply_of_server(question: bytes) -> tuple[bytearray, str]:
 
 
 class _Server:
-    """An interpreter that answers one question after the other; a forked process has one of its own."""
+    """An interpreter that answers one question after the other; each process has one."""
 
     def __init__(self) -> None:
         paths = os.pathsep.join(path for path in sys.path if path)
@@ -92,20 +97,21 @@ class _Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"},  # no threads when it forks
-            start_new_session=True,  # Ctrl-C is for the command, which then leaves it without input
+            start_new_session=True,  # Ctrl-C is for the command; the server ends when its input ends
         )
-        self._lock, self._owner = threading.Lock(), os.getpid()
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
         atexit.register(self.close)
 
     def close(self) -> None:
-        """End the server, unless it is that of the process that this one was forked from."""
+        """End the server, unless it belongs to the parent of this forked process."""
         atexit.unregister(self.close)
         if os.getpid() == self._owner:
-            with suppress(BrokenPipeError), self.process:  # which closes its pipes and waits
+            with suppress(BrokenPipeError), self.process:  # closes the pipes and waits
                 self.process.kill()
 
     def ask(self, question: bytes) -> tuple[bytearray, str]:
-        """Return a reply and a reason."""
+        """Return the reply to a question, and the reason if there is none."""
         asking, answering = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
         with self._lock:
             too_late = threading.Timer(_PATIENCE + _ENDING * _FORKS, self.process.kill)
@@ -159,7 +165,7 @@ def serve() -> None:
 def _from_fork(
     read: Callable[..., Any], content: bytes, arguments: Any, memory: int, seconds: int
 ) -> tuple[bytearray, str]:
-    """Return what a forked process answers, and why it ended without a reply."""
+    """Return the reply of a forked process, and the reason if there is none."""
     end, their_end = os.pipe()
     process = os.fork()
     if process == 0:
@@ -185,7 +191,7 @@ def _from_fork(
 
 
 def _limit(their_end: int, memory: int, seconds: int) -> None:
-    """Take from this process all that reading bytes does not need."""
+    """Take away from this process everything that parsing of bytes does not need."""
     import resource
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -256,7 +262,7 @@ def _document(value: Any, parts: list[bytes | memoryview]) -> Any:
 
 
 def unpacked(reply: bytearray) -> Any:
-    """Decode what `packed` encoded. Raises ValueError, LookupError or TypeError for anything else."""
+    """Decode the bytes of `packed`. Raises ValueError, LookupError or TypeError for anything else."""
     length = int.from_bytes(reply[:8], "big")
     if not 0 < length <= min(_MAX_DOCUMENT, len(reply) - 8):
         raise ValueError("no reply")
@@ -264,7 +270,7 @@ def unpacked(reply: bytearray) -> Any:
 
 
 class _Decoder:
-    """Makes values of JSON and of the bytes that follow it."""
+    """Builds values from JSON and the bytes that follow it."""
 
     def __init__(self, view: memoryview, start: int) -> None:
         self._view, self._start = view, start

@@ -1,8 +1,8 @@
-"""Reading the pickles that licensed models, data sets and other programs' results come as, without running them.
+"""Reading of pickles of licensed models, data sets and other programs' results, without running them.
 
-A pickle names functions and calls them. Here only the names of containers and arrays are known, of numpy, scipy.sparse,
-chumpy, joblib and torch; any other one is refused. Neither chumpy nor joblib is needed. All of it happens in a process
-that can do no harm (`io.reader_process`), because damaged pickles crash Python's and numpy's unpickling.
+A pickle names functions and calls them. Here only containers and arrays of numpy, scipy.sparse, chumpy, joblib and
+torch are allowed; other names are refused. Neither chumpy nor joblib is needed. Pickles are read in a process that can
+do no harm (`io.reader_process`), because damaged ones crash Python's and numpy's unpickling.
 """
 
 from __future__ import annotations
@@ -27,22 +27,26 @@ from humanpose_cli.io.unpacking import UnpackedBudget
 
 _COMPRESSION_MAGIC = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
 _PROBLEM = "is not a readable pickle"
-_LEGACY_PICKLES = 5  # of torch before 1.6: a magic number, version, machine, object, and the keys of its storages
+_LEGACY_PICKLES = 5  # in files of torch before 1.6: magic number, version, machine, object, keys of the storages
 
 
 def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> Any:
-    """Read the object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy
-    arrays.
+    """Read the object in a pickle of Python 2 or 3.
 
-    Also what joblib.dump wrote (plain, or compressed by zlib or gzip). Sparse matrices come dense, tensors as arrays.
-    An object of chumpy that is an expression rather than an array comes as None. What is shared comes once for each
-    use.
-
-    Raises InputError when the file is damaged, names anything but containers and arrays, or needs more memory.
+    It may hold containers, numbers, text (Latin-1 in Python 2) and arrays, also as joblib.dump writes them (plain, or
+    compressed by zlib or gzip). Sparse matrices become dense, tensors become arrays, and chumpy's expressions None.
+    Shared objects are copied for each use.
 
     Args:
-        content: A pickle within the file, as `.npy` and `.npz` hold them; None: all of the file.
+        path: The file.
+        content: A pickle within the file, as in `.npy` and `.npz`; None for the complete file.
         more: Bytes that the result may take beyond 1 GiB and the file's size.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: If the file is damaged, names anything but containers and arrays, or needs more memory.
     """
     refuse_pipes(path)
     content = path.read_bytes() if content is None else content
@@ -55,14 +59,12 @@ def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> A
 
 
 def load_pickle(content: bytes) -> Any:
-    """Unpickle bytes, in a process of its own."""
+    """Unpickle bytes in the reader process."""
     return _Reader(io.BytesIO(content)).load()
 
 
 def as_array(value: object) -> NDArray[Any]:
-    """Convert what a pickle held to a numeric array: an array, a number or a flat list. Raises ValueError for anything
-    else.
-    """
+    """Convert an array, a number or a flat list to a numeric array. Raises ValueError for anything else."""
     if not isinstance(value, np.ndarray):
         items = value if isinstance(value, list | tuple) else [value]
         if not all(isinstance(item, int | float | np.number) for item in items):
@@ -73,15 +75,13 @@ def as_array(value: object) -> NDArray[Any]:
     return array
 
 
-class _Kept:
-    """An object that is not made: only its state is kept, of which `make` builds a plain value."""
+class _Stub:
+    """Stands in for an object; `make` builds a plain value from its state."""
 
-    state: Any
+    state: Any = None
 
-    def __new__(cls, *_: object) -> _Kept:
-        kept = object.__new__(cls)
-        kept.state = None
-        return kept
+    def __init__(self, *_: object) -> None:
+        pass
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -92,11 +92,11 @@ class _Kept:
 
 
 def _made(value: Any) -> Any:
-    return _made(value.make()) if isinstance(value, _Kept) else value
+    return _made(value.make()) if isinstance(value, _Stub) else value
 
 
-class _Chumpy(_Kept):
-    """A chumpy object: an array `x`, or a choice `idxs` of another one; None for expressions."""
+class _Chumpy(_Stub):
+    """A chumpy object: an array `x`, or elements `idxs` of another one; None for expressions."""
 
     def make(self) -> Any:
         state = self.state
@@ -109,8 +109,8 @@ class _Chumpy(_Kept):
         return elements if shape is None else elements.reshape(shape)
 
 
-class _Sparse(_Kept):
-    """A scipy.sparse matrix or array, which comes dense."""
+class _Sparse(_Stub):
+    """A scipy.sparse matrix or array, which becomes dense."""
 
     layout = ""
 
@@ -140,11 +140,11 @@ _STORAGES = {
     "BoolStorage": "?",
     "BFloat16Storage": "<u2",
 }
-"""torch's names → types of numpy, which has the bits of bfloat16 as whole numbers."""
+"""numpy's types by torch's names; bfloat16 is read as its bits."""
 
 
 def _storage(content: bytes) -> NDArray[Any]:
-    """In the place of torch.storage._load_from_bytes: what torch.save wrote of a storage, in its older form."""
+    """Replace torch.storage._load_from_bytes: read a storage that torch.save wrote in its older form."""
     file = io.BytesIO(content)
     *_, (_, kind, _, _, count, _), _ = [_Reader(file).load() for _ in range(_LEGACY_PICKLES)]
     file.read(8)  # the number of elements once more
@@ -152,7 +152,7 @@ def _storage(content: bytes) -> NDArray[Any]:
 
 
 def _tensor(storage: NDArray[Any], offset: int, shape: Any, strides: Any, *_: object) -> NDArray[Any]:
-    """In the place of torch._utils._rebuild_tensor_v2."""
+    """Replace torch._utils._rebuild_tensor_v2."""
     reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and reach >= len(storage)):
         raise ValueError(f"a tensor of {shape} beyond its storage")
@@ -162,7 +162,7 @@ def _tensor(storage: NDArray[Any], offset: int, shape: Any, strides: Any, *_: ob
 
 
 def _encoded(text: str, _encoding: str) -> bytes:
-    """In the place of _codecs.encode, by which Python 3 writes bytes for Python 2."""
+    """Replace _codecs.encode, by which Python 3 writes bytes for Python 2."""
     return text.encode("latin1")
 
 
@@ -187,7 +187,7 @@ _NAMES: dict[str, Any] = {
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler that knows the names of containers and arrays alone."""
+    """An unpickler that allows only the names of containers and arrays."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="latin1")
@@ -217,18 +217,18 @@ class _Reader(pickle.Unpickler):
             raise pickle.UnpicklingError("persistent names are not read")
         return pid
 
-    def _joblib_wrapper(self) -> type[_Kept]:
-        """Make the class of joblib's arrays, after whose state an array's bytes, or a pickle of its objects, follow."""
+    def _joblib_wrapper(self) -> type[_Stub]:
+        """Make the class of joblib's arrays: the bytes of the array, or a pickle of its objects, follow its state."""
         reader = self
 
-        class Wrapper(_Kept):
+        class Wrapper(_Stub):
             def __setstate__(self, state: Any) -> None:
                 self.state = reader.read_array(state)
 
         return Wrapper
 
     def read_array(self, state: dict[str, Any]) -> Any:
-        """Read the array that joblib wrote behind the state of its wrapper."""
+        """Read the array that joblib wrote after the state of its wrapper."""
         dtype = state["dtype"]
         if dtype.hasobject:
             return type(self)(self.file).load()
@@ -239,12 +239,12 @@ class _Reader(pickle.Unpickler):
 
 
 def check_torch_pickles(path: Path) -> None:
-    """Refuse, before torch.load, pickles that need more time or memory than a reader process has.
+    """Raise InputError, before torch.load, for pickles that need more time or memory than a reader process has.
 
-    torch.load runs nothing with `weights_only`, but the hash of tuples in tuples never ends. Raises InputError.
+    torch.load runs nothing with `weights_only`, but the hash of deeply nested tuples never ends.
     """
     if not path.is_file():
-        return  # torch says so
+        return  # torch raises the error
     if not zipfile.is_zipfile(path):
         read_apart(path, scan_pickles, path.read_bytes(), _LEGACY_PICKLES, problem=_PROBLEM)
         return
@@ -255,9 +255,7 @@ def check_torch_pickles(path: Path) -> None:
 
 
 def scan_pickles(content: bytes, count: int) -> None:
-    """Unpickle the first pickles in torch's bytes, in a process of its own; nothing is made of them, and what damage
-    they have torch says.
-    """
+    """Unpickle the first pickles in torch's bytes in the reader process; torch itself reports damage."""
     file = io.BytesIO(content)
     try:
         for _ in range(count):
@@ -269,7 +267,7 @@ def scan_pickles(content: bytes, count: int) -> None:
 
 
 class _Anything(dict[Any, Any]):
-    """What a name in the pickle makes, with what the pickle adds to it."""
+    """Stands in for any object in a pickle."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
@@ -286,7 +284,7 @@ class _Anything(dict[Any, Any]):
 
 
 class _Scan(pickle.Unpickler):
-    """An unpickler that makes tables, sets and bytes alone, which take time and memory."""
+    """An unpickler that builds only tables, sets and bytes, which take time and memory."""
 
     def find_class(self, module: str, name: str) -> Any:
         kinds = {"OrderedDict": OrderedDict, "Counter": Counter, **{kind.__name__: kind for kind in _BUILTINS[:4]}}

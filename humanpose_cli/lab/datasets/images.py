@@ -210,7 +210,8 @@ class ImagesSource(FolderSource):
             maps: dict[str, bytes] = {}
             people = list(estimate.people)
             if self._densepose is not None:
-                charts, densepose_people = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
+                allow_missing = self.options.allow_missing
+                charts, densepose_people = self._densepose.read(name, group.name, image.size, allow_missing)
                 if charts is not None:
                     maps["densepose"] = encode_densepose(charts)
                 people = people or [_person(person, image.size) for person in densepose_people]
