@@ -1,4 +1,4 @@
-"""What a file really holds, recognised by its first bytes: for messages, and where a name is not enough."""
+"""Recognition of files by their first bytes, and messages about files that cannot be read."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ _MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
     "a Photoshop file": b"8BPS",
     "a Git LFS pointer (git lfs pull fetches the file itself)": b"version https://git-lfs",
 }
-_TS_PACKETS = ((0, 188), (4, 192))  # offset and bytes, without and with times (M2TS); each has a "G" (ISO 13818-1)
+_TS_PACKETS = ((0, 188), (4, 192))  # offset and size, without and with times (M2TS); each has a "G" (ISO 13818-1)
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
 def refuse_pipes(path: Path | str) -> None:
-    """Raise InputError for what is neither a file nor a folder: it may have no end, or can be read only once.
+    """Raise InputError for devices and pipes, which may have no end or can be read only once.
 
     Missing and unreadable files pass: opening them raises the error.
     """
@@ -72,7 +72,7 @@ def refuse_pipes(path: Path | str) -> None:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Turn system errors about a file into sentences (`reading_error`); refuse pipes and devices at once."""
+    """Turn system errors about a file into those of `reading_error`; refuse pipes and devices at once."""
     refuse_pipes(path)
     try:
         yield
@@ -81,7 +81,7 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def check_readable(path: Path | str) -> None:
-    """Raise InputError for what does not exist or may not be read, and as `refuse_pipes`."""
+    """Raise InputError if a path does not exist, may not be read, or is a pipe."""
     with reading(path):
         os.stat(path)
         if not os.access(path, os.R_OK):
@@ -125,15 +125,17 @@ def _kind_of_text(head: bytes) -> FileKind:
 
 
 def describe_file(path: Path | str) -> str:
-    """Return a phrase for messages: 'an image', 'a video', 'text', 'an empty file' …"""
+    """Return a phrase for messages, such as 'an image', 'a video', 'text' or 'an empty file'."""
     kind = file_kind(path)
     phrases = {"image": "an image", "video": "a video", "heic": "a HEIC image", "empty": "an empty file"}
     return phrases.get(kind, kind)
 
 
 def reader_of(path: Path | str) -> str:
-    """Name what reads a file that a command cannot use, as the end of its error; "" if no command reads it."""
-    name, word, kind = Path(path).name.lower(), shell_word(path), file_kind(path)
+    """Name the command that reads a file, as a remedy; "" if no command reads it."""
+    name = Path(path).name.lower()
+    word = shell_word(path)
+    kind = file_kind(path)
     if kind in ("image", "video"):
         return f"hpc fit {word} makes its fit file, {Path(path).name}.fit.npz"
     if name.endswith(".fit.npz"):
@@ -158,9 +160,7 @@ def _similar_name(path: Path) -> str:
 
 
 def reading_error(path: Path | str, error: OSError) -> HpcError:
-    """Explain why a file cannot be opened or read: InputError, or UnavailableError for a machine or a network mount
-    that fails whatever file is read.
-    """
+    """Explain why a file cannot be read: InputError, or UnavailableError if the machine or network mount fails."""
     if isinstance(error, FileNotFoundError):
         remedy = _similar_name(Path(path)) or "check the spelling and the folder"
         return InputError(path, "does not exist", remedy=remedy)
@@ -171,8 +171,7 @@ def reading_error(path: Path | str, error: OSError) -> HpcError:
     if isinstance(error, PermissionError):
         return InputError(path, "may not be read", remedy="change its mode or its owner")
     reason = error.strerror or "it cannot be read"
-    if is_system_fault(error) and error.errno not in (errno.EIO, errno.ELOOP, errno.EINVAL):  # those are one file's
-        return UnavailableError(
-            path, "cannot be read", got=reason, remedy="check the machine; the same command goes on"
-        )
+    if is_system_fault(error) and error.errno not in (errno.EIO, errno.ELOOP, errno.EINVAL):  # faults of one file
+        remedy = "check the machine; the same command goes on"
+        return UnavailableError(path, "cannot be read", got=reason, remedy=remedy)
     return InputError(path, f"cannot be read ({reason})", remedy="check the disk or network mount")

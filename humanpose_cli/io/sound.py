@@ -1,4 +1,4 @@
-"""The sound of videos: as a stream of another one, an MP4 that is being written, and as samples."""
+"""The sound of videos: as a stream of an MP4 that is being written, and as samples."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from humanpose_cli.io.containers import open_container, video_streams
 
 _COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
-"""Codecs that players take in an MP4; others are encoded anew."""
-_USUAL_RATE = 48000  # samples a second, of sound at rates that AAC does not know
+"""Codecs that players read in an MP4; others are encoded anew."""
+_USUAL_RATE = 48000  # samples a second, if AAC does not support the sound's rate
 
 _FRAME = 1024  # samples
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 def _is_copied(context: Any) -> bool:
     name = context.codec.canonical_name
-    return name in _COPIED_CODECS and not (name == "mp3" and context.rate < 16000)  # MPEG-2.5, which MP4 does not know
+    return name in _COPIED_CODECS and not (name == "mp3" and context.rate < 16000)  # MP4 does not support MPEG-2.5
 
 
 def _resampled(frames: Iterable[Any], resampler: Any) -> Generator[Any, None, None]:
@@ -35,26 +35,28 @@ def _resampled(frames: Iterable[Any], resampler: Any) -> Generator[Any, None, No
 
 
 class Sound:
-    """A video's first sound stream from a moment on, fed into an MP4 little by little; a context manager.
+    """A video's first sound stream, written into an MP4 step by step; a context manager.
 
-    Packets are copied where players take their codec in an MP4, else encoded as AAC. Sound that is missing or cannot be
-    read is left out, the latter with a warning in the log.
+    Packets are copied if players read their codec in an MP4, otherwise encoded as AAC. Missing sound is ignored;
+    unreadable sound is left out with a warning in the log.
 
     Args:
         path: The video.
-        output: The PyAV container, before its first packet.
-        start: Seconds on the video's clock; 0 on that of the output.
+        output: The PyAV container of the MP4, before its first packet.
+        start: Seconds on the video's clock at which the output begins.
     """
 
     def __init__(self, path: Path, output: Any, start: Fraction) -> None:
-        self._path, self._output, self._start = path, output, start
+        self._path = path
+        self._output = output
+        self._start = start
         self._input = open_container(path)
         source = self._input.streams.best("audio")
         context: Any = None if source is None else source.codec_context
         if context is None:
             self._parts = self._readable(iter(()))
         elif _is_copied(context):
-            # The part before the first, too: decoders build on it, and players leave out what lies before 0.
+            # Also the packet before the first one: decoders need it, and players skip sound before 0.
             self._parts = self._from_start(self._input.demux(source), 2)
         else:
             rates = av.Codec("aac", "w").audio_rates or []
@@ -72,7 +74,7 @@ class Sound:
             self._encoder = output.add_stream("aac", rate=rate, layout=layout, options={"flags": "+bitexact"})
 
     def mux_until(self, end: Fraction) -> None:
-        """Write what begins before `end`, seconds on the output's clock."""
+        """Write the sound that begins before `end`, seconds on the output's clock."""
         while self._next is not None and self._next[0] < end:
             part = self._next[1]
             if self._encoder is None:
@@ -83,14 +85,12 @@ class Sound:
             self._next = next(self._parts, None)
 
     def finish(self) -> None:
-        """Write what the encoder still holds."""
+        """Write the rest of the encoder's output."""
         if self._encoder is not None:
             self._output.mux(self._encoder.encode(None))
 
     def _from_start(self, parts: Any, lengths: int) -> Generator[tuple[Fraction, Any], None, None]:
-        """Yield packets or frames with the times when they begin, on the output's clock; the first one begins less than
-        that many of its lengths before 0.
-        """
+        """Yield packets or frames with their times on the output's clock, the first less than `lengths` before 0."""
         for part in self._readable(parts):
             if part.pts is None:
                 continue
@@ -122,8 +122,16 @@ class Sound:
 
 
 def read_sound(path: Path, rate: int, seconds: float) -> tuple[NDArray[np.float32], float] | None:
-    """Read the first seconds of a video's sound: mono samples (N,) at `rate` per second, and the seconds of the first
-    sample after the first video frame; None for a file without sound that can be read.
+    """Read the first seconds of a video's sound.
+
+    Args:
+        path: The video.
+        rate: Samples per second.
+        seconds: Length of the sound.
+
+    Returns:
+        Mono samples (N,) float32, and the time of the first sample in seconds after the first video frame; None if the
+        file has no readable sound.
     """
     try:
         with open_container(path) as container:

@@ -1,4 +1,4 @@
-"""The cameras of a take in a fit file: what each of several views shows of the fit's rows."""
+"""The cameras of a take in a fit file, and their observations of the fit's rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from humanpose_cli.io.value_limits import (
 )
 
 PREFIX = "view_"
-"""Of the arrays' names in a fit file."""
+"""Prefix of the arrays' names in a fit file."""
 # name → sizes (V views, N rows, F frames) and type
 COLUMNS: Columns = {
     "names": (("V",), "<U"),
@@ -38,25 +38,30 @@ COLUMNS: Columns = {
     "reprojection_error": (("V", "N"), "<f4"),
     "weight": (("V", "N"), "<f4"),
 }
-_PATHS: Columns = {"poses": (("V", "F", 4, 4), "<f4")}  # of cameras that move: all other arrays are in every file
+_PATHS: Columns = {"poses": (("V", "F", 4, 4), "<f4")}  # only if a camera moves
 _OF_ROWS = tuple(name for name, (shape, _) in COLUMNS.items() if "N" in shape)
 _IDENTITY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class FitCamera:
-    """One of the cameras of a fit, which has one or more: what it is in the fit's F frames, and shows of its N rows.
+    """One of the cameras of a fit, in its F frames and with its observations of the N rows.
 
     Attributes:
-        name: Of its video or files; "camera" of the only one.
-        image_size: (F, 2) int32 width, height.
-        focal: (F,) float32 pixels.
-        principal_point: (F, 2) float32 pixels.
-        world_to_camera: (F, 4, 4) float64 rigid.
-        from_first: (4, 4) float64 rigid: axes of the rows, the first camera's, to its own; (F, 4, 4) if it moves in
-            them.
-        frame: (F,), frame_names (F,), keypoints2d (N, 33, 3), boxes (N, 4), reprojection_error (N,), weight (N,),
-            offset  as of `TakeViews`.
+        name: Name of its video or files; "camera" for the only one.
+        image_size: (F, 2) int32, pixels. Width and height.
+        focal: (F,) float32, pixels. Focal lengths.
+        principal_point: (F, 2) float32, pixels. Principal points.
+        world_to_camera: (F, 4, 4) float64. Rigid motions.
+        from_first: (4, 4) float64. Rigid motion from the axes of the rows, the first camera's, to this camera's;
+            (F, 4, 4) if the camera moves relative to the first.
+        frame: (F,) int32. Index of the nearest fitted frame of its video; −1 for none.
+        frame_names: (F,) str. Names of these frames; "" for none.
+        keypoints2d: (N, 33, 3) float32, pixels. x, y and confidence; zeros if not visible.
+        boxes: (N, 4) float32, pixels. x0, y0, x1, y1; zeros if not visible.
+        reprojection_error: (N,) float32, pixels. Median over the visible landmarks.
+        weight: (N,) float32, 0 to 1. Mean weight of the landmarks in the fit.
+        offset: Seconds that its clock is ahead of the first camera's.
     """
 
     name: str
@@ -75,34 +80,32 @@ class FitCamera:
 
     @property
     def is_moving(self) -> bool:
-        """Whether it turns or moves at all."""
+        """Whether it turns or moves."""
         return bool(np.ptp(self.world_to_camera, axis=0).any())
 
     @property
     def frames(self) -> np.ndarray:
-        """(K,) those of the fit's frames of which it has one of its own: a slower camera shows several of them in one,
-        and may have begun later.
-        """
+        """(K,) int. The fit's frames for which it has a frame of its own, as it may be slower or begin later."""
         return np.flatnonzero((self.frame >= 0) & np.insert(np.diff(self.frame) != 0, 0, True))
 
     @property
     def shows(self) -> np.ndarray:
-        """(N,) whether it shows something of the rows."""
+        """(N,) bool. Whether it shows something of each row."""
         return np.asarray((self.keypoints2d[..., 2] > 0).any(1))
 
     @property
     def lens(self) -> Camera:
-        """The camera of the first frame, as which a camera of a take stays."""
+        """The camera of the first frame; in a take it does not change."""
         x, y = self.principal_point[0].tolist()
         width, height = self.image_size[0].tolist()
         return Camera(float(self.focal[0]), (x, y), (width, height))
 
     def to_camera(self, frames: np.ndarray) -> np.ndarray:
-        """Return `from_first`, of a camera that moves in some frames (K,) of the fit."""
+        """Return `from_first`, (4, 4), or (K, 4, 4) in the given frames (K,) if the camera moves."""
         return self.from_first if self.from_first.ndim == 2 else self.from_first[frames]
 
     def see(self, points: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Move points (R, M, 3) in frames (R,) from the first camera's axes to its own, float64."""
+        """Transform points (R, M, 3) in frames (R,) from the first camera's axes to this camera's, float64."""
         matrix = self.to_camera(frames)
         points = points.astype(np.float64)
         return np.asarray(points @ matrix[..., :3, :3].swapaxes(-1, -2) + matrix[..., None, :3, 3])
@@ -113,22 +116,20 @@ class TakeViews:
     """V cameras that film the same people. The first one is the camera of the fit itself, and stands still.
 
     Attributes:
-        names: (V,) str, one for each, all different.
-        image_size: (V, 2) int32 width, height.
-        focal: (V,) float32 pixels.
-        principal_point: (V, 2) float32 pixels.
-        from_first: (V, 4, 4) float32 rigid: axes of the first camera to those of each; of a camera that moves to
-            those that it has in the fit's first frame.
-        offset: (V,) float64 seconds that each camera's clock is ahead of the first one's.
-        frame: (V, F) int32: which of the frames that were fitted of a video is nearest to each frame of the fit; −1
-            for none.
-        frame_names: (V, F) str: its file's name, or its number in the video; "" for none.
-        keypoints2d: (V, N, 33, 3) float32: x, y in pixels and confidence 0–1; zeros where a view shows nothing.
-        boxes: (V, N, 4) float32 x0 y0 x1 y1 in pixels; zeros where it shows nothing.
-        reprojection_error: (V, N) float32 pixels: median over the landmarks that a view shows; 0 where it shows
-            nothing.
-        weight: (V, N) float32 0–1: mean weight of a view's landmarks in the fit; 0 where it shows nothing.
-        poses: (V, F, 4, 4) float32 rigid: `from_first` in each of the fit's frames; None if all stand still.
+        names: (V,) str. Names of the cameras, all different.
+        image_size: (V, 2) int32, pixels. Width and height.
+        focal: (V,) float32, pixels. Focal lengths.
+        principal_point: (V, 2) float32, pixels. Principal points.
+        from_first: (V, 4, 4) float32. Rigid motions from the first camera's axes to each camera's, for a moving camera
+            in the fit's first frame.
+        offset: (V,) float64, seconds. Time that each camera's clock is ahead of the first camera's.
+        frame: (V, F) int32. Index of the video's fitted frame that is nearest to each frame of the fit; −1 for none.
+        frame_names: (V, F) str. Its file name, or its number in the video; "" for none.
+        keypoints2d: (V, N, 33, 3) float32, pixels. x, y and confidence 0 to 1; zeros if not visible.
+        boxes: (V, N, 4) float32, pixels. x0, y0, x1, y1; zeros if not visible.
+        reprojection_error: (V, N) float32, pixels. Median over the visible landmarks; 0 if none is visible.
+        weight: (V, N) float32, 0 to 1. Mean weight of a view's landmarks in the fit; 0 if none is visible.
+        poses: (V, F, 4, 4) float32. `from_first` in each of the fit's frames; None if all cameras stand still.
     """
 
     names: np.ndarray
@@ -147,7 +148,7 @@ class TakeViews:
 
     @classmethod
     def build(cls, **values: Any) -> TakeViews:
-        """Build views from arrays or lists of all fields, cast to the file's types; without poses if none moves."""
+        """Build views from arrays or lists of all fields, cast to the file's types; poses only if a camera moves."""
         cast = {}
         for name, (_, dtype) in COLUMNS.items():
             array = np.asarray(values[name])
@@ -162,7 +163,7 @@ class TakeViews:
         return len(self.names)
 
     def camera(self, view: int, world_to_first: np.ndarray) -> FitCamera:
-        """Return one camera as that of a fit, whose first camera has the poses `world_to_first` (F, 4, 4)."""
+        """Return one camera of a fit, with the poses `world_to_first` (F, 4, 4) of its first camera."""
         count = len(world_to_first)
         from_first = self.from_first[view]
         if self.poses is not None and (self.poses[view] != self.poses[view, :1]).any():
@@ -179,7 +180,7 @@ class TakeViews:
         )
 
     def rows(self, index: np.ndarray) -> TakeViews:
-        """Restrict the views to some rows of the fit."""
+        """Restrict the views to these rows of the fit."""
         return replace(self, **{name: np.ascontiguousarray(getattr(self, name)[:, index]) for name in _OF_ROWS})
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -191,9 +192,7 @@ ARRAYS = frozenset(PREFIX + name for name in (*COLUMNS, *_PATHS))
 
 
 def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
-    """Build views from the arrays of a fit file; None if it has none of them. Raises InputError for a part of them, or
-    other types.
-    """
+    """Build views from the arrays of a fit file; None if it has none of them. Raises InputError if one is missing."""
     types = {name: dtype for name, (_, dtype) in {**COLUMNS, **_PATHS}.items() if PREFIX + name in arrays}
     if not types:
         return None
@@ -203,7 +202,7 @@ def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
 
 
 def check_view_arrays(views: TakeViews, rows: int, frames: int) -> None:
-    """Raise InputError about the first array that is wrong, or does not fit N rows and F frames."""
+    """Raise InputError about the first invalid array, or if arrays do not match N rows and F frames."""
     paths = {} if views.poses is None else _PATHS
     check_arrays(views, {**COLUMNS, **paths}, {"N": rows, "F": frames}, PREFIX)
     if len(views) < 2 or len(set(views.names.tolist())) != len(views):

@@ -1,4 +1,4 @@
-"""Text, JSON, TOML and lists of others: an error names the file, and the line where it is wrong."""
+"""Reading of text, JSON, TOML and lists of paths; errors name the file, and the line if possible."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_HEAD = 4096  # bytes from which the form of a file follows
-_DEEPEST = 50  # tables and arrays inside one another; how many Python can walk differs between its versions
+_HEAD = 4096  # bytes that show the form of a file
+_DEEPEST = 50  # nested tables and arrays; Python's limit differs between versions
 _TOML_TEXT = re.compile(
     r""" "{3} (?: [^\\] | \\. )*? (?: "{3,5} | \Z ) | '{3} .*? (?: '{3,5} | \Z )
     | " (?: [^"\\\n] | \\. )* "? | ' [^'\n]* '? | \#[^\n]* """,
     re.DOTALL | re.VERBOSE,
 )
-# A key of N parts, of which the parser would store N² / 2.
+# A key of N parts, for which the parser would store N² / 2 parts.
 _DEEP_KEY = re.compile(rf"(?<![\w-])[\w-]+(?:[ \t]*\.[ \t]*[\w-]+){{{_DEEPEST}}}")
 
 
 def file_head(path: Path) -> str:
-    """Read the beginning of a file as text; "" if it cannot be read, which its reader reports. Refuses pipes."""
+    """Read the beginning of a file as text; "" if it cannot be read. Raises InputError for pipes."""
     refuse_pipes(path)
     try:
         with path.open("rb") as file:
@@ -40,7 +40,7 @@ def file_head(path: Path) -> str:
 
 
 def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
-    """Read a file in UTF-8, with or without a byte order mark. Raises InputError if it is not a `kind` file."""
+    """Read a file in UTF-8, with or without a byte order mark. Raises InputError that it is no `kind` file."""
     try:
         with reading(path):
             return path.read_bytes().decode("utf-8-sig")
@@ -49,7 +49,7 @@ def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
 
 
 def read_json(path: Path, *, remedy: str = "") -> Any:
-    """Read a JSON document. Raises InputError with the line that is wrong."""
+    """Read a JSON document. Raises InputError with the line of an error."""
     text = read_text(path, kind="JSON", remedy=remedy)
     try:
         return json.loads(text)
@@ -61,19 +61,19 @@ def read_json(path: Path, *, remedy: str = "") -> Any:
 
 
 def read_json_object(path: Path, *, remedy: str = "") -> dict[str, Any]:
-    """Read a JSON document that is an object."""
+    """Read a JSON document that is an object. Raises InputError otherwise."""
     return json_object(path, read_json(path, remedy=remedy))
 
 
 def json_object(path: Path, document: Any) -> dict[str, Any]:
-    """Return the document of a file, which must be an object. Raises InputError otherwise."""
+    """Return a file's document, which must be an object. Raises InputError otherwise."""
     if not isinstance(document, dict):
         raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)
     return document
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse a TOML document. Raises ValueError with one line on what is wrong, or could not be quoted in a sentence."""
+    """Parse a TOML document. Raises ValueError with a short message."""
     try:
         if _DEEP_KEY.search(_TOML_TEXT.sub("x", text)):
             raise RecursionError
@@ -84,7 +84,7 @@ def parse_toml(text: str) -> dict[str, Any]:
             level = [value for value in values if isinstance(value, dict | list)]
         if level:
             raise RecursionError
-        repr(document)  # fails for a hexadecimal number, which may have any length
+        repr(document)  # fails for very long hexadecimal numbers
     except tomllib.TOMLDecodeError:
         raise
     except RecursionError:
@@ -99,10 +99,10 @@ _PATHS = "paths, one a line or separated by NUL bytes"
 
 
 def read_list(source: IO[Any] | Path | None) -> list[str]:
-    """Read the paths in a file or on a stream: one a line, or each ended by a NUL byte, as of `find -print0`.
+    """Read the paths in a file or on a stream: one a line, or each ended by a NUL byte, as by `find -print0`.
 
-    UTF-16, as PowerShell writes it, is known by its byte order mark. Raises InputError if there is no path, and for NUL
-    bytes between lines or after each letter; UsageError without a stream.
+    UTF-16, as PowerShell writes it, is recognised by its byte order mark. Raises InputError if there is no path, and
+    for NUL bytes between lines or after each letter, UsageError without a stream.
     """
     if source is None:
         raise UsageError("-", "needs a list on stdin", expected=_PATHS)
@@ -128,7 +128,7 @@ def read_list(source: IO[Any] | Path | None) -> list[str]:
 
 
 def _narrow(what: Path | str, data: bytes) -> bytes:
-    """Return text as UTF-8 without a byte order mark; without one, bytes are not changed."""
+    """Convert text with a byte order mark to UTF-8 without it; other bytes stay."""
     encoding = next((name for mark, name in _WIDE_MARKS.items() if data.startswith(mark)), "")
     try:
         return data.decode(encoding).encode() if encoding else data.removeprefix(codecs.BOM_UTF8)

@@ -1,4 +1,4 @@
-"""Detections without a body, as the options of a fit file list them."""
+"""Detections without a body in the options of a fit file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.value_limits import LIMITS
 
 NOT_FITTED = "not_fitted"
-"""Of a fit's options."""
+"""Name of the option."""
 POSE_NOT_CERTAIN = "pose not certain"
-"""The reason of detections by one network that the others do not confirm."""
+"""Reason for detections by one network that the other networks do not confirm."""
 
 
 @dataclass(frozen=True)
 class UnfittedDetection:
-    """Somebody, or something like a person, that was detected in a frame and has no body.
+    """A detection without a body.
 
     Attributes:
         frame: Index of the frame.
-        box: x0 y0 x1 y1 pixels.
-        score: 0–1: probability that it is a person and the pose found theirs.
+        box: x0, y0, x1, y1 in pixels.
+        score: Probability, 0 to 1, that it is a person with this pose.
         reason: Why there is no body, such as "hidden by another person".
     """
 
@@ -37,7 +37,7 @@ class UnfittedDetection:
 
 
 def check_unfitted(listed: Any, frame_count: int) -> None:
-    """Raise InputError for a list that holds something else than detections in some of the frames."""
+    """Raise InputError for a list that holds anything but detections in these frames."""
     if not isinstance(listed, list):
         raise InputError(NOT_FITTED, "is no list", expected="a list of detections", got=type(listed).__name__)
     for number, entry in enumerate(listed):

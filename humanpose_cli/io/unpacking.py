@@ -1,4 +1,4 @@
-"""How much memory the contents of a file may take, and the unpacking of zlib and gzip within it."""
+"""Limits of the memory for the contents of a file, and unpacking of zlib and gzip within them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 
 
 def unpacked_limit(packed_size: int) -> int:
-    """Return how many bytes a compressed file of `packed_size` bytes may unpack to.
+    """Return the number of bytes that a compressed file of `packed_size` bytes may unpack to.
 
-    A deflate bomb of zeros is a thousand times smaller than its contents; measured numbers halve at best.
+    A deflate bomb of zeros is a thousand times smaller than its contents; real data are at most halved.
     """
     return max(_ALWAYS_ALLOWED, _MAX_RATIO * packed_size)
 
@@ -23,8 +23,9 @@ class UnpackedBudget:
     """The memory that the contents of one file may take: `unpacked_limit`, and at most 4 GiB or twice its size.
 
     Args:
-        packed_size: Bytes of the file.
-        more: Bytes that the caller expects beyond the limit.
+        path: The file, for errors.
+        packed_size: Size of the file in bytes.
+        more: Additional bytes that the caller expects.
     """
 
     def __init__(self, path: Path, packed_size: int, *, more: int = 0) -> None:
@@ -32,21 +33,19 @@ class UnpackedBudget:
         self.limit = self.left = min(max(_MAX_BYTES, 2 * packed_size), unpacked_limit(packed_size)) + more
 
     def take(self, size: int) -> None:
-        """Count `size` bytes, before they are made. Raises InputError if less is left."""
+        """Count `size` bytes before they are allocated. Raises InputError if less is left."""
         if size > self.left:
             self.refuse(self.limit - self.left + size)
         self.left -= size
 
     def refuse(self, size: int) -> None:
-        """Raise InputError for contents that would take `size` bytes, if these are more than the limit."""
+        """Raise InputError for contents of `size` bytes if that is more than the limit."""
         if size > self.limit:
             expected, got = f"at most {self.limit >> 20} MiB", f"{size >> 20} MiB or more"
             raise InputError(self.path, "is too large unpacked", expected=expected, got=got)
 
     def inflate(self, compressed_bytes: bytes | memoryview, window: int = zlib.MAX_WBITS) -> bytes:
-        """Inflate what zlib packed (gzip: `window` with 16 more, either one: 32 more). Raises ValueError if it is cut
-        short.
-        """
+        """Inflate zlib's data; `window` + 16 reads gzip, + 32 both. Raises ValueError if the data are truncated."""
         unpacker = zlib.decompressobj(window)
         content = unpacker.decompress(compressed_bytes, self.left + 1)
         self.take(len(content))

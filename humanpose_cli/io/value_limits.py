@@ -1,6 +1,6 @@
-"""Which numbers can describe a person and a camera; every reader of fits, poses and motions refuses others.
+"""Limits of the numbers that describe people and cameras, for all readers of fits, poses and motions.
 
-The limits are far beyond what people and cameras are. Within them float32 arithmetic, exports and images stay finite.
+The limits are far beyond real people and cameras. Within them float32 arithmetic, exports and images stay finite.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 
 MAX_PIXELS = 256_000_000
-"""Larger images are refused: the largest phone sensors have 200 million pixels. Reading takes up to 8 bytes a pixel,
-2 GB for the largest."""
+"""Maximum of an image: the largest phone sensors have 200 million pixels. Reading takes up to 8 bytes a pixel, 2 GB for
+the largest image."""
 
-# Beyond the first number of pixels, images with less than that many bytes a pixel are refused: photographs have a
-# hundred times as many, and a PNG of 0.7 MB could ask for 2 GB.
+# Images with more pixels and fewer bytes per pixel are refused: photographs have a hundred times as many bytes, and a
+# PNG of 0.7 MB could ask for 2 GB.
 _LARGE, _MIN_BYTES_PER_PIXEL = 8192 * 8192, 0.01
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What a field may hold, both ends included, in `unit`."""
+    """The range of a field in `unit`, both ends included."""
 
     low: float
     high: float
@@ -36,11 +36,11 @@ class Limit:
         return f"{self.low:.6g} to {self.high:.6g} {self.unit}".rstrip()
 
 
-# The longest lens that EXIF is trusted for (60 longer sides) shows a person at 40 km with 20 pixels.
+# The longest plausible lens in EXIF (60 longer sides) shows a person at 40 km with 20 pixels.
 _DISTANCE = 1e5
 LIMITS: Mapping[str, Limit] = {
     "poses": Limit(-4 * math.pi, 4 * math.pi, "radians"),  # two turns; degrees are larger
-    "betas": Limit(-100, 100),  # standard deviations; what networks predict stays within 20
+    "betas": Limit(-100, 100),  # standard deviations; networks predict less than 20
     "segment_scales": Limit(0.01, 100),
     "trans": Limit(-_DISTANCE, _DISTANCE, "metres"),
     "joints3d": Limit(-2 * _DISTANCE, 2 * _DISTANCE, "metres"),
@@ -48,7 +48,7 @@ LIMITS: Mapping[str, Limit] = {
     "focal": Limit(0.01, 1e7, "pixels"),  # a thousand times the longer side of a large image
     "principal_point": Limit(-1e7, 1e7, "pixels"),  # images may be parts of larger ones
     "boxes": Limit(-1e7, 1e7, "pixels"),
-    "joints2d": Limit(-1e9, 1e9, "pixels"),  # of joints that are nearly beside the camera
+    "joints2d": Limit(-1e9, 1e9, "pixels"),  # joints may lie nearly beside the camera
     "keypoints2d": Limit(-1e9, 1e9, "pixels"),
     "world_to_camera": Limit(-1e8, 1e8),  # metres of coordinates on maps, which stay below 1e7
     "ground": Limit(-_DISTANCE, _DISTANCE, "metres"),
@@ -57,17 +57,19 @@ LIMITS: Mapping[str, Limit] = {
     "frame": Limit(0, 1e7),  # four days of video
     "frame_rate": Limit(0, 1e5, "frames a second"),
     "frame_times": Limit(0, 1e9, "seconds"),
-    "channels": Limit(-1e9, 1e9),  # of BVH: degrees, and lengths in any unit
+    "channels": Limit(-1e9, 1e9),  # BVH: degrees, and lengths in any unit
 }
-"""By the field's name, as in fit files."""
+"""Limits by the name of the field in fit files."""
 
 
 def check_limits(name: str, values: np.ndarray, path: Path | str | None = None, *, unknown: bool = False) -> None:
-    """Raise InputError with the field, the row, the value and the limit if a value is outside of `LIMITS[name]`.
+    """Raise InputError with the field, the row, the value and the limit if a value is outside `LIMITS[name]`.
 
     Args:
-        values: One number, or any number of rows; NaN is outside unless it stands for an unknown value.
-        path: Of the file, which the error is about; None: it is about the field.
+        name: Name of the field.
+        values: One number, or any number of rows.
+        path: The file, as the subject of the error; None makes the field the subject.
+        unknown: Whether NaN stands for an unknown value; otherwise it is outside.
     """
     limit = LIMITS[name]
     within = (values >= limit.low) & (values <= limit.high)
@@ -79,10 +81,7 @@ def check_limits(name: str, values: np.ndarray, path: Path | str | None = None, 
 
 
 def check_image_sizes(sizes: np.ndarray, path: Path | str | None = None, *, unknown: bool = False) -> None:
-    """Raise InputError for image sizes (N, 2) that no readable image has: sides below 1, or above `MAX_PIXELS`.
-
-    Arguments as of `check_limits`.
-    """
+    """Raise InputError, as `check_limits`, for image sizes (N, 2) with sides below 1, or above `MAX_PIXELS`."""
     width, height = sizes.astype(np.float64).T
     within = (width >= 1) & (height >= 1) & (width * height <= MAX_PIXELS)
     if unknown:
@@ -94,16 +93,18 @@ def check_image_sizes(sizes: np.ndarray, path: Path | str | None = None, *, unkn
 
 
 Columns = Mapping[str, tuple[tuple[str | int, ...], str]]
-"""Of arrays by name: sizes, of which those of rows and frames have letters, and type."""
+"""Shape and type of arrays by name; letters in shapes stand for the numbers of rows, frames and views."""
 _ROTATION_TOLERANCE = 1e-3
 
 
 def check_arrays(holder: Any, columns: Columns, sizes: dict[str, int], prefix: str = "") -> None:
-    """Raise InputError about the first attribute of `holder` that is no array of its type and sizes, or not finite.
+    """Raise InputError about the first attribute of `holder` that has another type or shape, or is not finite.
 
     Args:
-        sizes: By letter; those that are not given are what the first array with such rows has.
-        prefix: Of the arrays' names in errors.
+        holder: The object with the arrays.
+        columns: The expected shapes and types.
+        sizes: Sizes by letter; others are taken from the first array with the letter.
+        prefix: Prefix of the arrays' names in errors.
     """
     for name, (pattern, dtype) in columns.items():
         array, expected = getattr(holder, name), np.dtype(dtype)
@@ -121,7 +122,7 @@ def check_arrays(holder: Any, columns: Columns, sizes: dict[str, int], prefix: s
 
 
 def check_observed(holder: Any, prefix: str = "") -> None:
-    """Raise InputError for keypoints, boxes and errors (..., N) that no image shows; `prefix` as of `check_arrays`."""
+    """Raise InputError for impossible keypoints, boxes and errors (..., N); `prefix` as in `check_arrays`."""
     confidence, boxes = holder.keypoints2d[..., 2], holder.boxes
     wrong_values = {
         "keypoints2d": ((confidence < 0) | (confidence > 1), "a confidence of 0–1"),
@@ -135,7 +136,7 @@ def check_observed(holder: Any, prefix: str = "") -> None:
 
 
 def check_rigid(name: str, matrices: np.ndarray) -> None:
-    """Raise InputError if some (N, ..., 4, 4) are no rigid motions."""
+    """Raise InputError unless all matrices (N, ..., 4, 4) are rigid motions."""
     matrix = matrices.astype(np.float64)
     rotation = matrix[..., :3, :3]
     error = np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3)).max(axis=(-1, -2), initial=0)
@@ -146,16 +147,17 @@ def check_rigid(name: str, matrices: np.ndarray) -> None:
 
 
 def first_row(wrong: np.ndarray) -> str:
-    """Name the first row in which something is wrong."""
+    """Name the first row that has an error in a mask (N, ...)."""
     return f"row {np.argwhere(wrong)[0][0]}"
 
 
 def refuse_image_size(subject: Path | str, size: tuple[int, int], byte_count: int) -> None:
-    """Raise InputError for an encoded image whose header says that decoding it needs too much memory.
+    """Raise InputError for an encoded image that would need too much memory.
 
     Args:
-        size: (width, height) of its header.
-        byte_count: Of the file or the bytes that it is encoded in.
+        subject: The file, for the error.
+        size: (width, height) in its header.
+        byte_count: Size of the encoded image in bytes.
     """
     pixels, got = size[0] * size[1], f"{size[0]} × {size[1]}"
     if min(size) < 1:

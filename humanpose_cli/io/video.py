@@ -1,7 +1,7 @@
-"""Videos in and out through PyAV, one frame in memory at a time.
+"""Reading and writing of videos through PyAV, with one frame in memory at a time.
 
-PyAV itself and not imageio's plugin for it: the plugin passes on neither the display matrix, nor the pixel aspect,
-nor marks of damage, and takes no encoder options (quality, threads).
+imageio's plugin for PyAV is not used: it drops the display matrix, the pixel aspect and marks of damage, and has no
+encoder options (quality, threads).
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ VIDEO_SUFFIXES = frozenset(
         *(".h264", ".264", ".avc", ".h265", ".265", ".hevc"),
     ]
 )
-"""Names by which a folder's videos are distinguished from its other files (lower case)."""
+"""Suffixes of videos, in lower case."""
 
-# Conversion from RGB: PyAV takes flags beside the algorithm from version 18 on, which Python 3.10 lacks.
+# PyAV accepts flags besides the algorithm from version 18 on, which Python 3.10 lacks.
 _FROM_RGB = Interpolation.BICUBIC
 if hasattr(Interpolation, "BITEXACT"):
     _FROM_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
 
-_WITHOUT_TIMES = frozenset({"h264", "hevc", "mjpeg", "m4v", "mpegvideo"})  # FFmpeg's names of bare streams
-_PROBED_FRAMES, _PROBED_BYTES = 1000, 1 << 26  # of a video whose header states the rate of its beginning
-_RATE_TOLERANCE = 0.002  # of the stated rate
+_WITHOUT_TIMES = frozenset({"h264", "hevc", "mjpeg", "m4v", "mpegvideo"})  # FFmpeg's names of streams without times
+_PROBED_FRAMES, _PROBED_BYTES = 1000, 1 << 26  # beginning of a video that is compared with the rate in the header
+_RATE_TOLERANCE = 0.002  # relative
 _MAX_RATE = 1000.0
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
-_CODING_LOSS = 6.0  # of 255, the mean difference that coding the frames of the self-test may cause
-_TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
-_SLOW_TICKS = 1000  # a second, of videos of less than a frame a second: encoders count in 32 bits
+_CODING_LOSS = 6.0  # of 255, maximum mean difference in the self-test
+_TICKS = 240_000  # a second, if frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
+_SLOW_TICKS = 1000  # a second, below one frame a second: encoders count in 32 bits
 _FASTEST = 100_000  # frames a second, as in fit files
-_LONGEST = 3600  # seconds that a frame is shown at most
+_LONGEST = 3600  # seconds, maximum time of a frame
 
 VideoCodec = Literal["h264", "vp9"]
-"""What videos are written with. h264: by x264, which is under the GPL. vp9: by libvpx, which is under a BSD licence."""
+"""Codecs of written videos: h264 by x264 (GPL), vp9 by libvpx (BSD licence)."""
 _ENCODERS: dict[VideoCodec, str] = {"h264": "libx264", "vp9": "libvpx-vp9"}  # FFmpeg's names
 
 T = TypeVar("T")
@@ -72,13 +72,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says about itself.
+    """Size and rate of a video.
 
     Attributes:
         size: Width and height in pixels as displayed: after the rotation in its metadata, with square pixels.
-        frame_rate: Frames a second, the average where the rate varies.
-        frame_count: From the container's index or its duration, or None where both are unknown.
-        has_rate: Whether the file holds times; else the rate is that of the encoder's header, or 25.
+        frame_rate: Frames per second; the average if the rate varies.
+        frame_count: Number of frames from the container's index or its duration; None if both are unknown.
+        has_rate: Whether the file holds times; otherwise the rate is from the encoder's header, or 25.
     """
 
     size: tuple[int, int]
@@ -90,7 +90,7 @@ class VideoInfo:
 @contextmanager
 def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
     """Open the container and its largest video stream. Raises InputError if there is none."""
-    file_kind(path)  # tells missing and forbidden files apart
+    file_kind(path)  # raises specific errors for missing and forbidden files
     try:
         container = open_container(path)
     except av.FFmpegError as error:
@@ -98,7 +98,7 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
     with container:
         streams = video_streams(container)
         if not streams:
-            is_film = any(not each.codec_context for each in container.streams.video)
+            is_film = any(not stream.codec_context for stream in container.streams.video)
             raise _no_frame(path, "a codec that is not known" if is_film else "no image in it, only sound or text")
         if len(streams) > 1:
             size = f"{streams[0].width} × {streams[0].height}"
@@ -115,8 +115,10 @@ def _no_frame(path: Path, reason: str) -> InputError:
 
 
 def probe_video(path: Path | str) -> VideoInfo:
-    """Decode a frame to learn the size, and read packets to learn the frame rate: of a long video all of them only if
-    the first ones contradict the header. Raises InputError if there is no readable frame.
+    """Determine size and frame rate of a video. Raises InputError if there is no readable frame.
+
+    It decodes one frame and reads packets; in a long video it reads all of them only if the first ones contradict the
+    header.
     """
     with reading(path):
         about = os.stat(path)
@@ -136,22 +138,22 @@ def _probe(path: Path, *_version: int) -> VideoInfo:
         width, height = square_size(first.frame, stream)
         size = (height, width) if display_matrix(first.frame)[0, 0] == 0 else (width, height)
         has_rate = container.format.name not in _WITHOUT_TIMES
-        # FFmpeg takes 25 for streams without times, whatever the encoder's header says.
+        # FFmpeg assumes 25 for streams without times and ignores the encoder's header.
         header = _stated_rates(stream) if has_rate else [float(stream.codec_context.framerate or 25)]
         rate, is_complete = header[0], False
-        if has_rate and not first.frame.interlaced_frame:  # whose fields may be packets of their own
+        if has_rate and not first.frame.interlaced_frame:  # fields of interlaced frames may be separate packets
             rate, is_complete = _measured_rate(packets, stream, header)
-        if is_complete:  # those before the first frame that can be decoded do not count
+        if is_complete:  # packets before the first frame that can be decoded do not count
             start: Any = first.pts
             return VideoInfo(size, rate, sum(None in (time, start) or time >= start for time in packets.times))
         seconds = stated_seconds(container)
-        # The index counts frames that an edit list leaves out, the duration a longer sound track: the lower is nearer.
+        # The index counts frames that an edit list hides, the duration a longer sound track: the lower is nearer.
         counts = [stream.frames or None, max(1, round(seconds * rate)) if seconds > 0 else None]
         return VideoInfo(size, rate, min((count for count in counts if count), default=None), has_rate)
 
 
 def _measured_rate(packets: Packets, stream: Any, header: Sequence[float]) -> tuple[float, bool]:
-    """Return frames a second by the packets' times, and whether all packets have been read."""
+    """Return frames per second by the packets' times, and whether all packets have been read."""
     is_long = stream.frames > _PROBED_FRAMES or stream.container.size > _PROBED_BYTES
     if is_long and len(stream.index_entries) >= stream.frames > 1:  # nothing needs to be read
         index = [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
@@ -169,23 +171,23 @@ def _measured_rate(packets: Packets, stream: Any, header: Sequence[float]) -> tu
 
 
 def _stated_rates(stream: Any) -> list[float]:
-    """List the rates that a header states, the likeliest first."""
+    """List the rates in a header, the likeliest first."""
     nominal, average = float(stream.guessed_rate or 0), float(stream.average_rate or 0)
     if abs(nominal - average) >= 0.006 + 0.001 * average:
         nominal, average = average, nominal
-    # Clocks of a thousand and more ticks a second are taken for rates where nothing else is stated.
+    # FFmpeg reports clocks of a thousand and more ticks a second as rates if the header has no rate.
     return [rate for rate in (nominal, average) if 0 < rate < _MAX_RATE] or [25.0]
 
 
 def count_frames(path: Path | str) -> int:
-    """Count the frames of a video; see `video_times`."""
+    """Count the frames of a video. Raises as `video_times`."""
     return len(video_times(Path(path)))
 
 
 def video_times(path: Path) -> list[float]:
     """List the times of a video's frames in seconds from the first on. Raises InputError if there is no frame.
 
-    They are those of the packets, or of decoded frames where packets may not become frames: before the first key frame
+    They come from the packets, or from decoded frames if some packets do not become frames: before the first key frame
     and at a damaged end.
     """
     rate = probe_video(path).frame_rate
@@ -199,14 +201,14 @@ def video_times(path: Path) -> list[float]:
         clock: list[Any] = sorted(times, key=float)  # packets come in the order of decoding
     else:
         with _opened(path) as (container, stream):
-            clock = [each.pts for each in Packets(container, stream).decoded()]
+            clock = [decoded.pts for decoded in Packets(container, stream).decoded()]
     if None in clock or clock != sorted(clock):
         return [index / rate for index in range(len(clock))]
     return [float((time - clock[0]) * unit) for time in clock]
 
 
 def video_range(path: Path, frames: FrameRange) -> FrameRange:
-    """Return a range with the numbers of a video's frames, whose packets are read if it needs their times or count."""
+    """Resolve a range of a video's frames; packets are read if their times or their count are needed."""
     if frames.is_resolved:
         return frames
     times = video_times(path)
@@ -214,7 +216,7 @@ def video_range(path: Path, frames: FrameRange) -> FrameRange:
 
 
 def check_complete(path: Path | str, frames: FrameRange = ALL_FRAMES) -> None:
-    """Raise InputError if a video breaks off before the last of these frames, by its packets, without decoding."""
+    """Raise InputError if a video breaks off before the last of these frames; packets are not decoded."""
     path = Path(path)
     if is_animation(path):
         return
@@ -233,7 +235,14 @@ def _breaks_off(path: Path, frames: FrameRange, count: int, reason: str) -> Inpu
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """A frame of a video: (H, W, 3) uint8 RGB, and when it is shown, in seconds on the file's clock (None: unknown)."""
+    """A frame of a video.
+
+    Attributes:
+        index: Index from the file's first frame.
+        pixels: (H, W, 3) uint8, RGB. The converted frame.
+        time: Time in seconds on the file's clock; None if unknown.
+        damage: Damage of the frame.
+    """
 
     index: int
     pixels: np.ndarray
@@ -242,16 +251,23 @@ class VideoFrame:
 
 
 class VideoReader:
-    """Iterates over the frames of a video as (index, (H, W, 3) uint8 RGB), without keeping them.
+    """Iterates over the frames of a video as (index, (H, W, 3) uint8 RGB).
 
-    Every frame of the file comes once, none doubled or dropped for timing; indices count from the file's first
-    frame, also with a range, before which frames are decoded but not converted. See `ImageConverter` for what is made
-    of them; interlaced ones are deinterlaced. Damaged frames keep their numbers (see `Damage`) and are named
-    in the log; a file that breaks off, or has no undamaged frame, is an InputError after its last frame.
+    Every frame of the file comes once; none is doubled or dropped for timing. Indices count from the file's first
+    frame, also with a range. Frames are deinterlaced and converted (`ImageConverter`). Damaged frames keep their
+    numbers (see `Damage`) and are listed in the log. If a file breaks off or has no undamaged frame, InputError is
+    raised after its last frame.
+
+    Args:
+        path: The video.
+        frames: The frames to read, a resolved range.
+        threads: Threads of the decoder; 0 lets the decoder choose.
+
+    Raises:
+        InputError: If there is no readable frame.
     """
 
     def __init__(self, path: Path | str, frames: FrameRange = ALL_FRAMES, *, threads: int = 0) -> None:
-        """Open the file; `threads` 0: as the decoder chooses. Raises InputError if there is no readable frame."""
         self.path = Path(path)
         self.range = frames
         self._threads = threads
@@ -278,10 +294,10 @@ class VideoReader:
                     time = None if decoded.pts is None else decoded.pts * decoded.stream.time_base
                     yield VideoFrame(index, pixels, time, decoded.damage)
                     frame_count += 1
-        except av.FFmpegError as error:  # a damaged header tells of colours that there are not
+        except av.FFmpegError as error:  # a damaged header names colours that do not exist
             raise _no_frame(self.path, error.strerror or "") from error
         finally:
-            self._name(frames_by_damage)
+            self._log_damage(frames_by_damage)
         if not frame_count:
             raise self._outside_range()
         if frame_count == sum(map(len, frames_by_damage.values())):
@@ -302,7 +318,7 @@ class VideoReader:
         count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
         return InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
 
-    def _name(self, frames_by_damage: dict[Damage, list[int]]) -> None:
+    def _log_damage(self, frames_by_damage: dict[Damage, list[int]]) -> None:
         phrases = [f"{damage}: {frame_list(frames)}" for damage, frames in frames_by_damage.items() if frames]
         if phrases:
             _log.warning("%s: damaged in part (frames %s), all other frames are used", self.path, "; ".join(phrases))
@@ -312,7 +328,7 @@ class VideoReader:
         count = 0
         with _opened(self.path, self._threads) as (container, stream):
             packets = Packets(container, stream)
-            # Within the open container: a stream that was closed has no time base, and its frames come a frame later.
+            # Within the open container: a closed stream has no time base, and frames come one frame later.
             for frame in Deinterlacer(self.path).frames(packets.decoded()):
                 count += 1
                 yield frame
@@ -335,10 +351,10 @@ def frame_list(frames: Sequence[int]) -> str:
 
 
 def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, None, None]:
-    """Yield the items of `source` in order, made in a thread of their own, with at most `ahead` of them waiting.
+    """Yield the items of `source` in order, made in a thread, with at most `ahead` items waiting.
 
     An exception of the source is raised here, after the items before it. Closing the generator ends the thread and
-    closes the source; nothing starts before the first item is requested.
+    closes the source. The thread starts with the first request.
     """
     end = object()
     with closing(source), ThreadPoolExecutor(1, thread_name_prefix="decode-ahead") as pool:
@@ -352,10 +368,10 @@ def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, N
 
 
 def made_ahead(make: Callable[[Item], T], items: Iterable[Item], threads: int) -> Generator[T, None, None]:
-    """Yield `make` of each item, in the order of the items, in as many threads.
+    """Yield `make(item)` for each item in order, computed in several threads.
 
-    Each thread has one result that waits at most. An exception is raised here, after the results of the items before
-    it. Closing the generator ends the threads; items are taken in the caller's thread, each when it is needed.
+    At most one result per thread waits. An exception is raised here, after the results of the items before it. Closing
+    the generator ends the threads. Items are taken in the caller's thread, each when it is needed.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="make-ahead") as pool:
         waiting: deque[Future[T]] = deque()
@@ -371,14 +387,12 @@ def made_ahead(make: Callable[[Item], T], items: Iterable[Item], threads: int) -
 
 
 def available_codecs() -> list[VideoCodec]:
-    """List the codecs whose encoders this build of FFmpeg has."""
+    """List the codecs that this build of FFmpeg can encode."""
     return [codec for codec, encoder in _ENCODERS.items() if encoder in av.codecs_available]
 
 
 def _available_encoder(path: Path, codec: VideoCodec) -> str:
-    """Return FFmpeg's name of a codec's encoder. Raises UsageError for an unknown codec, UnavailableError for a missing
-    encoder.
-    """
+    """Return FFmpeg's name of an encoder. Raises UsageError if the codec is unknown, UnavailableError if missing."""
     if codec not in _ENCODERS:
         raise UsageError("video_codec", "is not known", expected=", ".join(_ENCODERS), got=str(codec))
     available = available_codecs()
@@ -392,22 +406,32 @@ def _available_encoder(path: Path, codec: VideoCodec) -> str:
 def _encoder_options(codec: VideoCodec, quality: int) -> dict[str, str]:
     if codec == "vp9":
         # Constant quality needs b = 0. The deadline "good" takes four times as long and makes files half as large.
-        # Factors of VP9 end at 63, those of H.264 at 51.
+        # VP9's factors end at 63, H.264's at 51.
         return {"deadline": "realtime", "cpu-used": "8", "b": "0", "crf": str(round(quality * 63 / 51))}
-    # x264's macroblock tree reads uninitialised memory where a row has not a multiple of 8 blocks: equal frames
-    # became other bytes on a busy machine. Without it files of equal quality are a fifth larger.
+    # x264's macroblock tree reads uninitialised memory if a row has not a multiple of 8 blocks: equal frames became
+    # other bytes on a busy machine. Without the tree, files of equal quality are a fifth larger.
     return {"preset": "veryfast", "crf": str(quality), "mbtree": "0"}
 
 
 class VideoWriter:
-    """Context that takes frames and leaves an MP4 (4:2:0, BT.709) at its clean end; otherwise nothing.
+    """A context manager that encodes frames and leaves an MP4 (4:2:0, BT.709) on a clean exit; otherwise nothing.
 
     4:2:0 needs even sizes: an odd width or height is extended by its last column or row, so that no pixel moves.
-    Frames that come with times keep their distances, up to an hour, as all common players show them: where a video's
-    rate varies, its sound stays in time. The same frames give the same bytes, whatever the number of cores.
+    Frames with times keep their distances, up to an hour: if a video's rate varies, its sound stays in time. Equal
+    frames give equal bytes for any number of cores.
+
+    Args:
+        path: The file.
+        frame_rate: Frames per second; the average if frames have times.
+        sound: A video with the sound to copy, from the time of the first frame to the end of the last; None for none.
+        quality: Constant rate factor of H.264, 0 (best) to 51; VP9 uses the same share of its range.
+        codec: The codec. Browsers, phones and editing programs all read h264; many editing programs do not read vp9.
+
+    Raises:
+        UsageError: If the rate or the codec cannot be used.
+        UnavailableError: If FFmpeg lacks the encoder.
     """
 
-    # H.264 by default: browsers, phones and editing programs all read it; many editing programs do not read VP9.
     def __init__(
         self,
         path: Path | str,
@@ -417,13 +441,6 @@ class VideoWriter:
         quality: int = 22,
         codec: VideoCodec = "h264",
     ) -> None:
-        """Begin a video. Raises UsageError for an unusable rate or codec, UnavailableError if FFmpeg lacks the encoder.
-
-        Args:
-            frame_rate: Of frames without times; of others the average.
-            sound: A video whose sound is taken over, from the time of the first frame to the end of the last.
-            quality: Constant rate factor of H.264, 0 best … 51 worst; VP9 takes the same share of its range.
-        """
         self.path = Path(path)
         if not 0 < frame_rate <= _FASTEST:
             expected = f"more than 0 and at most {_FASTEST} a second"
@@ -449,21 +466,20 @@ class VideoWriter:
         return self
 
     def write(self, pixels: np.ndarray, time: Fraction | None = None) -> None:
-        """Append a frame: (H, W, 3) uint8 RGB, all of one size (UsageError otherwise).
-
-        Raises UnavailableError if the disk is full.
+        """Append a frame.
 
         Args:
-            time: Seconds on the clock of the source, of all frames or none.
+            pixels: (H, W, 3) uint8, RGB. The frame; all frames have one size.
+            time: Seconds on the clock of the source, for all frames or none.
+
+        Raises:
+            UsageError: If the size or type is another one.
+            UnavailableError: If the disk is full.
         """
         right_shape = pixels.shape == self._shape if self._shape else pixels.ndim == 3 and pixels.shape[2] == 3
         if pixels.dtype != np.uint8 or not right_shape:
-            raise UsageError(
-                self.path,
-                "cannot take this frame",
-                expected=f"{self._shape or '(H, W, 3)'} uint8",
-                got=f"{pixels.shape} {pixels.dtype}",
-            )
+            expected, got = f"{self._shape or '(H, W, 3)'} uint8", f"{pixels.shape} {pixels.dtype}"
+            raise UsageError(self.path, "cannot take this frame", expected=expected, got=got)
         self._shape = pixels.shape
         height, width = pixels.shape[:2]
         if height % 2 or width % 2:
@@ -480,7 +496,8 @@ class VideoWriter:
                 dst_color_range=ColorRange.MPEG,
             )
             self._pts = self._next_pts(time)
-            frame.pts, frame.time_base = self._pts, self._time_base
+            frame.pts = self._pts
+            frame.time_base = self._time_base
             if self._sound is not None:
                 self._sound.mux_until(self._pts * self._time_base)
             self._container.mux(self._stream.encode(frame))
@@ -503,7 +520,9 @@ class VideoWriter:
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         self._container = av.open(f"file:{self._temporary}", "w", format="mp4", options=options)
         self._stream = self._container.add_stream(self._encoder, rate=self._rate, options=self._options)
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.width = width
+        self._stream.height = height
+        self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.thread_count = _ENCODER_THREADS
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
@@ -516,18 +535,17 @@ class VideoWriter:
 
     @contextmanager
     def _encoding(self) -> Iterator[None]:
-        """Turn FFmpeg's errors into the system's, of which `atomic_path` makes sentences, or else into ours."""
+        """Turn FFmpeg's errors into system errors, which `atomic_path` explains, or UnavailableError."""
         try:
             yield
         except av.FFmpegError as error:
             if error.errno and 0 < error.errno < 1000 and isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror or "") from error
-            raise UnavailableError(
-                self.path, f"the video could not be written ({error.strerror})", remedy="see hpc doctor"
-            ) from error
+            problem = f"the video could not be written ({error.strerror})"
+            raise UnavailableError(self.path, problem, remedy="see hpc doctor") from error
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        # One more context inside the file's, so that a failure to finish removes the temporary file as well.
+        # A second context inside the file's: a failure to finish removes the temporary file, too.
         with self._output, self._encoding():
             try:
                 if error is not None:
@@ -544,9 +562,9 @@ class VideoWriter:
 
 
 def self_test_codec(codec: VideoCodec) -> None:
-    """Write a video and read it again. UnavailableError unless it has the frames that were written, at their times."""
+    """Write a video and read it again. Raises UnavailableError if frames or times differ."""
     test_pixels = np.full((4, 48, 64, 3), (200, 120, 40), np.uint8)
-    test_pixels[..., :32, 1] = np.arange(50, 250, 50)[:, None, None]  # the left half's green tells the frames apart
+    test_pixels[..., :32, 1] = np.arange(50, 250, 50)[:, None, None]  # the left half's green differs between frames
     times = [Fraction(n, 25) for n in (0, 1, 2, 5)]
     with TemporaryDirectory() as folder:
         path = Path(folder, "test.mp4")

@@ -1,4 +1,4 @@
-"""XML files, parsed in a process of their own: expat calls itself for entities, and trees may be of any depth."""
+"""XML files, parsed in the reader process: expat recurses for entities, and trees may have any depth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
 
 def load_xml(content: bytes) -> Any:
-    """Parse bytes, in a process of its own, to the root as tag, attributes, text and children."""
+    """Parse bytes in the reader process to the root as tag, attributes, text and children."""
     if b"<!DOCTYPE" in content.replace(b"\0", b""):  # also of UTF-16
         raise InputError("XML", "has a document type", expected="plain XML", remedy="export or download it again")
     return _plain(ElementTree.fromstring(content))
@@ -41,7 +41,7 @@ def _element(plain: list[Any]) -> ElementTree.Element:
 
 
 def check_file_size(path: Path) -> None:
-    """Raise InputError for a file of more than 64 MiB, which no calibration has."""
+    """Raise InputError for a file of more than 64 MiB, far more than a calibration has."""
     with reading(path):
         size = path.stat().st_size
     if size > _MAX_BYTES:

@@ -1,10 +1,11 @@
-"""Calibration files of several cameras: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, Caliscope, OpenCV, EasyMocap,
-Qualisys, and those of Human3.6M, MPI-INF-3DHP, Panoptic and AIST++.
+"""Calibration files of several cameras.
 
-`read_calibration` distinguishes them by their contents. Cameras come out in metres if the file or its format says its
-unit of length, else in that of the file, which `hpc combine` finds from the people; world to camera axes x right,
-y down, z forward, with (0, 0) at the corner of the first pixel: OpenCV, whose first pixel's centre is (0, 0), has
-principal points that are half a pixel less.
+`read_calibration` recognises files by their contents: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, Caliscope, OpenCV,
+EasyMocap, Qualisys, Human3.6M, MPI-INF-3DHP, Panoptic and AIST++.
+
+Lengths are in metres if the file or its format states a unit, otherwise in the file's unit, which `hpc combine` finds
+from the people. Poses map world axes to camera axes (x right, y down, z forward). Pixels begin with (0, 0) at the
+corner of the first pixel; in OpenCV (0, 0) is its centre, so that principal points are half a pixel less.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ _REMEDY = "docs/reference/files.md lists the calibration files that are read"
 def read_calibration(path: Path | str) -> Calibration:
     """Read the cameras of a calibration file, or of a folder with EasyMocap's intri.yml and extri.yml.
 
-    Raises InputError for what is none or damaged, for lenses and cameras that are impossible, for equal names, and for
-    files above 64 MiB or nested deeper than 100 levels.
+    Raises InputError for other or damaged files, impossible lenses and cameras, equal names, and files above 64 MiB or
+    nested deeper than 100 levels.
     """
     path = Path(path)
     if path.is_dir():

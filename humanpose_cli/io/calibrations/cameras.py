@@ -1,4 +1,4 @@
-"""Cameras with lenses and poses, as calibration files hold them, and the same for each video of a take."""
+"""Calibrated cameras, and the camera of each video of a take."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from humanpose_cli.io.value_limits import LIMITS, check_image_sizes
 Array = NDArray[np.float64]
 
 CENTRES_FROM_CORNER = 0.5
-"""What OpenCV's principal points lack: they count from the first pixel's centre, this package from its corner."""
+"""Difference to OpenCV's principal points, which count from the first pixel's centre, not from its corner."""
 UNITS: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-"""Units of length → metres."""
+"""Lengths of units in metres."""
 MAX_CAMERAS = 1000
-"""Cameras of a take or a calibration; the largest known studios have some 500."""
+"""Maximum number of cameras; the largest known studios have some 500."""
 _LENGTHS = (0, 4, 5, 8, 12, 14)  # of OpenCV's distortion vectors
-_TURNABLE = 8  # of them without thin prisms and tilts, which have directions
+_TURNABLE = 8  # length of distortion vectors without thin prisms and tilts, which have directions
 _MAX_DISTORTION = 1e6  # rational models have hundreds; beyond it, numbers are damaged
 _ROTATION_TOLERANCE = 1e-3
 _SKEW_TOLERANCE = 1e-6  # of the focal length
 _MAX_LISTED = 8  # cameras that a message names
-_SAME_SHAPE = 0.01  # difference of two ratios of width to height
+_SAME_SHAPE = 0.01  # maximum difference of two ratios of width to height
 _SOLVER = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)  # evaluations, pixels
 
 
@@ -41,14 +41,14 @@ class CalibratedCamera:
     """One camera that stands still.
 
     Attributes:
-        name: As the file has it.
-        size: (width, height) of its images in pixels; None where the file does not have it.
-        matrix: (3, 3) pixels: focal lengths and principal point, (0, 0) at the corner of the first pixel.
-        distortion: (D,) k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]] of OpenCV; zeros for a pinhole camera.
-        rotation: (3, 3) world axes to camera axes (x right, y down, z forward).
-        translation: (3,) metres, or the calibration's unknown unit: x ↦ rotation x + translation.
-        turns: Quarter turns clockwise in which its program shows its images; the other fields are those of the
-            unturned ones.
+        name: Name in the file.
+        size: (width, height) of its images in pixels; None if unknown.
+        matrix: (3, 3) float, pixels. Focal lengths and principal point, (0, 0) at the corner of the first pixel.
+        distortion: (D,) float. OpenCV's k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]]; zeros for a pinhole camera.
+        rotation: (3, 3) float. Rotation from world axes to camera axes (x right, y down, z forward).
+        translation: (3,) float, metres or the calibration's unknown unit. x ↦ rotation x + translation.
+        turns: Quarter turns clockwise of the images as its program shows them; the other fields describe the unturned
+            images.
     """
 
     name: str
@@ -61,17 +61,21 @@ class CalibratedCamera:
 
     @property
     def centre(self) -> Array:
-        """(3,) where it stands, world axes."""
+        """(3,) float. Position of the camera in world axes."""
         return -self.rotation.T @ self.translation
 
     def scaled(self, size: tuple[int, int], video: str) -> CalibratedCamera:
-        """Scale the camera to images of another resolution (width, height).
-
-        Of a camera that is shown turned upright, also images that are turned so. Raises InputError if the images have
-        other proportions.
+        """Scale the camera to images of another resolution, which may be turned as its program shows them.
 
         Args:
-            video: Their file's name, for the error.
+            size: (width, height) of the images in pixels.
+            video: Name of their file, for the error.
+
+        Returns:
+            The camera.
+
+        Raises:
+            InputError: If the images have other proportions.
         """
         if self.size is None or self.size == size:
             return replace(self, size=size)
@@ -79,14 +83,14 @@ class CalibratedCamera:
         if is_turned and self.turns % 2 and len(self.distortion) <= _TURNABLE:
             return self.turned().scaled(size, video)
         if abs(self.size[0] / self.size[1] - size[0] / size[1]) > _SAME_SHAPE:
-            expected, got = ("{} × {} pixels".format(*one) for one in (self.size, size))
+            expected, got = ("{} × {} pixels".format(*sides) for sides in (self.size, size))
             raise InputError(video, f"is not what camera {self.name} was calibrated for", expected=expected, got=got)
         matrix = self.matrix.copy()
         matrix[:2] *= size[0] / self.size[0]
         return replace(self, size=size, matrix=matrix)
 
     def turned(self) -> CalibratedCamera:
-        """Return the camera of the images that its program shows, unturned itself."""
+        """Return the camera of the turned images, with no turns left."""
         camera = self
         for _ in range(self.turns % 4):  # a quarter clockwise: a pixel (x, y) of (W, H) comes to (H − y, x)
             assert camera.size is not None
@@ -106,14 +110,13 @@ class CalibratedCamera:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The cameras of one calibration file, in metres.
+    """The cameras of one calibration file.
 
     Attributes:
-        cameras: By name, in the file's order.
-        unit: Of the file's lengths: m, cm or mm; None where neither the file nor its format says it: lengths are
-            the file's then.
-        up: The world's axis that points up; None where the format leaves it open.
-        notes: What the file leaves open and how it was read, a sentence each.
+        cameras: The cameras by name, in the file's order; in metres unless the unit is unknown.
+        unit: Unit of the file's lengths: m, cm or mm; None if unknown.
+        up: The world's axis that points up; None if unknown.
+        notes: Sentences about ambiguities of the file and how they were resolved.
     """
 
     cameras: Mapping[str, CalibratedCamera]
@@ -123,10 +126,11 @@ class Calibration:
 
 
 class MatchedCameras(NamedTuple):
-    """The camera of each video, in the videos' order.
+    """The cameras of several videos.
 
     Attributes:
-        note: A sentence if they were matched by their order, not by names; else empty.
+        cameras: One camera for each video, in the videos' order.
+        note: A sentence if they were matched by their order, not by names; otherwise empty.
     """
 
     cameras: list[CalibratedCamera]
@@ -145,13 +149,24 @@ def build_camera(
     centre_offset: float = CENTRES_FROM_CORNER,
     turns: int = 0,
 ) -> CalibratedCamera:
-    """Build a camera from a file's values, in the file's unit of length. Raises InputError for the field that is wrong.
+    """Build a camera from a file's values, in the file's unit of length.
 
     Args:
-        size: Width, height, integers; None where it is unknown.
-        distortion: None or empty for none.
-        rotation: (3, 3), or (3,) axis-angle in radians.
-        centre_offset: Pixels to add to the principal point: 0.5 where the first pixel's centre is (0, 0).
+        path: The file, for errors.
+        name: Name of the camera.
+        size: Width and height, whole numbers of pixels; None if unknown.
+        matrix: (3, 3), pixels. Focal lengths and principal point.
+        distortion: OpenCV's distortion vector; None or empty for none.
+        rotation: (3, 3), or (3,) axis-angle in radians. Rotation from world axes to camera axes.
+        translation: (3,), the file's unit. Translation after the rotation.
+        centre_offset: Pixels to add to the principal point: 0.5 if the first pixel's centre is (0, 0).
+        turns: Quarter turns clockwise of the images as the program shows them.
+
+    Returns:
+        The camera.
+
+    Raises:
+        InputError: If a field is invalid; it names the field.
     """
     where = f"{path} (camera {name})"
     if not isinstance(name, str) or not name.strip():
@@ -177,7 +192,7 @@ def build_camera(
 
 
 def _numbers(value: Any, where: str, shape: Sequence[int | None] | None, *, largest: float | None = None) -> Array:
-    """Check numbers of a file, nested lists or an array, as an array; flat if `shape` has one side."""
+    """Convert nested lists or an array of numbers to a checked array; flat if `shape` has one side."""
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:  # lists of unequal lengths
@@ -228,11 +243,20 @@ def build_calibration(
     up: str | None = None,
     notes: Sequence[str] = (),
 ) -> Calibration:
-    """Convert cameras in a file's unit of length to a calibration in metres. Raises InputError for no cameras, for
-    more than `MAX_CAMERAS`, and for equal names.
+    """Convert cameras in a file's unit of length to a calibration in metres.
 
     Args:
-        unit: Of `UNITS`; None where the file does not say.
+        path: The file, for errors.
+        cameras: The cameras.
+        unit: A key of `UNITS`; None if unknown.
+        up: The world's axis that points up; None if unknown.
+        notes: Sentences for the user.
+
+    Returns:
+        The calibration.
+
+    Raises:
+        InputError: If there are no cameras, more than `MAX_CAMERAS`, or equal names.
     """
     by_name: dict[str, CalibratedCamera] = {}
     for camera in cameras:
@@ -249,14 +273,18 @@ def build_calibration(
 
 
 def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | None = None) -> Array:
-    """Map pixels (..., 2) of a camera's images to where a pinhole camera with its principal point shows the same
-    points.
+    """Map pixels of a camera's images to pixels of a pinhole camera with its principal point.
 
-    The inverse of OpenCV's projection, solved to a billionth of a pixel where the model can be inverted. It may be
-    wrong far outside of the image, where the distortion folds.
+    This inverts OpenCV's projection to a billionth of a pixel if the model can be inverted. It may be wrong far outside
+    the image, because the distortion folds there.
 
     Args:
-        focal: Pixels, the pinhole camera's focal length in both directions; None: those of `camera.matrix`.
+        points: (..., 2), pixels. The points.
+        camera: The camera.
+        focal: Focal length of the pinhole camera in pixels; None for the focal lengths of `camera.matrix`.
+
+    Returns:
+        (..., 2) float64, pixels. The points in the pinhole camera.
     """
     pixels = np.asarray(points, np.float64)
     pinhole = camera.matrix.copy()
@@ -274,22 +302,30 @@ def matched_cameras(
 ) -> MatchedCameras:
     """Find the camera of each of several videos.
 
-    A camera belongs to the video of its name, ignoring case and suffix; else to the one video whose name contains its
-    name, where a number and a letter match as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`, A to
-    `walk_A.mp4`. Of several matches that one counts whose rest is equal in most names, as `take3_cam` in `take3_cam1`
-    to `take3_cam4`. A camera S1/cam2 belongs to a video with cam2 in its name and S1 among its folders. If no name
-    matches and there are as many videos as cameras, they are matched in order, of names that differ by numbers in the
-    order of these, and a note says so. Cameras without a video are left out. Raises InputError
-    for a video without a camera or with several, for a camera with several videos, and for images of other proportions.
+    A camera belongs to the video with its name, ignoring case and suffix, otherwise to the only video with a name that
+    contains its name. Numbers and single letters must match completely: camera 1 belongs to `view_1.mp4`, not to
+    `view_12.mp4`, A to `walk_A.mp4`. If a name matches at several positions, the position counts at which the rest is
+    equal in most names, as `take3_cam` in `take3_cam1` to `take3_cam4`. A camera S1/cam2 belongs to a video with cam2
+    in its name and S1 among its folders.
+
+    If no name matches and there are as many videos as cameras, they are matched in order, or in the order of the
+    numbers if names differ only by numbers; a note says so. Cameras without a video are left out.
 
     Args:
-        names: Of the videos' files, with or without suffix and folders.
-        sizes: (width, height) of their images, which the cameras are scaled to; None: they are not scaled.
+        calibration: The calibration.
+        names: File names of the videos, with or without suffix and folders.
+        sizes: (width, height) of their images, to which the cameras are scaled; None does not scale them.
+
+    Returns:
+        The cameras.
+
+    Raises:
+        InputError: If a video has no camera or several, a camera has several videos, or images have other proportions.
     """
     if sizes is not None:
         subset = matched_cameras(calibration, names)
-        scaled_cameras = [one.scaled(size, name) for one, size, name in zip(subset.cameras, sizes, names, strict=True)]
-        return subset._replace(cameras=scaled_cameras)
+        triples = zip(subset.cameras, sizes, names, strict=True)
+        return subset._replace(cameras=[camera.scaled(size, name) for camera, size, name in triples])
     cameras = list(calibration.cameras.values())
     matches = _candidates(calibration, names)
     first_matches = [candidates[0] for candidates in matches if len(candidates) == 1]
@@ -304,23 +340,22 @@ def matched_cameras(
         pairs = ", ".join(f"{PurePath(names[row]).name} is {camera.name}" for row, camera in camera_of_row.items())
         return MatchedCameras(cameras, f"the videos' names do not match the cameras', so their order decides: {pairs}")
     camera_list = ", ".join(list(calibration.cameras)[:_MAX_LISTED]) + (", …" if len(cameras) > _MAX_LISTED else "")
-    raise InputError(
-        "calibration",
-        "does not match the videos",
-        expected=f"a video of each name of the cameras {camera_list}",
-        got=", ".join(map(str, names)),
-        remedy="name the videos after the cameras",
-    )
+    expected, remedy = f"a video of each name of the cameras {camera_list}", "name the videos after the cameras"
+    raise InputError("calibration", "does not match the videos", expected=expected, got=", ".join(names), remedy=remedy)
 
 
 def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[int]]:
-    """Group rows of a folder's videos by take, if each camera has several: those whose names differ by their camera's.
+    """Group a folder's videos by take: the names of a take differ by the cameras' names.
 
-    `Walking 1.cam2.mp4` belongs to the take `Walking 1`. One take, of no name, where each camera has one video, or a
-    video has no camera.
+    `Walking 1.cam2.mp4` belongs to the take `Walking 1`.
 
     Args:
-        names: Of the videos' files.
+        calibration: The calibration.
+        names: File names of the videos.
+
+    Returns:
+        Rows of the videos by take. If each camera has one video, or if a video has no camera, there is one take with
+        the name "".
     """
     matches = _candidates(calibration, names)
     if any(len(candidates) != 1 for candidates in matches):
@@ -335,14 +370,14 @@ def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[i
 
 
 def _without_camera(stem: str, camera: str) -> str:
-    """Remove the camera from a video's name; "" of one that is the camera's."""
-    # Not of case-folded names, which may be longer.
+    """Remove the camera from a video's name."""
+    # Case-folded names may be longer.
     matches = list(re.finditer(_pattern(camera), stem, re.IGNORECASE))
     return (stem[: matches[-1].start()] + stem[matches[-1].end() :]).strip(" ._-") if matches else ""
 
 
 def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[CalibratedCamera]]:
-    """List the cameras that each video may be of."""
+    """List the possible cameras of each video."""
     cameras = list(calibration.cameras.values())
     paths = [PurePath(name.casefold()) for name in names]
     equal = [[c for c in cameras if c.name.casefold() in (path.name, path.stem)] for path in paths]
@@ -352,7 +387,7 @@ def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[Cal
     counts = Counter(rest for each in matches for rest in {rest for _, _, rest in each})
     candidates = []
     for same, each in zip(equal, matches, strict=True):
-        # The last match of the names' most frequent rest; if every rest is of one video, all of them.
+        # The last match with the most frequent rest; all matches if no two videos share a rest.
         best = max((counts[rest], start) for start, _, rest in each) if each else (1, 0)
         selected = [c for start, c, rest in each if best[0] == 1 or (counts[rest], start) == best]
         candidates.append(same or list({camera.name: camera for camera in selected}.values()))
@@ -360,7 +395,7 @@ def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[Cal
 
 
 def _matches(path: PurePath, cameras: Sequence[CalibratedCamera]) -> list[tuple[int, CalibratedCamera, str]]:
-    """List where a video's name contains those of cameras, and what is left of it without them."""
+    """List (position, camera, rest of the name) for each name of a camera in a video's name."""
     return [
         (match.start(), camera, f"{path.stem[: match.start()]}|{path.stem[match.end() :]}")
         for camera in cameras
@@ -370,13 +405,13 @@ def _matches(path: PurePath, cameras: Sequence[CalibratedCamera]) -> list[tuple[
 
 
 def _belongs(path: PurePath, camera: str) -> bool:
-    """Return whether a video's name contains a camera's, numbers as a whole, and its folders those before it."""
+    """Return whether a video's name contains a camera's name, and its folders the folders before that."""
     *folders, name = camera.casefold().split("/")
     return re.search(_pattern(name), path.stem) is not None and set(folders) <= set(path.parts[:-1])
 
 
 def _pattern(name: str) -> str:
-    """Build a regular expression for a camera's name, numbers and single letters as a whole."""
+    """Build a regular expression for a camera's name; numbers and single letters match completely."""
     if len(name) == 1 and name.isalpha():  # Anipose's `cam_regex = '_([A-Z])$'`: anipose/common.py, lambdaloop/anipose
         return rf"(?<![^\W_]){name}(?![^\W_])"
     before = r"(?<!\d)" if name[:1].isdecimal() else ""

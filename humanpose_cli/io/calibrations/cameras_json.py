@@ -1,4 +1,4 @@
-"""Calibrations in JSON: `cameras.json` of this package, which every take of several cameras has, and those of others.
+"""Calibrations in JSON: this package's `cameras.json`, which each take has, and other programs' files.
 
 Panoptic    `cameras` with `K`, `distCoef` (k1 k2 p1 p2 k3), `R`, `t` in centimetres, world to camera, y down:
             matlab/PoseProject2D.m, CMU-Perceptual-Computing-Lab/panoptic-toolbox@246ebcfe
@@ -30,12 +30,14 @@ _FIELDS = ("name", "size", "matrix", "distortion", "rotation", "translation")
 
 
 def write_calibration(path: Path | str, cameras: Iterable[CalibratedCamera]) -> None:
-    """Write `cameras.json`: the same bytes for the same cameras, whose numbers reading gives back exactly.
-
-    Raises InputError for equal names and for what `read_calibration` would refuse.
+    """Write `cameras.json`; equal cameras give equal bytes, and reading returns the exact numbers.
 
     Args:
-        cameras: With translations in metres and a world whose z is up.
+        path: The file.
+        cameras: The cameras, with translations in metres and z up in the world.
+
+    Raises:
+        InputError: If names are equal, or if `read_calibration` would refuse the file.
     """
     path = Path(path)
     records = [{field: _plain(getattr(camera, field)) for field in _FIELDS} for camera in cameras]
@@ -63,10 +65,8 @@ def read_json_calibration(path: Path, document: Any) -> Calibration:
         expected = f'"format": "{FORMAT}", or a calibration of aniposelib or Panoptic'
         raise InputError(path, "is no calibration file", expected=expected, got=keys)
     if version != SCHEMA_VERSION:
-        remedy = "update humanpose-cli"
-        raise InputError(
-            path, "is of another version", expected=f"{SCHEMA_VERSION}", got=repr(version)[:40], remedy=remedy
-        )
+        expected, got = str(SCHEMA_VERSION), repr(version)[:40]
+        raise InputError(path, "is of another version", expected=expected, got=got, remedy="update humanpose-cli")
     if not isinstance(records, list) or (document.get("unit"), document.get("up")) != ("m", "z"):
         raise InputError(path, "is damaged", expected='a list of cameras, "unit": "m" and "up": "z"')
     return build_calibration(path, (_camera(path, record) for record in records), "m", "z")

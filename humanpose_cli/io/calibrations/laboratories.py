@@ -1,4 +1,4 @@
-"""The cameras of two laboratories whose recordings many use: Human3.6M's and MPI-INF-3DHP's own files."""
+"""The cameras of two public data sets in their own files: Human3.6M and MPI-INF-3DHP."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from humanpose_cli.io.calibrations.cameras import (
 H36M_CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 """In the order of Human3.6M's metadata.xml."""
 H36M_FIRST_PIXEL = -0.5
-"""What is added to Human3.6M's principal points: the owners' code is MATLAB's, whose first pixel's centre is (1, 1)."""
+"""Offset of Human3.6M's principal points: in MATLAB, the centre of the first pixel is (1, 1)."""
 SKELETOOL = "Skeletool Camera Calibration File"
-"""How MPI-INF-3DHP's camera.calibration begins."""
+"""Beginning of MPI-INF-3DHP's camera.calibration."""
 _SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
 
 
 def h36m_numbers(path: Path, root: ElementTree.Element) -> tuple[Array, Array]:
-    """Read Human3.6M's cameras as metadata.xml has them, whose field w0 holds 300 numbers: extrinsics (4, 11, 6), of
-    each camera and subject three angles of R = R_x R_y R_z and the position in millimetres, x_camera = R (x −
-    position); and lenses (4, 9): two focal lengths, principal point, k1 k2 k3, p1 p2.
+    """Read Human3.6M's cameras from the 300 numbers in the field w0 of metadata.xml.
+
+    Returns:
+        Extrinsics (4, 11, 6) for each camera and subject: three angles of R = R_x R_y R_z and the position in
+        millimetres, x_camera = R (x − position). Lenses (4, 9): two focal lengths, principal point, k1 k2 k3, p1 p2.
+
+    Raises:
+        InputError: If the field is missing or damaged.
     """
     try:
         numbers = np.array([float(number) for number in root.findtext("w0", "").strip().strip("[]").split()])
@@ -44,14 +49,14 @@ def h36m_numbers(path: Path, root: ElementTree.Element) -> tuple[Array, Array]:
 
 
 def h36m_rotation(angles: Array) -> Array:
-    """Compose (3, 3) world axes to camera axes, of three angles in radians."""
+    """Compose the rotation (3, 3) from world axes to camera axes from three angles in radians."""
     return np.asarray(Rotation.from_euler("XYZ", angles).as_matrix())
 
 
 def read_h36m_calibration(path: Path, root: ElementTree.Element) -> Calibration:
-    """Read Human3.6M's cameras of all subjects, named S1/54138969: a video belongs to one by its name and its folder's.
+    """Read Human3.6M's cameras of all subjects, named S1/54138969 to match a video's folder and name.
 
-    Their tangential distortion is half of OpenCV's in one of its terms: the difference is below 0.3 pixels.
+    One term of their tangential distortion is half of OpenCV's: the difference is below 0.3 pixels.
     """
     extrinsics, lenses = h36m_numbers(path, root)
     cameras = []
@@ -75,8 +80,8 @@ def read_h36m_calibration(path: Path, root: ElementTree.Element) -> Calibration:
 def read_skeletool_calibration(path: Path, text: str) -> Calibration:
     """Read MPI-INF-3DHP's camera.calibration of a sequence: cameras 0 to 13, millimetres.
 
-    After a line for the format, each camera has lines of a word and its values: name, sensor, size, animated, intrinsic
-    and extrinsic (4 × 4 by rows), radial.
+    After the first line, each camera has lines of a word and its values: name, sensor, size, animated, intrinsic and
+    extrinsic (4 × 4 by rows), radial.
     """
     cameras: list[dict[str, list[str]]] = []
     for line in text.splitlines()[1:]:

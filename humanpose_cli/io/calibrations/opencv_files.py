@@ -1,6 +1,6 @@
-"""Calibrations in OpenCV's FileStorage, YAML or XML, and EasyMocap's pair of them.
+"""Calibrations in OpenCV's FileStorage, YAML or XML, and EasyMocap's pair of such files.
 
-The names distinguish these files:
+The files are recognised by their names of values:
 
 EasyMocap      `names`, and of each name K_, dist_ or D_, H_, W_ (intri.yml), R_ axis-angle or Rot_ (3, 3), T_
                (extri.yml): easymocap/mytools/camera_utils.py, zju3dv/EasyMocap@0ebb1d25. T is in metres:
@@ -8,7 +8,7 @@ EasyMocap      `names`, and of each name K_, dist_ or D_, H_, W_ (intri.yml), R_
 multi-view     `Ks`, `distortions`, `rvecs`, `Ts`, `image_sizes`, `cam_ids`, `is_fisheye` of
                samples/python/multiview_calibration.py, opencv/opencv@053a9a18
 
-The units of multi-view calibrations are those of the board. No axis is up: the world's axes are a camera's.
+Multi-view calibrations are in the unit of the board. No axis is up: the world's axes are a camera's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _EXPECTED = "EasyMocap's names, K_ and R_, or the results of OpenCV's multiview_
 
 
 class _Storage:
-    """The values of one FileStorage, or of several that complement each other."""
+    """The values of one FileStorage, or of several together."""
 
     def __init__(self, path: Path, *texts: str) -> None:
         self.path = path
@@ -53,9 +53,7 @@ class _Storage:
         return name in self._values
 
     def numbers(self, *names: str, count: int | None = None) -> NDArray[np.float64]:
-        """Return the numbers of a matrix, a sequence or a number, flat. Raises InputError if they are missing or not
-        `count`.
-        """
+        """Return the flat numbers of a matrix, a sequence or a number; `names` are alternatives."""
         value = next((self._values[name] for name in names if name in self), None)
         if value is None:
             raise InputError(self.path, f"lacks {names[0]}", expected=_EXPECTED, got=", ".join(self._values)[:120])
@@ -69,11 +67,11 @@ class _Storage:
         return np.array(items, np.float64)
 
     def optional(self, *names: str, count: int | None = None) -> NDArray[np.float64] | None:
-        """Return the same; None if they are missing."""
+        """Return the numbers as `numbers`; None if they are missing."""
         return self.numbers(*names, count=count) if any(name in self for name in names) else None
 
     def texts(self, name: str) -> list[str]:
-        """Return the texts of a sequence; whole numbers become text, too."""
+        """Return the texts of a sequence; whole numbers become text."""
         items = self._values.get(name)
         if not isinstance(items, list) or not all(isinstance(item, str | int) for item in items):
             raise InputError(f"{self.path} ({name})", "is damaged", expected="a list of names")
@@ -86,9 +84,7 @@ class _Storage:
 
 
 def load_storage(content: bytes) -> dict[str, Any]:
-    """Parse YAML or XML, in a process of its own: OpenCV's parser calls itself for each level of nesting, and may never
-    end.
-    """
+    """Parse YAML or XML in the reader process: OpenCV's parser recurses without limit and may never end."""
     file = cv2.FileStorage(content.decode(), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
     if not file.isOpened():
         raise ValueError("OpenCV cannot read it")
@@ -108,9 +104,9 @@ def _value(node: Any) -> Any:
 
 
 def read_opencv_calibration(path: Path, text: str) -> Calibration:
-    """Read a calibration from the text of a FileStorage; of EasyMocap's files, the other one is read beside it.
+    """Read a calibration from the text of a FileStorage; for EasyMocap also the other file in its folder.
 
-    Raises InputError if it is damaged or of another layout.
+    Raises InputError if it is damaged or has another layout.
     """
     storage = _Storage(path, text)
     if "names" in storage:
@@ -124,7 +120,7 @@ def read_easymocap_folder(folder: Path) -> Calibration:
 
 
 def _with_partner(path: Path, text: str) -> _Storage:
-    """Join the storage of intri.yml and extri.yml, given one of them; of another file, return itself."""
+    """Join the storages of intri.yml and extri.yml, given one of them; other files stay alone."""
     partners = [path.with_name(name + path.suffix) for name in _PAIR if name != path.stem]
     if len(partners) == len(_PAIR) or not partners[0].is_file():
         return _Storage(path, text)
@@ -139,7 +135,7 @@ def _small_text(path: Path) -> str:
 def _easymocap(storage: _Storage) -> Calibration:
     def camera(name: str) -> CalibratedCamera:
         size = [storage.optional(f"{side}_{name}", count=1) for side in "WH"]
-        sides = [float(side[0]) for side in size if side is not None and side[0] > 0]  # EasyMocap has −1 for unknown
+        sides = [float(side[0]) for side in size if side is not None and side[0] > 0]  # −1 is unknown
         return build_camera(
             storage.path,
             name,
@@ -166,9 +162,8 @@ def _multiview(storage: _Storage) -> Iterator[CalibratedCamera]:
         got = f"{len(matrices)} numbers of Ks, {len(distortions)} distortions, {len(names)} names"
         raise InputError(storage.path, "holds unequal numbers of cameras", got=got)
     if fisheye is not None and fisheye.any():
-        raise InputError(
-            storage.path, "has fisheye lenses, which are not supported", remedy="undistort the videos first"
-        )
+        remedy = "undistort the videos first"
+        raise InputError(storage.path, "has fisheye lenses, which are not supported", remedy=remedy)
     for row, name in enumerate(names):
         yield build_camera(
             storage.path,

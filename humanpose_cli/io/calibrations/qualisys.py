@@ -35,10 +35,10 @@ from humanpose_cli.io.calibrations.cameras import (
 )
 
 _FILMING = ("video", "hybrid")
-"""Words in the models' names of cameras that film; also in `read_qca` of Pose2Sim."""
-_ROLLED = 0.5  # sine of a camera's roll above which the world's up decides which way its view is turned
+"""Words in the model names of video cameras; also in `read_qca` of Pose2Sim."""
+_ROLLED = 0.5  # sine of a camera's roll above which the world's up decides the direction of the turn
 _SUBPIXELS = 64
-_WIDEST = 16384  # pixels; a larger number is one of 1/64 pixels, as 256 pixels and more have
+_WIDEST = 16384  # pixels; larger numbers are in 1/64 pixels
 _TO_OPENCV = np.diag([1.0, -1.0, -1.0])  # y up, z backward → y down, z forward
 
 
@@ -108,12 +108,12 @@ def _camera(path: Path, camera: ElementTree.Element) -> CalibratedCamera:
 
 
 def _sensor(largest: float, unit: int) -> float:
-    """Derive the pixels of a side of the sensor from the largest coordinate: 64 W − 1, 64 W or W."""
+    """Return the pixels of a side of the sensor from the largest coordinate: 64 W − 1, 64 W or W."""
     return float(np.ceil(largest / unit))
 
 
 def _field_of_view(where: str, camera: ElementTree.Element) -> tuple[float, float, tuple[float, float] | None]:
-    """Return first column and row of the sensor that the video shows, and the video's size; None if missing."""
+    """Return the first column and row of the sensor in the video, and the video's size, None if unknown."""
     view = camera.find("fov_video")
     if view is None:
         return 0.0, 0.0, None

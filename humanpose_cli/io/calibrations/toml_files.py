@@ -44,7 +44,7 @@ _FIELDS = ("matrix", "rotation", "translation")
 def read_toml_calibration(path: Path, text: str) -> Calibration:
     """Read a calibration from TOML text. Raises InputError if it is none.
 
-    `unit = "m"`, "cm" or "mm" in `[metadata]`, which no program writes, says what the file leaves open.
+    Users may add `unit = "m"`, "cm" or "mm" to `[metadata]`.
     """
     try:
         document = parse_toml(text)
@@ -75,7 +75,7 @@ def calibration_of_tables(path: Path, document: Mapping[str, Any]) -> Calibratio
     metadata = document.get("metadata", {})
     metadata = metadata if isinstance(metadata, dict) else {}
     cameras = [_camera(path, key, table) for key, table in tables.items()]
-    # Pose2Sim alone writes it for lenses that are none.
+    # Only Pose2Sim writes `fisheye = false`.
     of_pose2sim = all(table.get("fisheye") is False for table in tables.values()) and "error" in metadata
     up = "z" if of_pose2sim or metadata.get("groundplane_calibration") is True else None
     return build_calibration(path, cameras, _unit(path, metadata, in_metres=of_pose2sim or of_caliscope), up, notes)

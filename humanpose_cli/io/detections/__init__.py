@@ -1,6 +1,6 @@
 """`--keypoints FILE` and `--boxes FILE`: people from the user's own detector.
 
-What a file is follows from its contents, not from its name. `coco`, `openpose`, `mmpose`, `yolo`, `vitpose`,
+Files are recognised by their contents, not by their names. `coco`, `openpose`, `mmpose`, `yolo`, `vitpose`,
 `mediapipe` and `boxes` describe the forms and name the programs that write them; `joint_orders` has the joints.
 """
 
@@ -32,7 +32,7 @@ _FORMS = "COCO's, OpenPose's, MMPose's, AlphaPose's, YOLO's, easy_ViTPose's or M
 def read_keypoints(path: Path | str) -> UserDetections:
     """Read keypoints from a file of another program, or from a folder of its files.
 
-    Every person has `keypoints` (blazepose33), and a box if the file has one. Raises InputError naming the file and the
+    Every person has `keypoints` (blazepose33), and a box if the file has one. Raises InputError with the file and the
     record for anything else.
     """
     return _read(Path(path), "keypoints")
@@ -41,7 +41,7 @@ def read_keypoints(path: Path | str) -> UserDetections:
 def read_boxes(path: Path | str) -> UserDetections:
     """Read boxes from a file of another program, from JSON or CSV (see `boxes`), or from a folder of labels.
 
-    Every person has a `box` and no keypoints. Raises InputError for the file and the record that is wrong.
+    Every person has a `box` and no keypoints. Raises InputError with the file and the record for anything else.
     """
     return _read(Path(path), "box")
 
@@ -52,7 +52,7 @@ def _read(path: Path, want: str) -> UserDetections:
     return detections
 
 
-# Whether a parsed document has the form, its reader, and whether it may hold boxes; the first that matches counts.
+# Test of a parsed document, its reader, and whether the form may hold boxes; the first match counts.
 _FORMS_OF_JSON: tuple[tuple[Callable[[Any], bool], Callable[..., UserDetections], bool], ...] = (
     (is_mmpose, people_from_mmpose, True),
     (is_yolo, people_from_yolo, True),
@@ -60,7 +60,7 @@ _FORMS_OF_JSON: tuple[tuple[Callable[[Any], bool], Callable[..., UserDetections]
     (is_vitpose, people_from_vitpose, False),
     (is_mediapipe, people_from_mediapipe, False),
     (is_coco, people_from_coco, True),
-    (lambda document: isinstance(document, list), people_from_coco, True),  # which says what its entries lack
+    (lambda document: isinstance(document, list), people_from_coco, True),  # its error names the missing fields
 )
 _ENVELOPES = ("frames", "results", "predictions", "data", "annotations", "detections", "instances")
 
@@ -76,7 +76,7 @@ def _people_of_file(path: Path, want: str) -> UserDetections:
 
 
 def _people_of_document(path: Path, document: Any, want: str) -> UserDetections:
-    """Read a parsed document, or what lies behind a key of `_ENVELOPES` in it, which may state the images' size."""
+    """Read a parsed document, or the value of a key of `_ENVELOPES`; the document may state the images' size."""
     contents = [document]
     if isinstance(document, dict) and "images" not in document:
         contents += [document[key] for key in _ENVELOPES if isinstance(document.get(key), list | dict)]
@@ -99,7 +99,7 @@ def _people_of_document(path: Path, document: Any, want: str) -> UserDetections:
 
 
 def _people_of_folder(folder: Path, want: str) -> UserDetections:
-    """Join the people of a folder's files, each of which belongs to the image that it is named after."""
+    """Join the people of a folder's files; each file is named after its image."""
     try:
         files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".txt"))
     except OSError as error:

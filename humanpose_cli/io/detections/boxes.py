@@ -34,7 +34,7 @@ from humanpose_cli.io.detections.records import (
 )
 from humanpose_cli.io.text_files import read_text
 
-# Names of columns in lower case, without signs and without "bbox", "box" or "bb" before them. The first found counts.
+# Names of columns in lower case, without signs and prefixes "bbox", "box" and "bb". The first match counts.
 _CORNERS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
 _SIZED = (("left", "top", "width", "height"), ("x", "y", "width", "height"), ("x", "y", "w", "h"))
 _BOXES = (*_CORNERS, ("left", "top", "right", "bottom"), *_SIZED)
@@ -52,7 +52,7 @@ _KIND = "boxes"
 
 
 def boxes_from_table(path: Path, document: dict[str, Any]) -> UserDetections:
-    """Read the boxes of a parsed JSON document. Raises InputError for the record that is wrong."""
+    """Read the boxes of a parsed JSON document. Raises InputError with the invalid record."""
     detections = UserDetections(path, _KIND)
     for name, boxes in document.items():
         people = detections.mention(name)
@@ -66,7 +66,7 @@ def boxes_from_table(path: Path, document: dict[str, Any]) -> UserDetections:
 
 
 def boxes_from_csv(path: Path) -> UserDetections:
-    """Read the boxes of a table. Raises InputError for the line that is wrong."""
+    """Read the boxes of a table. Raises InputError with the invalid line."""
     text = read_text(path, kind="CSV")
     first = text.split("\n", 1)[0]
     sign = max(",;\t", key=first.count)
@@ -106,13 +106,13 @@ def _short_names(header: Sequence[str]) -> list[str]:
 
 
 def _record(names: Sequence[str], cells: Sequence[str]) -> defaultdict[str, str]:
-    """Map the columns' names to a row's texts; a column box holds a table of corners."""
+    """Map the columns' names to a row's texts; a column `box` holds a table of corners."""
     record = defaultdict(str, zip(names, (cell.strip() for cell in cells), strict=False))
     return defaultdict(str, record | dict(re.findall(r"([xy][12])\W+([-+.\deE]+)", record["box"])))
 
 
 def _classes_of_people(path: Path, classes: set[str], mot: bool) -> set[str]:
-    """Select the classes of people: by name, MOTChallenge's by number, and 0, or else 1, of other numbers."""
+    """Select the classes of people: by name, MOTChallenge's by number, otherwise 0, or 1 if there is no 0."""
     numbers = {"1", "2", "7", "-1"} if mot else {"0"} if "0" in classes else {"1"}
     people = {name for name in classes if name.lower() in PEOPLE} or classes & numbers
     if classes and not people:

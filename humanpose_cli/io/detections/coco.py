@@ -35,12 +35,22 @@ _NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2
 
 
 def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
-    """Read the people of a parsed document. want 'keypoints' or 'box': what every person must have.
+    """Read the people of a parsed document; crowds and other categories are left out.
 
-    In annotations the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
-    results it is a confidence, clipped to 0–1, unless all are such flags; so it is in annotations if one is another
-    number. Coordinates are of images of the sizes that the file states. Joints are those that the categories name, else
-    those of their number. Left out are crowds and other categories than people. Raises InputError naming the record.
+    In annotations, the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
+    results it is a confidence, clipped to 0 to 1, unless all are such flags; also in annotations if one is another
+    number. Coordinates refer to the image sizes in the file. Joints follow from the categories or from their number.
+
+    Args:
+        path: The file, for errors.
+        document: The parsed document.
+        want: 'keypoints' or 'box', which every person must have.
+
+    Returns:
+        The people.
+
+    Raises:
+        InputError: If a record is invalid; it names the record.
     """
     results = isinstance(document, list)
     records = document if results else document.get("annotations")
@@ -97,11 +107,9 @@ def _image_names(path: Path, document: dict[str, Any], detections: UserDetection
 def _categories_of_people(
     path: Path, document: dict[str, Any], records: Sequence[Any], want: str
 ) -> dict[Any, Sequence[str] | None]:
-    """Map the categories of people to the names of their keypoints, None if the file does not name them.
-
-    A file without categories has people as the first one: COCO counts from 1, many detectors from 0. If all its
-    keypoints are of one category, they are of people. Raises InputError if all categories of the file are others.
-    """
+    """Map the categories of people to the names of their keypoints, None if the file does not name them."""
+    # Without a list of categories, people are the first one: COCO counts from 1, many detectors from 0. If all
+    # keypoints belong to one category, they are people's.
     categories = document.get("categories")
     named = [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
     joints = {c.get("id", 1): _joint_names(c) for c in named if isinstance(c.get("id", 1), int | str)}

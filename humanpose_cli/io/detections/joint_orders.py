@@ -1,4 +1,4 @@
-"""Orders of joints that pose detectors write, by name and by count, and the mapping of their names to blazepose33.
+"""Orders of pose detectors' joints, by name and by count, and the mapping of their names to blazepose33.
 
 Sources: keypoint_info of MMPose's configs/_base_/datasets (coco.py, coco_wholebody.py, halpe.py, halpe26.py, mpii.py
 and, for names, crowdpose.py, aic.py, posetrack18.py, h36m.py); OpenPose's doc/02_output.md (BODY_25, COCO); AlphaPose's
@@ -41,8 +41,8 @@ ORDERS: dict[str, tuple[str, ...]] = {
     "MPII": MPII16.joint_names,
     "MediaPipe": BLAZEPOSE33.joint_names,
 }
-"""Joints by the names of blazepose33 as far as it has them; "" for joints that no body uses."""
-_OPENPOSE_ONLY = ("BODY_25", "OpenPose's COCO")  # easy_ViTPose has another order of 25 joints, which it names
+"""Names of the joints, from blazepose33 if it has them; "" for joints that no body uses."""
+_OPENPOSE_ONLY = ("BODY_25", "OpenPose's COCO")  # easy_ViTPose has another order of 25 joints, with names
 _OF_COUNT = {len(joints): name for name, joints in ORDERS.items()}
 _COUNTS = ", ".join(f"{count} ({name})" for count, name in sorted(_OF_COUNT.items()))
 _REMEDY = "name the joints, as COCO's categories do: CrowdPose and AIC both have 14, PoseTrack and Human3.6M 17"
@@ -51,11 +51,19 @@ _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 
 
 def joints_by_count(where: str, kind: str, count: int, *, openpose: bool = False) -> tuple[str, ...]:
-    """Return the joints of people with `count` unnamed points. Raises InputError, which says what the file is, for
-    counts of none or of several orders.
+    """Return the joints of people with `count` unnamed points.
 
     Args:
+        where: The file and the record, for errors.
+        kind: The kind of file, for errors.
+        count: Number of points.
         openpose: Whether the file has OpenPose's form.
+
+    Returns:
+        Names of the joints.
+
+    Raises:
+        InputError: If no order or several orders have this count.
     """
     name = _OF_COUNT.get(count)
     if name is None or (name in _OPENPOSE_ONLY and not openpose):
@@ -65,11 +73,11 @@ def joints_by_count(where: str, kind: str, count: int, *, openpose: bool = False
 
 
 def joints_by_name(where: str, kind: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return a file's joints by blazepose33's names; "" for those that it lacks.
+    """Return blazepose33's names of a file's joints; "" for joints that blazepose33 lacks.
 
     Names may be written as left_shoulder, LShoulder, "shoulder left" or l-shoulder. A foot is the ankle if the file
-    names no ankle, as Human3.6M's are; a big toe is the index of the foot. Raises InputError if fewer than half of the
-    limbs' joints are among them.
+    names no ankle, as in Human3.6M; a big toe is the index of the foot. Raises InputError if less than half of the
+    limbs' joints are named.
     """
     joints = [_joint(name) for name in names]
     if not any(joint.endswith("_ankle") for joint in joints):
@@ -87,7 +95,7 @@ def has_limbs(names: Sequence[str]) -> bool:
 
 
 def _joint(name: str) -> str:
-    """Write a name as blazepose33 does: the side first, in lower case."""
+    """Convert a name to blazepose33's form: the side first, in lower case."""
     tokens = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+", name)]
     side = next((_SIDES[word] for word in tokens if word in _SIDES), "")
     joint = "_".join(word for word in tokens if word not in _SIDES)
@@ -96,7 +104,7 @@ def _joint(name: str) -> str:
 
 
 def to_blazepose(rows: np.ndarray, joints: Sequence[str]) -> np.ndarray:
-    """Reorder joints (K, 3) x, y, score: (33, 3) float32, scores clipped to 0–1, joints that are missing 0."""
+    """Reorder joints (K, 3) x, y, score to (33, 3) float32; scores are clipped to 0 to 1, missing joints are 0."""
     result = np.zeros((len(BLAZEPOSE33), 3), np.float32)
     for joint, row in zip(joints, rows, strict=True):
         if joint in BLAZEPOSE33 and row[2] > 0:

@@ -1,4 +1,4 @@
-"""MediaPipe's pose landmarks as JSON: of one image, or a list of such results, one a frame.
+"""MediaPipe's pose landmarks as JSON: the result of one image, or a list of results, one a frame.
 
 Landmarks are objects of x, y (0–1 of the image's sides) and visibility, 33 a person. Forms: PoseLandmarkerResult of
 MediaPipe Tasks, {"pose_landmarks": [[…], …]} (mediapipe/tasks/python/vision/pose_landmarker.py and
@@ -31,7 +31,7 @@ def _key(frame: dict[str, Any]) -> str | None:
 
 
 def people_from_mediapipe(path: Path, document: Any) -> UserDetections:
-    """Read the people of a parsed document; one result is of the image that the file is named after."""
+    """Read the people of a parsed document; a single result belongs to the image that the file is named after."""
     frames = document if isinstance(document, list) else [document]
     detections = UserDetections(path, _KIND, names_image=len(frames) > 1)
     for number, frame in enumerate(frames):
@@ -54,7 +54,7 @@ def _person(where: str, landmarks: list[Any]) -> UserDetection | None:
     rows = []
     for landmark in landmarks:
         record = check_record(where, landmark)
-        visibility = record.get("visibility")  # unset, and null in JSON, if it is not known
+        visibility = record.get("visibility")  # missing or null if unknown
         rows.append([record.get("x"), record.get("y"), 1.0 if visibility is None else visibility])
     if not rows:
         raise InputError(where, f"has no landmarks ({_KIND})", expected="33")

@@ -1,4 +1,4 @@
-"""MMPose 1.x's JSON: of its demos' --save-predictions and of its inferencer's pred_out_dir.
+"""MMPose 1.x's JSON from its demos' --save-predictions and from its inferencer's pred_out_dir.
 
 Writers: demo/topdown_demo_with_mmdet.py, `main`; mmpose/apis/inferencers/base_mmpose_inferencer.py, `postprocess` (an
 image) and `_finalize_video_processing`; mmpose/structures/utils.py, `split_instances`.
@@ -36,13 +36,23 @@ def is_mmpose(document: Any) -> bool:
 
 
 def people_from_mmpose(path: Path, document: Any, *, want: str) -> UserDetections:
-    """Read the people of one parsed file. want 'keypoints' or 'box': what every person must have.
+    """Read the people of one parsed file.
 
-    The demos save {"meta_info", "instance_info"}, the inferencer what "instance_info" would be. That is a list of the
-    people of the image that the file is named after (`a.json`, `results_a.json` → a), or, of a video, a list of
+    The demos save {"meta_info", "instance_info"}, the inferencer only the value of "instance_info". It is a list of the
+    people of the image that the file is named after (`a.json`, `results_a.json` → a), or, for a video, a list of
     {"frame_id", "instances"}; the demos count frames from 1, the inferencer from 0. A person is {"keypoints" (K, 2),
-    "keypoint_scores" (K,), "bbox" [[x0, y0, x1, y1]], "bbox_score"}, the last two where people were detected first.
-    Raises InputError naming the record.
+    "keypoint_scores" (K,), "bbox" [[x0, y0, x1, y1]], "bbox_score"}, the last two only if people were detected first.
+
+    Args:
+        path: The file, for errors and as the image's name.
+        document: The parsed document.
+        want: 'keypoints' or 'box', which every person must have.
+
+    Returns:
+        The people.
+
+    Raises:
+        InputError: If a record is invalid; it names the record.
     """
     records, joints, first = document, None, 0
     if isinstance(document, dict):
@@ -72,7 +82,7 @@ def people_from_mmpose(path: Path, document: Any, *, want: str) -> UserDetection
 
 
 def _named_joints(path: Path, meta: Any) -> tuple[str, ...] | None:
-    """Find the joints of the keypoints by MMPose's names; None if it does not name them."""
+    """Find the joints by MMPose's names; None if the file does not name them."""
     names = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     if not isinstance(names, dict) or not names:
         return None

@@ -1,4 +1,4 @@
-"""OpenPose's JSON, of OpenPose and of programs that write its form.
+"""JSON of OpenPose and of programs that write its form.
 
 One file an image or frame: {"people": [{"pose_keypoints_2d": [x, y, score, …]}]}. Their writers: OpenPose's
 src/openpose/filestream/peopleJsonSaver.cpp (NAME_keypoints.json, NAME_000000000000_keypoints.json); Pose2Sim's
@@ -40,7 +40,7 @@ _KEYS = ("pose_keypoints_2d", "pose_keypoints", "joints")
 
 
 def is_openpose(document: Any) -> bool:
-    """Return whether a parsed document has the form of OpenPose: of one image, a list of frames, or a table by name."""
+    """Return whether a parsed document has OpenPose's form: one image, a list of frames, or a table by name."""
     if isinstance(document, dict):
         if _has_people(document):
             return True
@@ -53,8 +53,10 @@ def _has_people(document: Any) -> bool:
 
 
 def people_from_openpose(path: Path, document: Any) -> UserDetections:
-    """Read the people of a parsed file. Without names they belong to the image that the file is named after
-    (`a_keypoints.json` → a); a list's documents are the frames of a video.
+    """Read the people of a parsed file.
+
+    People without a name of their image belong to the image that the file is named after (`a_keypoints.json` → a). The
+    documents in a list are the frames of a video.
     """
     if isinstance(document, list):
         detections = UserDetections(path, "OpenPose's people of a list of frames", names_image=len(document) > 1)

@@ -1,4 +1,4 @@
-"""People of the user's own detector: records, how images find their people, and checks of numbers."""
+"""People of the user's own detector: records, their assignment to images, and checks of numbers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from humanpose_cli.io.inputs import Frame
 
 _LARGEST = 1e9
-_MAX_STRETCH = 1.05  # of a canvas: images are often resized to sides that a network divides
+_MAX_STRETCH = 1.05  # of a canvas: images are often resized to multiples of a network's stride
 _EXAMPLES = 3  # names in an error
 PEOPLE = ("person", "people", "human", "pedestrian")
-"""What files call people among other categories, in lower case."""
+"""Names of the category of people, in lower case."""
 UNIT = (1.0, 1.0)
 """The canvas of coordinates from 0 to 1."""
 _SIZES = (("width", "height"), ("canvas_width", "canvas_height"), ("image_width", "image_height"))
@@ -34,12 +34,11 @@ class UserDetection:
     """One person of a detection file.
 
     Attributes:
-        box: (4,) float32 x0 y0 x1 y1, or None.
-        keypoints: (33, 3) float32 in the order of blazepose33: x, y and confidence 0–1, 0 = missing; or None.
-        score: On the file's own scale.
-        track: The person's number over the frames; None if the file has none.
-        canvas: Width and height of the image that the coordinates refer to; None: they are pixels of the image
-            itself.
+        box: (4,) float32. x0, y0, x1, y1, or None.
+        keypoints: (33, 3) float32. x, y and confidence 0 to 1 of blazepose33, 0 for missing joints; or None.
+        score: Score on the file's own scale.
+        track: Track number; None if the file has none.
+        canvas: Width and height of the image that the coordinates refer to; None if they are pixels of the image.
     """
 
     box: np.ndarray | None
@@ -64,12 +63,12 @@ class UserDetection:
 
 @dataclass(frozen=True)
 class FrameKey:
-    """What an image is looked up by.
+    """The key by which an image is looked up.
 
     Attributes:
-        name: Its file name; a video frame's number with six digits.
-        index: The frame's number in its sequence, None for an image that is none.
-        path: The image's path, "" for a video's frames.
+        name: File name; for a video's frame its number with six digits.
+        index: Index of the frame in its sequence; None for a single image.
+        path: The image's path; "" for a video's frames.
     """
 
     name: str
@@ -78,7 +77,7 @@ class FrameKey:
 
     @classmethod
     def of(cls, frame: Frame, index: int | None) -> FrameKey:
-        """Make the key of a decoded frame; index as above."""
+        """Make the key of a decoded frame."""
         return cls(frame.name, index, "" if frame.path is None else frame.path.as_posix())
 
 
@@ -87,12 +86,13 @@ class UserDetections:
     """All people of a detection file, in the file's order.
 
     Attributes:
-        kind: What the file is, such as "AlphaPose's results".
-        by_name: image's name as the file has it (forward slashes, NFC) → its people.
-        by_number: Frame number or numeric image id → its people.
-        by_frame: Number of a video's frame → its people, of names that differ in their last number only.
-        names_image: Whether the file says which images its people are in; otherwise their name is the file's own.
-        first_frame: Number of a video's first frame in names, unless one has the number 0.
+        path: The file.
+        kind: Kind of the file, such as "AlphaPose's results".
+        by_name: People by the image's name in the file (forward slashes, NFC).
+        by_number: People by frame number or numeric image id.
+        by_frame: People by index of a video's frame, if names differ only in their last number.
+        names_image: Whether the file names the images of its people; otherwise the file is named after the image.
+        first_frame: Number of a video's first frame in names, unless a name has the number 0.
     """
 
     path: Path
@@ -104,19 +104,19 @@ class UserDetections:
     first_frame: int = 0
 
     def mention(self, image: str | int) -> list[UserDetection]:
-        """Return the list of an image's people, which is kept even if it stays empty."""
+        """Return the list of an image's people; a new list is empty and belongs to the file."""
         if isinstance(image, int):
             return self.by_number.setdefault(image, [])
         return self.by_name.setdefault(_normal(image), [])
 
     def state_size(self, size: tuple[float, float] | None, image: str | int | None = None) -> None:
-        """Set the canvas of an image's people, or of everyone, who have none."""
+        """Set the canvas of an image's people, or of all people, if they have none."""
         everyone = (*self.by_name.values(), *self.by_number.values())
         for people in everyone if image is None else (self.mention(image),):
             people[:] = [replace(person, canvas=person.canvas or size) for person in people]
 
     def number_frames(self) -> None:
-        """Collect names that differ in their last number only as the frames of one video."""
+        """Collect names that differ only in their last number as the frames of one video."""
         numbers = {name: re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name}
         if len({match[1] if match else None for match in numbers.values()}) == 1:
             frames = {int(match[2]): self.by_name[name] for name, match in numbers.items() if match}
@@ -125,7 +125,7 @@ class UserDetections:
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """The smallest skeleton that has all joints of the file's people: coco17, coco21 or blazepose33."""
+        """The smallest of coco17, coco21 and blazepose33 that has all joints of the file's people."""
         everyone = [person for people in (*self.by_name.values(), *self.by_number.values()) for person in people]
         poses = [person.keypoints[:, 2] for person in everyone if person.keypoints is not None]
         visible = np.max(poses, axis=0) > 0 if poses else np.zeros(len(BLAZEPOSE33), bool)
@@ -139,7 +139,7 @@ class UserDetections:
 
     @property
     def image_count(self) -> int:
-        """How many images the file mentions."""
+        """Number of images that the file mentions."""
         return len(self.by_name) + len(self.by_number)
 
     def people_of(self, key: FrameKey) -> tuple[UserDetection, ...] | None:
@@ -154,12 +154,12 @@ class UserDetections:
     def people_in(self, name: str, index: int | None = None) -> tuple[UserDetection, ...] | None:
         """Return the people of an image, or None if the file does not mention it.
 
-        Looked for in this order: the same name; a path that ends in the other; the name without its extension; the
-        number that is the name (of a video's frames and of COCO's images); and where the file has numbers only,
-        the frame's number.
+        The order is: the same name; a path that ends in the other; the name without its extension; the number that is
+        the name (for a video's frames and COCO's images); the frame's index if the file has only numbers.
 
         Args:
-            name, index: As of `FrameKey`.
+            name: Name or path of the image.
+            index: Index of the frame in its sequence, or None.
         """
         people = self._find(_normal(name), index)
         return None if people is None else tuple(people)
@@ -187,15 +187,15 @@ class UserDetections:
 
     @cached_property
     def _numbered(self) -> dict[int, list[UserDetection]]:
-        """By number; names that are bare numbers are frames of a video."""
+        """People by number; names that are numbers are frames of a video."""
         bare = {int(name): people for name, people in self.by_name.items() if _is_number(name)}
         return bare | self.by_number
 
     def check_frames(self, frames: Sequence[FrameKey]) -> list[str]:
-        """Say how many of some images the file does not mention, which show no people.
+        """Return a note about images that the file does not mention, in which there are no people.
 
-        The people of a file of one unnamed image belong to the only image. Raises InputError if the file mentions none
-        of the images.
+        If the file has one unnamed image and there is only one image, its people belong to this image. Raises
+        InputError if the file mentions none of the images.
         """
         missing = [key for key in frames if self.people_of(key) is None]
         if not missing:
@@ -236,14 +236,12 @@ def _ends_alike(a: str, b: str) -> bool:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Return whether a value of a JSON document is a number that can be used; NaN is none."""
+    """Return whether a value of a JSON document is a finite number of a plausible magnitude."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
 
 
 def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> np.ndarray:
-    """Check a list of finite numbers of one of the lengths, as float64. Raises InputError about record `where`
-    otherwise.
-    """
+    """Return a list of finite numbers with one of the lengths as float64. Raises InputError about record `where`."""
     expected = f"{' or '.join(map(str, counts))} numbers"
     if not isinstance(values, list) or len(values) not in counts:
         got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
@@ -256,7 +254,7 @@ def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) 
 
 
 def joint_rows(where: str, values: Any, *, what: str = "keypoints", width: int = 3) -> np.ndarray:
-    """Check joints as numbers in one list or a list for each joint: (K, width), x, y and, if width is 3, score.
+    """Return joints, in one list or a list for each joint, as an array (K, width): x, y and score if width is 3.
 
     A joint with a number that is NaN or null is missing: its row is zero. Raises InputError about record `where`.
     """
@@ -270,14 +268,14 @@ def joint_rows(where: str, values: Any, *, what: str = "keypoints", width: int =
         expected = f"{width} numbers for each joint"
         raise InputError(where, f"has unusable {what}", expected=expected, got=f"{len(values)} numbers")
     missing = [value is None or (isinstance(value, float) and math.isnan(value)) for value in values]
-    clean = [0.0 if gone else value for gone, value in zip(missing, values, strict=True)]
+    clean = [0.0 if is_missing else value for is_missing, value in zip(missing, values, strict=True)]
     rows = finite_numbers(where, what, clean, (len(values),)).reshape(-1, width)
     rows[np.reshape(missing, (-1, width)).any(1)] = 0
     return rows
 
 
 def stated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return width and height of the image that a record's coordinates refer to; None if it does not state them."""
+    """Return width and height of the image that a record's coordinates refer to; None if unknown."""
     for names in _SIZES:
         width, height = (record.get(name) for name in names)
         if is_number(width) and is_number(height) and width > 0 and height > 0:
@@ -286,19 +284,19 @@ def stated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def check_record(where: str, record: Any) -> dict[str, Any]:
-    """Return a record, which must be an object."""
+    """Return a record, which must be an object. Raises InputError otherwise."""
     if not isinstance(record, dict):
         raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
     return record
 
 
 def score_of(where: str, record: dict[str, Any], name: str) -> float:
-    """Read a person's score, on the file's own scale; 1 if there is none."""
+    """Read a person's score on the file's own scale; 1 if missing."""
     return float(finite_numbers(where, name, [record.get(name, 1.0)], (1,))[0])
 
 
 def track_of(record: dict[str, Any]) -> int | None:
-    """Read the number of a track, which programs write as a number or in lists; None if there is none."""
+    """Read a track number, which may be in nested lists; None if missing."""
     for name in ("track_id", "idx", "person_id"):
         value = record.get(name)
         while isinstance(value, list) and value:
@@ -309,7 +307,7 @@ def track_of(record: dict[str, Any]) -> int | None:
 
 
 def corner_box(where: str, values: np.ndarray) -> np.ndarray:
-    """Check a box x0 y0 x1 y1, which must have an area: (4,) float32."""
+    """Return a box x0 y0 x1 y1 as (4,) float32. Raises InputError if it has no area."""
     x0, y0, x1, y1 = values[:4]
     if x1 <= x0 or y1 <= y0:
         got = " ".join(f"{value:g}" for value in values[:4])
@@ -318,7 +316,7 @@ def corner_box(where: str, values: np.ndarray) -> np.ndarray:
 
 
 def sized_box(where: str, values: Any) -> np.ndarray:
-    """Check a box x y width height: (4,) float32 x0 y0 x1 y1. Detectors write boxes without area, too."""
+    """Convert a box x y width height to (4,) float32 x0 y0 x1 y1. Raises InputError for negative sizes."""
     x, y, width, height = finite_numbers(where, "bbox", values, (4,))
     if width < 0 or height < 0:
         got = f"{width:g} × {height:g}"
@@ -329,11 +327,16 @@ def sized_box(where: str, values: Any) -> np.ndarray:
 def posed_person(
     keypoints: np.ndarray, score: float | None = None, track: int | None = None, **more: Any
 ) -> UserDetection | None:
-    """Make a person of keypoints (33, 3); None if the file has neither a joint nor a score of them.
+    """Make a person from keypoints; None if there is neither a joint nor a score.
 
     Args:
-        score: None: the mean confidence of the joints.
+        keypoints: (33, 3) float. x, y and confidence.
+        score: Score of the person; None for the mean confidence of the joints.
+        track: Track number, or None.
         more: Other fields of `UserDetection`.
+
+    Returns:
+        The person, or None.
     """
     confidence = keypoints[:, 2][keypoints[:, 2] > 0]
     if not len(confidence) and score is None:

@@ -1,4 +1,4 @@
-"""easy_ViTPose's JSON: {"keypoints": [{track: [[y, x, score], …]} of each frame], "skeleton": {row: name}}.
+"""easy_ViTPose's JSON: {"keypoints": [{track: [[y, x, score], …]} for each frame], "skeleton": {row: name}}.
 
 Writer: easy_ViTPose's inference.py, with --save-json; its earlier versions have a list of people in place of a table by
 track. y stands before x, as `VitInference.postprocess` of easy_ViTPose/inference.py turns them round. The names are
@@ -24,9 +24,7 @@ def is_vitpose(document: Any) -> bool:
 
 
 def people_from_vitpose(path: Path, document: dict[str, Any]) -> UserDetections:
-    """Read the people of a parsed document; one frame is the image that the file is named after (`a_result.json`
-    → a).
-    """
+    """Read the people of a parsed document; a single frame is the image of the file's name (`a_result.json` → a)."""
     frames = document["keypoints"]
     frames = [frames] if isinstance(frames, dict) else frames
     if not isinstance(frames, list):

@@ -40,7 +40,7 @@ _COUNTS = (17, 26, 133, 136, 33, 16)  # of joints, the likeliest first
 
 
 def is_labels(text: str) -> bool:
-    """Return whether a file begins with a line of labels: a class and at least four numbers, all below 2."""
+    """Return whether a file begins with a line of labels: a class and at least four numbers below 2."""
     tokens = text.lstrip().split("\n", 1)[0].split()
     try:
         numbers = [float(word) for word in tokens]
@@ -50,8 +50,8 @@ def is_labels(text: str) -> bool:
 
 
 def people_from_labels(path: Path, *, want: str) -> UserDetections:
-    """Read the people of one file of labels. want 'keypoints' or 'box': what is read of every person."""
-    # The names of frames are those of the video and their number from 1; numbers alone are names of images.
+    """Read the people of one file of labels; want is 'keypoints' or 'box', which is read for every person."""
+    # Names of frames are the video's name and their number from 1; numbers alone are names of images.
     detections = UserDetections(path, _KIND, names_image=False, first_frame=int(not path.stem.isdigit()))
     people = detections.mention(path.stem)
     for number, line in enumerate(read_text(path, kind="text").splitlines(), 1):
@@ -62,7 +62,7 @@ def people_from_labels(path: Path, *, want: str) -> UserDetections:
 
 
 def _person_of_line(where: str, line: str, want: str) -> UserDetection | None:
-    """Read a person; None for other classes than the first, and if every joint is missing."""
+    """Read a person; None for other classes than the first, and if all joints are missing."""
     try:
         values = [float(word) for word in line.split()]
     except ValueError as error:
@@ -87,7 +87,7 @@ def _person_of_line(where: str, line: str, want: str) -> UserDetection | None:
 
 
 def _joints_in(where: str, length: int) -> tuple[int, int]:
-    """Find numbers a joint and joints of `length` numbers, behind which score and track may follow."""
+    """Find numbers per joint and number of joints in `length` numbers, perhaps with score and track at the end."""
     for width, tail, count in product((3, 2), (0, 1, 2), _COUNTS):
         if length == width * count + tail:
             return width, count
@@ -97,13 +97,13 @@ def _joints_in(where: str, length: int) -> tuple[int, int]:
 
 
 def _scored(points: np.ndarray) -> np.ndarray:
-    """Return joints (K, 3) of joints (K, 2 or 3) x, y and perhaps score; those at 0 0 have the score 0."""
+    """Add scores to joints (K, 2 or 3) x, y and perhaps score; joints at 0 0 have the score 0."""
     scores = points[:, 2] if points.shape[1] == 3 else 1.0
     return np.column_stack((points[:, :2], points[:, :2].any(1) * scores))
 
 
 def _score_and_track(where: str, rest: list[float]) -> tuple[float, int | None]:
-    """Read what may follow: score and track, one of them, or nothing. A score lies below 1, tracks count from 1."""
+    """Read score and track, one of them, or none, from the end of a line; scores are below 1, tracks count from 1."""
     values = finite_numbers(where, "score", rest, (0, 1, 2))
     score = next((float(value) for value in values[:1] if len(values) == 2 or value < 1), 1.0)
     track = int(values[-1]) if len(values) == 2 or (len(values) and values[0] >= 1) else None
@@ -122,9 +122,7 @@ def _is_frames(document: Any) -> bool:
 
 
 def people_from_yolo(path: Path, document: Any, *, want: str) -> UserDetections:
-    """Read the people of a parsed document. A list of lists is of frames; one list is of the image that the file is
-    named after.
-    """
+    """Read the people of a parsed document: a list of frames, or one list for the image of the file's name."""
     frames = document if _is_frames(document) else [document]
     detections = UserDetections(path, _JSON_KIND, names_image=len(frames) > 1)
     names = {str(person.get("name")).lower() for frame in frames for person in frame}

@@ -20,7 +20,7 @@ from humanpose_cli.io.sniffing import describe_file
 __all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "is_pose", "read_pose"]
 
 POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh", ".pkl", ".pt", ".pth"))
-"""Names by which a target pose is distinguished from a target image or video (lower case)."""
+"""Suffixes of target poses, in lower case."""
 
 
 def is_fit_file(path: Path | str) -> bool:
@@ -29,7 +29,7 @@ def is_fit_file(path: Path | str) -> bool:
 
 
 def is_pose(path: Path | str) -> bool:
-    """Return whether a path is a pose: a file by its suffix, a folder or JSON if it is of TRAM or EasyMocap."""
+    """Return whether a path is a pose: a file by its suffix, or a folder or JSON of TRAM or EasyMocap."""
     path = Path(path)
     return path.suffix.lower() in POSE_SUFFIXES or bool(files_of_motion(path))
 
@@ -37,20 +37,24 @@ def is_pose(path: Path | str) -> bool:
 def read_pose(
     path: Path | str, skeleton: Skeleton | str | None = None, axes: str | None = None, *, track: int | None = None
 ) -> Target:
-    """Read a pose or motion to put a person into.
-
-    Raises InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
+    """Read a target pose or motion.
 
     Args:
         path: `.npy` joint positions (J, 3) or (T, J, 3) metres, MDM's results; rotations of SMPL's joints as
             `.npz`, `.pkl`, `.pt` or `.npy` (AMASS, SMPL-X, AIST++, SLAHMR, Motion-X), EasyMocap's folder; results
             of GVHMR, PromptHMR, WHAM, TRAM, 4D-Humans, VIBE or ROMP; fit file; `.bvh`.
-        skeleton: Of joint positions; None selects it by the number of joints, where 17 is ambiguous.
-        axes: 'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for rotations, y-up
-            for BVH and 22 joints, for the last three unless the person stands along another axis in most frames; a
-            warning says so. Fits are always in camera axes.
-        track: The person of fits, where None takes the largest, or of a file of several motions, where None takes
-            the first.
+        skeleton: Skeleton of joint positions; None selects it by the number of joints (17 is ambiguous).
+        axes: 'camera', 'y-up' or 'z-up'. None uses the format's axes: camera for `.npy`, z-up for rotations, y-up for
+            BVH and 22 joints. If the person stands along another axis in most frames of the last three, that axis is
+            used, with a warning. Fits are always in camera axes.
+        track: The person of a fit, or the motion in a file of several; None for the largest person or first motion.
+
+    Returns:
+        Joint positions or rotations in camera axes.
+
+    Raises:
+        InputError: If the file is no pose.
+        UsageError: If the skeleton is ambiguous, the axes are unknown, or the track is missing.
     """
     path = Path(path)
     if axes is not None:
@@ -66,7 +70,7 @@ def read_pose(
         joints, sample = motion
         return replace(joint_target(joints, path, skeleton, axes), person=sample)
     holds_fit = is_fit_file(path)
-    # Only for these files, where they can be read: torch, which rotations need, takes seconds to import.
+    # Imported late: rotations need torch, which takes seconds to import.
     from humanpose_cli.io.pose_files.rotation_files import read_rotations, target_of_fit
 
     if holds_fit:

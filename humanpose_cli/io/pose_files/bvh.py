@@ -34,7 +34,15 @@ _MAX_JOINTS = 2000
 
 @dataclass
 class BvhJoint:
-    """A joint or an end site. parent is a row, −1 for the root; channels are (axis 0–2, 'position' or 'rotation')."""
+    """A joint or an end site.
+
+    Attributes:
+        name: Its name.
+        parent: Row of its parent; −1 for the root.
+        offset: (3,) float. Position relative to its parent in the file's unit.
+        channels: (axis 0 to 2, 'position' or 'rotation') of each channel.
+        is_end: Whether it is an end site.
+    """
 
     name: str
     parent: int
@@ -45,10 +53,13 @@ class BvhJoint:
 
 @dataclass(frozen=True, eq=False)
 class BvhMotion:
-    """A parsed file: joints in the file's order (parents first), values (T, C) of all channels, seconds a frame, and
-    sentences about what is not as it should be.
+    """A parsed file; lengths are in the file's unit, angles in degrees.
 
-    Lengths are in the file's unit, angles in degrees, as stored.
+    Attributes:
+        joints: The joints in the file's order, parents first.
+        values: (T, C) float. Values of all channels.
+        frame_time: Seconds per frame.
+        notes: Sentences about irregularities of the file.
     """
 
     joints: list[BvhJoint]
@@ -59,8 +70,8 @@ class BvhMotion:
     def positions(self) -> np.ndarray:
         """Compute joint positions (T, J, 3) in the file's axes and unit.
 
-        Rotation channels turn in the order listed, the first outermost. Position channels take the place of the
-        offset along their axis, as animation programs do it.
+        Rotation channels turn in the order listed, the first outermost. Position channels replace the offset along
+        their axis, as in animation programs.
         """
         count = len(self.values)
         positions = np.empty((count, len(self.joints), 3))
@@ -100,7 +111,7 @@ def _local(joint: BvhJoint, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _about_axis(axis: int, angles: np.ndarray) -> np.ndarray:
-    """Rotate right-handed about x, y or z: (T,) radians → (T, 3, 3)."""
+    """Return right-handed rotations (T, 3, 3) about x, y or z by angles (T,) in radians."""
     i, j = (axis + 1) % 3, (axis + 2) % 3
     matrices = np.zeros((len(angles), 3, 3))
     matrices[:, axis, axis] = 1
@@ -111,7 +122,7 @@ def _about_axis(axis: int, angles: np.ndarray) -> np.ndarray:
 
 
 def read_bvh_motion(path: Path) -> BvhMotion:
-    """Parse a `.bvh` file. InputError with the line where it is not as it should be."""
+    """Parse a `.bvh` file. Raises InputError with the line of an error."""
     with reading(path):
         text = path.read_bytes().decode("utf-8", "replace")
     if not text.lstrip("\ufeff \t\r\n").upper().startswith("HIERARCHY"):
@@ -122,7 +133,7 @@ def read_bvh_motion(path: Path) -> BvhMotion:
     width = sum(len(joint.channels) for joint in joints)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # numpy's of text that is not numbers all through
+            warnings.simplefilter("error", DeprecationWarning)  # numpy's warning about text that is not numbers
             values = np.fromstring(lines.rest(), np.float64, sep=" ")
     except (ValueError, DeprecationWarning) as error:
         raise InputError(path, "holds something other than numbers in its motion") from error
@@ -146,7 +157,7 @@ _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 
 
 class _Lines:
-    """The file's lines that are not empty, with braces on lines of their own."""
+    """The file's lines without empty ones, with each brace on a line of its own."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
@@ -243,7 +254,7 @@ def _parse_motion_header(lines: _Lines) -> tuple[int, float]:
 
 
 def _count(text: str) -> int | None:
-    """Parse a number of things; None for anything else, and for more digits than any file could have."""
+    """Parse a count; None for anything else, and for too many digits."""
     return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
 
 
@@ -267,12 +278,12 @@ _ROLES = {
 _NEEDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 _ALIASES = {word for aliases in _ROLES.values() for word in aliases}
 
-_COMMON = 0.6  # share of the joints that a prefix or an ending has to have in common
+_COMMON = 0.6  # minimum share of the joints that have a common prefix or ending
 
 _HEAD = ("head", "skull")
 _NECK = ("neck", "neck1", "upperneck", "lowerneck")
 
-_NEAR = 0.5  # confidence of a joint that SMPL has at a slightly different position
+_NEAR = 0.5  # confidence of a joint that is at a slightly different position in SMPL
 
 _ADULT_SIZE = 1.3  # metres, leg and trunk
 _UNITS = {
@@ -285,7 +296,7 @@ _UNITS = {
 
 
 def _plain_names(names: Sequence[str]) -> list[str]:
-    """Cut what most names begin with, up to a separator or a capital letter, and what most end with, from one on."""
+    """Cut the prefix of most names, up to a separator or a capital letter, and the ending, from a separator on."""
     names = [re.split(r"[:|]", name)[-1] for name in names]
     starts = Counter(
         name[: m.start()] for name in names for m in re.finditer(r"(?<=[_\-. ])(?=.)|(?<=[a-z\d])(?=[A-Z])", name)
@@ -299,7 +310,7 @@ def _plain_names(names: Sequence[str]) -> list[str]:
 
 
 def _side_and_alias(plain: str) -> tuple[str, str]:
-    """Split 'LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur', 'LUArm' to ('left', 'upleg'), ('left', 'thigh') …"""
+    """Split 'LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur' or 'LUArm' to ('left', 'upleg'), ('left', 'thigh') and so on."""
     parts = [part.lower() for part in re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", plain)]
     side, rest = "", list[str]()
     for part in parts:
@@ -324,9 +335,9 @@ def _side_and_alias(plain: str) -> tuple[str, str]:
 
 
 def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
-    """Map SMPL joints to (row in the file, confidence): 1, or `_NEAR` for a joint that SMPL puts a little elsewhere.
+    """Map SMPL joints to (row in the file, confidence 1, or `_NEAR` if SMPL's joint lies a little elsewhere).
 
-    Joints that the file lacks are left out. Raises KeyError naming the limb joints that could not be found.
+    Joints that the file lacks are left out. Raises KeyError with the limb joints that are missing.
     """
     rows = [row for row, joint in enumerate(motion.joints) if not joint.is_end]
     names = _plain_names([motion.joints[row].name for row in rows])
@@ -367,7 +378,7 @@ def _add_ends(motion: BvhMotion, joints: dict[str, tuple[int, float]]) -> None:
 
 
 def _ancestors(motion: BvhMotion, row: int) -> list[int]:
-    """Yield the row itself, its parent, … up to the root."""
+    """List the row itself, its parent and so on, up to the root."""
     chain = [row]
     while (row := motion.joints[row].parent) >= 0:
         chain.append(row)
@@ -399,10 +410,20 @@ def _add_trunk(
 
 
 def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) -> tuple[str, float]:
-    """Name and length in metres of the file's unit: the one that brings leg and trunk nearest to an adult's 1.3 m.
+    """Find the file's unit: with it, leg and trunk are nearest to an adult's 1.3 m.
 
-    Known units: metres, centimetres, millimetres, inches, and the CMU library's 5.64 cm. They lie further apart than
-    children and adults do. positions (J, 3) of one frame; raises ValueError if they have no extent.
+    Units are metres, centimetres, millimetres, inches, and the CMU library's 5.64 cm. They differ more than children
+    and adults do.
+
+    Args:
+        positions: (J, 3) float. Joint positions in one frame.
+        joints: Rows of the joints, from `find_smpl_joints`.
+
+    Returns:
+        Name of the unit, and its length in metres.
+
+    Raises:
+        ValueError: If the positions have no extent.
     """
 
     def position(joint: str) -> np.ndarray:
@@ -422,7 +443,7 @@ def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) 
 
 
 def _axes(motion: BvhMotion, positions: np.ndarray, rows: dict[str, int]) -> tuple[str, tuple[str, ...]]:
-    """Find the axes as the person stands in most frames, else at rest: y up, unless that is along z or −y."""
+    """Find the axes in which the person stands in most frames, otherwise at rest: y up, unless z or −y is up."""
     ankles, shoulders = ([rows[f"{side}_{joint}"] for side in ("left", "right")] for joint in ("ankle", "shoulder"))
     rest = motion.rest_positions()
     up = rest[shoulders].mean(0) - rest[ankles].mean(0)
@@ -433,10 +454,17 @@ def _axes(motion: BvhMotion, positions: np.ndarray, rows: dict[str, int]) -> tup
 
 
 def read_bvh(path: Path, axes: str | None) -> JointTarget:
-    """Read a motion from a `.bvh` file as SMPL joint positions in metres, camera axes.
+    """Read a motion from a `.bvh` file.
 
-    axes None: as the person stands in most frames, or at rest (`_axes`). Joints that the file lacks have confidence 0.
-    InputError for damage and for skeletons whose limbs have no known names.
+    Args:
+        path: The file.
+        axes: The file's axes; None finds them from the way in which the person stands in most frames, or at rest.
+
+    Returns:
+        SMPL joint positions in metres, camera axes; joints that the file lacks have confidence 0.
+
+    Raises:
+        InputError: If the file is damaged, or if names of limbs are unknown.
     """
     motion = read_bvh_motion(path)
     try:
@@ -445,13 +473,10 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
         _, metres = unit_in_metres(positions[0], smpl_joints)
     except KeyError as error:
         names = ", ".join(joint.name for joint in motion.joints[:12] if not joint.is_end)
-        raise InputError(
-            path,
-            f"has no joints known as {error.args[0]}",
-            expected="a person with the names of Mixamo, CMU, SMPL or Blender",
-            got=names,
-            remedy="rename the joints (LeftUpLeg, LeftLeg, LeftFoot, LeftArm, LeftForeArm, LeftHand …)",
-        ) from error
+        expected = "a person with the names of Mixamo, CMU, SMPL or Blender"
+        remedy = "rename the joints (LeftUpLeg, LeftLeg, LeftFoot, LeftArm, LeftForeArm, LeftHand …)"
+        problem = f"has no joints known as {error.args[0]}"
+        raise InputError(path, problem, expected=expected, got=names, remedy=remedy) from error
     except ValueError as error:
         raise InputError(path, f"is no person: {error}") from error
     notes = motion.notes

@@ -1,8 +1,8 @@
 """Joint positions from `.npy`: (J, 3) or (T, J, 3) metres; J decides the skeleton.
 
-Lengths that do not depend on the pose decide whether the numbers can be joint positions of a person in metres, and if
-not, what they look like instead: so handstands, dancers and children pass. The bounds are wide enough for comic figures
-and for the jitter of networks that lift poses from video.
+Lengths that do not depend on the pose decide whether the numbers can be joint positions of a person in metres, so that
+handstands, dancers and children pass; errors say what the numbers look like instead. The bounds are wide enough for
+comic figures and for the jitter of networks that lift poses from video.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _LIMBS = {
 }
 _SIDES = ("left", "right")
 
-# As shares of the size (leg + trunk); an adult's are .16–.21 for the arm's, .29–.32 for the leg's bones, .39 for the
+# Shares of the size (leg + trunk). Adults have .16–.21 for the arm's and .29–.32 for the leg's bones, .39 for the
 # trunk, .27 from shoulder to shoulder and .09–.2 from hip to hip.
 _LIMB_SHARE = (0.05, 0.6)
 _TRUNK_SHARE = (0.1, 0.65)
 _SHOULDER_SHARE = (0.05, 0.55)
 _HIP_SHARE = (0.02, 0.4)
-# Small bones, by the joint at their end: what no mix-up of numbers keeps small.
+# Maximum shares of small bones, by the joint at their end; they are larger if numbers are mixed up.
 _SMALL_BONES = {
     **dict.fromkeys(("hand", "pinky", "index", "thumb", "eye", "ear", "heel"), 0.25),
     **dict.fromkeys(("foot", "spine1", "spine2", "spine3", "head", "collar"), 0.3),
 }
-_MAX_RATIO = 2.0  # left to right, and between neighbouring bones: at most 1.5 in people
-# How far a bone's length may swing in a motion: (95th − 5th percentile) / median.
+_MAX_RATIO = 2.0  # left to right, and between neighbouring bones; at most 1.5 in people
+# Maximum change of a bone's length in a motion: (95th − 5th percentile) / median.
 _MEDIAN_SWING, _LARGEST_SWING = 0.3, 0.5
 
 _SIZE_METRES = (0.4, 2.6)  # leg + trunk: 1.3 for an adult, 0.5 for a one-year-old
@@ -60,11 +60,20 @@ AXIS_ANGLE_WAY_OUT = (
 
 
 def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton, *, rigid: bool = True) -> tuple[str, ...]:
-    """Refuse joints (T, J, 3) that cannot be a person's in metres: InputError with what they look like.
+    """Check that joints can be a person's in metres.
 
     Args:
-        rigid: False: limbs whose lengths change are no fault but a warning, which is returned; they have no build
-            or unit.
+        path: The file, for errors.
+        joints: (T, J, 3) float, metres. The joints.
+        skeleton: Their skeleton.
+        rigid: Whether changing lengths of limbs are an error; otherwise they are a warning, and build and unit are not
+            checked.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        InputError: If they cannot; it says what the numbers look like.
     """
     wrong = np.argwhere(~np.isfinite(joints))
     if len(wrong):
@@ -98,7 +107,7 @@ def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton, *, ri
 
 
 def _between(joints: np.ndarray, skeleton: Skeleton, start: str, end: str) -> np.ndarray:
-    """Measure distances (T,)."""
+    """Return the distances (T,) of two joints."""
     return np.linalg.norm(joints[:, skeleton.index(start)] - joints[:, skeleton.index(end)], axis=-1)
 
 
@@ -109,11 +118,8 @@ def _middle(joints: np.ndarray, skeleton: Skeleton, joint: str) -> np.ndarray:
 def _check_build(
     path: Path | str, joints: np.ndarray, skeleton: Skeleton, limbs: dict[str, float], trunk: float, size: float
 ) -> None:
-    """Refuse proportions that no person has: axis-angle vectors, shuffled joints, another order of joints.
-
-    Args:
-        limbs, trunk: As shares of `size`, leg and trunk together in the file's unit.
-    """
+    """Raise InputError for impossible proportions, as of axis-angle vectors or another order of joints."""
+    # `limbs` and `trunk` are shares of `size`, the length of leg and trunk in the file's unit.
 
     def share(start: str, end: str) -> float:
         return float(np.median(_between(joints, skeleton, start, end))) / size
@@ -164,7 +170,7 @@ def _check_unit(path: Path | str, joints: np.ndarray, size: float) -> None:
 
 
 def _length_change(lengths: dict[str, np.ndarray]) -> str:
-    """Describe the bone whose length changes most in a motion, beyond the noise of estimators; "" if none does."""
+    """Describe the bone with the largest change of length in a motion, beyond estimators' noise; "" if none."""
     frames = len(next(iter(lengths.values())))
     swing = {
         bone: float((np.percentile(values, 95) - np.percentile(values, 5)) / max(np.median(values), 1e-9))
@@ -177,7 +183,7 @@ def _length_change(lengths: dict[str, np.ndarray]) -> str:
 
 
 def orientation_warnings(joints: np.ndarray, skeleton: Skeleton, axes: str) -> tuple[str, ...]:
-    """Warn if joints in the file's axes stand upright in other ones in most frames."""
+    """Return a warning if joints in the file's axes stand upright in other axes in most frames."""
     chest, feet = _middle(joints, skeleton, "shoulder"), _middle(joints, skeleton, "ankle")
     best, notes = standing_axes(chest, feet, axes, tuple(AXES))
     if best == axes:
@@ -185,19 +191,19 @@ def orientation_warnings(joints: np.ndarray, skeleton: Skeleton, axes: str) -> t
     return (f"the person lies or stands on their head in {axes} axes: if that is not so, give `axes={best}`",)
 
 
-_AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 per joint of SMPL, SMPL-H, SMPL-X, with or without
+_AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 for each joint of SMPL, SMPL-H or SMPL-X
 _COUNTS = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in SKELETONS.values())
 _WITHOUT_HANDS = len(SMPL24) - 2
 _TEXT_TO_MOTION_RATE = 20.0
 MOTION_X = 322
-"""Numbers a frame of Motion-X's `.npy`, which are rotations of SMPL-X."""
+"""Numbers per frame in Motion-X's `.npy`: rotations of SMPL-X and others."""
 
 
 def joints_of(content: Any, track: int | None, path: Path) -> tuple[np.ndarray, int | None] | None:
-    """Return the array of joint positions in what a file holds, and the number of its sample; None for anything else.
+    """Return the array of joint positions in a file's contents, and the number of its sample; None for anything else.
 
-    An array of numbers is one. MDM's `results.npy` has several, `motion` (N, J, 3, T) with `lengths` (N,)
-    (sample/generate.py, GuyTevet/motion-diffusion-model); `track` chooses one, None the first.
+    Contents are an array of numbers, or MDM's `results.npy` with several samples: `motion` (N, J, 3, T) and `lengths`
+    (N,) (sample/generate.py, GuyTevet/motion-diffusion-model). `track` selects the sample, by default the first.
     """
     if isinstance(content, np.ndarray) and not content.dtype.hasobject and content.shape[1:] != (MOTION_X,):
         return content, None
@@ -214,14 +220,24 @@ def joints_of(content: Any, track: int | None, path: Path) -> tuple[np.ndarray, 
 def joint_target(
     values: np.ndarray, path: Path | str, skeleton: Skeleton | str | None, axes: str | None
 ) -> JointTarget:
-    """Check an array (J, 3) or (T, J, 3) of joint positions in the named axes; None: the camera's.
+    """Build a target from an array of joint positions.
 
     22 joints are SMPL's without the hands, as text-to-motion programs write them, y up and 20 frames a second
-    (HumanML3D's `new_joints`: utils/paramUtil.py and README.md, EricGuo5513/HumanML3D). Networks make their limbs'
-    lengths change, which is a warning.
+    (HumanML3D's `new_joints`: utils/paramUtil.py and README.md, EricGuo5513/HumanML3D). Networks change the lengths of
+    limbs, which is a warning.
 
-    path is what errors call it. Raises InputError for shapes, counts and values that cannot be joint positions in
-    metres; UsageError if 17 joints come without the skeleton's name.
+    Args:
+        values: (J, 3) or (T, J, 3), metres. The joints.
+        path: The file, for errors.
+        skeleton: The skeleton or its name; None selects it by the number of joints.
+        axes: The file's axes; None for camera axes.
+
+    Returns:
+        The target in camera axes.
+
+    Raises:
+        InputError: If shape, count or values cannot be joint positions in metres.
+        UsageError: If 17 joints come without the skeleton's name.
     """
     if values.dtype.kind not in "fiu":
         raise InputError(path, "holds no numbers", expected="joint positions", got=str(values.dtype))
@@ -250,7 +266,7 @@ def joint_target(
 
 
 def _check_shape(path: Path | str, values: np.ndarray) -> None:
-    """Refuse all but (T, J, 3) with T and J above 0; names what the usual mix-ups look like."""
+    """Raise InputError unless the shape is (T, J, 3) with T and J above 0; it names usual mix-ups."""
     shape = values.shape
     if len(shape) == 3 and shape[2] == 3 and 0 not in shape:
         return

@@ -36,7 +36,7 @@ from humanpose_cli.io.pose_files.target_pose import (
 )
 from humanpose_cli.io.value_limits import LIMITS, check_limits
 
-# Names of poses, or of the pelvis' and the other joints' part: the first that a table has all of counts.
+# Names of poses, or of the pelvis' and the other joints' part: the first group that a table holds counts.
 _POSES = (
     ("Rh", "poses"),  # EasyMocap: easymocap/mytools/file_utils.py, `write_smpl`
     ("poses",),  # AMASS, BEAT2
@@ -50,28 +50,33 @@ _POSES = (
 _TRANS = ("trans", "transl", "smpl_trans", "Th", "root_translation", "cam_trans")
 _BETAS = ("betas", "shapes", "smpl_betas")
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
-_IN_CAMERA = ("pose", "smpl_thetas", "cam_R")  # of programs that use camera axes, or SLAHMR's world of the first camera
+_IN_CAMERA = ("pose", "smpl_thetas", "cam_R")  # names in files with camera axes, or SLAHMR's axes of the first camera
 _NAMES = {name for names in (*_POSES, _TRANS, _BETAS, _FRAME_RATES, _IN_CAMERA) for name in names}
 _NAMES |= {"smpl_scaling", "results"}
 _AIST_RATE, _MOTION_X_RATE = 60.0, 30.0
-_WITHOUT_PELVIS = (63, 69)  # numbers of EasyMocap's poses that lack the pelvis, which is zero in others
+_WITHOUT_PELVIS = (63, 69)  # lengths of EasyMocap's poses without the pelvis, which is zero in longer ones
 
 
 def read_rotations(path: Path, axes: str | None, track: int | None = None, content: Any = None) -> RotationTarget:
     """Read rotations of SMPL's joints from an `.npz`, a pickle or a file of `torch.save`, or another program's fits.
 
     A file has `poses` (T, 66 or more) axis-angle, or one of the other names in `_POSES`, and may have a path, betas and
-    a frame rate. Rotations may also be matrices (…, 3, 3), of one pose, or of several people (P, T, …). A file of
-    SMPL-X parts that also has `poses` is read by these. AIST++'s path is in units of `smpl_scaling`.
-
-    Raises InputError if an array is missing, damaged, or in degrees.
+    a frame rate. Rotations may also be matrices (…, 3, 3), of one pose, or of several people (P, T, …). If a file has
+    `poses` and parts of SMPL-X, `poses` are read. AIST++'s path is in units of `smpl_scaling`.
 
     Args:
-        axes: None: z up as AMASS has it, unless the person stands along y in most frames, as in BEAT2's and
-            AIST++'s files.
-        track: The person of other programs' fits, which are in camera axes (None takes the largest), or of a motion
-            of several (None takes the first).
-        content: What `read_object` has read; None reads it.
+        path: The file.
+        axes: The file's axes. None: z up as in AMASS, unless the person stands along y in most frames, as in BEAT2's
+            and AIST++'s files. Other programs' fits are in camera axes.
+        track: Number of the person in fits (None for the largest) or in a motion of several people (None for the
+            first).
+        content: The result of `read_object`; None reads the file.
+
+    Returns:
+        The target in camera axes.
+
+    Raises:
+        InputError: If an array is missing, damaged, or in degrees.
     """
     content = read_object(path, _NAMES | NPZ_NAMES) if content is None else content
     if (fits := fits_of_object(path, content)) is not None:
@@ -95,10 +100,8 @@ def read_rotations(path: Path, axes: str | None, track: int | None = None, conte
 
 
 def _people(content: Any) -> Any:
-    """Name the columns of Motion-X, and gather a table a person of frames: EasyMocap's and ROMP's, or a list of tables.
-
-    ROMP without tracks numbers people from the nearest on. Anything else stays.
-    """
+    """Convert frames (EasyMocap, ROMP or a list of tables) to a table for each person; name Motion-X's columns."""
+    # ROMP without tracks numbers people from the nearest on. Other contents stay.
     if isinstance(content, np.ndarray) and content.shape[1:] == (MOTION_X,):  # README.md, "Data Loading"
         columns = {"poses": content[:, :66], "trans": content[:, 309:312], "betas": content[:, 312:]}
         return {**columns, "fps": _MOTION_X_RATE}
@@ -132,7 +135,7 @@ def _motion_of_one(path: Path, table: Mapping[str, Any]) -> dict[str, np.ndarray
 
 
 def _held_rows(frames: np.ndarray) -> np.ndarray:
-    """Return a row for each frame from the first to the last of these, which rise; of missing ones that before."""
+    """Return a row for each frame from the first to the last of rising frames; missing frames repeat a row."""
     return np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1
 
 
@@ -180,7 +183,7 @@ def _first(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray
 
 
 def _poses(path: Path, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """Read axis-angle poses as `body_poses`. The two hand joints of SMPL, which other models split, stay straight."""
+    """Read axis-angle poses by `body_poses`; SMPL's two hand joints, which other models split, stay straight."""
     parts = [arrays[name] for name in names]
     if names[0] == "Rh" and parts[1].shape[-1] not in _WITHOUT_PELVIS:
         parts[1] = parts[1][..., 3:]
@@ -192,15 +195,15 @@ def _poses(path: Path, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -
         raise InputError(path, problem, expected="(T, 66 or more) in all", got=got) from error
 
 
-_REST_PELVIS = np.array([0, -0.3, 0])  # of the rest bodies of SMPL (−0.24) and SMPL-X (−0.35)
+_REST_PELVIS = np.array([0, -0.3, 0])  # metres; SMPL's rest body has −0.24, SMPL-X's −0.35
 
 
 def _chest_and_feet(poses: np.ndarray, pelvis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the positions (T, 3) of chest and feet for an adult's lengths, of poses (T, 72) in the file's axes."""
+    """Compute positions (T, 3) of an adult's chest and feet from poses (T, 72) in the file's axes."""
     turns = BodyParams(poses, None, pelvis).rotations
 
     def end(start: np.ndarray, bones: Mapping[str, float]) -> np.ndarray:
-        """Follow a chain of joints, each with the length of its bone: up the trunk, down the legs."""
+        """Follow a chain of joints with the lengths of their bones: up the trunk, down the legs."""
         turn = turns[:, SMPL24.index("pelvis")]
         for joint, length in bones.items():
             turn = turn @ turns[:, SMPL24.index(joint)]
@@ -231,7 +234,7 @@ def _frame_rate(path: Path, arrays: Mapping[str, np.ndarray]) -> float | None:
 
 
 def _mean_betas(path: Path, betas: np.ndarray | None) -> np.ndarray:
-    """Compute (10,) float32 SMPL's first shape components, 0 if the file has none; the mean of several."""
+    """Compute SMPL's first shape components (10,) float32, the mean of several rows; 0 if the file has none."""
     first = np.zeros(10, np.float32)
     if betas is not None and betas.size:
         check_limits("betas", betas, path)
@@ -241,10 +244,9 @@ def _mean_betas(path: Path, betas: np.ndarray | None) -> np.ndarray:
 
 
 def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> RotationTarget:
-    """Select one person of another program's fits: `track`, or else the largest, with the sum of 1 / z² over frames.
+    """Select one person of another program's fits: `track`, by default the person with the largest sum of 1 / z².
 
-    Frames that do not show the person hold the last pose shown. Raises InputError for fits without rotations or
-    numbers of people.
+    Frames without the person repeat the last pose. Raises InputError for fits without rotations or track numbers.
     """
     lack = "rotations of SMPL" if fits.model == "joints" else "numbers of people" if (fits.track < 0).any() else ""
     if lack:
@@ -262,12 +264,19 @@ def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> 
 
 
 def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "fit") -> RotationTarget:
-    """Select one person of a fit: `track`, or else the largest (`FitRecord.largest_track`).
-
-    From the first frame that shows them to the last; frames between that do not show them hold the last pose shown.
+    """Select one person of a fit, from their first frame to their last; frames without them repeat the last pose.
 
     Args:
-        name: Of the fit in errors: InputError if it holds no person, UsageError if it does not hold that track.
+        fit: The fit.
+        track: Track number; None for the largest person (`FitRecord.largest_track`).
+        name: Name of the fit in errors.
+
+    Returns:
+        The target.
+
+    Raises:
+        InputError: If the fit holds no person.
+        UsageError: If it does not hold this track.
     """
     if len(fit) == 0:
         raise InputError(name, "holds no person", expected="a fit with at least one person")

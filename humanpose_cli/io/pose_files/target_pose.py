@@ -1,4 +1,4 @@
-"""What every pose file is read into, and the turn from its axes to camera axes."""
+"""Target poses as joint positions or rotations, and the rotation from a file's axes to camera axes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_axes(axes: str) -> None:
 
 
 def axes_to_camera(points: np.ndarray, axes: str) -> np.ndarray:
-    """Turn points (..., 3) in the named axes to (..., 3) in camera axes."""
+    """Rotate points (..., 3) from the named axes to camera axes."""
     check_axes(axes)
     return points @ AXES[axes].T
 
@@ -44,31 +44,36 @@ def axes_to_camera(points: np.ndarray, axes: str) -> np.ndarray:
 def choose_person(
     path: Path | str, people: Collection[int], default: int, requested: int | None
 ) -> tuple[int, tuple[str, ...]]:
-    """Return the number of the person to take, with a sentence if others could be. Raises UsageError otherwise."""
+    """Return the number of the person, and a note if there are several. Raises UsageError for an unknown number."""
     if requested is None:
-        others = f"{path} holds {len(people)} people: {default} is taken; `target_person` takes others"
-        return default, (others,) if len(people) > 1 else ()
+        note = f"{path} holds {len(people)} people: {default} is taken; `target_person` takes others"
+        return default, (note,) if len(people) > 1 else ()
     if requested not in people:
         raise UsageError(path, f"holds no person {requested}", expected=", ".join(map(str, people)))
     return requested, ()
 
 
-_UPRIGHT = 0.8  # cosine between chest − feet and the way up, at least, of a person who stands or sits
-_LYING = (0.02, 0.35)  # height of a person above the floor where they lie on it, as a share of chest − feet
-_ON_FLOOR = 0.15  # the same of the feet where a person stands on it, or of the hips if they are the origin
+_UPRIGHT = 0.8  # minimum cosine between chest − feet and up if a person stands or sits
+_LYING = (0.02, 0.35)  # height of a lying person above the floor, as a share of chest − feet
+_ON_FLOOR = 0.15  # maximum height of a standing person's feet, or of the hips if they are the origin; same unit
 
 
 def standing_axes(
-    chest: np.ndarray, feet: np.ndarray, default: str, others: Sequence[str]
+    chest: np.ndarray, feet: np.ndarray, default: str, alternatives: Sequence[str]
 ) -> tuple[str, tuple[str, ...]]:
-    """Find the axes of a file by the way in which its person stands: one of `others`, else `default`.
+    """Find the axes of a file from the way in which its person stands.
 
-    The median of chest − feet decides where it is within 37° of the way up in other axes. It does not if the person
-    seems to lie on the floor of the default axes and to stand on none of the others'. A sentence says what is not as
-    the format has it.
+    Other axes are chosen if the median of chest − feet is within 37° of their upward direction, unless the person seems
+    to lie on the floor of the default axes and not to stand on the floor of the other axes.
 
     Args:
-        chest, feet: (T, 3) in the file's axes and unit of length.
+        chest: (T, 3) float, the file's axes and unit. Positions of the chest.
+        feet: (T, 3) float, the file's axes and unit. Positions between the feet.
+        default: The format's axes.
+        alternatives: Other possible axes.
+
+    Returns:
+        The axes, and a note if the person does not stand as usual in the format.
     """
     trunk = np.median(chest - feet, axis=0)
     size = max(float(np.linalg.norm(trunk)), 1e-9)
@@ -77,16 +82,14 @@ def standing_axes(
     def height(point: np.ndarray, axes: str) -> float:
         return -float((AXES[axes] @ point)[1]) / size
 
-    best = max((default, *others), key=lambda axes: height(trunk, axes))
+    best = max((default, *alternatives), key=lambda axes: height(trunk, axes))
     if best == default or height(trunk, best) < _UPRIGHT:
         return default, ()
     on_floor = min(abs(height(middle - share * trunk, best)) for share in (0.5, -0.2)) < _ON_FLOOR
     if _LYING[0] < height(middle, default) < _LYING[1] and not on_floor:
         return default, (f"the person lies in most frames of this file: if they stand, give `axes={best}`",)
-    return best, (
-        f"the person of this file stands as in {best} axes in most frames, and is read so: if they lie, give "
-        f"`axes={default}`",
-    )
+    note = f"the person of this file stands as in {best} axes in most frames, and is read so: if they lie, give "
+    return best, (f"{note}`axes={default}`",)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,13 +97,15 @@ class JointTarget:
     """A pose or a motion of T frames as joint positions.
 
     Attributes:
-        joints: (T, J, 3) metres, camera axes, in the order of `skeleton`; joints that are not finite are unknown.
-        frame_rate: Frames a second, None where the file does not say.
-        joint_confidence: (J,): 1 for joints that the file has, less where it holds a near relative only, 0 where it
-            has none (the position is then its parent's, to be ignored); None for 1.
-        warnings: Sentences that the user should see.
-        first_frame: Number of the first of these frames, as `frames_of` counts them; frame_step: to the next.
-        person: Number of the motion in a file of several; None for a file of one.
+        joints: (T, J, 3) float, metres in camera axes. The joints; values that are not finite are unknown.
+        skeleton: The skeleton.
+        frame_rate: Frames per second; None if unknown.
+        joint_confidence: (J,) float. 1 for joints in the file, less for neighbouring joints, 0 for missing joints,
+            which have their parent's position; None stands for 1.
+        warnings: Sentences for the user.
+        first_frame: Number of the first frame in the file.
+        frame_step: Distance of the frames in the file.
+        person: Number of the motion in a file of several, or None.
     """
 
     joints: np.ndarray
@@ -122,12 +127,13 @@ class JointTarget:
 
 @dataclass(frozen=True, eq=False)
 class DetectedKeypoints:
-    """What a detector found of a fitted person in T frames.
+    """The detected keypoints of a fitted person in T frames.
 
     Attributes:
-        keypoints: (T, 33, 3) x, y pixels and confidence (blazepose33).
-        focal: (T,) pixels; principal_point (T, 2) pixels: of the camera.
-        body: Name of the body model that was fitted.
+        keypoints: (T, 33, 3) float, pixels. x, y and confidence (blazepose33).
+        focal: (T,) float, pixels. Focal lengths of the camera.
+        principal_point: (T, 2) float, pixels. Principal points of the camera.
+        body: Name of the fitted body model.
     """
 
     keypoints: np.ndarray
@@ -150,16 +156,17 @@ class RotationTarget:
     """A pose or a motion of T frames as rotations of SMPL's joints.
 
     Attributes:
-        params: T bodies; their betas are the file's person's, 0 where it names none. Their pelvis is at
-            `axes_rotation` · pelvis of the shaped rest body + trans.
-        frame_rate: Frames a second, None where the file does not say.
-        axes_rotation: (3, 3) float32 from the file's axes to camera axes, or (T, 3, 3) where bodies turn about the
-            origin; poses and trans already contain it.
-        warnings: Sentences that the user should see.
-        first_frame: Number of the first of these frames, as `frames_of` counts them; frame_step: to the next.
-        person: Track id of a fit's person; None for a file that has no people.
-        doubt: Why that fit may be wrong; "" where it is not doubtful.
-        detected: The keypoints that were fitted; None for a file that has none.
+        params: T bodies with the betas of the file, or 0. The pelvis is at `axes_rotation` · pelvis of the shaped rest
+            body + trans.
+        frame_rate: Frames per second; None if unknown.
+        axes_rotation: (3, 3) float32. Rotation from the file's axes to camera axes, or (T, 3, 3) if bodies turn about
+            the origin; poses and trans already contain it.
+        warnings: Sentences for the user.
+        first_frame: Number of the first frame in the file.
+        frame_step: Distance of the frames in the file.
+        person: Track number of a fit's person, or None.
+        doubt: Why the fit may be wrong; "" if it is not doubtful.
+        detected: The keypoints that were fitted, or None.
     """
 
     params: BodyParams
@@ -173,7 +180,7 @@ class RotationTarget:
     detected: DetectedKeypoints | None = None
 
     def rows(self, index: slice | np.ndarray) -> RotationTarget:
-        """Restrict the motion to these frames; everything else stays."""
+        """Restrict the motion to these frames."""
         detections = None if self.detected is None else self.detected.rows(index)
         turns = self.axes_rotation if self.axes_rotation.ndim == 2 else self.axes_rotation[index]
         return replace(self, params=self.params.rows(index), axes_rotation=turns, detected=detections)
@@ -196,7 +203,7 @@ Target = JointTarget | RotationTarget
 
 
 def frames_of(target: Target, frames: FrameRange, name: Path | str = "target") -> Target:
-    """Return the frames of a motion that are in a range. Raises InputError, which calls it `name`, if there is none."""
+    """Restrict a motion to a range of frames. Raises InputError about `name` if the range holds no frame."""
     count, rate = len(target), target.frame_rate
     frames = frames.resolved(count, rate)
     if frames.start >= count:
