@@ -1,8 +1,8 @@
-"""The items of a batch, the fingerprint by which a rerun knows that an item is unchanged, and shards.
+"""The items of a batch, the fingerprint by which a rerun recognises unchanged items, and shards.
 
-`--shard i/N` deals the items out in turn, ranked by a digest of their keys. The choice depends on nothing but N and the
-keys of all items, so every shard finds its own items without asking the others, on any operating system and in any
-order of the input.
+`--shard i/N` deals the items out in turn, ranked by a digest of their keys. The choice depends only on N and the keys
+of all items, so every shard finds its items without communication, on any operating system and for any order of the
+input.
 """
 
 from __future__ import annotations
@@ -29,17 +29,16 @@ if TYPE_CHECKING:
 class Item:
     """One independent piece of work: an image, or one sequence (a video or a folder of frames).
 
-    journals files in which the worker keeps what it has found; they go when the ledger has the item
-
     Attributes:
-        key: Path relative to the input root with forward slashes: what shards and ledgers know it by.
-        files: The files it is made of, in order; their sizes and times make its fingerprint.
-        label: The item as the user would recognise it.
+        key: Path relative to the input root with forward slashes, the name in shards and ledgers.
+        files: The input files in order; their sizes and times are its fingerprint.
+        label: The name for the user.
         root: The folder that `key` is relative to.
-        outputs: The files that it will write, where that is known beforehand.
-        payload: Whatever the worker needs; the batch never reads it.
-        error: A problem that is known already; the item then fails without reaching the worker.
-        waits: It cannot be done yet and is left to a later run.
+        outputs: The files that it will write, if they are known beforehand.
+        journals: Files with the worker's intermediate results; they are removed when the ledger has the item.
+        payload: Data for the worker; the batch never reads it.
+        error: A known problem; the item then fails without reaching the worker.
+        waits: Whether it cannot be done yet and is left to a later run.
     """
 
     key: str
@@ -54,12 +53,12 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The label, or the key where there is none."""
+        """The label, or the key if there is none."""
         return self.label or self.key
 
     @property
     def short(self) -> str:
-        """The name relative to the input root, where it is a path below it and this is shorter."""
+        """The name relative to the input root, if it is a path below it and shorter."""
         if self.root is None:
             return self.name
         try:
@@ -74,21 +73,19 @@ class Item:
 
 def item_of(source: InputItem, outputs: Sequence[Path] = (), journals: Sequence[Path] = ()) -> Item:
     """Return the item for an input of the command line; `source` is its payload."""
-    return Item(
-        source.key,
-        source.files,
-        source.label,
-        source.root,
-        outputs=tuple(outputs),
-        journals=tuple(journals),
-        payload=source,
-        error=source.error,
-    )
+    written = {"outputs": tuple(outputs), "journals": tuple(journals)}
+    return Item(source.key, source.files, source.label, source.root, payload=source, error=source.error, **written)
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Total size of an item's files in bytes, time of the newest change in ns, digest of their contents or ""."""
+    """The state of an item's files.
+
+    Attributes:
+        size: Total size in bytes.
+        mtime_ns: Time of the newest change in nanoseconds.
+        content: Digest of their contents, or "".
+    """
 
     size: int
     mtime_ns: int
@@ -96,7 +93,7 @@ class Fingerprint:
 
 
 def fingerprint(item: Item) -> Fingerprint:
-    """Return size and time of an item's files. Raises the item's own error, or that of a file that has none."""
+    """Return size and time of an item's files. Raises the item's error, or an error about a missing file."""
     if item.error is not None:
         raise item.error
     size = newest = 0
@@ -111,45 +108,44 @@ def fingerprint(item: Item) -> Fingerprint:
 
 
 def digest_of_item(item: Item) -> str:
-    """Compute SHA-256 over the contents of an item's files in order."""
+    """Compute the SHA-256 over the contents of an item's files in order."""
     return digest_of_files(item.files)
 
 
 def unique_items(items: Iterable[Item]) -> list[Item]:
-    """List the items in order, one that is named twice only once.
+    """List the items in order, without duplicates.
 
-    Two different items with one key would write the same files: UsageError names both.
+    Raises UsageError for two different items with one key, which would write the same files.
     """
     by_key: dict[str, Item] = {}
     for item in items:
-        other = by_key.setdefault(item.key, item)
-        if other is not item and [path.resolve() for path in other.files] != [path.resolve() for path in item.files]:
-            problem = f"would write the same files as {other.name}"
+        first = by_key.setdefault(item.key, item)
+        if first is not item and [path.resolve() for path in first.files] != [path.resolve() for path in item.files]:
+            problem = f"would write the same files as {first.name}"
             remedy = "give their common folder as the input, or run them with different `out`"
             raise UsageError(item.name, problem, remedy=remedy)
     return list(by_key.values())
 
 
 def refuse_case_twins(items: Sequence[Item], folder: Path) -> None:
-    """Raise UsageError if two items' names differ in case alone and the folder's file system takes them for one, as
-    those of macOS, Windows and memory cards do: the second would replace the results of the first.
+    """Raise UsageError if two items' names differ only in case and the folder's file system ignores case.
+
+    The second item would replace the results of the first on macOS, Windows and memory cards.
     """
     by_key: dict[str, Item] = {}
     for item in items:
-        other = by_key.setdefault(item.key.casefold(), item)
-        if other.key != item.key and ignores_case(folder):
+        first = by_key.setdefault(item.key.casefold(), item)
+        if first.key != item.key and ignores_case(folder):
             remedy = "rename one of them, or run two commands with different `out`"
-            raise UsageError(item.name, f"would write the same files as {other.name} in {folder}", remedy=remedy)
+            raise UsageError(item.name, f"would write the same files as {first.name} in {folder}", remedy=remedy)
 
 
 def ignores_case(folder: Path) -> bool:
-    """Return whether the file system of a folder takes names that differ in case alone for one; the folder need not
-    exist.
-    """
+    """Return whether the file system of a folder, which need not exist, ignores case."""
     for path in (folder.absolute(), *folder.absolute().parents):
-        other = path.with_name(path.name.swapcase()) if path.name else path
-        if other.name != path.name and path.exists():
-            return other.exists() and path.samefile(other)
+        swapped = path.with_name(path.name.swapcase()) if path.name else path
+        if swapped.name != path.name and path.exists():
+            return swapped.exists() and path.samefile(swapped)
     return False
 
 
@@ -157,10 +153,7 @@ _SYNTAX = re.compile(r"([0-9]{1,15})/([0-9]{1,15})")
 
 
 def _rank(item: Item) -> tuple[bytes, str]:
-    """Return what ranks an item among others, nearly always the SHA-256 of its NFC-normalised key.
-
-    Normalised, because macOS hands out decomposed names and Linux composed ones for the same file.
-    """
+    """Return the sort key of an item: the SHA-256 of its key in NFC, as macOS decomposes names, then the key."""
     normal = unicodedata.normalize("NFC", item.key).encode("utf-8", "surrogateescape")
     return hashlib.sha256(normal).digest(), item.key
 
@@ -174,23 +167,19 @@ class Shard:
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 <= self.index < self.count:
-            raise UsageError(
-                "shard",
-                "no such part",
-                expected="i/N with 0 ≤ i < N, such as 0/4 … 3/4",
-                got=f"{self.index}/{self.count}",
-            )
+            expected = "i/N with 0 ≤ i < N, such as 0/4 … 3/4"
+            raise UsageError("shard", "no such part", expected=expected, got=str(self))
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read `i/N`; UsageError if it is anything else."""
+        """Parse `i/N`. Raises UsageError for anything else."""
         match = _SYNTAX.fullmatch(text.strip())
         if not match:
             raise UsageError("shard", "cannot be read", expected="i/N, such as 0/4", got=repr(text))
         return cls(int(match[1]), int(match[2]))
 
     def part(self, items: Sequence[Item]) -> list[Item]:
-        """List the items of this shard in order: of all shards, the largest has one more than the smallest."""
+        """List the items of this shard in order; sizes of shards differ by at most one."""
         mine = {item.key for item in sorted(items, key=_rank)[self.index :: self.count]} if self.count > 1 else None
         return [item for item in items if mine is None or item.key in mine]
 

@@ -1,12 +1,12 @@
-"""What a run leaves beside its results: the ledger, and `run.json`. Nothing else holds dates and hosts.
+"""The ledger and `run.json` beside the results of a run. Nothing else holds dates and hosts.
 
-The ledger records what became of each item, so that a rerun goes on where earlier runs stopped. Each shard appends to
-its own `ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one JSON object, written by one
-`write` to a file opened for appending, so that a killed process can tear only the last line. Lines are fsynced, those
-of finished items at most once a second and after their outputs' names: a machine that loses power does the items of
-that second again. Each line ends with a checksum: a torn or damaged one is ignored and its item done again. Lines of
-kind `run` open a run and keep its options and its turn, which orders runs independently of clocks; lines of kind `item`
-record what became of one item.
+The ledger records the result of each item, so that a rerun continues earlier runs. Each shard appends to its own
+`ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one JSON object, written by one `write`
+to a file opened for appending, so that a killed process can only truncate the last line. Lines are flushed to the disk;
+lines of finished items at most once a second and after the names of their outputs: after a power failure, the items of
+that second are done again. Each line ends with a checksum: a damaged line is ignored and its item done again. Lines of
+kind `run` begin a run and store its options and its turn, which orders runs independently of clocks. Lines of kind
+`item` record the result of one item.
 """
 
 from __future__ import annotations
@@ -42,25 +42,35 @@ from humanpose_cli.io.protected import open_existing, refuse_input, refuse_link
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
-_FLUSH_SECONDS = 1.0  # between flushes of items' lines to the disk
+_FLUSH_SECONDS = 1.0  # between flushes of items' lines
 
 
 def options_digest(options: Mapping[str, Any]) -> str:
-    """Compute a short SHA-256 of the options that decide a result, in any order."""
+    """Compute a short SHA-256 of the options that affect results, in any order."""
     canonical = json.dumps(options, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 class Entry(NamedTuple):
-    """One line about an item: a tuple, because ledgers may have 50,000 lines, and dataclasses take five times as long.
+    """One line about an item; a tuple, as ledgers may have 50,000 lines and dataclasses take five times as long.
 
     Attributes:
-        outcome: Success, partial or error; interrupted where earlier results are about to be replaced.
+        command: Name of the command.
+        path: Key of the item.
+        size: Size in the item's fingerprint.
+        mtime_ns: Time in the item's fingerprint.
+        options: Digest of the options.
+        outcome: Success, partial or error; interrupted before earlier results are replaced.
         outputs: Files written, relative to the output folder, with forward slashes.
-        sizes: Of these, in bytes; empty where they are not known.
-        details: What the result's table says of the item, as JSON values.
-        root: The input folder that `path` was relative to.
+        sizes: Their sizes in bytes; empty if unknown.
+        details: JSON values of the item in the result's table.
+        error: One sentence, or None.
+        exit_code: Exit code of the item.
+        seconds: Time of the work.
+        root: The input folder that `path` is relative to.
         content: SHA-256 of the item's contents.
+        finished: Date of the line.
+        host: Name of the machine.
     """
 
     command: str
@@ -82,16 +92,16 @@ class Entry(NamedTuple):
 
     @property
     def done(self) -> bool:
-        """Whether a rerun has nothing left to do for it."""
+        """Whether a rerun can skip the item."""
         return self.outcome == Status.SUCCESS.value
 
     @property
-    def began(self) -> bool:
-        """Whether it records only the beginning of work that no run has finished."""
+    def is_unfinished(self) -> bool:
+        """Whether work on the item began but no run has finished it."""
         return self.outcome == Status.INTERRUPTED.value
 
 
-# The JSON type of each field, and its value in lines without it, which are not ours if that is of another type.
+# The JSON type of each field, and its default; a line without a required field has the default None and is ignored.
 _JSON: dict[str, tuple[Any, Any]] = {
     **dict.fromkeys(("command", "path", "options", "outcome"), (str, None)),
     **dict.fromkeys(("size", "mtime_ns"), (int, None)),
@@ -110,29 +120,35 @@ _EXIT_CODES = {int(code) for code in ExitCode}
 
 @dataclass
 class History:
-    """All ledgers of a folder merged: the latest entry of each (command, path), each run's options, the latest turn."""
+    """All ledgers of a folder, merged.
+
+    Attributes:
+        entries: The latest entry of each (command, path), in the order of writing.
+        options: Options of the runs by digest.
+        turn: The latest turn.
+    """
 
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: int = 0
 
-    def of(self, command: str, item: Item) -> Entry | None:
-        """Return the latest entry of that command for that item, whatever its options."""
+    def find(self, command: str, item: Item) -> Entry | None:
+        """Return the latest entry of a command for an item, with any options."""
         return self.entries.get((command, item.key))
 
     def writers(self) -> dict[str, Entry]:
-        """Map each output file to the entry that wrote it last."""
+        """Return the last entry that wrote each output file."""
         return {output: entry for entry in self.entries.values() for output in entry.outputs}
 
 
 def read_history(folder: Path) -> History:
     """Merge the ledgers in `folder`; the latest entry counts. Raises InputError for newer versions' files."""
-    collecting = gc.isenabled()
-    gc.disable()  # it would look at all lines so far again and again, for as long as they take to read
+    is_enabled = gc.isenabled()
+    gc.disable()  # collections would traverse all lines again and again
     try:
         return _merged(folder)
     finally:
-        if collecting:
+        if is_enabled:
             gc.enable()
 
 
@@ -155,7 +171,7 @@ def _merged(folder: Path) -> History:
                 if isinstance(digest, str) and isinstance(options, dict) and isinstance(run_turn, int):
                     history.options[digest], turn = options, run_turn
         history.turn = max(history.turn, turn)
-    for _, entry in sorted(entries, key=lambda pair: pair[0]):  # stable: of one turn the order of the lines counts
+    for _, entry in sorted(entries, key=lambda pair: pair[0]):  # stable: lines of one turn keep their order
         key = entry.command, entry.path
         history.entries.pop(key, None)  # the order of `entries` is the order of writing
         history.entries[key] = entry
@@ -163,7 +179,7 @@ def _merged(folder: Path) -> History:
 
 
 def count_outcomes(folder: Path, shard: Shard) -> Counter[str]:
-    """Count the statuses of a shard's items, by the last line of each in its ledger; none if there is no ledger yet."""
+    """Count the statuses of a shard's items by the last line of each; empty if there is no ledger yet."""
     path = folder / f"ledger.{shard.file_part}.jsonl"
     lines = _read_lines(path) if path.exists() else ()
     last = {(entry.command, entry.path): entry.outcome for line in lines if (entry := _entry(line))}
@@ -179,21 +195,21 @@ def _checked(row: bytes) -> bytes:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the complete lines of a ledger; one that a crash tore or a disk damaged is left out."""
+    """Read the complete lines of a ledger, without damaged ones."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UnavailableError(path, "cannot be read", got=error.strerror or str(error)) from error
     rows = [row for row in content.split(b"\n") if row and _is_complete(row)]
     try:
-        lines = json.loads(b"[%s]" % b",".join(rows))  # in half of the time of one by one
+        lines = json.loads(b"[%s]" % b",".join(rows))  # twice as fast as one by one
     except (ValueError, RecursionError):
         lines = [_parsed(row) for row in rows]
     return [line for line in lines if isinstance(line, dict)]
 
 
 def _is_complete(row: bytes) -> bool:
-    """Compare a line with its checksum; those of early versions have none."""
+    """Compare a line with its checksum; lines of early versions have none."""
     values, mark, _ = row.rpartition(_CHECK)
     return not mark or _checked(values + b"}") == row
 
@@ -206,7 +222,7 @@ def _parsed(row: bytes) -> Any:
 
 
 def _entry(line: Mapping[str, Any]) -> Entry | None:
-    """Parse the entry in a line; None for values that we do not write, which a disk or an editor spoilt."""
+    """Parse the entry in a line; None for invalid values."""
     values = [*map(line.get, Entry._fields, _JSON_DEFAULTS)]
     if not all(map(isinstance, values, _JSON_TYPES)):
         return None
@@ -228,19 +244,33 @@ def _is_inside(path: Any) -> bool:
 class Ledger:
     """One shard's ledger, open for appending; a context manager.
 
-    Opening makes the folder, refuses a second process for the same shard, or for a part of another number of shards,
-    if the file system supports locks (UsageError), refuses symbolic links, removes what killed writers left, and writes
-    the line that keeps this run's options. `history` is what all ledgers of the folder held before. A run that is
-    refused leaves no new ledger.
+    Opening makes the folder, removes temporary files of killed writers, and writes the line with this run's options. A
+    refused run leaves no new ledger.
+
+    Args:
+        folder: The output folder.
+        command: Name of the command.
+        options: Options that affect results.
+        shard: The shard.
+
+    Attributes:
+        history: The contents of all ledgers of the folder before this run.
+
+    Raises:
+        UsageError: If another process runs the same shard, or a part of another number of shards (if the file system
+            supports locks), or for a symbolic link.
     """
 
     def __init__(self, folder: Path, command: str, options: Mapping[str, Any], shard: Shard = UNSHARDED) -> None:
-        self.folder, self.command, self.shard = folder, command, shard
+        self.folder = folder
+        self.command = command
+        self.shard = shard
         self.digest = options_digest(options)
         self.path = folder / f"ledger.{shard.file_part}.jsonl"
-        self._flushed, self._renames = -math.inf, ExitStack()
-        self._folders: set[Path] = set()  # with outputs whose names are not flushed to the disk yet
-        self._new = False  # whether this process made the file, and no item is recorded in it
+        self._flushed = -math.inf
+        self._renames = ExitStack()
+        self._folders: set[Path] = set()  # folders with names of outputs that are not flushed to the disk yet
+        self._new = False  # whether this process made the file and has recorded no item
         record = run_record_path(folder, shard)
         refuse_input(record)
         refuse_link(record)
@@ -267,20 +297,20 @@ class Ledger:
 
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         self._renames.close()
-        with suppress(OSError):  # of lines that this loses, the items are done again
+        with suppress(OSError):  # items of lost lines are done again
             self._flush()
         self._close(refused=kind is not None and issubclass(kind, UsageError))
 
     def _close(self, *, refused: bool) -> None:
         if refused and self._new:
-            with suppress(OSError):  # Windows removes no file that is open
+            with suppress(OSError):  # Windows removes no open file
                 self.path.unlink()
         self._file.close()
 
     def record(self, item: Item, mark: Fingerprint, result: ItemResult) -> Entry:
-        """Append what became of an item that had that fingerprint; the line is on the disk within a second of work.
+        """Append the result of an item with this fingerprint; the line is on the disk within a second of work.
 
-        UnavailableError also where the ledger was removed or replaced meanwhile, and with it most likely the results.
+        Raises UnavailableError if it cannot be written, or if the ledger was removed or replaced meanwhile.
         """
         self._new = False
         entry = Entry(
@@ -323,22 +353,19 @@ class Ledger:
             raise UnavailableError(self.folder, problem, remedy="the same command makes again what is missing")
 
     def _flush(self) -> None:
-        """Wait until all lines are on the disk, and before them the names of the outputs that they record."""
+        """Wait until the names of recorded outputs and then all lines are on the disk."""
         while self._folders:
-            with suppress(FileNotFoundError):  # files of temporary folders were written, too
+            with suppress(FileNotFoundError):  # a temporary folder
                 flush_folder(self._folders.pop())
         os.fsync(self._file.fileno())
         self._flushed = time.monotonic()
 
     def _lock(self) -> None:
-        if not lock_at_once(self._file.fileno()):  # a courtesy, not what keeps lines whole
-            raise UsageError(
-                self.folder,
-                f"another process is running part {self.shard} here",
-                remedy="wait for it, or give each process its own `shard=i/N` or `out`",
-            )
+        if not lock_at_once(self._file.fileno()):
+            remedy = "wait for it, or give each process its own `shard=i/N` or `out`"
+            raise UsageError(self.folder, f"another process is running part {self.shard} here", remedy=remedy)
         self._new = self.path.stat().st_size == 0
-        # Of two processes that start at once, at least one finds the other, because each locks its file before.
+        # If two processes start at once, at least one finds the other, because each locks its file before.
         for path in sorted(self.folder.glob("ledger.*-of-*.jsonl")):
             index, _, count = path.name.split(".")[1].partition("-of-")
             if count != str(self.shard.count) and is_locked(path):
@@ -360,27 +387,23 @@ class Ledger:
 
 
 def _plain(value: Any) -> Any:
-    """Convert numpy's numbers and arrays to JSON's, without importing numpy; anything else becomes text."""
+    """Convert numpy's numbers and arrays to JSON without importing numpy; other values become text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def output_size(path: str | Path) -> int:
-    """Return the bytes of an output; -1 if it does not exist."""
+    """Return the size of an output in bytes; -1 if it does not exist."""
     try:
         return os.stat(path).st_size
     except OSError:
         return -1
 
 
-# `run.json`: when, where and with what a run was made.
-
-PACKAGES = (
-    *("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "onnxruntime-gpu", "pillow", "imageio", "av", "h5py"),
-)
+PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "onnxruntime-gpu", "pillow", "imageio", "av", "h5py")
 
 
 def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
-    """Return the version of each package as installed, None for a missing one; imports none of them."""
+    """Return the installed version of each package, None if missing, without importing them."""
     versions: dict[str, str | None] = {}
     for name in packages:
         try:
@@ -391,7 +414,7 @@ def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | No
 
 
 def commit_of_checkout() -> str | None:
-    """Return the commit of the checkout that this package runs from, with `+` if files differ; None if installed."""
+    """Return the commit of this package's checkout, with `+` if files differ; None if it is installed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -399,7 +422,7 @@ def commit_of_checkout() -> str | None:
         commit = _git(root, "rev-parse", "HEAD")
         changes = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
-        return None  # no git on this machine, or a checkout that belongs to someone else
+        return None  # no git on this machine, or another user's checkout
     return commit + ("+" if changes else "")
 
 
@@ -410,18 +433,18 @@ def _git(root: Path, *arguments: str) -> str:
         capture_output=True,
         encoding="utf-8",
         timeout=10,
-        start_new_session=True,  # a Ctrl-C in the terminal is for us, not for git
+        start_new_session=True,  # a Ctrl-C in the terminal is not for git
     )
     return process.stdout.strip()
 
 
 def run_record_path(folder: Path, shard: Shard) -> Path:
-    """Return the path of `run.json`, or of `run.i-of-N.json` for a shard, so that no two processes write one file."""
+    """Return the path of `run.json`, or of `run.i-of-N.json` for a shard."""
     return folder / ("run.json" if shard.count == 1 else f"run.{shard.file_part}.json")
 
 
 def run_record(command: str, options: Mapping[str, Any], shard: Shard, arguments: Sequence[str]) -> dict[str, Any]:
-    """Record what is known when a run starts. `finished`, `status` and counts are added when it ends."""
+    """Return the contents of `run.json` at the start; `finished`, `status` and counts are added at the end."""
     return {
         "schema": 1,
         "command": command,
@@ -442,6 +465,6 @@ def run_record(command: str, options: Mapping[str, Any], shard: Shard, arguments
     }
 
 
-def now(to_the: str = "seconds") -> str:
-    """Format the time in UTC by ISO 8601."""
-    return datetime.now(timezone.utc).isoformat(timespec=to_the)
+def now(unit: str = "seconds") -> str:
+    """Format the time in UTC by ISO 8601, down to `unit`."""
+    return datetime.now(timezone.utc).isoformat(timespec=unit)

@@ -1,4 +1,4 @@
-"""What earlier runs of a batch left: results that stand, results that must not be replaced, and what is still to do."""
+"""Results of earlier runs of a batch: finished items, results that must not be replaced, and items to do."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ from humanpose_cli.io.paths import relative_path
 
 @dataclass(frozen=True)
 class Batch:
-    """How a batch is run.
+    """The settings of a batch.
 
     Attributes:
-        command: Its name, part of the key of every item.
-        out: Output folder; ledger and run.json are kept there.
-        options: JSON values of everything that decides a result, and of nothing else.
+        command: Name of the command, part of the key of every item.
+        out: Output folder, also of ledger and run.json.
+        options: JSON values that affect results, and no others.
         shard: The part of the items that this process does.
-        resume: Skip what an earlier run finished.
-        retry_failed: Do again what an earlier run failed at.
-        overwrite: Replace results that other options made.
-        verify_inputs: Know an unchanged input by its contents instead of size and time.
-        dry_run: Do nothing and write nothing, only say what would be done.
+        resume: Whether to skip items that an earlier run finished.
+        retry_failed: Whether to do items again that failed in an earlier run.
+        overwrite: Whether to replace results of other options.
+        verify_inputs: Whether to compare inputs by checksum instead of size and time.
+        dry_run: Whether to write nothing and only say what would be done.
         recall: (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs.
         arguments: The command line, for run.json.
-        together: Gives how many items `prepare` is shown at once; called when there is something to do.
-        prepare: Called with the next items before the worker gets them one by one; what goes wrong with an item
-            there is for the worker to raise. Returns by key how many of the seconds are the item's own, without
-            those for what all items need, such as loading models.
-        prepares: Whether `prepare` works on an item; others are left to the worker.
-        past_seconds: Seconds that went before into what all items need, which the seconds of the run count.
+        together: Returns the number of items that `prepare` gets at once; called when there are items to do.
+        prepare: Called with the next items before the worker gets them one by one; errors of an item are left to the
+            worker. It returns the seconds of each item by key, without time for all items, such as loading models.
+        prepares: Whether `prepare` works on an item; other items are left to the worker.
+        past_seconds: Seconds before the run for all items, which count as the run's.
     """
 
     command: str
@@ -59,31 +58,35 @@ class Batch:
 
 
 class EarlierRuns:
-    """What the ledgers of a batch's folder say about its items.
-
-    change_count  how many items were found to be other than when an earlier run did them
+    """The items of a batch in the ledgers of its folder.
 
     Args:
-        digest: Of the batch's options.
+        batch: The batch.
+        history: The contents of the ledgers.
+
+    Attributes:
+        change_count: Number of items that have changed since an earlier run.
     """
 
-    def __init__(self, batch: Batch, digest: str, history: History) -> None:
-        self.batch, self.digest, self.history = batch, digest, history
+    def __init__(self, batch: Batch, history: History) -> None:
+        self.batch = batch
+        self.history = history
         self.change_count = 0
+        self._digest = options_digest(batch.options)
         self._writers = history.writers()
         self._roots: dict[Path, str] = {}
         self._folder = os.fspath(batch.out)
 
     @classmethod
-    def of(cls, batch: Batch) -> EarlierRuns:
+    def read(cls, batch: Batch) -> EarlierRuns:
         """Read the ledgers in a batch's folder."""
-        return cls(batch, options_digest(batch.options), read_history(batch.out))
+        return cls(batch, read_history(batch.out))
 
     def refuse_conflicts(self, items: Sequence[Item]) -> None:
-        """Raise UsageError, before anything is done, if results of something else would be replaced.
+        """Raise UsageError, before any work, if other results would be replaced.
 
-        That is: results of the same item with other options, of another folder's item with the same relative path, or
-        of another item or command that wrote one of the very files that this item will write.
+        Other results belong to the same item with other options, to an item of another folder with the same relative
+        path, or to another item or command that wrote one of the files that this item will write.
         """
         if self.batch.overwrite or not self.history.entries:
             return
@@ -93,19 +96,18 @@ class EarlierRuns:
                 self._refuse_other(item, entry)
             for output in self._planned(item):
                 writer = self._writers.get(output)
-                other = writer is not None and (writer.command, writer.path) != (self.batch.command, item.key)
-                if other and writer is not None and output_size(self._path(output)) >= 0:
-                    raise UsageError(
-                        self.batch.out / output,
-                        f"is what hpc {writer.command} made of {writer.path}, and {item.key} would replace it",
-                        remedy="`overwrite` replaces it, another `out` keeps both",
-                    )
+                if writer is None or (writer.command, writer.path) == (self.batch.command, item.key):
+                    continue
+                if output_size(self._path(output)) >= 0:
+                    problem = f"is what hpc {writer.command} made of {writer.path}, and {item.key} would replace it"
+                    remedy = "`overwrite` replaces it, another `out` keeps both"
+                    raise UsageError(self.batch.out / output, problem, remedy=remedy)
 
     def _refuse_other(self, item: Item, entry: Entry) -> None:
-        if entry.options != self.digest:
+        if entry.options != self._digest:
             raise _refusal(item, self.batch, _changed_options(entry, self.batch.options, self.history))
-        elsewhere = entry.root and item.root is not None and self._resolved(item.root) != entry.root
-        if elsewhere and not _unchanged(item, entry, self.batch):
+        is_elsewhere = entry.root and item.root is not None and self._resolved(item.root) != entry.root
+        if is_elsewhere and not _unchanged(item, entry, self.batch):
             raise _refusal(item, self.batch, f"of another image or video of that name, from {entry.root}")
 
     def _path(self, output: str) -> str:
@@ -115,9 +117,9 @@ class EarlierRuns:
         return self._roots.get(root) or self._roots.setdefault(root, str(root.resolve()))
 
     def settled(self, item: Item) -> ItemResult | None:
-        """Return the result that an earlier run left of an item; None if there is something left to do."""
+        """Return the result of an item from an earlier run; None if the item is to be done."""
         batch, entry = self.batch, self._entry(item)
-        if entry is None or not batch.resume or entry.options != self.digest or entry.began:
+        if entry is None or not batch.resume or entry.options != self._digest or entry.is_unfinished:
             return None
         if not _unchanged(item, entry, batch):
             self.change_count += entry.done
@@ -134,11 +136,11 @@ class EarlierRuns:
         try:
             contents = batch.recall(item, entry) if batch.recall else {}
         except HpcError:
-            return None  # its result was damaged since: like one that vanished, it is made again
+            return None  # a damaged result is made again, like a missing one
         return ItemResult(item.name, Status.SKIPPED, outputs, details={**entry.details, **contents})
 
     def _holds(self, entry: Entry) -> bool:
-        """Return whether its outputs are there as it left them: none missing, of another size or written over."""
+        """Return whether the outputs of an entry are unchanged: none missing, of another size or overwritten."""
         sizes = tuple(output_size(self._path(output)) for output in entry.outputs)
         return (
             -1 not in sizes
@@ -147,7 +149,7 @@ class EarlierRuns:
         )
 
     def knows(self, item: Item) -> bool:
-        """Return whether an earlier run did anything about an item."""
+        """Return whether an earlier run has an entry for an item."""
         return self._entry(item) is not None
 
     def replaced_by(self, item: Item) -> tuple[str, ...]:
@@ -159,16 +161,16 @@ class EarlierRuns:
         return tuple(str(self.batch.out / output) for output in outputs)
 
     def _entry(self, item: Item) -> Entry | None:
-        return self.history.of(self.batch.command, item)
+        return self.history.find(self.batch.command, item)
 
     def _planned(self, item: Item) -> list[str]:
-        """List the files that an item will write, as ledgers name them."""
+        """List the files that an item will write, by their names in ledgers."""
         return [relative_path(output, self._folder).replace(os.sep, "/") for output in item.outputs]
 
 
 def plan_items(items: Sequence[Item], batch: Batch) -> CommandResult:
-    """Plan what a run of these items would do, without writing anything. Raises UsageError if it would refuse them."""
-    earlier = EarlierRuns.of(batch)
+    """Plan a run of these items without writing anything. Raises UsageError if the run would refuse them."""
+    earlier = EarlierRuns.read(batch)
     earlier.refuse_conflicts(items)
     results = [replace(earlier.settled(item) or _planned_result(item), name=item.short) for item in items]
     status, code = combine_status(results)
@@ -189,19 +191,19 @@ def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
         mark = fingerprint(item)
         return (entry.size, entry.mtime_ns) == (mark.size, mark.mtime_ns)
     except HpcError:
-        return False  # its turn will come, and then it fails with the reason
+        return False  # the item fails with the reason when it is done
 
 
 def _changed_options(entry: Entry, options: Mapping[str, Any], history: History) -> str:
-    """Name what differs, such as "other options (`people=all`, was largest; another `target_pose`)"."""
+    """Describe changes, such as "other options (`people=all`, was largest; another `target_pose`)"."""
     before = history.options.get(entry.options, {})
-    now = json.loads(json.dumps(options, default=str))  # as a ledger keeps them: tuples are lists there
+    now = json.loads(json.dumps(options, default=str))  # tuples are lists in a ledger
     differences = "; ".join(_differences(before, now))
     return f"with other options ({differences})" if before and differences else "with other options"
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """List how each option differs; nested ones under dotted names, only if both have some."""
+    """Describe how each option differs; nested options have dotted names."""
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -211,7 +213,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str 
 
 
 def _switch(value: Any) -> Any:
-    """Reduce options of something that is done only if they are present to a switch."""
+    """Reduce a group of nested options to a switch."""
     return True if isinstance(value, Mapping) else value
 
 
@@ -219,7 +221,7 @@ _DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}(\+[0-9a-f]{12,64})*")
 
 
 def _change(name: str, before: Any, now: Any) -> str:
-    """Describe how an option differs from before; files differ in their digests, which are not shown."""
+    """Describe how an option differs; digests of files are not shown."""
     file_now, file_before = (bool(_DIGEST.fullmatch(str(value))) for value in (now, before))
     if file_now and file_before:
         return f"another `{name}`"
@@ -233,8 +235,5 @@ def _change(name: str, before: Any, now: Any) -> str:
 
 
 def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:
-    return UsageError(
-        batch.out,
-        f"already holds the results of {item.key} made {origin}",
-        remedy="`overwrite` replaces them, another `out` keeps both",
-    )
+    remedy = "`overwrite` replaces them, another `out` keeps both"
+    return UsageError(batch.out, f"already holds the results of {item.key} made {origin}", remedy=remedy)

@@ -1,4 +1,4 @@
-"""Runs any callable over items: skips what is done, records what becomes of each, survives a failing one.
+"""Runs a callable over items: it skips finished items, records results, and continues after failures.
 
     def worker(item: Item) -> Outcome:
         people = fit_image(item.payload, options)              # raises HpcError for a bad input
@@ -6,12 +6,11 @@
 
     result = run_items(items, worker, Batch("fit", out, options=asdict(options), shard=shard), progress=reporter)
 
-An item that fails is recorded and the others go on. What would fail every other item in the same way, an
-UnavailableError (no disk space, no permission, no such device), stops the run: nothing is recorded against that
-item, and the same command goes on with it and the rest once the machine is mended. This module does not
-depend on images or torch.
+A failing item is recorded and the run continues. An UnavailableError (no disk space, no permission, no such device),
+which would fail every other item too, stops the run: nothing is recorded for that item, and the same command continues
+with it when the machine is repaired. This module does not depend on images or torch.
 
-`explain` is the one place that decides what a failure means: from any exception to a sentence and an exit code.
+`explain` converts any exception to a sentence and an exit code.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ from humanpose_cli.version import __version__
 
 @dataclass(frozen=True)
 class Failure:
-    """
+    """The failure of an item or a command.
 
     Attributes:
         sentence: The message for the user.
-        exit_code: What the command exits with if this is all that happened.
-        everywhere: Whether every further item would fail in the same way, so that a batch had better stop.
+        exit_code: Exit code of the command if this is its only failure.
+        everywhere: Whether every other item would fail in the same way, so that a batch stops.
     """
 
     sentence: str
@@ -55,17 +54,20 @@ class Failure:
 
     @property
     def is_bug(self) -> bool:
-        """Whether it is a fault of ours, whose traceback matters."""
+        """Whether it is an error of this program."""
         return self.exit_code is ExitCode.BUG
 
 
 def explain(error: BaseException, inputs: Sequence[Path] = (), out: Path | None = None) -> Failure:
-    """Explain an exception as an error of the program.
+    """Explain any exception of a command or an item.
 
     Args:
-        error: Anything that a command or an item raised.
-        inputs: The files being read: no permission for one of them is the item's trouble, not the machine's.
-        out: The output folder: what the system says of a path below it is the machine's trouble.
+        error: The exception.
+        inputs: The files being read: a system error about one of them fails only this item.
+        out: The output folder: a system error about a path below it fails all items.
+
+    Returns:
+        The failure.
     """
     if failure := _explain_lack_of_memory(error):
         return failure
@@ -88,36 +90,29 @@ _NO_ADDRESSES = re.compile("failed to map segment|can.t start new thread", re.IG
 
 
 def _explain_lack_of_memory(error: BaseException) -> Failure | None:
-    """Recognize exhausted memory, which libraries report in several ways, also as the cause of another error."""
+    """Recognise exhausted memory, which libraries report in several ways, also as the cause of another error."""
     cause: BaseException | None = error
     while isinstance(cause, HpcError):
         cause = cause.__cause__
     if cause is None:
         return None
-    text = str(cause) if isinstance(cause, RuntimeError | ImportError | OSError) or _is_native(cause) else ""
+    is_native = type(cause).__module__.startswith("onnxruntime")  # these classes derive from Exception
+    text = str(cause) if is_native or isinstance(cause, RuntimeError | ImportError | OSError) else ""
     if _NO_ADDRESSES.search(text):
         problem = "memory: not enough to load a library or to start a thread"
         sentence = f"{problem}; raise the limit (ulimit -v), or run fewer processes at once"
         return Failure(sentence, ExitCode.UNAVAILABLE)
-    # The errors of torch and OpenCV are known by their names, so that neither need be loaded.
-    opencv = type(cause).__module__ == "cv2" and getattr(cause, "code", None) == -4
-    by_type = isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError" or opencv
+    # The errors of torch and OpenCV are recognised by name, so that neither is loaded.
+    is_opencv = type(cause).__module__ == "cv2" and getattr(cause, "code", None) == -4
+    by_type = isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError" or is_opencv
     if by_type or getattr(cause, "errno", None) == errno.ENOMEM or _NO_MEMORY.search(text):
         sentence = "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once"
         return Failure(sentence, ExitCode.UNAVAILABLE)
     return None
 
 
-def _is_native(error: BaseException) -> bool:
-    """Return whether it is an exception of ONNX Runtime, whose classes derive from Exception alone."""
-    return type(error).__module__.startswith("onnxruntime")
-
-
 def _explain_os_error(error: OSError, inputs: Sequence[Path], out: Path | None) -> Failure | None:
-    """Explain a system error that no caller turned into a sentence.
-
-    A file that is not there and does not belong to the output is a bug: no user named it.
-    """
+    """Explain a system error; None for a missing file that is neither input nor output, which is a bug."""
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if where and any(where == str(path) for path in inputs):
         return explain(reading_error(where, error))
@@ -129,13 +124,13 @@ def _explain_os_error(error: OSError, inputs: Sequence[Path], out: Path | None) 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker hands back for an item that did not fail.
+    """The result of a worker for an item that did not fail.
 
     Attributes:
         outputs: Files written, in the order written.
-        details: JSON values for the result, which the ledger keeps.
-        contents: Further ones, which it does not keep because the outputs hold them: see `Batch.recall`.
-        problem: One sentence if only part of the item could be done; a rerun with --retry-failed does it again.
+        details: JSON values for the result, which the ledger stores.
+        contents: JSON values that the ledger does not store because the outputs hold them, see `Batch.recall`.
+        problem: One sentence if only part of the item was done; a rerun with --retry-failed does it again.
     """
 
     outputs: tuple[Path, ...] = ()
@@ -145,25 +140,25 @@ class Outcome:
 
 
 class BatchProgress:
-    """Listener of a batch, called from the thread that runs it. This one says nothing."""
+    """Listener of a batch, called from the thread that runs it; this class does nothing."""
 
     def start(self, total: int) -> None:
         """Begin the batch, with `total` items."""
 
     def preparing(self, names: Collection[str]) -> None:
-        """Note that work on several items together begins; each is finished by itself afterwards."""
+        """Note that work on several items together begins; each is finished later."""
 
     def item_started(self, name: str, short: str = "") -> None:
-        """Note that work on an item begins; `short` is its name for people."""
+        """Note that work on an item begins; `short` is its name for users."""
 
     def item_finished(self, result: ItemResult) -> None:
         """Note that an item is done, failed or skipped."""
 
     def bug(self, error: BaseException) -> None:
-        """Note an unexpected exception, with its traceback; the item's result has a sentence about it."""
+        """Note an unexpected exception; the item's result has a sentence about it."""
 
     def finish(self) -> None:
-        """End the batch; called whatever happened."""
+        """End the batch; always called."""
 
 
 Worker = Callable[[Item], Outcome]
@@ -177,15 +172,22 @@ def run_items(
     progress: BatchProgress | None = None,
     stop: StopSignals | None = None,
 ) -> CommandResult:
-    """Run `worker` on each item of this shard, one after the other; of a dry run, say what would be done.
-
-    Raises UsageError before anything is done if results of something else would be replaced, UnavailableError if
-    the output folder cannot be written.
+    """Run `worker` on each item of this shard, one after the other; in a dry run, plan it.
 
     Args:
-        progress: The reporter of what happens.
-        stop: The handler of signals; with one, an interrupted run returns its result, without one KeyboardInterrupt
-            comes through.
+        items: The items of all shards.
+        worker: A function that does one item.
+        batch: The settings.
+        progress: The listener.
+        stop: The handler of signals. With it, an interrupted run returns its result; without it KeyboardInterrupt is
+            raised.
+
+    Returns:
+        The result of all items.
+
+    Raises:
+        UsageError: If other results would be replaced; raised before any work.
+        UnavailableError: If the output folder cannot be written.
     """
     items = unique_items(items)
     refuse_case_twins(items, batch.out)
@@ -194,14 +196,14 @@ def run_items(
     if batch.dry_run:
         plan = plan_items(mine, batch)
         for result in plan.items:
-            if result.error:  # of an input that cannot be read, say, which the run would meet
+            if result.error:
                 progress.item_finished(result)
         return plan
     with Ledger(batch.out, batch.command, batch.options, batch.shard) as ledger:
         return _Run(batch, ledger, worker, progress, stop).carry_out(mine)
 
 
-_NO_MARK = Fingerprint(0, 0)  # of an input that cannot be read
+_NO_MARK = Fingerprint(0, 0)  # fingerprint of an unreadable input
 
 
 class _Run:
@@ -210,10 +212,14 @@ class _Run:
     def __init__(
         self, batch: Batch, ledger: Ledger, worker: Worker, progress: BatchProgress, stop: StopSignals | None
     ) -> None:
-        self.batch, self.ledger, self.worker, self.progress, self.stop = batch, ledger, worker, progress, stop
-        self.earlier = EarlierRuns(batch, ledger.digest, ledger.history)
+        self.batch = batch
+        self.ledger = ledger
+        self.worker = worker
+        self.progress = progress
+        self.stop = stop
+        self.earlier = EarlierRuns(batch, ledger.history)
         self.results: list[ItemResult] = []
-        self.indices: list[int] = []  # of the results' items among all, in order
+        self.indices: list[int] = []  # indices of the results' items, in order
         self.halt: Failure | None = None
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
@@ -230,7 +236,7 @@ class _Run:
                 result = self.earlier.settled(item)
                 if result is not None:
                     if result.status is not Status.ERROR:
-                        _remove_journals(item)  # that of a run which was killed after it had recorded the item
+                        _remove_journals(item)  # the run may have been killed after it had recorded the item
                     self._finish(index, replace(result, name=item.short))
                 else:
                     waiting.append(index)
@@ -250,8 +256,7 @@ class _Run:
 
     def _do_all(self, items: Sequence[Item], indices: Sequence[int]) -> None:
         """Work on some of the items, which are prepared together."""
-        # What the ledger knows them by, taken before they are read.
-        marks = [_mark(items[index]) for index in indices]
+        marks = [_mark(items[index]) for index in indices]  # before they are read
         preparation_times: Mapping[str, float] = {}  # seconds
         if self.batch.prepare is not None and indices:
             coming = [items[index] for index in indices]
@@ -264,18 +269,17 @@ class _Run:
                 return
             with self.stop.item() if self.stop is not None else nullcontext():
                 item = items[index]
-                self._finish(
-                    index, replace(self._do(item, mark, preparation_times.get(item.key, 0.0)), name=item.short)
-                )
+                result = self._do(item, mark, preparation_times.get(item.key, 0.0))
+                self._finish(index, replace(result, name=item.short))
 
     def _do(self, item: Item, mark: Fingerprint | Failure, preparation_time: float) -> ItemResult:
-        """Work on an item, whose preparation took so many seconds, and record what became of it."""
+        """Work on an item and record its result; the time of its preparation, in seconds, is added."""
         if isinstance(mark, Failure):
             result = _failed(item, mark, 0.0)
-            if mark.everywhere:  # as of a network mount that does not answer
+            if mark.everywhere:  # such as a network mount that does not answer
                 self.halt = mark
                 return result
-            # What an earlier run made of it may come in useful again, when the input can be read again.
+            # The entry of an earlier run stays: its results count if the input can be read again.
             return result if self.earlier.knows(item) else self._recorded(item, _NO_MARK, result)
         self.progress.item_started(item.name, item.short)
         start = time.perf_counter() - preparation_time
@@ -299,17 +303,17 @@ class _Run:
     def _recorded(
         self, item: Item, mark: Fingerprint, result: ItemResult, contents: Mapping[str, Any] | None = None
     ) -> ItemResult:
-        """Record the result with its contents; return a failure if the ledger cannot keep it."""
+        """Record the result with its contents; return a failure if the ledger cannot be written."""
         try:
             self.ledger.record(item, mark, result)
-        except UnavailableError as error:  # most likely a full disk; unrecorded, the item is done again
+        except UnavailableError as error:  # most likely a full disk; the item is done again
             return self._failure(item, error, result.seconds)
         if result.status is not Status.ERROR:
             _remove_journals(item)
         return replace(result, details={**result.details, **(contents or {})})
 
     def _announce(self, item: Item, mark: Fingerprint) -> None:
-        """Say that earlier results are being replaced: if this is never finished, they must not count as complete."""
+        """Record that earlier results are being replaced: if this is never finished, they are not complete."""
         if old_files := self.earlier.replaced_by(item):
             self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, old_files))
 
@@ -322,16 +326,17 @@ class _Run:
         return _failed(item, failure, seconds)
 
     def _finish(self, index: int, result: ItemResult) -> None:
-        at = bisect(self.indices, index)
-        self.indices.insert(at, index)
-        self.results.insert(at, result)
+        position = bisect(self.indices, index)
+        self.indices.insert(position, index)
+        self.results.insert(position, result)
         self.progress.item_finished(result)
 
     def _result(self, items: Sequence[Item]) -> CommandResult:
-        before, self.results = self.results, list(map(_still_there, self.results))
+        before = self.results
+        self.results = list(map(_verified, before))
         status, code = combine_status(self.results)
         messages: list[str] = []
-        # The item that halted it is done again, and so is what vanished.
+        # The item that stopped the run, and items with missing outputs, are done again.
         vanished_count = sum(result is not earlier for result, earlier in zip(self.results, before, strict=True))
         left = len(items) - len(self.results) + (self.halt is not None) + vanished_count
         if not items:
@@ -341,12 +346,10 @@ class _Run:
             inputs = "input has" if change_count == 1 else "inputs have"
             messages.append(f"{change_count} {inputs} changed since an earlier run: done again")
         failed_items = [items[index] for index, result in zip(self.indices, before, strict=True) if result.error]
-        if missing_count := sum(
-            item.error is None and not all(map(os.path.exists, item.files)) for item in failed_items
-        ):
-            messages.append(
-                f"{missing_count} {'input is' if missing_count == 1 else 'inputs are'} gone since the run began"
-            )
+        missing = [item for item in failed_items if item.error is None and not all(map(os.path.exists, item.files))]
+        if missing:
+            inputs = "input is" if len(missing) == 1 else "inputs are"
+            messages.append(f"{len(missing)} {inputs} gone since the run began")
         if self.halt is not None:
             any_done = any(result.status is not Status.ERROR for result in self.results)
             status, code = Status.PARTIAL if any_done else Status.ERROR, self.halt.exit_code
@@ -358,18 +361,15 @@ class _Run:
         return CommandResult(self.batch.command, status, tuple(self.results), tuple(messages), code, extra)
 
     def _summary(self) -> dict[str, Any]:
-        """Count the items of each status, the seconds of the run, and the items worked on in a second."""
+        """Count the items of each status, the seconds of the run, and the items per second."""
         counts = Counter(result.status for result in self.results)
         seconds = time.monotonic() - self.start_time
         worked_count = len(self.results) - counts[Status.SKIPPED]
-        status_names = {
-            "done": Status.SUCCESS,
-            "partial": Status.PARTIAL,
-            "failed": Status.ERROR,
-            "skipped": Status.SKIPPED,
-        }
         return {
-            **{name: counts[status] for name, status in status_names.items()},
+            "done": counts[Status.SUCCESS],
+            "partial": counts[Status.PARTIAL],
+            "failed": counts[Status.ERROR],
+            "skipped": counts[Status.SKIPPED],
             "seconds": round(seconds, 3),
             "items_per_second": round(worked_count / seconds, 3) if worked_count and seconds else 0.0,
         }
@@ -382,7 +382,7 @@ class _Run:
         ending = {"finished": now(), "status": result.status.value, "items": dict(sorted(counts.items()))}
         try:
             self._write_record({**record, **ending})
-        except UnavailableError as error:  # the results stand; the message says that their record could not be closed
+        except UnavailableError as error:  # the results are complete; the message is about their record
             code = result.exit_code or error.exit_code
             return replace(result, messages=(*result.messages, str(error)), exit_code=code)
         return result
@@ -401,7 +401,7 @@ def _remove_journals(item: Item) -> None:
             journal.unlink()
 
 
-def _still_there(result: ItemResult) -> ItemResult:
+def _verified(result: ItemResult) -> ItemResult:
     """Return the result, or an error if an output has vanished since it was written."""
     for output in result.outputs:
         if result.status is not Status.ERROR and output_size(output) < 0:

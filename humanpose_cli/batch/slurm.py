@@ -1,11 +1,11 @@
 """Commands as jobs of Slurm, submitted through submitit.
 
-One array job does the shards, one process each; a job that depends on it writes `report.json`, what is done, failed
-and left. A shard goes on with its ledger wherever it is started again: after preemption, after a time-out and after a
-dead machine Slurm requeues it, and a process that was killed is started again in its job.
+One array job does the shards, one process each; a job that depends on it writes `report.json` with finished, failed
+and remaining items. A restarted shard continues with its ledger: Slurm requeues it after preemption, a time-out or a
+machine failure, and a killed process is started again in its job.
 
-A command without shards is one job, whose own document is the report. On several nodes, or with several tasks a node,
-its processes get the variables of a group that torchrun sets.
+A command without shards is one job; its JSON document is the report. On several nodes, or with several tasks a node,
+its processes get the variables that torchrun sets.
 """
 
 from __future__ import annotations
@@ -28,39 +28,41 @@ from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.io.protected import refuse_input
 
 JOB_FOLDER = "slurm"
-"""Where scripts and logs of jobs lie in the output folder."""
+"""Folder of scripts and logs of jobs in the output folder."""
 
 REPORT = "report.json"
-"""What the collecting job writes into the output folder: the JSON document that it prints."""
+"""File in the output folder with the JSON document that the collecting job prints."""
 
-_TRIES = 3  # of a process that is killed, before its job fails
-_MAX_TIMEOUTS = 100  # after each of which a job is requeued
+_TRIES = 3  # starts of a process that is killed, before its job fails
+_MAX_TIMEOUTS = 100  # a job is requeued after each time-out
 _DEFAULT_MINUTES = 240
 _GRACE = 30.0  # seconds for an orderly stop before a time-out
-_WARNING = 90  # seconds before a time-out that Slurm tells of it; of the shortest jobs half of their time
-_OF_GROUPS = {"nodes": "nodes", "ntasks-per-node": "ntasks_per_node"}  # options of sbatch → of submitit
-_FIRST_PORT, _PORTS = 20000, 20000  # where the first process of a group waits for the others: by the job's number
+_WARNING = 90  # seconds before a time-out when Slurm sends its signal; at most half of a job's time
+_GROUP_OPTIONS = {"nodes": "nodes", "ntasks-per-node": "ntasks_per_node"}  # options of sbatch → of submitit
+_FIRST_PORT, _PORTS = 20000, 20000  # the first process of a group listens on a port by the job's number
 
 
 _running: list[subprocess.Popen[str]] = []
-"""The command of this process's job; no field of the job, which is pickled while it runs."""
+"""The command of this process's job; not a field of the job, which is pickled while it runs."""
 
 
 @dataclass(frozen=True)
 class CommandJob:
-    """A command line as what submitit calls on the machine.
+    """A command line that submitit calls on the machine of the job.
 
     Attributes:
-        report: The file for the JSON document that it prints, with its exit code, if that is wanted.
+        line: The command line.
+        report: The file for the JSON document that it prints, with its exit code; None for no file.
     """
 
     line: tuple[str, ...]
     report: Path | None = None
 
     def __call__(self) -> int:
-        """Run it, and again where it was killed; its exit code. Raises RuntimeError if it is killed every time.
+        """Run the command, again if it was killed, and return its exit code.
 
-        One of a group is not run again: the others have ended too.
+        A process of a group is not run again, because the other processes have ended too. Raises RuntimeError if the
+        command is killed every time.
         """
         group = group_environment()
         tries = 1 if group else _TRIES
@@ -71,21 +73,17 @@ class CommandJob:
         raise RuntimeError(f"{self.line[0]} was killed {tries} times, the last time by signal {-code}")
 
     def _run(self, group: Mapping[str, str]) -> int:
-        # Before a time-out Slurm sends its signal to all processes; it is this one's to answer, and not the command's.
+        # Before a time-out Slurm sends its signal to all processes; this process handles it, not the command.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         try:
-            process = subprocess.Popen(
-                self.line,
-                stdout=subprocess.PIPE if self.report else None,
-                encoding="utf-8",
-                env={**os.environ, **group},
-            )
+            stdout = subprocess.PIPE if self.report else None
+            process = subprocess.Popen(self.line, stdout=stdout, encoding="utf-8", env={**os.environ, **group})
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _running.append(process)
         try:
             output, _ = process.communicate()
-        finally:  # a time-out ends this process by an exception
+        finally:  # a time-out raises an exception here
             _running.remove(process)
             if process.poll() is None:
                 process.kill()
@@ -94,17 +92,17 @@ class CommandJob:
         return process.returncode
 
     def checkpoint(self) -> Any:
-        """Return what submitit runs after a time-out or preemption: the same, which resumes.
+        """Return the job that submitit runs after a time-out or preemption: this one, which resumes.
 
-        Called while the command runs, before the job is requeued. By then the command has ended in order: a second
-        SIGTERM, which Slurm then sends to every process, would make it stop at once.
+        It is called while the command runs, before the job is requeued, and ends the command first: a second SIGTERM,
+        which Slurm then sends to every process, would stop it at once.
         """
         from submitit.helpers import DelayedSubmission
 
         for process in _running:
             process.terminate()
             end = time.monotonic() + _GRACE
-            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT  # its exit code is for who waits for it
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT  # leaves the exit code to `communicate`
             with suppress(ChildProcessError):
                 while os.waitid(os.P_PID, process.pid, flags) is None and time.monotonic() < end:
                     time.sleep(0.05)
@@ -130,23 +128,23 @@ def group_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SlurmJobs:
-    """What was submitted.
+    """The submitted jobs.
 
     Attributes:
         work: Id of the array or job that does the work.
-        collect: Id of the job that reports on it; "" without one.
+        collect: Id of the job that writes the report; "" if there is none.
     """
 
     work: str
     collect: str = ""
 
     def states(self) -> dict[str, str]:
-        """State by id of all its jobs that wait or run, as squeue reports it; empty when they have ended."""
+        """Return squeue's states of all waiting and running jobs by id; empty when they have ended."""
         ids = ",".join(filter(None, (self.work, self.collect)))
         command = ["squeue", "--noheader", "--array", f"--jobs={ids}", "--format=%i %T"]
         process = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
         if process.returncode:
-            if "Invalid job id" in process.stderr:  # forgotten, for it ended long ago
+            if "Invalid job id" in process.stderr:  # it ended long ago
                 return {}
             raise UnavailableError("slurm", "does not answer", got=process.stderr.strip(), remedy="see squeue")
         return dict(line.split(None, 1) for line in process.stdout.splitlines() if line.strip())
@@ -154,11 +152,11 @@ class SlurmJobs:
 
 @dataclass(frozen=True)
 class SlurmSettings:
-    """How jobs are submitted.
+    """Settings of jobs.
 
     Attributes:
-        shards: Jobs of the array; 1 is a single job.
-        options: Of sbatch, by their long names: {"partition": "gpu", "time": "60"}; time in minutes.
+        shards: Number of jobs in the array; 1 is a single job.
+        options: sbatch's options by their long names, such as {"partition": "gpu", "time": "60"}; time in minutes.
     """
 
     shards: int = 1
@@ -170,14 +168,20 @@ def submit(
 ) -> SlurmJobs:
     """Submit a command.
 
-    UnavailableError without Slurm or submitit, or if Slurm refuses; UsageError for options that it does not know.
-
     Args:
-        name: Of the jobs.
-        line: The command line, without what concerns the cluster.
-        out: Its output folder.
-        collect: What the line ends with in the job that reports on all shards; None for a command without shards,
-            which prints its own JSON document.
+        name: Name of the jobs.
+        line: The command line without options of the cluster.
+        out: The output folder.
+        settings: Settings of the jobs.
+        collect: Arguments added to the line for the job that reports on all shards; None for a command without shards,
+            which prints its JSON document itself.
+
+    Returns:
+        The jobs.
+
+    Raises:
+        UnavailableError: If Slurm or submitit is missing, or if Slurm refuses the job.
+        UsageError: If options cannot be used.
     """
     folder = ensure_folder(out / JOB_FOLDER)
     folder.chmod(0o700)  # submitit's pickles in it are run
@@ -187,7 +191,7 @@ def submit(
     if collect is None:
         (job,) = _submitted(executor, [CommandJob(tuple(line), out / REPORT)])
         return SlurmJobs(job.split("_")[0])
-    if groups := sorted(_OF_GROUPS.keys() & _sbatch_options(settings)):
+    if groups := sorted(_GROUP_OPTIONS.keys() & _sbatch_options(settings)):
         raise UsageError("cluster_set", f"{groups[0]} is not for items, of which every part is one process")
     shards = [CommandJob((*line, "--shard", f"{index}/{settings.shards}")) for index in range(settings.shards)]
     work = _submitted(executor, shards)[0].split("_")[0]
@@ -213,7 +217,7 @@ def _executor(folder: Path, name: str, settings: SlurmSettings) -> Any:
         time=int(minutes),
         signal_delay_s=min(_WARNING, 30 * int(minutes)),
         array_parallelism=settings.shards,
-        **{name: int(options.pop(key)) for key, name in _OF_GROUPS.items() if options.get(key, "").isdigit()},
+        **{name: int(options.pop(key)) for key, name in _GROUP_OPTIONS.items() if options.get(key, "").isdigit()},
         additional_parameters={"requeue": True, **options},
     )
     return executor
@@ -224,7 +228,7 @@ def _sbatch_options(settings: SlurmSettings) -> dict[str, str]:
 
 
 def _submitted(executor: Any, jobs: Sequence[CommandJob]) -> list[str]:
-    """Parse the ids of the submitted jobs, of an array with the numbers in it."""
+    """Submit jobs and return their ids."""
     import submitit
 
     try:
@@ -237,7 +241,7 @@ def _submitted(executor: Any, jobs: Sequence[CommandJob]) -> list[str]:
 
 
 def read_report(out: Path) -> dict[str, Any]:
-    """Read the document of the collecting job; empty while there is none."""
+    """Read the collecting job's document; empty if there is none yet."""
     try:
         return dict(json.loads((out / REPORT).read_text("utf-8")))
     except (OSError, ValueError):

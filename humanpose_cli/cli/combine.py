@@ -197,11 +197,11 @@ class _Takes:
         """Check the takes that are not finished; this opens their videos."""
         from humanpose_cli.batch.resuming import EarlierRuns
 
-        combined = EarlierRuns.of(flags.batch(self.session, self.out, self.identity))
+        combined = EarlierRuns.read(flags.batch(self.session, self.out, self.identity))
         done = {take.key: take for take in self.takes if _is_done(combined, self.item(take))}
         if any(take.views for take in done.values()):
             cameras = self.out / CAMERAS
-            fitted = EarlierRuns.of(flags.batch(self.session, cameras, run.identity))
+            fitted = EarlierRuns.read(flags.batch(self.session, cameras, run.identity))
             done = {
                 key: take
                 for key, take in done.items()

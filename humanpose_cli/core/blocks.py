@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-_PIXELS = 1 << 16  # of a block: its arrays stay in a core's cache
+_PIXELS = 1 << 16  # pixels of a block, so that its arrays stay in a core's cache
 
 
 def in_blocks(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
-    """Call `work` for all rows of images (height, width, ...), some rows at a time, in torch's number of threads.
+    """Call `work` for blocks of rows of images (height, width, ...), in torch's number of threads.
 
-    NumPy computes with a few megabytes several times as fast as with hundreds, which never stay in a cache.
+    NumPy is several times as fast with a few megabytes, which stay in a cache, as with hundreds.
     """
     height, width = shape[:2]
     rows = max(1, _PIXELS // max(width, 1))

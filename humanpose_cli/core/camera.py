@@ -20,30 +20,34 @@ if TYPE_CHECKING:
 
     from humanpose_cli.core.crop import Crop
 
-# A usual lens over the longer side (about 58°), used where neither EXIF nor the user gives the focal length. Telephones
-# and video cameras have 0.7 to 1.2; a longer lens taken for this one costs less than a shorter one taken for longer.
+# A usual lens over the longer side (about 58°), used if neither EXIF nor the user gives the focal length. Phones and
+# video cameras have 0.7 to 1.2; underestimated focal lengths cost less than overestimated ones.
 DEFAULT_FOCAL_FACTOR = 0.9
 
 
 def default_focal(width: int, height: int) -> float:
-    """Estimate a focal length in pixels without EXIF and option: `DEFAULT_FOCAL_FACTOR` times the longer side."""
+    """Return the default focal length in pixels: `DEFAULT_FOCAL_FACTOR` times the longer side."""
     return DEFAULT_FOCAL_FACTOR * max(width, height)
 
 
 def project(points: Any, focal: Any, principal_point: Any, *, near: float = 0.1) -> Any:
-    """Project points (..., N, 3) metres, camera axes, to pixels (..., N, 2); numpy arrays or torch tensors.
+    """Project points to pixels; numpy arrays or torch tensors.
 
-    focal (...) pixels, principal_point (..., 2) pixels. Depth is kept at `near` metres or more, so that points
-    behind the camera give finite pixels and gradients.
+    Args:
+        points: (..., N, 3) float, metres in camera axes. The points.
+        focal: (...) float, pixels. Focal lengths.
+        principal_point: (..., 2) float, pixels. Principal points.
+        near: Minimum depth in metres, so that points behind the camera give finite pixels and gradients.
+
+    Returns:
+        (..., N, 2) float, pixels.
     """
     depth = points[..., 2:].clip(near)
     return focal[..., None, None] * points[..., :2] / depth + principal_point[..., None, :]
 
 
 def camera_centres(rotations: Any, translations: Any) -> Any:
-    """Return the positions (T, 3) in the world of cameras with rotations (T, 3, 3) and translations (T, 3) of world to
-    camera; numpy arrays.
-    """
+    """Return the positions (T, 3) of cameras with rotations (T, 3, 3) and translations (T, 3) from world to camera."""
     return -np.einsum("tji,tj->ti", rotations, translations)
 
 
@@ -52,9 +56,9 @@ class Camera:
     """A pinhole camera, or several with leading dimensions `...`.
 
     Attributes:
-        focal: Pixels: a number, or (...) numbers.
-        principal_point: Pixels: x, y, or (..., 2).
-        size: (width, height) of the image in pixels; (0, 0) if it is not known.
+        focal: Float or (...) float, pixels. Focal length.
+        principal_point: (x, y) or (..., 2) float, pixels. Principal point.
+        size: (width, height) of the image in pixels; (0, 0) if unknown.
     """
 
     focal: Any
@@ -75,11 +79,15 @@ class Camera:
     def of_image(
         cls, size: tuple[int, int], focal: float | None = None, principal_point: tuple[float, float] | None = None
     ) -> Camera:
-        """Make the camera of an image of (width, height) pixels.
+        """Make the camera of an image.
 
         Args:
-            focal: Pixels; None: `default_focal`.
-            principal_point: Pixels; None for the middle, where the axis of a complete image meets it.
+            size: (width, height) of the image in pixels.
+            focal: Focal length in pixels; None for `default_focal`.
+            principal_point: x and y in pixels; None for the middle of the image.
+
+        Returns:
+            The camera.
         """
         width, height = size
         focal = default_focal(width, height) if focal is None else focal
@@ -87,13 +95,13 @@ class Camera:
 
     @classmethod
     def stack(cls, cameras: Iterable[Camera]) -> Camera:
-        """Stack N single cameras to arrays (N,) and (N, 2) float64. The size is not kept."""
-        every = list(cameras)
-        centres = np.array([camera.principal_point for camera in every], np.float64)
-        return cls(np.array([camera.focal for camera in every], np.float64), centres.reshape(len(every), 2))
+        """Stack N single cameras to arrays (N,) and (N, 2) float64, without their sizes."""
+        pairs = [(camera.focal, camera.principal_point) for camera in cameras]
+        centres = np.array([centre for _, centre in pairs], np.float64).reshape(len(pairs), 2)
+        return cls(np.array([focal for focal, _ in pairs], np.float64), centres)
 
     def tensors(self, dtype: Any = None, device: Any = None) -> Camera:
-        """Convert the camera to torch tensors, of float32 if no type is given."""
+        """Convert the camera to torch tensors, by default of float32."""
         import torch
 
         def tensor(values: Any) -> Tensor:
@@ -102,17 +110,21 @@ class Camera:
         return replace(self, focal=tensor(self.focal), principal_point=tensor(self.principal_point))
 
     def __getitem__(self, index: Any) -> Camera:
-        """Select some of several cameras; one index gives plain numbers."""
+        """Select some of several cameras; a single index gives plain numbers."""
         focal, centre = self.focal[index], self.principal_point[index]
         if focal.ndim:
             return replace(self, focal=focal, principal_point=centre)
         return replace(self, focal=float(focal), principal_point=(float(centre[0]), float(centre[1])))
 
     def project(self, points: Any, *, near: float = 0.1) -> Any:
-        """Project points (..., N, 3) metres, camera axes, to pixels (..., N, 2), numpy or torch as the points.
+        """Project points to pixels; numpy arrays or torch tensors.
 
-        One camera also takes a single point (3,). Depth is kept at `near` metres or more, so that points behind the
-        camera give finite pixels and gradients.
+        Args:
+            points: (..., N, 3) float, metres in camera axes. The points; for a single camera also (3,).
+            near: Minimum depth in metres, so that points behind the camera give finite pixels and gradients.
+
+        Returns:
+            (..., N, 2) float, pixels.
         """
         if self._many:
             return project(points, self.focal, self.principal_point, near=near)
@@ -121,29 +133,30 @@ class Camera:
         return self.focal * points[..., :2] / points[..., 2:].clip(near) + centre
 
     def scaled(self, factor: float) -> Camera:
-        """Scale the camera to the same image with `factor` times as many pixels a side."""
+        """Scale the camera to an image with `factor` times as many pixels a side."""
         x, y = self.principal_point
         size = round(self.size[0] * factor), round(self.size[1] * factor)
         return Camera(self.focal * factor, (x * factor, y * factor), size)
 
     def part(self, box: tuple[int, int, int, int]) -> Camera:
-        """Make the camera whose image is a box x0, y0, x1, y1 of this one's pixels: x0 ≤ x < x1, y0 ≤ y < y1."""
+        """Make the camera of the part x0 ≤ x < x1, y0 ≤ y < y1 of the image."""
         (x, y), (x0, y0, x1, y1) = self.principal_point, box
         return Camera(self.focal, (x - x0, y - y0), (x1 - x0, y1 - y0))
 
     def cropped(self, crop: Crop) -> Camera:
-        """Make the camera that takes the crop: `crop.directions` turns points into its axes."""
+        """Make the camera of a crop; `crop.directions` rotates points to its axes."""
         x, y = crop.points(self.principal_point).tolist()
         return Camera(self.focal * crop.scale, (x, y), crop.size)
 
 
 @dataclass(frozen=True)
 class FixedCamera:
-    """The position of a body before a camera that never moves (Neural Body Fitting, appendix B).
+    """A camera with a fixed position of the body (Neural Body Fitting, appendix B).
 
     Attributes:
-        focal: Pixels for an image of `size` pixels square, whose centre is the principal point.
-        root: (3,) metres, camera axes: the pelvis joint of every body.
+        focal: Focal length in pixels for an image of `size` pixels square; its centre is the principal point.
+        size: Side of the image in pixels.
+        root: (3,) float, metres in camera axes. The pelvis joint of every body.
     """
 
     focal: float = 5000.0
@@ -151,10 +164,10 @@ class FixedCamera:
     root: tuple[float, float, float] = (-0.012, -0.108, 20.33)
 
     def focal_at(self, size: int) -> float:
-        """Compute the focal length in pixels of the same camera with an image of `size` pixels square."""
+        """Return the focal length in pixels for an image of `size` pixels square."""
         return self.focal * size / self.size
 
 
-# The public code's camera with its translation (−0.01, 0.115, 20.3) added to SMPL's mean resting pelvis: a pelvis at
-# one position is the same for SMPL, and also right for bodies whose pelvis rests elsewhere.
+# The public code's translation (−0.01, 0.115, 20.3) added to SMPL's mean resting pelvis, so that it is also right for
+# bodies with another resting pelvis.
 NBF_CAMERA = FixedCamera()

@@ -1,4 +1,4 @@
-"""Axes, units and skeletons: the conventions that every file and function of this project follows.
+"""Axes, units and skeletons: the conventions of all files and functions.
 
 - Lengths in metres, angles in radians. Images are HxWx3 uint8 RGB; pixel (0, 0)'s corner is the origin, its centre
   is (0.5, 0.5).
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 ASSUMED_FRAME_RATE = 30.0
-"""Frames a second of sequences without a known rate."""
+"""Frames per second of sequences without a known rate."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,10 @@ class Skeleton:
     """Named joints in a fixed order, with their tree and their left/right pairs.
 
     Attributes:
-        parents: The parent's name per joint, "" for a root; in `coco17` and `blazepose33` the tree only serves to
-            draw, and names bones of constant length.
+        name: Name of the skeleton.
+        joint_names: Names of the joints.
+        parent_names: Name of each joint's parent, "" for a root. In `coco17` and `blazepose33` the tree is used only to
+            draw, and for bones of constant length.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Skeleton:
         return {name: i for i, name in enumerate(self.joint_names)}
 
     def index(self, joint: str) -> int:
-        """Return the row of a joint. The KeyError for an unknown one names the skeleton."""
+        """Return the row of a joint. Raises KeyError with the skeleton's name for an unknown joint."""
         try:
             return self._index[joint]
         except KeyError:
@@ -68,7 +70,7 @@ class Skeleton:
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """Row that each joint has after left and right are swapped."""
+        """Row of each joint after left and right are swapped."""
         return tuple(self._index[_other_side(name)] for name in self.joint_names)
 
 
@@ -222,7 +224,7 @@ BLAZEPOSE33 = _tree(
     *_FEET,
 )
 
-# COCO's joints, where annotators set them, and the feet, of detectors that have both.
+# COCO's joints and feet, for detectors that have both.
 COCO21 = _tree("coco21", *zip(COCO17.joint_names, COCO17.parent_names, strict=True), *_FEET)
 
 # Joints of detectors, in the order of MPII.
@@ -249,13 +251,13 @@ MPII16 = _tree(
 LIMB_JOINTS = tuple(
     f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
 )
-"""The twelve joints of arms and legs, which all skeletons of bodies and images name alike."""
+"""The twelve joints of arms and legs, with equal names in all skeletons of bodies and images."""
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (SMPL24, REPOSING19, H36M17, COCO17, BLAZEPOSE33)}
 """Skeletons of poses and bodies, by name."""
 
 
 def skeleton_by_name(name: str) -> Skeleton:
-    """Return the skeleton of that name. The KeyError for an unknown one lists the names."""
+    """Return the skeleton with this name. Raises KeyError with all names for an unknown one."""
     try:
         return COCO21 if name == COCO21.name else SKELETONS[name]
     except KeyError:
@@ -263,9 +265,9 @@ def skeleton_by_name(name: str) -> Skeleton:
 
 
 def skeletons_with(joint_count: int) -> list[Skeleton]:
-    """List the skeletons with that many joints (17 has two)."""
+    """List the skeletons with this number of joints (two have 17)."""
     return [s for s in SKELETONS.values() if len(s) == joint_count]
 
 
 DENSEPOSE_CHARTS = 24
-"""Charts of DensePose's body surface, numbered from 1."""
+"""Number of charts of DensePose's body surface, which are numbered from 1."""

@@ -1,4 +1,4 @@
-"""Choice of the device that computes."""
+"""Choice of the device and precision of computations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.core.options import Options, option
 
 Precision = Literal["auto", "full", "tf32", "bfloat16"]
-"""full: float32. tf32: float32 whose products have 11 bits. bfloat16: half precision where it is safe, as trainings'
+"""full: float32. tf32: float32 with products of 11 bits. bfloat16: half precision for safe operations, like trainings'
 "mixed"."""
 
 
@@ -43,14 +43,14 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 
 
 def parse_device(text: str) -> str:
-    """Check the form of a device's name; whether the machine has it is for `resolve_device` to see."""
+    """Return a device's name. Raises UsageError for another form; `resolve_device` checks the machine."""
     if not _DEVICE.fullmatch(text):
         raise UsageError("device", "no such device", expected="auto, cpu, cuda or cuda:N", got=repr(text))
     return text
 
 
 def gpu_names() -> list[str]:
-    """List the names of the GPUs that torch has; none if torch is not loaded, since nothing uses a GPU then."""
+    """List the names of torch's GPUs; [] if torch is not loaded."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []
@@ -58,7 +58,7 @@ def gpu_names() -> list[str]:
 
 
 def local_processes() -> tuple[int, int]:
-    """Return this process's number among those that torchrun started on this machine, and their count; (0, 1) alone."""
+    """Return this process's number among torchrun's processes on this machine, and their count; by default (0, 1)."""
     count = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
     return int(os.environ.get("LOCAL_RANK", "0")), count
 
@@ -71,11 +71,18 @@ def usable_cores() -> int:
 
 
 def resolve_device(device: str) -> str:
-    """Choose the torch device: `cpu` or `cuda:N`. Raises UnavailableError if this machine does not have it.
+    """Choose the torch device.
 
     Args:
-        device: `auto` takes a GPU if there is one: the first, or under torchrun the one of this process's local
-            rank, as `cuda` does. Raises UsageError for a numbered GPU that several processes would share.
+        device: `cpu`, `cuda:N`, `cuda` or `auto`. `cuda` is the first GPU, or under torchrun the GPU with this
+            process's local rank; `auto` is `cuda` if there is a GPU.
+
+    Returns:
+        `cpu` or `cuda:N`.
+
+    Raises:
+        UnavailableError: If this machine does not have the device.
+        UsageError: If several processes would share a numbered GPU.
     """
     parse_device(device)
     if device == "cpu":
@@ -85,21 +92,18 @@ def resolve_device(device: str) -> str:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto" and not count:
         return "cpu"
-    rank, together = local_processes()
+    rank, process_count = local_processes()
     number = device.partition(":")[2]
-    if number and together > 1:
-        several = f"{device} for {together} processes"
-        raise UsageError("device", "is one GPU for all", expected="a GPU each", got=several, remedy="`device=cuda`")
+    if number and process_count > 1:
+        got = f"{device} for {process_count} processes"
+        raise UsageError("device", "is one GPU for all", expected="a GPU each", got=got, remedy="`device=cuda`")
     if not number and rank >= count > 0:
         remedy = f"torchrun --nproc-per-node {count}, or `device=cpu`"
-        problem = f"this machine has too few GPUs for {together} processes"
+        problem = f"this machine has too few GPUs for {process_count} processes"
         raise UnavailableError("device", problem, got=f"{count} CUDA devices", remedy=remedy)
     index = int(number or rank)
     if index >= count:
-        raise UnavailableError(
-            "device",
-            f"this machine has no such GPU: {device}",
-            got=f"{count} CUDA devices" if count else "no CUDA device that torch can use",
-            remedy="take `device=cpu` or `device=auto`; hpc doctor lists what works",
-        )
+        got = f"{count} CUDA devices" if count else "no CUDA device that torch can use"
+        remedy = "use `device=cpu` or `device=auto`; hpc doctor lists the devices"
+        raise UnavailableError("device", f"this machine has no such GPU: {device}", got=got, remedy=remedy)
     return f"cuda:{index}"

@@ -1,12 +1,12 @@
-"""Every error this project raises on purpose, and the exit code that each one means.
+"""The errors that this package raises, and their exit codes.
 
     HpcError                 a known problem, in one sentence
     ├── UsageError       2   the command line or an argument is wrong
-    ├── InputError       3   a file or array is not what was expected
+    ├── InputError       3   a file or array is invalid
     ├── UnavailableError 5   this machine lacks something: weights, device, licensed file, space, permission
     └── InterruptedRun   130/143  SIGINT; SIGTERM or SIGHUP; a rerun resumes
 
-Anything else that escapes is a bug of ours (exit code 1).
+Any other exception is a bug (exit code 1).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class ExitCode(IntEnum):
     SIGTERM = 143
 
 
-# Line ends and codes that terminals obey; what turns the direction of writing round, and line ends of Unicode; halves
-# of surrogate pairs, as which Python hands out bytes of a name that are no UTF-8.
+# Line ends and control codes; Unicode's line ends and changes of the direction of writing; lone surrogates, by which
+# Python represents bytes of a name that are not UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:
-    """Escape what would not stay on the line of `text`: a file's name may hold anything."""
+    """Escape control characters and line ends in a text, which may hold a file's name."""
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def shell_word(text: object) -> str:
-    """Quote an argument as a user types it in a command, if it has spaces or the like."""
-    if os.name == "nt":  # whose shells do not know single quotes
+    """Quote an argument for a command line if necessary."""
+    if os.name == "nt":  # its shells have no single quotes
         from subprocess import list2cmdline
 
         return list2cmdline([str(text)])
@@ -56,41 +56,40 @@ def reason_of(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-_OF_A_FILE = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
-"""What the system says of a file alone, whatever the state of the machine."""
+_FILE_ERRORS = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
+"""System errors about a file, which do not depend on the state of the machine."""
 
 
 def is_system_fault(error: OSError) -> bool:
-    """Return whether a system error is the machine's, and not about a file that is missing or in the way. Errors of
-    libraries that only look like the system's have no number of it.
+    """Return whether a system error is about the machine, not about a file that is missing or exists already.
+
+    Errors of libraries that derive from OSError have no system error number and return False.
     """
-    return error.errno in errno.errorcode and not isinstance(error, _OF_A_FILE)
+    return error.errno in errno.errorcode and not isinstance(error, _FILE_ERRORS)
 
 
 class HpcError(Exception):
-    """A problem in one sentence: what it is about, what was expected, what was found, what to do.
+    """A problem in one sentence.
 
     Args:
-        subject: The file, argument or field it is about.
-        problem: What is wrong with it ("is not an image").
-        expected, got, remedy: Optional clauses of the same sentence.
+        subject: The file, argument or field.
+        problem: Its problem, such as "is not an image".
+        expected: What was expected; "" to leave it out.
+        got: What was found; "" to leave it out.
+        remedy: What the user can do; "" to leave it out.
     """
 
     exit_code: ExitCode = ExitCode.BUG
 
     def __init__(self, subject: object, problem: str, *, expected: str = "", got: str = "", remedy: str = "") -> None:
-        self.subject, self.problem = str(subject), problem
-        self.expected, self.got, self.remedy = expected, got, remedy
-        super().__init__(self._sentence())
-
-    def _sentence(self) -> str:
-        clauses = [f"{self.subject}: {self.problem}"]
-        if self.expected:
-            clauses.append(f"expected {self.expected}")
-        if self.got:
-            clauses.append(f"found {self.got}")
-        sentence = ", ".join(clauses)
-        return one_line(f"{sentence}; {self.remedy}" if self.remedy else sentence)
+        self.subject = str(subject)
+        self.problem = problem
+        self.expected = expected
+        self.got = got
+        self.remedy = remedy
+        sentence = f"{subject}: {problem}" + (f", expected {expected}" if expected else "")
+        sentence += (f", found {got}" if got else "") + (f"; {remedy}" if remedy else "")
+        super().__init__(one_line(sentence))
 
 
 class UsageError(HpcError):
@@ -100,19 +99,19 @@ class UsageError(HpcError):
 
 
 class InputError(HpcError):
-    """A file or an array that was given is missing, damaged or not of the expected kind."""
+    """A file or an array is missing, damaged or of another kind than expected."""
 
     exit_code = ExitCode.BAD_INPUT
 
 
 class UnavailableError(HpcError):
-    """This machine lacks something that is needed; `remedy` names the line that mends it."""
+    """This machine lacks something that is needed; `remedy` names the line that repairs it."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 class InterruptedRun(HpcError):
-    """A signal ended the work, SIGTERM by default; what is finished is kept and a rerun resumes."""
+    """A signal, by default SIGTERM, ended the work; finished results are kept and a rerun resumes."""
 
     def __init__(self, signal_number: int = signal.SIGTERM) -> None:
         super().__init__("interrupted", "what is finished is kept", remedy="the same command continues")

@@ -1,4 +1,4 @@
-"""The extras that a plain install leaves out, as in `pip install "humanpose-cli[usd]"`; how to install it again."""
+"""Optional dependencies, as in `pip install "humanpose-cli[usd]"`, and how to install the package again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from humanpose_cli.core.errors import UnavailableError, shell_word
 
 
 class Extra(NamedTuple):
-    """
+    """An optional dependency.
 
     Attributes:
-        distribution: That the extra installs.
-        module: By which it is imported.
+        distribution: Name of the distribution.
+        module: Name of its module.
         purpose: The features that need it.
     """
 
@@ -40,7 +40,7 @@ def remedy_of(extra: str) -> str:
 
 
 def require_extra(extra: str) -> None:
-    """Raise UnavailableError if an extra is not installed; nothing is imported."""
+    """Raise UnavailableError if an extra is not installed, without importing it."""
     needs = EXTRAS[extra]
     if find_spec(needs.module) is None:
         problem = f"is not installed, and {needs.purpose} need it"
@@ -48,11 +48,11 @@ def require_extra(extra: str) -> None:
 
 
 def reinstall_line() -> str:
-    """Find the line that brings back files of this package, from its source."""
+    """Return the command that restores files of this package from its source."""
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         return f"git -C {shell_word(root)} checkout -- humanpose_cli"
-    # PEP 610: pip notes the source of the package, unless that was an index.
+    # PEP 610: pip records the source of the package, unless it was an index.
     distribution = next(iter(metadata.distributions(name="humanpose-cli")), None)
     origin = json.loads((distribution and distribution.read_text("direct_url.json")) or "{}")
     url, repository = origin.get("url", ""), origin.get("vcs_info")

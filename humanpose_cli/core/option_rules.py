@@ -1,6 +1,4 @@
-"""Which options have no effect without, or together with, another one: for commands, `hp.fit` and `hp.refine`, whose
-options have the same names.
-"""
+"""Rules about pairs of options for commands, `hp.fit` and `hp.refine`, which have the same names of options."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from typing import Any
 
 from humanpose_cli.core.errors import UsageError
 
-# Option, or a value of one → those that have no effect without it; of a|b, without both.
+# Option, or its value → options that have no effect without it; a|b: without both.
 _NEEDED = {
     "save_displacements": ("displacement_frames",),
     "overlay": ("side_view", "labels", "video_codec"),
@@ -17,7 +15,7 @@ _NEEDED = {
     "keypoints|boxes": ("min_score",),
     "cluster=slurm": ("shards", "cluster_set", "wait"),
 }
-# Option → those that cannot be combined with it.
+# Option → options that cannot be combined with it.
 _EXCLUDED = {
     "calibration": ("same_cameras", "focal"),
     "keypoints": ("boxes", "pose_model"),
@@ -25,7 +23,7 @@ _EXCLUDED = {
 
 
 def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> None:
-    """Raise UsageError for an option that another one leaves without effect; both by their names."""
+    """Raise UsageError for an option that has no effect because of another option."""
     usual = {name: default for name, default in (defaults or {}).items() if name in values}
     changed_options = {
         n for n, default in usual.items() if values[n] is not default and (default is None or values[n] != default)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from humanpose_cli.core.errors import UsageError
 
 _KEY = "humanpose_cli.option"
-_MAX_INTEGER = 2**31 - 1  # what native code takes as a whole number
+_MAX_INTEGER = 2**31 - 1  # the largest whole number for native code
 _WIDTH = 116  # characters of a line in a docstring
 _LATER_SECTIONS = ("Returns:", "Yields:", "Raises:", "Example:")  # of a docstring, after `Args:` and `Attributes:`
 Target = TypeVar("Target", bound=Callable[..., Any])
@@ -32,17 +32,19 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class OptionInfo:
-    """The declaration of an option, beside its type and default.
+    """The declaration of an option, without its type and default.
 
     Attributes:
-        text: Its meaning, in sentences; other options stand in backticks.
-        unit: Of the value, such as "pixels".
+        text: Its meaning in one sentence, with other options in backticks.
+        unit: Unit of the value, such as "pixels".
         unset: The meaning of the default None or "".
-        value: The value's name in help, such as FILE; "": its unit.
-        minimum, maximum: Of a number, or of each number of a tuple.
-        above, below: Bounds that the number must not reach.
-        choices: The allowed values; those of a Literal type need not be repeated.
-        flag: Whether commands have a flag for it; without one `--set` sets it.
+        value: Name of the value in help, such as FILE; "" for its unit.
+        minimum: Smallest number, also for each number of a tuple.
+        maximum: Largest number, also for each number of a tuple.
+        above: Lower bound that is not allowed itself.
+        below: Upper bound that is not allowed itself.
+        choices: The allowed values; not needed for a Literal type.
+        flag: Whether commands have a flag for it; otherwise `--set` sets it.
     """
 
     text: str
@@ -58,7 +60,7 @@ class OptionInfo:
 
     @property
     def range(self) -> str:
-        """The range of numbers, such as `0 to 1` or `above 0`; empty if there is none."""
+        """The range of numbers, such as `0 to 1` or `above 0`; "" if there is none."""
         if self.minimum is not None and self.maximum is not None:
             return f"{self.minimum} to {self.maximum}"
         parts = [
@@ -71,13 +73,13 @@ class OptionInfo:
 
     @property
     def help(self) -> str:
-        """Meaning, unit, range, and what is done if the option is not set, in sentences."""
+        """Meaning, unit, range and default in sentences."""
         measure = ", ".join(part for part in (self.unit and f"in {self.unit}", self.range) if part)
         parts = (self.text, measure and f"{measure[0].upper()}{measure[1:]}.", self.unset and f"Default: {self.unset}.")
         return " ".join(part for part in parts if part)
 
     def allows(self, number: float) -> bool:
-        """Check that the number is finite and in the range."""
+        """Return whether a number is finite and in the range."""
         return (
             math.isfinite(number)
             and (self.minimum is None or number >= self.minimum)
@@ -88,18 +90,14 @@ class OptionInfo:
 
 
 def option(default: Any, text: str, **declaration: Any) -> Any:
-    """Declare a field of an `Options` class.
-
-    Args:
-        declaration: Fields of `OptionInfo`.
-    """
+    """Declare a field of an `Options` class with a default, a text, and other fields of `OptionInfo`."""
     return dataclasses.field(default=default, metadata={_KEY: OptionInfo(text, **declaration)})
 
 
 class Options:
-    """Base of dataclasses whose fields are options: refuses values out of range, and lists the fields in its docstring.
+    """Base of dataclasses with options: it checks values and lists the fields in the docstring.
 
-    A class with rules about several fields calls `super().__post_init__()` in its own.
+    A class with rules about several fields calls `super().__post_init__()` in its own method.
     """
 
     def __init_subclass__(cls) -> None:
@@ -110,7 +108,7 @@ class Options:
         _extend_docstring(cls, class_infos)
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a number that is out of its range or not finite, and for a value that is no choice."""
+        """Raise UsageError for a number that is not finite or out of its range, and for a value that is no choice."""
         kind: Any = type(self)
         choices = _choices(kind)
         for name, info in infos(kind).items():
@@ -126,10 +124,10 @@ class Options:
 
 
 def check_integers(name: str, value: object) -> None:
-    """Raise UsageError if a value, or one of a tuple, is a whole number of more than 32 bits."""
+    """Raise UsageError if a value, or a value in a tuple, is a whole number of more than 32 bits."""
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, int) and abs(number) > _MAX_INTEGER:
-            got = f"a number of {number.bit_length()} bits"  # Python refuses to write longer ones
+            got = f"a number of {number.bit_length()} bits"  # Python refuses to print longer numbers
             raise UsageError(name, "is out of range", expected=f"a whole number up to {_MAX_INTEGER}", got=got)
 
 
@@ -142,36 +140,33 @@ def _is_number(value: object) -> bool:
 
 
 def infos(kind: type[Options]) -> Mapping[str, OptionInfo]:
-    """List the declared options of a class, by name."""
+    """Return the declared options of a class by name."""
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     return {field.name: field.metadata[_KEY] for field in fields if _KEY in field.metadata}
 
 
 @functools.cache
 def _choices(kind: type[Options]) -> Mapping[str, tuple[Any, ...]]:
-    """Collect the allowed values of the fields that have a Literal type, also in a union with None, or declared
-    choices; `float` among them if the union has it.
-    """
+    """Return the allowed values of fields with a Literal type, also in a union with None or float, or with choices."""
     types, choices = typing.get_type_hints(kind), {}
     for name, info in infos(kind).items():
         kinds = (types[name], *typing.get_args(types[name]))
         literals = [part for part in kinds if typing.get_origin(part) is typing.Literal]
         values = info.choices or tuple(choice for part in literals for choice in typing.get_args(part))
         if values:
-            others = [other for kind, other in ((type(None), None), (float, float)) if kind in kinds]
-            choices[name] = (*values, *others)
+            choices[name] = (*values, *(value for kind, value in ((type(None), None), (float, float)) if kind in kinds))
     return choices
 
 
 def explained(*kinds: type[Options]) -> Callable[[Target], Target]:
-    """Add to the docstring of a function or class those of its arguments that are options of `kinds`; a decorator."""
+    """Return a decorator that adds the options of `kinds` among the arguments to the docstring."""
 
     def extended(target: Target) -> Target:
         target_infos = {
             name: info
             for kind in kinds
             for name, info in infos(kind).items()
-            if not isinstance(getattr(kind, name), Options)  # inner options, which are no arguments
+            if not isinstance(getattr(kind, name), Options)  # nested options are no arguments
         }
         names = inspect.signature(target).parameters
         _extend_docstring(target, {name: target_infos[name] for name in names if name in target_infos})
@@ -201,12 +196,19 @@ def _extend_docstring(target: Any, option_infos: Mapping[str, OptionInfo]) -> No
 
 
 def changed(options: Record, changes: Mapping[str, Any], path: str = "") -> Record:
-    """Copy a dataclass with some fields changed, those of its inner dataclasses too.
+    """Copy a dataclass with some fields changed, also in nested dataclasses.
 
     Args:
-        changes: Dotted field → value, such as `keypoints.lean_noise`; those of one dataclass are made together,
-            since values may be allowed together only.
-        path: Of these options among the outermost, such as `keypoints.`, which errors name.
+        options: The dataclass.
+        changes: Values by dotted name, such as `keypoints.lean_noise`. Changes of one dataclass are made at once,
+            because values may only be allowed together.
+        path: Prefix of the names in errors, such as `keypoints.`.
+
+    Returns:
+        The copy.
+
+    Raises:
+        UsageError: If a value is not allowed.
     """
     by_field: dict[str, dict[str, Any]] = {}
     for key, value in changes.items():

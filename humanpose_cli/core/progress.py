@@ -8,12 +8,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """A callable that is given how much of the work is done.
-
-    count  how much is done
-    total  of how much; None if it is not known
-    what   the unit in the plural, such as "frames", or what is being done
-    """
+    """A callable that reports progress: finished units, their total (None if unknown), and their name, "frames"."""
 
     def __call__(self, count: int, total: int | None, what: str, /) -> None: ...
 
@@ -24,11 +19,12 @@ def no_progress(count: int, total: int | None, what: str, /) -> None:
 
 @dataclass(frozen=True)
 class FractionalProgress:
-    """A Progress that also reports the fraction of the total work that is done.
+    """A Progress that also reports the finished fraction of the total work.
 
     Attributes:
-        report: Called with that fraction, 0 to 1, and with the arguments of a Progress.
-        start, end: The part of the work that the counts are of, as fractions of the total.
+        report: Called with the fraction, 0 to 1, and with the arguments of a Progress.
+        start: Fraction of the total work at which the counted part begins.
+        end: Fraction of the total work at which the counted part ends.
     """
 
     report: Callable[[float, int, int | None, str], None]
@@ -41,9 +37,9 @@ class FractionalProgress:
 
 
 def part_of(progress: Progress, start: float, end: float) -> Progress:
-    """Restrict progress to the part of some work that begins at the fraction `start` of it and ends at `end`, 0 to 1.
+    """Return the progress of a part of the work, from the fraction `start` to `end`, 0 to 1.
 
-    Functions that only take counts are called with those of the part.
+    Functions that only take counts get the counts of the part.
     """
     if not isinstance(progress, FractionalProgress):
         return progress

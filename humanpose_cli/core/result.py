@@ -1,4 +1,4 @@
-"""Results of commands: frozen values that the command line renders as text or as one JSON document."""
+"""Results of commands: frozen values that the command line renders as text or one JSON document."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from humanpose_cli.version import __version__
 
 
 class Status(str, Enum):
-    """Outcome of an item or of a command: `SKIPPED` is an item that an earlier run had finished, `PLANNED` one that a
-    dry run found to do.
+    """Outcome of an item or a command.
+
+    `SKIPPED` is an item that an earlier run finished, `PLANNED` an item that a dry run would do.
     """
 
     SUCCESS = "success"
@@ -29,12 +30,14 @@ class ItemResult:
     """The result of one item (an image or one sequence).
 
     Attributes:
-        input: As the user would recognise it: its path.
-        name: A short form for tables, relative to the folder of all inputs; "" if there is none.
+        input: Path of the item.
+        status: Outcome of the item.
         outputs: Paths of the files written, in the order written.
+        seconds: Time of the work.
         error: One sentence, or None.
-        exit_code: The command's exit code if this item's failure were the only one.
-        details: Further JSON values, shown beside the fixed ones.
+        exit_code: Exit code of the command if it had only this failure.
+        details: Further JSON values.
+        name: Short form of the path, relative to the folder of all inputs; "" if there is none.
     """
 
     input: str
@@ -48,11 +51,11 @@ class ItemResult:
 
     @property
     def shown(self) -> str:
-        """The short form, else the input."""
+        """The short form, or the input if there is none."""
         return self.name or self.input
 
     def to_document(self) -> dict[str, Any]:
-        """Convert the item to JSON values; details never hide a fixed name."""
+        """Convert the item to JSON values; details do not replace fixed names."""
         fields = {
             "input": self.input,
             "status": self.status.value,
@@ -65,10 +68,14 @@ class ItemResult:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table for people beside that of the items, its cells as text; programs find its numbers in `extra`.
+    """A table for users; programs find its numbers in `CommandResult.extra`.
 
     Attributes:
-        justify: Of the columns behind the first: "right" for numbers, "left" for phrases.
+        title: Title.
+        columns: Headings of the columns.
+        rows: Texts of the cells.
+        notes: Sentences below the table.
+        justify: Alignment of all columns but the first: "right" for numbers, "left" for phrases.
     """
 
     title: str
@@ -80,7 +87,17 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """The result of a command: one document for people's renderer and for `--json` alike."""
+    """The result of a command, for the text output and `--json`.
+
+    Attributes:
+        command: Name of the command.
+        status: Outcome of the command.
+        items: Results of the items.
+        messages: Sentences for the user.
+        exit_code: Exit code.
+        extra: Further JSON values.
+        tables: Further tables for users.
+    """
 
     command: str
     status: Status
@@ -91,7 +108,7 @@ class CommandResult:
     tables: tuple[ResultTable, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
-        """Convert to the envelope of design section 5: command, status, items, messages, version."""
+        """Convert to JSON values: command, status, items, messages, version, and `extra`."""
         fields = {
             "command": self.command,
             "status": self.status.value,
@@ -103,10 +120,10 @@ class CommandResult:
 
 
 def combine_status(items: Sequence[ItemResult]) -> tuple[Status, ExitCode]:
-    """Derive status and exit code of a command from its items'.
+    """Derive the status and exit code of a command from its items.
 
-    Everything done: success. Nothing done: error, with the items' own code if they agree (else bad input).
-    Anything between: partial, 4. An interrupted item makes the command interrupted.
+    The status is success if all items succeed, and error if all fail, with the items' exit code if they agree
+    (otherwise bad input). Otherwise it is partial, 4. An interrupted item makes the command interrupted.
     """
     for item in items:
         if item.status is Status.INTERRUPTED:

@@ -1,4 +1,4 @@
-"""A script beside an exported .glb or .usd, which opens it in Blender as a scene with the clip's settings.
+"""A script for an exported .glb or .usd, which opens it in Blender as a scene with the clip's settings.
 
 Source: the reference of Blender's Python API; the script runs in Blender 4.2 and 5.0.
 """
@@ -18,12 +18,12 @@ from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.inputs import printable
 
 SCRIPT_SUFFIX = ".blender.py"
-_SENSOR = 36  # millimetres, the width of the cameras' sensors: the scale of focal lengths
+_SENSOR = 36  # millimetres, width of the cameras' sensors: the scale of focal lengths
 _KINDS = {"image": "FILE", "video": "MOVIE", "frames": "SEQUENCE"}
 
 
 def blender_script(fit: Fit, folder: Path) -> bytes:
-    """Write the script for a fit with a frame rate; it names files of the frames relative to its own `folder`."""
+    """Return the script for a fit with a frame rate; it names the files of frames relative to its `folder`."""
     codes = np.round(fit.seconds(fit.frame_rate) * fit.frame_rate, 3)
     paths, cameras = CameraPath.all_of(fit), []
     for camera, source in zip(fit.cameras, fit.camera_sources, strict=True):
@@ -41,12 +41,9 @@ def blender_script(fit: Fit, folder: Path) -> bytes:
 
 
 def _background(source: FrameSource | None, names: Sequence[str], folder: Path) -> tuple[str, str, int] | None:
-    """Find file, kind and offset of the frames: Blender shows number `frame + offset` of a video, the first being 0,
-    and `frame + offset + 1` of numbered files. None unless the frames are one file or sequence.
-
-    Args:
-        names: Of the frames; "" for those that a view lacks.
-    """
+    """Find file, kind and offset of the frames; None unless the frames are one file or sequence."""
+    # Blender shows frame `frame + offset` of a video, from 0, and `frame + offset + 1` of numbered files. `names` of
+    # frames are "" if a view lacks them.
     first = next((index for index, name in enumerate(names) if name), None)
     if source is None or len(source.items) != 1 or first is None:
         return None

@@ -1,7 +1,7 @@
 """A person's motion as BVH: metres, y up, the T pose at rest, one person a file.
 
-Joints are named as in smpl24. The pelvis has position channels, in the world; every joint turns
-by Zrotation Xrotation Yrotation, degrees, the first outermost. The file begins at the person's first frame.
+Joints have smpl24's names. The pelvis has position channels in the world; every joint rotates by Zrotation Xrotation
+Yrotation, degrees, the first outermost. The file begins at the person's first frame.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.io.atomic import write_text
 
 _ORDER = "ZXY"
-_END = 0.1  # metres that the bone of a last joint is drawn long
+_END = 0.1  # metres, length of a last joint's bone
 
 
 def write_bvh(
     path: Path | str, person: PersonMotion, frame_rate: float, seconds: NDArray[np.float64] | None = None
 ) -> None:
-    """Write one person.
-
-    Bones keep one length: of segment scales that change over time the mean counts.
+    """Write one person. Bones have constant lengths, by the mean of segment scales over time.
 
     Args:
-        frame_rate: Frames a second, above 0.
-        seconds: When each frame of the fit is shown, if they are not evenly spaced; the motion is resampled.
+        path: The file.
+        person: The person.
+        frame_rate: Frames per second, above 0.
+        seconds: Times of the fit's frames if they are not evenly spaced; the motion is then resampled.
     """
     parents = np.array(SMPL24.parents)
     lengths = person.offsets * person.scales.mean(0)[parents][:, None]
@@ -57,7 +57,7 @@ def write_bvh(
         lines.append(f"{tab}}}")
 
     joint_block(0, 0)
-    turns, pelvis = person.relative[person.held], person.pelvis[person.held]
+    turns, pelvis = person.relative[person.held_rows], person.pelvis[person.held_rows]
     if seconds is not None:
         times = TimesBetween.evenly(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
         turns, pelvis = times.rotations(turns), times.values(pelvis)

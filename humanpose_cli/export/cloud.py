@@ -1,4 +1,4 @@
-"""Points of the background that a camera's walk has shown."""
+"""Points of the background along the path of a walking camera."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from humanpose_cli.io.atomic import write_bytes
 
 
 class SceneCloud(NamedTuple):
-    """Points (P, 3) of the background of one shot, and positions (F, 3) of its camera: metres, world, y up."""
+    """The background of one shot.
+
+    Attributes:
+        points: (P, 3) float, metres in the world, y up. Points of the background.
+        centres: (F, 3) float, metres in the world, y up. Positions of the camera.
+    """
 
     points: Array
     centres: Array
 
 
 def clouds_of(fit: Fit) -> Iterator[SceneCloud]:
-    """Yield the background of each shot whose camera walks along a known path, in the fit's world."""
+    """Yield the background, in the fit's world, of each shot with a walking camera and a known path."""
     camera = next(iter(CameraPath.all_of(fit).values()))
     for path in fit.options.get("camera_paths", ()):
         frames = np.flatnonzero(fit.shot_id == path["shot"])

@@ -1,4 +1,4 @@
-"""Export of fits to the formats of other programs, and the names of the files."""
+"""Export of fits to formats of other programs, and the names of the files."""
 
 from __future__ import annotations
 
@@ -39,18 +39,20 @@ from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.refining.frames import AnyFrames
 
 World = Literal["camera", "ground"]
-"""The world that positions are in."""
+"""World of exported positions."""
 
 
 @dataclass(frozen=True, eq=False)
 class Export:
-    """The parts of a fit to be written.
+    """The prepared parts of a fit.
 
     Attributes:
-        fit: With a frame rate.
+        fit: The fit, with a frame rate.
+        body: Its body model.
         base: Path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`.
         people: Motions of its tracks.
-        meshes: Of its tracks, at rest.
+        meshes: Resting meshes by track.
+        progress: The listener.
     """
 
     fit: Fit
@@ -61,28 +63,28 @@ class Export:
     progress: Progress
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
-        """Write each of the formats, keys of `FORMATS`, atomically; returns the files in the order written."""
+        """Write each of the formats, keys of `FORMATS`, atomically; return the files in the order written."""
         files: list[Path] = []
         for name in formats:
             try:
                 files += FORMATS[name](self)
             except BaseException:
-                with suppress(OSError):  # it is none of those with a file a frame, or holds others
+                with suppress(OSError):  # there is no folder for this format, or it holds other files
                     self.path(f".{name}").rmdir()
                 raise
         return tuple(dict.fromkeys(files))
 
     def path(self, ending: str) -> Path:
-        """Name a file beside the others."""
+        """Return the path of a file with this ending."""
         return self.base.with_name(self.base.name + ending)
 
     @property
     def stem(self) -> str:
-        """The name of files that another refers to; formats want it in UTF-8, whatever `base` is."""
+        """The base name for files that are named in other files, which must be UTF-8."""
         return escaped(self.base.name)
 
     def images(self, folder: Path, stem: str) -> tuple[dict[str, str], dict[Path, bytes]]:
-        """Encode the textures as PNG: their names (`STEM.person0.png`) by mesh, and the bytes of each file."""
+        """Encode the textures as PNG; return their names (`STEM.person0.png`) by mesh, and the bytes of each file."""
         names, files = {}, {}
         for mesh in self.meshes.values():
             if mesh.image is not None:
@@ -95,7 +97,7 @@ _FBX = "export glb, which Blender turns into FBX, or bvh for the motion alone"
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Split names of `FORMATS` with commas between them. Raises UsageError for another name or none."""
+    """Split a list of formats with commas. Raises UsageError for an unknown name, or without a name."""
     names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
@@ -105,13 +107,17 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str], Path], tuple[str, ...]]:
-    """Choose the base of a fit's files, by the fit file's name, and the formats.
-
-    Raises UsageError if `out` is a file of another format, or of one that makes several files.
+    """Choose the formats, and the base of a fit's files.
 
     Args:
-        out: A folder, or one file such as `dance.glb`, whose ending is the format.
-        formats: None: that of `out`, else glb.
+        out: A folder, or one file with the ending of its format, such as `dance.glb`.
+        formats: The formats; None for the format of `out`, or glb.
+
+    Returns:
+        A function from the fit file's name to the base, and the formats.
+
+    Raises:
+        UsageError: If `out` is a file of another format, or of a format with several files.
     """
     kind = out.suffix.lower().removeprefix(".")
     if out.is_dir() or kind not in (*FORMATS, *_OTHERS):
@@ -124,7 +130,7 @@ def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str
 
 
 def chosen_people(fit: Fit, person: str) -> Fit:
-    """Select `all`, the `largest` person, or one by number from a fit. Raises UsageError if there is none."""
+    """Select `all`, the `largest` person, or one by number from a fit. Raises UsageError if missing."""
     if person == "all":
         return fit
     if person != "largest" and not (person.isdecimal() and int(person) in fit.tracks):
@@ -134,7 +140,7 @@ def chosen_people(fit: Fit, person: str) -> Fit:
 
 
 def check_frame_rate(frame_rate: float | None) -> None:
-    """Raise UsageError unless the frame rate is None or frames a second."""
+    """Raise UsageError unless the frame rate is None or positive and finite."""
     if frame_rate is not None and not 0 < frame_rate < math.inf:
         raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
 
@@ -151,24 +157,29 @@ def export_fit(
     body: Body | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Path, ...]:
-    """Write a fit in each of the formats; returns the files in the order written.
-
-    Raises UsageError for unknown formats, worlds or rates, UnavailableError if `usd` is requested and usd-core
-    is not installed.
+    """Write a fit in each of the formats.
 
     Args:
-        fit: A Fit, or a fit file's path.
-        base: Path that the names begin with.
+        fit: A Fit, or the path of a fit file.
+        base: Path that the files' names begin with.
         formats: Keys of `FORMATS`, or their names with commas between them.
-        frame_rate: Frame rate of a fit that has none; None: 25.
-        world: Camera: the fit's own, of its first frame's camera if no other is known; ground: see
-            `fitting.grounding.on_the_ground`.
-        textures: Of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames, with the people's
-            clothes; None: so if the frames are at hand, else those of the refinement, also beside the fit file.
-            People without one have the colours of overlays: "none" for all.
-        frames: The video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source, or
-            the files that the fit file names.
-        body: Of the fit, if it came from a file of a SMPL fit.
+        frame_rate: Frames per second of a fit without a rate; None for 25.
+        world: "camera" is the fit's world, with the axes of its first frame's camera unless another world is known;
+            "ground" stands on the ground, see `fitting.grounding.on_the_ground`.
+        textures: (H, W, 3 or 4) uint8, v down, by track; or "frames" to make them, and clothes, from the frames; or
+            "none" for the colours of overlays. None uses the frames if available, otherwise the textures of the
+            refinement, also from its files. People without a texture have the colours of overlays.
+        frames: The video, folder, images or (F, H, W, 3) uint8 of the fit; None for the Fit's source, or the files that
+            the fit file names.
+        body: Body model of a SMPL fit that was read from a file.
+        progress: The listener.
+
+    Returns:
+        The files in the order written.
+
+    Raises:
+        UsageError: If formats, world or rate are unknown or unusable.
+        UnavailableError: If `usd` is requested and usd-core is not installed.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
     textures = textures if SURFACES.intersection(names) else "none"
@@ -189,9 +200,7 @@ def export_of(
     frames: AnyFrames = None,
     body: Body | None = None,
 ) -> Export:
-    """Prepare what all formats share: the fit's world, and the motion of all people in it. Arguments as
-    `export_fit`.
-    """
+    """Prepare the data of all formats: the fit's world and the motion of all people; arguments as `export_fit`."""
     if world not in get_args(World):
         raise UsageError("world", "is not known", expected=", ".join(get_args(World)), got=str(world))
     check_frame_rate(frame_rate)
@@ -251,10 +260,10 @@ def _json(task: Export) -> list[Path]:
 
 
 def fit_document(fit: Fit) -> dict[str, Any]:
-    """Convert a fit to JSON values: cameras, and pose, shape and joints by name of all people, frame by frame.
+    """Convert a fit to JSON values: frames with their camera, and pose, shape and joints by name of all people.
 
-    Lengths are in metres, angles in radians, image positions in pixels. Positions and poses are in the axes of each
-    frame's camera: x right, y down, z forward; `world_to_camera` leads there from the world. Times are in seconds.
+    Lengths are in metres, angles in radians, image positions in pixels, times in seconds. Positions and poses are in
+    the axes of each frame's camera: x right, y down, z forward; `world_to_camera` maps the world to them.
     """
     seconds = fit.seconds(DEFAULT_FRAME_RATE)
     return {
@@ -313,7 +322,7 @@ def _cloud(task: Export) -> list[Path]:
 
 
 def _meshes(task: Export, kind: str, write: Callable[[Path, Sequence[SkinnedMesh]], None]) -> list[Path]:
-    """Write one file of an image; of a sequence a folder with one for each frame that shows a person, by its number."""
+    """Write one file for an image, or a folder with a file for each frame of a sequence that shows a person."""
     frames = np.unique(task.fit.frame_index).tolist()
     folder, single = task.path(f".{kind}"), task.fit.frame_count == 1
     paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
@@ -334,10 +343,10 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "ply": _ply,
     "cloud": _cloud,
 }
-"""The function that writes each format, by the name that the user gives."""
+"""Functions that write the formats, by the user's names."""
 
-_OTHERS = ("npz", "html", "fbx", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no folder is called so
+_OTHERS = ("npz", "html", "fbx", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no names of folders
 SURFACES = frozenset(("glb", "usd", "obj", "ply"))
-"""Formats that show how people look."""
+"""Formats with surfaces and textures."""
 ONE_FILE = ("json", "glb", "usd")
-"""Formats that make one file of a fit."""
+"""Formats with one file for each fit."""

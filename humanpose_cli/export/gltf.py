@@ -1,8 +1,8 @@
 """People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the cameras.
 
-Metres, y up, seconds; a person is a node `personN` with a skin over 24 joints named as in smpl24, the y axis of each
-along its bone. The joints' own transforms are the first frame's pose; an animation `motion` moves them if there are
-several frames. A person who is not in all frames is hidden in the others: the node's scale steps to zero.
+Units are metres and seconds; y is up. A person is a node `personN` with a skin over 24 joints with smpl24's names. The
+joints' y axes point along the bones. Their transforms are the first frame's pose; an animation `motion` moves them if
+there are several frames. In frames without the person, the node's scale is zero.
 
 Source: glTF 2.0 specification, Khronos Group, ISO/IEC 12113:2022.
 """
@@ -29,20 +29,20 @@ from humanpose_cli.version import __version__
 
 Array = NDArray[Any]
 
-_ELEMENTS, _VERTICES = 34963, 34962  # targets of buffer views: ELEMENT_ARRAY_BUFFER, ARRAY_BUFFER
+_ELEMENTS, _VERTICES = 34963, 34962  # ELEMENT_ARRAY_BUFFER, ARRAY_BUFFER
 _COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "|u1": 5121}
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
-_NEAR = 0.01  # metres: a camera's near plane; the far one is infinite
+_NEAR = 0.01  # metres, a camera's near plane; the far plane is infinite
 
 
 class UvMesh(NamedTuple):
-    """A mesh whose corners have one position and one texture coordinate each.
+    """A mesh with one texture coordinate for each vertex.
 
     Attributes:
-        source: (W,) the mesh's vertex of each vertex.
-        uv: (W, 2) in 0…1, v down.
-        faces: (F, 3).
+        source: (W,) int. Index of the original vertex of each vertex.
+        uv: (W, 2) float, 0 to 1. Texture coordinates, v down.
+        faces: (F, 3) int. Vertices of the faces.
     """
 
     source: Array
@@ -51,7 +51,7 @@ class UvMesh(NamedTuple):
 
 
 def uv_mesh(mesh: SkinnedMesh) -> UvMesh:
-    """Build a mesh with a vertex for every pair of vertex and texture coordinate."""
+    """Build a mesh with a vertex for each pair of vertex and texture coordinate."""
     count = len(mesh.uv)
     pairs, corners = np.unique(mesh.faces * count + mesh.uv_faces, return_inverse=True)
     return UvMesh(pairs // count, mesh.uv[pairs % count], corners.reshape(mesh.faces.shape))
@@ -63,9 +63,7 @@ def linear_colour(track: int) -> list[float]:
 
 
 def quaternions(rotations: Array) -> Array:
-    """Convert (R, …, 3, 3) to (R, …, 4) x y z w, each on the side of the one before it, so that the shorter way is
-    taken.
-    """
+    """Convert rotations (R, …, 3, 3) to quaternions (R, …, 4) x y z w with signs for the shorter interpolation."""
     wxyz = matrix_to_quaternion(torch.from_numpy(np.ascontiguousarray(rotations))).numpy()
     signs = np.cumprod(np.where((wxyz[1:] * wxyz[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0), axis=0)
     wxyz[1:] *= signs
@@ -73,14 +71,14 @@ def quaternions(rotations: Array) -> Array:
 
 
 class _Document:
-    """The objects of a file and the bytes that they point to."""
+    """The objects of a file and the bytes that they refer to."""
 
     def __init__(self) -> None:
         self.lists: dict[str, list[dict[str, Any]]] = {}
         self.data = bytearray()
 
     def add(self, kind: str, entry: dict[str, Any]) -> int:
-        """Add an object, and return its number in the list of its kind."""
+        """Add an object and return its index in the list of its kind."""
         entries = self.lists.setdefault(kind, [])
         entries.append(entry)
         return len(entries) - 1
@@ -92,7 +90,7 @@ class _Document:
         return self.add("bufferViews", {"buffer": 0, "byteOffset": start, "byteLength": len(data), **more})
 
     def accessor(self, values: Array, dtype: str, *, target: int | None = None, bounds: bool = False) -> int:
-        """Add numbers (N,) or (N, C); bounds are needed for positions and times."""
+        """Add numbers (N,) or (N, C), with bounds for positions and times."""
         array = np.ascontiguousarray(values, dtype)
         width = array[0].size
         entry = {
@@ -119,9 +117,8 @@ class _Document:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
         text += b" " * (-len(text) % 4)
         head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(self.data))
-        return b"".join(
-            (head, struct.pack("<II", len(text), _JSON), text, struct.pack("<II", len(self.data), _BIN), self.data)
-        )
+        chunks = [struct.pack("<II", len(data), kind) + data for data, kind in ((text, _JSON), (self.data, _BIN))]
+        return b"".join((head, *chunks))
 
 
 class _Animation:
@@ -148,14 +145,18 @@ def glb_bytes(
     *,
     seconds: Array,
 ) -> bytes:
-    """Write the people and the cameras as one file.
+    """Encode the people and the cameras as one file.
 
-    Skinning is linear, by four bones a vertex: SMPL's pose blend shapes are left out.
+    Skinning is linear with four bones for each vertex, without SMPL's pose blend shapes.
 
     Args:
-        meshes: Of tracks, at rest.
-        cameras: By name.
-        seconds: (F,) when each frame is shown, rising from 0.
+        people: The motions.
+        meshes: Resting meshes by track.
+        cameras: The cameras by name.
+        seconds: (F,) float, seconds. Times of the frames, rising from 0.
+
+    Returns:
+        The bytes of the file.
     """
     document = _Document()
     animation = _Animation(document)
@@ -176,12 +177,12 @@ def _add_person(
     mesh: SkinnedMesh,
     seconds: Array,
 ) -> tuple[int, int]:
-    """Add a person; return the numbers of the person's node and of the mesh's."""
+    """Add a person; return the indices of the person's and the mesh's nodes."""
     turns, scales, offsets = quaternions(person.rotations), person.local_scales, person.bone_offsets
     joints = []
     for joint, name in enumerate(SMPL24.joint_names):
-        at = person.pelvis[0] if joint == 0 else offsets[joint]
-        node: dict[str, Any] = {"name": name, "translation": at.tolist(), "rotation": turns[0, joint].tolist()}
+        position = person.pelvis[0] if joint == 0 else offsets[joint]
+        node: dict[str, Any] = {"name": name, "translation": position.tolist(), "rotation": turns[0, joint].tolist()}
         if person.is_scaled:
             node["scale"] = [float(scales[0, joint])] * 3
         joints.append(document.add("nodes", node))
@@ -204,11 +205,11 @@ def _add_person(
             if person.is_scaled:
                 animation.move(node_number, "scale", times, np.repeat(scales[:, joint, None], 3, 1))
         _hide(animation, root, person, seconds)
-    return root, body_node  # a skinned mesh is moved by its joints alone, so that it stands at the root
+    return root, body_node  # joints alone move a skinned mesh, so that it is at the root
 
 
 def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array) -> None:
-    """Switch the scale between one and zero when the person comes and goes."""
+    """Switch the scale between one and zero when the person appears and disappears."""
     changes = person.presence_changes(len(seconds))
     if changes:
         scales = np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
@@ -240,22 +241,15 @@ def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
 
 
 def _add_camera(document: _Document, animation: _Animation, name: str, camera: CameraPath, seconds: Array) -> int:
-    """Add the first frame's view; glTF has neither zoom nor principal points, which stand in `extras`."""
+    """Add a camera with the first frame's lens; glTF has no zoom and no principal point, which are in `extras`."""
     width, height = camera.size[0].tolist()
     focal = float(camera.focal[0])
     lens = {"yfov": float(2 * np.arctan(height / (2 * focal))), "aspectRatio": width / height, "znear": _NEAR}
     extras = {"focal": focal, "principal_point": camera.centre[0].tolist(), "image_size": [width, height]}
     number = document.add("cameras", {"type": "perspective", "perspective": lens, "extras": extras})
     turns = quaternions(camera.rotations)
-    node = document.add(
-        "nodes",
-        {
-            "name": name,
-            "camera": number,
-            "translation": camera.positions[0].tolist(),
-            "rotation": turns[0].tolist(),
-        },
-    )
+    place = {"translation": camera.positions[0].tolist(), "rotation": turns[0].tolist()}
+    node = document.add("nodes", {"name": name, "camera": number, **place})
     if camera.is_moving:
         times = animation.times(seconds)
         animation.move(node, "translation", times, camera.positions)

@@ -1,8 +1,7 @@
-"""Looks of the people of a fit: their textures, and what clothes, shoes and hair add to their bodies.
+"""Looks of the people of a fit: textures, and the shapes of clothes, shoes and hair.
 
-People whose frames are at hand are dressed as `hpc repose` draws those of a photograph, but at rest and under usual
-light: by one frame, with the colours of several (`avatar.stages.dress_over_frames`). Others have the texture that was
-given or lies beside the fit, on the body itself.
+If frames are available, people are dressed as in `hpc repose`, but at rest and under usual light: by one frame, with
+the colours of several (`avatar.stages.dress_over_frames`). Otherwise bodies have the given texture or the fit's.
 """
 
 from __future__ import annotations
@@ -37,27 +36,27 @@ from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
 
 Array = NDArray[Any]
 
-_FRAMES, _SIGHTINGS = 8, 64  # that a person's texture is made of at most, and those of all people together
+_FRAMES, _SIGHTINGS = 8, 64  # maximum for one person's texture, and for all people together
 _DRESSED = ReposeOptions(background="transparent", mesh=MeshOptions(max_texture_size=MAX_TEXELS))
 
 
 Textures: TypeAlias = Mapping[int, NDArray[np.uint8]] | Mapping[int, Look] | str | Path | None
-"""Textures of tracks, (H, W, 3 or 4) uint8, v down, or their looks; "frames": made from the frames; "none"; a file or
-folder as `refining.steps.read_textures` takes them; None: the fit's looks or those beside its file, else "frames" if
-they are at hand, else the fit's textures or those beside its file."""
+"""(H, W, 3 or 4) uint8, v down, or looks by track; "frames" to make them from the frames; "none"; a file or folder for
+`refining.steps.read_textures`. None uses the looks of the fit or its files, otherwise the frames if available,
+otherwise the textures of the fit or its files."""
 
 
 @dataclass(frozen=True)
 class Dressing:
-    """The step that makes the looks of a fit's people from its frames; `Fit.save` writes them."""
+    """A step that makes the looks of a fit's people from its frames; `Fit.save` writes them."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """No options: fits and their frames decide the results."""
+        """No options: results depend only on fits and their frames."""
         return {}
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
-        """Return no file: those of looks belong to the fit."""
+        """Return no files: the files of looks belong to the fit."""
         return ()
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
@@ -66,19 +65,19 @@ class Dressing:
         frames = available_frames(fit)
         if frames is None:
             return fit
-        as_read = replace(fit, detections=())  # so that looks are those that are made of the fit file
-        return replace(fit, looks=looks_of_fit(as_read, "frames", frames, progress))
+        stored = replace(fit, detections=())  # for the same looks as from the fit file
+        return replace(fit, looks=looks_of_fit(stored, "frames", frames, progress))
 
 
 def is_photograph(fit: Fit) -> bool:
-    """Return whether a fit is of one image of one camera."""
+    """Return whether a fit has one frame and one camera."""
     return len(fit.cameras) == fit.frame_count == 1
 
 
 def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
-    """Return the given frames, else those that the fit knows or its file names; None if they are not at hand.
+    """Return the given frames, otherwise the frames of the fit or its file; None if they are not available.
 
-    Raises InputError if frames of the fit are missing among the given ones.
+    Raises InputError if given frames lack frames of the fit.
     """
     if isinstance(frames, FitFrames):
         return frames
@@ -87,14 +86,14 @@ def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
     if fit.images is not None:
         return FitFrames(fit, fit.images, in_order=True)
     if fit.frame_files:
-        with suppress(HpcError):  # they are gone, or others have their names
+        with suppress(HpcError):  # they are missing or have been replaced
             named = frames_of_fit(fit, None)[1]
             return named if named.fit.frame_count == fit.frame_count else None
     return None
 
 
 def with_sources(fit: Fit, frames: FitFrames | None) -> Fit:
-    """Let a take read the frames of all its cameras, if these name them."""
+    """Add the sources of the frames to a take, so that it can read the frames of all its cameras."""
     sources = frames.fit.sources if frames is not None and isinstance(frames.fit, Fit) else ()
     return replace(fit, sources=fit.sources or sources)
 
@@ -107,14 +106,20 @@ def looks_of_fit(
     *,
     everyone: Fit | None = None,
 ) -> Mapping[int, Look]:
-    """Read or make the looks of a fit's tracks; tracks without one have the colours of overlays.
-
-    Raises UsageError if textures are not images, or there are no frames to make them from.
+    """Read or make the looks of a fit's tracks; tracks without a look have the colours of overlays.
 
     Args:
+        fit: The fit.
         textures: See `Textures`.
-        frames: As of `available_frames`.
-        everyone: The fit with people who are not in `fit`, and may hide parts of those who are.
+        frames: The frames from `available_frames`.
+        progress: The listener.
+        everyone: The fit with further people, who may hide parts of the people in `fit`; None for no others.
+
+    Returns:
+        The looks by track.
+
+    Raises:
+        UsageError: If textures are not images, or if there are no frames to make them from.
     """
     if textures == "none":
         return {}
@@ -141,7 +146,7 @@ def looks_of_fit(
 
 
 def _stored_looks(fit: Fit) -> dict[int, Look]:
-    """Read the looks beside a fit's file that are of its rows."""
+    """Read the looks in files of a fit that match its rows."""
     if fit.path is None:
         return {}
     paths = {track: look_path(fit.path, track) for track in fit.tracks}
@@ -151,33 +156,34 @@ def _stored_looks(fit: Fit) -> dict[int, Look]:
 
 
 def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress) -> dict[int, Look]:
-    """Dress people by the frames that show them best."""
+    """Make the looks of people from the frames that show them best."""
     body, cameras = fit.body_model(), cameras_of(fit, frames)
     count = min(_FRAMES, max(1, _SIGHTINGS // max(len(tracks), 1)))
     by_track = {track: sightings(cameras, track, count) for track in tracks}
-    # Only crops are kept: a crowd's masks and textures would not fit into memory.
+    # Only crops stay in memory: a crowd's masks and textures would not fit.
     alignments: dict[Sighting, Aligned] = {}
     scales: dict[Sighting, Array | None] = {}
     reading = part_of(progress, 0, 0.5)
-    every = [sighting for of_track in by_track.values() for sighting in of_track]
+    candidates = [sighting for track_sightings in by_track.values() for sighting in track_sightings]
     with ModelPool(default_threads(), PoseModels) as pool:
-        for sighting, row, pixels in sharpest_frames(cameras, every, reading):
+        for sighting, row, pixels in sharpest_frames(cameras, candidates, reading):
             scene, number = _scene(cameras[sighting.camera].fit, row, pixels, body, pool)
             person = scene.photographed(number)
             if (person.mask >= 0.5).any():
-                alignments[sighting], scales[sighting] = align(person, body), person.fit.segment_scales
+                alignments[sighting] = align(person, body)
+                scales[sighting] = person.fit.segment_scales
     looks = {}
-    for done, (track, of_track) in enumerate(by_track.items(), 1):
-        visible = [sighting for sighting in of_track if sighting in alignments]
+    for count, (track, track_sightings) in enumerate(by_track.items(), 1):
+        visible = [sighting for sighting in track_sightings if sighting in alignments]
         if visible:
             avatar = dress_over_frames([alignments[sighting] for sighting in visible], _DRESSED.mesh)
             looks[track] = Look.of(avatar, scales[visible[0]])
-        part_of(progress, 0.5, 1)(done, len(tracks), "people dressed")
+        part_of(progress, 0.5, 1)(count, len(tracks), "people dressed")
     return looks
 
 
 def _scene(fit: Fit, row: int, pixels: NDArray[np.uint8], body: Body, pool: ModelPool) -> tuple[ReposingScene, int]:
-    """Find the people of a row's frame in its pixels; also return the row's number among them."""
+    """Make the scene of a row's frame; also return the row's index among its people."""
     rows = fit.rows_for(int(fit.frame_index[row]))
     people = fit.select(rows)
     if not people.detections:
@@ -187,7 +193,7 @@ def _scene(fit: Fit, row: int, pixels: NDArray[np.uint8], body: Body, pool: Mode
 
 
 def _looks(textures: Mapping[int, Any]) -> dict[int, Look]:
-    """Check images. Raises UsageError for other arrays."""
+    """Convert images to looks. Raises UsageError for other arrays."""
     looks = {track: image if isinstance(image, Look) else Look(image) for track, image in textures.items()}
     for track, look in looks.items():
         shape, kind = np.shape(look.texture), getattr(look.texture, "dtype", type(look.texture).__name__)

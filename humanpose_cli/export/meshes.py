@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 def materials_text(meshes: Sequence[SkinnedMesh], images: Mapping[str, str]) -> str:
-    """Write the material library (`.mtl`) of meshes: their people's colours, or the file names of their images."""
+    """Return the material library (`.mtl`) of meshes: the people's colours, or the file names of images by mesh."""
     lines = []
     for mesh in meshes:
         colour = (1.0, 1.0, 1.0) if mesh.name in images else person_colour(mesh.track).tolist()
@@ -28,9 +28,10 @@ def materials_text(meshes: Sequence[SkinnedMesh], images: Mapping[str, str]) -> 
 
 
 def obj_text(meshes: Sequence[SkinnedMesh], materials: str) -> str:
-    """Write the meshes of one frame as OBJ: an object for each, such as `person0`, with texture coordinates.
+    """Return the meshes of one frame as OBJ, each an object such as `person0` with texture coordinates.
 
     Args:
+        meshes: The meshes.
         materials: Name of the material library in the same folder.
     """
     text, first, first_uv = [f"mtllib {materials}\n"], 1, 1
@@ -44,13 +45,13 @@ def obj_text(meshes: Sequence[SkinnedMesh], materials: str) -> str:
 
 
 def _lines(pattern: str, rows: Array) -> str:
-    """Format a line for each row; one formatting of all of them is several times faster than one each."""
+    """Format a line for each row, all at once, which is several times faster."""
     return (pattern * len(rows)) % tuple(rows.reshape(-1).tolist())
 
 
 def write_ply(path: Path | str, meshes: Sequence[SkinnedMesh]) -> None:
-    """Write the meshes of one frame as one (binary) with colours at its vertices: the images', or the people's."""
-    vertex = np.dtype([("at", "<f4", 3), ("colour", "u1", 3)])
+    """Write the meshes of one frame as one binary PLY with colours of vertices: the images' or the people's."""
+    vertex = np.dtype([("position", "<f4", 3), ("colour", "u1", 3)])
     face = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
     vertices = np.zeros(sum(len(mesh.vertices) for mesh in meshes), vertex)
     faces = np.zeros(sum(len(mesh.faces) for mesh in meshes), face)
@@ -58,7 +59,8 @@ def write_ply(path: Path | str, meshes: Sequence[SkinnedMesh]) -> None:
     first = first_face = 0
     for mesh in meshes:
         rows = slice(first, first + len(mesh.vertices))
-        vertices["at"][rows], vertices["colour"][rows] = mesh.vertices, vertex_colours(mesh)
+        vertices["position"][rows] = mesh.vertices
+        vertices["colour"][rows] = vertex_colours(mesh)
         faces["corners"][first_face : first_face + len(mesh.faces)] = mesh.faces + first
         first, first_face = rows.stop, first_face + len(mesh.faces)
     names = "".join(f"property float {axis}\n" for axis in "xyz")
@@ -71,11 +73,11 @@ def write_ply(path: Path | str, meshes: Sequence[SkinnedMesh]) -> None:
 
 
 def vertex_colours(mesh: SkinnedMesh) -> Array:
-    """Sample colours (V, 3) uint8 sRGB: the image's at each vertex, or the person's colour."""
+    """Return colours (V, 3) uint8 sRGB of vertices, from the image or the person's colour."""
     if mesh.image is None:
         return np.tile(np.rint(255 * person_colour(mesh.track)).astype(np.uint8), (len(mesh.vertices), 1))
     corner = np.zeros(len(mesh.vertices), np.int64)
     corner[mesh.faces.reshape(-1)] = mesh.uv_faces.reshape(-1)
     texture = mesh.image[..., :3].astype(np.float32)
-    at = mesh.uv[corner] * texture.shape[1::-1]
-    return np.rint(sample_at(texture, at[:, 0], at[:, 1])).astype(np.uint8)
+    x, y = (mesh.uv[corner] * texture.shape[1::-1]).T
+    return np.rint(sample_at(texture, x, y)).astype(np.uint8)

@@ -1,12 +1,12 @@
 """The people of a fit as rigged bodies that move in one world: the source of every animation format.
 
-World axes here are y up: x right, y up, z towards the first camera. A fit's world is its first camera's, with that at
-the origin and its own up, or stands on the ground (`fitting.grounding`).
+World axes are x right, y up, z towards the first camera. The world has its origin at the first camera, or stands on the
+ground (`fitting.grounding`).
 
-With the body's rest rotations Q and absolute part rotations R, a bone is turned by R Q (`PosedBody.linear` without its
-scale), and its vertices go from rest to q + s R Q (x − j). A joint's axes at rest are B (`bone_axes`), with y along its
-bone, because programs that draw bones by joints' axes, as Blender does, draw them along y. A posed joint has the axes
-R Q B, and its bind matrix is B and j.
+With the body's rest rotations Q and absolute part rotations R, a bone rotates by R Q (`PosedBody.linear` without its
+scale), and its vertices move from x at rest to q + s R Q (x − j). A joint has the axes B at rest (`bone_axes`), with y
+along its bone, because programs such as Blender draw bones along the joints' y axes. A posed joint has the axes R Q B,
+and its bind matrix consists of B and j.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from humanpose_cli.io.take_views import FitCamera
 Array = NDArray[Any]
 
 TO_Y_UP = AXES["y-up"].T
-"""(3, 3) camera axes to y up; its own inverse."""
+"""(3, 3) float. Rotation from camera axes to y up, which is its own inverse."""
 
 
 @dataclass(frozen=True, eq=False)
 class PersonMotion:
-    """One person as a rigged body, R rows in order of time. The shape is the mean of the rows'.
+    """One person as a rigged body with R rows in order of time and the mean shape of the rows.
 
     Attributes:
-        track: The person's number.
-        frames: (R,) index of the frame of each row.
-        vertices: (V, 3) metres, at rest: body axes, x to the person's left, y up, z forward.
-        joints: (24, 3) metres, at rest, in the order of smpl24.
-        rotations: (R, 24, 3, 3) of bones' axes relative to their parents'; the pelvis' to the world.
-        relative: (R, 24, 3, 3) of parts relative to their parents: the identity is the T pose; the pelvis' as
-            above.
-        pelvis: (R, 3) metres, in the world.
-        scales: (R, 24) of bones, 1 for the body's own lengths; they do not accumulate.
-        rest_rotations: (24, 3, 3) absolute Q of the body.
+        track: Track number.
+        frames: (R,) int. Index of each row's frame.
+        vertices: (V, 3) float, metres in body axes (x to the person's left, y up, z forward). The resting vertices.
+        joints: (24, 3) float, metres in body axes. The resting joints of smpl24.
+        rotations: (R, 24, 3, 3) float. Rotations of bones' axes relative to their parents', of the pelvis to the world.
+        relative: (R, 24, 3, 3) float. Rotations of parts relative to their parents, identity in the T pose; of the
+            pelvis to the world.
+        pelvis: (R, 3) float, metres in the world. Position of the pelvis.
+        scales: (R, 24) float. Scales of bones, 1 for the body's lengths; they do not accumulate.
+        rest_rotations: (24, 3, 3) float. Absolute rotations Q of the body at rest.
     """
 
     track: int
@@ -66,48 +66,46 @@ class PersonMotion:
 
     @property
     def offsets(self) -> Array:
-        """(24, 3) metres: each joint from its parent at rest; zero for the pelvis."""
+        """(24, 3) float, metres. Offset of each joint from its parent at rest; zero for the pelvis."""
         parents = np.array(SMPL24.parents)
         return np.where((parents >= 0)[:, None], self.joints - self.joints[parents], 0)
 
     @property
     def bone_offsets(self) -> Array:
-        """(24, 3) metres: each joint from its parent at rest, in the parent's bone axes; zero for the pelvis."""
+        """(24, 3) float, metres. The offsets in the parents' bone axes."""
         return np.einsum("jik,ji->jk", self.bone_axes[np.array(SMPL24.parents)], self.offsets)
 
     @cached_property
     def bone_axes(self) -> Array:
-        """(24, 3, 3) axes of bones at rest, as columns in body axes: see `bone_axes`."""
+        """(24, 3, 3) float. Axes of bones at rest, as columns in body axes, see the function `bone_axes`."""
         return bone_axes(self.joints)
 
     @property
     def bind_matrices(self) -> Array:
-        """(24, 4, 4) bones' axes at rest to body axes."""
+        """(24, 4, 4) float. Maps from bones' axes at rest to body axes."""
         matrices = np.tile(np.eye(4), (len(self.joints), 1, 1))
         matrices[:, :3, :3], matrices[:, :3, 3] = self.bone_axes, self.joints
         return matrices
 
     @property
     def local_scales(self) -> Array:
-        """(R, 24) scales relative to the parents', for formats in which they accumulate."""
+        """(R, 24) float. Scales relative to the parents', for formats with accumulating scales."""
         parents = np.array(SMPL24.parents)
         return self.scales / np.where(parents >= 0, self.scales[:, parents], 1)
 
     @property
     def is_scaled(self) -> bool:
-        """Whether any bone is longer or shorter than the body's own."""
+        """Whether any bone is longer or shorter than the body model's."""
         return bool((self.scales != 1).any())
 
     @cached_property
-    def held(self) -> Array:
-        """(T,) row for every frame from the first to the last; frames between that do not show them hold the last."""
-        every = np.arange(self.frames[0], self.frames[-1] + 1)
-        return np.searchsorted(self.frames, every, side="right") - 1
+    def held_rows(self) -> Array:
+        """(T,) int. Row for each frame from the first to the last; frames without the person repeat a row."""
+        frames = np.arange(self.frames[0], self.frames[-1] + 1)
+        return np.searchsorted(self.frames, frames, side="right") - 1
 
     def presence_changes(self, count: int) -> dict[int, bool]:
-        """List frames of `count`, from 0 on, from which the person is visible (True) or not; none for people in all
-        frames.
-        """
+        """Map frames, 0 and each change, to whether the person is visible from there; {} if visible in all `count`."""
         present = np.isin(np.arange(count), self.frames)
         changes = [] if present.all() else [0, *np.flatnonzero(np.diff(present)) + 1]
         return {int(frame): bool(present[frame]) for frame in changes}
@@ -117,9 +115,10 @@ _NEXT = {"pelvis": "spine1", "spine3": "neck"}  # the joint that a bone with sev
 
 
 def bone_axes(joints: Array) -> Array:
-    """Choose the axes (24, 3, 3), as columns, of bones between joints (24, 3) at rest: y along the bone, z as far
-    forward as may be, or up for bones that lead forward. The last bone of a limb goes on in the direction of the one
-    before.
+    """Choose the axes (24, 3, 3), as columns, of bones between resting joints (24, 3).
+
+    y is along the bone, z as far forward as possible, or up for bones that point forward. The last bone of a limb has
+    the direction of the bone before.
     """
     children = dict(SMPL24.bones) | {SMPL24.index(joint): SMPL24.index(child) for joint, child in _NEXT.items()}
     along = np.zeros_like(joints)
@@ -133,11 +132,7 @@ def bone_axes(joints: Array) -> Array:
 
 
 def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotion:
-    """Compute the motion of one track.
-
-    Args:
-        body: Of the fit, if it came from a file of a SMPL fit.
-    """
+    """Compute the motion of one track of a fit; `body` is needed for a SMPL fit that was read from a file."""
     body, rows = fit.body_model(body), fit.rows_of(track)
     betas = torch.from_numpy(fit.betas[rows].astype(np.float64).mean(0).astype(np.float32))[None]
     scales = torch.from_numpy(fit.segment_scales[rows])
@@ -169,11 +164,14 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
 
 @dataclass(frozen=True, eq=False)
 class CameraPath:
-    """The camera of F frames in the world; it looks along its own −z, with y up.
+    """A camera in F frames in the world; its axes are −z forward and y up.
 
     Attributes:
-        rotations: (F, 3, 3) camera to world; positions (F, 3) metres.
-        focal: (F,) pixels; size (F, 2) width, height in pixels; centre (F, 2) principal point in pixels.
+        rotations: (F, 3, 3) float. Rotations from camera to world.
+        positions: (F, 3) float, metres. Positions in the world.
+        focal: (F,) float, pixels. Focal lengths.
+        size: (F, 2) int, pixels. Width and height of the images.
+        centre: (F, 2) float, pixels. Principal points.
     """
 
     rotations: Array
@@ -184,7 +182,7 @@ class CameraPath:
 
     @classmethod
     def all_of(cls, fit: Fit) -> dict[str, CameraPath]:
-        """Collect the camera of a fit, called `camera`, in all frames; of a take those of its views, by their names."""
+        """Return the cameras of a fit by name."""
         return {camera.name: cls._of(camera) for camera in fit.cameras}
 
     @classmethod
@@ -202,5 +200,5 @@ class CameraPath:
 
     @property
     def is_moving(self) -> bool:
-        """Whether it turns or moves at all."""
+        """Whether it turns or moves."""
         return bool((self.rotations != self.rotations[0]).any() or (self.positions != self.positions[0]).any())

@@ -30,12 +30,15 @@ class SkinnedMesh:
     """A surface that moves with the bones of one person.
 
     Attributes:
-        name: The person's name, such as `person0`.
-        track: The person's number.
-        vertices: (V, 3) metres, at rest in body axes, or posed in the world.
-        faces: (F, 3); uv (T, 2) in 0…1, v down; uv_faces (F, 3) rows of `uv`.
-        bones: (V, K) rows of smpl24; weights (V, K), whose rows sum to 1.
-        image: (h, w, 3 or 4) uint8, or None for the person's colour.
+        name: Name of the person, such as `person0`.
+        track: Track number.
+        vertices: (V, 3) float, metres. Vertices, at rest in body axes or posed in the world.
+        faces: (F, 3) int. Vertices of the faces.
+        uv: (T, 2) float, 0 to 1. Texture coordinates, v down.
+        uv_faces: (F, 3) int. Rows of `uv` of the faces.
+        bones: (V, K) int. Joints of smpl24 that move each vertex.
+        weights: (V, K) float. Weights of the bones; rows sum to 1.
+        image: (h, w, 3 or 4) uint8. Texture, or None for the person's colour.
     """
 
     name: str
@@ -50,14 +53,14 @@ class SkinnedMesh:
 
     @cached_property
     def normals(self) -> Array:
-        """(V, 3) unit vectors outwards, weighted by the faces' areas; +y if a vertex has no face."""
+        """(V, 3) float. Outward unit normals, weighted by the faces' areas; +y if a vertex has no face."""
         faces = torch.from_numpy(self.faces)
         normals = vertex_normals(torch.from_numpy(self.vertices), faces).numpy()
         return np.where(normals.any(1, keepdims=True), normals, (0.0, 1.0, 0.0))
 
     @property
     def strongest_bones(self) -> tuple[Array, Array]:
-        """(V, 4) rows of smpl24 and weights whose sum is 1: as many as every program that reads glTF takes."""
+        """(V, 4) int and float. The four strongest bones, as all readers of glTF accept, and weights with sum 1."""
         weights = self.weights.astype(np.float64)
         order = np.argsort(-weights, axis=1, kind="stable")[:, :4]
         weights = np.take_along_axis(weights, order, 1)
@@ -66,7 +69,7 @@ class SkinnedMesh:
         return np.pad(strongest, padding), np.pad(weights / weights.sum(1, keepdims=True), padding)
 
     def turned(self, offsets: Array, linear: Array) -> Array:
-        """Turn offsets (V, 3) of the resting mesh by what bones do to vectors, (24, 3, 3)."""
+        """Transform offsets (V, 3) of the resting mesh by the bones' linear maps (24, 3, 3)."""
         return np.einsum("vk,vkij,vj->vi", self.weights, linear[self.bones], offsets)
 
 
@@ -91,12 +94,18 @@ def person_mesh(body: Body, person: PersonMotion, look: Look | None = None) -> S
 def people_in_world(
     fit: Fit, body: Body, looks: Mapping[int, Look], *, grounded: bool
 ) -> tuple[Fit, list[PersonMotion], dict[int, SkinnedMesh]]:
-    """Compute the motion of all people, and their meshes at rest by tracks, in the fit's own world or one that stands
-    on its ground (`fitting.grounding.on_the_ground`); also return the fit in that world.
+    """Compute the motion and the resting meshes of all people in a world.
 
     Args:
-        grounded: Also puts the soles, or shoes, of those who stand in a photograph onto the ground: fits are off by
-            centimetres, each by its own.
+        fit: The fit.
+        body: Its body model.
+        looks: Looks by track.
+        grounded: Whether to use a world that stands on the ground (`fitting.grounding.on_the_ground`) instead of the
+            fit's own. In a photograph, soles or shoes of standing people are moved onto the ground, because fits are
+            off by centimetres.
+
+    Returns:
+        The fit in that world, the motions, and the meshes by track.
     """
     fit = on_the_ground(fit, body) if grounded else fit
     people = [person_motion(fit, track, body) for track in fit.tracks]
@@ -110,7 +119,7 @@ def people_in_world(
 
 
 def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
-    """Compute the bodies (V, 3), without clothes, of every track in a frame, metres in the world, y up."""
+    """Compute the vertices (V, 3) of the bodies in a frame by track, without clothes, metres in the world, y up."""
     rows = fit.rows_for(frame)
     if not len(rows):
         return {}
@@ -126,7 +135,14 @@ def frame_meshes(
     """Pose the meshes of all people in a frame, metres in the world, y up.
 
     Args:
-        people, meshes: Of the fit's tracks, at rest.
+        fit: The fit.
+        frame: Index of the frame.
+        body: The body model.
+        people: The motions of the fit's tracks.
+        meshes: The resting meshes by track.
+
+    Returns:
+        The posed meshes.
     """
     result: list[SkinnedMesh] = []
     rest = {person.track: person.vertices for person in people}

@@ -1,6 +1,6 @@
 """People as USD: UsdSkel skeletons, skinned meshes and animations, and cameras; needs usd-core (extra `usd`).
 
-Metres, y up, a time code a frame. A person who is not in all frames is invisible in the others.
+Lengths are in metres, y is up, and a frame has one time code. A person is invisible in frames that do not show them.
 
 Source: the schemas UsdSkel and UsdGeom of OpenUSD.
 """
@@ -31,7 +31,7 @@ _WRITING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.
 
 
 def joint_paths() -> list[str]:
-    """List UsdSkel's names of the joints: each with its ancestors."""
+    """List UsdSkel's names of the joints, each with its ancestors."""
     paths: list[str] = []
     for name, parent in zip(SMPL24.joint_names, SMPL24.parents, strict=True):
         paths.append(name if parent < 0 else f"{paths[parent]}/{name}")
@@ -48,16 +48,20 @@ def write_usd(
     frame_rate: float,
     images: Mapping[str, str],
 ) -> None:
-    """Write the people and the cameras, by name, as one binary file.
-
-    Raises UnavailableError if usd-core is missing, OSError if the file cannot be written.
+    """Write the people and the cameras as one binary file.
 
     Args:
-        path: Of a file that may be half written, as `atomic_path` gives it.
-        meshes: Of tracks, at rest.
-        codes: (F,) time code of each frame, from 0; f for frame f if the frames are evenly apart.
-        frame_rate: Time codes a second, above 0.
-        images: File names of meshes' images, beside `path`, by the meshes' names.
+        path: The file, not written atomically: use `atomic_path`.
+        people: The motions.
+        meshes: Resting meshes by track.
+        cameras: The cameras by name.
+        codes: (F,) float. Time code of each frame, from 0; f for frame f if the frames are evenly spaced.
+        frame_rate: Time codes per second, above 0.
+        images: File names of images, in the folder of `path`, by the meshes' names.
+
+    Raises:
+        UnavailableError: If usd-core is missing.
+        OSError: If the file cannot be written.
     """
     require_extra("usd")
     from pxr import Sdf, Tf, Usd, UsdGeom, UsdSkel
@@ -81,11 +85,11 @@ def write_usd(
     try:
         if escaped(str(path)) == str(path):
             layer.Export(str(path), args={"format": "usdc"})
-        else:  # USD takes names in UTF-8 only
+        else:  # USD reads only names in UTF-8
             with TemporaryDirectory() as folder:
                 layer.Export(f"{folder}/people.usdc", args={"format": "usdc"})
                 shutil.copyfile(f"{folder}/people.usdc", path)
-    except Tf.ErrorException as error:  # gives the system's error as text only
+    except Tf.ErrorException as error:  # holds the system's error only as text
         code = next((code for code in _WRITING_ERRORS if os.strerror(code) in str(error)), errno.EIO)
         raise OSError(code, os.strerror(code), str(path)) from error
 
@@ -184,7 +188,7 @@ def _material(stage: Any, path: str, colour: Any, texture: str | None) -> Any:
 
 
 def _add_camera(stage: Any, name: str, camera: CameraPath, codes: NDArray[np.float64]) -> None:
-    """Add position, direction, zoom and principal point of every frame, the last two as lens and aperture."""
+    """Add position, direction, zoom and principal point of all frames, the last two as lens and aperture."""
     from pxr import Gf, Tf, UsdGeom
 
     identifier = Tf.MakeValidIdentifier(f"_{name}" if name[:1].isdigit() else name)  # which would lose the digit

@@ -1,9 +1,9 @@
-"""A fit as one HTML page that needs nothing from outside: the bodies in 3-D, the frames beside them, a timeline.
+"""A fit as one self-contained HTML page: the bodies in 3-D, the frames and a timeline.
 
     page = view(fit, "clip.mp4")
     page.save("clip.html")
 
-The page holds the glTF file of `export.gltf`, three.js and a small video, all in itself, and opens offline.
+The page holds the glTF file of `export.gltf`, three.js and a small video, and opens offline.
 """
 
 from __future__ import annotations
@@ -50,15 +50,19 @@ DATA = Path(__file__).parent / "data"
 _VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and rate factor: about 1 MB in 20 s
 _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _FOLLOW_SECONDS = 0.2  # standard deviation of the smoothing of the path that the view follows
-_BESIDE = 2.0  # metres from the main person, within which the first view shows others
-_MARGIN = 0.15  # metres around joints: the head above its joint, hands and feet beyond theirs
+_GROUP_RADIUS = 2.0  # metres from the main person, within which the first view shows other people
+_MARGIN = 0.15  # metres around joints, for the head, hands and feet
 _SPEEDS = (0.25, 0.5, 1, 2)
-_HEIGHT = 560  # of the page in a notebook, pixels
+_HEIGHT = 560  # pixels, height of the page in a notebook
 
 
 @dataclass(frozen=True, repr=False)
 class ViewPage:
-    """The page's text; a notebook shows it."""
+    """An HTML page, which notebooks show.
+
+    Attributes:
+        text: Its text.
+    """
 
     text: str
 
@@ -66,12 +70,12 @@ class ViewPage:
         return f'<ViewPage: {len(self.text) / 1e6:.1f} MB; save("NAME.html") writes it>'
 
     def save(self, path: Path | str) -> Path:
-        """Write it atomically."""
+        """Write the page atomically and return its path."""
         write_text(path, self.text)
         return Path(path)
 
     def _repr_html_(self) -> str:
-        """Show the page in a frame of its own, so that its scripts and style touch nothing else."""
+        """Embed the page in a frame, so that its scripts and style do not affect the notebook."""
         source = html.escape(self.text, quote=True)
         return f'<iframe srcdoc="{source}" style="width:100%;height:{_HEIGHT}px;border:0" allowfullscreen></iframe>'
 
@@ -86,20 +90,28 @@ def view(
     video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
 ) -> ViewPage:
-    """Make a page: `hp.view(fit, "clip.mp4").save("clip.html")`; the last line of a notebook's cell shows it.
-
-    Raises InputError if frames of the fit are missing.
+    """Make an HTML page of a fit, which a notebook shows as the last line of a cell.
 
     Args:
-        fit: A Fit, or a fit file's path.
-        frames: The video, folder, images or (F, H, W, 3) uint8 that the fit was made of, of a take those of all
-            cameras; None: the Fit's source, or the files that the fit file names; without them, if they are gone.
-        title: Its heading; "": the contents of the fit.
-        textures: Of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames, with the people's
-            clothes; None: so if the frames are at hand, else those of the refinement, also beside the fit file.
-            People without one have the colours of overlays: "none" for all.
-        body: Of the fit, if it came from a file of a SMPL fit.
-        video_codec: Of the frames' video.
+        fit: A Fit, or the path of a fit file.
+        frames: The video, folder, images or (F, H, W, 3) uint8 of the fit, for a take of all its cameras; None for the
+            Fit's source, or the files that the fit file names. If they are missing, the page has no frames.
+        title: Heading of the page; "" for "Fit".
+        textures: (H, W, 3 or 4) uint8, v down, by track; or "frames" to make them, and clothes, from the frames; or
+            "none" for the colours of overlays. None uses the frames if available, otherwise the textures of the
+            refinement, also from its files. People without a texture have the colours of overlays.
+        body: Body model of a SMPL fit that was read from a file.
+        video_codec: Codec of the frames' video.
+        progress: The listener.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: If given frames lack frames of the fit.
+
+    Example:
+        hp.view(fit, "clip.mp4").save("clip.html")
     """
     fit = fit_of(fit)
     body = fit.body_model(body)
@@ -131,9 +143,7 @@ def view(
 
 
 def _elements_of_cameras(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Progress) -> str:
-    """Embed the frames of the camera, of a take whose sources are known those of all cameras; only the first is shown
-    at first.
-    """
+    """Embed the frames of all cameras with known sources; the first camera's are shown first."""
     seconds = fit.seconds(fit.frame_rate)
     if len(fit.cameras) == 1 or not fit.sources:
         return _frames_element(frames, seconds, 0, codec, progress)
@@ -142,20 +152,15 @@ def _elements_of_cameras(fit: Fit, frames: FitFrames, codec: VideoCodec, progres
     for number, camera in fit.cameras_with_frames.items():
         view, share = fit.view(number), part_of(progress, number / count, (number + 1) / count)
         if view.images is not None:
-            of_view = seconds[camera.frames]
-            elements.append(_frames_element(FitFrames(view, view.images, in_order=True), of_view, number, codec, share))
+            images = FitFrames(view, view.images, in_order=True)
+            elements.append(_frames_element(images, seconds[camera.frames], number, codec, share))
     return "".join(elements)
 
 
 def _frames_element(
     frames: FitFrames, seconds: NDArray[np.float64], number: int, codec: VideoCodec, progress: Progress
 ) -> str:
-    """Embed a camera's frames as an image or a video; frames that the input skips show the one before.
-
-    Args:
-        seconds: (F,) when each frame is shown; the first one is from 0 on.
-        number: Of the camera.
-    """
+    """Embed a camera's frames with times (F,) as an image or a video; missing frames show the one before."""
     fit, attributes = frames.fit, f"data-camera={number}{' hidden' * (number > 0)}"
     times = [Fraction(second).limit_denominator(90_000) for second in (0.0, *seconds[1:].tolist())]
     if fit.frame_count == 1:
@@ -198,7 +203,7 @@ def _controls(fit: Fit) -> str:
 
 
 def _lens(path: CameraPath) -> dict[str, Any]:
-    """Describe a camera's zoom and principal point in all frames, in pixels of the first one."""
+    """Describe a camera's zoom and principal point in all frames, in pixels of the first frame."""
     scale = (path.size[0] / path.size).min(1, keepdims=True)
     centre = path.centre * scale + (path.size[0] - path.size * scale) / 2
     focal = np.round(path.focal * scale[:, 0], 2).tolist()
@@ -206,14 +211,12 @@ def _lens(path: CameraPath) -> dict[str, Any]:
 
 
 def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
-    """Collect the script's values: people, when each frame begins and the last ends, cameras, and positions of the
-    people.
-    """
+    """Collect the values of the page's script."""
     camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
     joints = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3]) @ TO_Y_UP.T
     if not len(joints):
         joints = np.array([[(-0.5, 0.0, -3.5), (0.5, 1.8, -2.5)]])
-    # The box of nearly all joints: one wrong fit far away should not make all others small.
+    # The box of nearly all joints, so that one wrong fit far away does not make the others small.
     low, high = np.percentile(joints.reshape(-1, 3), (3, 97), axis=0)
     target, radius = (low + high) / 2, max(1.0, float(np.linalg.norm(high - low)) / 2)
     seconds = fit.seconds(fit.frame_rate)
@@ -233,19 +236,18 @@ def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
 
 
 def _main_person(fit: Fit, joints: NDArray[np.float64]) -> dict[str, Any]:
-    """Find the view's target as `path`: the centre of the main person's joints in each frame, smoothed, and of those
-    beside them in the first one. `width` and `height` are half of the space that they take.
-    """
+    """Find the view's target: a smoothed path of the main person's centre, and half of the visible width and height."""
+    # The path is moved to the centre of the people near the main person in the first frame.
     rows = fit.rows_of(fit.largest_track) if len(fit) else np.zeros(1, int)
     first, frames = (int(fit.frame_index[rows[0]]), fit.frame_index[rows]) if len(fit) else (0, rows)
     low, high = joints[rows].min(1), joints[rows].max(1)
     centres = np.stack([np.interp(range(fit.frame_count), frames, axis) for axis in ((low + high) / 2).T], 1)
     path = gaussian_filter1d(centres, _FOLLOW_SECONDS * fit.frame_rate, axis=0, mode="nearest")
     group = joints[fit.rows_for(first)] if len(fit) else joints
-    group = group[np.linalg.norm(group[:, 0] - joints[rows[0], 0], axis=1) < _BESIDE]
-    corners = group.min((0, 1)), group.max((0, 1))
-    path += (corners[0] + corners[1]) / 2 - path[first]
-    half = np.maximum(np.percentile(high - low, 90, axis=0), corners[1] - corners[0]) / 2
+    group = group[np.linalg.norm(group[:, 0] - joints[rows[0], 0], axis=1) < _GROUP_RADIUS]
+    lowest, highest = group.min((0, 1)), group.max((0, 1))
+    path += (lowest + highest) / 2 - path[first]
+    half = np.maximum(np.percentile(high - low, 90, axis=0), highest - lowest) / 2
     width, height = np.hypot(half[0], half[2]) + _MARGIN, half[1] + _MARGIN
     path, width, height = (np.round(value, 3).tolist() for value in (path, width, height))
     return {"first": first, "path": path, "width": width, "height": height}

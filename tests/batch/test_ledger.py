@@ -32,7 +32,7 @@ def record(
 
 
 def entry(folder: Path, key: str):
-    return read_history(folder).of("fit", Item(key, ()))
+    return read_history(folder).find("fit", Item(key, ()))
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -100,7 +100,7 @@ def test_outcomes_of_one_shard_are_those_of_each_items_last_line(tmp_path):
 
 def test_commands_do_not_see_each_others_entries(tmp_path):
     record(tmp_path, "a")
-    assert read_history(tmp_path).of("repose", Item("a", ())) is None
+    assert read_history(tmp_path).find("repose", Item("a", ())) is None
 
 
 def test_a_torn_last_line_costs_only_its_item(tmp_path):
@@ -248,7 +248,7 @@ def test_what_is_refused_leaves_no_ledger_and_what_was_there(tmp_path):
 def test_shards_of_one_number_run_at_once(tmp_path):
     record(tmp_path, "a")
     with Ledger(tmp_path, "fit", {}, Shard(0, 4)), Ledger(tmp_path, "fit", {}, Shard(3, 4)) as ledger:
-        assert ledger.history.of("fit", Item("a", ())).done
+        assert ledger.history.find("fit", Item("a", ())).done
 
 
 @pytest.mark.posix("makes symbolic links")

@@ -120,7 +120,7 @@ def test_contents_are_reported_and_not_kept(tmp_path, photos):
 
     result = run_items(items_of(photos)[:1], worker, batch(tmp_path))
     assert result.items[0].details == {"people": 2.5, "rows": [1, 2]}
-    assert read_history(tmp_path / "out").of("fit", items_of(photos)[0]).details == {"people": 2.5}
+    assert read_history(tmp_path / "out").find("fit", items_of(photos)[0]).details == {"people": 2.5}
 
 
 def test_an_output_folder_that_is_deleted_ends_the_run_and_nothing_lost_is_called_done(tmp_path, photos):
@@ -340,7 +340,7 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
     (photos / "a.jpg").unlink()
     result = run_items(items, Recorder(tmp_path / "out"), batch(tmp_path))
     assert statuses(result) == ["error", "success", "success", "success"]
-    kept = read_history(tmp_path / "out").of("fit", items[0])
+    kept = read_history(tmp_path / "out").find("fit", items[0])
     assert (kept.outcome, kept.error) == ("error", result.items[0].error)
     (photos / "a.jpg").write_bytes(b"back")
     again = Recorder(tmp_path / "out")
