@@ -49,11 +49,7 @@ class StopSignals:
     """
 
     def __init__(
-        self,
-        *,
-        grace: float = 2.0,
-        hard_limit: float = 3.5,
-        on_abandon: Callable[[int], None] | None = None,
+        self, *, grace: float = 2.0, hard_limit: float = 3.5, on_abandon: Callable[[int], None] | None = None
     ) -> None:
         self.grace = grace
         self.hard_limit = hard_limit

@@ -26,13 +26,7 @@ from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_worl
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import (
-    atomic_path,
-    removed_on_failure,
-    write_json,
-    write_npz,
-    write_together,
-)
+from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_json, write_npz, write_together
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import restricted_pickle
+
+_LARGEST = 1e9  # magnitude of numbers in JSON
 
 
 def existing_folder(path: Path, purpose: str) -> Path:
@@ -82,3 +84,21 @@ def array_field(
         got = (", ".join(map(str, table)) or "nothing")[:120]
         raise InputError(path, f"lacks {name}", expected=f"a table with {name}", got=got)
     return checked_array(table[name], f"{path} ({name})", shape, **checks)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Return whether a value of a JSON document is a finite number of a plausible magnitude."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+
+
+def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return a list of finite numbers with one of the lengths as float64. Raises InputError about record `where`."""
+    expected = f"{' or '.join(map(str, counts))} numbers"
+    if not isinstance(values, list) or len(values) not in counts:
+        got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
+        raise InputError(where, f"has unusable {what}", expected=expected, got=got)
+    for value in values:
+        if not is_number(value):
+            range_text = f"finite numbers between -{_LARGEST:g} and {_LARGEST:g}"
+            raise InputError(where, f"has unusable {what}", expected=range_text, got=repr(value)[:40])
+    return np.array(values, np.float64)

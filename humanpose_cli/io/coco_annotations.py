@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import finite_numbers
 
 Array = NDArray[Any]
 HIDDEN_CONFIDENCE = 0.5
@@ -50,18 +51,7 @@ def keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
 
 def numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -> Array:
     """Return a field of a record, which must hold `count` finite numbers. Raises InputError otherwise."""
-    values = annotation.get(name)
-    problem = f"has an unusable {name}"
-    if not isinstance(values, list) or len(values) != count:
-        got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
-        raise InputError(where, problem, expected=f"{count} numbers", got=got)
-    try:
-        array = np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(where, problem, expected="numbers", got=str(values)[:40]) from error
-    if not np.isfinite(array).all():
-        raise InputError(where, problem, expected="finite numbers", got=str(values)[:40])
-    return array
+    return finite_numbers(where, name, annotation.get(name), (count,))
 
 
 def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Array:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, npy_member
-from humanpose_cli.io.npz_files import NpzArchive
+from humanpose_cli.io.npz_files import NpzArchive, check_version
 from humanpose_cli.io.value_limits import check_image_sizes
 
 DISPLACEMENTS_SUFFIX = ".displacements.npz"
@@ -125,10 +125,7 @@ class DisplacementWriter:
 
 @contextmanager
 def displacement_writer(
-    path: Path | str,
-    frame_names: Sequence[str],
-    image_size: NDArray[np.integer],
-    settings: Mapping[str, Any],
+    path: Path | str, frame_names: Sequence[str], image_size: NDArray[np.integer], settings: Mapping[str, Any]
 ) -> Generator[DisplacementWriter, None, None]:
     """Open a writer; on a clean exit the file appears, complete, under its name, otherwise it vanishes.
 
@@ -180,7 +177,8 @@ class DisplacementFile:
         self.size = int(arrays["size"])
 
     def _read_table(self) -> dict[str, NDArray[Any]]:
-        _check_version(self.path, self._archive.read({_VERSION}).get(_VERSION))
+        version = self._archive.read({_VERSION}).get(_VERSION)
+        check_version(self.path, version, range(1, SCHEMA_VERSION + 1), "displacement file", _MAKE_AGAIN)
         arrays = self._archive.read({*COLUMNS, *_SCALARS})
         missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
         if missing:
@@ -269,14 +267,3 @@ class DisplacementFile:
 
     def __exit__(self, *problem: object) -> None:
         self.close()
-
-
-def _check_version(path: Path, version_array: NDArray[Any] | None) -> None:
-    if version_array is None or version_array.shape != () or version_array.dtype.kind not in "iu":
-        expected = f"NAME{DISPLACEMENTS_SUFFIX}"
-        raise InputError(path, "is no displacement file", expected=expected, remedy=_MAKE_AGAIN)
-    if int(version_array) != SCHEMA_VERSION:
-        newer = int(version_array) > SCHEMA_VERSION
-        problem = "was written by a newer version of this program" if newer else "has an unknown schema version"
-        remedy = "run pip install --upgrade humanpose-cli" if newer else _MAKE_AGAIN
-        raise InputError(path, problem, expected=str(SCHEMA_VERSION), got=str(int(version_array)), remedy=remedy)

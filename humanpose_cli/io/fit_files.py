@@ -24,7 +24,7 @@ from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.fit_options import read_options
 from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, frame_inputs, read_frame_files
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.io.npz_files import narrowed, read_npz
+from humanpose_cli.io.npz_files import check_version, narrowed, read_npz
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
 from humanpose_cli.io.take_views import PREFIX, FitCamera, TakeViews, check_view_arrays, views_of_arrays
@@ -488,7 +488,8 @@ def read_fit(path: Path | str) -> FitRecord:
     Raises InputError if the file is another kind, damaged, pickled, inconsistent (it names the array), or written by a
     newer version of this program.
     """
-    _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
+    version = read_npz(path, {"schema_version"}).get("schema_version")
+    check_version(path, version, range(_ONE_CAMERA, SCHEMA_VERSION + 1), "fit file", _MAKE_AGAIN)
     arrays = read_npz(path, {*COLUMNS, *_SCALARS, *_OPTIONAL, *VIEW_ARRAYS, *_OF_CAMERAS})
     if missing := sorted({*COLUMNS, *_SCALARS} - arrays.keys()):
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
@@ -538,18 +539,6 @@ def named_inputs(path: Path | str) -> tuple[InputItem, ...]:
         expected = "the photograph, video or folder that the fits were made of"
         raise InputError(path, "does not name the files of its frames", expected=expected, remedy="`frames`")
     return inputs
-
-
-def _check_version(path: Path | str, array: np.ndarray | None) -> None:
-    if array is None or array.shape != () or array.dtype.kind not in "iu":
-        raise InputError(path, "is no fit file", expected="NAME.fit.npz with a schema version", remedy=_MAKE_AGAIN)
-    version, expected = int(array), f"schema version {_ONE_CAMERA} to {SCHEMA_VERSION}"
-    if version > SCHEMA_VERSION:
-        remedy = "run pip install --upgrade humanpose-cli"
-        problem = "was written by a newer version of this program"
-        raise InputError(path, problem, expected=expected, got=str(version), remedy=remedy)
-    if version < _ONE_CAMERA:
-        raise InputError(path, f"has the unknown schema version {version}", expected=expected, remedy=_MAKE_AGAIN)
 
 
 def _scalar(name: str, array: np.ndarray) -> Any:

@@ -182,6 +182,20 @@ def check_archive(path: Path) -> None:
         raise InputError(what, "is damaged: its checksum differs", remedy="copy or make it again")
 
 
+def check_version(path: Path | str, version: np.ndarray | None, versions: range, kind: str, remedy: str) -> None:
+    """Raise InputError unless a file's schema version is one of `versions`; `kind` is such as "fit file"."""
+    if version is None or version.shape != () or version.dtype.kind not in "iu":
+        raise InputError(path, f"is no {kind}", expected=f"a {kind} with a schema version", remedy=remedy)
+    if int(version) in versions:
+        return
+    problem = f"has the unknown schema version {int(version)}"
+    if int(version) >= versions.stop:
+        problem = "was written by a newer version of this program"
+        remedy = "run pip install --upgrade humanpose-cli"
+    expected = f"schema version {versions.start}" + (f" to {versions.stop - 1}" if len(versions) > 1 else "")
+    raise InputError(path, problem, expected=expected, got=str(int(version)), remedy=remedy)
+
+
 def narrowed(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     """Convert an array of another width or byte order to `dtype`; another kind of array stays.
 

@@ -91,7 +91,7 @@ def test_an_unfinished_file_vanishes_and_the_old_one_stays(tmp_path):
     [
         ({"displacements_version": None}, "is no displacement file"),
         ({"displacements_version": np.array(2)}, "was written by a newer version"),
-        ({"displacements_version": np.array(0)}, "has an unknown schema version"),
+        ({"displacements_version": np.array(0)}, "has the unknown schema version 0"),
         ({"track_id": None, "size": None}, "lacks size, track_id"),
         ({"track_id": np.zeros(2, np.int32)}, "frame_index has the wrong shape or type"),
         ({"track_id": np.zeros(3)}, "track_id has the wrong shape or type"),

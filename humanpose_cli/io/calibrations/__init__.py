@@ -22,11 +22,7 @@ from humanpose_cli.io.calibrations.cameras import (
     undistorted,
 )
 from humanpose_cli.io.calibrations.cameras_json import read_json_calibration, write_calibration
-from humanpose_cli.io.calibrations.laboratories import (
-    SKELETOOL,
-    read_h36m_calibration,
-    read_skeletool_calibration,
-)
+from humanpose_cli.io.calibrations.laboratories import SKELETOOL, read_h36m_calibration, read_skeletool_calibration
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.toml_files import read_toml_calibration

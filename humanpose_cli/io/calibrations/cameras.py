@@ -237,11 +237,7 @@ def _rotation(where: str, rotation: Any) -> Array:
 
 
 def build_calibration(
-    path: Path,
-    cameras: Iterable[CalibratedCamera],
-    unit: str | None,
-    up: str | None = None,
-    notes: Sequence[str] = (),
+    path: Path, cameras: Iterable[CalibratedCamera], unit: str | None, up: str | None = None, notes: Sequence[str] = ()
 ) -> Calibration:
     """Convert cameras in a file's unit of length to a calibration in metres.
 

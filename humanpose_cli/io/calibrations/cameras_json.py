@@ -15,12 +15,7 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import write_json
-from humanpose_cli.io.calibrations.cameras import (
-    CalibratedCamera,
-    Calibration,
-    build_calibration,
-    build_camera,
-)
+from humanpose_cli.io.calibrations.cameras import CalibratedCamera, Calibration, build_calibration, build_camera
 from humanpose_cli.io.calibrations.toml_files import calibration_of_tables
 from humanpose_cli.io.text_files import json_object
 

@@ -9,13 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.calibrations.cameras import (
-    Array,
-    CalibratedCamera,
-    Calibration,
-    build_calibration,
-    build_camera,
-)
+from humanpose_cli.io.calibrations.cameras import Array, CalibratedCamera, Calibration, build_calibration, build_camera
 
 H36M_CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 """In the order of Human3.6M's metadata.xml."""

@@ -22,12 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.calibrations.cameras import (
-    CalibratedCamera,
-    Calibration,
-    build_calibration,
-    build_camera,
-)
+from humanpose_cli.io.calibrations.cameras import CalibratedCamera, Calibration, build_calibration, build_camera
 from humanpose_cli.io.reader_process import read_apart
 from humanpose_cli.io.text_files import read_text
 from humanpose_cli.io.xml_files import check_file_size

@@ -27,12 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.calibrations.cameras import (
-    CalibratedCamera,
-    Calibration,
-    build_calibration,
-    build_camera,
-)
+from humanpose_cli.io.calibrations.cameras import CalibratedCamera, Calibration, build_calibration, build_camera
 
 _FILMING = ("video", "hybrid")
 """Words in the model names of video cameras; also in `read_qca` of Pose2Sim."""

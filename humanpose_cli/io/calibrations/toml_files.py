@@ -29,13 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.calibrations.cameras import (
-    UNITS,
-    CalibratedCamera,
-    Calibration,
-    build_calibration,
-    build_camera,
-)
+from humanpose_cli.io.calibrations.cameras import UNITS, CalibratedCamera, Calibration, build_calibration, build_camera
 from humanpose_cli.io.text_files import parse_toml
 
 _FIELDS = ("matrix", "rotation", "translation")

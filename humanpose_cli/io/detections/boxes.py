@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import finite_numbers
 from humanpose_cli.io.detections.records import (
     PEOPLE,
     UNIT,
     UserDetection,
     UserDetections,
     corner_box,
-    finite_numbers,
     sized_box,
     stated_size,
     track_of,

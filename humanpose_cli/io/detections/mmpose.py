@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import finite_numbers
 from humanpose_cli.io.detections.joint_orders import joints_by_count, joints_by_name, to_blazepose
 from humanpose_cli.io.detections.records import (
     UserDetection,
     UserDetections,
     check_record,
     corner_box,
-    finite_numbers,
     joint_rows,
     score_of,
     track_of,

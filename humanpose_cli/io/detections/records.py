@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, Skeleton
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import finite_numbers, is_number
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import Frame
 
-_LARGEST = 1e9
 _MAX_STRETCH = 1.05  # of a canvas: images are often resized to multiples of a network's stride
 _EXAMPLES = 3  # names in an error
 PEOPLE = ("person", "people", "human", "pedestrian")
@@ -233,24 +233,6 @@ def _without_suffix(name: str) -> str:
 
 def _ends_alike(a: str, b: str) -> bool:
     return a == b or a.endswith("/" + b) or b.endswith("/" + a)
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Return whether a value of a JSON document is a finite number of a plausible magnitude."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
-
-
-def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> np.ndarray:
-    """Return a list of finite numbers with one of the lengths as float64. Raises InputError about record `where`."""
-    expected = f"{' or '.join(map(str, counts))} numbers"
-    if not isinstance(values, list) or len(values) not in counts:
-        got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
-        raise InputError(where, f"has unusable {what}", expected=expected, got=got)
-    for value in values:
-        if not is_number(value):
-            range_text = f"finite numbers between -{_LARGEST:g} and {_LARGEST:g}"
-            raise InputError(where, f"has unusable {what}", expected=range_text, got=repr(value)[:40])
-    return np.array(values, np.float64)
 
 
 def joint_rows(where: str, values: Any, *, what: str = "keypoints", width: int = 3) -> np.ndarray:

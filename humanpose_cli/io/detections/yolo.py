@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import finite_numbers
 from humanpose_cli.io.detections.joint_orders import joints_by_count, to_blazepose
 from humanpose_cli.io.detections.records import (
     PEOPLE,
@@ -25,7 +26,6 @@ from humanpose_cli.io.detections.records import (
     UserDetection,
     UserDetections,
     corner_box,
-    finite_numbers,
     joint_rows,
     posed_person,
     score_of,

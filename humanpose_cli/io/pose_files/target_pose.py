@@ -144,10 +144,7 @@ class DetectedKeypoints:
     def rows(self, index: slice | np.ndarray) -> DetectedKeypoints:
         """Restrict the target to these frames."""
         return replace(
-            self,
-            keypoints=self.keypoints[index],
-            focal=self.focal[index],
-            principal_point=self.principal_point[index],
+            self, keypoints=self.keypoints[index], focal=self.focal[index], principal_point=self.principal_point[index]
         )
 
 
