@@ -180,8 +180,8 @@ class Shard:
 
     def part(self, items: Sequence[Item]) -> list[Item]:
         """List the items of this shard in order; sizes of shards differ by at most one."""
-        mine = {item.key for item in sorted(items, key=_rank)[self.index :: self.count]} if self.count > 1 else None
-        return [item for item in items if mine is None or item.key in mine]
+        keys = {item.key for item in sorted(items, key=_rank)[self.index :: self.count]} if self.count > 1 else None
+        return [item for item in items if keys is None or item.key in keys]
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

@@ -328,14 +328,14 @@ class Ledger:
             seconds=round(result.seconds, 3),
             root=str(item.root.resolve()) if item.root else "",
             content=mark.content,
-            finished=now("microseconds"),
+            finished=utc_time("microseconds"),
             host=socket.gethostname(),
         )
         self._append({"kind": "item", **entry._asdict()})
         return entry
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        line = {"schema": SCHEMA_VERSION, "date": now("microseconds"), **line}
+        line = {"schema": SCHEMA_VERSION, "date": utc_time("microseconds"), **line}
         row = _checked(json.dumps(line, ensure_ascii=True, default=_plain).encode("ascii"))
         try:
             self._file.write(row + b"\n")  # one write: whole lines even with several appenders
@@ -459,12 +459,12 @@ def run_record(command: str, options: Mapping[str, Any], shard: Shard, arguments
         "system": platform.platform(),
         "processors": os.cpu_count(),
         "gpus": gpu_names(),
-        "started": now(),
+        "started": utc_time(),
         "finished": None,
         "status": "running",
     }
 
 
-def now(unit: str = "seconds") -> str:
+def utc_time(unit: str = "seconds") -> str:
     """Format the time in UTC by ISO 8601, down to `unit`."""
     return datetime.now(timezone.utc).isoformat(timespec=unit)

@@ -33,7 +33,7 @@ class Batch:
         dry_run: Whether to write nothing and only say what would be done.
         recall: (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs.
         arguments: The command line, for run.json.
-        together: Returns the number of items that `prepare` gets at once; called when there are items to do.
+        group_size: Returns the number of items that `prepare` gets at once; called when there are items to do.
         prepare: Called with the next items before the worker gets them one by one; errors of an item are left to the
             worker. It returns the seconds of each item by key, without time for all items, such as loading models.
         prepares: Whether `prepare` works on an item; other items are left to the worker.
@@ -51,7 +51,7 @@ class Batch:
     dry_run: bool = False
     recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
     arguments: tuple[str, ...] = ()
-    together: Callable[[], int] = lambda: 1
+    group_size: Callable[[], int] = lambda: 1
     prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None
     prepares: Callable[[Item], bool] = lambda item: True
     past_seconds: float = 0.0
@@ -196,10 +196,10 @@ def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
 
 def _changed_options(entry: Entry, options: Mapping[str, Any], history: History) -> str:
     """Describe changes, such as "other options (`people=all`, was largest; another `target_pose`)"."""
-    before = history.options.get(entry.options, {})
-    now = json.loads(json.dumps(options, default=str))  # tuples are lists in a ledger
-    differences = "; ".join(_differences(before, now))
-    return f"with other options ({differences})" if before and differences else "with other options"
+    old = history.options.get(entry.options, {})
+    new = json.loads(json.dumps(options, default=str))  # tuples are lists in a ledger
+    differences = "; ".join(_differences(old, new))
+    return f"with other options ({differences})" if old and differences else "with other options"
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.batch.items import Fingerprint, Item, digest_of_item, fingerprint, refuse_case_twins, unique_items
-from humanpose_cli.batch.ledger import Ledger, now, output_size, run_record, run_record_path
+from humanpose_cli.batch.ledger import Ledger, output_size, run_record, run_record_path, utc_time
 from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, is_system_fault
@@ -191,16 +191,16 @@ def run_items(
     """
     items = unique_items(items)
     refuse_case_twins(items, batch.out)
-    mine = [item for item in batch.shard.part(items) if not item.waits]
+    shard_items = [item for item in batch.shard.part(items) if not item.waits]
     progress = progress or BatchProgress()
     if batch.dry_run:
-        plan = plan_items(mine, batch)
+        plan = plan_items(shard_items, batch)
         for result in plan.items:
             if result.error:
                 progress.item_finished(result)
         return plan
     with Ledger(batch.out, batch.command, batch.options, batch.shard) as ledger:
-        return _Run(batch, ledger, worker, progress, stop).carry_out(mine)
+        return _Run(batch, ledger, worker, progress, stop).carry_out(shard_items)
 
 
 _NO_MARK = Fingerprint(0, 0)  # fingerprint of an unreadable input
@@ -240,7 +240,7 @@ class _Run:
                     self._finish(index, replace(result, name=item.short))
                 else:
                     waiting.append(index)
-                if waiting and (index == len(items) - 1 or len(waiting) == self.batch.together()):
+                if waiting and (index == len(items) - 1 or len(waiting) == self.batch.group_size()):
                     self._do_all(items, waiting)
                     waiting = []
         except KeyboardInterrupt:
@@ -259,11 +259,11 @@ class _Run:
         marks = [_mark(items[index]) for index in indices]  # before they are read
         preparation_times: Mapping[str, float] = {}  # seconds
         if self.batch.prepare is not None and indices:
-            coming = [items[index] for index in indices]
-            together = [item.name for item in coming if self.batch.prepares(item)]
-            self.progress.preparing(together if len(together) > 1 else ())
+            group = [items[index] for index in indices]
+            prepared = [item.name for item in group if self.batch.prepares(item)]
+            self.progress.preparing(prepared if len(prepared) > 1 else ())
             with self.stop.item() if self.stop is not None else nullcontext():
-                preparation_times = self.batch.prepare(coming)
+                preparation_times = self.batch.prepare(group)
         for index, mark in zip(indices, marks, strict=True):
             if self._stopped:
                 return
@@ -332,20 +332,24 @@ class _Run:
         self.progress.item_finished(result)
 
     def _result(self, items: Sequence[Item]) -> CommandResult:
-        before = self.results
-        self.results = list(map(_verified, before))
+        earlier_results = self.results
+        self.results = list(map(_verified, earlier_results))
         status, code = combine_status(self.results)
         messages: list[str] = []
         # The item that stopped the run, and items with missing outputs, are done again.
-        vanished_count = sum(result is not earlier for result, earlier in zip(self.results, before, strict=True))
-        left = len(items) - len(self.results) + (self.halt is not None) + vanished_count
+        vanished_count = sum(
+            result is not earlier for result, earlier in zip(self.results, earlier_results, strict=True)
+        )
+        remaining = len(items) - len(self.results) + (self.halt is not None) + vanished_count
         if not items:
             part = f" in part {self.batch.shard}" if self.batch.shard.count > 1 else ""
             messages.append(f"there is nothing to do{part}")
         if change_count := self.earlier.change_count:
             inputs = "input has" if change_count == 1 else "inputs have"
             messages.append(f"{change_count} {inputs} changed since an earlier run: done again")
-        failed_items = [items[index] for index, result in zip(self.indices, before, strict=True) if result.error]
+        failed_items = [
+            items[index] for index, result in zip(self.indices, earlier_results, strict=True) if result.error
+        ]
         missing = [item for item in failed_items if item.error is None and not all(map(os.path.exists, item.files))]
         if missing:
             inputs = "input is" if len(missing) == 1 else "inputs are"
@@ -355,8 +359,8 @@ class _Run:
             status, code = Status.PARTIAL if any_done else Status.ERROR, self.halt.exit_code
         if self.stop is not None and self.stop.signal_number is not None:
             status, code = Status.INTERRUPTED, ExitCode(128 + self.stop.signal_number)
-        if left:
-            messages.append(f"{left} of {len(items)} items are left; the same command goes on with them")
+        if remaining:
+            messages.append(f"{remaining} of {len(items)} items are left; the same command goes on with them")
         extra = {"summary": self._summary()} if items else {}
         return CommandResult(self.batch.command, status, tuple(self.results), tuple(messages), code, extra)
 
@@ -379,7 +383,7 @@ class _Run:
 
     def _close_record(self, record: Mapping[str, Any], result: CommandResult) -> CommandResult:
         counts = Counter(item.status.value for item in result.items)
-        ending = {"finished": now(), "status": result.status.value, "items": dict(sorted(counts.items()))}
+        ending = {"finished": utc_time(), "status": result.status.value, "items": dict(sorted(counts.items()))}
         try:
             self._write_record({**record, **ending})
         except UnavailableError as error:  # the results are complete; the message is about their record

@@ -74,12 +74,12 @@ class CommandJob:
 
     def _run(self, group: Mapping[str, str]) -> int:
         # Before a time-out Slurm sends its signal to all processes; this process handles it, not the command.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         try:
             stdout = subprocess.PIPE if self.report else None
             process = subprocess.Popen(self.line, stdout=stdout, encoding="utf-8", env={**os.environ, **group})
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         _running.append(process)
         try:
             output, _ = process.communicate()

@@ -235,7 +235,7 @@ class _Takes:
             frames, problem = ((views[path],), "") if path in views else _frames_of(path)
             problems += [problem] if problem else []
             fit = read_fits(path, self.fitting.body, (frames or None) if overlay else None)
-            fit = replace(fit, frame_files=(FrameFiles.of(frames),)) if frames else fit
+            fit = replace(fit, frame_files=(FrameFiles.from_items(frames),)) if frames else fit
             if len(fit.cameras) > 1:
                 raise InputError(path, "is the fit of a take", expected="the fit of one camera")
             fits.append(fit)

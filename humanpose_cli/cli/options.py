@@ -382,7 +382,7 @@ class BatchFlags:
         out: Path,
         options: Mapping[str, Any],
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
-        together: Callable[[], int] = lambda: 1,
+        group_size: Callable[[], int] = lambda: 1,
         prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None,
         past_seconds: float = 0.0,
     ) -> CommandResult:
@@ -395,7 +395,7 @@ class BatchFlags:
             out: The output folder or file.
             options: JSON values of everything that determines a result.
             recall: Returns the details of an item that an earlier run finished.
-            together: Returns the number of items that `prepare` takes.
+            group_size: Returns the number of items that `prepare` takes.
             prepare: Prepares the next items before `work` is called for each; see `batch.resuming.Batch`.
             past_seconds: Seconds that preparations for all items took.
         """
@@ -410,7 +410,7 @@ class BatchFlags:
                 refuse_input(output)
         batch = replace(
             self.batch(session, out, options, recall),
-            together=together,
+            group_size=group_size,
             prepare=prepare,
             prepares=lambda item: item.error is None and not item.payload.is_sequence,
             past_seconds=past_seconds,

@@ -282,7 +282,7 @@ def repose(
             work,
             one,
             options_record,
-            together=lambda: reposer.fitter.batch_size,
+            group_size=lambda: reposer.fitter.batch_size,
             prepare=work.prepare,
             past_seconds=fit_seconds,
         )

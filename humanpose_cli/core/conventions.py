@@ -75,9 +75,9 @@ class Skeleton:
 
 
 def _other_side(name: str) -> str:
-    for side, other in (("left_", "right_"), ("right_", "left_")):
+    for side, opposite in (("left_", "right_"), ("right_", "left_")):
         if name.startswith(side):
-            return other + name.removeprefix(side)
+            return opposite + name.removeprefix(side)
     return name
 
 

@@ -203,9 +203,9 @@ def best_pairs(similarity: Array, minimum: float) -> list[tuple[int, int]]:
 
     Each row and each column occurs at most once.
     """
-    left, pairs = similarity.copy(), []
-    while left.size and left.max() >= minimum:
-        row, column = np.unravel_index(int(left.argmax()), left.shape)
+    remaining, pairs = similarity.copy(), []
+    while remaining.size and remaining.max() >= minimum:
+        row, column = np.unravel_index(int(remaining.argmax()), remaining.shape)
         pairs.append((int(row), int(column)))
-        left[row], left[:, column] = -1, -1
+        remaining[row], remaining[:, column] = -1, -1
     return pairs

@@ -28,11 +28,11 @@ def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None)
     changed_options = {
         n for n, default in usual.items() if values[n] is not default and (default is None or values[n] != default)
     }
-    for option, others in _NEEDED.items():
+    for option, names_of_group in _NEEDED.items():
         names, _, value = option.partition("=")
         missing = all(n in values and (values[n] != value if value else not values[n]) for n in names.split("|"))
-        for other in sorted(changed_options.intersection(others)) if missing else ():
-            raise UsageError(other, f"has no effect without {' or '.join(f'`{part}`' for part in option.split('|'))}")
-    for option, others in _EXCLUDED.items():
-        for other in sorted(changed_options.intersection(others)) if values.get(option) else ():
-            raise UsageError(other, f"cannot be combined with `{option}`")
+        for name in sorted(changed_options.intersection(names_of_group)) if missing else ():
+            raise UsageError(name, f"has no effect without {' or '.join(f'`{part}`' for part in option.split('|'))}")
+    for option, names_of_group in _EXCLUDED.items():
+        for name in sorted(changed_options.intersection(names_of_group)) if values.get(option) else ():
+            raise UsageError(name, f"cannot be combined with `{option}`")

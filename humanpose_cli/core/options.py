@@ -114,7 +114,9 @@ class Options:
         for name, info in infos(kind).items():
             value = getattr(self, name)
             if name in choices and not _is_among(value, choices[name]):
-                texts = ["a number" if each is float else str(each) for each in choices[name] if each is not None]
+                texts = [
+                    "a number" if choice is float else str(choice) for choice in choices[name] if choice is not None
+                ]
                 raise UsageError(name, "is not known", expected=", ".join(texts), got=str(value))
             check_integers(name, value)
             numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if _is_number(n)]
@@ -183,16 +185,16 @@ def _extend_docstring(target: Any, option_infos: Mapping[str, OptionInfo]) -> No
     lines = inspect.cleandoc(target.__doc__ or "").splitlines()
     following = [lines.index(name) for name in _LATER_SECTIONS if name in lines]
     end = min(following, default=len(lines))
-    before = lines[:end]
-    while before and not before[-1]:
-        before.pop()
+    head = lines[:end]
+    while head and not head[-1]:
+        head.pop()
     entries = [
         textwrap.fill(f"{name}: {info.help}", _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8)
         for name, info in option_infos.items()
     ]
     heading = [] if section in lines else ["", section]
     rest = ["", *lines[end:]] if following else []
-    target.__doc__ = "\n".join([*before, *heading, *entries, *rest])
+    target.__doc__ = "\n".join([*head, *heading, *entries, *rest])
 
 
 def changed(options: Record, changes: Mapping[str, Any], path: str = "") -> Record:

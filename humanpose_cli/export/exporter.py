@@ -26,7 +26,7 @@ from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_worl
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_json, write_npz, write_together
+from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_files, write_json, write_npz
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX
@@ -229,22 +229,22 @@ def _glb(task: Export) -> list[Path]:
     path, fit = task.path(".glb"), task.fit
     cameras = CameraPath.all_of(fit)
     data = glb_bytes(task.people, task.meshes, cameras, seconds=fit.seconds(fit.frame_rate))
-    beside = {task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
-    with removed_on_failure([*beside]):
-        write_together({**beside, path: data})
-    return [path, *beside]
+    further_files = {task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
+    with removed_on_failure([*further_files]):
+        write_files({**further_files, path: data})
+    return [path, *further_files]
 
 
 def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
     names, images = task.images(path.parent, task.stem)
     codes = fit.seconds(fit.frame_rate) * fit.frame_rate
-    beside = {**images, task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
-    with removed_on_failure([*beside]), atomic_path(path) as temporary:
+    further_files = {**images, task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
+    with removed_on_failure([*further_files]), atomic_path(path) as temporary:
         cameras = CameraPath.all_of(fit)
         write_usd(temporary, task.people, task.meshes, cameras, codes, frame_rate=fit.frame_rate, images=names)
-        write_together(beside)
-    return [path, *beside]
+        write_files(further_files)
+    return [path, *further_files]
 
 
 def _json(task: Export) -> list[Path]:
@@ -292,15 +292,15 @@ def _obj(task: Export) -> list[Path]:
     folder, stem = (task.base.parent, task.stem) if single else (task.path(".obj"), "people")
     names, images = task.images(folder, stem)
     library = folder / f"{stem}.mtl"
-    beside = {**images, library: materials_text([*task.meshes.values()], names).encode()}
+    further_files = {**images, library: materials_text([*task.meshes.values()], names).encode()}
 
     def write(path: Path, meshes: Sequence[SkinnedMesh]) -> None:
         mesh = {path: obj_text(meshes, library.name).encode()}
-        write_together({**beside, **mesh} if single else mesh)
+        write_files({**further_files, **mesh} if single else mesh)
 
-    with removed_on_failure([*beside]):
+    with removed_on_failure([*further_files]):
         if not single and len(task.fit.frame_index):  # all frames refer to it; an image's mesh appears with it
-            write_together(beside)
+            write_files(further_files)
         paths = _meshes(task, "obj", write)
     return [*paths, library, *images] if paths else []
 

@@ -136,8 +136,8 @@ def looks_of_fit(
         return _looks(read_textures(Path(textures), fit))
     if textures is not None or fit.textures or fit.path is None:
         return {**_looks(fit.textures if textures is None else textures), **looks}
-    beside = {track: texture_path(fit.path, track) for track in fit.tracks}
-    files = {track: path for track, path in beside.items() if os.path.isfile(path)}  # a name may be too long
+    paths = {track: texture_path(fit.path, track) for track in fit.tracks}
+    files = {track: path for track, path in paths.items() if os.path.isfile(path)}  # a name may be too long
     if not files:
         return looks
     body = fit.body_model()

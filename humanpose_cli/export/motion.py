@@ -183,10 +183,10 @@ class CameraPath:
     @classmethod
     def all_of(cls, fit: Fit) -> dict[str, CameraPath]:
         """Return the cameras of a fit by name."""
-        return {camera.name: cls._of(camera) for camera in fit.cameras}
+        return {camera.name: cls._from_camera(camera) for camera in fit.cameras}
 
     @classmethod
-    def _of(cls, camera: FitCamera) -> CameraPath:
+    def _from_camera(cls, camera: FitCamera) -> CameraPath:
         to_camera = camera.world_to_camera
         turn = to_camera[:, :3, :3].transpose(0, 2, 1)
         positions = -np.einsum("fij,fj->fi", turn, to_camera[:, :3, 3]) @ TO_Y_UP.T

@@ -35,7 +35,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, ov
 from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.atomic import npz_bytes, removed_on_failure, write_together
+from humanpose_cli.io.atomic import npz_bytes, removed_on_failure, write_files
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.frame_range import FrameRange
@@ -367,7 +367,9 @@ class Fit(FitRecord):
     @property
     def current_frame_files(self) -> tuple[FrameFiles, ...]:
         """The files of the frames, of a take one for each camera: those that they are read from, else `frame_files`."""
-        files = [FrameFiles.of(source.items) for source in self.camera_sources if source is not None and source.items]
+        files = [
+            FrameFiles.from_items(source.items) for source in self.camera_sources if source is not None and source.items
+        ]
         return tuple(files) if len(files) == len(self.cameras) else self.frame_files
 
     def save(self, path: Path | str) -> Path:
@@ -379,7 +381,7 @@ class Fit(FitRecord):
             arrays = look_arrays(look, self.body, self.rows_digest(track))
             images[look_path(path, track)] = npz_bytes(arrays)
         with removed_on_failure([*images]):
-            write_together({**images, path: fit_bytes(record, path.parent)})
+            write_files({**images, path: fit_bytes(record, path.parent)})
         return path
 
     def rows_digest(self, track: int) -> str:

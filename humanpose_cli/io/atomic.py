@@ -68,12 +68,12 @@ def _name_error(path: Path) -> InputError:
 
 
 @contextmanager
-def _writing_to(path: Path, *others: Path) -> Iterator[None]:
-    """Explain system errors about `path` (or without any name); others pass unchanged."""
+def _writing_to(path: Path, *further_paths: Path) -> Iterator[None]:
+    """Explain system errors about `path` (or without any name); other errors pass unchanged."""
     try:
         yield
     except OSError as error:
-        output_names = {os.fspath(name) for name in (path, *path.parents, *others)}
+        output_names = {os.fspath(name) for name in (path, *path.parents, *further_paths)}
         name = error.filename
         is_ours = os.fsdecode(name) in output_names if isinstance(name, str | bytes) else is_system_fault(error)
         if not is_ours:
@@ -261,7 +261,7 @@ def write_bytes(path: Path | str, data: bytes | memoryview) -> None:
         file.write(data)
 
 
-def write_together(contents: dict[Path, bytes]) -> None:
+def write_files(contents: dict[Path, bytes]) -> None:
     """Write files that need each other: all are on the disk before the first takes its name, in the order given."""
     with ExitStack() as stack:
         for path, data in reversed(contents.items()):  # the last to be entered takes its name first
@@ -272,11 +272,11 @@ def write_together(contents: dict[Path, bytes]) -> None:
 @contextmanager
 def removed_on_failure(paths: Sequence[Path]) -> Iterator[None]:
     """Remove the files that the body has written if it fails, so that an incomplete result does not look complete."""
-    before = [_stamp(path) for path in paths]
+    old_stamps = [_stamp(path) for path in paths]
     try:
         yield
     except BaseException:
-        for path, stamp in zip(paths, before, strict=True):
+        for path, stamp in zip(paths, old_stamps, strict=True):
             if _stamp(path) not in (None, stamp):
                 with suppress(OSError):
                     path.unlink()

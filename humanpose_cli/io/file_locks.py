@@ -76,9 +76,9 @@ def wait_lock(descriptor: int, *, shared: bool = False) -> None:
 
 
 def _lock_byte(descriptor: int) -> None:
-    before = os.lseek(descriptor, 0, os.SEEK_CUR)
+    position = os.lseek(descriptor, 0, os.SEEK_CUR)
     os.lseek(descriptor, WINDOWS_OFFSET, os.SEEK_SET)
     try:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     finally:
-        os.lseek(descriptor, before, os.SEEK_SET)
+        os.lseek(descriptor, position, os.SEEK_SET)

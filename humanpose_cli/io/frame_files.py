@@ -34,7 +34,7 @@ class FrameFiles:
     range: FrameRange = ALL_FRAMES
 
     @classmethod
-    def of(cls, items: Sequence[InputItem]) -> FrameFiles:
+    def from_items(cls, items: Sequence[InputItem]) -> FrameFiles:
         """Build the reference to inputs: one sequence, or images."""
         return cls(items[0].kind, tuple(Path(os.path.abspath(item.path)) for item in items), items[0].range)
 
@@ -80,9 +80,9 @@ class FrameFiles:
 def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) -> tuple[InputItem, ...]:
     """Open the files of a fit's frames; the inputs of a take get the names of its views as keys."""
     if len(view_names) < 2:
-        return tuple(item for each in files for item in each.items())
+        return tuple(item for reference in files for item in reference.items())
     pairs = zip(view_names, files, strict=False)
-    return tuple(replace(item, key=str(name)) for name, each in pairs for item in each.items()[:1])
+    return tuple(replace(item, key=str(name)) for name, reference in pairs for item in reference.items()[:1])
 
 
 def frame_files_text(files: Sequence[FrameFiles], folder: Path) -> str:

@@ -121,10 +121,10 @@ def is_cropped(image: Image.Image) -> bool:
     shape = max(image.size) / min(image.size)
     sides = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
     if all(sides):
-        taken = max(side or 0 for side in sides) / min(side or 1 for side in sides)
-        if abs(taken / shape - 1) > _SHAPE_TOLERANCE:
+        exif_shape = max(side or 0 for side in sides) / min(side or 1 for side in sides)
+        if abs(exif_shape / shape - 1) > _SHAPE_TOLERANCE:
             return True
-    return all(abs(shape / each - 1) > _SHAPE_TOLERANCE for each in _CAMERA_SHAPES)
+    return all(abs(shape / camera_shape - 1) > _SHAPE_TOLERANCE for camera_shape in _CAMERA_SHAPES)
 
 
 def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:

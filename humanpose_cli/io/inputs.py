@@ -348,8 +348,8 @@ def _numbered(pattern: Path) -> _Argument:
     """List files with a number in place of %d, or with at least four digits in place of %04d, as FFmpeg does."""
     placeholder = _NUMBER.search(pattern.name)
     assert placeholder is not None
-    before, after = pattern.name[: placeholder.start()], pattern.name[placeholder.end() :]
-    name = re.compile(re.escape(before) + rf"(\d{{{placeholder[1] or 1},}})" + re.escape(after))
+    prefix, suffix = pattern.name[: placeholder.start()], pattern.name[placeholder.end() :]
+    name = re.compile(re.escape(prefix) + rf"(\d{{{placeholder[1] or 1},}})" + re.escape(suffix))
     try:
         numbers = {path: int(match[1]) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))}
     except OSError as error:
@@ -430,7 +430,7 @@ class _Search:
     def _take_folder(self, folder: Path) -> None:
         """Add the images and videos of a folder by their names, at any depth, without outputs of hpc."""
         errors: list[HpcError] = []
-        images, videos, others = list[_Candidate](), list[_Candidate](), Counter[str]()
+        images, videos, other_suffixes = list[_Candidate](), list[_Candidate](), Counter[str]()
         for directory, names in files_below(folder, self.exclude, errors):
             candidate = _Candidate("folder", directory)
             for name in names:  # Path objects only for images and videos: they take most of the time
@@ -444,13 +444,13 @@ class _Search:
                 elif suffix in VIDEO_SUFFIXES and suffix not in _SEVERAL_KINDS:
                     videos.append(_Candidate("video", directory / name))
                 else:
-                    others[suffix] += 1
+                    other_suffixes[suffix] += 1
             if candidate.files:
                 images.append(candidate)
-        if others:
-            self.passed_over[_shown(folder)] = others
+        if other_suffixes:
+            self.passed_over[_shown(folder)] = other_suffixes
         if not (errors or images or videos):
-            got = f"only {_others(others)}" if others else "an empty folder"
+            got = f"only {_others(other_suffixes)}" if other_suffixes else "an empty folder"
             errors.append(InputError(folder, "holds no image and no video", got=got))
         self.candidates += [_Candidate("image", Path(error.subject), error=error) for error in errors]
         self.candidates += [*images, *videos]
@@ -555,11 +555,11 @@ def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
     distinct = [replace(item, key=_plain_key(item)) if id(item) in twins else item for item in items]
     first_of_key: dict[str, InputItem] = {}
     for item in distinct:
-        other = first_of_key.setdefault(item.key, item)
-        if other is not item:
+        first = first_of_key.setdefault(item.key, item)
+        if first is not item:
             raise UsageError(
                 item.path,
-                f"would write the same files as {other.path}",
+                f"would write the same files as {first.path}",
                 remedy="rename one of them, or run two commands with different `out`",
             )
     return distinct

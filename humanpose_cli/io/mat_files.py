@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat  # not in the function: the reader process cannot import it
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.reader_process import read_apart
+from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.sniffing import reading
 
 
@@ -22,7 +22,7 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     """
     with reading(path):
         content = path.read_bytes()
-    variables = read_apart(path, load_mat, content, list(names), problem="is no readable MATLAB file (of version 5)")
+    variables = read_isolated(path, load_mat, content, list(names), problem="is no readable MATLAB file (of version 5)")
     for name in names:
         if name not in variables:
             raise InputError(path, f"lacks {name}", expected=", ".join(names))

@@ -47,7 +47,7 @@ _COMMAND = (
 )
 
 
-def read_apart(
+def read_isolated(
     path: Path, read: Callable[..., Any], content: bytes, *arguments: Any, problem: str, more: int = 0
 ) -> Any:
     """Call a function of a module on bytes in a separate process.
@@ -203,12 +203,12 @@ def _limit(their_end: int, memory: int, seconds: int) -> None:
     os.closerange(3, their_end)
     os.closerange(their_end + 1, os.sysconf("SC_OPEN_MAX"))
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    taken = pages * resource.getpagesize()
-    limits = {"AS": taken + memory, "CPU": seconds, "NOFILE": 0, "NPROC": 0, "FSIZE": 0, "CORE": 0}
-    for name, wanted in limits.items():
+    used = pages * resource.getpagesize()
+    limits = {"AS": used + memory, "CPU": seconds, "NOFILE": 0, "NPROC": 0, "FSIZE": 0, "CORE": 0}
+    for name, value in limits.items():
         number = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(number)[1]
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(number, (limit, limit))
 
 
@@ -280,17 +280,17 @@ class _Decoder:
             return [self.value(item) for item in document]
         if not isinstance(document, dict):
             return document
-        ((kind, held), *_) = document.items()
+        ((kind, content), *_) = document.items()
         if kind in ("array", "number"):
-            if (dtype := np.dtype(held)).kind not in _KINDS:
-                raise ValueError(held)
+            if (dtype := np.dtype(content)).kind not in _KINDS:
+                raise ValueError(content)
             array = np.frombuffer(self._take(document["size"]), dtype).reshape(document["shape"])
             return array if kind == "array" else array[()]
         if kind == "bytes":
-            return bytes(self._take(held))
+            return bytes(self._take(content))
         if kind == "table":
-            return {self.value(key): self.value(item) for key, item in held}
-        values = [self.value(item) for item in held]
+            return {self.value(key): self.value(item) for key, item in content}
+        values = [self.value(item) for item in content]
         if kind != "objects":
             return {"tuple": tuple, "set": set}[kind](values)
         objects = np.empty(len(values), object)

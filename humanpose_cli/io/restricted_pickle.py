@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.reader_process import read_apart
+from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.sniffing import refuse_pipes
 from humanpose_cli.io.unpacking import UnpackedBudget
 
@@ -55,7 +55,7 @@ def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> A
             content = UnpackedBudget(path, len(content), more=more).inflate(content, zlib.MAX_WBITS | 32)
         except (ValueError, zlib.error) as error:
             raise InputError(path, _PROBLEM, got=f"{type(error).__name__}: {error}") from error
-    return read_apart(path, load_pickle, content, problem=_PROBLEM, more=more)
+    return read_isolated(path, load_pickle, content, problem=_PROBLEM, more=more)
 
 
 def load_pickle(content: bytes) -> Any:
@@ -246,12 +246,12 @@ def check_torch_pickles(path: Path) -> None:
     if not path.is_file():
         return  # torch raises the error
     if not zipfile.is_zipfile(path):
-        read_apart(path, scan_pickles, path.read_bytes(), _LEGACY_PICKLES, problem=_PROBLEM)
+        read_isolated(path, scan_pickles, path.read_bytes(), _LEGACY_PICKLES, problem=_PROBLEM)
         return
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             if name.endswith("data.pkl"):
-                read_apart(path, scan_pickles, archive.read(name), 1, problem=_PROBLEM)
+                read_isolated(path, scan_pickles, archive.read(name), 1, problem=_PROBLEM)
 
 
 def scan_pickles(content: bytes, count: int) -> None:

@@ -398,7 +398,7 @@ def _available_encoder(path: Path, codec: VideoCodec) -> str:
     available = available_codecs()
     if codec not in available:
         problem = f"the video could not be written: FFmpeg lacks the encoder {_ENCODERS[codec]}"
-        remedy = " or ".join(f"`video_codec={other}`" for other in available) or "see hpc doctor"
+        remedy = " or ".join(f"`video_codec={name}`" for name in available) or "see hpc doctor"
         raise UnavailableError(path, problem, remedy=remedy)
     return _ENCODERS[codec]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.reader_process import read_apart
+from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.sniffing import reading
 
 _MAX_BYTES = 64 << 20
@@ -18,7 +18,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
     check_file_size(path)
     with reading(path):
         content = path.read_bytes()
-    return _element(read_apart(path, load_xml, content, problem="is no readable XML"))
+    return _element(read_isolated(path, load_xml, content, problem="is no readable XML"))
 
 
 def load_xml(content: bytes) -> Any:

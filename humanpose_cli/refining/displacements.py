@@ -21,7 +21,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.overlays import body_vertices, drawn_from_the_side
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import removed_on_failure, write_together
+from humanpose_cli.io.atomic import removed_on_failure, write_files
 from humanpose_cli.io.displacement_files import (
     DISPLACEMENTS_SUFFIX,
     DisplacementField,
@@ -114,7 +114,7 @@ def refine_with_displacements(
         with DisplacementFile(path) as file:
             drawing = part_of(progress, 0.9, 1)
             sheets = _sheets(file, fit, result, frames, fit.body_model(body), textures or {}, drawing)
-        write_together({sheet_path(path, track): sheet for track, sheet in sheets.items()})
+        write_files({sheet_path(path, track): sheet for track, sheet in sheets.items()})
     return result
 
 

@@ -82,7 +82,7 @@ def keypoints_of_file(
     keys: dict[int, FrameKey] = {}
     with closing(frames.decoded()) as reading:
         for number, decoded in reading:
-            keys[number] = FrameKey.of(decoded, decoded.index if record.frame_count > 1 else None)
+            keys[number] = FrameKey.from_frame(decoded, decoded.index if record.frame_count > 1 else None)
             progress(len(keys), record.frame_count, "frames for keypoints")
     file.check_frames(list(keys.values()))
     keypoints = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32)

@@ -173,7 +173,7 @@ def test_results_that_another_command_wrote_over_are_not_called_done(tmp_path, p
 
 def test_a_clock_that_was_ahead_does_not_keep_old_results_alive(tmp_path, photos, monkeypatch):
     with monkeypatch.context() as ahead:
-        ahead.setattr("humanpose_cli.batch.ledger.now", lambda to_the="": "2099-01-01T00:00:00+00:00")
+        ahead.setattr("humanpose_cli.batch.ledger.utc_time", lambda unit="": "2099-01-01T00:00:00+00:00")
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=Shard(0, 1)))
     other = {"options": {"people": "largest"}, "overwrite": True}
     for index in range(2):
@@ -187,7 +187,7 @@ def test_an_input_that_changes_after_it_was_read_is_done_again(tmp_path, photos)
         (photos / "b.jpg").write_bytes(b"changed meanwhile")
         return {}
 
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, together=lambda: 4, prepare=prepare))
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, group_size=lambda: 4, prepare=prepare))
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path))
     assert again.keys == ["b.jpg"]
@@ -473,7 +473,7 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
         groups.append([item.key for item in coming])
         return {item.key: 100.0 * (1 + keys.index(item.key)) for item in coming}
 
-    together = batch(tmp_path, together=lambda: 2, prepare=prepare)
+    together = batch(tmp_path, group_size=lambda: 2, prepare=prepare)
     run_items([items[1]], worker, together)
     listener = Listener()
     result = run_items(items, worker, together, progress=listener)
@@ -489,13 +489,13 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
 
 def test_items_that_are_not_prepared_are_not_announced(photos, tmp_path):
     items, listener = items_of(photos), Listener()
-    together = batch(tmp_path, together=lambda: 4, prepare=lambda coming: {}, prepares=lambda item: item != items[1])
+    together = batch(tmp_path, group_size=lambda: 4, prepare=lambda coming: {}, prepares=lambda item: item != items[1])
     run_items(items, Recorder(tmp_path / "out"), together, progress=listener)
     assert listener.prepared == [[items[index].name for index in (0, 2, 3)]]
 
 
 def test_what_all_items_need_counts_for_the_run_alone(photos, tmp_path):
-    earlier = batch(tmp_path, together=lambda: 2, past_seconds=10_000.0)
+    earlier = batch(tmp_path, group_size=lambda: 2, past_seconds=10_000.0)
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), earlier)
     assert all(item.seconds < 1000 for item in result.items)
     assert result.extra["summary"]["seconds"] > 10_000

@@ -147,14 +147,14 @@ def test_files_that_need_each_other_appear_together(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
     try:
         with raises(UnavailableError, subject="a.obj", problem="cannot be written", got="File too large"):
-            atomic.write_together({library: b"new", mesh: bytes(100_000)})
+            atomic.write_files({library: b"new", mesh: bytes(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert os.listdir(tmp_path) == ["a.mtl"]
     assert library.read_text() == "old"
     mesh.mkdir()  # its name cannot be taken, which shows last
     with raises(UnavailableError, subject="a.obj", problem="cannot be written"):
-        atomic.write_together({library: b"new", mesh: b"new"})
+        atomic.write_files({library: b"new", mesh: b"new"})
     assert library.read_text() == "new"
     assert sorted(os.listdir(tmp_path)) == ["a.mtl", "a.obj"]
 

@@ -16,7 +16,7 @@ from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import reader_process
-from humanpose_cli.io.reader_process import read_apart
+from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.restricted_pickle import load_pickle
 
 FILE = Path("x.bin")
@@ -24,14 +24,14 @@ FILE = Path("x.bin")
 
 @pytest.mark.posix("forks")
 def test_plain_values_come_back():
-    read = read_apart(FILE, echoed, b"abc", problem="is damaged")
+    read = read_isolated(FILE, echoed, b"abc", problem="is damaged")
     assert read.pop("content") == b"abc"
     np.testing.assert_equal(read, VALUES)
     assert [type(value) for value in read.values()] == [type(value) for value in VALUES.values()]
     assert read["array"].dtype == ">i2"
     read["array"][0] = 1
     with raises(InputError, subject="x.bin", problem="is damaged", expected="a", got="b", remedy="c"):
-        read_apart(FILE, refuse, b"", problem="is no file")
+        read_isolated(FILE, refuse, b"", problem="is no file")
 
 
 @pytest.mark.slow
@@ -39,24 +39,26 @@ def test_where_nothing_forks_the_server_reads(monkeypatch):
     monkeypatch.setattr(reader_process, "_FORKS", False)
     content = pickle.dumps({"a": np.arange(3), "b": (1, "ü")})
     np.testing.assert_equal(
-        read_apart(FILE, load_pickle, content, problem="is no file"), {"a": np.arange(3), "b": (1, "ü")}
+        read_isolated(FILE, load_pickle, content, problem="is no file"), {"a": np.arange(3), "b": (1, "ü")}
     )
     with raises(InputError, subject="x.bin", problem="is no file", got="UnpicklingError"):
-        read_apart(FILE, load_pickle, b"no pickle", problem="is no file")
+        read_isolated(FILE, load_pickle, b"no pickle", problem="is no file")
     with raises(InputError, subject="x.bin", problem="is no file", got="damage that ends its reader"):
-        read_apart(FILE, apart_readers.crash, b"", problem="is no file")
+        read_isolated(FILE, apart_readers.crash, b"", problem="is no file")
     monkeypatch.setattr(reader_process, "_PATIENCE", 2.0)
     with raises(InputError, subject="x.bin", problem="is no file", got="more than 2 s of work"):
-        read_apart(FILE, apart_readers.sleep, b"", problem="is no file")
+        read_isolated(FILE, apart_readers.sleep, b"", problem="is no file")
     monkeypatch.setattr(reader_process, "_PATIENCE", 60.0)
-    assert read_apart(FILE, load_pickle, content, problem="is no file")["b"] == (1, "ü")
+    assert read_isolated(FILE, load_pickle, content, problem="is no file")["b"] == (1, "ü")
 
 
 @pytest.mark.posix("forks")
 def test_threads_and_forks_of_this_process_read_too():
     results = []
     threads = [
-        threading.Thread(target=lambda n=n: results.append(read_apart(FILE, echoed, b"%d" % n, problem="")["content"]))
+        threading.Thread(
+            target=lambda n=n: results.append(read_isolated(FILE, echoed, b"%d" % n, problem="")["content"])
+        )
         for n in range(6)
     ]
     for thread in threads:
@@ -66,9 +68,9 @@ def test_threads_and_forks_of_this_process_read_too():
     assert sorted(results) == [b"%d" % n for n in range(6)]
     process = os.fork()
     if process == 0:
-        os._exit(read_apart(FILE, echoed, b"child", problem="")["content"] != b"child")
+        os._exit(read_isolated(FILE, echoed, b"child", problem="")["content"] != b"child")
     assert os.waitpid(process, 0)[1] == 0
-    assert read_apart(FILE, echoed, b"parent", problem="")["content"] == b"parent"
+    assert read_isolated(FILE, echoed, b"parent", problem="")["content"] == b"parent"
 
 
 @pytest.mark.slow
@@ -77,7 +79,7 @@ def test_modules_in_the_working_folder_are_not_imported(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reader_process, "_SERVERS", {})
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    assert read_apart(FILE, load_pickle, pickle.dumps(1), problem="is no file") == 1
+    assert read_isolated(FILE, load_pickle, pickle.dumps(1), problem="is no file") == 1
 
 
 @pytest.mark.posix("needs Linux's limits")
@@ -98,7 +100,7 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
     monkeypatch.setattr(reader_process, "_SECONDS", 1)
     monkeypatch.setattr(reader_process, "_MEMORY", 1 << 27)
     with raises(InputError, subject="x.bin", problem=problem, got=got):
-        read_apart(FILE, read, b"", problem="is no file")
+        read_isolated(FILE, read, b"", problem="is no file")
 
 
 @pytest.mark.parametrize(
@@ -115,4 +117,4 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
 def test_damaged_replies_are_refused(monkeypatch, reply):
     monkeypatch.setattr(reader_process, "_reply_of_server", lambda _: (bytearray(reply), "damage"))
     with raises(InputError, subject="x.bin", problem="is no file", got="damage"):
-        read_apart(FILE, echoed, b"", problem="is no file")
+        read_isolated(FILE, echoed, b"", problem="is no file")

@@ -378,15 +378,15 @@ def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[Cal
     paths = [PurePath(name.casefold()) for name in names]
     equal = [[c for c in cameras if c.name.casefold() in (path.name, path.stem)] for path in paths]
     exact_names = {camera.name for candidates in equal for camera in candidates}
-    others = [camera for camera in cameras if camera.name not in exact_names]
-    matches = [[] if same else _matches(path, others) for same, path in zip(equal, paths, strict=True)]
-    counts = Counter(rest for each in matches for rest in {rest for _, _, rest in each})
+    unmatched = [camera for camera in cameras if camera.name not in exact_names]
+    matches = [[] if exact else _matches(path, unmatched) for exact, path in zip(equal, paths, strict=True)]
+    counts = Counter(rest for partial in matches for rest in {rest for _, _, rest in partial})
     candidates = []
-    for same, each in zip(equal, matches, strict=True):
+    for exact, partial in zip(equal, matches, strict=True):
         # The last match with the most frequent rest; all matches if no two videos share a rest.
-        best = max((counts[rest], start) for start, _, rest in each) if each else (1, 0)
-        selected = [c for start, c, rest in each if best[0] == 1 or (counts[rest], start) == best]
-        candidates.append(same or list({camera.name: camera for camera in selected}.values()))
+        best = max((counts[rest], start) for start, _, rest in partial) if partial else (1, 0)
+        selected = [c for start, c, rest in partial if best[0] == 1 or (counts[rest], start) == best]
+        candidates.append(exact or list({camera.name: camera for camera in selected}.values()))
     return candidates
 
 
@@ -410,6 +410,6 @@ def _pattern(name: str) -> str:
     """Build a regular expression for a camera's name; numbers and single letters match completely."""
     if len(name) == 1 and name.isalpha():  # Anipose's `cam_regex = '_([A-Z])$'`: anipose/common.py, lambdaloop/anipose
         return rf"(?<![^\W_]){name}(?![^\W_])"
-    before = r"(?<!\d)" if name[:1].isdecimal() else ""
-    after = r"(?!\d)" if name[-1:].isdecimal() else ""
-    return f"{before}{re.escape(name)}{after}"
+    prefix = r"(?<!\d)" if name[:1].isdecimal() else ""
+    suffix = r"(?!\d)" if name[-1:].isdecimal() else ""
+    return f"{prefix}{re.escape(name)}{suffix}"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations.cameras import CalibratedCamera, Calibration, build_calibration, build_camera
-from humanpose_cli.io.reader_process import read_apart
+from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.text_files import read_text
 from humanpose_cli.io.xml_files import check_file_size
 
@@ -41,7 +41,7 @@ class _Storage:
             raise InputError(path, problem, expected="YAML or XML")
         self._values: dict[str, Any] = {}
         for text in texts:
-            values = read_apart(path, load_storage, text.encode(), problem=problem)
+            values = read_isolated(path, load_storage, text.encode(), problem=problem)
             self._values = {**values, **self._values}
 
     def __contains__(self, name: str) -> bool:

@@ -68,12 +68,12 @@ def _camera(path: Path, camera: ElementTree.Element) -> CalibratedCamera:
         return _number(where, intrinsic, key)
 
     unit = _SUBPIXELS if lens("sensorMaxU") > _WIDEST else 1
-    left, top, size = _field_of_view(where, camera)
+    column, row, size = _field_of_view(where, camera)
     if size is None:
         size = _sensor(lens("sensorMaxU"), unit), _sensor(lens("sensorMaxV"), unit)
     matrix = [
-        [lens("focalLengthU") / unit, lens("skew") / unit, lens("centerPointU") / unit - left],
-        [0, lens("focalLengthV") / unit, lens("centerPointV") / unit - top],
+        [lens("focalLengthU") / unit, lens("skew") / unit, lens("centerPointU") / unit - column],
+        [0, lens("focalLengthV") / unit, lens("centerPointV") / unit - row],
         [0, 0, 1],
     ]
     distortion = [

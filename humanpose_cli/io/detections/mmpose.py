@@ -76,7 +76,7 @@ def people_from_mmpose(path: Path, document: Any, *, want: str) -> UserDetection
         if isinstance(frame, bool) or not isinstance(frame, int) or not isinstance(instances, list):
             raise InputError(where, "has no frame_id or no list of instances", expected="both")
         detections.mention(frame - first).extend(
-            _person(f"{where}, instances[{each}]", instance, joints, want) for each, instance in enumerate(instances)
+            _person(f"{where}, instances[{index}]", instance, joints, want) for index, instance in enumerate(instances)
         )
     return detections
 

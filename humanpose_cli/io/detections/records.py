@@ -76,7 +76,7 @@ class FrameKey:
     path: str = ""
 
     @classmethod
-    def of(cls, frame: Frame, index: int | None) -> FrameKey:
+    def from_frame(cls, frame: Frame, index: int | None) -> FrameKey:
         """Make the key of a decoded frame."""
         return cls(frame.name, index, "" if frame.path is None else frame.path.as_posix())
 
@@ -169,7 +169,7 @@ class UserDetections:
             return self.by_name[name]
         names = self._names_of_stem.get(_stem(name), [])
         for shorten in (str, _without_suffix):
-            hits = [alike for alike in names if _ends_alike(shorten(alike), shorten(name))]
+            hits = [candidate for candidate in names if _ends_equal(shorten(candidate), shorten(name))]
             if len(hits) == 1:
                 return self.by_name[hits[0]]
         if _is_number(_stem(name)):
@@ -231,7 +231,7 @@ def _without_suffix(name: str) -> str:
     return str(PurePosixPath(name).parent / _stem(name))
 
 
-def _ends_alike(a: str, b: str) -> bool:
+def _ends_equal(a: str, b: str) -> bool:
     return a == b or a.endswith("/" + b) or b.endswith("/" + a)
 
 

@@ -448,9 +448,9 @@ def _axes(motion: BvhMotion, positions: np.ndarray, rows: dict[str, int]) -> tup
     rest = motion.rest_positions()
     up = rest[shoulders].mean(0) - rest[ankles].mean(0)
     at_rest = "z-up" if abs(up[2]) > abs(up[1]) else "y-up"
-    others = ["y-up", "z-up", *(["camera"] if -up[1] > abs(up[2]) else [])]
+    alternatives = ["y-up", "z-up", *(["camera"] if -up[1] > abs(up[2]) else [])]
     chest, feet = positions[:, shoulders].mean(1), positions[:, ankles].mean(1)
-    return standing_axes(chest, feet, at_rest, others)
+    return standing_axes(chest, feet, at_rest, alternatives)
 
 
 def read_bvh(path: Path, axes: str | None) -> JointTarget:
