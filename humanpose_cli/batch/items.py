@@ -73,8 +73,16 @@ class Item:
 
 def item_of(source: InputItem, outputs: Sequence[Path] = (), journals: Sequence[Path] = ()) -> Item:
     """Return the item for an input of the command line; `source` is its payload."""
-    written = {"outputs": tuple(outputs), "journals": tuple(journals)}
-    return Item(source.key, source.files, source.label, source.root, payload=source, error=source.error, **written)
+    return Item(
+        source.key,
+        source.files,
+        source.label,
+        source.root,
+        outputs=tuple(outputs),
+        journals=tuple(journals),
+        payload=source,
+        error=source.error,
+    )
 
 
 @dataclass(frozen=True)

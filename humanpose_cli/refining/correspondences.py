@@ -202,7 +202,7 @@ class SurfacePointFile:
             if name not in self._annotations:
                 raise InputError(self._path, f"has no surface points of {name}", remedy="label it, or leave it out")
             return self._annotations[name]
-        charts, _ = self._output.of(name, name, size, True)
+        charts, _ = self._output.read(name, name, size, True)
         if charts is None:
             stem = Path(name).stem
             expected = f"{stem}_IUV.png, {stem}_IUV.npz or a dump with {name}"
