@@ -1,4 +1,4 @@
-"""Comparing the colours of cloth and skin: what is the same in other light, what is frequent, what is skin."""
+"""Compare the colours of cloth and skin: independent of light, by frequency, and by the hue of skin."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ _MIN_CHROMA = 0.02  # median contrast of the channels below which a photograph h
 
 
 def cloth_features(colours: Array, brightness: float = _BRIGHTNESS) -> Array:
-    """Compute features (N, 3) of colours (N, 3) in which those of one cloth in other light are near: hue by
-    saturation, and a little brightness.
+    """Return features in which the colours of one cloth in different light are close.
+
+    Args:
+        colours: (N, 3) float, 0…1, RGB.
+        brightness: The weight of the logarithm of brightness.
+
+    Returns:
+        (N, 3) float32. Hue times saturation, and brightness.
     """
     bright = np.maximum(colours.max(1), 0.02)
     red, green, blue = colours.T
@@ -33,13 +39,17 @@ def cloth_features(colours: Array, brightness: float = _BRIGHTNESS) -> Array:
 
 
 def like_colour(colours: Array, colour: Array) -> Mask:
-    """Select the colours (N, 3) that are like one colour (3,), up to folds and light."""
+    """Select the colours (N, 3) that equal a colour (3,) up to folds and light."""
     away = np.linalg.norm(cloth_features(colours) - cloth_features(colour[None]), axis=1)
     return np.asarray(away < SAME_CLOTH)
 
 
 def cluster_centres(features: Array) -> tuple[Array, NDArray[np.int64]]:
-    """Find centres (K, 3) of clusters of features (N, 3), and how many points each has; none of too few points."""
+    """Cluster features (N, 3) of colours.
+
+    Returns:
+        The centres (K, 3) and the number of points (K,) of each cluster. K is 0 for fewer than four points.
+    """
     if len(features) < _CLUSTERS:
         return np.zeros((0, 3), np.float32), np.zeros(0, np.int64)
     labels, centres = k_means(features, _CLUSTERS, 1e-3)
@@ -47,10 +57,14 @@ def cluster_centres(features: Array) -> tuple[Array, NDArray[np.int64]]:
 
 
 def dominant_colour(colours: Array, within: float = SAME_CLOTH) -> Mask:
-    """Select the colours (N, 3) that are like the most frequent one, up to folds and light.
+    """Select the colours that equal the most frequent one up to folds and light.
 
     Args:
-        within: Distance of features up to which a colour is like it.
+        colours: (N, 3) float, 0…1, RGB.
+        within: The maximum distance of features.
+
+    Returns:
+        (N,) bool. False for fewer than 100 colours.
     """
     features = cloth_features(colours)
     if len(features) < _MIN_COLOURS:
@@ -64,12 +78,21 @@ def dominant_colour(colours: Array, within: float = SAME_CLOTH) -> Mask:
 
 
 def is_grey(colours: Array) -> bool:
-    """Return whether a photograph has no colours, by those (N, 3) that it shows."""
+    """Return whether the colours (N, 3) come from a photograph without colours."""
     return len(colours) > 0 and float(np.median(np.ptp(colours, axis=1))) < _MIN_CHROMA
 
 
 def k_means(features: Array, count: int, precision: float) -> tuple[NDArray[np.int32], Array]:
-    """Cluster features (N, F) into at most `count` clusters: each one's cluster (N,), and the centres (K, F)."""
+    """Cluster features by k-means.
+
+    Args:
+        features: (N, F) float.
+        count: The maximum number of clusters.
+        precision: The distance of centres at which the iteration ends.
+
+    Returns:
+        The cluster of each row (N,), and the centres (K, F).
+    """
     if len(features) < 2:  # OpenCV takes one row for several points
         return np.zeros(len(features), np.int32), features
     cv2.setRNGSeed(0)
@@ -81,10 +104,13 @@ def k_means(features: Array, count: int, precision: float) -> tuple[NDArray[np.i
 
 
 def skin_hued(colours: Array) -> Mask:
-    """Select the colours (N, 3) in the skin locus of Soriano et al. (2003): between two parabolas of r and g = R, G /
-    (R + G + B), off white.
+    """Select the colours (N, 3) that have a hue of skin.
+
+    The skin locus of Soriano et al. (2003) lies between two parabolas of r = R / (R + G + B) and g = G / (R + G + B),
+    without the surroundings of white.
     """
     r, g, _ = (colours / np.maximum(colours.sum(1, keepdims=True), 1e-6)).T
     white = (r - 1 / 3) ** 2 + (g - 1 / 3) ** 2 < 0.0004
-    below, above = -0.776 * r**2 + 0.5601 * r + 0.1766, -1.3767 * r**2 + 1.0743 * r + 0.1452
+    below = -0.776 * r**2 + 0.5601 * r + 0.1766
+    above = -1.3767 * r**2 + 1.0743 * r + 0.1452
     return np.asarray((g > below) & (g < above + 0.02) & ~white & (r > 1 / 3))

@@ -1,7 +1,6 @@
-"""What a photograph does not show of a body's texture, made up from what it shows.
+"""Completion of a body's texture: what a photograph does not show is made up from what it shows.
 
-Hidden texels are filled by symmetry first, then by the opposite side, then smoothly; garments keep their
-own colour.
+Hidden texels are filled by symmetry first, then from the opposite side, then smoothly; garments keep their colours.
 """
 
 from __future__ import annotations
@@ -57,8 +56,9 @@ class CompleteTexture(NamedTuple):
     """A texture without gaps.
 
     Attributes:
-        image: (S, S, 4) float32: RGB, 1 the photo's white, and how much of each texel comes from the photo, 0…1.
-        visible_fraction: Share of the surface that the photo shows, by area.
+        image: (S, S, 4) float32. RGB, 1 for the photo's white, and the share of each texel that comes from the photo,
+            0…1.
+        visible_fraction: The share of the surface, by area, that the photo shows.
     """
 
     image: Array
@@ -75,19 +75,22 @@ def complete_texture(
     shod: bool = False,
     bare: bool = False,
 ) -> CompleteTexture:
-    """Fill what the photo does not show.
+    """Fill the hidden texels of a texture.
 
-    Hidden texels take their mirror image's colour where that was visible, corrected by a smooth field so that both
-    sides agree where both were visible; then, on trunk and limbs, the colour straight through the body, without its
-    details; the rest takes colours spread over the surface, hair from hair. What is made up varies slowly and is
-    handled in a reduced texture.
+    A hidden texel takes the colour of its mirror image, if that is visible, corrected by a smooth field so that both
+    sides agree. On trunk and limbs it then takes the colour straight through the body, without details. The rest takes
+    colours that are spread over the surface, hair from hair. Made-up colours vary slowly and are computed in a reduced
+    texture.
 
     Args:
-        grain: Standard deviation, 0…1, of the noise that made-up texels get.
-        mirror_face: False leaves the hidden half of a profile without features.
-        covered: (V,) 0…1 how far clothes cover each vertex: they have no hollows; None for nowhere.
-        shod: Feet are shoes: never of the skin's colour, and dark where none shows.
-        bare: Legs of which the photo shows nothing are bare, as below a skirt.
+        surface: The body's texels.
+        baked: The photo's colours and their confidence.
+        grain: The standard deviation, 0…1, of noise on made-up texels.
+        mirror_face: Whether the hidden half of a face is the mirror image of the visible one. Otherwise it has no
+            features.
+        covered: (V,) float, 0…1. How far clothes cover each vertex; covered hollows are not dark. None for no clothes.
+        shod: Whether feet wear shoes, which never have the skin's colour and are dark if hidden.
+        bare: Whether legs that are hidden are bare, as below a skirt.
     """
     shares = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*shares.shape, 4), np.float32)
@@ -112,19 +115,22 @@ def complete_texture(
     coarse_mirrored[..., :3] += light * coarse_mirrored[..., 3:]
     made_up = filling.fill(filling.continued(_over(coarse, coarse_mirrored)))
     # With a fourth channel of nothing, like the texture.
-    light, made_up = (surface.enlarge(np.dstack((one, np.zeros_like(one[..., 0])))) for one in (light, made_up))
+    empty = np.zeros(light.shape[:2], np.float32)
+    light, made_up = (surface.enlarge(np.dstack((layer, empty))) for layer in (light, made_up))
 
     def finish(rows: slice) -> None:
-        here, theirs, share = image[rows], mirror_image[rows], shares[rows]
-        theirs += light[rows] * cv2.merge([theirs[..., 3]] * 4)
-        theirs *= cv2.merge([1 - share] * 4)
-        here += theirs
-        here += made_up[rows] * cv2.merge([1 - here[..., 3]] * 4)
-        here[..., 3] = (here[..., 3] + share) * np.float32(0.5)
+        texels = image[rows]
+        mirrored = mirror_image[rows]
+        share = shares[rows]
+        mirrored += light[rows] * cv2.merge([mirrored[..., 3]] * 4)
+        mirrored *= cv2.merge([1 - share] * 4)
+        texels += mirrored
+        texels += made_up[rows] * cv2.merge([1 - texels[..., 3]] * 4)
+        texels[..., 3] = (texels[..., 3] + share) * np.float32(0.5)
         if grain > 0:
             noise = np.random.default_rng(rows.start).standard_normal(share.shape, np.float32)
-            here[..., :3] += cv2.merge([noise * (np.float32(grain) * (1 - here[..., 3]))] * 3)
-        np.clip(here, 0, _MAX_COLOUR, out=here)
+            texels[..., :3] += cv2.merge([noise * (np.float32(grain) * (1 - texels[..., 3]))] * 3)
+        np.clip(texels, 0, _MAX_COLOUR, out=texels)
 
     in_blocks(finish, shares.shape)
     surface.fine.bleed(image)
@@ -132,52 +138,49 @@ def complete_texture(
 
 
 def _over(first: Array, second: Array) -> Array:
-    """Fill what the first texture leaves open from the second; colours (…, 4) multiplied by their weight."""
+    """Fill the gaps of a texture from a second one; colours (..., 4) multiplied by their weight."""
     return first + (1 - first[..., 3:]) * second
 
 
 def _straight(texture: Array) -> Array:
-    """Divide colours by their weight."""
+    """Divide colours (..., 4) by their weight."""
     return texture[..., :3] / np.maximum(texture[..., 3:], _TINY)
 
 
 class _Materials(NamedTuple):
-    """Skin and cloths of one person: centres (M, 3) of the features of their colours."""
+    """Skin and cloths of a person: centres (M, 3) of the features of their colours."""
 
     centres: Array
 
     def nearest(self, colours: Array) -> NDArray[np.int64]:
-        """Find the material (...) of each colour (..., 3)."""
+        """Return the material (...) of each colour (..., 3)."""
         features = cloth_features(colours.reshape(-1, 3), _CLOTH_BRIGHTNESS)
         away = np.stack([np.linalg.norm(features - centre, axis=1) for centre in self.centres])
         return np.asarray(away.argmin(0).reshape(colours.shape[:-1]))
 
 
 class _Filling:
-    """Colours for the hidden texels of one body, on its coarse texture (S, S)."""
+    """The colours of the hidden texels of a body, on its coarse texture (S, S)."""
 
     def __init__(self, surface: BodyTexels, covered: Array | None, *, shod: bool, bare: bool) -> None:
-        self.covered, self.shod, self.bare = covered, shod, bare
+        self.covered = covered
+        self.shod = shod
+        self.bare = bare
         self.surface = surface
 
     def light_difference(self, mine: Array, mirror_image: Array) -> Array:
-        """Compute a smooth correction (S, S, 3) of mirrored colours: what separates both sides' light where both are
-        visible.
-
-        Where they show things of different colour, as skin and a sleeve that the fit has on it, light is not what
-        differs.
-
-        Args:
-            mine, mirror_image: (S, S, 4) both sides, colours multiplied by their weight.
-        """
-        surface, operator = self.surface, self.surface.operator
+        """Return a smooth correction (S, S, 3) of mirrored colours: the difference of the light of both sides."""
+        surface = self.surface
+        operator = self.surface.operator
+        # Things of different colour, such as skin and a sleeve that the fit places on it, do not differ in light.
         both = mine[..., 3] * mirror_image[..., 3]
         both_visible = np.nonzero(both)
         features = [cloth_features(_straight(side[both_visible])) for side in (mine, mirror_image)]
         both[both_visible] *= np.linalg.norm(features[0] - features[1], axis=1) < SAME_CLOTH
         difference = np.clip(_straight(mine) - _straight(mirror_image), -1, 1)
         values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
-        data, fade = weight * operator.areas / _LIGHT_AVERAGE**2, operator.areas / _LIGHT_FADE**2
+        data = weight * operator.areas / _LIGHT_AVERAGE**2
+        fade = operator.areas / _LIGHT_FADE**2
         field = operator.spread(data, values, fade, np.zeros(3))
         field = np.clip(field, -_MAX_LIGHT, _MAX_LIGHT)
         light = surface.coarse.interpolate(field, surface.faces)
@@ -192,8 +195,10 @@ class _Filling:
         return _over(visible, np.dstack((_straight(blur) * weight, weight)))
 
     def fill(self, visible: Array) -> Array:
-        """Make up colours (S, S, 3) for whatever a texture (S, S, 4), multiplied by its weight, leaves open."""
-        surface, colours, weight = self.surface, _straight(visible), visible[..., 3]
+        """Make up colours (S, S, 3) for the gaps of a texture (S, S, 4) multiplied by its weight."""
+        surface = self.surface
+        colours = _straight(visible)
+        weight = visible[..., 3]
         # What the back of a garment takes from its front: the colour alone, no letters, badges or folds.
         plain = self._plain_chest(weight, self._without_detail(colours, weight))
         evidence = _over(visible, surface.opposite(np.dstack((plain * weight[..., None], weight))))
@@ -213,10 +218,8 @@ class _Filling:
         return 1 + (self.surface.hollows - 1) * bare
 
     def _plain_chest(self, weight: Array, plain: Array) -> Array:
-        """Paint the chest of colours (S, S, 3) with the garment's own colour alone, if most of it has one.
-
-        What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well.
-        """
+        """Paint the chest of colours (S, S, 3) with the garment's most frequent colour, if there is one."""
+        # Details larger than letters, such as a badge, a tie or the shirt in an open jacket, are not on the back.
         surface = self.surface
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
         region = parts_mask(part, _CHEST) & surface.coarse.covered
@@ -229,20 +232,18 @@ class _Filling:
         return np.where(region[..., None], fill_smoothly(plain, np.asarray(inner)), plain)
 
     def _without_detail(self, colours: Array, weight: Array) -> Array:
-        """Remove small things, letters and folds, from the colours (S, S, 3)."""
+        """Remove letters and folds from colours (S, S, 3)."""
         colours_everywhere = fill_smoothly(colours, (weight > 0.3).astype(np.float32))
         kernel = max(3, round(_DETAIL * self.surface.texels_per_metre) | 1)
         eight_bit = (np.clip(colours_everywhere, 0, 1) * 255 + 0.5).astype(np.uint8)
         return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
 
     def _spread_colours(self, evidence: Array) -> tuple[Array, NDArray[np.int64], _Materials]:
-        """Spread colours everywhere (S, S, 3) from texels with weight, and find of which of the materials (S, S) they
-        are.
-
-        Skin and cloths do not blend: each material is spread by itself, as is its share, and the largest share shows.
-        Where they change are cuffs, hems and waists.
-        """
-        surface, operator = self.surface, self.surface.operator
+        """Spread colours (S, S, 3) from texels with weight; also return the material (S, S) of each texel."""
+        # Skin and cloths do not blend: each material is spread by itself, as is its share, and the largest share shows.
+        # Cuffs, hems and waists lie where the material changes.
+        surface = self.surface
+        operator = self.surface.operator
         values, visible = paint_vertices(surface.coarse, surface.rows, _straight(evidence), evidence[..., 3])
         data = visible * operator.areas / _FOLLOW**2
         # Hair and feet keep their colours apart from the rest, where they were visible: heels are no trousers.
@@ -251,13 +252,15 @@ class _Filling:
         if _share(surface, feet, visible) >= _MIN_FEET:
             groups[feet] = 3
         elif self.shod:
-            groups[feet], values[feet] = 3, _DARK
+            groups[feet] = 3
+            values[feet] = _DARK
             data[feet] = operator.areas[feet] / _FOLLOW**2
         tone = skin_tone(surface, values, visible)
         materials = self._materials(values, visible > 0.5, tone)
         for part, part_visible in [] if tone is None else self._bare_parts(values, visible, tone):
             missing = part & (part_visible < 0.05)
-            values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _FOLLOW**2
+            values[missing] = tone
+            data[missing] = 0.3 * operator.areas[missing] / _FOLLOW**2
             # Guessed skin ends at its part's border, as under a sleeve or a collar.
             groups[part] = 2
         if data.sum() == 0:
@@ -288,40 +291,34 @@ class _Filling:
         return np.take_along_axis(layers, leading[..., None, None], 2)[..., 0, :], leading, materials
 
     def _materials(self, colours: Array, visible: Mask, tone: Array | None) -> _Materials:
-        """Skin, whose tone (3,) is known, and clusters of visible colours (V, 3).
-
-        A shirt and trousers may differ less than one cloth in light and shadow does: each has clusters of its own.
-        """
+        """Find the materials: skin, whose tone (3,) is given, and clusters of visible colours (V, 3)."""
+        # A shirt and trousers may differ less than one cloth in light and shadow: each has clusters of its own.
         labels = self.surface.part_labels
         zones = [] if tone is None else list(cloth_features(tone[None], _CLOTH_BRIGHTNESS))
         hair = self.surface.hair
         for names in (None, ("neck", "head"), TRUNK + SLEEVES, LEGS, FEET):
             zone = visible & (hair if names is None else parts_mask(labels, names) & ~hair)
             centres, sizes = cluster_centres(cloth_features(colours[zone], _CLOTH_BRIGHTNESS))
-            apart = [_OTHER_CLOTH if names == LEGS else SAME_CLOTH] * len(zones)
+            limits_of_zones = [_OTHER_CLOTH if names == LEGS else SAME_CLOTH] * len(zones)
             for row in np.argsort(-sizes, kind="stable"):
-                away = np.array([np.linalg.norm(centres[row] - one) for one in zones])
-                limits = apart + [SAME_CLOTH] * (len(zones) - len(apart))
+                away = np.array([np.linalg.norm(centres[row] - zone_centre) for zone_centre in zones])
+                limits = limits_of_zones + [SAME_CLOTH] * (len(zones) - len(limits_of_zones))
                 if sizes[row] > _MIN_MATERIAL * sizes.sum() and (away > limits).all():
                     zones.append(centres[row])
         return _Materials(np.array(zones or [np.zeros(3)]))
 
     def _covered_scalp(self, visible: Array, skin: Mask) -> Mask:
-        """Select the scalp (V,) that the photo does not show, if hair or a hat is on what it shows: skin does not go on
-        to the back of the head.
-        """
+        """Select the hidden scalp (V,) if hair or a hat covers the visible scalp."""
         surface = self.surface
         scalp, hair = (_share(surface, surface.hair, shown) for shown in (visible, visible * ~skin))
         return surface.hair & (visible < 0.5) & (hair > _MIN_HAIR * max(scalp, 1e-6))
 
     def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
-        """Take face and hands for skin where they were not visible, with how visible (V,) they were: a face of which
-        nothing is, hands without gloves.
-
-        A cap, a hood or hair of a person who looks away reaches into the face's border: of a face of which little was
-        visible, only colours like the tone (3,) of skin count. Beards, masks and paint are on faces that were visible.
-        """
-        surface, face = self.surface, visible
+        """Return face and hands that have the skin's colour if hidden, and how visible (V,) they are."""
+        # A cap, a hood or hair of a person who looks away reaches into the face: of a face that is mostly hidden, only
+        # colours like skin count. Beards, masks and paint are on visible faces.
+        surface = self.surface
+        face = visible
         like_skin = like_colour(colour, tone)
         looks_away = _share(surface, surface.face, visible) < _MIN_FACE
         if looks_away and not is_grey(colour[visible > 0.5]):
@@ -335,15 +332,20 @@ class _Filling:
 
 
 def skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:
-    """Find the usual colour (3,) of skin, of the first of these parts that shows enough: head, hands, forearms.
+    """Return the skin's usual colour, from the first of head, hands and forearms that shows enough of it.
 
-    Among their points those count whose hue is in the skin locus; in a photograph without colours, all of the face or
-    of the hands.
+    Only points with a hue of skin count; in a photograph without colours, all points of face and hands.
 
     Args:
-        colour: (V, 3) of vertices; visible (V,) 0…1.
+        surface: The body's texels.
+        colour: (V, 3) float, 0…1, RGB.
+        visible: (V,) float, 0…1.
+
+    Returns:
+        (3,) RGB; None if too little skin is visible.
     """
-    labels, visible = surface.part_labels, visible > 0.5
+    labels = surface.part_labels
+    visible = visible > 0.5
     grey = is_grey(colour[visible])
     head = parts_mask(labels, ("neck", "head")) & ~surface.hair
     hands = parts_mask(labels, HANDS)
@@ -356,13 +358,8 @@ def skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | Non
 
 
 def _limb_colours(surface: BodyTexels, colour: Array, visible: Array, legs: Array | None) -> list[tuple[Mask, Array]]:
-    """Give parts of trunk and limbs that were not visible the usual colour of the nearest visible one up the body.
-
-    A border alone may be a belt, a glove or a shadow; most of what lies above it is the cloth that goes on.
-
-    Args:
-        legs: The colour (3,) of legs that were not visible; None: as other limbs.
-    """
+    """Give hidden parts of trunk and limbs the usual colour of the nearest visible part further up."""
+    # A border alone may be a belt, a glove or a shadow; most of what lies above it is the cloth that continues.
     parts = [surface.part_labels == row for row in range(len(SMPL24))]
     shares = [_share(surface, part, visible) for part in parts]
     guesses = []
@@ -383,16 +380,16 @@ def _limb_colours(surface: BodyTexels, colour: Array, visible: Array, legs: Arra
 
 
 def _usual_colours(values: Array, members: Mask, certain: Mask) -> Array:
-    """Find the usual colour (M, 3) of materials, `members` (V, M), of vertices (V, 3): `certain` ones (V,), if any."""
+    """Return the usual colour (M, 3) of materials, from certain vertices if there are any."""
     usual = np.full((members.shape[1], 3), 0.5)
-    for row, mine in enumerate(members.T):
-        rows = mine & certain if (mine & certain).any() else mine
+    for row, material in enumerate(members.T):
+        rows = material & certain if (material & certain).any() else material
         if rows.any():
             usual[row] = np.median(values[rows], axis=0)
     return usual
 
 
 def _share(surface: BodyTexels, part: Mask, visible: Array) -> float:
-    """Share of a part's surface that was visible."""
+    """Return the visible share of a part's surface."""
     areas = surface.operator.areas[part]
     return float((visible[part] * areas).sum() / max(float(areas.sum()), 1e-9))

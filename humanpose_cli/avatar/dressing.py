@@ -1,12 +1,11 @@
 """A person's own body: the fitted shape, moved under the detected keypoints and widened to the photo's silhouette.
 
-A fit leaves some pixels between its landmarks and the detector's: too many for a face. The surface is moved in the
-image plane by those differences, smoothly between landmarks; the head moves as a whole. Clothes and hair then become
-displacements along the surface's normals, ready for any pose.
+A fit leaves some pixels between its landmarks and the detector's, which is too much for a face. The surface is moved in
+the image plane by those differences, smoothly between landmarks; the head moves rigidly. Clothes and hair then become
+displacements along the surface's normals, which follow any pose.
 
-A foot that is twisted as no prior expects is detected, but the body's own lies beside it. Its pixels then must not
-become the texture of whatever the body has there, nor cloth beside it: such a stray limb counts as hidden and is
-completed from the other side, and its image counts as hidden.
+A foot that is twisted beyond the prior is detected, but the body's foot lies beside it. Its pixels must not become the
+texture of another part, nor cloth: such a stray limb counts as hidden and is completed from the other side.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ from humanpose_cli.rendering.surfaces import vertex_normals
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-# Normals are averaged over about this distance (metres): fingers, ears and noses then move as one.
-_NORMAL_REACH = 0.025
+_NORMAL_REACH = 0.025  # metres over which normals are averaged: fingers, ears and noses then move as one
 # The surface under the keypoints.
 MIN_CONFIDENCE = 0.5  # of keypoints that are followed
 _MAX_SHIFT = 0.1  # metres at 1.7 m: distance up to which keypoints are followed
@@ -78,7 +76,7 @@ _JOINT |= {"pinky": "hand", "index": "hand", "thumb": "hand", "heel": "foot", "f
 
 
 def _joint_of(landmark: str) -> str:
-    """Find the joint of SMPL24 at the end of the limb that a landmark of BLAZEPOSE33 lies on; "" for none."""
+    """Return the joint of SMPL24 at the end of a landmark's limb; "" for none."""
     side, _, name = landmark.partition("_")
     return f"{side}_{_JOINT[name]}" if name in _JOINT else ""
 
@@ -92,14 +90,17 @@ FOOT_LANDMARKS = np.array([_joint_of(name).endswith("foot") for name in BLAZEPOS
 
 @dataclass(frozen=True, eq=False)
 class DressedBody:
-    """A shaped body whose surface is moved along fixed directions of its rest pose. `DressedBody.of` makes it.
+    """A shaped body whose surface is displaced along fixed directions of its rest pose. `DressedBody.of` makes it.
 
     Attributes:
-        body: The rigged mesh of V vertices; betas (1, S); segment_scales (24,), or None for 1.
-        height: Metres, at rest.
-        operator: Of the resting surface.
-        rest_directions: (V, 3) unit vectors, along which `displacements` (V,), metres, move the surface.
-        offsets: (V, 3) metres, axes of the resting body, or None; both are added before posing.
+        body: The rigged mesh of V vertices.
+        betas: (1, S) float. The shape.
+        segment_scales: (24,) float; None for 1.
+        height: The height at rest, metres.
+        operator: The operator of the resting surface.
+        rest_directions: (V, 3) float, unit vectors. The directions of `displacements`.
+        displacements: (V,) float, metres. Added before posing.
+        offsets: (V, 3) float, metres in axes of the resting body. Added before posing; None for none.
     """
 
     body: Body
@@ -113,7 +114,13 @@ class DressedBody:
 
     @classmethod
     def of(cls, body: Body, betas: Tensor, segment_scales: Tensor | None = None) -> DressedBody:
-        """Shape a body by betas (S,), without clothes."""
+        """Shape a body without clothes.
+
+        Args:
+            body: The rigged mesh.
+            betas: (S,) float. The shape.
+            segment_scales: (24,) float; None for 1.
+        """
         rest = body.rest(betas[None]).vertices[0]
         height = float(rest[:, 1].max() - rest[:, 1].min())
         operator = SurfaceOperator(rest.cpu().numpy(), body.faces.cpu().numpy().astype(np.int64))
@@ -124,7 +131,7 @@ class DressedBody:
         return cls(body, betas[None], segment_scales, height, operator, directions, displacements)
 
     def pose(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        """Compute vertices (V, 3) metres for rotations (24, 3, 3) relative to parents and trans (3,)."""
+        """Return the vertices (V, 3), metres, for parent-relative rotations (24, 3, 3) and a translation (3,)."""
         posed_body = self.posed(rotations, trans)
         assert posed_body.vertices is not None
         bones = self._bones(posed_body)
@@ -132,31 +139,31 @@ class DressedBody:
         return vertices if self.offsets is None else vertices + (bones @ self.offsets[..., None])[..., 0]
 
     def directions(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        """Find where the displacements point in that pose: (V, 3) unit vectors."""
+        """Return the directions (V, 3) of the displacements in a pose, unit vectors."""
         return self._turned(self._bones(self.posed(rotations, trans)))
 
     def landmark_points(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        """Locate BlazePose's landmarks (33, 3) metres on the body without clothes; see `landmark_points`."""
+        """Return BlazePose's landmarks (33, 3), metres, on the body without clothes."""
         return landmark_points(self.body, self.posed(rotations, trans), self.betas)[0]
 
     def rest(self) -> Tensor:
-        """Compute vertices (V, 3) metres of the resting body without clothes."""
+        """Return the vertices (V, 3), metres, of the resting body without clothes."""
         return self.body.rest(self.betas).vertices[0]
 
     def with_head_scaled(self, scale: float) -> DressedBody:
-        """Enlarge the head about its joint, in every pose."""
+        """Scale the head about its joint, in every pose."""
         scales = self.segment_scales
         scales = torch.ones(len(SMPL24), device=self.displacements.device) if scales is None else scales.clone()
         scales[SMPL24.index("head")] *= scale
         return replace(self, segment_scales=scales)
 
     def posed(self, rotations: Tensor, trans: Tensor) -> PosedBody:
-        """Return the body without clothes in that pose."""
+        """Return the body without clothes in a pose."""
         scales = None if self.segment_scales is None else self.segment_scales[None]
         return self.body.pose(rotations[None], self.betas, trans[None], scales)
 
     def _bones(self, posed_body: PosedBody) -> Tensor:
-        """Blend the bone matrices (V, 3, 3) that turn a rest offset, as skinning is linear in the vertex."""
+        """Blend the bone matrices (V, 3, 3), by which skinning turns an offset at rest."""
         bones = posed_body.linear[0][self.body.bone_indices.long()]
         return (self.body.bone_weights[..., None, None] * bones).sum(1)
 
@@ -165,7 +172,16 @@ class DressedBody:
 
 
 def landmark_points(body: Body, posed_body: PosedBody, betas: Tensor) -> Tensor:
-    """Locate BlazePose's landmarks (B, 33, 3) metres on posed bodies, those of the face as anatomy has them."""
+    """Return BlazePose's landmarks on posed bodies, on the face at their anatomical positions.
+
+    Args:
+        body: The body model.
+        posed_body: B posed bodies.
+        betas: (B, S) or (1, S) float. Their shapes.
+
+    Returns:
+        (B, 33, 3) float, metres.
+    """
     # BlazePose's own offsets are for fitting.
     points = body.pose_landmarks(BLAZEPOSE33.name, posed_body, betas)
     on_face = body.pose_landmarks(FACE13.name, posed_body, betas)[:, FACE13.indices(_ON_FACE)]
@@ -174,45 +190,61 @@ def landmark_points(body: Body, posed_body: PosedBody, betas: Tensor) -> Tensor:
 
 
 class LandmarkShifts:
-    """How far landmarks of a posed body are from where they belong: metres in the image plane.
+    """Shifts of the landmarks of a posed body in the image plane.
 
-    face   points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
-    limbs  points (M, 3) and shifts (M, 2) of all others
-
-    followed  (33,) bool: landmarks whose shift counts
+    Attributes:
+        face: The points (N, 3) and shifts (N, 2), metres, of eyes, ears, nose and mouth.
+        limbs: The points (M, 3) and shifts (M, 2), metres, of all other landmarks.
+        followed: (33,) bool. The landmarks whose shift counts.
 
     Args:
-        points: (33, 3) metres, camera axes, of the body, as `landmark_points` has them.
-        shifts: (33, 2) metres.
+        points: (33, 3) float, metres in camera axes. The body's landmarks, as `landmark_points` returns them.
+        shifts: (33, 2) float, metres.
+        weights: (33,) bool. The landmarks whose shift counts.
     """
 
     def __init__(self, points: Tensor, shifts: Tensor, weights: Tensor) -> None:
         on_face = torch.zeros_like(weights)
         on_face[BLAZEPOSE33.indices(_ON_FACE)] = True
-        self.points, self.shifts, self.followed = points, shifts, weights
+        self.points = points
+        self.shifts = shifts
+        self.followed = weights
         self.face, self.limbs = ((points[rows], shifts[rows]) for rows in (weights & on_face, weights & ~on_face))
 
     def head(self, scales: tuple[float, float]) -> Similarity | None:
-        """Find the similarity in the image plane (z stays 0) that brings the face to its place, its scale limited."""
+        """Fit a similarity in the image plane (z stays 0) that moves the face to its shifted landmarks.
+
+        Args:
+            scales: The minimum and maximum scale.
+
+        Returns:
+            The similarity; None for fewer than four landmarks.
+        """
         points, shift = self.face
         if len(points) < 4:
             return None
-        before, after = _flat(points), _flat(points) + torch.nn.functional.pad(shift, (0, 1)).double()
-        similarity = fit_similarity(before, after)
+        source = _flat(points)
+        target = source + torch.nn.functional.pad(shift, (0, 1)).double()
+        similarity = fit_similarity(source, target)
         result = similarity._replace(scale=similarity.scale.clamp(*scales))
         # About the middle of the face, which a limited scale must not move.
-        return result._replace(translation=result.translation + (after - result.apply(before)).mean(0))
+        return result._replace(translation=result.translation + (target - result.apply(source)).mean(0))
 
 
 class DetectedLandmarks(LandmarkShifts):
-    """The same for where a detector found the landmarks.
+    """Shifts from a body's landmarks to the detected ones.
 
-    confident  (33,) bool: detected with confidence
-    stray      (33,) bool: on a limb that is elsewhere than the body has it; not where a
-               landmark may be the other side's, nor where so many are off that the body as a whole is wrong
+    Attributes:
+        confident: (33,) bool. Landmarks that were detected with confidence.
+        stray: (33,) bool. Landmarks of limbs that the body has elsewhere. None may be the other side's landmark; all
+            are False if so many are off that the whole body is wrong.
 
     Args:
-        keypoints: (33, 3) x, y pixels of the photo and confidence.
+        dressed: The body.
+        rotations: (24, 3, 3) float. Relative to parents.
+        trans: (3,) float, metres.
+        keypoints: (33, 3) float. x, y in pixels of the photo, and confidence.
+        view: The photo's camera.
     """
 
     def __init__(
@@ -225,16 +257,17 @@ class DetectedLandmarks(LandmarkShifts):
     ) -> None:
         detections = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)
         points = dressed.landmark_points(rotations, trans)
-        pixels, metres = view.project(points), points[:, 2:] / view.focal
+        pixels = view.project(points)
+        metres = points[:, 2:] / view.focal
         shift = (detections[:, :2] - pixels) * metres
         confident = torch.isfinite(detections).all(1) & (detections[:, 2] >= MIN_CONFIDENCE)
         confident &= points[:, 2] > 0.1
         limit = max_shift(dressed.height)
         near = confident & (shift.norm(dim=1) < limit)
         self.confident = confident.cpu().numpy()
-        # What is far from its own landmark, and from the other side's, is on a limb that is elsewhere.
-        others = (detections[:, :2] - pixels[list(BLAZEPOSE33.mirror)]) * metres
-        stray = confident & ~near & (detections[:, 2] >= _STRAY_CONFIDENCE) & (others.norm(dim=1) >= limit)
+        # A detection far from its landmark, and from the other side's, is on a limb that is elsewhere.
+        mirrored = (detections[:, :2] - pixels[list(BLAZEPOSE33.mirror)]) * metres
+        stray = confident & ~near & (detections[:, 2] >= _STRAY_CONFIDENCE) & (mirrored.norm(dim=1) >= limit)
         self.stray = stray.cpu().numpy() & LIMB_LANDMARKS
         if self.stray.sum() > _MAX_STRAY_SHARE * (self.confident & LIMB_LANDMARKS).sum():
             self.stray[:] = False
@@ -242,15 +275,19 @@ class DetectedLandmarks(LandmarkShifts):
 
 
 def stray_joints(stray: Mask) -> list[str]:
-    """Name the SMPL24 joints whose limb a stray landmark (33,) bool lies on, each once."""
+    """Return the SMPL24 joints of the limbs with stray landmarks (33,) bool, each once."""
     return list(dict.fromkeys(filter(None, map(_joint_of, np.array(BLAZEPOSE33.joint_names)[stray].tolist()))))
 
 
 def without_strays(joint_visibility: NDArray[np.floating] | None, stray: Mask) -> NDArray[np.float32]:
-    """Set the visibility (24,) of joints whose limb is elsewhere, and what hangs from them, to 0.
+    """Set the visibility of stray limbs, and of all that hangs from them, to 0.
 
     Args:
-        joint_visibility: (24,) 0…1, or None for 1; stray (33,) bool: landmarks of limbs that are elsewhere.
+        joint_visibility: (24,) float, 0…1; None for 1.
+        stray: (33,) bool. The stray landmarks.
+
+    Returns:
+        (24,) float32, 0…1.
     """
     visibility = np.ones(len(SMPL24), np.float32)
     if joint_visibility is not None:
@@ -264,14 +301,20 @@ def without_strays(joint_visibility: NDArray[np.floating] | None, stray: Mask) -
 
 
 def image_of_strays(keypoints: Array, stray: Mask, confident: Mask, size: tuple[int, int], radius: float) -> Mask:
-    """Draw pixels (H, W) about the detected segments that end or begin at the stray landmarks of limbs.
+    """Draw the detected segments of stray limbs.
 
     Args:
-        keypoints: (33, 3) x, y pixels and confidence.
-        stray: (33,) bool: far from the body; confident (33,) bool: detected with confidence.
-        size: (H, W); radius: half the width of a limb, pixels.
+        keypoints: (33, 3) float. x, y in pixels, and confidence.
+        stray: (33,) bool. Landmarks far from the body.
+        confident: (33,) bool. Landmarks that were detected with confidence.
+        size: The image's height and width, pixels.
+        radius: Half the width of a limb, pixels.
+
+    Returns:
+        (H, W) bool.
     """
-    image, longer = np.zeros(size, np.uint8), max(size)
+    image = np.zeros(size, np.uint8)
+    longer = max(size)
     thickness = int(np.clip(round(2 * radius), 1, longer))
     # OpenCV takes neither lines nor widths far beyond an image.
     pixels = np.rint(np.clip(np.where(confident[:, None], keypoints[:, :2], 0), -longer, 2 * longer)).astype(int)
@@ -283,7 +326,7 @@ def image_of_strays(keypoints: Array, stray: Mask, confident: Mask, size: tuple[
 
 
 def max_shift(height: float) -> float:
-    """Return the distance, metres, up to which keypoints of a person of that height are followed."""
+    """Return the maximum distance, metres, at which keypoints of a person of a height, metres, are followed."""
     return _MAX_SHIFT * height / _USUAL_HEIGHT
 
 
@@ -299,13 +342,20 @@ def align_to_keypoints(
     landmarks: LandmarkShifts,
     head_scales: tuple[float, float] = _HEAD_SCALES,
 ) -> Tensor:
-    """Move the posed surface (V, 3) metres, camera axes, in the image plane as its landmarks are.
+    """Move the posed surface in the image plane with its landmarks.
 
     Args:
-        head_scales: Smallest and largest factor on the size of the head.
+        vertices: (V, 3) float, metres in camera axes.
+        dressed_body: The body.
+        landmarks: The shifts of its landmarks.
+        head_scales: The minimum and maximum factor on the size of the head.
+
+    Returns:
+        (V, 3) float, metres in camera axes.
     """
     operator = dressed_body.operator
-    data, values = np.zeros(operator.count), np.zeros((operator.count, 2))
+    data = np.zeros(operator.count)
+    values = np.zeros((operator.count, 2))
     for point, shift in zip(*landmarks.limbs, strict=True):
         distance = (vertices - point).norm(dim=1).cpu().numpy()
         near = np.flatnonzero(distance < max(_LANDMARK_RADIUS, float(np.partition(distance, 8)[8])))
@@ -333,7 +383,7 @@ def _flat(points: Tensor) -> Tensor:
 
 
 class _Samples(NamedTuple):
-    """Points on the body's outline: pixel rows and columns, outward directions (N, 2), shifts to the mask's edge."""
+    """Points on the body's outline: rows, columns, outward directions (N, 2), shifts to the mask's edge."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
@@ -342,7 +392,7 @@ class _Samples(NamedTuple):
 
 
 def max_displacements(dressed_body: DressedBody) -> tuple[Array, Array]:
-    """Return the largest displacement inwards and outwards per vertex (V,), metres, on a person of that height."""
+    """Return the maximum displacement inwards and outwards per vertex (V,), metres."""
     names = [name.removeprefix("left_").removeprefix("right_") for name in SMPL24.joint_names]
     limits = np.array([_THICKNESS[name] for name in names])[dressed_body.body.part_labels.cpu().numpy()]
     limits[scalp_and_face(dressed_body.body)[1]] = _FACE_THICKNESS
@@ -360,16 +410,22 @@ def silhouette_displacements(
     *,
     reliable: Mask,
 ) -> Array:
-    """Find displacements (V,) metres along `directions` that bring the surface's outline to the mask's.
+    """Find the displacements that move the surface's outline to the mask's outline.
 
     Args:
-        vertices: (V, 3) metres, camera axes, posed as in the image.
-        directions: (V, 3) unit vectors, about the surface's normals.
-        mask: (H, W) 0…1 the person; the image of `view`.
-        obstacles: (H, W) where the mask is not known (other people).
-        reliable: (V,) vertices of known position; the outline of others is not followed.
+        dressed: The body.
+        vertices: (V, 3) float, metres in camera axes. Posed as in the image.
+        directions: (V, 3) float, unit vectors. About the surface's normals.
+        mask: (H, W) float, 0…1. The person.
+        obstacles: (H, W) bool. Pixels where the mask is unknown, such as other people.
+        view: The camera of the mask.
+        reliable: (V,) bool. The vertices of known position, whose outline is followed.
+
+    Returns:
+        (V,) float, metres along `directions`.
     """
-    faces, part_labels = dressed.body.faces, dressed.body.part_labels.cpu().numpy()
+    faces = dressed.body.faces
+    part_labels = dressed.body.part_labels.cpu().numpy()
     mirror_vertices = dressed.body.mirror_vertices.cpu().numpy()
     operator = SurfaceOperator(vertices.cpu().numpy(), faces.cpu().numpy().astype(np.int64))
     inwards, outwards = max_displacements(dressed)
@@ -392,7 +448,7 @@ def silhouette_displacements(
 def _outline(
     raster: Raster, faces: Tensor, part_labels: NDArray[np.integer], mask: NDArray[np.float32], obstacles: Mask
 ) -> _Samples:
-    """Find pixels on the body's outer outline with the way to the mask's edge, where that is known."""
+    """Find the pixels on the body's outer outline and their shift to the mask's edge, where that is known."""
     face = raster.face[0].cpu().numpy()
     coverage = face >= 0
     inner = cv2.erode(coverage.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
@@ -420,11 +476,9 @@ def _march(
     mask: Array,
     obstacles: Mask,
 ) -> Array:
-    """Count pixels from each outline point to the mask's edge, outwards positive; NaN where it is not known.
-
-    The way is given up where it leaves the image, meets someone else, or comes nearer to a part of the body that
-    is no neighbour of the starting point's: there the mask's edge belongs to that part.
-    """
+    """Count the pixels from each outline point to the mask's edge, outwards positive; NaN if unknown."""
+    # A march ends where it leaves the image, meets someone else, or comes closer to a part of the body that is no
+    # neighbour of its start: there the mask's edge belongs to that part.
     if not len(rows):  # the body fills the image
         return np.zeros(0)
     height, width = mask.shape
@@ -433,34 +487,41 @@ def _march(
     relation = _related_parts()
     person = mask >= 0.5
     shift = np.full(len(rows), np.nan)
-    # Only points still under way are kept, as most are done after a few steps: their numbers, and their start.
-    under_way = np.arange(len(rows))
-    start_part, inside = part[rows, columns], person[rows, columns]
+    # Only unfinished points are kept, as most end after a few steps.
+    unfinished = np.arange(len(rows))
+    start_part = part[rows, columns]
+    inside = person[rows, columns]
     sign = np.where(inside, 1.0, -1.0)
     previous = mask[rows, columns].astype(np.float64)
     for step in range(1, reach + 1):
         x = np.rint(columns + sign * step * direction[:, 0]).astype(np.int64)
         y = np.rint(rows + sign * step * direction[:, 1]).astype(np.int64)
         free = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+        x = np.clip(x, 0, width - 1)
+        y = np.clip(y, 0, height - 1)
         free &= ~obstacles[y, x] & relation[start_part, nearest_part[y, x]]
         # Outwards, a way that enters the body again has no outline of its own.
         free &= ~inside | ~coverage[y, x] | (step <= 2)
         value = mask[y, x].astype(np.float64)
         at_edge = free & (person[y, x] != inside)
         share = np.abs(previous - 0.5) / np.maximum(np.abs(previous - value), 1e-6)
-        shift[under_way[at_edge]] = (sign * (step - 1 + np.clip(share, 0, 1)))[at_edge]
-        left = free & ~at_edge
-        under_way, rows, columns = under_way[left], rows[left], columns[left]
-        direction, start_part = direction[left], start_part[left]
-        inside, sign, previous = inside[left], sign[left], value[left]
-        if not len(under_way):
+        shift[unfinished[at_edge]] = (sign * (step - 1 + np.clip(share, 0, 1)))[at_edge]
+        remaining = free & ~at_edge
+        unfinished = unfinished[remaining]
+        rows = rows[remaining]
+        columns = columns[remaining]
+        direction = direction[remaining]
+        start_part = start_part[remaining]
+        inside = inside[remaining]
+        sign = sign[remaining]
+        previous = value[remaining]
+        if not len(unfinished):
             break
     return shift
 
 
 def _nearest(part: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Find each pixel's nearest body part, from a map with −1 where there is none."""
+    """Return each pixel's nearest body part, from a map with −1 off the body."""
     empty = (part < 0).astype(np.uint8)
     if empty.all():
         return np.zeros_like(part)
@@ -471,7 +532,7 @@ def _nearest(part: NDArray[np.integer]) -> NDArray[np.integer]:
 
 
 def _related_parts() -> Mask:
-    """List which parts are the same or at most two joints apart on the skeleton (24, 24)."""
+    """Return which parts (24, 24) are at most two joints apart on the skeleton."""
     near = np.eye(len(SMPL24), dtype=bool)
     for a, b in SMPL24.bones:
         near[a, b] = near[b, a] = True
@@ -485,7 +546,7 @@ def _related_parts() -> Mask:
 def _on_vertices(
     samples: _Samples, raster: Raster, directions: Tensor, faces: Tensor, view: Camera, present: Array
 ) -> tuple[Array, Array]:
-    """Distribute the outline's samples over vertices: weights and wanted total displacements (V,)."""
+    """Distribute the outline's samples over the vertices: weights (V,) and total displacements (V,)."""
     face = raster.face[0].cpu().numpy()[samples.rows, samples.columns]
     barycentrics = raster.barycentrics[0].cpu().numpy()[samples.rows, samples.columns].astype(np.float64)
     depth = raster.depth[0].cpu().numpy()[samples.rows, samples.columns]

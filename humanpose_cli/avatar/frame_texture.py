@@ -1,9 +1,9 @@
-"""The texture of a person from many frames: colours of visible surface points, averaged robustly.
+"""The texture of a person from many frames: a robust average of the colours at each surface point.
 
-Every frame gives a baked texture: `body.texture.bake_photo`, weighted by the view angle and by the distance to the
-outlines of body and person, where a fit that is off by a few pixels reads the background. Of a texel's samples x with
-weights w the colour is the minimum of Σ w ρ(|x − c|) with Geman and McClure's ρ, found by reweighted means whose scale
-shrinks from the colours' whole spread to their noise: a frame whose fit is wrong there is an outlier among the others.
+Each frame is baked by `body.texture.bake_photo`, with weights for the view angle and the distance to the outlines of
+body and person: at an outline, a fit that is off by a few pixels reads the background. The colour of a texel with
+samples x and weights w minimises Σ w ρ(|x − c|) with Geman and McClure's ρ. It is found by reweighted means, whose
+scale shrinks from the spread of the colours to their noise.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ _SCALES = (0.5, 0.25, 0.12, 0.12)  # of colours in each round, robust; the first
 
 
 class TextureSamples:
-    """What some frames show of one person's surface; a megabyte a frame at 512 texels.
+    """Samples of a person's texture, one per frame; 1 MB a frame at 512 texels.
 
     Args:
-        size: Texels along each side.
-        full_weight: Weight of all frames together that gives full trust.
+        size: The texels along each side.
+        full_weight: The sum of weights from which a texel is fully trusted.
     """
 
     def __init__(self, size: int, full_weight: float = 0.5) -> None:
-        self.size, self.full_weight = size, full_weight
+        self.size = size
+        self.full_weight = full_weight
         self._samples: list[NDArray[np.uint8]] = []
 
     def __len__(self) -> int:
@@ -44,7 +45,14 @@ class TextureSamples:
         return len(self._samples)
 
     def add(self, baked_texture: BakedTexture) -> None:
-        """Add one more frame. Raises UsageError for a texture of another size."""
+        """Add a frame.
+
+        Args:
+            baked_texture: A texture of `size` texels along each side.
+
+        Raises:
+            UsageError: If the texture has another size.
+        """
         if baked_texture.confidence.shape != (self.size, self.size):
             got = str(baked_texture.confidence.shape)
             raise UsageError("texture", "has another size", expected=f"({self.size}, {self.size})", got=got)
@@ -52,7 +60,7 @@ class TextureSamples:
         self._samples.append(np.rint(np.clip(sample, 0, 1) * 255).astype(np.uint8))
 
     def mean(self) -> BakedTexture:
-        """Average the colours robustly; the confidence is how far they are known."""
+        """Return the robust average of all frames with its confidence."""
         result = np.zeros((self.size, self.size, 4), np.float32)
         for start in range(0, self.size if self._samples else 0, _ROWS):
             part = np.stack([sample[start : start + _ROWS] for sample in self._samples]).astype(np.float32) / 255
@@ -61,19 +69,27 @@ class TextureSamples:
         return BakedTexture(np.ascontiguousarray(result[..., :3]), result[..., 3], result[..., 3] > 0)
 
     def texture(self, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Compose (size, size, 4) uint8: straight colour, and how far it is known; holes have their surroundings'
-        colours.
+        """Return the robust average as an image without holes.
 
         Args:
-            covered: (size, size) the texels that lie on the surface.
+            covered: (size, size) bool. The texels on the surface.
+
+        Returns:
+            (size, size, 4) uint8. Straight colour and confidence; holes have the colours around them.
         """
         mean = self.mean()
         return _without_holes(np.dstack((mean.colour, mean.confidence)), covered)
 
 
 def robust_mean(samples: Array, weights: Array) -> tuple[Array, Array]:
-    """Average samples (K, ..., 3) 0…1 with weights (K, ...): colours (..., 3), and the weight (...) that agrees with
-    them.
+    """Average samples robustly.
+
+    Args:
+        samples: (K, ..., 3) float, 0…1.
+        weights: (K, ...) float.
+
+    Returns:
+        The colours (..., 3), and the weight (...) of the samples that agree with them.
     """
     total = weights.sum(0)
     mean = (weights[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
@@ -95,27 +111,36 @@ def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uin
 
 
 def texture_path(fit: Path, track: int) -> Path:
-    """Name the texture of a track beside its fit file: `clip.mp4.person0.texture.png`."""
+    """Return the path of a track's texture beside its fit file: `clip.mp4.person0.texture.png`."""
     return beside_fit(fit, f".person{track}.texture.png")
 
 
 def texture_png(texture: NDArray[np.uint8], body: str) -> bytes:
-    """Encode a texture (size, size, 4) as a PNG that has the name of its body."""
+    """Encode a texture (size, size, 4) uint8 as a PNG that holds the name of its body."""
     return encode_image(texture, ".png", text={_BODY: body})
 
 
 def read_texture(path: Path | str, covered: NDArray[np.bool_], body: str) -> NDArray[np.uint8]:
-    """Read a texture file as (size, size, 4), whose alpha is how far the colour is known, for the texels `covered`
-    (size, size) of a body, by its name `body`. Textures of earlier versions name no body and pass for any.
+    """Read a texture file.
 
-    Raises InputError if it is not an image, not square, of another size or of another body.
+    Args:
+        path: The file. A file without the name of a body, from earlier versions, is accepted for any body.
+        covered: (size, size) bool. The body's texels on the surface.
+        body: The name of the body.
+
+    Returns:
+        (size, size, 4) uint8. Straight colour and confidence.
+
+    Raises:
+        InputError: If the file is no image, has another size, or belongs to another body.
     """
     protect([path])
-    image, side = read_image(path), len(covered)
-    of = png_text(path).get(_BODY, body)
-    if of != body:
+    image = read_image(path)
+    side = len(covered)
+    file_body = png_text(path).get(_BODY, body)
+    if file_body != body:
         remedy = "take one that was made with fits of this body"
-        raise InputError(path, "is a texture of another body", expected=body, got=of, remedy=remedy)
+        raise InputError(path, "is a texture of another body", expected=body, got=file_body, remedy=remedy)
     if image.pixels.shape[:2] != (side, side):
         height, width = image.pixels.shape[:2]
         form = f"{side} × {side} pixels, as hpc refine writes them"

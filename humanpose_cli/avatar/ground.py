@@ -1,7 +1,7 @@
-"""The ground that a person stands on: where it is, in the frames of a motion too, and the shadow below the feet.
+"""The ground that a person stands on, in a photo and in the frames of a motion, and the shadow below the feet.
 
-A person who stands still is in balance: their centre of mass is above their feet. So the way down is known to some
-degrees where a camera looks down or up, or is rolled; smaller tilts are taken for none. The ground is the plane
+A person who stands still is in balance: their centre of mass is above their feet. This gives the downward direction of
+a camera that looks down or up, or is rolled, to some degrees; smaller tilts count as level. The ground is the plane
 down · point = height in camera axes.
 """
 
@@ -54,11 +54,16 @@ def sole_height(
     reliable: Tensor | None = None,
     down: Tensor | None = None,
 ) -> float | None:
-    """Find where the soles are, metres along `down`; None for a body (V, 3) that does not stand on its feet.
+    """Return the height of the soles of a body that stands on its feet.
 
     Args:
-        reliable: (V,) 0…1: how well each vertex' position is known; None for all.
-        down: (3,) unit vector, camera axes; None for a level camera.
+        vertices: (V, 3) float, metres in camera axes.
+        body: The body model.
+        reliable: (V,) float, 0…1. How well each vertex' position is known; None for 1.
+        down: (3,) float, unit vector in camera axes; None for a level camera.
+
+    Returns:
+        Metres along `down`; None if the body does not stand.
     """
     labels = body.part_labels.cpu().numpy()
     names = _FOOT["left"] + _FOOT["right"]
@@ -73,19 +78,15 @@ def sole_height(
 
 
 def straight_legs(joints: Tensor) -> Tensor:
-    """Return a bool (...) that is True where neither knee of the joints (..., 24, 3) is bent."""
+    """Return whether (...) both knees of joints (..., 24, 3) are straight."""
     hips, knees, ankles = (joints[..., list(rows), :] for rows in _LEGS)
     bend = torch.cosine_similarity(knees - hips, ankles - knees, dim=-1)  # (..., 2)
     return (bend > math.cos(math.radians(_MAX_BEND))).all(-1)
 
 
 def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None) -> Tensor | None:
-    """Find the way (3,) from the centre of mass of a body with straight legs to the soles that carry it, a unit vector;
-    None if it does not stand on both feet: a person who walks, kicks or leaps need not be in balance.
-
-    Args:
-        vertices: (V, 3) metres, camera axes; reliable: see `sole_height`.
-    """
+    """Return the direction (3,) from the centre of mass to the soles that carry a standing body; None if none do."""
+    # A person who walks, kicks or leaps need not be in balance.
     labels = body.part_labels.cpu().numpy()
     centre, areas = _mass_and_surface(vertices, body.faces.long())
     if reliable is not None:
@@ -109,8 +110,8 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None) -> Tensor | 
         down = torch.nn.functional.normalize((left + right) / 2 - centre, dim=0)
     along = vertices @ down
     lowest = [float(along[foot > 0].max()) for foot in feet]
-    together = float((left - right).norm()) < _MAX_STEP * float(along.max() - along.min())
-    return down if together and abs(lowest[0] - lowest[1]) < _LIFTED else None
+    close = float((left - right).norm()) < _MAX_STEP * float(along.max() - along.min())
+    return down if close and abs(lowest[0] - lowest[1]) < _LIFTED else None
 
 
 def tilt_of(
@@ -119,15 +120,20 @@ def tilt_of(
     body: Body,
     reliable: Tensor | None = None,
 ) -> Tensor:
-    """Find the way down (3,) where bodies stand with straight legs: the median over those of (T, V, 3) that do, level
-    if it nearly is, or if none stands.
+    """Return the downward direction: the median over the poses with straight legs that stand on both feet.
 
     Args:
-        joints: (T, 24, 3) metres, in any axes: only the angles of the knees are taken; reliable: see `sole_height`.
+        vertices: (T, V, 3) float, metres in camera axes.
+        joints: (T, 24, 3) float, metres in any axes.
+        body: The body model.
+        reliable: (V,) float, 0…1. How well each vertex' position is known; None for 1.
+
+    Returns:
+        (3,) float, unit vector in camera axes. Level if the tilt is small, very large, or if nobody stands.
     """
     level = vertices.new_tensor(_LEVEL)
     straight = vertices[straight_legs(joints)]
-    ways_down = [down for down in (_down_of(one, body, reliable) for one in straight) if down is not None]
+    ways_down = [down for down in (_down_of(pose, body, reliable) for pose in straight) if down is not None]
     if not ways_down:
         return level
     down = torch.nn.functional.normalize(torch.stack(ways_down).median(0).values, dim=0)
@@ -135,32 +141,39 @@ def tilt_of(
     return down if smallest < math.acos(min(1.0, float(down @ level))) < largest else level
 
 
-def turn_between(before: Tensor, after: Tensor) -> Tensor:
-    """Compute the smallest rotation (3, 3) that brings one unit vector (3,) onto another that is not its opposite."""
-    axis, cosine = torch.linalg.cross(before, after), float(before @ after)
+def turn_between(source: Tensor, target: Tensor) -> Tensor:
+    """Return the smallest rotation (3, 3) that maps a unit vector (3,) to another one that is not its opposite."""
+    axis = torch.linalg.cross(source, target)
+    cosine = float(source @ target)
     x, y, z = axis.tolist()
     cross = axis.new_tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return torch.eye(3).to(axis) + cross + cross @ cross / (1 + cosine)
 
 
 def ground_under(lowest: NDArray[np.floating], frame_rate: float) -> NDArray[np.float64]:
-    """Estimate the height (T,) of a motion's ground in each frame, from that of the body's lowest point (T,), metres
-    upwards.
+    """Estimate the height of a motion's ground in each frame.
 
-    The ground is where the body touches it, goes on straight between contacts, so that jumps stay jumps, and moves
-    slowly otherwise, as it does where a fit's distances are wrong, its camera is tilted or people walk up a slope. It
-    is nowhere more than a centimetre above the lowest point.
+    The body touches the ground at contacts. Between contacts the ground is straight, so that jumps stay jumps.
+    Otherwise it moves slowly, for the distances of fits may be wrong, the camera tilted, or the ground a slope. It is
+    at most 1 cm above the lowest point.
+
+    Args:
+        lowest: (T,) float, metres upwards. The body's lowest point in each frame.
+        frame_rate: Frames per second.
+
+    Returns:
+        (T,) float64, metres upwards.
     """
     # Single wrong frames do not count.
     steady = median_filter(lowest.astype(np.float64), _odd(_GLITCH * frame_rate), mode="nearest")
     # The lower envelope that rises and falls no faster than a drift: soles near it touch the ground.
     rise = _MAX_DRIFT / frame_rate * np.arange(len(lowest))
-    after = np.minimum.accumulate(steady - rise) + rise
-    before = np.minimum.accumulate((steady + rise)[::-1])[::-1] - rise
+    falling = np.minimum.accumulate(steady - rise) + rise
+    rising = np.minimum.accumulate((steady + rise)[::-1])[::-1] - rise
     # So do soles that keep their height for long.
     size = max(3, _odd(_STANDSTILL * frame_rate))
     change = maximum_filter1d(steady, size, mode="nearest") - minimum_filter1d(steady, size, mode="nearest")
-    touching = np.flatnonzero((steady < np.minimum(after, before) + _TOUCHING) | (change < _STILL))
+    touching = np.flatnonzero((steady < np.minimum(falling, rising) + _TOUCHING) | (change < _STILL))
     ground = np.interp(np.arange(len(lowest)), touching, steady[touching])
     if len(ground) > 1:  # the body must not tremble with the soles
         reach = math.ceil(4 * _SMOOTHING * frame_rate)
@@ -174,7 +187,7 @@ def _odd(frames: float) -> int:
 
 
 def _mass_and_surface(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the centre (3,) of what a closed surface (V, 3) holds, as tetrahedra, and its vertices' areas (V,)."""
+    """Return the centre of mass (3,) of a closed surface (V, 3), and the areas (V,) of its vertices."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     volume = (torch.linalg.cross(a, b) * c).sum(1, keepdim=True)
     area = torch.linalg.cross(b - a, c - a).norm(dim=1) / 6
@@ -188,10 +201,17 @@ def contact_shadow(
     camera: Camera,
     down: Tensor | None = None,
 ) -> tuple[Box, NDArray[np.float32]] | None:
-    """Find a rectangle of the image and the share of light (h, w) that reaches the ground there; None for no shadow.
+    """Compute the shadow of feet on the ground.
 
     Args:
-        vertices: (V, 3) metres, camera axes; height, down: the ground's, see `sole_height`.
+        vertices: (V, 3) float, metres in camera axes.
+        height: The ground's height along `down`, metres.
+        camera: The image's camera.
+        down: (3,) float, unit vector in camera axes; None for a level camera.
+
+    Returns:
+        A rectangle of the image, and the share of light (h, w) float32 that reaches the ground there; None without a
+        shadow.
     """
     points = vertices.detach().cpu().numpy().astype(np.float64)
     below = np.array(_LEVEL if down is None else down.tolist())
@@ -208,8 +228,10 @@ def contact_shadow(
         return None
     # Each pixel's ray meets the ground at (x z, y z, z).
     ys, xs = np.mgrid[box.slices].astype(np.float32) + np.float32(0.5)
-    focal, (centre_x, centre_y) = np.float32(camera.focal), map(np.float32, camera.principal_point)
-    x, y = (xs - centre_x) / focal, (ys - centre_y) / focal
+    focal = np.float32(camera.focal)
+    (centre_x, centre_y) = map(np.float32, camera.principal_point)
+    x = (xs - centre_x) / focal
+    y = (ys - centre_y) / focal
     descent = x * np.float32(below[0]) + y * np.float32(below[1]) + np.float32(below[2])
     z = np.float32(height) / np.maximum(descent, np.float32(1e-3))
     ground = (x * z, y * z, z)
@@ -231,12 +253,13 @@ def contact_shadow(
 
 
 def _box_of_circle(centre: NDArray[np.float64], normal: NDArray[np.float64], radius: float, camera: Camera) -> Box:
-    """Bound the image of the square round a circle, as far as it lies before the camera."""
+    """Bound the image of the square round a circle, as far as it is in front of the camera."""
     across = np.cross(normal, (0.0, 0.0, 1.0))
     across /= max(float(np.linalg.norm(across)), 1e-9)
     along = np.cross(normal, across)
     corners = centre + radius * np.array([i * across + j * along for i in (-1, 1) for j in (-1, 1)])
     corners[:, 2] = np.maximum(corners[:, 2], 0.3)
     pixels = camera.project(corners)
-    low, high = np.floor(pixels.min(0)).astype(int), np.ceil(pixels.max(0)).astype(int)
+    low = np.floor(pixels.min(0)).astype(int)
+    high = np.ceil(pixels.max(0)).astype(int)
     return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1])).intersect(Box.of_image(camera))

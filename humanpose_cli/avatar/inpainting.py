@@ -1,9 +1,9 @@
-"""Filling the background behind a removed person with shifted copies of the rest of the image.
+"""Inpainting of the background behind a removed person with shifted copies of the rest of the image.
 
-On a reduced copy every missing pixel gets an offset to a known one, whole regions the same (`shift_map.py`). A finer
-copy and the full image move each region's offset until its rim agrees with what lies around it; seams are mended pixel
-by pixel; and the regions' brightness is evened by gradients (Pérez, Gangnet and Blake, "Poisson image editing", 2003).
-What is shown are the image's own pixels: as sharp, and with its grain.
+On a reduced copy, every missing pixel gets an offset to a known one, the same for whole regions (`shift_map.py`). A
+finer copy and the full image adjust each region's offset until its rim agrees with its surroundings; seams are mended
+pixel by pixel; gradients equalise the regions' brightness (Pérez, Gangnet and Blake, "Poisson image editing", 2003).
+The result consists of the image's own pixels: as sharp, and with its grain.
 """
 
 from __future__ import annotations
@@ -45,12 +45,15 @@ _BLOCK = 1 << 18  # pixels handled at once: bounds memory
 
 
 def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None) -> Pixels:
-    """Make up the pixels of `hole` (H, W) of an image (H, W, 3) uint8 from the others, in a new array.
-
-    An image without any usable pixel comes back filled with mid-grey.
+    """Fill a hole in an image from the other pixels.
 
     Args:
-        avoid: (H, W): pixels that stay unchanged but must not be copied into the hole (other people).
+        image: (H, W, 3) uint8 RGB.
+        hole: (H, W) bool. The pixels to fill.
+        avoid: (H, W) bool. Pixels that stay unchanged but are not copied, such as other people; None for none.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a new array. The hole is grey if there is no usable pixel.
     """
     result = image.copy()
     if not hole.any():
@@ -60,8 +63,10 @@ def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None) -> Pixels:
         result[hole] = 128
         return result
     # Only the surroundings of the hole are copied.
-    ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-    height, width = ys[-1] - ys[0] + 1, xs[-1] - xs[0] + 1
+    ys = np.flatnonzero(hole.any(1))
+    xs = np.flatnonzero(hole.any(0))
+    height = ys[-1] - ys[0] + 1
+    width = xs[-1] - xs[0] + 1
     margin_y = int(_REACH * height) + 16
     margin_x = int(_REACH * max(width, height / 2)) + 16
     rows = slice(max(0, ys[0] - margin_y), min(hole.shape[0], ys[-1] + 1 + margin_y))
@@ -89,7 +94,8 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask) -> Pixels:
     change = fine.blend(regions, offsets)
     # 3. The full image is copied from itself, so that it is as sharp as elsewhere.
     full = _Copies(image, hole, usable, fine.smooth)
-    regions, change = _beyond(fine.hole, regions), _beyond(fine.hole, change)
+    regions = _beyond(fine.hole, regions)
+    change = _beyond(fine.hole, change)
     full_regions, offsets = _enlarged(regions, offsets, hole)
     if fine.hole.shape != hole.shape:
         offsets = full.align(full_regions, offsets, _half_pixel(fine, full))
@@ -97,42 +103,46 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask) -> Pixels:
 
 
 def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int) -> _Copies:
-    """Shrink the image to about `pixels` missing pixels; a reduced pixel is usable only if all of it is."""
+    """Shrink an image to about `pixels` missing pixels; a reduced pixel is usable only if all of it is."""
     scale = min(1.0, (pixels / float(hole.sum())) ** 0.5)
     size = (max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale)))
     # Missing pixels must not tint their reduced neighbours.
     layers = np.where(usable[..., None], image, np.uint8(0)), usable.astype(np.float32), hole.astype(np.float32)
     colour, share, unusable = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
-    share, missing = share.reshape(size[::-1]), unusable.reshape(size[::-1]) > 0
+    share = share.reshape(size[::-1])
+    missing = unusable.reshape(size[::-1]) > 0
     colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(share, np.float32(1e-6))[..., None]
     return _Copies(colour, missing, (share > 0.999) & ~missing)
 
 
 def _half_pixel(coarse: _Copies, fine: _Copies) -> int:
-    """Return how far an offset found on the coarse copy may be off on the fine one, pixels."""
+    """Return the maximum error, in pixels of the fine copy, of an offset from the coarse copy."""
     return int(np.ceil(max(fine.hole.shape) / max(coarse.hole.shape) / 2 + 0.5))
 
 
 def _regions(numbers: Index, offsets: Index) -> tuple[Index, Index]:
-    """Connect pixels of one offset: their number (h, w), -1 where there is none, and each one's offset (R, 2)."""
-    regions, of_regions, count = np.full(numbers.shape, -1, np.int64), [], 0
+    """Connect pixels of one offset: the number of each pixel's region (h, w) or -1, and the offsets (R, 2)."""
+    regions = np.full(numbers.shape, -1, np.int64)
+    region_offsets = []
+    count = 0
     for number in np.unique(numbers[numbers >= 0]):
-        parts, regions_here = components(numbers == number)
+        parts, part_count = components(numbers == number)
         regions[parts > 0] = count + parts[parts > 0] - 1
-        of_regions += [offsets[number]] * regions_here
-        count += regions_here
-    return regions, np.array(of_regions)
+        region_offsets += [offsets[number]] * part_count
+        count += part_count
+    return regions, np.array(region_offsets)
 
 
 def _beyond(hole: Mask, values: Array) -> Array:
-    """Extend values of the hole's nearest pixel everywhere."""
+    """Extend the values of the hole's nearest pixel everywhere."""
     nearest = distance_transform_edt(~hole, return_distances=False, return_indices=True)
     return np.asarray(values[nearest[0], nearest[1]])
 
 
 def _enlarged(regions: Index, offsets: Index, hole: Mask) -> tuple[Index, Index]:
-    """Scale regions and offsets to a larger copy with this hole."""
-    (height, width), (small_height, small_width) = hole.shape, regions.shape
+    """Scale regions and offsets to a larger copy with another hole."""
+    (height, width) = hole.shape
+    (small_height, small_width) = regions.shape
     rows = ((np.arange(height) + 0.5) * small_height / height).astype(np.int64)
     columns = ((np.arange(width) + 0.5) * small_width / width).astype(np.int64)
     everywhere = _beyond(regions >= 0, regions)[np.ix_(rows, columns)]
@@ -141,7 +151,7 @@ def _enlarged(regions: Index, offsets: Index, hole: Mask) -> tuple[Index, Index]
 
 
 class _Copies:
-    """An image of one size, its hole, and what regions of the hole show by offsets into the rest."""
+    """An image of one size, its hole, and the copies that offsets of regions place in the hole."""
 
     def __init__(
         self,
@@ -150,19 +160,22 @@ class _Copies:
         usable: Mask,
         smooth: Array | None = None,
     ) -> None:
-        self.image, self.hole, self.usable = image, hole, usable
+        self.image = image
+        self.hole = hole
+        self.usable = usable
         self.height, self.width = hole.shape
         # What pixels show whose offset leads to no known one: the colours around, spread. (h, w, 3), at any size.
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
 
     def at(self, y: Index, x: Index) -> tuple[Array, Mask]:
-        """Look up the image's colours (..., 3) at pixels, and whether they may be copied."""
+        """Return the image's colours (..., 3) at pixels, and whether they may be copied."""
         inside = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
-        y, x = np.clip(y, 0, self.height - 1), np.clip(x, 0, self.width - 1)
+        y = np.clip(y, 0, self.height - 1)
+        x = np.clip(x, 0, self.width - 1)
         return self.image[y, x], inside & self.usable[y, x]
 
     def shown(self, y: Index, x: Index, offset: Index) -> Array:
-        """Look up the colours (..., 3) float32 that offsets (..., 2) show at pixels."""
+        """Return the colours (..., 3) float32 that offsets (..., 2) place at pixels."""
         colours, valid = self.at(y + offset[..., 0], x + offset[..., 1])
         if valid.all():
             return colours.astype(np.float32)
@@ -171,7 +184,7 @@ class _Copies:
         return np.where(valid[..., None], colours, self.smooth[rows, columns]).astype(np.float32)
 
     def align(self, regions: Index, offsets: Index, reach: int) -> Index:
-        """Move offsets (R, 2) by up to `reach`, large regions first, so that rims agree with what lies around them."""
+        """Move offsets (R, 2) by up to `reach`, large regions first, so that rims agree with their surroundings."""
         offsets = offsets.copy()
         # The image with what the regions show so far: the rim of one may lie in another.
         composite = self.image.copy()
@@ -196,9 +209,10 @@ class _Copies:
         return offsets
 
     def _region_and_rim(self, regions: Index, region: int, box: tuple[slice, slice]) -> tuple[Index, Index]:
-        """Find the pixels (n, 2) of a region, and those (m, 2) of the image around it; box: the region's rectangle."""
+        """Return the pixels (n, 2) of a region with a bounding box, and the pixels (m, 2) around it."""
         width = _RIM
-        top, left = max(0, box[0].start - width), max(0, box[1].start - width)
+        top = max(0, box[0].start - width)
+        left = max(0, box[1].start - width)
         near = np.s_[top : box[0].stop + width, left : box[1].stop + width]
         inside = regions[near] == region
         wider = cv2.dilate(inside.astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > 0
@@ -207,23 +221,21 @@ class _Copies:
         return np.argwhere(inside) + corner, np.argwhere(around) + corner
 
     def _misfits(self, composite: Array, inner: Index, outer: Index, offsets: Index) -> Array:
-        """Measure how badly each of some offsets (K, 1, 2) suits a region (n, 2) with a rim (m, 2): (K,), infinite if
-        most of the rim is copied from unknown pixels.
-        """
+        """Return the cost (K,) of offsets (K, 1, 2) for a region (n, 2) with a rim (m, 2), or inf."""
         # The rim's copies against what lies there, of which other copies are half as certain.
-        some = outer[:: -(-len(outer) // _RIM_SAMPLES)]
-        copies, valid = self.at(*np.moveaxis(some + offsets, -1, 0))
-        expected = composite[some[:, 0], some[:, 1]].astype(np.float32)
+        sample = outer[:: -(-len(outer) // _RIM_SAMPLES)]
+        copies, valid = self.at(*np.moveaxis(sample + offsets, -1, 0))
+        expected = composite[sample[:, 0], sample[:, 1]].astype(np.float32)
         error = np.minimum(squared_distance(copies, expected), _MAX_DIFFERENCE) * valid
-        weight = valid * np.where(self.usable[some[:, 0], some[:, 1]], 1.0, 0.5)
+        weight = valid * np.where(self.usable[sample[:, 0], sample[:, 1]], 1.0, 0.5)
         cost = (error * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
         # The region's copies must exist.
-        some = inner[:: -(-len(inner) // _RIM_SAMPLES)]
-        _, exists = self.at(*np.moveaxis(some + offsets, -1, 0))
+        sample = inner[:: -(-len(inner) // _RIM_SAMPLES)]
+        _, exists = self.at(*np.moveaxis(sample + offsets, -1, 0))
         return np.where(valid.mean(1) < 0.5, np.inf, cost + _OUTSIDE_COST * (1 - exists.mean(1)))
 
     def mend_seams(self, regions: Index, offsets: Index) -> Index:
-        """Move pixels at the regions' seams over to a neighbour if that makes the seam less visible."""
+        """Move pixels at the regions' seams to a neighbouring region if that makes the seam less visible."""
         framed_regions = np.pad(regions, 1, constant_values=-1)
         copyable = np.pad(self.usable, 1)
         ys, xs = np.nonzero(self.hole)
@@ -231,82 +243,96 @@ class _Copies:
             region = framed_regions[ys + 1, xs + 1]
             beside = [framed_regions[ys + 1 + dy, xs + 1 + dx] for dy, dx in _NEIGHBOURS]
             # Every second pixel, as on a chessboard, so that no neighbour changes at the same time.
-            moves = np.any([(other != region) & (other >= 0) for other in beside], 0) & ((ys + xs + turn) % 2 == 0)
-            y, x, region = ys[moves], xs[moves], region[moves]
+            moves = np.any([(neighbour != region) & (neighbour >= 0) for neighbour in beside], 0) & (
+                (ys + xs + turn) % 2 == 0
+            )
+            y = ys[moves]
+            x = xs[moves]
+            region = region[moves]
             best = self._seam_costs(framed_regions, copyable, y, x, region, offsets)
-            for other in beside:
-                other = np.where(other[moves] >= 0, other[moves], region)
-                cost = self._seam_costs(framed_regions, copyable, y, x, other, offsets)
-                region, best = np.where(cost < best, other, region), np.minimum(cost, best)
+            for neighbour in beside:
+                neighbour = np.where(neighbour[moves] >= 0, neighbour[moves], region)
+                cost = self._seam_costs(framed_regions, copyable, y, x, neighbour, offsets)
+                region = np.where(cost < best, neighbour, region)
+                best = np.minimum(cost, best)
             framed_regions[y + 1, x + 1] = region
         return framed_regions[1:-1, 1:-1]
 
     def _seam_costs(self, regions: Index, copyable: Mask, y: Index, x: Index, region: Index, offsets: Index) -> Array:
-        """Measure how visible seams of pixels in a `region` (n,) are; regions and copyable are padded by a pixel."""
+        """Return how visible the seams of pixels in a `region` (n,) are; regions and copyable have a border of 1."""
         colours, exists = self.at(y + offsets[region, 0], x + offsets[region, 1])
         total = np.where(exists, np.float32(0), np.float32(_NEVER))
         for dy, dx in _NEIGHBOURS:
-            other, usable = regions[y + 1 + dy, x + 1 + dx], copyable[y + 1 + dy, x + 1 + dx]
+            neighbour = regions[y + 1 + dy, x + 1 + dx]
+            usable = copyable[y + 1 + dy, x + 1 + dx]
             # A seam is invisible where both copies show the same on both of its sides.
-            theirs = offsets[np.maximum(other, 0)]
-            here = squared_distance(colours, self.shown(y, x, theirs))
-            mine = self.shown(y + dy, x + dx, offsets[region])
-            beside = squared_distance(mine, self.shown(y + dy, x + dx, theirs))
+            neighbour_offsets = offsets[np.maximum(neighbour, 0)]
+            error = squared_distance(colours, self.shown(y, x, neighbour_offsets))
+            own_copy = self.shown(y + dy, x + dx, offsets[region])
+            neighbour_error = squared_distance(own_copy, self.shown(y + dy, x + dx, neighbour_offsets))
             # At the hole's border the image itself is the other side.
-            border = 2 * squared_distance(mine, self.at(y + dy, x + dx)[0])
-            total += np.where(other < 0, border * usable, np.where(other == region, np.float32(0), here + beside))
+            border = 2 * squared_distance(own_copy, self.at(y + dy, x + dx)[0])
+            total += np.where(
+                neighbour < 0, border * usable, np.where(neighbour == region, np.float32(0), error + neighbour_error)
+            )
         return total
 
     def blend(self, regions: Index, offsets: Index) -> Array:
-        """Compute what is added to the copies (h, w, 3), in grey levels, so that their brightness has no steps.
-
-        Minimises the sum over neighbours of squared differences to the copies' gradients, with a small pull towards the
-        copies' colours. Seams and borders where things differ, not their light, do not count: they would glow.
-        """
+        """Return the change (h, w, 3), grey levels, of the copies by which their brightness has no steps."""
+        # The change minimises the squared differences of neighbours to the copies' gradients, with a small pull towards
+        # the copies' colours. Seams and borders at which things differ, not their light, do not count: they would glow.
         ys, xs = np.nonzero(self.hole)
         count = len(ys)
         number = np.full(self.hole.shape, -1, np.int64)
         number[ys, xs] = np.arange(count)
         offset = offsets[regions[ys, xs]]
-        mine = self.shown(ys, xs, offset).astype(np.float64)
-        diagonal, right = np.full(count, _PULL), _PULL * mine
-        rows, columns, values = [np.arange(count)], [np.arange(count)], [diagonal]
+        own_copy = self.shown(ys, xs, offset).astype(np.float64)
+        diagonal = np.full(count, _PULL)
+        right = _PULL * own_copy
+        rows = [np.arange(count)]
+        columns = [np.arange(count)]
+        values = [diagonal]
         for dy, dx in _NEIGHBOURS:
-            y, x = ys + dy, xs + dx
+            y = ys + dy
+            x = xs + dx
             inside = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
-            y, x = np.clip(y, 0, self.height - 1), np.clip(x, 0, self.width - 1)
-            beside = np.where(inside, number[y, x], -1)
-            missing, border = beside >= 0, inside & self.usable[y, x]
+            y = np.clip(y, 0, self.height - 1)
+            x = np.clip(x, 0, self.width - 1)
+            neighbour = np.where(inside, number[y, x], -1)
+            missing = neighbour >= 0
+            border = inside & self.usable[y, x]
             # Both pixels, as this pixel's copy and as the neighbour's show them; at the border the image is itself.
-            theirs = offset[np.maximum(beside, 0)]
-            mine_there, theirs_here = self.shown(y, x, offset), self.shown(ys, xs, theirs)
-            there = np.where(missing[:, None], self.shown(y, x, theirs), self.image[y, x])
+            neighbour_offset = offset[np.maximum(neighbour, 0)]
+            own_copy_beside = self.shown(y, x, offset)
+            neighbour_copy = self.shown(ys, xs, neighbour_offset)
+            neighbour_colour = np.where(missing[:, None], self.shown(y, x, neighbour_offset), self.image[y, x])
             # The wanted gradient, of both copies on average.
-            gradient = mine - mine_there
-            gradient[missing] = (gradient[missing] + (theirs_here - there)[missing]) / 2
+            gradient = own_copy - own_copy_beside
+            gradient[missing] = (gradient[missing] + (neighbour_copy - neighbour_colour)[missing]) / 2
             # The more the copies differ the less the pair counts.
-            apart = np.abs(mine_there - there).mean(1)
-            apart[missing] = (apart[missing] + np.abs(mine - theirs_here).mean(1)[missing]) / 2
-            weight = np.exp(-np.square(apart / _LIGHT_DIFFERENCE)) * (missing | border)
+            difference = np.abs(own_copy_beside - neighbour_colour).mean(1)
+            difference[missing] = (difference[missing] + np.abs(own_copy - neighbour_copy).mean(1)[missing]) / 2
+            weight = np.exp(-np.square(difference / _LIGHT_DIFFERENCE)) * (missing | border)
             # One row of the normal equations a pixel; known neighbours are on the right-hand side.
             diagonal += weight
             right += weight[:, None] * gradient + (weight * border)[:, None] * self.image[y, x]
             rows.append(np.flatnonzero(missing))
-            columns.append(beside[missing])
+            columns.append(neighbour[missing])
             values.append(-weight[missing])
         indices = (np.concatenate(rows), np.concatenate(columns))
         system = coo_matrix((np.concatenate(values), indices), shape=(count, count)).tocsc()
         change = np.zeros((*self.hole.shape, 3), np.float32)
-        change[ys, xs] = splu(system).solve(right) - mine
+        change[ys, xs] = splu(system).solve(right) - own_copy
         return change
 
     def compose(self, regions: Index, offsets: Index, change: Array, weight: Array) -> Pixels:
-        """Mix the image with the copies, by weight (H, W); regions (h, w) and change (h, w, 3) may be smaller."""
+        """Mix the image with the copies by weight (H, W); regions (h, w) and change (h, w, 3) may be smaller."""
         ys, xs = np.nonzero(weight)
         grid = _Grid(self.hole.shape, regions.shape)
         result: Pixels = self.image.copy()
         for start in range(0, len(ys), _BLOCK):
-            y, x = ys[start : start + _BLOCK], xs[start : start + _BLOCK]
+            y = ys[start : start + _BLOCK]
+            x = xs[start : start + _BLOCK]
             region = grid.nearest(regions, y, x)
             colours = self.shown(y, x, offsets[region]) + grid.interpolate(change, regions, region, y, x)
             share = weight[y, x][:, None]
@@ -320,17 +346,19 @@ class _Grid:
 
     def __init__(self, full: tuple[int, ...], small: tuple[int, ...]) -> None:
         self.small = small
-        self.ratio_y, self.ratio_x = full[0] / small[0], full[1] / small[1]
+        self.ratio_y = full[0] / small[0]
+        self.ratio_x = full[1] / small[1]
 
     def nearest(self, values: Array, y: Index, x: Index) -> Array:
-        """Look up a reduced image's values (n, ...) at full pixels."""
+        """Return a reduced image's values (n, ...) at full pixels."""
         row = np.minimum(((y + 0.5) / self.ratio_y).astype(np.int64), self.small[0] - 1)
         column = np.minimum(((x + 0.5) / self.ratio_x).astype(np.int64), self.small[1] - 1)
         return np.asarray(values[row, column])
 
     def interpolate(self, values: Array, regions: Index, region: Index, y: Index, x: Index) -> Array:
-        """Interpolate values (n, C) of the four nearest reduced pixels, of the pixel's region alone: edges stay."""
-        total, weights = np.zeros((len(y), values.shape[2]), np.float32), np.full((len(y), 1), 1e-9, np.float32)
+        """Interpolate values (n, C) of the nearest reduced pixels that belong to the pixel's region: edges stay."""
+        total = np.zeros((len(y), values.shape[2]), np.float32)
+        weights = np.full((len(y), 1), 1e-9, np.float32)
         for row, column, weight in self._neighbours(y, x):
             share = (weight + np.float32(1e-4)) * (regions[row, column] == region)
             total += share[:, None] * values[row, column]
@@ -338,9 +366,11 @@ class _Grid:
         return total / weights
 
     def _neighbours(self, y: Index, x: Index) -> Iterator[tuple[Index, Index, Array]]:
-        """Find rows, columns and bilinear weights (n,) of the four reduced pixels around each pixel."""
-        v, u = (y + 0.5) / self.ratio_y - 0.5, (x + 0.5) / self.ratio_x - 0.5
-        v0, u0 = np.floor(v), np.floor(u)
+        """Return rows, columns and bilinear weights (n,) of the four reduced pixels around each pixel."""
+        v = (y + 0.5) / self.ratio_y - 0.5
+        u = (x + 0.5) / self.ratio_x - 0.5
+        v0 = np.floor(v)
+        u0 = np.floor(u)
         for dy in (0, 1):
             for dx in (0, 1):
                 row = np.clip(v0 + dy, 0, self.small[0] - 1).astype(np.int64)
@@ -350,7 +380,8 @@ class _Grid:
 
 def _soft(hole: Mask, feather: float) -> Array:
     """Blur the hole's edge: 1 inside, falling to 0 within a few pixels outside."""
-    ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+    ys = np.flatnonzero(hole.any(1))
+    xs = np.flatnonzero(hole.any(0))
     width = max(1.5, feather * max(np.ptp(ys) + 1, np.ptp(xs) + 1))
     distance = cv2.distanceTransform((~hole).astype(np.uint8), cv2.DIST_L2, 3)
     return np.clip(1 - distance / np.float32(width), 0, 1)

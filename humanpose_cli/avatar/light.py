@@ -1,11 +1,11 @@
-"""The light of a photograph on a person: taken off their texture, and put on again in another pose.
+"""The light of a photograph on a person, which is removed from the texture and added again in another pose.
 
-The brightness of a diffuse surface depends on its normal n alone where nothing casts shadows, and smoothly (Ramamoorthi
-and Hanrahan 2001). The logarithm of a pixel is that of its colour plus log S(n), with log S a quadratic in n; points
-of like hue on the same limb are taken to have one colour. Both are found by robust least squares.
+The brightness of a diffuse surface without cast shadows depends on its normal n alone, and smoothly (Ramamoorthi and
+Hanrahan 2001). The logarithm of a pixel is the logarithm of the surface's colour plus log S(n), a quadratic in n.
+Points of similar hue on the same limb are assumed to have one colour. Both are found by robust least squares.
 
-In a photograph without colours, hue separates neither hair from skin nor a shirt from trousers. There the points of one
-part have one colour, or two where bright and dark ones are far apart.
+A photograph without colours has no hue. There, the points of a part have one colour, or two if bright and dark points
+are clearly separate.
 """
 
 from __future__ import annotations
@@ -33,19 +33,23 @@ _BRIGHT_RANGE = (0.03, 0.98)  # range of brightness: other colours are too dark,
 
 
 class PhotoLight:
-    """log S(n) = c · basis(n), with n (..., 3) unit normals in camera axes; c (K,)."""
+    """Light that depends on the normal n: log S(n) = c · basis(n).
+
+    Args:
+        coefficients: (K,) float. The factors c; None for no light.
+    """
 
     def __init__(self, coefficients: Array | None = None) -> None:
         self.coefficients = np.zeros(_basis(np.zeros((1, 3))).shape[1]) if coefficients is None else coefficients
 
     def brightness(self, normals: Array) -> Array:
-        """Compute S (...) for normals (..., 3); 1 everywhere if the light is not known."""
+        """Return the brightness (...) of a surface with unit normals (..., 3) in camera axes; 1 without light."""
         values = _basis(normals.reshape(-1, 3)) @ self.coefficients
         bounds = np.exp(_MAX_LOG * np.tanh(values / _MAX_LOG))
         return np.asarray(bounds.reshape(normals.shape[:-1]), np.float32)
 
     def on(self, normals: Tensor) -> Tensor:
-        """Compute `brightness` of tensors."""
+        """Return `brightness` of a tensor of normals."""
         return torch.from_numpy(self.brightness(normals.cpu().numpy().astype(np.float64))).to(normals)
 
 
@@ -60,13 +64,19 @@ def light_of(
     parts: NDArray[np.integer],
     weights: Array,
 ) -> PhotoLight:
-    """Estimate the light on some points of a surface; none if too few are visible.
+    """Estimate the light on points of a surface.
 
     Args:
-        colours: (N, 3) in 0…1; normals (N, 3) unit vectors, camera axes.
-        parts: (N,) rows of SMPL24; weights (N,) 0…1.
+        colours: (N, 3) float, 0…1, RGB.
+        normals: (N, 3) float, unit vectors in camera axes.
+        parts: (N,) int. Rows of SMPL24.
+        weights: (N,) float, 0…1. The confidence of each point.
+
+    Returns:
+        The light; none if fewer than 300 points are visible.
     """
-    bright, (darkest, brightest) = colours.max(1), _BRIGHT_RANGE
+    bright = colours.max(1)
+    (darkest, brightest) = _BRIGHT_RANGE
     rows_used = (weights > 0.3) & (bright > darkest) & (bright < brightest)
     if rows_used.sum() < _MIN_POINTS:
         return PhotoLight()
@@ -95,7 +105,7 @@ def light_of(
 
 
 def _by_hue(colours: Array, limbs: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Label (N,) limbs and clusters of hue on them."""
+    """Label (N,) the clusters of hue on each limb."""
     hue = (colours / np.maximum(colours.sum(1, keepdims=True), 1e-6)).astype(np.float32)[:, :2]
     groups = np.zeros(len(colours), np.int64)
     for limb in np.unique(limbs):
@@ -105,7 +115,7 @@ def _by_hue(colours: Array, limbs: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def _by_brightness(value: Array, parts: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Label (N,) parts, or their bright and dark points where their log brightness (N,) is far apart."""
+    """Label (N,) the parts, split into bright and dark points where these are clearly separate."""
     groups = 2 * parts.astype(np.int64)
     for part in np.unique(parts):
         rows = np.flatnonzero(parts == part)

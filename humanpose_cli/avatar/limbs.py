@@ -1,9 +1,9 @@
-"""What a photograph shows of arms before the body, and of hands in pockets.
+"""Arms in front of the body in a photograph, and hands in pockets.
 
-A fit has an arm some centimetres beside its image: pixels of the arm would become a print on the shirt below it, so
-pixels near an arm that lies before something else are not used for it. Where arms cross the trunk, what they hide of it
-is continued in the photo from the clothes around them. A hand in a pocket would become a glove of the trousers' colour:
-it counts as hidden.
+A fit places an arm some centimetres beside its image. Pixels of the arm would become a print on the shirt below it, so
+pixels near an arm in front of something else are not used for that. If arms cross the trunk, the clothes that they hide
+are continued from the clothes around. A hand in a pocket would become a glove of the trousers' colour: it counts as
+hidden.
 """
 
 from __future__ import annotations
@@ -59,15 +59,25 @@ _MIN_PIXELS = 12  # minimum number of pixels of a hand
 
 
 class PartsInPhoto:
-    """Which part of a body lies in front in each pixel of the photo around the person.
+    """The part of a body that is in front at each pixel of a photo.
 
-    part   (h, w) row of SMPL24, −1 off the body; depth (h, w) metres, inf off the body
-    rest   (h, w, 3) metres: where the surface lies in the body's template
+    Attributes:
+        part: (h, w) int. The row of SMPL24; −1 off the body.
+        depth: (h, w) float32, metres. inf off the body.
+        rest: (h, w, 3) float32, metres. The surface point on the body's template.
+        labels: (V,) int. The part of each vertex.
+
+    Args:
+        body: The body model.
+        vertices: (V, 3) float, metres in camera axes. The surface aligned with the photo.
+        faces: (F', 3) int. The faces of parts of known position.
+        crop: The photo.
     """
 
     def __init__(self, body: Body, vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> None:
         raster = rasterise_view(vertices[None], faces, crop.view)
-        face, self.depth = raster.face[0].cpu().numpy(), raster.depth[0].cpu().numpy()
+        face = raster.face[0].cpu().numpy()
+        self.depth = raster.depth[0].cpu().numpy()
         self.labels = body.part_labels.cpu().numpy()
         first = self.labels[faces[:, 0].cpu().numpy()]
         self.part = np.where(face >= 0, first[np.maximum(face, 0)], -1)
@@ -75,12 +85,21 @@ class PartsInPhoto:
         self.crop = crop
 
     def shows(self, names: tuple[str, ...]) -> Mask:
-        """Select pixels (h, w) in which one of the parts is in front."""
+        """Select the pixels (h, w) that show one of the parts."""
         return (self.part >= 0) & parts_mask(self.part, names)
 
     def pocketed(self, tone: Array | None, pixels_per_metre: float) -> Mask:
-        """Select vertices (V,) of hands where the photo shows the cloth that is around them, and no skin (3,)."""
-        result, arms = np.zeros(len(self.labels), bool), self.shows(FOREARMS)
+        """Select the vertices of hands where the photo shows the surrounding cloth and no skin.
+
+        Args:
+            tone: (3,) RGB. The skin's colour; None if unknown.
+            pixels_per_metre: The scale at the person.
+
+        Returns:
+            (V,) bool.
+        """
+        result = np.zeros(len(self.labels), bool)
+        arms = self.shows(FOREARMS)
         width = 2 * max(1, round(_HAND_SURROUNDINGS * pixels_per_metre)) + 1
         for side in ("left", "right"):
             names = (f"{side}_wrist", f"{side}_hand")
@@ -92,25 +111,25 @@ class PartsInPhoto:
             if visible.sum() < _MIN_PIXELS or cover.sum() < _MIN_SURROUNDED * around.sum():
                 continue
             hand_features, cover_features = (
-                cloth_features(self.crop.pixels[where] / 255) for where in (visible, cover)
+                cloth_features(self.crop.pixels[region] / 255) for region in (visible, cover)
             )
             like_cloth = np.linalg.norm(hand_features - np.median(cover_features, axis=0), axis=1) < SAME_CLOTH
             if like_cloth.mean() < _LIKE_CLOTH:
                 continue
-            if (
-                tone is None
-                or not (np.linalg.norm(hand_features - cloth_features(tone[None]), axis=1) < SAME_CLOTH).mean() > 0.3
-            ):
+            if tone is None or like_colour(self.crop.pixels[visible] / 255, tone).mean() <= 0.3:
                 result |= parts_mask(self.labels, names)
         return result
 
     def trust_near_forearms(self, tone: Array | None, covered: Array, pixels_per_metre: float) -> Array:
-        """Estimate how far (h, w) 0…1 a pixel shows the body and not a forearm before it, whose place is not exactly
-        known.
+        """Estimate the trust that a pixel shows the body and not a forearm in front of it, whose position is inexact.
 
         Args:
-            tone: (3,) of skin: its colour on clothes near a forearm is the arm's; None where it is not known.
-            covered: (24,) share of each part that clothes cover.
+            tone: (3,) RGB. The skin's colour, which on clothes near a forearm belongs to the arm; None if unknown.
+            covered: (24,) float, 0…1. The share of each part that clothes cover.
+            pixels_per_metre: The scale at the person.
+
+        Returns:
+            (h, w) float32, 0…1.
         """
         arms = self.shows(FOREARMS)
         trust = np.ones(arms.shape, np.float32)
@@ -134,61 +153,76 @@ class PartsInPhoto:
         return trust
 
     def trust_at_outlines(self, pixels_per_metre: float) -> Array:
-        """Estimate how far (h, w) 0…1 a pixel at an upper arm's outline shows the part that the fit has there.
+        """Estimate the trust that a pixel at an upper arm's outline shows the part at which the fit places it.
 
-        It does not if its colour is frequent beyond the outline, on trunk, arm or background, and rare on that part, as
-        a shirt's on the bare arm beside it. Forearms lie where fits are less exact: no colours are certainly theirs.
+        The trust is 0 if the colour is frequent beyond the outline, on trunk, arm or background, and rare on the part
+        itself, such as a shirt's colour on a bare arm. Forearms are left out, because fits are less exact there.
+
+        Args:
+            pixels_per_metre: The scale at the person.
+
+        Returns:
+            (h, w) float32, 0 or 1.
         """
         part, beyond, near = self._outlines(pixels_per_metre)
-        background, palettes = (self.crop.mask <= 0.5) & ~self.crop.others, {}
+        background = (self.crop.mask <= 0.5) & ~self.crop.others
+        palettes = {}
         for row in np.unique((part[near], beyond[near])):
             colours = self.crop.pixels[background if row < 0 else ~near & (part == row)]
             palettes[row] = cluster_centres(cloth_features(colours[:: 1 + len(colours) // _MAX_SAMPLES] / 255))
         doubtful: Array = np.zeros(part.shape, np.uint8)
-        for row, other in product(palettes, palettes):
-            pixels = near & (part == row) & (beyond == other)
+        for row, neighbour in product(palettes, palettes):
+            pixels = near & (part == row) & (beyond == neighbour)
             if pixels.any() and len(palettes[row][0]):
                 features = cloth_features(self.crop.pixels[pixels] / 255)[:, None]
-                here, there = (
+                frequency, frequency_beyond = (
                     (np.linalg.norm(features - centres, axis=2) < SAME_CLOTH) @ sizes / max(sizes.sum(), 1)
-                    for centres, sizes in (palettes[row], palettes[other])
+                    for centres, sizes in (palettes[row], palettes[neighbour])
                 )
-                doubtful[pixels] = there > _MORE_FREQUENT * here
+                doubtful[pixels] = frequency_beyond > _MORE_FREQUENT * frequency
         # Pixels beside them are mixtures of both.
         doubtful = cv2.dilate(cv2.medianBlur(doubtful, 3), np.ones((5, 5), np.uint8))
         return np.where(near & (doubtful > 0), np.float32(0), np.float32(1))
 
     def _outlines(self, pixels_per_metre: float) -> tuple[NDArray[np.int64], Array, Mask]:
-        """Find the part (h, w) that a pixel shows, the one beyond the nearest outline, −1 for none, and the pixels near
-        the outlines of upper arms.
-        """
+        """Return the part (h, w) of each pixel, the part beyond the nearest outline, and pixels near upper arms."""
         part = np.where(self.crop.mask > 0.5, self.part, -1)
         limb = np.where(part >= 0, limb_groups()[part], -1)
-        beyond, away = part.copy(), np.full(part.shape, np.inf)
-        for other in np.unique(limb):
+        beyond = part.copy()
+        away = np.full(part.shape, np.inf)
+        for neighbour in np.unique(limb):
             pixels, label = cv2.distanceTransformWithLabels(
-                (limb != other).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+                (limb != neighbour).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
             )
             index = np.zeros(int(label.max()) + 1, np.int64)
-            index[label[limb == other]] = np.flatnonzero(limb == other)
-            nearest, metres = index[label], pixels / pixels_per_metre
+            index[label[limb == neighbour]] = np.flatnonzero(limb == neighbour)
+            nearest = index[label]
+            metres = pixels / pixels_per_metre
             # Limb and trunk have no outline between them where they are joined.
             along = np.linalg.norm(self.rest - self.rest.reshape(-1, 3)[nearest], axis=2)
-            apart = (along > _MIN_APART + 1.5 * metres) | (other < 0)
-            metres = metres / (_RIM_WIDTH if other < 0 else _OUTLINE_WIDTH)
-            nearer = (part >= 0) & (limb != other) & apart & (metres < away)
-            away[nearer], beyond[nearer] = metres[nearer], part.ravel()[nearest[nearer]]
+            separate = (along > _MIN_APART + 1.5 * metres) | (neighbour < 0)
+            metres = metres / (_RIM_WIDTH if neighbour < 0 else _OUTLINE_WIDTH)
+            nearer = (part >= 0) & (limb != neighbour) & separate & (metres < away)
+            away[nearer] = metres[nearer]
+            beyond[nearer] = part.ravel()[nearest[nearer]]
         arms = SMPL24.indices(("left_shoulder", "right_shoulder"))
         return part, beyond, (away < 1) & (np.isin(part, arms) | np.isin(beyond, arms))
 
     def trust_of_hands(self, tone: Array | None, covered: Array, pixels_per_metre: float) -> Array:
-        """Estimate how far (h, w) 0…1 a pixel of an arm shows the part that the fit has there: no skin and no cuff on a
-        sleeve, and no sleeve on a hand beside skin.
+        """Estimate the trust that a pixel of an arm shows the part at which the fit places it.
+
+        The trust is 0 for skin and cuffs on a sleeve, and for a sleeve on a hand beside skin.
 
         Args:
-            tone, covered: As of `trust_near_forearms`.
+            tone: (3,) RGB. The skin's colour; None if unknown.
+            covered: (24,) float, 0…1. The share of each part that clothes cover.
+            pixels_per_metre: The scale at the person.
+
+        Returns:
+            (h, w) float32, 0 or 1.
         """
-        trust, arms = np.ones(self.part.shape, np.float32), self.shows(FOREARMS + SLEEVES)
+        trust = np.ones(self.part.shape, np.float32)
+        arms = self.shows(FOREARMS + SLEEVES)
         if tone is None or not self.shows(HANDS).any():
             return trust
         colours = self.crop.pixels[arms] / 255
@@ -207,12 +241,12 @@ class PartsInPhoto:
 
 @dataclass(frozen=True, eq=False)
 class FoldedForearms:
-    """Forearms that cross the trunk in the photo. Made by `folded_forearms`.
+    """Forearms that cross the trunk in a photo.
 
     Attributes:
-        depth: (h, w) metres of the body without forearms, inf off it.
-        hidden: (h, w) bool: pixels of that body that show, or may show, the forearms.
-        source: (h, w) bool: pixels of trunk and upper arms, from which what is hidden is continued.
+        depth: (h, w) float32, metres. The body without forearms; inf off it.
+        hidden: (h, w) bool. Pixels of that body that may show the forearms.
+        source: (h, w) bool. Pixels of trunk and upper arms, from which hidden clothes are continued.
     """
 
     depth: Array
@@ -220,10 +254,18 @@ class FoldedForearms:
     source: Mask
 
     def removed_from(self, crop: PhotoCrop, trust: Array, pixels_per_metre: float) -> NDArray[np.uint8]:
-        """Continue the clothes in the photo (h, w, 3) where the forearms hide them, from pixels of trust (h, w) 0…1.
+        """Continue the clothes behind the forearms.
 
-        Of clothes that are mostly of one colour, only this goes on: ties, badges and the shirt in an open jacket are
-        where they are.
+        If most of the clothes have one colour, only this colour is continued: ties, badges and the shirt in an open
+        jacket stay where they are.
+
+        Args:
+            crop: The photo.
+            trust: (h, w) float, 0…1. The trust in each pixel.
+            pixels_per_metre: The scale at the person.
+
+        Returns:
+            (h, w, 3) uint8 RGB. The photo without the forearms.
         """
         source = self.source & (trust > 0.9) & (crop.mask > 0.9)
         colours = crop.pixels[source] / np.float32(255)
@@ -231,11 +273,11 @@ class FoldedForearms:
         if alike.size and alike.mean() > PLAIN_SHARE:
             usual = np.median(colours[alike], axis=0)
             alike &= np.linalg.norm(colours - usual, axis=1) < _SHADES
-            other: Array = np.zeros(source.shape, np.uint8)
-            other[source] = ~alike
+            different: Array = np.zeros(source.shape, np.uint8)
+            different[source] = ~alike
             border = 2 * round(_CUFF * pixels_per_metre / 2) + 1
-            other = cv2.morphologyEx(other, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-            plain = source & (cv2.dilate(other, np.ones((border, border), np.uint8)) == 0)
+            different = cv2.morphologyEx(different, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+            plain = source & (cv2.dilate(different, np.ones((border, border), np.uint8)) == 0)
             if plain.sum() > _MIN_PLAIN * source.sum():  # others have patterns
                 source = plain
         return inpaint(crop.pixels, self.hidden, ~source)
@@ -249,23 +291,30 @@ def folded_forearms(
     covered: Array,
     pixels_per_metre: float,
 ) -> FoldedForearms | None:
-    """Find forearms that cross the trunk; None if they hide little of it.
+    """Find forearms that cross the trunk.
 
     Args:
-        faces: (F', 3) of parts of known position.
-        covered: (24,) share of each part that clothes cover.
+        body: The body model.
+        vertices: (V, 3) float, metres in camera axes. The surface aligned with the photo.
+        faces: (F', 3) int. The faces of parts of known position.
+        crop: The photo.
+        covered: (24,) float, 0…1. The share of each part that clothes cover.
+        pixels_per_metre: The scale at the person.
+
+    Returns:
+        The forearms; None if they hide little of the trunk.
     """
     arm = parts_mask(body.part_labels.cpu().numpy(), FOREARMS)[faces[:, 0].long().cpu().numpy()]
     if arm.all() or not arm.any():
         return None
     is_arm = torch.from_numpy(arm).to(faces.device)
-    arms, others = (PartsInPhoto(body, vertices, faces[some], crop) for some in (is_arm, ~is_arm))
-    trunk = others.shows(TRUNK)
-    before = (others.part >= 0) & (arms.depth < others.depth - _DEPTH_BEFORE)
-    if (before & trunk).sum() <= _MIN_CROSSING * trunk.sum():
+    arms, rest = (PartsInPhoto(body, vertices, faces[rows], crop) for rows in (is_arm, ~is_arm))
+    trunk = rest.shows(TRUNK)
+    crossing = (rest.part >= 0) & (arms.depth < rest.depth - _DEPTH_BEFORE)
+    if (crossing & trunk).sum() <= _MIN_CROSSING * trunk.sum():
         return None
     sleeves = covered[SMPL24.indices(("left_elbow", "right_elbow"))].max() > 0.5
     reach = _SLEEVE if sleeves else _UNCERTAINTY[1]
-    away = cv2.distanceTransform((~before).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
-    source = others.shows((*TRUNK, *SLEEVES, "left_hip", "right_hip"))
-    return FoldedForearms(others.depth, source & (away < reach) & (crop.mask > 0.5), source)
+    away = cv2.distanceTransform((~crossing).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
+    source = rest.shows((*TRUNK, *SLEEVES, "left_hip", "right_hip"))
+    return FoldedForearms(rest.depth, source & (away < reach) & (crop.mask > 0.5), source)

@@ -1,6 +1,6 @@
-"""Looks of people: the texture of the body and what clothes, shoes and hair add to it; and their files.
+"""Looks of people: the texture of the body and the offsets of clothes, shoes and hair; and their files.
 
-`NAME.personK.look.npz` lies beside a fit file. Skinned by the bones of the fit, the resting body with a look's offsets
+`NAME.personK.look.npz` lies beside a fit file. The resting body with a look's offsets, skinned by the bones of the fit,
 is the dressed person in every frame.
 """
 
@@ -37,11 +37,11 @@ _MAKE_AGAIN = "make it again with hpc fit --textures"
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """The texture, clothes, shoes and hair of one person, drawn in place of a body in one colour.
+    """The texture and clothes of a person, drawn in place of a body in one colour.
 
     Attributes:
         texture: (H, W, 3 or 4) uint8, v down.
-        offsets: (V, 3) metres: what clothes, shoes and hair add to the resting body; None for nothing.
+        offsets: (V, 3) float, metres. The displacement of the resting body by clothes, shoes and hair; None for none.
     """
 
     texture: NDArray[np.uint8]
@@ -49,7 +49,12 @@ class Look:
 
     @classmethod
     def of(cls, avatar: Completed, segment_scales: Array | None) -> Look:
-        """Take a dressed person at rest, whose fit has these sizes of bones (24,)."""
+        """Return the look of a dressed person.
+
+        Args:
+            avatar: The person.
+            segment_scales: (24,) float. The bone scales of the person's fit; None for 1.
+        """
         texture = np.rint(np.clip(avatar.texture.image[..., :3], 0, 1) * 255).astype(np.uint8)
         return cls(texture, resting_offsets(avatar.dressed.body, segment_scales))
 
@@ -70,14 +75,22 @@ class Look:
 
 @torch.no_grad()
 def resting_offsets(avatar_body: DressedBody, segment_scales: Array | None) -> Array:
-    """Compute what clothes, shoes, hair and the size of the head add to the resting body, (V, 3) metres.
+    """Return the displacement of the resting body by clothes, shoes, hair and the size of the head.
 
-    Skinned by the bones of the fit, whose sizes are `segment_scales` (24,) or 1, the body with these offsets is where
-    `DressedBody.pose` has it.
+    The body with these offsets, skinned by the bones of the fit, equals `DressedBody.pose`.
+
+    Args:
+        avatar_body: The dressed body.
+        segment_scales: (24,) float. The bone scales of the fit; None for 1.
+
+    Returns:
+        (V, 3) float64, metres.
     """
-    body, rest = avatar_body.body, avatar_body.body.rest(avatar_body.betas)
+    body = avatar_body.body
+    rest = avatar_body.body.rest(avatar_body.betas)
     scales = torch.ones(len(SMPL24)) if avatar_body.segment_scales is None else avatar_body.segment_scales
-    bones, weights = body.bone_indices.long(), body.bone_weights
+    bones = body.bone_indices.long()
+    weights = body.bone_weights
     usual = torch.ones_like(scales) if segment_scales is None else torch.from_numpy(segment_scales).to(scales)
     larger = (scales / usual)[bones] * weights  # (V, K): only the head's differ from the weights
     # Displacements have one length at all scales, which the bones multiply them by.
@@ -89,20 +102,22 @@ def resting_offsets(avatar_body: DressedBody, segment_scales: Array | None) -> A
 
 
 def look_path(fit: Path, track: int) -> Path:
-    """Name the look of a track beside its fit file: `clip.mp4.person0.look.npz`."""
+    """Return the path of a track's look beside its fit file: `clip.mp4.person0.look.npz`."""
     return beside_fit(fit, f".person{track}.look.npz")
 
 
 def rows_digest(columns: Iterable[Array]) -> str:
-    """Compute a digest of the rows of a person in a fit, which says whether a look is of them."""
+    """Return a digest of a person's rows in a fit, by which a look is matched to them."""
     return hashlib.sha256(b"".join(np.ascontiguousarray(column).tobytes() for column in columns)).hexdigest()
 
 
 def look_arrays(look: Look, body: str, rows: str) -> dict[str, Array]:
-    """List the arrays of a look's file.
+    """Return the arrays of a look's file.
 
     Args:
-        body: The name of the fit's body; rows as of `rows_digest`.
+        look: The look.
+        body: The name of the fit's body.
+        rows: The `rows_digest` of the person.
     """
     arrays: dict[str, Array] = {"body": np.array(body), "rows": np.array(rows), "texture": look.texture}
     if look.offsets is not None:
@@ -111,7 +126,19 @@ def look_arrays(look: Look, body: str, rows: str) -> dict[str, Array]:
 
 
 def read_look(path: Path, body: Body, rows: str) -> Look | None:
-    """Read a look; None if it is of other rows (`rows_digest`) or another body. Raises InputError for damage."""
+    """Read a look.
+
+    Args:
+        path: The file.
+        body: The fit's body.
+        rows: The `rows_digest` of the person.
+
+    Returns:
+        The look; None if it belongs to other rows or another body.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
     protect([path])
     arrays = read_npz(path)
     if not {"body", "rows", "texture"} <= arrays.keys():

@@ -1,4 +1,4 @@
-"""Reposing by mesh: a dressed person, drawn in a new pose before a background."""
+"""Reposing by mesh: a dressed person, drawn in a new pose over a background."""
 
 from __future__ import annotations
 
@@ -29,14 +29,25 @@ Background = Literal["keep", "transparent"]
 def draw_person(
     surfaces: Sequence[Surface], view: Camera, background: NDArray[np.uint8] | None, supersampling: int
 ) -> NDArray[np.uint8]:
-    """Draw the person over the background (H, W, 3), or on nothing: (H, W, 3) or (H, W, 4) uint8."""
+    """Draw a person's surfaces.
+
+    Args:
+        surfaces: The surfaces.
+        view: The camera.
+        background: (H, W, 3) uint8 RGB; None for transparent.
+        supersampling: Samples per pixel along each side.
+
+    Returns:
+        (H, W, 3) uint8 RGB over the background, or (H, W, 4) with straight alpha.
+    """
     width, height = view.size
     scene = Scene(surfaces, view, supersampling=supersampling)
     image = np.zeros((height, width, 4), np.uint8) if background is None else background.copy()
     for tile in scene.tiles():
         layer = scene.draw(tile)
         target = image[tile.slices]
-        colour, alpha = layer.colour, layer.alpha[..., None]
+        colour = layer.colour
+        alpha = layer.alpha[..., None]
         if background is None:
             straight = colour / np.maximum(alpha, np.float32(1e-6))
             target[..., :3] = np.clip(straight * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -52,9 +63,9 @@ class DrawnPerson:
     """An image of the person in another pose.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha where the background is transparent.
-        doubts: What may look wrong.
-        visible_fraction: Share of the body's surface that the photo showed.
+        image: (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha if the background is transparent.
+        doubts: The reasons why it may look wrong.
+        visible_fraction: The share of the body's surface that the photo shows.
     """
 
     image: NDArray[np.uint8]
@@ -72,9 +83,9 @@ class PersonFrame:
     """The image that a person is drawn into.
 
     Attributes:
-        view: Its camera: the photo's, with another principal point and size where the image shows another part.
-        background: (H, W, 3) uint8; None for transparent.
-        shadows: Feet darken the background, which is the photo's.
+        view: The photo's camera, possibly with another principal point and size.
+        background: (H, W, 3) uint8 RGB; None for transparent.
+        shadows: Whether feet darken the background, which is the photo's.
     """
 
     view: Camera
@@ -82,14 +93,14 @@ class PersonFrame:
     shadows: bool = True
 
     def backdrop(self, person: DressedPerson, pose: TargetPose) -> NDArray[np.uint8] | None:
-        """Draw a pose's shadow on the background; None for transparent."""
+        """Return the background with a pose's shadow; None for transparent."""
         if self.background is None or not self.shadows:
             return self.background
         return shaded(self.background, person, pose, self.view)
 
 
 def shaded(background: NDArray[np.uint8], person: DressedPerson, pose: TargetPose, view: Camera) -> NDArray[np.uint8]:
-    """Draw the shadow on a background (H, W, 3), in a copy, where the pose's feet stand on the ground."""
+    """Return a background (H, W, 3) with the shadow of a pose whose feet stand on the ground."""
     shadow = person.shadow(pose, view)
     if shadow is None:
         return background
@@ -101,7 +112,12 @@ def shaded(background: NDArray[np.uint8], person: DressedPerson, pose: TargetPos
 
 @dataclass(frozen=True, eq=False)
 class MeshReposer:
-    """Draws a person in any pose into a frame. `MeshReposer.of` makes it of a photo."""
+    """A person who can be drawn in any pose. `MeshReposer.of` makes one from a photo.
+
+    Attributes:
+        person: The person.
+        frame: The image that they are drawn into.
+    """
 
     person: DressedPerson
     frame: PersonFrame
@@ -115,17 +131,22 @@ class MeshReposer:
         background: Background | NDArray[np.uint8] = "keep",
         options: MeshOptions | None = None,
     ) -> MeshReposer:
-        """Make one of a photo, and its background in a thread beside the texture.
-
-        Raises UsageError for another background.
+        """Dress a person, and make the background in a thread at the same time.
 
         Args:
-            background: 'keep' the photo's; 'transparent'; or an image (h, w, 3) uint8, which is scaled and cropped
+            photo_person: The person in the photo.
+            body: The body model.
+            background: "keep" for the photo's, "transparent", or an image (h, w, 3) uint8, which is scaled and cropped
                 to the photo's size.
+            options: How the person is made; None for the defaults.
+
+        Raises:
+            UsageError: If the background is unknown.
         """
         if isinstance(background, str) and background not in ("keep", "transparent"):
             raise UsageError("background", "is unknown", expected="keep, transparent or an image", got=background)
-        photo, options = photo_person.photo, options or MeshOptions()
+        photo = photo_person.photo
+        options = options or MeshOptions()
         location = locate_person(photo_person, body, options)
         if isinstance(background, np.ndarray):
             plate = cover_image(background, photo.shape[:2])
@@ -138,7 +159,12 @@ class MeshReposer:
             return cls(dress_person(location, options), PersonFrame(photo_person.view, made_up.result()))
 
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
-        """Draw a pose of rotations (24, 3, 3); trans (3,) metres, None: the pelvis stays where it is in the photo."""
+        """Draw a pose.
+
+        Args:
+            rotations: (24, 3, 3) float. Relative to parents.
+            trans: (3,) float, metres; None for the photo's.
+        """
         return self.render_all([TargetPose(rotations, self.person.pose.trans if trans is None else trans)])[0]
 
     @torch.no_grad()
@@ -147,7 +173,8 @@ class MeshReposer:
         return [self._rendered(self.person.posed_as(pose)) for pose in poses]
 
     def _rendered(self, pose: TargetPose) -> DrawnPerson:
-        person, view = self.person, self.frame.view
+        person = self.person
+        view = self.frame.view
         surfaces = person.surfaces(pose)
         share_outside = outside(person.body, surfaces[0].vertices, view)
         plate = self.frame.backdrop(person, pose)
@@ -161,5 +188,6 @@ def cover_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     scale = max(height / image.shape[0], width / image.shape[1])
     new = (max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale)))
     larger = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    top, left = (new[1] - height) // 2, (new[0] - width) // 2
+    top = (new[1] - height) // 2
+    left = (new[0] - width) // 2
     return np.ascontiguousarray(larger[top : top + height, left : left + width, :3])

@@ -1,4 +1,4 @@
-"""How a photographed person is redrawn. Numbers of a stage of `avatar.stages` stand in the module of that stage."""
+"""Options of redrawing a person. Constants of a stage of `avatar.stages` are in the module of that stage."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A photographed person as textured surfaces: what reposing, layers and the lab draw from.
+"""A photographed person as textured surfaces, which reposing, layers and the lab draw.
 
-    location = locate_person(photographed, body, options)  # their pose, what their hands hold, the hole that they leave
+    location = locate_person(photographed, body, options)  # their pose, and the hole that they leave in the photo
     person = dress_person(location, options)               # the resting body with clothes and a texture
 
-Both are frozen. The stages between them are those of `avatar.stages`.
+Both are frozen. The stages between them are in `avatar.stages`.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ _MAX_TURN = 50.0  # degrees from the photographed side
 
 
 class Doubt(NamedTuple):
-    """One reason why an image of a reposed person may look wrong.
+    """A reason why an image of a reposed person may look wrong.
 
     Attributes:
-        kind: The same in all poses, such as "turned".
-        amount: By which the doubts of one kind are compared: the largest counts.
+        kind: The kind of reason, such as "turned", which does not depend on the pose.
+        amount: The size, by which doubts of one kind are compared.
         reason: A few words, such as "turned 120°".
-        sentence: What is wrong and what it leads to.
+        sentence: The problem and its effect.
     """
 
     kind: str
@@ -78,8 +78,10 @@ class TargetPose(NamedTuple):
     """A pose to draw.
 
     Attributes:
-        rotations: (24, 3, 3) relative to parents, the pelvis mapping body to camera axes; trans (3,) metres.
-        shifts: (33, 2) metres in the image plane, of landmarks: see `reposing.keypoint_shifts`; None for none.
+        rotations: (24, 3, 3) float. Relative to parents; the pelvis maps body to camera axes.
+        trans: (3,) float, metres.
+        shifts: (33, 2) float, metres in the image plane. The shifts of landmarks, see `reposing.keypoint_shifts`; None
+            for no shifts.
     """
 
     rotations: Tensor
@@ -92,8 +94,9 @@ class PersonInPhoto:
     """A person before they are dressed. Made by `locate_person`, read by `dress_person`.
 
     Attributes:
+        photographed: The photo, masks, fit and camera.
         aligned: The first stage.
-        hole: (H, W) bool: pixels of the photo that show the person or a fringe around them, and no other person.
+        hole: (H, W) bool. The photo's pixels that show the person or a fringe around them, and no other person.
     """
 
     photographed: PhotographedPerson
@@ -103,18 +106,17 @@ class PersonInPhoto:
 
 @dataclass(frozen=True, eq=False)
 class DressedPerson:
-    """A person of a photograph as textured surfaces that can be drawn in any pose. Made by `dress_person`.
+    """A person of a photo as textured surfaces that can be drawn in any pose. Made by `dress_person`.
 
     Attributes:
-        photographed: Photo, masks, fit and camera.
-        avatar: The resting body with clothes, the photo's light, and the texture, whose fourth
-            channel is its confidence.
-        hole: (H, W) bool: as of `PersonInPhoto`.
-        down: (3,) unit vector: the way down in the photo.
-        ground: Metres along `down` to the ground that the person stands on; None if they do not stand.
-        share_outside: Share of the surface that lies outside the photo.
-        arms_over_trunk: Share of the trunk's image that forearms and hands lie over, 0…1.
-        options: How it was made.
+        photographed: The photo, masks, fit and camera.
+        avatar: The resting body with clothes, the photo's light, and the texture with its confidence.
+        hole: (H, W) bool. The photo's pixels that show the person or a fringe around them, and no other person.
+        down: (3,) float, unit vector. The downward direction in the photo.
+        ground: The distance along `down` to the ground below the person, metres; None if they do not stand.
+        share_outside: The share of the surface outside the photo.
+        arms_over_trunk: The share of the trunk's image behind forearms and hands, 0…1.
+        options: How the person was made.
     """
 
     photographed: PhotographedPerson
@@ -148,15 +150,18 @@ class DressedPerson:
         return TargetPose(alignment.rotations, alignment.trans)
 
     def posed_as(self, pose: TargetPose) -> TargetPose:
-        """Move a pose to the body's device, and turn its head towards the view that the photo has of it."""
-        rotations, trans = pose.rotations.to(self.pose.rotations), pose.trans.to(self.pose.trans)
+        """Move a pose to the body's device, and turn its head towards the photo's view of it."""
+        rotations = pose.rotations.to(self.pose.rotations)
+        trans = pose.trans.to(self.pose.trans)
         yaw = head_yaw(self.body.posed(rotations, trans))
         return TargetPose(kept_head(rotations, yaw, self.avatar.head_yaw), trans, pose.shifts)
 
     def surfaces(self, pose: TargetPose) -> list[Surface]:
-        """Compute the surfaces of the body and its skirt in a pose, with their textures."""
+        """Return the surfaces of the body and its skirt in a pose, with their textures."""
         rotations, trans, shifts = pose
-        vertices, faces, uv = self.body.pose(rotations, trans), self.body.body.faces, self.body.body.uv
+        vertices = self.body.pose(rotations, trans)
+        faces = self.body.body.faces
+        uv = self.body.body.uv
         shift = torch.zeros_like(vertices) if shifts is None else self._moved(vertices, pose, shifts)
         vertices = vertices + shift
         texture = Texture(self.texture.image, uv, self.body.body.uv_faces)
@@ -170,14 +175,15 @@ class DressedPerson:
         return surfaces
 
     def _moved(self, vertices: Tensor, pose: TargetPose, shifts: Tensor) -> Tensor:
-        """Return how far (V, 3) metres the shifts of landmarks move the surface; they do not scale the head."""
-        points, shifts = self.body.landmark_points(pose.rotations, pose.trans), shifts.to(vertices)
+        """Return the movement (V, 3), metres, of the surface by shifts of landmarks, without scaling the head."""
+        points = self.body.landmark_points(pose.rotations, pose.trans)
+        shifts = shifts.to(vertices)
         landmarks = LandmarkShifts(points, shifts, torch.isfinite(shifts).all(1))
         return align_to_keypoints(vertices, self.body, landmarks, head_scales=(1.0, 1.0)) - vertices
 
     @torch.no_grad()
     def depth(self, pose: TargetPose, view: Camera) -> NDArray[np.float32]:
-        """Measure metres (H, W) along the camera's axis of the person drawn in a pose; 0 where nothing is drawn."""
+        """Return the depth (H, W), metres, of the person drawn in a pose; 0 where nothing is drawn."""
         nearest = np.full(view.size[::-1], np.inf, np.float32)
         for surface in self.surfaces(self.posed_as(pose)):
             raster = rasterise_view(surface.vertices[None], surface.faces, view)
@@ -188,16 +194,25 @@ class DressedPerson:
         return np.where(np.isfinite(nearest), nearest, 0).astype(np.float32)
 
     def set_down(self, rotations: Tensor, trans: Tensor, frame_rate: float) -> Tensor:
-        """Return the translations (T, 3) that put a motion onto the photo's ground: what touches the motion's own (see
-        `ground_under`) touches the photo's.
+        """Put a motion onto the photo's ground.
 
-        A single pose is put there if it stands, as is a motion too short to show contacts if it stands in some frame.
-        Others, and a single pose whose feet are about there, keep their height: a pelvis is known more exactly than a
-        sole, and a person who does not stand may leap or sit.
+        Contacts with the motion's own ground (see `ground_under`) become contacts with the photo's. A single pose is
+        put there if it stands, and a motion too short to show contacts if it stands in some frame. Other motions, and a
+        single pose whose feet are close to the ground, keep their height: a pelvis is known more exactly than a sole,
+        and a person who does not stand may leap or sit.
+
+        Args:
+            rotations: (T, 24, 3, 3) float. Relative to parents.
+            trans: (T, 3) float, metres.
+            frame_rate: Frames per second.
+
+        Returns:
+            (T, 3) float, metres. The translations on the ground.
         """
         if self.ground is None:
             return trans
-        lowest, soles = [], []
+        lowest = []
+        soles = []
         for vertices in self.vertices_of(rotations, trans):  # one by one: a long motion's vertices fill the memory
             lowest.append(self.ground - float((vertices @ self.down).max()))
             sole = sole_height(vertices, self.body.body, down=self.down)
@@ -215,22 +230,22 @@ class DressedPerson:
 
     @torch.no_grad()
     def vertices_of(self, rotations: Tensor, trans: Tensor) -> Iterator[Tensor]:
-        """Compute the body's vertices (V, 3) metres for each of T poses."""
-        at = self.pose
-        for one_rotations, one_trans in zip(rotations.to(at.rotations), trans.to(at.trans), strict=True):
-            yield self.body.pose(one_rotations, one_trans)
+        """Return the body's vertices (V, 3), metres, for each of T poses."""
+        photo_trans = self.pose.trans
+        for frame_rotations, frame_trans in zip(rotations.to(photo_trans), trans.to(photo_trans), strict=True):
+            yield self.body.pose(frame_rotations, frame_trans)
 
     def shadow(self, pose: TargetPose, view: Camera) -> tuple[Box, NDArray[np.float32]] | None:
-        """Find where the feet of a pose darken the ground, and the share of light that it keeps: `contact_shadow`."""
+        """Return the box and the light of `contact_shadow` in a pose; None without a shadow."""
         if self.ground is None:
             return None
         (vertices,) = self.vertices_of(pose.rotations[None], pose.trans[None])
         return contact_shadow(vertices, self.ground, view, self.down)
 
     def turn(self, pose: TargetPose) -> float:
-        """Measure degrees between the sides of the trunk that face the camera in the photo and in the target."""
-        before, after = self._facing_side(self.pose), self._facing_side(pose)
-        return float(torch.rad2deg(torch.arccos((before * after).sum().clamp(-1, 1))))
+        """Return the angle, degrees, between the sides of the trunk that face the camera in the photo and in a pose."""
+        cosine = (self._facing_side(self.pose) * self._facing_side(pose)).sum()
+        return float(torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))))
 
     def _facing_side(self, pose: TargetPose) -> Tensor:
         posed_body = self.body.body.pose(pose.rotations[None], self.body.betas, vertices=False)
@@ -240,12 +255,18 @@ class DressedPerson:
         return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)
 
     def shows(self, rotations: Tensor, trans: Tensor) -> bool:
-        """Return whether any of T poses lies in the photo with a hundredth of its surface or more."""
+        """Return whether any of T poses has a hundredth of its surface or more in the photo."""
         return any(outside(self.body, v, self.view) < 0.99 for v in self.vertices_of(rotations, trans))
 
     def doubts(self, pose: TargetPose, share_outside: float = 0.0) -> Iterator[Doubt]:
-        """List what may look wrong in a pose. share_outside: share of the surface outside the image."""
-        visible, arms = self.texture.visible_fraction, self.arms_over_trunk
+        """List the reasons why a pose may look wrong.
+
+        Args:
+            pose: The pose.
+            share_outside: The share of the surface outside the image.
+        """
+        visible = self.texture.visible_fraction
+        arms = self.arms_over_trunk
         if arms > _MAX_ARM_SHARE:
             sentence = (
                 f"arms cross the body in the photo (they hide {arms:.0%} of the trunk): their image may stay on the "
@@ -274,10 +295,9 @@ class DressedPerson:
             yield Doubt("turned", turn, f"turned {turn:.0f}°", sentence)
 
     def _doubts_of_photo(self) -> Iterator[Doubt]:
-        """List what may look wrong in all poses: hands in pockets and behind things, what the body does not cover, and
-        the camera's tilt, which follows from the person's balance.
-        """
-        stage, labels = self.avatar.dressed, self.body.body.part_labels.cpu().numpy()
+        """List the reasons why all poses may look wrong."""
+        stage = self.avatar.dressed
+        labels = self.body.body.part_labels.cpu().numpy()
         reliable = stage.aligned.reliable.cpu().numpy()
         hands = [side for side in ("left", "right") if reliable[parts_mask(labels, (f"{side}_hand",))].mean() < 0.5]
         if hands:
@@ -302,19 +322,19 @@ def locate_person(photo_person: PhotographedPerson, body: Body, options: MeshOpt
 
 
 def _hole(photo_person: PhotographedPerson, radius: float) -> NDArray[np.bool_]:
-    """Widen the silhouette by a radius in pixels as far as no other person is there."""
+    """Widen the silhouette by a radius in pixels, but not into other people."""
     person = photo_person.silhouette > 0.3
     if not person.any():
         return person
-    others = (photo_person.others > 0.5) & ~person
-    away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
-    return np.asarray((away <= radius) & ~others)
+    distance = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray((distance <= radius) & (person | (photo_person.others <= 0.5)))
 
 
 @torch.no_grad()
 def dress_person(location: PersonInPhoto, options: MeshOptions) -> DressedPerson:
-    """Give a person clothes and a texture by the stages of `avatar.stages`, and find the ground that they stand on."""
-    alignment, view = location.aligned, location.photographed.view
+    """Give a person clothes and a texture by the stages of `avatar.stages`, and find the ground below them."""
+    alignment = location.aligned
+    view = location.photographed.view
     avatar = complete(take_light_off(bake(dress(alignment, options), options)))
     body = avatar.dressed.body
     vertices = body.pose(alignment.rotations, alignment.trans)
@@ -334,14 +354,14 @@ def dress_person(location: PersonInPhoto, options: MeshOptions) -> DressedPerson
 
 
 def outside(body: DressedBody, vertices: Tensor, view: Camera) -> float:
-    """Measure the share of a body's surface (V, 3) that lies outside the image of a camera."""
+    """Return the share of a body's surface (V, 3) outside the image of a camera."""
     pixels = view.project(vertices).cpu().numpy()
     beyond = ((pixels < 0) | (pixels > view.size)).any(1) | (vertices[:, 2].cpu().numpy() < NEAR)
     return float(beyond @ body.operator.areas / body.operator.areas.sum())
 
 
 def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
-    """Measure the share of the trunk's image that forearms and hands lie over, 0…1."""
+    """Return the share of the trunk's image behind forearms and hands, 0…1."""
     small = view.scaled(min(1.0, 256 / max(view.size)))
     labels = body.part_labels.cpu().numpy()
     first = body.faces[:, 0].long().cpu().numpy()

@@ -1,4 +1,4 @@
-"""One person in one frame, as refinement looks at them: a square crop of the photograph and the body's maps in it."""
+"""A person in a frame for refinement: a square crop of the photograph, and its camera."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class PersonView:
     """A person's crop of a frame.
 
     Attributes:
-        photo: (S, S, 3) uint8.
-        crop: From pixels of the frame to pixels of the crop; camera: that takes it.
-        hidden: (S, S) bool: a pixel where another person's body is nearer, or outside the frame.
+        photo: (S, S, 3) uint8 RGB.
+        crop: The map from the frame's pixels to the crop's.
+        camera: The crop's camera.
+        hidden: (S, S) bool. Pixels outside the frame, or where another person's body is nearer.
     """
 
     photo: NDArray[np.uint8]
@@ -43,10 +44,14 @@ class PersonView:
 def person_views(
     pixels: NDArray[np.uint8], vertices: Tensor, faces: Tensor, camera: Camera, size: int
 ) -> list[PersonView]:
-    """Cut out all people of a frame (H, W, 3) uint8.
+    """Cut all people out of a frame.
 
     Args:
-        vertices: (P, V, 3) metres, camera axes; camera: the frame's; size: of the crops, pixels.
+        pixels: (H, W, 3) uint8 RGB. The frame.
+        vertices: (P, V, 3) float, metres in camera axes. The bodies.
+        faces: (F, 3) int. Their faces.
+        camera: The frame's camera.
+        size: The crops' side, pixels.
     """
     boxes = [body_box(points, camera) for points in vertices]
     views = []
@@ -62,7 +67,7 @@ def person_views(
 
 
 def _behind_others(vertices: Tensor, faces: Tensor, view: Camera, row: int, near: Sequence[int]) -> NDArray[np.bool_]:
-    """Find where one of the bodies `near` is in front of body `row`, or stands where it is not."""
+    """Return the pixels in which one of the bodies `near` is in front of body `row`."""
     both = merge_meshes([vertices[i][None] for i in (row, *near)], [faces] * (len(near) + 1))
     face = rasterise_view(both.vertices, both.faces, view).face[0]
     return np.asarray((face >= both.first_face[1]).cpu().numpy())
@@ -75,11 +80,14 @@ def bake_view(
     mask: NDArray[np.floating] | None,
     texels: TexelMap,
 ) -> BakedTexture:
-    """Look up what a crop shows of a body's surface.
+    """Bake the texture that a crop shows.
 
     Args:
-        vertices: (V, 3) metres, camera axes.
-        mask: (S, S) 0…1: the pixels that show the person; None: wherever the body is.
+        view: The crop.
+        body: The body model.
+        vertices: (V, 3) float, metres in camera axes.
+        mask: (S, S) float, 0…1. The person's pixels; None for all pixels of the body.
+        texels: The body's texels.
     """
     depth = rasterise_view(vertices[None], body.faces, view.camera).depth[0].cpu().numpy()
     visible = np.isfinite(depth) & ~view.hidden

@@ -1,6 +1,6 @@
-"""Shoes: whether somebody wears them, by colour, and the form that they give to toes.
+"""Shoes: whether a person wears them, by colour, and the shape that they give to toes.
 
-The body's feet are bare. A photograph of shoes, wrapped around them, would show every toe through the leather.
+The body's feet are bare. A photograph of shoes, projected onto them, would show every toe through the leather.
 """
 
 from __future__ import annotations
@@ -37,34 +37,46 @@ _cached_shoes: WeakKeyDictionary[Body, NDArray[np.float64]] = WeakKeyDictionary(
 
 
 class VertexColours(NamedTuple):
-    """What a photograph shows of a body's vertices: colours (V, 3) in 0…1, and whether (V,) it shows them."""
+    """The colours of a body's vertices in a photograph.
+
+    Attributes:
+        colour: (V, 3) float, 0…1, RGB.
+        shown: (V,) bool. Whether the photograph shows the vertex.
+    """
 
     colour: Array
     shown: NDArray[np.bool_]
 
 
 def photo_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> VertexColours:
-    """Look up the pixels that vertices lie in.
+    """Look up the colours of visible vertices.
 
     Args:
-        vertices: (V, 3) metres, camera axes: the body's surface as it lies over the photo.
-        faces: (F, 3) those of parts of known position.
+        vertices: (V, 3) float, metres in camera axes. The surface aligned with the photo.
+        faces: (F, 3) int. The faces of parts of known position.
+        crop: The photo.
     """
     depth = rasterise_view(vertices[None], faces, crop.view).depth[0].cpu().numpy()
     columns, rows = np.floor(crop.view.project(vertices).cpu().numpy()).T
     inside = (columns >= 0) & (rows >= 0) & (columns < depth.shape[1]) & (rows < depth.shape[0])
     inside[np.setdiff1d(np.arange(len(inside)), faces.cpu().numpy())] = False
-    at = tuple(np.where(inside, values, 0).astype(np.int64) for values in (rows, columns))
-    near = vertices[:, 2].cpu().numpy() < depth[at] + _DEPTH_TOLERANCE
-    return VertexColours(crop.pixels[at] / 255, inside & near & (crop.mask[at] > _MIN_MASK))
+    pixels = tuple(np.where(inside, values, 0).astype(np.int64) for values in (rows, columns))
+    near = vertices[:, 2].cpu().numpy() < depth[pixels] + _DEPTH_TOLERANCE
+    return VertexColours(crop.pixels[pixels] / 255, inside & near & (crop.mask[pixels] > _MIN_MASK))
 
 
 def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None) -> bool:
-    """Decide whether feet wear shoes: unless most of what a photo shows of them has the colour of skin, tone (3,).
+    """Return whether feet wear shoes: unless most of the visible foot has the colour of skin.
 
-    Where no skin shows, whatever has not a hue of skin is a shoe, and in photos without colours everything is.
+    Hidden feet wear shoes.
+
+    Args:
+        surface: The body's texels.
+        visible: The colours of the vertices.
+        tone: (3,) RGB, 0…1. The skin's colour. If it is None, only a foot with a hue of skin is bare.
     """
-    areas, feet = surface.operator.areas, parts_mask(surface.part_labels, FEET)
+    areas = surface.operator.areas
+    feet = parts_mask(surface.part_labels, FEET)
     colour = visible.colour[feet & visible.shown]
     if areas[feet & visible.shown].sum() < _MIN_VISIBLE * areas[feet].sum():
         return True
@@ -77,10 +89,17 @@ def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None)
 
 
 def shoe_offsets(body: Body, rest: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Compute what shoes add to a body's resting vertices (V, 3): metres, zero but for the front of the feet.
+    """Return the displacement from a body's bare feet to shoes.
 
-    Its surface is laid over its convex hull, each point between its neighbours, as in a Tutte embedding: for the body's
-    usual shape once, and from there for the shape at hand.
+    The front of each foot is laid over its convex hull, each point between its neighbours, as in a Tutte embedding:
+    once for the mean shape, and from there for the given shape.
+
+    Args:
+        body: The body.
+        rest: (V, 3) float, metres. The resting vertices.
+
+    Returns:
+        (V, 3) float32, metres. 0 except at the front of the feet.
     """
     if body not in _cached_shoes:
         template = body.template.cpu().numpy().astype(np.float64)
@@ -91,36 +110,36 @@ def shoe_offsets(body: Body, rest: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _wrapped(body: Body, rest: Array, start: Array, rounds: int) -> Array:
-    """Move the front of both feet of the vertices (V, 3) to its hull, from where it is at the start (V, 3)."""
-    faces, labels = body.faces.cpu().numpy().astype(np.int64), body.part_labels.cpu().numpy()
-    edges, result = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])), start.copy()
+    """Move the front of both feet of vertices (V, 3) to its hull, starting from `start` (V, 3)."""
+    faces = body.faces.cpu().numpy().astype(np.int64)
+    labels = body.part_labels.cpu().numpy()
+    edges = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]))
+    result = start.copy()
     for side in ("left", "right"):
         toes = labels == SMPL24.index(f"{side}_foot")
         if toes.sum() < _MIN_VERTICES:
             continue
         near = cKDTree(rest[toes]).query(rest, distance_upper_bound=_INSTEP)[0] < _INSTEP
         front = toes | (near & (labels == SMPL24.index(f"{side}_ankle")))
-        result[front] = _on_hull(rest, result, edges, front, rounds, _LEATHER)
+        result[front] = _on_hull(rest, result, edges, front, rounds)
     return result
 
 
-def _on_hull(
-    rest: Array, start: Array, edges: NDArray[np.int64], chosen: NDArray[np.bool_], rounds: int, leather: float
-) -> Array:
-    """Find where selected points (N, 3) of a closed mesh (V, 3) lie on their own convex hull; the others hold them."""
+def _on_hull(rest: Array, start: Array, edges: NDArray[np.int64], chosen: NDArray[np.bool_], rounds: int) -> Array:
+    """Return the selected points (N, 3) of a closed mesh (V, 3) on their convex hull, held by the other points."""
     ends = edges[chosen[edges[:, 0]]]
     rim = np.unique(ends[~chosen[ends[:, 1]], 1])
     # From the middle of the rim, the hull before it is about half of all directions: hardly anything folds over.
     middle = rest[rim].mean(0)
     hull = ConvexHull(np.concatenate((rest[chosen], rest[rim]))).equations  # (F, 4): n · x + d ≤ 0 inside
-    reach = np.maximum(leather - hull[:, :3] @ middle - hull[:, 3], leather)
+    reach = np.maximum(_LEATHER - hull[:, :3] @ middle - hull[:, 3], _LEATHER)
     row = np.cumsum(chosen) - 1
     mean = coo_array((np.ones(len(ends)), (row[ends[:, 0]], ends[:, 1])), shape=(chosen.sum(), len(rest))).tocsr()
     mean = diags_array(1 / np.maximum(mean.sum(1), 1)) @ mean
     result = start.copy()
     for _ in range(rounds):
-        away = (mean @ result) - middle
-        towards = away @ hull[:, :3].T
+        offsets = (mean @ result) - middle
+        towards = offsets @ hull[:, :3].T
         stretch = np.where(towards > 0, reach / np.maximum(towards, 1e-12), np.inf).min(1)
-        result[chosen] = middle + stretch[:, None] * away
+        result[chosen] = middle + stretch[:, None] * offsets
     return result[chosen]

@@ -1,10 +1,9 @@
-"""Skirts, dresses and long coats: a tube of cloth round both legs, with a form of its own in every pose.
+"""Skirts, dresses and long coats: a tube of cloth round both legs, with a shape of its own in every pose.
 
-A ring of the tube goes round the two points that lie at one distance along both legs. In a direction n of the ring's
-plane its point is where the smooth maximum of n · c over both legs' points c says, and further out by the reach of that
-ring and direction: at rest the convex outline of the body, and what the photograph shows the cloth to stand off from
-it. The rings therefore enclose both legs in any pose, as a hanging skirt does, and the cloth between the legs follows
-both.
+A ring of the tube goes round the two points at one distance along both legs. In a direction n of the ring's plane, the
+ring reaches the smooth maximum of n · c over both legs' points c, and beyond it by the reach of this ring and
+direction: the convex outline of the body at rest, and the distance at which the cloth stands off in the photograph.
+Therefore the rings enclose both legs in any pose, as a hanging skirt does, and the cloth between the legs follows both.
 """
 
 from __future__ import annotations
@@ -64,13 +63,14 @@ _EMPTY = np.zeros((1, 1, 3), np.float32)
 
 @dataclass(frozen=True, eq=False)
 class SkirtTube:
-    """A tube of R rings of A + 1 points, whose last is its first again.
+    """A tube of R rings of A + 1 points, of which the last equals the first.
 
     Attributes:
-        levels: (R,) metres along the legs from the hip joints; those above are negative.
-        reach: (R, A) metres beyond both legs' axes, by direction from the body's left over its front.
-        image: (h, w, 3) float32 in 0…1: rows along the legs, columns round them.
-        pixels: (h, w) bool: those of the crop of the photo that show it.
+        levels: (R,) float, metres. The distances along the legs from the hip joints, negative above them.
+        reach: (R, A) float, metres. The distances from both legs' axes, by direction from the body's left over its
+            front.
+        image: (h, w, 3) float32, 0…1. Rows along the legs, columns around them.
+        pixels: (h, w) bool. The skirt's pixels in the crop of the photo.
     """
 
     levels: Tensor
@@ -80,8 +80,9 @@ class SkirtTube:
 
     @property
     def faces(self) -> Tensor:
-        """(M, 3) int32."""
-        rings, around = len(self.reach), self.reach.shape[1] + 1
+        """The triangles (M, 3) int32."""
+        rings = len(self.reach)
+        around = self.reach.shape[1] + 1
         first = torch.arange(rings - 1)[:, None] * around + torch.arange(around - 1)
         a, b, c, d = (first + step for step in (0, 1, around, around + 1))
         faces = torch.stack((torch.stack((a, c, b), -1), torch.stack((b, c, d), -1)), 2)
@@ -89,35 +90,40 @@ class SkirtTube:
 
     @property
     def uv(self) -> Tensor:
-        """(N, 2) in 0…1, v down."""
-        rings, around = len(self.reach), self.reach.shape[1] + 1
+        """The texture coordinates (N, 2) in 0…1, v down."""
+        rings = len(self.reach)
+        around = self.reach.shape[1] + 1
         down, along = torch.meshgrid(torch.linspace(0, 1, rings), torch.linspace(0, 1, around), indexing="ij")
         return torch.stack((along, down), -1).reshape(-1, 2).to(self.reach)
 
     def pose(self, pose: PosedBody) -> Tensor:
-        """Compute vertices (N, 3) metres with the bones of one posed body."""
+        """Return the vertices (N, 3), metres, of the tube on a posed body."""
         return self.rings(pose).reshape(-1, 3)
 
     def shift(self, offsets: Tensor) -> Tensor:
-        """Return how far (3,) metres the tube moves with the body's vertices (V, 3)."""
+        """Return the movement (3,), metres, of the tube with the body's vertices (V, 3)."""
         return offsets.mean(0)
 
     def rings(self, pose: PosedBody) -> Tensor:
-        """Compute them as (R, A + 1, 3)."""
+        """Return the points (R, A + 1, 3), metres, of the tube on a posed body."""
         centres, directions = _frames(pose, self.levels, self.reach.shape[1])
         points = _outline(centres, directions, self.reach)
         return torch.cat((points, points[:, :1]), 1)
 
 
 def _frames(pose: PosedBody, levels: Tensor, around: int) -> tuple[Tensor, Tensor]:
-    """Locate both legs (R, 2, 3) at the levels, and compute unit vectors (R, A, 3) of the rings' planes."""
-    joints, turn = pose.joints[0], pose.rotations[0, _PELVIS]
+    """Return both legs' points (R, 2, 3) at the levels, and unit vectors (R, A, 3) of the rings' planes."""
+    joints = pose.joints[0]
+    turn = pose.rotations[0, _PELVIS]
     up = turn[:, 1]
     hips, knees, ankles = (joints[list(rows)] for rows in _LEG)
-    thigh, shank = normalize(knees - hips, dim=1), normalize(ankles - knees, dim=1)
+    thigh = normalize(knees - hips, dim=1)
+    shank = normalize(ankles - knees, dim=1)
     length = (knees - hips).norm(dim=1)
     along = levels[:, None, None]
-    above, upper, lower = along.clamp(max=0), along.clamp(min=0), (along - length[:, None]).clamp(min=0)
+    above = along.clamp(max=0)
+    upper = along.clamp(min=0)
+    lower = (along - length[:, None]).clamp(min=0)
     centres = hips - above * up + torch.minimum(upper, length[:, None].expand_as(lower)) * thigh + lower * shank
     # Where the legs bend, planes turn over the width of a thigh.
     at_knee = torch.sigmoid((levels[:, None, None] - length[:, None]) / 0.05)
@@ -130,7 +136,7 @@ def _frames(pose: PosedBody, levels: Tensor, around: int) -> tuple[Tensor, Tenso
 
 
 def _outline(centres: Tensor, directions: Tensor, reach: Tensor) -> Tensor:
-    """Compute points (R, A, 3) of rings round the centres (R, 2, 3), `reach` (R, A) out in each direction (R, A, 3)."""
+    """Return points (R, A, 3) of rings round centres (R, 2, 3), `reach` (R, A) out in each direction."""
     along = torch.einsum("rai,rci->rac", directions, centres)
     weights = torch.softmax(along / _SHARPNESS, 2)
     furthest = _SHARPNESS * torch.logsumexp(along / _SHARPNESS, 2)
@@ -141,14 +147,13 @@ def _outline(centres: Tensor, directions: Tensor, reach: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class SkirtRegion:
-    """Where a photo shows a skirt.
+    """The part of a photo that shows a skirt.
 
     Attributes:
-        pixels: (h, w) bool of the crop: the person's between crotch and hem.
-        levels: (L,) metres along the legs from the hip joints to the hem.
-        edges: (L, 2) metres to the left and right edge of the cloth from the middle of both legs, NaN where
-            unknown.
-        lateral: (L, 3) unit vectors, camera axes: from the left to the right edge.
+        pixels: (h, w) bool. The person's pixels between crotch and hem, in the crop.
+        levels: (L,) float, metres. Distances along the legs from the hip joints to the hem.
+        edges: (L, 2) float, metres. The cloth's left and right edge from the middle of both legs; NaN if unknown.
+        lateral: (L, 3) float, unit vectors in camera axes. From the left to the right edge.
     """
 
     pixels: Mask
@@ -159,11 +164,13 @@ class SkirtRegion:
 
 @dataclass(frozen=True, eq=False)
 class SkirtPhoto:
-    """A body and the photo of it, in which a skirt is found and whose colours the tube takes.
+    """A body and its photo, in which a skirt is found, and which gives the tube its colours.
 
     Attributes:
-        dressed: The body; posed: in the photo's pose, without clothes.
-        vertices: (V, 3) metres, camera axes: its surface as it lies over the photo.
+        dressed: The body.
+        posed: The body in the photo's pose, without clothes.
+        vertices: (V, 3) float, metres in camera axes. The surface aligned with the photo.
+        crop: The photo.
     """
 
     dressed: DressedBody
@@ -178,24 +185,31 @@ class SkirtPhoto:
 
     @cached_property
     def offset(self) -> Tensor:
-        """How far (3,) metres the legs lie from the posed body in the image plane, on average."""
+        """The mean distance (3,), metres, from the posed legs to the aligned ones in the image plane."""
         assert self.posed.vertices is not None
         legs = torch.from_numpy(np.flatnonzero(self.groups >= 3)).to(self.vertices.device)
-        away = (self.vertices[legs] - self.posed.vertices[0][legs]).median(0).values
-        return away * self.vertices.new_tensor([1.0, 1.0, 0.0])
+        offsets = (self.vertices[legs] - self.posed.vertices[0][legs]).median(0).values
+        return offsets * self.vertices.new_tensor([1.0, 1.0, 0.0])
 
     def region(self, reliable: Mask) -> SkirtRegion | None:
-        """Find the skirt; None for trousers, bare legs, and legs that the photo does not show.
+        """Find the skirt.
 
-        From the crotch down to the hem, cloth fills the space between the legs, or is much wider than both; below, the
-        legs have another colour, as wide trousers do not. Of a short skirt, the hem is at one height on both legs, with
-        no crease and no gap between them above it, as shorts have.
+        From crotch to hem, cloth fills the space between the legs, or is much wider than both. Below the hem, the legs
+        have another colour, unlike wide trousers. A short skirt has its hem at one height on both legs, and, unlike
+        shorts, no crease and no gap between them above it.
 
         Args:
-            reliable: (V,) vertices of known position.
+            reliable: (V,) bool. The vertices of known position.
+
+        Returns:
+            The skirt; None for trousers, bare legs, and hidden legs.
         """
-        crop, groups, pose = self.crop, self.groups, self.posed
-        body, view, vertices = self.dressed.body, self.crop.view, self.vertices
+        crop = self.crop
+        groups = self.groups
+        pose = self.posed
+        body = self.dressed.body
+        view = crop.view
+        vertices = self.vertices
         if not all((reliable & (groups == leg)).any() for leg in (3, 4)) or not (crop.mask >= 0.5).any():
             return None
         raster = rasterise_view(vertices[None], body.faces, view)
@@ -205,7 +219,8 @@ class SkirtPhoto:
         levels = torch.arange(_SPACING, length, _SPACING).to(vertices)
         middle = (_frames(pose, levels, 4)[0].mean(1) + self.offset).cpu().numpy()
         # Lines across the legs, perpendicular to them in the image: (L, T) samples.
-        pixels, step = view.project(middle), _SPACING / 4
+        pixels = view.project(middle)
+        step = _SPACING / 4
         down = np.gradient(pixels, axis=0)
         across = np.stack((down[:, 1], -down[:, 0]), 1)
         across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
@@ -219,7 +234,8 @@ class SkirtPhoto:
         person = (crop.mask[rows, columns] >= 0.5) & inside & ~arms
         unknown = ~inside | arms | crop.others[rows, columns]
         leg = (group[rows, columns] >= 3) & inside
-        signs, edges = np.zeros(len(levels), int), np.full((len(levels), 2), np.nan)
+        signs = np.zeros(len(levels), int)
+        edges = np.full((len(levels), 2), np.nan)
         for row in range(len(levels)):
             signs[row], edges[row] = _row_of_skirt(person[row], unknown[row], leg[row], reach)
         samples = crop.pixels[rows, columns]
@@ -237,19 +253,17 @@ class SkirtPhoto:
         return SkirtRegion((region > 0) & (crop.mask >= 0.5), levels[:hem], edges[:hem], lateral[:hem])
 
     def _legs_side_by_side(self) -> bool:
-        """Return whether the thighs are about parallel, and none before the other."""
+        """Return whether the thighs are about parallel, and neither is in front of the other."""
         left, right = self.posed.joints[0][list(_LEG[1])] - self.posed.joints[0][list(_LEG[0])]
-        parallel, across = torch.cosine_similarity(left, right, dim=0), self.posed.rotations[0, _PELVIS, :2, 0].norm()
+        parallel = torch.cosine_similarity(left, right, dim=0)
+        across = self.posed.rotations[0, _PELVIS, :2, 0].norm()
         return min(float(parallel), float(across)) > math.cos(math.radians(_MAX_APART))
 
     def _continues(self, pixels: NDArray[np.uint8], legs: Mask, hem: int) -> bool:
-        """Return whether the legs (L, T) have the cloth's colour below the hem as well; False if they are not visible.
-
-        Args:
-            pixels: (L, T, 3) along lines across the legs.
-        """
+        """Return whether the legs (L, T) also have the cloth's colour below the hem."""
         reach = round(_COMPARED / _SPACING)
-        above, below = slice(max(hem - 1 - reach, 0), max(hem - 1, 1)), slice(hem + 2, hem + 2 + reach)
+        above = slice(max(hem - 1 - reach, 0), max(hem - 1, 1))
+        below = slice(hem + 2, hem + 2 + reach)
         if legs[below].any(1).sum() < reach // 2 or not legs[above].any():
             return False
         colours = [cloth_features(pixels[part][legs[part]] / 255) for part in (above, below)]
@@ -257,8 +271,9 @@ class SkirtPhoto:
         return bool((np.linalg.norm(colours[1] - usual, axis=1) < SAME_CLOTH).mean() > _SAME_BELOW)
 
     def tube(self, region: SkirtRegion) -> SkirtTube:
-        """Make the tube that the photo shows."""
-        pose, vertices = self.posed, self.vertices
+        """Make the tube of a skirt."""
+        pose = self.posed
+        vertices = self.vertices
         hem = float(region.levels[-1])
         count = max(4, round((hem + _ABOVE_HIPS) / _SPACING) + 1)
         levels = torch.linspace(-_ABOVE_HIPS, hem, count).to(vertices)
@@ -288,10 +303,11 @@ class SkirtPhoto:
         return replace(skirt, image=self._image(skirt, region))
 
     def _reach_of_body(self, levels: Tensor) -> Array:
-        """Measure how far (R, A) metres the resting body stands out beyond its legs' axes, by level and direction."""
+        """Return the reach (R, A), metres, of the resting body beyond its legs' axes."""
         figure = self.dressed
         eye = torch.eye(3).repeat(len(SMPL24), 1, 1).to(levels)
-        pose, points = figure.posed(eye, torch.zeros(3).to(levels)), figure.pose(eye, torch.zeros(3).to(levels))
+        pose = figure.posed(eye, torch.zeros(3).to(levels))
+        points = figure.pose(eye, torch.zeros(3).to(levels))
         centres, directions = _frames(pose, levels, _AROUND)
         along = torch.einsum("rai,rci->rac", directions, centres)
         furthest = _SHARPNESS * torch.logsumexp(along / _SHARPNESS, 2)
@@ -309,7 +325,7 @@ class SkirtPhoto:
         return np.maximum(reach, gaussian_filter1d(reach, 1.0, axis=0, mode="nearest")) + _EASE
 
     def _image(self, skirt: SkirtTube, region: SkirtRegion) -> NDArray[np.float32]:
-        """Colour the tube (h, w, 3): the photo's colours, on its other side those of the points before it."""
+        """Colour the tube (h, w, 3): its back takes the colours of the front."""
         crop = self.crop
         rings = (skirt.rings(self.posed) + self.offset).cpu().numpy()
         # As fine as the photo.
@@ -318,8 +334,8 @@ class SkirtPhoto:
         down = np.linalg.norm(np.diff(rings, axis=0), axis=2).sum(0).max()
         size = int(np.clip(around * scale, 32, 1536)), int(np.clip(down * scale, 16, 1024))
         x, y = ((np.arange(n) + 0.5) / n * (m - 1) for n, m in zip(size, rings.shape[1::-1], strict=True))
-        at_x, at_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-        grid = np.asarray(cv2.remap(rings, at_x, at_y, cv2.INTER_LINEAR))
+        map_x, map_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+        grid = np.asarray(cv2.remap(rings, map_x, map_y, cv2.INTER_LINEAR))
         normals = np.cross(np.gradient(grid, axis=1), np.gradient(grid, axis=0))
         normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
         middle = grid.mean(1, keepdims=True)
@@ -336,10 +352,10 @@ class SkirtPhoto:
         width = facing.shape[1]
         rightmost = -np.angle(np.fft.rfft(grid[..., 0], axis=1)[:, 1].sum()) / (2 * np.pi) * width
         behind = front[:, np.rint(2 * rightmost - 1 - np.arange(width)).astype(int) % width]
-        together = front + (1 - front[..., 3:]) * behind
+        both_sides = front + (1 - front[..., 3:]) * behind
         # Gaps take colours of their own height first, as stripes go on; three times side by side, as the last column's
         # neighbour is the first.
-        tiles = np.tile(together, (1, 3, 1))
+        tiles = np.tile(both_sides, (1, 3, 1))
         rows = cv2.GaussianBlur(tiles, (0, 0), sigmaX=width / 12, sigmaY=1.5)
         share = np.minimum(20 * rows[..., 3:], 1) / np.maximum(rows[..., 3:], np.float32(1e-6))
         tiles += (1 - tiles[..., 3:]) * rows * share
@@ -347,10 +363,8 @@ class SkirtPhoto:
         return np.ascontiguousarray(result[:, width : 2 * width])
 
     def _below_hem(self, colours: Array, weight: Array, region: SkirtRegion) -> Mask:
-        """Select texels (h, w) near the hem that show legs or shoes: a hem is not at one height all round.
-
-        They are none of the colours of the skirt further up, and nearer to those of the person below it.
-        """
+        """Select texels (h, w) near the hem that show legs or shoes, as a hem is not at one height all round."""
+        # Their colours do not occur further up on the skirt, and are closer to those of the person below it.
         crop = self.crop
         height = colours.shape[0]
         down = (np.arange(height) + 0.5) / height
@@ -365,44 +379,45 @@ class SkirtPhoto:
             cloth_features(values[:: max(1, len(values) // 64)]) for values in (crop.pixels[rest] / 255, colours[up])
         ]
         below, above = (
-            np.linalg.norm(cloth_features(colours[low])[:, None] - some[None], axis=2).min(1) for some in samples
+            np.linalg.norm(cloth_features(colours[low])[:, None] - sample[None], axis=2).min(1) for sample in samples
         )
         result = np.zeros(weight.shape, np.uint8)
         result[low] = (below < above) & (above > SAME_CLOTH / 2)
         return cv2.dilate(result, np.ones((5, 5), np.uint8)) > 0
 
     def _trust(self) -> NDArray[np.float32]:
-        """Estimate whether (h, w) 0…1 a pixel shows it: not near the mask's edge, nor where arms are before it."""
-        body, crop = self.dressed.body, self.crop
+        """Return the trust (h, w) that a pixel shows the skirt: not near the mask's edge, nor behind an arm."""
+        body = self.dressed.body
+        crop = self.crop
         first = self.groups[body.faces[:, 0].long().cpu().numpy()]
         face = rasterise_view(self.vertices[None], body.faces, crop.view).face[0].cpu().numpy()
         arms = (face >= 0) & np.isin(first[np.maximum(face, 0)], (1, 2))
-        open_ = (crop.mask >= 0.5) & ~crop.others & ~arms
+        visible = (crop.mask >= 0.5) & ~crop.others & ~arms
         margin = max(1.5, _EDGE_WIDTH * crop.mask.shape[0])
-        inside = cv2.distanceTransform(open_.astype(np.uint8), cv2.DIST_L2, 5)
-        return np.clip(inside / margin - 0.5, 0, 1).astype(np.float32)
+        distance = cv2.distanceTransform(visible.astype(np.uint8), cv2.DIST_L2, 5)
+        return np.clip(distance / margin - 0.5, 0, 1).astype(np.float32)
 
 
 def _row_of_skirt(person: Mask, unknown: Mask, leg: Mask, reach: Array) -> tuple[int, tuple[float, float]]:
-    """Classify a line (T,) across the legs: 1 for cloth that no trousers have, -1 for what no skirt has, else 0; find
-    the cloth's edges in metres, NaN where they are not known.
-    """
+    """Classify a line (T,) across the legs: 1 only skirts, -1 no skirt, 0 either; also return the cloth's edges."""
     nothing = (np.nan, np.nan)
     on_leg = np.flatnonzero(leg)
     if not len(on_leg):
         return 0, nothing
-    a, b = int(on_leg[0]), int(on_leg[-1])
+    a = int(on_leg[0])
+    b = int(on_leg[-1])
     between = slice(a, b + 1)
     if (~person[between] & ~unknown[between]).mean() > _MAX_HOLES:
         return -1, nothing
-    edges, ends = [], []
+    edges = []
+    ends = []
     for start, way in ((a, -1), (b, 1)):
         end = start
         while 0 <= end + way < len(reach) and person[end + way]:
             end += way
         ends.append(end)
-        ends_here = 0 <= end + way < len(reach) and not unknown[end + way]
-        edges.append(float(reach[end]) if ends_here else np.nan)
+        ends_inside = 0 <= end + way < len(reach) and not unknown[end + way]
+        edges.append(float(reach[end]) if ends_inside else np.nan)
     step = float(reach[1] - reach[0])
     gap = (~leg[between] & person[between]).sum() * step
     wider = (ends[1] - ends[0] - (b - a)) * step
@@ -411,14 +426,14 @@ def _row_of_skirt(person: Mask, unknown: Mask, leg: Mask, reach: Array) -> tuple
 
 
 def _hem(signs: NDArray[np.integer], widths: Array) -> int | None:
-    """Count the levels of a skirt from the top; None if there is none. widths (L,): of the cloth, NaN where unknown."""
-    against = np.flatnonzero(signs < 0)
-    before = signs[: against[0]] if len(against) else signs
-    levels = np.flatnonzero(before > 0)
+    """Return the number of levels of a skirt from the top; None without a skirt."""
+    excluded = np.flatnonzero(signs < 0)
+    levels = np.flatnonzero((signs[: excluded[0]] if len(excluded) else signs) > 0)
     if len(levels) * _SPACING < _MIN_LENGTH:
         return None
     # Below the hem the outline goes in to the legs, which may stand so close that nothing else tells them from cloth.
-    first, last = round(_MIN_LENGTH / _SPACING), int(levels[-1]) + 1
+    first = round(_MIN_LENGTH / _SPACING)
+    last = int(levels[-1]) + 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # widths that are all unknown
         below = [np.nanmedian(widths[level:last]) for level in range(first, last)]
@@ -436,19 +451,18 @@ def _short_hem(
     leg: Mask,
     signs: NDArray[np.integer],
 ) -> int | None:
-    """Count the levels of a short skirt from the top; None if there is none.
-
-    Args:
-        pixels, person, leg: (L, T, …) along lines across the legs; signs (L,) as of `_row_of_skirt`.
-    """
-    against, rows = np.flatnonzero(signs < 0), round(_COMPARED_SHORT / _SPACING)
+    """Return the number of levels of a short skirt from the top; None without one."""
+    excluded = np.flatnonzero(signs < 0)
+    rows = round(_COMPARED_SHORT / _SPACING)
     first, last = (round(length / _SPACING) for length in _SHORT)
-    last = min(last, int(against[0]) if len(against) else last, len(leg) - 2)
+    last = min(last, int(excluded[0]) if len(excluded) else last, len(leg) - 2)
     # From the outer side of one leg to that of the other.
     span = np.maximum.accumulate(leg, 1) & np.maximum.accumulate(leg[:, ::-1], 1)[:, ::-1]
-    best, result = _SAME_BELOW, None
+    best = _SAME_BELOW
+    result = None
     for hem in range(max(first, rows), last + 1):
-        above, below = slice(hem - rows, hem), slice(hem + 1, hem + 1 + rows)
+        above = slice(hem - rows, hem)
+        below = slice(hem + 1, hem + 1 + rows)
         columns = np.flatnonzero(span[above].all(0))
         if len(columns) < 8 or person[above][:, columns].mean() < 1 - _MAX_HOLES:
             continue
@@ -457,20 +471,21 @@ def _short_hem(
         sides = [pixels[below][(person & leg)[below] & side] / 255 for side in (left, ~left)]
         alike = max(_share_like(side, shades.reshape(-1, 3)) for side in sides)
         if alike <= best and _crease(shades) < _CREASE:
-            best, result = alike, hem
+            best = alike
+            result = hem
     return result
 
 
-def _share_like(colours: Array, others: Array) -> float:
-    """Measure the share of colours (N, 3) that are among others (M, 3); 1 for few colours."""
+def _share_like(colours: Array, references: Array) -> float:
+    """Return the share of colours (N, 3) that are among references (M, 3); 1 for few colours."""
     if len(colours) < 8:
         return 1.0
-    some, others = (cloth_features(each[:: 1 + len(each) // 256]) for each in (colours, others))
-    return float((np.linalg.norm(some[:, None] - others, axis=2).min(1) < SAME_CLOTH / 2).mean())
+    colours, references = (cloth_features(values[:: 1 + len(values) // 256]) for values in (colours, references))
+    return float((np.linalg.norm(colours[:, None] - references, axis=2).min(1) < SAME_CLOTH / 2).mean())
 
 
 def _crease(shades: Array) -> float:
-    """Measure by how much the darkest of the middle columns (levels, N, 3) is darker than the darkest beside them."""
+    """Return by how much the darkest middle column (levels, N, 3) is darker than the columns beside it."""
     columns = cv2.blur(shades.mean(axis=(0, 2))[None], (3, 1))[0]
     quarter = len(columns) // 4
     beside = np.concatenate((columns[1:quarter], columns[-quarter:-1]))
@@ -478,7 +493,7 @@ def _crease(shades: Array) -> float:
 
 
 def _edges(edges: Array) -> Array:
-    """Fill edges (L, 2) that are NaN: as wide as the other side, or as the levels around; 0 where none is known."""
+    """Fill edges (L, 2) that are NaN: as wide as the other side, or as the levels around; 0 if none is known."""
     both = np.where(np.isfinite(edges), edges, -edges[:, ::-1])
     result = np.zeros_like(edges)
     for side in (0, 1):

@@ -1,21 +1,19 @@
 """From a photograph and a fit to a textured body, in stages: aligned → dressed → baked → lit → completed.
 
-Each stage is a frozen record that one function makes of the stage before it:
+Each stage is a frozen record that a function makes from the previous stage:
 
-    aligned = align(photographed, body)    # the fitted surface under the keypoints, the photo around it
+    aligned = align(photographed, body)    # the fitted surface under the keypoints, and the photo around it
     dressed = dress(aligned, options)      # widened to the mask, with shoes and a skirt
-    baked = bake(dressed, options)         # the photo's colours on the surface, where it shows it
-    lit = take_light_off(baked)            # the same under usual light
+    baked = bake(dressed, options)         # the photo's colours on the visible surface
+    lit = take_light_off(baked)            # the same colours without the photo's light
     completed = complete(lit)              # a texture without gaps
 
-The order matters: shoes are recognised before the silhouette is followed, colours are looked up on the widened surface,
-and only colours without light can be carried to the other side.
-A stage keeps those stages before it that drawing needs, no textures of them: they may take 300 MB each.
-`tools/show_avatar_stages.py` draws the stages of a photograph side by side.
+Shoes are recognised before the silhouette is followed, colours are looked up on the widened surface, and only colours
+without light can be mirrored. A stage keeps the earlier stages that drawing needs, but not their textures of up to
+300 MB. `tools/show_avatar_stages.py` draws the stages of a photograph side by side.
 
-The numbers of a stage are constants of its module. Lengths hold for people of any height unless a comment says 1.7 m,
-for which they are scaled to the person's. Colours are 0 to 1 of the photograph's white; the distance of colours is that
-of `colours.cloth_features`.
+The numbers of a stage are constants of its module. Lengths marked "at 1.7 m" are scaled to the person's height. Colours
+are 0 to 1 of the photograph's white; their distance is the distance of `colours.cloth_features`.
 """
 
 from __future__ import annotations
@@ -76,14 +74,14 @@ _SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photo
 class FittedPerson:
     """One row of a fit file.
 
-    joint_visibility (24,) 0…1 or None for 1: hidden limbs neither hide others nor give a texture
-
     Attributes:
-        poses: (72,) axis-angle, relative to parents, the pelvis maps body to camera axes.
-        betas: (S,); trans (3,) metres.
-        camera: The photo's.
-        segment_scales: (24,) or None for 1.
-        keypoints2d: (33, 3) the detector's x, y pixels of the photo and confidence, or None.
+        poses: (72,) float, radians. Axis-angle relative to parents; the pelvis maps body to camera axes.
+        betas: (S,) float. The shape.
+        trans: (3,) float, metres.
+        camera: The photo's camera.
+        segment_scales: (24,) float; None for 1.
+        joint_visibility: (24,) float, 0…1; None for 1. Hidden limbs hide nothing and give no texture.
+        keypoints2d: (33, 3) float. The detector's x, y in pixels of the photo, and confidence; None without.
     """
 
     poses: NDArray[np.floating]
@@ -97,12 +95,14 @@ class FittedPerson:
 
 @dataclass(frozen=True, eq=False)
 class PhotographedPerson:
-    """What the stages start from: `PhotographedPerson.of` checks it.
+    """A person in a photo, from which the stages begin. `PhotographedPerson.of` checks it.
 
     Attributes:
         photo: (H, W, 3) uint8 RGB.
-        mask: (H, W) float32, 0…1 where the person is; others (H, W) float32, 0…1 where somebody else is.
-        fit: The person's fitted body; view: its camera, of the photo's size.
+        mask: (H, W) float32, 0…1. The person.
+        others: (H, W) float32, 0…1. All other people.
+        fit: The person's fitted body.
+        view: The fit's camera, with the photo's size.
     """
 
     photo: NDArray[np.uint8]
@@ -119,37 +119,48 @@ class PhotographedPerson:
         fit: FittedPerson,
         others: Sequence[NDArray[np.floating]] = (),
     ) -> PhotographedPerson:
-        """Check the arrays, and combine the masks `others` (H, W). Raises UsageError for other shapes."""
+        """Check the arrays, and combine the masks of other people.
+
+        Args:
+            photo: (H, W, 3) uint8 RGB.
+            mask: (H, W) float, 0…1. The person.
+            fit: The person's fitted body.
+            others: (H, W) float, 0…1, each. The other people.
+
+        Raises:
+            UsageError: If an array has another shape.
+        """
         if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
             raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{photo.shape} {photo.dtype}")
-        for one in (mask, *others):
-            if one.shape != photo.shape[:2]:
-                raise UsageError("mask", "has another size", expected=str(photo.shape[:2]), got=str(one.shape))
+        for layer in (mask, *others):
+            if layer.shape != photo.shape[:2]:
+                raise UsageError("mask", "has another size", expected=str(photo.shape[:2]), got=str(layer.shape))
         empty = np.zeros(mask.shape, np.float32)
-        together = np.maximum.reduce([empty, *(np.asarray(one, np.float32) for one in others)])
+        union = np.maximum.reduce([empty, *(np.asarray(layer, np.float32) for layer in others)])
         view = replace(fit.camera, size=photo.shape[1::-1])
-        return cls(photo, np.asarray(mask, np.float32), together, fit, view)
+        return cls(photo, np.asarray(mask, np.float32), union, fit, view)
 
     @property
     def silhouette(self) -> Array:
-        """(H, W) 0…1: confidence that a pixel of the photo shows this person; 0 where another is likelier."""
+        """The confidence (H, W), 0…1, that a pixel shows this person; 0 if another is likelier."""
         return np.where(self.mask >= self.others, self.mask, np.float32(0))
 
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """The fitted surface moved under the keypoints, and the photo around it. Made by `align`, read by `dress`.
+    """The fitted surface under the keypoints, and the photo around it. Made by `align`, read by `dress`.
 
     Attributes:
-        body: Without clothes, its head as large as the person's.
-        rotations, trans: (24, 3, 3) relative to parents, (3,) metres: the pose in the photo.
-        posed: (V, 3) metres, camera axes: the body's surface in that pose.
-        vertices: (V, 3) the same under the keypoints.
-        crop: The photo around the person; stray limbs belong to its `others`.
-        reliable: (V,) share of each vertex that belongs to parts of known position.
-        standing: (V,) the same for feet on the ground: a foot that is elsewhere is still within reach of its ankle.
-        stray: SMPL24 joints whose limb the photo shows elsewhere than the fit has it.
-        pixels_per_metre: At the person's distance.
+        body: The body without clothes, with the person's size of head.
+        rotations: (24, 3, 3) float. The photo's pose, relative to parents.
+        trans: (3,) float, metres.
+        posed: (V, 3) float, metres in camera axes. The surface in that pose.
+        vertices: (V, 3) float, metres in camera axes. The surface moved under the keypoints.
+        crop: The photo around the person, whose `others` include stray limbs.
+        reliable: (V,) float, 0…1. The share of each vertex that belongs to parts of known position.
+        standing: (V,) float, 0…1. The same, but stray feet count as known: they are near their ankles.
+        stray: The SMPL24 joints of limbs that the photo shows elsewhere than the fit.
+        pixels_per_metre: The scale at the person's distance.
     """
 
     body: DressedBody
@@ -165,7 +176,7 @@ class Aligned:
 
     @property
     def height_pixels(self) -> float:
-        """The person's height in the photo, at most the crop's longer side."""
+        """The person's height in the photo, pixels; at most the crop's longer side."""
         return min(self.pixels_per_metre * self.body.height, float(max(self.crop.box.shape)))
 
     @property
@@ -177,15 +188,15 @@ class Aligned:
 
 @dataclass(frozen=True, eq=False)
 class Dressed:
-    """The surface as clothes give it shape. Made by `dress`, read by `bake`, `complete` and drawing.
+    """The surface in the shape of clothes. Made by `dress`, read by `bake`, `complete` and drawing.
 
     Attributes:
-        aligned: The stage before.
-        body: The body with shoes, and widened to the mask, in any pose.
-        vertices: (V, 3) metres, camera axes: its surface as it lies over the photo.
-        texels: Of the body's texture, as fine as the photo.
-        skirt: A tube round both legs; None without.
-        worn: What clothes and shoes cover.
+        aligned: The previous stage.
+        body: The body with shoes, widened to the mask, in any pose.
+        vertices: (V, 3) float, metres in camera axes. Its surface aligned with the photo.
+        texels: The body's texels, as fine as the photo.
+        skirt: A tube round both legs; None without a skirt.
+        worn: Clothes and shoes.
     """
 
     aligned: Aligned
@@ -197,11 +208,13 @@ class Dressed:
 
     @cached_property
     def uncovered(self) -> float:
-        """Share of the person's mask, 0…1, over which neither the body nor its clothes lie in the photo."""
-        crop, pose = self.aligned.crop, (self.aligned.rotations, self.aligned.trans)
+        """The share of the person's mask, 0…1, that neither the body nor its clothes cover."""
+        crop = self.aligned.crop
+        pose = (self.aligned.rotations, self.aligned.trans)
         view = crop.view.scaled(min(1.0, 256 / max(crop.view.size)))
         missing = cv2.resize(crop.mask, view.size, interpolation=cv2.INTER_AREA) >= 0.5
-        area, shift = float(missing.sum()), self.vertices - self.body.pose(*pose)
+        area = float(missing.sum())
+        shift = self.vertices - self.body.pose(*pose)
         surfaces = [(self.vertices, self.body.body.faces)]
         if self.skirt is not None:
             surfaces.append((self.skirt.pose(self.body.posed(*pose)) + self.skirt.shift(shift), self.skirt.faces))
@@ -215,10 +228,10 @@ class Baked:
     """The photo's colours on the surface. Made by `bake`, read by `take_light_off`.
 
     Attributes:
-        dressed: The stage before.
-        texture: Colours (S, S, 3) of the photo, with the confidence (S, S) that a texel shows this surface.
-        normals: (V, 3) unit vectors of the surface over the photo, camera axes.
-        grain: Standard deviation of the photo's noise on the person, 0…1 of full scale.
+        dressed: The previous stage.
+        texture: The photo's colours, and the confidence that a texel shows this surface.
+        normals: (V, 3) float, unit vectors in camera axes.
+        grain: The standard deviation of the photo's noise on the person, 0…1 of full scale.
     """
 
     dressed: Dressed
@@ -229,13 +242,13 @@ class Baked:
 
 @dataclass(frozen=True, eq=False)
 class Lit:
-    """The colours under usual light. Made by `take_light_off`, read by `complete`.
+    """The colours without the photo's light. Made by `take_light_off`, read by `complete`.
 
     Attributes:
         dressed: The surface.
-        light: The photo's, which the texture no longer has.
-        texture: As of `Baked`, over the light; without confidence where the fit's position is not known.
-        grain: As of `Baked`.
+        light: The photo's light.
+        texture: The colours divided by the light; without confidence where the fit's position is unknown.
+        grain: The standard deviation of the photo's noise on the person, 0…1 of full scale.
     """
 
     dressed: Dressed
@@ -249,9 +262,10 @@ class Completed:
     """A body that can be drawn in any pose. Made by `complete`, read by `person.DressedPerson`.
 
     Attributes:
-        dressed: The surface; light: the photo's.
-        texture: Without gaps.
-        head_yaw: Radians: the view that the photo has of the head, as `head.head_yaw` gives it.
+        dressed: The surface.
+        light: The photo's light.
+        texture: The texture without gaps.
+        head_yaw: The photo's view of the head, radians, as `head.head_yaw` returns it.
     """
 
     dressed: Dressed
@@ -262,7 +276,9 @@ class Completed:
 
 def align(photographed: PhotographedPerson, body: Body) -> Aligned:
     """Move the fitted surface under the keypoints, and cut out the photo around it."""
-    fit, view, device = photographed.fit, photographed.view, body.template.device
+    fit = photographed.fit
+    view = photographed.view
+    device = body.template.device
     rotations = axis_angle_to_matrix(_tensor(fit.poses, device).reshape(len(SMPL24), 3))
     trans = _tensor(fit.trans, device)
     scales = None if fit.segment_scales is None else _tensor(fit.segment_scales, device)
@@ -273,38 +289,47 @@ def align(photographed: PhotographedPerson, body: Body) -> Aligned:
         shaped = shaped.with_head_scaled(head_scale(landmarks))
     posed = shaped.pose(rotations, trans)
     pixels_per_metre = view.focal / max(float(posed[:, 2].mean()), 0.1)
-    vertices, mask, others, stray = posed, photographed.mask, photographed.others, None
+    vertices = posed
+    mask = photographed.mask
+    others = photographed.others
+    stray = None
     reliable = standing = fit.joint_visibility
     if fit.keypoints2d is not None:
         # Once more, as the scaled head has its landmarks elsewhere.
         landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view)
-        vertices, stray = align_to_keypoints(posed, shaped, landmarks), landmarks.stray
+        vertices = align_to_keypoints(posed, shaped, landmarks)
+        stray = landmarks.stray
         reliable = without_strays(reliable, stray)
         standing = without_strays(standing, stray & ~FOOT_LANDMARKS)
         if stray.any():
             # Pixels of a stray limb give the body no texture.
             width = _STRAY_RADIUS * shaped.height / 1.7 * pixels_per_metre
             strays = image_of_strays(fit.keypoints2d, stray, landmarks.confident, mask.shape, width)
-            mask, others = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), others)
+            mask = np.where(strays, np.float32(0), mask)
+            others = np.where(strays, np.float32(1), others)
     return Aligned(
-        shaped,
-        rotations,
-        trans,
-        posed,
-        vertices,
-        crop_photo(photographed.photo, view, mask, others, vertices),
-        reliable_vertices(body, reliable),
-        reliable_vertices(body, standing),
-        () if stray is None else tuple(stray_joints(stray)),
-        pixels_per_metre,
+        body=shaped,
+        rotations=rotations,
+        trans=trans,
+        posed=posed,
+        vertices=vertices,
+        crop=crop_photo(photographed.photo, view, mask, others, vertices),
+        reliable=reliable_vertices(body, reliable),
+        standing=reliable_vertices(body, standing),
+        stray=() if stray is None else tuple(stray_joints(stray)),
+        pixels_per_metre=pixels_per_metre,
     )
 
 
 def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None) -> Tensor:
-    """Share (V,) of each vertex that belongs to parts whose two ends both are visible.
+    """Return the share of each vertex that belongs to parts with both ends visible.
 
     Args:
-        joint_visibility: (24,) 0…1, or None for 1.
+        body: The body model.
+        joint_visibility: (24,) float, 0…1; None for 1.
+
+    Returns:
+        (V,) float, 0…1.
     """
     bones = body.bone_indices.long()
     if joint_visibility is None:
@@ -321,10 +346,12 @@ def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None)
 
 def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     """Give the body shoes, the silhouette of its clothes, and a skirt."""
-    body, posed, vertices = aligned.body, aligned.posed, aligned.vertices
+    body = aligned.body
+    posed = aligned.posed
+    vertices = aligned.vertices
     size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre, options.max_texture_size)
     texels = body_texels(body.body, size)
-    worn = what_is_worn(aligned, texels)
+    worn = _worn(aligned, texels)
     # A hand in a pocket is not visible, whatever the fit says.
     aligned = replace(aligned, reliable=aligned.reliable * torch.from_numpy(~worn.pocketed).to(aligned.reliable))
     # Shoes come first: the outline that is followed is theirs.
@@ -357,22 +384,29 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     return Dressed(aligned, body, vertices, texels, skirt, worn)
 
 
-def what_is_worn(aligned: Aligned, texels: BodyTexels) -> Worn:
-    """Find which parts the photo shows clothed, with shoes or in pockets."""
-    body, faces, crop = aligned.body.body, aligned.reliable_faces, aligned.crop
+def _worn(aligned: Aligned, texels: BodyTexels) -> Worn:
+    """Find the parts with clothes, shoes and hands in pockets."""
+    body = aligned.body.body
+    faces = aligned.reliable_faces
+    crop = aligned.crop
     visible = photo_colours(aligned.vertices, faces, crop)
     tone = skin_tone(texels, visible.colour, visible.shown)
-    in_front = PartsInPhoto(body, aligned.vertices, faces, crop)
-    pocketed = in_front.pocketed(tone, aligned.pixels_per_metre)
-    parts, shod = clothed_parts(texels, visible, tone), wears_shoes(texels, visible, tone)
-    return Worn(tone, parts, shod, pocketed)
+    return Worn(
+        tone=tone,
+        parts=clothed_parts(texels, visible, tone),
+        shod=wears_shoes(texels, visible, tone),
+        pocketed=PartsInPhoto(body, aligned.vertices, faces, crop).pocketed(tone, aligned.pixels_per_metre),
+    )
 
 
 def bake(dressed: Dressed, options: MeshOptions) -> Baked:
-    """Look up the photo's colours for each texel that it shows, with how far they can be trusted."""
-    aligned, body, vertices = dressed.aligned, dressed.body.body, dressed.vertices
+    """Look up the photo's colours at each visible texel, and how far they can be trusted."""
+    aligned = dressed.aligned
+    body = dressed.body.body
+    vertices = dressed.vertices
     crop = aligned.crop
-    in_front, worn = PartsInPhoto(body, vertices, aligned.reliable_faces, crop), dressed.worn
+    in_front = PartsInPhoto(body, vertices, aligned.reliable_faces, crop)
+    worn = dressed.worn
     depth = in_front.depth
     trust = pixel_trust(crop.mask, depth, max(1.5, _MASK_MARGIN * aligned.height_pixels))
     # A forearm before the body is not exactly where the fit has it: its pixels must not become the shirt's.
@@ -393,24 +427,24 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
 
 
 def _bake_behind(arms: FoldedForearms, dressed: Dressed, trust: Array, normals: Tensor, texture: BakedTexture) -> None:
-    """Give a texture the clothes behind crossed arms, as the photo continues them; they do not count as visible."""
-    crop, body, texels = dressed.aligned.crop, dressed.body.body, dressed.texels
+    """Add the clothes behind crossed arms to a texture; they do not count as visible."""
+    crop = dressed.aligned.crop
+    body = dressed.body.body
+    texels = dressed.texels
     pixels = arms.removed_from(crop, trust, dressed.aligned.pixels_per_metre)
     source = PhotoSource(pixels, crop.mask, arms.hidden.astype(np.float32), arms.depth, crop.view)
     behind = bake_photo(source, dressed.vertices, normals, body.faces, texels.fine)
     # The forearms themselves lie before what is hidden.
-    others = ~parts_mask(body.part_labels.cpu().numpy(), FOREARMS)
-    share = texels.fine.interpolate(others[:, None].astype(np.float32), body.faces)[..., 0]
+    without_forearms = ~parts_mask(body.part_labels.cpu().numpy(), FOREARMS)
+    share = texels.fine.interpolate(without_forearms[:, None].astype(np.float32), body.faces)[..., 0]
     better = behind.confidence * share > texture.confidence
     texture.colour[better] = behind.colour[better]
     texture.confidence[better] = behind.confidence[better]
 
 
 def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
-    """Estimate the standard deviation of the noise in the trusted part of a photo, 0…1 of full scale.
-
-    The median absolute response of Immerkær's (1996) mask, which is blind to edges of first and second order.
-    """
+    """Estimate the standard deviation of the noise in the trusted part of a photo, 0…1 of full scale."""
+    # The median absolute response of Immerkær's (1996) mask, which is blind to edges of first and second order.
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     response = np.abs(cv2.filter2D(grey, cv2.CV_32F, kernel))[trust > 0.5]
@@ -420,8 +454,10 @@ def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
 
 
 def take_light_off(baked: Baked) -> Lit:
-    """Find the photo's light on the surface, and bring the colours to usual light."""
-    dressed, texels, texture = baked.dressed, baked.dressed.texels, baked.texture
+    """Estimate the photo's light on the surface, and remove it from the colours."""
+    dressed = baked.dressed
+    texels = baked.dressed.texels
+    texture = baked.texture
     confidence = texels.reduce(texture.confidence)
     colours, weights = paint_vertices(texels.coarse, texels.rows, texels.reduce(texture.colour), confidence)
     normals = baked.normals.cpu().numpy()
@@ -432,7 +468,8 @@ def take_light_off(baked: Baked) -> Lit:
     result = BakedTexture(*(np.empty_like(layer) for layer in texture))
 
     def change(rows: slice) -> None:
-        bright, reliable = values[rows, :, 0], values[rows, :, 1]
+        bright = values[rows, :, 0]
+        reliable = values[rows, :, 1]
         result.colour[rows] = texture.colour[rows] / cv2.merge([np.where(bright > 0, bright, np.float32(1))] * 3)
         # Parts that are not where the fit says give no colours.
         result.confidence[rows] = texture.confidence[rows] * np.clip(2 * reliable - np.float32(0.6), 0, 1)
@@ -443,7 +480,7 @@ def take_light_off(baked: Baked) -> Lit:
 
 
 def complete(lit: Lit) -> Completed:
-    """Make up what the photo does not show of the texture."""
+    """Fill the gaps of the texture."""
     dressed = lit.dressed
     yaw = head_yaw(dressed.body.posed(dressed.aligned.rotations, dressed.aligned.trans))
     # A profile's other half would be the same profile again.
@@ -465,10 +502,12 @@ def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
 
 
 def _texture_size(body: Body, pixels_per_metre: float, maximum: int) -> int:
-    """Choose how many texels each side has, of `_SIZES`: also where the atlas is coarse, about as fine as the photo."""
-    corners, flat = body.template[body.faces.long()], body.uv[body.uv_faces.long()]
+    """Choose the texels along each side so that the texture is about as fine as the photo."""
+    corners = body.template[body.faces.long()]
+    flat = body.uv[body.uv_faces.long()]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
-    a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
+    a = flat[:, 1] - flat[:, 0]
+    b = flat[:, 2] - flat[:, 0]
     widths_per_metre = ((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() / area.clamp_min(1e-12)).sqrt()
     coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
     ideal = max(pixels_per_metre, 1) / max(coarse, 1e-3)
@@ -477,10 +516,11 @@ def _texture_size(body: Body, pixels_per_metre: float, maximum: int) -> int:
 
 @torch.no_grad()
 def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Completed:
-    """Dress a person by one frame or several; of one frame as `person.dress_person` does.
+    """Dress a person by several frames.
 
     Args:
-        alignments: Of one person and body, first the frame that gives clothes, shoes and hair their form.
+        alignments: A person's aligned body in each frame. The first frame shows the shape of clothes, shoes and hair.
+        options: How the person is dressed.
     """
     dressed = dress(alignments[0], options)
     lit = take_light_off(bake(dressed, options))
@@ -494,6 +534,6 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
 
 
 def _in_frame(dressed: Dressed, aligned: Aligned) -> Dressed:
-    """Put what is worn in one frame onto the body of another; a skirt hangs otherwise there."""
+    """Move what is worn in one frame to the body of another; a skirt hangs differently there."""
     vertices = dressed.body.pose(aligned.rotations, aligned.trans) + (aligned.vertices - aligned.posed)
     return replace(dressed, aligned=aligned, vertices=vertices, skirt=None)

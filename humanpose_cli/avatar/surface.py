@@ -1,7 +1,7 @@
-"""The surface of a body for texturing: sets of its vertices, fields spread over it, and its texels.
+"""The surface of a body for texturing: sets of vertices by part, smooth fields on the mesh, and texels.
 
-In this order: sets of vertices by part; `SurfaceOperator`, smooth fields on the mesh; `BodyTexels`, a
-body's texels, their mirror and opposite texels, and the light in hollows.
+`SurfaceOperator` spreads fields over a mesh. `BodyTexels` holds a body's texels, their mirror images, the points
+opposite to them and the light in hollows.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.texture import (
-    TexelMap,
-    mirror_uv_corners,
-    sample_at,
-)
+from humanpose_cli.body.texture import TexelMap, mirror_uv_corners, sample_at
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -47,18 +43,18 @@ _FLAT = ("pelvis", "spine1", "spine2", "spine3", "collar", "shoulder", "elbow", 
 
 
 def parts_mask(part_labels: NDArray[np.integer], names: tuple[str, ...]) -> Mask:
-    """Select vertices (V,) that belong to the named parts."""
+    """Select the vertices (V,) of the named parts."""
     return np.isin(part_labels, SMPL24.indices(names))
 
 
 def flat_parts(part_labels: NDArray[np.integer]) -> Mask:
-    """Select vertices (V,) of trunk and limbs, without head, neck, hands and feet."""
+    """Select the vertices (V,) of trunk and limbs, without head, neck, hands and feet."""
     names = tuple(name for name in SMPL24.joint_names if name.removeprefix("left_").removeprefix("right_") in _FLAT)
     return parts_mask(part_labels, names)
 
 
 def limb_groups() -> NDArray[np.int64]:
-    """Label the rows of SMPL24 (24,) by limb: trunk with head, each arm, each leg."""
+    """Return the limb of each joint of SMPL24 (24,): 0 trunk and head, 1 and 2 the arms, 3 and 4 the legs."""
     groups = np.zeros(len(SMPL24), np.int64)
     for row, name in enumerate(SMPL24.joint_names):
         side, _, part = name.rpartition("_")
@@ -70,16 +66,23 @@ def limb_groups() -> NDArray[np.int64]:
 
 
 def scalp_and_face(body: Body) -> tuple[Mask, Mask]:
-    """Select vertices (V,) where hair grows, and those (V,) of the face that no hair covers.
+    """Select the vertices of the scalp and of the face.
 
-    Hair grows on the head behind the ears and above a line from the ears to the hairline; the face lies before the
-    temples and below it. The proportions are those of an adult: the hairline lies 0.42 ear-to-ear distances above the
-    eyes, the nape as far below the ears.
+    The scalp is the head behind the ears and above a line from the ears to the hairline. The face lies in front of the
+    temples and below that line. The proportions are an adult's: the hairline is 0.42 distances between the ears above
+    the eyes, the nape as far below the ears.
+
+    Args:
+        body: The body.
+
+    Returns:
+        Two masks (V,) bool: the scalp, and the face.
     """
     landmarks = body.landmarks("coco17")
     points = landmarks.template.cpu().numpy()
     ears, eyes = (points[landmarks.skeleton.indices((f"left_{n}", f"right_{n}"))] for n in ("ear", "eye"))
-    (_, ear_y, ear_z), (_, eye_y, eye_z) = ears.mean(0).tolist(), eyes.mean(0).tolist()
+    (_, ear_y, ear_z) = ears.mean(0).tolist()
+    (_, eye_y, eye_z) = eyes.mean(0).tolist()
     width = float(np.ptp(ears[:, 0]))
     _, y, z = body.template.cpu().numpy().T
     head = parts_mask(body.part_labels.cpu().numpy(), ("head",))
@@ -91,50 +94,70 @@ def scalp_and_face(body: Body) -> tuple[Mask, Mask]:
 
 
 class SurfaceOperator:
-    """The surface's stiffness K and vertex areas: fᵀ K f is the integral of |∇f|² over the surface.
+    """The stiffness K and the vertex areas of a surface: fᵀ K f is the integral of |∇f|² over it.
 
-    The cotangent formula makes the result independent of how finely a part is triangulated: a head with a
-    thousand vertices and a shin with fifty behave alike.
+    The cotangent formula makes results independent of the density of triangles.
 
     Args:
-        vertices: (V, 3) metres; faces (F, 3).
+        vertices: (V, 3) float, metres.
+        faces: (F, 3) int.
     """
 
     def __init__(self, vertices: Array, faces: NDArray[np.integer]) -> None:
         self._vertices = np.asarray(vertices, np.float64)
         corners = self._vertices[faces]
         count = len(vertices)
-        a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+        a = corners[:, 0]
+        b = corners[:, 1]
+        c = corners[:, 2]
         double_area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-        rows, columns, weights = [], [], []
+        rows = []
+        columns = []
+        weights = []
         for k in range(3):
-            left, right = corners[:, (k + 1) % 3] - corners[:, k], corners[:, (k + 2) % 3] - corners[:, k]
+            left = corners[:, (k + 1) % 3] - corners[:, k]
+            right = corners[:, (k + 2) % 3] - corners[:, k]
             cotangent = (left * right).sum(1) / np.maximum(double_area, 1e-12)
             rows.append(faces[:, (k + 1) % 3])
             columns.append(faces[:, (k + 2) % 3])
             # Obtuse corners give negative weights, which could overshoot: a small positive one cannot.
             weights.append(np.clip(cotangent / 2, 0.02, 10.0))
-        self.rows, self.columns = np.concatenate(rows), np.concatenate(columns)
+        self.rows = np.concatenate(rows)
+        self.columns = np.concatenate(columns)
         self.weights = np.concatenate(weights)
         self.edges = np.stack((self.rows, self.columns)).astype(np.int64).tobytes()
         self.areas = np.bincount(faces.ravel(), np.repeat(double_area / 6, 3), count) + 1e-12
         self.count = count
 
     def around(self, axes: Array, along: float) -> SurfaceOperator:
-        """Reduce stiffness along axes (V, 3), unit vectors, of which the share `along` is left."""
-        one, other = self.rows, self.columns
-        way, axis = self._vertices[other] - self._vertices[one], axes[one] + axes[other]
+        """Return an operator with less stiffness along axes.
+
+        Args:
+            axes: (V, 3) float, unit vectors or 0.
+            along: The share of stiffness that remains along the axes.
+        """
+        way = self._vertices[self.columns] - self._vertices[self.rows]
+        axis = axes[self.rows] + axes[self.columns]
         product = (way * axis).sum(1) ** 2 / np.maximum((way**2).sum(1) * (axis**2).sum(1), 1e-18)
         weaker = copy(self)
         weaker.weights = self.weights * (along + (1 - along) * (1 - product))
         return weaker
 
     def stiffness(self, cut: NDArray[np.integer] | None = None, leak: float = 0.0) -> sparse.csc_matrix:
-        """Return K (V, V); with `cut` (V,) groups, connections between groups are weakened to `leak`."""
+        """Return the stiffness matrix.
+
+        Args:
+            cut: (V,) int. Groups of vertices that are separated; None for one group.
+            leak: The share of stiffness that remains between groups.
+
+        Returns:
+            (V, V) sparse float64.
+        """
         weights = self.weights
         if cut is not None:
             weights = np.where(cut[self.rows] == cut[self.columns], weights, weights * leak)
-        i, j = np.concatenate((self.rows, self.columns)), np.concatenate((self.columns, self.rows))
+        i = np.concatenate((self.rows, self.columns))
+        j = np.concatenate((self.columns, self.rows))
         off = sparse.coo_matrix((np.concatenate((weights, weights)), (i, j)), (self.count, self.count)).tocsc()
         return sparse.diags(np.asarray(off.sum(1)).ravel()).tocsc() - off
 
@@ -147,9 +170,18 @@ class SurfaceOperator:
         cut: NDArray[np.integer] | None = None,
         leak: float = 0.0,
     ) -> Array:
-        """Find the field f (V, C) that minimises fᵀ K f + Σ data (f − values)² + Σ rest_weights (f − rest)².
+        """Return the field f that minimises fᵀ K f + Σ data_weights (f − values)² + Σ rest_weights (f − rest)².
 
-        data_weights (V,) ≥ 0, values (V, C), rest_weights (V,) > 0, rest (C,) or (V, C); cut, leak  of `stiffness`
+        Args:
+            data_weights: (V,) float, 0 or more.
+            values: (V, C) float.
+            rest_weights: (V,) float, more than 0.
+            rest: (C,) or (V, C) float.
+            cut: (V,) int. As for `stiffness`.
+            leak: As for `stiffness`.
+
+        Returns:
+            (V, C) float64.
         """
         system = self.stiffness(cut, leak) + sparse.diags(data_weights + rest_weights)
         right = data_weights[:, None] * values + rest_weights[:, None] * np.broadcast_to(rest, values.shape)
@@ -161,11 +193,13 @@ class SurfaceOperator:
 
 @lru_cache(maxsize=8)
 def elimination_order(edges: bytes, count: int) -> NDArray[np.int64]:
-    """Order a mesh's vertices so that its systems are solved fast: it takes a third of a solution's time, and is the
-    same for every shape and weight.
+    """Return the order of a mesh's vertices in which its systems are solved fast.
+
+    The order takes a third of the time of a solution, and does not depend on shape and weights.
 
     Args:
-        edges: Rows and columns, (2, E) int64, as bytes.
+        edges: (2, E) int64 as bytes. Rows and columns.
+        count: The number of vertices.
     """
     rows, columns = np.frombuffer(edges, np.int64).reshape(2, -1)
     off = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (count, count))
@@ -179,14 +213,12 @@ def _factor(system: Any, order: str) -> Any:
     return splu(system.tocsc(), permc_spec=order, diag_pivot_thresh=0.0, relax=8, panel_size=8, options=options)
 
 
-# The rest body seen from so far that it is as good as parallel projection (metres), in an image of this height.
-_FAR = 200.0
-_IMAGE = 768
-# Colours without detail are handled in a texture of this size.
-_COARSE = 512
+_FAR = 200.0  # metres: distance of a camera whose projection is as good as parallel
+_IMAGE = 768  # pixels: height of its image
+_COARSE = 512  # texels along each side of the texture for colours without detail
 _MANY = 2048  # texels along each side: more take hundreds of megabytes
-_ALONG = 0.02  # of a hem's stiffness
-_SOFT_BORDER = 2.0  # coarse texels
+_ALONG = 0.02  # share of stiffness along limbs, so that hems stay level
+_SOFT_BORDER = 2.0  # coarse texels: blur of colours from the opposite side
 _HOLLOW_REACH = 0.035  # metres: distance at which surface keeps light off
 _HOLLOW_STRENGTH = 1.5  # factor on the light that is kept off
 _MIN_LIGHT = 0.45  # share of the light in the deepest hollow
@@ -195,7 +227,7 @@ _cached_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictiona
 
 
 def body_texels(body: Body, size: int) -> BodyTexels:
-    """Return the texels of a body, cached for the next photo while the body lives; of the largest, the last ones."""
+    """Return the texels of a body; they are cached as long as the body lives, of large sizes only the last one."""
     texels = _cached_texels.setdefault(body, {})
     coarse = min(size, _COARSE)
     if coarse not in texels:
@@ -208,16 +240,23 @@ def body_texels(body: Body, size: int) -> BodyTexels:
 
 
 class BodyTexels:
-    """The texels of a body and their relations; independent of any photo.
+    """The texels of a body and their relations; independent of photos.
 
-    fine, coarse  the surface points of the texture and of its reduced copy; the same until it is `resized`
-    faces         (F, 3) tensor; rows: the same as an array
-    texels_per_metre  of the coarse texture, on average
-    rest          (V, 3) metres, the rest body; operator: its surface
-    opposite_uv   (coarse, coarse, 2) texture coordinates of the point straight through the body; opposed: whether
-                  there is one
-    hair          (V,) vertices where hair grows; face (V,) the front of the face
-    hollows       (coarse, coarse) how much of the light reaches the rest body there, about 1
+    Attributes:
+        fine: The surface points of the texture.
+        coarse: The surface points of the reduced texture.
+        faces: (F, 3) int32 tensor.
+        rows: (F, 3) int64 array. The same faces.
+        rest: (V, 3) float64, metres. The mean shape at rest.
+        operator: The operator of the resting surface.
+        around: An operator whose fields spread round trunk and limbs rather than along them.
+        texels_per_metre: The mean density of the coarse texture.
+        part_labels: (V,) int. The part of each vertex.
+        hair: (V,) bool. The scalp.
+        face: (V,) bool. The face.
+        opposite_uv: (coarse, coarse, 2) float32. Texture coordinates of the point straight through the body.
+        opposed: (coarse, coarse) bool. Whether there is such a point.
+        hollows: (coarse, coarse) float32. The share of light that reaches the resting body, 1 on average.
     """
 
     def __init__(self, body: Body, size: int) -> None:
@@ -236,11 +275,11 @@ class BodyTexels:
         self.hollows = self._hollows(normals)
 
     def resized(self, body: Body, size: int) -> BodyTexels:
-        """Replace the fine texture; what is coarse is shared."""
-        other = copy(self)
-        other.fine = TexelMap(body.uv, body.uv_faces, size)
-        other._mirror = other._mirror_maps(body)
-        return other
+        """Return texels with another fine texture and the same coarse one."""
+        texels = copy(self)
+        texels.fine = TexelMap(body.uv, body.uv_faces, size)
+        texels._mirror = texels._mirror_maps(body)
+        return texels
 
     def _hollows(self, normals: Array) -> Array:
         light = np.ones(len(self.rest))
@@ -265,19 +304,19 @@ class BodyTexels:
         maps = np.empty(uv.shape[:2], np.float32), np.empty(uv.shape[:2], np.float32)
 
         def split(rows: slice) -> None:
-            for k, one in enumerate(maps):
-                texels = uv[rows, :, k] * np.float32(self.fine.size) - np.float32(0.5)
-                one[rows] = np.where(self.fine.covered[rows], texels, np.float32(-10))
+            for axis, coordinates in enumerate(maps):
+                texels = uv[rows, :, axis] * np.float32(self.fine.size) - np.float32(0.5)
+                coordinates[rows] = np.where(self.fine.covered[rows], texels, np.float32(-10))
 
         in_blocks(split, uv.shape)
         return maps
 
     def mirror(self, image: Array) -> Array:
-        """Replace every texel of a fine texture (size, size, C) by its mirror image; zero where there is none."""
+        """Replace each texel of a fine texture (size, size, C) by its mirror image; 0 without one."""
         return cv2.remap(image, *self._mirror, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
     def opposite(self, image: Array) -> Array:
-        """Replace each texel of a coarse texture by the point straight through the body; zero where none is."""
+        """Replace each texel of a coarse texture by the point straight through the body; 0 without one."""
         size = self.coarse.size
         x, y = (self.opposite_uv[..., k].ravel() * np.float32(size) for k in (0, 1))
         result = sample_at(image, x, y).reshape(image.shape)
@@ -294,7 +333,7 @@ class BodyTexels:
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).reshape(size, size, *image.shape[2:])
 
     def enlarge(self, image: Array) -> Array:
-        """Enlarge a coarse texture, its islands bled, to the fine size."""
+        """Enlarge a coarse texture, whose islands are bled, to the fine size."""
         size = self.fine.size
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, *image.shape[2:])
 
@@ -328,20 +367,20 @@ def light_in_hollows(points: Array, normals: Array, areas: Array) -> Array:
 
 
 def _limb_axes(part_labels: NDArray[np.integer]) -> Array:
-    """Find the way (V, 3) along trunk and legs, and along arms, of a body that rests with its arms stretched aside;
-    zero on head, neck, hands and feet, whose clothes end anywhere.
-    """
+    """Return the axes (V, 3) of trunk, legs and arms of a resting body; 0 on head, neck, hands and feet."""
     groups = limb_groups()[part_labels]
+    # Arms are stretched sideways at rest. Clothes on head, neck, hands and feet may end anywhere.
     axes = np.eye(3)[np.where((groups == 1) | (groups == 2), 0, 1)]
     return axes * flat_parts(part_labels)[:, None]
 
 
 def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
-    """Find for each texel of trunk and limbs the texture coordinates of the point straight through the rest body."""
+    """Return, for each texel of trunk and limbs, the uv of the point straight through the body, and its validity."""
     vertices = body.template
     labels = body.part_labels.cpu().numpy()
     first = body.faces[:, 0].long().cpu().numpy()
-    flat, group = flat_parts(labels)[first], limb_groups()[labels[first]]
+    flat = flat_parts(labels)[first]
+    group = limb_groups()[labels[first]]
     height = float(vertices[:, 1].max() - vertices[:, 1].min())
     middle = (vertices.amax(0) + vertices.amin(0)) / 2
     focal = _FAR * _IMAGE / (1.1 * height)
@@ -361,8 +400,8 @@ def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
         x = _IMAGE / 2 - side * position[rows][:, 0] * focal / _FAR
         y = _IMAGE / 2 - position[rows][:, 1] * focal / _FAR
         x, y = (np.clip(values, 0, _IMAGE - 1).astype(int) for values in (x, y))
-        hit = face[y, x]
-        partner = np.maximum(hit, 0)
+        hit_face = face[y, x]
+        partner = np.maximum(hit_face, 0)
         uv[rows] = image_uv[y, x]
-        valid[rows] = (hit >= 0) & flat[partner] & (group[partner] == group[texels.face[rows]])
+        valid[rows] = (hit_face >= 0) & flat[partner] & (group[partner] == group[texels.face[rows]])
     return uv, valid

@@ -52,9 +52,9 @@ class Shift(NamedTuple):
 def points_of(person: DressedPerson, motion: BodyParams) -> Iterator[NDArray[np.float32]]:
     """Compute the points (V, 3) of the person's surfaces, metres, camera axes, for each pose of a motion."""
     skirt = person.avatar.dressed.skirt
-    device = person.pose.trans.device
+    photo_trans = person.pose.trans
     with torch.no_grad():
-        for rotations, trans in zip(motion.rotations.to(device), motion.trans.to(device), strict=True):
+        for rotations, trans in zip(motion.rotations.to(photo_trans), motion.trans.to(photo_trans), strict=True):
             points = person.body.pose(rotations, trans)
             if skirt is not None:
                 points = torch.cat((points, skirt.pose(person.body.posed(rotations, trans))))
