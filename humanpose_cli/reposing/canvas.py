@@ -1,13 +1,13 @@
-"""The part of the plane that a reposed image shows: the photograph's own frame, one grown round the person, or a size.
+"""The part of the plane that a reposed image shows: the photograph's frame, a larger one, or a given size.
 
-A canvas moves the principal point of the photograph's camera and changes no other number, so the fit stays valid. Where
-it is larger than the photograph, the background is continued with copies of the rest (`avatar.inpainting`) up to a
-distance, and beyond that with its mirror image, which blurs.
+A canvas moves the principal point of the photograph's camera and changes nothing else, so the fit stays valid. Around
+the photograph, the background is continued with copies of the rest (`avatar.inpainting`) up to a distance, and with its
+blurred mirror image beyond.
 
-In the photograph's own frame a person who crosses the edge in a pose is first moved along the ground; if that does not
-help, the frame grows at the edges that do not cut them in the photograph. A point p moved
-by s along a unit vector d is to the right of the column L if f (p_x + s d_x) ≥ (L − c_x) (p_z + s d_z), which is linear
-in s: the allowed s of all points are an interval, and the shift nearest to 0 in it is taken.
+In the photograph's own frame, a person who crosses an edge in a pose is first moved along the ground. If that does not
+help, the frame grows at the edges that do not cut them in the photograph. A point p moved by s along a unit vector d is
+to the right of the column L if f (p_x + s d_x) ≥ (L − c_x) (p_z + s d_z), which is linear in s: the allowed s of all
+points are an interval, and the shift nearest to 0 in it is taken.
 """
 
 from __future__ import annotations
@@ -29,17 +29,21 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.rendering.boxes import NEAR, Box
 
 _MARGIN = 0.04  # longer sides of the person's box: room round the person
-# In longer sides of the photograph:
-_MAX_GROWTH = 1.5  # maximum at each side
-_SHARP_REACH = 0.5  # distance up to which the background is continued sharply
-_BLUR = 0.03  # beyond that
-_DEFAULT_GROWTH = 0.4  # maximum at each side with `canvas=auto`
+_MAX_GROWTH = 1.5  # longer sides of the photograph: maximum growth at each side
+_SHARP_REACH = 0.5  # longer sides of the photograph: distance up to which the background is continued sharply
+_BLUR = 0.03  # longer sides of the photograph: blur beyond that
+_DEFAULT_GROWTH = 0.4  # longer sides of the photograph: maximum growth with `canvas=auto`
 _MAX_CUT = 0.003  # share of the points beyond a side that counts as inside
 _MAX_AWAY = 0.4  # distances of the camera: maximum that a person is moved away
 
 
 class Shift(NamedTuple):
-    """Metres that a person was moved along the ground, to the right and away from the camera."""
+    """A person's movement along the ground.
+
+    Attributes:
+        right: Metres to the right.
+        away: Metres away from the camera.
+    """
 
     right: float = 0.0
     away: float = 0.0
@@ -50,7 +54,7 @@ class Shift(NamedTuple):
 
 
 def points_of(person: DressedPerson, motion: BodyParams) -> Iterator[NDArray[np.float32]]:
-    """Compute the points (V, 3) of the person's surfaces, metres, camera axes, for each pose of a motion."""
+    """Return the points (V, 3) of a person's surfaces, metres in camera axes, for each pose of a motion."""
     skirt = person.avatar.dressed.skirt
     photo_trans = person.pose.trans
     with torch.no_grad():
@@ -62,29 +66,36 @@ def points_of(person: DressedPerson, motion: BodyParams) -> Iterator[NDArray[np.
 
 
 def box_of_people(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:
-    """Bound all poses of some people, in pixels of the photograph, with a margin; empty without points."""
-    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    """Bound all poses of people, in pixels of the photograph, with a margin; empty without points."""
+    low = np.full(2, np.inf)
+    high = np.full(2, -np.inf)
     for person, motion in people:
         for points in points_of(person, motion):
             near = points[points[:, 2] > NEAR]
             if len(near):
                 pixels = person.view.project(near)
-                low, high = np.minimum(low, pixels.min(0)), np.maximum(high, pixels.max(0))
+                low = np.minimum(low, pixels.min(0))
+                high = np.maximum(high, pixels.max(0))
     if not (high > low).all():
         return Box(0, 0, 0, 0)
     margin = _MARGIN * float((high - low).max())
-    limit = 1e6  # pixels; of points close to the camera
-    low, high = np.clip(np.floor(low - margin), -limit, limit), np.clip(np.ceil(high + margin), -limit, limit)
+    limit = 1e6  # pixels: bounds points close to the camera
+    low = np.clip(np.floor(low - margin), -limit, limit)
+    high = np.clip(np.ceil(high + margin), -limit, limit)
     return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
 def canvas_of(choice: str | tuple[int, int], size: tuple[int, int], person: Box) -> Box:
-    """Choose the rectangle that is drawn, in pixels of the photograph, which is `size` (width, height).
+    """Choose the rectangle that is drawn.
 
     Args:
-        choice: "keep", "fit", or a width and height: with the person inside, or their head if they are too tall,
-            and as much as possible of the photograph, or all of it in the middle.
+        choice: "keep", "fit", or a width and height. A given size contains the person, or their head if they are too
+            tall, and as much as possible of the photograph.
+        size: The photograph's width and height, pixels.
         person: The rectangle of the reposed people.
+
+    Returns:
+        The rectangle in pixels of the photograph.
     """
     photo = Box(0, 0, size[0], size[1])
     if choice == "keep" or person.empty:
@@ -95,7 +106,9 @@ def canvas_of(choice: str | tuple[int, int], size: tuple[int, int], person: Box)
     assert isinstance(choice, tuple)
     starts = []
     for axis in (0, 1):
-        length, low, high = choice[axis], person[axis], person[axis + 2]
+        length = choice[axis]
+        low = person[axis]
+        high = person[axis + 2]
         if high - low >= length:
             starts.append(low if axis else (low + high - length) // 2)  # the head, not the feet
         else:
@@ -104,12 +117,18 @@ def canvas_of(choice: str | tuple[int, int], size: tuple[int, int], person: Box)
 
 
 def grown_canvas(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:
-    """Return the photograph's frame, grown at each edge that people cross in a pose and that cuts none of them in the
-    photograph, in pixels of the photograph.
+    """Return the photograph's frame, grown at edges that people cross in a pose but not in the photograph.
+
+    Args:
+        people: The people and their motions.
+
+    Returns:
+        The rectangle in pixels of the photograph.
     """
     pairs = list(people)
     view = pairs[0][0].view
-    photo, growth = Box.of_image(view), round(_DEFAULT_GROWTH * max(view.size))
+    photo = Box.of_image(view)
+    growth = round(_DEFAULT_GROWTH * max(view.size))
     edges = np.zeros(4, bool)
     for person, motion in pairs:
         crossing = np.array(_edges_crossed(points_of(person, motion), view))
@@ -125,7 +144,8 @@ def grown_canvas(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:
 def put_on_canvas(values: NDArray[np.generic], canvas: Box) -> NDArray[np.generic]:
     """Place an array (H, W, ...) of the photograph on the canvas, 0 around it."""
     photo = Box(0, 0, values.shape[1], values.shape[0])
-    common, result = photo.intersect(canvas), np.zeros((*canvas.shape, *values.shape[2:]), values.dtype)
+    common = photo.intersect(canvas)
+    result = np.zeros((*canvas.shape, *values.shape[2:]), values.dtype)
     if not common.empty:
         result[common.slices_in(canvas)] = values[common.slices]
     return result
@@ -136,13 +156,19 @@ def continue_background(
     canvas: Box,
     avoid: NDArray[np.bool_],
 ) -> NDArray[np.uint8]:
-    """Continue the background (H, W, 3) of a photograph on the canvas, made up around it.
+    """Continue the background of a photograph on a canvas.
 
     Args:
-        avoid: (H, W): pixels that must not be repeated, such as people.
+        plate: (H, W, 3) uint8 RGB. The background.
+        canvas: The rectangle in pixels of the photograph.
+        avoid: (H, W) bool. Pixels that must not be repeated, such as people.
+
+    Returns:
+        The background (h, w, 3) uint8 of the canvas.
     """
     height, width = size = plate.shape[:2]
-    photo, reach = Box(0, 0, width, height), round(_SHARP_REACH * max(size))
+    photo = Box(0, 0, width, height)
+    reach = round(_SHARP_REACH * max(size))
     # 1. Near the photograph, copies of its regions.
     near = canvas.union(photo).intersect(Box(-reach, -reach, width + reach, height + reach))
     image = np.asarray(put_on_canvas(plate, near), np.uint8)
@@ -154,7 +180,7 @@ def continue_background(
         return np.ascontiguousarray(image[common.slices_in(near)])
     # 2. Beyond, the mirror image, which blurs with the distance.
     sides = (near.y0 - canvas.y0, canvas.y1 - near.y1), (near.x0 - canvas.x0, canvas.x1 - near.x1)
-    growth = [(max(before, 0), max(after, 0)) for before, after in sides]
+    growth = [(max(start, 0), max(end, 0)) for start, end in sides]
     mirror_image = np.pad(image, (*growth, (0, 0)), mode="reflect")
     inside = np.pad(np.ones(near.shape, np.uint8), growth)
     away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
@@ -167,11 +193,15 @@ def continue_background(
 
 
 def shift_inwards(person: DressedPerson, motion: BodyParams) -> Shift:
-    """Move a person along the ground so that no pose crosses an edge that the photographed person does not.
+    """Find the movement along the ground after which no pose crosses an edge that cuts nobody in the photo.
 
-    Feet that the photograph shows above its lower edge stay above it: the person is moved back. Sideways the person is
-    moved if all of the motion is then between the edges, and not further across an edge that the photograph cuts them
-    by; 0 where that is not possible.
+    If the photograph shows the feet above its lower edge, the person is moved back until they stay above it. The person
+    is moved sideways if the complete motion then fits between the edges, but not further across an edge that cuts them
+    in the photograph. The movement is 0 if that is not possible.
+
+    Args:
+        person: The person.
+        motion: Their motion.
     """
     right, away = _axes(person.down)
     width, height = person.view.size
@@ -189,7 +219,8 @@ def shift_inwards(person: DressedPerson, motion: BodyParams) -> Shift:
     if not ((edges.left and not cut.left) or (edges.right and not cut.right)):
         return Shift(0.0, back)
     margin = _MARGIN / 4 * width
-    low, high = -math.inf, math.inf
+    low = -math.inf
+    high = math.inf
     for points in points_of(person, further):
         low = 0.0 if cut.left else max(low, _bound(points, right, person.view, 0, margin, 1))
         high = 0.0 if cut.right else min(high, -_bound(points, -right, person.view, 0, width - margin, -1))
@@ -210,7 +241,7 @@ def _moved(motion: BodyParams, direction: NDArray[np.float64], metres: float) ->
 
 
 def _axes(down: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute unit vectors (3,) along the ground: to the right of the image, and away from the camera."""
+    """Return unit vectors (3,) along the ground: to the right of the image, and away from the camera."""
     below = down.double().cpu().numpy()
     right = np.cross(below, (0.0, 0.0, 1.0))
     right /= np.linalg.norm(right)
@@ -225,13 +256,13 @@ class _Edges(NamedTuple):
 
 
 def _edges_in_photo(person: DressedPerson) -> _Edges:
-    """Find which edges cut a person in the photograph."""
+    """Return the edges that cut a person in the photograph."""
     vertices = person.body.pose(person.pose.rotations, person.pose.trans).cpu().numpy()
     return _edges_crossed([vertices], person.view)
 
 
 def _edges_crossed(poses: Iterable[NDArray[np.float32]], view: Camera) -> _Edges:
-    """Find which edges of the image any of some surfaces (V, 3) crosses with more than a few points."""
+    """Return the edges of the image that any of the surfaces (V, 3) crosses with more than a few points."""
     edges = np.zeros(4, bool)
     for points in poses:
         pixels = view.project(points[points[:, 2] > NEAR])
@@ -244,14 +275,8 @@ def _edges_crossed(poses: Iterable[NDArray[np.float32]], view: Camera) -> _Edges
 def _bound(
     points: NDArray[np.float32], direction: NDArray[np.float64], view: Camera, axis: int, limit: float, sign: int
 ) -> float:
-    """Find the smallest s for which all points (V, 3) + s · direction are on the right side of a line of the image.
-
-    Infinite where moving on does not help.
-
-    Args:
-        axis: 0 for a column, 1 for a row; limit: its pixel.
-        sign: 1: at or beyond the line, -1: at or before it.
-    """
+    """Return the smallest s with which all points (V, 3) + s · direction are on the right side of a line, or inf."""
+    # The line is a column (axis 0) or a row (axis 1); points belong beyond it (sign 1) or before it (sign -1).
     slope = (limit - view.principal_point[axis]) / view.focal
     gain = sign * (direction[axis] - slope * direction[2])
     lack = sign * (slope * points[:, 2].astype(np.float64) - points[:, axis])

@@ -1,6 +1,6 @@
-"""Images of reposed people: who is drawn, before what, and whose people stand in front.
+"""Composition of reposed images from people, background, and people in front.
 
-In order: background, shadows, the reposed people from the farthest to the nearest, people of the photograph in front.
+From back to front: background, shadows, the reposed people from the farthest to the nearest, people of the photograph.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class ReposedImage:
     """A reposed image.
 
     Attributes:
-        image: (H, W, 3) uint8, or (H, W, 4) with straight alpha where transparent.
-        doubts: (P,) of each reposed person, what may look wrong.
-        visible_fraction: Least share of a person's surface that the photo shows.
-        methods: How each person was drawn.
-        moved: (P,) how each person was moved along the ground to stay in the image.
-        layers: What the image consists of; None unless `DrawingOptions.layers`.
+        image: (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha.
+        doubts: The reasons why each of P people may look wrong.
+        visible_fraction: The share of a person's surface that the photo shows, the smallest of all people.
+        methods: How each of P people was drawn.
+        moved: How each of P people was moved along the ground to stay in the image.
+        layers: The layers; None unless `DrawingOptions.layers`.
     """
 
     image: np.ndarray
@@ -57,11 +57,12 @@ class ReposedImage:
 
 
 class PersonInFront(NamedTuple):
-    """A person who is not redrawn and stands before the redrawn one.
+    """A person who is not redrawn and stands in front of the redrawn one.
 
     Attributes:
-        distance: Metres from the camera.
-        box: In the image; alpha (h, w) uint8 in it.
+        distance: The distance from the camera, metres.
+        box: The person's rectangle in the image.
+        alpha: (h, w) uint8. The person's mask in the rectangle.
     """
 
     distance: float
@@ -79,17 +80,17 @@ class PersonInFront(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """People and a background that images of any poses are composed of.
+    """People and a background from which images of any poses are composed.
 
     Attributes:
-        photo: (H, W, 3): of the frame that is drawn.
+        photo: (H, W, 3) uint8 RGB. The photo on the drawn frame.
         drawers: One for each reposed person.
         plate: The common background of several people; a single person's is in the drawer's frame.
-        shadows: People darken `plate`, which is the photo's.
-        in_front: People of the photo who stay before the reposed one.
-        size: Longer side of the results in pixels; None for the photo's.
-        layered: Images come with their layers.
-        poses_at_once: That are drawn together; more are faster where a network on a GPU draws.
+        shadows: Whether people darken `plate`, which is the photo's.
+        in_front: People of the photo who stay in front of the reposed one.
+        size: The longer side of the results, pixels; None for the photo's.
+        layered: Whether images come with their layers.
+        poses_at_once: The number of poses that are drawn together.
     """
 
     photo: NDArray[np.uint8]
@@ -102,9 +103,10 @@ class Composition:
     poses_at_once: int
 
     def on(self, canvas: Box, extended: Callable[[Plate], Plate]) -> Composition:
-        """Move the people and background to a canvas, a rectangle in pixels of the photo.
+        """Move the people and the background to a canvas.
 
         Args:
+            canvas: The rectangle in pixels of the photo.
             extended: Continues a background on the canvas.
         """
         frames = [
@@ -120,17 +122,25 @@ class Composition:
         )
 
     def images(self, poses: Sequence[Sequence[TargetPose]], shifts: tuple[Shift, ...]) -> Iterator[ReposedImage]:
-        """Draw an image for each of T poses of all people, one by one or `poses_at_once`."""
+        """Draw an image for each of T poses of all people.
+
+        Args:
+            poses: For each image, the pose of each person.
+            shifts: How each person was moved along the ground.
+        """
         if self.target_size is not None:
             check_drawn_size("size", self.target_size, layers=self.layered)
 
         def batch(start: int) -> list[ReposedImage]:
-            together = poses[start : start + self.poses_at_once]
-            of_people = zip(self.drawers, zip(*together, strict=True), strict=True)
-            people = zip(*(drawer.render_all(list(of_person)) for drawer, of_person in of_people), strict=True)
-            return [self._composed(of_image, group, shifts) for of_image, group in zip(together, people, strict=True)]
+            chunk = poses[start : start + self.poses_at_once]
+            poses_by_person = zip(self.drawers, zip(*chunk, strict=True), strict=True)
+            drawings = zip(*(drawer.render_all(list(motion)) for drawer, motion in poses_by_person), strict=True)
+            return [
+                self._composed(image_poses, people, shifts) for image_poses, people in zip(chunk, drawings, strict=True)
+            ]
 
-        threads, starts = min(DRAWING_THREADS, torch.get_num_threads()), range(0, len(poses), self.poses_at_once)
+        threads = min(DRAWING_THREADS, torch.get_num_threads())
+        starts = range(0, len(poses), self.poses_at_once)
         on_gpu = any(drawer.person.pose.rotations.is_cuda for drawer in self.drawers)
         if self.poses_at_once == 1 and min(len(starts), threads) > 1 and not on_gpu:
             # The next images are drawn while one is encoded, each by one thread: its parts are too small to share.
@@ -152,30 +162,32 @@ class Composition:
         image = self._together([person.image for person in people], depths, plate, poses)
         for person in self.in_front:
             if person.distance < depths[0]:
-                share, part = (person.alpha / np.float32(255))[..., None], image[person.box.slices]
+                share = (person.alpha / np.float32(255))[..., None]
+                part = image[person.box.slices]
                 part[...] = np.rint(self.photo[person.box.slices] * share + part * (1 - share))
         if (size := self.target_size) is not None:
             flags = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC
             image = cv2.resize(image, size, interpolation=flags)
         return ReposedImage(
-            image,
-            tuple(person.doubts for person in people),
-            min(person.visible_fraction for person in people),
-            tuple("mesh" if isinstance(drawer, MeshReposer) else "warp3d" for drawer in self.drawers),
-            shifts,
-            self._layers(poses) if self.layered else None,
+            image=image,
+            doubts=tuple(person.doubts for person in people),
+            visible_fraction=min(person.visible_fraction for person in people),
+            methods=tuple("mesh" if isinstance(drawer, MeshReposer) else "warp3d" for drawer in self.drawers),
+            moved=shifts,
+            layers=self._layers(poses) if self.layered else None,
         )
 
     def _together(
         self, layers: Sequence[np.ndarray], depths: Sequence[float], plate: Plate, poses: Sequence[TargetPose]
     ) -> np.ndarray:
-        """Lay people (H, W, 4) over the plate, or over the shadow of a transparent image, the farthest person first."""
+        """Compose people (H, W, 4) over the plate, or over the shadow of a transparent image."""
         transparent = layers[0].shape[2] == 4 and plate is None
         if len(layers) == 1 and not transparent:
             return layers[0]
         image = np.zeros((*self.photo.shape[:2], 4), np.float32)
         if plate is not None:
-            image[..., :3], image[..., 3] = plate, 255
+            image[..., :3] = plate
+            image[..., 3] = 255
         else:
             image[..., 3] = 255 * self._shadow(poses)
         for index in np.argsort(depths)[::-1]:
@@ -184,29 +196,31 @@ class Composition:
         return pixels if plate is None else pixels[..., :3]
 
     def _layers(self, poses: Sequence[TargetPose]) -> Layers:
-        """Draw the parts of the image of a pose of each person by themselves."""
+        """Draw the layers of an image."""
         shape = self.photo.shape[:2]
-        person, nearest = np.zeros((*shape, 4), np.float32), np.full(shape, np.inf, np.float32)
+        person = np.zeros((*shape, 4), np.float32)
+        nearest = np.full(shape, np.inf, np.float32)
         for index in np.argsort([float(pose.trans[2]) for pose in poses])[::-1]:
-            pose, drawer = poses[index], self.drawers[index]
+            pose = poses[index]
+            drawer = self.drawers[index]
             alone = replace(drawer, frame=PersonFrame(drawer.frame.view, None))
             lay_over(person, alone.render_all([pose])[0].image.astype(np.float32))
             depth = drawer.person.depth(pose, drawer.frame.view)
             np.minimum(nearest, np.where(depth > 0, depth, np.inf), out=nearest)
         front = self._front(float(poses[0].trans[2]))
         layers = Layers(
-            np.rint(person).astype(np.uint8),
-            self._shadow(poses),
-            self.drawers[0].frame.background if len(poses) == 1 else self.plate,
-            front,
-            (person[..., 3] / 255 * (1 - front[..., 3] / np.float32(255))).astype(np.float32),
-            np.where((person[..., 3] > 0) & np.isfinite(nearest), nearest, 0).astype(np.float32),
+            person=np.rint(person).astype(np.uint8),
+            shadow=self._shadow(poses),
+            background=self.drawers[0].frame.background if len(poses) == 1 else self.plate,
+            front=front,
+            matte=(person[..., 3] / 255 * (1 - front[..., 3] / np.float32(255))).astype(np.float32),
+            depth=np.where((person[..., 3] > 0) & np.isfinite(nearest), nearest, 0).astype(np.float32),
         )
         size = self.target_size
         return layers if size is None else layers.sized(size)
 
     def _shadow(self, poses: Sequence[TargetPose]) -> NDArray[np.float32]:
-        """Return the share (H, W) of the light that the people's shadows take; 0 before an image of the user's."""
+        """Return the share (H, W) of light that the people's shadows take; 0 over a user's background."""
         light = np.ones(self.photo.shape[:2], np.float32)
         for drawer, pose in zip(self.drawers, poses, strict=True):
             shadow = drawer.person.shadow(pose, drawer.frame.view) if self.shadows else None
@@ -216,7 +230,7 @@ class Composition:
         return 1 - light
 
     def _front(self, distance: float) -> NDArray[np.uint8]:
-        """Cut out the photo's people (H, W, 4), straight alpha, who stand nearer than the redrawn one."""
+        """Cut out the photo's people (H, W, 4), straight alpha, who are nearer than the redrawn one."""
         front = np.zeros((*self.photo.shape[:2], 4), np.float32)
         for person in self.in_front:
             if person.distance < distance:
@@ -226,7 +240,7 @@ class Composition:
 
     @property
     def target_size(self) -> tuple[int, int] | None:
-        """Width and height of the results where they differ from what is drawn."""
+        """The width and height of the results if they differ from what is drawn."""
         height, width = self.photo.shape[:2]
         if self.size is None or max(height, width) == self.size:
             return None

@@ -1,4 +1,4 @@
-"""Which people of a target drive which people of a photograph, and their motions."""
+"""The people of a target who drive the people of a photograph, and their motions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from humanpose_cli.reposing.options import Drivers, PeopleOptions
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TargetPeople:
-    """The motions of several people of one target, who drive a person each.
+    """The motions of several people of a target, each of whom drives a person.
 
     Attributes:
-        people: From left to right in the target, all of the same frames.
-        areas: Of their boxes, pixels, added up over all frames.
+        people: The motions from left to right in the target, all of the same frames.
+        areas: The sum of each person's boxes over all frames, square pixels.
     """
 
     people: tuple[RotationTarget, ...]
@@ -32,22 +32,22 @@ class TargetPeople:
 
     @property
     def frame_rate(self) -> float | None:
-        """Frames a second, None where the target does not say."""
+        """Frames per second; None if the target does not say."""
         return self.people[0].frame_rate
 
     @property
     def first_frame(self) -> int:
-        """Number of the first of these frames in the target."""
+        """The number of the first frame in the target."""
         return self.people[0].first_frame
 
     @property
     def frame_step(self) -> int:
-        """Difference of the numbers of neighbouring frames."""
+        """The difference of the numbers of neighbouring frames."""
         return self.people[0].frame_step
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that the user should see."""
+        """Warnings for the user."""
         return tuple(warning for person in self.people for warning in person.warnings)
 
     def __len__(self) -> int:
@@ -59,21 +59,26 @@ class TargetPeople:
 
 
 AnyMotion: TypeAlias = "Target | TargetPeople"
-"""One motion for all, or those of several people."""
+"""One motion for all people, or the motions of several people."""
 
 
 def motion_of_fit(
     fit: FitRecord, drivers: Drivers, name: Path | str = "target", frames: FrameRange | None = None
 ) -> AnyMotion:
-    """Return the motion of those people of a fit who drive.
+    """Return the motion of the people of a fit who drive.
 
-    A single person's begins with the first frame that shows them and ends with the last; that of several with those of
-    any of them: before and after, each holds the first and the last pose. Raises InputError for an unknown id.
+    One person's motion begins with their first frame and ends with their last one. Several people's motions cover the
+    frames of all of them: before and after their own frames, people hold their first and last pose.
 
     Args:
-        name: Of the target in errors and warnings.
-        frames: Of the target that were fitted, whose numbers the motion has; None: a fit read from a file, whose
-            frames count from the first that shows the people.
+        fit: The fit.
+        drivers: The people who drive.
+        name: The target's name in errors and warnings.
+        frames: The frames of the target that were fitted, whose numbers the motion has. None for a fit from a file,
+            whose frames count from the first that shows the people.
+
+    Raises:
+        InputError: If a person is not in the fit.
     """
     from humanpose_cli.io.pose_files.rotation_files import target_of_fit  # which needs torch
 
@@ -93,7 +98,8 @@ def motion_of_fit(
         target = target_of_fit(fit, track)
         begins = int(fit.frame_index[fit.rows_of(track)[0]])
         rows_held = np.clip(np.arange(first, last + 1) - begins, 0, len(target) - 1)
-        warnings, doubt = _absences(fit, track, (start, step), several=several), doubts_of_tracks(fit)[track]
+        warnings = _absences(fit, track, (start, step), several=several)
+        doubt = doubts_of_tracks(fit)[track]
         if doubt:
             warnings = (*warnings, f"the fit of person {track} of the target is doubtful ({doubt})")
         number = start + first * step if frames is not None else 0
@@ -108,11 +114,7 @@ def motion_of_fit(
 
 
 def _absences(fit: FitRecord, track: int, numbers: tuple[int, int], *, several: bool) -> tuple[str, ...]:
-    """Describe how frames without the person are drawn. None if every frame shows them.
-
-    Args:
-        numbers: Of the fit's first frame in the target, and from each frame to the next.
-    """
+    """Describe how frames without the person are drawn; nothing if every frame shows them."""
     start, step = numbers
     frames = fit.frame_index[fit.rows_of(track)]
     absent = fit.frame_count - len(frames)
@@ -127,7 +129,7 @@ def _absences(fit: FitRecord, track: int, numbers: tuple[int, int], *, several: 
 
 
 def motion_of_file(path: Path | str, skeleton: str | None, axes: str | None, drivers: Drivers) -> AnyMotion:
-    """Read the motion of a pose file, as `read_pose` reads it, or of those people of a fit file who drive."""
+    """Read the motion of a pose file, or of the people of a fit file who drive."""
     if is_fit_file(path):
         return motion_of_fit(read_fit(path), drivers, path)
     track = drivers if isinstance(drivers, int) else None
@@ -135,7 +137,7 @@ def motion_of_file(path: Path | str, skeleton: str | None, axes: str | None, dri
 
 
 def checked_motion(motion: AnyMotion, drivers: Drivers) -> AnyMotion:
-    """Return the motion. Raises UsageError if others are to drive than the one person whose motion it is."""
+    """Return the motion. Raises UsageError if `drivers` names people whom it does not have."""
     if not isinstance(motion, TargetPeople) and drivers not in ("largest", getattr(motion, "person", None)):
         expected = "a fit, an image or a video with several people"
         raise UsageError("target_person", "cannot be chosen: the target is one motion", expected=expected)
@@ -143,7 +145,7 @@ def checked_motion(motion: AnyMotion, drivers: Drivers) -> AnyMotion:
 
 
 def frames_of_motion(motion: AnyMotion, frames: FrameRange, name: Path | str) -> AnyMotion:
-    """Return `frames_of` of each person."""
+    """Return the frames `frames` of a motion, for each person."""
     if not isinstance(motion, TargetPeople):
         return frames_of(motion, frames, name)
     people = tuple(frames_of(person, frames, name) for person in motion.people)
@@ -151,10 +153,16 @@ def frames_of_motion(motion: AnyMotion, frames: FrameRange, name: Path | str) ->
 
 
 def target_of_each(motion: AnyMotion, record: FitRecord, rows: Sequence[int], options: PeopleOptions) -> list[Target]:
-    """Find the motion that each of the photograph's people, rows of its fit, takes.
+    """Return the motion that each of the photograph's people takes.
 
-    Where `options` names no pairs, the largest people of the target, as many as there are rows, are paired in the order
-    from left to right: of the photograph, and of each one's first frame in the target. Rows are at most as many.
+    If `options` names no pairs, the largest people of the target are paired with the photograph's people from left to
+    right.
+
+    Args:
+        motion: The target's motion.
+        record: The photograph's fit.
+        rows: The rows of the reposed people in the fit, at most as many as the target has people.
+        options: Which people to repose.
     """
     if not isinstance(motion, TargetPeople):
         return [motion] * len(rows)

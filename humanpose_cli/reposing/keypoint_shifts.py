@@ -1,7 +1,7 @@
-"""How far a target's detected keypoints lie from its fitted body, so that the reposed body follows them as well.
+"""Shifts from a target's fitted body to its detected keypoints, which the reposed body follows as well.
 
 A fit leaves some pixels between its landmarks and the detector's. The photographed person is drawn with the same
-differences, scaled to their height: the result then matches the target's image more closely than the fit does.
+shifts, scaled to their height, so that the result matches the target's image more closely than the fit does.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ _SMOOTHING = 2.0  # frames: standard deviation over which a motion's shifts are 
 
 
 def keypoint_shifts(target: Target, motion: BodyParams, body: Body) -> tuple[Tensor | None, ...]:
-    """Compute how far each landmark is to be moved in each of T frames: (33, 2) metres in the image plane, NaN where it
-    is not; None if a target has no keypoints, or was fitted with another body model.
+    """Compute the shift of each landmark in each of T frames.
 
-    Of motions the shifts are averaged over some frames and fade where a landmark is not detected.
+    The shifts of a motion are averaged over some frames, and fade where a landmark is not detected.
 
     Args:
+        target: The target.
         motion: The target's poses on the photographed person's body, whose size the shifts have.
+        body: The body model.
+
+    Returns:
+        (33, 2) float, metres in the image plane, for each frame; NaN for landmarks that are not moved. None for each
+        frame if the target has no keypoints, or was fitted with another body model.
     """
     detections = target.detected if isinstance(target, RotationTarget) else None
     if not isinstance(target, RotationTarget) or detections is None or detections.body != body.name:
@@ -38,9 +43,9 @@ def keypoint_shifts(target: Target, motion: BodyParams, body: Body) -> tuple[Ten
     parts = []
     with torch.no_grad():
         for rows in torch.arange(len(params)).split(_CHUNK):
-            some = params.rows(rows)
-            posed_body = body.pose(some.rotations, some.betas, some.trans, some.segment_scales, vertices=False)
-            parts.append(landmark_points(body, posed_body, some.betas))
+            chunk = params.rows(rows)
+            posed_body = body.pose(chunk.rotations, chunk.betas, chunk.trans, chunk.segment_scales, vertices=False)
+            parts.append(landmark_points(body, posed_body, chunk.betas))
         heights = [_height(body, betas) for betas in (params.betas[:1], motion.betas[:1].to(params.betas))]
     points = torch.cat(parts)
     keypoints = torch.from_numpy(np.asarray(detections.keypoints, np.float32))
@@ -56,13 +61,14 @@ def keypoint_shifts(target: Target, motion: BodyParams, body: Body) -> tuple[Ten
     if len(shifts) > 1:
         smooth = gaussian_filter1d(shifts.numpy(), _SMOOTHING, axis=0, mode="nearest")
         share = gaussian_filter1d(usable.numpy().astype(np.float32), _SMOOTHING, axis=0, mode="nearest")
-        shifts, usable = torch.from_numpy(smooth), torch.from_numpy(share > 0.01)
+        shifts = torch.from_numpy(smooth)
+        usable = torch.from_numpy(share > 0.01)
     shifts[~usable] = torch.nan
     assert shifts.shape[1:] == (len(BLAZEPOSE33), 2)
     return tuple(shifts)
 
 
 def _height(body: Body, betas: Tensor) -> float:
-    """Return the resting body's height, metres."""
+    """Return the height of the resting body, metres."""
     y = body.rest(betas).vertices[0, :, 1]
     return float(y.max() - y.min())

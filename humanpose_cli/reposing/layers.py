@@ -1,10 +1,11 @@
-"""The layers of a reposed image, for compositing: person, shadow, background, people in front, matte and depth.
+"""Layers of a reposed image, for compositing: person, shadow, background, people in front, matte and depth.
 
 In display values (sRGB) the image is exactly
 
     front over (person over background · (1 − shadow))
 
-with straight alpha. EXR files hold linear light and premultiplied alpha, where soft edges and shadows differ slightly.
+with straight alpha. EXR files hold linear light and premultiplied alpha, in which soft edges and shadows differ
+slightly.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ _MILLIMETRES = 65535  # the largest depth that a 16-bit PNG holds
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """What a reposed image consists of.
+    """The layers of a reposed image.
 
     Attributes:
-        person: (H, W, 4) uint8 sRGB, straight alpha: the reposed people.
-        shadow: (H, W) float32: share of the light that their shadows take.
-        background: (H, W, 3) uint8 sRGB: the scene without them; None for a transparent one.
-        front: (H, W, 4) uint8: the photograph's people who stand before them.
-        matte: (H, W) float32, 0…1: where the reposed people are visible, less where somebody stands before them.
-        depth: (H, W) float32 metres along the camera's axis of the reposed people; 0 where there is none.
+        person: (H, W, 4) uint8 sRGB, straight alpha. The reposed people.
+        shadow: (H, W) float32, 0…1. The share of light that their shadows take.
+        background: (H, W, 3) uint8 sRGB. The scene without them; None if it is transparent.
+        front: (H, W, 4) uint8 sRGB, straight alpha. The photograph's people in front of them.
+        matte: (H, W) float32, 0…1. The visibility of the reposed people.
+        depth: (H, W) float32, metres along the camera's axis. The reposed people; 0 elsewhere.
     """
 
     person: Image8
@@ -52,7 +53,8 @@ class Layers:
         if self.background is None:
             base[..., 3] = 255 * self.shadow
         else:
-            base[..., :3], base[..., 3] = self.background * (1 - self.shadow[..., None]), 255
+            base[..., :3] = self.background * (1 - self.shadow[..., None])
+            base[..., 3] = 255
         for layer in (self.person, self.front):
             lay_over(base, layer.astype(np.float32))
         pixels = np.clip(base + 0.5, 0, 255).astype(np.uint8)
@@ -99,8 +101,14 @@ class Layers:
 
 
 def layer_files(image: Path, *, numbered: bool, transparent: bool) -> tuple[Path, ...]:
-    """Name the files that `write_layers` writes for an image: beside it NAME.layers.exr and NAME.person.png, …; of
-    numbered images in their folder `layers` NAME.exr and NAME.png in a folder for each layer.
+    """Return the paths of the layers of an image.
+
+    Args:
+        image: The image's path.
+        numbered: Whether the image is one of several numbered ones. Their layers are in a folder `layers`: NAME.exr,
+            and NAME.png in a folder for each layer. Otherwise they are beside the image: NAME.layers.exr,
+            NAME.person.png, ….
+        transparent: Whether there is no background.
     """
     names = [field.name for field in fields(Layers) if not (transparent and field.name == "background")]
     if numbered:
@@ -120,15 +128,16 @@ def write_layers(layers: Layers, image: Image8, files: tuple[Path, ...]) -> None
 
 
 def lay_over(below: NDArray[np.float32], above: NDArray[np.float32]) -> None:
-    """Compose in place, straight alpha; (H, W, 4) in 0…255."""
-    a, b = above[..., 3:] / 255, below[..., 3:] / 255
+    """Compose an image `above` over `below` in place; (H, W, 4) float32 in 0…255, straight alpha."""
+    a = above[..., 3:] / 255
+    b = below[..., 3:] / 255
     alpha = a + b * (1 - a)
     below[..., :3] = (above[..., :3] * a + below[..., :3] * b * (1 - a)) / np.maximum(alpha, 1e-6)
     below[..., 3:] = alpha * 255
 
 
 def _colours(layer: str, pixels: Image8) -> dict[str, NDArray[Any]]:
-    """Split an image (H, W, 3) or (H, W, 4) into channels: linear light, multiplied by alpha."""
+    """Split an image (H, W, 3) or (H, W, 4) into channels of linear light, multiplied by alpha."""
     colour = LINEAR[pixels[..., :3]]
     if pixels.shape[2] == 3:
         return {f"{layer}{name}": np.float16(colour[..., c]) for c, name in enumerate("RGB")}

@@ -1,4 +1,4 @@
-"""How reposed images are drawn. Needs no torch: `hpc repose --help` reads it. `reposing.scene` has further options."""
+"""Options of drawing reposed images; needs no torch. `reposing.scene` has further options."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MAX_DRAWN = {False: 68, True: 34}  # million pixels without and with layers, wh
 
 ReposeMethod = Literal["auto", "mesh", "warp3d"]
 Drivers: TypeAlias = "Literal['largest', 'all'] | int | tuple[int, ...]"
-"""Whose motion of a target is read: one person's, or that of several, by track ids."""
+"""The people of a target who drive: one person, or several by track ids."""
 
 
 def check_drawn_size(option: str, size: tuple[int, int], *, layers: bool) -> None:
-    """Raise UsageError for an image of (width, height) pixels that would need more than 4 GB of memory to draw."""
+    """Raise UsageError for an image of (width, height) pixels that needs more than 4 GB of memory to draw."""
     width, height = size
     limit = _MAX_DRAWN[layers]
     if width * height > limit * 1_000_000:
@@ -32,7 +32,7 @@ def check_drawn_size(option: str, size: tuple[int, int], *, layers: bool) -> Non
 
 @dataclass(frozen=True)
 class PeopleOptions(Options):
-    """Which people of a photograph are reposed, and which of the target they take their poses from."""
+    """The people of a photograph to repose, and the people of the target who drive them."""
 
     person: str = option(
         "largest",
@@ -56,33 +56,34 @@ class PeopleOptions(Options):
 
     @property
     def chosen(self) -> dict[int, int | None]:
-        """Track ids in the photograph, with those of the target where `person` names them; empty for largest and all.
+        """The chosen track ids, with the ids of the target's people if `person` names them; empty for largest and all.
 
-        Raises UsageError for anything else.
+        Raises:
+            UsageError: If `person` is anything else.
         """
         if self.person in ("largest", "all"):
             return {}
         form = "largest, all, track ids, or pairs such as 0=1"
         pairs: dict[int, int | None] = {}
         for part in self.person.split(","):
-            person, equals, other = part.partition("=")
-            if not person.isdecimal() or (equals and not other.isdecimal()):
+            person, equals, driver = part.partition("=")
+            if not person.isdecimal() or (equals and not driver.isdecimal()):
                 raise UsageError("person", "is not known", expected=form, got=repr(part))
             if int(person) in pairs:
                 raise UsageError("person", "is named twice", got=repr(self.person))
-            pairs[int(person)] = int(other) if equals else None
-        if len({other is None for other in pairs.values()}) > 1:
+            pairs[int(person)] = int(driver) if equals else None
+        if len({driver is None for driver in pairs.values()}) > 1:
             raise UsageError("person", "names the target's person for some only", got=repr(self.person))
         return pairs
 
     @property
     def pairs(self) -> dict[int, int]:
         """The pairs among `chosen`: track ids in the photograph, and in the target."""
-        return {person: other for person, other in self.chosen.items() if other is not None}
+        return {person: driver for person, driver in self.chosen.items() if driver is not None}
 
     @property
     def drivers(self) -> Drivers:
-        """Whose motion has to be read from the target."""
+        """The people whose motion has to be read from the target."""
         if self.pairs:
             return tuple(dict.fromkeys(self.pairs.values()))
         return int(self.target_person) if self.target_person.isdecimal() else self.target_person  # type: ignore[return-value]
@@ -90,7 +91,7 @@ class PeopleOptions(Options):
 
 @dataclass(frozen=True)
 class DrawingOptions(Options):
-    """How a reposed image is drawn, beside its background."""
+    """Options of drawing a reposed image, besides its background."""
 
     absolute: bool = option(
         False,
@@ -141,7 +142,11 @@ class DrawingOptions(Options):
 
     @property
     def canvas_choice(self) -> str | tuple[int, int]:
-        """ "auto", "keep", "fit", or a width and height in pixels. Raises UsageError for anything else."""
+        """The canvas: "auto", "keep", "fit", or a width and height in pixels.
+
+        Raises:
+            UsageError: If `canvas` is anything else.
+        """
         if self.canvas in ("auto", "keep", "fit"):
             return self.canvas
         sizes = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", self.canvas.lower())

@@ -1,4 +1,4 @@
-"""The people of a photograph in other poses: fit, texture, target, image in one.
+"""Reposing of people in photographs: fit, texture, target and image in one.
 
 with Reposer(person="largest") as reposer:
     for photo in photos:
@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
+from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_pixels
-from humanpose_cli.fitting.options import DetectorMode, FitOptions
+from humanpose_cli.fitting.options import DetectorMode
 from humanpose_cli.fitting.people import PeopleSource, detections_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -40,19 +39,34 @@ from humanpose_cli.reposing.scene import POSES_ON_GPU, Backdrop, ReposeOptions, 
 from humanpose_cli.reposing.targets import AnyTarget, read_target
 
 AnyPerson: TypeAlias = "str | int | Mapping[int, int]"
-"""People of a photograph: as `PeopleOptions.person`, an id, or ids with those of the target's people who drive them."""
+"""People of a photograph: as `PeopleOptions.person`, an id, or a mapping to the ids of the target's people."""
 
 
-@explained(FitOptions, ReposeOptions, ComputeOptions)
 class Reposer:
-    """Reads photographs and draws their people in other poses; loads its models once; a context manager.
-
-    `body` may also be a `Body`, `background` an image, and `person` a mapping as {0: 1, 1: 0}. `batch_size` counts
-    photographs that are fitted together, and poses that a network draws together.
+    """Draws the people of photographs in other poses. The models are loaded once; a context manager.
 
     Args:
-        options: All of `ReposeOptions` at once; other arguments take precedence.
-        people_source: Finds the people, in place of our detector.
+        options: All options at once. Other arguments take precedence.
+        method: How to make the image. "mesh" projects the photograph onto the fitted body, "warp3d" is a network,
+            "auto" is "mesh".
+        person: The people to repose: "largest", "all", track ids, or a mapping of ids to ids of the target's people.
+        target_person: Whose poses of the target to use: "largest", "all" or a track id.
+        background: "keep", "transparent", or an image as a path or (h, w, 3) uint8.
+        size: The longer side of the result, pixels; None for the photograph's.
+        canvas: The part of the scene that the image shows: "keep", "auto", "fit", or "WxH" in pixels.
+        absolute: Whether to draw the pose at its own coordinates.
+        in_place: Whether to ignore the path of a walk.
+        weights: The reposing network: a file, a run, or a name of `hpc weights list`.
+        layers: Whether images come with their layers, for compositing.
+        force: Whether to use a network that has hardly been trained.
+        body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
+        focal: The photographs' focal length, pixels; None to estimate it.
+        detector: How thoroughly to look for people.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "full", "tf32" or "bfloat16". What networks compute in.
+        batch_size: The number of photographs that are fitted together, and of poses that a network draws together.
+        threads: The number of threads; None for all cores.
+        people_source: Finds the people in place of our detector.
     """
 
     def __init__(
@@ -79,15 +93,25 @@ class Reposer:
         threads: int | None = None,
         people_source: PeopleSource | None = None,
     ) -> None:
-        values: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
-        values |= {"person": None if person is None else _as_option(person)}
-        values |= {"force": force, "canvas": canvas, "layers": layers, "in_place": in_place}
-        values["target_person"] = None if target_person is None else str(target_person)
-        self._plate, values["background"] = _plate_of(background)
-        self.options = replace(
-            options or ReposeOptions(), **{name: value for name, value in values.items() if value is not None}
-        )
-        self._device, self._threads, self._precision = device, threads, precision
+        self._plate, background_option = _plate_of(background)
+        values: dict[str, Any] = {
+            "method": method,
+            "person": None if person is None else _as_option(person),
+            "target_person": None if target_person is None else str(target_person),
+            "background": background_option,
+            "size": size,
+            "canvas": canvas,
+            "absolute": absolute,
+            "in_place": in_place,
+            "weights": weights,
+            "layers": layers,
+            "force": force,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        self.options = replace(options or ReposeOptions(), **given)
+        self._device = device
+        self._threads = threads
+        self._precision = precision
         self._make_fitter = partial(
             Fitter,
             self.options.fit,
@@ -110,12 +134,12 @@ class Reposer:
 
     @cached_property
     def fitter(self) -> Fitter:
-        """Fits the photographs, and targets that are images; its models are loaded now."""
+        """The fitter of photographs and of targets that are images; loads its models on first access."""
         return self._make_fitter()
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides its images beside photograph and target, as JSON values; files by their contents."""
+        """The values that decide the images besides photograph and target, as JSON values; files by their contents."""
         weights = ""
         if self.network is not None:
             weights = digest_of(find_weights(self.options.weights))[:16] + precision_label(self._precision)
@@ -138,13 +162,18 @@ class Reposer:
         max_people: int | None = None,
         progress: Progress = no_progress,
     ) -> ReposingScene:
-        """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those that are reposed.
-
-        Raises InputError if there are no people, or not the requested person.
+        """Fit the people of a photo, and make the textures of the reposed people.
 
         Args:
-            fit: Of this photo, or of a sequence that begins with it, made before.
-            max_people: Number of people who are reposed: the largest of those chosen.
+            photo: (H, W, 3) uint8 RGB.
+            name: The photo's name in messages.
+            focal: The focal length, pixels; None to estimate it.
+            fit: An existing fit of this photo, or of a sequence that begins with it.
+            max_people: The maximum number of reposed people: the largest of the chosen ones.
+            progress: Called with (done, total or None, unit).
+
+        Raises:
+            InputError: If there are no people, or not the requested person.
         """
         if fit is None:
             record = self.fitter.fit_image(photo, name=name, focal=focal, progress=progress)
@@ -159,7 +188,7 @@ class Reposer:
         return ReposingScene(photo, record, rows, body, self.options, self._plate, self.network, at_once)
 
     def _checked(self, fit: Fit, photo: np.ndarray, name: str) -> Fit:
-        """Return a fit's first frame, with masks of its people. Raises InputError if the photo has another size."""
+        """Return a fit's first frame with masks of its people. Raises InputError if the photo has another size."""
         height, width = photo.shape[:2]
         if fit.image_size[0].tolist() != [width, height]:
             size = "{} × {} pixels".format(*fit.image_size[0])
@@ -185,15 +214,17 @@ class Reposer:
         frames: str | FrameRange | None = None,
         progress: Progress = no_progress,
     ) -> Reposed:
-        """Draw the people of a photograph in other poses, on access.
+        """Draw the people of a photograph in other poses. Images are drawn on access.
 
         Args:
-            photo: A path, or (H, W, 3) uint8 RGB; of a sequence, the first frame.
-            target: A pose file, an image or a video (a path); joints (J, 3) or (T, J, 3) in metres; a Fit, or a
-                person of one; a target that `read_target` gave.
-            fit: Of this photo, made before: a Fit, or a fit file's path.
-            skeleton, axes: Of joints and pose files: "smpl24", …; "camera", "y-up" or "z-up".
-            frames: "A:B", of a motion or a driving video.
+            photo: A path, an item, or (H, W, 3) uint8 RGB. The first frame of a sequence.
+            target: A pose file, an image or a video; joints (J, 3) or (T, J, 3) in metres; a fit, or a person of one;
+                or the result of `read_target`.
+            fit: An existing fit of this photo, or its path.
+            skeleton: The skeleton of joints and pose files that do not name it, such as "smpl24".
+            axes: The axes of joints and pose files that do not name them: "camera", "y-up" or "z-up".
+            frames: "A:B". The frames of a motion or a driving video.
+            progress: Called with (done, total or None, unit).
         """
         part = parse_range(frames)
         read = partial(read_target, skeleton=skeleton, axes=axes, frames=part, progress=progress)
@@ -206,14 +237,20 @@ class Reposer:
             frame = next(photo.frames(ahead=0))
             if fit is None and not photo.is_sequence:
                 fit = self.fitter.fit(photo, progress=progress)
-            pixels, name, focal = frame.pixels, photo.label, frame.focal
+            pixels = frame.pixels
+            name = photo.label
+            focal = frame.focal
         else:
-            pixels, name, focal = check_pixels(photo), "photo", None
+            pixels = check_pixels(photo)
+            name = "photo"
+            focal = None
         scene = self.read(pixels, name=name, focal=focal, fit=fit, max_people=max_people, progress=progress)
         reader_warnings = getattr(target, "warnings", ())  # by the reader of the target
-        left = len(scene.record) - len(scene.rows) if max_people and self.options.person == "all" else 0
-        stay = [f"the target has {max_people} to drive them: {left} of the photograph's people stay"] if left else []
-        return Reposed(scene, motion, [*scene.doubts, *stay, *(w for w in motion.warnings if w not in reader_warnings)])
+        warnings = list(scene.doubts)
+        if max_people and self.options.person == "all" and len(scene.record) > len(scene.rows):
+            count = len(scene.record) - len(scene.rows)
+            warnings.append(f"the target has {max_people} to drive them: {count} of the photograph's people stay")
+        return Reposed(scene, motion, [*warnings, *(w for w in motion.warnings if w not in reader_warnings)])
 
     def __enter__(self) -> Reposer:
         return self
@@ -224,7 +261,7 @@ class Reposer:
 
 
 def _plate_of(background: Backdrop | None) -> tuple[NDArray[np.uint8] | None, Any]:
-    """Read the image that stands behind, if it is one, and return what `ReposeOptions.background` then is."""
+    """Read the background if it is an image; also return the option `background`."""
     if background is None or (isinstance(background, str) and background in ("keep", "transparent")):
         return None, background
     return read_image(background).pixels if isinstance(background, str | Path) else check_pixels(background), None
@@ -238,22 +275,23 @@ def _one_photo(path: str | Path) -> InputItem:
 
 
 def _refuse_untrained(network: Warp3d, path: Path) -> None:
-    """Raise UsageError for a network whose header counts fewer steps than `MIN_STEPS`, earlier trainings included."""
+    """Raise UsageError for a network that was trained for fewer steps than `MIN_STEPS`."""
     training = network.header.training
     steps = training.get("steps")
     if steps is None:
         return
     steps += sum(earlier["steps"] for earlier in training.get("began_with", ()))
     if steps < MIN_STEPS:
-        minimum, remedy = f"{MIN_STEPS:,} steps or more", "train on, or try it with `force`"
+        minimum = f"{MIN_STEPS:,} steps or more"
+        remedy = "train on, or try it with `force`"
         problem = f"has hardly been trained ({path})"
         raise UsageError("weights", problem, expected=minimum, got=f"{steps:,}", remedy=remedy)
 
 
 def _as_option(person: AnyPerson) -> str:
-    """Write people as `PeopleOptions.person` has them."""
+    """Write people as the option `person`."""
     if isinstance(person, Mapping):
-        return ",".join(f"{photographed}={other}" for photographed, other in person.items())
+        return ",".join(f"{person_id}={driver}" for person_id, driver in person.items())
     return str(person)
 
 
@@ -271,7 +309,6 @@ def _chosen_rows(record: Fit, options: ReposeOptions, name: str) -> list[int]:
     return [int(row) for person in options.chosen for row in record.rows_of(person)]
 
 
-@explained(FitOptions, ReposeOptions, ComputeOptions)
 def repose(
     photo: str | Path | np.ndarray,
     target: AnyTarget,
@@ -299,23 +336,47 @@ def repose(
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Reposed:
-    """Draw the people of a photograph in another pose: `hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")`.
+    """Draw the people of a photograph in other poses.
 
-    `person` may also be a mapping: {0: 1, 1: 0} lets the target's person 1 drive person 0, and the other way round.
-    `background` may also be an image, as a path or (h, w, 3) uint8, and `body` a `Body`. Loads the
-    models each time: for loops there is `hp.Reposer`.
+    The models are loaded at every call. `hp.Reposer` keeps them loaded, for loops.
 
     Args:
         photo: A path, or (H, W, 3) uint8 RGB.
-        target: A pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video (a path); joints (J, 3) or (T,
-            J, 3) in metres, camera axes; a Fit, or one of its `people`.
-        fit: Of this photo, made before: a Fit, or a fit file's path.
-        skeleton: The skeleton of joints and pose files, if they do not name it.
-        axes: The axes of joints and pose files, if they do not name them.
-        frames: "A:B", of a motion or a driving video.
-        progress: Of the fits, True draws a bar on stderr; a function is called with (done, total or None, unit).
+        target: A pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video; joints (J, 3) or (T, J, 3) in
+            metres, camera axes; a fit, or one of its `people`.
+        fit: An existing fit of this photo, or its path.
+        method: How to make the image. "mesh" projects the photograph onto the fitted body, "warp3d" is a network,
+            "auto" is "mesh".
+        person: The people to repose: "largest", "all", track ids, or a mapping: {0: 1, 1: 0} lets the target's person 1
+            drive person 0, and the other way round.
+        target_person: Whose poses of the target to use: "largest", "all" or a track id.
+        background: "keep", "transparent", or an image as a path or (h, w, 3) uint8.
+        size: The longer side of the result, pixels; None for the photograph's.
+        canvas: The part of the scene that the image shows: "keep", "auto", "fit", or "WxH" in pixels.
+        absolute: Whether to draw the pose at its own coordinates.
+        in_place: Whether to ignore the path of a walk.
+        weights: The reposing network: a file, a run, or a name of `hpc weights list`.
+        layers: Whether images come with their layers, for compositing.
+        force: Whether to use a network that has hardly been trained.
+        skeleton: The skeleton of joints and pose files that do not name it.
+        axes: The axes of joints and pose files that do not name them.
+        frames: "A:B". The frames of a motion or a driving video.
+        body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
+        focal: The photograph's focal length, pixels; None to estimate it.
+        detector: How thoroughly to look for people.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "full", "tf32" or "bfloat16". What networks compute in.
+        threads: The number of threads; None for all cores.
+        progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
+
+    Raises:
+        InputError: If a file is missing or damaged, or shows nobody.
+        UsageError: If an option is unusable, or cannot be combined with another one.
+
+    Example:
+        hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")
     """
-    maker = Reposer(
+    reposer = Reposer(
         method=method,
         person=person,
         target_person=target_person,
@@ -334,5 +395,5 @@ def repose(
         precision=precision,
         threads=threads,
     )
-    with maker as reposer, progress_of(progress) as report:
+    with reposer, progress_of(progress) as report:
         return reposer.repose(photo, target, fit=fit, skeleton=skeleton, axes=axes, frames=frames, progress=report)

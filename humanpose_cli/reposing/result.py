@@ -1,4 +1,4 @@
-"""What a reposing gives back: images that are drawn on access, and the files they are written to.
+"""The result of reposing: images that are drawn on access, and their files.
 
 reposed = hp.repose("photo.jpg", "arms_up.npy")
 reposed.image                     # (H, W, 3) uint8
@@ -32,48 +32,51 @@ Form = Literal["image", "video", "numbered"]
 
 
 class ImageDoubts:
-    """The doubts about the people in the images of one motion, of each person and kind the largest."""
+    """The doubts about the people in the images of a motion: the largest of each person and kind."""
 
     def __init__(self) -> None:
         self._worst: dict[tuple[int, str], Doubt] = {}
 
     def add(self, person: int, doubts: Iterable[Doubt]) -> None:
-        """Take in those of one image."""
+        """Add the doubts about a person in one image."""
         for doubt in doubts:
             worst = self._worst.get((person, doubt.kind))
             if worst is None or doubt.amount > worst.amount:
                 self._worst[person, doubt.kind] = doubt
 
     def sentences(self, *, several: bool) -> list[str]:
-        """List sentences for the user; of several people with their track ids."""
+        """Return sentences for the user, with track ids if there are several people."""
         return [
             f"person {person}: {doubt.sentence}" if several else doubt.sentence
             for (person, _), doubt in self._worst.items()
         ]
 
     def reasons(self, person: int) -> list[str]:
-        """List those of one person, for a table."""
+        """Return the short reasons of a person, for a table."""
         return [doubt.reason for (track, _), doubt in self._worst.items() if track == person]
 
 
 def named_doubts(by_person: dict[int, list[str]]) -> str:
-    """Join reasons, such as "70 % hidden; turned 120°"; of several people with track ids; "" for none."""
+    """Join reasons by track id, such as "70 % hidden; turned 120°"; "" for none."""
     sentences = {person: "; ".join(reasons) for person, reasons in by_person.items() if reasons}
     return "; ".join(text if len(by_person) == 1 else f"person {person}: {text}" for person, text in sentences.items())
 
 
 class Reposed:
-    """A photograph's people in the poses of a target; images are drawn on access.
+    """The people of a photograph in the poses of a target. Images are drawn on access.
 
-    visible_fraction  the least share of a reposed person's surface that the photograph shows, of what was drawn so far
-    methods           how each person was drawn
-    people            (P,) track ids of the people who were reposed, in the photograph
-    moved             (P,) how each was moved along the ground to stay in the image, such as "0.31 m to the left"
-    target_people     (P,) those whose motion they took, in the target; None where it has no people
+    Attributes:
+        visible_fraction: The share of a reposed person's surface that the photograph shows, the smallest so far.
+        methods: How each person was drawn.
+        people: The track ids of the reposed people in the photograph.
+        moved: How each person was moved along the ground to stay in the image, such as "0.31 m to the left".
+        target_people: The track ids of the target's people who drive them; None if the target has no people.
     """
 
     def __init__(self, scene: ReposingScene, target: AnyMotion, warnings: Sequence[str] = ()) -> None:
-        self.scene, self.target, self._warnings = scene, target, list(warnings)
+        self.scene = scene
+        self.target = target
+        self._warnings = list(warnings)
         self._doubts = ImageDoubts()
         self.visible_fraction = 1.0
         self.methods: tuple[str, ...] = ()
@@ -92,11 +95,11 @@ class Reposed:
         return len(self.target)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Draw one image a pose: (H, W, 3) uint8, or (H, W, 4) where the background is transparent."""
+        """Draw an image for each pose: (H, W, 3) uint8, or (H, W, 4) if the background is transparent."""
         return (result.image for result in self.drawn())
 
     def drawn(self) -> Iterator[ReposedImage]:
-        """Draw one image a pose, with its layers where they are requested."""
+        """Draw an image for each pose, with its layers if they are requested."""
         for result in self.scene.images(self.target):
             self.visible_fraction = min(self.visible_fraction, result.visible_fraction)
             self.methods = result.methods
@@ -107,13 +110,13 @@ class Reposed:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences about what may look wrong with what was drawn so far."""
+        """Sentences about what may look wrong in the images drawn so far."""
         return [*self._warnings, *self._doubts.sentences(several=len(self.people) > 1)]
 
     @property
     def doubtful(self) -> str:
-        """The same in a few words, such as "70% hidden in the photo; turned 120°"; "" where nothing is doubtful."""
-        return named_doubts({p: [*of_fits, *self._doubts.reasons(p)] for p, of_fits in self._fit_doubts.items()})
+        """The warnings in a few words, such as "70% hidden in the photo; turned 120°"; "" for none."""
+        return named_doubts({p: [*reasons, *self._doubts.reasons(p)] for p, reasons in self._fit_doubts.items()})
 
     @cached_property
     def images(self) -> list[np.ndarray]:
@@ -122,7 +125,11 @@ class Reposed:
 
     @property
     def layers(self) -> Layers:
-        """What the first image consists of, for compositing. Raises UsageError unless `layers=True` was requested."""
+        """The layers of the first image, for compositing.
+
+        Raises:
+            UsageError: Unless `layers=True` was requested.
+        """
         layers = next(self.drawn()).layers
         if layers is None:
             raise UsageError("layers", "were not requested", remedy="hp.repose(…, layers=True)")
@@ -136,11 +143,19 @@ class Reposed:
     def save(
         self, path: Path | str, progress: Progress = no_progress, *, video_codec: VideoCodec = "h264"
     ) -> tuple[Path, ...]:
-        """Write one image, a video (.mp4), or numbered images into a folder or as `f_%04d.exr`; gives the paths.
+        """Write an image, a video, or numbered images. Images are drawn one by one and not kept.
 
-        Numbers are those of the target's frames: of `frames="60:72"` the first is 000060.png.
-        The images are drawn one by one and not kept. Raises UsageError for several poses in one image, or a
-        transparent video.
+        Args:
+            path: An image, a video (.mp4), a folder, or a numbered pattern such as `f_%04d.exr`. Numbers are the
+                target's frame numbers: with `frames="60:72"` the first image is 000060.png.
+            progress: Called with (done, total, unit).
+            video_codec: The codec of a video.
+
+        Returns:
+            The paths.
+
+        Raises:
+            UsageError: For several poses in one image, or a transparent video.
         """
         path = Path(path)
         if path.suffix.lower() in VIDEO_SUFFIXES:
@@ -156,7 +171,20 @@ class Reposed:
         progress: Progress = no_progress,
         video_codec: VideoCodec = "h264",
     ) -> tuple[Path, ...]:
-        """Write into named files as `save`, and layers into those of `files_of_layers`; return the former."""
+        """Write into the given files, and the layers into the files of `files_of_layers`.
+
+        Args:
+            form: The form of the result.
+            paths: One file, or one for each pose.
+            progress: Called with (done, total, unit).
+            video_codec: The codec of a video.
+
+        Returns:
+            The paths without layers.
+
+        Raises:
+            UsageError: For several poses in one image, or a transparent video.
+        """
         if form == "image" and len(self) > 1:
             raise UsageError(paths[0], f"is one image for {len(self)} poses", remedy=_MANY)
         if form == "video":
@@ -180,7 +208,7 @@ class Reposed:
     def _to_write(
         self, form: Form, paths: Sequence[Path]
     ) -> Iterable[tuple[np.ndarray, Layers | None, tuple[Path, ...]]]:
-        """Yield the images, drawn anew only if they are not cached, their layers and the files of these."""
+        """Yield the images, from the cache if they are in it, their layers, and the layers' files."""
         cache = self.__dict__
         if self.scene.layered:
             files = files_of_layers(form, paths, self.target, transparent=self.scene.transparent)
@@ -200,12 +228,16 @@ class Reposed:
 
 
 def form_of(count: int, *, numbered: bool | None, transparent: bool, out: Path | None = None) -> Form:
-    """Decide the form of results: one pose makes an image; several a video, or numbered images if requested or
-    transparent.
+    """Choose the form of results: an image for one pose, otherwise a video or numbered images.
 
     Args:
-        numbered: False: a video is requested. Raises UsageError if it would have to be transparent.
-        out: A folder, or the file to write, whose name then decides.
+        count: The number of poses.
+        numbered: True for numbered images, False for a video, None for a video unless it would be transparent.
+        transparent: Whether the background is transparent.
+        out: A folder, or a file whose name then decides; None for a folder.
+
+    Raises:
+        UsageError: If the form cannot hold the images.
     """
     form = None if out is None else _form_of_name(out)
     if transparent and out is not None and form in ("image", "numbered"):
@@ -223,7 +255,7 @@ _MANY = "name a video (.mp4), numbered images (f_%04d.png) or a folder"
 
 
 def _form_of_name(path: Path) -> Form | None:
-    """Find the form that a file's name stands for; None for a folder or another suffix."""
+    """Return the form of a file's name; None for a folder or an unknown suffix."""
     if path.is_dir():
         return None
     suffix = path.suffix.lower()
@@ -233,7 +265,7 @@ def _form_of_name(path: Path) -> Form | None:
 
 
 def _refuse_transparent_video(transparent: bool) -> None:
-    """Raise UsageError if transparent: no format that we write holds both."""
+    """Raise UsageError if a video would be transparent."""
     if transparent:
         raise UsageError(
             "background", "cannot be transparent in a video", remedy="write numbered images, or name a background image"
@@ -241,14 +273,14 @@ def _refuse_transparent_video(transparent: bool) -> None:
 
 
 def _refuse_opaque(out: Path) -> None:
-    """Raise UsageError for a format that holds no transparency, which `write_image` meets only after the drawing."""
+    """Raise UsageError for a format without transparency, before anything is drawn."""
     if out.suffix.lower() in WRITTEN_SUFFIXES and out.suffix.lower() not in TRANSPARENT_SUFFIXES:
         endings = f"`out` that ends in {', '.join(TRANSPARENT_SUFFIXES)}"
         raise UsageError("background", "cannot be transparent in this file", expected=endings, got=str(out))
 
 
 def pose_name(target: Path) -> str:
-    """Name results after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` and `a.jpg` are `a`."""
+    """Return the name of a target for results: `dance` for `dance.bvh`, `a` for `a.jpg.fit.npz` and `a.jpg`."""
     name = Path(target.name.removesuffix(FIT_SUFFIX))
     from_fit = name.name != target.name and name.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
     return escaped(name.name if from_fit or target.is_dir() else name.stem)
@@ -257,14 +289,19 @@ def pose_name(target: Path) -> str:
 def repose_outputs(
     items: Sequence[InputItem], out: Path, form: Form, target: AnyMotion, pose: str
 ) -> list[tuple[Path, ...]]:
-    """List the files to write for each photograph: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
+    """List the files of each photograph: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and following.
 
-    Of photographs whose names differ in the extension alone, it stays: `a.jpg.POSE.png`.
+    If the names of photographs differ only in the suffix, it is kept: `a.jpg.POSE.png`.
 
     Args:
-        out: A folder, the one file, or the numbered pattern (f_%04d.exr) of one photograph's images.
-        target: Whose frame numbers the images have, so that parts of one motion do not collide.
-        pose: The target's name, so that two poses of one photograph do not collide.
+        items: The photographs.
+        out: A folder, one file, or the numbered pattern (f_%04d.exr) of one photograph's images.
+        form: The form of the results.
+        target: The target, whose frame numbers the images have.
+        pose: The target's name.
+
+    Raises:
+        UsageError: If `out` is one numbered pattern for several photographs.
     """
     if _form_of_name(out) == "numbered":
         if len(items) > 1:
@@ -285,8 +322,13 @@ def repose_outputs(
 def files_of_layers(
     form: Form, paths: Sequence[Path], target: AnyMotion, *, transparent: bool
 ) -> list[tuple[Path, ...]]:
-    """List the files of the layers of each pose of a target, as `layer_files` has them; those of a video stand in a
-    folder that is called as the video is.
+    """List the files of the layers of each pose of a target.
+
+    Args:
+        form: The form of the results.
+        paths: The images, or the video, whose layers are in a folder of its name.
+        target: The target, whose frame numbers the files have.
+        transparent: Whether there is no background.
     """
     if form == "video":
         paths = _numbered(paths[0].with_suffix(""), target)
@@ -294,10 +336,8 @@ def files_of_layers(
 
 
 def targets_folder(out: Path, target: Path) -> Path | None:
-    """Locate the fit of a target's image or video, as `out` of `repose_outputs` says: in its folder `targets`.
-
-    Beside one file only the fit of a sequence, which takes minutes, is worth a folder.
-    """
+    """Return the folder of the fit of a target's image or video; None if it is not stored."""
+    # Beside one output file, only the fit of a sequence, which takes minutes, is worth a folder.
     if _form_of_name(out) is None:
         return out / "targets"
     an_image = target.suffix.lower() in IMAGE_SUFFIXES and not target.is_dir() and numbered_path(target, 0) is None
@@ -305,7 +345,7 @@ def targets_folder(out: Path, target: Path) -> Path | None:
 
 
 def _numbered(out: Path, target: AnyMotion) -> tuple[Path, ...]:
-    """Name files of a numbered pattern with an image's ending, or `000000.png` and on in a folder, by frame number."""
+    """Name files by frame number, after a numbered pattern, or `000000.png` and following in a folder."""
     pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"
     step = target.frame_step
     numbers = range(target.first_frame, target.first_frame + len(target) * step, step)

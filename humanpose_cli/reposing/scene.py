@@ -1,4 +1,4 @@
-"""A photograph whose people can be drawn in any pose, and what its images depend on."""
+"""A photograph whose people can be drawn in any pose, and the options of its images."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
 
 Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
-"""The background: the photo's own, none, or an image (a path or (h, w, 3) uint8)."""
+"""A background: the photo's, none, or an image (a path or (h, w, 3) uint8)."""
 
 
 @dataclass(frozen=True)
 class ReposeOptions(DrawingOptions, PeopleOptions):
-    """What a reposed image depends on, beside the photo and the target."""
+    """The options of a reposed image, besides the photo and the target."""
 
     background: Literal["keep", "transparent"] = option(
         "keep", "Background: that of the photo, or none; `Reposer` also takes an image."
@@ -66,15 +66,25 @@ class ReposeOptions(DrawingOptions, PeopleOptions):
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
 
 
-_IN_FRONT = 0.9  # distance of people who stay in front of the reposed one, in distances of that person
-POSES_ON_GPU = 16  # that a network draws together; on a CPU one core takes 0.16 s a pose, alone or in a batch
+_IN_FRONT = 0.9  # distance of people who stay in front of the reposed person, in distances of that person
+POSES_ON_GPU = 16  # poses that a network draws together; on a CPU, batches are no faster
 
 
 class ReposingScene:
-    """A photo whose chosen people can be drawn in any pose. See `reposer.Reposer.read`.
+    """A photo whose chosen people can be drawn in any pose. `Reposer.read` makes it.
+
+    Attributes:
+        people: The chosen people, dressed.
 
     Args:
-        record: The fit of all people; rows  the chosen people's rows of it; people  the chosen, dressed.
+        photo: (H, W, 3) uint8 RGB.
+        record: The fit of all people.
+        rows: The chosen people's rows of the fit.
+        body: The body model.
+        options: The options of the images.
+        background: (h, w, 3) uint8 RGB; None for the one of the options.
+        network: Draws the people; None for the mesh.
+        poses_at_once: The number of poses that are drawn together.
     """
 
     def __init__(
@@ -88,9 +98,12 @@ class ReposingScene:
         network: Warp3d | None = None,
         poses_at_once: int = 1,
     ) -> None:
-        self.photo, self.record, self.rows = photo, record, list(rows)
+        self.photo = photo
+        self.record = record
+        self.rows = list(rows)
         self.transparent = background is None and options.background == "transparent"
-        self._body, self._options = body, options
+        self._body = body
+        self._options = options
         self._detections = record.detections
         alone = len(self.rows) == 1
         self._backdrop: Background | NDArray[np.uint8] = options.background if background is None else background
@@ -120,18 +133,18 @@ class ReposingScene:
 
     @property
     def tracks(self) -> tuple[int, ...]:
-        """Track ids of the chosen people."""
+        """The track ids of the chosen people."""
         return tuple(int(self.record.track_id[row]) for row in self.rows)
 
     @property
     def fit_doubts(self) -> dict[int, list[str]]:
-        """For each of the chosen people why the fit is doubtful, as `hpc fit` has it; empty where it is not."""
+        """The reasons why the fit of each chosen person is doubtful, by track id."""
         reasons = row_doubts(self.record)
         return {int(self.record.track_id[row]): [reasons[row]] if reasons[row] else [] for row in self.rows}
 
     @property
     def doubts(self) -> Iterator[str]:
-        """Sentences about the chosen people whose fits are doubtful, and who else's is not."""
+        """Sentences about the chosen people with doubtful fits, and about whose fits are reliable."""
         reasons = row_doubts(self.record)
         reliable = [str(self.record.track_id[row]) for row, reason in enumerate(reasons) if not reason]
         instead = f"; not that of person {' or '.join(reliable)}" if reliable else ""
@@ -140,26 +153,22 @@ class ReposingScene:
                 yield f"the fit of person {self.record.track_id[row]} is doubtful ({reasons[row]}){instead}"
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
-        return MeshReposer.of(
-            self.photographed(row),
-            self._body,
-            background=background,
-            options=self._options.mesh,
-        )
+        return MeshReposer.of(self.photographed(row), self._body, background=background, options=self._options.mesh)
 
     def photographed(self, row: int) -> PhotographedPerson:
-        """Return a person of the photo, reposed or not, with their mask and that of all others."""
-        others = self._mask_of_all(other for other in range(len(self._detections)) if other != row)
+        """Return a person of the photo, reposed or not, with their mask and the others' mask."""
+        others = self._mask_of_all(number for number in range(len(self._detections)) if number != row)
         return PhotographedPerson.of(self.photo, self._mask(row), _fitted_person(self.record, row), [others])
 
     def _mask(self, row: int) -> NDArray[np.float32]:
-        """Find where one person is, (H, W) 0…1. Made on demand: a crowd's masks would not fit beside a large photo."""
+        """Return a person's mask (H, W) 0…1, made on demand: a crowd's masks would not fit into memory."""
         return self._segmentation.mask(row)
 
     @cached_property
     def _segmentation(self) -> PeopleMap:
-        """Who is where in the photograph."""
-        size, claims = self.photo.shape[:2], []
+        """The people's pixels in the photograph."""
+        size = self.photo.shape[:2]
+        claims = []
         for row, person in enumerate(self._detections):
             mask = self._drawn_mask(row) if person.mask is None else person.mask.in_image(*size)
             surface, camera = self._surface(row)
@@ -185,24 +194,26 @@ class ReposingScene:
         return plate
 
     def _mask_of_all(self, rows: Iterable[int]) -> NDArray[np.float32]:
-        together = np.zeros(self.photo.shape[:2], np.float32)
+        union = np.zeros(self.photo.shape[:2], np.float32)
         for row in rows:
-            np.maximum(together, self._mask(row), out=together)
-        return together
+            np.maximum(union, self._mask(row), out=union)
+        return union
 
     def _people_in_front(self) -> list[PersonInFront]:
-        """Find who is not redrawn and stands before the one who is."""
-        row, distances = self.rows[0], self.record.trans[:, 2]
+        """Find the people who are not redrawn and stand in front of the redrawn one."""
+        row = self.rows[0]
+        distances = self.record.trans[:, 2]
         nearer = np.flatnonzero(distances < _IN_FRONT * distances[row])
         if len(self.rows) > 1 or not len(nearer):
             return []
-        person_mask, people = self._mask(row), []
-        for other in nearer:
-            mask = self._mask(int(other))
+        person_mask = self._mask(row)
+        people = []
+        for neighbour in nearer:
+            mask = self._mask(int(neighbour))
             alpha = np.where(mask >= person_mask, np.rint(255 * mask), 0).astype(np.uint8)
             x, y, width, height = cv2.boundingRect(alpha)
             box = Box(x, y, x + width, y + height)
-            people.append(PersonInFront(float(distances[other]), box, alpha[box.slices].copy()))
+            people.append(PersonInFront(float(distances[neighbour]), box, alpha[box.slices].copy()))
         return people
 
     def images(self, target: AnyMotion) -> Iterator[ReposedImage]:
@@ -212,7 +223,8 @@ class ReposingScene:
         pairs = zip(drivers, motions, strict=True)
         shifts = [keypoint_shifts(driver, motion, self._body) for driver, motion in pairs]
         choice = self._options.canvas_choice
-        moved, composition = [Shift()] * len(motions), self.composition
+        moved = [Shift()] * len(motions)
+        composition = self.composition
         if choice in ("auto", "keep") and not self._options.absolute:
             moved = [shift_inwards(person, motion) for person, motion in zip(self.people, motions, strict=True)]
             motions = [moved_along_ground(*each) for each in zip(self.people, motions, moved, strict=True)]
@@ -233,7 +245,7 @@ class ReposingScene:
         return Box(0, 0, width, height)
 
     def _canvas(self, motions: Sequence[BodyParams]) -> Box:
-        """Choose the part of the scene that images of these motions show, in pixels of the photo."""
+        """Choose the part of the scene that images of motions show, in pixels of the photo."""
         choice = self._options.canvas_choice
         pairs = list(zip(self.people, motions, strict=True))
         if choice == "keep" or (choice == "auto" and self._options.absolute):
@@ -243,7 +255,7 @@ class ReposingScene:
         return canvas_of(choice, self._frame[2:], box_of_people(pairs))
 
     def _on(self, canvas: Box) -> Composition:
-        """Move the people and background to a canvas, a rectangle in pixels of the photo."""
+        """Move the people and the background to a canvas, a rectangle in pixels of the photo."""
         avoid = self._mask_of_all(range(len(self._detections))) > 0.3
 
         def extended(plate: Plate) -> Plate:
@@ -256,7 +268,7 @@ class ReposingScene:
         return self.composition.on(canvas, extended)
 
     def drivers(self, target: AnyMotion) -> list[Target]:
-        """Find the motion that each of the chosen people takes."""
+        """Return the motion that each of the chosen people takes."""
         return target_of_each(target, self.record, self.rows, self._options)
 
     def _drawn_mask(self, row: int) -> NDArray[np.float32]:
@@ -270,10 +282,11 @@ class ReposingScene:
         return Surface(body_vertices(self._body, self.record, np.array([row]))[0], self._body.faces), camera
 
     def _placed(self, target: Target, row: int) -> BodyParams:
-        """Put the target's T poses onto one person, as torch tensors."""
+        """Put the target's T poses onto a person."""
+        person = self.people[self.rows.index(row)]
         if self._options.absolute:
             motion = motion_on(target, self._body, self.record.betas[row])
-            if not self.people[self.rows.index(row)].shows(motion.rotations, motion.trans):
+            if not person.shows(motion.rotations, motion.trans):
                 raise UsageError(
                     "absolute",
                     "puts no person into the photograph",
@@ -282,7 +295,6 @@ class ReposingScene:
                 )
             return motion
         start = self.record.joints3d[row, SMPL24.index("pelvis")]
-        person = self.people[self.rows.index(row)]
         in_place = self._options.in_place
         motion = motion_on(target, self._body, self.record.betas[row], start, person.down, in_place=in_place)
         trans = person.set_down(motion.rotations, motion.trans, target.frame_rate or DEFAULT_FRAME_RATE)
@@ -302,11 +314,11 @@ class ReposingScene:
 
 def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
     return FittedPerson(
-        record.poses[row],
-        record.betas[row],
-        record.trans[row],
-        record.camera(int(record.frame_index[row])),
-        record.segment_scales[row],
-        joint_visibility(record.select([row]))[0],
-        record.keypoints2d[row],
+        poses=record.poses[row],
+        betas=record.betas[row],
+        trans=record.trans[row],
+        camera=record.camera(int(record.frame_index[row])),
+        segment_scales=record.segment_scales[row],
+        joint_visibility=joint_visibility(record.select([row]))[0],
+        keypoints2d=record.keypoints2d[row],
     )

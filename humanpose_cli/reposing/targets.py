@@ -2,8 +2,8 @@
 
 `read_target` takes pose files, fit files, other images, driving videos and arrays. `motion_on` poses a person's body
 like a target. `retarget_joints` turns joint positions of any skeleton into rotations: only directions between joints
-count, never lengths, so a child takes over a giant's pose. What the skeleton leaves open (the twist of a straight limb,
-hands, feet) stays as near as it can to the neutral pose and inside the joints' limits.
+count, not lengths, so a child takes over a giant's pose. The freedoms that the skeleton leaves (the twist of a straight
+limb, hands, feet) stay close to the neutral pose and inside the joints' limits.
 """
 
 from __future__ import annotations
@@ -52,10 +52,9 @@ from humanpose_cli.reposing.driving import (
 from humanpose_cli.reposing.options import Drivers
 
 AnyTarget: TypeAlias = "str | Path | np.ndarray | FitRecord | FitPerson | AnyMotion"
-"""A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit, a person of a fit, or a target that
-was read."""
+"""A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit, a person of a fit, or a motion."""
 
-# Beside the skeleton's own bones: what gives hips and shoulders their width and the trunk its sides.
+# Bones in addition to the skeleton's: the width of hips and shoulders, and the sides of the trunk.
 _CROSS_BONES = (
     ("left_hip", "right_hip"),
     ("left_shoulder", "right_shoulder"),
@@ -83,12 +82,19 @@ def retarget_joints(
     skeleton: Skeleton,
     betas: NDArray[np.floating],
 ) -> Tensor:
-    """Find rotations (T, 24, 3, 3) of a body of shape `betas` (S,) whose limbs point as the target's joints do.
-
-    Raises InputError if hips and shoulders are missing: then the body's direction is unknown.
+    """Find rotations of a body whose limbs point as the target's joints do.
 
     Args:
-        joints: (T, J, 3) metres, camera axes, of `skeleton`; joints that are not finite are left out.
+        body: The body model.
+        joints: (T, J, 3) float, metres in camera axes. Joints that are not finite are left out.
+        skeleton: The skeleton of the joints.
+        betas: (S,) float. The body's shape.
+
+    Returns:
+        (T, 24, 3, 3) float32. Relative to parents.
+
+    Raises:
+        InputError: If hips and shoulders, which give the body's direction, are missing.
     """
     points = torch.from_numpy(np.array(joints, np.float64))
     if points.ndim != 3 or points.shape[1:] != (len(skeleton), 3):
@@ -121,22 +127,26 @@ def motion_on(
     *,
     in_place: bool = False,
 ) -> BodyParams:
-    """Put a target's T poses on a person's body of shape betas (S,): torch tensors, float32.
+    """Put a target's T poses on a person's body.
 
     Args:
-        start: (3,) metres, camera axes: where the pelvis is in the first frame; the target's path goes on from
-            there. None takes the target's positions.
-        down: (3,) unit vector: the way down in the photograph, which the target's (see `tilt_of`) is turned to;
-            only with `start`. None leaves the target in its own camera's axes.
-        in_place: Keep the pelvis at `start`, but for its motion along `down`; only with `down`.
+        target: The target.
+        body: The body model.
+        betas: (S,) float. The person's shape.
+        start: (3,) float, metres in camera axes. The pelvis in the first frame, from which the target's path goes on;
+            None for the target's positions.
+        down: (3,) float, unit vector. The photograph's downward direction, to which the target's (see `tilt_of`) is
+            turned; only with `start`. None leaves the target in its own camera's axes.
+        in_place: Whether to keep the pelvis at `start` except for its motion along `down`; only with `down`.
+
+    Returns:
+        T poses as float32 tensors.
     """
     shape = torch.from_numpy(np.array(betas, np.float32))[None]
     if isinstance(target, RotationTarget):  # bodies share a skeleton and the T pose: no rotation depends on the shape
         params = target.params.tensors()
-        rotations, roots = (
-            params.rotations,
-            params.trans + torch.from_numpy(target.axes_rotation) @ body.rest_pelvis(shape)[0],
-        )
+        rotations = params.rotations
+        roots = params.trans + torch.from_numpy(target.axes_rotation) @ body.rest_pelvis(shape)[0]
     else:
         joints = np.array(target.joints, np.float64)
         if target.joint_confidence is not None:
@@ -162,7 +172,7 @@ def motion_on(
 
 
 def root_positions(joints: NDArray[np.floating], skeleton: Skeleton) -> NDArray[np.floating]:
-    """Find the pelvis (T, 3) of joints (T, J, 3): its own joint, 0 if that is not finite, or the middle of the hips."""
+    """Return the pelvis (T, 3) of joints (T, J, 3): its own joint, 0 if not finite, or the middle of the hips."""
     if "pelvis" in skeleton:
         root = joints[:, skeleton.index("pelvis")]
         return np.where(np.isfinite(root).all(-1, keepdims=True), root, 0)
@@ -182,7 +192,8 @@ class _Directions:
         betas: Tensor,
         start: Tensor,
     ) -> None:
-        self.rig, self.betas = rig, betas
+        self.rig = rig
+        self.betas = betas
         self.root = points.new_zeros(len(points), 3)
         pairs = _bones(skeleton)
         upper, lower = (torch.tensor([pair[k] for pair in pairs]) for k in (0, 1))
@@ -191,7 +202,8 @@ class _Directions:
         weights = torch.tensor([_weight(skeleton, pair) for pair in pairs], dtype=points.dtype)
         self.weights = weights * (finite[:, upper] & finite[:, lower] & (length > 1e-4))
         self.wanted = normalize(limb_vectors, dim=-1)
-        self.upper, self.lower = upper + first, lower + first
+        self.upper = upper + first
+        self.lower = lower + first
         ease = points.new_full((len(SMPL24),), _NEUTRAL_WEIGHT)
         ease[SMPL24.index("pelvis")] = 0  # which faces anywhere; trunk and collars move only as far as they must
         hold = torch.zeros_like(ease)
@@ -200,32 +212,34 @@ class _Directions:
         self.pulls = ((neutral_rotations().to(points), ease), (start, hold))
 
     def solve(self, rotations: Tensor) -> Tensor:
-        """Find the best rotations (T, 24, 3, 3), by steps kept per frame only if they help, as long as they do."""
+        """Return the best rotations (T, 24, 3, 3); a step is kept only in frames in which it lowers the cost."""
         damping = torch.full_like(self.root[:, 0], 1e-3)
         cost, gradient, hessian = self._equations(rotations)
-        under_way = torch.ones_like(cost, dtype=torch.bool)
+        active = torch.ones_like(cost, dtype=torch.bool)
         for _ in range(_MAX_STEPS):
             diagonal = torch.diag_embed(damping[:, None] * (1 + hessian.diagonal(dim1=1, dim2=2)))
             step = -torch.linalg.solve(hessian + diagonal, gradient).unflatten(-1, (-1, 3))
             trial = rotations @ axis_angle_to_matrix(step)
             new_cost, new_gradient, new_hessian = self._equations(trial)
-            better = under_way & (new_cost < cost)
-            under_way = under_way & ~(better & (cost - new_cost <= _TOLERANCE * cost))
+            better = active & (new_cost < cost)
+            active = active & ~(better & (cost - new_cost <= _TOLERANCE * cost))
             choose = better[:, None, None]
             rotations = torch.where(choose[..., None], trial, rotations)
             gradient = torch.where(better[:, None], new_gradient, gradient)
-            hessian, cost = torch.where(choose, new_hessian, hessian), torch.where(better, new_cost, cost)
+            hessian = torch.where(choose, new_hessian, hessian)
+            cost = torch.where(better, new_cost, cost)
             damping = torch.where(better, damping / 4, damping * 8).clamp(1e-6, 1e4)
-            if not under_way.any():
+            if not active.any():
                 break
         return rotations
 
     def _equations(self, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute cost (T,), gradient (T, 72) and Gauss–Newton matrix (T, 72, 72)."""
+        """Return cost (T,), gradient (T, 72) and Gauss–Newton matrix (T, 72, 72)."""
         count = rotations.shape[1] * 3
         pose = self.rig.pose(rotations, self.root, self.betas, jacobian=True)
         assert pose.jacobian is not None
-        points, jacobian = pose.points, pose.jacobian[..., :count].transpose(1, 2)  # (T, M, 3, 72)
+        points = pose.points
+        jacobian = pose.jacobian[..., :count].transpose(1, 2)  # (T, M, 3, 72)
         bone = points[:, self.lower] - points[:, self.upper]
         length = bone.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         direction = bone / length
@@ -260,7 +274,7 @@ def _weight(skeleton: Skeleton, pair: tuple[int, int]) -> float:
 
 
 def _driving(drivers: Drivers) -> dict[str, Any]:
-    """Choose how a target's images are fitted: the photograph's focal length says nothing about the target's camera."""
+    """Return the fit options of a target's images; the photograph's focal length does not apply to them."""
     return {"people": "largest" if drivers == "largest" else "all", "focal": "auto"}
 
 
@@ -277,17 +291,22 @@ def read_target(
 ) -> AnyMotion:
     """Read a target in any of its forms; its `warnings` are for the user.
 
-    drivers whose motion is taken, of the people in a fit, an image or a video; for others than the largest, all people
-            of images and videos are fitted
-    Raises InputError for what is none of these, shows no people, or has no frame in the range.
-
     Args:
-        target: A pose file (see `read_pose`), or an image, a video, or frames as a folder or a numbered pattern
-            (`f_%04d.png`), whose largest person is fitted; or see `AnyTarget`.
-        fitter: Makes the fitter of images when one is needed.
-        frames: Of a motion or a video, counted from its first; of a fit, from the first that shows the person.
-        fits: Folder where fits of images and videos are kept: they are made once, also by processes that run
-            beside.
+        target: A pose file (see `read_pose`); an image, a video, or frames as a folder or a numbered pattern
+            (`f_%04d.png`), which are fitted; or another `AnyTarget`.
+        fitter: Returns the fitter of images when one is needed.
+        skeleton: The skeleton of joints and pose files that do not name it.
+        axes: The axes of joints and pose files that do not name them.
+        frames: The frames of a motion or a video, counted from its first; of a fit, from the first that shows the
+            person.
+        drivers: The people who drive, in a fit, an image or a video. Unless it is "largest", all people of images and
+            videos are fitted.
+        fits: A folder in which fits of images and videos are stored, so that parallel processes fit them once; None:
+            they are not stored.
+        progress: Called with (done, total or None, unit).
+
+    Raises:
+        InputError: If the target is none of these, shows no people, or has no frame in the range.
     """
     pose = _without_fitting(target, skeleton, axes, drivers)
     if pose is not None:
@@ -319,7 +338,7 @@ def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None, 
 def _kept_fit(
     path: Path, images: InputItem, fitter: Fitter, drivers: Drivers, fits: Path | None, progress: Progress
 ) -> FitRecord:
-    """Read the fit of an image or a sequence if the folder has it; else make it, while others who want it wait."""
+    """Read the fit of an image or a sequence if the folder has it; otherwise make it under a lock."""
     driving = _driving(drivers)
     if fits is None:
         return fitter.fit(images, **driving, progress=progress)
@@ -336,7 +355,7 @@ def _kept_fit(
 
 
 def target_digest(path: Path) -> str:
-    """Hash a target's contents: those of a file, of a folder, or of a numbered pattern's files."""
+    """Return a hash of the contents of a target: a file, a folder, or the files of a numbered pattern."""
     return file_digest(path) if path.exists() else digest_of_files(_one_item(path, ALL_FRAMES).files)
 
 

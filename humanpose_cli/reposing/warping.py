@@ -1,4 +1,4 @@
-"""Reposing by the trained network of `warp3d`: crop, repose, put back into the photograph at its full resolution."""
+"""Reposing by the network `warp3d`: crop, repose, and place the result into the photograph at full resolution."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Crops:
     """The network's input, and the crop of the result that it draws."""
 
     request: CropToRepose
-    after: Crop
+    target: Crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,10 @@ class WarpReposer:
     """Draws a person in any pose into a frame by a network; the interface of `MeshReposer`.
 
     Attributes:
+        person: The person.
+        frame: The image that they are drawn into.
         network: A loaded generator.
-        use_mask: The photo's mask shows where the person is in it.
+        use_mask: Whether the network gets the photo's mask of the person.
     """
 
     person: DressedPerson
@@ -46,23 +48,29 @@ class WarpReposer:
 
     @property
     def _offset(self) -> NDArray[np.float64]:
-        """Where (x, y) the photo's first pixel is in the frame."""
+        """The (x, y) of the photo's first pixel in the frame."""
         return np.subtract(self.frame.view.principal_point, self.person.view.principal_point)
 
     @cached_property
     def _silhouette(self) -> NDArray[np.float32] | None:
-        """Where (H, W) the photo shows the person, for networks with that input; None without."""
+        """The photo's mask (H, W) of the person, for networks with that input; None without."""
         return self.person.photographed.silhouette if self.use_mask and self.network.config.short_cuts else None
 
     @cached_property
     def _source(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Joints and box in the photo."""
+        """The joints and the box in the photo."""
         return self._joints_and_box(self.person.pose)
 
     def render_all(self, poses: Sequence[TargetPose]) -> list[DrawnPerson]:
-        """Draw several poses, whose shifts are ignored; the network draws all at once.
+        """Draw several poses at once; their shifts are ignored.
 
-        A pose outside the image leaves the background, and is doubtful. Raises UsageError for poses behind the camera.
+        A pose outside the image leaves the background, with a doubt.
+
+        Args:
+            poses: The poses.
+
+        Raises:
+            UsageError: If a pose is behind the camera.
         """
         crops = [self._crops(pose) for pose in poses]
         results = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
@@ -72,20 +80,20 @@ class WarpReposer:
         ]
 
     def _crops(self, pose: TargetPose) -> _Crops | None:
-        """Cut out the network's input, and find where its output belongs; None for poses outside the image."""
+        """Return the network's input and the crop of its output; None for poses outside the image."""
         joints, boxes = zip(self._source, self._joints_and_box(pose), strict=True)
         low, high = boxes[1].reshape(2, 2) + self._offset  # pixels of the frame
         if np.isfinite(boxes[1]).all() and ((high < 0) | (low > self.frame.view.size)).any():
             return None
         squares = self._squares(boxes)
-        before, after = (self._crop(square) for square in squares)
+        source_crop, target_crop = (self._crop(square) for square in squares)
         source, target = (
             frame_joints(points, self.fit.camera.cropped(crop))
-            for points, crop in zip(joints, (before, after), strict=True)
+            for points, crop in zip(joints, (source_crop, target_crop), strict=True)
         )
-        silhouette = None if self._silhouette is None else before.image(self._silhouette)
-        request = CropToRepose(before.image(self.person.photographed.photo), source, target, silhouette)
-        return _Crops(request, after)
+        silhouette = None if self._silhouette is None else source_crop.image(self._silhouette)
+        request = CropToRepose(source_crop.image(self.person.photographed.photo), source, target, silhouette)
+        return _Crops(request, target_crop)
 
     def _empty(self) -> DrawnPerson:
         nothing = np.zeros(self.frame.view.size[::-1], np.float32)
@@ -96,9 +104,11 @@ class WarpReposer:
         )
 
     def _drawn(self, pose: TargetPose, crops: _Crops, result: ReposedCrop) -> DrawnPerson:
-        """Put what the network made back into the photo."""
-        alpha, colour = self._back(crops.after, result.mask), self._back(crops.after, result.foreground)
-        plate, doubts = self.frame.backdrop(self.person, pose), tuple(self.person.doubts(pose))
+        """Place the network's result into the photo."""
+        alpha = self._back(crops.target, result.mask)
+        colour = self._back(crops.target, result.foreground)
+        plate = self.frame.backdrop(self.person, pose)
+        doubts = tuple(self.person.doubts(pose))
         return DrawnPerson(self._over(colour, alpha, plate), doubts, self.person.texture.visible_fraction)
 
     @property
@@ -108,8 +118,9 @@ class WarpReposer:
 
     @torch.no_grad()
     def _joints_and_box(self, pose: TargetPose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Find the joints (19, 3) metres, and the box (4,) pixels round the body."""
-        body, scales = self.person.body.body, self.fit.segment_scales
+        """Return the joints (19, 3) metres, and the box (4,) pixels round the body."""
+        body = self.person.body.body
+        scales = self.fit.segment_scales
         betas = torch.from_numpy(np.array(self.fit.betas, np.float32))[None]
         segment_scales = None if scales is None else torch.from_numpy(np.array(scales, np.float32))[None]
         posed_body = body.pose(pose.rotations[None].float(), betas, pose.trans[None].float(), segment_scales)
@@ -122,14 +133,13 @@ class WarpReposer:
         return joints.double().numpy(), np.concatenate((pixels.min(0), pixels.max(0)))
 
     def _squares(self, boxes: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-        """Find what the crops of the photo and of the result are to show, of one size: one for both, as in training,
-        unless the person goes so far that it would show them much smaller.
-        """
+        """Return the squares of both crops, of one size: one square for both, as in training, if it is small."""
         finite = [box if np.isfinite(box).all() else boxes[0] for box in boxes]
         both = np.concatenate((np.minimum(*finite)[:2], np.maximum(*finite)[2:]))
         side = max(float((box[2:] - box[:2]).max()) for box in finite)
         if (both[2:] - both[:2]).max() <= _MAX_COMMON_CROP * side:
-            finite, side = [both, both], float((both[2:] - both[:2]).max())
+            finite = [both, both]
+            side = float((both[2:] - both[:2]).max())
         middles = [(box[:2] + box[2:]) / 2 for box in finite]
         return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
 
@@ -138,7 +148,7 @@ class WarpReposer:
         return crop_around_box(square, self.network.config.size, fill=FILL)
 
     def _back(self, crop: Crop, values: NDArray) -> NDArray[np.float32]:
-        """Place a crop's image or mask where it belongs in the frame, (H, W[, C]) float32; 0 elsewhere."""
+        """Place a crop's image or mask in the frame, (H, W[, C]) float32; 0 elsewhere."""
         flags = cv2.INTER_CUBIC if values.ndim == 3 else cv2.INTER_LINEAR
         border = cv2.BORDER_REPLICATE if values.ndim == 3 else cv2.BORDER_CONSTANT
         back = Affine2D(np.column_stack((np.eye(2), self._offset))) @ crop.affine.inverse()
