@@ -34,7 +34,16 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class DrawnOutfit:
-    """Colours of a drawn person."""
+    """The colours of a drawn person, RGB.
+
+    Attributes:
+        skin: The skin.
+        hair: The hair.
+        shirt: The shirt.
+        stripe: The shirt's stripes.
+        trousers: The trousers.
+        shoes: The shoes.
+    """
 
     skin: Colour = (206, 160, 132)
     hair: Colour = (66, 44, 32)
@@ -44,7 +53,9 @@ class DrawnOutfit:
     shoes: Colour = (38, 34, 34)
 
 
-_LIPS, _IRIS, _WHITE = (176, 96, 90), (52, 40, 34), (236, 232, 226)
+_LIPS = (176, 96, 90)
+_IRIS = (52, 40, 34)
+_WHITE = (236, 232, 226)
 _STRIPE_METRES = 0.085
 _BELT = 0.03  # metres above the pelvis joint, where the shirt ends
 _SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
@@ -58,8 +69,8 @@ def _paint_outfit(body: Body, outfit: DrawnOutfit, size: int = 1024) -> NDArray[
     one_hot = np.eye(len(PARTS12), dtype=np.float32)[PARTS12.labels(body.part_labels).numpy()]
     part = texels.interpolate(one_hot, body.faces).argmax(-1)
     colour = np.full((size, size, 3), outfit.skin, np.float32)
-    colour[_among(part, _LEG_PARTS)] = outfit.trousers
-    shirt = _among(part, _SHIRT_PARTS) | (_among(part, ("pelvis",)) & (position[..., 1] > _BELT))
+    colour[_in_parts(part, _LEG_PARTS)] = outfit.trousers
+    shirt = _in_parts(part, _SHIRT_PARTS) | (_in_parts(part, ("pelvis",)) & (position[..., 1] > _BELT))
     colour[shirt] = outfit.shirt
     colour[shirt & ((position[..., 1] / _STRIPE_METRES) % 1 < 0.4)] = outfit.stripe
     feet = SMPL24.indices(("left_ankle", "right_ankle", "left_foot", "right_foot"))
@@ -71,34 +82,35 @@ def _paint_outfit(body: Body, outfit: DrawnOutfit, size: int = 1024) -> NDArray[
     return np.clip(colour, 0, 255).astype(np.uint8)
 
 
-def _among(part: Array, names: tuple[str, ...]) -> Array:
+def _in_parts(part: Array, names: tuple[str, ...]) -> Array:
     return np.isin(part, [PARTS12.names.index(name) for name in names])
 
 
 def _paint_head(body: Body, outfit: DrawnOutfit, colour: Array, part: Array, position: Array) -> None:
     points = body.landmarks("face13")
-    at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
-    head = _among(part, ("head", "neck"))
-    ear, eye = at["left_ear"], at["left_eye"]
+    landmarks = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
+    head = _in_parts(part, ("head", "neck"))
+    ear = landmarks["left_ear"]
+    eye = landmarks["left_eye"]
     behind = position[..., 2] < ear[2] + 0.015
     crown = position[..., 1] > eye[1] + 0.055
     colour[head & (position[..., 1] > ear[1] - 0.05) & (behind | crown)] = outfit.hair
     for side in ("left", "right"):
-        _dot(colour, head, position, at[f"{side}_eye"], (0.013, 0.006), _WHITE)
-        _dot(colour, head, position, at[f"{side}_eye"], (0.006, 0.006), _IRIS)
-        _dot(colour, head, position, at[f"{side}_eye"] + np.array([0, 0.022, 0]), (0.018, 0.004), outfit.hair)
-    mouth = (at["left_mouth"] + at["right_mouth"]) / 2
-    _dot(colour, head, position, mouth, (abs(at["left_mouth"][0]), 0.007), _LIPS)
+        _dot(colour, head, position, landmarks[f"{side}_eye"], (0.013, 0.006), _WHITE)
+        _dot(colour, head, position, landmarks[f"{side}_eye"], (0.006, 0.006), _IRIS)
+        _dot(colour, head, position, landmarks[f"{side}_eye"] + np.array([0, 0.022, 0]), (0.018, 0.004), outfit.hair)
+    mouth = (landmarks["left_mouth"] + landmarks["right_mouth"]) / 2
+    _dot(colour, head, position, mouth, (abs(landmarks["left_mouth"][0]), 0.007), _LIPS)
 
 
 def _dot(colour: Array, head: Array, position: Array, centre: Array, radii: tuple[float, float], paint: Colour) -> None:
-    """Select an ellipse on the front of the head, radii in metres along x and y."""
+    """Paint an ellipse on the front of the head, radii in metres along x and y."""
     offset = (position[..., :2] - centre[:2]) / np.asarray(radii, np.float32)
     colour[head & (position[..., 2] > 0.04) & ((offset**2).sum(-1) < 1)] = paint
 
 
 def _weave(colour: Array, position: Array) -> None:
-    """Compute slow and fast variations of brightness, as cloth and skin have, of the position on the body."""
+    """Vary the brightness slowly and fast with the position on the body, as on cloth and skin."""
     grid = np.random.default_rng(0).normal(0, 1, (64, 64, 2)).astype(np.float32)
     slow = gaussian_filter(grid[..., 0], 1.5, mode="wrap") * 3
 
@@ -109,7 +121,8 @@ def _weave(colour: Array, position: Array) -> None:
     colour *= (1 + 0.05 * slow[cell(1 / 60)] + 0.03 * grid[..., 1][cell(1 / 400)])[..., None]
 
 
-_CLIP, _FRAMES = "soccer_01", slice(14, 104, 2)
+_CLIP = "soccer_01"
+_FRAMES = slice(14, 104, 2)
 _SIZE = (480, 640)
 _FOCAL = 700.0
 _CAMERA_HEIGHT = 1.25
@@ -121,12 +134,16 @@ _Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
 
 @dataclass(frozen=True)
 class DemoClip:
-    """The clip: its camera, its true bodies, and its frames, drawn one by one.
+    """A drawn clip: its camera, its true bodies, and its frames.
 
     Attributes:
-        frame_rate: Frames a second; focal pixels; size (height, width).
-        rotations: (T, 24, 3, 3) relative, the pelvis maps body to camera axes.
-        betas: (1, 10); trans (T, 3) metres, camera axes.
+        body: The body model.
+        frame_rate: Frames per second.
+        focal: The focal length, pixels.
+        size: The height and width, pixels.
+        rotations: (T, 24, 3, 3) float. Relative to parents; the pelvis maps body to camera axes.
+        betas: (1, 10) float. The shape.
+        trans: (T, 3) float, metres in camera axes.
     """
 
     body: Body
@@ -139,9 +156,10 @@ class DemoClip:
 
     @classmethod
     def make(cls, body: Body) -> DemoClip:
-        """Place the motion before the camera, viewed obliquely from its side."""
+        """Place the motion in front of the camera, seen obliquely from its side."""
         motion = pose_library().clip(_CLIP)
-        poses, pelvis = motion.poses[_FRAMES], motion.pelvis[_FRAMES]
+        poses = motion.poses[_FRAMES]
+        pelvis = motion.pelvis[_FRAMES]
         rotations = axis_angle_to_matrix(poses.view(len(poses), len(SMPL24), 3))
         path = pelvis[-1] - pelvis[0]
         heading = float(torch.atan2(path[0], path[2]))
@@ -159,7 +177,7 @@ class DemoClip:
         return len(self.rotations)
 
     def posed(self, rows: slice = slice(None), *, vertices: bool = False) -> PosedBody:
-        """Return the true bodies of some frames, camera axes."""
+        """Return the true bodies of some frames, in camera axes."""
         return self.body.pose(self.rotations[rows], self.betas, self.trans[rows], vertices=vertices)
 
     @property
@@ -177,12 +195,12 @@ class DemoClip:
             yield np.clip(image + noise.normal(0, 2.0, image.shape), 0, 255).astype(np.uint8)
 
     def image(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
-        """Draw the person in another pose before the same background: the truth for a reposed frame."""
+        """Draw the person in another pose over the same background: the truth for a reposed frame."""
         surface = self._surface(rotations, trans, _dressed(self.body, DrawnOutfit()))
         return _compose([surface], self.view, _street(self.size, self.focal))
 
     def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
-        """Find where the person is in such an image: (H, W)."""
+        """Return the person's pixels (H, W) in such an image."""
         return render_people([self._surface(rotations, trans)], self.view)[..., 3] > 0.5
 
     def _surface(self, rotations: Tensor, trans: Tensor, texture: Texture | None = None) -> Surface:
@@ -202,15 +220,17 @@ _PAIR = (
         DrawnOutfit((138, 94, 70), (28, 24, 24), (150, 52, 48), (158, 58, 52), (196, 182, 152), (222, 218, 210)),
     ),
 )
-"""Metres to the right and away, key pose, radians that it is turned by, shape and outfit of two people."""
-_PAIR_SIZE, _PAIR_FOCAL = (720, 960), 1050.0
+"""Metres to the right and away, key pose, rotation in radians, shape and outfit of two people."""
+_PAIR_SIZE = (720, 960)
+_PAIR_FOCAL = 1050.0
 
 
 def drawn_pair(body: Body) -> NDArray[np.uint8]:
     """Draw an image (H, W, 3) of two people, one farther away than the other."""
     surfaces = []
     for right, away, name, angle, shape, outfit in _PAIR:
-        rotations, betas = key_pose(name), torch.tensor([shape])
+        rotations = key_pose(name)
+        betas = torch.tensor([shape])
         turn = axis_angle_to_matrix(torch.tensor([0.0, angle, 0.0]))
         rotations[SMPL24.index("pelvis")] = _Y_UP_TO_CAMERA @ turn @ rotations[SMPL24.index("pelvis")]
         vertices = body.pose(rotations[None], betas, torch.zeros(1, 3)).vertices
@@ -225,12 +245,12 @@ def drawn_pair(body: Body) -> NDArray[np.uint8]:
 
 
 def photograph(name: str) -> NDArray[np.uint8]:
-    """Read a photograph of the demo, (H, W, 3)."""
+    """Read a photograph of the demo, (H, W, 3) uint8."""
     return np.asarray(read_image(DATA / f"{name}.webp").pixels, np.uint8)
 
 
 def key_pose(name: str) -> Tensor:
-    """Return (24, 3, 3) rotations of a key pose, which faces +z in a world with y up."""
+    """Return the rotations (24, 3, 3) of a key pose, which faces +z in a world with y up."""
     poses = key_poses()
     return poses.rotations[poses.names.index(name)].clone()
 
@@ -240,27 +260,31 @@ def _dressed(body: Body, outfit: DrawnOutfit) -> Texture:
 
 
 def _compose(people: Sequence[Surface], view: Camera, background: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Draw people (V, 3) in camera axes before a background (H, W, 3), a soft dark patch on the ground below each."""
+    """Draw people over a background (H, W, 3), with a soft dark patch on the ground below each."""
     people_layer = render_people(people, view, supersampling=2, lighting=_LIGHT)
-    alpha, image = people_layer[..., 3:], background
+    alpha = people_layer[..., 3:]
+    image = background
     y, x = np.mgrid[: background.shape[0], : background.shape[1]].astype(np.float32)
     for person in people:
         feet = person.vertices[person.vertices[:, 1].argmax()]
-        foot, radius = view.project(feet[None])[0].numpy(), 0.45 * view.focal / max(float(feet[2]), 0.5)
+        foot = view.project(feet[None])[0].numpy()
+        radius = 0.45 * view.focal / max(float(feet[2]), 0.5)
         distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
         image = image * (1 - 0.45 * np.exp(-distance))[..., None]
     return (people_layer[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
 
 
 def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
-    """Draw a brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; from photographs of both."""
+    """Draw a brick wall behind grass in perspective, (H, W, 3) float32 in 0…255, from photographs of both."""
     height, width = size
     y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
-    ray_x, ray_y = (x - width / 2) / focal, (y - height / 2) / focal
+    ray_x = (x - width / 2) / focal
+    ray_y = (y - height / 2) / focal
     wall_depth = _DISTANCE + 3.0
     on_wall = ray_y * wall_depth < _CAMERA_HEIGHT
     depth = np.where(on_wall, wall_depth, _CAMERA_HEIGHT / np.maximum(ray_y, 1e-3))
-    across, up = ray_x * depth, np.where(on_wall, ray_y * depth, depth)
+    across = ray_x * depth
+    up = np.where(on_wall, ray_y * depth, depth)
     bricks = _tile(photograph("brick")[..., 0].T, across, up, 2.4, wall_depth / focal)
     grass = _tile(photograph("grass")[..., 0], across, up, 1.2, 2 * wall_depth / focal)
     wall = bricks * np.array([0.86, 0.66, 0.56], np.float32) + 40
@@ -271,7 +295,7 @@ def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
 def _tile(
     image: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], metres: float, metres_per_pixel: float
 ) -> NDArray[np.float32]:
-    """Repeat a grey image every `metres`, as (H, W, 3)."""
+    """Repeat a grey image every `metres`, as (H, W, 1)."""
     side = max(16, round(metres / metres_per_pixel))
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     plane = cv2.remap(

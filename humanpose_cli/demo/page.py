@@ -1,4 +1,4 @@
-"""The page of `hpc demo`: sections with a command, what it prints, and what it writes."""
+"""The page of `hpc demo`: sections with a command, its output and its files."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ pre.command span::before{content:"$ ";color:var(--dim)}pre.printed{border-left:3
 
 @dataclass(frozen=True)
 class Figure:
-    """An image, a video (.mp4) or a page (.html) beside the page, with what it shows.
+    """An image, a video (.mp4) or a page (.html) beside the page.
 
     Attributes:
-        shape: Width over height, in which images of a row share its width.
+        file: The file's name.
+        caption: The caption.
+        shape: The ratio of width to height, by which images of a row share its width.
     """
 
     file: str
@@ -47,10 +49,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: heading, a paragraph, the commands that make the same, images, a table of figures.
+    """A section of the page.
 
     Attributes:
-        printed: What the commands print, where that is the point.
+        title: The heading.
+        text: A paragraph.
+        commands: The commands that make the same files.
+        figures: The images.
+        table: Rows of a name and a value.
+        printed: The output of the commands; "" for none.
     """
 
     title: str
@@ -62,11 +69,7 @@ class Section:
 
 
 def index_page(sections: Sequence[Section], commands: Sequence[str]) -> str:
-    """Compose the page, with the files beside it.
-
-    Args:
-        commands: To type next.
-    """
+    """Compose the page from its sections and the commands that follow."""
     facts = "People in images and videos as 3-D bodies, and in new poses. hpc demo made all of this on your machine."
     following = (
         "<section class=next><h2>Next: a photograph of yours</h2>\n"
@@ -100,7 +103,8 @@ def _section(section: Section) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    file, caption = quote(figure.file), html.escape(figure.caption)
+    file = quote(figure.file)
+    caption = html.escape(figure.caption)
     kind = ""
     if Path(figure.file).suffix in VIDEO_SUFFIXES:
         media = f'<video src="{file}" controls loop muted autoplay playsinline></video>'

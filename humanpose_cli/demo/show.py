@@ -1,4 +1,4 @@
-"""What `hpc demo` makes: fits, views from the side and in 3-D, reposed people, a failure, and the page about them."""
+"""The contents of `hpc demo`: fits, views from the side and in 3-D, reposed people, a failure, and the page."""
 
 from __future__ import annotations
 
@@ -55,12 +55,13 @@ NEXT = (
     "hpc view hpc-out/fit/your-photo.jpg.fit.npz --frames your-photo.jpg --texture frames",
     "hpc repose your-photo.jpg traffic.npz",
 )
-"""Commands for a photograph of the user's, in the folder of the demo."""
+"""Commands for the user's own photograph, in the folder of the demo."""
 
 CLIP = DATA / "balance.mp4"
 """A man who balances, filmed from behind."""
 
-_MOTION, _MOTION_FRAMES = "directing_traffic_01", slice(0, 90, 2)
+_MOTION = "directing_traffic_01"
+_MOTION_FRAMES = slice(0, 90, 2)
 _POSES = ("hands_on_hips", "arms_up")
 _LIMITS_POSE = "arms_wide_up"
 _DRAWN = "drawn.mp4"
@@ -71,11 +72,13 @@ _Y_UP_TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 @dataclass(frozen=True)
 class ClipErrors:
-    """Fit against truth over the frames of the clip, means in millimetres.
+    """The errors of a fit over the frames of the clip, means in millimetres.
 
     Attributes:
-        found: Share of the frames in which the person was found.
-        mpjpe_mm: 24 joints, pelvis on pelvis; pa_mpjpe_mm after Procrustes alignment; pve_mm all vertices.
+        found: The share of frames in which the person was detected.
+        mpjpe_mm: The error of 24 joints, pelvis on pelvis.
+        pa_mpjpe_mm: The error of 24 joints after Procrustes alignment.
+        pve_mm: The error of all vertices, pelvis on pelvis.
     """
 
     found: float
@@ -86,7 +89,15 @@ class ClipErrors:
 
 @dataclass(frozen=True)
 class Demo:
-    """What was made: the page, all files in the order written, and what was measured on the clip."""
+    """The result of the demo.
+
+    Attributes:
+        page: The path of the page.
+        outputs: All files in the order written.
+        errors: The errors on the drawn clip.
+        ssim_reposed: The SSIM of its first frame, reposed, to the true image.
+        ssim_copied: The SSIM of its unchanged first frame to the true image.
+    """
 
     page: Path
     outputs: tuple[Path, ...]
@@ -105,13 +116,20 @@ def run_demo(
     threads: int | None = None,
     video_codec: VideoCodec = "h264",
 ) -> Demo:
-    """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
+    """Make the demo in a folder; `index.html` shows it. It needs only the installed packages.
 
     Args:
+        out: The folder.
+        progress: Called with (done, total, unit).
         clip: A video of a person.
         wrote: Called with the path of each image, video and page once it is written.
-        device: Of the networks: auto, cpu or cuda:N.
-        threads: Of detection; None: as many as there are cores (four at most).
+        device: "auto", "cpu" or "cuda:N".
+        threads: The number of threads of detection; None for the number of cores, at most four.
+        video_codec: The codec of videos.
+
+    Raises:
+        InputError: If the clip shows nobody.
+        UsageError: If the clip has the name of another video of the demo.
     """
     with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
         work = _Work(reposer, out, video_codec, progress, wrote, [])
@@ -136,7 +154,7 @@ class _Fitted:
 
 @dataclass(frozen=True)
 class _Work:
-    """What the parts of the demo share: the models, the folder, and the files in the order written."""
+    """The common state of the demo's parts: the models, the folder, and the files in the order written."""
 
     reposer: Reposer
     out: Path
@@ -217,7 +235,8 @@ def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
 def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float]]:
     """Fit and measure the clip with known truth, and repose and compare its first frame."""
     clip = DemoClip.make(work.reposer.fitter.body)
-    path, first = work.path(_DRAWN), None
+    path = work.path(_DRAWN)
+    first = None
     with VideoWriter(path, clip.frame_rate, codec=work.video_codec) as writer:
         for number, frame in enumerate(clip.frames(), 1):
             first = frame if first is None else first
@@ -268,9 +287,11 @@ def _clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
 
 
 def _in_3d(work: _Work, film: _Fitted) -> Section:
-    """Make the page of `hpc view`, with a texture made from the frames."""
-    fit, name = film.fit, film.path.name
-    source, fitted = shell_word(name), shell_word(f"{name}.fit.npz")
+    """Make the page of `hpc view`, with a texture from the frames."""
+    fit = film.fit
+    name = film.path.name
+    source = shell_word(name)
+    fitted = shell_word(f"{name}.fit.npz")
     assert fit.images is not None
     images = FitFrames(fit, fit.images, in_order=True)
     textures = looks_of_fit(fit, "frames", images, work.part(0.0, 0.6).progress)
@@ -287,7 +308,7 @@ def _in_3d(work: _Work, film: _Fitted) -> Section:
 
 
 def _reposed(work: _Work, source: _Fitted) -> Section:
-    """Take the last frame as a photograph, drive it by a motion of the pose library and put it into key poses."""
+    """Repose the person of the last frame by a motion of the pose library and by key poses."""
     fit = source.fit
     assert fit.images is not None
     row = int(fit.rows_of(fit.largest_track)[-1])
@@ -298,7 +319,8 @@ def _reposed(work: _Work, source: _Fitted) -> Section:
     facing = axis_angle_to_matrix(torch.from_numpy(fit.poses[row : row + 1, 3 * pelvis : 3 * pelvis + 3]))[0]
     motion = work.path("traffic.npz")
     write_npz(motion, _motion(facing, work.reposer.fitter.body))
-    commands, figures = ["hpc repose photo.png traffic.npz --out ."], [Figure(photo.name, "the photograph", shape)]
+    commands = ["hpc repose photo.png traffic.npz --out ."]
+    figures = [Figure(photo.name, "the photograph", shape)]
     result = work.reposer.repose(photo, motion, progress=work.part(0.0, 0.3).progress)
     progress = work.part(0.3, 0.9).progress
     work.wrote(*result.save(work.path("photo.traffic.mp4"), progress, video_codec=work.video_codec))
@@ -336,11 +358,11 @@ def _limits(work: _Work) -> Section:
     cat = work.image("cat.png", photograph("cat"))
     pose = work.path(f"{_LIMITS_POSE}.npz")
     write_npz(pose, _key_pose(_LIMITS_POSE, _Y_UP_TO_CAMERA))
-    made = work.reposer.repose(astronaut, pose, progress=work.part(0.0, 0.6).progress)
-    work.image("astronaut.overlay.jpg", made.scene.record.overlay(image=made.scene.photo))
-    work.wrote(*made.save(work.path(f"astronaut.{_LIMITS_POSE}.png")))
+    result = work.reposer.repose(astronaut, pose, progress=work.part(0.0, 0.6).progress)
+    work.image("astronaut.overlay.jpg", result.scene.record.overlay(image=result.scene.photo))
+    work.wrote(*result.save(work.path(f"astronaut.{_LIMITS_POSE}.png")))
     # The library names arguments, the command that the page shows has flags.
-    warnings = [re.sub(r"`(\w+)=(\w+)`", r"--\1 \2", warning) for warning in made.warnings]
+    warnings = [re.sub(r"`(\w+)=(\w+)`", r"--\1 \2", warning) for warning in result.warnings]
     lines = [f"warning: {astronaut.name}: {warning}" for warning in warnings]
     try:
         work.reposer.repose(cat, pose, progress=work.part(0.6, 1.0).progress)
@@ -380,53 +402,63 @@ def _key_pose(name: str, facing: Tensor) -> dict[str, Array]:
 
 
 def _turn_towards(pelvis: Tensor, facing: Tensor) -> Tensor:
-    """Find the rotation (3, 3) about the vertical of a pelvis (3, 3) in a world with y up, after which its front points
-    where that of another one in camera axes does.
-    """
-    front, aim = pelvis[:, 2], _Y_UP_TO_CAMERA.mT @ facing[:, 2]
+    """Return the rotation (3, 3) about the vertical after which a pelvis (3, 3) faces as `facing` does."""
+    front = pelvis[:, 2]
+    aim = _Y_UP_TO_CAMERA.mT @ facing[:, 2]
     angle = torch.atan2(aim[0], aim[2]) - torch.atan2(front[0], front[2])
     return axis_angle_to_matrix(torch.stack((torch.zeros(()), angle, torch.zeros(()))))
 
 
 def _amass(turn: Tensor, rotations: Tensor, path: Tensor) -> dict[str, Array]:
     """Turn poses in a world with y up, and return the arrays of an AMASS file, whose z axis is up."""
-    pelvis, rotations = SMPL24.index("pelvis"), rotations.clone()
+    pelvis = SMPL24.index("pelvis")
+    rotations = rotations.clone()
     to_z_up = torch.from_numpy(AXES["z-up"].T.copy()).to(rotations) @ _Y_UP_TO_CAMERA
     rotations[:, pelvis] = to_z_up @ turn @ rotations[:, pelvis]
     return {"poses": matrix_to_axis_angle(rotations).flatten(1).numpy(), "trans": (path @ to_z_up.mT).numpy()}
 
 
 def clip_errors(record: FitRecord, clip: DemoClip, fitter: Fitter) -> ClipErrors:
-    """Compare the person of a fit with the clip's truth; frames without the person count as not found only."""
+    """Compare the person of a fit with the clip's truth.
+
+    Args:
+        record: The fit.
+        clip: The clip.
+        fitter: The fitter, whose body the fit has.
+    """
     if not len(record):
         return ClipErrors(0.0, float("nan"), float("nan"), float("nan"))
     rows = record.rows_of(record.largest_track)
     frames = record.frame_index[rows].tolist()
     truth = clip.body.pose(clip.rotations[frames], clip.betas, clip.trans[frames])
     assert truth.vertices is not None
-    joints, true_joints, pelvis = record.joints3d[rows], truth.joints.numpy(), SMPL24.index("pelvis")
+    joints = record.joints3d[rows]
+    true_joints = truth.joints.numpy()
+    pelvis = SMPL24.index("pelvis")
     vertices = body_vertices(fitter.body, record, rows)
     return ClipErrors(
-        len(rows) / len(clip),
-        1000 * float(mpjpe(joints, true_joints).mean()),
-        1000 * float(pa_mpjpe(joints, true_joints).mean()),
-        1000 * float(pve(vertices, truth.vertices, joints[:, pelvis], true_joints[:, pelvis]).mean()),
+        found=len(rows) / len(clip),
+        mpjpe_mm=1000 * float(mpjpe(joints, true_joints).mean()),
+        pa_mpjpe_mm=1000 * float(pa_mpjpe(joints, true_joints).mean()),
+        pve_mm=1000 * float(pve(vertices, truth.vertices, joints[:, pelvis], true_joints[:, pelvis]).mean()),
     )
 
 
 def _similarity(work: _Work, clip: DemoClip, frame: NDArray[np.uint8]) -> tuple[float, float]:
-    """Compute SSIM of the first frame, reposed, and of the unchanged frame, to the true image of the pose."""
+    """Return the SSIM of the reposed first frame, and of the unchanged one, to the true image of the pose."""
     scene = work.reposer.read(frame, name="drawn", progress=work.progress)
-    rotations, pelvis = key_pose("wave"), SMPL24.index("pelvis")
+    rotations = key_pose("wave")
+    pelvis = SMPL24.index("pelvis")
     # From the side that the frame shows, so that nothing has to be made up.
     rotations[pelvis] = clip.rotations[0, pelvis]
     pose = BodyParams(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 10)), scene.record.trans[:1])
     reposed_image = next(iter(scene.images(RotationTarget(pose)))).image
-    true, where = clip.image(rotations, clip.trans[0]), clip.silhouette(rotations, clip.trans[0])
-    return _ssim_at(reposed_image, true, where), _ssim_at(frame, true, where)
+    truth = clip.image(rotations, clip.trans[0])
+    silhouette = clip.silhouette(rotations, clip.trans[0])
+    return _ssim_at(reposed_image, truth, silhouette), _ssim_at(frame, truth, silhouette)
 
 
-def _ssim_at(made: NDArray[np.uint8], true: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
+def _ssim_at(image: NDArray[np.uint8], truth: NDArray[np.uint8], silhouette: NDArray[np.bool_]) -> float:
     """Average SSIM over the true person's pixels."""
-    first, second = (torch.from_numpy(image).double().permute(2, 0, 1)[None] / 255 for image in (made, true))
-    return float(ssim_foreground(first, second, torch.from_numpy(where)[None, None], "uniform"))
+    first, second = (torch.from_numpy(pixels).double().permute(2, 0, 1)[None] / 255 for pixels in (image, truth))
+    return float(ssim_foreground(first, second, torch.from_numpy(silhouette)[None, None], "uniform"))

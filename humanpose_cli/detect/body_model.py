@@ -1,12 +1,12 @@
-"""A user's own body network of InstantHMR's kind: joints of one crop, in the image and in space.
+"""A user's own body network of InstantHMR's kind: joints of a crop, in the image and in space.
 
-The interface is that of github.com/mohamdev/InstantHMR (models/README.md; instanthmr/inference.py, `InstantHMR`;
+The interface is from github.com/mohamdev/InstantHMR (models/README.md; instanthmr/inference.py, `InstantHMR`;
 tools/pth_to_onnx.py):
 
 image       (N, 3, S, S): the square around the person's box, 1.2 times as large, black outside the image, RGB,
             ImageNet's mean and standard deviation
-cliff_cond  (N, 3): where the box lies before the camera. If the file's metadata has cliff_focal "true", the angles of
-            its middle off the axis and its size, in focal lengths; else middle and size in sides of the image
+cliff_cond  (N, 3): the position of the box. If the file's metadata has cliff_focal "true", the angles of its middle off
+            the axis, and its size in focal lengths; otherwise its middle and size in sides of the image
 joints_2d   (N, 70, 2) from -1 to 1 over the crop
 joints_3d   (N, 70, 3) metres, in the camera's axes (x right, y down, z forward), without the person's position;
             missing in networks whose joints come from MHR's skeleton alone
@@ -60,29 +60,31 @@ MHR70_ROWS: dict[str, int] = {name: row for row, name in enumerate(_FIRST)} | {
     "left_pinky": 61,
     "left_wrist": 62,
 }
-"""Rows of MHR's 70 joints that blazepose33 has, by its names."""
+"""Rows of MHR's 70 joints by their names in blazepose33."""
 _MARGIN = 1.2  # sides of the crop in sides of the box
 _DEFAULT_FOCAL = 1.05  # diagonals of the image, for networks whose condition is in focal lengths
 _MIN_DEPTH_NOISE = 0.04  # metres: InstantHMR errs by 40 to 51 mm on 3DPW after alignment (its authors)
 _SHIPPED_DEPTH_NOISE = 0.07  # metres: of world landmarks, beside how far passes differ (`fitting.evidence`)
 _UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks that no network gave
 _CLEAR = 0.5  # confidence of joints on which the network's noise is measured
-# Of the mean of squares of 2 or 3 normal variables, in variances.
-_MEDIAN = {2: 0.693, 3: 0.789}
+_MEDIAN = {2: 0.693, 3: 0.789}  # variances: median of the mean of squares of 2 or 3 normal variables
 
 
 class _BodyPose(NamedTuple):
-    """Joints (K, 2) in pixels of the image, and (K, 3) metres about the hips in the axes of a camera that looks
-    straight at the person, or None.
-    """
+    """Joints (K, 2), pixels, and (K, 3), metres about the hips in axes of a camera that looks at the person."""
 
     points: np.ndarray
     space: np.ndarray | None
 
 
 class BodyModel:
-    """A network whose joints are joined with the shipped networks'. Raises InputError if `network` is none of this
-    kind.
+    """A network whose joints are combined with the shipped networks' joints.
+
+    Args:
+        network: The network.
+
+    Raises:
+        InputError: If the network is of another kind.
     """
 
     joint_names = tuple(MHR70_ROWS)
@@ -97,11 +99,13 @@ class BodyModel:
         self._outputs = [name for name in ("joints_2d", "joints_3d") if name in names]
         if width != height or "joints_2d" not in names:
             raise network.other_kind(f"images of {width} x {height} and outputs {', '.join(names)}")
-        self._side, self._image, self._condition = width, image.name, condition.name
+        self._side = width
+        self._image = image.name
+        self._condition = condition.name
         self._is_angular = network.metadata.get("cliff_focal", "").lower() == "true"
         self._shapes = [(_JOINT_COUNT, 2), (_JOINT_COUNT, 3)][: len(self._outputs)]
-        one = {image.name: np.zeros((1, 3, height, width), np.float32), condition.name: np.zeros((1, 3), np.float32)}
-        shapes = [output.shape for output in network.run(self._outputs, one)]
+        sample = {image.name: np.zeros((1, 3, height, width), np.float32), condition.name: np.zeros((1, 3), np.float32)}
+        shapes = [output.shape for output in network.run(self._outputs, sample)]
         if shapes != [(1, *shape) for shape in self._shapes]:
             raise network.other_kind(f"outputs of shapes {' and '.join(map(str, shapes))}")
         if len(self._outputs) == 1:
@@ -110,11 +114,14 @@ class BodyModel:
     def pose(
         self, pyramid: Pyramid, people: Sequence[DetectedPerson], focal: float | None = None
     ) -> list[DetectedPerson]:
-        """Join people's joints with the network's, weighted by how certain they are. If its pose is another than the
-        shipped networks', theirs is left out, with world landmarks and mask.
+        """Combine people's joints with the network's, weighted by their noise.
+
+        If the network's pose differs from the shipped networks', their joints, world landmarks and mask are dropped.
 
         Args:
-            focal: Pixels, None if unknown.
+            pyramid: The image.
+            people: The people.
+            focal: The focal length, pixels; None if unknown.
         """
         size = (self._side, self._side)
         crops = [upright_person_crop(pyramid, person.box, size, _MARGIN) for person in people]
@@ -135,8 +142,9 @@ class BodyModel:
         return result
 
     def _condition_of(self, box: np.ndarray, size: tuple[int, int], focal: float) -> np.ndarray:
-        """Compute cliff_cond (3,) of a box (4,) x0 y0 x1 y1."""
-        middle, image = (box[:2] + box[2:]) / 2, np.array(size, np.float32)
+        """Return cliff_cond (3,) of a box (4,) x0 y0 x1 y1."""
+        middle = (box[:2] + box[2:]) / 2
+        image = np.array(size, np.float32)
         side = float(max(box[2:] - box[:2]))
         if self._is_angular:
             return np.array([*np.arctan((middle - image / 2) / focal), side / focal], np.float32)
@@ -144,63 +152,67 @@ class BodyModel:
 
     def _with_joints(self, person: DetectedPerson, pose: _BodyPose) -> DetectedPerson:
         names = [name for name in self.joint_names if name in person.skeleton]
-        mine, theirs = person.skeleton.indices(names), [self.joint_names.index(name) for name in names]
-        points = pose.points[theirs].astype(np.float32)
-        space = None if pose.space is None else pose.space[theirs].astype(np.float32)
+        rows = person.skeleton.indices(names)
+        model_rows = [self.joint_names.index(name) for name in names]
+        points = pose.points[model_rows].astype(np.float32)
+        space = None if pose.space is None else pose.space[model_rows].astype(np.float32)
         size = float(max(person.box[2:] - person.box[:2]))
-        spread, confidence = person.spread.copy(), person.keypoints[mine, 2]
-        clear = confidence >= _CLEAR if (confidence >= _CLEAR).any() else np.ones(len(mine), bool)
-        before = person.keypoints[mine, :2]
-        if same_person(PosePoints(before, CROP_MARGIN * size), PosePoints(points, CROP_MARGIN * size), SAME_POSE_MODEL):
-            points, spread[mine] = _mean_of_two(before, spread[mine], points, JOINT_SPREAD * size, clear)
+        spread = person.spread.copy()
+        confidence = person.keypoints[rows, 2]
+        clear = confidence >= _CLEAR if (confidence >= _CLEAR).any() else np.ones(len(rows), bool)
+        shipped_points = person.keypoints[rows, :2]
+        if same_person(
+            PosePoints(shipped_points, CROP_MARGIN * size), PosePoints(points, CROP_MARGIN * size), SAME_POSE_MODEL
+        ):
+            points, spread[rows] = _mean_of_two(shipped_points, spread[rows], points, JOINT_SPREAD * size, clear)
         else:
             person = replace(person, world=None, world_spread=None, mask=None)
-            spread[mine] = JOINT_SPREAD * size
-        keypoints = move_landmarks(person, mine, np.column_stack((points, confidence)))
+            spread[rows] = JOINT_SPREAD * size
+        keypoints = move_landmarks(person, rows, np.column_stack((points, confidence)))
         if space is not None:
-            person = _with_depth(person, mine, space, clear)
+            person = _with_depth(person, rows, space, clear)
         return replace(person, keypoints=keypoints, spread=spread)
 
 
 def _in_viewing_axes(space: np.ndarray, points: np.ndarray, size: tuple[int, int], focal: float) -> np.ndarray:
-    """Turn joints (K, 3) from the axes of the image's camera to those of one that looks straight at the hips."""
+    """Turn joints (K, 3) from the image's camera to one that looks straight at the hips."""
     hips = [list(MHR70_ROWS).index(f"{side}_hip") for side in ("left", "right")]
     pixel, centre = (torch.from_numpy(np.asarray(values, np.float64)[None]) for values in (points[hips].mean(0), size))
     to_camera = viewing_rotation(pixel, torch.tensor([focal], dtype=torch.float64), centre / 2)[0].numpy()
     return (space - space[hips].mean(0)) @ to_camera
 
 
-def _with_depth(person: DetectedPerson, mine: Sequence[int], space: np.ndarray, clear: np.ndarray) -> DetectedPerson:
-    """Join the world landmarks of rows `mine` with joints (K, 3); the others follow the joint that they hang on."""
+def _with_depth(person: DetectedPerson, rows: Sequence[int], space: np.ndarray, clear: np.ndarray) -> DetectedPerson:
+    """Combine the world landmarks of `rows` with joints (K, 3); other landmarks follow their joint."""
     count = len(person.skeleton)
     if person.world is None or person.world_spread is None:
-        world, spread = np.zeros((count, 3), np.float32), np.full(count, _UNKNOWN_DEPTH, np.float32)
-        mean, noise = space, np.full(len(space), _MIN_DEPTH_NOISE)
+        world = np.zeros((count, 3), np.float32)
+        spread = np.full(count, _UNKNOWN_DEPTH, np.float32)
+        mean = space
+        noise = np.full(len(space), _MIN_DEPTH_NOISE)
     else:
-        world, spread = person.world, person.world_spread.copy()
-        before = np.hypot(spread[mine], _SHIPPED_DEPTH_NOISE)
-        mean, noise = _mean_of_two(world[mine], before, space, _MIN_DEPTH_NOISE, clear)
+        world = person.world
+        spread = person.world_spread.copy()
+        shipped_noise = np.hypot(spread[rows], _SHIPPED_DEPTH_NOISE)
+        mean, noise = _mean_of_two(world[rows], shipped_noise, space, _MIN_DEPTH_NOISE, clear)
     shift = np.zeros_like(world)
-    shift[mine] = mean - world[mine]
-    spread[mine] = noise
-    return replace(person, world=world + shift[hung_on(person.skeleton, frozenset(mine))], world_spread=spread)
+    shift[rows] = mean - world[rows]
+    spread[rows] = noise
+    return replace(person, world=world + shift[hung_on(person.skeleton, frozenset(rows))], world_spread=spread)
 
 
 def _mean_of_two(
-    ours: np.ndarray, noise: np.ndarray, theirs: np.ndarray, floor: float, clear: np.ndarray
+    shipped: np.ndarray, noise: np.ndarray, model: np.ndarray, floor: float, clear: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average two measurements (K, D) of the same joints, and return the mean and its noise (K,).
-
-    Args:
-        noise: (K,) standard deviation of `ours` in each axis.
-        floor: Least standard deviation of `theirs`, which is measured on how far both are apart.
-        clear: (K,) joints on which it is measured.
-    """
-    apart = ((theirs - ours) ** 2).mean(-1)
+    """Average two measurements (K, D) of the same joints; return the mean and its noise (K,)."""
+    # `noise` (K,) is the standard deviation of `shipped`, `floor` the minimum one of `model`, which is estimated on the
+    # joints `clear` (K,).
+    squares = ((model - shipped) ** 2).mean(-1)
     # Their distance has the variance of both; the median ignores joints that one of them takes for another.
-    both = float(np.median(apart[clear])) / _MEDIAN[ours.shape[1]]
-    variance, other = noise**2, max(both - float(np.median(noise[clear] ** 2)), floor**2)
-    mean = ours + (variance / (variance + other))[:, None] * (theirs - ours)
+    sum_of_variances = float(np.median(squares[clear])) / _MEDIAN[shipped.shape[1]]
+    variance = noise**2
+    model_variance = max(sum_of_variances - float(np.median(noise[clear] ** 2)), floor**2)
+    mean = shipped + (variance / (variance + model_variance))[:, None] * (model - shipped)
     # If they are further apart than their noise explains, one is wrong, and nothing says which (Birge's ratio).
-    ratio = np.maximum(apart / (variance + other), 1.0)
-    return mean, np.sqrt(ratio * variance * other / (variance + other))
+    ratio = np.maximum(squares / (variance + model_variance), 1.0)
+    return mean, np.sqrt(ratio * variance * model_variance / (variance + model_variance))

@@ -1,4 +1,4 @@
-"""Colours of people's clothes, by which people are distinguished where shape and movement are alike."""
+"""Colours of people's clothes, which distinguish people of similar shape and movement."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ _SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
     (("{}_knee", "{}_ankle", 0.5),),
     (("{}_ear", "{}_ear", 0.0),),
 )
-_PATCH = 0.02  # of the person's height
-_MIN_CONFIDENCE = 0.3
-_MIN_WEIGHT = 0.5  # of all spots together: less cannot be compared
-_LARGEST = 40.0  # ΔE of a spot that counts: beyond, it is something else than cloth
+_PATCH = 0.02  # heights of the person: radius of a spot
+_MIN_CONFIDENCE = 0.3  # of a spot's landmarks
+_MIN_WEIGHT = 0.5  # sum over the spots: less cannot be compared
+_LARGEST = 40.0  # ΔE: maximum difference of a spot, beyond which it is not cloth
 
 
 def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure the mean CIELAB colour and weight 0..1 (6, 4) of the chest, belly, upper arms, thighs, shins and head."""
+    """Measure the colours of a person's clothes.
+
+    Args:
+        person: The person.
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (6, 4) float32. The CIELAB colour and the weight 0…1 of chest, belly, upper arms, thighs, shins and head.
+    """
     colours = np.zeros((len(_SPOTS), 4), np.float32)
     radius = max(int(_PATCH * (person.box[3] - person.box[1])), 1)
     height, width = image.shape[:2]
@@ -50,24 +58,29 @@ def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np
 
 
 def median_colours(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Compute the median colour (6, 4) over several images of a person, at least one, and the mean weight."""
+    """Return the median colours (6, 4) of a person over several images, with the mean weights."""
     colours = np.stack(rows).astype(np.float64)
     visible = np.where(colours[..., 3:] > 0, colours[..., :3], np.nan)
     weight = colours[..., 3].mean(0)
     median = np.zeros((len(weight), 3))
-    some = weight > 0
-    median[some] = np.nanmedian(visible[:, some], axis=0)
+    is_visible = weight > 0
+    median[is_visible] = np.nanmedian(visible[:, is_visible], axis=0)
     return np.concatenate([median, weight[:, None]], axis=1)
 
 
 def colour_difference(a: NDArray[np.floating], b: NDArray[np.floating], lightness: float) -> float | None:
-    """Compute ΔE between the colours (6, 4) of two people, 0 to 40; None if too little can be compared.
+    """Return the difference ΔE of the colours of two people.
 
     Args:
-        lightness: Weight of CIELAB's L, below 1: light changes with position and camera, more than colour does.
+        a: (6, 4) float. CIELAB colours and weights.
+        b: (6, 4) float. CIELAB colours and weights.
+        lightness: The weight of CIELAB's L, below 1: light changes with position and camera, more than colour does.
+
+    Returns:
+        0 to 40; None if too little can be compared.
     """
     weight = np.sqrt(a[:, 3] * b[:, 3])
     if weight.sum() < _MIN_WEIGHT:
         return None
-    apart = np.linalg.norm((a[:, :3] - b[:, :3]) * [lightness, 1, 1], axis=1)
-    return float((weight * np.minimum(apart, _LARGEST)).sum() / weight.sum())
+    distances = np.linalg.norm((a[:, :3] - b[:, :3]) * [lightness, 1, 1], axis=1)
+    return float((weight * np.minimum(distances, _LARGEST)).sum() / weight.sum())

@@ -1,4 +1,4 @@
-"""The front of detection: `PersonDetector`, and people from another detector's boxes or keypoints."""
+"""Detection of people: `PersonDetector`, and people from another detector's boxes or keypoints."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MIN_PRESENCE = 0.5  # of the landmark model in the crop of a person
 _JOINTS = BLAZEPOSE33.indices(LIMB_JOINTS)
 _JOINT_MIRROR = np.array(BLAZEPOSE33.mirror)[_JOINTS]
 _FOLLOWERS = {"wrist": ("pinky", "index", "thumb"), "ankle": ("heel", "foot_index")}  # landmarks beyond a joint
-_SHARED_REACH = 0.05  # sizes of the smaller person: two joints this near are at one position
+_SHARED_REACH = 0.05  # sizes of the smaller person: two joints this close are at one position
 _SHARED_CONFIDENCE = 0.3  # of joints that both people claim
 _OFF_MASK = 0.2  # weight of the confidence of a joint beside the person's mask; one on it has 1 more
 
@@ -43,10 +43,14 @@ class PersonDetector:
     """A detector of people in images; a context manager that frees its models at the end.
 
     Args:
-        mode: 'thorough' for stills, 'fast' for video.
-        threads: Model instances that run at once (None: as many as there are cores, four at most); the result does
+        mode: "thorough" for images, "fast" for videos.
+        threads: The number of model instances that run at once; None for the number of cores, at most four. Results do
             not depend on it.
-        device: Of the networks: auto, cpu or cuda:N.
+        device: "auto", "cpu" or "cuda:N".
+        options: The options of detection.
+
+    Raises:
+        UsageError: If the mode is unknown.
     """
 
     def __init__(
@@ -60,13 +64,21 @@ class PersonDetector:
             raise UsageError("detector", "unknown mode", expected=", ".join(get_args(Mode)), got=repr(mode))
         self._scheme = replace(SCHEMES[mode], options=options)
         self._mode = mode
-        self._pool, self._device = ModelPool(threads or default_threads(), partial(PoseModels, device)), device
+        self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
+        self._device = device
 
     def detect(self, image: np.ndarray) -> list[DetectedPerson]:
-        """Detect all people in an image (H, W, 3) uint8 that is independent of the last one, largest box first; in
-        mode 'thorough' behind them the detections without a body (`DetectedPerson.not_fitted`).
+        """Detect all people in an image.
 
-        Images with a side below 16 pixels show no person. InputError for other arrays.
+        Args:
+            image: (H, W, 3) uint8 RGB. An image with a side below 16 pixels shows nobody.
+
+        Returns:
+            The people, the largest box first. In mode "thorough", detections without a body
+            (`DetectedPerson.not_fitted`) follow.
+
+        Raises:
+            InputError: If the array has another form.
         """
         if _too_small(image):
             return []
@@ -75,9 +87,8 @@ class PersonDetector:
             if self._mode == "fast":
                 return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
             result = search_twice(self._pool, pyramid, self._scheme)
-            people = [p for source, some in result.people for p in self._people(source, some, self._scheme)]
-            people = sorted(people, key=lambda person: -person.area)
-            people = hide_shared_joints(people)
+            people = [p for source, candidates in result.people for p in self._people(source, candidates, self._scheme)]
+            people = hide_shared_joints(sorted(people, key=lambda person: -person.area))
             return [*people, *map(_without_body, result.without_body)]
 
     def track(
@@ -89,20 +100,23 @@ class PersonDetector:
         masks: bool = False,
         frame_rate: float | None = None,
     ) -> Generator[list[DetectedPerson] | None, None, None]:
-        """Detect people in each frame (H, W, 3) uint8 of a sequence, largest box first; none in those that are None.
-        Yields None for frames that need not be searched.
+        """Detect people in each frame of a sequence.
 
-        Cheaper than `detect`: people are searched for near their position in the frame before. `TrackAssigner` numbers
-        them over the frames. Frames are read, and people followed, a few frames ahead of the one that is yielded, so
-        that no thread waits for another. Close it to stop early.
+        This is cheaper than `detect`, because people are searched for near their position in the previous frame.
+        `TrackAssigner` numbers them over the frames. Frames are read, and people followed, a few frames ahead of the
+        yielded one. Close the generator to stop early.
 
         Args:
-            save_state: Gets the state, as JSON values, behind every sixtieth frame; its `frames` is the number of
+            images: (H, W, 3) uint8 RGB each; None for a frame without people.
+            state: A state from `save_state`, to continue after its frames.
+            save_state: Called with the state, as JSON values, after every sixtieth frame; its `frames` is the number of
                 frames so far.
-            state: With which to continue behind these frames.
             masks: Whether people come with masks, which take a tenth of the time.
-            frame_rate: Frames a second: in mode 'fast', frames are searched at `DetectOptions.rate` where people
-                move evenly. None: all frames.
+            frame_rate: Frames per second. In mode "fast", frames are searched at `DetectOptions.rate` while people move
+                evenly. None searches all frames.
+
+        Yields:
+            The people, the largest box first; None for a frame that need not be searched.
         """
         first = state["frames"] if state else 0
         rate = frame_rate if self._mode == "fast" else None
@@ -147,9 +161,17 @@ class PersonDetector:
 def _without_body(detection: Unfitted) -> DetectedPerson:
     """Convert a detection without keypoints."""
     count = len(BLAZEPOSE33)
-    rows, spread = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+    rows = np.zeros((count, 3), np.float32)
+    spread = np.zeros(count, np.float32)
     return DetectedPerson(
-        detection.box, rows, None, spread, None, None, detection.probability, not_fitted=detection.reason
+        box=detection.box,
+        keypoints=rows,
+        world=None,
+        spread=spread,
+        world_spread=None,
+        mask=None,
+        score=detection.probability,
+        not_fitted=detection.reason,
     )
 
 
@@ -160,9 +182,16 @@ def _too_small(image: np.ndarray) -> bool:
 
 
 def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
-    """Set the confidence of a joint that another person claims more strongly to 0, and that of the landmarks of its
-    hand or foot. A claim is the confidence, less of it beside the mask of a person. Left and right may
-    be swapped between two people.
+    """Hide a joint that another person claims more strongly, with the landmarks of its hand or foot.
+
+    A claim is the confidence, reduced if the joint lies beside the person's mask. Left and right may be swapped between
+    two people.
+
+    Args:
+        people: The people of an image.
+
+    Returns:
+        The people, with confidence 0 at hidden landmarks.
     """
     masks = [np.zeros(len(BLAZEPOSE33), bool) for _ in people]
     points, confidence = ([person.keypoints[:, part] for person in people] for part in (slice(0, 2), 2))
@@ -170,25 +199,24 @@ def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]
     size = [float(np.ptp(rows, axis=0).max()) for rows in points]
     for a, b in combinations(range(len(people)), 2):
         reach = _SHARED_REACH * min(size[a], size[b])
-        for others in (np.array(_JOINTS), _JOINT_MIRROR):
-            near = np.linalg.norm(points[a][_JOINTS] - points[b][others], axis=1) < reach
-            both = np.minimum(confidence[a][_JOINTS], confidence[b][others])
-            in_both = near & (both >= _SHARED_CONFIDENCE)
-            mine, theirs = claim[a][_JOINTS], claim[b][others]
-            masks[a][np.array(_JOINTS)[in_both & (mine < theirs)]] = True
-            masks[b][others[in_both & (mine > theirs)]] = True
+        for joints in (np.array(_JOINTS), _JOINT_MIRROR):
+            near = np.linalg.norm(points[a][_JOINTS] - points[b][joints], axis=1) < reach
+            shared = near & (np.minimum(confidence[a][_JOINTS], confidence[b][joints]) >= _SHARED_CONFIDENCE)
+            masks[a][np.array(_JOINTS)[shared & (claim[a][_JOINTS] < claim[b][joints])]] = True
+            masks[b][joints[shared & (claim[a][_JOINTS] > claim[b][joints])]] = True
     return [_without(person, rows) if rows.any() else person for person, rows in zip(people, masks, strict=True)]
 
 
 def _claims(person: DetectedPerson) -> np.ndarray:
-    """Compute the claim (33,) on each landmark; without a mask all lie on the person."""
-    confidence, mask = person.keypoints[:, 2], person.mask
+    """Return the claim (33,) on each landmark; without a mask, all lie on the person."""
+    confidence = person.keypoints[:, 2]
+    mask = person.mask
     on_mask = np.ones(len(confidence)) if mask is None else mask.at(person.keypoints[:, :2])
     return confidence * (on_mask + _OFF_MASK)
 
 
 def _without(person: DetectedPerson, mask: np.ndarray) -> DetectedPerson:
-    """Hide these landmarks (33,) bool of a person, and those that follow them."""
+    """Hide landmarks (33,) bool of a person, and the landmarks beyond them."""
     rows = mask.copy()
     for side in ("left", "right"):
         for joint, followers in _FOLLOWERS.items():
@@ -202,14 +230,20 @@ def _without(person: DetectedPerson, mask: np.ndarray) -> DetectedPerson:
 def people_in_boxes(
     pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views: int, scheme: Scheme | None = None
 ) -> list[DetectedPerson]:
-    """Detect one person for each of the user's boxes, in their order, from `views` + 1 passes.
-
-    image (H, W, 3) uint8; boxes (N, 4) x0 y0 x1 y1 pixels. The boxes are kept as given (cut to the image) and none is
-    dropped: a box in which the landmark model finds no person has a low score. InputError for boxes without area or
-    outside the image.
+    """Detect a person for each of the user's boxes.
 
     Args:
-        scheme: Whose crops of BlazePose heavy and of Thunder are used, too; None: neither.
+        pool: The networks.
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) float, x0 y0 x1 y1 in pixels. They are cut to the image.
+        views: The number of jittered views of each box.
+        scheme: The search, whose crops of BlazePose heavy and Thunder are used as well; None for neither.
+
+    Returns:
+        A person for each box, in order. A box in which the landmark model finds no person has a low score.
+
+    Raises:
+        InputError: If a box has no area, or lies outside the image.
     """
     height, width = image.shape[:2]
     boxes = _checked_boxes(boxes, width, height)
@@ -230,8 +264,9 @@ def people_in_boxes(
 
 
 def _about(region: Region, box: np.ndarray) -> bool:
-    """Check that a region's centre lies in the box, or below it if the box ends above the hips."""
-    (x0, y0), (x1, y1) = box[:2], box[2:]
+    """Return whether a region's centre lies in the box, or below it if the box ends above the hips."""
+    (x0, y0) = box[:2]
+    (x1, y1) = box[2:]
     sideways = x0 - 0.25 * (x1 - x0) <= region.x <= x1 + 0.25 * (x1 - x0)
     return bool(sideways and y0 <= region.y <= y1 + (y1 - y0) and region.side < 4 * max(x1 - x0, y1 - y0))
 
@@ -250,10 +285,16 @@ def _checked_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int, height: int) -> DetectedPerson:
-    """Make a person from keypoints alone: (L, 3) x, y pixels and confidence 0..1 in the order of `skeleton`.
+    """Make a person from keypoints alone, without world landmarks and mask.
 
-    A confidence of 0 marks a keypoint that was not found. There are no world landmarks and no mask; the spread is
-    the disagreement of annotators. InputError if the shape is wrong, a number is not finite or nothing was found.
+    Args:
+        keypoints: (L, 3) float. x, y in pixels, and confidence 0…1; 0 for a missing keypoint.
+        skeleton: The skeleton of the keypoints.
+        width: The image's width, pixels.
+        height: The image's height, pixels.
+
+    Raises:
+        InputError: If the shape is wrong, a number is not finite, or fewer than two keypoints are there.
     """
     keypoints = np.asarray(keypoints, dtype=np.float32)
     if keypoints.shape != (len(skeleton), 3) or not np.isfinite(keypoints).all():
@@ -262,7 +303,8 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
     visible = keypoints[:, 2] > 0
     if visible.sum() < 2:
         raise InputError("keypoints", "show no person", expected="two or more with a confidence above 0")
-    low, high = keypoints[visible, :2].min(0), keypoints[visible, :2].max(0)
+    low = keypoints[visible, :2].min(0)
+    high = keypoints[visible, :2].max(0)
     size = float(max(high - low))
     limits = np.array([width, height], dtype=np.float32)
     box = np.concatenate([np.clip(low - 0.1 * size, 0, limits), np.clip(high + 0.1 * size, 0, limits)])
@@ -284,7 +326,17 @@ def predictions_for_keypoints(
     people: Sequence[DetectedPerson],
     views: int,
 ) -> list[DetectedPerson | None]:
-    """Run the landmark model, in blazepose33, around people with keypoints; None if its prediction is another pose."""
+    """Run the landmark model around people with keypoints.
+
+    Args:
+        pool: The networks.
+        image: (H, W, 3) uint8 RGB.
+        people: The people with keypoints.
+        views: The number of jittered views of each person.
+
+    Returns:
+        The predictions in blazepose33; None if the model shows another pose.
+    """
     looks = _look_around(pool, image, people, views)
     return [prediction if likeness > SAME_KEYPOINTS else None for prediction, likeness in looks]
 
@@ -292,17 +344,18 @@ def predictions_for_keypoints(
 def _look_around(
     pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
 ) -> Iterator[tuple[DetectedPerson, float]]:
-    """Yield for each person the landmark model's prediction and how alike it is, 0 if it shows no person."""
+    """Yield the landmark model's prediction for each person, and its similarity, 0 without a person."""
     pyramid = Pyramid(image)
     regions = [_region_around(person) for person in people]
     for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
         prediction = combine(passes, pyramid.size, person.score)
         common_names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
-        rows, size = person.keypoints[person.skeleton.indices(common_names)], passes[0].region.side
-        ours = PosePoints(rows[:, :2], size, rows[:, 2])
+        rows = person.keypoints[person.skeleton.indices(common_names)]
+        size = passes[0].region.side
+        user_pose = PosePoints(rows[:, :2], size, rows[:, 2])
         pose = PosePoints(prediction.keypoints[BLAZEPOSE33.indices(common_names), :2], size)
         presence = float(np.mean([o.presence for o in passes]))
-        yield prediction, similarity(ours, pose, min_confidence=0) if presence >= _MIN_PRESENCE else 0.0
+        yield prediction, similarity(user_pose, pose, min_confidence=0) if presence >= _MIN_PRESENCE else 0.0
 
 
 def watch_keypoints(
@@ -313,8 +366,14 @@ def watch_keypoints(
 ) -> list[DetectedPerson]:
     """Add the landmark model's mask and world landmarks to people with keypoints alone.
 
-    The keypoints stay the user's. A person with another pose in the model's prediction does not change, but for a mark
-    of those with quite another one.
+    The keypoints do not change. A person for whom the model predicts another pose does not change either, but is marked
+    as absent if it is a very different one.
+
+    Args:
+        pool: The networks.
+        image: (H, W, 3) uint8 RGB.
+        people: The people with keypoints.
+        views: The number of jittered views of each person.
     """
     result = []
     for person, (prediction, likeness) in zip(people, _look_around(pool, image, people, views), strict=True):
@@ -326,15 +385,14 @@ def watch_keypoints(
             assert prediction.world is not None
             assert prediction.world_spread is not None
             rows = BLAZEPOSE33.indices(person.skeleton.joint_names)
-            world, spread = prediction.world[rows], prediction.world_spread[rows]
+            world = prediction.world[rows]
+            spread = prediction.world_spread[rows]
             result.append(replace(person, mask=prediction.mask, world=world, world_spread=spread))
     return result
 
 
 def _region_around(person: DetectedPerson) -> Region:
-    """Make a region around all visible keypoints, turned so that the person is upright if shoulders and hips are
-    visible.
-    """
+    """Return a region around all visible keypoints, upright if shoulders and hips are visible."""
     rows = person.keypoints
     visible = rows[:, 2] > 0
 
@@ -342,7 +400,8 @@ def _region_around(person: DetectedPerson) -> Region:
         pair = person.skeleton.indices([f"left_{joint}", f"right_{joint}"])
         return rows[pair, :2].mean(0) if visible[pair].all() else None
 
-    hips, shoulders = middle("hip"), middle("shoulder")
+    hips = middle("hip")
+    shoulders = middle("shoulder")
     if hips is None or shoulders is None:
         return region_around_box(person.box)
     up = shoulders - hips

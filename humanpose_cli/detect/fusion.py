@@ -1,7 +1,7 @@
 """Joints of a person from several networks: BlazePose full and heavy, and MoveNet Thunder on upright crops.
 
-Their errors differ: a position on which most of them agree is nearer the truth than any one of them, and the noise of a
-joint follows from how many agree.
+Their errors differ: a position on which most networks agree is closer to the truth than any single one, and the noise
+of a joint follows from how many agree.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _MIRROR = list(COCO17.mirror)
 _TORSO = COCO17.indices(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
 _HIPS = COCO17.indices(["left_hip", "right_hip"])
 
-# Votes of all passes of each network together, for a joint of full confidence; Thunder has 1.
-_FULL_WEIGHT, _HEAVY_WEIGHT = 0.5, 1.0
+_FULL_WEIGHT = 0.5  # votes of all passes of BlazePose full for a joint of full confidence; Thunder has 1
+_HEAVY_WEIGHT = 1.0  # votes of all passes of BlazePose heavy
 _MIN_WEIGHT = 1e-3  # of a vote without confidence, so that every joint has a position
 _CLEAR_SCORE = 0.7  # Thunder's score of a joint that is certainly visible
 _AGREEMENT = 0.01  # of the region's side: votes this far from the mean count half
@@ -44,14 +44,19 @@ _ITERATIONS = 8  # of the reweighted mean
 
 _MIN_CONFIDENCE = 0.3  # of BlazePose's joints that an upright crop shows
 _BOX_MARGIN = 1.25  # side of the first upright crop, in sides of the box around its joints
-# Half the side of the second upright crop, which is MoveNet's own, in reaches of the torso and of the body from the
-# hips.
-_TORSO_REACH, _BODY_REACH = 1.9, 1.2
+# Half the side of the second upright crop, MoveNet's own, in reaches from the hips:
+_TORSO_REACH = 1.9  # of the torso
+_BODY_REACH = 1.2  # of the body
 
 
 @dataclass(frozen=True)
 class UprightPose:
-    """Thunder's pose in one upright crop, mirroring undone: points (17, 2) pixels of the image, score (17,) 0..1."""
+    """Thunder's pose in an upright crop; the crop's mirroring is undone.
+
+    Attributes:
+        points: (17, 2) float, pixels of the image.
+        score: (17,) float, 0…1.
+    """
 
     points: np.ndarray
     score: np.ndarray
@@ -65,10 +70,16 @@ def fused_people(
     *,
     with_mask: bool = True,
 ) -> list[DetectedPerson]:
-    """Join the networks' poses of each candidate: its own passes, the scheme's crops of Thunder, at most 4, and, if it
-    has none yet, of BlazePose heavy, at most 9.
+    """Combine the networks' poses of each candidate.
 
-    With masks, which the candidates' passes must have then, or without.
+    Candidates without passes of BlazePose heavy get the scheme's.
+
+    Args:
+        pool: The networks.
+        pyramid: The image.
+        candidates: The candidates with passes.
+        scheme: The numbers of crops: at most 4 for Thunder, and 9 for BlazePose heavy.
+        with_mask: Whether people get masks, which the candidates' passes must have then.
     """
     # The crops of both networks for all candidates go together, so that no thread and no batch waits.
     lacking = [row for row, candidate in enumerate(candidates) if scheme.heavy and not candidate.heavy]
@@ -90,10 +101,13 @@ def fused_people(
 
 
 def upright_views(passes: Sequence[Observation]) -> list[CropView]:
-    """Make four upright views of a person: two crops, plain and mirrored; the first two show both.
+    """Return four upright views of a person: two crops, plain and mirrored; the first two show both crops.
 
-    One crop is the box of the confident joints with a margin, the other the one that MoveNet's authors cut around the
-    hips in a video. Both are means over the passes of quantities that do not change with swapped sides.
+    One crop is the box of the confident joints with a margin, the other one the crop that MoveNet's authors cut around
+    the hips in videos. Both are means over the passes of values that do not change with swapped sides.
+
+    Args:
+        passes: The passes of BlazePose.
     """
     crops = []
     for o in passes:
@@ -104,14 +118,16 @@ def upright_views(passes: Sequence[Observation]) -> list[CropView]:
 
 
 def _upright_crops(joints: np.ndarray, confident: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute x, y and side of the two crops of joints (17, 2)."""
+    """Return x, y and side of the two crops of joints (17, 2)."""
     points = joints[confident] if confident.sum() >= 2 else joints
-    low, high = points.min(0), points.max(0)
-    (x, y), side = (low + high) / 2, _BOX_MARGIN * float((high - low).max())
+    low = points.min(0)
+    high = points.max(0)
+    (x, y) = (low + high) / 2
+    side = _BOX_MARGIN * float((high - low).max())
     hips = joints[_HIPS].mean(0)
     torso, body = (float(np.abs(rows - hips).max()) for rows in (joints[_TORSO], points))
-    around = 2 * max(_TORSO_REACH * torso, _BODY_REACH * body)
-    return (x, y, max(side, 1.0)), (hips[0], hips[1], max(around, 1.0))
+    hip_side = 2 * max(_TORSO_REACH * torso, _BODY_REACH * body)
+    return (x, y, max(side, 1.0)), (hips[0], hips[1], max(hip_side, 1.0))
 
 
 def observe_upright(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]) -> list[UprightPose]:
@@ -126,7 +142,8 @@ def observe_upright(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]
 
 
 def _upright_pose(view: CropView, joints: np.ndarray) -> UprightPose:
-    points, score = joints[:, :2].astype(np.float64), joints[:, 2]
+    points = joints[:, :2].astype(np.float64)
+    score = joints[:, 2]
     if view.mirror:
         points = (points * [-1, 1] + [THUNDER_SIZE, 0])[_MIRROR]
         score = score[_MIRROR]
@@ -138,12 +155,17 @@ def fuse(
     heavy: Sequence[Observation],
     upright: Sequence[UprightPose],
 ) -> FusedJoints:
-    """Join passes of BlazePose full and heavy and Thunder's poses of one person; the latter two may be empty.
+    """Combine passes of BlazePose full and heavy, and Thunder's poses, of one person.
 
-    Every pass votes with its confidence, and votes far from where most agree count little (Cauchy weights), because a
-    network that swaps left and right or jumps to another limb would spoil a mean. Landmarks that COCO17 lacks are
-    BlazePose's alone. A landmark's noise is inverse to the votes that agree: measured on 1,200 joints of rendered and
-    real people, with Gaussian noise of 0.0102 of the region's side at one vote and an exponent of 1.03.
+    Every pass votes with its confidence. Votes far from the agreement of most have little weight (Cauchy weights),
+    because a network that swaps left and right, or jumps to another limb, would spoil a mean. Landmarks that COCO17
+    lacks come from BlazePose alone. A landmark's noise is inverse to the agreeing votes: 0.0102 of the region's side at
+    one vote, with an exponent of 1.03, measured on 1,200 joints of rendered and real people.
+
+    Args:
+        full: Passes of BlazePose full, at least one.
+        heavy: Passes of BlazePose heavy.
+        upright: Thunder's poses.
     """
     assert full
     side = full[0].region.side
@@ -162,7 +184,8 @@ def fuse(
     start = mean_points(heavy or full)
     same = [pose for pose in upright if _mean_similarity(pose, passes, side) >= SAME_NETWORKS]
     if same:
-        points, scores = np.stack([pose.points for pose in same]), np.stack([pose.score for pose in same])
+        points = np.stack([pose.points for pose in same])
+        scores = np.stack([pose.score for pose in same])
         certainty = scores + _MIN_WEIGHT
         start[_COMMON_ROWS] = np.average(points, axis=0, weights=np.repeat(certainty[..., None], 2, axis=-1))
         clear = np.minimum(scores.mean(0) / _CLEAR_SCORE, 1)
@@ -170,8 +193,10 @@ def fuse(
         # Thunder votes for the joints that it has; for the others its weight is zero.
         thunder_votes = np.zeros((len(same), len(BLAZEPOSE33), 2))
         thunder_weights = np.zeros((len(same), len(BLAZEPOSE33)))
-        thunder_votes[:, _COMMON_ROWS], thunder_weights[:, _COMMON_ROWS] = points, certainty / len(same)
-        votes, weights = np.concatenate([votes, thunder_votes]), np.concatenate([weights, thunder_weights])
+        thunder_votes[:, _COMMON_ROWS] = points
+        thunder_weights[:, _COMMON_ROWS] = certainty / len(same)
+        votes = np.concatenate([votes, thunder_votes])
+        weights = np.concatenate([weights, thunder_weights])
     consensus, support = _agreed(votes, weights, start, _AGREEMENT * side)
     noise = _AGREEMENT * side / np.maximum(support, _MIN_SUPPORT)
     keypoints = np.concatenate([consensus, confidence[:, None]], axis=1)
@@ -179,7 +204,7 @@ def fuse(
 
 
 def _mean_similarity(pose: UprightPose, passes: Sequence[Observation], side: float) -> float:
-    """Average the similarity over BlazePose's passes, each of which may have left and right swapped."""
+    """Average the similarity to BlazePose's passes, each of which may have left and right swapped."""
     thunder = PosePoints(pose.points, side)
     return float(
         np.mean([similarity(thunder, PosePoints(o.points[_COMMON_ROWS], side, mirror=_MIRROR)) for o in passes])
@@ -187,7 +212,7 @@ def _mean_similarity(pose: UprightPose, passes: Sequence[Observation], side: flo
 
 
 def _showing(points: np.ndarray, passes: Sequence[Observation]) -> list[Observation]:
-    """Select the passes that show the pose (33, 2), with left and right named as in it."""
+    """Select the passes that show the pose (33, 2), with left and right as in the pose."""
     result = []
     for o in passes:
         best, rows = max(
@@ -200,12 +225,11 @@ def _showing(points: np.ndarray, passes: Sequence[Observation]) -> list[Observat
 
 
 def _agreed(votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Average votes (V, L, 2) with weights (V, L), of which those far from the mean (L, 2) count little, and sum the
-    weights (L,) of those that agree.
-    """
-    points, share = start, weights
+    """Average votes (V, L, 2) with weights (V, L) robustly, and sum the weights (L,) of agreeing votes."""
+    points = start
+    share = weights
     for _ in range(_ITERATIONS):
-        apart = np.linalg.norm(votes - points, axis=-1) / scale
-        share = weights / (1 + apart**2)
+        distances = np.linalg.norm(votes - points, axis=-1) / scale
+        share = weights / (1 + distances**2)
         points = (share[..., None] * votes).sum(0) / share.sum(0)[:, None]
     return points, share.sum(0)

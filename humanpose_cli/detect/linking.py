@@ -1,9 +1,9 @@
-"""Identities of people over a sequence: short tracks joined over gaps, and separated where people cross.
+"""Identities of people over a sequence: short tracks, joined over gaps and cut where people cross.
 
-`TrackAssigner` follows people from frame to frame and starts a new track whenever in doubt. Once all frames are known,
-tracks are cut where two people cover each other, and the pieces are joined again by the best total evidence (Hungarian
-method): the colours of the clothes, how the person moved, and whether the pieces were one track before. No track
-continues across a cut.
+`TrackAssigner` follows people from frame to frame and starts a new track whenever it is in doubt. Once all frames are
+known, tracks are cut where two people cover each other. The pieces are joined again by the best total evidence
+(Hungarian method): the colours of the clothes, the movement, and whether the pieces were one track. No track continues
+across a cut.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _USUAL_DIFFERENCE = 14.0  # ΔE of one person's colours at which another person 
 _DIFFERENCE_SCALE = 3.0  # ΔE that is worth one of log-odds
 _BEFORE = 1.5  # log-odds that pieces which were one track are one person
 _SPEED_FRAMES = 10  # at an end of a track, which give the speed there
-_STEP, _WANDER = 0.15, 0.02  # heights by which a prediction misses at once, and with every frame
+_STEP = 0.15
+_WANDER = 0.02  # heights by which a prediction misses at once, and with every frame
 _HORIZON = 4.0  # frames that a prediction reaches at least
 _LONGEST_GAP = 300  # frames: a person who was gone for longer is not recognised
 
@@ -48,7 +49,7 @@ class _Row:
 
 
 class TrackLinker:
-    """The numbers of people over a sequence: `add` frame after frame, then `tracks`."""
+    """Links people over a sequence: `add` frame after frame, then `tracks`."""
 
     def __init__(self) -> None:
         self._assigner = TrackAssigner()
@@ -57,15 +58,22 @@ class TrackLinker:
         self._frame = -1
 
     def add(self, people: Sequence[DetectedPerson], image: NDArray[np.uint8]) -> FrameIds:
-        """Add the next frame's people and its image (H, W, 3); neither is kept. The numbers are provisional.
+        """Add the next frame; neither people nor image are stored.
 
         Frames of another size count as the same view at another scale.
+
+        Args:
+            people: The people of the frame.
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            Provisional numbers.
         """
         self._frame += 1
         self._size = self._size or max(image.shape[:2])
         scale = self._size / max(image.shape[:2])
         people_in_scale = [p if scale == 1 else _scaled(p, scale) for p in people]
-        # A track that slid onto another's person ends here: it gets none of the two detections.
+        # A track that slid onto another person ends here: it gets neither of the two detections.
         distinct = distinct_rows(people_in_scale)
         ids = self._assigner.assign([people_in_scale[row] for row in distinct], image)
         number_of = dict(zip(distinct, ids.track_ids, strict=True))
@@ -77,7 +85,7 @@ class TrackLinker:
         return FrameIds(ids.shot_id, numbers)
 
     def tracks(self) -> list[int | None]:
-        """List the number of every person added, in order; None for those without a body, see `reasons`.
+        """Return the number of every added person, in order; None for people without a body, see `reasons`.
 
         Tracks are numbered by their first frame, and within a frame by the order of people.
         """
@@ -98,13 +106,19 @@ class TrackLinker:
         return numbers
 
     def _is_fleeting(self, count: int) -> bool:
-        """Check whether a track of so many rows has one frame of a longer sequence: a pose that fails where somebody
-        leaves the image, rather than another person.
-        """
+        """Return whether a track of `count` rows has one frame of a longer sequence."""
+        # A pose fails in the frame in which somebody leaves the image.
         return count == 1 and self._frame >= _BRIEF
 
     def reasons(self, tracks: Sequence[int | None]) -> list[str]:
-        """Explain why each has no body, by the result of `tracks`; "" for those with a number and false detections."""
+        """Return why each person has no body.
+
+        Args:
+            tracks: The result of `tracks`.
+
+        Returns:
+            A few words for each person; "" for people with a number, and for false detections.
+        """
         scores: dict[int, list[float]] = {}
         for row in self._rows:
             scores.setdefault(row.tracklet, []).append(row.score)
@@ -116,10 +130,13 @@ class TrackLinker:
         return ["" if n is not None else why[row.tracklet] for row, n in zip(self._rows, tracks, strict=True)]
 
     def clothes(self, tracks: Sequence[int | None]) -> dict[int, NDArray[np.float64]]:
-        """Compute the colours (6, 4) of each person's clothes, by number, of uncovered rows if there are any.
+        """Return the colours of each person's clothes, from uncovered rows if there are any.
 
         Args:
             tracks: The result of `tracks`.
+
+        Returns:
+            (6, 4) float64 by number.
         """
         is_covered = _covered(self._rows)
         rows_of: dict[int, list[int]] = {}
@@ -139,21 +156,21 @@ def _scaled(person: DetectedPerson, scale: float) -> DetectedPerson:
 
 
 def _covered(rows: Sequence[_Row], *, within: bool = False) -> NDArray[np.bool_]:
-    """Find the rows that another person covers, or that cover one; with `within`, those that lie in another's box."""
+    """Select rows that another person covers or that cover one; with `within`, rows in another's box."""
     frames: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
         if row.tracklet != _DUPLICATE:
             frames.setdefault(row.frame, []).append(index)
     result = np.zeros(len(rows), bool)
-    for together in frames.values():
-        for index in together:
-            others = [rows[other].box for other in together if other != index]
-            result[index] = any(_overlap(rows[index].box, box, within=within) > _COVER_SHARE for box in others)
+    for indices in frames.values():
+        for index in indices:
+            boxes = [rows[neighbour].box for neighbour in indices if neighbour != index]
+            result[index] = any(_overlap(rows[index].box, box, within=within) > _COVER_SHARE for box in boxes)
     return result
 
 
 def _pieces(rows: Sequence[_Row], is_covered: NDArray[np.bool_]) -> list[list[int]]:
-    """Cut each track's rows in the middles of the stretches where it is covered."""
+    """Cut each track's rows in the middle of every covered stretch."""
     tracks: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
         if row.tracklet != _DUPLICATE:
@@ -161,14 +178,15 @@ def _pieces(rows: Sequence[_Row], is_covered: NDArray[np.bool_]) -> list[list[in
     pieces: list[list[int]] = []
     for track in tracks.values():
         flags = np.concatenate([[False], is_covered[track], [False]]).astype(int)
-        starts, ends = np.flatnonzero(np.diff(flags) == 1), np.flatnonzero(np.diff(flags) == -1)
+        starts = np.flatnonzero(np.diff(flags) == 1)
+        ends = np.flatnonzero(np.diff(flags) == -1)
         cuts = [(s + e) // 2 for s, e in zip(starts, ends, strict=True) if s > 0 and e < len(track)]
         pieces += [part.tolist() for part in np.split(np.array(track), cuts) if len(part)]
     return pieces
 
 
 def _overlap(a: NDArray[np.float32], b: NDArray[np.float32], *, within: bool = False) -> float:
-    """Compute the share of the smaller box within the other; with `within`, of the first one."""
+    """Return the share of the smaller box within the other; with `within`, of the first one."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     areas = [np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])]
     return float(np.prod(np.clip(sides, 0, None)) / max(areas[0] if within else min(areas), 1e-6))
@@ -176,7 +194,7 @@ def _overlap(a: NDArray[np.float32], b: NDArray[np.float32], *, within: bool = F
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Rows of one track between crossings, and the colours at its ends."""
+    """Rows of a track between crossings, and the colours at its ends."""
 
     rows: Sequence[_Row]
     first_colours: NDArray[np.float64]
@@ -184,17 +202,15 @@ class _Piece:
 
 
 class _Linker:
-    """Pieces of tracks, between crossings, joined to people."""
+    """Joins pieces of tracks between crossings to people."""
 
     def __init__(self, rows: Sequence[_Row]) -> None:
         self._rows = rows
 
     def people(self, pieces: Sequence[Sequence[int]], is_covered: NDArray[np.bool_]) -> list[list[int]]:
-        """Join the pieces' rows of one person.
-
-        A brief piece within a crossing is often a mixture of both people. If it leads nowhere it must not keep the
-        pieces before and behind the crossing apart: it joins afterwards, as an end of its track.
-        """
+        """Join the rows of the pieces that show one person."""
+        # A brief piece within a crossing is often a mixture of both people. If it leads nowhere, it must not separate
+        # the pieces before and behind the crossing: it joins afterwards, as an end of its track.
         # With all pieces first: a brief one that leads from a piece to another is a person's own.
         links = self._links(pieces)
         loose = [
@@ -203,7 +219,7 @@ class _Linker:
             if len(piece) < _BRIEF and is_covered[list(piece)].mean() > 0.5 and not (i in links and i in links.values())
         ]
         firm = [piece for i, piece in enumerate(pieces) if i not in loose]
-        # Without the loose ones, pieces on both sides of a crossing find each other.
+        # Without the loose pieces, the pieces on both sides of a crossing are linked.
         links = self._links(firm)
         people = []
         for first in set(range(len(firm))) - set(links.values()):
@@ -220,9 +236,7 @@ class _Linker:
         return people
 
     def _continues(self, person: Sequence[int], piece: Sequence[int]) -> bool:
-        """Check that a piece follows or precedes a person's rows in the same track, and that they are in none of its
-        frames.
-        """
+        """Return whether a piece follows or precedes a person's rows in the same track, in other frames."""
         rows = self._rows
         frames = [rows[row].frame for row in piece]
         if not set(frames).isdisjoint(rows[row].frame for row in person):
@@ -244,45 +258,43 @@ class _Linker:
             )
             ends.append(_Piece(rows, first, last))
         odds = np.zeros((count, count))
-        for i, before in enumerate(ends):
-            for j, after in enumerate(ends):
-                gap = after.rows[0].frame - before.rows[-1].frame
+        for i, first_piece in enumerate(ends):
+            for j, second_piece in enumerate(ends):
+                gap = second_piece.rows[0].frame - first_piece.rows[-1].frame
                 # No person is followed across a cut.
-                if 0 < gap <= _LONGEST_GAP and before.rows[-1].shot == after.rows[0].shot:
-                    odds[i, j] = max(self._log_odds(before, after, gap), 0.0)
+                if 0 < gap <= _LONGEST_GAP and first_piece.rows[-1].shot == second_piece.rows[0].shot:
+                    odds[i, j] = max(self._log_odds(first_piece, second_piece, gap), 0.0)
         # All links together: the best link of one piece may belong to another one.
         return {i: j for i, j in zip(*linear_sum_assignment(odds, maximize=True), strict=True) if odds[i, j] > 0}
 
-    def _log_odds(self, before: _Piece, after: _Piece, gap: int) -> float:
-        """Compute the log-odds that a piece that begins `gap` frames after another shows the same person."""
-        last, first = before.rows[-1], after.rows[0]
+    def _log_odds(self, first_piece: _Piece, second_piece: _Piece, gap: int) -> float:
+        """Return the log-odds that a piece that begins `gap` frames after another shows the same person."""
+        last = first_piece.rows[-1]
+        first = second_piece.rows[0]
         height = math.sqrt(_height(last) * _height(first))
         growth = abs(math.log(_height(first) / _height(last)))
         # People do not turn round at once: speeds are compared, too.
         horizon = max(gap / 2, _HORIZON)
-        there = self._ahead(before.rows, horizon)
-        distance = np.linalg.norm(there - self._ahead(after.rows[::-1], gap - horizon)) / height
+        prediction = self._ahead(first_piece.rows, horizon)
+        distance = np.linalg.norm(prediction - self._ahead(second_piece.rows[::-1], gap - horizon)) / height
         # Predictions miss by more the longer they reach, and after a long gap many people may have come.
         reach = _STEP + _WANDER * gap
         moves = (
             2.0 - 0.5 * (distance / reach) ** 2 - 0.5 * (growth / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
         )
-        looks = self._likeness(before.last_colours, after.first_colours)
+        looks = self._likeness(first_piece.last_colours, second_piece.first_colours)
         return float(moves + looks + (_BEFORE if gap <= 2 and last.tracklet == first.tracklet else 0.0))
 
     def _ahead(self, rows: Sequence[_Row], frames: float) -> NDArray[np.float64]:
-        """Predict the middle of the box so many frames after the last row, which may go backwards in time; people turn
-        and stop, so their speed counts for a second at most.
-        """
+        """Predict the middle of the box a number of frames after the last row, or before it."""
+        # People turn and stop: their speed counts for a second at most.
         last = rows[-1]
         first = rows[max(len(rows) - _SPEED_FRAMES, 0)]
         speed = (_middle(last) - _middle(first)) / max(abs(last.frame - first.frame), 1)
         return _middle(last) + speed * min(frames, 15.0)
 
     def _likeness(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-        """Compute log-odds of two people's colours (spots, 4) to be one person's, −4 to 4; 0 if nothing can be
-        compared.
-        """
+        """Return the log-odds, −4 to 4, that two colours (spots, 4) are one person's; 0 if unknown."""
         difference = colour_difference(a, b, _LIGHTNESS)
         if difference is None:
             return 0.0

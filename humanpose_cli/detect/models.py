@@ -1,6 +1,6 @@
-"""BlazePose: its detector and landmark networks, how their outputs are decoded, and a pool of threads that runs them.
+"""BlazePose: detector and landmark networks, the decoding of their outputs, and a pool of threads that runs them.
 
-`mediapipe.solutions.pose` runs the same networks and decodes them in the same way, but shows one person and hides the
+`mediapipe.solutions.pose` runs the same networks and decodes them in the same way, but returns one person and no
 scores. Refinement with heat maps follows its RefineLandmarksFromHeatmapCalculator.
 """
 
@@ -21,7 +21,8 @@ from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.detect.runtime import run_network, runtime_device
 
-DETECTOR_SIZE, LANDMARK_SIZE = 224, 256  # pixels of the models' square inputs
+DETECTOR_SIZE = 224  # pixels: side of the detector's input
+LANDMARK_SIZE = 256  # pixels: side of the landmark networks' input
 LandmarkNetwork = Literal["blazepose-full", "blazepose-heavy"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,12 +32,17 @@ Second = TypeVar("Second")
 
 @dataclass(frozen=True)
 class CropLandmarks:
-    """The landmark model's prediction for one square crop.
+    """The landmark model's prediction for a square crop.
 
-    points (35, 2) pixels of the 256-pixel crop: the rows of `blazepose33`, then hip centre and the point on the
-    circle around the body that together define the next region; visibility (33,) and inside (33,) 0..1: not hidden,
-    and within the crop; presence 0..1 of a person; world (33, 3) metres, hip centre origin, axes of the
-    crop (x right, y down, z away from the camera); mask (256, 256) float32 0..1, or None if it was not requested.
+    Attributes:
+        points: (35, 2) float, pixels of the 256-pixel crop. The rows of `blazepose33`, the middle of the hips, and the
+            point on the circle around the body; the last two define the next region.
+        visibility: (33,) float, 0…1. Not hidden.
+        inside: (33,) float, 0…1. Within the crop.
+        presence: The confidence that the crop shows a person, 0…1.
+        world: (33, 3) float, metres in axes of the crop (x right, y down, z away from the camera), origin between the
+            hips.
+        mask: (256, 256) float32, 0…1; None if it was not requested.
     """
 
     points: np.ndarray
@@ -49,15 +55,19 @@ class CropLandmarks:
 
 # Grid side and anchors per cell of each feature map; maps of one stride are joined (8, 16, and three of 32).
 _GRIDS = ((28, 2), (14, 2), (7, 6))
-_BOX_VALUES, _POINTS = 4, 4
+_BOX_VALUES = 4
+_POINTS = 4
 
 
 @dataclass(frozen=True)
 class Detections:
-    """People detected in one square window, best first; lengths in units of the window's side, origin top left.
+    """The people detected in a square window, best first; lengths in sides of the window, origin top left.
 
-    scores (N,) 0..1; boxes (N, 4) x0 y0 x1 y1 of the face and shoulders region; points (N, 4, 2): hip centre, a
-    point on the circle around the whole body, shoulder centre, a point on the circle around the upper body.
+    Attributes:
+        scores: (N,) float32, 0…1.
+        boxes: (N, 4) float32, x0 y0 x1 y1. The region of face and shoulders.
+        points: (N, 4, 2) float32. The middle of the hips, a point on the circle around the body, the middle of the
+            shoulders, and a point on the circle around the upper body.
     """
 
     scores: np.ndarray
@@ -70,7 +80,7 @@ class Detections:
 
 @cache
 def _anchor_centres() -> np.ndarray:
-    """Compute the centres (2254, 2) x, y in units of the window's side."""
+    """Return the anchors' centres (2254, 2), x, y in sides of the window."""
     centres = []
     for side, per_cell in _GRIDS:
         middle = (np.arange(side) + 0.5) / side
@@ -80,38 +90,45 @@ def _anchor_centres() -> np.ndarray:
 
 
 def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float, same_box: float) -> Detections:
-    """Decode detections above `threshold` (0..1) after weighted suppression of boxes that overlap by `same_box`.
+    """Decode the detector's outputs, with weighted suppression of overlapping boxes.
 
-    logits (2254,), values (2254, 12) as the model gives them: centre, size, four points, in pixels of its
-    224-pixel input relative to the anchor.
+    Args:
+        logits: (2254,) float.
+        values: (2254, 12) float. Centre, size and four points, in pixels of the 224-pixel input relative to the anchor.
+        threshold: The minimum score, 0…1.
+        same_box: The overlap (intersection over union) from which two boxes show one person.
     """
     # Nearly all of an image's thousands of anchors are far below: their exponentials are not needed.
     near = np.flatnonzero(logits >= (math.log(threshold / (1 - threshold)) - 0.01 if threshold > 0 else -math.inf))
     scores = _sigmoid(logits[near])
     rows = np.flatnonzero(scores >= threshold)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
-    scores, rows = scores[rows], near[rows]
+    scores = scores[rows]
+    rows = near[rows]
     values = values[rows] / DETECTOR_SIZE
     centres = _anchor_centres()[rows]
-    middle, half = values[:, :2] + centres, values[:, 2:_BOX_VALUES] / 2
+    middle = values[:, :2] + centres
+    half = values[:, 2:_BOX_VALUES] / 2
     boxes = np.concatenate([middle - half, middle + half], axis=1)
     points = values[:, _BOX_VALUES:].reshape(-1, _POINTS, 2) + centres[:, None]
     return _suppress(scores, boxes, points, same_box)
 
 
 def _suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray, same_box: float) -> Detections:
-    """Replace each kept detection by the score-weighted mean of those it overlaps (mediapipe's WEIGHTED mode)."""
-    left = np.arange(len(scores))
-    out_scores, out_boxes, out_points = [], [], []
-    while len(left):
-        same = box_overlap(boxes[left[0]], boxes[left]) > same_box
+    """Replace each detection by the score-weighted mean of its overlaps (mediapipe's WEIGHTED mode)."""
+    remaining = np.arange(len(scores))
+    out_scores = []
+    out_boxes = []
+    out_points = []
+    while len(remaining):
+        same = box_overlap(boxes[remaining[0]], boxes[remaining]) > same_box
         same[0] = True
-        members = left[same]
+        members = remaining[same]
         weights = (scores[members] / scores[members].sum())[:, None]
         out_scores.append(scores[members[0]])
         out_boxes.append((weights * boxes[members]).sum(0))
         out_points.append((weights[..., None] * points[members]).sum(0))
-        left = left[~same]
+        remaining = remaining[~same]
     return Detections(
         np.array(out_scores, dtype=np.float32),
         np.array(out_boxes, dtype=np.float32).reshape(-1, 4),
@@ -119,31 +136,43 @@ def _suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray, same_bo
     )
 
 
-_BODY_ROWS, _NEXT_REGION_ROWS, _MODEL_ROWS = 33, 2, 39
+_BODY_ROWS = 33
+_NEXT_REGION_ROWS = 2
+_MODEL_ROWS = 39
 _REACH = 3  # cells of the heat map to each side of a landmark that refine it
 _SHARP = 0.5  # a landmark is refined where the heat map around it has this peak
 
 
 def refine_landmarks(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
-    """Move landmarks to the mean of the heat map around them; those outside the crop or without a peak stay.
+    """Move landmarks to the mean of the heat map around them.
 
-    points (N, L, 2) x, y pixels of the crop; heatmaps (N, L, S, S) 0..1. The cell of a landmark is found by
-    truncation, and the mean of the seven by seven cells around it is taken over the indices of the cells.
+    The cell of a landmark is found by truncation. The mean is taken over the indices of the seven by seven cells around
+    it. Landmarks outside the crop or without a peak stay.
+
+    Args:
+        points: (N, L, 2) float, pixels of the crop.
+        heatmaps: (N, L, S, S) float, 0…1.
+
+    Returns:
+        (N, L, 2) float32, pixels of the crop.
     """
     side = heatmaps.shape[-1]
     cell = np.float32(LANDMARK_SIZE / side)
     centre = np.trunc(points / cell).astype(int)
     inside = ((centre >= 0) & (centre < side)).all(-1)
     near = np.where(inside[..., None], centre, 0)[..., None] + np.arange(-_REACH, _REACH + 1)  # (N, L, 2, 7)
-    columns, rows = near[..., 0, :], near[..., 1, :]
+    columns = near[..., 0, :]
+    rows = near[..., 1, :]
     number, landmark = np.indices(inside.shape)[..., None, None]
     inside_map = ((rows >= 0) & (rows < side))[..., :, None] & ((columns >= 0) & (columns < side))[..., None, :]
-    at = np.clip(rows, 0, side - 1)[..., :, None], np.clip(columns, 0, side - 1)[..., None, :]
-    around = np.where(inside_map, heatmaps[number, landmark, at[0], at[1]], np.float32(0))  # (N, L, 7, 7)
-    total = np.maximum(around.sum((-2, -1)), np.float32(1e-9))
-    x = (around.sum(-2) * columns).sum(-1) / total
-    y = (around.sum(-1) * rows).sum(-1) / total
-    movable = inside & (around.max((-2, -1)) >= _SHARP)
+    cell_indices = np.clip(rows, 0, side - 1)[..., :, None], np.clip(columns, 0, side - 1)[..., None, :]
+    cells_around = np.where(
+        inside_map, heatmaps[number, landmark, cell_indices[0], cell_indices[1]], np.float32(0)
+    )  # (N, L, 7, 7)
+    total = np.maximum(cells_around.sum((-2, -1)), np.float32(1e-9))
+    x = (cells_around.sum(-2) * columns).sum(-1) / total
+    y = (cells_around.sum(-1) * rows).sum(-1) / total
+    movable = inside & (cells_around.max((-2, -1)) >= _SHARP)
     return np.where(movable[..., None], np.stack([x, y], axis=-1) * cell, points).astype(np.float32)
 
 
@@ -152,10 +181,10 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 
 
 class PoseModels:
-    """The networks on one device; any number of threads may use them at once.
+    """The networks on a device. Several threads may use them at once.
 
     Args:
-        device: Cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one.
+        device: "cpu", "cuda:N", or "auto" for the GPU if ONNX Runtime can use one.
     """
 
     def __init__(self, device: str = "auto") -> None:
@@ -163,14 +192,16 @@ class PoseModels:
 
     @property
     def batch(self) -> int:
-        """Crops that a call should bring at most: one on the CPU, where more gain nothing."""
+        """The maximum number of crops in a call: one on the CPU, where more gain nothing."""
         return 1 if self.device == "cpu" else 32
 
     def find(self, windows: Sequence[np.ndarray], threshold: float, same_box: float) -> list[Detections]:
-        """Find people in each (224, 224, 3) uint8 window with a score of at least `threshold`.
+        """Find people in windows.
 
         Args:
-            same_box: Overlap (intersection over union) from which two boxes show one person.
+            windows: (224, 224, 3) uint8 RGB each.
+            threshold: The minimum score, 0…1.
+            same_box: The overlap (intersection over union) from which two boxes show one person.
         """
         logits, values = run_network("blazepose-detector", ("logits", "values"), np.stack(windows), self.device)
         outputs = zip(logits[..., 0], values, strict=True)
@@ -183,7 +214,13 @@ class PoseModels:
         *,
         masks: bool = True,
     ) -> list[CropLandmarks]:
-        """Find the person in each (256, 256, 3) uint8 crop; without masks in half of full's time."""
+        """Find the person in each crop.
+
+        Args:
+            crops: (256, 256, 3) uint8 RGB each.
+            network: The landmark network.
+            masks: Whether to compute masks, which doubles the time of the full network.
+        """
         outputs = ("landmarks", "heatmap", "presence", "world", *(("mask",) if masks else ()))
         landmarks, heatmaps, presence, world, *mask_output = run_network(network, outputs, np.stack(crops), self.device)
         rows = landmarks.reshape(-1, _MODEL_ROWS, 5)  # x, y, z, visibility, presence
@@ -205,8 +242,10 @@ class PoseModels:
 
 
 def self_test_networks() -> str:
-    """Run detector and landmark network on a grey image, and return the device. UnavailableError describes what is
-    wrong.
+    """Run detector and landmark network on a grey image, and return the device.
+
+    Raises:
+        UnavailableError: If a network does not run, or gives values out of range.
     """
     models = PoseModels()
     grey = np.full((LANDMARK_SIZE, LANDMARK_SIZE, 3), 128, np.uint8)
@@ -220,7 +259,7 @@ def self_test_networks() -> str:
 
 
 def default_threads() -> int:
-    """Count this process's cores, four at most (more bring little for one image)."""
+    """Return the number of this process's cores, at most four."""
     return min(4, usable_cores())
 
 
@@ -228,9 +267,11 @@ _MAX_CALLERS = 256  # threads that wait for a pool's
 
 
 class ModelPool:
-    """`threads` threads that share the models; results never depend on their number.
+    """Threads that share the models. Results do not depend on the number of threads.
 
-    `start` makes the models when they are first needed.
+    Args:
+        threads: The number of threads.
+        start: Makes the models when they are first needed.
     """
 
     def __init__(self, threads: int, start: Callable[[], PoseModels] = PoseModels) -> None:
@@ -243,7 +284,15 @@ class ModelPool:
     def map(
         self, work: Callable[[PoseModels, Sequence[Item]], Sequence[Result]], items: Sequence[Item]
     ) -> list[Result]:
-        """Compute `work(models, some of the items)`, spread over the threads, in the order of the items."""
+        """Compute `work(models, part)` for parts of the items, spread over the threads.
+
+        Args:
+            work: Returns a result for each item of the part.
+            items: The items.
+
+        Returns:
+            The results in the order of the items.
+        """
         if not items:
             return []
         models = self._models()
@@ -255,8 +304,13 @@ class ModelPool:
         return [result for part in results for result in part]
 
     def begin(self, work: Callable[[], Result]) -> Callable[[], Result]:
-        """Start a call that uses the pool, in a thread of its own if there are threads; returns what waits for its
-        result. Without threads, that makes it.
+        """Start a call that uses the pool, in a thread of its own if there are threads.
+
+        Args:
+            work: The call.
+
+        Returns:
+            A function that waits for the result; without threads, it makes the call.
         """
         return work if self._callers is None else self._callers.submit(work).result
 
@@ -267,7 +321,7 @@ class ModelPool:
         return waiting(), result
 
     def close(self) -> None:
-        """Stop the threads; a closed pool cannot be used again."""
+        """Stop the threads. A closed pool cannot be used again."""
         for executor in (self._callers, self._executor):
             if executor is not None:
                 executor.shutdown(wait=True)

@@ -26,33 +26,44 @@ _MIN_SCORE = np.float32(0.126953125)  # score of a joint that counts for its per
 
 
 def single_pose(crops: np.ndarray, device: str = "cpu") -> np.ndarray:
-    """Find joints (N, 17, 3), x, y in pixels of the crop and score 0..1, of COCO17, of the person nearest the middle.
+    """Find the joints of the person nearest to the middle of each crop.
 
-    crops (N, 256, 256, 3) uint8 RGB, in which the person stands upright.
+    Args:
+        crops: (N, 256, 256, 3) uint8 RGB. The person is upright.
+        device: "cpu" or "cuda:N".
+
+    Returns:
+        (N, 17, 3) float32, rows of COCO17. x, y in pixels of the crop, and score 0…1.
     """
     outputs = ("centre", "regression", "heatmap", "offset")
     centre, regression, heatmap, offset = run_network("movenet-thunder", outputs, crops, device)
-    number, side = np.arange(len(crops)), heatmap.shape[-1]
+    number = np.arange(len(crops))
+    side = heatmap.shape[-1]
     y, x = np.divmod(centre.reshape(len(crops), -1).argmax(1), side)
     offsets = regression.reshape(-1, _JOINTS, 2, side, side)[number, ..., y, x]  # (N, 17, 2) y, x
     joints = offsets + np.stack([y, x], axis=1)[:, None].astype(np.float32)
     cells = np.arange(side, dtype=np.float32)
     rows = (cells - joints[..., :1]) ** 2
     columns = (cells - joints[..., 1:]) ** 2
-    apart = np.sqrt(rows[..., :, None] + columns[..., None, :])  # (N, 17, S, S) cells
-    best = (heatmap / (apart + _NEAREST)).reshape(len(crops), _JOINTS, -1).argmax(-1)
+    distances = np.sqrt(rows[..., :, None] + columns[..., None, :])  # (N, 17, S, S) cells
+    best = (heatmap / (distances + _NEAREST)).reshape(len(crops), _JOINTS, -1).argmax(-1)
     rows, columns = np.divmod(best, side)
-    at = number[:, None], np.arange(_JOINTS)
-    offset = offset.reshape(-1, _JOINTS, 2, side, side)[at[0], at[1], :, rows, columns]
+    joint_rows = number[:, None], np.arange(_JOINTS)
+    offset = offset.reshape(-1, _JOINTS, 2, side, side)[joint_rows[0], joint_rows[1], :, rows, columns]
     points = (np.stack([columns, rows], axis=-1) + offset[..., ::-1]) * _CELL
-    return np.concatenate([points, heatmap[at[0], at[1], rows, columns][..., None]], axis=-1).astype(np.float32)
+    return np.concatenate([points, heatmap[joint_rows[0], joint_rows[1], rows, columns][..., None]], axis=-1).astype(
+        np.float32
+    )
 
 
 @dataclass(frozen=True)
 class MultiPosePeople:
-    """People in one image, best first; lengths in pixels of the network's input.
+    """The people in an image, best first; lengths in pixels of the network's input.
 
-    scores (P,) 0..1; boxes (P, 4) x0 y0 x1 y1; joints (P, 17, 3) x, y and score 0..1, rows of COCO17.
+    Attributes:
+        scores: (P,) float32, 0…1.
+        boxes: (P, 4) float32, x0 y0 x1 y1.
+        joints: (P, 17, 3) float32, rows of COCO17. x, y and score 0…1.
     """
 
     scores: np.ndarray
@@ -61,7 +72,15 @@ class MultiPosePeople:
 
 
 def multi_pose(images: np.ndarray, device: str = "cpu") -> list[MultiPosePeople]:
-    """Detect up to six people in each image (N, H, W, 3) uint8 RGB, whose sides are multiples of 32."""
+    """Detect up to six people in each image.
+
+    Args:
+        images: (N, H, W, 3) uint8 RGB, whose sides are multiples of 32.
+        device: "cpu" or "cuda:N".
+
+    Raises:
+        InputError: If a side is no multiple of 32.
+    """
     height, width = images.shape[1:3]
     if height % MULTIPOSE_STEP or width % MULTIPOSE_STEP:
         raise InputError("images", "have the wrong size", expected="multiples of 32 pixels", got=f"{width} x {height}")
@@ -78,7 +97,7 @@ def _people(
     box_offset: np.ndarray,
     box_size: np.ndarray,
 ) -> MultiPosePeople:
-    """Decode the people of one image; maps (C, H, W)."""
+    """Decode the people of an image from maps (C, H, W)."""
     height, width = centre.shape[1:]
     peaks = cv2.dilate(centre[0], np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REPLICATE)
     peak_scores = np.where(np.abs(centre[0] - peaks) < _SAME_PEAK, centre[0], np.float32(0)).ravel()
@@ -90,7 +109,8 @@ def _people(
     limits = np.array([height, width], np.float32)
     half = np.maximum(box_size[:, y, x].T, 0) / 2
     box_middle = middle + box_offset[:, y, x].T
-    low, high = np.clip(box_middle - half, 0, limits), np.clip(box_middle + half, 0, limits)
+    low = np.clip(box_middle - half, 0, limits)
+    high = np.clip(box_middle + half, 0, limits)
 
     joint_positions = middle[:, None] + regression.reshape(_JOINTS, 2, height, width)[:, :, y, x].transpose(2, 0, 1)
     cells = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Options of detection: how people are searched for, and how often in videos."""
+"""Options of detection: the search for people, and its frequency in videos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from humanpose_cli.core.options import Options, option
 
 @dataclass(frozen=True)
 class SearchOptions(Options):
-    """How people are searched for in one image, beside what a `Scheme` decides."""
+    """Options of the search in one image, in addition to a `Scheme`."""
 
     small_window: float = option(
         0.45,
@@ -29,7 +29,7 @@ class SearchOptions(Options):
 
 @dataclass(frozen=True)
 class FollowOptions(Options):
-    """How often newcomers are looked for in videos."""
+    """Options of the search for newcomers in videos."""
 
     look_every: int = option(
         6,

@@ -1,4 +1,4 @@
-"""One person: the landmark model's passes over crops of them, and their average with its uncertainty and mask."""
+"""A person in an image: passes of the landmark model over crops, and their average with its noise and mask."""
 
 from __future__ import annotations
 
@@ -18,30 +18,36 @@ from humanpose_cli.detect.regions import Pyramid, Region, region_from_axis
 
 @dataclass(frozen=True)
 class PersonMask:
-    """The pixels that show a person, as a square crop of the image.
+    """The pixels of a person, as a square crop of the image.
 
-    crop (S, S) uint8, 255 = surely the person; crop_to_image from pixels of the crop to pixels of the image
+    Attributes:
+        crop: (S, S) uint8. 255 is certainly the person.
+        crop_to_image: The map from pixels of the crop to pixels of the image.
     """
 
     crop: np.ndarray
     crop_to_image: Affine2D
 
     def in_image(self, height: int, width: int) -> np.ndarray:
-        """Draw the mask (height, width) float32, 0..1, zero outside the crop."""
+        """Return the mask (height, width) float32, 0…1, in the image; 0 outside the crop."""
         return self.in_view(Affine2D.identity(), (width, height))
 
     def at(self, points: np.ndarray) -> np.ndarray:
-        """Read the mask (N,) 0..1 at the pixels that hold points (N, 2) of the image; 0 outside the crop."""
+        """Return the mask (N,), 0…1, at points (N, 2) of the image; 0 outside the crop."""
         pixels = np.floor(self.crop_to_image.inverse().points(points)).astype(int)
         inside = ((pixels >= 0) & (pixels < len(self.crop))).all(1)
         columns, rows = np.clip(pixels, 0, len(self.crop) - 1).T
         return np.where(inside, self.crop[rows, columns] / 255, 0.0)
 
     def in_view(self, image_to_view: Affine2D, size: tuple[int, int]) -> np.ndarray:
-        """Draw the mask (height, width) float32, 0..1, in a scaled, turned or shifted view of the image.
+        """Return the mask in a scaled, turned or shifted view of the image.
 
         Args:
-            image_to_view: From pixels of the image to those of the view; size (width, height) of the view.
+            image_to_view: The map from pixels of the image to pixels of the view.
+            size: The view's width and height.
+
+        Returns:
+            (height, width) float32, 0…1.
         """
         affine = image_to_view @ self.crop_to_image
         return affine.warp(self.crop.astype(np.float32), size, cv2.INTER_LINEAR) / np.float32(255)
@@ -49,28 +55,31 @@ class PersonMask:
 
 @dataclass(frozen=True, eq=False)
 class DetectedPerson:
-    """A person in an image, or in one frame of a sequence.
+    """A person in an image, or in a frame of a sequence.
 
-    `PersonDetector` makes it of the passes of its networks. `Fitter` adds frame, track and estimate; the keypoint fit
-    reads it through `fitting.observations`, and `fitting.records` writes it into the fit file.
+    `PersonDetector` makes it. `Fitter` adds frame, track and estimate. The keypoint fit reads it through
+    `fitting.observations`, and `fitting.records` writes it to the fit file.
 
     Attributes:
-        box: (4,) x0 y0 x1 y1 pixels, within the image.
-        keypoints: (L, 3) x, y in pixels of the full image (they may lie outside) and confidence 0..1.
-        world: (L, 3) metres, origin between the hips, camera axes (x right, y down, z forward); None if unknown.
-        spread: (L,) pixels: standard deviation of the keypoints, from how well passes and networks agree.
-        world_spread: (L,) metres, the same for `world`; None if unknown.
-        mask: The pixels that show the person; None if unknown.
-        score: 0..1: probability that this is a person.
-        skeleton: Names of the L rows.
-        confirmed: False: in a video, a candidate that may turn out to be no person.
-        frame, track: Index of the frame in its sequence, and track id.
-        interpolated: Nothing was detected in this frame: the row lies between the frames before and after.
-        estimate: Of a body network; None without one, or if the network lacks its input.
-        shape: Prior of the body's shape; None: that of all people.
+        box: (4,) float32, x0 y0 x1 y1 in pixels, within the image.
+        keypoints: (L, 3) float32. x, y in pixels of the image, possibly outside, and confidence 0…1.
+        world: (L, 3) float32, metres in camera axes (x right, y down, z forward), origin between the hips; None if
+            unknown.
+        spread: (L,) float32, pixels. The standard deviation of the keypoints, from the agreement of passes and
+            networks.
+        world_spread: (L,) float32, metres. The standard deviation of `world`; None if unknown.
+        mask: The pixels of the person; None if unknown.
+        score: The probability that this is a person.
+        skeleton: The names of the L rows.
+        confirmed: False for a candidate in a video that may be no person.
+        frame: The index of the frame in its sequence.
+        track: The track id.
+        interpolated: Whether nothing was detected in this frame: the row is interpolated between frames.
+        estimate: The estimate of a body network; None without one, or if the network lacks its input.
+        shape: The prior of the body's shape; None for the prior of all people.
         not_fitted: Why no body can be fitted, such as "hidden by another person"; "" if one can.
-        number: Of the track in the user's own file; None if there is none.
-        absent: The landmark model sees no person, or another one, at keypoints from the user's file.
+        number: The track's number in the user's own file; None without one.
+        absent: Whether the landmark model finds no person, or another one, at keypoints from the user's file.
     """
 
     box: np.ndarray
@@ -99,9 +108,10 @@ class DetectedPerson:
 
 _BODY_ROWS = len(BLAZEPOSE33)
 _MIRROR = list(BLAZEPOSE33.mirror)
-_CENTRE_ROW, _EDGE_ROW = _BODY_ROWS, _BODY_ROWS + 1
+_CENTRE_ROW = _BODY_ROWS
+_EDGE_ROW = _BODY_ROWS + 1
 
-_FADE = 0.02  # of the region's side: a joint this far out of the image keeps a third of its confidence
+_FADE = 0.02  # sides of the region: a joint this far outside the image keeps a third of its confidence
 
 # Shift right and down (share of the side), scale, turn (radians), mirrored: small enough that a person stays well
 # inside, different enough that the model's errors differ. Fixed, so that the same image gives the same people.
@@ -119,7 +129,12 @@ _JITTER: tuple[tuple[float, float, float, float, bool], ...] = (
 
 @dataclass(frozen=True)
 class CropView:
-    """A region to crop, and whether the crop is mirrored."""
+    """A region to crop.
+
+    Attributes:
+        region: The region.
+        mirror: Whether the crop is mirrored.
+    """
 
     region: Region
     mirror: bool = False
@@ -127,11 +142,16 @@ class CropView:
 
 @dataclass(frozen=True)
 class Observation:
-    """The result of one landmark pass, mirroring and the region's rotation undone.
+    """The result of a landmark pass; the crop's mirroring and rotation are undone.
 
-    points (33, 2) pixels of the image; confidence (33,) 0..1: visible, in the crop and in the image; presence 0..1;
-    world (33, 3) metres in camera axes, hip centre origin; mask (256, 256) in the crop of `region`, None if it was not
-    requested; next_region: the model's proposal for the next pass.
+    Attributes:
+        region: The region of the crop.
+        points: (33, 2) float, pixels of the image.
+        confidence: (33,) float, 0…1. Visible, in the crop and in the image.
+        presence: The confidence that the crop shows a person.
+        world: (33, 3) float, metres in camera axes, origin between the hips.
+        mask: (256, 256) float32, 0…1, in the crop of `region`; None if it was not requested.
+        next_region: The region that the model proposes for the next pass.
     """
 
     region: Region
@@ -151,14 +171,24 @@ def observe(
     *,
     masks: bool = True,
 ) -> list[Observation]:
-    """Run a landmark network on views of the image."""
+    """Run a landmark network on views of an image.
+
+    Args:
+        models: The networks.
+        pyramid: The image.
+        views: The crops.
+        network: The landmark network.
+        masks: Whether to compute masks.
+    """
     crops = [pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror) for view in views]
     landmarks = models.landmarks(crops, network, masks=masks)
     return [_observation(pyramid, view, crop) for view, crop in zip(views, landmarks, strict=True)]
 
 
 def _observation(pyramid: Pyramid, view: CropView, landmarks: CropLandmarks) -> Observation:
-    points, world, mask = landmarks.points, landmarks.world, landmarks.mask
+    points = landmarks.points
+    world = landmarks.world
+    mask = landmarks.mask
     confidence = landmarks.visibility * landmarks.inside
     if view.mirror:
         points = points * [-1, 1] + [LANDMARK_SIZE, 0]
@@ -193,9 +223,7 @@ def observe_all(
 
 
 def jittered_views(region: Region, count: int) -> list[CropView]:
-    """List the first `count` (at most 8) of a fixed series of shifted, scaled, turned and mirrored views of a
-    region.
-    """
+    """Return the first `count` (at most 8) of a fixed series of jittered and mirrored views of a region."""
     return [
         CropView(region.moved(right, down, scale, turn), mirror) for right, down, scale, turn, mirror in _JITTER[:count]
     ]
@@ -216,44 +244,43 @@ def observe_jittered(
     return [passes[start : start + count + 1] for start in range(0, len(passes), count + 1)]
 
 
-_UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks that no pass over this pose gave
+_UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks without a pass that shows the pose
 _MIN_CONFIDENCE = 0.3  # of a keypoint that counts for the box
-# Boxes without a mask overlap those with one by .94 (400 real frames).
-_BEYOND = 0.02  # of the size of the keypoints' box
-_CROWN = 0.6  # from the ears to the top of the head, of the way from the shoulders to the ears
-_MASK_REACH = 0.6  # of the size of the keypoints' box: how far hair, hats and clothes go beyond them
+_BEYOND = 0.02  # sizes of the keypoints' box: margin of a box without a mask
+_CROWN = 0.6  # distances from shoulders to ears: distance from the ears to the top of the head
+_MASK_REACH = 0.6  # sizes of the keypoints' box: reach of hair, hats and clothes beyond the keypoints
 _HIPS, _EARS, _SHOULDERS = (BLAZEPOSE33.indices([f"left_{n}", f"right_{n}"]) for n in ("hip", "ear", "shoulder"))
 
 
 def mean_points(observations: Sequence[Observation]) -> np.ndarray:
-    """Average the points, (33, 2) pixels."""
+    """Return the mean of the points, (33, 2) pixels."""
     return np.mean([o.points for o in observations], axis=0)
 
 
 def mean_confidence(observations: Sequence[Observation]) -> np.ndarray:
-    """Average the confidence (33,) 0..1: visible, in the image, and a person is present."""
+    """Return the mean confidence (33,), 0…1: visible, in the image, and a person is present."""
     return np.mean([o.confidence * o.presence for o in observations], axis=0)
 
 
 def points_spread(observations: Sequence[Observation]) -> np.ndarray:
-    """Compute the root mean square distance (33,) of each landmark from its mean, per axis, in pixels."""
+    """Return the standard deviation (33,) of each landmark per axis, pixels."""
     points = np.stack([o.points for o in observations])
     return np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0) / 2)
 
 
 def world_spread(observations: Sequence[Observation]) -> np.ndarray:
-    """Compute the root mean square distance (33,) of each world landmark from its mean, per axis, in metres."""
+    """Return the standard deviation (33,) of each world landmark per axis, metres."""
     world = np.stack([o.world for o in observations])
     return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
 
 
 class FusedJoints(NamedTuple):
-    """Joints of a person, joined from several passes.
+    """Joints of a person, combined from several passes.
 
     Attributes:
-        keypoints: (33, 3) x, y in pixels of the image and confidence 0..1.
-        noise: (33,) pixels: expected standard deviation of each coordinate.
-        showing: Passes that show this pose, with left and right named as in it.
+        keypoints: (33, 3) float. x, y in pixels of the image, and confidence 0…1.
+        noise: (33,) float, pixels. The expected standard deviation of each coordinate.
+        showing: The passes that show this pose, with the same names of left and right.
     """
 
     keypoints: np.ndarray
@@ -267,8 +294,10 @@ def combine(
     """Average passes to a person.
 
     Args:
-        size: Width and height of the image.
-        with_mask: With the mask, which all passes must have then.
+        observations: The passes.
+        size: The image's width and height.
+        score: The probability that this is a person.
+        with_mask: Whether the person gets a mask, which all passes must have then.
     """
     keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
     joints = FusedJoints(keypoints, points_spread(observations), observations)
@@ -283,8 +312,17 @@ def assemble(
     *,
     with_mask: bool = True,
 ) -> DetectedPerson:
-    """Make the person of some passes and joints. Passes that show their pose give the world landmarks; without any,
-    those are the mean of all passes with an unknown depth.
+    """Make a person of passes and joints.
+
+    The passes that show the pose of the joints give the world landmarks. If there are none, all passes do, with an
+    unknown depth.
+
+    Args:
+        observations: The passes.
+        joints: The combined joints.
+        size: The image's width and height.
+        score: The probability that this is a person.
+        with_mask: Whether the person gets a mask, which all passes must have then.
     """
     passes = joints.showing or observations
     world = np.mean([o.world for o in passes], axis=0)
@@ -302,7 +340,7 @@ def assemble(
 
 
 def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask:
-    """Average the passes' masks in the crop of `region`, each where it overlaps that crop."""
+    """Average the passes' masks in the crop of `region`."""
     size = LANDMARK_SIZE
     target = region.to_image(size)
     total = np.zeros((size, size), np.float32)
@@ -318,19 +356,21 @@ def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask
 
 
 def _box(keypoints: np.ndarray, mask: PersonMask | None, size: tuple[int, int]) -> np.ndarray:
-    """Compute the box around the confident keypoints and the parts of the mask that they lie on, or, without a mask,
-    the head's top and a margin; within the image.
-    """
+    """Return the box around the confident keypoints and their parts of the mask, or a margin without a mask."""
     confident = keypoints[keypoints[:, 2] > _MIN_CONFIDENCE, :2]
     points = confident if len(confident) else keypoints[:, :2]
-    low, high = points.min(0), points.max(0)
+    low = points.min(0)
+    high = points.max(0)
     extent = max(high - low)
     if mask is None:
-        ears, shoulders = keypoints[_EARS], keypoints[_SHOULDERS]
+        ears = keypoints[_EARS]
+        shoulders = keypoints[_SHOULDERS]
         if min(ears[:, 2].max(), shoulders[:, 2].max()) > _MIN_CONFIDENCE:
             crown = ears.mean(0) + _CROWN * (ears.mean(0) - shoulders.mean(0))
-            low, high = np.minimum(low, crown[:2]), np.maximum(high, crown[:2])
-        low, high = low - _BEYOND * extent, high + _BEYOND * extent
+            low = np.minimum(low, crown[:2])
+            high = np.maximum(high, crown[:2])
+        low = low - _BEYOND * extent
+        high = high + _BEYOND * extent
     else:
         pixels = _mask_pixels(mask, points)
         near = ((pixels > low - _MASK_REACH * extent) & (pixels < high + _MASK_REACH * extent)).all(1)
@@ -342,9 +382,7 @@ def _box(keypoints: np.ndarray, mask: PersonMask | None, size: tuple[int, int]) 
 
 
 def _mask_pixels(mask: PersonMask, points: np.ndarray) -> np.ndarray:
-    """List positions (N, 2) in the image of the mask's pixels, of those of its parts that hold one of `points` (M,
-    2).
-    """
+    """Return positions (N, 2) in the image of the mask's pixels in parts that contain one of `points` (M, 2)."""
     _, parts = cv2.connectedComponents((mask.crop > 127).astype(np.uint8))
     columns, rows = np.clip(mask.crop_to_image.inverse().points(points), 0, len(mask.crop) - 1).astype(int).T
     part_labels = np.unique(parts[rows, columns])

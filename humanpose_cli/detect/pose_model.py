@@ -1,4 +1,4 @@
-"""A user's own network beside the shipped ones, read from an ONNX file: of RTMPose's kind or of InstantHMR's."""
+"""A user's own pose network in an ONNX file, of RTMPose's or of InstantHMR's kind."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ PoseModel: TypeAlias = SimccModel | BodyModel
 
 
 def open_pose_model(path: Path | str, device: str = "auto") -> PoseModel:
-    """Open the network in `path`, whose inputs say of which kind it is. Raises InputError if it is of neither.
+    """Open a pose network, whose inputs show its kind.
 
     Args:
-        device: Cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one.
+        path: The ONNX file.
+        device: "cpu", "cuda:N", or "auto" for the GPU if ONNX Runtime can use one.
+
+    Raises:
+        InputError: If the network is of neither kind.
     """
     network = UserNetwork(path, device)
     return BodyModel(network) if len(network.inputs) == 2 else SimccModel(network)
@@ -37,10 +41,15 @@ def use_pose_model(
 ) -> list[DetectedPerson]:
     """Give people the joints of the user's network, see `SimccModel.pose` and `BodyModel.pose`.
 
-    Landmarks that it lacks (hands, mouth) follow the joint that they hang on, and count the less the further it moved.
+    Landmarks that the network lacks (hands, mouth) follow the joint that they are attached to, with less confidence the
+    further it moved.
 
     Args:
-        focal: Of the image's camera, pixels; None if unknown.
+        pool: The threads.
+        model: The network.
+        image: (H, W, 3) uint8 RGB.
+        people: The people.
+        focal: The focal length of the image, pixels; None if unknown.
     """
     pyramid = Pyramid(image)
     return pool.map(lambda _, part: model.pose(pyramid, part, focal), people)

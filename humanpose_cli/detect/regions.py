@@ -1,4 +1,4 @@
-"""Rotated square regions of an image, and the windows and proposals in which the detector looks for people."""
+"""Rotated square regions of an image, and the windows and proposals of the detector."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import DETECTOR_SIZE, Detections, ModelPool, PoseModels
 from humanpose_cli.detect.movenet import MULTIPOSE_STEP, multi_pose
 
-# Share by which a landmark crop exceeds the circle around the body, or the given box: mediapipe's own factor.
-_MARGIN = 1.25
-# Images are shrunk to this side before the search: a person of a tenth of it fills a landmark crop.
-_LONGEST_SIDE = 2560
+_MARGIN = 1.25  # side of a landmark crop, in diameters of the circle around the body: mediapipe's factor
+_LONGEST_SIDE = 2560  # pixels: images are reduced to it before the search; a tenth of it fills a landmark crop
 
 
 @dataclass(frozen=True)
 class Region:
-    """A square: centre x, y and side in pixels of the image, `angle` radians by which its own up direction is
-    turned clockwise (on the screen) from the image's up direction.
+    """A square in an image.
+
+    Attributes:
+        x: The centre, pixels.
+        y: The centre, pixels.
+        side: The side, pixels.
+        angle: The clockwise rotation of its up direction from the image's, radians.
     """
 
     x: float
@@ -34,32 +37,39 @@ class Region:
     angle: float = 0.0
 
     def scaled(self, factor: float) -> Region:
-        """Scale the region to an image that is so many times as large."""
+        """Scale the region to an image that is `factor` times as large."""
         return Region(factor * self.x, factor * self.y, factor * self.side, self.angle)
 
-    def is_near(self, other: Region, shift: float, ratio: float) -> bool:
-        """Check that the centres are nearer than a share of the sides' geometric mean, and the ratio of the sides is
-        below `ratio`; whatever the angles.
+    def is_near(self, region: Region, shift: float, ratio: float) -> bool:
+        """Return whether two regions are close, whatever their angles.
+
+        Args:
+            region: The second region.
+            shift: The maximum distance of the centres, in geometric means of the sides.
+            ratio: The maximum ratio of the sides.
         """
-        close = math.hypot(self.x - other.x, self.y - other.y) < shift * math.sqrt(self.side * other.side)
-        return close and abs(math.log(self.side / other.side)) < math.log(ratio)
+        close = math.hypot(self.x - region.x, self.y - region.y) < shift * math.sqrt(self.side * region.side)
+        return close and abs(math.log(self.side / region.side)) < math.log(ratio)
 
     def to_image(self, size: int) -> Affine2D:
-        """Map pixels of a crop with `size` pixels a side to pixels of the image."""
+        """Return the map from pixels of a crop with `size` pixels per side to pixels of the image."""
         scale = self.side / size
-        c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
+        c = scale * math.cos(self.angle)
+        s = scale * math.sin(self.angle)
         half = size / 2
         return Affine2D(np.array([[c, -s, self.x - (c - s) * half], [s, c, self.y - (s + c) * half]]))
 
     def axes_to_image(self, vectors: np.ndarray) -> np.ndarray:
         """Turn vectors (..., 3) from the crop's axes (x right, y down, z forward) to the image's axes."""
-        c, s = math.cos(self.angle), math.sin(self.angle)
+        c = math.cos(self.angle)
+        s = math.sin(self.angle)
         x, y, z = np.moveaxis(vectors, -1, 0)
         return np.stack([c * x - s * y, s * x + c * y, z], axis=-1)
 
     def moved(self, right: float = 0.0, down: float = 0.0, scale: float = 1.0, turn: float = 0.0) -> Region:
         """Shift the region by shares of its side along its own axes, scale it, and turn it by radians."""
-        c, s = math.cos(self.angle), math.sin(self.angle)
+        c = math.cos(self.angle)
+        s = math.sin(self.angle)
         return Region(
             self.x + self.side * (c * right - s * down),
             self.y + self.side * (s * right + c * down),
@@ -69,25 +79,32 @@ class Region:
 
 
 def region_from_axis(centre: np.ndarray, edge: np.ndarray) -> Region:
-    """Make the region that shows upright the person with hip centre `centre` (2,) and `edge` (2,) on the circle around
-    the body, in the direction of the head.
+    """Return the region in which a person is upright.
+
+    Args:
+        centre: (2,) float, pixels. The middle of the hips.
+        edge: (2,) float, pixels. The point of the circle around the body in the direction of the head.
     """
-    right, down = float(edge[0] - centre[0]), float(edge[1] - centre[1])
+    right = float(edge[0] - centre[0])
+    down = float(edge[1] - centre[1])
     side = max(2 * math.hypot(right, down) * _MARGIN, 1e-3)
     return Region(float(centre[0]), float(centre[1]), side, math.atan2(right, -down))
 
 
 def region_around_box(box: np.ndarray) -> Region:
-    """Make an upright region around a box (4,) x0 y0 x1 y1, a quarter larger than its longer side."""
+    """Return an upright region around a box (4,) x0 y0 x1 y1, a quarter larger than its longer side."""
     x0, y0, x1, y1 = (float(value) for value in box)
     return Region((x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * _MARGIN)
 
 
 class Pyramid:
-    """An image (H, W, 3) uint8 with shrunken copies, made when needed, from which regions are cut without aliasing.
+    """An image with reduced copies, made on demand, from which regions are cut without aliasing.
 
-    Copies are shrunk in steps of the square root of two: to halves, by area averaging, and from these to those between,
-    by interpolation, which at so small a step is as smooth and takes a tenth of the time.
+    Copies are halved by area averaging. Copies by the square root of two lie between them, by interpolation, which is
+    as smooth at so small a step and takes a tenth of the time.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
     """
 
     def __init__(self, image: np.ndarray) -> None:
@@ -99,29 +116,40 @@ class Pyramid:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the image, pixels."""
+        """The image's width and height, pixels."""
         return self.width, self.height
 
     @property
     def image(self) -> np.ndarray:
-        """The largest copy, which is the image itself unless that is very large."""
+        """The largest copy: the image itself unless it is very large."""
         return self._base
 
     def repainted(self, paint: Callable[[np.ndarray, Affine2D], np.ndarray]) -> Pyramid:
-        """Paint over the image: `paint` gets its largest copy and the map from the image's pixels to that
-        copy's, and returns a copy of the same size.
+        """Return a pyramid of the image with another content.
+
+        Args:
+            paint: Gets the largest copy and the map from the image's pixels to the copy's, and returns an array of the
+                same size.
         """
         height, width = self._base.shape[:2]
         to_base = Affine2D(np.array([[width / self.width, 0.0, 0.0], [0.0, height / self.height, 0.0]]))
-        other = copy.copy(self)
-        other._base = paint(self._base, to_base)
-        other._levels, other._lock = {0: other._base}, threading.Lock()
-        return other
+        result = copy.copy(self)
+        result._base = paint(self._base, to_base)
+        result._levels = {0: result._base}
+        result._lock = threading.Lock()
+        return result
 
     def crop(self, region: Region, size: int, *, mirror: bool = False, pad: int = cv2.BORDER_REPLICATE) -> np.ndarray:
-        """Crop the region, (size, size, 3) uint8, upright, mirrored left to right if requested.
+        """Crop a region, upright.
 
-        `pad` fills what lies outside the image: cv2.BORDER_REPLICATE or cv2.BORDER_CONSTANT (black).
+        Args:
+            region: The region.
+            size: The crop's side, pixels.
+            mirror: Whether to mirror the crop left to right.
+            pad: Fills the outside of the image: cv2.BORDER_REPLICATE or cv2.BORDER_CONSTANT (black).
+
+        Returns:
+            (size, size, 3) uint8 RGB.
         """
         shrink = region.side / size / self._base_scale
         step = max(0, math.floor(2 * math.log2(max(shrink, 1.0)) + 1e-9))
@@ -139,12 +167,12 @@ class Pyramid:
             return self._levels[step]
 
     def _make(self, step: int) -> None:
-        below = step - 1 if step % 2 else step - 2
-        if below not in self._levels:
-            self._make(below)
-        between = step - below == 1
-        kind = cv2.INTER_LINEAR if between else cv2.INTER_AREA
-        self._levels[step] = _shrunk(self._levels[below], math.sqrt(2) if between else 2.0, kind)
+        source = step - 1 if step % 2 else step - 2
+        if source not in self._levels:
+            self._make(source)
+        is_between = step - source == 1
+        kind = cv2.INTER_LINEAR if is_between else cv2.INTER_AREA
+        self._levels[step] = _shrunk(self._levels[source], math.sqrt(2) if is_between else 2.0, kind)
 
 
 def _shrunk(image: np.ndarray, factor: float, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
@@ -153,17 +181,20 @@ def _shrunk(image: np.ndarray, factor: float, interpolation: int = cv2.INTER_ARE
     return cv2.resize(image, size, interpolation=interpolation)
 
 
-_SMALLEST_WINDOW = 64
+_SMALLEST_WINDOW = 64  # pixels
 _PROPOSAL_SCORE = 0.3  # of the detector's proposals that are followed
 _SAME_BOXES = 0.3  # overlap of two boxes of the detector in one window that are of one person
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A region in which a network found a person, its score 0..1, and the number of its window.
+    """A region in which a network found a person.
 
     Attributes:
-        multipose: Whether MoveNet MultiPose found it and not BlazePose's detector.
+        region: The region.
+        score: The network's score, 0…1.
+        window: The number of the window.
+        multipose: Whether the network is MoveNet MultiPose rather than BlazePose's detector.
     """
 
     region: Region
@@ -173,11 +204,15 @@ class Proposal:
 
 
 def windows_over(width: int, height: int, shares: Sequence[float], beyond: float = 0.0) -> list[Region]:
-    """List square windows, each share of the longer side, that overlap by half and cover the image.
+    """Return square windows that overlap by half and cover the image.
 
-    A share above 1 is one window around the middle; windows of less than 64 pixels are too small for any person and
-    left out. With `beyond`, the outermost windows of shares below 1 reach over the image's edges by that part of their
-    side.
+    Windows of less than 64 pixels are too small for a person and left out.
+
+    Args:
+        width: The image's width, pixels.
+        height: The image's height, pixels.
+        shares: The sides of the windows, in longer sides of the image. A share above 1 is one window around the middle.
+        beyond: The part of its side by which an outer window with a share below 1 extends over the image's edges.
     """
     longest = max(width, height)
     windows = []
@@ -193,7 +228,7 @@ def windows_over(width: int, height: int, shares: Sequence[float], beyond: float
 
 
 def _positions(length: float, side: float, margin: float) -> list[float]:
-    """List centres of windows along one axis: evenly spaced, at most half a side apart."""
+    """Return centres of windows along an axis: evenly spaced, at most half a side apart."""
     free = length + 2 * margin - side
     if free <= 0:
         return [length / 2]
@@ -214,7 +249,7 @@ def propose_in(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region]) -> 
 
 
 def _proposals(window: Region, detections: Detections) -> list[Proposal]:
-    """Convert the detections in one window, whose number is 0."""
+    """Convert the detections in a window, whose number is 0."""
     size = DETECTOR_SIZE
     positions = window.to_image(size).points(detections.points.astype(np.float64) * size)
     return [
@@ -230,7 +265,7 @@ _MIN_REACH = 1.8  # of the torso's length
 
 
 def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, views: Sequence[tuple[Region, int]]) -> list[Proposal]:
-    """Find people by MoveNet MultiPose in windows of the image, each shown with so many pixels a side."""
+    """Find people by MoveNet MultiPose in windows, each with its number of pixels per side."""
 
     def find(models: PoseModels, part: Sequence[tuple[Region, int]]) -> list[list[Proposal]]:
         return [_multipose_proposals(models, pyramid, window, size) for window, size in part]
@@ -240,15 +275,16 @@ def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, views: Sequence[tupl
 
 
 def _multipose_proposals(models: PoseModels, pyramid: Pyramid, window: Region, size: int) -> list[Proposal]:
-    """Find people in one window, whose number is 0; of a window that is wider or higher than the image, only the strip
-    that shows it.
-    """
+    """Find people in a window, whose number is 0."""
+    # If the window is wider or higher than the image, only the strip that shows the image is used.
     size = _full_steps(size)
     square = pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT)
     width, height = (_full_steps(size * min(1.0, n / window.side)) for n in (pyramid.width, pyramid.height))
-    left, top = (size - width) // 2, (size - height) // 2
+    left = (size - width) // 2
+    top = (size - height) // 2
     (people,) = multi_pose(square[None, top : top + height, left : left + width], models.device)
-    to_image, corner = window.to_image(size), np.array([left, top], dtype=float)
+    to_image = window.to_image(size)
+    corner = np.array([left, top], dtype=float)
     return [
         Proposal(_region_of_joints(to_image.points(joints[:, :2] + corner), joints[:, 2]), score, 0, multipose=True)
         for score, joints in zip(people.scores.tolist(), people.joints, strict=True)
@@ -262,7 +298,7 @@ def _full_steps(length: float) -> int:
 
 
 def _region_of_joints(points: np.ndarray, score: np.ndarray) -> Region:
-    """Make the region that shows upright the person with joints (17, 2) of COCO17 and scores (17,)."""
+    """Return the region in which a person with joints (17, 2) of COCO17 and scores (17,) is upright."""
     hips, shoulders = (points[COCO17.indices([f"left_{n}", f"right_{n}"])].mean(0) for n in ("hip", "shoulder"))
     confident = points[score > _MIN_CONFIDENCE] if (score > _MIN_CONFIDENCE).any() else points
     up = shoulders - hips

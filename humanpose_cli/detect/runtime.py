@@ -1,8 +1,7 @@
 """The shipped pose networks as ONNX Runtime sessions, which all threads of the process share.
 
 tools/convert_pose_networks.py writes the files. A session is made when it is first needed. On the CPU it computes in
-the thread that calls it, so that one crop a thread runs at once and results never depend on the number of threads; on
-a GPU it takes batches.
+the calling thread, so that results do not depend on the number of threads. On a GPU it takes batches.
 """
 
 from __future__ import annotations
@@ -50,18 +49,18 @@ POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
     "movenet-thunder": "8c4c3117b049989d4470fb27100303c86014e6d8ec4a6a6ad6ed4d404dfa004f",
     "movenet-multipose": "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
 }
-"""SHA-256 of these files, which is compared when one is loaded: 2 ms for 4 MB."""
+"""SHA-256 of the files, compared when one is loaded."""
 _POSE_MAPS = {
     8: {"t635": 288},
     16: {"t552": 192, "t253": 160},
     32: {"t469": 96, "t110": 56},
     64: {"t395": 48, "t62": 32},
 }
-"""Values inside blazepose-heavy and their channels, by the side of their maps: sums of the branches of its landmarks
-and heat map, and of the encoder that both look at."""
+"""Values inside blazepose-heavy and their channels, by the side of their maps: sums of the branches of landmarks and
+heat map, and of their common encoder."""
 POSE_CHANNELS = {side: sum(values.values()) for side, values in _POSE_MAPS.items()}
 """Channels of `pose_maps` by their side."""
-# Their masks, which take up to half of their time, are computed on request.
+# Networks whose masks, which take up to half of their time, are computed on request.
 _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
 _FATAL_ONLY = 4  # errors come as exceptions; ONNX Runtime's lines would stand between those of --json
@@ -77,10 +76,17 @@ _CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
 def runtime_device(device: str = "auto") -> str:
-    """Choose where networks run, `cpu` or `cuda:N`, for a device of `resolve_device` or `auto`.
+    """Choose the device of networks.
 
-    `auto` takes the GPU if ONNX Runtime can; if its CUDA provider does not work here, one warning says so. Raises
-    UnavailableError for a GPU that ONNX Runtime cannot use.
+    Args:
+        device: "cpu", "cuda:N", or "auto" for the GPU if ONNX Runtime can use one. If its CUDA provider does not work,
+            a warning is logged once.
+
+    Returns:
+        "cpu" or "cuda:N".
+
+    Raises:
+        UnavailableError: If ONNX Runtime cannot use the GPU.
     """
     if device == "cpu":
         return device
@@ -108,7 +114,7 @@ def _has_cuda_provider() -> bool:
 
 @cache
 def _gpu_problem(device: str) -> str:
-    """Start the smallest network on a GPU, and return why it does not run there; "" if it does."""
+    """Start the smallest network on a GPU, and return why it does not run; "" if it does."""
     try:
         _start("blazepose-detector", device)
     except (InputError, UnavailableError) as error:
@@ -124,9 +130,16 @@ def _warn_once(message: str) -> None:
 def run_network(
     name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray, device: str = "cpu"
 ) -> list[np.ndarray]:
-    """Compute the named outputs for images (N, H, W, 3) uint8 RGB; each (N, ...) float32.
+    """Compute outputs of a network for images. On a GPU, requests of several threads are combined; see `asking`.
 
-    On a GPU together with other threads' requests; see `asking`.
+    Args:
+        name: The network.
+        outputs: The names of the outputs.
+        images: (N, H, W, 3) uint8 RGB.
+        device: "cpu" or "cuda:N".
+
+    Returns:
+        (N, ...) float32 for each output.
     """
     return _compute(device, name, outputs, images) if device == "cpu" else _joined(device)(name, outputs, images)
 
@@ -157,13 +170,18 @@ def _run(session: Any, name: PoseNetworkName, outputs: Sequence[str], images: np
 
 
 def pose_maps(images: Tensor) -> list[Tensor]:
-    """Compute maps (N, C, S, S) float32 inside blazepose-heavy, S and C of `POSE_CHANNELS`, coarsest first.
+    """Compute the maps of blazepose-heavy.
 
-    images (N, 256, 256, 3) uint8 RGB, on the CPU or a GPU, where the maps then lie, too: nothing is copied to the host.
+    Args:
+        images: (N, 256, 256, 3) uint8 RGB, on the CPU or a GPU.
+
+    Returns:
+        (N, C, S, S) float32 for S and C of `POSE_CHANNELS`, the coarsest first, on the images' device.
     """
     import torch
 
-    kind, index = images.device.type, images.device.index or 0
+    kind = images.device.type
+    index = images.device.index or 0
     device = "cpu" if kind == "cpu" else runtime_device(f"{kind}:{index}")
     images, count = images.contiguous(), len(images)
     session = _map_session(device, () if device == "cpu" else tuple(images.shape))
@@ -185,18 +203,18 @@ def pose_maps(images: Tensor) -> list[Tensor]:
 
 @cache
 def _map_session(device: str, shape: tuple[int, ...]) -> Any:
-    """Start another session of blazepose-heavy, apart from the detector's, whose passes the copied maps would slow."""
+    """Start a separate session of blazepose-heavy, as the copied maps would slow the detector's."""
     del shape  # one for each, as `_gpu_session`
     return _start("blazepose-heavy", device, [name for names in _POSE_MAPS.values() for name in names])
 
 
 def images_at_once(device: str) -> int:
-    """Count the threads that look at an image each with some gain: on a GPU as many as fill a batch."""
+    """Return the number of threads that gain from one image each: on a GPU as many as fill a batch."""
     return 1 if runtime_device(device) == "cpu" else _MAX_THREADS
 
 
 def asking(device: str) -> AbstractContextManager[None]:
-    """Join this thread's requests to networks about one image: on a GPU, those of all threads inside become batches."""
+    """Register this thread's requests about one image: on a GPU, the requests of all threads become batches."""
     device = runtime_device(device)
     return nullcontext() if device == "cpu" else _joined(device).asking()
 
@@ -207,9 +225,12 @@ def _joined(device: str) -> JoinedRequests:
 
 
 def begin_loading(device: str = "auto") -> threading.Thread:
-    """Load the networks in a thread of its own, while the caller imports what else it needs.
+    """Load the networks in a thread of its own, while the caller imports other modules.
 
-    Not on a GPU, where the order of libraries matters. Errors show when a network is used.
+    Not on a GPU, where the order of libraries matters. Errors appear when a network is used.
+
+    Args:
+        device: "auto", "cpu" or "cuda:N".
     """
 
     def load() -> None:
@@ -232,9 +253,7 @@ def _session(name: PoseNetworkName, device: str) -> Any:
 
 @lru_cache(maxsize=_MAX_GPU_SESSIONS)
 def _gpu_session(name: PoseNetworkName, device: str, shape: tuple[int, ...]) -> Any:
-    """Start a session for inputs of one shape: ONNX Runtime plans each convolution anew whenever the shape differs from
-    the last one, which takes seconds.
-    """
+    """Start a session for inputs of one shape, as ONNX Runtime takes seconds to plan for another shape."""
     return _start(name, device)
 
 
@@ -242,20 +261,25 @@ def _start(name: PoseNetworkName, device: str, outputs: Sequence[str] = ()) -> A
     path = POSE_NETWORKS[name]
     if not path.is_file():
         raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=reinstall_line())
-    digest, file_digest = POSE_NETWORK_DIGESTS[name], digest_of(path)
+    digest = POSE_NETWORK_DIGESTS[name]
+    file_digest = digest_of(path)
     if file_digest != digest:
         raise InputError(path, "is damaged", expected=f"SHA-256 {digest}", got=file_digest, remedy=reinstall_line())
     return start_session(path, device, outputs, remedy=reinstall_line())
 
 
 def start_session(path: Path, device: str, outputs: Sequence[str] = (), *, remedy: str = "") -> Any:
-    """Start a session of an ONNX file, or one that gzip compressed, that computes in the thread that calls it.
-
-    Raises InputError if it is none, and if it unpacks to more than 256 MiB and fifty times its size; UnavailableError
-    if CUDA's libraries are missing, without which ONNX Runtime would compute on the CPU and not say so.
+    """Start a session of an ONNX file that computes in the calling thread.
 
     Args:
-        outputs: Values inside the graph, float tensors, that are outputs beside its own.
+        path: The file, or one that gzip compressed.
+        device: "cpu" or "cuda:N".
+        outputs: Values inside the graph, float tensors, that become outputs as well.
+        remedy: The remedy of the error.
+
+    Raises:
+        InputError: If the file is no network, or unpacks to more than 256 MiB and fifty times its size.
+        UnavailableError: If CUDA's libraries are missing, without which ONNX Runtime would silently compute on the CPU.
     """
     import onnxruntime
 
@@ -292,7 +316,7 @@ def start_session(path: Path, device: str, outputs: Sequence[str] = (), *, remed
 
 @cache
 def _load_cuda() -> str:
-    """Load CUDA's libraries as torch brings them, and return ONNX Runtime's report of those that are missing."""
+    """Load the CUDA libraries that come with torch, and return ONNX Runtime's report of missing ones."""
     import onnxruntime
 
     report = io.StringIO()
@@ -301,18 +325,24 @@ def _load_cuda() -> str:
     return report.getvalue().partition("\n")[0]
 
 
-_GRAPH, _OUTPUT, _NAME, _TYPE, _TENSOR, _FLOAT = 7, 12, 1, 2, 1, b"\x08\x01"  # fields of ONNX's protocol buffers
+_GRAPH = 7
+_OUTPUT = 12
+_NAME = 1
+_TYPE = 2
+_TENSOR = 1
+_FLOAT = b"\x08\x01"  # fields of ONNX's protocol buffers
 
 
 def _further_outputs(names: Sequence[str]) -> bytes:
-    """Encode an ONNX model of nothing but outputs: behind another model's bytes they are joined to its own."""
+    """Encode an ONNX model that consists of outputs: appended to another model's bytes, they are joined."""
     kind = _field(_TYPE, _field(_TENSOR, _FLOAT))
     return _field(_GRAPH, b"".join(_field(_OUTPUT, _field(_NAME, name.encode()) + kind) for name in names))
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """Encode bytes or a message as a field of a protocol buffer: number and type, length in groups of 7 bits, bytes."""
-    length, groups = len(content), []
+    """Encode bytes as a field of a protocol buffer: number and type, length in groups of 7 bits, bytes."""
+    length = len(content)
+    groups = []
     while length > 127:
         groups.append(length & 127 | 128)
         length >>= 7
@@ -321,10 +351,10 @@ def _field(number: int, content: bytes) -> bytes:
 
 @dataclass(eq=False)
 class _Request:
-    """The request of a thread to a network, and the result once there is one.
+    """A thread's request to a network, and its result.
 
     Attributes:
-        key: Network, outputs and size of the images: equal keys can be computed as one batch.
+        key: The network, outputs and size of the images. Requests with equal keys can be computed as one batch.
     """
 
     key: tuple[PoseNetworkName, tuple[str, ...], tuple[int, ...]]
@@ -341,25 +371,27 @@ Compute = Callable[[PoseNetworkName, Sequence[str], np.ndarray], list[np.ndarray
 
 
 class JoinedRequests:
-    """Several threads' requests to networks, in batches: a GPU takes hardly longer for many images than for one.
+    """Combines requests of several threads to batches: a GPU takes hardly longer for many images than for one.
 
-    Threads ask inside `asking`. A batch is run when all of them wait for a result, or when enough images wait. The
-    thread that waits last runs it, so no thread of its own is needed.
+    Threads make requests inside `asking`. A batch is run when all of them wait for a result, or when enough images
+    wait. The last waiting thread runs it.
 
     Args:
         run: Computes a batch: (network, outputs, images (N, H, W, 3)) → outputs (N, …).
-        max_batch: Images of a batch.
+        max_batch: The maximum number of images in a batch.
     """
 
     def __init__(self, run: Compute, max_batch: int) -> None:
-        self._run, self._max_batch = run, max_batch
+        self._run = run
+        self._max_batch = max_batch
         self._condition = threading.Condition()
         self._waiting: list[_Request] = []
-        self._asking, self._running = 0, False
+        self._asking = 0
+        self._running = False
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Register this thread's requests: batches wait for them until it leaves."""
+        """Register this thread's requests: batches wait for them until the context ends."""
         with self._condition:
             self._asking += 1
         try:
@@ -370,12 +402,12 @@ class JoinedRequests:
                 self._condition.notify_all()
 
     def __call__(self, name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
-        """Compute the outputs for this thread's images (N, H, W, 3), each (N, …)."""
+        """Compute the outputs (N, …) for this thread's images (N, H, W, 3)."""
         request = _Request((name, tuple(outputs), images.shape[1:]), images)
         with self._condition:
             self._waiting.append(request)
             while not request.settled:
-                enough = sum(len(other.images) for other in self._waiting) >= self._max_batch
+                enough = sum(len(waiting.images) for waiting in self._waiting) >= self._max_batch
                 if self._waiting and not self._running and (enough or len(self._waiting) >= self._asking):
                     self._run_batch()
                 else:
@@ -386,7 +418,7 @@ class JoinedRequests:
         return request.result
 
     def _run_batch(self) -> None:
-        """Run the largest batch of waiting requests; the lock is given back meanwhile."""
+        """Run the largest batch of waiting requests; the lock is released meanwhile."""
         batches: dict[Any, list[_Request]] = {}
         for request in self._waiting:
             batches.setdefault(request.key, []).append(request)
@@ -403,7 +435,7 @@ class JoinedRequests:
             parts = zip(*(np.split(output, ends) for output in result), strict=True)
             for request, part in zip(batch, parts, strict=True):
                 request.result = list(part)
-        except BaseException as error:  # each of them must hear of it
+        except BaseException as error:  # raised again in the thread of each request
             for request in batch:
                 request.error = error
         finally:

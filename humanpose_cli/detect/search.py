@@ -1,10 +1,9 @@
-"""The search for all people in one image: from the detector's overlapping proposals to one candidate a person.
+"""The search for all people in an image: from the detector's overlapping proposals to one candidate per person.
 
-Candidates are scored by logistic regression, which separates people from things that look like people in one crop.
-The weights were fitted on 1,276 candidates, 227 of them people, in 310 photographs of everyday scenes, animals,
-objects and textures. Of some thirty features five carry nearly all the information: with them the area under the
-curve is .96 (cross-validated over photographs). At the thresholds chosen, one photograph in twenty of that collection
-has a false positive: a dog facing the camera, a statue, a hydrant.
+Candidates are scored by logistic regression, which separates people from things that resemble people in one crop. The
+weights were fitted on 1,276 candidates, 227 of them people, in 310 photographs of everyday scenes, animals, objects and
+textures. Five features carry nearly all the information of thirty: the area under the curve is .96 (cross-validated
+over photographs). At the chosen thresholds, one photograph in twenty has a false positive.
 """
 
 from __future__ import annotations
@@ -34,9 +33,12 @@ from humanpose_cli.detect.similarity import SAME_CANDIDATES, SAME_PASSES, PosePo
 
 BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
 BODY_MIRROR = [BODY.index(BLAZEPOSE33.mirror[row]) for row in BODY]
-_GROUP_SHIFT, _GROUP_RATIO, _GROUP_TURN = 0.12, 1.25, math.radians(20)  # of nearly equal regions
+_GROUP_SHIFT = 0.12
+_GROUP_RATIO = 1.25
+_GROUP_TURN = math.radians(20)  # of nearly equal regions
 _LARGELY = 0.8  # of the distance at which two squares touch
-_FIRST_PRESENCE, _SECOND_PRESENCE = 0.3, 0.5  # of a person in the two landmark passes
+_FIRST_PRESENCE = 0.3
+_SECOND_PRESENCE = 0.5  # of a person in the two landmark passes
 _MAX_DISTANCE = 0.2  # sides between MultiPose's region and that of a candidate that it supports
 _WINDOW_OVERHANG = 0.25  # of its side: how far an outer window reaches over the image's edge
 _CROWD_SCORE = 0.5  # of people who count for a crowd
@@ -49,20 +51,19 @@ _WEAKER_BY = 1.0  # log-odds by which such a candidate must be less likely
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A possible person, and the networks' results for it so far.
+    """A possible person, and the networks' results so far.
 
-    `search` makes it, and in videos `tracking.Follower`; `fusion.fused_people` makes a `DetectedPerson` of it.
+    `search` makes it, in videos `tracking.Follower`; `fusion.fused_people` makes a `DetectedPerson` of it.
 
     Attributes:
-        passes: Of BlazePose full on the region around the person, and by `add_passes` on jittered views of it.
-        probability: 0..1, that this is a person.
-        confirmed: False: in a video, it is followed until it is clear whether it is a person.
-        heavy: Passes of BlazePose heavy, if there are some already.
-        coarse: While it is searched for: landmark passes on the detector's region and on the region that the first
-            pass predicts.
-        windows: Numbers of the windows in which the detector found this pose.
+        passes: BlazePose full on the region around the person, and on jittered views of it.
+        probability: The probability that this is a person.
+        confirmed: False in a video while it is unclear whether this is a person.
+        heavy: Passes of BlazePose heavy, if there are any.
+        coarse: Passes on the detector's region, and on the region that the first pass predicts.
+        windows: The numbers of the windows in which the detector found this pose.
         score: The detector's best score.
-        multipose: MultiPose's best score for a person there; 0 if it found none.
+        multipose: MultiPose's best score for a person there; 0 without one.
     """
 
     passes: tuple[Observation, ...] = ()
@@ -76,37 +77,37 @@ class Candidate:
 
     @property
     def region(self) -> Region:
-        """The region around the person by the coarse passes."""
+        """The region around the person after the coarse passes."""
         return self.coarse[-1].next_region
 
     @property
     def coarse_pose(self) -> PosePoints:
-        """PosePoints of the last coarse pass, the limbs' joints and the nose."""
+        """The last coarse pass' joints of the limbs, and the nose."""
         return body_pose(self.coarse[-1].points, self.region.side)
 
     @property
     def pose(self) -> PosePoints:
-        """Mean pose of a refined candidate, the limbs' joints and the nose."""
+        """The mean joints of the limbs of a refined candidate, and the nose."""
         return mean_pose(self.passes, self.region.side)
 
     @property
     def support(self) -> int:
-        """Number of windows in which the detector found this pose."""
+        """The number of windows in which the detector found this pose."""
         return len(self.windows)
 
 
 def body_pose(points: np.ndarray, size: float, confidence: np.ndarray | None = None) -> PosePoints:
-    """Take the limbs' joints and the nose from landmarks (33, 2) of a body; BlazePose may swap its sides."""
+    """Return the joints of the limbs and the nose of landmarks (33, 2), whose sides BlazePose may swap."""
     return PosePoints(points[BODY], size, None if confidence is None else confidence[BODY], BODY_MIRROR)
 
 
 def mean_pose(passes: Sequence[Observation], size: float) -> PosePoints:
-    """Average passes; joints count by their confidence, because legs beyond the image's edge are not known."""
+    """Average passes, with their confidence: legs beyond the image's edge are unknown."""
     return body_pose(mean_points(passes), size, mean_confidence(passes))
 
 
 def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal]) -> list[Candidate]:
-    """Run two landmark passes on each distinct proposal; join predictions of one person, best supported first."""
+    """Run two landmark passes on each distinct proposal, and join the predictions of one person."""
     # Nearly equal regions need one landmark pass only.
     groups = _group(proposals)
     firsts = observe_all(pool, pyramid, [CropView(group[0].region) for group in groups], masks=False)
@@ -126,13 +127,13 @@ def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Propo
 
 
 def add_passes(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
-    """Add the passes on each candidate's region and on `views` jittered views of it."""
+    """Add passes on each candidate's region and on `views` jittered views of it."""
     passes = observe_jittered(pool, pyramid, [c.region for c in candidates], views)
     return [replace(c, passes=tuple(group)) for c, group in zip(candidates, passes, strict=True)]
 
 
 def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
-    """Group nearly equal regions, best score first: one landmark pass suffices for them."""
+    """Group nearly equal regions, best score first: one landmark pass suffices for each group."""
     groups: list[list[Proposal]] = []
     for proposal in sorted(proposals, key=lambda p: -p.score):
         home = next((g for g in groups if _near(g[0].region, proposal.region)), None)
@@ -149,48 +150,44 @@ def _near(a: Region, b: Region) -> bool:
 
 
 def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> float:
-    """Find the best score of MultiPose's regions near the candidate's; poses may differ if BlazePose's is unsteady."""
+    """Return the best score of MultiPose's regions near the candidate's."""
     near = (p.score for p in proposals if p.multipose and may_be_one(p.region, candidate.region))
     return max(near, default=0.0)
 
 
 def may_be_one(a: Region, b: Region) -> bool:
-    """Check whether two regions may show one person: nearly the same size and, within a right angle, orientation."""
+    """Return whether two regions may show one person: similar size and, within a right angle, orientation."""
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
     return a.is_near(b, _MAX_DISTANCE, 1.5) and abs(turn) < math.pi / 2
 
 
 def _join(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Join candidates whose latest passes show one pose; the best supported one stands for them."""
+    """Join candidates whose last passes show one pose; the best supported one represents them."""
     people: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (-c.support, -c.score)):
         pose = candidate.coarse_pose
-        home = next((i for i, other in enumerate(people) if same_person(other.coarse_pose, pose, SAME_PASSES)), None)
+        home = next((i for i, leader in enumerate(people) if same_person(leader.coarse_pose, pose, SAME_PASSES)), None)
         if home is None:
             people.append(candidate)
         else:
             leader = people[home]
-            people[home] = replace(
-                leader,
-                windows=leader.windows | candidate.windows,
-                score=max(leader.score, candidate.score),
-            )
+            windows = leader.windows | candidate.windows
+            people[home] = replace(leader, windows=windows, score=max(leader.score, candidate.score))
     return sorted(people, key=lambda c: (-c.support, -c.score))
 
 
 @dataclass(frozen=True)
 class CandidateFeatures:
-    """The features from which a candidate is scored.
-
-    multipose MultiPose's best score, 0..1; 0 if it found no person
+    """The features by which a candidate is scored.
 
     Attributes:
-        support: Windows in which the detector found it.
-        score: The detector's best score, 0..1.
-        presence: The landmark model's presence, 0..1.
-        instability: How much the pose changes with the crop: between the first two passes in units of the region's
-            side, or over the jittered views in metres of the world landmarks.
-        turn: Radians, 0..pi: how far the person's up direction is from the image's.
+        support: The number of windows in which the detector found it.
+        score: The detector's best score, 0…1.
+        presence: The landmark model's presence, 0…1.
+        instability: The change of the pose with the crop: between the first two passes in sides of the region, or over
+            the jittered views in metres of the world landmarks.
+        turn: The angle between the person's and the image's up direction, radians, 0…π.
+        multipose: MultiPose's best score, 0…1; 0 if it found no person.
     """
 
     support: int
@@ -203,7 +200,17 @@ class CandidateFeatures:
 
 @dataclass(frozen=True)
 class PersonScore:
-    """Weights of the log-odds that a candidate is a person, and the log-odds from which it is accepted."""
+    """The weights of the log-odds that a candidate is a person.
+
+    Attributes:
+        support: The weight of the logarithm of the number of windows.
+        score: The weight of the detector's log-odds.
+        presence: The weight of the landmark model's log-odds.
+        steadiness: The weight of the negative logarithm of the instability.
+        turn: The weight of the turn.
+        bias: The constant.
+        threshold: The log-odds from which a candidate is accepted.
+    """
 
     support: float
     score: float
@@ -214,7 +221,7 @@ class PersonScore:
     threshold: float
 
     def log_odds(self, e: CandidateFeatures) -> float:
-        """Compute the log-odds that a candidate with these features is a person."""
+        """Return the log-odds that a candidate with these features is a person."""
         return (
             self.bias
             + self.support * math.log(min(max(e.support, 1), 12))
@@ -227,20 +234,20 @@ class PersonScore:
 
 
 def logit(share: float) -> float:
-    """Compute the log-odds of a probability, of at most 0.999 and at least 0.02."""
+    """Return the log-odds of a probability, clipped to 0.02…0.999."""
     share = min(max(share, 0.02), 0.999)
     return math.log(share / (1 - share))
 
 
 def coarse_features(candidate: Candidate) -> CandidateFeatures:
-    """Compute the features after two landmark passes: enough to drop most false positives."""
+    """Return the features after two landmark passes, which suffice to drop most false positives."""
     first, second = candidate.coarse
     movements = np.linalg.norm(second.points - first.points, axis=1)[BODY]
     return _features(candidate, second.presence, float(np.median(movements)) / candidate.region.side)
 
 
 def refined_features(candidate: Candidate) -> CandidateFeatures:
-    """Compute the features of a refined candidate."""
+    """Return the features of a refined candidate."""
     presence = float(np.mean([o.presence for o in candidate.passes]))
     return _features(candidate, presence, float(np.median(world_spread(candidate.passes)[BODY])))
 
@@ -254,24 +261,27 @@ def distinct_people(candidates: Sequence[tuple[Candidate, float]]) -> list[tuple
     """Drop second predictions of one person, and poses that lie mostly within a likelier person's mask.
 
     Args:
-        candidates: Refined ones with their log-odds; the result has the likeliest first.
+        candidates: Refined candidates with their log-odds.
+
+    Returns:
+        The remaining candidates, the likeliest first.
     """
     people: list[tuple[Candidate, float]] = []
     for candidate, log_odds in sorted(candidates, key=lambda pair: -pair[1]):
         is_duplicate = any(
-            same_person(candidate.pose, other.pose, SAME_CANDIDATES)
-            # A person before another one is on that one's mask, too, but about as likely.
-            or (log_odds < better - _WEAKER_BY and within_mask(candidate, other))
-            for other, better in people
+            same_person(candidate.pose, person.pose, SAME_CANDIDATES)
+            # A person in front of another one is on that mask, too, but about as likely.
+            or (log_odds < better - _WEAKER_BY and within_mask(candidate, person))
+            for person, better in people
         )
         if not is_duplicate:
             people.append((candidate, log_odds))
     return people
 
 
-def within_mask(candidate: Candidate, other: Candidate) -> bool:
-    """Check that most of the visible joints of a candidate lie on another person."""
-    mask = mean_mask(other.passes, other.passes[0].region)
+def within_mask(candidate: Candidate, person: Candidate) -> bool:
+    """Return whether most of the visible joints of a candidate lie on another person's mask."""
+    mask = mean_mask(person.passes, person.passes[0].region)
     on_mask = mask.at(mean_points(candidate.passes)[BODY]) > 0.5
     weights = mean_confidence(candidate.passes)[BODY] + 0.02
     return float(np.average(on_mask, weights=weights)) > _ON_MASK
@@ -282,20 +292,19 @@ Mode = Literal["thorough", "fast"]
 
 @dataclass(frozen=True)
 class Scheme:
-    """Extent of a search.
+    """The extent of a search.
 
     Attributes:
-        shares: Sides of the windows as shares of the image's longer side.
-        views: Jittered views of a candidate in a search.
-        following: Jittered views of a person who is followed from the frame before.
-        multipose: Windows that MultiPose gets, as shares of the longer side, and their sides in pixels of its
-            input.
-        heavy: Crops of BlazePose's heavy network for each person found.
-        upright: Crops of MoveNet Thunder for each person found.
-        in_turn: The same for the frames of a video, in turn.
-        coarse: Score by which a candidate is worth refining after two passes.
-        fine: Score by which a refined candidate is a person.
-        options: The user's, for all schemes.
+        shares: The sides of the windows, in longer sides of the image.
+        views: The number of jittered views of a candidate in a search.
+        following: The number of jittered views of a person who is followed from the previous frame.
+        multipose: MultiPose's windows: their sides in longer sides of the image, and the side of its input in pixels.
+        heavy: The number of crops of BlazePose heavy per person.
+        upright: The number of crops of MoveNet Thunder per person.
+        in_turn: The values of `upright` for the frames of a video, in turn.
+        coarse: The score by which a candidate is worth refining after two passes.
+        fine: The score by which a refined candidate is a person.
+        options: The user's options, for all schemes.
     """
 
     shares: tuple[float, ...]
@@ -310,7 +319,7 @@ class Scheme:
     options: DetectOptions = DetectOptions()
 
     def turn(self, frame: int) -> Scheme:
-        """Make the scheme of one frame of a video."""
+        """Return the scheme of a frame of a video."""
         return replace(self, upright=self.in_turn[frame % len(self.in_turn)])
 
 
@@ -342,9 +351,13 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]]:
-    """List windows of the image for MultiPose and their sides in pixels of its input.
+    """Return the windows for MultiPose, and the side of its input in pixels for each.
 
     Windows smaller than the input show nothing that the full image does not.
+
+    Args:
+        pyramid: The image.
+        scheme: The search.
     """
     longest = max(pyramid.width, pyramid.height)
     views = []
@@ -355,22 +368,27 @@ def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]
 
 
 def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Candidate]:
-    """Find all people in an image, through all windows of the scheme; the likeliest first."""
+    """Find all people in an image through all windows of the scheme, the likeliest first."""
     return search_proposed(pool, pyramid, scheme, propose_everywhere(pool, pyramid, scheme))
 
 
 def search_proposed(
     pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposals: Sequence[Proposal]
 ) -> list[Candidate]:
-    """Find the people in an image around proposals; the likeliest first."""
+    """Find the people in an image around proposals, the likeliest first."""
     return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, proposals)))
 
 
 def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Proposal]:
     """Propose people by detector and MultiPose in the windows of the scheme.
 
-    Small windows are left out where large ones and MultiPose propose no person who fits into them, unless they propose
-    a crowd or no person.
+    Small windows are left out if large ones and MultiPose propose no person who fits into them, unless they propose a
+    crowd or nobody.
+
+    Args:
+        pool: The networks.
+        pyramid: The image.
+        scheme: The search.
     """
     options = scheme.options.search
     # The detector knows people of one size: windows of many sizes, which reach over the edges for people cut off there.
@@ -391,7 +409,7 @@ def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> lis
 
 
 def _fits(region: Region, window: Region) -> bool:
-    """Check that a person's region is smaller than a window and largely in it."""
+    """Return whether a person's region is smaller than a window and largely in it."""
     reach = _LARGELY * (window.side + region.side) / 2
     return region.side < window.side and max(abs(region.x - window.x), abs(region.y - window.y)) < reach
 
@@ -399,17 +417,14 @@ def _fits(region: Region, window: Region) -> bool:
 def search_in(
     pool: ModelPool, pyramid: Pyramid, scheme: Scheme, windows: Sequence[Region], proposals: Sequence[Proposal]
 ) -> list[Candidate]:
-    """Find the people that the detector has in the windows, or that are among MultiPose's proposals; the likeliest
-    first.
-    """
-    all_proposals = [*propose_in(pool, pyramid, windows), *proposals]
-    return search_proposed(pool, pyramid, scheme, all_proposals)
+    """Find the people in windows, or among MultiPose's proposals, the likeliest first."""
+    return search_proposed(pool, pyramid, scheme, [*propose_in(pool, pyramid, windows), *proposals])
 
 
 def scored_candidates(
     pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposals: Sequence[Proposal]
 ) -> list[tuple[Candidate, float]]:
-    """Refine the plausible candidates of the proposals, and compute their log-odds."""
+    """Refine the plausible candidates of proposals, and compute their log-odds."""
     candidates = candidates_from(pool, pyramid, proposals)
     # Two passes suffice to drop most false positives; the many passes of a refined candidate would be wasted on them.
     plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c)) > scheme.coarse.threshold]
@@ -419,10 +434,9 @@ def scored_candidates(
 
 def accepted(scheme: Scheme, candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
     """Select the distinct people among scored candidates."""
-    likely = [(candidate, log_odds) for candidate, log_odds in candidates if log_odds > scheme.fine.threshold]
-    return distinct_people(likely)
+    return distinct_people([(c, log_odds) for c, log_odds in candidates if log_odds > scheme.fine.threshold])
 
 
 def people_of(candidates: Sequence[tuple[Candidate, float]]) -> list[Candidate]:
-    """Convert the log-odds of candidates to their probabilities."""
+    """Convert the log-odds of candidates to probabilities."""
     return [replace(c, probability=1 / (1 + math.exp(-log_odds))) for c, log_odds in candidates]

@@ -1,10 +1,9 @@
-"""A second look at single images: for people behind those who were found, and at candidates in doubt.
+"""A second look at images: for people behind the detected ones, and at uncertain candidates.
 
-A pass of the landmark model shows the person who stands out in its crop: beside or behind somebody else it follows the
-wrong one, however good the proposal is. Where the first search leaves something unexplained, the people found are
-painted over with their surroundings, and the image is searched again. Candidates that are not certain are looked at by
-Thunder and BlazePose heavy. Networks that see a person agree on the pose; those that see a pattern, or limbs of two
-people, do not.
+A pass of the landmark model shows the person who stands out in its crop: beside or behind somebody else, it follows the
+wrong one. If the first search leaves something unexplained, the detected people are painted over with their
+surroundings, and the image is searched again. Thunder and BlazePose heavy look at uncertain candidates. Networks agree
+on the pose of a person, but not on a pattern or limbs of two people.
 """
 
 from __future__ import annotations
@@ -51,24 +50,25 @@ from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)
 _SAME_BOX = 0.5  # overlap of boxes of listed people who are one
 
-# Thresholds in log-odds. The change of that after two passes: people behind others, or upside down, have few windows
-# that show them.
-_COARSE = -1.0
-_DOUBTFUL = -3.0  # from here on, candidates who touch a person are examined by the other networks
-_UNCLEAR = -0.5  # the same of other candidates, which saves time where things resemble people
-_PERSON = 0.5  # from here on, a candidate is a person
-_LISTING = 0.0  # from here on, a candidate is listed without a body
-# What a candidate who touches no person loses: the networks agree on things that resemble people, too. Without it a
-# dog has 0.9, a clamp 1.3, a tiger 2.4.
-_ISOLATION = 2.0
+# Thresholds in log-odds.
+_COARSE = -1.0  # change after two passes: few windows show people who are behind others, or upside down
+_DOUBTFUL = -3.0  # from which candidates who touch a person are examined by the other networks
+_UNCLEAR = -0.5  # from which other candidates are examined, which saves time if things resemble people
+_PERSON = 0.5  # from which a candidate is a person
+_LISTING = 0.0  # from which a candidate is listed without a body
+_ISOLATION = 2.0  # loss of a candidate who touches nobody: networks also agree on things that resemble people
 # Weights, in the log-odds that a candidate is a person with this pose, of its own log-odds and of those of its
 # similarity to Thunder's and BlazePose heavy's poses; and their constant.
-_ODDS_WEIGHT, _THUNDER_WEIGHT, _HEAVY_WEIGHT, _BIAS = 0.3, 0.7, 0.4, 0.3
+_ODDS_WEIGHT = 0.3
+_THUNDER_WEIGHT = 0.7
+_HEAVY_WEIGHT = 0.4
+_BIAS = 0.3
 
 _LISTING_SCORE = 0.3  # MultiPose's score from which a person without a candidate is listed
 # Distance in sides, and ratio of sides, between MultiPose's region and that of the person in it: at most 0.036 and
 # 1.18 in ten real images.
-_MAX_SHIFT, _MAX_RATIO = 0.08, 1.4
+_MAX_SHIFT = 0.08
+_MAX_RATIO = 1.4
 _PART_SIZE = 0.6  # side of a region that may show a part of a person, in sides of the person's region
 _ROUNDS = 3  # searches with people painted over, each behind those that the one before found
 # MultiPose's first windows, in longer sides of the image, and the side of its input in pixels: it finds people at the
@@ -90,7 +90,13 @@ _EDGE = 1.5  # pixels: standard deviation of the edges' blur
 
 @dataclass(frozen=True, eq=False)
 class Unfitted:
-    """A person without a body: box (4,) x0 y0 x1 y1 pixels, probability 0..1 that it is a person, and the reason."""
+    """A person without a body.
+
+    Attributes:
+        box: (4,) float32, x0 y0 x1 y1 in pixels.
+        probability: The probability that this is a person.
+        reason: Why no body can be fitted.
+    """
 
     box: np.ndarray
     probability: float
@@ -99,7 +105,12 @@ class Unfitted:
 
 @dataclass(frozen=True, eq=False)
 class ImagePeople:
-    """Results of a search: people by the image, or the repainted one, that shows them to the networks; and others."""
+    """The result of a search.
+
+    Attributes:
+        people: The people, by the image, or the repainted one, that shows them to the networks.
+        without_body: People without a body.
+    """
 
     people: list[tuple[Pyramid, list[Candidate]]]
     without_body: list[Unfitted]
@@ -111,7 +122,12 @@ CandidateOdds = list[tuple[Candidate, float]]
 def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> ImagePeople:
     """Find all people in an image: `search.search`, and a second look.
 
-    If the first search explains everything, that is MultiPose's one look behind the people found.
+    If the first search explains everything, the second look is one run of MultiPose behind the detected people.
+
+    Args:
+        pool: The networks.
+        pyramid: The image.
+        scheme: The search.
     """
     look = _SecondLook(pool, pyramid, scheme)
     proposals = propose_everywhere(pool, pyramid, look.scheme)
@@ -132,24 +148,24 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> ImagePeop
 def look_behind(
     pool: ModelPool, pyramid: Pyramid, people: Sequence[Candidate], scheme: Scheme = SCHEMES["thorough"]
 ) -> list[Candidate]:
-    """Find people behind or beside these, with masks, that a search has missed.
+    """Find people behind or beside the given ones that a search has missed.
 
-    Ends after MultiPose's one look at the image without them if that finds no person.
+    Args:
+        pool: The networks.
+        pyramid: The image.
+        people: The detected people, with masks.
+        scheme: The search.
     """
     result = _SecondLook(pool, pyramid, scheme).search_behind(people, [], [], [])
     return [candidate for _, candidates in result.people for candidate in candidates]
 
 
 class _SecondLook:
-    """A second look at one image.
-
-    Args:
-        scheme: Of the searches, with a lower threshold after two passes than the first search has, so that more
-            candidates are refined.
-    """
+    """A second look at one image, with a lower threshold after two passes than the first search."""
 
     def __init__(self, pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> None:
-        self._pool, self._pyramid = pool, pyramid
+        self._pool = pool
+        self._pyramid = pyramid
         threshold = scheme.coarse.threshold + _COARSE
         self.scheme = replace(scheme, coarse=replace(scheme.coarse, threshold=threshold))
 
@@ -160,12 +176,10 @@ class _SecondLook:
         rest: CandidateOdds,
         proposals: Sequence[Proposal],
     ) -> ImagePeople:
-        """Search with these people, and the new ones, painted over.
-
-        Args:
-            rest: Candidates of the first search in doubt; proposals  MultiPose's, of the unpainted image.
-        """
-        people, rest, proposals = [*people, *(candidate for candidate, _ in new)], list(rest), list(proposals)
+        """Search with the people, and the new ones, painted over."""
+        people = [*people, *(candidate for candidate, _ in new)]
+        rest = list(rest)
+        proposals = list(proposals)
         groups = []
         for _ in range(_ROUNDS):
             # Behind the people found so far, the proposals of all searches may show another person.
@@ -196,7 +210,7 @@ class _SecondLook:
         return [p for p in proposals if not any(self._shows(p.region, r) for r in regions)]
 
     def _shows(self, region: Region, person: Region) -> bool:
-        """Check that a region shows a person, or a part of one: windows that cut a person off show a smaller one."""
+        """Return whether a region shows a person, or the part of a person in a window."""
         if region.is_near(person, _MAX_SHIFT, _MAX_RATIO):
             return True
         inside = math.hypot(region.x - person.x, region.y - person.y) < person.side / 2
@@ -212,7 +226,7 @@ class _SecondLook:
         return same_person(a.pose, b.pose, SAME_CANDIDATES)
 
     def confirm(self, people: Sequence[Candidate], candidates: CandidateOdds) -> tuple[CandidateOdds, CandidateOdds]:
-        """Select further people among candidates, without second poses of one person, and the rest that may be some."""
+        """Select new people among candidates, and the rest that may be people."""
         # Things that resemble people stand alone, while people missed by the first search stand beside others.
         by_position = [
             (candidate, odds if self._beside(candidate, people) else odds - _ISOLATION)
@@ -223,13 +237,13 @@ class _SecondLook:
         return new, [(c, odds) for c, odds in distinct if _LISTING < odds <= _PERSON]
 
     def _beside(self, candidate: Candidate, people: Sequence[Candidate]) -> bool:
-        """Check whether the circles around the body of a candidate and that of a person overlap."""
+        """Return whether the circles around the bodies of a candidate and of a person overlap."""
         a = candidate.region
         regions = [person.region for person in people]
         return any(math.hypot(a.x - b.x, a.y - b.y) < _BODY_SIZE * (a.side + b.side) / 2 for b in regions)
 
     def examine(self, pyramid: Pyramid, candidates: CandidateOdds) -> CandidateOdds:
-        """Compute the log-odds that candidates are people and the poses theirs, by the poses of the other networks."""
+        """Return the log-odds that candidates are people with their poses, by the other networks."""
         views = [view for candidate, _ in candidates for view in self._views_of_thunder(candidate)]
         regions = [candidate.region for candidate, _ in candidates]
         heavy = observe_jittered(self._pool, pyramid, regions, 0, "blazepose-heavy", masks=False)
@@ -248,14 +262,14 @@ class _SecondLook:
         return result
 
     def _views_of_thunder(self, candidate: Candidate) -> list[CropView]:
-        """Make views turned like the candidate: Thunder knows upright people."""
+        """Return views with the candidate's rotation: Thunder knows upright people."""
         near, far = (replace(candidate.region, side=reach * candidate.region.side) for reach in _THUNDER_REACHES)
         return [CropView(near), CropView(far, mirror=True)]
 
     def _unfitted(
         self, people: Sequence[Candidate], rest: CandidateOdds, proposals: Sequence[Proposal]
     ) -> list[Unfitted]:
-        """List the candidates that no later search confirmed, and the people that MultiPose alone finds."""
+        """List the candidates that no later search confirmed, and people whom MultiPose alone finds."""
         lasting = [(c, odds) for c, odds in rest if not any(self._alike(c, p) for p in people)]
         candidates = people_of(distinct_people(lasting))
         result = []
@@ -265,14 +279,15 @@ class _SecondLook:
         visible = [*people, *candidates]
         limits = [*self._pyramid.size, *self._pyramid.size]
         for proposal in sorted(proposals, key=lambda p: -p.score):
-            region, half = proposal.region, _BODY_SIZE * proposal.region.side / 2
-            near = any(may_be_one(region, other.region) for other in visible)
+            region = proposal.region
+            half = _BODY_SIZE * proposal.region.side / 2
+            near = any(may_be_one(region, candidate.region) for candidate in visible)
             if near or proposal.score < _LISTING_SCORE:
                 continue
             # MultiPose may propose one person in several windows, and there is no pose to compare.
             corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
             box = np.clip(corners, 0, limits).astype(np.float32)
-            if max((box_overlap(box, other.box) for other in result), default=0.0) < _SAME_BOX:
+            if max((box_overlap(box, listed.box) for listed in result), default=0.0) < _SAME_BOX:
                 result.append(Unfitted(box, proposal.score, POSE_NOT_CERTAIN))
         return [item for item in result if (item.box[2:] > item.box[:2]).all()]
 
@@ -294,16 +309,21 @@ def _odds(share: float) -> float:
 
 
 def _similarity_to_thunder(candidate: Candidate, pose: UprightPose, size: float) -> float:
-    """Compare a candidate's pose with Thunder's by the joints that both show; left and right may be swapped."""
-    # The confidence of both stands with Thunder's names of the sides, also where the candidate's are swapped.
+    """Compare a candidate's pose with Thunder's by common joints; left and right may be swapped."""
+    # The confidence of both has Thunder's names of the sides, even if the candidate's are swapped.
     confidence = mean_confidence(candidate.passes)[_COMMON_ROWS] * np.clip(pose.score, 0, 1)
     points = mean_points(candidate.passes)[_COMMON_ROWS]
     return similarity(PosePoints(pose.points, size, confidence), PosePoints(points, size, mirror=COCO17.mirror))
 
 
 def painted_over(pyramid: Pyramid, people: Sequence[Candidate]) -> Pyramid:
-    """Paint over people with their blurred surroundings: the pixels of their masks near their limbs,
-    since masks sometimes show two people.
+    """Paint over people with their blurred surroundings.
+
+    Only pixels of a mask near the person's limbs are painted over, since a mask may show two people.
+
+    Args:
+        pyramid: The image.
+        people: The people, with masks.
     """
     if not people:
         return pyramid
@@ -322,7 +342,7 @@ def painted_over(pyramid: Pyramid, people: Sequence[Candidate]) -> Pyramid:
         background = 1 - cv2.resize(area, small, interpolation=cv2.INTER_AREA)
         colours = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32) * background[..., None]
         sigma = _SURROUNDINGS * max(small)
-        # Of the background alone: the ratio of blurred colours and blurred weight leaves the people out.
+        # The ratio of blurred colours and blurred weight leaves the people out.
         total, weight = (cv2.GaussianBlur(values, (0, 0), sigma) for values in (colours, background))
         around = cv2.resize(total / np.maximum(weight, 1e-3)[..., None], size, interpolation=cv2.INTER_LINEAR)
         # A sharp edge would be the outline of a person to a network.
@@ -341,22 +361,20 @@ _TRUNK = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
 
 
 def _limb_area(points: np.ndarray, side: float, size: tuple[int, int]) -> np.ndarray:
-    """Draw a generous figure (height, width) bool of a pose (33, 2) pixels whose region has a side of so many
-    pixels.
-    """
+    """Draw a wide figure (height, width) bool of a pose (33, 2) pixels whose region has this side."""
     area = np.zeros(size[::-1], np.uint8)
     width = max(3, round(_LIMB_WIDTH * side) + 4)
     pixels = np.clip(np.rint(points), -10 * max(size), 10 * max(size)).astype(np.int32)
 
-    def at(name: str) -> np.ndarray:
+    def pixel(name: str) -> np.ndarray:
         return pixels[BLAZEPOSE33.index(name)]
 
     for start, end in _LIMBS:
-        cv2.line(area, at(start).tolist(), at(end).tolist(), 1, width)
-    trunk = np.stack([at(name) for name in _TRUNK])
+        cv2.line(area, pixel(start).tolist(), pixel(end).tolist(), 1, width)
+    trunk = np.stack([pixel(name) for name in _TRUNK])
     cv2.fillPoly(area, [trunk], 1)
     cv2.polylines(area, [trunk], True, 1, width)
     neck = ((trunk[0] + trunk[1]) // 2).tolist()
-    cv2.line(area, at("nose").tolist(), neck, 1, width)
-    cv2.circle(area, at("nose").tolist(), max(2, round(_HEAD_RADIUS * side)), 1, -1)
+    cv2.line(area, pixel("nose").tolist(), neck, 1, width)
+    cv2.circle(area, pixel("nose").tolist(), max(2, round(_HEAD_RADIUS * side)), 1, -1)
     return area > 0

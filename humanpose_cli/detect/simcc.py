@@ -1,9 +1,9 @@
 """A user's own 2-D pose network of the RTMPose kind.
 
-The conventions are those in which MMPose trains and exports these networks (its `rtmpose-*` configurations and codec
-SimCCLabel): an upright crop of the network's shape around the person's box, a quarter larger, black outside the image;
-RGB, ImageNet's mean and standard deviation; for each joint one row of bins across and one down (SimCC), whose peaks
-are the joint and the lower of whose values is its score. Bins count from the centre of the crop's first pixel.
+The conventions follow MMPose's training and export (its `rtmpose-*` configurations and codec SimCCLabel): an upright
+crop of the network's shape around the person's box, a quarter larger, black outside the image; RGB, ImageNet's mean and
+standard deviation; for each joint a row of bins across and one down (SimCC), whose peaks are the joint, and the lower
+peak is its score. Bins count from the centre of the crop's first pixel.
 """
 
 from __future__ import annotations
@@ -34,9 +34,16 @@ _JOINTS = {17: COCO17.joint_names, 26: _HALPE26}
 
 
 class SimccModel:
-    """A network whose joints replace the shipped networks'. Raises InputError if `network` is none of this kind.
+    """A network whose joints replace the shipped networks' joints.
 
-    joint_names  of its K joints
+    Attributes:
+        joint_names: The names of its K joints.
+
+    Args:
+        network: The network.
+
+    Raises:
+        InputError: If the network is of another kind.
     """
 
     def __init__(self, network: UserNetwork) -> None:
@@ -58,8 +65,14 @@ class SimccModel:
         self.joint_names = _JOINTS[x.shape[1]]
 
     def joints(self, pyramid: Pyramid, boxes: Sequence[np.ndarray]) -> np.ndarray:
-        """Find joints (N, K, 3), x, y in pixels of the image and score 0..1, of the people in N boxes (4,) x0 y0 x1
-        y1.
+        """Find the joints of people in boxes.
+
+        Args:
+            pyramid: The image.
+            boxes: (4,) float each, x0 y0 x1 y1 in pixels.
+
+        Returns:
+            (N, K, 3) float32. x, y in pixels of the image, and score 0…1.
         """
         crops = [upright_person_crop(pyramid, box, self._size, CROP_MARGIN) for box in boxes]
         images = np.stack([crop.image for crop in crops])
@@ -73,24 +86,27 @@ class SimccModel:
     def pose(
         self, pyramid: Pyramid, people: Sequence[DetectedPerson], focal: float | None = None
     ) -> list[DetectedPerson]:
-        """Replace people's joints by the network's. If its pose is another than the shipped networks', their world
-        landmarks and mask are left out.
+        """Replace people's joints by the network's.
+
+        If the network's pose differs from the shipped networks', their world landmarks and mask are dropped.
 
         Args:
+            pyramid: The image.
+            people: The people.
             focal: Has no effect: the network has no camera.
         """
         joints = self.joints(pyramid, [person.box for person in people])
         return [self._with_joints(person, rows) for person, rows in zip(people, joints, strict=True)]
 
     def _with_joints(self, person: DetectedPerson, joints: np.ndarray) -> DetectedPerson:
-        """Replace a person's joints by joints (K, 3); those that the person's skeleton lacks are not used."""
-        theirs = [row for row, name in enumerate(self.joint_names) if name in person.skeleton]
-        mine = person.skeleton.indices(self.joint_names[row] for row in theirs)
+        """Replace a person's joints by joints (K, 3), as far as the person's skeleton has them."""
+        model_rows = [row for row, name in enumerate(self.joint_names) if name in person.skeleton]
+        rows = person.skeleton.indices(self.joint_names[row] for row in model_rows)
         size = float(max(person.box[2:] - person.box[:2]))
         spread = person.spread.copy()
-        spread[mine] = JOINT_SPREAD * size
-        before = PosePoints(person.keypoints[mine, :2], CROP_MARGIN * size)
-        after = PosePoints(joints[theirs, :2], CROP_MARGIN * size, joints[theirs, 2])
-        is_same = same_person(before, after, SAME_POSE_MODEL, min_confidence=0)
+        spread[rows] = JOINT_SPREAD * size
+        shipped_pose = PosePoints(person.keypoints[rows, :2], CROP_MARGIN * size)
+        model_pose = PosePoints(joints[model_rows, :2], CROP_MARGIN * size, joints[model_rows, 2])
+        is_same = same_person(shipped_pose, model_pose, SAME_POSE_MODEL, min_confidence=0)
         result = person if is_same else replace(person, world=None, world_spread=None, mask=None)
-        return replace(result, keypoints=move_landmarks(person, mine, joints[theirs]), spread=spread)
+        return replace(result, keypoints=move_landmarks(person, rows, joints[model_rows]), spread=spread)

@@ -1,4 +1,4 @@
-"""Whether two predictions are of one person: a measure of two poses, and its thresholds by what is compared."""
+"""The similarity of two predicted poses, and the thresholds from which they show one person."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAME_PASSES = 0.5  # poses of two landmark passes: of candidates before they are refined, and of people followed
+SAME_PASSES = 0.5  # two landmark passes of unrefined candidates or followed people
 SAME_CANDIDATES = 0.4  # mean poses of two refined candidates, by the joints that both show
 SAME_NETWORKS = 0.5  # poses of one person by BlazePose and Thunder, or by a pass and all together
 SAME_KEYPOINTS = 0.4  # keypoints from the user's file and the landmark model's pose around them
@@ -24,10 +24,10 @@ class PosePoints:
     """A prediction of a person's joints.
 
     Attributes:
-        points: (L, 2) pixels.
-        size: Of the body, pixels.
-        confidence: (L,) 0..1; None: all joints count alike.
-        mirror: Rows of the joints with left and right swapped, for networks that may swap them; () if none may.
+        points: (L, 2) float, pixels.
+        size: The size of the body, pixels.
+        confidence: (L,) float, 0…1; None if all joints count alike.
+        mirror: The rows with left and right swapped, for networks that may swap them; () if they do not.
     """
 
     points: np.ndarray
@@ -39,39 +39,56 @@ class PosePoints:
 def same_person(
     a: PosePoints, b: PosePoints, threshold: float, *, min_confidence: float | None = None, min_joints: int = 1
 ) -> bool:
-    """Check that two poses have a `similarity` above a threshold."""
+    """Return whether two poses have a `similarity` above a threshold.
+
+    Args:
+        a: The first pose.
+        b: The second pose.
+        threshold: The threshold.
+        min_confidence: As for `similarity`.
+        min_joints: As for `similarity`.
+    """
     return similarity(a, b, min_confidence=min_confidence, min_joints=min_joints) > threshold
 
 
 def similarity(a: PosePoints, b: PosePoints, *, min_confidence: float | None = None, min_joints: int = 1) -> float:
-    """Compute the object keypoint similarity of two poses, 0..1; with the better of b's sides if they may be swapped.
+    """Return the object keypoint similarity of two poses, 0…1, for the better of both assignments of left and right.
 
     Args:
-        min_confidence: Of joints that are compared, all alike; None: joints count by their confidence.
-        min_joints: That are compared at least; else the similarity is 0.
+        a: The first pose.
+        b: The second pose, whose sides may be swapped.
+        min_confidence: The minimum confidence of joints that are compared, all with equal weight. None compares all
+            joints, weighted by their confidence.
+        min_joints: The minimum number of compared joints; with fewer, the similarity is 0.
     """
     width = _OKS_WIDTH * math.sqrt(a.size * b.size)
     best = 0.0
     for rows in (slice(None), list(b.mirror)) if len(b.mirror) else (slice(None),):
-        points, others, weights = a.points, b.points[rows], None
+        points = a.points
+        counterparts = b.points[rows]
+        weights = None
         confidences = [c for c in (a.confidence, None if b.confidence is None else b.confidence[rows]) if c is not None]
         if confidences and min_confidence is None:
             weights = np.sqrt(math.prod(confidences)) + _HIDDEN_WEIGHT
         elif confidences:
             visible = np.min(confidences, axis=0) > min_confidence
-            points, others = points[visible], others[visible]
+            points = points[visible]
+            counterparts = counterparts[visible]
         if len(points) >= min_joints:
-            best = max(best, similarity_of_points(points, others, width, weights))
+            best = max(best, similarity_of_points(points, counterparts, width, weights))
     return best
 
 
 def similarity_of_points(
-    points: np.ndarray, others: np.ndarray, width: float, weights: np.ndarray | None = None
+    points: np.ndarray, counterparts: np.ndarray, width: float, weights: np.ndarray | None = None
 ) -> float:
-    """Average over (N, 2) points how near each is to its counterpart, 0..1.
+    """Return the mean closeness of points to their counterparts, 0…1.
 
     Args:
-        width: Pixels that are one standard deviation.
+        points: (N, 2) float, pixels.
+        counterparts: (N, 2) float, pixels.
+        width: The standard deviation, pixels.
+        weights: (N,) float; None for equal weights.
     """
-    apart = np.sum((points - others) ** 2, axis=-1)
-    return float(np.average(np.exp(-apart / (2 * width**2)), weights=weights))
+    squares = np.sum((points - counterparts) ** 2, axis=-1)
+    return float(np.average(np.exp(-squares / (2 * width**2)), weights=weights))

@@ -1,4 +1,4 @@
-"""Numbers of the people in the frames of a video, over short gaps, never across a cut."""
+"""Track numbers of the people in the frames of a video, over short gaps, never across a cut."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ _MAX_GAP = 10  # frames that a track waits for its person
 
 @dataclass(frozen=True)
 class FrameIds:
-    """Numbers of one frame: its shot, and one track id for each of its people, in their order."""
+    """The numbers of a frame.
+
+    Attributes:
+        shot_id: The number of the shot.
+        track_ids: The track id of each person.
+    """
 
     shot_id: int
     track_ids: tuple[int, ...]
@@ -35,10 +40,10 @@ class _Track:
 
 
 class TrackAssigner:
-    """The numbers of people over the frames of one video.
+    """Assigns track numbers to people over the frames of a video.
 
     Each frame's people are matched to the tracks by the best total similarity of boxes and keypoints (Hungarian
-    method); people without a match in the last ten frames start a track. A hard cut ends all tracks.
+    method). People without a match in the last ten frames start a track. A hard cut ends all tracks.
     """
 
     def __init__(self) -> None:
@@ -53,7 +58,8 @@ class TrackAssigner:
             self._tracks = []
         numbers = [-1] * len(people)
         for row, track in self._matches(people):
-            track.last, track.lost_frames = people[row], -1
+            track.last = people[row]
+            track.lost_frames = -1
             numbers[row] = track.number
         for row, person in enumerate(people):
             if numbers[row] < 0:
@@ -79,32 +85,33 @@ class TrackAssigner:
 
 
 def distinct_rows(people: Sequence[DetectedPerson]) -> list[int]:
-    """List the rows of one frame's people without second detections of one person, of which the likeliest is kept."""
+    """Return the rows of a frame's people without second detections, of which the likeliest stays."""
     rows = list[int]()
     for row in sorted(range(len(people)), key=lambda row: (not people[row].confirmed, -people[row].score)):
-        if not any(_same_pose(people[row], people[other]) for other in rows):
+        if not any(_same_pose(people[row], people[distinct]) for distinct in rows):
             rows.append(row)
     return sorted(rows)
 
 
 def _same_pose(a: DetectedPerson, b: DetectedPerson) -> bool:
-    """Check that the joints that two detections of a frame both show agree; left and right may be swapped."""
-    one, other = (
+    """Return whether the joints that both detections show agree; left and right may be swapped."""
+    poses = (
         PosePoints(p.keypoints[:, :2], float(max(p.box[2:] - p.box[:2])), p.keypoints[:, 2], p.skeleton.mirror)
         for p in (a, b)
     )
-    return same_person(one, other, SAME_DETECTIONS, min_confidence=_MIN_CONFIDENCE, min_joints=_MIN_KEYPOINTS)
+    return same_person(*poses, SAME_DETECTIONS, min_confidence=_MIN_CONFIDENCE, min_joints=_MIN_KEYPOINTS)
 
 
-def _similarity(before: DetectedPerson, now: DetectedPerson) -> float:
-    """Measure 0..1: overlap of the boxes, or agreement of the keypoints that both show, whichever is better."""
-    overlap = float(box_overlap(before.box, now.box))
-    if before.skeleton != now.skeleton:
+def _similarity(previous: DetectedPerson, current: DetectedPerson) -> float:
+    """Return the similarity of two frames' people, 0…1: of boxes or of keypoints, whichever is higher."""
+    overlap = float(box_overlap(previous.box, current.box))
+    if previous.skeleton != current.skeleton:
         return overlap
-    in_both = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > _MIN_CONFIDENCE
+    in_both = np.minimum(previous.keypoints[:, 2], current.keypoints[:, 2]) > _MIN_CONFIDENCE
     if in_both.sum() < _MIN_KEYPOINTS:
         return overlap
     # People move from frame to frame, which passes over one frame do not: a width of its own, and sides do not swap.
-    width = _KEYPOINT_WIDTH * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
-    points, others = before.keypoints[in_both, :2], now.keypoints[in_both, :2]
-    return max(overlap, similarity_of_points(points, others, width))
+    width = _KEYPOINT_WIDTH * max(float(max(p.box[2:] - p.box[:2])) for p in (previous, current)) + 1e-6
+    points = previous.keypoints[in_both, :2]
+    counterparts = current.keypoints[in_both, :2]
+    return max(overlap, similarity_of_points(points, counterparts, width))

@@ -44,14 +44,16 @@ _USUAL_RATE = 30.0  # frames a second, up to which newcomers are looked for ever
 _CELLS = np.stack(np.meshgrid(*2 * [np.arange(_LAYOUT_SIDE) + 0.5]), -1).reshape(-1, 2)
 
 # Lengths in sides of the region.
-_MIN_PRESENCE = 0.5  # in the landmark passes, below which the person has left the region
-_MIN_VISIBLE, _MIN_CONFIDENCE = 3, 0.3  # landmarks of this confidence in the image, below which the person has left it
-_MAX_MOVEMENT = 0.06  # by which passes with a reliable pose differ
-_PATIENCE = 2  # frames that a lost candidate is kept who is not certain
+_MIN_PRESENCE = 0.5  # presence in the landmark passes below which the person has left the region
+_MIN_VISIBLE = 3  # confident landmarks in the image below which the person has left it
+_MIN_CONFIDENCE = 0.3  # of these landmarks
+_MAX_MOVEMENT = 0.06  # maximum difference of passes with a reliable pose
+_PATIENCE = 2  # frames in which an uncertain candidate that is lost is looked for
 _LOST_PATIENCE = 30  # frames in which a person lost within the image is looked for on their way
 _TURNS = 8  # orientations, over the full circle, in which lost people are looked for
 _REGAINED_VIEWS = 3  # of them that are looked at closely
-_REGAINED_PRESENCE, _REGAINED_MOVEMENT = 0.8, 0.03  # limits of a person who was lost
+_REGAINED_PRESENCE = 0.8  # minimum presence of a person who was lost
+_REGAINED_MOVEMENT = 0.03  # maximum difference of the passes over a person who was lost
 _REGAINED_NEAR = 0.35  # distance of such a person from the expected position
 _REGAINED_SIZE = 1.6  # ratio of their size and the expected one
 _MAX_NEWCOMERS = 4  # proposals that are searched around in one frame
@@ -61,11 +63,12 @@ _LOOK_CHANGE = 10.0  # grey levels of a cell, below which a window shows no newc
 _NEAR = 0.2  # distance within which a proposal is of the same person
 _REJECTION = 24  # frames in which a region where no person was found is not searched again
 _TENTATIVE = -2.5  # log-odds above the threshold of single images from which a candidate is followed
-# From here on, above that threshold, it is a person; between them it takes two searches, except in the first frame: so
-# many frames are searched that something resembles a person in one.
-_CERTAIN = 1.5
+# Between the threshold and this, a person needs two searches, except in the first frame: in many frames, something
+# resembles a person in one.
+_CERTAIN = 1.5  # log-odds above the threshold from which a candidate is a person
 _LOOK_AGAIN_EVERY = 6  # frames between two looks of MultiPose at a candidate that is not certain
-_CLOSE_SIDE, _CLOSE_REACH = 256, 1.6  # pixels of MultiPose's input for them, and the width of these looks
+_CLOSE_SIDE = 256  # pixels of MultiPose's input for them
+_CLOSE_REACH = 1.6  # width of these looks
 _CLEAR_SCORE = 0.45  # MultiPose's of a person; a clamp that resembles one has 0.28 to 0.35, a bystander 0.52 to 0.57
 _WALK = 0.5  # a candidate that moves this far while it looks like a person is one
 _GAP_MOVEMENT = 0.1  # how far a joint moves, at most, between two frames in which people are searched for
@@ -76,7 +79,7 @@ _AHEAD = 3  # frames that looks and searches of the full image begin early: they
 
 @dataclass(frozen=True)
 class _Motion:
-    """The motion of a region from a frame to the next: pixels and radians."""
+    """The motion of a region from one frame to the next: pixels and radians."""
 
     x: float = 0.0
     y: float = 0.0
@@ -86,14 +89,15 @@ class _Motion:
         """Move the region to its position in the next frame."""
         return replace(region, x=region.x + self.x, y=region.y + self.y, angle=region.angle + self.turn)
 
-    def updated(self, before: Region, now: Region, frames: int) -> _Motion:
-        """Average this motion and that between two regions, so many frames apart."""
-        turn = math.remainder(now.angle - before.angle, 2 * math.pi) / frames
-        x, y = (now.x - before.x) / frames, (now.y - before.y) / frames
+    def updated(self, start: Region, end: Region, frames: int) -> _Motion:
+        """Average this motion and the motion between two regions that are `frames` apart."""
+        turn = math.remainder(end.angle - start.angle, 2 * math.pi) / frames
+        x = (end.x - start.x) / frames
+        y = (end.y - start.y) / frames
         return _Motion((self.x + x) / 2, (self.y + y) / 2, (self.turn + turn) / 2)
 
     def scaled(self, factor: float) -> _Motion:
-        """Scale the motion to an image that is so many times as large."""
+        """Scale the motion to an image that is `factor` times as large."""
         return _Motion(factor * self.x, factor * self.y, self.turn)
 
 
@@ -111,12 +115,12 @@ class _FollowedPerson:
 
     @property
     def probability(self) -> float:
-        """Probability that the candidate is a person; 0 without one."""
+        """The probability that the candidate is a person; 0 without one."""
         return 0.0 if self.candidate is None else self.candidate.probability
 
     @property
     def state(self) -> dict[str, Any]:
-        """State between two frames, as JSON values."""
+        """The state between two frames, as JSON values."""
         return {
             "region": astuple(self.region),
             "start": astuple(self.start),
@@ -145,16 +149,16 @@ class _FollowedPerson:
 
 
 PendingProposals: TypeAlias = Callable[[], list[Proposal]]
-"""A call that waits for proposals that are being made, or makes them."""
+"""A call that returns proposals, which may have been begun earlier."""
 
 
 class FollowedFrame(NamedTuple):
     """A frame of a sequence that was followed.
 
     Attributes:
-        pyramid: Of its pixels; None of a frame without pixels.
-        candidates: People and uncertain candidates in it; None if it was not searched.
-        number: Of the searched frames before it.
+        pyramid: The frame; None without pixels.
+        candidates: The people and uncertain candidates in it; None if it was not searched.
+        number: The number of searched frames before it.
     """
 
     pyramid: Pyramid | None
@@ -163,15 +167,22 @@ class FollowedFrame(NamedTuple):
 
 
 class Follower:
-    """People followed from frame to frame.
+    """Follows people from frame to frame.
 
-    Each frame that is searched costs `scheme.following` + 1 passes of BlazePose full and those of heavy a person; every
-    sixth frame MultiPose looks for newcomers, in turn in the full image and in one of its parts, where these changed;
-    in the first frame, on which all others depend, in the full image and all of its parts.
-    Around a newcomer, and where a person was lost, the image is searched; a region where no person is found is skipped
-    for a second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too:
-    one that walks is a person. A person who is lost in the middle of a movement is searched in every orientation where
-    that movement leads. While people move evenly, some frames are not searched.
+    A searched frame costs `scheme.following` + 1 passes of BlazePose full, and the passes of heavy, for each person.
+    Every sixth frame, MultiPose looks for newcomers, in turn in the full image and in one of its parts, if these
+    changed; in the first frame, in the full image and all parts. The image is searched around newcomers and lost
+    people. A region in which nobody is found is skipped for a second. Uncertain candidates are followed as well: one
+    that walks is a person. A person who is lost in a movement is searched for in every orientation at the predicted
+    position. While people move evenly, some frames are not searched.
+
+    Args:
+        pool: The networks.
+        scheme: The search.
+        state: The state of another follower, to continue it.
+        masks: Whether people come with masks.
+        frame_rate: Frames per second. People who move evenly are searched for at `DetectOptions.rate`; people who are
+            fast, new, lost or touch each other, and another layout, in every frame. None searches all frames.
     """
 
     def __init__(
@@ -183,15 +194,9 @@ class Follower:
         masks: bool = False,
         frame_rate: float | None = None,
     ) -> None:
-        """Start, or continue with the state of another follower.
-
-        Args:
-            masks: Of all people in every searched frame.
-            frame_rate: Frames a second: people who move evenly are searched for at `DetectOptions.rate`, those who
-                move fast, are new, lost or touch each other, and images of another layout, in every frame. None:
-                all.
-        """
-        self._pool, self._scheme, self._masks = pool, scheme, masks
+        self._pool = pool
+        self._scheme = scheme
+        self._masks = masks
         self._options = scheme.options.follow
         tentative = replace(scheme.fine, threshold=scheme.fine.threshold + _TENTATIVE)
         self._tentative = replace(scheme, fine=tentative)
@@ -205,14 +210,17 @@ class Follower:
         longest = int(rate / scheme.options.rate + 0.25) if scheme.options.rate else 1
         gaps = range(max(1, min(longest, self._look_every)), 0, -1)
         self._longest_gap = next(gap for gap in gaps if self._look_every % gap == 0)
-        self._search_count, self._last_search, self._next_search = 0, -1, 0
+        self._search_count = 0
+        self._last_search = -1
+        self._next_search = 0
         self._thumbnail: np.ndarray | None = None  # of the frame that was searched last
         self._looks: dict[Region, np.ndarray] = {}  # window → its layout when MultiPose looked at it last
         # Number of a frame → work begun for it, which depends on its pixels alone.
         self._begun_looks: dict[int, PendingProposals] = {}
         self._begun_searches: dict[int, PendingProposals] = {}
         if state is not None:
-            self._frame, self._size = state["frame"], state["size"]
+            self._frame = state["frame"]
+            self._size = state["size"]
             self._rejections = [(_region(region), until) for region, until in state["rejected"]]
             self._looks = {
                 _region(window): _decoded(layout, (_LAYOUT_SIDE, _LAYOUT_SIDE)) for window, layout in state["looks"]
@@ -224,7 +232,7 @@ class Follower:
 
     @property
     def state(self) -> dict[str, Any]:
-        """State that the next frames depend on, as JSON values."""
+        """The state that the next frames depend on, as JSON values."""
         return {
             "frame": self._frame,
             "size": self._size,
@@ -236,9 +244,12 @@ class Follower:
         }
 
     def follow(self, frames: Iterable[Pyramid | None]) -> Generator[FollowedFrame, None, None]:
-        """Yield each frame with the people and uncertain candidates in it; those that are None show none.
+        """Yield each frame with the people and uncertain candidates in it; none in frames that are None.
 
-        `state` is that behind the frame which was yielded last, though some more are read.
+        `state` belongs to the last yielded frame, although some more are read.
+
+        Args:
+            frames: The frames.
         """
         waiting: deque[Pyramid | None] = deque()
         number = self._frame
@@ -252,16 +263,14 @@ class Follower:
         while waiting:
             frame = waiting.popleft()
             # The last frame is searched: nothing behind it could tell where people are.
-            yield self._followed_into(frame, is_last=all(other is None for other in waiting))
+            yield self._followed_into(frame, is_last=all(pyramid is None for pyramid in waiting))
 
     def _followed_into(self, frame: Pyramid | None, *, is_last: bool = False) -> FollowedFrame:
-        candidates: list[Candidate] | None = []
-        if frame is not None:
-            candidates = self.next_frame(frame, is_last=is_last)
+        candidates = [] if frame is None else self.next_frame(frame, is_last=is_last)
         return FollowedFrame(frame, candidates, self._search_count - 1)
 
     def _begin(self, number: int, pyramid: Pyramid) -> None:
-        """Begin the work for a coming frame: its search, and, if its image changed so far, its look."""
+        """Begin the work for a coming frame: its search, and its look if its image changed so far."""
         if number % self._options.key_every == 0:
             self._begun_searches[number] = self._pool.begin(lambda: self._propose_everywhere(pyramid))
         views = self._views_to_look_at(number, pyramid)
@@ -269,9 +278,7 @@ class Follower:
             self._begun_looks[number] = self._pool.begin(lambda: propose_by_multipose(self._pool, pyramid, views))
 
     def _views_to_look_at(self, number: int, pyramid: Pyramid) -> list[tuple[Region, int]]:
-        """Choose the windows that MultiPose looks at in a frame, and the sides of its input: all in the first frame,
-        none in most others.
-        """
+        """Return the windows in which MultiPose looks for newcomers in a frame, and the sides of its input."""
         turn, step = divmod(number, self._look_every)
         if step:
             return []
@@ -320,11 +327,12 @@ class Follower:
         self._rejections = [(region, until) for region, until in self._rejections if until > self._frame]
         # Evenly spaced searches are interpolated best.
         gap = self._gap()
-        self._last_search, self._next_search = self._frame, self._frame + gap - self._frame % gap
+        self._last_search = self._frame
+        self._next_search = self._frame + gap - self._frame % gap
         return [replace(f.candidate, confirmed=f.confirmed) for f in self._people if f.candidate is not None]
 
     def _is_due(self, pyramid: Pyramid) -> bool:
-        """Check whether the next frame must be searched."""
+        """Return whether the next frame must be searched."""
         if self._longest_gap == 1:
             return True
         small = frame_thumbnail(pyramid.image)
@@ -336,7 +344,7 @@ class Follower:
         return due
 
     def _gap(self) -> int:
-        """Count the frames to the next that must be searched, unless its layout is another one."""
+        """Return the number of frames until the next search, unless the layout changes."""
         people = [f for f in self._people if f.confirmed]
         if any(f.speed is None for f in people) or self._touching(people):
             return 1
@@ -344,16 +352,14 @@ class Follower:
         return max(1, min(self._longest_gap, int(1 / max(fastest, 1e-6))))
 
     def _touching(self, people: Sequence[_FollowedPerson]) -> bool:
-        """Check whether the joints of two people lie in one area."""
+        """Return whether the joints of two people lie in one area."""
         boxes = [np.concatenate([f.points.min(0), f.points.max(0)]) for f in people if f.points is not None]
         return any(box_overlap(a, b) > _TOUCHING for a, b in combinations(boxes, 2))
 
-    def _movement(self, moved: np.ndarray, before: Region, now: Region) -> float:
-        """Measure the movement of a person's joints by `moved` (K, 2) pixels, and of their region, as a share of what
-        is allowed between two searches.
-        """
-        turn = abs(math.remainder(now.angle - before.angle, 2 * math.pi))
-        farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / now.side
+    def _movement(self, moved: np.ndarray, start: Region, end: Region) -> float:
+        """Return the movement of a person's joints and region, as a share of the allowed one."""
+        turn = abs(math.remainder(end.angle - start.angle, 2 * math.pi))
+        farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / end.side
         return max(farthest / _GAP_MOVEMENT, turn / _GAP_TURN)
 
     def _rescale(self, size: int) -> None:
@@ -361,7 +367,9 @@ class Follower:
         if self._size not in (0, size):
             scale = size / self._size
             for f in self._people:
-                f.region, f.start, f.motion = f.region.scaled(scale), f.start.scaled(scale), f.motion.scaled(scale)
+                f.region = f.region.scaled(scale)
+                f.start = f.start.scaled(scale)
+                f.motion = f.motion.scaled(scale)
                 f.points = None if f.points is None else scale * f.points
             self._rejections = [(region.scaled(scale), until) for region, until in self._rejections]
             self._looks.clear()
@@ -388,7 +396,7 @@ class Follower:
         return list(zip(full, heavy, strict=True))
 
     def _regain(self, pyramid: Pyramid) -> None:
-        """Look for the people who are lost, in every orientation: networks know people upright in the crop."""
+        """Look for lost people in every orientation: networks know people upright in the crop."""
         turns = np.arange(_TURNS) * 2 * np.pi / _TURNS
         for person in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
             views = [CropView(person.region.moved(turn=float(turn))) for turn in turns]
@@ -400,10 +408,9 @@ class Follower:
             attempts = [replace(person, region=o.next_region) for o in likely]
             for f, (full, heavy) in zip(attempts, self._passes(pyramid, [f.region for f in attempts]), strict=True):
                 self._update(f, full, heavy, _REGAINED_PRESENCE, _REGAINED_MOVEMENT)
-            back = [f for f in attempts if f.candidate is not None]
-            if back:
-                best = max(back, key=lambda f: f.probability)
-                self._people[self._people.index(person)] = best
+            regained = [f for f in attempts if f.candidate is not None]
+            if regained:
+                self._people[self._people.index(person)] = max(regained, key=lambda f: f.probability)
         self._drop_duplicates()
 
     def _propose_everywhere(self, pyramid: Pyramid) -> list[Proposal]:
@@ -411,7 +418,8 @@ class Follower:
 
     def _look_round(self, pyramid: Pyramid) -> PendingProposals:
         """Find people by MultiPose in this frame's windows, if one of them changed since the last look."""
-        views, pending = self._views_to_look_at(self._frame, pyramid), self._begun_looks.pop(self._frame, None)
+        views = self._views_to_look_at(self._frame, pyramid)
+        pending = self._begun_looks.pop(self._frame, None)
         layouts = {window: self._layout_if_changed(pyramid, window) for window, _ in views}
         changed = {window: layout for window, layout in layouts.items() if layout is not None}
         if not changed:
@@ -420,22 +428,22 @@ class Follower:
         return pending or (lambda: propose_by_multipose(self._pool, pyramid, views))
 
     def _layout_if_changed(self, pyramid: Pyramid, window: Region) -> np.ndarray | None:
-        """Compute the layout of a window; None if it did not change since the last look where no person is followed."""
+        """Return the layout of a window; None if it did not change where no person is followed."""
         colours = pyramid.crop(window, _LAYOUT_SIDE, pad=cv2.BORDER_CONSTANT)
         layout = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
-        before = self._looks.get(window)
-        if before is not None:
+        last_layout = self._looks.get(window)
+        if last_layout is not None:
             centres = window.to_image(_LAYOUT_SIDE).points(_CELLS)
             free = np.ones(len(_CELLS), bool)
             for f in self._people:
                 free &= np.hypot(*(centres - (f.region.x, f.region.y)).T) > f.region.side / 2
-            change = np.abs(layout.astype(np.float32) - before).reshape(-1)[free]
+            change = np.abs(layout.astype(np.float32) - last_layout).reshape(-1)[free]
             if not (change > _LOOK_CHANGE).any():
                 return None
         return layout
 
     def _look_behind(self, pyramid: Pyramid) -> list[Candidate]:
-        """Find the people behind or beside those in this frame."""
+        """Find the people behind or beside the people in this frame."""
         regions = [f.region for f in self._people if f.candidate is not None]
         passes = observe_jittered(self._pool, pyramid, regions, 0)
         people = [Candidate(tuple(observations), coarse=tuple(observations)) for observations in passes]
@@ -443,7 +451,7 @@ class Follower:
         return look_behind(self._pool, pyramid, people, thorough) if people else []
 
     def _look_again(self, pyramid: Pyramid) -> None:
-        """Look closely at uncertain candidates by MultiPose: two clear looks, or one and a search, confirm one."""
+        """Look closely at uncertain candidates: two clear looks, or one and a search, confirm one."""
         if self._frame % _LOOK_AGAIN_EVERY:
             return
         for f in self._people:
@@ -455,7 +463,7 @@ class Follower:
                 f.likely |= clear
 
     def _add(self, candidates: Sequence[Candidate]) -> None:
-        """Follow those of the candidates that are not followed into this frame already."""
+        """Follow the candidates that are not followed into this frame already."""
         threshold = self._scheme.fine.threshold
         for candidate in candidates:
             likely = candidate.probability > _probability(threshold)
@@ -476,24 +484,24 @@ class Follower:
             self._people.append(_FollowedPerson(region, candidate, certain, region, likely, points=points))
 
     def _newcomers(self, proposals: Sequence[Proposal]) -> list[Proposal]:
-        """Select one proposal of each person who is neither followed nor rejected, best score first."""
+        """Return one proposal of each person who is neither followed nor rejected, best score first."""
         distinct: list[Proposal] = []
         for proposal in sorted(proposals, key=lambda p: -p.score):
-            twice = any(self._near(proposal.region, other.region) for other in distinct)
+            twice = any(self._near(proposal.region, newcomer.region) for newcomer in distinct)
             if not (twice or self._is_handled(proposal.region)):
                 distinct.append(proposal)
         return distinct
 
     def _is_handled(self, region: Region) -> bool:
         regions = [f.region for f in self._people] + [rejection for rejection, _ in self._rejections]
-        return any(self._near(region, other) for other in regions)
+        return any(self._near(region, handled) for handled in regions)
 
     def _drop_duplicates(self) -> None:
         """Drop duplicates: two regions that slid onto one person become one."""
         distinct: list[_FollowedPerson] = []
         for f in sorted(self._people, key=lambda f: -(f.probability)):
-            pairs = ((other, f.candidate, other.candidate) for other in distinct)
-            same = next((other for other, a, b in pairs if a and b and self._is_same(a, b)), None)
+            pairs = ((person, f.candidate, person.candidate) for person in distinct)
+            same = next((person for person, a, b in pairs if a and b and self._is_same(a, b)), None)
             if same is None:
                 distinct.append(f)
             else:
@@ -501,8 +509,8 @@ class Follower:
         self._people = [f for f in self._people if f in distinct]
 
     def _is_same(self, a: Candidate, b: Candidate) -> bool:
-        one, other = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))
-        return same_person(one, other, SAME_PASSES)
+        poses = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))
+        return same_person(*poses, SAME_PASSES)
 
     def _near(self, a: Region, b: Region) -> bool:
         near = math.hypot(a.x - b.x, a.y - b.y) < _NEAR * max(a.side, b.side)
@@ -513,7 +521,7 @@ class Follower:
         return _LOST_PATIENCE if is_lost_inside else _PATIENCE
 
     def _expected(self, region: Region, prediction: Region) -> bool:
-        """Check that a region may be that of a person whose region is predicted."""
+        """Return whether a region may show a person whose region is predicted."""
         distance = math.hypot(region.x - prediction.x, region.y - prediction.y)
         near = distance < _REGAINED_NEAR * prediction.side
         return near and abs(math.log(region.side / prediction.side)) < math.log(_REGAINED_SIZE)
@@ -539,17 +547,19 @@ class Follower:
             person.lost_frames += 1
             return
         probability = presence * math.exp(-0.5 * (movement / 0.03) ** 2)
-        before, person.region = person.region, _mean_region(passes)
+        last_region = person.region
+        person.region = _mean_region(passes)
         frames = self._frame - self._last_search
         # Behind a gap the motion would be that of several frames.
         if person.lost_frames == 0:
-            person.motion = person.motion.updated(before, person.region, frames)
+            person.motion = person.motion.updated(last_region, person.region, frames)
         person.speed = None
         if person.points is not None:
             moved = (mean - person.points)[BODY][visible[BODY]]
-            person.speed = self._movement(moved, before, person.region) / frames
+            person.speed = self._movement(moved, last_region, person.region) / frames
         person.points = mean
-        person.candidate, person.lost_frames = Candidate(tuple(full), probability, heavy=tuple(heavy)), 0
+        person.candidate = Candidate(tuple(full), probability, heavy=tuple(heavy))
+        person.lost_frames = 0
         # Things that resemble a person stay where they are.
         distance = math.hypot(person.region.x - person.start.x, person.region.y - person.start.y)
         person.confirmed |= distance > _WALK * person.region.side
@@ -577,8 +587,10 @@ def _centred_in(region: Region, pyramid: Pyramid) -> bool:
 
 
 def _windows_around(region: Region) -> list[Region]:
-    """List windows in which a person of that region has the size that suits the detector, at five positions."""
-    x, y, side = region.x, region.y, 1.8 * region.side
+    """Return windows at five positions in which a person of that region has a size that suits the detector."""
+    x = region.x
+    y = region.y
+    side = 1.8 * region.side
     return [Region(x + dx * side, y + dy * side, side) for dx, dy in _SHIFTS]
 
 

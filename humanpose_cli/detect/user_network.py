@@ -1,6 +1,4 @@
-"""A network of the user's in an ONNX file: its inputs, outputs and metadata, its outputs for crops of people, and how
-people's landmarks follow its joints.
-"""
+"""A user's network in an ONNX file: its interface, and its outputs for crops of people."""
 
 from __future__ import annotations
 
@@ -30,14 +28,20 @@ _KINDS = (
 )
 
 JOINT_SPREAD = 0.01
-"""Standard deviation of good networks' joints, of the box's longer side."""
+"""The standard deviation of good networks' joints, in longer sides of the box."""
 CROP_MARGIN = 1.25
-"""Size of a person in longer sides of the box."""
-_FOLLOW_DISTANCE = 0.05  # of the box's longer side: a landmark that follows a joint this far counts half
+"""The size of a person in longer sides of the box."""
+_FOLLOW_DISTANCE = 0.05  # longer sides of the box: a landmark that follows a joint this far counts half
 
 
 class NetworkValue(NamedTuple):
-    """An input or output as the file declares it; sizes that may vary are texts or None."""
+    """An input or output as the file declares it.
+
+    Attributes:
+        name: The name.
+        kind: The type, such as "tensor(float)".
+        shape: The sizes; a variable size is a text or None.
+    """
 
     name: str
     kind: str
@@ -45,20 +49,31 @@ class NetworkValue(NamedTuple):
 
 
 class PersonCrop(NamedTuple):
-    """An upright crop (3, H, W) of a person, normalised, and the map of its pixels to the image's."""
+    """An upright crop of a person.
+
+    Attributes:
+        image: (3, H, W) float, normalised.
+        to_image: The map from the crop's pixels to the image's.
+    """
 
     image: np.ndarray
     to_image: Affine2D
 
 
 class UserNetwork:
-    """The network in `path`. Raises InputError if ONNX Runtime does not read it.
+    """A user's network.
 
-    inputs, outputs    as the file declares them
-    metadata           the file's texts by name
+    Attributes:
+        inputs: The inputs as the file declares them.
+        outputs: The outputs as the file declares them.
+        metadata: The file's texts by name.
 
     Args:
-        device: Cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one.
+        path: The ONNX file.
+        device: "cpu", "cuda:N", or "auto" for the GPU if ONNX Runtime can use one.
+
+    Raises:
+        InputError: If ONNX Runtime cannot read the file.
     """
 
     def __init__(self, path: Path | str, device: str = "auto") -> None:
@@ -73,27 +88,44 @@ class UserNetwork:
         except UnicodeDecodeError as error:  # of a damaged file
             raise self.other_kind("names that are no text") from error
         # On a GPU, each new size of a batch would be planned for seconds.
-        self._on_cpu, self._one_at_once = device == "cpu", False
+        self._on_cpu = device == "cpu"
+        self._one_at_once = False
 
     def other_kind(self, got: str) -> InputError:
-        """Make the error of a network with another interface."""
+        """Return the error of a network with another interface."""
         return InputError(self.path, "is another kind of network", expected=_KINDS, got=got[:_LONGEST])
 
     def image_size(self, image: NetworkValue) -> tuple[int, int]:
-        """Return width and height of the images that an input takes. Raises InputError if it takes something else."""
+        """Return the width and height of an input's images.
+
+        Args:
+            image: The input.
+
+        Raises:
+            InputError: If the input takes something else.
+        """
         shape = image.shape
         has_size = len(shape) == 4 and shape[1] == 3 and all(isinstance(side, int) and side > 0 for side in shape[2:])
         if image.kind != "tensor(float)" or not has_size or (isinstance(shape[0], int) and shape[0] != 1):
             raise self.other_kind(f"input {image.name} {image.kind} of shape {shape}")
         height, width = (int(side or 0) for side in shape[2:])
         if height * width > _MAX_INPUT:
-            limit, got = f"at most {_MAX_INPUT:,} pixels", f"{width} x {height}"
+            limit = f"at most {_MAX_INPUT:,} pixels"
+            got = f"{width} x {height}"
             raise InputError(self.path, "takes too large images", expected=limit, got=got)
         self._one_at_once = shape[0] == 1 or not self._on_cpu
         return width, height
 
     def run(self, outputs: Sequence[str], values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Compute outputs. Raises InputError if the network fails or gives anything but finite numbers."""
+        """Compute outputs.
+
+        Args:
+            outputs: The names of the outputs.
+            values: The inputs by name.
+
+        Raises:
+            InputError: If the network fails, or returns anything but finite numbers.
+        """
         try:
             results = list(self._session.run(outputs, values))
         except Exception as error:  # ONNX Runtime's exceptions have no common class
@@ -107,9 +139,18 @@ class UserNetwork:
     def rows(
         self, outputs: Sequence[str], shapes: Sequence[tuple[int, ...]], values: Mapping[str, np.ndarray]
     ) -> list[np.ndarray]:
-        """Compute outputs of these shapes, a row for each of N crops, float32; values (N, ...) by the inputs' names.
+        """Compute outputs with a row for each crop.
 
-        Raises InputError if the outputs do not have a row for each crop.
+        Args:
+            outputs: The names of the outputs.
+            shapes: The shape of a row of each output.
+            values: (N, ...) float32 each. The inputs by name.
+
+        Returns:
+            (N, ...) float32 for each output.
+
+        Raises:
+            InputError: If an output has another shape.
         """
         count = len(next(iter(values.values())))
         step = 1 if self._one_at_once else count
@@ -130,12 +171,15 @@ def upright_person_crop(pyramid: Pyramid, box: np.ndarray, size: tuple[int, int]
     """Crop the surroundings of a person's box, black outside the image, with ImageNet's mean and standard deviation.
 
     Args:
-        size: Width and height of the crop.
-        margin: Sides of the crop in sides of the box.
+        pyramid: The image.
+        box: (4,) float, x0 y0 x1 y1 in pixels.
+        size: The crop's width and height, pixels.
+        margin: The crop's sides in sides of the box.
     """
     width, height = size
     longest = max(size)
-    left, top = (longest - width) // 2, (longest - height) // 2
+    left = (longest - width) // 2
+    top = (longest - height) // 2
     x0, y0, x1, y1 = (float(value) for value in box)
     scale = margin * max((x1 - x0) / width, (y1 - y0) / height)
     region = replace(region_around_box(box), side=scale * longest)
@@ -145,9 +189,17 @@ def upright_person_crop(pyramid: Pyramid, box: np.ndarray, size: tuple[int, int]
 
 
 def move_landmarks(person: DetectedPerson, rows: Sequence[int], joints: np.ndarray) -> np.ndarray:
-    """Return the keypoints (L, 3) with `rows` at joints (K, 3) x, y, score; those of a score of 0 stay where they are.
+    """Move landmarks of a person to joints.
 
-    Other landmarks follow the joint that they hang on, and count the less the further it moved.
+    Other landmarks follow the joint that they are attached to, with less confidence the further it moved.
+
+    Args:
+        person: The person.
+        rows: The rows of the K landmarks.
+        joints: (K, 3) float. x, y in pixels, and score; landmarks with score 0 do not move.
+
+    Returns:
+        (L, 3) float32. The keypoints of the person.
     """
     size = float(max(person.box[2:] - person.box[:2]))
     is_detected = joints[:, 2] > 0
@@ -164,7 +216,7 @@ def move_landmarks(person: DetectedPerson, rows: Sequence[int], joints: np.ndarr
 
 
 def hung_on(skeleton: Skeleton, available: frozenset[int]) -> list[int]:
-    """Find for each row the row of `available` that it hangs on: itself, an ancestor, or the nose."""
+    """Return, for each row, the row of `available` that it is attached to: itself, an ancestor, or the nose."""
     rows = []
     for start in range(len(skeleton)):
         row = start

@@ -1,4 +1,4 @@
-"""People of the user's own detector: which of them are taken, and as detections of ours."""
+"""People of the user's own detector: which are fitted, as detections of ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ _SAME_BOXES = 0.7  # overlap of two boxes that may be of one person
 
 @dataclass(frozen=True)
 class UserSelection:
-    """Those of an image's people who are fitted, the highest score first, and how many are left out."""
+    """The people of an image who are fitted, and how many are left out.
+
+    Attributes:
+        people: The people, the highest score first.
+        low_scores: The number of people with a low score.
+        doubles: The number of second detections.
+        few_joints: The number of people with too few joints.
+    """
 
     people: tuple[UserDetection, ...]
     low_scores: int
@@ -29,16 +36,17 @@ class UserSelection:
 
 
 def select_people(entries: Sequence[UserDetection], min_score: float) -> UserSelection:
-    """Leave out people of low scores or without joints, and all but the best of several detections of one person.
+    """Leave out people with low scores or few joints, and second detections of a person.
 
     Args:
-        min_score: On the file's own scale.
+        entries: The file's people in an image.
+        min_score: The minimum score, on the file's own scale.
     """
     with_joints = [entry for entry in entries if _has_joints(entry)]
     likely = sorted((entry for entry in with_joints if entry.score >= min_score), key=lambda entry: -entry.score)
     people: list[UserDetection] = []
     for entry in likely:
-        if not any(_is_double(entry, other) for other in people):
+        if not any(_is_double(entry, person) for person in people):
             people.append(entry)
     return UserSelection(
         tuple(people),
@@ -54,8 +62,8 @@ def _has_joints(entry: UserDetection) -> bool:
 
 def _is_double(a: UserDetection, b: UserDetection) -> bool:
     if a.keypoints is not None and b.keypoints is not None:
-        one, other = _pose(a.keypoints), _pose(b.keypoints)
-        return same_person(one, other, SAME_DETECTIONS, min_confidence=0, min_joints=_MIN_COMMON_JOINTS)
+        poses = _pose(a.keypoints), _pose(b.keypoints)
+        return same_person(*poses, SAME_DETECTIONS, min_confidence=0, min_joints=_MIN_COMMON_JOINTS)
     return a.box is not None and b.box is not None and float(box_overlap(a.box, b.box)) > _SAME_BOXES
 
 
@@ -66,7 +74,7 @@ def _pose(keypoints: np.ndarray) -> PosePoints:
 
 
 def selection_notes(name: str, selections: Iterable[UserSelection], min_score: float) -> list[str]:
-    """Say how many people of a file are left out of its images, and why."""
+    """Describe how many people of a file are left out of its images, and why."""
     parts = list(selections)
     counts = {
         f"of a score below {min_score:g} (`min_score`)": sum(part.low_scores for part in parts),
@@ -80,7 +88,17 @@ def selection_notes(name: str, selections: Iterable[UserSelection], min_score: f
 
 
 def unfitted_reason(box: np.ndarray, width: int, height: int, min_side: float) -> str:
-    """Say why a box (4,) x0 y0 x1 y1 shows too little of a person to fit a body; "" if it does not."""
+    """Return why a box shows too little of a person to fit a body.
+
+    Args:
+        box: (4,) float, x0 y0 x1 y1 in pixels.
+        width: The image's width, pixels.
+        height: The image's height, pixels.
+        min_side: The minimum longer side of the visible box, pixels.
+
+    Returns:
+        A few words; "" if a body can be fitted.
+    """
     cut = np.clip(box, 0, [width, height, width, height])
     if (cut[2:] - cut[:2] < 1).any():
         return "outside the image"
@@ -90,18 +108,23 @@ def unfitted_reason(box: np.ndarray, width: int, height: int, min_side: float) -
 def without_body(entry: UserDetection, box: np.ndarray, reason: str) -> DetectedPerson:
     """Make a detection that is not fitted."""
     count = len(BLAZEPOSE33)
-    rows, spread = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+    rows = np.zeros((count, 3), np.float32)
+    spread = np.zeros(count, np.float32)
     score = float(np.clip(entry.score, 0, 1))
     return DetectedPerson(box, rows, None, spread, None, None, score, not_fitted=reason, number=entry.track)
 
 
 def user_tracks(people: Sequence[DetectedPerson], shots: Sequence[int]) -> list[int | None]:
-    """List the numbers of a sequence's rows in the user's own file; empty if they do not distinguish people.
+    """Return the numbers of a sequence's people in the user's own file.
 
     Some programs write one number for everyone, and some go on counting behind a cut.
 
     Args:
-        shots: Of the frames.
+        people: The people of all frames.
+        shots: The number of each frame's shot.
+
+    Returns:
+        The numbers; empty if they do not distinguish people.
     """
     numbers = [person.number for person in people]
     if None in numbers or set(numbers) == {0}:

@@ -1,6 +1,6 @@
-"""Bodies as maps of pixels, in square crops: for networks and flows that compare them with the photograph.
+"""Maps of bodies in square crops, for networks and flows that compare them with the photograph.
 
-crop = crop_of_body(vertices, camera, 256)                       # around one body's projection
+crop = crop_of_body(vertices, camera, 256)                       # around a body's projection
 maps = render_bodies(body, vertices[None], [camera.cropped(crop)], 256, textures=[texture])
 photo = crop.image(image)                                        # the same pixels of the photograph
 """
@@ -24,23 +24,22 @@ from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.rendering.boxes import NEAR
 from humanpose_cli.rendering.surfaces import sample_texture, vertex_normals
 
-# Share of the crop that a body's longer side takes: room for the person's true position, and for their clothes.
-BODY_FILL = 0.75
+BODY_FILL = 0.75  # share of the crop that a body's longer side takes: room for errors of the fit and for clothes
 
 
 @dataclass(frozen=True, eq=False)
 class BodyRendering:
-    """N bodies in crops of S pixels a side, one sample a pixel; float32, zero off the body.
+    """N bodies in crops of S pixels per side, with one sample per pixel; 0 off the body.
 
     Attributes:
-        rgb: (N, 3, S, S) colours of the texture, 0…1; zero without one.
-        textured: (N, 1, S, S) how complete the texture is there, 0…1.
-        depth: (N, 1, S, S) metres behind the middle of the pelvis.
-        normals: (N, 3, S, S) unit vectors, camera axes.
-        colours: (N, 3, S, S) each surface point's own colour, 0…1: its position in the resting template's box.
-        mask: (N, 1, S, S) 1 on the body.
-        faces: (N, S, S) int32 the visible face, −1 off the body.
-        barycentrics: (N, S, S, 3) weights of its corners.
+        rgb: (N, 3, S, S) float32, 0…1. The texture's colours; 0 without a texture.
+        textured: (N, 1, S, S) float32, 0…1. The completeness of the texture.
+        depth: (N, 1, S, S) float32, metres behind the middle of the pelvis.
+        normals: (N, 3, S, S) float32, unit vectors in camera axes.
+        colours: (N, 3, S, S) float32, 0…1. The surface point's position in the resting template's box.
+        mask: (N, 1, S, S) float32. 1 on the body.
+        faces: (N, S, S) int32. The visible face; −1 off the body.
+        barycentrics: (N, S, S, 3) float32. The weights of its corners.
     """
 
     rgb: Tensor
@@ -58,9 +57,15 @@ class BodyRendering:
 
 
 def crop_of_body(points: Tensor, camera: Camera, size: int) -> Crop:
-    """Make the upright square crop of `size` pixels with a body's points (V, 3), metres in camera axes, in its middle.
+    """Return the upright square crop with a body in its middle.
 
-    Raises UsageError for points that are not finite.
+    Args:
+        points: (V, 3) float, metres in camera axes.
+        camera: The image's camera.
+        size: The crop's side, pixels.
+
+    Raises:
+        UsageError: If a point is not finite.
     """
     if not bool(torch.isfinite(points).all()):
         raise UsageError("points", "are not finite", expected="(V, 3) metres", got="NaN or infinity")
@@ -79,10 +84,15 @@ def render_bodies(
     """Draw each body alone in its own crop.
 
     Args:
-        vertices: (N, V, 3) metres in the axes of the crops' cameras.
-        cameras: N of crops of `size` pixels a side, as `Camera.cropped` gives them.
-        textures: N images (h, w, 4) in the body's texture coordinates: colour, straight, and how complete it is;
-            uint8 or 0…1.
+        body: The body model.
+        vertices: (N, V, 3) float, metres in the axes of the crops' cameras.
+        cameras: N cameras of the crops, as `Camera.cropped` returns them.
+        size: The crops' side, pixels.
+        textures: (h, w, 4) uint8 or float, 0…1, each. Straight colour and completeness in the body's texture
+            coordinates; None for no colours.
+
+    Raises:
+        UsageError: If the numbers of bodies, cameras and textures differ.
     """
     if len(cameras) != len(vertices) or (textures is not None and len(textures) != len(vertices)):
         got = f"{len(cameras)} cameras" + ("" if textures is None else f", {len(textures)} textures")
@@ -102,8 +112,7 @@ def render_bodies(
         uv = interpolate(raster, body.uv_faces, body.uv[None]).cpu().numpy()
         body_mask = mask.cpu().numpy()
         for row, texture in enumerate(textures):  # one by one: each has its own scale
-            one = slice(row, row + 1)
-            samples = torch.from_numpy(sample_texture(texture, uv[one], body_mask[one])).movedim(-1, 1).to(vertices)
+            samples = torch.from_numpy(sample_texture(texture, uv[[row]], body_mask[[row]])).movedim(-1, 1).to(vertices)
             rgb[row], texture_share[row] = samples[0].where(mask[row], 0).split((3, 1))
     return BodyRendering(
         rgb=rgb,
@@ -118,6 +127,7 @@ def render_bodies(
 
 
 def position_colours(body: Body) -> Tensor:
-    """Give each vertex a colour that no other has: (V, 3) in 0…1, its position in the resting template's box."""
-    low, high = body.template.amin(0), body.template.amax(0)
+    """Return a unique colour for each vertex, (V, 3) in 0…1: its position in the resting template's box."""
+    low = body.template.amin(0)
+    high = body.template.amax(0)
     return (body.template - low) / (high - low)

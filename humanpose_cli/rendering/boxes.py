@@ -1,4 +1,4 @@
-"""Rectangles of the image that bodies are drawn into."""
+"""Rectangles of an image in which bodies are drawn."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from torch import Tensor
 
 from humanpose_cli.core.camera import Camera
 
-# Surfaces nearer to the camera than this (metres) are cut off.
-NEAR = 0.05
+NEAR = 0.05  # metres: nearer surfaces are cut off
 
 
 class Box(NamedTuple):
@@ -23,38 +22,42 @@ class Box(NamedTuple):
 
     @classmethod
     def of_image(cls, camera: Camera) -> Box:
-        """Make the rectangle of the camera's entire image."""
+        """Return the rectangle of a camera's complete image."""
         return cls(0, 0, *camera.size)
 
     @property
     def empty(self) -> bool:
+        """Whether the rectangle has no pixels."""
         return self.x1 <= self.x0 or self.y1 <= self.y0
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width)"""
+        """The height and width."""
         return self.y1 - self.y0, self.x1 - self.x0
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """The rectangle of an array of rows and columns."""
+        """The slices of rows and columns."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
-    def intersect(self, other: Box) -> Box:
-        return Box(max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1))
+    def intersect(self, box: Box) -> Box:
+        """Return the common rectangle."""
+        return Box(max(self.x0, box.x0), max(self.y0, box.y0), min(self.x1, box.x1), min(self.y1, box.y1))
 
-    def union(self, other: Box) -> Box:
-        return Box(min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1))
+    def union(self, box: Box) -> Box:
+        """Return the smallest rectangle around both."""
+        return Box(min(self.x0, box.x0), min(self.y0, box.y0), max(self.x1, box.x1), max(self.y1, box.y1))
 
     def slices_in(self, outer: Box) -> tuple[slice, slice]:
-        """Compute the rectangle's slices inside an array that covers `outer`."""
+        """Return the slices of rows and columns in an array that covers `outer`."""
         return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
 
     def tiles(self, max_pixels: int) -> Iterator[Box]:
-        """Cut the rectangle into pieces of at most about `max_pixels`, as square as possible."""
+        """Cut the rectangle into pieces of about `max_pixels` or less, as square as possible."""
         side = max(int(max_pixels**0.5), 16)
         height, width = self.shape
-        rows, columns = -(-height // side), -(-width // side)
+        rows = -(-height // side)
+        columns = -(-width // side)
         if height * width <= max_pixels:
             rows = columns = 1
         for i in range(rows):
@@ -68,18 +71,27 @@ class Box(NamedTuple):
 
 
 def body_box(vertices: Tensor, camera: Camera, margin: int = 2) -> Box:
-    """Find the rectangle of the image that a surface (V, 3) may cover; empty if it lies outside or behind.
+    """Return the rectangle of the image that a surface may cover.
 
-    A surface that reaches behind the camera may cover anything: its rectangle is the whole image.
+    Args:
+        vertices: (V, 3) float, metres in camera axes.
+        camera: The image's camera.
+        margin: The margin, pixels.
+
+    Returns:
+        The rectangle: empty for a surface outside the image or behind the camera, the image for one that extends behind
+        the camera.
     """
     depth = vertices[:, 2]
-    nearest, farthest = float(depth.min()), float(depth.max())
+    nearest = float(depth.min())
+    farthest = float(depth.max())
     if not (nearest == nearest and farthest == farthest) or farthest <= NEAR:
         return Box(0, 0, 0, 0)
     if nearest <= NEAR:
         return Box.of_image(camera)
     pixels = camera.project(vertices, near=NEAR)
-    low, high = pixels.amin(0).tolist(), pixels.amax(0).tolist()
+    low = pixels.amin(0).tolist()
+    high = pixels.amax(0).tolist()
     # Far outside, pixel numbers may exceed what an integer box needs: bound them first.
     width, height = camera.size
     low = [min(max(low[0], -8.0), width + 8.0), min(max(low[1], -8.0), height + 8.0)]

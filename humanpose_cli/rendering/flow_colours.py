@@ -19,12 +19,20 @@ _SHIFT = 4  # sub-pixel bits of OpenCV's drawing functions
 
 
 def flow_colours(displacements: NDArray[np.floating], reach: float) -> NDArray[np.uint8]:
-    """Display displacements (..., 2) x right, y down as colours (..., 3): the hue is the direction, the saturation the
-    length, from white for none to full at `reach`; longer ones are darker.
+    """Display displacements as colours.
 
-    Right is red, down yellow, left blue-green, up blue-violet, as in the Middlebury benchmark.
+    The hue is the direction: right is red, down yellow, left blue-green, up blue-violet, as in the Middlebury
+    benchmark. The saturation is the length.
+
+    Args:
+        displacements: (..., 2) float. x right, y down.
+        reach: The length of full saturation; longer displacements are darker.
+
+    Returns:
+        (..., 3) uint8 RGB.
     """
-    x, y = displacements[..., 0], displacements[..., 1]
+    x = displacements[..., 0]
+    y = displacements[..., 1]
     length = np.hypot(x, y) / reach
     turn = np.arctan2(y, x) / (2 * np.pi) % 1
     ends = np.cumsum((0, *_STEPS)) / sum(_STEPS)
@@ -35,9 +43,7 @@ def flow_colours(displacements: NDArray[np.floating], reach: float) -> NDArray[n
 
 
 def colour_wheel(size: int, ground: Sequence[int] = (255, 255, 255)) -> NDArray[np.uint8]:
-    """Draw the legend of `flow_colours`, (size, size, 3): a point has the colour of the displacement from the centre to
-    it, and the edge is the reach.
-    """
+    """Draw the legend of `flow_colours`, (size, size, 3): colours by the displacement from the centre."""
     offset = (np.arange(size) + 0.5) / size * 2 - 1
     displacements = np.stack(np.meshgrid(offset, offset), -1)
     wheel = flow_colours(displacements, 1.0)
@@ -51,14 +57,21 @@ def draw_arrows(
     displacements: NDArray[np.floating],
     colours: NDArray[Any],
 ) -> None:
-    """Draw displacements (M, 2) in pixels from positions (M, 2), with colours (M, 3) and a dark edge, in place."""
+    """Draw arrows with a dark edge, in place.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        positions: (M, 2) float, pixels.
+        displacements: (M, 2) float, pixels.
+        colours: (M, 3) uint8 RGB.
+    """
     # Pixel centres lie at +0.5 here and at whole numbers in OpenCV.
     start, shift = (values * (1 << _SHIFT) for values in (positions - 0.5, displacements))
     for width, edge in ((3, True), (1, False)):
-        for at, along, colour in zip(start, shift, colours, strict=True):
+        for origin, along, colour in zip(start, shift, colours, strict=True):
             paint = _EDGE if edge else tuple(int(value) for value in colour)
             across = np.array((-along[1], along[0]))
-            head = (at + 0.7 * along + 0.18 * across, at + along, at + 0.7 * along - 0.18 * across)
-            for line in ((at, at + along), head):
+            head = (origin + 0.7 * along + 0.18 * across, origin + along, origin + 0.7 * along - 0.18 * across)
+            for line in ((origin, origin + along), head):
                 points = np.rint(line).astype(np.int32).reshape(-1, 1, 2)
                 cv2.polylines(image, [points], False, paint, width, cv2.LINE_AA, _SHIFT)

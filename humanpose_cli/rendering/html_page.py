@@ -1,4 +1,4 @@
-"""The HTML pages of the demo, of comparisons and of the viewer: head and style, and data and images within them."""
+"""HTML pages of the demo, of comparisons and of the viewer: head and style, and embedded data and images."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ def html_page(title: str, facts: str, style: str, content: str) -> str:
     """Compose a page with a heading.
 
     Args:
-        facts: A line below it; title and facts are plain text.
-        style: CSS beyond `STYLE`.
-        content: HTML, scripts included.
+        title: The heading, plain text.
+        facts: A line below it, plain text.
+        style: CSS in addition to `STYLE`.
+        content: HTML with scripts.
     """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -46,13 +47,13 @@ def html_page(title: str, facts: str, style: str, content: str) -> str:
 
 
 def json_script(document: Any) -> str:
-    """Write JSON values as a script element `data` for scripts of the page; none of the values can end it."""
+    """Return JSON values as a script element with the id `data`; no value can end the element."""
     text = json.dumps(document).replace("<", "\\u003c")
     return f'<script type="application/json" id="data">{text}</script>\n'
 
 
 def css_colour(track_id: int) -> str:
-    """Format the colour that overlays give a track."""
+    """Return the colour of a track in overlays."""
     return "rgb(" + ",".join(str(round(255 * float(value))) for value in person_colour(track_id)) + ")"
 
 
@@ -62,7 +63,7 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Shrink the image to at most `side` pixels along its longer side."""
+    """Reduce an image to at most `side` pixels along its longer side."""
     scale = side / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -70,7 +71,7 @@ def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def jpeg_within(image: NDArray[np.uint8], budget: int) -> bytes:
-    """Encode the image in the best of some qualities, then of smaller sizes, that takes no more than `budget` bytes."""
+    """Encode an image as JPEG in the highest quality, then the largest size, of at most `budget` bytes."""
     while True:
         for quality in _QUALITIES:
             _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -82,7 +83,7 @@ def jpeg_within(image: NDArray[np.uint8], budget: int) -> bytes:
 
 
 def plan_figure(plan: NDArray[np.uint8]) -> str:
-    """Embed the plan (H, W, 3) of a take, its cameras and people from above, as a figure of a page."""
+    """Embed the plan (H, W, 3) of a take, its cameras and people from above, as a figure."""
     image = data_uri(jpeg_within(plan, _PLAN_BYTES), "image/jpeg")
     caption = "Cameras and people from above, with a grid of metres"
     return (

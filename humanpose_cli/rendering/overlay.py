@@ -38,10 +38,15 @@ _GOLDEN_TURN = 0.61803398875
 
 
 def person_colour(track_id: int) -> NDArray[np.float32]:
-    """Choose the colour of a track: (3,) RGB in 0…1.
+    """Return the colour of a track.
 
-    The first ids take a hand-picked palette; later ones walk the colour circle by the golden ratio, which never
-    repeats a hue.
+    The first ids have a palette; later ones walk the colour circle by the golden ratio, which never repeats a hue.
+
+    Args:
+        track_id: The track.
+
+    Returns:
+        (3,) float32, 0…1, RGB.
     """
     if 0 <= track_id < len(_COLOURS):
         return np.asarray(_COLOURS[track_id], np.float32) / np.float32(255)
@@ -50,10 +55,9 @@ def person_colour(track_id: int) -> NDArray[np.float32]:
     return np.asarray(red_green_blue, np.float32)
 
 
-# Sub-pixel bits of OpenCV's drawing functions.
-_SHIFT = 4
+_SHIFT = 4  # sub-pixel bits of OpenCV's drawing functions
 _OPACITY = 0.7  # of the bodies
-_LINE_WIDTH = 0.0025  # of the skeleton, of the image's longer side
+_LINE_WIDTH = 0.0025  # longer sides of the image: width of the skeleton's lines
 
 
 def draw_overlay(
@@ -66,15 +70,23 @@ def draw_overlay(
     hatched: Tensor | None = None,
     dressed: Sequence[Surface | None] | None = None,
 ) -> NDArray[np.uint8]:
-    """Draw everyone's body over the photo (H, W, 3) uint8 RGB, as a new image.
+    """Draw bodies over the photo, as a new image.
 
     Args:
-        vertices: (P, V, 3) metres, camera axes; P may be 0, bodies may lie partly outside or behind the camera.
+        image: (H, W, 3) uint8 RGB.
+        vertices: (P, V, 3) float, metres in camera axes. Bodies may be partly outside the image or behind the camera;
+            bodies that are not finite are left out.
         faces: (F, 3) int32.
-        camera: The photo's.
-        track_ids: (P,) decide the colours; None: the row numbers do.
-        hatched: (P, V) bool: drawn in stripes, such as uncertain limbs; None for nothing.
+        camera: The photo's camera.
+        track_ids: (P,) int. They decide the colours; None for the row numbers.
+        hatched: (P, V) bool. Drawn in stripes, such as uncertain limbs; None for nothing.
         dressed: (P) The surface to draw in place of each body; None draws the body.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        UsageError: If an array has another shape.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
@@ -110,37 +122,42 @@ def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
         np.copyto(pixels, np.minimum(blend, np.float32(255)), casting="unsafe")
 
 
-_DASH, _GAP = 0.02, 0.012  # of dashed lines, of the image's longer side
+_DASH = 0.02  # longer sides of the image: dash of a line
+_GAP = 0.012  # longer sides of the image: gap of a dashed line
 LABEL_GROUND = (32, 32, 32)
 YELLOW = np.array((255, 214, 64), np.float32) / np.float32(255)  # of labels without a person
 # Where a label may stand at each of four sides of its box, from the natural place, in heights of the label.
 _STEPS = (-16.0, -8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 _MOVES = np.stack(np.meshgrid(_STEPS, _STEPS), -1).reshape(-1, 2)
 # It costs the distance from the foot of the box, in heights of the label, or from its top and `_ABOVE`.
-_ABOVE, _FARTHEST = 4.0, 29.0
-_LEFT_OUT, _CHANGE = 30.0, 150.0  # of a frame without the label, and of a move from one frame to the next
+_ABOVE = 4.0
+_FARTHEST = 29.0
+_LEFT_OUT = 30.0  # cost of a frame without the label
+_CHANGE = 150.0  # cost of a move from one frame to the next
 
 
 def draw_dashed_box(image: NDArray[np.uint8], box: Sequence[float]) -> None:
-    """Draw a thin dashed box x0 y0 x1 y1 (pixels) into an image (H, W, 3), in place; parts outside it are cut off."""
+    """Draw a thin dashed box x0 y0 x1 y1, pixels, into an image (H, W, 3), in place."""
     longest = max(image.shape[:2])
-    dash, period = max(2.0, _DASH * longest), max(4.0, (_DASH + _GAP) * longest)
+    dash = max(2.0, _DASH * longest)
+    period = max(4.0, (_DASH + _GAP) * longest)
     x0, y0, x1, y1 = np.clip(box, 0, (np.array(image.shape[1::-1]) - 1).tolist() * 2)
     for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
-        first, along = np.asarray(start), np.asarray(end) - start
+        first = np.asarray(start)
+        along = np.asarray(end) - start
         length = max(float(np.linalg.norm(along)), 1e-6)
-        for at in np.arange(0, length, period):
-            a, b = (np.rint(first + along * min(at + reach, length) / length).astype(int) for reach in (0, dash))
+        for position in np.arange(0, length, period):
+            a, b = (np.rint(first + along * min(position + reach, length) / length).astype(int) for reach in (0, dash))
             cv2.line(image, a.tolist(), b.tolist(), (255, 214, 64), max(1, round(longest / 900)))
 
 
 def _look(letters: int) -> tuple[int, float, int]:
-    """Choose font, scale and thickness of letters whose capitals are so many pixels high."""
+    """Return font, scale and thickness of letters whose capitals have a height in pixels."""
     return cv2.FONT_HERSHEY_SIMPLEX, letters / 22, max(1, round(letters / 14))
 
 
 def label_size(text: str, letters: int) -> tuple[int, int]:
-    """Measure width and height of a label in pixels, its ground included; `letters` as of `draw_label`."""
+    """Return the width and height of a label, pixels, with its ground; `letters` as for `draw_label`."""
     (width, _), below = cv2.getTextSize(text, *_look(letters))
     edge = letters // 2
     return width + 2 * edge, letters + below + 2 * edge
@@ -153,11 +170,14 @@ def draw_label(
     letters: int = 0,
     colour: NDArray[np.float32] = YELLOW,
 ) -> None:
-    """Write a line of text on a dark ground into an image (H, W, 3), in place.
+    """Write a line of text on a dark ground, in place.
 
     Args:
-        corner: (x, y) pixels of the upper left corner; moved so that the text is inside the image.
-        letters: Height of capitals in pixels; 0: by the size of the image.
+        image: (H, W, 3) uint8 RGB.
+        text: The text.
+        corner: (x, y) of the upper left corner, pixels; moved so that the text is inside the image.
+        letters: The height of capitals, pixels; 0 for a height by the size of the image.
+        colour: (3,) float, 0…1, RGB.
     """
     letters = letters or max(9, round(max(image.shape[:2]) / 55))
     width, height = size = label_size(text, letters)
@@ -176,23 +196,29 @@ def label_corners(
     obstacles: Callable[[int], NDArray[np.bool_]],
     image_sizes: NDArray[np.integer],
 ) -> NDArray[np.float64]:
-    """Choose the upper left corners (N, 2) of labels beside boxes: inside the image, apart from each other and from
-    occupied cells; NaN for those without room.
+    """Choose the positions of labels beside boxes, inside the image, separate from each other and from occupied cells.
 
-    A label stands below its box, beside its foot or above it, as near as there is room, and keeps this place from frame
-    to frame: it takes another one only for long.
+    A label stands below its box, beside its foot or above it, as near as there is room. It keeps this position from
+    frame to frame, and changes it only for long.
 
     Args:
-        frames, boxes, sizes, labels: (N,), (N, 4) x0 y0 x1 y1, (N, 2) of the label, and its number; those of one
-            label are in the order of frames, and lower numbers choose first.
-        obstacles: Of a frame, (h, w) bool: a grid over the image, True where no label may be.
-        image_sizes: (F, 2) width and height of each frame.
+        frames: (N,) int. The frame of each label.
+        boxes: (N, 4) float, x0 y0 x1 y1 in pixels.
+        sizes: (N, 2) int, pixels. The labels' width and height.
+        labels: (N,) int. The labels' numbers, each in the order of frames; lower numbers choose first.
+        obstacles: Returns a grid (h, w) bool over the image of a frame, True where no label may be.
+        image_sizes: (F, 2) int, pixels. The width and height of each frame.
+
+    Returns:
+        (N, 2) float64, pixels. The upper left corners; NaN without room.
     """
 
     def candidates(rows: Any) -> NDArray[np.float64]:
         """List the corners (R, K, 2) that are tried."""
-        (x0, y0, x1, y1), (width, height) = boxes[rows].T, sizes[rows].T
-        left, gap = (x0 + x1 - width) / 2, height / 4
+        (x0, y0, x1, y1) = boxes[rows].T
+        (width, height) = sizes[rows].T
+        left = (x0 + x1 - width) / 2
+        gap = height / 4
         beside = ((left, y1 + gap), (x1 + gap, y1 - height), (x0 - gap - width, y1 - height), (left, y0 - gap - height))
         corners = np.array(beside).transpose(2, 0, 1)[:, :, None] + height[:, None, None, None] * _MOVES
         room = np.maximum(image_sizes[frames[rows]] - sizes[rows], 0)[:, None]
@@ -200,9 +226,13 @@ def label_corners(
 
     costs = np.zeros((len(frames), 4 * len(_MOVES)), np.float16)  # few bytes: of all people in all frames
     for frame in np.unique(frames):
-        rows, grid = np.flatnonzero(frames == frame), obstacles(int(frame))
-        sums, limit = np.pad(grid.cumsum(0).cumsum(1), ((1, 0), (1, 0))), np.array(grid.shape[::-1])
-        low, size, scale = candidates(rows), sizes[rows, None], limit / image_sizes[frame]
+        rows = np.flatnonzero(frames == frame)
+        grid = obstacles(int(frame))
+        sums = np.pad(grid.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        limit = np.array(grid.shape[::-1])
+        low = candidates(rows)
+        size = sizes[rows, None]
+        scale = limit / image_sizes[frame]
         x0, y0 = np.moveaxis(np.floor(low * scale).astype(int), 2, 0)
         x1, y1 = np.moveaxis(np.minimum(np.ceil((low + size) * scale).astype(int), limit), 2, 0)
         middle = boxes[rows, 0::2].mean(1)
@@ -214,9 +244,9 @@ def label_corners(
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         for row in rows.tolist():
-            others = np.flatnonzero((frames == frames[row]) & np.isfinite(result[:, 0]))
-            apart = np.abs(2 * (candidates([row])[0, :, None] - result[others]) + sizes[row] - sizes[others])
-            costs[row, (apart < sizes[row] + sizes[others]).all(2).any(1)] = np.inf
+            placed = np.flatnonzero((frames == frames[row]) & np.isfinite(result[:, 0]))
+            distances = np.abs(2 * (candidates([row])[0, :, None] - result[placed]) + sizes[row] - sizes[placed])
+            costs[row, (distances < sizes[row] + sizes[placed]).all(2).any(1)] = np.inf
         for row, choice in zip(rows.tolist(), _steady(costs[rows]), strict=True):
             if choice < costs.shape[1]:
                 result[row] = candidates([row])[0, choice]
@@ -224,16 +254,17 @@ def label_corners(
 
 
 def _steady(costs: NDArray[np.floating]) -> list[int]:
-    """Choose the columns of costs (R, K) with the smallest sum; a row may be left out (K), and changes cost."""
-    total, before = np.zeros(costs.shape[1] + 1), []
+    """Return the columns of costs (R, K) with the smallest sum; changes cost, and K leaves a row out."""
+    total = np.zeros(costs.shape[1] + 1)
+    previous = []
     for row in costs:
         lowest = int(total.argmin())
         keep = total <= total[lowest] + _CHANGE
-        before.append(np.where(keep, np.arange(len(total)), lowest).astype(np.int16))
+        previous.append(np.where(keep, np.arange(len(total)), lowest).astype(np.int16))
         total = np.where(keep, total, total[lowest] + _CHANGE) + np.append(row, _LEFT_OUT)
     path = [int(total.argmin())]
-    for back in reversed(before[1:]):
-        path.append(int(back[path[-1]]))
+    for columns in reversed(previous[1:]):
+        path.append(int(columns[path[-1]]))
     return path[::-1]
 
 
@@ -244,10 +275,17 @@ def draw_keypoints(
     colour: NDArray[np.float32],
     threshold: float = 0.3,
 ) -> None:
-    """Draw one person's keypoints, (K, 2) pixels or (K, 3) with confidence, and the bones between them, in place.
+    """Draw a person's keypoints and the bones between them, in place.
 
     Args:
-        threshold: Keypoints of less confidence are left out.
+        image: (H, W, 3) uint8 RGB.
+        keypoints: (K, 2) or (K, 3) float. x, y in pixels, and confidence.
+        skeleton: The skeleton of the keypoints.
+        colour: (3,) float, 0…1, RGB.
+        threshold: The minimum confidence.
+
+    Raises:
+        UsageError: If the keypoints do not match the skeleton.
     """
     if len(keypoints) != len(skeleton):
         raise UsageError(

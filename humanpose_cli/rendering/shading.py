@@ -1,7 +1,7 @@
-"""Drawing people: several bodies into one image, with depth order and smooth edges.
+"""Drawing of people: several bodies in one image, with depth order and smooth edges.
 
-All surfaces go through one z-buffer with several samples a pixel, so occlusion is decided sample by sample;
-colours and coverage are the samples' means.
+All surfaces go through one z-buffer with several samples per pixel, so occlusion is decided sample by sample. Colours
+and coverage are the means of the samples.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from humanpose_cli.rendering.surfaces import Lighting, Surface, sample_texture, 
 
 Array = NDArray[np.float32]
 
-# Samples of one rasteriser call: bounds memory on images of any size (about 40 bytes a sample).
-_MAX_SAMPLES = 8_400_000
+_MAX_SAMPLES = 8_400_000  # of one rasteriser call: bounds memory, with about 40 bytes a sample
 
 _STRIP = 64  # rows of an image that are computed together
 _STRIPES = 90  # diagonal stripes of hatched surfaces along the image's longer side, with as wide gaps
@@ -39,7 +38,12 @@ _GAP = 0.2  # share of the colour that is left in the gaps, so that the outline 
 
 
 class Layer(NamedTuple):
-    """Part of an image: colour (h, w, 3) already multiplied by alpha, alpha (h, w) in 0…1."""
+    """A part of an image.
+
+    Attributes:
+        colour: (h, w, 3) float32, 0…1, multiplied by alpha.
+        alpha: (h, w) float32, 0…1.
+    """
 
     colour: Array
     alpha: Array
@@ -55,9 +59,7 @@ class _Region(NamedTuple):
     columns: slice
 
     def means(self, values: torch.Tensor) -> Array:
-        """Average values of vertices (V, C) over each pixel's samples, behind the share that shows the mesh: (h, w, 1 +
-        C).
-        """
+        """Average vertex values (V, C) over each pixel's samples, after the mesh's share: (h, w, 1 + C)."""
         means = self.image.means(self.meshes, self.mesh, values[None], self.rows, self.columns)
         return np.asarray(means[0].cpu().numpy())
 
@@ -68,16 +70,20 @@ class _Region(NamedTuple):
 
 
 class Scene:
-    """Surfaces before a camera, prepared once and drawn rectangle by rectangle.
+    """Surfaces in front of a camera, prepared once and drawn rectangle by rectangle.
 
     Args:
-        supersampling: Its square is the number of samples a pixel (1: jagged edges).
+        surfaces: The surfaces.
+        camera: The camera.
+        supersampling: Samples per pixel along each side; 1 gives jagged edges.
+        lighting: The light; None for the default.
     """
 
     def __init__(
         self, surfaces: Sequence[Surface], camera: Camera, *, supersampling: int = 2, lighting: Lighting | None = None
     ) -> None:
-        self.camera, self.samples = camera, max(1, int(supersampling)) ** 2
+        self.camera = camera
+        self.samples = max(1, int(supersampling)) ** 2
         light = lighting or Lighting()
         self.surfaces = list(surfaces)
         self.boxes = [body_box(surface.vertices, camera) for surface in surfaces]
@@ -87,16 +93,13 @@ class Scene:
         ]
 
     def clusters(self) -> list[Box]:
-        """Merge the surfaces' rectangles to disjoint ones that hold everything there is to draw."""
+        """Merge the surfaces' rectangles to disjoint ones."""
         clusters: list[Box] = []
         for box in (box for box in self.boxes if not box.empty):
-            while True:
-                touching = [other for other in clusters if not other.intersect(box).empty]
-                if not touching:
-                    break
-                for other in touching:
-                    clusters.remove(other)
-                    box = box.union(other)
+            while touching := [cluster for cluster in clusters if not cluster.intersect(box).empty]:
+                for cluster in touching:
+                    clusters.remove(cluster)
+                    box = box.union(cluster)
             clusters.append(box)
         return clusters
 
@@ -106,39 +109,31 @@ class Scene:
         return [tile for cluster in self.clusters() for tile in cluster.tiles(max_pixels)]
 
     def draw(self, tile: Box) -> Layer:
-        """Draw everything inside one rectangle of the image."""
+        """Draw everything inside a rectangle of the image."""
         height, width = tile.shape
         result = Layer(np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32))
         present = [i for i, box in enumerate(self.boxes) if not box.intersect(tile).empty]
         if not present:
             return result
         surfaces = [self.surfaces[i] for i in present]
-        mesh_group = merge_meshes(
-            [surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces]
-        )
+        meshes = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
         camera = self.camera.part(tile)
-        focal, centre = _tensors(mesh_group.vertices, camera)
-        image = draw_samples(
-            mesh_group.vertices,
-            mesh_group.faces,
-            focal,
-            centre,
-            camera.size[::-1],
-            samples=self.samples,
-            near=NEAR,
-        )
+        focal, centre = _tensors(meshes.vertices, camera)
+        size = camera.size[::-1]
+        image = draw_samples(meshes.vertices, meshes.faces, focal, centre, size, samples=self.samples, near=NEAR)
         for mesh, i in enumerate(present):
             part = self.boxes[i].intersect(tile)
             region = part.slices_in(tile)
-            layer = self._layer(i, part, _Region(image, mesh_group, mesh, *region))
+            layer = self._layer(i, part, _Region(image, meshes, mesh, *region))
             # A sample shows one surface, so the surfaces' colours add up.
             result.colour[region] += layer.colour
             result.alpha[region] += layer.alpha
         return result
 
     def _layer(self, i: int, part: Box, region: _Region) -> Layer:
-        """Compute one surface's layer of the part `part` of the image."""
-        surface, values = self.surfaces[i], self._vertex_values[i]
+        """Draw a surface in a part of the image."""
+        surface = self.surfaces[i]
+        values = self._vertex_values[i]
         if surface.texture is None and (values is None or values.shape[-1] == 1):
             means = region.means(surface.vertices[:, :0] if values is None else values)
             layer = Layer(_plain_colour(surface, means[..., -1], means[..., 0]), means[..., 0])
@@ -152,8 +147,9 @@ class Scene:
         return Layer(layer.colour * opacity[..., None], layer.alpha * opacity)
 
     def _shade(self, i: int, raster: Raster) -> Layer:
-        """Compute the colours of one surface with a texture or colours of vertices at its samples (S, h, w)."""
-        surface, values = self.surfaces[i], self._vertex_values[i]
+        """Draw a surface with a texture, or colours of vertices, at its samples (S, h, w)."""
+        surface = self.surfaces[i]
+        values = self._vertex_values[i]
         alpha = coverage(raster, self.samples)[0].cpu().numpy()
         values_at_samples = None if values is None else interpolate(raster, surface.faces, values[None])
         body_mask = (raster.face >= 0).cpu().numpy()
@@ -173,8 +169,10 @@ class Scene:
 
 
 def visible_parts(alpha: Array) -> Iterator[tuple[slice, slice]]:
-    """Yield the rectangles of an image (h, w) that hold what is visible: in strips, so that a part fits into the
-    processor's cache.
+    """Yield the rectangles of an image that contain visible pixels, in strips that fit into the processor's cache.
+
+    Args:
+        alpha: (h, w) float.
     """
     for top in range(0, len(alpha), _STRIP):
         columns = np.flatnonzero(alpha[top : top + _STRIP].any(0))
@@ -183,16 +181,14 @@ def visible_parts(alpha: Array) -> Iterator[tuple[slice, slice]]:
 
 
 def stripe_gaps(part: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Find the pixels (h, w) between stripes in a part of an image of `size` (width, height): stripes are fixed to the
-    image, whatever the part.
-    """
+    """Select the pixels (h, w) between stripes in a part of an image of `size` (width, height)."""
     width = max(_MIN_STRIPE, round(max(size) / _STRIPES / 2))
     rows, columns = np.ogrid[part.y0 : part.y1, part.x0 : part.x1]
     return np.asarray((rows + columns) // width % 2 == 1)
 
 
 def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
-    """Compute what is interpolated over the surface: (V, 1) brightness or (V, 4) brightness and colour."""
+    """Return the interpolated values: (V, 1) brightness, or (V, 4) brightness and colour."""
     if surface.brightness is not None:
         return surface.brightness[:, None].contiguous()
     has_colours = surface.texture is None and np.ndim(surface.colour) == 2
@@ -209,7 +205,7 @@ def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
 
 
 def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera) -> Raster:
-    """Draw triangles of vertices (B, V, 3) with one camera for all."""
+    """Rasterise triangles of vertices (B, V, 3), metres in camera axes, with one camera for all."""
     focal, centre = _tensors(vertices, camera)
     return rasterise(vertices.contiguous(), faces, focal, centre, camera.size[::-1], near=NEAR)
 
@@ -236,7 +232,8 @@ def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:
 
 
 def _colour_ramp(colour: Array) -> Array:
-    """List colours from shadow to highlight, (512, 3): shadows keep their hue, the brightest part turns to white."""
+    """Return colours (512, 3) from shadow to highlight."""
+    # Shadows keep their hue, the brightest part turns to white.
     t = np.linspace(0, 1, 512, dtype=np.float32)[:, None]
     body = colour * (np.float32(0.12) + np.float32(0.98) * t)
     highlight = np.clip((t - 0.8) / 0.2, 0, 1) ** 2 * np.float32(0.35)
@@ -246,9 +243,16 @@ def _colour_ramp(colour: Array) -> Array:
 def render_people(
     surfaces: Sequence[Surface], camera: Camera, *, supersampling: int = 2, lighting: Lighting | None = None
 ) -> Array:
-    """Draw surfaces on nothing: (H, W, 4) float32 RGBA in 0…1, colour not multiplied by alpha.
+    """Draw surfaces on a transparent background. Bodies may pass through each other.
 
-    Nearer surfaces hide farther ones pixel by pixel, so bodies may also pass through each other.
+    Args:
+        surfaces: The surfaces.
+        camera: The camera.
+        supersampling: Samples per pixel along each side.
+        lighting: The light; None for the default.
+
+    Returns:
+        (H, W, 4) float32, 0…1. RGBA with straight alpha.
     """
     width, height = camera.size
     image = np.zeros((height, width, 4), np.float32)

@@ -1,4 +1,4 @@
-"""Bodies from the side, which shows how far away each limb is and whether they stand upright."""
+"""Bodies from the side, which shows the distance of each limb and whether people are upright."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ from torch import Tensor
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
-_FAR = 100.0  # extents of the bodies to the camera: nearly without perspective
+_FAR = 100.0  # extents of the bodies: distance of the camera, nearly without perspective
 _FILL = 0.92  # share of the image that bodies take
-_GREY, _FLOOR = 128, 112
+_GREY = 128  # grey level of the background
+_FLOOR = 112  # grey level below the ground
 _MAX_GAP = 0.4  # metres without a body between people one behind the other; longer gaps are cut out
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Depth without a body that is cut out of a view: metres of it, and where the view has it."""
+    """A gap in depth without a body, which is cut out of a view.
+
+    Attributes:
+        depth: The gap's position in the view, metres.
+        metres: The gap's length, metres.
+    """
 
     depth: float
     metres: float
@@ -30,17 +36,17 @@ class Gap:
 
 @dataclass(frozen=True)
 class SideView:
-    """A view from the right of the photograph's image, the photograph's camera to the left: depth runs to the right.
+    """A view from the right of the photograph's image, with its camera to the left: depth runs to the right.
 
-    Its axes are x to the right of the photograph, y down and z forward.
+    The axes are x to the right of the photograph, y down and z forward.
 
     Attributes:
-        centre: (3,) metres: in the middle of the image.
-        reach: Metres from there to the image's edges, in depth and in height; if the image has another shape, more
-            is shown of one of them.
-        ground: Y of the ground, which is drawn below it; None for none.
-        shifts: Metres by which each track is nearer than it is, so that all people are large.
-        gaps: What the shifts cut out.
+        centre: (3,) float, metres. The point in the middle of the image.
+        reach: The distance from there to the image's edges, in depth and in height, metres. An image of another shape
+            shows more in one direction.
+        ground: The y of the ground, which is drawn below it; None for none.
+        shifts: By how many metres each track is drawn nearer, so that all people are large.
+        gaps: The gaps that are cut out.
     """
 
     centre: tuple[float, float, float]
@@ -53,12 +59,13 @@ class SideView:
     def around(
         cls, points: Tensor, margin: float = 0.0, *, ground: float | None = None, track_ids: Sequence[int] | None = None
     ) -> SideView:
-        """Fit a view to all points (N, K, 3), metres; those that are not finite do not count.
+        """Fit a view to points.
 
         Args:
-            margin: Metres that bodies reach beyond the points.
-            ground: Y of the ground, which is in the image, too.
-            track_ids: (N,) of the points: long gaps between people are cut out; None: none are.
+            points: (N, K, 3) float, metres. Points that are not finite do not count.
+            margin: How far bodies extend beyond the points, metres.
+            ground: The y of the ground, which is in the image; None for none.
+            track_ids: (N,) int. The tracks of the points, between which long gaps are cut out; None: no gap is cut out.
         """
         finite = torch.isfinite(points).all(-1)
         if not finite.any():
@@ -68,7 +75,8 @@ class SideView:
             nearer = points.new_tensor([shifts[int(track)] for track in track_ids])
             points = points - points.new_tensor((0, 0, 1)) * nearer[:, None, None]
         flat = points[finite]
-        low, high = flat.amin(0), flat.amax(0)
+        low = flat.amin(0)
+        high = flat.amax(0)
         if ground is not None:
             high[1] = max(float(high[1]), ground - margin)
         x, y, z = ((low + high) / 2).tolist()
@@ -84,7 +92,18 @@ class SideView:
         track_ids: Sequence[int] | None = None,
         hatched: Tensor | None = None,
     ) -> NDArray[np.uint8]:
-        """Draw the image (H, W, 3) of `size` (width, height); other arguments as of `draw_overlay`."""
+        """Draw bodies.
+
+        Args:
+            size: The width and height, pixels.
+            vertices: (P, V, 3) float, metres.
+            faces: (F, 3) int32.
+            track_ids: As for `draw_overlay`.
+            hatched: As for `draw_overlay`.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
         nearer = vertices.new_tensor([self.shifts.get(track, 0.0) for track in track_ids or [-1] * len(vertices)])
         x, y, z = (vertices - vertices.new_tensor(self.centre)).unbind(-1)
         distance = _FAR * max(self.reach)
@@ -94,7 +113,7 @@ class SideView:
         return draw_overlay(self._backdrop(size, pixels), points, faces, camera, track_ids=track_ids, hatched=hatched)
 
     def _backdrop(self, size: tuple[int, int], pixels: float) -> NDArray[np.uint8]:
-        """Draw the ground, and the gaps that are cut out of it; `pixels` a metre."""
+        """Draw the ground, and the gaps that are cut out; `pixels` per metre."""
         image = np.full((size[1], size[0], 3), _GREY, np.uint8)
         if self.ground is None:
             return image
@@ -112,13 +131,13 @@ class SideView:
 
 @dataclass(frozen=True, eq=False)
 class SideViews:
-    """The views of a sequence, one for each shot.
+    """The side views of a sequence, one for each shot.
 
     Attributes:
-        faces: (F, 3) of the bodies.
-        to_upright: (T, 4, 4) camera axes of each frame to those of its shot's view.
-        shot_id: (T,) of the frames.
-        views: Of shots, by number.
+        faces: (F, 3) int32. The bodies' faces.
+        to_upright: (T, 4, 4) float64. From each frame's camera axes to the axes of its shot's view.
+        shot_id: (T,) int. The shot of each frame.
+        views: The views by shot.
     """
 
     faces: Tensor
@@ -127,14 +146,25 @@ class SideViews:
     views: Mapping[int, SideView]
 
     def upright(self, vertices: Tensor, frame: int) -> Tensor:
-        """Turn points (..., 3), metres in a frame's camera axes, into the axes of its view."""
+        """Transform points (..., 3), metres in a frame's camera axes, to the axes of its view."""
         matrix = torch.from_numpy(self.to_upright[frame]).to(vertices)
         return vertices @ matrix[:3, :3].mT + matrix[:3, 3]
 
     def draw(
         self, frame: int, size: tuple[int, int], vertices: Tensor, *, track_ids: Sequence[int], hatched: Tensor
     ) -> NDArray[np.uint8]:
-        """Draw the bodies (P, V, 3) of a frame, metres in camera axes; other arguments as of `SideView.draw`."""
+        """Draw the bodies of a frame.
+
+        Args:
+            frame: The frame.
+            size: The width and height, pixels.
+            vertices: (P, V, 3) float, metres in camera axes.
+            track_ids: As for `draw_overlay`.
+            hatched: As for `draw_overlay`.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
         view = self.views[int(self.shot_id[frame])]
         points = self.upright(vertices, frame)
         return view.draw(size, points, self.faces, track_ids=track_ids, hatched=hatched)
@@ -143,15 +173,17 @@ class SideViews:
 def _cut_gaps(
     points: Tensor, finite: Tensor, margin: float, track_ids: NDArray[np.integer]
 ) -> tuple[dict[int, float], tuple[Gap, ...]]:
-    """Find by how many metres each track is nearer, so that no gap is longer than `_MAX_GAP`, and what is cut out."""
+    """Return the shift of each track that shortens gaps to `_MAX_GAP`, and the gaps."""
     spans = []
     for track in np.unique(track_ids).tolist():
         rows = torch.from_numpy(track_ids == track)
         depths = points[rows][finite[rows]][:, 2]
         if len(depths):
             spans.append((float(depths.min()) - margin, float(depths.max()) + margin, track))
-    shifts, gaps = dict.fromkeys(track_ids.tolist(), 0.0), list[Gap]()
-    shift, end = 0.0, min(spans)[0]
+    shifts = dict.fromkeys(track_ids.tolist(), 0.0)
+    gaps = list[Gap]()
+    shift = 0.0
+    end = min(spans)[0]
     for first, last, track in sorted(spans):
         cut = first - end - _MAX_GAP
         if cut > 0:

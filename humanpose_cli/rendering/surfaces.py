@@ -1,4 +1,4 @@
-"""Triangle meshes to draw, in camera axes, with a colour, colours per vertex or a texture; their lighting."""
+"""Triangle meshes to draw, in camera axes, with a colour, colours of vertices or a texture; and their lighting."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from humanpose_cli.core.errors import UsageError
 
 Array = NDArray[np.float32]
 
-_LARGE = 256  # rows of an image
+_LARGE = 256  # rows of an image that is large
 
 
 @dataclass(frozen=True)
 class Texture:
-    """An image wrapped round a mesh.
+    """An image on a mesh.
 
     Attributes:
-        image: (h, w, 3 or more) float32 or uint8 (0…1 in steps of 1/255); further channels are not drawn.
-        uv: (T, 2) in 0…1, v down: texel = uv · size.
-        uv_faces: (F, 3) rows of `uv` for the mesh's faces.
+        image: (h, w, 3 or more) float32, 0…1, or uint8. Further channels are not drawn.
+        uv: (T, 2) float, 0…1, v down.
+        uv_faces: (F, 3) int32. The rows of `uv` of the mesh's faces.
     """
 
     image: NDArray[np.float32] | NDArray[np.uint8]
@@ -37,13 +37,13 @@ class Surface:
     """A mesh to draw.
 
     Attributes:
-        vertices: (V, 3) metres, camera axes.
-        faces: (F, 3) int32, counter-clockwise from outside (only normals depend on it).
-        colour: (3,) for the whole or (V, 3) per vertex, RGB in 0…1; unused with a texture.
-        texture: Replaces the colour.
-        lit: Shade by the light; False draws colours unchanged (textures with light baked in).
-        brightness: (V,) factors on a texture, in place of the light; None for none.
-        hatched: (V,) bool: drawn in diagonal stripes with gaps between them; None for nowhere.
+        vertices: (V, 3) float, metres in camera axes.
+        faces: (F, 3) int32, counter-clockwise from outside; only normals depend on it.
+        colour: (3,) or (V, 3) float, 0…1, RGB. Unused with a texture.
+        texture: The texture; None for the colour.
+        lit: Whether to shade by the light. Textures with their own light are not lit.
+        brightness: (V,) float. Factors on a texture in place of the light; None for none.
+        hatched: (V,) bool. Drawn in diagonal stripes; None for nowhere.
     """
 
     vertices: Tensor
@@ -61,13 +61,13 @@ class Surface:
 
 @dataclass(frozen=True)
 class Lighting:
-    """One soft light that comes with the camera.
+    """A soft light that moves with the camera.
 
     Attributes:
-        direction: Towards the light, camera axes (x right, y down, z forward); any length.
-        ambient: Brightness of surfaces that the light does not reach.
-        wrap: How far light bends round the body, 0 (Lambert) … 1 (half-Lambert).
-        rim: Brightening of surfaces at grazing angles, which sets a body off from what lies behind it.
+        direction: Towards the light, in camera axes (x right, y down, z forward), of any length.
+        ambient: The brightness of surfaces that the light does not reach.
+        wrap: How far the light bends round the body: 0 is Lambert, 1 half-Lambert.
+        rim: The brightening of surfaces at grazing angles.
     """
 
     direction: tuple[float, float, float] = (-0.45, -0.7, -0.75)
@@ -77,7 +77,15 @@ class Lighting:
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Compute area-weighted unit normals: (..., V, 3) with faces (F, 3) → (..., V, 3); zero at unused vertices."""
+    """Return area-weighted unit normals.
+
+    Args:
+        vertices: (..., V, 3) float.
+        faces: (F, 3) int.
+
+    Returns:
+        (..., V, 3) float. 0 at unused vertices.
+    """
     index = faces.long()
     rows = vertices.movedim(-2, 0)  # vertices first: adding rows is three times as fast as adding along another axis
     a, b, c = (rows.index_select(0, index[:, k]) for k in range(3))
@@ -89,10 +97,17 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def shading_of_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:
-    """Compute brightness 0…1 per vertex, (V, 3) → (V,): wrapped Lambert plus a rim.
+    """Return the brightness of vertices: wrapped Lambert plus a rim.
 
-    The body's triangles are a few pixels wide, so brightness per vertex looks like brightness per pixel and
-    costs a third of interpolating normals.
+    The body's triangles are a few pixels wide, so this looks like brightness per pixel, and takes a third of the time.
+
+    Args:
+        vertices: (V, 3) float, metres in camera axes.
+        faces: (F, 3) int.
+        lighting: The light.
+
+    Returns:
+        (V,) float, 0…1.
     """
     normals = vertex_normals(vertices, faces)
     light = torch.nn.functional.normalize(vertices.new_tensor(lighting.direction), dim=0)
@@ -110,7 +125,8 @@ def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Arra
         result = result / np.float32(255)
     result = np.ascontiguousarray(result.reshape(*image.shape[:2], -1))
     for _ in range(levels):
-        height, width = result.shape[0] // 2, result.shape[1] // 2
+        height = result.shape[0] // 2
+        width = result.shape[1] // 2
         if min(height, width) < 1:
             break
         smaller = cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA)
@@ -119,12 +135,11 @@ def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Arra
 
 
 def _texels_per_pixel(uv: Array, mask: NDArray[np.bool_], size: tuple[int, int]) -> float:
-    """Measure the median distance in texels between neighbouring pixels in `mask`, uv (..., H, W, 2); 1 if unknown.
-
-    Of large images every fourth row is enough.
-    """
+    """Return the median distance in texels between neighbouring pixels in `mask`; 1 if unknown."""
+    # Every fourth row of large images is enough.
     rows = slice(None, None, 4 if mask.shape[-2] > _LARGE else 1)
-    uv, mask = uv[..., rows, :, :], mask[..., rows, :]
+    uv = uv[..., rows, :, :]
+    mask = mask[..., rows, :]
     inside = mask[..., 1:] & mask[..., :-1]
     if not inside.any():
         return 1.0
@@ -135,17 +150,25 @@ def _texels_per_pixel(uv: Array, mask: NDArray[np.bool_], size: tuple[int, int])
 def sample_texture(
     image: NDArray[np.float32] | NDArray[np.uint8], uv: Array, mask: NDArray[np.bool_], samples: int = 1
 ) -> Array:
-    """Look up a texture (h, w, C) bilinearly at uv (N, H, W, 2), v down → (N, H, W, C) float32.
+    """Sample a texture bilinearly.
 
-    Where the image is coarser than the texture, a halved copy is used, so that nothing flickers; with several
-    `samples` a pixel, each of them stands for a smaller part of the image.
+    A halved copy is used if the drawn image is coarser than the texture.
+
+    Args:
+        image: (h, w, C) float32, 0…1, or uint8.
+        uv: (N, H, W, 2) float, 0…1, v down.
+        mask: (N, H, W) bool. The pixels on the surface.
+        samples: Samples per pixel.
+
+    Returns:
+        (N, H, W, C) float32.
     """
     ratio = _texels_per_pixel(uv, mask, (image.shape[0], image.shape[1])) / samples**0.5
     texture = _halved(image, max(0, round(float(np.log2(max(ratio, 1e-6))))))
     height, width, channels = texture.shape
     result = np.empty((*uv.shape[:-1], channels), np.float32)
-    for one, out in zip(uv, result, strict=True):
-        x = one[..., 0] * np.float32(width) - np.float32(0.5)
-        y = one[..., 1] * np.float32(height) - np.float32(0.5)
+    for coordinates, out in zip(uv, result, strict=True):
+        x = coordinates[..., 0] * np.float32(width) - np.float32(0.5)
+        y = coordinates[..., 1] * np.float32(height) - np.float32(0.5)
         out[...] = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(out.shape)
     return result
