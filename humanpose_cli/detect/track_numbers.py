@@ -95,11 +95,11 @@ def distinct_rows(people: Sequence[DetectedPerson]) -> list[int]:
 
 def _same_pose(a: DetectedPerson, b: DetectedPerson) -> bool:
     """Return whether the joints that both detections show agree; left and right may be swapped."""
-    poses = (
+    first, second = (
         PosePoints(p.keypoints[:, :2], float(max(p.box[2:] - p.box[:2])), p.keypoints[:, 2], p.skeleton.mirror)
         for p in (a, b)
     )
-    return same_person(*poses, SAME_DETECTIONS, min_confidence=_MIN_CONFIDENCE, min_joints=_MIN_KEYPOINTS)
+    return same_person(first, second, SAME_DETECTIONS, min_confidence=_MIN_CONFIDENCE, min_joints=_MIN_KEYPOINTS)
 
 
 def _similarity(previous: DetectedPerson, current: DetectedPerson) -> float:

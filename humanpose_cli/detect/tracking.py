@@ -509,8 +509,8 @@ class Follower:
         self._people = [f for f in self._people if f in distinct]
 
     def _is_same(self, a: Candidate, b: Candidate) -> bool:
-        poses = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))
-        return same_person(*poses, SAME_PASSES)
+        first, second = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))
+        return same_person(first, second, SAME_PASSES)
 
     def _near(self, a: Region, b: Region) -> bool:
         near = math.hypot(a.x - b.x, a.y - b.y) < _NEAR * max(a.side, b.side)

@@ -136,7 +136,8 @@ FRONT = {
 def test_the_front_door_explains_its_arguments_and_has_the_options_defaults(function):
     declared = flat(FRONT[function])
     parameters = inspect.signature(function).parameters
-    explained_names = set(re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE))
+    arguments = inspect.getdoc(function).split("Args:")[1].split("\n\n")[0]
+    explained_names = set(re.findall(r"^    (\w+): ", arguments, re.MULTILINE))
     assert set(parameters) == explained_names
     differs = {"body", "detector", "focal"} if function is hp.repose else set()
     shared = set(parameters) & set(declared) - differs
