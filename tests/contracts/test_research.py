@@ -19,7 +19,6 @@ NOTES = sorted(path for path in FOLDER.glob("*.md") if path.name != "index.md")
 WHEN = re.compile(r"\b20\d\d-\d\d-\d\d\b|\bcommit [0-9a-f]{8}\b")
 COMMAND = re.compile(r"(?:hpc|torchrun) |python (?:benchmarks|tools)/\w+\.py(?: |$)")
 FIGURE = re.compile(r"\| *(?:\*\*)?[+−-]?\.?\d")
-NOT_KEPT = re.compile(r"\bnot\s+kept\b")
 
 
 def blocks(text: str) -> list[str]:
