@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -134,33 +134,24 @@ def submit_command(
 
 def _follow(session: Session, jobs: SlurmJobs, shards: int, out: Path) -> None:
     """Report changes of the progress until the jobs have ended or a signal arrives."""
-    last = ""
-    for rows in _progress(jobs, shards, out):
-        states = Counter(state for _, state, *_ in rows)
-        done_count, failed_count = sum(row[2] for row in rows), sum(row[3] for row in rows)
-        text = f"jobs: {', '.join(f'{n} {state}' for state, n in sorted(states.items()))}"
-        text += f"; {done_count} items done, {failed_count} failed" if done_count or failed_count else ""
-        if text != last:
-            session.reporter.info(last := text)
-
-
-Row = tuple[str, str, int, int]
-
-
-def _progress(jobs: SlurmJobs, shards: int, out: Path) -> Iterator[list[Row]]:
-    """Yield every few seconds the name, state, and numbers of finished and failed items of each job."""
     from humanpose_cli.batch.items import Shard
     from humanpose_cli.batch.ledger import count_outcomes
 
-    while states := jobs.states():
-        rows: list[Row] = []
+    reported = ""
+    while job_states := jobs.states():
+        outcomes: Counter[str] = Counter()
+        states: Counter[str] = Counter()
         for index in range(shards):
-            state = states.get(f"{jobs.work}_{index}", states.get(jobs.work, "ended"))
-            counts = count_outcomes(out, Shard(index, shards))
-            rows.append((f"part {index}", state.lower(), counts["success"], counts["error"]))
+            outcomes.update(count_outcomes(out, Shard(index, shards)))
+            states[job_states.get(f"{jobs.work}_{index}", job_states.get(jobs.work, "ended")).lower()] += 1
         if jobs.collect:
-            rows.append(("report", states.get(jobs.collect, "ended").lower(), 0, 0))
-        yield rows
+            states[job_states.get(jobs.collect, "ended").lower()] += 1
+        text = f"jobs: {', '.join(f'{count} {state}' for state, count in sorted(states.items()))}"
+        if outcomes["success"] or outcomes["error"]:
+            text += f"; {outcomes['success']} items done, {outcomes['error']} failed"
+        if text != reported:
+            session.reporter.info(text)
+            reported = text
         time.sleep(_POLL)
 
 

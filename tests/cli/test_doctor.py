@@ -100,33 +100,52 @@ def results(*errors: tuple[str, str, float, str]):
     return lambda devices: [SelfTestResult(d, op, e, not problem and e < 1e-4, problem) for d, op, e, problem in errors]
 
 
-def test_each_kernel_and_its_error_are_reported(monkeypatch):
-    few = results(("cpu", "skin_vertices", 2.3e-7, ""), ("cpu", "rasterise", 0.0, ""))
-    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", few)
-    found = doctor_checks._kernels("cpu")
-    assert found == "as the reference, relative error: skin_vertices 2e-07, rasterise exactly"
-
-
-def test_the_worst_of_several_gpus_is_reported(monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "tests", "finding"),
+    [
+        (
+            "cpu",
+            [("cpu", "skin_vertices", 2.3e-7, ""), ("cpu", "rasterise", 0.0, "")],
+            "as the reference, relative error: skin_vertices 2e-07, rasterise exactly",
+        ),
+        (
+            "cuda",
+            [("cuda:0", "interpolate", 1e-7, ""), ("cuda:1", "interpolate", 3e-7, "")],
+            "as the reference, relative error: interpolate 3e-07",
+        ),
+    ],
+)
+def test_the_error_of_each_kernel_is_reported(monkeypatch, kind, tests, finding):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    both = results(("cuda:0", "interpolate", 1e-7, ""), ("cuda:1", "interpolate", 3e-7, ""))
-    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", both)
-    assert doctor_checks._kernels("cuda") == "as the reference, relative error: interpolate 3e-07"
-    broken = results(("cuda:0", "interpolate", 1e-7, ""), ("cuda:1", "interpolate", float("inf"), "no memory"))
-    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", broken)
-    with raises(UnavailableError, problem="for interpolate on cuda:1: no memory"):
-        doctor_checks._kernels("cuda")
+    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", results(*tests))
+    assert doctor_checks._kernels(kind) == finding
 
 
-def test_kernels_that_do_not_run_or_err_are_reported_with_the_reason(monkeypatch):
-    wrong = results(("cpu", "rasterise", 0.25, ""), ("cpu", "skin_vertices", 1e-7, ""))
-    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", wrong)
-    with raises(UnavailableError, problem="the slower torch code is used, for rasterise: off by 2e-01"):
-        doctor_checks._kernels("cpu")
-    none = results(*(("cpu", op, float("inf"), "the driver is too old") for op in ("rasterise", "skin_vertices")))
-    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", none)
-    with raises(UnavailableError, problem="for all operations: the driver is too old"):
-        doctor_checks._kernels("cpu")
+@pytest.mark.parametrize(
+    ("kind", "tests", "problem"),
+    [
+        (
+            "cuda",
+            [("cuda:0", "interpolate", 1e-7, ""), ("cuda:1", "interpolate", float("inf"), "no memory")],
+            "for interpolate on cuda:1: no memory",
+        ),
+        (
+            "cpu",
+            [("cpu", "rasterise", 0.25, ""), ("cpu", "skin_vertices", 1e-7, "")],
+            "the slower torch code is used, for rasterise: off by 2e-01",
+        ),
+        (
+            "cpu",
+            [("cpu", op, float("inf"), "the driver is too old") for op in ("rasterise", "skin_vertices")],
+            "for all operations: the driver is too old",
+        ),
+    ],
+)
+def test_kernels_that_fail_are_reported_with_the_reason(monkeypatch, kind, tests, problem):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", results(*tests))
+    with raises(UnavailableError, problem=problem):
+        doctor_checks._kernels(kind)
 
 
 def trained(monkeypatch, hpc, program: str, *arguments: str):

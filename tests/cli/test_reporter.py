@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 import warnings
 from datetime import datetime
@@ -79,10 +80,21 @@ def test_json_is_one_object_a_line():
     ]
 
 
-def test_lines_come_every_few_seconds_only():
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"interval": 60.0}, "error: b.jpg: is empty\nwarning: it is dark\n"),
+        ({"interval": 0.0, "quiet": True}, "error: b.jpg: is empty\n"),
+        ({"interval": 0.0, "stream": Gone()}, ""),
+    ],
+    ids=["lines come every few seconds", "quiet", "a closed reader is no failure"],
+)
+def test_what_a_batch_writes_and_its_warnings(options, text):
     stream = io.StringIO()
-    batch(Reporter("fit", stream=stream, interval=60.0))
-    assert stream.getvalue() == "error: b.jpg: is empty\nwarning: it is dark\n"
+    reporter = Reporter("fit", **{"stream": stream, **options})
+    batch(reporter)
+    assert stream.getvalue() == text
+    assert reporter.warnings == ("it is dark",)  # also in the result
 
 
 class Clock:
@@ -293,32 +305,17 @@ def test_a_dumb_terminal_gets_lines(monkeypatch):
     assert "\x1b" not in stream.getvalue()
 
 
-def test_quiet_prints_errors_only():
+@pytest.mark.parametrize(
+    ("name", "error", "line"),
+    [
+        ("new\nline.jpg", r"new\nline.jpg: is empty", r"error: new\nline.jpg: is empty"),
+        ("c.jpg", "ValueError: 3", "error: c.jpg: ValueError: 3"),
+    ],
+)
+def test_an_error_names_its_item_on_one_line(name, error, line):
     stream = io.StringIO()
-    reporter = Reporter("fit", stream=stream, quiet=True, interval=0.0)
-    batch(reporter)
-    assert stream.getvalue() == "error: b.jpg: is empty\n"
-    assert reporter.warnings == ("it is dark",)
-
-
-def test_each_message_is_one_line():
-    stream = io.StringIO()
-    reporter = Reporter(stream=stream)
-    reporter.info("new\nline.jpg: nobody was found")
-    reporter.item_finished(ItemResult("new\nline.jpg", Status.ERROR, error=r"new\nline.jpg: is empty"))
-    assert stream.getvalue() == "new\\nline.jpg: nobody was found\nerror: new\\nline.jpg: is empty\n"
-
-
-def test_an_error_names_its_item():
-    stream = io.StringIO()
-    Reporter(stream=stream).item_finished(ItemResult("c.jpg", Status.ERROR, error="ValueError: 3"))
-    assert stream.getvalue() == "error: c.jpg: ValueError: 3\n"
-
-
-def test_a_closed_reader_is_no_failure():
-    reporter = Reporter("fit", stream=Gone(), interval=0.0)
-    batch(reporter)
-    assert reporter.warnings == ("it is dark",)  # still said in the result
+    Reporter(stream=stream).item_finished(ItemResult(name, Status.ERROR, error=error))
+    assert stream.getvalue() == f"{line}\n"
 
 
 def test_logging_and_warnings_are_put_back():
@@ -339,9 +336,6 @@ def test_the_librarys_log_is_heard_by_level(name):
 
 
 def test_a_private_stderr_is_not_silenced_with_descriptor_2(capfd):
-    import os
-    import sys
-
     with capfd.disabled():
         if sys.stderr is None or sys.stderr.fileno() != 2:
             pytest.skip("stderr is not descriptor 2 here")
