@@ -117,7 +117,7 @@ def submit_command(
     session.reporter.info(f"submitted as {parts}; {watch} shows how far it is, scancel {ids} stops it")
     extra = {"jobs": dataclasses.asdict(jobs)}
     if not flags.wait:
-        messages = ("the same command goes on with what is left when the jobs have ended",)
+        messages = ("when the jobs have ended, the same command continues",)
         return CommandResult(session.command, Status.SUCCESS, messages=messages, extra=extra)
     try:
         with session.reporter.paused():
@@ -180,11 +180,13 @@ def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
         return CommandResult(command, Status(report["status"]), tuple(results), tuple(report["messages"]), code)
     items = []
     for item in report["items"]:
-        status, error = Status(item["status"]), item["error"]
+        status = Status(item["status"])
+        error = item["error"]
         if status is Status.SKIPPED:
             status = Status.SUCCESS
         elif status is Status.PLANNED:
-            status, error = Status.ERROR, "was left undone; the same command goes on with it"
+            status = Status.ERROR
+            error = "is not done; the same command continues"
         code = ExitCode.PARTIAL if status is Status.ERROR else ExitCode.OK
         items.append(
             ItemResult(item["input"], status, tuple(item["outputs"]), error=error, exit_code=code, details=item)

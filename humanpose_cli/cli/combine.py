@@ -229,7 +229,8 @@ class _Takes:
         from humanpose_cli.fitting.fit_reading import read_fits
         from humanpose_cli.io.frame_files import FrameFiles
 
-        fits, problems = [], []
+        fits = []
+        problems = []
         views = {fit_path(view.key, self.out / CAMERAS): view for view in take.views}
         for path in self.fits(take):
             frames, problem = ((views[path],), "") if path in views else _frames_of(path)
@@ -271,7 +272,8 @@ class _Takes:
         from humanpose_cli.io.calibrations import read_calibration, write_calibration
         from humanpose_cli.views.calibrated import calibration_of
 
-        path, first = self.out / "cameras.json", self.takes[0]
+        path = self.out / "cameras.json"
+        first = self.takes[0]
         with folder_lock(self.out):
             if not path.exists():
                 fits = self.read(first, overlay=False)
@@ -365,7 +367,8 @@ def _joined(first: CommandResult, second: CommandResult) -> CommandResult:
     items = (*first.items, *second.items)
     status, code = combine_status(items)
     if second.status in (Status.ERROR, Status.INTERRUPTED) or second.exit_code is ExitCode.UNAVAILABLE:
-        status, code = second.status, second.exit_code
+        status = second.status
+        code = second.exit_code
     summaries = [result.extra["summary"] for result in (first, second) if "summary" in result.extra]
     summary = {name: round(sum(each[name] for each in summaries), 3) for name in (summaries[0] if summaries else ())}
     extra = {"summary": summary} if summaries else {}
@@ -435,14 +438,14 @@ def camera_documents(fit: Any) -> list[dict[str, Any]]:
 
     documents = []
     for camera in fit.cameras:
-        shows, world_to_camera = camera.shows, camera.world_to_camera[0]
-        error, weight = (values[shows] for values in (camera.reprojection_error, camera.weight))
+        error = camera.reprojection_error[camera.shows]
+        weight = camera.weight[camera.shows]
         documents.append(
             {
                 "name": camera.name,
                 "focal": round(float(camera.focal[0]), 3),
                 "offset": round(camera.offset, 5),
-                "world_to_camera": np.round(world_to_camera, 6).tolist(),
+                "world_to_camera": np.round(camera.world_to_camera[0], 6).tolist(),
                 "error_px": round(float(np.median(error)), 3) if len(error) else None,
                 "weight": round(float(weight.mean()), 4) if len(weight) else 0.0,
             }

@@ -53,7 +53,8 @@ def demo(
 
     start = time.perf_counter()
     with session.item("demo"):
-        folder, reporter = ensure_folder(out), session.reporter
+        folder = ensure_folder(out)
+        reporter = session.reporter
         report = run_demo(
             folder,
             reporter.step,

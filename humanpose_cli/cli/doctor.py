@@ -351,11 +351,13 @@ def doctor(
 
 def _checked(session: Session, checks: Sequence[Check], looks: Sequence[Callable[[], str]]) -> CommandResult:
     """Run the checks and return their findings or errors."""
-    items, messages = [], []
+    items = []
+    messages = []
     session.reporter.start(len(checks))
     for check, look in zip(checks, looks, strict=True):
         session.reporter.item_started(check.name)
-        finding, remedy, status = "", "", Status.SUCCESS
+        remedy = ""
+        status = Status.SUCCESS
         try:
             finding = look()
         except Exception as error:  # whatever stands in the way is the finding

@@ -371,8 +371,8 @@ def repose(
     _check_trainings(session, trains=ablation is not None)
     if ablation is not None:
         _refuse(session, "weights", "size", "methods", "perceptual", "lpips", only="cannot be combined with --ablation")
-        of_images = {key: value for key, value in session.settings.items() if key in _OF_IMAGES}
-        measures = apply_settings(ReposingMeasures(), of_images)
+        image_settings = {key: value for key, value in session.settings.items() if key in _OF_IMAGES}
+        measures = apply_settings(ReposingMeasures(), image_settings)
     else:
         measures = tuned(session, ReposingMeasures())
 
@@ -462,8 +462,8 @@ def _check_source(session: Session, fits: FitFlags, ablation: str | None, *, tak
     if fits.predictions is None:
         _refuse(session, "match", only="has no effect without --predictions")
     if sources and fits.predictions is None:
-        of_fits = ("joints", "root", "smplx_to_smpl", *(() if takes_regressor else ("regressor",)))
-        _refuse(session, *of_fits, only="applies only to fits to images and predictions")
+        fit_options = ("joints", "root", "smplx_to_smpl", *(() if takes_regressor else ("regressor",)))
+        _refuse(session, *fit_options, only="applies only to fits to images and predictions")
     if ablation is not None and ablation.startswith(_DEFORM):
         remedy = "--set network.held_out and --set network.visible choose people of an ablation"
         _refuse(

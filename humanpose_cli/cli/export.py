@@ -62,7 +62,7 @@ def export(
     and with the frames as background if --frames names them. Lengths are in metres. AMASS is z up, JSON has camera
     axes, all other formats are y up.
     """
-    input_set = inputs.found(session, flags, out)
+    input_set = inputs.find(session, flags, out)
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of

@@ -172,7 +172,8 @@ class FitRun:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the results, for the ledger."""
-        options, compute = self.options, self.compute
+        options = self.options
+        compute = self.compute
         # Without the user's files, the identity is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or self.evidence != EvidenceFiles()
         usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
@@ -203,7 +204,8 @@ class FitRun:
             return fit_rows(read_fit(out / entry.outputs[0]))
 
         self.check_user_people(sources)
-        items, json = [self.item(source, out) for source in sources], self.session.json
+        items = [self.item(source, out) for source in sources]
+        json = self.session.json
         readable = any(item.error is None for item in items)  # else no network is loaded
         with self._stack:
             work = FitWork(
@@ -346,18 +348,19 @@ def fit(
     options = session.tune(fitting, without="refine")
     for name in filter(None, (options.network.weights, options.network.segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
-    chosen = parse_range(frames)
+    frame_range = parse_range(frames)
     listed = flags.listed()
-    sources = flags.inputs(session, inputs or (), out, listed=listed, sequence=sequence, frames=chosen, rate=rate)
+    sources = flags.inputs(session, inputs or (), out, listed=listed, sequence=sequence, frames=frame_range, rate=rate)
     if not any(source.is_sequence for source in sources):  # the ledger records what has an effect
-        chosen, rate = ALL_FRAMES, None
+        frame_range = ALL_FRAMES
+        rate = None
     run = FitRun(
         session,
         flags,
         options,
         FitOutputs(**vars(drawing), page=refine, dressed=textures),
         compute,
-        chosen,
+        frame_range,
         evidence,
         refinement if refine else None,
         fail_if_doubtful,

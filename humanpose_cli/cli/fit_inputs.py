@@ -44,32 +44,35 @@ class FitInputs:
     camera: FitCamera = None
     smplx: FitSmplx = None
 
-    def found(self, session: Session, flags: BatchFlags, out: Path) -> tuple[list[Path], list[InputItem]]:
+    def find(self, session: Session, flags: BatchFlags, out: Path) -> tuple[list[Path], list[InputItem]]:
         """Find the fit files, and the inputs that hold their frames, without importing torch."""
         return flags.fits(self.fits), list(flags.inputs(session, self.frames, out)) if self.frames else []
 
     def items(
-        self, paths: Sequence[Path], found: Sequence[InputItem], outputs: Callable[[str], Sequence[Path]]
+        self, paths: Sequence[Path], frames: Sequence[InputItem], outputs: Callable[[str], Sequence[Path]]
     ) -> list[Item]:
         """Make an item for each fit file; its payload is the path and the inputs that hold the frames.
 
         Args:
-            paths: Fit files and folders, from `found`.
-            found: Inputs with frames, from `found`.
+            paths: Fit files and folders, from `find`.
+            frames: Inputs with frames, from `find`.
             outputs: Returns the output files of a fit from its name below its folder.
         """
         from humanpose_cli.batch.items import Item
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit, named_frames
 
-        named, items = fit_files(paths), []
-        for name, path, problem in named:
-            if found and problem is None:
-                sources, error = inputs_of_fit(name, path, found, alone=len(named) == 1)
+        files = fit_files(paths)
+        items = []
+        for name, path, problem in files:
+            if frames and problem is None:
+                sources, error = inputs_of_fit(name, path, frames, alone=len(files) == 1)
             else:
-                sources, error = (), problem
+                sources = ()
+                error = problem
             named_inputs = named_frames(path) if problem is None and not sources else ()
-            made, files = tuple(outputs(name)), files_of_fit(path, (*sources, *named_inputs))
-            items.append(Item(name, files, str(path), path.parent, made, payload=(path, sources), error=error))
+            inputs = files_of_fit(path, (*sources, *named_inputs))
+            payload = (path, sources)
+            items.append(Item(name, inputs, str(path), path.parent, tuple(outputs(name)), payload=payload, error=error))
         return items
 
     def read(
@@ -87,7 +90,8 @@ class FitInputs:
 
         path, sources = item.payload
         everyone = read_fits(path, self.body, sources or None, camera=self.camera, smplx=self.smplx)
-        fit, images = chosen_people(everyone, self.person), available_frames(everyone)
+        fit = chosen_people(everyone, self.person)
+        images = available_frames(everyone)
         if not with_looks:
             return fit, images, {}
         if images is None and self.texture is None:

@@ -72,8 +72,8 @@ class HelpCommand(TyperCommand):
             formatter.write("\nExamples:\n" + "".join(f"  {line}\n" for line in examples))
         if not _shows_all(ctx):
             names = [heading.lower() for heading in self.sections(ctx) if heading not in ("Options", _REST, HELP)]
-            more = f"More: {ctx.command_path} --help-all ({', '.join(names)})"
-            formatter.write("\n" + _filled(more, formatter.width, "", "  "))
+            line = f"More: {ctx.command_path} --help-all ({', '.join(names)})"
+            formatter.write("\n" + _filled(line, formatter.width, "", "  "))
 
 
 def help_all_option() -> Any:

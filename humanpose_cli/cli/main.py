@@ -126,8 +126,11 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
 
         if not has_begun and isinstance(error, OSError) and error.filename is None:  # of --help, which typer writes
             error = unwritable_stdout(error)
-        name, verbose, log_json = command_in(arguments), "--verbose" in arguments, "--log-json" in arguments
-        with Reporter(translation=FlagTranslation(name), verbose=verbose, log_json=log_json) as reporter:
+        name = command_in(arguments)
+        verbose = "--verbose" in arguments
+        with Reporter(
+            translation=FlagTranslation(name), verbose=verbose, log_json="--log-json" in arguments
+        ) as reporter:
             result = failed(error, name.split()[0], reporter, stop)
             return close(result, reporter, as_json="--json" in arguments)
 
@@ -142,7 +145,8 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
     from humanpose_cli.cli.session import Session
     from humanpose_cli.core.options import check_integers
 
-    name, as_json = invocation.name.split()[0], invocation.json
+    name = invocation.name.split()[0]
+    as_json = invocation.json
     with (
         private_stderr() as stream,
         Reporter(
@@ -166,7 +170,8 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
             )
             stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
             stop.on_abandon = lambda number: _abandon(number, name, reporter, stop, as_json=as_json)
-            cluster, values = invocation.cluster, invocation.values
+            cluster = invocation.cluster
+            values = invocation.values
             kind = invocation.info.cluster
             if cluster is None or cluster.cluster == "local":
                 result = invocation.function(session, **values)

@@ -101,23 +101,23 @@ def _check_files(name: str, paths: Sequence[Path]) -> None:
         raise problems[0]
 
 
-def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
+def option(flag: str, text: str, panel: str | None = None, **settings: Any) -> Any:
     """Declare an option of a command.
 
     Args:
         flag: Flags and the name of the value, such as "--count N" or "--out -o FOLDER"; a switch has no value.
         text: Help text: one sentence of at most 25 words, and a short default.
         panel: Heading in `--help-all`. None for the options of a single command.
-        **more: Arguments of `typer.Option`.
+        **settings: Arguments of `typer.Option`.
     """
     names = [part for part in flag.split() if part.startswith("-")]
     metavar = " ".join(flag.split()[len(names) :]) or None
-    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, **more)
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, **settings)
 
 
-def argument(metavar: str, text: str, **more: Any) -> Any:
+def argument(metavar: str, text: str, **settings: Any) -> Any:
     """Declare an argument of a command with its help text."""
-    return typer.Argument(metavar=metavar, help=text, show_default=False, **more)
+    return typer.Argument(metavar=metavar, help=text, show_default=False, **settings)
 
 
 class Flags:
@@ -134,9 +134,10 @@ class Flags:
 _ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 
 
-def of(kind: type[Options], name: str, panel: str | None = None, **more: Any) -> Any:
+def of(kind: type[Options], name: str, panel: str | None = None, **settings: Any) -> Any:
     """Declare the option of a command for a field of an options class, which declares its meaning and range."""
-    info, field = infos(kind)[name], kind.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    info = infos(kind)[name]
+    field = kind.__dataclass_fields__[name]  # type: ignore[attr-defined]
     flag = "--" + name.replace("_", "-")
     if "bool" in field.type and field.default is not False:
         flag += f"/--no-{flag[2:]}"
@@ -148,7 +149,7 @@ def of(kind: type[Options], name: str, panel: str | None = None, **more: Any) ->
     # typer checks the minimum and maximum, and shows them; the name of the value is the unit
     text = _ARGUMENT.sub(as_flag, replace(info, unit="", minimum=None, maximum=None, above=None).help)
     bounds = {"min": info.minimum, "max": info.maximum}
-    return option(f"{flag} {value}", text, panel, show_default=not info.unset, **bounds, **more)
+    return option(f"{flag} {value}", text, panel, show_default=not info.unset, **bounds, **settings)
 
 
 # Headings of options that many commands share: `--help-all` shows them, `--help` only the options that a command names.
@@ -174,9 +175,9 @@ def _out(value: str | Path) -> Path:
     return Path(value)
 
 
-def out_option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
+def out_option(flag: str, text: str, panel: str | None = None, **settings: Any) -> Any:
     """Declare `--out`, which refuses an empty path."""
-    return option(flag, text, panel, parser=_out, **more)
+    return option(flag, text, panel, parser=_out, **settings)
 
 
 Out = Annotated[Path, out_option("--out -o FOLDER", "Folder for the results, which mirrors the input tree.", FILES)]

@@ -320,11 +320,9 @@ def _check_folder(session: Session, request: SourceRequest, out: Path) -> Comman
         session.reporter.warn(note)
     counts = document["counts"]
     details = {"pictures": counts["images"], "people": counts["people"]}
-    if problem_count := len(check.problems):
-        status, code = Status.ERROR, ExitCode.BAD_INPUT
-        error: str | None = f"{check.title}: {problem_count} missing or damaged"
-    else:
-        status, code, error = Status.SUCCESS, ExitCode.OK, None
+    status = Status.ERROR if check.problems else Status.SUCCESS
+    code = ExitCode.BAD_INPUT if check.problems else ExitCode.OK
+    error = f"{check.title}: {len(check.problems)} missing or damaged" if check.problems else None
     item = ItemResult(request.name, status, (str(path),), time.monotonic() - start, error, code, details)
     messages = list(check.problems[:_MAX_MESSAGES])
     if len(check.problems) > _MAX_MESSAGES:

@@ -97,8 +97,8 @@ class RunProgress:
     @property
     def seconds_left(self) -> float | None:
         """Seconds left at the mean pace since the first report. None before the pace is known."""
-        before, since = self._first or (0.0, self._start)
-        work = self.done - self.skipped_count - before
+        first_done, since = self._first or (0.0, self._start)
+        work = self.done - self.skipped_count - first_done
         return (self._clock() - since) / work * (self.total - self.done) if work > 0 else None
 
     @property
@@ -179,7 +179,8 @@ class BarDisplay(Display):
 
             def get_renderables(self) -> Iterable[RenderableType]:
                 for entry in self.tasks:  # none yet, or the one
-                    entry.total, entry.completed = (100.0, run.percent) if run.measured else (None, 0.0)
+                    entry.total = 100.0 if run.measured else None
+                    entry.completed = run.percent if run.measured else 0.0
                     entry.description = run.numbers()
                 yield from super().get_renderables()
                 if run.work:
@@ -216,8 +217,11 @@ class LineDisplay(Display):
     def __init__(
         self, write: Callable[[str], None], label: str, run: RunProgress, spacing: Clock, clock: Clock = time.monotonic
     ) -> None:
-        self._write, self._label, self._run = write, label, run
-        self._spacing, self._clock = spacing, clock
+        self._write = write
+        self._label = label
+        self._run = run
+        self._spacing = spacing
+        self._clock = clock
         self._due = clock() + spacing()
 
     def changed(self) -> None:
@@ -238,7 +242,7 @@ class JsonDisplay(Display):
     Args:
         record: Writes an object from level, event and values.
         run: The progress.
-        every: Seconds between two states.
+        interval: Seconds between two states.
         clock: Returns seconds.
     """
 
@@ -246,17 +250,19 @@ class JsonDisplay(Display):
         self,
         record: Callable[[str, str, Mapping[str, Any]], None],
         run: RunProgress,
-        every: float,
+        interval: float,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._record, self._run = record, run
-        self._every, self._clock = every, clock
-        self._due = clock() + every
+        self._record = record
+        self._run = run
+        self._interval = interval
+        self._clock = clock
+        self._due = clock() + interval
         record("info", "start", {"total": run.total})
 
     def changed(self) -> None:
         if (now := self._clock()) >= self._due:
-            self._due = now + self._every
+            self._due = now + self._interval
             self._record("info", "progress", self._run.document())
 
     def item_started(self) -> None:

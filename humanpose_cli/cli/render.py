@@ -103,8 +103,8 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
         warnings = tuple(text for text in reporter.warnings if text not in result.messages)
         write_stdout(json_text(replace(result, messages=(*result.messages, *warnings))) + "\n")
     elif (result.items or result.tables) and sys.stdout is not None:
-        columns, command_labels = (info.columns, info.labels) if info else ((), {})
-        labels = {**_LABELS, **command_labels}
+        columns = info.columns if info else ()
+        labels = {**_LABELS, **(info.labels if info else {})}
         terminal = sys.stdout.isatty()
         write_stdout(result_text(result, columns, labels, terminal=terminal))
         if not terminal and len(result.items) > 1:

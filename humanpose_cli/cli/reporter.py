@@ -319,10 +319,10 @@ class Reporter(BatchProgress):
             line = f"\x1b[1;{_CODES[kind]}m{kind}:\x1b[0m {text}"
         self._write_line(line)
 
-    def _record(self, level: str, event: str, more: Mapping[str, Any]) -> None:
+    def _record(self, level: str, event: str, values: Mapping[str, Any]) -> None:
         """Write a line of --log-json."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        document = {"time": now, "command": self.label, "level": level, "event": event, **more}
+        document = {"time": now, "command": self.label, "level": level, "event": event, **values}
         self._write_line(json.dumps(document, ensure_ascii=False))
 
     def _write_line(self, line: str) -> None:

@@ -208,8 +208,8 @@ def repose(
         raise UsageError("fit", "belongs to one photograph", got=f"{len(input_set)} inputs")
     if fit is not None:
         check_fits(fit)
-    who = PeopleOptions(",".join(person or ("largest",)), target_person)
-    file_target = _pose_of_file(pose, skeleton, axes, frames, who.drivers)
+    people = PeopleOptions(",".join(person or ("largest",)), target_person)
+    file_target = _pose_of_file(pose, skeleton, axes, frames, people.drivers)
 
     # These import torch, which takes seconds, after everything else has been checked.
     from humanpose_cli.batch.items import item_of
@@ -224,17 +224,22 @@ def repose(
 
     photo_fit = load_fit(fit) if fit is not None else None
     ready = photo_fit is not None and file_target is not None
-    other = photo_fit is not None and photo_fit.body == "default" != fitting.body
+    is_other_body = photo_fit is not None and photo_fit.body == "default" != fitting.body
     _check_unused(
-        "`fit` is used", focal=ready and fitting.focal, detector=ready and fitting.detector != "auto", body=other
+        "`fit` is used",
+        focal=ready and fitting.focal,
+        detector=ready and fitting.detector != "auto",
+        body=is_other_body,
     )
-    options = session.tune(ReposeOptions(**vars(who), **vars(drawing), fit=fitting))
+    options = session.tune(ReposeOptions(**vars(people), **vars(drawing), fit=fitting))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, **vars(compute)) as reposer:
-        target, fit_seconds = file_target, 0.0
+        target = file_target
+        fit_seconds = 0.0
         if target is None:
-            start, fits = time.perf_counter(), targets_folder(out, pose)
-            with session.item(str(pose), more=len(input_set)):
+            start = time.perf_counter()
+            fits = targets_folder(out, pose)
+            with session.item(str(pose), following=len(input_set)):
                 target = read_target(
                     pose,
                     lambda: reposer.fitter,
@@ -273,14 +278,14 @@ def repose(
             options_record["fail_if_doubtful"] = True
         options_record["fit"] = fit and file_digest(fit)
         work = ReposeWork(session, reposer, target, form, video_codec, photo_fit, fail_if_doubtful)
-        one = (
-            outputs[0][0] if outputs and numbered_path(out, target.first_frame) in outputs[0] else out
-        )  # which has no ledger
+        # A folder has a ledger; a file, or numbered files, have none.
+        is_file_pattern = bool(outputs) and numbered_path(out, target.first_frame) in outputs[0]
+        destination = outputs[0][0] if is_file_pattern else out
         return flags.run(
             session,
             items,
             work,
-            one,
+            destination,
             options_record,
             group_size=lambda: reposer.fitter.batch_size,
             prepare=work.prepare,

@@ -144,15 +144,15 @@ class Session:
         return apply_settings(options, part)
 
     @contextmanager
-    def item(self, name: str, *, grace: float | None = None, more: int = 0) -> Iterator[None]:
+    def item(self, name: str, *, grace: float | None = None, following: int = 0) -> Iterator[None]:
         """Show progress on a single item, for commands without a batch.
 
         Args:
             name: Name of the item.
             grace: Seconds that the work may take to finish after a signal. None ends it at once.
-            more: Approximate number of items of a batch that follows and continues the progress.
+            following: Approximate number of items of a batch that follows and continues the progress.
         """
-        self.reporter.start(1 + more)
+        self.reporter.start(1 + following)
         self.reporter.item_started(name)
         try:
             if grace is None:
@@ -165,4 +165,4 @@ class Session:
         except BaseException:
             self.reporter.finish()
             raise
-        self.reporter.item_over(keep=more > 0)
+        self.reporter.item_over(keep=following > 0)

@@ -202,7 +202,8 @@ def _type_of(options: Any, key: str) -> Any:
 
 def _converted(value: Any, kind: Any, key: str) -> Any:
     """Convert a value to bool, int, float, str, Path, Literal, Optional or a tuple of these."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if type(None) in arguments and (value is None or value in ("none", "")):
             return None

@@ -111,9 +111,9 @@ def train(
     import torch
 
     options, loop = entry.preset(variant)
-    of_loop = set(field_names(loop))
-    loop = apply_settings(loop, {key: value for key, value in session.settings.items() if key in of_loop})
-    options = apply_settings(options, {key: value for key, value in session.settings.items() if key not in of_loop})
+    loop_names = set(field_names(loop))
+    loop = apply_settings(loop, {key: value for key, value in session.settings.items() if key in loop_names})
+    options = apply_settings(options, {key: value for key, value in session.settings.items() if key not in loop_names})
     if epochs is not None:
         loop = replace(loop, steps=0)
     flags: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
@@ -171,7 +171,8 @@ def _plan_lines(
     if plan.parameters is not None:
         yield "network", f"{plan.parameters:,} parameters to train"
     if plan.weights_bytes is not None and plan.checkpoint_bytes is not None:
-        weights, checkpoint = plan.weights_bytes / 1e6, plan.checkpoint_bytes / 1e6
+        weights = plan.weights_bytes / 1e6
+        checkpoint = plan.checkpoint_bytes / 1e6
         files = "each (best and last)" if loop.keep == "best" else "(last)"
         yield "files", f"weights of {weights:,.1f} MB {files}, a checkpoint of about {checkpoint:,.1f} MB"
     yield "device", device

@@ -41,7 +41,7 @@ def view(
 
     Turn the view with the mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
     """
-    input_set = inputs.found(session, flags, out)
+    input_set = inputs.find(session, flags, out)
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of

@@ -52,8 +52,8 @@ def weights(
     if action == "fetch" and not selected_names:
         raise UsageError("NAME", "is missing", expected="the weights to fetch", remedy=nearest("", WEIGHTS))
     if not selected_names:
-        here = [name for name, entry in WEIGHTS.items() if entry.path.is_file()]
-        selected_names = list(WEIGHTS) if action == "list" else here
+        installed = [name for name, entry in WEIGHTS.items() if entry.path.is_file()]
+        selected_names = list(WEIGHTS) if action == "list" else installed
     items = []
     session.reporter.start(len(selected_names))
     for name in selected_names:
