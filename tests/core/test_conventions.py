@@ -38,54 +38,17 @@ def test_mirror_swaps_sides_and_is_an_involution(skeleton):
 
 def test_smpl_parents_come_first_and_have_the_published_order():
     assert all(p < c for p, c in SMPL24.bones)
-    assert SMPL24.parents == (
-        -1,
-        0,
-        0,
-        0,
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        7,
-        8,
-        9,
-        9,
-        9,
-        12,
-        13,
-        14,
-        16,
-        17,
-        18,
-        19,
-        20,
-        21,
-    )
+    assert SMPL24.parents == (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 
 
 @pytest.mark.parametrize(
     ("skeleton", "rows"),
     [
         (COCO17, {"nose": 0, "left_shoulder": 5, "right_wrist": 10, "left_hip": 11, "right_ankle": 16}),
-        (
-            COCO21,
-            {"nose": 0, "right_ankle": 16, "left_heel": 17, "right_heel": 18, "left_foot_index": 19},
-        ),
-        (
-            BLAZEPOSE33,
-            {"nose": 0, "left_ear": 7, "left_shoulder": 11, "right_hip": 24, "right_foot_index": 32},
-        ),
-        (
-            H36M17,
-            {"pelvis": 0, "right_hip": 1, "left_hip": 4, "thorax": 8, "left_shoulder": 11, "right_wrist": 16},
-        ),
-        (
-            REPOSING19,
-            {"neck": 0, "left_shoulder": 2, "right_ankle": 13, "left_eye": 14, "right_ear": 17, "pelvis": 18},
-        ),
+        (COCO21, {"nose": 0, "right_ankle": 16, "left_heel": 17, "right_heel": 18, "left_foot_index": 19}),
+        (BLAZEPOSE33, {"nose": 0, "left_ear": 7, "left_shoulder": 11, "right_hip": 24, "right_foot_index": 32}),
+        (H36M17, {"pelvis": 0, "right_hip": 1, "left_hip": 4, "thorax": 8, "left_shoulder": 11, "right_wrist": 16}),
+        (REPOSING19, {"neck": 0, "left_shoulder": 2, "right_ankle": 13, "left_eye": 14, "right_ear": 17, "pelvis": 18}),
         (SMPL24, {"pelvis": 0, "left_hip": 1, "neck": 12, "head": 15, "left_wrist": 20, "right_hand": 23}),
     ],
     ids=lambda value: getattr(value, "name", ""),

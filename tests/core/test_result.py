@@ -39,20 +39,8 @@ def test_document_is_the_envelope():
         "command": "fit",
         "status": "partial",
         "items": [
-            {
-                "input": "a.jpg",
-                "status": "success",
-                "outputs": ["out/a.png"],
-                "seconds": 0.123,
-                "error": None,
-            },
-            {
-                "input": "c.jpg",
-                "status": "error",
-                "outputs": [],
-                "seconds": 0.0,
-                "error": "c.jpg: is not an image",
-            },
+            {"input": "a.jpg", "status": "success", "outputs": ["out/a.png"], "seconds": 0.123, "error": None},
+            {"input": "c.jpg", "status": "error", "outputs": [], "seconds": 0.0, "error": "c.jpg: is not an image"},
         ],
         "messages": ["one message"],
         "version": __version__,

@@ -160,13 +160,7 @@ def test_frames_of_every_kind(tmp_path, shape):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "names"),
-    [
-        ("glb", ["2.mp4.001", "1.mp4.001"]),
-        ("usd", ["_2_mp4", "_1_mp4"]),
-    ],
-)
+@pytest.mark.parametrize(("kind", "names"), [("glb", ["2.mp4.001", "1.mp4.001"]), ("usd", ["_2_mp4", "_1_mp4"])])
 def test_each_camera_of_a_take_has_its_lens_and_frames(walk, clip, tmp_path, kind, names):
     """By the names that Blender gives them, in any order; the second camera starts two frames late."""
     take = walking_take(walk)

@@ -210,12 +210,7 @@ IMPOSSIBLE = [
     ("world_to_camera", (1, 0, 3), 1e30, "-1e+08 to 1e+08, found 1e+30 in row 1"),
     ("frame_rate", (), 1e300, "0 to 100000 frames a second, found 1e+300"),
     ("frame_times", (1,), 1e300, "0 to 1e+09 seconds, found 1e+300 in row 1"),
-    (
-        "image_size",
-        (1,),
-        2**30,
-        "sides from 1 and at most 256 million pixels, found 1073741824 × 1073741824 in row 1",
-    ),
+    ("image_size", (1,), 2**30, "sides from 1 and at most 256 million pixels, found 1073741824 × 1073741824 in row 1"),
 ]
 
 
