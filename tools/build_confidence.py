@@ -63,7 +63,7 @@ def crowd_images(split: str, count: int) -> Iterator[tuple[NDArray[np.uint8], li
 
 
 def fit_with_noise(fitter: Fitter, image: NDArray[np.uint8]) -> tuple[Fit, NDArray[np.float64]]:
-    """A fit, and the noise (N, 3, 24) that its confidences come from."""
+    """Fit an image; also return the noise (N, 3, 24) that determines its confidences."""
     recorded: list[Any] = []
 
     def recorder(noise: confidence.JointNoise) -> Any:

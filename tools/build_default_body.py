@@ -251,10 +251,10 @@ def quantise(values: Array) -> NDArray[np.int16]:
 def flat_chest(
     template: NDArray[np.int32], directions: NDArray[np.int16], joint_directions: Array, mirror: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """The template (V, 3) with a flatter chest, in steps: the mean of men and women has a bust that fits neither.
+    """Flatten the chest of the template (V, 3), in steps: the mean of men and women has a bust that fits neither.
 
-    Of all shapes of the shape space with a bust that is lower by FLATTER, the front of the trunk of that which moves
-    the joints least; joints and shape components stay what they are. directions (V, 3, S) are in steps, too.
+    Among all shapes with a bust that is lower by FLATTER, the shape that moves the joints least gives the front of the
+    trunk. Joints and shape components stay. `directions` (V, 3, S) are also in steps.
     """
     points, moves = template * STEP, directions * STEP
     lower = moves[BUST, 2] - (moves[ABOVE, 2] + moves[BELOW, 2]) / 2

@@ -53,8 +53,10 @@ LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 @dataclass(frozen=True)
 class Samples:
-    """People with the detector's answers, means over its passes: points (B, 33, 2) pixels, confidence, visible_people
-    (B, 33), presence (B,), world (B, 33, 3) metres.
+    """People with the means over the detector's passes.
+
+    Points (B, 33, 2) are in pixels, confidence and visible_people are (B, 33), presence is (B,), and world (B, 33, 3)
+    is in metres.
     """
 
     people: People
@@ -92,7 +94,7 @@ def read_samples(paths: list[Path]) -> Samples:
 
 
 def carriers(landmark: str) -> tuple[str, str]:
-    """The two joints that may carry a landmark."""
+    """Return the two joints that may carry a landmark."""
     side, _, name = landmark.partition("_")
     if name not in CARRIERS:
         return "head", "head"
@@ -217,8 +219,10 @@ def report(before: Tensor, after: Tensor, samples: Samples) -> None:
 
 
 def world_statistics(points: Tensor, samples: Samples) -> dict[str, np.ndarray]:
-    """What is wrong with the world landmarks: noise (33, 3) metres along the axes of the viewing ray (x, y, z) after
-    the best common scale, that scale, and the depth lean of upright people by heading.
+    """Measure the errors of the world landmarks.
+
+    These are the noise (33, 3) in metres along the axes of the viewing ray (x, y, z) after the best common scale, that
+    scale, and the depth lean of upright people by heading.
     """
     hips = BLAZEPOSE33.indices(("left_hip", "right_hip"))
     shoulders = BLAZEPOSE33.indices(("left_shoulder", "right_shoulder"))

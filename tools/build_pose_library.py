@@ -107,7 +107,7 @@ def mean_direction(directions: Tensor) -> Tensor:
 
 
 def sagittal_only(direction: Tensor) -> Tensor:
-    """The direction without its sideways part."""
+    """Remove the sideways part of a direction."""
     return normalize(direction * direction.new_tensor([0.0, 1.0, 1.0]), dim=-1)
 
 
@@ -119,7 +119,7 @@ def level(orientation: Tensor, calm: Tensor) -> Tensor:
 
 
 def scaled(rotation: Tensor, factor: float) -> Tensor:
-    """The same turn by a part of its angle."""
+    """Scale the angle of a rotation."""
     return axis_angle_to_matrix(factor * matrix_to_axis_angle(rotation))
 
 

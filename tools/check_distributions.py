@@ -38,7 +38,7 @@ IMPORT = "import humanpose_cli as hp; print(hp.__version__, hp.__file__); hp.loa
 
 
 def run(*line: str | Path, cwd: Path | None = None) -> str:
-    """Standard output of a program, which is shown before it runs; SystemExit where it fails."""
+    """Print and run a command; return its standard output. Raises SystemExit if it fails."""
     arguments = [str(word) for word in line]
     print("+", *(word if len(word) < 100 else word[:97] + "…" for word in arguments), flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PIP_CONSTRAINT")}
@@ -60,7 +60,7 @@ def unpacked(archive: Path, folder: Path) -> Path:
 
 
 def checkout(scratch: Path) -> Path:
-    """The files of HEAD in a new folder."""
+    """Write the files of HEAD to a new folder."""
     run("git", "archive", "--prefix=checkout/", f"--output={scratch / 'head.tar'}", "HEAD", cwd=ROOT)
     return unpacked(scratch / "head.tar", scratch / "head")
 
@@ -77,7 +77,7 @@ def build(out: Path, scratch: Path) -> tuple[Path, Path]:
 
 
 def build_wheel(scratch: Path) -> Path:
-    """The wheel of HEAD, made by the pip of a new environment."""
+    """Build the wheel of HEAD with the pip of a new environment."""
     run(sys.executable, "-m", "venv", scratch / "builder")
     pip = (scratch / "builder" / SCRIPTS / "python", "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", scratch / "dist", checkout(scratch))

@@ -111,7 +111,7 @@ class Converter:
         self._values: dict[str, str] = {}  # name in ONNX by node of the graph
 
     def model(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The ONNX model."""
+        """Return the ONNX model."""
         outputs, side = [], self._network.size
         shape = ["n", side or "height", side or "width", 3]
         inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)]
@@ -132,7 +132,7 @@ class Converter:
         return made
 
     def _emit_where_masked(self, node: str, output: onnx.ValueInfoProto) -> None:
-        """The nodes that the last output alone needs, as a branch; the other one gives no images at all."""
+        """Emit the nodes that only the last output needs as a branch; the other branch returns no images."""
         nodes, initialisers = len(self._nodes), len(self._initialisers)
         name = self._value(node)
         masked_part = self._nodes[nodes:], self._initialisers[initialisers:]
@@ -154,7 +154,7 @@ class Converter:
         return name
 
     def _constant(self, array: np.ndarray) -> str:
-        """An initialiser; float16 is cast to float32."""
+        """Add an initialiser; float16 is cast to float32."""
         name = f"w{len(self._initialisers)}"
         self._initialisers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return self._emit("Cast", name, to=TensorProto.FLOAT) if array.dtype == np.float16 else name
@@ -196,7 +196,7 @@ class Converter:
         raise SystemExit(f"{node.name}: the operation {node.op} is not supported")
 
     def _image(self) -> str:
-        """The input as float32, scaled, NCHW."""
+        """Emit the input as float32, scaled, NCHW."""
         image = self._emit("Cast", "image", to=TensorProto.FLOAT)
         if self._network.scaling is not None:
             factor, offset = self._network.scaling
@@ -264,7 +264,7 @@ _ELEMENTWISE = {
 
 
 def _channels_first(weight: np.ndarray) -> np.ndarray:
-    """A constant (…, H, W, C) as (…, C, H, W), to be added to or multiplied with feature maps."""
+    """Transpose a constant (…, H, W, C), which is added to or multiplied with feature maps, to (…, C, H, W)."""
     return np.moveaxis(weight, -1, -3) if weight.ndim > 2 else weight
 
 
@@ -293,7 +293,7 @@ _DETECTOR_SOURCE = "https://github.com/google/mediapipe, modules/pose_detection 
 
 
 def convert(sources: Sources, name: str) -> bytes:
-    """The ONNX file of one network."""
+    """Convert one network to an ONNX file."""
     model = sources.read(name)
     metadata = {
         "name": name,
@@ -307,7 +307,7 @@ def convert(sources: Sources, name: str) -> bytes:
 
 
 def inputs_of(network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
-    """What an ONNX network takes to give all of its outputs."""
+    """Return the inputs for all outputs of an ONNX network."""
     return {"image": images, **({"masked": np.array(True)} if _WHERE_MASKED in network.outputs else {})}
 
 

@@ -60,7 +60,7 @@ def rigid(template: Array, directions: Array, joint: str) -> Point:
 
 
 def centred(point: Point) -> Point:
-    """The point's projection onto the plane of symmetry."""
+    """Project a point onto the plane of symmetry."""
     other = point.mirrored()
     return Point(
         (point.template + other.template) / 2,

@@ -75,7 +75,7 @@ ALIGNED = (
 
 
 def directions(joints: Array) -> dict[int, Array]:
-    """Unit vectors of the aligned bones of (24, 3) joints, by the row of the near joint."""
+    """Return unit vectors of the aligned bones of joints (24, 3) by the row of the near joint."""
     found = {}
     for near, far in ALIGNED:
         for a, b in ((near, far), (near.replace("left", "right"), far.replace("left", "right"))):

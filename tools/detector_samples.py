@@ -45,7 +45,7 @@ def first_region(points: np.ndarray, random: np.random.Generator) -> Region:
 
 
 def passes(pool: ModelPool, rendered: Rendered, points: np.ndarray, random: np.random.Generator) -> list[Observation]:
-    """Passes over the region that the model itself proposes after a first look, and over jittered copies of it."""
+    """Run the model on the region of its own first pass, and on jittered copies of that region."""
     pyramid = Pyramid(rendered.pixels)
     first = observe_all(pool, pyramid, [CropView(first_region(points, random))])[0]
     third = CropView(first.next_region)

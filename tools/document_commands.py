@@ -29,7 +29,7 @@ SHARED = {"--help", "--help-all", "--json", "--quiet", "--verbose", "--log-json"
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the complete page."""
     sections = [_section(name) for name in command_names()]
     batch = _batch_flags()
     links = ""
@@ -50,12 +50,12 @@ def reference() -> str:
 
 
 def _fields(name: str) -> set[str]:
-    """The fields of options classes for which a command has a flag."""
+    """List the fields of options classes that are flags of a command."""
     return {str(parameter.name) for parameter in _built(name).params}
 
 
 def _settings(options: Options, flags: Collection[str], path: str = "") -> str:
-    """An entry for each option, and each of inner options, that is none of the flags."""
+    """Write an entry for each option, also nested, that has no flag."""
     entries = []
     for name, info in infos(type(options)).items():
         value = getattr(options, name)
@@ -72,7 +72,7 @@ def _link(name: str, line: str) -> str:
 
 
 def _section(name: str) -> str:
-    """A command's heading, text, arguments, options, columns and examples."""
+    """Write a command's heading, text, arguments, options, columns and examples."""
     built, options, batch = _built(name), _options(name), _batch_flags()
     if not batch <= set(options):
         batch = set()
@@ -96,7 +96,7 @@ def _built(name: str) -> Any:
 
 
 def _options(name: str) -> dict[tuple[str, ...], str]:
-    """The entry of each option that help shows, by its flags."""
+    """Write the entry of each option in the help, by its flags."""
     built = _built(name)
     context = built.make_context(name, [], resilient_parsing=True)
     parameters = [parameter for section in built.sections(context).values() for parameter in section]
@@ -107,13 +107,13 @@ def _options(name: str) -> dict[tuple[str, ...], str]:
 
 
 def _batch_flags() -> set[tuple[str, ...]]:
-    """The flags of `BatchFlags`, which commands with many items share."""
+    """List the flags of `BatchFlags`, which commands with many items share."""
     fields = {name.replace("_", "-") for name in BatchFlags.__dataclass_fields__}
     return {flags for flags in _options("fit") if any(flag.removeprefix("--") in fields for flag in flags)}
 
 
 def _entry(name: str, text: str) -> str:
-    """A line of a list; what help has in brackets at its end as sentences."""
+    """Write a line of a list; text in brackets at the end of the help becomes sentences."""
     text, extra = re.fullmatch(r"(.*?)(?:\s*\[([^][]*)\])?", " ".join(text.split())).groups()
     for part in (extra or "").split("; "):
         if part.startswith("default: "):

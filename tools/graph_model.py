@@ -51,7 +51,7 @@ class GraphModel:
 
 
 def read_graph_model(path: Path) -> GraphModel:
-    """The model of a JSON file, with the weights of the files that it names."""
+    """Read the model of a JSON file with the weights of the files that it names."""
     document = json.loads(path.read_text(encoding="utf-8"))
     nodes = {}
     for entry in document["modelTopology"]["node"]:
@@ -75,7 +75,7 @@ def read_graph_model(path: Path) -> GraphModel:
 
 
 def _attribute(value: dict[str, Any]) -> Any:
-    """A protobuf attribute as plain Python: text, number, list of either, or its JSON."""
+    """Convert a protobuf attribute to text, a number, a list of either, or JSON."""
     kind, content = next(iter(value.items()))
     if kind == "s":
         return base64.b64decode(content).decode("latin-1")
@@ -94,7 +94,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def run_graph_model(model: GraphModel, image: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-    """The named nodes' values for an input (1, H, W, 3) as the graph itself expects it."""
+    """Compute the values of the named nodes for an input (1, H, W, 3)."""
     values: dict[str, Any] = {model.placeholder: torch.from_numpy(np.ascontiguousarray(image))}
     for name, weight in model.weights.items():
         wide = weight.astype(np.float32) if weight.dtype == np.float16 else weight.astype(np.int64)

@@ -46,7 +46,7 @@ def photograph(clip: Path, frame: int = FRAME) -> Image8:
 
 
 def panel(pixels: Image8, part: tuple[int, int, int, int]) -> Image8:
-    """A part of an image, cut to the form of a panel."""
+    """Cut a part of an image to the shape of a panel."""
     left, top, right, bottom = part
     cut = pixels[top:bottom, left:right]
     scale = max(SIZE[0] / cut.shape[1], SIZE[1] / cut.shape[0])
@@ -57,12 +57,12 @@ def panel(pixels: Image8, part: tuple[int, int, int, int]) -> Image8:
 
 
 def labelled(pixels: Image8) -> Image8:
-    """The overlay that `hpc fit` writes, with its labels of doubtful fits."""
+    """Draw the overlay of `hpc fit` with its labels of doubtful fits."""
     return hp.fit(pixels).overlay()
 
 
 def first_row(frame: Image8) -> Image.Image:
-    """A person from head to feet, the overlay of the fit, and the body from the side."""
+    """Draw a person, the overlay of the fit, and the body from the side."""
     left, top, right, bottom = FIRST
     photo = np.ascontiguousarray(frame[top:bottom, left:right])
     both = hp.fit(photo).overlay(from_the_side=True)
@@ -72,7 +72,7 @@ def first_row(frame: Image8) -> Image.Image:
 
 
 def fit_row(front: Image8, behind: Image8, beside: Image8) -> Image.Image:
-    """What fits, and what fits in part."""
+    """Draw fits that succeed, and fits that succeed in part."""
     left, top, right, bottom = UPPER_BODY
     upper = front[top:bottom, left:right]
     seat = skimage.data.astronaut()
@@ -89,7 +89,7 @@ def fit_row(front: Image8, behind: Image8, beside: Image8) -> Image.Image:
 
 
 def reposed_rows(front: Image8) -> tuple[Image.Image, Image.Image]:
-    """A photograph in poses that it supports, and poses for which most of the surface is made up."""
+    """Draw a photograph in poses that it supports, and in poses with a mostly invented surface."""
     with hp.Reposer(person="largest") as reposer:
         scene = reposer.read(front)
 
@@ -106,7 +106,7 @@ def reposed_rows(front: Image8) -> tuple[Image.Image, Image.Image]:
 
 
 def refined_row(folder: Path, work: Path) -> Image.Image:
-    """A part of a frame with the body before and after refinement, and the person with their texture."""
+    """Draw a part of a frame with the body before and after refinement, and the textured person."""
     clip = folder / "cam04.mp4"
     after, textures = fitted(clip, work)
     body = after.body_model()

@@ -26,7 +26,7 @@ LEFT_OPEN = re.compile(r"(pip|setuptools|wheel|humanpose-cli|triton|nvidia-.*|cu
 
 
 def held_version(constraints: Path) -> str:
-    """The line that pins torch, without a local part such as `+cpu`."""
+    """Return the line that pins torch, without a local part such as `+cpu`."""
     found = re.search(rf"^{HELD}==([^+;\s]+)", constraints.read_text(encoding="utf-8"), re.MULTILINE)
     if not found:
         raise SystemExit(f"{constraints}: has no line {HELD}==VERSION to hold on to; add one")

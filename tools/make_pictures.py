@@ -65,7 +65,7 @@ REPOSED = (("kick", -75.0), ("arms_wide_up", -60.0), ("sitting_on_chair", -70.0)
 
 
 def fitted(clip: Path, work: Path) -> tuple[Fit, dict[int, Texture]]:
-    """The refined fit of a clip and the texture of each track, from `work` if they are there."""
+    """Return the refined fit of a clip and the texture of each track, from `work` if available."""
     fit_path = work / f"{clip.stem}.fit.npz"
     (item,) = open_inputs([clip])
     if not fit_path.exists():
@@ -90,13 +90,13 @@ def fitted(clip: Path, work: Path) -> tuple[Fit, dict[int, Texture]]:
 
 
 def on_stage(fit: Fit, body: Body) -> dict[int, Tensor]:
-    """The surfaces (R, V, 3) of each track's rows in a world with a floor."""
+    """Compute the surfaces (R, V, 3) of each track's rows in a world with a floor."""
     grounded = on_the_ground(fit, body)
     return {track: world_vertices(grounded, grounded.rows_of(track), body) for track in grounded.tracks}
 
 
 def overlaid(fit: Fit, body: Body, pixels: Image8, frame: int) -> Image8:
-    """The frame with the body over it."""
+    """Draw the body over a frame."""
     rows = fit.rows_for(frame)
     return draw_overlay(pixels, body_vertices(body, fit, rows), body.faces, fit.camera(frame))
 
@@ -111,7 +111,7 @@ def key_pose(name: str, degrees: float) -> RotationTarget:
 
 
 def reposed(pixels: Image8, targets: Sequence[tuple[str, float]]) -> list[Image8]:
-    """The person of an image in key poses, turned by degrees about the vertical; 0 faces the camera."""
+    """Draw the person of an image in key poses, turned by degrees about the vertical; 0 faces the camera."""
     images = []
     with hp.Reposer(person="largest") as reposer:
         scene = reposer.read(pixels)
@@ -121,7 +121,7 @@ def reposed(pixels: Image8, targets: Sequence[tuple[str, float]]) -> list[Image8
 
 
 def cropped(pixels: Image8, size: tuple[int, int], crop: tuple[int, int, int, int] = CROP) -> Image8:
-    """The part of a frame that the pictures show."""
+    """Cut the part of a frame that the pictures show."""
     left, top, right, bottom = crop
     return cv2.resize(pixels[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
 
@@ -144,14 +144,14 @@ def row_of(panels: list[tuple[Image8, str]], text: int) -> Image.Image:
 
 
 def without_noise(shown: Image8, pixels: Image8) -> Image8:
-    """A frame whose pixels are those of the frame before it where they differ by noise: they are then not stored."""
+    """Replace pixels that differ from the frame before only by noise, so that they need no space."""
     change = cv2.GaussianBlur(np.abs(pixels.astype(np.float32) - shown).max(2), (0, 0), 2)
     moved = cv2.dilate((change > NOISE).astype(np.uint8), np.ones((5, 5), np.uint8))
     return np.where(moved[..., None] > 0, pixels, shown)
 
 
 def write_demo_clip(video: Path, path: Path) -> None:
-    """The clip of `hpc demo`: the cropped video, encoded slowly for few bytes."""
+    """Write the clip of `hpc demo`: the cropped video, encoded slowly for a small file."""
     with av.open(str(path), "w") as container:
         options = {"crf": str(DEMO_QUALITY), "preset": "veryslow", "tune": "film"}
         stream = container.add_stream("libx264", rate=DEMO_RATE, options=options)
@@ -165,13 +165,13 @@ def write_demo_clip(video: Path, path: Path) -> None:
 
 
 def write_animation(frames: list[Image.Image], path: Path, quality: int) -> None:
-    """An animated image that repeats."""
+    """Write an animated image that repeats."""
     motion = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / CLIP_RATE), "loop": 0}
     frames[0].save(path, quality=quality, method=6, minimize_size=True, **motion)
 
 
 def dressed_fit(clip: Path, work: Path) -> Fit:
-    """The fit of a clip with its frames and the looks of its people, from `work` if it is there."""
+    """Return the fit of a clip with its frames and the looks of its people, from `work` if available."""
     path = work / f"{clip.stem}.dressed.npz"
     if not path.exists():
         Dressing()([hp.fit(clip)]).save(path)
@@ -180,7 +180,7 @@ def dressed_fit(clip: Path, work: Path) -> Fit:
 
 
 def make_first_images(folder: Path, out: Path, work: Path) -> None:
-    """The back flip, over its frames and in clothes in 3-D, and the woman who walks past in other poses."""
+    """Draw the back flip over its frames and in 3-D, and the passing woman in other poses."""
     fit = dressed_fit(folder / "flip.mp4", work)
     body, looks = fit.body_model(), fit.looks
     world = on_the_ground(fit, body)

@@ -34,7 +34,7 @@ CAMERAS = ("cam01.mp4", "cam02.mp4", "cam03.mp4", "cam04.mp4")
 
 
 def excerpt(fit: Fit, frames: range, size: tuple[int, int]) -> Fit:
-    """The people in some consecutive frames, as if these had been filmed with that size in pixels."""
+    """Cut consecutive frames from a fit, scaled to images of `size` pixels."""
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, frames)))
     part, scale = slice(frames.start, frames.stop), np.float32(size[0] / fit.image_size[0, 0])
     return replace(
@@ -79,14 +79,14 @@ def compress() -> None:
 
 
 def make_flip(folder: Path, work: Path) -> None:
-    """The people of the back flip, fitted at full size."""
+    """Make the page of the back flip, fitted at full size."""
     fit = dressed_fit(folder / "flip.mp4", work)
     excerpt(fit, FRAMES, FLIP_SIZE).save(OUTPUT / "flip.mp4.fit.npz")
     write_small(folder / "flip.mp4", FRAMES, FLIP_SIZE, OUTPUT / "flip.mp4")
 
 
 def make_take(folder: Path) -> None:
-    """The take of four cameras, fitted at the size that the page shows."""
+    """Make the page of the take of four cameras, fitted at the size of the page."""
     for name in CAMERAS:
         write_small(folder / name, range(0, 100, TAKE_STEP), TAKE_SIZE, OUTPUT / name)
     take = hp.combine([hp.fit(OUTPUT / name) for name in CAMERAS])

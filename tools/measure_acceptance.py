@@ -139,8 +139,9 @@ def mean_change(tracks: Sequence[StudiedTrack], result: TrackOutcome) -> float:
 
 
 def calibrated(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> AcceptanceOptions:
-    """Choose the noise of the gain that lowers the mean error most while at most `MAX_HARMED` of the tracks are harmed;
-    if none does, the one that harms fewest.
+    """Choose the noise of the gain that lowers the mean error most and harms at most `MAX_HARMED` of the tracks.
+
+    If there is none, choose the noise that harms the fewest tracks.
     """
 
     def cost(candidate: AcceptanceOptions) -> tuple[float, float]:
@@ -217,9 +218,7 @@ def _metrics(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> dict[
 
 
 class CurvePoint(NamedTuple):
-    """One rule: the mean share that is kept, the change of the mean error as a share of it, and the share of harmed
-    tracks.
-    """
+    """The result of one rule: mean accepted share, relative change of the mean error, and share of harmed tracks."""
 
     rule: Rule
     coverage: float
@@ -231,8 +230,9 @@ _EVERY, _UNIFORM = "all", "same share of every track"
 
 
 def risk_coverage(tracks: Sequence[StudiedTrack]) -> Mapping[str, list[CurvePoint]]:
-    """Draw the curve of all cells, that without a silhouette, and that of each base; noises of the gain rise, and
-    shares.
+    """Compute the curves of all cells, of cells without a silhouette, and of each base.
+
+    Noises of the gain and shares rise along a curve.
     """
     bases = list(dict.fromkeys(track.cell.partition(":")[0] for track in tracks))
     groups = {base: [track for track in tracks if track.cell.startswith(f"{base}:")] for base in bases}
@@ -321,11 +321,12 @@ def _curve_table(curve: Mapping[str, Sequence[CurvePoint]]) -> Table:
 
 
 def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: Mapping[str, Any]) -> None:
-    """Draw two panels: mean share that is kept against the change of the mean error, and against the share of harmed
-    tracks.
+    """Draw the mean accepted share against the change of the mean error, and against the share of harmed tracks.
 
-    curves  name → points with `coverage`, `change` and `risk` as shares: the first drawn bold, the last dashed
-    marks   single points
+    Args:
+        path: The image.
+        curves: Points by name with `coverage`, `change` and `risk` as shares; the first curve is bold, the last dashed.
+        marks: Single points by name.
     """
     from matplotlib.figure import Figure
 

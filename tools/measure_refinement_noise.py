@@ -126,7 +126,7 @@ class Measured:
         self.errors[name].append(errors)
 
     def report(self) -> None:
-        """Prints the lines."""
+        """Print the lines."""
         for name, errors in self.errors.items():
             joined, parts = np.concatenate(errors), np.concatenate(self.of_part[name])
             spread = sigma(joined)

@@ -86,7 +86,7 @@ def translations(
     cut: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Translations that make people fill `fill` of the image; where `cut` they are moved partly out of it."""
+    """Return translations with which people fill `fill` of the image; if `cut`, they are partly outside."""
     with torch.no_grad():
         posed = body.pose(poses, betas, vertices=False)
         points = body.pose_landmarks("blazepose33", posed, betas)
@@ -298,7 +298,7 @@ class Studio:
         return np.clip(colour * (ambient + (1.15 - ambient) * facing), 0, 255).astype(np.float32)
 
     def _paste_passer_by(self, image: np.ndarray, random: np.random.Generator) -> None:
-        """The person of the last image, mirrored and moved, stands behind this one."""
+        """Paste the person of the last image, mirrored and moved, behind this person."""
         assert self._passer_by is not None
         person, covered = (cv2.resize(np.float32(a)[:, ::-1], image.shape[1::-1]) for a in self._passer_by)
         shift = int(random.choice([-1, 1]) * random.uniform(0.3, 0.7) * image.shape[1])

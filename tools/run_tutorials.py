@@ -46,21 +46,22 @@ EMBEDDED_PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\n]+)")
 
 
 def tutorials() -> list[Path]:
-    """The notebooks, in alphabetical order."""
+    """List the notebooks in alphabetical order."""
     return sorted(FOLDER.glob("*.ipynb"))
 
 
 def read(path: Path) -> NotebookNode:
-    """A notebook of format 4."""
+    """Read a notebook of format 4."""
     return nbformat.read(path, as_version=4)
 
 
 def executed(notebook: NotebookNode, folder: Path, *, small: bool = False) -> NotebookNode:
-    """A copy with the outputs of an execution; CellExecutionError where a cell or a command fails.
+    """Return a copy with the outputs of an execution. Raises CellExecutionError if a cell or a command fails.
 
-    folder  empty; the notebook runs in its folder `tutorials`
-
-    small   with the values of tests
+    Args:
+        notebook: The notebook.
+        folder: An empty folder; the notebook runs in its folder `tutorials`.
+        small: Whether to use the small values of tests.
     """
     copy = nbformat.from_dict(notebook)
     shutil.copytree(FOLDER.parent / "assets", folder / "assets")
@@ -80,7 +81,7 @@ def executed(notebook: NotebookNode, folder: Path, *, small: bool = False) -> No
 
 
 def cleaned(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """A copy to store, without what differs between two executions in such folders, or between machines."""
+    """Return a copy without outputs that differ between executions or machines."""
     copy = nbformat.from_dict(notebook)
     small = copy.metadata["small"]
     copy.metadata = nbformat.from_dict(
@@ -135,7 +136,7 @@ def _output(output: NotebookNode, number: int, folder: Path) -> NotebookNode:
 
 
 def terminal_text(text: str) -> str:
-    """What a terminal shows in the end of text with colours, rewritten lines and movements of the cursor up."""
+    """Return the final text on a terminal after colours, rewritten lines and movements of the cursor."""
     lines = [""]
     for piece in re.split(r"(\r\n|\n|\r(?!\n)|\x1b\[\d*A|\x1b\[2K)", text):
         if piece in ("\n", "\r\n"):

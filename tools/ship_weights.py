@@ -33,7 +33,7 @@ FILES = ("start", "segmenter", "backbone", "backgrounds")
 
 
 def without_paths(value: Any) -> Any:
-    """The header's values with files named by their last two parts alone."""
+    """Shorten the files in a header's values to the last two parts of their paths."""
     if isinstance(value, dict):
         return {
             name: "/".join(Path(entry).parts[-2:]) if name in FILES and isinstance(entry, str) else without_paths(entry)
@@ -43,7 +43,7 @@ def without_paths(value: Any) -> Any:
 
 
 def kept(header: WeightsHeader, rule: str) -> dict[str, Any]:
-    """What a header says of how its weights were chosen, by the criterion of the model's recipe."""
+    """Return a header's record of how its weights were selected by the criterion of the model's recipe."""
     if rule == "last":
         return {"rule": rule}
     module = import_module(f"humanpose_cli.lab.recipes.{header.model.replace('-', '_')}.recipe")

@@ -63,7 +63,7 @@ def sheet_of_stages(photographed: PhotographedPerson, body: Body, options: MeshO
 
 
 def _outlines(aligned: Aligned) -> list[Array]:
-    """The crop with the outlines of the mask (green) and of other people (red); the mask."""
+    """Draw the crop with outlines of the mask (green) and of other people (red), and the mask."""
     image, mask = aligned.crop.pixels.copy(), aligned.crop.mask >= 0.5
     for region, colour in ((mask, (0, 255, 0)), (aligned.crop.others, (255, 0, 0))):
         lines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -72,7 +72,7 @@ def _outlines(aligned: Aligned) -> list[Array]:
 
 
 def _shape(aligned: Aligned, vertices: Tensor) -> list[Array]:
-    """The shaded surface over the photograph, and from behind; vertices of unknown position are red."""
+    """Draw the shaded surface over the photograph, and from behind; vertices of unknown position are red."""
     body = aligned.body.body
     reliable = (aligned.reliable > 0.5).cpu().numpy()[:, None]
     colour = np.where(reliable, np.float32((0.8, 0.8, 0.8)), np.float32((0.9, 0.2, 0.2)))
@@ -81,7 +81,7 @@ def _shape(aligned: Aligned, vertices: Tensor) -> list[Array]:
 
 
 def _textured(dressed: Dressed, image: Array, light: PhotoLight | None = None) -> list[Array]:
-    """A texture (S, S, C) on the body as it lies over the photograph, and from behind."""
+    """Draw the body with a texture (S, S, C) over the photograph, and from behind."""
     body, views = dressed.body.body, []
     for vertices in (dressed.vertices, _turned(dressed.vertices)):
         bright = None if light is None else light.on(vertex_normals(vertices, body.faces))

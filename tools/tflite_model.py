@@ -58,7 +58,7 @@ class _Table:
 
 
 def read_tflite_model(path: Path, source: str, converted_by: str) -> GraphModel:
-    """The model of a file; nodes and weights are called t0, t1 ... by the number of their tensor."""
+    """Read the model of a file; nodes and weights are called t0, t1 ... by the number of their tensor."""
     content = bytearray(path.read_bytes())
     root = _Table(content, encode.Get(packer.uoffset, content, 0))
     codes, buffers = [code.number(0, Int8Flags) for code in root.tables(1)], root.tables(4)
@@ -103,7 +103,7 @@ def _weight(tensor: _Table, raw: np.ndarray) -> np.ndarray:
 def _add(
     nodes: dict[str, Node], weights: dict[str, np.ndarray], name: str, code: int, options: Any, inputs: list[str]
 ) -> None:
-    """The operation as TensorFlow.js names it; weights are brought into TensorFlow's order of axes."""
+    """Convert an operation to TensorFlow.js's names; weights get TensorFlow's order of axes."""
     if code in (_CONV, _DEPTHWISE):
         kernel = weights[inputs[1]]
         weights[f"{name}_kernel"] = kernel.transpose(1, 2, 3, 0)  # (H, W, in, out), or (H, W, channels, 1)

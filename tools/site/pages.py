@@ -46,13 +46,13 @@ ITEM = re.compile(r"^( *)(?:[-*+]|\d+\.) ")
 
 
 def slug(heading: str) -> str:
-    """The anchor that GitHub and the site give to a heading."""
+    """Return GitHub's and the site's anchor of a heading."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
     return re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
 
 
 def section(text: str, anchor: str) -> str:
-    """What stands under a heading, up to the next one of its level or above, without the heading itself."""
+    """Return the text below a heading, up to the next heading of its level or above."""
     lines, level, kept = text.splitlines(), 0, []
     fenced = False
     for line in lines:
@@ -95,7 +95,7 @@ def outside_fences(text: str, change: Any) -> str:
 
 
 def included(text: str, page: Path) -> str:
-    """The page with the files that it includes, without their titles."""
+    """Insert the files that a page includes, without their titles."""
 
     def content(found: re.Match[str]) -> str:
         source = Path(os.path.normpath(page.parent / found[1]))
@@ -107,7 +107,7 @@ def included(text: str, page: Path) -> str:
 
 
 def as_python_markdown(text: str) -> str:
-    """Lists and tables as Python-Markdown takes them, from lines that GitHub takes as such."""
+    """Convert GitHub's lists and tables to Python-Markdown's."""
     lines: list[str] = []
     fenced = False
     for line in text.split("\n"):
@@ -129,7 +129,7 @@ def as_python_markdown(text: str) -> str:
 
 @cache
 def view_pages() -> dict[str, str]:
-    """The pages of `hpc view` of what tools/make_site_view.py makes, by their addresses."""
+    """Make the pages of `hpc view` for the results of tools/make_site_view.py, by address."""
     import humanpose_cli as hp
 
     flip, take = (hp.load_fit(VIEW / f"{name}.fit.npz") for name in ("flip.mp4", "take"))
