@@ -192,7 +192,7 @@ def submit(
         (job,) = _submitted(executor, [CommandJob(tuple(line), out / REPORT)])
         return SlurmJobs(job.split("_")[0])
     if groups := sorted(_GROUP_OPTIONS.keys() & _sbatch_options(settings)):
-        raise UsageError("cluster_set", f"{groups[0]} is not for items, of which every part is one process")
+        raise UsageError("cluster_set", f"{groups[0]} is not for items: each part is one process")
     shards = [CommandJob((*line, "--shard", f"{index}/{settings.shards}")) for index in range(settings.shards)]
     work = _submitted(executor, shards)[0].split("_")[0]
     executor.update_parameters(dependency=f"afterany:{work}", job_name=f"{name}-report")

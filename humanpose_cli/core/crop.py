@@ -1,4 +1,4 @@
-"""Maps between the pixels of an image and those of a crop: `Affine2D` in general, `Crop` for a similarity; boxes.
+"""Maps between pixels of an image and of a crop: `Affine2D` in general, `Crop` for a similarity; boxes.
 
 Pixels are counted from corners: (0, 0) is the top-left corner of the top-left pixel and (0.5, 0.5) its centre. OpenCV
 counts from pixel centres; only `Affine2D.opencv` converts. Importing this module loads neither torch nor OpenCV.

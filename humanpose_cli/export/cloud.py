@@ -42,7 +42,7 @@ def write_cloud(path: Path | str, fit: Fit) -> None:
     """Write the backgrounds of a fit as one point cloud (PLY, binary). Raises InputError if it has none."""
     parts = [cloud.points for cloud in clouds_of(fit)]
     if not parts:
-        remedy = "fit a clip whose camera walks, with `camera` auto or walking"
+        remedy = "fit a clip of a walking camera with `camera` auto or walking"
         raise InputError("fit", "has no points of the background", expected="a camera that walks", remedy=remedy)
     points = np.concatenate(parts).astype("<f4")
     names = "".join(f"property float {axis}\n" for axis in "xyz")

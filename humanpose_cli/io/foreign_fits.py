@@ -155,7 +155,7 @@ def check_fits(path: Path) -> None:
     if os.path.isdir(path):
         names = (name for _, folders, files in os.walk(path) for name in (*folders, *files))
         if not any(name == "hps" or name.endswith((".fit.npz", "_track_0.npy")) for name in names):
-            remedy = f"hpc fit {shell_word(path)} makes those of images and videos"
+            remedy = f"hpc fit {shell_word(path)} makes fits of images and videos"
             expected = _EXPECTED.replace("a fit file", "fit files in it")
             raise InputError(path, "holds no fits", expected=expected, remedy=remedy)
         return

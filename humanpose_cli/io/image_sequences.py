@@ -78,7 +78,7 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
         return independent("without a second one")
     series = _numbered_series([path.name for path in files])
     if series is None:
-        return independent("whose names are no numbered series")
+        return independent("with names that are no numbered series")
     numbers, pattern = series
     if pattern.count("%") > 1:  # the names contain %, so that no pattern matches them
         pattern = ""
@@ -110,7 +110,7 @@ def _photographs(files: Sequence[Path], headers: Mapping[Path, _Header]) -> str:
         return "that were taken more than a second apart by EXIF"
     if _CAMERA_NAME.match(files[0].name) and len(steps) < len(files) - 1:
         return "with a camera's names"
-    return "" if _look_alike(files) else "whose neighbours show different views"
+    return "" if _look_alike(files) else "with neighbours that show different views"
 
 
 def _numbered_series(names: Sequence[str]) -> tuple[list[int], str] | None:
@@ -131,7 +131,7 @@ def _numbered_series(names: Sequence[str]) -> tuple[list[int], str] | None:
 
 
 def _headers(files: Sequence[Path]) -> dict[Path, _Header]:
-    """Read size in pixels and time in seconds (None: unknown) of the images whose headers can be read."""
+    """Read size in pixels and time in seconds (None: unknown) of images with readable headers."""
 
     def look(file: Path) -> _Header | None:
         try:

@@ -460,7 +460,7 @@ def read_image(path: Path | str) -> LoadedImage:
             raise _damaged(path, error) from error
         if _is_animated(image):
             _log.warning(
-                "%s: an animation, of which the first frame is used; convert it to a video to use all frames", path
+                "%s: an animation: only the first frame is used; convert it to a video to use all frames", path
             )
     del header, image  # pixels that are not needed any more
     if turn := _TURNS.get(orientation):
@@ -473,7 +473,7 @@ def read_image(path: Path | str) -> LoadedImage:
 
 
 def _from_sixteen_bits(path: Path) -> np.ndarray:
-    """Read all 16 bits of a PNG or TIFF, of which Pillow keeps the upper 8."""
+    """Read all 16 bits of a PNG or TIFF; Pillow keeps only the upper 8."""
     import cv2
 
     values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)

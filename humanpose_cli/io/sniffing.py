@@ -72,7 +72,7 @@ def refuse_pipes(path: Path | str) -> None:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Turn system errors about a file into those of `reading_error`; refuse pipes and devices at once."""
+    """Turn system errors about a file into errors of `reading_error`; refuse pipes and devices at once."""
     refuse_pipes(path)
     try:
         yield

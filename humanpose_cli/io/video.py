@@ -102,7 +102,7 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
             raise _no_frame(path, "a codec that is not known" if is_film else "no image in it, only sound or text")
         if len(streams) > 1:
             size = f"{streams[0].width} × {streams[0].height}"
-            note_once(path, f"{len(streams)} video streams, of which the largest is used, {size}")
+            note_once(path, f"{len(streams)} video streams; the largest is used, {size}")
         streams[0].thread_type = "AUTO"
         streams[0].codec_context.thread_count = threads
         yield container, streams[0]

@@ -59,7 +59,7 @@ def test_the_largest_of_several_video_streams_is_read(tmp_path, caplog, suffix, 
         frames = list(VideoReader(path))
     assert [pixels.shape for _, pixels in frames] == [(96, 64, 3)] * 4
     assert np.abs(frames[-1][1].astype(int) - 40 * (1 + sizes.index((64, 96)))).max() <= 3
-    assert f"{len(sizes)} video streams, of which the largest is used, 64 × 96" in caplog.text
+    assert f"{len(sizes)} video streams; the largest is used, 64 × 96" in caplog.text
 
 
 def test_streams_may_have_different_lengths(tmp_path):

@@ -260,7 +260,7 @@ class TestFrames:
         with raises(InputError, problem="none of the 2 images"):
             people.check_frames([key, FrameKey("c.png")])
         (note,) = people.check_frames([key])
-        assert note == "pose_00001_.json (OpenPose's people) names no image: its people are those of b.png"
+        assert note == "pose_00001_.json (OpenPose's people) names no image: its people belong to b.png"
         assert len(people.people_of(key)) == 1
         named = read_keypoints(save(scaled(), "a_keypoints.json"))
         with raises(InputError, problem="do not mention b.png"):

@@ -260,7 +260,7 @@ class TestPixelFormats:
         image = read_image(tmp_path / f"x{suffix}")
         assert (image.pixels == (255, 0, 0)).all()
         messages = [record.getMessage() for record in caplog.records]
-        assert ["an animation, of which the first frame is used" in text for text in messages] == [True] * (
+        assert ["an animation: only the first frame is used" in text for text in messages] == [True] * (
             suffix != ".tif"
         )
         frames[0].save(tmp_path / f"one{suffix}", **options)

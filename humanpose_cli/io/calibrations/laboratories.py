@@ -17,7 +17,7 @@ H36M_FIRST_PIXEL = -0.5
 """Offset of Human3.6M's principal points: in MATLAB, the centre of the first pixel is (1, 1)."""
 SKELETOOL = "Skeletool Camera Calibration File"
 """Beginning of MPI-INF-3DHP's camera.calibration."""
-_SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
+_SUBJECTS = 11  # in metadata.xml, also subjects without public poses
 
 
 def h36m_numbers(path: Path, root: ElementTree.Element) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ perfanalytics/pose2sim@003a7ada, and evaluation/lbmc.py of flodelaplace/HumanCal
   and −0.053, 0.15 where Pose2Sim calibrates them with a board.
 - The world has z up.
 
-Files whose `sensorMaxU` is a number of pixels, as those of IMOVE-23, have pixels, and the rotation and translation from
+Files whose `sensorMaxU` is a number of pixels, such as in IMOVE-23, have pixels, and the rotation and translation from
 world to OpenCV's camera axes: evaluation/imove.py of flodelaplace/HumanCalib@01d037b7.
 
 `viewrotation` is how Qualisys Track Manager shows a camera, in degrees; which way is decided by the world's up. Marker

@@ -9,7 +9,7 @@ Anipose    `Camera.get_dict` of aniposelib/cameras.py: the unit of the board's s
            millimetres; no axis is up. lambdaloop/aniposelib@00a2ac87
 FreeMoCap  the same, and `[metadata]` with `charuco_square_size` ("in millimeters (or your preferred unity of length)";
            1 if the user did not say) and `groundplane_calibration`: true where the board lay on the ground, z up.
-           freemocap/freemocap@ddf6f4f2, whose later versions have the latter
+           freemocap/freemocap@ddf6f4f2, later versions have the latter
 
 Caliscope  `CameraArray.to_toml` of src/caliscope/cameras/camera_array.py: the tables are in `[cameras]`, named by
            `cam_id`; metres; `rotation_count` quarter turns clockwise in which it shows a camera; cameras without a pose

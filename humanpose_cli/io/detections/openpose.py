@@ -7,7 +7,7 @@ person of NaN); it runs rtmlib's networks, as rtmlib and DWPose write no files t
 src/custom_controlnet_aux/dwpose/__init__.py, `encode_poses_as_dict`, saved by node_wrappers/
 pose_keypoint_postprocess.py (DWPose and OpenPose nodes: with canvas_width and canvas_height, null for missing parts,
 and a list of such documents, one a frame); sd-webui-controlnet's annotator/openpose/__init__.py,
-`encode_poses_as_json`, whose coordinates are shares of the image's sides, beyond 0–1 outside it; AlphaPose with
+`encode_poses_as_json`, with coordinates that are shares of the image's sides, beyond 0–1 outside it; AlphaPose with
 --format open or cmu (alphapose/utils/pPose_nms.py, `write_json`: a table by the images' names, with "bodies" of
 "joints").
 """

@@ -206,7 +206,7 @@ class UserDetections:
         if len(frames) == self.image_count == 1 and not (self.names_image and self.by_name):
             (people,) = (*self.by_name.values(), *self.by_number.values())
             self.by_name[_normal(frames[0].path or frames[0].name)] = people
-            return [f"{self.path.name} ({self.kind}) names no image: its people are those of {frames[0].name}"]
+            return [f"{self.path.name} ({self.kind}) names no image: its people belong to {frames[0].name}"]
         names = [*self.by_name, *(f"{number} (a number)" for number in self.by_number)]
         got = ", ".join(names[:_EXAMPLES]) + (" …" if len(names) > _EXAMPLES else "") if names else "no image"
         problem = f"holds {self.kind} that mention none of the {len(frames)} {noun}"

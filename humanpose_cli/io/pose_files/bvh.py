@@ -5,7 +5,7 @@ CMU (LeftUpLeg, LeftLeg, LeftFoot, LeftToeBase; LeftShoulder, LeftArm, LeftForeA
 LeftKnee, LeftAnkle; LeftCollar, LeftShoulder, LeftElbow, LeftWrist), SMPL (L_Hip …), Poser and Daz (lThigh, lShin,
 lShldr, lForeArm), 3ds Max Biped (Bip01 L Thigh, Calf, UpperArm, Clavicle), Blender and MakeHuman (thigh.L, shin.L,
 upper_arm.L), Unreal (thigh_l, calf_l), Acclaim (lfemur, ltibia, lhumerus), OptiTrack (LThigh, LUArm, LFArm), OpenSim
-(talus_l), and SOMA, whose Leg is the thigh and whose Shin is below (kimodo/skeleton/definitions.py,
+(talus_l), and SOMA, where Leg is the thigh and Shin is below it (kimodo/skeleton/definitions.py,
 nv-tlabs/kimodo@7330e7eb). What most names of a file begin or end with is cut (m_avg_, Bob_, Skeleton1_, DEF-, J_Bip_,
 _joint). The trunk follows from the tree: what lies between the hips' and the arms' branching points.
 """

@@ -164,7 +164,7 @@ def _check_unit(path: Path | str, joints: np.ndarray, size: float) -> None:
     looks = [unit] if within else []
     if size > 30 and (joints[..., :2] >= 0).all():
         looks.append("pixels")
-    got = f"a person whose leg and trunk are {size:.3g} long" + (f", as in {' or '.join(looks)}" if looks else "")
+    got = f"a person with leg and trunk of {size:.3g}" + (f", as in {' or '.join(looks)}" if looks else "")
     scale = f"divide them by {factor:g}" if within else f"multiply them by {_ADULT_SIZE / size:.3g} for an adult"
     raise InputError(path, "is not in metres", expected=f"leg and trunk of {low}–{high} m", got=got, remedy=scale)
 
