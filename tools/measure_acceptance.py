@@ -33,7 +33,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
-from humanpose_cli.lab.evaluate.refine import HARM, HARMED, RefineSelection, harmed, made_refiners, true_joints
+from humanpose_cli.lab.evaluate.refine import HARM, HARMED, RefineSelection, make_refiners, mark_harmed, true_joints
 from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, Floats, InitialFits, MatchedRows
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, save_plot, write_report
 from humanpose_cli.refining.acceptance import accepted_share
@@ -100,7 +100,7 @@ def study_tracks(
     initial = InitialFits.of(people, refinements.base, refinements.predictions, run.selection.limit)
     tracks: list[StudiedTrack] = []
     with ExitStack() as stack:
-        refiners, facts = made_refiners(people, refinements, stack, threads, run.device)
+        refiners, facts = make_refiners(people, refinements, stack, threads, run.device)
         for clip, base, fit, matches in initial.each(run.device, threads, run.progress, run.stop):
             for setting, refiner in refiners.items():
                 alignment = refiner.align(fit, FitFrames.of(fit, clip.images), body=people.body)
@@ -146,7 +146,7 @@ def calibrated(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> Accep
 
     def cost(candidate: AcceptanceOptions) -> tuple[float, float]:
         result = outcome(tracks, candidate)
-        excess = np.mean(harmed(result.before, result.after)) - MAX_HARMED
+        excess = np.mean(mark_harmed(result.before, result.after)) - MAX_HARMED
         return max(float(excess), 0), mean_change(tracks, result)
 
     return min((replace(rule, gain_noise=noise) for noise in NOISES), key=cost)
@@ -212,7 +212,7 @@ def _metrics(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> dict[
     for name, rule in rules.items():
         result = outcome(tracks, rule)
         summaries[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after, clips)
-        summaries[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after), clips)
+        summaries[f"harmed{_SUFFIXES[name]}"] = summarise(mark_harmed(result.before, result.after), clips)
         summaries["mpjpe_mm_before"] = summarise(1e3 * result.before, clips)
     return summaries
 
@@ -243,7 +243,7 @@ def risk_coverage(tracks: Sequence[StudiedTrack]) -> Mapping[str, list[CurvePoin
 
 def _point(tracks: Sequence[StudiedTrack], rule: Rule) -> CurvePoint:
     result = outcome(tracks, rule)
-    worse = harmed(result.before, result.after)
+    worse = mark_harmed(result.before, result.after)
     return CurvePoint(rule, float(result.kept.mean()), mean_change(tracks, result), float(worse.mean()))
 
 
@@ -265,7 +265,7 @@ def _by_clip(tracks: Sequence[StudiedTrack]) -> Clusters:
 
 def _row(tracks: Sequence[StudiedTrack], rule: Rule) -> list[Cell]:
     result = outcome(tracks, rule)
-    change, worse = _changes(tracks, result), harmed(result.before, result.after)
+    change, worse = _changes(tracks, result), mark_harmed(result.before, result.after)
     share = summarise(worse, _by_clip(tracks)).scaled(100)
     best = np.array([track.errors.mean(0).min() for track in tracks])
     return [

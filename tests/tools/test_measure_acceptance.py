@@ -15,7 +15,7 @@ from helpers.errors import raises
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine, refine_clips
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
-from humanpose_cli.lab.evaluate.refine import HARM, RefineSelection, harmed
+from humanpose_cli.lab.evaluate.refine import HARM, RefineSelection, mark_harmed
 from humanpose_cli.lab.evaluate.refine_clips import with_bodies
 from humanpose_cli.refining.options import AcceptanceOptions
 from humanpose_cli.refining.refiner import Alignment
@@ -91,8 +91,8 @@ def test_where_no_noise_saves_enough_the_fewest_are_harmed() -> None:
     """Both kinds gain alike; the steeper one is harmed at any share, the other one only at large ones."""
     tracks = [bent(0.2, 1.0, (0.1, 5.0)), bent(0.2, 1.0, (0.1, 0.11)), bent(0.5, 1.0, (0.1, 0.01))]
     rule = calibrated(tracks, RULE)
-    assert harmed(*outcome(tracks, rule)[:2]).tolist() == [1, 0, 0]
-    assert harmed(*outcome(tracks, replace(rule, gain_noise=NOISES[0]))[:2]).tolist() == [1, 1, 0]
+    assert mark_harmed(*outcome(tracks, rule)[:2]).tolist() == [1, 0, 0]
+    assert mark_harmed(*outcome(tracks, replace(rule, gain_noise=NOISES[0]))[:2]).tolist() == [1, 1, 0]
 
 
 @pytest.mark.slow

@@ -28,7 +28,9 @@ class Study(NamedTuple):
     """An ablation on the people of a cache.
 
     Attributes:
-        planned: All trainings; report  made by them; plan  of their trainer, which checks them.
+        planned: All trainings.
+        report: Makes the report from the trainings.
+        plan: Plan of their trainer, which checks them.
     """
 
     planned: Sequence[PlannedTraining]
@@ -38,10 +40,10 @@ class Study(NamedTuple):
 
 @dataclass(frozen=True)
 class Ablation(Generic[Shared]):
-    """An ablation: variants of one training, which are compared on the same people.
+    """Variants of one training, which are compared on the same people.
 
     Attributes:
-        presets: Name → what the trainings share.
+        presets: Name → options that the trainings share.
         study: Checks the people of an evaluation, whose body and protocol replace those of the trainings.
     """
 
@@ -56,12 +58,17 @@ class Ablation(Generic[Shared]):
         tune: Callable[[Shared], Shared] = lambda shared: shared,
         runs: Path | None = None,
     ) -> Report:
-        """Train and evaluate it anew; `runs`, by default in the folder, keeps the trainings, finished or not.
-
-        Raises UsageError for an unknown preset.
+        """Train and evaluate the ablation.
 
         Args:
-            seeds: Trainings of each network; tune  changes what they share.
+            run: The evaluation.
+            preset: Name of a preset.
+            seeds: Number of trainings of each network.
+            tune: Changes the options that the trainings share.
+            runs: Folder that keeps the trainings, finished or not; None for "runs" in the folder of the evaluation.
+
+        Raises:
+            UsageError: If the preset is unknown.
         """
         if preset not in self.presets:
             raise UsageError("preset", "is not known", expected=", ".join(self.presets), got=preset)
@@ -80,46 +87,60 @@ class Ablation(Generic[Shared]):
         return replace(report, facts={**report.facts, "preset": preset, "seeds": seeds})
 
 
-class Measured(NamedTuple):
-    """The networks of a variant, trained from S seeds, on the same N people or pairs as those of all others.
+class VariantFigures(NamedTuple):
+    """Figures of a variant's networks from S seeds, on the same N people or pairs for all variants.
 
     Attributes:
         values: Name → (S, N).
-        clusters: Of the N.
+        clusters: Clusters of the N.
     """
 
     values: Mapping[str, NDArray[np.floating]]
     clusters: Clusters
 
     def mean(self, name: str) -> float:
-        """Average over seeds and people."""
+        """Average a figure over seeds and people."""
         return float(self.values[name].mean(0).mean())
 
     def summary(self, name: str) -> Summary:
-        """Reduce to what is finite in all trainings."""
+        """Summarise a figure over the values that are finite in all trainings."""
         return summarise(self.values[name], self.clusters)
 
-    def difference(self, other: Measured, name: str) -> Summary:
-        """Compare with the networks of another variant, person by person."""
-        return paired_difference(self.values[name], other.values[name], self.clusters)
+    def difference(self, reference: VariantFigures, name: str) -> Summary:
+        """Compare a figure with another variant's, person by person."""
+        return paired_difference(self.values[name], reference.values[name], self.clusters)
 
 
 class Columns(NamedTuple):
-    """Adjacent columns of a table: heading → digits, and a variant's cells in them."""
+    """Adjacent columns of a table.
+
+    Attributes:
+        digits: Heading → number of digits.
+        cells: Makes a variant's cells.
+    """
 
     digits: Mapping[str, int]
-    cells: Callable[[Variant, Measured], Sequence[Cell]]
+    cells: Callable[[Variant, VariantFigures], Sequence[Cell]]
 
 
 def variants_table(
     name: str,
     title: str,
     headings: Sequence[str],
-    rows: Sequence[tuple[Variant, Measured]],
+    rows: Sequence[tuple[Variant, VariantFigures]],
     columns: Sequence[Columns],
     notes: Sequence[str],
 ) -> Table:
-    """Make a table with a row for each variant: its own cells under `headings`, then the columns."""
-    digits = {heading: count for each in columns for heading, count in each.digits.items()}
-    cells = [[*row[0].cells, *(cell for each in columns for cell in each.cells(*row))] for row in rows]
+    """Make a table with a row for each variant.
+
+    Args:
+        name: Short name of the table.
+        title: Its title.
+        headings: Headings of the variants' cells.
+        rows: Each variant and its figures.
+        columns: Further columns.
+        notes: Lines below the table.
+    """
+    digits = {heading: count for column in columns for heading, count in column.digits.items()}
+    cells = [[*row[0].cells, *(cell for column in columns for cell in column.cells(*row))] for row in rows]
     return Table(name, title, (*headings, *digits), cells, (*[0] * len(headings), *digits.values()), notes)

@@ -1,4 +1,4 @@
-"""Evaluation of the bodies that a user gets: those of `hpc fit`, or fit files of any origin."""
+"""Evaluation of bodies as users get them: fits of `hpc fit`, or fit files of any origin."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import (
-    FoundBody,
+    PredictedBody,
+    bodies_in_rows,
     fits_from_files,
-    found_in,
-    matched_by_tracks,
+    match_by_tracks,
     overlap_within,
     predictions_facts,
 )
-from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, apply_protocol
 from humanpose_cli.lab.evaluate.report import (
     PANELS,
     Cell,
@@ -65,8 +65,8 @@ from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors
 from humanpose_cli.lab.metrics.joints import RootName
 from humanpose_cli.lab.recipes.people import people_of_images, with_labels
 
-_VIEWS = 8  # of each labelled person beside the first, as `hpc fit` has them
-_MIN_OVERLAP = 0.3  # of the boxes, to be taken for the same person
+_VIEWS = 8  # further views of each labelled person, as in `hpc fit`
+_MIN_OVERLAP = 0.3  # overlap of boxes that count as the same person
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,16 @@ class EvaluatedFits:
     """Fits of N people.
 
     Attributes:
-        found: Indices of those who were found, M; errors of these, in that order.
-        bodies: What was found; rigs the model of each.
-        stand_in: Errors of an upright person in the place of each of the others, with no joint correct.
+        rows: (M,) indices of the people that were detected.
+        errors: Errors of these, in that order.
+        bodies: The M predicted bodies.
+        rigs: Model of each predicted body.
+        stand_in: Errors of an upright person in the place of each missed person, with no joint correct.
         movement: Figures of sequences, see `movement_summaries`.
-        confidence: Of the joints, beside their errors; None where no confidence is known.
+        confidence: Confidences of the joints and their errors; None if no confidence is known.
     """
 
-    found: NDArray[np.int64]
+    rows: NDArray[np.int64]
     errors: BodyErrors
     bodies: Bodies
     rigs: tuple[Body, ...]
@@ -91,13 +93,13 @@ class EvaluatedFits:
 
     @property
     def of_all(self) -> BodyErrors:
-        """Of the people found, then of those missed, with the errors of an upright person."""
+        """Errors of the detected people, then of the missed people, with an upright stand-in."""
         return BodyErrors.joined([self.errors, self.stand_in])
 
 
 def measure_fits(
     people: EvaluatedPeople,
-    fit: Callable[[int], Sequence[FoundBody]],
+    fit: Callable[[int], Sequence[PredictedBody]],
     body: Body,
     *,
     protocol: BodyProtocol | None = None,
@@ -107,11 +109,13 @@ def measure_fits(
     """Measure what `fit` finds in each image.
 
     Args:
-        fit: Row of an image → the people found there.
-        body: That they are of.
-        protocol: Says how errors of movements are taken; None: of runs of frames, in the world as most public
-            evaluators do.
+        people: People with their truth.
+        fit: Row of an image → predicted people.
+        body: Body of the predictions.
+        protocol: Protocol that decides how errors of movements are measured; None for runs of frames, in the world as
+            most public evaluators do.
         stop: Called before every image; True ends with InterruptedRun.
+        progress: Called after every image.
     """
     images = np.unique(people.people.images)
     sizes = np.asarray(people.people.cache.images["size"][images])
@@ -122,15 +126,17 @@ def measure_fits(
             raise InterruptedRun()
         predictions = fit(int(image))
         rows = np.flatnonzero(people.people.images == image)
-        by_person = {one.person: one for one in predictions if one.person is not None}
+        by_person = {prediction.person: prediction for prediction in predictions if prediction.person is not None}
         rows_by_index = [int(row) for row in rows if int(people.people.indices[row]) in by_person]
         row_list += rows_by_index
         bodies += [by_person[int(people.people.indices[row])] for row in rows_by_index]
-        others = [int(row) for row in rows if row not in rows_by_index]
-        rest = [one for one in predictions if one.person is None]
-        for true, index in matched(people.boxes[others], [one.box for one in rest], size):
-            row_list.append(others[true])
-            bodies.append(rest[index])
+        unmatched_rows = [int(row) for row in rows if row not in rows_by_index]
+        unassigned = [prediction for prediction in predictions if prediction.person is None]
+        for true, index in match_boxes(
+            people.boxes[unmatched_rows], [prediction.box for prediction in unassigned], size
+        ):
+            row_list.append(unmatched_rows[true])
+            bodies.append(unassigned[index])
         progress(count, len(images), "images")
     rows = np.array(row_list, np.int64)
     missing_rows = np.setdiff1d(np.arange(len(people)), rows)
@@ -147,17 +153,15 @@ def measure_fits(
         if protocol is not None:
             options = {"cut": protocol.cut, "root_path": protocol.root_path, "closed_up": protocol.closed_up}
             options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
-        worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
+        worlds = [np.full((4, 4), np.nan) if prediction.world is None else prediction.world for prediction in bodies]
         movement = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
-    confidence = joint_confidences(people, rows, stacked_bodies, rigs, [one.confidence for one in bodies])
+    confidence = joint_confidences(people, rows, stacked_bodies, rigs, [prediction.confidence for prediction in bodies])
     stand_in = stand_in._replace(pckh=np.zeros(len(missing_rows)))
     return EvaluatedFits(rows, errors, stacked_bodies, rigs, stand_in, movement, confidence)
 
 
 def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:
-    """Place upright people of the mean shape, who face the camera with the arms by the sides, where those in these rows
-    are.
-    """
+    """Place upright people of the mean shape, facing the camera, where the people in these rows are."""
     rotations = neutral_rotations().float()
     rotations[0] = upright_heading(0.0).float()
     return Bodies(
@@ -165,41 +169,45 @@ def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bo
     )
 
 
-def _points(people: EvaluatedPeople, bodies: Sequence[FoundBody]) -> NDArray[np.float64] | None:
-    """Collect the predicted joints (M, P, 3), NaN where a body is predicted; None if all are bodies."""
-    if all(one.joints is None for one in bodies):
+def _points(people: EvaluatedPeople, bodies: Sequence[PredictedBody]) -> NDArray[np.float64] | None:
+    """Collect predicted joints (M, P, 3), NaN for predicted bodies; None if all are bodies."""
+    if all(prediction.joints is None for prediction in bodies):
         return None
     points = np.full((len(bodies), len(people.joints.points), 3), np.nan)
-    for row, one in enumerate(bodies):
-        if one.joints is not None:
-            points[row] = people.joints.select(one.joints[0], one.joints[1][None])[0]
+    for row, prediction in enumerate(bodies):
+        if prediction.joints is not None:
+            points[row] = people.joints.select(prediction.joints[0], prediction.joints[1][None])[0]
     return points
 
 
-def _stacked(predictions: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body, ...]]:
+def _stacked(predictions: Sequence[PredictedBody], body: Body) -> tuple[Bodies, tuple[Body, ...]]:
     """Stack the bodies as tensors, and list the model of each."""
-    rigs = tuple(one.body or body for one in predictions)
-    ones = np.ones(len(SMPL24))
-    rows = [(*one[:3], ones if one.segment_scales is None else one.segment_scales) for one in predictions]
+    rigs = tuple(prediction.body or body for prediction in predictions)
+    unit_scales = np.ones(len(SMPL24))
+    rows = [(*fit[:3], unit_scales if fit.segment_scales is None else fit.segment_scales) for fit in predictions]
     shapes = ((len(SMPL24), 3), (body.shape_count,), (3,), (len(SMPL24),))
     poses, betas, root, scales = (
         torch.from_numpy(np.array([row[i] for row in rows], np.float32).reshape(-1, *shape))
         for i, shape in enumerate(shapes)
     )
     for rig in set(rigs):
-        of_rig = torch.tensor([one is rig for one in rigs])
+        of_rig = torch.tensor([each is rig for each in rigs])
         root[of_rig] += rig.rest_pelvis(betas[of_rig])
     return Bodies(axis_angle_to_matrix(poses), betas, root, scales), rigs
 
 
-def matched(
+def match_boxes(
     true: Sequence[NDArray[Any]] | NDArray[Any], predicted: Sequence[NDArray[Any]], size: ArrayLike
 ) -> list[tuple[int, int]]:
-    """Match boxes x0 y0 x1 y1 of the same people as pairs (true, predicted): by overlap, the largest first, each once.
+    """Match boxes of the same people by overlap, the largest first, each once.
 
     Args:
-        size: (width, height) of the image, within which boxes are compared: some reach beyond it, others are cut
-            there.
+        true: (T, 4) x0, y0, x1, y1 pixels.
+        predicted: (P, 4) pixels.
+        size: (width, height) of the image, within which boxes are compared: some reach beyond it, others are clipped.
+
+    Returns:
+        Pairs of indices (true, predicted).
     """
     if not len(true) or not len(predicted):
         return []
@@ -211,15 +219,17 @@ Detections = Literal["stored", "boxes", "auto", "thorough", "fast"]
 
 
 class StoredPeople(PeopleSource):
-    """The detections that a cache stores, as a source of people: `PeopleSource`."""
+    """The detections that a cache stores, as a source of people.
+
+    Args:
+        cache: The cache.
+    """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        """Return the people who were detected when the cache was made, not others in their place; boxes are the
-        labels'.
-        """
+        """Return the people who were detected when the cache was made, with the boxes of the labels."""
         row = self._cache.find(frame.name)
         people = people_of_images(self._cache, np.array([row]))
         needs = [*{"detected"} & {*self._cache.people}]
@@ -229,7 +239,12 @@ class StoredPeople(PeopleSource):
 
 
 class BoxedPeople(PeopleSource):
-    """What our detector says of the labelled boxes of a cache: `PeopleSource`. `frame.index` is the image's row."""
+    """Our detector's output in the labelled boxes of a cache, as a source of people.
+
+    Args:
+        people: The people; frames are named after their images.
+        threads: Threads of the detector; None for the default.
+    """
 
     def __init__(self, people: EvaluatedPeople, threads: int | None = None) -> None:
         self._people = people
@@ -258,7 +273,7 @@ def _detected(person: Person) -> DetectedPerson | None:
         return None
     pixels = None if person.detected_mask is None else decode_png(person.detected_mask)
     mask = None
-    if pixels is not None:  # the whole image's mask as a square crop
+    if pixels is not None:  # the complete image's mask as a square crop
         height, width = pixels.shape
         side = max(height, width)
         square = cv2.copyMakeBorder(
@@ -278,12 +293,12 @@ def _detected(person: Person) -> DetectedPerson | None:
 
 
 def has_detections(selection: PeopleSelection) -> bool:
-    """Return whether a cache stores what a detector said of its people."""
+    """Return whether a cache stores detections of its people."""
     return open_cache(selection.data).labels.get("people/detected", 0) > 0
 
 
 def fit_row(fitter: Fitter, cache: Cache, row: int) -> Fit:
-    """Fit a cache's image, with its camera if that is known."""
+    """Fit a cache's image, with its camera if it is known."""
     sample = cache.sample(row)
     image = cache.image(row)
     axis = sample.principal_point
@@ -297,14 +312,24 @@ def evaluate_fits(
     detections: Detections,
     threads: int | None = None,
 ) -> Report:
-    """Evaluate the fits that `hpc fit` makes of the images, their cameras known."""
-    selection, protocol = under_protocol(run.selection, BodyProtocol)
+    """Evaluate the fits that `hpc fit` makes of the images, with their cameras.
+
+    Args:
+        run: The evaluation.
+        options: Options of the fits.
+        detections: "stored" for the cache's detections, "boxes" to detect in labelled boxes, or a detector.
+        threads: Threads of the detector; None for the default.
+
+    Raises:
+        InputError: If stored detections are requested and the cache has none.
+    """
+    selection, protocol = apply_protocol(run.selection, BodyProtocol)
     cache = open_cache(selection.data)
     if detections == "stored" and not has_detections(selection):
         raise InputError(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
-    needs = ("box",) if detections == "boxes" else ()  # who was not detected is missed
+    needs = ("box",) if detections == "boxes" else ()
     people = selection.people(*needs, joints=selection.joint_set())
     boxed_people: BoxedPeople | None = None
     source: PeopleSource
@@ -316,13 +341,16 @@ def evaluate_fits(
         source = DetectedPeople(detections, threads, run.device if run.device == "cpu" else "auto")
     with Fitter(options, people_source=source, device=run.device) as fitter:
 
-        def fit(row: int) -> list[FoundBody]:
+        def fit(row: int) -> list[PredictedBody]:
             record = fit_row(fitter, cache, row)
-            bodies = found_in(record, range(len(record)))
+            bodies = bodies_in_rows(record, range(len(record)))
             if boxed_people is None:
                 return bodies
             indices = people.people.indices[boxed_people.rows(row)]
-            return [one._replace(person=int(person)) for one, person in zip(bodies, indices, strict=True)]
+            return [
+                predicted_body._replace(person=int(person))
+                for predicted_body, person in zip(bodies, indices, strict=True)
+            ]
 
         def facts() -> dict[str, Any]:
             lines = {**selection.facts(), "method": options.method, "detector": detections}
@@ -333,19 +361,20 @@ def evaluate_fits(
 
 
 def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match = "boxes") -> Report:
-    """Evaluate fits that are there already, ours or other programs'.
+    """Evaluate existing fits, ours or other programs'.
 
     Args:
+        run: The evaluation.
         predictions: A folder or file.
         match: "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence.
     """
-    selection, protocol = under_protocol(run.selection, BodyProtocol)
+    selection, protocol = apply_protocol(run.selection, BodyProtocol)
     cache = open_cache(selection.data)
     body = load_body(selection.body, mean_hands=selection.mean_hands)
     people = selection.people(joints=selection.joint_set())
     fit = fits_from_files(predictions, cache, body, selection.models, mean_hands=selection.mean_hands)
     facts = {**selection.facts(), **predictions_facts(predictions), "matched by": match}
-    fit = matched_by_tracks(people, fit) if match == "tracks" else fit
+    fit = match_by_tracks(people, fit) if match == "tracks" else fit
     errors = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=run.progress)
     return fits_report(people, errors, facts, protocol)
 
@@ -361,12 +390,17 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "mpjae_deg": ("angle", "absolute rotations of nine joints, degrees", 180 / np.pi),
     "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
 }
-"""Name in the JSON result → column of BodyErrors, text (with what is put on the truth's for {root}), and factor."""
+"""Name in the JSON result → column of BodyErrors, text ({root}: alignment of the roots), and factor."""
 _PLACED: Mapping[RootName, str] = {"pelvis": "pelvis on pelvis", "hips": "hips on hips", "none": "where they are"}
 
 
 def body_metrics(errors: BodyErrors, clusters: Clusters) -> dict[str, Summary]:
-    """Summarize errors by name of METRICS; clusters of the people."""
+    """Summarise errors by name of METRICS.
+
+    Args:
+        errors: The errors.
+        clusters: Clusters of the people.
+    """
     return {
         name: summarise(getattr(errors, column), clusters).scaled(factor)
         for name, (column, _, factor) in METRICS.items()
@@ -376,19 +410,26 @@ def body_metrics(errors: BodyErrors, clusters: Clusters) -> dict[str, Summary]:
 def fits_report(
     people: EvaluatedPeople, fits: EvaluatedFits, facts: Mapping[str, Any], protocol: BodyProtocol | None = None
 ) -> Report:
-    """Report on bodies fitted to images, with the figures that are published under a protocol."""
+    """Report on bodies fitted to images.
+
+    Args:
+        people: People with their truth.
+        fits: Their fits.
+        facts: Lines of the report about the fits.
+        protocol: Protocol whose published figures are added.
+    """
     errors = fits.errors
-    share = len(fits.found) / max(len(people), 1)
-    facts = {**facts, **people.facts, "found": f"{len(fits.found)} ({100 * share:.1f} %)"}
+    share = len(fits.rows) / max(len(people), 1)
+    facts = {**facts, **people.facts, "found": f"{len(fits.rows)} ({100 * share:.1f} %)"}
     images = _contact_sheets(people, fits)
-    missing_rows = np.setdiff1d(np.arange(len(people)), fits.found)
-    metrics = body_metrics(errors, people.clusters.taken(fits.found))
-    of_all = body_metrics(fits.of_all, people.clusters.taken(np.concatenate((fits.found, missing_rows))))
+    missing_rows = np.setdiff1d(np.arange(len(people)), fits.rows)
+    metrics = body_metrics(errors, people.clusters.taken(fits.rows))
+    of_all = body_metrics(fits.of_all, people.clusters.taken(np.concatenate((fits.rows, missing_rows))))
     tables = error_tables(errors, metrics, people.joints.root_name, of_all)
     if protocol is not None:
         facts = {**facts, **protocol.facts}
-        ours = {"this evaluation, of those found": {**metrics, **fits.movement}}
-        tables.insert(1, protocol.table(ours, people.people.cache.header, people.split))
+        figures = {"this evaluation, of those found": {**metrics, **fits.movement}}
+        tables.insert(1, protocol.table(figures, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= fits.movement
     tables += _groups(people, fits)
@@ -407,7 +448,10 @@ def error_tables(
     """Make the tables of errors and their quartiles.
 
     Args:
-        metrics: Of the errors; root  what was put on the truth's; of_all  means that count the missed.
+        errors: The errors.
+        metrics: Summaries of the errors.
+        root: Root on which predictions were placed.
+        of_all: Means that count missed people.
     """
     rows: list[list[Cell]] = []
     for name, summary in metrics.items():
@@ -434,12 +478,12 @@ def error_tables(
 
 
 def _groups(people: EvaluatedPeople, fits: EvaluatedFits) -> list[Table]:
-    """Tabulate errors of the people found by activity, if there are several activities."""
-    some = people.people.taken(fits.found)
+    """Tabulate errors by activity, if there are several activities."""
+    people_of_rows = people.people.taken(fits.rows)
     errors = fits.errors
-    if "activity" not in some.cache.people:
+    if "activity" not in people_of_rows.cache.people:
         return []
-    labels = some.column("activity")
+    labels = people_of_rows.column("activity")
     groups = sorted({str(label) for label in labels} - {""})
     rows: list[list[Cell]] = []
     for group in groups:
@@ -451,10 +495,11 @@ def _groups(people: EvaluatedPeople, fits: EvaluatedFits) -> list[Table]:
 
 
 def _contact_sheets(people: EvaluatedPeople, fits: EvaluatedFits) -> dict[str, Any]:
+    """Draw people of each quartile and the worst."""
     errors = fits.errors
 
     def panel(index: int) -> np.ndarray:
-        return body_panel(people, int(fits.found[index]), fits.rigs[index], fits.bodies, index)
+        return body_panel(people, int(fits.rows[index]), fits.rigs[index], fits.bodies, index)
 
     def title(index: int) -> str:
         mpjpe = 1e3 * errors.mpjpe[index]
@@ -462,7 +507,7 @@ def _contact_sheets(people: EvaluatedPeople, fits: EvaluatedFits) -> dict[str, A
         pckh = 100 * errors.pckh[index]
         return f"{mpjpe:.0f} mm, PA {pa:.0f} mm, PCKh {pckh:.0f} %, {errors.rotation[index]:.2f} rad"
 
-    if not len(fits.found) or not bool(torch.isfinite(fits.bodies.rotations).all()):
+    if not len(fits.rows) or not bool(torch.isfinite(fits.bodies.rotations).all()):
         return {}  # nothing to draw of joints alone
     caption = f"from left to right {', '.join(PANELS)}"
     sheets = {"quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, title), f"Quartiles: {caption}")}

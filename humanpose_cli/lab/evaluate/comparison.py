@@ -1,7 +1,7 @@
 """Several methods on the same people: `hpc evaluate compare`.
 
 Methods differ by less than people do, so their means are compared person by person: the interval of the mean difference
-is over sequences or people (`lab.evaluate.intervals`), of the people that all methods found.
+is over sequences or people (`lab.evaluate.intervals`), for the people that all methods detected.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.lab.evaluate.bodies import METRICS, EvaluatedFits, Match, measure_fits
 from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
-from humanpose_cli.lab.evaluate.predictions import fits_from_files, matched_by_tracks, predictions_digest
-from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
+from humanpose_cli.lab.evaluate.predictions import fits_from_files, match_by_tracks, predictions_digest
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, apply_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, save_plot
 from humanpose_cli.lab.metrics.bodies import BodyErrors
 from humanpose_cli.lab.metrics.counts import FEW
@@ -33,15 +33,18 @@ PLOT = "differences.png"
 def compare_predictions(run: EvaluationRun, predictions: Sequence[Path], *, match: Match = "boxes") -> Report:
     """Compare two or more sets of predictions on the same people: their errors, and how each differs from the first.
 
-    Raises UsageError for fewer than two.
-
     Args:
+        run: The evaluation.
         predictions: Folders or files, as `evaluate_predictions` takes them.
+        match: See `evaluate_predictions`.
+
+    Raises:
+        UsageError: If there are fewer than two.
     """
     names = method_names(predictions)
     if len(names) < 2:
         raise UsageError("predictions", "are of one method", expected="two or more", remedy="hpc evaluate fit")
-    selection, protocol = under_protocol(run.selection, BodyProtocol)
+    selection, protocol = apply_protocol(run.selection, BodyProtocol)
     people = selection.people(joints=selection.joint_set())
     hands = {"mean_hands": selection.mean_hands}
     cache = people.people.cache
@@ -49,7 +52,7 @@ def compare_predictions(run: EvaluationRun, predictions: Sequence[Path], *, matc
     fits = [fits_from_files(path, cache, body, selection.models, **hands) for path in predictions]
     fits_by_name: dict[str, EvaluatedFits] = {}
     for number, (name, fit) in enumerate(zip(names, fits, strict=True)):
-        fit = matched_by_tracks(people, fit) if match == "tracks" else fit
+        fit = match_by_tracks(people, fit) if match == "tracks" else fit
         part = part_of(run.progress, number / len(names), (number + 1) / len(names))
         fits_by_name[name] = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=part)
     digests = {
@@ -67,23 +70,31 @@ def comparison_report(
     folder: Path,
     protocol: BodyProtocol | None = None,
 ) -> Report:
-    """Report on methods by name, the first of which the others are compared with."""
-    common = reduce(np.intersect1d, [one.found for one in fits.values()])
+    """Report on methods, the first of which the others are compared with.
+
+    Args:
+        people: People with their truth.
+        fits: Name of a method → its fits.
+        facts: Lines of the report.
+        folder: Folder of the report.
+        protocol: Protocol of published figures.
+    """
+    common = reduce(np.intersect1d, [method.rows for method in fits.values()])
     clusters = people.clusters.taken(common)
-    errors = {name: _of_people(one, common) for name, one in fits.items()}
+    errors = {name: _of_people(method, common) for name, method in fits.items()}
     first = next(iter(errors))
     means: dict[tuple[str, str], Summary] = {}
     differences: dict[tuple[str, str], Summary] = {}
-    for name, some in errors.items():
+    for name, columns in errors.items():
         for metric, (column, _, factor) in METRICS.items():
-            values, others = (getattr(part, column) for part in (some, errors[first]))
+            values, first_values = (getattr(part, column) for part in (columns, errors[first]))
             means[name, metric] = summarise(values, clusters).scaled(factor)
             if name != first:
-                differences[name, metric] = paired_difference(values, others, clusters).scaled(factor)
+                differences[name, metric] = paired_difference(values, first_values, clusters).scaled(factor)
     rows: list[list[Cell]] = []
-    for name, one in fits.items():
+    for name, method in fits.items():
         figures = [means[name, metric].value for metric in METRICS]
-        rows.append([name, 100 * len(one.found) / max(len(people), 1), *figures])
+        rows.append([name, 100 * len(method.rows) / max(len(people), 1), *figures])
     note = f"Means over the {len(common)} people that every method found, of {len(people)}."
     methods = Table("methods", "Methods", ("method", "found %", *METRICS), rows, (0, 1, *[2] * len(METRICS)), [note])
     facts = dict(facts) if protocol is None else {**facts, **protocol.facts}
@@ -95,9 +106,9 @@ def comparison_report(
 
 
 def _of_people(fits: EvaluatedFits, rows: NDArray[np.int64]) -> BodyErrors:
-    """Select the errors of the people in these rows in their order; all of them were found."""
-    order = np.argsort(fits.found, kind="stable")
-    return fits.errors.taken(order[np.searchsorted(fits.found[order], rows)])
+    """Select the errors of the people in some rows, who were all detected, in their order."""
+    order = np.argsort(fits.rows, kind="stable")
+    return fits.errors.taken(order[np.searchsorted(fits.rows[order], rows)])
 
 
 def _differences(differences: Mapping[tuple[str, str], Summary], first: str, over: str) -> Table:
@@ -122,7 +133,14 @@ def plot_differences(
     means: Mapping[tuple[str, str], Summary],
     first: str,
 ) -> None:
-    """Draw each difference from the first method in per cent of that method's mean, with its interval."""
+    """Draw each difference from the first method in per cent of that method's mean, with its interval.
+
+    Args:
+        path: File of the plot.
+        differences: (method, metric) → difference from the first method.
+        means: (method, metric) → mean.
+        first: Name of the first method.
+    """
     from matplotlib.figure import Figure
 
     methods_with_differences = [
@@ -146,9 +164,13 @@ def plot_differences(
 
 
 def method_names(predictions: Sequence[Path]) -> list[str]:
-    """Give each a short, different name: the last parts of its path that distinguish it from the others.
+    """Give each path a short, distinct name: its last parts, as many as distinguish the paths.
 
-    Raises UsageError if one is given twice.
+    Args:
+        predictions: The paths.
+
+    Raises:
+        UsageError: If a path is given twice.
     """
     parts = [path.absolute().parts for path in predictions]
     if len(set(parts)) < len(parts):

@@ -1,4 +1,4 @@
-"""Whether the confidences of fits can be believed: reliability, and how well they find wrong joints and limbs."""
+"""Reliability of the confidences of fits, and how well they find wrong joints and limbs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.calibration import false_alarms, reliability, wrong_auc
 
 RIGHT_WITHIN = 0.1
-"""Metres, the pelvis on the true one. Joints farther off are wrong; confidence is the probability that one is not."""
+"""Metres, with the pelvis on the true one. Joints farther off are wrong; confidence is the probability to be right."""
 
 _LIMBS = {
     f"{side} {limb}": (f"{side}_{upper}", f"{side}_{lower}")
@@ -28,8 +28,11 @@ _LIMBS = {
 
 @dataclass(frozen=True)
 class JointConfidences:
-    """Confidence and truth of the 12 joints of limbs of N people: confidence (N, 12), error (N, 12) metres about the
-    pelvis; NaN where not known.
+    """Confidence and truth of the 12 joints of limbs of N people.
+
+    Attributes:
+        confidence: (N, 12) probabilities; NaN if unknown.
+        error: (N, 12) metres about the pelvis; NaN if unknown.
     """
 
     confidence: NDArray[np.float64]
@@ -39,12 +42,19 @@ class JointConfidences:
     def of(
         cls, confidence: NDArray[np.floating], joints: NDArray[np.floating], true: NDArray[np.floating]
     ) -> JointConfidences:
-        """Select them among all joints of SMPL24: confidence (N, 24), joints and truth (N, 24, 3) metres."""
+        """Select the limbs among all joints of SMPL24.
+
+        Args:
+            confidence: (N, 24) probabilities.
+            joints: (N, 24, 3) metres.
+            true: (N, 24, 3) metres.
+        """
         rows = list(SMPL24.indices(LIMB_JOINTS))
         pelvis = SMPL24.index("pelvis")
-        away = (joints - joints[:, [pelvis]]) - (true - true[:, [pelvis]])
+        differences = (joints - joints[:, [pelvis]]) - (true - true[:, [pelvis]])
         return cls(
-            np.asarray(confidence, np.float64)[:, rows], np.linalg.norm(away[:, rows], axis=-1).astype(np.float64)
+            np.asarray(confidence, np.float64)[:, rows],
+            np.linalg.norm(differences[:, rows], axis=-1).astype(np.float64),
         )
 
     def of_joints(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -53,8 +63,12 @@ class JointConfidences:
         return self.confidence[finite], self.error[finite] <= RIGHT_WITHIN
 
     def of_limbs(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the confidence of the less certain of a limb's two joints, as `doubtful` has it, and whether both are
-        right.
+        """Return the confidence of each limb, and whether its joints are right.
+
+        The confidence of a limb is that of its less certain joint, as in `doubtful`; both of its joints must be right.
+
+        Returns:
+            (M,) confidences and (M,) bool.
         """
         pairs = np.array([[LIMB_JOINTS.index(name) for name in names] for names in _LIMBS.values()])
         confidence = self.confidence[:, pairs].min(-1)
@@ -70,11 +84,21 @@ def joint_confidences(
     rigs: Sequence[Body],
     confidence: Sequence[NDArray[np.floating] | None],
 ) -> JointConfidences | None:
-    """Return those of the people in some rows, whose bodies were found; None if no confidence or no truth is known.
+    """Compare the confidences of predicted people with their errors.
 
-    The truth is the data set's own joints where these were measured, else the joints of the true bodies.
+    The truth are the dataset's joints if they were measured, otherwise the joints of the true bodies.
+
+    Args:
+        people: People with their truth.
+        rows: (M,) rows of the predicted people.
+        predictions: Their M bodies.
+        rigs: Model of each body.
+        confidence: (24,) confidences of each; None if unknown.
+
+    Returns:
+        The confidences; None if no confidence or no truth is known.
     """
-    rated_rows = [row for row, each in enumerate(confidence) if each is not None]
+    rated_rows = [row for row, values in enumerate(confidence) if values is not None]
     if not rated_rows:
         return None
     with torch.no_grad():
@@ -85,22 +109,22 @@ def joint_confidences(
 
 
 def _true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return true joints (N, 24, 3) in metres, NaN where not known."""
+    """Return true joints (N, 24, 3) in metres, NaN if unknown."""
     true = np.full((len(rows), len(SMPL24), 3), np.nan)
     if people.joints.measured:
         names = [name for name in H36M17.joint_names if name in SMPL24]
         labels = np.asarray(people.people.column(f"joints/{H36M17.name}"), np.float64)[rows][:, H36M17.indices(names)]
         true[:, SMPL24.indices(names)] = np.where(np.nan_to_num(labels[..., 3:]) > 0, labels[..., :3], np.nan)
         return true
-    for at, (row, number) in enumerate(zip(rows.tolist(), people.rig[rows].tolist(), strict=True)):
+    for index, (row, number) in enumerate(zip(rows.tolist(), people.rig[rows].tolist(), strict=True)):
         if number >= 0:
             body = people.bodies.taken([row]).posed(people.rigs[number], vertices=False)
-            true[at] = body.joints[0].numpy()
+            true[index] = body.joints[0].numpy()
     return true
 
 
 def confidence_table(confidences: JointConfidences) -> Table:
-    """Tabulate calibration, detection of wrong joints and limbs, and the reliability diagram of joints as numbers."""
+    """Tabulate calibration, and the detection of wrong joints and limbs."""
     rows: list[list[Cell]] = []
     for what, (confidence, right) in (("joints", confidences.of_joints()), ("limbs", confidences.of_limbs())):
         share, threshold = false_alarms(confidence, right)
@@ -117,7 +141,7 @@ def confidence_table(confidences: JointConfidences) -> Table:
 
 
 def reliability_diagram(confidences: JointConfidences) -> NDArray[np.uint8]:
-    """Draw (H, W, 3) the share of joints and of limbs that is right against the confidence, and how many have it."""
+    """Draw the share of right joints and limbs against their confidence, and how many have it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

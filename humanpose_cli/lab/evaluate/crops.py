@@ -1,5 +1,6 @@
-"""Evaluation of a body network alone, on crops made from labels, as in Neural Body Fitting's analysis (section 4.3):
-the crop is the one in which the true body stands before the fixed camera.
+"""Evaluation of a body network alone, on crops made from labels.
+
+As in Neural Body Fitting's analysis (section 4.3): in the crop, the true body stands before the fixed camera.
 """
 
 from __future__ import annotations
@@ -38,16 +39,19 @@ from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_in
 from humanpose_cli.networks.weights import find_weights
 
 CropSource = Literal["labels", "segmenter"]
-"""Where body parts come from: the true ones, or a segmenter's. Other inputs know no difference."""
+"""Source of the body parts: the true parts, or a segmenter. It makes no difference to other inputs."""
 
 
 class NetworkOnCrops:
-    """A body network that looks at crops around labelled people of its model.
-
-    f1      (M,) of the M people predicted so far, the mean over the parts that a segmenter predicted; empty without one
+    """A body network on crops around labelled people of its model.
 
     Args:
-        source: Of the body parts.
+        people: The people.
+        network: The network.
+        source: Source of the body parts.
+
+    Attributes:
+        f1: (M,) F1 of the M people predicted so far, averaged over a segmenter's parts; empty without one.
     """
 
     def __init__(self, people: EvaluatedPeople, network: BodyNetwork, source: CropSource) -> None:
@@ -82,7 +86,14 @@ class NetworkOnCrops:
 
     @torch.no_grad()
     def panel(self, number: int) -> Image:
-        """Draw (224, 672, 3) the input of one person, the true and the predicted body."""
+        """Draw the input of one person, the true and the predicted body.
+
+        Args:
+            number: Index of the person.
+
+        Returns:
+            (224, 672, 3) uint8.
+        """
         (batch,) = held_out_batches(self.examples, [number], 1)
         batch = self._segmented({name: values.to(self.network.device) for name, values in batch.items()})
         return crop_panel(self.examples, number, batch, self.network.regressor(batch), self.network.layer)
@@ -93,11 +104,16 @@ def _framing(network: BodyNetwork) -> Framing:
 
 
 Measurement = tuple[BodyErrors, NDArray[np.float64] | None]
-"""Errors of N bodies; F1 (N,), the mean over the parts that a segmenter predicted, None without one."""
+"""Errors of N bodies, and their F1 (N,) averaged over a segmenter's parts; None without a segmenter."""
 
 
 def measure_crops(crops: NetworkOnCrops, *, batch_size: int = 32) -> Measurement:
-    """Measure a network on all people of `crops`."""
+    """Measure a network on all people of its crops.
+
+    Args:
+        crops: The network and its crops.
+        batch_size: People per batch.
+    """
     crops.f1.clear()
     numbers = range(len(crops.examples.people))
     errors = crop_errors(crops.predict, held_out_batches(crops.examples, numbers, batch_size), crops.network.layer)
@@ -105,8 +121,14 @@ def measure_crops(crops: NetworkOnCrops, *, batch_size: int = 32) -> Measurement
 
 
 def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
-    """Measure how hard each pose is, as Figure 3: the mean angle (N,) in radians of the parts' relative rotations, the
-    pelvis left out, from those of an upright person with the arms by the sides.
+    """Measure the difficulty of each pose, as in Figure 3.
+
+    Args:
+        people: N people.
+
+    Returns:
+        (N,) radians. Mean angle between the parts' relative rotations, without the pelvis, and those of an upright
+        person with the arms by the sides.
     """
     rotations = people.bodies.rotations[:, 1:]
     neutral = neutral_rotations().float()[1:]
@@ -114,7 +136,17 @@ def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
 
 
 def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSource, *, batch_size: int = 32) -> Report:
-    """Evaluate a body network alone, on crops made from labels."""
+    """Evaluate a body network alone, on crops made from labels.
+
+    Args:
+        run: The evaluation.
+        options: The network and its segmenter.
+        source: Source of the body parts.
+        batch_size: People per batch.
+
+    Raises:
+        UsageError: If a segmenter is requested and the network takes no parts.
+    """
     selection = run.selection
     path = find_weights(options.weights or "nbf-parts")
     segmenter = find_weights(options.segmenter or "segmenter") if source == "segmenter" else None
@@ -137,8 +169,14 @@ def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSour
 def crops_report(
     people: EvaluatedPeople, evaluated: Measurement, facts: Mapping[str, Any], folder: Path, crops: NetworkOnCrops
 ) -> Report:
-    """Report on a network alone, with people of each quartile of the errors (Figure 4) and the worst (Figures 5, 6);
-    with a segmenter's parts Figure 3 is drawn into the folder.
+    """Report on a network alone, with people of each quartile (Figure 4) and the worst (Figures 5 and 6).
+
+    Args:
+        people: The people.
+        evaluated: Their errors and F1; with F1, Figure 3 is drawn into the folder.
+        facts: Lines of the report.
+        folder: Folder of the report.
+        crops: The network and its crops.
     """
     errors, f1 = evaluated
     metrics = body_metrics(errors, people.clusters)
@@ -156,7 +194,16 @@ def crops_report(
 def crop_sheets(
     crops: NetworkOnCrops, mpjpe: NDArray[np.float64], pa_mpjpe: NDArray[np.float64]
 ) -> dict[str, tuple[Image, str]]:
-    """Draw people of each quartile of the errors in metres, and the worst: file name → image, and a line on it."""
+    """Draw people of each quartile of the errors, and the worst.
+
+    Args:
+        crops: The network and its crops.
+        mpjpe: (N,) metres.
+        pa_mpjpe: (N,) metres.
+
+    Returns:
+        File name → image, and a line about it.
+    """
 
     def title(index: int) -> str:
         return f"{1e3 * mpjpe[index]:.0f} mm, PA {1e3 * pa_mpjpe[index]:.0f} mm"

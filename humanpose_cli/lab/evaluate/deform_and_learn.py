@@ -1,5 +1,6 @@
-"""Evaluation of a network of deform-and-learn: joints about the root at the size of a canonical skeleton (Table 1), as
-predicted and, of people with detections, after the refinement of section 6.2.
+"""Evaluation of a network of deform-and-learn: joints about the root at the size of a canonical skeleton (Table 1).
+
+Joints are evaluated as predicted and, for people with detections, after the refinement of section 6.2.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
-from humanpose_cli.lab.evaluate.protocols import ScaledJointProtocol, under_protocol
+from humanpose_cli.lab.evaluate.protocols import ScaledJointProtocol, apply_protocol
 from humanpose_cli.lab.evaluate.report import (
-    FOUND_COLOUR,
     PANEL_SIDE,
+    PREDICTED_COLOUR,
     TRUE_COLOUR,
     Cell,
     Image,
@@ -61,10 +62,13 @@ _CHUNK = 512  # people between two looks at whether to stop
 
 @dataclass(frozen=True)
 class EvaluatedJoints:
-    """Which joints of a body errors are of.
+    """Joints of a body that errors are measured on.
 
     Attributes:
-        rows: (J, 96) of the skeleton's joints, as `ScaledBody.landmarks` gives them.
+        body: The body.
+        skeleton: Skeleton of the joints.
+        rows: (J, 96) rows of the joints, as of `ScaledBody.landmarks`.
+        text: Name for reports.
     """
 
     body: ScaledBody
@@ -74,28 +78,34 @@ class EvaluatedJoints:
 
     @classmethod
     def of_landmarks(cls, body: ScaledBody, skeleton: Skeleton) -> EvaluatedJoints:
-        """Use the joints at the body's own landmarks."""
+        """Use the joints at the body's landmarks."""
         return cls(body, skeleton, body.landmarks(skeleton.name), f"{skeleton.name}, landmarks of the body")
 
     @classmethod
     def of_regressor(cls, body: ScaledBody, path: Path) -> EvaluatedJoints:
-        """Use Human3.6M's joints, by the regressor in a file. Raises InputError or UsageError if it is not for this
-        body.
+        """Use Human3.6M's joints, by a regressor.
+
+        Args:
+            body: The body.
+            path: File of the regressor.
+
+        Raises:
+            HpcError: If the regressor does not fit the body.
         """
         regressor = JointRegressor.read(path)
-        # Skinning is linear in a point's row, so that means of vertices are means of their rows.
+        # Skinning is linear in a point's row, so means of vertices are means of their rows.
         rows = regressor.of_mesh(body.vertices()[None], body.body.template, body.body.name)[0]
         order = [regressor.names.index(name) for name in H36M17.joint_names]
         return cls(body, H36M17, rows[order], f"{H36M17.name}, by the H36M regressor")
 
     def errors(self, pose: ScaledPose, people: JoinedPeople) -> JointErrors:
-        """Measure the people whose true joints are known, in metres."""
+        """Measure the people with known true joints, in metres."""
         points = self.body.points(pose, self.rows).double().numpy()
         return joint_errors(points, joint_truth(people, self.skeleton), self.skeleton, self.length)
 
     @cached_property
     def length(self) -> float:
-        """Of the canonical skeleton's bones together, metres."""
+        """Total length of the canonical skeleton's bones, metres."""
         return canonical_length(self.body, self.skeleton, self.rows)
 
 
@@ -106,31 +116,47 @@ def predict(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> ScaledPose:
-    """Predict the network's bodies of people, on the CPU.
+    """Predict the bodies of people, on the CPU.
 
     Args:
+        network: The network.
+        people: The people.
+        batch_size: People per batch.
+        progress: Called after every part.
         stop: Called before every part; True ends with InterruptedRun.
     """
     parts = []
     for first in range(0, len(people), _CHUNK):
         if stop():
             raise InterruptedRun()
-        some = people.taken(np.arange(first, min(first + _CHUNK, len(people))))
-        parts.append(predict_people(network, some, batch_size).vector)
-        progress(first + len(some), len(people), "people")
+        part = people.taken(np.arange(first, min(first + _CHUNK, len(people))))
+        parts.append(predict_people(network, part, batch_size).vector)
+        progress(first + len(part), len(people), "people")
     return ScaledPose.from_vector(torch.cat(parts))
 
 
 @torch.no_grad()
 def refine(body: ScaledBody, pose: ScaledPose, people: JoinedPeople, run: EvaluationRun) -> ScaledPose | None:
-    """Refine predicted bodies by the detections in the cache, as `hpc fit` does; None if it has no detections."""
+    """Refine predicted bodies by the cache's detections, as `hpc fit` does.
+
+    Args:
+        body: The body.
+        pose: Predicted bodies of the people.
+        people: The people.
+        run: The evaluation.
+
+    Returns:
+        The refined bodies; None if the cache has no detections.
+    """
     column = LABELS["detected"].column
     if not any(part.cache.labels.get(column, 0) for part in people.parts):
         return None
     boxes = people.column("box")
     detections = people.column("detected")
     landmarks = torch.from_numpy(
-        np.stack([landmarks_in_crop(one, person_crop(box, 2)) for one, box in zip(detections, boxes, strict=True)])
+        np.stack(
+            [landmarks_in_crop(detected, person_crop(box, 2)) for detected, box in zip(detections, boxes, strict=True)]
+        )
     )
     parts = []
     for rows in torch.arange(len(people)).split(_CHUNK):
@@ -144,10 +170,17 @@ def refine(body: ScaledBody, pose: ScaledPose, people: JoinedPeople, run: Evalua
 def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16) -> Report:
     """Measure MPJPE and PA-MPJPE before and after refinement, with images of people in each quartile.
 
-    The selection's body is the one that the network learned with.
+    Joints are Human3.6M's if the dataset measured them or a regressor is given, otherwise those of the network's
+    skeleton. The selection's body must be the body that the network was trained with.
 
-    Joints are Human3.6M's where the data set measured these or a regressor is given, else those of the skeleton that
-    the network learned from.
+    Args:
+        run: The evaluation.
+        weights: Weights of the network.
+        batch_size: People per batch.
+
+    Raises:
+        UsageError: If there are no weights.
+        InputError: If the body differs, or there are no true joints.
     """
     if not weights:
         raise UsageError("weights", "are missing", expected="a run of hpc train deform-and-learn")
@@ -157,7 +190,7 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
     rig = load_body(run.selection.body)
     if rig.name != config["body"]:
         raise InputError(path, "was trained with another body", expected=rig.name, got=config["body"])
-    selection, protocol = under_protocol(run.selection, ScaledJointProtocol)
+    selection, protocol = apply_protocol(run.selection, ScaledJointProtocol)
     cache = open_cache(selection.data)
     body = ScaledBody(rig)
     joints = _joints(selection, body, skeleton_by_name(config["skeleton"]))
@@ -176,21 +209,21 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
     if (refined := refine(body, pose, joined_people, run)) is not None:
         poses[_REFINED] = refined
     errors = {
-        name: JointErrors(*(1000 * column for column in joints.errors(one, joined_people)))
-        for name, one in poses.items()
+        name: JointErrors(*(1000 * column for column in joints.errors(predicted, joined_people)))
+        for name, predicted in poses.items()
     }
     summaries = {
-        name: {"mpjpe_mm": summarise(each.mpjpe, clusters), "pa_mpjpe_mm": summarise(each.pa_mpjpe, clusters)}
-        for name, each in errors.items()
+        name: {"mpjpe_mm": summarise(values.mpjpe, clusters), "pa_mpjpe_mm": summarise(values.pa_mpjpe, clusters)}
+        for name, values in errors.items()
     }
-    figures = figures_table({(name, figure): s for name, each in summaries.items() for figure, s in each.items()})
+    figures = figures_table({(name, figure): s for name, row in summaries.items() for figure, s in row.items()})
     metrics = summaries[_PREDICTED] | {f"refined_{name}": s for name, s in summaries.get(_REFINED, {}).items()}
     facts = {**selection.facts(), **weights_facts(path, cache, people.images), "round": config["round"]}
     facts |= {"joints": joints.text, "people": len(people)}
     notes = [f"Bones are scaled to add up to the resting body's {joints.length:.2f} m."]
     if refined is None:
         notes.append("Not refined: the cache has no detections.")
-    rows: list[list[Cell]] = [[name, *(s.value for s in each.values())] for name, each in summaries.items()]
+    rows: list[list[Cell]] = [[name, *(s.value for s in row.values())] for name, row in summaries.items()]
     tables = [Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), rows, 1, notes), figures]
     if protocol is not None:
         facts |= protocol.facts
@@ -202,7 +235,7 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
 
 
 def _joints(selection: PeopleSelection, body: ScaledBody, skeleton: Skeleton) -> EvaluatedJoints:
-    """Choose the joints. learned  the skeleton that the network learned from"""
+    """Choose the joints; `skeleton` is the network's."""
     if selection.regressor is not None:
         return EvaluatedJoints.of_regressor(body, selection.regressor)
     return EvaluatedJoints.of_landmarks(body, H36M17 if selection.measured else skeleton)
@@ -221,7 +254,8 @@ def _contact_sheets(
 
     def title(number: int) -> str:
         mpjpe, pa = (
-            " → ".join(f"{getattr(each, name)[number]:.0f}" for each in errors.values()) for name in JointErrors._fields
+            " → ".join(f"{getattr(stage, name)[number]:.0f}" for stage in errors.values())
+            for name in JointErrors._fields
         )
         return f"{mpjpe} mm, PA {pa} mm"
 
@@ -237,19 +271,24 @@ def _contact_sheets(
 
 @torch.no_grad()
 def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, poses: Sequence[ScaledPose], number: int) -> Image:
-    """Draw the person's crop, their body of each of the poses over it, and the last one from its right-hand side of the
-    image (Figure 1): (224, 224 (2 + P), 3).
+    """Draw the person's crop, each predicted body over it, and the last body from the side (Figure 1).
 
-    True joints in the last are at the size at which they are compared, with the root on the body's.
+    The side view also shows the true joints at the compared size, with their root on the body's.
 
     Args:
-        poses: One, or two: before and after refinement.
+        people: The people.
+        joints: Joints that errors are measured on.
+        poses: One prediction, or two: before and after refinement.
+        number: Index of the person.
+
+    Returns:
+        (224, 224 (2 + P), 3) uint8.
     """
     person = people.taken(np.array([number]))
     crop = person_crop(person.column("box")[0], PANEL_SIDE)
     image = crop.image(person.example(0, (), mask=False).image)
     bodies = [pose.rows(torch.tensor([number])) for pose in poses]
-    views = [mesh_views(joints.body, one, image, FOUND_COLOUR) for one in bodies]
+    views = [mesh_views(joints.body, body, image, PREDICTED_COLOUR) for body in bodies]
     (*_, body) = bodies
     (*_, (_, side)) = views
     joints2d = in_image(joints.body.points(body, joints.rows), body)[0].numpy()
@@ -265,9 +304,7 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, poses: Sequ
 def _at_size_of(
     joints: EvaluatedJoints, predictions: NDArray[np.float32], true: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the true joints (J, 3) of a person in image units: scaled as the predicted ones (J, 3) are to the
-    canonical skeleton, root on root.
-    """
+    """Scale true joints (J, 3) to the size of the predicted ones in the image, root on root."""
     skeleton = joints.skeleton
     first, second = np.array(skeleton.bones).T
     scale = np.linalg.norm(predictions[first] - predictions[second], axis=1).sum() / joints.length

@@ -1,8 +1,8 @@
 """Ablations of deform-and-learn, trained and evaluated anew: rounds (Figure 2), losses, and dense correspondences.
 
-Networks are evaluated on the people that the trainings hold out, the same ones for all variants; registrations are of
-the people that they learn from. Errors are those of `lab.recipes.deform_and_learn.measure`, intervals over
-`clusters_of` the people and over seeds.
+Networks are evaluated on people that the trainings hold out, the same ones for all variants; registrations on the
+people that they learn from. Errors follow `lab.recipes.deform_and_learn.measure`; intervals are over seeds and
+`clusters_of` the people.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _TITLES = {
     "losses": "Losses of equation 5, and smooth L1 beside L2",
     "correspondence": "Dense correspondences",
 }
-_BATCH = 64  # people that a trained network looks at together
+_BATCH = 64  # people per batch of a trained network
 _PLOT = "rounds.png"
 _CURVES = {
     "lifter": "lifter, held out",
     "registration": "registration, all training people",
     "accepted_registration": "registration, accepted training people",
 }
-"""Of a run's rounds.json → in the plot."""
+"""Entry of a run's rounds.json → label in the plot."""
 _COLUMNS = (
     *("registration mm", "PA", "accepted %", "accepted mm", "accepted PA"),
     *("lifter mm", "lifter PA", "network mm", "network PA"),
@@ -61,8 +61,9 @@ class TrainedRounds(NamedTuple):
 
     Attributes:
         records: (S, R) entries of the runs' rounds.json.
-        mpjpe, pa: (R, S, N) mm, errors of each round's network on the N people held out.
-        clusters: Of these people.
+        mpjpe: (R, S, N) mm. Errors of each round's network on N held-out people.
+        pa: (R, S, N) mm. Errors after Procrustes alignment.
+        clusters: Clusters of these people.
     """
 
     records: Sequence[Sequence[Mapping[str, Any]]]
@@ -71,11 +72,20 @@ class TrainedRounds(NamedTuple):
     clusters: Clusters
 
     def mean(self, of: str, figure: str, number: int) -> float:
-        """Average a record's figure in round `number` over the seeds; NaN if it is not known."""
+        """Average a record's figure in a round over the seeds.
+
+        Args:
+            of: Entry of the record.
+            figure: Name of the figure.
+            number: Index of the round.
+
+        Returns:
+            The mean; NaN if it is unknown.
+        """
         return float(np.mean([records[number][of].get(figure, np.nan) for records in self.records]))
 
     def cells(self, number: int) -> list[Cell]:
-        """List the figures of round `number`, as `_COLUMNS`."""
+        """List the figures of a round, as `_COLUMNS`."""
         accepted_share = 100 * float(np.mean([records[number]["accepted"] for records in self.records]))
         registration, accepted_cells, lifter = (
             [self.mean(of, figure, number) for figure in ("mpjpe_mm", "pa_mpjpe_mm")]
@@ -86,8 +96,14 @@ class TrainedRounds(NamedTuple):
 
 
 def variant_training(shared: DeformShared, variant: Variant) -> DeformShared:
-    """Return a variant's training: with fewer rounds the network, and of "long lifter" the lifter too, has as many
-    steps as in all rounds of the shared one.
+    """Return the training of a variant.
+
+    With fewer rounds, the network has as many steps as in all rounds of the shared training; in "long lifter", so has
+    the lifter.
+
+    Args:
+        shared: The shared training.
+        variant: The variant.
     """
     network = variant.of(shared.network)
     loop = shared.loop
@@ -111,10 +127,10 @@ def _study(name: str, run: EvaluationRun, shared: DeformShared) -> Study:
         problem = "has no true joints of people held out"
         raise InputError(selection.data, problem, expected=f"joints/{plan.skeleton.name}")
     variants = VARIANTS[f"deform {name}"]
-    each = {variant.name: variant_training(shared, variant) for variant in variants}
+    variant_trainings = {variant.name: variant_training(shared, variant) for variant in variants}
 
     def report(trainings: Trainings) -> Report:
-        runs = {key: _trained(trainings, key, training, plan, joints) for key, training in each.items()}
+        runs = {key: _trained(trainings, key, training, plan, joints) for key, training in variant_trainings.items()}
         tables = [_table(name, variants, runs), _figures(runs)]
         text = _plot(run.folder / _PLOT, name, variants, runs)
         cache = open_cache(selection.data)
@@ -124,7 +140,8 @@ def _study(name: str, run: EvaluationRun, shared: DeformShared) -> Study:
         facts |= trainings.facts(cache, plan.held_out.values(lambda people: people.images))
         return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots={_PLOT: text})
 
-    return Study([PlannedTraining(DeformAndLearn, one.network, one.loop) for one in each.values()], report, plan_rounds)
+    planned = [PlannedTraining(DeformAndLearn, each.network, each.loop) for each in variant_trainings.values()]
+    return Study(planned, report, plan_rounds)
 
 
 def _trained(
@@ -142,15 +159,15 @@ def _trained(
 
 
 def _errors(trainings: Trainings, folder: Path, plan: DeformAndLearn, joints: EvaluatedJoints) -> NDArray[np.float64]:
-    """Measure a round's network on the people held out: MPJPE and PA-MPJPE (2, N) in mm."""
+    """Measure a round's network on held-out people: MPJPE and PA-MPJPE (2, N) in mm."""
     network = BodyRegressor.load(folder / "network" / LAST).to(trainings.device)
     pose = predict(network, plan.held_out, _BATCH, no_progress, trainings.stop)
     return 1000 * np.stack(joints.errors(pose, plan.held_out))
 
 
 def _table(name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> Table:
-    """Make a table of the rounds of Figure 2 and its controls; of other ablations, of each variant's last round."""
-    first, *others = variants
+    """Tabulate the rounds of Figure 2 and its controls, or each variant's last round."""
+    first, *controls = variants
     clusters = runs[first.name].clusters
     notes = [
         "Registrations are of the people learned from; lifter and network of the people held out.",
@@ -164,12 +181,12 @@ def _table(name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRou
         ]
         rounds = runs[first.name]
         against = {"the first": (rounds.mpjpe[0], rounds.pa[0])}
-        against |= {str(v.cells[0]): (runs[v.name].mpjpe[-1], runs[v.name].pa[-1]) for v in others}
+        against |= {str(v.cells[0]): (runs[v.name].mpjpe[-1], runs[v.name].pa[-1]) for v in controls}
         notes += [
-            f"Network of the last round against {other}: "
+            f"Network of the last round against {name}: "
             f"{_difference(rounds.mpjpe[-1], mpjpe, clusters, percent=True)}; after Procrustes "
             f"{_difference(rounds.pa[-1], pa, clusters, percent=True)}."
-            for other, (mpjpe, pa) in against.items()
+            for name, (mpjpe, pa) in against.items()
         ]
         return Table(name, _TITLES[name], ("training", "round", *_COLUMNS), rows, notes=notes)
     rows = [
@@ -187,12 +204,12 @@ def _table(name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRou
 
 
 def _difference(
-    values: NDArray[np.float64], others: NDArray[np.float64], clusters: Clusters, *, percent: bool = False
+    values: NDArray[np.float64], reference: NDArray[np.float64], clusters: Clusters, *, percent: bool = False
 ) -> str:
-    """Format the mean of values (S, N) − others, with its interval over clusters of the N, in mm."""
-    apart = paired_difference(values, others, clusters)
-    text = apart.text("+.1f")
-    return f"{text} mm, {100 * apart.value / float(others.mean()):+.1f} %" if percent else text
+    """Format the mean difference (S, N) in mm, with its interval over clusters of the N."""
+    difference = paired_difference(values, reference, clusters)
+    text = difference.text("+.1f")
+    return f"{text} mm, {100 * difference.value / float(reference.mean()):+.1f} %" if percent else text
 
 
 def _figures(runs: Mapping[str, TrainedRounds]) -> Table:
@@ -208,14 +225,14 @@ def _figures(runs: Mapping[str, TrainedRounds]) -> Table:
 
 
 def _plot(path: Path, name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> str:
-    """Draw errors by round; return what the plot shows."""
-    first, *others = variants
+    """Draw errors by round; return the caption."""
+    first, *controls = variants
     numbers = range(len(runs[first.name].mpjpe))
     if name == "rounds":
         rounds = runs[first.name]
         curves = {"network, held out": rounds.mpjpe.mean((1, 2)).tolist()}
         curves |= {label: [rounds.mean(of, "mpjpe_mm", number) for number in numbers] for of, label in _CURVES.items()}
-        levels = {str(variant.cells[0]): float(runs[variant.name].mpjpe[-1].mean()) for variant in others}
+        levels = {str(variant.cells[0]): float(runs[variant.name].mpjpe[-1].mean()) for variant in controls}
         plot_curves(path, [number + 1 for number in numbers], curves, "round", levels)
         return "Figure 2: MPJPE by round, and of the networks of equally long trainings"
     curves = {str(variant.cells[0]): runs[variant.name].mpjpe.mean((1, 2)).tolist() for variant in variants}

@@ -1,16 +1,17 @@
 """Means with 95 % intervals over independent clusters.
 
 Frames of one video, images of one person and people of one image resemble each other: drawn one by one, they make an
-interval far too narrow. The bootstrap here draws entire clusters with replacement (Davison and Hinkley 1997, section
-3.8), and its percentiles are those of the expanded percentile interval (Hesterberg 2015, "What teachers should know
-about the bootstrap", section 4.3), which has the width of Student's t instead of the normal distribution's:
+interval far too narrow. This bootstrap draws entire clusters with replacement (Davison and Hinkley 1997, section 3.8),
+and its percentiles are those of the expanded percentile interval (Hesterberg 2015, "What teachers should know about the
+bootstrap", section 4.3), which has the width of Student's t instead of the normal distribution's:
 
     mean_r = Σ_i s_g(r,i) / Σ_i n_g(r,i)        s_g sum and n_g number of a cluster's values, g(r, i) drawn from 1 … G
     interval = quantiles α and 1 − α of mean_r,   α = Φ(−√(G / (G − 1)) t),   t the 97.5 % point of Student's t, G − 1
 
 Several trainings of one method are drawn with replacement in the same resamples.
 
-With two to five clusters of normal values it holds the mean in 52, 75, 89 and 91 % of trials: below five there is none.
+With two to five clusters of normal values, the interval contains the mean in 52, 75, 89 and 91 % of trials; it is
+therefore omitted below five clusters.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ _DRAWN_AT_ONCE = 1_000_000  # clusters of the bootstrap: 8 MB
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """What N values belong to; clusters are independent of each other, values of one are not.
+    """Clusters of N values: clusters are independent of each other, values of one cluster are not.
 
     Attributes:
-        unit: What a cluster is, in the plural, such as sequences.
-        ids: (N,) the cluster of each value.
+        unit: Name of the clusters in the plural, such as sequences.
+        ids: (N,) cluster of each value.
     """
 
     unit: str
@@ -44,13 +45,23 @@ class Clusters:
 
     @classmethod
     def of(cls, unit: str, keys: Sequence[Hashable]) -> Clusters:
-        """Put values with equal keys into one cluster."""
+        """Put values with equal keys into one cluster.
+
+        Args:
+            unit: See the class.
+            keys: Key of each value.
+        """
         numbers: dict[Hashable, int] = {}
         return cls(unit, np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64))
 
     @classmethod
     def single(cls, unit: str, count: int) -> Clusters:
-        """Make each of `count` values a cluster of its own."""
+        """Make each value a cluster by itself.
+
+        Args:
+            unit: See the class.
+            count: Number of values.
+        """
         return cls(unit, np.arange(count))
 
     def __len__(self) -> int:
@@ -64,20 +75,26 @@ class Clusters:
 
     @property
     def text(self) -> str:
-        """For reports: how many clusters of which unit, and whether they are few."""
+        """Number of clusters and their unit, and whether they are few."""
         return _counted(self.count, self.unit)
 
     def taken(self, rows: Any) -> Clusters:
-        """Select those of some of the values."""
+        """Select the clusters of some values."""
         return Clusters(self.unit, self.ids[rows])
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A mean over n values with its median and 95 % interval; NaN where n is 0, and without an interval.
+    """A mean over n values with its median and 95 % interval; NaN if n is 0 or there is no interval.
 
     Attributes:
-        clusters: Number of clusters that the interval is over, and their unit.
+        value: The mean.
+        n: Number of values.
+        median: The median.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        clusters: Number of clusters that the interval is over.
+        unit: Unit of the clusters.
     """
 
     value: float
@@ -99,7 +116,12 @@ class Summary:
         return self.value, self.median, self.low, self.high, self.n
 
     def text(self, digits: str, unit: str = "") -> str:
-        """Format the value and its interval, each by `digits`; the value alone without an interval."""
+        """Format the value and its interval.
+
+        Args:
+            digits: Format of the numbers.
+            unit: Text after the value.
+        """
         if math.isnan(self.value):
             return "–"
         value = f"{self.value:{digits}}{unit}"
@@ -107,7 +129,7 @@ class Summary:
 
     @property
     def basis(self) -> str:
-        """What the interval is over, and whether that is too little."""
+        """Number of clusters that the interval is over, and whether they are too few."""
         return _counted(self.clusters, self.unit)
 
     def document(self) -> dict[str, Any]:
@@ -122,24 +144,30 @@ def _counted(count: int, unit: str) -> str:
 
 
 def summarise(values: ArrayLike, clusters: Clusters | None = None) -> Summary:
-    """Average values (N,), or those (S, N) of S trainings, over the values that are finite in all trainings.
+    """Average values over those that are finite in all trainings.
 
     Args:
-        clusters: Of the N values; None: each value is independent.
+        values: (N,) values, or (S, N) of S trainings.
+        clusters: Clusters of the N values; None if each value is independent.
     """
     return _summary((values,), clusters)
 
 
-def paired_difference(values: ArrayLike, others: ArrayLike, clusters: Clusters | None = None) -> Summary:
-    """Average `values` − `others`, each (N,), or (S, N) and (T, N) of S and T trainings, of the same N people.
+def paired_difference(values: ArrayLike, reference: ArrayLike, clusters: Clusters | None = None) -> Summary:
+    """Average the differences of two methods on the same N people.
 
-    An interval without zero says that they differ. clusters  as for `summarise`
+    An interval without zero shows that they differ.
+
+    Args:
+        values: (N,) values, or (S, N) of S trainings.
+        reference: (N,) values to subtract, or (T, N) of T trainings.
+        clusters: Clusters of the N people; None if each is independent.
     """
-    return _summary((values, others), clusters)
+    return _summary((values, reference), clusters)
 
 
 def _summary(errors: Sequence[ArrayLike], clusters: Clusters | None) -> Summary:
-    """Summarize one set of trainings, or the first set − the second."""
+    """Summarise one set of trainings, or the difference of two sets."""
     sets = [np.atleast_2d(np.asarray(values, np.float64)) for values in errors]
     count = sets[0].shape[1]
     clusters = Clusters.single("values", count) if clusters is None else clusters
@@ -157,9 +185,7 @@ def _summary(errors: Sequence[ArrayLike], clusters: Clusters | None) -> Summary:
 
 
 def _interval(sets: Sequence[NDArray[np.float64]], ids: NDArray[np.int64]) -> tuple[float, float]:
-    """Draw the interval of sets (S, N) of trainings of values in clusters ids (N,) 0…G − 1; NaN for too few
-    clusters.
-    """
+    """Draw the interval of sets (S, N) with clusters ids (N,) 0…G − 1; NaN for too few clusters."""
     groups = int(ids.max()) + 1
     counts = np.bincount(ids, minlength=groups).astype(np.float64)
     sums = [np.stack([np.bincount(ids, row, groups) for row in values]) for values in sets]  # (S, G)
@@ -169,42 +195,56 @@ def _interval(sets: Sequence[NDArray[np.float64]], ids: NDArray[np.int64]) -> tu
     for first in range(0, _RESAMPLES, step):
         rows = min(step, _RESAMPLES - first)
         indices = random.integers(groups, size=(rows, groups))
-        totals = [np.take_along_axis(_seeds(random, rows, len(one)) @ one, indices, 1).sum(1) for one in sums]
+        totals = [np.take_along_axis(_seeds(random, rows, len(part)) @ part, indices, 1).sum(1) for part in sums]
         means[first : first + rows] = np.subtract.reduce(totals) / counts[indices].sum(1)
     return expanded_interval(means, groups)
 
 
-def drawn_rows(clusters: Clusters, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """Draw clusters with replacement and yield the rows of their values: for figures that are no means, such as average
-    precision.
+def resample_rows(clusters: Clusters, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """Draw clusters with replacement, for figures that are not means, such as average precision.
 
-    The same resamples for the same clusters.
+    Args:
+        clusters: Clusters of N values; the same clusters yield the same resamples.
+        resamples: Number of resamples.
+
+    Yields:
+        Rows of the values of the drawn clusters.
     """
-    members = [np.flatnonzero(clusters.ids == one) for one in np.unique(clusters.ids)]
+    members = [np.flatnonzero(clusters.ids == cluster) for cluster in np.unique(clusters.ids)]
     random = np.random.default_rng((len(members), len(clusters)))
     for _ in range(resamples):
-        yield np.concatenate([members[one] for one in random.integers(len(members), size=len(members))])
+        yield np.concatenate([members[index] for index in random.integers(len(members), size=len(members))])
 
 
 def summarise_figures(
     figures: Callable[[NDArray[np.int64]], Mapping[str, float]], clusters: Clusters, resamples: int
 ) -> dict[str, Summary]:
-    """Summarize figures of N values that are no means, with intervals over clusters drawn with replacement.
+    """Summarise figures of N values that are not means, with intervals over resampled clusters.
 
     Args:
         figures: Rows among the N → figures by name.
+        clusters: Clusters of the N values.
+        resamples: Number of resamples.
     """
     values = figures(np.arange(len(clusters)))
-    resampled_figures = [figures(rows) for rows in drawn_rows(clusters, resamples)]
+    resampled_figures = [figures(rows) for rows in resample_rows(clusters, resamples)]
     summaries = {}
     for name, value in values.items():
-        low, high = expanded_interval(np.array([each[name] for each in resampled_figures]), clusters.count)
+        low, high = expanded_interval(np.array([row[name] for row in resampled_figures]), clusters.count)
         summaries[name] = Summary(value, len(clusters), math.nan, low, high, clusters.count, clusters.unit)
     return summaries
 
 
 def expanded_interval(values: NDArray[np.float64], groups: int) -> tuple[float, float]:
-    """Return the interval of a figure by its values (R,) in resamples of so many clusters; NaN if these are too few."""
+    """Return the interval of a figure.
+
+    Args:
+        values: (R,) values in the resamples.
+        groups: Number of clusters.
+
+    Returns:
+        Both ends; NaN if there are too few clusters.
+    """
     if groups < _MIN_CLUSTERS or not np.isfinite(values).any():
         return math.nan, math.nan
     tail = _tail(groups)
@@ -213,14 +253,14 @@ def expanded_interval(values: NDArray[np.float64], groups: int) -> tuple[float, 
 
 
 def _seeds(random: np.random.Generator, rows: int, count: int) -> NDArray[np.float64]:
-    """Draw shares (R, S) of trainings with replacement; (1, 1) of a single training."""
+    """Draw shares (R, S) of trainings with replacement; (1, 1) for a single training."""
     if count == 1:
         return np.ones((1, 1))
     return random.multinomial(count, np.full(count, 1 / count), size=rows) / count
 
 
 def _tail(groups: int) -> float:
-    """Share of the bootstrap distribution on either side of the expanded percentile interval."""
+    """Return the share of the bootstrap distribution on either side of the interval."""
     from scipy.special import ndtr, stdtrit
 
     return float(ndtr(-math.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975)))

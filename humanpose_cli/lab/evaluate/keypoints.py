@@ -1,10 +1,10 @@
 """Evaluation of fits in the image: COCO's average precision by keypoint similarity, PCK and PCKh.
 
-The 17 joints of COCO, projected from the bodies by the camera of the fit, against people whose joints were labelled by
-hand: no 3-D truth is needed. Beside them stand the detector's own landmarks, to which the bodies were fitted.
+The 17 joints of COCO, projected from the bodies by the fit's camera, are compared with hand-labelled joints: no 3-D
+truth is needed. For comparison, the detector's landmarks, to which the bodies were fitted, are evaluated as well.
 
-All images of a split count, also those without people, as in pycocotools. An area that a data set does not give is
-53 % of the box, COCO's mean.
+All images of a split count, also images without people, as in pycocotools. If a dataset gives no area, it is 53 % of
+the box, COCO's mean.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise_figures
 from humanpose_cli.lab.evaluate.people import EvaluationRun, image_clusters
 from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
-from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, beside_published, under_protocol
+from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, add_published, apply_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.weights import network_facts
 from humanpose_cli.lab.metrics.keypoints import (
@@ -54,9 +54,13 @@ _RESAMPLES = 200
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """The people of one image: keypoints (T, 17, 3) with 0 where not labelled, areas (T,), boxes (T, 4).
+    """The people of one image.
 
-    crowds (T,) which of them are regions of several people; None: none is
+    Attributes:
+        keypoints: (T, 17, 3) pixels and visibility, 0 if not labelled.
+        areas: (T,) square pixels.
+        boxes: (T, 4) pixels.
+        crowds: (T,) bool, regions of several people; None if there are none.
     """
 
     keypoints: Floats
@@ -67,7 +71,12 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """Found people: joints (P, 17, 2) pixels, NaN for joints that cannot be predicted, scores (P,)."""
+    """The predicted people of one image.
+
+    Attributes:
+        joints: (P, 17, 2) pixels, NaN for joints that cannot be predicted.
+        scores: (P,) scores.
+    """
 
     joints: Floats
     scores: Floats
@@ -89,10 +98,14 @@ def _of_thresholds(name: str, precision: Floats, recall: Floats) -> float:
 
 
 def labelled_image(cache: Cache, row: int) -> LabelledImage:
-    """Read the people and crowds of an image that have a box; areas that are not known are estimated.
+    """Read the people and crowds of an image that have a box.
 
-    Boxes are in the pixels of keypoints, whose centres are half a pixel further than those of owners, who do not add
-    that half to boxes.
+    Unknown areas are estimated. Boxes are in the pixels of keypoints, whose centres are half a pixel further than the
+    owners', who do not add that half to boxes.
+
+    Args:
+        cache: The cache.
+        row: Row of the image.
     """
     column = partial(image_column, cache, row)
     boxes = column("box", 4)
@@ -106,15 +119,25 @@ def labelled_image(cache: Cache, row: int) -> LabelledImage:
 
 
 def match_keypoints(labels: Sequence[LabelledImage], predictions: Sequence[PredictedImage]) -> list[ImageMatches]:
-    """Match the predictions of images with their people, in one order."""
+    """Match the predictions of images with their people.
+
+    Args:
+        labels: People of each image.
+        predictions: Predictions of each image.
+    """
     return [
-        matched_predictions(found.joints, found.scores, truth.keypoints, truth.areas, truth.boxes, truth.crowds)
-        for truth, found in zip(labels, predictions, strict=True)
+        matched_predictions(fit.joints, fit.scores, truth.keypoints, truth.areas, truth.boxes, truth.crowds)
+        for truth, fit in zip(labels, predictions, strict=True)
     ]
 
 
 def keypoint_metrics(matches: Sequence[ImageMatches], clusters: Clusters | None = None) -> dict[str, Summary]:
-    """Return the figures of _AP. clusters  of the images; None: each is independent"""
+    """Return the figures of _AP.
+
+    Args:
+        matches: Matches of each image.
+        clusters: Clusters of the images; None if each is independent.
+    """
 
     def precisions(rows: NDArray[np.int64]) -> dict[str, float]:
         curves = average_precision([matches[row] for row in rows])
@@ -124,14 +147,20 @@ def keypoint_metrics(matches: Sequence[ImageMatches], clusters: Clusters | None 
 
 
 Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
-"""Row of an image → the fit file that is about it, and the rows of its people; None: no person was found."""
+"""Row of an image → its fit, and the rows of its people in it; None if no person was detected."""
 
 
 @dataclass(frozen=True)
 class ImageFits:
-    """Fits of images. body  whose parameters they are; facts  lines of a report about them."""
+    """Fits of images.
 
-    of: Records
+    Attributes:
+        records: Row of an image → its fit.
+        body: Body of the fits.
+        facts: Lines of a report about the fits.
+    """
+
+    records: Records
     body: Body
     facts: Mapping[str, Any]
 
@@ -147,18 +176,25 @@ def fits_of_images(
     predictions: Path | None = None,
     threads: int | None = None,
 ) -> Iterator[ImageFits]:
-    """Open the fits in `predictions` if that is given, else those that `hpc fit` makes, each on request.
-
-    Raises UsageError for detections "boxes": average precision is about who is found.
+    """Open existing fits, or the fits that `hpc fit` makes on request.
 
     Args:
-        rows: Of the images that are evaluated.
+        cache: The cache.
+        rows: (N,) rows of the images.
+        options: Options of the fits.
+        device: Device of the networks.
+        detections: "stored" for the cache's detections, or a detector.
+        predictions: Existing fits; None to make them.
+        threads: Threads of the detector; None for the default.
+
+    Raises:
+        UsageError: If `detections` is "boxes".
     """
     if predictions is not None:
         body = load_body(options.body)
         yield ImageFits(records_from_files(predictions, cache, body), body, predictions_facts(predictions))
         return
-    if detections == "boxes":
+    if detections == "boxes":  # average precision evaluates the detector, too
         raise UsageError("detector", "finds no people", expected="auto, thorough, fast or stored", got="boxes")
     source = (
         StoredPeople(cache)
@@ -177,7 +213,16 @@ def fits_of_images(
 
 @torch.no_grad()
 def posed_rows(record: FitRecord, rows: NDArray[np.integer], body: Body) -> tuple[PosedBody, Tensor, list[Camera]]:
-    """Pose the bodies in some rows of a fit, without meshes: the bodies, their betas, and the camera of each."""
+    """Pose the bodies in some rows of a fit, without meshes.
+
+    Args:
+        record: The fit.
+        rows: Rows of the fit.
+        body: Body of the fit.
+
+    Returns:
+        The posed bodies, their betas, and the camera of each.
+    """
     rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).float().unflatten(1, (len(SMPL24), 3)))
     betas, trans, scales = (
         torch.from_numpy(np.asarray(getattr(record, name)[rows], np.float32))
@@ -192,7 +237,17 @@ def posed_rows(record: FitRecord, rows: NDArray[np.integer], body: Body) -> tupl
 
 
 def image_column(cache: Cache, row: int, name: str, *shape: int) -> NDArray[np.float64]:
-    """Read a column (T, *shape) of the people of an image; NaN if the cache lacks it."""
+    """Read a column of the people in an image.
+
+    Args:
+        cache: The cache.
+        row: Row of the image.
+        name: Name of the column.
+        *shape: Shape of a value.
+
+    Returns:
+        (T, *shape) values; NaN if the cache lacks the column.
+    """
     people = cache.people_of(row)
     if name not in cache.people or not len(people):
         return np.full((len(people), *shape), np.nan)
@@ -201,7 +256,13 @@ def image_column(cache: Cache, row: int, name: str, *shape: int) -> NDArray[np.f
 
 @torch.no_grad()
 def joints_of_fits(record: FitRecord, rows: NDArray[np.integer], body: Body) -> PredictedImage:
-    """Project the bodies' joints by the fit's camera; scores are how sure the fit is of each person."""
+    """Project the joints of bodies by the fit's camera; scores are the confidences of people.
+
+    Args:
+        record: The fit.
+        rows: Rows of the fit.
+        body: Body of the fit.
+    """
     if not len(rows):
         return PredictedImage(np.zeros((0, len(COCO17), 2)), np.zeros(0))
     bodies, betas, cameras = posed_rows(record, rows, body)
@@ -211,7 +272,12 @@ def joints_of_fits(record: FitRecord, rows: NDArray[np.integer], body: Body) -> 
 
 
 def joints_of_detections(record: FitRecord, rows: NDArray[np.integer]) -> PredictedImage:
-    """Return the detector's landmarks; those that it lacks are NaN."""
+    """Return the detector's landmarks; missing joints are NaN.
+
+    Args:
+        record: The fit.
+        rows: Rows of the fit.
+    """
     landmarks = np.asarray(record.keypoints2d[rows], np.float64)
     points = landmarks[:, BLAZEPOSE33.indices(COCO17.joint_names), :2]
     return PredictedImage(points, np.asarray(record.confidence[rows], np.float64))
@@ -225,8 +291,19 @@ def evaluate_keypoints(
     predictions: Path | None = None,
     threads: int | None = None,
 ) -> Report:
-    """Compare fits that `hpc fit` makes of the images, or that are there already, with labelled keypoints."""
-    selection, protocol = under_protocol(run.selection, KeypointProtocol)
+    """Compare fits with labelled keypoints.
+
+    Args:
+        run: The evaluation.
+        options: Options of the fits.
+        detections: See `fits_of_images`.
+        predictions: See `fits_of_images`.
+        threads: See `fits_of_images`.
+
+    Raises:
+        InputError: If the cache has no labelled keypoints.
+    """
+    selection, protocol = apply_protocol(run.selection, KeypointProtocol)
     cache = open_cache(selection.data)
     for column in (f"keypoints/{COCO17.name}", "box"):
         if not cache.labels.get(f"people/{column}", 0):
@@ -244,23 +321,23 @@ def evaluate_keypoints(
     metrics = {name: keypoint_metrics(images, clusters) for name, images in matches.items()}
     facts["people"] = sum(image.people for image in matches["fits"])
     of_fits = metrics["fits"]
-    others = metrics["detections"]
+    of_detections = metrics["detections"]
     rows_of_table: list[list[Cell]] = [
-        [text, name, of_fits[name].value, others[name].value] for name, text in _AP.items()
+        [text, name, of_fits[name].value, of_detections[name].value] for name, text in _AP.items()
     ]
     table = Table("keypoints", "Joints in the image", ("what", "name", *metrics), rows_of_table, 3)
-    every = figures_table({(of, name): s for of, each in metrics.items() for name, s in each.items()}, digits=3)
-    named = {f"{name}_of_detections": summary for name, summary in others.items()}
-    report = Report("Fitted bodies in the image", facts, {**of_fits, **named}, [table, every])
+    figures = figures_table({(of, name): s for of, row in metrics.items() for name, s in row.items()}, digits=3)
+    named = {f"{name}_of_detections": summary for name, summary in of_detections.items()}
+    report = Report("Fitted bodies in the image", facts, {**of_fits, **named}, [table, figures])
     prefix = "" if protocol is None else protocol.names
     complete = all(str(name).startswith(prefix) for name in cache.images["name"][rows])
-    return beside_published(report, protocol, metrics, cache.header, selection.full_split() if complete else "")
+    return add_published(report, protocol, metrics, cache.header, selection.full_split() if complete else "")
 
 
 def _matches(
     cache: Cache, rows: NDArray[np.int64], fits: ImageFits, progress: Progress, stop: Callable[[], bool]
 ) -> dict[str, list[ImageMatches]]:
-    """Match the fits and the detections that they were made from, in the images of some rows."""
+    """Match the fits of images, and the detections that they were made from."""
     labels: list[LabelledImage] = []
     predictions: dict[str, list[PredictedImage]] = {"fits": [], "detections": []}
     empty = PredictedImage(np.zeros((0, len(COCO17), 2)), np.zeros(0))
@@ -268,7 +345,7 @@ def _matches(
         if stop():
             raise InterruptedRun()
         labels.append(labelled_image(cache, row))
-        fit = fits.of(row)
+        fit = fits.records(row)
         if fit is None:
             images = empty, empty
         else:

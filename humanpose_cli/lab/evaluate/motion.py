@@ -1,6 +1,6 @@
-"""Footwork, steadiness and flight of fits, which need no truth.
+"""Footwork, steadiness and flight of fits, without truth.
 
-Fits are put into a world that stands on its ground (`fitting.grounding`). Frames whose camera moves in an unknown way
+Fits are placed into a world that stands on its ground (`fitting.grounding`). Frames with an unknown camera movement
 interrupt a person's motion.
 """
 
@@ -29,9 +29,16 @@ _MIN_STEPS = 3  # pairs of frames
 
 
 def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
-    """Measure each person of a fit who is visible in some consecutive frames: by track, values of each figure's name.
+    """Measure each person of a fit who is visible in consecutive frames.
 
-    Raises UnavailableError if only the name of the body is known.
+    Args:
+        fit: The fit.
+
+    Returns:
+        Track → name of a figure → values.
+
+    Raises:
+        UnavailableError: If only the name of the body is known.
     """
     body = fit.body_model()
     values = {}
@@ -45,7 +52,7 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
         follows &= ~np.isin(frames[1:], lost) & ~np.isin(frames[:-1], lost)
         if follows.sum() < _MIN_STEPS:
             continue
-        betas, trans, scales = (torch.from_numpy(each[rows]) for each in (fit.betas, fit.trans, fit.segment_scales))
+        betas, trans, scales = (torch.from_numpy(column[rows]) for column in (fit.betas, fit.trans, fit.segment_scales))
         rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses[rows]).unflatten(1, (len(SMPL24), 3)))
         bodies = Bodies(rotations, betas, body.rest_pelvis(betas) + trans, scales)
         motion = BodyMotion.of_bodies(joint_set("smpl24"), bodies, [body] * len(rows)).in_world(worlds[frames])
@@ -54,7 +61,7 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
 
 
 def _values(motion: BodyMotion, time: Floats, follows: NDArray[np.bool_]) -> dict[str, Floats]:
-    head = SMPL24.index("head")  # the place of both ears
+    head = SMPL24.index("head")  # stands for both ears
     masses = mass_shares([*SMPL24.joint_names, "left_ear", "right_ear"], len(SMPL24) + 2).numpy()
     centre = masses @ motion.points[:, [*range(len(SMPL24)), head, head]]
     feet = footwork(motion.feet, centre, time, follows)
@@ -70,9 +77,15 @@ def _values(motion: BodyMotion, time: Floats, follows: NDArray[np.bool_]) -> dic
 
 
 def motion_document(fit: Fit, name: str) -> dict[str, Any]:
-    """Return the figures of a fit called `name` as JSON values: of all people, and `tracks` with those of each.
+    """Return the figures of a fit as JSON values: for all people, and `tracks` for each.
 
-    Raises InputError if no person moves; UnavailableError if only the name of the body is known.
+    Args:
+        fit: The fit.
+        name: Its name, for messages.
+
+    Raises:
+        InputError: If no person moves.
+        UnavailableError: If only the name of the body is known.
     """
     values = motion_values(fit)
     if not values:
@@ -82,7 +95,7 @@ def motion_document(fit: Fit, name: str) -> dict[str, Any]:
             expected="a fit of a video",
             got=f"{fit.frame_count} frames",
         )
-    tracks = [{"track": track, **_means([each])} for track, each in values.items()]
+    tracks = [{"track": track, **_means([figures])} for track, figures in values.items()]
     return {"people": len(values), **_means(list(values.values())), "tracks": tracks}
 
 

@@ -1,9 +1,9 @@
-"""Errors of people in sequences: accelerations, and where fits that know the camera's path put them in the world.
+"""Errors of people in sequences: accelerations, and positions in the world of fits that know the camera's path.
 
-Accelerations are of runs of consecutive frames of one person, roots on each other; public evaluators close up frames
-that the owners call invalid before they take differences. World errors are those of SLAHMR, WHAM and EMDB 2
-(`lab.metrics.trajectories`), of everything that was found of a person in a sequence; they need the true camera's path
-in the cache and the predicted one in the fits.
+Accelerations are measured on runs of consecutive frames of one person, with the roots aligned; public evaluators close
+up frames that the owners call invalid before they take differences. World errors follow SLAHMR, WHAM and EMDB 2
+(`lab.metrics.trajectories`) and include all predictions of a person in a sequence; they need the true camera's path in
+the cache and the predicted one in the fits.
 """
 
 from __future__ import annotations
@@ -49,20 +49,21 @@ _TEXTS = {
     "foot_sliding_mm": "path of predicted feet while the true ones stand, mm a frame",
 }
 RootPath = Literal["translation", "pelvis"]
-"""What a root's path is of: SMPL's translation (WHAM), or joint 0 of the joints (TRAM, GVHMR)."""
+"""Root of a path: SMPL's translation (WHAM), or joint 0 of the joints (TRAM, GVHMR)."""
 _CHUNK = 64  # people whose meshes are in memory at once
 _FEWEST_WORLD = 3  # frames
 _FEET = BLAZEPOSE33.indices(("left_heel", "left_foot_index", "right_heel", "right_foot_index"))
 
 
 class BodyMotion(NamedTuple):
-    """M people in camera axes, or in the world's; NaN where not known.
+    """M people in camera or world axes; NaN if unknown.
 
     Attributes:
-        points: (M, P, 3) metres, `joints.points`.
-        feet: (M, 4, 3) metres, heel and ball of the left and the right foot; those of SMPL are WHAM's and GVHMR's.
-        facing: (M, 3, 3) pelvis to the axes.
-        root: (M, 3) metres, the joint that the pelvis turns about; rest (M, 3) where it is in the resting body.
+        points: (M, P, 3) metres. The `joints.points`.
+        feet: (M, 4, 3) metres. Heel and ball of the left and the right foot; on SMPL, the points of WHAM and GVHMR.
+        facing: (M, 3, 3) rotations from the pelvis to the axes.
+        root: (M, 3) metres. The joint that the pelvis turns about.
+        rest: (M, 3) metres. The root in the resting body.
     """
 
     points: Floats
@@ -74,18 +75,24 @@ class BodyMotion(NamedTuple):
     @classmethod
     @torch.no_grad()
     def of_bodies(cls, joints: JointSet, bodies: Bodies, rigs: Sequence[Body]) -> BodyMotion:
-        """Take the motion of bodies, each of its own model."""
+        """Take the motion of bodies.
+
+        Args:
+            joints: Joints that errors are measured on.
+            bodies: M bodies.
+            rigs: Model of each body.
+        """
         count = len(rigs)
         points = np.full((count, len(joints.points), 3), np.nan)
         feet = np.full((count, len(_FEET), 3), np.nan)
         rest = np.full((count, 3), np.nan)
-        for rig in {id(one): one for one in rigs}.values():
-            of_rig = np.flatnonzero([one is rig for one in rigs])
+        for rig in dict.fromkeys(rigs):
+            of_rig = np.flatnonzero([each is rig for each in rigs])
             for chunk in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
-                some = bodies.taken(chunk).of_model(rig)
-                result = some.posed(rig, vertices=joints.of_mesh)
-                points[chunk] = joints.of_body(rig, result, some.betas).double().numpy()
-                landmarks = rig.pose_landmarks(BLAZEPOSE33.name, result, some.betas)
+                chunk_bodies = bodies.taken(chunk).of_model(rig)
+                result = chunk_bodies.posed(rig, vertices=joints.of_mesh)
+                points[chunk] = joints.of_body(rig, result, chunk_bodies.betas).double().numpy()
+                landmarks = rig.pose_landmarks(BLAZEPOSE33.name, result, chunk_bodies.betas)
                 feet[chunk] = landmarks[:, _FEET].double().numpy()
                 rest[chunk] = result.rest_joints[:, SMPL24.index("pelvis")].double().numpy()
         facing, root = (values.double().numpy() for values in (bodies.rotations[:, 0], bodies.root))
@@ -93,7 +100,12 @@ class BodyMotion(NamedTuple):
 
     @classmethod
     def of_truth(cls, people: EvaluatedPeople, rows: NDArray[np.integer]) -> BodyMotion:
-        """Take that of the people in these rows, with measured joints if errors are of these."""
+        """Take the true motion of people, with measured joints if errors are measured on these.
+
+        Args:
+            people: People with their truth.
+            rows: (M,) rows of the people.
+        """
         rigs = [people.rigs[number] if number >= 0 else people.body for number in people.rig[rows]]
         of_bodies = cls.of_bodies(people.joints, people.bodies.taken(rows), rigs)
         return of_bodies._replace(points=people.measured_joints(rows)) if people.joints.measured else of_bodies
@@ -103,26 +115,35 @@ class BodyMotion(NamedTuple):
         return BodyMotion._make(values[rows] for values in self)
 
     def in_world(self, world_to_camera: Floats) -> BodyMotion:
-        """Move from camera axes to the world's, with [R t] of each person (M, 4, 4): X = Rᵀ (x − t)."""
+        """Transform from camera to world axes.
+
+        Args:
+            world_to_camera: (M, 4, 4) [R t] of each person; X = Rᵀ (x − t).
+        """
         rotation = world_to_camera[:, :3, :3]
         translation = world_to_camera[:, :3, 3]
 
-        def moved(points: Floats) -> Floats:
+        def move(points: Floats) -> Floats:
             return np.einsum("tji,tpj->tpi", rotation, points - translation[:, None])
 
         facing = np.einsum("tji,tjk->tik", rotation, self.facing)
-        root = moved(self.root[:, None])[:, 0]
-        return BodyMotion(moved(self.points), moved(self.feet), facing, root, self.rest)
+        root = move(self.root[:, None])[:, 0]
+        return BodyMotion(move(self.points), move(self.feet), facing, root, self.rest)
 
     @property
     def translation(self) -> Floats:
-        """(M, 3) metres: SMPL's."""
+        """(M, 3) metres. SMPL's translation."""
         return self.root - self.rest
 
     def path(self, joints: JointSet, of: RootPath) -> Floats:
-        """Return the path (M, 3) of the root in world axes, metres: SMPL's translation, or the pelvis among the points.
+        """Return the path of the root in world axes.
 
-        Where errors are of other joints, the points of their root.
+        Args:
+            joints: Joints that errors are measured on; their root, if they lack a pelvis.
+            of: SMPL's translation, or the pelvis among the points.
+
+        Returns:
+            (M, 3) metres.
         """
         if of == "translation" and np.isfinite(self.root).all():
             return self.translation
@@ -141,16 +162,20 @@ def movement_summaries(
     without_translation: bool = False,
     closed_up: bool = False,
 ) -> dict[str, Summary]:
-    """Summarize what was found by name of `_TEXTS`; empty without moving people.
+    """Summarise the movement of predicted people by name of `_TEXTS`.
 
     Args:
-        rows: Of the people; predicted  their motion in camera axes; worlds  (M, 4, 4) world to camera of their
-            fits.
-        cut: Of the segments of world errors.
-        root_path: What the error of the path is of.
-        without_translation: EMDB's own jitter too: of SMPL's joints, everything that was found of a person closed
-            up.
-        closed_up: Frames without a true person do not interrupt a run; those whose person was missed do.
+        people: People with their truth.
+        rows: (M,) rows of the predicted people.
+        predicted: Their motion in camera axes.
+        worlds: (M, 4, 4) world to camera of their fits.
+        cut: Cut of the segments of world errors.
+        root_path: Root that the error of the path is measured on.
+        without_translation: Add EMDB's jitter of SMPL's joints, with all predictions of a person closed up.
+        closed_up: Frames without a true person do not interrupt a run; frames whose person was missed do.
+
+    Returns:
+        Name → summary; empty without moving people.
     """
     images = people.people.cache.images
     values_by_name: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
@@ -165,7 +190,7 @@ def movement_summaries(
     rates = np.full(len(rows), np.nan)
     if "frame_rate" in images:
         rates = np.asarray(images["frame_rate"][people.people.images[rows]], np.float64)
-    # Of a part of the people, or of every n-th frame, nobody knows which of the missing frames are valid.
+    # For a part of the people, or every n-th frame, it is unknown which of the missing frames are valid.
     complete = people.split and people.people.cache.header.options_values.get("every", 1) == 1
     for track, frames in _tracks(people, rows, closed_up=closed_up and bool(complete)):
         rate = float(rates[track[0]])
@@ -178,7 +203,7 @@ def movement_summaries(
                 add("accel_trimmed_m_s2", error[1:-1] * rate**2, track[0])
         if without_translation and len(track) > _FEWEST_WORLD and np.isfinite(rate):
             still = predicted.points[track] - predicted.translation[track, None]
-            # A value a sequence: the evaluator averages over sequences.
+            # One value per sequence: the evaluator averages over sequences.
             add("jitter_emdb_10m_s3", jitter_emdb(still, rate).mean(keepdims=True) / 10, track[0])
         world = _in_world(people, rows, track, predicted, true, worlds)
         if world is None:
@@ -191,13 +216,13 @@ def movement_summaries(
         add("rte_percent", 100 * root_translation_error(*(m.path(people.joints, root_path) for m in motions)), start)
         paths = [motion.path(people.joints, "pelvis") for motion in motions]
         for run in _runs(frames[visible]):
-            some = [motion.taken(run) for motion in motions]
-            first, second = some
+            moving = [motion.taken(run) for motion in motions]
+            first, second = moving
             velocity = root_velocity_error(paths[0][run], paths[1][run], first.facing, second.facing)
             add("erve_mm", 1e3 * velocity[np.isfinite(velocity)], start)
             add("foot_sliding_mm", 1e3 * foot_sliding(first.feet, second.feet), start)
             if np.isfinite(rate):
-                for name, motion in zip(("jitter_10m_s3", "true_jitter_10m_s3"), some, strict=True):
+                for name, motion in zip(("jitter_10m_s3", "true_jitter_10m_s3"), moving, strict=True):
                     add(name, jitter(motion.points[:, :count], rate) / 10, start)
     columns = {
         name: [np.concatenate(column) for column in zip(*parts, strict=True)] for name, parts in values_by_name.items()
@@ -213,13 +238,13 @@ def _about_root(points: Floats, root: list[int]) -> Floats:
 def _tracks(
     people: EvaluatedPeople, rows: NDArray[np.int64], *, closed_up: bool
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield each person in each sequence: indices among `rows`, by frame, and the frames; closed up, their ranks."""
+    """Yield each person in each sequence: indices among `rows`, and frames or their ranks."""
     table = people.people
     cache = people.people.cache
     sequence = cache.sequence_numbers
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
     frames = np.asarray(cache.images["frame"][table.images], np.int64)
-    index = np.full(len(table), -1)  # among `rows`
+    index = np.full(len(table), -1)  # in `rows`
     index[rows] = np.arange(len(rows))
     keys: dict[tuple[int, str], list[int]] = {}
     for row, image in enumerate(table.images.tolist()):
@@ -228,13 +253,13 @@ def _tracks(
     for track in keys.values():
         order = np.array(track)[np.argsort(frames[track], kind="stable")]
         positions = np.arange(len(order)) if closed_up else frames[order]
-        found = index[order] >= 0
-        if found.any():
-            yield index[order[found]], positions[found]
+        predicted = index[order] >= 0
+        if predicted.any():
+            yield index[order[predicted]], positions[predicted]
 
 
 def _runs(frames: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Split into indices of consecutive frames, three or more."""
+    """Split frames into runs of at least three consecutive ones, as indices."""
     parts = np.split(np.arange(len(frames)), np.flatnonzero(np.diff(frames) != 1) + 1)
     return [part for part in parts if len(part) >= _FEWEST_WORLD]
 
@@ -247,9 +272,7 @@ def _in_world(
     true: BodyMotion,
     worlds: Floats | None,
 ) -> tuple[NDArray[np.bool_], BodyMotion, BodyMotion] | None:
-    """Return the frames (T,) of a track and a person's predicted and true motion there in world axes; None if a
-    camera's path is not known.
-    """
+    """Return a track's frames and motions in world axes; None if a camera's path is unknown."""
     images = people.people.cache.images
     if worlds is None or "world_to_camera" not in images or len(track) < _FEWEST_WORLD:
         return None
@@ -264,7 +287,7 @@ def _in_world(
 
 
 def movement_table(summaries: Mapping[str, Summary]) -> Table:
-    """Make a table like that of errors."""
+    """Make a table of movements, like the table of errors."""
     rows: list[list[Cell]] = [[_TEXTS[name], name, *summary.cells] for name, summary in summaries.items()]
     columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
     return Table("movement", "Movement", columns, rows, 2, [interval_note(summaries.values())])

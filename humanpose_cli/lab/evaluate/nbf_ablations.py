@@ -1,7 +1,7 @@
 """Tables 1 to 4 and Figures 3 to 6 of Neural Body Fitting, trained and evaluated anew.
 
-Variants are evaluated on the same held-out people; intervals are over people and seeds. The paper's figures stand
-beside ours where data and split are the paper's.
+Variants are evaluated on the same held-out people; intervals are over people and seeds. The paper's figures are shown
+if data and split are the paper's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import changed
 from humanpose_cli.io.images import write_image
-from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Measured, Study, variants_table
+from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Study, VariantFigures, variants_table
 from humanpose_cli.lab.evaluate.bodies import METRICS
 from humanpose_cli.lab.evaluate.crops import CropSource, NetworkOnCrops, crop_sheets, distance_to_mean, measure_crops
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
@@ -40,14 +40,13 @@ ABLATION_LABELS = ("joints", "unscaled", "parts")
 
 @dataclass(frozen=True)
 class NbfShared(SharedTraining[NbfTraining]):
-    """What the trainings of a preset share.
+    """Options that the trainings of a preset share.
 
     Attributes:
         segmenters: Name → training, the worst first.
-        segmenter_loop: Of these; `loop` is of the networks.
-        weights: Of L_lat, L_3D and L_2D where Tables 3 and 4 have them.
-        parts: Source of the body parts of Tables 3 and 4: the labels, or the last of the segmenters, as in the
-            paper.
+        segmenter_loop: Loop of the segmenters' trainings; `loop` belongs to the networks.
+        weights: Weights of L_lat, L_3D and L_2D in Tables 3 and 4.
+        parts: Source of the body parts of Tables 3 and 4: the labels, or the last segmenter, as in the paper.
     """
 
     segmenters: Mapping[str, SegmenterTraining]
@@ -57,8 +56,11 @@ class NbfShared(SharedTraining[NbfTraining]):
 
 
 def nbf_shared(preset: str) -> NbfShared:
-    """Return what a preset's trainings share. `ablation`: minutes a training on two cores; `paper`: settings and
-    networks of the paper and its authors' code.
+    """Return the options that a preset's trainings share.
+
+    Args:
+        preset: "ablation" for minutes per training on two cores; "paper" for settings and networks of the paper and its
+            authors' code.
     """
     base, segmenter_loop = SEGMENTER_PRESETS[preset]
     segmenters = {str(variant.cells[0]): variant.of(base) for variant in VARIANTS[f"segmenters {preset}"]}
@@ -69,12 +71,12 @@ def nbf_shared(preset: str) -> NbfShared:
 
 
 def _is_up3d(people: EvaluatedPeople) -> bool:
-    """Return whether the people are those of the paper's UP-3D."""
+    """Return whether the people are the paper's people of UP-3D."""
     return agrees(people.people.cache.header, people.split, "up3d", ("nbf/validation", "up3d/validation"))
 
 
 class _Setup(NamedTuple):
-    """The training that variants change, and where the body parts of its evaluation come from."""
+    """The training that variants change, and the source of body parts in its evaluation."""
 
     network: NbfTraining
     source: CropSource = "labels"
@@ -82,7 +84,7 @@ class _Setup(NamedTuple):
 
 
 def _with_losses(trainings: Trainings, shared: NbfShared) -> _Setup:
-    """Return the setup of Tables 3 and 4: all losses, and parts from the labels or from the best segmenter."""
+    """Return the setup of Tables 3 and 4: all losses, and parts from labels or the best segmenter."""
     setup = _Setup(shared.network)
     if shared.parts == "segmenter":
         setup = _segmented(trainings, shared, list(shared.segmenters)[-1])
@@ -90,7 +92,7 @@ def _with_losses(trainings: Trainings, shared: NbfShared) -> _Setup:
 
 
 def _segmented(trainings: Trainings, shared: NbfShared, name: str) -> _Setup:
-    """Train a segmenter; return the setup of a body network that learns through its parts."""
+    """Train a segmenter; return the setup of a body network that learns from its parts."""
     path = trainings.segmenter(f"segmenter {name}", shared.segmenters[name], shared.segmenter_loop)
     segmenter = Segmenter.load(path, trainings.device)
     crop = segmenter.options.crop
@@ -98,21 +100,33 @@ def _segmented(trainings: Trainings, shared: NbfShared, name: str) -> _Setup:
     return _Setup(network, "segmenter", segmenter)
 
 
-def measure_networks(trainings: Trainings, people: EvaluatedPeople, weights: Sequence[Path], setup: _Setup) -> Measured:
-    """Measure body networks trained from several seeds: the columns of BodyErrors, and `f1` of a segmenter's parts."""
+def measure_networks(
+    trainings: Trainings, people: EvaluatedPeople, weights: Sequence[Path], setup: _Setup
+) -> VariantFigures:
+    """Measure body networks that were trained from several seeds.
+
+    Args:
+        trainings: Runs the trainings.
+        people: The held-out people.
+        weights: Weights of each seed.
+        setup: Source of the body parts.
+
+    Returns:
+        The columns of BodyErrors, and `f1` of a segmenter's parts.
+    """
     values: dict[str, list[NDArray[np.float64]]] = {}
     for path in weights:
         network = load_nbf(path, segmenter=setup.segmenter, body=people.body_name, device=trainings.device)
         errors, f1 = measure_crops(NetworkOnCrops(people, network, setup.source))
         for name, column in {**errors._asdict(), **({} if f1 is None else {"f1": f1})}.items():
             values.setdefault(name, []).append(column)
-    return Measured({name: np.stack(columns) for name, columns in values.items()}, people.clusters)
+    return VariantFigures({name: np.stack(columns) for name, columns in values.items()}, people.clusters)
 
 
 def _measured(
     trainings: Trainings, people: EvaluatedPeople, loop: TrainOptions, setup: _Setup, name: str, prefix: str = ""
-) -> dict[str, Measured]:
-    """Train and measure the networks of each variant of an ablation. prefix  of the trainings' names"""
+) -> dict[str, VariantFigures]:
+    """Train and measure the networks of each variant; `prefix` begins the trainings' names."""
     results = {}
     for variant in VARIANTS[name]:
         weights = trainings.networks(f"{prefix}{variant.name}", variant.of(setup.network), loop)
@@ -138,27 +152,24 @@ def _tables(
     title: str,
     heading: str,
     people: EvaluatedPeople,
-    results: Mapping[str, Measured],
+    results: Mapping[str, VariantFigures],
     columns: Sequence[Columns],
     paper_digits: Mapping[str, int],
     notes: Sequence[str],
 ) -> list[Table]:
-    """Make a table with a row for each variant but controls, and that of all figures.
-
-    Args:
-        paper_digits: Heading → digits of the paper's columns, which stand beside results on the paper's data only.
-    """
+    """Make a table of the variants without controls, and a table of all figures."""
+    # The paper's columns appear next to results on the paper's data only.
     is_h36m = agrees(
         people.people.cache.header, people.split, "h36m", ("nbf/validation",), every=40
     )  # of all four cameras
-    theirs = {
+    paper_columns = {
         name: index
         for index, name in enumerate(paper_digits)
         if (is_h36m if name == "paper H36M" else _is_up3d(people))
     }
     paper = Columns(
-        {name: paper_digits[name] for name in theirs},
-        lambda variant, _: [variant.paper[index] for index in theirs.values()],
+        {name: paper_digits[name] for name in paper_columns},
+        lambda variant, _: [variant.paper[index] for index in paper_columns.values()],
     )
     rows = [(variant, results[variant.name]) for variant in VARIANTS[name] if variant.paper]
     table = variants_table(name, title, (heading,), rows, (_ERRORS, *columns, paper), notes)
@@ -166,11 +177,11 @@ def _tables(
 
 
 TablesAndPlots = tuple[list[Table], dict[str, str]]
-"""Tables, and plots by file name with a line each."""
+"""Tables, and plots by file name with a line about each."""
 
 
 def inputs(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Make Table 1: the input of the network."""
+    """Make Table 1: inputs of the network."""
     results = _measured(trainings, people, shared.loop, _Setup(shared.network), "inputs")
     notes = [_compared(results, "parts 12", other) for other in ("rgb", "parts 1", "parts 6", "parts 24", "joints 24")]
     for name, result in results.items():
@@ -183,7 +194,7 @@ def inputs(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, fol
 
 
 def losses(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Make Table 3: which losses."""
+    """Make Table 3: losses."""
     results = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "losses", "loss ")
     rotations = results["3D"].difference(results["lat"], "absolute_rotation")
     notes = [
@@ -198,7 +209,7 @@ def losses(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, fol
 
 
 def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Make Table 4, how many 3-D labels beside 2-D ones, and its control, the same 3-D labels and nothing else."""
+    """Make Table 4: share of 3-D labels in addition to 2-D labels, and its control, the same 3-D labels alone."""
     results = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "supervision")
     shares = [int(str(variant.cells[0])) for variant in VARIANTS["supervision"] if variant.paper]
     millimetres = {name: 1e3 * float(result.values["mpjpe"].mean()) for name, result in results.items()}
@@ -219,7 +230,7 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared
 
 
 def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Make Table 2, the segmenter of training against that of validation, and Figures 3 to 6."""
+    """Make Table 2, segmenters of training against segmenters of validation, and Figures 3 to 6."""
     setups = {name: _segmented(trainings, shared, name) for name in shared.segmenters}
     setups["GT"] = _Setup(shared.network)
     weights = {
@@ -228,7 +239,7 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
     }
     rows: list[list[Cell]] = []
     plots: dict[str, str] = {}
-    figures: dict[str, Measured] = {}
+    figures: dict[str, VariantFigures] = {}
     for name, setup in setups.items():
         iou = 1.0
         if setup.segmenter is not None:
@@ -237,8 +248,8 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
             name_of_training: measure_networks(trainings, people, paths, setup)
             for name_of_training, paths in weights.items()
         }
-        figures |= {f"{name_of_training}, validated with {name}": each for name_of_training, each in networks.items()}
-        rows.append([name, 100 * iou, *(1e3 * each.mean("mpjpe") for each in networks.values())])
+        figures |= {f"{training}, validated with {name}": network for training, network in networks.items()}
+        rows.append([name, 100 * iou, *(1e3 * network.mean("mpjpe") for network in networks.values())])
         values = networks[name].values
         if "f1" in values:  # the best segmenter comes last and stays
             plot_quality(folder / "f1-error.png", values["f1"][0], values["mpjpe"].mean(0), distance_to_mean(people))
@@ -262,10 +273,10 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
 
 
 def _segmenter_table(name: str, title: str, trainings: Iterable[str], rows: Sequence[Sequence[Cell]]) -> Table:
-    return Table(name, title, ("validated with", "IoU %", *(f"trained with {one}" for one in trainings)), rows)
+    return Table(name, title, ("validated with", "IoU %", *(f"trained with {each}" for each in trainings)), rows)
 
 
-def _figures(results: Mapping[str, Measured]) -> Table:
+def _figures(results: Mapping[str, VariantFigures]) -> Table:
     return figures_table(
         {
             (variant, name): result.summary(column).scaled(factor)
@@ -276,12 +287,12 @@ def _figures(results: Mapping[str, Measured]) -> Table:
     )
 
 
-def _compared(results: Mapping[str, Measured], name: str, other: str, unit: str = "") -> str:
-    """Describe a paired difference of the joints' errors in a sentence."""
-    difference = results[name].difference(results[other], "mpjpe").scaled(1e3)
-    relative = 100 * difference.value / (1e3 * float(results[other].values["mpjpe"].mean()))
-    name, other = (one.removeprefix("labels ") + unit for one in (name, other))
-    return f"{name} against {other}: {difference.text('+.1f', ' mm')}, {relative:+.1f} %."
+def _compared(results: Mapping[str, VariantFigures], name: str, reference_name: str, unit: str = "") -> str:
+    """Describe a paired difference of joint errors in a sentence."""
+    difference = results[name].difference(results[reference_name], "mpjpe").scaled(1e3)
+    relative = 100 * difference.value / (1e3 * float(results[reference_name].values["mpjpe"].mean()))
+    variant, reference = (label.removeprefix("labels ") + unit for label in (name, reference_name))
+    return f"{variant} against {reference}: {difference.text('+.1f', ' mm')}, {relative:+.1f} %."
 
 
 _TABLES: Mapping[str, Callable[[Trainings, EvaluatedPeople, NbfShared, Path], TablesAndPlots]] = {
@@ -293,9 +304,14 @@ _TABLES: Mapping[str, Callable[[Trainings, EvaluatedPeople, NbfShared, Path], Ta
 
 
 def planned_trainings(name: str, shared: NbfShared) -> list[PlannedTraining]:
-    """List what an ablation trains, networks from true parts: there are no segmenters yet.
+    """List the trainings of an ablation; networks learn from true parts, since there are no segmenters yet.
 
-    Raises UsageError if segmenters have other parts than the networks.
+    Args:
+        name: Name of the ablation.
+        shared: Options that the trainings share.
+
+    Raises:
+        UsageError: If segmenters predict other parts than the networks take.
     """
     network = shared.network
     names = list(shared.segmenters) if name == "segmenters" else []

@@ -1,4 +1,4 @@
-"""An evaluation of pairs that is divided among processes: each writes what it measured, the run of all reads it."""
+"""An evaluation of pairs that is divided among processes: parts write figures, the complete run reads them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ Figures = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class PairParts:
-    """Figures of pairs in `pairs.json` of the folders of parts, `part-0-of-8` in the folder of the run of all.
+    """Figures of pairs in `pairs.json` of the parts' folders, such as `part-0-of-8` in the folder of the complete run.
 
     Attributes:
-        settings: What decides the figures; those of other settings are not read.
+        run: The evaluation of a part, or of all pairs.
+        settings: Settings that decide the figures; figures of other settings are not read.
     """
 
     run: EvaluationRun
     settings: Any
 
     def measured(self) -> dict[int, Figures]:
-        """Read what the parts of this run measured: number of a pair → its figures."""
+        """Read the figures that the parts of this run measured, by the number of a pair."""
         measured: dict[int, Figures] = {}
         for path in sorted(self.run.folder.glob("part-*/pairs.json")):
             document = read_json_object(path)
@@ -37,13 +38,13 @@ class PairParts:
         return measured
 
     def write(self, pairs: Mapping[int, Figures]) -> None:
-        """Write the figures of the pairs of a part; JSON has no NaN."""
-        if self.run.part[1] > 1:
+        """Write the figures of a part's pairs."""
+        if self.run.part[1] > 1:  # JSON has no NaN
             plain = {
                 number: {
-                    name: {k: v if math.isfinite(v) else None for k, v in row.items()} for name, row in one.items()
+                    name: {k: v if math.isfinite(v) else None for k, v in row.items()} for name, row in figures.items()
                 }
-                for number, one in pairs.items()
+                for number, figures in pairs.items()
             }
             write_json(self.run.folder / "pairs.json", {"settings": self._text, "pairs": plain}, indent=None)
 

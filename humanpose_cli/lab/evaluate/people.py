@@ -1,4 +1,4 @@
-"""Which people an evaluation uses, and the truth about them."""
+"""Selection of the people that an evaluation uses, and the truth about them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from humanpose_cli.lab.recipes.people import (
     visible_people,
 )
 
-_MEASURED = ("h36m", "humaneva")  # sources whose joints were measured, and bodies only fitted to them
-# Source → column whose values are independent of each other, and what they are; others are drawn by sequence.
+_MEASURED = ("h36m", "humaneva")  # sources with measured joints, to which bodies were only fitted
+# Source → column with independent values, and the unit of these; other sources are drawn by sequence.
 _DRAWN_BY = {
     **dict.fromkeys(_MEASURED, ("identity", "subjects")),
     "iper": ("identity", "people"),
@@ -54,12 +54,17 @@ class EvaluatedPeople:
     """N people of one split, and the truth about them.
 
     Attributes:
-        body: That predictions are of; body_name "default" or "smpl:FILE", which names it.
-        rigs: Models of the true bodies; rig (N,) which of them is each person's own, −1 where no body is known.
-        bodies: The truth before each image's camera, NaN where not known; focal (N,), centre (N, 2) pixels.
-        joints: That errors are of.
-        split: "protocol/split" where all of it is evaluated; "" where only some of its people are.
-        left_out: How many people of known truth are not among them, and why; "" if all are.
+        people: The people in their cache.
+        body: Body of the predictions.
+        body_name: "default" or "smpl:FILE", which names it.
+        rigs: Models of the true bodies.
+        rig: (N,) index of each person's model, −1 if no body is known.
+        bodies: The truth before each image's camera, NaN if unknown.
+        focal: (N,) pixels.
+        centre: (N, 2) pixels. Principal points.
+        joints: Joints that errors are measured on.
+        split: "protocol/split" if all of it is evaluated; "" if only some people are.
+        left_out: Number of people with known truth that are left out, and why; "" if there are none.
     """
 
     people: People
@@ -79,7 +84,7 @@ class EvaluatedPeople:
 
     @cached_property
     def joints2d(self) -> NDArray[np.float32]:
-        """(N, J, 2) labelled joints in the image, of smpl24 or else of the first skeleton there is; NaN: not known."""
+        """(N, J, 2) labelled joints in the image, of smpl24 or the first skeleton; NaN if unknown."""
         names = [name for name in self.people.cache.people if name.startswith("keypoints/")]
         if not names:
             return np.full((len(self), 1, 2), np.nan, np.float32)
@@ -91,7 +96,7 @@ class EvaluatedPeople:
 
     @cached_property
     def boxes(self) -> NDArray[np.float64]:
-        """(N, 4) round the known joints, which may reach beyond the image; else the stored box."""
+        """(N, 4) boxes around the known joints, which may reach beyond the image; otherwise the stored boxes."""
         points = self.joints2d.astype(np.float64)
         mask = np.asarray(np.isfinite(points).all(-1, keepdims=True))
         low, high = (np.where(mask, points, limit) for limit in (np.inf, -np.inf))
@@ -108,19 +113,21 @@ class EvaluatedPeople:
         models: Body | Sequence[Body] | None = None,
         points: NDArray[np.float64] | None = None,
     ) -> BodyErrors:
-        """Measure M predicted bodies that are those of the people in these rows.
+        """Measure the predicted bodies of M people.
 
         Args:
-            models: Of the predictions: one, or each one's; None for `self.body`.
-            points: (M, P, 3) predicted joints, NaN for people with a predicted body.
+            predicted: The M bodies.
+            rows: (M,) rows of the people.
+            models: Model of the predictions, or of each of them; None for `self.body`.
+            points: (M, P, 3) metres. Predicted joints, NaN for people with a predicted body.
         """
-        each = (
+        rigs = (
             [models] * len(rows) if isinstance(models, Body) else [self.body] * len(rows) if models is None else models
         )
         result = BodyErrors._make(np.full(len(rows), np.nan) for _ in BodyErrors._fields)
         labels = self.measured_joints(rows) if self.joints.measured else None
-        for number, model in product(np.unique(self.rig[rows]).tolist(), set(each)):
-            mask_rows = np.flatnonzero((self.rig[rows] == number) & np.array([one is model for one in each]))
+        for number, model in product(np.unique(self.rig[rows]).tolist(), set(rigs)):
+            mask_rows = np.flatnonzero((self.rig[rows] == number) & np.array([rig is model for rig in rigs]))
             of_rig = rows[mask_rows]
             errors = body_errors(
                 model,
@@ -138,11 +145,18 @@ class EvaluatedPeople:
         return result
 
     def measured_joints(self, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return the data set's own joints (M, P, 3) in metres, NaN where not known."""
+        """Return the joints of the dataset.
+
+        Args:
+            rows: (M,) rows of the people.
+
+        Returns:
+            (M, P, 3) metres, NaN if unknown.
+        """
         return self.joints.from_labels(np.asarray(self.people.column(f"joints/{H36M17.name}"))[rows])
 
     def roots(self) -> Tensor:
-        """Return positions (N, 3) of all pelves in metres, of the bodies or as measured."""
+        """Return the positions (N, 3) of all pelves in metres, of the bodies or as measured."""
         if not self.joints.measured:
             return self.bodies.root
         joints = np.asarray(self.people.column(f"joints/{H36M17.name}"), np.float32)
@@ -150,12 +164,12 @@ class EvaluatedPeople:
 
     @cached_property
     def clusters(self) -> Clusters:
-        """What intervals are over, see `clusters_of`."""
+        """Clusters that intervals are over; see `clusters_of`."""
         return clusters_of(self.people)
 
     @property
     def truth(self) -> str:
-        """What predictions are compared with, for reports."""
+        """Text for reports: what predictions are compared with."""
         if self.joints.measured:
             return "the data set's own joints"
         rigs = ", ".join(sorted({self.rigs[number].name for number in np.unique(self.rig) if number >= 0}))
@@ -165,39 +179,46 @@ class EvaluatedPeople:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The lines of a report about them."""
+        """Lines of a report about the people."""
         facts = {"joints": self.joints.text, "truth": self.truth, "people": len(self)}
         return facts | ({LEFT_OUT: self.left_out} if self.left_out else {})
 
     def require_one_model(self) -> None:
-        """Raise InputError unless all true bodies are of the model that is predicted: parameters are compared
-        directly.
+        """Check that all true bodies use the predicted model, so that parameters can be compared.
+
+        Raises:
+            InputError: If they do not.
         """
-        others = {self.rigs[number].name if number >= 0 else "unknown" for number in np.unique(self.rig)}
-        if others != {self.body.name}:
+        names = {self.rigs[number].name if number >= 0 else "unknown" for number in np.unique(self.rig)}
+        if names != {self.body.name}:
             raise InputError(
                 self.people.cache.path,
-                "has bodies of another model than the one that is evaluated",
+                "has bodies of another model than the evaluated one",
                 expected=self.body.name,
-                got=", ".join(sorted(others)),
+                got=", ".join(sorted(names)),
                 remedy="evaluate fits to images, which are compared joint by joint, or choose `body`",
             )
 
 
 @dataclass(frozen=True)
 class PeopleSelection:
-    """Which people are evaluated, and by what.
+    """People to evaluate, and the models and joints to evaluate them by.
 
     Attributes:
-        data: cache.
-        protocol, split: Of it; "" for the cache's usual protocol, and the first of `usual_splits` that it has.
-        visible: Least share of a person's joints that must be visible; pairs of images are not filtered.
-        limit: People, or pairs, at most, spread evenly; 0 for all.
-        body: That predictions are of: "default" or "smpl:FILE".
-        models: SMPL model files, of which the true bodies are: of each person's gender.
-        joints, root, regressor, smplx_to_smpl: See `lab.metrics.joints.joint_set`; no joints: a data set's own
-            where these were measured and its bodies only fitted to them, else smpl24.
-        straight_hands: Keep fingers of SMPL-X straight in data whose owners have them in the mean pose.
+        data: The cache.
+        protocol: Protocol of the cache; "" for its usual protocol.
+        split: Split of the protocol; "" for the first of `usual_splits` that it has.
+        visible: Minimum share of a person's joints that must be visible; pairs of images are not filtered.
+        limit: Maximum number of people, or pairs, spread evenly; 0 for all.
+        body: Body of the predictions, "default" or "smpl:FILE".
+        usual_splits: Splits to look for, the first one first.
+        models: Files of the SMPL models of the true bodies, for each gender.
+        joints: See `lab.metrics.joints.joint_set`. None for measured joints if the dataset's bodies were only fitted to
+            these, otherwise smpl24.
+        root: See `lab.metrics.joints.joint_set`.
+        regressor: See `lab.metrics.joints.joint_set`.
+        smplx_to_smpl: See `lab.metrics.joints.joint_set`.
+        straight_hands: Keep the fingers of SMPL-X straight in data whose owners have them in the mean pose.
     """
 
     data: Path
@@ -215,22 +236,35 @@ class PeopleSelection:
     straight_hands: bool | None = None
 
     def protocol_and_split(self) -> tuple[str, str]:
-        """Return both, as chosen or usual. Raises InputError, listing what there is, if the cache has no such split."""
+        """Return the chosen or usual protocol and split.
+
+        Raises:
+            InputError: If the cache has no such split; the error lists the existing ones.
+        """
         cache = open_cache(self.data)
         protocol = self.protocol or usual_protocol(cache)
         return protocol, self.split_among(cache, protocol, cache.splits.get(protocol, ()))
 
     def images(self, cache: Cache) -> NDArray[np.int64]:
-        """List rows of the images of the split, of which `limit` are spread evenly."""
+        """List the rows of the split's images, of which `limit` are spread evenly."""
         rows = cache.rows(*self.protocol_and_split())
         return rows[spread_evenly(len(rows), self.limit)] if self.limit else rows
 
     def full_split(self) -> str:
-        """Return "protocol/split" if all of it is evaluated, else ""."""
+        """Return "protocol/split" if all of it is evaluated, otherwise ""."""
         return "" if self.visible or self.limit else "/".join(self.protocol_and_split())
 
     def split_among(self, cache: Cache, protocol: str, splits: Sequence[str]) -> str:
-        """Choose the split of a protocol, or the usual one. Raises InputError if it is none of these."""
+        """Choose the split of a protocol.
+
+        Args:
+            cache: The cache.
+            protocol: The protocol.
+            splits: Its splits.
+
+        Raises:
+            InputError: If the chosen split is none of these.
+        """
         split = split_name(self.split) or next((name for name in self.usual_splits if name in splits), "")
         if split not in splits:
             raise InputError(
@@ -243,38 +277,48 @@ class PeopleSelection:
 
     @property
     def measured(self) -> bool:
-        """Whether the cache has joints that were measured, and bodies only fitted to them."""
+        """Whether the cache has measured joints, to which its bodies were only fitted."""
         cache = open_cache(self.data)
         return cache.header.source in _MEASURED and cache.labels.get(f"people/joints/{H36M17.name}", 0) > 0
 
     @property
     def mean_hands(self) -> bool:
-        """Whether fingers of SMPL-X, whose poses caches do not have, are those of its mean pose."""
+        """Whether fingers of SMPL-X have its mean pose; caches do not store their poses."""
         return open_cache(self.data).header.source == "rich" and not self.straight_hands
 
     def joint_set(self) -> JointSet:
-        """Return the joints that errors are of."""
+        """Return the joints that errors are measured on."""
         name = self.joints or ("mocap17" if self.measured else "smpl24")
         neutral = self._neutral() if name == "smpl24-neutral" else None
         return joint_set(name, self.root, self.regressor, neutral, self.smplx_to_smpl)
 
     def _neutral(self) -> Body | None:
-        """Find SMPL's neutral model, among the body and the models."""
+        """Find SMPL's neutral model among the body and the models."""
         bodies = [load_body(self.body), *load_models(self.models).values()]
         return next((body for body in bodies if body.name == "smpl-neutral"), None)
 
     def labelled(self, *needs: str) -> People:
-        """Select people with the labels of `people.LABELS` that are needed. Raises InputError if the cache lacks
-        one.
+        """Select people with labels of `people.LABELS`.
+
+        Args:
+            *needs: Names of the labels.
+
+        Raises:
+            InputError: If the cache lacks a label.
         """
         protocol, split = self.protocol_and_split()
         people = people_in(self.data, needs, protocol, split)
         return spread_out(visible_people(people, self.visible), self.limit)
 
     def people(self, *needs: str, joints: JointSet = SMPL24_JOINTS) -> EvaluatedPeople:
-        """Select people with the labels that are needed, and with bodies or measured joints that are known.
+        """Select people with labels, and with known bodies or measured joints.
 
-        Raises InputError if a label is missing, or the model of a person's body.
+        Args:
+            *needs: Names of the labels.
+            joints: Joints that errors are measured on.
+
+        Raises:
+            InputError: If a label or the model of a person's body is missing.
         """
         truth = "measured" if joints.measured else "poses"
         people = self.labelled(truth, *needs)
@@ -292,10 +336,12 @@ class PeopleSelection:
             rig[~torch.isfinite(torch.cat((poses, shape, trans), 1)).all(1).numpy()] = -1
         for number, model in enumerate(rigs):
             of_rig = torch.from_numpy(np.flatnonzero(rig == number))
-            some = Bodies.from_parameters(model, poses[of_rig], shape[of_rig, : model.shape_count], trans[of_rig])
-            bodies.rotations[of_rig] = some.rotations
+            bodies_of_rig = Bodies.from_parameters(
+                model, poses[of_rig], shape[of_rig, : model.shape_count], trans[of_rig]
+            )
+            bodies.rotations[of_rig] = bodies_of_rig.rotations
             bodies.betas[of_rig] = shape[of_rig]
-            bodies.root[of_rig] = some.root
+            bodies.root[of_rig] = bodies_of_rig.root
         focal, centre = cameras_of_images(people.cache, people.images)
         return EvaluatedPeople(
             people,
@@ -312,7 +358,15 @@ class PeopleSelection:
         )
 
     def left_out(self, truth: str, needs: Sequence[str]) -> str:
-        """Count the people of known truth who lack other labels that are needed, as a sentence; "" if none do."""
+        """Count the people with known truth who lack other labels.
+
+        Args:
+            truth: Label of the truth.
+            needs: Names of the other labels.
+
+        Returns:
+            A phrase; "" if nobody lacks any.
+        """
         if not needs:
             return ""
         protocol, split = self.protocol_and_split()
@@ -321,11 +375,7 @@ class PeopleSelection:
         return f"{counted(total - labelled, 'people')} without {lack}" if total > labelled else ""
 
     def _rigs(self, people: People, body: Body, *, required: bool) -> tuple[tuple[Body, ...], NDArray[np.int64]]:
-        """Load the models of the people's bodies, and say which of them is each person's own; −1 if it is not there.
-
-        Args:
-            required: InputError where a model is not there.
-        """
+        """Load the models of the people's bodies, and index each person's; −1 if it is missing."""
         columns = people.cache.people
         kinds, genders = (
             people.column(name) if name in columns else np.full(len(people), "") for name in ("body", "gender")
@@ -341,7 +391,7 @@ class PeopleSelection:
         rig = np.full(len(people), -1)
         missing = []
         for kind, gender in sorted(set(zip(kinds.tolist(), genders.tolist(), strict=True))):
-            model = model_for(models, kind, gender) if kind else body  # who does not say is taken for what is evaluated
+            model = model_for(models, kind, gender) if kind else body  # unnamed bodies count as the evaluated one
             if model is None:
                 missing.append(f"{kind}-{gender or 'neutral'}")
                 continue
@@ -355,14 +405,19 @@ class PeopleSelection:
         if missing and required:
             raise InputError(
                 people.cache.path,
-                f"has bodies of {', '.join(missing)}, without whose models nothing is true about them",
+                f"has bodies of {', '.join(missing)}, but their models are not given",
                 got=", ".join(sorted(models)),
                 remedy="`model`: the file of each gender's SMPL model",
             )
         return tuple(rigs), rig
 
     def facts(self, protocol: str = "", split: str = "") -> dict[str, Any]:
-        """Describe the selection for a report; protocol and split if they are no ones of people."""
+        """Describe the selection for a report.
+
+        Args:
+            protocol: Protocol, if it does not list people.
+            split: Its split.
+        """
         header = open_cache(self.data).header
         if not protocol:
             protocol, split = self.protocol_and_split()
@@ -371,7 +426,7 @@ class PeopleSelection:
 
 
 def _shapes(people: People) -> Tensor:
-    """Return the betas (N, 10) of the people, NaN where not known."""
+    """Return the betas (N, 10) of the people, NaN if unknown."""
     columns = people.cache.people
     if "betas" not in columns:
         return torch.zeros(len(people), 10)
@@ -379,11 +434,14 @@ def _shapes(people: People) -> Tensor:
 
 
 def clusters_of(people: People) -> Clusters:
-    """Find the independent units that intervals of people (N,) are over.
+    """Find the independent units that intervals of people are over.
 
-    Subjects of a laboratory, people of iPER, garments of DeepFashion in all their colours, or rendered people, where
-    all are named. Of other data sequences, where there are several and all images have one; else people, where all are
-    named; else the one sequence, or images.
+    These are subjects of a laboratory, people of iPER, garments of DeepFashion in all their colours, or rendered
+    people, if all are named. In other data they are sequences, if there are several and all images have one; otherwise
+    people, if all are named; otherwise the one sequence, or images.
+
+    Args:
+        people: N people.
     """
     cache = people.cache
     column, unit = _DRAWN_BY.get(cache.header.source, ("identity", "people"))
@@ -398,7 +456,12 @@ def clusters_of(people: People) -> Clusters:
 
 
 def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
-    """Group images (N,) by their sequence if all have one, else each by itself."""
+    """Group images by their sequence if all have one, otherwise each by itself.
+
+    Args:
+        cache: The cache.
+        rows: (N,) rows of the images.
+    """
     sequences = cache.sequence_numbers[rows]
     if len(rows) and (sequences >= 0).all():
         return Clusters("sequences", sequences)
@@ -406,7 +469,15 @@ def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
 
 
 def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return focal lengths (N,) and principal points (N, 2) of N images, the usual ones where theirs are not known."""
+    """Return the cameras of images, with usual values for unknown ones.
+
+    Args:
+        cache: The cache.
+        rows: (N,) rows of the images.
+
+    Returns:
+        (N,) focal lengths and (N, 2) principal points, pixels.
+    """
     images = cache.images
     sizes = np.asarray(images["size"][rows], np.float64)
     focal = np.array([default_focal(int(width), int(height)) for width, height in sizes])
@@ -422,11 +493,15 @@ def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Te
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """An evaluation on one cache: of which people, where its files go, and on what it runs.
+    """An evaluation on one cache.
 
     Attributes:
+        selection: People to evaluate.
+        folder: Folder of its files.
+        device: Device of its networks.
+        progress: Called with its progress.
         stop: Called often; True ends with InterruptedRun.
-        part: (i, N): of pairs, those that part i of N evaluates.
+        part: (i, N): evaluate part i of N of the pairs.
     """
 
     selection: PeopleSelection

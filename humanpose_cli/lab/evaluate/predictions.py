@@ -1,17 +1,20 @@
-"""Predictions that are there already: our fit files, other programs' results, and a plain format for whatever else.
+"""Existing predictions: our fit files, other programs' results, and a plain format for all others.
 
-A plain file of predictions is an `.npz` with one row a person, or JSON `{"predictions": [{…}, …]}` with the same fields
-for each:
-    image   name of the image: as in the cache, with or without its suffix, or its file name where one image has it
-    person  optional: index of the labelled person in the image; box (4,) optional: x0 y0 x1 y1 pixels
-    track   optional: text, the same for one person in a sequence's images
-    poses   (72,) axis-angle or (24, 3, 3) matrices of smpl24, the first from body to camera axes, the others relative
-    betas   (10,); trans (3,) metres such that root = shaped rest pelvis + trans
-    segment_scales  (24,) optional: of a body whose segments are longer or shorter than its betas make them
-    gender  optional: of whose model they are; else of the body that is evaluated
-    world_to_camera  (4, 4) optional: rigid motion from axes in which the scene stands still, for errors in the world
-    joints  (J, 3) metres in camera axes, in place of poses; skeleton "smpl24" or "h36m17", one for the file
-Without person and box an image's predictions are those of its people in order.
+A plain file of predictions is an `.npz` with one row per person, or JSON `{"predictions": [{…}, …]}` with the same
+fields in each:
+    image: Name of the image, as in the cache, with or without suffix; its file name alone if it is unique.
+    person: Optional index of the labelled person in the image.
+    box: Optional (4,) x0, y0, x1, y1 pixels.
+    track: Optional text, the same for one person in the images of a sequence.
+    poses: (72,) axis-angle or (24, 3, 3) matrices of smpl24, the first from body to camera axes, the others relative.
+    betas: (10,).
+    trans: (3,) metres, such that root = shaped rest pelvis + trans.
+    segment_scales: Optional (24,), if segments are longer or shorter than the betas make them.
+    gender: Optional gender of the model; otherwise the evaluated body.
+    world_to_camera: Optional (4, 4) rigid motion from axes in which the scene rests, for errors in the world.
+    joints: (J, 3) metres in camera axes, instead of poses.
+    skeleton: "smpl24" or "h36m17", one for the file.
+Without person and box, an image's predictions belong to its people in order.
 """
 
 from __future__ import annotations
@@ -43,17 +46,21 @@ from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 
 
-class FoundBody(NamedTuple):
-    """One fitted person: poses (72,), betas (S,), trans (3,) as in a fit file, and the box (4,) it was found in.
+class PredictedBody(NamedTuple):
+    """One predicted person.
 
     Attributes:
-        body: That these are parameters of; None for the one that is evaluated.
-        person: Index of the labelled person that this is about, if known; else persons are matched by boxes.
-        joints: Skeleton and (J, 3) metres in camera axes, where there are no body parameters.
-        world: World to camera (4, 4), where that is known.
-        track: Who this is in a sequence, by the program that found them; "" where it does not say.
-        confidence: (24,) of the joints, 0..1; None where the program gives none.
-        segment_scales: (24,), or None for 1.
+        poses: (72,) radians, as in a fit file.
+        betas: (S,) shape.
+        trans: (3,) metres.
+        box: (4,) pixels. The box that the person was detected in.
+        body: Model of the parameters; None for the evaluated body.
+        person: Index of the labelled person, if known; otherwise people are matched by boxes.
+        joints: Skeleton and (J, 3) metres in camera axes, if there are no body parameters.
+        world: (4, 4) world to camera, if known.
+        track: Identity within a sequence, as the program names it; "" if unknown.
+        confidence: (24,) probabilities of the joints; None if unknown.
+        segment_scales: (24,); None for 1.
     """
 
     poses: NDArray[Any]
@@ -69,8 +76,8 @@ class FoundBody(NamedTuple):
     segment_scales: NDArray[Any] | None = None
 
 
-Fits = Callable[[int], list[FoundBody]]
-"""Row of an image → who was found there."""
+Fits = Callable[[int], list[PredictedBody]]
+"""Row of an image → its predicted people."""
 
 
 _FOREIGN_SUFFIXES = (".pkl", ".pt", ".npz")
@@ -79,28 +86,32 @@ _FOREIGN_SUFFIXES = (".pkl", ".pt", ".npz")
 def fits_from_files(
     path: Path, cache: Cache, body: Body, models: Sequence[Path] = (), *, mean_hands: bool = False
 ) -> Fits:
-    """Open fits that are there already, plain predictions (`read_predictions`) or files of fits (`records_from_files`):
-    row of an image → its people.
+    """Open existing fits: plain predictions (`read_predictions`) or files of fits (`records_from_files`).
 
     Args:
-        body: That they are to be of; models those that plain predictions name by gender, mean_hands with their
-            fingers in the mean pose.
+        path: A file or folder.
+        cache: The cache.
+        body: Body of the predictions.
+        models: Files of the models that plain predictions name by gender.
+        mean_hands: Whether fingers of these models have the mean pose.
     """
     if is_predictions(path):
         models_by_name = {model.name: model for model in load_models(models, mean_hands=mean_hands).values()}
         return _from_predictions(path, cache, {body.name: body} | models_by_name)
     records = records_from_files(path, cache, body)
 
-    def fit(row: int) -> list[FoundBody]:
+    def fit(row: int) -> list[PredictedBody]:
         fit_rows = records(row)
-        return [] if fit_rows is None else found_in(*fit_rows)
+        return [] if fit_rows is None else bodies_in_rows(*fit_rows)
 
     return fit
 
 
 def predictions_digest(path: Path) -> str:
-    """Digest the contents of predictions by SHA-256: of a file, or of our fit files below a folder, or else of all
-    files.
+    """Hash the contents of predictions with SHA-256.
+
+    Args:
+        path: A file, or a folder; of a folder, our fit files count, or else all files.
     """
     if not path.is_dir():
         return digest_of_files([path])
@@ -116,13 +127,23 @@ def predictions_facts(path: Path | None) -> dict[str, Any]:
 def records_from_files(
     path: Path, cache: Cache, body: Body
 ) -> Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]:
-    """Open fits that are there already: row of an image → a fit and the rows of its people in it, or None. They are our
-    fit files below a folder, or else the results of other programs, a file or a folder of them (`fitting.fit_reading`).
+    """Open existing fits: our fit files below a folder, or results of other programs (`fitting.fit_reading`).
 
-    A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. One
-    of a video that is named after a sequence, as `hpc cache videos` names it, is about its images in order. A
-    file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
-    sequences, about all images. Raises InputError if nothing is about an image of the cache, or bodies differ.
+    One of our files belongs to the image named by its path, or to the frames that it lists, without regard to suffixes.
+    If it belongs to a video that is named after a sequence, as `hpc cache videos` names it, its frames are the
+    sequence's images in order. A file of another program belongs to the sequence that it, or a folder above it, is
+    named after; in a cache without sequences, to all images.
+
+    Args:
+        path: A file or folder.
+        cache: The cache.
+        body: Body of the fits.
+
+    Returns:
+        Row of an image → a fit and the rows of the image's people in it, or None.
+
+    Raises:
+        InputError: If nothing belongs to an image of the cache, or the bodies differ.
     """
     paths = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
     records = _fit_files(path, paths, cache) if paths else _foreign_fits(path, cache, body)
@@ -152,7 +173,7 @@ _RecordOfName = dict[str, tuple[FitRecord, int]]
 
 
 def _fit_files(folder: Path, paths: Sequence[Path], cache: Cache) -> _RecordOfName:
-    """Map the name of an image to record and frame."""
+    """Map names of images to a record and a frame."""
     records: _RecordOfName = {}
     for path in paths:
         record = read_fit(path)
@@ -170,7 +191,7 @@ def _fit_files(folder: Path, paths: Sequence[Path], cache: Cache) -> _RecordOfNa
 
 
 def _foreign_fits(path: Path, cache: Cache, body: Body) -> _RecordOfName:
-    """Map names likewise, of other programs' results."""
+    """Map names of images to a record and a frame, from other programs' results."""
     if path.is_file() or (path / "hps").is_dir():
         files = [path]
     else:
@@ -191,7 +212,7 @@ def _foreign_fits(path: Path, cache: Cache, body: Body) -> _RecordOfName:
 
 
 def _rows_about(file: Path, cache: Cache) -> NDArray[np.int64]:
-    """List rows of the images that another program's file is about."""
+    """List the rows of the images that another program's file belongs to."""
     if not cache.sequences:
         return np.arange(len(cache))
     names = {file.stem, *file.parts}
@@ -200,7 +221,7 @@ def _rows_about(file: Path, cache: Cache) -> NDArray[np.int64]:
         sequences = list(cache.sequences)
     if len(sequences) != 1:
         expected = f"the name of one sequence in its path, such as {cache.sequences[0]}"
-        raise InputError(file, "names no sequence that it is about", expected=expected)
+        raise InputError(file, "does not name its sequence", expected=expected)
     return cache.sequence(sequences[0])
 
 
@@ -210,11 +231,16 @@ def _plain(name: str) -> str:
     return str(path.with_suffix("")) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else name
 
 
-def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
-    """List the people of a fit in some of its rows."""
-    still = bool((record.world_to_camera == np.eye(4)).all())  # of fits that know of no world
+def bodies_in_rows(record: FitRecord, rows: Iterable[int]) -> list[PredictedBody]:
+    """List the people in some rows of a fit.
+
+    Args:
+        record: The fit.
+        rows: Rows of the fit.
+    """
+    still = bool((record.world_to_camera == np.eye(4)).all())  # the world is unknown
     return [
-        FoundBody(
+        PredictedBody(
             record.poses[i],
             record.betas[i],
             record.trans[i],
@@ -229,14 +255,17 @@ def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
 
 
 class Prediction(NamedTuple):
-    """A row of a plain file: name of the image, gender of the model or "", and the person, whose body is to come.
+    """A row of a plain file. Unknown poses, betas, trans and boxes are NaN.
 
-    Poses, betas, trans and box are NaN where they are not given.
+    Attributes:
+        image: Name of the image.
+        gender: Gender of the model; "" if unknown.
+        person: The person, without a body.
     """
 
     image: str
     gender: str
-    person: FoundBody
+    person: PredictedBody
 
 
 _UNMATCHED = -1  # index of no labelled person
@@ -244,14 +273,21 @@ _SKELETONS = {SMPL24.name: len(SMPL24), H36M17.name: len(H36M17)}
 
 
 def is_predictions(path: Path) -> bool:
-    """Return whether a file is of the plain format: JSON, or an archive with a column of images."""
+    """Return whether a file has the plain format: JSON, or an archive with a column of images."""
     if path.suffix == ".json":
         return True
     return path.suffix == ".npz" and path.is_file() and "image" in npz_names(path)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Read the rows of a plain file. Raises InputError, naming the field that is missing or has another shape."""
+    """Read the rows of a plain file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If a field is missing or has another shape; the error names it.
+    """
     columns = _json_columns(path) if path.suffix == ".json" else read_npz(path)
     names = np.asarray(columns.get("image", ()))
     count = len(names)
@@ -295,7 +331,7 @@ def read_predictions(path: Path) -> list[Prediction]:
         Prediction(
             str(names[i]),
             str(genders[i]),
-            FoundBody(
+            PredictedBody(
                 poses.reshape(count, -1)[i],
                 betas[i],
                 trans[i],
@@ -312,7 +348,7 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def _json_columns(path: Path) -> Mapping[str, Any]:
-    """Read the fields of all predictions of a JSON file, as columns."""
+    """Read the fields of all predictions of a JSON file as columns."""
     document = read_json(path)
     rows = document.get("predictions") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
@@ -328,28 +364,30 @@ def _json_columns(path: Path) -> Mapping[str, Any]:
 
 
 def _from_predictions(path: Path, cache: Cache, models: Mapping[str, Body]) -> Fits:
-    """Group the rows by image. Raises InputError if no image of the cache is meant, or a model is missing."""
+    """Group the rows by image, and find their models."""
     predictions = read_predictions(path)
-    rows_of = _rows_by_image(path, [one.image for one in predictions], cache)
+    rows_of = _rows_by_image(path, [prediction.image for prediction in predictions], cache)
     kinds = {name.partition("-")[0] for name in models}
     bodies: dict[str, Body | None] = {"": None}
-    for gender in sorted({one.gender for one in predictions} - {""}):
+    for gender in sorted({prediction.gender for prediction in predictions} - {""}):
         fitting = (model_for(models, kind, gender) for kind in kinds)
         bodies[gender] = next((model for model in fitting if model is not None), None)
         if bodies[gender] is None and predictions[0].person.joints is None:
             remedy = "`model`: the file of that gender's model, or leave the gender out"
             raise InputError(f"{path} (gender)", "names a model that is not given", got=gender, remedy=remedy)
-    in_order = all(one.person.person is None and not np.isfinite(one.person.box).any() for one in predictions)
+    in_order = all(
+        prediction.person.person is None and not np.isfinite(prediction.person.box).any() for prediction in predictions
+    )
 
-    def fit(row: int) -> list[FoundBody]:
-        found = [predictions[i].person._replace(body=bodies[predictions[i].gender]) for i in rows_of.get(row, [])]
-        return [one._replace(person=number) for number, one in enumerate(found)] if in_order else found
+    def fit(row: int) -> list[PredictedBody]:
+        people = [predictions[i].person._replace(body=bodies[predictions[i].gender]) for i in rows_of.get(row, [])]
+        return [person._replace(person=i) for i, person in enumerate(people)] if in_order else people
 
     return fit
 
 
 def _rows_by_image(path: Path, names: Sequence[str], cache: Cache) -> dict[int, list[int]]:
-    """Map the row of an image to rows of the predictions about it."""
+    """Map the row of an image to the rows of its predictions."""
     row_of: dict[str, int | None] = {}
     for row, name in enumerate(str(name) for name in cache.images["name"][:]):
         row_of[_plain(name)] = row
@@ -363,15 +401,22 @@ def _rows_by_image(path: Path, names: Sequence[str], cache: Cache) -> dict[int, 
             rows_of.setdefault(image_row, []).append(i)
     if not rows_of:
         expected = f"names such as {cache.images['name'][0]}"
-        raise InputError(path, "is about no image of the cache", expected=expected, got=names[0])
+        raise InputError(path, "names no image of the cache", expected=expected, got=names[0])
     return rows_of
 
 
-def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
-    """Add to predictions the index of the person that each is about. In every sequence a track is one person, assigned
-    such that boxes overlap most over all frames; tracks without a person are left unmatched.
+def match_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
+    """Add the index of its person to each prediction.
 
-    Raises InputError if the cache has no sequences, or predictions have no tracks.
+    In every sequence a track is one person. Tracks are assigned such that the overlap of boxes over all frames is
+    largest; tracks without a person are left unmatched.
+
+    Args:
+        people: People with their truth.
+        fit: Row of an image → its predictions.
+
+    Raises:
+        InputError: If the cache has no sequences, or predictions have no tracks.
     """
     table = people.people
     cache = people.people.cache
@@ -406,7 +451,7 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
         expected = "fits of videos, or a field `track`"
         raise InputError("predictions", "do not say whose tracks they are", expected=expected, remedy="`match=boxes`")
 
-    def matched(image: int) -> list[FoundBody]:
+    def fit_with_persons(image: int) -> list[PredictedBody]:
         rows = np.flatnonzero(table.images == image)
         indices = {str(names[row]) or str(table.indices[row]): int(table.indices[row]) for row in rows.tolist()}
         person = [person_of.get((in_sequence.get(image, -1), prediction.track), "") for prediction in fit(image)]
@@ -415,17 +460,24 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
             for prediction, name in zip(fit(image), person, strict=True)
         ]
 
-    return matched
+    return fit_with_persons
 
 
 def overlap_within(a: NDArray[Any], b: NDArray[Any], size: ArrayLike) -> NDArray[np.float64]:
-    """Measure the overlap of boxes (..., 4) as `core.crop.box_overlap`, within an image of `size`: some reach beyond
-    it, others are cut there. 0 for a box that is not known.
+    """Measure the overlap of boxes within an image; see `core.crop.box_overlap`.
+
+    Args:
+        a: (..., 4) pixels. Some boxes reach beyond the image, others are clipped.
+        b: (..., 4) pixels.
+        size: (width, height) of the image.
+
+    Returns:
+        (...) overlaps; 0 for unknown boxes.
     """
     return np.nan_to_num(box_overlap(_within(a, size), _within(b, size)))
 
 
 def _within(boxes: NDArray[Any], size: ArrayLike) -> NDArray[Any]:
-    """Cut boxes (..., 4) at the image; a box without any part inside stays."""
+    """Clip boxes (..., 4) to the image; boxes completely outside stay unchanged."""
     inside = np.clip(boxes, 0, np.tile(np.asarray(size, float), 2))
     return np.where((inside[..., 2:] > inside[..., :2]).all(-1, keepdims=True), inside, boxes)

@@ -1,9 +1,9 @@
-"""Protocols of published figures: data, frames, averaging, and joints or images, each as a public evaluator has them.
+"""Protocols of published figures: data, frames, averaging, and joints or images, each after a public evaluator.
 
-Figures of one data set differ by protocol: EMDB 1 alone is evaluated in three ways. A published row therefore stands
-beside ours under its own protocol only, and only where the complete split was evaluated. `--protocol NAME` of `hpc
-evaluate fit`, `compare`, `keypoints`, `repose` and `deform-and-learn` chooses a protocol;
-docs/reference/protocols.md lists them.
+Figures of one dataset differ by protocol: EMDB 1 alone is evaluated in three ways. A published row therefore appears
+next to ours under its own protocol only, and only if the complete split was evaluated. `--protocol NAME` of `hpc
+evaluate fit`, `compare`, `keypoints`, `repose` and `deform-and-learn` chooses a protocol; docs/reference/protocols.md
+lists them.
 """
 
 from __future__ import annotations
@@ -29,34 +29,40 @@ _COARSE_UNITS = ("mm", "deg", "percent", "s2", "s3")  # last words of figures of
 
 @dataclass(frozen=True)
 class Evaluator:
-    """What a protocol follows: public code at one commit; without a commit an archive, or a paper whose code is not
-    public. beside: what is not in that commit, and where it is from
+    """The evaluator that a protocol follows.
+
+    Attributes:
+        repository: Public code; an archive or a paper if there is no commit.
+        commit: Commit of the repository.
+        beside: Parts that the commit lacks, and their source.
     """
 
     repository: str
     commit: str = ""
-    beside: str = ""
+    beside: str = ""  # the digests of protocols contain this name
 
     @property
     def text(self) -> str:
-        """For reports."""
+        """Text for reports."""
         text = f"{self.repository}@{self.commit[:8]}" if self.commit else self.repository
         return f"{text}, {self.beside}" if self.beside else text
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How figures of one data set are measured. They are means over everything that counts in all of the split.
+    """How figures of one dataset are measured: as means over everything that counts in the complete split.
 
     Attributes:
-        source, split: Of the data, such as "3dpw" and "3dpw/test".
-        evaluator: That it follows.
-        metrics: Names of the figures that are published under it, in the order of `rows`.
-        frames: Which frames or images count.
-        rows: Method → published figures, None where there is none; rows_source where they stand.
-        every: Frames apart: the cache may have been made with finer steps, but not with coarser ones; 0 where that
-            is not known.
-        version: Of this definition; a change of what it measures gives it another one.
+        name: Name of the protocol.
+        source: Dataset, such as "3dpw".
+        split: Split, such as "3dpw/test".
+        evaluator: The evaluator that it follows.
+        metrics: Names of the published figures, in the order of `rows`.
+        frames: Frames or images that count.
+        rows: Method → published figures; None for missing ones.
+        rows_source: Source of the published figures.
+        every: Step between frames. The cache may have finer steps, but not coarser ones; 0 if it is unknown.
+        version: Version of this definition, which changes with what it measures.
     """
 
     name: str
@@ -71,44 +77,48 @@ class Protocol:
     every: int = 1
     version: int = 1
     commands: ClassVar[str] = ""
-    """Names of what evaluates under such protocols."""
+    """Commands that evaluate under such protocols."""
 
     @property
     def text(self) -> str:
-        """For reports."""
+        """Text for reports."""
         return f"{self.name}, version {self.version}, after {self.evaluator.text}"
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """Lines of a report: the protocol, and a digest of all that defines it and of the published figures."""
+        """Lines of a report: the protocol, and a digest of its definition and published figures."""
         return {"protocol": self.text, "protocol digest": hashlib.sha256(repr(self).encode()).hexdigest()[:16]}
 
     @property
     def decides(self) -> Mapping[str, Any]:
-        """Fields of `PeopleSelection` that it decides."""
+        """Fields of `PeopleSelection` that the protocol decides."""
         return {"split": self.split.partition("/")[2]}
 
-    def table(self, ours: Mapping[str, Mapping[str, Summary]], header: Header, split: str) -> Table:
-        """Tabulate published rows, if all of `split` of a cache with that header was evaluated and is the protocol's,
-        and ours.
+    def table(self, summaries: Mapping[str, Mapping[str, Summary]], header: Header, split: str) -> Table:
+        """Tabulate our figures, and published rows if the complete split of this protocol was evaluated.
 
         Args:
-            ours: Name of what was evaluated → figures.
+            summaries: Name of what was evaluated → figures.
+            header: Header of the cache.
+            split: "protocol/split" if all of it was evaluated, otherwise "".
         """
         complete = agrees(header, split, self.source, (self.split,), self.every)
         rows: list[list[Cell]] = [[name, *figures] for name, figures in self.rows.items()] if complete else []
-        for name, metrics in ours.items():
-            rows.append([name, *(metrics[one].value if one in metrics else None for one in self.metrics)])
+        for name, metrics in summaries.items():
+            rows.append([name, *(metrics[metric].value if metric in metrics else None for metric in self.metrics)])
         notes = [f"Protocol {self.text}. {self.frames}."]
         if not complete:
             notes.append(f"Not comparable with published figures, which are of all of {self.split} of {self.source}.")
         elif self.rows:
             notes.append(f"Published figures: {self.rows_source}.")
         unknown = {
-            one for metrics in ours.values() for one in self.metrics if one in metrics and isnan(metrics[one].value)
+            metric
+            for metrics in summaries.values()
+            for metric in self.metrics
+            if metric in metrics and isnan(metrics[metric].value)
         }
         if unknown:
-            names = ", ".join(one for one in self.metrics if one in unknown)
+            names = ", ".join(metric for metric in self.metrics if metric in unknown)
             notes.append(f"Not known: {names}; figures of vertices need a body of the truth's kind.")
         digits = [0, *(1 if name.rpartition("_")[2] in _COARSE_UNITS else 3 for name in self.metrics)]
         return Table("published", f"{self.split} under {self.name}", ("method", *self.metrics), rows, digits, notes)
@@ -116,9 +126,14 @@ class Protocol:
 
 @dataclass(frozen=True)
 class BodyProtocol(Protocol):
-    """Of bodies. joints, root  see `lab.metrics.joints`; cut, root_path, closed_up  see `movement_summaries`;
+    """A protocol of bodies.
 
     Attributes:
+        joints: See `lab.metrics.joints`.
+        root: See `lab.metrics.joints`.
+        cut: See `movement_summaries`.
+        root_path: See `movement_summaries`.
+        closed_up: See `movement_summaries`.
         straight_hands: See `PeopleSelection`.
     """
 
@@ -134,21 +149,24 @@ class BodyProtocol(Protocol):
 
     @property
     def decides(self) -> Mapping[str, Any]:
-        """Fields of `PeopleSelection` that it decides."""
+        """Fields of `PeopleSelection` that the protocol decides."""
         return {"joints": self.joints, "root": self.root, "straight_hands": self.straight_hands, **super().decides}
 
 
 @dataclass(frozen=True)
 class ScaledJointProtocol(Protocol):
-    """Of joints at the size of a canonical skeleton."""
+    """A protocol of joints at the size of a canonical skeleton."""
 
     commands: ClassVar[str] = "fit --crops labels"
 
 
 @dataclass(frozen=True)
 class KeypointProtocol(Protocol):
-    """Of joints in the image, which are those of a data set's `skeleton`; names  what all of its images' names begin
-    with, where other data sets have that skeleton too.
+    """A protocol of joints in the image.
+
+    Attributes:
+        skeleton: Skeleton of the dataset.
+        names: Prefix of all image names, if other datasets have the skeleton too.
     """
 
     skeleton: Skeleton
@@ -159,13 +177,26 @@ class KeypointProtocol(Protocol):
 
 @dataclass(frozen=True)
 class ImageProtocol(Protocol):
-    """Of reposed images, complete and of `size` pixels a side."""
+    """A protocol of complete reposed images.
+
+    Attributes:
+        size: Pixels of a side.
+    """
 
     size: int
     commands: ClassVar[str] = "repose"
 
     def agreed_size(self, size: int, what: str = "size", remedy: str = "leave size out") -> int:
-        """Return `size`. Raises UsageError if the given one differs; 0 is none."""
+        """Return the protocol's size.
+
+        Args:
+            size: The requested size; 0 for none.
+            what: Name of the size, for the message.
+            remedy: Remedy, for the message.
+
+        Raises:
+            UsageError: If another size is requested.
+        """
         if size not in (0, self.size):
             problem = f"is {self.size} in that protocol"
             raise UsageError(what, problem, got=f"{size} and {self.name}", remedy=remedy)
@@ -212,12 +243,7 @@ def _body(
     closed_up: bool = False,
     **options: Any,
 ) -> BodyProtocol:
-    """Define a protocol of bodies.
-
-    Args:
-        data: Source and split; published  a method and the figures of its paper.
-        closed_up: Of frames that the owners call valid, closed up.
-    """
+    """Define a protocol of bodies; `data` is source and split, `published` a method and its paper's figures."""
     if published:
         method, *figures = published
         options |= {"rows": {method: tuple(figures)}, "rows_source": f"{method}'s paper"}
@@ -357,17 +383,24 @@ _IMAGES = (
         frames="Pairs of the authors' 2,061 test clothes, clothes drawn first",
     ),
 )
-PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (*_BODIES, *_SCALED, *_KEYPOINTS, *_IMAGES)}
+PROTOCOLS: Mapping[str, Protocol] = {each.name: each for each in (*_BODIES, *_SCALED, *_KEYPOINTS, *_IMAGES)}
 """Name → protocol."""
 
 _P = TypeVar("_P", bound=Protocol)
 
 
-def under_protocol(selection: PeopleSelection, kind: type[_P]) -> tuple[PeopleSelection, _P | None]:
-    """Return the selection of what a protocol evaluates, if `selection.protocol` names one; else the selection, and
-    None.
+def apply_protocol(selection: PeopleSelection, kind: type[_P]) -> tuple[PeopleSelection, _P | None]:
+    """Return the selection that a protocol evaluates, if `selection.protocol` names one.
 
-    Raises UsageError if it is of another kind, or what it decides is chosen as well.
+    Args:
+        selection: The selection.
+        kind: Class of protocols that the evaluation takes.
+
+    Returns:
+        The changed selection and the protocol; the given selection and None without a protocol.
+
+    Raises:
+        UsageError: If the protocol is of another kind, or its decisions are chosen as well.
     """
     protocol = PROTOCOLS.get(selection.protocol)
     if protocol is None:
@@ -382,23 +415,37 @@ def under_protocol(selection: PeopleSelection, kind: type[_P]) -> tuple[PeopleSe
     return replace(selection, protocol=protocol.split.partition("/")[0], **protocol.decides), protocol
 
 
-def beside_published(
-    report: Report, protocol: Protocol | None, ours: Mapping[str, Mapping[str, Summary]], header: Header, split: str
+def add_published(
+    report: Report,
+    protocol: Protocol | None,
+    summaries: Mapping[str, Mapping[str, Summary]],
+    header: Header,
+    split: str,
 ) -> Report:
-    """Add the protocol's facts and the table of its published figures to a report; arguments as of `Protocol.table`."""
+    """Add the protocol's facts and its table of published figures to a report.
+
+    Args:
+        report: The report.
+        protocol: The protocol; None leaves the report unchanged.
+        summaries: See `Protocol.table`.
+        header: See `Protocol.table`.
+        split: See `Protocol.table`.
+    """
     if protocol is None:
         return report
-    tables = [*report.tables, protocol.table(ours, header, split)]
+    tables = [*report.tables, protocol.table(summaries, header, split)]
     return replace(report, facts={**report.facts, **protocol.facts}, tables=tables)
 
 
 def agrees(header: Header, split: str, source: str, splits: Sequence[str], every: int = 1) -> bool:
-    """Return whether data are of a source and one of the splits ("protocol/split"), complete, with every frame of the
-    paper.
+    """Return whether data are a complete split of a source, with every frame of a paper.
 
     Args:
-        split: "" where only a part was evaluated.
-        every: Frames apart in the paper; 0 where it does not say.
+        header: Header of the cache.
+        split: Evaluated "protocol/split"; "" if only a part was evaluated.
+        source: The paper's dataset.
+        splits: The paper's splits.
+        every: Step between the paper's frames; 0 if it does not say.
     """
     options: Mapping[str, Any] = header.options_values
     steps = options.get("every", 1)

@@ -1,9 +1,9 @@
-"""Evaluation of refinement: fits of clips before and after, on people whose bodies are known.
+"""Evaluation of refinement: fits of clips before and after, on people with known bodies.
 
 As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023): initial fits of several methods
-(`refine_clips`), refined with several correspondences, each alone and with keypoints, and priors. Means hide what
-refinement harms, so every cell has the share of tracks that get worse by more than `HARM` beside them. The paper's
-own figures are of protocols that our cells are not, so none stand beside.
+(`refine_clips`) are refined with several correspondences, each alone and with keypoints, and several priors. Means hide
+what refinement harms, so every cell also has the share of tracks that get worse by more than `HARM`. The paper's
+figures follow other protocols and are not shown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_l
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.predictions import predictions_facts
-from humanpose_cli.lab.evaluate.protocols import BodyProtocol, beside_published, under_protocol
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, add_published, apply_protocol
 from humanpose_cli.lab.evaluate.refine_clips import (
     Base,
     EvaluatedClip,
@@ -50,22 +50,24 @@ from humanpose_cli.refining.refiner import Refiner, check_weights
 
 _CORRESPONDENCES: tuple[CorrespondenceKind, ...] = ("network", "flow", "densepose", "keypoints")
 _PRIORS = ("none", "pose")
-_WORSE = 0.01  # share by which no cell may lie above its start
+_WORSE = 0.01  # a larger error than before by this share is reported
 HARM = 0.05
-"""A track is harmed whose mean joint error grows by more than this share."""
+"""A track is harmed if its mean joint error grows by more than this share."""
 _SEED = 13
 _PAGE_FITS = 5  # on a page, with the one before
 
 
 class RefinementErrors(NamedTuple):
-    """Of M people in frames, (M,) each; NaN where unknown.
+    """Errors of M people in frames, (M,) each; NaN if unknown.
 
     Attributes:
-        mpjpe, pa_mpjpe, pve: Metres, as in `BodyErrors`.
-        reprojection: Pixels: mean distance of the 24 projected joints from the true ones.
+        mpjpe: Metres, as in `BodyErrors`.
+        pa_mpjpe: Metres, as in `BodyErrors`.
+        pve: Metres, as in `BodyErrors`.
+        reprojection: Pixels. Mean distance of the 24 projected joints from the true ones.
         silhouette: 1 − intersection over union of the drawn body and the pixels that show the person.
-        acceleration: Metres a frame²: mean difference of the joints' second differences from the true ones.
-        track: Number of the person within their clip.
+        acceleration: Metres per frame². Mean difference of the joints' second differences from the true ones.
+        track: Index of the person within their clip.
     """
 
     mpjpe: Floats
@@ -93,7 +95,15 @@ HARMED = f"tracks worse by > {HARM:.0%}".replace("%", " %")
 def measure_clip(
     people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, body: Body, matches: MatchedRows
 ) -> RefinementErrors:
-    """Measure the matched rows of a fit."""
+    """Measure the matched rows of a fit.
+
+    Args:
+        people: People with their truth.
+        clip: The clip.
+        fit: A fit of it.
+        body: Body of the fit.
+        matches: Matched rows of the clip and the fit.
+    """
     rows = clip.people[matches.clip]
     params = fit.params.rows(matches.fit).tensors()
     bodies = Bodies.from_parameters(body, params.poses, params.betas, params.trans, params.segment_scales)
@@ -115,7 +125,15 @@ def measure_clip(
 
 
 def true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Floats:
-    """Return joints (M, 24, 3) of each person's model."""
+    """Return the true joints of people, by each person's model.
+
+    Args:
+        people: People with their truth.
+        rows: (M,) rows of the people.
+
+    Returns:
+        (M, 24, 3) metres.
+    """
     joints = np.full((len(rows), len(SMPL24), 3), np.nan)
     for number, rig in enumerate(people.rigs):
         of_rig = people.rig[rows] == number
@@ -128,9 +146,9 @@ def _joints(body: Body, bodies: Bodies) -> Floats:
 
 
 def _silhouette_errors(clip: EvaluatedClip, fit: Fit, body: Body, matches: MatchedRows) -> Floats:
-    """Return 1 − IoU, without the pixels that show another person, who may stand in front."""
+    """Return 1 − IoU, without pixels that show other people, who may stand in front."""
     result = np.full(len(matches.fit), np.nan)
-    if clip.masks is None or clip.others is None:
+    if clip.masks is None or clip.other_masks is None:
         return result
     labels = labels_of(body)
     for number, (row, index) in enumerate(zip(matches.clip, matches.fit, strict=True)):
@@ -138,38 +156,41 @@ def _silhouette_errors(clip: EvaluatedClip, fit: Fit, body: Body, matches: Match
         mesh = LabelledMesh(vertices, body.faces, labels)
         view = fit.camera(int(fit.frame_index[index]))
         mask = render_label_maps([mesh], view, ("persons",))["persons"] > 0
-        counted_pixels = ~clip.others[row]
-        both = (mask & clip.masks[row])[counted_pixels].sum()
-        either = (mask | clip.masks[row])[counted_pixels].sum()
-        result[number] = 1 - both / max(either, 1)
+        counted_pixels = ~clip.other_masks[row]
+        intersection = (mask & clip.masks[row])[counted_pixels].sum()
+        union = (mask | clip.masks[row])[counted_pixels].sum()
+        result[number] = 1 - intersection / max(union, 1)
     return result
 
 
 def _acceleration_errors(clip: EvaluatedClip, matches: MatchedRows, true: Floats, joints: Floats) -> Floats:
-    """Measure (M,) rows whose person was found in the frames before and after, too."""
+    """Measure rows (M,) whose person was also detected in the frames before and after."""
     result = np.full(len(matches.clip), np.nan)
-    at = {(int(clip.identity[row]), int(clip.frame[row])): number for number, row in enumerate(matches.clip)}
-    for (person, frame), number in at.items():
-        near = at.get((person, frame - 1)), at.get((person, frame + 1))
-        if near[0] is None or near[1] is None:
+    number_of = {(int(clip.identity[row]), int(clip.frame[row])): number for number, row in enumerate(matches.clip)}
+    for (person, frame), number in number_of.items():
+        neighbours = number_of.get((person, frame - 1)), number_of.get((person, frame + 1))
+        if neighbours[0] is None or neighbours[1] is None:
             continue
         difference = joints - true
-        second = difference[near[1]] - 2 * difference[number] + difference[near[0]]
+        second = difference[neighbours[1]] - 2 * difference[number] + difference[neighbours[0]]
         result[number] = np.linalg.norm(second, axis=-1).mean()
     return result
 
 
 @dataclass(frozen=True)
 class RefineSelection:
-    """What is compared; None: everything that is at hand.
+    """The refinements to compare; None selects everything available.
 
     Attributes:
-        keypoints: Whether they pull beside the correspondence.
-        prior: As of `RefineOptions`.
-        weights: Of the displacement network; "": none is compared.
-        densepose, charts: As `surface_source` takes them.
+        base: Initial fits.
+        correspondence: Correspondence of the refinement.
+        keypoints: Whether keypoints are used in addition to the correspondence.
+        prior: See `RefineOptions`.
+        weights: Displacement network; "" compares none.
+        densepose: See `surface_source`.
+        charts: See `surface_source`.
         predictions: A file or folder of fits to refine.
-        refine_preset: Of all refinements.
+        refine_preset: Preset of all refinements.
     """
 
     base: Base | None = None
@@ -183,7 +204,7 @@ class RefineSelection:
     refine_preset: RefinePreset = "default"
 
     def settings(self) -> dict[str, RefineOptions]:
-        """Name of each cell of a base's table → options."""
+        """Map the name of each cell in a base's table to its options."""
         options_by_name = {}
         kinds = [kind for kind in _CORRESPONDENCES if kind != "network" or self.weights]
         for kind in [self.correspondence] if self.correspondence else kinds:
@@ -205,15 +226,20 @@ Cells = dict[str, list[RefinementErrors]]
 def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threads: int | None = None) -> Report:
     """Evaluate fits before and after refinement, for each base, correspondence and prior.
 
-    Pages of the first clip are written beside the report.
+    Pages of the first clip are written next to the report.
+
+    Args:
+        run: The evaluation.
+        selection: Refinements to compare.
+        threads: Threads of the detector; None for the default.
     """
-    of_people, protocol = under_protocol(run.selection, BodyProtocol)
+    of_people, protocol = apply_protocol(run.selection, BodyProtocol)
     people = replace(of_people, limit=0).people("joints", joints=of_people.joint_set())
     initial = InitialFits.of(people, selection.base, selection.predictions, of_people.limit)
     clips: set[str] = set()
     pages: dict[str, str] = {}  # of the first clip of each base
     with ExitStack() as stack:
-        refiners, facts = made_refiners(people, selection, stack, threads, run.device)
+        refiners, facts = make_refiners(people, selection, stack, threads, run.device)
         cells: dict[str, Cells] = {base: {"before": [], **{name: [] for name in refiners}} for base in initial.bases}
         for clip, base, fit, matches in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
@@ -223,7 +249,7 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
                 after = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body)
                 cells[base][name].append(measure_clip(people, clip, after, people.body, matches))
                 if refiner.options.prior == (selection.prior or "pose"):
-                    # Of each correspondence the first, which has keypoints beside it unless none has.
+                    # The first of each correspondence, which uses keypoints if any does.
                     fits.setdefault(name.split()[0], after)
             if (page := f"refine-{base}.html") not in pages and len(people.rigs) == 1:
                 truth = true_fit(people, clip, fit, matches).select(matches.fit)
@@ -232,22 +258,25 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
     prediction_facts = predictions_facts(selection.predictions)
     facts = {"joints": people.joints.text, "truth": people.truth, **facts}
     report = refinement_report(cells, {**of_people.facts(), "clips": len(clips), **prediction_facts, **facts})
-    ours = {
+    summaries = {
         f"{base}: {name}": _body_metrics(_joined(errors), _by_clip(errors))
         for base, settings in cells.items()
         for name, errors in settings.items()
         if errors
     }
-    report = beside_published(report, protocol, ours, people.people.cache.header, of_people.full_split())
+    report = add_published(report, protocol, summaries, people.people.cache.header, of_people.full_split())
     return replace(report, pages=pages)
 
 
 def write_clip_page(path: Path, title: str, images: NDArray[np.uint8], fits: Mapping[str, Fit], truth: Fit) -> None:
-    """Write a page that shows fits of a clip beside the truth, of the people whose truth is known.
+    """Write a page that compares fits of a clip with the truth, for people with known truth.
 
     Args:
-        images: (T, H, W, 3) uint8, the frames of the clip.
-        fits: The one before, then those after, by their names; the first `_PAGE_FITS` are shown.
+        path: The page.
+        title: Its title.
+        images: (T, H, W, 3) uint8. Frames of the clip.
+        fits: Name → fit, "before" first; the first `_PAGE_FITS` are shown.
+        truth: The truth as a fit.
     """
     before = fits["before"]
     keys = set(zip(truth.track_id.tolist(), truth.frame_index.tolist(), strict=True))
@@ -257,12 +286,22 @@ def write_clip_page(path: Path, title: str, images: NDArray[np.uint8], fits: Map
     write_comparison_page(path, shown_fits, enumerate(images), truth=truth, title=title)
 
 
-def made_refiners(
+def make_refiners(
     people: EvaluatedPeople, selection: RefineSelection, stack: ExitStack, threads: int | None, device: str
 ) -> tuple[dict[str, Refiner], dict[str, str]]:
-    """Make the refiner of each setting, and facts about the network and the surface points, if they are used.
+    """Make the refiner of each setting.
 
-    `densepose` is left out if no one names it and nothing is known of the surface.
+    `densepose` is left out if it is not requested and no surface points are known.
+
+    Args:
+        people: People with their truth.
+        selection: Refinements to compare.
+        stack: Closes the refiners.
+        threads: Threads of the refiners; None for the default.
+        device: Device of the networks.
+
+    Returns:
+        Setting → refiner, and lines of a report about the network and the surface points.
     """
     settings = selection.settings()
     facts = {}
@@ -293,17 +332,33 @@ def _joined(parts: Sequence[RefinementErrors]) -> RefinementErrors:
 
 
 def track_errors(errors: RefinementErrors) -> Floats:
-    """Average `mpjpe` over each track of a clip, in the order of their numbers."""
+    """Average `mpjpe` over each track of a clip, in the order of their indices."""
     return np.array([errors.mpjpe[errors.track == track].mean() for track in np.unique(errors.track)])
 
 
-def harmed(before: Floats, after: Floats) -> NDArray[np.float64]:
-    """Mark tracks that get worse by more than `HARM`: 1, else 0; NaN where an error is not known."""
+def mark_harmed(before: Floats, after: Floats) -> NDArray[np.float64]:
+    """Mark tracks that get worse by more than `HARM`.
+
+    Args:
+        before: (N,) errors.
+        after: (N,) errors.
+
+    Returns:
+        (N,) 1 or 0; NaN if an error is unknown.
+    """
     return np.where(np.isfinite(before + after), (after > (1 + HARM) * before).astype(float), np.nan)
 
 
 def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> Report:
-    """Report a table for each base; metrics are the first base's first setting."""
+    """Report a table for each base; metrics are those of the first base's first setting.
+
+    Args:
+        cells: Base → cells.
+        facts: Lines of the report.
+
+    Raises:
+        InputError: If no person was detected.
+    """
     tables: list[Table] = []
     metrics: dict[str, Summary] = {}
     figures: dict[tuple[str, str], Summary] = {}
@@ -331,14 +386,14 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
 
 
 def _harmed_share(after: Sequence[RefinementErrors], before: Sequence[RefinementErrors]) -> Summary:
-    """Return the share of tracks in per cent."""
-    pairs = [harmed(track_errors(first), track_errors(last)) for first, last in zip(before, after, strict=True)]
+    """Return the share of harmed tracks in per cent."""
+    pairs = [mark_harmed(track_errors(first), track_errors(last)) for first, last in zip(before, after, strict=True)]
     clips = Clusters("clips", np.repeat(np.arange(len(pairs)), [len(tracks) for tracks in pairs]))
     return summarise(np.concatenate(pairs), clips).scaled(100)
 
 
 def _metrics(parts: Mapping[str, RefinementErrors], clips: Clusters) -> dict[str, Summary]:
-    """Summarize before, and after the first setting."""
+    """Summarise the errors before, and after the first setting."""
     first = next((name for name in parts if name != "before"), "before")
     metrics: dict[str, Summary] = {}
     for label, errors in (("", parts[first]), ("_before", parts["before"])):
@@ -348,17 +403,13 @@ def _metrics(parts: Mapping[str, RefinementErrors], clips: Clusters) -> dict[str
 
 
 def _body_metrics(errors: RefinementErrors, clips: Clusters) -> dict[str, Summary]:
-    """Summarize the errors of joints and vertices, by the names of protocols."""
+    """Summarise the errors of joints and vertices, by the names of protocols."""
     columns = ("pa_mpjpe", "mpjpe", "pve")
     return {f"{column}_mm": summarise(1e3 * getattr(errors, column), clips) for column in columns}
 
 
 def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Mapping[str, RefinementErrors]) -> Table:
-    """Tabulate means of each setting, and how joints' and silhouettes' errors change, with intervals over clips.
-
-    Args:
-        clips: Errors of each setting's clips; parts  these joined.
-    """
+    """Tabulate each setting's means and changes, with intervals over clips."""
     before = parts["before"]
     rows = []
     worse = []
@@ -398,13 +449,13 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
 
 def _change(column: str, after: Sequence[RefinementErrors], before: Sequence[RefinementErrors]) -> Summary:
     """Compare a column, in per cent of its mean before."""
-    values, others = (np.concatenate([getattr(errors, column) for errors in clips]) for clips in (after, before))
-    change = paired_difference(values, others, _by_clip(before))
-    return change.scaled(100 / float(np.nanmean(others))) if change.n else change
+    values, start = (np.concatenate([getattr(errors, column) for errors in clips]) for clips in (after, before))
+    change = paired_difference(values, start, _by_clip(before))
+    return change.scaled(100 / float(np.nanmean(start))) if change.n else change
 
 
 def _by_clip(parts: Sequence[RefinementErrors]) -> Clusters:
-    """Return the clip of each person."""
+    """Return the clusters of people by clip."""
     return Clusters("clips", np.repeat(np.arange(len(parts)), [len(errors.mpjpe) for errors in parts]))
 
 
@@ -415,15 +466,18 @@ _LIGHTS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "evening's colour": lambda image: image * np.array([1.15, 0.95, 0.7], np.float32),
     "from the left": lambda image: image * np.linspace(1.3, 0.4, image.shape[1], dtype=np.float32)[:, None],
 }
-"""Changes of the frames' light, 0…255, after the textures were made: as in the paper's robustness test."""
+"""Changes of the frames' light after the textures were made, as in the paper's robustness test."""
 
 
 def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threads: int | None = None) -> Report:
-    """Evaluate refinement with noisy textures (blotches, relative to the full range), and with frames in another light.
+    """Evaluate refinement with noisy textures, and with frames in another light.
+
+    The noise is in blotches, relative to the full range. Correspondences that compare no images are left out.
 
     Args:
-        selection: Without a base: noise; without a prior: pose; without `keypoints`: with them. Correspondences
-            that compare no images are left out.
+        run: The evaluation.
+        selection: Refinements to compare. The defaults are base noise, prior pose, and keypoints.
+        threads: Threads of the detector; None for the default.
     """
     people = replace(run.selection, limit=0).people("joints")
     base = selection.base or (None if selection.predictions else "noise")
@@ -432,7 +486,7 @@ def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threa
     clips: set[str] = set()
     selection = replace(selection, prior=selection.prior or "pose", keypoints=selection.keypoints is not False)
     with ExitStack() as stack:
-        refiners, _ = made_refiners(people, selection, stack, threads, run.device)
+        refiners, _ = make_refiners(people, selection, stack, threads, run.device)
         for clip, _, fit, matches in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
             before = measure_clip(people, clip, fit, people.body, matches)
@@ -452,7 +506,7 @@ def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threa
 def _disturbed(
     refiner: Refiner, fit: Fit, clip: EvaluatedClip, body: Body
 ) -> Iterator[tuple[str, NDArray[np.uint8], Mapping[int, NDArray[np.uint8]]]]:
-    """Label, frames and textures: undisturbed first."""
+    """Yield label, frames and textures, undisturbed first."""
     textures = refiner.textures(fit, FitFrames.of(fit, clip.images), body=body)
     yield "undisturbed", clip.images, textures
     random = np.random.default_rng(_SEED)
@@ -468,7 +522,7 @@ def _disturbed(
 
 
 def _blotched(texture: NDArray[np.uint8], level: float, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Add noise of that deviation to the colours of a texture (S, S, 4), in blotches of a sixteenth of a side."""
+    """Add noise to a texture (S, S, 4), in blotches of a sixteenth of a side."""
     side = len(texture)
     coarse = random.normal(0, 255 * level, (16, 16, 3)).astype(np.float32)
     noise = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)

@@ -2,7 +2,7 @@
 
 Bases are the keypoint fit, Neural Body Fitting's network, the truth with an estimator's errors
 (`lab.synthetic.renderer.imperfect_fit`), the truth with every joint turned a little, which refinement should leave
-alone, and the results of other programs. All but the latter are of the people that the detector finds.
+alone, and the results of other programs. All but the last are fits of the people that the detector finds.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import ROW_COLUMNS, FitRecord
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.loader import spread_evenly
-from humanpose_cli.lab.evaluate.bodies import matched
+from humanpose_cli.lab.evaluate.bodies import match_boxes
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, cameras_of_images
 from humanpose_cli.lab.evaluate.predictions import records_from_files
 from humanpose_cli.lab.synthetic.renderer import imperfect_fit
 from humanpose_cli.refining.correspondences import ChartedPoints, SurfacePointFile, SurfaceSource, surface_charts
 
 Base = Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08", "predictions"]
-"""`truth+A`: the truth with A radians of noise an axis at every joint, the same in all frames."""
+"""`truth+A` is the truth with A radians of noise per axis at every joint, the same in all frames."""
 _SEED = 13
 _ENDS = SMPL24.indices(("left_hand", "right_hand", "left_foot", "right_foot"))
 
@@ -51,11 +51,17 @@ class EvaluatedClip:
     """T frames of one sequence, and R rows of known people in them.
 
     Attributes:
-        rows: (T,) of the images in the cache; names of them.
-        images: (T, H, W, 3) uint8; focal (T,) and centre (T, 2) pixels of their cameras.
-        people: (R,) rows of the evaluated people; frame (R,); identity (R,) number of the person within the clip.
-        masks: (R, H, W) bool, the pixels that show each; others (R, H, W) bool, those that show somebody else; or
-            None.
+        name: Name of the sequence.
+        rows: (T,) rows of the images in the cache.
+        names: Names of the images.
+        images: (T, H, W, 3) uint8.
+        focal: (T,) pixels.
+        centre: (T, 2) pixels. Principal points.
+        people: (R,) rows of the evaluated people.
+        frame: (R,) frame of each.
+        identity: (R,) index of the person within the clip.
+        masks: (R, H, W) bool, pixels that show each person; None if unknown.
+        other_masks: (R, H, W) bool, pixels that show other people; None if unknown.
     """
 
     name: str
@@ -68,16 +74,24 @@ class EvaluatedClip:
     frame: NDArray[np.int64]
     identity: NDArray[np.int64]
     masks: NDArray[np.bool_] | None
-    others: NDArray[np.bool_] | None
+    other_masks: NDArray[np.bool_] | None
 
     def frames(self) -> Iterator[Frame]:
-        """Yield frames as a fitter takes them, with their cameras."""
+        """Yield the frames with their cameras, as a fitter takes them."""
         for number, (image, focal, (x, y)) in enumerate(zip(self.images, self.focal, self.centre, strict=True)):
             yield Frame(number, self.names[number], image, float(focal), principal_point=(float(x), float(y)))
 
 
 def clip_names(people: EvaluatedPeople, limit: int) -> list[str]:
-    """List the clips with evaluated people, at most `limit` (0: all) of them. Raises InputError if there is none."""
+    """List the clips with evaluated people.
+
+    Args:
+        people: The people.
+        limit: Maximum number of clips, spread evenly; 0 for all.
+
+    Raises:
+        InputError: If there are none.
+    """
     cache = people.people.cache
     images = {int(image) for image in people.people.images}
     names = [name for name in cache.sequences if images.intersection(cache.sequence(name).tolist())]
@@ -93,10 +107,14 @@ def clip_names(people: EvaluatedPeople, limit: int) -> list[str]:
 
 
 def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]:
-    """Read the sequences of which people are evaluated, by name. Raises InputError if there are none.
+    """Read the sequences with evaluated people, by name.
 
     Args:
-        limit: Of them at most, spread evenly; 0 for all.
+        people: The people.
+        limit: Maximum number of sequences, spread evenly; 0 for all.
+
+    Raises:
+        InputError: If there are none.
     """
     cache = people.people.cache
     for name in clip_names(people, limit):
@@ -104,19 +122,19 @@ def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]
         pixels = [cache.image(int(row)) for row in rows]
         if len({image.shape for image in pixels}) > 1:
             continue
-        at = {int(row): number for number, row in enumerate(rows)}
-        people_rows = np.array([i for i, row in enumerate(people.people.images) if int(row) in at], np.int64)
-        frame = np.array([at[int(people.people.images[i])] for i in people_rows], np.int64)
-        masks, others = _masks(people, people_rows)
+        index_of = {int(row): number for number, row in enumerate(rows)}
+        people_rows = np.array([i for i, row in enumerate(people.people.images) if int(row) in index_of], np.int64)
+        frame = np.array([index_of[int(people.people.images[i])] for i in people_rows], np.int64)
+        masks, other_masks = _masks(people, people_rows)
         focal, centre = (tensor.double().numpy() for tensor in cameras_of_images(cache, np.asarray(rows)))
         identity = _identities(people, people_rows)
         names = tuple(str(cache.images["name"][int(row)]) for row in rows)
         images = np.stack(pixels)
-        yield EvaluatedClip(name, rows, names, images, focal, centre, people_rows, frame, identity, masks, others)
+        yield EvaluatedClip(name, rows, names, images, focal, centre, people_rows, frame, identity, masks, other_masks)
 
 
 def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number (R,) of each identity, or if it is not named, each index among the image's people."""
+    """Return the index (R,) of each identity; unnamed people are identified by their index in the image."""
     table = people.people
     names = table.column("identity")[rows] if "identity" in table.cache.people else np.full(len(rows), "")
     keys = [str(name) or str(index) for name, index in zip(names, table.indices[rows], strict=True)]
@@ -124,12 +142,10 @@ def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.
 
 
 def _masks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Return pixels of each person and of others, from the map of persons or their own masks; None if both are
-    missing.
-    """
+    """Return the pixels of each person and of others, from the map of persons or their masks."""
     cache = people.people.cache
     masks = []
-    others = []
+    other_masks = []
     for row in rows:
         image = int(people.people.images[row])
         index = int(people.people.indices[row])
@@ -138,33 +154,51 @@ def _masks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> tuple[Any, Any]:
         if persons is None and mask is None:
             return None, None
         masks.append(persons == index + 1 if persons is not None else mask > 127)  # type: ignore[operator]
-        others.append((persons > 0) & (persons != index + 1) if persons is not None else np.zeros_like(masks[-1]))
-    return np.stack(masks), np.stack(others)
+        other_masks.append((persons > 0) & (persons != index + 1) if persons is not None else np.zeros_like(masks[-1]))
+    return np.stack(masks), np.stack(other_masks)
 
 
 @dataclass(frozen=True, eq=False)
 class MatchedRows:
-    """M rows of a clip that a fit found: rows of the clip's people, and of the fit."""
+    """M rows of a clip that a fit contains.
+
+    Attributes:
+        clip: (M,) rows of the clip's people.
+        fit: (M,) rows of the fit.
+    """
 
     clip: NDArray[np.int64]
     fit: NDArray[np.int64]
 
 
 def match_rows(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit) -> MatchedRows:
-    """Match people frame by frame, by the overlap of boxes."""
+    """Match people frame by frame, by the overlap of boxes.
+
+    Args:
+        people: People with their truth.
+        clip: The clip.
+        fit: A fit of it.
+    """
     pairs: list[tuple[int, int]] = []
     for frame in range(len(clip.images)):
         true = np.flatnonzero(clip.frame == frame)
         fit_rows = fit.rows_for(frame)
         boxes = people.boxes[clip.people[true]]
         size = clip.images.shape[2:0:-1]
-        pairs += [(int(true[a]), int(fit_rows[b])) for a, b in matched(boxes, list(fit.boxes[fit_rows]), size)]
+        pairs += [(int(true[a]), int(fit_rows[b])) for a, b in match_boxes(boxes, list(fit.boxes[fit_rows]), size)]
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     return MatchedRows(rows[:, 0], rows[:, 1])
 
 
 def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParams) -> Fit:
-    """Replace the bodies in some rows of a fit; what was detected stays."""
+    """Replace the bodies in some rows of a fit; detections stay.
+
+    Args:
+        fit: The fit.
+        body: Its body.
+        rows: (M,) rows.
+        params: Parameters of the new bodies.
+    """
     tensors = params.tensors()
     with torch.no_grad():
         bodies = body.pose(tensors.rotations, tensors.betas, tensors.trans, tensors.segment_scales, vertices=False)
@@ -183,13 +217,22 @@ def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParam
 def disturbed_truth(
     people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows, base: str, seed: int
 ) -> Fit:
-    """Put the truth with the errors of a base, "noise" or "truth+A", into the matched rows of a fit.
+    """Put the truth with the errors of a base into the matched rows of a fit.
 
-    Raises InputError if the truth is another body's.
+    Args:
+        people: People with their truth.
+        clip: The clip.
+        fit: A fit of it.
+        matches: The matched rows.
+        base: "noise" or "truth+A".
+        seed: Seed of the errors.
+
+    Raises:
+        InputError: If the truth belongs to another body.
     """
     people.require_one_model()
     random = np.random.default_rng((_SEED, seed))
-    # No method of this program made it.
+    # The result was made by no method of this program.
     bodies = people.bodies.of_model(people.body)
     result = replace(fit, options={**fit.options, "method": base})
     for identity in np.unique(clip.identity[matches.clip]):
@@ -211,12 +254,12 @@ def disturbed_truth(
 
 
 def true_fit(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows) -> Fit:
-    """Put the truth into the matched rows of a fit; errors as `disturbed_truth`."""
+    """Put the truth into the matched rows of a fit; see `disturbed_truth`."""
     return disturbed_truth(people, clip, fit, matches, "truth+0", 0)
 
 
 def _turned(random: np.random.Generator, poses: NDArray[np.float32], radians: float) -> NDArray[np.float32]:
-    """Turn every joint of poses (T, 72) that moves others, the pelvis by a third, alike in all frames."""
+    """Turn every joint of poses (T, 72) that moves others, alike in all frames; the pelvis by a third."""
     noise = radians * random.standard_normal((len(SMPL24), 3))
     noise[list(_ENDS)] = 0
     noise[SMPL24.index("pelvis")] /= 3
@@ -225,13 +268,18 @@ def _turned(random: np.random.Generator, poses: NDArray[np.float32], radians: fl
 
 
 def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predictions: Path) -> Fit:
-    """Take the clip's people from fits that are there already, with the cameras of these. Tracks are those of the fits;
-    people of single images have a track each.
+    """Take the clip's people from existing fits, with the cameras of these.
 
-    Raises InputError if images have another size there.
+    Tracks are those of the fits; people of single images have a track each.
 
     Args:
-        rows_of_image: Row of an image → its fit and rows there; read from `predictions`.
+        clip: The clip.
+        body: Body of the fits.
+        rows_of_image: Row of an image → its fit and rows of it.
+        predictions: File or folder of the fits, for messages.
+
+    Raises:
+        InputError: If images have another size there.
     """
     count = len(clip.rows)
     size = np.tile(np.array(clip.images.shape[2:0:-1]), (count, 1))
@@ -248,7 +296,7 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
         index = int(record.frame_index[rows[0]])
         rate = record.frame_rate
         if tuple(record.image_size[index]) != tuple(size[frame]):
-            got, expected = (" × ".join(map(str, one)) for one in (record.image_size[index], size[frame]))
+            got, expected = (" × ".join(map(str, pixels)) for pixels in (record.image_size[index], size[frame]))
             raise InputError(predictions, f"has another size of {clip.names[frame]}", expected=expected, got=got)
         for name in frames:
             frames[name][frame] = getattr(record, name)[index]
@@ -283,9 +331,10 @@ class InitialFits:
     """The initial fits of clips.
 
     Attributes:
-        bases: Of them; without predictions all that the body allows.
-        predictions: A file or folder of fits, which is the only base then.
-        limit: Clips at most; 0 for all.
+        people: People with their truth.
+        bases: Bases of the fits; without predictions, all that the body allows.
+        limit: Maximum number of clips; 0 for all.
+        predictions: A file or folder of fits, which is then the only base.
     """
 
     people: EvaluatedPeople
@@ -295,9 +344,19 @@ class InitialFits:
 
     @classmethod
     def of(cls, people: EvaluatedPeople, base: Base | None, predictions: Path | None, limit: int) -> InitialFits:
-        """Select those of a base, or all that there are. Raises UsageError for another base beside predictions."""
+        """Select one base, or all available.
+
+        Args:
+            people: People with their truth.
+            base: The base; None for all.
+            predictions: A file or folder of fits.
+            limit: Maximum number of clips; 0 for all.
+
+        Raises:
+            UsageError: If another base is combined with predictions.
+        """
         if (base == "predictions") != (predictions is not None) and not (base is None and predictions):
-            raise UsageError("base", "does not go together with `predictions`", got=str(base))
+            raise UsageError("base", "cannot be combined with `predictions`", got=str(base))
         if predictions is not None:
             return cls(people, ("predictions",), limit, predictions)
         bases: list[Base] = [name for name in get_args(Base) if name != "predictions"]
@@ -308,7 +367,14 @@ class InitialFits:
     def each(
         self, device: str, threads: int | None, progress: Progress, stop: Callable[[], bool]
     ) -> Iterator[tuple[EvaluatedClip, Base, Fit, MatchedRows]]:
-        """Yield every clip with each of its initial fits that finds a person."""
+        """Yield every clip with each of its initial fits that contains a person.
+
+        Args:
+            device: Device of the networks.
+            threads: Threads of the detector; None for the default.
+            progress: Called after every clip.
+            stop: Called often; True ends with InterruptedRun.
+        """
         people = self.people
         methods = self._methods
         with ExitStack() as stack:
@@ -345,20 +411,28 @@ class InitialFits:
 
     @property
     def _methods(self) -> Sequence[Literal["keypoints", "nbf"]]:
-        """What is fitted: the disturbed truth stands on keypoint fits."""
+        """Methods of the fits to make; the disturbed truth is put into keypoint fits."""
         if self.predictions is not None:
             return ()
         return ("keypoints", "nbf") if "nbf" in self.bases else ("keypoints",)
 
 
 def surface_source(people: EvaluatedPeople, densepose: Path | None, charts: Path | None) -> tuple[SurfaceSource, str]:
-    """Open what says which pixels of a clip's frames show which vertices, and name it: DensePose's output on the
-    cache's images, DensePose's maps in the cache, or else the maps of true vertices that rendered people have.
+    """Open the source of vertices for pixels of a clip's frames.
 
-    Raises InputError if nothing is known.
+    These are DensePose's output on the cache's images, DensePose's maps in the cache, or the maps of true vertices of
+    rendered people.
 
     Args:
-        charts: DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture.
+        people: People with their truth.
+        densepose: DensePose's output; None for the cache's maps.
+        charts: DensePose's UV_Processed.mat, for SMPL; None for the charts of the body's texture.
+
+    Returns:
+        The source and its name.
+
+    Raises:
+        InputError: If there is no source.
     """
     cache = people.people.cache
     body = people.body
@@ -377,7 +451,7 @@ def surface_source(people: EvaluatedPeople, densepose: Path | None, charts: Path
 
         return ChartedPoints(surface_charts(body, charts), points), "DensePose's maps in the cache"
     if not maps or body.name != "default":
-        raise InputError(cache.path, "knows no surface points", expected="DensePose's output", remedy="`densepose`")
+        raise InputError(cache.path, "has no surface points", expected="DensePose's output", remedy="`densepose`")
 
     def vertices(name: str, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
         values = cache.map(cache.find(name), "correspondence")

@@ -1,6 +1,6 @@
 """What each rendering adds to the displacement network: the paper's ablation of inputs, trained and evaluated anew.
 
-Trainings too short to end well from random weights measure more if they continue those of a network with all inputs
+Short trainings do not converge from random weights; they show more if they continue from a network with all inputs
 (`network.start`).
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Measured, Study, variants_table
+from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Study, VariantFigures, variants_table
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
 from humanpose_cli.lab.evaluate.report import Report, figures_table
@@ -36,21 +36,21 @@ def _study(run: EvaluationRun, shared: SharedTraining[RefinerTraining]) -> Study
     body = shared.network.body if selection.body == "default" else (selection.body,)
     network = replace(shared.network, protocol=selection.protocol, people=selection.limit, body=body)
     shared = replace(shared, network=network)
-    plan = [PlannedTraining(RefinerRecipe, one.of(network), shared.loop) for one in VARIANTS["refine"]]
+    plan = [PlannedTraining(RefinerRecipe, each.of(network), shared.loop) for each in VARIANTS["refine"]]
     return Study(plan, lambda trainings: _report(trainings, shared))
 
 
 def _report(trainings: Trainings, shared: SharedTraining[RefinerTraining]) -> Report:
-    """Train a network for each variant and compare their endpoint errors on the cache's held-out people."""
+    """Train a network for each variant, and compare their endpoint errors on held-out people."""
     loop = shared.loop
     variants = VARIANTS["refine"]
-    measures: dict[str, Measured] = {}
+    measures: dict[str, VariantFigures] = {}
     for variant in variants:
         options = variant.of(shared.network)
         paths = trainings.each_seed(RefinerRecipe, variant.name, options, loop)
-        each = [_held_out_errors(trainings, options, path, loop.batch_size) for path in paths]
-        values = {column: np.stack([errors[column] for errors, _ in each]) for column in _COLUMNS}
-        measures[variant.name] = Measured(values, each[0][1])  # the same people for all
+        results = [_held_out_errors(trainings, options, path, loop.batch_size) for path in paths]
+        values = {column: np.stack([errors[column] for errors, _ in results]) for column in _COLUMNS}
+        measures[variant.name] = VariantFigures(values, results[0][1])  # the same people for all
     first = measures[variants[0].name]
     figures = {
         (name, heading): result.summary(column)

@@ -1,4 +1,4 @@
-"""All ablations that `hpc evaluate` trains, by sub-command and name."""
+"""All ablations of `hpc evaluate`, by sub-command and name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reports of evaluations: tables, plots, contact sheets, and the files that hold them.
 
-report.md is for people, report.json for programs; the images and plots that they name lie beside them.
+report.md is for people, report.json for programs; the images and plots that they name lie next to them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
 
 def quartiles(errors: ArrayLike) -> list[NDArray[np.int64]]:
-    """Divide the indices of finite errors into four groups, the smallest errors first, each in ascending order."""
+    """Divide the indices of finite errors into four groups.
+
+    Args:
+        errors: (N,) errors.
+
+    Returns:
+        Indices of each group in ascending order of their errors, the group with the smallest errors first.
+    """
     values = np.asarray(errors, np.float64)
     order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]
     return [np.asarray(part, np.int64) for part in np.array_split(order, 4)]
@@ -47,9 +54,12 @@ class Table:
     """Rows of cells under headings.
 
     Attributes:
-        name: Short, of its files; title what it shows.
-        digits: Decimals of numbers, of each column or of all.
-        notes: Lines below it.
+        name: Short name, for its files.
+        title: What it shows.
+        columns: Headings of the columns.
+        rows: Cells of the rows.
+        digits: Decimals of numbers, for each column or for all.
+        notes: Lines below the table.
         over: Summaries whose numbers of independent people, clips or others the report examines.
     """
 
@@ -70,11 +80,11 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def summary(self) -> str:
-        """Format a Markdown section that leaves the rows to report.json."""
+        """Format a Markdown section that refers to report.json for the rows."""
         return "\n\n".join((f"## {self.title}", f"report.json has the {len(self.rows)} rows.", *self.notes)) + "\n"
 
     def texts(self) -> list[list[str]]:
-        """Format the rows' cells as text; a dash for what is not known."""
+        """Format the rows' cells as text, with a dash for unknown values."""
         digits = [self.digits] * len(self.columns) if isinstance(self.digits, int) else list(self.digits)
         return [[_text(cell, count) for cell, count in zip(row, digits, strict=True)] for row in self.rows]
 
@@ -90,7 +100,12 @@ class Table:
 
 
 def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1) -> Table:
-    """List each figure of an evaluation with its n, median and interval: (of what, which) → summary."""
+    """List each figure of an evaluation with its n, median and interval.
+
+    Args:
+        figures: (subject, name of the figure) → summary.
+        digits: Decimals.
+    """
     rows: list[list[Cell]] = [[*names, *summary.cells] for names, summary in figures.items()]
     columns = ("of", "figure", "mean", "median", "95 % from", "to", "n")
     over = tuple(figures.values())
@@ -98,7 +113,7 @@ def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1
 
 
 def interval_note(summaries: Iterable[Summary]) -> str:
-    """Describe what the intervals of a table are over."""
+    """Describe what the intervals of some summaries are over."""
     bases = dict.fromkeys(summary.basis for summary in summaries if summary.n)
     return f"n counts each value, intervals are over {'; '.join(bases) or 'nothing'}."
 
@@ -118,7 +133,11 @@ def plot_quality(
 ) -> None:
     """Draw Figure 3 of Neural Body Fitting: each person's F1 of the parts against the error of the joints.
 
-    f1 (N,) 0…1, errors (N,) metres, difficulty (N,) radians: the darker, the farther from the mean pose
+    Args:
+        path: File of the plot.
+        f1: (N,) F1 scores 0…1.
+        errors: (N,) metres.
+        difficulty: (N,) radians from the mean pose; larger values are drawn darker.
     """
     from matplotlib.figure import Figure
 
@@ -147,11 +166,14 @@ def plot_curves(
     label: str,
     levels: Mapping[str, float] | None = None,
 ) -> None:
-    """Draw joint errors (mm) of several settings against the quantity that `label` names.
+    """Draw joint errors (mm) of several settings against a quantity.
 
     Args:
-        ticks: Its values, evenly spaced in the plot; curves  an error for each, NaN for none.
-        levels: Errors that do not depend on it, as dashed lines.
+        path: File of the plot.
+        ticks: Values of the quantity, evenly spaced in the plot.
+        curves: Setting → error at each tick, NaN for none.
+        label: Name of the quantity.
+        levels: Setting → error that does not depend on the quantity, drawn as a dashed line.
     """
     from matplotlib.figure import Figure
 
@@ -189,38 +211,53 @@ _EACH = 3
 _WORST = 4
 # of bodies, as `person_colour` numbers them
 TRUE_COLOUR = 2
-FOUND_COLOUR = 1
+PREDICTED_COLOUR = 1
 PANELS = ("person", "true body (green)", "found body (orange)")
-"""What the three images of `body_panel` show."""
+"""Contents of the three images of `body_panel`."""
 
 
 def quartile_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
     """Draw a row for each quartile, the smallest errors first, each with three people from its middle.
 
     Args:
-        panel: Index of a person → image, all of one size; title the text above it.
+        errors: (N,) errors.
+        panel: Index of a person → image; all have one size.
+        title: Index of a person → text above the image.
     """
     rows = []
     for part in quartiles(errors):
         middle = part[spread_evenly(len(part), _EACH + 2)]
         indices = middle[1:-1] if len(middle) > 2 else middle
         if len(indices):
-            rows.append(np.concatenate([titled(panel(int(index)), title(int(index))) for index in indices], 1))
+            rows.append(np.concatenate([add_title(panel(int(index)), title(int(index))) for index in indices], 1))
     return _column(rows)
 
 
 def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
-    """Draw the four largest errors, the worst first."""
+    """Draw the four largest errors, the worst first.
+
+    Args:
+        errors: (N,) errors.
+        panel: Index of a person → image; all have one size.
+        title: Index of a person → text above the image.
+    """
     order = np.argsort(np.where(np.isfinite(errors), -errors, np.inf), kind="stable")[:_WORST]
-    return _column([titled(panel(int(index)), title(int(index))) for index in order if np.isfinite(errors[index])])
+    return _column([add_title(panel(int(index)), title(int(index))) for index in order if np.isfinite(errors[index])])
 
 
 @torch.no_grad()
 def body_panel(people: EvaluatedPeople, person: int, body: Body, predictions: Bodies, index: int) -> Image:
-    """Draw (224, 672, 3) the person, and the true and the predicted mesh over the image, each with its name (`PANELS`).
+    """Draw the person, and the true and the predicted mesh over the image, each with its name (`PANELS`).
 
     Args:
-        person: Row of the people; index  row of their body among those predicted.
+        people: People with their truth.
+        person: Row of the person.
+        body: Model of the prediction.
+        predictions: Predicted bodies.
+        index: Row of the person's predicted body.
+
+    Returns:
+        (224, 672, 3) uint8.
     """
     image = people.people.cache.image(int(people.people.images[person]))
     x, y = people.centre[person].tolist()
@@ -235,7 +272,7 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predictions: Bo
     panels = [image]
     has_truth = people.rig[person] >= 0
     true_rig = people.rigs[people.rig[person]] if has_truth else body
-    drawings = ((true_rig, people.bodies, person, TRUE_COLOUR), (body, predictions, index, FOUND_COLOUR))
+    drawings = ((true_rig, people.bodies, person, TRUE_COLOUR), (body, predictions, index, PREDICTED_COLOUR))
     for rig, bodies, row, colour in drawings:
         if colour == TRUE_COLOUR and not has_truth:
             panels.append(image)
@@ -243,34 +280,42 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predictions: Bo
         vertices = bodies.taken(slice(row, row + 1)).posed(rig).vertices
         assert vertices is not None
         panels.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
-    squares = [
-        np.asarray(cv2.warpAffine(one, matrix, (PANEL_SIDE, PANEL_SIDE), flags=smooth), np.uint8) for one in panels
-    ]
+    size = (PANEL_SIDE, PANEL_SIDE)
+    squares = [np.asarray(cv2.warpAffine(panel, matrix, size, flags=smooth), np.uint8) for panel in panels]
     for square, name in zip(squares, PANELS, strict=True):
         draw_label(square, "true body unknown" if name == PANELS[1] and not has_truth else name, (0, PANEL_SIDE))
     return np.concatenate(squares, 1)
 
 
 def segmentation_panel(image: Image, truth: NDArray[np.integer], prediction: NDArray[np.integer], parts: int) -> Image:
-    """Draw (224, 672, 3) the crop, its true and its predicted parts, in the parts' colours."""
+    """Draw the crop, its true and its predicted parts, in the parts' colours.
+
+    Args:
+        image: (H, W, 3) uint8. The crop.
+        truth: (H, W) true parts.
+        prediction: (H, W) predicted parts.
+        parts: Number of parts.
+
+    Returns:
+        (224, 672, 3) uint8.
+    """
     colours = as_bytes(code_colours(parts))
     images = (image, colours[truth], colours[prediction])
-    return np.concatenate(
-        [np.asarray(cv2.resize(one, (PANEL_SIDE, PANEL_SIDE), interpolation=cv2.INTER_NEAREST)) for one in images], 1
-    )
+    size = (PANEL_SIDE, PANEL_SIDE)
+    return np.concatenate([cv2.resize(panel, size, interpolation=cv2.INTER_NEAREST) for panel in images], 1)
 
 
-def titled(image: Image, title: str) -> Image:
-    """Put a bar with a title above an image."""
+def add_title(image: Image, title: str) -> Image:
+    """Add a bar with a title above an image."""
     bar = np.full((_BAR, image.shape[1], 3), 255, np.uint8)
     cv2.putText(bar, title, (4, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
     return np.concatenate((bar, image))
 
 
 def _column(images: Sequence[Image]) -> Image:
-    """Stack images one below the other, narrower ones filled up with white."""
+    """Stack images below each other, padding narrower ones with white."""
     width = max((image.shape[1] for image in images), default=1)
-    rows = [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in images]
+    rows = [np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)), constant_values=255) for image in images]
     return np.concatenate(rows) if rows else np.full((1, 1, 3), 255, np.uint8)
 
 
@@ -282,15 +327,14 @@ _READABLE_ROWS = 60  # of a table, above which report.md leaves them out
 class Report:
     """The results of one evaluation.
 
-    images file name → (H, W, 3), with a line on what they show
-
     Attributes:
         title: What was evaluated.
-        facts: On what and how: data, split, people, weights.
-        metrics: By their names in the JSON result.
-        tables: In their order.
-        plots: Files that were written beside it, with a line each.
-        pages: HTML pages likewise.
+        facts: Data, split, people, weights and other circumstances.
+        metrics: Name in the JSON result → summary.
+        tables: Tables in their order.
+        images: File name → (H, W, 3) image, and a line about it.
+        plots: File name → line about a plot that was written into the folder.
+        pages: File name → line about an HTML page that was written into the folder.
     """
 
     title: str
@@ -303,7 +347,7 @@ class Report:
 
     @property
     def cautions(self) -> list[str]:
-        """Why its figures may mean little, or be too good; none where nothing speaks against them."""
+        """Reasons why its figures may mean little or be too good."""
         over = [*self.metrics.values(), *(summary for table in self.tables for summary in table.over)]
         counts: dict[str, int] = {}
         for summary in over:
@@ -314,7 +358,7 @@ class Report:
         return [*filter(None, small), *filter(None, [self.facts.get(CAUTION, ""), left_out])]
 
     def document(self) -> dict[str, Any]:
-        """Return JSON values; what is not a finite number is null."""
+        """Return JSON values; null stands for numbers that are not finite."""
         return {
             "title": self.title,
             "facts": dict(self.facts),
@@ -333,7 +377,15 @@ def _finite(value: Any) -> Any:
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
-    """Write all of it; returns the files, the readable report first. Each is replaced atomically."""
+    """Write a report; each file is replaced atomically.
+
+    Args:
+        report: The report.
+        folder: Folder of its files.
+
+    Returns:
+        The files, the readable report first.
+    """
     ensure_folder(folder)
     readable, values = (folder / name for name in REPORTS)
     paths = [readable, values]
@@ -361,7 +413,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 
 
 def _basis(facts: Mapping[str, Any]) -> str:
-    """Return the end of a plot's caption: on how many of what of which data it was measured."""
+    """Return the end of a plot's caption: the number of people, pairs or clips, and their data."""
     units = next((f"{facts[unit]} {unit}" for unit in ("people", "pairs", "clips") if unit in facts), "")
     where = f" of {facts['data']}" if "data" in facts else ""
     split = f", {facts['split']}" if "split" in facts else ""
@@ -369,7 +421,14 @@ def _basis(facts: Mapping[str, Any]) -> str:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Read the metrics of a report that was written before. Raises InputError if it cannot be read."""
+    """Read the metrics of an earlier report.
+
+    Args:
+        folder: Folder of the report.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     path = folder / REPORTS[1]
     try:
         return dict(json.loads(path.read_text("utf-8"))["metrics"])

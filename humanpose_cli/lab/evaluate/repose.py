@@ -1,6 +1,6 @@
-"""Evaluation of reposed images: how like the true ones they are, and whether the person has the target pose.
+"""Evaluation of reposed images: their similarity to the true ones, and whether the person has the target pose.
 
-The Inception Score is left out on purpose; `lab.metrics.images` says why.
+The Inception Score is left out on purpose; `lab.metrics.images` explains why.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_diffe
 from humanpose_cli.lab.evaluate.keypoints import posed_rows
 from humanpose_cli.lab.evaluate.pair_parts import Figures, PairParts
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
-from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
+from humanpose_cli.lab.evaluate.protocols import ImageProtocol, apply_protocol
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, add_title, figures_table
 from humanpose_cli.lab.evaluate.weights import LEFT_OUT, weights_facts
 from humanpose_cli.lab.metrics.capsule_masks import capsule_mask
 from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn, ssim_signed
@@ -54,47 +54,52 @@ from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.reposing.warping import WarpReposer
 
 AUC_MILLIMETRES = np.arange(0, 151, 5)
-"""Thresholds of the pose AUC: 0 to 150 mm in steps of 5."""
+"""Thresholds of the pose AUC."""
 SHOWN_SIDE = 160
 """Pixels of the images that a report shows."""
 _SHOWN = 8
 _PELVIS = REPOSING19.index("pelvis")
 _MIN_SIDE = 256  # pixels that the detector is given
 _MIN_SCORE = 0.3  # of a detected person
-_LABELLED_MARGIN = 0.01  # of a hole round a labelled mask, which is more exact than a detected one
+_LABELLED_MARGIN = 0.01  # of a hole around a labelled mask, which is more exact than a detected one
 _LISTED = ("three-frames", "random-pairs", "pairs")
 _BASELINES = ("copy", "mesh")
 _CEILING = ""  # the true image, among the methods
 _LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
 
 
-class Drawn(NamedTuple):
-    """A reposed crop (S, S, 3) uint8, and where the person is in it (S, S) 0…1."""
+class MethodImage(NamedTuple):
+    """A reposed crop.
+
+    Attributes:
+        image: (S, S, 3) uint8.
+        mask: (S, S) coverage of the person, 0…1.
+    """
 
     image: NDArray[np.uint8]
     mask: NDArray[np.floating]
 
 
-Method = Callable[[Example, Example], Drawn]
-"""(input crop, target crop, of which only the pose may be used) → what is drawn."""
+Method = Callable[[Example, Example], MethodImage]
+"""(input crop, target crop, whose pose alone may be used) → drawing."""
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""Images (1, 3, S, S) of −1 to 1, made and true → a scalar."""
+"""Drawn and true images (1, 3, S, S), −1 to 1 → a scalar."""
 _OF_PROTOCOLS: Mapping[str, Distance] = {"ssim_patn": ssim_patn, "ssim_signed": ssim_signed}
 JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating] | None]
-"""(crop (S, S, 3) uint8, the person's box (4,) there) → joints (19, 3) metres, or None if no person is detected."""
+"""(crop (S, S, 3) uint8, the person's box (4,) in it) → joints (19, 3) metres; None if no person is detected."""
 
 
 @dataclass(frozen=True)
 class EvaluatedReposing:
-    """N pairs: method → name of the metric → (N,), NaN where it is not known.
+    """The evaluation of N pairs.
 
     Attributes:
-        clusters: Of the pairs, by the person of the input.
-        copies: Metrics (M,) of the input copied, of pairs that are left out (`Pairs.missed`).
-        shown: Of some pairs, spread evenly over all: index among the N → input, target and what every method drew,
-            reduced to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8.
-        ceiling: (N,) pose AUC of the true images against their labelled joints: what the estimator of poses can see
-            at all.
+        clusters: Clusters of the pairs, by the person of the input.
+        values: Method → name of the metric → (N,) values, NaN if unknown.
+        shown: Index of some pairs, spread evenly → input, target and the drawing of each method, (SHOWN_SIDE,
+            SHOWN_SIDE, 3) uint8.
+        ceiling: (N,) pose AUC of the true images against their labelled joints: the limit of the pose estimator.
+        copies: Name of the metric → (M,) values of the copied input, for pairs that are left out (`Pairs.missed`).
     """
 
     clusters: Clusters
@@ -104,19 +109,26 @@ class EvaluatedReposing:
     copies: Mapping[str, NDArray[np.float64]]
 
     def of_all(self, means: Mapping[str, Summary]) -> dict[str, Summary]:
-        """Average a method's means with the copies of pairs that are left out, without intervals; {} if none are."""
+        """Average a method's means with the copies of pairs that are left out.
+
+        Args:
+            means: Name of the metric → mean of the method.
+
+        Returns:
+            Means without intervals; {} if no pairs are left out.
+        """
         summaries = {}
         for name, copies in self.copies.items():
-            one = means[name]
+            summary = means[name]
             finite = copies[np.isfinite(copies)]
-            n = one.n + len(finite)
-            value = float(np.nansum([one.n * one.value, *finite])) / n if n else np.nan
-            summaries[name] = replace(one, value=value, n=n, median=np.nan, low=np.nan, high=np.nan)
+            n = summary.n + len(finite)
+            value = float(np.nansum([summary.n * summary.value, *finite])) / n if n else np.nan
+            summaries[name] = replace(summary, value=value, n=n, median=np.nan, low=np.nan, high=np.nan)
         return summaries
 
     @property
     def ceiling_note(self) -> list[str]:
-        """A sentence about the ceiling, where it is known."""
+        """A sentence about the ceiling, if it is known."""
         if not np.isfinite(self.ceiling).any():
             return []
         summary = summarise(self.ceiling, self.clusters)
@@ -126,37 +138,52 @@ class EvaluatedReposing:
         ]
 
 
-def copying(first: Example, second: Example) -> Drawn:
-    """Copy the unchanged input: what every method must beat."""
-    return Drawn(first.image, person_mask(first))
+def copy_method(first: Example, second: Example) -> MethodImage:
+    """Copy the unchanged input, the baseline of every method."""
+    return MethodImage(first.image, person_mask(first))
 
 
-def warping(network: Warp3d) -> Method:
-    """Draw by a trained generator. Crops of another size than its own are scaled to it, and what it makes is scaled
-    back.
+def warp_method(network: Warp3d) -> Method:
+    """Draw with a trained generator.
+
+    Crops of another size are scaled to the generator's, and its images are scaled back.
+
+    Args:
+        network: The generator.
     """
     size = network.config.size
 
-    def draw(first: Example, second: Example) -> Drawn:
+    def draw(first: Example, second: Example) -> MethodImage:
         crop_size = first.image.shape[0]
         source, target = (frame_of_example(example) * np.float32(size / crop_size) for example in (first, second))
-        silhouette = None if first.mask is None else resized(person_mask(first), size)
-        drawing = network.repose(resized(first.image, size), source, target, silhouette=silhouette)
-        return Drawn(resized(drawing.image, crop_size), resized(drawing.mask, crop_size))
+        silhouette = None if first.mask is None else resize(person_mask(first), size)
+        drawing = network.repose(resize(first.image, size), source, target, silhouette=silhouette)
+        return MethodImage(resize(drawing.image, crop_size), resize(drawing.mask, crop_size))
 
     return draw
 
 
 class WrappedPeople:
-    """People wrapped in their images, and the images without them; the last one is cached: methods take turns."""
+    """People wrapped in their images, and the images without them.
+
+    The last one is cached, since methods take turns.
+
+    Args:
+        body: Body of the labels.
+    """
 
     def __init__(self, body: Body) -> None:
         self._body = body
         self._last: tuple[Example, MeshReposer, NDArray[np.uint8]] | None = None
 
     def __call__(self, example: Example) -> tuple[MeshReposer, NDArray[np.uint8]]:
-        """Return the labelled body in the image, and the background (S, S, 3). Raises InputError if no body is
-        known.
+        """Return the labelled body in the image, and the background (S, S, 3).
+
+        Args:
+            example: The image and its person.
+
+        Raises:
+            InputError: If no body is known.
         """
         if self._last is None or self._last[0] is not example:
             mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
@@ -167,22 +194,34 @@ class WrappedPeople:
         return self._last[1:]
 
 
-def meshing(people: WrappedPeople) -> Method:
-    """Draw the photograph wrapped round the labelled body, which is posed as the target's: the mesh method without
-    errors of a fit. Raises InputError for people without body parameters.
+def mesh_method(people: WrappedPeople) -> Method:
+    """Draw the photograph wrapped around the labelled body in the target's pose.
+
+    This is the mesh method without the errors of a fit.
+
+    Args:
+        people: The wrapped people.
+
+    Raises:
+        InputError: If a person has no body parameters.
     """
 
-    def draw(first: Example, second: Example) -> Drawn:
+    def draw(first: Example, second: Example) -> MethodImage:
         mesh, plate = people(first)
         return _before_plate(mesh, plate, first, second)
 
     return draw
 
 
-def pasting(network: Warp3d, people: WrappedPeople) -> Method:
-    """Draw by a generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background."""
+def paste_method(network: Warp3d, people: WrappedPeople) -> Method:
+    """Draw with a generator as `hpc repose --method warp3d`: pasted before the mesh method's background.
 
-    def draw(first: Example, second: Example) -> Drawn:
+    Args:
+        network: The generator.
+        people: The wrapped people.
+    """
+
+    def draw(first: Example, second: Example) -> MethodImage:
         mesh, plate = people(first)
         reposer = WarpReposer(mesh.person, mesh.frame, network, use_mask=first.mask is not None)
         return _before_plate(reposer, plate, first, second)
@@ -192,20 +231,18 @@ def pasting(network: Warp3d, people: WrappedPeople) -> Method:
 
 def _before_plate(
     reposer: MeshReposer | WarpReposer, plate: NDArray[np.uint8], example: Example, target: Example
-) -> Drawn:
-    """Draw the example's person in the target's pose, before the image's own background, as far as the image
-    reaches.
-    """
+) -> MethodImage:
+    """Draw the person in the target's pose before the image's background, within the image."""
     rendering = reposer.render_all([pose_of(target)])[0].image
     alpha = rendering[..., 3:].astype(np.float32) / 255
     if example.inside is not None:
         alpha[example.inside == 0] = 0
     pixels = rendering[..., :3] * alpha + plate * (1 - alpha)
-    return Drawn(np.rint(pixels).astype(np.uint8), alpha[..., 0])
+    return MethodImage(np.rint(pixels).astype(np.uint8), alpha[..., 0])
 
 
-def resized(image: NDArray[Any], size: int) -> NDArray[Any]:
-    """Scale a square image or mask to `size` pixels a side, averaged if it becomes smaller."""
+def resize(image: NDArray[Any], size: int) -> NDArray[Any]:
+    """Scale a square image or mask to `size` pixels per side, with averaging if it becomes smaller."""
     side = image.shape[0]
     if side == size:
         return image
@@ -226,10 +263,14 @@ def measure_reposing(
     """Measure every method on every pair.
 
     Args:
-        distances: Name → a further measure of two images (1, 3, H, W), −1 to 1: distances by the features of a
-            network, similarities that a protocol has.
-        joints: Estimator of the pose in an image, for the pose AUC.
-        parts: Where figures of pairs are that other processes measured, and where these go.
+        crops: The pairs.
+        numbers: Numbers of the pairs to evaluate.
+        methods: Name → method.
+        distances: Name → further measure of two images: a distance by a network's features, or a protocol's similarity.
+        joints: Estimator of poses, for the pose AUC.
+        parts: Reads figures that other processes measured, and writes these figures.
+        stop: Called before every pair; True ends with InterruptedRun.
+        progress: Called after every pair.
     """
     measured: dict[int, Figures] = {} if parts is None else parts.measured()
     sheet_rows = spread_evenly(len(numbers), _SHOWN)
@@ -238,14 +279,14 @@ def measure_reposing(
         if stop():
             raise InterruptedRun()
         if number not in measured or count - 1 in sheet_rows:
-            # One draw for each pair: the same target for every method and every run.
+            # One draw per pair: the same target for every method and every run.
             first, second = crops.crops(number, np.random.default_rng(number))
             drawings = {name: method(first, second) for name, method in methods.items()}
             if number not in measured:
                 measured[number] = _measured(first, second, drawings, distances or {}, joints)
             if count - 1 in sheet_rows:
                 images = [first.image, second.image, *(drawing.image for drawing in drawings.values())]
-                sheet_images[count - 1] = [resized(image, SHOWN_SIDE) for image in images]
+                sheet_images[count - 1] = [resize(image, SHOWN_SIDE) for image in images]
         progress(count, len(numbers), "pairs")
     if parts is not None:
         parts.write({number: measured[number] for number in numbers})
@@ -259,23 +300,23 @@ def measure_reposing(
     ceiling = np.array([measured[number][_CEILING]["pose_auc"] for number in numbers], np.float64)
     copies: Mapping[str, NDArray[np.float64]] = {}
     if len(lost_pairs := crops.pairs.lost):
-        some = spread_evenly(
+        lost_numbers = spread_evenly(
             len(lost_pairs), -(-len(lost_pairs) * len(numbers) // len(crops.pairs))
         )  # as large a share of them
         options: Any = {"distances": distances, "joints": joints, "stop": stop}
         complete = PairCrops(lost_pairs, crops.size, full_images=True)
-        copies = measure_reposing(complete, some, {"copy": copying}, **options).values["copy"]
+        copies = measure_reposing(complete, lost_numbers, {"copy": copy_method}, **options).values["copy"]
     return EvaluatedReposing(_clusters(crops.pairs, numbers), values, sheet_images, ceiling, copies)
 
 
 def _measured(
     first: Example,
     second: Example,
-    drawings: Mapping[str, Drawn],
+    drawings: Mapping[str, MethodImage],
     distances: Mapping[str, Distance],
     joints: JointEstimator | None,
 ) -> Figures:
-    """Measure what the methods drew of a pair: metrics of each by its name, and the pose AUC of the true image."""
+    """Measure each method's drawing of a pair, and the pose AUC of the true image."""
     true_joints = None if joints is None else joints(second.image, _box_of(second))
     ceiling = float("nan") if joints is None else _pose_auc(true_joints, _labelled_joints(second))
     figures = {_CEILING: {"pose_auc": ceiling}}
@@ -295,31 +336,34 @@ def _clusters(pairs: Pairs, numbers: Sequence[int]) -> Clusters:
 
 
 def pose_auc_3d(prediction: NDArray[np.floating], true: NDArray[np.floating]) -> float:
-    """Measure the area under the curve of correct keypoints, joints (19, 3) metres twice, pelvis on pelvis, over
-    AUC_MILLIMETRES.
+    """Measure the area under the curve of correct keypoints over AUC_MILLIMETRES, pelvis on pelvis.
 
-    The mean over the thresholds of the share of joints that are as near or nearer, as public code takes it.
+    The mean over the thresholds of the share of joints within each, as public code computes it.
+
+    Args:
+        prediction: (19, 3) metres.
+        true: (19, 3) metres.
     """
-    apart = 1e3 * np.linalg.norm((prediction - prediction[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
-    return float((apart[None] <= AUC_MILLIMETRES[:, None] + 1e-6).mean())  # rounding is no error
+    distances = 1e3 * np.linalg.norm((prediction - prediction[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
+    return float((distances[None] <= AUC_MILLIMETRES[:, None] + 1e-6).mean())  # rounding is no error
 
 
 def _pose_auc(prediction: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
-    """Return 0 for an image in which no person is detected, NaN if none is detected in the true one either."""
+    """Return 0 if no person is detected, NaN if none is detected in the true image either."""
     if true is None:
         return float("nan")
     return 0.0 if prediction is None else pose_auc_3d(prediction, true)
 
 
 def _labelled_joints(example: Example) -> NDArray[np.float64] | None:
-    """Return joints (19, 3) in metres; None if any of REPOSING19 is not labelled."""
+    """Return joints (19, 3) in metres; None if a joint of REPOSING19 is not labelled."""
     joints = example.person.joints.get(REPOSING19.name)
     if joints is None or not (joints[:, 3] > 0).all():
         return None
     return np.asarray(joints[:, :3], np.float64)
 
 
-def _similarity(drawing: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
+def _similarity(drawing: MethodImage, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
     drawing_tensor, true = (
         to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawing.image, second.image)
     )
@@ -351,7 +395,11 @@ def _box_of(example: Example) -> NDArray[np.floating]:
 
 
 class FittedJoints:
-    """Joints of the person in a crop by `hpc fit`: `JointEstimator`; a context manager."""
+    """Joints of the person in a crop by `hpc fit`, as a `JointEstimator` and a context manager.
+
+    Args:
+        device: Device of the networks.
+    """
 
     def __init__(self, device: str = "cpu") -> None:
         self._people = _OnePerson()
@@ -359,7 +407,15 @@ class FittedJoints:
         self._pool = ModelPool(default_threads())
 
     def __call__(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.floating] | None:
-        """Fit joints (19, 3) of REPOSING19 in metres; None if no person is detected in the box."""
+        """Fit the joints of the person in a box.
+
+        Args:
+            image: (S, S, 3) uint8.
+            box: (4,) pixels.
+
+        Returns:
+            (19, 3) metres, joints of REPOSING19; None if no person is detected in the box.
+        """
         scale = max(1.0, _MIN_SIDE / image.shape[0])
         if scale > 1:
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -384,7 +440,7 @@ class FittedJoints:
 
 
 class _OnePerson(PeopleSource):
-    """A source of people that returns the one it was handed."""
+    """A source of people that returns the person it was given."""
 
     person: DetectedPerson | None = None
 
@@ -393,14 +449,19 @@ class _OnePerson(PeopleSource):
         return [] if self.person is None else [self.person]
 
 
-def evaluated_pairs(
+def select_pairs(
     selection: PeopleSelection, size: int, *, full_images: bool = False, usual: Sequence[str] = _LISTED
 ) -> tuple[PairCrops, list[int], dict[str, Any]]:
-    """Select crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them.
+    """Select the pairs to evaluate.
 
     Args:
-        full_images: Complete images, which published figures are of, instead of crops about people.
-        usual: Protocols that are taken where none is chosen, the first first.
+        selection: The selection.
+        size: Pixels of a crop's side.
+        full_images: Complete images, as for published figures, instead of crops around people.
+        usual: Protocols to look for if none is chosen, the first one first.
+
+    Returns:
+        The crops, the numbers of the pairs, and lines of a report.
     """
     cache = open_cache(selection.data)
     protocols = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
@@ -427,24 +488,28 @@ def evaluate_reposing(
     full_images: bool = False,
     only: Sequence[str] = (),
 ) -> Report:
-    """Evaluate copying, the mesh and the network ("": the shipped one) on the same pairs.
+    """Evaluate copies of the input, the mesh and the network on the same pairs.
 
-    Where bodies are known, the network is also evaluated as in `hpc repose`: pasted.
-
-    A protocol of published figures in `selection` decides size and full_images.
+    If bodies are known, the network is also evaluated as in `hpc repose`: pasted. A protocol of published figures in
+    the selection decides `size` and `full_images`.
 
     Args:
-        perceptual: As `perceptual_loss` takes it: a stand-in, never called LPIPS.
+        run: The evaluation.
+        weights: Name or file of the network; "" for the shipped one.
+        perceptual: See `perceptual_loss`: a stand-in that is never called LPIPS.
         lpips: Names or files of torchvision's AlexNet and the authors' linear layers.
         pose: Evaluate the pose by `hpc fit`, which takes most of the time.
-        size: Pixels of the crops; 0 for the network's.
-        full_images: See `evaluated_pairs`.
-        only: Copy, mesh, pasted and warp3d: what is evaluated; () for all.
+        size: Pixels of a crop's side; 0 for the network's size.
+        full_images: See `select_pairs`.
+        only: Methods to evaluate: copy, mesh, pasted and warp3d; () for all.
+
+    Raises:
+        UsageError: If a method is unknown, or a size differs from the protocol's.
     """
     if unknown := set(only) - set(map(_short, _METHODS)):
         expected = ", ".join(map(_short, _METHODS))
         raise UsageError("methods", "are not known", expected=expected, got=", ".join(sorted(unknown)))
-    selection, protocol = under_protocol(run.selection, ImageProtocol)
+    selection, protocol = apply_protocol(run.selection, ImageProtocol)
     if protocol is not None:
         size = protocol.agreed_size(size)
         full_images = True
@@ -454,9 +519,9 @@ def evaluate_reposing(
         what = "size of the network's images"
         remedy = "`weights` of a network that was trained at that size"
         protocol.agreed_size(network.config.size, what, remedy)
-    crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, full_images=full_images)
+    crops, numbers, facts = select_pairs(selection, size or network.config.size, full_images=full_images)
     numbers = numbers[run.part[0] :: run.part[1]]
-    methods: dict[str, Method] = {"copy": copying}
+    methods: dict[str, Method] = {"copy": copy_method}
     wraps = not only or not {"copy", "warp3d"}.issuperset(only)
     body = load_body(selection.body) if wraps and crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
@@ -464,9 +529,9 @@ def evaluate_reposing(
         images = np.unique(crops.pairs.inputs[:, 0])
         require_model(people_of_images(cache, images), body)
         people = WrappedPeople(body)
-        methods["mesh"] = meshing(people)
-        methods["warp3d, pasted"] = pasting(network, people)
-    methods["warp3d"] = warping(network)
+        methods["mesh"] = mesh_method(people)
+        methods["warp3d, pasted"] = paste_method(network, people)
+    methods["warp3d"] = warp_method(network)
     methods = {name: method for name, method in methods.items() if not only or _short(name) in only}
     facts |= weights_facts(path, crops.pairs.cache, crops.pairs.images(numbers))
     distances: dict[str, Distance] = {}
@@ -514,10 +579,14 @@ def reposing_report(
     header: Header | None = None,
     split: str = "",
 ) -> Report:
-    """Report all methods, their paired differences, images, and what others published under a protocol.
+    """Report all methods, their paired differences, images, and published figures of a protocol.
 
     Args:
-        header, split: Of the cache, and "protocol/split" where all of it was evaluated.
+        results: The evaluation.
+        facts: Lines of the report.
+        protocol: Protocol of published figures.
+        header: Header of the cache.
+        split: "protocol/split" if all of it was evaluated, otherwise "".
     """
     values = results.values
     names = list(values)
@@ -526,8 +595,8 @@ def reposing_report(
     }
     best = means[names[-1]]
     of_all = {f"{name}, of all": results.of_all(means[name]) for name in names if results.copies}
-    every = {**means, **of_all}
-    rows: list[list[Cell]] = [[name, *(summary.value for summary in every[name].values())] for name in every]
+    summaries = {**means, **of_all}
+    rows: list[list[Cell]] = [[name, *(summary.value for summary in summaries[name].values())] for name in summaries]
     notes = [
         *(["Of all: pairs that are left out count as the copied input."] if of_all else []),
         "ssim_fg, l1_fg and mask_iou look where the true image shows the person.",
@@ -536,12 +605,14 @@ def reposing_report(
         *results.ceiling_note,
         *(f"{name}: {_METHODS[name]}." for name in names if name in _METHODS),
     ]
-    figures = figures_table({(name, metric): s for name in every for metric, s in every[name].items()}, digits=4)
+    figures = figures_table(
+        {(name, metric): s for name in summaries for metric, s in summaries[name].items()}, digits=4
+    )
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(results), figures]
     facts = {**facts, "pairs": len(results.clusters)}
     if protocol is not None and header is not None:
         facts |= protocol.facts
-        tables.insert(1, protocol.table(every, header, split))
+        tables.insert(1, protocol.table(summaries, header, split))
     headings = ["input", "target", *names]
     images = {"pairs.jpg": (side_by_side(results, headings), f"Columns: {'; '.join(headings)}")}
     metrics = best | {f"{metric}_of_all": summary for metric, summary in results.of_all(best).items()}
@@ -552,22 +623,23 @@ def _differences(results: EvaluatedReposing) -> Table:
     """Compare every network with the copy and the mesh on the same pairs."""
     baselines = [name for name in _BASELINES if name in results.values]
     rows: list[list[Cell]] = []
-    for name, other in product((name for name in results.values if name not in baselines), baselines):
+    for name, baseline in product((name for name in results.values if name not in baselines), baselines):
         for metric, values in results.values[name].items():
-            apart = paired_difference(values, results.values[other][metric], results.clusters)
-            rows.append([f"{name} − {other}", metric, apart.value, apart.low, apart.high])
+            difference = paired_difference(values, results.values[baseline][metric], results.clusters)
+            rows.append([f"{name} − {baseline}", metric, difference.value, difference.low, difference.high])
     notes = [f"Paired, with the 95 % interval over {results.clusters.text}. Low is good: {', '.join(_LOW_IS_GOOD)}."]
     columns = ("methods", "metric", "difference", "from", "to")
     return Table("differences", "Differences", columns, rows, 3, notes)
 
 
 def side_by_side(results: EvaluatedReposing, columns: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw a row for each pair of the report, by the quality of the last method: input, target, every method.
+    """Draw a row for each shown pair, by the quality of the last method: input, target, every method.
 
     Args:
-        columns: Their headings.
+        results: The evaluation.
+        columns: Headings of the columns.
     """
     quality = np.nan_to_num(results.values[list(results.values)[-1]]["ssim"])
     indices = sorted(results.shown, key=lambda index: (float(quality[index]), index))
-    bars = [titled(np.zeros((0, SHOWN_SIDE, 3), np.uint8), column) for column in columns]
+    bars = [add_title(np.zeros((0, SHOWN_SIDE, 3), np.uint8), column) for column in columns]
     return np.concatenate([np.concatenate(row, 1) for row in (bars, *(results.shown[index] for index in indices))])

@@ -37,9 +37,10 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class EvaluatedSegmenter:
-    """N people and C classes, the background first.
+    """The confusions of N people and C classes, the background first.
 
     Attributes:
+        options: Options of the segmenter.
         counts: (N, C, C) pixels by true and predicted class.
     """
 
@@ -63,7 +64,7 @@ class EvaluatedSegmenter:
 
     @property
     def people_f1(self) -> NDArray[np.float64]:
-        """(N,) likewise."""
+        """(N,) mean over the parts that are visible or predicted."""
         return mean_of_visible(class_f1(self.counts))
 
 
@@ -76,10 +77,15 @@ def measure_segmenter(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedSegmenter:
-    """Measure the parts of people with true parts.
+    """Measure the predicted parts of people.
 
     Args:
+        people: People with true parts.
+        segmenter: The segmenter.
+        batch_size: People per batch.
         guided: False hides the detector's guide from a guided segmenter.
+        stop: Called before every batch; True ends with InterruptedRun.
+        progress: Called after every batch.
     """
     classes = segmenter.options.parts + 1
     counts = []
@@ -95,7 +101,13 @@ def measure_segmenter(
 
 
 def evaluate_segmenter(run: EvaluationRun, weights: str, *, batch_size: int = 16) -> Report:
-    """Evaluate the parts by IoU and F1; of a guided segmenter also without its guide."""
+    """Evaluate a segmenter's parts by IoU and F1; a guided segmenter also without its guide.
+
+    Args:
+        run: The evaluation.
+        weights: Name or file; "" for the shipped segmenter.
+        batch_size: People per batch.
+    """
     path = find_weights(weights) if weights else shipped_weights("segmenter")
     segmenter = Segmenter.load(path, run.device)
     people = run.selection.labelled(*segmenter_needs(segmenter.options))
@@ -114,7 +126,15 @@ def segmenter_report(
     facts: Mapping[str, Any],
     without_guidance: EvaluatedSegmenter | None = None,
 ) -> Report:
-    """Report on N people; `without_guidance` is the same segmenter without the detector's guide."""
+    """Report on the segmentation of N people.
+
+    Args:
+        people: The people.
+        segmenter: The segmenter.
+        result: Its confusions.
+        facts: Lines of the report.
+        without_guidance: Confusions of the same segmenter without the detector's guide.
+    """
     columns = {"IoU %": result.iou, "F1 %": result.f1}
     sources = {"iou": (result, class_iou)}
     sources["f1"] = result, class_f1
@@ -123,7 +143,7 @@ def segmenter_report(
         sources["iou_unguided"] = without_guidance, class_iou
 
     def means(rows: NDArray[np.int64]) -> dict[str, float]:
-        return {name: float(mean_of_visible(of(one.counts[rows].sum(0)))) for name, (one, of) in sources.items()}
+        return {name: float(mean_of_visible(of(part.counts[rows].sum(0)))) for name, (part, of) in sources.items()}
 
     metrics = summarise_figures(means, clusters_of(people), _RESAMPLES)
     with_means = [100 * np.append(values, mean_of_visible(values)) for values in columns.values()]

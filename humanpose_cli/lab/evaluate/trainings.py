@@ -32,7 +32,12 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class SharedTraining(Generic[Options]):
-    """What the trainings of an ablation share, but for the changes of its variants."""
+    """Options that the trainings of an ablation share, apart from the changes of its variants.
+
+    Attributes:
+        network: Options of the network.
+        loop: Options of the training loop.
+    """
 
     network: Options
     loop: TrainOptions
@@ -42,7 +47,9 @@ class PlannedTraining(NamedTuple):
     """A training that an ablation will need.
 
     Attributes:
-        recipe: (cache, options, seed=) → what is trained, a `Recipe` or what the trainer takes in its place.
+        recipe: (cache, options, seed=) → a `Recipe`, or what the trainer takes in its place.
+        options: Options of the network.
+        loop: Options of the training loop.
         seeds: Whether it is repeated from each seed.
     """
 
@@ -54,12 +61,16 @@ class PlannedTraining(NamedTuple):
 
 @dataclass
 class Trainings:
-    """The trainings of an ablation. Equal settings are trained once, and finished trainings are reused. All keep their
-    last step, so that no held-out data chooses the weights that the ablation compares.
+    """The trainings of an ablation.
+
+    Equal settings are trained once, and finished trainings are reused. All keep their last step, so that no held-out
+    data chooses the weights that the ablation compares.
 
     Attributes:
-        data: Cache to learn from; folder where runs go; device.
-        seeds: Of each network; its error is the mean over them.
+        data: Cache to learn from.
+        folder: Folder of the runs.
+        device: Device of the networks.
+        seeds: Number of trainings of each network, whose errors are averaged.
         planned: Number of trainings that tables will need, for the progress.
         progress: Called after every step of a training.
         stop: Called after every step; True ends with InterruptedRun, and the same call continues.
@@ -76,12 +87,17 @@ class Trainings:
     def __post_init__(self) -> None:
         self._started = 0
         self._finished: list[WeightsHeader] = []  # of the weights of the trainings that finished
-        # Examples of trainings that differ in losses and networks alone: variants are ordered by input, so that one set
-        # at a time is enough.
+        # Examples of trainings that differ in losses and networks alone. Variants are ordered by input, so that one set
+        # at a time suffices.
         self._memory: tuple[str, Memory] = ("", {})
 
     def check(self, trainings: Iterable[PlannedTraining], plan: Callable[..., Any] = plan_training) -> None:
-        """Refuse what one of these trainings would refuse. plan  of their trainer"""
+        """Refuse what one of the trainings would refuse.
+
+        Args:
+            trainings: The trainings.
+            plan: Plan of their trainer.
+        """
         for recipe, options, loop, _ in trainings:
             last = replace(loop, keep="last")
             plan(recipe(self.data, options, seed=loop.seed), last, self.folder, resume=False)
@@ -89,11 +105,29 @@ class Trainings:
             raise InterruptedRun()
 
     def segmenter(self, name: str, options: SegmenterTraining, loop: TrainOptions) -> Path:
-        """Train a segmenter; return its weights."""
+        """Train a segmenter.
+
+        Args:
+            name: Name of the training.
+            options: Options of the segmenter.
+            loop: Options of the training loop.
+
+        Returns:
+            Its weights.
+        """
         return self._train(name, options, loop, lambda seed: SegmenterRecipe(self.data, options, seed=seed))
 
     def networks(self, name: str, options: NbfTraining, loop: TrainOptions) -> list[Path]:
-        """Train a body network from each seed; return their weights."""
+        """Train a body network from each seed.
+
+        Args:
+            name: Name of the trainings.
+            options: Options of the network.
+            loop: Options of the training loop.
+
+        Returns:
+            The weights of each seed.
+        """
         settings = {**asdict(options), "losses": None, "regressor": None, "learning_rate": None, "weight_decay": None}
         key = json.dumps(settings, sort_keys=True, default=str)
         if key != self._memory[0]:
@@ -108,19 +142,30 @@ class Trainings:
         loop: TrainOptions,
         trainer: Callable[..., TrainResult] = train,
     ) -> list[Path]:
-        """Train from each seed; return the weights. recipe as of `PlannedTraining`, trainer as `train`."""
+        """Train from each seed.
+
+        Args:
+            recipe: See `PlannedTraining`.
+            name: Name of the trainings.
+            options: Options of the network.
+            loop: Options of the training loop.
+            trainer: Trains like `train`.
+
+        Returns:
+            The weights of each seed.
+        """
         loops = [replace(loop, seed=loop.seed + number) for number in range(self.seeds)]
         return [
-            self._train(name, options, one, lambda seed: recipe(self.data, options, seed=seed), trainer)
-            for one in loops
+            self._train(name, options, each, lambda seed: recipe(self.data, options, seed=seed), trainer)
+            for each in loops
         ]
 
     def _share(self, trainings: int) -> float:
-        """Return the fraction of the work that these trainings are; the evaluation counts as one more."""
+        """Return the share of the work in some trainings; the evaluation counts as one more."""
         return min(trainings, self.planned) / (self.planned + 1)
 
     def facts(self, cache: Cache | None = None, images: NDArray[np.int64] | None = None) -> dict[str, str]:
-        """Describe the weights of all trainings until now for a report; see `checkpoints_facts`."""
+        """Describe the weights of all trainings so far; see `checkpoints_facts`."""
         return checkpoints_facts(self._finished, cache, images)
 
     @property
@@ -136,7 +181,7 @@ class Trainings:
         make: Callable[[int], Any],
         trainer: Callable[..., TrainResult] = train,
     ) -> Path:
-        """Run a training unless it has finished; return its last weights. make  seed → recipe"""
+        """Run a training unless it has finished; return its last weights."""
         self._started += 1
         loop = replace(loop, keep="last")
         # A moved cache is the same data, and another variant's name of the same settings the same training.
@@ -151,8 +196,8 @@ class Trainings:
             def progress(count: int, total: int | None, what: str) -> None:
                 part(count, total, f"{name}, training {self._started} of {self.planned}: {what}")
 
-            on = torch.device(self.device)
-            result = trainer(make(loop.seed), loop, folder, on, progress=progress, stop=self.stop)
+            device = torch.device(self.device)
+            result = trainer(make(loop.seed), loop, folder, device, progress=progress, stop=self.stop)
             if not result.finished:
                 raise InterruptedRun()
             write_json(folder / _DONE, {"steps": result.step})

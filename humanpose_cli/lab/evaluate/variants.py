@@ -1,7 +1,7 @@
 """The variants of all ablations.
 
-`VARIANTS` is the one table: what each variant changes of the options that its ablation's trainings share, and the
-figures that its paper prints.
+The table `VARIANTS` lists what each variant changes in the options that its ablation's trainings share, and the figures
+that its paper prints.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Variant(NamedTuple):
     """One setting of an ablation.
 
     Attributes:
-        name: Of its trainings.
-        cells: That its row begins with.
+        name: Name of its trainings.
+        cells: First cells of its row.
         changes: Dotted field of the shared options → value.
         paper: The paper's figures, in the order of its columns.
     """
@@ -31,12 +31,12 @@ class Variant(NamedTuple):
     paper: tuple[float, ...] = ()
 
     def of(self, shared: Options) -> Options:
-        """Return the shared options with the changes."""
+        """Return the shared options with the changes of this variant."""
         return changed(shared, self.changes)
 
 
 def _inputs(kind: str, paper: Mapping[int, tuple[float, float]]) -> list[Variant]:
-    """Make variants with so many parts or joints."""
+    """Make variants with these numbers of parts or joints."""
     return [
         Variant(f"{kind} {count}", (f"{kind} {count}",), {"inputs.kind": kind, f"inputs.{kind}": count}, figures)
         for count, figures in paper.items()
@@ -44,19 +44,19 @@ def _inputs(kind: str, paper: Mapping[int, tuple[float, float]]) -> list[Variant
 
 
 def _losses(name: str, without: Sequence[str], paper: tuple[float, float, float]) -> Variant:
-    """Make a variant of all losses but those without."""
+    """Make a variant with all losses except some."""
     return Variant(name, (name,), {f"losses.{term}": 0.0 for term in without}, paper)
 
 
 def _labels(share: int, paper: tuple[float, float]) -> Variant:
-    """Make a variant with 3-D labels of some samples, per cent, and 2-D labels of all."""
+    """Make a variant with 3-D labels for a percentage of the samples and 2-D labels for all."""
     # Without 3-D labels it is the training of 2D in Table 3.
     changes = {"losses.points3d": 0.0, **({"losses.fraction_3d": share / 100} if share else {"losses.latent": 0.0})}
     return Variant(f"labels {share}", (share,), changes, paper)
 
 
 def _only(share: int) -> Variant:
-    """Make a variant with the same 3-D labels, and nothing of the other samples."""
+    """Make a variant with the same 3-D labels, and nothing from the other samples."""
     changes = {"losses.points3d": 0.0, "losses.fraction_3d": share / 100, "losses.extra_2d": False}
     return Variant(f"only {share}", (share,), changes)
 

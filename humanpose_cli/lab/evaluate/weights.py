@@ -1,4 +1,4 @@
-"""What a report says about the weights it evaluates: their step, how it was chosen, and whether they know the data."""
+"""What a report says about evaluated weights: their step, its choice, and whether they learned from the data."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ CHECKPOINTS = "checkpoints"
 def weights_facts(
     path: Path, cache: Cache, images: NDArray[np.integer], segmenter: Path | None = None
 ) -> dict[str, Any]:
-    """Describe weights that are evaluated on images (rows) of a cache, as lines of a report: model, steps of all
-    trainings, digest; `CHECKPOINT`; and `CAUTION` if they were learned or chosen on some of these images.
+    """Describe weights that are evaluated on images of a cache.
 
     Args:
-        segmenter: Weights through which these look, which get the same lines; `CAUTION` also if these are the
-            shipped ones and the network learned from the parts of others.
+        path: File of the weights.
+        cache: The cache.
+        images: (N,) rows of the images.
+        segmenter: Weights of the segmenter in front of the network.
+
+    Returns:
+        Lines of a report: model, steps of all trainings and digest; `CHECKPOINT`; and `CAUTION` if the weights were
+        learned or chosen on some of these images, or the network learned from the parts of another segmenter.
     """
     files = {"weights": path} if segmenter is None else {"weights": path, "segmenter": segmenter}
     headers = {name: read_header(file) for name, file in files.items()}
@@ -50,7 +55,16 @@ def weights_facts(
 
 
 def network_facts(fitter: Fitter, cache: Cache, images: NDArray[np.integer]) -> dict[str, Any]:
-    """Describe likewise the body network that a fitter uses; nothing if it uses none."""
+    """Describe the body network of a fitter.
+
+    Args:
+        fitter: The fitter.
+        cache: The cache.
+        images: (N,) rows of the evaluated images.
+
+    Returns:
+        Lines of a report, as of `weights_facts`; nothing if the fitter uses no network.
+    """
     files = fitter.network_files
     if not files:
         return {}
@@ -59,18 +73,26 @@ def network_facts(fitter: Fitter, cache: Cache, images: NDArray[np.integer]) -> 
 
 
 def _identity(header: WeightsHeader, path: Path) -> str:
-    """Describe model, steps of all trainings, and digest of a file of weights."""
+    """Describe the model, the steps of all trainings, and the digest of a file of weights."""
     trainings = trainings_of(header)
-    step_counts = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
+    step_counts = [training["steps"] for training in trainings if isinstance(training.get("steps"), int)]
     steps = sum(step_counts) if len(step_counts) == len(trainings) else "?"
     within = f" in {len(trainings)} trainings" if len(trainings) > 1 else ""
     return f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}"
 
 
 def overlaps(header: WeightsHeader, cache: Cache, images: NDArray[np.integer]) -> list[str]:
-    """Say which images (rows) of a cache weights learned from or were chosen on; none if they know none.
+    """Describe which images of a cache weights learned from or were chosen on.
 
-    The header names split and cache. Another cache of the same data set counts as well: splits are by image.
+    The header names split and cache. Another cache of the same dataset counts as well: splits are by image.
+
+    Args:
+        header: Header of the weights.
+        cache: The cache.
+        images: (N,) rows of the images.
+
+    Returns:
+        Sentences; none if there are no such images.
     """
     training = header.training
     rule, validation, recipe = (_mapping(training.get(name)) for name in ("kept", "validation", "recipe"))
@@ -94,7 +116,7 @@ def overlaps(header: WeightsHeader, cache: Cache, images: NDArray[np.integer]) -
 
 
 def _same_data(training: Mapping[str, Any], cache: Cache) -> bool:
-    """Return whether a training's data have the images of a cache: the same cache, or one of the same data set."""
+    """Return whether a training used the same cache, or one of the same dataset."""
     header = cache.header
     if training.get("digest") == header.content_digest:
         return True
@@ -104,7 +126,7 @@ def _same_data(training: Mapping[str, Any], cache: Cache) -> bool:
 
 
 def _seed(options: Any) -> Any:
-    """Read the seed of a cache's options, which are JSON text in the header of weights."""
+    """Read the seed from a cache's options, which are JSON text in the header of weights."""
     try:
         return json.loads(options)["seed"]
     except (TypeError, ValueError, KeyError):
@@ -118,10 +140,15 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def checkpoints_facts(
     headers: Sequence[WeightsHeader], cache: Cache | None = None, images: NDArray[np.integer] | None = None
 ) -> dict[str, str]:
-    """Describe, as lines of an ablation's report, the weights of its trainings, none of which held-out data chose.
+    """Describe the weights of an ablation's trainings, which were not chosen on held-out data.
 
     Args:
-        cache, images: On which (rows) they are evaluated; None: on people that every training holds out.
+        headers: Headers of the weights.
+        cache: Cache of the evaluation; None for people that every training holds out.
+        images: (N,) rows of the evaluated images.
+
+    Returns:
+        Lines of a report.
     """
     texts = [kept_text(header.training) for header in headers]
     counts = {text: texts.count(text) for text in dict.fromkeys(texts)}

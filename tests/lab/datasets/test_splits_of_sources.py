@@ -15,7 +15,7 @@ from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.iper import IperOptions, IperSource
 from humanpose_cli.lab.datasets.labelling import RenderedLabels
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.repose import evaluated_pairs
+from humanpose_cli.lab.evaluate.repose import select_pairs
 from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe
 
 TINY = WARP3D_PRESETS["tiny"][0]
@@ -41,12 +41,12 @@ def test_reposing_learns_from_iper_and_is_evaluated_on_the_owners_val(
     for pairs, split in ((recipe.pairs, "train"), (recipe.held_out, "validation")):
         assert {row for row, _ in pairs.inputs} == set(cache.rows("iper", split).tolist())
     assert recipe.validation_data["split"] == "validation"
-    crops, numbers, facts = evaluated_pairs(PeopleSelection(folder), 32)
+    crops, numbers, facts = select_pairs(PeopleSelection(folder), 32)
     training_rows = {
         row for pairs in (recipe.pairs, recipe.held_out) for row in pairs.images(range(len(pairs))).tolist()
     }
     assert not training_rows & set(crops.pairs.images(numbers).tolist())
     assert facts["split"] == "three-frames/test"
     assert len(numbers) == len(cache.pairs("three-frames", "test"))
-    random = evaluated_pairs(PeopleSelection(folder, "random-pairs", "test"), 32)[2]
+    random = select_pairs(PeopleSelection(folder, "random-pairs", "test"), 32)[2]
     assert random["split"] == "random-pairs/test"

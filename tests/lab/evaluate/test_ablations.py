@@ -97,7 +97,7 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
 @pytest.mark.parametrize(
     ("gender", "changes", "problem"),
     [
-        ("MALE", {}, {"problem": "has bodies of smpl-neutral, without whose models"}),
+        ("MALE", {}, {"problem": "has bodies of smpl-neutral, but their models"}),
         ("NEUTRAL", {"network": replace(NETWORK, backbone="imagenet")}, {"remedy": "imagenet-resnet18"}),
         ("NEUTRAL", {"segmenters": {"best": replace(SEGMENTER, backbone="nothing")}}, {"subject": "nothing"}),
         (

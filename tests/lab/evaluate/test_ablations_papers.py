@@ -11,7 +11,7 @@ import pytest
 
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate import nbf_ablations
-from humanpose_cli.lab.evaluate.ablations import Measured
+from humanpose_cli.lab.evaluate.ablations import VariantFigures
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.metrics.bodies import BodyErrors
@@ -26,7 +26,7 @@ def test_the_papers_rotations_stand_beside_the_absolute_ones(
         "rotation": np.full(6, 0.26),
         "absolute_rotation": np.full(6, 0.41),
     }
-    found = Measured({name: column[None] for name, column in values.items()}, Clusters.single("people", 6))
+    found = VariantFigures({name: column[None] for name, column in values.items()}, Clusters.single("people", 6))
     monkeypatch.setattr(nbf_ablations, "_measured", lambda *_: {variant.name: found for variant in VARIANTS[name]})
     header = Header("index", "up3d", "{}", *[""] * 2, *[0] * 5, "")
     people: Any = SimpleNamespace(people=SimpleNamespace(cache=SimpleNamespace(header=header)), split="nbf/validation")

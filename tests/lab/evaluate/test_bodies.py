@@ -13,7 +13,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.fitting.options import NetworkOptions
 from humanpose_cli.lab.evaluate import nbf_ablations
-from humanpose_cli.lab.evaluate.bodies import FoundBody, fits_report, measure_fits
+from humanpose_cli.lab.evaluate.bodies import PredictedBody, fits_report, measure_fits
 from humanpose_cli.lab.evaluate.crops import (
     NetworkOnCrops,
     crops_report,
@@ -75,7 +75,7 @@ def found_bodies(people, shift=0.0):
         number = int(np.flatnonzero(people.people.images == row)[0])
         columns = [people.people.column(name)[number] for name in ("poses", "betas", "trans", "box")]
         columns[2] = columns[2] + np.float32([shift, 0, 0])
-        return [FoundBody(*columns)]
+        return [PredictedBody(*columns)]
 
     return fit
 
@@ -84,17 +84,17 @@ def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
     people = PeopleSelection(cache).people("joints")
     assert len(people) == 6
     evaluated = measure_fits(people, found_bodies(people), default_body())
-    assert len(evaluated.found) == 6
+    assert len(evaluated.rows) == 6
     np.testing.assert_allclose(evaluated.errors.mpjpe, 0, atol=1e-4)
     np.testing.assert_array_equal(evaluated.errors.pckh, 1)
     picky = measure_fits(people, lambda row: found_bodies(people)(row) if row % 2 else [], default_body())
-    assert len(picky.stand_in.mpjpe) == len(people) - len(picky.found) > 0
+    assert len(picky.stand_in.mpjpe) == len(people) - len(picky.rows) > 0
     report = fits_report(people, picky, {"method": "truth"})
-    assert report.metrics["mpjpe_mm"].n == len(picky.found)
+    assert report.metrics["mpjpe_mm"].n == len(picky.rows)
     assert report.metrics["pckh"].value == 1
     assert set(report.images) == {"quartiles.jpg", "worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg"}
     empty = measure_fits(people, lambda row: [], default_body())
-    assert (len(empty.found), len(empty.stand_in.mpjpe)) == (0, 6)
+    assert (len(empty.rows), len(empty.stand_in.mpjpe)) == (0, 6)
     assert np.isnan(fits_report(people, empty, {}).metrics["mpjpe_mm"].value)
     with pytest.raises(InterruptedRun):
         measure_fits(people, found_bodies(people), default_body(), stop=lambda: True)
@@ -103,7 +103,7 @@ def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
 def test_images_of_fits_distinguish_the_truth_from_the_fit(cache):
     people = PeopleSelection(cache).people("joints")
     evaluated = measure_fits(people, found_bodies(people, shift=0.2), default_body())
-    panel = body_panel(people, int(evaluated.found[0]), evaluated.rigs[0], evaluated.bodies, 0)
+    panel = body_panel(people, int(evaluated.rows[0]), evaluated.rigs[0], evaluated.bodies, 0)
     for square in np.split(panel.astype(int), len(PANELS), 1):
         written = np.abs(square[-20:, :100] - (255, 214, 64)).max(2) < 40  # as `draw_label` writes
         assert written.sum() > 20

@@ -19,7 +19,7 @@ from humanpose_cli.lab.evaluate.confidence import (
     reliability_diagram,
 )
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.predictions import FoundBody
+from humanpose_cli.lab.evaluate.predictions import PredictedBody
 from humanpose_cli.lab.metrics.bodies import Bodies
 
 
@@ -89,10 +89,10 @@ def test_measured_joints_are_the_truth_where_there_are_some():
 def test_a_report_has_them_where_fits_give_confidences(tmp_path):
     people = PeopleSelection(painted_cache(tmp_path / "cache", count=12)).people("joints")
 
-    def fit(row: int, confidence: np.ndarray | None) -> list[FoundBody]:
+    def fit(row: int, confidence: np.ndarray | None) -> list[PredictedBody]:
         number = int(np.flatnonzero(people.people.images == row)[0])
         columns = [people.people.column(name)[number] for name in ("poses", "betas", "trans", "box")]
-        return [FoundBody(*columns, confidence=confidence)]
+        return [PredictedBody(*columns, confidence=confidence)]
 
     certain = measure_fits(people, lambda row: fit(row, np.full(24, 0.9)), default_body())
     assert certain.confidence is not None

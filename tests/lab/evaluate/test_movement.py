@@ -19,7 +19,7 @@ from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
-from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, measure_fits
+from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, PredictedBody, fits_report, measure_fits
 from humanpose_cli.lab.evaluate.movement import BodyMotion
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, BodyProtocol
@@ -57,9 +57,9 @@ def fitted(
     """The truth, shifted and with another camera's path; frames whose world is None are missed."""
     people = PeopleSelection(cache).people(joints=joint_set("smpl24", root))  # type: ignore[arg-type]
 
-    def fit(row: int) -> list[FoundBody]:
+    def fit(row: int) -> list[PredictedBody]:
         poses, betas, trans, box = (people.people.column(name)[row] for name in ("poses", "betas", "trans", "box"))
-        return [FoundBody(poses, betas, trans + shift(row), box, world=world(row))]
+        return [PredictedBody(poses, betas, trans + shift(row), box, world=world(row))]
 
     return measure_fits(people, fit, default_body())
 
@@ -83,9 +83,9 @@ def test_jitter_of_emdb_leaves_the_translation_out(cache: Path) -> None:
     protocol = PROTOCOLS["emdb1-emdb"]
     assert isinstance(protocol, BodyProtocol)
 
-    def fit(row: int) -> list[FoundBody]:
+    def fit(row: int) -> list[PredictedBody]:
         poses, betas, trans, box = (people.people.column(name)[row] for name in ("poses", "betas", "trans", "box"))
-        return [FoundBody(poses + 0.01 * row**3, betas, trans + 0.1 * row**3, box)]
+        return [PredictedBody(poses + 0.01 * row**3, betas, trans + 0.1 * row**3, box)]
 
     found = measure_fits(people, fit, default_body(), protocol=protocol).movement["jitter_emdb_10m_s3"]
     poses, betas = (torch.from_numpy(people.people.column(name)).float() for name in ("poses", "betas"))
@@ -138,12 +138,12 @@ def test_protocols_close_up_frames_that_are_not_valid(tmp_path: Path) -> None:
     selection = PeopleSelection(tmp_path)
     people = selection.people(joints=joint_set("smpl24", "hips"))
 
-    def fit(row: int) -> list[FoundBody]:
+    def fit(row: int) -> list[PredictedBody]:
         poses, betas, trans, box = (people.people.column(name)[row] for name in ("poses", "betas", "trans", "box"))
         wrong = 0.02 * np.random.default_rng(row).normal(size=72)
-        return [FoundBody(poses + wrong, betas, trans, box, world=path_of(int(GAPS[row])))]
+        return [PredictedBody(poses + wrong, betas, trans, box, world=path_of(int(GAPS[row])))]
 
-    def measured(name: str, some: EvaluatedPeople = people, fit: Callable[[int], list[FoundBody]] = fit) -> Any:
+    def measured(name: str, some: EvaluatedPeople = people, fit: Callable[[int], list[PredictedBody]] = fit) -> Any:
         protocol = PROTOCOLS[name]
         assert isinstance(protocol, BodyProtocol)
         return measure_fits(some, fit, default_body(), protocol=protocol)
@@ -151,7 +151,7 @@ def test_protocols_close_up_frames_that_are_not_valid(tmp_path: Path) -> None:
     found = measured("emdb1-wham")
     sets = [
         found.bodies.posed(default_body(), vertices=False).joints,
-        people.bodies.taken(found.found).posed(default_body(), vertices=False).joints,
+        people.bodies.taken(found.rows).posed(default_body(), vertices=False).joints,
     ]
     a, b = (points.double().numpy() for points in sets)
     apart = (a - a[:, [1, 2]].mean(1, keepdims=True)) - (b - b[:, [1, 2]].mean(1, keepdims=True))

@@ -19,14 +19,14 @@ from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.bodies import (
     EvaluatedFits,
-    FoundBody,
+    PredictedBody,
     evaluate_fits,
     fits_report,
-    matched,
+    match_boxes,
     measure_fits,
 )
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection, clusters_of
-from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, apply_protocol
 from humanpose_cli.lab.recipes.people import require_model, split_people
 
 
@@ -60,11 +60,11 @@ FILES = (Path("male.pkl"), Path("female.pkl"))
 def truth_of(people: EvaluatedPeople, *, genders: dict[str, str] | None = None) -> EvaluatedFits:
     """The labelled parameters as somebody's fits; of the models of other genders, where these are given."""
 
-    def fit(row: int) -> list[FoundBody]:
+    def fit(row: int) -> list[PredictedBody]:
         number = int(np.flatnonzero(people.people.images == row)[0])
         columns = [people.people.column(name)[number] for name in ("poses", "betas", "trans", "box")]
         gender = str(people.people.column("gender")[number])
-        return [FoundBody(*columns, MODELS[(genders or {}).get(gender, gender)])]
+        return [PredictedBody(*columns, MODELS[(genders or {}).get(gender, gender)])]
 
     return measure_fits(people, fit, default_body())
 
@@ -87,7 +87,7 @@ def test_truth_is_that_of_the_model_of_each_person(caches: Any) -> None:
 
 
 def test_without_the_model_of_a_person_nothing_is_evaluated(caches: Any) -> None:
-    with raises(InputError, problem="has bodies of smpl-male, without whose models nothing is true"):
+    with raises(InputError, problem="has bodies of smpl-male, but their models"):
         PeopleSelection(caches(), models=(Path("female.pkl"), Path("neutral.pkl"))).people()
     with raises(InputError, problem="has bodies of smplx-female, smplx-male"):
         PeopleSelection(caches(kind="smplx"), models=FILES).people()
@@ -98,7 +98,7 @@ def test_fingers_of_rich_have_the_mean_pose_except_with_camerahmr(caches: Any, m
     rich, loaded = caches(kind="smplx", name="rich"), []
     monkeypatch.setattr("humanpose_cli.lab.evaluate.people.load_models", lambda *_, **hands: loaded.append(hands) or {})
     for name in ("", "rich-wham", "rich-gvhmr", "rich-camerahmr"):
-        selection, _ = under_protocol(PeopleSelection(rich, protocol=name), BodyProtocol)
+        selection, _ = apply_protocol(PeopleSelection(rich, protocol=name), BodyProtocol)
         with raises(InputError, problem="has bodies of smplx"):
             replace(selection, protocol="", split="").people()
     with raises(InputError, problem="has bodies of smplx"):
@@ -110,7 +110,7 @@ def test_networks_learn_from_one_model_only(caches: Any) -> None:
     train, _ = split_people(caches(), ["poses"])
     with raises(InputError, problem="has parameters of another body", expected="smpl-neutral", got="smpl-"):
         require_model(train, MODELS["neutral"])
-    with raises(InputError, problem="than the one that is evaluated", expected="default", got="smpl-female, smpl-m"):
+    with raises(InputError, problem="than the evaluated one", expected="default", got="smpl-female, smpl-m"):
         PeopleSelection(caches(), models=FILES).people().require_one_model()
 
 
@@ -146,7 +146,7 @@ def test_everybody_counts(caches: Any) -> None:
     half = measure_fits(
         people,
         lambda row: (
-            [FoundBody(*(people.people.column(n)[0] for n in ("poses", "betas", "trans", "box")), MODELS["male"])]
+            [PredictedBody(*(people.people.column(n)[0] for n in ("poses", "betas", "trans", "box")), MODELS["male"])]
             if row == people.people.images[0]
             else []
         ),
@@ -208,8 +208,8 @@ def test_boxes_are_compared_within_the_image() -> None:
     """Half of a person is beyond the image: a detector's box ends there, joints and other programs' boxes do not."""
     complete, cut = np.array([-60.0, 10, 40, 90]), np.array([0.0, 10, 40, 90])
     for true, predicted in ((complete, cut), (cut, complete)):
-        assert matched([true], [predicted], (100, 100)) == [(0, 0)]
-    assert matched([complete], [np.array([50.0, 10, 90, 90])], (100, 100)) == []
+        assert match_boxes([true], [predicted], (100, 100)) == [(0, 0)]
+    assert match_boxes([complete], [np.array([50.0, 10, 90, 90])], (100, 100)) == []
     outside = np.array([120.0, 10, 140, 50])
-    assert matched([outside], [outside], (100, 100)) == [(0, 0)]
-    assert matched([np.full(4, np.nan), cut], [cut], (100, 100)) == [(1, 0)]
+    assert match_boxes([outside], [outside], (100, 100)) == [(0, 0)]
+    assert match_boxes([np.full(4, np.nan), cut], [cut], (100, 100)) == [(1, 0)]

@@ -144,7 +144,7 @@ def test_labelled_boxes_are_passed_to_the_fit(tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_that_names_no_sequence_is_refused(cache: Path, frames: list, tmp_path: Path) -> None:
     (tmp_path / "out.pkl").write_bytes(pickle.dumps(frames))
-    with raises(InputError, subject="out.pkl", problem="names no sequence that it is about", expected="clip0"):
+    with raises(InputError, subject="out.pkl", problem="does not name its sequence", expected="clip0"):
         evaluated(cache, tmp_path / "out.pkl")
     with raises(InputError, problem="holds no fits"):
         evaluated(cache, cache)

@@ -10,7 +10,7 @@ import numpy as np
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.lab.evaluate.predictions import FoundBody, matched_by_tracks
+from humanpose_cli.lab.evaluate.predictions import PredictedBody, match_by_tracks
 
 LEFT, RIGHT = np.array([0, 0, 40, 100.0]), np.array([55, 0, 95, 100.0])
 
@@ -39,23 +39,23 @@ def people(names: tuple[str, ...] = ("video",)) -> Any:
     return SimpleNamespace(people=table, boxes=boxes)
 
 
-def fit(image: int) -> list[FoundBody]:
+def fit(image: int) -> list[PredictedBody]:
     """b follows Bob but for the third frame, where boxes are swapped; c is nobody."""
     boxes = {"b": RIGHT, "a": LEFT, "c": np.array([45, 90, 60, 100.0])}
     nothing = np.zeros(72), np.zeros(10), np.zeros(3)
-    return [FoundBody(*nothing, box, track=name) for name, box in boxes.items()]
+    return [PredictedBody(*nothing, box, track=name) for name, box in boxes.items()]
 
 
 def test_a_track_is_one_person_in_all_frames() -> None:
-    match_image = matched_by_tracks(people(), fit)
+    match_image = match_by_tracks(people(), fit)
     for image in range(4):
         assert {found.track: found.person for found in match_image(image)} == {"a": 0, "b": 1, "c": -1}
 
 
 def test_without_sequences_there_are_no_tracks() -> None:
     with raises(InputError, problem="holds no sequences", expected="videos"):
-        matched_by_tracks(people(()), fit)
+        match_by_tracks(people(()), fit)
     with raises(InputError, problem="do not say whose tracks they are"):
-        matched_by_tracks(people(), lambda image: [found._replace(track="") for found in fit(image)])
+        match_by_tracks(people(), lambda image: [found._replace(track="") for found in fit(image)])
     with raises(InputError, problem="do not say whose tracks they are"):
-        matched_by_tracks(people(("video", "other")), lambda image: [])
+        match_by_tracks(people(("video", "other")), lambda image: [])

@@ -26,7 +26,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, BodyProtocol, KeypointProtocol, under_protocol
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, BodyProtocol, KeypointProtocol, apply_protocol
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
 from humanpose_cli.lab.metrics.joints import JointSet, MeshConversion, joint_set
 
@@ -212,15 +212,15 @@ def test_published_rows_stand_beside_the_complete_split_alone(
 
 def test_a_protocol_decides_joints_root_and_split() -> None:
     selection = PeopleSelection(Path("cache"), protocol="3dpw-wham")
-    chosen, protocol = under_protocol(selection, BodyProtocol)
+    chosen, protocol = apply_protocol(selection, BodyProtocol)
     assert protocol is PROTOCOLS["3dpw-wham"]
     assert (chosen.protocol, chosen.split, chosen.joints, chosen.root) == ("3dpw", "test", "h36m14", "hips")
     other = PeopleSelection(Path("cache"), protocol="3dpw")
-    assert under_protocol(other, BodyProtocol) == (other, None)
+    assert apply_protocol(other, BodyProtocol) == (other, None)
     options: Any
     for options in ({"joints": "lsp14"}, {"root": "pelvis"}, {"split": "train"}):
         with pytest.raises(UsageError, match=rf"is {'|'.join(('h36m14', 'hips', 'test'))} in that protocol"):
-            under_protocol(PeopleSelection(Path("cache"), protocol="3dpw-wham", **options), BodyProtocol)
+            apply_protocol(PeopleSelection(Path("cache"), protocol="3dpw-wham", **options), BodyProtocol)
 
 
 def test_protocols_name_figures_that_exist_and_commits() -> None:
@@ -247,12 +247,12 @@ def test_a_protocol_has_the_figures_that_its_evaluator_computes(name: str) -> No
 
 def test_a_protocol_is_of_one_kind_of_evaluation() -> None:
     selection = PeopleSelection(Path("cache"), protocol="coco-keypoints")
-    chosen, protocol = under_protocol(selection, KeypointProtocol)
+    chosen, protocol = apply_protocol(selection, KeypointProtocol)
     assert protocol is PROTOCOLS["coco-keypoints"]
     assert (chosen.protocol, chosen.split, chosen.joints) == ("coco", "validation", None)
     remedy = "hpc evaluate fit takes it"
     with raises(UsageError, problem="is not of this evaluation", got="coco-keypoints", remedy=remedy):
-        under_protocol(selection, BodyProtocol)
+        apply_protocol(selection, BodyProtocol)
     with raises(UsageError, problem="is 256 in that protocol", got="128 and iper-random-pairs"):
         PROTOCOLS["iper-random-pairs"].agreed_size(128)  # type: ignore[attr-defined]
     assert PROTOCOLS["iper-owners"].agreed_size(0) == 256  # type: ignore[attr-defined]

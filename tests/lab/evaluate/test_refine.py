@@ -155,7 +155,7 @@ def test_a_setting_that_harms_is_named(
 
 def test_a_track_is_harmed_by_more_than_a_twentieth_of_its_mean() -> None:
     before, after = np.array([10.0, 10, 10, np.nan]), np.array([10.4, 10.6, 5, 5])
-    np.testing.assert_array_equal(refine.harmed(before, after), [0, 1, 0, np.nan])
+    np.testing.assert_array_equal(refine.mark_harmed(before, after), [0, 1, 0, np.nan])
     columns = (np.array([1.0, 3, 5]), *[np.zeros(3)] * 5, np.array([4, 2, 4]))
     np.testing.assert_array_equal(refine.track_errors(RefinementErrors(*columns)), [3, 3])
 
@@ -179,20 +179,20 @@ def test_surface_points_are_compared_where_they_are_labelled(
         return (lambda name, size: (np.zeros((0, 2)), np.zeros(0, int))), "a test"
 
     with ExitStack() as stack:
-        made, facts = refine.made_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
+        made, facts = refine.make_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
         assert not any(name.startswith(("densepose", "network")) for name in made)
         assert not facts
-        with raises(InputError, problem="knows no surface points"):
-            refine.made_refiners(people, RefineSelection(correspondence="densepose"), stack, 1, CPU)
+        with raises(InputError, problem="has no surface points"):
+            refine.make_refiners(people, RefineSelection(correspondence="densepose"), stack, 1, CPU)
         monkeypatch.setattr(refine, "surface_source", surface)
-        made, facts = refine.made_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
+        made, facts = refine.make_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
         assert [name for name in made if "densepose" in name] == [
             "densepose + keypoints · prior pose",
             "densepose · prior pose",
         ]
         assert facts["densepose"] == "a test"
         monkeypatch.setattr(refine, "find_weights", lambda name: find_weights("nbf-parts" if name == "run" else name))
-        made, facts = refine.made_refiners(people, RefineSelection(prior="pose", weights="run"), stack, 1, CPU)
+        made, facts = refine.make_refiners(people, RefineSelection(prior="pose", weights="run"), stack, 1, CPU)
         assert "checkpoint" in facts
         assert {name: each.made_with["weights"] for name, each in made.items()} == {
             name: "run" if name.startswith("network") else "" for name in made

@@ -87,8 +87,8 @@ def test_fit_files_are_an_initial_fit_with_their_cameras(
     for name in ("poses", "trans", "betas", "boxes", "joints2d", "track_id", "frame_index", "focal"):
         np.testing.assert_array_equal(getattr(made, name), getattr(fit, name))
     initial = InitialFits.of(people, None, tmp_path, 1)
-    ((_, base, found, matched),) = initial.each("cpu", 1, lambda *_: None, lambda: False)
-    assert (base, len(matched.fit)) == ("predictions", FRAMES)
+    ((_, base, found, matches),) = initial.each("cpu", 1, lambda *_: None, lambda: False)
+    assert (base, len(matches.fit)) == ("predictions", FRAMES)
     np.testing.assert_array_equal(found.poses, fit.poses)
 
 
@@ -155,7 +155,7 @@ def test_rendered_people_show_their_true_vertices(people: EvaluatedPeople) -> No
     assert "more exact than any estimate" in fact
     other = copy.copy(people.body)
     other.name = "smpl-neutral"
-    with raises(InputError, problem="knows no surface points", expected="DensePose's output"):
+    with raises(InputError, problem="has no surface points", expected="DensePose's output"):
         surface_source(replace(mapped_people, body=other), None, None)
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from humanpose_cli.lab.evaluate.bodies import matched
+from humanpose_cli.lab.evaluate.bodies import match_boxes
 from humanpose_cli.lab.evaluate.intervals import Clusters, summarise
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table, quartiles, write_report
 
@@ -18,9 +18,9 @@ def test_quartiles_are_in_order_and_leave_no_person_out():
 def test_boxes_are_matched_once_each_the_best_first():
     true = [np.array([0, 0, 10, 10.0]), np.array([20, 0, 30, 10.0])]
     found = [np.array([21, 0, 31, 10.0]), np.array([1, 0, 11, 10.0]), np.array([0, 0, 10, 9.0])]
-    assert sorted(matched(true, found, (40, 40))) == [(0, 2), (1, 0)]
-    assert matched(true, [], (9, 9)) == matched([], found, (9, 9)) == []
-    assert matched([true[0]], [np.array([8, 8, 18, 18.0])], (40, 40)) == []  # hardly touching
+    assert sorted(match_boxes(true, found, (40, 40))) == [(0, 2), (1, 0)]
+    assert match_boxes(true, [], (9, 9)) == match_boxes([], found, (9, 9)) == []
+    assert match_boxes([true[0]], [np.array([8, 8, 18, 18.0])], (40, 40)) == []  # hardly touching
 
 
 def test_a_report_has_the_same_values_for_people_and_programs(tmp_path):

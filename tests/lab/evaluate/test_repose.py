@@ -24,16 +24,16 @@ from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Evaluator, ImageProtocol
 from humanpose_cli.lab.evaluate.repose import (
     AUC_MILLIMETRES,
-    Drawn,
+    MethodImage,
     WrappedPeople,
-    copying,
-    evaluated_pairs,
+    copy_method,
     measure_reposing,
-    meshing,
-    pasting,
+    mesh_method,
+    paste_method,
     pose_auc_3d,
     reposing_report,
-    warping,
+    select_pairs,
+    warp_method,
 )
 from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
 from humanpose_cli.lab.evaluate.variants import VARIANTS
@@ -70,7 +70,7 @@ def crops(folder):
 
 
 def test_the_truth_is_best_and_a_copy_is_worse(crops):
-    methods = {"copy": copying, "truth": lambda first, second: Drawn(second.image, second.mask / 255)}
+    methods = {"copy": copy_method, "truth": lambda first, second: MethodImage(second.image, second.mask / 255)}
     evaluated = measure_reposing(crops, range(len(crops.pairs)), methods)
     truth, copy = evaluated.values["truth"], evaluated.values["copy"]
     for name, best in (("ssim", 1.0), ("ssim_fg", 1.0), ("mask_iou", 1.0), ("l1_fg", 0.0)):
@@ -93,7 +93,7 @@ def test_the_truth_is_best_and_a_copy_is_worse(crops):
 
 def test_parts_of_the_pairs_are_measured_once(crops, tmp_path):
     """What two parts wrote is read by the run of all, which measures nothing again; of other settings nothing is."""
-    methods, calls = {"copy": copying}, []
+    methods, calls = {"copy": copy_method}, []
 
     def joints(image, box):
         calls.append(1)
@@ -122,7 +122,7 @@ def shown_first(evaluated):
 def test_networks_are_evaluated_and_images_shown(crops):
     torch.manual_seed(0)
     network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
-    methods = {"copy": copying, "warp3d": warping(network)}
+    methods = {"copy": copy_method, "warp3d": warp_method(network)}
     distances = {"perceptual": lambda made, true: (made - true).abs().mean()}
     evaluated = measure_reposing(
         crops, [0, 1, 2], methods, distances=distances, joints=lambda image, box: np.zeros((19, 3))
@@ -157,7 +157,7 @@ def test_networks_are_evaluated_and_images_shown(crops):
 def test_a_network_sees_crops_at_its_size(folder):
     """Of twice the size: the same but for the scaling, there and back."""
     torch.manual_seed(0)
-    method = warping(Warp3d(Generator(replace(TINY, short_cuts=False)), WeightsHeader("warp3d")))
+    method = warp_method(Warp3d(Generator(replace(TINY, short_cuts=False)), WeightsHeader("warp3d")))
     pairs = pairs_of(open_cache(folder), "p", "validation")
     (small, large) = (method(*PairCrops(pairs, size).crops(0, np.random.default_rng(0))) for size in (32, 64))
     assert large.image.shape == (64, 64, 3)
@@ -174,7 +174,7 @@ def test_a_network_gets_the_silhouette_at_its_size(folder):
     pairs = pairs_of(open_cache(folder), "p", "validation")
     (first, second), large = (PairCrops(pairs, size).crops(0, np.random.default_rng(0)) for size in (32, 64))
     for pair in ((first, second), large, (replace(first, mask=None), second)):
-        warping(network)(*pair)
+        warp_method(network)(*pair)
     same, halved, unknown = (crop.silhouette for crop in calls)
     np.testing.assert_array_equal(same, first.mask.astype(np.float32) / np.float32(255))
     np.testing.assert_allclose(halved, large[0].mask.reshape(32, 2, 32, 2).mean((1, 3)) / 255, atol=1e-5)
@@ -196,8 +196,8 @@ def test_the_network_pasted_before_the_meshes_background(rendered):
     crops, wrapped = rendered
     torch.manual_seed(0)
     methods = {
-        "mesh": meshing(wrapped),
-        "pasted": pasting(Warp3d(Generator(TINY), WeightsHeader("warp3d")), wrapped),
+        "mesh": mesh_method(wrapped),
+        "pasted": paste_method(Warp3d(Generator(TINY), WeightsHeader("warp3d")), wrapped),
     }
     first, second = crops.crops(0, np.random.default_rng(0))
     once = wrapped(first)[0]
@@ -218,7 +218,7 @@ def test_no_person_is_drawn_in_a_crops_padding(rendered):
     first, second = (crop_example(e, Crop(1.0, 0.0, (right, 0.0), (32, 32))) for e in (first, second))
     cut = crop_example(first, Crop(1.0, 0.0, (-right, 0.0), (32, 32)))
     second = crop_example(second, Crop(1.0, 0.0, (-right, 0.0), (32, 32)))
-    drawn = meshing(wrapped)(cut, second)
+    drawn = mesh_method(wrapped)(cut, second)
     assert (drawn.mask[cut.inside > 0] > 0.5).any()
     assert not drawn.mask[cut.inside == 0].any()
     np.testing.assert_array_equal(drawn.image[cut.inside == 0], cut.image[cut.inside == 0])
@@ -231,10 +231,10 @@ def test_people_who_are_not_visible_have_no_auc(crops):
         calls.append((image.shape, box))
         return np.zeros((19, 3)) if len(calls) == 1 else None
 
-    evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=joints)
+    evaluated = measure_reposing(crops, [0], {"copy": copy_method}, joints=joints)
     assert evaluated.values["copy"]["pose_auc"].tolist() == [0.0]
     assert all(((box >= 0) & (box <= 32)).all() for _, box in calls)
-    evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box: None)
+    evaluated = measure_reposing(crops, [0], {"copy": copy_method}, joints=lambda image, box: None)
     assert np.isnan(evaluated.values["copy"]["pose_auc"]).all()
 
 
@@ -243,11 +243,11 @@ def test_the_ceiling_of_the_auc_is_of_the_true_image(crops):
     labelled = np.asarray(second.person.joints["reposing19"][:, :3], float)
     off = labelled + [[0.0765 * (joint == 0), 0, 0] for joint in range(19)]  # one joint in 19
     for found, expected in ((labelled, 1.0), (off, (18 + 15 / 31) / 19)):
-        evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box, found=found: found)
+        evaluated = measure_reposing(crops, [0], {"copy": copy_method}, joints=lambda image, box, found=found: found)
         assert evaluated.ceiling.tolist() == pytest.approx([expected])
         assert evaluated.values["copy"]["pose_auc"].tolist() == [1.0]
         assert f"labelled joints it is {expected:.3f}" in " ".join(reposing_report(evaluated, {}).tables[0].notes)
-    assert not measure_reposing(crops, [0], {"copy": copying}).ceiling_note
+    assert not measure_reposing(crops, [0], {"copy": copy_method}).ceiling_note
 
 
 def test_the_auc_of_constructed_errors():
@@ -291,7 +291,7 @@ def test_the_mesh_takes_the_labelled_lengths_of_segments(rendered):
 
 def test_the_mesh_needs_parameters(crops):
     with raises(InputError, problem="has no person with body parameters"):
-        measure_reposing(crops, [0], {"mesh": meshing(WrappedPeople(default_body()))})
+        measure_reposing(crops, [0], {"mesh": mesh_method(WrappedPeople(default_body()))})
 
 
 @pytest.mark.extensive
@@ -316,7 +316,7 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
 
 
 def test_published_figures_stand_beside_the_same_pairs_alone(crops):
-    evaluated = measure_reposing(crops, [0, 1], {"copy": copying}, distances={"ssim_signed": ssim_signed})
+    evaluated = measure_reposing(crops, [0, 1], {"copy": copy_method}, distances={"ssim_signed": ssim_signed})
     assert "published" not in [table.name for table in reposing_report(evaluated, {}).tables]
     iper = Header("index", "iper", "{}", *[""] * 2, *[0] * 5, "")
     for split, ours, metric, after in (
@@ -349,13 +349,13 @@ LEFT_OUT = "2 of 6 pairs, without a usable person in one of the images"
 
 
 def test_a_missed_pair_is_the_copied_source_in_the_mean_of_all(incomplete, folder):
-    crops, numbers, facts = evaluated_pairs(PeopleSelection(incomplete), 48, full_images=True)
+    crops, numbers, facts = select_pairs(PeopleSelection(incomplete), 48, full_images=True)
     assert facts["left out"] == LEFT_OUT
-    methods = {"copy": copying, "truth": lambda first, second: Drawn(second.image, second.mask / 255)}
+    methods = {"copy": copy_method, "truth": lambda first, second: MethodImage(second.image, second.mask / 255)}
     evaluated = measure_reposing(crops, numbers, methods, joints=lambda image, box: np.zeros((19, 3)))
     assert {len(values) for values in evaluated.copies.values()} == {2}
-    all_pairs = evaluated_pairs(PeopleSelection(folder), 48, full_images=True)[0]
-    copy = measure_reposing(all_pairs, range(6), {"copy": copying}).values["copy"]
+    all_pairs = select_pairs(PeopleSelection(folder), 48, full_images=True)[0]
+    copy = measure_reposing(all_pairs, range(6), {"copy": copy_method}).values["copy"]
     np.testing.assert_allclose(evaluated.copies["ssim"], copy["ssim"][2:4])
     assert np.isnan(evaluated.copies["ssim_fg"]).tolist() == [True, False]  # where the true person is not known
     report = reposing_report(evaluated, facts)
@@ -419,7 +419,7 @@ def test_the_ablation_counts_what_is_left_out(incomplete, tmp_path, monkeypatch)
     monkeypatch.setattr(Trainings, "each_seed", lambda *_: ["one", "two"])
     network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
     monkeypatch.setattr("humanpose_cli.lab.evaluate.warping.load_warp3d", lambda *_: network)
-    crops, numbers, _ = evaluated_pairs(PeopleSelection(incomplete), 32)
+    crops, numbers, _ = select_pairs(PeopleSelection(incomplete), 32)
     shared = SharedTraining(Warp3dTraining(TINY, perceptual="pixels", adversarial_weight=0.0), TrainOptions())
     (table, figures), drawn = warping_table(Trainings(incomplete, tmp_path, CPU), shared, crops, numbers, None)
     every = {(row[0], row[1]): row for row in figures.rows}
@@ -432,7 +432,7 @@ def test_the_ablation_counts_what_is_left_out(incomplete, tmp_path, monkeypatch)
 def test_the_foreground_is_missing_without_a_mask(crops):
     first, second = crops.crops(0, np.random.default_rng(0))
     unknown = SimpleNamespace(pairs=crops.pairs, crops=lambda *_: (first, replace(second, mask=None)))
-    values = measure_reposing(unknown, [0], {"copy": copying}).values["copy"]
+    values = measure_reposing(unknown, [0], {"copy": copy_method}).values["copy"]
     for name in ("ssim_fg", "ssim_fg_uniform", "l1_fg", "mask_iou"):
         assert np.isnan(values[name]).all()
 
