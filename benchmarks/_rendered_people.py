@@ -100,7 +100,7 @@ def _translation(vertices: Tensor, focal: float, rng: np.random.Generator) -> Te
 
 
 def _colours(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(V, 3): skin, and clothes by body part, of which sleeves, legs and shoes may be missing."""
+    """Return colours (V, 3) of skin and of clothes by body part; sleeves, legs and shoes may be missing."""
     skin = _SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.85, 1.05)
     colours = np.broadcast_to(skin, (len(labels), 3)).astype(np.float32).copy()
     shirt, trousers = rng.uniform(0.05, 0.95, size=(2, 3))

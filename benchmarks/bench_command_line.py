@@ -1,6 +1,4 @@
-"""What the command line costs beside the work: starting `hpc --help`, a batch of 10,000 tiny images, finding it done
-again, and dividing a batch into shards.
-"""
+"""Cost of the command line: start of `hpc --help`, a batch of 10,000 tiny images, its rerun, and dividing into shards."""
 
 from __future__ import annotations
 
@@ -57,7 +55,7 @@ def resident_megabytes() -> float:
 
 
 def measure_many(folder: Path) -> None:
-    """A batch of tiny images: what the batch costs an item, what finding all of it done takes, and memory."""
+    """Return the time per item of a batch of tiny images, the time of a rerun, and the memory."""
     photos, out = folder / "photos", folder / "out"
     photos.mkdir()
     image = encode_image(np.zeros((8, 8, 3), np.uint8), ".jpg")

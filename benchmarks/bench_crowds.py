@@ -52,9 +52,7 @@ SIDES = [0, *(row + (1 if row % 2 else -1) for row in range(1, len(BODY)))]  # r
 
 @dataclass(frozen=True)
 class Crowd:
-    """An image (H, W, 3) uint8, and of its P people joints (P, 13, 2) pixels, which of them are visible, and heights
-    (P,) pixels.
-    """
+    """An image (H, W, 3) uint8, and joints (P, 13, 2), visibility (P, 13) and heights (P,) in pixels of its people."""
 
     image: np.ndarray
     joints: np.ndarray
@@ -64,7 +62,7 @@ class Crowd:
 
 @dataclass
 class Counts:
-    """What was found, image by image."""
+    """The detections of each image."""
 
     found: list[bool] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
@@ -73,7 +71,7 @@ class Counts:
     seconds: float = 0.0
 
     def add(self, crowd: Crowd, people: Sequence[DetectedPerson]) -> None:
-        """The people found in an image."""
+        """Return the people that are detected in an image."""
         points = np.reshape([p.keypoints[BODY, :2] for p in people], (-1, len(BODY), 2)).astype(float)
         of = matched(crowd, points)
         self.false_people += len(people) - len(of)
@@ -114,7 +112,7 @@ def matched(crowd: Crowd, points: np.ndarray) -> dict[int, int]:
 
 
 def borrowed(crowd: Crowd, row: int, keypoints: np.ndarray) -> int:
-    """Confident joints (13, 3) that are wrong and where another person shows the same joint."""
+    """Return which confident joints (13, 3) are wrong and at another person's joint."""
     count = 0
     others = [other for other in range(len(crowd.joints)) if other != row]
     for joint in range(1, len(BODY)):

@@ -74,7 +74,7 @@ def write_loose(source: Photographs, folder: Path) -> None:
 
 
 def open_ours(folder: Path) -> int:
-    """Open the cache and its shards and learn where every image's bytes lie."""
+    """Open the cache and its shards, and read the index of all images."""
     return sum(len(TableFile(path, "shard").offsets("pictures/image")) - 1 for path in open_cache(folder).shard_paths)
 
 

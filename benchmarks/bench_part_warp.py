@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def people(device: str) -> WarpingParts:
-    """Two people of the pose library and where two others stand."""
+    """Return two poses of the pose library and the joints of two target poses."""
     library, body = pose_library(), default_body()
     rows = torch.randint(len(library), (2 * BATCH,), generator=torch.Generator().manual_seed(0))
     rotations = library.rotations(rows).clone()

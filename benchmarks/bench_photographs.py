@@ -53,7 +53,7 @@ class Stages:
         self._within, self._lock = local(), Lock()
 
     def time(self, owner: Any, name: str, stage: str) -> Callable[[], None]:
-        """Count calls of `owner.name`; what is returned undoes it."""
+        """Measure the calls of `owner.name`; return a function that stops it."""
         plain = getattr(owner, name)
 
         def timed(*arguments: Any, **named: Any) -> Any:
@@ -84,7 +84,7 @@ TIMED = (
 
 
 def photographs(folder: Path) -> list[Path]:
-    """Eight of 1920 × 1080 with one upright person each, of a square photograph beside its mirror image."""
+    """Return eight images of 1920 × 1080 with an upright person, each a square photograph and its mirror image."""
     person = cv2.resize(skimage.data.astronaut(), (1080, 1080), interpolation=cv2.INTER_CUBIC)
     paths = []
     for number in range(PHOTOS):

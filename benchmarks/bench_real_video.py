@@ -67,7 +67,7 @@ def about_hips(joints: np.ndarray) -> np.ndarray:
 
 
 def errors(view: View, frames: Sequence[int], person: Callable[[int], np.ndarray | None]) -> dict[str, Any]:
-    """Errors of the frames with truth, of which `person` gives the joints; each a list."""
+    """Return lists of errors over the frames with true joints; `person` returns the predicted joints."""
     valid_frames = [frame for frame in frames if view.valid[frame]]
     found = {frame: joints for frame in valid_frames if (joints := person(frame)) is not None}
     ours, true = np.stack(list(found.values())), view.joints[list(found)]

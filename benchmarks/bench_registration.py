@@ -62,7 +62,7 @@ SIDE = 192  # pixels of an image of the bodies with shapes
 
 
 class Scene(NamedTuple):
-    """Known bodies in normalised image units, and what is seen of them, with true depths."""
+    """Known bodies in normalised image units, and their evidence with true depths."""
 
     body: ScaledBody
     pose: ScaledPose
@@ -197,7 +197,7 @@ def shaped_scene(count: int = BODIES, split: str = "held_out", seed: int = 0) ->
 
 
 def _visible(body: ScaledBody, vertices: Tensor, focal: Tensor, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """By quality, pixels (B, POINTS, 2) and the vertices (B, POINTS) that they show, −1 where there are fewer."""
+    """Return, for each quality, pixels (B, POINTS, 2) and their vertices (B, POINTS), −1 for none."""
     random, errors, faces = np.random.default_rng(seed), CorrespondenceErrors(body.body), body.body.faces
     count, middle = len(vertices), torch.full((1, 2), SIDE / 2)
     points = {quality: torch.zeros(count, POINTS, 2) for quality in ("labels", "degraded")}
@@ -218,7 +218,7 @@ def _visible(body: ScaledBody, vertices: Tensor, focal: Tensor, seed: int) -> di
 
 
 def with_depths(truth: ShapedScene, quality: str, depths: str, lifter: DepthLifter | None) -> RegistrationEvidence:
-    """The evidence with true depths, with those of a lifter (None: the shipped one, of its joints), or with none."""
+    """Return the evidence with true depths, with a lifter's depths (None: the shipped lifter), or without depths."""
     evidence = truth.evidence[quality]
     if depths == "true":
         return evidence

@@ -38,7 +38,7 @@ FAILURE = 0.15  # metres after Procrustes
 
 @dataclass(frozen=True)
 class Found:
-    """Truth and detections of the people found."""
+    """Truth and detections of the detected people."""
 
     people: list[RenderedPerson]
     detections: list[DetectedPerson]

@@ -44,7 +44,7 @@ Pixels = NDArray[np.uint8]
 
 
 class View(NamedTuple):
-    """A frame (H, W, 3), the fit of its largest person, and where that is: mask (H, W) 0…1."""
+    """A frame (H, W, 3), the fit of its largest person, and the person's mask (H, W), 0 … 1."""
 
     pixels: Pixels
     fit: Fit
@@ -64,7 +64,7 @@ class Clip:
         self.fit = load_fit(video.with_name(video.name + FIT_SUFFIX))
 
     def view(self, index: int) -> View | None:
-        """One frame, as if it were a photograph; None where the detector gives no mask."""
+        """Fit one frame like a photograph; None if the detector returns no mask."""
         row = np.intersect1d(self.fit.rows_for(index), self.fit.rows_of(self.fit.largest_track))
         names = {name: row if name in ROW_COLUMNS else [index] for name in COLUMNS}
         columns = {name: getattr(self.fit, name)[rows] for name, rows in names.items()}

@@ -58,8 +58,15 @@ BODY, PELVIS = default_body(), SMPL24.index("pelvis")
 
 @dataclass(frozen=True)
 class Actor:
-    """One person: dressed mesh, betas (10,), rotations (T, 24, 3, 3) and trans (T, 3) in the world, joints (T, 24, 3)
-    and BlazePose's landmarks (T, 33, 3) metres; y up, `RATE * FINE` frames a second.
+    """A person in a y-up world in metres, at `RATE * FINE` frames per second.
+
+    Attributes:
+        mesh: The dressed person.
+        betas: (10,) float32. Shape.
+        rotations: (T, 24, 3, 3) float32. Parent-relative rotations.
+        trans: (T, 3) float32. Translation.
+        joints: (T, 24, 3) float. Joints.
+        landmarks: (T, 33, 3) float. BlazePose's landmarks.
     """
 
     mesh: DressedMesh
@@ -72,8 +79,14 @@ class Actor:
 
 @dataclass(frozen=True)
 class RenderedTake:
-    """Videos (V paths) of actors, cameras and clocks: seconds that each is ahead of the first one's; the first moment
-    of the first camera among the truth's.
+    """V videos of one scene.
+
+    Attributes:
+        videos: The video files.
+        actors: The people.
+        cameras: The cameras.
+        offsets: (V,) float, seconds. How far each clock is ahead of the first one.
+        start: Row of the truth at the first frame of the first camera.
     """
 
     videos: list[Path]

@@ -125,7 +125,7 @@ def training_step(name: str, device: str, *, batch: int) -> None:
 
 
 def warp_share(step: Callable[[], Any], milliseconds: float) -> float:
-    """Of a step, what the part warp takes forwards and backwards."""
+    """Return the time of the part warp in a step, forwards and backwards."""
     kinds = [torch.profiler.ProfilerActivity.CPU]
     if torch.cuda.is_available():
         kinds.append(torch.profiler.ProfilerActivity.CUDA)

@@ -382,7 +382,7 @@ def named(name: str) -> Figure:
 
 
 def quoted(name: str, here: Mapping[str, Result]) -> str | None:
-    """What a mark within a line stands for; None where it was not measured."""
+    """Return the text of a mark within a line; None if it was not measured."""
     if name == "machine":
         return str(next(iter(here.values()))["machine"])
     first, _, column = name.partition(".")
@@ -432,7 +432,7 @@ def row_text(cells: Sequence[str]) -> str:
 
 
 def line_cells(figure: Figure, here: Mapping[str, Result]) -> list[str]:
-    """Name, what, ours, the peer's, ratio, what is to be reached, and whether it is."""
+    """Return name, quantity, our value, the peer's value, ratio, goal, and whether it is reached."""
     found = values(figure, here)
     row = {} if found is None else row_with(here[figure.benchmark], figure.row) or {}
     what = re.sub(r"\{(\w+)\}", lambda column: number(row.get(column[1], "…")), figure.what)

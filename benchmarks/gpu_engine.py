@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 
 def measured(device: torch.device) -> Iterator[Row]:
-    """The rows; `ok` where something can be wrong."""
+    """Return the rows, with `ok` for those that are checked."""
     wp = launching.start()
     row: Row = {"what": f"Warp {wp.__version__}", "toolkit": wp.get_cuda_toolkit_version()}
     yield row | {"driver": wp.get_cuda_driver_version(), "used_mib": used_mib(device)}

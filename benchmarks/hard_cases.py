@@ -99,7 +99,7 @@ def covered_frames(folder: Path, pasted: Sequence[tuple[Pixels, Array]]) -> Iter
 def _covered(
     random: np.random.Generator, image: Pixels, points: Array, kind: int, pasted: Sequence[tuple[Pixels, Array]]
 ) -> tuple[Pixels, Array]:
-    """The image with 40 to 50 % of a body with limbs at points (12, 2) covered, and where (H, W) it is."""
+    """Cover 40 to 50 % of a body with limbs at points (12, 2); return the image and the mask (H, W) of the cover."""
     body, size = _silhouette(points, image.shape[:2]), float(np.ptp(points, axis=0).max())
     painted, cover = image.copy(), np.zeros(image.shape[:2], bool)
     for _ in range(500):
@@ -139,13 +139,13 @@ def _silhouette(points: Array, shape: tuple[int, int]) -> Array:
 
 
 def _points(fit: Fit) -> Array:
-    """(N, 13, 2) where the fitted bodies' joints are in the image; the nose is the detector's."""
+    """Return the pixels (N, 13, 2) of the fitted bodies' joints, with the detector's nose."""
     nose = fit.keypoints2d[:, BLAZEPOSE33.index("nose"), None, :2]
     return np.concatenate([nose, fit.joints2d[:, LIMBS]], axis=1)
 
 
 def figures(cases: Sequence[Case], fits: Sequence[Fit]) -> dict[str, float]:
-    """Shares of people found and of right joints; PA-MPJPE of visible joints in mm; wrong limbs that are marked."""
+    """Return shares of detected people and right joints, PA-MPJPE of visible joints in mm, and marked wrong limbs."""
     found, right, errors, wrong, marked = [], [], [], [], []
     for case, fit in zip(cases, fits, strict=True):
         points = _points(fit)
@@ -242,7 +242,7 @@ def main() -> None:
 def page(
     results: dict[str, dict[str, float]], before: dict[str, dict[str, float]], files: list[str], folder: Path | None
 ) -> str:
-    """The page: a table, and each overlay beside the one of `folder`."""
+    """Return the page: a table, and each overlay next to the overlay of `folder`."""
     rows = "".join(
         f"<tr><td>{name}</td><td>{html.escape(figure)}</td>"
         f"<td>{_number(before.get(name, {}).get(figure))}</td><td>{_number(value)}</td></tr>"

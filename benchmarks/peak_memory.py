@@ -1,4 +1,4 @@
-"""How much memory a call needs at its peak, above what the process holds before it."""
+"""Peak memory of a call, in addition to the memory of the process before it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PROCESS = Path("/proc/self")
 
 
 def peak_bytes(run: Callable[[], Any], device: str = "cpu") -> int | None:
-    """Bytes at the peak of one call, its result included; None where the system does not tell.
+    """Return the peak of bytes during a call, including its result; None if the system does not report it.
 
     On CUDA what torch's allocator hands out. On the CPU the resident set's high-water mark, which counts whoever
     allocates (torch, numpy, native libraries); freed memory is given back to the system before, so that none of it is

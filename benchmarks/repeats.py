@@ -28,7 +28,7 @@ def times(run: Callable[[], Any], repeats: int, device: str) -> list[float]:
 
 
 def measured_devices(description: str | None) -> list[str]:
-    """The device of the command line, or the CPU and the GPU where there is one."""
+    """Return the device of the command line, or the CPU and, if there is one, the GPU."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", choices=("cpu", "cuda"))
     device = parser.parse_args().device

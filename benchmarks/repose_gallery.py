@@ -1,4 +1,4 @@
-"""A gallery of reposed photographs and rendered people: every input in four poses, beside those of another version.
+"""A gallery of reposed photographs and rendered people: every input in four poses, next to another version's images.
 
     python benchmarks/repose_gallery.py OUT [PHOTO ...] [--rendered 8] [--before OUT] [--blind SEED] [--sheets FOLDER]
 
@@ -159,7 +159,7 @@ def _surroundings(scene: ReposingScene) -> Box:
 
 
 def sheets(out: Path, before: Path | None, shown: Sequence[dict[str, Any]], folder: Path) -> None:
-    """An image of each input and its poses, below those of the other version: FOLDER/INPUT.webp."""
+    """Write an image of each input and its poses below the images of the other version: FOLDER/INPUT.webp."""
     folder.mkdir(parents=True, exist_ok=True)
     for one in shown:
         if not one["pictures"]:

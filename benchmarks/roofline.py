@@ -32,7 +32,7 @@ class Work:
 
 
 def min_ms(work: Work, device: str = "cpu") -> tuple[float, str]:
-    """Milliseconds that the machine would allow, and what limits them: 'memory' or 'multipliers'.
+    """Return the fewest milliseconds that the machine allows, and the limit: 'memory' or 'multipliers'.
 
     The bandwidth is that of data as large as the task's, so that a task which fits a cache is held to the cache.
     """
@@ -42,7 +42,7 @@ def min_ms(work: Work, device: str = "cpu") -> tuple[float, str]:
 
 
 def bandwidth(working_set: float, device: str = "cpu") -> float:
-    """Bytes a second of a triad a = b + s · c whose three arrays take about that many bytes together.
+    """Return bytes per second of a triad a = b + s · c with three arrays of about this total size.
 
     Counted as STREAM does: two arrays read, one written. Measured with torch's number of threads.
     """
@@ -53,9 +53,7 @@ def bandwidth(working_set: float, device: str = "cpu") -> float:
 
 
 def multiply_rate(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """Multiplications and additions a second of a large matrix product, the fastest that torch's number of threads
-    makes.
-    """
+    """Return multiplications and additions per second of a large matrix product with torch's number of threads."""
     return _product(device, torch.get_num_threads(), dtype)
 
 

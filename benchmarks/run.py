@@ -54,7 +54,7 @@ def machine() -> str:
 
 
 def checkout() -> tuple[str, str]:
-    """The commit of this checkout, and why what is measured now does not belong to it; "" if it does.
+    """Return the commit of this checkout, and why measurements do not belong to it; "" if they do.
 
     Results and the pages with figures may differ from the commit: every benchmark changes them.
     """
@@ -73,7 +73,7 @@ def checkout() -> tuple[str, str]:
 def run(
     script: Path, arguments: Sequence[str] = (), seconds: float | None = None
 ) -> tuple[str, list[dict[str, object]], bool]:
-    """(what is measured, rows, whether it ended well), within so many seconds; what was printed by then counts."""
+    """Return (title, rows, success) of a benchmark within a time limit; rows printed until then count."""
     purpose = (ast.get_docstring(ast.parse(script.read_text())) or "").split("\n\n")[0].replace("\n", " ")
     command = [sys.executable, script, *arguments]
     try:
@@ -109,7 +109,7 @@ def keep(name: str, purpose: str, commit: str, rows: list[dict[str, object]]) ->
 
 
 def pages() -> list[Path]:
-    """The files whose figures are filled in: the README and all of docs/."""
+    """Return the files with figures: the README and all of docs/."""
     return [FOLDER.parent / "README.md", *sorted((FOLDER.parent / "docs").rglob("*.md"))]
 
 

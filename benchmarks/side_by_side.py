@@ -1,4 +1,4 @@
-"""Times two ways of doing one thing by turns in one process, and prints one JSON line per figure."""
+"""Time two implementations alternately in one process, and print one JSON line per figure."""
 
 from __future__ import annotations
 

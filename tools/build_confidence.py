@@ -76,7 +76,7 @@ def fit_with_noise(fitter: Fitter, image: NDArray[np.uint8]) -> tuple[Fit, NDArr
 
 
 def matched(fit: Fit, people: list[Person]) -> list[tuple[int, int]]:
-    """Pairs (row, person) whose joints are near each other in the image."""
+    """Return pairs (row, person) with joints near each other in the image."""
     limbs = list(SMPL24.indices(LIMB_JOINTS))
     apart = np.full((len(fit), len(people)), 9.0)
     for column, person in enumerate(people):
@@ -88,7 +88,7 @@ def matched(fit: Fit, people: list[Person]) -> list[tuple[int, int]]:
 
 
 def render(path: Path, images: int) -> None:
-    """Write noise (N, 3, 24), error (N, 24) metres about the pelvis and held_out (N,) of the people found."""
+    """Write noise (N, 3, 24), error (N, 24) in metres from the pelvis, and held_out (N,) of the detected people."""
     noises, errors, held_out = [], [], []
     with Fitter(device="cpu") as fitter:
         for split in _SEEDS:
@@ -132,7 +132,7 @@ def regression(
 
 
 def fit(path: Path, plot: Path | None) -> None:
-    """Print the constants, and what those in the package are worth on the held-out half."""
+    """Print the constants, and the quality of the package's constants on the held-out half."""
     import torch
 
     with np.load(path) as file:

@@ -227,7 +227,7 @@ def build_shape_space(vertices: Array) -> ShapeSpace:
 def triangulate(
     quads: NDArray[np.int64], uv_quads: NDArray[np.int64], template: Array, mirror: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split each quad along its shorter diagonal; mirrored quads split alike, also where both are equally long."""
+    """Split each quad along its shorter diagonal; mirrored quads split alike, even if both are equally long."""
     length = np.linalg.norm(template[quads[:, :2]] - template[quads[:, 2:]], axis=-1)  # (Q, 2) diagonals 02 and 13
     canonical = np.minimum(np.arange(len(mirror)), mirror)[quads]
     tie = np.abs(length[:, 0] - length[:, 1]) < 1e-9

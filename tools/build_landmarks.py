@@ -1,4 +1,4 @@
-"""Learn where BlazePose places its 33 landmarks on the default body, and how well.
+"""Fit the positions and the accuracy of BlazePose's 33 landmarks on the default body.
 
     python tools/detector_samples.py s0.npz --seed 0; …          # renders and the detector's answers
     python tools/build_landmarks.py humanpose_cli/body/data/blazepose_landmarks.npz s0.npz s1.npz …
@@ -197,7 +197,7 @@ def fit(model: LandmarkModel, body: Body, samples: Samples) -> None:
 
 
 def spread_of(misses: Tensor, where: Tensor) -> np.ndarray:
-    """(33,) robust standard deviation per axis: of the distance's median, for two Gaussian axes; 0.05 where unseen."""
+    """Return (33,) robust standard deviations per axis from the median distance; 0.05 for invisible landmarks."""
     result = []
     for column in range(misses.shape[1]):
         values = misses[where[:, column], column]

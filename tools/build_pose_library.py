@@ -54,7 +54,7 @@ SOLES = ("left_heel", "right_heel", "left_foot_index", "right_foot_index")
 
 @dataclass(frozen=True)
 class Clips:
-    """joints (N, 21, 3) metres; calm (N,) frames of plain walking, that define what 'upright' means."""
+    """Joints (N, 21, 3) in metres, and calm (N,), frames of plain walking, which define the upright posture."""
 
     joints: Tensor
     names: list[str]
@@ -96,7 +96,7 @@ def rest_directions() -> dict[str, Tensor]:
 
 
 def frame(x: Tensor, up: Tensor) -> Tensor:
-    """Rotation whose first column is x and whose second lies in the plane of x and `up`: (N, 3, 3)."""
+    """Return the rotations (N, 3, 3) with first column x and the second column in the plane of x and `up`."""
     x = normalize(x, dim=-1)
     y = normalize(up - (x * up).sum(-1, keepdim=True) * x, dim=-1)
     return torch.stack((x, y, torch.linalg.cross(x, y)), -1)
@@ -129,7 +129,7 @@ def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def hinged(parent: Tensor, rest: Tensor, upper: Tensor, lower: Tensor, hinge: Tensor, hint: Tensor | None) -> Tensor:
-    """Absolute rotation of an upper arm or thigh whose bend with `lower` happens about its hinge.
+    """Return the absolute rotation of an upper arm or thigh, with the bend to `lower` about its hinge.
 
     parent (N,3,3); rest (3,) direction of the bone in the T pose; upper, lower (N,3) directions; hinge (3,) axis of
     positive flexion in the T pose; hint (N,3) a direction that the hinge should take where the limb is straight
@@ -164,7 +164,7 @@ def solve_trunk(clips: Clips, rest: dict[str, Tensor], absolute: dict[str, Tenso
 
 
 def frame_up(up: Tensor, x: Tensor) -> Tensor:
-    """Rotation whose second column is `up` and whose first lies in the plane of `up` and x."""
+    """Return the rotation with second column `up` and the first column in the plane of `up` and x."""
     up = normalize(up, dim=-1)
     return frame(x - (x * up).sum(-1, keepdim=True) * up, up)
 
@@ -238,7 +238,7 @@ def hold_wrists(rotations: Tensor) -> Tensor:
 
 
 def continuous(axis_angle: Tensor, starts: np.ndarray) -> Tensor:
-    """Choose of each rotation's axis-angles (whole turns apart) the one nearest to the frame before, clip by clip."""
+    """Choose for each rotation the axis-angle nearest to the previous frame's, for each clip."""
     result = axis_angle.clone()
     firsts = set(starts.tolist())
     turns = 2 * math.pi * torch.arange(-2, 3)[:, None, None]
@@ -255,7 +255,7 @@ def continuous(axis_angle: Tensor, starts: np.ndarray) -> Tensor:
 
 
 def pelvis_positions(clips: Clips, rotations: Tensor) -> Tensor:
-    """Pelvis positions (N, 3) that put our hips where the recorded ones are, scaled to our legs, soles on the floor."""
+    """Return pelvis positions (N, 3) from the recorded hips, scaled to our legs, with the soles on the floor."""
     body = default_body(learned_landmarks=False)
     zeros = torch.zeros(1, body.shape_count)
     with torch.no_grad():
@@ -304,7 +304,7 @@ def clip_labels(clip_names: list[str]) -> tuple[list[str], list[str], list[str]]
 
 
 def report(clips: Clips, rotations: Tensor) -> None:
-    """Print how well the bones' directions are kept and how many frames lie inside the joint limits."""
+    """Print the errors of the bones' directions, and the share of frames within the joint limits."""
     body = default_body(learned_landmarks=False)
     zeros = torch.zeros(1, body.shape_directions.shape[-1])
     with torch.no_grad():

@@ -66,7 +66,7 @@ def checkout(scratch: Path) -> Path:
 
 
 def build(out: Path, scratch: Path) -> tuple[Path, Path]:
-    """Wheel and source distribution of HEAD; SystemExit where the wheel of the source distribution differs."""
+    """Build wheel and source distribution of HEAD; exit if the wheel of the source distribution differs."""
     run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", out, checkout(scratch))
     (wheel,), (source,) = out.glob("*.whl"), out.glob("*.tar.gz")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", scratch / "again", unpacked(source, scratch / "source"))
@@ -108,7 +108,7 @@ def check_tag(tag: str, wheel: Path) -> None:
 
 
 def lowest_versions(wheel: Path) -> str:
-    """Constraints that hold what the wheel requires, without extras, at the lowest versions that it allows."""
+    """Return constraints for the lowest versions of the wheel's requirements, without extras."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         about = archive.read(name).decode("utf-8")

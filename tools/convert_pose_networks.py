@@ -312,7 +312,7 @@ def inputs_of(network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def largest_differences(sources: Sources, name: str, content: bytes, images: np.ndarray) -> dict[str, float]:
-    """Largest difference of each output to the interpreter's, per cent where the value is above 100.
+    """Return the max difference of each output from the interpreter's, in per cent for values above 100.
 
     images (N, H, W, 3) uint8: one batch for ONNX Runtime, one by one for the interpreter.
     """

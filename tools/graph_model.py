@@ -36,7 +36,7 @@ class Node:
 
 @dataclass(frozen=True)
 class GraphModel:
-    """A graph with its weights by name (float16 or int32), and where it comes from."""
+    """A graph with its weights by name (float16 or int32), and its source."""
 
     nodes: dict[str, Node]
     weights: dict[str, np.ndarray]

@@ -148,7 +148,7 @@ def texts() -> dict[str, int]:
 
 
 def read_ceilings() -> dict[str, dict[str, int | str]]:
-    """Read the entries by figure: `{"value": 100}`, and `"quote"` where an issue raised it."""
+    """Read the entries by figure: `{"value": 100}`, and `"quote"` if an issue raised it."""
     entries: dict[str, dict[str, int | str]] = json.loads(CEILINGS.read_text("utf-8"))
     return entries
 

@@ -1,4 +1,4 @@
-"""Prints the tables of docs/research/install-size.md: what a plain install takes.
+"""Print the tables of docs/research/install-size.md: the size of a plain install.
 
     python tools/install_size.py
 

@@ -81,7 +81,7 @@ class Undisturbed:
 
 
 def start(arguments: Sequence[str], out: Path, folder: Path) -> subprocess.Popen[bytes]:
-    """Start `hpc` in a folder; what it says goes to a file beside its output."""
+    """Start `hpc` in a folder, with its messages in a file next to its output."""
     line = [sys.executable, "-m", "humanpose_cli", *arguments, "--out", str(out), "--quiet"]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -100,7 +100,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def differences(folder: Path, expected: Path) -> list[str]:
-    """How the files of a run differ from those of another one."""
+    """Return the differences between the files of two runs."""
     found, right = files_of(folder), files_of(expected)
     missing = [f"{name} is missing" for name in right.keys() - found.keys()]
     more = [f"{name} stayed behind" for name in found.keys() - right.keys()]
@@ -154,7 +154,7 @@ def a_round(name: str, undisturbed: Undisturbed, folder: Path, number: int, chan
 
 
 def prepare(folder: Path, lines: Sequence[str]) -> None:
-    """Make what the commands read, unless an earlier call did."""
+    """Make the inputs of the commands unless they exist."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {word for line in lines for word in line.split()}
     for name, line in INPUTS.items():
@@ -169,7 +169,7 @@ def prepare(folder: Path, lines: Sequence[str]) -> None:
 
 
 def main() -> int:
-    """Run the kills; the exit code is 1 where anything differed."""
+    """Run the kills; the exit code is 1 if files differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for all runs; it may be used again")
     parser.add_argument("--kills", type=int, default=60, help="kills in all (default 60)")

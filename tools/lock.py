@@ -56,7 +56,7 @@ def resolve(python: str, held: str) -> tuple[str, dict[str, str]]:
 
 
 def merged(resolved: dict[str, dict[str, str]]) -> list[str]:
-    """Lines for all Pythons together: one for each version of a package, with a marker where they differ."""
+    """Return the lines for all Pythons: one for each version of a package, with a marker if versions differ."""
     pythons_of: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for python in sorted(resolved, key=lambda version: [int(part) for part in version.split(".")]):
         for name, version in resolved[python].items():

@@ -1,4 +1,4 @@
-"""Builds tools/site/view/: videos, fits and looks, of which `make site` makes the two pages that its home shows.
+"""Build tools/site/view/: videos, fits and textures for the two pages that the home of the site shows.
 
     python tools/make_site_view.py FOLDER
 
@@ -68,7 +68,7 @@ def write_small(clip: Path, frames: Iterable[int], size: tuple[int, int], path: 
 
 
 def compress() -> None:
-    """Compress the arrays of fits and looks, whose textures become smaller: the repository holds them."""
+    """Compress the arrays of fits and textures for the repository; textures become smaller."""
     for path in OUTPUT.glob("*.npz"):
         with np.load(path) as file:
             arrays = dict(file)

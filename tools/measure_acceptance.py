@@ -1,4 +1,4 @@
-"""How well the silhouette decides what is kept of a refinement: risk against coverage, and the rule's constant.
+"""Measure how well the silhouette accepts refinements: risk against coverage, and the constant of the rule.
 
     python tools/measure_acceptance.py CLIPS --out report [--calibration OTHER_CLIPS] [--correspondence flow]
 
@@ -68,7 +68,7 @@ class StudiedTrack:
 
 
 class TrackOutcome(NamedTuple):
-    """Of T tracks under a rule: joint errors before and after in metres, and the mean share that is kept."""
+    """Results of T tracks under a rule: joint errors before and after in metres, and the mean accepted share."""
 
     before: Floats
     after: Floats
@@ -76,7 +76,7 @@ class TrackOutcome(NamedTuple):
 
 
 Rule = AcceptanceOptions | float
-"""How much is kept; a number: that share of every track."""
+"""Rule of acceptance; a number accepts this share of every track."""
 
 
 def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> TrackOutcome:
@@ -95,7 +95,7 @@ def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> TrackOutcome:
 def study_tracks(
     run: EvaluationRun, refinements: RefineSelection, threads: int | None
 ) -> tuple[list[StudiedTrack], dict[str, str]]:
-    """Refine every track of every initial fit and setting; return them, and facts about what refined them."""
+    """Refine every track of every initial fit and setting; return them, and facts about the refiner."""
     people = replace(run.selection, limit=0).people("joints")
     initial = InitialFits.of(people, refinements.base, refinements.predictions, run.selection.limit)
     tracks: list[StudiedTrack] = []
@@ -113,7 +113,7 @@ def study_tracks(
 def _tracks(
     cell: str, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows, alignment: Alignment
 ) -> list[StudiedTrack]:
-    """List those of a fit in which a person is known."""
+    """Return the frames of a fit with a known person."""
     true = true_joints(people, clip.people[matches.clip])
     errors = np.full((len(fit), len(SHARES)), np.nan)
     for column, share in enumerate(SHARES):
@@ -309,7 +309,7 @@ def _cell_tables(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> l
 
 
 def _curve_table(curve: Mapping[str, Sequence[CurvePoint]]) -> Table:
-    """Tabulate each noise of the gain, and what the same mean share of every track would change."""
+    """Tabulate each noise of the gain, and the effect of the same mean share of every track."""
     uniform = np.array([point[1:] for point in curve[_UNIFORM]])
     rows: list[list[Cell]] = []
     for noise, point in zip(NOISES, curve[_EVERY], strict=True):

@@ -47,7 +47,7 @@ Array = NDArray[Any]
 
 
 def correlation(errors: Array, parts: Array) -> float:
-    """Of errors (M, 2) whose part is given (M,): 1 − variance within the parts / mean square."""
+    """Return 1 − variance within the parts / mean square, for errors (M, 2) and their parts (M,)."""
     _, group, count = np.unique(parts, return_inverse=True, return_counts=True)
     shared = count[group] > 2
     mean = np.stack([np.bincount(group, axis) / count for axis in errors.T], 1)[group]

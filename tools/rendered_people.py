@@ -29,10 +29,14 @@ HAIR_TONES = np.array([[30, 25, 22], [70, 45, 30], [120, 80, 45], [190, 150, 90]
 
 @dataclass
 class People:
-    """A batch of posed, placed people and their cameras: what a sample is made of and what it is compared with.
+    """B posed people and their cameras; the principal point is the image's centre.
 
-    rotations (B, 24, 3, 3) parent-relative, pelvis body to camera; betas (B, 10); trans (B, 3) metres, camera axes;
-    focal (B,) pixels; size (B, 2) width, height; the principal point is the image's centre
+    Attributes:
+        rotations: (B, 24, 3, 3) float32. Parent-relative rotations, the pelvis to camera axes.
+        betas: (B, 10) float32. Shape.
+        trans: (B, 3) float32, metres in camera axes. Translation.
+        focal: (B,) float32, pixels. Focal lengths.
+        size: (B, 2) float32, pixels. Width and height.
     """
 
     rotations: Tensor
@@ -215,7 +219,7 @@ def backdrop(width: int, height: int, random: np.random.Generator) -> np.ndarray
 
 
 def draw_thing(image: np.ndarray, random: np.random.Generator, size: float, mask: np.ndarray | None = None) -> None:
-    """Draw a random quadrangle, ellipse or bar; `mask` (H, W) uint8 is set to 1 where it lies."""
+    """Draw a random quadrangle, ellipse or bar, and set `mask` (H, W) uint8 to 1 on it."""
     height, width = image.shape[:2]
     centre = random.uniform([0, 0], [width, height])
     shape = np.zeros((height, width), np.uint8)

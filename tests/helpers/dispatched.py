@@ -16,8 +16,9 @@ WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "lift_
 
 
 class Dispatched(TorchDispatchMode):
-    """Counts operations while it is entered: `names`, of which `kernels` are no mere views and `waits` make the host
-    wait. A constant made of Python's numbers is such a wait too.
+    """Counts operations in a context: `names`, `kernels` without views, and `waits`, which make the host wait.
+
+    A constant made from Python numbers synchronises too.
     """
 
     def __init__(self) -> None:

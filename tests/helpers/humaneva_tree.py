@@ -67,7 +67,7 @@ def moving_points(frames: int, seed=0) -> np.ndarray:
 def write_c3d(
     path: Path, positions: np.ndarray, labels=LABELS, *, machine=84, floats=True, unit="mm", analog=3
 ) -> None:
-    """places (F, P, 3); machine 84 Intel, 85 DEC, 86 MIPS; floats or integers of hundredths."""
+    """Write positions (F, P, 3) for machine 84 (Intel), 85 (DEC) or 86 (MIPS), as floats or integers of hundredths."""
     order = ">" if machine == 86 else "<"
     frames, count = positions.shape[:2]
 

@@ -1,5 +1,7 @@
-"""A recipe small enough to be trained in tests: a line through points, and a two-sided game. Run as a script, it trains
-as its environment says, alone or in a group of Slurm; see `main` and `in_group`."""
+"""A recipe small enough to be trained in tests: a line through points, and a two-sided game.
+
+Run as a script, it trains alone or in a group of Slurm, as its environment says; see `main` and `in_group`.
+"""
 
 import json
 import os

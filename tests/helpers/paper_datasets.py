@@ -97,9 +97,7 @@ def write(path: Path, content: bytes | str) -> Path:
 
 
 def assert_travels(source: Any, index: int = 0) -> None:
-    """It is a source, another process reads the same samples from it, as many as the group says, and the check of its
-    folder counts the labels that are read with the images.
-    """
+    """Assert that another process reads the same samples, and that the check of the folder counts the same labels."""
     assert isinstance(source, Source)
     group = source.groups()[index]
     there, sent = pickle.loads(pickle.dumps((source, group)))
@@ -151,9 +149,9 @@ IPER_VAL = ("003/1/1", "003/1/2")
 
 
 def iper_tree(root: Path, *, smpls: bool = False, authors: bool = False, side: int = 16) -> Path:
-    """Five videos as frames of `side` × `side` pixels; the first frame of 003/1/2 has grey 80, the next 81 …
+    """Write five videos as frames of `side` × `side` pixels; frame i of 003/1/2 has the grey level 80 + i.
 
-    authors  with poses.pkl of the reposing paper's authors: a person who moves to the right by a pixel a frame
+    With `authors`, also poses.pkl of the reposing paper's authors: a person who moves right by a pixel per frame.
     """
     for number, (video, count) in enumerate(IPER_FRAMES.items()):
         for frame in range(count):

@@ -1,6 +1,4 @@
-"""The data sets of the four papers in their owners' layouts, with the files that their owners license: what stands in
-for these, small enough to be trained on in seconds.
-"""
+"""Small stand-ins for the data sets of the four papers in their owners' layouts, which train in seconds."""
 
 from __future__ import annotations
 
@@ -145,10 +143,10 @@ def write_joint_regressor(path: Path) -> Path:
 
 
 def write_estimates(data: Path, smpl: Path) -> None:
-    """What three programs say of the test video of `data`/3DPW: WHAM the true bodies with noise at every joint,
-    OpenPose their joints, DensePose a disc of chart 7 at each pelvis.
+    """Write results of three programs for the test video of `data`/3DPW; `smpl` is the model file of all bodies.
 
-    smpl  model file of all bodies
+    WHAM returns the true bodies with noise at every joint, OpenPose their joints, DensePose a disc of chart 7 at each
+    pelvis.
     """
     body = load_smpl(smpl)
     source = ThreedpwSource(data / "3DPW", tools=SourceTools(bodies={"male": body, "female": body}))

@@ -1,6 +1,4 @@
-"""Small pose networks (ONNX) whose joints are known, networks with the interface of InstantHMR, and changes of their
-structure.
-"""
+"""Small pose networks (ONNX) with known joints or InstantHMR's interface, and changes of their structure."""
 
 from __future__ import annotations
 
@@ -56,7 +54,7 @@ def peaks(bins: np.ndarray, length: int, heights: np.ndarray) -> np.ndarray:
 
 
 def peak_network(path: Path, joints: int = 17, ratio: int = 2, **options: Any) -> tuple[Path, np.ndarray, np.ndarray]:
-    """(file, bins (K, 2), scores (K,))"""
+    """Write a network; return its file, bins (K, 2) and scores (K,)."""
     random = np.random.default_rng(joints)
     bins = np.stack([random.integers(0, WIDTH * ratio, joints), random.integers(0, HEIGHT * ratio, joints)], axis=1)
     across = np.linspace(0.5, 0.9, joints).astype(np.float32)

@@ -66,8 +66,9 @@ def random_smpl_fields(seed: int = 0) -> dict[str, Any]:
 
 
 def random_smplx_fields(kind: str, seed: int = 0) -> dict[str, Any]:
-    """Arrays under the names of SMPL-H's or SMPL-X's files: vertices around the bones, five fingers of three joints
-    behind each wrist, which the mean pose bends.
+    """Return arrays with the names of SMPL-H's or SMPL-X's files.
+
+    Vertices lie around the bones; each hand has five fingers of three joints, which the mean pose bends.
     """
     vertices, faces, joints = SIZES[kind]
     random = np.random.default_rng(seed)

@@ -18,8 +18,9 @@ def blobs() -> np.ndarray:
 def room(
     texture: np.ndarray, centre: tuple[float, float, float], rotation: np.ndarray | None = None, zoom: float = 1.0
 ) -> np.ndarray:
-    """The image of a camera at `centre`, which looks along z without `rotation`: a wall at 6 m, a floor 1.5 m below it,
-    two more walls at 3 m, and a pillar 3.5 m away on either side.
+    """Return the image of a camera at `centre`, which looks along z without `rotation`.
+
+    The room has a wall at 6 m, a floor 1.5 m below the camera, two walls at 3 m, and a pillar at 3.5 m on each side.
     """
     x, y = np.meshgrid(np.arange(SIZE[0]) + 0.5 - SIZE[0] / 2, np.arange(SIZE[1]) + 0.5 - SIZE[1] / 2)
     rays = np.stack((x / FOCAL / zoom, y / FOCAL / zoom, np.ones_like(x)), -1)
