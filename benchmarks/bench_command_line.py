@@ -1,4 +1,4 @@
-"""Cost of the command line: start of `hpc --help`, a batch of 10,000 tiny images, its rerun, and dividing into shards."""
+"""Cost of the command line: start of `hpc --help`, a batch of 10,000 tiny images, its rerun, and its shards."""
 
 from __future__ import annotations
 
