@@ -102,16 +102,16 @@ def test_pixels_show_the_vertices_that_the_evidence_names(people, evidence):
         unit = 0.86 / (boxes[number][2:] - boxes[number][:2]).max() * 2
         expected = (pixels - (boxes[number][:2] + boxes[number][2:]) / 2) * unit
         shown = evidence.vertices[number] >= 0
-        apart = np.linalg.norm(expected[evidence.vertices[number]] - evidence.points[number], axis=1)[shown]
+        distance = np.linalg.norm(expected[evidence.vertices[number]] - evidence.points[number], axis=1)[shown]
         assert shown.sum() > 100
-        assert np.median(apart) < 0.7 * unit, "the nearest vertex to a pixel's middle lies within it, or nearly"
+        assert np.median(distance) < 0.7 * unit, "the nearest vertex to a pixel's middle lies within it, or nearly"
 
 
 def test_evidence_of_a_person_depends_on_no_other_person(people, evidence):
     for numbers in (np.arange(len(people)), np.array([2, 0])):
-        again = people_evidence(people.taken(numbers), default_body(), SMPL24, 200, "labels", 0)
+        repeated = people_evidence(people.taken(numbers), default_body(), SMPL24, 200, "labels", 0)
         for name, values in evidence.arrays.items():
-            np.testing.assert_array_equal(again.arrays[name], values[numbers])
+            np.testing.assert_array_equal(repeated.arrays[name], values[numbers])
     assert evidence.complete.all()
 
 
@@ -134,8 +134,8 @@ def test_charts_name_vertices_in_maps_and_in_annotated_points(people):
     points, vertices = charted_vertices(annotated, 99, nearest, random)
     order = [int(np.abs(surface_points[:, :2] - point).sum(1).argmin()) for point in points]
     assert sorted(order) == list(range(len(rows)))
-    apart = body.template[vertices] - body.template[charts.vertices[rows[order]]]
-    assert float(apart.norm(dim=1).max()) < 0.02
+    distance = body.template[vertices] - body.template[charts.vertices[rows[order]]]
+    assert float(distance.norm(dim=1).max()) < 0.02
     shown = np.zeros((64, 64, 3), np.uint8)
     shown[5, 7] = int(charts.charts[50]), *(255 * charts.uv[50]).round().int().tolist()
     mapped = replace(example, maps={"densepose": shown}, mask=None)
@@ -171,8 +171,8 @@ def test_people_of_maps_and_of_charts_have_correspondences_in_one_run(tmp_path):
     for row in np.flatnonzero(by_charts):
         assert sorted(evidence.vertices[row].tolist()) == [-1] * 6 + [0, 1]
     assert len(np.unique(evidence.vertices[~by_charts])) > 20
-    alone = people_evidence(plan.people.taken(~by_charts), body, plan.skeleton, 8, "labels", 0)
-    assert np.array_equal(evidence.vertices[~by_charts], alone.vertices)
+    single = people_evidence(plan.people.taken(~by_charts), body, plan.skeleton, 8, "labels", 0)
+    assert np.array_equal(evidence.vertices[~by_charts], single.vertices)
 
 
 @pytest.mark.slow
@@ -180,18 +180,18 @@ def test_degraded_correspondences_are_near_the_true_ones_but_for_limbs(evidence)
     body = default_body()
     errors, random = CorrespondenceErrors(body), np.random.default_rng(0)
     template, parts = body.template.numpy(), body.part_labels.numpy()
-    apart, changed, kept = [], [], []
+    distance, changed, kept = [], [], []
     for _ in range(60):
         chosen = np.arange(200)
-        found, vertices = errors(evidence.points[0], np.arange(0, 13_600, 68, dtype=np.int32), random)
+        estimate, vertices = errors(evidence.points[0], np.arange(0, 13_600, 68, dtype=np.int32), random)
         kept.append(len(vertices) / 200)
         if len(vertices) == 200:
             true = np.arange(0, 13_600, 68)
-            apart.append(np.linalg.norm(template[vertices] - template[true], axis=1))
+            distance.append(np.linalg.norm(template[vertices] - template[true], axis=1))
             changed.append((parts[vertices] != parts[true]).mean())
-            assert np.abs(found - evidence.points[0][chosen]).max() < 2 / 112
+            assert np.abs(estimate - evidence.points[0][chosen]).max() < 2 / 112
     assert 0.85 < np.mean(kept) < 1
-    assert 0.01 < np.median(np.concatenate(apart)) < 0.06
+    assert 0.01 < np.median(np.concatenate(distance)) < 0.06
     assert 0 < np.mean(changed) < 0.15
     assert np.min(changed) == 0, "vertices stay on their part where no limb is swapped"
 
@@ -240,9 +240,11 @@ def test_augmented_crops_keep_people_and_parameters_together(people, evidence, b
     network = BodyRegressorOptions(18, 4, 32, inputs=inputs)
     change = CropChange(0.2, 0.1, 1.0, roll=0.5, mirror=mirror)
     plain, changed = _Examples(data, network, change, SMPL24, body.body)(1, np.random.default_rng(5))
-    there = RegressorTargets(*(torch.as_tensor(np.asarray(values))[None] for values in changed))
-    assert abs(float(there.parameters[0, -3]) - 1) > 0.01
-    lost = regressor_losses(ScaledPose.from_vector(there.parameters), there, body, SMPL24, RegressorLosses())
+    changed_targets = RegressorTargets(*(torch.as_tensor(np.asarray(values))[None] for values in changed))
+    assert abs(float(changed_targets.parameters[0, -3]) - 1) > 0.01
+    lost = regressor_losses(
+        ScaledPose.from_vector(changed_targets.parameters), changed_targets, body, SMPL24, RegressorLosses()
+    )
     assert float(lost["loss"]) < 1e-5
     assert plain.shape == ((3, 32, 32) if inputs == "image" else (33, 3))
 
@@ -270,14 +272,14 @@ def test_people_are_cut_out_by_their_detections_without_labels(people, detected)
     half = np.where(np.arange(64) < 32, np.uint8(255), np.uint8(0)) * np.ones((64, 1), np.uint8)
 
     def example(number, maps, **parts):
-        found = people.example(number, maps, **parts)
-        bright = np.full_like(found.image, 200)
-        return replace(found, image=bright, mask=half, detected_mask=mask if detected else None)
+        estimate = people.example(number, maps, **parts)
+        bright = np.full_like(estimate.image, 200)
+        return replace(estimate, image=bright, mask=half, detected_mask=mask if detected else None)
 
     bright = SimpleNamespace(column=people.column, example=example)
     networks = (BodyRegressorOptions(cut_out=cut) for cut in (False, True))
     crop = person_crop(boxes[1], 32)
-    complete, alone = (_Inputs(bright, network).image(1, crop) for network in networks)
+    complete, single = (_Inputs(bright, network).image(1, crop) for network in networks)
     if not detected:
         x0, y0, x1, y1 = np.round(boxes[1]).astype(int)
         mask = np.zeros((64, 64), np.uint8)
@@ -285,8 +287,8 @@ def test_people_are_cut_out_by_their_detections_without_labels(people, detected)
     inside = crop.image(np.repeat(mask[..., None], 3, 2))
     assert 0.05 < (inside == 255).mean() < 0.9
     assert complete[inside == 0].any()
-    assert (alone[inside == 255] == 200).all()
-    assert not alone[inside == 0].any()
+    assert (single[inside == 255] == 200).all()
+    assert not single[inside == 0].any()
 
 
 def test_no_prediction_is_reflected():

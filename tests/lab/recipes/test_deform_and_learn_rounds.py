@@ -100,9 +100,9 @@ def test_two_rounds(complete_run):
     assert BodyRegressor.load(folder / LAST).options == TINY.network
     # Eight people in batches of four: two registrations a round, from the T pose first.
     assert [start is None for start, _ in begun] == [True, True, False, False]
-    found = read_npz(folder / "round-2" / "registration.npz")
-    assert found["parameters"].shape == (8, 105)
-    turns = found["parameters"][:, 93:102].reshape(8, 3, 3)
+    estimate = read_npz(folder / "round-2" / "registration.npz")
+    assert estimate["parameters"].shape == (8, 105)
+    turns = estimate["parameters"][:, 93:102].reshape(8, 3, 3)
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-5)
 
 
@@ -134,18 +134,18 @@ def test_figure_2_has_all_people_and_those_accepted(cache, tmp_path, monkeypatch
     register = rounds.register
 
     def failing(*arguments):
-        found = register(*arguments)
+        estimate = register(*arguments)
         wild = torch.arange(4) % 2 == 0
-        bent = torch.where(wild[:, None, None], 2.0, 0.1 * torch.ones_like(found.pose.axis_angles))
-        return found._replace(pose=found.pose._replace(axis_angles=bent), accepted=~wild)
+        bent = torch.where(wild[:, None, None], 2.0, 0.1 * torch.ones_like(estimate.pose.axis_angles))
+        return estimate._replace(pose=estimate.pose._replace(axis_angles=bent), accepted=~wild)
 
     monkeypatch.setattr(rounds, "register", failing)
     run(cache, tmp_path, replace(TINY, rounds=1))
     (entry,) = json.loads((tmp_path / rounds.ROUNDS).read_text())
     plan, stored = DeformAndLearn(cache, TINY, seed=1), read_npz(tmp_path / "round-1" / "registration.npz")
     body, true = ScaledBody(plan.body), joint_truth(plan.people, SMPL24)
-    found = recipe.joints_in_image(body, ScaledPose.from_vector(torch.from_numpy(stored["parameters"])), SMPL24)
-    errors = joint_errors(found, true, SMPL24, canonical_length(body, SMPL24)).mpjpe
+    estimate = recipe.joints_in_image(body, ScaledPose.from_vector(torch.from_numpy(stored["parameters"])), SMPL24)
+    errors = joint_errors(estimate, true, SMPL24, canonical_length(body, SMPL24)).mpjpe
     assert entry["accepted"] == 0.5
     assert entry["registration"]["mpjpe_mm"] == pytest.approx(1000 * errors.mean())
     assert entry["accepted_registration"]["mpjpe_mm"] == pytest.approx(1000 * errors[1::2].mean())
@@ -193,8 +193,8 @@ def test_other_settings_are_refused_and_more_rounds_are_not(cache, complete_run)
     folder = complete_run[0]
     with raises(InputError, problem="another points", expected="8"):
         run(cache, folder, replace(TINY, points=8))
-    again = run(cache, folder)
-    assert (again.step, again.metrics) == (2, complete_run[1].metrics)
+    repeated = run(cache, folder)
+    assert (repeated.step, repeated.metrics) == (2, complete_run[1].metrics)
 
 
 @pytest.mark.extensive
@@ -281,24 +281,24 @@ def coco(tmp_path_factory):
 @pytest.mark.extensive
 def test_caches_of_other_skeletons_and_labels_are_learned_from_together(cache, coco, tmp_path):
     """COCO's people have keypoints alone: twelve of SMPL's joints, neither correspondences nor joints in space."""
-    alone, plan = DeformAndLearn(cache, TINY, seed=1), DeformAndLearn([cache, coco], TINY, seed=1)
+    single, plan = DeformAndLearn(cache, TINY, seed=1), DeformAndLearn([cache, coco], TINY, seed=1)
     dense, sparse = plan.people.parts
-    assert (len(dense), len(dense) + len(sparse)) == (len(alone.people), len(plan.people))
+    assert (len(dense), len(dense) + len(sparse)) == (len(single.people), len(plan.people))
     assert {part.cache.header.source for part in plan.people.parts} == {"painted", "coco people"}
     result = rounds.train_rounds(plan, LOOP, tmp_path, CPU)
     assert result.finished
-    found = read_npz(tmp_path / "evidence.npz")
-    assert (found["vertices"][: len(dense)] >= 0).any(1).all()
-    assert (found["vertices"][len(dense) :] == -1).all()
+    estimate = read_npz(tmp_path / "evidence.npz")
+    assert (estimate["vertices"][: len(dense)] >= 0).any(1).all()
+    assert (estimate["vertices"][len(dense) :] == -1).all()
     names = [name for name in SMPL24.joint_names if name in COCO17]
     assert len(names) == 12
     np.testing.assert_array_equal(
-        found["keypoints"][len(dense) :, :, 2].sum(0), [len(sparse) * (name in names) for name in SMPL24.joint_names]
+        estimate["keypoints"][len(dense) :, :, 2].sum(0), [len(sparse) * (name in names) for name in SMPL24.joint_names]
     )
     # People of the first cache are known by the same evidence as without the second.
-    gathered = people_evidence(alone.people, alone.body, SMPL24, TINY.points, "labels", alone.seed)
+    gathered = people_evidence(single.people, single.body, SMPL24, TINY.points, "labels", single.seed)
     for name, values in gathered.arrays.items():
-        np.testing.assert_array_equal(found[name][: len(dense)], values)
+        np.testing.assert_array_equal(estimate[name][: len(dense)], values)
     entry = json.loads((tmp_path / rounds.ROUNDS).read_text())[-1]
     assert 0 < entry["registration"]["mpjpe_mm"] < 2000
     assert np.isnan(joint_truth(plan.people, SMPL24)[len(dense) :]).all()
@@ -308,7 +308,7 @@ def test_caches_of_other_skeletons_and_labels_are_learned_from_together(cache, c
     assert training["people"] == len(plan.people)
     assert rounds.plan_rounds(DeformAndLearn([cache, coco], TINY, seed=1), LOOP, tmp_path).done == 2
     with raises(InputError, problem="another caches"):
-        rounds.plan_rounds(alone, LOOP, tmp_path)
+        rounds.plan_rounds(single, LOOP, tmp_path)
 
 
 def test_caches_that_cannot_be_learned_from_together_are_refused(cache, coco, tmp_path):

@@ -120,33 +120,33 @@ def recipe(tmp=None):
 
 
 def test_a_side_that_must_wait_does_not_learn():
-    made = recipe()
-    points, yaw = torch.from_numpy(made.points[:16]), torch.zeros(16, 2)
+    trained = recipe()
+    points, yaw = torch.from_numpy(trained.points[:16]), torch.zeros(16, 2)
     with torch.no_grad():  # a discriminator that says "observed" of everything: half of its answers are right
-        made.model.discriminator[-1].weight.zero_()
-        made.model.discriminator[-1].bias.fill_(5.0)
-    assert made.losses(DISCRIMINATOR, (points, yaw)) is not None
-    assert made.losses(GENERATOR, (points, yaw)) is not None
-    made.options = DepthLifterOptions(max_accuracy=0.4, min_accuracy=0.2)
-    assert made.losses(DISCRIMINATOR, (points, yaw)) is None
-    made.options = DepthLifterOptions(max_accuracy=0.9, min_accuracy=0.6)
-    assert made.losses(GENERATOR, (points, yaw)) is None
+        trained.model.discriminator[-1].weight.zero_()
+        trained.model.discriminator[-1].bias.fill_(5.0)
+    assert trained.losses(DISCRIMINATOR, (points, yaw)) is not None
+    assert trained.losses(GENERATOR, (points, yaw)) is not None
+    trained.options = DepthLifterOptions(max_accuracy=0.4, min_accuracy=0.2)
+    assert trained.losses(DISCRIMINATOR, (points, yaw)) is None
+    trained.options = DepthLifterOptions(max_accuracy=0.9, min_accuracy=0.6)
+    assert trained.losses(GENERATOR, (points, yaw)) is None
 
 
 @pytest.mark.slow
 def test_it_learns_which_way_people_face_and_its_weights_load(tmp_path):
-    made = recipe()
+    trained = recipe()
     with torch.no_grad():
-        before = made.model.eval() and made.validate(16)
-    result = train(made, LOOP, tmp_path, CPU)
-    assert result.metrics["bending"] < 0.7 * before["bending"]
+        untrained = trained.model.eval() and trained.validate(16)
+    result = train(trained, LOOP, tmp_path, CPU)
+    assert result.metrics["bending"] < 0.7 * untrained["bending"]
     lifter = DepthLifter.load(tmp_path / LAST)
     points = people(4)[..., :2]
     depth = lifter.lift(100 * points + 50)
     torch.testing.assert_close(depth, 100 * lifter.lift(points), atol=0.05, rtol=1e-3)
     torch.testing.assert_close(depth[:, [1, 2]].mean(1), torch.zeros(4), atol=1e-4, rtol=0)
-    again = recipe(tmp_path / LAST)
-    torch.testing.assert_close(again.model.generator.lift(points), lifter.lift(points))
+    repeated = recipe(tmp_path / LAST)
+    torch.testing.assert_close(repeated.model.generator.lift(points), lifter.lift(points))
 
 
 def test_weights_with_the_former_names_of_options_load(tmp_path):
@@ -162,13 +162,13 @@ def test_weights_with_the_former_names_of_options_load(tmp_path):
 @pytest.mark.parametrize("rescaled", [True, False])
 def test_turned_people_have_the_size_of_observed_ones(rescaled):
     """Else the discriminator recognises them by it: their mean distance from the hips varied by 13 %."""
-    made, batches = recipe(), []
-    made.options = replace(SMALL, rescaled=rescaled)
-    made.model.discriminator.register_forward_pre_hook(
+    trained, batches = recipe(), []
+    trained.options = replace(SMALL, rescaled=rescaled)
+    trained.model.discriminator.register_forward_pre_hook(
         lambda _, inputs: batches.append(inputs[0].unflatten(1, (24, 2)))
     )
-    points = torch.from_numpy(made.points[:16])
-    made.losses(DISCRIMINATOR, (points, torch.linspace(0.3, 2, 32).reshape(16, 2)))
+    points = torch.from_numpy(trained.points[:16])
+    trained.losses(DISCRIMINATOR, (points, torch.linspace(0.3, 2, 32).reshape(16, 2)))
     assert len(batches) == 2
     observed, others = ((p.norm(dim=-1).mean(1) - 1).abs() for p in batches)
     assert float(observed.max()) < 1e-5
@@ -194,8 +194,8 @@ def test_how_far_people_are_turned_follows_from_how_many_show_their_backs(backs,
     space[backs, left[0], 0] = -0.3  # hips alone
     points = space[..., :2].numpy()
     assert reversed_share(points, SMPL24) == backs / 100
-    made = DepthLifterRecipe(LifterData(SMPL24, points, points, torch.ones(23), {}), SMALL)
-    assert made.weights()[1]["options"]["turn"] == turn
+    trained = DepthLifterRecipe(LifterData(SMPL24, points, points, torch.ones(23), {}), SMALL)
+    assert trained.weights()[1]["options"]["turn"] == turn
     limited = replace(SMALL, turn=60.0)
     assert DepthLifterRecipe(LifterData(SMPL24, points, points, torch.ones(23), {}), limited).options.turn == 60
 

@@ -38,39 +38,39 @@ ALL = LossOptions(1.0, 2.0, 3.0, 0.5)
 @pytest.mark.slow
 def test_the_truth_costs_nothing(layer):
     targets = targets_of(layer, 2)
-    found = BodyParameters(targets["betas"], targets["rotations"], None)
-    losses = nbf_losses(found, targets, layer, LossOptions(1.0, 1.0, 1.0))
+    estimate = BodyParameters(targets["betas"], targets["rotations"], None)
+    losses = nbf_losses(estimate, targets, layer, LossOptions(1.0, 1.0, 1.0))
     assert all(float(value) < 1e-8 for value in losses.values())
 
 
 def test_reference_values(layer):
     """Shapes off by one half each and by nothing else; a body that is moved by its rotation alone."""
     targets = targets_of(layer, 2)
-    found = BodyParameters(targets["betas"] + 0.5, targets["rotations"])
-    assert float(nbf_losses(found, targets, layer, LossOptions())["loss"]) == pytest.approx(5.0, rel=1e-5)
+    estimate = BodyParameters(targets["betas"] + 0.5, targets["rotations"])
+    assert float(nbf_losses(estimate, targets, layer, LossOptions())["loss"]) == pytest.approx(5.0, rel=1e-5)
     turned = BodyParameters(targets["betas"], UPRIGHT @ targets["rotations"])
     joints, true = layer(*turned[:2]), layer(targets["betas"], targets["rotations"])
     terms = nbf_losses(turned, targets, layer, LossOptions(0.0, 1.0, 1.0))
     assert float(terms["points3d"]) == pytest.approx(float((joints - true).square().sum() / 2), rel=1e-4)
-    apart = (layer.project(joints) - layer.project(true)).square().sum() / 2
-    assert float(terms["points2d"]) == pytest.approx(float(apart), rel=1e-4)
+    distance = (layer.project(joints) - layer.project(true)).square().sum() / 2
+    assert float(terms["points2d"]) == pytest.approx(float(distance), rel=1e-4)
     assert float(terms["loss"]) == pytest.approx(float(terms["points3d"] + terms["points2d"]), rel=1e-5)
 
 
 def test_the_labelled_of_a_batch_share_its_loss(layer):
     """One of four keeps its labels: its own loss with `of_labelled`, a quarter of it without. Nobody: no loss."""
     targets = targets_of(layer, 4)
-    found = BodyParameters(targets["betas"] + 0.5, UPRIGHT @ targets["rotations"])
-    alone = {**targets, "has_3d": torch.arange(4) == 1}
+    estimate = BodyParameters(targets["betas"] + 0.5, UPRIGHT @ targets["rotations"])
+    single = {**targets, "has_3d": torch.arange(4) == 1}
     one = {name: values[1:2] for name, values in targets.items()}
     options = LossOptions(1.0, 1.0)
-    expected = nbf_losses(BodyParameters(found.betas[1:2], found.rotations[1:2]), one, layer, options)
+    expected = nbf_losses(BodyParameters(estimate.betas[1:2], estimate.rotations[1:2]), one, layer, options)
     for of_labelled, share in ((True, 1.0), (False, 0.25)):
-        terms = nbf_losses(found, alone, layer, replace(options, of_labelled=of_labelled))
+        terms = nbf_losses(estimate, single, layer, replace(options, of_labelled=of_labelled))
         for name in ("latent", "points3d"):
             assert float(terms[name]) == pytest.approx(share * float(expected[name]), rel=1e-5)
-    unlabelled = {**alone, "has_3d": torch.zeros(4, dtype=torch.bool)}
-    assert float(nbf_losses(found, unlabelled, layer, replace(options, of_labelled=True))["loss"]) == 0
+    unlabelled = {**single, "has_3d": torch.zeros(4, dtype=torch.bool)}
+    assert float(nbf_losses(estimate, unlabelled, layer, replace(options, of_labelled=True))["loss"]) == 0
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_the_noise_is_right_where_the_loss_is_minimal(layer):
 def test_samples_without_labels_count_as_nothing(layer):
     targets = targets_of(layer, 3)
     options = LossOptions(1.0, 1.0, 1.0, 1.0)
-    alone = [
+    single = [
         nbf_losses(off(one), one, layer, options)
         for one in ({name: v[i : i + 1] for name, v in targets.items()} for i in range(3))
     ]
@@ -114,13 +114,13 @@ def test_samples_without_labels_count_as_nothing(layer):
     joints[1] = torch.tensor([nan, nan, 0.0])
     has_3d = torch.tensor([True, False, True])
     partial = {"betas": betas, "rotations": rotations, "has_3d": has_3d, "joints2d": joints}
-    found = off(targets)
-    terms = nbf_losses(found, partial, layer, options)
+    estimate = off(targets)
+    terms = nbf_losses(estimate, partial, layer, options)
     for name, value in terms.items():
-        wanted = (alone[0][name] + alone[2][name]) / 3
+        wanted = (single[0][name] + single[2][name]) / 3
         assert value.item() == pytest.approx(wanted.item(), rel=1e-4), name
     terms["loss"].backward()
-    for values in found:
+    for values in estimate:
         assert torch.isfinite(values.grad).all()
         assert (values.grad[1] == 0).all()
         assert (values.grad[0] != 0).any()
@@ -131,8 +131,8 @@ def test_unlabelled_joints_are_left_out(layer):
     wrong = targets["joints2d"].clone()
     wrong[0, 5] = torch.tensor([9.0, 9.0, 0.0])
     changed = {**targets, "joints2d": wrong}
-    found = BodyParameters(targets["betas"], targets["rotations"])
-    assert float(nbf_losses(found, changed, layer, LossOptions(0.0, points2d=1.0))["loss"]) < 1e-9
+    estimate = BodyParameters(targets["betas"], targets["rotations"])
+    assert float(nbf_losses(estimate, changed, layer, LossOptions(0.0, points2d=1.0))["loss"]) < 1e-9
 
 
 @pytest.mark.slow

@@ -61,8 +61,8 @@ def test_a_segmenter_learns_and_its_weights_segment(cache, segmenter):
     loaded = Segmenter.load(folder / BEST, parts=3)
     opened = open_cache(cache)
     row = int(opened.rows("painted", "validation")[0])
-    found = loaded.segment(opened.image(row), opened.people["box"][opened.people_of(row)[0]])
-    assert (found.labels > 0).mean() > 0.05
+    estimate = loaded.segment(opened.image(row), opened.people["box"][opened.people_of(row)[0]])
+    assert (estimate.labels > 0).mean() > 0.05
 
 
 @pytest.mark.slow
@@ -172,8 +172,8 @@ def test_unrendered_people_have_labels_that_agree():
         assert (example.detected_mask[rows, columns] > 40).mean() > 0.8
         ankle = BLAZEPOSE33.index("left_ankle")
         assert np.linalg.norm(person.detected[ankle, :2] - points[SMPL24.index("left_ankle"), :2]) < 12
-        again = people.example(np.random.default_rng(number)).person
-        np.testing.assert_array_equal(again.detected, person.detected)
+        repeated = people.example(np.random.default_rng(number)).person
+        np.testing.assert_array_equal(repeated.detected, person.detected)
 
 
 @pytest.mark.slow
@@ -319,9 +319,9 @@ def test_variants_are_remembered_and_serve_other_losses(cache):
 def test_a_network_may_begin_with_anothers_backbone(cache, tmp_path):
     train(NbfRecipe(cache, PARTS), LOOP, tmp_path, CPU)
     start = str(tmp_path / BEST)
-    again = NbfRecipe(cache, replace(PARTS, start=start), seed=5)
+    repeated = NbfRecipe(cache, replace(PARTS, start=start), seed=5)
     first = load_nbf(tmp_path / BEST).regressor.state_dict()
-    for name, value in again.model.state_dict().items():
+    for name, value in repeated.model.state_dict().items():
         if not name.startswith("mean_"):
             torch.testing.assert_close(value, first[name])
     recipe = NbfRecipe(cache, replace(PROXY, start=start))

@@ -49,28 +49,28 @@ def cache_of(folder: Path, *splits: Mapping[str, str]) -> Path:
 
 def test_all_of_train_is_learned_from_and_validation_held_out(tmp_path: Path) -> None:
     splits = [{"p": name} for name in ["train"] * 12 + ["validation"] * 3 + ["test"] * 2]
-    train, held = split_people(cache_of(tmp_path / "c", *splits), ["box"])
+    train, held_out = split_people(cache_of(tmp_path / "c", *splits), ["box"])
     assert train.rows.tolist() == list(range(12))
-    assert held.rows.tolist() == [12, 13, 14]
+    assert held_out.rows.tolist() == [12, 13, 14]
 
 
 def test_a_protocol_without_validation_holds_out_a_tenth_of_train_alone(tmp_path: Path) -> None:
     splits = [{"p": "train"}] * 11 + [{"p": "test"}] * 4
-    train, held = split_people(cache_of(tmp_path / "c", *splits), ["box"])
-    assert 1 <= len(held) <= 4
-    assert sorted([*train.rows.tolist(), *held.rows.tolist()]) == list(range(11))
+    train, held_out = split_people(cache_of(tmp_path / "c", *splits), ["box"])
+    assert 1 <= len(held_out) <= 4
+    assert sorted([*train.rows.tolist(), *held_out.rows.tolist()]) == list(range(11))
 
 
 def test_nothing_is_chosen_on_a_validation_split_that_is_evaluated(tmp_path: Path) -> None:
     """Without a split for testing, `hpc evaluate` takes the one for validation."""
     folder = cache_of(tmp_path / "c", *[{"p": "train"}] * 11, *[{"p": "validation"}] * 4)
-    train, held = split_people(folder, ["box"])
+    train, held_out = split_people(folder, ["box"])
     assert PeopleSelection(folder).protocol_and_split() == ("p", "validation")
-    assert sorted([*train.rows.tolist(), *held.rows.tolist()]) == list(range(11))
+    assert sorted([*train.rows.tolist(), *held_out.rows.tolist()]) == list(range(11))
     assert split_people(folder, ["box"], choosing=False)[1].rows.tolist() == [11, 12, 13, 14]
-    facts = validation_of_people(train, held, "", 512)
+    facts = validation_of_people(train, held_out, "", 512)
     assert facts == {
-        "count": len(held),
+        "count": len(held_out),
         "unit": "people",
         "data": "split",
         "digest": open_cache(folder).header.content_digest,
@@ -81,10 +81,10 @@ def test_nothing_is_chosen_on_a_validation_split_that_is_evaluated(tmp_path: Pat
 
 
 def test_sequences_on_both_sides_are_counted(tmp_path: Path) -> None:
-    train, held = split_footage(tmp_path / "c", ["only"], 6, 2)
-    assert validation_of_people(train, held, "", 1)["shared_sequences"] == 1
-    train, held = split_footage(tmp_path / "d", ["a", "b", "c"], 2, 1)
-    assert "shared_sequences" not in validation_of_people(train, held, "", 1)
+    train, held_out = split_footage(tmp_path / "c", ["only"], 6, 2)
+    assert validation_of_people(train, held_out, "", 1)["shared_sequences"] == 1
+    train, held_out = split_footage(tmp_path / "d", ["a", "b", "c"], 2, 1)
+    assert "shared_sequences" not in validation_of_people(train, held_out, "", 1)
 
 
 @pytest.mark.parametrize("splits", [[{}] * 4, [{"nbf": "test", "own": "train"}] * 4, [{"p": "validation"}] * 4])
@@ -105,8 +105,8 @@ def test_crowds_are_not_learned_from(tmp_path: Path) -> None:
 def test_another_protocol_can_be_learned_from(tmp_path: Path) -> None:
     names = ("train", "train", "validation", "test")
     folder = cache_of(tmp_path / "c", *[{"nbf": "test", "own": name} for name in names])
-    train, held = split_people(folder, ["box"], protocol="own")
-    assert (train.rows.tolist(), held.rows.tolist()) == ([0, 1], [2])
+    train, held_out = split_people(folder, ["box"], protocol="own")
+    assert (train.rows.tolist(), held_out.rows.tolist()) == ([0, 1], [2])
 
 
 def test_splits_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,28 +149,28 @@ def split_footage(folder: Path, sequences: Sequence[str], images: int, people: i
 
 
 def test_clips_are_held_out_as_a_unit(tmp_path: Path) -> None:
-    train, held = split_footage(tmp_path / "c", [f"clip-{number}" for number in range(30)], 4, 2)
-    assert not set(train.images.tolist()) & set(held.images.tolist())
-    assert not set((train.images // 4).tolist()) & set((held.images // 4).tolist())
-    assert len(train) + len(held) == 240
-    assert 8 <= len(held) <= 48
+    train, held_out = split_footage(tmp_path / "c", [f"clip-{number}" for number in range(30)], 4, 2)
+    assert not set(train.images.tolist()) & set(held_out.images.tolist())
+    assert not set((train.images // 4).tolist()) & set((held_out.images // 4).tolist())
+    assert len(train) + len(held_out) == 240
+    assert 8 <= len(held_out) <= 48
     # What is held out does not depend on what else there is.
     fewer = split_footage(tmp_path / "d", [f"clip-{number}" for number in range(20)], 4, 2)[1]
-    assert set(fewer.images.tolist()) == {row for row in held.images.tolist() if row < 80}
+    assert set(fewer.images.tolist()) == {row for row in held_out.images.tolist() if row < 80}
 
 
 def test_images_without_sequence_are_held_out_with_all_their_people(tmp_path: Path) -> None:
-    train, held = split_footage(tmp_path / "c", [""] * 5, 8, 3)
-    assert not set(train.images.tolist()) & set(held.images.tolist())
-    assert len(train) + len(held) == 120
-    assert 3 <= len(held) <= 30
+    train, held_out = split_footage(tmp_path / "c", [""] * 5, 8, 3)
+    assert not set(train.images.tolist()) & set(held_out.images.tolist())
+    assert len(train) + len(held_out) == 120
+    assert 3 <= len(held_out) <= 30
 
 
 @pytest.mark.parametrize(("images", "people"), [(6, 2), (1, 5)])
 def test_the_only_sequence_is_split_by_image_and_the_only_image_by_person(
     tmp_path: Path, images: int, people: int
 ) -> None:
-    train, held = split_footage(tmp_path / "c", ["clip"], images, people)
-    assert len(held) >= 1
-    assert len(train) + len(held) == images * people
-    assert images == 1 or not set(train.images.tolist()) & set(held.images.tolist())
+    train, held_out = split_footage(tmp_path / "c", ["clip"], images, people)
+    assert len(held_out) >= 1
+    assert len(train) + len(held_out) == images * people
+    assert images == 1 or not set(train.images.tolist()) & set(held_out.images.tolist())

@@ -61,8 +61,8 @@ class FittedPeople(PaintedPeople):
     def sample(self, group, frame):
         sample = super().sample(group, frame)
         person = sample.people[0]
-        beside = person.trans + np.float32([0.1 if group.key < 2 else 0, 0, 0])
-        person = replace(person, fit_poses=person.poses, fit_betas=person.betas, fit_trans=beside)
+        shifted = person.trans + np.float32([0.1 if group.key < 2 else 0, 0, 0])
+        person = replace(person, fit_poses=person.poses, fit_betas=person.betas, fit_trans=shifted)
         return replace(sample, people=(person,))
 
 
@@ -110,8 +110,8 @@ def test_the_photograph_shows_where_the_truth_leads_what_the_rendering_has(peopl
         assert not (visible & ~drawn).any()
         assert not truth[:, ~drawn[0]].any()
         photo, rendered = example["photo"] / 255, (example["rendering"][1:] + 1) / 2
-        there = sample_targets(torch.from_numpy(photo)[None].float(), torch.from_numpy(truth)[None])[0].numpy()
-        error, unmoved = (np.median(np.abs(image - rendered)[:, visible[0]]) for image in (there, photo))
+        moved_pixels = sample_targets(torch.from_numpy(photo)[None].float(), torch.from_numpy(truth)[None])[0].numpy()
+        error, unmoved = (np.median(np.abs(image - rendered)[:, visible[0]]) for image in (moved_pixels, photo))
         assert error < 0.01 < 0.5 * unmoved
 
 
@@ -121,8 +121,8 @@ def test_people_with_scaled_segments_are_rendered_and_shown_at_their_lengths(tmp
     options = DisplacementOptions(crop=64, width=4, texture=False, depth=False, normals=False)
     make = RefinerExamples(people, [default_body()], options, HELD_OUT)
     photo, rendering, truth, visible, _ = make.drawn_fit(0, np.random.default_rng(0))
-    there = sample_targets(torch.from_numpy(photo.transpose(2, 0, 1) / 255)[None].float(), truth)
-    assert np.median((there - rendering.colours).abs()[0][:, visible[0, 0]]) < 0.01
+    moved_pixels = sample_targets(torch.from_numpy(photo.transpose(2, 0, 1) / 255)[None].float(), truth)
+    assert np.median((moved_pixels - rendering.colours).abs()[0][:, visible[0, 0]]) < 0.01
     imitated = imitated_fits(np.random.default_rng(0), default_body(), [people.example(0, ())], HELD_OUT)
     np.testing.assert_allclose(imitated.segment_scales, 1.1)  # errors of angles, shape and place alone
 
@@ -133,9 +133,9 @@ def test_mirrored_examples_fetch_likewise_what_the_mirrored_rendering_has(people
         3, np.random.default_rng(0)
     )
     photo, rendered = torch.from_numpy(example["photo"] / 255)[None].float(), (example["rendering"][1:] + 1) / 2
-    there = sample_targets(photo, torch.from_numpy(example["truth"])[None])[0].numpy()
-    there[0] = 1 - there[0]  # the photograph's left and right sides have changed their colours
-    assert np.median(np.abs(there - rendered)[:, example["visible"][0]]) < 0.01
+    moved_pixels = sample_targets(photo, torch.from_numpy(example["truth"])[None])[0].numpy()
+    moved_pixels[0] = 1 - moved_pixels[0]  # the photograph's left and right sides have changed their colours
+    assert np.median(np.abs(moved_pixels - rendered)[:, example["visible"][0]]) < 0.01
 
 
 def test_a_texture_of_the_photograph_under_the_wrong_fit_shows_no_displacement(people):
@@ -156,7 +156,7 @@ def test_examples_begin_with_the_fits_that_the_cache_has(tmp_path):
     build_cache(FittedPeople(count=6, clip=2, splits=False), tmp_path / "cache")
     people = people_in(tmp_path / "cache", ("poses", "box"), "painted", "train")
     bodies, always = [default_body()], replace(HELD_OUT, fitted=1.0)
-    for number, beside in ((0, True), (3, True), (4, False)):
+    for number, shifted in ((0, True), (3, True), (4, False)):
         random = np.random.default_rng(number)
         drawn = RefinerExamples(people, bodies, SMALL, always).drawn_fit(number, random)
         moved = drawn.truth[0][:, drawn.visible[0, 0]]
@@ -165,9 +165,9 @@ def test_examples_begin_with_the_fits_that_the_cache_has(tmp_path):
         pixels = 0.1 * example.focal / example.person.joints["smpl24"][:, 2].mean()
         box = example.person.box
         expected = -pixels / float((box[2:] - box[:2]).max())
-        if beside:
+        if shifted:
             assert float(moved[0].mean()) / drawn.size == pytest.approx(expected, rel=0.15)
-        assert (float(moved[1].abs().max()) < 0.1) == beside
+        assert (float(moved[1].abs().max()) < 0.1) == shifted
     imitated = RefinerExamples(people, bodies, SMALL, replace(HELD_OUT, fitted=0.0))
     assert imitated.drawn_fit(0, np.random.default_rng(0)).truth[0, 1].abs().max() > 0.1
 
@@ -181,16 +181,16 @@ def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
     with raises(InputError, expected="default", got="smpl-female, smpl-male", remedy="`body=smpl:"):
         recipe(tmp_path / "cache")
     both = replace(TINY, body=tuple(f"smpl:{file}" for file in files))
-    made = recipe(tmp_path / "cache", both)
+    output = recipe(tmp_path / "cache", both)
     drawn = []
     monkeypatch.setattr(
         examples, "render_bodies", lambda body, *rest: drawn.append(body.name) or render_bodies(body, *rest)
     )
-    batch = next(iter(made.batches(LoaderOptions(4, shuffle=False))))
+    batch = next(iter(output.batches(LoaderOptions(4, shuffle=False))))
     assert drawn == ["smpl-male", "smpl-female", "smpl-male", "smpl-female"]
     assert batch["visible"].any()
-    made.losses("align", batch)["loss"].backward()
-    assert all(torch.isfinite(values).all() for values in made.model.parameters())
+    output.losses("align", batch)["loss"].backward()
+    assert all(torch.isfinite(values).all() for values in output.model.parameters())
     with raises(InputError, expected="smpl-male", got="smpl-female"):
         recipe(tmp_path / "cache", replace(both, body=both.body[:1]))
 
@@ -198,14 +198,14 @@ def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_it_learns_a_few_people_by_heart(cache, monkeypatch):
     monkeypatch.setattr(refiner_recipe, "IN_TRAINING", replace(HELD_OUT, far_off=0.0))
-    made = recipe(cache, replace(TINY, learning_rate=1e-2))
-    batch = next(iter(made.batches(LoaderOptions(4))))
-    (phase,) = made.phases()
+    output = recipe(cache, replace(TINY, learning_rate=1e-2))
+    batch = next(iter(output.batches(LoaderOptions(4))))
+    (phase,) = output.phases()
     optimiser = torch.optim.Adam(phase.parameters, phase.learning_rate)
     errors = []
     for _ in range(30):
         optimiser.zero_grad()
-        losses = made.losses("align", batch)
+        losses = output.losses("align", batch)
         losses["loss"].backward()
         optimiser.step()
         errors.append(losses["endpoint_px"].item())
@@ -228,8 +228,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(ca
         assert torch.equal(values, ends[1][name]), name
     loaded = DisplacementPredictor.load(complete / BEST).network
     assert loaded.options == TINY.network
-    again = recipe(cache, replace(TINY, start=str(complete)))
-    torch.testing.assert_close(again.model.state_dict(), loaded.state_dict())
+    repeated = recipe(cache, replace(TINY, start=str(complete)))
+    torch.testing.assert_close(repeated.model.state_dict(), loaded.state_dict())
 
 
 def test_both_encoders_begin_as_the_shipped_segmenters():

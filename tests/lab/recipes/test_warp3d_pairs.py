@@ -57,8 +57,8 @@ def test_depth_is_in_pixels_as_at_the_person(standing):
 
 
 def test_every_pose_stands_in_the_middle_of_its_volume(standing):
-    nearer = standing - np.array([0.3, 0, 1.0], np.float32)
-    frames = frame_joints(np.stack((standing, nearer)), CAMERA)
+    closer = standing - np.array([0.3, 0, 1.0], np.float32)
+    frames = frame_joints(np.stack((standing, closer)), CAMERA)
     assert frames.shape == (2, 19, 3)
     assert at(frames, "pelvis")[:, 2].tolist() == [128, 128]
     assert at(frames, "pelvis")[1, 0] == pytest.approx(128 - 0.3 * FOCAL / 3)

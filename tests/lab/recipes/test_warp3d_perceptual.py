@@ -31,13 +31,13 @@ def vgg_file(tmp_path_factory):
 
 def check_distance(loss, images):
     """Zero for equal images, larger for worse ones, with gradients to the made image only."""
-    made, true = images
+    generated, true = images
     assert loss(true, true).item() == pytest.approx(0, abs=1e-5)
-    nearer = true + 0.3 * (made - true)
-    assert 0 < loss(nearer, true) < loss(made, true)
-    made = made.clone().requires_grad_()
-    loss(made, true).backward()
-    assert made.grad.abs().max() > 0
+    closer = true + 0.3 * (generated - true)
+    assert 0 < loss(closer, true) < loss(generated, true)
+    generated = generated.clone().requires_grad_()
+    loss(generated, true).backward()
+    assert generated.grad.abs().max() > 0
     assert not any(p.requires_grad for p in loss.parameters())
     assert not loss.training
     check_maps(loss, images)
@@ -45,10 +45,10 @@ def check_distance(loss, images):
 
 def check_maps(loss, images):
     """Within whole images the distance is that of the images, each by itself; elsewhere other pixels do not count."""
-    made, true = images
-    each = torch.stack([loss(made[i : i + 1], true[i : i + 1]) for i in range(2)])
-    torch.testing.assert_close(distance_within(loss.maps(made, true), torch.ones(2, 64, 64)), each)
-    maps, mask = loss.maps(made, true), torch.zeros(2, 64, 64)
+    generated, true = images
+    each = torch.stack([loss(generated[i : i + 1], true[i : i + 1]) for i in range(2)])
+    torch.testing.assert_close(distance_within(loss.maps(generated, true), torch.ones(2, 64, 64)), each)
+    maps, mask = loss.maps(generated, true), torch.zeros(2, 64, 64)
     mask[0, :32] = 1
     assert all(len(each) == 2 for each in maps)
     upper = sum(each[0, : each.shape[1] // 2].mean() for each in maps)

@@ -38,14 +38,14 @@ AUTHORS = replace(MINI, authors_details=True)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Cache of a source, made once for each."""
-    made = {}
+    output = {}
 
     def make(**options):
         key = str(sorted(options.items()))
-        if key not in made:
-            made[key] = tmp_path_factory.mktemp("posed")
-            assert not build_cache(PosedPeople(**options), made[key]).failures
-        return made[key]
+        if key not in output:
+            output[key] = tmp_path_factory.mktemp("posed")
+            assert not build_cache(PosedPeople(**options), output[key]).failures
+        return output[key]
 
     return make
 
@@ -160,14 +160,14 @@ def test_both_images_are_cut_out_by_one_frame(folder):
     pairs = listed_pairs(open_cache(folder()), "p", "train")
     for augmentation in (NO_AUGMENTATION, WARP3D_AUGMENTATION):
         for seed in range(4):
-            made = crops(pairs, 2, 64, augmentation, seed)
-            still = cv2.dilate(made["source_mask"] + made["target_mask"], np.ones((7, 7))) == 0
-            apart = np.abs(made["input"].astype(int) - made["target"]).max(-1)
-            assert still.mean() > 0.4
-            assert apart[still].max() <= 3
+            output = crops(pairs, 2, 64, augmentation, seed)
+            static = cv2.dilate(output["source_mask"] + output["target_mask"], np.ones((7, 7))) == 0
+            distance = np.abs(output["input"].astype(int) - output["target"]).max(-1)
+            assert static.mean() > 0.4
+            assert distance[static].max() <= 3
             for name in ("source", "target"):
-                x, y = made[f"{name}_joints"][REPOSING19.index("left_elbow"), :2].astype(int)
-                assert made[f"{name}_mask"][y - 1 : y + 2, x - 1 : x + 2].any()
+                x, y = output[f"{name}_joints"][REPOSING19.index("left_elbow"), :2].astype(int)
+                assert output[f"{name}_mask"][y - 1 : y + 2, x - 1 : x + 2].any()
 
 
 def test_all_target_joints_are_jittered_in_depth_by_one_draw(folder):
@@ -175,11 +175,11 @@ def test_all_target_joints_are_jittered_in_depth_by_one_draw(folder):
     plain = PairCrops(pairs, 32)(0, np.random.default_rng(0))
     shifts = []
     for seed in range(20):
-        made = PairCrops(pairs, 32, depth_jitter=0.5)(0, np.random.default_rng(seed))
-        shift = made["target_joints"] - plain["target_joints"]
+        output = PairCrops(pairs, 32, depth_jitter=0.5)(0, np.random.default_rng(seed))
+        shift = output["target_joints"] - plain["target_joints"]
         assert not np.any(shift[:, :2])
         np.testing.assert_allclose(shift[:, 2], shift[0, 2], atol=1e-5)
-        np.testing.assert_array_equal(made["source_joints"], plain["source_joints"])
+        np.testing.assert_array_equal(output["source_joints"], plain["source_joints"])
         shifts.append(shift[0, 2])
     assert -0.5 <= min(shifts) < -0.2
     assert 0.2 < max(shifts) <= 0.5
@@ -202,19 +202,19 @@ def test_colours_change_alike(folder):
     colours = replace(WARP3D_AUGMENTATION, rotation=0.0, scale=0.0, shift=0.0, mirror=0.0)
     plain, changed = crops(pairs, 0, 64), crops(pairs, 0, 64, colours, seed=3)
     assert np.abs(changed["input"].astype(int) - plain["input"]).mean() > 5
-    still = (plain["source_mask"] + plain["target_mask"]) == 0
-    apart = np.abs(changed["input"].astype(int) - changed["target"]).max(-1)
-    assert np.median(apart[still]) == 0
+    static = (plain["source_mask"] + plain["target_mask"]) == 0
+    distance = np.abs(changed["input"].astype(int) - changed["target"]).max(-1)
+    assert np.median(distance[static]) == 0
     np.testing.assert_array_equal(changed["source_joints"], plain["source_joints"])
 
 
 def test_the_frame_holds_both_people(folder):
     pairs = drawn_pairs(open_cache(folder(length=4)), np.arange(4))
     for number in range(4):
-        made = crops(pairs, number)
+        output = crops(pairs, number)
         for name in ("source_joints", "target_joints"):
-            assert (made[name][:, :2] > 0).all()
-            assert (made[name][:, :2] < 32).all()
+            assert (output[name][:, :2] > 0).all()
+            assert (output[name][:, :2] < 32).all()
 
 
 def test_images_of_two_cameras_are_cut_out_each(folder):
@@ -266,9 +266,9 @@ def test_the_generator_learns_alone_at_first(folder, batch):
         losses = recipe.losses("generator", batch[1])
         assert ("adversarial" in losses) == (not alone)
         assert (recipe.losses("discriminator", batch[1]) is None) == alone
-    again = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
-    again.load_state(recipe.state())
-    assert "adversarial" in again.losses("generator", batch[1])
+    repeated = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
+    repeated.load_state(recipe.state())
+    assert "adversarial" in repeated.losses("generator", batch[1])
     with raises(UsageError, problem="out of range"):
         Warp3dTraining(adversarial_after=-1)
 
@@ -328,14 +328,14 @@ def test_the_pixels_of_the_person_are_learned_where_requested(folder, batch):
     masked_batch = {**batch[1], "masks_known": flags}
     losses = recipe.losses("generator", masked_batch)
     torch.testing.assert_close(losses["loss"], 3 * losses["perceptual"] + 2 * losses["person"])
-    made = recipe._made.image.detach().movedim(1, -1).double().numpy() / 2 + 0.5
+    output = recipe._made.image.detach().movedim(1, -1).double().numpy() / 2 + 0.5
     true, masks = masked_batch["target"].double().numpy() / 255, masked_batch["target_mask"].double().numpy()
     each = []
-    for a, b, mask in zip(made, true, masks, strict=True):
+    for a, b, mask in zip(output, true, masks, strict=True):
         total = 0.0
         for _ in range(3):
-            apart = np.abs(a - b) + 0.5 * (1 - similarity(a, b))
-            total += (apart * mask[..., None]).sum() / (3 * mask.sum())
+            distance = np.abs(a - b) + 0.5 * (1 - similarity(a, b))
+            total += (distance * mask[..., None]).sum() / (3 * mask.sum())
             a, b, mask = (block_reduce(p, (2, 2, 1)[: p.ndim], np.mean) for p in (a, b, mask))
         each.append(total / 3)
     assert losses["person"].item() == pytest.approx(np.mean([each[0], each[2], each[3]]), abs=1e-4)
@@ -361,10 +361,10 @@ def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
 
     class Perfect(torch.nn.Module):
         def forward(self, image, source, target, parts, silhouette):
-            made = plain(image, source, target, parts)
+            output = plain(image, source, target, parts)
             batch = next(b for b in recipe._held_out_batches(4) if torch.equal(recipe_input(b), image))
             true = batch["target"].permute(0, 3, 1, 2).float() / 127.5 - 1
-            return made._replace(image=true, mask=batch["target_mask"][:, None])
+            return output._replace(image=true, mask=batch["target_mask"][:, None])
 
     def recipe_input(batch):
         return batch["input"].permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -389,16 +389,16 @@ def test_a_run_may_begin_with_weights(folder, tmp_path):
     tensors, config = first.weights()
     training = {"steps": 5, "recipe": {}, "began_with": [{"steps": 7}]}
     write_weights(path, tensors, WeightsHeader("warp3d", config, training))
-    again = Warp3dRecipe(cache, replace(ALONE, start=str(path)), seed=2)
-    assert again.describe()["began_with"] == [{"steps": 7}, {"steps": 5}]
+    repeated = Warp3dRecipe(cache, replace(ALONE, start=str(path)), seed=2)
+    assert repeated.describe()["began_with"] == [{"steps": 7}, {"steps": 5}]
     assert "began_with" not in first.describe()
-    for name, value in again.generator.state_dict().items():
+    for name, value in repeated.generator.state_dict().items():
         torch.testing.assert_close(value, tensors[name].half().float())
     with pytest.raises(InputError):
         Warp3dRecipe(cache, replace(ALONE, generator=replace(MINI, channels=8), start=str(path)))
     wider = replace(MINI, colour_stride=2)
     with_colours = Warp3dRecipe(cache, replace(ALONE, generator=wider, start=str(path)), seed=3)
-    for name, value in again.generator.state_dict().items():
+    for name, value in repeated.generator.state_dict().items():
         assert torch.equal(with_colours.generator.state_dict()[name], value), name
     old = {
         name: value for name, value in with_colours.weights()[0].items() if not name.startswith("decoder.carried.seen.")
@@ -411,11 +411,11 @@ def test_a_run_may_begin_with_weights(folder, tmp_path):
 @pytest.mark.extensive
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
     recipe = Warp3dRecipe(folder(test=True), replace(ALONE, mask_weight=0.5))
-    before = recipe.validate(4)
+    first_metrics = recipe.validate(4)
     options = TrainOptions(epochs=30, batch_size=6, workers=0, decay=0.0, validate_every=1000)
     result = train(recipe, options, tmp_path, torch.device("cpu"))
-    assert result.metrics["perceptual"] < 0.6 * before["perceptual"]
-    assert result.metrics["mask_iou"] > before["mask_iou"] + 0.25  # by 0.5 to 0.65 from five seeds
+    assert result.metrics["perceptual"] < 0.6 * first_metrics["perceptual"]
+    assert result.metrics["mask_iou"] > first_metrics["mask_iou"] + 0.25  # by 0.5 to 0.65 from five seeds
     loaded = load_warp3d(tmp_path / BEST)
     assert loaded.config == MINI
     assert loaded.header.training["perceptual"] == {"kind": "pixels"}

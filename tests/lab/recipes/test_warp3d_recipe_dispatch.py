@@ -44,8 +44,8 @@ def test_parts_made_by_the_loader_are_those_of_the_generator(changes):
     torch.manual_seed(0)
     network = Generator(config).eval()
     with torch.no_grad():
-        here, there = network(images(2), source, target), network(images(2), source, target, parts=parts)
-    assert torch.equal(here.image, there.image)
+        without_parts, with_parts = network(images(2), source, target), network(images(2), source, target, parts=parts)
+    assert torch.equal(without_parts.image, with_parts.image)
     expected = generator_parts(config, source, target)
     assert torch.equal(parts.target_to_source, expected.target_to_source)
 

@@ -138,8 +138,8 @@ def test_backgrounds_have_detail_and_a_floor_at_the_right_depth(kind):
     camera = level_camera()
     for seed in range(4):
         backdrop = paint_backdrop(Background(kind, seed), camera, lighting)
-        again = paint_backdrop(Background(kind, seed), camera, lighting)
-        np.testing.assert_array_equal(backdrop.image, again.image)
+        repeated = paint_backdrop(Background(kind, seed), camera, lighting)
+        np.testing.assert_array_equal(backdrop.image, repeated.image)
         assert backdrop.image.shape == (48, 64, 3)
         assert np.isfinite(backdrop.image).all()
         assert backdrop.image.std() > 1

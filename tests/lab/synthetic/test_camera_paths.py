@@ -36,15 +36,15 @@ def test_a_camera_keeps_its_person_in_the_image(kind):
 
 
 def test_the_kinds_of_paths():
-    beside, orbit, behind, shaken, turning = (positions(kind)[0] for kind in (*WALKS, "turning"))
-    away = [(lenses - WAY)[:, [0, 2]] for lenses in (beside, orbit, behind)]
-    for offset in away:  # all keep their distance
+    shifted, orbit, behind, shaken, turning = (positions(kind)[0] for kind in (*WALKS, "turning"))
+    offsets = [(lenses - WAY)[:, [0, 2]] for lenses in (shifted, orbit, behind)]
+    for offset in offsets:  # all keep their distance
         distance = np.linalg.norm(offset, axis=1)
         np.testing.assert_allclose(distance, distance.mean(), rtol=0.15)
-    angles = [np.unwrap(np.arctan2(offset[:, 0], offset[:, 1])) for offset in away]
+    angles = [np.unwrap(np.arctan2(offset[:, 0], offset[:, 1])) for offset in offsets]
     assert np.ptp(angles[0]) < 0.4
     assert 1.4 < np.ptp(angles[1]) < 2.8
-    assert (away[2][:, 1] < 0).all()  # the person walks along +z
+    assert (offsets[2][:, 1] < 0).all()  # the person walks along +z
     assert np.ptp(shaken, axis=0).max() < 0.6
     assert np.linalg.norm(np.diff(shaken, axis=0), axis=1).sum() > 0.5
     assert np.ptp(turning, axis=0).max() < 1e-5
@@ -93,11 +93,11 @@ def test_background_and_people_stand_in_one_world():
     # The background's colours of one frame are found again in the other where its depth and the cameras say.
     renderer = SceneRenderer(body(), scene, labels())
     renderer._look_from(first)
-    before = renderer.backdrop
+    first_backdrop = renderer.backdrop
     renderer._look_from(last)
     after = renderer.backdrop.image
-    rows, columns = np.nonzero((before.surface == 1) & (before.depth < 12))
-    points = first.rays()[:, rows, columns].T * before.depth[rows, columns][:, None] + first.position
+    rows, columns = np.nonzero((first_backdrop.surface == 1) & (first_backdrop.depth < 12))
+    points = first.rays()[:, rows, columns].T * first_backdrop.depth[rows, columns][:, None] + first.position
     np.testing.assert_allclose(points[:, 1], 0, atol=1e-3)
     points_there = last.to_camera(points)
     height, width = SIZE[0] * 128 // 96, 128
@@ -106,7 +106,7 @@ def test_background_and_people_stand_in_one_world():
     )
     inside = (points_there[:, 2] > 0.1) & (x > 0) & (x < width) & (y > 0) & (y < height)
     assert inside.sum() > 500
-    old, new = before.image[rows, columns][inside], after[y[inside].astype(int), x[inside].astype(int)]
+    old, new = first_backdrop.image[rows, columns][inside], after[y[inside].astype(int), x[inside].astype(int)]
     assert np.abs(old - new).mean() < 0.6 * np.abs(old - new[::-1]).mean()
     # The labels have the path, and in its world, whose y axis is down, feet are on the floor.
     for frame, sample in enumerate(samples):
@@ -129,8 +129,8 @@ def test_a_camera_that_turns_has_no_parallax_and_one_that_stands_no_path():
     centres = -np.einsum("tji,tj->ti", paths[:, :, :3], paths[:, :, 3])
     assert np.ptp(centres, axis=0).max() < 1e-5
     assert np.ptp(paths[:, 2, :3], axis=0).max() > 0.02
-    still = source(camera="still", clip_length=2)
-    assert all(sample.world_to_camera is None for sample in still.read(still.groups()[0]))
+    static = source(camera="still", clip_length=2)
+    assert all(sample.world_to_camera is None for sample in static.read(static.groups()[0]))
 
 
 def test_options_that_caches_of_earlier_versions_lack_are_named_only_where_they_differ():

@@ -71,10 +71,16 @@ def test_methods_take_turns_and_every_second_pair_of_clips_is_refined(clip):
     fit = Fit(**vars(record()))
     clip_fitter, methods = fitter(fit), []
     for number in range(6):
-        before = [len(each.calls) for each in clip_fitter._fitters.values()]
+        previous_counts = [len(each.calls) for each in clip_fitter._fitters.values()]
         person = clip_fitter(number, clip)[0].people[1]
-        after = [len(each.calls) for each in clip_fitter._fitters.values()]
-        methods.append((after[0] - before[0], after[1] - before[1], float(person.fit_poses[0] - fit.poses[0, 0])))
+        counts = [len(each.calls) for each in clip_fitter._fitters.values()]
+        methods.append(
+            (
+                counts[0] - previous_counts[0],
+                counts[1] - previous_counts[1],
+                float(person.fit_poses[0] - fit.poses[0, 0]),
+            )
+        )
     assert methods == [(1, 0, 0.0), (0, 1, 0.0), (1, 0, 1.0), (0, 1, 1.0), (1, 0, 0.0), (0, 1, 0.0)]
     assert clip_fitter._fitters["keypoints"].calls[0] == [(500.0 + i, (320.0, 200.0), (480, 640, 3)) for i in range(2)]
 
@@ -98,5 +104,5 @@ def test_real_fits_of_rendered_people_are_near_them():
         joints = body.pose(rotations, betas, trans, vertices=False).joints[0].numpy()
         pixels = sample.focal * joints[:, :2] / joints[:, 2:] + sample.principal_point
         size = (person.box[2:] - person.box[:2]).max()
-        apart = np.linalg.norm(pixels - person.keypoints["smpl24"][:, :2], axis=1).mean() / size
-        assert 0.002 < apart < 0.1
+        distance = np.linalg.norm(pixels - person.keypoints["smpl24"][:, :2], axis=1).mean() / size
+        assert 0.002 < distance < 0.1

@@ -40,10 +40,10 @@ def singles():
 
 
 def test_a_group_is_the_same_in_any_order_and_any_process(singles):
-    again = pickle.loads(pickle.dumps(source(count=24, validation=0.35, test=0.35, companions=0.5)))
+    repeated = pickle.loads(pickle.dumps(source(count=24, validation=0.35, test=0.35, companions=0.5)))
     for number in (17, 3):
         group, sample = singles[number]
-        other = next(again.read(group))
+        other = next(repeated.read(group))
         assert other.image == sample.image
         assert dict(other.maps) == dict(sample.maps)
         np.testing.assert_array_equal(other.people[0].poses, sample.people[0].poses)

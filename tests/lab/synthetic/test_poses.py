@@ -39,9 +39,9 @@ def test_splits_share_no_activity_and_hold_every_family_for_training():
 
 @pytest.mark.slow
 def test_the_same_number_is_the_same_pose():
-    again = pickle.loads(pickle.dumps(bank()))
-    assert torch.equal(again.pose(130).rotations, bank().pose(130).rotations)
-    assert again.pose(130).activity == bank().pose(130).activity
+    repeated = pickle.loads(pickle.dumps(bank()))
+    assert torch.equal(repeated.pose(130).rotations, bank().pose(130).rotations)
+    assert repeated.pose(130).activity == bank().pose(130).activity
     assert not torch.equal(PoseBank(4).pose(130).rotations, bank().pose(130).rotations)
 
 

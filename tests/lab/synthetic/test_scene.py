@@ -117,8 +117,8 @@ def test_frames_of_a_clip_share_all_but_the_pose():
     empty = np.all([frame.maps["persons"] == 0 for frame in frames], 0)
     assert empty.any()
     assert not np.array_equal(frames[0].image, frames[2].image)
-    again = renderer.render(0)
-    np.testing.assert_array_equal(again.image, frames[0].image)
+    repeated = renderer.render(0)
+    np.testing.assert_array_equal(repeated.image, frames[0].image)
     pair = draw_scene(6, actor(3, frames=2))
     facing = [turn[:, 2] for turn in pair.people[0].rotations[:, 0]]
     assert not torch.allclose(facing[0], facing[1], atol=0.05)
@@ -167,8 +167,8 @@ def floor_shadow(scene: SceneDescription) -> np.ndarray:
     """How much darker each pixel of the background is than without people."""
     renderer = SceneRenderer(body(), scene, labels())
     rendered_scene = renderer.render()
-    away = renderer.backdrop.image.astype(float).mean(-1) - rendered_scene.image.mean(-1)
-    return np.where(rendered_scene.maps["persons"] == 0, away, 0.0)
+    darkening = renderer.backdrop.image.astype(float).mean(-1) - rendered_scene.image.mean(-1)
+    return np.where(rendered_scene.maps["persons"] == 0, darkening, 0.0)
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
@@ -192,22 +192,22 @@ def test_things_hide_what_is_behind_them_and_cast_shadows():
     board = solids.move_solid(solids.box((0.4, 0.4, 0.02)), np.array([0.0, 1.2, 0.6]))
     prop = Prop(board, ("plaster", 0), 1.0, (1.0, 1.0, 1.0))
     plain, with_prop = stage((0.0, 1.0, 0.6)), stage((0.0, 1.0, 0.6), (prop,))
-    before, after = (SceneRenderer(body(), scene, labels()).render() for scene in (plain, with_prop))
+    bare, after = (SceneRenderer(body(), scene, labels()).render() for scene in (plain, with_prop))
     lens = with_prop.camera
     corners = lens.view.project(torch.from_numpy(lens.to_camera(board.vertices).astype(np.float32))).numpy()
     x0, y0, x1, y1 = (*np.ceil(corners.min(0)).astype(int), *np.floor(corners.max(0)).astype(int))
     middle = np.zeros((128, 128), bool)
     middle[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2] = True
-    assert before.maps["persons"][middle].any()
+    assert bare.maps["persons"][middle].any()
     assert not after.maps["persons"][middle].any()
     outside = ~middle
     outside[y0 - 2 : y1 + 2, x0 - 2 : x1 + 2] = False
-    np.testing.assert_array_equal(before.maps["persons"][outside], after.maps["persons"][outside])
+    np.testing.assert_array_equal(bare.maps["persons"][outside], after.maps["persons"][outside])
     both = (after.maps["persons"] > 0) & outside
-    assert (before.image[both].mean(-1) - after.image[both].mean(-1)).max() > 15
+    assert (bare.image[both].mean(-1) - after.image[both].mean(-1)).max() > 15
     behind = Prop(solids.move_solid(board, np.array([0.0, 0.0, -2.0])), prop.tile, 1.0, prop.tint)
     rendered_scene = SceneRenderer(body(), stage((0.0, 1.0, 0.6), (behind,)), labels()).render()
-    for name, values in before.maps.items():
+    for name, values in bare.maps.items():
         np.testing.assert_array_equal(rendered_scene.maps[name], values)
 
 
