@@ -256,22 +256,7 @@ class PairCrops:
 
     def crops(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
         """Crop both images of a pair with the same random changes."""
-        return self._crops(*self.pairs.examples(number, random), random)
-
-    def arrays(self, first: Example, second: Example, random: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """Return the arrays of two crops."""
-        images = self._recolour(np.concatenate((first.image, second.image)), random)
-        result: dict[str, NDArray[Any]] = {"input": images[: self.size], "target": images[self.size :]}
-        for name, crop in (("source", first), ("target", second)):
-            result[f"{name}_joints"] = frame_of_example(crop)
-            empty = np.zeros((self.size, self.size), np.float32)
-            result[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
-        result["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
-        if self.depth_jitter:
-            result["target_joints"][:, 2] += np.float32(random.uniform(-self.depth_jitter, self.depth_jitter))
-        return result
-
-    def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
+        first, second = self.pairs.examples(number, random)
         if self.full_images:
             return self._full_image(first), self._full_image(second)
         if one_camera(first, second) and first.person.box is not None and second.person.box is not None:
@@ -286,6 +271,19 @@ class PairCrops:
         )
         return a_crop, b_crop
 
+    def arrays(self, first: Example, second: Example, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """Return the arrays of two crops."""
+        images = self._recolour(np.concatenate((first.image, second.image)), random)
+        result: dict[str, NDArray[Any]] = {"input": images[: self.size], "target": images[self.size :]}
+        for name, crop in (("source", first), ("target", second)):
+            result[f"{name}_joints"] = frame_of_example(crop)
+            empty = np.zeros((self.size, self.size), np.float32)
+            result[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
+        result["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
+        if self.depth_jitter:
+            result["target_joints"][:, 2] += np.float32(random.uniform(-self.depth_jitter, self.depth_jitter))
+        return result
+
     def _full_image(self, example: Example) -> Example:
         """Scale the complete image to the longer side of the crop."""
         frame = np.array([0.0, 0.0, *example.size])
@@ -294,9 +292,8 @@ class PairCrops:
     def _recolour(self, images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         """Change both images as one array, so that contrast changes about their common mean."""
         a = self.augmentation
-        brightness, contrast, saturation, hue = (a.brightness, a.contrast, a.saturation, a.hue) * random.uniform(
-            -1, 1, 4
-        )
+        limits = (a.brightness, a.contrast, a.saturation, a.hue)
+        brightness, contrast, saturation, hue = limits * random.uniform(-1, 1, 4)
         return change_colour(images, ColourChange(hue, 1 + saturation, 1 + contrast, brightness))
 
 
