@@ -79,10 +79,10 @@ class Counts:
             if visible.sum() < MIN_VISIBLE:
                 continue
             self.found.append(row in of)
-            apart = np.full(len(BODY), np.inf)
+            errors = np.full(len(BODY), np.inf)
             if row in of:
-                apart = np.linalg.norm(points[of[row]] - crowd.joints[row], axis=1) / crowd.height[row]
-            self.right += (apart < RIGHT)[visible].tolist()
+                errors = np.linalg.norm(points[of[row]] - crowd.joints[row], axis=1) / crowd.height[row]
+            self.right += (errors < RIGHT)[visible].tolist()
         for row, detection in of.items():
             self.borrowed += borrowed(crowd, row, people[detection].keypoints[BODY])
 
@@ -102,26 +102,26 @@ class Counts:
 
 def matched(crowd: Crowd, points: np.ndarray) -> dict[int, int]:
     """The detection (D, 13, 2) of each person who has one; left and right may be swapped."""
-    apart = np.full((len(crowd.joints), len(points)), 9.0)
+    distances = np.full((len(crowd.joints), len(points)), 9.0)
     for row, visible in enumerate(crowd.visible):
         for column, joints in enumerate(points if visible.sum() > 1 else ()):
-            both = (np.linalg.norm(joints[order] - crowd.joints[row], axis=1) for order in (slice(None), SIDES))
-            apart[row, column] = min(float(np.median(d[visible])) for d in both) / crowd.height[row]
-    pairs = zip(*linear_sum_assignment(np.minimum(apart, 2 * MATCHED)), strict=True)
-    return {int(row): int(column) for row, column in pairs if apart[row, column] < MATCHED}
+            orders = (np.linalg.norm(joints[order] - crowd.joints[row], axis=1) for order in (slice(None), SIDES))
+            distances[row, column] = min(float(np.median(d[visible])) for d in orders) / crowd.height[row]
+    pairs = zip(*linear_sum_assignment(np.minimum(distances, 2 * MATCHED)), strict=True)
+    return {int(row): int(column) for row, column in pairs if distances[row, column] < MATCHED}
 
 
 def borrowed(crowd: Crowd, row: int, keypoints: np.ndarray) -> int:
     """Return which confident joints (13, 3) are wrong and at another person's joint."""
     count = 0
-    others = [other for other in range(len(crowd.joints)) if other != row]
+    neighbours = [other for other in range(len(crowd.joints)) if other != row]
     for joint in range(1, len(BODY)):
         x = keypoints[joint, :2]
         if keypoints[joint, 2] < 0.3 or np.linalg.norm(x - crowd.joints[row, joint]) < RIGHT * crowd.height[row]:
             continue
         count += any(
             crowd.visible[o, j] and np.linalg.norm(x - crowd.joints[o, j]) < BORROWED * crowd.height[o]
-            for o in others
+            for o in neighbours
             for j in (joint, SIDES[joint])
         )
     return count
@@ -134,9 +134,9 @@ def crowds(count: int, seed: int = 2026) -> Iterator[Crowd]:
     cast: list[tuple[torch.Tensor, DressedMesh]] = []
     for number in range(CAST):
         random = np.random.default_rng((seed, number))
-        who = sample_identity(random, str(number))
-        mesh = dress_identity(body, who, sample_outfit(random, f"{number}-0"), texture_size=384)
-        cast.append((torch.from_numpy(np.asarray(who.betas, np.float32)), mesh))
+        identity = sample_identity(random, str(number))
+        mesh = dress_identity(body, identity, sample_outfit(random, f"{number}-0"), texture_size=384)
+        cast.append((torch.from_numpy(np.asarray(identity.betas, np.float32)), mesh))
     pelvis = SMPL24.index("pelvis")
     for image in range(count):
         random = np.random.default_rng((seed, CAST, image))

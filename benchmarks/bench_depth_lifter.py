@@ -71,15 +71,15 @@ def depths(truth: Scene, lifter: DepthLifter | None) -> Tensor:
 
 
 def errors(people: Scene, lifter: DepthLifter) -> dict[str, float]:
-    true, found = depths(people, None), depths(people, lifter)
-    apart, mirrored = ((sign * found - true).abs().mean(1) for sign in (1, -1))
-    registered = register(people.body, replace(people.evidence, depths=found))
+    true, predicted = depths(people, None), depths(people, lifter)
+    differences, mirrored = ((sign * predicted - true).abs().mean(1) for sign in (1, -1))
+    registered = register(people.body, replace(people.evidence, depths=predicted))
     joints, truth = (
         people.body.points(pose, people.evidence.joints).numpy() for pose in (registered.pose, people.pose)
     )
     return {
-        "depth_error": float(apart.sum() / true.abs().mean(1).sum()),
-        "mirrored": float((mirrored < apart).float().mean()),
+        "depth_error": float(differences.sum() / true.abs().mean(1).sum()),
+        "mirrored": float((mirrored < differences).float().mean()),
         "registration_pa_mpjpe_mm": float(1e3 * pa_mpjpe(joints, truth).mean()),
     }
 

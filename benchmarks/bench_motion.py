@@ -101,12 +101,12 @@ def fit_with_gaps(body: Body, observed: KeypointObservations, gap: int) -> np.nd
 
 def errors(fitted: np.ndarray, truth: np.ndarray, frame_rate: float) -> dict[str, float]:
     """Figures of a row."""
-    apart = (fitted - fitted[:, :1]) - (truth - truth[:, :1])
+    relative = (fitted - fitted[:, :1]) - (truth - truth[:, :1])
     steps = np.linalg.norm(np.diff(fitted[:, FEET], axis=0), axis=-1)
     standing = np.linalg.norm(np.diff(truth[:, FEET], axis=0), axis=-1) * frame_rate < 0.15
     peaks = [np.linalg.norm(np.diff(joints[:, ENDS], 2, axis=0), axis=-1).max() for joints in (fitted, truth)]
     return {
-        "mpjpe_mm": float(1e3 * np.linalg.norm(apart, axis=-1).mean()),
+        "mpjpe_mm": float(1e3 * np.linalg.norm(relative, axis=-1).mean()),
         "acceleration_mm": float(1e3 * np.linalg.norm(np.diff(fitted - truth, 2, axis=0), axis=-1).mean()),
         "standing_feet_mm": float(1e3 * steps[standing].mean()),
         "peak": float(peaks[0] / peaks[1]),

@@ -33,7 +33,7 @@ def people(count: int) -> list[DetectedPerson]:
     body = default_body()
     turns = torch.eye(3).repeat(1, 24, 1, 1)
     turns[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-    found = []
+    people_of_images = []
     for x in np.linspace(-1.5, 1.5, count) if count > 1 else [0.0]:
         trans = torch.tensor([[float(x), 0.2, 4.5]])
         betas = torch.zeros(1, body.shape_count)
@@ -45,7 +45,7 @@ def people(count: int) -> list[DetectedPerson]:
         mask = PersonMask(
             np.full((256, 256), 255, np.uint8), Affine2D(np.array([[3.0, 0, pixels[:, 0].mean() - 384], [0, 3, 150]]))
         )
-        found.append(
+        people_of_images.append(
             DetectedPerson(
                 box=np.concatenate((pixels.min(0) - 20, pixels.max(0) + 20)),
                 keypoints=np.concatenate((pixels, np.full((33, 1), 0.9)), 1),
@@ -56,7 +56,7 @@ def people(count: int) -> list[DetectedPerson]:
                 score=0.9,
             )
         )
-    return found
+    return people_of_images
 
 
 def main() -> None:

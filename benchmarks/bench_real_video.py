@@ -54,8 +54,8 @@ def views(folder: Path) -> Iterator[View]:
 def bodies_in_rows(fit: hp.Fit, frame: int, points: np.ndarray) -> np.ndarray | None:
     """Joints (12, 3) of the person of a frame who lies nearest to the true points (12, 2)."""
     rows = fit.rows_for(frame)
-    apart = fit.joints2d[rows][:, LIMBS, :2] - points
-    middles = np.linalg.norm(apart[:, ::2] + apart[:, 1::2], axis=-1) / 2  # sides may be swapped
+    offsets = fit.joints2d[rows][:, LIMBS, :2] - points
+    middles = np.linalg.norm(offsets[:, ::2] + offsets[:, 1::2], axis=-1) / 2  # sides may be swapped
     distance = np.median(middles, axis=1) / np.ptp(points, axis=0).max()
     if not len(rows) or distance.min() >= NEAR:
         return None
@@ -69,18 +69,20 @@ def about_hips(joints: np.ndarray) -> np.ndarray:
 def errors(view: View, frames: Sequence[int], person: Callable[[int], np.ndarray | None]) -> dict[str, Any]:
     """Return lists of errors over the frames with true joints; `person` returns the predicted joints."""
     valid_frames = [frame for frame in frames if view.valid[frame]]
-    found = {frame: joints for frame in valid_frames if (joints := person(frame)) is not None}
-    ours, true = np.stack(list(found.values())), view.joints[list(found)]
+    estimates = {frame: joints for frame in valid_frames if (joints := person(frame)) is not None}
+    ours, true = np.stack(list(estimates.values())), view.joints[list(estimates)]
     aligned = procrustes_align(torch.from_numpy(ours), torch.from_numpy(true)).numpy()
-    apart = about_hips(ours) - about_hips(true)
+    differences = about_hips(ours) - about_hips(true)
     bent = [
-        i for i in range(1, len(apart) - 1) if frames[0] + i in found and list(found)[i + 1] - list(found)[i - 1] == 2
+        i
+        for i in range(1, len(differences) - 1)
+        if frames[0] + i in estimates and list(estimates)[i + 1] - list(estimates)[i - 1] == 2
     ]
-    bends = [apart[i - 1] - 2 * apart[i] + apart[i + 1] for i in bent]
+    bends = [differences[i - 1] - 2 * differences[i] + differences[i + 1] for i in bent]
     return {
-        "found": [frame in found for frame in valid_frames],
+        "found": [frame in estimates for frame in valid_frames],
         "pa_mpjpe_mm": 1e3 * np.linalg.norm(aligned - true, axis=-1).mean(1),
-        "mpjpe_mm": 1e3 * np.linalg.norm(apart, axis=-1).mean(1),
+        "mpjpe_mm": 1e3 * np.linalg.norm(differences, axis=-1).mean(1),
         "acceleration_mm": [1e3 * np.linalg.norm(bend, axis=-1).mean() for bend in bends],
     }
 

@@ -93,18 +93,18 @@ def measure(
     name: str, starts: Iterator[tuple[Fit, Fit, np.ndarray]], kind: CorrespondenceKind, body: Body
 ) -> dict[str, Any]:
     """A line of results."""
-    before, after, kept, accepted = [], [], [], []
+    initial, refined_errors, accepted_errors, accepted = [], [], [], []
     with Refiner(RefineOptions(kind)) as refiner:
         for start, truth, pixels in starts:
             frames = FitFrames.of(start, pixels)
             aligned = refiner.align(start, frames)
             moved, refined = aligned.moved, refiner.accept(aligned)
-            before.append(vertex_error(start, truth, body))
-            after.append(vertex_error(moved, truth, body))
-            kept.append(vertex_error(refined, truth, body))
+            initial.append(vertex_error(start, truth, body))
+            refined_errors.append(vertex_error(moved, truth, body))
+            accepted_errors.append(vertex_error(refined, truth, body))
             tracks = refined.options["refinement"]["tracks"].values()
             accepted += [share > 0.5 for track in tracks for share in track["accepted"]]
-    first, last, final = (np.concatenate(values) for values in (before, after, kept))
+    first, last, final = (np.concatenate(values) for values in (initial, refined_errors, accepted_errors))
     chosen, better = np.array(accepted), last < first
     return {
         "name": name,

@@ -41,7 +41,7 @@ def main() -> None:
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     clip = DemoClip.make(default_body())
     with TemporaryDirectory() as name, Reposer() as reposer:
-        photograph, made = Path(name) / "photograph.jpg", Path(name) / "reposed.png"
+        photograph, reposed = Path(name) / "photograph.jpg", Path(name) / "reposed.png"
         rotations = photograph_and_pose(photograph, clip)
         pose = BodyParams(
             matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), clip.betas.numpy(), clip.trans[:1].numpy()
@@ -50,7 +50,7 @@ def main() -> None:
         for _ in range(repetitions + 1):
             start = time.perf_counter()
             scene = reposer.read(read_image(photograph).pixels, name="photograph")
-            write_image(made, next(iter(scene.images(RotationTarget(pose)))).image)
+            write_image(reposed, next(iter(scene.images(RotationTarget(pose)))).image)
             seconds.append(time.perf_counter() - start)
     seconds = seconds[1:]  # the first loads models and compiles kernels
     row = {"what": "photograph to image", "method": "mesh", "repetitions": repetitions}

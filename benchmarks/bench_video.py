@@ -45,9 +45,9 @@ def frame_by_frame(body, observed, *further):  # type: ignore[no-untyped-def]
 
 def errors(joints: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Millimetres about the pelvis, and millimetres a frame² of the accelerations."""
-    apart = (joints - joints[:, PELVIS, None]) - (truth - truth[:, PELVIS, None])
-    bend = np.diff(apart, n=2, axis=0)
-    return tuple(1e3 * float(np.linalg.norm(x, axis=-1).mean()) for x in (apart, bend))  # type: ignore[return-value]
+    relative = (joints - joints[:, PELVIS, None]) - (truth - truth[:, PELVIS, None])
+    bend = np.diff(relative, n=2, axis=0)
+    return tuple(1e3 * float(np.linalg.norm(x, axis=-1).mean()) for x in (relative, bend))  # type: ignore[return-value]
 
 
 def moment(images: list[np.ndarray], index: int, size: tuple[int, int] = FULL_HD) -> np.ndarray:

@@ -101,9 +101,9 @@ class RenderedTake:
 
 
 def sample_actor(random: np.random.Generator, name: str, spot: np.ndarray, length: int) -> Actor:
-    who = sample_identity(random, name)
-    mesh = dress_identity(BODY, who, sample_outfit(random, f"{name}-0"), texture_size=384)
-    betas = torch.from_numpy(np.asarray(who.betas, np.float32))
+    identity = sample_identity(random, name)
+    mesh = dress_identity(BODY, identity, sample_outfit(random, f"{name}-0"), texture_size=384)
+    betas = torch.from_numpy(np.asarray(identity.betas, np.float32))
     motion = sample_motion(random, length, RATE * FINE, split="held_out")
     motion = turn_motion(on_floor(BODY, motion, betas), random.uniform(-math.pi, math.pi))
     shift = torch.from_numpy(spot.astype(np.float32)) - motion.pelvis[:1] * torch.tensor([1.0, 0.0, 1.0])
@@ -139,8 +139,8 @@ def placed_camera(random: np.random.Generator, joints: np.ndarray, angle: float)
     turn = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]], np.float32)
     while True:
         camera = sample_camera(random, joints @ turn.T, SIZE, CAMERA)
-        apart = np.linalg.norm(joints @ turn.T - camera.position, axis=1).min()
-        if apart > NEAREST and HEIGHTS[0] < camera.position[1] < HEIGHTS[1]:
+        distance = np.linalg.norm(joints @ turn.T - camera.position, axis=1).min()
+        if distance > NEAREST and HEIGHTS[0] < camera.position[1] < HEIGHTS[1]:
             return replace(camera, rotation=camera.rotation @ turn)
 
 
@@ -203,9 +203,9 @@ def score(take: RenderedTake, fit: Fit) -> dict[str, float]:
             if reliable.sum() < 8:
                 continue
             points = [camera.view.project(camera.to_camera(actor.landmarks[moments[row]])) for actor in take.actors]
-            apart = [np.median(np.linalg.norm(p - keypoints[row, :, :2], axis=1)[reliable]) for p in points]
+            medians = [np.median(np.linalg.norm(p - keypoints[row, :, :2], axis=1)[reliable]) for p in points]
             shown += 1
-            switched += apart[of[row]] > apart[1 - of[row]] and abs(apart[0] - apart[1]) > 20
+            switched += medians[of[row]] > medians[1 - of[row]] and abs(medians[0] - medians[1]) > 20
     clocks = np.abs(fit.views.offset - (take.offsets[numbers] - take.offsets[numbers[0]]))
     focal = [abs(math.log(fit.views.focal[v] / take.cameras[n].view.focal)) for v, n in enumerate(numbers)]
     return {

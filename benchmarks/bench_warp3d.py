@@ -99,16 +99,18 @@ def training_step(name: str, device: str, *, batch: int) -> None:
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16):
-            made = generator(image, source, target)
-            apart = 3 * loss(made.image, image)
-            total = apart + nn.functional.softplus(-discriminator(image, made.image, made.heatmaps)).mean()
+            generated = generator(image, source, target)
+            perceptual = 3 * loss(generated.image, image)
+            total = (
+                perceptual + nn.functional.softplus(-discriminator(image, generated.image, generated.heatmaps)).mean()
+            )
         optimisers[0].zero_grad(set_to_none=True)
         total.backward()
         optimisers[0].step()
         with torch.autocast(device, torch.bfloat16):
             true, false = (
-                discriminator(image, image, made.heatmaps),
-                discriminator(image, made.image.detach(), made.heatmaps),
+                discriminator(image, image, generated.heatmaps),
+                discriminator(image, generated.image.detach(), generated.heatmaps),
             )
             against = nn.functional.softplus(-true).mean() + nn.functional.softplus(false).mean()
         optimisers[1].zero_grad(set_to_none=True)

@@ -43,10 +43,10 @@ def _on_cuda(run: Callable[[], Any], device: str) -> int:
     gc.collect()
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
+    initial = torch.cuda.memory_allocated(device)
     run()
     torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before
+    return torch.cuda.max_memory_allocated(device) - initial
 
 
 def _resident(run: Callable[[], Any]) -> tuple[int, int] | None:
@@ -57,11 +57,11 @@ def _resident(run: Callable[[], Any]) -> tuple[int, int] | None:
         (_PROCESS / "clear_refs").write_text("5")  # the high-water mark starts anew at what is resident
     except (OSError, AttributeError, TypeError):  # not Linux, or not glibc
         return None
-    before, files = _status("VmRSS"), _status("RssFile")
-    kept = run()
+    initial, files = _status("VmRSS"), _status("RssFile")
+    result = run()
     peak, moved = _status("VmHWM"), abs(_status("RssFile") - files)
-    del kept
-    return max(0, peak - before), moved
+    del result
+    return max(0, peak - initial), moved
 
 
 def _status(field: str) -> int:

@@ -14,7 +14,7 @@ __all__ = ["measured_devices", "times"]
 
 def times(run: Callable[[], Any], repeats: int, device: str) -> list[float]:
     """Milliseconds of each repeat, after two that are not counted (one, of few repeats)."""
-    found = []
+    durations = []
     for turn in range(-2 if repeats > 3 else -1, repeats):
         if device != "cpu":
             torch.cuda.synchronize()
@@ -23,8 +23,8 @@ def times(run: Callable[[], Any], repeats: int, device: str) -> list[float]:
         if device != "cpu":
             torch.cuda.synchronize()
         if turn >= 0:
-            found.append(1000 * (time.perf_counter() - began))
-    return found
+            durations.append(1000 * (time.perf_counter() - began))
+    return durations
 
 
 def measured_devices(description: str | None) -> list[str]:

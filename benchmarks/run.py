@@ -60,10 +60,10 @@ def checkout() -> tuple[str, str]:
     """
     git = ["git", "-C", str(FOLDER)]
     written = ("benchmarks/results/**", "benchmarks/RESULTS.md", "README.md", "docs/**/*.md")
-    others = [":(top)", *(f":(top,exclude,glob){path}" for path in written)]
+    excluded = [":(top)", *(f":(top,exclude,glob){path}" for path in written)]
     try:
         commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
-        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", *others]
+        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", *excluded]
         changed = subprocess.check_output(status, text=True, stderr=subprocess.DEVNULL).splitlines()
     except (OSError, subprocess.CalledProcessError):
         return "unknown", "this is no git checkout"

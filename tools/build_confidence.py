@@ -78,13 +78,13 @@ def fit_with_noise(fitter: Fitter, image: NDArray[np.uint8]) -> tuple[Fit, NDArr
 def matched(fit: Fit, people: list[Person]) -> list[tuple[int, int]]:
     """Return pairs (row, person) with joints near each other in the image."""
     limbs = list(SMPL24.indices(LIMB_JOINTS))
-    apart = np.full((len(fit), len(people)), 9.0)
+    distances = np.full((len(fit), len(people)), 9.0)
     for column, person in enumerate(people):
         points = person.keypoints[SMPL24.name][limbs, :2]
         size = max(float(np.ptp(points, axis=0).max()), 1.0)
-        apart[:, column] = np.median(np.linalg.norm(fit.joints2d[:, limbs] - points, axis=-1), axis=-1) / size
-    pairs = zip(*linear_sum_assignment(apart), strict=True)
-    return [(int(row), int(column)) for row, column in pairs if apart[row, column] < _FOUND_WITHIN]
+        distances[:, column] = np.median(np.linalg.norm(fit.joints2d[:, limbs] - points, axis=-1), axis=-1) / size
+    pairs = zip(*linear_sum_assignment(distances), strict=True)
+    return [(int(row), int(column)) for row, column in pairs if distances[row, column] < _FOUND_WITHIN]
 
 
 def render(path: Path, images: int) -> None:

@@ -70,8 +70,8 @@ def build(out: Path, scratch: Path) -> tuple[Path, Path]:
     run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", out, checkout(scratch))
     (wheel,), (source,) = out.glob("*.whl"), out.glob("*.tar.gz")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", scratch / "again", unpacked(source, scratch / "source"))
-    (again,) = (scratch / "again").glob("*.whl")
-    if different := sorted(set(contents(wheel).items()) ^ set(contents(again).items())):
+    (rebuilt,) = (scratch / "again").glob("*.whl")
+    if different := sorted(set(contents(wheel).items()) ^ set(contents(rebuilt).items())):
         raise SystemExit(f"the wheel of the source distribution differs: {sorted({name for name, _ in different})}")
     return wheel, source
 

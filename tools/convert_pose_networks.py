@@ -329,8 +329,8 @@ def largest_differences(sources: Sources, name: str, content: bytes, images: np.
         expected = run_graph_model(model, inputs, list(network.outputs.values()))
         for output, theirs, mine in zip(worst, expected, batch, strict=True):
             theirs = (np.moveaxis(theirs, -1, -3) if mine[row].ndim == 3 else theirs).reshape(mine[row].shape)
-            apart = np.abs(theirs - mine[row]) / np.maximum(np.abs(theirs) / 100, 1)
-            worst[output] = max(worst[output], float(apart.max()))
+            differences = np.abs(theirs - mine[row]) / np.maximum(np.abs(theirs) / 100, 1)
+            worst[output] = max(worst[output], float(differences.max()))
     return worst
 
 

@@ -117,8 +117,8 @@ class Measured:
         for i, row in enumerate(rows):
             found = fit.keypoints2d[row]
             visible = found[:, 2] > 0.3
-            apart = fit.camera(int(frames[i])).project(landmarks[i]) - found[:, :2]
-            scaled = apart * found[:, 2:] * BODY_FILL * 256 / height[i]
+            errors = fit.camera(int(frames[i])).project(landmarks[i]) - found[:, :2]
+            scaled = errors * found[:, 2:] * BODY_FILL * 256 / height[i]
             self._store("keypoints", scaled[visible], self.parts[first:][visible])
 
     def _store(self, name: str, errors: Array, parts: Array) -> None:

@@ -30,8 +30,8 @@ def labelled_example(seed=3, position=(0.15, 0.1, 4.2), maps=True):
     """Somebody seen whole: true joints, landmarks and parts; the detector is one that never errs."""
     body = default_body()
     rotations, betas, trans = posed(seed, position)
-    found = body.pose(rotations, betas, trans)
-    landmarks = body.pose_landmarks("blazepose33", found, betas)[0]
+    posed_body = body.pose(rotations, betas, trans)
+    landmarks = body.pose_landmarks("blazepose33", posed_body, betas)[0]
     view = Camera.of_image((WIDTH, HEIGHT), FOCAL)
 
     def pixels(points):
@@ -40,7 +40,7 @@ def labelled_example(seed=3, position=(0.15, 0.1, 4.2), maps=True):
     drawn, mask = {}, None
     if maps:
         drawn = render_label_maps(
-            [LabelledMesh(found.vertices[0], body.faces, BodyLabels(body))], view, ("persons", "parts")
+            [LabelledMesh(posed_body.vertices[0], body.faces, BodyLabels(body))], view, ("persons", "parts")
         )
         mask = np.where(drawn["persons"] > 0, np.uint8(255), np.uint8(0))
     landmark_pixels = pixels(landmarks)
@@ -53,8 +53,8 @@ def labelled_example(seed=3, position=(0.15, 0.1, 4.2), maps=True):
         poses=matrix_to_axis_angle(rotations).view(72).numpy(),
         betas=betas[0].numpy(),
         trans=trans[0].numpy(),
-        keypoints={"smpl24": pixels(found.joints[0])},
-        joints={"smpl24": np.concatenate((found.joints[0].numpy(), np.ones((24, 1))), 1).astype(np.float32)},
+        keypoints={"smpl24": pixels(posed_body.joints[0])},
+        joints={"smpl24": np.concatenate((posed_body.joints[0].numpy(), np.ones((24, 1))), 1).astype(np.float32)},
         detected=landmark_pixels,
         detected_world=np.concatenate(((landmarks - hips).numpy(), np.ones((33, 1))), 1).astype(np.float32),
     )

@@ -30,10 +30,10 @@ def person_and_maps(number, names=("persons", "parts")):
     rotations[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ rotations[:, 0]
     betas = 0.5 * torch.randn(1, 10, generator=generator)
     trans = torch.tensor([[0.1, 0.1, 3.6]])
-    found = body.pose(rotations, betas, trans)
-    landmarks = body.pose_landmarks("blazepose33", found, betas)[0]
+    posed_body = body.pose(rotations, betas, trans)
+    landmarks = body.pose_landmarks("blazepose33", posed_body, betas)[0]
     view = Camera.of_image((SIZE, SIZE), FOCAL)
-    maps = render_label_maps([LabelledMesh(found.vertices[0], body.faces, labels_of(body))], view, names)
+    maps = render_label_maps([LabelledMesh(posed_body.vertices[0], body.faces, labels_of(body))], view, names)
 
     def pixels(points):
         return np.concatenate((view.project(points).numpy(), np.ones((len(points), 1))), 1).astype(np.float32)
@@ -52,8 +52,8 @@ def person_and_maps(number, names=("persons", "parts")):
         poses=matrix_to_axis_angle(rotations).view(72).numpy(),
         betas=betas[0].numpy(),
         trans=trans[0].numpy(),
-        keypoints={"smpl24": pixels(found.joints[0])},
-        joints={"smpl24": with_confidence(found.joints[0])},
+        keypoints={"smpl24": pixels(posed_body.joints[0])},
+        joints={"smpl24": with_confidence(posed_body.joints[0])},
         detected=landmark_pixels,
         detected_world=with_confidence(landmarks - landmarks[[23, 24]].mean(0)),
         detected_mask=cv2.imencode(".png", np.where(maps["persons"] > 0, np.uint8(255), np.uint8(0)))[1].tobytes(),
