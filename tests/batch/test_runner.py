@@ -363,25 +363,17 @@ def test_other_options_do_not_replace_results_unless_requested(tmp_path, photos)
     assert len(worker.keys) == 4
 
 
-def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
-    def nested(**weights: object) -> Batch:
-        return batch(tmp_path, options={"people": "all", "weights": {"noise": (0.1, 0.2), "starts": 5, **weights}})
-
-    run_items(items_of(photos), Recorder(tmp_path / "out"), nested())
-    with raises(UsageError, problem="other options (`weights.starts=7`, was 5)"):
-        run_items(items_of(photos), Recorder(tmp_path / "out"), nested(starts=7))
-
-
 @pytest.mark.parametrize(
     ("before", "now", "difference"),
     [
+        ({"net": {"noise": (1, 2), "starts": 5}}, {"net": {"noise": (1, 2), "starts": 7}}, "`net.starts=7`, was 5"),
         ({}, {"refine": {"steps": 3, "flow": {"points": 9}}}, r"without `refine`"),
         ({"refine": {"steps": 3}}, {}, r"with `refine`"),
         ({"overlay": True}, {"overlay": False}, r"`overlay=False`, was given"),
         ({"weights": "a" * 16 + "+" + "b" * 16}, {"weights": "c" * 16 + "+" + "b" * 16}, r"another `weights`"),
     ],
 )
-def test_networks_are_named_without_their_digests(tmp_path, photos, before, now, difference):
+def test_only_options_that_differ_are_named_and_files_without_their_digests(tmp_path, photos, before, now, difference):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **before}))
     with raises(UsageError, problem=f"other options ({difference})"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **now}))

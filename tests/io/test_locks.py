@@ -12,18 +12,6 @@ from humanpose_cli.io.locks import _descriptors, is_locked, locked_file, shared_
 
 
 @pytest.mark.posix("needs flock")
-def test_a_lock_is_noticed_while_it_is_held(tmp_path):
-    path = tmp_path / "lock"
-    assert not is_locked(path)
-    with locked_file(path) as alone:
-        assert alone
-        assert is_locked(path)
-        with locked_file(path) as second:
-            assert not second
-    assert not is_locked(path)
-
-
-@pytest.mark.posix("needs flock")
 def test_a_child_that_is_being_forked_keeps_no_lock(tmp_path):
     """Between the fork and the child's first line, it has the parent's open file."""
     before = set(_descriptors)
