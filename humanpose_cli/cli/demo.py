@@ -53,10 +53,9 @@ def demo(
 
     start = time.perf_counter()
     with session.item("demo"):
-        folder = ensure_folder(out)
         reporter = session.reporter
         report = run_demo(
-            folder,
+            ensure_folder(out),
             reporter.step,
             clip=clip or CLIP,
             wrote=lambda path: reporter.info(str(path)),
@@ -64,9 +63,8 @@ def demo(
             threads=threads,
             video_codec=video_codec,
         )
-    similarity = {"ssim_reposed": report.ssim_reposed, "ssim_copied": report.ssim_copied}
+    details = {**asdict(report.errors), "ssim_reposed": report.ssim_reposed, "ssim_copied": report.ssim_copied}
     outputs = tuple(str(path) for path in report.outputs)
-    details = {**asdict(report.errors), **similarity}
     item = ItemResult("demo", Status.SUCCESS, outputs, time.perf_counter() - start, details=details)
     command_name = sys.argv[0]  # such as .venv/bin/hpc, where no environment is active
     program = command_name if not shutil.which("hpc") and Path(command_name).stem == "hpc" else "hpc"

@@ -325,10 +325,7 @@ _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "fail
     labels=_LABELS,
     examples=("hpc doctor", "hpc doctor --json", "hpc doctor --body smpl:SMPL_NEUTRAL.pkl"),
 )
-def doctor(
-    session: Session,
-    body: Annotated[str, body_option("Body model to check")] = "default",
-) -> CommandResult:
+def doctor(session: Session, body: Annotated[str, body_option("Body model to check")] = "default") -> CommandResult:
     """Check what works on this machine and how to repair the rest.
 
     The exit code is 0 if everything that is needed works, else 5.

@@ -316,10 +316,7 @@ def compare(
     examples=("hpc evaluate segmenter --data people",),
 )
 def segmenter(
-    session: Session,
-    flags: CacheFlags,
-    weights: Annotated[str | None, _WEIGHTS] = None,
-    batch_size: BatchSize = None,
+    session: Session, flags: CacheFlags, weights: Annotated[str | None, _WEIGHTS] = None, batch_size: BatchSize = None
 ) -> CommandResult:
     """Evaluate a segmenter: IoU and F1 of the body parts.
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.evaluate.report import Report
 
 Options = TypeVar("Options")
+JointNames = Literal[
+    "smpl24", "smpl24-mesh", "smpl24-neutral", "h36m14", "h36m17", "hmr14", "lsp14", "mocap14", "mocap17", "coco17"
+]
 IMAGE_JOINTS: Final = "coco17"  # value of --joints for joints in the image, which `PeopleSelection` does not know
 PEOPLE_SETTINGS = ("visible", "root", "smplx_to_smpl", "straight_hands")  # fields of `PeopleSelection` without a flag
 
@@ -81,22 +84,7 @@ class BodyFlags:
 
     body: Annotated[str, body_option("Body model of the predictions")] = "default"
     models: Annotated[list[Path] | None, _MODELS] = None
-    joints: Annotated[
-        Literal[
-            "smpl24",
-            "smpl24-mesh",
-            "smpl24-neutral",
-            "h36m14",
-            "h36m17",
-            "hmr14",
-            "lsp14",
-            "mocap14",
-            "mocap17",
-            "coco17",
-        ]
-        | None,
-        _JOINTS,
-    ] = None
+    joints: Annotated[JointNames | None, _JOINTS] = None
     regressor: Annotated[Path | None, _JOINT_REGRESSOR] = None
 
 

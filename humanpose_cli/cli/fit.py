@@ -26,13 +26,7 @@ from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import (
-    EvidenceFiles,
-    FitOptions,
-    FitOutputs,
-    NetworkOptions,
-    parse_heights,
-)
+from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, FitOutputs, NetworkOptions, parse_heights
 from humanpose_cli.refining.options import RefineOptions
 
 if TYPE_CHECKING:

@@ -182,8 +182,7 @@ def out_option(flag: str, text: str, panel: str | None = None, **settings: Any) 
 
 Out = Annotated[Path, out_option("--out -o FOLDER", "Folder for the results, which mirrors the input tree.", FILES)]
 OutOrFile = Annotated[
-    Path,
-    out_option("--out -o FOLDER|FILE", "Folder for the results, or the file of a single result.", FILES),
+    Path, out_option("--out -o FOLDER|FILE", "Folder for the results, or the file of a single result.", FILES)
 ]
 Overwrite = Annotated[bool, option("--overwrite", "Replace results that were made with other options.", RERUNS)]
 Resume = Annotated[
@@ -245,8 +244,7 @@ VideoCodecOption = Annotated[
 ]
 Overlay = Annotated[bool, option("--overlay/--no-overlay", "Draw the bodies over the images.")]
 FailIfDoubtful = Annotated[
-    bool,
-    option("--fail-if-doubtful", "Exit with code 4 if a result is doubtful; its files are still written."),
+    bool, option("--fail-if-doubtful", "Exit with code 4 if a result is doubtful; its files are still written.")
 ]
 SideView = Annotated[bool, option("--side-view", "Also draw the bodies from the side, next to the overlay.")]
 Labels = Annotated[

@@ -27,12 +27,7 @@ from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import FitOutputs, check_charts
-from humanpose_cli.refining.options import (
-    CorrespondenceKind,
-    RefineOptions,
-    RefinePreset,
-    preset_options,
-)
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, RefinePreset, preset_options
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item

@@ -40,7 +40,7 @@ SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
         "segmenter": "Evaluate a segmenter: IoU and F1 of the body parts.",
         "repose": "Evaluate reposed images: by a network, by the mesh, and by copying the input.",
         "refine": "Evaluate refinement: fits of clips before and after.",
-    },
+    }
 }
 
 _HELP = "Turn photos and videos of people into 3-D bodies and new images."

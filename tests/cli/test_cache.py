@@ -191,11 +191,7 @@ def test_a_sheet_is_drawn(hpc, folder, tmp_path):
         (["show", "nothing"], 3, "nothing: does not exist"),
         (["verify", "nothing"], 3, "nothing: is no dataset cache"),
         (["index", "nothing"], 3, "nothing: holds no shards"),
-        (
-            ["show", "CACHE", "--split", "p/test"],
-            2,
-            "--split: has no effect without --out; add --out sheet.png",
-        ),
+        (["show", "CACHE", "--split", "p/test"], 2, "--split: has no effect without --out; add --out sheet.png"),
         (["show", "CACHE", "--split", "p/none", "--out", "a.png"], 2, "p/none: is no protocol of this cache, expected"),
         (["videos", "CACHE", "--out", "clips"], 3, "holds no sequences, expected clips"),
         (["verify", "CACHE", "--out", "a.png"], 2, "--out: applies only to hpc cache show"),

@@ -103,7 +103,7 @@ OF_COMMAND: dict[str, dict[str, str]] = {
     "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights lifter"},
 }
 REDUNDANT = [
-    {"--numbered", "--background"},  # transparent images are numbered
+    {"--numbered", "--background"}  # transparent images are numbered
 ]
 REFUSED = "refused"
 Sample = tuple[str, list[str], list[str]]  # name of the parameter, what it needs, and itself
