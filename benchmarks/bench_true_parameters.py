@@ -31,7 +31,6 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     RoundData,
     joints_in_image,
 )
-from humanpose_cli.lab.recipes.deform_and_learn.rounds import hip_depths
 from humanpose_cli.lab.train.trainer import train
 
 
@@ -67,7 +66,9 @@ def main(arguments: Sequence[str]) -> None:
     pose, body = true_pose(plan, evidence), ScaledBody(plan.body)
     joints = joints_in_image(body, pose, SMPL24)
     labels = joint_errors(joints, joint_truth(plan.people, SMPL24), SMPL24, canonical_length(body, SMPL24)).means()
-    accepted, depths = np.ones(len(plan.people), bool), hip_depths(joints, SMPL24)
+    accepted = np.ones(len(plan.people), bool)
+    hips = SMPL24.indices(("left_hip", "right_hip"))
+    depths = np.asarray(joints[..., 2] - joints[:, hips, 2].mean(1, keepdims=True), np.float32)
     data = RoundData(plan.people, evidence, pose.vector.numpy(), accepted, depths, plan.held_out, held_out)
     recipe = RegressorRecipe(data, plan.body, plan.options, seed=seed)
     loop = replace(loop, epochs=settings.get("epochs", loop.epochs), workers=0, seed=seed + 1)

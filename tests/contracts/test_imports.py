@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import pkgutil
 import subprocess
@@ -9,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.python_sources import modules
 
 import humanpose_cli
 from humanpose_cli.cli.table import command_names
@@ -122,3 +125,26 @@ def test_what_is_light_knows_nothing_of_torch():
     heavy = {"torch", "warp", "onnxruntime", "PIL", "cv2", "scipy"}
     steps = loaded_after(*(f"import {name}" for name in names))
     assert [name for name, loaded in zip(names, steps, strict=True) if loaded & heavy] == []
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "tools"])
+def test_scripts_import_names_that_exist(folder):
+    missing = [
+        f"{path}: {node.module}.{alias.name}"
+        for path, tree in modules(folder).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("humanpose_cli")
+        for alias in node.names
+        if not is_importable(str(node.module), alias.name)
+    ]
+    assert missing == []
+    assert not is_importable("humanpose_cli.core.errors", "NoSuchError")
+
+
+def is_importable(module: str, name: str) -> bool:
+    if hasattr(importlib.import_module(module), name):
+        return True
+    try:
+        return importlib.util.find_spec(f"{module}.{name}") is not None
+    except ModuleNotFoundError:  # the module is no package
+        return False
