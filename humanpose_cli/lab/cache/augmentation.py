@@ -196,8 +196,7 @@ def _mirrored_correspondence(values: Array, body: Body | None) -> dict[str, Arra
     """Replace each pixel's vertex by its mirrored one, with the texture coordinates of that vertex."""
     if body is None:
         return {}
-    vertex = values[..., 0].astype(np.int64)
-    mirrored = np.concatenate(([0], body.mirror_vertices.cpu().numpy() + 1))[vertex]
+    mirrored = np.concatenate(([0], body.mirror_vertices.cpu().numpy() + 1))[values[..., 0].astype(np.int64)]
     steps = np.rint(4095 * labels_of(body).vertex_uv).astype(np.uint16)
     uv = np.concatenate((np.zeros((1, 2), np.uint16), steps))[mirrored]
     codes = np.concatenate((mirrored[..., None].astype(np.uint16), uv), -1)

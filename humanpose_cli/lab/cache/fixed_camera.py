@@ -136,6 +136,5 @@ def scaled_shape(body: Body, betas: Tensor, scale: float) -> Tensor:
     directions = (body.joint_directions - body.joint_directions[root]).flatten(0, 1)  # [72, S]
     template = (body.joint_template - body.joint_template[root]).flatten()
     target = scale * (template + betas @ directions.mT) - template
-    count = directions.shape[1]
-    normal = directions.mT @ directions + 1e-4 * torch.eye(count)
+    normal = directions.mT @ directions + 1e-4 * torch.eye(directions.shape[1])
     return torch.linalg.solve(normal, (target @ directions).mT).mT

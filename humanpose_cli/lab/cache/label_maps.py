@@ -167,8 +167,7 @@ def render_label_maps(
         UsageError: If a mesh has no map of that name, or there are more than 255 people.
     """
     stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in meshes), *occluders])
-    raster = rasterise_view(stack.vertices[None], stack.faces, view)
-    return maps_of_raster(meshes, stack, raster, names)
+    return maps_of_raster(meshes, stack, rasterise_view(stack.vertices[None], stack.faces, view), names)
 
 
 def maps_of_raster(
@@ -192,8 +191,7 @@ def maps_of_raster(
     if unknown:
         raise UsageError(unknown[0], "is no map that a mesh gives", expected=", ".join(RENDERED_MAPS))
     if len(meshes) > _MAX_PEOPLE:
-        expected = f"{_MAX_PEOPLE} or fewer"
-        raise UsageError("people", "are too many for one map", expected=expected, got=f"{len(meshes)}")
+        raise UsageError("people", "are too many for one map", expected=f"{_MAX_PEOPLE} or fewer", got=f"{len(meshes)}")
     maps = _RenderedMaps(meshes, stack, raster)
     return {name: maps.map(name) for name in names}
 
@@ -320,8 +318,7 @@ def surface_reach(body: Body, rest_points: Tensor) -> NDArray[np.float32]:
     distance = offsets.norm(dim=-1)  # [J, V]
     in_direction = torch.einsum("jvk,dk->jdv", offsets, directions) > 0.92 * distance[:, None]
     along = torch.where(in_direction, distance[:, None], torch.inf).amin(2)
-    reach = torch.minimum(along.median(1).values, 4 * distance.amin(1))
-    return np.asarray(reach + _CLOTHES, np.float32)
+    return np.asarray(torch.minimum(along.median(1).values, 4 * distance.amin(1)) + _CLOTHES, np.float32)
 
 
 def visible_joint_shares(

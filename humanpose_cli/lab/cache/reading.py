@@ -163,8 +163,7 @@ class TableFile:
     def take(self, path: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read rows of a plain column, in the order of `rows`."""
         first = int(rows.min())
-        last = int(rows.max())
-        return self._rows_of(self._present(path), first, last + 1)[rows - first]
+        return self._rows_of(self._present(path), first, int(rows.max()) + 1)[rows - first]
 
     def text(self, path: str, row: int) -> str:
         """Read one text of a column."""

@@ -278,8 +278,7 @@ def _serve(connection: Connection, source: Source) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has gone, or has no more shards
         connection.send(0)
         while True:
-            job = connection.recv()
-            connection.send(_write(source, job, _Progress(connection.send)))
+            connection.send(_write(source, connection.recv(), _Progress(connection.send)))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

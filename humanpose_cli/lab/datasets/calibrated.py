@@ -324,7 +324,6 @@ def trans_by_joints(body: Body, poses: Array, betas: Array, joints: Array, skele
     with torch.no_grad():
         shape = torch.as_tensor(betas, dtype=torch.float32)[None]
         rotations = axis_angle_to_matrix(torch.as_tensor(poses, dtype=torch.float32).unflatten(1, (24, 3)))
-        pose = body.pose(rotations, shape, vertices=False)
-        landmarks = body.pose_landmarks(skeleton, pose, shape).numpy()
+        landmarks = body.pose_landmarks(skeleton, body.pose(rotations, shape, vertices=False), shape).numpy()
     weights = joints[..., 3:]
     return (weights * (joints[..., :3] - landmarks)).sum(1) / np.maximum(weights.sum(1), 1e-9)

@@ -102,8 +102,7 @@ class FolderSource(ABC):
         models = self.tools.bodies
         if models and self.genders and not set(models) & set(self.genders):
             expected = " and ".join(self.genders)
-            got = ", ".join(models)
-            raise UsageError("model", f"fits no person of {self.title}", expected=expected, got=got)
+            raise UsageError("model", f"fits no person of {self.title}", expected=expected, got=", ".join(models))
         self._prepare()
 
     def _prepare(self) -> None:  # noqa: B027 - most need nothing
@@ -325,8 +324,7 @@ def check_image_size(path: Path, size: tuple[int, int], *sizes: tuple[int, int])
     """
     if size not in sizes:
         expected = " or ".join(f"{width} × {height}" for width, height in sizes)
-        got = f"{size[0]} × {size[1]}"
-        raise InputError(path, "has another size than its annotation", expected=expected, got=got)
+        raise InputError(path, "has another size than its annotation", expected=expected, got=f"{size[0]} × {size[1]}")
 
 
 def check_rotations(rotations: Array, where: str) -> None:

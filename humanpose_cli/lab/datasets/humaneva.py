@@ -76,8 +76,7 @@ def read_cal_file(path: Path) -> LabCamera:
     centre = (cx + _CENTRES_FROM_CORNER, cy + _CENTRES_FROM_CORNER)
     rotation = numbers[10:19].reshape(3, 3)
     check_rotations(rotation, f"{path}, lines 11 to 19")
-    lens = Lens((fx, fy), centre, (k1, k2, k3), (p1, p2), skew=skew)
-    return LabCamera(lens, rotation, numbers[19:] / 1000)
+    return LabCamera(Lens((fx, fy), centre, (k1, k2, k3), (p1, p2), skew=skew), rotation, numbers[19:] / 1000)
 
 
 def _numbers(path: Path, count: int) -> Array:
@@ -232,8 +231,7 @@ class _Segments:
         """Return the mean distance (T,) of two points before and after each time."""
         offsets = self.points.positions[:, self.points.find(start)] - self.points.positions[:, self.points.find(end)]
         distance = np.linalg.norm(offsets, axis=-1)
-        last = np.where(self.is_integer, self.before, self.after)
-        return (distance[self.before] + distance[last]) / 2
+        return (distance[self.before] + distance[np.where(self.is_integer, self.before, self.after)]) / 2
 
 
 def joints_at(points: C3dPoints, times: Array, measurements: Measurements) -> Array:

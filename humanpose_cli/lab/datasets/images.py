@@ -195,9 +195,7 @@ class ImagesSource(FolderSource):
             return {}
         take_names = [camera.name for camera in take.cameras]
         if not set(names) & set(take_names):
-            expected = ", ".join(sorted(names))
-            got = ", ".join(take_names)
-            raise InputError(path, "is of other cameras", expected=expected, got=got)
+            raise InputError(path, "is of other cameras", expected=", ".join(sorted(names)), got=", ".join(take_names))
         visible_in_several = np.sum([(camera.keypoints2d[..., 2] > 0).any(1) for camera in take.cameras], axis=0) >= 2
         people = take.select(np.flatnonzero(visible_in_several))
         return {camera.name: people.view(number) for number, camera in take.cameras_with_frames.items()}

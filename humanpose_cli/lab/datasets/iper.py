@@ -305,8 +305,7 @@ class _HmrEstimates:
         for name, values in {"cams": self.cameras, "pose": self.poses, "shape": self.betas}.items():
             if len(values) != count:
                 where = f"{path} ({name})"
-                got = str(len(values))
-                raise InputError(where, "does not fit the frames", expected=f"{count} rows", got=got)
+                raise InputError(where, "does not fit the frames", expected=f"{count} rows", got=str(len(values)))
 
     def at(self, frame: int, size: tuple[int, int]) -> EstimatedImage:
         scale, x, y = self.cameras[frame]

@@ -101,8 +101,7 @@ def _with_detection(person: Person, detection: DetectedPerson, size: tuple[int, 
         world = np.concatenate((detection.world, detection.keypoints[:, 2:]), 1).astype(np.float32)
     mask = None
     if detection.mask is not None:
-        pixels = detection.mask.in_image(size[1], size[0])
-        mask = encode_png(np.rint(255 * pixels).astype(np.uint8))
+        mask = encode_png(np.rint(255 * detection.mask.in_image(size[1], size[0])).astype(np.uint8))
     return replace(person, detected=detection.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
 
 

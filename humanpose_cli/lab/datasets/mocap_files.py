@@ -126,8 +126,7 @@ def _parse(path: Path, content: bytes) -> C3dPoints:
 def _floats(raw: bytes, machine: int) -> NDArray[Any]:
     """Convert a machine's floats; DEC's have swapped halves and an exponent that is 2 larger."""
     if machine == _DEC:
-        halves = np.frombuffer(raw, "<u2").reshape(-1, 2)[:, ::-1]
-        return np.ascontiguousarray(halves).view("<f4").ravel() / 4
+        return np.ascontiguousarray(np.frombuffer(raw, "<u2").reshape(-1, 2)[:, ::-1]).view("<f4").ravel() / 4
     return np.frombuffer(raw, ">f4" if machine == _MIPS else "<f4")
 
 

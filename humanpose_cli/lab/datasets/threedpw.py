@@ -113,8 +113,7 @@ class ThreedpwSource(FolderSource):
         return self.root / "imageFiles" / sequence / f"image_{frame:05d}.jpg"
 
     def read(self, group: Group) -> Iterator[Sample]:
-        path = self.root / "sequenceFiles" / group.key["split"] / f"{group.name}.pkl"
-        video = self._load(path)
+        video = self._load(self.root / "sequenceFiles" / group.key["split"] / f"{group.name}.pkl")
         for frame in group.key["frames"]:
             image = stored_image(self._image(group.name, frame))
             visible = [(number, actor) for number, actor in enumerate(video.actors) if actor.valid[frame]]

@@ -257,8 +257,7 @@ class BoxedPeople(PeopleSource):
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         """Detect one person for each of `rows`, in that order."""
-        cache = self._people.people.cache
-        rows = self.rows(cache.find(frame.name))
+        rows = self.rows(self._people.people.cache.find(frame.name))
         boxes = np.asarray(self._people.people.column("box")[rows], np.float64)
         return people_in_boxes(self._pool, frame.pixels, boxes, _VIEWS) if len(rows) else []
 

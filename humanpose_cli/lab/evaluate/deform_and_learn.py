@@ -285,8 +285,7 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, poses: Sequ
         (224, 224 (2 + P), 3) uint8.
     """
     person = people.taken(np.array([number]))
-    crop = person_crop(person.column("box")[0], PANEL_SIDE)
-    image = crop.image(person.example(0, (), mask=False).image)
+    image = person_crop(person.column("box")[0], PANEL_SIDE).image(person.example(0, (), mask=False).image)
     bodies = [pose.rows(torch.tensor([number])) for pose in poses]
     views = [mesh_views(joints.body, body, image, PREDICTED_COLOUR) for body in bodies]
     (*_, body) = bodies

@@ -169,8 +169,7 @@ def paired_difference(values: ArrayLike, reference: ArrayLike, clusters: Cluster
 def _summary(errors: Sequence[ArrayLike], clusters: Clusters | None) -> Summary:
     """Summarise one set of trainings, or the difference of two sets."""
     sets = [np.atleast_2d(np.asarray(values, np.float64)) for values in errors]
-    count = sets[0].shape[1]
-    clusters = Clusters.single("values", count) if clusters is None else clusters
+    clusters = Clusters.single("values", sets[0].shape[1]) if clusters is None else clusters
     finite = np.all([np.isfinite(values).all(0) for values in sets], 0)
     sets = [values[:, finite] for values in sets]
     clusters = clusters.taken(finite)

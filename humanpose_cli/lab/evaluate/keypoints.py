@@ -278,8 +278,7 @@ def joints_of_detections(record: FitRecord, rows: NDArray[np.integer]) -> Predic
         record: The fit.
         rows: Rows of the fit.
     """
-    landmarks = np.asarray(record.keypoints2d[rows], np.float64)
-    points = landmarks[:, BLAZEPOSE33.indices(COCO17.joint_names), :2]
+    points = np.asarray(record.keypoints2d[rows], np.float64)[:, BLAZEPOSE33.indices(COCO17.joint_names), :2]
     return PredictedImage(points, np.asarray(record.confidence[rows], np.float64))
 
 

@@ -63,8 +63,7 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
 def _values(motion: BodyMotion, time: Floats, follows: NDArray[np.bool_]) -> dict[str, Floats]:
     head = SMPL24.index("head")  # stands for both ears
     masses = mass_shares([*SMPL24.joint_names, "left_ear", "right_ear"], len(SMPL24) + 2).numpy()
-    centre = masses @ motion.points[:, [*range(len(SMPL24)), head, head]]
-    feet = footwork(motion.feet, centre, time, follows)
+    feet = footwork(motion.feet, masses @ motion.points[:, [*range(len(SMPL24)), head, head]], time, follows)
     children, parents = np.array(SMPL24.bones).T
     size = np.linalg.norm(motion.points[:, children] - motion.points[:, parents], axis=-1).sum(1)
     return {

@@ -95,8 +95,7 @@ def _segmented(trainings: Trainings, shared: NbfShared, name: str) -> _Setup:
     """Train a segmenter; return the setup of a body network that learns from its parts."""
     path = trainings.segmenter(f"segmenter {name}", shared.segmenters[name], shared.segmenter_loop)
     segmenter = Segmenter.load(path, trainings.device)
-    crop = segmenter.options.crop
-    network = replace(shared.network, source="segmenter", segmenter=str(path), crop=crop)
+    network = replace(shared.network, source="segmenter", segmenter=str(path), crop=segmenter.options.crop)
     return _Setup(network, "segmenter", segmenter)
 
 

@@ -198,8 +198,7 @@ class ImageProtocol(Protocol):
             UsageError: If another size is requested.
         """
         if size not in (0, self.size):
-            problem = f"is {self.size} in that protocol"
-            raise UsageError(what, problem, got=f"{size} and {self.name}", remedy=remedy)
+            raise UsageError(what, f"is {self.size} in that protocol", got=f"{size} and {self.name}", remedy=remedy)
         return self.size
 
 

@@ -154,8 +154,7 @@ def _silhouette_errors(clip: EvaluatedClip, fit: Fit, body: Body, matches: Match
     for number, (row, index) in enumerate(zip(matches.clip, matches.fit, strict=True)):
         (vertices,) = body_vertices(body, fit, np.array([index]))
         mesh = LabelledMesh(vertices, body.faces, labels)
-        view = fit.camera(int(fit.frame_index[index]))
-        mask = render_label_maps([mesh], view, ("persons",))["persons"] > 0
+        mask = render_label_maps([mesh], fit.camera(int(fit.frame_index[index])), ("persons",))["persons"] > 0
         counted_pixels = ~clip.other_masks[row]
         intersection = (mask & clip.masks[row])[counted_pixels].sum()
         union = (mask | clip.masks[row])[counted_pixels].sum()

@@ -281,8 +281,7 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
     Raises:
         InputError: If images have another size there.
     """
-    count = len(clip.rows)
-    size = np.tile(np.array(clip.images.shape[2:0:-1]), (count, 1))
+    size = np.tile(np.array(clip.images.shape[2:0:-1]), (len(clip.rows), 1))
     frames = {"focal": clip.focal.copy(), "principal_point": clip.centre.copy()}
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in ROW_COLUMNS}
     tracks: dict[tuple[int, int], int] = {}

@@ -188,8 +188,7 @@ class WrappedPeople:
         if self._last is None or self._last[0] is not example:
             mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
             photo_person = mesh.person.photographed
-            hole = mesh.person.hole
-            plate = inpaint(photo_person.photo, hole, photo_person.others > 0.5)
+            plate = inpaint(photo_person.photo, mesh.person.hole, photo_person.others > 0.5)
             self._last = example, mesh, plate
         return self._last[1:]
 
@@ -419,8 +418,7 @@ class FittedJoints:
         scale = max(1.0, _MIN_SIDE / image.shape[0])
         if scale > 1:
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
-        size = image.shape[0]
-        corners = np.clip(np.asarray(box, float) * scale, 0, size)
+        corners = np.clip(np.asarray(box, float) * scale, 0, image.shape[0])
         if (corners[2:] - corners[:2] < 8).any():
             return None
         (person,) = people_in_boxes(self._pool, image, corners[None], 2)
@@ -525,9 +523,7 @@ def evaluate_reposing(
     wraps = not only or not {"copy", "warp3d"}.issuperset(only)
     body = load_body(selection.body) if wraps and crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
-        cache = crops.pairs.cache
-        images = np.unique(crops.pairs.inputs[:, 0])
-        require_model(people_of_images(cache, images), body)
+        require_model(people_of_images(crops.pairs.cache, np.unique(crops.pairs.inputs[:, 0])), body)
         people = WrappedPeople(body)
         methods["mesh"] = mesh_method(people)
         methods["warp3d, pasted"] = paste_method(network, people)
