@@ -84,7 +84,7 @@ def _textured(dressed: Dressed, image: Array, light: PhotoLight | None = None) -
     """Draw the body with a texture (S, S, C) over the photograph, and from behind."""
     body, views = dressed.body.body, []
     for vertices in (dressed.vertices, _turned(dressed.vertices)):
-        bright = None if light is None else light.on(vertex_normals(vertices, body.faces))
+        bright = None if light is None else light.brightness_of(vertex_normals(vertices, body.faces))
         texture = Texture(image, body.uv, body.uv_faces)
         surface = Surface(vertices, body.faces, texture=texture, lit=False, brightness=bright)
         views.append(_drawn(dressed.aligned, [surface]))

@@ -40,8 +40,8 @@ def cloth_features(colours: Array, brightness: float = _BRIGHTNESS) -> Array:
 
 def like_colour(colours: Array, colour: Array) -> Mask:
     """Select the colours (N, 3) that equal a colour (3,) up to folds and light."""
-    away = np.linalg.norm(cloth_features(colours) - cloth_features(colour[None]), axis=1)
-    return np.asarray(away < SAME_CLOTH)
+    distances = np.linalg.norm(cloth_features(colours) - cloth_features(colour[None]), axis=1)
+    return np.asarray(distances < SAME_CLOTH)
 
 
 def cluster_centres(features: Array) -> tuple[Array, NDArray[np.int64]]:

@@ -155,8 +155,8 @@ class _Materials(NamedTuple):
     def nearest(self, colours: Array) -> NDArray[np.int64]:
         """Return the material (...) of each colour (..., 3)."""
         features = cloth_features(colours.reshape(-1, 3), _CLOTH_BRIGHTNESS)
-        away = np.stack([np.linalg.norm(features - centre, axis=1) for centre in self.centres])
-        return np.asarray(away.argmin(0).reshape(colours.shape[:-1]))
+        distances = np.stack([np.linalg.norm(features - centre, axis=1) for centre in self.centres])
+        return np.asarray(distances.argmin(0).reshape(colours.shape[:-1]))
 
 
 class _Filling:
@@ -168,16 +168,16 @@ class _Filling:
         self.bare = bare
         self.surface = surface
 
-    def light_difference(self, mine: Array, mirror_image: Array) -> Array:
+    def light_difference(self, image: Array, mirror_image: Array) -> Array:
         """Return a smooth correction (S, S, 3) of mirrored colours: the difference of the light of both sides."""
         surface = self.surface
         operator = self.surface.operator
         # Things of different colour, such as skin and a sleeve that the fit places on it, do not differ in light.
-        both = mine[..., 3] * mirror_image[..., 3]
+        both = image[..., 3] * mirror_image[..., 3]
         both_visible = np.nonzero(both)
-        features = [cloth_features(_straight(side[both_visible])) for side in (mine, mirror_image)]
+        features = [cloth_features(_straight(side[both_visible])) for side in (image, mirror_image)]
         both[both_visible] *= np.linalg.norm(features[0] - features[1], axis=1) < SAME_CLOTH
-        difference = np.clip(_straight(mine) - _straight(mirror_image), -1, 1)
+        difference = np.clip(_straight(image) - _straight(mirror_image), -1, 1)
         values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
         data = weight * operator.areas / _LIGHT_AVERAGE**2
         fade = operator.areas / _LIGHT_FADE**2
@@ -301,9 +301,9 @@ class _Filling:
             centres, sizes = cluster_centres(cloth_features(colours[zone], _CLOTH_BRIGHTNESS))
             limits_of_zones = [_OTHER_CLOTH if names == LEGS else SAME_CLOTH] * len(zones)
             for row in np.argsort(-sizes, kind="stable"):
-                away = np.array([np.linalg.norm(centres[row] - zone_centre) for zone_centre in zones])
+                distances = np.array([np.linalg.norm(centres[row] - zone_centre) for zone_centre in zones])
                 limits = limits_of_zones + [SAME_CLOTH] * (len(zones) - len(limits_of_zones))
-                if sizes[row] > _MIN_MATERIAL * sizes.sum() and (away > limits).all():
+                if sizes[row] > _MIN_MATERIAL * sizes.sum() and (distances > limits).all():
                     zones.append(centres[row])
         return _Materials(np.array(zones or [np.zeros(3)]))
 

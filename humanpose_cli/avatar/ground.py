@@ -237,10 +237,10 @@ def contact_shadow(
     ground = (x * z, y * z, z)
 
     def near(point: NDArray[np.float64], reach: float, part: tuple[slice, slice]) -> NDArray[np.float32]:
-        away = np.zeros_like(descent[part])
+        squares = np.zeros_like(descent[part])
         for axis, coordinate in zip(ground, point.astype(np.float32), strict=True):
-            away += np.square(axis[part] - coordinate)
-        return np.where(descent[part] > 0, np.exp(-away / np.float32(2 * reach**2)), np.float32(0))
+            squares += np.square(axis[part] - coordinate)
+        return np.where(descent[part] > 0, np.exp(-squares / np.float32(2 * reach**2)), np.float32(0))
 
     close = np.zeros(z.shape, np.float32)
     for sole, touch in zip(soles, nearness, strict=True):

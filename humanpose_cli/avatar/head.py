@@ -56,13 +56,13 @@ def kept_head(rotations: Tensor, yaw: float, photo_yaw: float) -> Tensor:
     """
     if not shows_face(photo_yaw):
         return _turned_by(rotations, -_away(math.degrees(yaw)))
-    apart = math.degrees(math.remainder(photo_yaw - yaw, 2 * math.pi))
+    difference = math.degrees(math.remainder(photo_yaw - yaw, 2 * math.pi))
     free = _FREE_TURN_OF_PROFILE if shows_half_a_face(photo_yaw) else _FREE_TURN
-    amount = min(max(abs(apart) - free, 0.0), _MAX_TURN)
+    amount = min(max(abs(difference) - free, 0.0), _MAX_TURN)
     start, end = _FADE
-    amount *= min(max((end - abs(apart)) / (end - start), 0.0), 1.0)
+    amount *= min(max((end - abs(difference)) / (end - start), 0.0), 1.0)
     # A head that turns right is seen from further left.
-    return _turned_by(rotations, -math.copysign(amount, apart))
+    return _turned_by(rotations, -math.copysign(amount, difference))
 
 
 def _away(yaw: float) -> float:

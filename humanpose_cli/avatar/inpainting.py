@@ -167,7 +167,7 @@ class _Copies:
         # What pixels show whose offset leads to no known one: the colours around, spread. (h, w, 3), at any size.
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
 
-    def at(self, y: Index, x: Index) -> tuple[Array, Mask]:
+    def lookup(self, y: Index, x: Index) -> tuple[Array, Mask]:
         """Return the image's colours (..., 3) at pixels, and whether they may be copied."""
         inside = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
         y = np.clip(y, 0, self.height - 1)
@@ -176,7 +176,7 @@ class _Copies:
 
     def shown(self, y: Index, x: Index, offset: Index) -> Array:
         """Return the colours (..., 3) float32 that offsets (..., 2) place at pixels."""
-        colours, valid = self.at(y + offset[..., 0], x + offset[..., 1])
+        colours, valid = self.lookup(y + offset[..., 0], x + offset[..., 1])
         if valid.all():
             return colours.astype(np.float32)
         rows = np.clip(((y + 0.5) * self.smooth.shape[0] / self.height).astype(np.int64), 0, self.smooth.shape[0] - 1)
@@ -224,14 +224,14 @@ class _Copies:
         """Return the cost (K,) of offsets (K, 1, 2) for a region (n, 2) with a rim (m, 2), or inf."""
         # The rim's copies against what lies there, of which other copies are half as certain.
         sample = outer[:: -(-len(outer) // _RIM_SAMPLES)]
-        copies, valid = self.at(*np.moveaxis(sample + offsets, -1, 0))
+        copies, valid = self.lookup(*np.moveaxis(sample + offsets, -1, 0))
         expected = composite[sample[:, 0], sample[:, 1]].astype(np.float32)
         error = np.minimum(squared_distance(copies, expected), _MAX_DIFFERENCE) * valid
         weight = valid * np.where(self.usable[sample[:, 0], sample[:, 1]], 1.0, 0.5)
         cost = (error * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
         # The region's copies must exist.
         sample = inner[:: -(-len(inner) // _RIM_SAMPLES)]
-        _, exists = self.at(*np.moveaxis(sample + offsets, -1, 0))
+        _, exists = self.lookup(*np.moveaxis(sample + offsets, -1, 0))
         return np.where(valid.mean(1) < 0.5, np.inf, cost + _OUTSIDE_COST * (1 - exists.mean(1)))
 
     def mend_seams(self, regions: Index, offsets: Index) -> Index:
@@ -241,16 +241,16 @@ class _Copies:
         ys, xs = np.nonzero(self.hole)
         for turn in range(2 * _SEAM_ROUNDS):
             region = framed_regions[ys + 1, xs + 1]
-            beside = [framed_regions[ys + 1 + dy, xs + 1 + dx] for dy, dx in _NEIGHBOURS]
+            neighbours = [framed_regions[ys + 1 + dy, xs + 1 + dx] for dy, dx in _NEIGHBOURS]
             # Every second pixel, as on a chessboard, so that no neighbour changes at the same time.
-            moves = np.any([(neighbour != region) & (neighbour >= 0) for neighbour in beside], 0) & (
+            moves = np.any([(neighbour != region) & (neighbour >= 0) for neighbour in neighbours], 0) & (
                 (ys + xs + turn) % 2 == 0
             )
             y = ys[moves]
             x = xs[moves]
             region = region[moves]
             best = self._seam_costs(framed_regions, copyable, y, x, region, offsets)
-            for neighbour in beside:
+            for neighbour in neighbours:
                 neighbour = np.where(neighbour[moves] >= 0, neighbour[moves], region)
                 cost = self._seam_costs(framed_regions, copyable, y, x, neighbour, offsets)
                 region = np.where(cost < best, neighbour, region)
@@ -260,7 +260,7 @@ class _Copies:
 
     def _seam_costs(self, regions: Index, copyable: Mask, y: Index, x: Index, region: Index, offsets: Index) -> Array:
         """Return how visible the seams of pixels in a `region` (n,) are; regions and copyable have a border of 1."""
-        colours, exists = self.at(y + offsets[region, 0], x + offsets[region, 1])
+        colours, exists = self.lookup(y + offsets[region, 0], x + offsets[region, 1])
         total = np.where(exists, np.float32(0), np.float32(_NEVER))
         for dy, dx in _NEIGHBOURS:
             neighbour = regions[y + 1 + dy, x + 1 + dx]
@@ -271,7 +271,7 @@ class _Copies:
             own_copy = self.shown(y + dy, x + dx, offsets[region])
             neighbour_error = squared_distance(own_copy, self.shown(y + dy, x + dx, neighbour_offsets))
             # At the hole's border the image itself is the other side.
-            border = 2 * squared_distance(own_copy, self.at(y + dy, x + dx)[0])
+            border = 2 * squared_distance(own_copy, self.lookup(y + dy, x + dx)[0])
             total += np.where(
                 neighbour < 0, border * usable, np.where(neighbour == region, np.float32(0), error + neighbour_error)
             )

@@ -48,7 +48,7 @@ class PhotoLight:
         bounds = np.exp(_MAX_LOG * np.tanh(values / _MAX_LOG))
         return np.asarray(bounds.reshape(normals.shape[:-1]), np.float32)
 
-    def on(self, normals: Tensor) -> Tensor:
+    def brightness_of(self, normals: Tensor) -> Tensor:
         """Return `brightness` of a tensor of normals."""
         return torch.from_numpy(self.brightness(normals.cpu().numpy().astype(np.float64))).to(normals)
 

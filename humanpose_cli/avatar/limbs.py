@@ -135,12 +135,12 @@ class PartsInPhoto:
         trust = np.ones(arms.shape, np.float32)
         if not arms.any():
             return trust
-        away, nearest = cv2.distanceTransformWithLabels(
+        distance, nearest = cv2.distanceTransformWithLabels(
             (~arms).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
         depths = np.zeros(int(nearest.max()) + 1, np.float32)
         depths[nearest[arms]] = self.depth[arms]
-        metres = away / pixels_per_metre
+        metres = distance / pixels_per_metre
         behind = (self.part >= 0) & ~self.shows(FOREARMS + SLEEVES) & (depths[nearest] < self.depth - _DEPTH_BEFORE)
         rise = np.clip((metres - _UNCERTAINTY[0]) / (_UNCERTAINTY[1] - _UNCERTAINTY[0]), 0, 1)
         trust[behind] = rise[behind]
@@ -189,7 +189,7 @@ class PartsInPhoto:
         part = np.where(self.crop.mask > 0.5, self.part, -1)
         limb = np.where(part >= 0, limb_groups()[part], -1)
         beyond = part.copy()
-        away = np.full(part.shape, np.inf)
+        distance = np.full(part.shape, np.inf)
         for neighbour in np.unique(limb):
             pixels, label = cv2.distanceTransformWithLabels(
                 (limb != neighbour).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -202,11 +202,11 @@ class PartsInPhoto:
             along = np.linalg.norm(self.rest - self.rest.reshape(-1, 3)[nearest], axis=2)
             separate = (along > _MIN_APART + 1.5 * metres) | (neighbour < 0)
             metres = metres / (_RIM_WIDTH if neighbour < 0 else _OUTLINE_WIDTH)
-            nearer = (part >= 0) & (limb != neighbour) & separate & (metres < away)
-            away[nearer] = metres[nearer]
+            nearer = (part >= 0) & (limb != neighbour) & separate & (metres < distance)
+            distance[nearer] = metres[nearer]
             beyond[nearer] = part.ravel()[nearest[nearer]]
         arms = SMPL24.indices(("left_shoulder", "right_shoulder"))
-        return part, beyond, (away < 1) & (np.isin(part, arms) | np.isin(beyond, arms))
+        return part, beyond, (distance < 1) & (np.isin(part, arms) | np.isin(beyond, arms))
 
     def trust_of_hands(self, tone: Array | None, covered: Array, pixels_per_metre: float) -> Array:
         """Estimate the trust that a pixel of an arm shows the part at which the fit places it.
@@ -230,12 +230,12 @@ class PartsInPhoto:
         skin[arms] = like_colour(colours, tone) & skin_hued(colours)
         near = cv2.distanceTransform((~self.shows(HANDS)).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
         skin &= near < _SKIN_REACH
-        away = cv2.distanceTransform((~skin).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
+        distance = cv2.distanceTransform((~skin).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
         sleeves = arms & ~self.shows(HANDS) & (covered[np.maximum(self.part, 0)] > 0.5)
         if sleeves.any() and skin[sleeves].mean() > _LIKE_SKIN:
             return trust
         hands = self.shows(HANDS) & ~skin
-        trust[(sleeves & (away < _CUFF)) | (hands & (away > 0) & (away < _SKIN_REACH))] = 0
+        trust[(sleeves & (distance < _CUFF)) | (hands & (distance > 0) & (distance < _SKIN_REACH))] = 0
         return trust
 
 
@@ -315,6 +315,6 @@ def folded_forearms(
         return None
     sleeves = covered[SMPL24.indices(("left_elbow", "right_elbow"))].max() > 0.5
     reach = _SLEEVE if sleeves else _UNCERTAINTY[1]
-    away = cv2.distanceTransform((~crossing).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
+    distance = cv2.distanceTransform((~crossing).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
     source = rest.shows((*TRUNK, *SLEEVES, "left_hip", "right_hip"))
-    return FoldedForearms(rest.depth, source & (away < reach) & (crop.mask > 0.5), source)
+    return FoldedForearms(rest.depth, source & (distance < reach) & (crop.mask > 0.5), source)

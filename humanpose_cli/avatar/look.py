@@ -97,8 +97,8 @@ def resting_offsets(avatar_body: DressedBody, segment_scales: Array | None) -> A
     offsets = (avatar_body.displacements / (usual[bones] * weights).sum(1))[:, None] * avatar_body.rest_directions
     if avatar_body.offsets is not None:
         offsets = offsets + larger.sum(1, keepdim=True) * avatar_body.offsets
-    away = rest.vertices[0][:, None] - rest.joints[0][bones]  # (V, K, 3)
-    return (offsets + ((larger - weights)[..., None] * away).sum(1)).double().cpu().numpy()
+    arms = rest.vertices[0][:, None] - rest.joints[0][bones]  # (V, K, 3)
+    return (offsets + ((larger - weights)[..., None] * arms).sum(1)).double().cpu().numpy()
 
 
 def look_path(fit: Path, track: int) -> Path:

@@ -165,7 +165,7 @@ class DressedPerson:
         shift = torch.zeros_like(vertices) if shifts is None else self._moved(vertices, pose, shifts)
         vertices = vertices + shift
         texture = Texture(self.texture.image, uv, self.body.body.uv_faces)
-        bright = self.avatar.light.on(vertex_normals(vertices, faces))
+        bright = self.avatar.light.brightness_of(vertex_normals(vertices, faces))
         surfaces = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
         skirt = self.avatar.dressed.skirt
         if skirt is not None:

@@ -207,21 +207,21 @@ class _Field:
         first_moves = self._seams(label, self.labels[second])
         # The energy as a sum over the moving pixels and, for pairs that may both move, a cost of only the second
         # moving (Kolmogorov and Zabih 2004); negative ones of these, rare, count as none.
-        together = active[first] & active[second]
+        both_active = active[first] & active[second]
         only_first = active[first] & ~active[second]
         only_second = active[second] & ~active[first]
         gain = (self.costs[label] - self.costs[self.labels, self.pixels]).astype(np.float64)
         for pixels, pairs, change in (
-            (first, together, first_moves - stay),
-            (second, together, -first_moves),
+            (first, both_active, first_moves - stay),
+            (second, both_active, -first_moves),
             (first, only_first, first_moves - stay),
             (second, only_second, second_moves - stay),
         ):
             gain += np.bincount(pixels[pairs], change[pairs], len(gain))
         if (gain[active] >= 0).all():
             return
-        split = np.maximum(first_moves + second_moves - stay, 0)[together]
-        moving = np.flatnonzero(active)[_cut(active, gain, first[together], second[together], split)]
+        split = np.maximum(first_moves + second_moves - stay, 0)[both_active]
+        moving = np.flatnonzero(active)[_cut(active, gain, first[both_active], second[both_active], split)]
         labels = self.labels.copy()
         labels[moving] = label
         seams = self._seams(labels[first], labels[second])

@@ -488,8 +488,8 @@ def _crease(shades: Array) -> float:
     """Return by how much the darkest middle column (levels, N, 3) is darker than the columns beside it."""
     columns = cv2.blur(shades.mean(axis=(0, 2))[None], (3, 1))[0]
     quarter = len(columns) // 4
-    beside = np.concatenate((columns[1:quarter], columns[-quarter:-1]))
-    return float(beside.min() - columns[quarter:-quarter].min())
+    sides = np.concatenate((columns[1:quarter], columns[-quarter:-1]))
+    return float(sides.min() - columns[quarter:-quarter].min())
 
 
 def _edges(edges: Array) -> Array:

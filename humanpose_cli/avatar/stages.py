@@ -463,7 +463,7 @@ def take_light_off(baked: Baked) -> Lit:
     normals = baked.normals.cpu().numpy()
     # The light changes slowly with the normal: vertices say as much as texels.
     light = light_of(colours, normals, texels.part_labels, weights)
-    columns = torch.stack((light.on(baked.normals), dressed.aligned.reliable.to(baked.normals)), 1)
+    columns = torch.stack((light.brightness_of(baked.normals), dressed.aligned.reliable.to(baked.normals)), 1)
     values = texels.fine.interpolate(columns.cpu().numpy(), texels.faces)
     result = BakedTexture(*(np.empty_like(layer) for layer in texture))
 

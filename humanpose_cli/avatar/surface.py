@@ -299,8 +299,8 @@ class BodyTexels:
         )
         # Without a partner: look outside the texture, where nothing is.
         corners[~pairs] = -1
-        each = torch.arange(corners.shape[0] * 3, dtype=torch.int32, device=self.faces.device).reshape(-1, 3)
-        uv = self.fine.interpolate(corners.reshape(-1, 2), each)
+        corner_faces = torch.arange(corners.shape[0] * 3, dtype=torch.int32, device=self.faces.device).reshape(-1, 3)
+        uv = self.fine.interpolate(corners.reshape(-1, 2), corner_faces)
         maps = np.empty(uv.shape[:2], np.float32), np.empty(uv.shape[:2], np.float32)
 
         def split(rows: slice) -> None:

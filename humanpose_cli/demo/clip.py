@@ -228,7 +228,7 @@ _PAIR_FOCAL = 1050.0
 def drawn_pair(body: Body) -> NDArray[np.uint8]:
     """Draw an image (H, W, 3) of two people, one farther away than the other."""
     surfaces = []
-    for right, away, name, angle, shape, outfit in _PAIR:
+    for right, forward, name, angle, shape, outfit in _PAIR:
         rotations = key_pose(name)
         betas = torch.tensor([shape])
         turn = axis_angle_to_matrix(torch.tensor([0.0, angle, 0.0]))
@@ -236,7 +236,7 @@ def drawn_pair(body: Body) -> NDArray[np.uint8]:
         vertices = body.pose(rotations[None], betas, torch.zeros(1, 3)).vertices
         assert vertices is not None
         soles = float(vertices[0, :, 1].max())
-        bodies = vertices[0] + torch.tensor([right, _CAMERA_HEIGHT - soles, away])
+        bodies = vertices[0] + torch.tensor([right, _CAMERA_HEIGHT - soles, forward])
         surfaces.append(Surface(bodies, body.faces, texture=_dressed(body, outfit)))
     view = Camera.of_image(_PAIR_SIZE[::-1], _PAIR_FOCAL)
     image = _compose(surfaces, view, _street(_PAIR_SIZE, _PAIR_FOCAL))

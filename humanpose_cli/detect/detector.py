@@ -211,7 +211,7 @@ def _claims(person: DetectedPerson) -> np.ndarray:
     """Return the claim (33,) on each landmark; without a mask, all lie on the person."""
     confidence = person.keypoints[:, 2]
     mask = person.mask
-    on_mask = np.ones(len(confidence)) if mask is None else mask.at(person.keypoints[:, :2])
+    on_mask = np.ones(len(confidence)) if mask is None else mask.values_at(person.keypoints[:, :2])
     return confidence * (on_mask + _OFF_MASK)
 
 

@@ -86,7 +86,7 @@ def fused_people(
     regions = [candidates[row].passes[0].region for row in lacking]
     upright = scheme.upright
     views = [v for candidate in candidates for v in upright_views(candidate.passes)[:upright]]
-    heavy_groups, poses = pool.together(
+    heavy_groups, poses = pool.run_both(
         lambda: observe_jittered(pool, pyramid, regions, scheme.heavy - 1, "blazepose-heavy", masks=False),
         lambda: observe_upright(pool, pyramid, views),
     )

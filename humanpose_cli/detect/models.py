@@ -314,7 +314,7 @@ class ModelPool:
         """
         return work if self._callers is None else self._callers.submit(work).result
 
-    def together(self, first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
+    def run_both(self, first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
         """Run two calls that use the pool, at the same time if there are threads."""
         waiting = self.begin(first)
         result = second()

@@ -32,7 +32,7 @@ class PersonMask:
         """Return the mask (height, width) float32, 0…1, in the image; 0 outside the crop."""
         return self.in_view(Affine2D.identity(), (width, height))
 
-    def at(self, points: np.ndarray) -> np.ndarray:
+    def values_at(self, points: np.ndarray) -> np.ndarray:
         """Return the mask (N,), 0…1, at points (N, 2) of the image; 0 outside the crop."""
         pixels = np.floor(self.crop_to_image.inverse().points(points)).astype(int)
         inside = ((pixels >= 0) & (pixels < len(self.crop))).all(1)

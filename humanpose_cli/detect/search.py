@@ -282,7 +282,7 @@ def distinct_people(candidates: Sequence[tuple[Candidate, float]]) -> list[tuple
 def within_mask(candidate: Candidate, person: Candidate) -> bool:
     """Return whether most of the visible joints of a candidate lie on another person's mask."""
     mask = mean_mask(person.passes, person.passes[0].region)
-    on_mask = mask.at(mean_points(candidate.passes)[BODY]) > 0.5
+    on_mask = mask.values_at(mean_points(candidate.passes)[BODY]) > 0.5
     weights = mean_confidence(candidate.passes)[BODY] + 0.02
     return float(np.average(on_mask, weights=weights)) > _ON_MASK
 

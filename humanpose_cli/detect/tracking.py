@@ -301,7 +301,7 @@ class Follower:
         self._rescale(max(pyramid.width, pyramid.height))
         # MultiPose looks for newcomers while the landmark passes follow those who are known: neither needs the other.
         look = self._look_round(pyramid)
-        _, proposals = self._pool.together(lambda: self._follow(pyramid), look)
+        _, proposals = self._pool.run_both(lambda: self._follow(pyramid), look)
         lost_regions = [f.region for f in self._people if f.lost_frames == 1]
         # Now and then the full image, but for the regions of people who are certain.
         if self._frame % self._options.key_every == 0:
@@ -387,7 +387,7 @@ class Follower:
 
     def _passes(self, pyramid: Pyramid, regions: Sequence[Region]) -> list[tuple[list[Observation], list[Observation]]]:
         """Run passes of BlazePose full and heavy over each region."""
-        full, heavy = self._pool.together(
+        full, heavy = self._pool.run_both(
             lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.following, masks=self._masks),
             lambda: observe_jittered(
                 self._pool, pyramid, regions, self._scheme.heavy - 1, "blazepose-heavy", masks=False

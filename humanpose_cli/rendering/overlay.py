@@ -219,8 +219,13 @@ def label_corners(
         (width, height) = sizes[rows].T
         left = (x0 + x1 - width) / 2
         gap = height / 4
-        beside = ((left, y1 + gap), (x1 + gap, y1 - height), (x0 - gap - width, y1 - height), (left, y0 - gap - height))
-        corners = np.array(beside).transpose(2, 0, 1)[:, :, None] + height[:, None, None, None] * _MOVES
+        anchors = (
+            (left, y1 + gap),
+            (x1 + gap, y1 - height),
+            (x0 - gap - width, y1 - height),
+            (left, y0 - gap - height),
+        )
+        corners = np.array(anchors).transpose(2, 0, 1)[:, :, None] + height[:, None, None, None] * _MOVES
         room = np.maximum(image_sizes[frames[rows]] - sizes[rows], 0)[:, None]
         return np.rint(corners.reshape(len(rows), -1, 2)).clip(0, room)
 

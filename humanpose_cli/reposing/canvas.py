@@ -183,9 +183,9 @@ def continue_background(
     growth = [(max(start, 0), max(end, 0)) for start, end in sides]
     mirror_image = np.pad(image, (*growth, (0, 0)), mode="reflect")
     inside = np.pad(np.ones(near.shape, np.uint8), growth)
-    away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
     sigma = max(_BLUR * max(size), 0.1)
-    share = np.clip(away / (4 * sigma), 0, 1)[..., None]
+    share = np.clip(distance / (4 * sigma), 0, 1)[..., None]
     blur = cv2.GaussianBlur(mirror_image, (0, 0), sigma)
     image = (mirror_image * (1 - share) + blur * share + 0.5).astype(np.uint8)
     everything = near.union(canvas)
@@ -203,34 +203,34 @@ def shift_inwards(person: DressedPerson, motion: BodyParams) -> Shift:
         person: The person.
         motion: Their motion.
     """
-    right, away = _axes(person.down)
+    right, forward = _axes(person.down)
     width, height = person.view.size
     cut = _edges_in_photo(person)
     edges = _edges_crossed(points_of(person, motion), person.view)
-    back = 0.0
+    retreat = 0.0
     if edges.bottom and not cut.bottom:
         room = height * (1 - _MARGIN / 4)
-        bound = max(_bound(points, away, person.view, 1, room, -1) for points in points_of(person, motion))
+        bound = max(_bound(points, forward, person.view, 1, room, -1) for points in points_of(person, motion))
         distance = float(motion.trans[:, 2].min())
-        back = bound if 0 < bound <= _MAX_AWAY * distance else 0.0
-    further = _moved(motion, away, back)
-    if back:
+        retreat = bound if 0 < bound <= _MAX_AWAY * distance else 0.0
+    further = _moved(motion, forward, retreat)
+    if retreat:
         edges = _edges_crossed(points_of(person, further), person.view)
     if not ((edges.left and not cut.left) or (edges.right and not cut.right)):
-        return Shift(0.0, back)
+        return Shift(0.0, retreat)
     margin = _MARGIN / 4 * width
     low = -math.inf
     high = math.inf
     for points in points_of(person, further):
         low = 0.0 if cut.left else max(low, _bound(points, right, person.view, 0, margin, 1))
         high = 0.0 if cut.right else min(high, -_bound(points, -right, person.view, 0, width - margin, -1))
-    return Shift(min(max(0.0, low), high) if low <= high else 0.0, back)
+    return Shift(min(max(0.0, low), high) if low <= high else 0.0, retreat)
 
 
 def moved_along_ground(person: DressedPerson, motion: BodyParams, shift: Shift) -> BodyParams:
     """Move a motion along the ground."""
-    right, away = _axes(person.down)
-    return _moved(_moved(motion, right, shift.right), away, shift.away)
+    right, forward = _axes(person.down)
+    return _moved(_moved(motion, right, shift.right), forward, shift.away)
 
 
 def _moved(motion: BodyParams, direction: NDArray[np.float64], metres: float) -> BodyParams:

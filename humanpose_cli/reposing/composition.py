@@ -69,7 +69,7 @@ class PersonInFront(NamedTuple):
     box: Box
     alpha: NDArray[np.uint8]
 
-    def on(self, canvas: Box) -> PersonInFront | None:
+    def on_canvas(self, canvas: Box) -> PersonInFront | None:
         """Cut the person to a canvas, a rectangle in pixels of the photo; None if they are outside."""
         visible = self.box.intersect(canvas)
         if visible.empty:
@@ -102,7 +102,7 @@ class Composition:
     layered: bool
     poses_at_once: int
 
-    def on(self, canvas: Box, extended: Callable[[Plate], Plate]) -> Composition:
+    def on_canvas(self, canvas: Box, extended: Callable[[Plate], Plate]) -> Composition:
         """Move the people and the background to a canvas.
 
         Args:
@@ -118,7 +118,7 @@ class Composition:
             photo=np.asarray(put_on_canvas(self.photo, canvas), np.uint8),
             drawers=[replace(drawer, frame=frame) for drawer, frame in zip(self.drawers, frames, strict=True)],
             plate=extended(self.plate),
-            in_front=[part for person in self.in_front if (part := person.on(canvas)) is not None],
+            in_front=[part for person in self.in_front if (part := person.on_canvas(canvas)) is not None],
         )
 
     def images(self, poses: Sequence[Sequence[TargetPose]], shifts: tuple[Shift, ...]) -> Iterator[ReposedImage]:

@@ -170,8 +170,9 @@ class ReposingScene:
         size = self.photo.shape[:2]
         claims = []
         for row, person in enumerate(self._detections):
-            mask = self._drawn_mask(row) if person.mask is None else person.mask.in_image(*size)
             surface, camera = self._surface(row)
+            # A person known by keypoints alone has the outline of the fitted body.
+            mask = render_people([surface], camera)[..., 3] if person.mask is None else person.mask.in_image(*size)
             depth = rasterise_view(surface.vertices[None], surface.faces, camera).depth[0].cpu().numpy()
             claims.append(Claim.of(mask, depth))
         return PeopleMap.of(claims, size)
@@ -227,7 +228,7 @@ class ReposingScene:
         composition = self.composition
         if choice in ("auto", "keep") and not self._options.absolute:
             moved = [shift_inwards(person, motion) for person, motion in zip(self.people, motions, strict=True)]
-            motions = [moved_along_ground(*each) for each in zip(self.people, motions, moved, strict=True)]
+            motions = [moved_along_ground(*group) for group in zip(self.people, motions, moved, strict=True)]
         canvas = self._canvas(motions)
         if canvas != self._frame or choice not in ("auto", "keep"):
             check_drawn_size("canvas", canvas.shape[::-1], layers=self._options.layers)
@@ -265,16 +266,11 @@ class ReposingScene:
                 return cover_image(self._backdrop, canvas.shape)
             return continue_background(plate, canvas, avoid)
 
-        return self.composition.on(canvas, extended)
+        return self.composition.on_canvas(canvas, extended)
 
     def drivers(self, target: AnyMotion) -> list[Target]:
         """Return the motion that each of the chosen people takes."""
         return target_of_each(target, self.record, self.rows, self._options)
-
-    def _drawn_mask(self, row: int) -> NDArray[np.float32]:
-        """Draw the outline (H, W) of a fitted body, for a person known by keypoints alone."""
-        surface, camera = self._surface(row)
-        return render_people([surface], camera)[..., 3]
 
     def _surface(self, row: int) -> tuple[Surface, Camera]:
         """Return a fitted body and the photo's camera."""

@@ -165,8 +165,8 @@ def _loose_pieces(labels: NDArray[np.int16], index: int, claim: Claim) -> Iterat
     body = claim.body
     if not (connected_pixels & body).any():
         return
-    away = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5)
-    near = away <= _MAX_DISTANCE * claim.height
+    distance = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5)
+    near = distance <= _MAX_DISTANCE * claim.height
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(connected_pixels.astype(np.uint8))
     touching = np.zeros(count, bool)
     touching[np.unique(pieces[near])] = True

@@ -251,9 +251,9 @@ class _Directions:
         gradient = torch.einsum("tbci,tbc->ti", pulls, residual)
         cost = (self.weights[..., None] * residual.square()).sum((1, 2))
         for reference, weight in self.pulls:
-            away = matrix_to_axis_angle(reference.mT @ rotations)
-            cost = cost + (weight[:, None] * away.square()).sum((1, 2))
-            gradient = gradient + (weight[:, None] * away).flatten(1)
+            turns = matrix_to_axis_angle(reference.mT @ rotations)
+            cost = cost + (weight[:, None] * turns.square()).sum((1, 2))
+            gradient = gradient + (weight[:, None] * turns).flatten(1)
             hessian = hessian + torch.diag(weight.repeat_interleave(3))
         return cost, gradient, hessian
 

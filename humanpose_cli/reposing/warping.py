@@ -151,8 +151,8 @@ class WarpReposer:
         """Place a crop's image or mask in the frame, (H, W[, C]) float32; 0 elsewhere."""
         flags = cv2.INTER_CUBIC if values.ndim == 3 else cv2.INTER_LINEAR
         border = cv2.BORDER_REPLICATE if values.ndim == 3 else cv2.BORDER_CONSTANT
-        back = Affine2D(np.column_stack((np.eye(2), self._offset))) @ crop.affine.inverse()
-        return back.warp(values.astype(np.float32), self.frame.view.size, flags, border_mode=border)
+        to_frame = Affine2D(np.column_stack((np.eye(2), self._offset))) @ crop.affine.inverse()
+        return to_frame.warp(values.astype(np.float32), self.frame.view.size, flags, border_mode=border)
 
     @staticmethod
     def _over(

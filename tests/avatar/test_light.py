@@ -75,4 +75,4 @@ def test_brightness_is_bounded_and_the_same_on_tensors() -> None:
     bright = light.brightness(normals)
     assert bright.min() > 0.44
     assert bright.max() < 2.3
-    np.testing.assert_allclose(light.on(torch.from_numpy(normals).float()).numpy(), bright, rtol=1e-5)
+    np.testing.assert_allclose(light.brightness_of(torch.from_numpy(normals).float()).numpy(), bright, rtol=1e-5)

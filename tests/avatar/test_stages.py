@@ -98,7 +98,7 @@ def test_light_is_taken_off_a_copy_and_leaves_parts_of_unknown_position_out(
     before = baked.texture.colour.copy()
     lit = take_light_off(baked)
     np.testing.assert_array_equal(baked.texture.colour, before)
-    bright = lit.light.on(baked.normals).numpy()[:, None]
+    bright = lit.light.brightness_of(baked.normals).numpy()[:, None]
     on_texels = baked.dressed.texels.fine.interpolate(bright, baked.dressed.texels.faces)
     trusted = baked.texture.confidence > 0.9
     np.testing.assert_allclose((lit.texture.colour * on_texels)[trusted], before[trusted], rtol=1e-5, atol=1e-6)

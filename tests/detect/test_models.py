@@ -143,7 +143,7 @@ def test_calls_of_a_pool_run_beside_each_other_where_there_are_threads() -> None
     met, ran = threading.Barrier(2), []
     with ModelPool(2, Counter) as pool:  # type: ignore[arg-type]
         begun = pool.begin(lambda: met.wait(PATIENCE) >= 0)
-        assert pool.together(lambda: 1, lambda: met.wait(PATIENCE) >= 0) == (1, True)
+        assert pool.run_both(lambda: 1, lambda: met.wait(PATIENCE) >= 0) == (1, True)
         assert begun()
     with ModelPool(1, Counter) as alone:  # type: ignore[arg-type]
         begun = alone.begin(lambda: ran.append(1) is None)
