@@ -38,7 +38,7 @@ _FOLLOW = 0.01  # metres: way within which spread colours follow visible ones
 _CERTAIN = 0.12  # distance of colours that are certainly a garment's own
 _MIN_FEET = 0.05  # visible share of the feet that decides their colour
 _MIN_SKIN = 0.0015  # m²: visible skin that decides its colour
-_MIN_FACE = 0.3  # visible share of a face that keeps its colours; others keep those of skin
+_MIN_FACE = 0.3  # visible share of a face that keeps its colours; others keep only colours of skin
 _MIN_HAIR = 0.6  # share of the visible scalp without skin from which the hidden one has none
 _INHERITED_WEIGHT = 0.05  # weight of a colour from further up the body, against a visible one
 _MIN_MATERIAL = 0.08  # share of head, trunk and arms, legs or feet from which a material counts
@@ -203,7 +203,7 @@ class _Filling:
         plain = self._plain_chest(weight, self._without_detail(colours, weight))
         evidence = _over(visible, surface.opposite(np.dstack((plain * weight[..., None], weight))))
         spread, label, materials = self._spread_colours(evidence)
-        # Only what is of the same cloth is borrowed: a hem is no mixture of two.
+        # Only colours of the same cloth are borrowed: a hem is no mixture of two cloths.
         visible = visible * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
         result = visible[..., :3] + (1 - visible[..., 3:]) * spread
         result *= self._light_in_hollows()[..., None]
@@ -246,7 +246,7 @@ class _Filling:
         operator = self.surface.operator
         values, visible = paint_vertices(surface.coarse, surface.rows, _straight(evidence), evidence[..., 3])
         data = visible * operator.areas / _FOLLOW**2
-        # Hair and feet keep their colours apart from the rest, where they were visible: heels are no trousers.
+        # Visible hair and feet do not mix with other colours: heels are no trousers.
         groups = (surface.hair & (_share(surface, surface.hair, visible) >= 0.02)).astype(np.int64)
         feet = parts_mask(surface.part_labels, FEET)
         if _share(surface, feet, visible) >= _MIN_FEET:

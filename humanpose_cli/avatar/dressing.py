@@ -42,11 +42,11 @@ _SHIFT_FADE = 0.4  # metres along the surface over which a shift fades
 _LANDMARK_PULL = 10.0  # weight of a landmark, against the surface's stiffness of 1
 _HEAD_SCALES = (0.85, 1.25)  # smallest and largest size of the head relative to the fitted body's
 # The body as wide as the mask.
-_ROUNDS = 2  # repetitions, each of which corrects what the ones before missed
+_ROUNDS = 2  # repetitions, each with a smaller correction
 _DISPLACEMENT_FADE = 0.4  # metres along the surface over which a displacement fades
 _SMOOTHING = 0.006  # metres along the silhouette that displacements average
 _SOFTNESS = 0.008  # metres along the surface that the result averages
-_SYMMETRY = 0.8  # share of a displacement that its mirror image takes over where it is hidden itself
+_SYMMETRY = 0.8  # share of a displacement that a hidden mirror image takes over
 # How far clothes, hair and a loose fit move a part inwards and outwards at most, metres at 1.7 m.
 _THICKNESS = {
     "pelvis": (0.03, 0.08),

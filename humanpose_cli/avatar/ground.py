@@ -98,7 +98,7 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None) -> Tensor | 
     def middle(weight: Tensor) -> Tensor:
         return (weight[:, None] * vertices).sum(0) / weight.sum()
 
-    # A leg of which a part is not visible may be bent.
+    # A leg with a hidden part may be bent.
     if not all(weights(f"{side}_{part}").any() for side in _FOOT for part in ("hip", "knee", "ankle")):
         return None
     feet = [weights(*names) for names in _FOOT.values()]
@@ -221,7 +221,7 @@ def contact_shadow(
         return None
     rows = rows[:: max(1, len(rows) // _SOLE_POINTS)]
     soles = points[rows] + lifts[rows, None] * below
-    nearness = np.clip(1 - lifts[rows] / _SOLE, 0, 1).astype(np.float32)  # what is below the ground touches it
+    nearness = np.clip(1 - lifts[rows] / _SOLE, 0, 1).astype(np.float32)  # points below the ground touch it
     centre = soles.mean(0)
     box = _box_of_circle(centre, below, 2.5 * _AMBIENT[0], camera)
     if box.empty:

@@ -222,7 +222,7 @@ class _Copies:
 
     def _misfits(self, composite: Array, inner: Index, outer: Index, offsets: Index) -> Array:
         """Return the cost (K,) of offsets (K, 1, 2) for a region (n, 2) with a rim (m, 2), or inf."""
-        # The rim's copies against what lies there, of which other copies are half as certain.
+        # The rim's copies against the image; pixels that are copies themselves count half.
         sample = outer[:: -(-len(outer) // _RIM_SAMPLES)]
         copies, valid = self.lookup(*np.moveaxis(sample + offsets, -1, 0))
         expected = composite[sample[:, 0], sample[:, 1]].astype(np.float32)

@@ -198,7 +198,7 @@ class PartsInPhoto:
             index[label[limb == neighbour]] = np.flatnonzero(limb == neighbour)
             nearest = index[label]
             metres = pixels / pixels_per_metre
-            # Limb and trunk have no outline between them where they are joined.
+            # Limb and trunk have no outline between them at their joint.
             along = np.linalg.norm(self.rest - self.rest.reshape(-1, 3)[nearest], axis=2)
             separate = (along > _MIN_APART + 1.5 * metres) | (neighbour < 0)
             metres = metres / (_RIM_WIDTH if neighbour < 0 else _OUTLINE_WIDTH)

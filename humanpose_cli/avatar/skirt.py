@@ -51,10 +51,10 @@ _LOOSE_WIDTH = 0.45  # width that only a skirt has beyond the legs, in widths of
 _MIN_LOOSE_WIDTH = 0.12  # metres: minimum of that width
 _NARROWER = 0.8  # width below a hem, in widths of the cloth above it
 _COMPARED = 0.12  # metres: length above and below the hem whose colours are compared
-_SAME_BELOW = 0.4  # share of the legs below that has the cloth's colour where it is no hem
+_SAME_BELOW = 0.4  # share of the legs below in the cloth's colour above which it is no hem
 _MAX_WIDTH = 0.8  # metres: maximum distance of an edge from the legs
 _EDGE_WIDTH = 0.016  # width of the mask's edge without trust, in heights of the person
-_UNEVEN_HEM = 0.35  # share of the length, from the hem up, that may show what is below it
+_UNEVEN_HEM = 0.35  # share of the length, from the hem up, that may show legs and shoes
 
 _LEG = tuple(SMPL24.indices([f"{side}_{joint}" for side in ("left", "right")]) for joint in ("hip", "knee", "ankle"))
 _PELVIS = SMPL24.index("pelvis")
@@ -125,7 +125,7 @@ def _frames(pose: PosedBody, levels: Tensor, around: int) -> tuple[Tensor, Tenso
     upper = along.clamp(min=0)
     lower = (along - length[:, None]).clamp(min=0)
     centres = hips - above * up + torch.minimum(upper, length[:, None].expand_as(lower)) * thigh + lower * shank
-    # Where the legs bend, planes turn over the width of a thigh.
+    # At a bent knee, planes turn over the width of a thigh.
     at_knee = torch.sigmoid((levels[:, None, None] - length[:, None]) / 0.05)
     at_hip = torch.sigmoid(levels[:, None, None] / 0.05)
     tangent = normalize(((1 - at_hip) * -up + at_hip * ((1 - at_knee) * thigh + at_knee * shank)).mean(1), dim=1)
@@ -348,7 +348,7 @@ class SkirtPhoto:
         weight = (np.clip((facing - 0.1) / 0.2, 0, 1) * trust.reshape(facing.shape)).astype(np.float32)
         weight *= ~self._below_hem(colours.reshape(*facing.shape, 3), weight, region)
         front = np.dstack((colours.reshape(*facing.shape, 3) * weight[..., None], weight))
-        # What is behind takes the colour of the point before it, at the mirror image of its angle about the x axis.
+        # The back takes the colour of the front, at the mirror image of its angle about the x axis.
         width = facing.shape[1]
         rightmost = -np.angle(np.fft.rfft(grid[..., 0], axis=1)[:, 1].sum()) / (2 * np.pi) * width
         behind = front[:, np.rint(2 * rightmost - 1 - np.arange(width)).astype(int) % width]
@@ -364,7 +364,7 @@ class SkirtPhoto:
 
     def _below_hem(self, colours: Array, weight: Array, region: SkirtRegion) -> Mask:
         """Select texels (h, w) near the hem that show legs or shoes, as a hem is not at one height all round."""
-        # Their colours do not occur further up on the skirt, and are closer to those of the person below it.
+        # Their colours do not occur further up on the skirt, and are closer to the colours below it.
         crop = self.crop
         height = colours.shape[0]
         down = (np.arange(height) + 0.5) / height

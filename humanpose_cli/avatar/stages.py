@@ -336,7 +336,7 @@ def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None)
         return torch.ones(len(bones), device=bones.device)
     reliable = np.asarray(joint_visibility) >= _MIN_CONFIDENCE
     trunk = SMPL24.indices(TRUNK)
-    # A trunk cut by the image's edge is still visible where it is in the image.
+    # A trunk that the image's edge cuts still counts as visible.
     reliable[trunk] |= reliable[trunk].any()
     both = reliable.copy()
     for upper, lower in SMPL24.bones:
@@ -409,7 +409,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     worn = dressed.worn
     depth = in_front.depth
     trust = pixel_trust(crop.mask, depth, max(1.5, _MASK_MARGIN * aligned.height_pixels))
-    # A forearm before the body is not exactly where the fit has it: its pixels must not become the shirt's.
+    # The position of a forearm in front of the body is inexact: its pixels must not become the shirt's.
     trust *= in_front.trust_near_forearms(worn.tone, worn.parts, aligned.pixels_per_metre)
     if dressed.skirt is not None:  # a foot that the fit has above the hem
         trust[dressed.skirt.pixels & in_front.shows((*LEGS, *FEET))] = 0
@@ -434,7 +434,7 @@ def _bake_behind(arms: FoldedForearms, dressed: Dressed, trust: Array, normals: 
     pixels = arms.removed_from(crop, trust, dressed.aligned.pixels_per_metre)
     source = PhotoSource(pixels, crop.mask, arms.hidden.astype(np.float32), arms.depth, crop.view)
     behind = bake_photo(source, dressed.vertices, normals, body.faces, texels.fine)
-    # The forearms themselves lie before what is hidden.
+    # The forearms themselves are in front of the hidden clothes.
     without_forearms = ~parts_mask(body.part_labels.cpu().numpy(), FOREARMS)
     share = texels.fine.interpolate(without_forearms[:, None].astype(np.float32), body.faces)[..., 0]
     better = behind.confidence * share > texture.confidence
@@ -471,7 +471,7 @@ def take_light_off(baked: Baked) -> Lit:
         bright = values[rows, :, 0]
         reliable = values[rows, :, 1]
         result.colour[rows] = texture.colour[rows] / cv2.merge([np.where(bright > 0, bright, np.float32(1))] * 3)
-        # Parts that are not where the fit says give no colours.
+        # Parts of unknown position give no colours.
         result.confidence[rows] = texture.confidence[rows] * np.clip(2 * reliable - np.float32(0.6), 0, 1)
         result.visible[rows] = texture.visible[rows] & (reliable > 0.5)
 

@@ -56,7 +56,7 @@ class DrawnOutfit:
 _LIPS = (176, 96, 90)
 _IRIS = (52, 40, 34)
 _WHITE = (236, 232, 226)
-_STRIPE_METRES = 0.085
+_STRIPE_METRES = 0.085  # height of a stripe and the gap below it
 _BELT = 0.03  # metres above the pelvis joint, where the shirt ends
 _SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
 _LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank")
@@ -123,10 +123,10 @@ def _weave(colour: Array, position: Array) -> None:
 
 _CLIP = "soccer_01"
 _FRAMES = slice(14, 104, 2)
-_SIZE = (480, 640)
-_FOCAL = 700.0
-_CAMERA_HEIGHT = 1.25
-_DISTANCE = 5.0
+_SIZE = (480, 640)  # pixels: height and width
+_FOCAL = 700.0  # pixels
+_CAMERA_HEIGHT = 1.25  # metres
+_DISTANCE = 5.0  # metres
 _BETAS = (0.5, -0.6, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
 _LIGHT = Lighting(direction=(-0.5, -0.8, -0.5), ambient=0.45, rim=0.0)
 _Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
@@ -221,8 +221,8 @@ _PAIR = (
     ),
 )
 """Metres to the right and away, key pose, rotation in radians, shape and outfit of two people."""
-_PAIR_SIZE = (720, 960)
-_PAIR_FOCAL = 1050.0
+_PAIR_SIZE = (720, 960)  # pixels: height and width
+_PAIR_FOCAL = 1050.0  # pixels
 
 
 def drawn_pair(body: Body) -> NDArray[np.uint8]:

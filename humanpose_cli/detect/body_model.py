@@ -126,7 +126,7 @@ class BodyModel:
         size = (self._side, self._side)
         crops = [upright_person_crop(pyramid, person.box, size, _MARGIN) for person in people]
         diagonal = math.hypot(*pyramid.size)
-        # The axes of joints in space are those of the camera that the network was trained with.
+        # Joints in space are in the axes of the camera that the network was trained with.
         focal = (focal or _DEFAULT_FOCAL * diagonal) if self._is_angular else diagonal
         values = {
             self._image: np.stack([crop.image for crop in crops]),

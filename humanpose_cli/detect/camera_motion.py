@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.camera import Camera
 
 _SIDE = 480  # pixels of the longer side of the shrunken frames
-_CORNERS = 160
+_CORNERS = 160  # maximum number of corners
 _MIN_CORNERS = 12  # below, no pose is solved for
 _STILL = 0.25  # pixels of median movement, at that size, below which a camera stands still
 _SMOOTHING = 2.0  # pixels
@@ -27,9 +27,9 @@ _CELL = 9  # pixels: one of so many, across and down, is compared, that with the
 _MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
 _PARALLAX = 2.0  # pixels by which a corner misses its position by turn and zoom, or by a homography
 _DRIFT = 3.0  # medians of these misses below which a corner has only drifted
-_MISSED_SHARE = 0.1
-_PARALLAX_SHARE = 0.07  # of the corners, off turn and zoom, and off the homography
-_SPREAD = 40.0  # pixels, standard deviation of these corners' positions across: those of a person who moves have less
+_MISSED_SHARE = 0.1  # share of corners off turn and zoom from which parallax is tested
+_PARALLAX_SHARE = 0.07  # share of corners off the homography that shows parallax
+_SPREAD = 40.0  # pixels: minimum horizontal standard deviation of these corners; a moving person's is smaller
 _PARALLAX_FRAMES = 2  # frames compared with one key frame that must show it
 _FOLLOWING = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame

@@ -31,8 +31,8 @@ _USUAL_DIFFERENCE = 14.0  # ΔE of one person's colours at which another person 
 _DIFFERENCE_SCALE = 3.0  # ΔE that is worth one of log-odds
 _BEFORE = 1.5  # log-odds that pieces which were one track are one person
 _SPEED_FRAMES = 10  # at an end of a track, which give the speed there
-_STEP = 0.15
-_WANDER = 0.02  # heights by which a prediction misses at once, and with every frame
+_STEP = 0.15  # heights: error of a prediction at once
+_WANDER = 0.02  # heights: growth of the error with every frame
 _HORIZON = 4.0  # frames that a prediction reaches at least
 _LONGEST_GAP = 300  # frames: a person who was gone for longer is not recognised
 

@@ -55,8 +55,8 @@ class CropLandmarks:
 
 # Grid side and anchors per cell of each feature map; maps of one stride are joined (8, 16, and three of 32).
 _GRIDS = ((28, 2), (14, 2), (7, 6))
-_BOX_VALUES = 4
-_POINTS = 4
+_BOX_VALUES = 4  # of a detection: centre and size
+_POINTS = 4  # of a detection
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,11 @@ def _suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray, same_bo
     )
 
 
-_BODY_ROWS = 33
-_NEXT_REGION_ROWS = 2
-_MODEL_ROWS = 39
+_BODY_ROWS = 33  # landmarks of the body
+_NEXT_REGION_ROWS = 2  # points that define the next region
+_MODEL_ROWS = 39  # points of the model's output
 _REACH = 3  # cells of the heat map to each side of a landmark that refine it
-_SHARP = 0.5  # a landmark is refined where the heat map around it has this peak
+_SHARP = 0.5  # minimum peak of the heat map around a landmark that is refined
 
 
 def refine_landmarks(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ _JOINTS = 17
 _CELL = 4  # pixels
 
 _NEAREST = np.float32(1.7998047)  # cells: how far from its regressed point a joint is not yet penalised much
-_MAX_PEOPLE = 6
+_MAX_PEOPLE = 6  # of MultiPose
 _SAME_PEAK = np.float32(1.0132789611816406e-06)
 _WIDTH = np.float32(0.300048828125)  # of the shorter side: squared width of the window around a regressed joint
 _MIN_SCORE = np.float32(0.126953125)  # score of a joint that counts for its person

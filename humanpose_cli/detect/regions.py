@@ -259,7 +259,7 @@ def _proposals(window: Region, detections: Detections) -> list[Proposal]:
 
 
 _MULTIPOSE_THRESHOLD = 0.2  # the highest score on 22 images without people was .10
-_MIN_CONFIDENCE = 0.3
+_MIN_CONFIDENCE = 0.3  # of joints that count for a region
 _REACH = 1.1  # circle around the body, as a share of the farthest joint's distance from the hips
 _MIN_REACH = 1.8  # of the torso's length
 

@@ -63,8 +63,8 @@ POSE_CHANNELS = {side: sum(values.values()) for side, values in _POSE_MAPS.items
 # Networks whose masks, which take up to half of their time, are computed on request.
 _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
-_FATAL_ONLY = 4  # errors come as exceptions; ONNX Runtime's lines would stand between those of --json
-_MAX_THREADS = 32
+_FATAL_ONLY = 4  # errors come as exceptions; ONNX Runtime's lines would damage the output of --json
+_MAX_THREADS = 32  # threads with an image each on a GPU
 _MAX_BATCH = 256  # images of several threads that are computed together on a GPU
 _GPU_BATCH = 16  # images of a call of a network there, if they are more than one
 _MAX_GPU_SESSIONS = 24  # networks times sizes of their inputs, each with its own memory
@@ -325,12 +325,13 @@ def _load_cuda() -> str:
     return report.getvalue().partition("\n")[0]
 
 
+# Fields of ONNX's protocol buffers:
 _GRAPH = 7
 _OUTPUT = 12
 _NAME = 1
 _TYPE = 2
 _TENSOR = 1
-_FLOAT = b"\x08\x01"  # fields of ONNX's protocol buffers
+_FLOAT = b"\x08\x01"
 
 
 def _further_outputs(names: Sequence[str]) -> bytes:

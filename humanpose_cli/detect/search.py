@@ -33,17 +33,17 @@ from humanpose_cli.detect.similarity import SAME_CANDIDATES, SAME_PASSES, PosePo
 
 BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
 BODY_MIRROR = [BODY.index(BLAZEPOSE33.mirror[row]) for row in BODY]
-_GROUP_SHIFT = 0.12
-_GROUP_RATIO = 1.25
-_GROUP_TURN = math.radians(20)  # of nearly equal regions
+_GROUP_SHIFT = 0.12  # sides: maximum distance of nearly equal regions
+_GROUP_RATIO = 1.25  # maximum ratio of their sides
+_GROUP_TURN = math.radians(20)  # maximum difference of their angles
 _LARGELY = 0.8  # of the distance at which two squares touch
-_FIRST_PRESENCE = 0.3
-_SECOND_PRESENCE = 0.5  # of a person in the two landmark passes
-_MAX_DISTANCE = 0.2  # sides between MultiPose's region and that of a candidate that it supports
+_FIRST_PRESENCE = 0.3  # minimum presence in the first landmark pass
+_SECOND_PRESENCE = 0.5  # minimum presence in the second landmark pass
+_MAX_DISTANCE = 0.2  # sides: distance of MultiPose's region from a candidate's that it supports
 _WINDOW_OVERHANG = 0.25  # of its side: how far an outer window reaches over the image's edge
 _CROWD_SCORE = 0.5  # of people who count for a crowd
 _UNDETECTED_SCORE = 0.15  # the detector's score of candidates that only MultiPose found
-_MULTIPOSE_WEIGHT = 0.9  # of MultiPose's log-odds in those of a candidate
+_MULTIPOSE_WEIGHT = 0.9  # of MultiPose's log-odds in a candidate's log-odds
 _MULTIPOSE_ZERO = 0.1  # MultiPose's score that adds nothing: the highest on 22 images without people
 _ON_MASK = 0.7  # share of a candidate's joints on another person's mask from which it is no second person
 _WEAKER_BY = 1.0  # log-odds by which such a candidate must be less likely

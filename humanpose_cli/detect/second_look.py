@@ -57,32 +57,30 @@ _UNCLEAR = -0.5  # from which other candidates are examined, which saves time if
 _PERSON = 0.5  # from which a candidate is a person
 _LISTING = 0.0  # from which a candidate is listed without a body
 _ISOLATION = 2.0  # loss of a candidate who touches nobody: networks also agree on things that resemble people
-# Weights, in the log-odds that a candidate is a person with this pose, of its own log-odds and of those of its
-# similarity to Thunder's and BlazePose heavy's poses; and their constant.
-_ODDS_WEIGHT = 0.3
-_THUNDER_WEIGHT = 0.7
-_HEAVY_WEIGHT = 0.4
-_BIAS = 0.3
+# The log-odds that a candidate is a person with this pose:
+_ODDS_WEIGHT = 0.3  # weight of its own log-odds
+_THUNDER_WEIGHT = 0.7  # weight of the log-odds of its similarity to Thunder's poses
+_HEAVY_WEIGHT = 0.4  # weight of the log-odds of its similarity to BlazePose heavy's pose
+_BIAS = 0.3  # constant
 
 _LISTING_SCORE = 0.3  # MultiPose's score from which a person without a candidate is listed
-# Distance in sides, and ratio of sides, between MultiPose's region and that of the person in it: at most 0.036 and
-# 1.18 in ten real images.
-_MAX_SHIFT = 0.08
-_MAX_RATIO = 1.4
+# MultiPose's region and the region of the person in it, at most 0.036 and 1.18 in ten real images:
+_MAX_SHIFT = 0.08  # sides: maximum distance
+_MAX_RATIO = 1.4  # maximum ratio of the sides
 _PART_SIZE = 0.6  # side of a region that may show a part of a person, in sides of the person's region
 _ROUNDS = 3  # searches with people painted over, each behind those that the one before found
 # MultiPose's first windows, in longer sides of the image, and the side of its input in pixels: it finds people at the
 # edges better in a window that is wider than the image.
 _WIDE_VIEW = 1.3, 512
-_CLOSE_VIEW = 0.6, 384  # the same of the windows that follow if the first shows an unexplained person
+_CLOSE_VIEW = 0.6, 384  # side and input of the windows that follow if the first shows an unexplained person
 _THUNDER_REACHES = 1.0, 1.15  # sides of Thunder's two crops; the second is mirrored
 _MIN_SIDE = 48.0  # pixels of a region that shows enough of a person to fit a body
 _TOUCHING = 0.1  # similarity to a person from which a candidate counts as hidden by them
 
 # Lengths in sides of the region.
 _BODY_SIZE = 0.8  # of a person
-_LIMB_WIDTH = 0.075  # of limbs that are painted over where the mask shows them
-_HEAD_RADIUS = 0.07
+_LIMB_WIDTH = 0.075  # width of limbs that are painted over
+_HEAD_RADIUS = 0.07  # radius of a head that is painted over
 _MIN_MASK = 0.4  # value of the mask from which pixels are painted over
 _SURROUNDINGS = 0.04  # of the image's longer side: standard deviation of the blur that fills them
 _EDGE = 1.5  # pixels: standard deviation of the edges' blur

@@ -61,7 +61,7 @@ _LOOK_SIDE = 512  # pixels of MultiPose's input for newcomers
 _LOOK_PART = 0.5  # side of a part of the image, in its longer sides
 _LOOK_CHANGE = 10.0  # grey levels of a cell, below which a window shows no newcomer beside the people followed
 _NEAR = 0.2  # distance within which a proposal is of the same person
-_REJECTION = 24  # frames in which a region where no person was found is not searched again
+_REJECTION = 24  # frames in which a region without a person is not searched again
 _TENTATIVE = -2.5  # log-odds above the threshold of single images from which a candidate is followed
 # Between the threshold and this, a person needs two searches, except in the first frame: in many frames, something
 # resembles a person in one.
@@ -401,7 +401,7 @@ class Follower:
         for person in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
             views = [CropView(person.region.moved(turn=float(turn))) for turn in turns]
             first = observe_all(self._pool, pyramid, views, masks=False)
-            # Only regions where the person may have moved to: else a bystander would take their number.
+            # Only regions that the person may have reached: otherwise a bystander would take their number.
             likely = [o for o in first if o.presence > _MIN_PRESENCE]
             likely = [o for o in likely if self._expected(o.next_region, person.region)]
             likely = sorted(likely, key=lambda o: -o.presence)[:_REGAINED_VIEWS]
@@ -471,7 +471,7 @@ class Follower:
             # Videos seldom begin with things alone, while over all frames something resembles a person in one.
             likely |= self._frame == 0 and candidate.multipose > _CLEAR_SCORE
             certain |= likely and self._frame == 0
-            # A search that finds a followed person again confirms them; what is likely twice is a person.
+            # A search that detects a followed person confirms them; a candidate that is likely twice is a person.
             same = next((f for f in self._people if f.candidate and self._is_same(candidate, f.candidate)), None)
             if same is not None:
                 same.confirmed |= certain or (likely and same.likely)

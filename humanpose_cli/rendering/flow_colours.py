@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Steps from each hue of the wheel to the next, as the Middlebury benchmark has them (Baker et al. 2011, A Database and
-# Evaluation Methodology for Optical Flow): more of them where the eye distinguishes more hues.
+# Evaluation Methodology for Optical Flow): more of them for hues that the eye distinguishes better.
 _STEPS = (15, 6, 4, 11, 13, 6)
 _HUES = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255), (255, 0, 0))
 _BEYOND = 0.75  # brightness of displacements that are longer than the wheel's radius

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.rendering.overlay import person_colour
 
-_QUALITIES = (82, 70, 55, 40, 25)
-_PLAN_BYTES = 60_000
+_QUALITIES = (82, 70, 55, 40, 25)  # of JPEG
+_PLAN_BYTES = 60_000  # of a plan's image
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c1e21;--dim:#5c6470;--ground:#fff;--panel:#f2f4f6;--line:#d5dae0}

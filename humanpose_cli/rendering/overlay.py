@@ -130,8 +130,8 @@ YELLOW = np.array((255, 214, 64), np.float32) / np.float32(255)  # of labels wit
 _STEPS = (-16.0, -8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 _MOVES = np.stack(np.meshgrid(_STEPS, _STEPS), -1).reshape(-1, 2)
 # It costs the distance from the foot of the box, in heights of the label, or from its top and `_ABOVE`.
-_ABOVE = 4.0
-_FARTHEST = 29.0
+_ABOVE = 4.0  # additional cost above the box
+_FARTHEST = 29.0  # maximum cost
 _LEFT_OUT = 30.0  # cost of a frame without the label
 _CHANGE = 150.0  # cost of a move from one frame to the next
 
@@ -300,7 +300,7 @@ def draw_keypoints(
             got=str(len(keypoints)),
         )
     visible = np.isfinite(keypoints).all(-1)
-    # OpenCV's coordinates are 16-bit after the shift in places: leave out what is far outside.
+    # Some of OpenCV's shifted coordinates are 16-bit: leave out points far outside.
     limit = 4 * max(image.shape[:2])
     visible &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0))[:, :2] < limit).all(-1)
     if keypoints.shape[1] > 2:

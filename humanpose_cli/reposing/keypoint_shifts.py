@@ -54,7 +54,7 @@ def keypoint_shifts(target: Target, motion: BodyParams, body: Body) -> tuple[Ten
     shift = (keypoints[..., :2] - camera.project(points)) * points[..., 2:] / focal[:, None, None]
     usable = torch.isfinite(keypoints).all(-1) & (keypoints[..., 2] >= MIN_CONFIDENCE)
     usable &= (points[..., 2] > 0.1) & (shift.norm(dim=-1) < max_shift(heights[0]))
-    # The photographed person may be drawn from another side, as where the way down differs.
+    # The photographed person may be drawn from another side, for example if the downward directions differ.
     turn = motion.rotations[:, 0].to(shift) @ params.rotations[:, 0].mT
     solid = torch.nn.functional.pad(torch.where(usable[..., None], shift, 0.0), (0, 1))
     shifts = (solid @ turn.mT)[..., :2] * (heights[1] / heights[0])

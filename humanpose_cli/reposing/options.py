@@ -10,7 +10,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 
 SHIPPED = "warp3d"  # name of the reposing network that comes with the package
-MIN_STEPS = 1000  # of training; a network of fewer draws a smear where the person should be, or only the background
+MIN_STEPS = 1000  # of training; with fewer, a network draws a smear, or only the background
 MIN_SIZE = 16  # pixels
 MAX_SIZE = 16384  # pixels: 48-megapixel photographs twice over, and still some GB
 

@@ -21,7 +21,7 @@ BACKGROUND = -1
 MIN_CONFIDENCE = 0.4  # of the fit of a neighbour whose hidden part is completed
 _MIN_MASK = 0.3  # of a pixel that may show a person
 _BODY_WEIGHT = 0.5  # mask that the nearest fitted body at a pixel counts as, beside the mask's own value
-_MIN_HIDDEN = 0.02  # share of a neighbour's body that is completed where the person stood before it
+_MIN_HIDDEN = 0.02  # minimum hidden share of a neighbour's body that is completed
 _BLUR = 0.02  # heights of the person: standard deviation of a fit's outline
 _MAX_DISTANCE = 0.03  # heights of the person: maximum distance of a piece of a mask from the body
 

@@ -59,7 +59,7 @@ def test_a_joint_on_the_mask_belongs_to_them_and_not_to_somebody_more_confident(
     assert hidden([owner, borrower]) == [set(HAND), set()]
     owner, borrower = replace(owner, mask=shown), replace(borrower, mask=elsewhere)
     assert hidden([owner, borrower]) == [set(), set(HAND)]
-    np.testing.assert_array_equal(shown.at(np.array([standing()[WRIST], [100, 100], [9999, 0]])), [1, 0, 0])
+    np.testing.assert_array_equal(shown.values_at(np.array([standing()[WRIST], [100, 100], [9999, 0]])), [1, 0, 0])
 
 
 def test_swapped_sides_share_and_other_joints_do_not() -> None:
