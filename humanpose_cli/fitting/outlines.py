@@ -146,7 +146,7 @@ def outline_samples(
     usable = (part >= 0) & np.isfinite(distance)
     beyond = mask.crop_to_image.points(edge + np.where(usable, distance + _BEYOND, 0)[:, None] * normal)
     for other in others:
-        usable &= other.at(beyond) < _THEIRS
+        usable &= other.values_at(beyond) < _THEIRS
     jacobian = np.zeros((len(vertex), len(joints) - 1))
     for index, (_, held) in enumerate(_PARTS):
         points = np.flatnonzero(usable & (part == index))
