@@ -1,4 +1,4 @@
-"""`hp.fit`, `hp.refine` and `hp.combine`: in one call what `Fitter` and the steps between fits do."""
+"""`hp.fit`, `hp.combine` and `hp.refine`: the commands as functions."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.device import ComputeOptions, Precision
+from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.option_rules import check_options
-from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, part_of
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import (
     MIN_SCORE,
     DetectorMode,
-    EvidenceFiles,
     FitMethod,
-    FitOptions,
-    NetworkOptions,
     PeopleChoice,
-    SurfaceFiles,
     check_charts,
 )
 from humanpose_cli.fitting.people import UserPeople, user_people
@@ -48,7 +43,6 @@ from humanpose_cli.views.solver import TakeSolver
 _UNREFINED = 0.3  # fraction of the work that is done before refinement
 
 
-@explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
 def fit(
     source: Source,
     *,
@@ -72,18 +66,49 @@ def fit(
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
-    """Fit the 3-D pose and shape of all people in an image, a video, a folder or an array: `hp.fit("photo.jpg")`.
+    """Fit the 3-D pose and shape of all people in an image, a video, a folder or an array.
 
-    `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
+    The models are loaded at every call. `hp.Fitter` keeps them loaded, for loops.
 
     Args:
         source: A path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB.
-        frames: "A:B": frames A to B - 1 of a sequence.
-        sequence: Whether a folder's images are one sequence; None: numbered ones of one size are, if they look
-            alike.
-        refine: True, or the options of a refinement: move the bodies onto the pixels afterwards, as `hp.refine`
+        people: "all", or "largest" for the largest person of an image. In videos, "largest" is the most prominent
+            person, and further tracks that do not overlap it.
+        method: How to fit. "auto" is the best choice; "keypoints" is optimisation alone, "nbf" one network pass,
+            and "deform-and-learn" shows the bodies that `weights` predicts.
+        body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
+        detector: How thoroughly to look for people. "auto" is thorough in images and fast in videos.
+        focal: Pixels. The focal length. None takes it from EXIF, else 0.9 times the longer side of the image, or more
+            if a person would be nearer than 2 m.
+        min_confidence: 0 to 1. People below this confidence are left out.
+        height: Metres. The height of all people, or "PERSON=METRES,…" by the numbers of the overlay.
+        min_score: People with a lower score in `keypoints` or `boxes` are left out, on the file's own scale.
+        frames: "A:B" or "A:B:STEP". The frames of a sequence that are fitted, A to B - 1.
+        sequence: Whether the images of a folder are one sequence. None decides: numbered images of one size that look
+            alike are.
+        boxes: A file with the people's boxes, from your own detector.
+        keypoints: A file or folder with the people's keypoints, from your own detector.
+        pose_model: Your own pose network (ONNX), of RTMPose's or InstantHMR's kind.
+        weights: The body network: a weights file, a run folder, or a name of `hpc weights list`. "" is the shipped one.
+        refine: True, or the options of the refinement. Moves the bodies onto the pixels afterwards, as `hp.refine`
             does.
-        progress: True draws a bar on stderr; a function is called with (done, total or None, unit).
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
+        threads: The number of threads. None uses all cores.
+        progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
+
+    Returns:
+        The bodies of all people in all frames.
+
+    Raises:
+        InputError: If the source, or a file of yours, is missing or damaged.
+        UsageError: If an option is unusable, or cannot be combined with another one.
+        UnavailableError: If something that the fit needs is not installed, or a disk is full.
+
+    Example:
+        >>> fit = hp.fit("photo.jpg")
+        >>> fit.people[0].joints3d.shape
+        (1, 24, 3)
     """
     check_options(locals(), fit.__kwdefaults__)
     with ExitStack() as stack:
@@ -114,8 +139,8 @@ def fit(
         report = stack.enter_context(progress_of(progress))
         if refinement is None:
             return fitter.fit(source, frames=frames, sequence=sequence, progress=report)
-        fitted = part_of(report, 0, _UNREFINED)
-        result = fitter.fit(source, frames=frames, sequence=sequence, progress=fitted)
+        fitting = part_of(report, 0, _UNREFINED)
+        result = fitter.fit(source, frames=frames, sequence=sequence, progress=fitting)
         return refinement([result], progress=part_of(report, _UNREFINED, 1))
 
 
@@ -129,22 +154,29 @@ def combine(
     body: Body | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
-    """Combine the fits of cameras that film the same people at the same time: `hp.combine([fit_a, fit_b])`.
+    """Combine the fits of cameras that film the same people at the same time into one fit.
 
-    `view(name)` of the result is the fit of one camera; `options["messages"]` says which cameras are left out.
-
-    Raises UsageError for fewer than two fits, InputError if no two cameras show the same person, or if they contradict
-    the calibration.
+    `fit.view(name)` of the result is the fit of one camera. `fit.options["messages"]` says which cameras are left out.
 
     Args:
-        fits: Two or more, or paths of fit files; the first one gives the take its frames.
-        height: Metres of the largest person, standing, which sets the scale, or shows the unit of a calibration;
-            None: as the bodies suggest.
-        offsets: Seconds that each camera's clock is ahead of the first one's; None: found.
-        calibration: The calibration file of the cameras; None: they are found.
-        options: How cameras are found and bodies solved.
-        body: Needed for SMPL fits that came from files.
-        progress: True draws a bar on stderr; a function is called with (done, total or None, unit).
+        fits: Two or more fits, or paths of fit files. The result has the frames of the first one.
+        height: Metres. The height of the largest person when standing, which sets the scale or shows the unit of the
+            calibration. None takes the size that the bodies suggest.
+        offsets: Seconds, one for each fit. How far each camera's clock is ahead. None estimates them.
+        calibration: The calibration file of the cameras. None estimates the cameras.
+        options: How cameras are found and bodies are solved.
+        body: The body of the fits. Needed for SMPL fits that were read from files.
+        progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
+
+    Returns:
+        One fit of several cameras, in the axes of the first one.
+
+    Raises:
+        UsageError: If there are fewer than two fits, or the number of offsets differs.
+        InputError: If no two cameras show the same person, or the fits contradict the calibration.
+
+    Example:
+        >>> take = hp.combine(["left.mp4.fit.npz", "right.mp4.fit.npz"], height=1.78)
     """
     check_options(locals(), combine.__kwdefaults__)
     cameras = None if calibration is None else read_calibration(calibration)
@@ -153,10 +185,9 @@ def combine(
         raise UsageError("offsets", "do not match the fits", expected=str(len(fits)), got=str(len(clocks)))
     solver = TakeSolver(options or ViewsOptions(), height=height, offsets=clocks, calibration=cameras, body=body)
     with progress_of(progress) as report:
-        return solver([fit_of(each) for each in fits], progress=report)
+        return solver([fit_of(fit) for fit in fits], progress=report)
 
 
-@explained(RefineOptions, SurfaceFiles, ComputeOptions)
 def refine(
     fit: Fit | str | Path,
     frames: AnyFrames = None,
@@ -177,35 +208,54 @@ def refine(
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
-    """Move a fit onto the pixels of its frames, where that aligns better: `hp.refine(fit, "clip.mp4")`.
+    """Move the bodies of a fit onto the pixels of its frames, as far as that aligns them better.
 
-    `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns, and
-    `refined.textures` the textures, if images were compared.
+    `options["refinement"]` of the result says for each track and frame how much was accepted and how well it aligns.
+    `textures` holds the people's textures, if images were compared.
 
     Args:
-        fit: A Fit, or a fit file's path; fits of other programs come from `read_fits`.
-        frames: The video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from.
-        preset: "paper": the paper's procedure, SMPLify by the network's displacements at all visible vertices, by
-            frames; all of it is kept.
-        keypoints: Of the user's detector, as in `hp.fit`, in place of the fit's own; None: the fit's, or found.
-        weights: Of the network that compares: a file, or a run of hpc train refiner; "": none does.
-        textures: Of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames.
-        save_displacements: File, NAME.displacements.npz, for the displacements between the textured fit and the
-            frames; a contact sheet of each person is written beside it, and `DisplacementFile` reads it; None:
-            none.
-        displacement_frames: Frames of a clip whose displacements are written, at most, spread evenly.
-        body: Needed for a SMPL fit that came from a file.
-        progress: True draws a bar on stderr; a function is called with (done, total or None, unit).
+        fit: A `Fit`, or the path of a fit file. `hp.read_fits` reads fits of other programs.
+        frames: The video, folder, images or (F, H, W, 3) uint8 that the fit was made from. None opens the files that
+            the fit names.
+        preset: "default", or "paper" for the procedure of Wehrbein et al. 2023, whose result is always accepted.
+        correspondence: What the bodies are aligned to: "flow", "network", "densepose" or "keypoints". "auto" chooses
+            by the files that are given.
+        prior: What unusual poses cost: "none", "pose", "gmm:FILE" or "vposer:FILE".
+        keypoints: A file with the keypoints of your own detector, in place of the fit's. None takes the fit's, or
+            detects them if it has none.
+        weights: The displacement network: a weights file, or a run folder of `hpc train refiner`.
+        densepose: DensePose's output on the frames.
+        charts: DensePose's UV_Processed.mat, which maps its charts to SMPL.
+        textures: Track to (512, 512, 4) uint8, colour and confidence. None makes them from the frames.
+        save_displacements: The file NAME.displacements.npz to write the displacements between textured fit and frames
+            to, with a contact sheet of each person next to it. `DisplacementFile` reads it.
+        displacement_frames: The maximum number of frames whose displacements are written, spread evenly.
+        body: The body of the fit. Needed for SMPL fits that were read from files.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
+        threads: The number of threads. None uses all cores.
+        progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
+
+    Returns:
+        The refined fit, with the same rows.
+
+    Raises:
+        InputError: If frames of the fit are missing, or a file is damaged.
+        UsageError: If an option is unusable, or has no effect.
+
+    Example:
+        >>> refined = hp.refine("clip.mp4.fit.npz", "clip.mp4")
+        >>> refined.save("clip.refined.fit.npz")
     """
     check_options(locals(), refine.__kwdefaults__)
     check_charts(densepose, charts)
-    densepose, charts = (None if path is None else Path(path) for path in (densepose, charts))
-    loaded, fit_frames = frames_of_fit(fit_of(fit), frames)
-    options, surface = preset_options(preset, correspondence, prior), None
+    fit, fit_frames = frames_of_fit(fit_of(fit), frames)
+    surface = None
     if densepose is not None:
-        surface = charted_points(loaded.body_model(body), densepose, charts)
+        charts = None if charts is None else Path(charts)
+        surface = charted_points(fit.body_model(body), Path(densepose), charts)
     refiner = Refiner(
-        options,
+        preset_options(preset, correspondence, prior),
         weights=weights,
         surface=surface,
         keypoints=user_people(keypoints=keypoints),
@@ -217,10 +267,10 @@ def refine(
         if textures is not None:
             refiner.check_compares("textures")
         if save_displacements is None:
-            return refiner.refine(loaded, fit_frames, body=body, textures=textures, progress=report)
+            return refiner.refine(fit, fit_frames, body=body, textures=textures, progress=report)
         return refine_with_displacements(
             refiner,
-            loaded,
+            fit,
             fit_frames,
             Path(save_displacements),
             max_frames=displacement_frames,

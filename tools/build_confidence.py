@@ -110,9 +110,10 @@ def regression(
     kinds = [confidence.unsided(name) for name in SMPL24.joint_names]
     kinds[0] = "hip"  # the pelvis' own error is zero by definition
     names = list(dict.fromkeys(kinds[1:]))
-    usual = np.exp(np.nanmedian(np.log(np.clip(noise, confidence.FINEST, confidence.CAP)), (0, 2)))
+    usual = np.exp(np.nanmedian(np.log(np.clip(noise, confidence.MIN_NOISE, confidence.MAX_NOISE)), (0, 2)))
     complete_noise = np.where(np.isnan(noise), usual[:, None], noise)
-    logs = np.log(np.clip(complete_noise, confidence.FINEST, confidence.CAP))[..., 1:].transpose(0, 2, 1).reshape(-1, 3)
+    logs = np.log(np.clip(complete_noise, confidence.MIN_NOISE, confidence.MAX_NOISE))
+    logs = logs[..., 1:].transpose(0, 2, 1).reshape(-1, 3)
     right = (error[:, 1:] <= RIGHT_WITHIN).ravel()
     kind = np.tile([names.index(name) for name in kinds[1:]], len(error))
 

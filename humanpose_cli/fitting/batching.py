@@ -1,4 +1,4 @@
-"""Independent images that are searched for people in threads and then fitted in one solve."""
+"""Detects the people of independent images in threads, and fits them in one solve."""
 
 from __future__ import annotations
 
@@ -24,37 +24,40 @@ def fit_images_together(
     threads: int,
     progress: Progress,
 ) -> tuple[dict[Path, Fit | Exception], dict[Path, float]]:
-    """Fit independent images: the fit of each, or what went wrong with it, and its seconds. An image without a fit or
-    an error has to be fitted alone.
-
-    The seconds add up to those that passed. The search takes them in proportion to what each image's took, the solve in
-    proportion to the people of each image.
+    """Fit independent images together.
 
     Args:
-        detect: People of a frame; called in threads.
-        fit: The fits of images and their people, in order; pixels are not kept.
+        items: The images.
+        detect: Returns the people of a frame. Called in threads.
+        fit: Returns the fits of images and their people, in order, without keeping pixels.
+        threads: The maximum number of images searched at once.
+        progress: Called with (done, total, unit).
+
+    Returns:
+        The fit of each image, or its error, by path, and the seconds of each image, which add up to the total. An image
+        without a fit or an error must be fitted alone.
     """
-    looks: dict[Path, float] = {}  # seconds in the threads
+    search_seconds: dict[Path, float] = {}  # in the threads
     people: dict[Path, int] = {}
     start_time = search_end = time.perf_counter()
 
-    def look(item: InputItem) -> ImagePeople | Exception:
-        look_start = time.perf_counter()
+    def search(item: InputItem) -> ImagePeople | Exception:
+        start = time.perf_counter()
         try:
             frame = next(item.frames())
             return frame, detect(frame)
         except Exception as error:  # any error concerns this image alone
             return error
         finally:
-            looks[item.path] = time.perf_counter() - look_start
+            search_seconds[item.path] = time.perf_counter() - start
 
     results: dict[Path, Fit | Exception] = {}
     paths: list[Path] = []
 
     def readable_images() -> Iterator[ImagePeople]:
         nonlocal search_end
-        for count, (item, outcome) in enumerate(zip(items, pool.map(look, items), strict=True), 1):
-            progress(count, len(items), "images looked at")
+        for count, (item, outcome) in enumerate(zip(items, pool.map(search, items), strict=True), 1):
+            progress(count, len(items), "images searched")
             search_end = time.perf_counter()
             if isinstance(outcome, Exception):
                 results[item.path] = outcome
@@ -63,11 +66,12 @@ def fit_images_together(
                 people[item.path] = len(outcome[1])
                 yield outcome
 
-    # If the joint solve fails, one image may be the reason: each is fitted alone then, and reports its own error.
+    # If the joint solve fails, one image may be the reason. Each is then fitted alone and reports its own error.
     with ThreadPoolExecutor(min(len(items), threads)) as pool, contextlib.suppress(Exception):
         results |= dict(zip(paths, fit(readable_images()), strict=True))
     solve_end = time.perf_counter()
-    shares = ((search_end - start_time, looks), (solve_end - search_end, people))
+    # The search time is divided by what each image took in its thread, the solve time by the people of each image.
+    shares = ((search_end - start_time, search_seconds), (solve_end - search_end, people))
     return results, {
         item.path: sum(seconds * parts.get(item.path, 0) / (sum(parts.values()) or 1) for seconds, parts in shares)
         for item in items

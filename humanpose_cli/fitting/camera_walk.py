@@ -1,8 +1,7 @@
-"""A camera that walks: its path from the background, and the size of the path from people's feet.
+"""A camera that walks: its path from the background, and the scale of the path from people's feet.
 
-The background shows the path of a camera up to its unit of length. Two things show the unit. In the world the foot that
-carries a person does not move, though it does before a camera that walks. And feet are on the ground, which the
-background shows.
+The background shows the path of a camera up to its scale. Two things show the scale. The foot that carries a person
+does not move in the world. And feet stand on the ground, which the background shows.
 """
 
 from __future__ import annotations
@@ -29,35 +28,42 @@ Array = NDArray[np.float64]
 
 _FEET = SMPL24.indices(("left_foot", "right_foot"))
 _ANKLES = "left_ankle", "right_ankle"
-_MIN_CONFIDENCE = 0.5  # of the ankles of feet that may stand
-_STEP = 1 / 30  # seconds, at least, between two frames that are compared
+_MIN_CONFIDENCE = 0.5  # of the ankles of standing feet
+_STEP = 1 / 30  # seconds, minimum between two frames that are compared
 _NOISE = 0.01  # metres by which a standing foot seems to move in that time
-_SPEEDS = 0.02, 8.0  # metres a second of a camera that walks, in its median step
-_CANDIDATES = 600
-_MIN_GAIN = 5.0  # of the log-likelihood over a camera that does not move
-_CLOUD, _NEAR = 1000, 0.97  # points of the background that a fit file keeps, and the share of them that are near
-_MAX_DEVIATION = 0.3  # of a unit that steps alone show
-_GROUND_DEVIATION = 0.03  # of a unit that the ground shows: soles, and depths of bodies
-_MIN_BACKGROUND = 0.5  # median distance of the background, in that of the people, before whom it does not lie
-_WALL, _MIN_WALL = 0.05, 1.3  # extent of depths, in their median, of a wall across; its distance in the people's
+_SPEEDS = 0.02, 8.0  # metres per second, range of the median speed of a walking camera
+_CANDIDATES = 600  # scales that are tried
+_MIN_GAIN = 5.0  # in log-likelihood over a camera that does not move
+_CLOUD_SIZE = 1000  # points of the background in a fit file
+_CLOUD_SHARE = 0.97  # of the points, the nearest, from which these are chosen
+_MAX_DEVIATION = 0.3  # relative, of a scale from steps alone
+_GROUND_DEVIATION = 0.03  # relative, of a scale from the ground, whose errors are soles and depths of bodies
+_MIN_BACKGROUND = 0.5  # minimum median distance of the background, as a share of the people's distance
+_WALL_EXTENT = 0.05  # of the depths, as a share of their median, below which the background is a wall
+_MIN_WALL = 1.3  # minimum distance of a wall, as a share of the people's distance
 _MIN_SHIFT = 1e-9  # of a camera between two frames, in the path's unit
 _MIN_STEPS = 10  # pairs of frames that show feet
-_ROUNDS = 5
+_ROUNDS = 5  # of reweighting
 
 
-_TRIPLES, _CHUNK = 2000, 100  # planes through three points that are tried, and those tried at once
-_MAX_TILT = np.radians(20)  # of the ground about the people's up
-_THICKNESS = 0.01  # of the points' median distance: a point nearer to a plane is on it
-_MIN_POINTS = 25
-_MAX_SPREAD = 0.03  # of the frames' scales under a plane that feet reach, median relative distance from their median
+_TRIPLES = 2000  # random planes through three points
+_CHUNK = 100  # planes that are tested at once
+_MAX_TILT = np.radians(20)  # of the ground against the people's up
+_THICKNESS = 0.01  # of a plane, as a share of the points' median distance
+_MIN_POINTS = 25  # on the plane
+_MAX_SPREAD = 0.03  # median relative deviation of the frames' scales from their median
 _SOLE = 0.02  # metres from the joint of the toes to the ground
 _PLANE_ROUNDS = 3  # of the fit of a plane to its points
 
 
 @dataclass(frozen=True, eq=False)
 class WalkGround:
-    """The plane up · x + height = 0 of the background, in the path's unit, and the metres for that unit under which the
-    lower feet reach it.
+    """The ground of a walk: the plane up · x + height = 0 in the path's unit.
+
+    Attributes:
+        up: (3,). The unit normal of the plane.
+        height: The distance of the origin from the plane, in the path's unit.
+        metres: The metres per unit with which the lower feet touch the plane.
     """
 
     up: Array
@@ -66,13 +72,16 @@ class WalkGround:
 
 
 def find_walk_ground(points: Array, centres: Array, toes: Array, up: Array) -> WalkGround | None:
-    """Find the plane with most points among those that the people's lower feet reach; None without one.
+    """Find the plane with most points among those that the people's lower feet touch.
 
     Args:
-        points: (P, 3) of the background, in the path's unit.
-        centres: (N, 3) of the camera in N rows, in that unit.
-        toes: (N, 2, 3) metres from the camera, in the world's axes.
-        up: (3,) about which the plane is level, ±20°.
+        points: (P, 3). The background, in the path's unit.
+        centres: (N, 3). The camera in each of N rows, in the path's unit.
+        toes: (N, 2, 3) metres from the camera, in world axes.
+        up: (3,). The direction against which the plane is tilted by 20° at most.
+
+    Returns:
+        The ground. None if no plane has enough points.
     """
     if len(points) < _MIN_POINTS or not len(toes):
         return None
@@ -97,7 +106,7 @@ def find_walk_ground(points: Array, centres: Array, toes: Array, up: Array) -> W
 
 
 def _planes(points: Array, up: Array) -> tuple[Array, Array]:
-    """Draw planes through three points, normals (K, 3) and heights (K,), that are level enough."""
+    """Draw level planes through three points: normals (K, 3) and heights (K,)."""
     triples = points[np.random.default_rng(0).integers(0, len(points), (_TRIPLES, 3))]
     normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
     length = np.linalg.norm(normals, axis=1)
@@ -110,7 +119,7 @@ def _planes(points: Array, up: Array) -> tuple[Array, Array]:
 
 
 def _scales(normal: Array, height: float, centres: Array, toes: Array) -> Array | None:
-    """Compute the metres for the unit (N,) under which the lower foot is on the plane; None if a camera is below it."""
+    """Compute the metres per unit (N,) with which the lower foot is on the plane. None if a camera is below it."""
     above = centres @ normal + height
     if above.min() <= 0:
         return None
@@ -136,8 +145,12 @@ def _refined(points: Array, normal: Array, height: float, thickness: float) -> t
 
 @dataclass(frozen=True)
 class PathScale:
-    """Metres for the unit of a camera's path, the relative deviation but for people's sizes, and the ground, if the
-    background shows it.
+    """The scale of a camera's path.
+
+    Attributes:
+        metres: The metres per unit of the path.
+        deviation: The relative standard deviation of `metres`, apart from the people's sizes.
+        ground: The ground, if the background shows it.
     """
 
     metres: float
@@ -147,9 +160,12 @@ class PathScale:
 
 @dataclass(frozen=True)
 class CameraWalk:
-    """The path of a camera through a shot, in an arbitrary unit, from the sequence's frame `first` on.
+    """The path of a camera through a shot, in an arbitrary unit. Before its first frame the camera stands still.
 
-    Before that frame the camera stands still.
+    Attributes:
+        first: The frame of the sequence at which the path begins.
+        shot: The number of the shot.
+        path: The reconstructed path.
     """
 
     first: int
@@ -182,8 +198,9 @@ class CameraWalk:
         for index, camera in self._in_shot(cameras):
             if (row := index - self.first) < 0:
                 continue
-            translation, solved = scale.metres * self.path.translations[row], bool(self.path.solved[row])
-            turn, plane = replace(camera.turn, translation=translation, solved=solved), None
+            translation = scale.metres * self.path.translations[row]
+            turn = replace(camera.turn, translation=translation, solved=bool(self.path.solved[row]))
+            plane = None
             if scale.ground is not None:
                 above = scale.ground.up @ self.path.centres[row] + scale.ground.height
                 plane = (*(turn.rotation @ scale.ground.up).tolist(), float(scale.metres * above))
@@ -191,7 +208,7 @@ class CameraWalk:
         return cameras
 
     def document(self, scale: PathScale) -> dict[str, Any]:
-        """Return what a fit file says of the path, as JSON values."""
+        """Return the entry of a fit file about the path, as JSON values."""
         return {
             "shot": self.shot,
             "metres": round(scale.metres * self.path.length, 3),
@@ -203,39 +220,44 @@ class CameraWalk:
         }
 
     def _cloud(self) -> Array:
-        """Choose up to `_CLOUD` points of the background, without the farthest ones, which are the least exact."""
+        """Choose points of the background without the farthest ones, which are the least exact."""
         points = self.path.points
         distance = np.linalg.norm(points - self.path.centres.mean(0), axis=1)
-        near = points[distance <= np.quantile(distance, _NEAR)] if len(points) else points
-        return near[np.unique(np.linspace(0, len(near) - 1, _CLOUD).round().astype(int))] if len(near) else near
+        near = points[distance <= np.quantile(distance, _CLOUD_SHARE)] if len(points) else points
+        return near[np.unique(np.linspace(0, len(near) - 1, _CLOUD_SIZE).round().astype(int))] if len(near) else near
 
     def _in_shot(self, cameras: Sequence[FrameCamera]) -> Iterator[tuple[int, FrameCamera]]:
         return ((index, camera) for index, camera in enumerate(cameras) if camera.shot == self.shot)
 
     def scale(self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]) -> PathScale | None:
-        """Find the path's unit from the rows of all people, sorted by track and frame; None if their feet do not show
-        it, or the background would lie before them: a crop that moves over the image looks like a walk along a wall at
-        their distance.
+        """Find the scale of the path.
 
         Args:
-            bodies: Of the rows; times  seconds of the sequence's frames.
+            people: The rows of all people, sorted by track and frame.
+            bodies: The bodies of these rows.
+            times: Seconds. The times of the sequence's frames.
+
+        Returns:
+            The scale. None if the feet do not determine it, or if the background would be nearer than the people.
         """
         scale = self._scale(people, bodies, times)
         if scale is None:
             return None
         frames = np.array([person.frame for person in people], int) - self.first
-        away = np.median(bodies.joints3d[frames >= 0, 0, 2])
+        people_distance = np.median(bodies.joints3d[frames >= 0, 0, 2])
         distances = np.linalg.norm(self.path.points - self.path.centres.mean(0), axis=1)
         if not len(distances):
             return scale
+        # A crop that moves over the image looks like a walk along a wall at the people's distance.
         nearest, middle, farthest = np.quantile(self.path.points[:, 2], (0.1, 0.5, 0.9))
-        is_wall = farthest - nearest < _WALL * middle
-        smallest = (_MIN_WALL if is_wall else _MIN_BACKGROUND) * away
-        return scale if scale.metres * np.median(distances) > smallest else None
+        is_wall = farthest - nearest < _WALL_EXTENT * middle
+        min_distance = (_MIN_WALL if is_wall else _MIN_BACKGROUND) * people_distance
+        return scale if scale.metres * np.median(distances) > min_distance else None
 
     def _scale(self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]) -> PathScale | None:
-        """Find the unit from standing feet and the ground under them."""
-        standing, ground = self._scale_of_steps(people, bodies, times), self._ground(people, bodies)
+        """Find the scale from standing feet and from the ground under them."""
+        standing = self._scale_of_steps(people, bodies, times)
+        ground = self._ground(people, bodies)
         if ground is None:
             return standing if standing is not None and standing.deviation < _MAX_DEVIATION else None
         if standing is None:
@@ -247,7 +269,7 @@ class CameraWalk:
     def _scale_of_steps(
         self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
     ) -> PathScale | None:
-        """Find the unit in which the slower feet stand; None if too few frames show feet, or no step depends on it."""
+        """Find the scale with which the slower feet stand. None if few frames show feet, or no step depends on it."""
         feet, shifts = self._foot_steps(people, bodies, times)
         if len(feet) < _MIN_STEPS:
             return None
@@ -261,7 +283,8 @@ class CameraWalk:
         at_rest = float(np.log1p(_slower(feet)[0]).sum())
         if best in (0, _CANDIDATES - 1) or at_rest - cost[best] < _MIN_GAIN:
             return None
-        scale, information = float(candidates[best]), 0.0
+        scale = float(candidates[best])
+        information = 0.0
         for _ in range(_ROUNDS):
             squared, slower = _slower(feet + scale * shifts)
             weights = 1 / (1 + squared) ** 2
@@ -277,13 +300,13 @@ class CameraWalk:
         rows = [row for row, person in enumerate(people) if self._is_solved(person.frame) and _shows_feet(person)]
         if not rows:
             return None
-        at = np.array([people[row].frame - self.first for row in rows], int)
-        in_world = np.einsum("nji,nkj->nki", self.path.rotations[at], bodies.joints3d[rows].astype(float))
+        frames = np.array([people[row].frame - self.first for row in rows], int)
+        in_world = np.einsum("nji,nkj->nki", self.path.rotations[frames], bodies.joints3d[rows].astype(float))
         upwards = in_world[:, SMPL24.index("neck")] - in_world[:, list(SMPL24.indices(_ANKLES))].mean(1)
         upwards /= np.maximum(np.linalg.norm(upwards, axis=1, keepdims=True), 1e-9)
         up = np.median(upwards, axis=0)
         up /= max(float(np.linalg.norm(up)), 1e-9)
-        return find_walk_ground(self.path.points, self.path.centres[at], in_world[:, list(_FEET)], up)
+        return find_walk_ground(self.path.points, self.path.centres[frames], in_world[:, list(_FEET)], up)
 
     def _is_solved(self, frame: int) -> bool:
         return 0 <= frame - self.first < len(self.path.solved) and bool(self.path.solved[frame - self.first])
@@ -291,17 +314,15 @@ class CameraWalk:
     def _foot_steps(
         self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
     ) -> tuple[Array, Array]:
-        """Compute the steps of two feet (N, 2, 3) in metres, as if the camera only turned, and of the camera (N, 2, 3)
-        in the path's unit, both across the rays to the feet: depth is what the body shows worst.
-        """
-        path = self.path
-        before, after = self._pairs(people, times)
-        frames = np.array([person.frame for person in people], int)
-        here, there = frames[before] - self.first, frames[after] - self.first
-        to_world = path.rotations.transpose(0, 2, 1)
+        """Compute the steps (N, 2, 3) of two feet in metres, and of the camera in the path's unit, across the rays."""
+        # Across the rays to the feet, because a body's depth is the least exact.
+        rows = self._pairs(people, times)
+        frames = np.array([person.frame for person in people], int) - self.first
+        to_world = self.path.rotations.transpose(0, 2, 1)
         joints = bodies.joints3d[:, list(_FEET)].astype(float)
-        start, end = (np.einsum("nij,nkj->nki", to_world[at], joints[r]) for at, r in ((here, before), (there, after)))
-        shifts = np.broadcast_to((path.centres[there] - path.centres[here])[:, None], end.shape)
+        start, end = (np.einsum("nij,nkj->nki", to_world[frames[row]], joints[row]) for row in rows)
+        first_centres, second_centres = (self.path.centres[frames[row]] for row in rows)
+        shifts = np.broadcast_to((second_centres - first_centres)[:, None], end.shape)
         rays = end / np.linalg.norm(end, axis=-1, keepdims=True)
         return _across(end - start, rays), _across(shifts, rays)
 
@@ -326,9 +347,7 @@ class CameraWalk:
 
 
 def before_camera(person: DetectedPerson, before: Camera, after: Camera) -> DetectedPerson:
-    """Adapt the network's estimate of a person, made for one camera, to another focal length: the body turns with its
-    viewing ray.
-    """
+    """Adapt a network's estimate, made for one camera, to another focal length: the body turns with its viewing ray."""
     estimate = person.estimate
     if estimate is None:
         return person
@@ -350,9 +369,7 @@ def _across(steps: Array, rays: Array) -> Array:
 
 
 def _slower(steps: Array) -> tuple[Array, NDArray[np.int64]]:
-    """Compute the squared length (N,), in units of the noise, of the shorter step of two feet (N, 2, 3), and which foot
-    it is (N, 1, 1).
-    """
+    """Compute the squared length (N,) of the shorter step of two feet (N, 2, 3) in noise levels, and its foot."""
     squared = (steps**2).sum(-1) / _NOISE**2
     return squared.min(1), squared.argmin(1)[:, None, None]
 

@@ -1,8 +1,9 @@
-"""Consecutive frames of one person as one least-squares problem: each frame's own terms, and how its points move.
+"""Consecutive frames of one person as one least-squares problem: each frame's terms, and how its points move.
 
-The motion's terms are accelerations of points in world axes, robust, and steps of points that stand. An acceleration is
-of three frames, so that the Hessian's blocks lie on the diagonal and on the two below it. Sequences and refinement are
-such chains. Long ones are solved window by window, each beginning with the end of the one before: memory does not grow.
+The terms of the motion are robust accelerations of points in world axes, and steps of standing points. An acceleration
+involves three frames, so that the Hessian has blocks on the diagonal and on the two below it. Sequences and refinement
+are such chains. Long chains are solved window by window, each beginning with the end of the window before, so that
+memory does not grow.
 """
 
 from __future__ import annotations
@@ -18,41 +19,45 @@ from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
 from humanpose_cli.fitting.residuals import FitState, RobustFunction, retract_state
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, in_parallel
 
-_HIGHEST_DAMPING = 1e6
-_OVERLAP = 2  # solved frames at the beginning of a window: they fix position and speed
-_PART = 32  # frames that a thread works on at a time: fixed, because rounding depends on it
+_MAX_DAMPING = 1e6
+_OVERLAP = 2  # solved frames at the beginning of a window, which fix position and speed
+_PART = 32  # frames per task of a thread; fixed, because rounding depends on it
 
 
 Frames = TypeVar("Frames", bound="FramesProblem")
 
 
 class FramesProblem(Protocol):
-    """The frames' own terms, as a chain takes them, over 3 parameters a joint of `rig`, 3 of the root, and further ones
-    that do not change in a chain.
+    """The terms of the frames of a chain.
+
+    The parameters of a frame are 3 for each joint of `rig`, 3 for the root, and further ones that stay constant in a
+    chain.
     """
 
     rig: LandmarkRig
 
     def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
-        """Compute each frame's equations, and the points (N, M, 3) that `ChainMotion` is about, with their Jacobian."""
+        """Compute each frame's equations, and the points (N, M, 3) of `ChainMotion` with their Jacobian."""
 
     def select(self: Frames, rows: slice, /) -> Frames:
         """Restrict the problem to some frames."""
 
 
 class ChainMotion(NamedTuple):
-    """How M points of T frames of one person move in the world, and E means of them.
+    """How M points of T frames of one person move in the world, and E means of these points.
 
     Attributes:
-        to_world: (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres.
-        bend: (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard deviations;
-            zero if the frames do not follow each other.
-        robust: Of accelerations, and robust_scale (M + E,) in standard deviations.
-        mean_acceleration: (T - 2, 3) of all points, in the same unit: that of gravity in flight, else zero.
-        means: (E, M) shares of the points in each mean.
-        weights: (T - 2, M + E) factors on the accelerations.
-        standing: (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0: free.
-        held_count: Frames at the beginning that do not change.
+        to_world: (T, 3, 3). The rotations of x ↦ to_world x + origin, camera axes to world axes.
+        origin: (T, 3) metres.
+        bend: (T - 2, 3). Weights of a point in three frames, whose sum is its acceleration in standard deviations. Zero
+            if the frames are not consecutive.
+        robust: The robust function of accelerations.
+        robust_scale: (M + E,) standard deviations.
+        mean_acceleration: (T - 2, 3) standard deviations. The mean of all points: gravity in flight, else zero.
+        means: (E, M). The share of each point in each mean.
+        weights: (T - 2, M + E). Factors on the accelerations.
+        standing: (T - 1, M) 1 / metres. 1 / σ of a point's step from a frame to the next. 0 leaves it free.
+        held_count: The number of frames at the beginning that do not change.
     """
 
     to_world: Tensor
@@ -70,10 +75,14 @@ class ChainMotion(NamedTuple):
     def free(
         cls, world_to_camera: Tensor, bend: Tensor, means: Tensor, robust: RobustFunction, robust_scale: Tensor
     ) -> ChainMotion:
-        """Make a motion in which no point stands or falls: means have no weight.
+        """Make a motion in which no point stands or falls, and means have no weight.
 
         Args:
-            world_to_camera: (T, 4, 4); the others are the fields of their names.
+            world_to_camera: (T, 4, 4).
+            bend: See `ChainMotion`.
+            means: See `ChainMotion`.
+            robust: See `ChainMotion`.
+            robust_scale: See `ChainMotion`.
         """
         to_world = world_to_camera[:, :3, :3].mT
         weights = bend.new_ones(len(bend), len(robust_scale))
@@ -110,8 +119,13 @@ class ChainMotion(NamedTuple):
 
 
 def second_differences(time: Tensor) -> Tensor:
-    """Compute the weights (T - 2, 3) of the values at three times, of T that rise, whose sum is the second derivative;
-    exact for parabolas.
+    """Compute weights of the values at three successive times whose sum is the second derivative. Exact for parabolas.
+
+    Args:
+        time: (T,) rising.
+
+    Returns:
+        (T - 2, 3).
     """
     before, after = time.diff()[:-1], time.diff()[1:]
     both = before + after
@@ -119,8 +133,13 @@ def second_differences(time: Tensor) -> Tensor:
 
 
 class ChainEquations(NamedTuple):
-    """Normal equations over T · P parameters: cost, gradient (T, P), and the blocks (T, P, P) on the diagonal and on
-    the two below it; the last one and the last two of these are zero.
+    """Normal equations over T · P parameters.
+
+    Attributes:
+        cost: The sum over all frames.
+        gradient: (T, P).
+        diagonals: (T, P, P) each. The blocks on the diagonal and on the two below it. The last block of the second, and
+            the last two of the third, are zero.
     """
 
     cost: Tensor
@@ -129,19 +148,25 @@ class ChainEquations(NamedTuple):
 
 
 class _PointTerms(NamedTuple):
-    """The motion's cost, and its derivatives by the points: first (T, M, 3), and second (T, M) of frame t with itself
-    and with frames t + 1 and t + 2.
+    """The motion's cost and its derivatives by the points.
+
+    Attributes:
+        cost: The cost.
+        slope: (T, M + E, 3). The first derivatives.
+        same: (T, M + E). The second derivatives of frame t with itself.
+        next: (T, M + E). The second derivatives of frame t with frame t + 1.
+        second_next: (T, M + E). The second derivatives of frame t with frame t + 2.
     """
 
     cost: Tensor
-    pull: Tensor
+    slope: Tensor
     same: Tensor
-    one: Tensor
-    two: Tensor
+    next: Tensor
+    second_next: Tensor
 
 
 class _Part(NamedTuple):
-    """Some of the frames: rows from `first` to before `last`, and the problem of these and two more."""
+    """Frames from `first` to before `last`, and the problem of these and two more."""
 
     first: int
     last: int
@@ -149,10 +174,12 @@ class _Part(NamedTuple):
 
 
 class Chain(Generic[Frames]):
-    """The frames of one person, in the order of time, with their evidence and their motion.
+    """The frames of one person in the order of time, with their evidence and their motion.
 
     Args:
-        threads: That share the frames; no result depends on their number.
+        problem: The terms of the frames.
+        motion: How the points move.
+        threads: The number of threads. It does not change results.
     """
 
     def __init__(self, problem: Frames, motion: ChainMotion, threads: int = 1) -> None:
@@ -198,7 +225,7 @@ class Chain(Generic[Frames]):
         return ChainEquations(cost + terms.cost, gradient, (hessian, below, further_below))
 
     def _motion_terms(self, points: Tensor) -> _PointTerms:
-        """Evaluate accelerations and steps of standing points, of points and means (T, M + E, 3) in the world."""
+        """Evaluate accelerations and steps of standing points, from points and means (T, M + E, 3) in the world."""
         motion = self.motion
         # Accelerations in standard deviations: weighted sums over three frames, robust.
         bends = motion.bend.unbind(1)  # three of (T - 2,)
@@ -210,31 +237,31 @@ class Chain(Generic[Frames]):
         standing = torch.nn.functional.pad(motion.standing.square(), (0, len(motion.means)))  # (T - 1, M + E)
         step = points.diff(dim=0)
         cost = 0.5 * rho.sum() + 0.5 * (standing[..., None] * step.square()).sum()
-        pull = torch.zeros_like(points)
-        same, one, two = (torch.zeros_like(points[..., 0]) for _ in range(3))
+        gradient = torch.zeros_like(points)
+        same, following, second_following = (torch.zeros_like(points[..., 0]) for _ in range(3))
         for first, share in enumerate(bend[:, None] for bend in bends):
             rows = slice(first, first + len(slope))
-            pull[rows] += (share * slope * motion.weights)[..., None] * acceleration
+            gradient[rows] += (share * slope * motion.weights)[..., None] * acceleration
             same[rows] += share**2 * slope * motion.weights**2
         for first, sign in enumerate((-1, 1)):
             rows = slice(first, first + len(standing))
-            pull[rows] += sign * standing[..., None] * step
+            gradient[rows] += sign * standing[..., None] * step
             same[rows] += standing
         slope = slope * motion.weights**2
-        one[:-2] += (bends[0] * bends[1])[:, None] * slope
-        one[1:-1] += (bends[1] * bends[2])[:, None] * slope
-        one[:-1] -= standing
-        two[:-2] += (bends[0] * bends[2])[:, None] * slope
-        return _PointTerms(cost, pull, same, one, two)
+        following[:-2] += (bends[0] * bends[1])[:, None] * slope
+        following[1:-1] += (bends[1] * bends[2])[:, None] * slope
+        following[:-1] -= standing
+        second_following[:-2] += (bends[0] * bends[2])[:, None] * slope
+        return _PointTerms(cost, gradient, same, following, second_following)
 
     def _part_blocks(
         self, part: _Part, equations: NormalEquations, posed_rig: PosedRig, terms: _PointTerms
     ) -> tuple[Tensor, ...]:
-        """Compute the gradient (F, P) of a part's frames, and their blocks (F, P, P) on the diagonal and on the two
-        below it.
-        """
+        """Compute the gradient (F, P) of a part's frames and their blocks (F, P, P) on three diagonals."""
         assert posed_rig.jacobian is not None
-        P, count, rows = self.width, part.last - part.first, slice(part.first, part.last)
+        P = self.width
+        count = part.last - part.first
+        rows = slice(part.first, part.last)
         # Jacobian of the points in the world, coordinates of a point together.
         J = posed_rig.jacobian[..., :P]
         J = torch.cat((J, self.motion.means @ J), 2)
@@ -242,13 +269,14 @@ class Chain(Generic[Frames]):
         J = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2).flatten(1, 2)  # (F + 2, 3 (M + E), P)
         # Chain rule: frame t with itself, then with frames t + 1 and t + 2.
         weighted_jacobian = J[:count] * terms.same[rows].repeat_interleave(3, 1)[..., None]
-        gradient = equations.gradient[:count, :P] + (J[:count].mT @ terms.pull[rows].flatten(1)[..., None]).squeeze(-1)
+        gradient = equations.gradient[:count, :P] + (J[:count].mT @ terms.slope[rows].flatten(1)[..., None]).squeeze(-1)
         hessian = equations.hessian[:count, :P, :P] + J[:count].mT @ weighted_jacobian
         below = []
-        for offset, share in ((1, terms.one), (2, terms.two)):
-            block, later = torch.zeros_like(hessian), J[offset:][:count]
-            inside = slice(len(later))  # the last frames of the sequence have no later ones
-            block[inside] = later.mT @ (J[inside] * share[rows][inside].repeat_interleave(3, 1)[..., None])
+        for offset, share in ((1, terms.next), (2, terms.second_next)):
+            block = torch.zeros_like(hessian)
+            later_J = J[offset:][:count]
+            inside = slice(len(later_J))  # the last frames of the sequence have no later ones
+            block[inside] = later_J.mT @ (J[inside] * share[rows][inside].repeat_interleave(3, 1)[..., None])
             below.append(block)
         return gradient, hessian, *below
 
@@ -259,9 +287,14 @@ class Chain(Generic[Frames]):
 
 
 def solve_block_pentadiagonal(diagonals: tuple[Tensor, Tensor, Tensor], right: Tensor) -> Tensor | None:
-    """Solve H x = b for x (T, P), with H's blocks (T, P, P) on the diagonal and one and two below it.
+    """Solve H x = b by block Cholesky over pairs of frames.
 
-    Block Cholesky over pairs of frames; None if H is not positive definite.
+    Args:
+        diagonals: (T, P, P) each. The blocks of H on the diagonal and one and two below it.
+        right: (T, P). b.
+
+    Returns:
+        x (T, P). None if H is not positive definite.
     """
     # Pairs of frames make a block-tridiagonal matrix; an odd last frame is paired with a row of the identity.
     count, width = right.shape
@@ -297,7 +330,7 @@ def solve_block_pentadiagonal(diagonals: tuple[Tensor, Tensor, Tensor], right: T
 
 
 def damped_step(equations: ChainEquations, damping: float) -> Tensor | None:
-    """Compute −(H + λ diag H)⁻¹ g, (T, P); None if H is not positive definite."""
+    """Compute the step −(H + λ diag H)⁻¹ g (T, P). None if H is not positive definite."""
     same, one, two = equations.diagonals
     diagonal = same.diagonal(dim1=1, dim2=2)
     damped_diagonal = same + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True))
@@ -306,29 +339,32 @@ def damped_step(equations: ChainEquations, damping: float) -> Tensor | None:
 
 
 def solve_chain(chain: Chain[Frames], state: FitState, options: SolverOptions) -> FitState:
-    """Find the lowest cost over all frames at once by Levenberg–Marquardt; the cost never rises."""
-    equations, damping = chain.linearise(state), options.damping
+    """Minimise the cost of all frames at once by Levenberg–Marquardt. The cost never rises."""
+    equations = chain.linearise(state)
+    damping = options.damping
     for _ in range(options.iterations):
         step = damped_step(equations, damping)
         # An accepted step lowers the damping tenfold; a rejected one, or none, raises it.
         if step is not None:
             trial = chain.retract(state, step)
-            after = chain.linearise(trial)
-            gain = float(equations.cost - after.cost)
+            trial_equations = chain.linearise(trial)
+            gain = float(equations.cost - trial_equations.cost)
             if gain > 0:
                 is_last = gain <= options.tolerance * float(equations.cost)
-                state, equations, damping = trial, after, damping / 10
+                state = trial
+                equations = trial_equations
+                damping /= 10
                 if is_last:
                     break
                 continue
         damping = max(damping, 1e-6) * 10
-        if damping > _HIGHEST_DAMPING:
+        if damping > _MAX_DAMPING:
             break
     return state
 
 
 class Window(NamedTuple):
-    """Frames start ≤ frame < stop that are solved together, behind `held_count` ones that are solved already."""
+    """Frames start ≤ i < stop that are solved together, behind `held_count` frames that are already solved."""
 
     start: int
     stop: int
@@ -336,15 +372,15 @@ class Window(NamedTuple):
 
     @property
     def rows(self) -> slice:
-        """All its frames, the held ones included."""
+        """All frames of the window, including the held ones."""
         return slice(self.start - self.held_count, self.stop)
 
     def shifted(self, frames: int) -> Window:
-        """Return the window so many frames later."""
+        """Return the window `frames` frames later."""
         return Window(self.start + frames, self.stop + frames, self.held_count)
 
 
 def windows_of(count: int, size: int, margin: int) -> list[Window]:
-    """Divide `count` frames into windows of `size`, the last `margin` of which the next one solves anew."""
+    """Divide `count` frames into windows of `size`, whose last `margin` frames the next window solves again."""
     starts = range(0, max(count - margin, 1), size - margin)
     return [Window(start, min(start + size, count), _OVERLAP if start else 0) for start in starts]

@@ -1,9 +1,8 @@
-"""Several fits of one clip as one HTML page: overlays, a side view, and the course of their errors.
+"""An HTML page that compares several fits of one clip: overlays, a side view, and charts of their errors.
 
-Two of the fits at a time stand under a slider; of more than two, and with the truth, all overlays stand side by side
-as well. With the truth there are charts of the joints' errors. The page holds all of its images and needs nothing from
-outside: it opens offline and can be sent by mail. Of long clips some frames are shown, so that it stays below about
-8 MB; the charts have every frame.
+Two fits at a time stand under a slider. If there are more than two, or the truth is known, all overlays stand side by
+side as well. With the truth there are charts of the joints' errors. The page contains all of its images and works
+offline. Long clips show a selection of frames, so that the page stays below about 8 MB. The charts have every frame.
 """
 
 from __future__ import annotations
@@ -44,23 +43,31 @@ from humanpose_cli.rendering.side_view import SideViews
 Floats = NDArray[np.float64]
 
 _DATA = Path(__file__).parent / "data"
-_MAX_FRAMES = 60  # shown of a clip
-_BUDGET = 5_600_000  # bytes of all JPEGs together; base64 makes a third more of them
-_SIDE, _SIDE_VIEW = 720, 260  # longer side of an overlay, and both of a side view, pixels
-_COLOURS, _TRUE = (1, 0, 2, 4, 5), 3  # tracks whose colours the fits and the truth have
-_OTHER_PEOPLE = 50  # added to the tracks of people whom the first fit does not have
-_MIN_OVERLAP = 0.1  # of the boxes around two bodies, from which they can be one person's
+_MAX_FRAMES = 60  # of a clip that are shown
+_BUDGET = 5_600_000  # bytes of all JPEGs together, before base64 adds a third
+_SIDE = 720  # pixels, longer side of an overlay
+_SIDE_VIEW = 260  # pixels, both sides of a side view
+_COLOURS = (1, 0, 2, 4, 5)  # tracks whose colours the fits have
+_TRUTH_COLOUR = 3  # track whose colour the truth has
+_OTHER_PEOPLE = 50  # added to the tracks of people who are not in the first fit
+_MIN_OVERLAP = 0.1  # of the boxes around two bodies of one person
 _WIDTH, _HEIGHT = 640, 90  # of a chart, in its own units
 _TIMELINE = (  # of pages with several frames
     '<div class=bar><button id=play aria-label="play">▶</button>'
     '<input id=frame type=range min=0 value=0 aria-label="frame">\n<span id=name></span></div>\n'
 )
-_MIN_SHARE = 0.1  # of the refinement, from which a chart shows that it was kept
+_MIN_SHARE = 0.1  # accepted share of the refinement that a chart marks
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """One figure over the frames of a track: (R,) of each fit, NaN where unknown."""
+    """One figure over the frames of a track.
+
+    Attributes:
+        name: The name of the figure.
+        unit: Its unit.
+        values: (R,) for each fit. NaN if unknown.
+    """
 
     name: str
     unit: str
@@ -72,8 +79,11 @@ class _PageFit:
     """A fit on the page.
 
     Attributes:
-        rows: (N,) its row for each row of the first fit, −1 where it lacks the person or the frame.
-        frames: (F,) its frame for each of the first fit's, −1 where it lacks it.
+        name: The fit's name on the page.
+        fit: The fit.
+        rows: (N,) int. The fit's row for each row of the first fit. −1 if it has none.
+        frames: (F,) int. The fit's frame for each frame of the first fit. −1 if it has none.
+        colour: The track whose colour the fit has.
     """
 
     name: str
@@ -92,24 +102,24 @@ class _PageFit:
 
     @property
     def refinement(self) -> Mapping[str, Any]:
-        """What the fit's options say of its tracks, by their numbers."""
+        """The report about each track in the fit's options, by number."""
         tracks = self.fit.options.get("refinement", {}).get("tracks", {})
         return tracks if isinstance(tracks, Mapping) else {}
 
-    def taken(self, values: NDArray[Any], rows: NDArray[np.integer]) -> Floats:
+    def select(self, values: NDArray[Any], rows: NDArray[np.integer]) -> Floats:
         """Select this fit's values (M, ...) for rows (R,) of the first fit: (R, ...), NaN if it has none."""
         indices = self.rows[rows]
-        values_there = np.full((len(rows), *values.shape[1:]), np.nan)
-        values_there[indices >= 0] = values[indices[indices >= 0]]
-        return values_there
+        selected = np.full((len(rows), *values.shape[1:]), np.nan)
+        selected[indices >= 0] = values[indices[indices >= 0]]
+        return selected
 
     def recorded(self, name: str, rows: NDArray[np.integer]) -> Floats:
-        """Read what its options record of a refinement (R,), for rows of the first fit."""
+        """Return a column (R,) of the refinement's report for rows of the first fit."""
         values = np.full(len(self.fit), np.nan)
         for track in self.fit.tracks:
             report = self.refinement.get(str(track), {})
             values[self.fit.rows_of(track)] = _column(report.get(name), len(self.fit.rows_of(track)))
-        return self.taken(values, rows)
+        return self.select(values, rows)
 
 
 def write_comparison_page(
@@ -123,38 +133,42 @@ def write_comparison_page(
     looks: Mapping[int, Look] | None = None,
     progress: Progress = no_progress,
 ) -> None:
-    """Write the page completely or not at all.
-
-    Raises UsageError if a fit shows none of the people.
+    """Write the page. It is written completely or not at all.
 
     Args:
-        fits: Two or more by their names. The page has the people and frames of the first one; people of the others
-            are matched to these by their positions in the image, frames by their names. What the second one's
-            `options["refinement"]` says of accepted frames is shown.
-        frames: Pairs of a frame's number in the first fit and its pixels (H, W, 3), in order; they are not kept.
-        truth: The true bodies, which errors are of; matched likewise.
-        plan: (H, W, 3) of a take: its cameras and people from above.
-        looks: Of the first fit's people by their tracks, who are drawn in their clothes.
+        path: The file to write.
+        fits: Two or more fits by name. The page has the people and frames of the first one. People of the others are
+            matched to these by their position in the image, frames by name. The accepted frames of the second fit's
+            refinement are marked.
+        frames: Pairs of a frame's number in the first fit and its pixels (H, W, 3), in order. They are not kept.
+        truth: The true bodies, to which errors refer.
+        title: The title. "" takes the file's name.
+        plan: (H, W, 3) uint8. The plan of a take's cameras and people.
+        looks: Track of the first fit to look, for people that are drawn with their clothes.
+        progress: Called with (done, total, unit).
+
+    Raises:
+        UsageError: If a fit shows none of the people.
     """
     first = next(iter(fits.values()))
     page_fits = [
         _PageFit.of(name, fit, first, _COLOURS[i % len(_COLOURS)]) for i, (name, fit) in enumerate(fits.items())
     ]
-    true = None if truth is None else _PageFit.of("truth", truth, first, _TRUE)
+    true = None if truth is None else _PageFit.of("truth", truth, first, _TRUTH_COLOUR)
     body = next((fit for fit in fits.values() if fit.model), first).body_model()
-    frame_numbers, views = _shown_frames(first), side_views(body, first)
+    frame_numbers = _shown_frames(first)
+    views = side_views(body, first)
+    with_truth = [*page_fits, *([true] if true else [])]
+    budget = _BUDGET // max(len(frame_numbers), 1)
     images = []
     for count, (frame, pixels) in enumerate(frames, 1):
         if frame in frame_numbers:
-            with_truth = [*page_fits, *([true] if true else [])]
-            budget = _BUDGET // max(len(frame_numbers), 1)
             images.append(_images(with_truth, pixels, frame, body, views, budget, looks or {}))
         progress(count, first.frame_count, "page frames")
     tracks = [_Track.of(page_fits, true, track) for track in first.tracks]
-    rate = first.frame_rate or DEFAULT_FRAME_RATE
     data = {
         "frames": images,
-        "rate": rate,
+        "rate": first.frame_rate or DEFAULT_FRAME_RATE,
         "count": first.frame_count,
         "tracks": [track.document() for track in tracks],
     }
@@ -162,89 +176,105 @@ def write_comparison_page(
     write_text(path, text)
 
 
-def matched_rows(first: Fit, other: Fit) -> NDArray[np.int64]:
-    """Match rows (N,): the row of another fit that shows the person of each row of the first in the same frame; −1 for
-    none.
+def matched_rows(first: Fit, second: Fit) -> NDArray[np.int64]:
+    """Match the rows of two fits that show the same person in the same frame.
 
-    Frames are matched by name, people by the overlap of the boxes around their joints: the two tracks that overlap most
-    over all frames first, then what these leave, so that people who cross are not exchanged.
+    Frames are matched by name, people by the overlap of the boxes around their joints. The two tracks that overlap most
+    over all frames are matched first, so that people who cross are not exchanged.
+
+    Args:
+        first: N rows.
+        second: The other fit.
+
+    Returns:
+        (N,) int. The row of the second fit, or −1.
     """
-    frames = _frames_of(first, other)
-    boxes = [np.concatenate((fit.joints2d.min(1), fit.joints2d.max(1)), 1).astype(np.float64) for fit in (first, other)]
+    frames = _frames_of(first, second)
+    fits = (first, second)
+    boxes = [np.concatenate((fit.joints2d.min(1), fit.joints2d.max(1)), 1).astype(np.float64) for fit in fits]
     pairs: dict[tuple[int, int], list[tuple[int, int, float]]] = {}
     for row, frame in enumerate(first.frame_index):
-        for candidate in other.rows_for(int(frames[frame])) if frames[frame] >= 0 else ():
+        for candidate in second.rows_for(int(frames[frame])) if frames[frame] >= 0 else ():
             overlap = float(box_overlap(boxes[0][row], boxes[1][candidate]))
             if overlap >= _MIN_OVERLAP:
-                tracks = int(first.track_id[row]), int(other.track_id[candidate])
+                tracks = int(first.track_id[row]), int(second.track_id[candidate])
                 pairs.setdefault(tracks, []).append((row, int(candidate), overlap))
-    row_of, is_used = np.full(len(first), -1), np.zeros(len(other), bool)
+    row_of = np.full(len(first), -1)
+    is_used = np.zeros(len(second), bool)
     for pair in sorted(pairs.values(), key=lambda pair: -sum(overlap for *_, overlap in pair)):
         for row, candidate, _ in pair:
             if row_of[row] < 0 and not is_used[candidate]:
-                row_of[row], is_used[candidate] = candidate, True
+                row_of[row] = candidate
+                is_used[candidate] = True
     return row_of
 
 
-def _frames_of(first: Fit, other: Fit) -> NDArray[np.int64]:
-    """Find the frame (F,) of another fit with the name of each of the first; −1 for none."""
-    at = {name: frame for frame, name in enumerate(other.frame_names.tolist())}
-    return np.array([at.get(name, -1) for name in first.frame_names.tolist()], np.int64)
+def _frames_of(first: Fit, second: Fit) -> NDArray[np.int64]:
+    """Find the frame (F,) of the second fit with the name of each frame of the first, or −1."""
+    frames = {name: frame for frame, name in enumerate(second.frame_names.tolist())}
+    return np.array([frames.get(name, -1) for name in first.frame_names.tolist()], np.int64)
 
 
 def _courses(page_fits: Sequence[_PageFit], true: _PageFit | None, rows: NDArray[np.integer]) -> list[Course]:
-    """List what is known over rows of a track: errors of the joints, overlap with the silhouette, reprojection error,
-    acceleration.
-    """
+    """List the figures over rows of a track: joint errors, silhouette overlap, reprojection error and acceleration."""
     courses = []
     if true is not None:
-        joints = true.taken(true.fit.joints3d, rows)
-        errors = [joint_distances(each.taken(each.fit.joints3d, rows), joints) for each in page_fits]
+        joints = true.select(true.fit.joints3d, rows)
+        errors = [joint_distances(fit.select(fit.fit.joints3d, rows), joints) for fit in page_fits]
         courses.append(Course("joint error after Procrustes", "mm", tuple(error for error, _ in errors)))
         courses.append(Course("joint error about the pelvis", "mm", tuple(error for _, error in errors)))
-    # Only a refinement measures overlaps: the second fit's measured those of the first.
+    # Only a refinement measures overlaps. The second fit's refinement measured those of the first.
     overlaps = [
         page_fits[1].recorded("overlap_before", rows),
-        *(each.recorded("overlap_after", rows) for each in page_fits[1:]),
+        *(fit.recorded("overlap_after", rows) for fit in page_fits[1:]),
     ]
     if np.isfinite(overlaps).any():
         courses.append(Course("silhouette overlap", "", tuple(overlaps)))
     errors_2d = [
-        each.taken(np.where(each.fit.keypoints2d[..., 2].any(1), each.fit.reprojection_error, np.nan), rows)
-        for each in page_fits
+        fit.select(np.where(fit.fit.keypoints2d[..., 2].any(1), fit.fit.reprojection_error, np.nan), rows)
+        for fit in page_fits
     ]
-    if np.isfinite(errors_2d).any():  # fits of other programs come without keypoints
+    if np.isfinite(errors_2d).any():  # fits of other programs have no keypoints
         courses.append(Course("reprojection error", "px", tuple(errors_2d)))
     if len(rows) > 2:
-        courses.append(
-            Course(
-                "acceleration", "mm/frame²", tuple(_accelerations(each, page_fits[0].fit, rows) for each in page_fits)
-            )
-        )
+        motion = tuple(_accelerations(fit, page_fits[0].fit, rows) for fit in page_fits)
+        courses.append(Course("acceleration", "mm/frame²", motion))
     return courses
 
 
 def joint_distances(joints: Floats, true: Floats) -> tuple[Floats, Floats]:
-    """Compute mean distances in millimetres of joints (R, 24, 3) metres from the true ones, after Procrustes (rotation,
-    translation and scale) and with the pelvises on each other: (R,) each, NaN if either is unknown.
+    """Compute mean distances of joints from the true ones after Procrustes alignment, and with the pelvises aligned.
+
+    Args:
+        joints: (R, 24, 3) metres.
+        true: (R, 24, 3) metres.
+
+    Returns:
+        (R,) millimetres each. NaN if either is unknown.
     """
     finite = np.isfinite(joints).all((1, 2)) & np.isfinite(true).all((1, 2))
-    shape_errors, pelvis_errors = np.full(len(joints), np.nan), np.full(len(joints), np.nan)
+    aligned_errors = np.full(len(joints), np.nan)
+    pelvis_errors = np.full(len(joints), np.nan)
     if finite.any():
-        ours, truth = (torch.from_numpy(values[finite]).double() for values in (joints, true))
-        best = procrustes_align(ours, truth)
-        shape_errors[finite] = 1000 * (best - truth).norm(dim=-1).mean(1).numpy()
+        points, true_points = (torch.from_numpy(values[finite]).double() for values in (joints, true))
+        aligned = procrustes_align(points, true_points)
+        aligned_errors[finite] = 1000 * (aligned - true_points).norm(dim=-1).mean(1).numpy()
         pelvis = SMPL24.index("pelvis")
-        offset = (ours - ours[:, [pelvis]]) - (truth - truth[:, [pelvis]])
+        offset = (points - points[:, [pelvis]]) - (true_points - true_points[:, [pelvis]])
         pelvis_errors[finite] = 1000 * offset.norm(dim=-1).mean(1).numpy()
-    return shape_errors, pelvis_errors
+    return aligned_errors, pelvis_errors
 
 
 def accelerations(joints: Floats, frames: NDArray[np.integer], camera: Floats) -> Floats:
-    """Compute millimetres a frame² (R,): the joints' mean second difference in the world; NaN without both neighbours.
+    """Compute the joints' mean second difference in the world.
 
     Args:
-        joints: (R, 24, 3) metres, camera axes; frames (R,) their numbers; camera (R, 4, 4) world to camera.
+        joints: (R, 24, 3) metres in camera axes.
+        frames: (R,) int. The numbers of the frames.
+        camera: (R, 4, 4). World to camera.
+
+    Returns:
+        (R,) millimetres / frame². NaN without both neighbours.
     """
     camera = camera.astype(np.float64)
     world = np.einsum("rji,rkj->rki", camera[:, :3, :3], joints - camera[:, None, :3, 3])
@@ -256,9 +286,9 @@ def accelerations(joints: Floats, frames: NDArray[np.integer], camera: Floats) -
 
 
 def _accelerations(page_fit: _PageFit, first: Fit, rows: NDArray[np.integer]) -> Floats:
-    """Compute the accelerations of a fit in its own world, for rows of the first fit."""
-    cameras = page_fit.taken(page_fit.fit.world_to_camera[page_fit.fit.frame_index], rows)
-    return accelerations(page_fit.taken(page_fit.fit.joints3d, rows), first.frame_index[rows], cameras)
+    """Compute the accelerations of a fit in its own world for rows of the first fit."""
+    cameras = page_fit.select(page_fit.fit.world_to_camera[page_fit.fit.frame_index], rows)
+    return accelerations(page_fit.select(page_fit.fit.joints3d, rows), first.frame_index[rows], cameras)
 
 
 def _column(values: Sequence[float | None] | None, count: int) -> NDArray[np.float64]:
@@ -269,7 +299,14 @@ def _column(values: Sequence[float | None] | None, count: int) -> NDArray[np.flo
 
 @dataclass(frozen=True, eq=False)
 class _Track:
-    """One person: frames (R,), how much of the refinement each keeps (R,) 0…1 or NaN, and the courses."""
+    """One person on the page.
+
+    Attributes:
+        number: The number of the track.
+        frames: (R,) int.
+        shares: (R,) 0 to 1. The accepted share of the refinement. NaN if unknown.
+        courses: The figures.
+    """
 
     number: int
     frames: NDArray[np.integer]
@@ -311,13 +348,14 @@ def _images(
     budget: int,
     looks: Mapping[int, Look],
 ) -> dict[str, Any]:
-    """Encode the overlays and side view of a frame of the first fit as data URIs."""
+    """Encode the overlays and the side view of a frame of the first fit as data URIs."""
     first = page_fits[0].fit
     rows = first.rows_for(frame)
-    bodies = [views.upright(_bodies(each, rows, body), frame) for each in page_fits]
-    side = jpeg_within(drawn_from_the_side(body, bodies, [each.colour for each in page_fits], _SIDE_VIEW), budget // 8)
-    rest, small = (budget - len(side)) // len(page_fits), reduced(pixels, _SIDE)
-    overlays = [jpeg_within(_overlay(each, first, small, frame, body, looks), rest) for each in page_fits]
+    bodies = [views.upright(_bodies(fit, rows, body), frame) for fit in page_fits]
+    side = jpeg_within(drawn_from_the_side(body, bodies, [fit.colour for fit in page_fits], _SIDE_VIEW), budget // 8)
+    size = (budget - len(side)) // len(page_fits)
+    small = reduced(pixels, _SIDE)
+    overlays = [jpeg_within(_overlay(fit, first, small, frame, body, looks), size) for fit in page_fits]
     return {
         "frame": frame,
         "name": str(first.frame_names[frame]),
@@ -327,7 +365,7 @@ def _images(
 
 
 def _bodies(page_fit: _PageFit, rows: NDArray[np.integer], body: Body) -> torch.Tensor:
-    """Pose the surfaces (R, V, 3) of a fit for rows of the first, NaN if it has none."""
+    """Pose the surfaces (R, V, 3) of a fit for rows of the first. NaN if it has none."""
     indices = page_fit.rows[rows]
     surfaces = torch.full((len(rows), len(body.template), 3), torch.nan)
     if (indices >= 0).any():
@@ -343,11 +381,10 @@ def _overlay(
     body: Body,
     looks: Mapping[int, Look],
 ) -> NDArray[np.uint8]:
-    """Draw all bodies of a fit in a frame of the first fit over its reduced image, with the looks or in the colours of
-    the first fit's people.
-    """
+    """Draw all bodies of a fit over the reduced image of a frame of the first fit, in the colours of its people."""
     number = int(page_fit.frames[frame])
-    fit, rows = page_fit.fit, page_fit.fit.rows_for(number) if number >= 0 else np.zeros(0, int)
+    fit = page_fit.fit
+    rows = fit.rows_for(number) if number >= 0 else np.zeros(0, int)
     if not len(rows):
         return small
     track_of = {int(page_fit.rows[row]): int(first.track_id[row]) for row in first.rows_for(frame)}
@@ -375,7 +412,7 @@ def _page(
     if len(finite):
         summary += f" · {np.mean(finite):.0%} of the refinement kept"
     with_truth = [*page_fits, *([true] if true else [])]
-    colours = "".join(f"--c{number}:{css_colour(each.colour)};" for number, each in enumerate(with_truth))
+    colours = "".join(f"--c{number}:{css_colour(fit.colour)};" for number, fit in enumerate(with_truth))
     style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("css", "js"))
     viewer = _viewer(with_truth, timeline=image_count > 1) if image_count else "<p>No person was found.</p>\n"
     if plan is not None:
@@ -386,9 +423,10 @@ def _page(
 
 
 def _viewer(page_fits: Sequence[_PageFit], *, timeline: bool) -> str:
-    """Show the overlays under the slider, all of them side by side if there are more than two, and the side view."""
-    names = [html.escape(each.name) for each in page_fits]
-    tags, every = [f"<span>{name}</span>" for name in names[:2]], ""
+    """Show the overlays under the slider, side by side if there are more than two, and the side view."""
+    names = [html.escape(fit.name) for fit in page_fits]
+    tags = [f"<span>{name}</span>" for name in names[:2]]
+    overlays = ""
     if len(names) > 2:
         options = [
             "".join(f"<option value={i}{' selected' * (i == selected_number)}>{name}" for i, name in enumerate(names))
@@ -397,14 +435,14 @@ def _viewer(page_fits: Sequence[_PageFit], *, timeline: bool) -> str:
         tags = [
             f"<select aria-label={side}>{text}</select>" for side, text in zip(("left", "right"), options, strict=True)
         ]
-        every = "".join(
+        figures = (
             f'<figure><img data-fit={i} alt=""><figcaption>{_named(i, name)}</figcaption></figure>'
             for i, name in enumerate(names)
         )
-        every = f"<div class=every>{every}</div>\n"
+        overlays = f"<div class=every>{''.join(figures)}</div>\n"
     key = ", ".join(_named(i, name) for i, name in enumerate(names))
     template = (_DATA / "comparison.html").read_text("utf-8")
-    return template.format(left=tags[0], right=tags[1], timeline=_TIMELINE if timeline else "", every=every, key=key)
+    return template.format(left=tags[0], right=tags[1], timeline=_TIMELINE if timeline else "", every=overlays, key=key)
 
 
 def _named(number: int, name: str) -> str:
@@ -413,7 +451,7 @@ def _named(number: int, name: str) -> str:
 
 
 def _section(track: _Track, page_fits: Sequence[_PageFit], count: int) -> str:
-    """Show a person's table and charts; of a single image there are no charts."""
+    """Show a person's table and charts. A single image has no charts."""
     rows = "".join(
         f"<tr><th>{html.escape(course.name)}</th>"
         + "".join(
@@ -424,11 +462,10 @@ def _section(track: _Track, page_fits: Sequence[_PageFit], count: int) -> str:
     )
     shares = track.shares[np.isfinite(track.shares)]
     share = f" · {np.mean(shares):.0%} of the refinement kept" if len(shares) else ""
-    charts, frames, statistic = "", "one image", ""
-    if count > 1:
-        charts = "".join(_chart(track, number, count) for number in range(len(track.courses)))
-        frames, statistic = f"{len(track.frames)} frames", "median"
-    names = "".join(f"<td>{_named(i, html.escape(each.name))}</td>" for i, each in enumerate(page_fits))
+    charts = "".join(_chart(track, number, count) for number in range(len(track.courses))) if count > 1 else ""
+    frames = f"{len(track.frames)} frames" if count > 1 else "one image"
+    statistic = "median" if count > 1 else ""
+    names = "".join(f"<td>{_named(i, html.escape(fit.name))}</td>" for i, fit in enumerate(page_fits))
     return (
         f"<section><h2>Person {track.number}</h2>\n<p class=facts>{frames}{share}</p>\n"
         f"<div class=table><table><tr><th>{statistic}</th>{names}</tr>{rows}</table></div>\n"
@@ -444,7 +481,7 @@ def _number(values: NDArray[np.float64], unit: str) -> str:
 
 
 def _chart(track: _Track, number: int, count: int) -> str:
-    """Draw a course as SVG: frames to the right, stretches that were moved shaded, both lines on one scale."""
+    """Draw a course as SVG: frames to the right, moved stretches shaded, all lines on one scale."""
     course = track.courses[number]
     all_values = np.concatenate(course.values)
     finite = all_values[np.isfinite(all_values)]
@@ -474,7 +511,7 @@ def _chart(track: _Track, number: int, count: int) -> str:
 
 
 def _stretches(track: _Track, count: int) -> list[tuple[float, float]]:
-    """Find the ends of the stretches that were moved on the chart's axis."""
+    """Find the ends of the moved stretches on the chart's axis."""
     frames = track.frames[np.nan_to_num(track.shares) > _MIN_SHARE]
     if not len(frames):
         return []
@@ -483,13 +520,12 @@ def _stretches(track: _Track, count: int) -> list[tuple[float, float]]:
 
 
 def _line(x: NDArray[np.float64], share: NDArray[np.float64], frames: NDArray[np.integer]) -> str:
-    """Draw a path through the known points; gaps stay open."""
-    commands, drawing, last = [], False, -2
-    for at, value, frame in zip(x, share, frames, strict=True):
-        if not np.isfinite(value):
-            drawing = False
-            continue
-        command = "L" if drawing and frame == last + 1 else "M"
-        commands.append(f"{command}{at:.1f} {_HEIGHT * (1 - min(max(value, 0.0), 1.0)):.1f}")
-        drawing, last = True, int(frame)
+    """Draw a path through the finite values, with gaps between the others."""
+    commands = []
+    last = -2  # frame of the last finite value
+    for position, value, frame in zip(x, share, frames, strict=True):
+        if np.isfinite(value):
+            command = "L" if frame == last + 1 else "M"
+            commands.append(f"{command}{position:.1f} {_HEIGHT * (1 - min(max(value, 0.0), 1.0)):.1f}")
+            last = int(frame)
     return "".join(commands)

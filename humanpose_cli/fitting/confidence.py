@@ -1,6 +1,6 @@
-"""How probable it is that a fitted joint is right: the confidence of joints and people.
+"""Confidence of joints and people: the probability that a fitted joint is right.
 
-A joint is right if it is within 10 cm of the true one, the pelvis on the true pelvis. The probability is a logistic
+A joint is right if it is within 10 cm of the true one when the pelvises are aligned. The probability is a logistic
 regression on the logarithms of three noise levels, which `tools/build_confidence.py` fits on rendered crowds.
 """
 
@@ -17,16 +17,16 @@ from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.solver import NormalEquations
 
-FINEST, CAP = 0.003, 0.5  # metres: the range of noise that is distinguished; CAP also stands for hidden landmarks
+MIN_NOISE, MAX_NOISE = 0.003, 0.5  # metres; noise is clipped to this range, whose end stands for hidden landmarks
 
 
 class JointNoise(NamedTuple):
-    """What is known about the errors of 24 joints of N people: standard deviations (N, 24) in metres, NaN: not known.
+    """Noise levels of the 24 joints of N people. NaN if unknown.
 
     Attributes:
-        posterior: Of the joint about the pelvis, from the fit's equations or as a network predicts it.
-        landmarks: Of the landmarks that locate the joint, the least certain of its witnesses.
-        depth: Of these landmarks' positions in space over the detector's passes.
+        posterior: (N, 24) metres. The joint about the pelvis, from the fit's equations or a network's prediction.
+        landmarks: (N, 24) metres. The least certain of the landmarks that locate the joint.
+        depth: (N, 24) metres. The positions of these landmarks in space over the detector's passes.
     """
 
     posterior: Tensor
@@ -34,8 +34,8 @@ class JointNoise(NamedTuple):
     depth: Tensor
 
 
-# Of a joint's log odds to be right: what a factor e of each noise level takes away, the level that stands for an
-# unknown one, and the log odds at a noise of 1 m in all three. Printed by tools/build_confidence.py.
+# Log odds of a joint to be right, printed by tools/build_confidence.py: the slope by the logarithm of each noise level,
+# the level that replaces an unknown one, and the log odds at a noise of 1 m in all three.
 _SLOPES = (1.30, 0.25, 0.63)
 _USUAL = (0.030, 0.036, 0.040)
 _BASE = {
@@ -55,39 +55,42 @@ _BASE = {
     "wrist": -7.4,
     "hand": -7.2,
 }
-_PREDICTION_FACTOR = 3.0  # times a posterior of the fit is what a network predicts of joints that are right as often
+_PREDICTION_FACTOR = 3.0  # noise predicted by a network over the fit's posterior, for joints that are right as often
 
 
 def probability_right(noise: JointNoise) -> Tensor:
-    """Compute the probability (N, 24) that a joint is within 10 cm, the pelvis on the true one."""
+    """Compute the probability (N, 24) that a joint is within 10 cm of the true one."""
     logits = torch.tensor([_BASE[unsided(name)] for name in SMPL24.joint_names], dtype=torch.float64)
     for slope, usual, values in zip(_SLOPES, _USUAL, noise, strict=True):
-        level = torch.where(values.isnan(), usual, values.double()).clamp(FINEST, CAP)
+        level = torch.where(values.isnan(), usual, values.double()).clamp(MIN_NOISE, MAX_NOISE)
         logits = logits - slope * level.log()
     return torch.sigmoid(logits)
 
 
 def person_confidence(joints: Tensor) -> Tensor:
-    """Average confidences (N, 24) over shoulders, elbows, wrists, hips, knees and ankles: the share (N,) of them that
-    is expected to be right.
-    """
+    """Average the confidence of joints (N, 24) over shoulders, elbows, wrists, hips, knees and ankles: (N,)."""
     return joints[:, SMPL24.indices(LIMB_JOINTS)].mean(-1)
 
 
 def posterior_noise(equations: NormalEquations, rig: LandmarkRig, state: FitState) -> Tensor:
-    """Compute the standard deviation (N, 24) in metres of each joint about the pelvis, of all axes together.
+    """Compute the standard deviation of each joint about the pelvis, over all axes together.
 
     The inverse of the Gauss-Newton matrix at the minimum is the covariance of the parameters (Laplace's approximation).
 
     Args:
-        equations: Of the fit at `state`, over the parameters of `rig`, whose points end with all joints of SMPL24.
+        equations: The equations of the fit at `state`, over the parameters of `rig`.
+        rig: A rig whose points end with all joints of SMPL24.
+        state: The solution.
+
+    Returns:
+        (N, 24) metres. Infinite if the equations are singular.
     """
     jacobian = rig.pose(state.rotations, state.root, state.betas, jacobian=True).jacobian
     assert jacobian is not None
     joints = jacobian[:, :, -len(SMPL24) :]
     about_pelvis = (joints - joints[:, :, [SMPL24.index("pelvis")]]).flatten(1, 2)  # (N, 72, P)
     diagonal = equations.hessian.diagonal(dim1=-2, dim2=-1)
-    # A tiny ridge: parameters that nothing constrains, such as the scale without world landmarks, would be singular.
+    # A tiny ridge, because parameters without constraints, such as the scale without world landmarks, are singular.
     factor, info = torch.linalg.cholesky_ex(
         equations.hessian + torch.diag_embed(1e-9 * diagonal.amax(-1, keepdim=True).expand_as(diagonal) + 1e-12)
     )
@@ -98,20 +101,24 @@ def posterior_noise(equations: NormalEquations, rig: LandmarkRig, state: FitStat
 
 
 def noise_of_joints(skeleton: Skeleton, noise: Tensor) -> Tensor:
-    """Find the noise (N, 24) of each joint's least certain witness, from landmarks' (N, L); infinite without."""
+    """Find the noise (N, 24) of each joint's least certain witness from landmarks (N, L). Infinite without any."""
     return 1 / joint_evidence(skeleton, 1 / noise.clamp_min(1e-9))
 
 
 def explained_confidence(
     confidence: Tensor, apart: Tensor, depth: Tensor, focal: Tensor, predicted_noise: Tensor | None = None
 ) -> Tensor:
-    """Compute the confidence (N, 24) of bodies that are not fitted to the landmarks that the detector found.
+    """Compute the confidence of bodies that were not fitted to the detected landmarks.
 
     Args:
-        confidence: (N, 33) of the landmarks; apart (N, 33) pixels between them and the projected body, which count
-            as noise.
-        depth: (N, 33) or (N, 1) metres of the body; focal (N, 1) pixels.
-        predicted_noise: (N, 24, 2) metres: expected absolute error of each joint across and along the viewing ray.
+        confidence: (N, 33) 0 to 1. The confidence of the landmarks.
+        apart: (N, 33) pixels. The distance between landmarks and projected body, which counts as noise.
+        depth: (N, 33) or (N, 1) metres. The depth of the body.
+        focal: (N, 1) pixels.
+        predicted_noise: (N, 24, 2) metres. The expected absolute error of each joint across and along the viewing ray.
+
+    Returns:
+        (N, 24) 0 to 1.
     """
     sigma = landmark_variance(BLAZEPOSE33, confidence.clamp(0, 1).double()).sqrt()
     away = noise_of_joints(BLAZEPOSE33, (apart * depth / focal).double().clamp_min(1e-9))

@@ -1,8 +1,8 @@
-"""People of a sequence, kept while it is looked at: a run that was killed goes on where it was.
+"""A journal of the people of a sequence, so that an interrupted run continues.
 
-Finding people takes most of the time of a video. The journal is a hidden file beside the output. Every so many frames
-it gets a record, their people and how the detector goes on. A rerun has its people from there, up to the last complete
-record, and the very same ones from then on. It is removed when everything that is made of the sequence is recorded.
+Detection takes most of the time of a video. The journal is a hidden file next to the output. At intervals it gets a
+record with the people of the last frames and the state of the detector. A rerun reads the complete records and
+continues behind them with identical results. The journal is removed when all outputs of the sequence are recorded.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ _NOT_SEARCHED = -1  # in place of the number of people
 _ARRAYS = ("box", "keypoints", "world", "spread", "world_spread")
 
 
-class Kept(NamedTuple):
-    """What a journal holds: the people of the first frames, without masks, and the detector's state behind them; None
-    for frames that were not searched.
+class JournalContent(NamedTuple):
+    """The content of a journal.
+
+    Attributes:
+        people: The people of the first frames, without masks. None for frames that were not searched.
+        state: The state of the detector behind these frames.
     """
 
     people: list[list[DetectedPerson] | None]
@@ -41,17 +44,17 @@ class DetectionJournal:
     """The journal of one sequence.
 
     Args:
-        output: The file that is being made of it.
-        key: What the people depend on, as JSON: a journal with another key is begun anew.
+        output: The file that is made from the sequence.
+        key: JSON. What the people depend on. A journal with another key is overwritten.
     """
 
     def __init__(self, output: Path, key: Mapping[str, Any]) -> None:
         self.path = people_journal(output)
         self._key = json.loads(json.dumps(key))
-        self._size = 0  # bytes of whole records
+        self._size = 0  # bytes of complete records
 
-    def read(self) -> Kept:
-        """Read the frames that were looked at before."""
+    def read(self) -> JournalContent:
+        """Read the people of the frames that were searched before."""
         people: list[list[DetectedPerson] | None] = []
         state = None
         self._size = 0
@@ -62,13 +65,18 @@ class DetectionJournal:
                 if head["key"] != self._key or end + head["bytes"] > len(data):
                     break
                 people += _frames(read_npz(self.path, data=data[end : end + head["bytes"]]))
-            except (InputError, ValueError, LookupError, TypeError):  # not ours, or damaged: it is written anew
+            except (InputError, ValueError, LookupError, TypeError):  # foreign or damaged: the rest is overwritten
                 break
-            self._size, state = end + head["bytes"], head["state"]
-        return Kept(people, state)
+            self._size = end + head["bytes"]
+            state = head["state"]
+        return JournalContent(people, state)
 
     def add(self, frames: Sequence[Sequence[DetectedPerson] | None], state: Mapping[str, Any]) -> None:
-        """Append frames' people and the detector's state (JSON) behind them; a full disk raises UnavailableError."""
+        """Append the people of frames, and the state of the detector behind them.
+
+        Raises:
+            UnavailableError: If the disk is full.
+        """
         payload = npz_bytes(_arrays(frames))
         head = json.dumps({"key": self._key, "bytes": len(payload), "state": state}).encode() + b"\n"
         try:
@@ -84,22 +92,27 @@ class DetectionJournal:
         self._size += len(head) + len(payload)
 
     def remove(self) -> None:
-        """Remove the journal: the sequence is done."""
+        """Remove the journal when the sequence is done."""
         self.path.unlink(missing_ok=True)
 
 
 def journal_of(item: InputItem, output: Path, identity: Mapping[str, Any]) -> DetectionJournal | None:
-    """Open the journal of a sequence's people until `output`, its fit file, is written; None for an image.
+    """Open the journal of a sequence's people.
 
     Args:
-        identity: Of the fitter.
+        item: The input.
+        output: The fit file.
+        identity: The identity of the fitter.
+
+    Returns:
+        The journal. None for an image.
     """
     if not item.is_sequence or item.error is not None:
         return None
     files = []
     for path in item.files:
-        about = path.stat()  # shows that a file has changed, without reading it
-        files.append([path.name, about.st_size, about.st_mtime_ns])
+        stat = path.stat()  # shows that a file has changed, without reading it
+        files.append([path.name, stat.st_size, stat.st_mtime_ns])
     key = {"version": __version__, "fit": identity, "frames": str(item.range), "files": files}
     return DetectionJournal(output, key)
 

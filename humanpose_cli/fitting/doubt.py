@@ -1,4 +1,4 @@
-"""Which fits may be plainly wrong, and why: what tables, JSON documents and overlays mark as doubtful."""
+"""Doubtful fits and the reasons, as tables, JSON documents and overlays report them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE, BLAZEPOSE33, SMPL24
 from humanpose_cli.io.fit_files import FitRecord
 
-# A plainly visible man has 0.58 or more, and 3 % of his limbs in 20 photographs, 1 % in 120 frames of videos, are below
-# 0.25. Of rendered crowds half of the limbs are below that, and 82 % of these are wrong.
+# A clearly visible man has 0.58 or more, and 3 % of his limbs in 20 photographs, 1 % in 120 frames of videos, are below
+# 0.25. In rendered crowds half of the limbs are below 0.25, and 82 % of these are wrong.
 _MIN_CONFIDENCE = 0.4  # of a person
 _MIN_LIMB_CONFIDENCE = 0.25  # of the less certain of a limb's two joints
-_MAX_ERROR = 0.03  # of the diagonal of the person's box; of whole people in sharp photographs at most 0.012
+_MAX_ERROR = 0.03  # of the diagonal of the person's box; complete people in sharp photographs have 0.012 or less
 _MIN_VISIBILITY = 0.5  # of a landmark
-# Metres from the middle of the detected ears to that of the fitted ones; in 20 photographs of 41 people at most 0.06.
+# Metres between the middles of the detected and the fitted ears; 0.06 or less in 20 photographs of 41 people.
 _MAX_HEAD_ERROR = 0.09
 _EARS = BLAZEPOSE33.indices(("left_ear", "right_ear"))
 _EARS_ABOVE_HEAD = 0.6  # of the way from the neck's joint to the head's
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
-_OF_LIMB = {"arm": ("elbow", "wrist"), "leg": ("knee", "ankle")}  # joints and landmarks have the same names
-_LOST_SECONDS = 0.2  # between a person's last frame and that of the shot; a shorter loss is one at the clip's end
-_EDGE = 0.02  # of the image's width: people whose box is nearer to its left or right edge may have walked out
+_LIMB_JOINTS = {"arm": ("elbow", "wrist"), "leg": ("knee", "ankle")}  # joints and landmarks have the same names
+_LOST_SECONDS = 0.2  # between the last frames of a person and of the shot; a shorter loss is at the end of the clip
+_EDGE = 0.02  # of the image's width: people nearer to its left or right edge may have walked out
 _PARTS_OF_LIMB = {"arm": ("shoulder", "elbow", "wrist", "hand"), "leg": ("hip", "knee", "ankle", "foot")}
 
 
 class LimbDoubt(NamedTuple):
-    """An arm or a leg that may be wrong: "left" or "right", "arm" or "leg", and whether it is hidden in the image."""
+    """An arm or a leg that is probably wrong.
+
+    Attributes:
+        side: "left" or "right".
+        limb: "arm" or "leg".
+        hidden: Whether the limb is hidden in the image.
+    """
 
     side: str
     limb: str
@@ -38,25 +44,26 @@ class LimbDoubt(NamedTuple):
 
     @property
     def parts(self) -> list[int]:
-        """Rows of SMPL24 of the body's parts that the limb consists of."""
+        """The rows of SMPL24 of the body parts that belong to the limb."""
         return list(SMPL24.indices([f"{self.side}_{part}" for part in _PARTS_OF_LIMB[self.limb]]))
 
     @property
     def reason(self) -> str:
-        """What is wrong with it."""
+        """The reason for the doubt."""
         return "hidden, guessed" if self.hidden else "uncertain"
 
 
 def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
-    """List for each row the limbs with a joint of a confidence below 0.25, and those that the image does not show.
+    """List the doubtful limbs of each row.
 
-    A limb is hidden if its last landmark, wrist or ankle, and the one before have a confidence below 0.5 or lie outside
-    the image. Rows that are interpolated, or without any keypoints, have no such limbs: nothing is known about theirs.
+    A limb is doubtful if a joint has a confidence below 0.25, or if the limb is hidden: its last two landmarks have a
+    confidence below 0.5 or lie outside the image. Interpolated rows, and rows without keypoints, have no doubtful
+    limbs.
     """
     visible = _visible(record)
     is_detected: NDArray[Any] = ~_without_keypoints(record) & ~record.interpolated
     doubts: list[list[LimbDoubt]] = [[] for _ in range(len(record))]
-    for limb, joints in _OF_LIMB.items():
+    for limb, joints in _LIMB_JOINTS.items():
         for side in ("left", "right"):
             names = [f"{side}_{joint}" for joint in joints]
             is_hidden = np.logical_not(visible[:, BLAZEPOSE33.indices(names)].any(1))
@@ -67,10 +74,8 @@ def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
 
 
 def _visible(record: FitRecord) -> np.ndarray:
-    """Mark landmarks (N, 33) that are confident and inside the image; of a take inside that of any view. Of one view of
-    a take all are: what it hides, the others show.
-    """
-    if record.options.get("of_take"):
+    """Mark landmarks (N, 33) that are confident and inside the image of any camera."""
+    if record.options.get("of_take"):  # what one view of a take hides, the others show
         return np.ones(record.keypoints2d.shape[:2], bool)
     sizes = [camera.image_size[record.frame_index][:, None] for camera in record.cameras]
     inside = [_inside(camera.keypoints2d, size) for camera, size in zip(record.cameras, sizes, strict=True)]
@@ -83,7 +88,7 @@ def _inside(points: NDArray[Any], size: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _head_elsewhere(record: FitRecord) -> NDArray[np.bool_]:
-    """Mark rows (N,) whose head is not between the detected ears; none of a take, which has several images."""
+    """Mark rows (N,) whose head is not between the detected ears. No rows of a take, which has several images."""
     if record.has_other_views:
         return np.zeros(len(record), bool)
     neck, head = (record.joints2d[:, SMPL24.index(name)] for name in ("neck", "head"))
@@ -94,14 +99,14 @@ def _head_elsewhere(record: FitRecord) -> NDArray[np.bool_]:
 
 
 def _without_keypoints(record: FitRecord) -> NDArray[np.bool_]:
-    """Mark rows (N,) that no detector's landmarks come with, in any view."""
+    """Mark rows (N,) without keypoints in any view."""
     return np.all([(camera.keypoints2d[..., 2] <= 0).all(1) for camera in record.cameras], axis=0)
 
 
 def _named(doubts: Sequence[LimbDoubt]) -> list[str]:
     """Name limbs, such as "left arm uncertain" and "both legs hidden, guessed"."""
     phrases = []
-    for limb in _OF_LIMB:
+    for limb in _LIMB_JOINTS:
         of_limb = [doubt for doubt in doubts if doubt.limb == limb]
         if len(of_limb) == 2 and of_limb[0].hidden == of_limb[1].hidden:
             phrases.append(f"both {limb}s {of_limb[0].reason}")
@@ -111,11 +116,10 @@ def _named(doubts: Sequence[LimbDoubt]) -> list[str]:
 
 
 def row_doubts(record: FitRecord) -> list[str]:
-    """Explain for each row why its fit is doubtful, whether the camera walks, and which limbs are, such as "left leg
-    hidden, guessed"; "" if it is not doubtful.
+    """Explain for each row why its fit is doubtful, such as "left leg hidden, guessed". "" if it is not.
 
-    Without hips in the image nothing says how the trunk leans and where the legs are. Of rows without any keypoints,
-    as other programs' fits are, that is not known.
+    If the hips are outside of the image, neither the lean of the trunk nor the legs are known. Rows of other programs
+    have no keypoints and are not checked for this.
     """
     unknown = _without_keypoints(record)
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
@@ -134,8 +138,9 @@ def row_doubts(record: FitRecord) -> list[str]:
 
 
 def doubts_of_tracks(record: FitRecord) -> dict[int, str]:
-    """Explain for each track why most frames that show the person are doubtful: all reasons that hold for most of them,
-    or else the most frequent one; "" if most are not.
+    """Explain for each track why most frames that show the person are doubtful. "" if most are not.
+
+    All reasons that hold for most of these frames are given, else the most frequent one.
     """
     doubts, is_detected = row_doubts(record), ~record.interpolated
     rows = {track: np.flatnonzero(is_detected & (record.track_id == track)) for track in record.tracks}
@@ -143,15 +148,17 @@ def doubts_of_tracks(record: FitRecord) -> dict[int, str]:
 
 
 def losses_in_view(record: FitRecord) -> dict[int, float]:
-    """Find the tracks of one camera that end within the image before their shot does, and the second of each end."""
+    """Find the tracks of one camera that end inside the image before their shot ends, and the second of each end."""
     if record.has_other_views:
         return {}
-    seconds, losses = record.seconds(ASSUMED_FRAME_RATE), {}
+    seconds = record.seconds(ASSUMED_FRAME_RATE)
+    losses = {}
     for track in record.tracks:
         last = np.flatnonzero(record.track_id == track)[-1]
         frame = record.frame_index[last]
         shot_end = np.flatnonzero(record.shot_id == record.shot_id[frame])[-1]
-        width, (left, right) = record.image_size[frame, 0], record.boxes[last, [0, 2]]
+        width = record.image_size[frame, 0]
+        left, right = record.boxes[last, [0, 2]]
         is_inside = left > _EDGE * width and right < (1 - _EDGE) * width
         if is_inside and seconds[shot_end] - seconds[frame] > _LOST_SECONDS:
             losses[track] = float(seconds[frame])

@@ -1,9 +1,9 @@
-"""What the keypoint fit compares a body with, and where it starts.
+"""Evidence and starts of the keypoint fit.
 
-The noise of landmarks in metres at the person's distance; the landmarks that locate each joint; a closed-form position
-before the camera; and, from observations, the weights and the starting states of the solver. Several starts
-per row go through the first stage together and the best one survives: the detector's depth, its mirror image
-along the viewing ray (depth read the wrong way round), and upright neutral poses.
+The noise of landmarks in metres at the person's distance, the landmarks that locate each joint, a closed-form position
+before the camera, and, from observations, the weights and the starts of the solver. Several starts per row go through
+the first
+stage: the detector's depth, its mirror image along the viewing ray, and upright neutral poses. The best one survives.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import viewing_rotation
 from humanpose_cli.io.fit_files import FitRecord
 
-# Metres, for skeletons other than our detector's: annotators agree to about this (COCO's OKS constants, mean).
+# Metres, for skeletons of other detectors: about the agreement of annotators (mean of COCO's OKS constants).
 _VISIBLE_NOISE, _HIDDEN_NOISE = 0.022, 0.08
 
 
@@ -41,7 +41,7 @@ _VISIBLE_NOISE, _HIDDEN_NOISE = 0.022, 0.08
 def landmark_noise(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """Return the standard deviations (L,) in metres of visible and hidden landmarks, double.
 
-    BlazePose's were measured with its landmarks' positions on the default body by tools/build_landmarks.py.
+    BlazePose's were measured with the landmarks' positions on the default body by tools/build_landmarks.py.
     """
     if skeleton != BLAZEPOSE33:
         ones = torch.ones(len(skeleton), dtype=torch.float64)
@@ -58,7 +58,7 @@ def landmark_variance(skeleton: Skeleton, confidence: Tensor) -> Tensor:
     return confidence * visible_noise**2 + (1 - confidence) * hidden_noise**2
 
 
-# The landmarks that locate a joint, without their side; the most confident of each group in parentheses counts.
+# Groups of landmarks that locate a joint, without their side. The most confident landmark of each group counts.
 _WITNESSES: dict[str, tuple[tuple[str, ...], ...]] = {
     "pelvis": (("left_hip",), ("right_hip",)),
     "spine1": (("left_hip",), ("right_hip",)),
@@ -78,34 +78,23 @@ _WITNESSES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-def _on_side(name: str, side: str, skeleton: Skeleton) -> str | None:
-    for candidate in (f"{side}{name}", name):
-        if candidate in skeleton:
-            return candidate
-    return None
-
-
 @lru_cache(maxsize=8)
 def witnesses(skeleton: Skeleton) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    """Group landmark rows for each joint of SMPL24; the most confident of each group is a witness of the joint."""
+    """Return groups of landmark rows for each joint of SMPL24. The most confident of each group is its witness."""
     table = []
     for joint in SMPL24.joint_names:
         side = next((s for s in ("left_", "right_") if joint.startswith(s)), "")
         groups = []
         for group in _WITNESSES[joint.removeprefix(side)]:
-            names = [_on_side(name, side, skeleton) for name in group]
-            rows_in_skeleton = tuple(skeleton.index(name) for name in names if name is not None)
-            if rows_in_skeleton:
-                groups.append(rows_in_skeleton)
-        table.append(tuple(groups))
+            names = [f"{side}{name}" if f"{side}{name}" in skeleton else name for name in group]
+            groups.append(tuple(skeleton.index(name) for name in names if name in skeleton))
+        table.append(tuple(filter(None, groups)))
     return tuple(table)
 
 
 def joint_evidence(skeleton: Skeleton, evidence: Tensor) -> Tensor:
-    """Reduce evidence of landmarks (N, L), larger for better, to that of joints (N, 24): the weakest of a joint's
-    groups of witnesses; 0 without any.
-    """
-    # A joint is known as well as the worse of the points that locate it; of alternatives, one is enough.
+    """Reduce evidence of landmarks (N, L), larger for better, to evidence of joints (N, 24). 0 without witnesses."""
+    # A joint is as certain as the worst of its groups, and a group as its best landmark.
     columns = []
     for groups in witnesses(skeleton):
         best = [evidence[:, list(group)].amax(-1) for group in groups]
@@ -114,13 +103,13 @@ def joint_evidence(skeleton: Skeleton, evidence: Tensor) -> Tensor:
 
 
 def joint_visibility(record: FitRecord) -> NDArray[np.float32]:
-    """Measure how visible (N, 24) the landmarks that locate each joint are, wherever the fit has it, 0..1.
+    """Measure how visible (N, 24) the landmarks of each joint are, 0 to 1.
 
-    Of rows without keypoints, as other programs' fits are, their confidence.
+    Rows without keypoints, which other programs' fits have, get the confidence of the joints.
     """
     visible = joint_evidence(BLAZEPOSE33, torch.from_numpy(record.keypoints2d[..., 2])).numpy()
-    with_keypoints = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
-    return np.where(with_keypoints, visible, record.joint_confidence)
+    has_keypoints = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
+    return np.where(has_keypoints, visible, record.joint_confidence)
 
 
 _MIN_DEPTH = 0.3  # metres from the camera to the nearest landmark
@@ -129,10 +118,11 @@ _MIN_DEPTH = 0.3  # metres from the camera to the nearest landmark
 def viewing_pixel(skeleton: Skeleton, keypoints: Tensor, confidence: Tensor, principal_point: Tensor) -> Tensor:
     """Find the pixel (N, 2) at which a camera looks that looks straight at the person.
 
-    Between the hips, or where their confidence is 0 the mean of all keypoints (N, L, 2), weighted by confidence (N, L).
+    It is between the hips, or the mean of all keypoints (N, L, 2), weighted by confidence (N, L), if the hips have
+    none.
     """
     hips = skeleton.indices(("left_hip", "right_hip"))
-    # The hips are the body's middle; the mean of what is visible moves with the limbs, but is always there.
+    # The hips are the body's middle. The mean of all landmarks moves with the limbs, but always exists.
     total = confidence.sum(1, keepdim=True)
     mean = (keypoints * confidence[..., None]).sum(1) / total.clamp_min(1e-9)
     mean = torch.where(total > 0, mean, principal_point)
@@ -141,7 +131,7 @@ def viewing_pixel(skeleton: Skeleton, keypoints: Tensor, confidence: Tensor, pri
 
 
 def zero_joints(rig: LandmarkRig) -> Tensor:
-    """Pose the joints (24, 3) of the T pose, body axes."""
+    """Return the joints (24, 3) of the T pose in body axes."""
     still = torch.eye(3, dtype=rig.joints.dtype).expand(1, len(rig.joints), 3, 3)
     origin, shape = rig.joints.new_zeros(1, 3), rig.joints.new_zeros(1, rig.shape_count)
     return rig.pose(still, origin, shape).joints[0]
@@ -150,10 +140,21 @@ def zero_joints(rig: LandmarkRig) -> Tensor:
 def place_before_camera(
     points: Tensor, keypoints: Tensor, weights: Tensor, focal: Tensor, principal_point: Tensor, default_depth: Tensor
 ) -> Tensor:
-    """Find translations (N, 3) that bring root-relative points (N, L, 3) under their pixels (N, L, 2).
+    """Find the translations that bring points under their pixels.
 
-    Least squares on the equations (X + t_x) − u (Z + t_z) = 0 with u the normalised image coordinate, which are
-    linear in t. `default_depth` (N,) metres enters as one faint equation and decides where the landmarks do not.
+    Least squares on the equations (X + t_x) − u (Z + t_z) = 0 with the normalised image coordinate u, which are linear
+    in t.
+
+    Args:
+        points: (N, L, 3) metres, relative to the root.
+        keypoints: (N, L, 2) pixels.
+        weights: (N, L).
+        focal: (N,) pixels.
+        principal_point: (N, 2) pixels.
+        default_depth: (N,) metres. A faint equation, which decides if the landmarks do not.
+
+    Returns:
+        (N, 3) metres.
     """
     uv = (keypoints - principal_point[:, None]) / focal[:, None, None]
     zeros, ones = torch.zeros_like(uv[..., 0]), torch.ones_like(uv[..., 0])
@@ -178,17 +179,19 @@ def place_before_camera(
     return torch.where(behind[:, None], torch.cat((at_depth, depth[:, None]), -1), t)
 
 
-_PERSON_HEIGHT, _IMAGE_SHARE = 1.7, 0.8  # metres, and the share of the image's height that a person fills
-_MIN_CONFIDENCE, _MIN_KEYPOINTS = 0.5, 6  # of the keypoints that a distance is computed from
+_PERSON_HEIGHT = 1.7  # metres
+_IMAGE_SHARE = 0.8  # of the image's height that a person fills
+_MIN_CONFIDENCE = 0.5  # of keypoints from which a distance is computed
+_MIN_KEYPOINTS = 6  # with this confidence
 
 
 def default_depth(focal: Tensor, image_height: Tensor) -> Tensor:
-    """Compute metres (N,) at which a person fills four fifths of the image's height."""
+    """Compute the depth (N,) in metres at which a person fills four fifths of the image's height."""
     return focal * _PERSON_HEIGHT / (_IMAGE_SHARE * image_height)
 
 
 def distance_from_camera(person: DetectedPerson, camera: Camera) -> float:
-    """Compute metres from the camera to the world landmarks under the keypoints; infinite if none is confident."""
+    """Compute the distance in metres of the world landmarks under the keypoints. Infinite without confident ones."""
     confidence = person.keypoints[:, 2]
     if person.world is None or (confidence >= _MIN_CONFIDENCE).sum() < _MIN_KEYPOINTS:
         return math.inf
@@ -202,43 +205,43 @@ def distance_from_camera(person: DetectedPerson, camera: Camera) -> float:
     return float(place_before_camera(points, pixels, weights, view.focal, view.principal_point, depth)[0, 2])
 
 
-_MIN_NOISE = 0.5  # pixels of any landmark, however far away the person is
-_BONE_NOISE = (0.06, 0.06, 0.09)  # metres of a bone in world landmarks: across the viewing ray, and along it
-_PREDICTED_NOISE = 3.0  # factor on the noise that a body network predicts for its joints, which is too sure of itself
-_FALLBACK_NOISE = 0.3  # radians by which an undetected limb differs from its mirrored or neutral pose
-_STARTS = 5  # poses that a row starts from, at most
-# Turning a joint moves the next one: a rotation is known as well as its child is visible.
+_MIN_NOISE = 0.5  # pixels, of any landmark of distant people
+_BONE_NOISE = (0.06, 0.06, 0.09)  # metres of a bone in world landmarks, across the viewing ray and along it
+_PREDICTED_NOISE = 3.0  # factor on the noise that a body network predicts for its joints, which is too small
+_FALLBACK_NOISE = 0.3  # radians, difference of a hidden limb from its mirrored or neutral pose
+_MAX_STARTS = 5  # of a row
+# A rotation is as certain as its child is visible, because turning a joint moves the next one.
 _CHILD = {"hip": "knee", "knee": "ankle", "ankle": "foot", "foot": "foot"}
 _CHILD |= {"shoulder": "elbow", "elbow": "wrist", "wrist": "hand", "hand": "hand"}
 
 
 def gather_evidence(
-    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, starts: int = _STARTS
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, starts: int = _MAX_STARTS
 ) -> tuple[FitEvidence, list[FitState]]:
-    """Gather the evidence of N rows and their starting states, the most probable start first."""
+    """Gather the evidence of N rows and their starts, the most probable start first."""
     # Faint landmarks are not used at all.
     confidence = observations.confidence
     confidence = torch.where(confidence >= options.min_confidence, confidence, 0.0)
     observations = replace(observations, confidence=confidence)
-    skeleton, rows = observations.names, len(observations)
+    skeleton = observations.names
     # World landmarks are given on the axes of a camera that looks straight at the person.
     pixel = viewing_pixel(skeleton, observations.keypoints, confidence, observations.principal_point)
     to_camera = viewing_rotation(pixel, observations.focal, observations.principal_point)
-    # The cost has several minima, such as a body that faces away: each start leads to one of them.
+    # The cost has several minima, such as a body that faces away. Each start leads to one of them.
     rotations = islice(_start_rotations(rig, observations, to_camera), starts)
-    states = [_start(rig, each, observations) for each in rotations]
+    states = [_start(rig, rotation, observations) for rotation in rotations]
     # Depth comes from the detector's world landmarks and from a network's prediction, each with its own noise.
     bones, bone_weights = _bones(observations)
     positions, position_weights = _predicted_positions(observations, to_camera)
     shape, shape_sigma = _predicted_shape(rig, observations, options)
     betas, beta_sigma = _shape_prior(rig, observations, options)
-    # Limbs that nothing shows fall back on the predicted pose, else on the neutral one.
+    # Hidden limbs fall back on the predicted pose, else on the neutral one.
     prediction = observations.predicted_rotations
     fallback = rotations_to_angles(neutral_rotations() if prediction is None else prediction)
     # A limb that any camera shows is not hidden.
-    anywhere = confidence
+    max_confidence = confidence
     for view in observations.views:
-        anywhere = anywhere.maximum(view.weights)
+        max_confidence = max_confidence.maximum(view.weights)
     views = [_other_view(view, observations, states[0].root, options.min_confidence) for view in observations.views]
     evidence = FitEvidence(
         pixels=observations.keypoints,
@@ -251,11 +254,11 @@ def gather_evidence(
         upright=_uprightness(observations) / options.lean_noise,
         positions=positions,
         position_weights=position_weights,
-        confidence=anywhere,
+        confidence=max_confidence,
         shape=shape,
         shape_sigma=shape_sigma,
-        fallback=fallback.expand(rows, -1, -1),
-        fallback_weights=_hidden_limbs(skeleton, anywhere) / _FALLBACK_NOISE,
+        fallback=fallback.expand(len(observations), -1, -1),
+        fallback_weights=_hidden_limbs(skeleton, max_confidence) / _FALLBACK_NOISE,
         betas=betas,
         beta_sigma=beta_sigma,
         views=tuple(views),
@@ -266,17 +269,18 @@ def gather_evidence(
 def _shape_prior(
     rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
 ) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (N, S) of betas: those of all people for rows without a prior of their own."""
+    """Return mean and standard deviation (N, S) of betas: the rows' own prior, else that of all people."""
     noise = torch.full((len(observations), rig.shape_count), options.shape_noise, dtype=torch.float64)
     mean = torch.zeros_like(noise)
     if observations.shape_mean is None or observations.shape_noise is None:
         return mean, noise
-    special = observations.shape_mean.isfinite()
-    return torch.where(special, observations.shape_mean, mean), torch.where(special, observations.shape_noise, noise)
+    has_prior = observations.shape_mean.isfinite()
+    mean = torch.where(has_prior, observations.shape_mean, mean)
+    return mean, torch.where(has_prior, observations.shape_noise, noise)
 
 
 def _other_view(view: OtherView, observations: KeypointObservations, root: Tensor, min_confidence: float) -> OtherView:
-    """Weight what another camera shows of people whose pelvis is at root (N, 3)."""
+    """Weight the landmarks before another camera by the distance of the person, whose pelvis is at root (N, 3)."""
     # The person may be much nearer to this camera, where the same metres are more pixels.
     depth = ((view.rotation @ root[..., None]).squeeze(-1) + view.translation)[:, 2].clamp_min(_MIN_DEPTH)
     confidence = torch.where(view.weights >= min_confidence, view.weights, 0.0)
@@ -284,13 +288,13 @@ def _other_view(view: OtherView, observations: KeypointObservations, root: Tenso
 
 
 def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_camera: Tensor) -> Iterator[Tensor]:
-    """Yield rotations (N, 24, 3, 3) to start from, the most probable first."""
+    """Yield rotations (N, 24, 3, 3) of starts, the most probable first."""
     skeleton, confidence, zero = observations.names, observations.confidence, zero_joints(rig)
-    # A network has looked at the image: its pose is the most probable one.
+    # A network's pose is the most probable one, because it uses the image.
     if observations.predicted_rotations is not None:
         yield observations.predicted_rotations
     if observations.world is not None:
-        # The detector's depth as it is, then read the wrong way round.
+        # The detector's depth, then the depth mirrored.
         for depth in (1.0, -1.0):
             directions = (observations.world * observations.world.new_tensor([1.0, 1.0, depth])) @ to_camera.mT
             yield limb_rotations(zero, skeleton, directions, confidence)
@@ -303,7 +307,7 @@ def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_ca
 
 
 def _start(rig: LandmarkRig, rotations: Tensor, observations: KeypointObservations) -> FitState:
-    """Place the predicted shape, else the mean, in a pose, where its landmarks lie under the keypoints."""
+    """Place the predicted shape, else the mean shape, in a pose, so that its landmarks lie under the keypoints."""
     rows, prediction = len(rotations), observations.predicted_betas
     betas = rotations.new_zeros(rows, rig.shape_count) if prediction is None else prediction.clone()
     origin = rotations.new_zeros(rows, 3)
@@ -315,8 +319,8 @@ def _start(rig: LandmarkRig, rotations: Tensor, observations: KeypointObservatio
 
 
 def _pixel_weights(observations: KeypointObservations, confidence: Tensor, focal: Tensor, depth: Tensor) -> Tensor:
-    """Compute 1 / σ (N, L) in pixels: the noise in metres at the person's distance, and the detector's own spread."""
-    # Landmarks err by centimetres on the body: the nearer the person, the more pixels these are.
+    """Compute 1 / σ (N, L) in pixels from the noise in metres and the detector's own spread."""
+    # Errors are centimetres on the body, which are more pixels if the person is nearer.
     pixels_per_metre = focal / depth
     variance = landmark_variance(observations.names, confidence) * pixels_per_metre.square()[:, None] + _MIN_NOISE**2
     if observations.spread is not None:
@@ -325,7 +329,7 @@ def _pixel_weights(observations: KeypointObservations, confidence: Tensor, focal
 
 
 def _bones(observations: KeypointObservations) -> tuple[Tensor, Tensor]:
-    """Compute the bones (N, B, 3) of world landmarks in the axes of the viewing ray, and 1 / σ (N, B, 3)."""
+    """Compute the bones (N, B, 3) of world landmarks in axes of the viewing ray, and 1 / σ (N, B, 3)."""
     names = observations.names
     bones, rows = bone_names(names), len(observations)
     if observations.world is None:
@@ -343,14 +347,14 @@ def _bones(observations: KeypointObservations) -> tuple[Tensor, Tensor]:
 
 
 def _predicted_positions(observations: KeypointObservations, to_camera: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute predicted joints about the pelvis (N, K, 3) in the axes of the viewing ray, and 1 / σ (N, K, 3)."""
+    """Compute predicted joints about the pelvis (N, K, 3) in axes of the viewing ray, and 1 / σ (N, K, 3)."""
     if observations.predicted_joints is None or observations.predicted_noise is None:
         empty = torch.zeros(len(observations), 0, 3, dtype=torch.float64)
         return empty, empty
     rows, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
     joints, noise = observations.predicted_joints, observations.predicted_noise[:, rows]
     positions = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
-    # Mean absolute errors, across in a plane's two axes together and along the ray, as σ of three axes.
+    # σ of three axes from mean absolute errors, in the plane across the ray and along the ray.
     sigma = torch.stack((0.8 * noise[..., 0], 0.8 * noise[..., 0], 1.25 * noise[..., 1]), -1)
     return positions, 1 / (_PREDICTED_NOISE * sigma)
 
@@ -367,7 +371,7 @@ def _predicted_shape(
 
 
 def _uprightness(observations: KeypointObservations) -> Tensor:
-    """Measure how upright (N, 2) trunk and legs look in the image, 0..1; zero if they are not visible."""
+    """Measure how upright (N, 2) trunk and legs look in the image, 0 to 1. Zero if they are hidden."""
     shares = []
     for top, bottom in (("shoulder", "hip"), ("hip", "ankle")):
         rows = [observations.names.indices((f"left_{name}", f"right_{name}")) for name in (top, bottom)]
@@ -381,7 +385,7 @@ def _uprightness(observations: KeypointObservations) -> Tensor:
 
 
 def _hidden_limbs(skeleton: Skeleton, confidence: Tensor) -> Tensor:
-    """Measure how little (N, 24) is visible of what a limb's joint moves, 0..1; zero for the trunk."""
+    """Measure how hidden (N, 24) the part is that a limb's joint moves, 0 to 1. Zero for the trunk."""
     # Below a confidence of one half a limb fades over to its fallback, without a jump from frame to frame.
     joints = joint_evidence(skeleton, confidence)
     hidden_share = torch.zeros_like(joints)
@@ -394,10 +398,10 @@ def _hidden_limbs(skeleton: Skeleton, confidence: Tensor) -> Tensor:
 
 
 def limb_fallback(evidence: FitEvidence, rotations: Tensor) -> Tensor:
-    """Choose angles (N, 24, 3) that hidden limbs tend to: the other side's if visible, else the neutral pose's."""
+    """Choose fallback angles (N, 24, 3) of hidden limbs: the other side's if it is visible, else the neutral pose's."""
     mirror = list(SMPL24.mirror)
-    other_visible = evidence.fallback_weights[:, mirror] == 0
+    mirror_visible = evidence.fallback_weights[:, mirror] == 0
     has_side = torch.tensor([m != j for j, m in enumerate(mirror)])
     # Anatomical angles are the same numbers on both sides.
-    other = rotations_to_angles(rotations)[:, mirror]
-    return torch.where((other_visible & has_side)[..., None], other, evidence.fallback)
+    mirror_angles = rotations_to_angles(rotations)[:, mirror]
+    return torch.where((mirror_visible & has_side)[..., None], mirror_angles, evidence.fallback)

@@ -1,9 +1,6 @@
-"""Fits of any program as a fit record: this package's fit files, and results of others (`io.foreign_fits`).
+"""Reads fits of any program as a fit record: this package's fit files, and results of others (`io.foreign_fits`).
 
 fit = read_fits("wham_output.pkl", "smpl:SMPL_NEUTRAL.pkl", "clip.mp4")
-
-The record's frames are the given ones, in their order; of a file of ours, which knows its frames, those from its first
-to its last. Fits of frames that are not there are an error that names them.
 """
 
 from __future__ import annotations
@@ -40,21 +37,21 @@ from humanpose_cli.io.video import count_frames
 
 _CHUNK = 64  # bodies posed together: bounds memory
 _MAX_NAMES = 5  # missing frames that a message names
-_SAME_PERSON = 0.3  # least overlap of boxes from frame to frame
-_GAP = 10  # frames for which a person may be gone and keep the number
+_SAME_PERSON = 0.3  # minimum overlap of boxes from frame to frame
+_MAX_GAP = 10  # frames for which a person may be missing and keep the number
 
 
 @dataclass(frozen=True, eq=False)
 class FrameList:
-    """The F frames that fits are to belong to.
+    """The F frames that fits belong to.
 
     Attributes:
-        numbers: (F,) number of each in its video or list, from 0.
-        names: (F,) str, file name, or a video's frame number.
-        sizes: (F, 2) width, height in pixels.
-        frame_rate: Frames a second, 0 where unknown.
-        sequence: Whether they follow each other in time.
-        total: How many frames the video or list has, with those outside of the range.
+        numbers: (F,) int. The number of each frame in its video or list, from 0.
+        names: (F,) str. File names, or the frame numbers of a video.
+        sizes: (F, 2) int, pixels. Width and height.
+        frame_rate: Frames per second. 0 if unknown.
+        sequence: Whether the frames follow each other in time.
+        total: The number of frames of the complete video or list.
     """
 
     numbers: np.ndarray
@@ -77,16 +74,23 @@ class FrameList:
 def items_of(
     frames: str | Path | InputItem | Sequence[str | Path | InputItem], sequence: bool | None = None
 ) -> Sequence[InputItem]:
-    """Open the inputs that paths name, or return given ones; sequence as for `open_inputs`."""
-    several = [frames] if isinstance(frames, str | Path | InputItem) else list(frames)
-    items = [each for each in several if isinstance(each, InputItem)]
-    return items or open_inputs([path for path in several if not isinstance(path, InputItem)], sequence=sequence)
+    """Open the inputs that paths name, or return items that are already open.
+
+    Args:
+        frames: Paths or input items.
+        sequence: Whether a folder's images are one sequence, see `open_inputs`.
+    """
+    sources = [frames] if isinstance(frames, str | Path | InputItem) else list(frames)
+    items = [source for source in sources if isinstance(source, InputItem)]
+    return items or open_inputs([path for path in sources if not isinstance(path, InputItem)], sequence=sequence)
 
 
 def list_frames(items: Sequence[InputItem]) -> FrameList:
     """List the frames of one sequence, or of independent images, without decoding them all.
 
-    Raises UsageError for several sequences, InputError for what cannot be read.
+    Raises:
+        UsageError: If there are several sequences.
+        InputError: If a file cannot be read, or the range holds no frame.
     """
     if len(items) > 1 and any(item.is_sequence for item in items):
         raise UsageError(
@@ -124,21 +128,30 @@ def read_fits(
     camera: Path | str | None = None,
     smplx: Path | str | None = None,
 ) -> Fit:
-    """Read the fits in a file of ours or of another program, whatever its name; see `io.foreign_fits` for those known.
+    """Read the fits in a file of this package or of another program.
 
-    Rows of frames left out by a range are dropped. Foreign rows have no keypoints and no reprojection error (0).
-    Raises InputError for damaged and unknown files, for fits of frames that are not there, and images of another size;
-    Raises UsageError if an argument is missing, and it says which.
+    The program is recognised by the contents, see `io.foreign_fits`. Rows of frames that a range leaves out are
+    dropped. Rows of other programs have no keypoints and a reprojection error of 0.
 
     Args:
-        body: Of the record. SMPL's parameters need `smpl:FILE`, the model file that the user has.
-        frames: What the fits were made of: paths or inputs, which the record can read again, or a list. It then has
-            just these frames, and a file of ours those from its first to its last; of a take, the inputs of all
-            views, or what the first camera filmed, whose fit it then is. Without them the file must hold the
-            images' sizes, as most do.
-        camera: For AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world) of all frames, or the fit file,
-            of all frames or some, whose AMASS export it is; for other files it must be None.
-        smplx: For GVHMR: the user's SMPL-X model file, which its shapes and translations belong to.
+        path: The file, or a folder as TRAM writes it.
+        body: The body of the fit. SMPL's parameters need "smpl:FILE", your own model file.
+        frames: The frames that the fits were made from: paths, inputs or a list. The result has exactly these frames. A
+            fit file of this package is restricted to them, from its first to its last one, and a take needs the inputs
+            of all views, or of the first one, whose fit is then returned. None takes the sizes of images from the file.
+        camera: For AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world) of all frames, or the fit file from
+            which the motion was exported. Must be None for other files.
+        smplx: For GVHMR: your SMPL-X model file, to which its shapes and translations belong.
+
+    Returns:
+        The fit. It can read its frames again if paths or inputs were given.
+
+    Raises:
+        InputError: If the file is damaged or unknown, or frames of the fits are missing or have another size.
+        UsageError: If an argument is missing or has no effect. The message names it.
+
+    Example:
+        >>> fit = hp.read_fits("wham_output.pkl", "smpl:SMPL_NEUTRAL.pkl", "clip.mp4")
     """
     path = Path(path)
     frames = frames if isinstance(frames, FrameList | None) else items_of(frames)
@@ -150,18 +163,16 @@ def read_fits(
         return fit if frames is None else on_frames(fit, frames, path)
     foreign = read_foreign_fits(path)
     if foreign is not None and camera is not None:
-        raise UsageError("camera", f"is of no use: {foreign.program}'s file holds its own", remedy="leave it out")
+        raise UsageError("camera", f"has no effect: {foreign.program}'s file has cameras", remedy="leave it out")
     if foreign is not None:
         check_model(path, foreign, model.name, smplx)  # before the frames are counted
-    frame_list, images = (
-        (frames, None) if isinstance(frames, FrameList | None) else (list_frames(frames), tuple(frames))
-    )
-    fit = (
-        _amass(path, model, frame_list, camera)
-        if foreign is None
-        else _completed(path, foreign, model, frame_list, smplx)
-    )
-    return replace(fit, path=path, sources=() if images is None else (FrameSource(images),))
+    frame_list = frames if isinstance(frames, FrameList | None) else list_frames(frames)
+    sources = () if isinstance(frames, FrameList | None) else (FrameSource(tuple(frames)),)
+    if foreign is None:
+        fit = _amass(path, model, frame_list, camera)
+    else:
+        fit = _completed(path, foreign, model, frame_list, smplx)
+    return replace(fit, path=path, sources=sources)
 
 
 def _is_fit_file(path: Path) -> bool:
@@ -180,14 +191,19 @@ def _read_fit_file(path: Path, body: Body) -> Fit:
 
 
 def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | str = "fit") -> Fit:
-    """Restrict a fit of ours to those of the given frames that it knows, from its first to its last; of inputs, it can
-    read their pixels again. Its world is that of the first camera of these, as if only they had been fitted, unless it
-    is upright (`FitRecord.options`).
+    """Restrict a fit to the given frames, from its first to its last one.
 
-    Raises InputError as `read_fits`.
+    Its world is that of the first remaining camera, as if only these frames had been fitted, unless the world is
+    upright (`FitRecord.options`).
 
     Args:
-        frames: With or without others before, behind and between; path: what errors call the fit.
+        fit: A fit of this package.
+        frames: The frames. Further frames may stand before, between and after the fit's. If they are inputs, the result
+            can read its pixels again.
+        path: What errors call the fit.
+
+    Raises:
+        InputError: If frames of the fit are missing or have another size.
     """
     frame_list = frames if isinstance(frames, FrameList) else list_frames(frames)
     frame_of = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), frame_list)
@@ -195,9 +211,10 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     wrong = [i for i in present if tuple(fit.image_size[i]) != tuple(frame_list.sizes[frame_of[i]])]
     if wrong:
         _refuse_size(path, fit.image_size[wrong[0]], frame_list, frame_of[wrong[0]])
-    start, stop = int(frame_of[present].min()), int(frame_of[present].max()) + 1
-    listed_part, frame_of = frame_list.part(start, stop), frame_of - start
-    values = _columns_of_part(fit, frame_of, listed_part)
+    start = int(frame_of[present].min())
+    stop = int(frame_of[present].max()) + 1
+    frame_of = frame_of - start
+    values = _columns_of_part(fit, frame_of, frame_list.part(start, stop))
     options = {**fit.options, **({"of_take": True} if fit.has_other_views else {})}
     for name in FRAME_LISTS:
         if isinstance(indices := options.get(name), list):
@@ -221,12 +238,15 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
 
 
 def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") -> Fit:
-    """Let a take read the pixels of its views again, from inputs that have the views' names.
-
-    Raises InputError for views without an input, and for inputs that lack their frames or have another size.
+    """Let a take read the pixels of its views again, from inputs that have the names of the views.
 
     Args:
+        fit: A fit of several cameras.
+        inputs: The input of each camera.
         path: What errors call the fit.
+
+    Raises:
+        InputError: If a view has no input, or an input lacks frames or has another size.
     """
     names = [camera.name for camera in fit.cameras]
     file_names = Counter(item.path.name for item in inputs)
@@ -237,24 +257,26 @@ def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") ->
         raise InputError(path, f"lacks the frames of {', '.join(missing)}", expected=", ".join(names), got=got)
     sources = []
     for camera in fit.cameras:
-        frame_list, item = list_frames([items[camera.name]]), items[camera.name]
-        position, frame_names = (each[camera.frame >= 0].tolist() for each in (camera.frame, camera.frame_names))
-        there = frame_list.names.tolist()
-        start = there.index(frame_names[0]) - position[0] if frame_names and frame_names[0] in there else 0
-        if [there[start + index] if start + index < len(there) else "" for index in position] != frame_names:
+        item = items[camera.name]
+        frame_list = list_frames([item])
+        position = camera.frame[camera.frame >= 0].tolist()
+        frame_names = camera.frame_names[camera.frame >= 0].tolist()
+        names_in_item = frame_list.names.tolist()
+        count = len(names_in_item)
+        first = next(iter(frame_names), None)
+        start = names_in_item.index(first) - position[0] if first in names_in_item else 0
+        if [names_in_item[start + index] if start + index < count else "" for index in position] != frame_names:
             raise InputError(item.path, "lacks frames of the fit", remedy="give the inputs that the take was made from")
         if camera.lens.size != tuple(frame_list.sizes[0].tolist()):
             _refuse_size(path, camera.lens.size, frame_list, 0)
         source = FrameSource((item,))
-        sources.append(source.part(start, len(there)) if item.is_sequence else source)
+        sources.append(source.part(start, count) if item.is_sequence else source)
     return replace(fit, sources=tuple(sources))
 
 
 def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[str, np.ndarray]:
-    """Gather what a record holds of its frames, by name, for other frames; `frame_of` says which of them each of the
-    fit's is, and those that the fit does not know have the camera of the nearest that it does.
-    """
-    source = _nearest_present(frame_of, len(frames))
+    """Return the columns of a fit's frames for other frames, which `frame_of` maps them to."""
+    source = _nearest_present(frame_of, len(frames))  # a frame without a fit has the camera of the nearest with one
     values = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
     values |= {"frame_names": frames.names, "image_size": frames.sizes}
     if not fit.options.get("upright"):
@@ -267,27 +289,23 @@ def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[
 
 
 def _before_first_cameras(fit: Fit, frames: np.ndarray) -> np.ndarray:
-    """Compute world to camera (C, 4, 4) of some frames of a fit, in order; a shot whose first frame is not among them
-    has the world of the first that is.
-    """
+    """Compute world to camera (C, 4, 4) of some frames, in the world of each shot's first remaining camera."""
     cameras, shots = fit.world_to_camera[frames].astype(np.float64), fit.shot_id[frames]
     for shot in np.unique(shots):
-        here = np.flatnonzero(shots == shot)
-        if frames[here[0]] != np.flatnonzero(fit.shot_id == shot)[0]:
-            cameras[here] = cameras[here] @ np.linalg.inv(cameras[here[0]])
+        rows = np.flatnonzero(shots == shot)
+        if frames[rows[0]] != np.flatnonzero(fit.shot_id == shot)[0]:
+            cameras[rows] = cameras[rows] @ np.linalg.inv(cameras[rows[0]])
     return cameras
 
 
 def _nearest_present(frame_of: np.ndarray, count: int) -> np.ndarray:
-    """Find for each of `count` frames the nearest of those with a number ≥ 0 in `frame_of`: whose camera it has."""
+    """Find for each of `count` frames the nearest frame that `frame_of` maps to one."""
     present = np.flatnonzero(frame_of >= 0)
     return present[np.abs(frame_of[present][None] - np.arange(count)[:, None]).argmin(1)]
 
 
 def _frame_of_each(path: Path | str, names: np.ndarray, numbers: np.ndarray, frames: FrameList) -> np.ndarray:
-    """Find where in `frames` each frame of a file is: by name (whatever its folder and format) if any is there, else by
-    number; −1 if a range left it out. Raises InputError if it is not there at all.
-    """
+    """Find the position of a file's frames in `frames` by name, else by number. −1 for frames outside the range."""
     by_name = {_stem(name): row for row, name in enumerate(frames.names)}
     if any(_stem(name) in by_name for name in names):
         positions = np.array([by_name.get(_stem(name), -1) for name in names])
@@ -300,14 +318,12 @@ def _frame_of_each(path: Path | str, names: np.ndarray, numbers: np.ndarray, fra
             str(name) or f"{number:06d}" for name, number in zip(names, numbers, strict=True) if number >= frames.total
         ]
     if missing or not (positions >= 0).any():
-        names_in_message = (
-            ", ".join(dict.fromkeys(missing))
-            if len(set(missing)) <= _MAX_NAMES
-            else (", ".join(list(dict.fromkeys(missing))[:_MAX_NAMES]) + f" … ({len(set(missing))} frames)")
-        )
+        unique = list(dict.fromkeys(missing))
+        listed = ", ".join(unique[:_MAX_NAMES]) or "all"
+        rest = f" … ({len(unique)} frames)" if len(unique) > _MAX_NAMES else ""
         raise InputError(
             path,
-            f"has fits of frames that are not there: {names_in_message or 'all'}",
+            f"has fits of frames that are not there: {listed}{rest}",
             got=f"{frames.total} frames, {frames.names[0]} to {frames.names[-1]}",
             remedy="give the frames that the fits were made of",
         )
@@ -323,13 +339,18 @@ def _stem(name: object) -> str:
 def _refuse_size(path: Path | str, size: Any, frames: FrameList, frame: int) -> None:
     width, height = (round(float(side)) for side in size)
     got = "{} × {} ({})".format(*frames.sizes[frame], frames.names[frame])
-    raise InputError(path, "is of images of another size", expected=f"{width} × {height}", got=got)
+    raise InputError(path, "belongs to images of another size", expected=f"{width} × {height}", got=got)
 
 
 class _Cameras(NamedTuple):
-    """F frames with their cameras, and which of the frames each of N rows is (−1: left out).
+    """The cameras of F frames, and the frame of each of N rows.
 
-    frame (N,); focal (F,) and centre (F, 2) pixels; world_to_camera (F, 4, 4)
+    Attributes:
+        frames: The frames.
+        frame: (N,) int. The frame of each row. −1 for rows that are left out.
+        focal: (F,) pixels.
+        centre: (F, 2) pixels. The principal points.
+        world_to_camera: (F, 4, 4).
     """
 
     frames: FrameList
@@ -376,10 +397,10 @@ def _frames_of_file(foreign: ForeignFits) -> FrameList:
     if not np.isfinite(size).all():
         problem = f"are missing: {foreign.program}'s file does not hold their size"
         raise UsageError("frames", problem, expected="--frames")
-    count = foreign.frame_count or int(foreign.frame.max()) + 1
-    count = max(count, int(foreign.frame.max()) + 1)
-    sizes, names = np.tile(size[0], (count, 1)), np.array([f"{number:06d}" for number in range(count)], dtype=object)
+    count = max(foreign.frame_count or 0, int(foreign.frame.max()) + 1)
+    sizes = np.tile(size[0], (count, 1))
     sizes[foreign.frame] = size
+    names = np.array([f"{number:06d}" for number in range(count)], dtype=object)
     has_name = foreign.names != ""
     names[foreign.frame[has_name]] = foreign.names[has_name]
     return FrameList(np.arange(count), names.astype(str), sizes.astype(int), 0.0, True, count)
@@ -388,14 +409,14 @@ def _frames_of_file(foreign: ForeignFits) -> FrameList:
 def _frame_cameras(
     path: Path, frames: FrameList, frame: np.ndarray, focal: np.ndarray, centre: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find focal lengths (F,) and principal points (F, 2); frames without people have those of the nearest with."""
+    """Find focal lengths (F,) and principal points (F, 2). Frames without people have those of the nearest frame."""
     rows = np.concatenate((focal[:, None], centre), 1)
     present = np.unique(frame)
     first = np.array([np.flatnonzero(frame == f)[0] for f in present])
     for row, of_frame in enumerate(rows[first][np.searchsorted(present, frame)]):
         if np.abs(rows[row] - of_frame).max() > 0.5:
             got = f"focal lengths {of_frame[0]:.0f} and {rows[row][0]:.0f} in {frames.names[frame[row]]}"
-            raise InputError(path, "has people of one image before different cameras", got=got)
+            raise InputError(path, "has people of one image with different cameras", got=got)
     nearest = first[np.abs(present[None] - np.arange(len(frames))[:, None]).argmin(1)]
     return rows[nearest, 0], rows[nearest, 1:]
 
@@ -452,7 +473,7 @@ def _record(
 
 
 def _drawn(params: BodyParams, body: Body, cameras: _Cameras) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield joints in space and in the image, and the meshes' boxes within it, of a chunk of rows after the other."""
+    """Yield the joints in space and in the image, and the boxes of the meshes, chunk by chunk."""
     tensors = params.tensors()
     for start in range(0, len(cameras.frame), _CHUNK):
         rows = slice(start, start + _CHUNK)
@@ -460,18 +481,17 @@ def _drawn(params: BodyParams, body: Body, cameras: _Cameras) -> Iterator[tuple[
             part = tensors.rows(rows)
             posed_body = body.pose(part.rotations, part.betas, part.trans)
         assert posed_body.vertices is not None
-        at = cameras.frame[rows]
-        view = Camera(cameras.focal[at], cameras.centre[at], (0, 0))
-        joints, outline = posed_body.joints.numpy(), view.project(posed_body.vertices.numpy())
-        limit = cameras.frames.sizes[at].astype(float)
+        frame = cameras.frame[rows]
+        view = Camera(cameras.focal[frame], cameras.centre[frame], (0, 0))
+        joints = posed_body.joints.numpy()
+        outline = view.project(posed_body.vertices.numpy())
+        limit = cameras.frames.sizes[frame].astype(float)
         boxes = np.concatenate((outline.min(1).clip(0, limit), outline.max(1).clip(0, limit)), 1)
         yield joints, view.project(joints), boxes
 
 
 def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Assign numbers to people (N,) that the file does not number: in sequences by their boxes' overlap from frame to
-    frame, else every row is another person.
-    """
+    """Assign numbers to people (N,) without any: by overlapping boxes in sequences, else one per row."""
     from scipy.optimize import linear_sum_assignment
 
     if not frames.sequence:
@@ -480,7 +500,7 @@ def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarr
     last: dict[int, int] = {}  # person → their last row
     for number in np.unique(frame):
         rows = np.flatnonzero(frame == number)
-        alive = [person for person, row in last.items() if number - frame[row] <= _GAP]
+        alive = [person for person, row in last.items() if number - frame[row] <= _MAX_GAP]
         overlap = box_overlap(boxes[rows, None], boxes[None, [last[person] for person in alive]])
         for row, person in zip(*linear_sum_assignment(-overlap), strict=True):
             if overlap[row, person] >= _SAME_PERSON:
@@ -492,12 +512,12 @@ def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarr
 
 
 def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str | None) -> Fit:
-    """Read one person's motion in the world before a camera that `camera` describes."""
+    """Read one person's motion in the world before the cameras that `camera` describes."""
     motion = read_rotations(path, "camera")
     poses = read_npz(path, {"poses"}).get("poses")
     if body.name == "default" and (poses is None or poses[0].size != 72):
         problem = "holds SMPL parameters of a motion"
-        raise UsageError(path, problem, expected="SMPL's model file", remedy="give --body smpl:FILE")
+        raise UsageError(path, problem, expected="SMPL's model file", remedy="give `body` smpl:FILE")
     if motion.person is not None:
         raise InputError(path, "has an axis of people", expected="one person's motion, (T, 66 or more)")
     if camera is None:
@@ -515,12 +535,12 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
     rest_pelvis = body.rest_pelvis(torch.from_numpy(np.array(params.betas, np.float32)))
     params = params.in_axes(to_camera[:, :3, :3], to_camera[:, :3, 3], rest_pelvis)
     world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"].T  # a fit's world is y down
-    one, certain, options = np.zeros(len(rows), int), np.ones(len(rows)), {"program": "AMASS", "upright": upright}
-    return _record(params, body, cameras, one, certain, options)
+    options = {"program": "AMASS", "upright": upright}
+    return _record(params, body, cameras, np.zeros(len(rows), int), np.ones(len(rows)), options)
 
 
 def _before_cameras(path: Path, motion: RotationTarget, camera: Path | str, frames: FrameList | None) -> _Cameras:
-    """Place a motion before the cameras of a file, which has them for all frames; it begins at the first."""
+    """Place a motion before the cameras of a file, which has them for all frames."""
     camera_file, count = read_npz(camera), len(motion)
     missing = sorted({"focal", "world_to_camera"} - camera_file.keys())
     if missing:
@@ -543,7 +563,7 @@ def _before_cameras(path: Path, motion: RotationTarget, camera: Path | str, fram
 
 
 def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _Cameras:
-    """Place a motion of a person's `count` frames before the cameras of the fit that it was exported from."""
+    """Place a motion of `count` frames before the cameras of the fit from which it was exported."""
     rows_of_tracks = [fit.held_rows(track) for track in fit.tracks]
     spans = [(0, fit.frame_count), *((int(fit.frame_index[rows[0]]), len(rows)) for rows in rows_of_tracks)]
     starts = list(dict.fromkeys(start for start, length in spans if length == count))
@@ -563,11 +583,7 @@ def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _
 
 
 def _world_of_motion(path: Path, count: int, fit: Fit, start: int) -> np.ndarray:
-    """Compute (C, 4, 4) from the z-up world of a motion of `count` frames, which began at `start`, to each of a fit's
-    cameras.
-
-    The export holds it for its frames; other programs that wrote the file again omit it, and it is the fit's.
-    """
+    """Compute (C, 4, 4) from the z-up world of a motion that begins at frame `start` to each of a fit's cameras."""
     of_fit = fit.world_to_camera.astype(np.float64)
     world_to_camera = read_npz(path, {"world_to_camera"}).get("world_to_camera")
     if world_to_camera is None:
@@ -579,7 +595,7 @@ def _world_of_motion(path: Path, count: int, fit: Fit, start: int) -> np.ndarray
 
 
 def _per_frame(path: Path | str, name: str, values: np.ndarray, shape: tuple[int, ...], count: int) -> np.ndarray:
-    """Broadcast one value for all frames, or one of each, to (count, *shape) float64."""
+    """Broadcast one value for all frames, or a value per frame, to (count, *shape) float64."""
     if values.dtype.kind not in "fiu" or values.shape not in (shape, (1, *shape), (count, *shape)):
         raise InputError(
             path, f"{name} has the wrong shape", expected=f"{shape} or {(count, *shape)}", got=str(values.shape)

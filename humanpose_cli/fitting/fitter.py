@@ -1,4 +1,4 @@
-"""Bodies of the people in images and sequences: detection, keypoint fit and fit record in one.
+"""Fits the bodies of the people in images and sequences: detection, keypoint fit and fit record.
 
 with Fitter(people="largest") as fitter:
     for path in paths:
@@ -21,9 +21,8 @@ import numpy as np
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.estimate import ShapePrior
 from humanpose_cli.body.smpl import load_body
-from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
+from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.person import DetectedPerson
@@ -33,15 +32,7 @@ from humanpose_cli.fitting.evidence import distance_from_camera
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
-from humanpose_cli.fitting.options import (
-    DetectorMode,
-    EvidenceFiles,
-    FitMethod,
-    FitOptions,
-    NetworkOptions,
-    PeopleChoice,
-    parse_heights,
-)
+from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice, parse_heights
 from humanpose_cli.fitting.outlines import outline_priors
 from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
@@ -61,23 +52,45 @@ Source: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem"
 """What can be fitted: a path, paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB."""
 
 
-_BATCH_SIZE, _BATCH_SIZE_ON_GPU = 16, 64  # images: with more, little is gained and the first result comes late
-# Metres. Photographs are seldom taken from nearer, except by telephones, whose EXIF states the lens. A head and
-# shoulders taken through a long lens and read as through a usual one are at arm's length, where movements become huge.
+_BATCH_SIZE, _BATCH_SIZE_ON_GPU = 16, 64  # images; larger batches gain little and delay the first result
+# Metres. Photographs are seldom taken from nearer, except by telephones, whose EXIF states the lens. If a long lens is
+# unknown, a head and shoulders would otherwise be at arm's length, where movements become huge.
 _MIN_DISTANCE = 2.0
-_DETECTED = 0.75  # fraction of the work on a sequence that is done when its frames are searched
-IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and what the caller makes of them
+_DETECTION_SHARE = 0.75  # of the work on a sequence
+IMAGE_STEPS = 3  # progress of one image: detect people, fit bodies, and a step of the caller
 
 
-@explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
 class Fitter:
-    """Fits bodies to images and sequences; loads its models once; a context manager.
-
-    `body` may also be a `Body`. `batch_size` is 64 independent images on a GPU and 16 on the CPU by default.
+    """Fits bodies to images and sequences and loads its models once. Use it as a context manager.
 
     Args:
-        options: All of `FitOptions` at once; the other arguments override it.
-        people_source: Finds the people, in place of our detector.
+        options: All options at once. The other arguments override them.
+        people: "all", or "largest" for the largest person of an image. In videos, "largest" is the most prominent
+            person, and further tracks that do not overlap it.
+        method: "auto", "keypoints", "nbf" or "deform-and-learn", see `hp.fit`.
+        body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
+        detector: "auto", "thorough" or "fast". How thoroughly to look for people.
+        focal: Pixels. The focal length. None takes it from EXIF, else estimates it.
+        min_confidence: 0 to 1. People below this confidence are left out.
+        height: Metres. The height of all people, or "PERSON=METRES,…" by the numbers of the overlay.
+        min_score: People with a lower score in `keypoints` or `boxes` are left out, on the file's own scale.
+        weights: The body network: a weights file, a run folder, or a name of `hpc weights list`. "" is the shipped one.
+        boxes: A file with the people's boxes, from your own detector.
+        keypoints: A file or folder with the people's keypoints, from your own detector.
+        pose_model: Your own pose network (ONNX), of RTMPose's or InstantHMR's kind.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
+        batch_size: The number of independent images that are fitted together. Default: 64 on a GPU, 16 on the CPU.
+        threads: The number of threads. None uses all cores.
+        people_source: Finds the people, in place of the shipped detector.
+
+    Raises:
+        UsageError: If an option is unusable, or has no effect.
+        InputError: If one of the files is missing or damaged.
+
+    Example:
+        >>> with hp.Fitter(people="largest") as fitter:
+        ...     fits = [fitter.fit(path) for path in paths]
     """
 
     def __init__(
@@ -102,14 +115,19 @@ class Fitter:
         threads: int | None = None,
         people_source: PeopleSource | None = None,
     ) -> None:
-        changes: dict[str, Any] = {"people": people, "method": method, "detector": detector, "focal": focal}
-        changes["min_confidence"], changes["height"] = min_confidence, None if height is None else str(height)
-        changes["min_score"] = min_score
-        changes["body"] = body.name if isinstance(body, Body) else body
         options = options or FitOptions()
-        changes["network"] = replace(options.network, weights=str(weights)) if weights else None
-        changes = {name: value for name, value in changes.items() if value is not None}
-        self.options = replace(options, **changes)
+        changes: dict[str, Any] = {
+            "people": people,
+            "method": method,
+            "body": body.name if isinstance(body, Body) else body,
+            "detector": detector,
+            "focal": focal,
+            "min_confidence": min_confidence,
+            "height": None if height is None else str(height),
+            "min_score": min_score,
+            "network": replace(options.network, weights=str(weights)) if weights else None,
+        }
+        self.options = replace(options, **{name: value for name, value in changes.items() if value is not None})
         self.body = body if isinstance(body, Body) else load_body(self.options.body)
         self._shapes = {
             person: self._stature.prior(metres, self.options.keypoints.shape_noise)
@@ -141,17 +159,17 @@ class Fitter:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Options, and files by their contents, as JSON values: fits of equal identity are equal."""
+        """Options, and files by their contents, as JSON values. Fits of equal identity are equal."""
         return self.options.identity(self._files, self.network_identity)
 
     @property
     def network_identity(self) -> str:
-        """Digest and precision of the body network, wherever its file lies; empty without one."""
+        """The digest and precision of the body network. "" without a network."""
         return "" if self._network is None else self._network.label
 
     @property
     def network_files(self) -> tuple[Path, ...]:
-        """Weights of the body network and, where it takes one from another file, of its segmenter; () without one."""
+        """The weights of the body network, and of its segmenter if it has one. () without a network."""
         return () if self._network is None else self._network.files
 
     def fit(
@@ -167,18 +185,25 @@ class Fitter:
     ) -> Fit:
         """Fit every person in an image, a video, a folder of images, or an array.
 
-        Independent images make one fit with a frame each; people of different images have different ids.
+        Independent images make one fit with a frame each. People of different images have different ids.
 
         Args:
-            source: A path; several paths, of images; (H, W, 3) or (T, H, W, 3) uint8 RGB.
-            people: "all" or only the "largest"; None: as in `options`.
-            focal: Pixels, or "auto": EXIF's or the default; None: as in `options`.
-            frames: "A:B" or "A:B:STEP": frames A to B - 1 of a sequence, every STEP-th; negative ones count from
-                the end, "0.5s" is a time.
-            sequence: Whether a folder's images are one sequence; None: numbered ones of one size are, if they look
-                alike.
-            progress: True draws a bar on stderr; a function is called with (done, total or None, unit).
-            journal: Of one sequence, which is continued from it.
+            source: A path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB.
+            people: "all" or "largest". None takes the fitter's option.
+            focal: Pixels. "auto" takes it from EXIF, else estimates it. None takes the fitter's option.
+            frames: "A:B" or "A:B:STEP". The frames of a sequence that are fitted, A to B - 1, every STEP-th. Negative
+                numbers count from the end, and "0.5s" is a time.
+            sequence: Whether the images of a folder are one sequence. None decides: numbered images of one size that
+                look alike are.
+            progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
+            journal: The journal of one sequence, from which the fit continues.
+
+        Returns:
+            The bodies of all people in all frames.
+
+        Raises:
+            InputError: If the source is missing or damaged.
+            UsageError: If several sequences are given, or the range holds no frame.
         """
         options = self._options(people, focal)
         frame_range = parse_range(frames)
@@ -193,7 +218,7 @@ class Fitter:
             return self._fit_array(check_pixels(source, sequence=True), frame_range, options, report)
 
     def _options(self, people: PeopleChoice | None, focal: float | Literal["auto"] | None = None) -> FitOptions:
-        """Combine the fitter's options with those of one call."""
+        """Combine the fitter's options with the arguments of one call."""
         changes: dict[str, Any] = {} if people is None else {"people": people}
         if focal is not None:
             changes["focal"] = None if focal == "auto" else focal
@@ -254,15 +279,20 @@ class Fitter:
         path: Path | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
-        """Fit every person in one image (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
-
-        Without people the fit has no rows.
+        """Fit every person in one image. Ids count from the largest person, who is 0.
 
         Args:
-            people: "all" or only the "largest"; None: as in `options`.
-            focal: Pixels, from EXIF, if known; `FitOptions.focal` overrides it.
-            principal_point: Pixels, of an image that was cut out of another; None for the middle.
-            path: The image's file, by which people given in a file are found.
+            pixels: (H, W, 3) uint8 RGB.
+            people: "all" or "largest". None takes the fitter's option.
+            name: The name of the frame in the fit.
+            focal: Pixels. The focal length of EXIF, which the fitter's option overrides.
+            principal_point: (x, y) pixels. The principal point of an image that was cut out of another one. None: the
+                middle.
+            path: The file of the image, by which people are found in the user's files.
+            progress: A function that is called with (done, total or None, unit).
+
+        Returns:
+            The bodies of all people. No rows if no person is found.
         """
         frame = Frame(0, name, pixels, focal, path=path, principal_point=principal_point)
         return self._fit_image(frame, self._options(people), progress)
@@ -280,13 +310,19 @@ class Fitter:
     def prepare(
         self, items: Sequence[InputItem], progress: Progress = no_progress, options: FitOptions | None = None
     ) -> Mapping[Path, float]:
-        """Detect and fit the people of several images together; `fit` of each image then returns at once.
+        """Detect and fit the people of several images together, so that `fit` of each image returns at once.
 
-        A GPU, and the keypoint fit anywhere, take hardly longer for many people than for one. Errors of an image are
-        raised by its `fit`. Sequences are ignored. On the CPU, no bit of a result depends on the other images; on a
-        GPU, whose networks take people of several images in one batch, results differ by rounding at most.
+        A GPU, and the keypoint fit anywhere, need little more time for many people than for one. Results on the CPU do
+        not depend on the other images. On a GPU they can differ by rounding. Errors of an image are raised by its
+        `fit`.
 
-        Returns the seconds of each image, see `fit_images_together`; none of what is left to `fit`.
+        Args:
+            items: The next items. Sequences are ignored.
+            progress: A function that is called with (done, total or None, unit).
+            options: The options of the calls of `fit`. None: the fitter's.
+
+        Returns:
+            The seconds that each image took, by path. {} if all are left to `fit`.
         """
         options = options or self.options
         images = [item for item in items if not item.is_sequence]
@@ -299,16 +335,16 @@ class Fitter:
         return seconds
 
     def _fit_images(self, images: Iterable[ImagePeople], options: FitOptions) -> list[Fit]:
-        """Fit the people of independent images in one solve. No pixels are kept."""
+        """Fit the people of independent images in one solve, without keeping pixels."""
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
         unfitted: list[list[UnfittedDetection]] = []
         clothes: list[dict[int, np.ndarray]] = []
         estimates = Estimates(self._network, independent=True)
-        for index, (frame, found) in enumerate(images):
-            detected = [person for person in found if not person.not_fitted]
+        for index, (frame, detections) in enumerate(images):
+            detected = [person for person in detections if not person.not_fitted]
             clothes.append({track: body_colours(person, frame.pixels) for track, person in enumerate(detected)})
-            unfitted.append([unfitted_detection(person) for person in found if person.not_fitted])
+            unfitted.append([unfitted_detection(person) for person in detections if person.not_fitted])
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
@@ -326,10 +362,10 @@ class Fitter:
         for index, camera in enumerate(cameras):
             rows = [row for row, person in enumerate(people) if person.frame == index]
             bodies = None if solved is None or not rows else solved.rows(rows)
-            detections = tuple(replace(people[row], frame=0) for row in rows)
-            fit = self._record(detections, [camera], bodies, options, unfitted=unfitted[index])
+            fitted_people = tuple(replace(people[row], frame=0) for row in rows)
+            fit = self._record(fitted_people, [camera], bodies, options, unfitted=unfitted[index])
             # With one frame and ids in order, its rows are in the order of its people.
-            fit = replace(fit, detections=detections, clothes=clothes[index])
+            fit = replace(fit, detections=fitted_people, clothes=clothes[index])
             fits.append(confident(fit, options.min_confidence))
         return fits
 
@@ -343,13 +379,21 @@ class Fitter:
         journal: DetectionJournal | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
-        """Fit every person in the frames of one sequence; one track is one person and has one shape.
+        """Fit every person in the frames of one sequence. A track is one person and has one shape.
 
-        Frames are searched one by one and not kept: memory grows with people and frames, not with pixels. Damaged
-        frames are not searched; the last undamaged frame stands in for their pixels.
+        Frames are searched one by one and not kept, so that memory does not grow with pixels. Damaged frames are not
+        searched. The last undamaged frame replaces their pixels.
 
         Args:
-            people: "all" or only the "largest"; None: as in `options`.
+            frames: The frames in order.
+            people: "all" or "largest". None takes the fitter's option.
+            frame_rate: Frames per second, if known.
+            frame_count: The number of frames, for the progress.
+            journal: The journal from which the fit continues.
+            progress: A function that is called with (done, total or None, unit).
+
+        Returns:
+            The bodies of all people in all frames.
         """
         return self._fit_sequence(frames, self._options(people), frame_rate, frame_count, journal, progress)
 
@@ -363,20 +407,20 @@ class Fitter:
         progress: Progress,
     ) -> Fit:
         uses_network = options.network_alone or bool(options.network.weights)
-        searched = part_of(progress, 0, _DETECTED)
+        detecting = part_of(progress, 0, _DETECTION_SHARE)
         estimates = Estimates(self._network if uses_network else None)
         journal = None if uses_network else journal  # networks need masks, which no journal keeps
-        outlined = options.outline.use and not options.network_alone
-        # A network by itself reads every frame.
+        uses_outlines = options.outline.use and not options.network_alone
+        # The method nbf needs every frame.
         rate = None if options.network_alone else frame_rate
         people_of_frames = self._people.in_sequence(frames, journal, masks=uses_network, frame_rate=rate)
         detections = prefetch(people_of_frames, 1)
-        with closing(detections) as decoded, TrackMasks(outlined, self._threads, self._device) as masks:
+        with closing(detections) as decoded, TrackMasks(uses_outlines, self._threads, self._device) as masks:
             builder = SequencePeopleBuilder(options, estimates, masks)
             for done, (frame, people) in enumerate(decoded, 1):
                 builder.add(frame, people)
-                searched(done, frame_count, "frames")
-        solving = part_of(progress, _DETECTED, 1)
+                detecting(done, frame_count, "frames")
+        solving = part_of(progress, _DETECTION_SHARE, 1)
         solving(0, None, "fitting bodies")
         sequence = builder.finish(frame_rate)
         cameras = sequence.cameras
@@ -385,7 +429,7 @@ class Fitter:
             rows = self._with_outline_shapes(rows, cameras)
             rows = complete_tracks(rows, cameras, fill_gaps=self._people.fills_gaps)
         solved = self._solve(rows, cameras, solving, sequence=True) if rows else None
-        # Only feet tell the size of a path: bodies are solved before it is known, and again along it.
+        # Feet determine the scale of a path, so bodies are solved before it is known, and again along it.
         paths = []
         for walk in sequence.walks:
             scale = None if solved is None else walk.scale(rows, solved, sequence.seconds)
@@ -405,13 +449,13 @@ class Fitter:
         return BodyStature.of(self.body)
 
     def _measured_shape(self, track: int) -> ShapePrior | None:
-        """Return the shape prior of a person of measured height."""
+        """Return the shape prior of a person whose height is given, else None."""
         return self._shapes.get(track, self._shapes.get(None))
 
     def _with_outline_shapes(
         self, people: list[DetectedPerson], cameras: Sequence[FrameCamera]
     ) -> list[DetectedPerson]:
-        """Give the rows of each track the shape that their masks show, and forget the masks."""
+        """Give the rows of each track the shape that their masks show, and drop the masks."""
         masked = [person for person in people if person.mask is not None]
         if masked:
             tracks = [person.track for person in masked]
@@ -426,16 +470,13 @@ class Fitter:
         cameras: Sequence[FrameCamera],
         groups: Sequence[int],
     ) -> dict[int, ShapePrior]:
-        """Find the shapes that masks show of groups of rows, one person each."""
+        """Find the shape that masks show for each group of rows, one person each."""
         if not self.options.outline.use or self.options.network_alone:
             return {}
         return outline_priors(self.body, people, bodies, cameras, groups, self._stature.component)
 
     def _image_camera(self, frame: Frame, people: Sequence[DetectedPerson], options: FitOptions) -> FrameCamera:
-        """Choose the camera of an independent image; an unknown lens is so long that no person is nearer than 2 m.
-
-        In a sequence the lens keeps its default: it is the same for all frames, and later frames show more people.
-        """
+        """Choose the camera of an independent image. An unknown lens is so long that nobody is nearer than 2 m."""
         camera = camera_of(frame, options)
         if options.focal or frame.focal:
             return camera
@@ -451,11 +492,11 @@ class Fitter:
         *,
         sequence: bool = False,
     ) -> KeypointFit:
-        """Solve the bodies of N ≥ 1 rows, in their order."""
+        """Solve the bodies of N ≥ 1 rows in their order."""
         if self.options.network_alone:
             if sequence:
                 return fit_of_estimates(self.body, people, cameras, shared_shape=True)
-            # Images by themselves: rounding depends on the size of a batch.
+            # Image by image, because rounding depends on the size of a batch.
             images = [list(rows) for _, rows in groupby(people, lambda row: row.frame)]
             return KeypointFit.joined([fit_of_estimates(self.body, p, cameras, shared_shape=False) for p in images])
         if sequence:
@@ -480,7 +521,7 @@ class Fitter:
         frame_times: Sequence[float] | None = None,
         unfitted: Sequence[UnfittedDetection] = (),
     ) -> Fit:
-        """Make the fit of rows in frames; `bodies` is None if there are no rows."""
+        """Make the fit of rows in frames. `bodies` is None if there are no rows."""
         walks = [row for row, camera in enumerate(cameras) if camera.turn.walks and not camera.turn.solved]
         absent = {p.frame for p in people if p.absent} - {p.frame for p in people if not p.absent}
         unsearched = [row for row, camera in enumerate(cameras) if not camera.searched]
@@ -519,7 +560,16 @@ def _are_paths(source: Sequence[Any]) -> bool:
 
 
 def check_pixels(source: Any, *, sequence: bool = False, name: str = "source") -> np.ndarray:
-    """Check (H, W, 3) uint8 from an array or anything that becomes one; with `sequence` (T, H, W, 3) as well."""
+    """Return an image, or anything that converts to one, as an array.
+
+    Args:
+        source: (H, W, 3) uint8 RGB.
+        sequence: Also accept (T, H, W, 3).
+        name: What the error calls the source.
+
+    Raises:
+        InputError: If shape or type are different. The message has a remedy for floats, alpha and grey images.
+    """
     pixels = np.asarray(source)
     dimensions = (3, 4) if sequence else (3,)
     if pixels.dtype != np.uint8 or pixels.ndim not in dimensions or pixels.shape[-1] != 3 or 0 in pixels.shape:
@@ -532,5 +582,5 @@ def check_pixels(source: Any, *, sequence: bool = False, name: str = "source") -
         elif pixels.dtype == np.uint8 and pixels.ndim == 2:
             remedy = "of grey, np.stack([image] * 3, -1)"
         got = f"{pixels.shape} {pixels.dtype}"
-        raise InputError(name, "is no image", expected=expected, got=got, remedy=remedy)
+        raise InputError(name, "is not an image", expected=expected, got=got, remedy=remedy)
     return pixels

@@ -1,8 +1,8 @@
 """Fits in a world that stands on its ground, in place of the first camera's.
 
 The tilt of a camera is unknown, unless the program that made the fit knows it. People show it: a person who stands
-still is in balance (see `avatar.ground`), and soles are on the ground. So the way down is known to some degrees, while
-a camera is tilted by 15° to 50°, and the height of the camera above the soles.
+still is in balance (see `avatar.ground`), and soles are on the ground. This gives the way down to some degrees, while
+cameras are often tilted by 15° to 50°, and the height of the camera above the soles.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ from humanpose_cli.io.fit_files import FitRecord
 
 Record = TypeVar("Record", bound=FitRecord)
 
-_MAX_BODIES, _MIN_CONFIDENCE = 24, 0.5  # bodies of a shot that are measured, and the minimum visibility of their ankles
+_MAX_BODIES = 24  # of a shot that are measured
+_MIN_VISIBILITY = 0.5  # of both ankles
 _UPRIGHT = ("neck",), ("pelvis",), ("left_ankle", "right_ankle")
-_MIN_COSINE = 0.7  # of trunk and legs, and of the body and the image's down, of who is upright
-_MAX_GAP = 0.15  # metres between the ground and soles that stand on it: who is higher leaps or is on something
-_LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's: some frames are wrong, some leaps
+_MIN_COSINE = 0.7  # between trunk and legs, and between body and the image's down, of upright people
+_MAX_GAP = 0.15  # metres between the ground and soles that stand on it; higher people leap or stand on something
+_GROUND_QUANTILE = 0.9  # of the soles' depths below the camera, because some frames are wrong and some show leaps
 
 
 def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record:
-    """Move a fit into a world whose y axis points down and whose ground is y = 0; bodies and cameras stay.
+    """Move a fit into a world whose y axis points down and whose ground is y = 0. Bodies and cameras stay.
 
-    Of images whose ground is known (`FitRecord.ground`), it is that. Else:
-    A camera at the origin, as each shot's first one is but in fits of programs that know a world, is above or below it
-    then. The ground is below the soles of the largest person among those with detected feet, or among all people if no
-    feet are detected. An upright world (`FitRecord.options`) keeps its axes; in others the camera is taken as level if
-    no feet are detected or no person stands. Shots without people are not changed.
+    If the ground of the images is known (`FitRecord.ground`), it is used. Else each shot's first camera is above or
+    below the origin. The ground is below the soles of the largest person with detected feet, or of the largest of all
+    people if no feet are detected. An upright world (`FitRecord.options`) keeps its axes. Otherwise the camera counts
+    as level if no feet are detected or nobody stands. Shots without people do not change.
 
     Args:
-        by_people: Takes the way down of people who are upright in place of a level camera's: views show them
-            standing.
+        fit: The fit.
+        body: The body of the fit.
+        by_people: Take the way down from upright people before a level camera is assumed.
     """
     feet = joint_visibility(fit)[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
-    has_feet = np.min(feet, 1) > _MIN_CONFIDENCE
+    has_feet = np.min(feet, 1) > _MIN_VISIBILITY
     cameras = fit.world_to_camera.astype(np.float64)
     for shot in np.unique(fit.shot_id):
         frames = np.flatnonzero(fit.shot_id == shot)
@@ -65,36 +66,38 @@ def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record
         if by_people and down[1] == 1 and not fit.options.get("upright"):
             down = _down_of_people(fit, rows)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
-        height = float((world_vertices(fit, _few(largest), body) @ down).max(1).values.quantile(_LOWEST))
+        depths = (world_vertices(fit, _few(largest), body) @ down).max(1).values
+        height = float(depths.quantile(_GROUND_QUANTILE))
         _stand(cameras, frames, down.double(), height)
     return replace(fit, world_to_camera=cameras.astype(fit.world_to_camera.dtype))
 
 
 def on_their_soles(fit: Record, soles: Mapping[int, float | None]) -> Record:
-    """Move people of an image whose ground is y = 0 vertically onto it, if their soles are near it.
+    """Move people of an image vertically onto the ground y = 0 if their soles are near it.
 
     Args:
-        soles: Metres along the way down, by track; None for who does not stand.
+        fit: A fit whose ground is y = 0.
+        soles: Track to metres along the way down. None for people who do not stand.
     """
     gaps = np.array([soles.get(track) or 0.0 for track in fit.track_id.tolist()])
     gaps = np.where(np.abs(gaps) <= _MAX_GAP, gaps, 0.0)[:, None]
     shifts = -gaps * fit.world_to_camera[fit.frame_index, :3, 1]
-    trans, joints = fit.trans + shifts, fit.joints3d + shifts[:, None]
-    return replace(fit, trans=trans.astype(np.float32), joints3d=joints.astype(np.float32))
+    trans = (fit.trans + shifts).astype(np.float32)
+    joints = (fit.joints3d + shifts[:, None]).astype(np.float32)
+    return replace(fit, trans=trans, joints3d=joints)
 
 
 def _stand(cameras: np.ndarray, frames: np.ndarray, down: Tensor, height: float) -> None:
-    """Give frames' world_to_camera (F, 4, 4), in place, a world whose ground is the plane down · x = height so far."""
+    """Change the world of frames, in place, so that the plane down · x = height becomes its ground."""
     turn = turn_between(down, torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()
     cameras[frames, :3, :3] = cameras[frames, :3, :3] @ turn.T
     cameras[frames, :3, 3] += height * cameras[frames, :3, 1]
 
 
 def _down_of_people(fit: FitRecord, rows: np.ndarray) -> Tensor:
-    """Find the way down (3,) in the world from necks to ankles of people who are upright, each person's median of the
-    rows (R,); level if no person is.
-    """
-    joints, cameras = fit.joints3d[rows], fit.world_to_camera[fit.frame_index[rows]]
+    """Find the way down (3,) in the world from the necks and ankles of upright people. Level if nobody is upright."""
+    joints = fit.joints3d[rows]
+    cameras = fit.world_to_camera[fit.frame_index[rows]]
     neck, pelvis, ankles = (joints[:, SMPL24.indices(names)].mean(1) for names in _UPRIGHT)
     trunk, legs, down = (_unit(end - start) for start, end in ((neck, pelvis), (pelvis, ankles), (neck, ankles)))
     upright = straight_legs(torch.from_numpy(joints)).numpy() & ((trunk * legs).sum(1) > _MIN_COSINE)
@@ -116,5 +119,5 @@ def world_vertices(fit: FitRecord, rows: np.ndarray, body: Body) -> Tensor:
 
 
 def _few(rows: np.ndarray) -> np.ndarray:
-    """Choose up to 24 of the rows, evenly."""
+    """Choose up to `_MAX_BODIES` of the rows, evenly."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_BODIES).round().astype(int))]

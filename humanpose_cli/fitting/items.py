@@ -1,4 +1,4 @@
-"""Inputs as items of a batch."""
+"""Input items of a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from humanpose_cli.io.inputs import InputItem
 def fit_item(fitter: Fitter, item: InputItem, output: Path, progress: Progress = no_progress) -> Fit:
     """Fit the people of an item whose fit file will be `output`.
 
-    The people of a sequence are kept in a journal (`people_journal`), which the caller removes when the item is
-    recorded.
+    The people of a sequence are kept in a journal, so that an interrupted run continues. The caller removes it when the
+    item is recorded.
     """
     return fitter.fit(item, progress=progress, journal=journal_of(item, output, fitter.identity))

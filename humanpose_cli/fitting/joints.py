@@ -1,6 +1,6 @@
-"""The body that has measured 3-D joints: motion capture becomes poses and one shape a person.
+"""Fits bodies to measured 3-D joints: motion capture becomes poses and one shape per person.
 
-Least squares like the keypoint fit (same solver, prior and limits), with positions in space as the only evidence.
+Least squares as in the keypoint fit (same solver, prior and limits), with positions in space as the only evidence.
 """
 
 from __future__ import annotations
@@ -25,24 +25,28 @@ from humanpose_cli.fitting.residuals import accumulate, add_diagonal, add_pose_e
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
-_CHUNK = 64  # rows solved together: bounds memory
+_CHUNK = 64  # rows solved together, which bounds memory
 _SHAPE_TOLERANCE = 1e-6  # standard deviation of betas that a group shares
-_NOISE = 0.012  # metres: how far the body's joints may lie from those measured, which belong to another body model
+_NOISE = 0.012  # metres, distance of the body's joints from the measured ones, which belong to another body model
 _ROBUST = 4.0  # noise levels at which a joint counts half as outlier
 _PRIOR_STRENGTH = 0.2  # factor on the pose prior's energy
-_SHAPE_EVIDENCE = 40  # frames that count as independent evidence of a shared shape, at most
+_SHAPE_EVIDENCE = 40  # maximum number of frames that count as independent evidence of a shared shape
 _SCHEDULE = SolverOptions(iterations=40)
 _TRUNK_JOINTS = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 
 
 @dataclass(frozen=True, eq=False)
 class JointFit:
-    """Bodies of N rows: poses (N, 72), betas (N, S), trans (N, 3) metres.
+    """Bodies of N rows.
 
     Attributes:
-        body, gender: "default", "smpl" …: whose parameters they are; gender of that model.
-        error: Mean distance between the measured joints and the body's; NaN if there are too few, and the row then
-            has a neutral pose.
+        poses: (N, 72) radians. Axis-angle rotations relative to the parents.
+        betas: (N, S). The shapes.
+        trans: (N, 3) metres.
+        error: (N,) metres. The mean distance between the measured joints and the body's. NaN for a row with too few
+            joints, which has a neutral pose.
+        body: The body whose parameters these are: "default", "smpl", …
+        gender: The gender of the body model.
     """
 
     poses: NDArray[np.float32]
@@ -54,7 +58,7 @@ class JointFit:
 
 
 class _State(NamedTuple):
-    """rotations (N, 24, 3, 3) relative, root (N, 3) metres, betas (N, S)."""
+    """Rotations (N, 24, 3, 3) relative to the parents, root (N, 3) in metres, and betas (N, S)."""
 
     rotations: Tensor
     root: Tensor
@@ -70,11 +74,16 @@ def fit_joints(
 ) -> JointFit:
     """Fit bodies whose joints are at the measured positions.
 
-    Rows without hips or shoulders are not fitted. Raises InputError for arrays of another shape.
+    Rows without hips or shoulders are not fitted.
 
     Args:
-        joints: (N, J, 4) metres in camera axes and confidence 0…1; 0 or NaN: unknown.
-        shared_shape: All rows are one person.
+        body: The body.
+        joints: (N, J, 4) metres in camera axes, and confidence 0 to 1. 0 or NaN means unknown.
+        skeleton: The skeleton of the J joints.
+        shared_shape: Whether all rows are one person.
+
+    Raises:
+        InputError: If the array has another shape.
     """
     labels = torch.from_numpy(np.array(joints, np.float64))
     if labels.ndim != 3 or labels.shape[1:] != (len(skeleton), 4):
@@ -111,26 +120,26 @@ def fit_joints(
 
 
 def _fit(problem: _Positions, skeleton: Skeleton, shared_shape: bool) -> _State:
-    """Fit every row by itself; with a shared shape once more, held at the shape that suits all of them."""
-    rig, points, sigma = problem.rig, problem.points, problem.beta_sigma
+    """Fit every row by itself and, with a shared shape, once more at the shape that suits all rows."""
+    points = problem.points
     start = _State(
-        limb_rotations(zero_joints(rig), skeleton, points, problem.confidence),
+        limb_rotations(zero_joints(problem.rig), skeleton, points, problem.confidence),
         points[:, skeleton.indices(("left_hip", "right_hip"))].mean(1),
         problem.betas,
     )
-    first, evidence = _solve(problem, start)
+    state, evidence = _solve(problem, start)
     if not shared_shape or len(points) < 2:
-        return first
-    one_group = torch.zeros(len(points), dtype=torch.int64)
-    betas, _ = common_shapes(evidence, one_group, _SHAPE_EVIDENCE)
-    at_shape = replace(problem, betas=betas, beta_sigma=torch.full_like(sigma, _SHAPE_TOLERANCE))
-    again, _ = _solve(at_shape, first._replace(betas=betas))
-    return again._replace(betas=betas)
+        return state
+    betas, _ = common_shapes(evidence, torch.zeros(len(points), dtype=torch.int64), _SHAPE_EVIDENCE)
+    at_shape = replace(problem, betas=betas, beta_sigma=torch.full_like(problem.beta_sigma, _SHAPE_TOLERANCE))
+    state, _ = _solve(at_shape, state._replace(betas=betas))
+    return state._replace(betas=betas)
 
 
 def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
-    """Solve the rows in chunks: states, and what each row says about shape."""
-    states, evidence = [], []
+    """Solve the rows in chunks: states, and each row's evidence of shape."""
+    states = []
+    evidence = []
     columns = slice(problem.first_beta, problem.first_beta + problem.rig.shape_count)
     for rows in torch.arange(len(problem.points)).split(_CHUNK):
         part = problem.select(rows)
@@ -142,9 +151,15 @@ def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
 
 @dataclass(frozen=True, eq=False)
 class _Positions:
-    """See `LeastSquaresProblem`: joints in space, the pose prior, limits, the shape prior.
+    """A `LeastSquaresProblem` of joints in space, pose prior, joint limits and shape prior.
 
-    points (N, J, 3) metres, confidence (N, J); betas and beta_sigma (N, S), centre and width of the shape prior
+    Attributes:
+        rig: The rig.
+        columns: The rig's points that are compared.
+        points: (N, J, 3) metres. The measured joints.
+        confidence: (N, J) 0 to 1.
+        betas: (N, S). The mean of the shape prior.
+        beta_sigma: (N, S). The standard deviation of the shape prior.
     """
 
     rig: LandmarkRig
@@ -156,7 +171,7 @@ class _Positions:
 
     @property
     def first_beta(self) -> int:
-        """Column of the first shape parameter, after the rotations' and the root's."""
+        """The column of the first shape parameter, behind the rotations and the root."""
         return 3 * len(self.rig.parents) + 3
 
     def select(self, rows: Tensor) -> _Positions:
@@ -172,17 +187,17 @@ class _Positions:
         posed_rig = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
         assert posed_rig.jacobian is not None
         weights = (self.confidence.sqrt() / _NOISE)[..., None].expand_as(self.points)
-        away = posed_rig.points[:, self.columns] - self.points
-        rows = vector_rows(away, posed_rig.jacobian[:, :, self.columns], weights, _ROBUST)
+        residual = posed_rig.points[:, self.columns] - self.points
+        rows = vector_rows(residual, posed_rig.jacobian[:, :, self.columns], weights, _ROBUST)
         equations = accumulate([rows])
-        nothing = state.rotations.new_zeros(state.rotations.shape[:2])
+        no_fallback = state.rotations.new_zeros(state.rotations.shape[:2])
         add_pose_energy(
             equations,
             state.rotations,
             prior=default_prior(),
             prior_strength=_PRIOR_STRENGTH,
             limit_noise=LIMIT_NOISE,
-            fallback=(nothing[..., None], nothing),
+            fallback=(no_fallback[..., None], no_fallback),
         )
         add_diagonal(equations, state.betas - self.betas, self.beta_sigma, self.first_beta)
         return equations

@@ -1,4 +1,4 @@
-"""Bodies from landmarks: pose, shape and position of many people and frames at once."""
+"""Fits bodies to landmarks: pose, shape and position of many people and frames at once."""
 
 from __future__ import annotations
 
@@ -57,24 +57,25 @@ from humanpose_cli.fitting.solver import (
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.metric import lifter_takes, shipped_lifter
 
-_OUTLIER = 4.0  # noise levels from the fit beyond which a landmark is kept from the lifter
-_REPORT_ROWS = 2048  # rows of a motion that are in memory at once where they are not solved
-_COARSE = SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2)  # of the first stage, from all starts
-_FINE = SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3)  # of the last stage of single frames
-_CHUNK = 64  # rows solved together, a multiple of `BLOCK`: limits the memory, changes no result
-_RETRY_COST = 30.0  # of the first start's end, above which a row tries the others; rows without depth always do
-_LIFTED_SHARE, _LIFTED_NOISE = 0.5, 0.03  # of the lifter in the mean with the fit before it; metres of that mean
-_SHAPE_TOLERANCE = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
+_OUTLIER = 4.0  # noise levels from the fit beyond which the lifter does not get a landmark
+_REPORT_ROWS = 2048  # rows of a motion that are in memory at once outside of the solver
+_COARSE = SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2)  # first stage, from all starts
+_FINE = SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3)  # last stage of single frames
+_CHUNK = 64  # rows solved together, a multiple of `BLOCK`: limits the memory, does not change results
+_RETRY_COST = 30.0  # cost after the first start above which a row tries the other starts
+_LIFTED_SHARE = 0.5  # weight of the lifter in its mean with the fit before it
+_LIFTED_NOISE = 0.03  # metres, of that mean
+_SHAPE_TOLERANCE = 1e-4  # standard deviation of a shared shape while poses adapt to it
 
 
-_IN_MEMORY = 32 << 20  # bytes of a file that stay in memory: those of some thousand rows
+_IN_MEMORY = 32 << 20  # bytes of a file that stay in memory, some thousand rows
 _BYTES = torch.finfo(torch.float64).bits // 8
 
 
 class RowFile:
-    """Columns of N rows, double, in a temporary file without a name; a context manager that removes it.
+    """Columns of N rows, double, in a temporary file that the context manager removes.
 
-    The first `write` decides the shapes of the columns. Threads may read and write at once.
+    The first `write` decides the shapes of the columns. Threads may read and write at the same time.
     """
 
     def __init__(self) -> None:
@@ -91,7 +92,15 @@ class RowFile:
         self._file.close()
 
     def write(self, first: int, columns: Sequence[Tensor]) -> None:
-        """Keep rows from number `first` on: columns (n, …) each. Raises UnavailableError for a full disk."""
+        """Store rows from number `first` on.
+
+        Args:
+            first: The number of the first row.
+            columns: (n, …) each.
+
+        Raises:
+            UnavailableError: If the disk is full.
+        """
         rows = torch.cat([column.reshape(len(column), math.prod(column.shape[1:])) for column in columns], 1)
         with self._lock:
             self._shapes = self._shapes or [column.shape[1:] for column in columns]
@@ -105,7 +114,7 @@ class RowFile:
                 raise UnavailableError(tempfile.gettempdir(), problem, got=got, remedy=remedy) from error
 
     def read(self, first: int, last: int) -> list[Tensor]:
-        """Read the columns of rows first ≤ i < last, which have been written."""
+        """Read the columns of rows first ≤ i < last, which have been written before."""
         sizes = [math.prod(shape) for shape in self._shapes]
         width = sum(sizes)
         with self._lock:
@@ -123,20 +132,20 @@ class RowFile:
 class KeypointFit:
     """Bodies of N rows, float32: the columns of a fit file that a solver or a network computes.
 
-    `fit_keypoints` and `networks.fit_of_estimates` make it; `records.fit_record` writes it into a `Fit`.
+    `fit_keypoints` and `networks.fit_of_estimates` make it. `records.fit_record` writes it into a `Fit`.
 
     Attributes:
-        poses: (N, 72) axis-angle, relative to parents; the pelvis maps body to camera.
-        betas: (N, S).
-        trans: (N, 3) metres, camera axes.
-        segment_scales: (N, 24).
-        joints3d: (N, 24, 3) metres, camera axes.
+        poses: (N, 72) radians. Axis-angle rotations relative to the parents. The pelvis maps body to camera axes.
+        betas: (N, S). The shapes.
+        trans: (N, 3) metres in camera axes.
+        segment_scales: (N, 24). Factors on the segments' sizes.
+        joints3d: (N, 24, 3) metres in camera axes.
         joints2d: (N, 24, 2) pixels.
-        confidence: (N,) 0..1: the mean of the next over the 12 joints of arms and legs.
-        joint_confidence: (N, 24) 0..1: the probability that a joint is within 10 cm of the true one, pelvis on
-            pelvis.
-        reprojection_error: (N,) pixels: median over the landmarks of a confidence above one half, else over all
-            that were used; NaN without any.
+        confidence: (N,) 0 to 1. The mean of `joint_confidence` over the 12 joints of arms and legs.
+        joint_confidence: (N, 24) 0 to 1. The probability that a joint is within 10 cm of the true one if the pelvises
+            are aligned.
+        reprojection_error: (N,) pixels. The median over the landmarks with a confidence above one half, else over all
+            that were used, else NaN.
     """
 
     poses: NDArray[Any]
@@ -155,11 +164,11 @@ class KeypointFit:
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def rows(self, index: slice | Sequence[int] | NDArray[Any]) -> KeypointFit:
-        """Select the bodies of some rows, in that order."""
+        """Select the bodies of some rows, in the order of `index`."""
         return KeypointFit(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def changed(self, index: Sequence[int], bodies: KeypointFit) -> KeypointFit:
-        """Replace the bodies in some rows."""
+        """Return the fit with other bodies in some rows."""
         columns = {f.name: getattr(self, f.name).copy() for f in fields(self)}
         for name, values in columns.items():
             values[list(index)] = getattr(bodies, name)
@@ -173,9 +182,9 @@ class _Chunk(NamedTuple):
     """Some rows between two stages of the solver.
 
     Attributes:
-        problem: Their evidence.
-        state: Where the last stage ended.
-        shape: What each row alone says about betas.
+        problem: The evidence.
+        state: The state at the end of the last stage.
+        shape: Each row's own evidence of betas.
     """
 
     problem: KeypointProblem
@@ -189,15 +198,24 @@ def fit_keypoints(
     options: KeypointFitOptions | None = None,
     progress: Progress = no_progress,
 ) -> KeypointFit:
-    """Fit a body to every row of `observations`; of motions, progress is reported.
+    """Fit a body to every row of the observations.
 
-    Rows are independent, each with the same bits whatever the other rows of the batch are. With `frame`, rows of one
-    `shape_group` share betas and move as one body. Rows that show nothing get a neutral pose
-    before the camera, or one between their neighbours in time, and confidence 0. The result is deterministic, and
-    independent of the number of threads. Works on the CPU in double precision, whatever device the body lives on, in as
-    many threads as torch is set to use, a chunk of rows each. What motions need between the stages lies in temporary
-    files, beyond some thousand rows: memory hardly grows with them. Raises UnavailableError if there is no space for
-    these.
+    Rows are independent, and no bit of a row depends on the other rows of the batch. If the observations have `frame`,
+    the rows of one `shape_group` share betas and are solved as one motion. Rows without visible landmarks get a neutral
+    pose, or one between their neighbours in time, and confidence 0.
+
+    The fit runs on the CPU in double precision, in as many threads as torch is set to use. The result does not depend
+    on the number of threads. Motions of more than some thousand rows are stored in temporary files between the stages,
+    so that memory hardly grows with their length.
+
+    Args:
+        body: The body.
+        observations: Landmarks and cameras of N rows.
+        options: Noise levels. None: the defaults.
+        progress: Called with (done, total, unit). Only motions report progress.
+
+    Raises:
+        UnavailableError: If there is no space for the temporary files.
     """
     count, options = len(observations), options or KeypointFitOptions()
     threads = torch.get_num_threads()
@@ -212,7 +230,7 @@ def fit_keypoints(
 
 
 def _rig(body: Body, observations: KeypointObservations, options: KeypointFitOptions) -> LandmarkRig:
-    """Make the rig of the landmarks of the observations, and the joints that terms of the fit refer to."""
+    """Make the rig of the landmarks of the observations and the joints that terms of the fit need."""
     joints = UPRIGHT_JOINTS
     if observations.predicted_betas is not None or (options.lift and lifter_takes(observations.names)):
         joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
@@ -221,7 +239,7 @@ def _rig(body: Body, observations: KeypointObservations, options: KeypointFitOpt
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Hold torch to one thread: matrices are so small that on a busy machine a second costs twentyfold."""
+    """Limit torch to one thread. The matrices are so small that a second thread costs twentyfold on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -236,27 +254,26 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
 
 
 def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:
-    """Solve the coarse stage from the first start, where it ends badly from all; keep the cheapest ends."""
+    """Solve the coarse stage from the first start, or from all starts if the cost stays high."""
     evidence, starts = gather_evidence(rig, observations, options)
     problem = KeypointProblem(rig, evidence)
     state, equations, _ = levenberg_marquardt(problem, starts[0], _COARSE)
-    # Without depth, all starts explain the pixels about as well: rows without bones try them all.
+    # Without depth all starts explain the pixels about equally well, so rows without bones try all of them.
     depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
     rows = (depthless | (equations.cost > _RETRY_COST)).nonzero().squeeze(-1)
     if len(rows) and len(starts) > 1:
-        others = cat_rows([start.rows(rows) for start in starts[1:]])
+        more_starts = cat_rows([start.rows(rows) for start in starts[1:]])
         count = len(starts) - 1
-        other_ends, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, _COARSE)
-        costs = torch.cat((equations.cost[rows][None], again.cost.unflatten(0, (count, len(rows)))))
+        end_states, end_equations, _ = levenberg_marquardt(problem.select(rows.repeat(count)), more_starts, _COARSE)
+        costs = torch.cat((equations.cost[rows][None], end_equations.cost.unflatten(0, (count, len(rows)))))
         winner = costs.argmin(0)
-        for target, value in zip((*state, *equations), (*other_ends, *again), strict=True):
+        for target, value in zip((*state, *equations), (*end_states, *end_equations), strict=True):
             ends = torch.cat((target[rows][None], value.unflatten(0, (count, len(rows)))))
             target[rows] = ends[winner, torch.arange(len(rows))]
     shape = _shape_evidence(problem, equations, state)
-    # From now on a hidden limb tends to the mirrored pose of the visible one.
-    return _Chunk(
-        problem.with_evidence(replace(evidence, fallback=limb_fallback(evidence, state.rotations))), state, shape
-    )
+    # From now on a hidden limb falls back on the mirrored pose of the visible one.
+    evidence = replace(evidence, fallback=limb_fallback(evidence, state.rotations))
+    return _Chunk(problem.with_evidence(evidence), state, shape)
 
 
 def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state: FitState) -> ShapeEvidence:
@@ -266,27 +283,25 @@ def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state:
 
 
 def _common_shapes(parts: Sequence[ShapeEvidence], groups: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
-    """Find betas (N, S) that suit all rows of a row's group (N,), and whether there are others (N,)."""
+    """Find betas (N, S) that suit all rows of a row's group (N,), and whether the group has further rows (N,)."""
     betas, sizes = common_shapes(cat_rows(parts), groups, max_rows)
     return betas, sizes > 1
 
 
-def _at_shape(start: _Rows, betas: Tensor, has_others: Tensor) -> _Rows:
-    """Hold rows that share their shape with others, `has_others` (N,), at betas (N, S)."""
+def _at_shape(start: _Rows, betas: Tensor, is_shared: Tensor) -> _Rows:
+    """Hold rows that share their shape with further rows at betas (N, S)."""
     problem, state = start
-    has_others, evidence = has_others[:, None], problem.evidence
+    is_shared = is_shared[:, None]
     evidence = replace(
-        evidence,
-        betas=torch.where(has_others, betas, evidence.betas),
-        beta_sigma=torch.where(has_others, _SHAPE_TOLERANCE, evidence.beta_sigma),
+        problem.evidence,
+        betas=torch.where(is_shared, betas, problem.evidence.betas),
+        beta_sigma=torch.where(is_shared, _SHAPE_TOLERANCE, problem.evidence.beta_sigma),
     )
-    return problem.with_evidence(evidence), state._replace(betas=torch.where(has_others, betas, state.betas))
+    return problem.with_evidence(evidence), state._replace(betas=torch.where(is_shared, betas, state.betas))
 
 
 def _solve_alone(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Rows:
-    """Solve both stages of rows that do not move, the fine one once with the detector's evidence and, if the lifter
-    takes the skeleton, again with the lifter's, which the problem of the result has.
-    """
+    """Solve both stages of rows that do not move, the fine stage once more with the lifter's joints."""
     problem, start, _ = _solve_from_starts(rig, observations, options)
     state, _, _ = levenberg_marquardt(problem, start, _FINE)
     with_lifter = _with_lifted_joints(problem, state) if options.lift else problem
@@ -322,14 +337,14 @@ def _fit_motion(
 
 
 def _groups_and_frames(observations: KeypointObservations | SequenceObservations) -> tuple[Tensor, Tensor]:
-    """Return `shape_group` and `frame`, which motions have."""
+    """Return `shape_group` and `frame`, which every motion has."""
     assert observations.shape_group is not None
     assert observations.frame is not None
     return observations.shape_group, observations.frame
 
 
 def _people(observations: KeypointObservations | SequenceObservations) -> list[tuple[int, int]]:
-    """List the first row of each person in consecutive frames, and the one behind their last, of sorted rows."""
+    """Return the first row, and the row behind the last one, of each person in consecutive frames of sorted rows."""
     groups, frames = _groups_and_frames(observations)
     # A run ends where the person changes or a frame is missing.
     ends = (groups.diff().bool() | (frames.diff() != 1)).nonzero().squeeze(-1) + 1
@@ -337,7 +352,7 @@ def _people(observations: KeypointObservations | SequenceObservations) -> list[t
 
 
 def _parts(count: int, size: int) -> list[tuple[int, int]]:
-    """Divide `count` rows into parts of `size`: first row, and the one behind the last; no rows are one part, too."""
+    """Divide `count` rows into parts of `size`, as first row and row behind the last. No rows are one part, too."""
     return [(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
 
 
@@ -356,11 +371,7 @@ def _approach(
     threads: int,
     progress: Progress,
 ) -> Tensor:
-    """Solve each frame alone, from between its key frames; then find the shapes of groups, and ask the lifter.
-
-    Writes evidence and states of all rows: as frames alone have them into `alone_file`, the final ones into
-    `evidence_file`. Returns which rows (N,) have evidence.
-    """
+    """Solve each frame alone, then with the shape of its group and the lifter; return which rows (N,) have evidence."""
     starting, lifting = part_of(progress, 0.2, 0.5), part_of(progress, 0.5, 0.6)
     parts = _parts(len(observations), _CHUNK)
     with RowFile() as starts:
@@ -370,19 +381,19 @@ def _approach(
             evidence, _ = gather_evidence(rig, observations.rows(slice(*part)), options, starts=1)
             start = FitState._make(starts.read(*part))
             problem = KeypointProblem(rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)))
-            near, equations, _ = levenberg_marquardt(problem, start, _COARSE)
-            return _Chunk(problem, near, _shape_evidence(problem, equations, near))
+            state, equations, _ = levenberg_marquardt(problem, start, _COARSE)
+            return _Chunk(problem, state, _shape_evidence(problem, equations, state))
 
         shapes = []
         chunks = made_in_parallel(approach, parts, threads, starting)
         for (first, _), chunk in zip(parts, chunks, strict=True):
             alone_file.write(first, [*chunk.problem.evidence.columns(), *chunk.state])
             shapes.append(chunk.shape)
-    betas, has_others = _common_shapes(shapes, _groups_and_frames(observations)[0], options.shape_evidence)
+    betas, is_shared = _common_shapes(shapes, _groups_and_frames(observations)[0], options.shape_evidence)
 
     def lift(part: tuple[int, int]) -> tuple[FitEvidence, FitState]:
         rows = slice(*part)
-        problem, state = _at_shape(_read_part(rig, alone_file, rows), betas[rows], has_others[rows])
+        problem, state = _at_shape(_read_part(rig, alone_file, rows), betas[rows], is_shared[rows])
         return (_with_lifted_joints(problem, state) if options.lift else problem).evidence, state
 
     visible = torch.zeros(len(observations), dtype=torch.bool)
@@ -399,10 +410,12 @@ def _between_key_frames(
     starts: RowFile,
     threads: int,
 ) -> None:
-    """Write where all rows start: key frames by the coarse stage, the others between these."""
-    time, (groups, _) = observations.time, _groups_and_frames(observations)
+    """Write the starts of all rows: key frames by the coarse stage, the others interpolated between them."""
+    groups, _ = _groups_and_frames(observations)
+    time = observations.time
     assert time is not None
-    visible, people = _visible(observations), _people(observations)
+    visible = _visible(observations)
+    people = _people(observations)
     keys = torch.cat([first + key_frames(visible[first:last], time[first:last]) for first, last in people])
 
     def coarse(rows: Tensor) -> tuple[FitState, ShapeEvidence]:
@@ -411,8 +424,8 @@ def _between_key_frames(
 
     parts = in_parallel(coarse, keys.split(_CHUNK), threads)
     state = cat_rows([chunk for chunk, _ in parts])
-    betas, has_others = _common_shapes([shape for _, shape in parts], groups[keys], options.shape_evidence)
-    state = state._replace(betas=torch.where(has_others[:, None], betas, state.betas))
+    betas, is_shared = _common_shapes([shape for _, shape in parts], groups[keys], options.shape_evidence)
+    state = state._replace(betas=torch.where(is_shared[:, None], betas, state.betas))
     for first, last in people:
         key_rows = slice(*torch.searchsorted(keys, torch.tensor((first, last))).tolist())
         for begin, end in _parts(last - first, _REPORT_ROWS):
@@ -434,16 +447,14 @@ def _move(
     threads: int,
     progress: Progress,
 ) -> None:
-    """Write the states of all rows with all frames of a person solved at once.
-
-    Args:
-        visible: (N,) whether a row has evidence; part gives evidence and states of some rows.
-    """
-    people, times = _people(observations), observations.time
+    """Write the states of all rows, solved with all frames of a person at once."""
+    people = _people(observations)
+    times = observations.time
     assert times is not None
 
     def solve(person: tuple[int, int]) -> None:
-        first, time = person[0], times[slice(*person)]
+        first = person[0]
+        time = times[slice(*person)]
 
         def stretch(begin: int, end: int) -> Stretch:
             rows = slice(first + begin, first + end)
@@ -460,14 +471,12 @@ def _move(
 
 
 def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointProblem:
-    """Hold joints tightly to the mean of their positions in the state and the lifter's; return the problem itself if
-    there is no last stage with the lifter.
-
-    Two estimates with different errors: their mean is better than either, and steadier. The lifter does not get
-    landmarks that are outliers of the fit; joints without visible landmarks, and people without visible hips, are left
-    to the fit.
-    """
-    evidence, skeleton = problem.evidence, problem.rig.landmark_skeleton
+    """Hold joints at the mean of the state's and the lifter's positions. Return the problem itself without a lifter."""
+    # Two estimates with different errors: their mean is better and steadier than either. The lifter does not get
+    # landmarks that are outliers of the fit. Joints without visible landmarks, and people without visible hips, are
+    # left to the fit.
+    evidence = problem.evidence
+    skeleton = problem.rig.landmark_skeleton
     if not lifter_takes(skeleton):
         return problem
     posed_rig = problem.rig.pose(state.rotations, state.root, state.betas)
@@ -487,7 +496,7 @@ def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointPr
 def _report(
     body: Body, observations: KeypointObservations, problem: KeypointProblem, state: FitState, threads: int
 ) -> KeypointFit:
-    """Make the bodies of solved rows, with how well they explain the landmarks."""
+    """Make the bodies of solved rows and measure how well they explain the landmarks."""
     rig, evidence = problem.rig, problem.evidence
     posed_rig = rig.pose(state.rotations, state.root, state.betas)
     landmarks = project(posed_rig.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
@@ -510,9 +519,7 @@ def _report(
 def _joint_confidence(
     body: Body, observations: KeypointObservations, problem: KeypointProblem, state: FitState, threads: int
 ) -> Tensor:
-    """Compute (N, 24), from the posterior of the fit, the weights of the landmarks and the spread of the world
-    landmarks; 0 for rows without a landmark.
-    """
+    """Compute the confidence (N, 24) of joints. 0 for rows without a landmark."""
     skeleton, evidence = problem.rig.landmark_skeleton, problem.evidence
     all_joints = LandmarkRig(body, body.landmarks(skeleton.name), SMPL24.joint_names, free_columns=1)
 
@@ -530,13 +537,13 @@ def _joint_confidence(
     )
     if observations.world_spread is not None:
         spread = observations.world_spread
-        finite = (spread > 0) & (spread < NO_EVIDENCE)  # of a single pass there is none
+        finite = (spread > 0) & (spread < NO_EVIDENCE)  # a single pass has no spread
         noise = noise._replace(depth=noise_of_joints(skeleton, torch.where(finite, spread, torch.nan)))
     return torch.where((evidence.confidence > 0).any(-1, keepdim=True), probability_right(noise), 0.0)
 
 
 def _median_error(error: Tensor, confidence: Tensor, is_used: Tensor) -> Tensor:
-    """Compute the median (N,) in pixels over the confident landmarks, else over those used, else NaN."""
+    """Compute the median (N,) in pixels over the confident landmarks, else over the used ones, else NaN."""
     confident = is_used & (confidence > 0.5)
     mask = torch.where(confident.any(-1, keepdim=True), confident, is_used)
     return torch.where(mask, error, torch.nan).nanmedian(-1).values

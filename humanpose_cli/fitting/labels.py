@@ -1,4 +1,4 @@
-"""Labels of overlays: people's numbers beside their bodies, and below the image why fits are doubtful."""
+"""Labels of overlays: people's numbers next to their bodies, and below the image why fits are doubtful."""
 
 from __future__ import annotations
 
@@ -23,22 +23,29 @@ _GRID = 400  # cells along an image's longer side, in which people are kept free
 _REACHES = {"spine": 0.18, "pelvis": 0.18, "hip": 0.15, "foot": 0.1, "head": 0.26, "shoulder": 0.13, "hand": 0.14}
 _REACH = np.array([next((r for part, r in _REACHES.items() if part in name), 0.11) for name in SMPL24.joint_names])
 _TRUNK, _TRUNK_LENGTH = SMPL24.indices(("pelvis", "spine1", "spine2", "spine3", "neck")), 0.5  # metres, usual size
-_ARMLESS = [i for i, n in enumerate(SMPL24.joint_names) if not n.endswith(("elbow", "wrist", "hand"))]
-_STEPS = 5  # discs along a bone
-_MIN_CONFIDENCE = 0.5  # of landmarks that are kept free, too
-_SMOOTHING = 4.0  # frames, standard deviation: boxes beside which labels stand do not tremble
+_BODY = [i for i, n in enumerate(SMPL24.joint_names) if not n.endswith(("elbow", "wrist", "hand"))]  # without arms
+_DISCS = 5  # along a bone
+_MIN_CONFIDENCE = 0.5  # of landmarks that labels must not cover
+_SMOOTHING = 4.0  # frames, standard deviation of the smoothing of boxes next to which labels stand
 _MIN_LETTERS = 9  # pixels; else a 20th of the person, at most a 50th of the image's longer side
-_FAR = 4.0  # heights of a label, from which on a line leads to its person
+_MAX_DISTANCE = 4.0  # heights of a label, from which on a line connects it to its person
 _MAX_LINES = 12  # below an image
 
 
 class PeopleLabels:
-    """The labels of all frames of a record: the number of each person, with a question mark if the fit is doubtful, and
-    `?N` for the N-th detection without a body. They cover no person; a label for which there is no room is left out.
+    """The labels of all frames of a record.
 
-    labels  text, colour and reason of each label
-    frames, numbers, boxes, letters, sizes, corners  of its rows: frame, number in `labels`, what it stands beside, and
-            height of the letters, size and upper left corner in pixels
+    A person's label is the number, with a question mark if the fit is doubtful. The N-th detection without a body is
+    `?N`. Labels cover no person. A label without space is left out.
+
+    Attributes:
+        labels: Text, colour and reason of each label.
+        frames: (R,) int. The frame of each row, which is a label in a frame.
+        numbers: (R,) int. The index in `labels`.
+        boxes: (R, 4) pixels. The box next to which the label stands.
+        letters: (R,) pixels. The height of the letters.
+        sizes: (R, 2) pixels.
+        corners: (R, 2) pixels. The upper left corner. NaN without space.
     """
 
     def __init__(self, record: FitRecord) -> None:
@@ -54,7 +61,8 @@ class PeopleLabels:
             np.searchsorted(list(doubts), record.track_id), len(doubts) + np.arange(len(detections))
         )
         bodies, sizes = _bodies(record), record.image_size[record.frame_index]
-        trunk, reach = bodies[:, _ARMLESS, :2], bodies[:, _ARMLESS, 2:] + 2 * sizes.max(1)[:, None, None] / _GRID
+        trunk = bodies[:, _BODY, :2]
+        reach = bodies[:, _BODY, 2:] + 2 * sizes.max(1)[:, None, None] / _GRID
         boxes = np.clip(np.concatenate(((trunk - reach).min(1), (trunk + reach).max(1)), 1), 0, np.tile(sizes, 2))
         self.boxes = np.concatenate((boxes, np.reshape([detection.box for detection in detections], (-1, 4))))
         self.letters, self.sizes = np.zeros(len(self.frames), int), np.zeros((len(self.frames), 2), int)
@@ -70,12 +78,12 @@ class PeopleLabels:
         self.corners = label_corners(self.frames, self.boxes, self.sizes, self.numbers, occupancy, record.image_size)
 
     def draw(self, image: NDArray[np.uint8], frame: int) -> None:
-        """Write the labels of a frame into its image, in place."""
+        """Draw the labels of a frame into its image, in place."""
         rows = np.flatnonzero((self.frames == frame) & np.isfinite(self.corners[:, 0]))
         for row in rows:
             (x0, y0, x1, y1), middle = self.boxes[row], self.corners[row] + self.sizes[row] / 2
             nearest = np.array(((x0 + x1) / 2, np.clip(middle[1], 0.9 * y0 + 0.1 * y1, 0.1 * y0 + 0.9 * y1)))
-            if np.linalg.norm(middle - nearest) > _FAR * self.sizes[row, 1]:
+            if np.linalg.norm(middle - nearest) > _MAX_DISTANCE * self.sizes[row, 1]:
                 ends, colour = np.rint((middle, nearest)).astype(int).tolist(), 255 * self.labels[self.numbers[row]][1]
                 cv2.line(image, ends[0], ends[1], colour.tolist(), max(1, int(self.letters[row]) // 8), cv2.LINE_AA)
         for row in rows:
@@ -83,8 +91,9 @@ class PeopleLabels:
             draw_label(image, text, self.corners[row].tolist(), int(self.letters[row]), colour)
 
     def with_reasons(self, image: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
-        """Add a strip below the image that says which fits of the frame's shot are doubtful, and why. It is equally
-        high in all frames, and missing if no fit is doubtful.
+        """Add a strip below the image that says which fits of the frame's shot are doubtful, and why.
+
+        The strip has the same height in all frames, and is missing if no fit is doubtful.
         """
         letters = max(_MIN_LETTERS, round(max(image.shape[:2]) / 80))
         columns = max(1, 50 * image.shape[1] // label_size(50 * "n", letters)[0])
@@ -92,7 +101,8 @@ class PeopleLabels:
         for number, (text, colour, reason) in enumerate(self.labels):
             parts = textwrap.wrap(f"{text}: {reason}", columns) if reason else []
             lines[int(self._shots[self.frames[self.numbers == number][0]])] += [(part, colour) for part in parts]
-        count, frame_lines = min(max(map(len, lines.values()), default=0), _MAX_LINES), lines[int(self._shots[frame])]
+        count = min(max(map(len, lines.values()), default=0), _MAX_LINES)
+        frame_lines = lines[int(self._shots[frame])]
         if len(frame_lines) > count:
             frame_lines = [*frame_lines[: count - 1], (f"and {len(frame_lines) - count + 1} lines more", YELLOW)]
         strip = np.full((2 * letters * count, image.shape[1], 3), LABEL_GROUND, np.uint8)
@@ -102,7 +112,7 @@ class PeopleLabels:
 
 
 def _bodies(record: FitRecord) -> Floats:
-    """Compute the joints in the image (N, 24, 3): x, y, and how far the body reaches around them, pixels."""
+    """Compute the joints in the image (N, 24, 3): x, y, and the extent of the body around them, in pixels."""
     joints, frames = record.joints3d.astype(np.float64), record.frame_index
     size = np.linalg.norm(np.diff(joints[:, _TRUNK], axis=1), axis=-1).sum(1, keepdims=True) / _TRUNK_LENGTH
     pixels = Camera(record.focal[frames], record.principal_point[frames]).project(joints)
@@ -110,13 +120,11 @@ def _bodies(record: FitRecord) -> Floats:
 
 
 def _occupied(record: FitRecord, bodies: Floats, frame: int) -> NDArray[np.bool_]:
-    """Mark where people are in a frame, as a grid over the image: discs along the bodies' bones and around the
-    landmarks, and boxes of detections without a body.
-    """
+    """Mark where people are in a frame: along bones, around landmarks, and in boxes of detections without a body."""
     size, rows = record.image_size[frame], record.rows_for(frame)
     cells = np.ceil(size * min(1.0, _GRID / size.max())).astype(int)
     body, (first, second) = bodies[rows], np.array(SMPL24.bones).T
-    bones = [body[:, first] + share * (body[:, second] - body[:, first]) for share in np.linspace(0, 1, _STEPS)]
+    bones = [body[:, first] + share * (body[:, second] - body[:, first]) for share in np.linspace(0, 1, _DISCS)]
     landmarks = np.where(record.keypoints2d[rows, :, 2:] >= _MIN_CONFIDENCE, record.keypoints2d[rows], body[:, :1])
     landmarks[..., 2] = body[:, :1, 2] / 2
     discs = np.concatenate((*bones, landmarks), 1).reshape(-1, 3) * (*cells / size, max(cells / size))

@@ -1,10 +1,9 @@
-"""The few points of a body that a keypoint fit looks at, and their derivatives in closed form.
+"""A few points of a body for the keypoint fit, and their derivatives in closed form.
 
-A landmark is skinned like a vertex, x ↦ Σ_k w_k (q_k + s_k A_k Q_k (x − j_k)), with A_k the absolute rotation of part
-k, s_k its segment scale, q_k its posed joint, Q_k and j_k its rest rotation and rest joint. Turning joint j by ω
-(camera axes) turns every part below it about q_j, hence d point / d ω = −[Σ_{k below j} w_k (p_k − q_j)]×, where p_k is
-the point as part k alone would carry it. No automatic differentiation is needed, and the sum has about seven terms a
-landmark.
+A landmark is skinned like a vertex, x ↦ Σ_k w_k (q_k + s_k A_k Q_k (x − j_k)), with the absolute rotation A_k of part
+k, its segment scale s_k, posed joint q_k, rest rotation Q_k and rest joint j_k. Turning joint j by ω (camera axes)
+turns every part below it about q_j, hence d point / d ω = −[Σ_{k below j} w_k (p_k − q_j)]×, where p_k is the point as
+part k alone would carry it. No automatic differentiation is needed, and the sum has about seven terms per landmark.
 """
 
 from __future__ import annotations
@@ -21,11 +20,15 @@ from humanpose_cli.core.conventions import Skeleton
 
 
 class PosedRig(NamedTuple):
-    """A rig put into poses.
+    """A rig in N poses.
 
-    points (N, M, 3) metres, camera axes; jacobian (N, 3, M, P) or None, coordinate before point: by the right-hand
-    rotation increments of the 24 joints (R ← R exp(δ), joint major), the root's position, the shape, and zeros in
-    columns that the rig keeps free for its user; rotations (N, 24, 3, 3) absolute; joints (N, 24, 3).
+    Attributes:
+        points: (N, M, 3) metres in camera axes.
+        jacobian: (N, 3, M, P), coordinate before point, or None. The parameters are right-hand rotation increments of
+            the 24 joints (R ← R exp(δ), joint major), the root's position, the shape, and zeros in columns that are
+            kept free.
+        rotations: (N, 24, 3, 3). The absolute rotations.
+        joints: (N, 24, 3) metres in camera axes.
     """
 
     points: Tensor
@@ -35,7 +38,7 @@ class PosedRig(NamedTuple):
 
 
 def descendants(parents: tuple[int, ...]) -> Tensor:
-    """Make a table (J, J) bool: [j, k] is true if k is j or hangs below it."""
+    """Return a table (J, J) bool in which [j, k] is true if k is j or a descendant of j."""
     below = torch.eye(len(parents), dtype=torch.bool)
     for child, parent in reversed(list(enumerate(parents))):
         if parent >= 0:
@@ -44,12 +47,15 @@ def descendants(parents: tuple[int, ...]) -> Tensor:
 
 
 class LandmarkRig:
-    """Landmarks and some joints of a body as one set of skinned points, in double precision.
+    """Landmarks and joints of a body as one set of skinned points, in double precision.
 
-    The first rows of `points` are the landmark set's, the next the joints named.
+    The first rows of `points` are the landmarks, the next ones the joints.
 
     Args:
-        free_columns: Columns of the Jacobian, after its own, that stay zero.
+        body: The body.
+        landmarks: The landmarks.
+        joints: The names of joints.
+        free_columns: The number of columns at the end of the Jacobian that stay zero.
     """
 
     def __init__(self, body: Body, landmarks: LandmarkSet, joints: Sequence[str] = (), free_columns: int = 0) -> None:
@@ -74,7 +80,7 @@ class LandmarkRig:
         self._pairs(descendants(self.parents))
 
     def _pairs(self, below: Tensor) -> None:
-        """List the (point, joint) pairs where turning the joint moves the point."""
+        """List the (point, joint) pairs in which turning the joint moves the point."""
         reach = self.weights @ below.double().T  # (M, J): share of a point's weight below each joint
         self._pair_point, self._pair_joint = torch.nonzero(reach > 1e-9, as_tuple=True)
         self._pair_weights = self.weights[self._pair_point] * below[self._pair_joint]
@@ -96,7 +102,7 @@ class LandmarkRig:
         return rig
 
     def rest_joints(self, betas: Tensor) -> Tensor:
-        """Shape the joints: betas (N, S) → (N, 24, 3) metres, rest axes."""
+        """Compute the rest joints (N, 24, 3) in metres of shapes (N, S)."""
         return self.joints + torch.einsum("jcs,ns->njc", self.joint_directions, betas)
 
     def translation_of_root(self, root: Tensor, betas: Tensor) -> Tensor:
@@ -112,10 +118,14 @@ class LandmarkRig:
         *,
         jacobian: bool = False,
     ) -> PosedRig:
-        """Pose the points by rotations (N, 24, 3, 3) relative to parents, root positions (N, 3), shapes (N, S).
+        """Pose the points.
 
         Args:
-            segment_scales: (N, 24), or None for 1.
+            rotations: (N, 24, 3, 3). Rotations relative to the parents.
+            root: (N, 3) metres. The pelvis joint.
+            betas: (N, S). The shapes.
+            segment_scales: (N, 24). Factors on the segments' sizes. None: 1.
+            jacobian: Whether the Jacobian is computed.
         """
         rest = self.rest_joints(betas)
         absolute, linear, joints = self._chain(rotations, root, rest, segment_scales)
@@ -155,7 +165,7 @@ class LandmarkRig:
     def _rotation_jacobian(
         self, linear: Tensor, offset: Tensor, template: Tensor, absolute: Tensor, joints: Tensor
     ) -> Tensor:
-        """Compute (N, 3, M, P) with the rotations' columns filled in."""
+        """Compute (N, 3, M, P) with the columns of the rotations filled in."""
         point, joint = self._pair_point, self._pair_joint
         transforms = self._pair_weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, pairs, 12)
         arm = (transforms[..., :9].unflatten(-1, (3, 3)) @ template[:, point, :, None]).squeeze(-1)
@@ -170,7 +180,7 @@ class LandmarkRig:
         return J.view(len(slopes), 3, rows, 3 * self._blocks)[..., : self.parameter_count]
 
     def _shape_jacobian(self, linear: Tensor, blend: Tensor) -> Tensor:
-        """Compute (N, M, 3, S): d point / d shape at a fixed root position."""
+        """Compute d point / d shape (N, M, 3, S) at a fixed root position."""
         part_slopes = linear @ self.joint_directions  # (N, 24, 3, S): L_j dj_j
         joint_slopes = torch.zeros_like(part_slopes)
         for rows, above in self._levels[1:]:
@@ -181,7 +191,7 @@ class LandmarkRig:
 
 
 def rig_of_skeleton(body: Body, skeleton: Skeleton) -> tuple[LandmarkRig, slice]:
-    """Make a rig with the body's points that correspond to a skeleton's joints, and find the rows where they stand."""
+    """Make a rig with the body's points that correspond to a skeleton's joints, and return their slice."""
     if skeleton.name == body.skeleton.name:
         landmarks = body.landmarks("coco17")
         rig = LandmarkRig(body, landmarks, skeleton.joint_names)

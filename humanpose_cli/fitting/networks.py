@@ -28,27 +28,24 @@ from humanpose_cli.models.deform_and_learn import regressor as deform_and_learn
 from humanpose_cli.models.deform_and_learn.network import load_deform_network
 from humanpose_cli.models.nbf import network as nbf
 from humanpose_cli.models.nbf.body import place_about_pixels
-from humanpose_cli.models.nbf.network import BodyNetwork, config_of, load_nbf
+from humanpose_cli.models.nbf.network import config_of, load_nbf
 from humanpose_cli.networks.precision import precision_label, resolve_precision
 from humanpose_cli.networks.weights import find_weights, read_header, shipped_weights
 
-_METHODS = (nbf.MODEL, deform_and_learn.MODEL)  # kinds of networks that a method of the same name shows
-_BATCH_SIZE = 16  # people of a batch: more are no faster on a processor
-_BATCH_SIZE_INDEPENDENT = 1  # of independent images on the CPU: rounding in convolutions depends on the batch
+_METHODS = (nbf.MODEL, deform_and_learn.MODEL)  # kinds of networks with a method of the same name
+_BATCH_SIZE = 16  # people; larger batches are no faster on a CPU
+_BATCH_SIZE_INDEPENDENT = 1  # of independent images on the CPU, because rounding in convolutions depends on the batch
 
 
 class BodyPredictor(Protocol):
-    """A network that predicts bodies: `BodyNetwork` or `DeformNetwork`.
-
-    What `prepare` returns for each person is for `finish` alone.
-    """
+    """A network that predicts bodies: `BodyNetwork` or `DeformNetwork`."""
 
     def takes(self, person: DetectedPerson) -> bool:
-        """Check whether a person comes with what the network looks at."""
+        """Return whether a person has the input of the network."""
         ...
 
     def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[Any]:
-        """Prepare what `finish` needs of each person, without the image."""
+        """Prepare the input of `finish` for each person, without the image."""
         ...
 
     def finish(self, people: Sequence[Any]) -> list[BodyEstimate]:
@@ -57,14 +54,21 @@ class BodyPredictor(Protocol):
 
 
 class PeopleNetwork:
-    """A body network for the people of frames; the shipped one is loaded when the first image needs it.
-
-    files   its weights and, if it sees body parts of another file's segmenter, those
-    label   digests of the files, and the precision
+    """A body network for the people of frames. The shipped network is loaded when the first image needs it.
 
     Args:
-        method: Decides the kind of network; weights of another kind raise InputError.
-        body: The one that is fitted; a network that was trained with another raises InputError.
+        options: The weights.
+        method: The method, which determines the kind of network.
+        body: The body that is fitted.
+        device: The device of the network.
+        precision: What the network computes in.
+
+    Attributes:
+        files: The weights, and those of the segmenter if the network needs one.
+        label: The digests of the files, and the precision.
+
+    Raises:
+        InputError: If the weights are of another kind or for another body.
     """
 
     def __init__(
@@ -84,40 +88,44 @@ class PeopleNetwork:
             remedy = f"`method={header.model}`" if header.model in _METHODS else ""
             raise InputError(self._path, "holds another model", expected=self._model, got=header.model, remedy=remedy)
         self.files: tuple[Path, ...] = (self._path,)
-        if self._model == nbf.MODEL:
-            config = config_of(header, self._path)
-            if config.inputs.segmented:
-                self._segmenter = self._segmenter or shipped_weights(SHIPPED_SEGMENTER)
-                self.files += (self._segmenter,)
+        if self._model == nbf.MODEL and config_of(header, self._path).inputs.segmented:
+            self._segmenter = self._segmenter or shipped_weights(SHIPPED_SEGMENTER)
+            self.files += (self._segmenter,)
         self.label = "+".join(digest_of(path)[:16] for path in self.files) + precision_label(precision)
         if options != NetworkOptions() or body.name != "default":
             _ = self.network  # errors of the user's files are raised before anything is fitted
 
     @cached_property
     def network(self) -> BodyPredictor:
-        """The network itself."""
+        """The loaded network."""
         if self._model == nbf.MODEL:
-            return _load_nbf(self._path, self._segmenter, self._body, self.device, self.precision)
+            network = load_nbf(
+                self._path, segmenter=self._segmenter, body=self._body, device=self.device, precision=self.precision
+            )
+            inputs = network.config.inputs
+            if self._segmenter is not None and not inputs.segmented:
+                raise UsageError("segmenter", "has no effect", got=f"a network with the input {inputs.kind}")
+            return network
         return load_deform_network(self._path, body=self._body, device=self.device, precision=self.precision)
 
 
 class Estimates:
-    """Estimates for the people of frames, row by row; people of several frames go through the network together.
+    """Estimates for the people of frames, row by row. People of several frames go through the network together.
 
     Args:
-        network: None: there are no estimates.
-        independent: Whether frames are independent images: on the CPU, no bit then depends on the others.
+        network: The network. None: there are no estimates.
+        independent: Whether frames are independent images. On the CPU, no bit then depends on the other images.
     """
 
     def __init__(self, network: PeopleNetwork | None, *, independent: bool = False) -> None:
         self._network = network
-        alone = independent and network is not None and network.device == "cpu"
-        self._batch_size = _BATCH_SIZE_INDEPENDENT if alone else _BATCH_SIZE
+        one_by_one = independent and network is not None and network.device == "cpu"
+        self._batch_size = _BATCH_SIZE_INDEPENDENT if one_by_one else _BATCH_SIZE
         self._estimates: list[BodyEstimate | None] = []
-        self._waiting: list[tuple[int, Any]] = []  # rows of `_estimates` that are not known yet
+        self._waiting: list[tuple[int, Any]] = []  # rows of `_estimates` and their prepared inputs
 
     def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> None:
-        """Add the next frame's people; the frame itself is not kept."""
+        """Add the people of the next frame, without keeping the frame."""
         if self._network is not None:
             rows = [row for row, person in enumerate(people) if self._network.network.takes(person)]
             inputs = self._network.network.prepare(pixels, [people[row] for row in rows], camera)
@@ -127,7 +135,7 @@ class Estimates:
             self._finish()
 
     def all(self) -> list[BodyEstimate | None]:
-        """List the estimates of all people added so far, in their order."""
+        """Return the estimates of all people in the order in which they were added."""
         self._finish()
         return self._estimates
 
@@ -142,44 +150,48 @@ class Estimates:
         self._waiting = []
 
 
-def _load_nbf(path: Path, segmenter: Path | None, body: Body, device: str, precision: Precision) -> BodyNetwork:
-    network = load_nbf(path, segmenter=segmenter, body=body, device=device, precision=precision)
-    if segmenter is not None and not network.config.inputs.segmented:
-        raise UsageError("segmenter", "is of no use", got=f"a network that sees {network.config.inputs.kind}")
-    return network
-
-
 def fit_of_estimates(
     body: Body, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], *, shared_shape: bool
 ) -> KeypointFit:
-    """Make a fit of N ≥ 1 estimates, in their order; with `shared_shape` the rows of a track have their mean shape: the
-    mean of betas and of segment scales.
+    """Make a fit of N ≥ 1 estimates, in their order.
 
-    Confidence is how well the body explains the detector's landmarks, if these are known. Raises InputError for people
-    without an estimate.
+    The confidence is how well the body explains the detected landmarks, if there are any.
+
+    Args:
+        body: The body.
+        people: The rows.
+        cameras: The cameras of the frames.
+        shared_shape: Whether the rows of a track get their mean betas and segment scales.
+
+    Raises:
+        InputError: If a person has no estimate.
     """
-    estimates = [s.estimate for s in people if s.estimate is not None]
+    estimates = [person.estimate for person in people if person.estimate is not None]
     if len(estimates) < len(people):
         raise InputError(
-            cameras[next(s.frame for s in people if s.estimate is None)].name,
-            "its people come without what the body network looks at",
+            cameras[next(person.frame for person in people if person.estimate is None)].name,
+            "its people lack the input of the body network",
             remedy="`method=keypoints`",
         )
-    poses = torch.from_numpy(np.stack([e.poses for e in estimates]))
-    shapes = [np.stack([e.betas for e in estimates]), np.stack([_segment_scales(e) for e in estimates])]
+    poses = torch.from_numpy(np.stack([estimate.poses for estimate in estimates]))
+    no_scales = np.ones(len(SMPL24), np.float32)
+    shapes = [
+        np.stack([estimate.betas for estimate in estimates]),
+        np.stack([no_scales if e.segment_scales is None else e.segment_scales for e in estimates]),
+    ]
     if shared_shape:
-        tracks = np.array([s.track for s in people])
+        tracks = np.array([person.track for person in people])
         shapes = [np.stack([values[tracks == track].mean(0) for track in tracks]) for values in shapes]
     shape, scales = (torch.from_numpy(values) for values in shapes)
-    camera = Camera.stack(cameras[s.frame].camera for s in people).tensors()
-    joints = torch.from_numpy(np.stack([e.joints for e in estimates]))
+    camera = Camera.stack(cameras[person.frame].camera for person in people).tensors()
+    joints = torch.from_numpy(np.stack([estimate.joints for estimate in estimates]))
     rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
     with torch.no_grad():
         root = joints[:, SMPL24.index("pelvis")]
-        if shared_shape:  # another shape is as large in the image at another distance
-            at_origin = body.translation_of_root(torch.zeros_like(root), shape)
-            about = body.pose(rotations, shape, at_origin, scales, vertices=False).joints
-            root = place_about_pixels(about, camera.project(joints), camera)
+        if shared_shape:  # another shape has the same size in the image at another distance
+            origin = body.translation_of_root(torch.zeros_like(root), shape)
+            joints_about_root = body.pose(rotations, shape, origin, scales, vertices=False).joints
+            root = place_about_pixels(joints_about_root, camera.project(joints), camera)
         trans = body.translation_of_root(root, shape)
         posed_body = body.pose(rotations, shape, trans, scales, vertices=False)
         joints2d = camera.project(posed_body.joints)
@@ -198,30 +210,28 @@ def fit_of_estimates(
     )
 
 
-def _segment_scales(estimate: BodyEstimate) -> NDArray[np.float32]:
-    scales = estimate.segment_scales
-    return np.ones(len(SMPL24), np.float32) if scales is None else scales
-
-
 def _explained(
     landmarks: torch.Tensor, people: Sequence[DetectedPerson], camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the median distance (N,) in pixels of the body's landmarks (N, 33, 3) from the detector's, and each
-    joint's confidence (N, 24); the person's score without landmarks.
-    """
+    """Compute the median distance (N,) of landmarks (N, 33, 3) from the keypoints, and joint confidences (N, 24)."""
     count = len(people)
     error, joint_scores = torch.full((count,), torch.nan), torch.zeros(count, len(SMPL24))
     pixels = camera.project(landmarks)
-    for row, s in enumerate(people):
-        if s.skeleton.name != BLAZEPOSE33.name:
-            joint_scores[row] = s.score
+    for row, person in enumerate(people):
+        if person.skeleton.name != BLAZEPOSE33.name:
+            joint_scores[row] = person.score
             continue
-        keypoints = torch.as_tensor(s.keypoints, dtype=torch.float32)
-        apart = (pixels[row] - keypoints[:, :2]).norm(dim=-1)
+        keypoints = torch.as_tensor(person.keypoints, dtype=torch.float32)
+        distance = (pixels[row] - keypoints[:, :2]).norm(dim=-1)
         confident = keypoints[:, 2] > 0.5
-        error[row] = apart[confident].median() if confident.any() else apart.median()
+        error[row] = distance[confident].median() if confident.any() else distance.median()
         depth = landmarks[row, :, 2]
-        noise = None if s.estimate is None or s.estimate.noise is None else torch.from_numpy(s.estimate.noise)[None]
-        confidence = keypoints[None, :, 2]
-        joint_scores[row] = explained_confidence(confidence, apart[None], depth[None], camera.focal[row], noise)[0]
+        noise = None if person.estimate is None else person.estimate.noise
+        joint_scores[row] = explained_confidence(
+            confidence=keypoints[None, :, 2],
+            apart=distance[None],
+            depth=depth[None],
+            focal=camera.focal[row],
+            predicted_noise=None if noise is None else torch.from_numpy(noise)[None],
+        )[0]
     return error, joint_scores

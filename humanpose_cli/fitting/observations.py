@@ -1,4 +1,4 @@
-"""The input of the keypoint fit: landmarks, cameras and estimates as arrays, a row per person and frame.
+"""Input of the keypoint fit: landmarks, cameras and estimates as arrays, a row per person and frame.
 
 `observations_of` and `SequenceObservations` make them from tracked people.
 """
@@ -21,18 +21,20 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-_MAX_PIXEL = 1e6  # beyond this a coordinate is a broken number, not a position near an image
-NO_EVIDENCE = 1e3  # metres: noise of world landmarks and estimates that a row lacks
+_MAX_PIXEL = 1e6  # larger coordinates are broken numbers
+NO_EVIDENCE = 1e3  # metres, noise of missing world landmarks and estimates
 
 
 class OtherView(NamedTuple):
-    """The landmarks that another camera shows of the same N rows, at the same moments; tensors, double.
+    """The landmarks of N rows before another camera at the same moments; double.
 
     Attributes:
-        rotation: (N, 3, 3) and translation (N, 3) metres: axes of the first camera to this one's.
-        focal: (N,) pixels; principal_point (N, 2) pixels.
+        rotation: (N, 3, 3). Axes of the first camera to axes of this one.
+        translation: (N, 3) metres.
+        focal: (N,) pixels.
+        principal_point: (N, 2) pixels.
         keypoints: (N, L, 2) pixels.
-        weights: (N, L) zero where it shows nothing: confidence 0..1 of observations, 1 / σ in the solver.
+        weights: (N, L). The confidence 0 to 1 in observations, 1 / σ in the solver. Zero for hidden landmarks.
     """
 
     rotation: Tensor
@@ -49,34 +51,35 @@ class OtherView(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class KeypointObservations:
-    """Landmarks of N people (or one person in N frames): arrays, or anything that converts to them, kept as tensors on
-    the CPU, double but for `shape_group` and `frame`.
+    """Landmarks of N people, or of one person in N frames.
 
-    A landmark whose confidence, position or world position is NaN or infinite counts as not visible.
+    Columns are arrays or anything that converts to them. They are kept as tensors on the CPU, double except for
+    `shape_group` and `frame`. A landmark counts as hidden if its confidence, position or world position is not finite.
 
     Attributes:
-        keypoints: (N, L, 2) pixels of the full image; may lie outside it.
-        confidence: (N, L) 0..1, clipped; zero means not visible.
+        keypoints: (N, L, 2) pixels of the full image. May lie outside of it.
+        confidence: (N, L) 0 to 1, clipped. Zero for hidden landmarks.
         focal: (N,) pixels.
         principal_point: (N, 2) pixels.
-        image_size: (N, 2) pixels, width and height.
-        skeleton: Name of the skeleton with those L landmarks.
-        world: (N, L, 3) metres, axes of a camera that looks straight at the person (x right, y down, z forward),
-            any origin; None if the detector has no depth.
-        spread: (N, L) pixels, the standard deviation of each landmark over the detector's crops; None if unknown.
-        world_spread: (N, L) metres, likewise.
-        predicted_poses: (N, 72) axis-angle, as in a fit file: the estimate of a body network for the same rows;
-            None without one. With it come predicted_betas (N, S), predicted_joints (N, 24, 3) metres in camera
-            axes, and predicted_noise (N, 24, 2) metres: expected absolute error of each joint about the pelvis,
-            across and along the viewing ray.
-        frame: (N,) numbers of the frames of a sequence: the rows of one shape group are then solved together, as
-            one motion, or several if frames are missing. None: nothing moves, and with it there is none of.
-        shape_group: (N,) rows with the same number are the same person and share one shape.
-        time: (N,) seconds, when each row's frame was taken; rises with the frames of a person.
-        world_to_camera: (N, 4, 4) of each row's frame; None: the camera stands still.
-        shape_mean: (N, S) expected betas, and shape_noise (N, S) their standard deviations; None: those of all
-            people.
-        views: Of other cameras; these alone may show a row, with a confidence of zero here.
+        image_size: (N, 2) pixels. Width and height.
+        skeleton: The name of the skeleton of the L landmarks.
+        world: (N, L, 3) metres, in axes of a camera that looks straight at the person, with any origin. None if the
+            detector has no depth.
+        spread: (N, L) pixels. The standard deviation of each landmark over the detector's crops. None if unknown.
+        world_spread: (N, L) metres. The standard deviation of the world landmarks.
+        shape_group: (N,) int. Rows with the same number are the same person and share one shape.
+        frame: (N,) int. Numbers of the frames of a sequence. The rows of one shape group are then solved together as
+            one motion, or as several if frames are missing. None if nothing moves.
+        time: (N,) seconds. The time of each row's frame. Rises with the frames of a person.
+        world_to_camera: (N, 4, 4). The camera of each row's frame. None if the camera stands still.
+        predicted_poses: (N, 72) radians. The axis-angle poses that a body network predicts. None without a network.
+        predicted_betas: (N, S). The predicted shapes.
+        predicted_joints: (N, 24, 3) metres in camera axes. The predicted joints.
+        predicted_noise: (N, 24, 2) metres. The expected absolute error of each predicted joint about the pelvis, across
+            and along the viewing ray.
+        shape_mean: (N, S). The mean of the rows' own shape priors. None: the prior of all people.
+        shape_noise: (N, S). The standard deviations of these priors.
+        views: The landmarks before other cameras. A row may be visible in these alone, with a confidence of zero here.
     """
 
     keypoints: Tensor
@@ -120,7 +123,7 @@ class KeypointObservations:
 
     @cached_property
     def predicted_rotations(self) -> Tensor | None:
-        """(N, 24, 3, 3) matrices of `predicted_poses`."""
+        """(N, 24, 3, 3). The matrices of `predicted_poses`."""
         poses = self.predicted_poses
         return None if poses is None else axis_angle_to_matrix(poses.unflatten(1, (-1, 3)))
 
@@ -132,7 +135,7 @@ class KeypointObservations:
         return KeypointObservations(**parts)
 
     def _hide_broken_landmarks(self) -> None:
-        """Zero the confidence of landmarks that are not finite, and their coordinates with it."""
+        """Set confidence and coordinates of landmarks that are not finite to zero."""
         sound = self.confidence.isfinite() & self.keypoints.isfinite().all(-1)
         sound &= (self.keypoints.nan_to_num().abs() < _MAX_PIXEL).all(-1)
         if self.world is not None:
@@ -147,7 +150,7 @@ class KeypointObservations:
 
 
 def rows_by_evidence(people: Sequence[DetectedPerson]) -> list[list[int]]:
-    """Group rows of people with the same kind of evidence: one `KeypointObservations` holds one kind."""
+    """Group the rows of people with the same kind of evidence, which one `KeypointObservations` can hold."""
     batches: dict[tuple[str, bool, bool], list[int]] = {}
     for row, person in enumerate(people):
         kind = (person.skeleton.name, person.world is not None, _has_noise(person))
@@ -156,20 +159,24 @@ def rows_by_evidence(people: Sequence[DetectedPerson]) -> list[list[int]]:
 
 
 def _has_noise(person: DetectedPerson) -> bool:
-    """Check whether there is an estimate with a predicted noise, without which it cannot be weighted."""
+    """Return whether there is an estimate with a predicted noise, without which it cannot be weighted."""
     return person.estimate is not None and person.estimate.noise is not None
 
 
 def observations_of(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> KeypointObservations:
-    """Make observations of rows of one skeleton before the cameras of their frames; see `PeopleObservations`."""
+    """Make observations of rows with one skeleton before the cameras of their frames."""
     return PeopleObservations(people, cameras).rows(slice(None))
 
 
 class PeopleObservations:
-    """Observations of people of one skeleton before the cameras of their frames, made of some rows at a time.
+    """Observations of people with one skeleton, made for some rows at a time.
 
-    If only some rows have world landmarks or an estimate, the others get those of the nearest row with a noise so large
-    that they do not count.
+    If only some rows have world landmarks or an estimate, the others get the values of the nearest such row with so
+    much noise that they do not count.
+
+    Args:
+        people: The rows.
+        cameras: The camera of each frame.
     """
 
     def __init__(self, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> None:
@@ -204,9 +211,9 @@ class PeopleObservations:
             "spread": [person.spread for person in people],
         }
         if self._world is not None:
-            lenders = [self._people[row] for row in self._world[rows]]
-            values["world"] = [person.world for person in lenders]
-            values["world_spread"] = np.array([person.world_spread for person in lenders], np.float64)
+            nearest = [self._people[row] for row in self._world[rows]]
+            values["world"] = [person.world for person in nearest]
+            values["world_spread"] = np.array([person.world_spread for person in nearest], np.float64)
             values["world_spread"][~self._has_world[rows]] = NO_EVIDENCE
         if any(person.shape is not None for person in self._people):
             values |= self._shapes(people)
@@ -218,18 +225,20 @@ class PeopleObservations:
         return values
 
     def _shapes(self, people: Sequence[DetectedPerson]) -> dict[str, NDArray[np.float64]]:
-        """Make the shape prior of people, some of which have one; NaN for the others."""
+        """Make the shape priors of people, with NaN for people without a prior."""
         count = next(len(person.shape.mean) for person in self._people if person.shape is not None)
-        nothing = ShapePrior(np.full(count, np.nan), np.full(count, np.nan))
-        priors = [person.shape or nothing for person in people]
+        unknown = ShapePrior(np.full(count, np.nan), np.full(count, np.nan))
+        priors = [person.shape or unknown for person in people]
         return {"shape_mean": np.stack([p.mean for p in priors]), "shape_noise": np.stack([p.noise for p in priors])}
 
 
 class SequenceObservations(PeopleObservations):
-    """The rows of the searched frames of a sequence, sorted by track and frame: each track has one shape and one
-    motion.
+    """Rows of the searched frames of a sequence, sorted by track and frame. Each track has a shape and a motion.
 
-    shape_group, frame, time  of all rows, as of `KeypointObservations`
+    Attributes:
+        shape_group: (N,) int. The tracks.
+        frame: (N,) int. Numbers of the frames, in which frames that were not searched are no gaps.
+        time: (N,) seconds.
     """
 
     def __init__(self, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> None:
@@ -248,7 +257,7 @@ class SequenceObservations(PeopleObservations):
 
 
 def _nearest(available: np.ndarray) -> np.ndarray:
-    """Find for each row (N,) the row itself if `available`, else the nearest row that is, the first of two."""
+    """Find for each row (N,) the nearest row that is `available`, the first of two."""
     rows, every = np.flatnonzero(available), np.arange(len(available))
     after = np.searchsorted(rows, every).clip(max=len(rows) - 1)
     before = (after - 1).clip(min=0)

@@ -1,6 +1,6 @@
-"""What a fit depends on: its options, whose identity a rerun compares before anything heavy is loaded.
+"""Options of a fit. A rerun compares their identity before it loads anything heavy.
 
-Noise levels and schedules are standard deviations that one can measure, and step counts.
+Noise levels are standard deviations in measurable units.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from humanpose_cli.io.output_names import beside_fit
 if TYPE_CHECKING:
     from humanpose_cli.io.video import VideoCodec
 
-MIN_SCORE = 0.3
+MIN_SCORE = 0.3  # of people in the user's files, on the scale of the file
 FitMethod = Literal["auto", "keypoints", "nbf", "deform-and-learn"]
-"""auto uses the network in sequences only where the user names its weights: there it takes half of the time and changes
+"""In sequences, "auto" uses the network only if the user names weights: it takes half of the time there and changes
 PA-MPJPE by less than 1 mm (four real views)."""
 
 PeopleChoice = Literal["all", "largest"]
@@ -31,8 +31,8 @@ CameraMovement = Literal["auto", "still", "turning", "walking"]
 
 OverlayLabels = Literal["none", "ids", "reasons"]
 
-SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"
-"""The body network where none is named, and what finds the parts of a body for it."""
+SHIPPED_NETWORK = "nbf-proxy"  # the default body network
+SHIPPED_SEGMENTER = "segmenter"  # finds body parts for the body network
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class KeypointFitOptions(Options):
 
 @dataclass(frozen=True)
 class OutlineOptions(Options):
-    """How the widths of a body follow the outline of the person's mask."""
+    """How the width of a body follows the outline of the person's mask."""
 
     use: bool = option(True, "Measure the widths of bodies in masks.")
 
 
 @dataclass(frozen=True)
 class NetworkOptions(Options):
-    """Which body network."""
+    """The body network of a fit."""
 
     weights: str = option(
         "",
@@ -102,7 +102,7 @@ class EvidenceFiles(Options):
 
 @dataclass(frozen=True)
 class SurfaceFiles(Options):
-    """Files of another program that say which pixels show which points of the bodies' surface."""
+    """Files of another program that map pixels to points on the bodies' surface."""
 
     densepose: Path | None = option(
         None,
@@ -120,7 +120,7 @@ class SurfaceFiles(Options):
 
 @dataclass(frozen=True)
 class FitOptions(Options):
-    """What a fit depends on."""
+    """Options of a fit."""
 
     body: str = option(
         "default", "The body to fit: default, smpl:FILE, smplh:FILE or smplx:FILE.", value="default|smpl:FILE"
@@ -172,38 +172,40 @@ class FitOptions(Options):
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
     outline: OutlineOptions = option(OutlineOptions(), "Widths of bodies from masks.")
-    detect: DetectOptions = option(DetectOptions(), "How people are searched for, followed and recognised.")
+    detect: DetectOptions = option(DetectOptions(), "How people are detected, tracked and recognised.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.method == "deform-and-learn" and not self.network.weights:
             raise UsageError("weights", "are missing", expected="a run of hpc train deform-and-learn")
         if self.method == "keypoints" and self.network.weights:
-            raise UsageError("weights", "are of no use with `method=keypoints`", remedy="`method=auto` or nbf")
+            raise UsageError("weights", "have no effect with `method=keypoints`", remedy="`method=auto` or nbf")
         if self.network_alone and self.height:
-            raise UsageError("height", f"is of no use with `method={self.method}`", remedy="`method=auto` or keypoints")
+            remedy = "`method=auto` or keypoints"
+            raise UsageError("height", f"has no effect with `method={self.method}`", remedy=remedy)
         parse_heights(self.height)
         if self.method not in ("auto", "nbf") and self.network.segmenter:
-            raise UsageError("segmenter", f"is of no use with `method={self.method}`", remedy="`method=auto` or nbf")
+            remedy = "`method=auto` or nbf"
+            raise UsageError("segmenter", f"has no effect with `method={self.method}`", remedy=remedy)
 
     @property
     def network_alone(self) -> bool:
-        """Whether bodies are a network's predictions, without the keypoint fit."""
+        """Whether the bodies are a network's predictions, without the keypoint fit."""
         return self.method in ("nbf", "deform-and-learn")
 
     @property
     def uses_network(self) -> bool:
-        """Whether a body network is used; with `method=auto`, not a network of another body."""
+        """Whether a body network is used. With `method=auto`, a network is used only with the body that it knows."""
         if self.method == "auto":
             return bool(self.network.weights) or self.body == "default"
         return self.network_alone
 
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:
-        """Collect what decides fits, as JSON values: options, and files by their contents, independent of their paths.
+        """Return everything that determines a fit, as JSON values. Files are identified by their contents.
 
         Args:
-            files: Of the user's own evidence, by the names of their arguments.
-            network: Label of the body network; None: that of the shipped one.
+            files: The user's files by the names of their arguments.
+            network: The label of the body network. None: the shipped one's.
         """
         from humanpose_cli.networks.weights import shipped_weights  # needs numpy, which `hpc fit --help` does not load
 
@@ -218,7 +220,7 @@ MIN_HEIGHT, MAX_HEIGHT = 0.5, 2.6  # metres of a person
 
 
 def parse_heights(text: str) -> dict[int | None, float]:
-    """Read "1.78" or "0=1.82,3=1.60": metres by the number of a person; None: of all people."""
+    """Parse "1.78" or "0=1.82,3=1.60" into metres by the number of a person. The key None means all people."""
     heights: dict[int | None, float] = {}
     for part in filter(None, text.split(",")):
         person, _, metres = part.rpartition("=")
@@ -236,24 +238,28 @@ def parse_heights(text: str) -> dict[int | None, float]:
 
 
 def check_charts(densepose: Path | str | None, charts: Path | str | None) -> None:
-    """Refuse charts without the surface points that refer to them."""
+    """Raise UsageError for charts without the surface points that refer to them."""
     if charts is not None and densepose is None:
         raise UsageError("charts", "has no effect without `densepose`")
 
 
 def body_identity(body: str) -> str:
-    """Identify what a body changes in a result: the contents of its file."""
+    """Identify a body by its kind and the contents of its file."""
     kind, _, path = body.partition(":")
     return f"{kind}:{file_digest(Path(path))}" if path else body
 
 
 @dataclass(frozen=True)
 class FitOutputs:
-    """Which files are written beside a fit file, and how overlays are drawn, as by `Fit.save_overlay`.
+    """The files that are written next to a fit file, and how overlays are drawn (see `Fit.save_overlay`).
 
     Attributes:
-        page: Of a fit that a step has changed: the bodies before and after it.
-        dressed: Whether overlays show people with looks in their clothes.
+        overlay: Whether the overlay is written.
+        page: Whether a page with the bodies before and after a step is written.
+        video_codec: The codec of the overlay of a sequence.
+        labels: The labels of the overlay.
+        side_view: Whether the overlay shows the bodies from the side, too.
+        dressed: Whether the overlay shows people that have a look with their clothes.
     """
 
     overlay: bool = True
@@ -264,24 +270,25 @@ class FitOutputs:
     dressed: bool = False
 
     def overlay_path(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
-        """Return the path of the overlay: `a.jpg.overlay.jpg` or, of a sequence, `a.mp4.overlay.mp4`; () without.
+        """Return the path of the overlay, `a.jpg.overlay.jpg` or `a.mp4.overlay.mp4`, or () if none is written.
 
         Args:
-            sequence: None for frames of several inputs, which are no one image or video.
+            output: The fit file.
+            sequence: Whether the fit is of a sequence. None for several inputs, which have no overlay.
         """
         if not self.overlay or sequence is None:
             return ()
         return (beside_fit(output, f".overlay.{'mp4' if sequence else 'jpg'}"),)
 
     def page_path(self, output: Path) -> tuple[Path, ...]:
-        """Return the path of the page: `a.mp4.refined.html`; () without."""
+        """Return the path of the page, `a.mp4.refined.html`, or () if none is written."""
         return (beside_fit(output, ".refined.html"),) if self.page else ()
 
     def paths(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
-        """Return the fit file of one camera, and the other files whose names are known before it is made."""
+        """Return the fit file of one camera, and all other files whose names are known in advance."""
         return (output, *self.overlay_path(output, sequence=sequence), *self.page_path(output))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the files, as JSON values."""
+        """Everything that determines the files, as JSON values."""
         return asdict(self)

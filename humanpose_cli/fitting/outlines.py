@@ -1,9 +1,9 @@
-"""The widths of bodies from the outlines of people's masks, which keypoints do not show.
+"""The width of bodies from the outlines of people's masks, because keypoints do not show it.
 
 The outline of the drawn body is compared with the mask's along its normals. The joints stay where the keypoints have
-them in the image: shape may change only what lies around them, and a part whose outline is displaced as one piece says
-nothing of its width. Stature stays, because one view does not separate it from distance. Head, hands and feet are left
-out, for hair and shoes.
+them in the image: shape may change only the surface around them, and a part whose outline is displaced as a whole says
+nothing about its width. Stature stays, because one view does not separate it from distance. Head, hands and feet are
+left out because of hair and shoes.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 Array = NDArray[np.float64]
 
-_NEAR = 0.05  # metres
+_MIN_DEPTH = 0.05  # metres
 _SPACING = 2  # pixels of the mask between samples of the outline
-_REACH = 0.1  # metres to both sides of the body's outline in which the mask's is looked for
-_SMOOTHING = 3  # pixels of the outline to both sides that its direction is the mean of
-_PROBE = 2.5  # pixels to both sides of the outline that show which side is the body's
-_BEYOND = 3.0  # pixels outside the mask's outline at which another person's mask makes it theirs
-_THEIRS = 0.3  # value of that mask
+_REACH = 0.1  # metres to both sides of the body's outline in which the mask's outline is searched
+_SMOOTHING = 3  # pixels of the outline to both sides over which its direction is averaged
+_PROBE = 2.5  # pixels to both sides of the outline at which the body's side is determined
+_BEYOND = 3.0  # pixels outside the mask's outline at which another person's mask is tested
+_MAX_OVERLAP = 0.3  # value of that mask
 _ROUNDS = 8  # of reweighting
-_NOISE = 0.012  # metres of an outline
+_NOISE = 0.012  # metres, of an outline
 _ROBUST = 2.0  # noise levels at which a distance counts half as outlier
-_DISPLACEMENT = 0.015  # metres by which a part lies aside in the image as one piece
-_INDEPENDENT = 12.0  # samples of a part's outline that count as independent evidence, at most
+_DISPLACEMENT = 0.015  # metres, standard deviation of the displacement of a part in the image
+_INDEPENDENT = 12.0  # maximum number of samples of a part's outline that count as independent evidence
 _MIN_SAMPLES = 40  # of a person's outlines
-_SHAPE_NOISE = 0.1  # standard deviation of the shape components that follow
+_SHAPE_NOISE = 0.1  # standard deviation of the resulting shape components
 
 _LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3")
@@ -68,14 +68,13 @@ _PARTS = (
 
 @dataclass(frozen=True, eq=False)
 class OutlineSamples:
-    """N points of a drawn body's outline that the mask's can be compared with.
+    """N points of a drawn body's outline that can be compared with the mask's.
 
     Attributes:
-        distance: (N,) metres from the body's outline to the mask's, outwards.
-        normal: (N, 2) outward normal in the mask.
-        part: (N,) index of the part.
-        jacobian: (N, S) metres outwards that a unit of each beta moves the outline, with the joints held in the
-            image.
+        distance: (N,) metres. From the body's outline to the mask's, positive outwards.
+        normal: (N, 2). The outward normal in the mask.
+        part: (N,) int. The index of the part.
+        jacobian: (N, S) metres. How far a unit of each beta moves the outline outwards if the joints stay in the image.
     """
 
     distance: Array
@@ -92,16 +91,22 @@ def outline_priors(
     groups: Sequence[int],
     stature: int,
 ) -> dict[int, ShapePrior]:
-    """Find the shape of each group of rows, one person each, from the masks of those that have one.
+    """Find the shape of each group of rows, one person each, from the masks.
 
     Args:
-        people, bodies: Of N rows, fitted with `people`'s own shape priors; cameras of the frames that they name.
-        groups: (N,) numbers.
-        stature: Index of the beta that stays.
+        body: The body.
+        people: N rows. Those with a mask are used.
+        bodies: The bodies of these rows, fitted with the people's own shape priors.
+        cameras: The cameras of the frames.
+        groups: (N,) int. The group of each row.
+        stature: The index of the beta that stays.
+
+    Returns:
+        Group to shape prior, for groups with enough outline.
     """
     priors = {}
     for group in dict.fromkeys(groups):
-        rows = [row for row, other in enumerate(groups) if other == group]
+        rows = [row for row, number in enumerate(groups) if number == group]
         samples = []
         for row in rows:
             mask, frame = people[row].mask, people[row].frame
@@ -124,18 +129,22 @@ def outline_samples(
     """Compare the body of a row with the mask of its person.
 
     Args:
-        others: Masks of other people in the image: outlines that touch them are left out.
+        body: The body.
+        fit: The row.
+        camera: The camera of its frame.
+        mask: The mask of the person.
+        others: The masks of other people in the image. Outlines that touch them are left out.
     """
     vertices, joints, depth = _projected(body, fit, camera, mask)
     size = len(mask.crop)
-    if depth.min() < _NEAR:
+    if depth.min() < _MIN_DEPTH:
         return _chosen(np.zeros(0, bool), *(np.zeros((0, *shape)) for shape in ((), (2,), (), (len(joints) - 1,))))
     # Drawn in the crop itself: before a camera of focal length 1, x and y are pixels times depth.
     flat = np.concatenate((vertices[0], np.ones((len(depth), 1))), 1) * depth[:, None]
-    drawn = torch.from_numpy(flat)[None].float()
-    face = (
-        rasterise(drawn, body.faces.cpu(), torch.ones(1), torch.zeros(1, 2), (size, size), near=_NEAR).face[0].numpy()
-    )
+    surface = torch.from_numpy(flat)[None].float()
+    image_size = (size, size)
+    rasters = rasterise(surface, body.faces.cpu(), torch.ones(1), torch.zeros(1, 2), image_size, near=_MIN_DEPTH)
+    face = rasters.face[0].numpy()
     pixel, normal = _outline((face >= 0).astype(np.uint8))
     vertex = body.faces.cpu().numpy()[face[pixel[:, 1], pixel[:, 0]], 0]
     part = _part_of_label()[body.part_labels.cpu().numpy()[vertex]]
@@ -145,8 +154,8 @@ def outline_samples(
     distance = _distances(mask.crop.astype(np.float32) / np.float32(255), edge, normal, _REACH * pixels_per_metre)
     usable = (part >= 0) & np.isfinite(distance)
     beyond = mask.crop_to_image.points(edge + np.where(usable, distance + _BEYOND, 0)[:, None] * normal)
-    for other in others:
-        usable &= other.values_at(beyond) < _THEIRS
+    for other_mask in others:
+        usable &= other_mask.at(beyond) < _MAX_OVERLAP
     jacobian = np.zeros((len(vertex), len(joints) - 1))
     for index, (_, held) in enumerate(_PARTS):
         points = np.flatnonzero(usable & (part == index))
@@ -158,12 +167,18 @@ def outline_samples(
 
 
 def outline_shape(samples: Sequence[OutlineSamples], betas: NDArray[np.floating], stature: int) -> Array:
-    """Find betas (S,) whose widths suit the outlines of one person in several images.
+    """Find the betas whose widths suit the outlines of one person in several images.
 
     Args:
-        betas: (S,) at which the outlines were compared; that of index `stature` stays.
+        samples: The samples of each image.
+        betas: (S,). The betas at which the outlines were compared.
+        stature: The index of the beta that stays.
+
+    Returns:
+        (S,).
     """
-    shapes, parts = len(betas), len(_PARTS)
+    shapes = len(betas)
+    parts = len(_PARTS)
     total = shapes + 2 * parts * len(samples)
     jacobian = np.zeros((sum(len(sample.distance) for sample in samples), total))
     piece = np.zeros(len(jacobian), int)
@@ -177,7 +192,7 @@ def outline_shape(samples: Sequence[OutlineSamples], betas: NDArray[np.floating]
         normals = np.concatenate([sample.normal[:, axis] for sample in samples])
         jacobian[np.arange(len(piece)), shapes + 2 * piece + axis] = normals
     residual = np.concatenate([sample.distance for sample in samples])
-    # Neighbouring samples, and frames of one video, err alike.
+    # The errors of neighbouring samples, and of frames of one video, correlate.
     counts = np.bincount(piece)[piece]
     weights = np.minimum(1, _INDEPENDENT / counts) / _NOISE**2 / np.sqrt(len(samples))
     precision = np.full(total, _DISPLACEMENT**-2.0)
@@ -196,10 +211,7 @@ def outline_shape(samples: Sequence[OutlineSamples], betas: NDArray[np.floating]
 
 
 def _projected(body: Body, fit: KeypointFit, camera: Camera, mask: PersonMask) -> tuple[Array, Array, Array]:
-    """Project the body of a row, and S more with a beta that is larger by 1, into the mask's crop.
-
-    Returns vertices (S + 1, V, 2) and joints (S + 1, 24, 2) in pixels, and the body's depth (V,) metres.
-    """
+    """Project the body of a row, and S more with a larger beta each, into the crop: vertices, joints and depths."""
     betas = torch.from_numpy(fit.betas).float()
     betas = (betas + torch.cat((torch.zeros(1, betas.shape[1]), torch.eye(betas.shape[1])))).to(body.template)
     rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses).to(body.template).unflatten(1, (-1, 3)))
@@ -211,7 +223,7 @@ def _projected(body: Body, fit: KeypointFit, camera: Camera, mask: PersonMask) -
     to_crop = mask.crop_to_image.inverse()
 
     def pixels(points: Array) -> Array:
-        plane = points[..., :2] / np.maximum(points[..., 2:], _NEAR) * camera.focal + camera.principal_point
+        plane = points[..., :2] / np.maximum(points[..., 2:], _MIN_DEPTH) * camera.focal + camera.principal_point
         return np.asarray(to_crop.points(plane))
 
     return pixels(vertices), pixels(joints), vertices[0, :, 2]
@@ -234,7 +246,7 @@ def _outline(drawn: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Array]:
 
 
 def _distances(mask: NDArray[np.float32], points: Array, normals: Array, reach: Array) -> Array:
-    """Find the outline of the mask nearest to points (N, 2) along normals: signed pixels (N,), NaN beyond reach."""
+    """Find the mask's outline nearest to points (N, 2) along normals: signed pixels (N,), NaN beyond reach."""
     along = np.linspace(-1, 1, 41)[None] * reach[:, None]
     values = _sample(mask, points[:, None] + along[..., None] * normals[:, None])
     ends = (values[:, :-1] >= 0.5) & (values[:, 1:] < 0.5)
@@ -247,7 +259,7 @@ def _distances(mask: NDArray[np.float32], points: Array, normals: Array, reach: 
 
 
 def _sample(image: NDArray[np.float32], points: Array) -> NDArray[np.float32]:
-    """Sample at points (N, …, 2), counted from the corner of the first pixel; 0 outside."""
+    """Sample at points (N, …, 2), counted from the corner of the first pixel. 0 outside."""
     if not len(points):
         return np.zeros(points.shape[:-1], np.float32)
     x, y = ((points[..., axis] - 0.5).reshape(len(points), -1).astype(np.float32) for axis in (0, 1))
@@ -264,7 +276,7 @@ def _similarity(source: Array, target: Array) -> Array:
 
 
 def _part_of_label() -> NDArray[np.int64]:
-    """Return the index of the part of each of the body's 24 labels; -1: of none."""
+    """Return the index of the part of each of the body's 24 labels, or −1."""
     parts = np.full(len(SMPL24), -1)
     for index, part in enumerate(_PARTS):
         parts[part.labels] = index

@@ -1,4 +1,4 @@
-"""Overlay images and videos of a fit record: the bodies of all people over them, and from the side beside them."""
+"""Overlay images and videos of a fit record: the bodies of all people over the frames, and from the side."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_ov
 from humanpose_cli.rendering.side_view import SideView, SideViews
 from humanpose_cli.rendering.surfaces import Surface
 
-DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
-DRAWING_THREADS = 2  # at most: the encoder is no faster, and each holds some hundred megabytes
+DEFAULT_FRAME_RATE = 25.0  # frames per second of videos made from images
+DRAWING_THREADS = 2  # maximum; the encoder is no faster, and each thread holds some hundred megabytes
 
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
@@ -72,13 +72,18 @@ def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
 
 
 def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
-    """Draw bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
+    """Draw bodies of the same people from the side, with the camera at the left edge.
 
     Args:
-        fits: Surfaces (P, V, 3), metres, x right, y down, z forward, of one or several fits; NaN where one lacks a
-            person. The first one's are in the middle, and the others' pelvises on theirs: a difference of depth
-            would dwarf all others.
-        colours: Of each fit, as numbers of tracks.
+        body: The body.
+        fits: (P, V, 3) metres each, x right, y down, z forward. The surfaces in one or several fits, NaN for missing
+            people. The pelvises of all fits are aligned with the first one's, because a difference of depth would dwarf
+            all others.
+        colours: The colour of each fit, as a track's number.
+        size: Pixels. The width and the height of the image.
+
+    Returns:
+        (size, size, 3) uint8.
     """
     pelvis = body.part_labels == SMPL24.index("pelvis")
     middles = [surfaces[:, pelvis].mean(1, keepdim=True) for surfaces in fits]  # (P, 1, 3) each
@@ -97,13 +102,21 @@ def overlay_image(
     labels: PeopleLabels | None = None,
     looks: Mapping[int, Look] | None = None,
 ) -> np.ndarray:
-    """Draw the bodies of one frame's people over its image (H, W, 3) uint8; doubtful limbs are hatched, and detections
-    without a body have a dashed box.
+    """Draw the bodies of one frame's people over its image.
+
+    Doubtful limbs are hatched. Detections without a body have a dashed box.
 
     Args:
-        side: Draws the same bodies from the side, too, to the right of the image, as high and at most as wide.
-        labels: Of the record's people, drawn beside them; None: none.
-        looks: Of tracks, which are drawn in their clothes.
+        body: The body.
+        record: The fit.
+        pixels: (H, W, 3) uint8. The image.
+        frame: The number of the frame.
+        side: Draws the bodies from the side, too, to the right of the image.
+        labels: The labels of the record's people. None draws no labels.
+        looks: Track to look, for people that are drawn with their clothes.
+
+    Returns:
+        (H, W, 3) uint8, wider with `side`.
     """
     rows = record.rows_for(frame)
     detections = [detection for detection in record.unfitted if detection.frame == frame]
@@ -123,8 +136,8 @@ def overlay_image(
         return drawing
     height, width = pixels.shape[:2]
     size = min(width, height), height
-    beside = side.draw(frame, size, vertices, track_ids=ids, hatched=hatched)
-    return np.concatenate((drawing, beside), axis=1)
+    side_image = side.draw(frame, size, vertices, track_ids=ids, hatched=hatched)
+    return np.concatenate((drawing, side_image), axis=1)
 
 
 def overlay_video(
@@ -139,13 +152,20 @@ def overlay_video(
     reasons: bool = False,
     looks: Mapping[int, Look] | None = None,
 ) -> None:
-    """Write a sequence with the bodies over it; frames keep the times that they have in a video.
+    """Write a sequence with the bodies drawn over it. Frames keep their times.
 
-    A video has one size, that of the first frame: others are scaled into it, with black beside them.
+    A video has one size, that of the first frame. Other frames are scaled into it, with black borders.
 
     Args:
-        side, labels, looks: As of `overlay_image`.
+        body: The body.
+        record: The fit.
+        frames: All frames in order.
+        video: The video.
+        progress: Called with (done, total, unit).
+        side: See `overlay_image`.
+        labels: See `overlay_image`.
         reasons: Whether a strip below the frames says which fits are doubtful, and why.
+        looks: See `overlay_image`.
     """
 
     def drawn(item: tuple[int, Frame]) -> tuple[np.ndarray, Fraction | None]:

@@ -1,4 +1,4 @@
-"""Who is in an image: found by our detector, or given by the user's own."""
+"""People of images, found by the shipped detector or given by the user's own."""
 
 from __future__ import annotations
 
@@ -25,41 +25,43 @@ from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
 from humanpose_cli.detect.track_numbers import distinct_rows
 from humanpose_cli.detect.user_people import select_people, selection_notes, unfitted_reason, without_body
-from humanpose_cli.fitting.detection_journal import DetectionJournal, Kept
+from humanpose_cli.fitting.detection_journal import DetectionJournal, JournalContent
 from humanpose_cli.fitting.options import DetectorMode
 from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame, InputItem
 
-_MIN_KEYPOINTS = 4  # of a fit's person, for whom a mask is made again
-_MASKS = 8  # of a track in a sequence, at most
-# Jittered views of a person known from a file, beside the first; their means are steadier.
-_GAP = 8  # frames of a track between its first masks
-_VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
+_MIN_KEYPOINTS = 4  # of a person for whom a mask is made
+_MAX_MASKS = 8  # of a track in a sequence
+_FRAMES_BETWEEN = 8  # the first masks of a track
+_JITTERED_CROPS = {"auto": 8, "thorough": 8, "fast": 2}  # of a person known from a file, whose mean is steadier
 
 
 FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson] | None], None, None]
-"""Frames with their people; None for those that were not searched."""
+"""Frames with their people. None for frames that were not searched."""
 UserPeople: TypeAlias = Path | str | UserDetections
-"""A file of the user's detector, or what was read from it."""
+"""A file of the user's detector, or its content."""
 
 
 class PeopleSource(ABC):
-    """Finds the people of frames; a context manager. A source that overrides `in_image` alone takes the frames of a
-    sequence as images, and holds nothing open.
+    """Finds the people of frames. A context manager.
+
+    A subclass that overrides `in_image` alone searches the frames of a sequence as images and holds no resources.
     """
 
     fills_gaps = True
-    """Whether a person may be there in frames of a sequence where they are not found."""
+    """Whether people may be present in frames of a sequence in which they are not detected."""
 
     @property
     def at_once(self) -> int:
-        """Threads that may call `in_image` at once with some gain."""
+        """The number of threads that may usefully call `in_image` at the same time."""
         return 1
 
     def notes(self, items: Iterable[InputItem]) -> list[str]:
-        """Say what the user should know before the people of some inputs are searched for. Raises InputError if none
-        can be found.
+        """Return notes for the user before the people of some inputs are searched.
+
+        Raises:
+            InputError: If no person can be found.
         """
         return []
 
@@ -75,15 +77,18 @@ class PeopleSource(ABC):
         masks: bool = False,
         frame_rate: float | None = None,
     ) -> FramesWithPeople:
-        """Yield each frame of a sequence with all people in it, the largest box first, or None if it need not be
-        searched; damaged frames have none.
+        """Yield each frame of a sequence with all people in it, the largest box first.
 
-        Close it to stop early. Frames may be read before the ones before them are yielded.
+        Close the generator to stop early. Frames may be read ahead. Damaged frames have no people.
 
         Args:
-            journal: In which a slow source keeps what it finds; None if masks are needed.
-            masks: Whether they are needed.
-            frame_rate: Frames a second, if known.
+            frames: The frames in order.
+            journal: A journal in which a slow source stores its results. None if masks are needed.
+            masks: Whether masks are needed.
+            frame_rate: Frames per second, if known.
+
+        Yields:
+            Frame and people. None in place of people if the frame need not be searched.
         """
         for frame in frames:
             yield frame, [] if frame.damage else self.in_image(frame)
@@ -109,21 +114,30 @@ def find_people(
     device: str = "auto",
     options: DetectOptions = DetectOptions(),
 ) -> PeopleSource:
-    """Choose the package's detector, or people from a file of boxes or keypoints; both together raise UsageError.
+    """Choose the shipped detector, or people from a file of boxes or keypoints.
 
     Args:
-        pose_model: An ONNX network whose joints replace ours or are joined with them; with keypoints: UsageError.
-        min_score: Of people in the file, on its own scale.
-        device: Of the networks: auto, cpu or cuda:N; a GPU that ONNX Runtime cannot use raises UnavailableError.
+        mode: "auto", "thorough" or "fast".
+        threads: The number of threads. None uses all cores.
+        boxes: A file with the people's boxes.
+        keypoints: A file with the people's keypoints.
+        pose_model: An ONNX network whose joints replace or complement the shipped networks'.
+        min_score: People in the file with a lower score are left out.
+        device: "auto", "cpu" or "cuda:N". The device of the networks.
+        options: Options of the shipped detector.
+
+    Raises:
+        UsageError: If arguments cannot be combined.
+        UnavailableError: If ONNX Runtime cannot use the GPU.
     """
     if pose_model is not None:
         if keypoints is not None:
-            raise UsageError("pose_model", "cannot be given together with `keypoints`", remedy="leave one of them out")
+            raise UsageError("pose_model", "cannot be combined with `keypoints`", remedy="leave one of them out")
         model = open_pose_model(pose_model, device)
         source = find_people(mode, threads, boxes=boxes, min_score=min_score, device=device, options=options)
         return PosedPeople(source, model, threads)
     if boxes is not None and keypoints is not None:
-        raise UsageError("boxes", "cannot be given together with `keypoints`", remedy="keypoints hold more")
+        raise UsageError("boxes", "cannot be combined with `keypoints`", remedy="keypoints hold more")
     if device != "auto":
         device = runtime_device(device)
     file = user_people(boxes=boxes, keypoints=keypoints)
@@ -133,7 +147,7 @@ def find_people(
 
 
 def user_people(*, boxes: UserPeople | None = None, keypoints: UserPeople | None = None) -> UserDetections | None:
-    """Read the file of the user's detector, unless it is read already; None without one."""
+    """Read the file of the user's detector, unless it is already read. None without a file."""
     if keypoints is not None:
         return keypoints if isinstance(keypoints, UserDetections) else read_keypoints(keypoints)
     return boxes if boxes is None or isinstance(boxes, UserDetections) else read_boxes(boxes)
@@ -142,8 +156,10 @@ def user_people(*, boxes: UserPeople | None = None, keypoints: UserPeople | None
 def user_people_notes(file: UserDetections, items: Iterable[InputItem], min_score: float) -> list[str]:
     """Say how many frames of some inputs a file does not mention, and how many of its people are left out.
 
-    Raises InputError if the file mentions none of the frames. Inputs that cannot be read are ignored, and so are videos
-    of unknown length behind the file's last frame.
+    Inputs that cannot be read are ignored, as are frames behind the file's last one in videos of unknown length.
+
+    Raises:
+        InputError: If the file mentions none of the frames.
     """
     frames = [key for item in items if item.error is None for key in _frame_keys(item, file)]
     notes = file.check_frames(frames)
@@ -153,7 +169,7 @@ def user_people_notes(file: UserDetections, items: Iterable[InputItem], min_scor
 
 
 def _frame_keys(item: InputItem, file: UserDetections) -> list[FrameKey]:
-    """List what the frames of an input are looked up by."""
+    """List the keys by which the frames of an input are found in the user's file."""
     if item.kind != "video":
         numbered = list(enumerate(item.files))[item.range.slice if item.is_sequence else slice(None)]
         return [FrameKey(path.name, row if item.is_sequence else None, path.as_posix()) for row, path in numbered]
@@ -163,26 +179,35 @@ def _frame_keys(item: InputItem, file: UserDetections) -> list[FrameKey]:
 
 
 class TrackMasks:
-    """Masks of some frames of each track, spread over its time; a context manager.
+    """Masks of some frames of each track, spread over its time. A context manager.
+
+    If a track gets too many masks, every second one is dropped and the next ones are made half as often.
 
     Args:
-        wanted: Whether any are made. Of a track that goes on, every other one is dropped and the next come half as
-            often.
+        enabled: Whether masks are made.
+        threads: The number of threads. None uses all cores.
+        device: The device of the networks.
     """
 
-    def __init__(self, wanted: bool, threads: int | None = None, device: str = "auto") -> None:
-        self._wanted, self._threads, self._device = wanted, threads, device
+    def __init__(self, enabled: bool, threads: int | None = None, device: str = "auto") -> None:
+        self._enabled, self._threads, self._device = enabled, threads, device
         self._pool: ModelPool | None = None
         self._frames: Counter[int] = Counter()
         self._gaps: dict[int, int] = {}
         self._masks: dict[int, dict[int, PersonMask]] = {}
 
     def add(self, pixels: np.ndarray, people: Sequence[DetectedPerson], first_row: int) -> None:
-        """Take the people of a frame, with their tracks; their rows begin with `first_row`."""
-        due = [row for row, p in enumerate(people) if self._frames[p.track] % self._gaps.setdefault(p.track, _GAP) == 0]
+        """Take the people of a frame with their tracks, whose rows begin with `first_row`."""
+        if not self._enabled:
+            return
+        due = [
+            row
+            for row, person in enumerate(people)
+            if self._frames[person.track] % self._gaps.setdefault(person.track, _FRAMES_BETWEEN) == 0
+            and (person.keypoints[:, 2] > 0).sum() >= _MIN_KEYPOINTS
+        ]
         self._frames.update(person.track for person in people)
-        due = [row for row in due if (people[row].keypoints[:, 2] > 0).sum() >= _MIN_KEYPOINTS]
-        if not due or not self._wanted:
+        if not due:
             return
         if self._pool is None:
             self._pool = ModelPool(self._threads or default_threads(), partial(PoseModels, self._device))
@@ -190,7 +215,7 @@ class TrackMasks:
             if person.mask is not None:
                 masks = self._masks.setdefault(people[row].track, {})
                 masks[first_row + row] = person.mask
-                if len(masks) > _MASKS:
+                if len(masks) > _MAX_MASKS:
                     self._masks[people[row].track] = dict(list(masks.items())[::2])
                     self._gaps[people[row].track] *= 2
 
@@ -210,7 +235,7 @@ class TrackMasks:
 def detections_of_fit(
     fit: FitRecord, pixels: np.ndarray, threads: int | None = None, device: str = "auto"
 ) -> list[DetectedPerson]:
-    """Find the people of a fit of one image again, row by row, with masks, which a fit file does not keep."""
+    """Detect the people of a fit of one image again, row by row, with masks, which a fit file does not contain."""
     with ModelPool(threads or default_threads(), partial(PoseModels, device)) as pool:
         return detections_of_rows(fit, pixels, pool, alone=True)
 
@@ -218,30 +243,35 @@ def detections_of_fit(
 def detections_of_rows(
     fit: FitRecord, pixels: np.ndarray, pool: ModelPool, *, alone: bool = False
 ) -> list[DetectedPerson]:
-    """Find the people of a fit's rows again in their frame (H, W, 3), with masks.
+    """Detect the people of a fit's rows again, with masks.
 
     Args:
-        alone: Whether no other frame shows them, so that jittered crops make the masks steadier.
+        fit: The rows.
+        pixels: (H, W, 3) uint8. The frame of the rows.
+        pool: The networks.
+        alone: Whether this is the only frame, so that jittered crops should make the masks steadier.
     """
     people = []
     for box, keypoints, score in zip(fit.boxes, fit.keypoints2d, fit.confidence, strict=True):
         spread = np.zeros(len(keypoints), np.float32)
         people.append(DetectedPerson(box, keypoints, None, spread, None, None, float(score), BLAZEPOSE33))
-    # Too few keypoints say too little of where the body is for a crop around them.
+    # A crop needs enough keypoints to know where the body is.
     rows = [row for row, person in enumerate(people) if (person.keypoints[:, 2] > 0).sum() >= _MIN_KEYPOINTS]
-    with_masks = watch_keypoints(pool, pixels, [people[row] for row in rows], _VIEWS["auto"] if alone else 0)
+    jittered = _JITTERED_CROPS["auto"] if alone else 0
+    with_masks = watch_keypoints(pool, pixels, [people[row] for row in rows], jittered)
     for row, person in zip(rows, with_masks, strict=True):
         people[row] = person
     return people
 
 
 class DetectedPeople(PeopleSource):
-    """The package's detector; its models load when the first image or sequence needs them.
+    """The shipped detector. Its models load when the first image or sequence needs them.
 
     Args:
-        mode: 'thorough', 'fast', or 'auto': thorough for images, fast for sequences.
-        threads: None: as many as there are cores (four at most).
-        device: Of the networks: auto, cpu or cuda:N.
+        mode: "thorough", "fast", or "auto", which is thorough for images and fast for sequences.
+        threads: The number of threads. None uses all cores, four at most.
+        device: "auto", "cpu" or "cuda:N". The device of the networks.
+        options: Options of the detector.
     """
 
     def __init__(
@@ -260,7 +290,7 @@ class DetectedPeople(PeopleSource):
         return images_at_once(self._device)
 
     def _detector(self, default: Literal["thorough", "fast"]) -> PersonDetector:
-        # Models load when they are needed first, and once, however many threads ask.
+        # Models load at the first use, and once for all threads.
         mode: Mode = default if self._mode == "auto" else self._mode
         with self._lock:
             if mode not in self._detectors:
@@ -279,8 +309,8 @@ class DetectedPeople(PeopleSource):
         frame_rate: float | None = None,
     ) -> FramesWithPeople:
         frames = iter(frames)
-        # First the frames that an earlier run kept in the journal.
-        journal_people, state = journal.read() if journal is not None else Kept([], None)
+        # First the frames that an earlier run stored in the journal.
+        journal_people, state = journal.read() if journal is not None else JournalContent([], None)
         for people, frame in zip(journal_people, frames, strict=False):
             yield frame, people
         # The tracker reads some frames ahead of the one whose people it yields.
@@ -292,7 +322,7 @@ class DetectedPeople(PeopleSource):
                 ahead.append(frame)
                 yield None if frame.damage else frame.pixels
 
-        # The journal gets people together with the state behind them, so that a rerun continues exactly there.
+        # The journal gets people together with the state behind them, so that a rerun continues from there.
         waiting: list[list[DetectedPerson] | None] = []
         save_state = states.append if journal is not None else None
         track = self._detector("fast").track
@@ -313,7 +343,7 @@ class DetectedPeople(PeopleSource):
 
 
 class PeopleFromFile(PeopleSource):
-    """People from a file of the user's detector; ours only adds what the file lacks: world landmarks and masks.
+    """People from a file of the user's detector. The shipped detector adds world landmarks and masks.
 
     An image that the file does not mention shows no people.
     """
@@ -329,7 +359,8 @@ class PeopleFromFile(PeopleSource):
         min_box: float = 0.0,
         min_score: float = 0.0,
     ) -> None:
-        self._file, self._mode, self._views, self._device = file, mode, _VIEWS[mode], device
+        self._file, self._mode, self._device = file, mode, device
+        self._jittered = _JITTERED_CROPS[mode]
         self._min_box, self._min_score = min_box, min_score
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
@@ -342,7 +373,7 @@ class PeopleFromFile(PeopleSource):
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         with asking(self._device):
-            return self._look(frame, None)
+            return self._detect(frame, None)
 
     def in_sequence(
         self,
@@ -353,23 +384,23 @@ class PeopleFromFile(PeopleSource):
         frame_rate: float | None = None,
     ) -> FramesWithPeople:
         for frame in frames:
-            yield frame, [] if frame.damage else self._look(frame, frame.index)
+            yield frame, [] if frame.damage else self._detect(frame, frame.index)
 
-    def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
-        entries = self._file.people_of(FrameKey.from_frame(frame, index))
+    def _detect(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
+        entries = self._file.people_of(FrameKey.of(frame, index))
         selection = select_people(entries or (), self._min_score)
         people = [entry.in_image(self._file.path, *frame.size) for entry in selection.people]
         with_keypoints = [person for person in people if person.keypoints is not None]
-        look = self._look_around_keypoints if with_keypoints else self._look_into_boxes
-        detections = look(frame, with_keypoints or people, index)
+        if with_keypoints:
+            detections = self._detect_around_keypoints(frame, with_keypoints)
+        else:
+            detections = self._detect_in_boxes(frame, people, is_sequence=index is not None)
         fitted = [person for person in detections if not person.not_fitted]
         unfitted = [person for person in detections if person.not_fitted]
         return [*sorted(fitted, key=lambda person: -person.area), *unfitted]
 
-    def _look_around_keypoints(
-        self, frame: Frame, entries: Sequence[UserDetection], index: int | None
-    ) -> list[DetectedPerson]:
-        """Make people of the user's keypoints, around which our detector only adds depth and masks."""
+    def _detect_around_keypoints(self, frame: Frame, entries: Sequence[UserDetection]) -> list[DetectedPerson]:
+        """Make people of the user's keypoints, to which the shipped detector adds depth and masks."""
         width, height = frame.size
         skeleton = self._file.skeleton
         rows = BLAZEPOSE33.indices(skeleton.joint_names)
@@ -381,12 +412,12 @@ class PeopleFromFile(PeopleSource):
                 unfitted.append(without_body(entry, person.box, reason))
             else:
                 people.append(replace(person, number=entry.track))
-        return [*watch_keypoints(self._pool, frame.pixels, people, self._views), *unfitted]
+        return [*watch_keypoints(self._pool, frame.pixels, people, self._jittered), *unfitted]
 
-    def _look_into_boxes(
-        self, frame: Frame, entries: Sequence[UserDetection], index: int | None
+    def _detect_in_boxes(
+        self, frame: Frame, entries: Sequence[UserDetection], *, is_sequence: bool
     ) -> list[DetectedPerson]:
-        """Find the joints in the user's boxes, as in images that are searched by our detector."""
+        """Find the joints in the user's boxes, as the shipped detector does in its own."""
         width, height = frame.size
         boxed, unfitted = [], []
         for entry in entries:
@@ -395,11 +426,11 @@ class PeopleFromFile(PeopleSource):
                 unfitted.append(without_body(entry, entry.box, reason))
             else:
                 boxed.append(entry)
-        fast = self._mode == "fast" or (self._mode == "auto" and index is not None)
+        fast = self._mode == "fast" or (self._mode == "auto" and is_sequence)
         scheme = SCHEMES["fast" if fast else "thorough"]
         corners = np.reshape([entry.box for entry in boxed], (-1, 4))
-        people = people_in_boxes(self._pool, frame.pixels, corners, self._views, scheme)
-        # Both detectors may be wrong, independently.
+        people = people_in_boxes(self._pool, frame.pixels, corners, self._jittered, scheme)
+        # The errors of both detectors are independent.
         people = [
             replace(person, score=min(entry.score, 1.0) * person.score, number=entry.track)
             for person, entry in zip(people, boxed, strict=True)
@@ -446,7 +477,7 @@ class PosedPeople(PeopleSource):
                 yield frame, None if people is None else self._posed(frame, people)
 
     def _posed(self, frame: Frame, detections: Sequence[DetectedPerson]) -> list[DetectedPerson]:
-        # Detections that are not fitted keep what they are: joints of the user's network would make bodies of them.
+        # Detections that are not fitted get no joints, which would make bodies of them.
         people = [person for person in detections if not person.not_fitted]
         with_joints = use_pose_model(self._pool, self._model, frame.pixels, people, frame.focal)
         return [*with_joints, *(person for person in detections if person.not_fitted)]

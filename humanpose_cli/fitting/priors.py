@@ -1,4 +1,4 @@
-"""The pose priors that refinement can take: this package's, and others from the user's files."""
+"""Pose priors of the refinement: this package's, and priors from the user's files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from humanpose_cli.models.vposer.prior import read_vposer
 
 
 def load_prior(name: str) -> JointPrior | None:
-    """Load the prior of 'none' (None), 'pose', 'gmm:FILE' or 'vposer:FILE'.
+    """Load the prior 'none' (None), 'pose', 'gmm:FILE' or 'vposer:FILE'.
 
-    Raises UsageError for another name, UnavailableError for a missing file, InputError for one that is no such prior.
+    Raises:
+        UsageError: If there is no such prior.
+        UnavailableError: If the file is missing.
+        InputError: If the file is not such a prior.
     """
     path = prior_file(name)
     if path is None:
@@ -23,5 +26,5 @@ def load_prior(name: str) -> JointPrior | None:
 
 @lru_cache(maxsize=1)
 def default_prior() -> JointPrior:
-    """Load this package's prior, in double precision."""
+    """Load this package's prior in double precision."""
     return pose_prior().double()

@@ -42,8 +42,10 @@ class ShapeEvidence(NamedTuple):
     """Each row's evidence of shape, and its shape prior.
 
     Attributes:
-        precision: (N, S, S) and pull (N, S), precision times mean: without the prior.
-        mean: (N, S) and sigma (N, S) of the prior.
+        precision: (N, S, S). The precision without the prior.
+        pull: (N, S). Precision times mean, without the prior.
+        mean: (N, S). The mean of the prior.
+        sigma: (N, S). The standard deviation of the prior.
     """
 
     precision: Tensor
@@ -55,20 +57,25 @@ class ShapeEvidence(NamedTuple):
 def shape_evidence(
     equations: NormalEquations, betas: Tensor, mean: Tensor, sigma: Tensor, columns: slice
 ) -> ShapeEvidence:
-    """Eliminate all other parameters from normal equations (Schur complement).
+    """Eliminate all parameters except the shape from normal equations (Schur complement).
 
-    betas (N, S) that the equations are linearised at, best near the minimum; mean and sigma (N, S) of the prior that
-    they contain; columns of betas
+    Args:
+        equations: The normal equations.
+        betas: (N, S). The shape at which they are linearised, best near the minimum.
+        mean: (N, S). The mean of the shape prior that they contain.
+        sigma: (N, S). The standard deviation of that prior.
+        columns: The columns of the shape.
     """
-    H, g = equations.hessian, equations.gradient
-    others = torch.ones(H.shape[-1], dtype=torch.bool)
-    others[columns] = False
-    coupling = H[:, others, columns]
-    # A tiny ridge: parameters that nothing constrains would make the block singular.
+    H = equations.hessian
+    g = equations.gradient
+    eliminated = torch.ones(H.shape[-1], dtype=torch.bool)
+    eliminated[columns] = False
+    coupling = H[:, eliminated, columns]
+    # A tiny ridge, because parameters without constraints make the block singular.
     ridge = 1e-9 * H.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
-    rest = H[:, others][:, :, others] + ridge * torch.eye(int(others.sum()), dtype=H.dtype)
-    right = torch.cat((coupling, g[:, others, None]), -1)
-    elimination = coupling.mT @ torch.linalg.solve(rest, right)
+    block = H[:, eliminated][:, :, eliminated] + ridge * torch.eye(int(eliminated.sum()), dtype=H.dtype)
+    right = torch.cat((coupling, g[:, eliminated, None]), -1)
+    elimination = coupling.mT @ torch.linalg.solve(block, right)
     # The prior is in the equations already, and is added once for all rows in `common_shapes`.
     prior = sigma**-2
     precision = H[:, columns, columns] - elimination[..., :-1] - torch.diag_embed(prior)
@@ -77,15 +84,23 @@ def shape_evidence(
 
 
 def common_shapes(evidence: ShapeEvidence, groups: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
-    """Find the betas (N, S) that rows of one group (N,) int64 share, and how many rows each row's group has (N,).
+    """Find the betas that the rows of a group share.
 
-    The frames' evidence counts at most `max_rows` times one frame's: errors of neighbouring frames are alike, and
-    without a bound a long sequence would outvote the prior, which rows of a group share, with the detector's bias.
+    Args:
+        evidence: The evidence of N rows. Rows of a group have the same prior.
+        groups: (N,) int64. The group of each row.
+        max_rows: The maximum number of rows that count as independent evidence.
+
+    Returns:
+        (N, S), and the number of rows in each row's group (N,).
     """
     _, member, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
-    count, width = len(sizes), evidence.pull.shape[-1]
+    count = len(sizes)
+    width = evidence.pull.shape[-1]
     precision = evidence.precision.new_zeros(count, width, width).index_add_(0, member, evidence.precision)
     pull = evidence.pull.new_zeros(count, width).index_add_(0, member, evidence.pull)
+    # Errors of neighbouring frames correlate. Without a bound, the detector's bias in a long sequence would outvote the
+    # prior.
     share = (max_rows / sizes).clamp(max=1).to(pull.dtype)
     first = torch.full((count,), len(member)).scatter_reduce(0, member, torch.arange(len(member)), "amin")
     prior = evidence.sigma[first] ** -2
@@ -96,7 +111,7 @@ def common_shapes(evidence: ShapeEvidence, groups: Tensor, max_rows: int) -> tup
 
 Bone = tuple[tuple[str, ...], tuple[str, ...]]  # ends, starts: each the mean of some points
 
-# World landmarks are compared bone by bone: (ends, starts), each the mean of some landmarks.
+# Bones by which world landmarks are compared: (ends, starts), each the mean of some landmarks.
 _SIDE_BONES = (
     (("shoulder",), ("hip",)),
     (("elbow",), ("shoulder",)),
@@ -109,15 +124,15 @@ _SIDE_BONES = (
 )
 _ACROSS = ("shoulder", "hip", "ear")
 _MIDDLE = ((("nose",), ("left_ear", "right_ear")), (("left_ear", "right_ear"), ("left_shoulder", "right_shoulder")))
-# A standing person's trunk, and the line from the feet to the hips, are upright: joints of the body.
+# Lines between joints that are upright in a standing person: the trunk, and from the feet to the hips.
 _UPRIGHT = ((("neck",), ("pelvis",)), (("left_hip", "right_hip"), ("left_ankle", "right_ankle")))
 UPRIGHT_JOINTS = tuple(dict.fromkeys(name for bone in _UPRIGHT for ends in bone for name in ends))
 PREDICTED_JOINTS = LIFTED_JOINTS
-"""Joints of the body whose positions about the pelvis are compared with what a body network or the lifter predicts."""
+"""Joints whose positions about the pelvis are compared with the predictions of a body network or the lifter."""
 
 
 def bone_names(skeleton: Skeleton) -> list[Bone]:
-    """List the (ends, starts) of the bones that a skeleton has all landmarks of."""
+    """List the (ends, starts) of the bones for which a skeleton has all landmarks."""
     bones: list[Bone] = []
     for ends, starts in _SIDE_BONES:
         for side in ("left", "right"):
@@ -128,7 +143,7 @@ def bone_names(skeleton: Skeleton) -> list[Bone]:
 
 
 def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
-    """Make the matrix (B, L) that turns points of those names into the bones' vectors."""
+    """Make the matrix (B, L) that maps points with these names to the bones' vectors."""
     matrix = torch.zeros(len(bones), len(names), dtype=torch.float64)
     for row, (ends, starts) in enumerate(bones):
         for sign, group in ((1, ends), (-1, starts)):
@@ -139,21 +154,30 @@ def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
 
 @dataclass(frozen=True)
 class FitEvidence:
-    """The evidence of N rows as the solver compares it with a body: values and 1 / σ; all double.
+    """Evidence of N rows as the solver compares it with a body: values and 1 / σ, double.
 
-    `evidence.gather_evidence` makes it of `KeypointObservations`; `KeypointProblem` reads it.
+    `evidence.gather_evidence` makes it from `KeypointObservations`, and `KeypointProblem` reads it.
 
-    pixels (N, L, 2), pixel_weights (N, L) = 1 / σ; focal (N,), centre (N, 2)
-    bones (N, B, 3) world landmarks' bones on the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
-    to_ray (N, 3, 3) camera axes to those of the viewing ray
-    upright (N, 2) = 1 / σ of the two leans
-    positions (N, K, 3) predicted positions of joints about the pelvis on the axes of the viewing ray, position_weights
-    (N, K, 3) = 1 / σ; K is 0 without a prediction, else the number of PREDICTED_JOINTS
-    shape (N, S) predicted betas, shape_sigma (N, S) their σ: infinite without a prediction
-    confidence (N, L) of the landmarks, zero where one is not used
-    fallback (N, 24, 3) angles, fallback_weights (N, 24) = 1 / σ
-    betas (N, S), beta_sigma (N, S): centre and width of the shape prior
-    views of other cameras at the same moments, the same number for all rows
+    Attributes:
+        pixels: (N, L, 2) pixels. The landmarks.
+        pixel_weights: (N, L) 1 / pixels. 1 / σ.
+        focal: (N,) pixels.
+        centre: (N, 2) pixels. The principal points.
+        bones: (N, B, 3). The bones of world landmarks in axes of the viewing ray.
+        bone_weights: (N, B, 3). 1 / σ.
+        to_ray: (N, 3, 3). Camera axes to axes of the viewing ray.
+        upright: (N, 2). 1 / σ of the two leans.
+        positions: (N, K, 3) metres. Predicted positions of PREDICTED_JOINTS about the pelvis, in axes of the viewing
+            ray. K is 0 without a prediction.
+        position_weights: (N, K, 3) 1 / metres. 1 / σ.
+        confidence: (N, L). The confidence of the landmarks, zero for landmarks that are not used.
+        shape: (N, S). Predicted betas.
+        shape_sigma: (N, S). Their σ, infinite without a prediction.
+        fallback: (N, 24, 3) radians. The angles of hidden limbs.
+        fallback_weights: (N, 24). 1 / σ.
+        betas: (N, S). The mean of the shape prior.
+        beta_sigma: (N, S). The standard deviation of the shape prior.
+        views: The landmarks before further cameras at the same moments, the same number for all rows.
     """
 
     pixels: Tensor
@@ -185,35 +209,35 @@ class FitEvidence:
         return FitEvidence(**{name: column[index] for name, column in values.items()}, views=views)
 
     def columns(self) -> list[Tensor]:
-        """List all tensors, those of the views behind the others; see `of_columns`."""
+        """List all tensors, with those of the views at the end. See `of_columns`."""
         columns = [getattr(self, f.name) for f in fields(self) if f.name != "views"]
         return columns + [column for view in self.views for column in view]
 
     @classmethod
     def of_columns(cls, columns: Sequence[Tensor]) -> FitEvidence:
-        """Make the evidence that has these `columns`."""
-        count, each = len(fields(cls)) - 1, len(OtherView._fields)
-        views = tuple(OtherView._make(columns[first : first + each]) for first in range(count, len(columns), each))
+        """Make the evidence from the tensors that `columns` returned."""
+        count = len(fields(cls)) - 1
+        size = len(OtherView._fields)
+        views = tuple(OtherView._make(columns[first : first + size]) for first in range(count, len(columns), size))
         names = (f.name for f in fields(cls))  # `views` is the last one
         return cls(**dict(zip(names, columns[:count], strict=False)), views=views)
 
     @classmethod
     def joined(cls, parts: Sequence[FitEvidence]) -> FitEvidence:
-        """Concatenate the rows of several."""
+        """Concatenate the rows of several parts."""
         names = [f.name for f in fields(cls) if f.name != "views"]
         views = tuple(cat_rows(same) for same in zip(*(part.views for part in parts), strict=True))
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, views=views)
 
 
-# Noise levels at which half a residual counts as outlier: of a landmark, a bone or a predicted joint; and of a lean,
-# beyond which it is accepted as real.
-ROBUST, ROBUST_LEAN = 3.0, 2.0
-LIMIT_NOISE = 0.05  # radians: an angle this far beyond a joint's range costs one noise level
-SCALE_NOISE = 0.1  # difference in scale of world landmarks and body, as natural logarithm
+ROBUST = 3.0  # noise levels at which a landmark, a bone or a predicted joint counts half as outlier
+ROBUST_LEAN = 2.0  # noise levels beyond which a lean is accepted as real
+LIMIT_NOISE = 0.05  # radians beyond a joint's range that cost one noise level
+SCALE_NOISE = 0.1  # natural logarithm of the scale of world landmarks against the body
 
 
 class KeypointProblem:
-    """Terms of the keypoint fit for the rows of `evidence`; see `LeastSquaresProblem`."""
+    """The terms of the keypoint fit for the rows of `evidence`. A `LeastSquaresProblem`."""
 
     def __init__(self, rig: LandmarkRig, evidence: FitEvidence) -> None:
         self.rig, self.evidence = rig, evidence
@@ -229,7 +253,7 @@ class KeypointProblem:
         return self.with_evidence(self.evidence.rows(rows))
 
     def with_evidence(self, evidence: FitEvidence) -> KeypointProblem:
-        """Replace the evidence."""
+        """Return the problem with other evidence."""
         return KeypointProblem(self.rig, evidence)
 
     def retract(self, state: FitState, step: Tensor) -> FitState:
@@ -244,7 +268,7 @@ class KeypointProblem:
         return self.linearise_posed(state)[0]
 
     def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
-        """Compute also the points that they come from and their Jacobian by the parameters."""
+        """Compute the normal equations, and the points that they come from with their Jacobian by the parameters."""
         posed_rig = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
         jacobian = posed_rig.jacobian
         assert jacobian is not None
@@ -287,7 +311,7 @@ class KeypointProblem:
         return projection_rows(in_camera, camera_jacobian, camera, target, ROBUST)
 
     def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
-        """Compare vectors between world landmarks, on the axes of the viewing ray, up to their scale."""
+        """Compare vectors between world landmarks in axes of the viewing ray, up to their scale."""
         landmarks = slice(0, self.rig.landmark_count)
         evidence = self.evidence
         vectors = self._bones @ points[:, landmarks]
@@ -299,7 +323,7 @@ class KeypointProblem:
         return vector_rows(residual, J, evidence.bone_weights, ROBUST)
 
     def _lean(self, points: Tensor, jacobian: Tensor) -> Rows:
-        """Compute the sine of the depth lean of the trunk and of the line from the feet to the hips."""
+        """Compute the sine of the lean in depth of the trunk, and of the line from the feet to the hips."""
         joints = slice(self.rig.landmark_count, None)
         vectors = self._upright @ points[:, joints]
         J = self._upright @ jacobian[:, :, joints]
@@ -312,7 +336,7 @@ class KeypointProblem:
         return vector_rows(sine, J, self.evidence.upright[..., None], ROBUST_LEAN)
 
     def _positions(self, points: Tensor, jacobian: Tensor) -> Rows:
-        """Compare predicted joints about the pelvis, on the axes of the viewing ray."""
+        """Compare predicted joints about the pelvis in axes of the viewing ray."""
         joints = slice(self.rig.landmark_count, None)
         evidence = self.evidence
         J = self._predicted_bones @ jacobian[:, :, joints]
@@ -321,7 +345,7 @@ class KeypointProblem:
         return vector_rows(residual, J, evidence.position_weights, ROBUST)
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
-        """Add pose prior, joint limits and the fallback of hidden limbs: energies of the anatomical angles."""
+        """Add pose prior, joint limits and the fallback of hidden limbs, which are energies of anatomical angles."""
         add_pose_energy(
             equations,
             state.rotations,

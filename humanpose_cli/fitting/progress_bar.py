@@ -1,4 +1,4 @@
-"""Progress as the Python interface takes it: a bar, a function, or nothing."""
+"""Progress in the Python interface: a bar, a function, or nothing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from humanpose_cli.core.progress import Progress, no_progress
 
 @contextmanager
 def progress_of(progress: bool | Progress | None) -> Iterator[Progress]:
-    """Provide what to report to.
+    """Provide a progress function.
 
     Args:
-        progress: True: a bar of tqdm on stderr, a line in notebooks; a function: that one; None or False: nothing.
+        progress: True draws a bar of tqdm on stderr, or a line in notebooks. A function is used itself. None and False
+            report nothing.
     """
     if not progress:
         yield no_progress

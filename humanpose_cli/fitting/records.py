@@ -1,4 +1,4 @@
-"""From detections and fitted bodies to a fit record."""
+"""Makes fit records from detections and bodies, and summarises them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from humanpose_cli.io.fit_files import COLUMNS, FitRecord, UnfittedDetection
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:
-    """Order keypoints (33, 3), x, y, confidence, as blazepose33; landmarks that the skeleton lacks are zero."""
+    """Return keypoints (33, 3), x, y, confidence, in the order of blazepose33. Missing landmarks are zero."""
     if person.skeleton is BLAZEPOSE33:
         return person.keypoints
     rows = np.zeros((len(BLAZEPOSE33), 3))
@@ -44,7 +44,17 @@ def fit_record(
     frame_rate: float,
     frame_times: Sequence[float] | None,
 ) -> Fit:
-    """Make the record of N rows in F frames; `people` and `bodies` in the same order, None for N = 0."""
+    """Make the fit of N rows in F frames.
+
+    Args:
+        people: N rows.
+        bodies: The bodies of these rows, in the same order. None if N = 0.
+        frames: The cameras of the F frames.
+        model: The body that was fitted.
+        options: The options that are stored in the fit.
+        frame_rate: Frames per second. 0 if unknown.
+        frame_times: Seconds. The times of the frames. None if they follow from the frame rate.
+    """
     if bodies is None:
         fit = Fit.empty([f.name for f in frames], [f.camera.size for f in frames], [f.camera.focal for f in frames])
     else:
@@ -83,13 +93,13 @@ def _with_rows(people: Sequence[DetectedPerson], bodies: KeypointFit, frames: Se
 
 
 def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:
-    """Describe a person without a body; rounded to hundredths."""
+    """Describe a person without a body, rounded to hundredths."""
     x0, y0, x1, y1 = (round(float(value), 2) for value in person.box)
     return UnfittedDetection(person.frame, (x0, y0, x1, y1), round(person.score, 2), person.not_fitted)
 
 
 def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
-    """Gather the optional columns of the ground, if one is known; no focal length follows from it any more."""
+    """Return the optional columns of the ground if it is known. No focal length depends on people any more."""
     if all(f.ground is None for f in frames):
         return {}
     return {"ground": [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames], "focal_people": [0] * len(frames)}
@@ -98,10 +108,18 @@ def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
 def body_columns(
     fit: FitRecord, body: Body, rotations: Tensor, betas: Tensor, trans: Tensor, scales: Tensor
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Compute the columns of other bodies in the rows of a fit, and the distance (N, 33) in pixels of their landmarks
-    from the keypoints.
+    """Compute the columns of other bodies in the rows of a fit, and the distance of their landmarks from the keypoints.
 
-    rotations (N, 24, 3, 3); betas (N, S); trans (N, 3) metres; scales (N, 24)
+    Args:
+        fit: The fit.
+        body: The body model.
+        rotations: (N, 24, 3, 3). Rotations relative to the parents.
+        betas: (N, S). The shapes.
+        trans: (N, 3) metres.
+        scales: (N, 24). Factors on the segments' sizes.
+
+    Returns:
+        The columns by name, and (N, 33) pixels.
     """
     with torch.no_grad():
         posed_body = body.pose(rotations.float(), betas, trans, scales, vertices=False)
@@ -120,7 +138,7 @@ def body_columns(
 
 
 def confident(fit: Fit, minimum: float) -> Fit:
-    """Leave out people whose confidence is below `minimum`; `options` has their number as `left_out`."""
+    """Leave out people whose confidence is below `minimum`. `options["left_out"]` has their number."""
     if not minimum:
         return fit
     tracks = [person.id for person in fit.people if person.confidence >= minimum]
@@ -129,7 +147,7 @@ def confident(fit: Fit, minimum: float) -> Fit:
 
 
 def joined(fits: Sequence[Fit]) -> Fit:
-    """Join fits of independent images to one, a frame and a shot each; people are numbered through."""
+    """Join fits of independent images to one fit, with a frame and a shot each. People are numbered consecutively."""
     columns: dict[str, list[np.ndarray]] = {name: [getattr(fit, name) for fit in fits] for name in COLUMNS}
     first = 0
     for number, fit in enumerate(fits):
@@ -151,14 +169,15 @@ def joined(fits: Sequence[Fit]) -> Fit:
 
 
 def record_summary(record: FitRecord) -> dict[str, Any]:
-    """Summarise a record for a line of a table: people, frames, doubts, and the median reprojection error and
-    confidence of rows that are not interpolated.
+    """Summarise a record for a line of a table. Medians are over rows that are not interpolated.
 
-    doubtful    such as "left leg hidden, guessed"; of several people with their numbers; "" if no fit is doubtful
-    not_fitted  such as "2 hidden by another person; person 1 last detected at 1.4 s, still in view"; missing if empty
-    left_out    people below the minimum confidence; only if there is one
-    accepted    mean share of a refinement that was kept, 0 to 1; overlap_before, overlap_after
-    views       cameras of a take
+    Returns:
+        `people` and `frames`, numbers. `error_px`, the median reprojection error, and `confidence`, the median
+        confidence, or None. `doubtful`, such as "left leg hidden, guessed", with numbers if there are several people,
+        "" if no fit is doubtful. And if they apply: `not_fitted`, such as "2 hidden by another person; person 1 last
+        detected at 1.4 s, still in view". `left_out`, the number of people below the minimum confidence. `views`, the
+        number of cameras of a take. `accepted`, the mean share of the refinement that was accepted, with
+        `overlap_before` and `overlap_after`.
     """
     tracks, is_detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track, doubt in doubts_of_tracks(record).items() if doubt}
@@ -180,7 +199,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
 
 
 def _step_summary(record: FitRecord) -> dict[str, Any]:
-    """Summarise what steps have changed."""
+    """Summarise the changes that steps have made."""
     summary: dict[str, Any] = {"views": len(record.cameras)} if len(record.cameras) > 1 else {}
     if "refinement" in record.options:
         tracks = record.options["refinement"]["tracks"].values()

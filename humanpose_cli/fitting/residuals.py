@@ -1,9 +1,8 @@
 """Residuals of the keypoint fit with derivatives in closed form, summed into normal equations per sample.
 
-Every term is a set of rows whitened to unit standard deviation, so that weights are noise levels one can measure.
-Robust terms use Geman and McClure's ρ on the length of a landmark's or bone's residual.
-
-Which poses are likely: prior, joint limits and a pose to fall back on, as an energy of the anatomical angles.
+Every term is a set of rows whitened to unit standard deviation, so that weights are measurable noise levels. Robust
+terms use Geman and McClure's ρ on the length of a landmark's or bone's residual. Prior, joint limits and the pose of
+hidden limbs are energies of the anatomical angles.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ RobustFunction: TypeAlias = Callable[[Tensor, "float | Tensor"], tuple[Tensor, T
 
 
 def geman_mcclure(square: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Return ρ = c² r² / (c² + r²) and ρ': outliers cost c² at most, and far ones weigh nothing."""
+    """Return ρ = c² r² / (c² + r²) and ρ'. Outliers cost c² at most and have no weight if they are far."""
     c2 = scale * scale
     ratio = c2 / (c2 + square)
     return ratio * square, ratio * ratio
 
 
 def cauchy(square: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Return ρ = c² log(1 + r² / c²) and ρ': its heavy tails leave kicks, claps and landings their peaks."""
+    """Return ρ = c² log(1 + r² / c²) and ρ', whose heavy tails preserve the peaks of kicks, claps and landings."""
     c2 = scale * scale
     ratio = square / c2
     return c2 * ratio.log1p(), 1 / (1 + ratio)
@@ -40,8 +39,11 @@ def cauchy(square: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
 class FitState(NamedTuple):
     """The unknowns of the fit for N rows.
 
-    rotations (N, 24, 3, 3) relative to parents (the pelvis: body to camera); root (N, 3) the pelvis joint, metres,
-    camera axes; betas (N, S); log_scale (N, 1) of the detector's world landmarks against metres.
+    Attributes:
+        rotations: (N, 24, 3, 3). Rotations relative to the parents. The pelvis maps body to camera axes.
+        root: (N, 3) metres in camera axes. The pelvis joint.
+        betas: (N, S). The shapes.
+        log_scale: (N, 1). The logarithm of the scale of the detector's world landmarks.
     """
 
     rotations: Tensor
@@ -53,10 +55,10 @@ class FitState(NamedTuple):
         """Restrict the state to some rows."""
         return FitState._make(value[index] for value in self)
 
-    def towards(self, other: FitState, share: Tensor) -> FitState:
+    def towards(self, target: FitState, share: Tensor) -> FitState:
         """Turn and move a share (N,) of the way to another state."""
-        turn = matrix_to_axis_angle(self.rotations.mT @ other.rotations)
-        values = [torch.lerp(a, b, share[:, None]) for a, b in zip(self[1:], other[1:], strict=True)]
+        turn = matrix_to_axis_angle(self.rotations.mT @ target.rotations)
+        values = [torch.lerp(a, b, share[:, None]) for a, b in zip(self[1:], target[1:], strict=True)]
         return FitState._make((self.rotations @ axis_angle_to_matrix(share[:, None, None] * turn), *values))
 
     def changed(self, part: FitState, start: int) -> FitState:
@@ -66,7 +68,13 @@ class FitState(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """One term: residuals (N, R), Jacobian (N, R, P), cost (N,) that they stand for."""
+    """One term of a problem.
+
+    Attributes:
+        residual: (N, R).
+        jacobian: (N, R, P).
+        cost: (N,). The cost that the residuals stand for.
+    """
 
     residual: Tensor
     jacobian: Tensor
@@ -74,8 +82,14 @@ class Rows(NamedTuple):
 
 
 def retract_state(state: FitState, step: Tensor) -> FitState:
-    """Return the state after a step (N, 72 + 3 + S + 1): R ← R exp(δ); the root moves sideways in units of its depth
-    and scales its distance by exp(δ_z), so that it never passes behind the camera and far people need no larger steps.
+    """Return the state after a step.
+
+    Rotations change by R ← R exp(δ). The root moves sideways in units of its depth, and its distance is scaled by
+    exp(δ_z), so that it never passes behind the camera and distant people need no larger steps.
+
+    Args:
+        state: The state.
+        step: (N, 72 + 3 + S + 1).
     """
     joints = state.rotations.shape[1]
     turn, rest = step[:, : 3 * joints], step[:, 3 * joints :]
@@ -86,7 +100,7 @@ def retract_state(state: FitState, step: Tensor) -> FitState:
 
 
 def root_columns(root: Tensor) -> Tensor:
-    """Compute what the three root parameters of `retract_state` do to the root (N, 3): (N, 3, 3)."""
+    """Compute the effect (N, 3, 3) of the three root parameters of `retract_state` on the root (N, 3)."""
     zero, z = torch.zeros_like(root[:, 0]), root[:, 2]
     columns = ((z, zero, zero), (zero, z, zero), root.unbind(-1))
     return torch.stack([torch.stack(column, -1) for column in columns], -1)
@@ -100,13 +114,18 @@ def projection_rows(
     robust: float | Tensor,
     counts: Tensor | None = None,
 ) -> Rows:
-    """Compute the reprojection of points (N, L, 3) with Jacobian (N, 3, L, P).
+    """Compute the reprojection of points.
 
     Args:
-        camera: Focal (N,), principal_point (N, 2); target  pixels (N, L, 2), weights (N, L) = 1 / σ in pixels.
-        counts: (N, L) how many independent points each stands for; None: 1.
+        points: (N, L, 3) metres in camera axes.
+        jacobian: (N, 3, L, P). The Jacobian of the points.
+        camera: Focal lengths (N,) and principal points (N, 2), pixels.
+        target: Pixels (N, L, 2), and weights (N, L) = 1 / σ in 1 / pixels.
+        robust: Noise levels. The scale of the robust function.
+        counts: (N, L). How many independent points each point stands for. None: 1.
     """
-    (focal, centre), (pixels, weights) = camera, target
+    focal, centre = camera
+    pixels, weights = target
     depth = points[..., 2].clamp_min(0.05)
     uv = points[..., :2] / depth[..., None]
     scale = focal[:, None] * weights
@@ -131,7 +150,7 @@ def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: flo
 
 
 def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the anatomical angles (N, 24, 3) of rotations, and their slopes (N, 24, 3, 3) by right-hand turns."""
+    """Compute the anatomical angles (N, 24, 3) of rotations, and their slopes (N, 24, 3, 3) by increments."""
     with torch.enable_grad():
         leaf = rotations.detach().requires_grad_()
         angles = rotations_to_angles(leaf)
@@ -152,7 +171,7 @@ def accumulate(terms: list[Rows]) -> NormalEquations:
 
 
 def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, first: int) -> None:
-    """Add in place the quadratic Σ (residual / σ)² / 2 of parameters themselves, (N, K) from column `first` on."""
+    """Add Σ (residual / σ)² / 2 of parameters (N, K) from column `first` on, in place."""
     precision = sigma**-2
     window = slice(first, first + residual.shape[-1])
     equations.cost.add_(0.5 * (residual.square() * precision).sum(-1))
@@ -161,8 +180,10 @@ def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, fi
 
 
 def rotation_vector_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the vectors (N, 24, 3) of rotations, and their slopes (N, 24, 3, 3) by right-hand increments: the inverse
-    of SO(3)'s right Jacobian.
+    """Compute the vectors of rotations, and their slopes by right-hand increments (the inverse Jacobian of SO(3)).
+
+    Returns:
+        (N, 24, 3) radians, and (N, 24, 3, 3).
     """
     vectors = matrix_to_axis_angle(rotations)
     squared_angle = vectors.square().sum(-1)
@@ -184,43 +205,51 @@ def add_pose_energy(
     limit_noise: float,
     fallback: tuple[Tensor, Tensor],
 ) -> None:
-    """Add in place the energy of relative rotations (N, 24, 3, 3), whose increments are the first 72 parameters.
+    """Add the energy of rotations, whose increments are the first 72 parameters, in place.
 
     Args:
-        prior, prior_strength: What unusual poses cost, and a factor on it; None: nothing.
-        limit_noise: Radians beyond a joint's range that cost as much as one noise level.
-        fallback: Angles (N, 24, 3) to fall back on, and weights (N, 24) = 1 / σ.
+        equations: The normal equations.
+        rotations: (N, 24, 3, 3). Rotations relative to the parents.
+        prior: Penalises unusual poses. None: no prior.
+        prior_strength: A factor on the energy of the prior.
+        limit_noise: Radians beyond a joint's range that cost one noise level.
+        fallback: The angles (N, 24, 3) of hidden limbs, and their weights (N, 24) = 1 / σ.
     """
     angles, jacobian = angle_jacobian(rotations)
     excess = limit_excess(angles)
     limit = limit_noise**-2
-    pull = (fallback[1] ** 2)[..., None].expand_as(angles)
-    away = angles - fallback[0]
-    equations.cost.add_(0.5 * (limit * excess.square() + pull * away.square()).sum((1, 2)))
-    slope = (limit * excess + pull * away).flatten(1)
-    curvature = torch.diag_embed((limit * (excess != 0) + pull).flatten(1))
+    precision = (fallback[1] ** 2)[..., None].expand_as(angles)
+    difference = angles - fallback[0]
+    equations.cost.add_(0.5 * (limit * excess.square() + precision * difference.square()).sum((1, 2)))
+    slope = (limit * excess + precision * difference).flatten(1)
+    curvature = torch.diag_embed((limit * (excess != 0) + precision).flatten(1))
     if prior is not None:
         if prior.coordinates == "angles":
             quadratic = prior.quadratic(angles)
             slope += prior_strength * quadratic.gradient
             curvature += prior_strength * quadratic.curvature
         else:
-            vectors, of_vectors = rotation_vector_jacobian(rotations)
+            vectors, vector_jacobian = rotation_vector_jacobian(rotations)
             quadratic = prior.quadratic(vectors)
             add_joint_terms(
-                equations, of_vectors, prior_strength * quadratic.gradient, prior_strength * quadratic.curvature
+                equations, vector_jacobian, prior_strength * quadratic.gradient, prior_strength * quadratic.curvature
             )
         equations.cost.add_(prior_strength * quadratic.energy)
     add_joint_terms(equations, jacobian, slope, curvature)
 
 
 def add_joint_terms(equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor) -> None:
-    """Add in place the gradient (N, 72) and the curvature (N, 72, 72) of an energy of joint coordinates.
+    """Add the gradient and the curvature of an energy of joint coordinates, in place.
 
     Args:
-        jacobian: (N, 24, 3, 3) of each joint's coordinates by its increments.
+        equations: The normal equations.
+        jacobian: (N, 24, 3, 3). Each joint's coordinates by its increments.
+        slope: (N, 72). The gradient.
+        curvature: (N, 72, 72).
     """
-    (count, joints), width, transpose = jacobian.shape[:2], 3 * jacobian.shape[1], jacobian.mT
+    count, joints = jacobian.shape[:2]
+    width = 3 * joints
+    transpose = jacobian.mT
     gradient = transpose @ slope.view(count, joints, 3, 1)
     equations.gradient[:, :width] += gradient.view(count, width)
     # Both sides of the curvature, three rows at a time: the Jacobian (N, J, 3, 3) is block diagonal.

@@ -1,8 +1,8 @@
-"""The result of a fit: the fit file's columns, and what to do with them.
+"""The result of a fit: pose and shape of all people, with methods to draw, save and convert them.
 
 fit = hp.fit("photo.jpg")
 fit.people[0].joints3d            # (1, 24, 3) metres, camera axes
-fit.overlay()                     # (H, W, 3) uint8: the bodies drawn over the photograph
+fit.overlay()                     # (H, W, 3) uint8, the bodies drawn over the photograph
 fit.save("photo.fit.npz")
 """
 
@@ -13,7 +13,7 @@ import html
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -45,19 +45,20 @@ from humanpose_cli.io.pose_files.target_pose import AXES
 from humanpose_cli.io.video import VideoCodec, VideoWriter
 
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
-_EQUAL = 1e-6  # difference of segments' scales
+_MAX_SCALE_DIFFERENCE = 1e-6  # between the segments of a body that is scaled as a whole
 _MAX_LISTED = 12  # people that a notebook lists
-_NEAR, _FAR = 0.1, 1e6  # metres before a camera, and pixels beside its image, of what it may show
+_MIN_DEPTH = 0.1  # metres before a camera, of joints that it shows
+_MAX_PIXEL = 1e6  # coordinates of joints are clipped to this
 
 
 @dataclass(frozen=True, eq=False)
 class FrameSource:
-    """Where a fit's frames can be read again.
+    """A source from which a fit's frames can be read again.
 
     Attributes:
-        items: Independent images, one a frame, or one image or sequence.
-        array: (F, H, W, 3) uint8, in place of items.
-        order: Numbers of the source's frames that are the fit's, rising. None: all.
+        items: Independent images, one a frame, or a single image or sequence.
+        array: (F, H, W, 3) uint8. The frames themselves, in place of `items`.
+        order: The fit's frames as rising numbers of the source's frames. None: all frames.
     """
 
     items: tuple[InputItem, ...] = ()
@@ -71,7 +72,7 @@ class FrameSource:
 
     @property
     def sound(self) -> Path | None:
-        """The video that the frames come from, if they do."""
+        """The video that the frames come from. None for other sources."""
         return self.items[0].path if len(self.items) == 1 and self.items[0].kind == "video" else None
 
     def part(self, start: int, stop: int) -> FrameSource:
@@ -85,7 +86,7 @@ class FrameSource:
         return FrameSource((replace(self.items[0], range=part),))
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Yield all frames, in order; close it to stop early."""
+        """Yield all frames in order. Close the generator to stop early."""
         if self.order is not None:
             yield from self._in_order(self.order)
         elif self.array is not None:
@@ -107,7 +108,17 @@ class FrameSource:
                     return
 
     def frame(self, index: int) -> np.ndarray:
-        """Read one frame (H, W, 3) uint8 of the fit. Raises InputError if its file is gone."""
+        """Read one frame of the fit.
+
+        Args:
+            index: The number of the frame in the fit.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+
+        Raises:
+            InputError: If the file no longer exists.
+        """
         if self.order is not None:
             return replace(self, order=None).frame(self.order[index])
         if self.array is not None:
@@ -121,10 +132,11 @@ class FrameSource:
 
 @dataclass(frozen=True, eq=False)
 class FitPerson:
-    """One person (track) of a fit, in all frames that show them. R rows.
+    """One person (track) of a fit, in all frames that show the person: R rows.
 
     Attributes:
-        id: The track's number; in an image 0 is the largest person.
+        fit: The fit that holds the person.
+        id: The track's number. In an image, 0 is the largest person.
     """
 
     fit: Fit
@@ -132,32 +144,42 @@ class FitPerson:
 
     @property
     def name(self) -> str:
-        """Such as `person 0`."""
+        """The person's name, such as `person 0`."""
         return f"person {self.id}"
 
     @property
     def rows(self) -> np.ndarray:
-        """(R,) rows of the fit's columns."""
+        """(R,) int. The rows of the fit's columns that belong to the person."""
         return self.fit.rows_of(self.id)
 
-    @property
-    def _detected(self) -> np.ndarray:
+    def _median(self, values: np.ndarray) -> float:
+        """Return the median over the rows that were detected, else over all rows."""
         rows = self.rows
         detected_rows = rows[~self.fit.interpolated[rows]]
-        return detected_rows if len(detected_rows) else rows
+        return float(np.median(values[detected_rows if len(detected_rows) else rows]))
 
     @property
     def frames(self) -> np.ndarray:
-        """(R,) index of the frame of each row."""
+        """(R,) int. The frame of each row."""
         return self.fit.frame_index[self.rows]
 
     @property
     def joints3d(self) -> np.ndarray:
-        """(R, 24, 3) metres, camera axes, in the order of `Fit.joint_names`."""
+        """(R, 24, 3) float32, metres in camera axes. The joints in the order of `Fit.joint_names`."""
         return self.fit.joints3d[self.rows]
 
     def joint(self, name: str) -> np.ndarray:
-        """Return one joint (R, 3) in metres, camera axes, such as "left_wrist". UsageError lists the names."""
+        """Return one joint of the person.
+
+        Args:
+            name: The name of a joint, such as "left_wrist".
+
+        Returns:
+            (R, 3) float32, metres in camera axes.
+
+        Raises:
+            UsageError: If there is no such joint. The message lists the names.
+        """
         names = self.fit.joint_names
         if name not in names:
             raise UsageError("joint", "is not known", expected=", ".join(names), got=str(name))
@@ -165,22 +187,22 @@ class FitPerson:
 
     @property
     def joints2d(self) -> np.ndarray:
-        """(R, 24, 2) pixels."""
+        """(R, 24, 2) float32, pixels. The joints in the image."""
         return self.fit.joints2d[self.rows]
 
     @property
     def confidence(self) -> float:
-        """Median over the frames that they were detected in, 0–1."""
-        return float(np.median(self.fit.confidence[self._detected]))
+        """0 to 1. The median over the frames that the person was detected in."""
+        return self._median(self.fit.confidence)
 
     @property
     def reprojection_error(self) -> float:
-        """Median over the frames that they were detected in, pixels."""
-        return float(np.median(self.fit.reprojection_error[self._detected]))
+        """Pixels. The median over the frames that the person was detected in."""
+        return self._median(self.fit.reprojection_error)
 
     @property
     def doubt(self) -> str:
-        """Why the fit may be plainly wrong in most frames, such as "hips not visible"; "" otherwise."""
+        """Why the fit is probably wrong in most frames, such as "hips not visible". "" if it is not doubtful."""
         return doubts_of_tracks(self.fit)[self.id]
 
     def __repr__(self) -> str:
@@ -192,18 +214,19 @@ class FitPerson:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit(FitRecord):
-    """Pose and shape of all people in an image or a sequence: the columns of `FitRecord`, and where they came from.
+    """Pose and shape of all people in an image, a sequence or a take of several cameras.
+
+    The columns are described at `FitRecord`. `hp.fit`, `hp.load_fit` and `hp.read_fits` return a `Fit`.
 
     Attributes:
-        detections: Of one image, row by row; of sequences none are kept.
-        sources: Where the frames of each camera are, None of one where that is not known; () for a fit read from a
-            file.
-        model: The body that was fitted; None for a fit read from a file.
-        textures: Of each person by number, (512, 512, 4) uint8, of a refined fit; {} for a fit read from a file,
-            beside which they lie.
-        looks: Of each person by number, dressed by `hpc fit --textures`, `hpc refine`; {} for a fit read from a
-            file.
-        path: The file that it was read from.
+        detections: The detections of one image, row by row. () for sequences.
+        sources: Where the frames of each camera can be read, None where unknown. () for a fit read from a file.
+        model: The body that was fitted. None for a fit read from a file.
+        textures: Track to (512, 512, 4) uint8, colour and confidence. {} if the fit is not refined or was read from a
+            file, next to which the textures lie.
+        looks: Track to the person's look (body with clothes), as `hpc fit --textures` and `hpc refine` make it. {} for
+            a fit read from a file.
+        path: The file that the fit was read from.
     """
 
     detections: tuple[DetectedPerson, ...] = ()
@@ -215,7 +238,7 @@ class Fit(FitRecord):
 
     @property
     def images(self) -> FrameSource | None:
-        """Where the fit's frames are, which are those of its first camera; None for a fit read from a file."""
+        """The frames of the first camera, which are the fit's frames. None for a fit read from a file."""
         source = next(iter(self.sources), None)
         if source is None or len(self.sources) == 1 or not source.is_sequence:
             return source
@@ -223,48 +246,67 @@ class Fit(FitRecord):
 
     @property
     def joint_names(self) -> tuple[str, ...]:
-        """The 24 joints of `joints3d` and `joints2d`, in order."""
+        """The names of the 24 joints of `joints3d` and `joints2d`, in order."""
         return SMPL24.joint_names
 
     @property
     def people(self) -> tuple[FitPerson, ...]:
-        """The persons by their numbers."""
+        """The people of the fit in the order of their ids."""
         return tuple(FitPerson(self, track) for track in self.tracks)
 
     def select(self, rows: np.ndarray | Sequence[int]) -> Fit:
-        """Restrict the fit to these rows, in order; all frames kept."""
+        """Restrict the fit to some rows. All frames remain.
+
+        Args:
+            rows: Indices or a mask of rows. Their order does not matter.
+        """
         indices = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
         detections = tuple(self.detections[row] for row in indices) if self.detections else ()
         return replace(super().select(rows), detections=detections)
 
     def shown_by(self, view: int) -> np.ndarray:
-        """Find the rows (R,) that one camera shows, by its number, in the frames that are its own."""
-        camera = self.cameras[view]
-        joints = camera.see(self.joints3d, self.frame_index)
-        pixels, ahead = camera.lens.project(joints), joints[..., 2] > _NEAR
-        inside = (ahead & (pixels >= 0).all(-1) & (pixels < camera.lens.size).all(-1)).any(1) | camera.shows
-        return np.flatnonzero(np.isin(self.frame_index, camera.frames) & ahead.all(1) & inside)
-
-    def view(self, view: int | str) -> Fit:
-        """Return the fit of one camera, as if it had no others: in that camera's axes, with the rows that it shows and
-        those of its frames that are nearest to the take's. A fit of one camera has that view alone.
+        """Return the rows that one camera shows, in the frames that it filmed.
 
         Args:
-            view: Number or name. Raises InputError if there is no such view, or it filmed at other times than the
-                first one.
+            view: The number of the camera.
+
+        Returns:
+            (R,) int.
+        """
+        camera = self.cameras[view]
+        joints = camera.see(self.joints3d, self.frame_index)
+        pixels = camera.lens.project(joints)
+        in_front = joints[..., 2] > _MIN_DEPTH
+        inside = (in_front & (pixels >= 0).all(-1) & (pixels < camera.lens.size).all(-1)).any(1) | camera.shows
+        return np.flatnonzero(np.isin(self.frame_index, camera.frames) & in_front.all(1) & inside)
+
+    def view(self, view: int | str) -> Fit:
+        """Return the fit of one camera, as if there were no others.
+
+        It is in the axes of that camera, with the rows that the camera shows and the camera's own frames. A fit of one
+        camera has one view, which is the fit itself.
+
+        Args:
+            view: The number or the name of the camera.
+
+        Raises:
+            InputError: If there is no such camera, or it did not film at the same time as the first one.
         """
         names = [camera.name for camera in self.cameras]
         number = names.index(view) if view in names else int(view) if str(view).isdecimal() else len(names)
         if number >= len(names):
             raise InputError("view", f"there is no {view}", expected=", ".join(names))
-        frames, count = self.cameras[number].frames, len(self.cameras[number].frames)
+        frames = self.cameras[number].frames
+        count = len(frames)
         if not count:
             raise InputError(names[number], "has no frame at the times of the first camera's")
         if len(names) == 1:
             return self
         part = self.select(self.shown_by(number))
-        camera, source = part.cameras[number], self.camera_sources[number]
-        matrix, joints = camera.to_camera(part.frame_index), camera.see(part.joints3d, part.frame_index)
+        camera = part.cameras[number]
+        source = self.camera_sources[number]
+        matrix = camera.to_camera(part.frame_index)
+        joints = camera.see(part.joints3d, part.frame_index)
         pixels = camera.lens.project(joints)
         rest_pelvis = part.joints3d[:, SMPL24.index("pelvis")].astype(np.float64) - part.trans
         params = BodyParams(part.poses, part.betas, part.trans)
@@ -290,7 +332,7 @@ class Fit(FitRecord):
             poses=params.poses.astype(np.float32),
             trans=params.trans.astype(np.float32),
             joints3d=joints.astype(np.float32),
-            joints2d=pixels.clip(-_FAR, _FAR).astype(np.float32),
+            joints2d=pixels.clip(-_MAX_PIXEL, _MAX_PIXEL).astype(np.float32),
             keypoints2d=camera.keypoints2d,
             boxes=np.where(camera.shows[:, None], camera.boxes, boxes).astype(np.float32),
             reprojection_error=camera.reprojection_error,
@@ -300,15 +342,18 @@ class Fit(FitRecord):
         )
 
     def body_model(self, body: Body | None = None) -> Body:
-        """Return the body of the fit. Raises UnavailableError if only its name is known.
+        """Return the body of the fit.
 
         Args:
-            body: Takes its place.
+            body: A body that is returned in place of the fit's.
+
+        Raises:
+            UnavailableError: If the fit was read from a file with an SMPL body, which must be passed as `body`.
         """
         model = body or self.model or (default_body() if self.body == "default" else None)
         if model is None:
             raise UnavailableError(
-                "body", f"{self.body} is not at hand", remedy='pass `body`, such as hp.load_body("smpl:FILE")'
+                "body", f"{self.body} is not loaded", remedy='pass `body`, such as hp.load_body("smpl:FILE")'
             )
         return model
 
@@ -322,16 +367,24 @@ class Fit(FitRecord):
         labels: OverlayLabels = "ids",
         dressed: bool = False,
     ) -> np.ndarray:
-        """Draw one frame with its people's bodies over it, (H, W, 3) uint8.
+        """Draw one frame with the people's bodies over it.
 
         Args:
-            image: The frame; needed if the fit came from a file, or its source is gone.
-            body: Needed for a SMPL fit that came from a file.
-            from_the_side: Draws the same bodies upright from the side, too, to the right of the frame; depth
-                between people that shows none is cut out.
-            labels: "ids": people's numbers beside them, as `3?` where the fit is doubtful; "reasons": also why, in
-                a strip below; "none".
-            dressed: Draws people with `looks` in their clothes.
+            frame: The number of the frame.
+            image: (H, W, 3) uint8 RGB. The frame, if the fit was read from a file or its source no longer exists.
+            body: The body of the fit. Needed for SMPL fits that were read from files.
+            from_the_side: Draw the bodies from the side, too, to the right of the frame. Empty depth between people is
+                cut.
+            labels: "ids" writes the people's numbers, "reasons" also a strip below that says why a fit is doubtful,
+                "none" nothing. A doubtful fit is marked `3?`.
+            dressed: Draw people that have a look in `looks` with their clothes.
+
+        Returns:
+            (H, W, 3) uint8 RGB. Larger with `from_the_side` or "reasons".
+
+        Raises:
+            UsageError: If the frame does not exist, or no pixels are known.
+            InputError: If `image` is not the frame that was fitted.
         """
         if not 0 <= frame < self.frame_count:
             raise UsageError("frame", "is not in the fit", expected=f"0 to {self.frame_count - 1}", got=str(frame))
@@ -344,7 +397,8 @@ class Fit(FitRecord):
             raise InputError(
                 "image", "is not the frame that was fitted", expected=f"({height}, {width}, 3) uint8", got=got
             )
-        model, people_labels = self.body_model(body), self._labels(labels)
+        model = self.body_model(body)
+        people_labels = self._labels(labels)
         side = side_views(model, self) if from_the_side else None
         looks = self.looks if dressed else {}
         image = overlay_image(model, self, pixels, frame, side=side, labels=people_labels, looks=looks)
@@ -356,24 +410,29 @@ class Fit(FitRecord):
 
     def _labels(self, kind: OverlayLabels) -> PeopleLabels | None:
         if kind not in get_args(OverlayLabels):
-            raise UsageError("labels", "are not known", expected=", ".join(get_args(OverlayLabels)), got=str(kind))
+            raise UsageError("labels", "is not known", expected=", ".join(get_args(OverlayLabels)), got=str(kind))
         return None if kind == "none" else self._people_labels
 
     @property
     def camera_sources(self) -> tuple[FrameSource | None, ...]:
-        """Where the frames of each camera are; None where that is not known."""
+        """The frame source of each camera. None where it is unknown."""
         return self.sources or (None,) * len(self.cameras)
 
     @property
     def current_frame_files(self) -> tuple[FrameFiles, ...]:
-        """The files of the frames, of a take one for each camera: those that they are read from, else `frame_files`."""
-        files = [
-            FrameFiles.from_items(source.items) for source in self.camera_sources if source is not None and source.items
-        ]
+        """The files that hold the frames, one entry per camera: the files of `sources` if known, else `frame_files`."""
+        files = [FrameFiles.of(source.items) for source in self.camera_sources if source is not None and source.items]
         return tuple(files) if len(files) == len(self.cameras) else self.frame_files
 
     def save(self, path: Path | str) -> Path:
-        """Write the fit file, and its textures and looks beside it, completely or not at all; `load_fit` reads it."""
+        """Write the fit file and, next to it, textures and looks. All files are written, or none.
+
+        Args:
+            path: The fit file, such as "photo.fit.npz". `hp.load_fit` reads it.
+
+        Returns:
+            The path.
+        """
         path = Path(path)
         record = replace(self, frame_files=self.current_frame_files)
         images = {texture_path(path, track): texture_png(image, self.body) for track, image in self.textures.items()}
@@ -385,7 +444,7 @@ class Fit(FitRecord):
         return path
 
     def rows_digest(self, track: int) -> str:
-        """Compute what says whether a look is of a track's rows in this fit."""
+        """Return a digest of a track's rows, by which a look is assigned to this fit."""
         rows = self.rows_of(track)
         return rows_digest((self.frame_index[rows], self.poses[rows], self.betas[rows], self.trans[rows]))
 
@@ -399,42 +458,69 @@ class Fit(FitRecord):
         labels: OverlayLabels = "ids",
         dressed: bool = False,
     ) -> Path:
-        """Write the overlay: of an image as an image, of a sequence as a video, with its sound.
+        """Write the overlay of an image as an image, or of a sequence as a video with its sound.
 
         Args:
-            from_the_side, labels, dressed: As of `overlay`.
+            path: The file to write.
+            progress: A function that is called with (done, total or None, unit).
+            video_codec: The codec of a video.
+            from_the_side: See `overlay`.
+            labels: See `overlay`.
+            dressed: See `overlay`.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: If the fit was read from a file. Pass each frame to `overlay` instead.
         """
         if self.images is None:
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
-        path, body = Path(path), self.body_model()
-        if self.images.is_sequence:
-            rate, sound = self.frame_rate or DEFAULT_FRAME_RATE, self.images.sound
-            writer = VideoWriter(path, rate, sound=sound, codec=video_codec)
-            people_labels, reasons = self._labels(labels), labels == "reasons"
-            side = side_views(body, self) if from_the_side else None
-            draw = partial(overlay_video, side=side, labels=people_labels, reasons=reasons)
-            with closing(self.images.frames()) as frames, writer as video:
-                draw(body, self, frames, video, progress, looks=self.looks if dressed else {})
-        else:
+        path = Path(path)
+        if not self.images.is_sequence:
             write_image(path, self.overlay(from_the_side=from_the_side, labels=labels, dressed=dressed))
+            return path
+        body = self.body_model()
+        rate = self.frame_rate or DEFAULT_FRAME_RATE
+        writer = VideoWriter(path, rate, sound=self.images.sound, codec=video_codec)
+        with closing(self.images.frames()) as frames, writer as video:
+            overlay_video(
+                body,
+                self,
+                frames,
+                video,
+                progress,
+                side=side_views(body, self) if from_the_side else None,
+                labels=self._labels(labels),
+                reasons=labels == "reasons",
+                looks=self.looks if dressed else {},
+            )
         return path
 
     def to_amass(self, track: int | None = None, *, body: Body | None = None) -> dict[str, np.ndarray]:
-        """Convert one person's motion to what AMASS stores: z-up world, metres, radians.
+        """Convert one person's motion to the arrays that AMASS stores, in a z-up world.
 
-        `poses` (T, 72): pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hand joints; `trans`
-        (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the fit's, turned z up; `world_to_camera`
-        (T, 4, 4), which AMASS has not, leads from it to the frames' cameras. If the frames are not evenly spaced in
-        time, T are interpolated at the fit's frame rate.
+        Frames without the person, between the first and the last with it, repeat the last pose. If the frames are not
+        evenly spaced in time, the motion is interpolated at the fit's frame rate.
 
         Args:
-            track: None: the largest person. Frames between that do not show them hold the last pose found.
+            track: The number of the person. None: the largest person.
+            body: The body of the fit. Needed for SMPL fits that were read from files.
+
+        Returns:
+            `poses` (T, 72) radians: pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hands.
+            `trans` (T, 3) metres. `betas` (S,). `gender`. `mocap_frame_rate`. And `world_to_camera` (T, 4, 4), which
+            AMASS does not have: from the z-up world to the camera of each frame.
+
+        Raises:
+            UsageError: If there is no such person.
         """
         number = self.largest_track if track is None else track
         rows = self.rows_of(number)
         if not len(rows):
             raise UsageError("track", f"there is no person {number}", expected=", ".join(map(str, self.tracks)))
-        rows_of_frames, first = self.held_rows(number), self.frame_index[rows[0]]
+        rows_of_frames = self.held_rows(number)
+        first = self.frame_index[rows[0]]
         world_to_camera = self.world_to_camera[first : first + len(rows_of_frames)].astype(np.float64)
         turn = AXES["z-up"].T @ world_to_camera[:, :3, :3].transpose(0, 2, 1)
         betas = self.betas[rows].mean(0)
@@ -442,13 +528,14 @@ class Fit(FitRecord):
             rest_pelvis = self.body_model(body).rest_pelvis(torch.from_numpy(betas)[None])[0].numpy()
         # AMASS has no sizes beside betas. A body that is scaled as a whole looks the same nearer or farther away.
         scales = self.segment_scales[rows_of_frames]
-        size = np.where(np.ptp(scales, axis=1) < _EQUAL, scales[:, 0], 1.0)[:, None]
+        size = np.where(np.ptp(scales, axis=1) < _MAX_SCALE_DIFFERENCE, scales[:, 0], 1.0)[:, None]
         pelvis = self.joints3d[rows_of_frames, SMPL24.index("pelvis")] / size
         params = BodyParams(self.poses[rows_of_frames], betas, pelvis - rest_pelvis)
         origin = -(turn @ world_to_camera[:, :3, 3:])[..., 0]
         params = params.in_axes(turn, origin, rest_pelvis)
         world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
-        poses, trans = params.poses, params.trans
+        poses = params.poses
+        trans = params.trans
         if self.frame_times is not None and self.frame_rate:
             times = TimesBetween.evenly(self.frame_times[first : first + len(rows_of_frames)], self.frame_rate)
             poses, trans, world_to_camera = times.motion(poses, trans, world_to_camera)
@@ -465,7 +552,7 @@ class Fit(FitRecord):
         return f"<Fit: {_count(len(self.tracks), 'person', 'people')} in {_count(self.frame_count, 'frame', 'frames')}>"
 
     def _repr_html_(self) -> str:
-        """Show a small table and the first frame's overlay, for notebooks."""
+        """Show a small table and the overlay of the first frame in a notebook."""
         rows = [
             (p.name, str(len(p.rows)), f"{p.confidence:.2f}", f"{p.reprojection_error:.1f}", p.doubt)
             for p in self.people[:_MAX_LISTED]
@@ -486,12 +573,7 @@ class Fit(FitRecord):
 
 
 def _options_of_view(options: Mapping[str, Any], visible_fit: FitRecord, frames_of_view: np.ndarray) -> dict[str, Any]:
-    """Adapt the options of a take to one of its cameras: what a refinement reports is of its rows and frames.
-
-    Args:
-        visible_fit: The rows that the camera shows, at the take's frames; frames_of_view (F,) the take's that it
-            has.
-    """
+    """Restrict a take's report of its refinement to the rows and frames of one camera."""
     view_options = {**options, "of_take": True}
     report = view_options.get("refinement")
     if report is None:
@@ -499,30 +581,43 @@ def _options_of_view(options: Mapping[str, Any], visible_fit: FitRecord, frames_
     tracks = {}
     for track in visible_fit.tracks:
         frames = visible_fit.frame_index[visible_fit.rows_of(track)]
-        of_take = report["tracks"][str(track)]
-        rows = np.flatnonzero(np.isin(of_take["frames"], frames))
-        tracks[str(track)] = {name: [values[row] for row in rows] for name, values in of_take.items()}
+        columns = report["tracks"][str(track)]
+        rows = np.flatnonzero(np.isin(columns["frames"], frames))
+        tracks[str(track)] = {name: [values[row] for row in rows] for name, values in columns.items()}
         tracks[str(track)]["frames"] = np.searchsorted(frames_of_view, frames).tolist()
     return view_options | {"refinement": {**report, "tracks": tracks}}
 
 
 def load_fit(path: Path | str) -> Fit:
-    """Read a fit file; it knows no pixels: give frames to `overlay` as `image`. Errors as `read_fit`."""
+    """Read a fit file.
+
+    A fit file holds no pixels: pass frames to `Fit.overlay` as `image`.
+
+    Args:
+        path: The fit file, such as "photo.fit.npz".
+
+    Raises:
+        InputError: If the file is missing, damaged, or not a fit file.
+    """
     record = read_fit(path)
     return Fit(**{name: getattr(record, name) for name in FitRecord.__dataclass_fields__}, path=Path(path))
 
 
 def fit_of(fit: Fit | str | Path) -> Fit:
-    """Return a Fit, or read that of a fit file's path; anything else raises UsageError."""
+    """Return a fit, or read it if a path is given.
+
+    Raises:
+        UsageError: If `fit` is neither a `Fit` nor a path.
+    """
     if isinstance(fit, str | Path):
         return load_fit(fit)
     if not isinstance(fit, Fit):
-        raise UsageError("fit", "is none", expected="a Fit, or the path of a fit file", got=type(fit).__name__)
+        raise UsageError("fit", "is not a fit", expected="a Fit, or the path of a fit file", got=type(fit).__name__)
     return fit
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
 
 
 def _html_row(tag: str, cells: tuple[str, ...]) -> str:

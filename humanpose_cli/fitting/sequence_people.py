@@ -1,4 +1,4 @@
-"""People and cameras of the frames of one sequence, gathered frame by frame."""
+"""Gathers people and cameras of one sequence frame by frame."""
 
 from __future__ import annotations
 
@@ -25,28 +25,34 @@ from humanpose_cli.io.unfitted_detections import UnfittedDetection
 from humanpose_cli.odometry.corners import CornerTracker
 from humanpose_cli.odometry.reconstruction import reconstruct
 
-_MAX_UNSOLVED = 0.1  # share of a shot's frames that no turn and zoom explain, beyond which a path is searched for
+_MAX_UNSOLVED = 0.1  # share of a shot's frames without turn and zoom, beyond which a path is reconstructed
 
 
 @dataclass(frozen=True)
 class SequencePeople:
-    """N rows of people in the T frames of a sequence, with tracks, estimates and masks."""
+    """N rows of people in the T frames of a sequence, with tracks, estimates and masks.
+
+    Attributes:
+        people: The rows.
+        cameras: The camera of each frame.
+        seconds: The time of each frame.
+        has_times: Whether `seconds` come from the file, not from the frame rate.
+        unfitted: Detections without a body.
+        clothes: Track to the colours of the clothes.
+        walks: Paths of the camera. `cameras` already have their rotations and focal lengths.
+    """
 
     people: list[DetectedPerson]
     cameras: list[FrameCamera]
     seconds: list[float]
-    """Times of the T frames."""
     has_times: bool
-    """Whether `seconds` come from the file; they are made of the frame rate otherwise."""
     unfitted: list[UnfittedDetection]
     clothes: dict[int, np.ndarray]
-    """Colours of the clothes of each track."""
     walks: tuple[CameraWalk, ...] = ()
-    """Paths of the camera, whose rotations and focal length `cameras` have already."""
 
 
 class SequencePeopleBuilder:
-    """Follows the people and the camera of a sequence, frame by frame; keeps no pixels."""
+    """Follows the people and the camera of a sequence frame by frame, without keeping pixels."""
 
     def __init__(self, options: FitOptions, estimates: Estimates, masks: TrackMasks) -> None:
         self._options, self._estimates, self._masks = options, estimates, masks
@@ -63,14 +69,15 @@ class SequencePeopleBuilder:
         self._last: tuple[np.ndarray, list[np.ndarray], Camera] | None = None
 
     def add(self, frame: Frame, detections: Sequence[DetectedPerson] | None) -> None:
-        """Take the next frame and all detections in it, or None if it was not searched."""
-        index, searched = len(self._cameras), detections is not None
+        """Take the next frame with all detections in it, or None if it was not searched."""
+        index = len(self._cameras)
+        searched = detections is not None
         detections = detections or []
         people = [person for person in detections if not person.not_fitted]
         if searched:
             self._boxes = [person.box for person in people]
         self._unfitted += [unfitted_detection(replace(p, frame=index)) for p in detections if p.not_fitted]
-        # A damaged frame shows outdated pixels: track and camera are followed on the last undamaged one.
+        # A damaged frame has wrong pixels, so tracks and camera use the last undamaged one.
         if self._pixels is None or not frame.damage:
             self._pixels = frame.pixels
         ids = self._tracks.add(people, self._pixels)
@@ -80,21 +87,20 @@ class SequencePeopleBuilder:
         if self._options.camera != "still":
             turn = self._motion.next_frame(self._pixels, self._boxes, camera.camera, ids.shot_id)
         lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
-        is_damaged = bool(frame.damage)
-        self._cameras.append(replace(camera, camera=lens, turn=turn, damaged=is_damaged, searched=searched))
+        self._cameras.append(replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage), searched=searched))
         if self._options.camera in ("auto", "walking"):
             self._follow_corners(index, self._boxes, camera.camera, ids.shot_id, turn)
         self._times.append(frame.time)
         self._numbers.append(frame.index)
         self._estimates.add(frame.pixels, people, camera.camera)
-        # Masks are pixels: a long video could not keep them.
+        # Masks are not kept, because a long video has too many pixels.
         pairs = zip(people, ids.track_ids, strict=True)
         tracked = [replace(person, mask=None, frame=index, track=track) for person, track in pairs]
         self._masks.add(self._pixels, tracked, len(self._people))
         self._people += tracked
 
     def _follow_corners(self, index: int, boxes: list[np.ndarray], camera: Camera, shot: int, turn: CameraPose) -> None:
-        """Follow the background's corners from the last frame on in which the camera was still."""
+        """Follow the background's corners from the last frame with a still camera on."""
         assert self._pixels is not None
         if index == 0 or self._cameras[index - 1].shot != shot:
             self._last = None
@@ -109,7 +115,7 @@ class SequencePeopleBuilder:
         self._last = None if following else (self._pixels, boxes, camera)
 
     def finish(self, frame_rate: float | None) -> SequencePeople:
-        """Decide which tracks are one person and which are no person; none of it is known before the last frame."""
+        """Decide which tracks are one person and which are no person, when all frames are known."""
         numbers = self._tracks.tracks()
         numbers = user_tracks(self._people, [camera.shot for camera in self._cameras]) or numbers
         unfitted = self._unfitted + [
@@ -137,7 +143,7 @@ class SequencePeopleBuilder:
         return SequencePeople(people, cameras, seconds, has_times, unfitted, clothes, tuple(walks))
 
     def _walks(self, cameras: Sequence[FrameCamera]) -> list[CameraWalk]:
-        """Find the paths of the camera in shots in which it walks, or moves as no turn and zoom explain."""
+        """Reconstruct the path of the camera in shots in which it walks, or moves unlike a turn and zoom."""
         walks = []
         for first, corners in self._corners:
             turns = [camera.turn for camera in cameras[first : first + len(corners.frames)]]
@@ -149,7 +155,7 @@ class SequencePeopleBuilder:
         return walks
 
     def _solved_cameras(self, seconds: Sequence[float]) -> list[FrameCamera]:
-        """Give each frame its time, and the turn and zoom that all frames together show."""
+        """Give each frame its time, and the turn and zoom that result from all frames together."""
         cameras = []
         turns = self._motion.poses() if self._options.camera != "still" else [STILL] * len(self._cameras)
         for camera, time, turn in zip(self._cameras, seconds, turns, strict=True):
@@ -159,7 +165,7 @@ class SequencePeopleBuilder:
 
 
 def camera_of(frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:
-    """Make the camera of a frame from its size and what is known of its lens."""
+    """Make the camera of a frame from its size and the known properties of its lens."""
     camera = Camera.of_image(frame.size, options.focal or frame.focal or None, frame.principal_point)
     if frame.min_focal and not options.focal:
         camera = replace(camera, focal=max(camera.focal, frame.min_focal))

@@ -1,4 +1,4 @@
-"""The people of a fit record from the side: upright on their ground, one view for each shot."""
+"""Side views of the people of a fit record: upright on their ground, one view per shot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEYOND_JOINTS = 0.2  # metres that heads and hands reach beyond the joints
 
 
 def side_views(body: Body, record: FitRecord) -> SideViews:
-    """Place the views that show all people of each shot; each stays while people and camera move."""
+    """Place one view per shot that shows all of its people. The view stays while people and camera move."""
     cameras = on_the_ground(record, body, by_people=True).world_to_camera.astype(np.float64)
     to_upright = np.tile(np.eye(4), (record.frame_count, 1, 1))
     shots = np.unique(record.shot_id)
@@ -24,18 +24,18 @@ def side_views(body: Body, record: FitRecord) -> SideViews:
         turn = _heading(cameras[frames][0]) @ cameras[frames, :3, :3].transpose(0, 2, 1)
         to_upright[frames, :3, :3] = turn
         to_upright[frames, :3, 3] = -np.einsum("fij,fj->fi", turn, cameras[frames, :3, 3])
-    of_rows = to_upright[record.frame_index]
-    joints = np.einsum("nij,nkj->nki", of_rows[:, :3, :3], record.joints3d) + of_rows[:, None, :3, 3]
+    matrices = to_upright[record.frame_index]
+    joints = np.einsum("nij,nkj->nki", matrices[:, :3, :3], record.joints3d) + matrices[:, None, :3, 3]
     views = {}
     for shot in shots.tolist():
         rows = record.shot_id[record.frame_index] == shot
-        points, tracks = torch.from_numpy(joints[rows]), record.track_id[rows].tolist()
+        points = torch.from_numpy(joints[rows])
         ground = 0.0 if rows.any() else None
-        views[shot] = SideView.around(points, _BEYOND_JOINTS, ground=ground, track_ids=tracks)
+        views[shot] = SideView.around(points, _BEYOND_JOINTS, ground=ground, track_ids=record.track_id[rows].tolist())
     return SideViews(body.faces, to_upright, record.shot_id, views)
 
 
 def _heading(world_to_camera: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the turn (3, 3) about the world's y axis after which a camera looks along z."""
+    """Compute the rotation (3, 3) about the world's y axis after which a camera looks along z."""
     x, _, z = world_to_camera[2, :3] / max(float(np.linalg.norm(world_to_camera[2, [0, 2]])), 1e-9)
     return np.array([[z, 0.0, -x], [0.0, 1.0, 0.0], [x, 0.0, z]])

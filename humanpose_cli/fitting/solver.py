@@ -1,6 +1,6 @@
-"""Levenberg–Marquardt for many small independent problems at once, each with its own damping and its own end.
+"""Levenberg–Marquardt for many small independent problems at once, each with its own damping and termination.
 
-No sample's result depends on its neighbours in the batch: steps, acceptance and convergence are decided per sample,
+No sample's result depends on its neighbours in the batch. Steps, acceptance and convergence are decided per sample,
 finished samples leave the batch, and batches are full blocks of rows, so that rounding is the same in all of them.
 Rotations are updated on their manifold by the problem's own `retract`.
 """
@@ -24,12 +24,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class SolverOptions:
-    """When a sample is done, and how carefully it starts.
+    """Termination and initial damping of the solver.
 
     Attributes:
-        iterations: Evaluations of a sample at most.
-        tolerance: Share of the cost: an accepted step that lowers it by less ends the sample.
-        damping: The first one, as a share of the Hessian's diagonal.
+        iterations: The maximum number of evaluations of a sample.
+        tolerance: Share of the cost. An accepted step that lowers the cost by less ends the sample.
+        damping: The initial damping, as a share of the Hessian's diagonal.
     """
 
     iterations: int = 20
@@ -38,7 +38,7 @@ class SolverOptions:
 
 
 class NormalEquations(NamedTuple):
-    """Cost (N,), gradient (N, P) and Gauss–Newton Hessian (N, P, P) of half the (robust) sum of squares."""
+    """Cost (N,), gradient (N, P) and Gauss–Newton Hessian (N, P, P) of half the robust sum of squares."""
 
     cost: Tensor
     gradient: Tensor
@@ -46,7 +46,7 @@ class NormalEquations(NamedTuple):
 
 
 class LeastSquaresProblem(Protocol[State]):
-    """What the solver asks of a problem; states are named tuples of tensors with N rows."""
+    """A problem that the solver can solve. States are named tuples of tensors with N rows."""
 
     def linearise(self, state: State) -> NormalEquations:
         """Compute cost and normal equations at a state."""
@@ -59,26 +59,26 @@ class LeastSquaresProblem(Protocol[State]):
 
 
 BLOCK = 8
-"""Rows of a batch are a multiple of this. In smaller or odd batches, products of matrices and functions of numbers are
-computed by other instructions, which round differently."""
+"""The number of rows of a batch is a multiple of this. Smaller or odd batches are computed by other instructions, which
+round differently."""
 
 
 def full_blocks(rows: Tensor) -> Tensor:
-    """Repeat the last of row numbers (N,) up to a multiple of `BLOCK`; no rows stay no rows."""
+    """Repeat the last of row numbers (N,) up to a multiple of `BLOCK`. No rows stay no rows."""
     return torch.cat((rows, rows[-1:].expand(-len(rows) % BLOCK)))
 
 
 def in_parallel(
     action: Callable[[Item], Result], items: Sequence[Item], threads: int, progress: Progress = no_progress
 ) -> list[Result]:
-    """Apply an action to items, each in one thread, and list the results in order; progress counts them."""
+    """Apply an action to items, each in one thread, and return the results in order."""
     return list(made_in_parallel(action, items, threads, progress))
 
 
 def made_in_parallel(
     action: Callable[[Item], Result], items: Sequence[Item], threads: int, progress: Progress = no_progress
 ) -> Iterator[Result]:
-    """Yield the results of `in_parallel` one after the other; none is kept."""
+    """Yield the results of `in_parallel` one after the other, without keeping them."""
 
     def without_gradients(item: Item) -> Result:
         with torch.no_grad():  # a setting of the thread
@@ -96,13 +96,13 @@ def made_in_parallel(
         yield from counted(pool.map(without_gradients, items))
 
 
-_LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-9, 1e9
+_MIN_DAMPING, _MAX_DAMPING = 1e-9, 1e9
 
 
 def solve_damped(equations: NormalEquations, damping: Tensor) -> Tensor:
-    """Compute the step −(H + λ diag H)⁻¹ g, (N, P), for damping λ (N,).
+    """Compute the step −(H + λ diag H)⁻¹ g (N, P) for damping λ (N,).
 
-    A tiny share of the largest diagonal entry keeps parameters that nothing constrains where they are.
+    A tiny share of the largest diagonal entry holds parameters without constraints.
     """
     H = equations.hessian
     diagonal = H.diagonal(dim1=-2, dim2=-1)
@@ -125,7 +125,7 @@ def _build(state: State, values: list[Tensor]) -> State:
 
 
 class _Running(Generic[State]):
-    """The samples still being solved: those of `rows`, and in the other tensors behind them the rest of a block."""
+    """The samples that are still being solved, `rows`, with the rest of a block behind them in the other tensors."""
 
     def __init__(self, problem: LeastSquaresProblem[State], state: State, damping: float) -> None:
         self.rows = torch.arange(len(state[0]))
@@ -137,22 +137,22 @@ class _Running(Generic[State]):
         self.steps = torch.zeros(len(index), dtype=torch.int64)
 
     def advance(self, tolerance: float) -> Tensor:
-        """Try one step of every sample; returns which of `rows` are done."""
+        """Try one step of every sample and return which of `rows` are done."""
         old = self.equations
         step = solve_damped(old, self.damping)
         trial = self.problem.retract(self.state, step)
         new = self.problem.linearise(trial)
         gain = old.cost - new.cost
         better = gain > 0  # False for NaN
-        # Nielsen's rule: damping follows how well the quadratic model foretold the gain.
+        # Nielsen's rule: damping follows how well the quadratic model predicted the gain.
         curvature = (old.hessian @ step[..., None]).squeeze(-1)
-        foretold = -(step * (old.gradient + 0.5 * curvature)).sum(-1)
-        ratio = gain / foretold.clamp_min(torch.finfo(gain.dtype).tiny)
-        calmer = (1 - (2 * ratio - 1) ** 3).clamp(0.1, 1.0)
-        self.damping = self.damping * torch.where(better, calmer, self.growth)
+        predicted_gain = -(step * (old.gradient + 0.5 * curvature)).sum(-1)
+        ratio = gain / predicted_gain.clamp_min(torch.finfo(gain.dtype).tiny)
+        reduction = (1 - (2 * ratio - 1) ** 3).clamp(0.1, 1.0)
+        self.damping = self.damping * torch.where(better, reduction, self.growth)
         self.growth = torch.where(better, 2.0, 2 * self.growth)
-        at_limit = ~better & (self.damping >= _HIGHEST_DAMPING)
-        self.damping = self.damping.clamp(_LOWEST_DAMPING, _HIGHEST_DAMPING)
+        at_limit = ~better & (self.damping >= _MAX_DAMPING)
+        self.damping = self.damping.clamp(_MIN_DAMPING, _MAX_DAMPING)
         self.state = _build(trial, [_replace(better, n, o) for n, o in zip(trial, self.state, strict=True)])
         self.equations = NormalEquations(*(_replace(better, n, o) for n, o in zip(new, old, strict=True)))
         self.steps = self.steps + better
@@ -172,10 +172,17 @@ class _Running(Generic[State]):
 def levenberg_marquardt(
     problem: LeastSquaresProblem[State], state: State, options: SolverOptions
 ) -> tuple[State, NormalEquations, Tensor]:
-    """Find the lowest cost of every sample from its row of `state`.
+    """Minimise the cost of every sample from its row of `state`. The cost never rises.
 
-    Returns the states, the normal equations there and the number of accepted steps (N,). The cost never rises; a
-    sample whose equations are not finite stays where it started.
+    A sample whose equations are not finite stays at its start.
+
+    Args:
+        problem: The problem.
+        state: The starts of N samples.
+        options: Termination and damping.
+
+    Returns:
+        The states, the normal equations at them, and the number of accepted steps (N,).
     """
     running = _Running(problem, state, options.damping)
     count = len(running.rows)

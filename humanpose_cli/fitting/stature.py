@@ -1,4 +1,4 @@
-"""How tall people are: what the user knows, and what the bodies of a fit suggest."""
+"""The height of people: measured by the user, or estimated from the bodies of a fit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.estimate import ShapePrior
 from humanpose_cli.core.errors import UsageError
 
-_MEASURED = 0.01  # metres: noise of a height that the user knows
-_EXTREME = 5.0  # standard deviations of the shape component that is stature, up to which bodies look like people
+_HEIGHT_NOISE = 0.01  # metres, of a height that the user gives
+_MAX_DEVIATION = 5.0  # standard deviations of the beta of stature up to which bodies look human
 
 
 def statures(body: Body, betas: torch.Tensor) -> torch.Tensor:
-    """Measure metres (B,) from the soles to the crown of bodies of betas (B, S) at rest."""
+    """Measure the height (B,) in metres, from the soles to the crown, of bodies with betas (B, S) at rest."""
     with torch.no_grad():
         heights = body.rest(betas).vertices[..., 1]
     return heights.amax(1) - heights.amin(1)
@@ -27,8 +27,8 @@ class BodyStature(NamedTuple):
     """How a body's stature depends on its shape.
 
     Attributes:
-        mean: Metres of the mean body.
-        slopes: (S,) metres that a unit of each beta adds.
+        mean: Metres. The stature of the mean body.
+        slopes: (S,) metres. The change by a unit of each beta.
     """
 
     mean: float
@@ -53,15 +53,23 @@ class BodyStature(NamedTuple):
         return int(np.argmax(np.abs(self.slopes)))
 
     def prior(self, metres: float, shape_noise: float) -> ShapePrior:
-        """Make the prior of the shape of a person of known height; `shape_noise` of the components beside stature.
+        """Make the shape prior of a person with a known height.
 
-        Raises UsageError for heights that the body's shapes do not reach.
+        Args:
+            metres: The height.
+            shape_noise: The standard deviation of all components except stature.
+
+        Raises:
+            UsageError: If the body's shapes do not reach this height.
         """
-        stature, slope = self.component, self.slopes[self.component]
-        mean, noise = np.zeros(len(self.slopes)), np.full(len(self.slopes), shape_noise)
-        mean[stature], noise[stature] = (metres - self.mean) / slope, _MEASURED / abs(slope)
-        if abs(mean[stature]) > _EXTREME:
-            reach = _EXTREME * abs(slope)
+        stature = self.component
+        slope = self.slopes[stature]
+        mean = np.zeros(len(self.slopes))
+        mean[stature] = (metres - self.mean) / slope
+        noise = np.full(len(self.slopes), shape_noise)
+        noise[stature] = _HEIGHT_NOISE / abs(slope)
+        if abs(mean[stature]) > _MAX_DEVIATION:
+            reach = _MAX_DEVIATION * abs(slope)
             expected = f"{self.mean - reach:.2f} to {self.mean + reach:.2f} metres for this body"
             raise UsageError("height", "is out of range", expected=expected, got=f"{metres:g}")
         return ShapePrior(mean, noise)

@@ -1,4 +1,4 @@
-"""The steps that make a fit of fits: refinement, and the combination of several cameras.
+"""Steps that make a fit from fits: refinement, and the combination of several cameras.
 
 `hpc fit --refine`, `hpc refine` and `hpc combine` read or make fits, apply steps to them, and write the last one.
 """
@@ -15,30 +15,37 @@ from humanpose_cli.fitting.result import Fit
 
 
 class FitStep(Protocol):
-    """Makes one fit of one or several."""
+    """Makes one fit from one or several."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the results beside the fits and their frames, as JSON values."""
+        """Everything besides the fits and their frames that determines the results, as JSON values."""
         ...
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
-        """Return the files that the step writes beside the fit file `output`, those of people by their tracks."""
+        """Return the files that the step writes next to the fit file `output`, including those of the tracks."""
         ...
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Make a fit.
 
-        Raises UsageError if the step takes another number of fits.
-
         Args:
-            output: The fit file that will be written, beside which a step writes its own files; None: no files.
+            fits: The fits.
+            output: The fit file that will be written, next to which a step writes its own files. None: no files.
+            progress: Called with (done, total, unit).
+
+        Raises:
+            UsageError: If the step takes another number of fits.
         """
         ...
 
 
 def only_fit(fits: Sequence[Fit]) -> Fit:
-    """Return the one fit of a step that takes one. Raises UsageError for several."""
+    """Return the only fit.
+
+    Raises:
+        UsageError: If there are several fits.
+    """
     if len(fits) != 1:
         raise UsageError("fits", "are several", expected="one fit", got=str(len(fits)), remedy="combine them first")
     return fits[0]

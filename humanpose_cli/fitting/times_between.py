@@ -1,4 +1,4 @@
-"""Values of frames, interpolated to other times: motions at one frame rate, paths of cameras, unsearched frames."""
+"""Interpolation of frames in time: motions at one frame rate, paths of cameras, unsearched frames."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from humanpose_cli.core.camera import camera_centres
 
 
 def evenly_spaced(seconds: NDArray[np.float64], frame_rate: float) -> bool:
-    """Return whether frames at seconds (T,) are those of the rate, up to a quarter of a frame, as files round times."""
+    """Return whether frames at seconds (T,) have the frame rate, up to a quarter of a frame, as files round times."""
     return bool(np.abs(frame_rate * (seconds - seconds[0]) - np.arange(len(seconds))).max() <= 0.25)
 
 
 @dataclass(frozen=True, eq=False)
 class TimesBetween:
-    """N times, each between two of T frames, or at one.
+    """N times, each between two of T frames or at one of them.
 
     Attributes:
-        before: (N,) number of the frame before each time.
-        share: (N,) of the way from it to the next, 0 … 1.
+        before: (N,) int. The number of the frame before each time.
+        share: (N,) 0 to 1. The position between this frame and the next.
     """
 
     before: NDArray[np.int64]
@@ -31,13 +31,13 @@ class TimesBetween:
 
     @classmethod
     def evenly(cls, seconds: NDArray[np.float64], frame_rate: float) -> TimesBetween:
-        """Space times by the rate, from the first of rising seconds (T,) to the last."""
+        """Make evenly spaced times from the first of rising seconds (T,) to the last."""
         count = 1 + int((seconds[-1] - seconds[0]) * frame_rate + 1e-3)
         return cls.at(seconds[0] + np.arange(count) / frame_rate, seconds)
 
     @classmethod
     def at(cls, times: NDArray[np.float64], seconds: NDArray[np.float64]) -> TimesBetween:
-        """Take times (N,) between rising seconds (T,) of frames; those outside are at the nearest end."""
+        """Make times (N,) between frames at rising seconds (T,). Times outside are moved to the nearest end."""
         before = np.clip(np.searchsorted(seconds, times, side="right") - 1, 0, max(len(seconds) - 2, 0))
         after = np.minimum(before + 1, len(seconds) - 1)
         step = np.where(after > before, seconds[after] - seconds[before], 1.0)
@@ -50,7 +50,7 @@ class TimesBetween:
         return np.asarray(values[self.before] * (1 - share) + values[after] * share)
 
     def rotations(self, matrices: NDArray[Any]) -> NDArray[np.float64]:
-        """Interpolate (T, …, 3, 3) to (N, …, 3, 3), each along the shortest turn."""
+        """Interpolate (T, …, 3, 3) to (N, …, 3, 3) along the shortest rotation."""
         after = np.minimum(self.before + 1, len(matrices) - 1)
         first = Rotation.from_matrix(matrices[self.before].reshape(-1, 3, 3))
         last = Rotation.from_matrix(matrices[after].reshape(-1, 3, 3))
@@ -64,9 +64,10 @@ class TimesBetween:
         """Interpolate rotation vectors (T, 3 J), positions (T, 3) and cameras (T, 4, 4)."""
         matrices = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(len(poses), -1, 3, 3)
         turns = Rotation.from_matrix(self.rotations(matrices).reshape(-1, 3, 3)).as_rotvec()
-        # A camera moves along the line between its positions, whatever it turns around.
+        # A camera moves along the line between its positions.
         camera_turns = self.rotations(world_to_camera[:, :3, :3])
         centres = self.values(camera_centres(world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]))
         cameras = np.tile(np.eye(4), (len(centres), 1, 1))
-        cameras[:, :3, :3], cameras[:, :3, 3] = camera_turns, -np.einsum("tij,tj->ti", camera_turns, centres)
+        cameras[:, :3, :3] = camera_turns
+        cameras[:, :3, 3] = -np.einsum("tij,tj->ti", camera_turns, centres)
         return turns.reshape(len(centres), -1), self.values(trans), cameras

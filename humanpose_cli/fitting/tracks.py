@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,24 @@ from humanpose_cli.detect.camera_motion import STILL, CameraPose
 from humanpose_cli.detect.person import DetectedPerson
 
 _MAX_GAP = 2.0  # seconds without a detection that are filled from the frames before and after
-_CLOCK_ERROR = 0.1  # of an interval: how far the recorded times of evenly spaced frames deviate
+_CLOCK_ERROR = 0.1  # of an interval, deviation of the recorded times of evenly spaced frames
 
 
 _LEGS = ("hip", "knee", "ankle", "heel", "foot_index", "big_toe", "small_toe")
 _UPPER_BODY = ("shoulder", "elbow", "wrist", "pinky", "index", "thumb", "eye_inner", "eye", "eye_outer", "ear", "mouth")
 _SWAPS = ((), _LEGS, _UPPER_BODY, _LEGS + _UPPER_BODY)
-_SWAP_COST = 0.6  # a frame, for each half of the body
-_JUMP = 0.06  # of the person's size: a landmark that moves as far from one frame to the next has jumped
+_SWAP_COST = 0.6  # per frame, for each half of the body
+_JUMP = 0.06  # of the person's size, movement of a landmark in one frame that counts as a jump
 _MAX_JUMP_COST = 4.0  # of one landmark
-_FORGET = 10  # frames after which an earlier position no longer counts
+_MEMORY = 10  # frames after which an earlier position no longer counts
 
 
 def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> list[DetectedPerson]:
-    """Make left and right of the person of one track, in rising frames, consistent over the sequence.
+    """Make left and right of one person consistent over a sequence.
 
-    All people have the same skeleton.
+    Args:
+        people: The rows of one track, which have the same skeleton.
+        frames: The rising frames of the rows.
     """
     if len(people) < 2:
         return list(people)
@@ -45,11 +47,12 @@ def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> lis
     hypotheses = people[0].keypoints.astype(np.float64)[orders]  # (4, L, 3)
     for t in range(1, len(people)):
         gap = frames[t] - frames[t - 1]
-        earlier, hypotheses = hypotheses, people[t].keypoints.astype(np.float64)[orders]
-        before, now = earlier[:, None, side_rows], hypotheses[None, :, side_rows]
-        apart = np.linalg.norm(before[..., :2] - now[..., :2], axis=-1) / (_JUMP * size[t] * np.sqrt(gap))
-        weight = np.minimum(before[..., 2], now[..., 2]) * max(1 - gap / _FORGET, 0.0)
-        steps.append((weight * _MAX_JUMP_COST * apart**2 / (_MAX_JUMP_COST + apart**2)).sum(-1))
+        previous = hypotheses[:, None, side_rows]
+        hypotheses = people[t].keypoints.astype(np.float64)[orders]
+        current = hypotheses[None, :, side_rows]
+        jump = np.linalg.norm(previous[..., :2] - current[..., :2], axis=-1) / (_JUMP * size[t] * np.sqrt(gap))
+        weight = np.minimum(previous[..., 2], current[..., 2]) * max(1 - gap / _MEMORY, 0.0)
+        steps.append((weight * _MAX_JUMP_COST * jump**2 / (_MAX_JUMP_COST + jump**2)).sum(-1))
     return [
         _swapped(person, orders[choice]) if choice else person
         for person, choice in zip(people, best_path(cost, steps), strict=True)
@@ -57,51 +60,55 @@ def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> lis
 
 
 def best_path(costs: NDArray[np.float64], steps: Sequence[NDArray[np.float64]]) -> list[int]:
-    """Find the choice in each of T frames with the lowest total: costs (T, K) of a choice, steps T − 1 (K, K) from a
-    choice of one frame to that of the next. The first of equals.
+    """Find the choice in each of T frames with the lowest total cost. The first of equal ones.
+
+    Args:
+        costs: (T, K). The cost of each choice.
+        steps: T − 1 of (K, K). The cost of going from a choice of one frame to a choice of the next.
     """
-    total, came_from = costs[0], []
-    for here, step in zip(costs[1:], steps, strict=True):
-        through = total[:, None] + step
-        came_from.append(through.argmin(0))
-        total = through.min(0) + here
+    total = costs[0]
+    predecessors = []
+    for cost, step in zip(costs[1:], steps, strict=True):
+        totals = total[:, None] + step
+        predecessors.append(totals.argmin(0))
+        total = totals.min(0) + cost
     path = [int(total.argmin())]
-    for back in reversed(came_from):
-        path.append(int(back[path[-1]]))
+    for choices in reversed(predecessors):
+        path.append(int(choices[path[-1]]))
     return path[::-1]
 
 
 def _order(skeleton: Skeleton, names: Sequence[str]) -> NDArray[np.int64]:
-    """Order rows (L,) with left and right of some joints exchanged."""
+    """Return the order (L,) of rows in which left and right of some joints are exchanged."""
     order = np.arange(len(skeleton))
-    for row, (name, other) in enumerate(zip(skeleton.joint_names, skeleton.mirror, strict=True)):
+    for row, (name, mirror) in enumerate(zip(skeleton.joint_names, skeleton.mirror, strict=True)):
         side, _, joint = name.partition("_")
         if side == "mouth":  # BlazePose: mouth_left
             joint = "mouth"
         if joint in names:
-            order[row] = other
+            order[row] = mirror
     return order
 
 
 def _swapped(person: DetectedPerson, order: NDArray[np.int64]) -> DetectedPerson:
-    """Reorder the rows of a person; the box stays."""
+    """Reorder the landmarks of a person. The box stays."""
     fields = {name: getattr(person, name) for name in ("keypoints", "spread", "world", "world_spread")}
     return replace(person, **{name: value[order] for name, value in fields.items() if value is not None})
 
 
 @dataclass(frozen=True)
 class FrameCamera:
-    """A frame and the camera that it is assumed to be taken with.
-
-    searched whether people were searched for in it
+    """A frame and its assumed camera.
 
     Attributes:
         name: The frame's name.
+        camera: The lens.
         time: Seconds from the first frame.
-        shot: Number of the shot it belongs to, from 0.
+        shot: The number of the shot, from 0.
         turn: Motion and zoom since the first frame of the shot.
-        damaged: Whether the file is damaged there.
-        ground: Up (camera axes) and height in metres of the camera above the ground; None if it is not known.
+        damaged: Whether the file is damaged at this frame.
+        searched: Whether the frame was searched for people.
+        ground: Up in camera axes, and the height in metres of the camera above the ground. None if unknown.
     """
 
     name: str
@@ -115,34 +122,33 @@ class FrameCamera:
 
     @property
     def world_to_camera(self) -> np.ndarray:
-        """(4, 4); the world's axes are those of the shot's first frame."""
+        """(4, 4). The axes of the world are those of the shot's first frame."""
         pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = self.turn.rotation, self.turn.translation
+        pose[:3, :3] = self.turn.rotation
+        pose[:3, 3] = self.turn.translation
         return pose
 
 
 def complete_tracks(
     people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], *, fill_gaps: bool = True
 ) -> list[DetectedPerson]:
-    """Sort the rows of a sequence by track and frame, settle left and right over time, and add a row for every frame
-    that was not searched, and for every frame of gaps of up to two seconds.
+    """Sort the rows of a sequence by track and frame, make left and right consistent, and fill gaps.
 
-    A row of a frame that was not searched has landmarks between its neighbours'; a row of a gap has a box between its
-    neighbours' and no visible keypoint.
+    Every frame that was not searched gets a row with interpolated landmarks. Every frame of a gap of up to two seconds
+    gets a row with an interpolated box and no visible keypoint.
 
     Args:
-        cameras: Of all frames.
-        fill_gaps: False: frames that were searched get no row.
+        people: The rows.
+        cameras: The cameras of all frames.
+        fill_gaps: Whether frames that were searched without a result get rows.
     """
     rows: list[DetectedPerson] = []
     for _, track in groupby(sorted(people, key=lambda p: (p.track, p.frame)), key=lambda p: p.track):
         rows_of_track = list(track)
-        before: DetectedPerson | None = None
-        for now in settle_sides(rows_of_track, [p.frame for p in rows_of_track]):
-            if before is not None:
-                rows += _rows_between(before, now, cameras, fill_gaps=fill_gaps)
-            rows.append(now)
-            before = now
+        rows_of_track = settle_sides(rows_of_track, [p.frame for p in rows_of_track])
+        for first, second in pairwise(rows_of_track):
+            rows += [first, *_rows_between(first, second, cameras, fill_gaps=fill_gaps)]
+        rows.append(rows_of_track[-1])
     return rows
 
 
@@ -150,7 +156,8 @@ def _rows_between(
     before: DetectedPerson, after: DetectedPerson, cameras: Sequence[FrameCamera], *, fill_gaps: bool
 ) -> Iterator[DetectedPerson]:
     frames = range(before.frame + 1, after.frame)
-    first, last = cameras[before.frame].time, cameras[after.frame].time
+    first = cameras[before.frame].time
+    last = cameras[after.frame].time
     is_gap = any(cameras[frame].searched for frame in frames)
     if is_gap and not (fill_gaps and last - first <= _MAX_GAP):
         return
@@ -162,38 +169,42 @@ def _rows_between(
 
 
 def _mean_row(before: DetectedPerson, after: DetectedPerson, share: float) -> DetectedPerson:
-    """Interpolate the landmarks of two rows, if they have the same kind of landmarks; else take those of the first."""
+    """Interpolate the landmarks of two rows if they have the same landmarks. Else take those of the first."""
     values = {}
     for name in ("keypoints", "spread", "world", "world_spread"):
-        a, b = getattr(before, name), getattr(after, name)
-        if a is not None and b is not None and a.shape == b.shape:
-            values[name] = ((1 - share) * a + share * b).astype(a.dtype)
+        first = getattr(before, name)
+        last = getattr(after, name)
+        if first is not None and last is not None and first.shape == last.shape:
+            values[name] = ((1 - share) * first + share * last).astype(first.dtype)
     return replace(before, **values, score=(1 - share) * before.score + share * after.score, estimate=None)
 
 
 def largest_tracks(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
-    """Choose the rows of one person at a time: tracks by the area of all their boxes, none that overlaps a larger one
-    in time.
+    """Choose the rows of one person at a time: the tracks with the largest sum of boxes that do not overlap in time.
 
-    Complete tracks are chosen, because in single frames the largest box may belong to another person each time. One
-    person may have several tracks, after a long gap or a cut. The chosen tracks are numbered anew, by time.
+    Complete tracks are chosen, because the largest box of each frame may belong to different people. One person may
+    have several tracks, after a long gap or a cut. The chosen tracks are numbered by time.
     """
     tracks: dict[int, list[DetectedPerson]] = {}
     for row in people:
         tracks.setdefault(row.track, []).append(row)
     selection: list[list[DetectedPerson]] = []
     for rows in sorted(tracks.values(), key=lambda rows: -sum(row.area for row in rows)):
-        if all(rows[-1].frame < other[0].frame or rows[0].frame > other[-1].frame for other in selection):
+        if all(rows[-1].frame < larger[0].frame or rows[0].frame > larger[-1].frame for larger in selection):
             selection.append(rows)
     selection.sort(key=lambda rows: rows[0].frame)
     return [replace(row, track=number) for number, rows in enumerate(selection) for row in rows]
 
 
 def frame_times(times: Sequence[Fraction | None], frame_rate: float) -> list[float]:
-    """Compute rising seconds from the first frame on: the video's times, or those of the frame rate where these agree.
+    """Compute rising seconds from the first frame on: the video's times, or evenly spaced ones if these agree.
 
-    Clocks count in steps, some in full milliseconds, so that evenly spaced frames deviate by up to a tenth of an
-    interval. Frames without a rising clock are evenly spaced too.
+    Clocks count in steps, some in milliseconds, so that evenly spaced frames deviate by up to a tenth of an interval.
+    Frames without a rising clock are evenly spaced, too.
+
+    Args:
+        times: The time of each frame, if the file has it.
+        frame_rate: Frames per second.
     """
     even = np.arange(len(times)) / frame_rate
     if any(time is None for time in times):

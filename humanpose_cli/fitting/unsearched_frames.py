@@ -1,4 +1,4 @@
-"""Bodies in the frames of a sequence that were not searched for people, between those of the frames that were."""
+"""Bodies in the frames of a sequence that were not searched, interpolated between searched frames."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ def complete_bodies(
     searched: Sequence[int],
     solved: KeypointFit,
 ) -> KeypointFit:
-    """Give every row of a sequence a body, those of unsearched frames by cubic splines in world axes.
+    """Give every row of a sequence a body, by cubic splines in world axes in frames that were not searched.
 
     Args:
-        people: N rows, sorted by track and frame; those of unsearched frames lie between others of their track.
-        cameras: Of all frames.
-        searched: Numbers of the M rows that `solved` has the bodies of, rising.
+        body: The body.
+        people: N rows, sorted by track and frame. Rows of unsearched frames lie between others of their track.
+        cameras: The cameras of all frames.
+        searched: Rising. The M rows whose bodies are known.
+        solved: The bodies of these rows.
     """
     if len(searched) == len(people):
         return solved
@@ -38,11 +40,12 @@ def complete_bodies(
     completed = {name: np.empty((len(people), *values.shape[1:]), np.float32) for name, values in vars(solved).items()}
     for first, last in _runs(people):
         begin, end = np.searchsorted(keys, (first, last))
-        run_keys, bodies = keys[begin:end], solved.rows(slice(begin, end))
+        run_keys = keys[begin:end]
+        bodies = solved.rows(slice(begin, end))
         parts = [(run_keys, bodies)]
         if len(rows := np.setdiff1d(np.arange(first, last), run_keys)):
-            frames, frames_between = ([cameras[people[row].frame] for row in some] for some in (run_keys, rows))
-            parts.append((rows, _bodies_between(body, bodies, frames, frames_between)))
+            key_cameras, row_cameras = ([cameras[people[row].frame] for row in part] for part in (run_keys, rows))
+            parts.append((rows, _bodies_between(body, bodies, key_cameras, row_cameras)))
         for part_rows, part in parts:
             for name, values in completed.items():
                 values[part_rows] = getattr(part, name)
@@ -50,7 +53,7 @@ def complete_bodies(
 
 
 def _runs(people: Sequence[DetectedPerson]) -> list[tuple[int, int]]:
-    """List the first row of each person in consecutive frames, and the one behind their last."""
+    """Return the first row of each person in consecutive frames, and the row behind the last one."""
     pairs = enumerate(pairwise(people), 1)
     ends = [row for row, (a, b) in pairs if (b.track, b.frame) != (a.track, a.frame + 1)]
     return list(pairwise([0, *ends, len(people)]))
@@ -59,28 +62,27 @@ def _runs(people: Sequence[DetectedPerson]) -> list[tuple[int, int]]:
 def _bodies_between(
     body: Body, bodies: KeypointFit, cameras: Sequence[FrameCamera], cameras_between: Sequence[FrameCamera]
 ) -> KeypointFit:
-    """Interpolate the K bodies of one person before cameras to the times of other cameras, N of them, in between."""
-    from scipy.interpolate import CubicSpline  # which photographs need not import
+    """Interpolate the K bodies of one person to the times of N cameras in between."""
+    from scipy.interpolate import CubicSpline  # not needed for photographs
 
-    times, between = (np.array([camera.time for camera in some]) for some in (cameras, cameras_between))
-    to_world, to_camera = (
-        Rotation.from_matrix(np.stack([camera.turn.rotation for camera in some])) for some in (cameras, cameras_between)
-    )
-    to_world = to_world.inv()
+    times = np.array([camera.time for camera in cameras])
+    times_between = np.array([camera.time for camera in cameras_between])
+    to_world = Rotation.from_matrix(np.stack([camera.turn.rotation for camera in cameras])).inv()
+    to_camera = Rotation.from_matrix(np.stack([camera.turn.rotation for camera in cameras_between]))
     rotations = Rotation.from_rotvec(bodies.poses.reshape(-1, 3)).as_quat().reshape(len(times), -1, 4)
     rotations[:, 0] = (to_world * Rotation.from_quat(rotations[:, 0])).as_quat()
-    # Of the two quaternions of a rotation, the one that is nearer to the one before.
+    # Each rotation has two quaternions. The one nearer to its predecessor is taken.
     signs = np.where((rotations[1:] * rotations[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0)
     rotations[1:] *= np.cumprod(signs, axis=0)
-    turns = CubicSpline(times, rotations)(between)
+    turns = CubicSpline(times, rotations)(times_between)
     turns[:, 0] = (to_camera * Rotation.from_quat(turns[:, 0])).as_quat()
-    poses = Rotation.from_quat(turns.reshape(-1, 4)).as_rotvec().reshape(len(between), -1)
-    # The pelvis moves in the world; it is at a constant offset from `trans`.
-    shifts, shifts_between = (np.stack([camera.turn.translation for camera in s]) for s in (cameras, cameras_between))
-    pelvis = to_world.apply(bodies.joints3d[:, 0] - shifts)
-    pelvis = to_camera.apply(CubicSpline(times, pelvis)(between)) + shifts_between
+    poses = Rotation.from_quat(turns.reshape(-1, 4)).as_rotvec().reshape(len(times_between), -1)
+    # The pelvis moves in the world. It is at a constant offset from `trans`.
+    pelvis = to_world.apply(bodies.joints3d[:, 0] - np.stack([camera.turn.translation for camera in cameras]))
+    shifts = np.stack([camera.turn.translation for camera in cameras_between])
+    pelvis = to_camera.apply(CubicSpline(times, pelvis)(times_between)) + shifts
     trans = pelvis - (bodies.joints3d[0, 0] - bodies.trans[0])
-    shares = TimesBetween.at(between, times)
+    shares = TimesBetween.at(times_between, times)
     columns = {
         name: shares.values(getattr(bodies, name))
         for name in ("betas", "segment_scales", "confidence", "joint_confidence", "reprojection_error")
@@ -100,8 +102,7 @@ def _joints(
 ) -> NDArray[np.float64]:
     """Compute the joints (N, 24, 3) of bodies."""
     matrices = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(len(poses), -1, 3, 3)
-    rotations, betas, moved, scales = (
-        torch.from_numpy(values).float() for values in (matrices, columns["betas"], trans, columns["segment_scales"])
-    )
+    parameters = (matrices, columns["betas"], trans, columns["segment_scales"])
     with torch.no_grad():
-        return np.asarray(body.pose(rotations, betas, moved, scales, vertices=False).joints.numpy())
+        posed = body.pose(*(torch.from_numpy(values).float() for values in parameters), vertices=False)
+    return np.asarray(posed.joints.numpy())

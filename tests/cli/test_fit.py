@@ -238,7 +238,7 @@ def test_weights_that_do_not_serve_are_refused_in_a_sentence(hpc, photos, tmp_pa
         (*method, "--weights", f"{tmp_path}/none"): (3, "does not exist"),
         (*method, "--weights", "imagenet-resnet18"): (5, "hpc weights fetch imagenet-resnet18"),
         method: (2, "--weights: are missing, expected a run of hpc train deform-and-learn"),
-        (*method, "--weights", str(deform), "--set", "network.segmenter=segmenter"): (2, "is of no use with --method"),
+        (*method, "--weights", str(deform), "--set", "network.segmenter=segmenter"): (2, "has no effect with --method"),
         ("--method", "register"): (2, "--method"),
         ("--side-view", "--no-overlay"): (2, "--side-view: has no effect without --overlay"),
     }

@@ -9,8 +9,8 @@ import torch
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.confidence import (
-    CAP,
-    FINEST,
+    MAX_NOISE,
+    MIN_NOISE,
     JointNoise,
     explained_confidence,
     noise_of_joints,
@@ -29,7 +29,7 @@ def same(value: float, rows: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", JointNoise._fields)
 def test_more_noise_of_any_kind_is_less_confidence(kind):
-    levels = torch.linspace(np.log(FINEST), np.log(CAP), 9, dtype=torch.float64).exp()
+    levels = torch.linspace(np.log(MIN_NOISE), np.log(MAX_NOISE), 9, dtype=torch.float64).exp()
     noise = JointNoise(*(same(0.03, 9) for _ in range(3)))._replace(**{kind: levels[:, None].expand(-1, len(SMPL24))})
     found = probability_right(noise)
     assert (found.diff(dim=0) < 0).all()
@@ -45,8 +45,8 @@ def test_an_unknown_noise_counts_as_the_usual_one_and_extremes_are_bounded():
         ]
         assert (ends[0] > ends[1]).all()
         assert (ends[1] > ends[2]).all()
-        torch.testing.assert_close(ends[0], probability_right(joint_noise._replace(**{kind: same(FINEST)})))
-        torch.testing.assert_close(ends[2], probability_right(joint_noise._replace(**{kind: same(CAP)})))
+        torch.testing.assert_close(ends[0], probability_right(joint_noise._replace(**{kind: same(MIN_NOISE)})))
+        torch.testing.assert_close(ends[2], probability_right(joint_noise._replace(**{kind: same(MAX_NOISE)})))
 
 
 def test_people_are_the_mean_of_their_limbs():

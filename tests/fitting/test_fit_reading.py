@@ -326,7 +326,7 @@ def test_images_of_another_size_are_refused(smpl: Body, tmp_path: Path) -> None:
     for number in range(FRAMES):
         write_image(tmp_path / f"{number:03d}.png", np.zeros((50, 40, 3), np.uint8))
     for file in (pickled(tmp_path / "phalp.pkl", phalp(PERSON)), write("CameraHMR", tmp_path)):
-        with raises(InputError, problem="is of images of another size", expected="320 × 240", got="40 × 50"):
+        with raises(InputError, problem="belongs to images of another size", expected="320 × 240", got="40 × 50"):
             read_fits(file, smpl, list_frames(open_inputs([tmp_path / f"{n:03d}.png" for n in range(FRAMES)])))
 
 

@@ -137,7 +137,7 @@ def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method
             alone[item.key] = fitter.fit(item)
         looked = []
         fitter.prepare(items, lambda *step: looked.append(step))
-        assert looked[-1] == (5, 5, "images looked at")
+        assert looked[-1] == (5, 5, "images searched")
         for number, message in ((2, r"2\.png"), (3, "is not mentioned")):
             with pytest.raises(InputError, match=message):
                 fitter.fit(items[number])

@@ -152,7 +152,7 @@ def test_ids_mark_doubtful_people_and_reasons_name_them_below(monkeypatch):
     np.testing.assert_array_equal(fit.overlay(1, labels="reasons")[high:], reasons[high:])
     certain = replace(fit, joint_confidence=np.ones_like(confidence))
     assert certain.overlay(labels="reasons").shape == plain.shape
-    with raises(UsageError, subject="labels", problem="are not known"):
+    with raises(UsageError, subject="labels", problem="is not known"):
         fit.overlay(labels="id")
 
 

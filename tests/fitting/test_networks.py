@@ -184,7 +184,7 @@ def test_a_network_that_has_no_noise_only_serves_alone(clip, reference_people, t
 def test_wrong_weights_are_refused(tmp_path):
     with raises(InputError, problem="does not exist"):
         Fitter(FitOptions(method="nbf", network=NetworkOptions(str(tmp_path / "none"))))
-    with raises(UsageError, subject="segmenter", problem="is of no use"):
+    with raises(UsageError, subject="segmenter", problem="has no effect"):
         pixels = network_file(tmp_path / "rgb.safetensors", "rgb")
         Fitter(FitOptions(method="nbf", network=NetworkOptions(pixels, SHIPPED_SEGMENTER)))
     with raises(UsageError, subject="method"):

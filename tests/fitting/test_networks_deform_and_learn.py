@@ -152,11 +152,11 @@ def test_no_person_is_no_rows(clip, weights):
 def test_what_does_not_go_together_is_refused(weights, tmp_path):
     with raises(UsageError, subject="weights", problem="are missing", expected="a run of hpc train deform-and-learn"):
         FitOptions(method="deform-and-learn")
-    with raises(UsageError, subject="segmenter", problem="is of no use with `method=deform-and-learn`"):
+    with raises(UsageError, subject="segmenter", problem="has no effect with `method=deform-and-learn`"):
         FitOptions(method="deform-and-learn", network=NetworkOptions(weights, weights))
-    with raises(UsageError, subject="weights", problem="are of no use with `method=keypoints`"):
+    with raises(UsageError, subject="weights", problem="have no effect with `method=keypoints`"):
         FitOptions(method="keypoints", network=NetworkOptions(weights))
-    with raises(UsageError, subject="segmenter", problem="is of no use with `method=keypoints`"):
+    with raises(UsageError, subject="segmenter", problem="has no effect with `method=keypoints`"):
         FitOptions(method="keypoints", network=NetworkOptions("", weights))
     for method in ("auto", "nbf"):
         with raises(InputError, expected="nbf", got="deform-and-learn", remedy="`method=deform-and-learn`"):

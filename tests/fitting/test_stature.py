@@ -27,7 +27,7 @@ def test_other_heights_are_refused(text: str) -> None:
 
 
 def test_networks_alone_take_no_height() -> None:
-    with raises(UsageError, subject="height", problem="is of no use with `method=nbf`"):
+    with raises(UsageError, subject="height", problem="has no effect with `method=nbf`"):
         FitOptions(method="nbf", height="1.7")
 
 
