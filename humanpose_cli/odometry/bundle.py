@@ -1,7 +1,7 @@
-"""Bundle adjustment: camera poses, points and a focal length that explain the positions of corners best.
+"""Bundle adjustment: the camera poses, points and focal length that best explain the positions of corners.
 
-Levenberg–Marquardt on the reprojection errors under Huber's function; the points are eliminated (Schur complement),
-so that the system has the size of the cameras (Triggs et al., "Bundle Adjustment – A Modern Synthesis", 2000).
+Levenberg–Marquardt on the reprojection errors with Huber's function. The points are eliminated (Schur complement), so
+that the system has the size of the cameras (Triggs et al., "Bundle Adjustment – A Modern Synthesis", 2000).
 """
 
 from __future__ import annotations
@@ -16,15 +16,22 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _HUBER = 1.5  # pixels
-_FOCAL_NOISE = 0.25  # of the logarithm of a lens's focal length about the usual one's
-_ZOOM_NOISE = 0.02  # of the logarithm of a focal length about that of the neighbouring key frames
-_ZOOM_STEP, _ZOOM_STEPS = 0.05, 5  # of that logarithm, at most, in one of so many steps
-_SMALL_STEP = 1e-7  # radians, and the path's unit, of a pose that no step refines
-_MIN_DEPTH = 1e-3  # in the unit of the path; a point nearer than that does not count
+_FOCAL_NOISE = 0.25  # standard deviation of the logarithm of a focal length about the expected one
+_ZOOM_NOISE = 0.02  # standard deviation of the logarithm of a focal length about the neighbouring key frames'
+_ZOOM_STEP = 0.05  # maximum change of that logarithm in a step
+_ZOOM_STEPS = 5
+_MIN_STEP = 1e-7  # radians, and the path's unit, below which the refinement of a pose ends
+_MIN_DEPTH = 1e-3  # in the path's unit; nearer points do not count
 
 
 class Observations(NamedTuple):
-    """Positions (N, 2) about the principal point at which cameras (N,) see points (N,): indices of both."""
+    """N positions of points in cameras.
+
+    Attributes:
+        cameras: (N,) int. The index of the camera.
+        points: (N,) int. The index of the point.
+        positions: (N, 2) pixels about the principal point.
+    """
 
     cameras: NDArray[np.int64]
     points: NDArray[np.int64]
@@ -37,8 +44,13 @@ class Observations(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class BundleScene:
-    """Cameras and points in one world: rotations (C, 3, 3) and translations (C, 3) of world to camera, points (P, 3)
-    and one focal length in pixels.
+    """Cameras and points in one world.
+
+    Attributes:
+        rotations: (C, 3, 3). World to camera.
+        translations: (C, 3). World to camera.
+        points: (P, 3).
+        focal: Pixels. The focal length of all cameras.
     """
 
     rotations: Array
@@ -47,18 +59,15 @@ class BundleScene:
     focal: float
 
     def errors(self, observations: Observations) -> Array:
-        """Compute the reprojection errors (N, 2) in pixels; infinite behind a camera."""
-        there = self._in_cameras(observations)
-        errors = self.focal * there[:, :2] / np.maximum(there[:, 2:], _MIN_DEPTH) - observations.positions
-        return np.where(there[:, 2:] > _MIN_DEPTH, errors, np.inf)
-
-    def _in_cameras(self, observations: Observations) -> Array:
-        there = np.einsum("nij,nj->ni", self.rotations[observations.cameras], self.points[observations.points])
-        return np.asarray(there + self.translations[observations.cameras])
+        """Compute the reprojection errors (N, 2) in pixels. Infinite behind a camera."""
+        points = np.einsum("nij,nj->ni", self.rotations[observations.cameras], self.points[observations.points])
+        points = points + self.translations[observations.cameras]
+        errors = self.focal * points[:, :2] / np.maximum(points[:, 2:], _MIN_DEPTH) - observations.positions
+        return np.where(points[:, 2:] > _MIN_DEPTH, errors, np.inf)
 
 
 def huber_weights(errors: Array) -> Array:
-    """Compute the weights (N,) of errors (N, 2) in pixels in a least-squares step; 0 of infinite ones."""
+    """Compute the weights (N,) of errors (N, 2) in pixels in a least-squares step. 0 for infinite errors."""
     length = np.linalg.norm(errors, axis=1)
     return np.where(np.isfinite(length), 1 / np.maximum(length / _HUBER, 1.0), 0.0)
 
@@ -69,8 +78,8 @@ def _cost(errors: Array) -> float:
     return float(np.where(length < _HUBER, 0.5 * length**2, _HUBER * (length - 0.5 * _HUBER)).sum())
 
 
-def _focal_cost(scene: BundleScene, usual: float | None) -> float:
-    return 0.0 if usual is None else 0.5 * float(np.log(scene.focal / usual) / _FOCAL_NOISE) ** 2
+def _focal_cost(scene: BundleScene, expected: float | None) -> float:
+    return 0.0 if expected is None else 0.5 * float(np.log(scene.focal / expected) / _FOCAL_NOISE) ** 2
 
 
 def adjust(
@@ -78,30 +87,40 @@ def adjust(
     observations: Observations,
     free: NDArray[np.bool_],
     *,
-    usual_focal: float | None = None,
+    expected_focal: float | None = None,
     steps: int = 12,
 ) -> BundleScene:
-    """Move the free cameras (C,), all points that are observed and, unless `usual_focal` is None, the focal length,
-    which is near that: paths along a line leave it open.
+    """Move free cameras, all observed points and, if `expected_focal` is given, the focal length.
 
-    At least one camera is to be held; the size of the world keeps its value through the damping.
+    At least one camera must be held. The size of the world keeps its value through the damping.
+
+    Args:
+        scene: The start.
+        observations: The positions of points in cameras.
+        free: (C,) bool. The cameras that move.
+        expected_focal: Pixels. The focal length is held near this, because paths along a line do not determine it. None
+            keeps it.
+        steps: The maximum number of steps.
     """
-    damping, errors = 1e-3, scene.errors(observations)
-    cost = _cost(errors) + _focal_cost(scene, usual_focal)
+    damping = 1e-3
+    errors = scene.errors(observations)
+    cost = _cost(errors) + _focal_cost(scene, expected_focal)
     for _ in range(steps):
-        step = _Step(scene, observations, errors, free, usual_focal)
+        step = _Step(scene, observations, errors, free, expected_focal)
         for _ in range(6):
             candidate = step.damped(damping)
             errors = candidate.errors(observations)
-            candidate_cost = _cost(errors) + _focal_cost(candidate, usual_focal)
+            candidate_cost = _cost(errors) + _focal_cost(candidate, expected_focal)
             improved = np.isfinite(errors).sum() >= np.isfinite(step.errors).sum() and candidate_cost < cost
             damping *= 0.2 if improved else 5.0
             if improved:
                 break
         else:
             return scene
-        before, cost, scene = cost, candidate_cost, candidate
-        if before - cost < 1e-4 * before:
+        is_last = cost - candidate_cost < 1e-4 * cost
+        scene = candidate
+        cost = candidate_cost
+        if is_last:
             break
     return scene
 
@@ -115,53 +134,56 @@ class _Step:
         observations: Observations,
         errors: Array,
         free: NDArray[np.bool_],
-        usual_focal: float | None,
+        expected_focal: float | None,
     ) -> None:
         self.errors = errors
-        self._scene, self._free, self._free_focal = scene, free, usual_focal is not None
-        column = np.full(len(free), -1)
-        column[free] = np.arange(int(free.sum()))
+        self._scene, self._free, self._free_focal = scene, free, expected_focal is not None
         free_count = int(free.sum())
+        column = np.full(len(free), -1)
+        column[free] = np.arange(free_count)
         self._camera_columns = 6 * free_count
         width = self._camera_columns + int(self._free_focal)
         self._used, member = np.unique(observations.points, return_inverse=True)
         weights = huber_weights(errors)
         residual = np.where(weights[:, None] > 0, errors, 0.0)
-        of_camera, of_point, of_focal = _jacobians(scene, observations)
-        weighted_jacobian = weights[:, None, None] * of_point
+        camera_slopes, point_slopes, focal_slopes = _jacobians(scene, observations)
+        weighted_points = weights[:, None, None] * point_slopes
         count = len(self._used)
-        self._points_hessian = _summed(np.einsum("nai,naj->nij", weighted_jacobian, of_point), member, count)
-        self._points_gradient = _summed(np.einsum("nai,na->ni", weighted_jacobian, residual), member, count)
+        self._points_hessian = _summed(np.einsum("nai,naj->nij", weighted_points, point_slopes), member, count)
+        self._points_gradient = _summed(np.einsum("nai,na->ni", weighted_points, residual), member, count)
         movable = column[observations.cameras] >= 0
-        of_free, cameras = of_camera[movable], column[observations.cameras[movable]]
-        weighted_free = weights[movable, None, None] * of_free
-        blocks = _summed(np.einsum("nai,naj->nij", weighted_free, of_free), cameras, free_count)
+        free_slopes = camera_slopes[movable]
+        cameras = column[observations.cameras[movable]]
+        weighted_free = weights[movable, None, None] * free_slopes
+        blocks = _summed(np.einsum("nai,naj->nij", weighted_free, free_slopes), cameras, free_count)
         self._hessian = np.zeros((width, width))
         for index, block in enumerate(blocks):
             self._hessian[6 * index : 6 * index + 6, 6 * index : 6 * index + 6] = block
         self._gradient = np.zeros(width)
         slopes = np.einsum("nai,na->ni", weighted_free, residual[movable])
         self._gradient[: self._camera_columns] = _summed(slopes, cameras, free_count).ravel()
-        # Cameras (and the focal length) by points: one row of 3 columns for each point that a camera sees.
-        mixed = np.einsum("nai,naj->nij", weighted_free, of_point[movable])
+        # Cameras (and the focal length) by points: one row of 3 columns for each point visible in a camera.
+        mixed = np.einsum("nai,naj->nij", weighted_free, point_slopes[movable])
         self._coupling = np.zeros((width, 3 * count))
         rows = 6 * cameras[:, None, None] + np.arange(6)[:, None]
         columns = 3 * member[movable][:, None, None] + np.arange(3)
         np.add.at(self._coupling, (rows, columns), mixed)
-        if usual_focal is not None:
-            focal_weighted = weights[:, None] * of_focal
-            self._hessian[-1, -1] = (focal_weighted * of_focal).sum() + _FOCAL_NOISE**-2
-            self._gradient[-1] = (focal_weighted * residual).sum() + np.log(scene.focal / usual_focal) / _FOCAL_NOISE**2
-            cross = _summed(np.einsum("nai,na->ni", of_free, focal_weighted[movable]), cameras, free_count)
+        if expected_focal is not None:
+            weighted_focal = weights[:, None] * focal_slopes
+            prior_slope = np.log(scene.focal / expected_focal) / _FOCAL_NOISE**2
+            self._hessian[-1, -1] = (weighted_focal * focal_slopes).sum() + _FOCAL_NOISE**-2
+            self._gradient[-1] = (weighted_focal * residual).sum() + prior_slope
+            cross = _summed(np.einsum("nai,na->ni", free_slopes, weighted_focal[movable]), cameras, free_count)
             self._hessian[-1, :-1] = self._hessian[:-1, -1] = cross.ravel()
-            self._coupling[-1] = _summed(np.einsum("nai,na->ni", of_point, focal_weighted), member, count).ravel()
+            self._coupling[-1] = _summed(np.einsum("nai,na->ni", point_slopes, weighted_focal), member, count).ravel()
 
     def damped(self, damping: float) -> BundleScene:
-        """Return the scene after the step that Levenberg–Marquardt makes with this damping."""
+        """Return the scene after the Levenberg–Marquardt step with this damping."""
         diagonal = np.einsum("pii->pi", self._points_hessian)
         hessians = self._points_hessian + np.einsum("pi,ij->pij", damping * diagonal + 1e-9, np.eye(3))
         inverse = np.linalg.inv(hessians)
-        width, count = len(self._hessian), len(inverse)
+        width = len(self._hessian)
+        count = len(inverse)
         by_points = np.einsum("wpi,pij->wpj", self._coupling.reshape(width, count, 3), inverse).reshape(width, -1)
         reduced = self._hessian - by_points @ self._coupling.T
         reduced[np.diag_indices(width)] += damping * self._hessian.diagonal() + 1e-9
@@ -171,17 +193,14 @@ class _Step:
         points = self._scene.points.copy()
         points[self._used] -= np.einsum("pij,pj->pi", inverse, pull)
         moves = step[: self._camera_columns].reshape(-1, 6)
-        rotations, translations = self._scene.rotations.copy(), self._scene.translations.copy()
+        rotations = self._scene.rotations.copy()
         rotations[self._free] = rotated_cameras(rotations[self._free], moves[:, :3])
+        translations = self._scene.translations.copy()
         translations[self._free] += moves[:, 3:]
-        focal = self._scene.focal * float(np.exp(np.clip(step[-1], -0.1, 0.1))) if self._free_focal else 0.0
-        return replace(
-            self._scene,
-            rotations=rotations,
-            translations=translations,
-            points=points,
-            focal=focal or self._scene.focal,
-        )
+        focal = self._scene.focal
+        if self._free_focal:
+            focal *= float(np.exp(np.clip(step[-1], -0.1, 0.1)))
+        return BundleScene(rotations, translations, points, focal)
 
 
 def rotated_cameras(rotations: Array, vectors: Array) -> Array:
@@ -191,15 +210,13 @@ def rotated_cameras(rotations: Array, vectors: Array) -> Array:
 
 
 def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, Array, Array]:
-    """Compute the slopes of the errors by the camera's turn and shift (N, 2, 6), the point (N, 2, 3) and the focal
-    length's logarithm (N, 2).
-    """
+    """Compute the slopes of errors by camera (N, 2, 6), point (N, 2, 3) and logarithm of the focal length (N, 2)."""
     rotations = scene.rotations[observations.cameras]
     directions = np.einsum("nij,nj->ni", rotations, scene.points[observations.points])
-    there = directions + scene.translations[observations.cameras]
-    depth = np.maximum(there[:, 2], _MIN_DEPTH)
-    plane = there[:, :2] / depth[:, None]
-    projection = np.zeros((len(there), 2, 3))
+    points = directions + scene.translations[observations.cameras]
+    depth = np.maximum(points[:, 2], _MIN_DEPTH)
+    plane = points[:, :2] / depth[:, None]
+    projection = np.zeros((len(points), 2, 3))
     projection[:, 0, 0] = projection[:, 1, 1] = 1.0
     projection[:, :, 2] = -plane
     projection *= (scene.focal / depth)[:, None, None]
@@ -207,8 +224,7 @@ def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, A
     zero = np.zeros_like(x)
     # d (exp([v]×) p) / dv = −[p]×
     turn = np.stack((zero, z, -y, -z, zero, x, y, -x, zero), -1).reshape(-1, 3, 3)
-    of_camera = np.concatenate((projection @ turn, projection), 2)
-    return of_camera, projection @ rotations, scene.focal * plane
+    return np.concatenate((projection @ turn, projection), 2), projection @ rotations, scene.focal * plane
 
 
 def _summed(values: Array, groups: NDArray[np.int64], count: int) -> Array:
@@ -219,9 +235,7 @@ def _summed(values: Array, groups: NDArray[np.int64], count: int) -> Array:
 
 
 def _normal_equations(errors: Array, jacobian: Array) -> tuple[Array, Array]:
-    """Return the matrix (K, K) and slope (K,) of a least-squares step of one camera's errors (N, 2), whose slopes are
-    (N, 2, K).
-    """
+    """Return matrix (K, K) and slope (K,) of a least-squares step from errors (N, 2) and slopes (N, 2, K)."""
     weights = huber_weights(errors)
     weighted_jacobian = weights[:, None, None] * jacobian
     residual = np.where(weights[:, None] > 0, errors, 0.0)
@@ -230,7 +244,13 @@ def _normal_equations(errors: Array, jacobian: Array) -> tuple[Array, Array]:
 
 
 class PoseTarget(NamedTuple):
-    """Points (N, 3) in the world that one camera sees at positions (N, 2) about its principal point."""
+    """Points in the world, and their positions in one camera.
+
+    Attributes:
+        points: (N, 3).
+        positions: (N, 2) pixels about the principal point.
+        focal: Pixels.
+    """
 
     points: Array
     positions: Array
@@ -241,30 +261,38 @@ class PoseTarget(NamedTuple):
         return np.asarray(np.linalg.norm(self._scene(rotation, translation).errors(self._observations), axis=1))
 
     def refined(self, rotation: Array, translation: Array, *, steps: int = 8) -> tuple[Array, Array]:
-        """Refine a pose by Gauss–Newton steps under Huber's function."""
-        scene, observations = self._scene(rotation, translation), self._observations
+        """Refine a pose by Gauss–Newton steps with Huber's function."""
+        scene = self._scene(rotation, translation)
+        observations = self._observations
         for _ in range(steps):
             hessian, slope = _normal_equations(scene.errors(observations), _jacobians(scene, observations)[0])
             step = -np.asarray(np.linalg.lstsq(hessian, slope, rcond=None)[0], np.float64)
             rotations = rotated_cameras(scene.rotations, step[None, :3])
             scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:])
-            if np.abs(step).max() < _SMALL_STEP:
+            if np.abs(step).max() < _MIN_STEP:
                 break
         return scene.rotations[0], scene.translations[0]
 
-    def zoom(self, rotation: Array, translation: Array, usual: float) -> tuple[float, Array, Array]:
-        """Find the factor on the focal length that a camera near a pose has, and its pose with that.
+    def zoom(self, rotation: Array, translation: Array, expected: float) -> tuple[float, Array, Array]:
+        """Refine a pose together with the focal length.
 
         Args:
-            usual: Logarithm of the factor that is expected.
+            rotation: (3, 3). The start.
+            translation: (3,). The start.
+            expected: The expected logarithm of the factor on the focal length.
+
+        Returns:
+            The factor on the focal length, the rotation and the translation.
         """
-        scene, observations, log = self._scene(rotation, translation), self._observations, 0.0
+        scene = self._scene(rotation, translation)
+        observations = self._observations
+        log = 0.0
         for _ in range(_ZOOM_STEPS):
-            of_camera, _, of_focal = _jacobians(scene, observations)
-            jacobian = np.concatenate((of_camera, of_focal[..., None]), 2)
+            camera_slopes, _, focal_slopes = _jacobians(scene, observations)
+            jacobian = np.concatenate((camera_slopes, focal_slopes[..., None]), 2)
             hessian, slope = _normal_equations(scene.errors(observations), jacobian)
             hessian[6, 6] += _ZOOM_NOISE**-2
-            slope[6] += (log - usual) / _ZOOM_NOISE**2
+            slope[6] += (log - expected) / _ZOOM_NOISE**2
             step = -np.asarray(np.linalg.lstsq(hessian, slope, rcond=None)[0], np.float64)
             growth = float(np.clip(step[6], -_ZOOM_STEP, _ZOOM_STEP))
             log += growth

@@ -1,8 +1,9 @@
-"""The path of a camera that walks through a scene at rest, from corners of the background.
+"""The path of a walking camera through a scene at rest, from corners of the background.
 
-Structure from motion over key frames: the pair with the most parallax begins (essential matrix), further ones follow by
-their points (perspective-n-point), new points are triangulated, and bundle adjustment moves all of them and the
-focal length together. The frames between key frames follow by points alone. The unit of length is arbitrary.
+Structure from motion over key frames. The pair with the most parallax is the start (essential matrix). Further key
+frames follow by their points (perspective-n-point), new points are triangulated, and bundle adjustment moves all of
+them and the focal length together. The frames between key frames follow by points alone. The unit of length is
+arbitrary.
 """
 
 from __future__ import annotations
@@ -18,29 +19,32 @@ from humanpose_cli.core.camera import camera_centres
 from humanpose_cli.odometry.bundle import Array, BundleScene, Observations, PoseTarget, adjust
 from humanpose_cli.odometry.corners import CornerTracker, FrameCorners
 
-_MIN_POINTS = 12  # points that a frame's pose needs
-_PARALLAX_CAP = 25.0  # pixels: a pair with more is not better for it
-_PAIR_DISTANCES = 2, 4, 7, 11, 16, 24  # key frames between those of a pair that may begin
-_PAIRS = 60
-_MIN_PARALLAX = 3.0  # pixels, median after the rotation, of the pair that begins
-_ESSENTIAL_ERROR = 1.5  # pixels, of an inlier of the pair that begins
+_MIN_POINTS = 12  # for the pose of a frame
+_MAX_PARALLAX = 25.0  # pixels; more does not make a pair better
+_PAIR_DISTANCES = 2, 4, 7, 11, 16, 24  # key frames between the two of a first pair
+_PAIRS = 60  # that are tried
+_MIN_PARALLAX = 3.0  # pixels, median after the rotation, of the first pair
+_ESSENTIAL_ERROR = 1.5  # pixels, of an inlier of the first pair
 _MIN_ANGLE = np.radians(1.2)  # between the rays of a new point
 _NEW_POINT_ERROR = 4.0  # pixels
-_BAD_POINT_ERROR = 5.0
-_POSE_ERROR, _MIN_INLIERS = 3.0, 0.4  # pixels, of an inlier of a pose, and the share of a frame's points
-_REACH = 40  # key frames before and after, at most, that see the same points
+_BAD_POINT_ERROR = 5.0  # pixels
+_POSE_ERROR = 3.0  # pixels, of an inlier of a pose
+_MIN_INLIERS = 0.4  # share of a frame's points
+_REACH = 40  # maximum number of key frames before and after in which the same points are visible
 _LOCAL_CAMERAS = 12  # key frames that are adjusted while the path grows
-_ADJUST_EVERY = 3
-_WINDOW, _HELD = 60, 15  # key frames adjusted together at the end, and those held that the window before adjusted
+_ADJUST_EVERY = 3  # key frames
+_WINDOW = 60  # key frames adjusted together at the end
+_HELD = 15  # key frames of a window that the window before adjusted
 
 
-_ZOOM_ERROR = 0.4  # pixels of a path, beyond which a lens that zooms is tried
-_ZOOM_GAIN = 0.8  # error with a zoom, as a share of that without one, that shows it
+_ZOOM_ERROR = 0.4  # pixels, error of a path above which a zooming lens is tried
+_ZOOM_GAIN = 0.8  # error with a zoom, relative to the error without, below which the lens zooms
 _START_ZOOMS = tuple(np.exp(np.linspace(-0.2, 0.2, 9)).tolist())  # of the second key frame to the first
-_ZOOM_ROUNDS = 6  # adjustments of focal lengths and path by turns
-_PIECES = 3  # of a shot whose corners are lost at once, the longest of which is taken
-_LENGTH_STEP = 15  # frames between the positions whose distances are a path's length
-_MIN_SOLVED, _MAX_ERROR = 0.5, 1.0  # share of frames, and pixels, of a path that is reliable
+_ZOOM_ROUNDS = 6  # alternating adjustments of focal lengths and path
+_PIECES = 3  # of a shot in which all corners are lost, of which the longest is taken
+_LENGTH_STEP = 15  # frames between the positions whose distances make a path's length
+_MIN_SOLVED = 0.5  # share of the frames of a reliable path
+_MAX_ERROR = 1.0  # pixels, of a reliable path
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +52,13 @@ class Reconstruction:
     """The camera in the T frames of a shot, and points of the background, in a world with an arbitrary unit of length.
 
     Attributes:
-        rotations, translations: (T, 3, 3) and (T, 3), world to camera.
-        solved: (T,) whether a frame's background shows its pose.
-        focal_factor: Of the lens's focal length on the one that the solve began with.
-        zooms: (T,) factors on that focal length, the first of which is 1.
-        points: (P, 3) of the background.
-        error: Median reprojection error, in the unit of the corners' positions.
+        rotations: (T, 3, 3). World to camera.
+        translations: (T, 3). World to camera.
+        solved: (T,) bool. Whether a frame's background shows its pose.
+        focal_factor: The factor on the focal length of the start.
+        zooms: (T,). Factors on that focal length, the first of which is 1.
+        points: (P, 3). The background.
+        error: The median reprojection error, in the unit of the corners' positions.
     """
 
     rotations: Array
@@ -66,26 +71,30 @@ class Reconstruction:
 
     @property
     def centres(self) -> Array:
-        """Positions (T, 3) of the camera in the world."""
+        """(T, 3). The positions of the camera in the world."""
         return np.asarray(camera_centres(self.rotations, self.translations))
 
     @property
     def length(self) -> float:
-        """Length of the path, without what a hand shakes."""
+        """The length of the path, without the shaking of a hand."""
         ends = np.unique(np.append(np.arange(0, len(self.centres), _LENGTH_STEP), len(self.centres) - 1))
         return float(np.linalg.norm(np.diff(self.centres[ends], axis=0), axis=1).sum())
 
     @property
     def is_reliable(self) -> bool:
-        """Whether half of the frames are solved, with small errors."""
+        """Whether half of the frames are solved with small errors."""
         return bool(self.solved.mean() >= _MIN_SOLVED and self.error <= _MAX_ERROR)
 
 
 def reconstruct(corners: CornerTracker, *, fixed_focal: bool = False) -> Reconstruction | None:
-    """Find the path of the camera over the frames of one shot; None if no two frames show enough parallax.
+    """Find the path of the camera over the frames of one shot.
 
     Args:
-        fixed_focal: Keeps the focal length that the corners' camera states.
+        corners: The corners of the frames.
+        fixed_focal: Keep the focal length of the corners' camera.
+
+    Returns:
+        The path. None if no two frames show enough parallax.
     """
     path = _longest_piece(corners, fixed_focal, zooms=False)
     if path is None or fixed_focal or path.error < _ZOOM_ERROR:
@@ -95,8 +104,9 @@ def reconstruct(corners: CornerTracker, *, fixed_focal: bool = False) -> Reconst
 
 
 def _longest_piece(corners: CornerTracker, fixed_focal: bool, *, zooms: bool) -> Reconstruction | None:
-    """Find the path over those frames that corners connect, the longest of up to three such pieces."""
-    best, in_pieces = None, np.zeros(len(corners.keys), bool)
+    """Find the path over the frames that corners connect: the longest of up to `_PIECES` pieces."""
+    best: Reconstruction | None = None
+    in_pieces = np.zeros(len(corners.keys), bool)
     for _ in range(_PIECES):
         growth = _Growth(corners, zooms=zooms)
         if not growth.begin(~in_pieces):
@@ -112,8 +122,14 @@ def _longest_piece(corners: CornerTracker, fixed_focal: bool, *, zooms: bool) ->
 
 
 class _Start(NamedTuple):
-    """Two key frames that a path may begin with: rotation (3, 3), direction (3,) and zoom of the second to the first,
-    and how well they show it.
+    """Two key frames with which a path can begin.
+
+    Attributes:
+        keys: The key frames.
+        rotation: (3, 3). The first camera to the second.
+        direction: (3,). The direction of the translation.
+        zoom: The zoom of the second key frame.
+        score: How well the pair determines its pose.
     """
 
     keys: tuple[int, int]
@@ -124,13 +140,15 @@ class _Start(NamedTuple):
 
 
 class _Growth:
-    """Key frames with poses, and points, added one after the other."""
+    """Key frames with poses, and points, which are added one after the other."""
 
     def __init__(self, corners: CornerTracker, *, zooms: bool) -> None:
-        self._may_zoom, self._start_zooms = zooms, _START_ZOOMS if zooms else (1.0,)
-        self._frames, self._key_frames = corners.frames, np.array(corners.keys)
+        self._may_zoom = zooms
+        self._frames = corners.frames
+        self._key_frames = np.array(corners.keys)
         keys = [corners.frames[key] for key in corners.keys]
-        self._keys, self._count = keys, len(keys)
+        self._keys = keys
+        self._count = len(keys)
         self._focal = self._first_focal = corners.focal
         self._rotations = np.tile(np.eye(3), (self._count, 1, 1))
         self._translations = np.zeros((self._count, 3))
@@ -153,8 +171,10 @@ class _Growth:
         best = max((start for start in starts if start is not None), key=lambda start: start.score, default=None)
         if best is None:
             return False
-        a, b = self._first, _ = best.keys
-        self._rotations[b], self._translations[b] = best.rotation, best.direction
+        a, b = best.keys
+        self._first = a
+        self._rotations[b] = best.rotation
+        self._translations[b] = best.direction
         self._set_zoom(b, best.zoom)
         self.has_pose[[a, b]] = True
         self._triangulate()
@@ -162,22 +182,24 @@ class _Growth:
         return bool(np.isfinite(self._points[:, 0]).sum() >= _MIN_POINTS)
 
     def _start(self, a: int, b: int) -> _Start | None:
-        """Find the pose of key frame b to a, with the zoom under which most corners agree; None without parallax."""
+        """Find the pose of key frame b to a with the zoom for which most corners agree. None without parallax."""
         _, in_a, in_b = np.intersect1d(self._keys[a].ids, self._keys[b].ids, assume_unique=True, return_indices=True)
         if len(in_a) < 4 * _MIN_POINTS:
             return None
-        before, after = self._keys[a].positions[in_a].astype(float), self._keys[b].positions[in_b].astype(float)
-        poses = [(zoom, _relative_pose(before, after / zoom, self._focal)) for zoom in self._start_zooms]
+        first = self._keys[a].positions[in_a].astype(float)
+        second = self._keys[b].positions[in_b].astype(float)
+        zooms = _START_ZOOMS if self._may_zoom else (1.0,)
+        poses = [(zoom, _relative_pose(first, second / zoom, self._focal)) for zoom in zooms]
         solved_poses = [(zoom, *pose) for zoom, pose in poses if pose is not None]
         if not solved_poses:
             return None
         zoom, rotation, direction, inliers = max(solved_poses, key=lambda pose: int(pose[3].sum()))
-        parallax = _parallax(before[inliers], after[inliers] / zoom, rotation, self._focal)
-        score = min(parallax, _PARALLAX_CAP) * float(inliers.sum())
+        parallax = _parallax(first[inliers], second[inliers] / zoom, rotation, self._focal)
+        score = min(parallax, _MAX_PARALLAX) * float(inliers.sum())
         return _Start((a, b), rotation, direction, zoom, score) if parallax >= _MIN_PARALLAX else None
 
     def grow(self) -> None:
-        """Add the other key frames, first those next to those with a pose."""
+        """Add the remaining key frames, starting with the neighbours of those with a pose."""
         count = 0
         while (key := self._next_key()) is not None:
             self.has_pose[key] = self._pose(key)
@@ -189,11 +211,12 @@ class _Growth:
                     self._adjust(self._nearest(key), held=2)
 
     def _next_key(self) -> int | None:
-        """Return the key frame, next to those with a pose, that sees most points; None if none sees enough."""
-        solved_keys, left = np.flatnonzero(self.has_pose), ~(self.has_pose | self._has_no_pose)
+        """Return the neighbouring key frame with most points. None if none has enough."""
+        solved_keys = np.flatnonzero(self.has_pose)
+        is_open = ~(self.has_pose | self._has_no_pose)
         ends = (
-            np.flatnonzero(left[: solved_keys[0]])[-1:],
-            solved_keys[-1] + np.flatnonzero(left[solved_keys[-1] :])[:1],
+            np.flatnonzero(is_open[: solved_keys[0]])[-1:],
+            solved_keys[-1] + np.flatnonzero(is_open[solved_keys[-1] :])[:1],
         )
         views = {int(key): int(self._has_point(self._keys[key]).sum()) for key in np.concatenate(ends)}
         best = max(views, key=lambda key: views[key], default=None)
@@ -208,7 +231,7 @@ class _Growth:
         return np.sort(solved_keys[np.argsort(np.abs(solved_keys - key), kind="stable")[:_LOCAL_CAMERAS]])
 
     def _pose(self, key: int) -> bool:
-        """Find the pose of a key frame from the points that it sees."""
+        """Find the pose of a key frame from its points."""
         frame = self._keys[key]
         has_point = self._has_point(frame)
         solved_keys = np.flatnonzero(self.has_pose)
@@ -225,15 +248,16 @@ class _Growth:
         return True
 
     def _zoom(self, key: int) -> None:
-        """Adapt the focal length and pose of a key frame to the points that it sees, and to its neighbours' lenses."""
+        """Adapt the focal length and pose of a key frame to its points, and to its neighbours' lenses."""
         solved_keys = np.flatnonzero(self.has_pose & (np.arange(self._count) != key))
         nearest = solved_keys[np.argsort(np.abs(solved_keys - key), kind="stable")[:2]]
-        between = len(nearest) == 2 and nearest.min() < key < nearest.max()
-        usual = float(np.log(self._zooms[nearest if between else nearest[:1]]).mean() - np.log(self._zooms[key]))
+        is_between = len(nearest) == 2 and nearest.min() < key < nearest.max()
+        neighbours = nearest if is_between else nearest[:1]
+        expected = float(np.log(self._zooms[neighbours]).mean() - np.log(self._zooms[key]))
         has_point = self._has_point(self._keys[key])
         target = self._target(self._keys[key], has_point, self._zooms[key])
         factor, self._rotations[key], self._translations[key] = target.zoom(
-            self._rotations[key], self._translations[key], usual
+            self._rotations[key], self._translations[key], expected
         )
         self._set_zoom(key, self._zooms[key] * factor)
 
@@ -252,7 +276,7 @@ class _Growth:
         return observations.rows(self.has_pose[observations.cameras])
 
     def _triangulate(self, key: int | None = None) -> None:
-        """Add the points that key frames with a pose see at a sufficient angle; with `key`, those that it sees."""
+        """Add the points that key frames with a pose see at a sufficient angle. With `key`, only the points in it."""
         observations = (
             self._observations_of(0, self._count) if key is None else self._observations_of(key - _REACH, key + _REACH)
         )
@@ -272,9 +296,9 @@ class _Growth:
         self._points[ids[good]] = points[good]
 
     def _adjust(
-        self, cameras: NDArray[np.int64], *, held: int, usual_focal: float | None = None, steps: int = 6
+        self, cameras: NDArray[np.int64], *, held: int, expected_focal: float | None = None, steps: int = 6
     ) -> None:
-        """Adjust some key frames, of which the first `held` ones stay, and the points that they see."""
+        """Adjust some key frames, except for the first `held` ones, and the points that are visible in them."""
         free, in_window = np.zeros((2, self._count), bool)
         free[cameras[held:]] = in_window[cameras] = True
         observations = self._observations_of(int(cameras.min()), int(cameras.max()))
@@ -286,20 +310,22 @@ class _Growth:
         if not free.any() or len(observations.points) < 4 * _MIN_POINTS:
             return
         scene = BundleScene(self._rotations, self._translations, self._points, self._focal)
-        scene = adjust(scene, observations, free, usual_focal=usual_focal, steps=steps)
-        self._rotations, self._translations = scene.rotations, scene.translations
-        self._points, self._focal = scene.points, scene.focal
+        scene = adjust(scene, observations, free, expected_focal=expected_focal, steps=steps)
+        self._rotations = scene.rotations
+        self._translations = scene.translations
+        self._points = scene.points
+        self._focal = scene.focal
         errors = np.linalg.norm(scene.errors(observations), axis=1)
         self._drop(observations, errors > _BAD_POINT_ERROR)
 
     def _drop(self, observations: Observations, bad: NDArray[np.bool_]) -> None:
-        """Forget points that many of their views contradict."""
+        """Remove points that many of their views contradict."""
         views = np.bincount(observations.points, minlength=len(self._points))
         misses = np.bincount(observations.points[bad], minlength=len(self._points))
         self._points[(misses > 0) & (3 * misses >= views)] = np.nan
 
     def finish(self, fixed_focal: bool) -> None:
-        """Adjust the complete path, in windows if it is long; focal lengths with the first one."""
+        """Adjust the complete path, in windows if it is long."""
         solved_keys = np.flatnonzero(self.has_pose)
         middle = int(np.searchsorted(solved_keys, self._first))
         start = min(max(middle - _WINDOW // 2, 0), max(len(solved_keys) - _WINDOW, 0))
@@ -308,20 +334,21 @@ class _Growth:
             if self._may_zoom:
                 for key in window[1:]:
                     self._zoom(key)
-            self._adjust(window, held=1, usual_focal=None if fixed_focal else self._first_focal, steps=20)
+            self._adjust(window, held=1, expected_focal=None if fixed_focal else self._first_focal, steps=20)
             self._triangulate()
         if len(solved_keys) <= _WINDOW:
             return
-        # Onwards from that window, and back, each held where the last one ended.
+        # Forwards from that window, then backwards. Each window is held at the end of the last one.
         for stop in range(start + _WINDOW, len(solved_keys), _WINDOW - _HELD):
             self._adjust(solved_keys[stop - _HELD : stop - _HELD + _WINDOW], held=_HELD, steps=12)
         for first in range(start, 0, -(_WINDOW - _HELD)):
             self._adjust(solved_keys[max(first + _HELD - _WINDOW, 0) : first + _HELD][::-1], held=_HELD, steps=12)
 
     def reconstruction(self) -> Reconstruction:
-        """Return the poses of all frames: those between key frames follow by the points that they see."""
+        """Return the poses of all frames. Frames between key frames are solved from their points."""
         count = len(self._frames)
-        rotations, translations = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
+        rotations = np.tile(np.eye(3), (count, 1, 1))
+        translations = np.zeros((count, 3))
         errors = np.full(count, np.inf)
         solved_keys = np.flatnonzero(self.has_pose)
         solved_frames = self._key_frames[solved_keys]
@@ -337,8 +364,9 @@ class _Growth:
             rotations[index], translations[index] = start
         solved = errors < _POSE_ERROR
         _fill(rotations, translations, solved)
-        # The world's axes are those of the first frame's camera.
-        turn, shift = rotations[0].copy(), translations[0].copy()
+        # The world has the axes of the first frame's camera.
+        turn = rotations[0].copy()
+        shift = translations[0].copy()
         rotations = rotations @ turn.T
         translations = translations - rotations @ shift
         points = self._points[np.isfinite(self._points[:, 0])] @ turn.T + shift
@@ -348,14 +376,15 @@ class _Growth:
 
 
 def _fill(rotations: Array, translations: Array, solved: NDArray[np.bool_]) -> None:
-    """Set the poses of frames that are not solved between their solved neighbours, in place; at the ends as theirs."""
+    """Interpolate the poses of unsolved frames between solved ones, in place. Ends copy their neighbour."""
     rows = np.flatnonzero(solved)
     if not len(rows):
         return
     centres = camera_centres(rotations, translations)
     for index in np.flatnonzero(~solved):
-        after = int(np.searchsorted(rows, index))
-        a, b = rows[max(after - 1, 0)], rows[min(after, len(rows) - 1)]
+        position = int(np.searchsorted(rows, index))
+        a = rows[max(position - 1, 0)]
+        b = rows[min(position, len(rows) - 1)]
         share = 0.0 if a == b else float(np.clip((index - a) / (b - a), 0, 1))
         turn = cv2.Rodrigues(share * cv2.Rodrigues(rotations[b] @ rotations[a].T)[0])[0]
         rotations[index] = turn @ rotations[a]
@@ -364,15 +393,16 @@ def _fill(rotations: Array, translations: Array, solved: NDArray[np.bool_]) -> N
 
 def _relative_pose(before: Array, after: Array, focal: float) -> tuple[Array, Array, NDArray[np.bool_]] | None:
     """Find rotation, direction (3,) and inliers (N,) of a second camera from positions (N, 2) in both."""
-    before, after, lens = before / focal, after / focal, np.eye(3)
-    essential, mask = cv2.findEssentialMat(before, after, lens, cv2.RANSAC, 0.999, _ESSENTIAL_ERROR / focal)
+    before = before / focal
+    after = after / focal
+    essential, mask = cv2.findEssentialMat(before, after, np.eye(3), cv2.RANSAC, 0.999, _ESSENTIAL_ERROR / focal)
     if essential is None or essential.shape != (3, 3):
         return None
     inliers = mask[:, 0] > 0
     first, second, direction = cv2.decomposeEssentialMat(essential)
     turns = [np.asarray(turn, float) for turn in (first, second)]
     poses = [(turn, sign * np.asarray(direction, float)[:, 0]) for turn in turns for sign in (1, -1)]
-    # Of the four poses with this essential matrix, the one before whose cameras the points lie.
+    # An essential matrix has four poses. In the right one the points lie in front of both cameras.
     visible = [_in_front(before, after, turn, shift) & inliers for turn, shift in poses]
     best = int(np.argmax([points.sum() for points in visible]))
     if visible[best].sum() < 2 * _MIN_POINTS:
@@ -387,26 +417,29 @@ def _in_front(before: Array, after: Array, rotation: Array, translation: Array) 
     # depth_a · a + t = depth_b · b, in the least-squares sense
     aa, ab, bb, at, bt = (a * a).sum(1), (a * b).sum(1), (b * b).sum(1), a @ translation, b @ translation
     determinant = np.maximum(aa * bb - ab**2, 1e-12)
-    depth_a, depth_b = (ab * bt - bb * at) / determinant, (aa * bt - ab * at) / determinant
+    depth_a = (ab * bt - bb * at) / determinant
+    depth_b = (aa * bt - ab * at) / determinant
     return np.asarray((depth_a > 0) & (depth_b > 0))
 
 
 def _parallax(before: Array, after: Array, rotation: Array, focal: float) -> float:
-    """Measure the median distance in pixels between positions (N, 2) and those that the rotation alone predicts."""
+    """Measure the median distance in pixels between positions (N, 2) and the prediction by the rotation alone."""
     rays = np.column_stack((before / focal, np.ones(len(before)))) @ rotation.T
     return float(np.median(np.linalg.norm(focal * rays[:, :2] / rays[:, 2:] - after, axis=1)))
 
 
 def _pose_of(target: PoseTarget, rotation: Array, translation: Array) -> tuple[Array, Array] | None:
-    """Find the pose of a camera near another one's; None if too few points agree on one."""
+    """Find the pose of a camera near another pose. None if too few points agree."""
     points, positions, focal = target
     if len(points) < _MIN_POINTS:
         return None
-    matrix, vector, shift = np.diag((focal, focal, 1.0)), cv2.Rodrigues(rotation)[0], translation[:, None].copy()
-    found, vector, shift, inliers = cv2.solvePnPRansac(
+    matrix = np.diag((focal, focal, 1.0))
+    vector = cv2.Rodrigues(rotation)[0]
+    shift = translation[:, None].copy()
+    success, vector, shift, inliers = cv2.solvePnPRansac(
         points, positions, matrix, None, vector, shift, True, 200, _POSE_ERROR, 0.999, None, cv2.SOLVEPNP_ITERATIVE
     )
-    if not found or inliers is None or len(inliers) < max(_MIN_POINTS, _MIN_INLIERS * len(points)):
+    if not success or inliers is None or len(inliers) < max(_MIN_POINTS, _MIN_INLIERS * len(points)):
         return None
     return target.refined(np.asarray(cv2.Rodrigues(vector)[0], float), np.asarray(shift, float)[:, 0])
 
@@ -414,20 +447,20 @@ def _pose_of(target: PoseTarget, rotation: Array, translation: Array) -> tuple[A
 def _triangulated(
     observations: Observations, rotations: Array, translations: Array, focal: float, count: int
 ) -> tuple[Array, Array]:
-    """Triangulate points from all their views: positions (count, 3), NaN without two views, and the largest angle
-    (count,) between the first ray and another.
-    """
+    """Triangulate points from all their views, with the largest angle (count,) between the first ray and another."""
     rays = np.column_stack((observations.positions / focal, np.ones(len(observations.positions))))
     directions = np.einsum("nji,nj->ni", rotations[observations.cameras], rays)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     centres = camera_centres(rotations, translations)[observations.cameras]
     # The point nearest to all rays: Σ (I − d dᵀ) (x − c) = 0.
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
-    matrix, target = np.zeros((count, 3, 3)), np.zeros((count, 3))
+    matrix = np.zeros((count, 3, 3))
+    target = np.zeros((count, 3))
     np.add.at(matrix, observations.points, across)
     np.add.at(target, observations.points, np.einsum("nij,nj->ni", across, centres))
     views = np.bincount(observations.points, minlength=count)
-    points, solvable = np.full((count, 3), np.nan), views >= 2
+    points = np.full((count, 3), np.nan)
+    solvable = views >= 2
     ridge = 1e-12 * np.eye(3)
     points[solvable] = np.linalg.solve(matrix[solvable] + ridge, target[solvable][..., None])[..., 0]
     first = np.zeros((count, 3))

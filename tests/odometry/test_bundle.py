@@ -39,8 +39,8 @@ def test_slopes_are_those_of_finite_differences(scene, observations):
     np.testing.assert_allclose((changed.errors(observations) - before) / step, of_focal, rtol=1e-3, atol=1e-2)
 
 
-@pytest.mark.parametrize("usual_focal", [None, 800.0])
-def test_a_disturbed_scene_comes_back(scene, observations, usual_focal):
+@pytest.mark.parametrize("expected_focal", [None, 800.0])
+def test_a_disturbed_scene_comes_back(scene, observations, expected_focal):
     random = np.random.default_rng(2)
     free = np.arange(6) > 1  # two cameras are held: the size of the world, too
     disturbed = replace(
@@ -48,9 +48,9 @@ def test_a_disturbed_scene_comes_back(scene, observations, usual_focal):
         rotations=rotated_cameras(scene.rotations, 0.01 * free[:, None] * random.standard_normal((6, 3))),
         translations=scene.translations + 0.03 * free[:, None] * random.standard_normal((6, 3)),
         points=scene.points + 0.1 * random.standard_normal((60, 3)),
-        focal=800.0 if usual_focal is None else 830.0,
+        focal=800.0 if expected_focal is None else 830.0,
     )
-    adjusted = adjust(disturbed, observations, free, usual_focal=usual_focal, steps=40)
+    adjusted = adjust(disturbed, observations, free, expected_focal=expected_focal, steps=40)
     assert np.abs(adjusted.errors(observations)).max() < 1e-3
     np.testing.assert_allclose(adjusted.translations, scene.translations, atol=1e-4)
     np.testing.assert_allclose(adjusted.points, scene.points, atol=1e-3)
