@@ -1,7 +1,7 @@
-"""One body per person from all cameras that show them: the keypoint fit with the evidence of every view.
+"""One body per person from all cameras that show the person: the keypoint fit with the evidence of every view.
 
-The fit works in the axes of the camera that shows the person best; what the others show are further rows of the same
-least-squares problem, robust as all others, so that a view in which a joint is wrong loses weight by itself.
+The fit is in the axes of the camera that shows the person best. The other views are further rows of the same
+least-squares problem. All rows are robust, so that a view with a wrong joint loses weight.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from humanpose_cli.views.cameras import ViewCamera
 from humanpose_cli.views.tracks import Array, ViewTrack
 
 _SHAPE_NOISE = 0.45  # standard deviation of the shape components about the mean of the single views
-_SHAPE_EVIDENCE = 30  # frames that count as independent evidence of shape, at most
-_MAX_GAP = 2.0  # seconds that nobody shows the person, and the body still follows from before and after
+_SHAPE_EVIDENCE = 30  # maximum number of frames that count as independent evidence of shape
+_MAX_GAP = 2.0  # seconds without a view of the person that are interpolated
 _PELVIS = SMPL24.index("pelvis")
 _FIT_COLUMNS = [field.name for field in fields(KeypointFit)]
-_UNKNOWN_LEAN = 10.0  # radians: several cameras show the lean of a body, which needs no expectation then
+_UNKNOWN_LEAN = 10.0  # radians; several cameras show the lean of a body, so that no expectation is needed
 
 
 @dataclass(frozen=True, eq=False)
 class PersonEvidence:
-    """One person in the frames of a take that some camera shows, and the gaps between: N rows, V views.
+    """One person in N frames of a take, with V views. Gaps between visible frames are included.
 
     Attributes:
-        frames: (N,) numbers of the take's frames; times (N,) seconds on the take's clock.
-        visible: (V, N) whether a view shows them.
-        keypoints: (V, N, 33, 3) pixels and confidence, zero where unknown.
-        tracks: In the views.
+        frames: (N,) int. The numbers of the take's frames.
+        times: (N,) seconds on the take's clock.
+        visible: (V, N) bool. Whether a view shows the person.
+        keypoints: (V, N, 33, 3). Pixels and confidence, zero if unknown.
+        tracks: The person's tracks in the views.
     """
 
     frames: NDArray[Any]
@@ -61,18 +62,18 @@ class PersonEvidence:
 
     @property
     def views(self) -> list[int]:
-        """Those that show the person."""
+        """The views that show the person."""
         return np.flatnonzero(self.visible.any(1)).tolist()
 
 
 @dataclass(frozen=True, eq=False)
 class PersonBodies:
-    """The bodies of one person, a row for each of N frames, in the take's axes.
+    """The bodies of one person in N frames, in the take's axes.
 
     Attributes:
-        evidence: What they were fitted to.
-        fit: Rows, whose poses and joints are in the take's axes.
-        landmarks: (N, 33, 3) metres, take's axes.
+        evidence: The evidence to which they were fitted.
+        fit: The bodies. Poses and joints are in the take's axes.
+        landmarks: (N, 33, 3) metres in the take's axes.
     """
 
     evidence: PersonEvidence
@@ -81,24 +82,33 @@ class PersonBodies:
 
 
 def gather_person(tracks: Sequence[ViewTrack], times: Array, views: int) -> PersonEvidence | None:
-    """Gather what the views show of a person in the take's frames, at `times` (F,); None if in none of them."""
+    """Gather the evidence of a person in the take's frames.
+
+    Args:
+        tracks: The person's tracks in the views.
+        times: (F,) seconds. The times of the take's frames.
+        views: The number of views.
+
+    Returns:
+        The evidence. None if no frame shows the person.
+    """
     visible = np.zeros((views, len(times)), bool)
     keypoints = np.zeros((views, len(times), len(BLAZEPOSE33), 3))
     for track in tracks:
-        # A photograph's moment is that of all others.
+        # All photographs of a take show the same moment.
         moments = track.at(times if len(times) > 1 or len(track) > 1 else track.times)
-        # Where two tracks of a view meet, the one that shows the person in more frames counts.
-        fresh = moments.visible & ~visible[track.view]
-        visible[track.view] |= fresh
-        keypoints[track.view][fresh] = moments.keypoints[fresh]
-    anywhere = np.flatnonzero(visible.any(0))
-    if not len(anywhere):
+        # If two tracks of a view meet, the one with more frames counts, which comes first.
+        new = moments.visible & ~visible[track.view]
+        visible[track.view] |= new
+        keypoints[track.view][new] = moments.keypoints[new]
+    visible_frames = np.flatnonzero(visible.any(0))
+    if not len(visible_frames):
         return None
-    # Over short gaps the body follows from before and after; over longer ones there is no row.
-    frames = [anywhere[:1]]
-    for before, after in itertools.pairwise(anywhere):
-        between = np.arange(before + 1, after + 1)
-        frames.append(between if times[after] - times[before] <= _MAX_GAP else between[-1:])
+    # Short gaps are interpolated. Longer ones have no rows.
+    frames = [visible_frames[:1]]
+    for first, second in itertools.pairwise(visible_frames):
+        gap = np.arange(first + 1, second + 1)
+        frames.append(gap if times[second] - times[first] <= _MAX_GAP else gap[-1:])
     rows = np.concatenate(frames)
     return PersonEvidence(rows, times[rows], visible[:, rows], keypoints[:, rows], list(tracks))
 
@@ -112,20 +122,32 @@ def solve_person_in_views(
     before: PersonBodies | None = None,
     progress: Progress = no_progress,
 ) -> PersonBodies:
-    """Fit the bodies of one person that all cameras agree on.
+    """Fit the bodies of one person to all views.
 
     Args:
-        fits: Of the single views, whose poses are the start.
-        before: A solution with other cameras, which is the start then.
+        body: The body.
+        evidence: The evidence of the person.
+        fits: The fits of the single views, whose poses are the start.
+        cameras: The cameras of the views.
+        keypoint_options: Options of the keypoint fit.
+        before: A solution with earlier cameras, which replaces the start.
+        progress: Called with (done, total, unit).
     """
-    # The camera that shows the person best has the axes of the problem; the others are further rows of it.
+    # The problem is in the axes of the camera that shows the person best. The others are further rows of it.
     best = evidence.best_view
     main = cameras[best]
     start = _single_view(evidence, fits[best], best) if before is None else _turned(before.fit, main.matrix)
-    fitting = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
-    # The start's shape has no weight of its own: it would count once a frame, and again in every refinement.
-    fitting = replace(fitting, predicted_shape=NO_EVIDENCE, shape_evidence=_SHAPE_EVIDENCE)
-    count, shape = len(evidence.frames), _mean_shape(evidence, fits)
+    fitting = replace(
+        keypoint_options,
+        lift=False,
+        lean_noise=_UNKNOWN_LEAN,
+        min_confidence=0.1,
+        # The start's shape has no weight, because it would count in every frame, and again in every refinement.
+        predicted_shape=NO_EVIDENCE,
+        shape_evidence=_SHAPE_EVIDENCE,
+    )
+    count = len(evidence.frames)
+    shape = _mean_shape(evidence, fits)
     observations = KeypointObservations(
         keypoints=_tensor(evidence.keypoints[best, ..., :2]),
         confidence=_tensor(evidence.keypoints[best, ..., 2]),
@@ -149,15 +171,16 @@ def solve_person_in_views(
 
 
 def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCamera) -> PersonBodies:
-    """Move the bodies of a person that one camera alone shows, those of its own fit, to the take's axes.
+    """Move the bodies of a person that one camera alone shows from the fit of this camera to the take's axes.
 
-    The take's camera may have another lens than the fit's: bodies keep their size and place in the image.
+    The take's camera may have another focal length than the fit's. Bodies keep their size and position in the image.
     """
-    single, before = _single_view(evidence, fit, evidence.best_view), fit.camera(0)
+    single = _single_view(evidence, fit, evidence.best_view)
+    lens = fit.camera(0)
     pelvis = single.joints3d[:, _PELVIS].astype(np.float64)
-    depth = pelvis[:, 2:] * camera.focal / before.focal
-    beside = (before.project(pelvis) - np.asarray(camera.principal_point)) / camera.focal * depth
-    shift = (np.concatenate((beside, depth), 1) - pelvis).astype(np.float32)
+    depth = pelvis[:, 2:] * camera.focal / lens.focal
+    lateral = (lens.project(pelvis) - np.asarray(camera.principal_point)) / camera.focal * depth
+    shift = (np.concatenate((lateral, depth), 1) - pelvis).astype(np.float32)
     in_camera = replace(single, joints3d=single.joints3d + shift[:, None], trans=single.trans + shift)
     in_take = _turned(in_camera, _inverse(camera.matrix))
     return PersonBodies(evidence, in_take, landmarks_of(body, in_take))
@@ -165,13 +188,14 @@ def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCam
 
 def _inverse(matrix: Array) -> Array:
     """Invert a rigid matrix (4, 4)."""
-    inverse, turn = np.eye(4), matrix[:3, :3].T
-    inverse[:3, :3], inverse[:3, 3] = turn, (-turn @ matrix[:3, 3:])[:, 0]
+    inverse = np.eye(4)
+    inverse[:3, :3] = matrix[:3, :3].T
+    inverse[:3, 3] = (-inverse[:3, :3] @ matrix[:3, 3:])[:, 0]
     return inverse
 
 
 def _other_view(evidence: PersonEvidence, camera: ViewCamera, main: ViewCamera, view: int) -> OtherView:
-    """Make the observations of a camera beside the main one."""
+    """Make the observations of a camera relative to the main one."""
     count = len(evidence.frames)
     relative = np.broadcast_to(camera.matrix @ _inverse(main.matrix), (count, 4, 4))
     return OtherView(
@@ -199,7 +223,7 @@ def _single_view(evidence: PersonEvidence, fit: Fit, view: int) -> KeypointFit:
 
 
 def _mean_shape(evidence: PersonEvidence, fits: Sequence[Fit]) -> Array:
-    """Average the betas (S,) of the single views' fits, each of which has one shape for all of its frames."""
+    """Average the betas (S,) of the single views' fits. Each of them has one shape for all frames."""
     shapes = [
         np.concatenate([fits[view].betas[track.rows] for track in evidence.tracks if track.view == view]).mean(0)
         for view in evidence.views
@@ -208,8 +232,10 @@ def _mean_shape(evidence: PersonEvidence, fits: Sequence[Fit]) -> Array:
 
 
 def _turned(fit: KeypointFit, matrix: Array) -> KeypointFit:
-    """Move the bodies to other axes by a matrix (4, 4); their pixels stay."""
-    joints, rotation, shift = fit.joints3d.astype(np.float64), matrix[:3, :3], matrix[:3, 3]
+    """Move the bodies to other axes by a matrix (4, 4). Their pixels stay."""
+    joints = fit.joints3d.astype(np.float64)
+    rotation = matrix[:3, :3]
+    shift = matrix[:3, 3]
     params = BodyParams(fit.poses, fit.betas, fit.trans).in_axes(rotation, shift, joints[:, _PELVIS] - fit.trans)
     return replace(
         fit,
@@ -220,7 +246,7 @@ def _turned(fit: KeypointFit, matrix: Array) -> KeypointFit:
 
 
 def landmarks_of(body: Body, fit: KeypointFit | FitRecord) -> Array:
-    """Compute BlazePose's landmarks (N, 33, 3), metres, on the bodies."""
+    """Compute BlazePose's landmarks (N, 33, 3), in metres, on the bodies."""
     poses, betas, trans, scales = (
         torch.from_numpy(np.asarray(values, np.float32))
         for values in (fit.poses, fit.betas, fit.trans, fit.segment_scales)

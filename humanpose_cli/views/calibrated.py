@@ -23,16 +23,17 @@ from humanpose_cli.views.tracks import LANDMARKS, Array
 # Axes of a world whose z axis points up, in one whose y axis points down.
 _Z_UP = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
 _BODY_IN_LEGS = 2.07  # height of the default body, in lengths of its legs along the bones
-# Metres of people in centimetres, unless the file says so: adults in inches or squares of 2 or 3 cm look smaller.
+# Metres of people if the unit is guessed as cm, because adults in inches or squares of 2 or 3 cm look smaller.
 _MIN_HEIGHT_IN_CM = 0.9
-_HEIGHT_ERROR = 1.25  # factor by which the height in a calibration may differ from what the user says
-_SMALL_PERSON = 300.0  # pixels; of smaller ones, landmarks are less exact for their height
-# What a wrong calibration exceeds: distance of landmarks, as a share of a person's height; difference between a body's
-# shape and the one that a camera alone shows, as a share of its size. Right ones of a real man have .01 and .24.
-_MAX_APART, _MAX_DIFFERENCE = 0.04, 0.5
-_DOUBTFUL = 0.5  # of these limits: other orders of the cameras are tried
-_BETTER, _NEARER = 0.5, 0.33  # of what the current order has, and of its landmarks' distance: another one is right
-_MAX_ORDERS = 200
+_HEIGHT_ERROR = 1.25  # factor by which the height in a calibration may differ from the user's
+_SMALL_PERSON = 300.0  # pixels; landmarks of smaller people are less exact relative to their height
+# Limits that a wrong calibration exceeds. Correct calibrations of a real man have 0.01 and 0.24.
+_MAX_DISTANCE = 0.04  # of landmarks, as a share of a person's height
+_MAX_DIFFERENCE = 0.5  # between a body's shape and the one of a single view, as a share of its size
+_DOUBTFUL = 0.5  # share of these limits above which other orders of the cameras are tried
+_BETTER = 0.5  # of the contradiction of the current order, below which another order is right
+_NEARER = 0.33  # of the landmarks' distance of the current order, below which another order is right
+_MAX_ORDERS = 200  # that are tried
 _MIN_JOINTS = 6  # of a body that is compared
 _COMMON = [name for name in SMPL24.joint_names if name in [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]]
 _JOINTS = list(SMPL24.indices(_COMMON))
@@ -41,16 +42,16 @@ _LIMBS = [LANDMARKS.index(row) for row in BLAZEPOSE33.indices(_COMMON)]
 
 @dataclass(frozen=True, eq=False)
 class CalibratedViews:
-    """The calibrated camera of each view, and behind these the calibration's others.
-
-    to_first (4, 4) a world whose y axis points down to the first camera's axes; None if up is unknown
+    """The calibrated camera of each view, followed by the other cameras of the calibration.
 
     Attributes:
-        cameras: Of the calibration, scaled to the views' images.
-        views: The same without distortion, the first one's axes being the take's.
-        unit: Of the calibration's lengths; None if it is unknown.
+        cameras: The calibrated cameras, scaled to the views' images.
+        views: The same cameras without distortion, in the axes of the first one.
+        to_first: (4, 4). From a world whose y axis points down to the first camera's axes. None if the way up is
+            unknown.
+        unit: The unit of the calibration's lengths. None if unknown.
         notes: Sentences for the user.
-        height: Metres of the largest person, if the user knows it.
+        height: Metres. The height of the largest person, if the user gives it.
     """
 
     cameras: list[CalibratedCamera]
@@ -70,30 +71,34 @@ class CalibratedViews:
         return result
 
     def in_unit_of_people(self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> CalibratedViews:
-        """Change the unit of length to one in which somebody has a person's height. If there is none, as with a board's
-        squares, people have the size of their single fits.
+        """Change the unit of length to one in which somebody has a human height.
+
+        If there is no such unit, as with the squares of a board, people get the size of their single fits.
 
         Args:
-            cameras: Of the views that are used, and who they show.
+            cameras: The cameras of the views that are used.
+            people: The people that these views show.
         """
         rows = [row[np.isfinite(row)] for row in _compare(cameras, people).sizes]
         sizes = [(float(np.median(row)), person.leg) for row, person in zip(rows, people, strict=True) if len(row)]
         if not sizes:
             return self
         unit_in_metres = UNITS[self.unit or "m"]
-        tall = [size * leg * _BODY_IN_LEGS / unit_in_metres for size, leg in sizes]  # in the file's unit
+        heights = [size * leg * _BODY_IN_LEGS / unit_in_metres for size, leg in sizes]  # in the file's unit
 
         def is_height(unit: str) -> bool:
-            low, high = _MIN_HEIGHT_IN_CM if unit == "cm" != self.unit else MIN_HEIGHT, MAX_HEIGHT
+            low = _MIN_HEIGHT_IN_CM if unit == "cm" != self.unit else MIN_HEIGHT
+            high = MAX_HEIGHT
             if self.height is not None:
-                low, high = self.height / _HEIGHT_ERROR, self.height * _HEIGHT_ERROR
-            return any(low <= each * UNITS[unit] <= high for each in tall)
+                low = self.height / _HEIGHT_ERROR
+                high = self.height * _HEIGHT_ERROR
+            return any(low <= height * UNITS[unit] <= high for height in heights)
 
         name = next(filter(is_height, dict.fromkeys((self.unit or "m", *UNITS))), None)
         if name is not None and name == self.unit:
             return self
         factor = 1 / sizes[0][0] if name is None else UNITS[name] / unit_in_metres
-        note = f"calibration: a person is {tall[0]:.4g} of its units tall, which are {name or 'no m, cm or mm'}"
+        note = f"calibration: a person is {heights[0]:.4g} of its units tall, which are {name or 'no m, cm or mm'}"
         resize = np.array(((1, 1, 1, factor),) * 3 + ((1, 1, 1, 1),))
         to_first = None if self.to_first is None else self.to_first * resize
         views = [replace(view, translation=view.translation * factor) for view in self.views]
@@ -107,93 +112,108 @@ class CalibratedViews:
         before: Sequence[ViewSamples],
         after: Sequence[ViewSamples],
     ) -> None:
-        """Raise InputError if what the views show contradicts the calibration; it says which cameras are exchanged.
+        """Check that the views agree with the calibration.
 
         Args:
-            names: Of all views, of which `used` are used.
-            cameras: Of these, with their clocks.
-            before: The people, on clocks that do not depend on the calibration; after: on those of the cameras.
+            names: The names of all views.
+            used: The numbers of the views that are used.
+            cameras: The cameras of these views, with their clocks.
+            before: The people, on clocks that do not depend on the calibration.
+            after: The people, on the clocks of the cameras.
+
+        Raises:
+            InputError: If they contradict each other. The message says which cameras are exchanged.
         """
-        # Clocks that follow a wrong calibration may leave a view no moment in common with others.
+        # If clocks follow a wrong calibration, a view may have no moment in common with others.
         current = max((_compare(cameras, people) for people in (after, before)), key=_Comparison.count_views)
         if current.contradiction <= _DOUBTFUL:
             return
-        best, best_order = current, tuple(used)
+        best = current
+        best_order = tuple(used)
         for order in islice(self._orders(used), _MAX_ORDERS):
-            others = [replace(self.views[n], offset=each.offset) for n, each in zip(order, cameras, strict=True)]
-            if (other := _compare(others, before)).contradiction < best.contradiction:
-                best, best_order = other, order
-        problem, apart = "contradicts the videos", _MAX_APART
+            reordered = [replace(self.views[n], offset=camera.offset) for n, camera in zip(order, cameras, strict=True)]
+            if (comparison := _compare(reordered, before)).contradiction < best.contradiction:
+                best = comparison
+                best_order = order
+        problem = "contradicts the videos"
+        distance = _MAX_DISTANCE
         remedy = "calibrate again or leave out `calibration`; if the clocks are wrong, give `offsets`"
-        if best.contradiction < min(_BETTER * current.contradiction, 1.0) and best.apart < _NEARER * current.apart:
+        if best.contradiction < min(_BETTER * current.contradiction, 1.0) and (
+            best.distance < _NEARER * current.distance
+        ):
             pairs = [(names[row], self.cameras[n].name) for row, n in zip(used, best_order, strict=True) if row != n]
-            exchange = ", ".join(f"{view} shows what camera {camera} does" for view, camera in pairs)
-            problem, apart, remedy = f"names other cameras: {exchange}", best.apart, "rename the videos or the cameras"
+            problem = "names other cameras: " + ", ".join(
+                f"{view} shows what camera {name} does" for view, name in pairs
+            )
+            distance = best.distance
+            remedy = "rename the videos or the cameras"
         elif current.contradiction <= 1:
             return
-        expected = f"landmarks that meet within {apart:.1%} of a person's height, and bodies as each camera shows them"
-        got = f"{current.apart:.1%}, and bodies that differ by {current.difference:.0%}"
+        expected = (
+            f"landmarks that meet within {distance:.1%} of a person's height, and bodies as each camera shows them"
+        )
+        got = f"{current.distance:.1%}, and bodies that differ by {current.difference:.0%}"
         raise InputError("calibration", problem, expected=expected, got=got, remedy=remedy)
 
     def _orders(self, used: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """List other cameras for the views that are used: all of them if these are few, else two exchanged."""
+        """Yield other cameras for the used views: all orders if there are few, else those with one exchange."""
         count = len(self.views)
         if perm(count, len(used)) <= _MAX_ORDERS:
             yield from permutations(range(count), len(used))
             return
         for row, view in enumerate(used):
-            for other in set(range(count)).difference(used[: row + 1]):
-                yield tuple({view: other, other: view}.get(one, one) for one in used)
+            for camera in set(range(count)).difference(used[: row + 1]):
+                yield tuple({view: camera, camera: view}.get(number, number) for number in used)
 
 
 class _Comparison(NamedTuple):
-    """How V calibrated cameras agree with what they show of people: in each view, with the person who agrees best.
+    """How V calibrated cameras agree with the people in their images. Each view counts with the person who agrees best.
 
     Attributes:
-        apart: The largest distance of landmarks, median of a view, from where all cameras together have them, as a
-            share of a person's height.
-        difference: That between bodies' shapes and those of the single fits, median of the views, as a share of
-            size.
-        sizes: (P, V) of bodies, in those of the single fits; NaN where a view shows no body.
+        distance: Share of a person's height. The median distance of a view's landmarks from the triangulated ones, of
+            the worst view.
+        difference: Share of size. The median difference between the shapes of bodies and those of the single fits.
+        sizes: (P, V). The sizes of bodies relative to the single fits. NaN if a view shows no body.
     """
 
-    apart: float
+    distance: float
     difference: float
     sizes: Array
 
     def count_views(self) -> int:
-        """Count the views of bodies that others show, too."""
+        """Count the views with bodies that other views show, too."""
         return int(np.isfinite(self.sizes).any(0).sum())
 
     @property
     def contradiction(self) -> float:
-        """How much speaks against the cameras: more than 1 is too much."""
-        return float(np.hypot(self.apart / _MAX_APART, self.difference / _MAX_DIFFERENCE))
+        """How much speaks against the cameras. More than 1 is too much."""
+        return float(np.hypot(self.distance / _MAX_DISTANCE, self.difference / _MAX_DIFFERENCE))
 
 
 def _compare(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> _Comparison:
-    apart, differences, sizes = np.full((3, len(people), len(cameras)), np.nan)
+    distances, differences, sizes = np.full((3, len(people), len(cameras)), np.nan)
     for row, (points, person) in enumerate(zip(*triangulated_people(cameras, people), strict=True)):
         for view, camera in enumerate(cameras):
             visible = person.weights[view] > 0
             complete = visible[:, _LIMBS].sum(1) >= _MIN_JOINTS
             if not complete.any() or person.joints is None:
                 continue
-            distances = np.linalg.norm(camera.project(points) - person.points[view], axis=-1)[visible]
-            apart[row, view] = np.median(distances) / max(person.heights[view], _SMALL_PERSON)
+            pixels = np.linalg.norm(camera.project(points) - person.points[view], axis=-1)[visible]
+            distances[row, view] = np.median(pixels) / max(person.heights[view], _SMALL_PERSON)
             weights = visible[complete][:, _LIMBS, None]
             shape, size = _shape(camera.to_camera(points)[complete][:, _LIMBS], weights)
-            usual, usual_size = _shape(person.joints[view, complete][:, _JOINTS], weights)
-            differences[row, view] = np.median(np.linalg.norm(shape - usual, axis=(1, 2)))
-            sizes[row, view] = np.median(size / usual_size)
+            single_shape, single_size = _shape(person.joints[view, complete][:, _JOINTS], weights)
+            differences[row, view] = np.median(np.linalg.norm(shape - single_shape, axis=(1, 2)))
+            sizes[row, view] = np.median(size / single_size)
     common = np.isfinite(sizes).any(0)
     if not common.any():
         return _Comparison(0.0, 0.0, sizes)
-    return _Comparison(np.nanmin(apart[:, common], 0).max(), np.median(np.nanmin(differences[:, common], 0)), sizes)
+    difference = np.median(np.nanmin(differences[:, common], 0))
+    return _Comparison(np.nanmin(distances[:, common], 0).max(), difference, sizes)
 
 
 def _shape(points: Array, weights: Array) -> tuple[Array, Array]:
-    """Reduce points (K, C, 3) that have weights (K, C, 1) to shapes about their middle, of size 1, and sizes (K,)."""
+    """Normalise points (K, C, 3) with weights (K, C, 1) to shapes about their centre, of size 1, and sizes (K,)."""
     about_middle = (points - (points * weights).sum(1, keepdims=True) / weights.sum(1, keepdims=True)) * weights
     sizes = np.linalg.norm(about_middle, axis=(1, 2))
     return about_middle / sizes[:, None, None], sizes
@@ -202,15 +222,21 @@ def _shape(points: Array, weights: Array) -> tuple[Array, Array]:
 def calibrated_views(
     calibration: Calibration, paths: Sequence[str], sizes: Sequence[tuple[int, int]], height: float | None = None
 ) -> CalibratedViews:
-    """Find the cameras of views by their names. Raises InputError if one is missing, or has images of another shape.
+    """Find the cameras of views by their names.
 
     Args:
-        paths: Of the views' videos, by whose names and folders cameras are found; sizes: (width, height) of their
-            images.
+        calibration: The calibration.
+        paths: The views' videos, by whose names and folders cameras are found.
+        sizes: (width, height) of the views' images.
+        height: Metres. The height of the largest person, if known.
+
+    Raises:
+        InputError: If a camera is missing, or has images of another shape.
     """
     match = matched_cameras(calibration, paths, sizes)
     cameras = list(match.cameras)
-    first, names = cameras[0], {camera.name for camera in cameras}
+    first = cameras[0]
+    names = {camera.name for camera in cameras}
     for camera in calibration.cameras.values():
         if camera.name not in names:
             with suppress(InputError):  # images of another shape
@@ -225,7 +251,8 @@ def calibrated_views(
     to_first = None
     if calibration.up == "z":
         to_first = np.eye(4)
-        to_first[:3, :3], to_first[:3, 3] = first.rotation @ _Z_UP.T, first.translation
+        to_first[:3, :3] = first.rotation @ _Z_UP.T
+        to_first[:3, 3] = first.translation
     notes = [*calibration.notes, *([match.note] if match.note else [])]
     if any(camera.distortion.any() for camera in match.cameras):
         notes.append("lens distortion is taken off the keypoints; overlays show cameras without distortion")
@@ -233,15 +260,14 @@ def calibrated_views(
 
 
 def calibration_of(fit: Fit) -> list[CalibratedCamera]:
-    """Convert the cameras of a take that stand still to a world whose z axis points up, as `write_calibration` takes
-    them.
-    """
+    """Convert the cameras of a take that do not move to a world whose z axis points up."""
     cameras = []
     for camera in fit.cameras:
         if camera.is_moving:
             continue
         matrix = camera.world_to_camera[0]
-        focal, (x, y) = float(camera.focal[0]), camera.principal_point[0].tolist()
+        focal = float(camera.focal[0])
+        x, y = camera.principal_point[0].tolist()
         width, height = camera.image_size[0].tolist()
         intrinsic = np.array(((focal, 0.0, x), (0.0, focal, y), (0.0, 0.0, 1.0)))
         rotation = matrix[:3, :3] @ _Z_UP

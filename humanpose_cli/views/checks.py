@@ -1,4 +1,4 @@
-"""Refusal of takes whose videos or calibration cannot be used, before any of them is fitted. Needs no torch."""
+"""Refuses takes whose videos or calibration cannot be used, before any of them is fitted. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ from humanpose_cli.io.calibrations.cameras import MAX_CAMERAS
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.video import check_complete
 
-_MIN_SECONDS = 0.5  # of a video: movements of less do not distinguish people
-_MIN_DISTANCE = 0.01  # metres between two calibrated cameras: their lenses have more
-# Two first frames show the same if their thumbnails differ by less than the first number of 255 on average. Frames with
-# less contrast than the second, such as black ones, do not count.
-_SAME_IMAGE, _MIN_CONTRAST, _THUMBNAIL = 1.0, 4.0, (48, 27)
+_MIN_SECONDS = 0.5  # of a video, because shorter movements do not distinguish people
+_MIN_DISTANCE = 0.01  # metres between two calibrated cameras
+_THUMBNAIL = (48, 27)  # pixels
+_SAME_IMAGE = 1.0  # mean difference of 255 below which two thumbnails show the same
+_MIN_CONTRAST = 4.0  # standard deviation of 255 below which a frame, such as a black one, is not compared
 
 
 def check_take(
     views: Sequence[InputItem], names: Sequence[str], calibration: Calibration | None = None
 ) -> list[CalibratedCamera]:
-    """Refuse a take that cannot be fitted, and return the views' cameras, none without a calibration.
-
-    Reads the first frame and the packets of each video, but decodes no more.
-
-    Raises UsageError for fewer than two views, or too many; InputError for a video without a readable frame, one that
-    breaks off or is shorter than half a second, for two that show the same, and for a calibration that does not match
-    the names or sizes of the images or has two cameras at one position.
+    """Check that a take can be fitted, from the first frame and the packets of each video.
 
     Args:
-        names: Of the views.
-        calibration: Of their cameras; None: they are found.
+        views: The videos, folders of frames, or photographs.
+        names: The names of the views.
+        calibration: The calibration of the cameras. None: they are estimated.
+
+    Returns:
+        The calibrated camera of each view. [] without a calibration.
+
+    Raises:
+        UsageError: If there are fewer than two views, or too many.
+        InputError: If a video has no readable frame, breaks off, or is shorter than half a second. If two videos show
+            the same. If the calibration does not match the names or sizes of the images, or has two cameras at one
+            position.
     """
     check_view_count(len(views))
     paths = view_paths([view.path for view in views], names)
@@ -61,7 +65,7 @@ def check_take(
 
 
 def check_view_count(count: int) -> None:
-    """Raise UsageError for fewer than two views, and for more than `MAX_CAMERAS`."""
+    """Raise UsageError for fewer than two views or more than `MAX_CAMERAS`."""
     if count < 2:
         remedy = "name two videos or fit files or more, or a folder of them"
         raise UsageError("input", "has too few cameras", expected="two or more", got=str(count), remedy=remedy)
@@ -75,7 +79,7 @@ def view_paths(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
 
 
 def _check_positions(cameras: Sequence[CalibratedCamera]) -> None:
-    """Raise InputError if two cameras stand at one position."""
+    """Raise InputError if two cameras have the same position."""
     for first, second in combinations(cameras, 2):
         distance = float(np.linalg.norm(first.centre - second.centre))
         if distance < _MIN_DISTANCE:

@@ -1,4 +1,4 @@
-"""The inputs of takes, and the names of what is made of them. Needs no torch: commands read it before they work."""
+"""Inputs of takes, and the names of their outputs. Needs no torch, because commands read it before they work."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class TakeInput:
     """The cameras of one take.
 
     Attributes:
-        key: Of the item in a batch: also the beginning of its files' names.
+        key: The key of the item in a batch, with which its files' names begin.
         views: Videos, folders of frames, or photographs of one moment.
         fits: Fit files of further cameras.
-        error: What is wrong with it already.
-        order: Which calibrated camera each view is of; empty without a calibration.
+        error: The reason why the take cannot be fitted, if it is already known.
+        order: The calibrated camera of each view, in words. "" without a calibration.
     """
 
     key: str
@@ -35,14 +35,14 @@ class TakeInput:
     order: str = ""
 
     def checked(self, calibration: Calibration | None) -> TakeInput:
-        """Check videos and calibration by `check_take`; what is wrong becomes the error, else the order is known."""
+        """Check videos and calibration. The result has either `error` or, with a calibration, `order`."""
         if self.error is not None:
             return self
         try:
             check_view_count(len(self.views) + len(self.fits))
             views = [*self.views]
             for fit in self.fits:
-                with suppress(InputError):  # frames that are gone are reported when they are needed
+                with suppress(InputError):  # missing frames are reported when they are needed
                     views += stored_inputs(fit)[:1]
             if len(views) == len(self.views) + len(self.fits):
                 names = distinct_names([view.path for view in views])
@@ -60,7 +60,7 @@ class TakeInput:
 
 
 def separate_takes(take: TakeInput, calibration: Calibration) -> list[TakeInput]:
-    """Separate a folder's takes: several where the calibration's cameras have several videos each."""
+    """Separate a folder into several takes if the calibration's cameras have several videos each."""
     groups = takes_of(calibration, [view.path.name for view in take.views])
     if list(groups) == [""]:
         return [take]
@@ -73,23 +73,23 @@ def separate_takes(take: TakeInput, calibration: Calibration) -> list[TakeInput]
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Name files or folders after themselves, with the folders above where names are alike."""
+    """Name files or folders after themselves, with the folders above if names are equal."""
     parts = [tuple(escaped(part) for part in path.absolute().parts) for path in paths]
     depth = [1] * len(parts)
     while True:
-        names = ["/".join(each[-count:]) for each, count in zip(parts, depth, strict=True)]
+        names = ["/".join(part[-count:]) for part, count in zip(parts, depth, strict=True)]
         counts = Counter(names)
-        longer = [counts[name] > 1 and count < len(each) for name, count, each in zip(names, depth, parts, strict=True)]
+        longer = [counts[name] > 1 and count < len(part) for name, count, part in zip(names, depth, parts, strict=True)]
         if not any(longer):
             return names
-        depth = [count + more for count, more in zip(depth, longer, strict=True)]
+        depth = [count + is_longer for count, is_longer in zip(depth, longer, strict=True)]
 
 
 def take_outputs(take: Path) -> tuple[Path, Path]:
-    """Return the files of the cameras and of the plan beside the fit file of a take."""
+    """Return the files of the cameras and of the plan next to the fit file of a take."""
     return beside_fit(take, ".cameras.json"), beside_fit(take, ".cameras.png")
 
 
 def view_outputs(take: Path, name: str) -> Path:
-    """Return the fit file of a view beside the fit file of its take."""
+    """Return the fit file of a view next to the fit file of its take."""
     return beside_fit(take, f".{name.replace('/', '.')}{FIT_SUFFIX}")

@@ -1,4 +1,4 @@
-"""How several cameras of one moment are put together. Needs no torch: `hpc fit --help` reads it."""
+"""Options that combine several cameras of one moment. Needs no torch: `hpc fit --help` reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from humanpose_cli.core.options import Options, option
 
 @dataclass(frozen=True)
 class ViewsOptions(Options):
-    """How the cameras of a take are found, and its bodies solved."""
+    """How the cameras of a take are estimated and its bodies are solved."""
 
     max_turn: float = option(
         1.5,

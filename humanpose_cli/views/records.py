@@ -1,4 +1,4 @@
-"""The fit of a take: rows in the axes of the first camera, and what each view shows of them."""
+"""The fit of a take: rows in the axes of the first camera, and the evidence of each view."""
 
 from __future__ import annotations
 
@@ -23,18 +23,16 @@ from humanpose_cli.views.take import Take
 from humanpose_cli.views.tracks import Array, clock_times
 
 SCALE_UNCERTAINTY = {"calibration": 0.0, "height": 0.01, "bodies": 0.06}
-"""Of a take's scale, by its source. A calibration counts as exact, a height as measured to 1 %. Sizes that the bodies
-suggest were wrong by 5.6 % (root mean square, 11 rendered takes of two adults), and by 1 to 3 % of a real man."""
+"""Uncertainty of a take's scale by its source. A calibration counts as exact, a height as measured to 1 %. Sizes from
+bodies were wrong by 5.6 % (root mean square, 11 rendered takes of two adults), and by 1 to 3 % for a real man."""
 _PELVIS, _NECK = SMPL24.indices(("pelvis", "neck"))
 _ANKLES = list(SMPL24.indices(("left_ankle", "right_ankle")))
 _SOLES = BLAZEPOSE33.indices([f"{side}_{end}" for side in ("left", "right") for end in ("heel", "foot_index")])
-_CONFIDENT = 0.5  # landmarks that the error of a view is of, if there are any
-_NEAREST = 0.1  # metres
-_LANDMARK_NOISE = 0.02  # metres: noise level of a confident landmark
+_CONFIDENT = 0.5  # confidence of the landmarks by which the error of a view is measured, if there are any
+_MIN_DEPTH = 0.1  # metres
+_LANDMARK_NOISE = 0.02  # metres, noise level of a confident landmark
 _HALF_WEIGHT = 3.0  # noise levels at which a landmark counts half
-_LOWEST = (
-    0.8  # quantile of the soles' heights, downwards, that is the ground's: some people leap, some frames are wrong
-)
+_GROUND_QUANTILE = 0.8  # of the soles' depths, because some people leap and some frames are wrong
 
 
 def take_fit(
@@ -48,25 +46,32 @@ def take_fit(
     *,
     calibrated: bool = False,
 ) -> Fit:
-    """Make the fit of a take, in a world whose y axis points down and whose ground is y = 0.
+    """Make the fit of a take in a world whose y axis points down and whose ground is y = 0.
 
-    Its options have `scale`: its source, and its uncertainty as a share.
+    `options["scale"]` of the fit has the source of the scale and its uncertainty as a share.
 
     Args:
-        fits, names: Of all views of the input, of which `take.used` are used.
-        height: Metres of the largest person, standing; None leaves the size that the body's shapes suggest.
-        to_first: (4, 4) a calibration's world, whose y axis points down, to the first camera's axes; None: from the
-            people.
+        take: The take.
+        fits: The fits of all views. `take.used` are used.
+        names: The names of all views.
+        body: The body.
+        options: The options that are stored in the fit.
+        height: Metres. The height of the largest person when standing. None keeps the size that the bodies suggest.
+        to_first: (4, 4). From a calibration's world, whose y axis points down, to the first camera's axes. None takes
+            the world from the people.
         calibrated: Whether a calibration gives the scale.
     """
-    fits, names = [fits[number] for number in take.used], [names[number] for number in take.used]
+    fits = [fits[number] for number in take.used]
+    names = [names[number] for number in take.used]
     frame_files = tuple(files for fit in fits for files in fit.current_frame_files[:1])
-    first, camera, count = fits[0], take.cameras[0], fits[0].frame_count
+    first = fits[0]
+    camera = take.cameras[0]
+    count = first.frame_count
     scale = height / standing_height(body, take.people[0]) if height is not None and take.people else 1.0
     frames = [_nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(fits, take.cameras, strict=True)]
     parts = [_rows(person, track, take, fits, body, scale) for track, person in enumerate(take.people)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
-    of_views = {name: columns.pop(name).swapaxes(0, 1) for name in list(columns) if name.startswith("view_")}
+    view_columns = {name: columns.pop(name).swapaxes(0, 1) for name in list(columns) if name.startswith("view_")}
     views = TakeViews.build(
         names=names,
         image_size=[camera.size for camera in take.cameras],
@@ -75,8 +80,8 @@ def take_fit(
         from_first=[_scaled(camera.matrix, scale) for camera in take.cameras],
         offset=[camera.offset for camera in take.cameras],
         frame=frames,
-        frame_names=[np.where(each >= 0, fit.frame_names[each], "") for fit, each in zip(fits, frames, strict=True)],
-        **{name.removeprefix("view_"): values for name, values in of_views.items()},
+        frame_names=[np.where(row >= 0, fit.frame_names[row], "") for fit, row in zip(fits, frames, strict=True)],
+        **{name.removeprefix("view_"): values for name, values in view_columns.items()},
     )
     world = _world_to_first(take.people, scale) if to_first is None else _scaled(to_first, scale)
     source = "calibration" if calibrated else "bodies" if height is None else "height"
@@ -108,26 +113,27 @@ def take_fit(
 
 
 def with_view_errors(fit: Fit, body: Body) -> Fit:
-    """Add the reprojection errors and weights of its bodies to the views of a fit, and to its rows the median error of
-    the views that show them; a fit of one camera does not change.
+    """Add the reprojection errors and weights of the bodies to the views of a fit, and their median to its rows.
 
-    The weight is that of a landmark in the solver (Geman and McClure), 0 to 1, averaged over a view's landmarks.
+    The weight is that of a landmark in the solver (Geman and McClure), 0 to 1, averaged over a view's landmarks. A fit
+    of one camera does not change.
     """
     if fit.views is None:
         return fit
     landmarks = landmarks_of(body, fit)
     errors, weights = (np.full((len(fit.cameras), len(fit)), np.nan) for _ in range(2))
     for number, camera in enumerate(fit.cameras):
-        keypoints, points = camera.keypoints2d.astype(np.float64), camera.see(landmarks, fit.frame_index)
-        apart = np.linalg.norm(camera.lens.project(points) - keypoints[..., :2], axis=-1)
-        # Landmarks in doubt are hidden ones, mostly, whose position is a guess.
-        counts = keypoints[..., 2] > _CONFIDENT
-        counts = np.where(counts.any(1, keepdims=True), counts, keypoints[..., 2] > 0)
-        rows = counts.any(1)
-        levels = apart * points[:, :1, 2].clip(_NEAREST) / camera.focal[0] / _LANDMARK_NOISE
+        keypoints = camera.keypoints2d.astype(np.float64)
+        points = camera.see(landmarks, fit.frame_index)
+        distance = np.linalg.norm(camera.lens.project(points) - keypoints[..., :2], axis=-1)
+        # Most doubtful landmarks are hidden, so that their positions are guesses.
+        is_used = keypoints[..., 2] > _CONFIDENT
+        is_used = np.where(is_used.any(1, keepdims=True), is_used, keypoints[..., 2] > 0)
+        rows = is_used.any(1)
+        levels = distance * points[:, :1, 2].clip(_MIN_DEPTH) / camera.focal[0] / _LANDMARK_NOISE
         weight = _HALF_WEIGHT**2 / (_HALF_WEIGHT**2 + levels**2)
-        errors[number, rows] = np.nanmedian(np.where(counts, apart, np.nan)[rows], axis=1)
-        weights[number, rows] = np.nanmean(np.where(counts, weight, np.nan)[rows], axis=1)
+        errors[number, rows] = np.nanmedian(np.where(is_used, distance, np.nan)[rows], axis=1)
+        weights[number, rows] = np.nanmean(np.where(is_used, weight, np.nan)[rows], axis=1)
     median = np.zeros(len(fit))
     visible = np.isfinite(errors).any(0)
     median[visible] = np.nanmedian(errors[:, visible], axis=0)
@@ -137,32 +143,31 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
 
 
 def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
-    """Find the matrix (4, 4) from the world, whose y axis points down and whose ground is y = 0, below the first
-    person, to the first camera's axes. Down is from the necks to the ankles where legs are straight, else to the
-    pelvis: feet of people who sit are in front of them.
-    """
+    """Find the matrix (4, 4) from the world, whose origin is below the first person, to the first camera."""
     matrix = np.eye(4)
     if not people:
         return matrix
+    # Down is from the necks to the ankles if legs are straight, else to the pelvis, because the feet of sitting people
+    # are in front of them.
     joints = np.concatenate([person.fit.joints3d for person in people]).astype(np.float64)
     straight = straight_legs(torch.from_numpy(joints)).numpy()
     lines = np.where(straight[:, None], joints[:, _ANKLES].mean(1), joints[:, _PELVIS]) - joints[:, _NECK]
     down = np.median(lines / np.linalg.norm(lines, axis=1, keepdims=True), axis=0)
     down /= np.linalg.norm(down)
-    # Ahead is where the first camera looks, or, of one that looks down, its upper edge.
-    ahead = np.array((0.0, 0.0, 1.0)) - down[2] * down
-    ahead = np.array((0.0, -1.0, 0.0)) + down[1] * down if np.linalg.norm(ahead) < 0.1 else ahead
-    ahead /= np.linalg.norm(ahead)
-    rotation = np.stack((np.cross(down, ahead), down, ahead), 1)  # columns: the world's axes
+    # Forward is where the first camera looks, or its upper edge if it looks down.
+    forward = np.array((0.0, 0.0, 1.0)) - down[2] * down
+    forward = np.array((0.0, -1.0, 0.0)) + down[1] * down if np.linalg.norm(forward) < 0.1 else forward
+    forward /= np.linalg.norm(forward)
     soles = np.concatenate([person.landmarks[:, list(_SOLES)] @ down for person in people]) * scale
     origin = people[0].fit.joints3d[0, _PELVIS].astype(np.float64) * scale
-    origin += (np.quantile(soles.max(1), _LOWEST) - origin @ down) * down
-    matrix[:3, :3], matrix[:3, 3] = rotation, origin
+    origin += (np.quantile(soles.max(1), _GROUND_QUANTILE) - origin @ down) * down
+    matrix[:3, :3] = np.stack((np.cross(down, forward), down, forward), 1)  # columns: the world's axes
+    matrix[:3, 3] = origin
     return matrix
 
 
 def standing_height(body: Body, person: PersonBodies) -> float:
-    """Measure metres from the soles to the crown of a person's body at rest."""
+    """Measure the height in metres, from the soles to the crown, of a person's body at rest."""
     return float(statures(body, torch.from_numpy(person.fit.betas[:1])))
 
 
@@ -177,27 +182,29 @@ def _scaled(matrix: Array, scale: float) -> Array:
 
 
 def _nearest_frames(fit: Fit, offset: float, times: Array) -> Array:
-    """Find the frame (F,) of a view nearest to each time of the take; −1 if there is none within a frame."""
+    """Find the frame (F,) of a view nearest to each time of the take. −1 if there is none within a frame."""
     moments = clock_times(fit) - offset
     if len(moments) == 1:
         return np.zeros(len(times), int)
     nearest = np.abs(moments - times[:, None]).argmin(1)
-    away = np.abs(moments[nearest] - times)
-    return np.where(away <= np.diff(moments).max(), nearest, -1)
+    distance = np.abs(moments[nearest] - times)
+    return np.where(distance <= np.diff(moments).max(), nearest, -1)
 
 
 def _rows(
     person: PersonBodies, track: int, take: Take, fits: Sequence[Fit], body: Body, scale: float
 ) -> dict[str, np.ndarray]:
-    """Collect the columns of one person; those of views begin with `view_` and have the rows first."""
-    evidence, fit, count = person.evidence, person.fit, len(person.evidence.frames)
+    """Return the columns of one person. Columns of views begin with `view_` and have the rows first."""
+    evidence = person.evidence
+    fit = person.fit
+    count = len(evidence.frames)
     joints = fit.joints3d.astype(np.float64) * scale
     rest = fit.joints3d[:, _PELVIS].astype(np.float64) - fit.trans
     boxes = np.stack([_boxes(person, view, fits[view], take) for view in range(len(take.cameras))])
     pixels = take.cameras[0].project(joints / scale)
     inside = np.clip(pixels, 0, take.cameras[0].size)
-    around_joints = np.concatenate((inside.min(1), inside.max(1)), 1)
-    of_views = np.zeros((count, len(take.cameras)))  # `with_view_errors` computes them, later
+    joint_boxes = np.concatenate((inside.min(1), inside.max(1)), 1)
+    view_zeros = np.zeros((count, len(take.cameras)))  # replaced by `with_view_errors`
     return {
         "track_id": np.full(count, track),
         "frame_index": evidence.frames,
@@ -209,19 +216,19 @@ def _rows(
         "joints3d": joints,
         "joints2d": pixels.clip(-1e6, 1e6),
         "keypoints2d": evidence.keypoints[0],
-        "boxes": np.where(evidence.visible[0][:, None], boxes[0], around_joints),
+        "boxes": np.where(evidence.visible[0][:, None], boxes[0], joint_boxes),
         "confidence": fit.confidence,
         "joint_confidence": fit.joint_confidence,
         "reprojection_error": np.zeros(count),
         "view_keypoints2d": evidence.keypoints.swapaxes(0, 1),
         "view_boxes": boxes.swapaxes(0, 1),
-        "view_reprojection_error": of_views,
-        "view_weight": of_views,
+        "view_reprojection_error": view_zeros,
+        "view_weight": view_zeros,
     }
 
 
 def _boxes(person: PersonBodies, view: int, fit: Fit, take: Take) -> Array:
-    """Select the boxes (N, 4) of a view's own fit nearest in time; zeros where it does not show the person."""
+    """Select the boxes (N, 4) of a view's own fit nearest in time. Zeros if the view does not show the person."""
     evidence = person.evidence
     boxes = np.zeros((len(evidence.frames), 4))
     tracks = [track for track in evidence.tracks if track.view == view]

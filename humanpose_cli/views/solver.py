@@ -19,7 +19,7 @@ from humanpose_cli.views.checks import check_view_count, view_paths
 from humanpose_cli.views.inputs import distinct_names
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.records import take_fit
-from humanpose_cli.views.sound import heard_offsets
+from humanpose_cli.views.sound import offsets_by_sound
 from humanpose_cli.views.take import solve_take
 
 
@@ -28,11 +28,14 @@ class TakeSolver:
     """Combines the fits of cameras that film the same people at the same time.
 
     Attributes:
-        height: Metres of the largest person, standing, which sets the scale; with a calibration, that of one whose
-            unit is unknown. None: as the bodies' shapes suggest.
-        offsets: Seconds that each camera's clock is ahead of the first one's. None: found.
-        calibration: Of the cameras, which are not changed then. None: they are found.
-        body: Of fits that came from files; None for the default body.
+        options: How cameras are estimated and bodies solved.
+        keypoints: Options of the keypoint fit.
+        height: Metres. The height of the largest person when standing, which sets the scale, or shows the unit of a
+            calibration.
+            None: the size that the bodies suggest.
+        offsets: Seconds that each camera's clock is ahead of the first one's. None: they are estimated.
+        calibration: The calibration of the cameras. None: they are estimated.
+        body: The body of fits that were read from files. None: the default body.
     """
 
     options: ViewsOptions = field(default_factory=ViewsOptions)
@@ -53,17 +56,23 @@ class TakeSolver:
         return ()
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
-        """Combine the fits of the single cameras, the first of which gives the take its frames.
+        """Combine the fits of the single cameras. The take has the frames of the first one.
 
-        The cameras' names are those of their videos or, if these are not known, of their fit files.
-        `options["messages"]` of the result says which cameras are left out.
+        Cameras are named after their videos or, if these are unknown, after their fit files. `options["messages"]` of
+        the result says which cameras are left out.
 
-        Raises UsageError for fewer than two fits, InputError if no two show the same person, or if the calibration
-        lacks a camera.
+        Args:
+            fits: The fits.
+            output: The fit file that will be written. Unused.
+            progress: Called with (done, total, unit).
+
+        Raises:
+            UsageError: If there are fewer than two fits.
+            InputError: If no two views show the same person, or the calibration lacks a camera.
         """
         check_view_count(len(fits))
         progress(0, None, "combining the cameras")
-        body, files = fits[0].body_model(self.body), [fit.current_frame_files for fit in fits]
+        body = fits[0].body_model(self.body)
         paths = [camera_path(fit, number) for number, fit in enumerate(fits)]
         names = distinct_names(paths)
         calibrated = None
@@ -71,11 +80,11 @@ class TakeSolver:
             sizes = [(int(width), int(height)) for width, height in (fit.image_size[0] for fit in fits)]
             calibrated = calibrated_views(self.calibration, view_paths(paths, names), sizes, self.height)
             fits = calibrated.pinhole(fits)
-        heard: list[float | None] = [None] * len(fits)
-        # A range of a video does not begin where its sound does.
-        if self.offsets is None and all(each and each[0].range == ALL_FRAMES for each in files):
-            videos = [each[0].paths[0] if each[0].kind == "video" else None for each in files]
-            heard = heard_offsets(videos)
+        sound_offsets: list[float | None] = [None] * len(fits)
+        files = [fit.current_frame_files for fit in fits]
+        # The sound of a video begins with its first frame.
+        if self.offsets is None and all(file and file[0].range == ALL_FRAMES for file in files):
+            sound_offsets = offsets_by_sound([f[0].paths[0] if f[0].kind == "video" else None for f in files])
         take = solve_take(
             fits,
             names,
@@ -84,10 +93,11 @@ class TakeSolver:
             keypoint_options=self.keypoints,
             calibrated=calibrated,
             offsets=self.offsets,
-            heard=heard,
+            sound_offsets=sound_offsets,
             progress=progress,
         )
-        to_first, has_scale = None, False
+        to_first = None
+        has_scale = False
         if take.calibration is not None:
             has_scale = take.calibration.unit is not None
             to_first = take.calibration.to_first if take.used[0] == 0 else None

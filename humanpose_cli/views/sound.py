@@ -1,8 +1,8 @@
-"""How far cameras' clocks differ, from what their microphones heard.
+"""The difference between cameras' clocks, from the sound of their videos.
 
-The same noise in two recordings has the same phases at one shift alone: the generalised cross-correlation with phase
-transform (Knapp and Carter 1976) has one sharp peak there, also where microphones, rooms and loudness differ. Sound
-takes 3 ms a metre, less than a frame across a room.
+The same noise in two recordings has the same phases at one shift alone. The generalised cross-correlation with phase
+transform (Knapp and Carter 1976) has one sharp peak there, even if microphones, rooms and loudness differ. Sound takes
+3 ms per metre, less than a frame across a room.
 """
 
 from __future__ import annotations
@@ -16,18 +16,23 @@ from scipy.fft import irfft, next_fast_len, rfft
 from humanpose_cli.io.sound import read_sound
 from humanpose_cli.views.relative import MAX_OFFSET
 
-RATE = 8000  # samples a second
-_PEAK = 2.0  # times the likeness at other shifts, at the one that gives the clocks
-_LOWEST = 150.0  # hertz: below is wind and handling
-_LONGEST = 600.0  # seconds of a recording that are compared
-_NEAR = 0.02  # seconds round a peak that belong to it
+RATE = 8000  # samples per second
+_MIN_PEAK = 2.0  # times the correlation at other shifts
+_MIN_FREQUENCY = 150.0  # hertz, below which there is wind and handling noise
+_MAX_DURATION = 600.0  # seconds of a recording that are compared
+_PEAK_WIDTH = 0.02  # seconds around a peak
 
 
 def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating], rate: int = RATE) -> float | None:
-    """Measure how many seconds later a sound is in the second recording than in the first; None if no shift stands out.
+    """Measure how many seconds later a sound is in the second recording than in the first.
 
     Args:
-        first, second: Samples (N,) and (M,) at `rate` per second.
+        first: (N,). The samples.
+        second: (M,). The samples.
+        rate: Samples per second.
+
+    Returns:
+        Seconds. None if no shift stands out.
     """
     if min(len(first), len(second)) < rate:
         return None
@@ -37,34 +42,38 @@ def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating], rate
     magnitude = np.abs(product)
     if not magnitude.any():
         return None
-    # Phases alone: loud frequencies, which rooms and microphones change, would hide the peak.
+    # Only phases count, because rooms and microphones change the loudness of frequencies.
     product /= np.maximum(magnitude, 1e-6 * magnitude.max())
-    product[: int(_LOWEST * length / rate)] = 0
-    likeness = irfft(product, length)
+    product[: int(_MIN_FREQUENCY * length / rate)] = 0
+    correlation = irfft(product, length)
     lags = np.fft.fftfreq(length, 1 / length).round() / rate
-    likeness[np.abs(lags) > MAX_OFFSET] = 0
-    best = int(likeness.argmax())
-    # A peak among others as high is chance: recordings of different moments have many.
-    apart = np.abs(lags - lags[best])
-    others = likeness[(np.minimum(apart, length / rate - apart) > _NEAR) & (np.abs(lags) <= MAX_OFFSET)]
-    if not len(others) or likeness[best] < _PEAK * np.abs(others).max():
+    correlation[np.abs(lags) > MAX_OFFSET] = 0
+    best = int(correlation.argmax())
+    # Recordings of different moments have many peaks of the same height.
+    distance = np.abs(lags - lags[best])
+    is_off_peak = (np.minimum(distance, length / rate - distance) > _PEAK_WIDTH) & (np.abs(lags) <= MAX_OFFSET)
+    if not is_off_peak.any() or correlation[best] < _MIN_PEAK * np.abs(correlation[is_off_peak]).max():
         return None
     return float(lags[best])
 
 
-def heard_offsets(paths: list[Path | None]) -> list[float | None]:
-    """Measure how many seconds the clock of each video is ahead of the first one's, by their sound; None if unknown.
+def offsets_by_sound(paths: list[Path | None]) -> list[float | None]:
+    """Measure how many seconds the clock of each video is ahead of the first one's, by their sound.
 
     Args:
-        paths: None for a view that is no video.
+        paths: The videos. None for a view that is not a video.
+
+    Returns:
+        Seconds for each view. None if unknown.
     """
-    recordings = [None if path is None else read_sound(path, RATE, _LONGEST) for path in paths]
+    recordings = [None if path is None else read_sound(path, RATE, _MAX_DURATION) for path in paths]
     result: list[float | None] = [0.0]
     for recording in recordings[1:]:
         if recordings[0] is None or recording is None:
             result.append(None)
             continue
-        (first, first_start), (second, start) = recordings[0], recording
-        later = sound_offset(first, second)
-        result.append(None if later is None else later + start - first_start)
+        first, first_start = recordings[0]
+        second, start = recording
+        offset = sound_offset(first, second)
+        result.append(None if offset is None else offset + start - first_start)
     return result

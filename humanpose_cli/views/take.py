@@ -1,4 +1,4 @@
-"""A take: several cameras of the same people at the same time, put together from the fits of the single cameras."""
+"""A take: several cameras of the same people at the same time, combined from the fits of the single cameras."""
 
 from __future__ import annotations
 
@@ -35,25 +35,27 @@ from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times,
 
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
-_SMALL_SHIFT, _CLOCK_ROUNDS = 0.01, 5  # seconds of a clock's change; adjustments, at most
-_JOINING_ROUNDS, _SAVED = 3, 1e-9  # joinings, at most; seconds of people that one must save
+_MIN_SHIFT = 0.01  # seconds of a clock's change below which it is adjusted
+_CLOCK_ROUNDS = 5  # maximum number of adjustments
+_JOINING_ROUNDS = 3  # maximum number of joinings
+_MIN_SAVING = 1e-9  # seconds of people that joining must save
 _MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which they add little depth
-_LOST = 0.15  # seconds after a view's last frame of a person, at least, that a message says
-_IN_IMAGE = 0.9  # share of the landmarks of a body that is in an image
-_MIN_BASELINE = 0.05  # distance between two cameras, as a share of that to the people
+_MIN_LOSS = 0.15  # seconds after a view's last frame of a person that are reported
+_MIN_INSIDE = 0.9  # share of the landmarks of a body inside an image
+_MIN_BASELINE = 0.05  # distance between two cameras, as a share of the distance to the people
 
 
 @dataclass(frozen=True, eq=False)
 class Take:
-    """What the cameras of a take have in common.
+    """The cameras and people of a take.
 
     Attributes:
-        cameras: Of the views that are used, the first one's axes being the take's.
-        used: Numbers of these views among the input's.
-        times: (F,) seconds of the take's frames, those of the first camera.
-        people: Bodies of each person.
+        cameras: The cameras of the views that are used. The first one's axes are the take's.
+        used: The numbers of these views in the input.
+        times: (F,) seconds. The take's frames, which are those of the first camera.
+        people: The bodies of each person.
         messages: Sentences about views that move, are left out, or add little.
-        calibration: The calibrated cameras in the unit that the people show; None of cameras that are found.
+        calibration: The calibrated cameras in the unit that the people show. None if cameras are estimated.
     """
 
     cameras: list[ViewCamera]
@@ -73,24 +75,29 @@ def solve_take(
     keypoint_options: KeypointFitOptions | None = None,
     calibrated: CalibratedViews | None = None,
     offsets: Sequence[float | None] | None = None,
-    heard: Sequence[float | None] = (),
+    sound_offsets: Sequence[float | None] = (),
     progress: Progress = no_progress,
 ) -> Take:
-    """Find the cameras and bodies of a take.
-
-    Raises InputError if no two views show the same person, or if they contradict calibrated cameras.
+    """Estimate the cameras and bodies of a take.
 
     Args:
-        fits: Of the single cameras.
-        names: Of the cameras, for messages.
-        calibrated: Their cameras; None: they are found.
-        offsets: Seconds that each clock is ahead of the first one's; None where unknown.
-        heard: The same by the cameras' sound, which holds unless the people's movements contradict it.
+        fits: The fits of the single cameras.
+        names: The names of the cameras, for messages.
+        body: The body.
+        options: Options of the take.
+        keypoint_options: Options of the keypoint fit.
+        calibrated: The calibrated cameras. None: they are estimated.
+        offsets: Seconds that each clock is ahead of the first one's. None: they are estimated.
+        sound_offsets: The offsets by sound, which hold unless the people's movements contradict them.
+        progress: Called with (done, total, unit).
+
+    Raises:
+        InputError: If no two views show the same person, or the views contradict calibrated cameras.
     """
     options = options or ViewsOptions()
     still = [not _is_cut(fit) and not _moves(fit, options.max_turn) for fit in fits]
     views = [tracks_of(fit, number, body) if still[number] else [] for number, fit in enumerate(fits)]
-    fixed_offsets = offsets if offsets is not None else agreeing_offsets(views, heard)
+    fixed_offsets = offsets if offsets is not None else agreeing_offsets(views, sound_offsets)
     lenses = [_lens(fit) for fit in fits] if calibrated is None else calibrated.views
     related = relate_views(views, fixed_offsets, lenses)
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
@@ -111,23 +118,25 @@ def solve_take(
         after = sample_people(_shared(people), len(used))
         calibrated.refuse_contradiction(names, used, cameras, before, after)
     _refuse_one_position(cameras, people, [names[number] for number in used])
-    evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
-    chosen = [fits[number] for number in used]
-    cameras, bodies = _bodies(body, evidence, chosen, cameras, options, keypoint_options, calibrated is None, progress)
-    messages += _parallel(cameras, bodies, [names[number] for number in used])
-    messages += _losses(cameras, bodies, chosen, times, [names[number] for number in used])
+    evidence = [person for tracks in people if (person := gather_person(tracks, times, len(used))) is not None]
+    fits = [fits[number] for number in used]
+    refinements = options.refinements if calibrated is None else 0
+    keypoint_options = keypoint_options or KeypointFitOptions()
+    cameras, bodies = _bodies(body, evidence, fits, cameras, keypoint_options, refinements, progress)
+    used_names = [names[number] for number in used]
+    messages += _parallel(cameras, bodies, used_names) + _losses(cameras, bodies, fits, times, used_names)
     return Take(cameras, used, times, bodies, messages, calibrated)
 
 
 def _refuse_one_position(
     cameras: Sequence[ViewCamera], people: Sequence[Sequence[ViewTrack]], names: Sequence[str]
 ) -> None:
-    """Raise InputError if all cameras see the people from one position: they show no depth."""
+    """Raise InputError if all cameras film from one position, because they show no depth."""
     first = [track.joints.mean((0, 1)) for tracks in people for track in tracks if track.view == 0]
     distance = np.linalg.norm(np.median(first, axis=0)) if first else np.inf
-    apart = max(float(np.linalg.norm(camera.centre - cameras[0].centre)) for camera in cameras)
-    if apart < _MIN_BASELINE * distance:
-        expected = f"a distance between them of {_MIN_BASELINE:.0%} of that to the people, or more"
+    baseline = max(float(np.linalg.norm(camera.centre - cameras[0].centre)) for camera in cameras)
+    if baseline < _MIN_BASELINE * distance:
+        expected = f"a distance between them of at least {_MIN_BASELINE:.0%} of the distance to the people"
         remedy = "film from several sides; hpc fit reads one video"
         raise InputError(", ".join(names), "stand at one position", expected=expected, remedy=remedy)
 
@@ -135,7 +144,7 @@ def _refuse_one_position(
 def _adjusted(
     cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Adjust the cameras by bundle adjustment, and move the people to their clocks."""
+    """Adjust the cameras by bundle adjustment, and move the people to the cameras' clocks."""
     for _ in range(_CLOCK_ROUNDS):
         shared = _placing(_shared(people))
         moving = any(len(track) > 1 for tracks in shared for track in tracks)
@@ -144,8 +153,8 @@ def _adjusted(
         shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
         people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
         cameras = solved
-        # Within an adjustment landmarks move at constant speeds: only for small changes of a clock.
-        if max(map(abs, shifts)) < _SMALL_SHIFT:
+        # Within an adjustment landmarks have constant speeds, which holds for small changes of a clock only.
+        if max(map(abs, shifts)) < _MIN_SHIFT:
             break
     return cameras, people
 
@@ -153,47 +162,46 @@ def _adjusted(
 def _rejoined(
     cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Join the tracks again, by what the cameras explain, and adjust the cameras to who they are then."""
+    """Join the tracks again with the adjusted cameras, and adjust the cameras to the new people."""
     for _ in range(_JOINING_ROUNDS):
-        before = sum(explained_seconds(tracks, cameras) for tracks in people)
-        again = join_tracks([track for tracks in people for track in tracks], cameras)
-        if sum(explained_seconds(tracks, cameras) for tracks in again) <= before + _SAVED:
+        explained = sum(explained_seconds(tracks, cameras) for tracks in people)
+        joined = join_tracks([track for tracks in people for track in tracks], cameras)
+        saving = sum(explained_seconds(tracks, cameras) for tracks in joined)
+        if saving <= explained + _MIN_SAVING or not _shared(joined):
             break
-        if not _shared(again):
-            break
-        cameras, people = _adjusted(cameras, again, fixed_poses=fixed_poses, clocks=clocks)
+        cameras, people = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks)
     return cameras, people
 
 
 def _shared(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
-    """Select the people that two views or more show."""
+    """Select the people that two or more views show."""
     return [tracks for tracks in people if len({track.view for track in tracks}) > 1]
 
 
 def _is_cut(fit: Fit) -> bool:
-    """Return whether the frames are of several shots: a push looks like a cut."""
+    """Return whether the frames are of several shots. A pushed camera looks like a cut."""
     return bool(np.ptp(fit.shot_id))
 
 
 def _moves(fit: Fit, max_turn: float) -> bool:
-    """Return whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks."""
-    first, rotations = fit.world_to_camera[0, :3, :3], fit.world_to_camera[:, :3, :3]
-    cosines = (np.einsum("fij,ij->f", rotations, first).astype(np.float64) - 1) / 2
-    turned = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
-    zoomed = float(np.ptp(fit.focal) / fit.focal[0])
+    """Return whether a camera turns by more than `max_turn` degrees after its first frame, zooms or walks."""
+    rotations = fit.world_to_camera[:, :3, :3]
+    cosines = (np.einsum("fij,ij->f", rotations, rotations[0]).astype(np.float64) - 1) / 2
+    turn = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
+    zoom = float(np.ptp(fit.focal) / fit.focal[0])
     unsolved = len(fit.options.get("camera_walks", ())) / fit.frame_count
-    return turned > max_turn or zoomed > _MAX_ZOOM or unsolved > _MAX_WALK or "camera_paths" in fit.options
+    return turn > max_turn or zoom > _MAX_ZOOM or unsolved > _MAX_WALK or "camera_paths" in fit.options
 
 
 def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:
-    """Make the error for fewer than two views; `explained`: for the reasons that the messages have."""
+    """Make the error for fewer than two views. `explained` tells whether the messages have the reason."""
     problem = "leave fewer than two views: " + "; ".join(messages) if explained else "share no person"
     remedy = "film the same people at the same time from stands; hpc fit reads each video alone"
     return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
 
 
 def _lens(fit: Fit) -> ViewCamera:
-    """Make a camera of a fit's focal length in the axes of its own images."""
+    """Make a camera with a fit's focal length in the axes of its own images."""
     camera = fit.camera(0)
     is_fixed = bool(fit.options.get("focal"))
     return ViewCamera(np.eye(3), np.zeros(3), camera.focal, camera.principal_point, camera.size, fixed_focal=is_fixed)
@@ -216,7 +224,7 @@ def _messages(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], 
 
 
 def replace_views(tracks: Sequence[ViewTrack], used: Sequence[int]) -> list[ViewTrack]:
-    """Count the tracks' views among those that are used."""
+    """Replace the tracks' views by their numbers among those that are used."""
     return [replace(track, view=used.index(track.view)) for track in tracks if track.view in used]
 
 
@@ -239,13 +247,14 @@ def _start_cameras(
 
 
 def _placing(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
-    """Choose the people who place the cameras: for each view those of its people that the most views show."""
-    shown = [{track.view for track in tracks} for tracks in people]
-    largest = {view: max(len(views) for views in shown if view in views) for view in set().union(*shown)}
+    """Choose the people by whom cameras are estimated: for each view, the people visible in most views."""
+    views_of_people = [{track.view for track in tracks} for tracks in people]
+    all_views = set().union(*views_of_people)
+    most = {view: max(len(views) for views in views_of_people if view in views) for view in all_views}
     return [
         tracks
-        for tracks, views in zip(people, shown, strict=True)
-        if any(len(views) == largest[view] for view in views)
+        for tracks, views in zip(people, views_of_people, strict=True)
+        if any(len(views) == most[view] for view in views)
     ]
 
 
@@ -254,49 +263,49 @@ def _bodies(
     evidence: Sequence[PersonEvidence],
     fits: Sequence[Fit],
     cameras: list[ViewCamera],
-    options: ViewsOptions,
-    keypoint_options: KeypointFitOptions | None,
-    refined: bool,
+    options: KeypointFitOptions,
+    refinements: int,
     progress: Progress,
 ) -> tuple[list[ViewCamera], list[PersonBodies]]:
-    """Solve the bodies of all people; cameras are refined with them, if they are not given."""
-    fitting = keypoint_options or KeypointFitOptions()
-    rounds = 1 + (options.refinements if refined else 0)
-    people: list[PersonBodies | None] = [None] * len(evidence)
-    for number in range(rounds):
-        report = part_of(progress, number / rounds, (number + 1) / rounds)
+    """Solve the bodies of all people, and refine cameras and bodies some times."""
+    people: list[PersonBodies] = []
+    for number in range(1 + refinements):
+        report = part_of(progress, number / (1 + refinements), (number + 1) / (1 + refinements))
         if number:
-            cameras = _with_bodies(cameras, [one for one in people if one is not None])
-        for index, one in enumerate(evidence):
-            if len(one.views) < 2:
-                view = one.best_view
-                people[index] = moved_person(body, one, fits[view], cameras[view])
+            cameras = _with_bodies(cameras, people)
+        starts: Sequence[PersonBodies | None] = people or [None] * len(evidence)
+        people = []
+        for person, start in zip(evidence, starts, strict=True):
+            if len(person.views) < 2:
+                view = person.best_view
+                people.append(moved_person(body, person, fits[view], cameras[view]))
             else:
-                people[index] = solve_person_in_views(body, one, fits, cameras, fitting, people[index], report)
-    return cameras, [one for one in people if one is not None]
+                people.append(solve_person_in_views(body, person, fits, cameras, options, start, report))
+    return cameras, people
 
 
 def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies]) -> list[ViewCamera]:
-    points, samples = [], []
+    points = []
+    samples = []
     for person in people:
         evidence = person.evidence
         if len(evidence.views) < 2:
             continue
-        several = np.flatnonzero(evidence.visible.sum(0) >= 2)
-        rows = several[np.unique(np.linspace(0, len(several) - 1, MOMENTS).round().astype(int))]
+        rows = np.flatnonzero(evidence.visible.sum(0) >= 2)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, MOMENTS).round().astype(int))]
         keypoints = evidence.keypoints[:, rows][:, :, list(LANDMARKS)]
         weights = np.where(keypoints[..., 2] >= MIN_CONFIDENCE, keypoints[..., 2], 0.0)
         heights = np.ones(len(cameras))
         for track in evidence.tracks:
             heights[track.view] = max(heights[track.view], track.height)
         points.append(person.landmarks[rows][:, list(LANDMARKS)])
-        pixels, times = keypoints[..., :2], evidence.times[rows]
-        samples.append(ViewSamples(times, pixels, weights, np.zeros_like(pixels), heights, 0.0))
+        pixels = keypoints[..., :2]
+        samples.append(ViewSamples(evidence.times[rows], pixels, weights, np.zeros_like(pixels), heights, 0.0))
     return resect_cameras(cameras, points, samples)
 
 
 def _parallel(cameras: Sequence[ViewCamera], people: Sequence[PersonBodies], names: Sequence[str]) -> list[str]:
-    """Write a sentence for each camera from whose direction another one looks, too."""
+    """Write a sentence for each camera that films from the same direction as another one."""
     messages = []
     middles = [person.landmarks.mean((0, 1)) for person in people if len(person.evidence.views) > 1]
     if not middles:
@@ -306,12 +315,11 @@ def _parallel(cameras: Sequence[ViewCamera], people: Sequence[PersonBodies], nam
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     # Rays of cameras that face each other are parallel, too.
     angles = np.degrees(np.arccos(np.clip(np.abs(rays @ rays.T), 0, 1)))
-    for later in range(1, len(cameras)):
-        angle, other = min((angles[later, earlier], earlier) for earlier in range(later))
+    for second in range(1, len(cameras)):
+        angle, first = min((angles[second, number], number) for number in range(second))
         if angle < _MIN_ANGLE:
-            messages.append(
-                f"{names[later]} and {names[other]} look along one line to {angle:.0f}°: they show little depth"
-            )
+            line = f"look along one line to {angle:.0f}°: they show little depth"
+            messages.append(f"{names[second]} and {names[first]} {line}")
     return messages
 
 
@@ -329,12 +337,11 @@ def _losses(
         for view in evidence.views if len(evidence.views) > 1 else ():
             last = int(np.flatnonzero(evidence.visible[view])[-1])
             end = min(times[-1], clock_times(fits[view])[-1] - cameras[view].offset)
-            # Behind the last frame of all views, the body stays where it was.
+            # Behind the last frame of all views, the body does not move.
             rows = slice(min(last + 1, len(evidence.times) - 1), None)
             pixels = cameras[view].project(person.landmarks[rows])
             inside = ((pixels >= 0) & (pixels <= cameras[view].size)).all(-1).mean()
-            if end - evidence.times[last] > _LOST and inside > _IN_IMAGE:
-                messages.append(
-                    f"{names[view]} loses person {number} at {evidence.times[last]:.2f} s, still in its image"
-                )
+            if end - evidence.times[last] > _MIN_LOSS and inside > _MIN_INSIDE:
+                time = evidence.times[last]
+                messages.append(f"{names[view]} loses person {number} at {time:.2f} s, still in its image")
     return messages

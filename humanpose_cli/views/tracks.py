@@ -1,4 +1,4 @@
-"""What the fit of one camera knows of each person, on that camera's clock: the input of everything in this room."""
+"""The people of one camera's fit, on that camera's clock: the input of this room."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Array = NDArray[np.float64]
 
 MAX_GAP = 0.25
 """Seconds between two frames of a track that are interpolated."""
-_NEAR = 1e-6  # metres
-_COVERED = 0.2  # of the confidence of a keypoint in the box of another person
+_MIN_LENGTH = 1e-6  # metres, of a bone
+_COVERED = 0.2  # factor on the confidence of a keypoint in the box of another person
 _PELVIS = SMPL24.index("pelvis")
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
-_MOMENT = 1e-3  # seconds by which a time may lie beside a frame and still be that frame
+_TIME_TOLERANCE = 1e-3  # seconds between a time and its frame
 
 
 class Moments(NamedTuple):
     """A person in one camera at K times.
 
     Attributes:
-        visible: (K,) whether the camera shows them then.
-        keypoints: (K, 33, 3) x, y pixels and confidence, zero where unknown.
-        joints: (K, 24, 3) metres, as of `ViewTrack`.
+        visible: (K,) bool. Whether the camera shows the person.
+        keypoints: (K, 33, 3). Pixels and confidence, zero if unknown.
+        joints: (K, 24, 3) metres. See `ViewTrack`.
     """
 
     visible: NDArray[np.bool_]
@@ -41,16 +41,18 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ViewTrack:
-    """One person in the frames of one camera that show them, T of them.
+    """One person in the T frames of one camera that show the person.
 
     Attributes:
-        view: Number of the camera; track: the person's number in its fit.
-        rows: (T,) rows of its fit.
-        times: (T,) seconds, rising, on the clock that the take's cameras have in common.
-        keypoints: (T, 33, 3) x, y pixels and confidence 0..1.
-        joints: (T, 24, 3) metres, camera axes, of the mean shape: two views do not agree about a person's shape.
-        clothes: (6, 4) colours and weights of the clothes; None where they are not known.
-        leg: Metres from hip to ankle of the fit's own shape.
+        view: The number of the camera.
+        track: The person's number in the camera's fit.
+        rows: (T,) int. The rows of the camera's fit.
+        times: (T,) seconds, rising, on the take's clock.
+        keypoints: (T, 33, 3). Pixels and confidence 0 to 1.
+        joints: (T, 24, 3) metres in camera axes, with the mean shape, because views do not agree about a person's
+            shape.
+        clothes: (6, 4). Colours and weights of the clothes. None if unknown.
+        leg: Metres. From hip to ankle with the fit's own shape.
     """
 
     view: int
@@ -67,16 +69,16 @@ class ViewTrack:
 
     @property
     def height(self) -> float:
-        """Median height in pixels of the box of the confident keypoints."""
-        points, confident = self.keypoints[..., :2], self.keypoints[..., 2] > 0.3
-        several = confident.sum(1) >= 2
-        if not several.any():
+        """The median height in pixels of the box of the confident keypoints."""
+        confident = self.keypoints[..., 2] > 0.3
+        rows = confident.sum(1) >= 2
+        if not rows.any():
             return 1.0
-        tall = np.where(confident[..., None], points, np.nan)[several]
-        return float(max(np.median(np.nanmax(tall, 1)[:, 1] - np.nanmin(tall, 1)[:, 1]), 1.0))
+        y = np.where(confident, self.keypoints[..., 1], np.nan)[rows]
+        return float(max(np.median(np.nanmax(y, 1) - np.nanmin(y, 1)), 1.0))
 
     def moved(self, offset: float) -> ViewTrack:
-        """Set the clock back by `offset` seconds."""
+        """Return the track with its clock set back by `offset` seconds."""
         return replace(self, times=self.times - offset)
 
     def shows(self, times: Array) -> NDArray[np.bool_]:
@@ -85,21 +87,21 @@ class ViewTrack:
 
     def _neighbours(self, times: Array) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
         """Find the frames (K,) before and after times, and whether they show the person in between."""
-        after = np.searchsorted(self.times, times - _MOMENT).clip(0, len(self) - 1)
-        exact = np.abs(self.times[after] - times) <= _MOMENT
+        after = np.searchsorted(self.times, times - _TIME_TOLERANCE).clip(0, len(self) - 1)
+        exact = np.abs(self.times[after] - times) <= _TIME_TOLERANCE
         before = np.where(exact, after, (after - 1).clip(0))
         inside = (self.times[before] <= times) & (times <= self.times[after])
         return before, after, exact | (inside & (self.times[after] - self.times[before] <= MAX_GAP))
 
     def at(self, times: Array) -> Moments:
-        """Interpolate keypoints and joints at times (K,), linearly between frames that are at most 0.25 s apart."""
+        """Interpolate keypoints and joints at times (K,), linearly between frames that are at most `MAX_GAP` apart."""
         before, after, visible = self._neighbours(times)
         gap = self.times[after] - self.times[before]
         share = np.where(gap > 0, (times - self.times[before]) / np.where(gap > 0, gap, 1), 0.0).clip(0, 1)
         share = share[:, None, None]
         low, high = self.keypoints[before], self.keypoints[after]
         keypoints = (1 - share) * low + share * high
-        # A joint that one of the two frames hides is hidden between them, too.
+        # A joint that is hidden in one of the two frames is hidden between them.
         keypoints[..., 2] = np.minimum(low[..., 2], high[..., 2])
         joints = (1 - share) * self.joints[before] + share * self.joints[after]
         return Moments(visible, np.where(visible[:, None, None], keypoints, 0.0), joints)
@@ -113,51 +115,62 @@ def clock_times(fit: FitRecord) -> Array:
 
 
 def tracks_of(fit: Fit, view: int, body: Body) -> list[ViewTrack]:
-    """List the people of one camera's fit, those in most frames first, without frames that were filled in.
+    """List the people of one camera's fit, those in most frames first, without interpolated frames.
 
     Args:
-        body: Of the fit.
+        fit: The fit.
+        view: The number of the camera.
+        body: The body of the fit.
     """
-    times, tracks = clock_times(fit), []
+    times = clock_times(fit)
+    tracks = []
     for track in fit.tracks:
         rows = fit.rows_of(track)
         rows = rows[~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]
-        if len(rows):
-            seconds = times[fit.frame_index[rows]]
-            keypoints, points = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
-            keypoints[..., 2] *= np.where(_before_others(fit, rows), _COVERED, 1.0)
-            joints = _mean_shaped(body, points)
-            leg = _leg_length(points)
-            tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints, fit.clothes.get(track), leg))
+        if not len(rows):
+            continue
+        keypoints = fit.keypoints2d[rows].astype(np.float64)
+        keypoints[..., 2] *= np.where(_in_other_boxes(fit, rows), _COVERED, 1.0)
+        joints = fit.joints3d[rows].astype(np.float64)
+        view_track = ViewTrack(
+            view=view,
+            track=track,
+            rows=rows,
+            times=times[fit.frame_index[rows]],
+            keypoints=keypoints,
+            joints=_mean_shaped(body, joints),
+            clothes=fit.clothes.get(track),
+            leg=_leg_length(joints),
+        )
+        tracks.append(view_track)
     return sorted(tracks, key=lambda track: -len(track))
 
 
-def _before_others(fit: Fit, rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Mark the keypoints (T, 33) of rows that lie in the box of another person of the frame, who may hide them."""
-    points = fit.keypoints2d[rows, :, None, :2]  # (T, 33, 1, 2)
+def _in_other_boxes(fit: Fit, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the keypoints (T, 33) of rows that lie in the box of another person, who may hide them."""
+    points = fit.keypoints2d[rows, :, :2]
     inside = np.zeros(points.shape[:2], bool)
     for track in fit.tracks:
-        others = fit.rows_of(track)
-        position = np.searchsorted(fit.frame_index[others], fit.frame_index[rows]).clip(0, len(others) - 1)
-        other = others[position]
-        both = (fit.frame_index[other] == fit.frame_index[rows]) & (other != rows)
-        boxes = fit.boxes[other][:, None]  # (T, 1, 4)
-        within = (points[..., 0, :] >= boxes[..., :2]) & (points[..., 0, :] <= boxes[..., 2:])
+        track_rows = fit.rows_of(track)
+        position = np.searchsorted(fit.frame_index[track_rows], fit.frame_index[rows]).clip(0, len(track_rows) - 1)
+        candidates = track_rows[position]
+        both = (fit.frame_index[candidates] == fit.frame_index[rows]) & (candidates != rows)
+        boxes = fit.boxes[candidates][:, None]  # (T, 1, 4)
+        within = (points >= boxes[..., :2]) & (points <= boxes[..., 2:])
         inside |= within.all(-1) & both[:, None]
     return inside
 
 
 def _mean_shaped(body: Body, joints: Array) -> Array:
-    """Give the bones of joints (T, 24, 3) the lengths of the mean shape; pelvis and directions stay."""
+    """Give the bones of joints (T, 24, 3) the lengths of the mean shape. Pelvis and directions stay."""
     rest = body.rest_joints(torch.zeros(1, body.joint_directions.shape[-1]).to(body.template))[0].double().cpu().numpy()
     result = joints.copy()
     for joint, parent in enumerate(body.skeleton.parents):
         if parent >= 0:
             bone = joints[:, joint] - joints[:, parent]
-            length = np.linalg.norm(rest[joint] - rest[parent])
-            result[:, joint] = result[:, parent] + length * bone / np.linalg.norm(bone, axis=-1, keepdims=True).clip(
-                _NEAR
-            )
+            rest_length = np.linalg.norm(rest[joint] - rest[parent])
+            length = np.linalg.norm(bone, axis=-1, keepdims=True).clip(_MIN_LENGTH)
+            result[:, joint] = result[:, parent] + rest_length * bone / length
     return result
 
 
@@ -172,7 +185,7 @@ def about_pelvis(joints: Array) -> Array:
 
 
 def mirrored(joints: Array) -> Array:
-    """Mirror joints (..., 24, 3): x reversed, left and right exchanged."""
+    """Mirror joints (..., 24, 3): x is reversed, left and right are exchanged."""
     return (joints * np.array((-1.0, 1.0, 1.0)))[..., list(SMPL24.mirror), :]
 
 
@@ -187,4 +200,4 @@ LANDMARKS = BLAZEPOSE33.indices(
         ),
     ]
 )
-"""Rows of BlazePose's landmarks that place cameras: those of the hands and of the face jitter."""
+"""Rows of BlazePose's landmarks by which cameras are estimated. Landmarks of hands and face are noisy."""

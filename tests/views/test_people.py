@@ -185,8 +185,8 @@ def test_clothes_change_a_distance_by_a_quarter_of_its_logarithm_as_a_maximum() 
 
 def test_distances_along_the_viewing_ray_do_not_count() -> None:
     positions = np.array([(0.0, 0.0, 4.0), (0.0, 3.0, 4.0)])
-    assert people._beside(1.3 * positions, positions) == pytest.approx(0, abs=1e-12)
-    assert people._beside(positions + np.array((0.25, 0.0, 0.0)), positions) == pytest.approx(0.25)
+    assert people._lateral_distance(1.3 * positions, positions) == pytest.approx(0, abs=1e-12)
+    assert people._lateral_distance(positions + np.array((0.25, 0.0, 0.0)), positions) == pytest.approx(0.25)
 
 
 def test_offsets_by_sound_hold_unless_movements_contradict_them() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from humanpose_cli.io.sound import read_sound
 from humanpose_cli.views import sound
-from humanpose_cli.views.sound import RATE, heard_offsets, sound_offset
+from humanpose_cli.views.sound import RATE, offsets_by_sound, sound_offset
 
 RANDOM = np.random.default_rng(5)
 ROOM = np.convolve(RANDOM.normal(0, 1, 12 * RATE), [1, 0.9, 0.5, 0.2], "same").astype(np.float32)  # what happens
@@ -72,7 +72,7 @@ def test_sound_of_videos(tmp_path: Path) -> None:
     part = read_sound(two, RATE, 1.0)
     assert part is not None
     np.testing.assert_array_equal(part[0], read[0][:RATE])
-    offsets = heard_offsets([one, two, silent, None])
+    offsets = offsets_by_sound([one, two, silent, None])
     # An event at 2.5 of the room is at 0.5 of the first and at 1.0 + 0.2 of the second.
     assert offsets[0] == 0.0
     assert offsets[1] == pytest.approx(0.7, abs=0.002)

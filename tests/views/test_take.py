@@ -75,7 +75,7 @@ def test_clocks_differ_by_parts_of_a_frame():
 @pytest.mark.extensive
 def test_sound_gives_the_clocks():
     filmed = film(THREE[:2], ONE_PERSON, frames=60, offsets=(0.0, 0.45))
-    heard = solved(filmed, heard=[0.0, 0.46])
+    heard = solved(filmed, sound_offsets=[0.0, 0.46])
     assert heard.cameras[1].offset == pytest.approx(0.45, abs=0.5 / RATE)
 
 
