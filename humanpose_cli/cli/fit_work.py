@@ -61,7 +61,7 @@ class FitWork:
             self.steps(item),
             item.outputs[0],
             self.outputs,
-            beside=lambda before: self.beside(item, before),
+            compared=lambda before: self.beside(item, before),
             progress=part_of(progress, self.share, 1),
         )
         self.report(item, fit)

@@ -1,17 +1,17 @@
-"""Whether a refined body aligns better, by a measure that refinement did not use: the person's silhouette.
+"""Decides how much of a refinement is accepted, by a measure that it did not use: the person's silhouette.
 
-The pose network that finds people also segments the pixels of each of them. Refinement looks at colours inside of the
-body's own outline and never at that mask, so the overlap of mask and drawn body (intersection over union) is evidence
-of its own. Clothes and hair make the mask wider than the body, alike before and after.
+The pose network that detects people also segments them. Refinement compares colours inside the body's outline and never
+uses that mask, so the overlap of mask and drawn body (intersection over union) is independent evidence. Clothes and
+hair make the mask wider than the body, before and after alike.
 
-A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring moments of the track; but no row
-moves to where its own overlap is smaller than that of the fit. A small gain says little, since clothes and arms before
-the trunk change the overlap, too. And what moves a fit that was nearly right errs as much as the fit itself: then the
-overlap is largest halfway, and a body between the two is nearer to the truth than either. So the body goes towards
-where the overlap is largest, the farther the more is gained there, as an estimate is shrunk that has noise of its own.
-Where the overlap still grows at the end, as on real videos, most of the refinement or all of it is kept.
+A single frame is noisy, so the gain in overlap is averaged over neighbouring moments of the track. But no row moves to
+where its own overlap is smaller than that of the fit. A small gain means little, because clothes and arms in front of
+the trunk change the overlap, too. If the fit was nearly right, the moved body errs as much as the fit, the overlap is
+largest halfway, and a body between the two is nearer to the truth than either. So the body goes towards the largest
+overlap, farther if the gain is larger, as a noisy estimate is shrunk. If the overlap still grows at the end, as in real
+videos, most or all of the refinement is accepted.
 
-The constants are calibrated on rendered clips against the joints' error, and tried on others
+The constants are calibrated on rendered clips against the joints' error, and tested on others
 (docs/research/refine.md).
 """
 
@@ -31,22 +31,20 @@ from humanpose_cli.refining.options import AcceptanceOptions
 
 Array = NDArray[Any]
 
-# Where the overlap would be largest, in the way to the moved bodies: the parabola through three overlaps foretells no
-# more.
-_FARTHEST = 2.0
-# Seconds: standard deviations of the averages over a track, of overlaps and of the share that is kept.
-_NEIGHBOURS, _FADE = 0.2, 0.05
+_MAX_SHARE = 2.0  # at which the parabola through three overlaps can predict the largest overlap
+_OVERLAP_SIGMA = 0.2  # seconds, of the Gaussian average of overlaps over a track
+_SHARE_SIGMA = 0.05  # seconds, of the Gaussian average of the accepted share over a track
 
 
 def masks_of_rows(
     record: FitRecord, rows: NDArray[np.integer], image: NDArray[np.uint8], pool: ModelPool
 ) -> list[PersonMask | None]:
-    """Find the pixels of a frame that show the people of some rows; None where the network finds another pose there."""
+    """Segment the people of some rows in a frame. None if the network finds another pose than the row's."""
     return [person.mask for person in watch_keypoints(pool, image, people_of_rows(record, rows), 0)]
 
 
 def people_of_rows(record: FitRecord, rows: NDArray[np.integer]) -> list[DetectedPerson]:
-    """Describe some rows as people known by keypoints: their projected joints."""
+    """Describe some rows as people with their projected joints as keypoints."""
     people = []
     for row in rows:
         points = np.concatenate((record.joints2d[row], np.ones((len(SMPL24), 1), np.float32)), 1)
@@ -56,7 +54,7 @@ def people_of_rows(record: FitRecord, rows: NDArray[np.integer]) -> list[Detecte
 
 
 def overlap(mask: Array, silhouette: Array, outside: NDArray[np.bool_]) -> float:
-    """Compute intersection over union, 0…1, of a mask and a drawn body (S, S) 0…1, without ignored pixels."""
+    """Compute the intersection over union, 0 to 1, of a mask and a drawn body (S, S), without ignored pixels."""
     valid = ~outside
     both = np.minimum(mask, silhouette)[valid].sum()
     either = np.maximum(mask, silhouette)[valid].sum()
@@ -64,54 +62,52 @@ def overlap(mask: Array, silhouette: Array, outside: NDArray[np.bool_]) -> float
 
 
 def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions | None = None) -> Array:
-    """Compute how much of the refinement each row of a track keeps: (R,) 0…1.
-
-    The parabola through a row's overlaps, averaged over neighbours in time, gives the share of the way at which the
-    overlap would be largest, and its gain g there as a share of what was lacking, or that of the moved bodies if these
-    come first. The row goes g / (g + noise) of that way. The share changes over some time, because a jump would be
-    worse than either.
+    """Compute how much of the refinement each row of a track accepts.
 
     Args:
-        seconds: (R,) when the rows' frames were taken, increasing.
-        overlaps: (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a
-            mask.
+        seconds: (R,) rising. The times of the rows' frames.
+        overlaps: (R, 3). The overlap of the fit, of the bodies halfway, and of the moved bodies. NaN without a mask.
+        options: None: the defaults.
+
+    Returns:
+        (R,) 0 to 1.
     """
     options = options or AcceptanceOptions()
     if options.everything:
         return np.ones(len(seconds))
     valid = np.isfinite(overlaps).all(1).astype(float)
-    fit, half, full = (_average(seconds, np.where(valid > 0, column, 0), valid, _NEIGHBOURS) for column in overlaps.T)
+    averages = (_average(seconds, np.where(valid > 0, column, 0), valid, _OVERLAP_SIGMA) for column in overlaps.T)
+    fit, half, full = averages
+    # The parabola through a row's averaged overlaps gives the share at which the overlap would be largest.
     slope, bend = _parabola(fit, half, full)
-    highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
-    highest = np.minimum(highest, _FARTHEST)
-    position = np.minimum(highest, 1)
+    best_share = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
+    best_share = np.minimum(best_share, _MAX_SHARE)
+    # Its gain g there, at most at the moved bodies, is relative to the missing overlap. The row goes g / (g + noise) of
+    # that way.
+    position = np.minimum(best_share, 1)
     gain = (slope * position + bend * position**2) / np.maximum(1 - fit, 1e-6)
     trust = np.where(gain > 0, gain / (gain + options.gain_noise), 0)
-    share = np.minimum(trust * highest, 1)
-    share = _average(seconds, share, np.ones(len(seconds)), _FADE)
+    share = np.minimum(trust * best_share, 1)
+    share = _average(seconds, share, np.ones(len(seconds)), _SHARE_SIGMA)  # without jumps
     return _without_losses(seconds, share, overlaps)
 
 
 def _without_losses(seconds: Array, share: Array, overlaps: Array) -> Array:
-    """Find the largest share (R,) of at most `share` at which no row's overlap is smaller than the fit's.
-
-    A row that would lose has neighbours whose shares fall towards its own, by 1 in twice `_FADE`.
-    """
+    """Find the largest share (R,) of at most `share` at which no row's overlap is smaller than the fit's."""
     slope, bend = _parabola(*overlaps.T)
-    # Where the overlap rises, then falls, a row may go to where it is the fit's again; where it falls first, nowhere.
+    # If the overlap rises and then falls, a row may go until it is the fit's again. If it falls first, it stays.
     end = np.where((slope > 0) & (bend < 0), slope / np.maximum(-bend, 1e-9), 0.0)
-    time = seconds / (2 * _FADE)
+    time = seconds / (2 * _SHARE_SIGMA)
     while (loses := share * (slope + bend * share) < -1e-9).any():  # False without a mask; each pass settles a row
         share = np.where(loses, np.minimum(share, end * (1 - 1e-9)), share)
-        share = np.minimum.accumulate(share - time) + time  # no faster up than 1 in that time, and no faster down
+        # The shares of neighbours change by at most 1 in twice `_SHARE_SIGMA`.
+        share = np.minimum.accumulate(share - time) + time
         share = np.minimum.accumulate((share + time)[::-1])[::-1] - time
     return share
 
 
 def overlap_at(overlaps: Array, share: Array) -> Array:
-    """Evaluate the overlap of each row at its share of the way: (R,), by the parabola through the three (R, 3)
-    that were measured; exactly those at 0, a half and 1, and NaN where they are.
-    """
+    """Evaluate the overlap (R,) of each row at its share, on the parabola through its measured overlaps (R, 3)."""
     fit, half, full = overlaps.T
     slope, bend = _parabola(fit, half, full)
     return np.asarray(fit + slope * share + bend * share**2)
@@ -124,7 +120,7 @@ def _parabola(fit: Array, half: Array, full: Array) -> tuple[Array, Array]:
 
 
 def _average(seconds: Array, values: Array, weights: Array, sigma: float) -> Array:
-    """Compute the Gaussian average over the rows' times (R,); 0 where nothing has weight."""
+    """Compute the Gaussian average over the rows' times (R,). 0 without weight."""
     result = np.zeros(len(seconds))
     starts = np.searchsorted(seconds, seconds - 4 * sigma)
     stops = np.searchsorted(seconds, seconds + 4 * sigma, side="right")

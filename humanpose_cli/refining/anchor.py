@@ -1,16 +1,18 @@
-"""How far off the fit that refinement starts from may be: a noise level for each joint, from the fit's own evidence.
+"""Noise levels of the fit that refinement starts from, for each joint, from the fit's own evidence.
 
 Fits of this program err by `USUAL_ERRORS`. How far another fit is off is estimated from the distances between its
-landmarks and the keypoints: errors δ_j ~ N(0, q_j a_j²) of the joints, with usual errors a_j, move the landmarks by
-J δ, and the keypoints have noise of their own. The factors q_j maximise the evidence (automatic relevance
-determination; MacKay, Bayesian Interpolation, 1992):
+landmarks and the
+keypoints: errors δ_j ~ N(0, q_j a_j²) of the joints, with usual errors a_j, move the landmarks by J δ, and the
+    keypoints have noise of
+their own. The factors q_j maximise the evidence (automatic relevance determination; MacKay, Bayesian Interpolation,
+1992):
 
     H = Jᵀ J + diag(1 / q_j a_j²)    δ = −H⁻¹ Jᵀ r    γ_j = 3 − trace (H⁻¹)_jj / q_j a_j²    q_j ← |δ_j|² / a_j² γ_j
 
 with r the landmarks' distances and J in units of the keypoints' noise, and γ_j how many of a joint's three angles the
-keypoints determine. A joint that they say little of has the factor of the track; a limb whose keypoints are far from
-it becomes free. A fit of a method that was measured keeps a factor of 1 or more: one that was made from the keypoints
-follows them whatever its errors are, and a network errs more in depth than across the view.
+keypoints determine. A joint without keypoints has the factor of the track. A limb whose keypoints are far from it
+becomes free. A fit of a measured method keeps a factor of 1 or more: one that was made from the keypoints follows them
+whatever its errors are, and a network errs more in depth than across the view.
 """
 
 from __future__ import annotations
@@ -37,24 +39,29 @@ USUAL_ERRORS = {
     "wrist": 0.4,
     "hand": 0.6,
 }
-"""Class of joint → radians: σ of the errors about each axis of keypoint fits and of Neural Body Fitting's network; 1.5
-times that of the median error, since some limbs are far off (tools/measure_refinement_noise.py).
-"""
+"""Class of joint to radians: σ about each axis of the errors of keypoint fits and of Neural Body Fitting's network. It
+is 1.5 times the σ of the median error, because some limbs are far off (tools/measure_refinement_noise.py)."""
 
-_TRACK = 0.1  # how many well determined angles the expectation that a track's fit is a usual one is worth
-_JOINT = 4.0  # the same for a joint and its track
-_LIMIT = 2.25  # on the factor of a joint; that of a track is 1 at most, of a usual fit
+_TRACK_WEIGHT = 0.1  # number of well determined angles that the prior of a track's factor is worth
+_JOINT_WEIGHT = 4.0  # number of well determined angles that the prior of a joint's factor is worth
+_MAX_FACTOR = 2.25  # of a joint; the factor of a track is 1 at most
 _ITERATIONS = 8
-_QUADRATIC = 1e6  # noise levels: robust scale without any effect
+_QUADRATIC = 1e6  # noise levels, robust scale without effect
 ROBUST_2D = 3.0
-"""Noise levels: a displacement of this size counts half as outlier."""
-_ROOT_NOISE = 0.01  # of the depth: difference of the pelvis' depth from a usual fit's
+"""Noise levels at which a displacement counts half as outlier."""
+_ROOT_NOISE = 0.01  # of the depth, σ of the pelvis' depth of a usual fit
 SHAPE_NOISE = 0.6
-"""Difference of a shape component from a usual fit's."""
+"""σ of the shape components of a usual fit."""
 
 
 class AnchorNoise(NamedTuple):
-    """σ of a fit's errors in N rows: rotation (N, 24) radians, root (N,) share of the depth, shape (N,)."""
+    """σ of a fit's errors in N rows.
+
+    Attributes:
+        rotation: (N, 24) radians.
+        root: (N,). Share of the depth.
+        shape: (N,).
+    """
 
     rotation: Tensor
     root: Tensor
@@ -62,8 +69,14 @@ class AnchorNoise(NamedTuple):
 
 
 class Keypoints(NamedTuple):
-    """Of N rows of a track, double: pixels (N, L, 2), weights (N, L) = 1 / σ, counts (N, L) as in `AlignmentEvidence`;
-    focal (N,), centre (N, 2).
+    """The keypoints of N rows of a track, double.
+
+    Attributes:
+        pixels: (N, L, 2) pixels.
+        weights: (N, L) 1 / pixels. 1 / σ.
+        counts: (N, L). The number of independent points that each stands for, see `CameraTargets`.
+        focal: (N,) pixels.
+        centre: (N, 2) pixels.
     """
 
     pixels: Tensor
@@ -74,7 +87,7 @@ class Keypoints(NamedTuple):
 
 
 def usual_errors() -> Tensor:
-    """Return (24,) `USUAL_ERRORS` of each joint."""
+    """Return `USUAL_ERRORS` (24,) of each joint in radians."""
     return torch.tensor([USUAL_ERRORS[joint_class(name)] for name in SMPL24.joint_names], dtype=torch.float64)
 
 
@@ -89,10 +102,14 @@ def anchor_noise(
     """Estimate the noise levels of the rows of one track.
 
     Args:
-        rig: Its last landmarks are the keypoints'.
-        measured: Whether the fit is of a method that `USUAL_ERRORS` were measured of: no factor is below 1.
+        rig: A rig whose last landmarks are the keypoints'.
+        state: The fit.
+        segment_scales: (N, 24). The fit's factors on the segments' sizes.
+        keypoints: The keypoints.
+        measured: Whether `USUAL_ERRORS` were measured for the method of the fit. Then no factor is below 1.
     """
-    count, joints = len(state.rotations), len(SMPL24)
+    count = len(state.rotations)
+    joints = len(SMPL24)
     points = slice(rig.landmark_count - keypoints.pixels.shape[1], rig.landmark_count)
     pose = rig.pose(state.rotations, state.root, state.betas, segment_scales, jacobian=True)
     assert pose.jacobian is not None
@@ -102,11 +119,12 @@ def anchor_noise(
     J = pose.jacobian[:, :, points, : root + 3 + rig.shape_count]
     rows = projection_rows(pose.points[:, points], J, camera, target, _QUADRATIC)
     usual = usual_errors()
-    other = rows.residual.new_tensor([1, 1, _ROOT_NOISE, *[SHAPE_NOISE] * rig.shape_count])
-    track, factors = 1.0, torch.ones(count, joints, dtype=torch.float64)
+    root_and_shape = rows.residual.new_tensor([1, 1, _ROOT_NOISE, *[SHAPE_NOISE] * rig.shape_count])
+    track = 1.0
+    factors = torch.ones(count, joints, dtype=torch.float64)
     trust = keypoints.counts
     for _ in range(_ITERATIONS):
-        precision = torch.cat((factors.sqrt() * usual, (track**0.5 * other).expand(count, -1)), 1) ** -2
+        precision = torch.cat((factors.sqrt() * usual, (track**0.5 * root_and_shape).expand(count, -1)), 1) ** -2
         precision = torch.cat((precision[:, :joints].repeat_interleave(3, 1), precision[:, joints:]), 1)
         weighted_jacobian = rows.jacobian.mT * trust.repeat(1, 2)[:, None]
         inverse = torch.linalg.inv(weighted_jacobian @ rows.jacobian + torch.diag_embed(precision))
@@ -114,18 +132,21 @@ def anchor_noise(
         spread = (inverse.diagonal(dim1=1, dim2=2) * precision)[:, :root].unflatten(1, (joints, 3)).sum(-1)
         certainty = (3 - spread).clamp_min(0)
         error = step[:, :root].unflatten(1, (joints, 3)).square().sum(-1) / usual.square()
-        # Errors of few joints do not make the others free: these are Student's t about the track's factor.
-        like = (_JOINT + certainty) / (_JOINT + error / track)
-        track = float(((like * error).sum(1).mean() + _TRACK) / ((like * certainty).sum(1).mean() + _TRACK))
+        # Student's t about the track's factor, so that errors of few joints do not make the others free.
+        weight = (_JOINT_WEIGHT + certainty) / (_JOINT_WEIGHT + error / track)
+        track = float(
+            ((weight * error).sum(1).mean() + _TRACK_WEIGHT) / ((weight * certainty).sum(1).mean() + _TRACK_WEIGHT)
+        )
         if measured:
             track = max(track, 1.0)
-        factors = (error + _JOINT * track) / (certainty + _JOINT)
+        factors = (error + _JOINT_WEIGHT * track) / (certainty + _JOINT_WEIGHT)
         if measured:
             factors = factors.clamp_min(1)
-        track, factors = min(track, 1.0), factors.clamp(max=_LIMIT)
+        track = min(track, 1.0)
+        factors = factors.clamp(max=_MAX_FACTOR)
         # Keypoints that no error of the fit explains are outliers.
-        left = (rows.residual + (rows.jacobian @ step[..., None]).squeeze(-1)).unflatten(1, (2, -1))
-        _, slope = geman_mcclure(left.square().sum(1), ROBUST_2D)
+        unexplained = (rows.residual + (rows.jacobian @ step[..., None]).squeeze(-1)).unflatten(1, (2, -1))
+        _, slope = geman_mcclure(unexplained.square().sum(1), ROBUST_2D)
         trust = keypoints.counts * slope
-    of_track = torch.full((count,), track**0.5, dtype=torch.float64)
-    return AnchorNoise(factors.sqrt() * usual, of_track * _ROOT_NOISE, of_track * SHAPE_NOISE)
+    scale = torch.full((count,), track**0.5, dtype=torch.float64)
+    return AnchorNoise(factors.sqrt() * usual, scale * _ROOT_NOISE, scale * SHAPE_NOISE)

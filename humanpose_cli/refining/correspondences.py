@@ -1,10 +1,9 @@
-"""Where the rendered body's pixels really lie in the photograph: 2-D displacements with their noise.
+"""2-D displacements, with their noise, from the rendered body's pixels to their positions in the photograph.
 
-`Correspondence` is what those that compare images have in common. `FlowCorrespondence` compares the textured rendering
-with the photograph by dense optical flow, `NetworkCorrespondence` by a trained network. The displacements of pixels
-become those of surface points by the barycentric weights of the faces that the pixels show:
-`SurfacePoints.displacements`. `ChartedPoints` knows without any rendering which vertex a pixel shows, as DensePose
-does.
+`FlowCorrespondence` compares the textured rendering with the photograph by dense optical flow, `NetworkCorrespondence`
+by a trained network. `SurfacePoints.displacements` converts the displacements of pixels to those of surface points, by
+the barycentric weights of the faces that the pixels show. `ChartedPoints` knows the vertex that a pixel shows without a
+rendering, as from DensePose.
 """
 
 from __future__ import annotations
@@ -39,13 +38,12 @@ Array = NDArray[Any]
 
 
 class Displacements(NamedTuple):
-    """Of N crops of S pixels a side.
+    """Displacements in N crops with S pixels a side.
 
     Attributes:
-        pixels: (N, 2, S, S) x, y in pixels of the crop: from where the body is drawn to where it is in the
-            photograph.
-        noise: (N, 1, S, S) pixels of the crop: standard deviation of the error along each axis; infinite where
-            nothing is known, and off the body.
+        pixels: (N, 2, S, S) pixels of the crop. x, y from the drawn body to its position in the photograph.
+        noise: (N, 1, S, S) pixels of the crop. The standard deviation along each axis. Infinite if unknown, and off the
+            body.
     """
 
     pixels: Tensor
@@ -56,25 +54,25 @@ class Correspondence(Protocol):
     """Compares renderings with the photographs of the same crops."""
 
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
-        """Predict the displacements of N renderings; photos (N, 3, S, S) float32, 0…1."""
+        """Predict the displacements of N renderings from photos (N, 3, S, S) float32, 0 to 1."""
 
 
-_BACK = 1.0  # pixels: forward and backward flow that differ by this are half trusted
-_COLOUR = 0.1  # difference of colours 0…1 at which a match is half trusted
-_GRADIENT = 0.02  # change of brightness a pixel from which a point can be told from its neighbours
-_CLEARED = 0.05  # of the crop's side: how far around the drawn body the person is taken out of the photograph
-_REACH = 0.08  # of the crop's side: longer displacements are not believed
-_FLOW_NOISE = 0.0055  # of the crop's side: noise of a short displacement of full confidence
-_MIN_CONFIDENCE = 0.05  # confidence below which nothing is known
+_CYCLE_ERROR = 1.0  # pixels, difference of forward and backward flow at which half is trusted
+_COLOUR_ERROR = 0.1  # difference of colours 0 to 1 at which half is trusted
+_GRADIENT = 0.02  # change of brightness per pixel that distinguishes a point from its neighbours
+_CLEARED = 0.05  # of the crop's side, width around the drawn body in which the photograph's person is removed
+_MAX_LENGTH = 0.08  # of the crop's side, of a displacement
+_FLOW_NOISE = 0.0055  # of the crop's side, noise of a short displacement with full confidence
+_MIN_CONFIDENCE = 0.05  # below which a displacement is unknown
 _FLOW_SHARE = 0.55  # of a displacement's length that is noise
 
 
 class FlowCorrespondence:
     """Dense inverse search (Kroeger et al. 2016, OpenCV's) from the rendering to the photograph.
 
-    The rendering is laid over the photograph itself, so that what lies around the person pulls nowhere. A pixel is
-    trusted where its texture is known, where the flow back returns to it, where the colours agree, and where there is
-    something to see; its noise is that of flow on rendered people, by this confidence and the displacement's length.
+    The rendering is drawn over the photograph itself, so that the surroundings of the person do not move. A pixel is
+    trusted if its texture is known, the backward flow returns to it, the colours agree, and there is detail. Its noise
+    follows from this confidence and the displacement's length, as measured on rendered people.
     """
 
     def __init__(self) -> None:
@@ -83,13 +81,14 @@ class FlowCorrespondence:
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
         maps = (rendering.rgb, rendering.textured, photos)
         crops = zip(*(values.cpu().numpy() for values in maps), strict=True)
-        flows, confidences = zip(*(self._one(*crop) for crop in crops), strict=True)
-        flow, confidence = torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(confidences))
+        flows, confidences = zip(*(self._compare(*crop) for crop in crops), strict=True)
+        flow = torch.from_numpy(np.stack(flows))
+        confidence = torch.from_numpy(np.stack(confidences))
         confidence = torch.where(confidence > _MIN_CONFIDENCE, confidence, 0.0) * rendering.mask.cpu()
         short = (_FLOW_NOISE * photos.shape[-1]) ** 2 / confidence.sqrt()
         return Displacements(flow, (short + _FLOW_SHARE**2 * flow.square().sum(1, keepdim=True)).sqrt())
 
-    def _one(self, rgb: Array, textured: Array, photo: Array) -> tuple[Array, Array]:
+    def _compare(self, rgb: Array, textured: Array, photo: Array) -> tuple[Array, Array]:
         rendering = rgb * textured + _without_person(photo, textured[0]) * (1 - textured)
         rendering_grey, photo_grey = (_grey(image) for image in (rendering, photo))
         side = len(rendering_grey)
@@ -97,19 +96,20 @@ class FlowCorrespondence:
         forward = np.asarray(self._flow.calc(rendering_grey, photo_grey, start.copy()), np.float32)
         backward = np.asarray(self._flow.calc(photo_grey, rendering_grey, start), np.float32)
         y, x = np.mgrid[:side, :side].astype(np.float32)
-        to_x, to_y = x + forward[..., 0], y + forward[..., 1]
-        back = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        to_x = x + forward[..., 0]
+        to_y = y + forward[..., 1]
+        backward = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         warped_photo = cv2.remap(np.ascontiguousarray(photo.transpose(1, 2, 0)), to_x, to_y, cv2.INTER_LINEAR)
-        cycle_error = np.square(forward + back).sum(-1) / _BACK**2
-        unlike = np.square(warped_photo - rendering.transpose(1, 2, 0)).sum(-1) / _COLOUR**2
+        cycle_error = np.square(forward + backward).sum(-1) / _CYCLE_ERROR**2
+        colour_error = np.square(warped_photo - rendering.transpose(1, 2, 0)).sum(-1) / _COLOUR_ERROR**2
         detail = _detail(rendering_grey)
-        confidence = textured[0] * detail / (1 + cycle_error) ** 2 / (1 + unlike)
-        confidence[np.square(forward).sum(-1) > (_REACH * side) ** 2] = 0
+        confidence = textured[0] * detail / (1 + cycle_error) ** 2 / (1 + colour_error)
+        confidence[np.square(forward).sum(-1) > (_MAX_LENGTH * side) ** 2] = 0
         return forward.transpose(2, 0, 1), confidence[None].astype(np.float32)
 
 
 class NetworkCorrespondence:
-    """The displacement network (`models.refiner`), with the noise that it claims."""
+    """The displacement network (`models.refiner`), with the noise that it predicts."""
 
     def __init__(self, network: DisplacementPredictor) -> None:
         self._network = network
@@ -120,22 +120,22 @@ class NetworkCorrespondence:
 
 
 def _without_person(photo: Array, silhouette: Array) -> Array:
-    """Fill the photo (3, S, S) with the surroundings' colours where the person may be: near their body (S, S)."""
+    """Fill the photo (3, S, S) with the colours of the surroundings near the drawn body (S, S)."""
     reach = 2 * round(_CLEARED * len(silhouette)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    away = 1 - cv2.dilate(silhouette, kernel)
-    background = fill_smoothly(np.ascontiguousarray(photo.transpose(1, 2, 0)), np.ascontiguousarray(away))
+    outside = 1 - cv2.dilate(silhouette, kernel)
+    background = fill_smoothly(np.ascontiguousarray(photo.transpose(1, 2, 0)), np.ascontiguousarray(outside))
     return np.asarray(background.transpose(2, 0, 1))
 
 
 def _grey(image: Array) -> NDArray[np.uint8]:
-    """Convert (3, S, S) 0…1 to grey, (S, S) uint8."""
+    """Convert (3, S, S) from 0 to 1 to grey, (S, S) uint8."""
     values = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), image, 1)
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def _detail(grey: NDArray[np.uint8]) -> Array:
-    """Measure (S, S) 0…1 how much brightness changes around a pixel."""
+    """Measure (S, S) from 0 to 1 how much brightness changes around a pixel."""
     values = cv2.GaussianBlur(grey.astype(np.float32) / 255, (0, 0), 1.0)
     across, down = (cv2.Sobel(values, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
     energy = cv2.GaussianBlur(across**2 + down**2, (0, 0), 2.5)
@@ -143,15 +143,15 @@ def _detail(grey: NDArray[np.uint8]) -> Array:
 
 
 SurfaceSource = Callable[[str, tuple[int, int]], tuple[Array, Array]]
-"""Name of an image and its size (width, height) → pixels (M, 2) and the vertices (M,) that they show."""
+"""Name of an image and its size (width, height) to pixels (M, 2) and the vertices (M,) that they show."""
 
 
 class ChartedPoints:
-    """A `SurfaceSource`: pixels of images that show known positions of a body's surface.
+    """Pixels of images that show known positions on a body's surface. A `SurfaceSource`.
 
     Args:
-        charts: Of the body; points  name of an image and its size (width, height) → (M, ≥ 5) x, y pixels, chart, U,
-            V.
+        charts: The charts of the body.
+        points: Name of an image and its size (width, height) to (M, ≥ 5): x and y in pixels, chart, U and V.
     """
 
     def __init__(self, charts: SurfaceCharts, points: Callable[[str, tuple[int, int]], Array]) -> None:
@@ -160,7 +160,8 @@ class ChartedPoints:
     def __call__(self, name: str, size: tuple[int, int]) -> tuple[Array, Array]:
         """Return pixels (M, 2) of an image and the vertices (M,) that they show.
 
-        Raises InputError if nothing is known of the image.
+        Raises:
+            InputError: If there is no output for the image.
         """
         surface_points = torch.from_numpy(np.asarray(self._points(name, size), np.float64))
         vertices, valid = self._nearest(surface_points[:, 2].round().long(), surface_points[:, 3:5])
@@ -168,18 +169,21 @@ class ChartedPoints:
 
 
 def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> ChartedPoints:
-    """Read which pixels show which vertices of a body.
+    """Read the pixels that show vertices of a body.
 
     Args:
-        densepose: As `SurfacePointFile` reads it; charts  as of `surface_charts`.
+        body: The body.
+        densepose: A path that `SurfacePointFile` reads.
+        charts: DensePose's UV_Processed.mat. None: the charts of the body's texture.
     """
     return ChartedPoints(surface_charts(body, charts), SurfacePointFile(densepose).points)
 
 
 class SurfacePointFile:
-    """DensePose's output (a folder of NAME_IUV.png or NAME_IUV.npz, or a dump) or an annotation file in COCO's format.
+    """DensePose's output (a folder of NAME_IUV.png or NAME_IUV.npz, or a dump), or annotations in COCO's format.
 
-    Raises InputError if it is missing or damaged.
+    Raises:
+        InputError: If the path is missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -194,9 +198,10 @@ class SurfacePointFile:
             self._output = DensePoseOutput(path)
 
     def points(self, name: str, size: tuple[int, int]) -> NDArray[Any]:
-        """Read x, y pixels, chart, U and V (M, 5) of the image `name` of `size` (width, height).
+        """Read x and y in pixels, chart, U and V (M, 5) of the image `name` with `size` (width, height).
 
-        Raises InputError if there is nothing about it.
+        Raises:
+            InputError: If there is no output for the image.
         """
         if self._annotations is not None:
             if name not in self._annotations:
@@ -206,14 +211,14 @@ class SurfacePointFile:
         if charts is None:
             stem = Path(name).stem
             expected = f"{stem}_IUV.png, {stem}_IUV.npz or a dump with {name}"
-            raise InputError(self._path, f"has nothing about {name}", expected=expected, remedy="run DensePose on it")
+            raise InputError(self._path, f"has no output for {name}", expected=expected, remedy="run DensePose on it")
         y, x = np.nonzero(charts[..., 0])
         values = charts[y, x].astype(np.float64)
         return np.column_stack((x + 0.5, y + 0.5, values[:, 0], values[:, 1:] / 255))
 
 
 def points_identity(densepose: Path, charts: Path | None) -> dict[str, str | None]:
-    """Return the digests of what decides a result: the contents of both files, or of DensePose's in a folder."""
+    """Return the digests of both files, or of DensePose's files in a folder."""
     files = [densepose]
     if densepose.is_dir():
         files = [path for path in sorted(densepose.rglob("*")) if path.suffix == ".pkl" or path.stem.endswith("_IUV")]
@@ -221,13 +226,17 @@ def points_identity(densepose: Path, charts: Path | None) -> dict[str, str | Non
 
 
 def surface_charts(body: Body, charts: Path | None) -> SurfaceCharts:
-    """Load the charts of DensePose's UV_Processed.mat, for SMPL; without a file those of the body's texture."""
+    """Read the charts of DensePose's UV_Processed.mat for SMPL. Without a file, return those of the body's texture."""
     return texture_charts(body) if charts is None else read_densepose_charts(charts, body)
 
 
 class PointDisplacements(NamedTuple):
-    """Of K surface points in N crops: pixels (N, K, 2) and noise (N, K) along each axis, in pixels of the crop, and
-    area (N, K), how many pixels they are known from: zero for a point that is not visible.
+    """Displacements of K surface points in N crops.
+
+    Attributes:
+        pixels: (N, K, 2) pixels of the crop.
+        noise: (N, K) pixels of the crop. The standard deviation along each axis.
+        area: (N, K). The number of pixels that show the point. Zero for hidden points.
     """
 
     pixels: Tensor
@@ -236,10 +245,13 @@ class PointDisplacements(NamedTuple):
 
 
 class SurfacePoints:
-    """Points spread evenly over a body's surface, which stand for the vertices around them.
+    """Points spread evenly over a body's surface, each of which represents the vertices around it.
 
-    landmarks  the points as a landmark set, for `LandmarkRig`
-    group      (V,) int64 the point that each vertex belongs to
+    Attributes:
+        rows: (K,) int64. The vertices at the points.
+        group: (V,) int64. The point that represents each vertex.
+        faces: The faces of the body.
+        landmarks: The points as a landmark set, for `LandmarkRig`.
     """
 
     def __init__(self, body: Body, count: int) -> None:
@@ -270,9 +282,9 @@ class SurfacePoints:
     def displacements(self, rendering: BodyRendering, pixel_displacements: Displacements) -> PointDisplacements:
         """Average the displacements of the visible points.
 
-        A pixel gives each corner of its face a share of its displacement, by its barycentric weight and precision; what
-        the vertices of a group were given is averaged. The errors of a point's pixels are alike: its noise is their
-        mean, by precision.
+        A pixel gives each corner of its face a share of its displacement, by barycentric weight and precision, and the
+        vertices of a group are averaged. The errors of a point's pixels correlate, so that its noise is their mean,
+        weighted by precision.
         """
         count = len(rendering)
         pixels = torch.zeros(count, len(self), 2, dtype=torch.float64)
@@ -291,7 +303,7 @@ class SurfacePoints:
         return PointDisplacements(pixels / floor[..., None], (area / floor).sqrt(), area)
 
     def means(self, vertices: Array, shifts: Array) -> tuple[Array, Array]:
-        """Average (K, 2) the shifts (M, 2) of some vertices (M,) about each point; which points have any is (K,)."""
+        """Average the shifts (M, 2) of vertices (M,) over each point: (K, 2), and whether a point has any (K,)."""
         groups = self.group.numpy()[vertices]
         count = np.bincount(groups, minlength=len(self))
         total = np.stack([np.bincount(groups, shift, len(self)) for shift in shifts.T], 1)
@@ -299,9 +311,9 @@ class SurfacePoints:
 
 
 def farthest_points(points: Tensor, count: int) -> Tensor:
-    """Choose rows (count,) of points (V, 3), each as far as possible from those before it; the first is the highest.
+    """Choose rows (count,) of points (V, 3), each as far as possible from the previous ones. The first is the highest.
 
-    All in their order, if there are no more than `count`.
+    If there are no more than `count` points, all rows are returned in order.
     """
     if count >= len(points):
         return torch.arange(len(points))

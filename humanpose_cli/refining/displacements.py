@@ -1,6 +1,6 @@
 """The displacement fields of a refinement: saved as a file, and shown as contact sheets.
 
-As Figures 1 and 4 of Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023): the photograph, the
+As in Figures 1 and 4 of Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023): the photograph, the
 textured rendering of the fit, the displacements between them, and the refined body. The fields are those of the first
 round, from the given fit to the photograph.
 """
@@ -41,13 +41,15 @@ from humanpose_cli.rendering.surfaces import Surface, Texture
 SHEET_SUFFIX = ".displacements.jpg"
 _ROWS = 8  # frames of a person on a sheet
 _TILE, _GAP, _HEADING, _WHEEL = 264, 4, 26, 84  # pixels
-_PART = 0.84  # of a crop's side, about its centre, that a tile shows
-_GROUND, _OFF = (236, 238, 240), (150, 153, 158)  # colours behind tiles, and of pixels without a displacement
-_SPACING, _LONGEST = 11, 26  # pixels of a tile between arrows, and of an arrow at the edge of the wheel
-_HALF = 0.03  # of the crop's side: noise of a displacement that is half trusted
-_SHOWN = 0.1  # confidence from which a displacement is drawn as an arrow, and counts for the scale
+_PART = 0.84  # of a crop's side, about its centre, in a tile
+_GROUND = (236, 238, 240)  # colour behind tiles
+_UNKNOWN = (150, 153, 158)  # colour of pixels without a displacement
+_SPACING = 11  # pixels of a tile between arrows
+_ARROW = 26  # pixels of a tile, length of an arrow at the edge of the wheel
+_HALF = 0.03  # of the crop's side, noise of a displacement of which half is trusted
+_MIN_CONFIDENCE = 0.1  # of a displacement that is drawn as an arrow and counts for the scale
 _COLUMNS = ("photograph", "fit, textured", "displacements", "as arrows", "refined", "from the side")
-_FIT, _REFINED = 1, 0  # tracks whose colours the two bodies have from the side, as on the page
+_FIT, _REFINED = 1, 0  # tracks whose colours the two bodies have in the side view, as on the page
 
 
 def sheet_path(displacements: Path, track: int) -> Path:
@@ -62,7 +64,7 @@ def displacements_path(fit: Path) -> Path:
 
 
 def saved_frames(fit: Fit, max_frames: int) -> frozenset[int]:
-    """Choose frames with people, at most so many, spread evenly."""
+    """Choose at most `max_frames` frames with people, spread evenly."""
     return _spread(np.unique(fit.frame_index), max_frames)
 
 
@@ -82,10 +84,25 @@ def refine_with_displacements(
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
     progress: Progress = no_progress,
 ) -> Fit:
-    """Refine as `Refiner.refine`, write the displacements of at most `max_frames` frames to `path`, and the contact
-    sheet (JPEG) of each person beside it. If it fails, no file stays.
+    """Refine a fit, and write its displacements and a contact sheet (JPEG) of each person.
 
-    Raises UsageError for a refiner that does not compare images; for files `displacement_writer`.
+    No file stays after a failure.
+
+    Args:
+        refiner: A refiner that compares images.
+        fit: The fit.
+        frames: The frames of the fit.
+        path: The file of displacements. Sheets are written next to it.
+        max_frames: The maximum number of frames whose displacements are written.
+        body: The body of the fit. Needed for SMPL fits that were read from files.
+        textures: Track to texture. None makes them from the frames.
+        progress: Called with (done, total, unit).
+
+    Returns:
+        The refined fit.
+
+    Raises:
+        UsageError: If the refiner does not compare images, or the path has the wrong suffix.
     """
     refiner.check_compares("save_displacements")
     rebake = textures is None and len(fit) > 0
@@ -131,7 +148,7 @@ def _field(fit: Fit, row: int, view: PersonView, estimate: Displacements, mask: 
 
 
 def _confidence(noise: Tensor) -> Tensor:
-    """Convert noise in pixels to confidence (S, S) 0…1: 1/2 where it is `_HALF` of the crop's side."""
+    """Convert noise in pixels to confidence (S, S) 0 to 1, which is 1/2 at `_HALF` of the crop's side."""
     return 1 / (1 + (noise / (_HALF * noise.shape[-1])).square())
 
 
@@ -144,10 +161,10 @@ def _sheets(
     textures: Mapping[int, NDArray[np.uint8]],
     progress: Progress,
 ) -> dict[int, bytes]:
-    """Draw a JPEG of each person, with some of the saved frames below each other."""
+    """Draw a JPEG of each person with some of the saved frames."""
     rows = _sheet_rows(file)
     reach = {track: _reach(file, numbers) for track, numbers in rows.items()}
-    track_rows: dict[int, dict[int, int]] = {}  # frame → track → row of the file
+    track_rows: dict[int, dict[int, int]] = {}  # frame to track to row of the file
     for track, numbers in rows.items():
         for row in numbers:
             track_rows.setdefault(int(file.frame_index[row]), {})[track] = row
@@ -162,7 +179,7 @@ def _sheets(
 
 
 def _sheet_rows(file: DisplacementFile) -> dict[int, list[int]]:
-    """Choose the rows of the file that a person's sheet shows, by their number."""
+    """Choose the rows of the file on each person's sheet, by track."""
     result = {}
     for track in sorted(set(file.track_id.tolist())):
         result[track] = sorted(_spread(np.flatnonzero(file.track_id == track), _ROWS))
@@ -170,10 +187,9 @@ def _sheet_rows(file: DisplacementFile) -> dict[int, list[int]]:
 
 
 def _reach(file: DisplacementFile, rows: Sequence[int]) -> float:
-    """Compute the pixels of the image at the edge of the colour wheel: of all shown frames, and 1 at least."""
-    lengths = [np.hypot(*file[row].in_image(_SHOWN)[1].T) for row in rows]
-    all_lengths = np.concatenate(lengths)
-    return max(1.0, float(np.percentile(all_lengths, 98))) if len(all_lengths) else 1.0
+    """Compute the pixels of the image at the edge of the colour wheel, for all shown frames. At least 1."""
+    lengths = np.concatenate([np.hypot(*file[row].in_image(_MIN_CONFIDENCE)[1].T) for row in rows])
+    return max(1.0, float(np.percentile(lengths, 98))) if len(lengths) else 1.0
 
 
 def _strips(
@@ -187,16 +203,18 @@ def _strips(
     pixels: NDArray[np.uint8],
     frame: int,
 ) -> list[tuple[int, NDArray[np.uint8]]]:
-    """Draw track and strip of tiles of some people of a frame; `rows` has the file's row of each track."""
-    of_frame = fit.rows_for(frame)
-    before, after = (body_vertices(body, each, of_frame) for each in (fit, after_fit))
+    """Draw track and strip of tiles of some people of a frame. `rows` has the file's row of each track."""
+    frame_rows = fit.rows_for(frame)
+    before = body_vertices(body, fit, frame_rows)
+    after = body_vertices(body, after_fit, frame_rows)
     views = person_views(pixels, before, body.faces, fit.camera(frame), file.size)
     result = []
-    for i, row in enumerate(of_frame):
+    for i, row in enumerate(frame_rows):
         track = int(fit.track_id[row])
         if track not in rows:
             continue
-        view, field = views[i], file[rows[track]]
+        view = views[i]
+        field = file[rows[track]]
         texture = Texture(np.ascontiguousarray(textures[track][..., :3]), body.uv, body.uv_faces)
         images = [_textured(points[i], body, texture, view) for points in (before, after)]
         photo = _tile(view.photo)
@@ -215,33 +233,31 @@ def _strips(
 
 
 def _textured(vertices: Tensor, body: Body, texture: Texture, view: PersonView) -> NDArray[np.uint8]:
-    """Draw a tile with a body as its person's texture paints it, and nothing around it."""
+    """Draw a tile with a textured body on a plain ground."""
     image = render_people([Surface(vertices, body.faces, texture=texture, lit=False)], view.camera)
     ground = np.array(_GROUND, np.float32) / 255
     return _tile(np.rint(255 * (image[..., :3] * image[..., 3:] + ground * (1 - image[..., 3:]))).astype(np.uint8))
 
 
 def _coloured(field: DisplacementField, reach: float) -> NDArray[np.uint8]:
-    """Draw a tile with the field in the colours of the wheel; grey on the body where nothing is known."""
+    """Draw a tile with the field in the colours of the wheel. Unknown displacements are grey."""
     shift = np.moveaxis(field.pixels, 0, -1) @ field.crop_to_image[:, :2].T
-    image = np.full((*field.mask.shape, 3), _GROUND, np.uint8)
-    image[field.mask] = np.where(field.confidence[..., None] > 0, flow_colours(shift, reach), np.array(_OFF, np.uint8))[
-        field.mask
-    ]
-    return _tile(image)
+    unknown = np.array(_UNKNOWN, np.uint8)
+    colours = np.where(field.confidence[..., None] > 0, flow_colours(shift, reach), unknown)
+    return _tile(np.where(field.mask[..., None], colours, np.array(_GROUND, np.uint8)))
 
 
 def _arrows(field: DisplacementField, photo: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
-    """Draw a tile with arrows over the photograph, from where the fit shows a point towards where it is."""
+    """Draw a tile with arrows over the photograph, from the fit's points to their positions."""
     tile = _tile(photo)
     tile[:] = np.rint(0.55 * tile + 0.45 * 255)
     centres = np.arange(_SPACING / 2, _TILE, _SPACING)
     positions = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)
     side = len(field.mask)
     x, y = (side * (0.5 + _PART * (positions / _TILE - 0.5))).astype(int).T
-    reliable = field.mask[y, x] & (field.confidence[y, x] >= _SHOWN)
+    reliable = field.mask[y, x] & (field.confidence[y, x] >= _MIN_CONFIDENCE)
     shifts = field.pixels[:, y[reliable], x[reliable]].T @ field.crop_to_image[:, :2].T
-    draw_arrows(tile, positions[reliable], shifts * (_LONGEST / reach), flow_colours(shifts, reach))
+    draw_arrows(tile, positions[reliable], shifts * (_ARROW / reach), flow_colours(shifts, reach))
     return tile
 
 
@@ -260,9 +276,9 @@ def _beside(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def _sheet(strips: Sequence[bytes], reach: float, track: int) -> bytes:
-    """Put the strips under headings, and the legend below."""
-    strip_images = (cv2.imdecode(np.frombuffer(strip, np.uint8), cv2.IMREAD_COLOR) for strip in strips)
-    rows = [np.asarray(strip, np.uint8)[..., ::-1] for strip in strip_images]
+    """Put the strips under headings, with the legend below."""
+    images = (cv2.imdecode(np.frombuffer(strip, np.uint8), cv2.IMREAD_COLOR) for strip in strips)
+    rows = [np.asarray(image, np.uint8)[..., ::-1] for image in images]
     width = len(_COLUMNS) * (_TILE + _GAP) - _GAP
     heading = np.full((_HEADING, width, 3), 255, np.uint8)
     for number, name in enumerate(_COLUMNS):
@@ -274,10 +290,10 @@ def _sheet(strips: Sequence[bytes], reach: float, track: int) -> bytes:
     for number, line in enumerate(lines):
         _write(legend, line, (left + _WHEEL + 8, 26 + 24 * number))
     _write(legend, f"person {track}", (2, 26))
-    _write(legend, f"1 px of the image: {_LONGEST / reach:.1f} px here", (3 * (_TILE + _GAP) + 60, 26))
+    _write(legend, f"1 px of the image: {_ARROW / reach:.1f} px here", (3 * (_TILE + _GAP) + 60, 26))
     _write(legend, "orange: fit, blue: refined", (5 * (_TILE + _GAP) + 2, 26))
     return encode_image(np.concatenate((heading, *rows, legend)), ".jpg")
 
 
-def _write(image: NDArray[np.uint8], text: str, at: tuple[int, int]) -> None:
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 44, 50), 1, cv2.LINE_AA)
+def _write(image: NDArray[np.uint8], text: str, position: tuple[int, int]) -> None:
+    cv2.putText(image, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 44, 50), 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""The frames of a fit, found again in the input that it was made from: of its only camera, or of those of a take."""
+"""The frames of a fit, from the input that it was made from: of its only camera, or of all cameras of a take."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ class FitFrames:
     """The source of a fit's frames, which are read as often as needed and not kept.
 
     Attributes:
-        fit: The frames' names and sizes.
-        source: Images, or one sequence, that hold them.
-        in_order: The source gives just these frames in this order; else they are found by name, and others left
-            out.
+        fit: The names and sizes of the frames.
+        source: Images or one sequence with the frames.
+        in_order: Whether the source has exactly these frames in this order. Else they are found by name.
     """
 
     fit: FitRecord
@@ -44,9 +43,16 @@ class FitFrames:
 
     @classmethod
     def of(cls, fit: FitRecord, frames: str | Path | Sequence[str | Path] | np.ndarray | InputItem) -> FitFrames:
-        """Read a video, a folder, images, or an array (F, H, W, 3) or (H, W, 3) uint8 with the fit's frames in order.
+        """Find the frames of a fit.
 
-        Raises InputError if frames of the fit are missing there.
+        Args:
+            fit: The fit.
+            frames: A video, a folder, images, or an array (F, H, W, 3) or (H, W, 3) uint8 with the fit's frames in
+                order.
+
+        Raises:
+            UsageError: If an array has another number of frames.
+            InputError: If an input is missing.
         """
         if isinstance(frames, np.ndarray):
             pixels = check_pixels(frames, sequence=True, name="frames")
@@ -57,54 +63,60 @@ class FitFrames:
         return cls(fit, FrameSource(tuple(items_of(frames, sequence=True if fit.frame_count > 1 else None))))
 
     def read(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
-        """Yield pairs of a frame's number in the fit and its pixels (H, W, 3), as `decoded`."""
+        """Yield the number of each frame in the fit and its pixels (H, W, 3). See `decoded`."""
         with closing(self.decoded()) as frames:
-            for frame, each in frames:
-                yield frame, each.pixels
+            for number, frame in frames:
+                yield number, frame.pixels
 
     def decoded(self) -> Generator[tuple[int, Frame], None, None]:
-        """Yield pairs of a frame's number in the fit and the frame, in order; close it to stop early.
+        """Yield the number of each frame in the fit and the frame, in order. Close the generator to stop early.
 
-        Raises InputError that names frames which are missing or have another size.
+        Raises:
+            InputError: If frames are missing or have another size. The message names them.
         """
         if self.in_order:
             with closing(self.source.frames()) as decoded:
-                for frame, each in enumerate(decoded):
-                    yield frame, self._checked(frame, each)
+                for number, frame in enumerate(decoded):
+                    yield number, self._checked(number, frame)
             return
         names = self.fit.frame_names.tolist()
-        waiting = {name: frame for frame, name in enumerate(names)}
+        missing = {name: number for number, name in enumerate(names)}
         for item in self.source.items:
             with closing(item.frames()) as decoded:
-                for each in decoded:
-                    if each.name in waiting:
-                        frame = waiting.pop(each.name)
-                        yield frame, self._checked(frame, each)
-                    if not waiting:
+                for frame in decoded:
+                    if frame.name in missing:
+                        number = missing.pop(frame.name)
+                        yield number, self._checked(number, frame)
+                    if not missing:
                         return
-        shown = ", ".join(list(waiting)[:_LISTED]) + (", …" if len(waiting) > _LISTED else "")
-        where = ", ".join(item.label for item in self.source.items[:_LISTED])
-        problem = f"lacks {len(waiting)} of the fit's {len(names)} frames: {shown}"
-        raise InputError(where, problem, remedy="give the input that the fit was made from")
+        listed = ", ".join(list(missing)[:_LISTED]) + (", …" if len(missing) > _LISTED else "")
+        inputs = ", ".join(item.label for item in self.source.items[:_LISTED])
+        problem = f"lacks {len(missing)} of the fit's {len(names)} frames: {listed}"
+        raise InputError(inputs, problem, remedy="give the input that the fit was made from")
 
-    def _checked(self, frame: int, decoded: Frame) -> Frame:
-        width, height = self.fit.image_size[frame].tolist()
-        if decoded.size != (width, height):
-            got = f"{decoded.size[0]} × {decoded.size[1]}"
-            name = str(self.fit.frame_names[frame])
+    def _checked(self, number: int, frame: Frame) -> Frame:
+        width, height = self.fit.image_size[number].tolist()
+        if frame.size != (width, height):
+            got = f"{frame.size[0]} × {frame.size[1]}"
+            name = str(self.fit.frame_names[number])
             raise InputError(name, "is not the frame that was fitted", expected=f"{width} × {height} pixels", got=got)
-        return decoded
+        return frame
 
 
 AnyFrames: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem | FitFrames | None"
-"""A video, a folder, images, (F, H, W, 3) uint8, or frames that were found before; None: where the fit came from."""
+"""A video, a folder, images, (F, H, W, 3) uint8, or the frames of a fit. None: the files that the fit names."""
 
 
 def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
-    """Restrict a fit to those of the frames that it knows; also return these frames.
+    """Restrict a fit to the given frames, and return it with these frames.
 
-    Raises InputError if a view of a take lacks frames, UsageError if a fit that came from a file does not name its
-    frames and `frames` is None, and for a take without the frames of all its views.
+    Args:
+        fit: The fit.
+        frames: The frames. For a take, the inputs of all views. None opens the files that the fit names.
+
+    Raises:
+        InputError: If a view of a take lacks frames.
+        UsageError: If no frames are known, or those of a view are missing.
     """
     if isinstance(frames, FitFrames):
         return fit, frames
@@ -126,13 +138,13 @@ def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
 
 
 class CameraFit(NamedTuple):
-    """One camera of a fit, the only one or one of a take.
+    """One camera of a fit: the only one, or one of a take.
 
     Attributes:
-        fit: As this camera shows it, in its axes.
-        rows: (R,) of the fit of all cameras, which its rows are.
-        frames: Of the camera.
-        to_camera: (4, 4) axes of the first camera to its own.
+        fit: The fit of this camera, in its axes.
+        rows: (R,) int. The rows in the fit of all cameras.
+        frames: The frames of the camera.
+        to_camera: (4, 4). Axes of the first camera to those of this one.
     """
 
     fit: Fit
@@ -141,13 +153,13 @@ class CameraFit(NamedTuple):
     to_camera: NDArray[np.float64]
 
     def vertices(self, body: Body, fit: Fit, rows: NDArray[np.integer]) -> Tensor:
-        """Compute the surfaces (P, V, 3) of some of its rows in another fit of all cameras, metres in its axes."""
+        """Compute the surfaces (P, V, 3) of some rows in a fit of all cameras, in metres and in this camera's axes."""
         matrix = torch.from_numpy(self.to_camera).float()
         return body_vertices(body, fit, self.rows[rows]) @ matrix[:3, :3].mT + matrix[:3, 3]
 
 
 def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
-    """List the cameras of a fit: one with these frames, or those of a take with theirs, without those that move."""
+    """List the cameras of a fit with their frames. Cameras of a take that move are left out."""
     if len(fit.cameras) == 1:
         return [CameraFit(fit, np.arange(len(fit)), frames, np.eye(4))]
     cameras = []
@@ -155,8 +167,8 @@ def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
         if not camera.is_moving:
             view = fit.view(number)
             assert view.images is not None
-            of_view = FitFrames(view, view.images, in_order=True)
-            cameras.append(CameraFit(view, fit.shown_by(number), of_view, camera.from_first))
+            view_frames = FitFrames(view, view.images, in_order=True)
+            cameras.append(CameraFit(view, fit.shown_by(number), view_frames, camera.from_first))
     return cameras
 
 

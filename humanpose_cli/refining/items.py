@@ -1,4 +1,4 @@
-"""Fit files and the inputs that they were made of, as items of a batch."""
+"""Fit files and their inputs as items of a batch."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from humanpose_cli.refining.outputs import PageFits, fit_label
 
 @dataclass(frozen=True)
 class FitWithFrames:
-    """A file of fits, and the inputs that its frames are in.
+    """A file of fits, and the inputs with its frames.
 
     Attributes:
+        path: The file of fits.
+        inputs: The inputs.
         output: The fit file that is written.
-        error: Why it cannot be refined.
-        compared, truth: Files of other fits of the same people, and of the true bodies, which the page shows, too.
+        error: The reason why the fit cannot be refined.
+        compared: Files of other fits of the same people, which the page shows, too.
+        truth: The file of the true bodies, which the page shows, too.
     """
 
     path: Path
@@ -40,38 +43,44 @@ class FitWithFrames:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that is read."""
-        beside = (*self.compared, *([self.truth] if self.truth else []))
-        return (*files_of_fit(self.path, self.inputs), *(file for path in beside for file in files_of_fit(path, ())))
+        """All files that are read."""
+        page_paths = (*self.compared, *([self.truth] if self.truth else []))
+        page_files = (file for path in page_paths for file in files_of_fit(path, ()))
+        return (*files_of_fit(self.path, self.inputs), *page_files)
 
     @property
     def is_sequence(self) -> bool | None:
-        """Whether the frames follow each other in time; None for several inputs."""
+        """Whether the frames follow each other in time. None for several inputs."""
         return self.inputs[0].is_sequence if len(self.inputs) == 1 else None
 
     def read(self, body: str | Body = "default", *, camera: Path | None = None, smplx: Path | None = None) -> Fit:
-        """Read the fit with its frames; arguments and errors as `read_fits`."""
+        """Read the fit with its frames. See `read_fits`."""
         return read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
 
     def read_beside(self, fit: Fit, body: str | Body = "default", *, smplx: Path | None = None) -> PageFits:
-        """Read what else the page shows beside the fit. Raises InputError for a file without any of its people."""
-        others: dict[str, Fit] = {}
-        for path in self.compared:
-            other = self._read_like(fit, path, body, smplx)
-            label = fit_label(other, path)
-            others[label if label not in others else f"{label}, {path.parent.name or path.name}"] = other
-        return PageFits(others, None if self.truth is None else self._read_like(fit, self.truth, body, smplx))
+        """Read the other fits of the page.
 
-    def _read_like(self, fit: Fit, path: Path, body: str | Body, smplx: Path | None) -> Fit:
-        other = read_fits(path, body, self.inputs, smplx=smplx)
-        if len(fit) and (matched_rows(fit, other) < 0).all():
-            got = "people elsewhere" if len(other) else "nobody"
+        Raises:
+            InputError: If a file shows none of the fit's people.
+        """
+        compared: dict[str, Fit] = {}
+        for path in self.compared:
+            compared_fit = self._read_matching(fit, path, body, smplx)
+            label = fit_label(compared_fit, path)
+            label = label if label not in compared else f"{label}, {path.parent.name or path.name}"
+            compared[label] = compared_fit
+        return PageFits(compared, None if self.truth is None else self._read_matching(fit, self.truth, body, smplx))
+
+    def _read_matching(self, fit: Fit, path: Path, body: str | Body, smplx: Path | None) -> Fit:
+        result = read_fits(path, body, self.inputs, smplx=smplx)
+        if len(fit) and (matched_rows(fit, result) < 0).all():
+            got = "people elsewhere" if len(result) else "nobody"
             raise InputError(path, f"shows none of the people of {self.path.name}", got=got)
-        return other
+        return result
 
 
 def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
-    """List what is read of fits: their file, or those of their folder, and those of the inputs of their frames."""
+    """List the files of fits, or of their folder, and the files of the inputs."""
     fits = sorted(file for file in path.rglob("*") if file.is_file()) if os.path.isdir(path) else [path]
     return (*fits, *(file for item in inputs for file in item.files))
 
@@ -86,54 +95,56 @@ def fits_with_frames(
 ) -> list[FitWithFrames]:
     """Find the frames of fits.
 
-    Raises InputError if the only path is missing.
-
     Args:
         paths: Files of fits, and folders of fit files.
-        inputs: One file of fits takes all; several are matched by their names: `a/clip.mp4.fit.npz` is of
-            `a/clip.mp4`. None: those that the fit files name.
+        inputs: The inputs. A single file of fits takes all of them. Several files are matched by name:
+            `a/clip.mp4.fit.npz` belongs to `a/clip.mp4`. None opens the inputs that the fit files name.
         out: A folder, or the fit file's name.
-        compare, truth: Other fits and the true bodies for the page: files where there is one path, or folders with
-            the fit files of all.
+        compare: Other fits for the page: files if there is one path, or folders with the fit files of all.
+        truth: The true bodies for the page, a file or a folder.
+
+    Raises:
+        InputError: If the only path is missing.
     """
     named = fit_files(paths)
     result = []
     for name, path, problem in named:
         items, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
         output = fit_path(items[0].key if inputs and len(items) == 1 else name, out)
-        beside: dict[str, Any] = {}
+        page_paths: dict[str, Any] = {}
         try:
             names = (name, output.name, *(item.key + FIT_SUFFIX for item in items))
-            beside["compared"] = tuple(_fit_beside(each, names, "compare", len(named)) for each in compare)
-            beside["truth"] = None if truth is None else _fit_beside(truth, names, "truth", len(named))
+            page_paths["compared"] = tuple(_matching_file(other, names, "compare", len(named)) for other in compare)
+            page_paths["truth"] = None if truth is None else _matching_file(truth, names, "truth", len(named))
         except InputError as missing:
             error = error or missing
-        result.append(FitWithFrames(path, items, output, error, **beside))
+        result.append(FitWithFrames(path, items, output, error, **page_paths))
     protect(file for task in result for file in task.files)
     return result
 
 
-def _fit_beside(path: Path, names: Sequence[str], option: str, count: int) -> Path:
-    """Find the file of a fit's people in another run's folder, or the file itself where there is one fit."""
+def _matching_file(path: Path, names: Sequence[str], option: str, count: int) -> Path:
+    """Find the file of a fit in another run's folder. A file itself matches if there is one fit."""
     if not path.is_dir():
         if count > 1:
             raise UsageError(option, "is of one fit", got=f"{count} fits", remedy="a folder with a file for each")
         return path
-    found = next((path / name for name in names if (path / name).is_file()), None)
-    if found is None and (list(path.rglob(f"*{FIT_SUFFIX}")) or count > 1):
+    match = next((path / name for name in names if (path / name).is_file()), None)
+    if match is None and (list(path.rglob(f"*{FIT_SUFFIX}")) or count > 1):
         raise InputError(path, "has no fits of this clip", expected=names[0])
-    return found or path  # a folder as TRAM writes it
+    return match or path  # a folder as TRAM writes it
 
 
 def inputs_of_fit(
     name: str, path: Path, inputs: Sequence[InputItem] | None, *, alone: bool
 ) -> tuple[tuple[InputItem, ...], HpcError | None]:
-    """Choose the inputs that hold a fit's frames, and explain if there are none.
+    """Choose the inputs with a fit's frames, or explain why there are none.
 
     Args:
-        name, path: As `fit_files` gives them.
-        inputs: None: those that the file names.
-        alone: Whether there is no other fit: if no input has its name, all inputs are its own.
+        name: The name of the fit, from `fit_files`.
+        path: The path of the fit, from `fit_files`.
+        inputs: The inputs. None opens those that the file names.
+        alone: Whether there is no other fit. Then all inputs belong to it if none has its name.
     """
     if inputs is None:
         try:
@@ -148,7 +159,7 @@ def inputs_of_fit(
 
 
 def named_frames(path: Path) -> tuple[InputItem, ...]:
-    """Open the inputs that a fit file names; () if they are gone."""
+    """Open the inputs that a fit file names. () if they no longer exist."""
     try:
         return named_inputs(path)
     except HpcError:
@@ -156,10 +167,12 @@ def named_frames(path: Path) -> tuple[InputItem, ...]:
 
 
 def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
-    """List name below its folder, as outputs are called after it, path, and what is wrong, of every file of fits.
-    Raises InputError if the only path is wrong.
+    """List the name, the path and the problem of every file of fits. Names are relative to their folder.
+
+    Raises:
+        InputError: If the only path is missing.
     """
-    found: list[tuple[str, Path, HpcError | None]] = []
+    files: list[tuple[str, Path, HpcError | None]] = []
     for path in paths:
         try:
             os.stat(path)
@@ -167,24 +180,24 @@ def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
             problem = reading_error(path, error)
             if len(paths) == 1:
                 raise problem from error
-            found.append((escaped(path.name), path, problem))
+            files.append((escaped(path.name), path, problem))
             continue
-        inside = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
-        found += [(escaped(entry.relative_to(path).as_posix()), entry, None) for entry in inside]
-        if not inside:  # a file, or a folder as TRAM writes it, which is one result
-            found.append((escaped(path.name), path, None))
-    protect(path for _, path, _ in found)
-    return found
+        fits_in_folder = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
+        files += [(escaped(entry.relative_to(path).as_posix()), entry, None) for entry in fits_in_folder]
+        if not fits_in_folder:  # a file, or a folder as TRAM writes it, which is one result
+            files.append((escaped(path.name), path, None))
+    protect(path for _, path, _ in files)
+    return files
 
 
 def keypoints_note(fit: Fit) -> str:
-    """Say how many bodies of a refined fit had no keypoints; "" if all had some."""
+    """Say how many bodies of a refined fit had no keypoints. "" if all had some."""
     count = fit.options.get("refinement", {}).get("without_keypoints", 0)
     return f"{count} of {len(fit)} bodies have no keypoints in their frames" if count else ""
 
 
 def refinement_hint(fit: Fit) -> str:
-    """Say what refinement is good for, of a fit of one photograph; "" of others."""
+    """Say what refinement does for the fit of a photograph. "" for other fits."""
     if fit.frame_count > 1 or not len(fit):
         return ""
-    return "photographs: their refinement makes a texture of each person, and no motion"
+    return "photographs: their refinement makes a texture of each person, but no motion"

@@ -1,4 +1,4 @@
-"""Keypoints of people whose fits come without any, for other programs store bodies only, and of the user's detector."""
+"""Keypoints for fits without any, because other programs store bodies only, or from the user's detector."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.refining.acceptance import people_of_rows
 from humanpose_cli.refining.frames import CameraFit, FitFrames
 
-_CHECK_EVERY, _CHECKED_FRAMES = 4, 5  # every fourth frame, until so many show others
+_CHECK_EVERY = 4  # frames
+_CHECKED_FRAMES = 5  # with other people, after which the check fails
 
 
 def detected_keypoints(
     record: FitRecord, frames: FitFrames, pool: ModelPool, progress: Progress = no_progress
 ) -> NDArray[np.float32]:
-    """Detect landmarks (N, 33, 3) x, y, confidence around each row's joints; zero where the pose is another one."""
+    """Detect landmarks (N, 33, 3), x, y, confidence, around each row's joints. Zero if the pose is another one."""
     keypoints = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32)
     with closing(frames.read()) as reading:
         for count, (frame, pixels) in enumerate(reading, 1):
@@ -43,9 +44,12 @@ def detected_keypoints(
 
 
 def check_frames_show(cameras: Iterable[CameraFit], pool: ModelPool) -> None:
-    """Raise InputError if the first frames of a camera show people, but none of the fit's.
+    """Check that the first frames of each camera show the fit's people.
 
-    Fits without keypoints are not checked. Frames in which no person is detected, such as drawings, are no evidence.
+    Fits without keypoints are not checked. Frames in which no person is detected, such as drawings, do not count.
+
+    Raises:
+        InputError: If the frames show other people.
     """
     for camera in cameras:
         if _shows_others(camera, pool):
@@ -73,9 +77,10 @@ def _shows_others(camera: CameraFit, pool: ModelPool) -> bool:
 def keypoints_of_file(
     record: FitRecord, frames: FitFrames, file: UserDetections, progress: Progress = no_progress
 ) -> NDArray[np.float32]:
-    """Read each row's keypoints (N, 33, 3) x, y, confidence from a file; zero for bodies that no pose in it fits.
+    """Read each row's keypoints (N, 33, 3), x, y, confidence, from a file. Zero for bodies without a matching pose.
 
-    Raises InputError if the file mentions none of the frames, or its people are none of the fit's.
+    Raises:
+        InputError: If the file mentions none of the frames, or none of the fit's people.
     """
     from scipy.optimize import linear_sum_assignment  # a third of a second to import
 
@@ -100,7 +105,7 @@ def keypoints_of_file(
 
 
 def _similarities(record: FitRecord, rows: NDArray[np.integer], people: Sequence[UserDetection]) -> NDArray[np.float64]:
-    """Compute the similarity (R, P) of bodies and people by the joints that both have."""
+    """Compute the similarity (R, P) of bodies and people by their common joints."""
     names = [name for name in SMPL24.joint_names if name in BLAZEPOSE33]
     joints = record.joints2d[rows][:, SMPL24.indices(names)]
     sizes = np.ptp(record.joints2d[rows], axis=1).max(-1, initial=1)

@@ -1,4 +1,4 @@
-"""What a refinement depends on. Needs no torch, so that `hpc refine --help` can read it."""
+"""Options of a refinement. Needs no torch, so that `hpc refine --help` can read it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ RefinePreset = Literal["default", "paper"]
 
 @dataclass(frozen=True)
 class AlignmentWeights(Options):
-    """How refinement's terms are weighted."""
+    """Weights of the terms that align a body."""
 
     surface_noise: float = option(
         1.6, "Factor on the noise of displacements, because the errors of neighbouring parts are correlated.", above=0
     )
     surface_correlation: float = option(
-        0.85, "Correlation of the errors of displacements on one part of the body.", minimum=0, maximum=1
+        0.85, "Correlation between the errors of displacements on one part of the body.", minimum=0, maximum=1
     )
     anchor: bool = option(True, "Keep bodies near the fit; prior and joint limits act only on changes.")
     acceleration: float = option(20.0, "Standard deviation of the joints' acceleration.", unit="metres/second²")
@@ -29,7 +29,7 @@ class AlignmentWeights(Options):
 
 @dataclass(frozen=True)
 class AcceptanceOptions(Options):
-    """How much of a refinement is kept (`refining.acceptance`).
+    """How much of a refinement is accepted (`refining.acceptance`).
 
     `tools/measure_acceptance.py` chooses the noise of the gain.
     """
@@ -45,7 +45,7 @@ class AcceptanceOptions(Options):
 
 @dataclass(frozen=True)
 class RefineOptions(Options):
-    """What a refinement depends on."""
+    """Options of a refinement."""
 
     correspondence: CorrespondenceKind = option(
         "auto",
@@ -83,8 +83,8 @@ PRESETS: dict[RefinePreset, RefineOptions] = {
         acceptance=AcceptanceOptions(everything=True),
     ),
 }
-"""`paper`: Wehrbein et al. 2023: SMPLify's terms (Bogo et al. 2016) with displacements at all visible vertices in place
-of keypoints, frame by frame; with `correspondence=keypoints` SMPLify itself."""
+"""`paper` is the procedure of Wehrbein et al. 2023: SMPLify (Bogo et al. 2016) with displacements at all visible
+vertices in place of keypoints, frame by frame. With `correspondence=keypoints` it is SMPLify itself."""
 
 
 def preset_options(
@@ -94,11 +94,13 @@ def preset_options(
     *,
     with_keypoints: bool | None = None,
 ) -> RefineOptions:
-    """Return a preset's options with a correspondence and a prior.
+    """Return the options of a preset with another correspondence and prior.
 
     Args:
-        correspondence: "auto": the preset's.
-        with_keypoints: None: the preset's, and with correspondence "keypoints" always.
+        preset: The name of the preset.
+        correspondence: "auto" is the preset's.
+        prior: "none", "pose", "gmm:FILE" or "vposer:FILE".
+        with_keypoints: None is the preset's. Always true for the correspondence "keypoints".
     """
     options = PRESETS[preset]
     kind = options.correspondence if correspondence == "auto" else correspondence

@@ -1,4 +1,4 @@
-"""The files that are written of a fit: itself, its textures, overlay and page; of a take also cameras and views."""
+"""Writes the files of a fit: the fit file, textures, overlay and page, and cameras and views of a take."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ from humanpose_cli.views.calibrated import calibration_of
 from humanpose_cli.views.inputs import take_outputs, view_outputs
 from humanpose_cli.views.plan import draw_plan
 
-_SOLVED = 0.75  # fraction of the work that is done when the steps are applied
+_STEP_SHARE = 0.75  # of the work
 
 
 @dataclass(frozen=True)
 class PageFits:
-    """Fits that a page shows beside those before and after, by their names, and the true bodies."""
+    """Further fits on a page that compares a fit before and after.
+
+    Attributes:
+        others: Fits by name.
+        truth: The true bodies.
+    """
 
     others: Mapping[str, Fit] = field(default_factory=dict)
     truth: Fit | None = None
@@ -41,30 +46,40 @@ def apply_steps(
     output: Path,
     outputs: FitOutputs,
     *,
-    beside: Callable[[Fit], PageFits | None] = lambda before: None,
+    compared: Callable[[Fit], PageFits | None] = lambda before: None,
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
-    """Apply steps to fits one after the other, and write the last fit; arguments as `write_outputs`.
+    """Apply steps to fits one after the other, and write the last fit. No new file stays after a failure.
 
-    Returns the fit and all files. If it fails, no new file stays.
+    Args:
+        fits: The fits.
+        steps: The steps.
+        output: The fit file.
+        outputs: The further files.
+        compared: Returns the further fits of the page for the fit before the steps.
+        progress: Called with (done, total, unit).
+
+    Returns:
+        The last fit, and all files.
     """
     tracks = fits[0].tracks if len(fits) == 1 else ()
     possible = [output, *outputs.page_path(output), *_files_of_people(output, tracks)]
     possible += [path for sequence in (False, True) for path in outputs.overlay_path(output, sequence=sequence)]
     possible += [path for step in steps for path in step.outputs(output, tracks)]
-    solved_share = _SOLVED if steps else 0.0
+    step_share = _STEP_SHARE if steps else 0.0
     before: Fit | None = None
-    of_steps: list[Path] = []
+    step_files: list[Path] = []
     with removed_on_failure(possible):
         for number, step in enumerate(steps):
-            start, end = (solved_share * n / len(steps) for n in (number, number + 1))
+            start, end = (step_share * n / len(steps) for n in (number, number + 1))
             before = before or (fits[0] if len(fits) == 1 else None)
             fits = [step(fits, output=output, progress=part_of(progress, start, end))]
-            of_steps += step.outputs(output, fits[0].tracks)
+            step_files += step.outputs(output, fits[0].tracks)
         (fit,) = fits
-        page = None if before is None else beside(before)
-        files = write_outputs(fit, output, outputs, before, beside=page, progress=part_of(progress, solved_share, 1))
-    return fit, (*files, *of_steps)
+        page_fits = None if before is None else compared(before)
+        writing = part_of(progress, step_share, 1)
+        files = write_outputs(fit, output, outputs, before, compared=page_fits, progress=writing)
+    return fit, (*files, *step_files)
 
 
 def write_outputs(
@@ -73,24 +88,27 @@ def write_outputs(
     outputs: FitOutputs,
     before: Fit | None = None,
     *,
-    beside: PageFits | None = None,
+    compared: PageFits | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Path, ...]:
-    """Write a fit and what belongs to it.
-
-    Returns the files. Of a take: cameras, plan, and of each camera a fit file, an overlay and a page.
+    """Write a fit and its further files.
 
     Args:
+        fit: The fit.
         output: The fit file.
-        outputs: What else is written.
-        before: The fit before the steps, which a page compares with it; None: no page.
-        beside: What else the page shows.
+        outputs: The further files.
+        before: The fit before the steps, with which the page compares it. None writes no page.
+        compared: Further fits on the page.
+        progress: Called with (done, total, unit).
+
+    Returns:
+        All files. For a take also cameras, plan, and a fit file, an overlay and a page of each camera.
     """
     fit.save(output)
     paths = [output, *(texture_path(output, track) for track in fit.textures)]
     paths += [look_path(output, track) for track in fit.looks]
     if len(fit.cameras) == 1:
-        return (*paths, *_write_images(fit, output, outputs, before, beside, None, progress))
+        return (*paths, *_write_images(fit, output, outputs, before, compared, None, progress))
     cameras, plan_path = take_outputs(output)
     write_calibration(cameras, calibration_of(fit))
     plan = draw_plan(fit)
@@ -99,10 +117,11 @@ def write_outputs(
     cameras_with_frames = fit.cameras_with_frames
     for index, (number, camera) in enumerate(cameras_with_frames.items()):
         share = part_of(progress, index / len(cameras_with_frames), (index + 1) / len(cameras_with_frames))
-        path, view = view_outputs(output, camera.name), fit.view(number)
-        replace(view, textures={}, looks={}).save(path)  # which are written once, beside the take
-        of_view = None if before is None else before.view(number)
-        paths += [path, *_write_images(view, path, outputs, of_view, None, plan, share)]
+        path = view_outputs(output, camera.name)
+        view = fit.view(number)
+        replace(view, textures={}, looks={}).save(path)  # these are written once, next to the take
+        view_before = None if before is None else before.view(number)
+        paths += [path, *_write_images(view, path, outputs, view_before, None, plan, share)]
     return tuple(paths)
 
 
@@ -115,7 +134,7 @@ def _write_images(
     path: Path,
     outputs: FitOutputs,
     before: Fit | None,
-    beside: PageFits | None,
+    compared: PageFits | None,
     plan: NDArray[Any] | None,
     progress: Progress,
 ) -> list[Path]:
@@ -124,30 +143,35 @@ def _write_images(
         return []
     overlays = outputs.overlay_path(path, sequence=fit.images.is_sequence if len(fit.images.items) == 1 else None)
     pages = () if before is None else outputs.page_path(path)
-    drawing, comparing = part_of(progress, 0, 0.6 if pages else 1), part_of(progress, 0.6 if overlays else 0, 1)
-    codec, labels, side_view = outputs.video_codec, outputs.labels, outputs.side_view
+    drawing = part_of(progress, 0, 0.6 if pages else 1)
+    comparing = part_of(progress, 0.6 if overlays else 0, 1)
     for overlay in overlays:
         fit.save_overlay(
-            overlay, drawing, video_codec=codec, from_the_side=side_view, labels=labels, dressed=outputs.dressed
+            overlay,
+            drawing,
+            video_codec=outputs.video_codec,
+            from_the_side=outputs.side_view,
+            labels=outputs.labels,
+            dressed=outputs.dressed,
         )
     for page in pages:
         assert before is not None
-        _write_page(page, before, fit, beside or PageFits(), plan, comparing)
+        _write_page(page, before, fit, compared or PageFits(), plan, comparing)
     return [*overlays, *pages]
 
 
 def _write_page(
-    path: Path, before: Fit, after: Fit, beside: PageFits, plan: NDArray[Any] | None, progress: Progress
+    path: Path, before: Fit, after: Fit, compared: PageFits, plan: NDArray[Any] | None, progress: Progress
 ) -> None:
     """Write the page that compares a fit with the one before, and with others."""
-    label = fit_label(after, path) if beside.others else "after"
-    others = {name if name != label else f"{name}, other": other for name, other in beside.others.items()}
+    label = fit_label(after, path) if compared.others else "after"
+    others = {name if name != label else f"{name}, other": fit for name, fit in compared.others.items()}
     frames = frames_of_fit(before, None)[1].read()
     write_comparison_page(
         path,
         {"before": before, label: after, **others},
         frames,
-        truth=beside.truth,
+        truth=compared.truth,
         title=f"{path.name.removesuffix('.refined.html')}, refined",
         plan=plan,
         looks=after.looks,
@@ -156,7 +180,7 @@ def _write_page(
 
 
 def fit_label(fit: Fit, path: Path) -> str:
-    """Name a fit on a page: how it was refined, the program it is of, or its file's name."""
+    """Name a fit on a page: by its refinement, its program, or its file."""
     settings = fit.options.get("refinement", {}).get("settings", {})
     if settings.get("correspondence"):
         return f"refined ({settings['correspondence']})"

@@ -1,16 +1,16 @@
-"""Refinement as a least-squares problem: bodies follow displaced surface points, held by what is known of them.
+"""Refinement as a least-squares problem: bodies follow displaced surface points and are held at the fit.
 
 For the rows (frames) of one track, with the fit that refinement starts from as anchor:
     Σ n_k ρ(|Π(x_k) − target_k| / σ_k)                 dense reprojection of surface points, Geman-McClure's ρ
-    + pose prior and joint limits of each row, less their slope at the anchor: the fit is their optimum together with
-      the evidence that it was made from, so that they pull only what moves away from it
+    + pose prior and joint limits of each row, minus their slope at the anchor: the fit is their optimum together with
+      the evidence that it was made from, so that they act on changes only
     + |log(R₀ᵀ R)|² / σ_j² of every joint's relative rotation, with each joint's own noise (`refining.anchor`)
-    + the joints' depths about the pelvis, and the pelvis' depth: pixels hardly determine it
+    + the joints' depths about the pelvis, and the pelvis' depth, which pixels hardly determine
     + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / (Δt² σ_a))      accelerations of the joints in world axes, in neighbouring
                                                         frames of a shot, at the frames' own times
-The shape is one for all rows of a track: `common_shape` moves it before the poses are solved, while it is held. SMPLify
-(Bogo et al. 2016) has the terms of one frame without those of the fit (`AlignmentWeights.anchor`); derivatives are
-closed-form, and `fitting.chain` couples the frames.
+All rows of a track have one shape, which `common_shape` changes before the poses are solved. SMPLify (Bogo et al. 2016)
+has the terms of one frame without the anchor (`AlignmentWeights.anchor`). Derivatives are closed-form, and
+`fitting.chain` couples the frames.
 """
 
 from __future__ import annotations
@@ -48,25 +48,31 @@ from humanpose_cli.refining.anchor import ROBUST_2D
 from humanpose_cli.refining.options import AlignmentWeights
 
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
-_WINDOW, _MARGIN = 60, 12  # rows of a track solved at once, and those at the end that the next window solves anew
-_WIDENED, _NARROWING = 2.0, 4.0  # multiple of the robust scale from which it is widened first, and by what it narrows
+_WINDOW = 60  # rows of a track solved at once
+_MARGIN = 12  # rows at the end of a window that the next window solves again
+_MAX_DISPLACEMENT = 2.0  # multiple of the robust scale beyond which the scale is widened first
+_NARROWING = 4.0  # factor by which a widened scale narrows
 _SCHEDULE = SolverOptions(iterations=8, tolerance=1e-3, damping=1e-3)
 _SCHEDULE_WIDENED = SolverOptions(iterations=4, tolerance=1e-3, damping=1e-3)
-_DEPTH_NOISE = 0.05  # metres: difference of a joint's depth about the pelvis from the fit's
-_ROBUST_ACCELERATION = 3.0  # standard deviations: an acceleration of this size is accepted half
-_SHAPE_EVIDENCE = 10  # frames of a track that count as independent evidence of shape, at most
+_DEPTH_NOISE = 0.05  # metres, difference of a joint's depth about the pelvis from the fit's
+_ROBUST_ACCELERATION = 3.0  # standard deviations at which an acceleration counts half as outlier
+_SHAPE_EVIDENCE = 10  # maximum number of frames of a track that count as independent evidence of shape
 _PRIOR_STRENGTH = 1.0  # factor on the pose prior's energy
 _LIMIT_NOISE = 0.05  # radians beyond a joint's range that cost one noise level
 _ROOT = slice(3 * len(SMPL24), _POSE)
 
 
 class CameraTargets(NamedTuple):
-    """What one camera pulls N rows to; double.
+    """The targets of N rows in one camera; double.
 
-    rotation (3, 3), translation (3,) metres: axes of the fit, which are the first camera's, to this one's
-    focal (N,), centre (N, 2) pixels
-    pixels (N, M, 2), weights (N, M) = 1 / σ in pixels of the frame, zero where it shows nothing
-    counts (N, M) how many independent points each stands for: errors are alike all over a part of the body
+    Attributes:
+        rotation: (3, 3). Axes of the fit, which are the first camera's, to axes of this one.
+        translation: (3,) metres.
+        focal: (N,) pixels.
+        centre: (N, 2) pixels.
+        pixels: (N, M, 2) pixels of the frame.
+        weights: (N, M) 1 / pixels. 1 / σ, zero for hidden points.
+        counts: (N, M). How many independent points each stands for, because errors correlate on a part of the body.
     """
 
     rotation: Tensor
@@ -83,8 +89,8 @@ class CameraTargets(NamedTuple):
 
     def points(self, points: Tensor) -> CameraTargets:
         """Restrict the targets to some points, (K,) of M."""
-        of_points = (values[:, points] for values in (self.pixels, self.weights, self.counts))
-        return CameraTargets._make((*self[:4], *of_points))
+        columns = (values[:, points] for values in (self.pixels, self.weights, self.counts))
+        return CameraTargets._make((*self[:4], *columns))
 
     def moved(self, points: Tensor) -> Tensor:
         """Transform points (N, M, 3) to this camera's axes."""
@@ -93,14 +99,17 @@ class CameraTargets(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class AlignmentEvidence:
-    """What N rows of one track, in the order of their frames, are pulled to; double.
-
-    rotations (N, 24, 3, 3), joints (N, 24, 3), betas (N, S) of the fit that refinement starts from
-    rotation_noise (N, 24) radians, root_noise (N,) share of the depth, shape_noise (N,): σ of that fit's errors
-    segment_scales (N, 24) of that fit, which stay
+    """The targets and the anchor of N rows of one track, in the order of their frames; double.
 
     Attributes:
-        cameras: The first one, or all of a take, at the same moments.
+        cameras: The targets in the first camera, or in all cameras of a take.
+        rotations: (N, 24, 3, 3). The fit that refinement starts from.
+        joints: (N, 24, 3) metres. The joints of that fit.
+        betas: (N, S). The shapes of that fit.
+        rotation_noise: (N, 24) radians. σ of the fit's errors.
+        root_noise: (N,). σ as a share of the depth.
+        shape_noise: (N,). σ of the shape components.
+        segment_scales: (N, 24). The segment scales of the fit, which do not change.
     """
 
     cameras: tuple[CameraTargets, ...]
@@ -116,7 +125,7 @@ class AlignmentEvidence:
         return len(self.rotations)
 
     def pulled_points(self, surface: int) -> Tensor:
-        """List the first `surface` points that any row is pulled by, and all that follow them."""
+        """Return which of the first `surface` points have a target in any row, and all points behind them."""
         pulled = torch.stack([(camera.weights > 0).any(0) for camera in self.cameras]).any(0)
         pulled[surface:] = True
         return pulled.nonzero()[:, 0]
@@ -132,7 +141,7 @@ class AlignmentEvidence:
 
 
 def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
-    """Build a rig of the surface points, then the 33 landmarks, then all joints."""
+    """Make a rig of the surface points, then the 33 landmarks, then all joints."""
     sets = (surface, body.landmarks("blazepose33"))
     names = tuple(name for points in sets for name in points.skeleton.joint_names)
     width = max(points.bone_indices.shape[1] for points in sets)
@@ -154,24 +163,32 @@ def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
 
 
 def independent_counts(rig: LandmarkRig, points: slice, visible: Tensor, correlation: float) -> Tensor:
-    """Estimate how many independent points each of some of the rig's stands for, (N, K).
+    """Estimate how many independent points each of some of the rig's points stands for.
 
-    Errors that correlate by ρ all over a part make its n points worth n / (1 + (n − 1) ρ): Kish's design effect.
+    If errors on a part correlate by ρ, its n points are worth n / (1 + (n − 1) ρ): Kish's design effect.
 
     Args:
-        visible: (N, K) 0…1, how much of each is known.
-        correlation: ρ of points on the same part, 0…1.
+        rig: The rig.
+        points: The points.
+        visible: (N, K) 0 to 1. How much of each point is known.
+        correlation: 0 to 1. ρ of points on the same part.
+
+    Returns:
+        (N, K).
     """
     parts = rig.weights[points].argmax(1)
-    of_part = visible.new_zeros(len(visible), rig.weights.shape[1]).index_add_(1, parts, visible)
-    return visible / (1 + (of_part[:, parts] - 1).clamp_min(0) * correlation)
+    part_counts = visible.new_zeros(len(visible), rig.weights.shape[1]).index_add_(1, parts, visible)
+    return visible / (1 + (part_counts[:, parts] - 1).clamp_min(0) * correlation)
 
 
 class AlignmentProblem:
-    """The rows of one track, without their accelerations; see the top of this file.
+    """The rows of one track, without their accelerations. See the top of this file.
 
     Args:
-        prior: What unusual poses cost; None: nothing. Joint limits always count.
+        rig: The rig.
+        evidence: The targets and the anchor.
+        weights: The weights of the terms.
+        prior: Penalises unusual poses. None: no prior. Joint limits always apply.
     """
 
     def __init__(
@@ -185,7 +202,8 @@ class AlignmentProblem:
         self.rig, self.evidence, self.weights, self.prior = rig, evidence, weights, prior
         self._surface = slice(0, rig.landmark_count - len(BLAZEPOSE33))
         self._robust = torch.full((rig.landmark_count,), ROBUST_2D, dtype=torch.float64)
-        count, width = len(evidence), 3 * len(SMPL24)
+        count = len(evidence)
+        width = 3 * len(SMPL24)
         if not weights.anchor:
             self._anchor_slope = torch.zeros(count, width, dtype=torch.float64)
             return
@@ -201,15 +219,16 @@ class AlignmentProblem:
         return part
 
     def widened(self, factor: float) -> AlignmentProblem:
-        """Multiply the robust scale of the surface points, not of the keypoints."""
+        """Multiply the robust scale of the surface points, but not of the keypoints."""
         problem = copy(self)
         problem._robust = self._robust.clone()
         problem._robust[self._surface] *= factor
         return problem
 
     def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
-        """Compute the normal equations of every row alone over all parameters, and its joints with their Jacobian."""
-        evidence, count = self.evidence, self.rig.landmark_count
+        """Compute the normal equations of every row over all parameters, and its joints with their Jacobian."""
+        evidence = self.evidence
+        count = self.rig.landmark_count
         pose = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales, jacobian=True)
         J = pose.jacobian
         assert J is not None
@@ -237,16 +256,18 @@ class AlignmentProblem:
         )
 
     def _add_anchor(self, equations: NormalEquations, rotations: Tensor) -> None:
-        """Add in place the distance from the anchor's rotations, and take off what the pose energy pulls there."""
-        away, jacobian = rotation_vector_jacobian(self.evidence.rotations.mT @ rotations)
-        precision = self.evidence.rotation_noise[..., None] ** -2 * torch.ones_like(away)
+        """Add the distance from the anchor's rotations, and subtract the slope of the pose energy there, in place."""
+        difference, jacobian = rotation_vector_jacobian(self.evidence.rotations.mT @ rotations)
+        precision = self.evidence.rotation_noise[..., None] ** -2 * torch.ones_like(difference)
         precision[:, 0] = 0  # the pelvis turns freely
-        precision, away = precision.flatten(1), away.flatten(1)
-        equations.cost.add_(((0.5 * precision * away - self._anchor_slope) * away).sum(1))
-        add_joint_terms(equations, jacobian, precision * away - self._anchor_slope, torch.diag_embed(precision))
+        precision = precision.flatten(1)
+        difference = difference.flatten(1)
+        equations.cost.add_(((0.5 * precision * difference - self._anchor_slope) * difference).sum(1))
+        slope = precision * difference - self._anchor_slope
+        add_joint_terms(equations, jacobian, slope, torch.diag_embed(precision))
 
     def _reprojection(self, camera: CameraTargets, points: Tensor, jacobian: Tensor) -> Rows:
-        """Compare the points' pixels before a camera with their targets."""
+        """Compare the points' pixels in a camera with their targets."""
         camera_jacobian = (camera.rotation @ jacobian.flatten(2)).view(jacobian.shape)
         lens, target = (camera.focal, camera.centre), (camera.pixels, camera.weights)
         return projection_rows(camera.moved(points), camera_jacobian, lens, target, self._robust, camera.counts)
@@ -260,34 +281,35 @@ class AlignmentProblem:
         return Rows(residual, J, 0.5 * residual.square().sum(-1))
 
     def common_shape(self, state: FitState) -> Tensor:
-        """Solve betas (S,) that suit all rows, about the fit's own: one Gauss-Newton step with the poses eliminated."""
+        """Solve betas (S,) that suit all rows: one Gauss-Newton step with the poses eliminated."""
         columns = slice(_POSE, _POSE + state.betas.shape[1])
         sigma = self.evidence.shape_noise[:, None].expand_as(state.betas)
         parts = []
         for start in range(0, len(self.evidence), _WINDOW):
             rows = slice(start, start + _WINDOW)
             equations, _ = self.select(rows).linearise_posed(state.rows(rows))
-            away = (state.betas - self.evidence.betas)[rows]
-            add_diagonal(equations, away, sigma[rows], _POSE)
-            parts.append(shape_evidence(equations, away, torch.zeros_like(away), sigma[rows], columns))
+            difference = (state.betas - self.evidence.betas)[rows]
+            add_diagonal(equations, difference, sigma[rows], _POSE)
+            parts.append(shape_evidence(equations, difference, torch.zeros_like(difference), sigma[rows], columns))
         group = torch.zeros(len(self.evidence), dtype=torch.int64)
         shapes, _ = common_shapes(cat_rows(parts), group, _SHAPE_EVIDENCE)
         return self.evidence.betas[0] + shapes[0]
 
     def longest_displacement(self, state: FitState) -> float:
-        """Measure the distance from their targets that nine tenths of the surface points keep, noise levels."""
+        """Measure the 90th percentile of the distances of surface points from their targets, in noise levels."""
         distances = []
         for start in range(0, len(self.evidence), _WINDOW):
             rows = slice(start, start + _WINDOW)
-            evidence, part = self.evidence.rows(rows), state.rows(rows)
+            evidence = self.evidence.rows(rows)
+            part = state.rows(rows)
             pose = self.rig.pose(part.rotations, part.root, part.betas, evidence.segment_scales)
             points = pose.points[:, self._surface]
             for camera in evidence.cameras:
                 pixels = project(camera.moved(points), camera.focal, camera.centre)
-                apart = (pixels - camera.pixels[:, self._surface]).norm(dim=-1) * camera.weights[:, self._surface]
-                distances.append(apart[camera.counts[:, self._surface] > 0])
-        in_noise = torch.cat(distances)
-        return float(np.quantile(in_noise.numpy(), 0.9)) if len(in_noise) else 0.0
+                distance = (pixels - camera.pixels[:, self._surface]).norm(dim=-1) * camera.weights[:, self._surface]
+                distances.append(distance[camera.counts[:, self._surface] > 0])
+        noise_levels = torch.cat(distances)
+        return float(np.quantile(noise_levels.numpy(), 0.9)) if len(noise_levels) else 0.0
 
 
 def joint_motion(world_to_camera: Tensor, bend: Tensor, acceleration: float) -> ChainMotion:
@@ -295,8 +317,8 @@ def joint_motion(world_to_camera: Tensor, bend: Tensor, acceleration: float) -> 
 
     Args:
         world_to_camera: (N, 4, 4).
-        bend: (N - 2, 3) weights of `second_differences`, zero where rows do not follow each other directly.
-        acceleration: Standard deviation, metres/second².
+        bend: (N - 2, 3). Weights of `second_differences`, zero for rows that are not consecutive.
+        acceleration: Metres / second². The standard deviation.
     """
     joints = len(SMPL24)
     no_means = bend.new_zeros(0, joints)
@@ -307,13 +329,13 @@ def joint_motion(world_to_camera: Tensor, bend: Tensor, acceleration: float) -> 
 def solve_alignment(
     problem: AlignmentProblem, motion: ChainMotion, state: FitState, progress: Progress = no_progress
 ) -> FitState:
-    """Find rotations, roots and the common shape of all rows, some rows at a time: memory does not grow with them.
+    """Find rotations, roots and the common shape of all rows, window by window, so that memory does not grow.
 
-    Displacements of little noise are outliers where the fit is far off. As in graduated non-convexity (Blake and
-    Zisserman 1987), the first steps take a robust scale at which nearly all of them count.
+    Displacements with little noise look like outliers if the fit is far off. As in graduated non-convexity (Blake and
+    Zisserman 1987), the first steps use a robust scale at which nearly all of them count.
     """
     widening = problem.longest_displacement(state) / ROBUST_2D
-    while widening > _WIDENED:
+    while widening > _MAX_DISPLACEMENT:
         state = _solve_rows(problem.widened(widening), motion, state, _SCHEDULE_WIDENED)
         widening /= _NARROWING
     state = state._replace(betas=problem.common_shape(state).expand_as(state.betas))
@@ -328,7 +350,8 @@ def _solve_rows(
     progress: Progress = no_progress,
 ) -> FitState:
     """Find rotations and roots of all rows, with the shapes of the state."""
-    chain, count = Chain(problem, motion), len(problem.evidence)
+    chain = Chain(problem, motion)
+    count = len(problem.evidence)
     for window in windows_of(count, _WINDOW, _MARGIN):
         part = solve_chain(chain.window(window), state.rows(window.rows), schedule)
         state = state.changed(part, window.rows.start)

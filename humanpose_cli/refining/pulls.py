@@ -1,4 +1,4 @@
-"""What pulls the points of the alignment rig in one camera: keypoints, and pixels that show known vertices."""
+"""Targets of the alignment rig's points in one camera: keypoints, and pixels that show known vertices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from humanpose_cli.refining.correspondences import SurfacePoints, SurfaceSource
 from humanpose_cli.refining.problem import independent_counts
 from humanpose_cli.rendering.body_maps import BODY_FILL
 
-_DENSEPOSE_NOISE = 4.0  # pixels of a crop of 256: noise of a pixel's vertex in DensePose's output
+_DENSEPOSE_NOISE = 4.0  # pixels of a crop of 256, noise of a pixel's vertex in DensePose's output
 
 
 class Pulls(NamedTuple):
-    """Targets of the alignment rig's points: pixels (N, M, 2) of the frame, weights (N, M) = 1 / σ, and how many
-    independent points each stands for, counts (N, M).
+    """Targets of the alignment rig's points in N rows.
+
+    Attributes:
+        pixels: (N, M, 2) pixels of the frame.
+        weights: (N, M) 1 / pixels. 1 / σ.
+        counts: (N, M). How many independent points each stands for.
     """
 
     pixels: NDArray[np.float64]
@@ -41,20 +45,22 @@ def fit_state(fit: FitRecord) -> FitState:
 
 
 def rig_points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
-    """Pose (R, M, 3) metres, camera axes, the rig's points of some rows."""
+    """Pose the rig's points (R, M, 3), metres in camera axes, of some rows."""
     state, scales = fit_state(fit.select(rows)), torch.from_numpy(fit.segment_scales[rows]).double()
     return rig.pose(state.rotations, state.root, state.betas, scales).points
 
 
 def keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pulls:
-    """Make the pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the
-    other points are not pulled.
+    """Make the pulls of the landmarks to the detector's keypoints. Other points are not pulled.
 
     Args:
-        noise: In pixels of a crop of 256; infinite: no pull.
+        fit: The fit.
+        rig: The alignment rig.
+        first: The index of the first landmark in the rig.
+        noise: Pixels of a crop of 256. Infinite for no pull.
     """
-    count, points = len(fit), rig.landmark_count
-    pulls = Pulls(np.zeros((count, points, 2)), np.zeros((count, points)), np.zeros((count, points)))
+    shape = (len(fit), rig.landmark_count)
+    pulls = Pulls(np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape))
     height = np.maximum(fit.boxes[:, 2:] - fit.boxes[:, :2], 1).max(1)
     sigma = noise * height / (BODY_FILL * 256)
     pulls.pixels[:, first:] = fit.keypoints2d[..., :2]
@@ -74,10 +80,16 @@ def pull_to_vertices(
 ) -> None:
     """Pull surface points by the shifts between the vertices around them and the pixels that show these, in place.
 
-    A pixel belongs to the person in whose box it lies, of several to the one whose
-    vertex is nearest for their size.
+    A pixel belongs to the person in whose box it lies. If there are several, it belongs to the one whose vertex is
+    nearest, relative to the person's size.
 
     Args:
+        fit: The fit.
+        body: The body.
+        source: The vertices that pixels show.
+        surface: The surface points.
+        rig: The alignment rig.
+        pulls: The pulls, which are changed.
         correlation: Of the errors of points on one part of the body.
     """
     points = slice(0, len(surface))
@@ -94,19 +106,19 @@ def pull_to_vertices(
         nearest = np.where(inside, np.linalg.norm(shift, axis=-1) / size, np.inf).argmin(0)
         points_in_image = camera.project(rig_points(fit, rows, rig)[:, points].numpy())
         for i, row in enumerate(rows):
-            of_person = inside[i] & (nearest == i)
-            shifts, weights_of_points = surface.means(vertices[of_person], shift[i, of_person])
+            selected = inside[i] & (nearest == i)
+            shifts, visible = surface.means(vertices[selected], shift[i, selected])
+            counts = independent_counts(rig, points, torch.from_numpy(visible[None]).double(), correlation)
             pulls.pixels[row, points] = points_in_image[i] + shifts
-            pulls.weights[row, points] = weights_of_points * BODY_FILL * 256 / (_DENSEPOSE_NOISE * size[i])
-            visible = torch.from_numpy(weights_of_points[None]).double()
-            pulls.counts[row, points] = independent_counts(rig, points, visible, correlation)[0]
+            pulls.weights[row, points] = visible * BODY_FILL * 256 / (_DENSEPOSE_NOISE * size[i])
+            pulls.counts[row, points] = counts[0]
 
 
 def of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
-    """Put the pulls of some rows among all of a fit, the others without any."""
+    """Put the pulls of some rows among those of all rows of a fit."""
     if len(rows) == count:
         return pulls
-    spread = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))
-    for values, pulled_values in zip(spread, pulls, strict=True):
-        values[rows] = pulled_values
-    return spread
+    all_pulls = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))
+    for all_values, values in zip(all_pulls, pulls, strict=True):
+        all_values[rows] = values
+    return all_pulls

@@ -1,9 +1,9 @@
-"""Fits aligned to the pixels of their frames (Wehrbein et al. 2023, Personalized 3D Human Pose and Shape Refinement).
+"""Aligns fits to the pixels of their frames (Wehrbein et al. 2023, Personalized 3D Human Pose and Shape Refinement).
 
 with Refiner() as refiner:
     refined = refiner.refine(fit, "clip.mp4")
 
-Frames are not kept in memory: each round reads them for the textures and again to compare rendering and photograph.
+Frames are not kept in memory: each round reads them for the textures, and again to compare rendering and photograph.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
+from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.chain import ChainMotion, second_differences
@@ -72,13 +71,13 @@ from humanpose_cli.views.records import with_view_errors
 
 TEXELS = 512  # of a person's texture, along each side
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
-_TEXTURE_FRAMES = 16  # that a person's texture is made of, at most
-_KEYPOINT_NOISE = 1.2  # pixels of a crop of 256, of a keypoint of full confidence
-# Distance of a true body's landmarks from keypoints (pixels of a crop of 256), and its correlation within a body part.
-_LANDMARK_NOISE, _LANDMARK_CORRELATION = 3.5, 0.7
-_FULL = 12.0  # pixels that show a surface point from which it counts fully
+_TEXTURE_FRAMES = 16  # maximum number of frames of a person's texture
+_KEYPOINT_NOISE = 1.2  # pixels of a crop of 256, of a keypoint with full confidence
+_LANDMARK_NOISE = 3.5  # pixels of a crop of 256, distance of a true body's landmarks from keypoints
+_LANDMARK_CORRELATION = 0.7  # of these distances on one part of the body
+_FULL_AREA = 12.0  # pixels that show a surface point from which it counts fully
 _ANCHOR_ROWS = 48  # of a track whose errors are estimated together
-_MEASURED = ("auto", "keypoints", "nbf")  # methods whose errors are at least `USUAL_ERRORS`
+_MEASURED_METHODS = ("auto", "keypoints", "nbf")  # whose errors are at least `USUAL_ERRORS`
 
 
 def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
@@ -86,25 +85,32 @@ def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
     if kind == "densepose" and not available:
         raise UsageError("densepose", "is missing", expected="DensePose's output on the frames")
     if available and kind != "densepose":
-        raise UsageError("densepose", "is of no use", got=f"correspondence {kind}", remedy="densepose")
+        raise UsageError("densepose", "has no effect", got=f"correspondence {kind}", remedy="densepose")
 
 
 def check_weights(kind: CorrespondenceKind, *, available: bool) -> None:
     """Raise UsageError if the weights of a displacement network are missing or have no effect."""
     if kind == "network" and not available:
         remedy = "hpc train refiner makes them; or correspondence flow or keypoints"
-        raise UsageError("weights", "are missing", expected="those of a displacement network", remedy=remedy)
+        raise UsageError("weights", "are missing", expected="weights of a displacement network", remedy=remedy)
     if available and kind != "network":
-        raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
+        raise UsageError("weights", "have no effect", got=f"correspondence {kind}", remedy="network")
 
 
 OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView], Displacements, Tensor], None]
-"""Called with rows (P,) of a fit, their crops, the displacements from the fit to the photographs, and where the bodies
-are drawn (P, 1, S, S), frame by frame, in batches."""
+"""Called with rows (P,) of a fit, their crops, the displacements from the fit to the photographs, and the masks
+(P, 1, S, S) of the drawn bodies, in batches in the order of the frames."""
 
 
 class FramePeople(NamedTuple):
-    """The people of a frame: their rows in the fit, surfaces (P, V, 3) and crops, and the frame's pixels."""
+    """The people of a frame.
+
+    Attributes:
+        rows: (P,) int. The rows in the fit.
+        vertices: (P, V, 3) metres. The surfaces.
+        views: The crops.
+        pixels: (H, W, 3) uint8. The frame.
+    """
 
     rows: NDArray[np.integer]
     vertices: Tensor
@@ -113,12 +119,13 @@ class FramePeople(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """What a refinement found before anything of it is accepted.
+    """The result of a refinement before anything of it is accepted.
 
     Attributes:
-        fit: Where it started, with the keypoints that it used.
-        moved: With all bodies moved.
-        overlaps: (N, 3) with the silhouette: of the fit, halfway, and of the moved bodies; NaN without a mask.
+        fit: The fit at the start, with the keypoints that were used.
+        moved: The fit with all bodies moved.
+        overlaps: (N, 3). The overlap with the silhouette of the fit, halfway, and of the moved bodies. NaN without a
+            mask.
     """
 
     fit: Fit
@@ -126,23 +133,29 @@ class Alignment(NamedTuple):
     overlaps: NDArray[np.float64]
 
     def at(self, share: NDArray[Any], body: Body) -> Fit:
-        """Compute the bodies a share (N,) of the way: 0 is the fit, 1 the moved bodies. One shape a track."""
+        """Return the bodies at a share (N,) of the way, with one shape per track. 0 is the fit, 1 the moved bodies."""
         return _mixed(self.fit, self.moved, body, share)
 
 
-@explained(ComputeOptions)
 class Refiner:
-    """Refines fits and loads its models once; use it as a context manager.
+    """Refines fits and loads its models once. Use it as a context manager.
 
     Args:
         options: The options of the refinement.
         weights: The displacement network: a weights file, or a run folder of `hpc train refiner`.
-        surface: The vertex that each pixel shows, for the correspondence 'densepose'.
+        surface: The vertex that each pixel shows, for the correspondence "densepose".
         keypoints: Detections that replace the keypoints of the fits.
-        batch_size: People compared at once by the network. Default: 64 on a GPU, 8 on the CPU.
+        threads: The number of threads. None uses all cores.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
+        batch_size: The number of people that the network compares at once. Default: 64 on a GPU, 8 on the CPU.
 
     Raises:
-        UsageError: If weights or a surface are missing, or given without effect.
+        UsageError: If weights or a surface are missing, or have no effect.
+
+    Example:
+        >>> with hp.Refiner() as refiner:
+        ...     refined = refiner.refine(hp.fit("clip.mp4"))
     """
 
     def __init__(
@@ -166,7 +179,8 @@ class Refiner:
         if keypoints is not None and not options.with_keypoints:
             raise UsageError("keypoints", "have no effect", got="with_keypoints False", remedy="leave out one of them")
         self.options = replace(options, correspondence=kind)
-        self._prior, self._prior_identity = load_prior(options.prior), prior_identity(options.prior)
+        self._prior = load_prior(options.prior)
+        self._prior_identity = prior_identity(options.prior)
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
         self._precision: Precision = "full"
@@ -176,15 +190,16 @@ class Refiner:
         elif kind == "network":
             path = find_weights(weights)
             self._weights = digest_of(path)[:16] + precision_label(precision)
-            on = resolve_device(device)
-            network = DisplacementPredictor.load(path, on, precision)
-            self._correspondence, self._precision = NetworkCorrespondence(network), network.precision
-            self._batch_size = batch_size or (_BATCH_SIZE if on == "cpu" else _BATCH_SIZE_ON_GPU)
+            resolved = resolve_device(device)
+            network = DisplacementPredictor.load(path, resolved, precision)
+            self._correspondence = NetworkCorrespondence(network)
+            self._precision = network.precision
+            self._batch_size = batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides its results beside fit and frames, as JSON values."""
+        """Everything besides fit and frames that determines the results, as JSON values."""
         network = {"network": self._weights} if self._weights else {}
         keypoints = {} if self._keypoints is None else {"keypoints": file_digest(self._keypoints.path)}
         return {**asdict(self.options), "prior": self._prior_identity, **network, **keypoints}
@@ -203,7 +218,17 @@ class Refiner:
     def textures(
         self, fit: Fit, frames: FitFrames, *, body: Body | None = None, progress: Progress = no_progress
     ) -> dict[int, NDArray[np.uint8]]:
-        """Bake the texture of every track, (512, 512, 4) uint8: colours and how far they are known."""
+        """Make the texture of every track from the frames.
+
+        Args:
+            fit: The fit.
+            frames: The frames of the fit.
+            body: The body of the fit. Needed for SMPL fits that were read from files.
+            progress: Called with (done, total, unit).
+
+        Returns:
+            Track to (512, 512, 4) uint8, colour and confidence.
+        """
         body = fit.body_model(body)
         texels = TexelMap(body.uv, body.uv_faces, TEXELS)
         samples = {track: TextureSamples(TEXELS) for track in fit.tracks}
@@ -226,17 +251,26 @@ class Refiner:
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
     ) -> Fit:
-        """Move every person onto the pixels if that aligns better; `options` report what was accepted.
+        """Move every person onto the pixels as far as that aligns better.
 
-        If the fit has no keypoints, the landmark model detects them. All cameras of a take count;
-        `on_displacements` and a surface need a fit of one camera.
+        If the fit has no keypoints, they are detected. All cameras of a take count. `on_displacements` and a surface
+        need a fit of one camera.
 
         Args:
-            frames: The frames of the fit, or of each view of a take; None opens the files that the fit names.
-            body: Of the fit, if it came from a file.
-            textures: The textures by track, as `textures` returns them. Default: from the frames.
-            rebake: Bake given textures again after the first round, as those from the frames are.
-            on_displacements: Receives the displacements of the first round.
+            fit: The fit.
+            frames: The frames of the fit, or of each view of a take. None opens the files that the fit names.
+            body: The body of the fit. Needed for SMPL fits that were read from files.
+            textures: Track to texture, as `textures` returns them. None makes them from the frames.
+            rebake: Make given textures again after the first round, as those from the frames are.
+            progress: Called with (done, total, unit).
+            on_displacements: Called with the displacements of the first round.
+
+        Returns:
+            The refined fit. `options["refinement"]` says how much was accepted.
+
+        Raises:
+            InputError: If frames are missing, or show other people.
+            UsageError: If an argument has no effect.
         """
         body = fit.body_model(body) if len(fit) else body
         fit, fit_frames = frames_of_fit(fit, frames)
@@ -262,12 +296,12 @@ class Refiner:
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
     ) -> Alignment:
-        """Move all bodies, and measure what decides how much of that `accept` keeps; arguments as `refine`."""
+        """Move all bodies, and measure the overlaps by which `accept` decides. See `refine` for the arguments."""
         if not len(fit):
             return Alignment(fit, fit, np.zeros((0, 3)))
         body = fit.body_model(body)
-        of_one = {"densepose": self._surface, "keypoints": self._keypoints, "save_displacements": on_displacements}
-        if len(fit.cameras) > 1 and (name := next((name for name in of_one if of_one[name] is not None), "")):
+        single = {"densepose": self._surface, "keypoints": self._keypoints, "save_displacements": on_displacements}
+        if len(fit.cameras) > 1 and (name := next((name for name in single if single[name] is not None), "")):
             raise UsageError(name, "is of one camera", got="a take of several cameras")
         check_frames_show(cameras_of(fit, frames), self._pool)
         if len(fit.cameras) == 1 and (self._keypoints is not None or not fit.keypoints2d[..., 2].any()):
@@ -292,17 +326,18 @@ class Refiner:
             reading = part_of(progress, start, start + 0.6 * share)
             if rebake and number > 1:  # under the bodies moved so far
                 textures = self.textures(moved_fit, frames, body=body)
-            # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
+            # Keypoints pull in every round, surface points as the photographs differ from the bodies moved so far.
             noise = _KEYPOINT_NOISE if self.options.with_keypoints else np.inf
-            correlation, all_pulls = self.options.weights.surface_correlation, []
+            correlation = self.options.weights.surface_correlation
+            all_pulls = []
             for camera, report in with_progress(cameras_of(moved_fit, frames), reading):
                 pulls = keypoint_pulls(camera.fit, rig, len(surface), noise)
                 if self._surface is not None:
                     pull_to_vertices(camera.fit, body, self._surface, surface, rig, pulls, correlation)
                 if self._correspondence is not None:
                     people = self._people(camera, body, report, f"frames of round {number}")
-                    keep = on_displacements if number == 1 else None
-                    self._pull_to_photographs(camera.fit, people, body, surface, rig, textures or {}, pulls, keep)
+                    save = on_displacements if number == 1 else None
+                    self._pull_to_photographs(camera.fit, people, body, surface, rig, textures or {}, pulls, save)
                 all_pulls.append((camera, pulls))
             solving = part_of(progress, start + 0.6 * share, start + share)
             moved_fit = self._solved(fit, moved_fit, body, rig, all_pulls, anchor, solving)
@@ -316,7 +351,7 @@ class Refiner:
         what: str,
         selection: NDArray[np.bool_] | None = None,
     ) -> Iterator[FramePeople]:
-        """Yield a camera's frames with people; rows without `selection` (R,) only hide pixels."""
+        """Yield a camera's frames with people. Rows that are not in `selection` (R,) only hide pixels."""
         fit = camera.fit
         with closing(camera.frames.read()) as reading:
             for count, (frame, pixels) in enumerate(reading, 1):
@@ -324,12 +359,12 @@ class Refiner:
                 if len(rows) and (selection is None or selection[rows].any()):
                     vertices = body_vertices(body, fit, rows)
                     views = person_views(pixels, vertices, body.faces, fit.camera(frame), self.options.size)
-                    at = np.arange(len(rows)) if selection is None else np.flatnonzero(selection[rows])
-                    yield FramePeople(rows[at], vertices[at], [views[i] for i in at], pixels)
+                    selected = np.arange(len(rows)) if selection is None else np.flatnonzero(selection[rows])
+                    yield FramePeople(rows[selected], vertices[selected], [views[i] for i in selected], pixels)
                 progress(count, fit.frame_count, what)
 
     def _masks(self, fit: Fit, people: FramePeople) -> list[NDArray[np.float32] | None]:
-        """Cut out each person's mask in their crop."""
+        """Return each person's mask in the crop."""
         masks = masks_of_rows(fit, people.rows, people.pixels, self._pool)
         return [
             None if mask is None else mask.in_view(view.crop.affine, view.crop.size)
@@ -350,23 +385,25 @@ class Refiner:
         """Pull surface points by the displacements between textured renderings and photographs, in place."""
         assert self._correspondence is not None
         points = slice(0, len(surface))
-        factor, correlation = self.options.weights.surface_noise, self.options.weights.surface_correlation
+        factor = self.options.weights.surface_noise
+        correlation = self.options.weights.surface_correlation
         for people in _batches(frames, self._batch_size):
             cameras = [view.camera for view in people.views]
             person_textures = [textures[int(fit.track_id[row])] for row in people.rows]
             rendering = render_bodies(body, people.vertices, cameras, self.options.size, person_textures)
             estimate = self._correspondence(rendering, photo_tensor(people.views))
-            # Pixels that another person covers say nothing of this one.
+            # Pixels that another person covers are unknown.
             occlusion = torch.from_numpy(np.stack([view.hidden for view in people.views]))
             estimate = estimate._replace(noise=estimate.noise.masked_fill(occlusion[:, None], torch.inf))
             if on_displacements is not None:
                 on_displacements(people.rows, people.views, estimate, rendering.mask.cpu())
             shift, noise, area = surface.displacements(rendering, estimate)
-            counts = independent_counts(rig, points, (area / _FULL).clamp(max=1), correlation)
-            points_of_rig = rig_points(fit, people.rows, rig)[:, points]
+            counts = independent_counts(rig, points, (area / _FULL_AREA).clamp(max=1), correlation)
+            surface_points = rig_points(fit, people.rows, rig)[:, points]
             for i, (row, view) in enumerate(zip(people.rows, people.views, strict=True)):
-                camera, scale = fit.camera(int(fit.frame_index[row])), view.crop.scale
-                pulls.pixels[row, points] = camera.project(points_of_rig[i]) + shift[i] / scale
+                camera = fit.camera(int(fit.frame_index[row]))
+                scale = view.crop.scale
+                pulls.pixels[row, points] = camera.project(surface_points[i]) + shift[i] / scale
                 pulls.weights[row, points] = torch.where(area[i] > 0, scale / (factor * noise[i]), 0.0)
                 pulls.counts[row, points] = counts[i]
 
@@ -380,7 +417,7 @@ class Refiner:
         anchor: AnchorNoise,
         progress: Progress,
     ) -> Fit:
-        """Solve every track; `fit` is the anchor, `start` the solver's first state."""
+        """Solve every track. `fit` is the anchor, `start` the solver's first state."""
         state = fit_state(start)
         row_count = 0
         for track in fit.tracks:
@@ -389,7 +426,7 @@ class Refiner:
             report(0, len(rows), "frames aligned")
             row_count += len(rows)
             evidence = _evidence(fit, rows, all_pulls, anchor)
-            # Points that no frame shows, half of a surface, would be posed for nothing.
+            # Points that no frame shows, half of a surface, need not be posed.
             points = evidence.pulled_points(rig.landmark_count - len(BLAZEPOSE33))
             problem = AlignmentProblem(
                 rig.select(points), evidence.points(points), self.options.weights, prior=self._prior
@@ -402,38 +439,44 @@ class Refiner:
         return _with_bodies(fit, body, state)
 
     def _overlaps(self, fit: Fit, moved_fit: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
-        """Measure the overlap (N, 3) with the silhouette at the fit, halfway, and moved; NaN without a mask."""
+        """Measure the overlap (N, 3) with the silhouette of the fit, halfway, and moved. NaN without a mask."""
         half = _mixed(fit, moved_fit, body, np.full(len(fit), 0.5))
-        cameras, moved_cameras = cameras_of(fit, frames), cameras_of(moved_fit, frames)
+        cameras = cameras_of(fit, frames)
+        moved_cameras = cameras_of(moved_fit, frames)
         overlaps = np.full((len(cameras), len(fit), 3), np.nan)
         for number, (camera, report) in enumerate(with_progress(cameras, progress)):
             for people in self._people(camera, body, report, "frames compared"):
                 masks = self._masks(camera.fit, people)
                 if any(mask is None for mask in masks):
-                    # Where the network detects another pose than a fit's that is far off, it may be the moved body's.
-                    others = self._masks(moved_cameras[number].fit, people)
-                    masks = [other if mask is None else mask for mask, other in zip(masks, others, strict=True)]
-                drawn_by = [view.camera for view in people.views]
-                ways = [people.vertices, *(camera.vertices(body, each, people.rows) for each in (half, moved_fit))]
-                areas = [render_bodies(body, each, drawn_by, self.options.size).mask[:, 0].numpy() for each in ways]
+                    # If a fit is far off, the network may detect the pose of the moved body only.
+                    moved_masks = self._masks(moved_cameras[number].fit, people)
+                    masks = [moved if mask is None else mask for mask, moved in zip(masks, moved_masks, strict=True)]
+                crop_cameras = [view.camera for view in people.views]
+                stages = [people.vertices, *(camera.vertices(body, stage, people.rows) for stage in (half, moved_fit))]
+                areas = [
+                    render_bodies(body, vertices, crop_cameras, self.options.size).mask[:, 0].numpy()
+                    for vertices in stages
+                ]
                 for i, mask in enumerate(masks):
                     if mask is not None:
-                        way_overlaps = [overlap(mask, each[i], people.views[i].hidden) for each in areas]
-                        overlaps[number, camera.rows[people.rows[i]]] = way_overlaps
+                        row = camera.rows[people.rows[i]]
+                        overlaps[number, row] = [overlap(mask, area[i], people.views[i].hidden) for area in areas]
         counts = np.isfinite(overlaps).all(-1).sum(0)
         mean = np.nansum(overlaps, axis=0) / np.maximum(counts, 1)[:, None]
         return np.where(counts[:, None] > 0, mean, np.nan)
 
     def accept(self, alignment: Alignment, body: Body | None = None) -> Fit:
-        """Go as much of the way to the moved bodies as aligns better.
+        """Go to the moved bodies as far as that aligns better.
 
         Args:
-            body: Of the fit, if it came from a file.
+            alignment: The result of `align`.
+            body: The body of the fit. Needed for SMPL fits that were read from files.
         """
         fit, _, overlaps = alignment
         if not len(fit):
             return fit
-        share, seconds = np.zeros(len(fit)), fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index]
+        share = np.zeros(len(fit))
+        seconds = fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index]
         for track in fit.tracks:
             rows = fit.rows_of(track)
             share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance)
@@ -467,7 +510,7 @@ class Refiner:
 
 
 def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]:
-    """Join frames until they hold `count` people or more; pixels are those of the last one."""
+    """Join frames until they have `count` people or more. Pixels are those of the last frame."""
     waiting: list[FramePeople] = []
 
     def joined() -> FramePeople:
@@ -484,18 +527,17 @@ def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]
 
 
 def _texture_rows(fit: Fit) -> NDArray[np.bool_]:
-    """Choose (N,) the rows that textures are made from: of each track at most so many, spread over its frames."""
+    """Choose (N,) the rows of which textures are made, spread over the frames of each track."""
     selection = np.zeros(len(fit), bool)
     for track in fit.tracks:
         rows = fit.rows_of(track)
-        selection[
-            rows[np.unique(np.linspace(0, len(rows) - 1, min(_TEXTURE_FRAMES, len(rows))).round().astype(int))]
-        ] = True
+        positions = np.linspace(0, len(rows) - 1, min(_TEXTURE_FRAMES, len(rows))).round().astype(int)
+        selection[rows[positions]] = True
     return selection
 
 
 def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions) -> AnchorNoise:
-    """Estimate how far off the fit's rows may be, by its keypoints: the rig's landmarks from `first` on."""
+    """Estimate the noise of the fit's rows by its keypoints, which are the rig's landmarks from `first` on."""
     state = fit_state(fit)
     if not options.weights.anchor:
         free = torch.full((len(fit), len(SMPL24)), torch.inf, dtype=torch.float64)
@@ -504,13 +546,14 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     visible = torch.from_numpy(pulls.weights[:, first:] > 0).double()
     landmarks = slice(first, rig.landmark_count)
     pulls.counts[:, landmarks] = independent_counts(rig, landmarks, visible, _LANDMARK_CORRELATION)
-    of_landmarks = rig.select(torch.arange(first, rig.landmark_count))
+    landmark_rig = rig.select(torch.arange(first, rig.landmark_count))
     noise = AnchorNoise(*(torch.zeros(len(fit), *shape, dtype=torch.float64) for shape in ((len(SMPL24),), (), ())))
-    scales, frames = torch.from_numpy(fit.segment_scales).double(), fit.frame_index
-    is_measured = fit.options.get("method") in _MEASURED
+    scales = torch.from_numpy(fit.segment_scales).double()
+    frames = fit.frame_index
+    is_measured = fit.options.get("method") in _MEASURED_METHODS
     for track in fit.tracks:
-        of_track = fit.rows_of(track)
-        for rows in np.split(of_track, range(_ANCHOR_ROWS, len(of_track), _ANCHOR_ROWS)):
+        track_rows = fit.rows_of(track)
+        for rows in np.split(track_rows, range(_ANCHOR_ROWS, len(track_rows), _ANCHOR_ROWS)):
             keypoints = Keypoints(
                 pixels=torch.from_numpy(pulls.pixels[rows, first:]),
                 weights=torch.from_numpy(pulls.weights[rows, first:]),
@@ -518,15 +561,15 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
                 focal=torch.from_numpy(fit.focal[frames[rows]]).double(),
                 centre=torch.from_numpy(fit.principal_point[frames[rows]]).double(),
             )
-            row_noise = anchor_noise(of_landmarks, state.rows(rows), scales[rows], keypoints, measured=is_measured)
-            for values, one in zip(noise, row_noise, strict=True):
-                values[rows] = one
-        noise.shape[of_track] = noise.shape[of_track].mean()
+            row_noise = anchor_noise(landmark_rig, state.rows(rows), scales[rows], keypoints, measured=is_measured)
+            for all_values, values in zip(noise, row_noise, strict=True):
+                all_values[rows] = values
+        noise.shape[track_rows] = noise.shape[track_rows].mean()
     return noise
 
 
 def _motion(fit: Fit, rows: NDArray[np.integer], acceleration: float) -> ChainMotion:
-    """Make the motion of one track's rows: accelerations count in consecutive frames of one shot."""
+    """Make the motion of one track's rows. Accelerations count in consecutive frames of one shot."""
     frames = fit.frame_index[rows].astype(np.int64)
     shots = fit.shot_id[frames]
     follow = torch.from_numpy((frames[2:] - frames[:-2] == 2) & (shots[2:] == shots[:-2]))
@@ -538,7 +581,7 @@ def _motion(fit: Fit, rows: NDArray[np.integer], acceleration: float) -> ChainMo
 def _evidence(
     fit: Fit, rows: NDArray[np.integer], all_pulls: Sequence[tuple[CameraFit, Pulls]], noise: AnchorNoise
 ) -> AlignmentEvidence:
-    """Gather the evidence of one track's rows, with what each camera pulls them to."""
+    """Gather the evidence of one track's rows with the pulls of each camera."""
     frames = fit.frame_index[rows].astype(np.int64)
     anchor = fit_state(fit.select(rows))
 
@@ -547,9 +590,10 @@ def _evidence(
 
     cameras = []
     for camera, camera_pulls in all_pulls:
-        # One of several cameras has one lens, and may have fewer frames than the fit.
+        # A camera of a take has one lens, and may have fewer frames than the fit.
         lens_rows = frames.clip(max=camera.fit.frame_count - 1)
-        pulls, matrix = of_all_rows(camera_pulls, camera.rows, len(fit)), tensor(camera.to_camera)
+        pulls = of_all_rows(camera_pulls, camera.rows, len(fit))
+        matrix = tensor(camera.to_camera)
         targets = CameraTargets(
             rotation=matrix[:3, :3],
             translation=matrix[:3, 3],
@@ -573,7 +617,7 @@ def _evidence(
 
 
 def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
-    """Give the fit the bodies of a state."""
+    """Return the fit with the bodies of a state."""
     betas = state.betas.float()
     trans = body.translation_of_root(state.root.float(), betas)
     scales = torch.from_numpy(fit.segment_scales)
@@ -588,7 +632,7 @@ def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
 
 
 def _mixed(fit: Fit, moved_fit: Fit, body: Body, share: NDArray[Any]) -> Fit:
-    """Mix the bodies of two fits: share (N,) 0 is the first, 1 the second. One shape a track."""
+    """Mix the bodies of two fits by a share (N,), with one shape per track. 0 is the first fit, 1 the second."""
     if not (share > 0).any():
         return fit
     first, second = fit_state(fit), fit_state(moved_fit)

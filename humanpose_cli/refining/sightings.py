@@ -1,4 +1,4 @@
-"""The frames that show a person best: clear, sharp, and from all sides of any camera."""
+"""Chooses the frames that show a person best: clear, sharp, and from all sides of any camera."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.refining.frames import CameraFit, with_progress
 
-_FRONT = 1.5  # how little the first sighting must be from the front; 1: never from behind
-_TIME = 0.1  # of a video's duration is as far apart as a half turn
-_NEAR = 1e-3  # sightings that are no farther apart show the same
+_FRONT = 1.5  # weight of the clearness over the frontal direction of the first sighting; 1: never from behind
+_TIME = 0.1  # distance of a video's duration, relative to a half turn
+_MIN_DISTANCE = 1e-3  # between sightings that do not show the same
 
 
 class Sighting(NamedTuple):
-    """Consecutive frames of one camera that show a person alike, of which the sharpest is taken.
+    """Consecutive frames of one camera in which a person looks the same, of which the sharpest is used.
 
     Attributes:
-        camera: Its number; rows of its fit, in order of time.
+        track: The person.
+        camera: The number of the camera.
+        rows: The rows of the camera's fit, in the order of time.
     """
 
     track: int
@@ -36,31 +38,31 @@ class Sighting(NamedTuple):
 
 
 def sightings(cameras: Sequence[CameraFit], track: int, count: int) -> list[Sighting]:
-    """Choose up to `count` sightings of a person: first the clearest from the front, then those that differ most from
-    the ones before in direction or time.
+    """Choose up to `count` sightings of a person.
+
+    The first is the clearest from the front. Each further one differs most from the previous ones in direction or time.
     """
     rows = [camera.fit.rows_of(track) for camera in cameras]
-    numbers = np.repeat(np.arange(len(cameras)), [len(of_camera) for of_camera in rows])
-    quality, directions, times = (
-        np.concatenate(values)
-        for values in zip(*(_row_views(camera.fit, r) for camera, r in zip(cameras, rows, strict=True)), strict=True)
-    )
-    every, apart = np.concatenate(rows), np.ones(len(numbers))
+    numbers = np.repeat(np.arange(len(cameras)), [len(camera_rows) for camera_rows in rows])
+    row_views = [_row_views(camera.fit, camera_rows) for camera, camera_rows in zip(cameras, rows, strict=True)]
+    quality, directions, times = (np.concatenate(values) for values in zip(*row_views, strict=True))
+    all_rows = np.concatenate(rows)
+    distance = np.ones(len(numbers))  # from the sightings chosen so far
     score = quality * (_FRONT + directions[:, 2])
     result: list[Sighting] = []
     while len(result) < count and len(score) and score.max() > 0:
         best = int(score.argmax())
-        camera, row = int(numbers[best]), int(every[best])
-        result.append(Sighting(track, camera, _neighbours(cameras[camera].fit, row)))
-        away = np.arccos(np.clip(directions @ directions[best], -1, 1)) / np.pi + _TIME * np.abs(times - times[best])
-        apart = np.minimum(apart, away)
-        apart[(numbers == camera) & np.isin(every, result[-1].rows)] = 0
-        score = np.where(apart > _NEAR, quality * apart, 0)
+        camera = int(numbers[best])
+        result.append(Sighting(track, camera, _neighbours(cameras[camera].fit, int(all_rows[best]))))
+        angle = np.arccos(np.clip(directions @ directions[best], -1, 1)) / np.pi
+        distance = np.minimum(distance, angle + _TIME * np.abs(times - times[best]))
+        distance[(numbers == camera) & np.isin(all_rows, result[-1].rows)] = 0
+        score = np.where(distance > _MIN_DISTANCE, quality * distance, 0)
     return result
 
 
 def _row_views(fit: Fit, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], ...]:
-    """Measure how well rows (R,) are visible (R,), from which direction (R, 3) in body axes, and when (R,), 0…1."""
+    """Measure visibility (R,), direction (R, 3) in body axes, and time (R,) from 0 to 1 of rows."""
     part = fit.select(rows)
     heights = part.boxes[:, 3] - part.boxes[:, 1]
     quality = joint_visibility(part).mean(1) * np.sqrt(np.maximum(heights, 0)) * ~part.interpolated
@@ -71,7 +73,7 @@ def _row_views(fit: Fit, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64]
 
 
 def _neighbours(fit: Fit, row: int) -> tuple[int, ...]:
-    """List a row and those of the frames before and after it."""
+    """List a row and the rows of the frames before and after it."""
     frame = fit.frame_index[row]
     rows = fit.rows_of(int(fit.track_id[row]))
     near = np.abs(fit.frame_index[rows] - frame) <= 1
@@ -81,7 +83,7 @@ def _neighbours(fit: Fit, row: int) -> tuple[int, ...]:
 def sharpest_frames(
     cameras: Sequence[CameraFit], chosen: Sequence[Sighting], progress: Progress
 ) -> Iterator[tuple[Sighting, int, NDArray[np.uint8]]]:
-    """Read the frames of sightings once; yield each sighting with its sharpest row and that frame's pixels."""
+    """Read the frames of sightings once, and yield each sighting with its sharpest row and that frame's pixels."""
     for number, (camera, report) in enumerate(with_progress(cameras, progress)):
         waiting = [sighting for sighting in chosen if sighting.camera == number]
         best: dict[Sighting, tuple[float, int, NDArray[np.uint8]]] = {}
@@ -91,10 +93,10 @@ def sharpest_frames(
                 for sighting in waiting:
                     for row in sighting.rows:
                         if camera.fit.frame_index[row] == frame:
-                            sharp = _sharpness(pixels, camera.fit.boxes[row])
-                            if sighting not in best or sharp > best[sighting][0]:
-                                best[sighting] = sharp, row, pixels
-                for sighting in [each for each in waiting if camera.fit.frame_index[each.rows[-1]] <= frame]:
+                            sharpness = _sharpness(pixels, camera.fit.boxes[row])
+                            if sighting not in best or sharpness > best[sighting][0]:
+                                best[sighting] = sharpness, row, pixels
+                for sighting in [s for s in waiting if camera.fit.frame_index[s.rows[-1]] <= frame]:
                     waiting.remove(sighting)
                     _, row, sharpest = best.pop(sighting)
                     yield sighting, row, sharpest

@@ -1,4 +1,4 @@
-"""Refinement as a step between fits, with the files that it writes beside the fit file."""
+"""Refinement as a step between fits, with the files that it writes next to the fit file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ class Refinement:
     """Moves the bodies of a fit, of one camera or of a take, onto the pixels of its frames.
 
     Attributes:
-        texture: The texture of the fit's only person, or the folder of an earlier run with one for each; None:
-            textures are made from the frames.
-        displacement_frames: Frames of a clip whose displacements are written, with a contact sheet of each person;
-            0: none.
+        refiner: The refiner.
+        texture: The texture of the fit's only person, or the folder of an earlier run. None makes textures from the
+            frames.
+        displacement_frames: The maximum number of frames whose displacements are written, with a contact sheet of each
+            person. 0 writes none.
     """
 
     refiner: Refiner
@@ -43,12 +44,12 @@ class Refinement:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The refiner's identity, and how many displacements are written."""
+        """The refiner's identity, and the number of displacements that are written."""
         outputs = {"displacements": self.displacement_frames} if self.displacement_frames else {}
         return {**self.refiner.identity, **outputs}
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
-        """Return the file of displacements if it is written, and the contact sheets of the tracks."""
+        """Return the file of displacements and the contact sheets of the tracks. () if none are written."""
         if not self.displacement_frames:
             return ()
         path = displacements_path(output)
@@ -57,7 +58,14 @@ class Refinement:
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Refine a fit whose frames are known.
 
-        Raises InputError for missing frames and textures, UsageError for displacements of a take.
+        Args:
+            fits: One fit.
+            output: The fit file that will be written, next to which displacements are written. None writes none.
+            progress: Called with (done, total, unit).
+
+        Raises:
+            InputError: If frames or textures are missing.
+            UsageError: If displacements of a take are requested.
         """
         fit, frames = frames_of_fit(only_fit(fits), None)
         textures: dict[int, NDArray[Any]] | None = None
@@ -77,18 +85,24 @@ class Refinement:
         return self._refined(result)
 
     def _refined(self, fit: Fit) -> Fit:
-        """Leave out textures that were given, which are written already."""
+        """Remove given textures, which are already written."""
         return fit if self.texture is None else replace(fit, textures={})
 
 
 def read_textures(path: Path, fit: Fit, output: Path | None = None) -> dict[int, NDArray[Any]]:
-    """Read the textures of a fit's tracks: of its only person from a file, or of all from the folder of an earlier run.
-
-    Raises InputError if a texture is missing, damaged or of another body, UsageError for one file and several people.
+    """Read the textures of a fit's tracks.
 
     Args:
-        output: The fit file that is being made, which had the same name in the earlier run; None: the fit's own
-            file.
+        path: A texture for a fit of one person, or the folder of an earlier run.
+        fit: The fit.
+        output: The fit file that is being made, which had the same name in the earlier run. None: the fit's own file.
+
+    Returns:
+        Track to texture.
+
+    Raises:
+        InputError: If a texture is missing, damaged or of another body.
+        UsageError: If there is one file for several people.
     """
     body = fit.body_model()
     coverage = TexelMap(body.uv, body.uv_faces, TEXELS).covered
