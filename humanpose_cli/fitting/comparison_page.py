@@ -374,12 +374,7 @@ def _bodies(page_fit: _PageFit, rows: NDArray[np.integer], body: Body) -> torch.
 
 
 def _overlay(
-    page_fit: _PageFit,
-    first: Fit,
-    small: NDArray[np.uint8],
-    frame: int,
-    body: Body,
-    looks: Mapping[int, Look],
+    page_fit: _PageFit, first: Fit, small: NDArray[np.uint8], frame: int, body: Body, looks: Mapping[int, Look]
 ) -> NDArray[np.uint8]:
     """Draw all bodies of a fit over the reduced image of a frame of the first fit, in the colours of its people."""
     number = int(page_fit.frames[frame])

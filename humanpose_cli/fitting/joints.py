@@ -65,13 +65,7 @@ class _State(NamedTuple):
     betas: Tensor
 
 
-def fit_joints(
-    body: Body,
-    joints: NDArray[np.floating],
-    skeleton: Skeleton,
-    *,
-    shared_shape: bool = True,
-) -> JointFit:
+def fit_joints(body: Body, joints: NDArray[np.floating], skeleton: Skeleton, *, shared_shape: bool = True) -> JointFit:
     """Fit bodies whose joints are at the measured positions.
 
     Rows without hips or shoulders are not fitted.

@@ -225,7 +225,9 @@ def fit_keypoints(
         rig = _rig(body, observations, options)
         observations = observations.rows(full_blocks(torch.arange(count)))
         chunks = [observations.rows(slice(*ends)) for ends in _parts(len(observations), _CHUNK)]
-        problem, state = _joined(in_parallel(lambda rows: _solve_alone(rig, rows, options), chunks, threads))
+        parts = in_parallel(lambda rows: _solve_alone(rig, rows, options), chunks, threads)
+        problem = KeypointProblem(rig, FitEvidence.joined([problem.evidence for problem, _ in parts]))
+        state = cat_rows([state for _, state in parts])
         return _report(body, observations, problem, state, threads).rows(slice(count))
 
 
@@ -246,11 +248,6 @@ def one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _joined(parts: Sequence[_Rows]) -> _Rows:
-    evidence = FitEvidence.joined([problem.evidence for problem, _ in parts])
-    return KeypointProblem(parts[0][0].rig, evidence), cat_rows([state for _, state in parts])
 
 
 def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,10 +25,10 @@ from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.models.deform_and_learn import regressor as deform_and_learn
-from humanpose_cli.models.deform_and_learn.network import load_deform_network
+from humanpose_cli.models.deform_and_learn.network import DeformNetwork, load_deform_network
 from humanpose_cli.models.nbf import network as nbf
 from humanpose_cli.models.nbf.body import place_about_pixels
-from humanpose_cli.models.nbf.network import config_of, load_nbf
+from humanpose_cli.models.nbf.network import BodyNetwork, config_of, load_nbf
 from humanpose_cli.networks.precision import precision_label, resolve_precision
 from humanpose_cli.networks.weights import find_weights, read_header, shipped_weights
 
@@ -37,20 +37,8 @@ _BATCH_SIZE = 16  # people; larger batches are no faster on a CPU
 _BATCH_SIZE_INDEPENDENT = 1  # of independent images on the CPU, because rounding in convolutions depends on the batch
 
 
-class BodyPredictor(Protocol):
-    """A network that predicts bodies: `BodyNetwork` or `DeformNetwork`."""
-
-    def takes(self, person: DetectedPerson) -> bool:
-        """Return whether a person has the input of the network."""
-        ...
-
-    def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[Any]:
-        """Prepare the input of `finish` for each person, without the image."""
-        ...
-
-    def finish(self, people: Sequence[Any]) -> list[BodyEstimate]:
-        """Estimate the bodies of prepared people of any images."""
-        ...
+BodyPredictor: TypeAlias = BodyNetwork | DeformNetwork
+"""A network that predicts bodies. What `prepare` returns for each person is for `finish` alone."""
 
 
 class PeopleNetwork:
@@ -72,12 +60,7 @@ class PeopleNetwork:
     """
 
     def __init__(
-        self,
-        options: NetworkOptions,
-        method: FitMethod,
-        body: Body,
-        device: str = "cpu",
-        precision: Precision = "auto",
+        self, options: NetworkOptions, method: FitMethod, body: Body, device: str = "cpu", precision: Precision = "auto"
     ) -> None:
         self._path = find_weights(options.weights) if options.weights else shipped_weights(SHIPPED_NETWORK)
         self._segmenter = find_weights(options.segmenter) if options.segmenter else None

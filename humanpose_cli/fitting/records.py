@@ -75,8 +75,10 @@ def _with_rows(people: Sequence[DetectedPerson], bodies: KeypointFit, frames: Se
     count = len(people)
     # A person without usable keypoints has no error, and a confidence of zero.
     columns = {**vars(bodies), "reprojection_error": np.nan_to_num(bodies.reprojection_error)}
+    if any(f.ground is not None for f in frames):
+        columns["ground"] = [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames]
+        columns["focal_people"] = [0] * len(frames)
     return Fit.build(
-        **columns,
         track_id=[p.track for p in people],
         frame_index=[p.frame for p in people],
         interpolated=np.array([p.interpolated for p in people], bool),
@@ -88,7 +90,7 @@ def _with_rows(people: Sequence[DetectedPerson], bodies: KeypointFit, frames: Se
         focal=[f.camera.focal for f in frames],
         principal_point=np.reshape([f.camera.principal_point for f in frames], (len(frames), 2)),
         world_to_camera=np.stack([f.world_to_camera for f in frames]),
-        **_grounds(frames),
+        **columns,
     )
 
 
@@ -96,13 +98,6 @@ def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:
     """Describe a person without a body, rounded to hundredths."""
     x0, y0, x1, y1 = (round(float(value), 2) for value in person.box)
     return UnfittedDetection(person.frame, (x0, y0, x1, y1), round(person.score, 2), person.not_fitted)
-
-
-def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
-    """Return the optional columns of the ground if it is known. No focal length depends on people any more."""
-    if all(f.ground is None for f in frames):
-        return {}
-    return {"ground": [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames], "focal_people": [0] * len(frames)}
 
 
 def body_columns(

@@ -95,10 +95,7 @@ def _bodies_between(
 
 
 def _joints(
-    body: Body,
-    poses: NDArray[np.float64],
-    trans: NDArray[np.float64],
-    columns: dict[str, NDArray[np.float64]],
+    body: Body, poses: NDArray[np.float64], trans: NDArray[np.float64], columns: dict[str, NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     """Compute the joints (N, 24, 3) of bodies."""
     matrices = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(len(poses), -1, 3, 3)

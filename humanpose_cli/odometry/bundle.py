@@ -65,6 +65,20 @@ class BundleScene:
         errors = self.focal * points[:, :2] / np.maximum(points[:, 2:], _MIN_DEPTH) - observations.positions
         return np.where(points[:, 2:] > _MIN_DEPTH, errors, np.inf)
 
+    def moved(self, cameras: NDArray[np.bool_] | slice, turns: Array, shifts: Array) -> BundleScene:
+        """Turn some cameras by rotation vectors (K, 3) in their own axes, and shift them by (K, 3)."""
+        rotations = self.rotations.copy()
+        rotations[cameras] = rotated_cameras(rotations[cameras], turns)
+        translations = self.translations.copy()
+        translations[cameras] += shifts
+        return replace(self, rotations=rotations, translations=translations)
+
+
+def rotated_cameras(rotations: Array, vectors: Array) -> Array:
+    """Turn cameras (C, 3, 3) by rotation vectors (C, 3) in their own axes."""
+    turns = np.array([cv2.Rodrigues(vector)[0] for vector in vectors]).reshape(-1, 3, 3)
+    return np.asarray(turns @ rotations)
+
 
 def huber_weights(errors: Array) -> Array:
     """Compute the weights (N,) of errors (N, 2) in pixels in a least-squares step. 0 for infinite errors."""
@@ -193,20 +207,9 @@ class _Step:
         points = self._scene.points.copy()
         points[self._used] -= np.einsum("pij,pj->pi", inverse, pull)
         moves = step[: self._camera_columns].reshape(-1, 6)
-        rotations = self._scene.rotations.copy()
-        rotations[self._free] = rotated_cameras(rotations[self._free], moves[:, :3])
-        translations = self._scene.translations.copy()
-        translations[self._free] += moves[:, 3:]
-        focal = self._scene.focal
-        if self._free_focal:
-            focal *= float(np.exp(np.clip(step[-1], -0.1, 0.1)))
-        return BundleScene(rotations, translations, points, focal)
-
-
-def rotated_cameras(rotations: Array, vectors: Array) -> Array:
-    """Turn cameras (C, 3, 3) by rotation vectors (C, 3) in their own axes."""
-    turns = np.array([cv2.Rodrigues(vector)[0] for vector in vectors]).reshape(-1, 3, 3)
-    return np.asarray(turns @ rotations)
+        factor = float(np.exp(np.clip(step[-1], -0.1, 0.1))) if self._free_focal else 1.0
+        scene = replace(self._scene, points=points, focal=self._scene.focal * factor)
+        return scene.moved(self._free, moves[:, :3], moves[:, 3:])
 
 
 def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, Array, Array]:
@@ -267,8 +270,7 @@ class PoseTarget(NamedTuple):
         for _ in range(steps):
             hessian, slope = _normal_equations(scene.errors(observations), _jacobians(scene, observations)[0])
             step = -np.asarray(np.linalg.lstsq(hessian, slope, rcond=None)[0], np.float64)
-            rotations = rotated_cameras(scene.rotations, step[None, :3])
-            scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:])
+            scene = scene.moved(slice(None), step[None, :3], step[3:])
             if np.abs(step).max() < _MIN_STEP:
                 break
         return scene.rotations[0], scene.translations[0]
@@ -296,12 +298,8 @@ class PoseTarget(NamedTuple):
             step = -np.asarray(np.linalg.lstsq(hessian, slope, rcond=None)[0], np.float64)
             growth = float(np.clip(step[6], -_ZOOM_STEP, _ZOOM_STEP))
             log += growth
-            scene = replace(
-                scene,
-                rotations=rotated_cameras(scene.rotations, step[None, :3]),
-                translations=scene.translations + step[3:6],
-                focal=float(scene.focal * np.exp(growth)),
-            )
+            scene = replace(scene, focal=float(scene.focal * np.exp(growth)))
+            scene = scene.moved(slice(None), step[None, :3], step[3:6])
         return float(np.exp(log)), scene.rotations[0], scene.translations[0]
 
     def _scene(self, rotation: Array, translation: Array) -> BundleScene:

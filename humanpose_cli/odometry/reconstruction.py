@@ -8,7 +8,7 @@ arbitrary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -149,12 +149,12 @@ class _Growth:
         keys = [corners.frames[key] for key in corners.keys]
         self._keys = keys
         self._count = len(keys)
-        self._focal = self._first_focal = corners.focal
-        self._rotations = np.tile(np.eye(3), (self._count, 1, 1))
-        self._translations = np.zeros((self._count, 3))
+        self._first_focal = corners.focal
         self.has_pose = np.zeros(self._count, bool)
         largest = max((int(frame.ids.max(initial=-1)) for frame in corners.frames), default=-1)
-        self._points = np.full((largest + 1, 3), np.nan)
+        rotations = np.tile(np.eye(3), (self._count, 1, 1))
+        points = np.full((largest + 1, 3), np.nan)
+        self._scene = BundleScene(rotations, np.zeros((self._count, 3)), points, corners.focal)
         cameras = np.concatenate([np.full(len(key.ids), index) for index, key in enumerate(keys)])
         positions = np.concatenate([key.positions for key in keys]).astype(float)
         self._observations = Observations(cameras, np.concatenate([key.ids for key in keys]), positions)
@@ -173,13 +173,13 @@ class _Growth:
             return False
         a, b = best.keys
         self._first = a
-        self._rotations[b] = best.rotation
-        self._translations[b] = best.direction
+        self._scene.rotations[b] = best.rotation
+        self._scene.translations[b] = best.direction
         self._set_zoom(b, best.zoom)
         self.has_pose[[a, b]] = True
         self._triangulate()
         self._adjust(np.array([a, b]), held=1)
-        return bool(np.isfinite(self._points[:, 0]).sum() >= _MIN_POINTS)
+        return bool(np.isfinite(self._scene.points[:, 0]).sum() >= _MIN_POINTS)
 
     def _start(self, a: int, b: int) -> _Start | None:
         """Find the pose of key frame b to a with the zoom for which most corners agree. None without parallax."""
@@ -189,12 +189,12 @@ class _Growth:
         first = self._keys[a].positions[in_a].astype(float)
         second = self._keys[b].positions[in_b].astype(float)
         zooms = _START_ZOOMS if self._may_zoom else (1.0,)
-        poses = [(zoom, _relative_pose(first, second / zoom, self._focal)) for zoom in zooms]
+        poses = [(zoom, _relative_pose(first, second / zoom, self._scene.focal)) for zoom in zooms]
         solved_poses = [(zoom, *pose) for zoom, pose in poses if pose is not None]
         if not solved_poses:
             return None
         zoom, rotation, direction, inliers = max(solved_poses, key=lambda pose: int(pose[3].sum()))
-        parallax = _parallax(first[inliers], second[inliers] / zoom, rotation, self._focal)
+        parallax = _parallax(first[inliers], second[inliers] / zoom, rotation, self._scene.focal)
         score = min(parallax, _MAX_PARALLAX) * float(inliers.sum())
         return _Start((a, b), rotation, direction, zoom, score) if parallax >= _MIN_PARALLAX else None
 
@@ -208,7 +208,7 @@ class _Growth:
                 self._triangulate(key)
                 count += 1
                 if count % _ADJUST_EVERY == 0:
-                    self._adjust(self._nearest(key), held=2)
+                    self._adjust(np.sort(np.append(self._nearest(key, _LOCAL_CAMERAS - 1), key)), held=2)
 
     def _next_key(self) -> int | None:
         """Return the neighbouring key frame with most points. None if none has enough."""
@@ -224,24 +224,24 @@ class _Growth:
 
     def _has_point(self, frame: FrameCorners) -> NDArray[np.bool_]:
         """Return which corners (N,) of a frame have points."""
-        return np.isfinite(self._points[frame.ids, 0])
+        return np.isfinite(self._scene.points[frame.ids, 0])
 
-    def _nearest(self, key: int) -> NDArray[np.int64]:
-        solved_keys = np.flatnonzero(self.has_pose)
-        return np.sort(solved_keys[np.argsort(np.abs(solved_keys - key), kind="stable")[:_LOCAL_CAMERAS]])
+    def _nearest(self, key: int, count: int) -> NDArray[np.int64]:
+        """Return up to `count` other key frames with a pose, the nearest first."""
+        solved_keys = np.flatnonzero(self.has_pose & (np.arange(self._count) != key))
+        return solved_keys[np.argsort(np.abs(solved_keys - key), kind="stable")[:count]]
 
     def _pose(self, key: int) -> bool:
         """Find the pose of a key frame from its points."""
         frame = self._keys[key]
         has_point = self._has_point(frame)
-        solved_keys = np.flatnonzero(self.has_pose)
-        neighbour = solved_keys[np.abs(solved_keys - key).argmin()]
+        neighbour = self._nearest(key, 1)[0]
         zoom = self._zooms[neighbour]
         target = self._target(frame, has_point, zoom)
-        pose = _pose_of(target, self._rotations[neighbour], self._translations[neighbour])
+        pose = _pose_of(target, self._scene.rotations[neighbour], self._scene.translations[neighbour])
         if pose is None:
             return False
-        self._rotations[key], self._translations[key] = pose
+        self._scene.rotations[key], self._scene.translations[key] = pose
         self._set_zoom(key, zoom)
         if self._may_zoom:
             self._zoom(key)
@@ -249,15 +249,14 @@ class _Growth:
 
     def _zoom(self, key: int) -> None:
         """Adapt the focal length and pose of a key frame to its points, and to its neighbours' lenses."""
-        solved_keys = np.flatnonzero(self.has_pose & (np.arange(self._count) != key))
-        nearest = solved_keys[np.argsort(np.abs(solved_keys - key), kind="stable")[:2]]
+        nearest = self._nearest(key, 2)
         is_between = len(nearest) == 2 and nearest.min() < key < nearest.max()
         neighbours = nearest if is_between else nearest[:1]
         expected = float(np.log(self._zooms[neighbours]).mean() - np.log(self._zooms[key]))
         has_point = self._has_point(self._keys[key])
         target = self._target(self._keys[key], has_point, self._zooms[key])
-        factor, self._rotations[key], self._translations[key] = target.zoom(
-            self._rotations[key], self._translations[key], expected
+        factor, self._scene.rotations[key], self._scene.translations[key] = target.zoom(
+            self._scene.rotations[key], self._scene.translations[key], expected
         )
         self._set_zoom(key, self._zooms[key] * factor)
 
@@ -268,7 +267,7 @@ class _Growth:
 
     def _target(self, frame: FrameCorners, has_point: NDArray[np.bool_], zoom: float) -> PoseTarget:
         positions = frame.positions[has_point].astype(float) / zoom
-        return PoseTarget(self._points[frame.ids[has_point]], positions, self._focal)
+        return PoseTarget(self._scene.points[frame.ids[has_point]], positions, self._scene.focal)
 
     def _observations_of(self, first: int, last: int) -> Observations:
         """Return the observations of the key frames with a pose from `first` to `last`."""
@@ -280,7 +279,7 @@ class _Growth:
         observations = (
             self._observations_of(0, self._count) if key is None else self._observations_of(key - _REACH, key + _REACH)
         )
-        new = np.isnan(self._points[observations.points, 0])
+        new = np.isnan(self._scene.points[observations.points, 0])
         if key is not None:
             new &= np.isin(observations.points, self._keys[key].ids)
         observations = observations.rows(new)
@@ -288,12 +287,12 @@ class _Growth:
             return
         ids, member = np.unique(observations.points, return_inverse=True)
         observations = observations._replace(points=member)
-        points, angles = _triangulated(observations, self._rotations, self._translations, self._focal, len(ids))
-        scene = BundleScene(self._rotations, self._translations, points, self._focal)
+        points, angles = _triangulated(observations, self._scene, len(ids))
+        scene = replace(self._scene, points=points)
         worst = np.zeros(len(ids))
         np.maximum.at(worst, member, np.linalg.norm(scene.errors(observations), axis=1))
         good = (angles > _MIN_ANGLE) & (worst < _NEW_POINT_ERROR)
-        self._points[ids[good]] = points[good]
+        self._scene.points[ids[good]] = points[good]
 
     def _adjust(
         self, cameras: NDArray[np.int64], *, held: int, expected_focal: float | None = None, steps: int = 6
@@ -303,26 +302,18 @@ class _Growth:
         free[cameras[held:]] = in_window[cameras] = True
         observations = self._observations_of(int(cameras.min()), int(cameras.max()))
         observations = observations.rows(
-            in_window[observations.cameras] & np.isfinite(self._points[observations.points, 0])
+            in_window[observations.cameras] & np.isfinite(self._scene.points[observations.points, 0])
         )
-        views = np.bincount(observations.points, minlength=len(self._points))
+        views = np.bincount(observations.points, minlength=len(self._scene.points))
         observations = observations.rows(views[observations.points] >= 2)
         if not free.any() or len(observations.points) < 4 * _MIN_POINTS:
             return
-        scene = BundleScene(self._rotations, self._translations, self._points, self._focal)
-        scene = adjust(scene, observations, free, expected_focal=expected_focal, steps=steps)
-        self._rotations = scene.rotations
-        self._translations = scene.translations
-        self._points = scene.points
-        self._focal = scene.focal
-        errors = np.linalg.norm(scene.errors(observations), axis=1)
-        self._drop(observations, errors > _BAD_POINT_ERROR)
-
-    def _drop(self, observations: Observations, bad: NDArray[np.bool_]) -> None:
-        """Remove points that many of their views contradict."""
-        views = np.bincount(observations.points, minlength=len(self._points))
-        misses = np.bincount(observations.points[bad], minlength=len(self._points))
-        self._points[(misses > 0) & (3 * misses >= views)] = np.nan
+        self._scene = adjust(self._scene, observations, free, expected_focal=expected_focal, steps=steps)
+        errors = np.linalg.norm(self._scene.errors(observations), axis=1)
+        # Points that many of their views contradict are removed.
+        views = np.bincount(observations.points, minlength=len(self._scene.points))
+        misses = np.bincount(observations.points[errors > _BAD_POINT_ERROR], minlength=len(self._scene.points))
+        self._scene.points[(misses > 0) & (3 * misses >= views)] = np.nan
 
     def finish(self, fixed_focal: bool) -> None:
         """Adjust the complete path, in windows if it is long."""
@@ -355,7 +346,7 @@ class _Growth:
         zooms = np.exp(np.interp(np.arange(count), solved_frames, np.log(self._zooms[solved_keys])))
         for index, frame in enumerate(self._frames):
             nearest = np.abs(solved_frames - index).argmin()
-            start = self._rotations[solved_keys[nearest]], self._translations[solved_keys[nearest]]
+            start = self._scene.rotations[solved_keys[nearest]], self._scene.translations[solved_keys[nearest]]
             has_point = self._has_point(frame)
             if has_point.sum() >= _MIN_POINTS:
                 target = self._target(frame, has_point, zooms[index])
@@ -369,9 +360,9 @@ class _Growth:
         shift = translations[0].copy()
         rotations = rotations @ turn.T
         translations = translations - rotations @ shift
-        points = self._points[np.isfinite(self._points[:, 0])] @ turn.T + shift
+        points = self._scene.points[np.isfinite(self._scene.points[:, 0])] @ turn.T + shift
         error = float(np.median(errors[solved])) if solved.any() else np.inf
-        factor = float(self._focal / self._first_focal * zooms[0])
+        factor = float(self._scene.focal / self._first_focal * zooms[0])
         return Reconstruction(rotations, translations, solved, factor, zooms / zooms[0], points, error)
 
 
@@ -444,14 +435,12 @@ def _pose_of(target: PoseTarget, rotation: Array, translation: Array) -> tuple[A
     return target.refined(np.asarray(cv2.Rodrigues(vector)[0], float), np.asarray(shift, float)[:, 0])
 
 
-def _triangulated(
-    observations: Observations, rotations: Array, translations: Array, focal: float, count: int
-) -> tuple[Array, Array]:
+def _triangulated(observations: Observations, scene: BundleScene, count: int) -> tuple[Array, Array]:
     """Triangulate points from all their views, with the largest angle (count,) between the first ray and another."""
-    rays = np.column_stack((observations.positions / focal, np.ones(len(observations.positions))))
-    directions = np.einsum("nji,nj->ni", rotations[observations.cameras], rays)
+    rays = np.column_stack((observations.positions / scene.focal, np.ones(len(observations.positions))))
+    directions = np.einsum("nji,nj->ni", scene.rotations[observations.cameras], rays)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    centres = camera_centres(rotations, translations)[observations.cameras]
+    centres = camera_centres(scene.rotations, scene.translations)[observations.cameras]
     # The point nearest to all rays: Σ (I − d dᵀ) (x − c) = 0.
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
     matrix = np.zeros((count, 3, 3))

@@ -92,12 +92,7 @@ def usual_errors() -> Tensor:
 
 
 def anchor_noise(
-    rig: LandmarkRig,
-    state: FitState,
-    segment_scales: Tensor,
-    keypoints: Keypoints,
-    *,
-    measured: bool,
+    rig: LandmarkRig, state: FitState, segment_scales: Tensor, keypoints: Keypoints, *, measured: bool
 ) -> AnchorNoise:
     """Estimate the noise levels of the rows of one track.
 

@@ -98,9 +98,9 @@ class FlowCorrespondence:
         y, x = np.mgrid[:side, :side].astype(np.float32)
         to_x = x + forward[..., 0]
         to_y = y + forward[..., 1]
-        backward = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        returning = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         warped_photo = cv2.remap(np.ascontiguousarray(photo.transpose(1, 2, 0)), to_x, to_y, cv2.INTER_LINEAR)
-        cycle_error = np.square(forward + backward).sum(-1) / _CYCLE_ERROR**2
+        cycle_error = np.square(forward + returning).sum(-1) / _CYCLE_ERROR**2
         colour_error = np.square(warped_photo - rendering.transpose(1, 2, 0)).sum(-1) / _COLOUR_ERROR**2
         detail = _detail(rendering_grey)
         confidence = textured[0] * detail / (1 + cycle_error) ** 2 / (1 + colour_error)

@@ -63,11 +63,6 @@ def displacements_path(fit: Path) -> Path:
     return beside_fit(fit, DISPLACEMENTS_SUFFIX)
 
 
-def saved_frames(fit: Fit, max_frames: int) -> frozenset[int]:
-    """Choose at most `max_frames` frames with people, spread evenly."""
-    return _spread(np.unique(fit.frame_index), max_frames)
-
-
 def _spread(numbers: NDArray[np.integer], count: int) -> frozenset[int]:
     positions = np.unique(np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int))
     return frozenset(numbers[positions].tolist())
@@ -108,7 +103,7 @@ def refine_with_displacements(
     rebake = textures is None and len(fit) > 0
     if rebake:
         textures = refiner.textures(fit, frames, body=body, progress=part_of(progress, 0, 0.2))
-    selected_frames = saved_frames(fit, max_frames)
+    selected_frames = _spread(np.unique(fit.frame_index), max_frames)
     with removed_on_failure([path, *(sheet_path(path, track) for track in fit.tracks)]):
         with displacement_writer(path, fit.frame_names.tolist(), fit.image_size, refiner.identity) as writer:
 
@@ -162,7 +157,8 @@ def _sheets(
     progress: Progress,
 ) -> dict[int, bytes]:
     """Draw a JPEG of each person with some of the saved frames."""
-    rows = _sheet_rows(file)
+    tracks = np.unique(file.track_id).tolist()
+    rows = {track: sorted(_spread(np.flatnonzero(file.track_id == track), _ROWS)) for track in tracks}
     reach = {track: _reach(file, numbers) for track, numbers in rows.items()}
     track_rows: dict[int, dict[int, int]] = {}  # frame to track to row of the file
     for track, numbers in rows.items():
@@ -176,14 +172,6 @@ def _sheets(
                     strips[track].append(encode_image(strip, ".png"))
             progress(count, fit.frame_count, "displacement sheets")
     return {track: _sheet(strips[track], reach[track], track) for track in rows}
-
-
-def _sheet_rows(file: DisplacementFile) -> dict[int, list[int]]:
-    """Choose the rows of the file on each person's sheet, by track."""
-    result = {}
-    for track in sorted(set(file.track_id.tolist())):
-        result[track] = sorted(_spread(np.flatnonzero(file.track_id == track), _ROWS))
-    return result
 
 
 def _reach(file: DisplacementFile, rows: Sequence[int]) -> float:

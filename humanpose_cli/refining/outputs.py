@@ -63,7 +63,8 @@ def apply_steps(
         The last fit, and all files.
     """
     tracks = fits[0].tracks if len(fits) == 1 else ()
-    possible = [output, *outputs.page_path(output), *_files_of_people(output, tracks)]
+    possible = [output, *outputs.page_path(output)]
+    possible += [path(output, track) for track in tracks for path in (texture_path, look_path)]
     possible += [path for sequence in (False, True) for path in outputs.overlay_path(output, sequence=sequence)]
     possible += [path for step in steps for path in step.outputs(output, tracks)]
     step_share = _STEP_SHARE if steps else 0.0
@@ -123,10 +124,6 @@ def write_outputs(
         view_before = None if before is None else before.view(number)
         paths += [path, *_write_images(view, path, outputs, view_before, None, plan, share)]
     return tuple(paths)
-
-
-def _files_of_people(output: Path, tracks: Sequence[int]) -> list[Path]:
-    return [path(output, track) for track in tracks for path in (texture_path, look_path)]
 
 
 def _write_images(

@@ -192,12 +192,7 @@ class AlignmentProblem:
     """
 
     def __init__(
-        self,
-        rig: LandmarkRig,
-        evidence: AlignmentEvidence,
-        weights: AlignmentWeights,
-        *,
-        prior: JointPrior | None,
+        self, rig: LandmarkRig, evidence: AlignmentEvidence, weights: AlignmentWeights, *, prior: JointPrior | None
     ) -> None:
         self.rig, self.evidence, self.weights, self.prior = rig, evidence, weights, prior
         self._surface = slice(0, rig.landmark_count - len(BLAZEPOSE33))

@@ -344,12 +344,7 @@ class Refiner:
         return Alignment(fit, moved_fit, self._overlaps(fit, moved_fit, frames, body, part_of(progress, 0.8, 1)))
 
     def _people(
-        self,
-        camera: CameraFit,
-        body: Body,
-        progress: Progress,
-        what: str,
-        selection: NDArray[np.bool_] | None = None,
+        self, camera: CameraFit, body: Body, progress: Progress, what: str, selection: NDArray[np.bool_] | None = None
     ) -> Iterator[FramePeople]:
         """Yield a camera's frames with people. Rows that are not in `selection` (R,) only hide pixels."""
         fit = camera.fit

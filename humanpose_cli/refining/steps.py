@@ -72,21 +72,19 @@ class Refinement:
         if self.texture is not None:
             textures = read_textures(self.texture, fit, output)
         if output is None or not self.displacement_frames:
-            return self._refined(self.refiner.refine(fit, frames, textures=textures, progress=progress))
-        result = refine_with_displacements(
-            self.refiner,
-            fit,
-            frames,
-            displacements_path(output),
-            max_frames=self.displacement_frames,
-            textures=textures,
-            progress=progress,
-        )
-        return self._refined(result)
-
-    def _refined(self, fit: Fit) -> Fit:
-        """Remove given textures, which are already written."""
-        return fit if self.texture is None else replace(fit, textures={})
+            result = self.refiner.refine(fit, frames, textures=textures, progress=progress)
+        else:
+            result = refine_with_displacements(
+                self.refiner,
+                fit,
+                frames,
+                displacements_path(output),
+                max_frames=self.displacement_frames,
+                textures=textures,
+                progress=progress,
+            )
+        # Given textures are already written.
+        return result if self.texture is None else replace(result, textures={})
 
 
 def read_textures(path: Path, fit: Fit, output: Path | None = None) -> dict[int, NDArray[Any]]:

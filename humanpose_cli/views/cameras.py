@@ -149,12 +149,7 @@ class _Adjustment:
     """The residuals of all people before cameras, the first of which stays."""
 
     def __init__(
-        self,
-        cameras: Sequence[ViewCamera],
-        people: Sequence[ViewSamples],
-        *,
-        fixed_poses: bool,
-        clocks: bool,
+        self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], *, fixed_poses: bool, clocks: bool
     ) -> None:
         self.start, self.people = list(cameras), people
         self.default_focals = np.array([default_focal(*camera.size) for camera in cameras])
@@ -243,11 +238,7 @@ def _huber(error: Array, limit: float) -> Array:
 
 
 def adjust_cameras(
-    cameras: Sequence[ViewCamera],
-    people: Sequence[ViewSamples],
-    *,
-    fixed_poses: bool = False,
-    clocks: bool = True,
+    cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], *, fixed_poses: bool = False, clocks: bool = True
 ) -> list[ViewCamera]:
     """Find the cameras that best explain the landmarks of all people. The first camera keeps its pose.
 
@@ -311,12 +302,7 @@ def in_axes_of_first(cameras: Sequence[ViewCamera]) -> list[ViewCamera]:
     ]
 
 
-def _resect(
-    camera: ViewCamera,
-    number: int,
-    points: Sequence[Array],
-    people: Sequence[ViewSamples],
-) -> ViewCamera:
+def _resect(camera: ViewCamera, number: int, points: Sequence[Array], people: Sequence[ViewSamples]) -> ViewCamera:
     deviation = _FIXED_FOCAL if camera.fixed_focal else _REFINED_FOCAL
     moments = sum(map(len, points))
 

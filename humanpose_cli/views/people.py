@@ -229,10 +229,7 @@ def propose_pose(first: Sequence[ViewTrack], second: Sequence[ViewTrack], offset
 
 
 def _best_proposal(
-    rivals: Sequence[PairPose],
-    first: Sequence[ViewTrack],
-    second: Sequence[ViewTrack],
-    lenses: Sequence[ViewCamera],
+    rivals: Sequence[PairPose], first: Sequence[ViewTrack], second: Sequence[ViewTrack], lenses: Sequence[ViewCamera]
 ) -> PairPose | None:
     """Choose the best proposal, by landmarks if several come near the best one and the cameras are known."""
     rivals = [rival for rival in rivals if rival.score >= _MIN_SCORE * rivals[0].score][:_MAX_RIVALS]
@@ -243,10 +240,7 @@ def _best_proposal(
 
 
 def _adjusted(
-    proposal: PairPose,
-    first: Sequence[ViewTrack],
-    second: Sequence[ViewTrack],
-    lenses: Sequence[ViewCamera],
+    proposal: PairPose, first: Sequence[ViewTrack], second: Sequence[ViewTrack], lenses: Sequence[ViewCamera]
 ) -> PairPose:
     """Adjust two cameras with the proposed pose, and join the tracks whose landmarks then meet in points."""
     tracks = [[replace(t, view=0) for t in first], [replace(t, view=1).moved(proposal.offset) for t in second]]

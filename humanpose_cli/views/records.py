@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -99,7 +98,7 @@ def take_fit(
         gender=first.gender,
         body=first.body,
         options={
-            **_without_frames(first.options),
+            **{name: value for name, value in first.options.items() if name not in (*FRAME_LISTS, NOT_FITTED)},
             "views": asdict(options),
             "messages": take.messages,
             "upright": True,
@@ -169,10 +168,6 @@ def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
 def standing_height(body: Body, person: PersonBodies) -> float:
     """Measure the height in metres, from the soles to the crown, of a person's body at rest."""
     return float(statures(body, torch.from_numpy(person.fit.betas[:1])))
-
-
-def _without_frames(options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in (*FRAME_LISTS, NOT_FITTED)}
 
 
 def _scaled(matrix: Array, scale: float) -> Array:

@@ -12,21 +12,9 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.views.bodies import (
-    PersonBodies,
-    PersonEvidence,
-    gather_person,
-    moved_person,
-    solve_person_in_views,
-)
+from humanpose_cli.views.bodies import PersonBodies, PersonEvidence, gather_person, moved_person, solve_person_in_views
 from humanpose_cli.views.calibrated import CalibratedViews
-from humanpose_cli.views.cameras import (
-    ViewCamera,
-    ViewSamples,
-    adjust_cameras,
-    in_axes_of_first,
-    resect_cameras,
-)
+from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
 from humanpose_cli.views.joining import explained_seconds, join_tracks
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import RelatedViews, agreeing_offsets, relate_views
@@ -106,7 +94,12 @@ def solve_take(
         raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.mirror_images))
     cameras = _start_cameras(fits, related, used, calibrated)
     times = clock_times(fits[used[0]]) - cameras[0].offset
-    people = [replace_views(tracks, used) for tracks in related.people if tracks]
+    # From now on views are numbered among those that are used.
+    people = [
+        [replace(track, view=used.index(track.view)) for track in tracks if track.view in used]
+        for tracks in related.people
+        if tracks
+    ]
     clocks = offsets is None
     if calibrated is not None:
         before = sample_people(_shared(people), len(used))
@@ -223,16 +216,8 @@ def _messages(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], 
     return messages
 
 
-def replace_views(tracks: Sequence[ViewTrack], used: Sequence[int]) -> list[ViewTrack]:
-    """Replace the tracks' views by their numbers among those that are used."""
-    return [replace(track, view=used.index(track.view)) for track in tracks if track.view in used]
-
-
 def _start_cameras(
-    fits: Sequence[Fit],
-    related: RelatedViews,
-    used: Sequence[int],
-    calibrated: CalibratedViews | None,
+    fits: Sequence[Fit], related: RelatedViews, used: Sequence[int], calibrated: CalibratedViews | None
 ) -> list[ViewCamera]:
     cameras = []
     for number in used:
