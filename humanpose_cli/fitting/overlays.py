@@ -50,8 +50,10 @@ def _posed(body: Body, record: FitRecord, rows: np.ndarray) -> PosedBody:
 def dressed_bodies(
     body: Body, record: FitRecord, rows: np.ndarray, looks: Sequence[Look | None]
 ) -> tuple[Tensor, list[Surface | None]]:
-    """Pose the surfaces (P, V, 3), metres in camera axes, of some rows of a record, and dress those that have looks
-    (P).
+    """Pose the surfaces of some rows of a record, and dress those that have looks.
+
+    Returns:
+        (P, V, 3) metres in camera axes, and the dressed surface of each row, None without a look.
     """
     posed = _posed(body, record, rows)
     assert posed.vertices is not None

@@ -21,7 +21,7 @@ class AlignmentWeights(Options):
         1.6, "Factor on the noise of displacements, because the errors of neighbouring parts are correlated.", above=0
     )
     surface_correlation: float = option(
-        0.85, "Correlation between the errors of displacements on one part of the body.", minimum=0, maximum=1
+        0.85, "Correlation of the errors of displacements on one part of the body.", minimum=0, maximum=1
     )
     anchor: bool = option(True, "Keep bodies near the fit; prior and joint limits act only on changes.")
     acceleration: float = option(20.0, "Standard deviation of the joints' acceleration.", unit="metres/second²")
