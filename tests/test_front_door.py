@@ -261,7 +261,7 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
         (
             np.zeros((4, 4)),
             {},
-            {"subject": "source", "problem": "is not an image", "expected": "a path", "remedy": "(255 * image)"},
+            {"subject": "source", "problem": "is no image", "expected": "a path", "remedy": "(255 * image)"},
         ),
         (np.zeros((4, 4), np.uint8), {}, {"remedy": "of grey"}),
         (np.zeros((2, 4, 4, 4), np.uint8), {}, {"remedy": "leave alpha out"}),
@@ -320,7 +320,7 @@ def test_functions_of_fits_take_files_and_name_wrong_arguments(fit, tmp_path):
         ),
         (lambda: hp.view(fit, textures={0: np.zeros((4, 4), np.uint8)}), r"textures: are no images.*\(4, 4\) uint8"),
         (lambda: hp.view(None), "fit: is not a fit, expected a Fit, or the path of a fit file, found NoneType"),
-        (lambda: hp.refine(fit, np.zeros((4, 4, 3))), "frames: is not an image"),
+        (lambda: hp.refine(fit, np.zeros((4, 4, 3))), "frames: is no image"),
     ]:
         with pytest.raises(hp.HpcError, match=message):
             wrong()

@@ -582,5 +582,5 @@ def check_pixels(source: Any, *, sequence: bool = False, name: str = "source") -
         elif pixels.dtype == np.uint8 and pixels.ndim == 2:
             remedy = "of grey, np.stack([image] * 3, -1)"
         got = f"{pixels.shape} {pixels.dtype}"
-        raise InputError(name, "is not an image", expected=expected, got=got, remedy=remedy)
+        raise InputError(name, "is no image", expected=expected, got=got, remedy=remedy)
     return pixels

@@ -211,7 +211,7 @@ class SurfacePointFile:
         if charts is None:
             stem = Path(name).stem
             expected = f"{stem}_IUV.png, {stem}_IUV.npz or a dump with {name}"
-            raise InputError(self._path, f"has no output for {name}", expected=expected, remedy="run DensePose on it")
+            raise InputError(self._path, f"has nothing about {name}", expected=expected, remedy="run DensePose on it")
         y, x = np.nonzero(charts[..., 0])
         values = charts[y, x].astype(np.float64)
         return np.column_stack((x + 0.5, y + 0.5, values[:, 0], values[:, 1:] / 255))

@@ -18,7 +18,7 @@ def test_arrays_of_charts(tmp_path: Path) -> None:
     np.savez(tmp_path / "a_IUV.npz", iuv=iuv)
     found = SurfacePointFile(tmp_path).points("a.jpg", (6, 4))
     np.testing.assert_allclose(found, [[5.5, 2.5, 3, 0.2, 1.0]])
-    with raises(InputError, problem="no output for b.jpg", expected="b_IUV.png", remedy="run DensePose"):
+    with raises(InputError, problem="nothing about b.jpg", expected="b_IUV.png", remedy="run DensePose"):
         SurfacePointFile(tmp_path).points("b.jpg", (6, 4))
 
 

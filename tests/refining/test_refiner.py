@@ -145,7 +145,7 @@ def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks,
     with raises(UsageError, subject="densepose"):
         hp.refine(start, walk.frames, **(options | {"correspondence": "flow"}))
     (tmp_path / "000003_IUV.png").unlink()
-    with raises(InputError, problem="has no output for 000003"):
+    with raises(InputError, problem="has nothing about 000003"):
         hp.refine(start, walk.frames, **options)
 
 
