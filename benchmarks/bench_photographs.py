@@ -28,8 +28,7 @@ import torch
 from humanpose_cli.detect import runtime
 from humanpose_cli.detect.models import PoseModels
 from humanpose_cli.fitting import fitter as fitting
-from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.items import fit_item
+from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io import inputs

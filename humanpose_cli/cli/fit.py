@@ -233,7 +233,7 @@ class FitRun:
 
     def fit(self, item: Item, progress: Progress) -> list[Fit]:
         """Fit the people of an item."""
-        from humanpose_cli.fitting.items import fit_item
+        from humanpose_cli.fitting.fitter import fit_item
 
         return [fit_item(self.fitter, item.payload, item.outputs[0], progress)]
 

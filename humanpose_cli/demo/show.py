@@ -23,9 +23,8 @@ from humanpose_cli.demo.clip import DATA, DemoClip, drawn_pair, key_pose, photog
 from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.export.looks import looks_of_fit
 from humanpose_cli.export.viewing import view
-from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
-from humanpose_cli.fitting.items import fit_item
 from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.result import Fit

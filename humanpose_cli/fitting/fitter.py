@@ -27,7 +27,7 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
-from humanpose_cli.fitting.detection_journal import DetectionJournal
+from humanpose_cli.fitting.detection_journal import DetectionJournal, journal_of
 from humanpose_cli.fitting.evidence import distance_from_camera
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
@@ -553,6 +553,15 @@ class Fitter:
 
     def __exit__(self, *problem: Any) -> None:
         self._people.close()
+
+
+def fit_item(fitter: Fitter, item: InputItem, output: Path, progress: Progress = no_progress) -> Fit:
+    """Fit the people of an item whose fit file will be `output`.
+
+    The people of a sequence are kept in a journal, so that an interrupted run continues. The caller removes it when the
+    item is recorded.
+    """
+    return fitter.fit(item, progress=progress, journal=journal_of(item, output, fitter.identity))
 
 
 def _are_paths(source: Sequence[Any]) -> bool:

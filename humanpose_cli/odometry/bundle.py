@@ -86,14 +86,13 @@ def huber_weights(errors: Array) -> Array:
     return np.where(np.isfinite(length), 1 / np.maximum(length / _HUBER, 1.0), 0.0)
 
 
-def _cost(errors: Array) -> float:
+def _cost(scene: BundleScene, errors: Array, expected_focal: float | None) -> float:
     length = np.linalg.norm(errors, axis=1)
     length = length[np.isfinite(length)]
-    return float(np.where(length < _HUBER, 0.5 * length**2, _HUBER * (length - 0.5 * _HUBER)).sum())
-
-
-def _focal_cost(scene: BundleScene, expected: float | None) -> float:
-    return 0.0 if expected is None else 0.5 * float(np.log(scene.focal / expected) / _FOCAL_NOISE) ** 2
+    cost = float(np.where(length < _HUBER, 0.5 * length**2, _HUBER * (length - 0.5 * _HUBER)).sum())
+    if expected_focal is not None:
+        cost += 0.5 * float(np.log(scene.focal / expected_focal) / _FOCAL_NOISE) ** 2
+    return cost
 
 
 def adjust(
@@ -118,13 +117,13 @@ def adjust(
     """
     damping = 1e-3
     errors = scene.errors(observations)
-    cost = _cost(errors) + _focal_cost(scene, expected_focal)
+    cost = _cost(scene, errors, expected_focal)
     for _ in range(steps):
         step = _Step(scene, observations, errors, free, expected_focal)
         for _ in range(6):
             candidate = step.damped(damping)
             errors = candidate.errors(observations)
-            candidate_cost = _cost(errors) + _focal_cost(candidate, expected_focal)
+            candidate_cost = _cost(candidate, errors, expected_focal)
             improved = np.isfinite(errors).sum() >= np.isfinite(step.errors).sum() and candidate_cost < cost
             damping *= 0.2 if improved else 5.0
             if improved:

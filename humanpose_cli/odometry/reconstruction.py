@@ -9,7 +9,6 @@ arbitrary.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -121,24 +120,6 @@ def _longest_piece(corners: CornerTracker, fixed_focal: bool, *, zooms: bool) ->
     return best
 
 
-class _Start(NamedTuple):
-    """Two key frames with which a path can begin.
-
-    Attributes:
-        keys: The key frames.
-        rotation: (3, 3). The first camera to the second.
-        direction: (3,). The direction of the translation.
-        zoom: The zoom of the second key frame.
-        score: How well the pair determines its pose.
-    """
-
-    keys: tuple[int, int]
-    rotation: Array
-    direction: Array
-    zoom: float
-    score: float
-
-
 class _Growth:
     """Key frames with poses, and points, which are added one after the other."""
 
@@ -167,22 +148,22 @@ class _Growth:
         """Start from the pair of usable key frames with most parallax and inliers."""
         candidates = [(a, a + d) for d in _PAIR_DISTANCES for a in range(0, self._count - d, max(1, d // 2))]
         candidates = [pair for pair in candidates if usable[list(pair)].all()]
-        starts = [self._start(a, b) for a, b in candidates[:: max(1, len(candidates) // _PAIRS)]]
-        best = max((start for start in starts if start is not None), key=lambda start: start.score, default=None)
-        if best is None:
+        pairs = candidates[:: max(1, len(candidates) // _PAIRS)]
+        starts = [(pair, start) for pair in pairs if (start := self._start(*pair)) is not None]
+        if not starts:
             return False
-        a, b = best.keys
+        (a, b), (_, zoom, rotation, direction) = max(starts, key=lambda item: item[1][0])
         self._first = a
-        self._scene.rotations[b] = best.rotation
-        self._scene.translations[b] = best.direction
-        self._set_zoom(b, best.zoom)
+        self._scene.rotations[b] = rotation
+        self._scene.translations[b] = direction
+        self._set_zoom(b, zoom)
         self.has_pose[[a, b]] = True
         self._triangulate()
         self._adjust(np.array([a, b]), held=1)
         return bool(np.isfinite(self._scene.points[:, 0]).sum() >= _MIN_POINTS)
 
-    def _start(self, a: int, b: int) -> _Start | None:
-        """Find the pose of key frame b to a with the zoom for which most corners agree. None without parallax."""
+    def _start(self, a: int, b: int) -> tuple[float, float, Array, Array] | None:
+        """Find score, zoom, rotation and direction of key frame b to a for most corners. None without parallax."""
         _, in_a, in_b = np.intersect1d(self._keys[a].ids, self._keys[b].ids, assume_unique=True, return_indices=True)
         if len(in_a) < 4 * _MIN_POINTS:
             return None
@@ -196,7 +177,7 @@ class _Growth:
         zoom, rotation, direction, inliers = max(solved_poses, key=lambda pose: int(pose[3].sum()))
         parallax = _parallax(first[inliers], second[inliers] / zoom, rotation, self._scene.focal)
         score = min(parallax, _MAX_PARALLAX) * float(inliers.sum())
-        return _Start((a, b), rotation, direction, zoom, score) if parallax >= _MIN_PARALLAX else None
+        return (score, zoom, rotation, direction) if parallax >= _MIN_PARALLAX else None
 
     def grow(self) -> None:
         """Add the remaining key frames, starting with the neighbours of those with a pose."""

@@ -87,12 +87,11 @@ class CalibratedViews:
         heights = [size * leg * _BODY_IN_LEGS / unit_in_metres for size, leg in sizes]  # in the file's unit
 
         def is_height(unit: str) -> bool:
-            low = _MIN_HEIGHT_IN_CM if unit == "cm" != self.unit else MIN_HEIGHT
-            high = MAX_HEIGHT
+            min_height = _MIN_HEIGHT_IN_CM if unit == "cm" != self.unit else MIN_HEIGHT
+            limits = (min_height, MAX_HEIGHT)
             if self.height is not None:
-                low = self.height / _HEIGHT_ERROR
-                high = self.height * _HEIGHT_ERROR
-            return any(low <= height * UNITS[unit] <= high for height in heights)
+                limits = (self.height / _HEIGHT_ERROR, self.height * _HEIGHT_ERROR)
+            return any(limits[0] <= height * UNITS[unit] <= limits[1] for height in heights)
 
         name = next(filter(is_height, dict.fromkeys((self.unit or "m", *UNITS))), None)
         if name is not None and name == self.unit:

@@ -91,8 +91,11 @@ def solve_take(
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     messages = _messages(related, fits, names, still)
     if len(used) < 2:
-        raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.mirror_images))
-    cameras = _start_cameras(fits, related, used, calibrated)
+        has_reason = sum(still) < 2 or bool(related.mirror_images)
+        problem = "leave fewer than two views: " + "; ".join(messages) if has_reason else "share no person"
+        remedy = "film the same people at the same time from stands; hpc fit reads each video alone"
+        raise InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
+    cameras = _start_cameras(related, used, lenses, calibrated=calibrated is not None)
     times = clock_times(fits[used[0]]) - cameras[0].offset
     # From now on views are numbered among those that are used.
     people = [
@@ -104,7 +107,7 @@ def solve_take(
     if calibrated is not None:
         before = sample_people(_shared(people), len(used))
         calibrated = calibrated.in_unit_of_people(cameras, before)
-        cameras = _start_cameras(fits, related, used, calibrated)
+        cameras = _start_cameras(related, used, calibrated.views, calibrated=True)
     cameras, people = _adjusted(cameras, people, fixed_poses=calibrated is not None, clocks=clocks)
     cameras, people = _rejoined(cameras, people, fixed_poses=calibrated is not None, clocks=clocks)
     if calibrated is not None:
@@ -186,13 +189,6 @@ def _moves(fit: Fit, max_turn: float) -> bool:
     return turn > max_turn or zoom > _MAX_ZOOM or unsolved > _MAX_WALK or "camera_paths" in fit.options
 
 
-def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:
-    """Make the error for fewer than two views. `explained` tells whether the messages have the reason."""
-    problem = "leave fewer than two views: " + "; ".join(messages) if explained else "share no person"
-    remedy = "film the same people at the same time from stands; hpc fit reads each video alone"
-    return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
-
-
 def _lens(fit: Fit) -> ViewCamera:
     """Make a camera with a fit's focal length in the axes of its own images."""
     camera = fit.camera(0)
@@ -217,17 +213,14 @@ def _messages(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], 
 
 
 def _start_cameras(
-    fits: Sequence[Fit], related: RelatedViews, used: Sequence[int], calibrated: CalibratedViews | None
+    related: RelatedViews, used: Sequence[int], lenses: Sequence[ViewCamera], *, calibrated: bool
 ) -> list[ViewCamera]:
     cameras = []
     for number in used:
-        offset = related.offsets[number]
-        if calibrated is not None:
-            cameras.append(replace(calibrated.views[number], offset=offset))
-            continue
-        pose, fit = related.poses[number], fits[number]
-        assert pose is not None
-        cameras.append(replace(_lens(fit), rotation=pose[0], translation=pose[1], offset=offset))
+        camera = replace(lenses[number], offset=related.offsets[number])
+        if (pose := related.poses[number]) is not None and not calibrated:
+            camera = replace(camera, rotation=pose[0], translation=pose[1])
+        cameras.append(camera)
     return in_axes_of_first(cameras)
 
 

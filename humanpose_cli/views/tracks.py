@@ -189,15 +189,6 @@ def mirrored(joints: Array) -> Array:
     return (joints * np.array((-1.0, 1.0, 1.0)))[..., list(SMPL24.mirror), :]
 
 
-LANDMARKS = BLAZEPOSE33.indices(
-    [
-        "nose",
-        *(f"{side}_ear" for side in ("left", "right")),
-        *(
-            f"{side}_{name}"
-            for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "foot_index")
-            for side in ("left", "right")
-        ),
-    ]
-)
+_PAIRED = ("ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "foot_index")
+LANDMARKS = BLAZEPOSE33.indices(["nose", *(f"{side}_{name}" for name in _PAIRED for side in ("left", "right"))])
 """Rows of BlazePose's landmarks by which cameras are estimated. Landmarks of hands and face are noisy."""

@@ -8,8 +8,7 @@ from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.batch.items import Shard, item_of
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.items import fit_item
+from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.networks import Estimates
 from humanpose_cli.fitting.options import FitOptions, FitOutputs
 from humanpose_cli.fitting.people import TrackMasks, find_people
