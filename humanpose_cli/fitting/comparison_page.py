@@ -223,7 +223,7 @@ def _courses(page_fits: Sequence[_PageFit], true: _PageFit | None, rows: NDArray
         errors = [joint_distances(fit.select(fit.fit.joints3d, rows), joints) for fit in page_fits]
         courses.append(Course("joint error after Procrustes", "mm", tuple(error for error, _ in errors)))
         courses.append(Course("joint error about the pelvis", "mm", tuple(error for _, error in errors)))
-    # Only a refinement measures overlaps. The second fit's refinement measured those of the first.
+    # Only a refinement measures overlaps. The second fit's refinement also measured the first fit.
     overlaps = [
         page_fits[1].recorded("overlap_before", rows),
         *(fit.recorded("overlap_after", rows) for fit in page_fits[1:]),

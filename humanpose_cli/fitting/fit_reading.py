@@ -179,7 +179,7 @@ def _is_fit_file(path: Path) -> bool:
     try:
         return not path.is_dir() and "schema_version" in npz_names(path)
     except InputError:
-        return False  # read as something else, which tells what is wrong
+        return False  # the next reader reports the problem
 
 
 def _read_fit_file(path: Path, body: Body) -> Fit:
@@ -409,7 +409,7 @@ def _frames_of_file(foreign: ForeignFits) -> FrameList:
 def _frame_cameras(
     path: Path, frames: FrameList, frame: np.ndarray, focal: np.ndarray, centre: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find focal lengths (F,) and principal points (F, 2). Frames without people have those of the nearest frame."""
+    """Find focal lengths (F,) and principal points (F, 2). Frames without people copy the nearest frame."""
     rows = np.concatenate((focal[:, None], centre), 1)
     present = np.unique(frame)
     first = np.array([np.flatnonzero(frame == f)[0] for f in present])

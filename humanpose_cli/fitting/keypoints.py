@@ -274,7 +274,7 @@ def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, opt
 
 
 def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state: FitState) -> ShapeEvidence:
-    scale = problem.parameters - 1  # the last column, behind those of the betas
+    scale = problem.parameters - 1  # the last column, behind the betas
     columns = slice(scale - problem.rig.shape_count, scale)
     return shape_evidence(equations, state.betas, problem.evidence.betas, problem.evidence.beta_sigma, columns)
 

@@ -52,7 +52,7 @@ class PeopleNetwork:
         precision: What the network computes in.
 
     Attributes:
-        files: The weights, and those of the segmenter if the network needs one.
+        files: The weights of the network, and of its segmenter if it needs one.
         label: The digests of the files, and the precision.
 
     Raises:

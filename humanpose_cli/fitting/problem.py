@@ -209,7 +209,7 @@ class FitEvidence:
         return FitEvidence(**{name: column[index] for name, column in values.items()}, views=views)
 
     def columns(self) -> list[Tensor]:
-        """List all tensors, with those of the views at the end. See `of_columns`."""
+        """List all tensors, with the views' tensors at the end. See `of_columns`."""
         columns = [getattr(self, f.name) for f in fields(self) if f.name != "views"]
         return columns + [column for view in self.views for column in view]
 

@@ -61,7 +61,7 @@ class SequencePeopleBuilder:
         self._people: list[DetectedPerson] = []
         self._unfitted: list[UnfittedDetection] = []
         self._times: list[Fraction | None] = []
-        self._numbers: list[int] = []  # of the frames in the input, of which a range may leave some out
+        self._numbers: list[int] = []  # of the frames in the input, where a range may skip some
         self._pixels: np.ndarray | None = None
         self._has_focal = False
         self._corners: list[tuple[int, CornerTracker]] = []  # and the first frame that each follows them in

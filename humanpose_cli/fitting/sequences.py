@@ -61,7 +61,7 @@ def masses_of(rig: LandmarkRig) -> Tensor:
 
 
 def mass_shares(names: Sequence[str], count: int) -> Tensor:
-    """Compute the share (M,) of the body's mass at `count` points, the first of which have these names."""
+    """Compute the share (M,) of the body's mass at `count` points, which begin with these names."""
     masses = torch.zeros(count, dtype=torch.float64)
     for row, name in enumerate(names):
         masses[row] = _MASSES.get(name.removeprefix("left_").removeprefix("right_"), 0.0)

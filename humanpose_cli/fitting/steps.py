@@ -23,7 +23,7 @@ class FitStep(Protocol):
         ...
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
-        """Return the files that the step writes next to the fit file `output`, including those of the tracks."""
+        """Return the files that the step writes next to the fit file `output` for these tracks."""
         ...
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:

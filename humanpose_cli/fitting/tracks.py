@@ -122,7 +122,7 @@ class FrameCamera:
 
     @property
     def world_to_camera(self) -> np.ndarray:
-        """(4, 4). The axes of the world are those of the shot's first frame."""
+        """(4, 4). The world has the axes of the shot's first frame."""
         pose = np.eye(4)
         pose[:3, :3] = self.turn.rotation
         pose[:3, 3] = self.turn.translation
@@ -169,7 +169,7 @@ def _rows_between(
 
 
 def _mean_row(before: DetectedPerson, after: DetectedPerson, share: float) -> DetectedPerson:
-    """Interpolate the landmarks of two rows if they have the same landmarks. Else take those of the first."""
+    """Interpolate the landmarks of two rows if they have the same landmarks, else take the first row's."""
     values = {}
     for name in ("keypoints", "spread", "world", "world_spread"):
         first = getattr(before, name)

@@ -116,7 +116,7 @@ def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
 
     Raises:
         InputError: If a view of a take lacks frames.
-        UsageError: If no frames are known, or those of a view are missing.
+        UsageError: If no frames are known, or a view has no frames.
     """
     if isinstance(frames, FitFrames):
         return fit, frames
@@ -144,7 +144,7 @@ class CameraFit(NamedTuple):
         fit: The fit of this camera, in its axes.
         rows: (R,) int. The rows in the fit of all cameras.
         frames: The frames of the camera.
-        to_camera: (4, 4). Axes of the first camera to those of this one.
+        to_camera: (4, 4). Axes of the first camera to axes of this one.
     """
 
     fit: Fit

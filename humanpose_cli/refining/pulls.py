@@ -115,7 +115,7 @@ def pull_to_vertices(
 
 
 def of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
-    """Put the pulls of some rows among those of all rows of a fit."""
+    """Extend the pulls of some rows to all rows of a fit."""
     if len(rows) == count:
         return pulls
     all_pulls = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))

@@ -505,7 +505,7 @@ class Refiner:
 
 
 def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]:
-    """Join frames until they have `count` people or more. Pixels are those of the last frame."""
+    """Join frames until they have `count` people or more. The pixels are the last frame's."""
     waiting: list[FramePeople] = []
 
     def joined() -> FramePeople:
@@ -522,7 +522,7 @@ def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]
 
 
 def _texture_rows(fit: Fit) -> NDArray[np.bool_]:
-    """Choose (N,) the rows of which textures are made, spread over the frames of each track."""
+    """Choose the rows (N,) for textures, spread over the frames of each track."""
     selection = np.zeros(len(fit), bool)
     for track in fit.tracks:
         rows = fit.rows_of(track)

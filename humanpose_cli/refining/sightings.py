@@ -24,7 +24,7 @@ _MIN_DISTANCE = 1e-3  # between sightings that do not show the same
 
 
 class Sighting(NamedTuple):
-    """Consecutive frames of one camera in which a person looks the same, of which the sharpest is used.
+    """Consecutive frames of one camera in which a person looks the same. The sharpest one is used.
 
     Attributes:
         track: The person.

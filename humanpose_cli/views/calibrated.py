@@ -62,7 +62,7 @@ class CalibratedViews:
     height: float | None = None
 
     def pinhole(self, fits: Sequence[Fit]) -> list[Fit]:
-        """Replace the keypoints of the single fits by those of cameras without distortion."""
+        """Remove the lens distortion from the keypoints of the single fits."""
         result = []
         for fit, camera, view in zip(fits, self.cameras, self.views, strict=False):
             keypoints = fit.keypoints2d.copy()
@@ -171,7 +171,7 @@ class _Comparison(NamedTuple):
     Attributes:
         distance: Share of a person's height. The median distance of a view's landmarks from the triangulated ones, of
             the worst view.
-        difference: Share of size. The median difference between the shapes of bodies and those of the single fits.
+        difference: Share of size. The median difference between bodies' shapes and the single fits' shapes.
         sizes: (P, V). The sizes of bodies relative to the single fits. NaN if a view shows no body.
     """
 

@@ -26,7 +26,7 @@ KEYPOINT_NOISE = 0.008
 """Noise level of a keypoint of `hpc fit` in 1080p videos, as a share of the person's height in the image."""
 _ROBUST = 1.6  # noise levels beyond which a residual counts less (Huber)
 _BONE_NOISE = 0.15  # variation of a bone between moments, as a share of its length
-_SIZE_NOISE = 0.05  # of the logarithm of a person's legs about those of the single fits
+_SIZE_NOISE = 0.05  # of the logarithm of a person's legs about the single fits' legs
 _FOCAL_NOISE = 0.2  # of the logarithm of a focal length about the default
 _MIN_DEPTH = 0.1  # metres
 _TRANSLATION_UNIT = 3.0  # metres that a unit of the solver's parameters moves a camera
@@ -146,7 +146,7 @@ def _triangulate_landmarks(cameras: Sequence[ViewCamera], pixels: Array, weights
 
 
 class _Adjustment:
-    """The residuals of all people before cameras, the first of which stays."""
+    """The residuals of all people before cameras. The first camera stays."""
 
     def __init__(
         self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], *, fixed_poses: bool, clocks: bool
@@ -245,7 +245,7 @@ def adjust_cameras(
     Args:
         cameras: The start.
         people: The people.
-        fixed_poses: Whether rotations and translations stay, as those of a calibration do.
+        fixed_poses: Whether rotations and translations stay, as in a calibration.
         clocks: Whether offsets of the clocks are adjusted, too.
     """
     problem = _Adjustment(cameras, people, fixed_poses=fixed_poses, clocks=clocks)
@@ -270,7 +270,7 @@ def resect_cameras(
 
 
 def reprojection(cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array, Array]:
-    """Triangulate a person's landmarks and measure their distance from those of each view.
+    """Triangulate a person's landmarks and measure their distance from each view's landmarks.
 
     Returns:
         (K, L, 3) metres. (V, K, L) noise levels. And weights (V, K, L), zero for landmarks that fewer than two views

@@ -54,7 +54,7 @@ class PairPose(NamedTuple):
     """A possible pose of the second of two cameras relative to the first, and the people who then are the same.
 
     Attributes:
-        rotation: (3, 3). Axes of the first camera to those of the second.
+        rotation: (3, 3). Axes of the first camera to axes of the second.
         translation: (3,) metres.
         offset: Seconds that the second clock is ahead.
         pairs: Track of the first, track of the second, and distance in metres, for each person.
@@ -75,7 +75,7 @@ class RelatedViews:
     """The rough relation of V views.
 
     Attributes:
-        poses: (rotation, translation) from the axes of the first usable view to those of each view. None for a view
+        poses: (rotation, translation) from the first usable view's axes to each view's. None for a view
             without a person in common.
         offsets: (V,) seconds that each clock is ahead of the first one's.
         people: The tracks of each person, by view.

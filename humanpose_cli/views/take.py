@@ -40,7 +40,7 @@ class Take:
     Attributes:
         cameras: The cameras of the views that are used. The first one's axes are the take's.
         used: The numbers of these views in the input.
-        times: (F,) seconds. The take's frames, which are those of the first camera.
+        times: (F,) seconds. The times of the take's frames, which are the first camera's.
         people: The bodies of each person.
         messages: Sentences about views that move, are left out, or add little.
         calibration: The calibrated cameras in the unit that the people show. None if cameras are estimated.
