@@ -387,7 +387,7 @@ class PeopleFromFile(PeopleSource):
             yield frame, [] if frame.damage else self._detect(frame, frame.index)
 
     def _detect(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
-        entries = self._file.people_of(FrameKey.of(frame, index))
+        entries = self._file.people_of(FrameKey.from_frame(frame, index))
         selection = select_people(entries or (), self._min_score)
         people = [entry.in_image(self._file.path, *frame.size) for entry in selection.people]
         with_keypoints = [person for person in people if person.keypoints is not None]

@@ -421,7 +421,9 @@ class Fit(FitRecord):
     @property
     def current_frame_files(self) -> tuple[FrameFiles, ...]:
         """The files that hold the frames, one entry per camera: the files of `sources` if known, else `frame_files`."""
-        files = [FrameFiles.of(source.items) for source in self.camera_sources if source is not None and source.items]
+        files = [
+            FrameFiles.from_items(source.items) for source in self.camera_sources if source is not None and source.items
+        ]
         return tuple(files) if len(files) == len(self.cameras) else self.frame_files
 
     def save(self, path: Path | str) -> Path:
