@@ -54,11 +54,13 @@ def code_lines(text: str, tree: ast.Module) -> int:
 
 
 def function_size(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[int, int]:
-    """Return the lines of a function with its docstring and decorators, and its number of parameters without self."""
+    """Return the lines of a function with decorators and without its docstring, and its parameters without self."""
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    docstring = node.body[0] if ast.get_docstring(node) is not None else None
+    explained = 0 if docstring is None else (docstring.end_lineno or docstring.lineno) - docstring.lineno + 1
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     is_method = bool(arguments) and arguments[0].arg in ("self", "cls")
-    return (node.end_lineno or node.lineno) - first + 1, len(arguments) - is_method
+    return (node.end_lineno or node.lineno) - first + 1 - explained, len(arguments) - is_method
 
 
 def settings_of(tree: ast.Module) -> int:
