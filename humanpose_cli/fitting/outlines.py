@@ -155,7 +155,7 @@ def outline_samples(
     usable = (part >= 0) & np.isfinite(distance)
     beyond = mask.crop_to_image.points(edge + np.where(usable, distance + _BEYOND, 0)[:, None] * normal)
     for other_mask in others:
-        usable &= other_mask.at(beyond) < _MAX_OVERLAP
+        usable &= other_mask.values_at(beyond) < _MAX_OVERLAP
     jacobian = np.zeros((len(vertex), len(joints) - 1))
     for index, (_, held) in enumerate(_PARTS):
         points = np.flatnonzero(usable & (part == index))
