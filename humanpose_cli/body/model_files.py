@@ -10,7 +10,6 @@ from typing import Any
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.restricted_pickle import read_pickle
 
 PRIORS = "none, pose, gmm:FILE, vposer:FILE"
 _DOWNLOADS = {
@@ -53,7 +52,9 @@ def read_model_arrays(
     Raises:
         InputError: If the file is damaged, unsafe, or lacks an array.
     """
-    from humanpose_cli.io.npz_files import read_npz  # needs numpy
+    # These need numpy, which `--help` does not load.
+    from humanpose_cli.io.npz_files import read_npz
+    from humanpose_cli.io.restricted_pickle import read_pickle
 
     table = read_npz(path, {*names, *optional}) if zipfile.is_zipfile(path) else read_pickle(path)
     if not isinstance(table, Mapping):
