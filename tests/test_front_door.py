@@ -160,6 +160,7 @@ def test_a_person_of_a_fit_is_a_target(fit, photo):
     assert calls
 
 
+@pytest.mark.extensive
 def test_fits_are_read_with_their_frames_and_refined(fit, photo):
     saved = fit.save(photo.parent / "a.fit.npz")
     fits = hp.read_fits(saved, frames=[photo])

@@ -80,7 +80,7 @@ def test_skin_at_the_hairline_does_not_go_on_to_the_back_of_the_head(stage: Stag
     assert (np.abs(got[back] - SKIN).max(1) < 0.2).mean() < 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_legs_below_a_skirt_are_bare(stage: Stage, surface: BodyTexels) -> None:
     legs = part(stage, "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
     photo = baked(surface, dressed_colours(stage), ~legs)

@@ -60,7 +60,7 @@ def test_colours_of_all_sides_come_back(two_coloured):
     assert np.quantile(error, 0.9) < 12
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_one_frame_gives_what_a_photograph_gives(two_coloured):
     photograph = aligned(two_coloured, 0.3)
     texture = complete(take_light_off(bake(dress(photograph, OPTIONS), OPTIONS))).texture

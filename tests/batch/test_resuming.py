@@ -72,7 +72,7 @@ def killed(items: list[Item], out: Path, after: float) -> None:
     os.waitpid(child, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("seed", range(5))
 def test_fifty_kills_at_random_moments_lose_nothing_and_leave_nothing(tmp_path, photos, seed):
     moments = random.Random(seed)

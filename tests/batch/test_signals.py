@@ -75,7 +75,7 @@ def run(out: Path, manner: str, *signals: int) -> tuple[int, str]:
     return process.returncode, output
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)])
 def test_an_item_that_is_nearly_done_is_finished_and_the_next_not_begun(tmp_path, number, code):
     exit_code, output = run(tmp_path, "finishes", number)
@@ -86,7 +86,7 @@ def test_an_item_that_is_nearly_done_is_finished_and_the_next_not_begun(tmp_path
     assert not (tmp_path / "c.txt").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("manner", ["waits", "computes"])
 def test_a_long_item_is_abandoned_without_leaving_half_a_file(tmp_path, manner):
     exit_code, output = run(tmp_path, manner, signal.SIGTERM)
@@ -106,7 +106,7 @@ def test_a_second_signal_does_not_wait_for_the_grace(tmp_path):
     assert json.loads(output)["status"] == "interrupted"
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_native_code_that_cannot_be_interrupted_is_left_behind(tmp_path):
     exit_code, output = run(tmp_path, "stuck", signal.SIGTERM)
     assert (exit_code, output) == (143, "abandoned 15\n")
@@ -141,7 +141,7 @@ print("finished", child.is_alive(), watching, flush=True)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_ctrl_c_that_forked_children_hear_too_counts_once_and_is_the_parents(tmp_path):
     command = [sys.executable, "-c", FORKED]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
@@ -199,7 +199,7 @@ with StopSignals() as stop:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False True\n"
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("moment", ["at exit", "when libraries are torn down"])
 def test_a_signal_after_the_work_leaves_its_exit_code(number, moment):

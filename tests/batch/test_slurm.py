@@ -191,7 +191,7 @@ def after(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
         yield ended
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(("story", "kills"), [(plain, 0), (killed, 3)])
 def test_an_array_finishes_and_a_killed_workers_items_are_done_again(after, story, kills):
     folder = after(story)
@@ -205,7 +205,7 @@ def test_what_scancel_stops_goes_on_where_it_was(after):
     assert outcomes(after(cancelled) / "out") == ALL
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("story", [preempted, out_of_time])
 def test_a_job_that_is_stopped_is_requeued_and_goes_on(after, story):
     folder = after(story)

@@ -38,7 +38,7 @@ def test_the_engines_rows(monkeypatch, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_trainings_row(monkeypatch, tmp_path, capsys):
     import gpu_training
 
@@ -57,7 +57,7 @@ def test_a_trainings_row(monkeypatch, tmp_path, capsys):
     assert "aten::" in capsys.readouterr().err  # the operations that take longest
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_command_runs_each_step_within_its_seconds(monkeypatch, tmp_path, capsys):
     import gpu
     import run

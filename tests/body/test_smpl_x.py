@@ -65,7 +65,7 @@ def test_agrees_with_smplx_while_fingers_are_straight(model: tuple[str, dict[str
     torch.testing.assert_close(posed.joints[:, 22:], expected.joints[:, middle].detach(), atol=1e-5, rtol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_fingers_have_the_mean_pose_of_the_file(model: tuple[str, dict[str, Any], Path]) -> None:
     """As smplx poses them with flat_hand_mean=False, of any shape; hand joints and the straight model stay."""
     kind, fields, path = model
@@ -117,7 +117,7 @@ for spec in {specs!r}:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("model", ["smplx"], indirect=True)
 def test_models_are_read_without_the_package_smplx(model: tuple[str, dict[str, Any], Path], smpl_file: Path) -> None:
     kind, _, path = model

@@ -271,7 +271,7 @@ def test_a_fit_file_of_moved_frames_is_combined_without_overlays(combine, videos
     assert read_fit(tmp_path / "hpc-out" / "plain" / "take.fit.npz").views.names.tolist() == ["a.mp4", "b.mp4"]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("options", [(), ("--overlay",), ("--no-overlay",)])
 def test_fits_of_videos_in_other_folders_are_combined_by_movements(hpc, tmp_path, options):
     films, elsewhere, folder = film(CAMERAS, frames=FRAMES), tmp_path / "elsewhere", tmp_path / "fits"

@@ -298,7 +298,7 @@ def test_a_signal_before_a_command_has_begun_is_reported_as_well(hpc, monkeypatc
     assert ran.err.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_reader_that_goes_away_is_no_failure():
     names = [*map(str, range(3000))]
     summary = "3000 items: 3000 done\n"
@@ -320,7 +320,7 @@ def test_no_file_of_the_command_replaces_a_closed_stream(tmp_path):
 
 
 @pytest.mark.posix("reads Linux's own files")
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("line", [("probe", "a"), ("--help",), ("probe", "--help")])
 def test_a_full_disk_behind_stdout_is_reported(line):

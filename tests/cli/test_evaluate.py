@@ -89,6 +89,7 @@ def test_fits_to_images_and_fit_files_are_evaluated(hpc, cache, tmp_path):
     assert FIT_SUFFIX in empty.err
 
 
+@pytest.mark.extensive
 @pytest.mark.posix("makes symbolic links")
 def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

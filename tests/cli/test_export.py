@@ -134,6 +134,7 @@ def test_frames_that_are_not_evenly_spaced_are_named(hpc, tmp_path, late, notice
     assert ("its frames are not evenly spaced" in ran.err) == notice
 
 
+@pytest.mark.extensive
 def test_the_frames_are_the_background_in_blender(hpc, fits, tmp_path):
     """Also of what was exported without them before, and the script replaces no input."""
     write_image(tmp_path / "shot" / "a.png", np.zeros((64, 64, 3), np.uint8))
@@ -157,7 +158,7 @@ def test_the_name_of_one_file_gives_its_format(hpc, fits, tmp_path):
     assert names(ran) == ["people.json"]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_pages_for_fits_with_and_without_frames(hpc, fits, tmp_path):
     ran = hpc("view", str(fits), "--out", str(tmp_path / "out"), "--json")
     assert ran.code == 0, ran.err

@@ -297,6 +297,7 @@ def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tm
     assert (again.code, "--detector: has no effect: --fit is used" in again.err) == (2, True)
 
 
+@pytest.mark.extensive
 def test_photograph_then_pose_into_one_file(hpc, photos, fitted, tmp_path):
     photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
     np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])

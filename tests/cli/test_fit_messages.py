@@ -20,7 +20,7 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_statures_are_said_and_measured_ones_are_kept(hpc, monkeypatch, tmp_path):
     class Crowd(BlindDetector):
         def detect(self, pixels):

@@ -183,6 +183,7 @@ def test_items_of_no_run_are_not_listed():
     assert stream.getvalue() == ""
 
 
+@pytest.mark.extensive
 def test_the_thread_of_a_reporter_ticks_while_it_is_entered(monkeypatch):
     ticked = threading.Event()
     monkeypatch.setattr(Reporter, "tick", lambda self: ticked.set())

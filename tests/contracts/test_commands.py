@@ -112,7 +112,7 @@ def test_the_text_of_an_option_is_one_sentence_of_at_most_25_words(name):
 def test_the_text_of_a_setting_is_one_sentence_of_at_most_25_words():
     """Of all `option(default, text)`."""
     calls = [node for tree in modules().values() for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    declarations = [call for call in calls if ast.unparse(call.func) == "option" and len(call.args) > 1]
+    declarations = [call for call in calls if getattr(call.func, "id", "") == "option" and len(call.args) > 1]
     texts = [call.args[1].value for call in declarations if isinstance(call.args[1], ast.Constant)]
     assert len(texts) > 250
     assert long_texts(texts) == []

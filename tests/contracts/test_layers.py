@@ -72,7 +72,7 @@ def test_no_modules_import_each_other():
     assert import_circles() == []
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_strided_pointwise_convolutions_are_pointwise_conv2d():
     """Torch's own corrupt the heap where they are narrow, see `networks.convolutions`."""
     found = []

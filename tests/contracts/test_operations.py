@@ -79,7 +79,7 @@ def test_a_run_reports_in_one_line_what_was_skipped_and_why(tmp_path, workers):
     assert "skipped" not in run_tests(tmp_path, workers).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
     (tmp_path / "test_crash.py").write_text(
         "import os, time, pytest\n"

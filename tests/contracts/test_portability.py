@@ -178,7 +178,7 @@ def needs_posix(test: ast.FunctionDef) -> bool:
     return bool(names & POSIX_ALONE) or any(re.match(r"/(proc|dev|sys)/", text) for text in texts)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_tests_that_need_posix_are_marked():
     """So that Windows skips them with a reason; of a module, `pytestmark` marks all."""
     unmarked = []

@@ -17,7 +17,7 @@ def clip():
     return DemoClip.make(default_body())
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_clip_is_the_same_every_time_and_shows_the_person_where_they_are(clip):
     first, again = next(clip.frames()), next(DemoClip.make(clip.body).frames())
     assert np.array_equal(first, again)

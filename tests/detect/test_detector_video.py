@@ -40,7 +40,7 @@ def test_a_moving_person_is_followed(fast: PersonDetector, rendered) -> None:
         assert apart.mean() < 0.04 * np.ptp(rendered.points[:, 1]) / 2
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("masks", [False, True])
 def test_masks_come_where_they_are_wanted(fast: PersonDetector, rendered, masks: bool) -> None:
     for people in fast.track(frames(rendered, [0, 3]), masks=masks):
@@ -105,7 +105,7 @@ def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, monkeypatch, t
         assert [person.keypoints.tobytes() for person in one_by_one] == [p.keypoints.tobytes() for p in early]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_last_looks_belong_to_the_state(fast: PersonDetector, rendered, monkeypatch) -> None:
     monkeypatch.setattr(detector, "_STATE_EVERY", 6)
     (image,) = frames(rendered, [0])
@@ -117,7 +117,7 @@ def test_the_last_looks_belong_to_the_state(fast: PersonDetector, rendered, monk
     assert not looks
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_somebody_who_leaves_is_gone_and_somebody_new_is_found(fast: PersonDetector, rendered) -> None:
     (image,) = frames(rendered, [0])
     empty = np.repeat(image[:, :1], image.shape[1], axis=1)

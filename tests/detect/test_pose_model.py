@@ -284,7 +284,7 @@ def test_people_with_coco_joints_and_no_people(tmp_path, pool: ModelPool) -> Non
     assert use_pose_model(pool, model, IMAGE, []) == []
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_everyone_who_is_found_or_boxed_has_its_joints(tmp_path, astronaut: np.ndarray) -> None:
     path, bins, scores = peak_network(tmp_path / "pose.onnx", 17)
     boxes = tmp_path / "boxes.json"
@@ -302,7 +302,7 @@ def test_everyone_who_is_found_or_boxed_has_its_joints(tmp_path, astronaut: np.n
             np.testing.assert_array_equal(found.keypoints[shared, 2], scores)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_fit_rests_on_its_joints_and_names_the_file_by_its_contents(tmp_path, astronaut: np.ndarray) -> None:
     boxes = tmp_path / "boxes.json"
     boxes.write_text('{"image": [[20, 10, 404, 506]]}')

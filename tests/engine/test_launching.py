@@ -234,7 +234,7 @@ def test_a_machine_without_warp_is_reported_once_for_all_operations(monkeypatch,
         drawn.raster("kernel")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_importing_the_operations_does_not_load_warp():
     rooms = ("skinning.op", "rasterising.op", "warping.op", "heatmaps")
     code = "import sys\n" + "".join(f"import humanpose_cli.engine.{room}\n" for room in rooms)

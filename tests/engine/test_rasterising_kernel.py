@@ -33,7 +33,7 @@ def test_near_planes(device, near):
     assert_same(soup(seed=5, device=device), near=near)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(
     ("size", "near", "seed"), [(1.0, 0.05, 0), (30.0, 0.05, 0), (3000.0, 0.05, 3), (300.0, 1.0, 1)]
 )

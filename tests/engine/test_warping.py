@@ -67,7 +67,7 @@ def test_planar_warps_every_slice_by_itself(device, backend):
     assert not gradient[..., 2].any()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("options", [{}, {"softness": 1.0}, {"planar": True}, {"voxel_size": (1.0, 0.7, 2.0)}])
 def test_the_references_gradients_are_those_of_finite_differences(options):
     """Away from ties and voxel centres, where random numbers are."""

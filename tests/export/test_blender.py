@@ -82,6 +82,7 @@ def projected(scene: SimpleNamespace, camera: SimpleNamespace, point: np.ndarray
     return focal * point[:2] / point[2] + centre
 
 
+@pytest.mark.extensive
 def test_the_scene_has_rate_range_camera_and_frames(clip, tmp_path):
     fit = on_clip(clip)
     glb, script = export_fit(fit, tmp_path / "out" / "dance", "glb")
@@ -129,6 +130,7 @@ def test_a_lens_that_zooms_has_keys(tmp_path):
     np.testing.assert_allclose(lenses, [(frame, 36 * focal[frame] / 640) for frame in range(FRAMES)], rtol=1e-6)
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("shape", ["folder", "image", "array", "gone"])
 def test_frames_of_every_kind(tmp_path, shape):
     from humanpose_cli.io.images import write_image

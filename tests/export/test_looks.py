@@ -99,7 +99,7 @@ def test_the_posed_mesh_is_where_reposing_draws_the_person(painted):
     assert 0.01 < np.median(np.linalg.norm(mesh.vertices - naked, axis=1)) < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_photograph_gives_a_texture_without_unknown_texels(painted):
     fit, (photo, _) = fit_of(painted), painted.person(POSE)
     look = looks_of_fit(fit, None, FitFrames.of(fit, photo))[3]

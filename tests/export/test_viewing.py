@@ -126,7 +126,7 @@ def test_a_texture_is_not_lit_because_light_is_in_its_colours(tmp_path):
     assert same[body].mean() > 0.95  # the others are at its edge
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():
     assert "<video" in view(replace(FIT, sources=(FrameSource(array=PIXELS),))).text
     assert "<video" not in view(FIT).text
@@ -136,7 +136,7 @@ def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():
         view(FIT, PIXELS[:, :100])
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_take_is_shown_from_above(text, walk):
     assert "from above" not in text
     page = view(walking_take(walk)).text
@@ -152,6 +152,7 @@ def test_a_notebook_shows_the_page_in_a_frame(text):
     assert repr(page) == f'<ViewPage: {len(page.text) / 1e6:.1f} MB; save("NAME.html") writes it>'
 
 
+@pytest.mark.extensive
 def test_a_browser_shows_the_page(text, tmp_path):
     (tmp_path / "page.html").write_text(text, "utf-8")
     address = f"{(tmp_path / 'page.html').as_uri()}#through,play"

@@ -114,7 +114,7 @@ def test_a_page_of_one_image_has_nothing_to_play(fit: Fit, tmp_path: Path) -> No
     assert (image.count("<img id="), image.count("{timeline}")) == (3, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(("count", "clip"), [(1, "inset(0px 100% 0px 0px)"), (FRAMES, "inset(0px 50% 0px 0px)")])
 def test_a_page_of_one_image_opens_on_the_second_fit(fit: Fit, tmp_path: Path, count: int, clip: str) -> None:
     columns = [column for column, (shape, _) in COLUMNS.items() if shape[0] == "F"]

@@ -100,6 +100,7 @@ def test_a_fixed_lens_and_people_of_unknown_distance_leave_the_focal_length(clip
     assert clip_of_two.focal.tolist() == [usual, usual]
 
 
+@pytest.mark.extensive
 def test_people_and_focal_length_are_arguments_of_a_single_fit(clip, clip_frames):
     two = ReferencePeople({0: [true_person(clip, 0), true_person(clip, 0, shift=150.0)]})
     with Fitter(FitOptions(focal=900.0), people_source=two) as fitter:

@@ -65,7 +65,7 @@ def test_frames_left_out_lengthen_the_time_between_the_others(clip_frames):
     np.testing.assert_allclose(builder.finish(None).seconds, 2 / 30 * np.arange(len(frames)))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("damage", ["lost", "flawed"])
 def test_a_damaged_frame_shows_no_people_and_is_listed(clip_frames, reference_people, damage):
     frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]

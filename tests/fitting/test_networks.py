@@ -168,7 +168,7 @@ def test_no_people_are_no_rows(clip, weights):
         assert len(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_network_that_has_no_noise_only_serves_alone(clip, reference_people, tmp_path):
     silent = network_file(tmp_path / "silent.safetensors", noise=False)
     image = np.zeros((*clip.size, 3), np.uint8)

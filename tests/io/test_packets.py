@@ -68,6 +68,7 @@ class TestRate:
         encode(tmp_path / f"x{suffix}", THIRTIETHS, rate=60)
         assert probe_video(tmp_path / f"x{suffix}").frame_rate == 30
 
+    @pytest.mark.extensive
     @pytest.mark.parametrize("rate", [24, Fraction(30000, 1001), 50, Fraction(60000, 1001)])
     def test_rounded_times_give_the_exact_rate(self, tmp_path, rate):
         encode(tmp_path / "x.mkv", [round(1000 * i / rate) for i in range(240)], rate=rate + 1)
@@ -97,6 +98,7 @@ class TestRate:
         assert rates == [25, 25, 30]
         assert video_times(tmp_path / "joined.ts") == pytest.approx([i / 30 for i in range(48)])
 
+    @pytest.mark.extensive
     @pytest.mark.parametrize(("shown", "read"), [(25, 1000), (20, 1200)])
     def test_a_long_video_is_read_to_its_end_only_if_its_beginning_contradicts_the_header(
         self, tmp_path, monkeypatch, shown, read
@@ -108,6 +110,7 @@ class TestRate:
         assert probe_video(tmp_path / "x.mkv").frame_rate == shown
         assert len(counted) == read
 
+    @pytest.mark.extensive
     def test_a_long_mp4_is_not_read(self, tmp_path, monkeypatch):
         """Its index has all times. The last frame lasts a minute, which changes the rate in the header."""
         times = [40 * i for i in range(1001)]

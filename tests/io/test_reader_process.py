@@ -34,7 +34,7 @@ def test_plain_values_come_back():
         read_isolated(FILE, refuse, b"", problem="is no file")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_where_nothing_forks_the_server_reads(monkeypatch):
     monkeypatch.setattr(reader_process, "_FORKS", False)
     content = pickle.dumps({"a": np.arange(3), "b": (1, "ü")})

@@ -164,6 +164,7 @@ def test_tensors_beyond_their_storage_are_refused(tmp_path: Path) -> None:
         read_pickle(path)
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("legacy", [False, True])
 def test_torch_files_are_scanned_before_torch_reads_them(tmp_path: Path, monkeypatch, legacy: bool) -> None:
     """Optimisers, sets, numbers and tensors of several types pass; the hash of tuples in tuples never ends."""

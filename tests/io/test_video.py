@@ -224,7 +224,7 @@ with VideoWriter(sys.argv[1], 10, codec=sys.argv[2]) as writer:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("codec", CODECS)
 def test_bytes_do_not_depend_on_what_was_in_memory(tmp_path, codec):
     """glibc fills what it hands out: as memory of a long and busy process is."""

@@ -38,6 +38,7 @@ def test_nesting_that_would_end_the_interpreter_is_refused(tmp_path: Path, suffi
         read_calibration(path)
 
 
+@pytest.mark.extensive
 def test_yaml_that_opencv_would_never_end_to_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_process, "_SECONDS", 1)
     (tmp_path / "x.yml").write_text(f"{HEAD}a: 1\n...\n-\n")

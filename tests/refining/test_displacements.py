@@ -45,7 +45,7 @@ def saved(walk, fit, folder: Path, options: RefineOptions = QUICK, max_frames: i
         return refine_with_displacements(refiner, fit, frames, path, max_frames=max_frames, textures=textures)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_field_of_a_body_that_is_shifted_is_the_shift(walk, tmp_path):
     """The fit is 4 px to the right of the person and 2 px below."""
     true = walk.fit()

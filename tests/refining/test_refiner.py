@@ -254,7 +254,7 @@ def network_file(folder, shift=0.0):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_papers_procedure_keeps_all_that_its_network_moves(walk, masks, tmp_path):
     """Frame by frame, from nothing but displacements at all visible vertices; SMPLify itself has keypoints alone."""
     paper = preset_options("paper", prior="none")

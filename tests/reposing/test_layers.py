@@ -98,6 +98,7 @@ def test_other_backgrounds_have_no_shadow(clip, clip_frames):
     np.testing.assert_array_equal(np.unique(drawn.layers.background.reshape(-1, 3), axis=0), wall[:1, 0])
 
 
+@pytest.mark.extensive
 def test_files_hold_the_layers(two, tmp_path):
     _, _, made = two
     layers = made.layers

@@ -48,6 +48,7 @@ def test_another_pose_is_nearer_to_its_truth_than_the_photo(clip, clip_frames, m
     assert similarity(made.image, truth, where) > similarity(clip_frames[0], truth, where) + 0.05
 
 
+@pytest.mark.extensive
 def test_a_target_with_a_position_out_of_the_photograph_is_an_error(clip, clip_frames, meshes_made_once):
     """As AMASS's are, whose world has its origin on the ground and no camera."""
     target = target_at(clip, [0, 3])
@@ -62,6 +63,7 @@ def test_a_target_with_a_position_out_of_the_photograph_is_an_error(clip, clip_f
     assert len(images) == 2
 
 
+@pytest.mark.extensive
 def test_transparent_backgrounds_have_alpha_only_at_the_person(clip, clip_frames):
     with reposer_of(clip, [true_person(clip, 0)], background="transparent") as reposer:
         (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [0]))
@@ -143,12 +145,14 @@ def test_the_requested_person_must_be_there(clip, clip_frames):
         ReposeOptions(person="bob")
 
 
+@pytest.mark.extensive
 def test_size_is_the_longer_side(clip, clip_frames, meshes_made_once):
     with reposer_of(clip, [true_person(clip, 0)], size=320) as reposer:
         (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [0]))
     assert made.image.shape == (240, 320, 3)
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(("name", "value"), [("size", 320), ("canvas", "fit")])
 def test_what_is_drawn_is_checked_before_there_is_a_pixel(
     clip, clip_frames, meshes_made_once, monkeypatch, name, value

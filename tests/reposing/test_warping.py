@@ -66,7 +66,7 @@ def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, 
     assert (drawn.image != photo).any()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_network_runs_in_its_frame(scene_of):
     """Its crop holds both poses, and joints lie where the fit says, in the crop's pixels."""
     scene = scene_of()
@@ -83,7 +83,7 @@ def test_the_network_runs_in_its_frame(scene_of):
     assert np.ptp(source[:, :2], axis=0).max() == pytest.approx(0.86 * 64, rel=0.25)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_poses_drawn_together_are_as_alone(scene_of):
     """One of them outside the image, of which the network is not asked."""
     scene = scene_of(absolute=True)
@@ -110,7 +110,7 @@ def test_transparent_results(scene_of, clip_frames):
     assert 0 < drawn[..., 3].mean() < 255
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_network_may_get_the_silhouette(scene_of):
     """Where the photograph's mask is, as large a share of the crop as in the photograph, about the joints."""
     scene = scene_of()
@@ -145,7 +145,7 @@ def test_silhouettes_lie_on_the_photographs_crop(scene_of):
     np.testing.assert_allclose(inputs[0].silhouette, brightness, atol=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_silhouettes_leave_out_who_is_likelier_there_and_may_be_missing(scene_of):
     warper = scene_of().composition.drawers[0]
     mask = warper.person.photographed.mask
@@ -158,7 +158,7 @@ def test_silhouettes_leave_out_who_is_likelier_there_and_may_be_missing(scene_of
     assert replace(warper, use_mask=False)._silhouette is None
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     scene = scene_of(absolute=True)
     record = scene.record

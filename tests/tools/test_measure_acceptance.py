@@ -154,7 +154,7 @@ class BentFitter:
         return with_bodies(fit_of(self.people), self.people.body, np.arange(FRAMES), replace(params, poses=poses))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_report_has_both_rules_the_curve_and_a_table_for_each_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import PhotographedPerson
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_stages_are_drawn_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
     from show_avatar_stages import sheet_of_stages

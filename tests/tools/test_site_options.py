@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 
+@pytest.mark.extensive
 def test_docstrings_are_those_of_the_imported_objects():
     griffe = pytest.importorskip("griffe")
     from tools.site.options import ImportedOptions

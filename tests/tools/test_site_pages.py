@@ -79,7 +79,7 @@ def test_lists_and_tables_begin_after_an_empty_line():
     assert as_python_markdown(unchanged) == unchanged.replace("```\n|b|", "```\n\n|b|")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_home_shows_a_page_in_three_dimensions():
     shown = page_text("a\n\n<!-- live view -->\n\nb\n", DOCS / "index.md")
     assert f'\n<iframe src="{VIEW_PAGE}#play" ' in shown

@@ -31,6 +31,7 @@ def take_of(cameras: CalibratedViews, filmed: list) -> Take:
     return solve_take(filmed, NAMES[: len(filmed)], default_body(), calibrated=cameras)
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(
     ("factor", "height", "unit"),
     [
@@ -72,11 +73,13 @@ def test_centimetres_that_the_file_names_may_be_those_of_a_small_child():
     assert (found.unit, found.notes) == ("cm", ())
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(("lean", "noise"), [(20.0, 0.5), (6.0, 6.0)])
 def test_right_calibrations_are_believed_where_bodies_lean_and_landmarks_are_noisy(lean, noise):
     take_of(calibrated(THREE), film(THREE, TWO_PEOPLE, lean=lean, noise=noise, offsets=(0, 0.4, -0.3)).fits)
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(
     ("cameras", "people", "names", "expected"),
     [

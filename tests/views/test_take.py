@@ -52,7 +52,7 @@ def angles(take, filmed):
     return wrong
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_two_people_before_three_unknown_cameras():
     filmed = film(THREE, TWO_PEOPLE)
     take = solved(filmed)
@@ -135,6 +135,7 @@ def walking(fit, frames):
     return replace(fit, options={**fit.options, "camera_walks": lost, "camera_unknown": lost})
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("change", [(zooming, 1.05), (walking, 10), (turning, 2.0)])
 def test_a_camera_that_moves_is_left_out(change):
     moving, much = change
@@ -145,6 +146,7 @@ def test_a_camera_that_moves_is_left_out(change):
     assert take.messages == ["c.mp4 is from a camera that moves: it is left out"]
 
 
+@pytest.mark.extensive
 def test_a_camera_that_turns_by_a_degree_stands_still():
     filmed = film(THREE, ONE_PERSON)
     filmed.fits[2] = turning(filmed.fits[2], 1.0)
@@ -152,6 +154,7 @@ def test_a_camera_that_turns_by_a_degree_stands_still():
     assert take.used == [0, 1, 2]
 
 
+@pytest.mark.extensive
 def test_a_view_with_cuts_is_left_out():
     """A camera that is pushed shows another image at once, as a cut does."""
     filmed = film(THREE, ONE_PERSON)
@@ -172,6 +175,7 @@ def test_cameras_that_all_move_are_refused():
         solved(filmed)
 
 
+@pytest.mark.extensive
 def test_the_first_view_may_show_no_person():
     filmed = film(THREE, ONE_PERSON, hidden=((0, 0),))
     take = solved(filmed, options=ViewsOptions(refinements=0))
@@ -182,6 +186,7 @@ def test_the_first_view_may_show_no_person():
     assert max(angles(take, Filmed(filmed.fits[1:], THREE[1:], filmed.joints))) < 1e-5
 
 
+@pytest.mark.extensive
 def test_a_mirrored_view_is_left_out():
     from humanpose_cli.views.tracks import mirrored
 
@@ -204,6 +209,7 @@ def test_views_of_different_people_are_refused(monkeypatch):
         solved(filmed)
 
 
+@pytest.mark.extensive
 def test_cameras_that_look_along_one_line_are_named():
     filmed = film([camera_at(0), camera_at(5)], ONE_PERSON)
     take = solved(filmed, options=ViewsOptions(refinements=0))

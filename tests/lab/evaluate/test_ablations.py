@@ -94,6 +94,7 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
     assert steps == [2, 1]  # two epochs of the segmenters' own loop
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(
     ("gender", "changes", "problem"),
     [

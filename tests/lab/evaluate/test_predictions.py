@@ -109,7 +109,7 @@ class LongPeople(ClipPeople):
             yield replace(sample, people=[replace(person, segment_scales=scales) for person in sample.people])
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("method", ["keypoints", "nbf"])
 def test_crops_are_fitted_with_their_camera(tmp_path: Path, method: str) -> None:
     """The axis far off the middle, as in a crop of a person at the border of an image."""

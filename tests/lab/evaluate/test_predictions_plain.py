@@ -71,7 +71,7 @@ def write_json(path: Path, fields: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("write", [write_npz, write_json])
 def test_the_truth_scores_nothing_and_an_offset_scores_itself(
     cache: Path, tmp_path: Path, write: Callable[[Path, dict[str, Any]], Path]

@@ -211,6 +211,7 @@ def test_the_network_pasted_before_the_meshes_background(rendered):
     assert all(np.isfinite(values).all() for its in evaluated.values.values() for values in its.values())
 
 
+@pytest.mark.extensive
 def test_no_person_is_drawn_in_a_crops_padding(rendered):
     crops, wrapped = rendered
     first, second = crops.crops(0, np.random.default_rng(0))
