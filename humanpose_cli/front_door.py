@@ -78,8 +78,9 @@ def fit(
             and "deform-and-learn" shows the bodies that `weights` predicts.
         body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
         detector: How thoroughly to look for people. "auto" is thorough in images and fast in videos.
-        focal: Pixels. The focal length. None takes it from EXIF, else 0.9 times the longer side of the image, or more
-            if a person would be nearer than 2 m.
+        focal: Pixels. The focal length. None takes it from EXIF, else 0.9 times the longer side of the image. In
+            images, it is then more if a person would be nearer than 2 m. In sequences, it follows the zoom, and is
+            reconstructed if the camera walks.
         min_confidence: 0 to 1. People below this confidence are left out.
         height: Metres. The height of all people, or "PERSON=METRES,…" by the numbers of the overlay.
         min_score: People with a lower score in `keypoints` or `boxes` are left out, on the file's own scale.

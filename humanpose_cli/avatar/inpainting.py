@@ -164,7 +164,7 @@ class _Copies:
         self.hole = hole
         self.usable = usable
         self.height, self.width = hole.shape
-        # What pixels show whose offset leads to no known one: the colours around, spread. (h, w, 3), at any size.
+        # (h, w, 3) of any size. Colours spread from the usable pixels, for pixels whose offset leads to no usable one.
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
 
     def lookup(self, y: Index, x: Index) -> tuple[Array, Mask]:

@@ -118,7 +118,7 @@ def prior_file(spec: str) -> Path | None:
     if not path.is_file():
         site, download = _DOWNLOADS[kind]
         remedy = f"register at {site} and download {download}, or use `prior=pose`"
-        raise UnavailableError(path, "no file of a pose prior is there", remedy=remedy)
+        raise UnavailableError(path, "the pose prior was not found", remedy=remedy)
     return path
 
 

@@ -286,7 +286,7 @@ class _Takes:
         for message in fit.options["messages"]:
             self.session.reporter.warn(f"{item.short}: {message}")
         if (scale := fit.options["scale"])["source"] == "bodies":
-            sizes = f"sizes assume usual adults, ±{scale['uncertainty']:.0%}; --height sets the scale"
+            sizes = f"sizes assume adults of average height, ±{scale['uncertainty']:.0%}; --height sets the scale"
             self.session.reporter.info_once(sizes)
 
 
@@ -401,12 +401,12 @@ def _run_takes(flags: BatchFlags, work: _Takes, fitted: CommandResult) -> Comman
         return {"cameras": camera_documents(fit), "scale": fit.options["scale"]}
 
     worker = FitWork(
-        session,
-        read,
-        work.outputs,
-        lambda item: (work.solver(item.payload),),
-        work.report,
-        contents,
+        session=session,
+        read=read,
+        outputs=work.outputs,
+        steps=lambda item: (work.solver(item.payload),),
+        report=work.report,
+        contents=contents,
         share=0.0,
         fail_if_doubtful=work.fail_if_doubtful,
         max_error=_MAX_ERROR,

@@ -1,4 +1,4 @@
-"""`hpc evaluate`: errors of models on people that they were not trained on. Each sub-command is a function.
+"""`hpc evaluate`: errors of models on held-out people. Each sub-command is a function.
 
 Flags choose what is evaluated; `--set` changes details of the evaluation and of trainings.
 """

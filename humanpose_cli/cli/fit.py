@@ -47,7 +47,7 @@ _SEQUENCE = option(
 )
 _RATE = option(
     "--frame-rate N",
-    "Frame rate of image folders and of streams without times (.h264, .mjpeg). Default: 25 for streams.",
+    "Frame rate of image folders and of streams without timestamps (.h264, .mjpeg). Default: 25 for streams.",
     min=0.01,
     max=1000.0,
 )
@@ -203,24 +203,24 @@ class FitRun:
         readable = any(item.error is None for item in items)  # else no network is loaded
         with self._stack:
             work = FitWork(
-                self.session,
-                self.fit,
-                self.outputs,
-                lambda item: self.steps,
-                self.report,
-                fit_rows if json else lambda fit: {},
+                session=self.session,
+                read=self.fit,
+                outputs=self.outputs,
+                steps=lambda item: self.steps,
+                report=self.report,
+                contents=fit_rows if json else lambda fit: {},
                 share=0.3 if self.steps else 0.8,
                 fail_if_doubtful=self.fail_if_doubtful,
             )
             return self.flags.run(
-                self.session,
-                items,
-                work,
-                out,
-                self.identity,
-                recall if json else None,
-                lambda: self.fitter.batch_size if readable else 1,
-                self.prepare,
+                session=self.session,
+                items=items,
+                work=work,
+                out=out,
+                options=self.identity,
+                recall=recall if json else None,
+                group_size=lambda: self.fitter.batch_size if readable else 1,
+                prepare=self.prepare,
             )
 
     def prepare(self, items: Sequence[Item]) -> Mapping[str, float]:
@@ -242,8 +242,8 @@ class FitRun:
         from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
         reporter = self.session.reporter
-        quick = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
-        remedy = "; `detector=thorough` searches longer" if fit.options.get("detector") in quick else ""
+        hasty_modes = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
+        remedy = "; `detector=thorough` searches longer" if fit.options.get("detector") in hasty_modes else ""
         uncertain = Counter(detection.frame for detection in fit.unfitted if detection.reason == POSE_NOT_CERTAIN)
         if uncertain:
             count = max(uncertain.values())
@@ -257,7 +257,8 @@ class FitRun:
         if missing := ", ".join(str(person) for person in persons if person not in fit.tracks):
             reporter.warn(f"{item.short}: `height` names person {missing}, who is not in the fit")
         for path in fit.options.get("camera_paths", ()):
-            length = f"the camera walks {path['metres']:.1f} m (±{path['deviation']:.0%}, beside people's sizes)"
+            uncertainty = f"±{path['deviation']:.0%}, plus the uncertainty of people's sizes"
+            length = f"the camera walks {path['metres']:.1f} m ({uncertainty})"
             zoom = f" and zooms by a factor of {path['zoom']:.2f}" if path["zoom"] != 1 else ""
             reporter.info(f"{item.short}: {length}{zoom}, as the background and standing feet show")
         if walks := fit.options.get("camera_walks"):

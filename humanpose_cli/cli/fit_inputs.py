@@ -27,7 +27,7 @@ _FRAMES = option(
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
 _PERSON = option("--person ID|largest|all", "People to include: all, largest or a track id.")
 _NO_FRAMES = (
-    "the frames were not found in the folder of the fit, so they are not shown and people have no clothes; "
+    "the frames were not found in the folder of the fit, so they are not shown, and people are shown without textures; "
     "--frames INPUT names them"
 )
 
@@ -102,7 +102,8 @@ class FitInputs:
         except InputError as error:
             if images is None or sources or self.texture is not None:
                 raise
-            session.reporter.info(f"{item.key}: people have no clothes, because the frames cannot be read: {error}")
+            reason = f"the frames cannot be read: {error}"
+            session.reporter.info(f"{item.key}: people are shown without textures, because {reason}")
             fit = replace(fit, frame_files=())
             return fit, None, looks_of_fit(fit)
 

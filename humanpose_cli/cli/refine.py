@@ -199,11 +199,11 @@ def refine(
             for task in tasks
         ]
         work = FitWork(
-            session,
-            read,
-            outputs,
-            lambda item: steps,
-            partial(_describe, session),
+            session=session,
+            read=read,
+            outputs=outputs,
+            steps=lambda item: steps,
+            report=partial(_describe, session),
             beside=lambda item, fit: item.payload.read_beside(fit, body, smplx=smplx),
             share=0.0,
         )

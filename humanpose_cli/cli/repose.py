@@ -51,7 +51,7 @@ _TARGET = option(
     "Target pose: joints (.npy), a fit, .bvh, AMASS, other programs' results, an image or a video. Default: the "
     "last argument.",
 )
-_SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; needed for 17 joints.")
+_SKELETON = option("--skeleton", "Skeleton of a .npy target. Default: chosen by the number of joints; required for 17.")
 _AXES = option(
     "--target-axes", "Axes of the target file. Default: by its format, unless the person stands along another axis."
 )

@@ -25,7 +25,7 @@ COMMANDS = {
     "view": "Show fits in 3-D, with their frames, on a page for the browser.",
     "preprocess": "Make a dataset cache of synthetic people or of a data set.",
     "train": "Train a model on a dataset cache.",
-    "evaluate": "Evaluate models on people that they were not trained on.",
+    "evaluate": "Evaluate models on held-out people.",
     "weights": "List, download and verify weights.",
     "cache": "Show, verify or export a dataset cache.",
     "ledger": "Show what failed in an output folder, and how fast each machine was.",
@@ -44,7 +44,7 @@ SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
 }
 
 _HELP = "Turn photos and videos of people into 3-D bodies and new images."
-_EPILOG = "Begin with hpc demo or hpc fit photo.jpg; hpc COMMAND --help explains a command."
+_EPILOG = "Start with hpc demo or hpc fit photo.jpg; hpc COMMAND --help explains a command."
 # Headings of the list of commands; all others stand under "Tools".
 _HEADINGS = {
     "Photos and videos": ("fit", "combine", "refine", "repose", "export", "view"),

@@ -32,7 +32,8 @@ def _model(name: str) -> str:
 _MODELS = "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + "."
 _MODEL = argument("MODEL", _MODELS, parser=_model)
 _DATA = option(
-    "--data CACHE", "Dataset cache of hpc preprocess; may be repeated for deform-and-learn. Needed, except by lifter."
+    "--data CACHE",
+    "Dataset cache of hpc preprocess; may be repeated for deform-and-learn. Required by every model except lifter.",
 )
 _OUT = out_option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = option(
@@ -44,7 +45,9 @@ _WORKERS = option(
     "--workers N", "Processes that decode images. Default: 1; with a GPU, all cores but one, at most 16.", min=0
 )
 _SEED = option("--seed N", "Seed of weights, order and augmentation. Default: the preset's.", min=0)
-_MINUTES = option("--minutes N", "Stop after N minutes with exit code 0; the same command continues. Default: never.")
+_MINUTES = option(
+    "--minutes N", "Stop after N minutes with exit code 0; rerun the command to continue. Default: never."
+)
 _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the run's folder.")
 
 
@@ -90,9 +93,9 @@ def train(
 
     --dry-run shows what would be trained, on which data and for how many steps, with all checks of a training; it reads
     labels but no images, and writes nothing. Preset paper and deform-and-learn write last.safetensors, the weights of
-    the last step; --set keep=best or keep=last chooses. An interrupted run ends with the same files as an undisturbed
-    one; only run.json holds how long it took. --set sets options without a flag; --set steps=N counts steps instead of
-    epochs. Under torchrun, all processes train one model.
+    the last step; --set keep=best or keep=last chooses. An interrupted run, once resumed, gives the same files as an
+    uninterrupted run; only run.json holds how long it took. --set sets options without a flag; --set steps=N counts
+    steps instead of epochs. Under torchrun, all processes train one model.
     """
     entry = MODELS[model]
     if not data and entry.needs_data:

@@ -99,10 +99,10 @@ def unfitted_reason(box: np.ndarray, width: int, height: int, min_side: float) -
     Returns:
         A few words; "" if a body can be fitted.
     """
-    cut = np.clip(box, 0, [width, height, width, height])
-    if (cut[2:] - cut[:2] < 1).any():
+    visible_box = np.clip(box, 0, [width, height, width, height])
+    if (visible_box[2:] - visible_box[:2] < 1).any():
         return "outside the image"
-    return "too small" if (cut[2:] - cut[:2]).max() < min_side else ""
+    return "too small" if (visible_box[2:] - visible_box[:2]).max() < min_side else ""
 
 
 def without_body(entry: UserDetection, box: np.ndarray, reason: str) -> DetectedPerson:
@@ -117,7 +117,7 @@ def without_body(entry: UserDetection, box: np.ndarray, reason: str) -> Detected
 def user_tracks(people: Sequence[DetectedPerson], shots: Sequence[int]) -> list[int | None]:
     """Return the numbers of a sequence's people in the user's own file.
 
-    Some programs write one number for everyone, and some go on counting behind a cut.
+    Numbers do not distinguish people if everyone has the same one, or if a number stays across a cut.
 
     Args:
         people: The people of all frames.

@@ -406,6 +406,16 @@ class Fitter:
         journal: DetectionJournal | None,
         progress: Progress,
     ) -> Fit:
+        # The order of the solves, after all frames have been read:
+        # 1. `_with_outline_shapes` solves rows with masks as independent images; the masks give each track a shape.
+        # 2. `_solve` gives all searched rows to `keypoints._fit_motion`:
+        #    a. `_between_key_frames`: key frames alone, coarse stage; interpolation gives the other frames a start.
+        #    b. `_approach`: every frame alone, coarse stage; then each track has one shape, and the lifter's joints.
+        #    c. `_move`: `sequences._solve_window` solves 240 frames together with free feet, and once more if feet
+        #       stand or a body falls. The last frames of a window are solved again by the next one.
+        # 3. `complete_bodies` interpolates the rows of frames that were not searched.
+        # 4. If a walking camera's path has a scale, 2 and 3 are repeated with the moved cameras.
+        # network_alone takes the network's estimates instead of 1 to 4.
         uses_network = options.network_alone or bool(options.network.weights)
         detecting = part_of(progress, 0, _DETECTION_SHARE)
         estimates = Estimates(self._network if uses_network else None)

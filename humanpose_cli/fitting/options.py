@@ -154,13 +154,13 @@ class FitOptions(Options):
     )
     height: str = option(
         "",
-        "Height of all people, or of single ones by their number in the overlay; sets size and distance.",
+        "Height of all people, or of individual people, by the number in the overlay; sets size and distance.",
         value="METRES|PERSON=METRES,…",
-        unset="usual adults",
+        unset="average adult height",
     )
     camera: CameraMovement = option(
         "auto",
-        "How the camera of a video moves: still, turning (and zooming), walking, or auto, which decides by the "
+        "How the camera of a video moves: still, turning (and zooming), walking, or auto, which is detected from the "
         "background.",
     )
     min_score: float = option(

@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,9 +223,9 @@ class DisplacementFile:
             raise InputError(self.path, f"settings are no JSON ({error})", remedy=_MAKE_AGAIN) from error
         if not isinstance(settings, dict):
             self._refuse("settings", "are no JSON object")
-        return dict(settings)
+        return settings
 
-    def _refuse(self, name: str, problem: str, *, expected: str = "", got: str = "") -> None:
+    def _refuse(self, name: str, problem: str, *, expected: str = "", got: str = "") -> NoReturn:
         details = {key: value for key, value in (("expected", expected), ("got", got)) if value}
         raise InputError(self.path, f"{name} {problem}", **details, remedy=_MAKE_AGAIN)
 

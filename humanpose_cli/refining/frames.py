@@ -122,7 +122,8 @@ def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
         return fit, frames
     if isinstance(frames, np.ndarray):
         if len(fit.cameras) > 1:
-            raise UsageError("frames", "are of one camera", expected="the inputs of all views of the take")
+            problem = "belong to one camera, and the fit has several"
+            raise UsageError("frames", problem, expected="the inputs of all views of the take")
         fit = replace(fit, sources=(FitFrames.of(fit, frames).source,))
     else:
         items: Sequence[InputItem] = ()

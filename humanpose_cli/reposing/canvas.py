@@ -213,15 +213,15 @@ def shift_inwards(person: DressedPerson, motion: BodyParams) -> Shift:
         bound = max(_bound(points, forward, person.view, 1, room, -1) for points in points_of(person, motion))
         distance = float(motion.trans[:, 2].min())
         retreat = bound if 0 < bound <= _MAX_AWAY * distance else 0.0
-    further = _moved(motion, forward, retreat)
+    retreated_motion = _moved(motion, forward, retreat)
     if retreat:
-        edges = _edges_crossed(points_of(person, further), person.view)
+        edges = _edges_crossed(points_of(person, retreated_motion), person.view)
     if not ((edges.left and not cut.left) or (edges.right and not cut.right)):
         return Shift(0.0, retreat)
     margin = _MARGIN / 4 * width
     low = -math.inf
     high = math.inf
-    for points in points_of(person, further):
+    for points in points_of(person, retreated_motion):
         low = 0.0 if cut.left else max(low, _bound(points, right, person.view, 0, margin, 1))
         high = 0.0 if cut.right else min(high, -_bound(points, -right, person.view, 0, width - margin, -1))
     return Shift(min(max(0.0, low), high) if low <= high else 0.0, retreat)
@@ -277,9 +277,10 @@ def _bound(
 ) -> float:
     """Return the smallest s with which all points (V, 3) + s · direction are on the right side of a line, or inf."""
     # The line is a column (axis 0) or a row (axis 1); points belong beyond it (sign 1) or before it (sign -1).
+    # `excess` is how far each point is on the wrong side, and `inward_step` how much of that a unit of s removes.
     slope = (limit - view.principal_point[axis]) / view.focal
-    gain = sign * (direction[axis] - slope * direction[2])
-    lack = sign * (slope * points[:, 2].astype(np.float64) - points[:, axis])
-    if gain <= 1e-9:
-        return -math.inf if (lack <= 0).all() else math.inf
-    return float((lack / gain).max())
+    inward_step = sign * (direction[axis] - slope * direction[2])
+    excess = sign * (slope * points[:, 2].astype(np.float64) - points[:, axis])
+    if inward_step <= 1e-9:
+        return -math.inf if (excess <= 0).all() else math.inf
+    return float((excess / inward_step).max())

@@ -107,8 +107,8 @@ class Reposer:
             "layers": layers,
             "force": force,
         }
-        given = {name: value for name, value in values.items() if value is not None}
-        self.options = replace(options or ReposeOptions(), **given)
+        changes = {name: value for name, value in values.items() if value is not None}
+        self.options = replace(options or ReposeOptions(), **changes)
         self._device = device
         self._threads = threads
         self._precision = precision

@@ -81,7 +81,7 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
         ["a.png.ply"],
     ]
     assert "map_Kd a.png.person1.png" in (tmp_path / "out" / "a.png.mtl").read_text("utf-8")
-    assert "people have no clothes; --frames INPUT names them" in ran.err
+    assert "people are shown without textures; --frames INPUT names them" in ran.err
     ran = hpc(*line, "--format", "bvh", "--person", "largest", "--overwrite")
     assert names(ran) == ["a.png.person1.bvh"]
 

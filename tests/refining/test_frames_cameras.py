@@ -110,5 +110,5 @@ def test_what_is_of_one_camera_is_refused(walk):
             refiner.align(*frames_of_fit(take, None), on_displacements=lambda *_: None)
         with raises(UsageError, remedy="pass those of every view"):
             refiner.refine(replace(take, sources=()))
-        with raises(UsageError, problem="are of one camera"):
+        with raises(UsageError, problem="belong to one camera, and the fit has several"):
             refiner.refine(take, walk.frames)

@@ -53,7 +53,7 @@ _SIZE_METRES = (0.4, 2.6)  # leg + trunk: 1.3 for an adult, 0.5 for a one-year-o
 _ADULT_SIZE = 1.3
 _UNITS = {"millimetres": 1000.0, "centimetres": 100.0, "inches": 39.37, "feet": 3.281, "kilometres": 0.001}
 
-AXIS_ANGLE_WAY_OUT = (
+_AXIS_ANGLE_REMEDY = (
     "axis-angle rotations go into an AMASS file: numpy.savez('pose.npz', poses=p.reshape(-1, 72), "
     "trans=numpy.zeros((len(p), 3)), mocap_framerate=30)"
 )
@@ -86,8 +86,8 @@ def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton, *, ri
         for bone, (start, end) in _LIMBS.items()
         for side in _SIDES
     }
-    across = _middle(joints, skeleton, "shoulder") - _middle(joints, skeleton, "hip")
-    trunk = float(np.median(np.linalg.norm(across, axis=-1)))
+    body_axis = _middle(joints, skeleton, "shoulder") - _middle(joints, skeleton, "hip")
+    trunk = float(np.median(np.linalg.norm(body_axis, axis=-1)))
     median = {bone: float(np.median(lengths)) for bone, lengths in limbs.items()}
     size = sum(median[f"{side} {bone}"] for side in _SIDES for bone in ("thigh", "shank")) / 2 + trunk
     if size == 0:
@@ -101,7 +101,7 @@ def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton, *, ri
     check_limits("joints", joints, path)
     if change:
         problem = "cannot be joint positions of one person: bone lengths change"
-        remedy = f"give one person's joints, scaled alike in all frames; {AXIS_ANGLE_WAY_OUT}"
+        remedy = f"give one person's joints, scaled alike in all frames; {_AXIS_ANGLE_REMEDY}"
         raise InputError(path, problem, expected="lengths that stay", got=change, remedy=remedy)
     return ()
 
@@ -149,7 +149,7 @@ def _check_build(
 
 def _impossible(path: Path | str, skeleton: Skeleton, description: str) -> InputError:
     other_order = f"check that the joints stand in the order of {skeleton.name}"
-    remedy = f"{AXIS_ANGLE_WAY_OUT}; otherwise {other_order}" if len(skeleton) == 24 else other_order
+    remedy = f"{_AXIS_ANGLE_REMEDY}; otherwise {other_order}" if len(skeleton) == 24 else other_order
     expected = "a person's joints (J, 3) or (T, J, 3)"
     return InputError(path, "cannot be joint positions", expected=expected, got=description, remedy=remedy)
 
@@ -273,7 +273,7 @@ def _check_shape(path: Path | str, values: np.ndarray) -> None:
     flat = shape[-1] if shape else 0
     remedy = "save an array of shape (J, 3) for a pose or (T, J, 3) for a motion"
     if len(shape) in (1, 3) and flat in _AXIS_ANGLE_WIDTHS:
-        remedy = AXIS_ANGLE_WAY_OUT
+        remedy = _AXIS_ANGLE_REMEDY
     elif flat == 263:
         remedy = "these are features of HumanML3D: save the joints that it recovers from them, (T, 22, 3)"
     elif len(shape) == 3 and flat == 2:
@@ -283,7 +283,7 @@ def _check_shape(path: Path | str, values: np.ndarray) -> None:
     elif len(shape) == 3 and shape[1] == 3 and skeletons_with(flat):
         remedy = "this looks transposed: numpy.swapaxes(pose, -1, -2)"
     elif len(shape) == 4 and shape[2:] == (3, 3):
-        remedy = f"these look like rotation matrices; {AXIS_ANGLE_WAY_OUT}"
+        remedy = f"these look like rotation matrices; {_AXIS_ANGLE_REMEDY}"
     elif len(shape) == 4 and shape[3] == 3:
         remedy = "if it holds several persons, save one of them: pose[:, 0]"
     got = str(tuple(shape[1:] if len(shape) == 3 and shape[0] == 1 else shape))

@@ -55,6 +55,8 @@ def choose_person(
 
 _UPRIGHT = 0.8  # minimum cosine between chest − feet and up if a person stands or sits
 _LYING = (0.02, 0.35)  # height of a lying person above the floor, as a share of chest − feet
+_FEET_BELOW_MIDDLE = 0.5  # from the middle between chest and feet, as a share of chest − feet
+_HIPS_BELOW_MIDDLE = -0.2  # same unit
 _ON_FLOOR = 0.15  # maximum height of a standing person's feet, or of the hips if they are the origin; same unit
 
 
@@ -75,17 +77,18 @@ def standing_axes(
     Returns:
         The axes, and a note if the person does not stand as usual in the format.
     """
-    trunk = np.median(chest - feet, axis=0)
-    size = max(float(np.linalg.norm(trunk)), 1e-9)
+    body_axis = np.median(chest - feet, axis=0)
+    size = max(float(np.linalg.norm(body_axis)), 1e-9)
     middle = np.median(chest + feet, axis=0) / 2
 
     def height(point: np.ndarray, axes: str) -> float:
         return -float((AXES[axes] @ point)[1]) / size
 
-    best = max((default, *alternatives), key=lambda axes: height(trunk, axes))
-    if best == default or height(trunk, best) < _UPRIGHT:
+    best = max((default, *alternatives), key=lambda axes: height(body_axis, axes))
+    if best == default or height(body_axis, best) < _UPRIGHT:
         return default, ()
-    on_floor = min(abs(height(middle - share * trunk, best)) for share in (0.5, -0.2)) < _ON_FLOOR
+    origins = [middle - share * body_axis for share in (_FEET_BELOW_MIDDLE, _HIPS_BELOW_MIDDLE)]
+    on_floor = min(abs(height(point, best)) for point in origins) < _ON_FLOOR
     if _LYING[0] < height(middle, default) < _LYING[1] and not on_floor:
         return default, (f"the person lies in most frames of this file: if they stand, give `axes={best}`",)
     note = f"the person of this file stands as in {best} axes in most frames, and is read so: if they lie, give "

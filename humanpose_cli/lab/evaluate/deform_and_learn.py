@@ -21,7 +21,7 @@ from humanpose_cli.core.conventions import H36M17, Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.evaluate.intervals import summarise
+from humanpose_cli.lab.evaluate.intervals import Summary, summarise
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ScaledJointProtocol, apply_protocol
 from humanpose_cli.lab.evaluate.report import (
@@ -47,7 +47,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.measure import (
     root_rows,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import mesh_views, predict_people
-from humanpose_cli.lab.recipes.people import LABELS, JoinedPeople
+from humanpose_cli.lab.recipes.people import LABELS, JoinedPeople, People
 from humanpose_cli.models.deform_and_learn.inputs import landmarks_in_crop
 from humanpose_cli.models.deform_and_learn.registration import refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
@@ -196,12 +196,7 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
     joints = _joints(selection, body, skeleton_by_name(config["skeleton"]))
     if "keypoints/smpl24" not in cache.people:
         selection = replace(selection, visible=0.0)
-    people = selection.labelled(*network.options.labels)
-    # People without known joints have no error.
-    mask = np.asarray(np.isfinite(joint_truth(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
-    if not mask.any():
-        raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
-    people = people.taken(mask)
+    people = _people_with_truth(selection, network.options.labels, joints.skeleton)
     joined_people = JoinedPeople.of(people)
     clusters = clusters_of(people)
     pose = predict(network, joined_people, batch_size, run.progress, run.stop)
@@ -216,15 +211,10 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
         name: {"mpjpe_mm": summarise(values.mpjpe, clusters), "pa_mpjpe_mm": summarise(values.pa_mpjpe, clusters)}
         for name, values in errors.items()
     }
-    figures = figures_table({(name, figure): s for name, row in summaries.items() for figure, s in row.items()})
     metrics = summaries[_PREDICTED] | {f"refined_{name}": s for name, s in summaries.get(_REFINED, {}).items()}
     facts = {**selection.facts(), **weights_facts(path, cache, people.images), "round": config["round"]}
     facts |= {"joints": joints.text, "people": len(people)}
-    notes = [f"Bones are scaled to add up to the resting body's {joints.length:.2f} m."]
-    if refined is None:
-        notes.append("Not refined: the cache has no detections.")
-    rows: list[list[Cell]] = [[name, *(s.value for s in row.values())] for name, row in summaries.items()]
-    tables = [Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), rows, 1, notes), figures]
+    tables = _tables(summaries, joints)
     if protocol is not None:
         facts |= protocol.facts
         left_out = selection.left_out("measured", network.options.labels) if joints.skeleton == H36M17 else ""
@@ -239,6 +229,25 @@ def _joints(selection: PeopleSelection, body: ScaledBody, skeleton: Skeleton) ->
     if selection.regressor is not None:
         return EvaluatedJoints.of_regressor(body, selection.regressor)
     return EvaluatedJoints.of_landmarks(body, H36M17 if selection.measured else skeleton)
+
+
+def _people_with_truth(selection: PeopleSelection, labels: Sequence[str], skeleton: Skeleton) -> People:
+    """Select the labelled people whose joints are all known; others have no error."""
+    people = selection.labelled(*labels)
+    mask = np.asarray(np.isfinite(joint_truth(JoinedPeople.of(people), skeleton)).all((1, 2)))
+    if not mask.any():
+        raise InputError(selection.data, "has no true joints", expected=f"joints/{skeleton.name}")
+    return people.taken(mask)
+
+
+def _tables(summaries: Mapping[str, Mapping[str, Summary]], joints: EvaluatedJoints) -> list[Table]:
+    """Make the table of errors, and the table of figures with their intervals."""
+    notes = [f"Bones are scaled to add up to the resting body's {joints.length:.2f} m."]
+    if _REFINED not in summaries:
+        notes.append("Not refined: the cache has no detections.")
+    rows: list[list[Cell]] = [[name, *(s.value for s in row.values())] for name, row in summaries.items()]
+    figures = figures_table({(name, figure): s for name, row in summaries.items() for figure, s in row.items()})
+    return [Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), rows, 1, notes), figures]
 
 
 def _contact_sheets(
@@ -288,9 +297,8 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, poses: Sequ
     image = person_crop(person.column("box")[0], PANEL_SIDE).image(person.example(0, (), mask=False).image)
     bodies = [pose.rows(torch.tensor([number])) for pose in poses]
     views = [mesh_views(joints.body, body, image, PREDICTED_COLOUR) for body in bodies]
-    (*_, body) = bodies
-    (*_, (_, side)) = views
-    joints2d = in_image(joints.body.points(body, joints.rows), body)[0].numpy()
+    _, side = views[-1]
+    joints2d = in_image(joints.body.points(bodies[-1], joints.rows), bodies[-1])[0].numpy()
     true = _at_size_of(joints, joints2d, joint_truth(person, joints.skeleton)[0])[:, [2, 1]]  # depth to the right
     draw_keypoints(side, (true + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(TRUE_COLOUR))
     panels = [np.ascontiguousarray(panel) for panel in (image, *(front for front, _ in views), side)]

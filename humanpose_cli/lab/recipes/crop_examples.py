@@ -99,6 +99,7 @@ def _move_points(points: Array, skeleton: Skeleton, random: np.random.Generator,
     for ends in _LIMB_ENDS:
         for side in ("left", "right"):
             offset = strength * _LIMB_OFFSET * size * random.normal(size=2)
+            # Each limb is drawn twice: with its middle joint, and its end alone.
             if random.random() < _LIMB_MOVED * strength / 2:
                 # The hand or foot goes with its wrist or ankle.
                 rows = [
@@ -125,7 +126,7 @@ def _groups(skeleton: Skeleton) -> NDArray[np.int64]:
     first_rows: dict[str, int] = {}
     rows = []
     for row, name in enumerate(skeleton.joint_names):
-        word = name.removeprefix("left_").removeprefix("right_").split("_")[0]
+        word = name.removeprefix("left_").removeprefix("right_").partition("_")[0]
         group = next((f"{name[:5]} {end}" for end, names in _EXTREMITIES.items() if word in (end, *names)), name)
         if word in _FACE:
             group = "face"

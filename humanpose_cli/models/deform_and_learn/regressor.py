@@ -77,7 +77,7 @@ class BodyRegressor(nn.Module):
 
     No body is reflected. If the network cannot distinguish front from back, the matrix is nearly singular and the sign
     of its determinant accidental; and a reflected body fits keypoints in the image as well as a turned one.
-    Gram-Schmidt uses only the side of the third column, so that column is moved to the right-handed side.
+    Gram-Schmidt uses only the sign of the third column, so flipping that column makes the frame right-handed.
     """
 
     def __init__(self, options: BodyRegressorOptions | None = None) -> None:
