@@ -31,7 +31,7 @@ JointNames = Literal[
 IMAGE_JOINTS: Final = "coco17"  # value of --joints for joints in the image, which `PeopleSelection` does not know
 PEOPLE_SETTINGS = ("visible", "root", "smplx_to_smpl", "straight_hands")  # fields of `PeopleSelection` without a flag
 
-_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed, or several with --items.")
+_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Required, or several with --items.")
 _PROTOCOL = option(
     "--protocol NAME",
     "Protocol that sets split, joints, root and sizes, such as 3dpw-camerahmr (see docs/reference/protocols.md). "

@@ -71,7 +71,7 @@ def test_every_option_with_a_value_shows_its_default(name):
         and not parameter.is_flag
         and not parameter.required
         and (parameter.default is None or not parameter.show_default)
-        and not re.search(r"Default:|Needed", parameter.help)
+        and not re.search(r"Default:|Required", parameter.help)
     ]
     assert silent == []
 
@@ -98,7 +98,7 @@ def long_texts(texts: Iterable[str]) -> list[str]:
     wrong = []
     for text in texts:
         meaning, _, default = text.partition(" Default: ")
-        sentences = re.split(r"\. (?!Needed)", meaning)
+        sentences = re.split(r"\. (?!Required)", meaning)
         if len(sentences) > 1 or len(meaning.split()) > 25 or len(default.split()) > 12:
             wrong.append(text)
     return wrong
