@@ -13,8 +13,8 @@ VERSIONS ?= newest
 LOCK_PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 PYTEST_ARGS ?=
 # glibc keeps what is freed, and asks the system for new pages less often: a tenth of the time of tests with images.
-# One process more than there are cores: some tests wait, for Slurm, signals and other processes.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# One process a core: each takes 15 seconds to start.
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/python -m pytest \
   -n $(WORKERS) --maxprocesses 8 --dist worksteal
 

@@ -173,6 +173,7 @@ def test_fits_are_read_with_their_frames_and_refined(fit, photo):
             refiner.refine(replace(hp.load_fit(saved), frame_files=()))
 
 
+@pytest.mark.extensive
 def test_an_array_gives_what_its_file_gives(fit, photo):
     again = hp.fit(read_image(photo).pixels, detector="fast", device="cpu")
     np.testing.assert_array_equal(again.poses, fit.poses)

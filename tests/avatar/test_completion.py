@@ -40,7 +40,7 @@ def dressed_colours(stage: Stage) -> np.ndarray:
     return colours
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_hidden_side_mirrors_the_visible_one(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = stage.body.template.numpy().T
     colours = np.stack((0.5 + 0.4 * np.sin(30 * y), 0.5 + 0.4 * np.cos(40 * x) ** 2, 0.5 + 0.4 * np.sin(35 * z)), 1)

@@ -147,7 +147,7 @@ def tilted(rotations: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     return torch.cat((turn @ rotations[:1], rotations[1:]))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("tilt", [*extensive("down", "up", "rolled"), "both"])
 def test_a_standing_target_stands_upright_before_a_tilted_camera(stage: Stage, tilt: str) -> None:
     turn = axis_angle_to_matrix(torch.tensor(TILTS[tilt]))

@@ -30,7 +30,7 @@ def test_pattern_continues_through_the_hole() -> None:
     assert error < 0.35 * flat
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_slanted_edge_goes_on_as_an_edge() -> None:
     """As of a door or a window, which no patch of the same height shows."""
     y, x = np.mgrid[:200, :240]
@@ -51,7 +51,7 @@ def test_grain_of_the_image_is_kept() -> None:
     assert 0.5 < filled[hole].std() / image[~hole].std() < 1.2
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("scale", [1, 4])
 def test_what_is_filled_is_as_sharp_as_the_image(scale: int) -> None:
     """Edges of a brick wall: their gradients are no weaker inside the hole than outside, at any size."""

@@ -178,6 +178,7 @@ def test_what_leaves_the_image_is_said(scene: tuple[Stage, np.ndarray, np.ndarra
         assert any(sentence in warning for warning in warnings) == said
 
 
+@pytest.mark.extensive
 def test_an_empty_mask_still_gives_an_image(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)

@@ -96,7 +96,7 @@ def shod(stage: Stage, unknown: tuple[str, ...] = ()) -> bool:
     return wears_shoes(surface, visible, tone)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(
     ("skin", "cloth", "parts", "expected"),
     [

@@ -154,6 +154,7 @@ def test_the_hem_of_a_short_skirt_is_at_one_height(hems, middle, gap_from, level
     assert _short_hem(pixels, person, leg, signs) == levels
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("turn", [0.0, *extensive(1.2)])
 def test_bare_legs_and_trousers_are_no_skirt(stage: Stage, turn: float) -> None:
     rotations = pose(turn, **STANDING, **APART)

@@ -115,6 +115,7 @@ def test_light_is_taken_off_a_copy_and_leaves_parts_of_unknown_position_out(
     assert left_out.visible[knee].mean() < 0.2 * baked.texture.visible[knee].mean()
 
 
+@pytest.mark.extensive
 def test_a_completed_texture_has_no_gaps_and_keeps_what_is_visible(baked: Baked) -> None:
     lit = take_light_off(baked)
     completed = complete(lit)

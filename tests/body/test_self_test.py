@@ -16,10 +16,12 @@ from humanpose_cli.body.smpl import load_smpl
 pytest.importorskip("smplx")
 
 
+@pytest.mark.extensive
 def test_bodies_of_smpl_are_those_of_smplx(smpl_file: Path) -> None:
     assert 0 < difference_from_smplx(smpl_file) < 1e-5
 
 
+@pytest.mark.extensive
 def test_the_largest_distance_is_returned(smpl_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def moved(path: Path) -> Body:
         body: Any = load_smpl(path)

@@ -143,7 +143,7 @@ def test_body_by_name(smpl_file: Path) -> None:
             load_body(wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_chumpy_arrays_are_read_without_chumpy(tmp_path: Path, smpl_fields: dict[str, Any], smpl_body: Body) -> None:
     path = tmp_path / "chumpy.pkl"
     path.write_bytes(_with_chumpy(smpl_fields, ("v_template", "shapedirs")))

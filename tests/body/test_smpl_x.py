@@ -47,7 +47,7 @@ def oracle_of(kind: str, fields: dict[str, Any], path: Path, *, straight: bool =
     return smplx.SMPLH("", data_struct=smplx.utils.Struct(**fields, **EXTRA), **options)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_agrees_with_smplx_while_fingers_are_straight(model: tuple[str, dict[str, Any], Path]) -> None:
     kind, fields, path = model
     body = load_smpl(path)
@@ -137,7 +137,7 @@ def test_kinds_and_genders_have_names(model: tuple[str, dict[str, Any], Path], s
         load_body(f"{kind}:{smpl_file}")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_wrong_files_are_reported(tmp_path: Path) -> None:
     fields = random_smplx_fields("smplx")
     path = tmp_path / "SMPLX_MALE.npz"

@@ -311,7 +311,7 @@ def test_a_reader_that_goes_away_is_no_failure():
         assert (process.returncode, err) == (0, message)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.posix("closes streams as POSIX shells do")
 def test_no_file_of_the_command_replaces_a_closed_stream(tmp_path):
     line = f'exec "{sys.executable}" "{PROBE}" probe --fault streams --out "{tmp_path}" >&- 2>&- <&-'
@@ -341,7 +341,7 @@ def test_a_full_disk_behind_stderr_is_no_failure():
     assert process.returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_names_that_the_terminal_cannot_show_are_escaped():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     process = hpc_process("probe", "Zoë.jpg", "--json", env=environment)
@@ -352,7 +352,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped():
     assert "Zo\\xeb.jpg" in process.communicate(timeout=PATIENCE)[0]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_completion_offers_commands_and_options():
     environment = {**os.environ, "_HPC_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
     process = hpc_process(env={**environment, "COMP_WORDS": "hpc "})

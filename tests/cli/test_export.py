@@ -86,6 +86,7 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
     assert names(ran) == ["a.png.person1.bvh"]
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("command", ["export", "view"])
 def test_frames_that_cannot_be_read_leave_the_body(hpc, fits, tmp_path, command):
     path, frame = fits / "a.png.fit.npz", fits / "a.png"
@@ -237,7 +238,7 @@ def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     assert (damaged.code, "has not the documented layout" in damaged.details["error"]) == (3, True)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
     pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
     raw = os.fsdecode(b"lat\xe9in.jpg")

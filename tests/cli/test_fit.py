@@ -96,6 +96,7 @@ def test_the_progress_of_a_clip_counts_its_frames_where_there_is_no_terminal(hpc
     assert sum(line.startswith("clip.mp4  1 person, 8 frames, ") for line in lines) == 1
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("source", ["file", "null", "stdin"])
 def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, tmp_path, monkeypatch, source):
     """So does an input whose results have no space for their endings; a name of the longest kind is fine."""
@@ -150,6 +151,7 @@ def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
     assert (out / "astronaut.png.fit.npz").stat().st_mtime_ns == before
 
 
+@pytest.mark.extensive
 def test_a_rerun_over_finished_fits_loads_no_torch(photos, fitted):
     code = (
         "import sys; from humanpose_cli.cli.main import main\n"
@@ -313,6 +315,7 @@ def test_photograph_then_pose_into_one_file(hpc, photos, fitted, tmp_path):
     assert several.code == 2
 
 
+@pytest.mark.extensive
 def test_two_poses_of_one_photograph_and_what_is_refused(hpc, photos, fitted, tmp_path):
     photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
     joints = read_fit(fit).joints3d[0]
@@ -399,6 +402,7 @@ def test_doubtful_bodies_can_fail_and_unsure_people_be_left_out(hpc, photos, tmp
     assert hpc(*line, str(tmp_path / "c"), "--min-confidence", "1.5").code == 2
 
 
+@pytest.mark.extensive
 def test_results_beside_their_inputs_are_not_taken_for_inputs(hpc, tmp_path):
     write_image(tmp_path / "coffee.png", skimage.data.coffee()[::4, ::4])
     line = ("fit", str(tmp_path), "--out", str(tmp_path), "--detector", "fast", "--json")
@@ -426,6 +430,7 @@ def test_repose_of_a_video_reports_that_its_first_frame_is_taken(hpc, tmp_path):
     assert "clip.mp4: of this sequence, the first frame is reposed" in ran.err
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(
     ("options", "in_photograph", "in_video"),
     [

@@ -39,6 +39,7 @@ def test_statures_are_said_and_measured_ones_are_kept(hpc, monkeypatch, tmp_path
     assert (metres[[0, 1, 3, 4, 5]] < 1.85).all()
 
 
+@pytest.mark.extensive
 def test_a_detection_that_is_not_certain_is_said(hpc, monkeypatch, tmp_path):
     class Unsure(BlindDetector):
         def detect(self, pixels):

@@ -51,7 +51,7 @@ def reposed(reposer, photo, target, **_):
     return Reposed(scene, target)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("codec", ["h264", "vp9"])
 def test_overlays_and_pages_have_the_codec(hpc, frames, codec):
     assert hpc("fit", "frames", "--out", "fits", "--video-codec", codec).code == 0

@@ -37,7 +37,7 @@ def test_synthetic_people_become_a_cache_and_a_rerun_keeps_it(hpc, tmp_path):
     assert {path.name: path.read_bytes() for path in out.glob("*.h5")} == before
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_parts_of_a_cache_are_its_shards(hpc, tmp_path):
     for part in ("0/2", "1/2"):
         ran = hpc(

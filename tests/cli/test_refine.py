@@ -194,6 +194,7 @@ def test_frames_that_are_not_there_are_named(hpc, photos, tmp_path):
     assert "astronaut.png" in ran.err
 
 
+@pytest.mark.extensive
 def test_a_missing_model_file_is_reported_before_torch_is_loaded(tmp_path):
     write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     wham = Path(__file__).parents[1] / "fitting" / "data" / "wham_joblib.pkl"

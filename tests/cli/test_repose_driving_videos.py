@@ -69,6 +69,7 @@ def test_progress_reports_the_driving_video_and_an_interrupt_that_work_was_done(
     assert (ran.code, "before any work" in ran.err) == (130, False)
 
 
+@pytest.mark.extensive
 def test_the_fit_of_the_driving_video_counts_for_the_run_and_for_no_photograph(hpc, driving, monkeypatch):
     def slow_target(*_, **__):
         time.sleep(0.5)

@@ -69,6 +69,7 @@ def test_a_model_is_trained_and_a_rerun_keeps_it(hpc, cache, tmp_path):
     assert "another epochs" in other.err
 
 
+@pytest.mark.extensive
 def test_the_command_for_weights_of_few_steps_is_one_that_works(hpc, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     build_cache(PosedPeople(), tmp_path / "pairs")
@@ -112,6 +113,7 @@ def test_the_lifter_needs_no_data(hpc, tmp_path):
     assert read_header(tmp_path / "best.safetensors").config["blocks"] == 1
 
 
+@pytest.mark.extensive
 def test_a_dry_run_reports_what_would_be_trained(hpc, cache, tmp_path):
     out = tmp_path / "run"
     command = ["train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "2", "--device", "cpu"]

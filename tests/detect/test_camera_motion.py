@@ -133,7 +133,7 @@ WALKS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("walk", ["behind", *extensive("beside", "backwards", "around")])
 def test_a_camera_that_walks_is_recognised_and_does_not_zoom(scene, walk):
     """What is near moves more than what is far; forwards and backwards it looks like a zoom."""
@@ -179,6 +179,7 @@ def test_a_bystander_before_a_shaken_camera_is_no_parallax(scene):
     assert not any(pose.walks for pose in walked(frames))
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(
     ("grows", "bare", "walks"), [(0.0, True, True), (0.5, True, False), (1.0, True, False), (0.0, False, False)]
 )

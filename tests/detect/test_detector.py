@@ -97,6 +97,7 @@ def test_spreads_show_what_is_uncertain(astronaut_found: DetectedPerson) -> None
     assert (astronaut_found.world_spread > 0).all()
 
 
+@pytest.mark.extensive
 def test_a_mirrored_image_gives_the_mirrored_person(fast: PersonDetector, rendered, rendered_found) -> None:
     person, (mirrored,) = rendered_found, fast.detect(rendered.image[:, ::-1].copy())
     width, height = rendered.image.shape[1], np.ptp(rendered.points[:, 1])
@@ -117,6 +118,7 @@ def test_two_people_side_by_side_are_two(fast: PersonDetector, astronaut: np.nda
     assert abs(noses[1] - 222 - 512) < 12
 
 
+@pytest.mark.extensive
 def test_the_largest_box_comes_first(fast: PersonDetector, astronaut: np.ndarray, rendered) -> None:
     small = rendered.image[::2, ::2]
     image = np.full((512, 512 + small.shape[1], 3), 128, np.uint8)
@@ -160,6 +162,7 @@ def test_the_same_image_gives_the_same_people_whatever_the_threads(astronaut: np
             assert person.score == astronaut_found.score
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("name", ["coffee", *extensive("brick", "rocket", "chelsea", "moon", "coins")])
 def test_no_person_is_made_up_in_images_of_things(thorough: PersonDetector, name: str) -> None:
     image = getattr(skimage.data, name)()

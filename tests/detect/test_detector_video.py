@@ -47,7 +47,7 @@ def test_masks_come_where_they_are_wanted(fast: PersonDetector, rendered, masks:
         assert [person.mask is not None for person in people] == [masks]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("scale", [1.0, *extensive(0.6)])
 def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rendered, monkeypatch, scale: float) -> None:
     """Also into a frame of another size."""

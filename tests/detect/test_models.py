@@ -40,7 +40,7 @@ def raw(*people: tuple[int, float, list[float]]) -> tuple[np.ndarray, np.ndarray
     return logits, values
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_boxes_and_points_are_relative_to_their_anchor() -> None:
     # Anchors: two per cell of 28x28, two of 14x14, six of 7x7. Anchor 2 * (28 * 3 + 5): row 3, column 5.
     numbers = [11.2, -22.4, 44.8, 22.4, 0, 0, 0, -112.0, 0, 0, 0, 0]
@@ -231,7 +231,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_start_is_quiet_and_light() -> None:
     code = """
         import sys

@@ -45,6 +45,7 @@ def red_person(scale: int = 1):
     return image, candidate(observed(points, region, mask=everything)), figure, ball > 0
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("scale", [1, 4])  # the larger image is searched at a lower resolution
 def test_people_are_painted_over_with_their_surroundings_and_what_their_mask_shows_besides_is_not(scale: int) -> None:
     image, person, figure, ball = red_person(scale)

@@ -56,7 +56,7 @@ def test_sizes(device, size):
     assert_same(sphere(2, batch=2, size=size, focal=0.9 * min(max(size), 200), device=device))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("samples", [2, 4, 9])
 def test_samples_of_a_pixel(device, samples):
     drawn = soup(seed=samples, device=device)

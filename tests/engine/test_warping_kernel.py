@@ -45,7 +45,7 @@ def test_agrees_at_every_size(device, size):
     assert_same(random_case(3, 4, size, device=device), planar=True)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(("parts", "capsules"), [(1, 1), (1, 5), (2, 9), (254, 300), (3, 0), (0, 0)])
 def test_agrees_for_any_number_of_parts(device, parts, capsules):
     case = random_case(1, 3, (4, 6, 5), parts=parts, capsules=capsules, device=device)

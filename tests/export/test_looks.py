@@ -73,7 +73,7 @@ def world_meshes(fit: Fit, look: Look) -> list[SkinnedMesh]:
     return frame_meshes(fit, 0, body, [person], {3: person_mesh(body, person, look)})
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_posed_mesh_is_where_reposing_draws_the_person(painted):
     """With clothes that stand off, shoes, and a larger head."""
     fit, (photo, _) = fit_of(painted), painted.person(POSE)

@@ -174,7 +174,7 @@ def test_no_word_after_the_address_is_an_element_that_browsers_scroll_to(text):
     assert elements.isdisjoint(keywords)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_view_follows_the_main_person_and_those_beside_them():
     def aim(fit: Fit) -> dict[str, Any]:
         return json.loads(script(view(fit).text, "data"))["person"]

@@ -350,7 +350,7 @@ def test_hostile_files_run_nothing(smpl: Body, tmp_path: Path) -> None:
         read_fits(tmp_path / "a.pt", smpl)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("name", ["phalp", "wham"])
 def test_damage_is_an_input_error(name: str, smpl: Body, folder: Path, tmp_path: Path) -> None:
     content, frames = (DATA / f"{name}_joblib.pkl").read_bytes(), frames_of(folder)

@@ -29,6 +29,7 @@ def keypoints_of(camera: Camera, distance: float) -> np.ndarray:
     return np.column_stack((camera.project(WORLD + np.array((0.1, 0.05, distance))), np.ones(33)))
 
 
+@pytest.mark.extensive
 def test_perfect_landmarks_give_the_true_body(clip, clip_frames, reference_people):
     with Fitter(FitOptions(focal=clip.focal), people_source=reference_people) as fitter:
         fitted = fitter.fit_image(clip_frames[0])
@@ -80,6 +81,7 @@ def fitted_focal(people, exif=None, **options):
         return float(fitter.fit_image(np.zeros((480, 640, 3), np.uint8), focal=exif).focal[0])
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize(("distance", "longer"), [*extensive((0.8, 2.5), (1.6, 1.25)), (2.5, 1.0)])
 def test_an_unknown_lens_is_so_long_that_no_person_is_nearer_than_two_metres(clip, distance, longer):
     near = at_distance(clip, distance)
@@ -113,6 +115,7 @@ def test_people_and_focal_length_are_arguments_of_a_single_fit(clip, clip_frames
         assert len(everybody) > len(driving) == 1
 
 
+@pytest.mark.extensive
 def test_a_sequence_has_one_shape_and_one_id_a_person(clip, clip_frames, reference_people):
     steps = []
     frames = [Frame(t, f"{t:06d}", pixels) for t, pixels in enumerate(clip_frames)]

@@ -79,7 +79,7 @@ def test_a_damaged_frame_shows_no_people_and_is_listed(clip_frames, reference_pe
     assert fitted.shot_id.tolist() == [0, 0, 0, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_frames_that_are_not_searched_have_people_between_those_of_their_neighbours(clip_frames, reference_people):
     frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
     reference_people.unsearched = frozenset({1, 2})
@@ -151,7 +151,7 @@ def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method
             fitter.fit(items[4])  # once
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("method", [*extensive("keypoints", "nbf"), "auto"])
 def test_fit_files_of_two_shards_are_those_of_one_run(tmp_path, clip, clip_frames, method):
     """Byte by byte. The shards hold different numbers of images, and the images different numbers of people."""

@@ -48,7 +48,7 @@ def limbs(*names: str) -> list[int]:
 LIMBS = limbs("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_exact_landmarks_give_the_body_back(body, library_scene, trusting):
     scene = library_scene(8, depth=3.0)
     fit = fit_keypoints(body, scene.observations, trusting)
@@ -134,7 +134,7 @@ def test_a_hidden_limb_takes_the_pose_of_the_other(body, scene_of_bodies):
     assert np.linalg.norm(fit.joints3d - scene.joints, axis=-1)[0, left].max() < 0.15
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("turn", [(0.0, 0.0, np.pi), (0.0, 0.0, np.pi / 2), (np.pi / 2, 0.0, 0.0), (0.0, 2.2, 0.0)])
 def test_people_upside_down_lying_and_from_behind(body, scene_of_bodies, turn):
     rotations = neutral_rotations().float()[None].clone()
@@ -191,7 +191,7 @@ def test_coco_keypoints_without_depth(body, library_scene):
     assert limit_excess(rotations_to_angles(rotations_of(fit))).abs().max() < 0.094
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_depth_reversed_limbs_are_distinguished_by_world_landmarks(body, library_scene):
     scene = library_scene(8, seed=8)
     without = fit_keypoints(body, scene.changed(world=None))

@@ -76,7 +76,7 @@ def covered(shape: tuple[int, int], rectangles: list[np.ndarray]) -> np.ndarray:
     return count
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("sizes", [(1.0,), *extensive(((1.0, 0.6),))])
 def test_the_labels_of_a_crowd_cover_no_person_and_no_other_label(sizes):
     fit = filmed(StandingPeople(spots=CROWD, poses=POSES, sizes=sizes))

@@ -76,7 +76,7 @@ def test_shipped_networks_are_loaded_when_an_image_needs_them(reference_people, 
         fitter_of(reference_people, "auto", weights)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("method", [*extensive("keypoints", "nbf"), "auto"])
 @pytest.mark.parametrize("sequence", [False, True])
 def test_part_of_an_image_is_fitted_with_the_camera_of_the_complete_image(clip, weights, method, sequence):
@@ -145,7 +145,7 @@ def test_a_sequence_has_one_shape_and_keeps_its_positions(clip, reference_people
     assert pa_mpjpe(record.joints3d, truth).max() < 0.12
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_people_without_what_the_network_sees(clip, reference_people, weights):
     """Keypoints alone: `auto` fits them, `nbf` says that it cannot."""
     people = reference_people

@@ -91,7 +91,7 @@ def test_a_fit_is_refined_by_its_landmarks(clip, weights, monkeypatch):
     assert prepared.landmarks[:, 2].sum() == coco[:, 2].sum()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_person_of_a_sequence_has_one_set_of_scales(clip, tmp_path, monkeypatch):
     """The mean of what each frame says, at the size that they have in the image."""
     from humanpose_cli.models.deform_and_learn.network import DeformNetwork
@@ -116,7 +116,7 @@ def test_a_person_of_a_sequence_has_one_set_of_scales(clip, tmp_path, monkeypatc
     assert np.ptp(fit.joints2d[:, 15, 1] - fit.joints2d[:, 7, 1]) < 0.1 * clip.size[0]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_frames_in_which_a_person_is_missed_have_no_row(clip, weights):
     """There is no prediction to show, and nothing is interpolated."""
     frames = [Frame(i, str(i), np.zeros((*clip.size, 3), np.uint8)) for i in range(4)]

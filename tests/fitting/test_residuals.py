@@ -42,7 +42,7 @@ def problem_and_state(request, body, library_scene):
     return problem, retract_state(starts[0], step)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_gradient_is_the_costs(problem_and_state):
     problem, state = problem_and_state
     gradient = problem.linearise(state).gradient

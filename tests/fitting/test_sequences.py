@@ -89,7 +89,7 @@ def test_states_between_turn_and_move_evenly() -> None:
     assert torch.allclose(found.root, torch.lerp(root[0], root[1], share[:, None]))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_sequence_is_steadier_than_its_frames_and_nearer_the_truth(body, waving) -> None:
     observed = noisy(waving, 4.0)
     alone = fit_keypoints(body, observed, PLAIN)
@@ -174,7 +174,7 @@ def test_people_of_one_batch_do_not_know_of_each_other(body, waving) -> None:
         assert np.allclose(fit.joints3d[tracks == track], alone.joints3d, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_turning_camera_does_not_move_somebody_who_stands(body, scene_of_bodies) -> None:
     """The camera turns to and fro about its vertical axis; in the world the person stands still."""
     count = 16

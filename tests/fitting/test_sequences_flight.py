@@ -52,7 +52,7 @@ def test_other_movements_are_none(fallen: torch.Tensor) -> None:
     assert flights(fallen.double(), TIME) == []
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("activity", [*extensive("walking", "washwindow", "basketball_signal"), "jumping"])
 def test_real_people_fly_when_they_jump_and_not_when_they_walk(activity: str) -> None:
     """Motion capture: whoever jumps has the lowest sole well above the floor in flight, and nowhere else."""

@@ -68,6 +68,7 @@ class TestHdr:
         assert image.std((0, 1)).max() < 1
         return image[24, 32].astype(int)
 
+    @pytest.mark.extensive
     @pytest.mark.parametrize(
         ("transfer", "signal", "expected"),
         [

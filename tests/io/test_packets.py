@@ -63,6 +63,7 @@ class TestRate:
         assert (item.frame_rate, item.frame_count) == (30, 48)
         assert [frame.time for frame in item.frames()][-1] == Fraction(1567, 1000)
 
+    @pytest.mark.extensive
     @pytest.mark.parametrize("suffix", [".flv", ".wmv", ".ts", ".mp4", ".mkv"])
     def test_times_beat_the_rate_in_the_header(self, tmp_path, suffix):
         encode(tmp_path / f"x{suffix}", THIRTIETHS, rate=60)
@@ -146,6 +147,7 @@ class TestCount:
         numbers = [frame.index for frame in item.frames()]
         assert (numbers[0], len(numbers)) == expected
 
+    @pytest.mark.extensive
     @pytest.mark.parametrize("share", [0.3, 0.47, 0.62, 0.81, 0.97])
     @pytest.mark.parametrize("suffix", [".ts", ".flv"])
     def test_an_end_that_is_cut(self, tmp_path, suffix, share):
@@ -186,6 +188,7 @@ class TestCount:
 
 
 class TestMissingEnd:
+    @pytest.mark.extensive
     @pytest.mark.parametrize("suffix", [".avi", ".wmv", ".mxf", ".mkv", ".flv"])
     def test_what_the_header_promises_is_missed(self, tmp_path, suffix):
         path, cut = tmp_path / f"x{suffix}", tmp_path / f"cut{suffix}"

@@ -42,6 +42,7 @@ def write(path: Path, value: object, protocol: int = 2) -> Path:
     return path
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("name", VALUES)
 def test_values_come_back(name: str, protocol: int, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_both_files_of_a_pair_are_checked(tmp_path: Path) -> None:
         read_calibration(tmp_path)
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("read", [read_cameras, read_rich_camera])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_hostile_xml_is_refused(tmp_path: Path, read, encoding: str) -> None:

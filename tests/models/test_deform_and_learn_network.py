@@ -89,6 +89,7 @@ def test_bodies_project_to_where_the_network_sees_them(options, tmp_path):
     assert network.finish([]) == []
 
 
+@pytest.mark.extensive
 def test_a_truth_that_the_network_knew_comes_back(tmp_path):
     """A person of the drawn clip, whose true parameters the weights hold, is where they are."""
     clip = DemoClip.make(default_body())
@@ -117,6 +118,7 @@ def test_a_truth_that_the_network_knew_comes_back(tmp_path):
     assert found.joints[0, 2] == pytest.approx(depth, rel=0.05)
 
 
+@pytest.mark.extensive
 def test_scales_that_no_registration_may_have_are_limited(tmp_path):
     wild = bent_pose()
     wild.segment_scales[0, :2] = torch.tensor([-3.0, 9.0])

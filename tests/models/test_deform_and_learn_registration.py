@@ -275,6 +275,7 @@ def test_pixels_of_a_neighbour_reject_no_body() -> None:
     assert squares(49).dense_error == pytest.approx(torch.full((3,), 0.8 * (2 * 0.49) ** 0.5), abs=1e-3)
 
 
+@pytest.mark.extensive
 def test_predictions_are_refined_by_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Landmarks have the depths of the predictions; people without landmarks, and those rejected, stay as predicted."""
     pose = truth(3)

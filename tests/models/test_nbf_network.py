@@ -150,7 +150,7 @@ def test_wrong_files_are_refused(tmp_path):
         load_nbf(wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_backbones_take_torchvisions_names(tmp_path):
     """A classifier's checkpoint of torchvision fills the backbone; another depth's is refused."""
     for made, backbone in (

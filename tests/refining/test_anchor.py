@@ -101,7 +101,7 @@ def test_a_keypoint_elsewhere_frees_no_joint(rig, walk):
     assert (noise.rotation < 0.5 * usual_errors()).all()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_two_wrong_legs_are_corrected(rig, walk):
     """By keypoints alone, though most of the landmarks lie on theirs; a perfect fit stays."""
     keypoints = keypoints_of(rig, walk)

@@ -112,7 +112,7 @@ def test_no_people_give_a_file_without_rows(walk, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("at", ["refine", *extensive("sheets", "page")])
 def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
     targets = {

@@ -79,6 +79,7 @@ def test_keypoints_of_openpose_go_to_the_body_that_they_show(fit: Fit, tmp_path:
         keypoints_of_file(fit, FitFrames.of(fit, PHOTO), others)
 
 
+@pytest.mark.extensive
 def test_refinement_follows_the_keypoints_of_a_file(fit: Fit, tmp_path: Path) -> None:
     path = openpose(tmp_path / "000000_keypoints.json", fit, 12)
     settings = {"correspondence": "keypoints", "device": "cpu", "threads": 1}

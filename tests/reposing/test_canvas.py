@@ -54,6 +54,7 @@ def test_a_point_stays_at_its_pixel_of_the_scene():
     np.testing.assert_allclose(view.project(points), camera.project(points) + np.array((30, 20)))
 
 
+@pytest.mark.extensive
 def test_the_photograph_stands_unchanged_on_its_canvas():
     photo = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     # As far as copies reach, and beyond, where the mirror image takes over.

@@ -127,7 +127,6 @@ def test_the_network_may_get_the_silhouette(scene_of):
     assert np.median(inside) > 0.9
 
 
-@pytest.mark.slow
 def test_silhouettes_lie_on_the_photographs_crop(scene_of):
     """Of a target that gets a crop of its own: a mask as bright as the photograph is so in what the network sees."""
     scene = scene_of(absolute=True)

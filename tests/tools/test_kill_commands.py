@@ -44,7 +44,7 @@ def test_differences_are_found_but_for_records(tmp_path):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.posix("sends POSIX signals")
 @pytest.mark.parametrize("manner", ["goes on", *extensive("wrong code", "leaves")])
 def test_a_round(tmp_path, monkeypatch, manner):

@@ -92,6 +92,7 @@ def test_the_home_shows_a_page_in_three_dimensions():
         assert 1_600_000 < len(page) < 3_200_000
 
 
+@pytest.mark.extensive
 def test_notebooks_become_pages_with_their_outputs(tmp_path):
     pytest.importorskip("nbconvert")
     write_notebook(DOCS / "tutorials" / "table.ipynb", tmp_path / "table.ipynb")

@@ -71,6 +71,7 @@ def test_keypoints_in_the_box_of_another_person_count_less(filmed: Filmed) -> No
     assert (first.keypoints[..., 2] > 0.8).all()
 
 
+@pytest.mark.extensive
 def test_an_image_in_two_views_relates_no_cameras() -> None:
     """A poster in two views agrees with itself, but places both cameras in one direction."""
     truth = CAMERAS[:2]

@@ -218,7 +218,7 @@ def test_cameras_that_look_along_one_line_are_named():
     assert "little depth" in take.messages[0]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_fit_of_a_take_holds_every_view(tmp_path):
     from humanpose_cli.fitting.result import load_fit
 

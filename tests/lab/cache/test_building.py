@@ -309,7 +309,7 @@ def reading_has_stopped(marks: Path) -> bool:
 
 
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), *extensive((2, signal.SIGINT))])
 def test_a_build_that_is_stopped_ends_before_its_work_is_done(tmp_path, marks, number, workers):
     out = tmp_path / "out"

@@ -117,6 +117,7 @@ TYPES = [h5py.ref_dtype, h5py.regionref_dtype, h5py.string_dtype(), h5py.vlen_dt
 TYPES += [np.dtype([("a", h5py.ref_dtype), ("b", "<i8")])]
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("dtype", TYPES, ids=["reference", "region", "texts", "numbers", "compound"])
 @pytest.mark.parametrize("name", ["pictures/image/offsets", "people/poses", "people/identity", "people/more"])
 def test_datasets_of_references_are_refused(folder, name, dtype):

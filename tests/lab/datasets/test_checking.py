@@ -60,6 +60,7 @@ def test_a_folder_may_be_called_as_parts_of_messages(tmp_path: Path, monkeypatch
     assert problem.count("ROOT") == 2
 
 
+@pytest.mark.extensive
 def test_the_digest_is_of_the_labels_wherever_they_lie(tmp_path: Path) -> None:
     root = threedpw_tree(tmp_path / "a")
     moved = threedpw_tree(tmp_path / "other" / "b")

@@ -369,6 +369,7 @@ def test_short_and_damaged_files_are_named(tree):
         H36mSource(tree).groups()
 
 
+@pytest.mark.extensive
 def test_sources_and_groups_travel_to_other_processes(intact):
     assert_travels(H36mSource(intact))
 

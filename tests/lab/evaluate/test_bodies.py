@@ -261,6 +261,7 @@ def test_ablations_are_evaluated_on_validation_and_others_on_test(tmp_path, monk
         assert report.facts["split"] == expected
 
 
+@pytest.mark.extensive
 def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, monkeypatch):
     """Its parameters cannot express them: they are left out and counted, and no paper's row stands beside."""
     folder = painted_cache(tmp_path / "cache", count=30, scaled=(4, 9))

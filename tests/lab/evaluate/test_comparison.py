@@ -44,7 +44,7 @@ def compared(cache: Path, folder: Path, *predictions: Path) -> Report:
     return compare_predictions(EvaluationRun(PeopleSelection(cache), folder / "report"), predictions)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_what_differs_by_little_is_distinguished_person_by_person(cache: Path, tmp_path: Path) -> None:
     """Errors vary tenfold among people; the second method is a tenth better for everyone."""
     first = predicted(cache, tmp_path / "first.npz", lambda row: 0.03 * (1 + row), missed=(3,))

@@ -86,6 +86,7 @@ def test_table_1_stands_beside_human36m_alone(cache, network):
     assert [row[0] for row in part.tables[1].rows] == ["this network", "this network, refined"]
 
 
+@pytest.mark.extensive
 def test_predictions_are_evaluated_before_and_after_refinement(cache, network, tmp_path, monkeypatch):
     """By the detections of the cache in the crops of their boxes; of people without detections before it alone."""
     calls = []

@@ -100,7 +100,7 @@ def test_trainings_are_drawn_too():
     assert apart.low < -1 < 1 < apart.high
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_intervals_cover_the_mean_of_correlated_frames():
     random, clips, covered, trials = np.random.default_rng(5), 24, 0, 500
     for _ in range(trials):

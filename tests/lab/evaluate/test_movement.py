@@ -129,7 +129,7 @@ class ClipWithGaps(MovingCamera):
             yield replace(sample, name=f"clip0/{frame:04d}", frame=frame, world_to_camera=path)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_protocols_close_up_frames_that_are_not_valid(tmp_path: Path) -> None:
     """As evaluate_emdb.py of WHAM and GVHMR's compute_camcoord_metrics: invalid frames are dropped, all that is left of
     a sequence is differenced, and WHAM drops the first and the last value.
@@ -170,7 +170,7 @@ def test_protocols_close_up_frames_that_are_not_valid(tmp_path: Path) -> None:
     assert "accel_m_s2" not in measured("emdb1-wham", part).movement  # nobody knows what lies between
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_another_world_is_no_error_and_a_camera_taken_for_still_is(cache: Path) -> None:
     other = np.eye(4)
     other[:3, :3] = Rotation.from_rotvec([0, 2, 0.3]).as_matrix()

@@ -186,7 +186,7 @@ def test_people_without_a_needed_label_are_counted(tmp_path: Path) -> None:
     assert (len(everybody), everybody.split, everybody.left_out) == (3, "painted/validation", "")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_who_was_not_detected_is_missed(tmp_path: Path) -> None:
     """By the detections that a cache stores: nobody in one place, somebody else in another."""
 

@@ -82,6 +82,7 @@ def test_segments_of_fits_and_of_the_truth_have_their_lengths(
         assert (metrics["accel_mm"].value < 0.01) == (found == true)
 
 
+@pytest.mark.extensive
 def test_fits_of_a_video_named_after_a_sequence_are_of_its_images_in_order(
     cache: Path, people: EvaluatedPeople, tmp_path: Path
 ) -> None:

@@ -90,7 +90,7 @@ def test_the_truth_scores_nothing_and_an_offset_scores_itself(
         assert space.metrics["pa_mpjpe_mm"].value < 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("write", [write_npz, write_json])
 def test_scaled_segments_score(cache: Path, tmp_path: Path, write: Callable[[Path, dict[str, Any]], Path]) -> None:
     path = tmp_path / ("p.npz" if write is write_npz else "p.json")

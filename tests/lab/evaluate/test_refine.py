@@ -214,6 +214,7 @@ def test_robustness_disturbs_textures_and_light(cache: Path) -> None:
     assert (report.title, table.title) == ("Robustness of refinement", "Refined by flow + keypoints · prior pose")
 
 
+@pytest.mark.extensive
 @pytest.mark.usefixtures("constructed_fits")
 def test_a_protocol_decides_the_joints_and_stands_beside_published_figures(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

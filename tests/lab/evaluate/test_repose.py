@@ -373,6 +373,7 @@ def test_a_missed_pair_is_the_copied_source_in_the_mean_of_all(incomplete, folde
     assert not any("of_all" in name for name in summary.metrics)
 
 
+@pytest.mark.extensive
 def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, tmp_path, monkeypatch):
     """Neither by `evaluate repose` nor by its ablation."""
     from humanpose_cli.lab.evaluate import repose, warping

@@ -244,6 +244,7 @@ def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
         DeformAndLearn(undetected, options)
 
 
+@pytest.mark.extensive
 def test_its_network_is_evaluated_on_held_out_people(cache, complete_run):
     selection = PeopleSelection(cache, split="validation")
     report = evaluate_regressor(EvaluationRun(selection), str(complete_run[0]))

@@ -80,7 +80,7 @@ def test_a_body_network_trains_and_its_weights_load(cache, tmp_path, options):
     assert list((tmp_path / "samples").glob("*.png"))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("options", [PARTS, *extensive(PROXY)], ids=["parts", "proxy"])
 def test_a_body_network_learns_a_few_people_by_heart(cache, options):
     recipe = NbfRecipe(cache, replace(options, augmentation=BodyAugmentation(0.0, 0.0, 0.0)))

@@ -115,7 +115,7 @@ def test_any_resnet(layers, depth, tmp_path, images):
     assert len(loss.maps(*images)) == 3 + depth  # scales of the pixels, and stages
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_auto_takes_vgg_where_it_is_and_else_the_segmenter(tmp_path, monkeypatch, vgg_file):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
     assert perceptual_loss("auto").describe()["model"] == "segmenter"

@@ -50,7 +50,7 @@ def test_parts_made_by_the_loader_are_those_of_the_generator(changes):
     assert torch.equal(parts.target_to_source, expected.target_to_source)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("after", [0, 10])
 def test_no_step_makes_the_host_wait(tmp_path, as_on_a_gpu, after):
     assert not build_cache(PosedPeople(), tmp_path).failures

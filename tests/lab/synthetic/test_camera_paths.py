@@ -81,7 +81,7 @@ def source(**options) -> SyntheticSource:
     return SyntheticSource(SyntheticOptions(**(values | options)))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_background_and_people_stand_in_one_world():
     walk = source()
     group = walk.groups()[1]
@@ -121,7 +121,7 @@ def test_background_and_people_stand_in_one_world():
         assert sample.size == (128, 72)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_camera_that_turns_has_no_parallax_and_one_that_stands_no_path():
     turn = source(camera="turn", damage=1.0, seed=2)
     samples = list(turn.read(turn.groups()[0]))

@@ -143,6 +143,7 @@ def test_people_who_are_not_visible_leave_no_number(visible):
     np.testing.assert_array_equal(persons_map[0], expected)
 
 
+@pytest.mark.extensive
 def test_pairs_show_one_person_in_two_poses_before_one_background():
     pair_source = source(count=8, structure="pairs", damage=0.0)
     for group in pair_source.groups():
@@ -162,6 +163,7 @@ def test_pairs_show_one_person_in_two_poses_before_one_background():
         assert np.median(far) < 12
 
 
+@pytest.mark.extensive
 def test_each_image_of_a_pair_names_its_activity_and_no_person_sits_on_air(monkeypatch):
     families = {}
     original = generator.held_pose

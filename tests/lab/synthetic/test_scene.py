@@ -43,7 +43,7 @@ def digest(seeds: range) -> str:
     return total.hexdigest()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_bytes_depend_on_no_number_of_threads_and_no_process():
     threads = torch.get_num_threads()
     try:
@@ -124,7 +124,7 @@ def test_frames_of_a_clip_share_all_but_the_pose():
     assert not torch.allclose(facing[0], facing[1], atol=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("kind", ["room", "street", "studio"])
 def test_no_person_walks_through_walls(kind):
     runner = Actor(naked(torch.zeros(10)), torch.zeros(10), sample_motion(np.random.default_rng(8), 4, 1.5))

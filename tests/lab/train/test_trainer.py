@@ -86,7 +86,7 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_
     assert json.loads((tmp_path / "training.json").read_text())["loop"]["epochs"] == 12
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(("until", "average"), [(8, 0.0), (13, 0.9)])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, average):
     options = replace(OPTIONS, average=average, clip=1.0)
