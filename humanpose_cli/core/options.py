@@ -4,8 +4,7 @@
     class RefineOptions(Options):
         size: int = option(384, "Side of a person's crop.", unit="pixels", minimum=64)
 
-Checks, the docstrings of the class and of the functions that take its fields as arguments (`explained`), `hpc --help`
-and docs/reference/commands.md come from these declarations.
+Checks, the docstring of the class, `hpc --help` and docs/reference/commands.md come from these declarations.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import inspect
 import math
 import textwrap
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,8 +24,6 @@ from humanpose_cli.core.errors import UsageError
 _KEY = "humanpose_cli.option"
 _MAX_INTEGER = 2**31 - 1  # the largest whole number for native code
 _WIDTH = 116  # characters of a line in a docstring
-_LATER_SECTIONS = ("Returns:", "Yields:", "Raises:", "Example:")  # of a docstring, after `Args:` and `Attributes:`
-Target = TypeVar("Target", bound=Callable[..., Any])
 Record = TypeVar("Record")
 
 
@@ -160,41 +157,16 @@ def _choices(kind: type[Options]) -> Mapping[str, tuple[Any, ...]]:
     return choices
 
 
-def explained(*kinds: type[Options]) -> Callable[[Target], Target]:
-    """Return a decorator that adds the options of `kinds` among the arguments to the docstring."""
-
-    def extended(target: Target) -> Target:
-        target_infos = {
-            name: info
-            for kind in kinds
-            for name, info in infos(kind).items()
-            if not isinstance(getattr(kind, name), Options)  # nested options are no arguments
-        }
-        names = inspect.signature(target).parameters
-        _extend_docstring(target, {name: target_infos[name] for name in names if name in target_infos})
-        return target
-
-    return extended
-
-
-def _extend_docstring(target: Any, option_infos: Mapping[str, OptionInfo]) -> None:
-    """Add an entry for each option to the section `Attributes:` of a class or `Args:` of a function."""
+def _extend_docstring(kind: type, option_infos: Mapping[str, OptionInfo]) -> None:
+    """Add an entry for each option to the section `Attributes:` of a class."""
     if not option_infos:
         return
-    section = "Attributes:" if isinstance(target, type) else "Args:"
-    lines = inspect.cleandoc(target.__doc__ or "").splitlines()
-    following = [lines.index(name) for name in _LATER_SECTIONS if name in lines]
-    end = min(following, default=len(lines))
-    head = lines[:end]
-    while head and not head[-1]:
-        head.pop()
-    entries = [
-        textwrap.fill(f"{name}: {info.help}", _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8)
-        for name, info in option_infos.items()
-    ]
-    heading = [] if section in lines else ["", section]
-    rest = ["", *lines[end:]] if following else []
-    target.__doc__ = "\n".join([*head, *heading, *entries, *rest])
+    lines = [inspect.cleandoc(kind.__doc__ or "")]
+    if "\nAttributes:\n" not in lines[0]:
+        lines += ["", "Attributes:"]
+    for name, info in option_infos.items():
+        lines.append(textwrap.fill(f"{name}: {info.help}", _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8))
+    kind.__doc__ = "\n".join(lines)
 
 
 def changed(options: Record, changes: Mapping[str, Any], path: str = "") -> Record:

@@ -15,7 +15,7 @@ from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.settings import apply_settings
 from humanpose_cli.core.device import ComputeOptions
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.options import Options, explained, infos, option
+from humanpose_cli.core.options import Options, infos, option
 from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, NetworkOptions
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.reposing.options import DrawingOptions
@@ -93,26 +93,6 @@ def test_docstrings_list_the_options():
     section = Sample.__doc__.split("\nAttributes:\n")[1]
     assert "    size: Longer side of it. In pixels, 16 or more. Default: the input's." in section.splitlines()
     assert "    decay: Decay of it. 0 or more, below 1." in section.splitlines()
-
-    @explained(Sample, Inner)
-    def call(image: str, *, share: float = 0.5, inner: str = "") -> None:
-        """Do it.
-
-        Args:
-            inner: Another thing than `Sample.inner`.
-
-        Raises:
-            UsageError: If it cannot be done.
-        """
-
-    assert call.__doc__.splitlines()[2:] == [
-        "Args:",
-        "    inner: Another thing than `Sample.inner`.",
-        "    share: A share. 0 to 1.",
-        "",
-        "Raises:",
-        "    UsageError: If it cannot be done.",
-    ]
 
 
 @pytest.mark.parametrize("kind", [FitOptions, NetworkOptions, EvidenceFiles, RefineOptions, ReposeOptions])
