@@ -232,7 +232,7 @@ def _refuse(session: Session, names: Iterable[str], reason: str) -> None:
     """Refuse flags that have no effect. Settings in files may be meant for another run."""
     for name in names:
         if name in session.on_command_line:
-            flag = "--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
+            flag = "--fit/--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
             raise UsageError(flag, f"has no effect with {reason}", remedy="leave it out")
 
 
