@@ -51,7 +51,7 @@ def views(folder: Path) -> Iterator[View]:
         yield View(path, joints, points.reshape(len(joints), -1, 2), truth["valid"][:, limbs].all(1))
 
 
-def bodies_in_rows(fit: hp.Fit, frame: int, points: np.ndarray) -> np.ndarray | None:
+def nearest_joints(fit: hp.Fit, frame: int, points: np.ndarray) -> np.ndarray | None:
     """Joints (12, 3) of the person of a frame who lies nearest to the true points (12, 2)."""
     rows = fit.rows_for(frame)
     offsets = fit.joints2d[rows][:, LIMBS, :2] - points
@@ -91,12 +91,12 @@ def as_photographs(view: View) -> dict[str, Any]:
     """Frames of the middle of the video, each fitted by itself."""
     wanted = np.linspace(5, len(view.joints) - 15, PHOTOGRAPHS).astype(int).tolist()
     fits = {index: hp.fit(image) for index, image in VideoReader(view.path) if index in wanted}
-    return errors(view, wanted, lambda frame: bodies_in_rows(fits[frame], 0, view.points[frame]))
+    return errors(view, wanted, lambda frame: nearest_joints(fits[frame], 0, view.points[frame]))
 
 
 def as_video(view: View, refine: bool) -> dict[str, Any]:
     fit = hp.fit(view.path, refine=refine)
-    return errors(view, range(len(view.joints)), lambda frame: bodies_in_rows(fit, frame, view.points[frame]))
+    return errors(view, range(len(view.joints)), lambda frame: nearest_joints(fit, frame, view.points[frame]))
 
 
 def main() -> None:
