@@ -118,7 +118,7 @@ def prior_file(spec: str) -> Path | None:
     if not path.is_file():
         site, download = _DOWNLOADS[kind]
         remedy = f"register at {site} and download {download}, or use `prior=pose`"
-        raise UnavailableError(path, "the pose prior was not found", remedy=remedy)
+        raise UnavailableError(path, "does not exist", remedy=remedy)
     return path
 
 

@@ -231,7 +231,7 @@ def test_a_missing_prior_is_named_before_torch_is_loaded(photos, tmp_path):
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
-    assert "none.pkl: the pose prior was not found; register at https://smplify.is.tue.mpg.de" in ran.stderr
+    assert "none.pkl: does not exist; register at https://smplify.is.tue.mpg.de" in ran.stderr
     assert not (tmp_path / "hpc-out").exists()
 
 
