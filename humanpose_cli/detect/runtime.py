@@ -35,19 +35,20 @@ PoseNetworkName = Literal[
 
 _FOLDER = Path(__file__).parent / "data"
 POSE_NETWORKS: dict[PoseNetworkName, Path] = {
-    "blazepose-detector": _FOLDER / "blazepose_detector.onnx.gz",
-    "blazepose-full": _FOLDER / "blazepose_full.onnx",
-    "blazepose-heavy": _FOLDER / "blazepose_heavy.onnx",
-    "movenet-thunder": _FOLDER / "movenet_thunder.onnx",
-    "movenet-multipose": _FOLDER / "movenet_multipose.onnx",
+    "blazepose-detector": _FOLDER / "blazepose_detector.onnx.planes.gz",
+    "blazepose-full": _FOLDER / "blazepose_full.onnx.planes.gz",
+    "blazepose-heavy": _FOLDER / "blazepose_heavy.onnx.planes.gz",
+    "movenet-thunder": _FOLDER / "movenet_thunder.onnx.planes.gz",
+    "movenet-multipose": _FOLDER / "movenet_multipose.onnx.planes.gz",
 }
-"""Files of the shipped networks. The detector's half precision weights shrink to 40 % and are stored compressed."""
+"""Files of the shipped networks: the low bytes of all 16-bit values before the high bytes, compressed by gzip. Without
+this order, half-precision weights would be a tenth larger."""
 POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
-    "blazepose-detector": "ee58428b41520392c0b3f0aba49c011cd9f13ab74833fe19ccc0d4a624f4ca58",
-    "blazepose-full": "94761b75559dbe1ee2a8d66e05314d11fe8932a0b94962cc4a3b57db670c7b11",
-    "blazepose-heavy": "6884cdec265662f7614d04813f5b985ba33e2d96de381302bcb998a1114d48dc",
-    "movenet-thunder": "8c4c3117b049989d4470fb27100303c86014e6d8ec4a6a6ad6ed4d404dfa004f",
-    "movenet-multipose": "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
+    "blazepose-detector": "24837a142d259178d3a4e27c616e349c4ef49a8030f7256b6cb47e6eac2ab689",
+    "blazepose-full": "35bf89135a3b45bb67bf19a65785e72158be3e59a2b28d1f806491367aadce7f",
+    "blazepose-heavy": "4bc8528f0fafd1545fcb346b1ce961863959e1bb337609b56978c52df43ded43",
+    "movenet-thunder": "d9521e3f355305f2574a490a3d983b898b79da2ac31ea6e3bfb4ba99a382c59f",
+    "movenet-multipose": "f95940d79864d22a3039c9d62ae337b50b564e1e8b52aab7d9cf9d5ad768248b",
 }
 """SHA-256 of the files, compared when one is loaded."""
 _POSE_MAPS = {
@@ -204,7 +205,6 @@ def pose_maps(images: Tensor) -> list[Tensor]:
 @cache
 def _map_session(device: str, shape: tuple[int, ...]) -> Any:
     """Start a separate session of blazepose-heavy, as the copied maps would slow the detector's."""
-    del shape  # one for each, as `_gpu_session`
     return _start("blazepose-heavy", device, [name for names in _POSE_MAPS.values() for name in names])
 
 
@@ -258,23 +258,38 @@ def _gpu_session(name: PoseNetworkName, device: str, shape: tuple[int, ...]) -> 
 
 
 def _start(name: PoseNetworkName, device: str, outputs: Sequence[str] = ()) -> Any:
+    model = network_model(name) + _further_outputs(outputs)
+    return start_session(POSE_NETWORKS[name], device, model, remedy=reinstall_line())
+
+
+def network_model(name: PoseNetworkName) -> bytes:
+    """Read a shipped network as the contents of an ONNX file.
+
+    Raises:
+        UnavailableError: If its file is missing.
+        InputError: If its file is damaged.
+    """
     path = POSE_NETWORKS[name]
     if not path.is_file():
         raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=reinstall_line())
-    digest = POSE_NETWORK_DIGESTS[name]
-    file_digest = digest_of(path)
-    if file_digest != digest:
-        raise InputError(path, "is damaged", expected=f"SHA-256 {digest}", got=file_digest, remedy=reinstall_line())
-    return start_session(path, device, outputs, remedy=reinstall_line())
+    if (digest := digest_of(path)) != POSE_NETWORK_DIGESTS[name]:
+        expected = f"SHA-256 {POSE_NETWORK_DIGESTS[name]}"
+        raise InputError(path, "is damaged", expected=expected, got=digest, remedy=reinstall_line())
+    return np.frombuffer(_inflated(path), np.uint8).reshape(2, -1).T.tobytes()
 
 
-def start_session(path: Path, device: str, outputs: Sequence[str] = (), *, remedy: str = "") -> Any:
+def _inflated(path: Path) -> bytes:
+    content = path.read_bytes()
+    return UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
+
+
+def start_session(path: Path, device: str, model: bytes = b"", *, remedy: str = "") -> Any:
     """Start a session of an ONNX file that computes in the calling thread.
 
     Args:
         path: The file, or one that gzip compressed.
         device: "cpu" or "cuda:N".
-        outputs: Values inside the graph, float tensors, that become outputs as well.
+        model: The file's contents, if they have been read.
         remedy: The remedy of the error.
 
     Raises:
@@ -296,14 +311,10 @@ def start_session(path: Path, device: str, outputs: Sequence[str] = (), *, remed
     options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own, whose code may be newer
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)
     try:
-        model: Path | bytes = path
         if path.suffix == ".gz":
-            content = path.read_bytes()
-            model = UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
-        elif outputs:
-            model = path.read_bytes() + _further_outputs(outputs)
+            model = model or _inflated(path)
         # Without its second attempt, which prints to the standard output.
-        session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(model or path, options, providers=providers, enable_fallback=0)
     except InputError:
         raise
     except Exception as error:  # its exceptions have no common class

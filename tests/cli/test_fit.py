@@ -266,11 +266,13 @@ def test_people_of_another_detector(hpc, photos, tmp_path):
 
 
 def test_a_network_of_another_kind_is_refused_before_anything_is_fitted(hpc, photos, tmp_path):
-    from humanpose_cli.detect.runtime import POSE_NETWORKS
+    from humanpose_cli.detect.runtime import network_model
 
     photo = str(photos / "astronaut.png")
+    thunder = tmp_path / "thunder.onnx"
+    thunder.write_bytes(network_model("movenet-thunder"))
     others = {
-        POSE_NETWORKS["movenet-thunder"]: "is another kind of network, expected an RTMPose network",
+        thunder: "is another kind of network, expected an RTMPose network",
         photos / "notes.txt": "is no network that ONNX Runtime reads",
     }
     for file, problem in others.items():

@@ -300,7 +300,7 @@ def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
     """ONNX Runtime's telemetry would keep what it has to send in a data base below the home folder."""
-    code = "from humanpose_cli.detect.runtime import *; start_session(POSE_NETWORKS['blazepose-detector'], 'cpu')"
+    code = "from humanpose_cli.detect.runtime import _start; _start('blazepose-detector', 'cpu')"
     mine = {
         name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
     }

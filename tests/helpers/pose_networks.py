@@ -12,7 +12,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.body_model import MHR70_ROWS
-from humanpose_cli.detect.runtime import POSE_NETWORKS
+from humanpose_cli.detect.runtime import network_model
 
 WIDTH, HEIGHT = 48, 64
 
@@ -96,7 +96,7 @@ def body_network(
 
 def blazepose_body_network(path: Path) -> Path:
     """A network with InstantHMR's interface whose joints are those of the shipped BlazePose network in the crop."""
-    shipped = compose.add_prefix(onnx.load(POSE_NETWORKS["blazepose-full"]), "pose_")
+    shipped = compose.add_prefix(onnx.load_from_string(network_model("blazepose-full")), "pose_")
     body = shipped.graph
     rows = np.zeros(70, np.int64)
     for name, row in MHR70_ROWS.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from humanpose_cli.detect.runtime import POSE_CHANNELS, POSE_NETWORKS, pose_maps
+from humanpose_cli.detect.runtime import POSE_CHANNELS, network_model, pose_maps
 from humanpose_cli.models.crops import normalised_image, pixels_of_normalised
 from humanpose_cli.models.segmenter import network as module
 from humanpose_cli.models.segmenter.network import SegmenterOptions, build_segmenter, pose_features
@@ -21,7 +21,7 @@ def images(count: int, size: int = 256) -> np.ndarray:
 
 @pytest.mark.slow
 def test_maps_are_the_values_inside_the_graph() -> None:
-    model = onnx.load(POSE_NETWORKS["blazepose-heavy"])
+    model = onnx.load_from_string(network_model("blazepose-heavy"))
     names = ("t635", "t552", "t253", "t469", "t110", "t395", "t62")
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ import convert_pose_networks
 from convert_pose_networks import Converter, Network
 from graph_model import read_graph_model, run_graph_model, same_padding
 
-from humanpose_cli.detect.runtime import POSE_NETWORKS
+from humanpose_cli.detect.runtime import network_model
 
 
 class SmallModel:
@@ -150,8 +149,7 @@ def test_same_padding_is_tensorflows(size: int, kernel: int, stride: int, expect
 
 @pytest.mark.parametrize("name", convert_pose_networks.NETWORKS)
 def test_shipped_networks_say_where_they_come_from(name: str) -> None:
-    path = POSE_NETWORKS[name]
-    model = onnx.load_from_string(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    model = onnx.load_from_string(network_model(name))
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert facts["name"] == name
     assert facts["licence"] == "Apache-2.0"
