@@ -3,10 +3,11 @@
 Synthetic people of held-out identities, clothes and activities in clips of four frames, under fits of `hpc fit` (by
 turns of its methods keypoints and nbf, half of them refined once) and under imitations of an estimator's errors;
 textures come from other frames. Endpoint errors in per cent of the person's size over the points that the photograph
-shows: mean over people, and mean over pixels by how far each way trusts them, with what their displacement is; the
-share of people who come nearer; milliseconds a person in crops of 384 pixels.
+shows, mean and median over people; the share of people who come nearer; slope, the share of the true displacements that
+is reported: the sum of reported times true over the sum of true times true, of all people's mean products; r2, 1 minus
+the sum of squared errors over the same; milliseconds a person in crops of 384 pixels.
 
-    python benchmarks/bench_displacements.py [people [weights …]]      default: 120, flow alone
+    python benchmarks/bench_displacements.py [people [weights …]]      default: 120, the shipped network
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.recipes.people import people_in, visible_people
 from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, DrawnFit, RefinerExamples
-from humanpose_cli.lab.recipes.refiner.losses import endpoint_errors
+from humanpose_cli.lab.recipes.refiner.losses import endpoint_errors, weighted_means
 from humanpose_cli.lab.synthetic.generator import PROTOCOL, SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
-from humanpose_cli.models.refiner.network import DisplacementOptions
+from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, NetworkCorrespondence
@@ -68,38 +69,33 @@ def examples(count: int) -> dict[str, list[DrawnFit]]:
 
 def measure(name: str, way: Correspondence | None, drawn: Sequence[DrawnFit]) -> dict[str, Any]:
     """A line of results; None moves nothing."""
-    errors, trusted, there, trust, unmoved, seconds = [], [], [], [], [], 0.0
+    errors, unmoved, products, seconds = [], [], [], 0.0
     for example in drawn:
         photos = torch.from_numpy(example.photo.copy()).movedim(-1, 0)[None].float() / 255
         start, zero = time.perf_counter(), torch.zeros_like(example.truth)
-        found = way(example.rendering, photos) if way else (zero, example.rendering.mask)
+        moved = way(example.rendering, photos).pixels if way else zero
         seconds += time.perf_counter() - start
-        scale, visible = 100 / example.size, example.visible.float()
-        weights = visible * found[1]
-        for column, moved, over in (
-            (errors, found[0], visible),
-            (unmoved, zero, visible),
-            (trusted, found[0], weights),
-            (there, zero, weights),
-        ):
-            column.append(float(endpoint_errors(moved, example.truth, over)) * scale)
-        trust.append(float(weights.sum() / visible.sum()))
+        truth, scale, visible = example.truth, 100 / example.size, example.visible.float()
+        errors.append(float(endpoint_errors(moved, truth, visible)) * scale)
+        unmoved.append(float(endpoint_errors(zero, truth, visible)) * scale)
+        pairs = ((moved, truth), (truth, truth), (moved - truth, moved - truth))
+        products.append([float(weighted_means((a * b).sum(1, keepdim=True), visible)) * scale**2 for a, b in pairs])
+    along, true_square, error_square = np.nanmean(products, axis=0)
     return {
         "name": name,
         "people": len(drawn),
         "endpoint_percent": float(np.nanmean(errors)),
         "median": float(np.nanmedian(errors)),
         "nearer": float(np.mean(np.less(errors, unmoved))),
-        "trusted_percent": float(np.nanmean(trusted)),
-        "displaced_there": float(np.nanmean(there)),
-        "trust": float(np.nanmean(trust)),
+        "slope": along / true_square,
+        "r2": 1 - error_square / true_square,
         "ms": 1e3 * seconds / len(drawn),
     }
 
 
 def main(arguments: Sequence[str]) -> None:
     count = int(arguments[0]) if arguments else 120
-    weights = arguments[1:]
+    weights = arguments[1:] or [MODEL]
     torch.set_num_threads(1)
     ways: dict[str, Correspondence | None] = {"unmoved": None, "flow": FlowCorrespondence()}
     for name in weights:

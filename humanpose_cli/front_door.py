@@ -224,7 +224,7 @@ def refine(
         prior: What unusual poses cost: "none", "pose", "gmm:FILE" or "vposer:FILE".
         keypoints: A file with the keypoints of your own detector, in place of the fit's. None takes the fit's, or
             detects them if it has none.
-        weights: The displacement network: a weights file, or a run folder of `hpc train refiner`.
+        weights: The displacement network: a weights file or a run of `hpc train refiner`. "" is the shipped one.
         densepose: DensePose's output on the frames.
         charts: DensePose's UV_Processed.mat, which maps its charts to SMPL.
         textures: Track to (512, 512, 4) uint8, colour and confidence. None makes them from the frames.

@@ -72,7 +72,7 @@ _REFINE_ABLATION = ablation_option(
     "training)."
 )
 _SIZE = option("--size N", "Side of the compared crops in pixels. Default: the network's.", min=32)
-_REFINER = option("--weights FILE|RUN", "Displacement network. Default: none is compared.")
+_REFINER = option("--weights FILE|RUN", "Displacement network. Default: the shipped one.")
 _CORRESPONDENCE = option(
     "--correspondence",
     "Compare only this correspondence; densepose needs --densepose or a cache with surface points. Default: all "

@@ -48,10 +48,10 @@ _FRAMES = option(
 )
 _PRESET = option(
     "--preset",
-    "default, or paper: SMPLify frame by frame, aligned by the network of --weights or by keypoints, and always "
+    "default, or paper: SMPLify frame by frame, aligned by the displacement network or by keypoints, and always "
     "accepted.",
 )
-_WEIGHTS = option("--weights FILE|RUN", "Displacement network: a file, or a run of hpc train refiner. Default: none.")
+_WEIGHTS = option("--weights FILE|RUN", "Displacement network: a run of hpc train refiner. Default: the shipped one.")
 _KEYPOINTS = option(
     "--keypoints FILE",
     "People's keypoints from your own detector, as in hpc fit. Default: the fits' keypoints, else detected.",

@@ -358,37 +358,27 @@ def _pose_network(name: PoseNetworkName, about: str) -> WeightsEntry:
     return WeightsEntry(name, about, file.as_posix(), POSE_NETWORK_DIGESTS[name])
 
 
+_DIGESTS = {
+    "segmenter": "3231527d47c829e87e2ba0feae1bba337784715d9fe6cd893d1c60ea7979e517",
+    "nbf-proxy": "2e7dd8dd8e5eb0bb76d72c84c51e4e18bb5660c5b983c9379dd137e76dea421e",
+    "nbf-parts": "63f6d0ef5c108ee734fcfee9761adf03055d08e05182e88b388b337551ee1243",
+    "warp3d": "c46c8b419d6ce2a8c682fa1b8df88213d3ccd3f5218844ef040a776ff92dc044",
+    "lifter": "c9e752d8878810287e9a113b5ecb1ba630cb6bf7717b8226d03244505e68d497",
+    "refiner": "55629705717c8eb9fc3dd143e9fa12901d8a362d28b977e703f29384a6e68e99",
+}
+
+
+def _network(name: str, about: str) -> WeightsEntry:
+    return WeightsEntry(name, about, f"networks/data/{name.replace('-', '_')}.safetensors", _DIGESTS[name])
+
+
 _ENTRIES = (
-    WeightsEntry(
-        "segmenter",
-        "a person's image, and what the detector says, to 12 body parts",
-        "networks/data/segmenter.safetensors",
-        "3231527d47c829e87e2ba0feae1bba337784715d9fe6cd893d1c60ea7979e517",
-    ),
-    WeightsEntry(
-        "nbf-proxy",
-        "body parts and what the detector says to shape, pose and how sure they are",
-        "networks/data/nbf_proxy.safetensors",
-        "2e7dd8dd8e5eb0bb76d72c84c51e4e18bb5660c5b983c9379dd137e76dea421e",
-    ),
-    WeightsEntry(
-        "nbf-parts",
-        "12 body parts to shape and pose",
-        "networks/data/nbf_parts.safetensors",
-        "63f6d0ef5c108ee734fcfee9761adf03055d08e05182e88b388b337551ee1243",
-    ),
-    WeightsEntry(
-        "warp3d",
-        "a person's image, their pose and another one to the person in that pose, 128 pixels",
-        "networks/data/warp3d.safetensors",
-        "c46c8b419d6ce2a8c682fa1b8df88213d3ccd3f5218844ef040a776ff92dc044",
-    ),
-    WeightsEntry(
-        "lifter",
-        "landmarks in the image to joints in metres, with the noise of each",
-        "networks/data/lifter.safetensors",
-        "c9e752d8878810287e9a113b5ecb1ba630cb6bf7717b8226d03244505e68d497",
-    ),
+    _network("segmenter", "a person's image, and what the detector says, to 12 body parts"),
+    _network("nbf-proxy", "body parts and what the detector says to shape, pose and how sure they are"),
+    _network("nbf-parts", "12 body parts to shape and pose"),
+    _network("warp3d", "a person's image, their pose and another one to the person in that pose, 128 pixels"),
+    _network("lifter", "landmarks in the image to joints in metres, with the noise of each"),
+    _network("refiner", "a photograph and renderings of a fit to the displacement of each pixel"),
     _pose_network("blazepose-detector", "people in a square window"),
     _pose_network("blazepose-full", "33 landmarks, mask and presence of one person"),
     _pose_network("blazepose-heavy", "the same, larger"),

@@ -40,6 +40,7 @@ from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.detections import UserDetections
 from humanpose_cli.io.digests import digest_of, file_digest
+from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
@@ -88,15 +89,6 @@ def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
         raise UsageError("densepose", "has no effect", got=f"correspondence {kind}", remedy="densepose")
 
 
-def check_weights(kind: CorrespondenceKind, *, available: bool) -> None:
-    """Raise UsageError if the weights of a displacement network are missing or have no effect."""
-    if kind == "network" and not available:
-        remedy = "hpc train refiner makes them; or correspondence flow or keypoints"
-        raise UsageError("weights", "are missing", expected="weights of a displacement network", remedy=remedy)
-    if available and kind != "network":
-        raise UsageError("weights", "have no effect", got=f"correspondence {kind}", remedy="network")
-
-
 OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView], Displacements, Tensor], None]
 """Called with rows (P,) of a fit, their crops, the displacements from the fit to the photographs, and the masks
 (P, 1, S, S) of the drawn bodies, in batches in the order of the frames."""
@@ -142,7 +134,7 @@ class Refiner:
 
     Args:
         options: The options of the refinement.
-        weights: The displacement network: a weights file, or a run folder of `hpc train refiner`.
+        weights: The displacement network: a weights file or a run of `hpc train refiner`. "" is the shipped one.
         surface: The vertex that each pixel shows, for the correspondence "densepose".
         keypoints: Detections that replace the keypoints of the fits.
         threads: The number of threads. None uses all cores.
@@ -151,7 +143,7 @@ class Refiner:
         batch_size: The number of people that the network compares at once. Default: 64 on a GPU, 8 on the CPU.
 
     Raises:
-        UsageError: If weights or a surface are missing, or have no effect.
+        UsageError: If a surface is missing, or if weights or a surface have no effect.
 
     Example:
         >>> with hp.Refiner() as refiner:
@@ -175,7 +167,8 @@ class Refiner:
         if kind == "auto":
             kind = "densepose" if surface is not None else "network" if weights else "flow"
         check_surface(kind, available=surface is not None)
-        check_weights(kind, available=bool(weights))
+        if weights and kind != "network":
+            raise UsageError("weights", "have no effect", got=f"correspondence {kind}", remedy="network")
         if keypoints is not None and not options.with_keypoints:
             raise UsageError("keypoints", "have no effect", got="with_keypoints False", remedy="leave out one of them")
         self.options = replace(options, correspondence=kind)
@@ -188,7 +181,7 @@ class Refiner:
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
-            path = find_weights(weights)
+            path = find_weights(weights or MODEL)
             self._weights = digest_of(path)[:16] + precision_label(precision)
             resolved = resolve_device(device)
             network = DisplacementPredictor.load(path, resolved, precision)

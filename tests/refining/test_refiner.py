@@ -25,7 +25,7 @@ from humanpose_cli.io.images import png_text, write_image
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
-from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, write_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import RefineOptions, preset_options
 from humanpose_cli.refining.outputs import apply_steps
@@ -278,8 +278,7 @@ def test_options_are_checked():
         RefineOptions(rounds=0)
     with raises(UsageError, subject="weights"):
         Refiner(RefineOptions("keypoints"), weights="run")
-    with raises(UsageError, subject="weights"):
-        Refiner(preset_options("paper"))
+    assert Refiner(preset_options("paper")).identity["network"] == WEIGHTS["refiner"].digest[:16]
 
 
 @pytest.mark.extensive

@@ -43,10 +43,11 @@ from humanpose_cli.lab.evaluate.refine_clips import (
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import Bodies
+from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, RefinePreset, preset_options
-from humanpose_cli.refining.refiner import Refiner, check_weights
+from humanpose_cli.refining.refiner import Refiner
 
 _CORRESPONDENCES: tuple[CorrespondenceKind, ...] = ("network", "flow", "densepose", "keypoints")
 _PRIORS = ("none", "pose")
@@ -185,7 +186,7 @@ class RefineSelection:
         correspondence: Correspondence of the refinement.
         keypoints: Whether keypoints are used in addition to the correspondence.
         prior: See `RefineOptions`.
-        weights: Displacement network; "" compares none.
+        weights: Displacement network; "" is the shipped one.
         densepose: See `surface_source`.
         charts: See `surface_source`.
         predictions: A file or folder of fits to refine.
@@ -205,8 +206,7 @@ class RefineSelection:
     def settings(self) -> dict[str, RefineOptions]:
         """Map the name of each cell in a base's table to its options."""
         options_by_name = {}
-        kinds = [kind for kind in _CORRESPONDENCES if kind != "network" or self.weights]
-        for kind in [self.correspondence] if self.correspondence else kinds:
+        for kind in [self.correspondence] if self.correspondence else _CORRESPONDENCES:
             with_keypoints_or_without = (True, False) if self.keypoints is None else (self.keypoints,)
             for with_keypoints in (True,) if kind == "keypoints" else with_keypoints_or_without:
                 for prior in [self.prior] if self.prior else _PRIORS:
@@ -314,8 +314,7 @@ def make_refiners(
             settings = {name: each for name, each in settings.items() if each.correspondence != "densepose"}
     refiners: dict[str, Refiner] = {}
     if any(each.correspondence == "network" for each in settings.values()):
-        check_weights("network", available=bool(selection.weights))
-        path = find_weights(selection.weights)
+        path = find_weights(selection.weights or MODEL)
         facts |= weights_facts(path, people.people.cache, people.people.images)
     for name, options in settings.items():
         kind = options.correspondence
