@@ -212,7 +212,7 @@ def refine(
     """Move the bodies of a fit onto the pixels of its frames, as far as that aligns them better.
 
     `options["refinement"]` of the result says for each track and frame how much was accepted and how well it aligns.
-    `textures` holds the people's textures, if images were compared.
+    `textures` holds the people's textures.
 
     Args:
         fit: A `Fit`, or the path of a fit file. `hp.read_fits` reads fits of other programs.

@@ -93,7 +93,7 @@ _PAGE = option("--page/--no-page", "Write an HTML page per fit that shows the bo
         "hpc refine fits/ --frames clips/ --out refined",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
         "hpc refine take.fit.npz",
-        "hpc refine clip.mp4.fit.npz --save-displacements",
+        "hpc refine clip.mp4.fit.npz --correspondence flow --save-displacements",
         "hpc refine clip.mp4.fit.npz --compare flow/ --truth truth.fit.npz",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl --keypoints openpose/",
     ),

@@ -50,7 +50,7 @@ class RefineOptions(Options):
     correspondence: CorrespondenceKind = option(
         "auto",
         "What bodies are aligned to: keypoints only, or also the texture (flow), `weights` (network) or DensePose; "
-        "auto uses densepose or network if given, else flow.",
+        "auto uses densepose or network if given, else keypoints.",
     )
     with_keypoints: bool = option(True, "Use keypoints in addition to the correspondence.")
     prior: str = option(

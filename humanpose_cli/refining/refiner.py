@@ -165,7 +165,7 @@ class Refiner:
         options = options or RefineOptions()
         kind = options.correspondence
         if kind == "auto":
-            kind = "densepose" if surface is not None else "network" if weights else "flow"
+            kind = "densepose" if surface is not None else "network" if weights else "keypoints"
         check_surface(kind, available=surface is not None)
         if weights and kind != "network":
             raise UsageError("weights", "have no effect", got=f"correspondence {kind}", remedy="network")
@@ -276,7 +276,11 @@ class Refiner:
             progress=progress,
             on_displacements=on_displacements,
         )
-        return self.accept(alignment, body)
+        refined = self.accept(alignment, body)
+        if textures is not None or self.needs_textures or not len(fit):
+            return refined
+        # Nothing was compared: the textures are baked under the refined bodies.
+        return replace(refined, textures=self.textures(refined, fit_frames, body=body))
 
     def align(
         self,

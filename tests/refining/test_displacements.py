@@ -28,7 +28,7 @@ from humanpose_cli.refining.outputs import apply_steps
 from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.refining.steps import Refinement
 
-QUICK = RefineOptions(size=192, points=120, rounds=1)
+QUICK = RefineOptions("flow", size=192, points=120, rounds=1)
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_the_network_saves_the_rows_of_all_frames_in_a_batch(walk, tmp_path):
     options = DisplacementOptions(crop=64, width=4)
     file = tmp_path / "refiner.safetensors"
     write_weights(file, DisplacementNetwork(options).state_dict(), WeightsHeader(MODEL, asdict(options)))
-    two = replace(QUICK, rounds=2)
+    two = replace(QUICK, correspondence="network", rounds=2)
     saved(walk, walk.off(), tmp_path, two, weights=file, batch_size=4)
     with DisplacementFile(tmp_path / "a.displacements.npz") as found:
         assert found.frame_index.tolist() == [0, 1, 2, 3, 4]  # of the first round alone
@@ -101,13 +101,14 @@ def test_the_network_saves_the_rows_of_all_frames_in_a_batch(walk, tmp_path):
 def test_what_compares_no_images_saves_nothing(walk, tmp_path):
     path = tmp_path / "a.displacements.npz"
     with raises(UsageError, subject="save_displacements", remedy="flow or network"):
-        hp.refine(walk.fit(), walk.frames, correspondence="keypoints", save_displacements=path)
+        hp.refine(walk.fit(), walk.frames, save_displacements=path)
     assert not list(tmp_path.iterdir())
 
 
 def test_no_people_give_a_file_without_rows(walk, tmp_path):
-    hp.refine(walk.fit().select([]), walk.frames, save_displacements=tmp_path / "a.displacements.npz")
-    with DisplacementFile(tmp_path / "a.displacements.npz") as file:
+    path = tmp_path / "a.displacements.npz"
+    hp.refine(walk.fit().select([]), walk.frames, correspondence="flow", save_displacements=path)
+    with DisplacementFile(path) as file:
         assert len(file) == 0
     assert len(list(tmp_path.iterdir())) == 1
 
