@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> None:
     values = {name: json.loads(value) for name, value in (argument.split("=") for argument in arguments)}
     steps, seed = values.pop("steps", STEPS), values.pop("seed", 0)
     for sides, more in (*((sides, {}) for sides in SIDES), ("front", {"turn": 60.0})):
-        options = changed(DEFORM_PRESETS["landmarks"][0].lifter, {**values, **more})
+        options = changed(DEFORM_PRESETS["small"][0].lifter, {**values, **more})
         settings = {**values, **more, "steps": steps, "seed": seed}
         truth = scene(sides=sides)
         lifter = trained(truth, scene(PEOPLE, "train", sides), options, steps, seed)

@@ -2,7 +2,7 @@
 
 Bodies with scales. Held-out poses of the default body with segment scales that differ from joint to joint (5 % in
 mean), seen from all sides by a weak-perspective camera; 24 joints and 128 surface points where they really are. Depths
-of L_KP are true, or the shipped lifter's, or none. Two rounds of 200 steps: T poses, stiff for the first half, then
+of L_KP are true, or the shipped lifter's. Two rounds of 200 steps: T poses, stiff for the first half, then
 from there with later rounds' weights. Errors are of 24 joints after Procrustes alignment (mm, median over bodies), and
 of the segment scales times the camera's (share, mean over joints, median over bodies; `scale_spread` is that of scales
 that are all 1). Speed is that of batches of 64, by the clock and by the processor's time.
@@ -218,12 +218,10 @@ def _visible(body: ScaledBody, vertices: Tensor, focal: Tensor, seed: int) -> di
 
 
 def with_depths(truth: ShapedScene, quality: str, depths: str, lifter: DepthLifter | None) -> RegistrationEvidence:
-    """Return the evidence with true depths, with a lifter's depths (None: the shipped lifter), or without depths."""
+    """Return the evidence with true depths, or with a lifter's depths (None: the shipped lifter)."""
     evidence = truth.evidence[quality]
     if depths == "true":
         return evidence
-    if depths == "none":
-        return replace(evidence, depths=None)
     if lifter is not None:
         with torch.no_grad():
             return replace(evidence, depths=lifter.lift(evidence.keypoints))
@@ -235,7 +233,7 @@ def with_depths(truth: ShapedScene, quality: str, depths: str, lifter: DepthLift
 def grid(truth: ShapedScene, options: RegistrationOptions, lifter: DepthLifter | None) -> None:
     """Prints the errors of all kinds of depths and correspondences."""
     length = canonical_length(truth.body, SMPL24)
-    for depths in ("true", "lifter", "none"):
+    for depths in ("true", "lifter"):
         for quality in ("labels", "degraded", "none"):
             evidence, pose = with_depths(truth, quality, depths, lifter), None
             for number in (1, 2):
@@ -264,8 +262,7 @@ def main(arguments: Sequence[str]) -> None:
 def bodies_with_scales() -> None:
     """Prints errors and speed of the bodies that scales can reproduce."""
     truth = scene()
-    kinds = {"true": truth.evidence, "lifter": with_lifter(truth), "none": replace(truth.evidence, depths=None)}
-    for depths, evidence in kinds.items():
+    for depths, evidence in {"true": truth.evidence, "lifter": with_lifter(truth)}.items():
         first = register(truth.body, evidence)
         second = register(truth.body, evidence, first.pose)
         for number, found in enumerate((first, second), 1):

@@ -149,7 +149,7 @@ OF_FITS, TRAINED = ("fit", "--data", "CACHE"), ("fit", "--data", "CACHE", "--abl
         ((*TRAINED, "losses", "--set", "loop.batch_size=90"), 3, "too few people"),
         ((*TRAINED, "deform-rounds", "--weights", "x"), 2, "--weights"),
         ((*TRAINED, "deform-rounds", "--limit", "3"), 2, "network.held_out"),
-        ((*TRAINED, "deform-rounds", "--preset", "big"), 2, "paper, small, landmarks"),
+        ((*TRAINED, "deform-rounds", "--preset", "big"), 2, "paper, small"),
         ((*TRAINED, "deform-losses"), 3, "lacks dense correspondences"),
         (("compare", "x", "y", "--data", "CACHE", "--joints", "coco17"), 2, "--joints"),
         (("refine", "--data", "CACHE", "--set", "rounds=3"), 2, "setting rounds"),
@@ -195,7 +195,7 @@ def test_ablations_of_deform_and_learn_get_their_options(hpc, cache, tmp_path, m
     assert ran.code == 0, ran.err
     assert (ran_with["seeds"], ran_with["runs"], ran_with["selection"].protocol) == (3, runs, "painted")
     network, loop = ran_with["shared"].network, ran_with["shared"].loop
-    assert (network.rounds, network.registration.steps, loop.epochs, loop.batch_size) == (2, 9, 5, 16)
+    assert (network.rounds, network.registration.steps, loop.epochs, loop.batch_size) == (2, 9, 5, 64)
     assert ran.document["tables"][0]["rows"] == [["all"]]
     wrong = hpc("evaluate", "fit", "--data", cache, *line, "--set", "network.round=2", "--out", out)
     assert wrong.code == 2

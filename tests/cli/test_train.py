@@ -146,10 +146,11 @@ def test_several_caches_are_named_by_a_dry_run_and_refused_by_models_of_one(hpc,
     maps = ("persons", "parts", "correspondence")
     dense = str(painted_cache(tmp_path / "dense", count=10, maps=maps))
     both = ["--data", dense, "--data", cache, "--out", str(tmp_path / "run")]
-    planned = hpc("train", "deform-and-learn", *both, "--preset", "landmarks", "--set", "visible=0", "--dry-run")
+    planned = hpc("train", "deform-and-learn", *both, "--set", "visible=0", "--dry-run")
     assert planned.code == 3
     assert f"{cache}/index.h5: lacks detections" in planned.err
-    planned = hpc("train", "deform-and-learn", *both, "--set", "visible=0", "--dry-run")
+    of_images = ("--set", "network.inputs=image", "--set", "visible=0", "--batch-size", "4")
+    planned = hpc("train", "deform-and-learn", *both, *of_images, "--dry-run")
     assert planned.code == 0, planned.err
     assert [line for line in planned.out.splitlines() if f"data\t{dense}: 10 images" in line]
     assert [line for line in planned.out.splitlines() if f"data\t{cache}: 32 images" in line]
@@ -201,9 +202,12 @@ def test_wrong_options_are_refused(hpc, cache, tmp_path, arguments, code, messag
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "has no person with all keypoints"),  # joints of smpl24 that COCO has not
+        (("--batch-size", "16"), "has no person with all keypoints"),  # joints of smpl24 that COCO has not
         (("--set", "skeleton=coco17", "--batch-size", "50"), "too few people"),
-        (("--set", "skeleton=coco17", "--set", "start=nothing"), "is not a run of deform-and-learn"),
+        (
+            ("--set", "skeleton=coco17", "--batch-size", "16", "--set", "start=nothing"),
+            "is not a run of deform-and-learn",
+        ),
     ],
 )
 def test_deform_and_learn_refuses_before_it_begins(hpc, tmp_path, arguments, message, dry):

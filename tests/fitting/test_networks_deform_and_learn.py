@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.deform_weights import bent_pose, deform_weights
+from helpers.deform_weights import POSE, bent_pose, deform_weights
 from helpers.errors import raises
 from helpers.reference_people import ReferencePeople, true_person
 
@@ -137,10 +137,10 @@ def test_people_without_landmarks(clip, weights, tmp_path):
         {0: [replace(person, keypoints=keypoints, world=None, world_spread=None, skeleton=COCO17)]}
     )
     image = np.zeros((*clip.size, 3), np.uint8)
-    with deform_fitter(source, weights) as fitter, raises(InputError, remedy="`method=keypoints`"):
+    of_landmarks = str(deform_weights(tmp_path / "pose.safetensors", options=POSE))
+    with deform_fitter(source, of_landmarks) as fitter, raises(InputError, remedy="`method=keypoints`"):
         fitter.fit_image(image)
-    pixels = deform_weights(tmp_path / "image.safetensors", options=BodyRegressorOptions(18, 4, 32, cut_out=True))
-    with deform_fitter(source, str(pixels), focal=clip.focal) as fitter:
+    with deform_fitter(source, weights, focal=clip.focal) as fitter:
         assert len(fitter.fit_image(image)) == 1
 
 

@@ -11,7 +11,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 
-LANDMARKS = BodyRegressorOptions(1, 8, inputs="landmarks")
+IMAGE, POSE = BodyRegressorOptions(18, 4, 32), BodyRegressorOptions(1, 8, inputs="pose")
 
 
 def bent_pose() -> ScaledPose:
@@ -27,13 +27,14 @@ def bent_pose() -> ScaledPose:
 
 
 def deform_weights(
-    path: Path, pose: ScaledPose | None = None, options: BodyRegressorOptions = LANDMARKS, body: str = "default"
+    path: Path, pose: ScaledPose | None = None, options: BodyRegressorOptions = IMAGE, body: str = "default"
 ) -> Path:
     """Write them; `pose` in half precision."""
     network = BodyRegressor(options)
-    with torch.no_grad():
-        network.head.weight.zero_()
-        network.head.bias.copy_((pose or bent_pose()).vector[0])
+    if options.inputs == "image":  # others are as they begin
+        with torch.no_grad():
+            network.head.weight.zero_()
+            network.head.bias.copy_((pose or bent_pose()).vector[0])
     config = {**network.config, "skeleton": "smpl24", "body": body, "round": 1}
     write_weights(path, network.state_dict(), WeightsHeader(MODEL, config))
     return path

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from helpers.deform_weights import LANDMARKS, bent_pose, deform_weights
+from helpers.deform_weights import IMAGE, POSE, bent_pose, deform_weights
 from helpers.errors import raises
 from helpers.painted_people import painted_cache
-from helpers.reference_people import true_person
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
+from humanpose_cli.body.scaled_body import ScaledBody, in_image
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17
-from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.demo.clip import DemoClip
-from humanpose_cli.detect.person import DetectedPerson, PersonMask
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle, viewing_rotation
+from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import _Inputs
 from humanpose_cli.lab.recipes.people import JoinedPeople, split_people
 from humanpose_cli.models.deform_and_learn.network import DeformNetwork, load_deform_network
-from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 
 CAMERA = Camera.of_image((640, 480), 2000.0)
-IMAGE = BodyRegressorOptions(18, 4, 32)
 
 
-def person_in(box, mask=None) -> DetectedPerson:
+def person_in(box) -> DetectedPerson:
     keypoints = np.concatenate((np.random.default_rng(0).uniform(100, 300, (33, 2)), np.full((33, 1), 0.9)), 1)
     return DetectedPerson(
         box=np.array(box, np.float32),
@@ -40,38 +34,28 @@ def person_in(box, mask=None) -> DetectedPerson:
         world=None,
         spread=np.ones(33),
         world_spread=None,
-        mask=mask,
+        mask=None,
         score=0.9,
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "detected"),
-    [(LANDMARKS, True), (IMAGE, True), (replace(IMAGE, cut_out=True), True), (replace(IMAGE, cut_out=True), False)],
-)
-def test_people_are_shown_to_the_network_as_in_training(tmp_path, options, detected):
+@pytest.mark.parametrize("options", [POSE, IMAGE])
+def test_people_are_shown_to_the_network_as_in_training(tmp_path, options):
     people = JoinedPeople.of(split_people(painted_cache(tmp_path / "cache", count=5), ["box"])[0])
-
-    def example(number, maps, **parts):
-        found = people.example(number, maps, **parts)
-        return found if detected else replace(found, detected_mask=None)
-
-    inputs = _Inputs(SimpleNamespace(column=people.column, example=example), options)
+    inputs = _Inputs(people, options)
     network = DeformNetwork(BodyRegressor(options), default_body())
     for number in range(2):
         shown = people.example(number, ())
-        mask = PersonMask(shown.detected_mask, Affine2D.identity()) if detected else None
-        found = people.column("detected")[number].astype(np.float32)
-        person = replace(person_in(people.column("box")[number], mask), keypoints=found)
+        found, world = (people.column(name)[number] for name in ("detected", "detected_world"))
+        person = replace(person_in(people.column("box")[number]), keypoints=found, world=world[:, :3])
         (prepared,) = network.prepare(shown.image, [person], Camera.of_image((64, 64)))
         expected = inputs(number, np.random.default_rng(0))
         np.testing.assert_allclose(prepared.inputs, expected, atol=1e-5)
         assert expected.std() > 0.1
 
 
-@pytest.mark.parametrize("options", [LANDMARKS, IMAGE])
-def test_bodies_project_to_where_the_network_sees_them(options, tmp_path):
-    network = load_deform_network(deform_weights(tmp_path / "w.safetensors", options=options), body=default_body())
+def test_bodies_project_to_where_the_network_sees_them(tmp_path):
+    network = load_deform_network(deform_weights(tmp_path / "w.safetensors"), body=default_body())
     people = [person_in((200, 180, 240, 260)), person_in((500, 30, 560, 130))]
     found = network.finish(network.prepare(np.zeros((480, 640, 3), np.uint8), people, CAMERA))
     pose, body = bent_pose(), ScaledBody(default_body())
@@ -90,35 +74,6 @@ def test_bodies_project_to_where_the_network_sees_them(options, tmp_path):
 
 
 @pytest.mark.extensive
-def test_a_truth_that_the_network_knew_comes_back(tmp_path):
-    """A person of the drawn clip, whose true parameters the weights hold, is where they are."""
-    clip = DemoClip.make(default_body())
-    person, posed = true_person(clip, 0), clip.posed(slice(0, 1))
-    height, width = clip.size
-    camera, body = Camera.of_image((width, height), clip.focal), ScaledBody(default_body())
-    low, high = person.box[:2], person.box[2:]
-    unit, depth = (high - low).max() / 1.72, float(posed.joints[0, 0, 2])
-    pelvis = camera.project(posed.joints[0, :1].numpy())[0]
-    ray = viewing_rotation(
-        torch.from_numpy(pelvis)[None].float(), torch.tensor([clip.focal]), torch.tensor([camera.principal_point])
-    )
-    pose = ScaledPose.t_pose(1)._replace(
-        axis_angles=matrix_to_axis_angle(clip.rotations[:1, 1:]),
-        orientation=(ray.mT @ clip.rotations[:1, 0]).flatten(1),
-        scale=torch.tensor([clip.focal / depth / unit]),
-        translation=torch.from_numpy((pelvis - (low + high) / 2) / unit)[None].float(),
-    )
-    network = load_deform_network(deform_weights(tmp_path / "w.safetensors", pose), body=default_body())
-    (found,) = network.finish(network.prepare(np.zeros((height, width, 3), np.uint8), [person], camera))
-    true = body.body.pose(clip.rotations[:1], torch.zeros(1, body.body.shape_count), vertices=False).joints[0].numpy()
-    relative = true - true[:1]
-    np.testing.assert_allclose(
-        found.joints - found.joints[:1], relative, atol=0.05
-    )  # the refinement settles what the image leaves open
-    assert found.joints[0, 2] == pytest.approx(depth, rel=0.05)
-
-
-@pytest.mark.extensive
 def test_scales_that_no_registration_may_have_are_limited(tmp_path):
     wild = bent_pose()
     wild.segment_scales[0, :2] = torch.tensor([-3.0, 9.0])
@@ -128,12 +83,12 @@ def test_scales_that_no_registration_may_have_are_limited(tmp_path):
 
 
 def test_which_people_a_network_takes():
-    person = person_in((9, 9, 99, 199))
+    flat = person_in((9, 9, 99, 199))
+    person = replace(flat, world=np.zeros((33, 3), np.float32))
     coco = replace(person, keypoints=np.zeros((17, 3), np.float32), skeleton=COCO17)
-    for options, takes in ((LANDMARKS, False), (IMAGE, True)):
+    for options, expected in ((POSE, [True, False, False]), (IMAGE, [True, True, True])):
         network = DeformNetwork(BodyRegressor(options), default_body())
-        assert network.takes(person)
-        assert network.takes(coco) == takes
+        assert [network.takes(each) for each in (person, flat, coco)] == expected
 
 
 @pytest.mark.parametrize(

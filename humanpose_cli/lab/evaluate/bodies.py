@@ -78,7 +78,8 @@ class EvaluatedFits:
         errors: Errors of these, in that order.
         bodies: The M predicted bodies.
         rigs: Model of each predicted body.
-        stand_in: Errors of an upright person in the place of each missed person, with no joint correct.
+        constant: Errors of `constant_pose` of the detected people.
+        stand_in: The same of the missed people, with no joint correct.
         movement: Figures of sequences, see `movement_summaries`.
         confidence: Confidences of the joints and their errors; None if no confidence is known.
     """
@@ -87,6 +88,7 @@ class EvaluatedFits:
     errors: BodyErrors
     bodies: Bodies
     rigs: tuple[Body, ...]
+    constant: BodyErrors
     stand_in: BodyErrors
     movement: Mapping[str, Summary] = field(default_factory=dict)
     confidence: JointConfidences | None = None
@@ -141,7 +143,8 @@ def measure_fits(
     rows = np.array(row_list, np.int64)
     missing_rows = np.setdiff1d(np.arange(len(people)), rows)
     stacked_bodies, rigs = _stacked(bodies, body)
-    stand_in = people.errors(_upright(people, missing_rows, body), missing_rows, body)
+    constant = constant_pose(people, body)
+    stand_in = constant.taken(missing_rows)
     points = _points(people, bodies)
     errors = people.errors(stacked_bodies, rows, rigs, points)
     movement: Mapping[str, Summary] = {}
@@ -157,16 +160,16 @@ def measure_fits(
         movement = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
     confidence = joint_confidences(people, rows, stacked_bodies, rigs, [prediction.confidence for prediction in bodies])
     stand_in = stand_in._replace(pckh=np.zeros(len(missing_rows)))
-    return EvaluatedFits(rows, errors, stacked_bodies, rigs, stand_in, movement, confidence)
+    return EvaluatedFits(rows, errors, stacked_bodies, rigs, constant.taken(rows), stand_in, movement, confidence)
 
 
-def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:
-    """Place upright people of the mean shape, facing the camera, where the people in these rows are."""
+def constant_pose(people: EvaluatedPeople, body: Body) -> BodyErrors:
+    """Measure people of the mean shape who stand with hanging arms and face the camera where the people are."""
     rotations = neutral_rotations().float()
     rotations[0] = upright_heading(0.0).float()
-    return Bodies(
-        rotations.expand(len(rows), -1, -1, -1), torch.zeros(len(rows), body.shape_count), people.roots()[rows]
-    )
+    shape = torch.zeros(len(people), body.shape_count)
+    standing = Bodies(rotations.expand(len(people), -1, -1, -1), shape, people.roots())
+    return people.errors(standing, np.arange(len(people)), body)
 
 
 def _points(people: EvaluatedPeople, bodies: Sequence[PredictedBody]) -> NDArray[np.float64] | None:
@@ -422,14 +425,15 @@ def fits_report(
     facts = {**facts, **people.facts, "found": f"{len(fits.rows)} ({100 * share:.1f} %)"}
     images = _contact_sheets(people, fits)
     missing_rows = np.setdiff1d(np.arange(len(people)), fits.rows)
-    metrics = body_metrics(errors, people.clusters.taken(fits.rows))
+    metrics, constant = (body_metrics(e, people.clusters.taken(fits.rows)) for e in (errors, fits.constant))
     of_all = body_metrics(fits.of_all, people.clusters.taken(np.concatenate((fits.rows, missing_rows))))
-    tables = error_tables(errors, metrics, people.joints.root_name, of_all)
+    tables = error_tables(errors, metrics, people.joints.root_name, constant, of_all)
     if protocol is not None:
         facts = {**facts, **protocol.facts}
-        figures = {"this evaluation, of those found": {**metrics, **fits.movement}}
+        figures = {"constant pose": constant, "this evaluation, of those found": {**metrics, **fits.movement}}
         tables.insert(1, protocol.table(figures, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
+    metrics |= {f"{name}_constant": summary for name, summary in constant.items()}
     metrics |= fits.movement
     tables += _groups(people, fits)
     if fits.movement:
@@ -442,7 +446,11 @@ def fits_report(
 
 
 def error_tables(
-    errors: BodyErrors, metrics: Mapping[str, Summary], root: RootName, of_all: Mapping[str, Summary] | None = None
+    errors: BodyErrors,
+    metrics: Mapping[str, Summary],
+    root: RootName,
+    constant: Mapping[str, Summary],
+    of_all: Mapping[str, Summary] | None = None,
 ) -> list[Table]:
     """Make the tables of errors and their quartiles.
 
@@ -450,18 +458,22 @@ def error_tables(
         errors: The errors.
         metrics: Summaries of the errors.
         root: Root on which predictions were placed.
+        constant: Summaries of `constant_pose` of the same people.
         of_all: Means that count missed people.
     """
     rows: list[list[Cell]] = []
     for name, summary in metrics.items():
         digits = 1 if name.endswith("_mm") else 3
-        values = [summary.value, summary.median, summary.low, summary.high]
+        values = [summary.value, summary.median, summary.low, summary.high, constant[name].value]
         if of_all is not None:
             values.append(of_all[name].value)
         cells = [f"{value:.{digits}f}" if np.isfinite(value) else None for value in values]
         rows.append([METRICS[name][1].format(root=_PLACED[root]), name, *cells, summary.n])
-    columns: tuple[str, ...] = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    notes = [interval_note(metrics.values())]
+    columns: tuple[str, ...] = ("what", "name", "mean", "median", "95 % from", "to", "constant pose", "n")
+    notes = [
+        interval_note(metrics.values()),
+        "Constant pose: every person stands with hanging arms, facing the camera.",
+    ]
     if of_all is not None:
         columns = (*columns[:-1], "mean of all", "n")
         notes.append("Mean of all: a person who was missed counts as an upright person there, with no joint correct.")

@@ -18,7 +18,7 @@ from humanpose_cli.core.errors import InterruptedRun, UsageError
 from humanpose_cli.fitting.options import NetworkOptions
 from humanpose_cli.geometry.rotations import geodesic_angle
 from humanpose_cli.io.atomic import ensure_folder
-from humanpose_cli.lab.evaluate.bodies import body_metrics, error_tables
+from humanpose_cli.lab.evaluate.bodies import body_metrics, constant_pose, error_tables
 from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.report import (
@@ -181,7 +181,8 @@ def crops_report(
     errors, f1 = evaluated
     metrics = body_metrics(errors, people.clusters)
     plots = {}
-    tables = error_tables(errors, metrics, people.joints.root_name)
+    constant = body_metrics(constant_pose(people, people.body), people.clusters)
+    tables = error_tables(errors, metrics, people.joints.root_name, constant)
     if f1 is not None:
         metrics["f1"] = summarise(f1, people.clusters)
         plot_quality(ensure_folder(folder) / "f1-error.png", f1, errors.mpjpe, distance_to_mean(people))

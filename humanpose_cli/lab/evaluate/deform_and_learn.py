@@ -5,7 +5,7 @@ Joints are evaluated as predicted and, for people with detections, after the ref
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.evidence import person_crop
 from humanpose_cli.lab.recipes.deform_and_learn.measure import (
     JointErrors,
     canonical_length,
+    constant_pose,
     joint_errors,
     joint_truth,
     root_rows,
@@ -55,6 +56,7 @@ from humanpose_cli.networks.weights import find_weights, read_header
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_label, person_colour
 
 # rows of the tables
+_CONSTANT = "constant pose"
 _PREDICTED = "this network"
 _REFINED = "this network, refined"
 _CHUNK = 512  # people between two looks at whether to stop
@@ -109,12 +111,17 @@ class EvaluatedJoints:
         return canonical_length(self.body, self.skeleton, self.rows)
 
 
+def _chunks(count: int, progress: Progress, stop: Callable[[], bool], text: str) -> Iterator[Tensor]:
+    """Yield the indices of `count` people in parts; `stop` ends with InterruptedRun."""
+    for rows in torch.arange(count).split(_CHUNK):
+        if stop():
+            raise InterruptedRun()
+        yield rows
+        progress(int(rows[-1]) + 1, count, text)
+
+
 def predict(
-    network: BodyRegressor,
-    people: JoinedPeople,
-    batch_size: int,
-    progress: Progress,
-    stop: Callable[[], bool],
+    network: BodyRegressor, people: JoinedPeople, batch_size: int, progress: Progress, stop: Callable[[], bool]
 ) -> ScaledPose:
     """Predict the bodies of people, on the CPU.
 
@@ -125,13 +132,8 @@ def predict(
         progress: Called after every part.
         stop: Called before every part; True ends with InterruptedRun.
     """
-    parts = []
-    for first in range(0, len(people), _CHUNK):
-        if stop():
-            raise InterruptedRun()
-        part = people.taken(np.arange(first, min(first + _CHUNK, len(people))))
-        parts.append(predict_people(network, part, batch_size).vector)
-        progress(first + len(part), len(people), "people")
+    chunks = _chunks(len(people), progress, stop, "people")
+    parts = [predict_people(network, people.taken(rows.numpy()), batch_size).vector for rows in chunks]
     return ScaledPose.from_vector(torch.cat(parts))
 
 
@@ -151,19 +153,10 @@ def refine(body: ScaledBody, pose: ScaledPose, people: JoinedPeople, run: Evalua
     column = LABELS["detected"].column
     if not any(part.cache.labels.get(column, 0) for part in people.parts):
         return None
-    boxes = people.column("box")
-    detections = people.column("detected")
-    landmarks = torch.from_numpy(
-        np.stack(
-            [landmarks_in_crop(detected, person_crop(box, 2)) for detected, box in zip(detections, boxes, strict=True)]
-        )
-    )
-    parts = []
-    for rows in torch.arange(len(people)).split(_CHUNK):
-        if run.stop():
-            raise InterruptedRun()
-        parts.append(refine_predictions(body, pose.rows(rows), landmarks[rows]).vector)
-        run.progress(int(rows[-1]) + 1, len(people), "people, refinement")
+    pairs = zip(people.column("detected"), people.column("box"), strict=True)
+    landmarks = torch.from_numpy(np.stack([landmarks_in_crop(points, person_crop(box, 2)) for points, box in pairs]))
+    chunks = _chunks(len(people), run.progress, run.stop, "people, refinement")
+    parts = [refine_predictions(body, pose.rows(rows), landmarks[rows]).vector for rows in chunks]
     return ScaledPose.from_vector(torch.cat(parts))
 
 
@@ -205,13 +198,15 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
         poses[_REFINED] = refined
     errors = {
         name: JointErrors(*(1000 * column for column in joints.errors(predicted, joined_people)))
-        for name, predicted in poses.items()
+        for name, predicted in {_CONSTANT: constant_pose(len(people)), **poses}.items()
     }
     summaries = {
         name: {"mpjpe_mm": summarise(values.mpjpe, clusters), "pa_mpjpe_mm": summarise(values.pa_mpjpe, clusters)}
         for name, values in errors.items()
     }
-    metrics = summaries[_PREDICTED] | {f"refined_{name}": s for name, s in summaries.get(_REFINED, {}).items()}
+    metrics = dict(summaries[_PREDICTED])
+    for prefix, row in (("constant", _CONSTANT), ("refined", _REFINED)):
+        metrics |= {f"{prefix}_{name}": summary for name, summary in summaries.get(row, {}).items()}
     facts = {**selection.facts(), **weights_facts(path, cache, people.images), "round": config["round"]}
     facts |= {"joints": joints.text, "people": len(people)}
     tables = _tables(summaries, joints)
@@ -263,8 +258,7 @@ def _contact_sheets(
 
     def title(number: int) -> str:
         mpjpe, pa = (
-            " → ".join(f"{getattr(stage, name)[number]:.0f}" for stage in errors.values())
-            for name in JointErrors._fields
+            " → ".join(f"{getattr(errors[stage], name)[number]:.0f}" for stage in poses) for name in JointErrors._fields
         )
         return f"{mpjpe} mm, PA {pa} mm"
 

@@ -29,7 +29,7 @@ from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
 from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
 from humanpose_cli.lab.evaluate.variants import VARIANTS, Variant
-from humanpose_cli.lab.recipes.deform_and_learn.measure import joint_truth
+from humanpose_cli.lab.recipes.deform_and_learn.measure import constant_pose, joint_truth
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
 from humanpose_cli.lab.recipes.deform_and_learn.rounds import ROUNDS, plan_rounds, train_rounds
 from humanpose_cli.lab.recipes.people import training_protocol
@@ -131,14 +131,16 @@ def _study(name: str, run: EvaluationRun, shared: DeformShared) -> Study:
 
     def report(trainings: Trainings) -> Report:
         runs = {key: _trained(trainings, key, training, plan, joints) for key, training in variant_trainings.items()}
-        tables = [_table(name, variants, runs), _figures(runs)]
-        text = _plot(run.folder / _PLOT, name, variants, runs)
+        standing = constant_pose(len(plan.held_out))
+        constant = [1000 * float(values.mean()) for values in joints.errors(standing, plan.held_out)]
+        tables = [_table(name, variants, runs, constant), _figures(runs)]
+        plots = {_PLOT: _plot(run.folder / _PLOT, runs[variants[0].name], variants, runs)} if name == "rounds" else {}
         cache = open_cache(selection.data)
         facts = selection.facts(training_protocol(cache, shared.network.protocol), "all but train")
         facts |= {"rounds": shared.network.rounds, "joints": joints.text, "people to learn from": len(plan.people)}
         facts |= {"people": runs[variants[0].name].mpjpe.shape[-1]}
         facts |= trainings.facts(cache, plan.held_out.values(lambda people: people.images))
-        return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots={_PLOT: text})
+        return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots=plots)
 
     planned = [PlannedTraining(DeformAndLearn, each.network, each.loop) for each in variant_trainings.values()]
     return Study(planned, report, plan_rounds)
@@ -165,9 +167,12 @@ def _errors(trainings: Trainings, folder: Path, plan: DeformAndLearn, joints: Ev
     return 1000 * np.stack(joints.errors(pose, plan.held_out))
 
 
-def _table(name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> Table:
-    """Tabulate the rounds of Figure 2 and its controls, or each variant's last round."""
+def _table(
+    name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds], constant: Sequence[float]
+) -> Table:
+    """Tabulate the rounds of Figure 2 and its controls, or each variant's last round, under the constant pose."""
     first, *controls = variants
+    blank: list[Cell] = [None] * (len(_COLUMNS) - 2)
     clusters = runs[first.name].clusters
     notes = [
         "Registrations are of the people learned from; lifter and network of the people held out.",
@@ -179,37 +184,31 @@ def _table(name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRou
             for variant in variants
             for number in range(len(runs[variant.name].mpjpe))
         ]
+        rows.insert(0, ["constant pose", None, *blank, *constant])
         rounds = runs[first.name]
         against = {"the first": (rounds.mpjpe[0], rounds.pa[0])}
         against |= {str(v.cells[0]): (runs[v.name].mpjpe[-1], runs[v.name].pa[-1]) for v in controls}
         notes += [
             f"Network of the last round against {name}: "
-            f"{_difference(rounds.mpjpe[-1], mpjpe, clusters, percent=True)}; after Procrustes "
-            f"{_difference(rounds.pa[-1], pa, clusters, percent=True)}."
+            f"{_difference(rounds.mpjpe[-1], mpjpe, clusters)}; after Procrustes "
+            f"{_difference(rounds.pa[-1], pa, clusters)}."
             for name, (mpjpe, pa) in against.items()
         ]
         return Table(name, _TITLES[name], ("training", "round", *_COLUMNS), rows, notes=notes)
-    rows = [
-        [
-            *variant.cells,
-            *runs[variant.name].cells(-1),
-            None
-            if variant is first
-            else _difference(runs[variant.name].mpjpe[-1], runs[first.name].mpjpe[-1], clusters),
-        ]
-        for variant in variants
-    ]
+    pa = {name: rounds.pa[-1] for name, rounds in runs.items()}
+    differences = {v.name: paired_difference(pa[v.name], pa[first.name], clusters) for v in controls}
+    rows = [["constant pose", *blank, *constant, None], [*first.cells, *runs[first.name].cells(-1), None]]
+    rows += [[*v.cells, *runs[v.name].cells(-1), differences[v.name].text("+.1f")] for v in controls]
+    noise = [str(v.cells[0]) for v in controls if differences[v.name].low <= 0 <= differences[v.name].high]
     notes.append("Figures of the last round. The last column compares the same people.")
-    return Table(name, _TITLES[name], (name, *_COLUMNS, f"network mm against {first.cells[0]}"), rows, notes=notes)
+    notes += [f"Below the noise, as their intervals contain 0: {', '.join(noise)}."] if noise else []
+    return Table(name, _TITLES[name], (name, *_COLUMNS, f"network PA against {first.cells[0]}"), rows, notes=notes)
 
 
-def _difference(
-    values: NDArray[np.float64], reference: NDArray[np.float64], clusters: Clusters, *, percent: bool = False
-) -> str:
+def _difference(values: NDArray[np.float64], reference: NDArray[np.float64], clusters: Clusters) -> str:
     """Format the mean difference (S, N) in mm, with its interval over clusters of the N."""
     difference = paired_difference(values, reference, clusters)
-    text = difference.text("+.1f")
-    return f"{text} mm, {100 * difference.value / float(reference.mean()):+.1f} %" if percent else text
+    return f"{difference.text('+.1f')} mm, {100 * difference.value / float(reference.mean()):+.1f} %"
 
 
 def _figures(runs: Mapping[str, TrainedRounds]) -> Table:
@@ -224,24 +223,18 @@ def _figures(runs: Mapping[str, TrainedRounds]) -> Table:
     return figures_table(figures)
 
 
-def _plot(path: Path, name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> str:
-    """Draw errors by round; return the caption."""
-    first, *controls = variants
-    numbers = range(len(runs[first.name].mpjpe))
-    if name == "rounds":
-        rounds = runs[first.name]
-        curves = {"network, held out": rounds.mpjpe.mean((1, 2)).tolist()}
-        curves |= {label: [rounds.mean(of, "mpjpe_mm", number) for number in numbers] for of, label in _CURVES.items()}
-        levels = {str(variant.cells[0]): float(runs[variant.name].mpjpe[-1].mean()) for variant in controls}
-        plot_curves(path, [number + 1 for number in numbers], curves, "round", levels)
-        return "Figure 2: MPJPE by round, and of the networks of equally long trainings"
-    curves = {str(variant.cells[0]): runs[variant.name].mpjpe.mean((1, 2)).tolist() for variant in variants}
-    plot_curves(path, [number + 1 for number in numbers], curves, "round")
-    return "MPJPE of the networks by round, people held out"
+def _plot(path: Path, rounds: TrainedRounds, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> str:
+    """Draw errors by round, and of the controls; return the caption."""
+    numbers = range(len(rounds.mpjpe))
+    curves = {"network, held out": rounds.mpjpe.mean((1, 2)).tolist()}
+    curves |= {label: [rounds.mean(of, "mpjpe_mm", number) for number in numbers] for of, label in _CURVES.items()}
+    levels = {str(variant.cells[0]): float(runs[variant.name].mpjpe[-1].mean()) for variant in variants[1:]}
+    plot_curves(path, [number + 1 for number in numbers], curves, "round", levels)
+    return "Figure 2: MPJPE by round, and of the networks of equally long trainings"
 
 
 _PRESETS = {name: SharedTraining(*preset) for name, preset in DEFORM_PRESETS.items()}
 DEFORM_ABLATIONS = {
-    f"deform-and-learn {name}": Ablation({"ablation": _PRESETS["landmarks"], **_PRESETS}, partial(_study, name))
+    f"deform-and-learn {name}": Ablation({"ablation": _PRESETS["small"], **_PRESETS}, partial(_study, name))
     for name in _TITLES
 }

@@ -19,14 +19,14 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import changed
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Study, VariantFigures, variants_table
-from humanpose_cli.lab.evaluate.bodies import METRICS
+from humanpose_cli.lab.evaluate.bodies import METRICS, constant_pose
 from humanpose_cli.lab.evaluate.crops import CropSource, NetworkOnCrops, crop_sheets, distance_to_mean, measure_crops
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.protocols import agrees
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves, plot_quality
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter
 from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
-from humanpose_cli.lab.evaluate.variants import VARIANTS
+from humanpose_cli.lab.evaluate.variants import VARIANTS, Variant
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
@@ -146,6 +146,12 @@ _ROTATIONS = Columns(
 """The paper's is the absolute one (`use_absrot` in mohomran/neural_body_fitting@25308d38)."""
 
 
+def _constant(people: EvaluatedPeople) -> VariantFigures:
+    """Return the figures of the constant pose."""
+    errors = constant_pose(people, people.body)
+    return VariantFigures({name: values[None] for name, values in errors._asdict().items()}, people.clusters)
+
+
 def _tables(
     name: str,
     title: str,
@@ -168,9 +174,10 @@ def _tables(
     }
     paper = Columns(
         {name: paper_digits[name] for name in paper_columns},
-        lambda variant, _: [variant.paper[index] for index in paper_columns.values()],
+        lambda variant, _: [variant.paper[index] if variant.paper else None for index in paper_columns.values()],
     )
-    rows = [(variant, results[variant.name]) for variant in VARIANTS[name] if variant.paper]
+    rows = [(Variant("constant pose", ("constant pose",), {}), _constant(people))]
+    rows += [(variant, results[variant.name]) for variant in VARIANTS[name] if variant.paper]
     table = variants_table(name, title, (heading,), rows, (_ERRORS, *columns, paper), notes)
     return [table, _figures(results)]
 
@@ -212,14 +219,14 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared
     results = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "supervision")
     shares = [int(str(variant.cells[0])) for variant in VARIANTS["supervision"] if variant.paper]
     millimetres = {name: 1e3 * float(result.values["mpjpe"].mean()) for name, result in results.items()}
-    controls = {share: millimetres.get(f"only {share}") for share in shares}
+    controls = {str(share): millimetres.get(f"only {share}") for share in shares}
     notes = [_compared(results, f"labels {share}", "labels 100", " %") for share in shares[1:]]
     curves = {
         "with 2-D labels of all": [millimetres[f"labels {share}"] for share in shares],
         "no other labels": [millimetres.get(f"only {share}", np.nan) for share in shares],
     }
     plot_curves(folder / "supervision.png", shares, curves, "samples with 3-D labels [%]")
-    control = Columns({"no 2-D mm": 1}, lambda variant, _: (controls[int(str(variant.cells[0]))],))
+    control = Columns({"no 2-D mm": 1}, lambda variant, _: (controls.get(str(variant.cells[0])),))
     paper = {"paper mm": 1, "paper absolute err_quat": 2}
     title = "Table 4: share of 3-D labels"
     heading = "3-D labels %"
@@ -236,7 +243,7 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
         name: trainings.networks("parts 12" if name == "GT" else f"with {name}", setup.network, shared.loop)
         for name, setup in setups.items()
     }
-    rows: list[list[Cell]] = []
+    rows: list[list[Cell]] = [["constant pose", None, *[1e3 * _constant(people).mean("mpjpe")] * len(weights)]]
     plots: dict[str, str] = {}
     figures: dict[str, VariantFigures] = {}
     for name, setup in setups.items():

@@ -133,6 +133,7 @@ VARIANTS: dict[str, Sequence[Variant]] = {
         Variant("parameters + dense", ("parameters + dense",), {"losses.keypoints": 0.0}),
         Variant("parameters + keypoints", ("parameters + keypoints",), {"losses.dense": 0.0}),
         Variant("dense + keypoints", ("dense + keypoints",), {"losses.regress": 0.0}),
+        Variant("all smooth L1", ("all, parameters by smooth L1",), {"losses.parameters": "smooth-l1"}),
         Variant("all L2", ("all, parameters by L2",), {"losses.parameters": "l2"}),
     ],
     # Its dense correspondences, of the registration and of the network's losses.

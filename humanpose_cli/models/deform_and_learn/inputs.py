@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import Crop
 
 FILL = 0.86
 """Share of the crop that the longer side of a person's box takes."""
-
-_MASK_THRESHOLD = 127  # of a mask 0…255: pixels above it show the person
 
 
 def landmarks_in_crop(landmarks: NDArray[Any], crop: Crop) -> NDArray[np.float32]:
@@ -34,21 +33,17 @@ def landmarks_in_crop(landmarks: NDArray[Any], crop: Crop) -> NDArray[np.float32
     return result
 
 
-def cut_out(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, box: NDArray[Any]) -> NDArray[np.uint8]:
-    """Replace the background of an image by black.
+def pose_in_crop(landmarks: NDArray[Any], world: NDArray[Any] | None, crop: Crop) -> NDArray[np.float32]:
+    """Return what the pose network says of a person, in a crop.
 
     Args:
-        image: (H, W, 3) uint8. The image.
-        mask: (H, W) uint8. The detector's mask. None keeps everything in the box.
-        box: (4,) pixels. x0, y0, x1, y1.
+        landmarks: (33, 3) float. x, y in pixels of the image and confidence of BLAZEPOSE33's landmarks.
+        world: (33, ≥ 3) float, metres in camera axes. The landmarks relative to the hips; None or NaN if unknown.
+        crop: The crop. In a mirrored one, left and right landmarks change their names.
 
     Returns:
-        (H, W, 3) uint8. The person.
+        (33, 6) float32. x, y in image units, confidence, and world landmarks in the crop's axes, 0 if unknown.
     """
-    if mask is None:
-        x0, y0, x1, y1 = np.round(box).astype(int).clip(0)
-        inside = np.zeros(image.shape[:2], bool)
-        inside[y0:y1, x0:x1] = True
-    else:
-        inside = mask > _MASK_THRESHOLD
-    return np.where(inside[..., None], image, np.uint8(0))
+    space = np.zeros((len(landmarks), 3)) if world is None else np.nan_to_num(world[:, :3])
+    result = np.concatenate((landmarks_in_crop(landmarks, crop), crop.directions(space)), 1)
+    return result[list(BLAZEPOSE33.mirror)] if crop.mirror else result

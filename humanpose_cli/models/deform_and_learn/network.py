@@ -24,7 +24,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.crops import normalised_image
-from humanpose_cli.models.deform_and_learn.inputs import FILL, cut_out, landmarks_in_crop
+from humanpose_cli.models.deform_and_learn.inputs import FILL, landmarks_in_crop, pose_in_crop
 from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
 from humanpose_cli.models.deform_and_learn.registration import LARGEST_SCALE, refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
@@ -37,7 +37,7 @@ class PreparedCrop(NamedTuple):
 
     Attributes:
         crop: The crop.
-        inputs: (3, S, S) or (33, 3) float32. The input of `BodyRegressor`.
+        inputs: (3, S, S) or (33, 6) float32. The input of `BodyRegressor`.
         landmarks: (33, 3) float32. x, y in image units and confidence, 0 for joints that the detector does not have.
         camera: The camera of the image.
     """
@@ -60,8 +60,9 @@ class DeformNetwork:
         self.precision = resolve_precision(precision, device)
 
     def takes(self, person: DetectedPerson) -> bool:
-        """Check whether a person has the network's inputs: landmarks, or pixels, which everyone has."""
-        return self.regressor.options.inputs == "image" or person.skeleton.name == BLAZEPOSE33.name
+        """Check whether a person has the network's inputs: world landmarks, or pixels, which everyone has."""
+        has_world = person.skeleton.name == BLAZEPOSE33.name and person.world is not None
+        return self.regressor.options.inputs == "image" or has_world
 
     def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[PreparedCrop]:
         """Prepare the inputs of `finish`, so that people of several images can be processed together.
@@ -75,21 +76,12 @@ class DeformNetwork:
         for person in people:
             crop = crop_around_box(person.box, self.regressor.options.size, fill=FILL)
             landmarks = landmarks_in_crop(_named_landmarks(person), crop)
-            prepared.append(PreparedCrop(crop, self._inputs(image, person, crop, landmarks), landmarks, camera))
+            if self.regressor.options.inputs == "pose":
+                inputs = pose_in_crop(person.keypoints, person.world, crop)
+            else:
+                inputs = normalised_image(crop.image(image))
+            prepared.append(PreparedCrop(crop, inputs, landmarks, camera))
         return prepared
-
-    def _inputs(
-        self, image: NDArray[np.uint8], person: DetectedPerson, crop: Crop, landmarks: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        options = self.regressor.options
-        if options.inputs == "landmarks":
-            return landmarks
-        if options.cut_out:
-            mask = None
-            if person.mask is not None:
-                mask = np.rint(255 * person.mask.in_image(*image.shape[:2])).astype(np.uint8)
-            image = cut_out(image, mask, person.box)
-        return normalised_image(crop.image(image))
 
     def finish(self, people: Sequence[PreparedCrop]) -> list[BodyEstimate]:
         """Estimate the bodies of prepared people in one batch; they are refined and placed in float32."""

@@ -52,7 +52,6 @@ from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt,
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
-from humanpose_cli.geometry.rotations import project_to_rotation
 from humanpose_cli.geometry.similarity import fit_similarity
 from humanpose_cli.models.deform_and_learn.inputs import FILL
 
@@ -151,7 +150,7 @@ class RegistrationEvidence:
         points: (B, N, 2) float. Pixels with correspondences; N may be 0.
         point_rows: (B, N, 96) float. Their points of the surface.
         point_confidence: (B, N) float, 0 to 1. Their confidence.
-        depths: (B, J) float. The keypoints' depths, away from the camera, from any origin. None means unknown.
+        depths: (B, J) float. The keypoints' depths, away from the camera, from any origin.
     """
 
     joints: Tensor
@@ -160,7 +159,7 @@ class RegistrationEvidence:
     points: Tensor
     point_rows: Tensor
     point_confidence: Tensor
-    depths: Tensor | None = None
+    depths: Tensor
 
     def __post_init__(self) -> None:
         batch, count = self.confidence.shape
@@ -172,9 +171,8 @@ class RegistrationEvidence:
             "depths": (batch, count),
         }
         for name, shape in shapes.items():
-            values = getattr(self, name)
-            if values is not None and tuple(values.shape) != shape:
-                raise UsageError(name, "has the wrong shape", expected=str(shape), got=str(tuple(values.shape)))
+            if (got := tuple(getattr(self, name).shape)) != shape:
+                raise UsageError(name, "has the wrong shape", expected=str(shape), got=str(got))
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -319,8 +317,7 @@ def determinant_loss(orientation: Tensor) -> Tensor:
 def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose:
     """Place T poses with their trunks on the trunks in the images, in closed form.
 
-    With depths, it is the similarity of the trunk's keypoints. Without, it is the nearest scaled rotation to the affine
-    map from the trunk's surface and keypoints to the image, which is unique because a surface has depth.
+    It is the similarity of the trunk's keypoints with their depths.
 
     Args:
         body: The body.
@@ -330,16 +327,8 @@ def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose
     at_rest = ScaledPose.t_pose(1, device=evidence.keypoints.device)
     joints = body.points(at_rest, evidence.joints).expand(batch, -1, -1)
     weights = evidence.confidence * _trunk_share(evidence.joints)
-    if evidence.depths is not None:
-        positions = torch.cat((evidence.keypoints, evidence.depths[..., None]), 2)
-        similarity = fit_similarity(joints, positions, weights)
-        turn, scale = similarity.rotation, similarity.scale
-    else:
-        bones = body.bones(at_rest)
-        source = torch.cat((joints, evidence.point_rows @ bones), 1)
-        target = torch.cat((evidence.keypoints, evidence.points), 1)
-        weight = torch.cat((weights, evidence.point_confidence * _trunk_share(evidence.point_rows)), 1)
-        turn, scale = _scaled_orthographic(source, target, weight)
+    positions = torch.cat((evidence.keypoints, evidence.depths[..., None]), 2)
+    scale, turn, _ = fit_similarity(joints, positions, weights)
     scale = scale.clamp_min(0.05)
     start = ScaledPose.t_pose(batch, device=scale.device)
     upright = gram_schmidt(start.orientation)
@@ -347,23 +336,6 @@ def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose
     total = weights.sum(1).clamp_min(_TINY)[:, None]
     translation = (weights[..., None] * (evidence.keypoints - trunk)).sum(1) / total
     return start._replace(orientation=(turn @ upright).flatten(1), scale=scale, translation=translation)
-
-
-def _scaled_orthographic(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit rotations (B, 3, 3) and scales (B,) of points (B, N, 3) to image points (B, N, 2); identity if unknown."""
-    share = (weight / weight.sum(1, keepdim=True).clamp_min(_TINY))[..., None]
-    a = source - (share * source).sum(1, keepdim=True)
-    b = target - (share * target).sum(1, keepdim=True)
-    spread = (share * a).mT @ a
-    damping = 1e-3 * spread.diagonal(dim1=1, dim2=2).mean(1).clamp_min(_TINY)
-    eye = torch.eye(3, dtype=a.dtype, device=a.device)
-    affine = torch.linalg.solve(spread + damping[:, None, None] * eye, (share * a).mT @ b).mT  # (B, 2, 3)
-    scale = torch.linalg.matrix_norm(affine) / 2**0.5
-    third = torch.linalg.cross(affine[:, 0], affine[:, 1])
-    third = third / third.norm(dim=-1, keepdim=True).clamp_min(_TINY) * scale[:, None]
-    matrix = torch.cat((affine, third[:, None]), 1)
-    solvable = scale > _TINY
-    return project_to_rotation(torch.where(solvable[:, None, None], matrix, eye)), torch.where(solvable, scale, 1.0)
 
 
 def _trunk_share(rows: Tensor) -> Tensor:
@@ -379,8 +351,6 @@ def _distances(body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPos
     weight = evidence.confidence / evidence.confidence.sum(1, keepdim=True).clamp_min(_TINY)
     dense = (points - evidence.points).square().sum(-1)
     flat = (evidence.confidence * (joints[..., :2] - evidence.keypoints).square().sum(-1)).sum(1)
-    if evidence.depths is None:
-        return dense, flat, torch.zeros_like(flat)
     offsets = joints[..., 2] - evidence.depths
     offsets = offsets - (weight * offsets).sum(1, keepdim=True)
     return dense, flat, (evidence.confidence * offsets.square()).sum(1)

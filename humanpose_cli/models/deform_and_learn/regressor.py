@@ -1,7 +1,7 @@
 """The network of deform-and-learn (section 5): the crop of a person → the body's 105 parameters.
 
-The paper's network takes the crop's pixels. This one can take the detector's landmarks in the crop instead, and then
-does not have to learn from a few thousand images where limbs are.
+The paper's network takes the crop's pixels. This one can take what the shipped pose network says of the person instead,
+and then does not have to learn from a few thousand images where limbs are. That network has learned from 3-D labels.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledPose, gram_schmidt
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.body.scaled_body import ScaledPose, gram_schmidt
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 
 MODEL = "deform-and-learn"
 """Name of the model in weights files."""
 
+_JOINTS = len(SMPL24)
 _DROPOUT = 0.1  # share of a block's units, in training
+_REFLECTED = (-1.0, 1.0, 1.0, -1.0, 1.0, 1.0)  # signs of the columns of `inputs.pose_in_crop` in a mirrored crop
 _START = 0.01  # of the last layer's usual weights: an untrained network predicts the T pose
 
 
@@ -30,26 +33,22 @@ _START = 0.01  # of the last layer's usual weights: an untrained network predict
 class BodyRegressorOptions(Options):
     """The architecture of the network."""
 
-    layers: int = option(50, "Layers of the ResNet, or residual blocks of the landmark network.")
+    layers: int = option(50, "Layers of the ResNet, or residual blocks on the pose network's outputs.")
     width: int = option(64, "Channels of the ResNet's first stage, or units of a block.", minimum=1)
     size: int = option(224, "Side of the ResNet's crops.", unit="pixels", minimum=32)
-    cut_out: bool = option(
-        False,
-        "Mask the background of crops with the detector's mask, or the person's box if there is none.",
-    )
-    inputs: Literal["image", "landmarks"] = option(
+    inputs: Literal["image", "pose"] = option(
         "image",
-        "Input: image (a ResNet on crops) or landmarks (residual blocks on the detector's landmarks in the crop).",
+        "Input: image (a ResNet on crops) or pose (residual blocks on the detector's landmarks and world landmarks).",
     )
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels that a cache must have, by the names in `lab.recipes.people.LABELS`."""
-        return ("box", "detected") if self.inputs == "landmarks" else ("box",)
+        return ("box", "detected") if self.inputs == "pose" else ("box",)
 
 
-class LandmarkTrunk(nn.Module):
-    """Residual blocks of two layers: landmarks (B, 33, 3) in image units with confidence → features (B, width).
+class PoseTrunk(nn.Module):
+    """Residual blocks of two layers: `inputs.pose_in_crop` (B, 33, 6) → features (B, width).
 
     After Martinez et al. 2017, "A simple yet effective baseline for 3d human pose estimation", with layer
     normalisation.
@@ -57,7 +56,7 @@ class LandmarkTrunk(nn.Module):
 
     def __init__(self, blocks: int, width: int) -> None:
         super().__init__()
-        self.first = nn.Linear(3 * len(BLAZEPOSE33), width)
+        self.first = nn.Linear(6 * len(BLAZEPOSE33), width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(_DROPOUT), nn.Linear(width, width)
@@ -73,7 +72,7 @@ class LandmarkTrunk(nn.Module):
 
 
 class BodyRegressor(nn.Module):
-    """Crops (B, 3, S, S), normalised as for ImageNet, or landmarks (B, 33, 3) → `ScaledPose` of B people.
+    """Crops (B, 3, S, S), normalised as for ImageNet, or `inputs.pose_in_crop` (B, 33, 6) → `ScaledPose` of B people.
 
     No body is reflected. If the network cannot distinguish front from back, the matrix is nearly singular and the sign
     of its determinant accidental; and a reflected body fits keypoints in the image as well as a turned one.
@@ -84,27 +83,34 @@ class BodyRegressor(nn.Module):
         super().__init__()
         self.options = options or BodyRegressorOptions()
         layers, width = self.options.layers, self.options.width
-        self.backbone: ResNet | LandmarkTrunk
-        if self.options.inputs == "landmarks":
-            self.backbone = LandmarkTrunk(layers, width)
+        self.backbone: ResNet | PoseTrunk
+        start = ScaledPose.t_pose(1).vector[0]
+        if self.options.inputs == "pose":
+            self.backbone = PoseTrunk(layers, width)
+            facing = start[-12:-3].view(3, 3)[:, :2].flatten()
+            start = torch.cat((start[:_JOINTS], facing.repeat(_JOINTS), start[-3:]))
         else:
             self.backbone = ResNet(layers, width=width)
             width = self.backbone.channels[-1]
-        self.head = nn.Linear(width, POSE_SIZE)
+        self.head = nn.Linear(width, len(start))
         with torch.no_grad():
             self.head.weight.mul_(_START)
-            self.head.bias.copy_(ScaledPose.t_pose(1).vector[0])
+            self.head.bias.copy_(start)
 
     def forward(self, inputs: Tensor) -> ScaledPose:
         if isinstance(self.backbone, ResNet):
-            features = self.backbone.maps(inputs)[-1].mean((2, 3))
-        else:
-            features = self.backbone(inputs)
-        pose = ScaledPose.from_vector(self.head(features).float())
-        matrix = pose.orientation.unflatten(1, (3, 3))
-        side = torch.where(torch.linalg.det(matrix.detach()) < 0, -1.0, 1.0)
-        proper = torch.cat((matrix[..., :2], side[:, None, None] * matrix[..., 2:]), -1)
-        return pose._replace(orientation=proper.flatten(1))
+            pose = ScaledPose.from_vector(self.head(self.backbone.maps(inputs)[-1].mean((2, 3))).float())
+            matrix = pose.orientation.unflatten(1, (3, 3))
+            side = torch.where(torch.linalg.det(matrix.detach()) < 0, -1.0, 1.0)
+            proper = torch.cat((matrix[..., :2], side[:, None, None] * matrix[..., 2:]), -1)
+            return pose._replace(orientation=proper.flatten(1))
+        pose = from_absolute(self.head(self.backbone(inputs)).float())
+        if self.training:
+            return pose
+        # In use, the mean with the body of the mirror image.
+        reflection = inputs[:, list(BLAZEPOSE33.mirror)] * inputs.new_tensor(_REFLECTED)
+        reflected = mirrored(from_absolute(self.head(self.backbone(reflection)).float()))
+        return orthonormalise(ScaledPose.from_vector((pose.vector + reflected.vector) / 2))
 
     @classmethod
     def load(cls, path: Path) -> BodyRegressor:
@@ -122,6 +128,33 @@ class BodyRegressor(nn.Module):
     def config(self) -> dict[str, Any]:
         """The config for a weights file, as plain values."""
         return {"network": asdict(self.options)}
+
+
+def from_absolute(vector: Tensor) -> ScaledPose:
+    """Convert the outputs of a network that predicts absolute rotations, which errors of one joint do not pass on.
+
+    Args:
+        vector: (B, 171) float. Segment scales, the first two columns of each joint's rotation in camera axes, scale and
+            translation.
+    """
+    scales, columns, camera = vector.split((_JOINTS, 6 * _JOINTS, 3), 1)
+    pairs = columns.unflatten(1, (_JOINTS, 3, 2))
+    third = torch.linalg.cross(pairs[..., 0], pairs[..., 1])
+    matrices = torch.cat((pairs, third[..., None]), -1).flatten(2)
+    rotations = gram_schmidt(matrices.flatten(0, 1)).unflatten(0, (-1, _JOINTS))
+    relative = rotations[:, list(SMPL24.parents[1:])].mT @ rotations[:, 1:]
+    return ScaledPose(scales, matrix_to_axis_angle(relative), rotations[:, 0].flatten(1), camera[:, 0], camera[:, 1:])
+
+
+def mirrored(pose: ScaledPose) -> ScaledPose:
+    """Mirror bodies left to right: x becomes −x in the image and in the body."""
+    flip = pose.scale.new_tensor([-1.0, 1.0, 1.0])  # rotations about y and z change their sign
+    mirror = torch.tensor(SMPL24.mirror, device=flip.device)
+    matrix = flip[:, None] * pose.orientation.unflatten(1, (3, 3)) * flip
+    angles = -flip * pose.axis_angles[:, mirror[1:] - 1]
+    return ScaledPose(
+        pose.segment_scales[:, mirror], angles, matrix.flatten(1), pose.scale, flip[:2] * pose.translation
+    )
 
 
 def orthonormalise(pose: ScaledPose) -> ScaledPose:

@@ -10,6 +10,7 @@ from helpers.errors import raises
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.body.limb_rotations import neutral_rotations
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.fitting.options import NetworkOptions
 from humanpose_cli.lab.evaluate import nbf_ablations
@@ -34,6 +35,7 @@ from humanpose_cli.lab.evaluate.report import PANELS, body_panel
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter, segmenter_report
 from humanpose_cli.lab.evaluate.trainings import Trainings
 from humanpose_cli.lab.evaluate.variants import VARIANTS
+from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
@@ -89,7 +91,11 @@ def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
     np.testing.assert_array_equal(evaluated.errors.pckh, 1)
     picky = measure_fits(people, lambda row: found_bodies(people)(row) if row % 2 else [], default_body())
     assert len(picky.stand_in.mpjpe) == len(people) - len(picky.rows) > 0
+    # Beside the errors stand those of a person with hanging arms at everyone's pelvis.
+    standing = default_body().pose(neutral_rotations().float()[None], torch.zeros(1, 10), vertices=False).joints.numpy()
+    expected = pa_mpjpe(np.repeat(standing.astype(np.float64), 6, 0), people.people.column("joints/smpl24")[..., :3])
     report = fits_report(people, picky, {"method": "truth"})
+    assert report.tables[0].rows[1][6] == f"{1000 * expected[picky.rows].mean():.1f}"
     assert report.metrics["mpjpe_mm"].n == len(picky.rows)
     assert report.metrics["pckh"].value == 1
     assert set(report.images) == {"quartiles.jpg", "worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg"}
@@ -229,11 +235,11 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
     (table, *_), plots = tables(Trainings(cache, tmp_path / "runs", CPU), people, shared, tmp_path)
     assert all((tmp_path / plot).stat().st_size > 1000 for plot in plots)
     if name == "segmenters":
-        assert [row[0] for row in table.rows] == ["weak", "better", "GT"]
+        assert [row[0] for row in table.rows] == ["constant pose", "weak", "better", "GT"]
         assert len(table.columns) == 5
         errors = np.array([row[2:] for row in table.rows], float)
         assert np.isfinite(errors).all()
-        assert table.rows[2][1] == 100
+        assert table.rows[3][1] == 100
         sheets = {f"{parts}-{sheet}.jpg" for parts in ("better", "GT") for sheet in ("quartiles", "worst-mpjpe")}
         assert set(plots) == {"f1-error.png", *sheets}
         assert all((tmp_path / plot).is_file() for plot in plots)
@@ -244,10 +250,10 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
             recipe = read_header(run / LAST).training["recipe"]
             assert (recipe["source"], recipe["segmenter"]) == ("segmenter", str(segmenter / LAST))
             assert recipe["losses"]["points2d"] == 3
-        assert [row[0] for row in table.rows] == [100, 20, 0]
-        assert [row[8] is not None for row in table.rows] == [False, True, False]
+        assert [row[0] for row in table.rows] == ["constant pose", 100, 20, 0]
+        assert [row[8] is not None for row in table.rows] == [False, False, True, False]
         assert len(table.columns) == 9  # the paper's figures are of other data
-        assert [row[5] for row in table.rows] == [6, 6, 6]
+        assert [row[5] for row in table.rows] == [6, 6, 6, 6]
 
 
 def test_ablations_are_evaluated_on_validation_and_others_on_test(tmp_path, monkeypatch):

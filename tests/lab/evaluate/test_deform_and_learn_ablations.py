@@ -12,8 +12,11 @@ import pytest
 from helpers.errors import raises
 from helpers.painted_people import painted_cache
 
+from humanpose_cli.body.scaled_body import ScaledBody
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.lab.evaluate import deform_and_learn_ablations
+from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints
 from humanpose_cli.lab.evaluate.deform_and_learn_ablations import DEFORM_ABLATIONS, variant_training
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
@@ -21,7 +24,8 @@ from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
 from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.recipes.deform_and_learn import rounds
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses
-from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformTraining
+from humanpose_cli.lab.recipes.deform_and_learn.measure import constant_pose
+from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
@@ -32,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 TINY = SharedTraining(
     DeformTraining(
-        network=BodyRegressorOptions(1, 8, inputs="landmarks"),
+        network=BodyRegressorOptions(1, 8, inputs="pose"),
         lifter=DepthLifterOptions(8, 1),
         registration=RegistrationOptions(steps=2),
         rounds=2,
@@ -57,14 +61,14 @@ def evaluated(name: str, cache: Path, folder: Path, *, stop: Any = lambda: False
 
 def test_trainings_without_rounds_are_as_long():
     shared = DEFORM_ABLATIONS["deform-and-learn rounds"].presets["ablation"]
-    assert shared == SharedTraining(*DEFORM_PRESETS["landmarks"])
+    assert shared == SharedTraining(*DEFORM_PRESETS["small"])
     steps = SharedTraining(shared.network, TrainOptions(steps=30))
     for variant in VARIANTS["deform rounds"]:
         training = variant_training(shared, variant)
         network, loop = training.network, training.loop
         assert network.rounds * loop.epochs == shared.network.rounds * shared.loop.epochs
-        assert network.rounds * variant_training(steps, variant).loop.steps == 4 * 30
-        times = {"long lifter": 4}.get(variant.name, 1)
+        assert network.rounds * variant_training(steps, variant).loop.steps == 2 * 30
+        times = {"long lifter": 2}.get(variant.name, 1)
         assert network.lifter_steps == times * shared.network.lifter_steps
 
 
@@ -76,6 +80,7 @@ def test_variants_differ_in_what_they_name():
         "parameters + dense": RegressorLosses(1.0, 10.0, 0.0),
         "parameters + keypoints": RegressorLosses(1.0, 0.0, 1.0),
         "dense + keypoints": RegressorLosses(0.0, 10.0, 1.0),
+        "all smooth L1": RegressorLosses(parameters="smooth-l1"),
         "all L2": RegressorLosses(parameters="l2"),
     }
     charted = DeformTraining(charts="UV.mat")
@@ -126,14 +131,16 @@ def constructed_errors(monkeypatch):
 def test_rounds_have_figure_2_and_both_controls(constructed_errors, cache, tmp_path):
     report = evaluated("rounds", cache, tmp_path, seeds=2)
     table, figures = report.tables
-    assert [row[:5] for row in table.rows] == [
+    standing, *trained = table.rows
+    assert standing[:-2] == ["constant pose", *[None] * 8]
+    assert [row[:5] for row in trained] == [
         ["rounds", 1, 100.0, 50.5, 50.0],
         ["rounds", 2, 100.0, 50.5, 60.0],
         ["one round, network as long", 1, 100.0, 50.5, 50.0],
         ["one round, lifter and network as long", 1, 100.0, 50.5, 50.0],
     ]
-    assert [row[-2:] for row in table.rows] == [[201.0, 100.5], [181.0, 90.5], [191.0, 95.5], [191.0, 95.5]]
-    assert np.isnan(table.rows[0][5]), "one seed without a figure leaves none"
+    assert [row[-2:] for row in trained] == [[201.0, 100.5], [181.0, 90.5], [191.0, 95.5], [191.0, 95.5]]
+    assert np.isnan(trained[0][5]), "one seed without a figure leaves none"
     # Two seeds are drawn for either side, so that the interval is wider than the difference between people, nothing.
     assert table.notes[1] == "Intervals are over seeds and 6 different people: too few for a reliable interval."
     first, long_network, _ = table.notes[2:]
@@ -150,16 +157,24 @@ def test_rounds_have_figure_2_and_both_controls(constructed_errors, cache, tmp_p
 
 def test_losses_are_compared_with_all_of_them(constructed_errors, cache, tmp_path):
     table, _ = evaluated("losses", cache, tmp_path).tables
-    assert [(row[0], row[-3], row[-1]) for row in table.rows] == [
+    assert [(row[0], row[-3], row[-1]) for row in table.rows[1:]] == [
         ("parameters + dense + keypoints", 180.0, None),
-        ("parameters", 185.0, "+5.0 (+5.0 to +5.0)"),
-        ("parameters + dense", 185.0, "+5.0 (+5.0 to +5.0)"),
-        ("parameters + keypoints", 185.0, "+5.0 (+5.0 to +5.0)"),
+        ("parameters", 185.0, "+2.5 (+2.5 to +2.5)"),
+        ("parameters + dense", 185.0, "+2.5 (+2.5 to +2.5)"),
+        ("parameters + keypoints", 185.0, "+2.5 (+2.5 to +2.5)"),
         ("dense + keypoints", 180.0, "+0.0 (+0.0 to +0.0)"),
+        ("all, parameters by smooth L1", 180.0, "+0.0 (+0.0 to +0.0)"),
         ("all, parameters by L2", 180.0, "+0.0 (+0.0 to +0.0)"),
     ]
-    assert table.columns[-1] == "network mm against parameters + dense + keypoints"
+    assert table.notes[-1].endswith(
+        "contain 0: dense + keypoints, all, parameters by smooth L1, all, parameters by L2."
+    )
+    assert table.columns[-1] == "network PA against parameters + dense + keypoints"
     assert len(table.columns) == len(table.rows[0]) == 11
+    plan = DeformAndLearn(cache, TINY.network)
+    joints = EvaluatedJoints.of_landmarks(ScaledBody(plan.body), SMPL24)
+    standing = joints.errors(constant_pose(len(plan.held_out)), plan.held_out)
+    assert table.rows[0][-3:-1] == [pytest.approx(1000 * errors.mean()) for errors in standing]
 
 
 @pytest.mark.extensive
@@ -172,11 +187,11 @@ def test_an_interrupted_ablation_continues_and_trains_nothing_twice(cache, tmp_p
         evaluated("correspondence", cache, tmp_path, stop=lambda: calls.append(1) or len(calls) > 4, **more)
     assert [folder.name.rsplit("-", 1)[0] for folder in (tmp_path / "runs").iterdir()] == ["labels"]
     report = evaluated("correspondence", cache, tmp_path, **more)
-    assert [row[0] for row in report.tables[0].rows][::3] == ["labels", "none"]
+    assert [row[0] for row in report.tables[0].rows][1::3] == ["labels", "none"]
     (record,) = (tmp_path / "runs").glob(f"labels-*/{rounds.ROUNDS}")
     # The network is measured on the same people as by its training.
     network = json.loads(record.read_text())[-1]["network"]
-    assert report.tables[0].rows[0][-3] == pytest.approx(network["mpjpe_mm"], rel=1e-4)
+    assert report.tables[0].rows[1][-3] == pytest.approx(network["mpjpe_mm"], rel=1e-4)
     monkeypatch.setattr(rounds, "register", None)
     assert evaluated("correspondence", cache, tmp_path, **more).tables[0].texts() == report.tables[0].texts()
 
@@ -186,6 +201,6 @@ def test_people_without_true_joints_are_refused_before_anything_is_trained(tmp_p
     folder = painted_cache(tmp_path / "cache", count=10, maps=maps, lacks=("joints",))
     with raises(InputError, problem="has no true joints of people held out", expected="joints/smpl24"):
         evaluated("losses", folder, tmp_path / "out")
-    with raises(UsageError, subject="preset", problem="is not known", expected="ablation, paper, small, landmarks"):
+    with raises(UsageError, subject="preset", problem="is not known", expected="ablation, paper, small"):
         evaluated("losses", folder, tmp_path / "out", preset="big")
     assert not (tmp_path / "out").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,12 +20,17 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
     CorrespondenceErrors,
     PeopleEvidence,
+    ViewChange,
     charted_vertices,
     people_evidence,
     person_crop,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
-from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
+from humanpose_cli.lab.recipes.deform_and_learn.measure import (
+    canonical_length,
+    joint_errors,
+    joint_truth,
+)
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DEFORM_PRESETS,
     CropChange,
@@ -39,7 +43,13 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
 )
 from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of, split_people
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, texture_charts
-from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions, orthonormalise
+from humanpose_cli.models.deform_and_learn.regressor import (
+    BodyRegressor,
+    BodyRegressorOptions,
+    from_absolute,
+    mirrored,
+    orthonormalise,
+)
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +222,43 @@ def test_the_truth_has_no_loss_and_every_other_body_has(body):
     assert float(squared["regress"]) == pytest.approx(2 * 0.01, rel=1e-3)
 
 
+def test_absolute_rotations_and_joints_are_compared(body):
+    pose = posed(3)
+    targets, losses = targets_of(body, pose), RegressorLosses(parameters="absolute")
+    moved, turned = (pose._replace(axis_angles=pose.axis_angles.clone()) for _ in range(2))
+    moved = moved._replace(translation=pose.translation + 0.1)
+    head = SMPL24.index("head") - 1  # turns nothing but itself and has no joints below
+    turned.axis_angles[:, head] = 0
+    straight = targets._replace(parameters=orthonormalise(turned).vector)
+    turned.axis_angles[:, head, 1] = 0.6
+    rotated = float(regressor_losses(orthonormalise(turned), straight, body, SMPL24, losses)["regress"])
+    assert rotated == pytest.approx(0.5 * 4 * (1 - np.cos(0.6)), rel=1e-3)
+    shifted = float(regressor_losses(orthonormalise(moved), targets, body, SMPL24, losses)["regress"])
+    assert shifted == pytest.approx(24 * 2 * 0.1 + 2 * 0.01, rel=1e-3)
+
+
+def test_networks_predict_bodies_by_absolute_rotations():
+    pose = orthonormalise(posed(5))
+    rotations = [pose.rotations[:, 0]]
+    for joint, parent in list(enumerate(SMPL24.parents))[1:]:
+        rotations.append(rotations[parent] @ pose.rotations[:, joint])
+    columns = 1.7 * torch.stack(rotations, 1)[..., :2].flatten(1)
+    outputs = torch.cat((pose.segment_scales, columns, pose.scale[:, None], pose.translation), 1)
+    torch.testing.assert_close(from_absolute(outputs).vector, pose.vector, atol=1e-5, rtol=0)
+
+
+def test_a_mirrored_person_has_the_mirrored_body(people):
+    torch.manual_seed(0)
+    network = BodyRegressor(BodyRegressorOptions(1, 16, inputs="pose")).eval()
+    with torch.no_grad():
+        network.head.weight.mul_(300)
+        make = _Inputs(people, network.options)
+        inputs = [torch.from_numpy(make.changed(1, ViewChange(mirror=mirror)))[None] for mirror in (False, True)]
+        plain, reflected = map(network, inputs)
+    assert (plain.axis_angles - mirrored(plain).axis_angles).abs().max() > 0.1
+    torch.testing.assert_close(reflected.vector, mirrored(plain).vector, atol=1e-5, rtol=0)
+
+
 def test_rejected_registrations_unknown_joints_and_missing_pixels_teach_nothing(body):
     pose = posed(2)
     targets = targets_of(body, pose)
@@ -227,7 +274,7 @@ def test_rejected_registrations_unknown_joints_and_missing_pixels_teach_nothing(
     assert all(float(value) < 1e-8 for value in lost.values())
 
 
-@pytest.mark.parametrize(("inputs", "mirror"), [("image", 0), ("image", 1), ("landmarks", 1)])
+@pytest.mark.parametrize(("inputs", "mirror"), [("image", 0), ("image", 1), ("pose", 1)])
 def test_augmented_crops_keep_people_and_parameters_together(people, evidence, body, inputs, mirror):
     """The changed parameters project the body onto the changed points."""
     pose = posed(len(people))
@@ -238,7 +285,7 @@ def test_augmented_crops_keep_people_and_parameters_together(people, evidence, b
     accepted = np.ones(len(people), bool)
     data = RoundData(people, moved, pose.vector.numpy(), accepted, targets.depths.numpy(), people, moved)
     network = BodyRegressorOptions(18, 4, 32, inputs=inputs)
-    change = CropChange(0.2, 0.1, 1.0, roll=0.5, mirror=mirror)
+    change = CropChange(0.2, 0.1, roll=0.5, mirror=mirror)
     plain, changed = _Examples(data, network, change, SMPL24, body.body)(1, np.random.default_rng(5))
     changed_targets = RegressorTargets(*(torch.as_tensor(np.asarray(values))[None] for values in changed))
     assert abs(float(changed_targets.parameters[0, -3]) - 1) > 0.01
@@ -246,7 +293,7 @@ def test_augmented_crops_keep_people_and_parameters_together(people, evidence, b
         ScaledPose.from_vector(changed_targets.parameters), changed_targets, body, SMPL24, RegressorLosses()
     )
     assert float(lost["loss"]) < 1e-5
-    assert plain.shape == ((3, 32, 32) if inputs == "image" else (33, 3))
+    assert plain.shape == ((3, 32, 32) if inputs == "image" else (33, 6))
 
 
 def test_landmarks_are_changed_as_keypoints_are(people, evidence, body):
@@ -254,41 +301,22 @@ def test_landmarks_are_changed_as_keypoints_are(people, evidence, body):
     data = RoundData(
         people, evidence, *(np.zeros((len(people), n), np.float32) for n in (105, 1, 24)), people, evidence
     )
-    network = BodyRegressorOptions(1, 4, inputs="landmarks")
+    network = BodyRegressorOptions(1, 4, inputs="pose")
     for mirror in (0, 1):
         make = _Examples(data, network, CropChange(0.2, 0.1, roll=0.5, mirror=mirror), SMPL24, body.body)
         plain, changed = make(1, np.random.default_rng(5))
         keypoints = RegressorTargets(*changed).keypoints
         for name in ("left_knee", "right_knee", "left_elbow"):
             assert np.linalg.norm(plain[BLAZEPOSE33.index(name), :2] - keypoints[SMPL24.index(name), :2]) < 0.1
+        # World landmarks turn and flip with the crop.
+        true, view = joint_truth(people, SMPL24)[1], make.change.drawn(np.random.default_rng(5))
+        turned = (true - true[[1, 2]].mean(0)) @ person_crop(people.column("box")[1], 2, view).roll.T
+        for name in ("left_knee", "right_knee", "left_elbow"):
+            row, source = BLAZEPOSE33.index(name), SMPL24.index(name)
+            expected = turned[SMPL24.mirror[source] if mirror else source] * (-1 if mirror else 1, 1, 1)
+            assert np.linalg.norm(plain[row, 3:] - expected) < 0.15
     pose = BodyRegressor(network).eval()(torch.from_numpy(plain)[None])
     torch.testing.assert_close(pose.vector, ScaledPose.t_pose(1).vector, atol=0.1, rtol=0)
-
-
-@pytest.mark.parametrize("detected", [True, False])
-def test_people_are_cut_out_by_their_detections_without_labels(people, detected):
-    """The labelled mask, here of the left half of the image, changes nothing."""
-    boxes, mask = people.column("box"), people.example(1, ()).mask
-    half = np.where(np.arange(64) < 32, np.uint8(255), np.uint8(0)) * np.ones((64, 1), np.uint8)
-
-    def example(number, maps, **parts):
-        estimate = people.example(number, maps, **parts)
-        bright = np.full_like(estimate.image, 200)
-        return replace(estimate, image=bright, mask=half, detected_mask=mask if detected else None)
-
-    bright = SimpleNamespace(column=people.column, example=example)
-    networks = (BodyRegressorOptions(cut_out=cut) for cut in (False, True))
-    crop = person_crop(boxes[1], 32)
-    complete, single = (_Inputs(bright, network).image(1, crop) for network in networks)
-    if not detected:
-        x0, y0, x1, y1 = np.round(boxes[1]).astype(int)
-        mask = np.zeros((64, 64), np.uint8)
-        mask[y0:y1, x0:x1] = 255
-    inside = crop.image(np.repeat(mask[..., None], 3, 2))
-    assert 0.05 < (inside == 255).mean() < 0.9
-    assert complete[inside == 0].any()
-    assert (single[inside == 255] == 200).all()
-    assert not single[inside == 0].any()
 
 
 def test_no_prediction_is_reflected():
@@ -343,10 +371,10 @@ def test_the_papers_preset_is_the_papers():
     assert (lifter.width, lifter.layers, lifter.learning_rate, lifter.heuristic) == (1024, 3, 2e-4, 1.0)
     assert (lifter.consistency, lifter.bones, lifter.pitch, lifter.roll, lifter.mirror) == (0, 0, 0, 0, 0)
     assert (lifter.turn, lifter.rescaled, options.lifter_batch, options.lifter_average) == (180, False, 16, 0)
-    landmarks = BodyRegressorOptions(1, 4, inputs="landmarks")
+    pose = BodyRegressorOptions(1, 4, inputs="pose")
     for wrong in (
         {"correspondence": "none", "charts": "UV_Processed.mat"},
-        {"network": landmarks, "backbone": "imagenet"},
+        {"network": pose, "backbone": "imagenet"},
     ):
         with pytest.raises(UsageError):
             DeformTraining(**wrong)

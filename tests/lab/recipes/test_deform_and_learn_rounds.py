@@ -232,8 +232,8 @@ def test_nothing_of_3d_is_looked_at(cache, complete_run, tmp_path, monkeypatch):
 
 
 @pytest.mark.extensive
-def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
-    options = replace(TINY, rounds=1, network=BodyRegressorOptions(1, 8, inputs="landmarks"))
+def test_a_network_on_the_pose_network_needs_detections(cache, tmp_path):
+    options = replace(TINY, rounds=1, network=BodyRegressorOptions(1, 8, inputs="pose"))
     result = run(cache, tmp_path / "run", options)
     selection = PeopleSelection(cache, split="validation")
     report = evaluate_regressor(EvaluationRun(selection), str(tmp_path / "run"))
@@ -252,7 +252,7 @@ def test_its_network_is_evaluated_on_held_out_people(cache, complete_run):
     # The same people and weights as in the last round.
     assert report.metrics["mpjpe_mm"].value == pytest.approx(complete_run[1].metrics["mpjpe_mm"], rel=1e-4)
     assert document["metrics"]["mpjpe_mm"]["n"] == 2
-    assert [row[0] for row in report.tables[0].rows] == ["this network", "this network, refined"]  # no other data's
+    assert [row[0] for row in report.tables[0].rows] == ["constant pose", "this network", "this network, refined"]
     with raises(UsageError, subject="weights"):
         evaluate_regressor(EvaluationRun(selection), "")
 

@@ -13,9 +13,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
-from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledBody, ScaledPose, in_image
+from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.options import Options, option
+
+_SCALES_AND_CAMERA = [*range(24), *range(POSE_SIZE - 3, POSE_SIZE)]  # of a pose's vector
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,10 @@ class RegressorLosses(Options):
     regress: float = option(1.0, "Weight of body parameters.")
     dense: float = option(10.0, "Weight of correspondences.")
     keypoints: float = option(1.0, "Weight of joints with the lifter's depths.")
-    parameters: Literal["smooth-l1", "l2"] = option("smooth-l1", "Loss of body parameters; l2 is the paper's control.")
+    parameters: Literal["smooth-l1", "l2", "absolute"] = option(
+        "smooth-l1",
+        "Loss of body parameters; l2 is the paper's control, absolute compares rotations in camera axes and joints.",
+    )
 
 
 class RegressorTargets(NamedTuple):
@@ -70,9 +75,12 @@ def regressor_losses(
     bones = body.bones(pose)
     weights = targets.accepted[:, None]
     # Equation 6: the registration's parameters, of people whose registration was accepted.
-    compare = nn.functional.smooth_l1_loss if options.parameters == "smooth-l1" else nn.functional.mse_loss
-    regress = (compare(pose.vector, targets.parameters, reduction="none") * weights).sum()
-    regress = regress / weights.sum().clamp_min(1)
+    if options.parameters == "absolute":
+        errors = _absolute_errors(body, bones, pose, ScaledPose.from_vector(targets.parameters))
+    else:
+        compare = nn.functional.smooth_l1_loss if options.parameters == "smooth-l1" else nn.functional.mse_loss
+        errors = compare(pose.vector, targets.parameters, reduction="none")
+    regress = (errors * weights).sum() / weights.sum().clamp_min(1)
     # Correspondences: the named vertices in the image against their pixels.
     has_vertex = (targets.vertices >= 0)[..., None].float()
     pixels = in_image(body.vertices(targets.vertices.clamp_min(0).long()) @ bones, pose)[..., :2]
@@ -87,3 +95,13 @@ def regressor_losses(
     keypoints = ((predicted - goals).square() * label_weights).sum() / (3 * label_weights.sum().clamp_min(1))
     loss = options.regress * regress + options.dense * dense + options.keypoints * keypoints
     return {"loss": loss, "regress": regress, "dense": dense, "keypoints": keypoints}
+
+
+def _absolute_errors(body: ScaledBody, bones: Tensor, pose: ScaledPose, true: ScaledPose) -> Tensor:
+    """Compare scaled rotations in camera axes, joints in space, scales and camera with registered ones: (B, ...)."""
+    true_bones = body.bones(true)
+    turns = (bones - true_bones).unflatten(1, (-1, 4))[:, :, :3].flatten(1).square() / 2
+    rows = body.landmarks(SMPL24.name)
+    joints = (in_image(rows @ bones, pose) - in_image(rows @ true_bones, true)).flatten(1).abs()
+    rest = (pose.vector - true.vector)[:, _SCALES_AND_CAMERA].square()
+    return torch.cat((turns, joints, rest), 1)

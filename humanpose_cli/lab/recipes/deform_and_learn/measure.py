@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.body.limb_rotations import neutral_rotations
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle, viewing_rotation
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, scale_to_bones
 from humanpose_cli.lab.recipes.people import JoinedPeople
 
@@ -59,18 +61,31 @@ def canonical_length(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None =
     return float(bone_lengths(body, skeleton, rows).sum())
 
 
+def constant_pose(count: int) -> ScaledPose:
+    """Return people who stand with hanging arms and face the camera, the control of all predictions."""
+    angles = matrix_to_axis_angle(neutral_rotations()[1:]).float()
+    return ScaledPose.t_pose(count)._replace(axis_angles=angles.repeat(count, 1, 1))
+
+
 def joint_truth(people: JoinedPeople, skeleton: Skeleton) -> NDArray[np.float64]:
-    """Return the people's labelled joints.
+    """Return the people's labelled joints as their crops show them, see `models.deform_and_learn.placing`.
 
     Args:
         people: N people.
         skeleton: The skeleton, J joints; joints of other skeletons have other positions and are not used.
 
     Returns:
-        (N, J, 3) float64, metres in camera axes; NaN if unknown.
+        (N, J, 3) float64, metres in axes of a camera that looks at the root; NaN if unknown.
     """
     labels = people.column(f"joints/{skeleton.name}").astype(np.float64)
-    return np.where(labels[..., 3:] > 0, labels[..., :3], np.nan)
+    joints = np.where(labels[..., 3:] > 0, labels[..., :3], np.nan)
+    return np.asarray(joints @ line_of_sight(joints[:, root_rows(skeleton)].mean(1)).numpy())
+
+
+def line_of_sight(positions: NDArray[np.float64]) -> Tensor:
+    """Return rotations (N, 3, 3) from axes of cameras that look at positions (N, 3) to the image's camera axes."""
+    flat = torch.from_numpy(positions[:, :2] / positions[:, 2:])
+    return viewing_rotation(flat, torch.ones(len(flat)), torch.zeros(len(flat), 2))
 
 
 def joint_errors(joints: NDArray[Any], true: NDArray[np.float64], skeleton: Skeleton, length: float) -> JointErrors:

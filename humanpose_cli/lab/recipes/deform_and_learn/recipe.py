@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +18,11 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.conventions import SKELETONS, Skeleton
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.lab.cache.augmentation import ColourChange, change_colour
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
@@ -50,9 +49,9 @@ from humanpose_cli.lab.recipes.people import (
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
-from humanpose_cli.models.deform_and_learn.inputs import cut_out, landmarks_in_crop
+from humanpose_cli.models.deform_and_learn.inputs import pose_in_crop
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
-from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
+from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions, mirrored
 from humanpose_cli.models.lifter.depth import DepthLifterOptions
 from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
@@ -71,25 +70,21 @@ class CropChange:
     Attributes:
         scale: Max change of the size, as a share.
         shift: Max shift, as a share of the crop's side.
-        colour: 1 for brightness ±0.1, contrast and saturation ±0.4, and hue ±20°.
         roll: Radians. Max rotation.
         mirror: Probability of a mirrored crop.
     """
 
     scale: float = 0.0
     shift: float = 0.0
-    colour: float = 0.0
     roll: float = 0.0
     mirror: float = 0.0
 
-    def drawn(self, random: np.random.Generator) -> tuple[ViewChange, ColourChange]:
-        """Draw a change of the view and a change of the colours."""
-        zoom, shift_x, shift_y, roll, *colour = random.uniform(-1, 1, 8)
+    def drawn(self, random: np.random.Generator) -> ViewChange:
+        """Draw a change of the view."""
+        zoom, shift_x, shift_y, roll = random.uniform(-1, 1, 4)
         shift = (2 * self.shift * float(shift_x), 2 * self.shift * float(shift_y))
-        mirror = bool(random.random() < self.mirror)
-        hue, saturation, contrast, brightness = self.colour * np.array(colour) * (20.0, 0.4, 0.4, 0.1)
-        view = ViewChange(1 + self.scale * float(zoom), shift, self.roll * float(roll), mirror)
-        return view, ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
+        is_mirrored = bool(random.random() < self.mirror)
+        return ViewChange(1 + self.scale * float(zoom), shift, self.roll * float(roll), is_mirrored)
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,7 @@ class DeformTraining(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.backbone and self.network.inputs == "landmarks":
+        if self.backbone and self.network.inputs == "pose":
             raise UsageError("backbone", "has no effect on a network that takes landmarks")
         if self.charts and self.correspondence == "none":
             raise UsageError("charts", "has no effect with `correspondence=none`")
@@ -167,28 +162,18 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
     ),
     "small": (
         DeformTraining(
-            network=BodyRegressorOptions(18, 16, 64, cut_out=True),
+            network=BodyRegressorOptions(2, 512, inputs="pose"),
+            losses=RegressorLosses(parameters="absolute"),
             lifter=DepthLifterOptions(width=256, learning_rate=5e-4),
-            augmentation=CropChange(0.1, 0.03, 0.5),
-            rounds=3,
-            learning_rate=7e-4,
-            lifter_steps=1500,
-        ),
-        TrainOptions(epochs=12, batch_size=16, decay=0.0, clip=5.0, average=0.995, precision="full", keep="last"),
-    ),
-    "landmarks": (
-        DeformTraining(
-            network=BodyRegressorOptions(2, 512, inputs="landmarks"),
-            lifter=DepthLifterOptions(width=256, learning_rate=5e-4),
-            augmentation=CropChange(0.1, 0.03, roll=0.3, mirror=0.5),
-            rounds=4,
+            augmentation=CropChange(0.15, 0.04, roll=0.4, mirror=0.5),
+            rounds=2,
             learning_rate=1e-3,
             lifter_steps=1500,
         ),
-        TrainOptions(epochs=10, batch_size=32, clip=5.0, average=0.98, precision="full", keep="last"),
+        TrainOptions(epochs=20, batch_size=64, clip=5.0, average=0.98, precision="full", keep="last"),
     ),
 }
-"""`small` and `landmarks`: for a CPU and a few thousand people; `landmarks` needs detections."""
+"""`small`: for a CPU and a few thousand people with detections."""
 
 
 class DeformAndLearn:
@@ -294,29 +279,25 @@ class RoundData(NamedTuple):
 
 
 class _Inputs:
-    """Makes the input of the network for a person: the normalised crop, or the landmarks in it."""
+    """Makes the input of the network for a person: the normalised crop, or the pose network's outputs in it."""
 
     def __init__(self, people: JoinedPeople, network: BodyRegressorOptions) -> None:
         self.people, self.network, self.boxes = people, network, people.column("box")
-        self.landmarks = people.column("detected") if network.inputs == "landmarks" else None
+        self.outputs = [people.column(name) for name in ("detected", "detected_world") if network.inputs == "pose"]
 
     def __call__(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
-        return self.changed(number, ViewChange(), ColourChange())
+        return self.changed(number, ViewChange())
 
-    def changed(self, number: int, view: ViewChange, colour: ColourChange) -> NDArray[np.float32]:
-        """Return a changed crop (3, S, S), or the landmarks (33, 3) in it."""
-        if self.landmarks is None:
-            crop = person_crop(self.boxes[number], self.network.size, view)
-            return normalised_image(change_colour(self.image(number, crop), colour))
-        landmarks = landmarks_in_crop(self.landmarks[number], person_crop(self.boxes[number], 2, view))
-        return landmarks[list(BLAZEPOSE33.mirror)] if view.mirror else landmarks
+    def changed(self, number: int, view: ViewChange) -> NDArray[np.float32]:
+        """Return a changed crop (3, S, S), or the pose network's outputs (33, 6) in it."""
+        if not self.outputs:
+            return normalised_image(self.image(number, person_crop(self.boxes[number], self.network.size, view)))
+        landmarks, world = (values[number] for values in self.outputs)
+        return pose_in_crop(landmarks, world, person_crop(self.boxes[number], 2, view))
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
-        """Return the cropped image; with `cut_out`, only the person, by the detector's mask or else the box."""
-        example = self.people.example(number, (), mask=False, detected_mask=self.network.cut_out)
-        if not self.network.cut_out:
-            return crop.image(example.image)
-        return crop.image(cut_out(example.image, example.detected_mask, self.boxes[number]))
+        """Return the cropped image."""
+        return crop.image(self.people.example(number, (), mask=False, detected_mask=False).image)
 
 
 class _Examples(_Inputs):
@@ -330,8 +311,8 @@ class _Examples(_Inputs):
         self.mirror_vertices = body.mirror_vertices.cpu().numpy()
 
     def __call__(self, number: int, random: np.random.Generator) -> Any:
-        view, colour = self.change.drawn(random)
-        return self.changed(number, view, colour), self._targets(number, view)
+        view = self.change.drawn(random)
+        return self.changed(number, view), self._targets(number, view)
 
     def _targets(self, number: int, view: ViewChange) -> tuple[Any, ...]:
         """Return the fields of `RegressorTargets` in a changed crop."""
@@ -361,14 +342,9 @@ def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
     """Transform registered bodies to a changed crop."""
     roll = axis_angle_to_matrix(torch.tensor([0.0, 0.0, view.roll]))
     matrix = roll @ pose.orientation.unflatten(1, (3, 3))
-    scales, angles = pose.segment_scales, pose.axis_angles
-    if view.mirror:  # x becomes −x in the image and in the body: rotations about y and z change their sign
-        flip = torch.tensor([-1.0, 1.0, 1.0])
-        mirror = torch.tensor(SMPL24.mirror)
-        matrix = flip[:, None] * matrix * flip
-        scales, angles = scales[:, mirror], -flip * angles[:, mirror[1:] - 1]
-    translation = torch.from_numpy(view.points(pose.translation.numpy()))
-    return ScaledPose(scales, angles, matrix.flatten(1), view.scale * pose.scale, translation)
+    translation = torch.from_numpy(replace(view, mirror=False).points(pose.translation.numpy()))
+    pose = pose._replace(orientation=matrix.flatten(1), scale=view.scale * pose.scale, translation=translation)
+    return mirrored(pose) if view.mirror else pose
 
 
 @torch.no_grad()
