@@ -225,8 +225,7 @@ def test_the_truth_has_no_loss_and_every_other_body_has(body):
 def test_absolute_rotations_and_joints_are_compared(body):
     pose = posed(3)
     targets, losses = targets_of(body, pose), RegressorLosses(parameters="absolute")
-    moved, turned = (pose._replace(axis_angles=pose.axis_angles.clone()) for _ in range(2))
-    moved = moved._replace(translation=pose.translation + 0.1)
+    moved, turned = pose._replace(translation=pose.translation + 0.1), pose._replace(axis_angles=1 * pose.axis_angles)
     head = SMPL24.index("head") - 1  # turns nothing but itself and has no joints below
     turned.axis_angles[:, head] = 0
     straight = targets._replace(parameters=orthonormalise(turned).vector)

@@ -153,7 +153,7 @@ def test_figure_2_has_all_people_and_those_accepted(cache, tmp_path, monkeypatch
 
 
 def test_predictions_are_where_the_second_registrations_begin(complete_run):
-    folder, _, begun = complete_run
+    _, _, begun = complete_run
     assert torch.isfinite(begun[2][0].vector).all()
     assert not torch.equal(begun[2][0].vector, begun[3][0].vector)
     assert (begun[2][0].vector[:, 24:93] != 0).any(), "no T pose"
