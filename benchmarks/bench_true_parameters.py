@@ -29,10 +29,10 @@ from humanpose_cli.lab.evaluate.people import clusters_of
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, people_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import (
     canonical_length,
-    constant_pose,
     joint_errors,
     joint_truth,
     line_of_sight,
+    standing_pose,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DEFORM_PRESETS,
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     held_out_joints = EvaluatedJoints.of_landmarks(body, SMPL24)
     predicted, constant = (
         1000 * held_out_joints.errors(each, plan.held_out).pa_mpjpe
-        for each in (predict_people(network, plan.held_out, 64), constant_pose(len(plan.held_out)))
+        for each in (predict_people(network, plan.held_out, 64), standing_pose(len(plan.held_out)))
     )
     clusters = clusters_of(plan.held_out.parts[0].taken(plan.held_out.numbers))
     facts = {"people": len(plan.people), "held_out": len(plan.held_out), "over": clusters.text, "epochs": loop.epochs}

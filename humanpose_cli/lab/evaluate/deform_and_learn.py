@@ -42,10 +42,10 @@ from humanpose_cli.lab.recipes.deform_and_learn.evidence import person_crop
 from humanpose_cli.lab.recipes.deform_and_learn.measure import (
     JointErrors,
     canonical_length,
-    constant_pose,
     joint_errors,
     joint_truth,
     root_rows,
+    standing_pose,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import mesh_views, predict_people
 from humanpose_cli.lab.recipes.people import LABELS, JoinedPeople, People
@@ -198,7 +198,7 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
         poses[_REFINED] = refined
     errors = {
         name: JointErrors(*(1000 * column for column in joints.errors(predicted, joined_people)))
-        for name, predicted in {_CONSTANT: constant_pose(len(people)), **poses}.items()
+        for name, predicted in {_CONSTANT: standing_pose(len(people)), **poses}.items()
     }
     summaries = {
         name: {"mpjpe_mm": summarise(values.mpjpe, clusters), "pa_mpjpe_mm": summarise(values.pa_mpjpe, clusters)}

@@ -29,7 +29,7 @@ from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
 from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
 from humanpose_cli.lab.evaluate.variants import VARIANTS, Variant
-from humanpose_cli.lab.recipes.deform_and_learn.measure import constant_pose, joint_truth
+from humanpose_cli.lab.recipes.deform_and_learn.measure import joint_truth, standing_pose
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
 from humanpose_cli.lab.recipes.deform_and_learn.rounds import ROUNDS, plan_rounds, train_rounds
 from humanpose_cli.lab.recipes.people import training_protocol
@@ -131,7 +131,7 @@ def _study(name: str, run: EvaluationRun, shared: DeformShared) -> Study:
 
     def report(trainings: Trainings) -> Report:
         runs = {key: _trained(trainings, key, training, plan, joints) for key, training in variant_trainings.items()}
-        standing = constant_pose(len(plan.held_out))
+        standing = standing_pose(len(plan.held_out))
         constant = [1000 * float(values.mean()) for values in joints.errors(standing, plan.held_out)]
         tables = [_table(name, variants, runs, constant), _figures(runs)]
         plots = {_PLOT: _plot(run.folder / _PLOT, runs[variants[0].name], variants, runs)} if name == "rounds" else {}

@@ -109,7 +109,7 @@ class BodyRegressor(nn.Module):
             return pose
         # In use, the mean with the body of the mirror image.
         reflection = inputs[:, list(BLAZEPOSE33.mirror)] * inputs.new_tensor(_REFLECTED)
-        reflected = mirrored(from_absolute(self.head(self.backbone(reflection)).float()))
+        reflected = mirrored_pose(from_absolute(self.head(self.backbone(reflection)).float()))
         return orthonormalise(ScaledPose.from_vector((pose.vector + reflected.vector) / 2))
 
     @classmethod
@@ -146,7 +146,7 @@ def from_absolute(vector: Tensor) -> ScaledPose:
     return ScaledPose(scales, matrix_to_axis_angle(relative), rotations[:, 0].flatten(1), camera[:, 0], camera[:, 1:])
 
 
-def mirrored(pose: ScaledPose) -> ScaledPose:
+def mirrored_pose(pose: ScaledPose) -> ScaledPose:
     """Mirror bodies left to right: x becomes −x in the image and in the body."""
     flip = pose.scale.new_tensor([-1.0, 1.0, 1.0])  # rotations about y and z change their sign
     mirror = torch.tensor(SMPL24.mirror, device=flip.device)

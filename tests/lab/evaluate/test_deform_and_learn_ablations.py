@@ -24,7 +24,7 @@ from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
 from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.recipes.deform_and_learn import rounds
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses
-from humanpose_cli.lab.recipes.deform_and_learn.measure import constant_pose
+from humanpose_cli.lab.recipes.deform_and_learn.measure import standing_pose
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.recipe import TrainOptions
@@ -173,7 +173,7 @@ def test_losses_are_compared_with_all_of_them(constructed_errors, cache, tmp_pat
     assert len(table.columns) == len(table.rows[0]) == 11
     plan = DeformAndLearn(cache, TINY.network)
     joints = EvaluatedJoints.of_landmarks(ScaledBody(plan.body), SMPL24)
-    standing = joints.errors(constant_pose(len(plan.held_out)), plan.held_out)
+    standing = joints.errors(standing_pose(len(plan.held_out)), plan.held_out)
     assert table.rows[0][-3:-1] == [pytest.approx(1000 * errors.mean()) for errors in standing]
 
 

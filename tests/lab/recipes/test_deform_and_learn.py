@@ -47,7 +47,7 @@ from humanpose_cli.models.deform_and_learn.regressor import (
     BodyRegressor,
     BodyRegressorOptions,
     from_absolute,
-    mirrored,
+    mirrored_pose,
     orthonormalise,
 )
 
@@ -254,8 +254,8 @@ def test_a_mirrored_person_has_the_mirrored_body(people):
         make = _Inputs(people, network.options)
         inputs = [torch.from_numpy(make.changed(1, ViewChange(mirror=mirror)))[None] for mirror in (False, True)]
         plain, reflected = map(network, inputs)
-    assert (plain.axis_angles - mirrored(plain).axis_angles).abs().max() > 0.1
-    torch.testing.assert_close(reflected.vector, mirrored(plain).vector, atol=1e-5, rtol=0)
+    assert (plain.axis_angles - mirrored_pose(plain).axis_angles).abs().max() > 0.1
+    torch.testing.assert_close(reflected.vector, mirrored_pose(plain).vector, atol=1e-5, rtol=0)
 
 
 def test_rejected_registrations_unknown_joints_and_missing_pixels_teach_nothing(body):

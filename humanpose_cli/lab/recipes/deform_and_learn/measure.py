@@ -61,7 +61,7 @@ def canonical_length(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None =
     return float(bone_lengths(body, skeleton, rows).sum())
 
 
-def constant_pose(count: int) -> ScaledPose:
+def standing_pose(count: int) -> ScaledPose:
     """Return people who stand with hanging arms and face the camera, the control of all predictions."""
     angles = matrix_to_axis_angle(neutral_rotations()[1:]).float()
     return ScaledPose.t_pose(count)._replace(axis_angles=angles.repeat(count, 1, 1))

@@ -51,7 +51,7 @@ from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
 from humanpose_cli.models.deform_and_learn.inputs import pose_in_crop
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
-from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions, mirrored
+from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions, mirrored_pose
 from humanpose_cli.models.lifter.depth import DepthLifterOptions
 from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
@@ -344,7 +344,7 @@ def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
     matrix = roll @ pose.orientation.unflatten(1, (3, 3))
     translation = torch.from_numpy(replace(view, mirror=False).points(pose.translation.numpy()))
     pose = pose._replace(orientation=matrix.flatten(1), scale=view.scale * pose.scale, translation=translation)
-    return mirrored(pose) if view.mirror else pose
+    return mirrored_pose(pose) if view.mirror else pose
 
 
 @torch.no_grad()
