@@ -25,8 +25,9 @@ from torch import Tensor
 from humanpose_cli.body.body import read_shipped
 from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.npz_files import read_npz
 
 # Poses and positions are stored as whole numbers of these steps.
 POSE_QUANTUM = 1 / 1024  # radians, 0.06°
@@ -145,10 +146,19 @@ def decode_steps(planes: np.ndarray, quantum: float) -> np.ndarray:
     return (steps.cumsum(axis=1).T * quantum).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def pose_library() -> PoseLibrary:
-    """Read the library that comes with the package, once (about 0.1 s)."""
-    file = read_shipped(DATA_FILE, "pose library", _SCHEMA)
+@lru_cache(maxsize=2)
+def pose_library(path: Path | None = None) -> PoseLibrary:
+    """Read a library, once (about 0.1 s).
+
+    Args:
+        path: A file of tools/build_pose_library.py. None means the library that comes with the package.
+
+    Raises:
+        InputError: If the file is damaged or of another kind.
+    """
+    file = read_shipped(DATA_FILE, "pose library", _SCHEMA) if path is None else read_npz(path)
+    if "pose_steps" not in file:
+        raise InputError(path, "is no pose library", remedy="build one with tools/build_pose_library.py")
     poses = torch.from_numpy(decode_steps(file["pose_steps"], POSE_QUANTUM))
     pelvis = torch.from_numpy(decode_steps(file["pelvis_steps"], PELVIS_QUANTUM))
     names, activities, splits = (file[f"clip_{name}"].tolist() for name in ("name", "activity", "split"))

@@ -412,12 +412,8 @@ def mixture_from(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray
         UsageError: If the shapes do not match.
     """
     if weights.ndim != 1 or means.shape[:1] != weights.shape or covariances.shape != means.shape + means.shape[-1:]:
-        raise UsageError(
-            "mixture",
-            "shapes do not fit",
-            expected="(C,), (C, D), (C, D, D)",
-            got=f"{weights.shape}, {means.shape}, {covariances.shape}",
-        )
+        shapes = f"{weights.shape}, {means.shape}, {covariances.shape}"
+        raise UsageError("mixture", "shapes do not fit", expected="(C,), (C, D), (C, D, D)", got=shapes)
     whitening = np.linalg.cholesky(np.linalg.inv(covariances)).swapaxes(-1, -2)
     offset = -np.log(np.diagonal(whitening, axis1=-2, axis2=-1)).sum(-1) - np.log(weights)
     arrays = (means, whitening, offset - offset.min())

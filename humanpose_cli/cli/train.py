@@ -33,7 +33,7 @@ _MODELS = "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) +
 _MODEL = argument("MODEL", _MODELS, parser=_model)
 _DATA = option(
     "--data CACHE",
-    "Dataset cache of hpc preprocess; may be repeated for deform-and-learn. Required by every model except lifter.",
+    "Dataset cache of hpc preprocess; may be repeated for deform-and-learn. Optional for lifter: a pose library.",
 )
 _OUT = out_option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = option(
@@ -105,7 +105,7 @@ def train(
     if data and len(data) > 1 and not entry.several:
         raise UsageError("--data", f"takes one cache for {model}", got=str(len(data)))
     caches = []
-    if data:
+    if data and entry.needs_data:
         from humanpose_cli.lab.cache.cache import open_cache
 
         caches = [(path, open_cache(path)) for path in data]  # now, for torch takes seconds to import

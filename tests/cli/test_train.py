@@ -187,7 +187,7 @@ def _flags(arguments):
         (("segmenter", "--data", "CACHE", "--minutes", "-1"), 2, "--minutes: is out of range"),
         (("segmenter", "--data", "CACHE", "--minutes", "0"), 2, "--minutes: is out of range"),
         (("nbf", "--data", "CACHE", "--preset", "small-proxy"), 3, "--detections"),
-        (("lifter", "--data", "CACHE"), 2, "makes its own examples"),
+        (("lifter", "--data", "CACHE"), 3, "is a folder"),
     ],
 )
 def test_wrong_options_are_refused(hpc, cache, tmp_path, arguments, code, message, dry):

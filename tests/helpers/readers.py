@@ -28,6 +28,7 @@ from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.mixture_prior import read_mixture_prior
+from humanpose_cli.body.pose_library import DATA_FILE, pose_library
 from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.cli.settings import read_config
 from humanpose_cli.core.conventions import COCO17
@@ -247,6 +248,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
     "amass.npz": (amass, read_pose),
     "aist.pkl": (pickled(AIST), read_pose),
+    "library.npz": (copied(DATA_FILE), pose_library.__wrapped__),
     "objects.npy": (mdm, read_pose),
     "vibe.pkl": (pickled(VIBE), read_pose),
     "romp.npz": (romp, read_pose),

@@ -25,7 +25,7 @@ class ModelEntry:
         recipe: Name of the recipe's class, which is called with (data, options, seed=).
         presets: Name of the mapping from a preset to (options of the recipe, options of the loop).
         help: A line for `--help`.
-        needs_data: If False, the recipe makes its own examples and takes None as the cache.
+        needs_data: If False, the recipe makes its own examples; its data is not a cache, and None is valid.
         use: The command that applies the weights; {run} and {data} stand for the folders.
         min_steps: Training steps, including earlier runs, below which that command refuses weights without `force`.
         several: Whether the recipe takes a list of caches.
@@ -60,7 +60,7 @@ class ModelEntry:
         """Make the recipe for a cache.
 
         Args:
-            data: Path of the cache, a list of paths if `several`, None if the recipe needs no data.
+            data: Path of the cache, a list of paths if `several`, None if the recipe needs no data (see `needs_data`).
             options: Options of the recipe.
             seed: Seed of weights and augmentation.
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,11 +96,12 @@ class Pose:
 
 
 @lru_cache(maxsize=4)
-def activities(split: str) -> dict[str, tuple[str, ...]]:
+def activities(split: str, library: Path | None = None) -> dict[str, tuple[str, ...]]:
     """Return the activities of each family in a split.
 
     Args:
         split: "train" or "held_out".
+        library: File of the pose library. None means the library that comes with the package.
 
     Raises:
         UsageError: If there is no such split.
@@ -111,7 +113,7 @@ def activities(split: str) -> dict[str, tuple[str, ...]]:
     for name in names:
         families = (family for family, (_, members) in _FAMILIES.items() if name in members.split())
         by_family[next(families, "upright")].append(name)
-    by_family[LIBRARY] = sorted({motion.activity for motion in pose_library().motions(split=split)})
+    by_family[LIBRARY] = sorted({motion.activity for motion in pose_library(library).motions(split=split)})
     return {family: tuple(names) for family, names in by_family.items() if names}
 
 
@@ -123,11 +125,12 @@ class PoseBank:
     Args:
         seed: Seed of the poses.
         split: "train" or "held_out".
+        library: File of the pose library. None means the library that comes with the package.
     """
 
-    def __init__(self, seed: int, split: str = "train") -> None:
-        self.seed, self.split = seed, split
-        activities(split)
+    def __init__(self, seed: int, split: str = "train", library: Path | None = None) -> None:
+        self.seed, self.split, self.library = seed, split, library
+        activities(split, library)
         self._block: Callable[[int], tuple[Pose, ...]] = lru_cache(maxsize=16)(lambda block: self._draw([block]))
 
     def pose(self, number: int) -> Pose:
@@ -135,8 +138,8 @@ class PoseBank:
         block, row = divmod(number, BLOCK)
         return self._block(block)[row]
 
-    def __reduce__(self) -> tuple[type, tuple[int, str]]:
-        return type(self), (self.seed, self.split)
+    def __reduce__(self) -> tuple[type, tuple[int, str, Path | None]]:
+        return type(self), (self.seed, self.split, self.library)
 
     def poses(self, start: int, stop: int) -> tuple[Pose, ...]:
         """Return the poses start … stop − 1, drawn together."""
@@ -173,8 +176,8 @@ class PoseBank:
 
     def _bases(self, counts: Sequence[int], streams: Sequence[_Stream]) -> tuple[Tensor, list[str], list[str]]:
         """Draw key poses and library frames, facing +z: rotations (B, 24, 3, 3), activities and families."""
-        sources = _sources(self.split)
-        library = pose_library()
+        sources = _sources(self.split, self.library)
+        library = pose_library(self.library)
         draws = [sources.draw(count, stream.numbers) for count, stream in zip(counts, streams, strict=True)]
         families, activities, frames, flips = (np.concatenate(values) for values in zip(*draws, strict=True))
         poses = key_poses().rotations[sources.key_row[activities]]
@@ -234,10 +237,9 @@ class _Sources(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _sources(split: str) -> _Sources:
-    table = activities(split)
-    library = pose_library()
-    key_names = key_poses().names
+def _sources(split: str, file: Path | None) -> _Sources:
+    table = activities(split, file)
+    library = pose_library(file)
     share = np.array([FAMILIES[family] for family in table])
     counts = np.array([len(names) for names in table.values()])
     pairs = [(family, name) for family, names in table.items() for name in names]
@@ -250,7 +252,7 @@ def _sources(split: str) -> _Sources:
         first=np.cumsum(counts) - counts,
         counts=counts,
         names=tuple(name for _, name in pairs),
-        key_row=np.array([0 if family == LIBRARY else key_names.index(name) for family, name in pairs]),
+        key_row=np.array([0 if family == LIBRARY else key_poses().names.index(name) for family, name in pairs]),
         frame_start=np.cumsum(lengths) - lengths,
         frame_count=lengths,
         frames=np.concatenate(frames),
@@ -323,9 +325,8 @@ def sample_motion(
     if random.random() < 0.5:
         flip = torch.tensor([-1.0, 1.0, 1.0])
         motion = replace(motion, rotations=mirror_rotations(motion.rotations), pelvis=motion.pelvis * flip)
-    rotations = motion.rotations
     for scale in (1.0, 0.5, 0.25, 0.125):
-        new_rotations = _widen(rotations, random, scale, frame_rate)
+        new_rotations = _widen(motion.rotations, random, scale, frame_rate)
         if bool((self_penetration(new_rotations) < _MAX_MOTION_PENETRATION).all()):
             motion = replace(motion, rotations=new_rotations)
             break

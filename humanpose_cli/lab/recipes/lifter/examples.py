@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +29,8 @@ from humanpose_cli.models.lifter.metric import (
 Array = NDArray[np.float32]
 
 # Share of each family of poses. Poses that differ most from standing are the hardest and more frequent than in reality.
-_SHARES = {"library": 0.30, "upright": 0.18, "stepping": 0.06, "bending": 0.07, "crouching": 0.08, "kneeling": 0.05}
-_SHARES |= {"chair": 0.12, "floor": 0.07, "crawling": 0.03, "lying": 0.04}
+_SHARES = {"library": 0.50, "upright": 0.12, "stepping": 0.04, "bending": 0.05, "crouching": 0.06, "kneeling": 0.04}
+_SHARES |= {"chair": 0.09, "floor": 0.05, "crawling": 0.02, "lying": 0.03}
 _MAX_BETA = 2.5
 _BATCH = 4096  # bodies that are posed at once
 
@@ -150,22 +151,22 @@ class PosePool(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def pose_pool(count: int, seed: int, split: str) -> PosePool:
+def pose_pool(count: int, seed: int, split: str, library: Path | None = None) -> PosePool:
     """Pose `count` bodies of random shape in poses of a split.
 
     Args:
         count: Number of bodies.
         seed: Seed of poses and shapes.
         split: "train" or "held_out".
+        library: File of the pose library. None means the library that comes with the package.
     """
-    bank = PoseBank(seed, split)
     body = default_body()
     random = np.random.default_rng((seed, count))
     points = np.empty((count, len(LIFTED_JOINTS) + len(BLAZEPOSE33), 3), np.float32)
     families: list[str] = []
     joints, pelvis = SMPL24.indices(LIFTED_JOINTS), SMPL24.index("pelvis")
     for start in range(0, count, _BATCH):
-        poses = bank.poses(start, min(start + _BATCH, count))
+        poses = PoseBank(seed, split, library).poses(start, min(start + _BATCH, count))
         betas = np.clip(random.normal(size=(len(poses), body.shape_count)), -_MAX_BETA, _MAX_BETA)
         shape = torch.from_numpy(betas.astype(np.float32))
         with torch.no_grad():

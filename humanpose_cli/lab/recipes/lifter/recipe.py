@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions
@@ -50,7 +50,6 @@ class LifterTraining(Options):
 
     network: LifterOptions = option(LifterOptions(), "The network.")
     poses: int = option(120_000, "Number of posed bodies in the pool that batches are drawn from.", minimum=1)
-    epoch: int = option(500, "Steps of one epoch of the loop.", minimum=1)
     learning_rate: float = option(1e-3, "Learning rate of Adam.", above=0)
     start: str = option("", "Initial weights from another run.", unset="random weights")
     held_out: int = option(
@@ -84,9 +83,10 @@ class _Batches:
     poses: int
     seed: int
     size: int
+    library: Path | None
 
     def __call__(self, number: int, random: np.random.Generator) -> LifterBatch:
-        pool = pose_pool(self.poses, self.seed, "train")
+        pool = pose_pool(self.poses, self.seed, "train", self.library)
         return lifter_batch(pool, pool.draw(self.size, random), random, CameraRanges(), DetectionErrors())
 
 
@@ -94,21 +94,21 @@ class LifterRecipe(Recipe[LifterBatch]):
     """Laplace likelihood of joints and landmarks, evaluated on held-out activities with detection errors.
 
     Args:
-        data: Must be None, since the lifter makes its own examples.
+        data: File of the pose library. None means the library that comes with the package.
         options: Options of the training.
         seed: Seed of the weights and of the training poses.
 
     Raises:
-        UsageError: If data are given.
+        InputError: If the file is damaged or of another kind.
     """
 
     name, criterion = MODEL, "pa_mpjpe_mm"
     model: LifterNetwork
 
     def __init__(self, data: Path | str | None = None, options: LifterTraining | None = None, *, seed: int = 0) -> None:
-        if data is not None:
-            raise UsageError("data", "has no effect: the lifter makes its own examples", got=str(data))
         self.options, self.seed = options or LifterTraining(), seed
+        self.library = None if data is None else Path(data)
+        pose_library(self.library)  # raises now if it is another file
         poses = {"count": self.options.held_out // 2, "unit": "poses"}
         self.validation_data = {**poses, "data": "held-out activities of the pose library"}
         torch.manual_seed(seed)
@@ -121,10 +121,11 @@ class LifterRecipe(Recipe[LifterBatch]):
         return [Phase("lift", list(self.model.parameters()), self.options.learning_rate, (0.9, 0.98))]
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
-        make = _Batches(self.options.poses, self.seed, options.batch_size)
+        make = _Batches(self.options.poses, self.seed, options.batch_size, self.library)
         if options.workers:
-            pose_pool(make.poses, make.seed, "train")  # before the workers are forked, which then share it
-        numbers = range(self.options.epoch * options.world_size)
+            # Before the workers are forked, which then share it.
+            pose_pool(make.poses, make.seed, "train", self.library)
+        numbers = range(500 * options.world_size)  # steps of an epoch
         return BatchLoader(numbers, make, replace(options, batch_size=1), collate=itemgetter(0))
 
     def losses(self, phase: str, batch: LifterBatch) -> Mapping[str, Tensor]:
@@ -139,14 +140,13 @@ class LifterRecipe(Recipe[LifterBatch]):
             people who sit, crouch or lie; pa_true_2d_mm: the same for true landmarks; mpjpe_mm: mean error of all
             joints relative to the pelvis; within_sigma: share of the errors within the predicted σ.
         """
-        held_out = self._held_out
         calibration_rows = slice(0, None, 2)
         evaluation_rows = slice(1, None, 2)
-        lifts = self._lifted(held_out.detected, batch_size)
+        lifts = self._lifted(self._held_out.detected, batch_size)
         self.model.calibration.copy_(_calibration(lifts.rows(calibration_rows)))
         lifts = lifts.rows(evaluation_rows)
-        clean = self._lifted(held_out.clean, batch_size).rows(evaluation_rows)
-        low = torch.tensor([family in _LOW_FAMILIES for family in held_out.family])[evaluation_rows]
+        clean = self._lifted(self._held_out.clean, batch_size).rows(evaluation_rows)
+        low = torch.tensor([family in _LOW_FAMILIES for family in self._held_out.family])[evaluation_rows]
         errors = 1000 * lifts.aligned()
         return {
             "pa_mpjpe_mm": float(errors.mean()),
@@ -161,13 +161,14 @@ class LifterRecipe(Recipe[LifterBatch]):
 
     def describe(self) -> Mapping[str, Any]:
         shares = "held-out activities of the pose library and of the key poses"
-        return {"data": "posed default bodies, not rendered", "evaluated_on": shares, "recipe": asdict(self.options)}
+        data = f"posed bodies, not rendered; {len(pose_library(self.library)):,} frames of tools/build_pose_library.py"
+        return {"data": data, "evaluated_on": shares, "recipe": asdict(self.options)}
 
     @cached_property
     def _held_out(self) -> _HeldOut:
         """The held-out poses, which do not depend on the seed of the run."""
         count = self.options.held_out
-        pool = pose_pool(count, 1, "held_out")
+        pool = pose_pool(count, 1, "held_out", self.library)
         random = np.random.default_rng(1)
         rows = pool.draw(count, random)
         with_errors = lifter_batch(pool, rows, random, CameraRanges(), DetectionErrors())
