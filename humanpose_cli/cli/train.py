@@ -33,7 +33,7 @@ _MODELS = "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) +
 _MODEL = argument("MODEL", _MODELS, parser=_model)
 _DATA = option(
     "--data CACHE",
-    "Dataset cache of hpc preprocess; may be repeated for deform-and-learn. Optional for lifter: a pose library.",
+    "Cache of hpc preprocess; may be repeated for deform-and-learn; lifter: a pose library. Required except by lifter.",
 )
 _OUT = out_option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = option(
