@@ -51,7 +51,7 @@ _STEPS = "steps=1 --batch-size 2 --workers 0 --threads 1"
 _LOOP = "steps=1 batch_size=2 workers=0 validate_every=1000"
 _NEARLY_ALL = {"losses.fraction_3d": 0.9}  # in place of 2 to 20 % of three people, who would be nobody
 _DEFORM = f"rounds=2 lifter_steps=1 registration.steps=1 network.width={WIDTH} network.size=64"
-_REFINER = "encoder= validation=2 visible=0 network.crop=32 network.width=4 network.state=8 network.updates=2"
+_REFINER = "encoder= validation=2 visible=0 network.crop=32 network.width=4"
 _SIDES = ("encoder", "decoder", "background")
 _NBF = f"regressor.width={WIDTH} inputs.size=64 crop=64"
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from scipy.stats import laplace
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
@@ -23,23 +22,20 @@ from humanpose_cli.lab.recipes.refiner.losses import (
 )
 from humanpose_cli.models.refiner.network import (
     MODEL,
-    CostVolume,
-    DisplacementMixture,
+    DisplacementEstimate,
     DisplacementNetwork,
     DisplacementOptions,
     initialise_from,
     rendering_input,
     sample_targets,
-    upsample_convexly,
 )
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
-from humanpose_cli.models.refiner.pyramid import PyramidNetwork
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 
 SIZE = 64
 CAMERA = Camera(110.0, (SIZE / 2, SIZE / 2), (SIZE, SIZE))
-SMALL = DisplacementOptions(crop=SIZE, width=4, state=8, updates=3)
+SMALL = DisplacementOptions(crop=SIZE, width=4)
 
 
 @pytest.fixture(scope="module")
@@ -109,56 +105,6 @@ def test_values_are_fetched_from_where_displacements_lead():
     torch.testing.assert_close(half[0, 0, 0, 0], image[0, 0, 1, :2].mean())
 
 
-def test_the_cost_volume_holds_the_products_of_all_pairs_and_their_means():
-    rendering, photo = torch.randn(2, 2, 6, 8, 4, dtype=torch.float64)
-    fine, coarse = CostVolume(rendering, photo, levels=2).levels
-    pairs = torch.einsum("bcij,bckl->bijkl", rendering, photo).float() / 6**0.5
-    torch.testing.assert_close(fine.view(2, 8, 4, 8, 4), pairs)
-    means = pairs.unflatten(3, (4, 2)).unflatten(5, (2, 2)).mean((4, 6))
-    torch.testing.assert_close(coarse.view(2, 8, 4, 4, 2), means)
-
-
-def test_products_are_looked_up_around_the_cells_that_displacements_lead_to():
-    rendering, photo = torch.randn(2, 1, 6, 8, 8)
-    volume = CostVolume(rendering, photo, levels=2)
-    moved = torch.zeros(1, 2, 8, 8)
-    moved[0, :, 3, 2] = torch.tensor([2.0, -1.0])
-    found = volume.around(moved, reach=1).unflatten(1, (2, 3, 3))  # level, row, column
-    pairs = torch.einsum("bcij,bckl->bijkl", rendering, photo)[0] / 6**0.5
-    # The cell in column 2 of row 3 looks at column 4 of row 2, one cell to each side.
-    torch.testing.assert_close(found[0, 0, :, :, 3, 2], pairs[3, 2, 1:4, 3:6])
-    torch.testing.assert_close(found[0, 0, :, :, 5, 5], pairs[5, 5, 4:7, 4:7])
-    assert not found[0, 0, 0, :, 0, 0].any(), "zero outside"
-    # The middle of that cell lies a quarter of a coarse cell beside, and a quarter below, the middle of a coarse one.
-    coarse = pairs[3, 2].unflatten(0, (4, 2)).unflatten(2, (4, 2)).mean((1, 3))
-    beside = 0.75 * coarse[:, 2] + 0.25 * coarse[:, 1]
-    assert found[0, 1, 1, 1, 3, 2] == pytest.approx(float(0.75 * beside[1] + 0.25 * beside[0]), abs=1e-5)
-
-
-def test_enlarged_values_are_convex_combinations_of_their_neighbours():
-    logits = 3 * torch.randn(2, 9 * 16, 5, 6)
-    constant = torch.full((2, 3, 5, 6), 2.5)
-    torch.testing.assert_close(upsample_convexly(constant, logits), torch.full((2, 3, 20, 24), 2.5))
-    values = torch.randn(2, 3, 5, 6)
-    enlarged = upsample_convexly(values, logits)
-    assert enlarged.max() <= values.max()
-    assert enlarged.min() >= values.min()
-    # All weight on the neighbour on the left: every pixel of a cell has its value, the first column its own.
-    left = torch.full((2, 9, 16, 5, 6), -40.0)
-    left[:, 3] = 40.0
-    shifted = upsample_convexly(values, left.flatten(1, 2))[..., ::4, ::4]
-    torch.testing.assert_close(shifted, values[..., [0, 0, 1, 2, 3, 4]])
-
-
-def test_pixels_of_a_cell_have_separate_combinations():
-    values = torch.arange(9.0).view(1, 1, 3, 3)
-    logits = torch.full((1, 9, 2, 2, 3, 3), -40.0)
-    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        logits[0, 4 + 3 * row + column, row, column] = 40.0  # itself, right, below, below on the right
-    enlarged = upsample_convexly(values, logits.flatten(1, 3))
-    assert enlarged[0, 0, 2:4, 2:4].tolist() == [[4.0, 5.0], [7.0, 8.0]]
-
-
 @pytest.mark.parametrize("left_out", [(), ("texture",), ("depth",), ("normals",), ("colours",)])
 def test_an_untrained_network_moves_nothing_whatever_it_sees(rendering, left_out):
     options = replace(SMALL, **dict.fromkeys(left_out, False))
@@ -167,10 +113,9 @@ def test_an_untrained_network_moves_nothing_whatever_it_sees(rendering, left_out
     assert not visible[:, :, 0].any(), "zero off the body"
     network = DisplacementNetwork(options).eval()
     found = network(torch.rand(1, 3, SIZE, SIZE), visible)
-    assert len(found) == 3
+    assert len(found) == 4
     for estimate in found:
         assert estimate.pixels.shape == (1, 2, SIZE, SIZE)
-        assert estimate.logit.shape == estimate.scale.shape == (1, 1, SIZE, SIZE)
         assert not estimate.pixels.any()
         assert (estimate.deviation > 0).all()
 
@@ -178,16 +123,9 @@ def test_an_untrained_network_moves_nothing_whatever_it_sees(rendering, left_out
 def disturbed_network(options):
     """One that moves something although it has not learned."""
     network = DisplacementNetwork(options).eval()
-    torch.nn.init.normal_(network.update.head[-1].weight, std=0.1)
+    for level in network.levels:
+        torch.nn.init.normal_(level.head.weight, std=0.1)
     return network
-
-
-def test_the_last_update_alone_is_the_last_of_all(rendering):
-    network, photo = disturbed_network(SMALL), torch.rand(1, 3, SIZE, SIZE)
-    with torch.no_grad():
-        both = [network(photo, rendering_input(rendering, SMALL), last=last)[-1] for last in (False, True)]
-    assert both[0].pixels.abs().max() > 0.01
-    torch.testing.assert_close(both[0][:3], both[1][:3])
 
 
 def test_every_part_of_the_network_learns(rendering):
@@ -197,88 +135,61 @@ def test_every_part_of_the_network_learns(rendering):
     assert [name for name, values in network.named_parameters() if values.grad is None or not values.grad.any()] == []
 
 
-def test_a_predictor_returns_pixels_of_the_crops(body):
-    torch.manual_seed(0)
-    network = DisplacementNetwork(SMALL)
-    torch.nn.init.constant_(network.update.head[-1].bias, 0.25)
-    predictor = DisplacementPredictor(network)
-    narrow, wide = SIZE / 256, SIZE / 256 * math.exp(1.5 + 0.25)
-    weight = 1 / (1 + math.exp(-0.25))
-    deviation = math.sqrt(2 * (weight * narrow**2 + (1 - weight) * wide**2))
+def test_a_predictor_returns_pixels_of_the_crops(body, tmp_path):
+    network, file = DisplacementNetwork(SMALL), tmp_path / "refiner.safetensors"
+    torch.nn.init.constant_(network.levels[-1].head.bias, 0.25)
+    write_weights(file, network.state_dict(), WeightsHeader(MODEL, asdict(SMALL)))
+    predictor = DisplacementPredictor.load(file)
     for factor in (1, 3):
         camera = CAMERA.scaled(factor)
         drawn = render_bodies(body, posed(body), [camera], factor * SIZE)
         found = predictor(drawn, torch.rand(1, 3, factor * SIZE, factor * SIZE))
-        assert found.pixels.shape == (1, 2, factor * SIZE, factor * SIZE)
-        # Three updates by a quarter of a cell of eight pixels.
-        torch.testing.assert_close(found.pixels, torch.full_like(found.pixels, 3 * 0.25 * 8 * factor))
-        assert found.deviation[0, 0, 5, 5] == pytest.approx(deviation * factor)
+        # A quarter of a cell of two pixels; exp(0.25) cells are the scale b of errors of variance 3 b² along an axis.
+        torch.testing.assert_close(found.pixels, torch.full((1, 2, factor * SIZE, factor * SIZE), 2 * 0.25 * factor))
+        assert found.deviation[0, 0, 5, 5] == pytest.approx(3**0.5 * 2 * math.exp(0.25) * factor, rel=1e-4)
 
 
-def test_weights_of_the_earlier_network_are_read(body, tmp_path):
-    options = {"crop": SIZE, "width": 4, "colours": False}
-    network = PyramidNetwork(DisplacementOptions(**options))
-    head = network.levels[-1].head
-    torch.nn.init.constant_(head.bias, 0.25)
-    file = tmp_path / "earlier.safetensors"
-    write_weights(file, network.state_dict(), WeightsHeader(MODEL, options))
-    predictor = DisplacementPredictor.load(file)
-    drawn = render_bodies(body, posed(body), [CAMERA.scaled(3)], 3 * SIZE)
-    found = predictor(drawn, torch.rand(1, 3, 3 * SIZE, 3 * SIZE))
-    # A quarter of a cell of two pixels; exp(0.25) cells are the scale b of errors, whose axes have the variance 3 b².
-    torch.testing.assert_close(found.pixels, torch.full_like(found.pixels, 2 * 0.25 * 3))
-    assert found.deviation[0, 0, 5, 5] == pytest.approx(3**0.5 * 2 * math.exp(0.25) * 3, rel=1e-4)
-    errors = np.random.default_rng(0).gamma(2, 1.0, 100_000) * np.exp(1j * np.linspace(0, 100, 100_000))
-    assert errors.real.std() == pytest.approx(3**0.5, rel=0.02)
+def estimate(error, scale):
+    return DisplacementEstimate(error, torch.full((len(error), 1, *error.shape[2:]), 3**0.5 * scale))
 
 
-def mixture(error, weight, scale, narrow=0.7):
-    full = torch.ones(len(error), 1, *error.shape[2:])
-    return DisplacementMixture(error, full * math.log(weight / (1 - weight)), full * scale, narrow)
-
-
-def test_the_likelihood_is_that_of_a_mixture_of_laplacians():
-    error = 4 * torch.randn(2, 2, 5, 6)
-    found = negative_log_likelihood(mixture(error, 0.3, 2.5), torch.zeros_like(error))
-    density = 0.3 * laplace.pdf(error, scale=0.7) + 0.7 * laplace.pdf(error, scale=2.5)
-    np.testing.assert_allclose(found, -np.log(density).sum(1, keepdims=True), rtol=1e-4)
-    far = negative_log_likelihood(mixture(error + 1e4, 0.3, 2.5), torch.zeros_like(error))
-    assert torch.isfinite(far).all()
+def errors_in_the_plane(scale):
+    random = np.random.default_rng(0)
+    angle = random.uniform(0, 2 * np.pi, (8, 64, 64))
+    lengths = random.gamma(2, scale, (8, 64, 64))
+    return torch.from_numpy(np.stack((lengths * np.cos(angle), lengths * np.sin(angle)), 1)).float()
 
 
 def test_deviation_and_nearer_share_are_those_of_samples():
-    random = np.random.default_rng(0)
-    scales = np.where(random.random((8, 2, 64, 64)) < 0.3, 0.7, 2.5)
-    error = torch.from_numpy(random.laplace(0, scales)).float()
-    found = mixture(error, 0.3, 2.5)
-    assert error.std() == pytest.approx(float(found.deviation[0, 0, 0, 0]), rel=0.02)
+    error = errors_in_the_plane(1.5)
     truth = torch.zeros_like(error)
-    assert nearer_share(found, truth).mean() == pytest.approx(0.5, abs=0.01)
-    assert nearer_share(mixture(error, 0.3, 1.2), truth).mean() > 0.55
+    assert error.std() == pytest.approx(float(estimate(error, 1.5).deviation[0, 0, 0, 0]), rel=0.02)
+    assert nearer_share(estimate(error, 1.5), truth).mean() == pytest.approx(0.5, abs=0.01)
+    assert nearer_share(estimate(error, 0.8), truth).mean() > 0.55
 
 
 def test_the_loss_is_minimal_at_the_truth_with_the_scale_that_errors_have():
-    error = torch.from_numpy(np.random.default_rng(0).laplace(0, 1.5, (16, 2, 64, 64))).float()
-    truth, weights = torch.zeros_like(error), torch.ones(16, 1, 64, 64)
+    error = errors_in_the_plane(1.5)
+    truth, weights = torch.zeros_like(error), torch.ones(8, 1, 64, 64)
 
     def loss(scale, offset=0.0):
-        return displacement_loss([mixture(error + offset, 1e-6, scale)] * 2, truth, weights)[2]
+        return displacement_loss([estimate(error + offset, scale)] * 2, truth, weights)[2]
 
     best = loss(1.5)
     assert all(best < loss(scale) for scale in (1.2, 1.9))
     assert best < loss(1.5, offset=1.0)
 
 
-def test_later_updates_weigh_more_and_pixels_without_weight_nothing():
+def test_finer_levels_weigh_more_and_pixels_without_weight_nothing():
     truth = torch.zeros(1, 2, 2, 2)
-    near, far = (mixture(torch.full_like(truth, error), 0.5, 2.0) for error in (0.5, 3.0))
+    near, far = (estimate(torch.full_like(truth, error), 2.0) for error in (0.5, 3.0))
     weights = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
     of_near, of_far = (float(negative_log_likelihood(each, truth)[0, 0, 0, 0]) for each in (near, far))
     total, distance, last = displacement_loss([far, near], truth, weights)
     assert float(total) == pytest.approx(0.85 * of_far + of_near)
     assert float(last) == pytest.approx(of_near)
     assert float(distance) == pytest.approx(0.5 * math.sqrt(2))
-    elsewhere = mixture(torch.tensor([0.5, 9.0, 9.0, 9.0]).view(1, 1, 2, 2).expand(1, 2, 2, 2), 0.5, 2.0)
+    elsewhere = estimate(torch.tensor([0.5, 9.0, 9.0, 9.0]).view(1, 1, 2, 2).expand(1, 2, 2, 2), 2.0)
     assert float(displacement_loss([elsewhere], truth, weights)[0]) == pytest.approx(of_near)
 
 
@@ -290,7 +201,7 @@ def test_endpoint_errors_are_weighted_means_of_distances():
 
 
 def test_options_that_cannot_be_are_refused():
-    with raises(UsageError, expected="multiple of 32"):
+    with raises(UsageError, expected="multiple of 16"):
         DisplacementOptions(crop=100)
     with raises(UsageError, subject="width"):
         DisplacementOptions(width=0)

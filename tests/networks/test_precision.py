@@ -90,7 +90,7 @@ def test_displacements_are_alike_in_bfloat16(tmp_path):
     torch.manual_seed(0)
     options = DisplacementOptions(crop=64, width=16)
     network, path = DisplacementNetwork(options), tmp_path / "refiner.safetensors"
-    torch.nn.init.normal_(network.update.head[-1].weight, std=0.1)  # zero at first
+    torch.nn.init.normal_(network.levels[-1].head.weight, std=0.1)  # zero at first
     write_weights(path, network.state_dict(), WeightsHeader(MODEL, asdict(options)))
     maps = {"rgb": 3, "depth": 1, "normals": 3, "colours": 3, "mask": 1, "textured": 1}
     empty = {"faces": torch.zeros(1, 64, 64, dtype=torch.int32), "barycentrics": torch.zeros(1, 64, 64, 3)}

@@ -250,7 +250,7 @@ def network_file(folder, shift=0.0):
     """Write a network that says of all pixels that they are `shift` cells to the right and below; its path."""
     options = DisplacementOptions(crop=64, width=4)
     network, path = DisplacementNetwork(options), folder / "refiner.safetensors"
-    torch.nn.init.constant_(network.update.head[-1].bias, shift)
+    torch.nn.init.constant_(network.levels[-1].head.bias, shift)
     write_weights(path, network.state_dict(), WeightsHeader(MODEL, asdict(options)))
     return path
 

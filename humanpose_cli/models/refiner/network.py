@@ -1,12 +1,11 @@
 """The displacement network: a photograph and renderings of a fitted body → the true position of each rendered pixel.
 
 As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023), it takes the photograph and the body's
-textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one belongs
-to RAFT's family (Teed and Deng 2020). Photograph and renderings have an encoder each, at 1/8 of the crop. The products
-of all pairs of their features are computed once. A recurrent unit looks them up around the targets of the current
-displacements and corrects the displacements. Full resolution comes from learned convex combinations of neighbouring
-cells. Errors follow a mixture of two Laplacians, one of fixed and one of predicted scale (SEA-RAFT, Wang et al.
-2024, section 3.2), which gives each pixel a standard deviation.
+textured rendering, depth, normals and unique vertex colours. The paper does not publish its network. Here, photograph
+and renderings have an encoder each. From coarse to fine (1/16 to 1/2 of the crop), the photograph's features are
+sampled at the targets of the current displacements and compared with the rendering's features, and the displacements
+are corrected (PWC-Net, Sun et al. 2018). Every level also predicts the scale of its errors, which are Laplacian in the
+plane: their lengths have the distribution Gamma(2, scale), and each axis has the variance 3 scale².
 """
 
 from __future__ import annotations
@@ -17,38 +16,32 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, grid_sample, interpolate, softplus, unfold
+from torch.nn.functional import grid_sample, interpolate, pad
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
-from humanpose_cli.networks.backbones import ResNet
+from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 MODEL = "refiner"
 """Name of the model in weights files."""
 
-STRIDE = 8
-"""Pixels of the crop along a cell's side."""
-_LEVELS = 3  # of the cost volume, each half as fine as the one before
-_REACH = 3  # cells of a level around a position that are looked up
-_POSITION_CHANNELS = 32  # channels of the photograph's features at the position itself
-_NARROW = 1 / 256  # of the crop's side: the fixed scale of errors
+_STRIDES = (16, 8, 4, 2)  # pixels of the crop along a cell's side, of each level
+_REACH = (3, 3, 2, 0)  # cells around a cell that are compared with it; 0 compares nothing
+_COMPARISON_CHANNELS = 16  # channels of compared features
+_LOG_SCALES = (-4.0, 4.0)  # bounds of the logarithm of the errors' scale, in cells of a level
 _METRES = 0.5  # of depth that are 1 in the network's input
 _CHANNELS = {"texture": 4, "mask": 1, "depth": 1, "normals": 3, "colours": 3}  # of `rendering_input`, in its order
-_MAX_LOG_SCALE = 5.0  # of the predicted scale over the fixed one
-_FIRST_LOG_SCALE = 1.5
 
 
 @dataclass(frozen=True)
 class DisplacementOptions(Options):
     """The architecture of the network, and the renderings that it takes; leaving one out is the paper's ablation."""
 
-    crop: int = option(256, "Side of the crop, a multiple of 32.", unit="pixels", minimum=32)
-    width: int = option(24, "Channels of the first stage of both encoders (24 in the shipped segmenter).", minimum=4)
-    state: int = option(64, "Channels of the recurrent unit and of compared features.", minimum=8)
-    updates: int = option(5, "Number of corrections of the displacements.", minimum=1)
+    crop: int = option(128, "Side of the crop, a multiple of 16.", unit="pixels", minimum=16)
+    width: int = option(24, "Channels of the first stage of both encoders (24 in the shipped networks).", minimum=4)
     texture: bool = option(True, "Take the textured rendering as input.")
     depth: bool = option(True, "Take the depth as input.")
     normals: bool = option(True, "Take the normals as input.")
@@ -56,8 +49,8 @@ class DisplacementOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crop % (side := STRIDE << (_LEVELS - 1)):
-            raise UsageError("crop", "is out of range", expected=f"a multiple of {side}", got=str(self.crop))
+        if self.crop % _STRIDES[0]:
+            raise UsageError("crop", "is out of range", expected=f"a multiple of {_STRIDES[0]}", got=str(self.crop))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -76,40 +69,6 @@ class DisplacementEstimate(NamedTuple):
 
     pixels: Tensor
     deviation: Tensor
-
-
-class DisplacementMixture(NamedTuple):
-    """Displacements of B crops and the distribution of their errors.
-
-    Along each axis the error e has the density Σ w exp(−|e| / b) / (2 b) over two Laplacians of scales b and weights w.
-
-    Attributes:
-        pixels: (B, 2, h, w) float, pixels of the crop. The displacements, as in `DisplacementEstimate`.
-        logit: (B, 1, h, w) float. Logit of the narrow Laplacian's weight.
-        scale: (B, 1, h, w) float, pixels of the crop. Scale of the wide Laplacian.
-        narrow: Pixels of the crop. Scale of the narrow Laplacian.
-    """
-
-    pixels: Tensor
-    logit: Tensor
-    scale: Tensor
-    narrow: float
-
-    @property
-    def log_weights(self) -> tuple[Tensor, Tensor]:
-        """(B, 1, h, w) logarithms of the weights, the narrow Laplacian's first."""
-        return -softplus(-self.logit), -softplus(self.logit)
-
-    @property
-    def deviation(self) -> Tensor:
-        """(B, 1, h, w) standard deviations in pixels: a Laplacian of scale b has the variance 2 b²."""
-        weight = self.logit.sigmoid()
-        return (2 * (weight * self.narrow**2 + (1 - weight) * self.scale.square())).sqrt()
-
-    @property
-    def estimate(self) -> DisplacementEstimate:
-        """The displacements and their standard deviations."""
-        return DisplacementEstimate(self.pixels, self.deviation)
 
 
 def photo_input(photos: Tensor) -> Tensor:
@@ -138,63 +97,20 @@ def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> T
 
 
 class _Encoder(ResNet):
-    """The first three stages of a ResNet-18, with the last map upsampled to the resolution of the previous one."""
+    """The first three stages of a ResNet-18: maps at 1/2, 1/4, 1/8 and 1/16."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__(18, inputs=inputs, width=width, depth=3)
-        self.features = sum(self.channels[1:])
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Compute features (B, features, S / 8, S / 8) of images (B, inputs, S, S)."""
-        _, fine, coarse = self.maps(image)
-        return torch.cat((fine, interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)), 1)
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Compute the maps of an image, coarse first."""
+        stem = self.stem(image)
+        return [stem, *self.stages(stem)][::-1]
 
 
 def compared_features(inputs: int, outputs: int) -> nn.Sequential:
     """Build layers for features whose products measure similarity; their mean is zero, or all would be similar."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=False))
-
-
-class CostVolume:
-    """Products of the features of every cell of the rendering with those of every cell of the photograph.
-
-    Args:
-        rendering: (B, C, h, w) float. Features of the rendering.
-        photo: (B, C, h, w) float. Features of the photograph.
-        levels: The number of levels. Level l is (B h w, 1, h / 2^l, w / 2^l), means over cells of the photograph.
-    """
-
-    def __init__(self, rendering: Tensor, photo: Tensor, levels: int = _LEVELS) -> None:
-        count, channels, height, width = photo.shape
-        products = rendering.flatten(2).transpose(1, 2) @ photo.flatten(2)  # (B, h w, h w)
-        volume = (products.float() / channels**0.5).reshape(count * height * width, 1, height, width)
-        self.levels = [volume]
-        for _ in range(levels - 1):
-            self.levels.append(avg_pool2d(self.levels[-1], 2))
-
-    def around(self, displacements: Tensor, reach: int = _REACH) -> Tensor:
-        """Look up products around the targets of displacements.
-
-        Args:
-            displacements: (B, 2, h, w) float, cells. The displacements x, y.
-            reach: Cells of a level around the target.
-
-        Returns:
-            (B, levels · (2 · reach + 1)², h, w) float. The products of each level row by row, 0 outside.
-        """
-        count, _, height, width = displacements.shape
-        x = torch.arange(width, device=displacements.device) + 0.5 + displacements[:, 0]
-        y = torch.arange(height, device=displacements.device)[:, None] + 0.5 + displacements[:, 1]
-        middle = torch.stack((x, y), -1).view(-1, 1, 1, 2)  # (B h w, 1, 1, 2)
-        side = torch.arange(-reach, reach + 1, device=displacements.device, dtype=middle.dtype)
-        window = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)
-        windows = []
-        for number, level in enumerate(self.levels):
-            size = middle.new_tensor([level.shape[-1], level.shape[-2]])
-            grid = (middle / 2**number + window) * (2 / size) - 1
-            products = grid_sample(level, grid, align_corners=False)
-            windows.append(products.view(count, height, width, -1).movedim(-1, 1))
-        return torch.cat(windows, 1)
 
 
 def sample_targets(image: Tensor, displacements: Tensor) -> Tensor:
@@ -208,119 +124,85 @@ def sample_targets(image: Tensor, displacements: Tensor) -> Tensor:
     return grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
 
 
-def upsample_convexly(values: Tensor, logits: Tensor) -> Tensor:
-    """Upsample values by a factor f; each pixel is a convex combination of the nine cells around it.
+class _Level(nn.Module):
+    """The correction of the coarser level's displacements; the widths are channels of maps, coarser and own state."""
 
-    Args:
-        values: (B, C, h, w) float. The values.
-        logits: (B, 9 f², h, w) float. Logits of the combinations' weights; cells repeat beyond the border.
-
-    Returns:
-        (B, C, f h, f w) float.
-    """
-    count, channels, height, width = values.shape
-    factor = round((logits.shape[1] / 9) ** 0.5)
-    weights = logits.view(count, 1, 9, factor, factor, height, width).softmax(2)
-    border = nn.functional.pad(values, (1, 1, 1, 1), mode="replicate")
-    cells = unfold(border, 3).view(count, channels, 9, 1, 1, height, width)
-    combinations = (weights * cells).sum(2)  # (B, C, f, f, h, w)
-    return combinations.permute(0, 1, 4, 2, 5, 3).reshape(count, channels, factor * height, factor * width)
-
-
-class _Recurrent(nn.Module):
-    """A convolutional gated recurrent unit (Cho et al. 2014)."""
-
-    def __init__(self, inputs: int, state: int) -> None:
+    def __init__(self, channels: int, coarser: int, width: int, reach: int) -> None:
         super().__init__()
-        self.gates = nn.Conv2d(state + inputs, 2 * state, 3, padding=1)
-        self.candidate = nn.Conv2d(state + inputs, state, 3, padding=1)
+        self.reach = reach
+        comparisons = 0
+        if reach:
+            self.of_photo, self.of_rendering = (compared_features(channels, _COMPARISON_CHANNELS) for _ in range(2))
+            self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
+            comparisons = (2 * reach + 1) ** 2
+        inputs = 2 * channels + comparisons + (coarser + 3 if coarser else 0)
+        self.block = nn.Sequential(conv_norm_relu(inputs, width), conv_norm_relu(width, width))
+        self.head = nn.Conv2d(width, 3, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, state: Tensor, inputs: Tensor) -> Tensor:
-        """Compute the next state (B, state, h, w)."""
-        update, reset = self.gates(torch.cat((state, inputs), 1)).sigmoid().chunk(2, 1)
-        candidate = self.candidate(torch.cat((reset * state, inputs), 1)).tanh()
-        return (1 - update) * state + update * candidate
-
-
-class _Update(nn.Module):
-    """The correction of displacements by the cost volume around them; `context` is the same in all updates."""
-
-    def __init__(self, state: int, context: int) -> None:
-        super().__init__()
-        looked_up = _LEVELS * (2 * _REACH + 1) ** 2
-        self.costs = nn.Sequential(
-            nn.Conv2d(looked_up, state, 1), nn.ReLU(), nn.Conv2d(state, state, 3, padding=1), nn.ReLU()
+    def forward(self, photo: Tensor, rendering: Tensor, coarser: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Return the state (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level."""
+        features = [photo, rendering]
+        start = None
+        if coarser is not None:
+            state, start = (
+                interpolate(value, size=photo.shape[-2:], mode="bilinear", align_corners=False) for value in coarser
+            )
+            start = torch.cat((2 * start[:, :2], start[:, 2:]), 1)  # a cell is half as large here
+            features = [sample_targets(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
+        if self.reach:
+            features.append(_correlation(self.of_photo(features[0]), self.of_rendering(rendering), self.reach))
+        # The change of displacement and log noise from those of the coarser level.
+        state_here = self.block(torch.cat(features, 1))
+        change = self.head(state_here).float()
+        if start is None:
+            return state_here, change
+        return state_here, torch.cat(
+            (start[:, :2] + change[:, :2], (start[:, 2:] + change[:, 2:]).clamp(*_LOG_SCALES)), 1
         )
-        self.moved = nn.Sequential(nn.Conv2d(4, state // 2, 3, padding=1), nn.ReLU())
-        self.joined = nn.Sequential(nn.Conv2d(state + state // 2 + _POSITION_CHANNELS, state, 3, padding=1), nn.ReLU())
-        self.recurrent = _Recurrent(state + context, state)
-        self.head = nn.Sequential(nn.Conv2d(state, state, 3, padding=1), nn.ReLU(), nn.Conv2d(state, 4, 3, padding=1))
-        nn.init.zeros_(self.head[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
 
-    def forward(
-        self, state: Tensor, context: Tensor, costs: Tensor, photo: Tensor, estimate: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the next state, and the next x, y, logit and log scale (B, 4, h, w) float32, lengths in cells."""
-        kind = state.dtype
-        inputs = (self.costs(costs.to(kind)), self.moved(estimate.to(kind)), photo.to(kind))
-        state = self.recurrent(state, torch.cat((self.joined(torch.cat(inputs, 1)), context), 1))
-        change = self.head(state).float()
-        # Displacements add up; how they err is described anew each time.
-        return state, torch.cat((estimate[:, :2] + change[:, :2], change[:, 2:]), 1)
+
+def _correlation(photo: Tensor, rendering: Tensor, reach: int) -> Tensor:
+    """Return mean products of features (B, (2 · reach + 1)², h, w), with the photograph shifted row by row."""
+    height, width = photo.shape[-2:]
+    border = pad(photo, (reach, reach, reach, reach))
+    side = range(2 * reach + 1)
+    parts = (border[..., y : y + height, x : x + width] for y in side for x in side)
+    return torch.stack([(part * rendering).mean(1) for part in parts], 1)
 
 
 class DisplacementNetwork(nn.Module):
-    """Photograph and renderings → displacements and the distribution of their errors, after each update."""
+    """Photograph and renderings → displacements and the standard deviations of their errors, of each level."""
 
     def __init__(self, options: DisplacementOptions) -> None:
         super().__init__()
         self.options = options
-        state = options.state
-        self.photo, self.rendering = _Encoder(3, options.width), _Encoder(len(options.inputs), options.width)
-        features = self.photo.features
-        self.of_photo, self.of_rendering = (compared_features(features, state) for _ in range(2))
-        self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
-        self.at_position = nn.Conv2d(features, _POSITION_CHANNELS, 1)
-        self.first = nn.Conv2d(features, 2 * state, 3, padding=1)  # state and context
-        self.update = _Update(state, state)
-        self.enlarging = nn.Sequential(
-            nn.Conv2d(state, state, 3, padding=1), nn.ReLU(), nn.Conv2d(state, 9 * STRIDE**2, 1)
-        )
+        width = options.width
+        self.photo, self.rendering = _Encoder(3, width), _Encoder(len(options.inputs), width)
+        widths = (4 * width, 2 * width, width, width)
+        states = (4 * width, 3 * width, 2 * width, width)
+        self.levels = nn.ModuleList(map(_Level, widths, (0, *states[:-1]), states, _REACH))
 
-    def forward(self, photo: Tensor, rendering: Tensor, *, last: bool = False) -> list[DisplacementMixture]:
-        """Predict displacements at full resolution.
+    def forward(self, photo: Tensor, rendering: Tensor) -> list[DisplacementEstimate]:
+        """Predict displacements.
 
         Args:
             photo: (B, 3, S, S) float. The result of `photo_input`.
             rendering: (B, C, S, S) float. The result of `rendering_input`.
-            last: Whether to return only the last update's displacements.
 
         Returns:
-            The displacements after each update.
+            The displacements of each level, from coarse to fine, at full resolution.
         """
-        photo_features, rendering_features = self.photo(photo), self.rendering(rendering)
-        volume = CostVolume(self.of_rendering(rendering_features), self.of_photo(photo_features))
-        around = self.at_position(photo_features)
-        state, context = self.first(rendering_features).chunk(2, 1)
-        state, context = state.tanh(), context.relu()
-        estimate = torch.zeros(len(photo), 4, *state.shape[-2:], device=photo.device)
-        estimates = []
-        for number in range(1, self.options.updates + 1):
-            estimate = estimate.detach()  # each update learns from its own change (RAFT)
-            displacements = estimate[:, :2]
-            costs = volume.around(displacements)
-            state, estimate = self.update(state, context, costs, sample_targets(around, displacements), estimate)
-            if not last or number == self.options.updates:
-                estimates.append(self._upsample(estimate, self.enlarging(state).float()))
-        return estimates
-
-    def _upsample(self, estimate: Tensor, logits: Tensor) -> DisplacementMixture:
-        """Upsample an estimate to the crop's resolution, in its pixels."""
-        pixels, logit, scale = upsample_convexly(estimate, logits).split((2, 1, 1), 1)
-        narrow = _NARROW * self.options.crop
-        scale = narrow * (scale + _FIRST_LOG_SCALE).clamp(0, _MAX_LOG_SCALE).exp()
-        return DisplacementMixture(STRIDE * pixels, logit, scale, narrow)
+        result = []
+        estimate = None
+        features = zip(self.levels, self.photo(photo), self.rendering(rendering), _STRIDES, strict=True)
+        for level, photo_features, rendering_features, stride in features:
+            estimate = level(photo_features, rendering_features, estimate)
+            full = interpolate(estimate[1], size=photo.shape[-2:], mode="bilinear", align_corners=False)
+            scale = stride * full[:, 2:].clamp(*_LOG_SCALES).exp()
+            result.append(DisplacementEstimate(stride * full[:, :2], 3**0.5 * scale))
+        return result
 
 
 def initialise_from(network: DisplacementNetwork, path: Path) -> None:

@@ -18,7 +18,6 @@ from humanpose_cli.models.refiner.network import (
     photo_input,
     rendering_input,
 )
-from humanpose_cli.models.refiner.pyramid import PyramidNetwork
 from humanpose_cli.networks.precision import precision_context, resolve_precision
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
@@ -35,7 +34,7 @@ class DisplacementPredictor:
 
     def __init__(
         self,
-        network: DisplacementNetwork | PyramidNetwork,
+        network: DisplacementNetwork,
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
     ) -> None:
@@ -58,8 +57,7 @@ class DisplacementPredictor:
             InputError: If the file is damaged or contains another model.
         """
         tensors, header = read_weights(path, MODEL)
-        kind = DisplacementNetwork if "state" in header.config else PyramidNetwork
-        network = kind(options_of(DisplacementOptions, header.config, path))
+        network = DisplacementNetwork(options_of(DisplacementOptions, header.config, path))
         fill(network, tensors, path)
         return cls(network, device, precision)
 
@@ -79,7 +77,7 @@ class DisplacementPredictor:
         photo = photo_input(interpolate(photos, size=(crop, crop), mode="area"))
         inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (photo, renderings))
         with precision_context(self.precision, self.device):
-            estimate = self.network(*inputs, last=True)[0].estimate
+            estimate = self.network(*inputs)[-1]
         full_size = (
             interpolate(values.cpu(), size=(size, size), mode="bilinear", align_corners=False) for values in estimate
         )

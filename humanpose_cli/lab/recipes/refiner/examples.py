@@ -2,8 +2,9 @@
 
 A fit comes from the cache (setting `imperfect_fits`) or imitates an estimator's errors: joint angles that add up along
 limbs, sometimes one limb with a large error, shape, position and distance. The texture comes from other frames of the
-person, baked under fits with similar errors; sometimes also from the photograph under the imperfect fit itself, which
-shows no displacement, and sometimes there is none. Light, noise and holes change the texture and, independently, the
+person, baked under fits with similar errors or, half of the time, under the true bodies, as the paper's is; sometimes
+also from the photograph under the imperfect fit itself, which shows no displacement, and sometimes there is
+none. Light, noise and holes change the texture and, independently, the
 photograph.
 """
 
@@ -57,6 +58,8 @@ class ExampleChanges:
         fitted: Probability of using the cache's fit of a person; else one is imitated.
         far_off: Probability of a limb with a large error in an imitated fit.
         frames: Max number of other frames that a texture is made of.
+        min_frames: Min number of these, if the clip has as many.
+        true_bodies: Probability of a texture from other frames under the true bodies.
         untextured: Probability of no texture.
         own_only: Probability of a texture from the photograph alone.
         own_too: Probability that the photograph contributes to the texture.
@@ -72,7 +75,9 @@ class ExampleChanges:
     mirror: float = 0.5
     fitted: float = 0.6
     far_off: float = 0.25
-    frames: int = 2
+    frames: int = 16
+    min_frames: int = 4
+    true_bodies: float = 0.5
     untextured: float = 0.08
     own_only: float = 0.08
     own_too: float = 0.4
@@ -84,7 +89,7 @@ class ExampleChanges:
 
 IN_TRAINING = ExampleChanges()
 HELD_OUT = ExampleChanges(
-    0, 0, 0, 0, fitted=1, untextured=0, own_only=0, own_too=0, colour=0, light=0, damage=0, holes=0
+    0, 0, 0, 0, fitted=1, true_bodies=0, untextured=0, own_only=0, own_too=0, colour=0, light=0, damage=0, holes=0
 )
 """For held-out people: an imperfect fit and a texture from other frames, without other changes."""
 
@@ -280,10 +285,11 @@ class RefinerExamples:
         vertices = _vertices(body, fits)
         crop = self._crop(example, vertices[0], random)
         camera = _camera(example).cropped(crop)
-        texture = self._texture(body, examples, vertices, random)
+        true_vertices = _vertices(body, _truth(examples))
+        texture = self._texture(body, examples, vertices, true_vertices, random)
         fit_points = torch.from_numpy(crop.directions(vertices[0].numpy()))
         rendering = render_bodies(body, fit_points[None], [camera], self.options.crop, [texture])
-        true_points = torch.from_numpy(crop.directions(_vertices(body, _truth(example))[0].numpy()))
+        true_points = torch.from_numpy(crop.directions(true_vertices[0].numpy()))
         displacements, visible = true_displacements(rendering, body.faces, true_points[None], [camera])
         visible[0] &= _shows_person(example, crop, displacements[0])
         photo = _change_photo(crop.image(example.image), random, self.changes)
@@ -297,7 +303,7 @@ class RefinerExamples:
 
     def _chosen_frames(self, number: int, random: np.random.Generator) -> list[int]:
         frames = self._other_frames[number]
-        count = min(len(frames), int(random.integers(1, self.changes.frames + 1)))
+        count = min(len(frames), int(random.integers(self.changes.min_frames, self.changes.frames + 1)))
         return [int(frame) for frame in random.permutation(frames)[:count]]
 
     def _crop(self, example: Example, vertices: Tensor, random: np.random.Generator) -> Crop:
@@ -315,7 +321,12 @@ class RefinerExamples:
         )
 
     def _texture(
-        self, body: Body, examples: Sequence[Example], vertices: Tensor, random: np.random.Generator
+        self,
+        body: Body,
+        examples: Sequence[Example],
+        vertices: Tensor,
+        true_vertices: Tensor,
+        random: np.random.Generator,
     ) -> Texture:
         """Bake the texture from the frames that the changes select; the first example is the photograph."""
         changes = self.changes
@@ -323,6 +334,8 @@ class RefinerExamples:
         texel_map = self._texel_maps[body.name]
         first = 0 if draw < changes.own_only or random.random() < changes.own_too else 1
         last = 1 if draw < changes.own_only else len(examples)
+        if last > 1 and random.random() < changes.true_bodies:
+            first, vertices = 1, true_vertices  # with the photograph itself, the displacement would be given
         samples = TextureSamples(self.texels)
         if draw < 1 - changes.untextured:
             for example, points in list(zip(examples, vertices, strict=True))[first:last]:
@@ -360,12 +373,13 @@ def _camera(example: Example) -> Camera:
     return Camera(example.focal, example.principal_point, example.size)
 
 
-def _truth(example: Example) -> PersonFits:
-    person = example.person
+def _truth(examples: Sequence[Example]) -> PersonFits:
+    people = [example.person for example in examples]
     poses, betas, trans = (
-        torch.from_numpy(np.asarray(values, np.float32)) for values in (person.poses, person.betas, person.trans)
+        torch.from_numpy(np.stack([np.asarray(getattr(person, name), np.float32) for person in people]))
+        for name in ("poses", "betas", "trans")
     )
-    return PersonFits(axis_angle_to_matrix(poses.view(1, -1, 3)), betas[None], trans[None], _scales([example]))
+    return PersonFits(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, trans, _scales(examples))
 
 
 def _scales(examples: Sequence[Example]) -> Tensor:

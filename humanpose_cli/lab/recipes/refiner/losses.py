@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
+from math import log, pi
 
 import torch
 from torch import Tensor
 
-from humanpose_cli.models.refiner.network import DisplacementMixture
+from humanpose_cli.models.refiner.network import DisplacementEstimate
 
-_DECAY = 0.85  # ratio of the weights of consecutive updates in the loss
+_DECAY = 0.85  # ratio of the weights of consecutive levels in the loss
 
 
 def displacement_loss(
-    estimates: Sequence[DisplacementMixture], truth: Tensor, weights: Tensor
+    estimates: Sequence[DisplacementEstimate], truth: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the loss, Σ_i 0.85^(n − i) times the mean negative log likelihood of update i of n.
+    """Compute the loss, Σ_i 0.85^(n − i) times the mean negative log likelihood of level i of n.
 
     Args:
-        estimates: The estimate after each update.
+        estimates: The estimate of each level, from coarse to fine.
         truth: (B, 2, S, S) float, pixels of the crop. The true displacements.
         weights: (B, 1, S, S) float. Weights of the pixels, zero off the body.
 
     Returns:
-        The loss, and the mean distance in pixels and the mean negative log likelihood of the last update.
+        The loss, and the mean distance in pixels and the mean negative log likelihood of the last level.
     """
     share = weights / weights.sum().clamp_min(1e-6)
     terms = [(share * negative_log_likelihood(estimate, truth)).sum() for estimate in estimates]
@@ -33,8 +33,8 @@ def displacement_loss(
     return loss, (share * distance).sum(), terms[-1]
 
 
-def negative_log_likelihood(estimate: DisplacementMixture, truth: Tensor) -> Tensor:
-    """Return the negative log density of the errors, with independent axes (SEA-RAFT, equation 3).
+def negative_log_likelihood(estimate: DisplacementEstimate, truth: Tensor) -> Tensor:
+    """Return the negative log density of the errors e, exp(−|e| / b) / (2π b²) at the scale b.
 
     Args:
         estimate: The estimate.
@@ -43,18 +43,11 @@ def negative_log_likelihood(estimate: DisplacementMixture, truth: Tensor) -> Ten
     Returns:
         (B, 1, S, S) float.
     """
-    error = (estimate.pixels - truth).abs()
-    narrow, wide = estimate.log_weights
-    densities = torch.stack(
-        (
-            narrow - log(2 * estimate.narrow) - error / estimate.narrow,
-            wide - (2 * estimate.scale).log() - error / estimate.scale,
-        )
-    )
-    return -densities.logsumexp(0).sum(1, keepdim=True)
+    distance, scale = _distance_and_scale(estimate, truth)
+    return distance / scale + 2 * scale.log() + log(2 * pi)
 
 
-def nearer_share(estimate: DisplacementMixture, truth: Tensor) -> Tensor:
+def nearer_share(estimate: DisplacementEstimate, truth: Tensor) -> Tensor:
     """Return the probability of a smaller error than the actual one, which is uniform if the estimate is calibrated.
 
     Args:
@@ -62,12 +55,15 @@ def nearer_share(estimate: DisplacementMixture, truth: Tensor) -> Tensor:
         truth: (B, 2, S, S) float, pixels of the crop. The true displacements.
 
     Returns:
-        (B, 1, S, S) float, 0 … 1. The mean over both axes.
+        (B, 1, S, S) float, 0 … 1.
     """
-    error = (estimate.pixels - truth).abs()
-    weight = estimate.logit.sigmoid()
-    larger = weight * (-error / estimate.narrow).exp() + (1 - weight) * (-error / estimate.scale).exp()
-    return (1 - larger).mean(1, keepdim=True)
+    distance, scale = _distance_and_scale(estimate, truth)
+    return 1 - (1 + distance / scale) * (-distance / scale).exp()
+
+
+def _distance_and_scale(estimate: DisplacementEstimate, truth: Tensor) -> tuple[Tensor, Tensor]:
+    # Each axis has the variance 3 b²; a distance of zero has no gradient.
+    return (estimate.pixels - truth).square().sum(1, keepdim=True).add(1e-4).sqrt(), estimate.deviation / 3**0.5
 
 
 def weighted_means(values: Tensor, weights: Tensor) -> Tensor:

@@ -28,14 +28,14 @@ from humanpose_cli.lab.recipes.refiner.losses import displacement_loss, endpoint
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
 from humanpose_cli.models.refiner.network import (
     MODEL,
-    DisplacementMixture,
+    DisplacementEstimate,
     DisplacementNetwork,
     DisplacementOptions,
     initialise_from,
     photo_input,
     sample_targets,
 )
-from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights
+from humanpose_cli.networks.weights import fill, find_weights, read_weights
 
 _NEEDS = ("poses", "box")
 _WEIGHT_DECAY = 1e-5  # of Adam
@@ -43,23 +43,10 @@ _MIN_BOX = 40.0  # pixels of the longer side of a person's box
 
 
 @dataclass(frozen=True)
-class RefinerAugmentation(Options):
-    """Options of the examples; the others are the constants `IN_TRAINING`."""
-
-    fitted: float = option(
-        IN_TRAINING.fitted,
-        "Probability of using the cached fit of a person, if there is one, instead of a simulated fit.",
-        minimum=0,
-        maximum=1,
-    )
-
-
-@dataclass(frozen=True)
 class RefinerTraining(Options):
     """Options of the refiner's training."""
 
     network: DisplacementOptions = option(DisplacementOptions(), "The network and the renderings that it takes.")
-    augmentation: RefinerAugmentation = option(RefinerAugmentation(), "Augmentation of examples.")
     body: tuple[str, ...] = option(
         ("default",),
         "Body whose parameters the labels are: default, or smpl:FILE of each gender, separated by commas.",
@@ -73,12 +60,11 @@ class RefinerTraining(Options):
     )
     encoder: str = option(
         "segmenter",
-        "Initial weights of both encoders: of a segmenter with a ResNet-18 of the same width, or of a refiner; empty "
-        "for random weights.",
+        "Initial weights of both encoders: of a segmenter with a ResNet-18 of its width; empty for random weights.",
     )
     start: str = option(
         "",
-        "Initial weights from another run, without the renderings that the network does not take.",
+        "Initial weights of a refiner, without the renderings that the network does not take.",
         unset="random weights",
     )
     visible: float = option(
@@ -95,11 +81,11 @@ _LOOP = TrainOptions(
 REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {
     "small": (RefinerTraining(), _LOOP),
     "ablation": (
-        RefinerTraining(DisplacementOptions(crop=128), validation=96),
+        RefinerTraining(validation=96),
         replace(_LOOP, steps=1000, batch_size=8, average=0.99),
     ),
 }
-"""`small`: about two hours on one core. `ablation`: smaller crops, a quarter of an hour."""
+"""`small`: about two hours on one core. `ablation`: a quarter of an hour."""
 
 
 class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
@@ -137,8 +123,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
     def batches(self, options: LoaderOptions) -> BatchLoader:
         people = spread_out(self.people, self.options.people)
         check_batch(people.cache.path, len(people), options)
-        changes = replace(IN_TRAINING, fitted=self.options.augmentation.fitted)
-        make = RefinerExamples(people, self.bodies, self.options.network, changes)
+        make = RefinerExamples(people, self.bodies, self.options.network, IN_TRAINING)
         return BatchLoader(range(len(people)), make, options)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -210,12 +195,12 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
     def describe(self) -> Mapping[str, Any]:
         return {**self.people.describe(), "recipe": asdict(self.options)}
 
-    def _estimates(self, batch: Mapping[str, Tensor], *, last: bool = False) -> list[DisplacementMixture]:
+    def _estimates(self, batch: Mapping[str, Tensor]) -> list[DisplacementEstimate]:
         photo = photo_input(batch["photo"].float() / 255)
         photo, rendering = (
             values.contiguous(memory_format=torch.channels_last) for values in (photo, batch["rendering"])
         )
-        estimates: list[DisplacementMixture] = self.model(photo, rendering, last=last)
+        estimates: list[DisplacementEstimate] = self.model(photo, rendering)
         return estimates
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
@@ -223,32 +208,25 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return held_out_batches(make, self._measured_numbers, batch_size)
 
     @torch.no_grad()
-    def _estimate(self, batch: Mapping[str, Tensor]) -> DisplacementMixture:
+    def _estimate(self, batch: Mapping[str, Tensor]) -> DisplacementEstimate:
         inputs = {name: batch[name].to(self.device) for name in ("photo", "rendering")}
-        estimate = self._estimates(inputs, last=True)[-1]
-        return estimate._replace(pixels=estimate.pixels.cpu(), logit=estimate.logit.cpu(), scale=estimate.scale.cpu())
+        return DisplacementEstimate(*(values.cpu() for values in self._estimates(inputs)[-1]))
 
 
 def start_encoders(network: DisplacementNetwork, path: Path) -> None:
-    """Fill both encoders from weights.
+    """Fill both encoders from the first three stages of a segmenter's ResNet, without the channels of its guide.
 
-    A refiner must take the same renderings. Of a segmenter, the first three stages of the ResNet are used without the
-    channels of its guide: the encoder of the rendering sees the texture as the segmenter sees images, and its other
-    channels keep their random weights.
+    The encoder of the rendering sees the texture as the segmenter sees images. Its other channels keep their random
+    weights.
 
     Args:
         network: The network.
-        path: Weights of a refiner or a segmenter.
+        path: Weights of a segmenter.
 
     Raises:
         InputError: If the weights belong to another model or have another width.
     """
-    model = read_header(path).model
-    tensors, _ = read_weights(path, model if model == MODEL else "segmenter")
-    if model == MODEL:
-        for name, encoder in (("photo.", network.photo), ("rendering.", network.rendering)):
-            fill(encoder, {key.removeprefix(name): v for key, v in tensors.items() if key.startswith(name)}, path)
-        return
+    tensors, _ = read_weights(path, "segmenter")
     state = {
         name.removeprefix("backbone."): value
         for name, value in tensors.items()
