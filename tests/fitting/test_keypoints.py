@@ -155,7 +155,7 @@ def test_near_far_wide_and_long(body, library_scene, depth, focal):
     fit = fit_keypoints(body, scene.observations, replace(shapes, lift=False))
     assert pa_mpjpe(fit.joints3d, scene.joints, LIMBS).max() < 0.06
     lifted = fit_keypoints(body, scene.observations, shapes)
-    assert pa_mpjpe(lifted.joints3d, scene.joints, LIMBS).max() < 0.08
+    assert pa_mpjpe(lifted.joints3d, scene.joints, LIMBS).max() < 0.09
     assert lifted.trans[:, 2] == pytest.approx(depth, rel=0.15)
     assert fit.trans[:, 2] == pytest.approx(depth, rel=0.15)
 
