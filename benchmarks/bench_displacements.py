@@ -2,7 +2,8 @@
 
 Synthetic people of held-out identities, clothes and activities in clips of four frames, under fits of `hpc fit` (by
 turns of its methods keypoints and nbf, half of them refined once) and under imitations of an estimator's errors;
-textures come from other frames. Endpoint errors in per cent of the person's size over the points that the photograph
+textures come from other frames under fits with such errors and, in the rows "true", under the true bodies, as the
+paper's texture is given. Endpoint errors in per cent of the person's size over the points that the photograph
 shows, mean and median over people; the share of people who come nearer; slope, the share of the true displacements that
 is reported: the sum of reported times true over the sum of true times true, of all people's mean products; r2, 1 minus
 the sum of squared errors over the same; milliseconds a person in crops of 384 pixels.
@@ -41,7 +42,7 @@ SIZE, SEED = 384, 2026  # pixels of `RefineOptions`' crops
 
 
 def examples(count: int) -> dict[str, list[DrawnFit]]:
-    """The same people, who are at least half visible and fitted, under both kinds of fits."""
+    """The same people, who are at least half visible and fitted, under both kinds of fits and textures."""
     options = SyntheticOptions(
         3 * count,
         size=320,
@@ -59,8 +60,13 @@ def examples(count: int) -> dict[str, list[DrawnFit]]:
         people = visible_people(people_in(cache, ("poses", "box"), PROTOCOL, "test"), 0.5)
         people = people.taken(np.isfinite(people.column("fit_poses")).all(1))
         drawn = {}
-        for name, fitted in (("hpc fit", 1.0), ("imitated", 0.0)):
-            augmentation = replace(HELD_OUT, fitted=fitted)
+        for name, fitted, true in (
+            ("hpc fit", 1, 0),
+            ("imitated", 0, 0),
+            ("hpc fit, true", 1, 1),
+            ("imitated, true", 0, 1),
+        ):
+            augmentation = replace(HELD_OUT, fitted=fitted, true_bodies=true)
             make = RefinerExamples(people, [default_body()], DisplacementOptions(crop=SIZE), augmentation, texels=512)
             numbers = spread_evenly(len(people), count)
             drawn[name] = [make.drawn_fit(number, np.random.default_rng((SEED, number))) for number in numbers]
