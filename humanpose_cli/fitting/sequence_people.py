@@ -92,7 +92,7 @@ class SequencePeopleBuilder:
             self._follow_corners(index, self._boxes, camera.camera, ids.shot_id, turn)
         self._times.append(frame.time)
         self._numbers.append(frame.index)
-        self._estimates.add(frame.pixels, people, camera.camera)
+        self._estimates.add(frame.pixels, people, lens)
         # Masks are not kept, because a long video has too many pixels.
         pairs = zip(people, ids.track_ids, strict=True)
         tracked = [replace(person, mask=None, frame=index, track=track) for person, track in pairs]

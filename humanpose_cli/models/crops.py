@@ -11,6 +11,7 @@ Training and use both make a network's inputs from `CropEvidence`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,6 +137,24 @@ class CropEvidence:
     landmarks: Array | None = None
     world: Array | None = None
     mask: NDArray[np.float32] | None = None
+
+    def mirrored(self) -> CropEvidence:
+        """Return the evidence of the mirror image, with left and right of the person swapped."""
+        other_parts = np.array([0, *(1 + row for row in SMPL24.mirror)], np.uint8)
+        layers: tuple[Any, ...] = (self.image, self.parts, self.mask)
+        image, parts, mask = (None if x is None else np.ascontiguousarray(x[:, ::-1]) for x in layers)
+        joints = _mirrored_points(self.joints, SMPL24.mirror, self.size)
+        landmarks = _mirrored_points(self.landmarks, BLAZEPOSE33.mirror, self.size)
+        world = _mirrored_points(self.world, BLAZEPOSE33.mirror, 0)
+        return CropEvidence(
+            self.size, image, None if parts is None else other_parts[parts], joints, landmarks, world, mask
+        )
+
+
+def _mirrored_points(points: Array | None, rows: Sequence[int], width: float) -> Array | None:
+    """Map x to width - x and swap left and right."""
+    signs, shift = np.array([[-1, 1, 1], [width, 0, 0]], np.float32)
+    return None if points is None else points[list(rows)] * signs + shift
 
 
 def evidence_of_person(

@@ -49,7 +49,9 @@ def test_the_shipped_network_is_built_once_with_its_segmenter(monkeypatch):
     monkeypatch.setattr(networks, "load_nbf", loaded)
     network = networks.PeopleNetwork(NetworkOptions(), "nbf", default_body()).network
     assert network.segmenter is not None
-    assert segmenters == [shipped_weights(SHIPPED_SEGMENTER)]
+    assert network.averaged  # beside keypoints, it gains nothing
+    assert not networks.PeopleNetwork(NetworkOptions(), "auto", default_body()).network.averaged
+    assert segmenters == [shipped_weights(SHIPPED_SEGMENTER)] * 2
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ import torch
 from helpers.errors import raises
 from helpers.nbf_people import as_detected, labelled_example
 
+from humanpose_cli.body.joint_angles import mirror_rotations
 from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.network import NbfConfig, Regressor, RegressorOptions, load_nbf
@@ -45,9 +47,18 @@ PARTS6 = NbfConfig(InputOptions("parts", parts=6, size=48), RegressorOptions(18,
 PROXY = NbfConfig(InputOptions("proxy", parts=6, size=48), RegressorOptions(18, 8, hidden=16, noise=True), 64)
 
 
+def estimates(network, *inputs):
+    return network.finish(network.prepare(*inputs))
+
+
 @pytest.fixture(scope="module")
 def example():
     return labelled_example()
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    return write_segmenter(tmp_path_factory.mktemp("weights") / "segmenter.safetensors")
 
 
 @pytest.mark.slow
@@ -60,11 +71,10 @@ def test_every_segmenter_is_built_at_its_part_count(name):
 
 
 @pytest.mark.slow
-def test_a_segmenter_survives_its_file(tmp_path, example):
-    path = write_segmenter(tmp_path / "segmenter.safetensors")
-    segmenter = Segmenter.load(path, parts=6)
-    assert segmenter.options == TINY
-    found = segmenter.segment(example.image, example.person.box)
+def test_a_segmenter_survives_its_file(example, segmenter):
+    loaded = Segmenter.load(segmenter, parts=6)
+    assert loaded.options == TINY
+    found = loaded.segment(example.image, example.person.box)
     assert found.probabilities.shape == (7, 64, 64)
     np.testing.assert_allclose(found.probabilities.sum(0), 1, atol=1e-5)
     assert found.labels.max() <= 6
@@ -76,41 +86,52 @@ def test_a_segmenter_survives_its_file(tmp_path, example):
 @pytest.mark.parametrize(
     "config", [PARTS6, PROXY, NbfConfig(InputOptions("rgb", size=48), RegressorOptions(18, 8), 64)]
 )
-def test_people_of_a_image_become_bodies(tmp_path, example, config):
-    segmenter = write_segmenter(tmp_path / "segmenter.safetensors")
+def test_people_of_a_image_become_bodies(tmp_path, example, segmenter, config):
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", config), segmenter=segmenter)
     person = as_detected(example)
-    found = network.estimate(example.image, [person, person], Camera.of_image(example.size, 260.0))
+    found = estimates(network, example.image, [person, person], Camera.of_image(example.size, 260.0))
     assert len(found) == 2
     np.testing.assert_allclose(found[0].poses, found[1].poses, atol=1e-4)
     one = found[0]
-    assert one.poses.shape == (72,)
-    assert one.betas.shape == (10,)
-    assert one.joints.shape == (24, 3)
+    assert (one.poses.shape, one.betas.shape, one.joints.shape) == ((72,), (10,), (24, 3))
     assert (one.noise is None) == (config is not PROXY)
     assert np.isfinite(one.joints).all()
-    assert network.estimate(example.image, []) == []
+    assert estimates(network, example.image, []) == []
     with torch.autocast("cpu", torch.bfloat16):
-        halved = network.estimate(example.image, [person], Camera.of_image(example.size, 260.0))[0]
+        halved = estimates(network, example.image, [person], Camera.of_image(example.size, 260.0))[0]
     assert halved.joints.dtype == np.float32
     # Rotations err by bfloat16's 2⁻⁸ times the root of 18 layers, four of them turn a leg of 0.9 m: 0.03 m; three times
     np.testing.assert_allclose(halved.joints, one.joints, rtol=0, atol=0.09)
     if config.inputs.kind != "proxy":
-        (boxed,) = network.estimate(example.image, person.box[None])
+        (boxed,) = estimates(network, example.image, person.box[None])
         assert np.isfinite(boxed.joints).all()
     else:
         with raises(InputError, problem="landmarks"):
-            network.estimate(example.image, person.box[None])
+            estimates(network, example.image, person.box[None])
 
 
-def test_the_estimates_joints_are_its_parameters(tmp_path, example):
+@pytest.mark.parametrize("config", [PARTS6, PROXY])
+def test_the_mirror_image_has_the_mirrored_body(tmp_path, example, segmenter, config):
+    network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", config), segmenter=segmenter)
+    evidence = network.prepare(example.image, [as_detected(example)])[0].evidence
+    mirrored = evidence.mirrored()
+    assert not np.array_equal(mirrored.image, evidence.image)
+    assert np.array_equal(mirrored.mirrored().image, evidence.image)
+    with torch.no_grad():
+        found, other = network.regress([evidence]), network.regress([mirrored])
+    torch.testing.assert_close(mirror_rotations(other.rotations), found.rotations, atol=1e-4, rtol=0)
+    torch.testing.assert_close(other.betas, found.betas, atol=1e-5, rtol=0)
+    if config is PROXY:
+        torch.testing.assert_close(other.log_noise[:, list(SMPL24.mirror)], found.log_noise, atol=1e-5, rtol=0)
+
+
+def test_the_estimates_joints_are_its_parameters(tmp_path, example, segmenter):
     """poses, betas and trans pose a body whose joints are the estimate's."""
     from humanpose_cli.body.body import default_body
     from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-    segmenter = write_segmenter(tmp_path / "segmenter.safetensors")
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PROXY), segmenter=segmenter)
-    (found,) = network.estimate(example.image, [as_detected(example)], Camera.of_image(example.size, 260.0))
+    (found,) = estimates(network, example.image, [as_detected(example)], Camera.of_image(example.size, 260.0))
     poses, betas, trans = (torch.from_numpy(v)[None] for v in (found.poses, found.betas, found.trans))
     posed = default_body().pose(axis_angle_to_matrix(poses.view(1, 24, 3)), betas, trans, vertices=False)
     np.testing.assert_allclose(posed.joints[0], found.joints, atol=2e-3)
@@ -119,7 +140,7 @@ def test_the_estimates_joints_are_its_parameters(tmp_path, example):
 def test_parts_without_a_segmenter_say_so(tmp_path, example):
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PARTS6))
     with raises(UnavailableError, problem="no segmenter"):
-        network.estimate(example.image, example.person.box[None])
+        estimates(network, example.image, example.person.box[None])
 
 
 @pytest.mark.slow

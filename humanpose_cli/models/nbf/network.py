@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.estimate import BodyEstimate
+from humanpose_cli.body.joint_angles import mirror_rotations
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -102,8 +103,7 @@ class Regressor(nn.Module):
         if options.reduced:
             self.reduce = nn.Sequential(nn.Conv2d(channels, options.reduced, 1), nn.ReLU())
             channels = options.reduced
-        side = -(-inputs.size // 32)
-        features = channels * side * side
+        features = channels * (-(-inputs.size // 32)) ** 2
         self.lift: nn.Module | None = None
         if inputs.numbers:
             self.lift = nn.Linear(features + inputs.numbers, options.hidden)
@@ -118,8 +118,7 @@ class Regressor(nn.Module):
             )
             for _ in range(options.blocks if inputs.numbers else 0)
         )
-        absolute = _JOINTS * 9 if inputs.numbers else 0
-        self.outputs = [_SHAPES, _JOINTS * 9, absolute, _JOINTS * 2 if options.noise else 0]
+        self.outputs = [_SHAPES, _JOINTS * 9, bool(inputs.numbers) * _JOINTS * 9, options.noise * _JOINTS * 2]
         self.head = nn.Linear(features, sum(self.outputs))
         nn.init.normal_(self.head.weight, std=0.1 / features**0.5)
         nn.init.zeros_(self.head.bias)
@@ -199,7 +198,11 @@ def segmented_input(probabilities: Tensor, inputs: InputOptions) -> Tensor:
 
 
 class BodyNetwork:
-    """A trained regressor with its body, and a segmenter if its input needs one."""
+    """A trained regressor with its body, and a segmenter if its input needs one.
+
+    Attributes:
+        averaged: Whether bodies are the mean of the crop's and of its mirror image's, in 1.4 times the time.
+    """
 
     def __init__(
         self,
@@ -210,6 +213,7 @@ class BodyNetwork:
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
     ) -> None:
+        self.averaged = True
         self.config, self.segmenter, self.device = config, segmenter, torch.device(device)
         self.regressor = regressor.eval().requires_grad_(False).to(device)
         self.layer = layer.to(device)
@@ -227,10 +231,10 @@ class BodyNetwork:
             return person.skeleton.name == BLAZEPOSE33.name and person.world is not None
         return kind != "joints" or person.skeleton.name == SMPL24.name
 
-    def estimate(
+    def prepare(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
-    ) -> list[BodyEstimate]:
-        """Estimate all people of an image, in their order.
+    ) -> list[PreparedPerson]:
+        """Prepare the inputs of `finish`, so that people of several images can be processed together.
 
         Args:
             image: (H, W, 3) uint8. The image.
@@ -240,18 +244,6 @@ class BodyNetwork:
 
         Raises:
             InputError: If the people lack what the input needs, such as landmarks.
-        """
-        return self.finish(self.prepare(image, people, camera))
-
-    def prepare(
-        self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
-    ) -> list[PreparedPerson]:
-        """Prepare the inputs of `finish`, so that people of several images can be processed together.
-
-        Args:
-            image: (H, W, 3) uint8. The image.
-            people: Detected people, or boxes (N, 4) x0, y0, x1, y1.
-            camera: The image's camera. None means `default_focal` and a centred principal point.
         """
         if len(people) == 0:
             return []
@@ -276,7 +268,21 @@ class BodyNetwork:
         return list(map(BodyEstimate, *columns, noise, crops))
 
     def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
-        """Predict the parameters of N people in the axes of the fixed camera."""
+        """Predict the parameters of N people in the axes of the fixed camera.
+
+        If `averaged`, the mean of the predictions for the crops and for their mirror images.
+        """
+        if not self.averaged:
+            return self._regress(evidence)
+        count = len(evidence)
+        betas, rotations, noise = self._regress([*evidence, *(item.mirrored() for item in evidence)])
+        if noise is not None:
+            noise = (noise[:count] + noise[count:, list(SMPL24.mirror)]) / 2
+        with torch.autocast(self.device.type, enabled=False):
+            matrices = rotations[:count].float() + mirror_rotations(rotations[count:].float())
+            return BodyParameters((betas[:count] + betas[count:]) / 2, project_to_rotation(matrices), noise)
+
+    def _regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
         inputs = self.config.inputs
         if inputs.segmented and any(item.parts is None for item in evidence):
             image = segmented_input(self._parts(evidence), inputs)
@@ -336,8 +342,13 @@ def load_nbf(
         raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="`body`")
     regressor = Regressor(config.inputs, config.regressor)
     fill(regressor, _regressor_tensors(tensors), path)
-    parts = _segmenter(config, path, segmenter, device)
-    return BodyNetwork(config, regressor, BodyLayer(rig), parts, device, precision)
+    if not config.inputs.segmented:
+        segmenter = None
+    elif isinstance(segmenter, Path):
+        segmenter = Segmenter.load(segmenter, device, parts=config.inputs.parts)
+    elif segmenter is not None and segmenter.options.parts != config.inputs.parts:
+        raise InputError(path, "sees other parts than the segmenter", expected=f"{config.inputs.parts} parts")
+    return BodyNetwork(config, regressor, BodyLayer(rig), segmenter, device, precision)
 
 
 def fill_regressor(regressor: Regressor, path: Path) -> None:
@@ -360,16 +371,6 @@ def fill_regressor(regressor: Regressor, path: Path) -> None:
 
 def _regressor_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(_REGRESSOR): value for name, value in tensors.items() if name.startswith(_REGRESSOR)}
-
-
-def _segmenter(config: NbfConfig, path: Path, segmenter: Path | Segmenter | None, device: Any) -> Segmenter | None:
-    if not config.inputs.segmented:
-        return None
-    if isinstance(segmenter, Path):
-        return Segmenter.load(segmenter, device, parts=config.inputs.parts)
-    if segmenter is not None and segmenter.options.parts != config.inputs.parts:
-        raise InputError(path, "sees other parts than the segmenter", expected=f"{config.inputs.parts} parts")
-    return segmenter
 
 
 def config_of(header: WeightsHeader, path: Path) -> NbfConfig:
