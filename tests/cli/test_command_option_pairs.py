@@ -98,6 +98,8 @@ OF_COMMAND: dict[str, dict[str, str]] = {
         "--correspondence": "keypoints",
         "--frames": "photos/b.png",
         "--preset": "--correspondence keypoints --preset paper",
+        "--save-displacements": "--correspondence flow --save-displacements",
+        "--texture": "--correspondence flow --texture texture.png",
         "--weights": "--correspondence network --weights lifter",
     },
     "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights lifter"},
