@@ -86,7 +86,7 @@ class PeopleNetwork:
             network = load_nbf(
                 self._path, segmenter=self._segmenter, body=self._body, device=self.device, precision=self.precision
             )
-            # Closer alone (PA 96.4 → 94.9 mm on rendered people), and no gain beside keypoints.
+            # Closer alone (PA 96.0 → 94.5 mm on rendered people), and no gain beside keypoints.
             network.averaged = self._alone
             if self._segmenter is not None and not network.config.inputs.segmented:
                 got = f"a network with the input {network.config.inputs.kind}"
