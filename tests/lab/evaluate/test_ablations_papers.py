@@ -28,6 +28,7 @@ def test_the_papers_rotations_stand_beside_the_absolute_ones(
     }
     found = VariantFigures({name: column[None] for name, column in values.items()}, Clusters.single("people", 6))
     monkeypatch.setattr(nbf_ablations, "_measured", lambda *_: {variant.name: found for variant in VARIANTS[name]})
+    monkeypatch.setattr(nbf_ablations, "_constant", lambda people: found)
     header = Header("index", "up3d", "{}", *[""] * 2, *[0] * 5, "")
     people: Any = SimpleNamespace(people=SimpleNamespace(cache=SimpleNamespace(header=header)), split="nbf/validation")
     shared: Any = nbf_ablations.nbf_shared("ablation")
