@@ -58,6 +58,10 @@ _TEXTURES = option(
     "Also store clothes, hair and colours (NAME.person0.look.npz) for hpc view and export, and draw them in the "
     "overlay.",
 )
+_MASKS = option(
+    "--masks",
+    "Also write each person's pixels: an image each, or a video of all, and COCO's run lengths (NAME.masks.json).",
+)
 
 
 def fit_rows(fit: FitRecord) -> dict[str, Any]:
@@ -163,6 +167,14 @@ class FitRun:
         refiner = Refiner(self.refinement, threads=compute.threads, device=compute.device, precision=compute.precision)
         return [Refinement(self._stack.enter_context(refiner)), *dressing]
 
+    def steps_of(self, item: Item) -> list[FitStep]:
+        """Return the steps after the fit of an item."""
+        if not self.outputs.masks:
+            return self.steps
+        from humanpose_cli.export.masks import MaskWriting
+
+        return [*self.steps, MaskWriting(item.payload.is_sequence, self.outputs.video_codec)]
+
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the results, for the ledger."""
@@ -206,10 +218,10 @@ class FitRun:
                 session=self.session,
                 read=self.fit,
                 outputs=self.outputs,
-                steps=lambda item: self.steps,
+                steps=self.steps_of,
                 report=self.report,
                 contents=fit_rows if json else lambda fit: {},
-                share=0.3 if self.steps else 0.8,
+                share=0.3 if self.steps or self.outputs.masks else 0.8,
                 fail_if_doubtful=self.fail_if_doubtful,
             )
             return self.flags.run(
@@ -315,6 +327,7 @@ def fit(
     refine: Annotated[bool, _REFINE] = False,
     fail_if_doubtful: FailIfDoubtful = False,
     textures: Annotated[bool, _TEXTURES] = False,
+    masks: Annotated[bool, _MASKS] = False,
     drawing: OverlayFlags,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
@@ -353,7 +366,7 @@ def fit(
         session,
         flags,
         options,
-        FitOutputs(**vars(drawing), page=refine, dressed=textures),
+        FitOutputs(**vars(drawing), page=refine, dressed=textures, masks=masks),
         compute,
         frame_range,
         evidence,

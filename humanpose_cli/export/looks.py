@@ -167,8 +167,10 @@ def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress)
     candidates = [sighting for track_sightings in by_track.values() for sighting in track_sightings]
     with ModelPool(default_threads(), PoseModels) as pool:
         for sighting, row, pixels in sharpest_frames(cameras, candidates, reading):
-            scene, number = _scene(cameras[sighting.camera].fit, row, pixels, body, pool)
-            person = scene.photographed(number)
+            camera_fit = cameras[sighting.camera].fit
+            rows = camera_fit.rows_for(int(camera_fit.frame_index[row]))
+            scene = scene_of_rows(camera_fit, rows, pixels, body, pool)
+            person = scene.photographed(int(np.flatnonzero(rows == row)[0]))
             if (person.mask >= 0.5).any():
                 alignments[sighting] = align(person, body)
                 scales[sighting] = person.fit.segment_scales
@@ -182,14 +184,15 @@ def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress)
     return looks
 
 
-def _scene(fit: Fit, row: int, pixels: NDArray[np.uint8], body: Body, pool: ModelPool) -> tuple[ReposingScene, int]:
-    """Make the scene of a row's frame; also return the row's index among its people."""
-    rows = fit.rows_for(int(fit.frame_index[row]))
+def scene_of_rows(
+    fit: Fit, rows: NDArray[np.integer], pixels: NDArray[np.uint8], body: Body, pool: ModelPool
+) -> ReposingScene:
+    """Make the scene of some rows, all people of one frame (H, W, 3), in their order."""
     people = fit.select(rows)
     if not people.detections:
         detections = detections_of_rows(people, pixels, pool, alone=is_photograph(fit))
         people = replace(people, detections=tuple(detections))
-    return ReposingScene(pixels, people, (), body, _DRESSED, None), int(np.flatnonzero(rows == row)[0])
+    return ReposingScene(pixels, people, (), body, _DRESSED, None)
 
 
 def _looks(textures: Mapping[int, Any]) -> dict[int, Look]:

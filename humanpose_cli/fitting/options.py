@@ -260,6 +260,7 @@ class FitOutputs:
         labels: The labels of the overlay.
         side_view: Whether the overlay shows the bodies from the side, too.
         dressed: Whether the overlay shows people that have a look with their clothes.
+        masks: Whether the pixels of people are written.
     """
 
     overlay: bool = True
@@ -268,6 +269,7 @@ class FitOutputs:
     labels: OverlayLabels = "ids"
     side_view: bool = False
     dressed: bool = False
+    masks: bool = False
 
     def overlay_path(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
         """Return the path of the overlay, `a.jpg.overlay.jpg` or `a.mp4.overlay.mp4`, or () if none is written.

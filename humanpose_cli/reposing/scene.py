@@ -162,25 +162,25 @@ class ReposingScene:
 
     def _mask(self, row: int) -> NDArray[np.float32]:
         """Return a person's mask (H, W) 0…1, made on demand: a crowd's masks would not fit into memory."""
-        return self._segmentation.mask(row)
+        return self.people_map.mask(row)
 
     @cached_property
-    def _segmentation(self) -> PeopleMap:
+    def people_map(self) -> PeopleMap:
         """The people's pixels in the photograph."""
-        size = self.photo.shape[:2]
         claims = []
+        size = self.photo.shape[:2]
         for row, person in enumerate(self._detections):
             surface, camera = self._surface(row)
             # A person known by keypoints alone has the outline of the fitted body.
             mask = render_people([surface], camera)[..., 3] if person.mask is None else person.mask.in_image(*size)
             depth = rasterise_view(surface.vertices[None], surface.faces, camera).depth[0].cpu().numpy()
-            claims.append(Claim.of(mask, depth))
-        return PeopleMap.of(claims, size)
+            claims.append(Claim.of(mask, depth, camera.focal))
+        return PeopleMap.of(claims, self.photo)
 
     def _before_hidden(self, mesh: MeshReposer) -> MeshReposer:
         """Draw the neighbours behind a person into the background."""
         plate = mesh.frame.background
-        if plate is None or not (neighbours := self._segmentation.hidden(mesh.person.hole, self.rows)):
+        if plate is None or not (neighbours := self.people_map.hidden(mesh.person.hole, self.rows)):
             return mesh
         return replace(mesh, frame=replace(mesh.frame, background=self._with_hidden(plate, neighbours)))
 
@@ -305,7 +305,7 @@ class ReposingScene:
         hole = np.logical_or.reduce([person.hole for person in self.people])
         others = self._mask_of_all(row for row in range(len(self._detections)) if row not in self.rows)
         made_up = inpaint(self.photo, hole, (others > 0.5) & ~hole)
-        return self._with_hidden(made_up, self._segmentation.hidden(hole, self.rows))
+        return self._with_hidden(made_up, self.people_map.hidden(hole, self.rows))
 
 
 def _fitted_person(record: FitRecord, row: int) -> FittedPerson:

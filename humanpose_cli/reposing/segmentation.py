@@ -2,19 +2,21 @@
 
 Each person's mask comes from a crop of its own, so the masks of people who touch claim the same pixels. Each such pixel
 goes to one person, by the confidence of the masks and the depth of the fitted bodies. A person's pixels are connected
-with their body, including limbs in front of others; other pieces belong to somebody else.
+with their body, including limbs in front of others; other pieces belong to somebody else. The edges of the masks are
+then moved to those of the photograph (`reposing.clean_masks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.rendering.boxes import Box
+from humanpose_cli.reposing.clean_masks import clean_mask
 
 BACKGROUND = -1
 
@@ -23,6 +25,7 @@ _MIN_MASK = 0.3  # of a pixel that may show a person
 _BODY_WEIGHT = 0.5  # mask that the nearest fitted body at a pixel counts as, beside the mask's own value
 _MIN_HIDDEN = 0.02  # minimum hidden share of a neighbour's body that is completed
 _BLUR = 0.02  # heights of the person: standard deviation of a fit's outline
+_USUAL_HEIGHT = 1.7  # metres: height of a person without a fitted body
 _MAX_DISTANCE = 0.03  # heights of the person: maximum distance of a piece of a mask from the body
 
 
@@ -34,18 +37,24 @@ class Claim:
         box: The part of the photograph.
         mask: (h, w) float32, 0…1. The person's mask in the part.
         depth: (h, w) float32, metres. The fitted body's surface in the part; inf off the body.
+        pixels_per_metre: The scale at the person.
+        left_out: The share of the mask that is the surroundings, 0…1.
     """
 
     box: Box
     mask: NDArray[np.float32]
     depth: NDArray[np.float32]
+    pixels_per_metre: float
+    left_out: float = 0.0
 
     @classmethod
-    def of(cls, mask: NDArray[np.float32], depth: NDArray[np.float32]) -> Claim:
-        """Crop images (H, W) to the part with evidence."""
-        x, y, width, height = cv2.boundingRect(((mask > 0) | np.isfinite(depth)).astype(np.uint8))
+    def of(cls, mask: NDArray[np.float32], depth: NDArray[np.float32], focal: float) -> Claim:
+        """Crop images (H, W) to the part with evidence. `focal` is in pixels."""
+        body = np.isfinite(depth)
+        x, y, width, height = cv2.boundingRect(((mask > 0) | body).astype(np.uint8))
         box = Box(x, y, x + width, y + height)
-        return cls(box, mask[box.slices].copy(), depth[box.slices].copy())
+        scale = focal / float(np.median(depth[body])) if body.any() else max(width, height) / _USUAL_HEIGHT
+        return cls(box, mask[box.slices].copy(), depth[box.slices].copy(), scale)
 
     @property
     def body(self) -> NDArray[np.bool_]:
@@ -72,9 +81,10 @@ class PeopleMap:
     labels: NDArray[np.int16]
 
     @classmethod
-    def of(cls, claims: Sequence[Claim], size: tuple[int, int]) -> PeopleMap:
-        """Divide a photograph of size (height, width) among claims."""
-        return cls(tuple(claims), label_people(claims, size))
+    def of(cls, claims: Sequence[Claim], photo: NDArray[np.uint8]) -> PeopleMap:
+        """Divide a photograph (H, W, 3) among claims, and clean their masks."""
+        labels = label_people(claims, photo.shape[:2])
+        return cls(tuple(_cleaned(claim, row, labels, photo) for row, claim in enumerate(claims)), labels)
 
     def mask(self, row: int) -> NDArray[np.float32]:
         """Return a person's mask (H, W), 0…1, without other people's pixels."""
@@ -111,6 +121,16 @@ class PeopleMap:
                 larger[claim.box.slices] = behind
                 pixels_of.append((float(np.median(claim.depth[body])), row, larger))
         return {row: pixels for _, row, pixels in sorted(pixels_of, key=lambda person: -person[0])}
+
+
+def _cleaned(claim: Claim, row: int, labels: NDArray[np.int16], photo: NDArray[np.uint8]) -> Claim:
+    if claim.box.empty:
+        return claim
+    label = labels[claim.box.slices]
+    others = (label != row) & (label != BACKGROUND)
+    mask = np.where(others, np.float32(0), claim.mask)
+    mask, left_out = clean_mask(photo[claim.box.slices], mask, claim.body, others, claim.pixels_per_metre)
+    return replace(claim, mask=mask, left_out=left_out)
 
 
 def label_people(claims: Sequence[Claim], size: tuple[int, int]) -> NDArray[np.int16]:

@@ -1,0 +1,144 @@
+"""Masks whose edges are the photograph's, without pieces of the surroundings.
+
+A mask comes from a crop of 256 pixels, so its edge lies pixels off the person's, and it may hold a piece of the
+surroundings beside them. Its edge is moved to the edges of the photograph by a guided filter (He, Sun and Tang, "Guided
+image filtering", 2010). A piece off the fitted body whose colours are those of the surroundings is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features, cluster_centres
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+_SIDE = 480  # pixels: longer side at which masks are cleaned
+_RADIUS = 0.02  # of the person's height: radius of the guided filter
+_EDGE = 1e-4  # squared contrast that is an edge
+_ROUNDS = 2
+_OFF_BODY = 0.04  # metres off the fitted body from which a piece may be of the surroundings
+_MIN_PIECE = 0.03  # metres: side of the smallest piece
+_SURROUNDINGS = 0.12  # metres around a piece whose colours are compared with it
+_ALIKE = 0.7  # share of a piece's colours that the surroundings have, if it is of them
+_UNLIKE = 0.5  # share of a piece's colours that the person has, below which it may be of the surroundings
+_MAX_COLOURS = 4000  # pixels of a side that are compared
+
+
+class CleanMask(NamedTuple):
+    """A person's mask after cleaning.
+
+    Attributes:
+        mask: (h, w) float32, 0…1.
+        left_out: The share of the mask that is the surroundings, 0…1.
+    """
+
+    mask: NDArray[np.float32]
+    left_out: float
+
+
+def clean_mask(
+    pixels: NDArray[np.uint8], mask: NDArray[np.float32], body: Mask, others: Mask, pixels_per_metre: float
+) -> CleanMask:
+    """Move the edge of a mask to the edges of the image, and leave out pieces of the surroundings.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB. The image around the person.
+        mask: (h, w) float32, 0…1. The person.
+        body: (h, w) bool. The fitted body.
+        others: (h, w) bool. The pixels of other people.
+        pixels_per_metre: The scale at the person.
+    """
+    height, width = mask.shape
+    scale = min(1.0, _SIDE / max(mask.shape))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image, soft, drawn, foreign = (
+        cv2.resize(np.asarray(layer, kind), size, interpolation=cv2.INTER_AREA)
+        for layer, kind in ((pixels, np.uint8), (mask, np.float32), (body, np.float32), (others, np.float32))
+    )
+    metre = pixels_per_metre * scale
+    person = soft >= 0.5
+    dropped = _surroundings(image, person, drawn >= 0.5, foreign >= 0.5, metre)
+    area = max(int(person.sum()), 1)
+    person &= ~dropped
+    radius = max(1, round(_RADIUS * max(size)))
+    for _ in range(_ROUNDS):
+        soft = guided_filter(image, person.astype(np.float32), radius, _EDGE)
+        person = soft >= 0.5
+    soft[dropped] = 0
+    larger = np.clip(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+    larger[others] = 0
+    return CleanMask(larger, float(dropped.sum()) / area)
+
+
+def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Mask, metre: float) -> Mask:
+    """Select the pieces (h, w) of a mask that are off the body and have the colours of what is around them."""
+    result = np.zeros(person.shape, bool)
+    if not body.any():
+        return result
+    off_body = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5) > _OFF_BODY * metre
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats((person & off_body).astype(np.uint8))
+    reach = max(1, round(_SURROUNDINGS * metre))
+    features = cloth_features(image.reshape(-1, 3) / np.float32(255)).reshape(image.shape)
+    for number in range(1, count):
+        x, y, width, height, area = stats[number]
+        if area < (_MIN_PIECE * metre) ** 2:
+            continue
+        part = slice(max(0, y - reach), y + height + reach), slice(max(0, x - reach), x + width + reach)
+        piece = pieces[part] == number
+        near = cv2.distanceTransform((~piece).astype(np.uint8), cv2.DIST_L2, 5) <= reach
+        around = near & ~person[part] & ~others[part]
+        own = near & person[part] & ~off_body[part]
+        colours = _sample(features[part][piece])
+        if _share(colours, features[part][around]) > _ALIKE and _share(colours, features[part][own]) < _UNLIKE:
+            result[part] |= piece
+    return result
+
+
+def _share(colours: Array, palette: Array) -> float:
+    """Return the share of features (N, 3) that are those of one of the main colours among others (M, 3)."""
+    centres, sizes = cluster_centres(_sample(palette))
+    centres = centres[sizes >= 0.1 * sizes.sum()]
+    if not len(centres):
+        return 0.0
+    distances = np.linalg.norm(colours[:, None] - centres, axis=2).min(1)
+    return float((distances < SAME_CLOTH / 2).mean())
+
+
+def _sample(features: Array) -> Array:
+    return features[:: 1 + len(features) // _MAX_COLOURS]
+
+
+def guided_filter(image: NDArray[np.uint8], values: NDArray[np.float32], radius: int, epsilon: float) -> Array:
+    """Filter values so that their edges are an image's (He, Sun and Tang 2010, section 3.4).
+
+    Args:
+        image: (h, w, 3) uint8 RGB. The guide.
+        values: (h, w) float32.
+        radius: The radius of the windows, pixels.
+        epsilon: The squared contrast, of 0…1, from which a change of colour is an edge.
+
+    Returns:
+        (h, w) float32.
+    """
+
+    def mean(layer: Array) -> Array:
+        return np.asarray(cv2.blur(layer, (2 * radius + 1, 2 * radius + 1)))
+
+    guide = image.astype(np.float32) / np.float32(255)
+    centre = mean(guide)
+    level = mean(values)
+    covariance = mean(guide * values[..., None]) - centre * level[..., None]
+    moments = np.empty((*values.shape, 3, 3), np.float32)
+    for row in range(3):
+        products = mean(guide * guide[..., row : row + 1]) - centre * centre[..., row : row + 1]
+        moments[..., row, :] = products
+    moments += epsilon * np.eye(3, dtype=np.float32)
+    slope = np.linalg.solve(moments, covariance[..., None])[..., 0]
+    offset = level - (slope * centre).sum(-1)
+    return np.asarray((mean(slope) * guide).sum(-1) + mean(offset))
