@@ -23,7 +23,7 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.fitting.options import EvidenceFiles, FitOptions
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ def repose(
     numbered: Annotated[bool | None, _NUMBERED] = None,
     fail_if_doubtful: FailIfDoubtful = False,
     fitting: Annotated[FitOptions, Flags("detector", "body", "focal")],
+    evidence: Annotated[EvidenceFiles, Flags("mask")],
     out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
     video_codec: VideoCodecOption = "h264",
@@ -233,7 +234,7 @@ def repose(
     )
     options = session.tune(ReposeOptions(**vars(people), **vars(drawing), fit=fitting))
     session.reporter.step(0, None, "loading models")
-    with Reposer(options, background=background, **vars(compute)) as reposer:
+    with Reposer(options, background=background, mask=evidence.mask, **vars(compute)) as reposer:
         target = file_target
         fit_seconds = 0.0
         if target is None:
@@ -242,7 +243,7 @@ def repose(
             with session.item(str(pose), following=len(input_set)):
                 target = read_target(
                     pose,
-                    lambda: reposer.fitter,
+                    lambda: reposer.target_fitter,
                     frames=parse_range(frames),
                     drivers=options.drivers,
                     fits=fits,

@@ -23,10 +23,12 @@ class PersonMask:
     Attributes:
         crop: (S, S) uint8. 255 is certainly the person.
         crop_to_image: The map from pixels of the crop to pixels of the image.
+        exact: Whether the mask is the user's, which nothing changes.
     """
 
     crop: np.ndarray
     crop_to_image: Affine2D
+    exact: bool = False
 
     def in_image(self, height: int, width: int) -> np.ndarray:
         """Return the mask (height, width) float32, 0…1, in the image; 0 outside the crop."""

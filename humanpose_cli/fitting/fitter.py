@@ -34,6 +34,7 @@ from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_esti
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice, parse_heights
 from humanpose_cli.fitting.outlines import outline_priors
+from humanpose_cli.fitting.painted_masks import MaskedPeople, PaintedMasks
 from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
@@ -78,6 +79,7 @@ class Fitter:
         boxes: A file with the people's boxes, from your own detector.
         keypoints: A file or folder with the people's keypoints, from your own detector.
         pose_model: Your own pose network (ONNX), of RTMPose's or InstantHMR's kind.
+        mask: Your masks of people in photographs: an image or a folder, see `PaintedMasks`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
         batch_size: The number of independent images that are fitted together. Default: 64 on a GPU, 16 on the CPU.
@@ -109,6 +111,7 @@ class Fitter:
         boxes: UserPeople | None = None,
         keypoints: UserPeople | None = None,
         pose_model: Path | str | None = None,
+        mask: Path | str | None = None,
         device: str = "auto",
         precision: Precision = "auto",
         batch_size: int | None = None,
@@ -140,7 +143,7 @@ class Fitter:
             self._network = PeopleNetwork(self.options.network, self.options.method, self.body, resolved, precision)
         self.batch_size = batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
         self._prepared: dict[tuple[Path, FitOptions], Fit | Exception] = {}
-        files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
+        files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model, "mask": mask}
         self._files = {
             name: file.path if isinstance(file, UserDetections) else Path(file)
             for name, file in files.items()
@@ -156,6 +159,8 @@ class Fitter:
             device=device,
             options=self.options.detect,
         )
+        if mask is not None:
+            self._people = MaskedPeople(self._people, PaintedMasks(Path(mask)))
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -98,6 +98,12 @@ class EvidenceFiles(Options):
         value="FILE",
         unset="the shipped networks",
     )
+    mask: Path | None = option(
+        None,
+        "Your mask of a person in a photograph: an image with white pixels, or a folder, as `hpc fit --masks` writes.",
+        value="PATH",
+        unset="make them",
+    )
 
 
 @dataclass(frozen=True)

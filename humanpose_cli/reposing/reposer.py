@@ -22,6 +22,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_pixels
 from humanpose_cli.fitting.options import DetectorMode
+from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.fitting.people import PeopleSource, detections_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -62,6 +63,7 @@ class Reposer:
         body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
         focal: The photographs' focal length, pixels; None to estimate it.
         detector: How thoroughly to look for people.
+        mask: Your masks of people in the photographs: an image or a folder, see `PaintedMasks`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "full", "tf32" or "bfloat16". What networks compute in.
         batch_size: The number of photographs that are fitted together, and of poses that a network draws together.
@@ -87,6 +89,7 @@ class Reposer:
         body: str | Body | None = None,
         focal: float | None = None,
         detector: DetectorMode | None = None,
+        mask: str | Path | None = None,
         device: str = "auto",
         precision: Precision = "auto",
         batch_size: int | None = None,
@@ -110,6 +113,7 @@ class Reposer:
         changes = {name: value for name, value in values.items() if value is not None}
         self.options = replace(options or ReposeOptions(), **changes)
         self._device = device
+        self._masks = None if mask is None else PaintedMasks(Path(mask))
         self._threads = threads
         self._precision = precision
         self._make_fitter = partial(
@@ -134,8 +138,13 @@ class Reposer:
 
     @cached_property
     def fitter(self) -> Fitter:
-        """The fitter of photographs and of targets that are images; loads its models on first access."""
-        return self._make_fitter()
+        """The fitter of photographs; loads its models on first access."""
+        return self._make_fitter(mask=None if self._masks is None else self._masks.path)
+
+    @property
+    def target_fitter(self) -> Fitter:
+        """The fitter of targets that are images, to which the masks of photographs do not belong."""
+        return self.fitter if self._masks is None else self._make_fitter()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -200,7 +209,10 @@ class Reposer:
             raise InputError(name, "was fitted with another `body`", expected=fit.model.name, got=fit.body)
         fit = fit.select(fit.rows_for(0))
         if not fit.detections and len(fit):
-            fit = replace(fit, detections=tuple(detections_of_fit(fit, photo, self._threads, self._device)))
+            people = detections_of_fit(fit, photo, self._threads, self._device)
+            if self._masks is not None:
+                people = self._masks.applied(people, name, photo.shape[:2])
+            fit = replace(fit, detections=tuple(people))
         return fit
 
     def repose(
@@ -228,7 +240,7 @@ class Reposer:
         """
         part = parse_range(frames)
         read = partial(read_target, skeleton=skeleton, axes=axes, frames=part, progress=progress)
-        motion = read(target, lambda: self.fitter, drivers=self.options.drivers)
+        motion = read(target, lambda: self.target_fitter, drivers=self.options.drivers)
         max_people = len(motion.people) if isinstance(motion, TargetPeople) and not self.options.pairs else None
         fit = load_fit(fit) if isinstance(fit, str | Path) else fit
         if isinstance(photo, str | Path):

@@ -174,7 +174,8 @@ class ReposingScene:
             # A person known by keypoints alone has the outline of the fitted body.
             mask = render_people([surface], camera)[..., 3] if person.mask is None else person.mask.in_image(*size)
             depth = rasterise_view(surface.vertices[None], surface.faces, camera).depth[0].cpu().numpy()
-            claims.append(Claim.of(mask, depth, camera.focal))
+            exact = person.mask is not None and person.mask.exact
+            claims.append(Claim.of(mask, depth, camera.focal, exact=exact))
         return PeopleMap.of(claims, self.photo)
 
     def _before_hidden(self, mesh: MeshReposer) -> MeshReposer:

@@ -1,20 +1,22 @@
 """Division of a photograph among people: one label per pixel.
 
 Each person's mask comes from a crop of its own, so the masks of people who touch claim the same pixels. Each such pixel
-goes to one person, by the confidence of the masks and the depth of the fitted bodies. A person's pixels are connected
-with their body, including limbs in front of others; other pieces belong to somebody else. The edges of the masks are
-then moved to those of the photograph (`reposing.clean_masks`).
+goes to one person, by the confidence of the masks, the depth of the fitted bodies, and the colours of the people. A
+person's pixels are connected with their body, including limbs in front of others; other pieces belong to somebody else.
+The edges of the masks are then moved to those of the photograph (`reposing.clean_masks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.colours import cloth_features, k_means
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.reposing.clean_masks import clean_mask
 
@@ -25,6 +27,13 @@ _MIN_MASK = 0.3  # of a pixel that may show a person
 _BODY_WEIGHT = 0.5  # mask that the nearest fitted body at a pixel counts as, beside the mask's own value
 _MIN_HIDDEN = 0.02  # minimum hidden share of a neighbour's body that is completed
 _BLUR = 0.02  # heights of the person: standard deviation of a fit's outline
+_CERTAIN = 0.8  # mask of a pixel that certainly shows a person
+_COLOURS = 6  # main colours of a person
+_MIN_COLOUR = 0.03  # share of a person's pixels from which a colour counts
+_MAX_COLOURS = 4000  # pixels whose colours are looked at
+_COLOUR_SPREAD = 0.2  # distance of `cloth_features` over which likeness falls
+_COLOUR_WEIGHT = 0.5  # mask that a person's own colour counts as, beside the mask's own value
+_COLOUR_BLUR = 0.006  # heights of the person over which likeness averages
 _USUAL_HEIGHT = 1.7  # metres: height of a person without a fitted body
 _MAX_DISTANCE = 0.03  # heights of the person: maximum distance of a piece of a mask from the body
 
@@ -38,6 +47,7 @@ class Claim:
         mask: (h, w) float32, 0…1. The person's mask in the part.
         depth: (h, w) float32, metres. The fitted body's surface in the part; inf off the body.
         pixels_per_metre: The scale at the person.
+        exact: Whether the mask is the user's: its pixels are this person's.
         left_out: The share of the mask that is the surroundings, 0…1.
     """
 
@@ -45,16 +55,17 @@ class Claim:
     mask: NDArray[np.float32]
     depth: NDArray[np.float32]
     pixels_per_metre: float
+    exact: bool = False
     left_out: float = 0.0
 
     @classmethod
-    def of(cls, mask: NDArray[np.float32], depth: NDArray[np.float32], focal: float) -> Claim:
+    def of(cls, mask: NDArray[np.float32], depth: NDArray[np.float32], focal: float, *, exact: bool = False) -> Claim:
         """Crop images (H, W) to the part with evidence. `focal` is in pixels."""
         body = np.isfinite(depth)
         x, y, width, height = cv2.boundingRect(((mask > 0) | body).astype(np.uint8))
         box = Box(x, y, x + width, y + height)
         scale = focal / float(np.median(depth[body])) if body.any() else max(width, height) / _USUAL_HEIGHT
-        return cls(box, mask[box.slices].copy(), depth[box.slices].copy(), scale)
+        return cls(box, mask[box.slices].copy(), depth[box.slices].copy(), scale, exact)
 
     @property
     def body(self) -> NDArray[np.bool_]:
@@ -83,7 +94,7 @@ class PeopleMap:
     @classmethod
     def of(cls, claims: Sequence[Claim], photo: NDArray[np.uint8]) -> PeopleMap:
         """Divide a photograph (H, W, 3) among claims, and clean their masks."""
-        labels = label_people(claims, photo.shape[:2])
+        labels = label_people(by_colour(claims, photo), photo.shape[:2])
         return cls(tuple(_cleaned(claim, row, labels, photo) for row, claim in enumerate(claims)), labels)
 
     def mask(self, row: int) -> NDArray[np.float32]:
@@ -123,8 +134,53 @@ class PeopleMap:
         return {row: pixels for _, row, pixels in sorted(pixels_of, key=lambda person: -person[0])}
 
 
+def by_colour(claims: Sequence[Claim], photo: NDArray[np.uint8]) -> list[Claim]:
+    """Change masks where two people claim pixels (H, W, 3), by the colours that each shows elsewhere."""
+    result = [replace(claim, mask=claim.mask.copy()) for claim in claims]
+    palettes: dict[int, NDArray[np.float32]] = {}
+    for first, second in combinations(range(len(claims)), 2):
+        pair = (first, second)
+        box = claims[first].box.intersect(claims[second].box)
+        if box.empty:
+            continue
+        inside = [box.slices_in(claims[row].box) for row in pair]
+        shared = np.logical_and(*(claims[row].mask[part] >= _MIN_MASK for row, part in zip(pair, inside, strict=True)))
+        if not shared.any():
+            continue
+        for row in pair:
+            if row not in palettes:
+                palettes[row] = _palette(claims, row, photo)
+        if not all(len(palettes[row]) for row in pair):
+            continue
+        features = cloth_features(photo[box.slices][shared] / np.float32(255))
+        distances = [np.linalg.norm(features[:, None] - palettes[row], axis=2).min(1) for row in pair]
+        likeness = [np.exp(-np.square(distance / _COLOUR_SPREAD)) for distance in distances]
+        change = np.zeros(shared.shape, np.float32)
+        change[shared] = _COLOUR_WEIGHT * (likeness[0] - likeness[1])
+        blur = _COLOUR_BLUR * min(claims[row].height for row in pair)
+        around = cv2.GaussianBlur(shared.astype(np.float32), (0, 0), blur)
+        change = cv2.GaussianBlur(change, (0, 0), blur) / np.maximum(around, np.float32(1e-3))
+        for row, part, sign in zip(pair, inside, (1, -1), strict=True):
+            mask = result[row].mask[part]
+            mask[shared] = np.maximum(mask[shared] + sign * change[shared], _MIN_MASK)
+    return result
+
+
+def _palette(claims: Sequence[Claim], row: int, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the features (K, 3) of the main colours of the pixels that a person alone claims."""
+    box = claims[row].box
+    alone = claims[row].mask >= _CERTAIN
+    for number, claim in enumerate(claims):
+        common = box.intersect(claim.box)
+        if number != row and not common.empty:
+            alone[common.slices_in(box)] &= claim.mask[common.slices_in(claim.box)] < 1 - _CERTAIN
+    features = cloth_features(photo[box.slices][alone] / np.float32(255))
+    labels, centres = k_means(features[:: 1 + len(features) // _MAX_COLOURS], _COLOURS, 1e-3)
+    return np.asarray(centres[np.bincount(labels, minlength=len(centres)) >= _MIN_COLOUR * len(labels)], np.float32)
+
+
 def _cleaned(claim: Claim, row: int, labels: NDArray[np.int16], photo: NDArray[np.uint8]) -> Claim:
-    if claim.box.empty:
+    if claim.box.empty or claim.exact:
         return claim
     label = labels[claim.box.slices]
     others = (label != row) & (label != BACKGROUND)
@@ -145,6 +201,8 @@ def label_people(claims: Sequence[Claim], size: tuple[int, int]) -> NDArray[np.i
     """
     labels = _likeliest(claims, size)
     for index, claim in enumerate(claims):
+        if claim.exact:
+            continue
         rest = [None if number == index else claim for number, claim in enumerate(claims)]
         for piece, box in _loose_pieces(labels, index, claim):
             alternative = _likeliest(rest, size, box)
@@ -172,7 +230,8 @@ def _likeliest(claims: Sequence[Claim | None], size: tuple[int, int], part: Box 
         mask = claim.mask[inside]
         first = (np.isfinite(depth) & (depth <= nearest[region_in_part])).astype(np.float32)
         first = np.asarray(cv2.GaussianBlur(first, (0, 0), _BLUR * claim.height), np.float32)
-        score = np.where(mask >= _MIN_MASK, mask + _BODY_WEIGHT * first, np.float32(0))
+        certain = np.float32(1 + _BODY_WEIGHT if claim.exact else 0)
+        score = np.where(mask >= _MIN_MASK, mask + _BODY_WEIGHT * first + certain, np.float32(0))
         better = score > best[region_in_part]
         best[region_in_part][better] = score[better]
         labels[region_in_part][better] = index
