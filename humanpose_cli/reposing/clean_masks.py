@@ -93,7 +93,7 @@ def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Ma
         piece = pieces[part] == number
         near = cv2.distanceTransform((~piece).astype(np.uint8), cv2.DIST_L2, 5) <= reach
         around = near & ~person[part] & ~others[part]
-        own = near & person[part] & ~off_body[part]
+        own = near & person[part] & body[part]
         colours = _sample(features[part][piece])
         if _share(colours, features[part][around]) > _ALIKE and _share(colours, features[part][own]) < _UNLIKE:
             result[part] |= piece

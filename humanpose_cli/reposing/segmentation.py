@@ -34,6 +34,7 @@ _MAX_COLOURS = 4000  # pixels whose colours are looked at
 _COLOUR_SPREAD = 0.2  # distance of `cloth_features` over which likeness falls
 _COLOUR_WEIGHT = 0.5  # mask that a person's own colour counts as, beside the mask's own value
 _COLOUR_BLUR = 0.006  # heights of the person over which likeness averages
+_MARGIN = 0.03  # of the longer side, around the evidence for a person
 _USUAL_HEIGHT = 1.7  # metres: height of a person without a fitted body
 _MAX_DISTANCE = 0.03  # heights of the person: maximum distance of a piece of a mask from the body
 
@@ -63,7 +64,9 @@ class Claim:
         """Crop images (H, W) to the part with evidence. `focal` is in pixels."""
         body = np.isfinite(depth)
         x, y, width, height = cv2.boundingRect(((mask > 0) | body).astype(np.uint8))
-        box = Box(x, y, x + width, y + height)
+        margin = 2 + round(_MARGIN * max(width, height))
+        box = Box(x - margin, y - margin, x + width + margin, y + height + margin)
+        box = box.intersect(Box(0, 0, mask.shape[1], mask.shape[0])) if width else Box(0, 0, 0, 0)
         scale = focal / float(np.median(depth[body])) if body.any() else max(width, height) / _USUAL_HEIGHT
         return cls(box, mask[box.slices].copy(), depth[box.slices].copy(), scale, exact)
 

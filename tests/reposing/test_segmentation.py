@@ -7,6 +7,7 @@ from humanpose_cli.reposing import segmentation
 from humanpose_cli.reposing.segmentation import BACKGROUND, Claim, PeopleMap, label_people
 
 SIZE = (80, 120)
+FOCAL = 100.0
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +30,12 @@ def bar(rows, columns):
 def claim(shown, depth, body=None, value=0.9):
     """Somebody whose mask has a value where they are shown, and a flat body at a depth."""
     body = shown if body is None else body
-    return Claim.of(np.where(shown, np.float32(value), 0), np.where(body, np.float32(depth), np.inf))
+    return Claim.of(np.where(shown, np.float32(value), 0), np.where(body, np.float32(depth), np.inf), FOCAL)
 
 
 LEFT, RIGHT = disc(45, 40), disc(75, 40)
+PHOTO = np.full((*SIZE, 3), 90, np.uint8)
+PHOTO[RIGHT], PHOTO[LEFT] = (30, 40, 220), (220, 40, 30)
 
 
 @pytest.mark.parametrize("nearer", [0, 1])
@@ -61,25 +64,57 @@ def test_a_piece_far_from_its_body_is_that_of_whoever_else_claims_it():
     """A person's mask that holds a neighbour's boot; where nobody else claims it, it stays."""
     boot, alone = bar((50, 58), (85, 93)), bar((2, 8), (2, 8))
     body = disc(45, 40, 12)
-    first = Claim.of(np.where(body | boot | alone, np.float32(0.95), 0), np.where(body, np.float32(2), np.inf))
+    first = Claim.of(np.where(body | boot | alone, np.float32(0.95), 0), np.where(body, np.float32(2), np.inf), FOCAL)
     second = claim(RIGHT, 3, body=disc(75, 40, 10), value=0.6)
     labels = label_people([first, second], SIZE)
     assert (labels[boot & RIGHT] == 1).all()
     assert (labels[alone] == 0).all()
 
 
-def test_masks_are_divided_and_soft_where_no_other_person_is():
-    """One person's mask is theirs as it was made; together no pixel is anybody's twice."""
-    soft = np.where(LEFT, np.float32(0.9), np.float32(0.1))
-    one = PeopleMap.of([Claim.of(soft, np.full(SIZE, np.inf, np.float32))], SIZE)
-    assert np.array_equal(one.mask(0), soft)
-    two = PeopleMap.of([claim(LEFT, 2), claim(RIGHT, 3)], SIZE)
-    assert np.array_equal(two.mask(0) > 0, LEFT)
-    assert np.array_equal(two.mask(1) > 0, RIGHT & ~LEFT)
+def test_masks_are_divided_and_end_at_the_edges_of_the_photograph():
+    """Also where a mask, which comes from a coarse crop, ends beside them."""
+    photo, left, right = (layer.repeat(5, 0).repeat(5, 1) for layer in (PHOTO, LEFT, RIGHT))
+    shifted = np.roll(left, (2, -3), (0, 1))
+    people = PeopleMap.of([claim(shifted, 2), claim(right & ~left, 3)], photo)
+    for mask, before, truth in ((people.mask(0), shifted, left), (people.mask(1), right, right & ~left)):
+        assert ((mask >= 0.5) ^ truth).sum() <= 0.2 * max((before ^ truth).sum(), 200)
+
+
+def test_pixels_that_two_people_claim_are_those_of_whom_they_look_like():
+    """Although the body of the other one is nearer."""
+    claims = [claim(LEFT, 3), claim(RIGHT, 2)]
+    assert (label_people(claims, SIZE)[LEFT & RIGHT] == 1).all()
+    people = PeopleMap.of(claims, PHOTO)
+    assert (people.labels[LEFT & RIGHT] == 0).mean() > 0.95
+
+
+def test_a_piece_of_the_surroundings_is_left_out():
+    """And one that looks like nothing else there stays, such as a bag."""
+    person, piece = bar((10, 70), (50, 62)), bar((30, 40), (62, 76))
+    photo = np.full((*SIZE, 3), 90, np.uint8)
+    photo[person] = (200, 40, 30)
+    body = np.where(person, np.float32(2), np.inf)
+    mask = np.where(person | piece, np.float32(0.9), np.float32(0))
+    clean = PeopleMap.of([Claim.of(mask, body, FOCAL)], photo)
+    assert ((clean.mask(0) >= 0.5) ^ person).sum() < 0.2 * piece.sum()  # what lies close to the body stays
+    assert clean.claims[0].left_out == pytest.approx(piece.sum() / (person | piece).sum(), rel=0.3)
+    photo[piece] = (20, 160, 40)
+    kept = PeopleMap.of([Claim.of(mask, body, FOCAL)], photo)
+    assert np.array_equal(kept.mask(0) >= 0.5, person | piece)
+    assert kept.claims[0].left_out == 0
+
+
+def test_a_mask_of_the_user_is_taken_as_it_is():
+    """Its pixels are nobody else's, also where another mask is higher and another body nearer."""
+    painted = disc(60, 40, 20)
+    mine = Claim.of(painted.astype(np.float32), np.full(SIZE, np.inf, np.float32), FOCAL, exact=True)
+    people = PeopleMap.of([claim(LEFT | RIGHT, 2, value=1.0), mine], PHOTO)
+    assert np.array_equal(people.mask(1) > 0, painted)
+    assert not (people.mask(0) > 0)[painted].any()
 
 
 def test_what_a_hole_hides_of_a_neighbour_is_where_their_body_goes_on():
-    two = PeopleMap.of([claim(LEFT, 2), claim(RIGHT & ~LEFT, 3, body=RIGHT)], SIZE)
+    two = PeopleMap.of([claim(LEFT, 2), claim(RIGHT & ~LEFT, 3, body=RIGHT)], PHOTO)
     hidden = two.hidden(LEFT, [0])
     assert list(hidden) == [1]
     assert np.array_equal(hidden[1], LEFT & RIGHT)
@@ -90,13 +125,13 @@ def test_what_a_hole_hides_of_a_neighbour_is_where_their_body_goes_on():
 
 def test_hidden_neighbours_come_with_the_nearest_last():
     claims = [claim(LEFT, 2), claim(RIGHT & ~LEFT, 3, body=RIGHT), claim(disc(45, 70) & ~LEFT, 4, body=disc(45, 70))]
-    assert list(PeopleMap.of(claims, SIZE).hidden(LEFT, [0])) == [2, 1]
+    assert list(PeopleMap.of(claims, PHOTO).hidden(LEFT, [0])) == [2, 1]
 
 
 def test_a_neighbour_of_little_visibility_is_not_completed():
     visible = RIGHT & bar((0, 80), (80, 120))
     claims = [claim(LEFT | RIGHT & ~visible, 2), claim(visible, 3, body=RIGHT)]
-    assert list(PeopleMap.of(claims, SIZE).hidden(LEFT | RIGHT, [0])) == []
+    assert list(PeopleMap.of(claims, PHOTO).hidden(LEFT | RIGHT, [0])) == []
     visible = RIGHT & bar((0, 80), (70, 120))
     claims = [claim(LEFT | RIGHT & ~visible, 2), claim(visible, 3, body=RIGHT)]
-    assert list(PeopleMap.of(claims, SIZE).hidden(LEFT | RIGHT, [0])) == [1]
+    assert list(PeopleMap.of(claims, PHOTO).hidden(LEFT | RIGHT, [0])) == [1]

@@ -1,0 +1,108 @@
+"""Masks as files: COCO's run lengths, an image of each person, and a video of all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.errors import raises
+from helpers.walking_person import CAMERA, Walk, drawn_walk
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.export.masks import MaskWriting, run_lengths
+from humanpose_cli.fitting.fit_reading import on_frames
+from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.video import VideoReader
+from humanpose_cli.rendering.shading import rasterise_view
+
+
+def decoded(counts: str, size: tuple[int, int]) -> np.ndarray:
+    """The mask (H, W) of COCO's compressed run lengths, read as its own C code reads them."""
+    runs: list[int] = []
+    at = 0
+    while at < len(counts):
+        value = shift = 0
+        more = True
+        while more:
+            number = ord(counts[at]) - 48
+            value |= (number & 0x1F) << shift
+            more = bool(number & 0x20)
+            at += 1
+            shift += 5
+            if not more and number & 0x10:
+                value |= -1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    flat = np.concatenate([np.full(run, number % 2 == 1) for number, run in enumerate(runs)])
+    return flat.reshape(size, order="F")
+
+
+def first_frames(count: int) -> Walk:
+    walk = drawn_walk(default_body())
+    return replace(walk, rotations=walk.rotations[:count], trans=walk.trans[:count], frames=walk.frames[:count])
+
+
+def true_mask(walk: Walk, frame: int) -> np.ndarray:
+    vertices = walk.body.pose(walk.rotations[[frame]], torch.zeros(1, 10), walk.trans[[frame]]).vertices
+    return rasterise_view(vertices, walk.body.faces, CAMERA).face[0].numpy() >= 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_run_lengths_say_which_pixels_are_set(share):
+    mask = np.random.default_rng(1).random((40, 33)) < share
+    assert np.array_equal(decoded(run_lengths(mask), mask.shape), mask)
+
+
+def test_run_lengths_are_those_of_the_tools_of_coco():
+    """As pycocotools 2.0.10 encodes them: a disc, and a mask that begins with a set pixel."""
+    y, x = np.mgrid[:40, :60]
+    assert run_lengths((x - 20) ** 2 + (y - 15) ** 2 < 100) == "S>9n02M4N0O2N2O0000000000000001N2N102L3NVU1"
+    assert run_lengths(x + y < 6) == "06R1O1O1O1O1OaS2"
+
+
+def test_a_photograph_gets_an_image_of_each_person(tmp_path):
+    walk = first_frames(1)
+    write_image(tmp_path / "photo.png", walk.frames[0])
+    fit = replace(walk.fit(), frame_names=np.array(["photo.png"]))
+    fit = on_frames(fit, list(open_inputs([tmp_path / "photo.png"])))
+    step = MaskWriting(sequence=False)
+    path, image = step.outputs(tmp_path / "photo.png.fit.npz", fit.tracks)
+    step([fit], output=tmp_path / "photo.png.fit.npz")
+    mask = read_image(image).pixels[..., 0]
+    assert image.name == "photo.png.person0.mask.png"
+    assert set(np.unique(mask)) == {0, 255}
+    truth = true_mask(walk, 0)
+    assert ((mask > 0) & truth).sum() > 0.9 * ((mask > 0) | truth).sum()
+    (annotation,) = json.loads(path.read_text())["annotations"]
+    assert annotation["area"] == (mask > 0).sum()
+
+
+def test_masks_need_frames(tmp_path):
+    with raises(UsageError, subject="masks"):
+        MaskWriting(sequence=True)([first_frames(1).fit()], output=tmp_path / "a.fit.npz")
+
+
+def test_a_clip_gets_a_video_and_run_lengths_of_each_frame(tmp_path):
+    """In the colour of the overlay, and where the person is."""
+    walk = first_frames(2)
+    for number, pixels in enumerate(walk.frames):
+        write_image(tmp_path / "clip" / f"{number:06d}.png", pixels)
+    fit = replace(walk.fit(), frame_names=np.array(["000000.png", "000001.png"]))
+    fit = on_frames(fit, list(open_inputs([tmp_path / "clip"], sequence=True)))
+    step = MaskWriting(sequence=True)
+    path, video = step.outputs(tmp_path / "clip.fit.npz", fit.tracks)
+    assert step([fit], output=tmp_path / "clip.fit.npz") is fit
+    document = json.loads(path.read_text())
+    assert [image["file_name"] for image in document["images"]] == fit.frame_names.tolist()
+    shown = [pixels for _, pixels in VideoReader(video)]
+    assert len(shown) == len(document["annotations"]) == 2
+    for number, (annotation, image) in enumerate(zip(document["annotations"], shown, strict=True)):
+        truth = true_mask(walk, number)
+        mask = decoded(annotation["segmentation"]["counts"], annotation["segmentation"]["size"])
+        assert annotation["area"] == mask.sum()
+        assert (mask & truth).sum() > 0.9 * (mask | truth).sum()
+        assert ((image.max(2) > 60) ^ mask).mean() < 0.01
