@@ -156,8 +156,9 @@ class FitRun:
         dressing: list[FitStep] = []
         if self.refinement is not None or self.outputs.dressed:
             from humanpose_cli.export.looks import Dressing
+            from humanpose_cli.fitting.painted_masks import PaintedMasks
 
-            dressing = [Dressing()]
+            dressing = [Dressing(None if self.evidence.mask is None else PaintedMasks(self.evidence.mask))]
         if self.refinement is None:
             return dressing
         from humanpose_cli.refining.refiner import Refiner

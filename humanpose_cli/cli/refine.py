@@ -26,7 +26,7 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import FitOutputs, check_charts
+from humanpose_cli.fitting.options import EvidenceFiles, FitOutputs, check_charts
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, RefinePreset, preset_options
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def refine(
     prior: Annotated[str, of(RefineOptions, "prior")] = "pose",
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
     texture: Annotated[Path | None, _TEXTURE] = None,
+    mask: Annotated[Path | None, of(EvidenceFiles, "mask")] = None,
     body: BodyOfFits = "default",
     camera: FitCamera = None,
     smplx: FitSmplx = None,
@@ -148,6 +149,7 @@ def refine(
     from humanpose_cli.cli.fit_work import FitWork
     from humanpose_cli.export.looks import Dressing
     from humanpose_cli.fitting.options import body_identity
+    from humanpose_cli.fitting.painted_masks import PaintedMasks
     from humanpose_cli.fitting.people import user_people
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points, points_identity
@@ -166,15 +168,17 @@ def refine(
         recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}
         surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
         people = user_people(keypoints=keypoints)
+        masks = None if mask is None else PaintedMasks(mask)
         refiner = Refiner(options, weights=weights, surface=surface, keypoints=people, **vars(compute))
+        refiner.mask = masks
         stack.enter_context(refiner)
         recorded |= {} if densepose is None else points_identity(densepose, charts)
         step = Refinement(refiner, texture, _DISPLACEMENT_FRAMES if save_displacements else 0)
         recorded |= step.identity
-        steps: list[FitStep] = [step, Dressing()] if page else [step]
+        steps: list[FitStep] = [step, Dressing(masks)] if page else [step]
         if compare or truth:  # the files themselves belong to the items
             recorded |= {"compare": [str(path) for path in compare or ()], "truth": truth and str(truth)}
-        for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
+        for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture), ("mask", mask)):
             recorded[name] = path and file_digest(path)
 
         def read(item: Item, progress: Progress) -> list[Fit]:

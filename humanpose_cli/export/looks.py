@@ -25,6 +25,7 @@ from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
+from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.fitting.people import detections_of_rows
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
@@ -48,7 +49,13 @@ otherwise the textures of the fit or its files."""
 
 @dataclass(frozen=True)
 class Dressing:
-    """A step that makes the looks of a fit's people from its frames; `Fit.save` writes them."""
+    """A step that makes the looks of a fit's people from its frames; `Fit.save` writes them.
+
+    Attributes:
+        mask: The user's masks of people in a photograph.
+    """
+
+    mask: PaintedMasks | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -66,7 +73,7 @@ class Dressing:
         if frames is None:
             return fit
         stored = replace(fit, detections=())  # for the same looks as from the fit file
-        return replace(fit, looks=looks_of_fit(stored, "frames", frames, progress))
+        return replace(fit, looks=looks_of_fit(stored, "frames", frames, progress, mask=self.mask))
 
 
 def is_photograph(fit: Fit) -> bool:
@@ -105,6 +112,7 @@ def looks_of_fit(
     progress: Progress = no_progress,
     *,
     everyone: Fit | None = None,
+    mask: PaintedMasks | None = None,
 ) -> Mapping[int, Look]:
     """Read or make the looks of a fit's tracks; tracks without a look have the colours of overlays.
 
@@ -114,6 +122,7 @@ def looks_of_fit(
         frames: The frames from `available_frames`.
         progress: The listener.
         everyone: The fit with further people, who may hide parts of the people in `fit`; None for no others.
+        mask: The user's masks of people in a photograph.
 
     Returns:
         The looks by track.
@@ -131,7 +140,7 @@ def looks_of_fit(
     if looks and looks.keys() >= set(fit.tracks):
         return looks
     if frames is not None and has_frames and (textures is None or textures == "frames"):
-        return _dressed(everyone, fit.tracks, frames, progress)
+        return _dressed(everyone, fit.tracks, frames, progress, mask)
     if isinstance(textures, str | Path):
         return _looks(read_textures(Path(textures), fit))
     if textures is not None or fit.textures or fit.path is None:
@@ -155,7 +164,9 @@ def _stored_looks(fit: Fit) -> dict[int, Look]:
     return {track: look for track, look in looks.items() if look is not None}
 
 
-def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress) -> dict[int, Look]:
+def _dressed(
+    fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress, mask: PaintedMasks | None
+) -> dict[int, Look]:
     """Make the looks of people from the frames that show them best."""
     body, cameras = fit.body_model(), cameras_of(fit, frames)
     count = min(_FRAMES, max(1, _SIGHTINGS // max(len(tracks), 1)))
@@ -169,7 +180,7 @@ def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress)
         for sighting, row, pixels in sharpest_frames(cameras, candidates, reading):
             camera_fit = cameras[sighting.camera].fit
             rows = camera_fit.rows_for(int(camera_fit.frame_index[row]))
-            scene = scene_of_rows(camera_fit, rows, pixels, body, pool)
+            scene = scene_of_rows(camera_fit, rows, pixels, body, pool, mask)
             person = scene.photographed(int(np.flatnonzero(rows == row)[0]))
             if (person.mask >= 0.5).any():
                 alignments[sighting] = align(person, body)
@@ -185,12 +196,20 @@ def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress)
 
 
 def scene_of_rows(
-    fit: Fit, rows: NDArray[np.integer], pixels: NDArray[np.uint8], body: Body, pool: ModelPool
+    fit: Fit,
+    rows: NDArray[np.integer],
+    pixels: NDArray[np.uint8],
+    body: Body,
+    pool: ModelPool,
+    mask: PaintedMasks | None = None,
 ) -> ReposingScene:
     """Make the scene of some rows, all people of one frame (H, W, 3), in their order."""
     people = fit.select(rows)
     if not people.detections:
         detections = detections_of_rows(people, pixels, pool, alone=is_photograph(fit))
+        if mask is not None:
+            name = str(fit.frame_names[fit.frame_index[rows[0]]])
+            detections = mask.applied(detections, name, pixels.shape[:2])
         people = replace(people, detections=tuple(detections))
     return ReposingScene(pixels, people, (), body, _DRESSED, None)
 

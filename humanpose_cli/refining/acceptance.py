@@ -26,6 +26,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.detect.detector import watch_keypoints
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
+from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.refining.options import AcceptanceOptions
 
@@ -37,10 +38,17 @@ _SHARE_SIGMA = 0.05  # seconds, of the Gaussian average of the accepted share ov
 
 
 def masks_of_rows(
-    record: FitRecord, rows: NDArray[np.integer], image: NDArray[np.uint8], pool: ModelPool
+    record: FitRecord,
+    rows: NDArray[np.integer],
+    image: NDArray[np.uint8],
+    pool: ModelPool,
+    painted: PaintedMasks | None = None,
 ) -> list[PersonMask | None]:
     """Segment the people of some rows in a frame. None if the network finds another pose than the row's."""
-    return [person.mask for person in watch_keypoints(pool, image, people_of_rows(record, rows), 0)]
+    people = watch_keypoints(pool, image, people_of_rows(record, rows), 0)
+    if painted is not None:
+        people = painted.applied(people, str(record.frame_names[record.frame_index[rows[0]]]), image.shape[:2])
+    return [person.mask for person in people]
 
 
 def people_of_rows(record: FitRecord, rows: NDArray[np.integer]) -> list[DetectedPerson]:

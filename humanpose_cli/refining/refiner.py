@@ -34,6 +34,7 @@ from humanpose_cli.fitting.chain import ChainMotion, second_differences
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
@@ -132,6 +133,9 @@ class Alignment(NamedTuple):
 class Refiner:
     """Refines fits and loads its models once. Use it as a context manager.
 
+    Attributes:
+        mask: The user's masks of people in photographs; None for none.
+
     Args:
         options: The options of the refinement.
         weights: The displacement network: a weights file or a run of `hpc train refiner`. "" is the shipped one.
@@ -162,6 +166,7 @@ class Refiner:
         precision: Precision = "auto",
         batch_size: int | None = None,
     ) -> None:
+        self.mask: PaintedMasks | None = None
         options = options or RefineOptions()
         kind = options.correspondence
         if kind == "auto":
@@ -265,6 +270,8 @@ class Refiner:
             InputError: If frames are missing, or show other people.
             UsageError: If an argument has no effect.
         """
+        if self.mask is not None and fit.frame_count > 1:
+            raise UsageError("mask", "has no effect on videos and sequences of images", expected="a photograph")
         body = fit.body_model(body) if len(fit) else body
         fit, fit_frames = frames_of_fit(fit, frames)
         alignment = self.align(
@@ -357,7 +364,7 @@ class Refiner:
 
     def _masks(self, fit: Fit, people: FramePeople) -> list[NDArray[np.float32] | None]:
         """Return each person's mask in the crop."""
-        masks = masks_of_rows(fit, people.rows, people.pixels, self._pool)
+        masks = masks_of_rows(fit, people.rows, people.pixels, self._pool, self.mask)
         return [
             None if mask is None else mask.in_view(view.crop.affine, view.crop.size)
             for mask, view in zip(masks, people.views, strict=True)
