@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +20,24 @@ from humanpose_cli.io.inputs import Frame, InputItem
 _MIN_INSIDE = 0.3  # share of a person's keypoints in a mask that is theirs
 
 
+@dataclass(frozen=True)
 class PaintedMasks:
     """The user's masks: one image, or a folder with `NAME.person0.mask.png` as `hpc fit --masks` writes, or `NAME.png`.
 
     White pixels, or opaque ones of an image with transparency, are the person.
 
-    Args:
+    Attributes:
         path: The image or the folder.
 
     Raises:
         InputError: If there is no such file.
     """
 
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise InputError(path, "does not exist", expected="an image, or a folder of images")
-        self.path = path
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            raise InputError(self.path, "does not exist", expected="an image, or a folder of images")
 
     def files(self, name: str) -> list[Path]:
         """Return the images of the masks of a photograph, by its name."""

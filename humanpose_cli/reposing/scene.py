@@ -66,6 +66,7 @@ class ReposeOptions(DrawingOptions, PeopleOptions):
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
 
 
+_MAX_LEFT_OUT = 0.02  # share of a mask that is left out without a word
 _IN_FRONT = 0.9  # distance of people who stay in front of the reposed person, in distances of that person
 POSES_ON_GPU = 16  # poses that a network draws together; on a CPU, batches are no faster
 
@@ -140,7 +141,16 @@ class ReposingScene:
     def fit_doubts(self) -> dict[int, list[str]]:
         """The reasons why the fit of each chosen person is doubtful, by track id."""
         reasons = row_doubts(self.record)
-        return {int(self.record.track_id[row]): [reasons[row]] if reasons[row] else [] for row in self.rows}
+        left_out = {row: [f"{share:.0%} of the mask left out"] for row, share in self._left_out}
+        return {
+            int(self.record.track_id[row]): [*filter(None, [reasons[row]]), *left_out.get(row, ())] for row in self.rows
+        }
+
+    @property
+    def _left_out(self) -> list[tuple[int, float]]:
+        """The chosen rows whose mask held much of the surroundings, and its share."""
+        shares = [(row, self.people_map.claims[row].left_out) for row in self.rows]
+        return [(row, share) for row, share in shares if share >= _MAX_LEFT_OUT]
 
     @property
     def doubts(self) -> Iterator[str]:
@@ -151,6 +161,11 @@ class ReposingScene:
         for row in self.rows:
             if reasons[row]:
                 yield f"the fit of person {self.record.track_id[row]} is doubtful ({reasons[row]}){instead}"
+        for row, share in self._left_out:
+            yield (
+                f"{share:.0%} of the mask of person {self.record.track_id[row]} look like the surroundings and are "
+                "left out; `mask` replaces it"
+            )
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
         return MeshReposer.of(self.photographed(row), self._body, background=background, options=self._options.mesh)

@@ -72,6 +72,7 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--input": "photos/b.png",
     "--items": "more.txt",
     "--keypoints": "some.json",
+    "--mask": "mask.png",
     "--min-confidence": "0.4",
     "--offsets": "0,0.1",
     "--out": "other",
@@ -181,7 +182,7 @@ def step_effects(step: Any) -> Any:
     if not isinstance(step, Refinement):
         return repr(step)
     texture = step.texture if step.refiner.needs_textures else None
-    return cast(Any, step.refiner).arguments, texture, step.displacement_frames
+    return cast(Any, step.refiner).arguments, texture, step.refiner.mask, step.displacement_frames
 
 
 def effects_of(work: Any, items: Any) -> Any:
@@ -210,7 +211,8 @@ def write_inputs(folder: Path) -> None:
     (folder / "some.json").write_text(json.dumps(people))
     for name in ("net.onnx", "uv.npz", "charts.mat", "cameras.toml", "camera.npz", "body.npz"):
         (folder / name).write_bytes(b"x")
-    (folder / "texture.png").write_bytes(b"x")
+    for name in ("texture.png", "mask.png"):
+        (folder / name).write_bytes(b"x")
 
 
 class CommandLine:
