@@ -57,9 +57,9 @@ def clean_mask(
     height, width = mask.shape
     scale = min(1.0, _SIDE / max(mask.shape))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    image, soft, drawn, foreign = (
-        cv2.resize(np.asarray(layer, kind), size, interpolation=cv2.INTER_AREA)
-        for layer, kind in ((pixels, np.uint8), (mask, np.float32), (body, np.float32), (others, np.float32))
+    image: Array = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    soft, drawn, foreign = (
+        cv2.resize(np.asarray(layer, np.float32), size, interpolation=cv2.INTER_AREA) for layer in (mask, body, others)
     )
     metre = pixels_per_metre * scale
     person = soft >= 0.5
@@ -71,7 +71,7 @@ def clean_mask(
         soft = guided_filter(image, person.astype(np.float32), radius, _EDGE)
         person = soft >= 0.5
     soft[dropped] = 0
-    larger = np.clip(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+    larger: Array = np.clip(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
     larger[others] = 0
     return CleanMask(larger, float(dropped.sum()) / area)
 

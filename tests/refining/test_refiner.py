@@ -44,7 +44,7 @@ def masks(monkeypatch, walk):
     """The true silhouettes in place of the pose network's, which finds nobody in a drawing this small."""
     true = body_vertices(walk.body, walk.fit(), np.arange(5))
 
-    def true_masks(fit, rows, image, pool):
+    def true_masks(fit, rows, image, pool, painted=None):
         found = []
         for row in rows:
             alpha = render_people([Surface(true[fit.frame_index[row]], walk.body.faces)], CAMERA)[..., 3]
