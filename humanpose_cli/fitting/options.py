@@ -298,5 +298,5 @@ class FitOutputs:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that determines the files, as JSON values."""
-        return asdict(self)
+        """Everything that determines the files, as JSON values; without `masks` as versions had it before."""
+        return {name: value for name, value in asdict(self).items() if name != "masks" or value}
