@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.fitting.fitter import Fitter
+    from humanpose_cli.fitting.painted_masks import PaintedMasks
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.fitting.steps import FitStep
     from humanpose_cli.io.detections import UserDetections
@@ -60,7 +61,7 @@ _TEXTURES = option(
 )
 _MASKS = option(
     "--masks",
-    "Also write each person's pixels: an image each, or a video of all, and COCO's run lengths (NAME.masks.json).",
+    "Also write masks: an image of each person, or one video for a clip, and COCO annotations (NAME.masks.json).",
 )
 
 
@@ -151,14 +152,20 @@ class FitRun:
                 self.session.reporter.info(note)
 
     @cached_property
+    def masks(self) -> PaintedMasks | None:
+        """The user's masks."""
+        from humanpose_cli.fitting.painted_masks import PaintedMasks
+
+        return None if self.evidence.mask is None else PaintedMasks(self.evidence.mask)
+
+    @cached_property
     def steps(self) -> list[FitStep]:
         """The steps after the fit: the refinement, and the clothes for pages and overlays."""
         dressing: list[FitStep] = []
         if self.refinement is not None or self.outputs.dressed:
             from humanpose_cli.export.looks import Dressing
-            from humanpose_cli.fitting.painted_masks import PaintedMasks
 
-            dressing = [Dressing(None if self.evidence.mask is None else PaintedMasks(self.evidence.mask))]
+            dressing = [Dressing(self.masks)]
         if self.refinement is None:
             return dressing
         from humanpose_cli.refining.refiner import Refiner
@@ -166,6 +173,7 @@ class FitRun:
 
         compute = self.compute
         refiner = Refiner(self.refinement, threads=compute.threads, device=compute.device, precision=compute.precision)
+        refiner.mask = self.masks
         return [Refinement(self._stack.enter_context(refiner)), *dressing]
 
     def steps_of(self, item: Item) -> list[FitStep]:
@@ -211,6 +219,8 @@ class FitRun:
             return fit_rows(read_fit(out / entry.outputs[0]))
 
         self.check_user_people(sources)
+        if self.evidence.mask is not None and self.masks is not None:
+            self.masks.check(sources)
         items = [self.item(source, out) for source in sources]
         json = self.session.json
         readable = any(item.error is None for item in items)  # else no network is loaded

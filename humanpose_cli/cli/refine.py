@@ -178,8 +178,9 @@ def refine(
         steps: list[FitStep] = [step, Dressing(masks)] if page else [step]
         if compare or truth:  # the files themselves belong to the items
             recorded |= {"compare": [str(path) for path in compare or ()], "truth": truth and str(truth)}
-        for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture), ("mask", mask)):
+        for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
+        recorded |= {} if masks is None else {"mask": masks.digest}
 
         def read(item: Item, progress: Progress) -> list[Fit]:
             fit = item.payload.read(body, camera=camera, smplx=smplx)

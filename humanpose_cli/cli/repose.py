@@ -235,6 +235,7 @@ def repose(
     options = session.tune(ReposeOptions(**vars(people), **vars(drawing), fit=fitting))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, mask=evidence.mask, **vars(compute)) as reposer:
+        reposer.check(list(input_set))
         target = file_target
         fit_seconds = 0.0
         if target is None:

@@ -10,7 +10,8 @@ from humanpose_cli.core.errors import UsageError
 # Option, or its value → options that have no effect without it; a|b: without both.
 _NEEDED = {
     "save_displacements": ("displacement_frames",),
-    "overlay": ("side_view", "labels", "video_codec"),
+    "overlay": ("side_view", "labels"),
+    "overlay|masks": ("video_codec",),
     "page": ("compare", "truth"),
     "keypoints|boxes": ("min_score",),
     "cluster=slurm": ("shards", "cluster_set", "wait"),
@@ -30,7 +31,8 @@ def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None)
     }
     for option, names_of_group in _NEEDED.items():
         names, _, value = option.partition("=")
-        missing = all(n in values and (values[n] != value if value else not values[n]) for n in names.split("|"))
+        known = [n for n in names.split("|") if n in values]
+        missing = bool(known) and all(values[n] != value if value else not values[n] for n in known)
         for name in sorted(changed_options.intersection(names_of_group)) if missing else ():
             raise UsageError(name, f"has no effect without {' or '.join(f'`{part}`' for part in option.split('|'))}")
     for option, names_of_group in _EXCLUDED.items():

@@ -118,7 +118,7 @@ def _annotations(fit: Fit, number: int, labels: NDArray[np.int64]) -> Iterator[d
             lines = np.flatnonzero(mask.any(1))
             x, y = int(columns[0]), int(lines[0])
             yield {
-                "id": row,
+                "id": row + 1,  # COCO's tools take 0 for none
                 "image_id": number,
                 "category_id": 1,
                 "track_id": track,

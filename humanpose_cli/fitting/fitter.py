@@ -143,7 +143,7 @@ class Fitter:
             self._network = PeopleNetwork(self.options.network, self.options.method, self.body, resolved, precision)
         self.batch_size = batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
         self._prepared: dict[tuple[Path, FitOptions], Fit | Exception] = {}
-        files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model, "mask": mask}
+        files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
         self._files = {
             name: file.path if isinstance(file, UserDetections) else Path(file)
             for name, file in files.items()
@@ -159,13 +159,15 @@ class Fitter:
             device=device,
             options=self.options.detect,
         )
-        if mask is not None:
-            self._people = MaskedPeople(self._people, PaintedMasks(Path(mask)))
+        self._masks = None if mask is None else PaintedMasks(Path(mask))
+        if self._masks is not None:
+            self._people = MaskedPeople(self._people, self._masks)
 
     @property
     def identity(self) -> dict[str, Any]:
         """Options, and files by their contents, as JSON values. Fits of equal identity are equal."""
-        return self.options.identity(self._files, self.network_identity)
+        identity = self.options.identity(self._files, self.network_identity)
+        return identity if self._masks is None else {**identity, "mask": self._masks.digest}
 
     @property
     def network_identity(self) -> str:

@@ -294,7 +294,9 @@ class FitOutputs:
 
     def paths(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
         """Return the fit file of one camera, and all other files whose names are known in advance."""
-        return (output, *self.overlay_path(output, sequence=sequence), *self.page_path(output))
+        masks = [".masks.json", *([".masks.mp4"] if sequence else [])] if self.masks else []
+        known = [beside_fit(output, ending) for ending in masks]
+        return (output, *self.overlay_path(output, sequence=sequence), *self.page_path(output), *known)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,14 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.people import FramesWithPeople, PeopleSource
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import Frame, InputItem
+from humanpose_cli.io.protected import protect
 
 _MIN_INSIDE = 0.3  # share of a person's keypoints in a mask that is theirs
+_MAX_GREY = 0.1  # share of a mask's pixels between black and white
+_OWN = ".mask.png"  # ending of the masks that `hpc fit --masks` writes
 
 
 @dataclass(frozen=True)
@@ -38,19 +44,51 @@ class PaintedMasks:
     def __post_init__(self) -> None:
         if not self.path.exists():
             raise InputError(self.path, "does not exist", expected="an image, or a folder of images")
+        protect(self.images)
+
+    @cached_property
+    def images(self) -> list[Path]:
+        """All images that may be masks: of a folder with masks of hpc, only those."""
+        if not self.path.is_dir():
+            return [self.path]
+        images = sorted(self.path.glob("*.png"))
+        return [image for image in images if image.name.endswith(_OWN)] or images
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 over the names and contents of the images."""
+        lines = "".join(f"{image.name} {digest_of(image)}\n" for image in self.images)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def check(self, sources: Sequence[InputItem]) -> None:
+        """Check that the masks belong to photographs.
+
+        Raises:
+            UsageError: If there are several photographs for one image, or videos and sequences of images.
+            InputError: If the folder has no mask of any photograph.
+        """
+        if any(source.is_sequence for source in sources):
+            raise UsageError("mask", "has no effect on videos and sequences of images", remedy="`independent`")
+        if len(sources) > 1 and not self.path.is_dir():
+            raise UsageError("mask", "belongs to one photograph", got=f"{len(sources)} inputs", remedy="a folder")
+        if sources and not any(self.files(source.path.name) for source in sources):
+            expected = "NAME.png or NAME.person0.mask.png"
+            raise InputError(self.path, "has no mask of these photographs", expected=expected)
 
     def files(self, name: str) -> list[Path]:
         """Return the images of the masks of a photograph, by its name."""
         if not self.path.is_dir():
             return [self.path]
         name = Path(name).name
-        names = (f"{name}.png", f"{Path(name).stem}.png")
-        found = {file.name: file for file in self.path.iterdir()}
-        people = sorted(n for n in found if n.startswith(f"{name}.person") and n.endswith(".mask.png"))
-        return [found[each] for each in (people or [n for n in names if n in found][:1])]
+        stem = Path(name).stem
+        starts = tuple(f"{each}.person" for each in (name, stem))
+        people = [image for image in self.images if image.name.startswith(starts) and image.name.endswith(_OWN)]
+        return people or [image for image in self.images if image.name in (f"{name}.png", f"{stem}.png")][:1]
 
     def applied(self, people: Sequence[DetectedPerson], name: str, size: tuple[int, int]) -> list[DetectedPerson]:
-        """Give each mask of a photograph to the person whose keypoints lie in it.
+        """Give each mask of a photograph to the person whose keypoints lie in it, one mask to a person.
+
+        Masks of hpc for which there is no such person are left out.
 
         Args:
             people: The people.
@@ -60,25 +98,34 @@ class PaintedMasks:
         Raises:
             InputError: If a mask has another size, or shows none of the people.
         """
-        result = list(people)
-        for file in self.files(name):
-            mask = _read(file)
+        files = self.files(name)
+        masks = [_read(file) for file in files]
+        for file, mask in zip(files, masks, strict=True):
             if mask.shape != size:
                 got = "{1} × {0}".format(*mask.shape)
                 raise InputError(file, f"is no mask of {name}", expected="{1} × {0} pixels".format(*size), got=got)
-            shares = [_share_inside(person, mask) for person in result]
-            if max(shares, default=0.0) < _MIN_INSIDE:
+        result = list(people)
+        shares = np.array([[_share_inside(person, mask) for person in people] for mask in masks])
+        unused = dict(enumerate(files))
+        while shares.size and shares.max() >= _MIN_INSIDE:
+            number, row = (int(index) for index in np.unravel_index(shares.argmax(), shares.shape))
+            result[row] = replace(result[row], mask=_person_mask(masks[number]))
+            shares[number] = shares[:, row] = -1
+            del unused[number]
+        for file in unused.values():
+            if not file.name.endswith(_OWN):
                 raise InputError(file, f"shows none of the people found in {name}", remedy="paint a person white")
-            row = int(np.argmax(shares))
-            result[row] = replace(result[row], mask=_person_mask(mask))
         return result
 
 
 def _read(file: Path) -> NDArray[np.bool_]:
     image = read_image(file)
-    if image.alpha is not None and image.alpha.min() < 128:
-        return np.asarray(image.alpha >= 128)
-    return np.asarray(image.pixels.max(2) >= 128)
+    has_alpha = image.alpha is not None and image.alpha.min() < 128
+    values = image.alpha if image.alpha is not None and has_alpha else image.pixels.max(2)
+    top = max(int(values.max()), 1)  # SAM's masks are 0 and 1
+    if ((values > 0.1 * top) & (values < 0.9 * top)).mean() > _MAX_GREY:
+        raise InputError(file, "is no mask", expected="the person white, everything else black")
+    return np.asarray(values > top // 2)
 
 
 def _share_inside(person: DetectedPerson, mask: NDArray[np.bool_]) -> float:

@@ -66,7 +66,10 @@ class Frame:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-OUTPUT_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4", ".texture.png", ".displacements.jpg")
+OUTPUT_SUFFIXES = (
+    *(".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4", ".texture.png", ".displacements.jpg"),
+    *(".mask.png", ".masks.mp4"),
+)
 """Endings of the images and videos that commands write: in folders they are results, not inputs."""
 
 

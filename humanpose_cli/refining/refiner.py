@@ -270,7 +270,7 @@ class Refiner:
             InputError: If frames are missing, or show other people.
             UsageError: If an argument has no effect.
         """
-        if self.mask is not None and fit.frame_count > 1:
+        if self.mask is not None and (fit.frame_count > 1 or len(fit.cameras) > 1):
             raise UsageError("mask", "has no effect on videos and sequences of images", expected="a photograph")
         body = fit.body_model(body) if len(fit) else body
         fit, fit_frames = frames_of_fit(fit, frames)

@@ -7,7 +7,7 @@ with Reposer(person="largest") as reposer:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -141,7 +141,7 @@ class Reposer:
         """The fitter of photographs; loads its models on first access."""
         return self._make_fitter(mask=None if self._masks is None else self._masks.path)
 
-    @property
+    @cached_property
     def target_fitter(self) -> Fitter:
         """The fitter of targets that are images, to which the masks of photographs do not belong."""
         return self.fitter if self._masks is None else self._make_fitter()
@@ -160,6 +160,11 @@ class Reposer:
             if options[name] == value:
                 del options[name]
         return {**options, "fit": self.fitter.identity, "weights": weights}
+
+    def check(self, photos: Sequence[InputItem]) -> None:
+        """Check that the masks belong to the photographs, see `PaintedMasks.check`."""
+        if self._masks is not None:
+            self._masks.check([photo for photo in photos if not photo.is_sequence])
 
     def read(
         self,
@@ -209,10 +214,9 @@ class Reposer:
             raise InputError(name, "was fitted with another `body`", expected=fit.model.name, got=fit.body)
         fit = fit.select(fit.rows_for(0))
         if not fit.detections and len(fit):
-            people = detections_of_fit(fit, photo, self._threads, self._device)
-            if self._masks is not None:
-                people = self._masks.applied(people, name, photo.shape[:2])
-            fit = replace(fit, detections=tuple(people))
+            fit = replace(fit, detections=tuple(detections_of_fit(fit, photo, self._threads, self._device)))
+        if self._masks is not None:
+            fit = replace(fit, detections=tuple(self._masks.applied(fit.detections, name, photo.shape[:2])))
         return fit
 
     def repose(
@@ -268,8 +272,9 @@ class Reposer:
         return self
 
     def __exit__(self, *problem: Any) -> None:
-        if "fitter" in self.__dict__:
-            self.fitter.__exit__(*problem)
+        made = [vars(self)[name] for name in ("fitter", "target_fitter") if name in vars(self)]
+        for fitter in {id(fitter): fitter for fitter in made}.values():
+            fitter.__exit__(*problem)
 
 
 def _plate_of(background: Backdrop | None) -> tuple[NDArray[np.uint8] | None, Any]:

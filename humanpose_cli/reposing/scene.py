@@ -66,7 +66,7 @@ class ReposeOptions(DrawingOptions, PeopleOptions):
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
 
 
-_MAX_LEFT_OUT = 0.02  # share of a mask that is left out without a word
+_MAX_LEFT_OUT = 0.05  # share of a mask that is left out without a word
 _IN_FRONT = 0.9  # distance of people who stay in front of the reposed person, in distances of that person
 POSES_ON_GPU = 16  # poses that a network draws together; on a CPU, batches are no faster
 
@@ -163,8 +163,8 @@ class ReposingScene:
                 yield f"the fit of person {self.record.track_id[row]} is doubtful ({reasons[row]}){instead}"
         for row, share in self._left_out:
             yield (
-                f"{share:.0%} of the mask of person {self.record.track_id[row]} look like the surroundings and are "
-                "left out; `mask` replaces it"
+                f"{share:.0%} of the mask of person {self.record.track_id[row]} was left out because it looks like the "
+                "background; pass your own with `mask`"
             )
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:

@@ -123,6 +123,8 @@ class PeopleMap:
         """
         pixels_of: list[tuple[float, int, NDArray[np.bool_]]] = []
         for row, claim in enumerate(self.claims):
+            if claim.box.empty:
+                continue
             body = claim.body
             visible = self.labels[claim.box.slices] == row
             if row in rows or (visible & body).sum() < 0.5 * body.sum():

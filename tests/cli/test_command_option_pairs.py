@@ -72,7 +72,7 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--input": "photos/b.png",
     "--items": "more.txt",
     "--keypoints": "some.json",
-    "--mask": "mask.png",
+    "--mask": "masks",
     "--min-confidence": "0.4",
     "--offsets": "0,0.1",
     "--out": "other",
@@ -211,7 +211,8 @@ def write_inputs(folder: Path) -> None:
     (folder / "some.json").write_text(json.dumps(people))
     for name in ("net.onnx", "uv.npz", "charts.mat", "cameras.toml", "camera.npz", "body.npz"):
         (folder / name).write_bytes(b"x")
-    for name in ("texture.png", "mask.png"):
+    (folder / "masks").mkdir()
+    for name in ("texture.png", "masks/a.png", "masks/b.png"):
         (folder / name).write_bytes(b"x")
 
 

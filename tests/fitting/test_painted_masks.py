@@ -13,7 +13,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.painted_masks import MaskedPeople, PaintedMasks
 from humanpose_cli.fitting.people import PeopleSource
-from humanpose_cli.io.inputs import Frame
+from humanpose_cli.io.inputs import Frame, open_inputs
 
 SIZE = (60, 100)
 LEFT, RIGHT = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
@@ -53,12 +53,53 @@ def test_a_folder_holds_the_masks_of_several_photographs_and_people(tmp_path):
     folder = tmp_path / "masks"
     painted(folder / "a.jpg.person0.mask.png", LEFT)
     painted(folder / "a.jpg.person1.mask.png", RIGHT)
-    painted(folder / "b.png", RIGHT)
+    painted(folder / "a.jpg.person2.mask.png", np.zeros(SIZE, bool))  # of a hidden person
+    painted(folder / "a.jpg.overlay.png", RIGHT)
+    painted(folder / "a.person0.mask.png", LEFT)
+    masks = PaintedMasks(folder)
+    assert len(masks.files("photos/a.jpg")) == 4
+    (folder / "a.person0.mask.png").unlink()
     masks = PaintedMasks(folder)
     both = masks.applied(PEOPLE, "photos/a.jpg", SIZE)
     assert all(each.mask is not None for each in both)
-    assert [each.mask is None for each in masks.applied(PEOPLE, "b.jpg", SIZE)] == [True, False]
     assert masks.applied(PEOPLE, "c.jpg", SIZE) == PEOPLE
+
+
+def test_a_person_gets_one_mask(tmp_path):
+    """The one that covers most; another one is nobody else's."""
+    folder = tmp_path / "masks"
+    painted(folder / "a.png.person0.mask.png", LEFT)
+    painted(folder / "a.png.person1.mask.png", LEFT & (np.arange(SIZE[0]) < 30)[:, None])
+    left, right = PaintedMasks(folder).applied(PEOPLE, "a.png", SIZE)
+    assert np.array_equal(left.mask.in_image(*SIZE) > 0.5, LEFT)
+    assert right.mask is None
+
+
+def test_masks_of_zeros_and_ones_are_masks_and_photographs_are_not(tmp_path):
+    Image.fromarray(RIGHT.astype(np.uint8)).save(tmp_path / "sam.png")
+    _, right = PaintedMasks(tmp_path / "sam.png").applied(PEOPLE, "a.jpg", SIZE)
+    assert np.array_equal(right.mask.in_image(*SIZE) > 0.5, RIGHT)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)).save(tmp_path / "photo.png")
+    with raises(InputError, subject="photo.png", problem="is no mask"):
+        PaintedMasks(tmp_path / "photo.png").applied(PEOPLE, "a.jpg", SIZE)
+
+
+def test_masks_belong_to_photographs(tmp_path):
+    photos = [painted(tmp_path / "photos" / f"{name}.png", LEFT) for name in "ab"]
+    two = list(open_inputs(photos, sequence=False))
+    one_mask = PaintedMasks(painted(tmp_path / "m.png", LEFT))
+    one_mask.check(two[:1])
+    with raises(UsageError, subject="mask", got="2 inputs"):
+        one_mask.check(two)
+    with raises(UsageError, subject="mask", remedy="`independent`"):
+        one_mask.check(list(open_inputs([tmp_path / "photos"], sequence=True)))
+    other = PaintedMasks(painted(tmp_path / "masks" / "c.png", LEFT).parent)
+    with raises(InputError, subject="masks", problem="has no mask of these photographs"):
+        other.check(two)
+    painted(tmp_path / "masks" / "b.png", LEFT)
+    masks = PaintedMasks(tmp_path / "masks")
+    masks.check(two)
+    assert masks.digest != other.digest
 
 
 def test_masks_that_cannot_be_used_are_refused(tmp_path):
