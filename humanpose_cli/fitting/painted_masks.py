@@ -68,7 +68,7 @@ class PaintedMasks:
             InputError: If the folder has no mask of any photograph.
         """
         if any(source.is_sequence for source in sources):
-            raise UsageError("mask", "has no effect on videos and sequences of images", remedy="`independent`")
+            raise UsageError("mask", "has no effect on videos and sequences of images", remedy="leave it out")
         if len(sources) > 1 and not self.path.is_dir():
             raise UsageError("mask", "belongs to one photograph", got=f"{len(sources)} inputs", remedy="a folder")
         if sources and not any(self.files(source.path.name) for source in sources):

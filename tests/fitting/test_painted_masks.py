@@ -91,7 +91,7 @@ def test_masks_belong_to_photographs(tmp_path):
     one_mask.check(two[:1])
     with raises(UsageError, subject="mask", got="2 inputs"):
         one_mask.check(two)
-    with raises(UsageError, subject="mask", remedy="`independent`"):
+    with raises(UsageError, subject="mask", remedy="leave it out"):
         one_mask.check(list(open_inputs([tmp_path / "photos"], sequence=True)))
     other = PaintedMasks(painted(tmp_path / "masks" / "c.png", LEFT).parent)
     with raises(InputError, subject="masks", problem="has no mask of these photographs"):
