@@ -34,7 +34,7 @@ from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_esti
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice, parse_heights
 from humanpose_cli.fitting.outlines import outline_priors
-from humanpose_cli.fitting.painted_masks import MaskedPeople, PaintedMasks
+from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
@@ -160,8 +160,6 @@ class Fitter:
             options=self.options.detect,
         )
         self._masks = None if mask is None else PaintedMasks(Path(mask))
-        if self._masks is not None:
-            self._people = MaskedPeople(self._people, self._masks)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -312,6 +310,8 @@ class Fitter:
 
     def _detect(self, frame: Frame, options: FitOptions) -> list[DetectedPerson]:
         people = self._people.in_image(frame)
+        if self._masks is not None:
+            people = self._masks.applied(people, frame.name, frame.pixels.shape[:2])
         return [p for p in people if not p.not_fitted][:1] if options.people == "largest" else people
 
     def prepare(
@@ -423,6 +423,8 @@ class Fitter:
         # 3. `complete_bodies` interpolates the rows of frames that were not searched.
         # 4. If a walking camera's path has a scale, 2 and 3 are repeated with the moved cameras.
         # network_alone takes the network's estimates instead of 1 to 4.
+        if self._masks is not None:
+            self._masks.refuse_sequence()
         uses_network = options.network_alone or bool(options.network.weights)
         detecting = part_of(progress, 0, _DETECTION_SHARE)
         estimates = Estimates(self._network if uses_network else None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,9 @@ from numpy.typing import NDArray
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
-from humanpose_cli.fitting.detection_journal import DetectionJournal
-from humanpose_cli.fitting.people import FramesWithPeople, PeopleSource
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.images import read_image
-from humanpose_cli.io.inputs import Frame, InputItem
+from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.protected import protect
 
 _MIN_INSIDE = 0.3  # share of a person's keypoints in a mask that is theirs
@@ -68,12 +67,17 @@ class PaintedMasks:
             InputError: If the folder has no mask of any photograph.
         """
         if any(source.is_sequence for source in sources):
-            raise UsageError("mask", "has no effect on videos and sequences of images", remedy="leave it out")
+            self.refuse_sequence()
         if len(sources) > 1 and not self.path.is_dir():
             raise UsageError("mask", "belongs to one photograph", got=f"{len(sources)} inputs", remedy="a folder")
         if sources and not any(self.files(source.path.name) for source in sources):
             expected = "NAME.png or NAME.person0.mask.png"
             raise InputError(self.path, "has no mask of these photographs", expected=expected)
+
+    def refuse_sequence(self) -> NoReturn:
+        """Raise UsageError: masks do not belong to the frames of a sequence."""
+        problem = "has no effect on videos and sequences of images"
+        raise UsageError("mask", problem, expected="a photograph", remedy="leave it out")
 
     def files(self, name: str) -> list[Path]:
         """Return the images of the masks of a photograph, by its name."""
@@ -141,39 +145,3 @@ def _person_mask(mask: NDArray[np.bool_]) -> PersonMask:
     square = np.zeros((max(mask.shape),) * 2, np.uint8)
     square[: mask.shape[0], : mask.shape[1]] = 255 * mask
     return PersonMask(square, Affine2D.identity(), exact=True)
-
-
-class MaskedPeople(PeopleSource):
-    """People of another source in photographs, with the user's masks.
-
-    Args:
-        source: The source.
-        masks: The masks.
-    """
-
-    def __init__(self, source: PeopleSource, masks: PaintedMasks) -> None:
-        self._source = source
-        self._masks = masks
-
-    @property
-    def at_once(self) -> int:
-        return self._source.at_once
-
-    def notes(self, items: Iterable[InputItem]) -> list[str]:
-        return self._source.notes(items)
-
-    def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        return self._masks.applied(self._source.in_image(frame), frame.name, frame.pixels.shape[:2])
-
-    def in_sequence(
-        self,
-        frames: Iterable[Frame],
-        journal: DetectionJournal | None = None,
-        *,
-        masks: bool = False,
-        frame_rate: float | None = None,
-    ) -> FramesWithPeople:
-        raise UsageError("mask", "has no effect on videos and sequences of images", expected="a photograph")
-
-    def close(self) -> None:
-        self._source.close()

@@ -271,7 +271,7 @@ class Refiner:
             UsageError: If an argument has no effect.
         """
         if self.mask is not None and (fit.frame_count > 1 or len(fit.cameras) > 1):
-            raise UsageError("mask", "has no effect on videos and sequences of images", expected="a photograph")
+            self.mask.refuse_sequence()
         body = fit.body_model(body) if len(fit) else body
         fit, fit_frames = frames_of_fit(fit, frames)
         alignment = self.align(

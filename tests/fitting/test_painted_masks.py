@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.errors import raises
+from helpers.reference_people import ReferencePeople
 from PIL import Image
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.painted_masks import MaskedPeople, PaintedMasks
-from humanpose_cli.fitting.people import PeopleSource
-from humanpose_cli.io.inputs import Frame, open_inputs
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.painted_masks import PaintedMasks
+from humanpose_cli.io.inputs import open_inputs
 
 SIZE = (60, 100)
 LEFT, RIGHT = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
@@ -114,10 +115,6 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path):
 
 
 def test_sequences_have_no_painted_masks(tmp_path):
-    class Nobody(PeopleSource):
-        def in_image(self, frame: Frame) -> list[DetectedPerson]:
-            return []
-
-    source = MaskedPeople(Nobody(), PaintedMasks(painted(tmp_path / "m.png", LEFT)))
-    with pytest.raises(UsageError):
-        source.in_sequence([])
+    mask = painted(tmp_path / "m.png", LEFT)
+    with Fitter(people_source=ReferencePeople({}), mask=mask) as fitter, pytest.raises(UsageError):
+        fitter.fit_sequence([])
