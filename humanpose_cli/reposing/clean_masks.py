@@ -7,13 +7,14 @@ image filtering", 2010). A piece off the fitted body whose colours are those of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features, cluster_centres
+from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features, k_means
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -27,7 +28,9 @@ _MIN_PIECE = 0.03  # metres: side of the smallest piece
 _SURROUNDINGS = 0.12  # metres around a piece whose colours are compared with it
 _ALIKE = 0.7  # share of a piece's colours that the surroundings have, if it is of them
 _UNLIKE = 0.5  # share of a piece's colours that the person has, below which it may be of the surroundings
-_MAX_COLOURS = 4000  # pixels of a side that are compared
+_MAX_COLOURS = 4000  # features that are clustered
+_COLOURS = 4  # main colours of the person and of the surroundings near a piece
+_MIN_COLOUR = 0.1  # share from which a colour counts
 
 
 class CleanMask(NamedTuple):
@@ -61,14 +64,13 @@ def clean_mask(
     soft, drawn, foreign = (
         cv2.resize(np.asarray(layer, np.float32), size, interpolation=cv2.INTER_AREA) for layer in (mask, body, others)
     )
-    metre = pixels_per_metre * scale
     person = soft >= 0.5
-    dropped = _surroundings(image, person, drawn >= 0.5, foreign >= 0.5, metre)
+    dropped = _surroundings(image, person, drawn >= 0.5, foreign >= 0.5, pixels_per_metre * scale)
     area = max(int(person.sum()), 1)
     person &= ~dropped
-    radius = max(1, round(_RADIUS * max(size)))
+    filtered = guided_filter(image, max(1, round(_RADIUS * max(size))), _EDGE)
     for _ in range(_ROUNDS):
-        soft = guided_filter(image, person.astype(np.float32), radius, _EDGE)
+        soft = filtered(person.astype(np.float32))
         person = soft >= 0.5
     soft[dropped] = 0
     larger: Array = np.clip(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
@@ -94,7 +96,7 @@ def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Ma
         near = cv2.distanceTransform((~piece).astype(np.uint8), cv2.DIST_L2, 5) <= reach
         around = near & ~person[part] & ~others[part]
         own = near & person[part] & body[part]
-        colours = _sample(features[part][piece])
+        colours = features[part][piece]
         if _share(colours, features[part][around]) > _ALIKE and _share(colours, features[part][own]) < _UNLIKE:
             result[part] |= piece
     return result
@@ -102,29 +104,30 @@ def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Ma
 
 def _share(colours: Array, palette: Array) -> float:
     """Return the share of features (N, 3) that are those of one of the main colours among others (M, 3)."""
-    centres, sizes = cluster_centres(_sample(palette))
-    centres = centres[sizes >= 0.1 * sizes.sum()]
-    if not len(centres):
+    if len(palette) < _COLOURS:
         return 0.0
-    distances = np.linalg.norm(colours[:, None] - centres, axis=2).min(1)
+    distances = np.linalg.norm(colours[:, None] - main_colours(palette, _COLOURS, _MIN_COLOUR), axis=2).min(1)
     return float((distances < SAME_CLOTH / 2).mean())
 
 
-def _sample(features: Array) -> Array:
-    return features[:: 1 + len(features) // _MAX_COLOURS]
+def main_colours(features: Array, count: int, min_share: float) -> Array:
+    """Return the centres (K, 3) of up to `count` clusters of features (N, 3) that hold `min_share` of them or more."""
+    labels, centres = k_means(features[:: 1 + len(features) // _MAX_COLOURS], count, 1e-3)
+    return np.asarray(centres[np.bincount(labels, minlength=len(centres)) >= min_share * len(labels)])
 
 
-def guided_filter(image: NDArray[np.uint8], values: NDArray[np.float32], radius: int, epsilon: float) -> Array:
-    """Filter values so that their edges are an image's (He, Sun and Tang 2010, section 3.4).
+def guided_filter(
+    image: NDArray[np.uint8], radius: int, epsilon: float
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return a filter after which the edges of values are an image's (He, Sun and Tang 2010, section 3.4).
 
     Args:
         image: (h, w, 3) uint8 RGB. The guide.
-        values: (h, w) float32.
         radius: The radius of the windows, pixels.
         epsilon: The squared contrast, of 0…1, from which a change of colour is an edge.
 
     Returns:
-        (h, w) float32.
+        Function from values (h, w) float32 to filtered values (h, w) float32.
     """
 
     def mean(layer: Array) -> Array:
@@ -132,13 +135,17 @@ def guided_filter(image: NDArray[np.uint8], values: NDArray[np.float32], radius:
 
     guide = image.astype(np.float32) / np.float32(255)
     centre = mean(guide)
-    level = mean(values)
-    covariance = mean(guide * values[..., None]) - centre * level[..., None]
-    moments = np.empty((*values.shape, 3, 3), np.float32)
+    moments = np.empty((*guide.shape, 3), np.float32)
     for row in range(3):
         products = mean(guide * guide[..., row : row + 1]) - centre * centre[..., row : row + 1]
         moments[..., row, :] = products
     moments += epsilon * np.eye(3, dtype=np.float32)
-    slope = np.linalg.solve(moments, covariance[..., None])[..., 0]
-    offset = level - (slope * centre).sum(-1)
-    return np.asarray((mean(slope) * guide).sum(-1) + mean(offset))
+
+    def filtered(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        level = mean(values)
+        covariance = mean(guide * values[..., None]) - centre * level[..., None]
+        slope = np.linalg.solve(moments, covariance[..., None])[..., 0]
+        offset = level - (slope * centre).sum(-1)
+        return np.asarray((mean(slope) * guide).sum(-1) + mean(offset))
+
+    return filtered

@@ -66,7 +66,7 @@ class ReposeOptions(DrawingOptions, PeopleOptions):
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
 
 
-_MAX_LEFT_OUT = 0.05  # share of a mask that is left out without a word
+_MAX_LEFT_OUT = 0.05  # share of a mask that is left out, from which the image is doubtful
 _IN_FRONT = 0.9  # distance of people who stay in front of the reposed person, in distances of that person
 POSES_ON_GPU = 16  # poses that a network draws together; on a CPU, batches are no faster
 
@@ -148,7 +148,7 @@ class ReposingScene:
 
     @property
     def _left_out(self) -> list[tuple[int, float]]:
-        """The chosen rows whose mask held much of the surroundings, and its share."""
+        """The chosen rows of whose mask a large share was left out, and that share."""
         shares = [(row, self.people_map.claims[row].left_out) for row in self.rows]
         return [(row, share) for row, share in shares if share >= _MAX_LEFT_OUT]
 

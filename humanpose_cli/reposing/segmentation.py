@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.colours import cloth_features, k_means
+from humanpose_cli.avatar.colours import cloth_features
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.reposing.clean_masks import clean_mask
+from humanpose_cli.reposing.clean_masks import clean_mask, main_colours
 
 BACKGROUND = -1
 
@@ -30,7 +30,6 @@ _BLUR = 0.02  # heights of the person: standard deviation of a fit's outline
 _CERTAIN = 0.8  # mask of a pixel that certainly shows a person
 _COLOURS = 6  # main colours of a person
 _MIN_COLOUR = 0.03  # share of a person's pixels from which a colour counts
-_MAX_COLOURS = 4000  # pixels whose colours are looked at
 _COLOUR_SPREAD = 0.2  # distance of `cloth_features` over which likeness falls
 _COLOUR_WEIGHT = 0.5  # mask that a person's own colour counts as, beside the mask's own value
 _COLOUR_BLUR = 0.006  # heights of the person over which likeness averages
@@ -143,9 +142,8 @@ def by_colour(claims: Sequence[Claim], photo: NDArray[np.uint8]) -> list[Claim]:
     """Change masks where two people claim pixels (H, W, 3), by the colours that each shows elsewhere."""
     result = [replace(claim, mask=claim.mask.copy()) for claim in claims]
     palettes: dict[int, NDArray[np.float32]] = {}
-    for first, second in combinations(range(len(claims)), 2):
-        pair = (first, second)
-        box = claims[first].box.intersect(claims[second].box)
+    for pair in combinations(range(len(claims)), 2):
+        box = claims[pair[0]].box.intersect(claims[pair[1]].box)
         if box.empty:
             continue
         inside = [box.slices_in(claims[row].box) for row in pair]
@@ -179,16 +177,13 @@ def _palette(claims: Sequence[Claim], row: int, photo: NDArray[np.uint8]) -> NDA
         common = box.intersect(claim.box)
         if number != row and not common.empty:
             alone[common.slices_in(box)] &= claim.mask[common.slices_in(claim.box)] < 1 - _CERTAIN
-    features = cloth_features(photo[box.slices][alone] / np.float32(255))
-    labels, centres = k_means(features[:: 1 + len(features) // _MAX_COLOURS], _COLOURS, 1e-3)
-    return np.asarray(centres[np.bincount(labels, minlength=len(centres)) >= _MIN_COLOUR * len(labels)], np.float32)
+    return main_colours(cloth_features(photo[box.slices][alone] / np.float32(255)), _COLOURS, _MIN_COLOUR)
 
 
 def _cleaned(claim: Claim, row: int, labels: NDArray[np.int16], photo: NDArray[np.uint8]) -> Claim:
     if claim.box.empty or claim.exact:
         return claim
-    label = labels[claim.box.slices]
-    others = (label != row) & (label != BACKGROUND)
+    others = ~np.isin(labels[claim.box.slices], (row, BACKGROUND))
     mask = np.where(others, np.float32(0), claim.mask)
     mask, left_out = clean_mask(photo[claim.box.slices], mask, claim.body, others, claim.pixels_per_metre)
     return replace(claim, mask=mask, left_out=left_out)

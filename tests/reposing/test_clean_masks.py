@@ -27,5 +27,5 @@ def test_the_guided_filter_is_the_mean_of_ridge_regressions():
         for x in range(1, 10):
             part = slice(y - 1, y + 2), slice(x - 1, x + 2)
             expected[y, x] = slopes[part].mean((0, 1)) @ (image[y, x] / 255.0) + offsets[part].mean()
-    result = guided_filter(image, values, radius, epsilon)
+    result = guided_filter(image, radius, epsilon)(values)
     np.testing.assert_allclose(result[inner], expected[inner], atol=1e-4)
