@@ -16,7 +16,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.fusion import fused_people
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.detect.runtime import asking
@@ -47,22 +46,15 @@ class PersonDetector:
         threads: The number of model instances that run at once; None for the number of cores, at most four. Results do
             not depend on it.
         device: "auto", "cpu" or "cuda:N".
-        options: The options of detection.
 
     Raises:
         UsageError: If the mode is unknown.
     """
 
-    def __init__(
-        self,
-        mode: Mode = "thorough",
-        threads: int | None = None,
-        device: str = "auto",
-        options: DetectOptions = DetectOptions(),
-    ) -> None:
+    def __init__(self, mode: Mode = "thorough", threads: int | None = None, device: str = "auto") -> None:
         if mode not in get_args(Mode):
             raise UsageError("detector", "unknown mode", expected=", ".join(get_args(Mode)), got=repr(mode))
-        self._scheme = replace(SCHEMES[mode], options=options)
+        self._scheme = SCHEMES[mode]
         self._mode = mode
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
         self._device = device
@@ -112,7 +104,7 @@ class PersonDetector:
             save_state: Called with the state, as JSON values, after every sixtieth frame; its `frames` is the number of
                 frames so far.
             masks: Whether people come with masks, which take a tenth of the time.
-            frame_rate: Frames per second. In mode "fast", frames are searched at `DetectOptions.rate` while people move
+            frame_rate: Frames per second. In mode "fast", frames are searched at 20 Hz while people move
                 evenly. None searches all frames.
 
         Yields:

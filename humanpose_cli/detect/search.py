@@ -17,7 +17,6 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import (
     CropView,
     Observation,
@@ -41,7 +40,9 @@ _FIRST_PRESENCE = 0.3  # minimum presence in the first landmark pass
 _SECOND_PRESENCE = 0.5  # minimum presence in the second landmark pass
 _MAX_DISTANCE = 0.2  # sides: distance of MultiPose's region from a candidate's that it supports
 _WINDOW_OVERHANG = 0.25  # of its side: how far an outer window reaches over the image's edge
+_CROWD = 6  # people in large windows from which all windows are searched
 _CROWD_SCORE = 0.5  # of people who count for a crowd
+_SMALL_WINDOW = 0.45  # longer sides of the image below which a window is searched only if needed
 _UNDETECTED_SCORE = 0.15  # the detector's score of candidates that only MultiPose found
 _MULTIPOSE_WEIGHT = 0.9  # of MultiPose's log-odds in a candidate's log-odds
 _MULTIPOSE_ZERO = 0.1  # MultiPose's score that adds nothing: the highest on 22 images without people
@@ -304,7 +305,6 @@ class Scheme:
         in_turn: The values of `upright` for the frames of a video, in turn.
         coarse: The score by which a candidate is worth refining after two passes.
         fine: The score by which a refined candidate is a person.
-        options: The user's options, for all schemes.
     """
 
     shares: tuple[float, ...]
@@ -316,7 +316,6 @@ class Scheme:
     in_turn: tuple[int, ...]
     coarse: PersonScore
     fine: PersonScore
-    options: DetectOptions = DetectOptions()
 
     def turn(self, frame: int) -> Scheme:
         """Return the scheme of a frame of a video."""
@@ -390,18 +389,17 @@ def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> lis
         pyramid: The image.
         scheme: The search.
     """
-    options = scheme.options.search
     # The detector knows people of one size: windows of many sizes, which reach over the edges for people cut off there.
     windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _WINDOW_OVERHANG)
     large, small = (
-        [window for window in windows if (window.side < options.small_window * max(pyramid.size)) is is_small]
+        [window for window in windows if (window.side < _SMALL_WINDOW * max(pyramid.size)) is is_small]
         for is_small in (False, True)
     )
     # MultiPose shows up to six people of any size, but none well who are small in its input.
     by_multipose = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
     proposals = propose_in(pool, pyramid, large)
     everyone = [*proposals, *by_multipose]
-    if 0 < len(_group([p for p in everyone if p.score > _CROWD_SCORE])) < options.crowd:
+    if 0 < len(_group([p for p in everyone if p.score > _CROWD_SCORE])) < _CROWD:
         small = [window for window in small if any(_fits(p.region, window) for p in everyone)]
     in_small = propose_in(pool, pyramid, small) if small else []
     proposals += [replace(p, window=len(large) + p.window) for p in in_small]

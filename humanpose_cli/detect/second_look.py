@@ -143,18 +143,15 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> ImagePeop
     return ImagePeople([*groups, *behind.people], behind.without_body)
 
 
-def look_behind(
-    pool: ModelPool, pyramid: Pyramid, people: Sequence[Candidate], scheme: Scheme = SCHEMES["thorough"]
-) -> list[Candidate]:
+def look_behind(pool: ModelPool, pyramid: Pyramid, people: Sequence[Candidate]) -> list[Candidate]:
     """Find people behind or beside the given ones that a search has missed.
 
     Args:
         pool: The networks.
         pyramid: The image.
         people: The detected people, with masks.
-        scheme: The search.
     """
-    result = _SecondLook(pool, pyramid, scheme).search_behind(people, [], [], [])
+    result = _SecondLook(pool, pyramid, SCHEMES["thorough"]).search_behind(people, [], [], [])
     return [candidate for _, candidates in result.people for candidate in candidates]
 
 

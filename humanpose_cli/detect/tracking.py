@@ -26,7 +26,6 @@ from humanpose_cli.detect.person import (
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
 from humanpose_cli.detect.search import (
     BODY,
-    SCHEMES,
     Candidate,
     Scheme,
     body_pose,
@@ -38,6 +37,9 @@ from humanpose_cli.detect.second_look import look_behind
 from humanpose_cli.detect.shots import THUMBNAIL_SIDE, frame_thumbnail, shows_another_layout
 from humanpose_cli.detect.similarity import SAME_PASSES, same_person
 
+LOOK_EVERY = 6  # frames between two runs of MultiPose that look for newcomers, at 30 frames a second
+KEY_EVERY = 60  # frames between two searches of the full image
+_SEARCH_RATE = 20.0  # Hz, minimum rate at which videos of at least twice this rate are searched for people
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 _LAYOUT_SIDE = 64  # cells of a window's layout
 _USUAL_RATE = 30.0  # frames a second, up to which newcomers are looked for every so many frames
@@ -181,7 +183,7 @@ class Follower:
         scheme: The search.
         state: The state of another follower, to continue it.
         masks: Whether people come with masks.
-        frame_rate: Frames per second. People who move evenly are searched for at `DetectOptions.rate`; people who are
+        frame_rate: Frames per second. People who move evenly are searched for at `_SEARCH_RATE`; people who are
             fast, new, lost or touch each other, and another layout, in every frame. None searches all frames.
     """
 
@@ -197,7 +199,6 @@ class Follower:
         self._pool = pool
         self._scheme = scheme
         self._masks = masks
-        self._options = scheme.options.follow
         tentative = replace(scheme.fine, threshold=scheme.fine.threshold + _TENTATIVE)
         self._tentative = replace(scheme, fine=tentative)
         self._people: list[_FollowedPerson] = []
@@ -205,9 +206,9 @@ class Follower:
         self._frame = -1
         self._size = 0
         rate = frame_rate or 0.0
-        self._look_every = self._options.look_every * max(1, round(rate / _USUAL_RATE))
+        self._look_every = LOOK_EVERY * max(1, round(rate / _USUAL_RATE))
         # A quarter of a frame: 59.94 frames a second are 60. Frames in which newcomers are looked for are searched.
-        longest = int(rate / scheme.options.rate + 0.25) if scheme.options.rate else 1
+        longest = int(rate / _SEARCH_RATE + 0.25)
         gaps = range(max(1, min(longest, self._look_every)), 0, -1)
         self._longest_gap = next(gap for gap in gaps if self._look_every % gap == 0)
         self._search_count = 0
@@ -271,7 +272,7 @@ class Follower:
 
     def _begin(self, number: int, pyramid: Pyramid) -> None:
         """Begin the work for a coming frame: its search, and its look if its image changed so far."""
-        if number % self._options.key_every == 0:
+        if number % KEY_EVERY == 0:
             self._begun_searches[number] = self._pool.begin(lambda: self._propose_everywhere(pyramid))
         views = self._views_to_look_at(number, pyramid)
         if any(self._layout_if_changed(pyramid, window) is not None for window, _ in views):
@@ -304,7 +305,7 @@ class Follower:
         _, proposals = self._pool.run_both(lambda: self._follow(pyramid), look)
         lost_regions = [f.region for f in self._people if f.lost_frames == 1]
         # Now and then the full image, but for the regions of people who are certain.
-        if self._frame % self._options.key_every == 0:
+        if self._frame % KEY_EVERY == 0:
             pending = self._begun_searches.pop(self._frame, None)
             everywhere = self._propose_everywhere(pyramid) if pending is None else pending()
             certain = [f.region for f in self._people if f.confirmed and f.candidate is not None]
@@ -337,7 +338,7 @@ class Follower:
             return True
         small = frame_thumbnail(pyramid.image)
         due = self._frame >= self._next_search or self._size != max(pyramid.size)
-        due |= self._frame % self._look_every == 0 or self._frame % self._options.key_every == 0
+        due |= self._frame % self._look_every == 0 or self._frame % KEY_EVERY == 0
         due |= self._thumbnail is None or shows_another_layout(self._thumbnail, small)
         if due:
             self._thumbnail = small
@@ -447,8 +448,7 @@ class Follower:
         regions = [f.region for f in self._people if f.candidate is not None]
         passes = observe_jittered(self._pool, pyramid, regions, 0)
         people = [Candidate(tuple(observations), coarse=tuple(observations)) for observations in passes]
-        thorough = replace(SCHEMES["thorough"], options=self._scheme.options)
-        return look_behind(self._pool, pyramid, people, thorough) if people else []
+        return look_behind(self._pool, pyramid, people) if people else []
 
     def _look_again(self, pyramid: Pyramid) -> None:
         """Look closely at uncertain candidates: two clear looks, or one and a search, confirm one."""

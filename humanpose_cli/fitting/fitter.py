@@ -156,8 +156,8 @@ class Fitter:
             keypoints=keypoints,
             pose_model=pose_model,
             min_score=self.options.min_score,
+            min_box=self.options.detect.min_user_box,
             device=device,
-            options=self.options.detect,
         )
         self._masks = None if mask is None else PaintedMasks(Path(mask))
 

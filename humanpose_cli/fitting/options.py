@@ -178,7 +178,7 @@ class FitOptions(Options):
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
     outline: OutlineOptions = option(OutlineOptions(), "Widths of bodies from masks.")
-    detect: DetectOptions = option(DetectOptions(), "How people are searched for, followed and recognised.")
+    detect: DetectOptions = option(DetectOptions(), "How people are detected.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

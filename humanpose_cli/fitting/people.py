@@ -18,7 +18,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.detect.pose_model import PoseModel, open_pose_model, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
@@ -111,8 +110,8 @@ def find_people(
     keypoints: UserPeople | None = None,
     pose_model: Path | str | None = None,
     min_score: float = 0.0,
+    min_box: float = 0.0,
     device: str = "auto",
-    options: DetectOptions = DetectOptions(),
 ) -> PeopleSource:
     """Choose the shipped detector, or people from a file of boxes or keypoints.
 
@@ -123,8 +122,8 @@ def find_people(
         keypoints: A file with the people's keypoints.
         pose_model: An ONNX network whose joints replace or complement the shipped networks'.
         min_score: People in the file with a lower score are left out.
+        min_box: Pixels. People of the file with a smaller box, by its longer side, get no body.
         device: "auto", "cpu" or "cuda:N". The device of the networks.
-        options: Options of the shipped detector.
 
     Raises:
         UsageError: If arguments cannot be combined.
@@ -134,7 +133,7 @@ def find_people(
         if keypoints is not None:
             raise UsageError("pose_model", "cannot be combined with `keypoints`", remedy="leave one of them out")
         model = open_pose_model(pose_model, device)
-        source = find_people(mode, threads, boxes=boxes, min_score=min_score, device=device, options=options)
+        source = find_people(mode, threads, boxes=boxes, min_score=min_score, min_box=min_box, device=device)
         return PosedPeople(source, model, threads)
     if boxes is not None and keypoints is not None:
         raise UsageError("boxes", "cannot be combined with `keypoints`", remedy="keypoints hold more")
@@ -142,8 +141,8 @@ def find_people(
         device = runtime_device(device)
     file = user_people(boxes=boxes, keypoints=keypoints)
     if file is not None:
-        return PeopleFromFile(file, mode, threads, device, options.min_user_box, min_score)
-    return DetectedPeople(mode, threads, device, options)
+        return PeopleFromFile(file, mode, threads, device, min_box, min_score)
+    return DetectedPeople(mode, threads, device)
 
 
 def user_people(*, boxes: UserPeople | None = None, keypoints: UserPeople | None = None) -> UserDetections | None:
@@ -271,17 +270,10 @@ class DetectedPeople(PeopleSource):
         mode: "thorough", "fast", or "auto", which is thorough for images and fast for sequences.
         threads: The number of threads. None uses all cores, four at most.
         device: "auto", "cpu" or "cuda:N". The device of the networks.
-        options: Options of the detector.
     """
 
-    def __init__(
-        self,
-        mode: DetectorMode = "auto",
-        threads: int | None = None,
-        device: str = "auto",
-        options: DetectOptions = DetectOptions(),
-    ) -> None:
-        self._mode, self._threads, self._device, self._options = mode, threads, device, options
+    def __init__(self, mode: DetectorMode = "auto", threads: int | None = None, device: str = "auto") -> None:
+        self._mode, self._threads, self._device = mode, threads, device
         self._detectors: dict[str, PersonDetector] = {}
         self._lock = threading.Lock()
 
@@ -294,7 +286,7 @@ class DetectedPeople(PeopleSource):
         mode: Mode = default if self._mode == "auto" else self._mode
         with self._lock:
             if mode not in self._detectors:
-                self._detectors[mode] = PersonDetector(mode, self._threads, self._device, self._options)
+                self._detectors[mode] = PersonDetector(mode, self._threads, self._device)
             return self._detectors[mode]
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:

@@ -14,7 +14,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect import detector, tracking
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import DetectOptions, FollowOptions
 from humanpose_cli.detect.track_numbers import TrackAssigner
 
 BODY = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee"])
@@ -95,10 +94,11 @@ def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, monkeypatch, t
     moving = list(frames(rendered, list(range(0, 36, 6))))
     sequence = [empty, empty, *moving, None, *moving[::-1], *(cv2.resize(m, None, fx=0.7, fy=0.7) for m in moving)]
     found = []
-    options = DetectOptions(follow=FollowOptions(key_every=5, look_every=2))
+    monkeypatch.setattr(tracking, "KEY_EVERY", 5)
+    monkeypatch.setattr(tracking, "LOOK_EVERY", 2)
     for ahead in (1, 3):
         monkeypatch.setattr(tracking, "_AHEAD", ahead)
-        with PersonDetector("fast", threads, options=options) as follower:
+        with PersonDetector("fast", threads) as follower:
             found.append(list(follower.track(sequence)))
     assert {len(people) for people in found[0]} == {0, 1}
     for one_by_one, early in zip(*found, strict=True):

@@ -89,7 +89,7 @@ def test_frames_that_are_searched_are_looked_at_behind_the_people_in_them(monkey
     front, behind = (replace(candidate(observed(standing(x))), probability=0.9) for x in (300.0, 500.0))
     looks: list[tuple[int, int]] = []
 
-    def look_behind(pool, pyramid, people, scheme):
+    def look_behind(pool, pyramid, people):
         looks.append((follower.state["frame"], len(people)))
         return [behind]
 
@@ -102,7 +102,7 @@ def test_frames_that_are_searched_are_looked_at_behind_the_people_in_them(monkey
     monkeypatch.setattr(tracking, "search_proposed", lambda *_: [front] if in_front else [])
     monkeypatch.setattr(tracking, "search_in", lambda *_: [])
     monkeypatch.setattr(tracking, "propose_by_multipose", lambda *_: [])
-    follower, every = Follower(ModelPool(1), SCHEMES["fast"]), SCHEMES["fast"].options.follow.key_every
+    follower, every = Follower(ModelPool(1), SCHEMES["fast"]), tracking.KEY_EVERY
     for _ in range(every + 1):
         people = follower.next_frame(Pyramid(np.zeros((600, 800, 3), np.uint8)))
         assert len(people) == (2 if in_front else 0)
