@@ -59,6 +59,7 @@ def fit(
     boxes: Path | str | None = None,
     keypoints: Path | str | None = None,
     pose_model: Path | str | None = None,
+    mask: Path | str | None = None,
     weights: str | Path = "",
     refine: bool | RefineOptions = False,
     device: str = "auto",
@@ -90,6 +91,7 @@ def fit(
         boxes: A file with the people's boxes, from your own detector.
         keypoints: A file or folder with the people's keypoints, from your own detector.
         pose_model: Your own pose network (ONNX), of RTMPose's or InstantHMR's kind.
+        mask: Your mask of a person in a photograph: an image with white pixels, or a folder of masks.
         weights: The body network: a weights file, a run folder, or a name of `hpc weights list`. "" is the shipped one.
         refine: True, or the options of the refinement. Moves the bodies onto the pixels afterwards, as `hp.refine`
             does.
@@ -116,7 +118,7 @@ def fit(
         refinement = None
         if refine:
             options = refine if isinstance(refine, RefineOptions) else RefineOptions()
-            refiner = Refiner(options, threads=threads, device=device, precision=precision)
+            refiner = Refiner(options, mask=mask, threads=threads, device=device, precision=precision)
             refinement = Refinement(stack.enter_context(refiner))
         fitter = stack.enter_context(
             Fitter(
@@ -132,6 +134,7 @@ def fit(
                 boxes=boxes,
                 keypoints=keypoints,
                 pose_model=pose_model,
+                mask=mask,
                 device=device,
                 precision=precision,
                 threads=threads,
@@ -200,6 +203,7 @@ def refine(
     weights: str | Path = "",
     densepose: Path | str | None = None,
     charts: Path | str | None = None,
+    mask: Path | str | None = None,
     textures: Mapping[int, np.ndarray] | None = None,
     save_displacements: Path | str | None = None,
     displacement_frames: int = 100,
@@ -227,6 +231,7 @@ def refine(
         weights: The displacement network: a weights file or a run of `hpc train refiner`. "" is the shipped one.
         densepose: DensePose's output on the frames.
         charts: DensePose's UV_Processed.mat, which maps its charts to SMPL.
+        mask: Your mask of a person in a photograph: an image with white pixels, or a folder of masks.
         textures: Track to (512, 512, 4) uint8, colour and confidence. None makes them from the frames.
         save_displacements: The file NAME.displacements.npz to write the displacements between textured fit and frames
             to, with a contact sheet of each person next to it. `DisplacementFile` reads it.
@@ -260,6 +265,7 @@ def refine(
         weights=weights,
         surface=surface,
         keypoints=user_people(keypoints=keypoints),
+        mask=mask,
         threads=threads,
         device=device,
         precision=precision,

@@ -356,6 +356,26 @@ def test_a_photograph_in_other_poses(fit, photo, tmp_path):
             reposer.repose(pixels[::2, ::2], fit, fit=fit)
 
 
+@pytest.mark.extensive
+def test_a_mask_of_the_user_counts_in_every_call(fit, photo, tmp_path):
+    size = fit.image_size[0][::-1]
+    painted = np.zeros(size, np.uint8)
+    painted[: 3 * size[0] // 4] = 255
+    write_image(tmp_path / "mask.png", painted)
+    person = hp.fit(photo, detector="fast", mask=tmp_path / "mask.png", device="cpu").detections[0]
+    reposed = hp.repose(photo, fit, fit=fit, mask=tmp_path / "mask.png", device="cpu")
+    for mask in (person.mask.in_image(*size), reposed.scene.people_map.mask(0)):
+        assert np.array_equal(mask, painted / 255)
+    with raises(hp.InputError, subject="none.png", problem="does not exist"):
+        hp.refine(fit, photo, mask="none.png")
+    write_image(tmp_path / "other.png", painted)
+    with raises(hp.UsageError, subject="mask", problem="belongs to one photograph"):
+        hp.fit([photo, tmp_path / "other.png"], mask=tmp_path / "mask.png")
+    (tmp_path / "masks").mkdir()
+    with raises(hp.InputError, subject="masks", problem="has no mask of these photographs"):
+        hp.repose(photo, fit, fit=fit, mask=tmp_path / "masks")
+
+
 def test_repose_in_one_call(fit, photo):
     unsure = replace(fit, confidence=np.float32([0.3]))
     reposed = hp.repose(photo, fit, fit=unsure, background="transparent", size=64, device="cpu")
@@ -428,8 +448,8 @@ def test_a_fit_is_refined_with_the_options_of_the_call(monkeypatch):
     class Refiner:
         needs_textures = False
 
-        def __init__(self, options, **_):
-            made["prior"] = options.prior
+        def __init__(self, options, mask=None, **_):
+            made.update(prior=options.prior, mask=mask)
 
         def __enter__(self):
             return self
@@ -450,8 +470,8 @@ def test_a_fit_is_refined_with_the_options_of_the_call(monkeypatch):
     monkeypatch.setattr(front_door, "Refiner", Refiner)
     monkeypatch.setattr(front_door, "Fitter", Fitter)
     monkeypatch.setattr("humanpose_cli.refining.steps.frames_of_fit", lambda fit, _: (fit, None))
-    assert hp.fit("a.mp4", refine=RefineOptions(prior="none")) == "fit of a.mp4, refined"
-    assert made == {"prior": "none", "closed": True}
+    assert hp.fit("a.mp4", refine=RefineOptions(prior="none"), mask="m.png") == "fit of a.mp4, refined"
+    assert made == {"prior": "none", "mask": "m.png", "closed": True}
     assert hp.fit("a.mp4") == "fit of a.mp4"
 
 

@@ -154,9 +154,9 @@ class FitRun:
     @cached_property
     def masks(self) -> PaintedMasks | None:
         """The user's masks."""
-        from humanpose_cli.fitting.painted_masks import PaintedMasks
+        from humanpose_cli.fitting.painted_masks import painted_masks
 
-        return None if self.evidence.mask is None else PaintedMasks(self.evidence.mask)
+        return painted_masks(self.evidence.mask)
 
     @cached_property
     def steps(self) -> list[FitStep]:
@@ -171,9 +171,7 @@ class FitRun:
         from humanpose_cli.refining.refiner import Refiner
         from humanpose_cli.refining.steps import Refinement
 
-        compute = self.compute
-        refiner = Refiner(self.refinement, threads=compute.threads, device=compute.device, precision=compute.precision)
-        refiner.mask = self.masks
+        refiner = Refiner(self.refinement, mask=self.evidence.mask, **vars(self.compute))
         return [Refinement(self._stack.enter_context(refiner)), *dressing]
 
     def steps_of(self, item: Item) -> list[FitStep]:

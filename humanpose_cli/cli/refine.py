@@ -149,7 +149,6 @@ def refine(
     from humanpose_cli.cli.fit_work import FitWork
     from humanpose_cli.export.looks import Dressing
     from humanpose_cli.fitting.options import body_identity
-    from humanpose_cli.fitting.painted_masks import PaintedMasks
     from humanpose_cli.fitting.people import user_people
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points, points_identity
@@ -168,19 +167,16 @@ def refine(
         recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}
         surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
         people = user_people(keypoints=keypoints)
-        masks = None if mask is None else PaintedMasks(mask)
-        refiner = Refiner(options, weights=weights, surface=surface, keypoints=people, **vars(compute))
-        refiner.mask = masks
+        refiner = Refiner(options, weights=weights, surface=surface, keypoints=people, mask=mask, **vars(compute))
         stack.enter_context(refiner)
         recorded |= {} if densepose is None else points_identity(densepose, charts)
         step = Refinement(refiner, texture, _DISPLACEMENT_FRAMES if save_displacements else 0)
         recorded |= step.identity
-        steps: list[FitStep] = [step, Dressing(masks)] if page else [step]
+        steps: list[FitStep] = [step, Dressing(refiner.masks)] if page else [step]
         if compare or truth:  # the files themselves belong to the items
             recorded |= {"compare": [str(path) for path in compare or ()], "truth": truth and str(truth)}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
-        recorded |= {} if masks is None else {"mask": masks.digest}
 
         def read(item: Item, progress: Progress) -> list[Fit]:
             fit = item.payload.read(body, camera=camera, smplx=smplx)

@@ -34,7 +34,7 @@ from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_esti
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice, parse_heights
 from humanpose_cli.fitting.outlines import outline_priors
-from humanpose_cli.fitting.painted_masks import PaintedMasks
+from humanpose_cli.fitting.painted_masks import painted_masks
 from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
@@ -159,7 +159,7 @@ class Fitter:
             min_box=self.options.detect.min_user_box,
             device=device,
         )
-        self._masks = None if mask is None else PaintedMasks(Path(mask))
+        self._masks = painted_masks(mask)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -219,6 +219,8 @@ class Fitter:
                 paths = [source] if isinstance(source, str | Path) else list(source)
                 items = list(open_inputs(paths, sequence=sequence, frames=frame_range))
                 self._people.notes(items)  # raises InputError for a file that mentions none of the frames
+                if self._masks is not None:
+                    self._masks.check(items)
                 return self._fit_items(items, options, report)
             return self._fit_array(check_pixels(source, sequence=True), frame_range, options, report)
 

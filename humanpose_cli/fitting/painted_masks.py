@@ -92,7 +92,7 @@ class PaintedMasks:
     def applied(self, people: Sequence[DetectedPerson], name: str, size: tuple[int, int]) -> list[DetectedPerson]:
         """Give each mask of a photograph to the person whose keypoints lie in it, one mask to a person.
 
-        Masks of hpc for which there is no such person are left out.
+        Detections that get no body get no mask. Masks of hpc for which there is no such person are left out.
 
         Args:
             people: The people.
@@ -118,8 +118,15 @@ class PaintedMasks:
             del unused[number]
         for file in unused.values():
             if not file.name.endswith(_OWN):
-                raise InputError(file, f"shows none of the people found in {name}", remedy="paint a person white")
+                raise InputError(
+                    file, f"shows none of the people who are fitted in {name}", remedy="paint one of them white"
+                )
         return result
+
+
+def painted_masks(path: Path | str | None) -> PaintedMasks | None:
+    """Open the user's masks; None without a path."""
+    return None if path is None else PaintedMasks(Path(path))
 
 
 def _read(file: Path) -> NDArray[np.bool_]:
@@ -137,7 +144,7 @@ def _share_inside(person: DetectedPerson, mask: NDArray[np.bool_]) -> float:
     x, y, confidence = person.keypoints.T
     inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
     columns, rows = (np.where(inside, np.nan_to_num(values), 0).astype(int) for values in (x, y))
-    weight = np.nan_to_num(confidence) * inside
+    weight = np.nan_to_num(confidence) * inside * (not person.not_fitted)
     return float((weight * mask[rows, columns]).sum() / max(weight.sum(), 1e-6))
 
 

@@ -165,10 +165,11 @@ def _sheets(
         for row in numbers:
             track_rows.setdefault(int(file.frame_index[row]), {})[track] = row
     strips: dict[int, list[bytes]] = {track: [] for track in rows}  # encoded, so that many people need little memory
+    fits = (fit, result)
     with closing(frames.read()) as reading:
         for count, (frame, pixels) in enumerate(reading, 1):
             if frame in track_rows:
-                for track, strip in _strips(track_rows[frame], file, reach, fit, result, body, textures, pixels, frame):
+                for track, strip in _strips(track_rows[frame], file, reach, fits, body, textures, pixels, frame):
                     strips[track].append(encode_image(strip, ".png"))
             progress(count, fit.frame_count, "displacement sheets")
     return {track: _sheet(strips[track], reach[track], track) for track in rows}
@@ -184,17 +185,16 @@ def _strips(
     rows: Mapping[int, int],
     file: DisplacementFile,
     reach: Mapping[int, float],
-    fit: Fit,
-    after_fit: Fit,
+    fits: tuple[Fit, Fit],
     body: Body,
     textures: Mapping[int, NDArray[np.uint8]],
     pixels: NDArray[np.uint8],
     frame: int,
 ) -> list[tuple[int, NDArray[np.uint8]]]:
     """Draw track and strip of tiles of some people of a frame. `rows` has the file's row of each track."""
+    fit, _ = fits  # before and after
     frame_rows = fit.rows_for(frame)
-    before = body_vertices(body, fit, frame_rows)
-    after = body_vertices(body, after_fit, frame_rows)
+    before, after = (body_vertices(body, each, frame_rows) for each in fits)
     views = person_views(pixels, before, body.faces, fit.camera(frame), file.size)
     result = []
     for i, row in enumerate(frame_rows):

@@ -34,7 +34,7 @@ from humanpose_cli.fitting.chain import ChainMotion, second_differences
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
-from humanpose_cli.fitting.painted_masks import PaintedMasks
+from humanpose_cli.fitting.painted_masks import painted_masks
 from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
@@ -134,13 +134,14 @@ class Refiner:
     """Refines fits and loads its models once. Use it as a context manager.
 
     Attributes:
-        mask: The user's masks of people in photographs; None for none.
+        masks: Your masks of people in photographs; None for none.
 
     Args:
         options: The options of the refinement.
         weights: The displacement network: a weights file or a run of `hpc train refiner`. "" is the shipped one.
         surface: The vertex that each pixel shows, for the correspondence "densepose".
         keypoints: Detections that replace the keypoints of the fits.
+        mask: Your masks of people in photographs: an image or a folder, see `PaintedMasks`.
         threads: The number of threads. None uses all cores.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
@@ -161,12 +162,13 @@ class Refiner:
         weights: str | Path = "",
         surface: SurfaceSource | None = None,
         keypoints: UserDetections | None = None,
+        mask: Path | str | None = None,
         threads: int | None = None,
         device: str = "auto",
         precision: Precision = "auto",
         batch_size: int | None = None,
     ) -> None:
-        self.mask: PaintedMasks | None = None
+        self.masks = painted_masks(mask)
         options = options or RefineOptions()
         kind = options.correspondence
         if kind == "auto":
@@ -200,7 +202,8 @@ class Refiner:
         """Everything besides fit and frames that determines the results, as JSON values."""
         network = {"network": self._weights} if self._weights else {}
         keypoints = {} if self._keypoints is None else {"keypoints": file_digest(self._keypoints.path)}
-        return {**asdict(self.options), "prior": self._prior_identity, **network, **keypoints}
+        mask = {} if self.masks is None else {"mask": self.masks.digest}
+        return {**asdict(self.options), "prior": self._prior_identity, **network, **keypoints, **mask}
 
     @property
     def needs_textures(self) -> bool:
@@ -270,8 +273,8 @@ class Refiner:
             InputError: If frames are missing, or show other people.
             UsageError: If an argument has no effect.
         """
-        if self.mask is not None and (fit.frame_count > 1 or len(fit.cameras) > 1):
-            self.mask.refuse_sequence()
+        if self.masks is not None and (fit.frame_count > 1 or len(fit.cameras) > 1):
+            self.masks.refuse_sequence()
         body = fit.body_model(body) if len(fit) else body
         fit, fit_frames = frames_of_fit(fit, frames)
         alignment = self.align(
@@ -364,7 +367,7 @@ class Refiner:
 
     def _masks(self, fit: Fit, people: FramePeople) -> list[NDArray[np.float32] | None]:
         """Return each person's mask in the crop."""
-        masks = masks_of_rows(fit, people.rows, people.pixels, self._pool, self.mask)
+        masks = masks_of_rows(fit, people.rows, people.pixels, self._pool, self.masks)
         return [
             None if mask is None else mask.in_view(view.crop.affine, view.crop.size)
             for mask, view in zip(masks, people.views, strict=True)

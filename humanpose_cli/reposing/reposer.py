@@ -22,7 +22,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_pixels
 from humanpose_cli.fitting.options import DetectorMode
-from humanpose_cli.fitting.painted_masks import PaintedMasks
+from humanpose_cli.fitting.painted_masks import painted_masks
 from humanpose_cli.fitting.people import PeopleSource, detections_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -113,7 +113,7 @@ class Reposer:
         changes = {name: value for name, value in values.items() if value is not None}
         self.options = replace(options or ReposeOptions(), **changes)
         self._device = device
-        self._masks = None if mask is None else PaintedMasks(Path(mask))
+        self._masks = painted_masks(mask)
         self._threads = threads
         self._precision = precision
         self._make_fitter = partial(
@@ -249,6 +249,7 @@ class Reposer:
         fit = load_fit(fit) if isinstance(fit, str | Path) else fit
         if isinstance(photo, str | Path):
             photo = _one_photo(photo)
+            self.check([photo])
         if isinstance(photo, InputItem):
             frame = next(photo.frames(ahead=0))
             if fit is None and not photo.is_sequence:
@@ -348,6 +349,7 @@ def repose(
     body: str | Body | None = None,
     focal: float | None = None,
     detector: DetectorMode | None = None,
+    mask: Path | str | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
@@ -381,6 +383,7 @@ def repose(
         body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
         focal: The photograph's focal length, pixels; None to estimate it.
         detector: How thoroughly to look for people.
+        mask: Your mask of a person in the photograph: an image with white pixels, or a folder of masks.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "full", "tf32" or "bfloat16". What networks compute in.
         threads: The number of threads; None for all cores.
@@ -408,6 +411,7 @@ def repose(
         body=body,
         focal=focal,
         detector=detector,
+        mask=mask,
         device=device,
         precision=precision,
         threads=threads,

@@ -182,7 +182,7 @@ def step_effects(step: Any) -> Any:
     if not isinstance(step, Refinement):
         return repr(step)
     texture = step.texture if step.refiner.needs_textures else None
-    return cast(Any, step.refiner).arguments, texture, step.refiner.mask, step.displacement_frames
+    return cast(Any, step.refiner).arguments, texture, step.displacement_frames
 
 
 def effects_of(work: Any, items: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,9 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path):
     wall = PaintedMasks(painted(tmp_path / "wall.png", np.roll(LEFT, 30, 1)))
     with raises(InputError, subject="wall.png", problem="shows none of the people"):
         wall.applied(PEOPLE, "a.jpg", SIZE)
+    left = PaintedMasks(painted(tmp_path / "left.png", LEFT))
+    with raises(InputError, subject="left.png", problem="shows none of the people who are fitted in a.jpg"):
+        left.applied([replace(PEOPLE[0], not_fitted="detected twice"), PEOPLE[1]], "a.jpg", SIZE)
 
 
 def test_sequences_have_no_painted_masks(tmp_path):

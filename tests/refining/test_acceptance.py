@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+from helpers.fit_values import record
 
+from humanpose_cli.fitting.painted_masks import PaintedMasks
+from humanpose_cli.io.images import write_image
+from humanpose_cli.refining import acceptance
 from humanpose_cli.refining.acceptance import accepted_share, overlap, overlap_at
 from humanpose_cli.refining.options import AcceptanceOptions
 
@@ -17,6 +21,16 @@ def test_overlap_of_squares():
     hidden[:, 6:] = True
     assert overlap(mask, drawn, hidden) == pytest.approx(2 / 6)
     assert overlap(mask * 0, drawn * 0, nothing) == 0
+
+
+def test_a_mask_of_the_user_is_that_of_the_row_in_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(acceptance, "watch_keypoints", lambda pool, image, people, jittered: people)
+    rows = record(joints2d=np.tile([[[40.0, 40.0]], [[90.0, 40.0]], [[0.0, 0.0]]], (1, 24, 1)))
+    write_image(tmp_path / "m.png", np.where(np.arange(100) < 70, 0, np.full((80, 100), 255)).astype(np.uint8))
+    masks = acceptance.masks_of_rows(
+        rows, np.array([0, 1]), np.zeros((80, 100, 3), np.uint8), None, PaintedMasks(tmp_path / "m.png")
+    )
+    assert [mask is not None and mask.exact for mask in masks] == [False, True]
 
 
 FRAMES = np.arange(90) / 60  # seconds
