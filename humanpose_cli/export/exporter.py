@@ -19,7 +19,7 @@ from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.cloud import write_cloud
 from humanpose_cli.export.gltf import glb_bytes
-from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit
+from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
 from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_world
@@ -204,7 +204,8 @@ def export_of(
     available = available_frames(fit, frames)
     looks = looks_of_fit(fit, textures, available, progress)
     if available is not None:
-        fit = replace(fit, sources=(available.source, *fit.camera_sources[1:]))
+        further = with_sources(fit, available).camera_sources[1:]
+        fit = replace(fit, sources=(available.source, *further))
     fit, people, meshes = people_in_world(fit, body, looks, grounded=world == "ground")
     return Export(fit, body, Path(base), people, meshes, progress)
 
