@@ -51,7 +51,7 @@ class FitWork:
     def __call__(self, item: Item) -> Outcome:
         """Make the fit of an item and write its files."""
         from humanpose_cli.batch.runner import Outcome
-        from humanpose_cli.fitting.records import record_summary
+        from humanpose_cli.fitting.records import loss_sentences, record_summary
         from humanpose_cli.refining.outputs import apply_steps
 
         progress = self.session.reporter.step
@@ -66,7 +66,8 @@ class FitWork:
         )
         self.report(item, fit)
         summary = record_summary(fit)
-        problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
+        doubts = [*filter(None, [summary["doubtful"]]), *loss_sentences(fit)] if self.fail_if_doubtful else []
+        problem = f"doubtful: {'; '.join(doubts)}" if doubts else None
         if (error := summary["error_px"] or 0.0) > self.max_error:
             problem = (
                 f"wrong: its bodies are {error:.0f} px from what the cameras show, expected {self.max_error:g} or less"

@@ -24,6 +24,7 @@ _EARS = BLAZEPOSE33.indices(("left_ear", "right_ear"))
 _EARS_ABOVE_HEAD = 0.6  # of the way from the neck's joint to the head's
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 _LIMB_JOINTS = {"arm": ("elbow", "wrist"), "leg": ("knee", "ankle")}  # joints and landmarks have the same names
+_LIMBS = 2 * len(_LIMB_JOINTS)
 _LOST_SECONDS = 0.2  # between the last frames of a person and of the shot; a shorter loss is at the end of the clip
 _EDGE = 0.02  # of the image's width: people nearer to its left or right edge may have walked out
 _PARTS_OF_LIMB = {"arm": ("shoulder", "elbow", "wrist", "hand"), "leg": ("hip", "knee", "ankle", "foot")}
@@ -115,9 +116,10 @@ def _named(doubts: Sequence[LimbDoubt]) -> list[str]:
     return phrases
 
 
-def row_doubts(record: FitRecord) -> list[str]:
+def row_doubts(record: FitRecord, *, single_limbs: bool = True) -> list[str]:
     """Explain for each row why its fit is doubtful, such as "left leg hidden, guessed". "" if it is not.
 
+    Without `single_limbs`, limbs count only if all four are doubtful.
     If the hips are outside of the image, neither the lean of the trunk nor the legs are known. Rows of other programs
     have no keypoints and are not checked for this.
     """
@@ -134,15 +136,17 @@ def row_doubts(record: FitRecord) -> list[str]:
     first = [[reason for reason, condition in reasons if condition[row]][:1] for row in range(len(record))]
     for row in np.flatnonzero(np.isin(record.frame_index, record.options.get("camera_walks", []))).tolist():
         first[row].append("the camera walks")
-    return ["; ".join([*reason, *_named(limbs)]) for reason, limbs in zip(first, limb_doubts(record), strict=True)]
+    limbs = [doubts if single_limbs or len(doubts) == _LIMBS else [] for doubts in limb_doubts(record)]
+    return ["; ".join([*reason, *_named(of_row)]) for reason, of_row in zip(first, limbs, strict=True)]
 
 
-def doubts_of_tracks(record: FitRecord) -> dict[int, str]:
+def doubts_of_tracks(record: FitRecord, *, single_limbs: bool = True) -> dict[int, str]:
     """Explain for each track why most frames that show the person are doubtful. "" if most are not.
 
-    All reasons that hold for most of these frames are given, else the most frequent one.
+    All reasons that hold for most of these frames are given, else the most frequent one. `single_limbs` as for
+    `row_doubts`.
     """
-    doubts, is_detected = row_doubts(record), ~record.interpolated
+    doubts, is_detected = row_doubts(record, single_limbs=single_limbs), ~record.interpolated
     rows = {track: np.flatnonzero(is_detected & (record.track_id == track)) for track in record.tracks}
     return {track: _usual([doubts[row] for row in of_track]) for track, of_track in rows.items()}
 

@@ -35,8 +35,8 @@ _MAX_LINES = 12  # below an image
 class PeopleLabels:
     """The labels of all frames of a record.
 
-    A person's label is the number, with a question mark if the fit is doubtful. The N-th detection without a body is
-    `?N`. Labels cover no person. A label without space is left out.
+    A person's label is the number, with a question mark if more than single limbs, which are hatched, is doubtful. The
+    N-th detection without a body is `?N`. Labels cover no person. A label without space is left out.
 
     Attributes:
         labels: Text, colour and reason of each label.
@@ -50,7 +50,8 @@ class PeopleLabels:
 
     def __init__(self, record: FitRecord) -> None:
         doubts, detections = doubts_of_tracks(record), record.unfitted
-        self.labels = [(f"{i}{'?' if doubt else ''}", person_colour(i), doubt) for i, doubt in doubts.items()]
+        marked = doubts_of_tracks(record, single_limbs=False)
+        self.labels = [(f"{i}{'?' if marked[i] else ''}", person_colour(i), doubt) for i, doubt in doubts.items()]
         shots = record.shot_id.tolist()
         first = {(shots[u.frame], u.reason): u.frame for u in reversed(detections)}
         for i, u in enumerate(detections):  # of a sequence, the strip lists each reason once a shot

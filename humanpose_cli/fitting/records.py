@@ -178,8 +178,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
     doubts = {track: doubt for track, doubt in doubts_of_tracks(record).items() if doubt}
     reasons = Counter(detection.reason for detection in record.unfitted)
     not_fitted = [f"{count} {reason}" for reason, count in reasons.items()]
-    losses = losses_in_view(record).items()
-    not_fitted += [f"person {track} last detected at {seconds:.1f} s, still in view" for track, seconds in losses]
+    not_fitted += loss_sentences(record)
     sentences = [doubt if len(tracks) == 1 else f"person {track}: {doubt}" for track, doubt in doubts.items()]
     return {
         "people": len(tracks),
@@ -191,6 +190,12 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         **({"left_out": left_out} if (left_out := record.options.get("left_out")) is not None else {}),
         **_step_summary(record),
     }
+
+
+def loss_sentences(record: FitRecord) -> list[str]:
+    """Name the people who are lost in view, such as "person 1 last detected at 1.4 s, still in view"."""
+    losses = losses_in_view(record).items()
+    return [f"person {track} last detected at {seconds:.1f} s, still in view" for track, seconds in losses]
 
 
 def _step_summary(record: FitRecord) -> dict[str, Any]:

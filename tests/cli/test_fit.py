@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ import skimage.data
 import torch
 from helpers.blind_detector import BlindDetector
 from helpers.deform_weights import deform_weights
-from helpers.fit_values import record
+from helpers.fit_values import record, values
 from helpers.textured_room import blobs, room
 
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
+import humanpose_cli.refining.outputs
 from humanpose_cli.cli.fit import fit_rows
+from humanpose_cli.cli.fit_work import FitWork
 from humanpose_cli.cli.main import main
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.doubt import row_doubts
@@ -402,6 +405,18 @@ def test_doubtful_bodies_can_fail_and_unsure_people_be_left_out(hpc, photos, tmp
         assert (ran.code, item["status"], item["people"], item["left_out"]) == (0, status, 0, 1)
     assert len(read_fit(tmp_path / "c" / "bust.png.fit.npz")) == 0
     assert hpc(*line, str(tmp_path / "c"), "--min-confidence", "1.5").code == 2
+
+
+def test_a_person_lost_in_view_is_doubtful(monkeypatch):
+    fit = record(**{**values(frame_count=30), "boxes": [[100.0, 20.0, 200.0, 220.0]] * 3})
+    monkeypatch.setattr(humanpose_cli.refining.outputs, "apply_steps", lambda *_, **__: (fit, ()))
+    monkeypatch.setattr(humanpose_cli.fitting.doubt, "row_doubts", lambda *_, **__: [""] * 3)
+    outcomes = [
+        FitWork(MagicMock(), lambda *_: (), MagicMock(), fail_if_doubtful=strict)(MagicMock(outputs=[Path("a")]))
+        for strict in (False, True)
+    ]
+    lost = [f"person {track} last detected at 0.0 s, still in view" for track in (0, 2)]
+    assert [outcome.problem for outcome in outcomes] == [None, f"doubtful: {'; '.join(lost)}"]
 
 
 @pytest.mark.extensive

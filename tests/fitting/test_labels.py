@@ -127,7 +127,7 @@ def test_the_label_of_a_track_keeps_its_position():
         assert not (silhouettes(fit, frame) & (on > 0)).any()
 
 
-def test_ids_mark_doubtful_people_and_reasons_name_them_below(monkeypatch):
+def test_ids_mark_doubtful_people_and_reasons_name_also_limbs_below(monkeypatch):
     fit = filmed(StandingPeople(spots=((300.0, 800.0), (800.0, 700.0))), 2)
     confidence = fit.joint_confidence.copy()
     confidence[fit.track_id == 1, SMPL24.index("left_wrist")] = 0.1
@@ -145,11 +145,15 @@ def test_ids_mark_doubtful_people_and_reasons_name_them_below(monkeypatch):
     monkeypatch.setattr(labels_module, "draw_label", noted)
     plain, ids, reasons = (fit.overlay(labels=kind) for kind in ("none", "ids", "reasons"))
     high, low = plain.shape[0], reasons.shape[0] - plain.shape[0]
-    assert written == [(high, "0"), (high, "1?"), (high, "0"), (high, "1?"), (low, "1?: left arm uncertain")]
+    assert written == [(high, "0"), (high, "1"), (high, "0"), (high, "1"), (low, "1: left arm uncertain")]
     np.testing.assert_array_equal(reasons[:high], ids)
     assert reasons.shape[0] > high
     assert (reasons[high:] != 32).any()
     np.testing.assert_array_equal(fit.overlay(1, labels="reasons")[high:], reasons[high:])
+    no_limb_certain = replace(fit, joint_confidence=np.full_like(confidence, 0.1))
+    assert [label[0] for label in PeopleLabels(no_limb_certain).labels] == ["0?", "1?"]
+    unlikely = replace(fit, confidence=np.where(fit.track_id == 0, np.float32(0.1), fit.confidence))
+    assert [label[0] for label in PeopleLabels(unlikely).labels] == ["0?", "1"]
     certain = replace(fit, joint_confidence=np.ones_like(confidence))
     assert certain.overlay(labels="reasons").shape == plain.shape
     with raises(UsageError, subject="labels", problem="is not known"):
