@@ -36,6 +36,7 @@ _DETAIL = 0.045  # metres: size of details that hidden points do not take
 _RIM = 0.012  # metres: way that the visible part's border goes on
 _FOLLOW = 0.01  # metres: way within which spread colours follow visible ones
 _CERTAIN = 0.12  # distance of colours that are certainly a garment's own
+_ROUND = 0.04  # metres: way within which the garment that goes round the body is that of the visible border
 _MIN_FEET = 0.05  # visible share of the feet that decides their colour
 _MIN_SKIN = 0.0015  # m²: visible skin that decides its colour
 _MIN_FACE = 0.3  # visible share of a face that keeps its colours; others keep only colours of skin
@@ -158,6 +159,11 @@ class _Materials(NamedTuple):
         distances = np.stack([np.linalg.norm(features - centre, axis=1) for centre in self.centres])
         return np.asarray(distances.argmin(0).reshape(colours.shape[:-1]))
 
+    def distance(self, colours: Array, material: NDArray[np.int64]) -> Array:
+        """Return the distance (...) of each colour (..., 3) from its material (...)."""
+        features = cloth_features(colours.reshape(-1, 3), _CLOTH_BRIGHTNESS).reshape(colours.shape)
+        return np.asarray(np.linalg.norm(features - self.centres[material], axis=-1))
+
 
 class _Filling:
     """The colours of the hidden texels of a body, on its coarse texture (S, S)."""
@@ -167,6 +173,7 @@ class _Filling:
         self.shod = shod
         self.bare = bare
         self.surface = surface
+        self.detail = max(3, round(_DETAIL * surface.texels_per_metre) | 1)  # texels
 
     def light_difference(self, image: Array, mirror_image: Array) -> Array:
         """Return a smooth correction (S, S, 3) of mirrored colours: the difference of the light of both sides."""
@@ -199,9 +206,14 @@ class _Filling:
         surface = self.surface
         colours = _straight(visible)
         weight = visible[..., 3]
-        # What the back of a garment takes from its front: the colour alone, no letters, badges or folds.
-        plain = self._plain_chest(weight, self._without_detail(colours, weight))
-        evidence = _over(visible, surface.opposite(np.dstack((plain * weight[..., None], weight))))
+        # What the back of a garment takes from its front: the colour alone, no letters, badges or folds, and of these
+        # colours only those of the garment that goes round at this height, not of the shirt in an open coat.
+        _, label, materials = self._spread_colours(visible, _ROUND)
+        plain = self._plain_chest(weight, self._without_detail(colours, weight), label, materials)
+        opposite = surface.opposite(np.dstack((plain * weight[..., None], weight)))
+        same = materials.distance(_straight(opposite), label) < SAME_CLOTH
+        opposite *= cv2.erode(same.astype(np.float32), np.ones((self.detail, self.detail), np.uint8))[..., None]
+        evidence = _over(visible, opposite)
         spread, label, materials = self._spread_colours(evidence)
         # Only colours of the same cloth are borrowed: a hem is no mixture of two cloths.
         visible = visible * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
@@ -217,35 +229,36 @@ class _Filling:
         bare = 1 - self.surface.coarse.interpolate(self.covered[:, None], self.surface.faces)[..., 0]
         return 1 + (self.surface.hollows - 1) * bare
 
-    def _plain_chest(self, weight: Array, plain: Array) -> Array:
-        """Paint the chest of colours (S, S, 3) with the garment's most frequent colour, if there is one."""
+    def _plain_chest(self, weight: Array, plain: Array, label: NDArray[np.int64], materials: _Materials) -> Array:
+        """Paint the chest of colours (S, S, 3), and of labels (S, S), with the garment that goes round most of it."""
         # Details larger than letters, such as a badge, a tie or the shirt in an open jacket, are not on the back.
         surface = self.surface
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
         region = parts_mask(part, _CHEST) & surface.coarse.covered
-        visible = region & (weight > 0.5)
-        if dominant_colour(plain[visible]).sum() <= PLAIN_SHARE * max(visible.sum(), 1):
+        garment = np.bincount(label[region]).argmax()
+        if (label[region] == garment).mean() <= PLAIN_SHARE:
             return plain
+        label[region] = garment
+        visible = region & (weight > 0.5) & (materials.distance(plain, label) < SAME_CLOTH)
         certain = np.zeros(region.shape, np.float32)
         certain[visible] = dominant_colour(plain[visible], _CERTAIN)
         inner = cv2.erode(certain, np.ones((3, 3), np.uint8))
-        return np.where(region[..., None], fill_smoothly(plain, np.asarray(inner)), plain)
+        return np.where(region[..., None] & inner.any(), fill_smoothly(plain, np.asarray(inner)), plain)
 
     def _without_detail(self, colours: Array, weight: Array) -> Array:
         """Remove letters and folds from colours (S, S, 3)."""
         colours_everywhere = fill_smoothly(colours, (weight > 0.3).astype(np.float32))
-        kernel = max(3, round(_DETAIL * self.surface.texels_per_metre) | 1)
         eight_bit = (np.clip(colours_everywhere, 0, 1) * 255 + 0.5).astype(np.uint8)
-        return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
+        return cv2.medianBlur(eight_bit, self.detail).astype(np.float32) / np.float32(255)
 
-    def _spread_colours(self, evidence: Array) -> tuple[Array, NDArray[np.int64], _Materials]:
+    def _spread_colours(self, evidence: Array, follow: float = _FOLLOW) -> tuple[Array, NDArray[np.int64], _Materials]:
         """Spread colours (S, S, 3) from texels with weight; also return the material (S, S) of each texel."""
         # Skin and cloths do not blend: each material is spread by itself, as is its share, and the largest share shows.
         # Cuffs, hems and waists lie where the material changes.
         surface = self.surface
         operator = self.surface.operator
         values, visible = paint_vertices(surface.coarse, surface.rows, _straight(evidence), evidence[..., 3])
-        data = visible * operator.areas / _FOLLOW**2
+        data = visible * operator.areas / follow**2
         # Visible hair and feet do not mix with other colours: heels are no trousers.
         groups = (surface.hair & (_share(surface, surface.hair, visible) >= 0.02)).astype(np.int64)
         feet = parts_mask(surface.part_labels, FEET)

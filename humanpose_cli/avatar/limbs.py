@@ -9,7 +9,6 @@ hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import cv2
@@ -22,17 +21,15 @@ from humanpose_cli.avatar.colours import (
     PLAIN_SHARE,
     SAME_CLOTH,
     cloth_features,
-    cluster_centres,
     dominant_colour,
     like_colour,
     skin_hued,
 )
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.photo_crop import PhotoCrop
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, SLEEVES, TRUNK, limb_groups, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, SLEEVES, TRUNK, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.engine.rasterising.op import interpolate
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
@@ -47,11 +44,6 @@ _MIN_PLAIN = 0.3  # share of clothes in one colour that goes on alone behind arm
 _CUFF = 0.03  # metres: distance from skin within which a sleeve shows cuffs
 _DEPTH_BEFORE = 0.02  # metres: depth by which a forearm lies before the body
 _SKIN_REACH = 0.1  # metres: distance in which skin on clothes is the arm's
-_OUTLINE_WIDTH = 0.035  # metres: distance from an outline before another limb within which it may lie
-_RIM_WIDTH = 0.025  # metres: the same before the background
-_MIN_APART = 0.01  # metres: way between both sides of an outline on the resting body
-_MORE_FREQUENT = 3.0  # how many times as frequent beyond an outline a colour is that does not show the part there
-_MAX_SAMPLES = 2000  # number of a part's pixels whose colours are compared
 _HAND_SURROUNDINGS = 0.05  # metres: width of the surroundings of a hand
 _MIN_SURROUNDED = 0.6  # share of a pocket's surroundings that are the person
 _LIKE_CLOTH = 0.7  # share of a hand's image that is as its surroundings
@@ -64,7 +56,6 @@ class PartsInPhoto:
     Attributes:
         part: (h, w) int. The row of SMPL24; −1 off the body.
         depth: (h, w) float32, metres. inf off the body.
-        rest: (h, w, 3) float32, metres. The surface point on the body's template.
         labels: (V,) int. The part of each vertex.
 
     Args:
@@ -81,7 +72,6 @@ class PartsInPhoto:
         self.labels = body.part_labels.cpu().numpy()
         first = self.labels[faces[:, 0].cpu().numpy()]
         self.part = np.where(face >= 0, first[np.maximum(face, 0)], -1)
-        self.rest = interpolate(raster, faces, body.template[None])[0].cpu().numpy()
         self.crop = crop
 
     def shows(self, names: tuple[str, ...]) -> Mask:
@@ -151,62 +141,6 @@ class PartsInPhoto:
             skin[near] = like_colour(colours, tone) & skin_hued(colours)
             trust[cv2.dilate(skin, np.ones((3, 3), np.uint8)) * near > 0] = 0
         return trust
-
-    def trust_at_outlines(self, pixels_per_metre: float) -> Array:
-        """Estimate the trust that a pixel at an upper arm's outline shows the part at which the fit places it.
-
-        The trust is 0 if the colour is frequent beyond the outline, on trunk, arm or background, and rare on the part
-        itself, such as a shirt's colour on a bare arm. Forearms are left out, because fits are less exact there.
-
-        Args:
-            pixels_per_metre: The scale at the person.
-
-        Returns:
-            (h, w) float32, 0 or 1.
-        """
-        part, beyond, near = self._outlines(pixels_per_metre)
-        background = (self.crop.mask <= 0.5) & ~self.crop.others
-        palettes = {}
-        for row in np.unique((part[near], beyond[near])):
-            colours = self.crop.pixels[background if row < 0 else ~near & (part == row)]
-            palettes[row] = cluster_centres(cloth_features(colours[:: 1 + len(colours) // _MAX_SAMPLES] / 255))
-        doubtful: Array = np.zeros(part.shape, np.uint8)
-        for row, neighbour in product(palettes, palettes):
-            pixels = near & (part == row) & (beyond == neighbour)
-            if pixels.any() and len(palettes[row][0]):
-                features = cloth_features(self.crop.pixels[pixels] / 255)[:, None]
-                frequency, frequency_beyond = (
-                    (np.linalg.norm(features - centres, axis=2) < SAME_CLOTH) @ sizes / max(sizes.sum(), 1)
-                    for centres, sizes in (palettes[row], palettes[neighbour])
-                )
-                doubtful[pixels] = frequency_beyond > _MORE_FREQUENT * frequency
-        # Pixels beside them are mixtures of both.
-        doubtful = cv2.dilate(cv2.medianBlur(doubtful, 3), np.ones((5, 5), np.uint8))
-        return np.where(near & (doubtful > 0), np.float32(0), np.float32(1))
-
-    def _outlines(self, pixels_per_metre: float) -> tuple[NDArray[np.int64], Array, Mask]:
-        """Return the part (h, w) of each pixel, the part beyond the nearest outline, and pixels near upper arms."""
-        part = np.where(self.crop.mask > 0.5, self.part, -1)
-        limb = np.where(part >= 0, limb_groups()[part], -1)
-        beyond = part.copy()
-        distance = np.full(part.shape, np.inf)
-        for neighbour in np.unique(limb):
-            pixels, label = cv2.distanceTransformWithLabels(
-                (limb != neighbour).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-            )
-            index = np.zeros(int(label.max()) + 1, np.int64)
-            index[label[limb == neighbour]] = np.flatnonzero(limb == neighbour)
-            nearest = index[label]
-            metres = pixels / pixels_per_metre
-            # Limb and trunk have no outline between them at their joint.
-            along = np.linalg.norm(self.rest - self.rest.reshape(-1, 3)[nearest], axis=2)
-            separate = (along > _MIN_APART + 1.5 * metres) | (neighbour < 0)
-            metres = metres / (_RIM_WIDTH if neighbour < 0 else _OUTLINE_WIDTH)
-            nearer = (part >= 0) & (limb != neighbour) & separate & (metres < distance)
-            distance[nearer] = metres[nearer]
-            beyond[nearer] = part.ravel()[nearest[nearer]]
-        arms = SMPL24.indices(("left_shoulder", "right_shoulder"))
-        return part, beyond, (distance < 1) & (np.isin(part, arms) | np.isin(beyond, arms))
 
     def trust_of_hands(self, tone: Array | None, covered: Array, pixels_per_metre: float) -> Array:
         """Estimate the trust that a pixel of an arm shows the part at which the fit places it.

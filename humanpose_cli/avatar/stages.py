@@ -413,7 +413,6 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     trust *= in_front.trust_near_forearms(worn.tone, worn.parts, aligned.pixels_per_metre)
     if dressed.skirt is not None:  # a foot that the fit has above the hem
         trust[dressed.skirt.pixels & in_front.shows((*LEGS, *FEET))] = 0
-    trust *= in_front.trust_at_outlines(aligned.pixels_per_metre)
     trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre)
     arms = folded_forearms(body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre)
     if arms is not None:

@@ -371,7 +371,7 @@ def _limb_axes(part_labels: NDArray[np.integer]) -> Array:
     groups = limb_groups()[part_labels]
     # Arms are stretched sideways at rest. Clothes on head, neck, hands and feet may end anywhere.
     axes = np.eye(3)[np.where((groups == 1) | (groups == 2), 0, 1)]
-    return axes * flat_parts(part_labels)[:, None]
+    return axes * (flat_parts(part_labels) | parts_mask(part_labels, FEET))[:, None]
 
 
 def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:

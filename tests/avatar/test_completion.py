@@ -192,14 +192,27 @@ def test_hidden_legs_and_back_wear_what_was_visible(stage: Stage, surface: BodyT
 
 @pytest.mark.slow
 def test_ties_and_the_shirt_in_an_open_jacket_stay_in_front(stage: Stage, surface: BodyTexels) -> None:
-    x, _, z = stage.body.template.numpy().T
+    x, y, z = stage.body.template.numpy().T
     trunk = part(stage, "pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
     front = z > np.median(z[trunk])
-    far_back = part(stage, "spine2", "spine3") & (z < np.median(z[trunk]) - 0.03) & (np.abs(x) < 0.1)
+    far_back = trunk & (z < np.median(z[trunk]) - 0.03) & (np.abs(x) < 0.1) & (y > 0)  # above the crotch
     plain = np.tile(np.float32((0.6, 0.2, 0.2)), (len(x), 1))
-    plain[(np.abs(x) < 0.05) & trunk & front] = (0.1, 0.2, 0.7)
+    plain[(np.abs(x) < 0.08) & trunk & front] = (0.1, 0.2, 0.7)
     got = on_vertices(surface, complete_texture(surface, baked(surface, plain, front | ~trunk)).image)
     np.testing.assert_allclose(got[far_back], np.broadcast_to((0.6, 0.2, 0.2), got[far_back].shape), atol=0.12)
+
+
+@pytest.mark.extensive
+def test_heels_below_trousers_are_shoes(stage: Stage, surface: BodyTexels) -> None:
+    _, y, z = stage.body.template.numpy().T
+    feet = part(stage, "left_ankle", "right_ankle", "left_foot", "right_foot")
+    low, shoe = feet & (y < y[feet].min() + 0.05), feet & (z > 0.08)
+    colours = dressed_colours(stage)
+    colours[low | shoe] = 0.8
+    visible = np.where(feet, shoe | (~low & (z > 0.03)), z > 0)
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, visible), shod=True).image)
+    heels = low & (z < 0.02) & (y < y[low].max() - 0.01) & (y > y[low].min() + 0.01)
+    assert (np.ptp(got[heels], axis=1) < 0.1).mean() > 0.9
 
 
 @pytest.mark.extensive

@@ -76,38 +76,6 @@ def test_the_trunk_is_not_trusted_beside_a_forearm_before_it(stage: Stage, monke
     assert trusted(0 * clothed)[spot] == 1, "a bare belly"
 
 
-def test_colours_of_a_shirt_are_not_trusted_on_the_limb_beside_it(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rotations = pose(left_shoulder=(0.0, 0.0, -1.25), right_shoulder=(0.0, 0.0, 1.25))
-    vertices = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).vertices[0]
-    photo = np.full((*stage.wall.shape[:2], 3), 255, np.uint8)
-    person = PartsInPhoto(
-        stage.body,
-        vertices,
-        stage.body.faces,
-        crop_photo(photo, stage.view, np.ones(photo.shape[:2], np.float32), np.zeros(photo.shape[:2]), vertices),
-    )
-    person.crop.mask[person.part < 0] = 0
-    arms, trunk = person.shows(("left_shoulder", "right_shoulder")), person.shows(TRUNK)
-    person.crop.pixels[person.part >= 0] = np.rint(255 * BLUE)
-    person.crop.pixels[arms] = np.rint(255 * SKIN)
-    monkeypatch.setattr(limbs, "_OUTLINE_WIDTH", 0.06)
-    assert (person.trust_at_outlines(175.0) == 1).all(), "all is where the fit has it"
-
-    # The arms of the photo lie some pixels beside those of the fit.
-    shifted = person.crop.pixels.copy()
-    shifted[:, 4:][arms[:, :-4]], shifted[arms & ~np.roll(arms, 4, 1)] = np.rint(255 * SKIN), np.rint(255 * BLUE)
-    person.crop.pixels[trunk | arms] = shifted[trunk | arms]
-    trust = person.trust_at_outlines(175.0)
-    skin = np.linalg.norm(person.crop.pixels - np.rint(255 * SKIN), axis=2) < 1
-    beside = cv2.dilate(trunk.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    below_armpit = np.arange(len(trunk))[:, None] > np.argwhere(trunk)[:, 0].min() + 30
-    assert (trust[arms & ~skin & beside & below_armpit] == 0).mean() > 0.9
-    assert (trust[trunk & skin & below_armpit] == 0).mean() > 0.7  # those beside the elbow stay
-    assert (trust[(arms & skin) | (trunk & ~skin)] == 1).mean() > 0.9
-
-
 def folded_pose() -> torch.Tensor:
     """Rotations (24, 3, 3) of the library's folded arms, facing the camera."""
     rotations = key_poses().rotations[key_poses().names.index("arms_crossed")].clone()
