@@ -2,7 +2,8 @@
 
 A mask comes from a crop of 256 pixels, so its edge lies pixels off the person's, and it may hold a piece of the
 surroundings beside them. Its edge is moved to the edges of the photograph by a guided filter (He, Sun and Tang, "Guided
-image filtering", 2010). A piece off the fitted body whose colours are those of the surroundings is left out.
+image filtering", 2010). A piece off the fitted body whose colours are those of the surroundings is left out, and a
+reflection below the soles.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _MIN_PIECE = 0.03  # metres: side of the smallest piece
 _SURROUNDINGS = 0.12  # metres around a piece whose colours are compared with it
 _ALIKE = 0.7  # share of a piece's colours that the surroundings have, if it is of them
 _UNLIKE = 0.5  # share of a piece's colours that the person has, below which it may be of the surroundings
+_SHOE = 0.1  # metres below the lowest point of the fitted body that may still show the person
+_LEG = 0.2  # metres above that point whose colours are compared with what is below
 _MAX_COLOURS = 4000  # features that are clustered
 _COLOURS = 4  # main colours of the person and of the surroundings near a piece
 _MIN_COLOUR = 0.1  # share from which a colour counts
@@ -79,7 +82,10 @@ def clean_mask(
 
 
 def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Mask, metre: float) -> Mask:
-    """Select the pieces (h, w) of a mask that are off the body and have the colours of what is around them."""
+    """Select the pieces (h, w) of a mask that are off the body and have the colours of what is around them.
+
+    What lies below the soles, such as a reflection or shadow, is selected if the legs and clothes there look different.
+    """
     result = np.zeros(person.shape, bool)
     if not body.any():
         return result
@@ -99,6 +105,11 @@ def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Ma
         colours = features[part][piece]
         if _share(colours, features[part][around]) > _ALIKE and _share(colours, features[part][own]) < _UNLIKE:
             result[part] |= piece
+    above = np.flatnonzero(body.any(1))[-1] - np.arange(len(body))[:, None]  # pixels above the soles
+    below = person & (above < -_SHOE * metre)
+    legs = person & (above >= 0) & (above < _LEG * metre)
+    if below.any() and _share(features[below], features[legs]) < _UNLIKE:
+        result |= below
     return result
 
 

@@ -104,6 +104,20 @@ def test_a_piece_of_the_surroundings_is_left_out():
     assert kept.claims[0].left_out == 0
 
 
+def test_a_reflection_below_the_soles_is_left_out():
+    """A cloth that reaches below them stays."""
+    person, below = bar((10, 60), (50, 62)), bar((60, 76), (50, 62))
+    photo = np.where(person[..., None], np.uint8([200, 40, 30]), np.uint8(90))
+    photo[below] = (20, 160, 40)
+    mask = np.where(person | below, np.float32(0.9), np.float32(0))
+    reflected = Claim.of(mask, np.where(person, np.float32(2), np.inf), FOCAL)
+    shoe = bar((60, 65), (50, 62))  # 0.1 m
+    clean = PeopleMap.of([reflected], photo).mask(0) >= 0.5
+    assert (clean ^ (person | shoe)).sum() <= below.sum() / 16
+    photo[below | bar((50, 60), (50, 62))] = (200, 160, 40)
+    assert np.array_equal(PeopleMap.of([reflected], photo).mask(0) >= 0.5, person | below)
+
+
 def test_a_mask_of_the_user_is_taken_as_it_is():
     """Its pixels are nobody else's, also where another mask is higher and another body nearer."""
     painted = disc(60, 40, 20)
