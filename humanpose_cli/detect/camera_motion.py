@@ -130,7 +130,7 @@ class CameraMotion:
             self._pose = self._solve(focal, centre)
         outside = _outside(grey.shape, people)
         if self._last_grey is not None and not self._same_as_key() and self._unchanged(grey, outside, focal, centre):
-            self._pose = self._at_key()
+            self._pose = CameraPose(self._key_pose.rotation, self._key_pose.zoom)
         self._poses.append(self._pose)
         self._shots.append(shot)
         renew = abs(np.log(self._pose.zoom / self._key_pose.zoom)) > _RENEW_ZOOM
@@ -145,9 +145,6 @@ class CameraMotion:
             self._key_camera = focal, centre
         self._last_grey = grey
         return self._pose
-
-    def _at_key(self) -> CameraPose:
-        return CameraPose(self._key_pose.rotation, self._key_pose.zoom)
 
     def _same_as_key(self) -> bool:
         same = self._pose.rotation is self._key_pose.rotation and self._pose.zoom == self._key_pose.zoom

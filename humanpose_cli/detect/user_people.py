@@ -42,7 +42,7 @@ def select_people(entries: Sequence[UserDetection], min_score: float) -> UserSel
         entries: The file's people in an image.
         min_score: The minimum score, on the file's own scale.
     """
-    with_joints = [entry for entry in entries if _has_joints(entry)]
+    with_joints = [e for e in entries if e.keypoints is None or int((e.keypoints[:, 2] > 0).sum()) >= _MIN_JOINTS]
     likely = sorted((entry for entry in with_joints if entry.score >= min_score), key=lambda entry: -entry.score)
     people: list[UserDetection] = []
     for entry in likely:
@@ -54,10 +54,6 @@ def select_people(entries: Sequence[UserDetection], min_score: float) -> UserSel
         doubles=len(likely) - len(people),
         few_joints=len(entries) - len(with_joints),
     )
-
-
-def _has_joints(entry: UserDetection) -> bool:
-    return entry.keypoints is None or int((entry.keypoints[:, 2] > 0).sum()) >= _MIN_JOINTS
 
 
 def _is_double(a: UserDetection, b: UserDetection) -> bool:

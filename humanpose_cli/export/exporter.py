@@ -306,10 +306,6 @@ def _obj(task: Export) -> list[Path]:
     return [*paths, library, *images] if paths else []
 
 
-def _ply(task: Export) -> list[Path]:
-    return _meshes(task, "ply", write_ply)
-
-
 def _cloud(task: Export) -> list[Path]:
     path = task.path(".cloud.ply")
     write_cloud(path, task.fit)
@@ -335,7 +331,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "glb": _glb,
     "usd": _usd,
     "obj": _obj,
-    "ply": _ply,
+    "ply": lambda task: _meshes(task, "ply", write_ply),
     "cloud": _cloud,
 }
 """Functions that write the formats, by the user's names."""

@@ -113,7 +113,9 @@ class PaintedMasks:
         unused = dict(enumerate(files))
         while shares.size and shares.max() >= _MIN_INSIDE:
             number, row = (int(index) for index in np.unravel_index(shares.argmax(), shares.shape))
-            result[row] = replace(result[row], mask=_person_mask(masks[number]))
+            square = np.zeros((max(size),) * 2, np.uint8)
+            square[: size[0], : size[1]] = 255 * masks[number]
+            result[row] = replace(result[row], mask=PersonMask(square, Affine2D.identity(), exact=True))
             shares[number] = shares[:, row] = -1
             del unused[number]
         for file in unused.values():
@@ -146,9 +148,3 @@ def _share_inside(person: DetectedPerson, mask: NDArray[np.bool_]) -> float:
     columns, rows = (np.where(inside, np.nan_to_num(values), 0).astype(int) for values in (x, y))
     weight = np.nan_to_num(confidence) * inside * (not person.not_fitted)
     return float((weight * mask[rows, columns]).sum() / max(weight.sum(), 1e-6))
-
-
-def _person_mask(mask: NDArray[np.bool_]) -> PersonMask:
-    square = np.zeros((max(mask.shape),) * 2, np.uint8)
-    square[: mask.shape[0], : mask.shape[1]] = 255 * mask
-    return PersonMask(square, Affine2D.identity(), exact=True)

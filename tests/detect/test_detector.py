@@ -27,8 +27,7 @@ def at(person: DetectedPerson, joint: str) -> np.ndarray:
 def test_the_astronaut_is_found_where_she_is(astronaut_found: DetectedPerson, astronaut: np.ndarray) -> None:
     nose, left, right = (at(astronaut_found, joint) for joint in ("nose", "left_shoulder", "right_shoulder"))
     assert np.abs(nose - [222, 126]).max() < 10
-    assert left[0] > 260
-    assert right[0] < 160
+    assert right[0] < 160 < 260 < left[0]
     assert astronaut_found.score > 0.5
     confidence = dict(zip(BLAZEPOSE33.joint_names, astronaut_found.keypoints[:, 2], strict=True))
     assert confidence["nose"] > 0.9
@@ -95,19 +94,6 @@ def test_spreads_show_what_is_uncertain(astronaut_found: DetectedPerson) -> None
     assert spread["left_ankle"] > spread["left_eye"] > 0
     assert astronaut_found.world_spread is not None
     assert (astronaut_found.world_spread > 0).all()
-
-
-@pytest.mark.extensive
-def test_a_mirrored_image_gives_the_mirrored_person(fast: PersonDetector, rendered, rendered_found) -> None:
-    person, (mirrored,) = rendered_found, fast.detect(rendered.image[:, ::-1].copy())
-    width, height = rendered.image.shape[1], np.ptp(rendered.points[:, 1])
-    back = mirrored.keypoints[list(BLAZEPOSE33.mirror), :2] * [-1, 1] + [width, 0]
-    rows = BLAZEPOSE33.indices(LIMBS)
-    assert np.linalg.norm(back - person.keypoints[:, :2], axis=1)[rows].mean() < 0.02 * height
-    assert person.world is not None
-    assert mirrored.world is not None
-    turned = mirrored.world[list(BLAZEPOSE33.mirror)] * [-1, 1, 1]
-    assert np.linalg.norm(turned - person.world, axis=1)[rows].mean() < 0.06
 
 
 def test_two_people_side_by_side_are_two(fast: PersonDetector, astronaut: np.ndarray) -> None:

@@ -9,18 +9,13 @@ import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.detector import PersonDetector
-from humanpose_cli.detect.fusion import UprightPose, fuse, observe_upright, upright_views
-from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.fusion import UprightPose, fuse, upright_views
 from humanpose_cli.detect.person import (
-    CropView,
     FusedJoints,
     Observation,
     assemble,
-    jittered_views,
-    mean_points,
-    observe_all,
 )
-from humanpose_cli.detect.regions import Pyramid, Region
+from humanpose_cli.detect.regions import Region
 from humanpose_cli.detect.search import SCHEMES
 
 SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
@@ -148,20 +143,3 @@ def test_thunder_on_somebody_else_changes_nothing() -> None:
     neighbour, _, _ = fuse(passes, passes, [pose(shifted(points, 150, 0))] * 4)
     np.testing.assert_array_equal(neighbour, alone)
     np.testing.assert_allclose(alone[:, :2], points, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_upright_crops_hold_the_person_and_thunder_agrees(astronaut: np.ndarray) -> None:
-    with ModelPool(1) as pool:
-        pyramid = Pyramid(astronaut)
-        region = observe_all(pool, pyramid, [CropView(Region(220, 300, 600))])[0].next_region
-        full = observe_all(pool, pyramid, [CropView(region), *jittered_views(region, 2)])
-        views = upright_views(full)
-        upright = observe_upright(pool, pyramid, views)
-    assert [view.mirror for view in views] == [False, True, True, False]
-    assert all(view.region.angle == 0 for view in views)
-    rows = [COCO17.index(name) for name in ("nose", "left_eye", "right_eye")]
-    truth = mean_points(full)[SHARED][rows]
-    for found in upright:
-        assert np.linalg.norm(found.points[rows] - truth, axis=1).max() < 10
-        assert found.score[rows].min() > 0.3

@@ -162,19 +162,6 @@ def test_no_bit_depends_on_the_rows_in_memory(body, waving, monkeypatch, gap) ->
 
 
 @pytest.mark.extensive
-def test_people_of_one_batch_do_not_know_of_each_other(body, waving) -> None:
-    observed = noisy(waving, 2.0)
-    alone = fit_keypoints(body, in_sequence(observed), PLAIN)
-    both = observed.rows(np.repeat(np.arange(len(observed)), 2))
-    tracks = np.tile([3, 5], len(observed))
-    fit = fit_keypoints(
-        body, in_sequence(both, shape_group=tracks, frame=np.repeat(np.arange(len(observed)), 2)), PLAIN
-    )
-    for track in (3, 5):
-        assert np.allclose(fit.joints3d[tracks == track], alone.joints3d, atol=1e-4)
-
-
-@pytest.mark.extensive
 def test_a_turning_camera_does_not_move_somebody_who_stands(body, scene_of_bodies) -> None:
     """The camera turns to and fro about its vertical axis; in the world the person stands still."""
     count = 16
