@@ -39,6 +39,8 @@ _SPACING = 0.02  # metres: distance of rings along the legs
 _AROUND = 96  # points of a ring
 _ABOVE_HIPS = 0.08  # metres: length above the hip joints
 _EASE = 0.006  # metres: distance from the body
+_MIN_STAND_OFF = 0.25  # share of its distance from the body that cloth keeps on horizontal legs
+_MAX_SLANT = 0.6  # cosine of the largest angle of a leg to a ring whose width counts
 _SHARPNESS = 0.03  # metres: distance over which a ring goes from one leg to the other
 _MIN_LENGTH = 0.22  # metres: minimum length of what only a skirt can be
 _SHORT = (0.18, 0.32)  # metres: shortest and longest skirt that its hem alone shows
@@ -69,12 +71,14 @@ class SkirtTube:
         levels: (R,) float, metres. The distances along the legs from the hip joints, negative above them.
         reach: (R, A) float, metres. The distances from both legs' axes, by direction from the body's left over its
             front.
+        body_reach: (R, A) float, metres. The same for the cloth on the body, where it lies if the legs are horizontal.
         image: (h, w, 3) float32, 0…1. Rows along the legs, columns around them.
         pixels: (h, w) bool. The skirt's pixels in the crop of the photo.
     """
 
     levels: Tensor
     reach: Tensor
+    body_reach: Tensor
     image: NDArray[np.float32]
     pixels: Mask
 
@@ -107,7 +111,14 @@ class SkirtTube:
     def rings(self, pose: PosedBody) -> Tensor:
         """Return the points (R, A + 1, 3), metres, of the tube on a posed body."""
         centres, directions = _frames(pose, self.levels, self.reach.shape[1])
-        points = _outline(centres, directions, self.reach)
+        # Legs that cross a ring's plane aslant are wider there. Cloth stands off from legs that hang, and lies on those
+        # of a sitting person.
+        down = torch.linalg.cross(directions[:, 0], directions[:, self.reach.shape[1] // 4])
+        legs = normalize(torch.gradient(centres, dim=0)[0], dim=2)
+        slant = torch.einsum("rci,ri->rc", legs, down).amin(1).clamp(_MAX_SLANT, 1)
+        hang = (-1.5 * down @ pose.rotations[0, _PELVIS, :, 1]).clamp(_MIN_STAND_OFF, 1)
+        reach = self.body_reach / slant[:, None] + (self.reach - self.body_reach) * hang[:, None]
+        points = _outline(centres, directions, reach)
         return torch.cat((points, points[:, :1]), 1)
 
 
@@ -279,7 +290,7 @@ class SkirtPhoto:
         levels = torch.linspace(-_ABOVE_HIPS, hem, count).to(vertices)
         reach = self._reach_of_body(levels)
         first = torch.from_numpy(reach.astype(np.float32)).to(vertices)
-        skirt = SkirtTube(levels, first, _EMPTY, region.pixels)
+        skirt = SkirtTube(levels, first, first, _EMPTY, region.pixels)
         rows = np.clip(np.searchsorted(region.levels.cpu().numpy(), levels.cpu().numpy()), 0, len(region.levels) - 1)
         edges = _edges(region.edges)
         # Where arms hide the upper edges, the tube widens from the body to the first edge that is visible.

@@ -344,8 +344,8 @@ def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None)
     return (torch.from_numpy(both).to(bones.device)[bones] * body.bone_weights).sum(1)
 
 
-def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
-    """Give the body shoes, the silhouette of its clothes, and a skirt."""
+def dress(aligned: Aligned, options: MeshOptions, *, tube: bool = True) -> Dressed:
+    """Give the body shoes, the silhouette of its clothes, and a skirt, which without `tube` is on the legs."""
     body = aligned.body
     posed = aligned.posed
     vertices = aligned.vertices
@@ -365,7 +365,7 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     pose = aligned.rotations, aligned.trans
     # A skirt's outline is not that of legs: they are not widened to it.
     skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop)
-    region = skirt_photo.region(reliable)
+    region = skirt_photo.region(reliable) if tube else None
     blocked = aligned.crop.others if region is None else aligned.crop.others | region.pixels
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
     view = aligned.crop.view.scaled(min(1.0, _OUTLINE_HEIGHT / aligned.height_pixels))
@@ -521,7 +521,7 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
         alignments: A person's aligned body in each frame. The first frame shows the shape of clothes, shoes and hair.
         options: How the person is dressed.
     """
-    dressed = dress(alignments[0], options)
+    dressed = dress(alignments[0], options, tube=False)
     lit = take_light_off(bake(dressed, options))
     if len(alignments) > 1:
         samples = TextureSamples(dressed.texels.fine.size, _FULL_WEIGHT)
@@ -533,6 +533,6 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
 
 
 def _in_frame(dressed: Dressed, aligned: Aligned) -> Dressed:
-    """Move what is worn in one frame to the body of another; a skirt hangs differently there."""
+    """Move what is worn in one frame to the body of another."""
     vertices = dressed.body.pose(aligned.rotations, aligned.trans) + (aligned.vertices - aligned.posed)
-    return replace(dressed, aligned=aligned, vertices=vertices, skirt=None)
+    return replace(dressed, aligned=aligned, vertices=vertices)

@@ -1,5 +1,7 @@
 """Skirts: tubes of cloth round both legs, as far as the photo shows one."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.skirt import SkirtTube, _frames, _hem, _row_of_skirt, _short_hem
-from humanpose_cli.avatar.surface import limb_groups
+from humanpose_cli.avatar.skirt import SkirtTube, _frames, _hem, _outline, _row_of_skirt, _short_hem
+from humanpose_cli.avatar.stages import dress_over_frames
+from humanpose_cli.avatar.surface import limb_groups, parts_mask
 from humanpose_cli.core.conventions import SMPL24
 
 pytestmark = pytest.mark.slow
@@ -101,7 +104,26 @@ def test_rings_enclose_both_legs_in_any_pose(skirted: tuple[Photo, MeshReposer],
         np.testing.assert_array_equal(rings[:, 0], rings[:, -1])
         beyond = torch.einsum("rai,rai->ra", directions, rings[:, :-1])
         legs = torch.einsum("rai,rci->rac", directions, centres).amax(2)
-        assert (beyond >= legs + skirt.reach - 1e-4).all()
+        assert (beyond >= legs + skirt.body_reach - 1e-4).all()
+
+
+def test_cloth_lies_on_the_legs_of_a_sitting_person(skirted: tuple[Photo, MeshReposer], skirt: SkirtTube) -> None:
+    thighs, wide = (skirt.levels > 0.15) & (skirt.levels < 0.3), replace(skirt, reach=skirt.body_reach + 0.1)
+    for bend, stand_off in ((0.0, 0.1), (-np.pi / 2, 0.025)):
+        posed = skirted[1].person.body.posed(pose(left_hip=(bend, 0, 0), right_hip=(bend, 0, 0)), torch.zeros(3))
+        centres, directions = _frames(posed, skirt.levels, skirt.reach.shape[1])
+        away = wide.rings(posed)[:, :-1] - _outline(centres, directions, skirt.body_reach)
+        torch.testing.assert_close(away[thighs], (stand_off * directions)[thighs], atol=0.012, rtol=0)
+
+
+def test_looks_have_the_skirt_on_the_legs(skirted: tuple[Photo, MeshReposer]) -> None:
+    avatar = dress_over_frames([skirted[1].person.avatar.dressed.aligned], MeshOptions(grain=False))
+    texels = avatar.dressed.texels
+    thighs = parts_mask(texels.part_labels, ("left_hip", "right_hip"))
+    on_thighs = texels.fine.interpolate(thighs[:, None].astype(np.float32), texels.faces)[..., 0] > 0.9
+    colours = avatar.texture.image[on_thighs]
+    assert avatar.dressed.skirt is None
+    assert (colours[:, 1] > 2 * colours[:, 0]).mean() > 0.7
 
 
 def test_the_resting_body_is_inside(skirted: tuple[Photo, MeshReposer], skirt: SkirtTube) -> None:
