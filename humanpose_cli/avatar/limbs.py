@@ -43,6 +43,7 @@ _SHADES = 0.2  # difference of colour of the folds of a plain cloth
 _MIN_PLAIN = 0.3  # share of clothes in one colour that goes on alone behind arms
 _CUFF = 0.03  # metres: distance from skin within which a sleeve shows cuffs
 _DEPTH_BEFORE = 0.02  # metres: depth by which a forearm lies before the body
+_GLOVED = 0.5  # share of hands without skin from which they wear gloves
 _SKIN_REACH = 0.1  # metres: distance in which skin on clothes is the arm's
 _HAND_SURROUNDINGS = 0.05  # metres: width of the surroundings of a hand
 _MIN_SURROUNDED = 0.6  # share of a pocket's surroundings that are the person
@@ -145,7 +146,8 @@ class PartsInPhoto:
     def trust_of_hands(self, tone: Array | None, covered: Array, pixels_per_metre: float) -> Array:
         """Estimate the trust that a pixel of an arm shows the part at which the fit places it.
 
-        The trust is 0 for skin and cuffs on a sleeve, and for a sleeve on a hand beside skin.
+        The trust is 0 for skin and cuffs on a sleeve, and for a sleeve on a hand beside skin, but not for gloves: hands
+        that mostly have neither the skin's colour nor the sleeves'.
 
         Args:
             tone: (3,) RGB. The skin's colour; None if unknown.
@@ -169,6 +171,9 @@ class PartsInPhoto:
         if sleeves.any() and skin[sleeves].mean() > _LIKE_SKIN:
             return trust
         hands = self.shows(HANDS) & ~skin
+        if sleeves.any() and hands.sum() > _GLOVED * self.shows(HANDS).sum():
+            sleeve = np.median(self.crop.pixels[sleeves] / 255, axis=0)
+            hands[hands] = like_colour(self.crop.pixels[hands] / 255, sleeve)
         trust[(sleeves & (distance < _CUFF)) | (hands & (distance > 0) & (distance < _SKIN_REACH))] = 0
         return trust
 
