@@ -84,7 +84,7 @@ def clean_mask(
 def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Mask, metre: float) -> Mask:
     """Select the pieces (h, w) of a mask that are off the body and have the colours of what is around them.
 
-    What lies below the soles, such as a reflection or shadow, is selected if the legs and clothes there look different.
+    What lies below the soles, such as a reflection or shadow, is selected if it is more like the ground than the legs.
     """
     result = np.zeros(person.shape, bool)
     if not body.any():
@@ -108,7 +108,8 @@ def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Ma
     above = np.flatnonzero(body.any(1))[-1] - np.arange(len(body))[:, None]  # pixels above the soles
     below = person & (above < -_SHOE * metre)
     legs = person & (above >= 0) & (above < _LEG * metre)
-    if below.any() and _share(features[below], features[legs]) < _UNLIKE:
+    ground = ~person & ~others & (above < 0)
+    if below.any() and _share(features[below], features[ground]) > _share(features[below], features[legs]):
         result |= below
     return result
 
