@@ -143,7 +143,9 @@ class PartsInPhoto:
             trust[cv2.dilate(skin, np.ones((3, 3), np.uint8)) * near > 0] = 0
         return trust
 
-    def trust_of_hands(self, tone: Array | None, covered: Array, pixels_per_metre: float) -> Array:
+    def trust_of_hands(
+        self, tone: Array | None, covered: Array, pixels_per_metre: float, *, gloved: bool | None = None
+    ) -> Array:
         """Estimate the trust that a pixel of an arm shows the part at which the fit places it.
 
         The trust is 0 for skin and cuffs on a sleeve, and for a sleeve on a hand beside skin, but not for gloves: hands
@@ -153,6 +155,7 @@ class PartsInPhoto:
             tone: (3,) RGB. The skin's colour; None if unknown.
             covered: (24,) float, 0…1. The share of each part that clothes cover.
             pixels_per_metre: The scale at the person.
+            gloved: Whether the hands wear gloves; None to guess.
 
         Returns:
             (h, w) float32, 0 or 1.
@@ -171,7 +174,9 @@ class PartsInPhoto:
         if sleeves.any() and skin[sleeves].mean() > _LIKE_SKIN:
             return trust
         hands = self.shows(HANDS) & ~skin
-        if sleeves.any() and hands.sum() > _GLOVED * self.shows(HANDS).sum():
+        if gloved is None:
+            gloved = bool(hands.sum() > _GLOVED * self.shows(HANDS).sum())
+        if sleeves.any() and gloved:
             sleeve = np.median(self.crop.pixels[sleeves] / 255, axis=0)
             hands[hands] = like_colour(self.crop.pixels[hands] / 255, sleeve)
         trust[(sleeves & (distance < _CUFF)) | (hands & (distance > 0) & (distance < _SKIN_REACH))] = 0

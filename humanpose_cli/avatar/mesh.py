@@ -26,22 +26,19 @@ from humanpose_cli.rendering.surfaces import Surface
 Background = Literal["keep", "transparent"]
 
 
-def draw_person(
-    surfaces: Sequence[Surface], view: Camera, background: NDArray[np.uint8] | None, supersampling: int
-) -> NDArray[np.uint8]:
+def draw_person(surfaces: Sequence[Surface], view: Camera, background: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Draw a person's surfaces.
 
     Args:
         surfaces: The surfaces.
         view: The camera.
         background: (H, W, 3) uint8 RGB; None for transparent.
-        supersampling: Samples per pixel along each side.
 
     Returns:
         (H, W, 3) uint8 RGB over the background, or (H, W, 4) with straight alpha.
     """
     width, height = view.size
-    scene = Scene(surfaces, view, supersampling=supersampling)
+    scene = Scene(surfaces, view)
     image = np.zeros((height, width, 4), np.uint8) if background is None else background.copy()
     for tile in scene.tiles():
         layer = scene.draw(tile)
@@ -178,7 +175,7 @@ class MeshReposer:
         surfaces = person.surfaces(pose)
         share_outside = outside(person.body, surfaces[0].vertices, view)
         plate = self.frame.backdrop(person, pose)
-        image = draw_person(surfaces, view, plate, person.options.supersampling)
+        image = draw_person(surfaces, view, plate)
         return DrawnPerson(image, tuple(person.doubts(pose, share_outside)), person.texture.visible_fraction)
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
+
+_GARMENTS = ("shoes", "gloves", "skirt")
 
 
 @dataclass(frozen=True)
 class MeshOptions(Options):
     """How a person is redrawn."""
 
-    supersampling: int = option(2, "Samples per pixel along each side.", minimum=1)
+    wears: str = option(
+        "auto",
+        "Which of shoes, gloves and skirt people wear: some of these, none, or auto, by colour and outline.",
+        value="auto|none|shoes,gloves,skirt",
+    )
     texture_size: int | None = option(
         None,
         "Texels along each side of the texture.",
@@ -25,3 +32,14 @@ class MeshOptions(Options):
         0.018, "Width of the hole beyond the mask, as a fraction of the person's height.", minimum=0
     )
     grain: bool = option(True, "Add the photo's noise to smooth inpainted regions.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.wears not in ("auto", "none") and not set(self.wears.split(",")) <= set(_GARMENTS):
+            raise UsageError(
+                "wears", "is not known", expected=f"auto, none, or {', '.join(_GARMENTS)}", got=repr(self.wears)
+            )
+
+    def worn(self, garment: str) -> bool | None:
+        """Return whether people wear a garment; None to guess."""
+        return None if self.wears == "auto" else garment in self.wears.split(",")

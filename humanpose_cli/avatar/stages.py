@@ -351,7 +351,7 @@ def dress(aligned: Aligned, options: MeshOptions, *, tube: bool = True) -> Dress
     vertices = aligned.vertices
     size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre, options.max_texture_size)
     texels = body_texels(body.body, size)
-    worn = _worn(aligned, texels)
+    worn = _worn(aligned, texels, options)
     # A hand in a pocket is not visible, whatever the fit says.
     aligned = replace(aligned, reliable=aligned.reliable * torch.from_numpy(~worn.pocketed).to(aligned.reliable))
     # Shoes come first: the outline that is followed is theirs.
@@ -365,7 +365,7 @@ def dress(aligned: Aligned, options: MeshOptions, *, tube: bool = True) -> Dress
     pose = aligned.rotations, aligned.trans
     # A skirt's outline is not that of legs: they are not widened to it.
     skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop)
-    region = skirt_photo.region(reliable) if tube else None
+    region = skirt_photo.region(reliable) if tube and options.worn("skirt") in (None, True) else None
     blocked = aligned.crop.others if region is None else aligned.crop.others | region.pixels
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
     view = aligned.crop.view.scaled(min(1.0, _OUTLINE_HEIGHT / aligned.height_pixels))
@@ -384,17 +384,18 @@ def dress(aligned: Aligned, options: MeshOptions, *, tube: bool = True) -> Dress
     return Dressed(aligned, body, vertices, texels, skirt, worn)
 
 
-def _worn(aligned: Aligned, texels: BodyTexels) -> Worn:
+def _worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
     """Find the parts with clothes, shoes and hands in pockets."""
     body = aligned.body.body
     faces = aligned.reliable_faces
     crop = aligned.crop
     visible = photo_colours(aligned.vertices, faces, crop)
     tone = skin_tone(texels, visible.colour, visible.shown)
+    shod = options.worn("shoes")
     return Worn(
         tone=tone,
         parts=clothed_parts(texels, visible, tone),
-        shod=wears_shoes(texels, visible, tone),
+        shod=wears_shoes(texels, visible, tone) if shod is None else shod,
         pocketed=PartsInPhoto(body, aligned.vertices, faces, crop).pocketed(tone, aligned.pixels_per_metre),
     )
 
@@ -413,7 +414,8 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     trust *= in_front.trust_near_forearms(worn.tone, worn.parts, aligned.pixels_per_metre)
     if dressed.skirt is not None:  # a foot that the fit has above the hem
         trust[dressed.skirt.pixels & in_front.shows((*LEGS, *FEET))] = 0
-    trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre)
+    gloved = options.worn("gloves")
+    trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre, gloved=gloved)
     arms = folded_forearms(body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre)
     if arms is not None:
         trust[arms.hidden & ~in_front.shows(FOREARMS)] = 0

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 from scipy.spatial.transform import Rotation
@@ -13,9 +14,10 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.skirt import SkirtTube, _frames, _hem, _outline, _row_of_skirt, _short_hem
-from humanpose_cli.avatar.stages import dress_over_frames
+from humanpose_cli.avatar.stages import dress, dress_over_frames
 from humanpose_cli.avatar.surface import limb_groups, parts_mask
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 
 pytestmark = pytest.mark.slow
 
@@ -114,6 +116,17 @@ def test_cloth_lies_on_the_legs_of_a_sitting_person(skirted: tuple[Photo, MeshRe
         centres, directions = _frames(posed, skirt.levels, skirt.reach.shape[1])
         away = wide.rings(posed)[:, :-1] - _outline(centres, directions, skirt.body_reach)
         torch.testing.assert_close(away[thighs], (stand_off * directions)[thighs], atol=0.012, rtol=0)
+
+
+def test_the_user_says_what_people_wear(skirted: tuple[Photo, MeshReposer]) -> None:
+    aligned = skirted[1].person.avatar.dressed.aligned
+    worn = {}
+    for wears in ("auto", "none", "skirt", "shoes"):
+        dressed = dress(aligned, MeshOptions(wears=wears))
+        worn[wears] = (dressed.skirt is not None, dressed.worn.shod)
+    assert worn == {"auto": (True, True), "none": (False, False), "skirt": (True, False), "shoes": (False, True)}
+    with raises(UsageError, subject="wears", got="'shoe'"):
+        MeshOptions(wears="shoe")
 
 
 def test_looks_have_the_skirt_on_the_legs(skirted: tuple[Photo, MeshReposer]) -> None:
