@@ -8,7 +8,7 @@ class BlindDetector:
 
     modes: ClassVar[list[str]] = []
 
-    def __init__(self, mode, threads, device, options):
+    def __init__(self, mode, threads, device):
         self.modes.append(mode)
 
     def detect(self, pixels):
