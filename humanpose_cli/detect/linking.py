@@ -171,13 +171,17 @@ def _covered(rows: Sequence[_Row], *, within: bool = False) -> NDArray[np.bool_]
 
 def _pieces(rows: Sequence[_Row], is_covered: NDArray[np.bool_]) -> list[list[int]]:
     """Cut each track's rows in the middle of every covered stretch."""
+    from scipy.ndimage import binary_closing
+
     tracks: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
         if row.tracklet != _DUPLICATE:
             tracks.setdefault(row.tracklet, []).append(index)
     pieces: list[list[int]] = []
     for track in tracks.values():
-        flags = np.concatenate([[False], is_covered[track], [False]]).astype(int)
+        # Behind another person, a person may be lost for some frames of one crossing.
+        covered = binary_closing(np.pad(is_covered[track], _BRIEF), np.ones(_BRIEF))[_BRIEF:-_BRIEF]
+        flags = np.concatenate([[False], covered, [False]]).astype(int)
         starts = np.flatnonzero(np.diff(flags) == 1)
         ends = np.flatnonzero(np.diff(flags) == -1)
         cuts = [(s + e) // 2 for s, e in zip(starts, ends, strict=True) if s > 0 and e < len(track)]

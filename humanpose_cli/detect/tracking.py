@@ -33,7 +33,7 @@ from humanpose_cli.detect.search import (
     search_in,
     search_proposed,
 )
-from humanpose_cli.detect.second_look import look_behind
+from humanpose_cli.detect.second_look import look_behind, painted_over
 from humanpose_cli.detect.shots import THUMBNAIL_SIDE, frame_thumbnail, shows_another_layout
 from humanpose_cli.detect.similarity import SAME_PASSES, same_person
 
@@ -381,10 +381,49 @@ class Follower:
         for f in self._people:
             if f.lost_frames:
                 f.region = f.motion.moved(f.region)
+        starts = [replace(f) for f in self._people]
         regions = [f.region for f in self._people]
         for person, (full, heavy) in zip(self._people, self._passes(pyramid, regions), strict=True):
             self._update(person, full, heavy, _MIN_PRESENCE, _MAX_MOVEMENT)
+        self._separate(pyramid, starts)
         self._drop_duplicates()
+
+    def _separate(self, pyramid: Pyramid, starts: Sequence[_FollowedPerson]) -> None:
+        """Follow people again who are lost beside others or touch likelier ones, with these others painted over.
+
+        A pass shows the person who stands out in its crop, or limbs of both.
+        """
+        for row, start in enumerate(starts):
+            person = self._people[row]
+            others = [f for f in self._people if person.confirmed and self._may_hide(f, person, start.region)]
+            if not others:
+                continue
+            passes = observe_jittered(self._pool, pyramid, [f.region for f in others], 0)
+            behind = painted_over(pyramid, [Candidate(tuple(of_one), coarse=tuple(of_one)) for of_one in passes])
+            again = replace(start)
+            ((full, heavy),) = self._passes(behind, [start.region])
+            limits = (_REGAINED_PRESENCE, _REGAINED_MOVEMENT) if start.lost_frames else (_MIN_PRESENCE, _MAX_MOVEMENT)
+            self._update(again, full, heavy, *limits)
+            is_apart = again.candidate is not None and not any(self._is_duplicate(again, f) for f in others)
+            if is_apart and self._expected(again.region, start.region):
+                self._people[row] = again
+            elif any(self._is_duplicate(person, f) for f in others):  # who is not found is lost, but looked for
+                lost_frames = start.lost_frames + 1
+                self._people[row] = replace(start, candidate=None, points=None, speed=None, lost_frames=lost_frames)
+
+    def _may_hide(self, f: _FollowedPerson, person: _FollowedPerson, region: Region) -> bool:
+        """Return whether a person may hide another one, who is expected in a region."""
+        if f is person or not f.confirmed or f.candidate is None:
+            return False
+        if person.candidate is None:
+            return math.hypot(f.region.x - region.x, f.region.y - region.y) < (f.region.side + region.side) / 2
+        if self._is_duplicate(f, person):  # who moved more has slid onto the other one
+            speeds = [math.inf if p.speed is None else p.speed for p in (f, person)]
+            return speeds[0] <= speeds[1]
+        return f.probability > person.probability and self._touching([f, person])
+
+    def _is_duplicate(self, a: _FollowedPerson, b: _FollowedPerson) -> bool:
+        return a.candidate is not None and b.candidate is not None and self._is_same(a.candidate, b.candidate)
 
     def _passes(self, pyramid: Pyramid, regions: Sequence[Region]) -> list[tuple[list[Observation], list[Observation]]]:
         """Run passes of BlazePose full and heavy over each region."""
@@ -400,6 +439,8 @@ class Follower:
         """Look for lost people in every orientation: networks know people upright in the crop."""
         turns = np.arange(_TURNS) * 2 * np.pi / _TURNS
         for person in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
+            if any(f.candidate is not None and self._expected(f.region, person.region) for f in self._people):
+                continue  # behind somebody, who is what the passes would show
             views = [CropView(person.region.moved(turn=float(turn))) for turn in turns]
             first = observe_all(self._pool, pyramid, views, masks=False)
             # Only regions that the person may have reached: otherwise a bystander would take their number.
@@ -500,8 +541,7 @@ class Follower:
         """Drop duplicates: two regions that slid onto one person become one."""
         distinct: list[_FollowedPerson] = []
         for f in sorted(self._people, key=lambda f: -(f.probability)):
-            pairs = ((person, f.candidate, person.candidate) for person in distinct)
-            same = next((person for person, a, b in pairs if a and b and self._is_same(a, b)), None)
+            same = next((person for person in distinct if self._is_duplicate(f, person)), None)
             if same is None:
                 distinct.append(f)
             else:

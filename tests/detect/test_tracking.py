@@ -110,6 +110,29 @@ def test_frames_that_are_searched_are_looked_at_behind_the_people_in_them(monkey
     assert looks == ([(0, 1), (every, 2)] if in_front else [])
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_who_slides_onto_another_person_is_followed_with_that_person_painted_over(monkeypatch, hidden: bool) -> None:
+    """In three frames, every pass shows the person in front; a hidden one is lost meanwhile, not given up."""
+    people = [replace(candidate(observed(standing(x))), probability=0.9) for x in (300.0, 380.0)]
+    image, painted = (Pyramid(np.zeros((600, 800, 3), np.uint8)) for _ in range(2))
+
+    def passes(pool, pyramid, regions, *_, **__):
+        slides = pyramid is image and follower.state["frame"] in (2, 3, 4)
+        regions = [Region(300.0, 300.0, 400.0) if slides else region for region in regions]
+        presence = 0.0 if hidden and pyramid is painted else 1.0
+        return [[observed(standing(region.x), region, presence)] for region in regions]
+
+    monkeypatch.setattr(tracking, "observe_jittered", passes)
+    monkeypatch.setattr(tracking, "painted_over", lambda *_: painted)
+    monkeypatch.setattr(tracking, "search_proposed", lambda *_: people)
+    for name in ("look_behind", "propose_everywhere", "search_in", "propose_by_multipose"):
+        monkeypatch.setattr(tracking, name, lambda *_: [])
+    follower = Follower(ModelPool(1), SCHEMES["fast"])
+    visible = [sorted(round(p.passes[0].region.x, -1) for p in follower.next_frame(image) or []) for _ in range(6)]
+    both, during = [300, 380], [300] if hidden else [300, 380]
+    assert visible == [both, both, during, during, during, both]
+
+
 @pytest.fixture
 def follow_movements(monkeypatch):
     """Follows a person whose hips are at given positions (x, y) of T images, without networks; the numbers of the
