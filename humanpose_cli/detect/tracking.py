@@ -138,10 +138,10 @@ class _FollowedPerson:
     def restored(state: Mapping[str, Any]) -> _FollowedPerson:
         """Restore a person from `state`."""
         return _FollowedPerson(
-            region=_region(state["region"]),
+            region=Region(*state["region"]),
             candidate=None,
             confirmed=state["confirmed"],
-            start=_region(state["start"]),
+            start=Region(*state["start"]),
             likely=state["likely"],
             lost_frames=state["missed"],
             motion=_Motion(*state["motion"]),
@@ -222,9 +222,9 @@ class Follower:
         if state is not None:
             self._frame = state["frame"]
             self._size = state["size"]
-            self._rejections = [(_region(region), until) for region, until in state["rejected"]]
+            self._rejections = [(Region(*region), until) for region, until in state["rejected"]]
             self._looks = {
-                _region(window): _decoded(layout, (_LAYOUT_SIDE, _LAYOUT_SIDE)) for window, layout in state["looks"]
+                Region(*window): _decoded(layout, (_LAYOUT_SIDE, _LAYOUT_SIDE)) for window, layout in state["looks"]
             }
             self._people = [_FollowedPerson.restored(person) for person in state["followed"]]
             self._search_count, self._last_search, self._next_search = state["searches"]
@@ -283,15 +283,14 @@ class Follower:
         turn, step = divmod(number, self._look_every)
         if step:
             return []
-        side = _LOOK_SIDE
         full = windows_over(pyramid.width, pyramid.height, (1.0,))[0]
         # Parts of a small image show nothing that the full image does not.
-        share = _LOOK_PART if max(pyramid.size) > side else 1.0
+        share = _LOOK_PART if max(pyramid.size) > _LOOK_SIDE else 1.0
         parts = windows_over(pyramid.width, pyramid.height, (share,)) or [full]
         windows = [full] if turn % 2 == 0 else [parts[turn // 2 % len(parts)]]
         if number == 0:
             windows = list(dict.fromkeys([full, *parts]))
-        return [(window, min(side, max(32 * math.ceil(window.side / 32), 256))) for window in windows]
+        return [(window, min(_LOOK_SIDE, max(32 * math.ceil(window.side / 32), 256))) for window in windows]
 
     def next_frame(self, pyramid: Pyramid, *, is_last: bool = False) -> list[Candidate] | None:
         """Find the people and uncertain candidates in the next frame; None if it need not be searched."""
@@ -557,8 +556,7 @@ class Follower:
         return near and abs(math.log(a.side / b.side)) < math.log(2.5)
 
     def _patience(self, f: _FollowedPerson, pyramid: Pyramid) -> int:
-        is_lost_inside = f.confirmed and _centred_in(f.region, pyramid)
-        return _LOST_PATIENCE if is_lost_inside else _PATIENCE
+        return _LOST_PATIENCE if f.confirmed and _centred_in(f.region, pyramid) else _PATIENCE
 
     def _expected(self, region: Region, prediction: Region) -> bool:
         """Return whether a region may show a person whose region is predicted."""
@@ -605,11 +603,6 @@ class Follower:
         person.confirmed |= distance > _WALK * person.region.side
 
 
-def _region(values: Sequence[float]) -> Region:
-    x, y, side, angle = values
-    return Region(x, y, side, angle)
-
-
 def _encoded(layout: np.ndarray) -> str:
     return base64.b64encode(layout.tobytes()).decode("ascii")
 
@@ -628,10 +621,8 @@ def _centred_in(region: Region, pyramid: Pyramid) -> bool:
 
 def _windows_around(region: Region) -> list[Region]:
     """Return windows at five positions in which a person of that region has a size that suits the detector."""
-    x = region.x
-    y = region.y
     side = 1.8 * region.side
-    return [Region(x + dx * side, y + dy * side, side) for dx, dy in _SHIFTS]
+    return [Region(region.x + dx * side, region.y + dy * side, side) for dx, dy in _SHIFTS]
 
 
 def _mean_region(passes: Sequence[Observation]) -> Region:

@@ -35,7 +35,7 @@ from humanpose_cli.fitting.observations import SequenceObservations, observation
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice, parse_heights
 from humanpose_cli.fitting.outlines import outline_priors
 from humanpose_cli.fitting.painted_masks import painted_masks
-from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, find_people
+from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, TrackMasks, UserPeople, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
@@ -443,7 +443,7 @@ class Fitter:
                 detecting(done, frame_count, "frames")
         solving = part_of(progress, _DETECTION_SHARE, 1)
         solving(0, None, "fitting bodies")
-        sequence = builder.finish(frame_rate)
+        sequence = builder.finish(frame_rate, hide_shared=isinstance(self._people, DetectedPeople))
         cameras = sequence.cameras
         rows = [replace(row, shape=self._measured_shape(row.track)) for row in sequence.people]
         if not options.network_alone:

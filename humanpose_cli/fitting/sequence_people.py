@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 
 import numpy as np
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE
 from humanpose_cli.detect.camera_motion import STILL, CameraMotion, CameraPose
+from humanpose_cli.detect.detector import hide_shared_joints
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.user_people import user_tracks
@@ -114,8 +116,11 @@ class SequencePeopleBuilder:
             self._corners[-1][1].add(self._pixels, boxes, camera)
         self._last = None if following else (self._pixels, boxes, camera)
 
-    def finish(self, frame_rate: float | None) -> SequencePeople:
-        """Decide which tracks are one person and which are no person, when all frames are known."""
+    def finish(self, frame_rate: float | None, *, hide_shared: bool = False) -> SequencePeople:
+        """Decide which tracks are one person and which are no person, when all frames are known.
+
+        With `hide_shared`, joints are hidden that another person of the same frame claims more strongly.
+        """
         numbers = self._tracks.tracks()
         numbers = user_tracks(self._people, [camera.shot for camera in self._cameras]) or numbers
         unfitted = self._unfitted + [
@@ -123,6 +128,8 @@ class SequencePeopleBuilder:
             for row, reason in zip(self._people, self._tracks.reasons(numbers), strict=True)
             if reason and self._options.people == "all"
         ]
+        if hide_shared:
+            self._hide_shared_joints(numbers)
         masks = self._masks.masks
         rows = enumerate(zip(self._people, self._estimates.all(), numbers, strict=True))
         people = [
@@ -141,6 +148,15 @@ class SequencePeopleBuilder:
             cameras, people = walk.turned(cameras, people)
         clothes = self._tracks.clothes(numbers)
         return SequencePeople(people, cameras, seconds, has_times, unfitted, clothes, tuple(walks))
+
+    def _hide_shared_joints(self, numbers: Sequence[int | None]) -> None:
+        """Hide shared joints as in images, but only between people of tracks: a second detection shares them all."""
+        rows = [row for row, number in enumerate(numbers) if number is not None]
+        for _, group in groupby(rows, key=lambda row: self._people[row].frame):
+            of_frame = list(group)
+            people = hide_shared_joints([self._people[row] for row in of_frame])
+            for row, person in zip(of_frame, people, strict=True):
+                self._people[row] = person
 
     def _walks(self, cameras: Sequence[FrameCamera]) -> list[CameraWalk]:
         """Reconstruct the path of the camera in shots in which it walks, or moves unlike a turn and zoom."""

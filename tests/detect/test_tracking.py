@@ -119,8 +119,7 @@ def test_who_slides_onto_another_person_is_followed_with_that_person_painted_ove
     def passes(pool, pyramid, regions, *_, **__):
         slides = pyramid is image and follower.state["frame"] in (2, 3, 4)
         regions = [Region(300.0, 300.0, 400.0) if slides else region for region in regions]
-        presence = 0.0 if hidden and pyramid is painted else 1.0
-        return [[observed(standing(region.x), region, presence)] for region in regions]
+        return [[observed(standing(r.x), r, 0.0 if hidden and pyramid is painted else 1.0)] for r in regions]
 
     monkeypatch.setattr(tracking, "observe_jittered", passes)
     monkeypatch.setattr(tracking, "painted_over", lambda *_: painted)
@@ -129,8 +128,7 @@ def test_who_slides_onto_another_person_is_followed_with_that_person_painted_ove
         monkeypatch.setattr(tracking, name, lambda *_: [])
     follower = Follower(ModelPool(1), SCHEMES["fast"])
     visible = [sorted(round(p.passes[0].region.x, -1) for p in follower.next_frame(image) or []) for _ in range(6)]
-    both, during = [300, 380], [300] if hidden else [300, 380]
-    assert visible == [both, both, during, during, during, both]
+    assert visible == 2 * [[300, 380]] + 3 * [[300] if hidden else [300, 380]] + [[300, 380]]
 
 
 @pytest.fixture

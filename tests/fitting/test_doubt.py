@@ -77,11 +77,6 @@ def test_a_head_beside_the_detected_ears_is_doubtful(pixels, reason):
     assert row_doubts(uncertain) == [""]
 
 
-def test_a_limb_is_its_parts():
-    ((doubt,),) = limb_doubts(people({"left_knee": 0.1}))
-    assert [SMPL24.joint_names[row] for row in doubt.parts] == ["left_hip", "left_knee", "left_ankle", "left_foot"]
-
-
 def test_of_rows_without_keypoints_no_limb_is_doubted():
     nothing = dict.fromkeys(BLAZEPOSE33.joint_names, (0.0, 0.0, 0.0))
     assert limb_doubts(people(nothing | {"left_hand": 0.0, "left_wrist": (0.0, 0.0, 0.0)})) == [[]]

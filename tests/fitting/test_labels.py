@@ -150,10 +150,9 @@ def test_ids_mark_doubtful_people_and_reasons_name_also_limbs_below(monkeypatch)
     assert reasons.shape[0] > high
     assert (reasons[high:] != 32).any()
     np.testing.assert_array_equal(fit.overlay(1, labels="reasons")[high:], reasons[high:])
-    no_limb_certain = replace(fit, joint_confidence=np.full_like(confidence, 0.1))
-    assert [label[0] for label in PeopleLabels(no_limb_certain).labels] == ["0?", "1?"]
-    unlikely = replace(fit, confidence=np.where(fit.track_id == 0, np.float32(0.1), fit.confidence))
-    assert [label[0] for label in PeopleLabels(unlikely).labels] == ["0?", "1"]
+    no_limb = np.where(fit.track_id == 1, np.float32(0.1), np.float32(0.8))  # of the second person is certain
+    mixed = replace(fit, confidence=(0.9 - no_limb), joint_confidence=np.repeat(no_limb[:, None], 24, 1))
+    assert [label[0] for label in PeopleLabels(mixed).labels] == ["0?", "1?"]
     certain = replace(fit, joint_confidence=np.ones_like(confidence))
     assert certain.overlay(labels="reasons").shape == plain.shape
     with raises(UsageError, subject="labels", problem="is not known"):
