@@ -24,7 +24,7 @@ from humanpose_cli.lab.train.trainer import BEST, train
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.network import RegressorOptions, load_nbf
 from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
-from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from humanpose_cli.networks.weights import WeightsHeader, find_weights, write_weights
 
 CPU = torch.device("cpu")
 LOOP = TrainOptions(epochs=1, batch_size=8, workers=0, log_every=1, validate_every=10_000)
@@ -313,6 +313,16 @@ def test_variants_are_remembered_and_serve_other_losses(cache):
     fresh = next(iter(NbfRecipe(cache, options).batches(LoaderOptions(8, seed=0))))
     torch.testing.assert_close(fresh["image"], batches[0]["image"], atol=1e-3, rtol=0)
     assert len(memory) == kept
+
+
+@pytest.mark.slow
+def test_trainings_begin_with_shipped_weights_by_name(cache):
+    options = replace(NBF_PRESETS["small"][0], source="segmenter", segmenter="segmenter", start="nbf-parts")
+    recipe = NbfRecipe(cache, options)
+    expected = load_nbf(find_weights("nbf-parts")).regressor.backbone.conv1.weight
+    torch.testing.assert_close(recipe.model.backbone.conv1.weight, expected)
+    repeated = SegmenterRecipe(cache, replace(SEGMENTER_PRESETS["small"][0], start="segmenter"))
+    torch.testing.assert_close(repeated.model.state_dict(), recipe.segmenter.network.state_dict())
 
 
 @pytest.mark.extensive

@@ -61,6 +61,7 @@ from humanpose_cli.models.nbf.network import (
 )
 from humanpose_cli.models.segmenter.inputs import as_bytes
 from humanpose_cli.models.segmenter.network import IMAGENET, Segmenter, backbone_file, load_backbone
+from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
 
 
@@ -238,7 +239,7 @@ class NbfRecipe(Recipe[Batch]):
         options = options or NbfTraining()
         self.segmenter: Segmenter | None = None
         if options.source == "segmenter":
-            self.segmenter = Segmenter.load(Path(options.segmenter), parts=options.inputs.parts)
+            self.segmenter = Segmenter.load(find_weights(options.segmenter), parts=options.inputs.parts)
             options = replace(options, crop=self.segmenter.options.crop)
         self.options = options
         torch.manual_seed(seed)
@@ -256,7 +257,7 @@ class NbfRecipe(Recipe[Batch]):
             upright = torch.diag(torch.tensor([1.0, -1.0, -1.0])).repeat(len(SMPL24), 1, 1)
             means = {"betas": torch.zeros(10), "rotations": upright}
         if options.start:
-            fill_regressor(regressor, Path(options.start))
+            fill_regressor(regressor, find_weights(options.start))
         regressor.set_mean(means["betas"], means["rotations"])
         self.model = regressor
 

@@ -32,7 +32,7 @@ from humanpose_cli.models.segmenter.network import (
     segmenter_config,
     segmenter_input,
 )
-from humanpose_cli.networks.weights import fill, read_weights
+from humanpose_cli.networks.weights import fill, find_weights, read_weights
 
 _MAPS = ("parts", "persons")
 _UNGUIDED = 0.15  # share of a guided segmenter's examples without a guide
@@ -163,7 +163,7 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
             kind = NETWORKS[o.segmenter.network].backbone
             load_backbone(self.model.get_submodule("backbone"), backbone_file(o.backbone, kind))
         if o.start:
-            path = Path(o.start)
+            path = find_weights(o.start)
             fill(self.model, read_weights(path, MODEL)[0], path)
 
     def phases(self) -> Sequence[Phase]:
