@@ -1,11 +1,13 @@
-"""Converts the pose networks, TensorFlow.js graph models, to the ONNX files that the package ships.
+"""Converts the networks of poses, hands and faces to the ONNX files that the package ships.
 
     python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite          writes detect/data
     python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite --check  … and compares them with an
                                                                                            interpreter of the graphs
 
-FOLDER holds NAME.json and NAME.bin of each network. The detector's TensorFlow.js files are of another training than
-mediapipe 0.10.14, to which the search's thresholds were fitted; it comes from modules/pose_detection of that wheel.
+FOLDER holds the TensorFlow.js graph models NAME.json and NAME.bin of the pose networks, and the TensorFlow Lite files
+of hands and faces of mediapipe 0.10.14, which `--check` compares with their TensorFlow.js models. The detector's
+TensorFlow.js files are of another training than mediapipe 0.10.14, to which the search's thresholds were fitted; it
+comes from modules/pose_detection of that wheel.
 Every ONNX network takes `image`, uint8 RGB (N, H, W, 3), and scales it itself; spatial outputs are (N, C, H, W).
 Weights stay float16 in the file and are cast to float32 in the graph. BlazePose's mask, which takes up to half of the
 time, is computed where the input `masked` is true. The decoding at the end of the MoveNet graphs is left out: it works
@@ -17,10 +19,9 @@ onnxruntime and scikit-image as well.
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tflite_model import read_tflite_model
 
 from humanpose_cli.detect.runtime import POSE_NETWORKS
+from humanpose_cli.io.planes import pack_planes
 
 FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "detect" / "data"
 _OPSET, _IR_VERSION = 17, 8
@@ -44,12 +46,14 @@ class Network:
     scaling  factor and offset that take 0…255 to the graph's input; None where the graph does it itself
     outputs  node of the graph by name of the output
     about    one line for the file's metadata
+    checked  the same for the TensorFlow.js graph that a TensorFlow Lite file is compared with
     """
 
     size: int | None
     scaling: tuple[float, float] | None
     outputs: Mapping[str, str]
     about: str
+    checked: Mapping[str, str] = field(default_factory=dict)
 
 
 _LANDMARK_OUTPUTS = {
@@ -98,6 +102,20 @@ NETWORKS = {
         },
         "MoveNet MultiPose: 17 joints and boxes of several people",
     ),
+    "hand-landmark": Network(
+        224,
+        (1 / 255, 0.0),
+        {"landmarks": "t165", "presence": "t164", "world": "t166"},
+        "MediaPipe hands: 21 landmarks and presence of one hand",
+        {"landmarks": "Identity", "presence": "Identity_1", "world": "Identity_3"},
+    ),
+    "face-landmark": Network(
+        192,
+        (1 / 255, 0.0),
+        {"landmarks": "t213", "score": "t210"},
+        "MediaPipe faces: 468 landmarks of one face",
+        {"landmarks": "Identity_2", "score": "StatefulPartitionedCall/model_1/conv2d_31/BiasAdd"},
+    ),
 }
 
 
@@ -109,6 +127,12 @@ class Converter:
         self._nodes: list[onnx.NodeProto] = []
         self._initialisers: list[onnx.TensorProto] = []
         self._values: dict[str, str] = {}  # name in ONNX by node of the graph
+        convolutions = ("_FusedConv2D", "Conv2D", "FusedDepthwiseConv2dNative", "DepthwiseConv2dNative")
+        self._emitters = {
+            **dict.fromkeys(convolutions, self._convolution),
+            **dict.fromkeys(("Reshape", "ConcatV2"), self._joined),
+            **dict.fromkeys(("_FusedMatMul", "Mean"), self._of_all_pixels),
+        }
 
     def model(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """Return the ONNX model."""
@@ -144,8 +168,10 @@ class Converter:
         self._emit("If", "masked", name=output.name, then_branch=branch, else_branch=other)
 
     def _rank(self, node: Node) -> int:
-        while node.op in ("Identity", "ConcatV2"):
+        while node.op in ("Identity", "ConcatV2", "Sigmoid"):
             node = self._model.nodes[node.inputs[0]]
+        if node.op == "_FusedMatMul":
+            return 2
         return len(self._row_shape(node)) if node.op == "Reshape" else 4
 
     def _emit(self, op: str, *inputs: str, name: str = "", **attributes: object) -> str:
@@ -172,10 +198,8 @@ class Converter:
             return self._image()
         if node.op in _RESHAPED or (node.op == "Cast" and node.inputs[0] == self._model.placeholder):
             return self._value(node.inputs[0])
-        if node.op in ("_FusedConv2D", "Conv2D", "FusedDepthwiseConv2dNative", "DepthwiseConv2dNative"):
-            return self._convolution(node)
-        if node.op in ("Reshape", "ConcatV2"):
-            return self._joined(node)
+        if node.op in self._emitters:
+            return self._emitters[node.op](node)
         inputs = [self._value(name) for name in node.inputs[: 2 if node.op in _ELEMENTWISE else 1]]
         if node.op in _ELEMENTWISE:
             return self._emit(_ELEMENTWISE[node.op], *inputs)
@@ -188,7 +212,7 @@ class Converter:
             scales = self._constant(np.array([1, 1, 2, 2], np.float32))
             mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
             return self._emit("Resize", *inputs, "", scales, **mode)
-        if node.op == "MaxPool" and node.attributes["padding"] == "VALID":
+        if node.op == "MaxPool":  # the sizes are even: neither kind of padding adds anything
             kernel, strides = node.attributes["ksize"][1:3], node.attributes["strides"][1:3]
             return self._emit("MaxPool", *inputs, kernel_shape=kernel, strides=strides)
         if node.op == "DepthToSpace":
@@ -231,6 +255,13 @@ class Converter:
             return self._emit("Clip", result, self._constant(np.float32(0)), self._constant(np.float32(6)))
         return self._emit("Relu", result) if activation == ["Relu"] else result
 
+    def _of_all_pixels(self, node: Node) -> str:
+        """Emit the mean of feature maps over their pixels, or a product of such means."""
+        if node.op == "Mean":
+            return self._emit("ReduceMean", self._value(node.inputs[0]), axes=[2, 3], keepdims=0)
+        means, kernel, bias = (self._value(name) for name in node.inputs)
+        return self._emit("Add", self._emit("MatMul", means, kernel), bias)
+
     def _joined(self, node: Node) -> str:
         """Reshape of a feature map to rows, and concatenation of such rows: NHWC, as in the original."""
         if node.op == "ConcatV2":
@@ -259,6 +290,7 @@ _ELEMENTWISE = {
     "Mul": "Mul",
     "Sigmoid": "Sigmoid",
     "Relu": "Relu",
+    "Prelu": "PRelu",
     "Identity": "Identity",
 }
 
@@ -270,26 +302,38 @@ def _channels_first(weight: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the originals lie: a folder of TensorFlow.js models, and the detector's TensorFlow Lite file."""
+    """Where the originals lie: a folder of models, and the detector's TensorFlow Lite file."""
 
     folder: Path
     detector: Path
 
     def read(self, name: str) -> GraphModel:
         """One network's graph and weights."""
-        if name == "blazepose-detector":
-            return read_tflite_model(self.detector, _DETECTOR_SOURCE, "")
-        model = read_graph_model(self.folder / f"{name}.json")
+        path = self._files(name)[0]
+        if name in _WHEELS:
+            module = _WHEELS[name].rpartition("/")[0]
+            return read_tflite_model(path, f"https://github.com/google/mediapipe, {module} of the wheel 0.10.14", "")
+        model = read_graph_model(path)
         return replace(model, converted_by=f"{model.converted_by} to TensorFlow.js with float16 weights; ")
 
     def digests(self, name: str) -> str:
         """SHA-256 of the network's files."""
-        files = [self.folder / f"{name}.json", self.folder / f"{name}.bin"]
-        files = [self.detector] if name == "blazepose-detector" else files
+        files = self._files(name)
         return ", ".join(f"{path.suffix[1:]} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files)
 
+    def _files(self, name: str) -> list[Path]:
+        if name == "blazepose-detector":
+            return [self.detector]
+        if name in _WHEELS:
+            return [self.folder / f"{_WHEELS[name].rpartition('/')[2]}.tflite"]
+        return [self.folder / f"{name}.json", self.folder / f"{name}.bin"]
 
-_DETECTOR_SOURCE = "https://github.com/google/mediapipe, modules/pose_detection of the wheel 0.10.14"
+
+_WHEELS = {
+    "blazepose-detector": "modules/pose_detection/pose_detection",
+    "hand-landmark": "modules/hand_landmark/hand_landmark_full",
+    "face-landmark": "modules/face_landmark/face_landmark",
+}
 
 
 def convert(sources: Sources, name: str) -> bytes:
@@ -321,7 +365,9 @@ def largest_differences(sources: Sources, name: str, content: bytes, images: np.
     """
     import onnxruntime
 
-    network, model = NETWORKS[name], sources.read(name)
+    network = NETWORKS[name]
+    nodes = network.checked or network.outputs
+    model = read_graph_model(sources.folder / f"{name}.json") if network.checked else sources.read(name)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     batch = session.run(list(network.outputs), inputs_of(network, images))
     worst = dict.fromkeys(network.outputs, 0.0)
@@ -329,9 +375,9 @@ def largest_differences(sources: Sources, name: str, content: bytes, images: np.
         inputs = image.astype(np.int64)
         if network.scaling is not None:
             inputs = image.astype(np.float32) * np.float32(network.scaling[0]) + np.float32(network.scaling[1])
-        expected = run_graph_model(model, inputs, list(network.outputs.values()))
+        expected = run_graph_model(model, inputs, list(nodes.values()))
         for output, theirs, mine in zip(worst, expected, batch, strict=True):
-            theirs = (np.moveaxis(theirs, -1, -3) if mine[row].ndim == 3 else theirs).reshape(mine[row].shape)
+            theirs = (np.moveaxis(theirs, -1, -3) if theirs.ndim == 4 else theirs).reshape(mine[row].shape)
             differences = np.abs(theirs - mine[row]) / np.maximum(np.abs(theirs) / 100, 1)
             worst[output] = max(worst[output], float(differences.max()))
     return worst
@@ -361,7 +407,7 @@ def main() -> None:
     for name, network in NETWORKS.items():
         content = convert(sources, name)
         path = options.out / POSE_NETWORKS[name].name
-        stored = gzip.compress(np.frombuffer(content, np.uint8).reshape(-1, 2).T.tobytes(), mtime=0)
+        stored = pack_planes(content)
         path.write_bytes(stored)
         print(f"{path.name}: {len(stored):,} bytes, SHA-256 {hashlib.sha256(stored).hexdigest()}")
         if options.check:

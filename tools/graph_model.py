@@ -111,10 +111,18 @@ def run_graph_model(model: GraphModel, image: np.ndarray, outputs: Sequence[str]
     return [value(name).numpy() for name in outputs]
 
 
-def _activated(x: Tensor, attributes: dict[str, Any]) -> Tensor:
+def _activated(x: Tensor, attributes: dict[str, Any], slopes: Tensor | None = None) -> Tensor:
     for name in attributes.get("fused_ops", []):
-        x = {"BiasAdd": lambda y: y, "Relu": torch.relu, "Relu6": functional.relu6}[name](x)
+        if name == "Prelu":
+            assert slopes is not None
+            x = _prelu(attributes, x, slopes)
+        else:
+            x = {"BiasAdd": lambda y: y, "Relu": torch.relu, "Relu6": functional.relu6}[name](x)
     return x
+
+
+def _prelu(attributes: dict[str, Any], x: Tensor, slopes: Tensor) -> Tensor:
+    return torch.where(x < 0, x * slopes, x)
 
 
 def _padded(x: Tensor, attributes: dict[str, Any], kernel: Sequence[int], fill: float) -> Tensor:
@@ -125,10 +133,12 @@ def _padded(x: Tensor, attributes: dict[str, Any], kernel: Sequence[int], fill: 
     return functional.pad(x, (*columns, *rows), value=fill)
 
 
-def _convolution(attributes: dict[str, Any], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _convolution(
+    attributes: dict[str, Any], x: Tensor, weight: Tensor, bias: Tensor | None = None, slopes: Tensor | None = None
+) -> Tensor:
     x = _padded(x.permute(0, 3, 1, 2), attributes, weight.shape[:2], 0.0)
     y = functional.conv2d(x, weight.permute(3, 2, 0, 1), bias, attributes["strides"][1:3])
-    return _activated(y.permute(0, 2, 3, 1), attributes)
+    return _activated(y.permute(0, 2, 3, 1), attributes, slopes)
 
 
 def _depthwise(attributes: dict[str, Any], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -136,6 +146,10 @@ def _depthwise(attributes: dict[str, Any], x: Tensor, weight: Tensor, bias: Tens
     kernels = weight.permute(2, 3, 0, 1).flatten(0, 1)[:, None]
     y = functional.conv2d(x, kernels, bias, attributes["strides"][1:3], groups=x.shape[1])
     return _activated(y.permute(0, 2, 3, 1), attributes)
+
+
+def _dense(attributes: dict[str, Any], x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return _activated(x @ weight + bias, attributes)
 
 
 def _max_pool(attributes: dict[str, Any], x: Tensor) -> Tensor:
@@ -195,6 +209,8 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Conv2D": _convolution,
     "FusedDepthwiseConv2dNative": _depthwise,
     "DepthwiseConv2dNative": _depthwise,
+    "_FusedMatMul": _dense,
+    "Prelu": _prelu,
     "MaxPool": _max_pool,
     "Pad": _pad,
     "ResizeBilinear": _resize,
@@ -229,6 +245,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Cast": lambda a, x: x.to(_TORCH_TYPES[a["DstT"]]),
     "ArgMax": lambda a, x, axis: x.argmax(int(axis)),
     "Max": lambda a, x, axis: x.amax(_integers(axis), keepdim=bool(a["keep_dims"])),
+    "Mean": lambda a, x, axis: x.mean(_integers(axis), keepdim=bool(a.get("keep_dims"))),
     "Sum": lambda a, x, axis: x.sum(_integers(axis), keepdim=bool(a["keep_dims"])),
     "Reshape": lambda a, x, shape: x.reshape(_integers(shape)),
     "ExpandDims": lambda a, x, axis: x.unsqueeze(int(axis)),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.planes import PLANES
 from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.networks.weights import (
     WeightsHeader,
@@ -86,7 +87,7 @@ def main() -> None:
         metrics[unit] = next(iter(report["metrics"].values()))["n"]
         training["judged_on"] = report["facts"]
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{options.name.replace('-', '_')}.safetensors"
+    path = FOLDER / f"{options.name.replace('-', '_')}.safetensors{PLANES}"
     write_weights(path, tensors, WeightsHeader(header.model, header.config, training, metrics))
     assert read_header(path).digest == header.digest, "the tensors differ"
     size = path.stat().st_size / 2**20

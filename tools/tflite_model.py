@@ -1,7 +1,7 @@
 """Reads a TensorFlow Lite file of a convolutional network as the same `GraphModel` that TensorFlow.js files give.
 
-Only what BlazePose's files hold: float16 weights, dense or sparse along their last axis. The numbers of operations,
-fields and enumerations are those of TensorFlow Lite's schema.fbs.
+Only what MediaPipe's files of poses, hands and faces hold: float16 weights, dense or sparse along their last axis. The
+numbers of operations, fields and enumerations are those of TensorFlow Lite's schema.fbs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from graph_model import GraphModel, Node
 
 __all__ = ["read_tflite_model"]
 
-_ADD, _CONCATENATION, _CONV, _DEPTHWISE, _DEPTH_TO_SPACE, _DEQUANTIZE, _RESHAPE, _RESIZE, _PAD, _DENSIFY = (
-    0, 2, 3, 4, 5, 6, 22, 23, 34, 124,
+_ADD, _CONCATENATION, _CONV, _DEPTHWISE, _DEPTH_TO_SPACE, _DEQUANTIZE, _DENSE, _SIGMOID, _MAX_POOL = (
+    0, 2, 3, 4, 5, 6, 9, 14, 17,
 )  # fmt: skip
+_RESHAPE, _RESIZE, _PAD, _MEAN, _PRELU, _DENSIFY = 22, 23, 34, 40, 54, 124
+_WITHOUT_OPTIONS = {_SIGMOID: "Sigmoid", _PAD: "Pad", _RESHAPE: "Reshape", _MEAN: "Mean", _PRELU: "Prelu"}
+_PADDING = ("SAME", "VALID")
 _ACTIVATIONS = {0: [], 1: ["Relu"], 3: ["Relu6"]}
 _FLOAT16, _TYPES = 1, {0: np.float32, 1: np.float16, 2: np.int32}
 _INDEX_TYPES = {1: np.int32, 2: np.uint16, 3: np.uint8}
@@ -108,7 +111,7 @@ def _add(
         kernel = weights[inputs[1]]
         weights[f"{name}_kernel"] = kernel.transpose(1, 2, 3, 0)  # (H, W, in, out), or (H, W, channels, 1)
         attributes = {
-            "padding": ("SAME", "VALID")[options.number(0, Int8Flags)],
+            "padding": _PADDING[options.number(0, Int8Flags)],
             "strides": [1, options.number(2), options.number(1), 1],
             "fused_ops": ["BiasAdd", *_ACTIVATIONS[options.number(3 if code == _CONV else 4, Int8Flags)]],
         }
@@ -128,7 +131,18 @@ def _add(
         nodes[name] = Node(name, "ResizeBilinear", tuple(inputs), attributes)
     elif code == _DEPTH_TO_SPACE:
         nodes[name] = Node(name, "DepthToSpace", tuple(inputs), {"block_size": options.number(0)})
-    elif code in (_PAD, _RESHAPE):
-        nodes[name] = Node(name, "Pad" if code == _PAD else "Reshape", tuple(inputs), {})
+    elif code == _DENSE:
+        weights[f"{name}_kernel"] = weights[inputs[1]].T  # (in, out)
+        attributes = {"fused_ops": ["BiasAdd", *_ACTIVATIONS[options.number(0, Int8Flags)]]}
+        nodes[name] = Node(name, "_FusedMatMul", (inputs[0], f"{name}_kernel", inputs[2]), attributes)
+    elif code == _MAX_POOL:
+        attributes = {
+            "padding": _PADDING[options.number(0, Int8Flags)],
+            "strides": [1, options.number(2), options.number(1), 1],
+            "ksize": [1, options.number(4), options.number(3), 1],
+        }
+        nodes[name] = Node(name, "MaxPool", tuple(inputs), attributes)
+    elif code in _WITHOUT_OPTIONS:
+        nodes[name] = Node(name, _WITHOUT_OPTIONS[code], tuple(inputs), {})
     else:
         raise SystemExit(f"{name}: TensorFlow Lite's operation {code} is not supported")

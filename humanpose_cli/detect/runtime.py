@@ -22,6 +22,7 @@ import numpy as np
 from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.planes import read_planes
 from humanpose_cli.io.unpacking import UnpackedBudget
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("humanpose_cli.detect")
 
 PoseNetworkName = Literal[
-    "blazepose-detector", "blazepose-full", "blazepose-heavy", "movenet-thunder", "movenet-multipose"
+    "blazepose-detector",
+    "blazepose-full",
+    "blazepose-heavy",
+    "movenet-thunder",
+    "movenet-multipose",
+    "hand-landmark",
+    "face-landmark",
 ]
 
 _FOLDER = Path(__file__).parent / "data"
@@ -40,15 +47,18 @@ POSE_NETWORKS: dict[PoseNetworkName, Path] = {
     "blazepose-heavy": _FOLDER / "blazepose_heavy.onnx.planes.gz",
     "movenet-thunder": _FOLDER / "movenet_thunder.onnx.planes.gz",
     "movenet-multipose": _FOLDER / "movenet_multipose.onnx.planes.gz",
+    "hand-landmark": _FOLDER / "hand_landmark.onnx.planes.gz",
+    "face-landmark": _FOLDER / "face_landmark.onnx.planes.gz",
 }
-"""Files of the shipped networks: the low bytes of all 16-bit values before the high bytes, compressed by gzip. Without
-this order, half-precision weights would be a tenth larger."""
+"""Files of the shipped networks, see `io.planes`."""
 POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
     "blazepose-detector": "24837a142d259178d3a4e27c616e349c4ef49a8030f7256b6cb47e6eac2ab689",
     "blazepose-full": "35bf89135a3b45bb67bf19a65785e72158be3e59a2b28d1f806491367aadce7f",
     "blazepose-heavy": "4bc8528f0fafd1545fcb346b1ce961863959e1bb337609b56978c52df43ded43",
     "movenet-thunder": "d9521e3f355305f2574a490a3d983b898b79da2ac31ea6e3bfb4ba99a382c59f",
     "movenet-multipose": "f95940d79864d22a3039c9d62ae337b50b564e1e8b52aab7d9cf9d5ad768248b",
+    "hand-landmark": "cab3f561c44ce159364bc92f5f756bb8e03df739e840b3b355e25e9ce94c3486",
+    "face-landmark": "45fe3006448570842a5f0ac563a02e89f5aedaad4a99c852566bcfaaccfb42d8",
 }
 """SHA-256 of the files, compared when one is loaded."""
 _POSE_MAPS = {
@@ -275,7 +285,7 @@ def network_model(name: PoseNetworkName) -> bytes:
     if (digest := digest_of(path)) != POSE_NETWORK_DIGESTS[name]:
         expected = f"SHA-256 {POSE_NETWORK_DIGESTS[name]}"
         raise InputError(path, "is damaged", expected=expected, got=digest, remedy=reinstall_line())
-    return np.frombuffer(_inflated(path), np.uint8).reshape(2, -1).T.tobytes()
+    return read_planes(path)
 
 
 def _inflated(path: Path) -> bytes:

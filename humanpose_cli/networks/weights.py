@@ -1,8 +1,9 @@
 """Weights files: their contents, their registry, and config dataclasses built from their headers.
 
-A file is safetensors in half precision. Its header is JSON in the file's metadata: `model` (the kind of network),
-`config` (how to build it), `training` (data, run, steps), `metrics` (on held-out data), and `digest`, which is
-compared whenever the tensors are read. Checkpoints of other programs are read with torch's `weights_only`.
+A file is safetensors in half precision, compressed if it is shipped. Its header is JSON in the file's metadata: `model`
+(the kind of network), `config` (how to build it), `training` (data, run, steps), `metrics` (on held-out data), and
+`digest`, which is compared whenever the tensors are read. Checkpoints of other programs are read with torch's
+`weights_only`.
 
 `WEIGHTS` lists the weights that are shipped with the package and those that others offer. Shipped networks were trained
 by `hpc train` on synthetic people, as their headers record; the pose networks are other people's, converted to ONNX,
@@ -30,6 +31,7 @@ from humanpose_cli.detect.runtime import POSE_NETWORK_DIGESTS, POSE_NETWORKS, Po
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.npz_files import check_archive
+from humanpose_cli.io.planes import PLANES, pack_planes, read_planes
 from humanpose_cli.io.restricted_pickle import check_torch_pickles
 from humanpose_cli.io.sniffing import describe_file
 
@@ -76,7 +78,8 @@ def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader
 
     tensors = {name: _stored(name, value) for name, value in state.items()}
     document = {"format": _FORMAT, **vars(header), "digest": _digest_of_tensors(tensors)}
-    write_bytes(path, save(tensors, metadata={_KEY: json.dumps(document, sort_keys=True)}))
+    content = save(tensors, metadata={_KEY: json.dumps(document, sort_keys=True)})
+    write_bytes(path, pack_planes(content) if path.name.endswith(PACKED) else content)
 
 
 def _stored(name: str, value: Tensor) -> Tensor:
@@ -124,8 +127,13 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
 def _header_document(path: Path) -> dict[str, Any]:
     """Return the JSON of `write_weights` in a file's metadata; empty for other programs' files."""
     try:
-        with safe_open(path, "np") as file:  # which needs no torch
-            metadata = file.metadata() or {}
+        if path.name.endswith(PACKED):
+            content = read_planes(path)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            metadata = header.get("__metadata__", {})
+        else:
+            with safe_open(path, "np") as file:  # which needs no torch
+                metadata = file.metadata() or {}
     except FileNotFoundError:
         raise InputError(path, "does not exist", expected="a weights file") from None
     except (OSError, SafetensorError) as error:
@@ -164,9 +172,14 @@ def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor
 
 def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file in their stored types, and compare their digest unless it is ""."""
+    from safetensors.torch import load
+
     try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if path.name.endswith(PACKED):
+            tensors = load(read_planes(path))
+        else:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise InputError(path, f"cannot be read ({error})", remedy="copy it again") from error
     if digest and _digest_of_tensors(tensors) != digest:
@@ -194,7 +207,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     import torch
 
-    if path.suffix == ".safetensors":
+    if path.name.endswith((".safetensors", PACKED)):
         return _read_tensors(path, str(_header_document(path).get("digest", "")))
     check_archive(path)
     try:
@@ -249,6 +262,8 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
     module.load_state_dict({name: tensors[name] for name in expected_shapes}, strict=False)
 
 
+PACKED = f".safetensors{PLANES}"
+"""The end of the names of shipped weights."""
 BEST, LAST = "best.safetensors", "last.safetensors"
 """Files of a run: the weights that its validations prefer, if it keeps these, and those of its last step."""
 
@@ -359,17 +374,17 @@ def _pose_network(name: PoseNetworkName, about: str) -> WeightsEntry:
 
 
 _DIGESTS = {
-    "segmenter": "3231527d47c829e87e2ba0feae1bba337784715d9fe6cd893d1c60ea7979e517",
-    "nbf-proxy": "2e7dd8dd8e5eb0bb76d72c84c51e4e18bb5660c5b983c9379dd137e76dea421e",
-    "nbf-parts": "63f6d0ef5c108ee734fcfee9761adf03055d08e05182e88b388b337551ee1243",
-    "warp3d": "c46c8b419d6ce2a8c682fa1b8df88213d3ccd3f5218844ef040a776ff92dc044",
-    "lifter": "6a8ca82e4be1565553d4f2a5c4cc0e3b84046130c6506fc11322f47e52649dfa",
-    "refiner": "55629705717c8eb9fc3dd143e9fa12901d8a362d28b977e703f29384a6e68e99",
+    "segmenter": "9c7f2a6fe3f0a312d1469022787b2298147447db18ae48ee087a915212ab61d3",
+    "nbf-proxy": "d0df7770c470e3062a530d45f79531e7ac9e0d5c404a4947423d513185998b48",
+    "nbf-parts": "4369c59f91d819e8481ab164ba997ed009686fe023cf79dba6bad841e02b2885",
+    "warp3d": "57d6738428833a246a573edd2b0ba94d44260be5e43f1c0a93268c9fc27d6bb9",
+    "lifter": "10ce8299dccaf5abd688e2ec8b3b7f6559e68b7fdab032d57ede12266bbac003",
+    "refiner": "b2771a9235a798e4b1e1a394e23f46395d671a7a4373fa24de2ee242fcbba54c",
 }
 
 
 def _network(name: str, about: str) -> WeightsEntry:
-    return WeightsEntry(name, about, f"networks/data/{name.replace('-', '_')}.safetensors", _DIGESTS[name])
+    return WeightsEntry(name, about, f"networks/data/{name.replace('-', '_')}{PACKED}", _DIGESTS[name])
 
 
 _ENTRIES = (
@@ -384,6 +399,8 @@ _ENTRIES = (
     _pose_network("blazepose-heavy", "the same, larger"),
     _pose_network("movenet-thunder", "17 joints of one person"),
     _pose_network("movenet-multipose", "up to six people in an image"),
+    _pose_network("hand-landmark", "21 landmarks and presence of one hand"),
+    _pose_network("face-landmark", "468 landmarks of one face"),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),
     _torchvision("imagenet-resnet101", "backbone of the paper's segmenter", "resnet101-63fe2227.pth"),

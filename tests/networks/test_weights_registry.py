@@ -11,7 +11,7 @@ from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.train.kept import kept_text
 from humanpose_cli.networks import weights as registry
-from humanpose_cli.networks.weights import WEIGHTS, WeightsEntry, find_weights, read_header, shipped_weights
+from humanpose_cli.networks.weights import PACKED, WEIGHTS, WeightsEntry, find_weights, read_header, shipped_weights
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_all_that_is_shipped_is_there_and_complete():
 
 
 def test_headers_of_shipped_networks_say_how_their_step_was_chosen():
-    ours = [entry.path for entry in WEIGHTS.values() if entry.shipped and entry.path.suffix == ".safetensors"]
+    ours = [entry.path for entry in WEIGHTS.values() if entry.shipped and entry.path.name.endswith(PACKED)]
     assert len(ours) == 6
     for path in ours:
         training = read_header(path).training

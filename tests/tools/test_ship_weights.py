@@ -23,7 +23,7 @@ def ship(tmp_path, monkeypatch):
         write_weights(source, {"a": torch.randn(5), "n": torch.arange(3)}, WeightsHeader("nbf", {}, training, metrics))
         monkeypatch.setattr(sys, "argv", ["ship_weights", str(source), "nbf-test", "--max-size", "1", *more])
         ship_weights.main()
-        return tmp_path / "data" / "nbf_test.safetensors"
+        return tmp_path / "data" / "nbf_test.safetensors.planes.gz"
 
     return run
 

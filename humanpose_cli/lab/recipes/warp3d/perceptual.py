@@ -26,7 +26,7 @@ from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.metrics.images import ssim_map
 from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
 from humanpose_cli.networks.backbones import RESNETS, VGG, BasicBlock, ResNet
-from humanpose_cli.networks.weights import WEIGHTS, fill, find_weights, read_header, read_tensors
+from humanpose_cli.networks.weights import PACKED, WEIGHTS, fill, find_weights, read_header, read_tensors
 
 _LAYERS = {
     "block1_conv2": 1 / 32,
@@ -204,7 +204,7 @@ def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
 def _read(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     """Read the tensors of the backbone, and describe their origin."""
     source: dict[str, Any] = {"file": path.name}
-    if path.suffix == ".safetensors":
+    if path.name.endswith((".safetensors", PACKED)):
         with suppress(InputError):  # files of other programs have no such header
             source["model"] = read_header(path).model
     state = read_tensors(path)

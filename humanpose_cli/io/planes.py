@@ -1,0 +1,38 @@
+"""Files of 16-bit numbers, compressed: the low bytes of all values before the high bytes, then gzip.
+
+Without this order, half-precision weights would be a tenth larger.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.unpacking import UnpackedBudget
+
+PLANES = ".planes.gz"
+"""The end of the names of such files."""
+
+
+def pack_planes(content: bytes) -> bytes:
+    """Compress an even number of bytes; the result depends on the version of zlib."""
+    return gzip.compress(np.frombuffer(content, np.uint8).reshape(-1, 2).T.tobytes(), mtime=0)
+
+
+def read_planes(path: Path) -> bytes:
+    """Read a file of `pack_planes`.
+
+    Raises:
+        InputError: If the file is damaged, or unpacks to more than `unpacked_limit`.
+        OSError: If it cannot be read.
+    """
+    packed = path.read_bytes()
+    try:
+        planes = UnpackedBudget(path, len(packed)).inflate(packed, zlib.MAX_WBITS | 16)
+        return np.frombuffer(planes, np.uint8).reshape(2, -1).T.tobytes()
+    except (zlib.error, ValueError) as error:
+        raise InputError(path, f"is damaged ({error})", remedy="copy it again") from error
