@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from default_body_fingers import build_fingers
 from default_body_landmarks import build_landmarks
 from default_body_rest import align_poses, rest_rotations
 from numpy.typing import NDArray
@@ -311,6 +312,11 @@ def build() -> dict[str, NDArray[np.generic]]:
         "part_labels": folded.argmax(1).astype(np.uint8),
         "mirror_vertices": source.mirror.astype(np.uint16),
     }
+    arrays.update(
+        build_fingers(
+            source.bone_labels, source.bone_parents, source.weights, source.vertices, source.heads, shape.regress
+        )
+    )
     bone_points = {label: (heads_template[i], heads_directions[i]) for i, label in enumerate(source.bone_labels)}
     joint_points = {name: (joint_template[i], joint_directions[i]) for i, name in enumerate(SMPL24.joint_names)}
     arrays.update(

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.body.fingers import FingerLayer
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.extras import reinstall_line
@@ -84,6 +85,7 @@ class BodyArrays:
     pose_directions: Floats | None = None
     joint_regressor: Floats | None = None
     landmarks: Mapping[str, LandmarkArrays] = field(default_factory=dict)
+    fingers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_shapes()
@@ -214,6 +216,7 @@ class Body(torch.nn.Module):
         uv_faces: (F, 3) int32. Rows of `uv`.
         part_labels: (V,) int32. The row of SMPL24 that each vertex belongs to.
         mirror_vertices: (V,) int64. The vertex on the other side.
+        fingers: The layer of fingers; None if the body has none.
 
     Example:
         >>> body = hp.Body.default()
@@ -247,13 +250,14 @@ class Body(torch.nn.Module):
     def __init__(self, arrays: BodyArrays) -> None:
         super().__init__()
         self.name = arrays.name
-        for name in (f.name for f in fields(arrays) if f.name not in ("name", "source", "landmarks")):
+        for name in (f.name for f in fields(arrays) if f.name not in ("name", "source", "landmarks", "fingers")):
             values = getattr(arrays, name)
             self.register_buffer(name, None if values is None else torch.from_numpy(values))
         self.mirror_vertices = self.mirror_vertices.long()
         # Both kinds of shapes as one matrix: one product blends them.
         rows = _rows(self.shape_directions, self.pose_directions)
         self.register_buffer("_directions", rows.contiguous(), persistent=False)
+        self.fingers = FingerLayer(arrays.fingers, self.rest_rotations) if arrays.fingers else None
         sets = dict(arrays.landmarks)
         if {BLAZEPOSE33.name, COCO17.name} <= sets.keys():
             sets[COCO21.name] = _add_feet(sets[COCO17.name], sets[BLAZEPOSE33.name])
@@ -322,6 +326,7 @@ class Body(torch.nn.Module):
         *,
         absolute: bool = False,
         vertices: bool = True,
+        hands: Tensor | None = None,
     ) -> PosedBody:
         """Shape, pose and translate bodies.
 
@@ -333,6 +338,8 @@ class Body(torch.nn.Module):
             segment_scales: (B, 24) float. Scales of the segments. None means 1.
             absolute: Whether `rotations` are absolute.
             vertices: Whether to compute the vertices.
+            hands: (B, 2, 15, 3, 3) float. Rotations of the finger joints of the left and right hand, relative to the
+                parent. None, and bodies without `fingers`, keep the hands of the template.
 
         Returns:
             The posed bodies.
@@ -350,8 +357,11 @@ class Body(torch.nn.Module):
             return PosedBody(None, joints, kinematics.rotations, kinematics.linear, rest_joints)
         relative = None if self.pose_directions is None else self._relative(rotations, absolute)
         weights = self._blend_weights(betas, relative)
+        rest = blend_shapes(self.template, weights, self._directions)
+        if self.fingers is not None and hands is not None:
+            rest = self.fingers.bend(rest, betas, hands)
         points, kinematics = pose_vertices(
-            blend_shapes(self.template, weights, self._directions),
+            rest,
             self.bone_indices,
             self.bone_weights,
             rotations,
@@ -498,6 +508,7 @@ def _arrays(learned_landmarks: bool) -> BodyArrays:
         part_labels=arrays["part_labels"].astype(np.int32),
         mirror_vertices=arrays["mirror_vertices"].astype(np.int32),
         landmarks=landmarks,
+        fingers={name: values for name, values in arrays.items() if name.startswith("fingers.")},
     )
 
 

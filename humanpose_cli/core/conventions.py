@@ -113,6 +113,36 @@ SMPL24 = _tree(
     ("right_hand", "right_wrist"),
 )
 
+FINGERS = tuple(f"{finger}{joint}" for finger in ("index", "middle", "pinky", "ring", "thumb") for joint in (1, 2, 3))
+"""Joints of a hand from the knuckles to the ends, in the order of SMPL-H and SMPL-X."""
+
+
+def _fingers_of(side: str) -> list[tuple[str, str]]:
+    """List the finger joints of one side with their parents; in SMPL24, the thumb belongs to the wrist."""
+    roots = {finger: f"{side}_wrist" if finger == "thumb1" else f"{side}_hand" for finger in FINGERS[::3]}
+    above = {joint: roots.get(joint, f"{side}_{joint[:-1]}{int(joint[-1]) - 1}") for joint in FINGERS}
+    return [(f"{side}_{joint}", parent) for joint, parent in above.items()]
+
+
+SMPL24_FINGERS = _tree(
+    "smpl24-fingers",
+    *zip(SMPL24.joint_names, SMPL24.parent_names, strict=True),
+    *_fingers_of("left"),
+    *_fingers_of("right"),
+)
+"""SMPL24, then the joints `FINGERS` of the left and of the right hand."""
+
+HAND21 = _tree(
+    "hand21",
+    ("wrist", ""),
+    *(
+        (f"{finger}{joint}", f"{finger}{joint - 1}" if joint > 1 else "wrist")
+        for finger in ("thumb", "index", "middle", "ring", "pinky")
+        for joint in (1, 2, 3, 4)
+    ),
+)
+"""Landmarks of a hand in MediaPipe's order: joints 1 to 3 of `FINGERS`, and 4 for the tip."""
+
 # The order of warp3d's public pose files (reference-facts.md).
 REPOSING19 = _tree(
     "reposing19",

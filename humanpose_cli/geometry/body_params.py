@@ -6,7 +6,7 @@ Axes are the camera's: x right, y down, z forward. Lengths are in metres, angles
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,12 +25,14 @@ class BodyParams:
         betas: (..., S) float. The shape, in the body's units.
         trans: (..., 3) float, metres in camera axes. The pelvis is at `trans` plus the pelvis of the shaped rest body.
         segment_scales: (..., 24) float. Scales of the segments. None means 1.
+        hand_poses: (..., 2, 15, 3) float, radians. Axis-angles of finger joints, see `Body.pose`. None without hands.
     """
 
     poses: Any
     betas: Any
     trans: Any
     segment_scales: Any = None
+    hand_poses: Any = None
 
     @classmethod
     def from_rotations(cls, rotations: Any, betas: Any, trans: Any, segment_scales: Any = None) -> BodyParams:
@@ -118,5 +120,5 @@ class BodyParams:
         pelvis = (turn @ (rest + double(self.trans))[..., None]).squeeze(-1) + double(translation)
         poses, trans = torch.cat((root, poses[..., 3:]), -1), pelvis - rest
         if not isinstance(self.poses, torch.Tensor):
-            return BodyParams(poses.numpy(), self.betas, trans.numpy(), self.segment_scales)
-        return BodyParams(poses, self.betas, trans, self.segment_scales)
+            return replace(self, poses=poses.numpy(), trans=trans.numpy())
+        return replace(self, poses=poses, trans=trans)
