@@ -50,6 +50,7 @@ def fit(
     method: FitMethod = "auto",
     body: str | Body = "default",
     detector: DetectorMode = "auto",
+    hands: bool = True,
     focal: float | None = None,
     min_confidence: float = 0.0,
     height: float | str = "",
@@ -79,6 +80,7 @@ def fit(
             and "deform-and-learn" shows the bodies that `weights` predicts.
         body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
         detector: How thoroughly to look for people. "auto" is thorough in images and fast in videos.
+        hands: Whether to fit fingers, wrists and forearms to the detected hands.
         focal: Pixels. The focal length. None takes it from EXIF, else 0.9 times the longer side of the image. In
             images, it is then more if a person would be nearer than 2 m. In sequences, it follows the zoom, and is
             reconstructed if the camera walks.
@@ -126,6 +128,7 @@ def fit(
                 method=method,
                 body=body,
                 detector=detector,
+                hands=hands,
                 focal=focal,
                 min_confidence=min_confidence,
                 height=height,

@@ -20,7 +20,6 @@ import humanpose_cli as hp
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.records import record_summary
-from humanpose_cli.io.fit_files import ROW_COLUMNS
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.refining.options import RefineOptions
@@ -148,7 +147,7 @@ def test_a_person_of_a_fit_is_a_target(fit, photo):
     shifted = replace(fit, track_id=fit.track_id + 1, poses=np.zeros_like(fit.poses))
     both = replace(
         fit,
-        **{name: np.concatenate((getattr(fit, name), getattr(shifted, name))) for name in ROW_COLUMNS},
+        **{name: np.concatenate((own, shifted.row_columns[name])) for name, own in fit.row_columns.items()},
         detections=(),
     )
     for person, poses in zip(both.people, (fit.poses, shifted.poses), strict=True):
@@ -220,12 +219,13 @@ def test_amass_and_back(fit, tmp_path):
 
     arrays = fit.to_amass()
     assert {name: array.shape for name, array in arrays.items()} == {
-        "poses": (1, 72), "trans": (1, 3), "betas": (10,), "gender": (), "mocap_frame_rate": (),
+        "poses": (1, 156), "trans": (1, 3), "betas": (10,), "gender": (), "mocap_frame_rate": (),
             "world_to_camera": (1, 4, 4),
     }  # fmt: skip
     body = hp.Body.default()
+    poses = np.pad(arrays["poses"][:, :66], ((0, 0), (0, 6)))
     posed = body.pose(
-        axis_angle_to_matrix(torch.from_numpy(arrays["poses"]).float().view(1, 24, 3)),
+        axis_angle_to_matrix(torch.from_numpy(poses).float().view(1, 24, 3)),
         torch.from_numpy(arrays["betas"]).float()[None],
         torch.from_numpy(arrays["trans"]).float(),
     )

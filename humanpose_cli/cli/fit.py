@@ -328,7 +328,18 @@ def fit(
     fitting: Annotated[
         FitOptions,
         Flags(
-            *("method", "network.weights", "people", "detector", "body", "focal", "min_confidence", "height", "camera")
+            *(
+                "method",
+                "network.weights",
+                "people",
+                "detector",
+                "hands",
+                "body",
+                "focal",
+                "min_confidence",
+                "height",
+                "camera",
+            )
         ),
     ],
     evidence: EvidenceFiles,

@@ -23,6 +23,7 @@ from humanpose_cli.detect.runtime import run_network, runtime_device
 
 DETECTOR_SIZE = 224  # pixels: side of the detector's input
 LANDMARK_SIZE = 256  # pixels: side of the landmark networks' input
+HAND_SIZE = 224  # pixels: side of the hand network's input
 LandmarkNetwork = Literal["blazepose-full", "blazepose-heavy"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -180,6 +181,9 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(values, -80, 80)))
 
 
+_HAND_ROWS = 21
+
+
 class PoseModels:
     """The networks on a device. Several threads may use them at once.
 
@@ -239,6 +243,21 @@ class PoseModels:
             )
             for i in range(len(points))
         ]
+
+    def hands(self, crops: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        """Find the hand in each crop.
+
+        Args:
+            crops: (224, 224, 3) uint8 RGB each, with the fingers up.
+
+        Returns:
+            For each crop the landmarks (21, 2) in pixels of the crop, (21, 3) in metres and in the crop's axes, and the
+            presence of a hand, 0…1.
+        """
+        outputs = ("landmarks", "world", "presence")
+        landmarks, world, presence = run_network("hand-landmark", outputs, np.stack(crops), self.device)
+        rows = zip(landmarks.reshape(-1, _HAND_ROWS, 3), world.reshape(-1, _HAND_ROWS, 3), presence[:, 0], strict=True)
+        return [(points[:, :2], metres, float(present)) for points, metres, present in rows]
 
 
 def self_test_networks() -> str:

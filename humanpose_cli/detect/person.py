@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.body.estimate import BodyEstimate, ShapePrior
-from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, HAND21, Skeleton
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import LANDMARK_SIZE, CropLandmarks, LandmarkNetwork, ModelPool, PoseModels
 from humanpose_cli.detect.regions import Pyramid, Region, region_from_axis
@@ -56,6 +56,33 @@ class PersonMask:
 
 
 @dataclass(frozen=True, eq=False)
+class Hand:
+    """A hand, or the reason why it was not taken.
+
+    Attributes:
+        points: (21, 2) float, pixels of the image, in the order of `HAND21`.
+        world: (21, 3) float, metres in the image's axes (x right, y down, z forward), with an unknown origin.
+        presence: Confidence of the network that the crop shows a hand, 0…1.
+        reason: "" for a hand that was taken, else "hidden", "too small" or "another's".
+    """
+
+    points: np.ndarray
+    world: np.ndarray
+    presence: float
+    reason: str = ""
+
+    @classmethod
+    def missing(cls, reason: str) -> Hand:
+        """Return a hand that was not taken."""
+        return cls(np.zeros((len(HAND21), 2)), np.zeros((len(HAND21), 3)), 0.0, reason)
+
+    @property
+    def size(self) -> float:
+        """The diagonal of the box around the points, pixels."""
+        return float(np.linalg.norm(np.ptp(self.points, axis=0)))
+
+
+@dataclass(frozen=True, eq=False)
 class DetectedPerson:
     """A person in an image, or in a frame of a sequence.
 
@@ -82,6 +109,7 @@ class DetectedPerson:
         not_fitted: Why no body can be fitted, such as "hidden by another person"; "" if one can.
         number: The track's number in the user's own file; None without one.
         absent: Whether the landmark model finds no person, or another one, at keypoints from the user's file.
+        hands: The left and the right hand; None if they were not searched for.
     """
 
     box: np.ndarray
@@ -101,6 +129,7 @@ class DetectedPerson:
     not_fitted: str = ""
     number: int | None = None
     absent: bool = False
+    hands: tuple[Hand, Hand] | None = None
 
     @property
     def area(self) -> float:

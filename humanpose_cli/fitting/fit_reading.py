@@ -223,7 +223,7 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
         detections = [replace(u, frame=int(frame_of[u.frame])) for u in fit.unfitted if frame_of[u.frame] >= 0]
         options["not_fitted"] = [detection.document() for detection in detections]
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
-    rows = {name: getattr(fit, name) for name in ROW_COLUMNS} | {"frame_index": frame_of[fit.frame_index]}
+    rows = fit.row_columns | {"frame_index": frame_of[fit.frame_index]}
     part = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     sources = () if isinstance(frames, FrameList) else (FrameSource(tuple(frames)).part(start, stop),)
     return replace(

@@ -25,10 +25,12 @@ from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.clothes import body_colours
+from humanpose_cli.detect.hands import HandDetector
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal, journal_of
 from humanpose_cli.fitting.evidence import distance_from_camera
+from humanpose_cli.fitting.hands import articulate
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
@@ -71,6 +73,7 @@ class Fitter:
         method: "auto", "keypoints", "nbf" or "deform-and-learn", see `hp.fit`.
         body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
         detector: "auto", "thorough" or "fast". How thoroughly to look for people.
+        hands: Whether to fit fingers, wrists and forearms to the detected hands. Only the default body has fingers.
         focal: Pixels. The focal length. None takes it from EXIF, else estimates it.
         min_confidence: 0 to 1. People below this confidence are left out.
         height: Metres. The height of all people, or "PERSON=METRES,…" by the numbers of the overlay.
@@ -103,6 +106,7 @@ class Fitter:
         method: FitMethod | None = None,
         body: str | Body | None = None,
         detector: DetectorMode | None = None,
+        hands: bool | None = None,
         focal: float | None = None,
         min_confidence: float | None = None,
         height: float | str | None = None,
@@ -124,6 +128,7 @@ class Fitter:
             "method": method,
             "body": body.name if isinstance(body, Body) else body,
             "detector": detector,
+            "hands": hands,
             "focal": focal,
             "min_confidence": min_confidence,
             "height": None if height is None else str(height),
@@ -160,6 +165,7 @@ class Fitter:
             device=device,
         )
         self._masks = painted_masks(mask)
+        self._hands = self._hand_detector()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -356,6 +362,7 @@ class Fitter:
             unfitted.append([unfitted_detection(person) for person in detections if person.not_fitted])
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
+            detected = self._hands.add(frame.pixels, detected)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
         people = [
             replace(row, estimate=estimate, shape=self._measured_shape(row.track))
@@ -370,8 +377,10 @@ class Fitter:
         fits = []
         for index, camera in enumerate(cameras):
             rows = [row for row, person in enumerate(people) if person.frame == index]
-            bodies = None if solved is None or not rows else solved.rows(rows)
             fitted_people = tuple(replace(people[row], frame=0) for row in rows)
+            bodies = None
+            if solved is not None and rows:  # alone, so that no bit depends on the other images
+                bodies = articulate(self.body, solved.rows(rows), fitted_people, [camera])
             fit = self._record(fitted_people, [camera], bodies, options, unfitted=unfitted[index])
             # With one frame and ids in order, its rows are in the order of its people.
             fit = replace(fit, detections=fitted_people, clothes=clothes[index])
@@ -415,16 +424,19 @@ class Fitter:
         journal: DetectionJournal | None,
         progress: Progress,
     ) -> Fit:
-        # The order of the solves, after all frames have been read:
-        # 1. `_with_outline_shapes` solves rows with masks as independent images; the masks give each track a shape.
-        # 2. `_solve` gives all searched rows to `keypoints._fit_motion`:
-        #    a. `_between_key_frames`: key frames alone, coarse stage; interpolation gives the other frames a start.
-        #    b. `_approach`: every frame alone, coarse stage; then each track has one shape, and the lifter's joints.
-        #    c. `_move`: `sequences._solve_window` solves 240 frames together with free feet, and once more if feet
-        #       stand or a body falls. The last frames of a window are solved again by the next one.
-        # 3. `complete_bodies` interpolates the rows of frames that were not searched.
-        # 4. If a walking camera's path has a scale, 2 and 3 are repeated with the moved cameras.
-        # network_alone takes the network's estimates instead of 1 to 4.
+        """Fit the people of a sequence; see `fit_sequence`.
+
+        The order of the solves, after all frames have been read:
+        1. `_with_outline_shapes` solves rows with masks as independent images; the masks give each track a shape.
+        2. `_solve` gives all searched rows to `keypoints._fit_motion`:
+           a. `_between_key_frames`: key frames alone, coarse stage; interpolation gives the other frames a start.
+           b. `_approach`: every frame alone, coarse stage; then each track has one shape, and the lifter's joints.
+           c. `_move`: `sequences._solve_window` solves 240 frames together with free feet, and once more if feet
+              stand or a body falls. The last frames of a window are solved again by the next one.
+        3. `complete_bodies` interpolates the rows of frames that were not searched.
+        4. If a walking camera's path has a scale, 2 and 3 are repeated with the moved cameras.
+        network_alone takes the network's estimates instead of 1 to 4.
+        """
         if self._masks is not None:
             self._masks.refuse_sequence()
         uses_network = options.network_alone or bool(options.network.weights)
@@ -436,8 +448,12 @@ class Fitter:
         rate = None if options.network_alone else frame_rate
         people_of_frames = self._people.in_sequence(frames, journal, masks=uses_network, frame_rate=rate)
         detections = prefetch(people_of_frames, 1)
-        with closing(detections) as decoded, TrackMasks(uses_outlines, self._threads, self._device) as masks:
-            builder = SequencePeopleBuilder(options, estimates, masks)
+        with (
+            closing(detections) as decoded,
+            TrackMasks(uses_outlines, self._threads, self._device) as masks,
+            self._hand_detector() as hands,
+        ):
+            builder = SequencePeopleBuilder(options, estimates, masks, hands)
             for done, (frame, people) in enumerate(decoded, 1):
                 builder.add(frame, people)
                 detecting(done, frame_count, "frames")
@@ -459,11 +475,16 @@ class Fitter:
                 paths.append(walk.document(scale))
         if paths and not options.network_alone:
             solved = self._solve(rows, cameras, solving, sequence=True)
+        if solved is not None:
+            solved = articulate(self.body, solved, rows, cameras, smooth=True)
         times = sequence.seconds if sequence.has_times else None
         fit = self._record(rows, cameras, solved, options, frame_rate, times, sequence.unfitted)
         if paths:
             fit = replace(fit, options={**fit.options, "camera_paths": paths})
         return confident(replace(fit, clothes=sequence.clothes), options.min_confidence)
+
+    def _hand_detector(self) -> HandDetector:
+        return HandDetector(self.options.hands and self.body.fingers is not None, self._threads, self._device)
 
     @cached_property
     def _stature(self) -> BodyStature:
@@ -574,6 +595,7 @@ class Fitter:
 
     def __exit__(self, *problem: Any) -> None:
         self._people.close()
+        self._hands.close()
 
 
 def fit_item(fitter: Fitter, item: InputItem, output: Path, progress: Progress = no_progress) -> Fit:

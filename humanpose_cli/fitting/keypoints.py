@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
 from types import TracebackType
@@ -146,6 +146,9 @@ class KeypointFit:
             are aligned.
         reprojection_error: (N,) pixels. The median over the landmarks with a confidence above one half, else over all
             that were used, else NaN.
+        hand_poses: (N, 2, 15, 3) radians. Axis-angle rotations of the finger joints, see `Body.pose`; None if hands
+            were not searched for.
+        hand_confidence: (N, 2) 0 to 1; None if hands were not searched for.
     """
 
     poses: NDArray[Any]
@@ -157,19 +160,26 @@ class KeypointFit:
     confidence: NDArray[Any]
     joint_confidence: NDArray[Any]
     reprojection_error: NDArray[Any]
+    hand_poses: NDArray[Any] | None = None
+    hand_confidence: NDArray[Any] | None = None
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The fields that are known, by name."""
+        return {name: values for name, values in vars(self).items() if values is not None}
 
     @classmethod
     def joined(cls, parts: Sequence[KeypointFit]) -> KeypointFit:
         """Concatenate the bodies of several fits."""
-        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0].columns})
 
     def rows(self, index: slice | Sequence[int] | NDArray[Any]) -> KeypointFit:
         """Select the bodies of some rows, in the order of `index`."""
-        return KeypointFit(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return KeypointFit(**{name: values[index] for name, values in self.columns.items()})
 
     def changed(self, index: Sequence[int], bodies: KeypointFit) -> KeypointFit:
         """Return the fit with other bodies in some rows."""
-        columns = {f.name: getattr(self, f.name).copy() for f in fields(self)}
+        columns = {name: values.copy() for name, values in self.columns.items()}
         for name, values in columns.items():
             values[list(index)] = getattr(bodies, name)
         return KeypointFit(**columns)

@@ -139,6 +139,7 @@ class FitOptions(Options):
         "auto",
         "How thoroughly to search for people; auto is thorough for images and fast for videos.",
     )
+    hands: bool = option(True, "Fit the fingers, wrists and forearms to the detected hands.")
     focal: float | None = option(
         None,
         "Focal length.",

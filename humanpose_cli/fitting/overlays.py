@@ -15,6 +15,7 @@ from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import limb_doubts
+from humanpose_cli.fitting.hands import hand_rotations
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -44,6 +45,7 @@ def _posed(body: Body, record: FitRecord, rows: np.ndarray) -> PosedBody:
         torch.from_numpy(record.betas[rows]),
         torch.from_numpy(record.trans[rows]),
         torch.from_numpy(record.segment_scales[rows]),
+        hands=hand_rotations(record, rows),
     )
 
 

@@ -74,7 +74,7 @@ def fit_record(
 def _with_rows(people: Sequence[DetectedPerson], bodies: KeypointFit, frames: Sequence[FrameCamera]) -> Fit:
     count = len(people)
     # A person without usable keypoints has no error, and a confidence of zero.
-    columns = {**vars(bodies), "reprojection_error": np.nan_to_num(bodies.reprojection_error)}
+    columns = {**bodies.columns, "reprojection_error": np.nan_to_num(bodies.reprojection_error)}
     if any(f.ground is not None for f in frames):
         columns["ground"] = [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames]
         columns["focal_people"] = [0] * len(frames)

@@ -46,6 +46,7 @@ from humanpose_cli.io.video import VideoCodec, VideoWriter
 
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
 _MAX_SCALE_DIFFERENCE = 1e-6  # between the segments of a body that is scaled as a whole
+_BODY_POSE = 3 * SMPL24.index("left_hand")  # numbers of a pose before those of the hands
 _MAX_LISTED = 12  # people that a notebook lists
 _MIN_DEPTH = 0.1  # metres before a camera, of joints that it shows
 _MAX_PIXEL = 1e6  # coordinates of joints are clipped to this
@@ -510,7 +511,8 @@ class Fit(FitRecord):
             body: The body of the fit. Needed for SMPL fits that were read from files.
 
         Returns:
-            `poses` (T, 72) radians: pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hands.
+            `poses` (T, 72) radians: pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hands; of a
+            fit with hands (T, 156): the same 22 joints, then the fingers of both hands in the order of SMPL-H.
             `trans` (T, 3) metres. `betas` (S,). `gender`. `mocap_frame_rate`. And `world_to_camera` (T, 4, 4), which
             AMASS does not have: from the z-up world to the camera of each frame.
 
@@ -537,6 +539,8 @@ class Fit(FitRecord):
         params = params.in_axes(turn, origin, rest_pelvis)
         world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
         poses = params.poses
+        if self.hand_poses is not None:
+            poses = np.concatenate((poses[:, :_BODY_POSE], self.hand_poses[rows_of_frames].reshape(len(poses), -1)), 1)
         trans = params.trans
         if self.frame_times is not None and self.frame_rate:
             times = TimesBetween.evenly(self.frame_times[first : first + len(rows_of_frames)], self.frame_rate)

@@ -13,6 +13,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE
 from humanpose_cli.detect.camera_motion import STILL, CameraMotion, CameraPose
 from humanpose_cli.detect.detector import hide_shared_joints
+from humanpose_cli.detect.hands import HandDetector
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.user_people import user_tracks
@@ -56,8 +57,8 @@ class SequencePeople:
 class SequencePeopleBuilder:
     """Follows the people and the camera of a sequence frame by frame, without keeping pixels."""
 
-    def __init__(self, options: FitOptions, estimates: Estimates, masks: TrackMasks) -> None:
-        self._options, self._estimates, self._masks = options, estimates, masks
+    def __init__(self, options: FitOptions, estimates: Estimates, masks: TrackMasks, hands: HandDetector) -> None:
+        self._options, self._estimates, self._masks, self._hands = options, estimates, masks, hands
         self._tracks, self._motion = TrackLinker(), CameraMotion(may_walk=options.camera != "turning")
         self._cameras: list[FrameCamera] = []
         self._people: list[DetectedPerson] = []
@@ -99,7 +100,7 @@ class SequencePeopleBuilder:
         pairs = zip(people, ids.track_ids, strict=True)
         tracked = [replace(person, mask=None, frame=index, track=track) for person, track in pairs]
         self._masks.add(self._pixels, tracked, len(self._people))
-        self._people += tracked
+        self._people += self._hands.add(self._pixels, tracked, follow=True) if searched else tracked
 
     def _follow_corners(self, index: int, boxes: list[np.ndarray], camera: Camera, shot: int, turn: CameraPose) -> None:
         """Follow the background's corners from the last frame with a still camera on."""

@@ -37,7 +37,9 @@ def complete_bodies(
     if len(searched) == len(people):
         return solved
     keys = np.asarray(searched)
-    completed = {name: np.empty((len(people), *values.shape[1:]), np.float32) for name, values in vars(solved).items()}
+    completed = {
+        name: np.empty((len(people), *values.shape[1:]), np.float32) for name, values in solved.columns.items()
+    }
     for first, last in _runs(people):
         begin, end = np.searchsorted(keys, (first, last))
         run_keys = keys[begin:end]

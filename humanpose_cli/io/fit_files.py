@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, FINGERS, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, write_bytes
@@ -68,8 +68,10 @@ COLUMNS: Columns = {
 }
 # Only in files of images with a ground under several people.
 GROUND_COLUMNS: Columns = {"ground": (("F", 4), "<f4"), "focal_people": (("F",), "<i4")}
+# Only in fits with hands.
+HAND_COLUMNS: Columns = {"hand_poses": (("N", 2, len(FINGERS), 3), "<f4"), "hand_confidence": (("N", 2), "<f4")}
 _TIMES: Columns = {"frame_times": (("F",), "<f8")}
-_OPTIONAL = {**_TIMES, **GROUND_COLUMNS}
+_OPTIONAL = {**_TIMES, **GROUND_COLUMNS, **HAND_COLUMNS}
 CLOTHES = (6, 4)  # spots of a person's body; CIELAB and weight
 ROW_COLUMNS = tuple(name for name, (shape, _) in COLUMNS.items() if shape[0] == "N")
 
@@ -91,6 +93,7 @@ def check_fit(record: FitRecord) -> None:
         check_limits("frame_times", times)
     check_unfitted(record.options.get(NOT_FITTED, []), record.frame_count)
     _check_ground(record)
+    _check_hands(record)
     _check_clothes(record)
     if record.views is not None:
         check_view_arrays(record.views, len(record), record.frame_count)
@@ -140,6 +143,14 @@ def _check_ground(record: FitRecord) -> None:
         raise InputError("focal_people", "is negative", got=first_row(people < 0))
 
 
+def _check_hands(record: FitRecord) -> None:
+    if record.hand_poses is None and record.hand_confidence is None:
+        return
+    check_arrays(record, HAND_COLUMNS, {"N": len(record)})
+    for name in HAND_COLUMNS:
+        check_limits(name, getattr(record, name))
+
+
 def _check_clothes(record: FitRecord) -> None:
     for track, colours in record.clothes.items():
         if np.shape(colours) != CLOTHES or not np.isfinite(colours).all():
@@ -147,12 +158,12 @@ def _check_clothes(record: FitRecord) -> None:
             raise InputError("clothes", "are damaged", expected=f"{CLOTHES} finite numbers", got=got)
 
 
-SCHEMA_VERSION = 3
-"""1: one camera. 2: takes of several cameras have views. 3: clothes' colours and the files of the frames.
+SCHEMA_VERSION = 4
+"""1: one camera. 2: takes of several cameras have views. 3: clothes' colours and the files of the frames. 4: hands.
 
 A file has the lowest version that can hold its contents. Older versions can be read.
 """
-_ONE_CAMERA, _WITH_VIEWS = 1, 2
+_ONE_CAMERA, _WITH_VIEWS, _WITH_FILES = 1, 2, 3
 
 _OF_CAMERAS = ("clothes", "frame_files")
 _VIEW_NAMES = f"{PREFIX}names"
@@ -191,6 +202,10 @@ class FitRecord:
             ground that several people stand on, up · x = −height; zeros if unknown in a frame; None if unknown in all.
         focal_people: (F,) int32. Number of people on the ground that determined the focal length; 0 if it is the
             user's, EXIF's or the default; None if `ground` is None.
+        hand_poses: (N, 2, 15, 3) float32, axis-angle. Rotations of the joints `FINGERS` of the left and the right hand,
+            relative to the parent, in axes of the T pose; None without hands.
+        hand_confidence: (N, 2) float32, 0 to 1. Presence of the hand in the image or in frames before and after; 0 for
+            a relaxed hand that was not detected; None without hands.
         views: The cameras of a take; None for one camera.
         clothes: (6, 4) float64 by track. Colours of clothes from `detect.clothes.median_colours`, if known.
         frame_files: The files of the frames, one for each camera of a take; () if unknown.
@@ -237,6 +252,8 @@ class FitRecord:
     frame_times: np.ndarray | None = None
     ground: np.ndarray | None = None
     focal_people: np.ndarray | None = None
+    hand_poses: np.ndarray | None = None
+    hand_confidence: np.ndarray | None = None
     views: TakeViews | None = None
     clothes: Mapping[int, np.ndarray] = field(default_factory=dict)
     frame_files: tuple[FrameFiles, ...] = ()
@@ -271,8 +288,10 @@ class FitRecord:
         order = np.lexsort((values["frame_index"], values["track_id"]))
         if values.get("views") is not None:
             values["views"] = values["views"].rows(order)
-        for name in ROW_COLUMNS:
-            if len(values[name]) == len(order):  # a wrong length is refused below, with its name
+        for name in (*ROW_COLUMNS, *HAND_COLUMNS):
+            if values.get(name) is not None and len(values[name]) == len(
+                order
+            ):  # a wrong length is refused below, with its name
                 values[name] = values[name][order]
         return cls(options=dict(options or {}), **values)
 
@@ -310,9 +329,15 @@ class FitRecord:
         return len(self.track_id)
 
     @property
+    def row_columns(self) -> dict[str, np.ndarray]:
+        """The arrays with one entry for each row, by name."""
+        columns = {name: getattr(self, name) for name in (*ROW_COLUMNS, *HAND_COLUMNS)}
+        return {name: values for name, values in columns.items() if values is not None}
+
+    @property
     def params(self) -> BodyParams:
         """The N bodies."""
-        return BodyParams(self.poses, self.betas, self.trans, self.segment_scales)
+        return BodyParams(self.poses, self.betas, self.trans, self.segment_scales, self.hand_poses)
 
     @property
     def frame_count(self) -> int:
@@ -405,7 +430,7 @@ class FitRecord:
         """Restrict the record to these rows (indices or a mask); all frames stay."""
         indices = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
         views = None if self.views is None else self.views.rows(indices)
-        return replace(self, **{name: getattr(self, name)[indices] for name in ROW_COLUMNS}, views=views)
+        return replace(self, **{name: values[indices] for name, values in self.row_columns.items()}, views=views)
 
     def row_document(self, row: int) -> dict[str, Any]:
         """Return a row as JSON values; joints and keypoints by name, numbers rounded to 1e-5."""
@@ -432,6 +457,9 @@ class FitRecord:
         if self.ground is not None and self.focal_people is not None and self.ground[frame].any():
             *up, height = _plain(self.ground[frame])
             document["ground"] = {"up": up, "height": height, "focal_people": int(self.focal_people[frame])}
+        if self.hand_poses is not None and self.hand_confidence is not None:
+            hands = zip(("left", "right"), self.hand_poses[row], self.hand_confidence[row], strict=True)
+            document["hands"] = {side: {"pose": _plain(p), "confidence": _plain(c)} for side, p, c in hands}
         return document
 
     def documents(self) -> Iterator[dict[str, Any]]:
@@ -470,12 +498,14 @@ def fit_bytes(fit: FitRecord, folder: Path) -> bytes:
         arrays |= fit.views.arrays()
         version = _WITH_VIEWS
     if fit.clothes or fit.frame_files:
-        version = SCHEMA_VERSION
+        version = _WITH_FILES
         unknown = np.zeros(CLOTHES)
         arrays["clothes"] = np.array([fit.clothes.get(track, unknown) for track in fit.tracks], "<f8").reshape(
             -1, *CLOTHES
         )
         arrays["frame_files"] = np.array(frame_files_text(fit.frame_files, folder))
+    if fit.hand_poses is not None:
+        version = SCHEMA_VERSION
     arrays["schema_version"] = np.array(version, "<i4")
     options = json.dumps(dict(fit.options), ensure_ascii=False, sort_keys=True, allow_nan=False)
     arrays["options"] = np.array(options)

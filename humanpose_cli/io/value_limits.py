@@ -54,6 +54,8 @@ LIMITS: Mapping[str, Limit] = {
     "ground": Limit(-_DISTANCE, _DISTANCE, "metres"),
     "confidence": Limit(0, 1),
     "joint_confidence": Limit(0, 1),
+    "hand_poses": Limit(-4 * math.pi, 4 * math.pi, "radians"),
+    "hand_confidence": Limit(0, 1),
     "frame": Limit(0, 1e7),  # four days of video
     "frame_rate": Limit(0, 1e5, "frames a second"),
     "frame_times": Limit(0, 1e9, "seconds"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ _SHAPE_NOISE = 0.45  # standard deviation of the shape components about the mean
 _SHAPE_EVIDENCE = 30  # maximum number of frames that count as independent evidence of shape
 _MAX_GAP = 2.0  # seconds without a view of the person that are interpolated
 _PELVIS = SMPL24.index("pelvis")
-_FIT_COLUMNS = [field.name for field in fields(KeypointFit)]
+_FIT_COLUMNS = [field.name for field in fields(KeypointFit) if field.default is MISSING]
 _UNKNOWN_LEAN = 10.0  # radians; several cameras show the lean of a body, so that no expectation is needed
 
 

@@ -10,7 +10,7 @@ import torch
 
 from humanpose_cli.avatar.ground import straight_legs
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, FINGERS, SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.stature import statures
 from humanpose_cli.io.fit_options import FRAME_LISTS
@@ -201,6 +201,7 @@ def _rows(
     joint_boxes = np.concatenate((inside.min(1), inside.max(1)), 1)
     view_zeros = np.zeros((count, len(take.cameras)))  # replaced by `with_view_errors`
     return {
+        **_hands(person, fits),
         "track_id": np.full(count, track),
         "frame_index": evidence.frames,
         "interpolated": ~evidence.visible.any(0),
@@ -224,11 +225,33 @@ def _rows(
 
 def _boxes(person: PersonBodies, view: int, fit: Fit, take: Take) -> Array:
     """Select the boxes (N, 4) of a view's own fit nearest in time. Zeros if the view does not show the person."""
+    rows = _nearest_rows(person, view)
+    if rows is None:
+        return np.zeros((len(person.evidence.frames), 4))
+    return np.where(person.evidence.visible[view][:, None], fit.boxes[rows], 0.0)
+
+
+def _nearest_rows(person: PersonBodies, view: int) -> Array | None:
+    """Return the rows (N,) of a view's own fit nearest in time; None if the view does not show the person."""
     evidence = person.evidence
-    boxes = np.zeros((len(evidence.frames), 4))
     tracks = [track for track in evidence.tracks if track.view == view]
-    if tracks and evidence.visible[view].any():
-        rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
-        nearest = rows[np.abs(evidence.times[:, None] - times).argmin(1)] if len(rows) > 1 else rows.repeat(len(boxes))
-        boxes = np.where(evidence.visible[view][:, None], fit.boxes[nearest], 0.0)
-    return boxes
+    if not tracks or not evidence.visible[view].any():
+        return None
+    rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
+    return rows[np.abs(evidence.times[:, None] - times).argmin(1)]
+
+
+def _hands(person: PersonBodies, fits: Sequence[Fit]) -> dict[str, np.ndarray]:
+    """Return the columns of hands, each hand from the view with the highest confidence; {} if a view has none."""
+    columns = [(fit.hand_poses, fit.hand_confidence) for fit in fits]
+    visible = person.evidence.visible
+    poses = np.zeros((visible.shape[1], 2, len(FINGERS), 3), np.float32)
+    best = np.full(poses.shape[:2], -1.0)
+    for view, (hands, presence) in enumerate(columns):
+        if hands is None or presence is None:
+            return {}
+        if (rows := _nearest_rows(person, view)) is not None:
+            confidence = np.where(visible[view][:, None], presence[rows], -0.5)
+            better = confidence > best
+            poses[better], best = hands[rows][better], np.maximum(best, confidence)
+    return {"hand_poses": poses, "hand_confidence": best.clip(0)}

@@ -106,7 +106,7 @@ def test_columns_of_fit_files():
     files = (FrameFiles("image", (Path("a.png"),)),)
     record = fit_files.FitRecord.empty([], np.zeros((0, 2)), [], frame_files=files)
     with np.load(io.BytesIO(fit_files.fit_bytes(record, Path()))) as stored:
-        assert {*stored, "frame_times", *fit_files.GROUND_COLUMNS} == set(described)
+        assert {*stored, "frame_times", *fit_files.GROUND_COLUMNS, *fit_files.HAND_COLUMNS} == set(described)
         others = {name: stored[name] for name in stored if name not in (*declared, "clothes")}
         assert described["clothes"] == ["(P, 6, 4)", type_text(stored["clothes"].dtype)]
     stored_like = {name: [shape_text(array.shape), type_text(array.dtype)] for name, array in others.items()}

@@ -188,7 +188,9 @@ def test_images_and_sequences_have_the_colours_of_clothes(clip, clip_frames):
 def test_the_record_names_the_body_and_not_where_its_file_lies(monkeypatch, clip_frames):
     from types import SimpleNamespace
 
-    monkeypatch.setattr("humanpose_cli.fitting.fitter.load_body", lambda _: SimpleNamespace(name="smpl-female"))
+    monkeypatch.setattr(
+        "humanpose_cli.fitting.fitter.load_body", lambda _: SimpleNamespace(name="smpl-female", fingers=None)
+    )
     with Fitter(FitOptions(body="smpl:models/SMPL_FEMALE.pkl"), people_source=ReferencePeople()) as fitter:
         record = fitter.fit_image(clip_frames[0])
     assert (record.body, record.gender, record.options["body"]) == ("smpl-female", "female", "smpl-female")

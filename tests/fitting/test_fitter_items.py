@@ -8,6 +8,7 @@ from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.batch.items import Shard, item_of
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.detect.hands import HandDetector
 from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.networks import Estimates
 from humanpose_cli.fitting.options import FitOptions, FitOutputs
@@ -59,7 +60,7 @@ def test_a_fit_of_every_other_frame_has_half_the_rate_and_the_video_s_times(tmp_
 def test_frames_left_out_lengthen_the_time_between_the_others(clip_frames):
     """Of a sequence without a rate, whose frames are taken to be 1/30 s apart."""
     frames = [Frame(2 * t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
-    builder = SequencePeopleBuilder(FitOptions(), Estimates(None), TrackMasks(False))
+    builder = SequencePeopleBuilder(FitOptions(), Estimates(None), TrackMasks(False), HandDetector(False))
     for frame in frames:
         builder.add(frame, [])
     np.testing.assert_allclose(builder.finish(None).seconds, 2 / 30 * np.arange(len(frames)))

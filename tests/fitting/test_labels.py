@@ -29,7 +29,7 @@ def filmed(people: StandingPeople, frames: int = 1, moves=((0.0, 0.0),)) -> Fit:
     """The fit of people who move by so many metres to the right and away, repeated, in a clip."""
     bodies, count = people.bodies, len(people.spots)
     track, frame = np.repeat(np.arange(count), frames), np.tile(np.arange(frames), count)
-    columns = {name: values[track].copy() for name, values in vars(bodies).items()}
+    columns = {name: values[track].copy() for name, values in bodies.columns.items()}
     way = np.array([(x, 0.0, z) for x, z in moves])[track % len(moves)] * (frame / max(frames - 1, 1))[:, None]
     columns["trans"] += way.astype(np.float32)
     columns["joints3d"] += way[:, None].astype(np.float32)

@@ -8,6 +8,7 @@ from helpers.coloured_figures import RED, frame_of, person_at
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.camera_motion import STILL
+from humanpose_cli.detect.hands import HandDetector
 from humanpose_cli.fitting.networks import Estimates
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import TrackMasks
@@ -20,7 +21,7 @@ def test_the_body_network_gets_the_camera_of_the_fit(monkeypatch):
     cameras = []
     estimates = Estimates(None)
     monkeypatch.setattr(estimates, "add", lambda pixels, people, camera: cameras.append(camera))
-    builder = SequencePeopleBuilder(FitOptions(), estimates, TrackMasks(False))
+    builder = SequencePeopleBuilder(FitOptions(), estimates, TrackMasks(False), HandDetector(False))
     zooms = iter((1.0, 1.5))
     monkeypatch.setattr(builder._motion, "next_frame", lambda *arguments: replace(STILL, zoom=next(zooms)))
     for index in range(2):

@@ -49,6 +49,7 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
         betas=numbers(10),
         trans=numbers(3),
         segment_scales=random.uniform(0.5, 2, 24).astype(np.float32),
+        hand_poses=numbers(2, 15, 3),
         keypoints={
             "smpl24": np.concatenate([points, joints[:, 3:]], -1).astype(np.float32),
             "coco17": coco,

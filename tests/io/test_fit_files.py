@@ -84,6 +84,24 @@ def test_times_of_frames_come_back_and_files_without_have_even_ones(tmp_path):
     assert record(frame_rate=0.0).seconds(10).tolist() == [0, 0.1]
 
 
+def test_hands_come_back_with_their_rows(tmp_path):
+    hands = {"hand_poses": np.linspace(-1, 1, 270).reshape(3, 2, 15, 3), "hand_confidence": np.eye(3, 2)}
+    with_hands = FitRecord.build(**{**vars(record()), **hands})
+    write_fit(tmp_path / "x.fit.npz", with_hands)
+    read = read_fit(tmp_path / "x.fit.npz")
+    assert same(read, with_hands)
+    with np.load(tmp_path / "x.fit.npz") as file:
+        assert int(file["schema_version"]) == 4
+    np.testing.assert_array_equal(read.select([2]).hand_poses, read.hand_poses[2:])
+    right = read.row_document(1)["hands"]["right"]
+    assert (right["confidence"], right["pose"][0][0]) == (1.0, round(float(read.hand_poses[1, 1, 0, 0]), 5))
+    for name, wrong in (("hand_poses", np.full((3, 2, 15, 3), 13)), ("hand_confidence", np.full((3, 2), 1.1))):
+        with raises(InputError, subject=name):
+            FitRecord.build(**{**vars(record()), **hands, name: wrong})
+    with raises(InputError, subject="hand_confidence"):
+        FitRecord.build(**{**vars(record()), "hand_poses": hands["hand_poses"]})
+
+
 def test_what_a_take_needs_of_its_cameras_comes_back(tmp_path):
     """Colours of clothes and the files of the frames, which are named relative to the fit file."""
     (tmp_path / "clips").mkdir()
@@ -273,7 +291,7 @@ class TestReading:
             ("options", np.array("[1]"), "no JSON object"),
             ("schema_version", np.array(1.0), "no fit file"),
             ("schema_version", np.array(0), "unknown schema version 0"),
-            ("schema_version", np.array(4), "newer version"),
+            ("schema_version", np.array(5), "newer version"),
         ],
     )
     def test_damage_is_named(self, tmp_path, arrays, name, array, message):

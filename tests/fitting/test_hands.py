@@ -1,0 +1,199 @@
+"""Fingers, wrists and forearms from landmarks of hands whose pose is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations, rotations_to_angles
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import FINGERS, HAND21, SMPL24
+from humanpose_cli.detect.person import DetectedPerson, Hand
+from humanpose_cli.fitting.hands import articulate
+from humanpose_cli.fitting.keypoints import KeypointFit
+from humanpose_cli.fitting.tracks import FrameCamera
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle, matrix_to_axis_angle
+
+pytestmark = pytest.mark.slow
+
+LENS = Camera.of_image((1280, 960), 1000.0)
+WRISTS, ELBOWS = SMPL24.indices(["left_wrist", "right_wrist"]), SMPL24.indices(["left_elbow", "right_elbow"])
+GRIP = {name: 0.3 + 0.2 * int(name[-1]) for name in FINGERS if not name.startswith("thumb")}
+STANCE = {"shoulder.elevation": -60.0, "elbow.flexion": 70.0}
+
+
+def hand_poses(body: Body, **flexions: float) -> Tensor:
+    """(2, 15, 3): both hands with joints that flex by radians, across their bones and towards the palm."""
+    assert body.fingers is not None
+    points = body.fingers.points(torch.zeros(1, 10))[0]
+    points = torch.einsum("sij,spj->spi", body.rest_rotations[WRISTS], points)
+    angles = torch.zeros(2, 15, 3)
+    for name, angle in flexions.items():
+        row = HAND21.index(name) - 1
+        along = torch.nn.functional.normalize(points[:, row + 1] - points[:, row], dim=-1)
+        palm = torch.tensor([0.0, -1.0, 0.0]).expand(2, 3)
+        side = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
+        axis = side - (side * along).sum(-1, keepdim=True) * along
+        assert ((torch.linalg.cross(axis, along) * palm).sum(-1) > 0).all()
+        angles[:, FINGERS.index(name)] = angle * torch.nn.functional.normalize(axis, dim=-1)
+    return angles
+
+
+def bodies_of(body: Body, angles: dict[str, float], count: int = 1) -> KeypointFit:
+    """A person who faces the camera, 3 m away and beside its axis, with joint angles in degrees."""
+    rotations = angles_to_rotations(angles_from_named(angles))[None].repeat(count, 1, 1, 1)
+    rotations[:, 0] = axis_angle_to_matrix(torch.tensor([np.pi, 0.0, 0.0]))
+    betas, trans = torch.zeros(count, 10), torch.tensor([[0.8, 0.1, 3.0]]).repeat(count, 1)
+    joints = body.pose(rotations, betas, trans, vertices=False).joints.numpy()
+    ones = np.ones(count, np.float32)
+    return KeypointFit(
+        poses=matrix_to_axis_angle(rotations).flatten(1).numpy(),
+        betas=betas.numpy(),
+        trans=trans.numpy(),
+        segment_scales=np.ones((count, 24), np.float32),
+        joints3d=joints,
+        joints2d=LENS.project(joints),
+        confidence=ones,
+        joint_confidence=np.ones((count, 24), np.float32),
+        reprojection_error=ones,
+    )
+
+
+def rotations_of(bodies: KeypointFit) -> Tensor:
+    return axis_angle_to_matrix(torch.from_numpy(bodies.poses).double().unflatten(1, (24, 3)))
+
+
+def detected_hands(body: Body, true: KeypointFit, poses: Tensor, row: int = 0) -> tuple[Hand, Hand]:
+    """The landmarks of a true body, as a network that looks straight at each hand gives them."""
+    assert body.fingers is not None
+    betas = torch.from_numpy(true.betas[row : row + 1])
+    posed = body.pose(rotations_of(true)[row : row + 1].float(), betas, torch.from_numpy(true.trans[row : row + 1]))
+    points = body.fingers.points(betas, axis_angle_to_matrix(poses)[None])[0]
+    result = []
+    for side, wrist in enumerate(WRISTS):
+        rest = body.rest_joints(betas)[0, wrist]
+        world = torch.cat((rest[None], points[side])) - rest
+        in_camera = (world @ posed.linear[0, wrist].T + posed.joints[0, wrist]).double()
+        pixels = LENS.project(in_camera.numpy())
+        ray = in_camera[0] / in_camera[0].norm()
+        axis = torch.linalg.cross(ray, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+        turn = axis_angle_to_matrix(axis / axis.norm() * torch.arccos(ray[2]))
+        result.append(Hand(pixels, ((in_camera - in_camera[0]) @ turn.T).numpy(), 0.9))
+    return result[0], result[1]
+
+
+def person_with(hands: tuple[Hand, Hand] | None, frame: int = 0) -> DetectedPerson:
+    nothing = np.zeros((33, 3), np.float32)
+    return DetectedPerson(
+        np.zeros(4, np.float32), nothing, None, nothing[:, 0], None, None, 1.0, hands=hands, frame=frame
+    )
+
+
+def distances(body: Body, poses: np.ndarray, true: Tensor) -> float:
+    """The largest distance of a landmark of hands from where a true pose has it, metres."""
+    assert body.fingers is not None
+    both = torch.stack((torch.from_numpy(poses), true))
+    points = body.fingers.points(torch.zeros(1, 10), axis_angle_to_matrix(both))
+    return float((points[0] - points[1]).norm(dim=-1).max())
+
+
+def cameras(count: int = 1) -> list[FrameCamera]:
+    return [FrameCamera(str(frame), LENS, time=frame / 30) for frame in range(count)]
+
+
+def mirrored_in_depth(hand: Hand) -> Hand:
+    return replace(hand, world=hand.world * [1, 1, -1])
+
+
+@pytest.mark.parametrize("change", [lambda hand: hand, mirrored_in_depth], ids=["seen", "mirrored in depth"])
+def test_recovers_fingers_wrists_and_forearms(body: Body, change) -> None:
+    true = bodies_of(body, STANCE | {"elbow.pronation": 40.0, "wrist.flexion": 25.0, "wrist.thumb_bend": -10.0})
+    hands = detected_hands(body, true, hand_poses(body, **GRIP))
+    fitted = bodies_of(body, STANCE)
+    found = articulate(body, fitted, [person_with((change(hands[0]), change(hands[1])))], cameras())
+    assert found.hand_poses is not None
+    assert found.hand_confidence is not None
+    angles = rotations_to_angles(rotations_of(found))[0]
+    for side in ("left", "right"):
+        elbow, wrist = (torch.rad2deg(angles[SMPL24.index(f"{side}_{joint}")]) for joint in ("elbow", "wrist"))
+        torch.testing.assert_close(elbow[2].item(), 40.0, atol=2.0, rtol=0)
+        torch.testing.assert_close(wrist[:2].tolist(), [25.0, -10.0], atol=2.0, rtol=0)
+    assert distances(body, found.hand_poses[0], hand_poses(body, **GRIP)) < 0.001
+    assert (found.hand_confidence > 0.5).all()
+
+
+def test_only_forearms_wrists_and_hands_change(body: Body) -> None:
+    hands = detected_hands(body, bodies_of(body, STANCE | {"elbow.pronation": 50.0}), hand_poses(body))
+    before = bodies_of(body, STANCE)
+    after = articulate(body, before, [person_with(hands)], cameras())
+    arms = SMPL24.indices([f"{side}_{joint}" for side in ("left", "right") for joint in ("elbow", "wrist", "hand")])
+    others = [row for row in range(24) if row not in arms]
+    turned = geodesic_angle(rotations_of(before), rotations_of(after))[0]
+    assert turned[others].max() < 1e-5
+    assert (turned[ELBOWS] > 0.5).all()
+    moved = np.abs(after.joints3d - before.joints3d)[0].max(-1)
+    assert moved[: SMPL24.index("left_hand")].max() == 0
+    assert set(after.columns) - set(before.columns) == {"hand_poses", "hand_confidence"}
+
+
+def test_hands_that_are_not_detected_are_relaxed(body: Body) -> None:
+    before = bodies_of(body, STANCE)
+    missing = Hand.missing("hidden")
+    after = articulate(body, before, [person_with((missing, missing))], cameras())
+    assert after.hand_poses is not None
+    np.testing.assert_array_equal(after.hand_confidence, np.zeros((1, 2)))
+    np.testing.assert_allclose(after.poses, before.poses, atol=1e-6)
+    flexion = after.hand_poses[0, 0, :12, 2]
+    assert (flexion < -0.2).all(), "towards the palm"
+    np.testing.assert_allclose(after.hand_poses[0, 1], after.hand_poses[0, 0] * [1, -1, -1], atol=1e-6)
+
+
+def test_a_hand_that_no_arm_could_hold_is_not_used(body: Body) -> None:
+    hands = detected_hands(body, bodies_of(body, STANCE | {"wrist.thumb_bend": 120.0}), hand_poses(body))
+    before = bodies_of(body, STANCE)
+    after = articulate(body, before, [person_with(hands)], cameras())
+    np.testing.assert_array_equal(after.hand_confidence, np.zeros((1, 2)))
+    np.testing.assert_allclose(after.poses, before.poses, atol=1e-6)
+
+
+def test_bodies_without_fingers_and_people_without_a_search_stay(body: Body) -> None:
+    before = bodies_of(body, STANCE)
+    assert articulate(body, before, [person_with(None)], cameras()) is before
+
+
+def test_hands_are_held_between_detections_and_fade_at_the_ends(body: Body) -> None:
+    """Three detections in a second: in between the hand stays closed, and long before and after it is relaxed."""
+    count, seen = 90, (30, 40, 50)
+    true = bodies_of(body, STANCE, count)
+    hands = detected_hands(body, true, hand_poses(body, **GRIP))
+    missing = Hand.missing("hidden")
+    people = [person_with(hands if frame in seen else (missing, missing), frame) for frame in range(count)]
+    poses = articulate(body, true, people, cameras(count), smooth=True).hand_poses
+    assert poses is not None
+    assert max(distances(body, held, hand_poses(body, **GRIP)) for held in poses[30:51]) < 0.001
+    np.testing.assert_allclose(poses[[0, 89]], poses[[1, 88]], atol=1e-6)
+    assert np.abs(np.diff(poses, 2, axis=0)).max() < 0.1, "without a jump"
+
+
+def test_means_over_time_lower_the_noise(body: Body) -> None:
+    random, count = np.random.default_rng(0), 60
+    true = bodies_of(body, STANCE, count)
+    hand = detected_hands(body, true, hand_poses(body, **GRIP))[0]
+    missing = Hand.missing("hidden")
+    people = [
+        person_with((replace(hand, world=hand.world + random.normal(0, 0.004, (len(HAND21), 3))), missing), frame)
+        for frame in range(count)
+    ]
+    alone = articulate(body, true, people, cameras(count)).hand_poses
+    smooth = articulate(body, true, people, cameras(count), smooth=True).hand_poses
+    assert alone is not None
+    assert smooth is not None
+    errors = [
+        np.abs(poses[5:-5, 0, :12, 2] - hand_poses(body, **GRIP)[0, :12, 2].numpy()).mean() for poses in (alone, smooth)
+    ]
+    assert errors[1] < 0.6 * errors[0]
