@@ -101,6 +101,7 @@ class DressedBody:
         rest_directions: (V, 3) float, unit vectors. The directions of `displacements`.
         displacements: (V,) float, metres. Added before posing.
         offsets: (V, 3) float, metres in axes of the resting body. Added before posing; None for none.
+        hands: (2, 15, 3, 3) float. Rotations of the fingers in every pose; None for the template's hands.
     """
 
     body: Body
@@ -111,6 +112,7 @@ class DressedBody:
     rest_directions: Tensor
     displacements: Tensor
     offsets: Tensor | None = None
+    hands: Tensor | None = None
 
     @classmethod
     def of(cls, body: Body, betas: Tensor, segment_scales: Tensor | None = None) -> DressedBody:
@@ -160,7 +162,8 @@ class DressedBody:
     def posed(self, rotations: Tensor, trans: Tensor) -> PosedBody:
         """Return the body without clothes in a pose."""
         scales = None if self.segment_scales is None else self.segment_scales[None]
-        return self.body.pose(rotations[None], self.betas, trans[None], scales)
+        hands = None if self.hands is None else self.hands[None]
+        return self.body.pose(rotations[None], self.betas, trans[None], scales, hands=hands)
 
     def _bones(self, posed_body: PosedBody) -> Tensor:
         """Blend the bone matrices (V, 3, 3), by which skinning turns an offset at rest."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -82,11 +82,13 @@ class TargetPose(NamedTuple):
         trans: (3,) float, metres.
         shifts: (33, 2) float, metres in the image plane. The shifts of landmarks, see `reposing.keypoint_shifts`; None
             for no shifts.
+        hands: (2, 15, 3, 3) float. Rotations of the fingers; None for the photo's.
     """
 
     rotations: Tensor
     trans: Tensor
     shifts: Tensor | None = None
+    hands: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +156,13 @@ class DressedPerson:
         rotations = pose.rotations.to(self.pose.rotations)
         trans = pose.trans.to(self.pose.trans)
         yaw = head_yaw(self.body.posed(rotations, trans))
-        return TargetPose(kept_head(rotations, yaw, self.avatar.head_yaw), trans, pose.shifts)
+        return pose._replace(rotations=kept_head(rotations, yaw, self.avatar.head_yaw), trans=trans)
 
     def surfaces(self, pose: TargetPose) -> list[Surface]:
         """Return the surfaces of the body and its skirt in a pose, with their textures."""
-        rotations, trans, shifts = pose
-        vertices = self.body.pose(rotations, trans)
+        rotations, trans, shifts, hands = pose
+        body = self.body if hands is None else replace(self.body, hands=hands.to(trans))
+        vertices = body.pose(rotations, trans)
         faces = self.body.body.faces
         uv = self.body.body.uv
         shift = torch.zeros_like(vertices) if shifts is None else self._moved(vertices, pose, shifts)

@@ -82,6 +82,7 @@ class FittedPerson:
         segment_scales: (24,) float; None for 1.
         joint_visibility: (24,) float, 0…1; None for 1. Hidden limbs hide nothing and give no texture.
         keypoints2d: (33, 3) float. The detector's x, y in pixels of the photo, and confidence; None without.
+        hand_poses: (2, 15, 3) float, radians. Axis-angle of the fingers; None for the template's hands.
     """
 
     poses: NDArray[np.floating]
@@ -91,6 +92,7 @@ class FittedPerson:
     segment_scales: NDArray[np.floating] | None = None
     joint_visibility: NDArray[np.floating] | None = None
     keypoints2d: NDArray[np.floating] | None = None
+    hand_poses: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,6 +285,8 @@ def align(photographed: PhotographedPerson, body: Body) -> Aligned:
     trans = _tensor(fit.trans, device)
     scales = None if fit.segment_scales is None else _tensor(fit.segment_scales, device)
     shaped = DressedBody.of(body, _tensor(fit.betas, device), scales)
+    if fit.hand_poses is not None:
+        shaped = replace(shaped, hands=axis_angle_to_matrix(_tensor(fit.hand_poses, device)))
     if fit.keypoints2d is not None:
         # The fit knows no head sizes, which differ by more than a face bears.
         landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view)

@@ -1,7 +1,8 @@
 """A person's motion as BVH: metres, y up, the T pose at rest, one person a file.
 
-Joints have smpl24's names. The pelvis has position channels in the world; every joint rotates by Zrotation Xrotation
-Yrotation, degrees, the first outermost. The file begins at the person's first frame.
+Joints have smpl24's names; fits with hands also have finger joints. The pelvis has position channels in the world;
+every joint rotates by Zrotation Xrotation Yrotation, degrees, the first outermost. The file begins at the person's
+first frame.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.motion import PersonMotion
 from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.io.atomic import write_text
@@ -33,18 +33,18 @@ def write_bvh(
         frame_rate: Frames per second, above 0.
         seconds: Times of the fit's frames if they are not evenly spaced; the motion is then resampled.
     """
-    parents = np.array(SMPL24.parents)
+    skeleton, parents = person.skeleton, np.array(person.skeleton.parents)
     lengths = person.offsets * person.scales.mean(0)[parents][:, None]
     offsets = np.einsum("jik,jk->ji", person.rest_rotations[parents], lengths)
-    children: dict[int, list[int]] = {joint: [] for joint in range(len(SMPL24))}
-    for parent, child in SMPL24.bones:
+    children: dict[int, list[int]] = {joint: [] for joint in range(len(skeleton))}
+    for parent, child in skeleton.bones:
         children[parent].append(child)
     lines, order = ["HIERARCHY"], []
 
     def joint_block(joint: int, depth: int) -> None:
         order.append(joint)
         tab, position = "\t" * depth, "Xposition Yposition Zposition " if joint == 0 else ""
-        lines.append(f"{tab}{'JOINT' if depth else 'ROOT'} {SMPL24.joint_names[joint]}")
+        lines.append(f"{tab}{'JOINT' if depth else 'ROOT'} {skeleton.joint_names[joint]}")
         lines.append(f"{tab}{{")
         lines.append(f"{tab}\tOFFSET {_numbers(offsets[joint])}")
         names = " ".join(f"{axis}rotation" for axis in _ORDER)

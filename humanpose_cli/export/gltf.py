@@ -1,8 +1,9 @@
 """People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the cameras.
 
-Units are metres and seconds; y is up. A person is a node `personN` with a skin over 24 joints with smpl24's names. The
-joints' y axes point along the bones. Their transforms are the first frame's pose; an animation `motion` moves them if
-there are several frames. In frames without the person, the node's scale is zero.
+Units are metres and seconds; y is up. A person is a node `personN` with a skin over 24 joints with smpl24's names, and
+the finger joints of a fit with hands. The joints' y axes point along the bones. Their transforms are the first frame's
+pose; an animation `motion` moves them if there are several frames. In frames without the person, the node's scale is
+zero.
 
 Source: glTF 2.0 specification, Khronos Group, ISO/IEC 12113:2022.
 """
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.export.skins import SkinnedMesh
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
@@ -180,13 +180,13 @@ def _add_person(
     """Add a person; return the indices of the person's and the mesh's nodes."""
     turns, scales, offsets = quaternions(person.rotations), person.local_scales, person.bone_offsets
     joints = []
-    for joint, name in enumerate(SMPL24.joint_names):
+    for joint, name in enumerate(person.skeleton.joint_names):
         position = person.pelvis[0] if joint == 0 else offsets[joint]
         node: dict[str, Any] = {"name": name, "translation": position.tolist(), "rotation": turns[0, joint].tolist()}
         if person.is_scaled:
             node["scale"] = [float(scales[0, joint])] * 3
         joints.append(document.add("nodes", node))
-    for parent, child in SMPL24.bones:
+    for parent, child in person.skeleton.bones:
         document.lists["nodes"][joints[parent]].setdefault("children", []).append(joints[child])
     inverse_bind = np.linalg.inv(person.bind_matrices).transpose(0, 2, 1)  # column by column, as glTF stores matrices
     inverse_bind[:, :3, 3], inverse_bind[:, 3, 3] = 0, 1  # exactly

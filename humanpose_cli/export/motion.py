@@ -20,7 +20,9 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.body.fingers import ROOTS
+from humanpose_cli.core.conventions import SMPL24, SMPL24_FINGERS, Skeleton
+from humanpose_cli.fitting.hands import hand_rotations
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.pose_files.target_pose import AXES
@@ -40,19 +42,21 @@ class PersonMotion:
         track: Track number.
         frames: (R,) int. Index of each row's frame.
         vertices: (V, 3) float, metres in body axes (x to the person's left, y up, z forward). The resting vertices.
-        joints: (24, 3) float, metres in body axes. The resting joints of smpl24.
-        rotations: (R, 24, 3, 3) float. Rotations of bones' axes relative to their parents', of the pelvis to the world.
-        relative: (R, 24, 3, 3) float. Rotations of parts relative to their parents, identity in the T pose; of the
+        joints: (J, 3) float, metres in body axes. The resting joints.
+        skeleton: The J joints: SMPL24, or SMPL24_FINGERS for a fit with hands.
+        rotations: (R, J, 3, 3) float. Rotations of bones' axes relative to their parents', of the pelvis to the world.
+        relative: (R, J, 3, 3) float. Rotations of parts relative to their parents, identity in the T pose; of the
             pelvis to the world.
         pelvis: (R, 3) float, metres in the world. Position of the pelvis.
-        scales: (R, 24) float. Scales of bones, 1 for the body's lengths; they do not accumulate.
-        rest_rotations: (24, 3, 3) float. Absolute rotations Q of the body at rest.
+        scales: (R, J) float. Scales of bones, 1 for the body's lengths; they do not accumulate.
+        rest_rotations: (J, 3, 3) float. Absolute rotations Q of the body at rest.
     """
 
     track: int
     frames: Array
     vertices: Array
     joints: Array
+    skeleton: Skeleton
     rotations: Array
     relative: Array
     pelvis: Array
@@ -66,31 +70,31 @@ class PersonMotion:
 
     @property
     def offsets(self) -> Array:
-        """(24, 3) float, metres. Offset of each joint from its parent at rest; zero for the pelvis."""
-        parents = np.array(SMPL24.parents)
+        """(J, 3) float, metres. Offset of each joint from its parent at rest; zero for the pelvis."""
+        parents = np.array(self.skeleton.parents)
         return np.where((parents >= 0)[:, None], self.joints - self.joints[parents], 0)
 
     @property
     def bone_offsets(self) -> Array:
-        """(24, 3) float, metres. The offsets in the parents' bone axes."""
-        return np.einsum("jik,ji->jk", self.bone_axes[np.array(SMPL24.parents)], self.offsets)
+        """(J, 3) float, metres. The offsets in the parents' bone axes."""
+        return np.einsum("jik,ji->jk", self.bone_axes[np.array(self.skeleton.parents)], self.offsets)
 
     @cached_property
     def bone_axes(self) -> Array:
-        """(24, 3, 3) float. Axes of bones at rest, as columns in body axes, see the function `bone_axes`."""
-        return bone_axes(self.joints)
+        """(J, 3, 3) float. Axes of bones at rest, as columns in body axes, see the function `bone_axes`."""
+        return bone_axes(self.joints, self.skeleton)
 
     @property
     def bind_matrices(self) -> Array:
-        """(24, 4, 4) float. Maps from bones' axes at rest to body axes."""
+        """(J, 4, 4) float. Maps from bones' axes at rest to body axes."""
         matrices = np.tile(np.eye(4), (len(self.joints), 1, 1))
         matrices[:, :3, :3], matrices[:, :3, 3] = self.bone_axes, self.joints
         return matrices
 
     @property
     def local_scales(self) -> Array:
-        """(R, 24) float. Scales relative to the parents', for formats with accumulating scales."""
-        parents = np.array(SMPL24.parents)
+        """(R, J) float. Scales relative to the parents', for formats with accumulating scales."""
+        parents = np.array(self.skeleton.parents)
         return self.scales / np.where(parents >= 0, self.scales[:, parents], 1)
 
     @property
@@ -111,18 +115,25 @@ class PersonMotion:
         return {int(frame): bool(present[frame]) for frame in changes}
 
 
-_NEXT = {"pelvis": "spine1", "spine3": "neck"}  # the joint that a bone with several children leads to
+_OF_HANDS = (("wrist", "hand"), ("hand", "middle1"))
+# The joint that a bone with several children leads to.
+_NEXT = {
+    "pelvis": "spine1",
+    "spine3": "neck",
+    **{f"{side}_{joint}": f"{side}_{child}" for side in ("left", "right") for joint, child in _OF_HANDS},
+}
 
 
-def bone_axes(joints: Array) -> Array:
-    """Choose the axes (24, 3, 3), as columns, of bones between resting joints (24, 3).
+def bone_axes(joints: Array, skeleton: Skeleton) -> Array:
+    """Choose the axes (J, 3, 3), as columns, of bones between resting joints (J, 3).
 
     y is along the bone, z as far forward as possible, or up for bones that point forward. The last bone of a limb has
     the direction of the bone before.
     """
-    children = dict(SMPL24.bones) | {SMPL24.index(joint): SMPL24.index(child) for joint, child in _NEXT.items()}
+    children = dict(skeleton.bones)
+    children |= {skeleton.index(joint): skeleton.index(child) for joint, child in _NEXT.items() if child in skeleton}
     along = np.zeros_like(joints)
-    for joint, parent in enumerate(SMPL24.parents):  # parents stand before their children
+    for joint, parent in enumerate(skeleton.parents):  # parents stand before their children
         along[joint] = joints[children[joint]] - joints[joint] if joint in children else along[parent]
     y = along / np.linalg.norm(along, axis=1, keepdims=True)
     is_forward = (y[:, 2] > np.sqrt(0.5))[:, None]
@@ -134,6 +145,7 @@ def bone_axes(joints: Array) -> Array:
 def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotion:
     """Compute the motion of one track of a fit; `body` is needed for a SMPL fit that was read from a file."""
     body, rows = fit.body_model(body), fit.rows_of(track)
+    skeleton, parents = SMPL24, np.array(SMPL24.parents)
     betas = torch.from_numpy(fit.betas[rows].astype(np.float64).mean(0).astype(np.float32))[None]
     scales = torch.from_numpy(fit.segment_scales[rows])
     relative = axis_angle_to_matrix(torch.from_numpy(fit.poses[rows].astype(np.float64)).view(len(rows), -1, 3))
@@ -141,9 +153,22 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
         rest = body.rest(betas)
         posed_body = body.pose(relative.float(), betas, segment_scales=scales, vertices=False)
     to_world = TO_Y_UP @ fit.world_to_camera[fit.frame_index[rows], :3, :3].astype(np.float64).transpose(0, 2, 1)
-    joints = rest.joints[0].double().numpy()
-    bones = posed_body.linear.double().numpy() / scales.double().numpy()[..., None, None] @ bone_axes(joints)
-    parents = np.array(SMPL24.parents)
+    scales = scales.double()
+    joints, linear = rest.joints[0], posed_body.linear.double() / scales[..., None, None]
+    rest_rotations, hands = body.rest_rotations.double(), hand_rotations(fit, rows)
+    if hands is not None and body.fingers is not None:
+        skeleton, parents = SMPL24_FINGERS, np.array(SMPL24_FINGERS.parents)
+        joints = torch.cat((joints, body.fingers.joints(betas)[0]))
+        relative = torch.cat((relative, hands.flatten(1, 2).double()), 1)
+        rest_rotations, scales = (
+            torch.cat((rest_rotations, rest_rotations[ROOTS])),
+            torch.cat((scales, scales[:, ROOTS]), 1),
+        )
+        turns = rest_rotations.mT @ relative @ rest_rotations
+        for joint in range(len(SMPL24), len(skeleton)):
+            linear = torch.cat((linear, (linear[:, parents[joint]] @ turns[:, joint])[:, None]), 1)
+    rest_joints = joints.double().numpy()
+    bones = linear.numpy() @ bone_axes(rest_joints, skeleton)
     rotations = bones[:, parents].transpose(0, 1, 3, 2) @ bones
     local = relative.numpy().copy()
     rotations[:, parents < 0] = to_world[:, None] @ bones[:, parents < 0]
@@ -153,12 +178,13 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
         track=track,
         frames=fit.frame_index[rows].astype(np.int64),
         vertices=rest.vertices[0].numpy(),
-        joints=joints,
+        joints=rest_joints,
+        skeleton=skeleton,
         rotations=rotations,
         relative=local,
         pelvis=np.einsum("rij,rj->ri", to_world, pelvis.astype(np.float64)),
-        scales=scales.double().numpy(),
-        rest_rotations=body.rest_rotations.double().numpy(),
+        scales=scales.numpy(),
+        rest_rotations=rest_rotations.numpy(),
     )
 
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from humanpose_cli.avatar.ground import sole_height
 from humanpose_cli.avatar.look import Look
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.fingers import ROOTS
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.looks import is_photograph
 from humanpose_cli.export.motion import TO_Y_UP, PersonMotion, person_motion
 from humanpose_cli.fitting.grounding import on_the_ground, on_their_soles
@@ -36,7 +38,7 @@ class SkinnedMesh:
         faces: (F, 3) int. Vertices of the faces.
         uv: (T, 2) float, 0 to 1. Texture coordinates, v down.
         uv_faces: (F, 3) int. Rows of `uv` of the faces.
-        bones: (V, K) int. Joints of smpl24 that move each vertex.
+        bones: (V, K) int. Joints of the person's skeleton that move each vertex.
         weights: (V, K) float. Weights of the bones; rows sum to 1.
         image: (h, w, 3 or 4) uint8. Texture, or None for the person's colour.
     """
@@ -69,7 +71,7 @@ class SkinnedMesh:
         return np.pad(strongest, padding), np.pad(weights / weights.sum(1, keepdims=True), padding)
 
     def turned(self, offsets: Array, linear: Array) -> Array:
-        """Transform offsets (V, 3) of the resting mesh by the bones' linear maps (24, 3, 3)."""
+        """Transform offsets (V, 3) of the resting mesh by the bones' linear maps (J, 3, 3)."""
         return np.einsum("vk,vkij,vj->vi", self.weights, linear[self.bones], offsets)
 
 
@@ -78,6 +80,9 @@ def person_mesh(body: Body, person: PersonMotion, look: Look | None = None) -> S
     vertices = person.vertices
     if look is not None and look.offsets is not None:
         vertices = vertices + look.offsets
+    bones, weights = body.bone_indices, body.bone_weights
+    if body.fingers is not None and len(person.skeleton) > len(SMPL24):
+        bones, weights = body.fingers.skin(bones, weights)
     return SkinnedMesh(
         name=person.name,
         track=person.track,
@@ -85,8 +90,8 @@ def person_mesh(body: Body, person: PersonMotion, look: Look | None = None) -> S
         faces=body.faces.numpy().astype(np.int64),
         uv=body.uv.numpy(),
         uv_faces=body.uv_faces.numpy().astype(np.int64),
-        bones=body.bone_indices.numpy(),
-        weights=body.bone_weights.numpy(),
+        bones=bones.numpy(),
+        weights=weights.numpy(),
         image=None if look is None else look.texture,
     )
 
@@ -156,7 +161,10 @@ def frame_meshes(
 
 
 def _bones_to_world(fit: Fit, row: int, body: Body) -> Array:
-    """Return the matrices (24, 3, 3) by which the bones of a row turn and scale vectors at rest into the world."""
+    """Return the matrices (54, 3, 3) by which the bones of a row turn and scale vectors at rest into the world.
+
+    Fingers turn as the hand does: clothes and shoes have no offsets there.
+    """
     with torch.no_grad():
         posed_body = body.pose(
             axis_angle_to_matrix(torch.from_numpy(fit.poses[[row]]).unflatten(1, (-1, 3))),
@@ -165,4 +173,5 @@ def _bones_to_world(fit: Fit, row: int, body: Body) -> Array:
             vertices=False,
         )
     camera = fit.world_to_camera[fit.frame_index[row]].astype(np.float64)
-    return TO_Y_UP @ camera[:3, :3].T @ posed_body.linear[0].double().numpy()
+    linear = posed_body.linear[0].double().numpy()
+    return TO_Y_UP @ camera[:3, :3].T @ np.concatenate((linear, linear[ROOTS]))

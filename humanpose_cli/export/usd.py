@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.extras import require_extra
 from humanpose_cli.export.gltf import linear_colour, quaternions
 from humanpose_cli.export.motion import CameraPath, PersonMotion
@@ -30,10 +30,10 @@ _NEAR, _FAR = 0.01, 1000.0  # metres
 _WRITING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
-def joint_paths() -> list[str]:
+def joint_paths(skeleton: Skeleton) -> list[str]:
     """List UsdSkel's names of the joints, each with its ancestors."""
     paths: list[str] = []
-    for name, parent in zip(SMPL24.joint_names, SMPL24.parents, strict=True):
+    for name, parent in zip(skeleton.joint_names, skeleton.parents, strict=True):
         paths.append(name if parent < 0 else f"{paths[parent]}/{name}")
     return paths
 
@@ -102,10 +102,10 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
     group = UsdGeom.Xform.Define(stage, root)
     _hide(group, person, codes)
     skeleton = UsdSkel.Skeleton.Define(stage, f"{root}/skeleton")
-    skeleton.CreateJointsAttr(joint_paths())
+    skeleton.CreateJointsAttr(joint_paths(person.skeleton))
     translations = np.tile(person.bone_offsets, (len(person.frames), 1, 1))
     translations[:, 0] = person.pelvis
-    bind, parents = person.bind_matrices, np.array(SMPL24.parents)
+    bind, parents = person.bind_matrices, np.array(person.skeleton.parents)
     at_rest = np.where((parents < 0)[:, None, None], bind, np.linalg.inv(bind[parents]) @ bind)
     for attribute, matrices in (
         (skeleton.CreateBindTransformsAttr(), bind),
@@ -113,7 +113,7 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
     ):
         attribute.Set(Vt.Matrix4dArray.FromNumpy(matrices.transpose(0, 2, 1)))  # Gf multiplies rows
     motion = UsdSkel.Animation.Define(stage, f"{root}/skeleton/motion")
-    motion.CreateJointsAttr(joint_paths())
+    motion.CreateJointsAttr(joint_paths(person.skeleton))
     turns = quaternions(person.rotations)[..., [3, 0, 1, 2]]  # Gf has the real part first
     scales = np.repeat(person.local_scales[..., None], 3, -1)
     attributes = (motion.CreateTranslationsAttr(), motion.CreateRotationsAttr(), motion.CreateScalesAttr())

@@ -48,7 +48,7 @@ from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.keypoint_shifts import keypoint_shifts
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions, check_drawn_size
 from humanpose_cli.reposing.segmentation import MIN_CONFIDENCE, Claim, PeopleMap
-from humanpose_cli.reposing.targets import motion_on
+from humanpose_cli.reposing.targets import finger_rotations, motion_on
 from humanpose_cli.reposing.warping import WarpReposer
 
 Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
@@ -239,6 +239,7 @@ class ReposingScene:
         motions = [self._placed(driver, row) for driver, row in zip(drivers, self.rows, strict=True)]
         pairs = zip(drivers, motions, strict=True)
         shifts = [keypoint_shifts(driver, motion, self._body) for driver, motion in pairs]
+        hands = [finger_rotations(driver) for driver in drivers]
         choice = self._options.canvas_choice
         moved = [Shift()] * len(motions)
         composition = self.composition
@@ -250,7 +251,10 @@ class ReposingScene:
             check_drawn_size("canvas", canvas.shape[::-1], layers=self._options.layers)
             composition = self._on(canvas)
         poses = [
-            [TargetPose(m.rotations[t], m.trans[t], s[t]) for m, s in zip(motions, shifts, strict=True)]
+            [
+                TargetPose(m.rotations[t], m.trans[t], s[t], None if h is None else h[t])
+                for m, s, h in zip(motions, shifts, hands, strict=True)
+            ]
             for t in range(len(motions[0]))
         ]
         yield from composition.images(poses, tuple(moved))
@@ -333,4 +337,5 @@ def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
         segment_scales=record.segment_scales[row],
         joint_visibility=joint_visibility(record.select([row]))[0],
         keypoints2d=record.keypoints2d[row],
+        hand_poses=None if record.hand_poses is None else record.hand_poses[row],
     )

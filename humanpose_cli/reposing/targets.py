@@ -171,6 +171,13 @@ def motion_on(
     return BodyParams.from_rotations(rotations, shape.expand(len(rotations), -1), trans)
 
 
+def finger_rotations(target: Target) -> Tensor | None:
+    """Return the rotations (T, 2, 15, 3, 3) of a target's fingers; None if it has none."""
+    if not isinstance(target, RotationTarget) or target.params.hand_poses is None:
+        return None
+    return axis_angle_to_matrix(target.params.tensors().hand_poses)
+
+
 def root_positions(joints: NDArray[np.floating], skeleton: Skeleton) -> NDArray[np.floating]:
     """Return the pelvis (T, 3) of joints (T, J, 3): its own joint, 0 if not finite, or the middle of the hips."""
     if "pelvis" in skeleton:

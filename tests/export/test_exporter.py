@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24, SMPL24_FINGERS
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.export.exporter import FORMATS, export_fit, parse_formats
 from humanpose_cli.export.skins import frame_surfaces
@@ -136,6 +136,50 @@ def test_skins_of_glb_are_where_the_bodies_are(files):
             assert np.abs(glb.world(number, frame / 25)[:3, 3] - expected).max() < 1e-5
     hidden = [np.linalg.det(glb.world(glb.names["person2"], frame / 25)[:3, :3]) == 0 for frame in range(FRAMES)]
     assert hidden == [frame not in PRESENT[2] for frame in range(FRAMES)]
+
+
+def with_hands(fit: Fit) -> Fit:
+    """The people with fingers that move."""
+    poses = np.random.default_rng(1).normal(0, 0.4, (len(fit), 2, 15, 3)).astype(np.float32)
+    return replace(fit, hand_poses=poses, hand_confidence=np.ones((len(fit), 2), np.float32))
+
+
+@pytest.mark.slow
+def test_fingers_of_glb_and_bvh_are_where_the_bodies_are(tmp_path):
+    fit, body = with_hands(FIT), default_body()
+    export_fit(fit, tmp_path / "x", ["glb", "bvh"], textures={}, body=body)
+    glb = Glb(tmp_path / "x.glb")
+    hands = body.fingers.vertices.numpy()
+    for track, frame in ((0, 0), (2, PRESENT[2][-1])):
+        skinned, surface = glb.skinned(track, frame / 25), frame_surfaces(fit, frame, body)[track]
+        without = frame_surfaces(FIT, frame, body)[track]
+        nearest = np.sqrt(((surface[hands][::11, None] - skinned[None]) ** 2).sum(-1)).min(1)
+        assert nearest.max() < 1.2e-3
+        assert np.linalg.norm(surface - without, axis=1).max() > 0.02
+    names = [glb.gltf.nodes[number].name for number in glb.gltf.skins[0].joints]
+    assert names == list(SMPL24_FINGERS.joint_names)
+    text = (tmp_path / "x.person0.bvh").read_text()
+    assert text.count("JOINT") == len(SMPL24_FINGERS) - 1
+    assert text.count("End Site") == 13, "ten fingers, two feet, the head"
+    export_fit(FIT, tmp_path / "plain", ["bvh"], textures={}, body=body)
+    motion, plain = (read_bvh_motion(tmp_path / f"{name}.person0.bvh") for name in ("x", "plain"))
+    names = [joint.name for joint in motion.joints]
+    shared = [names.index(joint.name) for joint in plain.joints if not joint.is_end]
+    mask = [not joint.is_end for joint in plain.joints]
+    np.testing.assert_allclose(motion.positions()[:, shared], plain.positions()[:, mask], atol=1e-5)
+    np.testing.assert_allclose(
+        read_pose(tmp_path / "x.person0.bvh").joints, read_pose(tmp_path / "plain.person0.bvh").joints, atol=1e-5
+    )
+
+
+def test_amass_has_the_fingers_of_smplh_and_they_are_read_again(tmp_path):
+    fit = with_hands(FIT)
+    (path,) = (p for p in export_fit(fit, tmp_path / "x", ["amass"], body=default_body()) if "person0" in p.name)
+    with np.load(path) as arrays:
+        assert arrays["poses"].shape == (len(fit.rows_of(0)), 156)
+    target = read_pose(path)
+    np.testing.assert_allclose(target.params.hand_poses, fit.hand_poses[fit.rows_of(0)], atol=1e-6)
+    np.testing.assert_allclose(target.params.poses[:, 3:66], fit.poses[fit.rows_of(0), 3:66], atol=1e-5)
 
 
 def leads_to_a_child(axes: np.ndarray, heads: np.ndarray) -> None:

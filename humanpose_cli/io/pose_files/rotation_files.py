@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import FINGERS, SMPL24
 from humanpose_cli.core.errors import InputError, shell_word
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
@@ -54,6 +54,7 @@ _IN_CAMERA = ("pose", "smpl_thetas", "cam_R")  # names in files with camera axes
 _NAMES = {name for names in (*_POSES, _TRANS, _BETAS, _FRAME_RATES, _IN_CAMERA) for name in names}
 _NAMES |= {"smpl_scaling", "results"}
 _AIST_RATE, _MOTION_X_RATE = 60.0, 30.0
+_FIRST_FINGER = {156: 66, 165: 75}  # columns by width of SMPL-H's poses, and of SMPL-X's with jaw and eyes
 _WITHOUT_PELVIS = (63, 69)  # lengths of EasyMocap's poses without the pelvis, which is zero in longer ones
 
 
@@ -173,9 +174,19 @@ def _target_of_table(
         notes += axes_notes
     check_axes(axes)
     rotation, shape = AXES[axes], np.tile(_mean_betas(path, betas), (len(body), 1))
-    params = BodyParams(body, shape, trans).in_axes(rotation, np.zeros(3), 0)
+    hands = _hand_poses(arrays, len(body)) if names == ("poses",) else None
+    params = BodyParams(body, shape, trans, hand_poses=hands).in_axes(rotation, np.zeros(3), 0)
     params = replace(params, poses=params.poses.astype(np.float32), trans=params.trans.astype(np.float32))
     return RotationTarget(params, rate, (rotation @ turn).astype(np.float32), notes, person=track)
+
+
+def _hand_poses(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray | None:
+    """Return the fingers (T, 2, 15, 3) of SMPL-H's and SMPL-X's poses; None for other models."""
+    poses = np.atleast_2d(arrays["poses"])
+    first = _FIRST_FINGER.get(poses.shape[-1])
+    if first is None or poses.shape[:-1] != (count,):
+        return None
+    return poses[:, first : first + 6 * len(FINGERS)].reshape(count, 2, len(FINGERS), 3).astype(np.float32)
 
 
 def _first(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray | None:
