@@ -203,6 +203,9 @@ def _mirrored_correspondence(values: Array, body: Body | None) -> dict[str, Arra
     return {"correspondence": codes.astype(LABEL_MAPS["correspondence"].dtype)}
 
 
+_MIRRORED = np.array([1, -1, -1], np.float32)  # a mirrored rotation turns about the mirrored axis the other way
+
+
 def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
     def pixels(points: Array | None) -> Array | None:
         """Move points (N, ≥2) that begin with pixels."""
@@ -222,6 +225,7 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
     def every(points: Mapping[str, Array], move: Callable[[Array | None], Array | None]) -> dict[str, Any]:
         return {name: swapped(move(values), name) for name, values in points.items()}
 
+    hands = person.hand_poses
     truth = _changed_parameters(crop, body, person.poses, person.betas, person.trans)
     fit = _changed_parameters(crop, body, person.fit_poses, person.fit_betas, person.fit_trans)
 
@@ -238,6 +242,9 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
         poses=truth[0],
         trans=truth[1],
         segment_scales=swapped(person.segment_scales, SMPL24.name),
+        hand_poses=hands[::-1] * _MIRRORED
+        if crop.mirror and (hands := person.hand_poses) is not None
+        else person.hand_poses,
         keypoints=every(person.keypoints, pixels),
         joints=every(person.joints, space),
         fit_poses=fit[0],
@@ -264,8 +271,7 @@ def _changed_parameters(
         rotation = Rotation.from_matrix(crop.roll) * Rotation.from_rotvec(axis_angles[root])
         axis_angles[root] = rotation.as_rotvec()
     if crop.mirror:
-        # A mirrored rotation turns about the mirrored axis the other way: (x, y, z) becomes (x, −y, −z).
-        axis_angles = axis_angles[list(SMPL24.mirror)] * np.array([1.0, -1.0, -1.0])
+        axis_angles = axis_angles[list(SMPL24.mirror)] * _MIRRORED
     new_trans = trans
     if trans is not None and (crop.angle or crop.mirror):
         new_trans = None

@@ -69,6 +69,7 @@ class Person:
         betas: (10,) shape components.
         trans: (3,) metres, such that root = shaped rest pelvis + trans.
         segment_scales: (24,) lengths of the segments, 1 for the body's own.
+        hand_poses: (2, 15, 3) radians, axis-angle of `FINGERS` of the left and the right hand, relative to the parent.
         keypoints: Skeleton name → (J, 3), x, y pixels and confidence or visibility 0…1 (0: not labelled).
         joints: Skeleton name → (J, 4), x, y, z metres in camera axes and confidence 0…1 (0: not labelled).
         fit_poses: (72,) radians. Poses of an imperfect fit, from which refinement starts.
@@ -93,6 +94,7 @@ class Person:
     betas: Array | None = None
     trans: Array | None = None
     segment_scales: Array | None = None
+    hand_poses: Array | None = None
     keypoints: Mapping[str, Array] = field(default_factory=dict)
     joints: Mapping[str, Array] = field(default_factory=dict)
     fit_poses: Array | None = None

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, DENSEPOSE_CHARTS, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, DENSEPOSE_CHARTS, FINGERS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.text_files import json_object
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
@@ -222,6 +222,7 @@ def _people() -> list[Column]:
         numbers("betas", "shape components", (10,), "the body model's"),
         numbers("trans", root, (3,), "metres", _CAMERA),
         numbers("segment_scales", "length of each segment", (_J,), "1: the body's own", "", skeleton=SMPL24.name),
+        numbers("hand_poses", "axis-angle of the left and right fingers", (2, len(FINGERS), 3), "radians"),
         *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in SKELETONS.items()),
         *(points(f"joints/{name}", skeleton, 4, joints) for name, skeleton in SKELETONS.items()),
         numbers("fit_poses", "poses of an imperfect fit", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),

@@ -37,6 +37,7 @@ from humanpose_cli.lab.evaluate.confidence import (
     joint_confidences,
     reliability_diagram,
 )
+from humanpose_cli.lab.evaluate.hands import hand_summaries, hand_table
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
@@ -81,6 +82,7 @@ class EvaluatedFits:
         constant: Errors of `constant_pose` of the detected people.
         stand_in: The same of the missed people, with no joint correct.
         movement: Figures of sequences, see `movement_summaries`.
+        hands: Figures of hands, see `hand_summaries`.
         confidence: Confidences of the joints and their errors; None if no confidence is known.
     """
 
@@ -92,6 +94,7 @@ class EvaluatedFits:
     stand_in: BodyErrors
     movement: Mapping[str, Summary] = field(default_factory=dict)
     confidence: JointConfidences | None = None
+    hands: Mapping[str, Summary] = field(default_factory=dict)
 
     @property
     def of_all(self) -> BodyErrors:
@@ -160,7 +163,10 @@ def measure_fits(
         movement = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
     confidence = joint_confidences(people, rows, stacked_bodies, rigs, [prediction.confidence for prediction in bodies])
     stand_in = stand_in._replace(pckh=np.zeros(len(missing_rows)))
-    return EvaluatedFits(rows, errors, stacked_bodies, rigs, constant.taken(rows), stand_in, movement, confidence)
+    hands = hand_summaries(people, rows, stacked_bodies, bodies)
+    return EvaluatedFits(
+        rows, errors, stacked_bodies, rigs, constant.taken(rows), stand_in, movement, confidence, hands
+    )
 
 
 def constant_pose(people: EvaluatedPeople, body: Body) -> BodyErrors:
@@ -434,8 +440,10 @@ def fits_report(
         tables.insert(1, protocol.table(figures, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= {f"{name}_constant": summary for name, summary in constant.items()}
-    metrics |= fits.movement
+    metrics |= {**fits.movement, **fits.hands}
     tables += _groups(people, fits)
+    if fits.hands:
+        tables.insert(1, hand_table(fits.hands))
     if fits.movement:
         tables.insert(1, movement_table(fits.movement))
     if fits.confidence is not None:

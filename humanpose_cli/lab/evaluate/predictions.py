@@ -61,6 +61,7 @@ class PredictedBody(NamedTuple):
         track: Identity within a sequence, as the program names it; "" if unknown.
         confidence: (24,) probabilities of the joints; None if unknown.
         segment_scales: (24,); None for 1.
+        hands: (2, 15, 3) finger rotations and (2,) confidences, as in a fit file; None for the template's hands.
     """
 
     poses: NDArray[Any]
@@ -74,6 +75,7 @@ class PredictedBody(NamedTuple):
     track: str = ""
     confidence: NDArray[Any] | None = None
     segment_scales: NDArray[Any] | None = None
+    hands: tuple[NDArray[Any], NDArray[Any]] | None = None
 
 
 Fits = Callable[[int], list[PredictedBody]]
@@ -238,6 +240,7 @@ def bodies_in_rows(record: FitRecord, rows: Iterable[int]) -> list[PredictedBody
         record: The fit.
         rows: Rows of the fit.
     """
+    hands, presence = record.hand_poses, record.hand_confidence
     still = bool((record.world_to_camera == np.eye(4)).all())  # the world is unknown
     return [
         PredictedBody(
@@ -249,6 +252,7 @@ def bodies_in_rows(record: FitRecord, rows: Iterable[int]) -> list[PredictedBody
             track=f"{id(record)}/{record.track_id[i]}" if len(record.frame_names) > 1 else "",
             confidence=record.joint_confidence[i] if record.keypoints2d[i, :, 2].any() else None,
             segment_scales=record.segment_scales[i],
+            hands=None if hands is None or presence is None else (hands[i], presence[i]),
         )
         for i in rows
     ]

@@ -22,6 +22,7 @@ from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
 from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
 from humanpose_cli.lab.synthetic.camera_paths import WALKS
 from humanpose_cli.lab.synthetic.dressing import dress_identity
+from humanpose_cli.lab.synthetic.hands import sample_hands, with_hands
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
@@ -140,8 +141,11 @@ class SyntheticSource:
         """Draw a scene that shows its first person; also returns its renderer and the frames rendered so far."""
         # People may leave clips, of which only the first frame is checked.
         frames = 2 if self.options.structure == "pairs" else 1
+        hands = [sample_hands(self._random(f"hands-{role}", number)) for role in range(len(actors))]
         for _ in range(_TRIES):
             scene = sample_scene(random, _body(), actors, self._scene_options(number), images=self._images)
+            people = (with_hands(_body(), *each) for each in zip(scene.people, hands, strict=True))
+            scene = replace(scene, people=tuple(people))
             renderer = SceneRenderer(_body(), scene, labels_of(_body()))
             rendered = {frame: renderer.render(frame) for frame in range(frames)}
             min_visible = min(int(image.visible[0]) for image in rendered.values())

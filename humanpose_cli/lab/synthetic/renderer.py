@@ -442,6 +442,7 @@ def people_of_frame(
                 poses=poses[row],
                 betas=betas[row].numpy(),
                 trans=trans[row].numpy(),
+                hand_poses=people[index].hands,
                 keypoints=keypoints,
                 joints={
                     name: np.c_[joints, np.ones(len(joints), np.float32)] for name, joints in person_points.items()

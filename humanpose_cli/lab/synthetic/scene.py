@@ -410,6 +410,7 @@ class StagedPerson:
         trans: (T, 3) float32, metres in camera axes. The root is the rest pelvis of the shape + trans.
         activities: Activity of each frame, as in `Performance`.
         family: Family of the poses.
+        hands: (2, 15, 3) float32, radians. Fingers of the mesh; None for those of the template.
     """
 
     mesh: DressedMesh
@@ -418,6 +419,7 @@ class StagedPerson:
     trans: Tensor
     activities: tuple[str, ...]
     family: str
+    hands: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def example(body):
         fit_poses=poses,
         fit_betas=betas,
         fit_trans=trans,
+        hand_poses=0.3 * torch.randn(2, 15, 3, generator=generator).numpy(),
         keypoints={"smpl24": np.concatenate((pixels, ones), 1)},
         joints={"smpl24": np.concatenate((joints, ones), 1)},
         surface_points=np.concatenate((pixels, ones, pixels / 300), 1),
@@ -103,6 +104,15 @@ def test_the_changed_body_has_the_changed_joints(crop_result, crop, rendered_ane
     np.testing.assert_allclose(crop_result.person.joints["smpl24"][pelvis, :3], joints[pelvis], atol=1e-4)
     np.testing.assert_array_equal(crop_result.person.fit_poses, crop_result.person.poses)
     np.testing.assert_array_equal(crop_result.person.fit_trans, crop_result.person.trans)
+
+
+def test_mirrored_hands_mirror_each_other(example, crop, crop_result, body):
+    (before, after), eye = (e.person.hand_poses for e in (example, crop_result)), torch.eye(3).expand(2, 24, 3, 3)
+    hands = axis_angle_to_matrix(torch.from_numpy(np.stack((before, after))))
+    vertices, changed = body.pose(eye, torch.zeros(1, 10), hands=hands).vertices
+    if crop.mirror:
+        vertices = vertices[body.mirror_vertices] * torch.tensor([-1.0, 1, 1])
+    torch.testing.assert_close(changed, vertices, atol=2e-3, rtol=0)
 
 
 def test_the_changed_maps_are_those_of_the_changed_body(crop_result, rendered_anew):
