@@ -29,7 +29,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.fitting.people import detections_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
-from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
+from humanpose_cli.io.fit_files import COLUMNS
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.output_names import FIT_SUFFIX
@@ -66,7 +66,7 @@ class Clip:
     def view(self, index: int) -> View | None:
         """Fit one frame like a photograph; None if the detector returns no mask."""
         row = np.intersect1d(self.fit.rows_for(index), self.fit.rows_of(self.fit.largest_track))
-        names = {name: row if name in ROW_COLUMNS else [index] for name in COLUMNS}
+        names = {name: [index] for name in COLUMNS} | dict.fromkeys(self.fit.row_columns, row)
         columns = {name: getattr(self.fit, name)[rows] for name, rows in names.items()}
         columns["frame_index"] = np.zeros(1, np.int32)
         fit = replace(self.fit, detections=(), frame_times=None, **columns)

@@ -53,6 +53,7 @@ _MIN_PRESENCE = 0.1  # times the plausibility, of a hand that is used
 # Seconds: standard deviation of the mean in time, and of the fading of hands that are no longer detected, and the reach
 # of both. Between detections that are far apart, the tail of the weights interpolates.
 _DEVIATION, _FADE, _REACH, _TAIL = 0.07, 0.25, 0.75, 1e-3
+_CHUNK = 256  # rows whose neighbours are in memory
 _MIN_CONFIDENCE = 0.05  # of a hand that is not just relaxed
 _FULL_WEIGHT = 0.5  # presence from which the landmarks alone determine a hand
 
@@ -285,7 +286,7 @@ def _limited(rotations: Tensor) -> Tensor:
 
 
 class _TimeMean:
-    """Means of rotations over neighbouring frames of a track, weighted by the presence of the hands.
+    """Means of rotations over the detections near in time of the same track, weighted by the presence of the hands.
 
     Attributes:
         presence: (N, 2), 0…1. The presence of the hands, which fades where they are no longer detected.
@@ -295,29 +296,41 @@ class _TimeMean:
     def __init__(
         self, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], presence: Tensor, *, smooth: bool
     ) -> None:
-        tracks = torch.tensor([person.track for person in people])
-        seconds = torch.tensor([cameras[person.frame].time for person in people], dtype=torch.float64)
-        frames = int(_REACH / max(float(seconds.unique().diff().median()), 1e-3)) if smooth and len(seconds) > 1 else 0
-        self._neighbours = []
         self.presence = torch.zeros_like(presence)
-        for offset in range(-frames, frames + 1):
-            rows = (torch.arange(len(people)) + offset).clamp(0, len(people) - 1)
-            apart = seconds[rows] - seconds
-            inside = ((tracks[rows] == tracks) & (apart.sign() == np.sign(offset)) & (apart.abs() <= _REACH))[:, None]
-            weights = inside * presence[rows]
-            if weights.any():
-                self.presence = torch.maximum(self.presence, weights * torch.exp(-0.5 * (apart / _FADE) ** 2)[:, None])
-                gaussian = torch.exp(-0.5 * (apart / _DEVIATION) ** 2) + _TAIL * torch.exp(-apart.abs() / _FADE)
-                self._neighbours.append((rows, weights * gaussian[:, None]))
+        self._near: list[tuple[Tensor, int, Tensor, Tensor]] = []  # rows, side, rows of detections, weights
+        seconds = torch.tensor([cameras[person.frame].time for person in people], dtype=torch.float64)
+        tracks: dict[int, list[int]] = {}
+        for row, person in enumerate(people):
+            tracks.setdefault(person.track if smooth else row, []).append(row)
+        for numbers in tracks.values():
+            rows = torch.tensor(numbers)[seconds[numbers].argsort()]
+            for side in range(2):
+                detected = rows[presence[rows, side] > 0]
+                if len(detected):
+                    self._add(rows, side, detected, seconds, presence[:, side])
         share = (self.presence / _FULL_WEIGHT).clamp(max=1)
         self.strength = share**2 * (3 - 2 * share)
 
+    def _add(self, rows: Tensor, side: int, detected: Tensor, seconds: Tensor, presence: Tensor) -> None:
+        """Weight the detections of a track around each of its rows."""
+        times = seconds[detected]
+        first = torch.searchsorted(times, seconds[rows] - _REACH)
+        last = torch.searchsorted(times, seconds[rows] + _REACH, right=True)
+        index = first[:, None] + torch.arange(int((last - first).max()))
+        near = detected[index.clamp(max=len(detected) - 1)]
+        apart = seconds[near] - seconds[rows, None]
+        weights = (index < last[:, None]) * presence[near]
+        fading = weights * torch.exp(-0.5 * (apart / _FADE) ** 2)
+        self.presence[rows, side] = torch.nn.functional.pad(fading, (0, 1)).amax(1)
+        gaussian = torch.exp(-0.5 * (apart / _DEVIATION) ** 2) + _TAIL * torch.exp(-apart.abs() / _FADE)
+        self._near.append((rows, side, near, weights * gaussian))
+
     def of(self, rotations: Tensor, default: Tensor) -> Tensor:
         """Return the means of rotations (N, 2, K, 3, 3), towards `default` where no hand is near in time."""
-        total = torch.full_like(self.presence, 1e-12)
         mean = torch.zeros_like(rotations)
-        for rows, weights in self._neighbours:
-            mean += weights[..., None, None, None] * rotations[rows]
-            total += weights
+        for rows, side, near, weights in self._near:
+            for part in torch.arange(len(rows)).split(_CHUNK):  # a long video's neighbours would fill the memory
+                total = torch.einsum("nw,nwkij->nkij", weights[part], rotations[near[part], side])
+                mean[rows[part], side] = total / weights[part].sum(1).clamp_min(1e-12)[:, None, None, None]
         strength = self.strength[..., None, None, None]
-        return project_to_rotation(strength * mean / total[..., None, None, None] + (1 - strength) * default)
+        return project_to_rotation(strength * mean + (1 - strength) * default)

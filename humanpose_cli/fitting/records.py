@@ -20,7 +20,7 @@ from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.io.fit_files import COLUMNS, FitRecord, UnfittedDetection
+from humanpose_cli.io.fit_files import COLUMNS, HAND_COLUMNS, FitRecord, UnfittedDetection
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:
@@ -144,6 +144,10 @@ def confident(fit: Fit, minimum: float) -> Fit:
 def joined(fits: Sequence[Fit]) -> Fit:
     """Join fits of independent images to one fit, with a frame and a shot each. People are numbered consecutively."""
     columns: dict[str, list[np.ndarray]] = {name: [getattr(fit, name) for fit in fits] for name in COLUMNS}
+    if any(fit.hand_poses is not None for fit in fits):  # images without people have none
+        for name, (shape, _) in HAND_COLUMNS.items():
+            empty = [np.zeros((len(fit), *map(int, shape[1:])), np.float32) for fit in fits]
+            columns[name] = [fit.row_columns.get(name, zeros) for fit, zeros in zip(fits, empty, strict=True)]
     first = 0
     for number, fit in enumerate(fits):
         columns["track_id"][number] = fit.track_id + first

@@ -289,10 +289,9 @@ class FitRecord:
         if values.get("views") is not None:
             values["views"] = values["views"].rows(order)
         for name in (*ROW_COLUMNS, *HAND_COLUMNS):
-            if values.get(name) is not None and len(values[name]) == len(
-                order
-            ):  # a wrong length is refused below, with its name
-                values[name] = values[name][order]
+            column = values.get(name)
+            if column is not None and len(column) == len(order):  # a wrong length is refused below, with its name
+                values[name] = column[order]
         return cls(options=dict(options or {}), **values)
 
     @classmethod

@@ -129,18 +129,17 @@ def _header_document(path: Path) -> dict[str, Any]:
     try:
         if path.name.endswith(PACKED):
             content = read_planes(path)
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            metadata = header.get("__metadata__", {})
+            metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
         else:
             with safe_open(path, "np") as file:  # which needs no torch
                 metadata = file.metadata() or {}
     except FileNotFoundError:
         raise InputError(path, "does not exist", expected="a weights file") from None
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(path, f"cannot be read ({error})", expected="a weights file of hpc train") from error
     try:
         return dict(json.loads(metadata.get(_KEY, "{}")))
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
 
 

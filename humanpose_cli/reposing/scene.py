@@ -48,7 +48,7 @@ from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.keypoint_shifts import keypoint_shifts
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions, check_drawn_size
 from humanpose_cli.reposing.segmentation import MIN_CONFIDENCE, Claim, PeopleMap
-from humanpose_cli.reposing.targets import finger_rotations, motion_on
+from humanpose_cli.reposing.targets import finger_rotations, motion_on, with_straight_knuckles
 from humanpose_cli.reposing.warping import WarpReposer
 
 Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
@@ -240,6 +240,8 @@ class ReposingScene:
         pairs = zip(drivers, motions, strict=True)
         shifts = [keypoint_shifts(driver, motion, self._body) for driver, motion in pairs]
         hands = [finger_rotations(driver) for driver in drivers]
+        if self.record.hand_poses is not None:
+            motions = [with_straight_knuckles(motion) for motion in motions]
         choice = self._options.canvas_choice
         moved = [Shift()] * len(motions)
         composition = self.composition

@@ -178,6 +178,13 @@ def finger_rotations(target: Target) -> Tensor | None:
     return axis_angle_to_matrix(target.params.tensors().hand_poses)
 
 
+def with_straight_knuckles(motion: BodyParams) -> BodyParams:
+    """Leave the bending of the fingers to a person's or a target's fingers."""
+    rotations = motion.rotations.clone()
+    rotations[:, SMPL24.indices(("left_hand", "right_hand"))] = torch.eye(3)
+    return BodyParams.from_rotations(rotations, motion.betas, motion.trans, motion.segment_scales)
+
+
 def root_positions(joints: NDArray[np.floating], skeleton: Skeleton) -> NDArray[np.floating]:
     """Return the pelvis (T, 3) of joints (T, J, 3): its own joint, 0 if not finite, or the middle of the hips."""
     if "pelvis" in skeleton:

@@ -11,8 +11,10 @@ import torch
 from humanpose_cli.avatar.ground import straight_legs
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, FINGERS, SMPL24
+from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.stature import statures
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_options import FRAME_LISTS
 from humanpose_cli.io.take_views import TakeViews
 from humanpose_cli.io.unfitted_detections import NOT_FITTED
@@ -25,6 +27,7 @@ SCALE_UNCERTAINTY = {"calibration": 0.0, "height": 0.01, "bodies": 0.06}
 """Uncertainty of a take's scale by its source. A calibration counts as exact, a height as measured to 1 %. Sizes from
 bodies were wrong by 5.6 % (root mean square, 11 rendered takes of two adults), and by 1 to 3 % for a real man."""
 _PELVIS, _NECK = SMPL24.indices(("pelvis", "neck"))
+_KNUCKLES = SMPL24.indices(("left_hand", "right_hand"))
 _ANKLES = list(SMPL24.indices(("left_ankle", "right_ankle")))
 _SOLES = BLAZEPOSE33.indices([f"{side}_{end}" for side in ("left", "right") for end in ("heel", "foot_index")])
 _CONFIDENT = 0.5  # confidence of the landmarks by which the error of a view is measured, if there are any
@@ -191,7 +194,8 @@ def _rows(
 ) -> dict[str, np.ndarray]:
     """Return the columns of one person. Columns of views begin with `view_` and have the rows first."""
     evidence = person.evidence
-    fit = person.fit
+    hands = _hands(person, fits)
+    fit = _with_straight_knuckles(body, person.fit) if hands else person.fit
     count = len(evidence.frames)
     joints = fit.joints3d.astype(np.float64) * scale
     rest = fit.joints3d[:, _PELVIS].astype(np.float64) - fit.trans
@@ -201,7 +205,7 @@ def _rows(
     joint_boxes = np.concatenate((inside.min(1), inside.max(1)), 1)
     view_zeros = np.zeros((count, len(take.cameras)))  # replaced by `with_view_errors`
     return {
-        **_hands(person, fits),
+        **hands,
         "track_id": np.full(count, track),
         "frame_index": evidence.frames,
         "interpolated": ~evidence.visible.any(0),
@@ -221,6 +225,16 @@ def _rows(
         "view_reprojection_error": view_zeros,
         "view_weight": view_zeros,
     }
+
+
+def _with_straight_knuckles(body: Body, fit: KeypointFit) -> KeypointFit:
+    """Leave the bending of the fingers to `hand_poses`."""
+    poses, joints = fit.poses.copy(), fit.joints3d.copy()
+    poses.reshape(len(poses), -1, 3)[:, _KNUCKLES] = 0
+    rotations = axis_angle_to_matrix(torch.from_numpy(poses).unflatten(1, (-1, 3)))
+    values = (torch.from_numpy(each) for each in (fit.betas, fit.trans, fit.segment_scales))
+    joints[:, _KNUCKLES] = body.pose(rotations, *values, vertices=False).joints[:, _KNUCKLES].numpy()
+    return replace(fit, poses=poses, joints3d=joints)
 
 
 def _boxes(person: PersonBodies, view: int, fit: Fit, take: Take) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.fit_values import values
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
@@ -16,6 +17,8 @@ from humanpose_cli.core.conventions import FINGERS, HAND21, SMPL24
 from humanpose_cli.detect.person import DetectedPerson, Hand
 from humanpose_cli.fitting.hands import articulate
 from humanpose_cli.fitting.keypoints import KeypointFit
+from humanpose_cli.fitting.records import joined
+from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle, matrix_to_axis_angle
 
@@ -180,6 +183,29 @@ def test_hands_are_held_between_detections_and_fade_at_the_ends(body: Body) -> N
     assert np.abs(np.diff(poses, 2, axis=0)).max() < 0.1, "without a jump"
 
 
+def test_the_first_frames_are_means_of_their_neighbours_as_all_others(body: Body) -> None:
+    """One wrong hand in the first frame of a clip: it counts once, whatever lies before the clip."""
+    count = 12
+    true = bodies_of(body, STANCE, count)
+    right, wrong = detected_hands(body, true, hand_poses(body)), detected_hands(body, true, hand_poses(body, **GRIP))
+    people = [person_with(wrong if frame == 0 else right, frame) for frame in range(count)]
+    reverse = [replace(person, frame=count - 1 - person.frame) for person in reversed(people)]
+    difference = distances(body, hand_poses(body).numpy(), hand_poses(body, **GRIP))
+    for rows, end in ((people, 2), (reverse, count - 3)):
+        poses = articulate(body, true, rows, cameras(count), smooth=True).hand_poses
+        assert poses is not None
+        assert distances(body, poses[end], hand_poses(body)) < 0.5 * difference
+
+
+def test_two_people_of_one_frame_have_no_neighbours(body: Body) -> None:
+    two = bodies_of(body, STANCE, 2)
+    hands = detected_hands(body, two, hand_poses(body, **GRIP))
+    people = [person_with(hands), replace(person_with(hands), track=1)]
+    poses = articulate(body, two, people, cameras(), smooth=True).hand_poses
+    assert poses is not None
+    assert max(distances(body, each, hand_poses(body, **GRIP)) for each in poses) < 0.001
+
+
 def test_means_over_time_lower_the_noise(body: Body) -> None:
     random, count = np.random.default_rng(0), 60
     true = bodies_of(body, STANCE, count)
@@ -197,3 +223,14 @@ def test_means_over_time_lower_the_noise(body: Body) -> None:
         np.abs(poses[5:-5, 0, :12, 2] - hand_poses(body, **GRIP)[0, :12, 2].numpy()).mean() for poses in (alone, smooth)
     ]
     assert errors[1] < 0.6 * errors[0]
+
+
+def test_fits_of_images_keep_their_hands_when_they_are_joined() -> None:
+    with_hands = Fit.build(**values(tracks=[0], frames=[0], frame_count=1))
+    poses = np.full((1, 2, 15, 3), 0.5, np.float32)
+    with_hands = replace(with_hands, hand_poses=poses, hand_confidence=np.ones((1, 2), np.float32))
+    nobody = Fit.empty(["b.jpg"], [(640, 480)], [768.0])
+    both = joined([nobody, with_hands, with_hands])
+    np.testing.assert_array_equal(both.hand_poses, np.concatenate((poses, poses)))
+    np.testing.assert_array_equal(both.hand_confidence, np.ones((2, 2)))
+    assert joined([nobody, nobody]).hand_poses is None

@@ -272,6 +272,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "x.person0.look.npz": (look, lambda path: read_look(path, BODY, "rows")),
     "x.displacements.npz": (displacements, every_displacement),
     "x.safetensors": (weights, read_weights),
+    "x.safetensors.planes.gz": (weights, read_weights),
     "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_tensors),
     "checkpoint.pt": (checkpoint, lambda path: read_checkpoint(path, {"b": 2})),
     "gmm.pkl": (write_mixture, read_mixture_prior),

@@ -174,19 +174,21 @@ def _target_of_table(
         notes += axes_notes
     check_axes(axes)
     rotation, shape = AXES[axes], np.tile(_mean_betas(path, betas), (len(body), 1))
-    hands = _hand_poses(arrays, len(body)) if names == ("poses",) else None
+    hands = _hand_poses(path, arrays, len(body)) if names == ("poses",) else None
     params = BodyParams(body, shape, trans, hand_poses=hands).in_axes(rotation, np.zeros(3), 0)
     params = replace(params, poses=params.poses.astype(np.float32), trans=params.trans.astype(np.float32))
     return RotationTarget(params, rate, (rotation @ turn).astype(np.float32), notes, person=track)
 
 
-def _hand_poses(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray | None:
+def _hand_poses(path: Path, arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray | None:
     """Return the fingers (T, 2, 15, 3) of SMPL-H's and SMPL-X's poses; None for other models."""
     poses = np.atleast_2d(arrays["poses"])
     first = _FIRST_FINGER.get(poses.shape[-1])
     if first is None or poses.shape[:-1] != (count,):
         return None
-    return poses[:, first : first + 6 * len(FINGERS)].reshape(count, 2, len(FINGERS), 3).astype(np.float32)
+    hands = poses[:, first : first + 6 * len(FINGERS)].reshape(count, 2, len(FINGERS), 3).astype(np.float32)
+    check_limits("hand_poses", hands, path)
+    return hands
 
 
 def _first(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray | None:
