@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
 
@@ -273,7 +274,9 @@ class Follower:
     def _begin(self, number: int, pyramid: Pyramid) -> None:
         """Begin the work for a coming frame: its search, and its look if its image changed so far."""
         if number % KEY_EVERY == 0:
-            self._begun_searches[number] = self._pool.begin(lambda: self._propose_everywhere(pyramid))
+            self._begun_searches[number] = self._pool.begin(
+                partial(propose_everywhere, self._pool, pyramid, self._tentative)
+            )
         views = self._views_to_look_at(number, pyramid)
         if any(self._layout_if_changed(pyramid, window) is not None for window, _ in views):
             self._begun_looks[number] = self._pool.begin(lambda: propose_by_multipose(self._pool, pyramid, views))
@@ -306,7 +309,7 @@ class Follower:
         # Now and then the full image, but for the regions of people who are certain.
         if self._frame % KEY_EVERY == 0:
             pending = self._begun_searches.pop(self._frame, None)
-            everywhere = self._propose_everywhere(pyramid) if pending is None else pending()
+            everywhere = (pending or partial(propose_everywhere, self._pool, pyramid, self._tentative))()
             certain = [f.region for f in self._people if f.confirmed and f.candidate is not None]
             new_proposals = [p for p in everywhere if not any(self._near(p.region, c) for c in certain)]
             self._add(search_proposed(self._pool, pyramid, self._tentative, new_proposals))
@@ -426,11 +429,10 @@ class Follower:
 
     def _passes(self, pyramid: Pyramid, regions: Sequence[Region]) -> list[tuple[list[Observation], list[Observation]]]:
         """Run passes of BlazePose full and heavy over each region."""
+        run = partial(observe_jittered, self._pool, pyramid, regions)
         full, heavy = self._pool.run_both(
-            lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.following, masks=self._masks),
-            lambda: observe_jittered(
-                self._pool, pyramid, regions, self._scheme.heavy - 1, "blazepose-heavy", masks=False
-            ),
+            lambda: run(self._scheme.following, masks=self._masks),
+            lambda: run(self._scheme.heavy - 1, "blazepose-heavy", masks=False),
         )
         return list(zip(full, heavy, strict=True))
 
@@ -453,9 +455,6 @@ class Follower:
             if regained:
                 self._people[self._people.index(person)] = max(regained, key=lambda f: f.probability)
         self._drop_duplicates()
-
-    def _propose_everywhere(self, pyramid: Pyramid) -> list[Proposal]:
-        return propose_everywhere(self._pool, pyramid, self._tentative)
 
     def _look_round(self, pyramid: Pyramid) -> PendingProposals:
         """Find people by MultiPose in this frame's windows, if one of them changed since the last look."""
