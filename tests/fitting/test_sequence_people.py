@@ -33,7 +33,7 @@ def test_a_joint_of_two_people_belongs_to_the_one_who_is_surer():
     people = [person_at(100), person_at(300)]
     wrist = BLAZEPOSE33.index("left_wrist")
     people[1].keypoints[wrist] = people[0].keypoints[wrist] * (1, 1, 0.8)
-    builder = SequencePeopleBuilder(FitOptions(), Estimates(None), TrackMasks(False))
+    builder = SequencePeopleBuilder(FitOptions(), Estimates(None), TrackMasks(False), HandDetector(False))
     builder.add(Frame(0, "0.png", frame_of((100, RED), (300, RED))), people)
     for hide, confidence in ((False, 0.8), (True, 0.0)):
         claims = [person.keypoints[wrist, 2] for person in builder.finish(25.0, hide_shared=hide).people]
