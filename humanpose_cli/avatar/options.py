@@ -16,7 +16,7 @@ class MeshOptions(Options):
 
     wears: str = option(
         "auto",
-        "Which of shoes, gloves and skirt people wear: some of these, none, or auto, by colour and outline.",
+        "What people wear of shoes, gloves and skirt; auto guesses.",
         value="auto|none|shoes,gloves,skirt",
     )
     texture_size: int | None = option(

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.cli.options import (
     BatchFlags,
     ComputeFlags,
@@ -183,6 +184,7 @@ def repose(
     fail_if_doubtful: FailIfDoubtful = False,
     fitting: Annotated[FitOptions, Flags("detector", "body", "focal")],
     evidence: Annotated[EvidenceFiles, Flags("mask")],
+    mesh: Annotated[MeshOptions, Flags("wears")],
     out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
     video_codec: VideoCodecOption = "h264",
@@ -232,7 +234,8 @@ def repose(
         detector=ready and fitting.detector != "auto",
         body=is_other_body,
     )
-    options = session.tune(ReposeOptions(**vars(people), **vars(drawing), fit=fitting))
+    _check_unused("a network draws", wears=drawing.method == "warp3d" and mesh.wears != "auto")
+    options = session.tune(ReposeOptions(**vars(people), **vars(drawing), fit=fitting, mesh=mesh))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, mask=evidence.mask, **vars(compute)) as reposer:
         reposer.check(list(input_set))

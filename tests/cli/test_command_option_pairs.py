@@ -89,6 +89,7 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--texture": "texture.png",
     "--threads": "1",
     "--truth": "fit.fit.npz",
+    "--wears": "shoes,gloves",
     "--wait": "--cluster slurm --wait",
     "--weights": "nbf-proxy",
 }
