@@ -256,16 +256,16 @@ def _nearest_rows(person: PersonBodies, view: int) -> Array | None:
 
 
 def _hands(person: PersonBodies, fits: Sequence[Fit]) -> dict[str, np.ndarray]:
-    """Return the columns of hands, each hand from the view with the highest confidence; {} if a view has none."""
-    columns = [(fit.hand_poses, fit.hand_confidence) for fit in fits]
+    """Return the columns of hands, of the surer views, which blend where one takes over; {} if a view has none."""
     visible = person.evidence.visible
-    poses = np.zeros((visible.shape[1], 2, len(FINGERS), 3), np.float32)
-    best = np.full(poses.shape[:2], -1.0)
-    for view, (hands, presence) in enumerate(columns):
-        if hands is None or presence is None:
+    total, best = np.zeros((2, visible.shape[1], 2))
+    poses = np.zeros((*best.shape, len(FINGERS), 3))
+    for view, fit in enumerate(fits):
+        if fit.hand_poses is None or fit.hand_confidence is None:
             return {}
         if (rows := _nearest_rows(person, view)) is not None:
-            confidence = np.where(visible[view][:, None], presence[rows], -0.5)
-            better = confidence > best
-            poses[better], best = hands[rows][better], np.maximum(best, confidence)
-    return {"hand_poses": poses, "hand_confidence": best.clip(0)}
+            confidence = fit.hand_confidence[rows] * visible[view][:, None]
+            weight = confidence**4.0 + np.where(visible[view][:, None], 1e-6, 1e-12)
+            poses += weight[..., None, None] * fit.hand_poses[rows]
+            total, best = total + weight, np.maximum(best, confidence)
+    return {"hand_poses": (poses / total[..., None, None]).astype(np.float32), "hand_confidence": best}
