@@ -26,7 +26,8 @@ _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 _LIMB_JOINTS = {"arm": ("elbow", "wrist"), "leg": ("knee", "ankle")}  # joints and landmarks have the same names
 _LIMBS = 2 * len(_LIMB_JOINTS)
 _LOST_SECONDS = 0.2  # between the last frames of a person and of the shot; a shorter loss is at the end of the clip
-_EDGE = 0.02  # of the image's width: people nearer to its left or right edge may have walked out
+_EDGE = 0.02  # of the image's width: people nearer to its left or right edge may have walked out,
+_DEEP_INSIDE = 1 / 3  # unless the middle of their box is so many image heights from every edge
 _PARTS_OF_LIMB = {"arm": ("shoulder", "elbow", "wrist", "hand"), "leg": ("hip", "knee", "ankle", "foot")}
 
 
@@ -161,10 +162,10 @@ def losses_in_view(record: FitRecord) -> dict[int, float]:
         last = np.flatnonzero(record.track_id == track)[-1]
         frame = record.frame_index[last]
         shot_end = np.flatnonzero(record.shot_id == record.shot_id[frame])[-1]
-        width = record.image_size[frame, 0]
-        left, right = record.boxes[last, [0, 2]]
-        is_inside = left > _EDGE * width and right < (1 - _EDGE) * width
-        if is_inside and seconds[shot_end] - seconds[frame] > _LOST_SECONDS:
+        size, (low, high) = record.image_size[frame], record.boxes[last].reshape(2, 2)
+        is_inside = min(low[0], size[0] - high[0]) > _EDGE * size[0]
+        is_deep_inside = np.minimum(low + high, 2 * size - low - high).min() / 2 > _DEEP_INSIDE * size[1]
+        if (is_inside or is_deep_inside) and seconds[shot_end] - seconds[frame] > _LOST_SECONDS:
             losses[track] = float(seconds[frame])
     return losses
 

@@ -174,7 +174,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         `people` and `frames`, numbers. `error_px`, the median reprojection error, and `confidence`, the median
         confidence, or None. `doubtful`, such as "left leg hidden, guessed", with numbers if there are several people,
         "" if no fit is doubtful. And if they apply: `not_fitted`, such as "2 hidden by another person; person 1 last
-        detected at 1.4 s, still in view". `left_out`, the number of people below the minimum confidence. `views`, the
+        seen at 1.42 s, still in view". `left_out`, the number of people below the minimum confidence. `views`, the
         number of cameras of a take. `accepted`, the mean share of the refinement that was accepted, with
         `overlap_before` and `overlap_after`.
     """
@@ -197,9 +197,9 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
 
 
 def loss_sentences(record: FitRecord) -> list[str]:
-    """Name the people who are lost in view, such as "person 1 last detected at 1.4 s, still in view"."""
+    """Name the people who are lost in view, such as "person 1 last seen at 1.42 s, still in view"."""
     losses = losses_in_view(record).items()
-    return [f"person {track} last detected at {seconds:.1f} s, still in view" for track, seconds in losses]
+    return [f"person {track} last seen at {seconds:.2f} s, still in view" for track, seconds in losses]
 
 
 def _step_summary(record: FitRecord) -> dict[str, Any]:

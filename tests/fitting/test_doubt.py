@@ -110,7 +110,11 @@ def test_frames_without_a_person_at_the_keypoints_are_doubtful():
     [
         ([200.0, 20.0, 400.0, 420.0], range(20), {0: 19 / 25}),
         ([200.0, 20.0, 400.0, 420.0], range(26), {}),  # too near the end
-        ([200.0, 20.0, 632.0, 420.0], range(20), {}),  # at the right edge
+        ([200.0, 300.0, 400.0, 470.0], range(20), {0: 19 / 25}),  # at the bottom
+        ([326.0, 20.0, 636.0, 420.0], range(20), {}),  # at the right edge, its middle 159 pixels away,
+        ([324.0, 20.0, 634.0, 420.0], range(20), {0: 19 / 25}),  # and 161, more than a third of the height
+        ([4.0, 20.0, 634.0, 298.0], range(20), {}),  # likewise from the top
+        ([4.0, 20.0, 634.0, 302.0], range(20), {0: 19 / 25}),
     ],
 )
 def test_a_track_that_ends_in_the_middle_of_the_image_is_lost(box, frames, losses):
