@@ -412,7 +412,7 @@ def test_a_person_lost_in_view_is_doubtful(monkeypatch):
     monkeypatch.setattr("humanpose_cli.refining.outputs.apply_steps", lambda *_, **__: (fit, ()))
     monkeypatch.setattr("humanpose_cli.fitting.doubt.row_doubts", lambda *_, **__: [""] * 3)
     work = FitWork(MagicMock(), lambda *_: (), MagicMock(), fail_if_doubtful=True)
-    lost = [f"person {track} last seen at 0.00 s, still in view" for track in (0, 2)]
+    lost = [f"person {track} last seen at 0.04 s, still in view" for track in (0, 2)]
     assert work(MagicMock(outputs=[Path("a")])).problem == f"doubtful: {'; '.join(lost)}"
 
 
