@@ -43,7 +43,8 @@ _SHADES = 0.2  # difference of colour of the folds of a plain cloth
 _MIN_PLAIN = 0.3  # share of clothes in one colour that goes on alone behind arms
 _CUFF = 0.03  # metres: distance from skin within which a sleeve shows cuffs
 _DEPTH_BEFORE = 0.02  # metres: depth by which a forearm lies before the body
-_GLOVED = 0.5  # share of hands without skin from which they wear gloves
+_HANDS_OF_SIDES = (HANDS[:2], HANDS[2:])
+_GLOVED = 0.5  # share of each hand without skin from which they wear gloves
 _SKIN_REACH = 0.1  # metres: distance in which skin on clothes is the arm's
 _HAND_SURROUNDINGS = 0.05  # metres: width of the surroundings of a hand
 _MIN_SURROUNDED = 0.6  # share of a pocket's surroundings that are the person
@@ -175,7 +176,8 @@ class PartsInPhoto:
             return trust
         hands = self.shows(HANDS) & ~skin
         if gloved is None:
-            gloved = bool(hands.sum() > _GLOVED * self.shows(HANDS).sum())
+            pair = [mask for mask in map(self.shows, _HANDS_OF_SIDES) if mask.any()]
+            gloved = all(hands[mask].mean() > _GLOVED for mask in pair)  # nobody wears one glove
         if sleeves.any() and gloved:
             sleeve = np.median(self.crop.pixels[sleeves] / 255, axis=0)
             hands[hands] = like_colour(self.crop.pixels[hands] / 255, sleeve)

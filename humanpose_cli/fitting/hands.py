@@ -49,6 +49,7 @@ _CURL = (18.0, 25.0, 15.0)  # flexion of a relaxed hand, degrees
 # Radians: standard deviations of measured angles of arms beyond their ranges, and of the twist of forearms; and the sum
 # of the angles of fingers beyond theirs that halves the weight of a hand twice.
 _EXCESS, _USUAL_TWIST, _FINGER_EXCESS = math.radians(20), math.radians(60), 1.5
+_KNOWN_WRIST = 0.25  # confidence of a wrist from which its hand counts fully
 _MIN_PRESENCE = 0.1  # times the plausibility, of a hand that is used
 # Seconds: standard deviation of the mean in time, and of the fading of hands that are no longer detected, and the reach
 # of both. Between detections that are far apart, the tail of the weights interpolates.
@@ -104,7 +105,9 @@ def _articulated(
     observed, presence = _observed(people, cameras)
     absolute = body.pose(rotations.float(), betas, vertices=False).rotations.double()
     relative, fingers, cost = _natural_hands(rest, observed, rotations, absolute[:, _ELBOWS])
-    presence = presence * torch.exp(-cost)
+    # Where the fit does not know the wrist, an arm of another pose would take the hand.
+    known = torch.from_numpy(bodies.joint_confidence[:, _WRISTS]).double() / _KNOWN_WRIST
+    presence = presence * torch.exp(-cost) * known.clamp(max=1)
     presence = presence * (presence > _MIN_PRESENCE)
     mean = _TimeMean(people, cameras, presence, smooth=smooth)
     fingers = mean.of(fingers, _relaxed().expand_as(fingers))

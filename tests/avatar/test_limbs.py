@@ -158,6 +158,9 @@ def test_a_sleeve_shows_no_skin_and_a_bare_hand_no_sleeve(stage: Stage, tone: np
     gloves.crop.pixels[gloves.shows(HANDS)], gloves.crop.pixels[cuff] = 120, np.rint(255 * SKIN)
     assert (gloves.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0)[hand] == 1).all(), "grey gloves beside skin"
     assert (gloves.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0, gloved=False)[hand] == 0).any()
+    gloves.crop.pixels[gloves.shows(HANDS[2:])] = np.rint(255 * SKIN)
+    trust = gloves.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0)
+    assert (trust[gloves.shows(HANDS[:2])] == 0).any(), "nobody wears one glove: that is the background"
     beige = in_front(stage, SKIN, BLUE)
     beige.crop.pixels[beige.part >= 0] = np.rint(255 * SKIN)
     assert (beige.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0) == 1).all()
