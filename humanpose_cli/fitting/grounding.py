@@ -66,10 +66,14 @@ def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record
         if by_people and down[1] == 1 and not fit.options.get("upright"):
             down = _down_of_people(fit, rows)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
-        depths = (world_vertices(fit, _few(largest), body) @ down).max(1).values
-        height = float(depths.quantile(_GROUND_QUANTILE))
-        _stand(cameras, frames, down.double(), height)
+        _stand(cameras, frames, down.double(), sole_depth(fit, largest, body, down))
     return replace(fit, world_to_camera=cameras.astype(fit.world_to_camera.dtype))
+
+
+def sole_depth(fit: FitRecord, rows: np.ndarray, body: Body, down: Tensor) -> float:
+    """Measure how far the soles of a person's rows usually are along a direction (3,) of the world, metres."""
+    depths = (world_vertices(fit, _few(rows), body) @ down).max(1).values
+    return float(depths.quantile(_GROUND_QUANTILE))
 
 
 def on_their_soles(fit: Record, soles: Mapping[int, float | None]) -> Record:

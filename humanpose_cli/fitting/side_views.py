@@ -7,16 +7,18 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.fitting.grounding import on_the_ground
+from humanpose_cli.fitting.grounding import on_the_ground, sole_depth
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.rendering.side_view import SideView, SideViews
 
 _BEYOND_JOINTS = 0.2  # metres that heads and hands reach beyond the joints
+_DOWN = torch.tensor((0.0, 1.0, 0.0))  # in a world that stands on its ground
 
 
 def side_views(body: Body, record: FitRecord) -> SideViews:
     """Place one view per shot that shows all of its people. The view stays while people and camera move."""
-    cameras = on_the_ground(record, body, by_people=True).world_to_camera.astype(np.float64)
+    grounded = on_the_ground(record, body, by_people=True)
+    cameras = grounded.world_to_camera.astype(np.float64)
     to_upright = np.tile(np.eye(4), (record.frame_count, 1, 1))
     shots = np.unique(record.shot_id)
     for shot in shots:
@@ -28,10 +30,15 @@ def side_views(body: Body, record: FitRecord) -> SideViews:
     joints = np.einsum("nij,nkj->nki", matrices[:, :3, :3], record.joints3d) + matrices[:, None, :3, 3]
     views = {}
     for shot in shots.tolist():
-        rows = record.shot_id[record.frame_index] == shot
+        rows = np.flatnonzero(record.shot_id[record.frame_index] == shot)
+        tracks = record.track_id[rows]
+        soles = {
+            track: sole_depth(grounded, rows[tracks == track], body, _DOWN) for track in np.unique(tracks).tolist()
+        }
+        if record.ground is not None and record.ground[record.shot_id == shot][0].any():
+            soles = dict.fromkeys(soles, 0.0)  # all stand on the ground of the images, or float
         points = torch.from_numpy(joints[rows])
-        ground = 0.0 if rows.any() else None
-        views[shot] = SideView.around(points, _BEYOND_JOINTS, ground=ground, track_ids=record.track_id[rows].tolist())
+        views[shot] = SideView.around(points, _BEYOND_JOINTS, track_ids=tracks.tolist(), soles=soles)
     return SideViews(body.faces, to_upright, record.shot_id, views)
 
 

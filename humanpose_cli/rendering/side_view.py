@@ -44,44 +44,51 @@ class SideView:
         centre: (3,) float, metres. The point in the middle of the image.
         reach: The distance from there to the image's edges, in depth and in height, metres. An image of another shape
             shows more in one direction.
-        ground: The y of the ground, which is drawn below it; None for none.
+        grounds: The y of the ground before each gap and behind the last one, which is drawn below it; () for none.
         shifts: By how many metres each track is drawn nearer, so that all people are large.
         gaps: The gaps that are cut out.
     """
 
     centre: tuple[float, float, float]
     reach: tuple[float, float]
-    ground: float | None = None
+    grounds: tuple[float, ...] = ()
     shifts: Mapping[int, float] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()
 
     @classmethod
     def around(
-        cls, points: Tensor, margin: float = 0.0, *, ground: float | None = None, track_ids: Sequence[int] | None = None
+        cls,
+        points: Tensor,
+        margin: float = 0.0,
+        *,
+        track_ids: Sequence[int] | None = None,
+        soles: Mapping[int, float] | None = None,
     ) -> SideView:
         """Fit a view to points.
 
         Args:
             points: (N, K, 3) float, metres. Points that are not finite do not count.
             margin: How far bodies extend beyond the points, metres.
-            ground: The y of the ground, which is in the image; None for none.
             track_ids: (N,) int. The tracks of the points, between which long gaps are cut out; None: no gap is cut out.
+            soles: The y of each track's soles. The lowest ones between two gaps are the ground there, which is in the
+                image. None for no ground.
         """
         finite = torch.isfinite(points).all(-1)
         if not finite.any():
-            return cls((0.0, 0.0, 1.0), (1.0, 1.0), ground)
-        shifts, gaps = ({}, ()) if track_ids is None else _cut_gaps(points, finite, margin, np.asarray(track_ids))
+            return cls((0.0, 0.0, 1.0), (1.0, 1.0))
+        groups, shifts, gaps = list[list[int]](), dict[int, float](), tuple[Gap, ...]()
         if track_ids is not None:
+            groups, shifts, gaps = _cut_gaps(points, finite, margin, np.asarray(track_ids))
             nearer = points.new_tensor([shifts[int(track)] for track in track_ids])
             points = points - points.new_tensor((0, 0, 1)) * nearer[:, None, None]
         flat = points[finite]
         low = flat.amin(0)
         high = flat.amax(0)
-        if ground is not None:
-            high[1] = max(float(high[1]), ground - margin)
+        grounds = tuple(max(soles[track] for track in group) for group in groups) if soles else ()
+        high[1] = max([float(high[1]), *(ground - margin for ground in grounds)])
         x, y, z = ((low + high) / 2).tolist()
         _, height, depth = ((high - low) / 2 + margin).clamp_min(0.1).tolist()
-        return cls((x, y, z), (depth / _FILL, height / _FILL), ground, shifts, gaps)
+        return cls((x, y, z), (depth / _FILL, height / _FILL), grounds, shifts, gaps)
 
     def draw(
         self,
@@ -115,14 +122,15 @@ class SideView:
     def _backdrop(self, size: tuple[int, int], pixels: float) -> NDArray[np.uint8]:
         """Draw the ground, and the gaps that are cut out; `pixels` per metre."""
         image = np.full((size[1], size[0], 3), _GREY, np.uint8)
-        if self.ground is None:
+        if not self.grounds:
             return image
-        level = round(size[1] / 2 + (self.ground - self.centre[1]) * pixels)
-        image[max(0, level) :] = _FLOOR
         thickness = max(1, round(size[1] / 300))
-        cv2.line(image, (0, level), (size[0], level), (_FLOOR - 40,) * 3, thickness)
-        for gap in self.gaps:
-            column = round(size[0] / 2 + (gap.depth - self.centre[2]) * pixels)
+        cuts = [round(size[0] / 2 + (gap.depth - self.centre[2]) * pixels) for gap in self.gaps]
+        for ground, first, end in zip(self.grounds, [0, *cuts], [*cuts, size[0]], strict=True):
+            level = round(size[1] / 2 + (ground - self.centre[1]) * pixels)
+            image[max(0, level) :, first:end] = _FLOOR
+            cv2.line(image, (first, level), (end, level), (_FLOOR - 40,) * 3, thickness)
+        for gap, column in zip(self.gaps, cuts, strict=True):
             for start in range(0, size[1], 12 * thickness):
                 cv2.line(image, (column, start), (column, start + 6 * thickness), (_FLOOR - 40,) * 3, thickness)
             draw_label(image, f"{gap.metres:.1f} m", (column + 3 * thickness, 3 * thickness))
@@ -172,14 +180,15 @@ class SideViews:
 
 def _cut_gaps(
     points: Tensor, finite: Tensor, margin: float, track_ids: NDArray[np.integer]
-) -> tuple[dict[int, float], tuple[Gap, ...]]:
-    """Return the shift of each track that shortens gaps to `_MAX_GAP`, and the gaps."""
+) -> tuple[list[list[int]], dict[int, float], tuple[Gap, ...]]:
+    """Return the tracks between gaps, the shift of each track that shortens gaps to `_MAX_GAP`, and the gaps."""
     spans = []
     for track in np.unique(track_ids).tolist():
         rows = torch.from_numpy(track_ids == track)
         depths = points[rows][finite[rows]][:, 2]
         if len(depths):
             spans.append((float(depths.min()) - margin, float(depths.max()) + margin, track))
+    groups: list[list[int]] = [[]]
     shifts = dict.fromkeys(track_ids.tolist(), 0.0)
     gaps = list[Gap]()
     shift = 0.0
@@ -189,6 +198,8 @@ def _cut_gaps(
         if cut > 0:
             shift += cut
             gaps.append(Gap(end - (shift - cut) + _MAX_GAP / 2, cut + _MAX_GAP))
+            groups.append([])
+        groups[-1].append(track)
         shifts[track] = shift
         end = max(end, last)
-    return shifts, tuple(gaps)
+    return groups, shifts, tuple(gaps)

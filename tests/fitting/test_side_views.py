@@ -16,7 +16,7 @@ from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.fit_files import COLUMNS
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 
 FIT, BODY = moving_people(), default_body()
 
@@ -43,9 +43,20 @@ def test_who_walks_before_a_tilted_camera_is_upright_in_the_view_and_on_the_grou
     assert down[1] > 0.9999 * np.linalg.norm(down)
     vertices = world_vertices(on_the_ground(fit, BODY, by_people=True), np.array([0]), BODY)
     assert float(vertices[..., 1].max()) == pytest.approx(0, abs=1e-5)
-    assert views.views[0].ground == 0
+    assert views.views[0].grounds == pytest.approx((0,), abs=1e-5)
     level = on_the_ground(fit, BODY).world_to_camera[0, :3, :3]
     assert np.abs(level - np.eye(3)).max() < 1e-6
+
+
+def test_people_far_behind_others_have_a_ground_of_their_own_unless_the_images_show_one():
+    one = walker(0.0, 0.0)
+    two = {name: np.repeat(getattr(one, name), 2, 0) if name in ROW_COLUMNS else getattr(one, name) for name in COLUMNS}
+    away = np.array([(0.0, 0.0, 0.0), (0.0, -0.5, 6.0)])
+    two |= {"track_id": [0, 1], "trans": two["trans"] + away, "joints3d": two["joints3d"] + away[:, None]}
+    fit = replace(Fit.build(**two), options={"upright": True})
+    assert side_views(BODY, fit).views[0].grounds == pytest.approx((0, -0.5), abs=1e-4)
+    known = replace(fit, ground=np.float32([[0, -1, 0, 1.5]] * FRAMES), focal_people=np.zeros(FRAMES, np.int32))
+    assert side_views(BODY, known).views[0].grounds == (0, 0)
 
 
 def test_views_are_rigid_move_with_the_camera_and_look_along_its_first_heading():

@@ -65,16 +65,17 @@ def test_a_margin_shows_more():
     assert wide.centre == narrow.centre
 
 
-def test_the_ground_is_drawn_below_its_height_and_is_in_the_image():
-    points = body(0, 0, 3.0, 0.5)
-    view = SideView.around(points, ground=1.5)
-    image = view.draw((100, 100), points, FACES)
-    scale = 50 / max(view.reach)
-    level = 50 + (1.5 - view.centre[1]) * scale
-    assert 50 < level < 99
-    assert (image[int(level) - 3, 2] == image[0, 0]).all()
-    assert (image[int(level) + 3, 2] != image[0, 0]).all()
-    assert (image[int(level) + 3 :, 2] == image[-1, -1]).all()
+def test_people_before_and_behind_a_gap_have_a_ground_each_below_which_it_is_drawn():
+    people = torch.cat((body(0, 0, 12.0, 0.5), body(0, 0, 3.0, 0.5), body(1, 0, 3.4, 0.5)))
+    view = SideView.around(people, track_ids=[7, 0, 2], soles={7: 1.0, 0: 0.5, 2: 0.75})
+    assert view.grounds == (0.75, 1.0)
+    floors = (view.draw((300, 150), people[:0], FACES) == 112).all(-1)
+    scale = min(150 / view.reach[0], 75 / view.reach[1])
+    gap = 150 + round((view.gaps[0].depth - view.centre[2]) * scale)
+    for column, ground in ((0, 0.75), (gap - 3, 0.75), (gap + 3, 1.0), (299, 1.0)):
+        below = np.flatnonzero(floors[:, column])
+        assert below[0] == pytest.approx(75 + (ground - view.centre[1]) * scale, abs=2)
+        assert (below == np.arange(below[0], 150)).all()
 
 
 def test_gaps_between_people_are_cut_out_and_named():
