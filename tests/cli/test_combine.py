@@ -137,7 +137,7 @@ class FilmedDetector:
     looks = 0
     films = film(CAMERAS, frames=FRAMES, noise=0.1)
 
-    def __init__(self, mode, threads, device, options):
+    def __init__(self, mode, threads, device):
         pass
 
     def track(self, images, *, state=None, save_state=None, masks=False, frame_rate=None):

@@ -56,7 +56,7 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     assert {row[0] for row in differences["rows"]} == compared
     assert {row[-1] for row in figures["rows"]} == {2}
     assert ran.details["facts"]["pixels"] == 64
-    assert ran.details["facts"]["perceptual"] == "backbone segmenter.safetensors"
+    assert ran.details["facts"]["perceptual"] == "backbone segmenter.safetensors.planes.gz"
     assert (out / "pairs.jpg").is_file()
     result = hpc(*line, "--limit", "1", *NO_POSE, "--set", "perceptual=pixels", "--json")
     assert result.details["facts"]["pixels"] == 32

@@ -84,7 +84,7 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
     report = evaluated(
         cache, tmp_path, neutral if named == "body" else "default", lambda shared: as_in_the_paper(shared, network)
     )
-    assert [row[0] for row in report.tables[0].rows] == [100, 0]
+    assert [row[0] for row in report.tables[0].rows] == ["constant pose", 100, 0]
     for run in tmp_path.glob("runs/labels-*"):
         recipe = read_header(run / LAST).training["recipe"]
         assert (recipe["body"], recipe["protocol"]) == (neutral, "painted")
