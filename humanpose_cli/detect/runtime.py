@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.planes import read_planes
-from humanpose_cli.io.unpacking import UnpackedBudget
+from humanpose_cli.io.unpacking import read_gzip
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -288,11 +287,6 @@ def network_model(name: PoseNetworkName) -> bytes:
     return read_planes(path)
 
 
-def _inflated(path: Path) -> bytes:
-    content = path.read_bytes()
-    return UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
-
-
 def start_session(path: Path, device: str, model: bytes = b"", *, remedy: str = "") -> Any:
     """Start a session of an ONNX file that computes in the calling thread.
 
@@ -322,7 +316,7 @@ def start_session(path: Path, device: str, model: bytes = b"", *, remedy: str = 
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)
     try:
         if path.suffix == ".gz":
-            model = model or _inflated(path)
+            model = model or read_gzip(path)
         # Without its second attempt, which prints to the standard output.
         session = onnxruntime.InferenceSession(model or path, options, providers=providers, enable_fallback=0)
     except InputError:

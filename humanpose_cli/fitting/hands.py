@@ -47,7 +47,7 @@ _SPREAD = 22.0
 _THUMB_CONES = (50.0, 70.0, 85.0)
 _CURL = (18.0, 25.0, 15.0)  # flexion of a relaxed hand, degrees
 # Radians: standard deviations of measured angles of arms beyond their ranges, and of the twist of forearms; and the sum
-# of the angles of fingers beyond theirs that halves the weight of a hand twice.
+# of the angles of fingers beyond theirs at which the weight of a hand falls to 1 / e.
 _EXCESS, _USUAL_TWIST, _FINGER_EXCESS = math.radians(20), math.radians(60), 1.5
 _KNOWN_WRIST = 0.25  # confidence of a wrist from which its hand counts fully
 _MIN_PRESENCE = 0.1  # times the plausibility, of a hand that is used

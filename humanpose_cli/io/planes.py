@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.unpacking import UnpackedBudget
+from humanpose_cli.io.unpacking import read_gzip
 
 PLANES = ".planes.gz"
 """The end of the names of such files."""
@@ -30,9 +30,7 @@ def read_planes(path: Path) -> bytes:
         InputError: If the file is damaged, or unpacks to more than `unpacked_limit`.
         OSError: If it cannot be read.
     """
-    packed = path.read_bytes()
     try:
-        planes = UnpackedBudget(path, len(packed)).inflate(packed, zlib.MAX_WBITS | 16)
-        return np.frombuffer(planes, np.uint8).reshape(2, -1).T.tobytes()
+        return np.frombuffer(read_gzip(path), np.uint8).reshape(2, -1).T.tobytes()
     except (zlib.error, ValueError) as error:
         raise InputError(path, f"is damaged ({error})", remedy="copy it again") from error

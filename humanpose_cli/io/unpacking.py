@@ -19,6 +19,11 @@ def unpacked_limit(packed_size: int) -> int:
     return max(_ALWAYS_ALLOWED, _MAX_RATIO * packed_size)
 
 
+def read_gzip(path: Path) -> bytes:
+    """Read a file that gzip compressed, within `unpacked_limit`. Raises as `UnpackedBudget.inflate`."""
+    return UnpackedBudget(path, path.stat().st_size).inflate(path.read_bytes(), zlib.MAX_WBITS | 16)
+
+
 class UnpackedBudget:
     """The memory that the contents of one file may take: `unpacked_limit`, and at most 4 GiB or twice its size.
 

@@ -65,6 +65,14 @@ class PersonEvidence:
         """The views that show the person."""
         return np.flatnonzero(self.visible.any(1)).tolist()
 
+    def nearest_rows(self, view: int) -> NDArray[Any] | None:
+        """Return the rows (N,) of a view's own fit nearest in time; None if the view does not show the person."""
+        tracks = [track for track in self.tracks if track.view == view]
+        if not tracks or not self.visible[view].any():
+            return None
+        rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
+        return np.asarray(rows[np.abs(self.times[:, None] - times).argmin(1)])
+
 
 @dataclass(frozen=True, eq=False)
 class PersonBodies:
@@ -214,11 +222,7 @@ def _tensor(values: NDArray[Any]) -> Tensor:
 
 def _single_view(evidence: PersonEvidence, fit: Fit, view: int) -> KeypointFit:
     """Select the rows of a single view's fit that are nearest in time to the evidence's."""
-    tracks = [track for track in evidence.tracks if track.view == view]
-    rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
-    nearest = rows.repeat(len(evidence.times))
-    if len(rows) > 1:
-        nearest = rows[np.abs(evidence.times[:, None] - times).argmin(1)]
+    nearest = evidence.nearest_rows(view)
     return KeypointFit(**{name: getattr(fit, name)[nearest] for name in _FIT_COLUMNS})
 
 

@@ -239,20 +239,10 @@ def _with_straight_knuckles(body: Body, fit: KeypointFit) -> KeypointFit:
 
 def _boxes(person: PersonBodies, view: int, fit: Fit, take: Take) -> Array:
     """Select the boxes (N, 4) of a view's own fit nearest in time. Zeros if the view does not show the person."""
-    rows = _nearest_rows(person, view)
+    rows = person.evidence.nearest_rows(view)
     if rows is None:
         return np.zeros((len(person.evidence.frames), 4))
     return np.where(person.evidence.visible[view][:, None], fit.boxes[rows], 0.0)
-
-
-def _nearest_rows(person: PersonBodies, view: int) -> Array | None:
-    """Return the rows (N,) of a view's own fit nearest in time; None if the view does not show the person."""
-    evidence = person.evidence
-    tracks = [track for track in evidence.tracks if track.view == view]
-    if not tracks or not evidence.visible[view].any():
-        return None
-    rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
-    return rows[np.abs(evidence.times[:, None] - times).argmin(1)]
 
 
 def _hands(person: PersonBodies, fits: Sequence[Fit]) -> dict[str, np.ndarray]:
@@ -263,7 +253,7 @@ def _hands(person: PersonBodies, fits: Sequence[Fit]) -> dict[str, np.ndarray]:
     for view, fit in enumerate(fits):
         if fit.hand_poses is None or fit.hand_confidence is None:
             return {}
-        if (rows := _nearest_rows(person, view)) is not None:
+        if (rows := person.evidence.nearest_rows(view)) is not None:
             confidence = fit.hand_confidence[rows] * visible[view][:, None]
             weight = confidence**4.0 + np.where(visible[view][:, None], 1e-6, 1e-12)
             poses += weight[..., None, None] * fit.hand_poses[rows]

@@ -242,9 +242,7 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
         poses=truth[0],
         trans=truth[1],
         segment_scales=swapped(person.segment_scales, SMPL24.name),
-        hand_poses=hands[::-1] * _MIRRORED
-        if crop.mirror and (hands := person.hand_poses) is not None
-        else person.hand_poses,
+        hand_poses=hands[::-1] * _MIRRORED if crop.mirror and hands is not None else hands,
         keypoints=every(person.keypoints, pixels),
         joints=every(person.joints, space),
         fit_poses=fit[0],
