@@ -131,6 +131,17 @@ class MatchingOptions:
 
 
 @dataclass(frozen=True)
+class EvaluatedFitsOptions(MatchingOptions):
+    """How predictions are matched, and how people are fitted without predictions.
+
+    Attributes:
+        hands: Whether fits have hands.
+    """
+
+    hands: bool = True
+
+
+@dataclass(frozen=True)
 class ReposingMeasures:
     """What is measured on reposed images.
 
@@ -191,8 +202,8 @@ def fit(
     The same command continues an interrupted ablation; --set changes what its trainings share, such as --set
     network.learning_rate=1e-4, --set loop.steps=2000, --set segmenter_loop.epochs=5 or --set weights.points3d=10.
     Otherwise --set sets visible=SHARE (leaves out people with fewer visible joints), root=pelvis, hips or none,
-    smplx_to_smpl=FILE (a matrix such as smplx2smpl.pkl of WHAM), or match=tracks (a track of --predictions is one
-    person).
+    smplx_to_smpl=FILE (a matrix such as smplx2smpl.pkl of WHAM), match=tracks (a track of --predictions is one
+    person), or hands=false.
     """
     network_of_deform = fits.crops is not None and _is_of_deform_and_learn(fits.weights)
     _check_source(session, fits, ablation, takes_regressor=network_of_deform)
@@ -206,7 +217,7 @@ def fit(
         if ablation is not None:
             name = ablation.replace(_DEFORM, "deform-and-learn ") if ablation.startswith(_DEFORM) else f"fit {ablation}"
             return trainings.evaluate(session, ABLATIONS[name], run)
-        matching = tuned(session, MatchingOptions())
+        matching = tuned(session, EvaluatedFitsOptions())
         if network_of_deform:
             return evaluate_regressor(run, fits.weights or "", batch_size=batch_size or 16)
         if fits.crops is not None:
@@ -474,19 +485,21 @@ def _report_on_fits(
     flags: CacheFlags,
     bodies: BodyFlags,
     fits: FitFlags,
-    matching: MatchingOptions,
+    matching: EvaluatedFitsOptions,
 ) -> Report:
     """Evaluate fits to images or in files, in space or in the image."""
     from humanpose_cli.lab.evaluate.bodies import evaluate_fits, evaluate_predictions, has_detections
     from humanpose_cli.lab.evaluate.keypoints import evaluate_keypoints
     from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, KeypointProtocol
 
-    options = FitOptions(bodies.body, method=fits.method, network=fits.network)
+    options = FitOptions(bodies.body, method=fits.method, network=fits.network, hands=matching.hands)
     if bodies.joints == IMAGE_JOINTS or isinstance(PROTOCOLS.get(run.selection.protocol), KeypointProtocol):
         return evaluate_keypoints(
             run, options, detections=fits.detector or "auto", predictions=fits.predictions, threads=flags.threads
         )
     if fits.predictions is not None:
+        if not matching.hands:
+            raise UsageError("setting hands", "has no effect beside --predictions")
         return evaluate_predictions(run, fits.predictions, match=matching.match)
     detector = fits.detector or ("stored" if has_detections(run.selection) else "auto")
     if fits.detector is None and detector == "auto":

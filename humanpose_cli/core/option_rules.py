@@ -10,6 +10,7 @@ from humanpose_cli.core.errors import UsageError
 # Option, or its value → options that have no effect without it; a|b: without both.
 _NEEDED = {
     "save_displacements": ("displacement_frames",),
+    "body=default": ("hands",),  # only this body has fingers
     "overlay": ("side_view", "labels"),
     "overlay|masks": ("video_codec",),
     "page": ("compare", "truth"),
@@ -32,7 +33,9 @@ def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None)
     for option, names_of_group in _NEEDED.items():
         names, _, value = option.partition("=")
         known = [n for n in names.split("|") if n in values]
-        missing = bool(known) and all(values[n] != value if value else not values[n] for n in known)
+        missing = bool(known) and all(
+            str(getattr(values[n], "name", values[n])) != value if value else not values[n] for n in known
+        )
         for name in sorted(changed_options.intersection(names_of_group)) if missing else ():
             raise UsageError(name, f"has no effect without {' or '.join(f'`{part}`' for part in option.split('|'))}")
     for option, names_of_group in _EXCLUDED.items():

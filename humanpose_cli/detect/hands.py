@@ -17,7 +17,7 @@ from humanpose_cli.detect.person import DetectedPerson, Hand
 from humanpose_cli.detect.regions import Pyramid, Region
 
 SIDES = ("left", "right")
-HIDDEN, SMALL, OF_ANOTHER = "hidden", "too small", "another's"
+HIDDEN, SMALL, OF_ANOTHER = "hidden", "too small", "another person's"
 """Why a hand was not taken."""
 
 _MIN_PRESENCE = 0.5  # of the network; measured presences are above .69 or below .24

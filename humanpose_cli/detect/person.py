@@ -63,7 +63,7 @@ class Hand:
         points: (21, 2) float, pixels of the image, in the order of `HAND21`.
         world: (21, 3) float, metres in the image's axes (x right, y down, z forward), with an unknown origin.
         presence: Confidence of the network that the crop shows a hand, 0…1.
-        reason: "" for a hand that was taken, else "hidden", "too small" or "another's".
+        reason: "" for a hand that was taken, else "hidden", "too small" or "another person's".
     """
 
     points: np.ndarray

@@ -30,7 +30,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal, journal_of
 from humanpose_cli.fitting.evidence import distance_from_camera
-from humanpose_cli.fitting.hands import articulate
+from humanpose_cli.fitting.hands import articulate, hands_not_taken
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
@@ -568,6 +568,7 @@ class Fitter:
         absent = {p.frame for p in people if p.absent} - {p.frame for p in people if not p.absent}
         unsearched = [row for row, camera in enumerate(cameras) if not camera.searched]
         precision = "full" if self._network is None else self._network.precision
+        hands = [] if bodies is None else hands_not_taken(people, bodies)
         document = {
             **asdict(options),
             "body": self.body.name,
@@ -579,6 +580,7 @@ class Fitter:
             **({"not_searched": unsearched} if unsearched else {}),
             **({"no_person": sorted(absent)} if absent else {}),
             **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
+            **({"hands_not_taken": hands} if hands else {}),
         }
         return fit_record(
             people,

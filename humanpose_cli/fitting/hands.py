@@ -1,26 +1,27 @@
 """Fingers, wrists and the twist of forearms, from the landmarks of hands, after the bodies are fitted.
 
-The palm's landmarks give the rotation of the hand. Its twist about the forearm's axis goes to the forearm, the rest to
-the wrist; both stay within their limits, and no other joint of the body moves. Each finger joint then turns so that its
-bone points as the landmarks do, within the limits of its angles: two angles at a knuckle, one at the other joints, and
-a cone at those of the thumb.
+`fitting.hand_angles` gives the angles of each detected hand. They are averaged over time. No other joint of the body
+moves.
 """
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.joint_angles import angles_to_rotations, joint_limits, rotations_to_angles
+from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import FINGERS, HAND21, SMPL24
+from humanpose_cli.core.conventions import HAND21, SMPL24
+from humanpose_cli.detect.hands import SIDES
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.hand_angles import HandEvidence, rotations_of_fingers, rotations_to_forearms, solve_hands
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import (
@@ -28,27 +29,12 @@ from humanpose_cli.geometry.rotations import (
     matrix_to_axis_angle,
     matrix_to_quaternion,
     project_to_rotation,
-    rotation_between,
     viewing_rotation,
 )
 from humanpose_cli.io.fit_files import FitRecord
 
 _ELBOWS, _WRISTS, _KNUCKLES = (SMPL24.indices([f"left_{n}", f"right_{n}"]) for n in ("elbow", "wrist", "hand"))
-_ARMS = _ELBOWS + _WRISTS
-_PALM = HAND21.indices(["wrist", "thumb1", "index1", "middle1", "ring1", "pinky1"])
-_PALM_WEIGHTS = (2.0, 0.5, 1.0, 1.0, 1.0, 1.0)
-_NAMES = [name[:-1] for name in FINGERS[::3]]
-_CHAINS = [HAND21.indices([f"{finger}{n}" for n in (1, 2, 3, 4)]) for finger in _NAMES]
-_IS_THUMB = torch.tensor([finger == "thumb" for finger in _NAMES])[:, None, None]
-# Degrees: flexion of the joints 1 to 3 of a finger, spread at the knuckle, and cones of the thumb's joints (passive
-# ranges of Norkin and White, Measurement of Joint Motion, 2016).
-_FLEXION = ((-25.0, 95.0), (-5.0, 115.0), (-10.0, 85.0))
-_SPREAD = 22.0
-_THUMB_CONES = (50.0, 70.0, 85.0)
-_CURL = (18.0, 25.0, 15.0)  # flexion of a relaxed hand, degrees
-# Radians: standard deviations of measured angles of arms beyond their ranges, and of the twist of forearms; and the sum
-# of the angles of fingers beyond theirs at which the weight of a hand falls to 1 / e.
-_EXCESS, _USUAL_TWIST, _FINGER_EXCESS = math.radians(20), math.radians(60), 1.5
+_USUAL_COST = 25.0  # of the angles of a hand that is right; 2.5 times as much is implausible
 _KNOWN_WRIST = 0.25  # confidence of a wrist from which its hand counts fully
 _MIN_PRESENCE = 0.1  # times the plausibility, of a hand that is used
 # Seconds: standard deviation of the mean in time, and of the fading of hands that are no longer detected, and the reach
@@ -64,6 +50,19 @@ def hand_rotations(record: FitRecord, rows: np.ndarray | slice) -> Tensor | None
     if record.hand_poses is None:
         return None
     return axis_angle_to_matrix(torch.from_numpy(record.hand_poses[rows]))
+
+
+def hands_not_taken(people: Sequence[DetectedPerson], bodies: KeypointFit) -> list[dict[str, Any]]:
+    """Count the rows in which hands are relaxed, by person, side and reason, as JSON values.
+
+    The reasons are those of `Hand`, and "implausible" for landmarks that no hand of this arm has.
+    """
+    counts: Counter[tuple[int, str, str]] = Counter()
+    if bodies.hand_confidence is not None:
+        for row, side in np.argwhere(bodies.hand_confidence == 0).tolist():
+            if (hands := people[row].hands) is not None:
+                counts[people[row].track, SIDES[side], hands[side].reason or "implausible"] += 1
+    return [{"person": p, "side": s, "reason": r, "frames": n} for (p, s, r), n in sorted(counts.items())]
 
 
 def articulate(
@@ -101,17 +100,25 @@ def _articulated(
     rotations = axis_angle_to_matrix(torch.from_numpy(bodies.poses).double().unflatten(1, (-1, 3)))
     betas, scales = torch.from_numpy(bodies.betas), torch.from_numpy(bodies.segment_scales)
     trans = torch.from_numpy(bodies.trans)
-    rest = _rest_hands(body, betas)
-    observed, presence = _observed(people, cameras)
+    rest, (presence, turn, image, world) = _rest_hands(body, betas), _observed(people, cameras)
     absolute = body.pose(rotations.float(), betas, vertices=False).rotations.double()
-    relative, fingers, cost = _natural_hands(rest, observed, rotations, absolute[:, _ELBOWS])
+    sign = torch.tensor([1.0, -1.0]).double().expand(len(rest), 2)
+    relaxed = rotations_of_fingers(rest.flatten(0, 1), sign.flatten()).flatten(1, 2).unflatten(0, sign.shape)
+    fingers, relative, cost = relaxed.clone(), rotations[:, _WRISTS].clone(), torch.zeros_like(sign)
+    image = image * torch.from_numpy(bodies.joints3d)[:, _WRISTS].double().norm(dim=-1)[..., None, None]
+    forearms, pronation = turn.mT @ absolute[:, _ELBOWS], rotations_to_angles(rotations)[:, _ELBOWS, 2]
+    found = presence > 0
+    hands = HandEvidence(*(values[found] for values in (rest, forearms, pronation, sign, image, world)))
+    angles, cost[found] = solve_hands(hands)
+    fingers[found] = rotations_of_fingers(hands.rest, hands.sign, angles).flatten(1, 2)
+    relative[found] = rotations_to_forearms(hands, angles)
     # Where the fit does not know the wrist, an arm of another pose would take the hand.
     known = torch.from_numpy(bodies.joint_confidence[:, _WRISTS]).double() / _KNOWN_WRIST
-    presence = presence * torch.exp(-cost) * known.clamp(max=1)
+    presence = presence * torch.exp(-0.5 * (cost / _USUAL_COST) ** 2) * known.clamp(max=1)
     presence = presence * (presence > _MIN_PRESENCE)
     mean = _TimeMean(people, cameras, presence, smooth=smooth)
-    fingers = mean.of(fingers, _relaxed().expand_as(fingers))
-    turned = _limited(_turned(rotations, mean.of(relative[:, :, None], rotations[:, _WRISTS, None])[:, :, 0]))
+    fingers = mean.of(fingers, relaxed)
+    turned = _turned(rotations, mean.of(relative[:, :, None], rotations[:, _WRISTS, None])[:, :, 0])
     used = (mean.strength > 0)[..., None, None]
     for pair in (_ELBOWS, _WRISTS):
         rotations[:, pair] = torch.where(used, turned[:, pair], rotations[:, pair])
@@ -140,119 +147,31 @@ def _rest_hands(body: Body, betas: Tensor) -> Tensor:
     return torch.einsum("sij,nspj->nspi", body.rest_rotations[_WRISTS], points).double()
 
 
-def _observed(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> tuple[Tensor, Tensor]:
-    """Return the detected landmarks relative to the wrist, in camera axes, and the presences (N, 2).
+def _observed(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> tuple[Tensor, ...]:
+    """Return the detected hands of N people, in axes of cameras that look at them.
 
-    The landmarks are (2, N, 2, 21, 3): as the network sees them, and their mirror image along the line of sight.
+    Returns:
+        The presences (N, 2); the rotations (N, 2, 3, 3) from these axes to those of the image's camera; the landmarks
+        (N, 2, 21, 2) in the image at a distance of 1, relative to the wrist; and those in space (N, 2, 21, 3).
     """
-    count = len(people)
-    world, pixels, presence = np.zeros((count, 2, len(HAND21), 3)), np.zeros((count, 2, 2)), np.zeros((count, 2))
+    shape = (len(people), 2, len(HAND21))
+    world, pixels, presence = np.zeros((*shape, 3)), np.zeros((*shape, 2)), np.zeros(shape[:2])
     for row, person in enumerate(people):
         camera = cameras[person.frame]
         pixels[row] = camera.camera.principal_point
         # Rows between searched frames repeat the hands of others.
         for side, hand in enumerate(person.hands or () if camera.searched and not person.interpolated else ()):
             if not hand.reason:
-                world[row, side], pixels[row, side], presence[row, side] = hand.world, hand.points[0], hand.presence
+                world[row, side], pixels[row, side], presence[row, side] = hand.world, hand.points, hand.presence
     lenses = [cameras[person.frame].camera for person in people for _ in range(2)]
-    turn = viewing_rotation(
-        torch.from_numpy(pixels).flatten(0, 1),
-        torch.tensor([lens.focal for lens in lenses], dtype=torch.float64),
-        torch.tensor([lens.principal_point for lens in lenses], dtype=torch.float64),
-    ).unflatten(0, (count, 2))
-    points = torch.from_numpy(world - world[:, :, :1])
-    both = torch.stack((points, points * points.new_tensor([1.0, 1.0, -1.0])))
-    return torch.einsum("nsij,mnspj->mnspi", turn, both), torch.from_numpy(presence)
-
-
-def _hinge(along: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the axes about which bones (N, 2, 5, 3) of hands flex in the T pose, and the directions that they flex to.
-
-    Palms look down, so left fingers flex about -z, right ones about z.
-    """
-    side = along.new_tensor([[[0.0, 0.0, -1.0]], [[0.0, 0.0, 1.0]]])
-    axis = torch.nn.functional.normalize(side - (side * along).sum(-1, keepdim=True) * along, dim=-1)
-    return axis, torch.linalg.cross(axis, along)
-
-
-def _rotation(axis: Tensor, angle: Tensor) -> Tensor:
-    return axis_angle_to_matrix(axis * angle[..., None])
-
-
-def _natural_hands(
-    rest: Tensor, observed: Tensor, rotations: Tensor, forearms: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Align resting hands (N, 2, 21, 3) with one of two observations each (2, N, 2, 21, 3).
-
-    From the outline alone, the network may see a hand as its mirror image in depth, a palm as a back. Fingers bend only
-    towards the palm, and forearms turn only so far: the more natural image is taken.
-
-    Args:
-        rest: The resting hands.
-        observed: The observed hands.
-        rotations: (N, 24, 3, 3). The body's rotations, relative to the parents.
-        forearms: (N, 2, 3, 3). The absolute rotations of the forearms.
-
-    Returns:
-        The rotations (N, 2, 3, 3) of the hands to the forearms, those of the fingers (N, 2, 15, 3, 3), and a cost
-        (N, 2) that is 0 for natural hands.
-    """
-    candidates = []
-    weights = observed.new_tensor(_PALM_WEIGHTS)
-    for points in observed:
-        palm, rest_palm = (
-            p[:, :, _PALM] - (p[:, :, _PALM] * weights[:, None]).sum(2, keepdim=True) / weights.sum()
-            for p in (points, rest)
-        )
-        turn = project_to_rotation(torch.einsum("nspi,p,nspj->nsij", palm, weights, rest_palm))
-        fingers, excess = _finger_rotations(rest, torch.einsum("nsji,nspj->nspi", turn, points))
-        relative = forearms.mT @ turn
-        candidates.append((relative, fingers, excess / _FINGER_EXCESS + _arm_cost(_turned(rotations, relative))))
-    first, second = candidates
-    better = first[2] <= second[2]
-    return tuple(  # type: ignore[return-value]
-        torch.where(better.view(*better.shape, *[1] * (a.ndim - 2)), a, b) for a, b in zip(first, second, strict=True)
-    )
-
-
-def _finger_rotations(rest: Tensor, hands: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn the bones of resting hands (N, 2, 21, 3) to the observed ones.
-
-    Returns:
-        The rotations (N, 2, 15, 3, 3) of `FINGERS`, and the radians (N, 2) by which fingers are out of their ranges.
-    """
-    rest_bones, bones = (
-        torch.nn.functional.normalize(points[:, :, _CHAINS].diff(dim=3), dim=-1) for points in (rest, hands)
-    )
-    rotations = []
-    above = torch.eye(3).to(rest).expand(*rest.shape[:2], len(_CHAINS), 3, 3)
-    excess = rest.new_zeros(rest.shape[:2])
-    for joint, limits in enumerate(_FLEXION):
-        along = rest_bones[..., joint, :]
-        axis, inward = _hinge(along)
-        bone = (above.mT @ bones[..., joint, :, None])[..., 0]
-        measured = torch.atan2((bone * inward).sum(-1), (bone * along).sum(-1))
-        flexion = measured.clamp(*map(math.radians, limits))
-        excess = excess + ((flexion - measured).abs() * ~_IS_THUMB[:, 0, 0]).sum(-1)
-        finger = _rotation(axis, flexion)
-        if joint == 0:
-            spread = torch.asin((bone * axis).sum(-1).clamp(-1, 1))
-            limit = math.radians(_SPREAD)
-            finger = finger @ _rotation(torch.linalg.cross(along, axis), spread.clamp(-limit, limit))
-        swing = matrix_to_axis_angle(rotation_between(along, bone))
-        angle = swing.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-        thumb = axis_angle_to_matrix(swing * (math.radians(_THUMB_CONES[joint]) / angle).clamp_max(1))
-        rotations.append(torch.where(_IS_THUMB, thumb, finger))
-        above = above @ rotations[-1]
-    return torch.stack(rotations, 3).flatten(2, 3), excess
-
-
-def _relaxed() -> Tensor:
-    """Return the rotations (1, 2, 15, 3, 3) of relaxed hands."""
-    angles = torch.zeros(2, 5, 3, 3, dtype=torch.float64)
-    angles[..., 2] = torch.tensor(_CURL).deg2rad() * torch.tensor([-1.0, 1.0])[:, None, None]
-    angles[:, _NAMES.index("thumb")] = 0
-    return axis_angle_to_matrix(angles.flatten(1, 2))[None]
+    focal = torch.tensor([lens.focal for lens in lenses], dtype=torch.float64)
+    centre = torch.tensor([lens.principal_point for lens in lenses], dtype=torch.float64)
+    points = torch.from_numpy(pixels).flatten(0, 1)
+    turn = viewing_rotation(points[:, 0], focal, centre)
+    rays = torch.nn.functional.pad((points - centre[:, None]) / focal[:, None, None], (0, 1), value=1.0) @ turn
+    image = rays[..., :2] / rays[..., 2:]  # 0 for the wrist, which the cameras look at
+    both = shape[:2]
+    return torch.from_numpy(presence), turn.unflatten(0, both), image.unflatten(0, both), torch.from_numpy(world)
 
 
 def _turned(rotations: Tensor, relative: Tensor) -> Tensor:
@@ -262,30 +181,11 @@ def _turned(rotations: Tensor, relative: Tensor) -> Tensor:
     """
     quaternion = matrix_to_quaternion(relative)
     twist = 2 * torch.atan2(quaternion[..., 1], quaternion[..., 0])
-    about_forearm = _rotation(relative.new_tensor([1.0, 0.0, 0.0]), twist)
+    about_forearm = axis_angle_to_matrix(torch.nn.functional.pad(twist[..., None], (0, 2)))
     turned = rotations.clone()
     turned[:, _ELBOWS] = rotations[:, _ELBOWS] @ about_forearm
     turned[:, _WRISTS] = about_forearm.mT @ relative
     return turned
-
-
-def _arm_cost(rotations: Tensor) -> Tensor:
-    """Return how unusual (N, 2) the twists of forearms are, and how far they and the wrists are out of their ranges."""
-    angles = rotations_to_angles(rotations)
-    excess = (angles - angles.clamp(*joint_limits()))[:, [_ELBOWS, _WRISTS]]  # (N, 2 joints, 2 sides, 3)
-    squares = excess[:, 0, :, 2] ** 2 + (excess[:, 1] ** 2).sum(-1)
-    return 0.5 * (squares / _EXCESS**2 + (angles[:, _ELBOWS, 2] / _USUAL_TWIST) ** 2)
-
-
-def _limited(rotations: Tensor) -> Tensor:
-    """Return the rotations with forearms' twists and wrists within their ranges."""
-    angles = rotations_to_angles(rotations)
-    within = angles.clamp(*joint_limits())
-    angles[:, _WRISTS] = within[:, _WRISTS]
-    angles[:, _ELBOWS, 2] = within[:, _ELBOWS, 2]
-    limited = rotations.clone()
-    limited[:, _ARMS] = angles_to_rotations(angles)[:, _ARMS]
-    return limited
 
 
 class _TimeMean:

@@ -148,18 +148,22 @@ def joined(fits: Sequence[Fit]) -> Fit:
         for name, (shape, _) in HAND_COLUMNS.items():
             empty = [np.zeros((len(fit), *map(int, shape[1:])), np.float32) for fit in fits]
             columns[name] = [fit.row_columns.get(name, zeros) for fit, zeros in zip(fits, empty, strict=True)]
-    first = 0
+    first, hands = 0, []
     for number, fit in enumerate(fits):
+        hands += [{**hand, "person": hand["person"] + first} for hand in fit.options.get("hands_not_taken", ())]
         columns["track_id"][number] = fit.track_id + first
         columns["frame_index"][number] = fit.frame_index + number
         columns["shot_id"][number] = fit.shot_id + number
         first += len(fit.tracks)
     together: dict[str, Any] = {name: np.concatenate(arrays) for name, arrays in columns.items()}
     last = fits[-1]
-    options = {name: value for name, value in last.options.items() if name not in ("not_fitted", "no_person")}
+    of_people = ("not_fitted", "no_person", "hands_not_taken")
+    options = {name: value for name, value in last.options.items() if name not in of_people}
     detections = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]
     if absent := [number for number, fit in enumerate(fits) if fit.options.get("no_person")]:
         options["no_person"] = absent
+    if hands:
+        options["hands_not_taken"] = hands
     if detections:
         options["not_fitted"] = [detection.document() for detection in detections]
     if "left_out" in options:
@@ -174,9 +178,9 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         `people` and `frames`, numbers. `error_px`, the median reprojection error, and `confidence`, the median
         confidence, or None. `doubtful`, such as "left leg hidden, guessed", with numbers if there are several people,
         "" if no fit is doubtful. And if they apply: `not_fitted`, such as "2 hidden by another person; person 1 last
-        seen at 1.42 s, still in view". `left_out`, the number of people below the minimum confidence. `views`, the
-        number of cameras of a take. `accepted`, the mean share of the refinement that was accepted, with
-        `overlap_before` and `overlap_after`.
+        seen at 1.42 s, still in view". `hands_not_taken`, such as "left hand: hidden". `left_out`, the number of people
+        below the minimum confidence. `views`, the number of cameras of a take. `accepted`, the mean share of the
+        refinement that was accepted, with `overlap_before` and `overlap_after`.
     """
     tracks, is_detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track, doubt in doubts_of_tracks(record).items() if doubt}
@@ -191,9 +195,23 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         "confidence": float(np.median(record.confidence[is_detected])) if is_detected.any() else None,
         "doubtful": "; ".join(sentences),
         **({"not_fitted": "; ".join(not_fitted)} if not_fitted else {}),
+        **({"hands_not_taken": "; ".join(hands)} if (hands := _hands_not_taken(record)) else {}),
         **({"left_out": left_out} if (left_out := record.options.get("left_out")) is not None else {}),
         **_step_summary(record),
     }
+
+
+def _hands_not_taken(record: FitRecord) -> list[str]:
+    """Name the hands that are relaxed in most frames, and the most frequent reason, such as "left hand: hidden"."""
+    reasons: dict[tuple[int, str], Counter[str]] = {}
+    for entry in record.options.get("hands_not_taken", ()):
+        reasons.setdefault((entry["person"], entry["side"]), Counter())[entry["reason"]] += entry["frames"]
+    several = len(record.tracks) > 1
+    return [
+        f"{f'person {track}, ' if several else ''}{side} hand: {counts.most_common(1)[0][0]}"
+        for (track, side), counts in reasons.items()
+        if 2 * counts.total() > (record.track_id == track).sum() > 0
+    ]
 
 
 def loss_sentences(record: FitRecord) -> list[str]:

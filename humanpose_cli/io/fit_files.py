@@ -224,6 +224,7 @@ class FitRecord:
           length), `ground` (whether the background shows it), `background_error` (median, pixels) and `background`
           (points in metres, axes of the shot's first camera).
         - `not_fitted`: detections without a body, see `unfitted`.
+        - `hands_not_taken`: `person`, `side`, `reason` and number of `frames` of hands with confidence 0.
         - `upright`: whether the world's y axis points down, as in results of programs with a world of their own.
           Otherwise the world has the axes of the first camera of each shot.
     """

@@ -10,7 +10,16 @@ from humanpose_cli.core import option_rules
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.option_rules import check_options
 
-DEFAULTS = {"calibration": None, "focal": None, "overlay": True, "labels": "ids", "cluster": "local", "shards": 1}
+DEFAULTS = {
+    "body": "default",
+    "hands": True,
+    "calibration": None,
+    "focal": None,
+    "overlay": True,
+    "labels": "ids",
+    "cluster": "local",
+    "shards": 1,
+}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +28,7 @@ DEFAULTS = {"calibration": None, "focal": None, "overlay": True, "labels": "ids"
         ({"calibration": "c.toml", "focal": 900.0}, "focal: cannot be combined with `calibration`"),
         ({"overlay": False, "labels": "none"}, "labels: has no effect without `overlay`"),
         ({"shards": 4}, "shards: has no effect without `cluster=slurm`"),
+        ({"body": "smpl:a.npz", "hands": False}, "hands: has no effect without `body=default`"),
         ({"shards": 4, "cluster": "slurm"}, ""),
         ({"focal": 900.0, "labels": "none"}, ""),
         ({"calibration": "c.toml", "overlay": False}, ""),

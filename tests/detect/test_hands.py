@@ -113,11 +113,11 @@ def test_two_wrists_never_take_one_hand(network):
     """Crossed wrists of one person, and the wrists of two people: the nearer one keeps the hand."""
     network((256, 256))
     left, right = hands_of(person(**arm(270, 256), **arm(258, 256, "right")))
-    assert (left.reason, right.reason) == ("another's", "")
+    assert (left.reason, right.reason) == ("another person's", "")
     first, _, second, _ = hands_of(person(0, **arm(256, 257)), person(1, **arm(275, 262)))
-    assert (first.reason, second.reason) == ("", "another's")
+    assert (first.reason, second.reason) == ("", "another person's")
     far, _ = hands_of(person(**arm(256, 320)))
-    assert far.reason in ("another's", "hidden")
+    assert far.reason in ("another person's", "hidden")
 
 
 def test_a_video_needs_one_crop_a_hand_and_follows_the_wrist(network):

@@ -15,9 +15,9 @@ from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotatio
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import FINGERS, HAND21, SMPL24
 from humanpose_cli.detect.person import DetectedPerson, Hand
-from humanpose_cli.fitting.hands import articulate
+from humanpose_cli.fitting.hands import articulate, hands_not_taken
 from humanpose_cli.fitting.keypoints import KeypointFit
-from humanpose_cli.fitting.records import joined
+from humanpose_cli.fitting.records import joined, record_summary
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle, matrix_to_axis_angle
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 LENS = Camera.of_image((1280, 960), 1000.0)
 WRISTS, ELBOWS = SMPL24.indices(["left_wrist", "right_wrist"]), SMPL24.indices(["left_elbow", "right_elbow"])
 GRIP = {name: 0.3 + 0.2 * int(name[-1]) for name in FINGERS if not name.startswith("thumb")}
+NEAR = 0.012  # metres: priors hold fingers back by so much at most
 STANCE = {"shoulder.elevation": -60.0, "elbow.flexion": 70.0}
 
 
@@ -124,9 +125,9 @@ def test_recovers_fingers_wrists_and_forearms(body: Body, change) -> None:
     angles = rotations_to_angles(rotations_of(found))[0]
     for side in ("left", "right"):
         elbow, wrist = (torch.rad2deg(angles[SMPL24.index(f"{side}_{joint}")]) for joint in ("elbow", "wrist"))
-        torch.testing.assert_close(elbow[2].item(), 40.0, atol=2.0, rtol=0)
-        torch.testing.assert_close(wrist[:2].tolist(), [25.0, -10.0], atol=2.0, rtol=0)
-    assert distances(body, found.hand_poses[0], hand_poses(body, **GRIP)) < 0.001
+        torch.testing.assert_close(elbow[2].item(), 40.0, atol=3.0, rtol=0)
+        torch.testing.assert_close(wrist[:2].tolist(), [25.0, -10.0], atol=3.0, rtol=0)
+    assert distances(body, found.hand_poses[0], hand_poses(body, **GRIP)) < NEAR
     assert (found.hand_confidence > 0.5).all()
 
 
@@ -178,7 +179,7 @@ def test_hands_are_held_between_detections_and_fade_at_the_ends(body: Body) -> N
     people = [person_with(hands if frame in seen else (missing, missing), frame) for frame in range(count)]
     poses = articulate(body, true, people, cameras(count), smooth=True).hand_poses
     assert poses is not None
-    assert max(distances(body, held, hand_poses(body, **GRIP)) for held in poses[30:51]) < 0.001
+    assert max(distances(body, held, hand_poses(body, **GRIP)) for held in poses[30:51]) < NEAR
     np.testing.assert_allclose(poses[[0, 89]], poses[[1, 88]], atol=1e-6)
     assert np.abs(np.diff(poses, 2, axis=0)).max() < 0.1, "without a jump"
 
@@ -203,7 +204,7 @@ def test_two_people_of_one_frame_have_no_neighbours(body: Body) -> None:
     people = [person_with(hands), replace(person_with(hands), track=1)]
     poses = articulate(body, two, people, cameras(), smooth=True).hand_poses
     assert poses is not None
-    assert max(distances(body, each, hand_poses(body, **GRIP)) for each in poses) < 0.001
+    assert max(distances(body, each, hand_poses(body, **GRIP)) for each in poses) < NEAR
 
 
 def test_means_over_time_lower_the_noise(body: Body) -> None:
@@ -212,17 +213,15 @@ def test_means_over_time_lower_the_noise(body: Body) -> None:
     hand = detected_hands(body, true, hand_poses(body, **GRIP))[0]
     missing = Hand.missing("hidden")
     people = [
-        person_with((replace(hand, world=hand.world + random.normal(0, 0.004, (len(HAND21), 3))), missing), frame)
+        person_with((replace(hand, points=hand.points + random.normal(0, 1.5, (len(HAND21), 2))), missing), frame)
         for frame in range(count)
     ]
     alone = articulate(body, true, people, cameras(count)).hand_poses
     smooth = articulate(body, true, people, cameras(count), smooth=True).hand_poses
     assert alone is not None
     assert smooth is not None
-    errors = [
-        np.abs(poses[5:-5, 0, :12, 2] - hand_poses(body, **GRIP)[0, :12, 2].numpy()).mean() for poses in (alone, smooth)
-    ]
-    assert errors[1] < 0.6 * errors[0]
+    noise = [poses[5:-5, 0, :12, 2].std(0).mean() for poses in (alone, smooth)]
+    assert noise[1] < 0.6 * noise[0]
 
 
 def test_fits_of_images_keep_their_hands_when_they_are_joined() -> None:
@@ -234,3 +233,23 @@ def test_fits_of_images_keep_their_hands_when_they_are_joined() -> None:
     np.testing.assert_array_equal(both.hand_poses, np.concatenate((poses, poses)))
     np.testing.assert_array_equal(both.hand_confidence, np.ones((2, 2)))
     assert joined([nobody, nobody]).hand_poses is None
+
+
+def test_counts_the_hands_that_are_not_taken_by_reason(body: Body) -> None:
+    before = bodies_of(body, STANCE, 3)
+    implausible = detected_hands(body, bodies_of(body, STANCE | {"wrist.thumb_bend": 120.0}), hand_poses(body))[0]
+    hands = (Hand.missing("hidden"), Hand.missing("too small")), (Hand.missing("hidden"), implausible)
+    people = [*(person_with(pair, frame) for frame, pair in enumerate(hands)), person_with(None, 2)]
+    counts = hands_not_taken(people, articulate(body, before, people, cameras(3)))
+    assert [tuple(entry.values()) for entry in counts] == [
+        (0, "left", "hidden", 2),
+        (0, "right", "implausible", 1),
+        (0, "right", "too small", 1),
+    ]
+    fit = Fit.build(**values(tracks=[0, 0, 0], frames=[0, 1, 2], frame_count=3))
+    fit = replace(fit, options={"hands_not_taken": counts})
+    assert record_summary(fit)["hands_not_taken"] == "left hand: hidden; right hand: implausible"
+    both = joined([fit, fit])
+    assert {entry["person"] for entry in both.options["hands_not_taken"]} == {0, 1}
+    assert record_summary(both)["hands_not_taken"].startswith("person 0, left hand: hidden; ")
+    assert "hands_not_taken" not in record_summary(replace(fit, options={}))
