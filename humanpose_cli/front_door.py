@@ -121,6 +121,8 @@ def fit(
         if refine:
             options = refine if isinstance(refine, RefineOptions) else RefineOptions()
             refiner = Refiner(options, mask=mask, threads=threads, device=device, precision=precision)
+            if isinstance(source, list | tuple) and len(source) > 1 and refiner.masks is not None:
+                refiner.masks.refuse_sequence()  # their fit has a frame each
             refinement = Refinement(stack.enter_context(refiner))
         fitter = stack.enter_context(
             Fitter(
@@ -144,11 +146,9 @@ def fit(
             )
         )
         report = stack.enter_context(progress_of(progress))
-        if refinement is None:
-            return fitter.fit(source, frames=frames, sequence=sequence, progress=report)
-        fitting = part_of(report, 0, _UNREFINED)
+        fitting = report if refinement is None else part_of(report, 0, _UNREFINED)
         result = fitter.fit(source, frames=frames, sequence=sequence, progress=fitting)
-        return refinement([result], progress=part_of(report, _UNREFINED, 1))
+        return result if refinement is None else refinement([result], progress=part_of(report, _UNREFINED, 1))
 
 
 def combine(

@@ -370,6 +370,8 @@ def test_a_mask_of_the_user_counts_in_every_call(fit, photo, tmp_path):
     write_image(tmp_path / "other.png", painted)
     with raises(hp.UsageError, subject="mask", problem="belongs to one photograph"):
         hp.fit([photo, tmp_path / "other.png"], mask=tmp_path / "mask.png")
+    with raises(hp.UsageError, subject="mask", problem="has no effect on videos and sequences of images"):
+        hp.fit([photo, tmp_path / "other.png"], mask=tmp_path, refine=True)
     with raises(hp.InputError, problem="has no mask of these photographs"):
         hp.repose(photo, fit, fit=fit, mask=tmp_path)
 

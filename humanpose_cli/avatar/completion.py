@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from humanpose_cli.avatar.colours import (
     PLAIN_SHARE,
@@ -38,9 +39,14 @@ _FOLLOW = 0.01  # metres: way within which spread colours follow visible ones
 _CERTAIN = 0.12  # distance of colours that are certainly a garment's own
 _ROUND = 0.04  # metres: way within which the garment that goes round the body is that of the visible border
 _MIN_FEET = 0.05  # visible share of the feet that decides their colour
+_SKIN = 0.2  # distance of colours that are certainly skin, of a known tone
 _MIN_SKIN = 0.0015  # m²: visible skin that decides its colour
 _MIN_FACE = 0.3  # visible share of a face that keeps its colours; others keep only colours of skin
-_MIN_HAIR = 0.6  # share of the visible scalp without skin from which the hidden one has none
+_MIN_HAIR = 0.3  # share of the visible scalp without skin from which the hidden one has none
+_SIDES = 0.85  # share of the trunk that is not its sides
+_BROW = 0.7  # share of the height of a face above which a cap lies
+_SAME_HUE = 0.25  # distance of the hues of one cloth in light and shadow
+_SHADE = 0.55  # maximum distance of the brightness of such a cloth from that of its next shade
 _INHERITED_WEIGHT = 0.05  # weight of a colour from further up the body, against a visible one
 _MIN_MATERIAL = 0.08  # share of head, trunk and arms, legs or feet from which a material counts
 _USUAL_COLOUR = 0.3  # metres: way along the surface over which colours become the usual one of their cloth
@@ -69,12 +75,12 @@ class CompleteTexture(NamedTuple):
 def complete_texture(
     surface: BodyTexels,
     baked: BakedTexture,
-    grain: float = 0.0,
     *,
     mirror_face: bool = True,
-    covered: Array | None = None,
     shod: bool = False,
     bare: bool = False,
+    coat: bool = False,
+    cap: bool = False,
 ) -> CompleteTexture:
     """Fill the hidden texels of a texture.
 
@@ -86,12 +92,12 @@ def complete_texture(
     Args:
         surface: The body's texels.
         baked: The photo's colours and their confidence.
-        grain: The standard deviation, 0…1, of noise on made-up texels.
         mirror_face: Whether the hidden half of a face is the mirror image of the visible one. Otherwise it has no
             features.
-        covered: (V,) float, 0…1. How far clothes cover each vertex; covered hollows are not dark. None for no clothes.
         shod: Whether feet wear shoes, which never have the skin's colour and are dark if hidden.
         bare: Whether legs that are hidden are bare, as below a skirt.
+        coat: Whether the garment at the trunk's sides covers the back, however little of it is visible.
+        cap: Whether the crown is a cap, of any colour, with hair below it.
     """
     shares = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*shares.shape, 4), np.float32)
@@ -104,8 +110,9 @@ def complete_texture(
 
     in_blocks(begin, shares.shape)
     coarse = surface.reduce(image)
-    filling = _Filling(surface, covered, shod=shod, bare=bare)
-    mirror_image = surface.mirror(image)
+    filling = _Filling(surface, shod=shod, bare=bare, coat=coat, cap=cap)
+    prints = filling.prints(coarse)
+    mirror_image = surface.mirror(image * (1 - prints) if prints.any() else image)
     if not mirror_face:
         mirror_image *= 1 - surface.fine.interpolate(surface.face[:, None].astype(np.float32), surface.faces)
     coarse_mirrored = surface.reduce(mirror_image)
@@ -128,9 +135,6 @@ def complete_texture(
         texels += mirrored
         texels += made_up[rows] * cv2.merge([1 - texels[..., 3]] * 4)
         texels[..., 3] = (texels[..., 3] + share) * np.float32(0.5)
-        if grain > 0:
-            noise = np.random.default_rng(rows.start).standard_normal(share.shape, np.float32)
-            texels[..., :3] += cv2.merge([noise * (np.float32(grain) * (1 - texels[..., 3]))] * 3)
         np.clip(texels, 0, _MAX_COLOUR, out=texels)
 
     in_blocks(finish, shares.shape)
@@ -149,36 +153,67 @@ def _straight(texture: Array) -> Array:
 
 
 class _Materials(NamedTuple):
-    """Skin and cloths of a person: centres (M, 3) of the features of their colours."""
+    """Skin and cloths of a person, each with one or several shades.
+
+    Attributes:
+        centres: (M, 3) float. The shades: features of colours.
+        cloth: (M,) int. The cloth of each shade. If skin is visible, it is cloth 0 and has one shade, 0.
+    """
 
     centres: Array
+    cloth: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, centres: Array, zones: Array) -> _Materials:
+        """Join the shades (M, 3) of one zone (M,) that have one hue, each about as bright as another one."""
+        apart = centres[:, None] - centres
+        same = (np.linalg.norm(apart[..., :2], axis=2) < _SAME_HUE) & (np.abs(apart[..., 2]) < _SHADE)
+        return cls(centres, connected_components(same & (zones[:, None] == zones))[1].astype(np.int64))
+
+    def distances(self, colours: Array) -> Array:
+        """Return the distance (M, ...) of each colour (..., 3) from each shade."""
+        features = cloth_features(colours.reshape(-1, 3), _CLOTH_BRIGHTNESS).reshape(colours.shape)
+        return np.stack([np.linalg.norm(features - centre, axis=-1) for centre in self.centres])
 
     def nearest(self, colours: Array) -> NDArray[np.int64]:
-        """Return the material (...) of each colour (..., 3)."""
-        features = cloth_features(colours.reshape(-1, 3), _CLOTH_BRIGHTNESS)
-        distances = np.stack([np.linalg.norm(features - centre, axis=1) for centre in self.centres])
-        return np.asarray(distances.argmin(0).reshape(colours.shape[:-1]))
+        """Return the cloth (...) of each colour (..., 3)."""
+        return np.asarray(self.cloth[self.distances(colours).argmin(0)])
 
-    def distance(self, colours: Array, material: NDArray[np.int64]) -> Array:
-        """Return the distance (...) of each colour (..., 3) from its material (...)."""
-        features = cloth_features(colours.reshape(-1, 3), _CLOTH_BRIGHTNESS).reshape(colours.shape)
-        return np.asarray(np.linalg.norm(features - self.centres[material], axis=-1))
+    def alike(self, colours: Array, cloth: NDArray[np.int64]) -> Mask:
+        """Select colours (..., 3) that are close to a shade of their cloth (...)."""
+        return np.asarray(((self.distances(colours) < SAME_CLOTH).T & (self.cloth == cloth.T[..., None])).any(-1).T)
 
 
 class _Filling:
     """The colours of the hidden texels of a body, on its coarse texture (S, S)."""
 
-    def __init__(self, surface: BodyTexels, covered: Array | None, *, shod: bool, bare: bool) -> None:
-        self.covered = covered
+    def __init__(self, surface: BodyTexels, *, shod: bool, bare: bool, coat: bool, cap: bool) -> None:
         self.shod = shod
         self.bare = bare
+        self.coat = coat
+        self.cap = cap
         self.surface = surface
+        part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
+        self.chest = parts_mask(part, _CHEST) & surface.coarse.covered
         self.detail = max(3, round(_DETAIL * surface.texels_per_metre) | 1)  # texels
+
+    def prints(self, image: Array) -> Array:
+        """Return where (S', S', 1), 0 or 1, the chest of colours (S, S, 4) has prints on a plain garment."""
+        # Of skin, a neckline is symmetrical.
+        region = self.chest & (image[..., 3] > 0.05)
+        colours = _straight(image)
+        plain = dominant_colour(colours[region])
+        result = np.zeros((*region.shape, 4), np.float32)
+        if plain.any() and plain.mean() > PLAIN_SHARE:
+            result[region, 0] = ~plain & ~skin_hued(colours[region])
+            narrow, wide = (np.ones((n, n), np.uint8) for n in (3, self.detail // 2 + 1))
+            result[..., 0] = cv2.dilate(cv2.morphologyEx(result[..., 0], cv2.MORPH_OPEN, narrow), wide)
+        return self.surface.enlarge(result)[..., :1]
 
     def light_difference(self, image: Array, mirror_image: Array) -> Array:
         """Return a smooth correction (S, S, 3) of mirrored colours: the difference of the light of both sides."""
         surface = self.surface
-        operator = self.surface.operator
+        operator = surface.operator
         # Things of different colour, such as skin and a sleeve that the fit places on it, do not differ in light.
         both = image[..., 3] * mirror_image[..., 3]
         both_visible = np.nonzero(both)
@@ -188,8 +223,7 @@ class _Filling:
         values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
         data = weight * operator.areas / _LIGHT_AVERAGE**2
         fade = operator.areas / _LIGHT_FADE**2
-        field = operator.spread(data, values, fade, np.zeros(3))
-        field = np.clip(field, -_MAX_LIGHT, _MAX_LIGHT)
+        field = np.clip(operator.spread(data, values, fade, np.zeros(3)), -_MAX_LIGHT, _MAX_LIGHT)
         light = surface.coarse.interpolate(field, surface.faces)
         surface.coarse.bleed(light)
         return light
@@ -211,39 +245,34 @@ class _Filling:
         _, label, materials = self._spread_colours(visible, _ROUND)
         plain = self._plain_chest(weight, self._without_detail(colours, weight), label, materials)
         opposite = surface.opposite(np.dstack((plain * weight[..., None], weight)))
-        same = materials.distance(_straight(opposite), label) < SAME_CLOTH
+        same = materials.alike(_straight(opposite), label)
         opposite *= cv2.erode(same.astype(np.float32), np.ones((self.detail, self.detail), np.uint8))[..., None]
         evidence = _over(visible, opposite)
         spread, label, materials = self._spread_colours(evidence)
         # Only colours of the same cloth are borrowed: a hem is no mixture of two cloths.
         visible = visible * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
         result = visible[..., :3] + (1 - visible[..., 3:]) * spread
-        result *= self._light_in_hollows()[..., None]
         surface.coarse.bleed(result)
         return result
-
-    def _light_in_hollows(self) -> Array:
-        """Return the brightness (S, S) of hollows of the bare surface."""
-        if self.covered is None:
-            return self.surface.hollows
-        bare = 1 - self.surface.coarse.interpolate(self.covered[:, None], self.surface.faces)[..., 0]
-        return 1 + (self.surface.hollows - 1) * bare
 
     def _plain_chest(self, weight: Array, plain: Array, label: NDArray[np.int64], materials: _Materials) -> Array:
         """Paint the chest of colours (S, S, 3), and of labels (S, S), with the garment that goes round most of it."""
         # Details larger than letters, such as a badge, a tie or the shirt in an open jacket, are not on the back.
-        surface = self.surface
-        part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
-        region = parts_mask(part, _CHEST) & surface.coarse.covered
-        garment = np.bincount(label[region]).argmax()
-        if (label[region] == garment).mean() <= PLAIN_SHARE:
+        surface, region = self.surface, self.chest
+        x = np.abs(surface.coarse.interpolate(surface.rest[:, :1].astype(np.float32), surface.faces)[..., 0])
+        outer = x > (np.quantile(x[region], _SIDES) if self.coat else -1)
+        counts = np.bincount(label[region & outer], minlength=materials.cloth.max() + 1)
+        garment = int(counts.argmax())
+        # Some red or tan cloth is taken for skin.
+        hues, own = materials.centres[:, :2], materials.cloth == garment
+        near = np.linalg.norm(hues[:, None] - hues[own], axis=2).min(1) < _SAME_HUE
+        if counts[np.unique(materials.cloth[near])].sum() <= PLAIN_SHARE * counts.sum():
             return plain
         label[region] = garment
-        visible = region & (weight > 0.5) & (materials.distance(plain, label) < SAME_CLOTH)
-        certain = np.zeros(region.shape, np.float32)
-        certain[visible] = dominant_colour(plain[visible], _CERTAIN)
-        inner = cv2.erode(certain, np.ones((3, 3), np.uint8))
-        return np.where(region[..., None] & inner.any(), fill_smoothly(plain, np.asarray(inner)), plain)
+        # In one colour: folds and light of the front would be stains of the back.
+        visible = plain[region & (weight > 0.5) & materials.alike(plain, label)]
+        certain = visible[dominant_colour(visible, _CERTAIN)]
+        return np.where(region[..., None], np.median(certain, axis=0), plain) if len(certain) else plain
 
     def _without_detail(self, colours: Array, weight: Array) -> Array:
         """Remove letters and folds from colours (S, S, 3)."""
@@ -270,9 +299,9 @@ class _Filling:
             data[feet] = operator.areas[feet] / _FOLLOW**2
         tone = skin_tone(surface, values, visible)
         materials = self._materials(values, visible > 0.5, tone)
-        for part, part_visible in [] if tone is None else self._bare_parts(values, visible, tone):
+        for part, part_visible, colour in [] if tone is None else self._bare_parts(values, visible, tone):
             missing = part & (part_visible < 0.05)
-            values[missing] = tone
+            values[missing] = colour
             data[missing] = 0.3 * operator.areas[missing] / _FOLLOW**2
             # Guessed skin ends at its part's border, as under a sleeve or a collar.
             groups[part] = 2
@@ -280,12 +309,12 @@ class _Filling:
             grey = np.full((*evidence.shape[:2], 3), 0.5, np.float32)
             return grey, np.zeros(grey.shape[:2], np.int64), materials
         for part, colour in _limb_colours(surface, values, visible, tone if self.bare else None):
-            missing = part & (visible < 0.05)
+            missing = part & (visible < 0.05) & ~(self.shod & feet)
             values[missing] = colour
             data[missing] = _INHERITED_WEIGHT * operator.areas[missing] / _FOLLOW**2
-        members = np.eye(len(materials.centres))[materials.nearest(values)]
+        members = np.eye(len(materials.centres))[materials.distances(values).argmin(0)]
         if self.shod and tone is not None:
-            data[feet & (members[:, 0] > 0)] = 0  # skin beside a shoe is no leather
+            data[feet & (visible > 0) & (members[:, 0] > 0)] = 0  # skin beside a shoe is no leather
         # Where a material is: its share goes round trunk and limbs, so that hems and cuffs keep their height.
         rest = (members * data[:, None]).sum(0) / data.sum()
         shares = surface.around.spread(data, members, operator.areas * 1e-3, rest, groups, leak=0.002)
@@ -296,20 +325,36 @@ class _Filling:
         )
         rest = np.column_stack((usual, np.ones(len(usual)))).ravel()
         field = operator.spread(data, columns, operator.areas / _USUAL_COLOUR**2, rest, groups, leak=0.002)
-        if tone is not None:  # the first material; without one, it is another
-            shares[self._covered_scalp(visible, members[:, 0] > 0), 0] = -1
+        self._cover_scalp(shares, visible, members, tone)
+        return *self._leading(shares, _straight(field.reshape(*shares.shape, 4)), materials), materials
+
+    def _leading(self, shares: Array, shades: Array, materials: _Materials) -> tuple[Array, NDArray[np.int64]]:
+        """Return the colours (S, S, 3) of the cloth with the largest share, and which (S, S) that is.
+
+        Args:
+            shares: (V, M) float. The share of each shade.
+            shades: (V, M, 3) float. The colours of each shade.
+            materials: The cloths. The shades of one blend.
+        """
+        surface = self.surface
+        shares = np.maximum(shares, 1e-6)
+        cloths = np.eye(materials.cloth.max() + 1)[materials.cloth]
+        mixed = np.einsum("vmc,mk->vkc", shares[..., None] * shades, cloths)
+        shares = shares @ cloths
+        colours = np.dstack((mixed, shares)) / shares.max(1)[:, None, None]
         leading = surface.coarse.interpolate(shares.astype(np.float32), surface.faces).argmax(2)
-        layers = surface.coarse.interpolate(field.astype(np.float32), surface.faces)
+        layers = surface.coarse.interpolate(colours.reshape(len(shares), -1).astype(np.float32), surface.faces)
         layers = _straight(layers.reshape(*leading.shape, -1, 4))
-        return np.take_along_axis(layers, leading[..., None, None], 2)[..., 0, :], leading, materials
+        return np.take_along_axis(layers, leading[..., None, None], 2)[..., 0, :], leading
 
     def _materials(self, colours: Array, visible: Mask, tone: Array | None) -> _Materials:
         """Find the materials: skin, whose tone (3,) is given, and clusters of visible colours (V, 3)."""
         # A shirt and trousers may differ less than one cloth in light and shadow: each has clusters of its own.
         labels = self.surface.part_labels
         zones = [] if tone is None else list(cloth_features(tone[None], _CLOTH_BRIGHTNESS))
+        numbers = [0] * len(zones)
         hair = self.surface.hair
-        for names in (None, ("neck", "head"), TRUNK + SLEEVES, LEGS, FEET):
+        for number, names in enumerate((None, ("neck", "head"), TRUNK + SLEEVES, LEGS, FEET), 1):
             zone = visible & (hair if names is None else parts_mask(labels, names) & ~hair)
             centres, sizes = cluster_centres(cloth_features(colours[zone], _CLOTH_BRIGHTNESS))
             limits_of_zones = [_OTHER_CLOTH if names == LEGS else SAME_CLOTH] * len(zones)
@@ -318,16 +363,33 @@ class _Filling:
                 limits = limits_of_zones + [SAME_CLOTH] * (len(zones) - len(limits_of_zones))
                 if sizes[row] > _MIN_MATERIAL * sizes.sum() and (distances > limits).all():
                     zones.append(centres[row])
-        return _Materials(np.array(zones or [np.zeros(3)]))
+                    numbers.append(number)
+        return _Materials.of(np.array(zones or [np.zeros(3)]), np.array(numbers or [0]))
 
-    def _covered_scalp(self, visible: Array, skin: Mask) -> Mask:
-        """Select the hidden scalp (V,) if hair or a hat covers the visible scalp."""
+    def _cover_scalp(self, shares: Array, visible: Array, members: Array, tone: Array | None) -> None:
+        """Give the hidden scalp one material, in the shares (V, M), if hair or a hat covers the visible scalp."""
         surface = self.surface
-        scalp, hair = (_share(surface, surface.hair, shown) for shown in (visible, visible * ~skin))
-        return surface.hair & (visible < 0.5) & (hair > _MIN_HAIR * max(scalp, 1e-6))
+        height = surface.rest[:, 1]
+        scalp, cap = surface.hair, surface.hair & self.cap & (height > np.quantile(height[surface.face], _BROW))
+        areas, on_cap = (np.where(part, visible * surface.operator.areas, 0) @ members for part in (scalp, cap))
+        if on_cap.any():
+            areas[on_cap.argmax()] = 0
+            shares[cap & (visible < 0.5)] = np.eye(len(areas))[on_cap.argmax()]
+        skin = 0 if tone is None else areas[0]
+        if tone is not None:  # the first material; without one, it is another
+            areas[0] = 0
+        if areas.sum() > _MIN_HAIR * (areas.sum() + skin) > 0:
+            shares[scalp & ~cap & (visible < 0.5)] = np.eye(len(areas))[areas.argmax()]
 
-    def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
-        """Return face and hands that have the skin's colour if hidden, and how visible (V,) they are."""
+    def _tone_of(self, part: Mask, colour: Array, visible: Array, tone: Array) -> Array:
+        """Return the usual colour of a part's visible skin, as its hidden skin is in the same light."""
+        shown = part & (visible > 0.5)
+        shown[shown] = np.linalg.norm(cloth_features(colour[shown]) - cloth_features(tone[None]), axis=1) < _SKIN
+        enough = self.surface.operator.areas[shown].sum() >= _MIN_SKIN
+        return np.asarray(np.median(colour[shown], axis=0)) if enough else tone
+
+    def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array, Array]]:
+        """Return face and hands that have the skin's colour if hidden, how visible (V,) they are, and that colour."""
         # A cap, a hood or hair of a person who looks away reaches into the face: of a face that is mostly hidden, only
         # colours like skin count. Beards, masks and paint are on visible faces.
         surface = self.surface
@@ -336,11 +398,11 @@ class _Filling:
         looks_away = _share(surface, surface.face, visible) < _MIN_FACE
         if looks_away and not is_grey(colour[visible > 0.5]):
             face = np.where(like_skin, visible, 0)
-        parts = [(surface.face, face)] if _share(surface, surface.face, face) <= 0.03 else []
+        parts = [(surface.face, face, tone)] if _share(surface, surface.face, face) <= 0.03 else []
         for hand in (parts_mask(surface.part_labels, HANDS[k : k + 2]) for k in (0, 2)):
             in_photo = _share(surface, hand, visible)
             if in_photo <= 0.03 or _share(surface, hand, visible * like_skin) > 0.5 * in_photo:
-                parts.append((hand, visible))
+                parts.append((hand, visible, self._tone_of(hand, colour, visible, tone)))
         return parts
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 
-_GARMENTS = ("shoes", "gloves", "skirt")
+_GARMENTS = ("coat", "gloves", "cap", "skirt", "shoes")
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class MeshOptions(Options):
 
     wears: str = option(
         "auto",
-        "What people wear of shoes, gloves and skirt; auto guesses.",
-        value="auto|none|shoes,gloves,skirt",
+        "What people wear of these garments; auto guesses.",
+        value="auto|none|coat,gloves,cap,skirt,shoes",
     )
     texture_size: int | None = option(
         None,
@@ -31,7 +31,6 @@ class MeshOptions(Options):
     hole_margin: float = option(
         0.018, "Width of the hole beyond the mask, as a fraction of the person's height.", minimum=0
     )
-    grain: bool = option(True, "Add the photo's noise to smooth inpainted regions.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

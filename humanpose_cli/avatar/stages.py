@@ -233,13 +233,11 @@ class Baked:
         dressed: The previous stage.
         texture: The photo's colours, and the confidence that a texel shows this surface.
         normals: (V, 3) float, unit vectors in camera axes.
-        grain: The standard deviation of the photo's noise on the person, 0…1 of full scale.
     """
 
     dressed: Dressed
     texture: BakedTexture
     normals: Tensor
-    grain: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,13 +248,11 @@ class Lit:
         dressed: The surface.
         light: The photo's light.
         texture: The colours divided by the light; without confidence where the fit's position is unknown.
-        grain: The standard deviation of the photo's noise on the person, 0…1 of full scale.
     """
 
     dressed: Dressed
     light: PhotoLight
     texture: BakedTexture
-    grain: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -401,6 +397,8 @@ def _worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
         parts=clothed_parts(texels, visible, tone),
         shod=wears_shoes(texels, visible, tone) if shod is None else shod,
         pocketed=PartsInPhoto(body, aligned.vertices, faces, crop).pocketed(tone, aligned.pixels_per_metre),
+        coat=bool(options.worn("coat")),
+        cap=bool(options.worn("cap")),
     )
 
 
@@ -428,7 +426,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
     if arms is not None:
         _bake_behind(arms, dressed, trust, normals, texture)
-    return Baked(dressed, texture, normals, _film_grain(crop.pixels, trust) if options.grain else 0.0)
+    return Baked(dressed, texture, normals)
 
 
 def _bake_behind(arms: FoldedForearms, dressed: Dressed, trust: Array, normals: Tensor, texture: BakedTexture) -> None:
@@ -445,17 +443,6 @@ def _bake_behind(arms: FoldedForearms, dressed: Dressed, trust: Array, normals: 
     better = behind.confidence * share > texture.confidence
     texture.colour[better] = behind.colour[better]
     texture.confidence[better] = behind.confidence[better]
-
-
-def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
-    """Estimate the standard deviation of the noise in the trusted part of a photo, 0…1 of full scale."""
-    # The median absolute response of Immerkær's (1996) mask, which is blind to edges of first and second order.
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    response = np.abs(cv2.filter2D(grey, cv2.CV_32F, kernel))[trust > 0.5]
-    if not len(response):
-        return 0.0
-    return float(np.median(response) / 0.6745 / 6 / 255)
 
 
 def take_light_off(baked: Baked) -> Lit:
@@ -481,7 +468,7 @@ def take_light_off(baked: Baked) -> Lit:
         result.visible[rows] = texture.visible[rows] & (reliable > 0.5)
 
     in_blocks(change, values.shape)
-    return Lit(dressed, light, result, baked.grain)
+    return Lit(dressed, light, result)
 
 
 def complete(lit: Lit) -> Completed:
@@ -493,11 +480,11 @@ def complete(lit: Lit) -> Completed:
     texture = complete_texture(
         dressed.texels,
         lit.texture,
-        lit.grain,
         mirror_face=mirror_face,
-        covered=dressed.worn.covered(dressed.body.body),
         shod=dressed.worn.shod,
         bare=dressed.skirt is not None,
+        coat=dressed.worn.coat,
+        cap=dressed.worn.cap,
     )
     return Completed(dressed, lit.light, texture, yaw)
 

@@ -1,7 +1,7 @@
 """The surface of a body for texturing: sets of vertices by part, smooth fields on the mesh, and texels.
 
-`SurfaceOperator` spreads fields over a mesh. `BodyTexels` holds a body's texels, their mirror images, the points
-opposite to them and the light in hollows.
+`SurfaceOperator` spreads fields over a mesh. `BodyTexels` holds a body's texels, their mirror images and the points
+opposite to them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
@@ -219,9 +218,6 @@ _COARSE = 512  # texels along each side of the texture for colours without detai
 _MANY = 2048  # texels along each side: more take hundreds of megabytes
 _ALONG = 0.02  # share of stiffness along limbs, so that hems stay level
 _SOFT_BORDER = 2.0  # coarse texels: blur of colours from the opposite side
-_HOLLOW_REACH = 0.035  # metres: distance at which surface keeps light off
-_HOLLOW_STRENGTH = 1.5  # factor on the light that is kept off
-_MIN_LIGHT = 0.45  # share of the light in the deepest hollow
 
 _cached_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
 
@@ -256,7 +252,6 @@ class BodyTexels:
         face: (V,) bool. The face.
         opposite_uv: (coarse, coarse, 2) float32. Texture coordinates of the point straight through the body.
         opposed: (coarse, coarse) bool. Whether there is such a point.
-        hollows: (coarse, coarse) float32. The share of light that reaches the resting body, 1 on average.
     """
 
     def __init__(self, body: Body, size: int) -> None:
@@ -271,8 +266,6 @@ class BodyTexels:
         self.hair, self.face = scalp_and_face(body)
         self._mirror = self._mirror_maps(body)
         self.opposite_uv, self.opposed = _opposite(body, self.coarse)
-        normals = vertex_normals(body.template, body.faces).cpu().numpy()
-        self.hollows = self._hollows(normals)
 
     def resized(self, body: Body, size: int) -> BodyTexels:
         """Return texels with another fine texture and the same coarse one."""
@@ -280,15 +273,6 @@ class BodyTexels:
         texels.fine = TexelMap(body.uv, body.uv_faces, size)
         texels._mirror = texels._mirror_maps(body)
         return texels
-
-    def _hollows(self, normals: Array) -> Array:
-        light = np.ones(len(self.rest))
-        below = ~parts_mask(self.part_labels, ("neck", "head"))
-        light[below] = light_in_hollows(self.rest[below], normals[below], self.operator.areas[below])
-        hands = parts_mask(self.part_labels, HANDS)
-        for part in (hands, below & ~hands):  # usual brightness is the colours' own
-            light[part] /= np.median(light[part])
-        return self.coarse.interpolate(light[:, None], self.faces)[..., 0]
 
     def _mirror_maps(self, body: Body) -> tuple[Array, Array]:
         corners, pairs = mirror_uv_corners(
@@ -336,34 +320,6 @@ class BodyTexels:
         """Enlarge a coarse texture, whose islands are bled, to the fine size."""
         size = self.fine.size
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, *image.shape[2:])
-
-
-def light_in_hollows(points: Array, normals: Array, areas: Array) -> Array:
-    """Estimate the share of light, up to 1, that reaches each vertex past the surface nearby.
-
-    Source: Bunnell, "Dynamic ambient occlusion and indirect lighting", 2005: each vertex is a disk of its area.
-
-    Args:
-        points: (V, 3) float, metres. The vertices.
-        normals: (V, 3) float, unit vectors.
-        areas: (V,) float, square metres.
-
-    Returns:
-        (V,) float.
-    """
-    a, b = cKDTree(points).query_pairs(_HOLLOW_REACH, output_type="ndarray").T
-    way = (points[b] - points[a]).astype(np.float32)
-    squares = np.maximum(np.square(way).sum(1), np.float32(1e-10))
-    way /= np.sqrt(squares)[:, None]
-    # Only disks that face each other hide anything.
-    cosine_a = np.maximum(np.einsum("ij,ij->i", normals[a], way), 0)
-    cosine_b = np.maximum(-np.einsum("ij,ij->i", normals[b], way), 0)
-    facing = cosine_a * cosine_b
-    occlusion = np.zeros(len(points))
-    for receiver, emitter in ((a, b), (b, a)):
-        hidden = facing * areas[emitter] / (np.pi * squares + areas[emitter])
-        occlusion += np.bincount(receiver, hidden, len(points))
-    return np.maximum(1 - _HOLLOW_STRENGTH * occlusion, _MIN_LIGHT)
 
 
 def _limb_axes(part_labels: NDArray[np.integer]) -> Array:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.avatar.colours import like_colour, skin_hued
 from humanpose_cli.avatar.shoes import VertexColours
-from humanpose_cli.avatar.surface import FEET, HANDS, BodyTexels, parts_mask
-from humanpose_cli.body.body import Body
+from humanpose_cli.avatar.surface import FEET, HANDS, BodyTexels
 from humanpose_cli.core.conventions import SMPL24
 
 Array = NDArray[Any]
@@ -30,20 +29,16 @@ class Worn:
         parts: (24,) float32, 0 or 1. The parts that clothes cover.
         shod: Whether the feet wear shoes.
         pocketed: (V,) bool. Vertices of hands that are in pockets.
+        coat: Whether a coat is known to cover the back.
+        cap: Whether the crown is known to be a cap.
     """
 
     tone: Array | None
     parts: NDArray[np.float32]
     shod: bool
     pocketed: NDArray[np.bool_]
-
-    def covered(self, body: Body) -> NDArray[np.float32]:
-        """Return how far (V,) 0…1 clothes or shoes cover each vertex."""
-        weights = body.bone_weights.cpu().numpy()
-        bones = body.bone_indices.cpu().numpy().astype(np.int64)
-        clothed = (weights * self.parts[bones]).sum(1)
-        feet = parts_mask(body.part_labels.cpu().numpy(), FEET)
-        return np.where(feet, self.shod, clothed).astype(np.float32)
+    coat: bool = False
+    cap: bool = False
 
 
 def clothed_parts(surface: BodyTexels, visible: VertexColours, tone: Array | None) -> NDArray[np.float32]:

@@ -105,7 +105,7 @@ def twisted(stage: Stage, confidence: float, **joints: tuple[float, float, float
     keypoints = torch.cat((stage.view.project(shown), torch.ones(33, 1)), 1).numpy()
     keypoints[TOES, 2] = confidence
     fit: FittedPerson = replace(stage.fitted(straight), keypoints2d=keypoints)
-    return mesh_reposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
+    return mesh_reposer(photo, mask, fit, stage.body, options=MeshOptions())
 
 
 @pytest.mark.extensive
@@ -141,5 +141,5 @@ def test_a_stray_shin_has_no_effect_on_the_ground(stage: Stage) -> None:
     keypoints = torch.cat((stage.view.project(shown), torch.ones(33, 1)), 1).numpy()
     keypoints[[name in FACE13 for name in BLAZEPOSE33.joint_names], 2] = 0
     fit = replace(stage.fitted(straight), keypoints2d=keypoints)
-    found = mesh_reposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
+    found = mesh_reposer(photo, mask, fit, stage.body, options=MeshOptions())
     assert found.person.ground is None

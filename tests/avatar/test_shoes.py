@@ -142,7 +142,7 @@ def test_bare_feet_stay_as_they_are(stage: Stage) -> None:
     for kind, parts in names.items():
         person = painted(stage, SKIN, BLUE, parts)
         photo, mask = person.person(rotations)
-        found = mesh_reposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
+        found = mesh_reposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions())
         assert (found.person.body.offsets is None) == (kind == "bare")
 
 
@@ -151,7 +151,7 @@ def test_heels_have_the_colour_of_the_feet(stage: Stage) -> None:
     rotations = pose(**STANDING)
     person = painted(stage, SKIN, BLUE, LEGS)
     photo, mask = person.person(rotations)
-    found = mesh_reposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
+    found = mesh_reposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions())
     texels = body_texels(stage.body, found.person.texture.image.shape[0])
     rest = stage.body.template.numpy()
     heel = parts_mask(stage.body.part_labels.numpy(), FEET) & (rest[:, 2] < -0.02)

@@ -40,7 +40,7 @@ def in_a_skirt(stage: Stage, rotations: torch.Tensor) -> Photo:
 
 
 def reposer_of(stage: Stage, photo: Photo, rotations: torch.Tensor) -> MeshReposer:
-    options = MeshOptions(grain=False)
+    options = MeshOptions()
     return mesh_reposer(*photo, stage.fitted(rotations), stage.body, background="transparent", options=options)
 
 
@@ -130,7 +130,7 @@ def test_the_user_says_what_people_wear(skirted: tuple[Photo, MeshReposer]) -> N
 
 
 def test_looks_have_the_skirt_on_the_legs(skirted: tuple[Photo, MeshReposer]) -> None:
-    avatar = dress_over_frames([skirted[1].person.avatar.dressed.aligned], MeshOptions(grain=False))
+    avatar = dress_over_frames([skirted[1].person.avatar.dressed.aligned], MeshOptions())
     texels = avatar.dressed.texels
     thighs = parts_mask(texels.part_labels, ("left_hip", "right_hip"))
     on_thighs = texels.fine.interpolate(thighs[:, None].astype(np.float32), texels.faces)[..., 0] > 0.9

@@ -22,7 +22,7 @@ from humanpose_cli.avatar.stages import (
 )
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 
-OPTIONS = MeshOptions(texture_size=512, grain=False)
+OPTIONS = MeshOptions(texture_size=512)
 
 
 def keypoints_of(stage: Stage, aligned: Aligned, shift: float = 0.0) -> np.ndarray:

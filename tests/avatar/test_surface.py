@@ -1,9 +1,9 @@
-"""Fields on surfaces: areas, smoothness, independence of the triangulation; light in hollows."""
+"""Fields on surfaces: areas, smoothness, independence of the triangulation."""
 
 import numpy as np
 import pytest
 
-from humanpose_cli.avatar.surface import SurfaceOperator, light_in_hollows
+from humanpose_cli.avatar.surface import SurfaceOperator
 
 trimesh = pytest.importorskip("trimesh")
 
@@ -50,22 +50,3 @@ def test_groups_do_not_mix() -> None:
     weights[vertices[:, 2].argmax()] = weights[vertices[:, 2].argmin()] = 1e3
     field = operator.spread(weights, vertices[:, 2:], operator.areas * 1e-9, np.zeros(1), upper)[:, 0]
     np.testing.assert_allclose(field, np.where(upper == 1, 1, -1), atol=1e-3)
-
-
-def plate(z: float, up: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points and normals of 2 cm squared, 1 mm apart."""
-    x, y = np.meshgrid(np.arange(20) * 1e-3, np.arange(20) * 1e-3)
-    points = np.stack((x.ravel(), y.ravel(), np.full(x.size, z)), 1)
-    return points, np.tile((0.0, 0.0, up), (x.size, 1))
-
-
-@pytest.mark.slow
-def test_surfaces_keep_light_from_each_other_where_they_face_and_are_near() -> None:
-    def middle(gap: float, up: float) -> float:
-        (a, m), (b, n) = plate(0.0, 1.0), plate(gap, up)
-        light = light_in_hollows(np.concatenate((a, b)), np.concatenate((m, n)), np.full(800, 1e-6))
-        return float(light[:400].reshape(20, 20)[10, 10])
-
-    near, far, away, beyond = middle(0.015, -1.0), middle(0.03, -1.0), middle(0.004, 1.0), middle(0.05, -1.0)
-    assert near < far - 0.1 < 1
-    assert away == beyond == 1

@@ -1,12 +1,11 @@
 """Which parts clothes cover."""
 
 import numpy as np
-import pytest
 from helpers.repose_stage import Stage
 
 from humanpose_cli.avatar.shoes import VertexColours
 from humanpose_cli.avatar.surface import FEET, HANDS, body_texels, parts_mask
-from humanpose_cli.avatar.worn import Worn, clothed_parts
+from humanpose_cli.avatar.worn import clothed_parts
 from humanpose_cli.core.conventions import SMPL24
 
 SKIN, BLUE = (0.80, 0.60, 0.50), (0.15, 0.2, 0.6)
@@ -24,12 +23,3 @@ def test_bare_legs_are_not_clothed_and_hidden_shins_are_as_the_thighs(stage: Sta
     assert clothed == set(SMPL24.joint_names) - bare
     everything = clothed_parts(surface, VertexColours(colour, visible), None)
     assert everything[SMPL24.indices(LEGS)].all(), "without skin to compare with"
-
-
-@pytest.mark.parametrize("shod", [True, False])
-def test_feet_are_covered_by_shoes_alone(stage: Stage, shod: bool) -> None:
-    labels, parts = stage.body.part_labels.numpy(), np.ones(24, np.float32)
-    worn = Worn(None, parts, shod, np.zeros(len(labels), bool))
-    covered = worn.covered(stage.body)
-    assert (covered[parts_mask(labels, FEET)] == shod).all()
-    np.testing.assert_allclose(covered[parts_mask(labels, ("spine1",))], 1, atol=1e-5)

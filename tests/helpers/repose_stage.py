@@ -65,9 +65,9 @@ class Stage:
         )
 
     def reposer(self, rotations: torch.Tensor) -> MeshReposer:
-        """The person in a pose, dressed, of their true image; without grain."""
+        """The person in a pose, dressed, of their true image."""
         photo, mask = self.person(rotations)
-        return mesh_reposer(photo, mask, self.fitted(rotations), self.body, options=MeshOptions(grain=False))
+        return mesh_reposer(photo, mask, self.fitted(rotations), self.body, options=MeshOptions())
 
 
 def painted_stage() -> Stage:

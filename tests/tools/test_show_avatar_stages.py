@@ -19,7 +19,7 @@ def test_the_stages_are_drawn_side_by_side(monkeypatch: pytest.MonkeyPatch) -> N
 
     stage, rotations = painted_stage(), pose(**STANDING)
     photographed = PhotographedPerson.of(*stage.person(rotations), stage.fitted(rotations))
-    sheet = sheet_of_stages(photographed, stage.body, MeshOptions(texture_size=512, grain=False), height=120)
+    sheet = sheet_of_stages(photographed, stage.body, MeshOptions(texture_size=512), height=120)
     assert sheet.shape[0] == 240
     columns = np.split(sheet, 6, axis=1)
     for left, right in pairwise(columns[:4]):
