@@ -28,7 +28,7 @@ from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.io.fit_files import ROW_COLUMNS, FitRecord
+from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import match_boxes
@@ -283,7 +283,7 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
     """
     size = np.tile(np.array(clip.images.shape[2:0:-1]), (len(clip.rows), 1))
     frames = {"focal": clip.focal.copy(), "principal_point": clip.centre.copy()}
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in ROW_COLUMNS}
+    columns: dict[str, list[NDArray[Any]]] = {}
     tracks: dict[tuple[int, int], int] = {}
     methods: set[Any] = set()
     rate = 0.0
@@ -300,15 +300,16 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
         for name in frames:
             frames[name][frame] = getattr(record, name)[index]
         keys = [(id(record), int(track)) for track in record.track_id[rows]]
-        row_columns = {name: getattr(record, name)[rows] for name in ROW_COLUMNS}
+        row_columns = {name: values[rows] for name, values in record.row_columns.items()}
         row_columns["track_id"] = np.array([tracks.setdefault(key, len(tracks)) for key in keys])
         row_columns["frame_index"] = np.full(len(rows), frame)
         for name, values in row_columns.items():
-            columns[name].append(values)
+            columns.setdefault(name, []).append(values)
     empty = Fit.empty(list(clip.names), size.tolist(), clip.focal.tolist())
     if not tracks:
         return replace(empty, model=body, body=body.name)
-    columns_of_all = {name: np.concatenate(values) for name, values in columns.items()}
+    # Hands only if all frames have them.
+    columns_of_all = {n: np.concatenate(v) for n, v in columns.items() if len(v) == len(columns["track_id"])}
     order = np.lexsort((columns_of_all["frame_index"], columns_of_all["track_id"]))
     columns_of_all = {name: values[order] for name, values in columns_of_all.items()}
     result = Fit.build(

@@ -13,8 +13,7 @@ from helpers.clip_people import FOCAL, FRAMES, SIZE, clip_cache, fit_of
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.fit_files import write_fit
-from humanpose_cli.lab.evaluate import refine_clips
+from humanpose_cli.io.fit_files import ROW_COLUMNS, write_fit
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import records_from_files
 from humanpose_cli.lab.evaluate.refine import measure_clip
@@ -79,12 +78,13 @@ def test_fit_files_are_an_initial_fit_with_their_cameras(
     people: EvaluatedPeople, clip: EvaluatedClip, tmp_path: Path
 ) -> None:
     fit = fit_of(people, 0.1)
-    fit = replace(fit, focal=fit.focal * 2, frame_rate=12.0)
+    hands = np.random.default_rng(0).random((len(fit), 2, 15, 3), np.float32)
+    fit = replace(fit, focal=fit.focal * 2, frame_rate=12.0, hand_poses=hands, hand_confidence=hands[:, :, 0, 0])
     write_fit(tmp_path / "clip0.fit.npz", fit)
     made = predicted_fit(clip, people.body, records_from_files(tmp_path, people.people.cache, people.body), tmp_path)
     assert made.model is people.body
     assert made.frame_rate == 12
-    for name in ("poses", "trans", "betas", "boxes", "joints2d", "track_id", "frame_index", "focal"):
+    for name in ("poses", "trans", "betas", "boxes", "joints2d", "track_id", "frame_index", "focal", "hand_poses"):
         np.testing.assert_array_equal(getattr(made, name), getattr(fit, name))
     initial = InitialFits.of(people, None, tmp_path, 1)
     ((_, base, found, matches),) = initial.each("cpu", 1, lambda *_: None, lambda: False)
@@ -97,7 +97,7 @@ def test_people_of_single_images_have_a_track_each(
 ) -> None:
     fit = fit_of(people)
     for frame in (0, 1, 3):
-        rows = {name: getattr(fit, name)[frame : frame + 1] for name in refine_clips.ROW_COLUMNS}
+        rows = {name: getattr(fit, name)[frame : frame + 1] for name in ROW_COLUMNS}
         empty = fit.empty([fit.frame_names[frame]], [(SIZE, SIZE)], [FOCAL])
         one = replace(empty, **rows | {"frame_index": np.zeros(1, np.int32)})
         (tmp_path / "clip0").mkdir(exist_ok=True)
