@@ -320,9 +320,8 @@ class _Filling:
         shares = surface.around.spread(data, members, operator.areas * 1e-3, rest, groups, leak=0.002)
         # What it looks like there: its colour nearby, further away its usual one.
         usual = _usual_colours(values, members > 0, data > 0.5 * operator.areas / _FOLLOW**2)
-        columns = (members[..., None] * np.column_stack((values, np.ones(len(values))))[:, None]).reshape(
-            len(values), -1
-        )
+        weighted = np.column_stack((values, np.ones(len(values))))[:, None]
+        columns = (members[..., None] * weighted).reshape(len(values), -1)
         rest = np.column_stack((usual, np.ones(len(usual)))).ravel()
         field = operator.spread(data, columns, operator.areas / _USUAL_COLOUR**2, rest, groups, leak=0.002)
         self._cover_scalp(shares, visible, members, tone)
@@ -363,7 +362,7 @@ class _Filling:
                 limits = limits_of_zones + [SAME_CLOTH] * (len(zones) - len(limits_of_zones))
                 if sizes[row] > _MIN_MATERIAL * sizes.sum() and (distances > limits).all():
                     zones.append(centres[row])
-                    numbers.append(number)
+                    numbers.append(-len(zones) if names == LEGS else number)  # hems of shirts lie on legs
         return _Materials.of(np.array(zones or [np.zeros(3)]), np.array(numbers or [0]))
 
     def _cover_scalp(self, shares: Array, visible: Array, members: Array, tone: Array | None) -> None:
@@ -375,11 +374,9 @@ class _Filling:
         if on_cap.any():
             areas[on_cap.argmax()] = 0
             shares[cap & (visible < 0.5)] = np.eye(len(areas))[on_cap.argmax()]
-        skin = 0 if tone is None else areas[0]
-        if tone is not None:  # the first material; without one, it is another
-            areas[0] = 0
-        if areas.sum() > _MIN_HAIR * (areas.sum() + skin) > 0:
-            shares[scalp & ~cap & (visible < 0.5)] = np.eye(len(areas))[areas.argmax()]
+        hair = areas if tone is None else np.append(0, areas[1:])  # skin is the first material, if it is one
+        if hair.sum() > _MIN_HAIR * areas.sum():
+            shares[scalp & ~cap & (visible < 0.5)] = np.eye(len(areas))[hair.argmax()]
 
     def _tone_of(self, part: Mask, colour: Array, visible: Array, tone: Array) -> Array:
         """Return the usual colour of a part's visible skin, as its hidden skin is in the same light."""
