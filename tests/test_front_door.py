@@ -313,7 +313,7 @@ def test_functions_of_fits_take_files_and_name_wrong_arguments(fit, tmp_path):
     assert written == tmp_path / "a.json"
     assert hp.view(str(path)).text == hp.view(hp.load_fit(path)).text
     for wrong, message in [
-        (lambda: hp.export_fit(fit, "a", "fbx"), "format: is unknown"),
+        (lambda: hp.export_fit(fit, "a", "abc"), "format: is unknown"),
         (lambda: hp.export_fit(fit, "a", ["glb"], world="sky"), "world: is not known, expected camera, ground"),
         (lambda: hp.export_fit(fit, "a", ["bvh"], frame_rate=0), "frame_rate: is unusable"),
         (

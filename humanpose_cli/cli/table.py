@@ -21,7 +21,7 @@ COMMANDS = {
     "combine": "Combine several cameras that film the same people at the same time.",
     "refine": "Move fitted bodies onto the pixels of their frames.",
     "repose": "Draw the people of photographs in another pose.",
-    "export": "Write fits for other programs: glTF, USD, BVH, AMASS, OBJ and others.",
+    "export": "Write fits for other programs: glTF, FBX, USD, BVH, AMASS, OBJ and others.",
     "view": "Show fits in 3-D, with their frames, on a page for the browser.",
     "preprocess": "Make a dataset cache of synthetic people or of a data set.",
     "train": "Train a model on a dataset cache.",

@@ -18,6 +18,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.cloud import write_cloud
+from humanpose_cli.export.fbx import fbx_bytes
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
 from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
@@ -26,7 +27,7 @@ from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_worl
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_files, write_json, write_npz
+from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_bytes, write_files, write_json, write_npz
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX
@@ -87,16 +88,12 @@ class Export:
         return names, files
 
 
-_FBX = "export glb, which Blender turns into FBX, or bvh for the motion alone"
-
-
 def parse_formats(text: str) -> tuple[str, ...]:
     """Split a list of formats with commas. Raises UsageError for an unknown name, or without a name."""
     names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
-        got, remedy = ", ".join(unknown) or "nothing", _FBX if "fbx" in unknown else ""
-        raise UsageError("format", "is unknown", expected=",".join(FORMATS), got=got, remedy=remedy)
+        raise UsageError("format", "is unknown", expected=",".join(FORMATS), got=", ".join(unknown) or "nothing")
     return names
 
 
@@ -119,7 +116,7 @@ def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str
     if kind not in ONE_FILE or tuple(formats or (kind,)) != (kind,):
         choices = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
         problem = "cannot be one file for these formats" if kind in FORMATS else f"is no file that is written: .{kind}"
-        raise UsageError("out", problem, expected=choices, got=str(out), remedy=_FBX if kind == "fbx" else "")
+        raise UsageError("out", problem, expected=choices, got=str(out))
     return lambda _: out.with_suffix(""), (kind,)
 
 
@@ -236,6 +233,13 @@ def _glb(task: Export) -> list[Path]:
     return [path, *further_files]
 
 
+def _fbx(task: Export) -> list[Path]:
+    path, fit = task.path(".fbx"), task.fit
+    seconds, cameras = fit.seconds(fit.frame_rate), CameraPath.all_of(fit)
+    write_bytes(path, fbx_bytes(task.people, task.meshes, cameras, seconds=seconds, frame_rate=fit.frame_rate))
+    return [path]
+
+
 def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
     names, images = task.images(path.parent, task.stem)
@@ -329,6 +333,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "json": _json,
     "bvh": _bvh,
     "glb": _glb,
+    "fbx": _fbx,
     "usd": _usd,
     "obj": _obj,
     "ply": lambda task: _meshes(task, "ply", write_ply),
@@ -336,8 +341,8 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
 }
 """Functions that write the formats, by the user's names."""
 
-_OTHERS = ("npz", "html", "fbx", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no names of folders
-SURFACES = frozenset(("glb", "usd", "obj", "ply"))
+_OTHERS = ("npz", "html", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no names of folders
+SURFACES = frozenset(("glb", "fbx", "usd", "obj", "ply"))
 """Formats with surfaces and textures."""
-ONE_FILE = ("json", "glb", "usd")
+ONE_FILE = ("json", "glb", "fbx", "usd")
 """Formats with one file for each fit."""

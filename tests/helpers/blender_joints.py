@@ -27,6 +27,8 @@ bpy.context.scene.render.fps = int(rate)  # to which the importer of glTF turns 
 ending = path.rpartition(".")[2]
 if ending == "glb":
     bpy.ops.import_scene.gltf(filepath=path)
+elif ending == "fbx":
+    bpy.ops.import_scene.fbx(filepath=path)
 elif ending == "bvh":
     bpy.ops.import_anim.bvh(filepath=path, update_scene_fps=True)
 elif ending == "obj":

@@ -1,0 +1,392 @@
+"""People as one binary FBX 7.5 file: skinned meshes, skeletons, animation, embedded textures and the cameras.
+
+Lengths are in centimetres, y is up, as Maya, Unreal and Unity expect. A person is a null `personN` with a skeleton of
+limb nodes, named and oriented as in `export.gltf`, and a mesh. A joint's pre-rotation is its orientation at rest, so
+that all rotations are zero in the bind pose; a clip has a key for each frame. In frames without the person, the null's
+scale is zero.
+
+Source: no specification is published. The records follow the descriptions of Blender's and ufbx's authors; the tests
+read the files by ufbx.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.export.skins import SkinnedMesh
+from humanpose_cli.io.images import encode_image
+from humanpose_cli.rendering.overlay import person_colour
+from humanpose_cli.version import __version__
+
+Array = NDArray[Any]
+
+_VERSION = 7500
+_CENTIMETRES = 100.0  # of a metre
+_TICKS = 46_186_158_000  # of a second
+_LINEAR, _STEP = 4, 2  # interpolations
+_RATES = {120: 1, 100: 2, 60: 3, 50: 4, 48: 5, 30: 6, 25: 10, 24: 11}  # codes of frame rates
+_OTHER_RATE = 14  # the code of a rate that is stated
+_FILM = 36.0  # millimetres, width of a camera's film
+_NEAR, _FAR = 1.0, 100_000.0  # centimetres
+_POLE = 1e-9  # cosine of the second angle at which the third is chosen as 0
+_CAMERA_AXES = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # FBX's cameras look along x
+# The identifier at the beginning and the one at the end belong to this date; readers of Autodesk compare them.
+_DATE = "1970-01-01 10:00:00:000"
+_FILE_ID = bytes.fromhex("28b32aebb624ccc2bfc8b02aa92bfcf1")
+_END_ID = bytes.fromhex("fabcab09d0c8d466b176fb831cf7267e")
+_END_MARK = bytes.fromhex("f85a8c6adef5d97eece90ce3758f290b")
+_ARRAYS = {"int32": b"i", "int64": b"l", "float32": b"f", "float64": b"d"}
+
+
+class _Record:
+    """A record of the file: a name, values and further records."""
+
+    def __init__(self, name: str, *values: Any) -> None:
+        self.name, self.values = name.encode("ascii"), values
+        self.records: list[_Record] = []
+
+    def add(self, name: str, *values: Any) -> _Record:
+        """Add a record and return it."""
+        self.records.append(_Record(name, *values))
+        return self.records[-1]
+
+    def properties(self, **values: Any) -> None:
+        """Add properties by name, in which `_` stands for a space: numbers, (type, value) or vectors (3,)."""
+        block = self.add("Properties70")
+        for name, value in values.items():
+            name = name.replace("_", " ")
+            kind, value = value if isinstance(value, tuple) else (_KINDS.get(type(value), name), value)
+            numbers = value.tolist() if isinstance(value, np.ndarray) else [value]
+            block.add("P", name, kind, _LABELS.get(kind, ""), "A" if name in _ANIMATED else "", *numbers)
+
+    def encoded(self, start: int) -> bytes:
+        """Encode the record for a position in the file."""
+        values = b"".join(map(_encoded, self.values))
+        position = start + 25 + len(self.name) + len(values)
+        inner = []
+        for record in self.records:
+            inner.append(record.encoded(position))
+            position += len(inner[-1])
+        if self.records:
+            inner.append(bytes(25))
+            position += 25
+        head = struct.pack("<3QB", position, len(self.values), len(values), len(self.name))
+        return b"".join((head, self.name, values, *inner))
+
+
+_KINDS: dict[type, str] = {int: "int", float: "double", bool: "bool"}
+_LABELS = {"int": "Integer", "double": "Number", "KTime": "Time", "Vector3D": "Vector", "ColorRGB": "Color"}
+_ANIMATED = ("Lcl Translation", "Lcl Rotation", "Lcl Scaling", "FocalLength")
+
+
+def _encoded(value: Any) -> bytes:
+    """Encode a value. Numbers of objects and times are np.int64, other integers have 32 bits."""
+    if isinstance(value, np.ndarray):
+        data = zlib.compress(value.astype(value.dtype.newbyteorder("<")).tobytes(), 1)
+        return _ARRAYS[value.dtype.name] + struct.pack("<3I", value.size, 1, len(data)) + data
+    if isinstance(value, str | bytes):
+        data = value.encode("utf-8") if isinstance(value, str) else value
+        return (b"S" if isinstance(value, str) else b"R") + struct.pack("<I", len(data)) + data
+    if isinstance(value, np.int64):
+        return b"L" + struct.pack("<q", value)
+    return b"D" + struct.pack("<d", value) if isinstance(value, float) else b"I" + struct.pack("<i", value)
+
+
+class _Scene:
+    """The objects of a file, their connections and their animation."""
+
+    def __init__(self, seconds: Array) -> None:
+        self.objects, self.connections = _Record("Objects"), _Record("Connections")
+        self._numbers = count(1_000_000)
+        self._ticks = np.rint(seconds * _TICKS).astype(np.int64)
+        self.duration = np.int64(self._ticks[-1])
+        self.layer: np.int64 | None = None
+        if len(seconds) > 1:
+            stack, properties = self.new("AnimationStack", "AnimStack", "motion")
+            properties.properties(LocalStop=("KTime", self.duration), ReferenceStop=("KTime", self.duration))
+            self.layer, _ = self.new("AnimationLayer", "AnimLayer", "motion", parent=stack)
+
+    def new(
+        self, record: str, kind: str, name: str, type_: str = "", *, parent: np.int64 | int = -1, link: str = ""
+    ) -> tuple[np.int64, _Record]:
+        """Add an object, connected to a parent or a property of it; return its number and its record."""
+        number = np.int64(next(self._numbers))
+        result = self.objects.add(record, number, f"{name}\0\1{kind}", type_)
+        if parent >= 0:
+            self.connect(number, parent, link)
+        return number, result
+
+    def connect(self, child: np.int64, parent: np.int64 | int, link: str = "") -> None:
+        """Connect an object to another one, or to a property of it."""
+        self.connections.add("C", "OP" if link else "OO", child, np.int64(parent), *([link] if link else []))
+
+    def node(self, name: str, type_: str, parent: np.int64 | int, **properties: Any) -> np.int64:
+        """Add a node of the scene, which inherits its parent's rotation and scale."""
+        number, record = self.new("Model", "Model", name, type_, parent=parent)
+        record.add("Version", 232)
+        record.properties(InheritType=("enum", 1), DefaultAttributeIndex=0, **properties)
+        return number
+
+    def animate(self, number: np.int64, name: str, frames: Array, values: Array, interpolation: int = _LINEAR) -> None:
+        """Animate a property by values (R,) or (R, 3) at frames (R,), unless they are constant."""
+        if self.layer is None or (values == values[0]).all():
+            return
+        columns = dict(zip("XYZ", values.T, strict=True)) if values.ndim == 2 else {name: values}
+        node, record = self.new("AnimationCurveNode", "AnimCurveNode", name.removeprefix("Lcl ")[:1], parent=self.layer)
+        record.properties(**{f"d|{axis}": float(column[0]) for axis, column in columns.items()})
+        self.connect(node, number, name)
+        for axis, column in columns.items():
+            _, curve = self.new("AnimationCurve", "AnimCurve", "", parent=node, link=f"d|{axis}")
+            curve.add("Default", float(column[0]))
+            curve.add("KeyVer", 4009)
+            curve.add("KeyTime", self._ticks[frames])
+            curve.add("KeyValueFloat", column.astype(np.float32))
+            curve.add("KeyAttrFlags", np.array([interpolation], np.int32))
+            curve.add("KeyAttrDataFloat", np.zeros(4, np.float32))
+            curve.add("KeyAttrRefCount", np.array([len(column)], np.int32))
+
+
+def fbx_bytes(
+    people: Sequence[PersonMotion],
+    meshes: Mapping[int, SkinnedMesh],
+    cameras: Mapping[str, CameraPath],
+    *,
+    seconds: Array,
+    frame_rate: float,
+) -> bytes:
+    """Encode the people and the cameras as one file.
+
+    Skinning is linear with all bones of each vertex, without SMPL's pose blend shapes.
+
+    Args:
+        people: The motions.
+        meshes: Resting meshes by track.
+        cameras: The cameras by name.
+        seconds: (F,) float, seconds. Times of the frames, rising from 0.
+        frame_rate: Frames per second, above 0.
+
+    Returns:
+        The bytes of the file.
+    """
+    scene = _Scene(seconds)
+    for person in people:
+        _add_person(scene, person, meshes[person.track], len(seconds))
+    for name, camera in cameras.items():
+        _add_camera(scene, name, camera)
+    data = bytearray(b"Kaydara FBX Binary  \0\x1a\0" + struct.pack("<I", _VERSION))
+    for record in (*_head(scene, frame_rate), scene.objects, scene.connections):
+        data += record.encoded(len(data))
+    data += bytes(25) + _END_ID + bytes(4)
+    data += bytes(16 - len(data) % 16) + struct.pack("<I", _VERSION) + bytes(120) + _END_MARK
+    return bytes(data)
+
+
+def _head(scene: _Scene, frame_rate: float) -> list[_Record]:
+    """Make the records before the objects."""
+    creator = f"humanpose-cli {__version__}"
+    extension = _Record("FBXHeaderExtension")
+    extension.add("FBXHeaderVersion", 1003)
+    extension.add("FBXVersion", _VERSION)
+    extension.add("Creator", creator)
+    settings = _Record("GlobalSettings")
+    settings.add("Version", 1000)
+    axes = {"UpAxis": 1, "FrontAxis": 2, "CoordAxis": 0, "OriginalUpAxis": -1}
+    signs = {f"{name}Sign": 1 for name in axes}
+    settings.properties(
+        **axes,
+        **signs,
+        UnitScaleFactor=1.0,
+        OriginalUnitScaleFactor=1.0,
+        TimeMode=("enum", next((code for rate, code in _RATES.items() if abs(rate - frame_rate) < 1e-6), _OTHER_RATE)),
+        TimeSpanStop=("KTime", scene.duration),
+        CustomFrameRate=float(frame_rate),
+    )
+    documents = _Record("Documents")
+    documents.add("Count", 1)
+    document = documents.add("Document", np.int64(999_999), "", "Scene")
+    document.add("RootNode", np.int64(0))
+    kinds = Counter(record.name.decode() for record in scene.objects.records)
+    definitions = _Record("Definitions")
+    definitions.add("Version", 100)
+    definitions.add("Count", kinds.total() + 1)
+    for kind, number in {"GlobalSettings": 1, **kinds}.items():
+        definitions.add("ObjectType", kind).add("Count", number)
+    identity = [_Record("FileId", _FILE_ID), _Record("CreationTime", _DATE), _Record("Creator", creator)]
+    return [extension, *identity, settings, documents, _Record("References"), definitions]
+
+
+def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, frame_count: int) -> None:
+    """Add a person with skeleton, mesh, skin and animation."""
+    root = scene.node(person.name, "Null", 0)
+    changes = person.presence_changes(frame_count)
+    scales = np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
+    if changes:
+        scene.animate(root, "Lcl Scaling", np.array([*changes]), scales, _STEP)
+    parents = np.array(person.skeleton.parents)
+    axes = person.bone_axes
+    at_rest = np.where((parents < 0)[:, None, None], axes, axes[parents].transpose(0, 2, 1) @ axes)
+    offsets = np.where((parents < 0)[:, None], person.joints, person.bone_offsets) * _CENTIMETRES
+    turns = _euler_angles(at_rest.transpose(0, 2, 1) @ person.rotations)
+    before = _euler_angles(at_rest[None])[0]
+    limbs: list[np.int64] = []
+    for joint, name in enumerate(person.skeleton.joint_names):
+        positions = np.broadcast_to(offsets[joint], (len(person.frames), 3))
+        if joint == 0:
+            positions = person.pelvis * _CENTIMETRES
+        tracks = {
+            "Lcl Translation": positions,
+            "Lcl Rotation": turns[:, joint],
+            "Lcl Scaling": np.repeat(person.local_scales[:, joint, None], 3, 1),
+        }
+        first = {path.replace(" ", "_"): values[0] for path, values in tracks.items()}
+        if frame_count > 1:  # the animation moves the resting joints
+            first |= {"Lcl_Translation": offsets[joint], "Lcl_Rotation": np.zeros(3)}
+        limb = scene.node(
+            name,
+            "LimbNode",
+            limbs[parents[joint]] if joint else root,
+            RotationActive=True,
+            PreRotation=("Vector3D", before[joint]),
+            **first,
+        )
+        limbs.append(limb)
+        _, attribute = scene.new("NodeAttribute", "NodeAttribute", name, "LimbNode", parent=limb)
+        attribute.add("TypeFlags", "Skeleton")
+        for path, values in tracks.items():
+            scene.animate(limb, path, person.frames, values)
+    _add_mesh(scene, person, mesh, limbs)
+
+
+def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Sequence[np.int64]) -> None:
+    """Add a mesh with its material and its skin."""
+    node = scene.node(f"{person.name}.body", "Mesh", 0)
+    surface, geometry = scene.new("Geometry", "Geometry", person.name, "Mesh", parent=node)
+    corners = mesh.faces.astype(np.int32)
+    corners[:, -1] = ~corners[:, -1]  # the end of a polygon
+    geometry.add("Vertices", (mesh.vertices * _CENTIMETRES).astype(np.float64).reshape(-1))
+    geometry.add("PolygonVertexIndex", corners.reshape(-1))
+    geometry.add("GeometryVersion", 124)
+    normals = _layer(geometry, "Normal", "ByVertice", "Direct")
+    normals.add("Normals", mesh.normals.astype(np.float64).reshape(-1))
+    uv = _layer(geometry, "UV", "ByPolygonVertex", "IndexToDirect")
+    uv.add("UV", (mesh.uv * (1, -1) + (0, 1)).astype(np.float64).reshape(-1))  # v goes up
+    uv.add("UVIndex", mesh.uv_faces.astype(np.int32).reshape(-1))
+    _layer(geometry, "Material", "AllSame", "IndexToDirect").add("Materials", np.zeros(1, np.int32))
+    layers = geometry.add("Layer", 0)
+    layers.add("Version", 100)
+    for name in ("Normal", "UV", "Material"):
+        element = layers.add("LayerElement")
+        element.add("Type", f"LayerElement{name}")
+        element.add("TypedIndex", 0)
+    _add_material(scene, mesh, node)
+    skin, record = scene.new("Deformer", "Deformer", person.name, "Skin", parent=surface)
+    record.add("Version", 101)
+    bind = person.bind_matrices
+    bind[:, :3, 3] *= _CENTIMETRES
+    for joint, limb in enumerate(limbs):
+        vertices, slots = np.nonzero((mesh.bones == joint) & (mesh.weights > 0))
+        name = person.skeleton.joint_names[joint]
+        cluster, record = scene.new("Deformer", "SubDeformer", name, "Cluster", parent=skin)
+        record.add("Version", 100)
+        if len(vertices):
+            record.add("Indexes", vertices.astype(np.int32))
+            record.add("Weights", mesh.weights[vertices, slots].astype(np.float64))
+        record.add("Transform", np.linalg.inv(bind[joint]).T.reshape(-1))  # column by column
+        record.add("TransformLink", bind[joint].T.reshape(-1))
+        scene.connect(limb, cluster)
+    _, pose = scene.new("Pose", "Pose", person.name, "BindPose")
+    pose.add("Type", "BindPose")
+    pose.add("Version", 100)
+    pose.add("NbPoseNodes", 1 + len(limbs))
+    for number, matrix in zip((node, *limbs), (np.eye(4), *bind), strict=True):
+        entry = pose.add("PoseNode")
+        entry.add("Node", number)
+        entry.add("Matrix", matrix.T.reshape(-1))
+
+
+def _layer(geometry: _Record, name: str, mapping: str, reference: str) -> _Record:
+    """Add a layer of values of a mesh without its values."""
+    layer = geometry.add(f"LayerElement{name}", 0)
+    layer.add("Version", 101)
+    layer.add("Name", name)
+    layer.add("MappingInformationType", mapping)
+    layer.add("ReferenceInformationType", reference)
+    return layer
+
+
+def _add_material(scene: _Scene, mesh: SkinnedMesh, node: np.int64) -> None:
+    """Add a material with the person's colour or an embedded texture."""
+    material, record = scene.new("Material", "Material", mesh.name, parent=node)
+    record.add("Version", 102)
+    record.add("ShadingModel", "lambert")
+    colour = np.ones(3) if mesh.image is not None else person_colour(mesh.track).astype(np.float64)
+    record.properties(DiffuseColor=("ColorRGB", colour), DiffuseFactor=1.0)
+    if mesh.image is None:
+        return
+    name = f"{mesh.name}.png"
+    texture, record = scene.new("Texture", "Texture", mesh.name, parent=material, link="DiffuseColor")
+    _, content = scene.new("Video", "Video", mesh.name, "Clip", parent=texture)
+    content.add("Type", "Clip")
+    for entry in (record, content):
+        entry.add("FileName", name)
+        entry.add("RelativeFilename", name)
+    content.add("Content", encode_image(np.ascontiguousarray(mesh.image[..., :3]), ".png"))
+
+
+def _add_camera(scene: _Scene, name: str, camera: CameraPath) -> None:
+    """Add a camera with its path and zoom; the offset of the film is the first frame's principal point."""
+    width, height = map(float, camera.size[0])
+    unit = _FILM / width  # millimetres a pixel
+    right, down = map(float, (camera.centre[0] - camera.size[0] / 2) * unit / 25.4)
+    angles = _euler_angles((camera.rotations @ _CAMERA_AXES)[:, None])[:, 0]
+    positions, focal = camera.positions * _CENTIMETRES, camera.focal * unit
+    node = scene.node(name, "Camera", 0, Lcl_Translation=positions[0], Lcl_Rotation=angles[0])
+    attribute, record = scene.new("NodeAttribute", "NodeAttribute", name, "Camera", parent=node)
+    record.add("TypeFlags", "Camera")
+    record.properties(
+        AspectWidth=width,
+        AspectHeight=height,
+        FilmWidth=_FILM / 25.4,
+        FilmHeight=height * unit / 25.4,
+        FilmAspectRatio=width / height,
+        FilmOffsetX=-right,
+        FilmOffsetY=down,
+        ApertureMode=("enum", 3),
+        GateFit=("enum", 2),  # the width, also of upright images
+        FocalLength=float(focal[0]),
+        NearPlane=_NEAR,
+        FarPlane=_FAR,
+    )
+    frames = np.arange(len(positions))
+    scene.animate(node, "Lcl Translation", frames, positions)
+    scene.animate(node, "Lcl Rotation", frames, angles)
+    scene.animate(attribute, "FocalLength", frames, focal)
+
+
+def _euler_angles(rotations: Array) -> Array:
+    """Convert rotations (R, J, 3, 3) to angles (R, J, 3) about x, y and z, in this order, degrees.
+
+    Of the two triples of a rotation, and their complete turns, each row takes the one nearest to the row before.
+    """
+    (a, _, _), (b, e, f), (c, h, i) = np.moveaxis(rotations, (-2, -1), (0, 1))
+    cosine = np.hypot(a, b)
+    regular = cosine > _POLE
+    x = np.where(regular, np.arctan2(h, i), np.arctan2(-f, e))
+    z = np.where(regular, np.arctan2(b, a), 0.0)
+    angles = np.degrees(np.stack((x, np.arctan2(-c, cosine), z), -1))
+    for row in range(1, len(angles)):
+        before = angles[row - 1]
+        choices = np.stack((angles[row], angles[row] * (1, -1, 1) + 180))
+        choices += 360 * np.rint((before - choices) / 360)
+        best = np.abs(choices - before).sum(-1).argmin(0)
+        angles[row] = np.where(best[:, None] == 0, choices[0], choices[1])
+    return angles

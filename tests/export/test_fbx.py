@@ -1,0 +1,143 @@
+"""Binary FBX as ufbx reads it: bodies, cameras and textures are those of the fit."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.fbx_reader import read_fbx
+from helpers.moving_people import FRAMES, PRESENT, moving_people, world_joints
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.progress import no_progress
+from humanpose_cli.export.exporter import Export, export_of
+from humanpose_cli.export.fbx import _euler_angles
+from humanpose_cli.export.motion import PersonMotion
+from humanpose_cli.fitting.result import Fit
+
+FIT = moving_people()
+TEXTURE = np.dstack(np.broadcast_arrays(*np.ogrid[:64, :64], 90)).astype(np.uint8)
+MICRON = 1e-6  # metres
+
+
+def exported(fit: Fit, base: Path) -> Export:
+    """A fit as FBX, with fingers and a texture of the first person."""
+    random = np.random.default_rng(1)
+    hands = random.normal(0, 0.4, (len(fit), 2, 15, 3)).astype(np.float32)
+    fit = replace(fit, hand_poses=hands, hand_confidence=np.ones((len(fit), 2), np.float32))
+    export = export_of(
+        fit,
+        base,
+        frame_rate=25,
+        world="camera",
+        textures={0: TEXTURE},
+        progress=no_progress,
+        body=default_body(),
+    )
+    assert export.write(["fbx"]) == (base.with_name(f"{base.name}.fbx"),)
+    return export
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> tuple[Export, dict[str, np.ndarray]]:
+    pytest.importorskip("ufbx")
+    base = tmp_path_factory.mktemp("fbx") / "clip"
+    return exported(FIT, base), read_fbx(base.with_name("clip.fbx"), np.arange(FRAMES) / 25)
+
+
+def world_matrices(person: PersonMotion) -> np.ndarray:
+    """(R, J, 4, 4) of the joints, by the rules of a hierarchy with accumulating scales."""
+    matrices = np.tile(np.eye(4), (len(person.frames), len(person.joints), 1, 1))
+    for joint, parent in enumerate(person.skeleton.parents):
+        local = np.tile(np.eye(4), (len(person.frames), 1, 1))
+        local[:, :3, :3] = person.rotations[:, joint] * person.local_scales[:, joint, None, None]
+        local[:, :3, 3] = person.bone_offsets[joint] if joint else person.pelvis
+        matrices[:, joint] = matrices[:, parent] @ local if joint else local
+    return matrices
+
+
+def rows_of(read: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """The rows of nodes with this name, by person."""
+    return np.flatnonzero(read["names"] == name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(PRESENT)))
+def test_joints_and_skins_are_those_of_the_motion(clip, number):
+    """Fingers, segment scales, camera motion and gaps included."""
+    export, read = clip
+    person = export.people[number]
+    expected = world_matrices(person)
+    rows = [rows_of(read, name)[number] for name in person.skeleton.joint_names]
+    matrices = read["nodes"][person.frames][:, rows]
+    np.testing.assert_allclose(matrices[..., 3] / 100, expected[..., :3, 3], atol=MICRON)
+    np.testing.assert_allclose(matrices[..., :3], expected[..., :3, :3], atol=5e-6)
+    mesh = export.meshes[person.track]
+    bones = expected @ np.linalg.inv(person.bind_matrices)
+    points = np.pad(mesh.vertices, ((0, 0), (0, 1)), constant_values=1)
+    skins = np.einsum("vk,rvkij,vj->rvi", mesh.weights, bones[:, mesh.bones], points)[..., :3]
+    np.testing.assert_allclose(read[f"skin {person.name}"][person.frames] / 100, skins, atol=2 * MICRON)
+    joints = world_joints(FIT)[FIT.rows_of(person.track)]
+    np.testing.assert_allclose(matrices[:, : len(SMPL24), :, 3] / 100, joints, atol=1e-5)
+
+
+def test_people_have_no_size_in_frames_without_them(clip):
+    _, read = clip
+    (row,) = rows_of(read, "person2")
+    visible = [np.linalg.det(matrix[:, :3]) != 0 for matrix in read["nodes"][:, row]]
+    assert visible == [frame in PRESENT[2] for frame in range(FRAMES)]
+
+
+def test_units_and_rate_are_stated(clip):
+    _, read = clip
+    assert (read["unit"], read["rate"]) == (0.01, 25)
+
+
+def test_the_camera_looks_as_the_fits(clip):
+    _, read = clip
+    focal, width, height = read["camera camera"]
+    assert width / height == pytest.approx(640 / 480)
+    assert focal / width == pytest.approx(600 / 640)
+    (row,) = rows_of(read, "camera")
+    for frame in range(FRAMES):
+        matrix = read["nodes"][frame, row]
+        forward, up, right = matrix[:, :3].T
+        view = world_joints(FIT)[FIT.rows_of(0)[frame]] - matrix[:, 3] / 100
+        seen = view @ np.stack((right, -up, forward), 1)  # x right, y down, z forward
+        np.testing.assert_allclose(seen, FIT.joints3d[FIT.rows_of(0)[frame]], atol=1e-5)
+
+
+def test_textures_are_embedded_and_coordinates_lead_to_them(clip):
+    export, read = clip
+    with Image.open(io.BytesIO(read["texture person0"].tobytes())) as image:
+        np.testing.assert_array_equal(image, TEXTURE)
+    assert "texture person2" not in read
+    mesh = export.meshes[0]
+    np.testing.assert_array_equal(read["corners person0"], mesh.faces.reshape(-1))
+    uv = mesh.uv[mesh.uv_faces.reshape(-1)] * (1, -1) + (0, 1)
+    np.testing.assert_allclose(read["uv person0"], uv, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_a_photograph_has_a_pose_and_no_animation(tmp_path):
+    pytest.importorskip("ufbx")
+    columns = ("frame_names", "shot_id", "image_size", "focal", "principal_point", "world_to_camera")
+    photo = replace(FIT.select(FIT.rows_for(0)), **{name: getattr(FIT, name)[:1] for name in columns})
+    export = exported(photo, tmp_path / "photo")
+    read = read_fbx(tmp_path / "photo.fbx", np.zeros(1))
+    expected = world_matrices(export.people[0])[0]
+    rows = [rows_of(read, name)[0] for name in export.people[0].skeleton.joint_names]
+    np.testing.assert_allclose(read["nodes"][0, rows][..., 3] / 100, expected[:, :3, 3], atol=MICRON)
+
+
+def test_angles_follow_a_rotation_through_the_pole_without_jumps():
+    turns = Rotation.from_euler("xyz", [(10 * t, 8 * t, 14 * t) for t in range(40)], degrees=True)
+    angles = _euler_angles(turns.as_matrix()[:, None])[:, 0]
+    np.testing.assert_allclose(
+        Rotation.from_euler("xyz", angles, degrees=True).as_matrix(), turns.as_matrix(), atol=1e-9
+    )
+    assert np.abs(np.diff(angles, axis=0)).max() < 15
