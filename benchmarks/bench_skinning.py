@@ -18,13 +18,7 @@ from smplx.lbs import lbs
 from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.engine.skinning.op import (
-    axis_angle_to_rotations,
-    blend_shapes,
-    forward_kinematics,
-    pose_vertices,
-    skin_vertices,
-)
+from humanpose_cli.engine.skinning.op import forward_kinematics, pose_vertices, skin_vertices
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 VERTICES, SHAPES, BONES = 6890, 10, 4
@@ -69,16 +63,17 @@ class Model:
 
     def engine(self, betas: Tensor, pose: Tensor, pose_blend_shapes: bool = True) -> Tensor:
         batch = len(betas)
-        rotations = axis_angle_to_rotations(pose.view(batch, JOINTS, 3), backend="kernel")
-        joints = torch.addmm(self.joint_template.flatten(), betas, self.joint_directions).view(batch, JOINTS, 3)
-        if pose_blend_shapes:
-            features = (rotations[:, 1:] - self.identity).flatten(1)
-            offsets = torch.cat((betas, features), 1), self.directions
-        else:
-            offsets = betas, self.shape_only
-        vertices = blend_shapes(self.template, *offsets)
         return pose_vertices(
-            vertices, self.bone_indices, self.bone_weights, rotations, joints, PARENTS, backend="kernel"
+            self.template,
+            self.bone_indices,
+            self.bone_weights,
+            pose.view(batch, JOINTS, 3),
+            self.joint_template,
+            PARENTS,
+            betas=betas,
+            directions=self.directions if pose_blend_shapes else self.shape_only,
+            joint_directions=self.joint_directions.unflatten(1, (JOINTS, 3)),
+            backend="kernel",
         )[0]
 
 

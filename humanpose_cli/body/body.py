@@ -21,6 +21,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, H36M17, 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.engine.skinning.op import blend_shapes, forward_kinematics, pose_vertices, skin_vertices
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -235,6 +236,7 @@ class Body(torch.nn.Module):
     pose_directions: Tensor | None
     joint_regressor: Tensor | None
     _directions: Tensor
+    _joint_rows: Tensor
     faces: Tensor
     uv: Tensor
     uv_faces: Tensor
@@ -257,6 +259,7 @@ class Body(torch.nn.Module):
         # Both kinds of shapes as one matrix: one product blends them.
         rows = _rows(self.shape_directions, self.pose_directions)
         self.register_buffer("_directions", rows.contiguous(), persistent=False)
+        self.register_buffer("_joint_rows", self.joint_directions.permute(2, 0, 1).contiguous(), persistent=False)
         self.fingers = FingerLayer(arrays.fingers, self.rest_rotations) if arrays.fingers else None
         sets = dict(arrays.landmarks)
         if {BLAZEPOSE33.name, COCO17.name} <= sets.keys():
@@ -291,8 +294,7 @@ class Body(torch.nn.Module):
         Returns:
             (B, 24, 3) float, metres. The rest joints.
         """
-        rows = _rows(self.joint_directions, None)
-        return blend_shapes(self.joint_template, self._blend_weights(betas, None), rows)
+        return blend_shapes(self.joint_template, self._blend_weights(betas, None), self._joint_rows.flatten(1))
 
     def rest_pelvis(self, betas: Tensor) -> Tensor:
         """Shape only the pelvis of `rest`.
@@ -331,8 +333,8 @@ class Body(torch.nn.Module):
         """Shape, pose and translate bodies.
 
         Args:
-            rotations: (B, 24, 3, 3) float. Rotations relative to the parent, the pelvis' from body to camera axes; with
-                `absolute`, all are from body to camera axes.
+            rotations: (B, 24, 3, 3) float, or (B, 24, 3) float, radians. Rotation matrices or axis-angles relative to
+                the parent, the pelvis' from body to camera axes; with `absolute`, all are from body to camera axes.
             betas: (B, S) or (1, S) float. The shapes.
             trans: (B, 3) float, metres. Added after posing. None means 0.
             segment_scales: (B, 24) float. Scales of the segments. None means 1.
@@ -348,31 +350,26 @@ class Body(torch.nn.Module):
             UsageError: If shapes, dtypes or devices do not match.
         """
         batch = rotations.shape[0]
-        rest_joints = self.rest_joints(betas).expand(batch, -1, -1)
+        tree = self.skeleton.parents, segment_scales, self.rest_rotations
         if not vertices:
-            kinematics = forward_kinematics(
-                rotations, rest_joints, self.skeleton.parents, segment_scales, self.rest_rotations, absolute=absolute
-            )
+            rest_joints = self.rest_joints(betas).expand(batch, -1, -1)
+            kinematics = forward_kinematics(rotations, rest_joints, *tree, absolute=absolute)
             joints = kinematics.positions if trans is None else kinematics.positions + trans[:, None]
             return PosedBody(None, joints, kinematics.rotations, kinematics.linear, rest_joints)
-        relative = None if self.pose_directions is None else self._relative(rotations, absolute)
-        weights = self._blend_weights(betas, relative)
-        rest = blend_shapes(self.template, weights, self._directions)
-        if self.fingers is not None and hands is not None:
-            rest = self.fingers.bend(rest, betas, hands)
-        points, kinematics = pose_vertices(
-            rest,
-            self.bone_indices,
-            self.bone_weights,
-            rotations,
-            rest_joints,
-            self.skeleton.parents,
-            segment_scales,
-            self.rest_rotations,
-            trans,
-            absolute=absolute,
+        rest, joints = self.template, self.joint_template
+        shapes: tuple[Tensor | None, Tensor | None, Tensor | None] = (
+            self._blend_weights(betas, None),
+            self._directions,
+            self._joint_rows,
         )
-        return PosedBody(points, kinematics.positions, kinematics.rotations, kinematics.linear, rest_joints)
+        if self.fingers is not None and hands is not None:
+            relative = None if self.pose_directions is None else self._relative(rotations, absolute)
+            rest = blend_shapes(self.template, self._blend_weights(betas, relative), self._directions)
+            rest, joints = self.fingers.bend(rest, betas, hands), self.rest_joints(betas).expand(batch, -1, -1)
+            shapes = (None, None, None)
+        posing = rotations, joints, *tree, trans, *shapes
+        points, kinematics = pose_vertices(rest, self.bone_indices, self.bone_weights, *posing, absolute=absolute)
+        return PosedBody(points, kinematics.positions, kinematics.rotations, kinematics.linear, kinematics.rest_joints)
 
     def landmarks(self, name: str) -> LandmarkSet:
         """Return a set of landmarks.
@@ -415,6 +412,8 @@ class Body(torch.nn.Module):
     def _relative(self, rotations: Tensor, absolute: bool) -> Tensor:
         """Return rotations relative to the parent (B, 23, 3, 3) of all joints but the root."""
         children = [c for c, parent in enumerate(self.skeleton.parents) if parent >= 0]
+        if rotations.ndim == 3:
+            rotations = axis_angle_to_matrix(rotations)
         if not absolute:
             return rotations[:, children]
         return rotations[:, [self.skeleton.parents[c] for c in children]].mT @ rotations[:, children]

@@ -232,6 +232,14 @@ class TensorMemo(Generic[T]):
         self._entries[key] = (references, tuple(tensor._version for tensor in tensors), value)
 
 
+_to_int32 = TensorMemo(Tensor.int)
+
+
+def as_int32(rows: Tensor) -> Tensor:
+    """Convert integers to int32; each tensor is converted once."""
+    return rows if rows.dtype == torch.int32 else _to_int32(rows)
+
+
 def _extremes(rows: Tensor) -> tuple[int, int]:
     if rows.dtype not in _INTEGERS:
         raise UsageError("indices", "must be integers", got=str(rows.dtype))

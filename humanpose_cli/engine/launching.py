@@ -26,7 +26,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -64,6 +64,13 @@ _NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
 Array = tuple[Tensor, Any]
 
 
+class Constant:
+    """An array that never changes or moves, for example a table: launches do not look at it again."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+
 class _Commands(threading.local):
     """One thread's recorded launches, and the descriptors that hold the addresses of their arrays."""
 
@@ -72,6 +79,9 @@ class _Commands(threading.local):
 
 
 _commands = _Commands()
+
+# Launches so far, for tests and benchmarks.
+launch_count = 0
 
 _lock = threading.RLock()
 _warp: Any = None
@@ -363,7 +373,7 @@ def _scratch_file() -> IO[bytes]:
 
 def scalars(tensor: Tensor) -> Array:
     """Wrap a tensor of any strides as a kernel's array of numbers."""
-    return tensor.resolve_neg(), None
+    return tensor.resolve_neg() if tensor.is_neg() else tensor, None
 
 
 def vectors(tensor: Tensor, dtype: Any) -> Array:
@@ -387,7 +397,7 @@ def allocate(like: Tensor, shape: Sequence[int]) -> Tensor:
         like: A tensor with the dtype and device of the result.
         shape: The shape of the result.
     """
-    tensor = like.new_empty(shape)
+    tensor = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
     if tensor.device.type == "cpu" and tensor.nbytes >= _LARGE:
         advise = _advice()
         if advise is not None:
@@ -428,6 +438,15 @@ def finish(device: torch.device) -> None:
         torch.cuda.current_stream(device).synchronize()
 
 
+@lru_cache(maxsize=64)
+def integers(count: int, device: torch.device) -> Tensor:
+    """List the int32 numbers from 0 to `count` − 1; each list is made once."""
+    with torch.inference_mode(False):
+        numbers = torch.arange(count, dtype=torch.int32, device=device)
+    finish(device)
+    return numbers
+
+
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Allocate a contiguous tensor of zeros.
 
@@ -457,7 +476,7 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
     Args:
         kernel: A Warp kernel.
         size: The number of threads.
-        arguments: Numbers and arrays. The kernel takes the number of its first thread before them.
+        arguments: Numbers, arrays and constants. The kernel takes the number of its first thread before them.
         device: The device of the arrays.
         cost: Estimated nanoseconds on one CPU thread. A launch of more than `SPLIT_FROM` is split over torch's
             number of threads, so the kernel's threads must not write to the same address.
@@ -465,8 +484,10 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
     Raises:
         UsageError: If the kernel cannot index the threads or tensors.
     """
+    global launch_count
     if size == 0:
         return
+    launch_count += 1
     if size > _MAX_INT32:
         raise UsageError(
             "tensors", "are too large for one launch", expected=f"at most {_MAX_INT32} threads", got=str(size)
@@ -530,27 +551,39 @@ def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: to
     command, descriptors = entry
     for descriptor, tensor in zip(descriptors, tensors, strict=True):
         descriptor.data = tensor.data_ptr()
-    command.launch(stream)
+    command(stream)
 
 
-def _record(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: torch.device) -> tuple[Any, list[Any]]:
+def _record(
+    kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: torch.device
+) -> tuple[Callable[[Any], Any], list[Any]]:
+    """Return a function that launches on a stream, and the descriptors of the arrays whose addresses change."""
     wp = start()
     values: list[Any] = [begin]
-    descriptors = []
+    variable = []
     for argument in arguments:
-        if argument.__class__ is tuple:
-            tensor, dtype = argument
+        constant = argument.__class__ is Constant
+        if constant or argument.__class__ is tuple:
+            tensor, dtype = argument.array if constant else argument
             if not tensor.numel():
                 tensor = tensor.new_empty(tensor.shape)  # an empty tensor may have strides that Warp refuses
             _check_reach(tensor)
             descriptor = wp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
             copy = type(descriptor).from_buffer_copy(descriptor)  # without its reference to the tensor
+            if not constant:
+                variable.append(len(values))
             values.append(copy)
-            descriptors.append(copy)
         else:
             values.append(argument)
     command = wp.launch(kernel, end - begin, values, device=wp.device_from_torch(device), record_cmd=True)
-    return command, descriptors
+    if not on_cpu(device):
+        return command.launch, [values[i] for i in variable]
+    # On the CPU, Warp would copy all arguments into a structure at each launch, which takes longer than small kernels.
+    fields = [(f"argument_{i}", type(value)) for i, value in enumerate(command.params[1:])]
+    packed = type("Arguments", (ctypes.Structure,), {"_fields_": fields})(*command.params[1:])
+    run = partial(command.hooks.forward, ctypes.byref(command.params[0]), ctypes.byref(packed))
+    packed.command = command  # keeps the module loaded
+    return lambda stream: run(), [getattr(packed, f"argument_{i}") for i in variable]
 
 
 def _check_reach(tensor: Tensor) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
+
+from humanpose_cli.engine import launching
 
 _CUDA = pytest.param(
     "cuda",
@@ -26,3 +30,16 @@ def two_threads():
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["of the CPU", "of a GPU"])
+def path(request, monkeypatch):
+    """What the CPU runs, and what a GPU does, on the CPU: in order, and therefore with one lane for kinematics."""
+    cpu = torch.device("cpu")
+    if request.param == "of a GPU":
+        monkeypatch.setattr(launching, "_NUMPY", {})
+        for name in ("skinning", "rasterising", "warping"):
+            launches = import_module(f"humanpose_cli.engine.{name}.launches")
+            monkeypatch.setattr(launches, "on_cpu", lambda device: False)
+            monkeypatch.setattr(launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, cpu, 0))
+        monkeypatch.setattr("humanpose_cli.engine.skinning.launches._lanes", lambda device: 1)

@@ -17,7 +17,7 @@ MODULES = sorted(".".join(file.relative_to(_FOLDER).with_suffix("").parts) for f
 
 
 # Beyond 100,000 radians CUDA's own sine reduces its argument in an array, which no joint's angle reaches.
-STACK_BYTES = {"turn": 32, "turn_adjoint": 32}
+STACK_BYTES = dict.fromkeys(("turn", "turn_adjoint", "pose_joints", "pose_joints_adjoint"), 32)
 
 
 def stacks(cubin: bytes) -> dict[str, int]:

@@ -9,7 +9,7 @@ from helpers.errors import raises
 from helpers.skinning_cases import PARENTS, assert_close, random_body
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.skinning import op
+from humanpose_cli.engine.skinning import products
 from humanpose_cli.engine.skinning.op import (
     axis_angle_to_rotations,
     blend_shapes,
@@ -174,7 +174,7 @@ def test_vectors_of_another_length_are_refused():
 def onednn(request, monkeypatch):
     """Which products go to oneDNN."""
     if request.param == "each product":
-        monkeypatch.setattr(op, "_LARGE_PRODUCT", 0)
+        monkeypatch.setattr(products, "_LARGE_PRODUCT", 0)
     elif request.param == "none":
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
 

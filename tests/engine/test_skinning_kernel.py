@@ -70,23 +70,43 @@ def test_agrees_with_the_reference(device, operations, scaled, turned, absolute)
     assert_same(body, inputs, operations, scaled=scaled, turned=turned, absolute=absolute)
 
 
-@pytest.mark.parametrize("backend", ["kernel", "reference"])
-def test_one_operation_is_kinematics_and_skinning(device, backend):
-    body = random_body(device=device)
-    translation = translation_of(body)
-    expected, found = (posed(body, backend, operations) for operations in ("two", "one"))
-    moved = posed(body, backend, "one", translation)
-    for number, (a, b, c) in enumerate(zip(found, expected, moved, strict=True)):
-        assert_close(a, b, 1e-6)
-        assert_close(c, b + translation[:, None] if number in (0, 3) else b, 1e-6)
-
-
 @pytest.mark.parametrize(("batch", "vertices"), [(0, 5), (3, 0), (0, 0), (1, 1), (1, 5000), (7, 2049)])
 def test_agrees_at_every_size(device, batch, vertices):
     body = random_body(batch, vertices, device=device)
     translation = translation_of(body)
     assert_same(body, [body.rotations, body.joints, body.vertices], "two")
     assert_same(body, [body.rotations, body.joints, body.vertices, translation], "one", translation)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("axis_angles", [False, True])
+@pytest.mark.parametrize(("features", "alike"), [(True, False), (True, True), (False, False), (False, True)])
+def test_shaped_bodies_agree_with_the_reference(device, path, absolute, axis_angles, features, alike):
+    body, count = random_body(device=device), len(PARENTS)
+    generator = torch.Generator().manual_seed(6)
+    sizes = (1 if alike else 3, 5), (5 + 9 * (count - 1) * features, 600), (5, count, 3), (3, count, 3)
+    betas, directions, joint_directions, turns = (torch.randn(n, generator=generator).to(device) for n in sizes)
+    rotations = turns.requires_grad_() if axis_angles else body.rotations
+    inputs = [betas.requires_grad_(), rotations, body.scales, translation_of(body)]
+
+    def run(backend):
+        points, bones = pose_vertices(
+            *(body.vertices[0].detach(), body.bone_indices, body.bone_weights, rotations, body.joints[0].detach()),
+            *(PARENTS, body.scales, body.rest_rotations, inputs[3]),
+            betas=betas, directions=0.1 * directions, joint_directions=joint_directions,
+            absolute=absolute, backend=backend,
+        )  # fmt: skip
+        return points, *bones
+
+    found, expected = run("kernel"), run("reference")
+    for a, b in zip(found, expected, strict=True):
+        assert_close(a, b)
+    upstream = [torch.randn(e.shape, generator=generator).to(device) for e in expected]
+    unused = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    for chosen in (slice(None), *(slice(i, i + 1) for i in range(5))):
+        wanted = torch.autograd.grad(expected[chosen], inputs, upstream[chosen], **unused)
+        for a, b in zip(torch.autograd.grad(found[chosen], inputs, upstream[chosen], **unused), wanted, strict=True):
+            assert_close(a, b)
 
 
 @pytest.mark.parametrize("needed", list(itertools.product([False, True], repeat=5)))
@@ -200,24 +220,6 @@ def test_threads_change_no_bit(two_threads):
         assert torch.equal(a, b)
 
 
-def test_sums_sorted_by_bone_agree_with_those_in_vertex_order(monkeypatch):
-    """What CUDA runs, on the CPU: one vertex a thread, and bones' sums shared by lanes."""
-    body = random_body(3, 500)
-    bones = launches.Bones(body.bone_indices, body.bone_weights)
-    saved = (body.vertices.detach(), torch.randn(3, 24, 16), bones)
-    grad = torch.randn(3, 500, 3, generator=torch.Generator().manual_seed(5))
-    launching.start()
-    to_vertices, to_maps = launches._skin_adjoint(*saved, grad, True, True)
-    monkeypatch.setattr(launches, "on_cpu", lambda device: False)
-    monkeypatch.setattr(
-        launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, saved[0].device, 0)
-    )
-    cuda_vertices, cuda_maps = launches._skin_adjoint(*saved, grad, True, True)
-    assert cuda_maps.shape == (3, 1, 24, 16)
-    assert torch.equal(cuda_vertices, to_vertices)
-    assert_close(cuda_maps.sum(1), to_maps.sum(1))
-
-
 @pytest.mark.parametrize("absolute", [False, True])
 def test_lanes_of_a_body_meet_only_between_levels(monkeypatch, absolute):
     """What CUDA runs, on the CPU: 32 threads a body, each level a launch of its own, its last thread first."""
@@ -227,10 +229,12 @@ def test_lanes_of_a_body_meet_only_between_levels(monkeypatch, absolute):
         if kernel_ not in (kernel.pose_joints, kernel.pose_joints_adjoint):
             launching.launch(kernel_, size, arguments, cpu)
             return
-        (starts, _), levels = arguments[6], range(len(arguments[6][0]) - 1)
+        (tree, _), begin = arguments[2].array, 4 * len(PARENTS) + 1
         launched.append((arguments[0], size))
+        levels = range(begin, len(tree) - 1)
         for level in levels if kernel_ is kernel.pose_joints else reversed(levels):
-            of_level = [*arguments[:6], launching.scalars(starts[level : level + 2]), *arguments[7:]]
+            one = torch.cat((tree[:begin], tree[level : level + 2]))
+            of_level = [*arguments[:2], launching.scalars(one), *arguments[3:]]
             for thread in reversed(range(size)):
                 launching._run(kernel_, thread, thread + 1, of_level, cpu, None)
 

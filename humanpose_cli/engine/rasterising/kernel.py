@@ -17,6 +17,8 @@ MODULE = wp.get_module(__name__)
 # The z-buffer's value if there is no face: the largest int64.
 FAR = (1 << 63) - 1
 FAR_KEY = wp.constant(wp.int64(FAR))
+Vertices, Faces, Keys = wp.array2d(dtype=wp.vec3), wp.array1d(dtype=wp.vec3i), wp.array3d(dtype=wp.int64)
+Numbers = wp.array2d(dtype=wp.float32)
 
 
 @wp.func
@@ -63,46 +65,17 @@ def largest(v: wp.vec3):
 
 @wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "draw_pixels"))
 def draw_pixels(
-    a: wp.vec3,
-    b: wp.vec3,
-    c: wp.vec3,
-    focal: float,
-    x0: int,
-    y0: int,
-    x1: int,
-    y1: int,
-    lanes: int,
-    near: float,
-    cull_back_faces: int,
-    min_key: wp.int64,
-    face: int,
-    image: int,
-    points_x: wp.array2d(dtype=wp.float32),
-    points_y: wp.array2d(dtype=wp.float32),
-    keys: wp.array3d(dtype=wp.int64),
-): ...
+    a: wp.vec3, b: wp.vec3, c: wp.vec3, focal: float, x0: int, y0: int, x1: int, y1: int, lanes: int, near: float,
+    cull_back_faces: int, min_key: wp.int64, face: int, image: int, points_x: Numbers, points_y: Numbers, keys: Keys,
+): ...  # fmt: skip
 
 
 @wp.kernel
 def draw_faces(
-    first: int,
-    chunks: int,
-    chunk: int,
-    lanes: int,
-    passes: int,
-    width: int,
-    samples: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array1d(dtype=wp.vec3i),
-    focals: wp.array1d(dtype=wp.float32),
-    centres: wp.array1d(dtype=wp.vec4),
-    points_x: wp.array2d(dtype=wp.float32),
-    points_y: wp.array2d(dtype=wp.float32),
-    near: float,
-    cull_back_faces: int,
-    slack: float,
-    keys: wp.array3d(dtype=wp.int64),
-):
+    first: int, chunks: int, chunk: int, lanes: int, passes: int, width: int, samples: int, vertices: Vertices,
+    faces: Faces, focals: wp.array1d(dtype=wp.float32), centres: wp.array1d(dtype=wp.vec4), points_x: Numbers,
+    points_y: Numbers, near: float, cull_back_faces: int, slack: float, keys: Keys,
+):  # fmt: skip
     # Thread t draws a chunk of the faces into every `lanes`-th row of one image: rows are shared so that a few large
     # faces keep many threads busy.
     t = first + wp.tid()
@@ -148,42 +121,19 @@ def draw_faces(
                 y0 = int(top)
                 min_key = wp.int64(wp.cast(wp.max(min_depth * (1.0 - 1.0e-6), near), wp.int32)) << wp.int64(32)
                 draw_pixels(
-                    a,
-                    b,
-                    c,
-                    focal,
-                    int(left) * samples,
-                    y0 + (lane + lanes - y0 % lanes) % lanes,
-                    (int(right) + 1) * samples,
-                    int(bottom) + 1,
-                    lanes,
-                    near,
-                    cull_back_faces,
-                    min_key,
-                    f,
-                    image,
-                    points_x,
-                    points_y,
-                    keys,
-                )
+                    a, b, c, focal, int(left) * samples, y0 + (lane + lanes - y0 % lanes) % lanes,
+                    (int(right) + 1) * samples, int(bottom) + 1, lanes, near, cull_back_faces, min_key, f, image,
+                    points_x, points_y, keys,
+                )  # fmt: skip
 
 
 @wp.kernel
 def read_faces(
-    first: int,
-    runs: int,
-    run: int,
-    samples: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array1d(dtype=wp.vec3i),
-    focals: wp.array1d(dtype=wp.float32),
-    points_x: wp.array2d(dtype=wp.float32),
-    points_y: wp.array2d(dtype=wp.float32),
-    keys: wp.array3d(dtype=wp.int64),
-    out_face: wp.array3d(dtype=wp.int32),
-    out_barycentrics: wp.array3d(dtype=wp.vec3),
+    first: int, runs: int, run: int, samples: int, vertices: Vertices, faces: Faces,
+    focals: wp.array1d(dtype=wp.float32), points_x: Numbers, points_y: Numbers, keys: Keys,
+    out_face: wp.array3d(dtype=wp.int32), out_barycentrics: wp.array3d(dtype=wp.vec3),
     out_depth: wp.array3d(dtype=wp.float32),
-):
+):  # fmt: skip
     t = first + wp.tid()
     row = t // runs
     start = (t - row * runs) * run
@@ -214,78 +164,33 @@ def read_faces(
 
 @wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "average_row"))
 def average_row(
-    image: int,
-    row: int,
-    y: int,
-    left: int,
-    samples: int,
-    first_face: int,
-    end_face: int,
-    first_vertex: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array1d(dtype=wp.vec3i),
-    focal: float,
-    points_x: wp.array2d(dtype=wp.float32),
-    points_y: wp.array2d(dtype=wp.float32),
-    keys: wp.array3d(dtype=wp.int64),
-    attributes: wp.array3d(dtype=wp.float32),
-    out: wp.array4d(dtype=wp.float32),
-): ...
+    image: int, row: int, y: int, left: int, samples: int, first_face: int, end_face: int, first_vertex: int,
+    vertices: Vertices, faces: Faces, focal: float, points_x: Numbers, points_y: Numbers, keys: Keys,
+    attributes: wp.array3d(dtype=wp.float32), out: wp.array4d(dtype=wp.float32),
+): ...  # fmt: skip
 
 
 @wp.kernel
 def average_faces(
-    first: int,
-    samples: int,
-    first_face: int,
-    end_face: int,
-    first_vertex: int,
-    top: int,
-    left: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array1d(dtype=wp.vec3i),
-    focals: wp.array1d(dtype=wp.float32),
-    points_x: wp.array2d(dtype=wp.float32),
-    points_y: wp.array2d(dtype=wp.float32),
-    keys: wp.array3d(dtype=wp.int64),
-    attributes: wp.array3d(dtype=wp.float32),
-    out: wp.array4d(dtype=wp.float32),
-):
+    first: int, samples: int, first_face: int, end_face: int, first_vertex: int, top: int, left: int,
+    vertices: Vertices, faces: Faces, focals: wp.array1d(dtype=wp.float32), points_x: Numbers, points_y: Numbers,
+    keys: Keys, attributes: wp.array3d(dtype=wp.float32), out: wp.array4d(dtype=wp.float32),
+):  # fmt: skip
     # A thread averages a row of the region.
     t = first + wp.tid()
     image = t // out.shape[1]
     row = t - image * out.shape[1]
     average_row(
-        image,
-        row,
-        row + top,
-        left,
-        samples,
-        first_face,
-        end_face,
-        first_vertex,
-        vertices,
-        faces,
-        focals[image],
-        points_x,
-        points_y,
-        keys,
-        attributes,
-        out,
-    )
+        image, row, row + top, left, samples, first_face, end_face, first_vertex, vertices, faces, focals[image],
+        points_x, points_y, keys, attributes, out,
+    )  # fmt: skip
 
 
 @wp.kernel
 def interpolate(
-    first: int,
-    runs: int,
-    run: int,
-    face: wp.array3d(dtype=wp.int32),
-    barycentrics: wp.array3d(dtype=wp.vec3),
-    faces: wp.array1d(dtype=wp.vec3i),
-    attributes: wp.array3d(dtype=wp.float32),
-    out: wp.array4d(dtype=wp.float32),
-):
+    first: int, runs: int, run: int, face: wp.array3d(dtype=wp.int32), barycentrics: wp.array3d(dtype=wp.vec3),
+    faces: Faces, attributes: wp.array3d(dtype=wp.float32), out: wp.array4d(dtype=wp.float32),
+):  # fmt: skip
     t = first + wp.tid()
     row = t // runs
     start = (t - row * runs) * run
@@ -310,14 +215,9 @@ def interpolate(
 
 @wp.kernel
 def interpolate_adjoint(
-    first: int,
-    lanes: int,
-    face: wp.array3d(dtype=wp.int32),
-    barycentrics: wp.array3d(dtype=wp.vec3),
-    faces: wp.array1d(dtype=wp.vec3i),
-    grad: wp.array4d(dtype=wp.float32),
-    out: wp.array3d(dtype=wp.float32),
-):
+    first: int, lanes: int, face: wp.array3d(dtype=wp.int32), barycentrics: wp.array3d(dtype=wp.vec3), faces: Faces,
+    grad: wp.array4d(dtype=wp.float32), out: wp.array3d(dtype=wp.float32),
+):  # fmt: skip
     # One thread adds up all pixels of an image for every `lanes`-th channel, so no two threads write to one sum and
     # the order of the sums does not depend on the number of threads.
     t = first + wp.tid()
@@ -337,18 +237,23 @@ def interpolate_adjoint(
 
 @wp.kernel
 def interpolate_sorted_adjoint(
-    first: int,
-    starts: wp.array1d(dtype=wp.int64),
-    pair_pixels: wp.array1d(dtype=wp.int64),
-    pair_weights: wp.array1d(dtype=wp.float32),
-    grad: wp.array2d(dtype=wp.float32),
-    out: wp.array2d(dtype=wp.float32),
-):
-    # The pixels are sorted by corner: a thread gathers one corner's pixels of one channel, without atomics.
+    first: int, corner_starts: wp.array1d(dtype=wp.int32), corners: wp.array1d(dtype=wp.int64),
+    starts: wp.array2d(dtype=wp.int32), pixels: wp.array2d(dtype=wp.int64),
+    barycentrics: wp.array4d(dtype=wp.float32),
+    grad: wp.array4d(dtype=wp.float32), out: wp.array3d(dtype=wp.float32),
+):  # fmt: skip
+    # The pixels are sorted by face, the corners of faces by vertex: a thread gathers the pixels of one vertex's faces
+    # for one channel, in a fixed order.
     t = first + wp.tid()
-    row = t // out.shape[1]
-    k = t - row * out.shape[1]
+    k = t % out.shape[2]
+    v = (t // out.shape[2]) % out.shape[1]
+    image = t // (out.shape[2] * out.shape[1])
     total = float(0.0)
-    for n in range(int(starts[row]), int(starts[row + 1])):
-        total += pair_weights[n] * grad[int(pair_pixels[n]), k]
-    out[row, k] = total
+    for n in range(corner_starts[v], corner_starts[v + 1]):
+        f = int(corners[n] / wp.int64(3))
+        corner = int(corners[n] % wp.int64(3))
+        for m in range(starts[image, f], starts[image, f + 1]):
+            y = int(pixels[image, m]) / grad.shape[2]
+            x = int(pixels[image, m]) - y * grad.shape[2]
+            total += barycentrics[image, y, x, corner] * grad[image, y, x, k]
+    out[image, v, k] = total

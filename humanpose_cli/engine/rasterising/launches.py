@@ -9,7 +9,8 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from humanpose_cli.engine.launching import Array, allocate, launch, on_cpu, scalars, vectors
+from humanpose_cli.engine.dispatch import TensorMemo
+from humanpose_cli.engine.launching import Array, allocate, integers, launch, on_cpu, scalars, vectors
 from humanpose_cli.engine.rasterising import kernel
 from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 
@@ -135,7 +136,7 @@ class _Interpolation(torch.autograd.Function):
         if not ctx.needs_input_grad[3]:
             return None, None, None, None
         face, barycentrics, faces = ctx.saved_tensors
-        out = grad.new_zeros(ctx.attributes_shape)
+        out = torch.zeros(ctx.attributes_shape, dtype=grad.dtype, device=grad.device)
         if grad.numel() and out.numel():
             adjoint = _scattered_adjoint if on_cpu(face.device) else _sorted_adjoint
             adjoint(face, barycentrics, faces, grad, out)
@@ -155,18 +156,22 @@ def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: 
     launch(kernel.interpolate_adjoint, batch * lanes, arguments, face.device, cost)
 
 
+def _sorted(rows: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort integers of each row: return where those of each of `numbers` start, and their order."""
+    values, order = rows.sort(stable=True)
+    return torch.searchsorted(values, numbers.expand(*rows.shape[:-1], -1).contiguous(), out_int32=True), order
+
+
+# The corners of faces by vertex: faces do not change from image to image.
+_corners = TensorMemo(lambda faces, numbers: _sorted(faces.flatten(), numbers))
+
+
 def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
-    """Sum the gradients of each corner from sorted pixels, so that no two threads write to the same address."""
-    batch, count, channels = out.shape
-    image, y, x = (face >= 0).nonzero(as_tuple=True)
-    rows = image[:, None] * count + faces[face[image, y, x].long()].long()  # [P, 3]
-    rows, order = rows.flatten().sort(stable=True)
-    starts = torch.searchsorted(rows, torch.arange(batch * count + 1, device=rows.device))
-    pixels = ((image * face.shape[1] + y) * face.shape[2] + x)[torch.div(order, 3, rounding_mode="floor")]
-    weights = barycentrics[image, y, x].flatten()[order]
-    flat_grad, flat_out = grad.reshape(-1, channels), out.view(-1, channels)
-    arguments = [scalars(starts), scalars(pixels), scalars(weights), scalars(flat_grad), scalars(flat_out)]
-    launch(kernel.interpolate_sorted_adjoint, flat_out.numel(), arguments, face.device)
+    """Sum the gradients of each vertex from pixels sorted by face, so that no two threads write to the same address."""
+    corners = _corners(faces, integers(out.shape[1] + 1, face.device))
+    pixels = _sorted(face.flatten(1), integers(len(faces) + 1, face.device))
+    arrays = [*map(scalars, (*corners, *pixels)), scalars(barycentrics), scalars(grad), scalars(out)]
+    launch(kernel.interpolate_sorted_adjoint, out.numel(), arrays, face.device)
 
 
 def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from torch import Tensor
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import (
     Backend,
+    as_int32,
     check_rows,
     check_shape,
     check_size,
@@ -129,12 +130,12 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     check_shape("raster.barycentrics", raster.barycentrics, *raster.face.shape, 3)
     check_rows("faces", faces, attributes.shape[1])
     check_rows("raster.face", raster.face, faces.shape[0], min_value=-1)
-    faces = faces.int()
+    faces = as_int32(faces)
     unsupported = _unsupported(attributes)
     if not unsupported and raster.barycentrics.requires_grad and torch.is_grad_enabled():
         unsupported = "barycentrics that require a gradient"
     compute = implementation(_PACKAGE, backend, attributes.device, unsupported)
-    values: Tensor = compute.interpolate(raster.face.int(), raster.barycentrics, faces, attributes)
+    values: Tensor = compute.interpolate(as_int32(raster.face), raster.barycentrics, faces, attributes)
     return values
 
 
@@ -327,7 +328,7 @@ def draw_samples(
     points = principal_point[:, None]
     if samples != 1:
         points = points + 0.5 - principal_point.new_tensor(sample_offsets(samples))
-    faces = faces.int()
+    faces = as_int32(faces)
     compute = implementation(_PACKAGE, backend, vertices.device, _unsupported(vertices))
     with torch.no_grad():
         drawing = compute.draw(vertices, faces, focal, points, pixels, near, cull_back_faces)

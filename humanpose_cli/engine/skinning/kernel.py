@@ -5,9 +5,9 @@ bones is a sum of vectors. One thread handles a run of vertices: long runs on th
 more than a vertex, one vertex on CUDA. Sums over vertices have a fixed order on both devices.
 
 Kinematics process the tree of joints level by level. Each body has `lanes` threads, which share the joints of a
-level: one on the CPU, a warp on CUDA. A joint is written by one lane and read by others only in later levels. `order`
-lists the joints sorted by level, `starts` the start of each level in it and, last, their number; `children` lists the
-children of each joint from `child_starts` on.
+level: one on the CPU, a warp on CUDA. A joint is written by one lane and read by others only in later levels. `tree`
+lists the J joints sorted by level, the parent of each joint, where its children start (J + 1), the children (J), and
+where each level starts among the first, and last, their number. Empty arrays stand for what is not there.
 """
 
 from pathlib import Path
@@ -22,6 +22,8 @@ MODULE = wp.get_module(__name__)
 _VERTEX_RUNS = Path(__file__).with_name("vertex_runs.h")
 
 columns = wp.types.vector(length=16, dtype=wp.float32)
+Vectors, Matrices = wp.array2d(dtype=wp.vec3), wp.array2d(dtype=wp.mat33)
+Numbers, Integers = wp.array2d(dtype=wp.float32), wp.array1d(dtype=wp.int32)
 
 
 @wp.func
@@ -43,20 +45,35 @@ def turn_coefficients(square: float):
     return wp.vec4(a, b, da, db)
 
 
-@wp.kernel
-def turn(first: int, axis_angles: wp.array1d(dtype=wp.vec3), out: wp.array1d(dtype=wp.mat33)):
-    # Rodrigues' formula: R = cos θ I + a K + b v vᵀ, with K the cross product matrix of v.
-    i = first + wp.tid()
-    v = axis_angles[i]
+@wp.func
+def rotation_of(v: wp.vec3):
+    """Compute Rodrigues' formula: R = cos θ I + a K + b v vᵀ, with K the cross product matrix of v."""
     square = wp.dot(v, v)
     n = turn_coefficients(square)
     bv = n[1] * v
     c = 1.0 - n[1] * square
-    out[i] = wp.mat33(
+    return wp.mat33(
         c + bv[0] * v[0], bv[0] * v[1] - n[0] * v[2], bv[0] * v[2] + n[0] * v[1],
         bv[1] * v[0] + n[0] * v[2], c + bv[1] * v[1], bv[1] * v[2] - n[0] * v[0],
         bv[2] * v[0] - n[0] * v[1], bv[2] * v[1] + n[0] * v[0], c + bv[2] * v[2],
     )  # fmt: skip
+
+
+@wp.func
+def rotation_gradient(v: wp.vec3, G: wp.mat33):
+    """Compute the gradient to an axis-angle from the gradient to its rotation."""
+    n = turn_coefficients(wp.dot(v, v))
+    # R = (1 − b θ²) I + a K + b v vᵀ, and the derivative of 1 − b θ² = cos θ to θ is −a θ
+    to_K = wp.vec3(G[2, 1] - G[1, 2], G[0, 2] - G[2, 0], G[1, 0] - G[0, 1])
+    to_outer = G * v + wp.transpose(G) * v
+    along = n[2] * wp.dot(v, to_K) + 0.5 * n[3] * wp.dot(v, to_outer) - n[0] * wp.trace(G)
+    return n[0] * to_K + n[1] * to_outer + along * v
+
+
+@wp.kernel
+def turn(first: int, axis_angles: wp.array1d(dtype=wp.vec3), out: wp.array1d(dtype=wp.mat33)):
+    i = first + wp.tid()
+    out[i] = rotation_of(axis_angles[i])
 
 
 @wp.kernel
@@ -64,14 +81,7 @@ def turn_adjoint(
     first: int, axis_angles: wp.array1d(dtype=wp.vec3), grad: wp.array1d(dtype=wp.mat33), out: wp.array1d(dtype=wp.vec3)
 ):
     i = first + wp.tid()
-    v = axis_angles[i]
-    G = grad[i]
-    n = turn_coefficients(wp.dot(v, v))
-    # R = (1 − b θ²) I + a K + b v vᵀ, and the derivative of 1 − b θ² = cos θ to θ is −a θ
-    to_K = wp.vec3(G[2, 1] - G[1, 2], G[0, 2] - G[2, 0], G[1, 0] - G[0, 1])
-    to_outer = G * v + wp.transpose(G) * v
-    along = n[2] * wp.dot(v, to_K) + 0.5 * n[3] * wp.dot(v, to_outer) - n[0] * wp.trace(G)
-    out[i] = n[0] * to_K + n[1] * to_outer + along * v
+    out[i] = rotation_gradient(axis_angles[i], grad[i])
 
 
 @wp.func
@@ -111,102 +121,80 @@ def end_level():
 
 @wp.kernel
 def pose_joints(
-    first: int,
-    lanes: int,
-    rotations: wp.array2d(dtype=wp.mat33),
-    joints: wp.array2d(dtype=wp.vec3),
-    scales: wp.array2d(dtype=wp.float32),
-    rest_rotations: wp.array1d(dtype=wp.mat33),
-    order: wp.array1d(dtype=wp.int32),
-    starts: wp.array1d(dtype=wp.int32),
-    parents: wp.array1d(dtype=wp.int32),
-    child_starts: wp.array1d(dtype=wp.int32),
-    children: wp.array1d(dtype=wp.int32),
-    translation: wp.array1d(dtype=wp.vec3),
-    absolute: int,
-    has_scales: int,
-    has_rest: int,
-    has_translation: int,
-    to_maps: int,
-    out_rotations: wp.array2d(dtype=wp.mat33),
-    out_linear: wp.array2d(dtype=wp.mat33),
-    out_positions: wp.array2d(dtype=wp.vec3),
-    out_maps: wp.array2d(dtype=columns),
-):
+    first: int, lanes: int, absolute: int, tree: Integers, rotations: Matrices, axis_angles: Vectors, scales: Numbers,
+    rest_rotations: wp.array1d(dtype=wp.mat33), translation: wp.array1d(dtype=wp.vec3), betas: Numbers,
+    joint_template: wp.array1d(dtype=wp.vec3), joint_directions: Vectors, joints: Vectors, out_rotations: Matrices,
+    out_linear: Matrices, out_positions: Vectors, out_maps: wp.array2d(dtype=columns), out_weights: Numbers,
+    out_features: Matrices,
+):  # fmt: skip
     t = first + wp.tid()
     b = t // lanes
     lane = t - b * lanes
+    for n in range(lane, wp.where(out_weights.shape[0] > 0, betas.shape[1], 0), lanes):
+        out_weights[b, n] = betas[b, n]
     # From the root to the leaves: a joint's parent is complete when its level begins.
-    for level in range(starts.shape[0] - 1):
-        for n in range(starts[level] + lane, starts[level + 1], lanes):
-            c = order[n]
-            p = parents[c]
-            R = rotations[b, c]
+    count = out_rotations.shape[1]
+    for level in range(4 * count + 1, tree.shape[0] - 1):
+        for n in range(tree[level] + lane, tree[level + 1], lanes):
+            c = tree[n]
+            p = tree[count + c]
+            R = wp.mat33()
+            if axis_angles.shape[0] > 0:
+                R = rotation_of(axis_angles[b, c])
+            else:
+                R = rotations[b, c]
+            relative = R
+            if betas.shape[0] > 0:
+                j = joint_template[c]
+                for s in range(betas.shape[1]):
+                    j += betas[b, s] * joint_directions[s, c]
+                joints[b, c] = j
             q = joints[b, c]
             # The parent turns and moves the joint; its bone acts on the joint's rest offset.
             if p >= 0:
                 if absolute == 0:
                     R = out_rotations[b, p] * R
+                elif out_features.shape[0] > 0:
+                    relative = wp.transpose(out_rotations[b, p]) * R
                 q = out_positions[b, p] + out_linear[b, p] * (q - joints[b, p])
-            elif has_translation == 1:
+            elif translation.shape[0] > 0:
                 q = q + translation[b]
             # L = s R Q acts on the bone's vertices; scales do not accumulate along the chain.
             L = R
-            if has_rest == 1:
+            if rest_rotations.shape[0] > 0:
                 L = R * rest_rotations[c]
-            if has_scales == 1:
+            if scales.shape[0] > 0:
                 L = scales[b, c] * L
             out_rotations[b, c] = R
             out_linear[b, c] = L
             out_positions[b, c] = q
-            if to_maps == 1:
+            if out_maps.shape[0] > 0:
                 out_maps[b, c] = bone_map(L, joints[b, c], q)
+            if out_features.shape[0] > 0 and c > 0:
+                out_features[b, c - 1] = relative - wp.identity(n=3, dtype=wp.float32)
         end_level()
 
 
 @wp.kernel
 def pose_joints_adjoint(
-    first: int,
-    lanes: int,
-    rotations: wp.array2d(dtype=wp.mat33),
-    joints: wp.array2d(dtype=wp.vec3),
-    scales: wp.array2d(dtype=wp.float32),
-    rest_rotations: wp.array1d(dtype=wp.mat33),
-    order: wp.array1d(dtype=wp.int32),
-    starts: wp.array1d(dtype=wp.int32),
-    parents: wp.array1d(dtype=wp.int32),
-    child_starts: wp.array1d(dtype=wp.int32),
-    children: wp.array1d(dtype=wp.int32),
-    translation: wp.array1d(dtype=wp.vec3),
-    absolute: int,
-    has_scales: int,
-    has_rest: int,
-    has_translation: int,
-    posed_rotations: wp.array2d(dtype=wp.mat33),
-    linear: wp.array2d(dtype=wp.mat33),
-    grad_rotations: wp.array2d(dtype=wp.mat33),
-    grad_linear: wp.array2d(dtype=wp.mat33),
-    grad_positions: wp.array2d(dtype=wp.vec3),
-    grad_maps: wp.array3d(dtype=columns),
-    from_rotations: int,
-    from_linear: int,
-    from_positions: int,
-    from_maps: int,
-    sum_positions: wp.array2d(dtype=wp.vec3),
-    out_rotations: wp.array2d(dtype=wp.mat33),
-    out_joints: wp.array2d(dtype=wp.vec3),
-    out_scales: wp.array2d(dtype=wp.float32),
-    out_translation: wp.array1d(dtype=wp.vec3),
-):
+    first: int, lanes: int, absolute: int, tree: Integers, rotations: Matrices, axis_angles: Vectors, scales: Numbers,
+    rest_rotations: wp.array1d(dtype=wp.mat33), posed_rotations: Matrices, linear: Matrices, joints: Vectors,
+    joint_directions: Vectors, grad_rotations: Matrices, grad_linear: Matrices, grad_positions: Vectors,
+    grad_joints: Vectors, grad_maps: wp.array3d(dtype=columns), grad_weights: Numbers, grad_features: Matrices,
+    sum_positions: Vectors, out_rotations: Matrices, out_axis_angles: Vectors, out_joints: Vectors,
+    out_scales: Numbers, out_translation: wp.array1d(dtype=wp.vec3), out_betas: Numbers,
+):  # fmt: skip
     t = first + wp.tid()
     b = t // lanes
     lane = t - b * lanes
-    levels = starts.shape[0] - 1
+    count = joints.shape[1]
+    begin = 4 * count + 1
+    levels = tree.shape[0] - 1 - begin
     for above in range(levels):
-        level = levels - 1 - above  # children before their parents
-        for n in range(starts[level] + lane, starts[level + 1], lanes):
-            c = order[n]
-            p = parents[c]
+        level = begin + levels - 1 - above  # children before their parents
+        for n in range(tree[level] + lane, tree[level + 1], lanes):
+            c = tree[n]
+            p = tree[count + c]
             R = posed_rotations[b, c]
             L = linear[b, c]
             j = joints[b, c]
@@ -215,23 +203,30 @@ def pose_joints_adjoint(
             dq = wp.vec3()
             dj = wp.vec3()
             # 1. Gradients that arrive at this joint's outputs.
-            if from_rotations == 1:
+            if grad_rotations.shape[0] > 0:
                 dR = grad_rotations[b, c]
-            if from_linear == 1:
+            if grad_linear.shape[0] > 0:
                 dL = grad_linear[b, c]
-            if from_positions == 1:
+            if grad_positions.shape[0] > 0:
                 dq = grad_positions[b, c]
-            if from_maps == 1:
+            if grad_joints.shape[0] > 0:
+                dj = grad_joints[b, c]
+            if grad_maps.shape[0] > 0:
                 m = sum_of_parts(grad_maps, b, c)
                 do = wp.vec3(m[12], m[13], m[14])
                 dL += map_to_linear(m, do, j)
                 dq += do
-                dj = -(wp.transpose(L) * do)
+                dj -= wp.transpose(L) * do
+            if grad_features.shape[0] > 0 and c > 0:
+                if p < 0:
+                    dR += grad_features[b, c - 1]
+                elif absolute == 1:
+                    dR += posed_rotations[b, p] * grad_features[b, c - 1]
             # 2. Gradients that arrive through the children, which are complete: `sum_positions` and `out_rotations`
             #    hold those to their positions and rotations.
             child_sum = wp.vec3()
-            for i in range(child_starts[c], child_starts[c + 1]):
-                k = children[i]
+            for i in range(tree[2 * count + c], tree[2 * count + c + 1]):
+                k = tree[3 * count + 1 + i]
                 # q_k = q_c + L_c (j_k - j_c)
                 dq_k = sum_positions[b, k]
                 child_sum += dq_k
@@ -239,8 +234,18 @@ def pose_joints_adjoint(
                 if absolute == 0:
                     # R_k = R_c A_k; the child itself has left the gradient to R_k
                     dR_k = out_rotations[b, k]
-                    dR += dR_k * wp.transpose(rotations[b, k])
-                    out_rotations[b, k] = wp.transpose(R) * dR_k
+                    dA_k = wp.transpose(R) * dR_k
+                    if grad_features.shape[0] > 0:
+                        dA_k += grad_features[b, k - 1]
+                    if axis_angles.shape[0] > 0:
+                        dR += dR_k * (wp.transpose(posed_rotations[b, k]) * R)
+                        out_axis_angles[b, k] = rotation_gradient(axis_angles[b, k], dA_k)
+                    else:
+                        dR += dR_k * wp.transpose(rotations[b, k])
+                        out_rotations[b, k] = dA_k
+                elif grad_features.shape[0] > 0:
+                    # A_k = R_cᵀ R_k
+                    dR += posed_rotations[b, k] * wp.transpose(grad_features[b, k - 1])
             # 3. To the rest joint: through the children's offsets, and through the joint's own offset from its parent.
             dq += child_sum
             dj -= wp.transpose(L) * child_sum
@@ -250,21 +255,32 @@ def pose_joints_adjoint(
                 dj += dq
             # 4. L = s R Q: to the scale and to the rotation.
             gradient = dL
-            if has_rest == 1:
+            if rest_rotations.shape[0] > 0:
                 gradient = dL * wp.transpose(rest_rotations[c])
-            if has_scales == 1:
+            if scales.shape[0] > 0:
                 out_scales[b, c] = wp.ddot(gradient, R)
                 gradient = scales[b, c] * gradient
-            out_rotations[b, c] = dR + gradient
+            dR += gradient
+            out_rotations[b, c] = dR
+            if axis_angles.shape[0] > 0 and (p < 0 or absolute == 1):
+                out_axis_angles[b, c] = rotation_gradient(axis_angles[b, c], dR)
             out_joints[b, c] = dj
             sum_positions[b, c] = dq
         end_level()
     # The translation moves the roots.
-    if has_translation == 1 and lane == 0:
+    if out_translation.shape[0] > 0 and lane == 0:
         total = wp.vec3()
-        for n in range(starts[0], starts[1]):
-            total += sum_positions[b, order[n]]
+        for n in range(tree[begin], tree[begin + 1]):
+            total += sum_positions[b, tree[n]]
         out_translation[b] = total
+    # The betas move the joints, too.
+    for s in range(lane, out_betas.shape[1], lanes):
+        to_beta = float(0.0)
+        if grad_weights.shape[0] > 0:
+            to_beta = grad_weights[b, s]
+        for c in range(count):
+            to_beta += wp.dot(out_joints[b, c], joint_directions[s, c])
+        out_betas[b, s] = to_beta
 
 
 @wp.kernel
@@ -283,29 +299,17 @@ def bone_maps(
 
 @wp.func_native(native_code(_VERTEX_RUNS, "move_points"))
 def move_points(
-    maps: wp.array2d(dtype=columns),
-    b: int,
-    bone_indices: wp.array2d(dtype=wp.int32),
-    bone_weights: wp.array2d(dtype=wp.float32),
-    begin: int,
-    end: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    out: wp.array2d(dtype=wp.vec3),
-):
+    maps: wp.array2d(dtype=columns), b: int, bone_indices: wp.array2d(dtype=wp.int32), bone_weights: Numbers,
+    begin: int, end: int, vertices: Vectors, out: Vectors,
+):  # fmt: skip
     """Compute Σ_k w_k (L_k x + o_k) over the bones of each vertex in a run of body b."""
 
 
 @wp.kernel
 def skin(
-    first: int,
-    runs: int,
-    run: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    maps: wp.array2d(dtype=columns),
-    bone_indices: wp.array2d(dtype=wp.int32),
-    bone_weights: wp.array2d(dtype=wp.float32),
-    out: wp.array2d(dtype=wp.vec3),
-):
+    first: int, runs: int, run: int, vertices: Vectors, maps: wp.array2d(dtype=columns),
+    bone_indices: wp.array2d(dtype=wp.int32), bone_weights: Numbers, out: Vectors,
+):  # fmt: skip
     t = first + wp.tid()
     b = t // runs
     start = (t - b * runs) * run
@@ -326,83 +330,67 @@ def map_gradient(x: wp.vec3, g: wp.vec3):
 
 @wp.func_native(native_code(_VERTEX_RUNS, "point_gradients"))
 def point_gradients(
-    maps: wp.array2d(dtype=columns),
-    b: int,
-    part: int,
-    bone_indices: wp.array2d(dtype=wp.int32),
-    bone_weights: wp.array2d(dtype=wp.float32),
-    begin: int,
-    end: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    grad: wp.array2d(dtype=wp.vec3),
-    to_vertices: int,
-    to_maps: int,
-    out_vertices: wp.array2d(dtype=wp.vec3),
-    out_maps: wp.array3d(dtype=columns),
-):
+    maps: wp.array2d(dtype=columns), b: int, part: int, bone_indices: wp.array2d(dtype=wp.int32),
+    bone_weights: Numbers, begin: int, end: int, vertices: Vectors, grad: Vectors, to_vertices: int, to_maps: int,
+    out_vertices: Vectors, out_maps: wp.array3d(dtype=columns),
+):  # fmt: skip
     """Compute gradients of g · (moved point) to the points, Σ_k w_k L_kᵀ g; on the CPU also to the bones' maps."""
+
+
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+    // A warp's lanes in a fixed order, so that runs agree to the bit.
+    #pragma unroll
+    for (int offset = 16; offset; offset /= 2)
+        #pragma unroll
+        for (int i = 0; i < 16; ++i)
+            part[i] += __shfl_down_sync(0xffffffffu, part[i], offset);
+    if (lane == 0)
+        *wp::address(out, b, 0, j) = part;
+#else
+    auto& total = *wp::address(out, b, 0, j);
+    total = lane ? wp::add(total, part) : part;
+#endif
+""")
+def add_lanes(part: columns, lane: int, b: int, j: int, out: wp.array3d(dtype=columns)):
+    """Write the sum of the parts of 32 consecutive threads; on the CPU, which runs them one after the other, too."""
 
 
 @wp.kernel
 def skin_adjoint(
-    first: int,
-    runs: int,
-    run: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    maps: wp.array2d(dtype=columns),
-    bone_indices: wp.array2d(dtype=wp.int32),
-    bone_weights: wp.array2d(dtype=wp.float32),
-    grad: wp.array2d(dtype=wp.vec3),
-    to_vertices: int,
-    to_maps: int,
-    out_vertices: wp.array2d(dtype=wp.vec3),
-    out_maps: wp.array3d(dtype=columns),
-):
+    first: int, runs: int, run: int, vertex_threads: int, lanes: int, vertices: Vectors,
+    maps: wp.array2d(dtype=columns), bone_indices: wp.array2d(dtype=wp.int32), bone_weights: Numbers,
+    starts: Integers, pair_vertices: Integers, pair_weights: wp.array1d(dtype=wp.float32), grad: Vectors,
+    to_vertices: int, to_maps: int, out_vertices: Vectors, out_maps: wp.array3d(dtype=columns),
+):  # fmt: skip
     t = first + wp.tid()
-    b = t // runs
-    r = t - b * runs
-    end = wp.min(r * run + run, grad.shape[1])
-    point_gradients(
-        maps, b, r, bone_indices, bone_weights, r * run, end,
-        vertices, grad, to_vertices, to_maps, out_vertices, out_maps,
-    )  # fmt: skip
-
-
-@wp.kernel
-def map_gradients_by_bone(
-    first: int,
-    vertices: wp.array2d(dtype=wp.vec3),
-    grad: wp.array2d(dtype=wp.vec3),
-    starts: wp.array1d(dtype=wp.int32),
-    pair_vertices: wp.array1d(dtype=wp.int32),
-    pair_weights: wp.array1d(dtype=wp.float32),
-    out_maps: wp.array3d(dtype=columns),
-):
-    # Thread t sums every `lanes`-th vertex of one bone of one body: the pairs of vertices and bones are sorted by bone,
-    # so that no two threads write to one sum and its order is fixed.
-    t = first + wp.tid()
-    lanes = out_maps.shape[1]
-    bones = out_maps.shape[2]
-    lane = t % lanes
-    j = (t // lanes) % bones
-    b = t // (lanes * bones)
-    total = columns()
-    for n in range(starts[j] + lane, starts[j + 1], lanes):
-        v = pair_vertices[n]
-        total += pair_weights[n] * map_gradient(vertices[b, v], grad[b, v])
-    out_maps[b, lane, j] = total
+    if t < vertex_threads:
+        b = t // runs
+        r = t - b * runs
+        if b < grad.shape[0]:
+            end = wp.min(r * run + run, grad.shape[1])
+            point_gradients(
+                maps, b, r, bone_indices, bone_weights, r * run, end,
+                vertices, grad, to_vertices, to_maps, out_vertices, out_maps,
+            )  # fmt: skip
+    else:
+        # On CUDA, a warp sums the vertices of one bone of one body: the pairs of vertices and bones are sorted by bone.
+        t -= vertex_threads
+        lane = t % lanes
+        j = (t // lanes) % maps.shape[1]
+        b = t // (lanes * maps.shape[1])
+        total = columns()
+        for n in range(starts[j] + lane, starts[j + 1], lanes):
+            v = pair_vertices[n]
+            total += pair_weights[n] * map_gradient(vertices[b, v], grad[b, v])
+        add_lanes(total, lane, b, j, out_maps)
 
 
 @wp.kernel
 def bone_maps_adjoint(
-    first: int,
-    joints: wp.array2d(dtype=wp.vec3),
-    linear: wp.array2d(dtype=wp.mat33),
-    grad_maps: wp.array3d(dtype=columns),
-    out_joints: wp.array2d(dtype=wp.vec3),
-    out_linear: wp.array2d(dtype=wp.mat33),
-    out_positions: wp.array2d(dtype=wp.vec3),
-):
+    first: int, joints: Vectors, linear: Matrices, grad_maps: wp.array3d(dtype=columns), out_joints: Vectors,
+    out_linear: Matrices, out_positions: Vectors,
+):  # fmt: skip
     t = first + wp.tid()
     b = t // joints.shape[1]
     j = t - b * joints.shape[1]

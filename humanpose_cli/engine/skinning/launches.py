@@ -6,7 +6,7 @@ or matrix are not contiguous. Gradients that are not received or not needed are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -17,9 +17,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from humanpose_cli.engine.dispatch import TensorMemo
-from humanpose_cli.engine.launching import Array, allocate, finish, launch, matrices, on_cpu, scalars, vectors
+from humanpose_cli.engine.launching import (
+    Array,
+    Constant,
+    allocate,
+    integers,
+    launch,
+    matrices,
+    on_cpu,
+    scalars,
+    vectors,
+)
 from humanpose_cli.engine.skinning import kernel
-from humanpose_cli.engine.skinning.reference import Joints, levels
+from humanpose_cli.engine.skinning.products import product
+from humanpose_cli.engine.skinning.reference import Blending, Joints, levels
 
 # Vertices a thread on the CPU. Sums over vertices are cut there, whatever the number of threads.
 _CPU_RUN = 2048
@@ -50,9 +61,13 @@ def _maps(tensor: Tensor) -> Array:
     return tensor, kernel.columns
 
 
-def _like(tensor: Tensor) -> Tensor:
-    """Allocate an uninitialised contiguous tensor of the same shape, whatever the strides of `tensor`."""
-    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+def _integers(tensor: Tensor) -> Array:
+    return scalars(tensor.int())
+
+
+def _new(like: Tensor, *shape: int) -> Tensor:
+    """Allocate an uninitialised contiguous tensor; `new_empty` and `empty_like` would be two calls of torch."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device)
 
 
 def _lanes(device: torch.device) -> int:
@@ -60,104 +75,137 @@ def _lanes(device: torch.device) -> int:
 
 
 @lru_cache(maxsize=64)
-def _empty(device: torch.device, *shape: int) -> Tensor:
-    return torch.empty(shape, dtype=torch.float32, device=device)
+def _nothing(array: Callable[[Tensor], Array], device: torch.device, *shape: int) -> Constant:
+    return Constant(array(torch.empty(shape, dtype=torch.float32, device=device)))
 
 
-def _optional(tensor: Tensor | None, device: torch.device, *shape: int) -> Tensor:
-    """Return the tensor, or for None an empty one, which a kernel does not read."""
-    return _empty(device, *shape) if tensor is None else tensor
+def _optional(
+    array: Callable[[Tensor], Array], tensor: Tensor | None, device: torch.device, *shape: int
+) -> Array | Constant:
+    """Wrap the tensor, or for None an empty one, which a kernel does not read."""
+    return _nothing(array, device, *shape) if tensor is None else array(tensor)
 
 
 @lru_cache(maxsize=64)
-def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, ...]:
-    """Order a tree of joints: `order`, `starts`, `parents`, `child_starts` and `children` of kernel.py."""
+def _tree(parents: tuple[int, ...], device: torch.device) -> Constant:
+    """Order a tree of joints as kernel.py expects it."""
     by_level = levels(parents)
     order = [joint for level in by_level for joint in level]
     starts = [0, *accumulate(map(len, by_level))]
     children = sorted((joint for joint in order if parents[joint] >= 0), key=lambda joint: parents[joint])
     child_starts = [0, *accumulate(parents.count(joint) for joint in range(len(parents)))]
+    padding = [0] * (len(parents) - len(children))
+    numbers = (*order, *parents, *child_starts, *children, *padding, *starts)
     with torch.inference_mode(False):
-        rows = (order, starts, parents, child_starts, children)
-        return tuple(scalars(torch.tensor(numbers, dtype=torch.int32, device=device)) for numbers in rows)
+        return Constant(scalars(torch.tensor(numbers, dtype=torch.int32, device=device)))
 
 
 def _joint_arguments(tree: Joints) -> list[Any]:
     """List the first arguments of both kinematics kernels."""
-    rotations, joints, scales, rest_rotations, translation, parents, absolute = tree
+    rotations, device = tree.rotations, tree.device
+    turns = rotations.ndim == 3
     return [
-        _lanes(rotations.device),
-        _matrices(rotations),
-        _vectors(joints),
-        scalars(_optional(scales, rotations.device, 0, 0)),
-        _matrices(_optional(rest_rotations, rotations.device, 0, 3, 3)),
-        *_tree(parents, rotations.device),
-        _vectors(_optional(translation, rotations.device, 0, 3)),
-        int(absolute),
-        int(scales is not None),
-        int(rest_rotations is not None),
-        int(translation is not None),
+        _lanes(device),
+        int(tree.absolute),
+        _tree(tree.parents, device),
+        _optional(_matrices, None if turns else rotations, device, 0, 0, 3, 3),
+        _optional(_vectors, rotations if turns else None, device, 0, 0, 3),
+        _optional(scalars, tree.scales, device, 0, 0),
+        _optional(_matrices, tree.rest_rotations, device, 0, 3, 3),
     ]
 
 
-def _pose(tree: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Compute rotations, linear and positions of `op.Kinematics`, and with `to_maps` the bones' maps (B, J, 16)."""
-    rotations, joints = tree.rotations, tree.joints
-    batch, count = joints.shape[:2]
-    out_rotations, linear, positions = _like(rotations), _like(rotations), _like(joints)
-    maps = rotations.new_empty((batch, count, 16)) if to_maps else None
+def _weight_arguments(weights: Tensor | None, shapes: int, device: torch.device) -> tuple[Array | Constant, ...]:
+    """Return weights (B, S [+ 9 (J − 1)]) of blend shapes, and those of pose features among them as matrices."""
+    features = None
+    if weights is not None and weights.shape[1] > shapes:
+        batch, count = weights.shape
+        features = weights.as_strided((batch, (count - shapes) // 9, 3, 3), (count, 9, 3, 1), shapes)
+    return _optional(scalars, weights, device, 0, 0), _optional(_matrices, features, device, 0, 0, 3, 3)
+
+
+class _Posed(NamedTuple):
+    """The results of `_pose`, or gradients to them: `op.Kinematics`, maps (B, [parts,] J, 16), blend weights."""
+
+    rotations: Tensor | None
+    linear: Tensor | None
+    positions: Tensor | None
+    joints: Tensor | None = None
+    maps: Tensor | None = None
+    weights: Tensor | None = None
+
+
+def _pose(tree: Joints, to_maps: bool, betas: Tensor | None = None, blending: Blending | None = None) -> _Posed:
+    """Pose joints; with betas (B, S), shape them first, and compute the blend weights if there are pose features."""
+    batch, count, device, like = len(tree.rotations), len(tree.parents), tree.device, tree.rotations
+    rotations, linear, positions = (_new(like, batch, count, *n) for n in ((3, 3), (3, 3), (3,)))
+    maps = _new(like, batch, count, 16) if to_maps else None
+    joints, template, directions, weights = tree.joints, None, None, None
+    if betas is not None and blending is not None:
+        joints, template, directions = _new(like, batch, count, 3), tree.joints, blending.joint_directions
+        features = len(blending.directions) - betas.shape[1]
+        weights = _new(like, batch, betas.shape[1] + features) if features else None
     if batch * count:
         arguments = [
             *_joint_arguments(tree),
-            int(to_maps),
-            _matrices(out_rotations),
-            _matrices(linear),
-            _vectors(positions),
-            _maps(_optional(maps, rotations.device, 0, 0, 16)),
+            _optional(_vectors, tree.translation, device, 0, 3),
+            _optional(scalars, betas, device, 0, 0),
+            _optional(_vectors, template, device, 0, 3),
+            _optional(_vectors, directions, device, 0, 0, 3),
+            _vectors(joints),
+            *(_matrices(rotations), _matrices(linear), _vectors(positions)),
+            _optional(_maps, maps, device, 0, 0, 16),
+            *_weight_arguments(weights, 0 if betas is None else betas.shape[1], device),
         ]
-        size, cost = batch * _lanes(rotations.device), batch * count * _JOINT_COST
-        launch(kernel.pose_joints, size, arguments, rotations.device, cost)
-    return out_rotations, linear, positions, maps
+        size, cost = batch * _lanes(device), batch * count * _JOINT_COST
+        launch(kernel.pose_joints, size, arguments, device, cost)
+    return _Posed(rotations, linear, positions, joints, maps, weights)
 
 
 def _pose_adjoint(
-    tree: Joints, out_rotations: Tensor, linear: Tensor, grads: Sequence[Tensor | None], grad_maps: Tensor | None
+    tree: Joints, posed: Sequence[Tensor], grads: _Posed, directions: Tensor | None = None, to_betas: bool = False
 ) -> tuple[Tensor | None, ...]:
-    """Compute gradients to the five tensors of `tree`; there is none to rest_rotations."""
-    # `grads` arrive at rotations, linear and positions, `grad_maps` (B, P, J, 16) in parts at the maps.
-    rotations, joints = tree.rotations, tree.joints
-    batch, count = joints.shape[:2]
-    to_rotations, to_joints, sum_positions = _like(rotations), _like(joints), _like(joints)
-    to_scales = None if tree.scales is None else rotations.new_empty((batch, count))
-    to_translation = None if tree.translation is None else rotations.new_empty((batch, 3))
+    """Compute gradients to the five tensors of `tree`, there is none to rest_rotations, and to betas."""
+    # `posed` are rotations, linear and the joints, `directions` (S, J, 3) those of the joints.
+    joints, turns, shapes = posed[2], tree.rotations.ndim == 3, 0 if directions is None else len(directions)
+    (batch, count), device = joints.shape[:2], joints.device
+    to_matrices = _new(joints, batch, count, 3, 3)
+    to_rotations = _new(joints, batch, count, 3) if turns else to_matrices
+    to_joints, sum_positions = _new(joints, batch, count, 3), _new(joints, batch, count, 3)
+    to_scales = None if tree.scales is None else _new(joints, batch, count)
+    to_translation = None if tree.translation is None else _new(joints, batch, 3)
+    out_betas = _new(joints, batch, shapes) if to_betas else None
     if batch * count:
-        from_rotations, from_linear, from_positions = grads
         arguments = [
             *_joint_arguments(tree),
-            _matrices(out_rotations),
-            _matrices(linear),
-            _matrices(out_rotations if from_rotations is None else from_rotations),
-            _matrices(linear if from_linear is None else from_linear),
-            _vectors(joints if from_positions is None else from_positions),
-            _maps(_optional(grad_maps, rotations.device, 0, 0, 0, 16)),
-            *(int(grad is not None) for grad in (*grads, grad_maps)),
-            _vectors(sum_positions),
-            _matrices(to_rotations),
+            *(_matrices(posed[0]), _matrices(posed[1]), _vectors(joints)),
+            _optional(_vectors, directions, device, 0, 0, 3),
+            _optional(_matrices, grads.rotations, device, 0, 0, 3, 3),
+            _optional(_matrices, grads.linear, device, 0, 0, 3, 3),
+            _optional(_vectors, grads.positions, device, 0, 0, 3),
+            _optional(_vectors, grads.joints, device, 0, 0, 3),
+            _optional(_maps, grads.maps, device, 0, 0, 0, 16),
+            *_weight_arguments(grads.weights, shapes, device),
+            *(_vectors(sum_positions), _matrices(to_matrices)),
+            _optional(_vectors, to_rotations if turns else None, device, 0, 0, 3),
             _vectors(to_joints),
-            scalars(_optional(to_scales, rotations.device, 0, 0)),
-            _vectors(_optional(to_translation, rotations.device, 0, 3)),
+            _optional(scalars, to_scales, device, 0, 0),
+            _optional(_vectors, to_translation, device, 0, 3),
+            _optional(scalars, out_betas, device, 0, 0),
         ]
-        size, cost = batch * _lanes(rotations.device), 2 * batch * count * _JOINT_COST
-        launch(kernel.pose_joints_adjoint, size, arguments, rotations.device, cost)
-    elif to_translation is not None:
-        to_translation.zero_()
-    return to_rotations, to_joints, to_scales, None, to_translation
+        size, cost = batch * _lanes(device), 2 * batch * count * _JOINT_COST
+        launch(kernel.pose_joints_adjoint, size, arguments, device, cost)
+    else:
+        for gradient in (to_translation, out_betas):
+            if gradient is not None:
+                gradient.zero_()
+    return to_rotations, to_joints, to_scales, None, to_translation, out_betas
 
 
 def _map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
     """Compute the bones' maps (B, J, 16)."""
     batch, bones = joints.shape[:2]
-    maps = joints.new_empty((batch, bones, 16))
+    maps = _new(joints, batch, bones, 16)
     arguments = [_vectors(joints), _matrices(linear), _vectors(positions), _maps(maps)]
     launch(kernel.bone_maps, batch * bones, arguments, joints.device, batch * bones * _JOINT_COST)
     return maps
@@ -165,7 +213,7 @@ def _map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
 
 def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Compute gradients to joints, linear and positions from the gradients to the maps in parts (B, P, J, 16)."""
-    out_joints, out_linear, out_positions = _like(joints), _like(linear), _like(joints)
+    out_joints, out_linear, out_positions = (_new(joints, *n) for n in (joints.shape, linear.shape, joints.shape))
     arguments = [
         _vectors(joints),
         _matrices(linear),
@@ -214,13 +262,6 @@ def _pairs_by_bone(bone_indices: Tensor, bone_weights: Tensor, bones: Tensor) ->
 _pairs = TensorMemo(_pairs_by_bone)
 
 
-@lru_cache(maxsize=64)
-def _bone_numbers(count: int, device: torch.device) -> Tensor:
-    numbers = torch.arange(count + 1, dtype=torch.int32, device=device)
-    finish(device)
-    return numbers
-
-
 def _skin_adjoint(
     vertices: Tensor, maps: Tensor, bones: Bones, grad: Tensor, to_vertices: bool, to_maps: bool
 ) -> tuple[Tensor | None, Tensor | None]:
@@ -228,33 +269,32 @@ def _skin_adjoint(
     (batch, count), joints, device = grad.shape[:2], maps.shape[1], grad.device
     runs, run = _runs(batch, count, device)
     out_vertices = allocate(grad, (batch, count, 3)) if to_vertices else None
-    parts = runs if on_cpu(device) else _LANES
-    out_maps = grad.new_zeros((batch, parts, joints, 16)) if to_maps else None
+    out_maps = _new(grad, batch, runs if on_cpu(device) else 1, joints, 16) if to_maps else None
     if not batch * count:
-        return out_vertices, out_maps
-    out_maps_argument = _maps(_optional(out_maps, device, 0, 0, 0, 16))
+        return out_vertices, None if out_maps is None else out_maps.zero_()
+    threads = size = batch * runs
+    pairs: list[Array | Constant] = [_nothing(array, device, 0) for array in (_integers, _integers, scalars)]
+    if not on_cpu(device):
+        # Many threads would collide in one bone's sum; sorted by bone, each has its own part of it. Whole warps sum.
+        threads = size = -(-threads // _LANES) * _LANES if to_vertices else 0
+        if to_maps:
+            size += batch * joints * _LANES
+            pairs = [*map(scalars, _pairs(bones.indices, bones.weights, integers(joints + 1, device)))]
     vertices_argument, grad_argument = _vectors(vertices), _vectors(grad)
-    if to_vertices or on_cpu(device):
-        arguments = [
-            runs,
-            run,
-            vertices_argument,
-            _maps(maps),
-            scalars(bones.indices.contiguous()),
-            scalars(bones.weights.contiguous()),
-            grad_argument,
-            int(to_vertices),
-            int(to_maps and on_cpu(device)),
-            grad_argument if out_vertices is None else _vectors(out_vertices),
-            out_maps_argument,
-        ]
-        launch(kernel.skin_adjoint, batch * runs, arguments, device, batch * count * _ADJOINT_COST)
-    if out_maps is not None and not on_cpu(device):
-        # Many threads would collide in one bone's sum; sorted by bone, each has its own part of it.
-        pairs = _pairs(bones.indices, bones.weights, _bone_numbers(joints, device))
-        arguments = [vertices_argument, grad_argument, *map(scalars, pairs), out_maps_argument]
-        launch(kernel.map_gradients_by_bone, batch * parts * joints, arguments, device)
-        out_maps = out_maps.sum(1, keepdim=True)
+    arguments = [
+        *(runs, run, threads, _LANES),
+        vertices_argument,
+        _maps(maps),
+        scalars(bones.indices.contiguous()),
+        scalars(bones.weights.contiguous()),
+        *pairs,
+        grad_argument,
+        int(to_vertices),
+        int(to_maps and on_cpu(device)),
+        grad_argument if out_vertices is None else _vectors(out_vertices),
+        _optional(_maps, out_maps, device, 0, 0, 0, 16),
+    ]
+    launch(kernel.skin_adjoint, size, arguments, device, batch * count * _ADJOINT_COST)
     return out_vertices, out_maps
 
 
@@ -263,7 +303,7 @@ class _Rotations(torch.autograd.Function):
     def forward(ctx: Any, axis_angles: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(axis_angles)
         flat = axis_angles.reshape(-1, 3)
-        out = axis_angles.new_empty((*axis_angles.shape, 3))
+        out = _new(axis_angles, *axis_angles.shape, 3)
         arguments = [_vectors(flat), _matrices(out.view(-1, 3, 3))]
         launch(kernel.turn, len(flat), arguments, flat.device, len(flat) * _ROTATION_COST)
         return out
@@ -273,7 +313,7 @@ class _Rotations(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (axis_angles,) = ctx.saved_tensors
         flat = axis_angles.reshape(-1, 3)
-        out = _like(flat)
+        out = _new(flat, *flat.shape)
         arguments = [_vectors(flat), _matrices(grad.reshape(-1, 3, 3)), _vectors(out)]
         launch(kernel.turn_adjoint, len(flat), arguments, flat.device, 2 * len(flat) * _ROTATION_COST)
         return out.view(axis_angles.shape)
@@ -286,28 +326,6 @@ def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
 
 def _needed_only(gradients: Sequence[Tensor | None], mask: Sequence[bool]) -> tuple[Tensor | None, ...]:
     return tuple(gradient if need else None for gradient, need in zip(gradients, mask, strict=True))
-
-
-class _Kinematics(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        rotations, linear, positions, _ = _pose(Joints(*inputs), to_maps=False)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[:5], rotations, linear)
-        ctx.tree = inputs[5:]
-        return rotations, linear, positions
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        *inputs, rotations, linear = ctx.saved_tensors
-        out = _pose_adjoint(Joints(*inputs, *ctx.tree), rotations, linear, grads, None)
-        return *_needed_only(out, ctx.needs_input_grad[:5]), None, None
-
-
-def forward_kinematics(tree: Joints) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `op.forward_kinematics` with the kernel."""
-    return _Kinematics.apply(*tree)
 
 
 class _Skinning(torch.autograd.Function):
@@ -346,39 +364,85 @@ def skin_vertices(
 
 
 class _Posing(torch.autograd.Function):
-    """Kinematics and skinning in one function, with two launches each way."""
+    """Rotations, kinematics, blend shapes and skinning in one function: two launches each way and a product.
+
+    Without bones, kinematics alone.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        rotations, linear, positions, maps = _pose(Joints(*inputs), to_maps=True)
-        assert maps is not None
+        ctx: Any,
+        vertices: Tensor | None,
+        betas: Tensor | None,
+        blending: Blending | None,
+        bones: Bones | None,
+        *inputs: Any,
+    ) -> tuple[Tensor, ...]:
+        tree = Joints(*inputs)
+        batch = len(tree.rotations)
+        posed = _pose(tree, bones is not None, None if betas is None else _rows(betas, batch), blending)
+        if betas is not None and blending is not None and vertices is not None:
+            weights = betas if posed.weights is None else posed.weights
+            vertices = product(weights, blending.directions, vertices.reshape(-1)).view(len(weights), -1, 3)
+        vertices = None if vertices is None else _rows(vertices, batch)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(vertices, bone_indices, bone_weights, maps, rotations, linear, *inputs[:5])
-        ctx.tree = inputs[5:]
-        return _skin(vertices, maps, Bones(bone_indices, bone_weights)), rotations, linear, positions
+        ctx.save_for_backward(vertices, posed.maps, *posed[:2], posed.joints, *inputs[:5])
+        ctx.tree, ctx.blending, ctx.bones = inputs[5:], blending, bones
+        ctx.alike = betas is not None and len(betas) != batch
+        outputs: tuple[Any, ...] = posed[:3] if betas is None else posed[:4]
+        if bones is None or vertices is None or posed.maps is None:
+            return outputs
+        return *outputs, _skin(vertices, posed.maps, bones)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        vertices, bone_indices, bone_weights, maps, rotations, linear, *inputs = ctx.saved_tensors
-        to_vertices, needs = ctx.needs_input_grad[0], ctx.needs_input_grad[3:8]
-        out_vertices = out_maps = None
-        if grad is not None:
-            bones = Bones(bone_indices, bone_weights)
-            out_vertices, out_maps = _skin_adjoint(vertices, maps, bones, grad, to_vertices, any(needs))
-        if not any(needs):
-            return out_vertices, *[None] * 9
-        out = _pose_adjoint(Joints(*inputs, *ctx.tree), rotations, linear, grads, out_maps)
-        return out_vertices, None, None, *_needed_only(out, needs), None, None
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        vertices, maps, rotations, linear, joints, *inputs = ctx.saved_tensors
+        (to_vertices, to_betas), needs = ctx.needs_input_grad[:2], ctx.needs_input_grad[4:9]
+        out_vertices = out_maps = from_weights = None
+        if ctx.bones is not None:
+            grads, grad = grads[:-1], grads[-1]
+            to_blend = ctx.blending is not None and (to_betas or needs[0])
+            if grad is not None:
+                to_maps = to_betas or any(needs)
+                out_vertices, out_maps = _skin_adjoint(
+                    vertices, maps, ctx.bones, grad, to_vertices or to_blend, to_maps
+                )
+            if to_blend and out_vertices is not None:
+                rows = out_vertices.view(len(out_vertices), -1)
+                from_weights, out_vertices = product(rows, ctx.blending.directions, transposed=True), None
+        tree, out_betas = Joints(*inputs, *ctx.tree), None
+        if to_betas or any(needs):
+            directions = None if ctx.blending is None else ctx.blending.joint_directions
+            arrived = _Posed(*grads)._replace(maps=out_maps, weights=from_weights)
+            *out, out_betas = _pose_adjoint(tree, (rotations, linear, joints), arrived, directions, to_betas)
+            inputs = [gradient if need else None for gradient, need in zip(out, needs, strict=True)]
+        else:
+            inputs = [None] * 5
+        if out_betas is not None and ctx.alike:
+            out_betas = out_betas.sum(0, keepdim=True)
+        return out_vertices, out_betas, None, None, *inputs, None, None
+
+
+def _rows(tensor: Tensor, batch: int) -> Tensor:
+    return tensor if len(tensor) == batch else tensor.expand(batch, *tensor.shape[1:])
+
+
+def forward_kinematics(tree: Joints) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute `op.forward_kinematics` with the kernel."""
+    return _Posing.apply(None, None, None, None, *tree)
 
 
 def pose_vertices(
-    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, tree: Joints
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    vertices: Tensor,
+    bone_indices: Tensor,
+    bone_weights: Tensor,
+    tree: Joints,
+    betas: Tensor | None = None,
+    blending: Blending | None = None,
+) -> tuple[Tensor, ...]:
     """Compute `op.pose_vertices` with the kernels."""
-    batch = len(tree.joints)
-    if vertices.shape[0] != batch:
-        vertices = vertices.expand(batch, -1, -1)
-    return _Posing.apply(vertices, bone_indices, bone_weights, *tree)
+    if betas is None:
+        vertices = _rows(vertices, len(tree.rotations))
+    *kinematics, points = _Posing.apply(vertices, betas, blending, Bones(bone_indices, bone_weights), *tree)
+    return points, *kinematics, *([tree.joints] if betas is None else [])

@@ -6,16 +6,12 @@ its rest frame to the T pose. Its bone applies L_j = s_j R_j Q_j to the rest bod
 `backend="auto"` runs the Warp kernels for float32 tensors on CPU and CUDA, which is faster at every size (0.2 ms
 forwards and backwards for one body's landmarks, 1.3 ms with the reference), otherwise the reference in plain torch.
 `"kernel"` and `"reference"` force one of them.
-
-Blend shapes are one matrix product. torch multiplies float32 matrices with MKL, which does not use the widest vectors
-of other makers' processors. oneDNN, which torch includes for convolutions, is 2 to 3 times faster for a pose's 207
-shapes of a whole mesh; the faster of the two is chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,21 +19,17 @@ from torch import Tensor
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import (
     Backend,
+    as_int32,
     check_rows,
     check_shape,
     check_tensors,
     implementation,
     without_autocast,
 )
-from humanpose_cli.engine.launching import allocate
-from humanpose_cli.engine.skinning.reference import Joints
+from humanpose_cli.engine.skinning.products import Product, onednn_is_faster
+from humanpose_cli.engine.skinning.reference import Blending, Joints
 
 _PACKAGE = "humanpose_cli.engine.skinning"
-
-# Number of multiplications from which oneDNN is faster in spite of its start.
-_LARGE_PRODUCT = 2_000_000
-# Number of shapes up to which a product takes no longer than allocating its result.
-_FEW_SHAPES = 48
 
 
 class Kinematics(NamedTuple):
@@ -47,11 +39,13 @@ class Kinematics(NamedTuple):
         rotations: (B, J, 3, 3) float. The absolute rotations R, body to camera.
         linear: (B, J, 3, 3) float. s_j R_j Q_j, which acts on vectors of the rest body.
         positions: (B, J, 3) float, metres. The posed joints.
+        rest_joints: (B, J, 3) float, metres. The joints before posing.
     """
 
     rotations: Tensor
     linear: Tensor
     positions: Tensor
+    rest_joints: Tensor
 
 
 def axis_angle_to_rotations(axis_angles: Tensor, *, backend: Backend = "auto") -> Tensor:
@@ -93,8 +87,8 @@ def forward_kinematics(
     Differentiable once to rotations, joints and scales; to rest_rotations only with the reference.
 
     Args:
-        rotations: (B, J, 3, 3) float. Rotations relative to the parent: R_c = R_p · rotations_c. Absolute ones if
-            `absolute` is set.
+        rotations: (B, J, 3, 3) float, or (B, J, 3) float, radians. Rotation matrices or axis-angles, relative to the
+            parent: R_c = R_p · rotations_c. Absolute ones if `absolute` is set.
         joints: (B, J, 3) float, metres. The rest joints.
         parents: The row of each joint's parent, −1 for a root; in any order.
         scales: (B, J) float. Segment scales, which do not accumulate along the chain. None means 1.
@@ -112,7 +106,8 @@ def forward_kinematics(
     _check_joints(tree)
     check_tensors(rotations=rotations, joints=joints, scales=scales, rest_rotations=rest_rotations)
     unsupported = _unsupported(rotations, "rest_rotations", rest_rotations)
-    return Kinematics(*implementation(_PACKAGE, backend, rotations.device, unsupported).forward_kinematics(tree))
+    compute = implementation(_PACKAGE, backend, rotations.device, unsupported)
+    return Kinematics._make((*compute.forward_kinematics(tree), joints))
 
 
 def skin_vertices(
@@ -153,7 +148,7 @@ def skin_vertices(
         bone_indices, vertices=vertices, joints=joints, linear=linear, positions=positions, bone_weights=bone_weights
     )
     compute = implementation(_PACKAGE, backend, vertices.device, _unsupported(vertices, "bone_weights", bone_weights))
-    points: Tensor = compute.skin_vertices(vertices, joints, linear, positions, bone_indices.int(), bone_weights)
+    points: Tensor = compute.skin_vertices(vertices, joints, linear, positions, as_int32(bone_indices), bone_weights)
     return points
 
 
@@ -167,25 +162,33 @@ def pose_vertices(
     scales: Tensor | None = None,
     rest_rotations: Tensor | None = None,
     translation: Tensor | None = None,
+    betas: Tensor | None = None,
+    directions: Tensor | None = None,
+    joint_directions: Tensor | None = None,
     *,
     absolute: bool = False,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Kinematics]:
-    """Run `forward_kinematics` and `skin_vertices` in one step, with less overhead.
+    """Run `forward_kinematics`, `blend_shapes` and `skin_vertices` in one step, with less overhead.
 
-    Differentiable once to vertices, rotations, joints, scales and translation; to bone_weights and rest_rotations only
-    with the reference.
+    Differentiable once to rotations, scales, translation, and to betas or without them to vertices and joints; to all
+    others only with the reference.
 
     Args:
-        vertices: (B, V, 3) or (1, V, 3) float, metres. The rest vertices.
+        vertices: (B, V, 3) or (1, V, 3) float, metres. The rest vertices; with `betas`, the template (V, 3).
         bone_indices: (V, K) integer, 0 to J − 1. The bones of each vertex.
         bone_weights: (V, K) float. Their weights, which sum to 1.
-        rotations: (B, J, 3, 3) float. Rotations relative to the parent, or absolute ones if `absolute` is set.
-        joints: (B, J, 3) float, metres. The rest joints.
+        rotations: (B, J, 3, 3) float, or (B, J, 3) float, radians. Rotation matrices or axis-angles, relative to the
+            parent, or absolute ones if `absolute` is set.
+        joints: (B, J, 3) float, metres. The rest joints; with `betas`, their template (J, 3).
         parents: The row of each joint's parent, −1 for a root.
         scales: (B, J) float. Segment scales. None means 1.
         rest_rotations: (J, 3, 3) float. Rest rotations Q. None means the identity.
         translation: (B, 3) float, metres. Added to all joints and vertices. None means 0.
+        betas: (B, S) or (1, S) float. Weights of the first S directions. None means no blend shapes.
+        directions: (S, 3 V) or (S + 9 (J − 1), 3 V) float, metres per weight, in any memory layout. The further rows
+            are weighted by the relative rotations of all joints but the first minus the identity, row by row.
+        joint_directions: (S, J, 3) float, metres per beta.
         absolute: Whether `rotations` are absolute.
         backend: "auto", "kernel" or "reference".
 
@@ -196,9 +199,14 @@ def pose_vertices(
         UsageError: If shapes, dtypes or devices do not match, or if the parents are not a tree.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, translation, tuple(parents), absolute)
-    _check_joints(tree)
-    batch, count = joints.shape[:2]
-    _check_vertices(vertices, bone_indices, bone_weights, batch, count)
+    blending = None
+    if betas is not None and directions is not None and joint_directions is not None:
+        blending = Blending(directions, joint_directions)
+        _check_blending(vertices, betas, blending, tree)
+    elif not (betas is directions is joint_directions is None):
+        raise UsageError("betas", "need directions", expected="betas, directions and joint_directions, or none of them")
+    _check_joints(tree, shaped=betas is not None)
+    _check_vertices(vertices, bone_indices, bone_weights, len(rotations), len(tree.parents))
     check_tensors(
         bone_indices,
         rotations=rotations,
@@ -208,20 +216,34 @@ def pose_vertices(
         translation=translation,
         vertices=vertices,
         bone_weights=bone_weights,
+        betas=betas,
+        directions=directions,
+        joint_directions=joint_directions,
     )
-    unsupported = _unsupported(vertices, "bone_weights", bone_weights) or _unsupported(
-        rotations, "rest_rotations", rest_rotations
-    )
+    constants = {"bone_weights": bone_weights, "rest_rotations": rest_rotations}
+    if blending is not None:
+        constants |= {"vertices": vertices, "joints": joints, **blending._asdict()}
+    unsupported = next(filter(None, (_unsupported(vertices, *constant) for constant in constants.items())), "")
     compute = implementation(_PACKAGE, backend, vertices.device, unsupported)
-    points, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, tree)
+    points, *kinematics = compute.pose_vertices(vertices, as_int32(bone_indices), bone_weights, tree, betas, blending)
     return points, Kinematics(*kinematics)
 
 
-def _check_joints(tree: Joints) -> None:
+def _check_blending(vertices: Tensor, betas: Tensor, blending: Blending, tree: Joints) -> None:
+    check_shape("vertices", vertices, "V", 3)
+    check_shape("joints", tree.joints, len(tree.parents), 3)
+    check_shape("betas", betas, 1 if len(betas) == 1 else len(tree.rotations), "S")
+    rows = betas.shape[1] + (9 * (len(tree.parents) - 1) if len(blending.directions) > betas.shape[1] else 0)
+    check_shape("directions", blending.directions, rows, vertices.numel())
+    check_shape("joint_directions", blending.joint_directions, betas.shape[1], len(tree.parents), 3)
+
+
+def _check_joints(tree: Joints, *, shaped: bool = False) -> None:
     count = len(tree.parents)
-    check_shape("rotations", tree.rotations, "B", count, 3, 3)
+    check_shape("rotations", tree.rotations, "B", count, *((3,) if tree.rotations.ndim == 3 else (3, 3)))
     batch = tree.rotations.shape[0]
-    check_shape("joints", tree.joints, batch, count, 3)
+    if not shaped:
+        check_shape("joints", tree.joints, batch, count, 3)
     if tree.scales is not None:
         check_shape("scales", tree.scales, batch, count)
     if tree.rest_rotations is not None:
@@ -231,10 +253,9 @@ def _check_joints(tree: Joints) -> None:
 
 
 def _check_vertices(vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, batch: int, joints: int) -> None:
-    check_shape("vertices", vertices, "B", "V", 3)
-    if vertices.shape[0] != 1:
-        check_shape("vertices", vertices, batch, "V", 3)
-    check_shape("bone_indices", bone_indices, vertices.shape[1], "K")
+    if vertices.ndim != 2:
+        check_shape("vertices", vertices, 1 if vertices.shape[:1] == (1,) else batch, "V", 3)
+    check_shape("bone_indices", bone_indices, vertices.shape[-2], "K")
     check_shape("bone_weights", bone_weights, *bone_indices.shape)
     check_rows("bone_indices", bone_indices, joints)
 
@@ -271,33 +292,8 @@ def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tenso
     check_shape("directions", directions, weights.shape[1], template.numel())
     check_tensors(weights=weights, template=template, directions=directions)
     constant = not (directions.requires_grad and torch.is_grad_enabled())
-    if constant and _onednn_is_faster(weights, directions):
-        vertices = _Product.apply(weights, directions, template.reshape(-1))
+    if constant and onednn_is_faster(weights, directions):
+        vertices = Product.apply(weights, directions, template.reshape(-1))
     else:
         vertices = torch.addmm(template.reshape(-1), weights, directions)
     return vertices.view(len(weights), len(template), 3)
-
-
-def _onednn_is_faster(a: Tensor, b: Tensor) -> bool:
-    large = a.shape[0] * b.shape[0] * b.shape[1] > _LARGE_PRODUCT
-    if not large or a.device.type != "cpu" or a.dtype != torch.float32:
-        return False
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-class _Product(torch.autograd.Function):
-    """Product a @ b + bias with a large constant b; its gradient is such a product, too."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(b)
-        if bias is not None and len(b) <= _FEW_SHAPES:
-            # oneDNN offers no choice of where to write to.
-            return torch.addmm(bias, a, b, out=allocate(a, (len(a), b.shape[1])))
-        return torch.ops.mkldnn._linear_pointwise(a, b.mT, bias, "none", [], "")
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:  # type: ignore[override]
-        (b,) = ctx.saved_tensors
-        to_a = _Product.apply(grad, b.mT, None) if ctx.needs_input_grad[0] else None
-        return to_a, None, grad.sum(0) if ctx.needs_input_grad[2] else None

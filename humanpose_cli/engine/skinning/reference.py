@@ -79,10 +79,15 @@ def _level_rows(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[
     return tuple(rows)
 
 
+def _matrices(rotations: Tensor) -> Tensor:
+    return axis_angle_to_matrix(rotations) if rotations.ndim == 3 else rotations
+
+
 @without_autocast
 def forward_kinematics(tree: Joints) -> tuple[Tensor, Tensor, Tensor]:
     """Compute `op.forward_kinematics` in plain torch, all joints of one level of the tree together."""
     rotations, joints, scales, rest_rotations, translation, parents, absolute = tree
+    rotations = _matrices(rotations)
     if not len(parents):
         return rotations, rotations, joints
     rows = _level_rows(parents)
@@ -126,10 +131,41 @@ def skin_vertices(
     return result
 
 
+class Blending(NamedTuple):
+    """Directions (S [+ 9 (J − 1)], 3 V) of the vertices, and those of the joints (S, J, 3)."""
+
+    directions: Tensor
+    joint_directions: Tensor
+
+
+@without_autocast
+def _pose_features(rotations: Tensor, parents: tuple[int, ...], absolute: bool) -> Tensor:
+    """Compute the relative rotations of all joints but the first minus the identity: (B, J, 3, 3) → (B, 9 (J − 1))."""
+    identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    if absolute:
+        above = [rotations[:, p] if p >= 0 else identity.expand_as(rotations[:, 0]) for p in parents]
+        rotations = torch.stack(above, 1).mT @ rotations
+    return (rotations[:, 1:] - identity).flatten(1)
+
+
+@without_autocast
 def pose_vertices(
-    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, tree: Joints
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    vertices: Tensor,
+    bone_indices: Tensor,
+    bone_weights: Tensor,
+    tree: Joints,
+    betas: Tensor | None = None,
+    blending: Blending | None = None,
+) -> tuple[Tensor, ...]:
     """Compute `op.pose_vertices` in plain torch."""
+    tree = tree._replace(rotations=_matrices(tree.rotations))
+    if betas is not None and blending is not None:
+        weights, batch = betas.expand(len(tree.rotations), -1), len(tree.rotations)
+        rest_joints = torch.addmm(tree.joints.flatten(), weights, blending.joint_directions.flatten(1))
+        tree = tree._replace(joints=rest_joints.view(batch, -1, 3))
+        if len(blending.directions) > betas.shape[1]:
+            weights = torch.cat((weights, _pose_features(tree.rotations, tree.parents, tree.absolute)), 1)
+        vertices = torch.addmm(vertices.flatten(), weights, blending.directions).view(batch, -1, 3)
     rotations, linear, positions = forward_kinematics(tree)
     points = skin_vertices(vertices, tree.joints, linear, positions, bone_indices, bone_weights)
-    return points, rotations, linear, positions
+    return points, rotations, linear, positions, tree.joints

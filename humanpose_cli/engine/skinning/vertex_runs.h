@@ -44,6 +44,11 @@ inline void point_gradients(wp::array_t<wp::vec_t<16, float>> maps, int b, int p
                             wp::array_t<wp::vec3> grad, int to_vertices, int to_maps,
                             wp::array_t<wp::vec3> out_vertices, wp::array_t<wp::vec_t<16, float>> out_maps) {
 #include "maps.h"
+#ifdef MAP_VECTORS
+    float* sums = to_maps ? (float*)(out_maps.data + (b * (long long)out_maps.shape[1] + part) * bones) : nullptr;
+    for (long long i = 0; to_maps && i < 16 * bones; ++i)
+        sums[i] = 0;
+#endif
     for (int v = begin; v < end; ++v) {
         const int* bone = bone_indices.data + (long long)v * slots;
         const float* weight = bone_weights.data + (long long)v * slots;
@@ -55,7 +60,6 @@ inline void point_gradients(wp::array_t<wp::vec_t<16, float>> maps, int b, int p
         const sixteen g4 = {g[0], g[1], g[2], 0, g[0], g[1], g[2], 0, g[0], g[1], g[2], 0, g[0], g[1], g[2], 0};
         sixteen m = {};
         if (to_maps) {
-            float* sums = (float*)(out_maps.data + (b * (long long)out_maps.shape[1] + part) * bones);
             const sixteen gx =
                 g4 * (sixteen){x[0], x[0], x[0], x[0], x[1], x[1], x[1], x[1], x[2], x[2], x[2], x[2], 1, 1, 1, 1};
             for (int k = 0; k < slots; ++k) {

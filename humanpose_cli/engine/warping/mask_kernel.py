@@ -17,43 +17,19 @@ MODULE = wp.get_module(__name__)
 
 @wp.func_native(native_code(Path(__file__).with_name("masks.h"), "fill_block"))
 def fill_block(
-    t: int,
-    rows: int,
-    columns: int,
-    parts: int,
-    depth: int,
-    height: int,
-    width: int,
-    capsules: wp.array3d(dtype=wp.float32),
-    part_of_capsule: wp.array1d(dtype=wp.int32),
-    softness: float,
-    sharpness: float,
-    size_x: float,
-    size_y: float,
-    size_z: float,
-    masks: wp.array1d(dtype=wp.float32),
-):
+    t: int, rows: int, columns: int, parts: int, depth: int, height: int, width: int,
+    capsules: wp.array3d(dtype=wp.float32), part_of_capsule: wp.array1d(dtype=wp.int32), softness: float,
+    sharpness: float, size_x: float, size_y: float, size_z: float, masks: wp.array1d(dtype=wp.float32),
+):  # fmt: skip
     """Fill the masks in block t of `rows` × `columns` voxels of one slice."""
 
 
 @wp.kernel
 def fill_masks(
-    first: int,
-    rows: int,
-    columns: int,
-    parts: int,
-    depth: int,
-    height: int,
-    width: int,
-    capsules: wp.array3d(dtype=wp.float32),
-    part_of_capsule: wp.array1d(dtype=wp.int32),
-    softness: float,
-    sharpness: float,
-    size_x: float,
-    size_y: float,
-    size_z: float,
-    masks: wp.array1d(dtype=wp.float32),
-):
+    first: int, rows: int, columns: int, parts: int, depth: int, height: int, width: int,
+    capsules: wp.array3d(dtype=wp.float32), part_of_capsule: wp.array1d(dtype=wp.int32), softness: float,
+    sharpness: float, size_x: float, size_y: float, size_z: float, masks: wp.array1d(dtype=wp.float32),
+):  # fmt: skip
     t = first + wp.tid()
     fill_block(
         t, rows, columns, parts, depth, height, width,

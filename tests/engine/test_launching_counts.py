@@ -1,0 +1,68 @@
+"""What each operation asks the host for, forwards and backwards together: launches, torch calls and waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from helpers.dispatched import Dispatched
+from helpers.raster_cases import sphere
+from torch.profiler import ProfilerActivity, profile
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.engine import launching
+from humanpose_cli.engine.rasterising.op import interpolate
+
+
+def posing(device: torch.device) -> Callable[[], object]:
+    body = default_body().to(device)
+    betas = torch.zeros(64, body.shape_count, device=device).requires_grad_()
+    axis_angles = torch.full((64, 24, 3), 0.1, device=device).requires_grad_()
+    upstream = torch.ones(64, *body.template.shape, device=device)
+    return lambda: torch.autograd.grad(body.pose(axis_angles, betas).vertices, (axis_angles, betas), upstream)
+
+
+def interpolation(device: torch.device) -> Callable[[], object]:
+    drawn = sphere(2, device=device)
+    raster = drawn.raster("kernel")
+    attributes = torch.ones(1, drawn.vertices.shape[1], 3, device=device, requires_grad=True)
+    upstream = torch.ones(*raster.face.shape, 3, device=device)
+    return lambda: torch.autograd.grad(interpolate(raster, drawn.faces, attributes), attributes, upstream)
+
+
+# Makes an operation on a device; the most launches of kernels and calls of torch, views and allocations included.
+OPERATIONS: dict[str, tuple[Callable[[torch.device], Callable[[], object]], int, int]] = {
+    "Body.pose": (posing, 4, 40),
+    "interpolate": (interpolation, 2, 25),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_few_launches_and_calls_and_no_wait(path, name):
+    make, max_launches, max_calls = OPERATIONS[name]
+    run = make(torch.device("cpu"))
+    run()  # checks and sorts what does not change
+    before = launching.launch_count
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        run()
+    calls = sum(event.count for event in profiler.key_averages() if event.key.startswith("aten::"))
+    assert 0 < launching.launch_count - before <= max_launches
+    assert 0 < calls <= max_calls
+    with Dispatched() as operations:
+        run()
+    assert operations.names
+    assert not operations.waits
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_gpu_is_not_waited_for(name):
+    run = OPERATIONS[name][0](torch.device("cuda"))
+    run()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
