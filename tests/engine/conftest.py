@@ -43,3 +43,4 @@ def path(request, monkeypatch):
             monkeypatch.setattr(launches, "on_cpu", lambda device: False)
             monkeypatch.setattr(launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, cpu, 0))
         monkeypatch.setattr("humanpose_cli.engine.skinning.launches._lanes", lambda device: 1)
+    return request.param

@@ -31,28 +31,6 @@ PLAN_SIZE = 20
 STORAGES = {"float32": wp.float32, "bfloat16": wp.int16, "float16": wp.int16}
 
 
-@wp.func_native(native_code(WARP, "plan_part", PLAN_SIZE=PLAN_SIZE))
-def plan_part(
-    t: int, parts: int, depth: int, height: int, width: int, planar: int, softness: float, size_x: float,
-    size_y: float, size_z: float, capsules: wp.array3d(dtype=wp.float32), part_of_capsule: wp.array1d(dtype=wp.int32),
-    transforms: wp.array1d(dtype=wp.float32), plans: wp.array1d(dtype=wp.float32),
-):  # fmt: skip
-    """Write the plan of one part."""
-
-
-@wp.kernel
-def plan_parts(
-    first: int, parts: int, depth: int, height: int, width: int, planar: int, softness: float, size_x: float,
-    size_y: float, size_z: float, capsules: wp.array3d(dtype=wp.float32), part_of_capsule: wp.array1d(dtype=wp.int32),
-    transforms: wp.array1d(dtype=wp.float32), plans: wp.array1d(dtype=wp.float32),
-):  # fmt: skip
-    t = first + wp.tid()
-    plan_part(
-        t, parts, depth, height, width, planar, softness, size_x, size_y, size_z,
-        capsules, part_of_capsule, transforms, plans,
-    )  # fmt: skip
-
-
 def volume_kernel(name: str, storage: str, output: str, header: Path, function: str, module: str = __name__) -> Any:
     """Define a kernel of native code for volumes stored as `storage` that writes numbers stored as `output`.
 

@@ -30,23 +30,30 @@ def part_masks(
     size: tuple[int, int, int],
     softness: float,
     voxel_size: Sequence[float],
+    plan: tuple[Tensor, Tensor, int, int] | None = None,
 ) -> Tensor:
-    """Compute `op.capsule_masks` with the kernel: capsules (B, K, 9) → (B, P, D, H, W)."""
-    batch, (depth, height, width), device = capsules.shape[0], size, capsules.device
+    """Compute `op.capsule_masks` with the kernel: capsules (B, K, 9) → (B, P, D, H, W).
+
+    In the same launch, a part warp's plans are computed from its transforms: `plan` holds both, depth and planar.
+    """
+    batch, (slices, height, width), device = capsules.shape[0], size, capsules.device
     masks = zeros((batch, parts, *size), capsules.dtype, device)
-    if masks.numel() and capsules.numel():
-        rows, columns = (height, width) if device.type == "cpu" else (1, 1)
-        blocks = batch * parts * depth * -(-height // rows) * -(-width // columns)
-        arguments = [
-            *(rows, columns, parts, depth, height, width),
-            scalars(capsules.contiguous()),
-            scalars(part_of_capsule.contiguous()),
-            softness,
-            1 / softness if softness else 0.0,
-            *voxel_size,
-            scalars(masks.view(-1)),
-        ]
-        launch(mask_kernel.fill_masks, blocks, arguments, device, blocks * _SLICE_COST)
+    rows, columns = (height, width) if on_cpu(device) else (1, 1)
+    blocks = batch * parts * slices * -(-height // rows) * -(-width // columns) if masks.numel() else 0
+    blocks = blocks if capsules.numel() else 0
+    transforms, plans, depth, planar = plan or (masks, masks, 1, 0)
+    arguments = [
+        *(blocks, rows, columns, parts, slices, depth, height, width),
+        *(planar, softness, 1 / softness if softness else 0.0, *voxel_size),
+        scalars(capsules.contiguous()),
+        scalars(part_of_capsule.contiguous()),
+        scalars(transforms.contiguous().view(-1)),
+        scalars(plans.view(-1)),
+        scalars(masks.view(-1)),
+    ]
+    planned = batch * parts if plan else 0
+    cost = blocks * _SLICE_COST + planned * _PLAN_COST
+    launch(mask_kernel.fill_masks, blocks + planned, arguments, device, cost)
     return masks
 
 
@@ -94,16 +101,9 @@ def _plan(
     voxel_size = (*voxel_size[:2], 1.0) if planar else voxel_size
     mask_size = (1, *size[1:]) if planar else size
     batch, parts = transforms.shape[:2]
-    masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, voxel_size)
-    plans = transforms.new_empty((batch, parts, kernel.PLAN_SIZE))
-    arguments = [
-        *(parts, *size, int(planar), softness, *voxel_size),
-        scalars(capsules),
-        scalars(part_of_capsule.contiguous()),
-        scalars(transforms.contiguous().view(-1)),
-        scalars(plans.view(-1)),
-    ]
-    launch(kernel.plan_parts, batch * parts, arguments, transforms.device, batch * parts * _PLAN_COST)
+    plans = torch.empty((batch, parts, kernel.PLAN_SIZE), dtype=transforms.dtype, device=transforms.device)
+    plan = transforms, plans, size[0], int(planar)
+    masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, voxel_size, plan)
     return plans, masks
 
 
