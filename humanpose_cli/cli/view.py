@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from humanpose_cli.cli.fit_inputs import TEXTURED, FitInputs
-from humanpose_cli.cli.options import BatchFlags, OutOrFile, VideoCodecOption
+from humanpose_cli.cli.options import BatchFlags, OutOrFile, VideoCodecOption, option
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
+
+_EDIT = option("--edit", "Write NAME.edit.html instead, on which detected joints are corrected by hand.")
 
 
 @command(
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
         ("megabytes", "MB", "Size of the page in MB (10⁶ bytes)."),
     ),
     brief=counts("people", "frames"),
-    usual="--out --frames --person --texture --body --overwrite",
+    usual="--out --frames --edit --person --texture --body --overwrite",
     examples=(
         "hpc view hpc-out/fit",
         "hpc view photo.jpg.fit.npz --frames photo.jpg",
@@ -32,6 +34,7 @@ def view(
     session: Session,
     flags: BatchFlags,
     inputs: FitInputs,
+    edit: Annotated[bool, _EDIT] = False,
     out: OutOrFile = Path("hpc-out/view"),
     video_codec: VideoCodecOption = "h264",
 ) -> CommandResult:
@@ -40,26 +43,31 @@ def view(
     Writes NAME.html for each fit file: one file that works offline and can be sent by mail.
 
     Turn the view with the mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
+    With --edit, drag joints in the frames and save them for `hpc fit --keypoints` or `hpc refine --keypoints`.
     """
     input_set = inputs.find(session, flags, out)
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
+    from humanpose_cli.export.editing import edit_page
     from humanpose_cli.export.viewing import view as view_page
     from humanpose_cli.io.output_names import FIT_SUFFIX
 
     def pages(name: str) -> list[Path]:
         is_page_name = out.suffix.lower() == ".html" and not out.is_dir()
-        return [out if is_page_name else out / f"{name.removesuffix(FIT_SUFFIX)}.html"]
+        return [out if is_page_name else out / f"{name.removesuffix(FIT_SUFFIX)}{'.edit' * edit}.html"]
 
     def work(item: Item) -> Outcome:
         fit, images, textures = inputs.read(session, item)
         title = item.key.removesuffix(FIT_SUFFIX)
         step = part_of(session.reporter.step, TEXTURED, 1)
-        page = view_page(fit, images, title=title, textures=textures, video_codec=video_codec, progress=step)
+        if edit:
+            page = edit_page(fit, images, title=title, video_codec=video_codec, progress=step)
+        else:
+            page = view_page(fit, images, title=title, textures=textures, video_codec=video_codec, progress=step)
         byte_count = page.save(item.outputs[0])
         size = byte_count.stat().st_size / 1e6
         return Outcome((byte_count,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
 
-    options_record = {"frames": bool(inputs.frames), "video_codec": video_codec, **inputs.identity()}
+    options_record = {"frames": bool(inputs.frames), "edit": edit, "video_codec": video_codec, **inputs.identity()}
     return flags.run(session, inputs.items(*input_set, pages), work, out, options_record)

@@ -146,18 +146,18 @@ def _elements_of_cameras(fit: Fit, frames: FitFrames, codec: VideoCodec, progres
     """Embed the frames of all cameras with known sources; the first camera's are shown first."""
     seconds = fit.seconds(fit.frame_rate)
     if len(fit.cameras) == 1 or not fit.sources:
-        return _frames_element(frames, seconds, 0, codec, progress)
+        return frames_element(frames, seconds, 0, codec, progress)
     elements = []
     count = len(fit.cameras)
     for number, camera in fit.cameras_with_frames.items():
         view, share = fit.view(number), part_of(progress, number / count, (number + 1) / count)
         if view.images is not None:
             images = FitFrames(view, view.images, in_order=True)
-            elements.append(_frames_element(images, seconds[camera.frames], number, codec, share))
+            elements.append(frames_element(images, seconds[camera.frames], number, codec, share))
     return "".join(elements)
 
 
-def _frames_element(
+def frames_element(
     frames: FitFrames, seconds: NDArray[np.float64], number: int, codec: VideoCodec, progress: Progress
 ) -> str:
     """Embed a camera's frames with times (F,) as an image or a video; missing frames show the one before."""

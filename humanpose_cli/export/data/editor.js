@@ -1,0 +1,121 @@
+// The page of `hpc view --edit`: joints in the image are dragged, and saved as COCO annotations.
+const find = selector => document.querySelector(selector);
+const data = JSON.parse(find("#data").textContent), [width, height] = data.size;
+const canvas = find("#joints"), context = canvas.getContext("2d"), slider = find("#frame"), video = find("#frames video");
+// people: by number, each with joints [x, y, confidence] by frame; a fourth value 1 marks those set by hand.
+let people = data.people, frame = 0, chosen = Object.keys(people)[0], held = null, history = [];
+Object.assign(canvas, {width, height});
+
+function change(edit) {
+  history.push(structuredClone(people));
+  edit();
+  draw();
+}
+function mark(joint) { Object.assign(joint, {2: 1, 3: 1}); }
+function shown(person) { return people[person]?.[frame]; }
+// The frame shown, or also all frames after it.
+function frames() { return Array.from({length: find("#later").checked ? data.names.length - frame : 1}, (_, i) => frame + i); }
+
+function draw() {
+  const unit = width / canvas.clientWidth;  // pixels of the image in one of the page
+  context.clearRect(0, 0, width, height);
+  context.font = `${16 * unit}px sans-serif`;
+  for (const person of Object.keys(people)) {
+    const joints = shown(person);
+    if (!joints) continue;
+    context.strokeStyle = context.fillStyle = data.colours[person] ?? "white";
+    context.globalAlpha = person === chosen ? 1 : 0.5;
+    context.lineWidth = 2 * unit;
+    for (const [a, b] of data.bones) {
+      context.setLineDash(data.joints[b].startsWith("right") ? [6 * unit, 4 * unit] : []);
+      context.beginPath();
+      context.moveTo(joints[a][0], joints[a][1]);
+      context.lineTo(joints[b][0], joints[b][1]);
+      context.stroke();
+    }
+    context.setLineDash([]);
+    for (const [x, y, confidence, set] of joints) {
+      context.beginPath();
+      context.arc(x, y, (set ? 6 : 4) * unit, 0, 2 * Math.PI);
+      confidence < 0.3 ? context.stroke() : context.fill();
+    }
+    context.fillText(person, joints[0][0] + 8 * unit, joints[0][1] - 8 * unit);
+  }
+  const options = Object.keys(people).map(person => new Option(`person ${person}`, person, false, person === chosen));
+  find("#person").replaceChildren(...options);
+  const count = Object.values(people).flatMap(Object.values).flat().filter(joint => joint[3]).length;
+  find("#name").textContent = `${data.names[frame]}, ${count} joints set`;
+  document.body.dataset.frame = frame;
+}
+function show(next) {
+  frame = Math.max(0, Math.min(data.names.length - 1, next));
+  slider.value = frame;
+  if (video) video.currentTime = (data.times[frame] + data.times[frame + 1]) / 2;
+  draw();
+}
+
+function position(event) {
+  const box = canvas.getBoundingClientRect();
+  return [(event.clientX - box.left) * width / box.width, (event.clientY - box.top) * height / box.height];
+}
+canvas.onpointerdown = event => {
+  const [x, y] = position(event), reach = 14 * width / canvas.clientWidth;
+  const near = Object.keys(people).flatMap(person => (shown(person) ?? []).map(
+    (joint, row) => ({person, row, distance: Math.hypot(joint[0] - x, joint[1] - y) - (person === chosen ? reach / 2 : 0)})));
+  const [nearest] = near.sort((a, b) => a.distance - b.distance);
+  if (!nearest || nearest.distance > reach) return;
+  canvas.setPointerCapture(event.pointerId);
+  chosen = nearest.person;
+  change(() => { held = shown(chosen)[nearest.row]; mark(held); });
+};
+canvas.onpointermove = event => { if (held) { [held[0], held[1]] = position(event); draw(); } };
+canvas.onpointerup = canvas.onpointercancel = () => { held = null; };
+
+const actions = {
+  lock: () => { for (const at of frames()) people[chosen]?.[at]?.forEach(mark); },
+  swap: () => {
+    for (const at of frames()) {
+      const joints = people[chosen]?.[at];
+      if (joints) people[chosen][at] = data.mirror.map(row => joints[row]);
+    }
+  },
+  remove: () => { for (const at of frames()) delete people[chosen]?.[at]; },
+  rename: number => {
+    if (!/^\d+$/.test(number ?? "")) return;
+    for (const at of frames()) {  // who had this number gets the other one
+      const [one, other] = [people[chosen]?.[at], people[number]?.[at]];
+      for (const [person, joints] of [[number, one], [chosen, other]]) {
+        people[person] ??= {};
+        joints ? people[person][at] = joints : delete people[person][at];
+      }
+    }
+    chosen = number;
+  },
+};
+for (const [name, action] of Object.entries(actions)) {
+  find(`#${name}`).onclick = () => {
+    const value = name === "rename" ? prompt("New number of this person", chosen) : undefined;
+    change(() => action(value));
+  };
+}
+find("#undo").onclick = () => { people = history.pop() ?? people; draw(); };
+find("#person").onchange = event => { chosen = event.target.value; draw(); };
+slider.oninput = () => show(Number(slider.value));
+document.onkeydown = event => { if (event.target === document.body) show(frame + ({ArrowRight: 1, ArrowLeft: -1}[event.key] ?? 0)); };
+
+function annotations() {
+  const rows = Object.entries(people).flatMap(([person, byFrame]) => Object.entries(byFrame).map(([at, joints]) => ({
+    image_id: Number(at), category_id: 1, track_id: Number(person),
+    keypoints: joints.flatMap(([x, y, confidence]) => [x, y, Math.min(confidence, 0.9999)].map(v => Math.round(1e4 * v) / 1e4)),
+  })));
+  const images = data.names.map((name, id) => ({id, file_name: name, width, height}));
+  const categories = [{id: 1, name: "person", keypoints: data.joints}];
+  return JSON.stringify({images, categories, annotations: rows.map((row, id) => ({id, ...row}))});
+}
+find("#save").onclick = () => {
+  const address = URL.createObjectURL(new Blob([annotations()], {type: "application/json"}));
+  Object.assign(document.createElement("a"), {href: address, download: data.file}).click();
+};
+window.onresize = draw;
+show(0);
+document.body.dataset.ready = Object.keys(people).length;
