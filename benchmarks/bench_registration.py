@@ -50,7 +50,6 @@ from humanpose_cli.models.deform_and_learn.registration import (
     Registration,
     RegistrationEvidence,
     RegistrationOptions,
-    normalised_frame,
     register,
 )
 from humanpose_cli.models.lifter.depth import DepthLifter
@@ -71,6 +70,12 @@ class Scene(NamedTuple):
 
 SIDES = ("all", "mostly front", "front")
 """Of bodies: turned from the camera by any angle, by 1 radian (standard deviation), or by up to 60 degrees."""
+
+
+def normalised_frame(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Origins (B, 2) and units (B,), pixels, of the crops around boxes (B, 4), as networks take them."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return (low + high) / 2, ((high - low).amax(1) / (2 * FILL)).clamp_min(1e-3)
 
 
 def scene(count: int = BODIES, split: str = "held_out", sides: str = "all") -> Scene:

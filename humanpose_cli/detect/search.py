@@ -41,8 +41,17 @@ _SECOND_PRESENCE = 0.5  # minimum presence in the second landmark pass
 _MAX_DISTANCE = 0.2  # sides: distance of MultiPose's region from a candidate's that it supports
 _WINDOW_OVERHANG = 0.25  # of its side: how far an outer window reaches over the image's edge
 _CROWD = 6  # people in large windows from which all windows are searched
-_CROWD_SCORE = 0.5  # of people who count for a crowd
+_SURE_SCORE = 0.5  # of proposals that count for a crowd, and of the detector's that may end the search
 _SMALL_WINDOW = 0.45  # longer sides of the image below which a window is searched only if needed
+_LARGEST_WINDOW = 0.7  # longer sides of the image above which a window may end the search
+_LARGE_PERSON = 0.25  # longer sides of the image: minimum side of the region of a person who may end it
+_FEW = 2  # maximum number of such people
+_SURE_MULTIPOSE = 0.4  # MultiPose's score from which it is sure of a person
+_MIN_WINDOWS = 3  # in which the detector must find such a person
+# MultiPose's region and the region of the person in it, at most 0.036 and 1.18 in ten real images:
+_MAX_SHIFT = 0.08  # sides: maximum distance
+_MAX_RATIO = 1.4  # maximum ratio of the sides
+_PART_SIZE = 0.6  # side of a region that may show a part of a person, in sides of the person's region
 _UNDETECTED_SCORE = 0.15  # the detector's score of candidates that only MultiPose found
 _MULTIPOSE_WEIGHT = 0.9  # of MultiPose's log-odds in a candidate's log-odds
 _MULTIPOSE_ZERO = 0.1  # MultiPose's score that adds nothing: the highest on 22 images without people
@@ -381,8 +390,9 @@ def search_proposed(
 def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Proposal]:
     """Propose people by detector and MultiPose in the windows of the scheme.
 
-    Small windows are left out if large ones and MultiPose propose no person who fits into them, unless they propose a
-    crowd or nobody.
+    The search ends with the largest windows if all they show are one or two large people that MultiPose found. Small
+    windows are left out if large ones and MultiPose propose no person who fits into them, unless they propose a crowd
+    or nobody.
 
     Args:
         pool: The networks.
@@ -391,19 +401,48 @@ def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> lis
     """
     # The detector knows people of one size: windows of many sizes, which reach over the edges for people cut off there.
     windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _WINDOW_OVERHANG)
-    large, small = (
-        [window for window in windows if (window.side < _SMALL_WINDOW * max(pyramid.size)) is is_small]
-        for is_small in (False, True)
-    )
+    longest = max(pyramid.size)
+    largest = [window for window in windows if window.side > _LARGEST_WINDOW * longest]
+    small = [window for window in windows if window.side < _SMALL_WINDOW * longest]
+    medium = windows[len(largest) : len(windows) - len(small)]
     # MultiPose shows up to six people of any size, but none well who are small in its input.
     by_multipose = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    proposals = propose_in(pool, pyramid, large)
+    proposals = propose_in(pool, pyramid, largest)
+    if _all_explained(proposals, by_multipose, longest):
+        return [*proposals, *by_multipose]
+    proposals += _numbered(propose_in(pool, pyramid, medium), len(largest))
     everyone = [*proposals, *by_multipose]
-    if 0 < len(_group([p for p in everyone if p.score > _CROWD_SCORE])) < _CROWD:
+    if 0 < len(_group([p for p in everyone if p.score > _SURE_SCORE])) < _CROWD:
         small = [window for window in small if any(_fits(p.region, window) for p in everyone)]
-    in_small = propose_in(pool, pyramid, small) if small else []
-    proposals += [replace(p, window=len(large) + p.window) for p in in_small]
+    proposals += _numbered(propose_in(pool, pyramid, small), len(largest) + len(medium))
     return [*proposals, *by_multipose]
+
+
+def _numbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
+    return [replace(p, window=first + p.window) for p in proposals]
+
+
+def _all_explained(proposals: Sequence[Proposal], by_multipose: Sequence[Proposal], longest: int) -> bool:
+    """Return whether all proposals show one or two large people whom both networks found, or their parts.
+
+    Weak proposals of the detector that MultiPose does not repeat count for nothing.
+    """
+    people = [group[0].region for group in _group([p for p in by_multipose if p.score > _SURE_MULTIPOSE])]
+    strong = [p for p in proposals if p.score > _SURE_SCORE]
+    return (
+        0 < len(people) <= _FEW
+        and all(q.side > _LARGE_PERSON * longest for q in people)
+        and all(sum(may_be_one(p.region, q) for p in strong) >= _MIN_WINDOWS for q in people)
+        and all(any(may_be_one(p.region, q) or shows(p.region, q) for q in people) for p in [*strong, *by_multipose])
+    )
+
+
+def shows(region: Region, person: Region) -> bool:
+    """Return whether a region shows a person, or the part of a person in a window."""
+    if region.is_near(person, _MAX_SHIFT, _MAX_RATIO):
+        return True
+    inside = math.hypot(region.x - person.x, region.y - person.y) < person.side / 2
+    return inside and region.side < _PART_SIZE * person.side
 
 
 def _fits(region: Region, window: Region) -> bool:

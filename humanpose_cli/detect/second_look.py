@@ -42,6 +42,7 @@ from humanpose_cli.detect.search import (
     people_of,
     propose_everywhere,
     scored_candidates,
+    shows,
     within_mask,
 )
 from humanpose_cli.detect.similarity import SAME_CANDIDATES, PosePoints, same_person, similarity
@@ -64,10 +65,6 @@ _HEAVY_WEIGHT = 0.4  # weight of the log-odds of its similarity to BlazePose hea
 _BIAS = 0.3  # constant
 
 _LISTING_SCORE = 0.3  # MultiPose's score from which a person without a candidate is listed
-# MultiPose's region and the region of the person in it, at most 0.036 and 1.18 in ten real images:
-_MAX_SHIFT = 0.08  # sides: maximum distance
-_MAX_RATIO = 1.4  # maximum ratio of the sides
-_PART_SIZE = 0.6  # side of a region that may show a part of a person, in sides of the person's region
 _ROUNDS = 3  # searches with people painted over, each behind those that the one before found
 # MultiPose's first windows, in longer sides of the image, and the side of its input in pixels: it finds people at the
 # edges better in a window that is wider than the image.
@@ -202,14 +199,7 @@ class _SecondLook:
     def _unexplained(self, proposals: Sequence[Proposal], people: Sequence[Candidate]) -> list[Proposal]:
         """Select the proposals of MultiPose that show none of the people, nor a part of one."""
         regions = [person.region for person in people]
-        return [p for p in proposals if not any(self._shows(p.region, r) for r in regions)]
-
-    def _shows(self, region: Region, person: Region) -> bool:
-        """Return whether a region shows a person, or the part of a person in a window."""
-        if region.is_near(person, _MAX_SHIFT, _MAX_RATIO):
-            return True
-        inside = math.hypot(region.x - person.x, region.y - person.y) < person.side / 2
-        return inside and region.side < _PART_SIZE * person.side
+        return [p for p in proposals if not any(shows(p.region, r) for r in regions)]
 
     def doubtful(self, people: Sequence[Candidate], candidates: CandidateOdds) -> CandidateOdds:
         """Select the candidates that are worth a look and none of the people."""

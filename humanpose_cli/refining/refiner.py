@@ -68,7 +68,7 @@ from humanpose_cli.refining.problem import (
     solve_alignment,
 )
 from humanpose_cli.refining.pulls import Pulls, fit_state, keypoint_pulls, of_all_rows, pull_to_vertices, rig_points
-from humanpose_cli.rendering.body_maps import render_bodies
+from humanpose_cli.rendering.body_maps import rasterise_crops, render_bodies
 from humanpose_cli.views.records import with_view_errors
 
 TEXELS = 512  # of a person's texture, along each side
@@ -456,7 +456,7 @@ class Refiner:
                 crop_cameras = [view.camera for view in people.views]
                 stages = [people.vertices, *(camera.vertices(body, stage, people.rows) for stage in (half, moved_fit))]
                 areas = [
-                    render_bodies(body, vertices, crop_cameras, self.options.size).mask[:, 0].numpy()
+                    (rasterise_crops(body, vertices, crop_cameras, self.options.size).face >= 0).numpy()
                     for vertices in stages
                 ]
                 for i, mask in enumerate(masks):

@@ -20,7 +20,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.rasterising.op import interpolate, rasterise
+from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 from humanpose_cli.rendering.boxes import NEAR
 from humanpose_cli.rendering.surfaces import sample_texture, vertex_normals
 
@@ -98,8 +98,7 @@ def render_bodies(
         got = f"{len(cameras)} cameras" + ("" if textures is None else f", {len(textures)} textures")
         raise UsageError("cameras and textures", "do not match the bodies", expected=str(len(vertices)), got=got)
     vertices = vertices.detach().float().contiguous()
-    view = Camera.stack(cameras).tensors(device=vertices.device)
-    raster = rasterise(vertices, body.faces, view.focal, view.principal_point, (size, size), near=NEAR)
+    raster = rasterise_crops(body, vertices, cameras, size)
     mask = raster.face >= 0
     pelvis = vertices[:, body.part_labels == SMPL24.index("pelvis"), 2].mean(1)
     depth = torch.where(mask, raster.depth - pelvis[:, None, None], 0)
@@ -124,6 +123,13 @@ def render_bodies(
         faces=raster.face,
         barycentrics=raster.barycentrics,
     )
+
+
+def rasterise_crops(body: Body, vertices: Tensor, cameras: Sequence[Camera], size: int) -> Raster:
+    """Rasterise each body (N, V, 3) alone in its own crop: the visible faces (N, size, size), without attributes."""
+    view = Camera.stack(cameras).tensors(device=vertices.device)
+    vertices = vertices.detach().float().contiguous()
+    return rasterise(vertices, body.faces, view.focal, view.principal_point, (size, size), near=NEAR)
 
 
 def position_colours(body: Body) -> Tensor:

@@ -47,19 +47,6 @@ class Layers:
     matte: NDArray[np.float32]
     depth: NDArray[np.float32]
 
-    def composed(self) -> Image8:
-        """Compose the image (H, W, 3), or (H, W, 4) with straight alpha if the background is transparent."""
-        base = np.zeros((*self.shadow.shape, 4), np.float32)
-        if self.background is None:
-            base[..., 3] = 255 * self.shadow
-        else:
-            base[..., :3] = self.background * (1 - self.shadow[..., None])
-            base[..., 3] = 255
-        for layer in (self.person, self.front):
-            lay_over(base, layer.astype(np.float32))
-        pixels = np.clip(base + 0.5, 0, 255).astype(np.uint8)
-        return pixels if self.background is None else pixels[..., :3]
-
     def sized(self, size: tuple[int, int]) -> Layers:
         """Resize all layers to (width, height) pixels."""
         scale = size[0] / self.shadow.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -115,30 +116,47 @@ def test_multipose_looks_at_windows_where_they_show_more_than_the_complete_image
     assert multipose_views(Pyramid(np.zeros((1080, 1920, 3), np.uint8)), SCHEMES["fast"]) == large[:1]
 
 
+LARGE = (540, 900, 1200, 0.9)
+
+
 @pytest.mark.parametrize(
-    ("people", "windows"),
+    ("people", "detected", "windows"),
     [
-        ([], 95),  # nobody yet: all of them
-        ([(540, 900, 1200, 0.9)], 28),  # too large for small windows
-        ([(540, 900, 1200, 0.9), (200, 200, 300, 0.4)], 28 + 12),  # those around the second person
-        ([(90 + 180 * n, 900, 150, 0.9) for n in range(6)], 95),  # a crowd
+        ([], [], 95),  # no person yet: all windows
+        ([LARGE], [], 28),  # too large for small windows
+        ([LARGE, (200, 200, 300, 0.4)], [], 28 + 12),  # those around the second person
+        ([(90 + 180 * n, 900, 150, 0.9) for n in range(6)], [], 95),  # a crowd
+        ([LARGE], 3 * [LARGE], 8),  # both networks are sure of one large person
+        ([LARGE], 3 * [LARGE] + [(540, 900, 500, 0.9), (100, 100, 400, 0.4)], 8),  # a part of it, and a weak proposal
+        ([LARGE], 2 * [LARGE], 28),  # found in two windows only
+        ([LARGE], 3 * [LARGE] + [(100, 300, 900, 0.6)], 28),  # a proposal that MultiPose does not explain
+        ([LARGE, (900, 300, 900, 0.3)], 3 * [LARGE], 28),  # and one of MultiPose
+        ([(540, 900, 400, 0.9)], 3 * [(540, 900, 400, 0.9)], 55),  # a small person
     ],
 )
-def test_small_windows_are_searched_where_a_person_fits_into_them(monkeypatch, people, windows) -> None:
+def test_windows_are_searched_as_far_as_they_may_show_more(monkeypatch, people, detected, windows) -> None:
     searched: list[Region] = []
+
+    def proposed(rows: Sequence[tuple[float, ...]], *, multipose: bool = False) -> list[Proposal]:
+        return [Proposal(Region(x, y, side), score, 0, multipose) for x, y, side, score in rows]
 
     def propose_in(pool, pyramid, some):
         searched.extend(some)
-        return [Proposal(Region(some[0].x, some[0].y, some[0].side), 0.3, 0)] if len(searched) > len(some) else []
+        first = some[0]
+        return proposed(detected if len(searched) == len(some) else [(first.x, first.y, first.side, 0.3)])
 
-    by_multipose = [Proposal(Region(x, y, side), score, 0, multipose=True) for x, y, side, score in people]
+    by_multipose = proposed(people, multipose=True)
     monkeypatch.setattr(search, "propose_in", propose_in)
     monkeypatch.setattr(search, "propose_by_multipose", lambda *_: by_multipose)
     image = Pyramid(np.zeros((1920, 1080, 3), np.uint8))
     proposals = propose_everywhere(ModelPool(1), image, SCHEMES["thorough"])
     assert len(searched) == windows
-    # A small window has a number of its own.
-    assert [p.window for p in proposals if not p.multipose] == [28] * (windows > 28)
+    # Every window has a number of its own.
+    assert [p.window for p in proposals if not p.multipose] == [
+        *(0 for _ in detected),
+        *[8] * (windows > 8),
+        *[28] * (windows > 28),
+    ]
     assert [p for p in proposals if p.multipose] == by_multipose
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from helpers.errors import raises
@@ -18,17 +16,6 @@ COCO_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)
 def coco_keypoints(seed=0, third=0.9) -> list[float]:
     rng = np.random.default_rng(seed)
     return np.column_stack((rng.uniform(10, 500, (17, 2)).round(2), np.full(17, third))).ravel().tolist()
-
-
-@pytest.fixture
-def save(tmp_path):
-    def to_file(document, name="people.json"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
-        return path
-
-    return to_file
 
 
 class TestCoco:

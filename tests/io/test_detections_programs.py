@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from helpers.detection_files import (
@@ -57,17 +55,6 @@ IMAGES = {
     "mediapipe": ("photo.json", {"landmark": dicts((WIDTH, HEIGHT))}),
     "vitpose": ("photo_result.json", {**vitpose(VITPOSE25), "keypoints": [vitpose(VITPOSE25)["keypoints"][0]]}),
 }
-
-
-@pytest.fixture
-def save(tmp_path):
-    def to_file(document, name="people.json"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
-        return path
-
-    return to_file
 
 
 def check_person(person, skeleton) -> None:

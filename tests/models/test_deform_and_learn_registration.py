@@ -24,7 +24,6 @@ from humanpose_cli.models.deform_and_learn.registration import (
     determinant_loss,
     initial_pose,
     joint_loss,
-    normalised_frame,
     refine_predictions,
     register,
     registration_loss,
@@ -231,12 +230,6 @@ def test_losses_of_constructed_bodies() -> None:
     assert joint_loss(ScaledPose.t_pose(1)._replace(axis_angles=-angles)).item() > 1
     assert determinant_loss(2 * torch.eye(3).flatten()[None]).item() == 0
     assert determinant_loss(torch.diag(torch.tensor([1.0, 1.0, -1.0])).flatten()[None]).item() == 4
-
-
-def test_normalised_frame() -> None:
-    origin, unit = normalised_frame(torch.tensor([[10.0, 20.0, 30.0, 60.0]]))
-    assert origin.tolist() == [[20.0, 40.0]]
-    assert unit.tolist() == [pytest.approx(20 / 0.86)]  # of crops, which are 40 / 0.86 pixels wide
 
 
 def test_shapes_and_options_are_checked() -> None:

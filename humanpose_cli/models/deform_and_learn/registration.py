@@ -5,7 +5,7 @@ After Yoshiyasu and Gamez, "Learning Body Shape and Pose from Dense Corresponden
     L = w_dense L_dense + w_KP L_KP + w_scale L_scale + w_joint L_joint + w_det L_det
 
 minimised by Adam for θ = [a, S, R, s, t] (`body.scaled_body`). Image coordinates are normalised, so that the same
-weights suit every image: the longer side of the person's box takes the share `FILL` of the crop (`normalised_frame`).
+weights suit every image: the longer side of the person's box takes the share `inputs.FILL` of the crop.
 For each image,
 
     L_dense = Σ_i c_i ρ(|p_i − x_i|) / Σ_i c_i            p_i pixels with correspondences, c_i confidence
@@ -53,7 +53,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.similarity import fit_similarity
-from humanpose_cli.models.deform_and_learn.inputs import FILL
 
 LARGEST_SCALE = 2.0
 """Registrations with segment scales above it, or below its inverse, are rejected."""
@@ -194,19 +193,6 @@ class Registration(NamedTuple):
     dense_error: Tensor
     keypoint_error: Tensor
     accepted: Tensor
-
-
-def normalised_frame(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the image units of the crops that networks take: normalised = (pixels − origin) / unit.
-
-    Args:
-        boxes: (B, 4) float, pixels. x0, y0, x1, y1.
-
-    Returns:
-        The origins (B, 2) and the units (B,) in pixels.
-    """
-    low, high = boxes[:, :2], boxes[:, 2:]
-    return (low + high) / 2, ((high - low).amax(1) / (2 * FILL)).clamp_min(1e-3)
 
 
 def register(

@@ -91,11 +91,6 @@ class Pairs:
         total = count + sum(map(len, (self, *more)))
         return f"{count:,} of {total:,} pairs, without a usable person in one of the images" if count else ""
 
-    def targets_of(self, number: int) -> NDArray[np.int64]:
-        """Return the K targets of an input as (K, 2) image and person."""
-        numbers = np.arange(*self.spans[number])
-        return self.targets[numbers[numbers != self.excluded[number]]]
-
     def images(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         """Return the rows of the images of these pairs, sorted, without repetitions."""
         pairs = np.asarray(numbers, np.int64)
