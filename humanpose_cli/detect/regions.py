@@ -236,8 +236,8 @@ def _positions(length: float, side: float, margin: float) -> list[float]:
     return [side / 2 - margin + free * i / steps for i in range(steps + 1)]
 
 
-def propose_in(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region]) -> list[Proposal]:
-    """Detect people in each window, in the order of the windows, best first."""
+def propose_in(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], first: int = 0) -> list[Proposal]:
+    """Detect people in each window, in the order of the windows, best first; windows are numbered from `first`."""
 
     def find(models: PoseModels, part: Sequence[Region]) -> list[list[Proposal]]:
         crops = [pyramid.crop(window, DETECTOR_SIZE, pad=cv2.BORDER_CONSTANT) for window in part]
@@ -245,7 +245,7 @@ def propose_in(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region]) -> 
         return [_proposals(*pair) for pair in zip(part, detections, strict=True)]
 
     by_window = pool.map(find, windows)
-    return [replace(p, window=number) for number, proposals in enumerate(by_window) for p in proposals]
+    return [replace(p, window=number) for number, proposals in enumerate(by_window, first) for p in proposals]
 
 
 def _proposals(window: Region, detections: Detections) -> list[Proposal]:

@@ -408,18 +408,15 @@ def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> lis
     # MultiPose shows up to six people of any size, but none well who are small in its input.
     by_multipose = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
     proposals = propose_in(pool, pyramid, largest)
-    if _all_explained(proposals, by_multipose, longest):
+    # One look of MultiPose, as in videos, does not see everyone.
+    if len(scheme.multipose) > 1 and _all_explained(proposals, by_multipose, longest):
         return [*proposals, *by_multipose]
-    proposals += _numbered(propose_in(pool, pyramid, medium), len(largest))
+    proposals += propose_in(pool, pyramid, medium, len(largest))
     everyone = [*proposals, *by_multipose]
     if 0 < len(_group([p for p in everyone if p.score > _SURE_SCORE])) < _CROWD:
         small = [window for window in small if any(_fits(p.region, window) for p in everyone)]
-    proposals += _numbered(propose_in(pool, pyramid, small), len(largest) + len(medium))
+    proposals += propose_in(pool, pyramid, small, len(largest) + len(medium))
     return [*proposals, *by_multipose]
-
-
-def _numbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
-    return [replace(p, window=first + p.window) for p in proposals]
 
 
 def _all_explained(proposals: Sequence[Proposal], by_multipose: Sequence[Proposal], longest: int) -> bool:

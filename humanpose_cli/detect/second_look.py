@@ -193,8 +193,7 @@ class _SecondLook:
         return ImagePeople(groups, self._unfitted(people, rest, self._unexplained(proposals, people)))
 
     def _windows(self, share: float, size: int) -> list[tuple[Region, int]]:
-        width, height = self._pyramid.size
-        return [(window, size) for window in windows_over(width, height, (share,))]
+        return [(window, size) for window in windows_over(*self._pyramid.size, (share,))]
 
     def _unexplained(self, proposals: Sequence[Proposal], people: Sequence[Candidate]) -> list[Proposal]:
         """Select the proposals of MultiPose that show none of the people, nor a part of one."""
@@ -205,10 +204,11 @@ class _SecondLook:
         """Select the candidates that are worth a look and none of the people."""
         # One pass over all networks costs as much as ten candidates: only beside people are unlikely ones worth it.
         worth = [(c, odds) for c, odds in candidates if odds > (_DOUBTFUL if self._beside(c, people) else _UNCLEAR)]
-        return [(c, odds) for c, odds in worth if not any(self._alike(c, p) or within_mask(c, p) for p in people)]
-
-    def _alike(self, a: Candidate, b: Candidate) -> bool:
-        return same_person(a.pose, b.pose, SAME_CANDIDATES)
+        return [
+            (c, odds)
+            for c, odds in worth
+            if not any(same_person(c.pose, p.pose, SAME_CANDIDATES) or within_mask(c, p) for p in people)
+        ]
 
     def confirm(self, people: Sequence[Candidate], candidates: CandidateOdds) -> tuple[CandidateOdds, CandidateOdds]:
         """Select new people among candidates, and the rest that may be people."""
@@ -255,7 +255,9 @@ class _SecondLook:
         self, people: Sequence[Candidate], rest: CandidateOdds, proposals: Sequence[Proposal]
     ) -> list[Unfitted]:
         """List the candidates that no later search confirmed, and people whom MultiPose alone finds."""
-        lasting = [(c, odds) for c, odds in rest if not any(self._alike(c, p) for p in people)]
+        lasting = [
+            (c, odds) for c, odds in rest if not any(same_person(c.pose, p.pose, SAME_CANDIDATES) for p in people)
+        ]
         candidates = people_of(distinct_people(lasting))
         result = []
         for candidate in candidates:

@@ -455,14 +455,13 @@ class Refiner:
                     masks = [moved if mask is None else mask for mask, moved in zip(masks, moved_masks, strict=True)]
                 crop_cameras = [view.camera for view in people.views]
                 stages = [people.vertices, *(camera.vertices(body, stage, people.rows) for stage in (half, moved_fit))]
-                areas = [
-                    (rasterise_crops(body, vertices, crop_cameras, self.options.size).face >= 0).numpy()
-                    for vertices in stages
-                ]
+                rasters = [rasterise_crops(body, vertices, crop_cameras, self.options.size) for vertices in stages]
                 for i, mask in enumerate(masks):
                     if mask is not None:
                         row = camera.rows[people.rows[i]]
-                        overlaps[number, row] = [overlap(mask, area[i], people.views[i].hidden) for area in areas]
+                        overlaps[number, row] = [
+                            overlap(mask, (raster.face[i] >= 0).numpy(), people.views[i].hidden) for raster in rasters
+                        ]
         counts = np.isfinite(overlaps).all(-1).sum(0)
         mean = np.nansum(overlaps, axis=0) / np.maximum(counts, 1)[:, None]
         return np.where(counts[:, None] > 0, mean, np.nan)

@@ -140,10 +140,10 @@ def test_windows_are_searched_as_far_as_they_may_show_more(monkeypatch, people, 
     def proposed(rows: Sequence[tuple[float, ...]], *, multipose: bool = False) -> list[Proposal]:
         return [Proposal(Region(x, y, side), score, 0, multipose) for x, y, side, score in rows]
 
-    def propose_in(pool, pyramid, some):
+    def propose_in(pool, pyramid, some, first=0):
         searched.extend(some)
-        first = some[0]
-        return proposed(detected if len(searched) == len(some) else [(first.x, first.y, first.side, 0.3)])
+        found = [(540, 900, 900, 0.3)] if first else detected
+        return [replace(p, window=first) for p in proposed(found if some else [])]
 
     by_multipose = proposed(people, multipose=True)
     monkeypatch.setattr(search, "propose_in", propose_in)
@@ -152,11 +152,8 @@ def test_windows_are_searched_as_far_as_they_may_show_more(monkeypatch, people, 
     proposals = propose_everywhere(ModelPool(1), image, SCHEMES["thorough"])
     assert len(searched) == windows
     # Every window has a number of its own.
-    assert [p.window for p in proposals if not p.multipose] == [
-        *(0 for _ in detected),
-        *[8] * (windows > 8),
-        *[28] * (windows > 28),
-    ]
+    numbers = [0] * len(detected) + [8] * (windows > 8) + [28] * (windows > 28)
+    assert [p.window for p in proposals if not p.multipose] == numbers
     assert [p for p in proposals if p.multipose] == by_multipose
 
 
