@@ -14,7 +14,7 @@ import torch
 from side_by_side import Work, compare
 from torch import Tensor
 
-from humanpose_cli.engine.heatmaps import gaussian_heatmaps
+from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 
 JOINTS, SIGMA = 19, 1.5
 SIZES = ((32, 64, 64), (64, 64, 64))

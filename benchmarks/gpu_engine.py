@@ -24,7 +24,7 @@ from humanpose_cli.engine import launching
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning.op import axis_angle_to_rotations
 
-MODULES = ("skinning.kernel", "rasterising.kernel", "warping.kernel", "warping.mask_kernel")
+MODULES = ("skinning.kernel", "rasterising.kernel", "warping.kernel", "warping.mask_kernel", "heatmaps.kernel")
 
 Row = dict[str, Any]
 

@@ -9,6 +9,7 @@ import torch
 
 from humanpose_cli.engine import launching
 
+_CPU = torch.device("cpu")
 _CUDA = pytest.param(
     "cuda",
     marks=[
@@ -35,12 +36,11 @@ def two_threads():
 @pytest.fixture(params=["of the CPU", "of a GPU"])
 def path(request, monkeypatch):
     """What the CPU runs, and what a GPU does, on the CPU: in order, and therefore with one lane for kinematics."""
-    cpu = torch.device("cpu")
     if request.param == "of a GPU":
         monkeypatch.setattr(launching, "_NUMPY", {})
-        for name in ("skinning", "rasterising", "warping"):
+        for name in ("skinning", "rasterising", "warping", "heatmaps"):
             launches = import_module(f"humanpose_cli.engine.{name}.launches")
             monkeypatch.setattr(launches, "on_cpu", lambda device: False)
-            monkeypatch.setattr(launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, cpu, 0))
+            monkeypatch.setattr(launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, _CPU, 0))
         monkeypatch.setattr("humanpose_cli.engine.skinning.launches._lanes", lambda device: 1)
     return request.param

@@ -8,7 +8,7 @@ import torch
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.heatmaps import gaussian_heatmaps
+from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 
 SIZE = (6, 8, 10)
 
@@ -30,7 +30,7 @@ def by_formula(joints, sigma, size):
 
 
 @pytest.mark.parametrize("sigma", [(1.5, 1.5, 1.5), (0.7, 1.5, 3.0), (2.0, 2.0, math.inf), (1e-3, 1.0, 1.0)])
-def test_heatmaps_follow_the_formula_with_a_sigma_for_each_axis(device, sigma):
+def test_heatmaps_follow_the_formula_with_a_sigma_for_each_axis(device, path, sigma):
     joints = random_joints(device=device)
     found = gaussian_heatmaps(joints, sigma, SIZE)
     assert found.shape == (2, 5, *SIZE)
@@ -42,7 +42,6 @@ def test_joints_are_the_channels_in_memory(device, batch, count):
     heatmaps = gaussian_heatmaps(random_joints(batch, count, device=device), (1.0, 1.0, 1.0), SIZE)
     assert heatmaps.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(heatmaps.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3), heatmaps)
-    assert heatmaps.permute(0, 2, 3, 4, 1).is_contiguous()
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -88,7 +87,7 @@ def test_gradcheck_of_heatmaps(sigma):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["channels_last_3d", "contiguous", "expanded"])
-def test_gradients_do_not_depend_on_the_memory_format_that_comes_back(device, layout):
+def test_gradients_do_not_depend_on_the_memory_format_that_comes_back(device, path, layout):
     joints = random_joints(device=device).requires_grad_()
     heatmaps = gaussian_heatmaps(joints, (1.5, 1.5, 1.5), SIZE)
     upstream = torch.randn(heatmaps.shape, generator=torch.Generator().manual_seed(3)).to(device)

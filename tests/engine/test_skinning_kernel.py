@@ -17,6 +17,8 @@ from humanpose_cli.engine import launching
 from humanpose_cli.engine.skinning import kernel, launches
 from humanpose_cli.engine.skinning.op import forward_kinematics, pose_vertices, skin_vertices
 
+UNUSED = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+
 
 @pytest.fixture(params=["one", "two"])
 def operations(request) -> str:
@@ -54,10 +56,9 @@ def assert_same(body: Body, inputs: list[Tensor], operations: str, translation=N
     upstream = [torch.randn(e.shape, generator=generator).to(e.device) for e in expected]
     for a, b in zip(found, expected, strict=True):
         assert_close(a, b)
-    unused = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
     for chosen in (slice(None), *(slice(i, i + 1) for i in range(4))):
-        wanted = torch.autograd.grad(expected[chosen], inputs, upstream[chosen], **unused)
-        gradients = torch.autograd.grad(found[chosen], inputs, upstream[chosen], **unused)
+        wanted = torch.autograd.grad(expected[chosen], inputs, upstream[chosen], **UNUSED)
+        gradients = torch.autograd.grad(found[chosen], inputs, upstream[chosen], **UNUSED)
         for a, b in zip(gradients, wanted, strict=True):
             assert_close(a, b)
 
@@ -102,10 +103,9 @@ def test_shaped_bodies_agree_with_the_reference(device, path, absolute, axis_ang
     for a, b in zip(found, expected, strict=True):
         assert_close(a, b)
     upstream = [torch.randn(e.shape, generator=generator).to(device) for e in expected]
-    unused = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
     for chosen in (slice(None), *(slice(i, i + 1) for i in range(5))):
-        wanted = torch.autograd.grad(expected[chosen], inputs, upstream[chosen], **unused)
-        for a, b in zip(torch.autograd.grad(found[chosen], inputs, upstream[chosen], **unused), wanted, strict=True):
+        wanted = torch.autograd.grad(expected[chosen], inputs, upstream[chosen], **UNUSED)
+        for a, b in zip(torch.autograd.grad(found[chosen], inputs, upstream[chosen], **UNUSED), wanted, strict=True):
             assert_close(a, b)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.heatmaps import gaussian_heatmaps
+from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 from humanpose_cli.engine.skinning.op import axis_angle_to_rotations, blend_shapes, forward_kinematics, pose_vertices
 from humanpose_cli.engine.warping.op import capsule_masks, warp_parts

@@ -1,0 +1,1 @@
+"""Volumetric heatmaps of joints, differentiable on CPU and CUDA."""
