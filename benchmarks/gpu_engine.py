@@ -12,17 +12,24 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+from graphs import make_graphed
 from repeats import times
+from torch import Tensor
+from torch.autograd import grad
 
+from humanpose_cli.body.body import default_body
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.engine import launching
+from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
+from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning.op import axis_angle_to_rotations
+from humanpose_cli.engine.warping.op import warp_parts
 
 MODULES = ("skinning.kernel", "rasterising.kernel", "warping.kernel", "warping.mask_kernel", "heatmaps.kernel")
 
@@ -42,8 +49,8 @@ def measured(device: torch.device) -> Iterator[Row]:
     for result in self_test([str(device)]):
         yield {"what": result.op, "error": f"{result.error:.1e}", "ok": result.ok, "problem": result.problem}
     yield from streams(device)
-    if device.type == "cuda":
-        yield captured(device)
+    for name, run in operations(device).items():
+        yield graphed(name, run, device)
 
 
 def used_mib(device: torch.device) -> int:
@@ -68,17 +75,45 @@ def streams(device: torch.device) -> Iterator[Row]:
         yield {"what": f"1000 rotations, {name}", "ms": round(min(spent), 4), "ok": ok}
 
 
-def captured(device: torch.device) -> Row:
-    """Whether a kernel in a CUDA graph computes again when the graph is replayed."""
-    turns = torch.randn(1000, 3, device=device)
-    expected, graph = axis_angle_to_rotations(turns, backend="kernel").clone(), torch.cuda.CUDAGraph()
-    row: Row = {"what": "1000 rotations, captured and replayed"}
+def operations(device: torch.device) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
+    """Each operation forwards and backwards, at fixed shapes."""
+    body, generator = default_body().to(device), torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device)
+
+    axis_angles, betas = (0.2 * random(64, 24, 3)).requires_grad_(), random(64, body.shape_count).requires_grad_()
+    vertices = body.pose(axis_angles[:2].detach(), betas[:2].detach()).vertices.detach()
+    camera = torch.full((2,), 500.0, device=device), torch.full((2, 2), 128.0, device=device)
+    raster = rasterise(vertices + vertices.new_tensor((0.0, 0.0, 4.0)), body.faces, *camera, (256, 256))
+    colours, joints = vertices.clone().requires_grad_(), (16 + 4 * random(8, 19, 3)).requires_grad_()
+    volume, transforms = random(2, 64, 16, 32, 32).requires_grad_(), torch.eye(4, device=device)[:3].expand(2, 10, 3, 4)
+    capsules = (16 + 4 * random(2, 10, 7)).abs()
+    parts = torch.arange(10, dtype=torch.int32, device=device)
+    return {
+        "Body.pose, 64": lambda: grad(body.pose(axis_angles, betas).vertices.square().sum(), (axis_angles, betas)),
+        "interpolate": lambda: grad(interpolate(raster, body.faces, colours).square().sum(), colours),
+        "gaussian_heatmaps": lambda: grad(gaussian_heatmaps(joints, (1.5,) * 3, (32, 32, 32)).square().sum(), joints),
+        "warp_parts": lambda: grad(warp_parts(volume, capsules, parts, transforms).square().sum(), volume),
+    }
+
+
+def graphed(name: str, run: Callable[[], tuple[Tensor, ...]], device: torch.device) -> Row:
+    """Times, launches and whether a captured graph gives what the operation itself does."""
+    expected, before = [tensor.clone() for tensor in run()], launching.launch_count
+    run()
+    row: Row = {"what": f"{name}, forwards and backwards", "launches": launching.launch_count - before}
+    row["ms"] = round(min(times(run, 50 if device.type == "cuda" else 3, str(device))), 4)
+    if device.type == "cpu":
+        return row
     try:
-        with torch.cuda.graph(graph):
-            found = axis_angle_to_rotations(turns, backend="kernel")
-        found.zero_()
-        graph.replay()
-        return row | {"ok": torch.equal(found, expected)}
+        replay = make_graphed(run, device)
+        row["replayed_ms"] = round(min(times(replay, 50, str(device))), 4)
+        for tensor in (found := replay()):
+            tensor.zero_()
+        replay()
+        error = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected, strict=True))
+        return row | {"error": f"{error:.1e}", "ok": error < 1e-5}
     except Exception as problem:  # a diagnosis: whatever torch, Warp or the driver raise is the finding
         return row | {"ok": False, "problem": str(problem)[:200]}
 
