@@ -21,6 +21,8 @@ from humanpose_cli.export.cloud import write_cloud
 from humanpose_cli.export.fbx import fbx_bytes
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
+from humanpose_cli.export.maps import write_maps
+from humanpose_cli.export.masks import export_masks
 from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_world
@@ -31,7 +33,7 @@ from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_bytes
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.refining.frames import AnyFrames
+from humanpose_cli.refining.frames import AnyFrames, FitFrames
 
 World = Literal["camera", "ground"]
 """World of exported positions."""
@@ -48,6 +50,8 @@ class Export:
         people: Motions of its tracks.
         meshes: Resting meshes by track.
         progress: The listener.
+        original: The fit in its own world, which projects onto the frames.
+        frames: The frames; None if they are not available.
     """
 
     fit: Fit
@@ -56,6 +60,8 @@ class Export:
     people: Sequence[PersonMotion]
     meshes: Mapping[int, SkinnedMesh]
     progress: Progress
+    original: Fit
+    frames: FitFrames | None
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
         """Write each of the formats, keys of `FORMATS`, atomically; return the files in the order written."""
@@ -203,8 +209,8 @@ def export_of(
     if available is not None:
         further = with_sources(fit, available).camera_sources[1:]
         fit = replace(fit, sources=(available.source, *further))
-    fit, people, meshes = people_in_world(fit, body, looks, grounded=world == "ground")
-    return Export(fit, body, Path(base), people, meshes, progress)
+    grounded_fit, people, meshes = people_in_world(fit, body, looks, grounded=world == "ground")
+    return Export(grounded_fit, body, Path(base), people, meshes, progress, fit, available)
 
 
 def _amass(task: Export) -> list[Path]:
@@ -328,6 +334,12 @@ def _meshes(task: Export, kind: str, write: Callable[[Path, Sequence[SkinnedMesh
     return paths
 
 
+def _masks(task: Export) -> list[Path]:
+    if task.frames is None:
+        raise UsageError("masks", "need the frames of the fit", remedy="name them with `frames`")
+    return export_masks(task.original, task.frames, task.path(".masks"), task.progress)
+
+
 FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "amass": _amass,
     "json": _json,
@@ -338,6 +350,8 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "obj": _obj,
     "ply": lambda task: _meshes(task, "ply", write_ply),
     "cloud": _cloud,
+    "masks": _masks,
+    "maps": lambda task: write_maps(task.original, task.body, task.path(".maps"), task.progress),
 }
 """Functions that write the formats, by the user's names."""
 

@@ -1,11 +1,17 @@
-"""The pixels of each person of a fit: an image of each person or a video of all, and COCO's run lengths."""
+"""The pixels of each person of a fit: an image of each person or a video of all, and COCO's run lengths.
+
+Generators read exports: ComfyUI's node SCAIL2ColoredMask (DEFAULT_PALETTE in comfy_extras/nodes_scail.py) gives people
+six colours on black, in the order of their first frames and from left to right; SCAIL-2 was trained on them, and counts
+channels above 225 of 255. Wan-Animate's `character_mask` (node WanAnimateToVideo) is white on black.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +25,7 @@ from humanpose_cli.export.looks import available_frames, scene_of_rows
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
-from humanpose_cli.io.atomic import write_json
+from humanpose_cli.io.atomic import removed_on_failure, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.io.video import VideoCodec, VideoWriter
@@ -27,6 +33,8 @@ from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.overlay import person_colour
 
 _QUALITY = 8  # of the video: edges of masks stay sharp
+SCAIL_COLOURS = ((0, 0, 255), (255, 0, 0), (0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0))
+"""SCAIL-2's colours of people, RGB, in its order; a seventh person has the first one's."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +70,64 @@ class MaskWriting:
         if frames is None or output is None:
             raise UsageError("masks", "need the frames of the fit", remedy="name them with `frames`")
         path, *images = self.outputs(output, fit.tracks)
-        document = _document(fit)
         if self.sequence:
-            rate = fit.frame_rate or DEFAULT_FRAME_RATE
-            with VideoWriter(images[0], rate, quality=_QUALITY, codec=self.video_codec) as video:
-                for number, time, labels in _labels(fit, frames):
-                    document["annotations"] += _annotations(fit, number, labels)
-                    video.write(_coloured(labels), time)
-                    progress(number + 1, fit.frame_count, "masks")
+            colours = {track: np.rint(255 * person_colour(track)) for track in fit.tracks}
+            drawings: dict[Path, Drawing] = {images[0]: partial(_coloured, colours=colours)}
         else:
-            for number, _, labels in _labels(fit, frames):
-                document["annotations"] += _annotations(fit, number, labels)
-                for track, image in zip(fit.tracks, images, strict=True):
-                    write_image(image, np.where(labels == track, np.uint8(255), np.uint8(0)))
-        write_json(path, document, indent=None)
+            drawings = {image: partial(_white, tracks=[track]) for track, image in zip(fit.tracks, images, strict=True)}
+        write_masks(fit, frames, path, drawings, self.video_codec, progress)
         return fit
+
+
+Drawing = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+"""Draws an image (H, W) or (H, W, 3) of the track (H, W) that each pixel shows, −1 for none."""
+
+
+def export_masks(fit: Fit, frames: FitFrames, folder: Path, progress: Progress = no_progress) -> list[Path]:
+    """Write masks for generators into a folder: people in SCAIL-2's colours, all people in white, and run lengths."""
+    first = {track: fit.rows_of(track)[0] for track in fit.tracks}
+    left = fit.joints2d[..., 0].mean(1)
+    order = sorted(first, key=lambda track: (int(fit.frame_index[first[track]]), float(left[first[track]])))
+    colours = {track: np.array(SCAIL_COLOURS[k % len(SCAIL_COLOURS)]) for k, track in enumerate(order)}
+    single = fit.frame_count == 1
+    ending = "png" if single else "mp4"
+    drawings: dict[Path, Drawing] = {
+        folder / f"people.{ending}": partial(_coloured, colours=colours),
+        folder / f"all.{ending}": partial(_white, tracks=order),
+    }
+    for track in order if single else ():
+        drawings[folder / f"person{track}.png"] = partial(_white, tracks=[track])
+    write_masks(fit, frames, folder / "coco.json", drawings, progress=progress)
+    return [*drawings, folder / "coco.json"]
+
+
+def write_masks(
+    fit: Fit,
+    frames: FitFrames,
+    path: Path,
+    drawings: Mapping[Path, Drawing],
+    codec: VideoCodec = "h264",
+    progress: Progress = no_progress,
+) -> None:
+    """Write COCO's annotations of all people to `path`, and each drawing as a video (.mp4) or an image of the frame."""
+    document = _document(fit)
+    with ExitStack() as stack:
+        stack.enter_context(removed_on_failure([file for file in drawings if file.suffix != ".mp4"]))
+        rate = fit.frame_rate or DEFAULT_FRAME_RATE
+        videos = {
+            file: stack.enter_context(VideoWriter(file, rate, quality=_QUALITY, codec=codec))
+            for file in drawings
+            if file.suffix == ".mp4"
+        }
+        for number, time, labels in _labels(fit, frames):
+            document["annotations"] += _annotations(fit, number, labels)
+            for file, draw in drawings.items():
+                if file in videos:
+                    videos[file].write(np.broadcast_to(np.atleast_3d(draw(labels)), (*labels.shape, 3)), time)
+                else:
+                    write_image(file, draw(labels))
+            progress(number + 1, fit.frame_count, "masks")
+    write_json(path, document, indent=None)
 
 
 def _labels(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None, NDArray[np.int64]]]:
@@ -93,12 +144,17 @@ def _labels(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None,
             yield number, frame.time, labels
 
 
-def _coloured(labels: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Draw each track (H, W) in its colour of overlays, on black."""
+def _coloured(labels: NDArray[np.int64], colours: Mapping[int, NDArray[Any]]) -> NDArray[np.uint8]:
+    """Draw each track (H, W) in its colour (3,), 0 to 255, on black."""
     image = np.zeros((*labels.shape, 3), np.uint8)
     for track in np.unique(labels[labels >= 0]).tolist():
-        image[labels == track] = np.rint(255 * person_colour(track))
+        image[labels == track] = colours[track]
     return image
+
+
+def _white(labels: NDArray[np.int64], tracks: Sequence[int]) -> NDArray[np.uint8]:
+    """Draw tracks (H, W) in white on black."""
+    return np.where(np.isin(labels, tracks), np.uint8(255), np.uint8(0))
 
 
 def _document(fit: Fit) -> dict[str, Any]:

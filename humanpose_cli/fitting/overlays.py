@@ -33,13 +33,14 @@ DRAWING_THREADS = 2  # maximum; the encoder is no faster, and each thread holds 
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
     """Pose the surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
-    vertices = _posed(body, record, rows).vertices
+    vertices = posed_people(body, record, rows).vertices
     assert vertices is not None
     return vertices
 
 
 @torch.no_grad()
-def _posed(body: Body, record: FitRecord, rows: np.ndarray) -> PosedBody:
+def posed_people(body: Body, record: FitRecord, rows: np.ndarray) -> PosedBody:
+    """Pose the bodies of some rows of a record, metres in camera axes."""
     return body.pose(
         axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).unflatten(1, (-1, 3))),
         torch.from_numpy(record.betas[rows]),
@@ -57,7 +58,7 @@ def dressed_bodies(
     Returns:
         (P, V, 3) metres in camera axes, and the dressed surface of each row, None without a look.
     """
-    posed = _posed(body, record, rows)
+    posed = posed_people(body, record, rows)
     assert posed.vertices is not None
     dressed = [
         None if look is None else look.surface(body, posed.vertices[row], posed.linear[row])

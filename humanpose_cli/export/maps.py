@@ -1,0 +1,236 @@
+"""Maps of a fit's people for image and video generators: depth, normals, parts, shaded bodies and OpenPose figures.
+
+Every map has one image for each frame of the fit, in the frame's size, also for frames without a person. Sources of the
+forms: normals as ControlNet 1.1 reads them (README of lllyasviel/ControlNet-v1-1-nightly: "blue is front, red is left,
+green is top"); figures and colours of OpenPose's 18 points as `draw_bodypose` of zai-org/SCAIL-Pose,
+DWPoseProcess/dwpose/util.py, draws them, with sticks of 4 pixels in images of 512; JSON as comfyui_controlnet_aux
+writes it (see `io.detections.openpose`); shaded bodies on black for `pose_video` of ComfyUI's node WanSCAILToVideo
+(comfy_extras/nodes_scail.py).
+"""
+
+from __future__ import annotations
+
+import colorsys
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import COCO17, SMPL24
+from humanpose_cli.core.progress import Progress
+from humanpose_cli.engine.rasterising.op import merge_meshes
+from humanpose_cli.fitting.keypoints import one_thread_each
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, DRAWING_THREADS, posed_people
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.atomic import removed_on_failure, write_json
+from humanpose_cli.io.detections.joint_orders import ORDERS
+from humanpose_cli.io.frame_conversion import fitted_into
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.video import VideoWriter, made_ahead
+from humanpose_cli.rendering.boxes import NEAR, Box
+from humanpose_cli.rendering.overlay import person_colour
+from humanpose_cli.rendering.shading import Scene, rasterise_view
+from humanpose_cli.rendering.surfaces import Surface, vertex_normals
+
+_FACING = (128, 128, 255)  # background of normals: a wall that faces the camera
+_NAMES = ("bodies", "depth", "normals", "parts", "openpose")
+_QUALITY = 12  # of the videos: colours of parts and normals stay close
+_MARGIN = 0.3  # metres around the joints: range of the 8-bit depth
+_DARKEST = 64  # 8-bit depth of the farthest point, so that it differs from the background
+_MILLIMETRES = 1000
+_POINTS = ORDERS["OpenPose's COCO"]
+_LIMBS = (
+    *((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10)),
+    *((1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17)),
+)
+_COLOURS = [tuple(round(255 * c) for c in colorsys.hsv_to_rgb(number / 18, 1, 1)) for number in range(18)]
+_STICK = 4 / 512  # shorter sides of the image: half width of a limb
+_HIDDEN = 0.06  # metres behind the visible surface: points of the face that a head hides
+PART_COLOURS = np.array(
+    [colorsys.hsv_to_rgb(part * 137.5 / 360 % 1, 0.9 - 0.4 * (part % 2), 1) for part in range(len(SMPL24))]
+)
+"""(24, 3) float, 0 to 1, RGB. Colours of SMPL's parts in `parts` images; neighbours differ in hue and saturation."""
+
+
+@dataclass(frozen=True)
+class FrameMaps:
+    """The maps of one frame.
+
+    Attributes:
+        images: (H, W, 3) uint8 by name: bodies, depth, normals, parts and openpose.
+        depth: (H, W) uint16, millimetres along the camera's axis. 0 without a person.
+        points: (18, 3) float for each person, nearest first: x, y in pixels, and confidence, 0 for missing points.
+        tracks: Track of each person.
+    """
+
+    images: dict[str, NDArray[np.uint8]]
+    depth: NDArray[np.uint16]
+    points: list[NDArray[np.float64]]
+    tracks: list[int]
+
+
+def write_maps(fit: Fit, body: Body, folder: Path, progress: Progress) -> list[Path]:
+    """Write videos, or PNG images of a photograph, PNG images of 16-bit depth, and OpenPose's JSON into a folder.
+
+    Takes are drawn by their first camera. Frames of other sizes than the first one's are scaled into the videos.
+    """
+    single = fit.frame_count == 1
+    files = {name: folder / f"{name}.{'png' if single else 'mp4'}" for name in _NAMES}
+    deep = [folder / f"depth_{frame:06d}.png" for frame in range(fit.frame_count)]
+    document = folder / "openpose.json"
+    near, far = _depth_range(fit)
+    size = tuple(fit.image_size[0].tolist())
+    written: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        stack.enter_context(removed_on_failure([*deep, *(files.values() if single else ())]))
+        rate = fit.frame_rate or DEFAULT_FRAME_RATE
+        videos = {
+            name: stack.enter_context(VideoWriter(path, rate, quality=_QUALITY))
+            for name, path in files.items()
+            if not single
+        }
+
+        def made(frame: int) -> FrameMaps:
+            maps = frame_maps(fit, frame, body, near, far)
+            write_image(deep[frame], maps.depth, photograph=True)
+            return maps
+
+        stack.enter_context(one_thread_each())
+        threads = min(DRAWING_THREADS, torch.get_num_threads())
+        for frame, maps in enumerate(stack.enter_context(closing(made_ahead(made, range(fit.frame_count), threads)))):
+            time = None if fit.frame_times is None else Fraction(float(fit.frame_times[frame]))
+            for name, image in maps.images.items():
+                if single:
+                    write_image(files[name], image)
+                else:
+                    videos[name].write(image if image.shape[1::-1] == size else fitted_into(image, size), time)
+            written.append(_openpose_document(fit, frame, maps))
+            progress(frame + 1, fit.frame_count, "maps")
+    write_json(document, written, indent=None)
+    return [*files.values(), *deep, document]
+
+
+def frame_maps(fit: Fit, frame: int, body: Body, near: float, far: float) -> FrameMaps:
+    """Draw the maps of one frame.
+
+    Args:
+        fit: The fit.
+        frame: Index of the frame.
+        body: Its body model.
+        near: Metres. The depth that is white in the 8-bit map.
+        far: Metres. The depth that is darkest.
+    """
+    camera = fit.camera(frame)
+    width, height = camera.size
+    images = {name: np.zeros((height, width, 3), np.uint8) for name in _NAMES}
+    images["normals"] = np.tile(np.array(_FACING, np.uint8), (height, width, 1))
+    depth = np.zeros((height, width), np.uint16)
+    rows = fit.rows_for(frame)
+    rows = rows[np.isfinite(fit.joints3d[rows]).all((1, 2))]
+    rows = rows[np.argsort(fit.joints3d[rows, 0, 2], kind="stable")]
+    if not len(rows):
+        return FrameMaps(images, depth, [], [])
+    tracks = fit.track_id[rows].tolist()
+    posed = posed_people(body, fit, rows)
+    assert posed.vertices is not None
+    surfaces = [
+        Surface(vertices, body.faces, tuple(person_colour(track)))
+        for vertices, track in zip(posed.vertices, tracks, strict=True)
+    ]
+    scene = Scene(surfaces, camera)
+    for tile in scene.tiles():
+        images["bodies"][tile.slices] = np.rint(255 * scene.draw(tile).colour.clip(0, 1))
+    front = np.full((height, width), np.inf, np.float32)
+    if boxes := [box for box in scene.boxes if not box.empty]:
+        box = reduce(Box.union, boxes)
+        meshes = merge_meshes([surface.vertices[None] for surface in surfaces], [body.faces] * len(surfaces))
+        raster = rasterise_view(meshes.vertices, meshes.faces, camera.part(box))
+        front[box.slices] = raster.depth[0].numpy()
+        shown = np.flatnonzero(np.isfinite(front))
+        flat = {name: image.reshape(-1, 3) for name, image in images.items()}
+        metres = front.ravel()[shown]
+        depth.ravel()[shown] = np.rint(metres * _MILLIMETRES).clip(0, np.iinfo(np.uint16).max)
+        closeness = ((1 / metres - 1 / far) / (1 / near - 1 / far)).clip(0, 1)
+        flat["depth"][shown] = np.rint(_DARKEST + (255 - _DARKEST) * closeness).astype(np.uint8)[:, None]
+        visible = raster.face.flatten() >= 0
+        corners = meshes.faces.index_select(0, raster.face.flatten()[visible])  # (N, 3) of the visible pixels
+        weights = raster.barycentrics.view(-1, 3)[visible]
+        normals = vertex_normals(posed.vertices, body.faces).reshape(-1, 3)
+        terms = [normals.index_select(0, corners[:, k]) * weights[:, k, None] for k in range(3)]
+        directions = torch.nn.functional.normalize(terms[0] + terms[1] + terms[2], dim=-1)
+        flat["normals"][shown] = ((1 - directions) * 127.5).round().byte().numpy()
+        nearest = corners.gather(1, weights.argmax(1, keepdim=True))[:, 0] % len(body.template)
+        flat["parts"][shown] = np.rint(255 * PART_COLOURS).astype(np.uint8)[body.part_labels[nearest.long()].numpy()]
+    landmarks = body.pose_landmarks("coco17", posed, torch.from_numpy(fit.betas[rows])).double()
+    pixels = [camera.project(person, near=NEAR).numpy() for person in landmarks]
+    points = [_openpose_points(*pair, front) for pair in zip(landmarks.numpy(), pixels, strict=True)]
+    for person in reversed(points):  # the nearest person is drawn last
+        draw_figure(images["openpose"], person)
+    return FrameMaps(images, depth, points, tracks)
+
+
+def _depth_range(fit: Fit) -> tuple[float, float]:
+    """Return the nearest and the farthest depth, metres, of all people, so that 8-bit depth is steady over a clip."""
+    depths = fit.joints3d[..., 2]
+    depths = depths[np.isfinite(depths) & (depths > NEAR)]
+    if not len(depths):
+        return NEAR, 2 * NEAR
+    return max(float(depths.min()) - _MARGIN, NEAR), float(depths.max()) + _MARGIN
+
+
+def _openpose_points(
+    points: NDArray[np.float64], pixels: NDArray[np.float64], surface: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return OpenPose's points (18, 3) from those of COCO in camera axes and in pixels, and the surface's depth.
+
+    Points behind the camera are missing, and those of the face that a surface hides, as detectors miss them.
+    """
+    result = np.zeros((len(_POINTS), 3))
+    visible = points[:, 2] > NEAR
+    x, y = np.floor(pixels).astype(np.int64).T
+    inside = (x >= 0) & (y >= 0) & (x < surface.shape[1]) & (y < surface.shape[0])
+    for index in range(COCO17.index("left_shoulder")):
+        if inside[index] and surface[y[index], x[index]] < points[index, 2] - _HIDDEN:
+            visible[index] = False
+    for row, name in enumerate(_POINTS):
+        sources = [COCO17.index(f"{side}_shoulder") for side in ("left", "right")]
+        if name != "neck":
+            sources = [COCO17.index(name)]
+        if visible[sources].all():
+            result[row] = *pixels[sources].mean(0), 1
+    return result
+
+
+def draw_figure(image: NDArray[np.uint8], points: NDArray[np.float64]) -> None:
+    """Draw OpenPose's figure of a person's points (18, 3) into an image (H, W, 3), in place."""
+    half = max(1, round(_STICK * min(image.shape[:2])))
+    limit = 4 * max(image.shape[:2])
+    shown = (points[:, 2] > 0) & (np.abs(points[:, :2]) < limit).all(1)
+    corners = points[:, :2] - 0.5  # OpenCV's whole numbers are centres of pixels
+    for (start, end), colour in zip(_LIMBS, _COLOURS, strict=False):
+        if shown[start] and shown[end]:
+            a, b = corners[[start, end]]
+            centre = np.rint((a + b) / 2).astype(int).tolist()
+            angle = int(np.degrees(np.arctan2(*(b - a)[::-1])))
+            polygon = cv2.ellipse2Poly(centre, (int(np.linalg.norm(b - a) / 2), half), angle, 0, 360, 1)
+            cv2.fillConvexPoly(image, np.array(polygon), [int(0.6 * c) for c in colour])
+    for row in np.flatnonzero(shown):
+        cv2.circle(image, np.rint(corners[row]).astype(int).tolist(), half, _COLOURS[row], -1)
+
+
+def _openpose_document(fit: Fit, frame: int, maps: FrameMaps) -> dict[str, Any]:
+    """Return OpenPose's JSON of a frame; people have their tracks as `person_id`."""
+    width, height = fit.image_size[frame].tolist()
+    people = [
+        {"person_id": [track], "pose_keypoints_2d": np.round(points, 3).ravel().tolist()}
+        for track, points in zip(maps.tracks, maps.points, strict=True)
+    ]
+    return {"version": 1.3, "people": people, "canvas_width": width, "canvas_height": height}
