@@ -45,9 +45,8 @@ inline void point_gradients(wp::array_t<wp::vec_t<16, float>> maps, int b, int p
                             wp::array_t<wp::vec3> out_vertices, wp::array_t<wp::vec_t<16, float>> out_maps) {
 #include "maps.h"
 #ifdef MAP_VECTORS
-    float* sums = to_maps ? (float*)(out_maps.data + (b * (long long)out_maps.shape[1] + part) * bones) : nullptr;
-    for (long long i = 0; to_maps && i < 16 * bones; ++i)
-        sums[i] = 0;
+    if (to_maps)
+        memset(out_maps.data + (b * (long long)out_maps.shape[1] + part) * bones, 0, 64 * bones);
 #endif
     for (int v = begin; v < end; ++v) {
         const int* bone = bone_indices.data + (long long)v * slots;
@@ -62,6 +61,7 @@ inline void point_gradients(wp::array_t<wp::vec_t<16, float>> maps, int b, int p
         if (to_maps) {
             const sixteen gx =
                 g4 * (sixteen){x[0], x[0], x[0], x[0], x[1], x[1], x[1], x[1], x[2], x[2], x[2], x[2], 1, 1, 1, 1};
+            float* sums = (float*)(out_maps.data + (b * (long long)out_maps.shape[1] + part) * bones);
             for (int k = 0; k < slots; ++k) {
                 m += weight[k] * *(const sixteen*)(body_maps + 16 * bone[k]);
                 *(sixteen*)(sums + 16 * bone[k]) += weight[k] * gx;
