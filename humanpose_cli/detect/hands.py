@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from humanpose_cli.core.conventions import HAND21
+from humanpose_cli.detect.faces import find_faces
 from humanpose_cli.detect.models import HAND_SIZE, ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import DetectedPerson, Hand
 from humanpose_cli.detect.regions import Pyramid, Region
@@ -59,10 +60,10 @@ class _Arm:
 
 
 class HandDetector:
-    """Finds the hands of people in images, and follows them through the frames of a sequence. A context manager.
+    """Finds hands and faces of people in images, and follows hands through the frames of a sequence. A context manager.
 
     Args:
-        enabled: Whether hands are searched for.
+        enabled: Whether hands and faces are searched for.
         threads: The number of threads. None uses all cores, four at most.
         device: "auto", "cpu" or "cuda:N".
     """
@@ -76,7 +77,7 @@ class HandDetector:
     def add(
         self, pixels: np.ndarray, people: Sequence[DetectedPerson], *, follow: bool = False
     ) -> list[DetectedPerson]:
-        """Find the hands of the people of an image.
+        """Find hands and faces of the people of an image.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
@@ -84,7 +85,7 @@ class HandDetector:
             follow: Whether the image is the next frame of a sequence, in which hands are near their last positions.
 
         Returns:
-            The people with `hands`.
+            The people with `hands` and `face`.
         """
         if not self._enabled or not people:
             return list(people)
@@ -112,7 +113,8 @@ class HandDetector:
             self._lost[key] += 1
             if not hand.reason and isinstance(arm, _Arm):
                 self._last[key], self._lost[key] = (_region_of(hand), arm.wrist), 0
-        return [replace(person, hands=(hands[row, 0], hands[row, 1])) for row, person in enumerate(people)]
+        faces = enumerate(find_faces(self._pool, pyramid, people))
+        return [replace(people[row], hands=(hands[row, 0], hands[row, 1]), face=face) for row, face in faces]
 
     def _crops_in_video(self, key: tuple[int, int], arm: _Arm) -> list[Region]:
         """Return the last crop, moved with the wrist, or a part of the first search's for a hand that is not known."""

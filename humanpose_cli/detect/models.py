@@ -23,7 +23,7 @@ from humanpose_cli.detect.runtime import run_network, runtime_device
 
 DETECTOR_SIZE = 224  # pixels: side of the detector's input
 LANDMARK_SIZE = 256  # pixels: side of the landmark networks' input
-HAND_SIZE = 224  # pixels: side of the hand network's input
+HAND_SIZE, FACE_SIZE = 224, 192  # pixels: sides of the inputs of the hand and face networks
 LandmarkNetwork = Literal["blazepose-full", "blazepose-heavy"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -258,6 +258,18 @@ class PoseModels:
         landmarks, world, presence = run_network("hand-landmark", outputs, np.stack(crops), self.device)
         rows = zip(landmarks.reshape(-1, _HAND_ROWS, 3), world.reshape(-1, _HAND_ROWS, 3), presence[:, 0], strict=True)
         return [(points[:, :2], metres, float(present)) for points, metres, present in rows]
+
+    def faces(self, crops: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        """Find the face in each crop.
+
+        Args:
+            crops: (192, 192, 3) uint8 RGB each, upright.
+
+        Returns:
+            For each crop the landmarks (468, 3) in pixels of the crop, z forward, and the presence of a face, 0…1.
+        """
+        landmarks, score = run_network("face-landmark", ("landmarks", "score"), np.stack(crops), self.device)
+        return list(zip(landmarks.reshape(len(crops), -1, 3), _sigmoid(score.reshape(-1)).tolist(), strict=True))
 
 
 def self_test_networks() -> str:

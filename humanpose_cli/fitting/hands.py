@@ -1,7 +1,7 @@
-"""Fingers, wrists and the twist of forearms, from the landmarks of hands, after the bodies are fitted.
+"""Fingers, wrists, the twist of forearms, and heads, from landmarks of hands and faces, after the bodies are fitted.
 
-`fitting.hand_angles` gives the angles of each detected hand. They are averaged over time. No other joint of the body
-moves.
+`fitting.hand_angles` gives the angles of each detected hand, `fitting.head_angles` those of neck and head. They are
+averaged over time. No other joint of the body moves.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import HAND21, SMPL24
+from humanpose_cli.detect.faces import FACE_LANDMARKS
 from humanpose_cli.detect.hands import SIDES
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.hand_angles import HandEvidence, rotations_of_fingers, rotations_to_forearms, solve_hands
+from humanpose_cli.fitting.head_angles import solve_heads
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import (
@@ -33,6 +35,7 @@ from humanpose_cli.geometry.rotations import (
 )
 from humanpose_cli.io.fit_files import FitRecord
 
+_NECK_HEAD = SMPL24.indices(["neck", "head"])
 _ELBOWS, _WRISTS, _KNUCKLES = (SMPL24.indices([f"left_{n}", f"right_{n}"]) for n in ("elbow", "wrist", "hand"))
 _USUAL_COST = 25.0  # of the angles of a hand that is right; 2.5 times as much is implausible
 _KNOWN_WRIST = 0.25  # confidence of a wrist from which its hand counts fully
@@ -73,7 +76,7 @@ def articulate(
     *,
     smooth: bool = False,
 ) -> KeypointFit:
-    """Bend fingers and wrists and twist forearms as the detected hands do.
+    """Bend fingers and wrists and twist forearms as the detected hands do, and turn heads towards the detected faces.
 
     Hands that are not detected are relaxed and have confidence 0.
 
@@ -102,6 +105,17 @@ def _articulated(
     trans = torch.from_numpy(bodies.trans)
     rest, (presence, turn, image, world) = _rest_hands(body, betas), _observed(people, cameras)
     absolute = body.pose(rotations.float(), betas, vertices=False).rotations.double()
+    rows = [row for row, person in enumerate(people) if person.face is not None and not person.interpolated]
+    if rows:
+        heads = torch.eye(3).to(rotations).repeat(len(people), 1, len(_NECK_HEAD), 1, 1)
+        near = torch.zeros(len(people), 1).to(rotations)
+        posed = body.pose(rotations[rows].float(), betas[rows], trans[rows], scales[rows], vertices=False)
+        camera = _camera([people[row] for row in rows], cameras)
+        faces = torch.from_numpy(np.stack([people[row].face for row in rows]))[:, : len(FACE_LANDMARKS)]
+        heads[rows, 0], near[rows, 0] = solve_heads(body, betas[rows], posed, faces, camera)
+        neck, head = _TimeMean(people, cameras, near, smooth=smooth).of(heads, torch.eye(3).to(heads))[:, 0].unbind(1)
+        rotations[:, _NECK_HEAD[0]] = rotations[:, _NECK_HEAD[0]] @ neck
+        rotations[:, _NECK_HEAD[1]] = neck.mT @ rotations[:, _NECK_HEAD[1]] @ head
     sign = torch.tensor([1.0, -1.0]).double().expand(len(rest), 2)
     relaxed = rotations_of_fingers(rest.flatten(0, 1), sign.flatten()).flatten(1, 2).unflatten(0, sign.shape)
     fingers, relative, cost = relaxed.clone(), rotations[:, _WRISTS].clone(), torch.zeros_like(sign)
@@ -124,11 +138,10 @@ def _articulated(
         rotations[:, pair] = torch.where(used, turned[:, pair], rotations[:, pair])
     rotations[:, _KNUCKLES] = torch.eye(3).to(rotations)  # fingers bend for these
     joints = body.pose(rotations.float(), betas, trans, scales, vertices=False).joints.numpy()
-    lenses = [cameras[person.frame].camera for person in people]
-    camera = Camera(np.array([c.focal for c in lenses]), np.array([c.principal_point for c in lenses]))
     joints3d, joints2d = bodies.joints3d.copy(), bodies.joints2d.copy()
-    joints3d[:, _KNUCKLES] = joints[:, _KNUCKLES]
-    joints2d[:, _KNUCKLES] = camera.project(joints[:, _KNUCKLES])
+    moved = [*_KNUCKLES, _NECK_HEAD[1]] if rows else _KNUCKLES
+    joints3d[:, moved] = joints[:, moved]
+    joints2d[:, moved] = _camera(people, cameras).project(joints[:, moved])
     return replace(
         bodies,
         poses=matrix_to_axis_angle(rotations).flatten(1).float().numpy(),
@@ -147,6 +160,12 @@ def _rest_hands(body: Body, betas: Tensor) -> Tensor:
     return torch.einsum("sij,nspj->nspi", body.rest_rotations[_WRISTS], points).double()
 
 
+def _camera(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> Camera:
+    """Return the cameras of N people as one."""
+    lenses = [cameras[person.frame].camera for person in people]
+    return Camera(np.array([lens.focal for lens in lenses]), np.array([lens.principal_point for lens in lenses]))
+
+
 def _observed(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> tuple[Tensor, ...]:
     """Return the detected hands of N people, in axes of cameras that look at them.
 
@@ -163,9 +182,8 @@ def _observed(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) 
         for side, hand in enumerate(person.hands or () if camera.searched and not person.interpolated else ()):
             if not hand.reason:
                 world[row, side], pixels[row, side], presence[row, side] = hand.world, hand.points, hand.presence
-    lenses = [cameras[person.frame].camera for person in people for _ in range(2)]
-    focal = torch.tensor([lens.focal for lens in lenses], dtype=torch.float64)
-    centre = torch.tensor([lens.principal_point for lens in lenses], dtype=torch.float64)
+    lenses = _camera(people, cameras)
+    focal, centre = (torch.from_numpy(v).repeat_interleave(2, 0) for v in (lenses.focal, lenses.principal_point))
     points = torch.from_numpy(pixels).flatten(0, 1)
     turn = viewing_rotation(points[:, 0], focal, centre)
     rays = torch.nn.functional.pad((points - centre[:, None]) / focal[:, None, None], (0, 1), value=1.0) @ turn
@@ -189,11 +207,13 @@ def _turned(rotations: Tensor, relative: Tensor) -> Tensor:
 
 
 class _TimeMean:
-    """Means of rotations over the detections near in time of the same track, weighted by the presence of the hands.
+    """Means of rotations over the detections near in time of the same track, weighted by the presence of a part.
+
+    The S parts of a person are the hands, or the face.
 
     Attributes:
-        presence: (N, 2), 0…1. The presence of the hands, which fades where they are no longer detected.
-        strength: (N, 2). 1 where landmarks determine a hand, 0 where none is near in time.
+        presence: (N, S), 0…1. The presence of the parts, which fades where they are no longer detected.
+        strength: (N, S). 1 where landmarks determine a part, 0 where none is near in time.
     """
 
     def __init__(
@@ -207,7 +227,7 @@ class _TimeMean:
             tracks.setdefault(person.track if smooth else row, []).append(row)
         for numbers in tracks.values():
             rows = torch.tensor(numbers)[seconds[numbers].argsort()]
-            for side in range(2):
+            for side in range(presence.shape[1]):
                 detected = rows[presence[rows, side] > 0]
                 if len(detected):
                     self._add(rows, side, detected, seconds, presence[:, side])
@@ -229,7 +249,7 @@ class _TimeMean:
         self._near.append((rows, side, near, weights * gaussian))
 
     def of(self, rotations: Tensor, default: Tensor) -> Tensor:
-        """Return the means of rotations (N, 2, K, 3, 3), towards `default` where no hand is near in time."""
+        """Return the means of rotations (N, S, K, 3, 3), towards `default` where no part is near in time."""
         mean = torch.zeros_like(rotations)
         for rows, side, near, weights in self._near:
             for part in torch.arange(len(rows)).split(_CHUNK):  # a long video's neighbours would fill the memory
