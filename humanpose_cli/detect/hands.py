@@ -1,4 +1,4 @@
-"""Hands of detected people: 21 landmarks of each hand, from crops around the wrists."""
+"""Hands and faces of detected people: landmarks in crops around the wrists, and around eyes and mouth."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations
 
 import numpy as np
 
 from humanpose_cli.core.conventions import HAND21
-from humanpose_cli.detect.faces import find_faces
-from humanpose_cli.detect.models import HAND_SIZE, ModelPool, PoseModels, default_threads
+from humanpose_cli.detect.models import FACE_SIZE, HAND_SIZE, ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import DetectedPerson, Hand
 from humanpose_cli.detect.regions import Pyramid, Region
 
 SIDES = ("left", "right")
 HIDDEN, SMALL, OF_ANOTHER = "hidden", "too small", "another person's"
 """Why a hand was not taken."""
+FACE_LANDMARKS = ["nose", *(f"{side}_{name}" for side in SIDES for name in ("eye_inner", "eye_outer", "mouth"))]
+"""The first rows of `DetectedPerson.face`, as in a body's landmarks "face13"."""
 
-_MIN_PRESENCE = 0.5  # of the network; measured presences are above .69 or below .24
-_MIN_CONFIDENCE = 0.3  # of a wrist
-_MIN_SIZE = 20.0  # pixels of a hand whose fingers can be told apart
+_MIN_PRESENCE = 0.5  # of the networks; measured presences of hands are above .69 or below .24
+_MIN_CONFIDENCE = 0.3  # of a wrist, and of the keypoints around a face
+_MIN_SIZE = 20.0  # pixels of a hand whose fingers can be told apart, and of a face's crop
 _HAND = 0.75  # length of a hand in forearms
 _SCALES = (0.9, 1.3, 1.8)  # sides of the first crops in forearms
 _CENTRE = 0.35  # forearms from the wrist to the middle of the hand
@@ -39,6 +40,10 @@ _FORWARD = 0.1  # sides of a crop by which it is shifted towards the fingers
 # Lengths in forearms, from which the forearm's length in the image follows if it points at the camera.
 _BONES = (("elbow", "wrist", 1.0), ("shoulder", "elbow", 0.9))
 _TORSO = 0.48  # forearms per distance from shoulder to hip
+_FACE_ROWS = [1, 362, 263, 291, 133, 33, 61, 13, 14]  # of the network's landmarks; the last two are the lips
+_AROUND_FACE = ["nose", *(f"{side}_{name}" for name in ("eye", "mouth", "ear") for side in SIDES)]
+_FACE_SIDES = (3.2, 1.4)  # of a crop: in distances from eyes to mouth, and from ear to ear
+_MAX_OFFSET = 1.4  # distances from ear to ear between the nose and the middle of the ears, at 60°
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class _Arm:
 
 
 class HandDetector:
-    """Finds hands and faces of people in images, and follows hands through the frames of a sequence. A context manager.
+    """Finds hands and faces of people in images, and follows hands through the frames of a sequence.
 
     Args:
         enabled: Whether hands and faces are searched for.
@@ -70,9 +75,12 @@ class HandDetector:
 
     def __init__(self, enabled: bool, threads: int | None = None, device: str = "auto") -> None:
         self._enabled, self._threads, self._device = enabled, threads, device
-        self._pool: ModelPool | None = None
         self._last: dict[tuple[int, int], tuple[Region, np.ndarray]] = {}  # and the wrist's keypoint
         self._lost: Counter[tuple[int, int]] = Counter()  # frames since each hand was last detected
+
+    @cached_property
+    def _pool(self) -> ModelPool:
+        return ModelPool(self._threads or default_threads(), partial(PoseModels, self._device))
 
     def add(
         self, pixels: np.ndarray, people: Sequence[DetectedPerson], *, follow: bool = False
@@ -89,8 +97,6 @@ class HandDetector:
         """
         if not self._enabled or not people:
             return list(people)
-        if self._pool is None:
-            self._pool = ModelPool(self._threads or default_threads(), partial(PoseModels, self._device))
         pyramid = Pyramid(pixels)
         arms = {(row, side): _arm(person, name) for row, person in enumerate(people) for side, name in enumerate(SIDES)}
         crops: dict[tuple[int, int], list[Region]] = {}
@@ -113,8 +119,21 @@ class HandDetector:
             self._lost[key] += 1
             if not hand.reason and isinstance(arm, _Arm):
                 self._last[key], self._lost[key] = (_region_of(hand), arm.wrist), 0
-        faces = enumerate(find_faces(self._pool, pyramid, people))
-        return [replace(people[row], hands=(hands[row, 0], hands[row, 1]), face=face) for row, face in faces]
+        faces = self._faces(pyramid, {row: _face_region(person) for row, person in enumerate(people)})
+        return [replace(p, hands=(hands[row, 0], hands[row, 1]), face=faces.get(row)) for row, p in enumerate(people)]
+
+    def _faces(self, pyramid: Pyramid, regions: dict[int, Region | None]) -> dict[int, np.ndarray]:
+        """Return `DetectedPerson.face` of the people whose face is in their region."""
+        views = [(row, region) for row, region in regions.items() if region is not None]
+        results = self._pool.map(
+            lambda models, part: models.faces(part), [pyramid.crop(region, FACE_SIZE) for _, region in views]
+        )
+        return {
+            row: region.axes_to_image((points[_FACE_ROWS] / FACE_SIZE - [0.5, 0.5, 0]) * region.side)
+            + np.array([region.x, region.y, 0])
+            for (row, region), (points, presence) in zip(views, results, strict=True)
+            if presence >= _MIN_PRESENCE
+        }
 
     def _crops_in_video(self, key: tuple[int, int], arm: _Arm) -> list[Region]:
         """Return the last crop, moved with the wrist, or a part of the first search's for a hand that is not known."""
@@ -126,7 +145,6 @@ class HandDetector:
 
     def _best(self, pyramid: Pyramid, crops: dict[tuple[int, int], list[Region]]) -> dict[tuple[int, int], Hand]:
         """Return the hand with the highest presence in the crops of each arm."""
-        assert self._pool is not None
         views = [(key, region) for key, regions in crops.items() for region in regions]
         images = [pyramid.crop(region, HAND_SIZE) for _, region in views]
         best = {key: Hand.missing(HIDDEN) for key in crops}
@@ -138,15 +156,9 @@ class HandDetector:
                 best[key] = Hand(in_image, region.axes_to_image(world), presence)
         return best
 
-    def __enter__(self) -> HandDetector:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Stop the threads."""
-        if self._pool is not None:
+        if "_pool" in vars(self):
             self._pool.close()
 
 
@@ -194,6 +206,22 @@ def _region_of(hand: Hand) -> Region:
     centre = (low + high) / 2 - [0, _FORWARD * side]
     x, y, _ = Region(0, 0, 1, angle).axes_to_image(np.array([*centre, 0.0]))
     return Region(float(x), float(y), max(side, 1e-3), angle)
+
+
+def _face_region(person: DetectedPerson) -> Region | None:
+    """Return the crop around a face, or None if eyes, ears and nose show that it is turned away."""
+    if any(name not in person.skeleton for name in _AROUND_FACE):
+        return None
+    keypoints = person.keypoints[person.skeleton.indices(_AROUND_FACE)].astype(float)
+    (nose, *_, left, right), (eyes, mouth, ears) = keypoints[:, :2], keypoints[1:, :2].reshape(3, 2, 2).mean(1)
+    up = eyes - mouth
+    across = np.array([-up[1], up[0]]) / max(np.linalg.norm(up), 1e-6)
+    side = max(_FACE_SIDES[0] * float(np.linalg.norm(up)), _FACE_SIDES[1] * float(np.linalg.norm(left - right)))
+    turned_away = abs((nose - ears) @ across) > _MAX_OFFSET * ((left - right) @ across)
+    if turned_away or side < _MIN_SIZE or keypoints[:, 2].min() < _MIN_CONFIDENCE:
+        return None
+    x, y = ((eyes + mouth) / 2).tolist()
+    return Region(x, y, side, math.atan2(up[0], -up[1]))
 
 
 def _remove_shared(hands: dict[tuple[int, int], Hand], arms: dict[tuple[int, int], _Arm | str]) -> None:

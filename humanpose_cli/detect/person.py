@@ -111,7 +111,7 @@ class DetectedPerson:
         absent: Whether the landmark model finds no person, or another one, at keypoints from the user's file.
         hands: The left and the right hand; None if they were not searched for.
         face: (9, 3) float, pixels in the image's axes (x right, y down, z forward, with an unknown origin). The
-            landmarks `faces.FACE_LANDMARKS`, upper and lower lip; None if the face was not searched for, is hidden,
+            landmarks `hands.FACE_LANDMARKS`, upper and lower lip; None if the face was not searched for, is hidden,
             too small, or turned away by more than 60°.
     """
 
@@ -297,16 +297,10 @@ def mean_confidence(observations: Sequence[Observation]) -> np.ndarray:
     return np.mean([o.confidence * o.presence for o in observations], axis=0)
 
 
-def points_spread(observations: Sequence[Observation]) -> np.ndarray:
-    """Return the standard deviation (33,) of each landmark per axis, pixels."""
-    points = np.stack([o.points for o in observations])
-    return np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0) / 2)
-
-
-def world_spread(observations: Sequence[Observation]) -> np.ndarray:
-    """Return the standard deviation (33,) of each world landmark per axis, metres."""
-    world = np.stack([o.world for o in observations])
-    return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
+def axis_spread(points: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the standard deviation (L,) per axis of landmarks (L, D) in several passes, in their unit."""
+    offsets = np.stack(points) - np.mean(points, axis=0)
+    return np.sqrt((offsets**2).sum(-1).mean(0) / offsets.shape[-1])
 
 
 class FusedJoints(NamedTuple):
@@ -335,7 +329,7 @@ def combine(
         with_mask: Whether the person gets a mask, which all passes must have then.
     """
     keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
-    joints = FusedJoints(keypoints, points_spread(observations), observations)
+    joints = FusedJoints(keypoints, axis_spread([o.points for o in observations]), observations)
     return assemble(observations, joints, size, score, with_mask=with_mask)
 
 
@@ -368,7 +362,7 @@ def assemble(
         keypoints=joints.keypoints.astype(np.float32),
         world=(world - world[_HIPS].mean(0)).astype(np.float32),
         spread=joints.noise.astype(np.float32),
-        world_spread=(world_spread(passes) + unknown_depth).astype(np.float32),
+        world_spread=(axis_spread([o.world for o in passes]) + unknown_depth).astype(np.float32),
         mask=mask,
         score=float(score),
     )

@@ -20,12 +20,12 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import (
     CropView,
     Observation,
+    axis_spread,
     mean_confidence,
     mean_mask,
     mean_points,
     observe_all,
     observe_jittered,
-    world_spread,
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, propose_in, windows_over
 from humanpose_cli.detect.similarity import SAME_CANDIDATES, SAME_PASSES, PosePoints, same_person
@@ -133,7 +133,9 @@ def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Propo
             candidates.append(Candidate(coarse=(first, second), windows=windows, score=score))
     # Different proposals may have led to one person; MultiPose, which has no landmarks, then speaks for those it shows.
     people = _join(candidates)
-    return [replace(c, multipose=_multipose_score(c, proposals)) for c in people]
+    shown = [p for p in proposals if p.multipose]
+    scores = (max((p.score for p in shown if may_be_one(p.region, c.region)), default=0.0) for c in people)
+    return [replace(c, multipose=score) for c, score in zip(people, scores, strict=True)]
 
 
 def add_passes(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
@@ -157,12 +159,6 @@ def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
 def _near(a: Region, b: Region) -> bool:
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
     return a.is_near(b, _GROUP_SHIFT, _GROUP_RATIO) and abs(turn) < _GROUP_TURN
-
-
-def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> float:
-    """Return the best score of MultiPose's regions near the candidate's."""
-    near = (p.score for p in proposals if p.multipose and may_be_one(p.region, candidate.region))
-    return max(near, default=0.0)
 
 
 def may_be_one(a: Region, b: Region) -> bool:
@@ -259,7 +255,7 @@ def coarse_features(candidate: Candidate) -> CandidateFeatures:
 def refined_features(candidate: Candidate) -> CandidateFeatures:
     """Return the features of a refined candidate."""
     presence = float(np.mean([o.presence for o in candidate.passes]))
-    return _features(candidate, presence, float(np.median(world_spread(candidate.passes)[BODY])))
+    return _features(candidate, presence, float(np.median(axis_spread([o.world for o in candidate.passes])[BODY])))
 
 
 def _features(candidate: Candidate, presence: float, instability: float) -> CandidateFeatures:

@@ -318,7 +318,8 @@ class Follower:
         newcomers = self._newcomers(proposals)[:_MAX_NEWCOMERS]
         if lost_regions or newcomers:
             regions = [*lost_regions, *(p.region for p in newcomers)]
-            windows = [window for region in regions for window in _windows_around(region)]
+            # At five positions, so large that a person of that region has a size that suits the detector.
+            windows = [Region(r.x, r.y, 1.8 * r.side).moved(dx, dy) for r in regions for dx, dy in _SHIFTS]
             self._add(search_in(self._pool, pyramid, self._tentative, windows, newcomers))
             # What was no person in this frame is none in the next ones: a lamp-post is not searched in every frame.
             until = self._frame + _REJECTION
@@ -616,12 +617,6 @@ def _probability(log_odds: float) -> float:
 
 def _centred_in(region: Region, pyramid: Pyramid) -> bool:
     return 0 <= region.x < pyramid.width and 0 <= region.y < pyramid.height
-
-
-def _windows_around(region: Region) -> list[Region]:
-    """Return windows at five positions in which a person of that region has a size that suits the detector."""
-    side = 1.8 * region.side
-    return [Region(region.x + dx * side, region.y + dy * side, side) for dx, dy in _SHIFTS]
 
 
 def _mean_region(passes: Sequence[Observation]) -> Region:

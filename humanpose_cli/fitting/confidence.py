@@ -60,7 +60,7 @@ _PREDICTION_FACTOR = 3.0  # noise predicted by a network over the fit's posterio
 
 def probability_right(noise: JointNoise) -> Tensor:
     """Compute the probability (N, 24) that a joint is within 10 cm of the true one."""
-    logits = torch.tensor([_BASE[unsided(name)] for name in SMPL24.joint_names], dtype=torch.float64)
+    logits = torch.tensor([_BASE[name.split("_")[-1]] for name in SMPL24.joint_names], dtype=torch.float64)
     for slope, usual, values in zip(_SLOPES, _USUAL, noise, strict=True):
         level = torch.where(values.isnan(), usual, values.double()).clamp(MIN_NOISE, MAX_NOISE)
         logits = logits - slope * level.log()
@@ -132,7 +132,3 @@ def explained_confidence(
     visible = (confidence > 0).any(-1, keepdim=True)
     noise = JointNoise(posterior, landmarks, torch.full_like(landmarks, torch.nan))
     return torch.where(visible, probability_right(noise), 0.0)
-
-
-def unsided(joint: str) -> str:
-    return joint.removeprefix("left_").removeprefix("right_")

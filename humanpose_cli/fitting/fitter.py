@@ -221,9 +221,9 @@ class Fitter:
         with progress_of(progress) as report:
             if isinstance(source, InputItem):
                 return self._fit_item(source, options, report, journal)
-            if isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
-                paths = [source] if isinstance(source, str | Path) else list(source)
-                items = list(open_inputs(paths, sequence=sequence, frames=frame_range))
+            paths = [source] if isinstance(source, str | Path) else source
+            if isinstance(paths, list | tuple) and paths and all(isinstance(path, str | Path) for path in paths):
+                items = list(open_inputs(list(paths), sequence=sequence, frames=frame_range))
                 self._people.notes(items)  # raises InputError for a file that mentions none of the frames
                 if self._masks is not None:
                     self._masks.check(items)
@@ -451,7 +451,7 @@ class Fitter:
         with (
             closing(detections) as decoded,
             TrackMasks(uses_outlines, self._threads, self._device) as masks,
-            self._hand_detector() as hands,
+            closing(self._hand_detector()) as hands,
         ):
             builder = SequencePeopleBuilder(options, estimates, masks, hands)
             for done, (frame, people) in enumerate(decoded, 1):
@@ -607,10 +607,6 @@ def fit_item(fitter: Fitter, item: InputItem, output: Path, progress: Progress =
     item is recorded.
     """
     return fitter.fit(item, progress=progress, journal=journal_of(item, output, fitter.identity))
-
-
-def _are_paths(source: Sequence[Any]) -> bool:
-    return len(source) > 0 and all(isinstance(entry, str | Path) for entry in source)
 
 
 def check_pixels(source: Any, *, sequence: bool = False, name: str = "source") -> np.ndarray:

@@ -1,11 +1,12 @@
 """Fingers, wrists, the twist of forearms, and heads, from landmarks of hands and faces, after the bodies are fitted.
 
-`fitting.hand_angles` gives the angles of each detected hand, `fitting.head_angles` those of neck and head. They are
-averaged over time. No other joint of the body moves.
+`fitting.hand_angles` gives the angles of each detected hand. They, and the turns of necks and heads, are averaged over
+time. No other joint of the body moves.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,15 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.body.body import Body
+from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import HAND21, SMPL24
-from humanpose_cli.detect.faces import FACE_LANDMARKS
-from humanpose_cli.detect.hands import SIDES
+from humanpose_cli.detect.hands import FACE_LANDMARKS, SIDES
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.hand_angles import HandEvidence, rotations_of_fingers, rotations_to_forearms, solve_hands
-from humanpose_cli.fitting.head_angles import solve_heads
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import (
@@ -31,8 +30,10 @@ from humanpose_cli.geometry.rotations import (
     matrix_to_axis_angle,
     matrix_to_quaternion,
     project_to_rotation,
+    skew,
     viewing_rotation,
 )
+from humanpose_cli.geometry.similarity import fit_similarity
 from humanpose_cli.io.fit_files import FitRecord
 
 _NECK_HEAD = SMPL24.indices(["neck", "head"])
@@ -46,6 +47,10 @@ _DEVIATION, _FADE, _REACH, _TAIL = 0.07, 0.25, 0.75, 1e-3
 _CHUNK = 256  # rows whose neighbours are in memory
 _MIN_CONFIDENCE = 0.05  # of a hand that is not just relaxed
 _FULL_WEIGHT = 0.5  # presence from which the landmarks alone determine a hand
+# Of faces: standard deviations, in metres of landmarks in the image, in radians of the neck from the fit and of the
+# head from the face; and radians between head and face above which the network is wrong, as in profiles.
+_FACE, _HEAD_ANGLES = 0.015, torch.tensor([4.0] * 3 + [8.0] * 3).double().deg2rad()
+_MAX_DIFFERENCE, _HEAD_STEPS = math.radians(40), 4
 
 
 def hand_rotations(record: FitRecord, rows: np.ndarray | slice) -> Tensor | None:
@@ -105,14 +110,11 @@ def _articulated(
     trans = torch.from_numpy(bodies.trans)
     rest, (presence, turn, image, world) = _rest_hands(body, betas), _observed(people, cameras)
     absolute = body.pose(rotations.float(), betas, vertices=False).rotations.double()
-    rows = [row for row, person in enumerate(people) if person.face is not None and not person.interpolated]
+    rows = [row for row, person in enumerate(people) if person.face is not None and _is_own(person, cameras)]
     if rows:
-        heads = torch.eye(3).to(rotations).repeat(len(people), 1, len(_NECK_HEAD), 1, 1)
-        near = torch.zeros(len(people), 1).to(rotations)
+        heads, near = torch.eye(3).to(rotations).repeat(len(people), 1, 2, 1, 1), rotations.new_zeros(len(people), 1)
         posed = body.pose(rotations[rows].float(), betas[rows], trans[rows], scales[rows], vertices=False)
-        camera = _camera([people[row] for row in rows], cameras)
-        faces = torch.from_numpy(np.stack([people[row].face for row in rows]))[:, : len(FACE_LANDMARKS)]
-        heads[rows, 0], near[rows, 0] = solve_heads(body, betas[rows], posed, faces, camera)
+        heads[rows, 0], near[rows, 0] = _turns_to_faces(body, [people[r] for r in rows], cameras, betas[rows], posed)
         neck, head = _TimeMean(people, cameras, near, smooth=smooth).of(heads, torch.eye(3).to(heads))[:, 0].unbind(1)
         rotations[:, _NECK_HEAD[0]] = rotations[:, _NECK_HEAD[0]] @ neck
         rotations[:, _NECK_HEAD[1]] = neck.mT @ rotations[:, _NECK_HEAD[1]] @ head
@@ -139,7 +141,7 @@ def _articulated(
     rotations[:, _KNUCKLES] = torch.eye(3).to(rotations)  # fingers bend for these
     joints = body.pose(rotations.float(), betas, trans, scales, vertices=False).joints.numpy()
     joints3d, joints2d = bodies.joints3d.copy(), bodies.joints2d.copy()
-    moved = [*_KNUCKLES, _NECK_HEAD[1]] if rows else _KNUCKLES
+    moved = [*_KNUCKLES, *_NECK_HEAD[1:]]
     joints3d[:, moved] = joints[:, moved]
     joints2d[:, moved] = _camera(people, cameras).project(joints[:, moved])
     return replace(
@@ -160,6 +162,11 @@ def _rest_hands(body: Body, betas: Tensor) -> Tensor:
     return torch.einsum("sij,nspj->nspi", body.rest_rotations[_WRISTS], points).double()
 
 
+def _is_own(person: DetectedPerson, cameras: Sequence[FrameCamera]) -> bool:
+    """Return whether hands and face are this row's; rows between searched frames repeat those of others."""
+    return cameras[person.frame].searched and not person.interpolated
+
+
 def _camera(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> Camera:
     """Return the cameras of N people as one."""
     lenses = [cameras[person.frame].camera for person in people]
@@ -176,10 +183,8 @@ def _observed(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) 
     shape = (len(people), 2, len(HAND21))
     world, pixels, presence = np.zeros((*shape, 3)), np.zeros((*shape, 2)), np.zeros(shape[:2])
     for row, person in enumerate(people):
-        camera = cameras[person.frame]
-        pixels[row] = camera.camera.principal_point
-        # Rows between searched frames repeat the hands of others.
-        for side, hand in enumerate(person.hands or () if camera.searched and not person.interpolated else ()):
+        pixels[row] = cameras[person.frame].camera.principal_point
+        for side, hand in enumerate(person.hands or () if _is_own(person, cameras) else ()):
             if not hand.reason:
                 world[row, side], pixels[row, side], presence[row, side] = hand.world, hand.points, hand.presence
     lenses = _camera(people, cameras)
@@ -190,6 +195,43 @@ def _observed(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) 
     image = rays[..., :2] / rays[..., 2:]  # 0 for the wrist, which the cameras look at
     both = shape[:2]
     return torch.from_numpy(presence), turn.unflatten(0, both), image.unflatten(0, both), torch.from_numpy(world)
+
+
+def _turns_to_faces(
+    body: Body, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], betas: Tensor, posed: PosedBody
+) -> tuple[Tensor, Tensor]:
+    """Turn necks and heads so that the landmarks of the face have the positions and the rotation of the detected ones.
+
+    Returns:
+        The turns (M, 2, 3, 3) of neck and head after their absolute rotations, by Gauss-Newton steps; and (M,) 1 where
+        the face's rotation is near the fitted one, 0 elsewhere.
+    """
+    camera = _camera(people, cameras)
+    points = [person.face[: len(FACE_LANDMARKS)] for person in people if person.face is not None]
+    faces = torch.from_numpy(np.stack(points))
+    table, (focal, centre) = body.landmarks("face13"), map(torch.from_numpy, (camera.focal, camera.principal_point))
+    rows, eye = table.skeleton.indices(FACE_LANDMARKS), torch.eye(3).to(faces)
+    in_view = fit_similarity(table.template[rows].to(faces).expand_as(faces), faces).rotation
+    of_faces = viewing_rotation(faces[..., :2].mean(1), focal, centre) @ in_view
+    neck, head = posed.joints[:, _NECK_HEAD].to(faces).unbind(1)
+    fitted, still = posed.rotations[:, _NECK_HEAD].to(faces), eye.expand_as(of_faces)
+    offsets = (body.pose_landmarks(table, posed, betas)[:, rows].to(faces) - head[:, None]) @ fitted[:, 1]
+    target = (faces[..., :2] - centre[:, None]) / focal[:, None, None]
+    towards, turned = torch.stack((still, of_faces), 1), torch.stack((still, fitted[:, 1]), 1)
+    for _ in range(_HEAD_STEPS):
+        bone, around = ((head - neck)[:, None] @ turned[:, 0].mT), offsets @ turned[:, 1].mT
+        points = neck[:, None] + bone + around
+        image, scale = points[..., :2] / points[..., 2:], head[:, None, 2:] / points[..., 2:] / _FACE
+        onto = scale[..., None] * torch.cat((eye[:2, :2].expand(*image.shape, 2), -image[..., None]), -1)
+        moves = -torch.cat((onto @ skew(bone), onto @ skew(around)), -1).flatten(1, 2)
+        residuals = ((image - target) * head[:, None, 2:] / _FACE).flatten(1)
+        angles = matrix_to_axis_angle(turned @ towards.mT).flatten(1) / _HEAD_ANGLES
+        jacobian = torch.cat((moves, torch.diag(1 / _HEAD_ANGLES).expand(len(faces), 6, 6)), 1)
+        gradient = jacobian.mT @ torch.cat((residuals, angles), 1)[..., None]
+        step = torch.linalg.solve(jacobian.mT @ jacobian, gradient)[..., 0].unflatten(1, (2, 3))
+        turned = axis_angle_to_matrix(-step) @ turned
+    difference = matrix_to_axis_angle(fitted[:, 1].mT @ of_faces).norm(dim=1)
+    return fitted.mT @ turned @ torch.stack((fitted[:, 0], still), 1), (difference < _MAX_DIFFERENCE).to(faces)
 
 
 def _turned(rotations: Tensor, relative: Tensor) -> Tensor:

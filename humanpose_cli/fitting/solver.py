@@ -80,10 +80,6 @@ def made_in_parallel(
 ) -> Iterator[Result]:
     """Yield the results of `in_parallel` one after the other, without keeping them."""
 
-    def without_gradients(item: Item) -> Result:
-        with torch.no_grad():  # a setting of the thread
-            return action(item)
-
     def counted(results: Iterable[Result]) -> Iterator[Result]:
         for count, result in enumerate(results, 1):
             progress(count, len(items), "parts of the fit")
@@ -93,7 +89,7 @@ def made_in_parallel(
         yield from counted(map(action, items))
         return
     with ThreadPoolExecutor(min(threads, len(items))) as pool:
-        yield from counted(pool.map(without_gradients, items))
+        yield from counted(pool.map(torch.no_grad()(action), items))
 
 
 _MIN_DAMPING, _MAX_DAMPING = 1e-9, 1e9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def network(monkeypatch):
 
 
 def hands_of(*people: DetectedPerson) -> list[Hand]:
-    with HandDetector(True, threads=1) as detector:
+    with closing(HandDetector(True, threads=1)) as detector:
         found = detector.add(IMAGE, people)
     assert all(each.hands is not None for each in found)
     return [hand for each in found for hand in each.hands or ()]
@@ -124,7 +125,7 @@ def test_a_video_needs_one_crop_a_hand_and_follows_the_wrist(network):
     fake = network((200, 256))
     moving = [person(7, **arm(200 + 12 * frame, 256)) for frame in range(12)]
     counts = []
-    with HandDetector(True, threads=1) as detector:
+    with closing(HandDetector(True, threads=1)) as detector:
         for frame, each in enumerate(moving):
             fake.hands, before = [SHAPE + np.array((200 + 12 * frame, 256))], fake.crops
             (followed,) = detector.add(IMAGE, [each], follow=True)
@@ -137,7 +138,7 @@ def test_a_video_needs_one_crop_a_hand_and_follows_the_wrist(network):
 def test_a_lost_hand_costs_little_and_is_found_again(network):
     fake = network()
     still = person(7, **arm(256, 256))
-    with HandDetector(True, threads=1) as detector:
+    with closing(HandDetector(True, threads=1)) as detector:
         counts = []
         for frame in range(12):
             if frame == 8:
