@@ -139,7 +139,7 @@ class FitOptions(Options):
         "auto",
         "How thoroughly to search for people; auto is thorough for images and fast for videos.",
     )
-    hands: bool = option(True, "Fit the fingers, wrists and forearms to the detected hands.")
+    hands: bool = option(True, "Fit fingers, wrists, forearms and heads to detected hands and faces.")
     focal: float | None = option(
         None,
         "Focal length.",

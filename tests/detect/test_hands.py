@@ -11,7 +11,7 @@ import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, HAND21, Skeleton
 from humanpose_cli.detect.hands import HandDetector
-from humanpose_cli.detect.models import HAND_SIZE, PoseModels
+from humanpose_cli.detect.models import FACE_SIZE, HAND_SIZE, PoseModels
 from humanpose_cli.detect.person import DetectedPerson, Hand
 
 SIDE = 512
@@ -160,3 +160,52 @@ def test_the_network_sees_no_hand_in_grey():
     ((points, world, presence),) = PoseModels("cpu").hands([np.full((HAND_SIZE, HAND_SIZE, 3), 128, np.uint8)])
     assert (points.shape, world.shape) == ((21, 2), (21, 3))
     assert 0 <= presence < 0.5
+
+
+# A person who faces the camera: eyes, mouth, ears and nose.
+HEAD = {"left_eye": (270, 240), "right_eye": (242, 240), "left_mouth": (268, 270), "right_mouth": (244, 270)}
+HEAD |= {"left_ear": (296, 250), "right_ear": (216, 250), "nose": (256, 254)}
+
+
+def find_faces(monkeypatch, presence: float) -> None:
+    """Find faces whose landmarks are in the middle of the crop, each a pixel behind the one before."""
+
+    def faces(models: PoseModels, crops: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        points = np.full((468, 3), FACE_SIZE / 2) + np.arange(468)[:, None] * [0, 0, 1]
+        return [(points, presence) for _ in crops]
+
+    monkeypatch.setattr(PoseModels, "faces", faces)
+
+
+def face_of(**joints: tuple[float, float]) -> np.ndarray | None:
+    with closing(HandDetector(True, threads=1)) as detector:
+        return detector.add(IMAGE, [person(skeleton=BLAZEPOSE33, **joints)])[0].face
+
+
+def test_a_face_is_between_eyes_and_mouth(monkeypatch):
+    find_faces(monkeypatch, 0.9)
+    face = face_of(**HEAD)
+    assert face is not None
+    np.testing.assert_allclose(face[:, :2], [[256, 255]] * 9)
+    # The crop is 1.4 distances between the ears wide.
+    np.testing.assert_allclose(np.diff(face[[0, 7, 8], 2]), np.array([12, 1]) * 112 / FACE_SIZE)
+
+
+@pytest.mark.parametrize(
+    ("presence", "change"),
+    [
+        (0.4, {}),
+        (0.9, {"nose": (370, 254)}),  # a profile
+        (0.9, {"left_ear": (216, 250), "right_ear": (296, 250)}),  # from behind
+        (0.9, {name: (256 + (x - 256) / 6, 255 + (y - 255) / 6) for name, (x, y) in HEAD.items()}),
+    ],
+)
+def test_no_face_where_it_is_unsure_turned_away_or_small(monkeypatch, presence, change):
+    find_faces(monkeypatch, presence)
+    assert face_of(**HEAD | change) is None
+
+
+def test_the_network_sees_no_face_in_grey():
+    ((points, presence),) = PoseModels("cpu").faces([np.full((FACE_SIZE, FACE_SIZE, 3), 128, np.uint8)])
+    assert points.shape == (468, 3)
+    assert presence < 0.5

@@ -14,6 +14,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations, rotations_to_angles
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import FINGERS, HAND21, SMPL24
+from humanpose_cli.detect.hands import FACE_LANDMARKS
 from humanpose_cli.detect.person import DetectedPerson, Hand
 from humanpose_cli.fitting.hands import articulate, hands_not_taken
 from humanpose_cli.fitting.keypoints import KeypointFit
@@ -104,6 +105,17 @@ def distances(body: Body, poses: np.ndarray, true: Tensor) -> float:
     both = torch.stack((torch.from_numpy(poses), true))
     points = body.fingers.points(torch.zeros(1, 10), axis_angle_to_matrix(both))
     return float((points[0] - points[1]).norm(dim=-1).max())
+
+
+def detected_face(body: Body, true: KeypointFit) -> np.ndarray:
+    """The landmarks of a true face, as a network that looks straight at it gives them."""
+    posed = body.pose(rotations_of(true).float(), torch.from_numpy(true.betas), torch.from_numpy(true.trans))
+    table = body.landmarks("face13")
+    points = body.pose_landmarks(table, posed, torch.from_numpy(true.betas))[0].double()
+    points = points[table.skeleton.indices(FACE_LANDMARKS)]
+    ray = points.mean(0) / points.mean(0).norm()
+    depths = (points - points.mean(0)) @ ray * LENS.focal / points.mean(0)[2]
+    return np.concatenate((np.c_[LENS.project(points.numpy()), depths], np.zeros((2, 3))))
 
 
 def cameras(count: int = 1) -> list[FrameCamera]:
@@ -253,3 +265,27 @@ def test_counts_the_hands_that_are_not_taken_by_reason(body: Body) -> None:
     assert {entry["person"] for entry in both.options["hands_not_taken"]} == {0, 1}
     assert record_summary(both)["hands_not_taken"].startswith("person 0, left hand: hidden; ")
     assert "hands_not_taken" not in record_summary(replace(fit, options={}))
+
+
+NECK, HEAD = SMPL24.index("neck"), SMPL24.index("head")
+
+
+def test_heads_turn_towards_faces_and_nothing_else_moves(body):
+    angles = ({"head.turn": 25.0, "neck.flexion": 12.0}, {"head.turn": 5.0, "neck.flexion": 0.0})
+    true, fit = (bodies_of(body, STANCE | each) for each in angles)
+    person = replace(person_with((Hand.missing("hidden"),) * 2), face=detected_face(body, true))
+    turned = articulate(body, fit, [person], cameras())
+    relative = torch.cat([rotations_of(each) for each in (fit, turned, true)])
+    posed = body.pose(relative.float(), torch.zeros(1, 10), torch.from_numpy(fit.trans), vertices=False)
+    before, after = (geodesic_angle(posed.rotations[row, HEAD], posed.rotations[2, HEAD]) for row in (0, 1))
+    assert after < np.deg2rad(2) < np.deg2rad(22) < before
+    rest = [joint for joint in range(22) if joint not in (NECK, HEAD)]
+    torch.testing.assert_close(relative[1, rest], relative[0, rest], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(turned.joints3d[0], posed.joints[1], atol=1e-5)
+
+
+def test_a_face_far_from_the_fit_turns_nothing(body):
+    true, fit = (bodies_of(body, STANCE | {"head.turn": turn}) for turn in (50.0, -5.0))
+    person = replace(person_with((Hand.missing("hidden"),) * 2), face=detected_face(body, true))
+    turned = articulate(body, fit, [person], cameras())
+    torch.testing.assert_close(rotations_of(turned)[:, HEAD], rotations_of(fit)[:, HEAD], atol=1e-6, rtol=0)
