@@ -141,7 +141,7 @@ def _articulated(
     rotations[:, _KNUCKLES] = torch.eye(3).to(rotations)  # fingers bend for these
     joints = body.pose(rotations.float(), betas, trans, scales, vertices=False).joints.numpy()
     joints3d, joints2d = bodies.joints3d.copy(), bodies.joints2d.copy()
-    moved = [*_KNUCKLES, *_NECK_HEAD[1:]]
+    moved = [*_KNUCKLES, *_NECK_HEAD[1:]] if rows else _KNUCKLES
     joints3d[:, moved] = joints[:, moved]
     joints2d[:, moved] = _camera(people, cameras).project(joints[:, moved])
     return replace(
@@ -207,8 +207,8 @@ def _turns_to_faces(
         the face's rotation is near the fitted one, 0 elsewhere.
     """
     camera = _camera(people, cameras)
-    points = [person.face[: len(FACE_LANDMARKS)] for person in people if person.face is not None]
-    faces = torch.from_numpy(np.stack(points))
+    landmarks = [person.face[: len(FACE_LANDMARKS)] for person in people if person.face is not None]
+    faces = torch.from_numpy(np.stack(landmarks))
     table, (focal, centre) = body.landmarks("face13"), map(torch.from_numpy, (camera.focal, camera.principal_point))
     rows, eye = table.skeleton.indices(FACE_LANDMARKS), torch.eye(3).to(faces)
     in_view = fit_similarity(table.template[rows].to(faces).expand_as(faces), faces).rotation

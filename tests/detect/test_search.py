@@ -12,7 +12,7 @@ from helpers.landmark_passes import candidate, disc_mask, moved, observed, stand
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect import regions, search
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.person import combine, mean_mask, points_spread
+from humanpose_cli.detect.person import axis_spread, combine, mean_mask
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import (
     SCHEMES,
@@ -197,7 +197,7 @@ def test_combining_averages_points_and_centres_the_hips() -> None:
     np.testing.assert_allclose(person.keypoints[:, :2], moved(points, 3, -1), rtol=1e-5)
     np.testing.assert_allclose(person.keypoints[:, 2], 0.75)
     np.testing.assert_allclose(person.spread, np.sqrt((9 + 1) / 2), rtol=1e-5)
-    np.testing.assert_allclose(points_spread([observed(points)]), 0)
+    np.testing.assert_allclose(axis_spread([points, points]), 0)
     assert person.world is not None
     hips = BLAZEPOSE33.indices(["left_hip", "right_hip"])
     np.testing.assert_allclose(person.world[hips].mean(0), 0, atol=1e-6)
