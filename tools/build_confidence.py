@@ -107,7 +107,7 @@ def regression(
     noise: NDArray[np.float64], error: NDArray[np.float64]
 ) -> tuple[list[float], list[float], dict[str, float]]:
     """Slopes (3), which are not negative, usual noise (3) and log odds of each kind of joint."""
-    kinds = [confidence.unsided(name) for name in SMPL24.joint_names]
+    kinds = [name.split("_")[-1] for name in SMPL24.joint_names]
     kinds[0] = "hip"  # the pelvis' own error is zero by definition
     names = list(dict.fromkeys(kinds[1:]))
     usual = np.exp(np.nanmedian(np.log(np.clip(noise, confidence.MIN_NOISE, confidence.MAX_NOISE)), (0, 2)))
