@@ -383,7 +383,7 @@ class _Posing(torch.autograd.Function):
         posed = _pose(tree, bones is not None, None if betas is None else _rows(betas, batch), blending)
         if betas is not None and blending is not None and vertices is not None:
             weights = betas if posed.weights is None else posed.weights
-            vertices = product(weights, blending.directions, vertices.reshape(-1)).view(len(weights), -1, 3)
+            vertices = product(weights, blending.directions, vertices.reshape(-1)).view(-1, *vertices.shape[-2:])
         vertices = None if vertices is None else _rows(vertices, batch)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(vertices, posed.maps, *posed[:2], posed.joints, *inputs[:5])
