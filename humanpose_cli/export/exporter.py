@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +21,7 @@ from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.cloud import write_cloud
 from humanpose_cli.export.fbx import fbx_bytes
 from humanpose_cli.export.gltf import glb_bytes
+from humanpose_cli.export.laboratory import LABORATORY, turn_to_x
 from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
 from humanpose_cli.export.maps import write_maps
 from humanpose_cli.export.masks import export_masks
@@ -29,7 +31,15 @@ from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_worl
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_bytes, write_files, write_json, write_npz
+from humanpose_cli.io.atomic import (
+    atomic_path,
+    removed_on_failure,
+    write_bytes,
+    write_files,
+    write_json,
+    write_npz,
+    write_text,
+)
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX
@@ -213,20 +223,25 @@ def export_of(
     return Export(grounded_fit, body, Path(base), people, meshes, progress, fit, available)
 
 
-def _amass(task: Export) -> list[Path]:
-    paths = [task.path(f".{person.name}.amass.npz") for person in task.people]
+def _each_person(task: Export, ending: str, write: Callable[[Path, PersonMotion], None]) -> list[Path]:
+    """Write one file for each person."""
+    paths = [task.path(f".{person.name}.{ending}") for person in task.people]
     with removed_on_failure(paths):
         for person, path in zip(task.people, paths, strict=True):
-            write_npz(path, task.fit.to_amass(person.track, body=task.body))
+            write(path, person)
     return paths
+
+
+def _amass(task: Export) -> list[Path]:
+    def write(path: Path, person: PersonMotion) -> None:
+        write_npz(path, task.fit.to_amass(person.track, body=task.body))
+
+    return _each_person(task, "amass.npz", write)
 
 
 def _bvh(task: Export) -> list[Path]:
-    paths = [task.path(f".{person.name}.bvh") for person in task.people]
-    with removed_on_failure(paths):
-        for person, path in zip(task.people, paths, strict=True):
-            write_bvh(path, person, task.fit.frame_rate, task.fit.frame_times)
-    return paths
+    fit = task.fit
+    return _each_person(task, "bvh", lambda path, person: write_bvh(path, person, fit.frame_rate, fit.frame_times))
 
 
 def _glb(task: Export) -> list[Path]:
@@ -340,6 +355,15 @@ def _masks(task: Export) -> list[Path]:
     return export_masks(task.original, task.frames, task.path(".masks"), task.progress)
 
 
+def _laboratory(task: Export, kind: str) -> list[Path]:
+    turn = turn_to_x(task.people)
+
+    def write(path: Path, person: PersonMotion) -> None:
+        write_text(path, LABORATORY[kind](task.fit, task.body, person, turn, path.name))
+
+    return _each_person(task, kind, write)
+
+
 FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "amass": _amass,
     "json": _json,
@@ -352,6 +376,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "cloud": _cloud,
     "masks": _masks,
     "maps": lambda task: write_maps(task.original, task.body, task.path(".maps"), task.progress),
+    **{kind: partial(_laboratory, kind=kind) for kind in LABORATORY},
 }
 """Functions that write the formats, by the user's names."""
 

@@ -11,8 +11,7 @@ writes it (see `io.detections.openpose`); shaded bodies on black for `pose_video
 from __future__ import annotations
 
 import colorsys
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import closing
 from fractions import Fraction
 from functools import reduce
 from pathlib import Path
@@ -27,14 +26,14 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.engine.rasterising.op import merge_meshes
+from humanpose_cli.export.masks import image_writers
 from humanpose_cli.fitting.keypoints import one_thread_each
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, DRAWING_THREADS, posed_people
+from humanpose_cli.fitting.overlays import DRAWING_THREADS, posed_people
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import removed_on_failure, write_json
 from humanpose_cli.io.detections.joint_orders import ORDERS
-from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.video import VideoWriter, made_ahead
+from humanpose_cli.io.video import made_ahead
 from humanpose_cli.rendering.boxes import NEAR, Box
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.rendering.shading import Scene, rasterise_view
@@ -60,65 +59,38 @@ PART_COLOURS = np.array(
 """(24, 3) float, 0 to 1, RGB. Colours of SMPL's parts in `parts` images; neighbours differ in hue and saturation."""
 
 
-@dataclass(frozen=True)
-class FrameMaps:
-    """The maps of one frame.
-
-    Attributes:
-        images: (H, W, 3) uint8 by name: bodies, depth, normals, parts and openpose.
-        depth: (H, W) uint16, millimetres along the camera's axis. 0 without a person.
-        points: (18, 3) float for each person, nearest first: x, y in pixels, and confidence, 0 for missing points.
-        tracks: Track of each person.
-    """
-
-    images: dict[str, NDArray[np.uint8]]
-    depth: NDArray[np.uint16]
-    points: list[NDArray[np.float64]]
-    tracks: list[int]
-
-
 def write_maps(fit: Fit, body: Body, folder: Path, progress: Progress) -> list[Path]:
     """Write videos, or PNG images of a photograph, PNG images of 16-bit depth, and OpenPose's JSON into a folder.
 
     Takes are drawn by their first camera. Frames of other sizes than the first one's are scaled into the videos.
     """
-    single = fit.frame_count == 1
-    files = {name: folder / f"{name}.{'png' if single else 'mp4'}" for name in _NAMES}
+    files = [folder / f"{name}.{'png' if fit.frame_count == 1 else 'mp4'}" for name in _NAMES]
     deep = [folder / f"depth_{frame:06d}.png" for frame in range(fit.frame_count)]
-    document = folder / "openpose.json"
     near, far = _depth_range(fit)
-    size = tuple(fit.image_size[0].tolist())
-    written: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        stack.enter_context(removed_on_failure([*deep, *(files.values() if single else ())]))
-        rate = fit.frame_rate or DEFAULT_FRAME_RATE
-        videos = {
-            name: stack.enter_context(VideoWriter(path, rate, quality=_QUALITY))
-            for name, path in files.items()
-            if not single
-        }
+    document: list[dict[str, Any]] = []
 
-        def made(frame: int) -> FrameMaps:
-            maps = frame_maps(fit, frame, body, near, far)
-            write_image(deep[frame], maps.depth, photograph=True)
-            return maps
+    def made(frame: int) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Any]]:
+        images, depth, people = frame_maps(fit, frame, body, near, far)
+        write_image(deep[frame], depth, photograph=True)
+        return images, people
 
-        stack.enter_context(one_thread_each())
-        threads = min(DRAWING_THREADS, torch.get_num_threads())
-        for frame, maps in enumerate(stack.enter_context(closing(made_ahead(made, range(fit.frame_count), threads)))):
+    threads = min(DRAWING_THREADS, torch.get_num_threads())
+    writers = image_writers(files, fit.frame_rate, _QUALITY)
+    ahead = closing(made_ahead(made, range(fit.frame_count), threads))
+    with removed_on_failure(deep), writers as write, one_thread_each(), ahead as drawn:
+        for frame, (images, people) in enumerate(drawn):
             time = None if fit.frame_times is None else Fraction(float(fit.frame_times[frame]))
-            for name, image in maps.images.items():
-                if single:
-                    write_image(files[name], image)
-                else:
-                    videos[name].write(image if image.shape[1::-1] == size else fitted_into(image, size), time)
-            written.append(_openpose_document(fit, frame, maps))
+            for file, image in zip(files, images.values(), strict=True):
+                write(file, image, time)
+            document.append(people)
             progress(frame + 1, fit.frame_count, "maps")
-    write_json(document, written, indent=None)
-    return [*files.values(), *deep, document]
+    write_json(folder / "openpose.json", document, indent=None)
+    return [*files, *deep, folder / "openpose.json"]
 
 
-def frame_maps(fit: Fit, frame: int, body: Body, near: float, far: float) -> FrameMaps:
+def frame_maps(
+    fit: Fit, frame: int, body: Body, near: float, far: float
+) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.uint16], dict[str, Any]]:
     """Draw the maps of one frame.
 
     Args:
@@ -127,6 +99,10 @@ def frame_maps(fit: Fit, frame: int, body: Body, near: float, far: float) -> Fra
         body: Its body model.
         near: Metres. The depth that is white in the 8-bit map.
         far: Metres. The depth that is darkest.
+
+    Returns:
+        Images (H, W, 3) by name, depth (H, W) in millimetres along the camera's axis, 0 without a person, and
+        OpenPose's document of the frame, people from near to far with their tracks as `person_id`.
     """
     camera = fit.camera(frame)
     width, height = camera.size
@@ -136,22 +112,20 @@ def frame_maps(fit: Fit, frame: int, body: Body, near: float, far: float) -> Fra
     rows = fit.rows_for(frame)
     rows = rows[np.isfinite(fit.joints3d[rows]).all((1, 2))]
     rows = rows[np.argsort(fit.joints3d[rows, 0, 2], kind="stable")]
+    document: dict[str, Any] = {"version": 1.3, "people": [], "canvas_width": width, "canvas_height": height}
     if not len(rows):
-        return FrameMaps(images, depth, [], [])
+        return images, depth, document
     tracks = fit.track_id[rows].tolist()
     posed = posed_people(body, fit, rows)
     assert posed.vertices is not None
-    surfaces = [
-        Surface(vertices, body.faces, tuple(person_colour(track)))
-        for vertices, track in zip(posed.vertices, tracks, strict=True)
-    ]
-    scene = Scene(surfaces, camera)
+    colours = [tuple(person_colour(track)) for track in tracks]
+    scene = Scene([Surface(v, body.faces, c) for v, c in zip(posed.vertices, colours, strict=True)], camera)
     for tile in scene.tiles():
         images["bodies"][tile.slices] = np.rint(255 * scene.draw(tile).colour.clip(0, 1))
     front = np.full((height, width), np.inf, np.float32)
     if boxes := [box for box in scene.boxes if not box.empty]:
         box = reduce(Box.union, boxes)
-        meshes = merge_meshes([surface.vertices[None] for surface in surfaces], [body.faces] * len(surfaces))
+        meshes = merge_meshes([vertices[None] for vertices in posed.vertices], [body.faces] * len(rows))
         raster = rasterise_view(meshes.vertices, meshes.faces, camera.part(box))
         front[box.slices] = raster.depth[0].numpy()
         shown = np.flatnonzero(np.isfinite(front))
@@ -174,7 +148,9 @@ def frame_maps(fit: Fit, frame: int, body: Body, near: float, far: float) -> Fra
     points = [_openpose_points(*pair, front) for pair in zip(landmarks.numpy(), pixels, strict=True)]
     for person in reversed(points):  # the nearest person is drawn last
         draw_figure(images["openpose"], person)
-    return FrameMaps(images, depth, points, tracks)
+    for track, person in zip(tracks, points, strict=True):
+        document["people"].append({"person_id": [track], "pose_keypoints_2d": person.round(3).ravel().tolist()})
+    return images, depth, document
 
 
 def _depth_range(fit: Fit) -> tuple[float, float]:
@@ -193,20 +169,16 @@ def _openpose_points(
 
     Points behind the camera are missing, and those of the face that a surface hides, as detectors miss them.
     """
-    result = np.zeros((len(_POINTS), 3))
+    height, width = surface.shape
     visible = points[:, 2] > NEAR
-    x, y = np.floor(pixels).astype(np.int64).T
-    inside = (x >= 0) & (y >= 0) & (x < surface.shape[1]) & (y < surface.shape[0])
-    for index in range(COCO17.index("left_shoulder")):
-        if inside[index] and surface[y[index], x[index]] < points[index, 2] - _HIDDEN:
-            visible[index] = False
-    for row, name in enumerate(_POINTS):
-        sources = [COCO17.index(f"{side}_shoulder") for side in ("left", "right")]
-        if name != "neck":
-            sources = [COCO17.index(name)]
-        if visible[sources].all():
-            result[row] = *pixels[sources].mean(0), 1
-    return result
+    face = slice(COCO17.index("left_shoulder"))
+    x, y = np.floor(pixels[face]).astype(np.int64).T
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    visible[face] &= ~inside | (surface[y % height, x % width] > points[face, 2] - _HIDDEN)
+    shoulders = [COCO17.index(f"{side}_shoulder") for side in ("left", "right")]
+    neck = np.append(pixels[shoulders].mean(0), visible[shoulders].all())
+    rows = dict(zip((*COCO17.joint_names, "neck"), np.vstack((np.c_[pixels, visible], neck)), strict=True))
+    return np.array([rows[name] * rows[name][2] for name in _POINTS])
 
 
 def draw_figure(image: NDArray[np.uint8], points: NDArray[np.float64]) -> None:
@@ -224,13 +196,3 @@ def draw_figure(image: NDArray[np.uint8], points: NDArray[np.float64]) -> None:
             cv2.fillConvexPoly(image, np.array(polygon), [int(0.6 * c) for c in colour])
     for row in np.flatnonzero(shown):
         cv2.circle(image, np.rint(corners[row]).astype(int).tolist(), half, _COLOURS[row], -1)
-
-
-def _openpose_document(fit: Fit, frame: int, maps: FrameMaps) -> dict[str, Any]:
-    """Return OpenPose's JSON of a frame; people have their tracks as `person_id`."""
-    width, height = fit.image_size[frame].tolist()
-    people = [
-        {"person_id": [track], "pose_keypoints_2d": np.round(points, 3).ravel().tolist()}
-        for track, points in zip(maps.tracks, maps.points, strict=True)
-    ]
-    return {"version": 1.3, "people": people, "canvas_width": width, "canvas_height": height}

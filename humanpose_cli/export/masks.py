@@ -8,7 +8,7 @@ channels above 225 of 255. Wan-Animate's `character_mask` (node WanAnimateToVide
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -26,6 +26,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
 from humanpose_cli.io.atomic import removed_on_failure, write_json
+from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.io.video import VideoCodec, VideoWriter
@@ -111,23 +112,35 @@ def write_masks(
 ) -> None:
     """Write COCO's annotations of all people to `path`, and each drawing as a video (.mp4) or an image of the frame."""
     document = _document(fit)
-    with ExitStack() as stack:
-        stack.enter_context(removed_on_failure([file for file in drawings if file.suffix != ".mp4"]))
-        rate = fit.frame_rate or DEFAULT_FRAME_RATE
-        videos = {
-            file: stack.enter_context(VideoWriter(file, rate, quality=_QUALITY, codec=codec))
-            for file in drawings
-            if file.suffix == ".mp4"
-        }
+    with image_writers([*drawings], fit.frame_rate, _QUALITY, codec) as write:
         for number, time, labels in _labels(fit, frames):
             document["annotations"] += _annotations(fit, number, labels)
             for file, draw in drawings.items():
-                if file in videos:
-                    videos[file].write(np.broadcast_to(np.atleast_3d(draw(labels)), (*labels.shape, 3)), time)
-                else:
-                    write_image(file, draw(labels))
+                write(file, draw(labels), time)
             progress(number + 1, fit.frame_count, "masks")
     write_json(path, document, indent=None)
+
+
+@contextmanager
+def image_writers(
+    files: Sequence[Path], rate: float | None, quality: int, codec: VideoCodec = "h264"
+) -> Iterator[Callable[[Path, NDArray[np.uint8], Fraction | None], None]]:
+    """Open videos (.mp4) and images; yields the function that writes an image, or the next frame of a video."""
+    with ExitStack() as stack:
+        stack.enter_context(removed_on_failure([file for file in files if file.suffix != ".mp4"]))
+        writers = {file: VideoWriter(file, rate or DEFAULT_FRAME_RATE, quality=quality, codec=codec) for file in files}
+        videos = {file: stack.enter_context(writer) for file, writer in writers.items() if file.suffix == ".mp4"}
+        sizes: dict[Path, tuple[int, int]] = {}
+
+        def write(file: Path, image: NDArray[np.uint8], time: Fraction | None) -> None:
+            if file not in videos:
+                write_image(file, image)
+                return
+            size = sizes.setdefault(file, (image.shape[1], image.shape[0]))
+            image = np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3))
+            videos[file].write(image if image.shape[1::-1] == size else fitted_into(image, size), time)
+
+        yield write
 
 
 def _labels(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None, NDArray[np.int64]]]:

@@ -54,7 +54,11 @@ def files(tmp_path_factory) -> Path:
         "clip.mp4.fbx",
         "clip.mp4.glb",
         "clip.mp4.json",
-        *(f"clip.mp4.person{track}.{ending}" for track in PRESENT for ending in ("amass.npz", "bvh")),
+        *(
+            f"clip.mp4.person{track}.{ending}"
+            for track in PRESENT
+            for ending in ("amass.npz", "bvh", "csv", "mot", "trc")
+        ),
     ]
     return base
 
