@@ -82,17 +82,19 @@ def test_agrees_at_every_size(device, batch, vertices):
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("axis_angles", [False, True])
 @pytest.mark.parametrize(("features", "alike"), [(True, False), (True, True), (False, False), (False, True)])
-def test_shaped_bodies_agree_with_the_reference(device, path, absolute, axis_angles, features, alike):
-    body, count = random_body(device=device), len(PARENTS)
+@pytest.mark.parametrize("batch", [3, 0])
+def test_shaped_bodies_agree_with_the_reference(device, path, batch, absolute, axis_angles, features, alike):
+    body, count = random_body(batch, device=device), len(PARENTS)
     generator = torch.Generator().manual_seed(6)
-    sizes = (1 if alike else 3, 5), (5 + 9 * (count - 1) * features, 600), (5, count, 3), (3, count, 3)
+    sizes = (1 if alike else batch, 5), (5 + 9 * (count - 1) * features, 600), (5, count, 3), (batch, count, 3)
     betas, directions, joint_directions, turns = (torch.randn(n, generator=generator).to(device) for n in sizes)
     rotations = turns.requires_grad_() if axis_angles else body.rotations
+    template, joints = (t[0].detach() for t in (random_body().vertices.to(device), random_body().joints.to(device)))
     inputs = [betas.requires_grad_(), rotations, body.scales, translation_of(body)]
 
     def run(backend):
         points, bones = pose_vertices(
-            *(body.vertices[0].detach(), body.bone_indices, body.bone_weights, rotations, body.joints[0].detach()),
+            *(template, body.bone_indices, body.bone_weights, rotations, joints),
             *(PARENTS, body.scales, body.rest_rotations, inputs[3]),
             betas=betas, directions=0.1 * directions, joint_directions=joint_directions,
             absolute=absolute, backend=backend,

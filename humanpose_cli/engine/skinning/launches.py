@@ -409,7 +409,7 @@ class _Posing(torch.autograd.Function):
                     vertices, maps, ctx.bones, grad, to_vertices or to_blend, to_maps
                 )
             if to_blend and out_vertices is not None:
-                rows = out_vertices.view(len(out_vertices), -1)
+                rows = out_vertices.view(len(out_vertices), 3 * vertices.shape[1])
                 from_weights, out_vertices = product(rows, ctx.blending.directions, transposed=True), None
         tree, out_betas = Joints(*inputs, *ctx.tree), None
         if to_betas or any(needs):

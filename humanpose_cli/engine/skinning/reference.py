@@ -162,10 +162,10 @@ def pose_vertices(
     if betas is not None and blending is not None:
         weights, batch = betas.expand(len(tree.rotations), -1), len(tree.rotations)
         rest_joints = torch.addmm(tree.joints.flatten(), weights, blending.joint_directions.flatten(1))
-        tree = tree._replace(joints=rest_joints.view(batch, -1, 3))
+        tree = tree._replace(joints=rest_joints.view(batch, *tree.joints.shape))
         if len(blending.directions) > betas.shape[1]:
             weights = torch.cat((weights, _pose_features(tree.rotations, tree.parents, tree.absolute)), 1)
-        vertices = torch.addmm(vertices.flatten(), weights, blending.directions).view(batch, -1, 3)
+        vertices = torch.addmm(vertices.flatten(), weights, blending.directions).view(batch, *vertices.shape)
     rotations, linear, positions = forward_kinematics(tree)
     points = skin_vertices(vertices, tree.joints, linear, positions, bone_indices, bone_weights)
     return points, rotations, linear, positions, tree.joints
