@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 _FORMAT = option(
     "--format NAME,NAME",
-    "Formats: amass,json,bvh,glb,fbx,usd,obj,ply,cloud,masks,maps,trc,mot,csv. Default: glb or --out's suffix.",
+    "Formats: amass,json,bvh,glb,fbx,vrma,usd,obj,ply,cloud,masks,maps,trc,mot,csv. Default: glb or --out's suffix.",
 )
 _FRAME_RATE = option("--frame-rate N", "Frame rate of fits without one, such as fits of image folders. Default: 25.")
+_RIG = option(
+    "--rig NAME|FILE",
+    "Skeleton: mixamo, ue5, vrm, rigify, smplx, lafan1, soma, or a character's file. Default: the body's.",
+)
 _WORLD = option(
     "--world camera|ground",
     "Origin: camera (the first frame's camera, its up is up) or ground (feet on level ground at height 0).",
@@ -35,11 +39,11 @@ _WORLD = option(
         ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
     ),
     brief=counts("people", "frames", "files"),
-    usual="--out --format --frames --person --world --texture --frame-rate --body --overwrite",
+    usual="--out --format --rig --frames --person --world --texture --frame-rate --body --overwrite",
     examples=(
         "hpc export clip.mp4.fit.npz",
         "hpc export clip.mp4.fit.npz --out dance.glb --world ground",
-        "hpc export photo.jpg.fit.npz --frames photo.jpg",
+        "hpc export clip.mp4.fit.npz --rig hero.vrm --world ground",
         "hpc export hpc-out/fit --format amass,bvh --person largest",
     ),
 )
@@ -50,6 +54,7 @@ def export(
     formats: Annotated[str | None, _FORMAT] = None,
     frame_rate: Annotated[float | None, _FRAME_RATE] = None,
     world: Annotated[Literal["camera", "ground"], _WORLD] = "camera",
+    rig: Annotated[str | None, _RIG] = None,
     out: OutOrFile = Path("hpc-out/export"),
 ) -> CommandResult:
     """Write fits for other programs: glTF, FBX, USD, BVH, AMASS, OBJ and others.
@@ -57,8 +62,9 @@ def export(
     Writes NAME.glb, with all people and the camera, for each fit; --format chooses other formats.
 
     glb, fbx, usd and json hold all people and the camera; bvh and amass are one file for each person; obj and ply are
-    folders with one file for each frame; cloud is NAME.cloud.ply with points of the background, if the camera walks;
-    masks and maps are folders with videos for image generators; trc, mot and csv are markers and joint angles.
+    folders with one file for each frame; vrma is one file for each person, and so is glb with a character of your own
+    (--rig FILE.glb); cloud is NAME.cloud.ply with points of the background, if the camera walks; masks and maps are
+    folders with videos for image generators; trc, mot and csv are markers and joint angles.
     NAME.blender.py opens NAME.glb or NAME.usd in Blender with the clip's frame rate, range and camera, and with the
     frames as background if --frames names them. Lengths are in metres, of FBX in centimetres. AMASS is z up, JSON has
     camera axes, all other formats are y up.
@@ -67,25 +73,20 @@ def export(
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
-    from humanpose_cli.export.exporter import (
-        ONE_FILE,
-        SURFACES,
-        check_frame_rate,
-        export_of,
-        output_base,
-        parse_formats,
-    )
+    from humanpose_cli.export import exporter
     from humanpose_cli.fitting.records import record_summary
     from humanpose_cli.fitting.times_between import evenly_spaced
 
-    check_frame_rate(frame_rate)
-    base_of, kinds = output_base(out, parse_formats(formats) if formats is not None else None)
+    exporter.check_frame_rate(frame_rate)
+    base_of, kinds = exporter.output_base(out, exporter.parse_formats(formats) if formats is not None else None)
+    skeleton = exporter.rig_of(rig, kinds, base_of("").parent)
     sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
     for source in inputs.items(*input_set, lambda _: ()):
         base = base_of(source.key)
         for kind in kinds:
-            paths = (base.with_name(f"{base.name}.{kind}"),) if kind in ONE_FILE else ()
+            is_one = kind in exporter.ONE_FILE and not (skeleton and skeleton.glb)
+            paths = (base.with_name(f"{base.name}.{kind}"),) if is_one else ()
             items.append(replace(source, key=f"{source.key} as {kind}", outputs=paths))
             sources[items[-1].key] = source.key, kind
     latest: dict[str, Export] = {}  # of the item before, whose fit often is that of the next
@@ -94,18 +95,18 @@ def export(
         name, kind = sources[item.key]
         if name not in latest:
             latest.clear()
-            fit, _, textures = inputs.read(session, item, with_looks=not SURFACES.isdisjoint(kinds))
-            latest[name] = export_of(
+            fit, _, textures = inputs.read(session, item, with_looks=not exporter.SURFACES.isdisjoint(kinds))
+            latest[name] = exporter.export_of(
                 fit,
                 base_of(name),
                 frame_rate=frame_rate,
                 world=world,
                 textures=textures,
                 progress=part_of(session.reporter.step, TEXTURED, 1),
-            )
+            ).on_rig(skeleton, grounded=world == "ground")
         task = latest[name]
         path = task.write((kind,))
-        if kind in ("glb", "usd") and task.fit.frame_count > 1:
+        if path[-1].name.endswith(".blender.py") and task.fit.frame_count > 1:
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(
                 f"{name}: {task.fit.frame_count} frames at {rate}; {path[-1].name} opens them in Blender"
@@ -114,8 +115,8 @@ def export(
         if kind in ("bvh", "amass") and times is not None and not evenly_spaced(times, task.fit.frame_rate):
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(f"{name}: its frames are not evenly spaced; {kind} has {rate}, interpolated")
-        details = {"format": kind, "people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
-        details["doubtful"] = record_summary(task.fit)["doubtful"]
-        return Outcome(path, details)
+        counted = {"format": kind, "people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
+        return Outcome(path, {**counted, "doubtful": record_summary(task.fit)["doubtful"]})
 
-    return flags.run(session, items, work, out, {"frame_rate": frame_rate, "world": world, **inputs.identity()})
+    identity = {"frame_rate": frame_rate, "world": world, "rig": exporter.rig_identity(rig), **inputs.identity()}
+    return flags.run(session, items, work, out, identity)

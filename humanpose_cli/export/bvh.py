@@ -7,6 +7,7 @@ first frame.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,12 @@ def write_bvh(
     children: dict[int, list[int]] = {joint: [] for joint in range(len(skeleton))}
     for parent, child in skeleton.bones:
         children[parent].append(child)
-    lines, order = ["HIERARCHY"], []
+    lines, order, moving = ["HIERARCHY"], [], {0, person.hips}
+    offsets = offsets / person.unit
 
     def joint_block(joint: int, depth: int) -> None:
         order.append(joint)
-        tab, position = "\t" * depth, "Xposition Yposition Zposition " if joint == 0 else ""
+        tab, position = "\t" * depth, "Xposition Yposition Zposition " if joint in moving else ""
         lines.append(f"{tab}{'JOINT' if depth else 'ROOT'} {skeleton.joint_names[joint]}")
         lines.append(f"{tab}{{")
         lines.append(f"{tab}\tOFFSET {_numbers(offsets[joint])}")
@@ -52,7 +54,7 @@ def write_bvh(
         for child in children[joint]:
             joint_block(child, depth + 1)
         if not children[joint]:
-            along = offsets[joint] / np.linalg.norm(offsets[joint]) * _END
+            along = offsets[joint] / max(np.linalg.norm(offsets[joint]), 1e-9) * _END / person.unit
             lines.extend((f"{tab}\tEnd Site", f"{tab}\t{{", f"{tab}\t\tOFFSET {_numbers(along)}", f"{tab}\t}}"))
         lines.append(f"{tab}}}")
 
@@ -62,9 +64,13 @@ def write_bvh(
         times = TimesBetween.evenly(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
         turns, pelvis = times.rotations(turns), times.values(pelvis)
     matrices = turns[:, order].reshape(-1, 3, 3)
-    angles = Rotation.from_matrix(matrices).as_euler(_ORDER, degrees=True).reshape(len(pelvis), -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where two axes coincide, any angles with the right sum are right
+        angles = Rotation.from_matrix(matrices).as_euler(_ORDER, degrees=True).reshape(len(pelvis), -1, 3)
+    positions = {0: np.zeros_like(pelvis), person.hips: pelvis / person.unit}
+    columns = [column for row, joint in enumerate(order) for column in (positions.get(joint), angles[:, row])]
     lines += ["MOTION", f"Frames: {len(pelvis)}", f"Frame Time: {1 / frame_rate:.9f}"]
-    lines += [_numbers(values) for values in np.hstack((pelvis, angles))]
+    lines += [_numbers(values) for values in np.hstack([c for c in columns if c is not None])]
     write_text(path, "\n".join(lines) + "\n")
 
 

@@ -20,13 +20,15 @@ from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.cloud import write_cloud
 from humanpose_cli.export.fbx import fbx_bytes
-from humanpose_cli.export.gltf import glb_bytes
+from humanpose_cli.export.gltf import animated_glb, glb_bytes, vrma_bytes
 from humanpose_cli.export.laboratory import LABORATORY, turn_to_x
 from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
 from humanpose_cli.export.maps import write_maps
 from humanpose_cli.export.masks import export_masks
 from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.export.retarget import fitted, retargeted
+from humanpose_cli.export.rigs import Rig, read_rig
 from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_world
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
@@ -40,6 +42,7 @@ from humanpose_cli.io.atomic import (
     write_npz,
     write_text,
 )
+from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX
@@ -62,6 +65,7 @@ class Export:
         progress: The listener.
         original: The fit in its own world, which projects onto the frames.
         frames: The frames; None if they are not available.
+        rig: The rig of `people`; None for the body's bones.
     """
 
     fit: Fit
@@ -72,6 +76,7 @@ class Export:
     progress: Progress
     original: Fit
     frames: FitFrames | None
+    rig: Rig | None = None
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
         """Write each of the formats, keys of `FORMATS`, atomically; return the files in the order written."""
@@ -84,6 +89,15 @@ class Export:
                     self.path(f".{name}").rmdir()
                 raise
         return tuple(dict.fromkeys(files))
+
+    def on_rig(self, rig: Rig | None, *, grounded: bool) -> Export:
+        """Return the export with people on a rig, and with their surfaces if the rig has their proportions."""
+        if rig is None:
+            return self
+        own = {p.track: fitted(rig, p, self.meshes[p.track]) for p in self.people if not len(rig.positions)}
+        seconds, rigs = self.fit.seconds(DEFAULT_FRAME_RATE), {track: part for track, (part, _) in own.items()}
+        people = [retargeted(p, rigs.get(p.track, rig), seconds, grounded=grounded) for p in self.people]
+        return replace(self, people=people, meshes={track: mesh for track, (_, mesh) in own.items()}, rig=rig)
 
     def path(self, ending: str) -> Path:
         """Return the path of a file with this ending."""
@@ -162,6 +176,7 @@ def export_fit(
     textures: Textures = None,
     frames: AnyFrames = None,
     body: Body | None = None,
+    rig: str | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Path, ...]:
     """Write a fit in each of the formats.
@@ -179,6 +194,7 @@ def export_fit(
         frames: The video, folder, images or (F, H, W, 3) uint8 of the fit; None for the Fit's source, or the files that
             the fit file names.
         body: Body model of a SMPL fit that was read from a file.
+        rig: Skeleton of the files, see `rigs.read_rig`; None for the body's.
         progress: The listener.
 
     Returns:
@@ -193,7 +209,20 @@ def export_fit(
     export = export_of(
         fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=progress, frames=frames, body=body
     )
-    return export.write(names)
+    return export.on_rig(rig_of(rig, names, Path(base).parent), grounded=world == "ground").write(names)
+
+
+def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
+    """Read a rig for formats. Raises UsageError for formats without it; a table to fill in goes into the folder."""
+    if rig is None:
+        return None
+    found = read_rig(rig, folder)
+    has_surface = found.glb is not None or not len(found.positions)
+    possible = ["bvh", "fbx", *["glb"] * has_surface, *["vrma"] * (rig == "vrm")]
+    others = [name for name in formats if name not in possible]
+    if others:
+        raise UsageError("rig", f"has no effect on {', '.join(others)}", expected=", ".join(possible), got=rig)
+    return found
 
 
 def export_of(
@@ -223,6 +252,11 @@ def export_of(
     return Export(grounded_fit, body, Path(base), people, meshes, progress, fit, available)
 
 
+def rig_identity(rig: str | None) -> str | None:
+    """Return what identifies a rig: its name, or the checksum of its file."""
+    return file_digest(Path(rig)) if rig is not None and Path(rig).is_file() else rig
+
+
 def _each_person(task: Export, ending: str, write: Callable[[Path, PersonMotion], None]) -> list[Path]:
     """Write one file for each person."""
     paths = [task.path(f".{person.name}.{ending}") for person in task.people]
@@ -246,6 +280,10 @@ def _bvh(task: Export) -> list[Path]:
 
 def _glb(task: Export) -> list[Path]:
     path, fit = task.path(".glb"), task.fit
+    if task.rig is not None and task.rig.glb is not None:
+        rig, glb, seconds = task.rig, task.rig.glb, fit.seconds(fit.frame_rate)
+        ending = glb.path.suffix.lower()[1:]
+        return _each_person(task, ending, lambda p, o: write_bytes(p, animated_glb(o, rig, glb, seconds=seconds)))
     cameras = CameraPath.all_of(fit)
     data = glb_bytes(task.people, task.meshes, cameras, seconds=fit.seconds(fit.frame_rate))
     further_files = {task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
@@ -259,6 +297,11 @@ def _fbx(task: Export) -> list[Path]:
     seconds, cameras = fit.seconds(fit.frame_rate), CameraPath.all_of(fit)
     write_bytes(path, fbx_bytes(task.people, task.meshes, cameras, seconds=seconds, frame_rate=fit.frame_rate))
     return [path]
+
+
+def _vrma(task: Export) -> list[Path]:
+    moved, seconds = task if task.rig else task.on_rig(read_rig("vrm"), grounded=False), task.fit.seconds(1)
+    return _each_person(moved, "vrma", lambda path, person: write_bytes(path, vrma_bytes(person, seconds=seconds)))
 
 
 def _usd(task: Export) -> list[Path]:
@@ -370,6 +413,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "bvh": _bvh,
     "glb": _glb,
     "fbx": _fbx,
+    "vrma": _vrma,
     "usd": _usd,
     "obj": _obj,
     "ply": lambda task: _meshes(task, "ply", write_ply),

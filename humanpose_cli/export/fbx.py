@@ -169,7 +169,7 @@ def fbx_bytes(
 
     Args:
         people: The motions.
-        meshes: Resting meshes by track.
+        meshes: Resting meshes by track; people without a mesh are skeletons.
         cameras: The cameras by name.
         seconds: (F,) float, seconds. Times of the frames, rising from 0.
         frame_rate: Frames per second, above 0.
@@ -179,7 +179,7 @@ def fbx_bytes(
     """
     scene = _Scene(seconds)
     for person in people:
-        _add_person(scene, person, meshes[person.track], len(seconds))
+        _add_person(scene, person, meshes.get(person.track), len(seconds))
     for name, camera in cameras.items():
         _add_camera(scene, name, camera)
     data = bytearray(b"Kaydara FBX Binary  \0\x1a\0" + struct.pack("<I", _VERSION))
@@ -224,7 +224,7 @@ def _head(scene: _Scene, frame_rate: float) -> list[_Record]:
     return [extension, *identity, settings, documents, _Record("References"), definitions]
 
 
-def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, frame_count: int) -> None:
+def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, frame_count: int) -> None:
     """Add a person with skeleton, mesh, skin and animation."""
     root = scene.node(person.name, "Null", 0)
     changes = person.presence_changes(frame_count)
@@ -240,7 +240,7 @@ def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, frame_co
     limbs: list[np.int64] = []
     for joint, name in enumerate(person.skeleton.joint_names):
         positions = np.broadcast_to(offsets[joint], (len(person.frames), 3))
-        if joint == 0:
+        if joint == person.hips:
             positions = person.pelvis * _CENTIMETRES
         tracks = {
             "Lcl Translation": positions,
@@ -253,7 +253,7 @@ def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, frame_co
         limb = scene.node(
             name,
             "LimbNode",
-            limbs[parents[joint]] if joint else root,
+            limbs[parents[joint]] if parents[joint] >= 0 else root,
             RotationActive=True,
             PreRotation=("Vector3D", before[joint]),
             **first,
@@ -263,7 +263,8 @@ def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, frame_co
         attribute.add("TypeFlags", "Skeleton")
         for path, values in tracks.items():
             scene.animate(limb, path, person.frames, values)
-    _add_mesh(scene, person, mesh, limbs)
+    if mesh is not None:
+        _add_mesh(scene, person, mesh, limbs)
 
 
 def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Sequence[np.int64]) -> None:

@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.export.glb_files import GlbFile
 from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.export.rigs import Rig
 from humanpose_cli.export.skins import SkinnedMesh
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
 from humanpose_cli.io.exr import linear_light
@@ -71,11 +73,11 @@ def quaternions(rotations: Array) -> Array:
 
 
 class _Document:
-    """The objects of a file and the bytes that they refer to."""
+    """The objects of a file and the bytes that they refer to, of a new file or in addition to those of one."""
 
-    def __init__(self) -> None:
-        self.lists: dict[str, list[dict[str, Any]]] = {}
-        self.data = bytearray()
+    def __init__(self, document: Mapping[str, Any] | None = None, data: bytes = b"") -> None:
+        self.lists: dict[str, Any] = dict(document or {})
+        self.data = bytearray(data)
 
     def add(self, kind: str, entry: dict[str, Any]) -> int:
         """Add an object and return its index in the list of its kind."""
@@ -112,8 +114,8 @@ class _Document:
             "scene": 0,
             "scenes": [{"nodes": list(roots)}],
             **self.lists,
-            "buffers": [{"byteLength": len(self.data)}],
         }
+        document["buffers"] = [{"byteLength": len(self.data)}, *document.get("buffers", ())[1:]]
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
         text += b" " * (-len(text) % 4)
         head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(self.data))
@@ -178,16 +180,7 @@ def _add_person(
     seconds: Array,
 ) -> tuple[int, int]:
     """Add a person; return the indices of the person's and the mesh's nodes."""
-    turns, scales, offsets = quaternions(person.rotations), person.local_scales, person.bone_offsets
-    joints = []
-    for joint, name in enumerate(person.skeleton.joint_names):
-        position = person.pelvis[0] if joint == 0 else offsets[joint]
-        node: dict[str, Any] = {"name": name, "translation": position.tolist(), "rotation": turns[0, joint].tolist()}
-        if person.is_scaled:
-            node["scale"] = [float(scales[0, joint])] * 3
-        joints.append(document.add("nodes", node))
-    for parent, child in person.skeleton.bones:
-        document.lists["nodes"][joints[parent]].setdefault("children", []).append(joints[child])
+    joints, root = _add_skeleton(document, animation, person, seconds)
     inverse_bind = np.linalg.inv(person.bind_matrices).transpose(0, 2, 1)  # column by column, as glTF stores matrices
     inverse_bind[:, :3, 3], inverse_bind[:, 3, 3] = 0, 1  # exactly
     skin = document.add(
@@ -196,16 +189,69 @@ def _add_person(
     )
     surface = document.add("meshes", {"name": person.name, "primitives": [_primitive(document, mesh)]})
     body_node = document.add("nodes", {"name": f"{person.name}.body", "mesh": surface, "skin": skin})
+    return root, body_node  # joints alone move a skinned mesh, so that it is at the root
+
+
+def _add_skeleton(
+    document: _Document, animation: _Animation, person: PersonMotion, seconds: Array, *, is_resting: bool = False
+) -> tuple[list[int], int]:
+    """Add a skeleton in its first pose, or at rest; return the indices of the joints' and the person's nodes."""
+    turns, scales, offsets = quaternions(person.rotations), person.local_scales, person.bone_offsets
+    parents = np.array(person.skeleton.parents)
+    axes = person.bone_axes
+    at_rest = quaternions(np.where((parents < 0)[:, None, None], axes, np.swapaxes(axes[parents], 1, 2) @ axes)[None])
+    joints = []
+    for joint, name in enumerate(person.skeleton.joint_names):
+        position = offsets[joint] if parents[joint] >= 0 else person.joints[joint]
+        position = person.pelvis[0] if joint == person.hips and not is_resting else position
+        turn = (at_rest if is_resting else turns)[0, joint]
+        node: dict[str, Any] = {"name": name, "translation": position.tolist(), "rotation": turn.tolist()}
+        if person.is_scaled:
+            node["scale"] = [float(scales[0, joint])] * 3
+        joints.append(document.add("nodes", node))
+    for parent, child in person.skeleton.bones:
+        document.lists["nodes"][joints[parent]].setdefault("children", []).append(joints[child])
     root = document.add("nodes", {"name": person.name, "children": [joints[0]]})
-    if len(seconds) > 1:
+    if len(seconds) > 1 or is_resting:
         times = animation.times(seconds[person.frames])
-        animation.move(joints[0], "translation", times, person.pelvis)
+        animation.move(joints[person.hips], "translation", times, person.pelvis)
         for joint, node_number in enumerate(joints):
             animation.move(node_number, "rotation", times, turns[:, joint])
             if person.is_scaled:
                 animation.move(node_number, "scale", times, np.repeat(scales[:, joint, None], 3, 1))
-        _hide(animation, root, person, seconds)
-    return root, body_node  # joints alone move a skinned mesh, so that it is at the root
+        if not is_resting:
+            _hide(animation, root, person, seconds)
+    return joints, root
+
+
+def vrma_bytes(person: PersonMotion, *, seconds: Array) -> bytes:
+    """Encode a motion of the rig `vrm` as VRM Animation 1.0: a skeleton at rest, its animation and its humanoid bones.
+
+    Source: VRMC_vrm_animation-1.0, vrm-c/vrm-specification.
+    """
+    document = _Document()
+    animation = _Animation(document)
+    joints, root = _add_skeleton(document, animation, person, seconds, is_resting=True)
+    document.add("animations", {"name": "motion", "samplers": animation.samplers, "channels": animation.channels})
+    bones = {name: {"node": node} for name, node in zip(person.skeleton.joint_names, joints, strict=True)}
+    extension = {"specVersion": "1.0", "humanoid": {"humanBones": bones}}
+    document.lists |= {"extensionsUsed": ["VRMC_vrm_animation"], "extensions": {"VRMC_vrm_animation": extension}}
+    return document.bytes([root], {})
+
+
+def animated_glb(person: PersonMotion, rig: Rig, glb: GlbFile, *, seconds: Array) -> bytes:
+    """Return the bytes of a character's file with the motion of its rig as the first animation."""
+    document = _Document({name: [*v] if isinstance(v, list) else v for name, v in glb.document.items()}, glb.data)
+    animation = _Animation(document)
+    times, turns = animation.times(seconds[person.frames]), quaternions(person.rotations)
+    for row in rig.sources:
+        animation.move(glb.nodes[row], "rotation", times, turns[:, row])
+    above = glb.matrices[rig.parents[person.hips]] if rig.parents[person.hips] >= 0 else np.eye(4)
+    hips = (person.pelvis - above[:3, 3]) @ np.linalg.inv(above[:3, :3]).T
+    animation.move(glb.nodes[person.hips], "translation", times, hips)
+    motion = {"name": person.name, "samplers": animation.samplers, "channels": animation.channels}
+    document.lists["animations"] = [motion, *document.lists.get("animations", ())]
+    return document.bytes([], {})
 
 
 def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array) -> None:

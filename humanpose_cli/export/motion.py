@@ -50,6 +50,9 @@ class PersonMotion:
         pelvis: (R, 3) float, metres in the world. Position of the pelvis.
         scales: (R, J) float. Scales of bones, 1 for the body's lengths; they do not accumulate.
         rest_rotations: (J, 3, 3) float. Absolute rotations Q of the body at rest.
+        axes: (J, 3, 3) float. Axes of the bones of a rig at rest, as columns; None for those along the bones.
+        hips: The joint that moves through the world: it has the position `pelvis`.
+        unit: Metres of a BVH file's unit.
     """
 
     track: int
@@ -62,6 +65,9 @@ class PersonMotion:
     pelvis: Array
     scales: Array
     rest_rotations: Array
+    axes: Array | None = None
+    hips: int = 0
+    unit: float = 1.0
 
     @property
     def name(self) -> str:
@@ -82,7 +88,7 @@ class PersonMotion:
     @cached_property
     def bone_axes(self) -> Array:
         """(J, 3, 3) float. Axes of bones at rest, as columns in body axes, see the function `bone_axes`."""
-        return bone_axes(self.joints, self.skeleton)
+        return bone_axes(self.joints, self.skeleton) if self.axes is None else self.axes
 
     @property
     def bind_matrices(self) -> Array:

@@ -21,6 +21,7 @@ from helpers import detection_files as people
 from helpers import humaneva_tree as humaneva
 from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
+from helpers.characters import character, write_character
 from helpers.pose_networks import body_network, changed_network, peak_network
 from helpers.prior_files import vposer_tensors, write_mixture
 from humanpose_cli.avatar.look import Look, look_arrays, read_look
@@ -38,8 +39,10 @@ from humanpose_cli.detect.detector import person_from_keypoints
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import open_pose_model
 from humanpose_cli.detect.regions import Pyramid
+from humanpose_cli.export import motion as motions
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.motion import person_motion
+from humanpose_cli.export.rigs import read_rig
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.atomic import write_npz
@@ -70,6 +73,7 @@ from humanpose_cli.models.vposer.prior import read_vposer
 from humanpose_cli.networks.weights import WeightsHeader, read_tensors, read_weights, write_weights
 
 DATA = Path(__file__).parents[1]
+RIG = Path(motions.__file__).parent / "data" / "rigs" / "soma.toml"
 GOLDEN = next((DATA / "io" / "data").glob("*.fit.npz"))
 
 
@@ -316,6 +320,8 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
         lambda path: body_network(path, np.zeros((70, 2), np.float32), np.zeros((70, 3), np.float32)),
         joints_of_two,
     ),
+    "x.glb": (lambda path: write_character(path, character("mixamo")), lambda path: read_rig(str(path), path.parent)),
+    "rig.toml": (copied(RIG), lambda path: read_rig(str(path), path.parent)),
     "x.csv": (document("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
 }
 
