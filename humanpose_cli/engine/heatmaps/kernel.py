@@ -18,16 +18,14 @@ Joints, Volume, Sums = wp.array2d(dtype=wp.vec3), wp.array4d(dtype=wp.float32), 
 
 
 @wp.func_native(native_code(_HEADER, "visit_line"))
-def visit_line(
-    line: int, joint: int, run: int, rows: int, sigma: wp.vec3, joints: Joints, volume: Volume, sums: Sums
-):  # fmt: skip
+def visit_line(line: int, joint: int, run: int, rows: int, sigma: wp.vec3, joints: Joints, volume: Volume, sums: Sums):
     """Visit what the Gaussians of a run of joints reach in a line of the volume."""
 
 
 @wp.kernel
 def visit_lines(
     first: int, lanes: int, sigma_x: float, sigma_y: float, sigma_z: float, joints: Joints, volume: Volume, sums: Sums
-):  # fmt: skip
+):
     t = first + wp.tid()
     run = joints.shape[1] / lanes
     rows = wp.where(lanes == 1, volume.shape[1], 1)

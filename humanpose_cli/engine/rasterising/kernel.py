@@ -65,17 +65,46 @@ def largest(v: wp.vec3):
 
 @wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "draw_pixels"))
 def draw_pixels(
-    a: wp.vec3, b: wp.vec3, c: wp.vec3, focal: float, x0: int, y0: int, x1: int, y1: int, lanes: int, near: float,
-    cull_back_faces: int, min_key: wp.int64, face: int, image: int, points_x: Numbers, points_y: Numbers, keys: Keys,
-): ...  # fmt: skip
+    a: wp.vec3,
+    b: wp.vec3,
+    c: wp.vec3,
+    focal: float,
+    x0: int,
+    y0: int,
+    x1: int,
+    y1: int,
+    lanes: int,
+    near: float,
+    cull_back_faces: int,
+    min_key: wp.int64,
+    face: int,
+    image: int,
+    points_x: Numbers,
+    points_y: Numbers,
+    keys: Keys,
+): ...
 
 
 @wp.kernel
 def draw_faces(
-    first: int, chunks: int, chunk: int, lanes: int, passes: int, width: int, samples: int, vertices: Vertices,
-    faces: Faces, focals: wp.array1d(dtype=wp.float32), centres: wp.array1d(dtype=wp.vec4), points_x: Numbers,
-    points_y: Numbers, near: float, cull_back_faces: int, slack: float, keys: Keys,
-):  # fmt: skip
+    first: int,
+    chunks: int,
+    chunk: int,
+    lanes: int,
+    passes: int,
+    width: int,
+    samples: int,
+    vertices: Vertices,
+    faces: Faces,
+    focals: wp.array1d(dtype=wp.float32),
+    centres: wp.array1d(dtype=wp.vec4),
+    points_x: Numbers,
+    points_y: Numbers,
+    near: float,
+    cull_back_faces: int,
+    slack: float,
+    keys: Keys,
+):
     # Thread t draws a chunk of the faces into every `lanes`-th row of one image: rows are shared so that a few large
     # faces keep many threads busy.
     t = first + wp.tid()
@@ -121,19 +150,42 @@ def draw_faces(
                 y0 = int(top)
                 min_key = wp.int64(wp.cast(wp.max(min_depth * (1.0 - 1.0e-6), near), wp.int32)) << wp.int64(32)
                 draw_pixels(
-                    a, b, c, focal, int(left) * samples, y0 + (lane + lanes - y0 % lanes) % lanes,
-                    (int(right) + 1) * samples, int(bottom) + 1, lanes, near, cull_back_faces, min_key, f, image,
-                    points_x, points_y, keys,
-                )  # fmt: skip
+                    a,
+                    b,
+                    c,
+                    focal,
+                    int(left) * samples,
+                    y0 + (lane + lanes - y0 % lanes) % lanes,
+                    (int(right) + 1) * samples,
+                    int(bottom) + 1,
+                    lanes,
+                    near,
+                    cull_back_faces,
+                    min_key,
+                    f,
+                    image,
+                    points_x,
+                    points_y,
+                    keys,
+                )
 
 
 @wp.kernel
 def read_faces(
-    first: int, runs: int, run: int, samples: int, vertices: Vertices, faces: Faces,
-    focals: wp.array1d(dtype=wp.float32), points_x: Numbers, points_y: Numbers, keys: Keys,
-    out_face: wp.array3d(dtype=wp.int32), out_barycentrics: wp.array3d(dtype=wp.vec3),
+    first: int,
+    runs: int,
+    run: int,
+    samples: int,
+    vertices: Vertices,
+    faces: Faces,
+    focals: wp.array1d(dtype=wp.float32),
+    points_x: Numbers,
+    points_y: Numbers,
+    keys: Keys,
+    out_face: wp.array3d(dtype=wp.int32),
+    out_barycentrics: wp.array3d(dtype=wp.vec3),
     out_depth: wp.array3d(dtype=wp.float32),
-):  # fmt: skip
+):
     t = first + wp.tid()
     row = t // runs
     start = (t - row * runs) * run
@@ -164,33 +216,78 @@ def read_faces(
 
 @wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "average_row"))
 def average_row(
-    image: int, row: int, y: int, left: int, samples: int, first_face: int, end_face: int, first_vertex: int,
-    vertices: Vertices, faces: Faces, focal: float, points_x: Numbers, points_y: Numbers, keys: Keys,
-    attributes: wp.array3d(dtype=wp.float32), out: wp.array4d(dtype=wp.float32),
-): ...  # fmt: skip
+    image: int,
+    row: int,
+    y: int,
+    left: int,
+    samples: int,
+    first_face: int,
+    end_face: int,
+    first_vertex: int,
+    vertices: Vertices,
+    faces: Faces,
+    focal: float,
+    points_x: Numbers,
+    points_y: Numbers,
+    keys: Keys,
+    attributes: wp.array3d(dtype=wp.float32),
+    out: wp.array4d(dtype=wp.float32),
+): ...
 
 
 @wp.kernel
 def average_faces(
-    first: int, samples: int, first_face: int, end_face: int, first_vertex: int, top: int, left: int,
-    vertices: Vertices, faces: Faces, focals: wp.array1d(dtype=wp.float32), points_x: Numbers, points_y: Numbers,
-    keys: Keys, attributes: wp.array3d(dtype=wp.float32), out: wp.array4d(dtype=wp.float32),
-):  # fmt: skip
+    first: int,
+    samples: int,
+    first_face: int,
+    end_face: int,
+    first_vertex: int,
+    top: int,
+    left: int,
+    vertices: Vertices,
+    faces: Faces,
+    focals: wp.array1d(dtype=wp.float32),
+    points_x: Numbers,
+    points_y: Numbers,
+    keys: Keys,
+    attributes: wp.array3d(dtype=wp.float32),
+    out: wp.array4d(dtype=wp.float32),
+):
     # A thread averages a row of the region.
     t = first + wp.tid()
     image = t // out.shape[1]
     row = t - image * out.shape[1]
     average_row(
-        image, row, row + top, left, samples, first_face, end_face, first_vertex, vertices, faces, focals[image],
-        points_x, points_y, keys, attributes, out,
-    )  # fmt: skip
+        image,
+        row,
+        row + top,
+        left,
+        samples,
+        first_face,
+        end_face,
+        first_vertex,
+        vertices,
+        faces,
+        focals[image],
+        points_x,
+        points_y,
+        keys,
+        attributes,
+        out,
+    )
 
 
 @wp.kernel
 def interpolate(
-    first: int, runs: int, run: int, face: wp.array3d(dtype=wp.int32), barycentrics: wp.array3d(dtype=wp.vec3),
-    faces: Faces, attributes: wp.array3d(dtype=wp.float32), out: wp.array4d(dtype=wp.float32),
-):  # fmt: skip
+    first: int,
+    runs: int,
+    run: int,
+    face: wp.array3d(dtype=wp.int32),
+    barycentrics: wp.array3d(dtype=wp.vec3),
+    faces: Faces,
+    attributes: wp.array3d(dtype=wp.float32),
+    out: wp.array4d(dtype=wp.float32),
+):
     t = first + wp.tid()
     row = t // runs
     start = (t - row * runs) * run
@@ -215,9 +312,14 @@ def interpolate(
 
 @wp.kernel
 def interpolate_adjoint(
-    first: int, lanes: int, face: wp.array3d(dtype=wp.int32), barycentrics: wp.array3d(dtype=wp.vec3), faces: Faces,
-    grad: wp.array4d(dtype=wp.float32), out: wp.array3d(dtype=wp.float32),
-):  # fmt: skip
+    first: int,
+    lanes: int,
+    face: wp.array3d(dtype=wp.int32),
+    barycentrics: wp.array3d(dtype=wp.vec3),
+    faces: Faces,
+    grad: wp.array4d(dtype=wp.float32),
+    out: wp.array3d(dtype=wp.float32),
+):
     # One thread adds up all pixels of an image for every `lanes`-th channel, so no two threads write to one sum and
     # the order of the sums does not depend on the number of threads.
     t = first + wp.tid()
@@ -237,11 +339,15 @@ def interpolate_adjoint(
 
 @wp.kernel
 def interpolate_sorted_adjoint(
-    first: int, corner_starts: wp.array1d(dtype=wp.int32), corners: wp.array1d(dtype=wp.int64),
-    starts: wp.array2d(dtype=wp.int32), pixels: wp.array2d(dtype=wp.int64),
+    first: int,
+    corner_starts: wp.array1d(dtype=wp.int32),
+    corners: wp.array1d(dtype=wp.int64),
+    starts: wp.array2d(dtype=wp.int32),
+    pixels: wp.array2d(dtype=wp.int64),
     barycentrics: wp.array4d(dtype=wp.float32),
-    grad: wp.array4d(dtype=wp.float32), out: wp.array3d(dtype=wp.float32),
-):  # fmt: skip
+    grad: wp.array4d(dtype=wp.float32),
+    out: wp.array3d(dtype=wp.float32),
+):
     # The pixels are sorted by face, the corners of faces by vertex: a thread gathers the pixels of one vertex's faces
     # for one channel, in a fixed order.
     t = first + wp.tid()

@@ -121,12 +121,26 @@ def end_level():
 
 @wp.kernel
 def pose_joints(
-    first: int, lanes: int, absolute: int, tree: Integers, rotations: Matrices, axis_angles: Vectors, scales: Numbers,
-    rest_rotations: wp.array1d(dtype=wp.mat33), translation: wp.array1d(dtype=wp.vec3), betas: Numbers,
-    joint_template: wp.array1d(dtype=wp.vec3), joint_directions: Vectors, joints: Vectors, out_rotations: Matrices,
-    out_linear: Matrices, out_positions: Vectors, out_maps: wp.array2d(dtype=columns), out_weights: Numbers,
+    first: int,
+    lanes: int,
+    absolute: int,
+    tree: Integers,
+    rotations: Matrices,
+    axis_angles: Vectors,
+    scales: Numbers,
+    rest_rotations: wp.array1d(dtype=wp.mat33),
+    translation: wp.array1d(dtype=wp.vec3),
+    betas: Numbers,
+    joint_template: wp.array1d(dtype=wp.vec3),
+    joint_directions: Vectors,
+    joints: Vectors,
+    out_rotations: Matrices,
+    out_linear: Matrices,
+    out_positions: Vectors,
+    out_maps: wp.array2d(dtype=columns),
+    out_weights: Numbers,
     out_features: Matrices,
-):  # fmt: skip
+):
     t = first + wp.tid()
     b = t // lanes
     lane = t - b * lanes
@@ -177,13 +191,33 @@ def pose_joints(
 
 @wp.kernel
 def pose_joints_adjoint(
-    first: int, lanes: int, absolute: int, tree: Integers, rotations: Matrices, axis_angles: Vectors, scales: Numbers,
-    rest_rotations: wp.array1d(dtype=wp.mat33), posed_rotations: Matrices, linear: Matrices, joints: Vectors,
-    joint_directions: Vectors, grad_rotations: Matrices, grad_linear: Matrices, grad_positions: Vectors,
-    grad_joints: Vectors, grad_maps: wp.array3d(dtype=columns), grad_weights: Numbers, grad_features: Matrices,
-    sum_positions: Vectors, out_rotations: Matrices, out_axis_angles: Vectors, out_joints: Vectors,
-    out_scales: Numbers, out_translation: wp.array1d(dtype=wp.vec3), out_betas: Numbers,
-):  # fmt: skip
+    first: int,
+    lanes: int,
+    absolute: int,
+    tree: Integers,
+    rotations: Matrices,
+    axis_angles: Vectors,
+    scales: Numbers,
+    rest_rotations: wp.array1d(dtype=wp.mat33),
+    posed_rotations: Matrices,
+    linear: Matrices,
+    joints: Vectors,
+    joint_directions: Vectors,
+    grad_rotations: Matrices,
+    grad_linear: Matrices,
+    grad_positions: Vectors,
+    grad_joints: Vectors,
+    grad_maps: wp.array3d(dtype=columns),
+    grad_weights: Numbers,
+    grad_features: Matrices,
+    sum_positions: Vectors,
+    out_rotations: Matrices,
+    out_axis_angles: Vectors,
+    out_joints: Vectors,
+    out_scales: Numbers,
+    out_translation: wp.array1d(dtype=wp.vec3),
+    out_betas: Numbers,
+):
     t = first + wp.tid()
     b = t // lanes
     lane = t - b * lanes
@@ -299,17 +333,29 @@ def bone_maps(
 
 @wp.func_native(native_code(_VERTEX_RUNS, "move_points"))
 def move_points(
-    maps: wp.array2d(dtype=columns), b: int, bone_indices: wp.array2d(dtype=wp.int32), bone_weights: Numbers,
-    begin: int, end: int, vertices: Vectors, out: Vectors,
-):  # fmt: skip
+    maps: wp.array2d(dtype=columns),
+    b: int,
+    bone_indices: wp.array2d(dtype=wp.int32),
+    bone_weights: Numbers,
+    begin: int,
+    end: int,
+    vertices: Vectors,
+    out: Vectors,
+):
     """Compute Σ_k w_k (L_k x + o_k) over the bones of each vertex in a run of body b."""
 
 
 @wp.kernel
 def skin(
-    first: int, runs: int, run: int, vertices: Vectors, maps: wp.array2d(dtype=columns),
-    bone_indices: wp.array2d(dtype=wp.int32), bone_weights: Numbers, out: Vectors,
-):  # fmt: skip
+    first: int,
+    runs: int,
+    run: int,
+    vertices: Vectors,
+    maps: wp.array2d(dtype=columns),
+    bone_indices: wp.array2d(dtype=wp.int32),
+    bone_weights: Numbers,
+    out: Vectors,
+):
     t = first + wp.tid()
     b = t // runs
     start = (t - b * runs) * run
@@ -330,10 +376,20 @@ def map_gradient(x: wp.vec3, g: wp.vec3):
 
 @wp.func_native(native_code(_VERTEX_RUNS, "point_gradients"))
 def point_gradients(
-    maps: wp.array2d(dtype=columns), b: int, part: int, bone_indices: wp.array2d(dtype=wp.int32),
-    bone_weights: Numbers, begin: int, end: int, vertices: Vectors, grad: Vectors, to_vertices: int, to_maps: int,
-    out_vertices: Vectors, out_maps: wp.array3d(dtype=columns),
-):  # fmt: skip
+    maps: wp.array2d(dtype=columns),
+    b: int,
+    part: int,
+    bone_indices: wp.array2d(dtype=wp.int32),
+    bone_weights: Numbers,
+    begin: int,
+    end: int,
+    vertices: Vectors,
+    grad: Vectors,
+    to_vertices: int,
+    to_maps: int,
+    out_vertices: Vectors,
+    out_maps: wp.array3d(dtype=columns),
+):
     """Compute gradients of g · (moved point) to the points, Σ_k w_k L_kᵀ g; on the CPU also to the bones' maps."""
 
 
@@ -358,11 +414,24 @@ def add_lanes(part: columns, lane: int, b: int, j: int, out: wp.array3d(dtype=co
 
 @wp.kernel
 def skin_adjoint(
-    first: int, runs: int, run: int, vertex_threads: int, lanes: int, vertices: Vectors,
-    maps: wp.array2d(dtype=columns), bone_indices: wp.array2d(dtype=wp.int32), bone_weights: Numbers,
-    starts: Integers, pair_vertices: Integers, pair_weights: wp.array1d(dtype=wp.float32), grad: Vectors,
-    to_vertices: int, to_maps: int, out_vertices: Vectors, out_maps: wp.array3d(dtype=columns),
-):  # fmt: skip
+    first: int,
+    runs: int,
+    run: int,
+    vertex_threads: int,
+    lanes: int,
+    vertices: Vectors,
+    maps: wp.array2d(dtype=columns),
+    bone_indices: wp.array2d(dtype=wp.int32),
+    bone_weights: Numbers,
+    starts: Integers,
+    pair_vertices: Integers,
+    pair_weights: wp.array1d(dtype=wp.float32),
+    grad: Vectors,
+    to_vertices: int,
+    to_maps: int,
+    out_vertices: Vectors,
+    out_maps: wp.array3d(dtype=columns),
+):
     t = first + wp.tid()
     if t < vertex_threads:
         b = t // runs
@@ -388,9 +457,14 @@ def skin_adjoint(
 
 @wp.kernel
 def bone_maps_adjoint(
-    first: int, joints: Vectors, linear: Matrices, grad_maps: wp.array3d(dtype=columns), out_joints: Vectors,
-    out_linear: Matrices, out_positions: Vectors,
-):  # fmt: skip
+    first: int,
+    joints: Vectors,
+    linear: Matrices,
+    grad_maps: wp.array3d(dtype=columns),
+    out_joints: Vectors,
+    out_linear: Matrices,
+    out_positions: Vectors,
+):
     t = first + wp.tid()
     b = t // joints.shape[1]
     j = t - b * joints.shape[1]

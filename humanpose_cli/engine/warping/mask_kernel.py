@@ -18,30 +18,68 @@ MODULE = wp.get_module(__name__)
 
 @wp.func_native(native_code(Path(__file__).with_name("masks.h"), "fill_block"))
 def fill_block(
-    t: int, rows: int, columns: int, parts: int, depth: int, height: int, width: int,
-    capsules: wp.array3d(dtype=wp.float32), part_of_capsule: wp.array1d(dtype=wp.int32), softness: float,
-    sharpness: float, size_x: float, size_y: float, size_z: float, masks: wp.array1d(dtype=wp.float32),
-):  # fmt: skip
+    t: int,
+    rows: int,
+    columns: int,
+    parts: int,
+    depth: int,
+    height: int,
+    width: int,
+    capsules: wp.array3d(dtype=wp.float32),
+    part_of_capsule: wp.array1d(dtype=wp.int32),
+    softness: float,
+    sharpness: float,
+    size_x: float,
+    size_y: float,
+    size_z: float,
+    masks: wp.array1d(dtype=wp.float32),
+):
     """Fill the masks in block t of `rows` × `columns` voxels of one slice."""
 
 
 @wp.func_native(native_code(WARP, "plan_part", PLAN_SIZE=PLAN_SIZE))
 def plan_part(
-    t: int, parts: int, depth: int, height: int, width: int, planar: int, softness: float,
-    size_x: float, size_y: float, size_z: float, capsules: wp.array3d(dtype=wp.float32),
-    part_of_capsule: wp.array1d(dtype=wp.int32), transforms: wp.array1d(dtype=wp.float32),
+    t: int,
+    parts: int,
+    depth: int,
+    height: int,
+    width: int,
+    planar: int,
+    softness: float,
+    size_x: float,
+    size_y: float,
+    size_z: float,
+    capsules: wp.array3d(dtype=wp.float32),
+    part_of_capsule: wp.array1d(dtype=wp.int32),
+    transforms: wp.array1d(dtype=wp.float32),
     plans: wp.array1d(dtype=wp.float32),
-):  # fmt: skip
+):
     """Write the plan of one part."""
 
 
 @wp.kernel
 def fill_masks(
-    first: int, blocks: int, rows: int, columns: int, parts: int, slices: int, depth: int, height: int, width: int,
-    planar: int, softness: float, sharpness: float, size_x: float, size_y: float, size_z: float,
-    capsules: wp.array3d(dtype=wp.float32), part_of_capsule: wp.array1d(dtype=wp.int32),
-    transforms: wp.array1d(dtype=wp.float32), plans: wp.array1d(dtype=wp.float32), masks: wp.array1d(dtype=wp.float32),
-):  # fmt: skip
+    first: int,
+    blocks: int,
+    rows: int,
+    columns: int,
+    parts: int,
+    slices: int,
+    depth: int,
+    height: int,
+    width: int,
+    planar: int,
+    softness: float,
+    sharpness: float,
+    size_x: float,
+    size_y: float,
+    size_z: float,
+    capsules: wp.array3d(dtype=wp.float32),
+    part_of_capsule: wp.array1d(dtype=wp.int32),
+    transforms: wp.array1d(dtype=wp.float32),
+    plans: wp.array1d(dtype=wp.float32),
+    masks: wp.array1d(dtype=wp.float32),
+):
     # The threads after the blocks write the parts' plans.
     t = first + wp.tid()
     if t < blocks:
