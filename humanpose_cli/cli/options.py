@@ -85,7 +85,7 @@ def _check_file_in_text(name: str, text: str) -> None:
         from humanpose_cli.networks.weights import find_weights
 
         find_weights(text)
-    elif text not in _NO_FILES.get(name, (text,)):
+    elif text not in _NO_FILES.get(name, (text,)) or (name == "rig" and "." in text):
         check_readable(text)
 
 

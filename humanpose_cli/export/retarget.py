@@ -41,13 +41,13 @@ _AFTER |= {
 
 
 def _t_pose(person: PersonMotion) -> Array:
-    """Return the joints (J, 3) in the T pose, metres in body axes, with mean lengths and the ground at height 0."""
+    """Return the joints (J, 3) in the T pose, metres in body axes, with mean lengths; the origin is below ankles."""
     joints, scales = np.zeros_like(person.joints), person.scales.mean(0)
     for parent, joint in person.skeleton.bones:
         joints[joint] = joints[parent] + scales[parent] * person.rest_rotations[parent] @ person.offsets[joint]
-    ankle = person.skeleton.index("left_ankle")
-    joints[:, 1] += person.joints[ankle, 1] - person.vertices[:, 1].min() - joints[ankle, 1]
-    return joints
+    ankles = person.skeleton.indices(("left_ankle", "right_ankle"))
+    height = person.joints[ankles, 1].mean() - person.vertices[:, 1].min()
+    return joints - joints[ankles].mean(0) + np.array((0, height, 0))
 
 
 def _rotation(source: Array, target: Array) -> Array:

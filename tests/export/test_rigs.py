@@ -185,6 +185,7 @@ def test_bvh_is_as_the_loaders_of_gmr_read_it(tmp_path, name):
 def test_rigs_stand_on_the_ground_with_rotations_zero_or_along_their_axes(name):
     motion, rows = on_rig(name, WALK)
     assert -0.02 < motion.joints[:, 1].min() < 0.05
+    assert np.linalg.norm(motion.joints[rows["pelvis"], [0, 2]]) > 1e-3  # Blender connects bones at the tails of others
     arm = motion.joints[rows["left_elbow"]] - motion.joints[rows["left_shoulder"]]
     assert angles(arm, np.array((0.7, -0.7, 0.1) if name == "ue5" else (1.0, 0, 0))) < 6
     np.testing.assert_allclose(np.linalg.det(motion.bone_axes), 1)
