@@ -23,16 +23,13 @@ from humanpose_cli.avatar.colours import (
     skin_hued,
 )
 from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, parts_mask
-from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
+from humanpose_cli.body.texture import BakedTexture, paint_vertices
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.conventions import SMPL24
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-_LIGHT_AVERAGE = 0.04  # metres: way that differences of both sides' light average
-_LIGHT_FADE = 0.15  # metres: way over which such a difference fades
-_MAX_LIGHT = 0.15  # maximum change of a mirrored side's colours
 _DETAIL = 0.045  # metres: size of details that hidden points do not take
 _RIM = 0.012  # metres: way that the visible part's border goes on
 _FOLLOW = 0.01  # metres: way within which spread colours follow visible ones
@@ -84,8 +81,8 @@ def complete_texture(
 ) -> CompleteTexture:
     """Fill the hidden texels of a texture.
 
-    A hidden texel takes the colour of its mirror image, if that is visible, corrected by a smooth field so that both
-    sides agree. On trunk and limbs it then takes the colour straight through the body, without details. The rest takes
+    A hidden texel takes the colour of its mirror image, if that is visible. On trunk and limbs it then takes the usual
+    colour of what is straight through the body, if that goes round the body at this height. The rest takes
     colours that are spread over the surface, hair from hair. Made-up colours vary slowly and are computed in a reduced
     texture.
 
@@ -115,25 +112,18 @@ def complete_texture(
     mirror_image = surface.mirror(image * (1 - prints) if prints.any() else image)
     if not mirror_face:
         mirror_image *= 1 - surface.fine.interpolate(surface.face[:, None].astype(np.float32), surface.faces)
-    coarse_mirrored = surface.reduce(mirror_image)
     visible = surface.reduce(baked.visible.astype(np.float32))
     _, visible = paint_vertices(surface.coarse, surface.rows, visible[..., None], visible)
     visible_fraction = _share(surface, np.ones(len(visible), bool), visible)
-    light = filling.light_difference(coarse, coarse_mirrored)
-    coarse_mirrored[..., :3] += light * coarse_mirrored[..., 3:]
-    made_up = filling.fill(filling.continued(_over(coarse, coarse_mirrored)))
-    # With a fourth channel of nothing, like the texture.
-    empty = np.zeros(light.shape[:2], np.float32)
-    light, made_up = (surface.enlarge(np.dstack((layer, empty))) for layer in (light, made_up))
+    made_up = surface.enlarge(filling.fill(filling.continued(_over(coarse, surface.reduce(mirror_image)))))
 
     def finish(rows: slice) -> None:
         texels = image[rows]
         mirrored = mirror_image[rows]
         share = shares[rows]
-        mirrored += light[rows] * cv2.merge([mirrored[..., 3]] * 4)
         mirrored *= cv2.merge([1 - share] * 4)
         texels += mirrored
-        texels += made_up[rows] * cv2.merge([1 - texels[..., 3]] * 4)
+        texels[..., :3] += made_up[rows] * cv2.merge([1 - texels[..., 3]] * 3)
         texels[..., 3] = (texels[..., 3] + share) * np.float32(0.5)
         np.clip(texels, 0, _MAX_COLOUR, out=texels)
 
@@ -210,24 +200,6 @@ class _Filling:
             result[..., 0] = cv2.dilate(cv2.morphologyEx(result[..., 0], cv2.MORPH_OPEN, narrow), wide)
         return self.surface.enlarge(result)[..., :1]
 
-    def light_difference(self, image: Array, mirror_image: Array) -> Array:
-        """Return a smooth correction (S, S, 3) of mirrored colours: the difference of the light of both sides."""
-        surface = self.surface
-        operator = surface.operator
-        # Things of different colour, such as skin and a sleeve that the fit places on it, do not differ in light.
-        both = image[..., 3] * mirror_image[..., 3]
-        both_visible = np.nonzero(both)
-        features = [cloth_features(_straight(side[both_visible])) for side in (image, mirror_image)]
-        both[both_visible] *= np.linalg.norm(features[0] - features[1], axis=1) < SAME_CLOTH
-        difference = np.clip(_straight(image) - _straight(mirror_image), -1, 1)
-        values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
-        data = weight * operator.areas / _LIGHT_AVERAGE**2
-        fade = operator.areas / _LIGHT_FADE**2
-        field = np.clip(operator.spread(data, values, fade, np.zeros(3)), -_MAX_LIGHT, _MAX_LIGHT)
-        light = surface.coarse.interpolate(field, surface.faces)
-        surface.coarse.bleed(light)
-        return light
-
     def continued(self, visible: Array) -> Array:
         """Extend the visible parts of a texture (S, S, 4) a little, with the colours of their rim."""
         sigma = max(0.8, _RIM * self.surface.texels_per_metre)
@@ -240,15 +212,14 @@ class _Filling:
         surface = self.surface
         colours = _straight(visible)
         weight = visible[..., 3]
-        # What the back of a garment takes from its front: the colour alone, no letters, badges or folds, and of these
+        # What the back of a garment takes from its front: the usual colour, no letters, badges or folds, and of these
         # colours only those of the garment that goes round at this height, not of the shirt in an open coat.
-        _, label, materials = self._spread_colours(visible, _ROUND)
-        plain = self._plain_chest(weight, self._without_detail(colours, weight), label, materials)
+        plain, label, materials = self._spread_colours(visible, _ROUND)
+        plain = self._plain_chest(weight, plain, label, materials)
         opposite = surface.opposite(np.dstack((plain * weight[..., None], weight)))
         same = materials.alike(_straight(opposite), label)
         opposite *= cv2.erode(same.astype(np.float32), np.ones((self.detail, self.detail), np.uint8))[..., None]
-        evidence = _over(visible, opposite)
-        spread, label, materials = self._spread_colours(evidence)
+        spread, label, materials = self._spread_colours(_over(visible, opposite))
         # Only colours of the same cloth are borrowed: a hem is no mixture of two cloths.
         visible = visible * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
         result = visible[..., :3] + (1 - visible[..., 3:]) * spread
@@ -273,12 +244,6 @@ class _Filling:
         visible = plain[region & (weight > 0.5) & materials.alike(plain, label)]
         certain = visible[dominant_colour(visible, _CERTAIN)]
         return np.where(region[..., None], np.median(certain, axis=0), plain) if len(certain) else plain
-
-    def _without_detail(self, colours: Array, weight: Array) -> Array:
-        """Remove letters and folds from colours (S, S, 3)."""
-        colours_everywhere = fill_smoothly(colours, (weight > 0.3).astype(np.float32))
-        eight_bit = (np.clip(colours_everywhere, 0, 1) * 255 + 0.5).astype(np.uint8)
-        return cv2.medianBlur(eight_bit, self.detail).astype(np.float32) / np.float32(255)
 
     def _spread_colours(self, evidence: Array, follow: float = _FOLLOW) -> tuple[Array, NDArray[np.int64], _Materials]:
         """Spread colours (S, S, 3) from texels with weight; also return the material (S, S) of each texel."""
@@ -445,7 +410,7 @@ def _limb_colours(surface: BodyTexels, colour: Array, visible: Array, legs: Arra
         above = SMPL24.parents[row]
         while above >= 0 and shares[above] < 0.1:
             above = SMPL24.parents[above]
-        evident = parts[above] & (visible > 0.5)
+        evident = (parts[above] | parts[SMPL24.mirror[above]]) & (visible > 0.5)  # both sides wear the same
         if above >= 0 and evident.any():
             guesses.append((parts[row], np.median(colour[evident], axis=0)))
     return guesses

@@ -10,6 +10,7 @@ are clearly separate.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.colours import is_grey, k_means
-from humanpose_cli.avatar.surface import limb_groups
+from humanpose_cli.avatar.colours import cloth_features, dominant_colour, is_grey, k_means, skin_hued
+from humanpose_cli.avatar.surface import LEGS, SLEEVES, limb_groups, parts_mask
 
 Array = NDArray[Any]
 
@@ -29,6 +30,8 @@ _RIDGE = 0.004  # weight of no light against the mean evidence of a point
 _ROUNDS = 4  # rounds of reweighted least squares
 _RESIDUAL_SCALE = 0.15  # scale of residuals: larger ones are patterns or cast shadows
 _MAX_LOG = 0.8  # maximum of the light's log brightness, in both directions
+_LIMBS = ((LEGS, 0.6), (SLEEVES, 0.35))  # parts, and distance of the hues of skin or a cloth in light and shadow
+_MAX_LIMB_LOG = (0.5, 1.3)  # maximum of the log brightness of light on the cloth, and on the skin, of limbs
 _BRIGHT_RANGE = (0.03, 0.98)  # range of brightness: other colours are too dark, or clipped
 
 
@@ -58,12 +61,7 @@ def _basis(normals: Array) -> Array:
     return np.stack((x, y, z + 0.7, x * y, x * z, y * z, x * x - y * y, z * z - 0.5), 1)
 
 
-def light_of(
-    colours: Array,
-    normals: Array,
-    parts: NDArray[np.integer],
-    weights: Array,
-) -> PhotoLight:
+def light_of(colours: Array, normals: Array, parts: NDArray[np.integer], weights: Array) -> PhotoLight:
     """Estimate the light on points of a surface.
 
     Args:
@@ -126,3 +124,30 @@ def _by_brightness(value: Array, parts: NDArray[np.integer]) -> NDArray[np.int64
         if abs(means[1] - means[0]) > _BRIGHTNESS_GAP:
             groups[rows] += bright
     return groups
+
+
+def limb_light(colours: Array, parts: NDArray[np.integer], weights: Array) -> Array:
+    """Estimate cast shadows and reflected light on both arms and on both legs, by what most of them shows.
+
+    The skin of limbs has one colour, as has their most frequent cloth; folds between vertices remain.
+
+    Args:
+        colours: (V, 3) float, 0…1, RGB. The colours of vertices, divided by the light of `light_of`.
+        parts: (V,) int. Rows of SMPL24.
+        weights: (V,) float, 0…1. The confidence of each colour.
+
+    Returns:
+        (V, 3) float. The factors of the channels.
+    """
+    colours = np.maximum(colours, _BRIGHT_RANGE[0])
+    factors = np.ones_like(colours)
+    for (names, limit), bare in product(_LIMBS, (False, True)):
+        rows = np.flatnonzero(parts_mask(parts, names) & (weights > 0.1) & (skin_hued(colours) == bare))
+        main = dominant_colour(colours[rows])
+        if main.any():
+            hues = cloth_features(colours[rows])[:, :2]
+            same = np.linalg.norm(hues - np.median(hues[main], axis=0), axis=1) < limit
+            light = colours[rows] / np.median(colours[rows][same], axis=0)
+            same &= np.abs(np.log(light).mean(1)) < _MAX_LIMB_LOG[bare]
+            factors[rows[same]] = light[same]
+    return factors

@@ -21,13 +21,14 @@ from humanpose_cli.avatar.colours import (
     PLAIN_SHARE,
     SAME_CLOTH,
     cloth_features,
+    cluster_centres,
     dominant_colour,
     like_colour,
     skin_hued,
 )
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.photo_crop import PhotoCrop
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, SLEEVES, TRUNK, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
@@ -44,6 +45,9 @@ _MIN_PLAIN = 0.3  # share of clothes in one colour that goes on alone behind arm
 _CUFF = 0.03  # metres: distance from skin within which a sleeve shows cuffs
 _DEPTH_BEFORE = 0.02  # metres: depth by which a forearm lies before the body
 _HANDS_OF_SIDES = (HANDS[:2], HANDS[2:])
+_MIN_CORE = 0.25  # share of a part's pixels inside from which they decide about its rim
+_MIN_OF_CORE = 0.04  # share of them from which a colour counts
+_LIKE_CORE = 0.35  # maximum distance of the rim's colours from one of theirs
 _GLOVED = 0.5  # share of each hand without skin from which they wear gloves
 _SKIN_REACH = 0.1  # metres: distance in which skin on clothes is the arm's
 _HAND_SURROUNDINGS = 0.05  # metres: width of the surroundings of a hand
@@ -142,6 +146,26 @@ class PartsInPhoto:
             skin = np.zeros(arms.shape, np.uint8)
             skin[near] = like_colour(colours, tone) & skin_hued(colours)
             trust[cv2.dilate(skin, np.ones((3, 3), np.uint8)) * near > 0] = 0
+        return trust
+
+    def trust_of_rims(self, inside: Mask) -> Array:
+        """Trust pixels near the outline of a part only if the part has their colour further inside.
+
+        Args:
+            inside: (h, w) bool. Pixels far from outlines.
+
+        Returns:
+            (h, w) float32, 0 or 1.
+        """
+        trust = np.ones(self.part.shape, np.float32)
+        for names in (TRUNK, *((name,) for name in LEGS + SLEEVES)):
+            here = self.shows(names)
+            core, rim = here & inside, here & ~inside
+            if core.sum() > _MIN_CORE * here.sum():
+                centres, sizes = cluster_centres(cloth_features(self.crop.pixels[core] / 255))
+                centres = centres[sizes > _MIN_OF_CORE * core.sum()]
+                apart = cloth_features(self.crop.pixels[rim] / 255)[:, None] - centres
+                trust[rim] = np.linalg.norm(apart, axis=2).min(1, initial=np.inf) < _LIKE_CORE
         return trust
 
     def trust_of_hands(

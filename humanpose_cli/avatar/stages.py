@@ -42,7 +42,7 @@ from humanpose_cli.avatar.dressing import (
 )
 from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
-from humanpose_cli.avatar.light import PhotoLight, light_of
+from humanpose_cli.avatar.light import PhotoLight, light_of, limb_light
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.photo_crop import PhotoCrop, crop_photo
@@ -66,6 +66,7 @@ _STRAY_RADIUS = 0.08  # metres at 1.7 m: half the width of a clothed stray limb
 _MIN_CONFIDENCE = 0.4  # of joints whose limb is in the texture
 _OUTLINE_HEIGHT = 480  # pixels: the person's height in the image whose outline the body follows
 _MASK_MARGIN = 0.008  # heights of the person: width of the mask's edge without trust
+_RIM = 3  # margins: width of a part's rim, which is trusted only in colours that the part has further inside
 _FULL_WEIGHT = 1.0  # of many frames: a texel that one frame shows is as certain as in a photograph
 _SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photograph finds its texels made
 
@@ -411,7 +412,8 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     in_front = PartsInPhoto(body, vertices, aligned.reliable_faces, crop)
     worn = dressed.worn
     depth = in_front.depth
-    trust = pixel_trust(crop.mask, depth, max(1.5, _MASK_MARGIN * aligned.height_pixels))
+    margin = max(1.5, _MASK_MARGIN * aligned.height_pixels)
+    trust = pixel_trust(crop.mask, depth, margin)
     # The position of a forearm in front of the body is inexact: its pixels must not become the shirt's.
     trust *= in_front.trust_near_forearms(worn.tone, worn.parts, aligned.pixels_per_metre)
     if dressed.skirt is not None:  # a foot that the fit has above the hem
@@ -421,7 +423,8 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     arms = folded_forearms(body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre)
     if arms is not None:
         trust[arms.hidden & ~in_front.shows(FOREARMS)] = 0
-    source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
+    rims = in_front.trust_of_rims(pixel_trust(crop.mask, depth, _RIM * margin) == 1)
+    source = PhotoSource(crop.pixels, crop.mask, trust * rims, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
     if arms is not None:
@@ -455,14 +458,15 @@ def take_light_off(baked: Baked) -> Lit:
     normals = baked.normals.cpu().numpy()
     # The light changes slowly with the normal: vertices say as much as texels.
     light = light_of(colours, normals, texels.part_labels, weights)
-    columns = torch.stack((light.brightness_of(baked.normals), dressed.aligned.reliable.to(baked.normals)), 1)
-    values = texels.fine.interpolate(columns.cpu().numpy(), texels.faces)
+    bright = light.brightness(normals)[:, None]
+    bright = bright * limb_light(colours / bright, texels.part_labels, weights)
+    values = texels.fine.interpolate(np.column_stack((bright, dressed.aligned.reliable.cpu().numpy())), texels.faces)
     result = BakedTexture(*(np.empty_like(layer) for layer in texture))
 
     def change(rows: slice) -> None:
-        bright = values[rows, :, 0]
-        reliable = values[rows, :, 1]
-        result.colour[rows] = texture.colour[rows] / cv2.merge([np.where(bright > 0, bright, np.float32(1))] * 3)
+        bright = values[rows, :, :3]
+        reliable = values[rows, :, 3]
+        result.colour[rows] = texture.colour[rows] / np.where(bright > 0, bright, np.float32(1))
         # Parts of unknown position give no colours.
         result.confidence[rows] = texture.confidence[rows] * np.clip(2 * reliable - np.float32(0.6), 0, 1)
         result.visible[rows] = texture.visible[rows] & (reliable > 0.5)

@@ -216,8 +216,8 @@ _FAR = 200.0  # metres: distance of a camera whose projection is as good as para
 _IMAGE = 768  # pixels: height of its image
 _COARSE = 512  # texels along each side of the texture for colours without detail
 _MANY = 2048  # texels along each side: more take hundreds of megabytes
-_ALONG = 0.02  # share of stiffness along limbs, so that hems stay level
 _SOFT_BORDER = 2.0  # coarse texels: blur of colours from the opposite side
+_ALONG = 0.02  # share of stiffness along limbs, so that hems stay level
 
 _cached_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
 
@@ -303,13 +303,11 @@ class BodyTexels:
         """Replace each texel of a coarse texture by the point straight through the body; 0 without one."""
         size = self.coarse.size
         x, y = (self.opposite_uv[..., k].ravel() * np.float32(size) for k in (0, 1))
-        result = sample_at(image, x, y).reshape(image.shape)
-        result[~self.opposed] = 0
-        # The way through the body ends in jagged borders; nothing fine is borrowed along it anyway. Islands' own
-        # borders stay full: seams must not show.
+        result = sample_at(image, x, y).reshape(image.shape) * self.opposed[..., None]
+        # The way through the body ends in jagged borders. Islands' own borders stay full: seams must not show.
         inside = self.coarse.covered.astype(np.float32)
-        share = np.maximum(cv2.GaussianBlur(inside, (0, 0), _SOFT_BORDER), np.float32(0.05))
-        return cv2.GaussianBlur(result, (0, 0), _SOFT_BORDER) * (inside / share)[..., None]
+        inside /= np.maximum(cv2.GaussianBlur(inside, (0, 0), _SOFT_BORDER), np.float32(0.05))
+        return cv2.GaussianBlur(result, (0, 0), _SOFT_BORDER) * inside[..., None]
 
     def reduce(self, image: Array) -> Array:
         """Average a fine texture to the coarse size."""

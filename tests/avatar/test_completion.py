@@ -291,17 +291,3 @@ def test_nothing_visible_gives_an_even_grey(stage: Stage, surface: BodyTexels) -
 def test_textures_are_kept_per_body_and_size(stage: Stage, surface: BodyTexels) -> None:
     assert body_texels(stage.body, 512) is surface
     assert body_texels(stage.body, 256) is not surface
-
-
-@pytest.mark.extensive
-def test_a_shirt_on_the_other_shoulder_does_not_tint_the_mirrored_side(stage: Stage, surface: BodyTexels) -> None:
-    """As by a fit that is off: of two shoulders that are visible, one has the sleeve's colour."""
-    x = stage.body.template.numpy()[:, 0]
-    shoulders, arm = part(stage, "left_shoulder", "right_shoulder"), part(stage, "right_elbow", "right_wrist")
-    colours = dressed_colours(stage)
-    colours[part(stage, "left_elbow", "right_elbow", "left_shoulder", "right_shoulder")] = SKIN
-    colours[shoulders & (x > 0)] = (0.2, 0.8, 0.2)
-    texture = complete_texture(
-        surface, baked(surface, colours, ~part(stage, "right_elbow", "right_wrist", "right_hand"))
-    )
-    np.testing.assert_allclose(np.median(on_vertices(surface, texture.image)[arm], 0), SKIN, atol=0.05)

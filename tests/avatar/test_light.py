@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.avatar.light import PhotoLight, light_of
+from humanpose_cli.avatar.light import PhotoLight, light_of, limb_light
 from humanpose_cli.core.conventions import SMPL24
 
 LIGHT = np.array([0.3, -0.2, -0.25])
@@ -76,3 +76,10 @@ def test_brightness_is_bounded_and_the_same_on_tensors() -> None:
     assert bright.min() > 0.44
     assert bright.max() < 2.3
     np.testing.assert_allclose(light.brightness_of(torch.from_numpy(normals).float()).numpy(), bright, rtol=1e-5)
+
+
+def test_a_leg_in_shadow_has_the_other_ones_colour_and_socks_keep_theirs() -> None:
+    alike = np.where(np.arange(800)[:, None] // 100 == 3, 0.9, (0.8, 0.6, 0.5))
+    photo = alike * np.where(np.arange(800)[:, None] < 150, (0.5, 0.45, 0.4), 1)
+    light = limb_light(photo, np.repeat(SMPL24.indices(("left_knee", "right_knee")), 400), np.ones(800))
+    np.testing.assert_allclose(photo / light, alike)

@@ -164,3 +164,12 @@ def test_a_sleeve_shows_no_skin_and_a_bare_hand_no_sleeve(stage: Stage, tone: np
     beige = in_front(stage, SKIN, BLUE)
     beige.crop.pixels[beige.part >= 0] = np.rint(255 * SKIN)
     assert (beige.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0) == 1).all()
+
+
+def test_the_rim_of_a_part_has_the_colours_further_inside(stage: Stage) -> None:
+    parts = in_front(stage, SKIN, BLUE)
+    thigh = parts.shows(("left_hip",))
+    inside = cv2.erode(thigh.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    spots = np.argwhere(thigh & ~inside)[:9]
+    parts.crop.pixels[tuple(spots.T)] = (40, 160, 40)
+    np.testing.assert_array_equal(np.argwhere(parts.trust_of_rims(inside) == 0), spots)
