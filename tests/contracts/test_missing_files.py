@@ -22,6 +22,7 @@ _FIRST = {  # what a line needs before it is a command
     "evaluate compare": ["there", "there"],
     "refine --frames": ["a.fit.npz"],
     "export --frames": ["a.fit.npz"],
+    "export --rig": ["a.fit.npz"],
     "view --frames": ["a.fit.npz"],
     "repose --input": ["--target-pose", "pose.npy"],
     "repose --target-pose": ["a.png"],
@@ -38,7 +39,7 @@ def lines():
             first = _FIRST.get(f"{command} {name}") or ([] if parameter.required else _FIRST.get(command, []))
             prefix = {"body": "smpl:", "prior": "gmm:"}.get(str(parameter.name), "")
             flag = [name] if parameter.param_type_name == "option" else []
-            gone = "no-such.jpg" if command == "repose" else "no-such.fit.npz"
+            gone = "no-such.jpg" if command == "repose" else "no-such.glb" if name == "--rig" else "no-such.fit.npz"
             yield [*command.split(), *first, *flag, prefix + gone, *_LAST.get(f"{command} {name}", [])]
 
 

@@ -66,9 +66,16 @@ canvas.onpointerdown = event => {
   if (!nearest || nearest.distance > reach) return;
   canvas.setPointerCapture(event.pointerId);
   chosen = nearest.person;
-  change(() => { held = shown(chosen)[nearest.row]; mark(held); });
+  const joint = shown(chosen)[nearest.row], {clientX, clientY} = event;
+  change(() => mark(people[chosen][frame][nearest.row]));
+  held = {joint, from: joint.slice(0, 2), clientX, clientY};
 };
-canvas.onpointermove = event => { if (held) { [held[0], held[1]] = position(event); draw(); } };
+canvas.onpointermove = event => {
+  if (!held) return;
+  const unit = width / canvas.getBoundingClientRect().width, {joint, from: [x, y], clientX, clientY} = held;
+  [joint[0], joint[1]] = [x + (event.clientX - clientX) * unit, y + (event.clientY - clientY) * unit];
+  draw();
+};
 canvas.onpointerup = canvas.onpointercancel = () => { held = null; };
 
 const actions = {

@@ -209,7 +209,7 @@ def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_it_learns_a_few_people_by_heart(cache, monkeypatch):
     monkeypatch.setattr(refiner_recipe, "IN_TRAINING", replace(HELD_OUT, far_off=0.0))
-    output = recipe(cache, replace(TINY, learning_rate=1e-2))
+    output = recipe(cache, replace(TINY, learning_rate=1e-3))
     batch = next(iter(output.batches(LoaderOptions(4))))
     (phase,) = output.phases()
     optimiser = torch.optim.Adam(phase.parameters, phase.learning_rate)
