@@ -10,6 +10,7 @@ from helpers.posed_people import PosedPeople
 from helpers.warp3d_poses import MINI, hand_raised, images, standing
 
 from humanpose_cli.body.warping_parts import WarpingParts
+from humanpose_cli.engine.heatmaps import launches as heatmap_launches
 from humanpose_cli.engine.warping import launches
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
@@ -24,7 +25,8 @@ def as_on_a_gpu(monkeypatch):
     """Zeros from torch, where the CPU has its own way."""
     monkeypatch.setattr(launches, "zeros", lambda shape, dtype, device: torch.zeros(shape, dtype=dtype, device=device))
     volume = {"memory_format": torch.channels_last_3d}
-    monkeypatch.setattr(launches, "zero_volume", lambda shape, dtype, device: torch.empty(shape, **volume).zero_())
+    for module in (launches, heatmap_launches):
+        monkeypatch.setattr(module, "zero_volume", lambda shape, dtype, device: torch.empty(shape, **volume).zero_())
 
 
 """As many layers as the paper's, few numbers in each."""
