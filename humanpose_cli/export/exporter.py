@@ -43,7 +43,6 @@ from humanpose_cli.io.atomic import (
     write_text,
 )
 from humanpose_cli.io.digests import file_digest
-from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.refining.frames import AnyFrames, FitFrames
@@ -114,7 +113,7 @@ class Export:
         for mesh in self.meshes.values():
             if mesh.image is not None:
                 names[mesh.name] = f"{stem}.{mesh.name}.png"
-                files[folder / names[mesh.name]] = encode_image(np.ascontiguousarray(mesh.image[..., :3]), ".png")
+                files[folder / names[mesh.name]] = mesh.png
         return names, files
 
 
@@ -205,11 +204,12 @@ def export_fit(
         UnavailableError: If `usd` is requested and usd-core is not installed.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
+    skeleton = rig_of(rig, names, Path(base).parent)
     textures = textures if SURFACES.intersection(names) else "none"
     export = export_of(
         fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=progress, frames=frames, body=body
     )
-    return export.on_rig(rig_of(rig, names, Path(base).parent), grounded=world == "ground").write(names)
+    return export.on_rig(skeleton, grounded=world == "ground").write(names)
 
 
 def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
@@ -375,8 +375,7 @@ def _obj(task: Export) -> list[Path]:
 
 
 def _cloud(task: Export) -> list[Path]:
-    path = task.path(".cloud.ply")
-    write_cloud(path, task.fit)
+    write_cloud(path := task.path(".cloud.ply"), task.fit)
     return [path]
 
 

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.export.skins import SkinnedMesh
-from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.version import __version__
 
@@ -239,9 +238,8 @@ def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, f
     before = _euler_angles(at_rest[None])[0]
     limbs: list[np.int64] = []
     for joint, name in enumerate(person.skeleton.joint_names):
-        positions = np.broadcast_to(offsets[joint], (len(person.frames), 3))
-        if joint == person.hips:
-            positions = person.pelvis * _CENTIMETRES
+        resting = np.broadcast_to(offsets[joint], (len(person.frames), 3))
+        positions = person.pelvis * _CENTIMETRES if joint == person.hips else resting
         tracks = {
             "Lcl Translation": positions,
             "Lcl Rotation": turns[:, joint],
@@ -340,7 +338,7 @@ def _add_material(scene: _Scene, mesh: SkinnedMesh, node: np.int64) -> None:
     for entry in (record, content):
         entry.add("FileName", name)
         entry.add("RelativeFilename", name)
-    content.add("Content", encode_image(np.ascontiguousarray(mesh.image[..., :3]), ".png"))
+    content.add("Content", mesh.png)
 
 
 def _add_camera(scene: _Scene, name: str, camera: CameraPath) -> None:
@@ -377,6 +375,7 @@ def _euler_angles(rotations: Array) -> Array:
     """Convert rotations (R, J, 3, 3) to angles (R, J, 3) about x, y and z, in this order, degrees.
 
     Of the two triples of a rotation, and their complete turns, each row takes the one nearest to the row before.
+    SciPy's conversion is not used, because it warns where the second angle is a right one.
     """
     (a, _, _), (b, e, f), (c, h, i) = np.moveaxis(rotations, (-2, -1), (0, 1))
     cosine = np.hypot(a, b)

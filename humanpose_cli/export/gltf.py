@@ -25,7 +25,6 @@ from humanpose_cli.export.rigs import Rig
 from humanpose_cli.export.skins import SkinnedMesh
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
 from humanpose_cli.io.exr import linear_light
-from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.version import __version__
 
@@ -267,7 +266,7 @@ def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
     if mesh.image is None:
         material["baseColorFactor"] = [*linear_colour(mesh.track), 1.0]
     else:
-        png = document.view(encode_image(np.ascontiguousarray(mesh.image[..., :3]), ".png"))
+        png = document.view(mesh.png)
         image = document.add("images", {"bufferView": png, "mimeType": "image/png", "name": mesh.name})
         material["baseColorTexture"] = {"index": document.add("textures", {"source": image})}
     surface = uv_mesh(mesh)

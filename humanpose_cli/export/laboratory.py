@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -24,10 +25,12 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.motion import TO_Y_UP, PersonMotion
 from humanpose_cli.export.skins import frame_surfaces
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import rotation_between
 
 Array = NDArray[Any]
 
 _AXES = np.array(((0, 0, -1), (0, 1, 0), (1, 0, 0)), float)  # columns: forward, up and right in body axes
+_DOWN = np.array((0.0, -1, 0))
 _LIMBS = {"hip": "knee", "knee": "ankle", "shoulder": "elbow", "elbow": "wrist"}  # joint to the end of its segment
 # Proximal and distal part, and the angles about z, x and y; a minus turns the sign round.
 _TRUNK = (
@@ -87,7 +90,8 @@ def joint_angles(person: PersonMotion, turn: Array) -> dict[str, Array]:
             return np.eye(3)
         axes = _AXES
         if part in _LIMBS:
-            axes = _turn_from_down(t_pose[SMPL24.index(f"{side}_{_LIMBS[part]}")]) @ axes
+            limb = t_pose[SMPL24.index(f"{side}_{_LIMBS[part]}")]
+            axes = rotation_between(*map(torch.from_numpy, (_DOWN, limb))).numpy() @ axes
         return turns[SMPL24.index(part if part in SMPL24 else f"{side}_{part}")] @ axes
 
     angles = {}
@@ -101,13 +105,6 @@ def joint_angles(person: PersonMotion, turn: Array) -> dict[str, Array]:
                 for name, values in zip(_SHOULDER, _shoulder(relative), strict=True):
                     angles[name + suffix] = np.degrees(np.unwrap(values))
     return angles
-
-
-def _turn_from_down(direction: Array) -> Array:
-    """Return the smallest rotation (3, 3) that turns −y to a direction (3,)."""
-    x, y, z = direction / np.linalg.norm(direction)
-    cross = np.array(((0, -x, 0), (x, 0, z), (0, -z, 0)))
-    return np.eye(3) + cross + cross @ cross / (1 - y)
 
 
 def _shoulder(rotation: Array) -> tuple[Array, Array, Array]:

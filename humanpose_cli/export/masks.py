@@ -128,8 +128,8 @@ def image_writers(
     """Open videos (.mp4) and images; yields the function that writes an image, or the next frame of a video."""
     with ExitStack() as stack:
         stack.enter_context(removed_on_failure([file for file in files if file.suffix != ".mp4"]))
-        writers = {file: VideoWriter(file, rate or DEFAULT_FRAME_RATE, quality=quality, codec=codec) for file in files}
-        videos = {file: stack.enter_context(writer) for file, writer in writers.items() if file.suffix == ".mp4"}
+        video = partial(VideoWriter, frame_rate=rate or DEFAULT_FRAME_RATE, quality=quality, codec=codec)
+        videos = {file: stack.enter_context(video(file)) for file in files if file.suffix == ".mp4"}
         sizes: dict[Path, tuple[int, int]] = {}
 
         def write(file: Path, image: NDArray[np.uint8], time: Fraction | None) -> None:

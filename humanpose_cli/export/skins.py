@@ -22,6 +22,7 @@ from humanpose_cli.fitting.grounding import on_the_ground, on_their_soles
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.surfaces import vertex_normals
 
 Array = NDArray[Any]
@@ -59,6 +60,11 @@ class SkinnedMesh:
         faces = torch.from_numpy(self.faces)
         normals = vertex_normals(torch.from_numpy(self.vertices), faces).numpy()
         return np.where(normals.any(1, keepdims=True), normals, (0.0, 1.0, 0.0))
+
+    @property
+    def png(self) -> bytes:
+        """The texture as an opaque PNG; the mesh must have one."""
+        return encode_image(np.ascontiguousarray(np.asarray(self.image)[..., :3]), ".png")
 
     @property
     def strongest_bones(self) -> tuple[Array, Array]:
