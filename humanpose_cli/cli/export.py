@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,6 +28,20 @@ _WORLD = option(
     "--world camera|ground",
     "Origin: camera (the first frame's camera, its up is up) or ground (feet on level ground at height 0).",
 )
+_IN_PLACE = option("--in-place", "Keep the pelvis above one point of the ground, for games; feet slide.")
+_LOOP = option("--loop A:B", "Export frames A to B as a clip that repeats. Default: all frames.")
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """Options of the files."""
+
+    formats: Annotated[str | None, _FORMAT] = None
+    frame_rate: Annotated[float | None, _FRAME_RATE] = None
+    world: Annotated[Literal["camera", "ground"], _WORLD] = "camera"
+    rig: Annotated[str | None, _RIG] = None
+    in_place: Annotated[bool, _IN_PLACE] = False
+    loop: Annotated[str | None, _LOOP] = None
 
 
 @command(
@@ -39,7 +53,7 @@ _WORLD = option(
         ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
     ),
     brief=counts("people", "frames", "files"),
-    usual="--out --format --rig --frames --person --world --texture --frame-rate --body --overwrite",
+    usual="--out --format --rig --in-place --loop --frames --person --world --texture --frame-rate --body --overwrite",
     examples=(
         "hpc export clip.mp4.fit.npz",
         "hpc export clip.mp4.fit.npz --out dance.glb --world ground",
@@ -51,20 +65,17 @@ def export(
     session: Session,
     flags: BatchFlags,
     inputs: FitInputs,
-    formats: Annotated[str | None, _FORMAT] = None,
-    frame_rate: Annotated[float | None, _FRAME_RATE] = None,
-    world: Annotated[Literal["camera", "ground"], _WORLD] = "camera",
-    rig: Annotated[str | None, _RIG] = None,
+    chosen: ExportFlags,
     out: OutOrFile = Path("hpc-out/export"),
 ) -> CommandResult:
     """Write fits for other programs: glTF, FBX, USD, BVH, AMASS, OBJ and others.
 
     Writes NAME.glb, with all people and the camera, for each fit; --format chooses other formats.
 
-    glb, fbx, usd and json hold all people and the camera; bvh and amass are one file for each person; obj and ply are
-    folders with one file for each frame; vrma is one file for each person, and so is glb with a character of your own
-    (--rig FILE.glb); cloud is NAME.cloud.ply with points of the background, if the camera walks; masks and maps are
-    folders with videos for image generators; trc, mot and csv are markers and joint angles.
+    glb, fbx, usd and json hold all people and the camera; bvh, amass, vrma, and glb with your own character (--rig
+    FILE.glb) are one file for each person; obj and ply are folders with one file for each frame; cloud is
+    NAME.cloud.ply with points of the background, if the camera walks; masks and maps are folders with videos for image
+    generators; trc, mot and csv are markers and joint angles.
     NAME.blender.py opens NAME.glb or NAME.usd in Blender with the clip's frame rate, range and camera, and with the
     frames as background if --frames names them. Lengths are in metres, of FBX in centimetres. AMASS is z up, JSON has
     camera axes, all other formats are y up.
@@ -77,9 +88,10 @@ def export(
     from humanpose_cli.fitting.records import record_summary
     from humanpose_cli.fitting.times_between import evenly_spaced
 
-    exporter.check_frame_rate(frame_rate)
-    base_of, kinds = exporter.output_base(out, exporter.parse_formats(formats) if formats is not None else None)
-    skeleton = exporter.rig_of(rig, kinds, base_of("").parent)
+    exporter.check_frame_rate(chosen.frame_rate)
+    base_of, kinds = exporter.output_base(out, chosen.formats)
+    skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent)
+    clip = exporter.clip_of(chosen.in_place, chosen.loop, kinds)
     sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
     for source in inputs.items(*input_set, lambda _: ()):
@@ -96,14 +108,15 @@ def export(
         if name not in latest:
             latest.clear()
             fit, _, textures = inputs.read(session, item, with_looks=not exporter.SURFACES.isdisjoint(kinds))
-            latest[name] = exporter.export_of(
+            complete = exporter.export_of(
                 fit,
                 base_of(name),
-                frame_rate=frame_rate,
-                world=world,
+                frame_rate=chosen.frame_rate,
+                world=chosen.world,
                 textures=textures,
                 progress=part_of(session.reporter.step, TEXTURED, 1),
-            ).on_rig(skeleton, grounded=world == "ground")
+            )
+            latest[name] = complete.on_rig(skeleton, grounded=chosen.world == "ground").clipped(clip)
         task = latest[name]
         path = task.write((kind,))
         if path[-1].name.endswith(".blender.py") and task.fit.frame_count > 1:
@@ -116,7 +129,7 @@ def export(
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(f"{name}: its frames are not evenly spaced; {kind} has {rate}, interpolated")
         counted = {"format": kind, "people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
-        return Outcome(path, {**counted, "doubtful": record_summary(task.fit)["doubtful"]})
+        return Outcome(path, {**counted, "doubtful": record_summary(task.original)["doubtful"]})
 
-    identity = {"frame_rate": frame_rate, "world": world, "rig": exporter.rig_identity(rig), **inputs.identity()}
+    identity = {**asdict(replace(chosen, formats=None, rig=exporter.rig_identity(chosen.rig))), **inputs.identity()}
     return flags.run(session, items, work, out, identity)

@@ -18,6 +18,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import write_bvh
+from humanpose_cli.export.clips import Clip, with_motions
 from humanpose_cli.export.cloud import write_cloud
 from humanpose_cli.export.fbx import fbx_bytes
 from humanpose_cli.export.gltf import animated_glb, glb_bytes, vrma_bytes
@@ -65,6 +66,7 @@ class Export:
         original: The fit in its own world, which projects onto the frames.
         frames: The frames; None if they are not available.
         rig: The rig of `people`; None for the body's bones.
+        complete: The export of all frames that this one is a clip of, and the clip; None if it is none.
     """
 
     fit: Fit
@@ -76,6 +78,7 @@ class Export:
     original: Fit
     frames: FitFrames | None
     rig: Rig | None = None
+    complete: tuple[Export, Clip] | None = None
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
         """Write each of the formats, keys of `FORMATS`, atomically; return the files in the order written."""
@@ -97,6 +100,16 @@ class Export:
         seconds, rigs = self.fit.seconds(DEFAULT_FRAME_RATE), {track: part for track, (part, _) in own.items()}
         people = [retargeted(p, rigs.get(p.track, rig), seconds, grounded=grounded) for p in self.people]
         return replace(self, people=people, meshes={track: mesh for track, (_, mesh) in own.items()}, rig=rig)
+
+    def clipped(self, clip: Clip) -> Export:
+        """Return the export of a clip. Raises UsageError for a loop that the fit does not have."""
+        if clip == Clip():
+            return self
+        fit, up = clip.cut(self.fit), np.array((0.0, 1, 0)) @ (np.eye(3) if self.rig is None else self.rig.to_body)
+        seconds, meshes = self.fit.seconds(DEFAULT_FRAME_RATE), {track: self.meshes[track] for track in fit.tracks}
+        people = [clip.moved(person, seconds, up) for person in self.people if person.track in fit.tracks]
+        fit = with_motions(fit, people, self.body) if self.rig is None else fit
+        return replace(self, fit=fit, people=people, meshes=meshes, complete=(self, clip))
 
     def path(self, ending: str) -> Path:
         """Return the path of a file with this ending."""
@@ -126,23 +139,24 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str], Path], tuple[str, ...]]:
+def output_base(out: Path, formats: str | None) -> tuple[Callable[[str], Path], tuple[str, ...]]:
     """Choose the formats, and the base of a fit's files.
 
     Args:
         out: A folder, or one file with the ending of its format, such as `dance.glb`.
-        formats: The formats; None for the format of `out`, or glb.
+        formats: Names with commas between them; None for the format of `out`, or glb.
 
     Returns:
         A function from the fit file's name to the base, and the formats.
 
     Raises:
-        UsageError: If `out` is a file of another format, or of a format with several files.
+        UsageError: If a format is unknown, or `out` is a file of another one, or of a format with several files.
     """
+    names = None if formats is None else parse_formats(formats)
     kind = out.suffix.lower().removeprefix(".")
     if out.is_dir() or kind not in (*FORMATS, *_OTHERS):
-        return lambda name: out / name.removesuffix(FIT_SUFFIX), tuple(formats or ("glb",))
-    if kind not in ONE_FILE or tuple(formats or (kind,)) != (kind,):
+        return lambda name: out / name.removesuffix(FIT_SUFFIX), names or ("glb",)
+    if kind not in ONE_FILE or (names or (kind,)) != (kind,):
         choices = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
         problem = "cannot be one file for these formats" if kind in FORMATS else f"is no file that is written: .{kind}"
         raise UsageError("out", problem, expected=choices, got=str(out))
@@ -176,6 +190,8 @@ def export_fit(
     frames: AnyFrames = None,
     body: Body | None = None,
     rig: str | None = None,
+    in_place: bool = False,
+    loop: str | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Path, ...]:
     """Write a fit in each of the formats.
@@ -194,22 +210,24 @@ def export_fit(
             the fit file names.
         body: Body model of a SMPL fit that was read from a file.
         rig: Skeleton of the files, see `rigs.read_rig`; None for the body's.
+        in_place: Whether the pelvis stays above one point of the ground; feet then slide.
+        loop: "A:B". The frames A to B as a clip that repeats without a jump, see `export.clips`; None for all frames.
         progress: The listener.
 
     Returns:
         The files in the order written.
 
     Raises:
-        UsageError: If formats, world or rate are unknown or unusable.
+        UsageError: If formats, world, rate or loop are unknown or unusable.
         UnavailableError: If `usd` is requested and usd-core is not installed.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
-    skeleton = rig_of(rig, names, Path(base).parent)
+    skeleton, clip = rig_of(rig, names, Path(base).parent), clip_of(in_place, loop, names)
     textures = textures if SURFACES.intersection(names) else "none"
     export = export_of(
         fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=progress, frames=frames, body=body
     )
-    return export.on_rig(skeleton, grounded=world == "ground").write(names)
+    return export.on_rig(skeleton, grounded=world == "ground").clipped(clip).write(names)
 
 
 def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
@@ -223,6 +241,14 @@ def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
     if others:
         raise UsageError("rig", f"has no effect on {', '.join(others)}", expected=", ".join(possible), got=rig)
     return found
+
+
+def clip_of(in_place: bool, loop: str | None, formats: Sequence[str]) -> Clip:
+    """Return the clip for formats. Raises UsageError for another range than A:B and for formats of the frames."""
+    clip, others = Clip(in_place, loop), [name for name in formats if name in _OF_FRAMES]
+    if clip != Clip() and others:
+        raise UsageError("in_place" if in_place else "loop", f"has no effect on {', '.join(others)}")
+    return clip
 
 
 def export_of(
@@ -300,7 +326,10 @@ def _fbx(task: Export) -> list[Path]:
 
 
 def _vrma(task: Export) -> list[Path]:
-    moved, seconds = task if task.rig else task.on_rig(read_rig("vrm"), grounded=False), task.fit.seconds(1)
+    moved, seconds = task, task.fit.seconds(1)
+    if task.rig is None:
+        complete, clip = task.complete or (task, Clip())
+        moved = complete.on_rig(read_rig("vrm"), grounded=False).clipped(clip)
     return _each_person(moved, "vrma", lambda path, person: write_bytes(path, vrma_bytes(person, seconds=seconds)))
 
 
@@ -423,6 +452,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
 }
 """Functions that write the formats, by the user's names."""
 
+_OF_FRAMES = ("cloud", "masks", "maps")  # what the images show, in all frames
 _OTHERS = ("npz", "html", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no names of folders
 SURFACES = frozenset(("glb", "fbx", "usd", "obj", "ply"))
 """Formats with surfaces and textures."""

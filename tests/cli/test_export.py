@@ -294,3 +294,13 @@ def test_a_name_with_no_space_for_an_ending_fails_alone(hpc, fits, tmp_path):
     assert [Path(path).name for item in ran.document["items"] for path in item["outputs"]] == [
         *("a.png.person0.amass.npz", "a.png.glb", "a.png.blender.py", "n" * 240 + ".glb", "n" * 240 + ".blender.py")
     ]
+
+
+def test_clips_of_games(hpc, tmp_path):
+    moving_people().save(tmp_path / "clip.fit.npz")
+    line = ("export", str(tmp_path / "clip.fit.npz"), "--out", str(tmp_path / "out"), "--format", "json", "--json")
+    ran = hpc(*line, "--in-place", "--loop", "1:4")
+    assert ran.document["items"][0]["frames"] == 4
+    assert hpc(*line).code == 2, "made with other options"
+    refused = hpc(*line, "--overwrite", "--loop", "0:7")
+    assert "A < B < 5" in refused.err

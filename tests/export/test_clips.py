@@ -1,0 +1,127 @@
+"""Clips in place and loops, read back from the files of every format with motion."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.characters import CHARACTERS, person, walking, write_character
+from helpers.errors import raises
+from helpers.fbx_reader import read_fbx
+from helpers.glb_reader import Glb
+from helpers.moving_people import PRESENT, moving_people, world_joints
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.export.clips import Clip
+from humanpose_cli.export.exporter import clip_of, export_fit
+from humanpose_cli.export.retarget import retargeted
+from humanpose_cli.export.rigs import read_rig
+from humanpose_cli.io.pose_files.bvh import read_bvh_motion
+
+FIT = moving_people()
+JOINTS = world_joints(FIT)
+NAMES = SMPL24.joint_names
+
+
+def joints_of(base: Path, kind: str, track: int, frames: np.ndarray) -> np.ndarray:
+    """Joints (T, 24, 3) in frames of a file, metres in the world; hips and knees of markers."""
+    if kind == "bvh":
+        motion = read_bvh_motion(base.with_name(f"clip.person{track}.bvh"))
+        rows = [[joint.name for joint in motion.joints].index(name) for name in NAMES]
+        return motion.positions()[np.ix_(frames - frames[0], rows)]
+    if kind == "glb":
+        glb = Glb(base.with_name("clip.glb"))
+        numbers = glb.gltf.skins[int(track > 0)].joints
+        return np.array([[glb.world(number, frame / 25)[:3, 3] for number in numbers] for frame in frames])
+    if kind == "fbx":
+        pytest.importorskip("ufbx")
+        read = read_fbx(base.with_name("clip.fbx"), frames / 25)
+        rows = [np.flatnonzero(read["names"] == name)[int(track > 0)] for name in NAMES]
+        return read["nodes"][:, rows][..., 3] / 100
+    if kind == "usd":
+        usd, skel = pytest.importorskip("pxr.Usd"), pytest.importorskip("pxr.UsdSkel")
+        stage = usd.Stage.Open(str(base.with_name("clip.usd")))
+        query = skel.Cache().GetSkelQuery(skel.Skeleton(stage.GetPrimAtPath(f"/people/person{track}/skeleton")))
+        return np.array([query.ComputeJointSkelTransforms(float(frame)) for frame in frames])[..., 3, :3]
+    document = json.loads(base.with_name("clip.json").read_text())["frames"]
+    people = [person for frame in frames for person in document[frame]["people"] if person["track_id"] == track]
+    camera = np.array([document[frame]["camera"]["world_to_camera"] for frame in frames])[:, None]
+    joints = np.array([list(person["joints3d"].values()) for person in people])
+    return ((joints - camera[..., :3, 3])[..., None, :] @ camera[..., :3, :3])[..., 0, :] * (1, -1, -1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["glb", "bvh", "fbx", "usd", "json"])
+def test_clips_of_all_formats(tmp_path, kind):
+    """In place, poses and heights stay. A loop ends as it began, also of a person who is hidden in between."""
+    near = 2e-3 if kind == "usd" else 2e-5  # half floats of UsdSkel's scales
+    for loop, in_place in ((None, True), ("1:4", False), ("1:4", True)):
+        first, last = (1, 4) if loop else (0, 4)
+        export_fit(FIT, tmp_path / "clip", kind, in_place=in_place, loop=loop, textures="none")
+        for track in PRESENT:
+            frames = np.array([frame for frame in PRESENT[track] if first <= frame <= last])
+            shown = joints_of(tmp_path / "clip", kind, track, frames - first)
+            before = JOINTS[[row for row in FIT.rows_of(track) if FIT.frame_index[row] in frames]]
+            path = (before[:, :1] - before[:1, :1]) * (1, 0, 1)
+            if in_place:
+                assert np.ptp(shown[:, 0, [0, 2]], axis=0).max() < (1e-6 if kind != "json" else 2e-5)  # has 5 decimals
+                shown = shown + path
+            if loop is None:
+                np.testing.assert_allclose(shown, before, atol=near)
+                continue
+            share = 0.5 - (frames - 1) / 3
+            height = before[:, 0, 1] + share * (before[-1, 0, 1] - before[0, 0, 1])
+            np.testing.assert_allclose(shown[:, 0], before[:, 0] * (1, 0, 1) + height[:, None] * (0, 1, 0), atol=near)
+            np.testing.assert_allclose(shown[-1] - path[-1], shown[0], atol=near)
+            assert np.linalg.norm(shown - before, axis=-1).max() > 0.05, "the first pose is another one than the last"
+
+
+@pytest.mark.parametrize("name", ["unreal", "vrm0"])
+def test_characters_are_in_place_and_repeat(tmp_path, name):
+    """Whatever axes their files have; feet stood on the ground before, and the hips keep the heights of that."""
+    path = write_character(tmp_path / "a.glb", CHARACTERS[name](), "VRM" if name == "vrm0" else "")
+    rig, seconds = read_rig(str(path)), np.arange(60) / 25
+    walk = retargeted(walking(person()), rig, seconds, grounded=True)
+    up = np.array((0, 1, 0)) @ rig.to_body
+    clip = Clip(in_place=True).moved(walk, seconds, up)
+    np.testing.assert_allclose(clip.pelvis @ up, walk.pelvis @ up, atol=1e-12)
+    np.testing.assert_allclose(np.ptp(np.cross(clip.pelvis, up), axis=0), 0, atol=1e-12)
+    np.testing.assert_array_equal(clip.rotations, walk.rotations)
+    loop = Clip(loop="2:41").moved(walk, seconds, up)
+    assert loop.frames.tolist() == list(range(40))
+    for values in (loop.rotations, loop.relative):
+        np.testing.assert_allclose(values[-1], values[0], atol=1e-9)
+    parts = [
+        (loop.rotations[i].mT @ loop.rotations[i + 1]) @ (walk.rotations[i + 2].mT @ walk.rotations[i + 3]).mT
+        for i in range(39)
+    ]
+    angles = Rotation.from_matrix(np.reshape(parts, (-1, 3, 3))).magnitude()
+    ends = Rotation.from_matrix(walk.rotations[41] @ walk.rotations[2].mT).magnitude()
+    assert angles.max() < 1.001 * ends.max() / 39, "every step changes by its share"
+
+
+def test_vrm_animations_are_in_place(tmp_path):
+    (path,) = export_fit(
+        FIT.select(FIT.rows_of(0)), tmp_path / "clip", "vrma", in_place=True, loop="0:3", body=default_body()
+    )
+    glb = Glb(path)
+    hips = np.array([glb.world(glb.names["hips"], frame / 25) for frame in range(4)])
+    assert np.ptp(hips[:, [0, 2], 3], axis=0).max() < 1e-6
+    np.testing.assert_allclose(hips[3], hips[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("loop", ["3:3", "3:1", "1:5", "0:9999999999", "1", "0.5s:2s", "-3:-1", ":3", "1:2", "one:two"])
+def test_frames_that_do_not_repeat_are_refused(tmp_path, loop):
+    """One frame, a reversed range, frames beyond the clip, seconds, and a person who is in one of the ends only."""
+    with raises(UsageError, subject="loop"):
+        export_fit(FIT, tmp_path / "clip", "json", loop=loop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_images_show_has_no_clips():
+    for arguments in ({"in_place": True, "loop": None}, {"in_place": False, "loop": "1:2"}):
+        with raises(UsageError, problem="has no effect on masks"):
+            clip_of(**arguments, formats=("glb", "masks"))
