@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FORMAT = option(
     "--format NAME,NAME",
-    "Formats: amass,json,bvh,glb,fbx,vrma,usd,obj,ply,cloud,masks,maps,trc,mot,csv. Default: glb or --out's suffix.",
+    "Formats: amass,json,bvh,glb,fbx,vrma,usd,obj,ply,cloud,masks,maps,trc,mot,csv,c3d. Default: glb or that of --out.",
 )
 _FRAME_RATE = option("--frame-rate N", "Frame rate of fits without one, such as fits of image folders. Default: 25.")
 _RIG = option(
@@ -75,7 +75,7 @@ def export(
     glb, fbx, usd and json hold all people and the camera; bvh, amass, vrma, and glb with your own character (--rig
     FILE.glb) are one file for each person; obj and ply are folders with one file for each frame; cloud is
     NAME.cloud.ply with points of the background, if the camera walks; masks and maps are folders with videos for image
-    generators; trc, mot and csv are markers and joint angles.
+    generators; trc, c3d, mot and csv are markers and joint angles.
     NAME.blender.py opens NAME.glb or NAME.usd in Blender with the clip's frame rate, range and camera, and with the
     frames as background if --frames names them. Lengths are in metres, of FBX in centimetres. AMASS is z up, JSON has
     camera axes, all other formats are y up.

@@ -28,6 +28,7 @@ class Extra(NamedTuple):
 
 
 EXTRAS = {
+    "c3d": Extra("ezc3d", "ezc3d", "C3D files"),
     "heic": Extra("pi-heif", "pi_heif", "HEIC images"),
     "slurm": Extra("submitit", "submitit", "jobs of Slurm"),
     "usd": Extra("usd-core", "pxr", "USD files"),

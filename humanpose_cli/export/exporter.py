@@ -430,7 +430,11 @@ def _laboratory(task: Export, kind: str) -> list[Path]:
     turn = turn_to_x(task.people)
 
     def write(path: Path, person: PersonMotion) -> None:
-        write_text(path, LABORATORY[kind](task.fit, task.body, person, turn, path.name))
+        content = LABORATORY[kind](task.fit, task.body, person, turn, path.name)
+        if isinstance(content, bytes):
+            write_bytes(path, content)
+        else:
+            write_text(path, content)
 
     return _each_person(task, kind, write)
 

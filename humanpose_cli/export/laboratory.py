@@ -1,4 +1,4 @@
-"""Motion for gait laboratories: markers as TRC, joint angles as OpenSim's MOT and as CSV.
+"""Motion for gait laboratories: markers as TRC and C3D, joint angles as OpenSim's MOT and as CSV.
 
 Axes are OpenSim's and the ISB's: segments have x forward, y up and z to the right, the world has y up. Joints turn by
 Cardan angles of these segments, first about the proximal z, then the floating x, then the distal y: Grood & Suntay
@@ -12,7 +12,9 @@ Bell et al. 1989 (30 % distal, 14 % medial and 22 % posterior of the distance be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,14 +24,17 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.extras import require_extra
 from humanpose_cli.export.motion import TO_Y_UP, PersonMotion
-from humanpose_cli.export.skins import frame_surfaces
+from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.geometry.rotations import rotation_between
 
 Array = NDArray[Any]
 
 _AXES = np.array(((0, 0, -1), (0, 1, 0), (1, 0, 0)), float)  # columns: forward, up and right in body axes
+_TO_Z_UP = np.array(((1, 0, 0), (0, 0, -1), (0, 1, 0)))
 _DOWN = np.array((0.0, -1, 0))
 _LIMBS = {"hip": "knee", "knee": "ankle", "shoulder": "elbow", "elbow": "wrist"}  # joint to the end of its segment
 # Proximal and distal part, and the angles about z, x and y; a minus turns the sign round.
@@ -46,6 +51,7 @@ _SIDES = (
 )
 _SHOULDER = ("shoulder_plane", "shoulder_elevation", "shoulder_rotation")
 _CENTRES = {"HJC": "hip", "KJC": "knee", "AJC": "ankle", "SJC": "shoulder", "EJC": "elbow", "WJC": "wrist"}
+_CHUNK = 32  # surfaces in memory
 _BAND = 0.015  # metres from the joint, along the axis that a marker has in the table
 # Markers of the right side: joint, direction in body axes, axis of the band (-1: none), and parts to search.
 _SKIN: dict[str, tuple[str, tuple[int, int, int], int, tuple[str, ...]]] = {
@@ -113,8 +119,22 @@ def _shoulder(rotation: Array) -> tuple[Array, Array, Array]:
     return plane, np.arccos(rotation[..., 1, 1].clip(-1, 1)), np.arctan2(-rotation[..., 1, 0], rotation[..., 1, 2])
 
 
+def joint_centres(fit: Fit, person: PersonMotion, turn: Array) -> dict[str, Array]:
+    """Return the centres (R, 3) of joints, RASI and LASI by OpenSim's names, metres in the turned world."""
+    rows = fit.rows_of(person.track)
+    sides = [(side, end, joint) for side in ("right", "left") for end, joint in _CENTRES.items()]
+    centres = {f"{side[0].upper()}{end}": SMPL24.index(f"{side}_{joint}") for side, end, joint in sides}
+    joints = _in_world(fit, rows, fit.joints3d[rows][:, list(centres.values())])
+    points = dict(zip(centres, np.swapaxes(joints, 0, 1), strict=True))
+    width = np.linalg.norm(points["RHJC"] - points["LHJC"], axis=1, keepdims=True) / (1 - 2 * 0.14)
+    for side, right in (("R", 0.14), ("L", -0.14)):
+        spine = person.relative[:, 0] @ _AXES @ np.array((0.22, 0.30, right))
+        points[f"{side}ASI"] = points[f"{side}HJC"] + width * spine
+    return {name: values @ turn.T for name, values in points.items()}
+
+
 def markers(fit: Fit, body: Body, person: PersonMotion, turn: Array) -> dict[str, Array]:
-    """Return markers (F, 3) by OpenSim's names, metres in the turned world, NaN in frames without the person."""
+    """Return markers (R, 3) by OpenSim's names, metres in the turned world: joint centres and points of the skin."""
     labels = body.part_labels.numpy()
     vertices = {}
     for side, mirror in (("right", 1), ("left", -1)):
@@ -126,20 +146,23 @@ def markers(fit: Fit, body: Body, person: PersonMotion, turn: Array) -> dict[str
                 searched &= np.abs(points[:, band]) < _BAND
             along = points @ (np.array(direction) * (mirror, 1, 1))
             vertices[f"{side[0].upper()}{name}"] = int(np.argmax(np.where(searched, along, -np.inf)))
-    sides = [(side, end, joint) for side in ("right", "left") for end, joint in _CENTRES.items()]
-    centres = {f"{side[0].upper()}{end}": SMPL24.index(f"{side}_{joint}") for side, end, joint in sides}
-    names = (*centres, "RASI", "LASI", *vertices)
-    result = {name: np.full((fit.frame_count, 3), np.nan) for name in names}
-    for row, frame, pelvis in zip(fit.rows_of(person.track), person.frames, person.relative[:, 0], strict=True):
-        surface = frame_surfaces(fit, int(frame), body)[person.track][list(vertices.values())]
-        camera = fit.world_to_camera[frame].astype(np.float64)
-        joints = (fit.joints3d[row, list(centres.values())] - camera[:3, 3]) @ camera[:3, :3] @ TO_Y_UP.T
-        hips = joints[[list(centres).index("RHJC"), list(centres).index("LHJC")]]
-        width = np.linalg.norm(hips[0] - hips[1]) / (1 - 2 * 0.14)
-        spines = hips + width * np.array(((0.22, 0.30, 0.14), (0.22, 0.30, -0.14))) @ (pelvis @ _AXES).T
-        for name, point in zip(names, np.concatenate((joints, spines, surface)) @ turn.T, strict=True):
-            result[name][frame] = point
-    return result
+    skin = []
+    for rows in np.array_split(fit.rows_of(person.track), -(-len(person.frames) // _CHUNK)):
+        surfaces = body_vertices(body, fit, rows)[:, list(vertices.values())]
+        skin.append(_in_world(fit, rows, surfaces.double().numpy()) @ turn.T)
+    surface = dict(zip(vertices, np.swapaxes(np.concatenate(skin), 0, 1), strict=True))
+    return {**joint_centres(fit, person, turn), **surface}
+
+
+def _in_world(fit: Fit, rows: Array, points: Array) -> Array:
+    """Convert points (R, N, 3) of rows from camera axes to the world, metres, y up."""
+    camera = fit.world_to_camera[fit.frame_index[rows]].astype(np.float64)
+    return (points - camera[:, None, :3, 3]) @ camera[:, :3, :3] @ TO_Y_UP.T
+
+
+def _table(rows: Array, pattern: str, separator: str = "\t") -> list[str]:
+    """Format rows (R, N); cells of NaN are empty."""
+    return [separator.join("" if np.isnan(value) else format(value, pattern) for value in row) for row in rows]
 
 
 def trc_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str) -> str:
@@ -154,40 +177,70 @@ def trc_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str)
         "\t\t" + "\t".join(f"X{n}\tY{n}\tZ{n}" for n in range(1, len(points) + 1)),
         "",
     ]
-    values = 1000 * np.concatenate(list(points.values()), 1)
-    for number, (time, row) in enumerate(zip(fit.seconds(fit.frame_rate or 1), values, strict=True), 1):
-        lines.append("\t".join([str(number), f"{time:.6f}", *("" if np.isnan(v) else f"{v:.3f}" for v in row)]))
+    values = np.full((count, 3 * len(points)), np.nan)
+    values[person.frames] = 1000 * np.concatenate([*points.values()], 1)
+    for number, (time, cells) in enumerate(zip(fit.seconds(1), _table(values, ".3f"), strict=True), 1):
+        lines.append(f"{number}\t{time:.6f}\t{cells}")
     return "\n".join(lines) + "\n"
 
 
-def _coordinates(fit: Fit, body: Body, person: PersonMotion, turn: Array) -> tuple[list[str], Array]:
-    """Return names and values (R, N): angles, degrees, and OpenSim's pelvis, the middle of RASI and LASI, metres."""
-    points = markers(fit, body, person, turn)
-    angles = joint_angles(person, turn)
-    middle = (points["RASI"] + points["LASI"])[person.frames] / 2
-    names = [*angles, "pelvis_tx", "pelvis_ty", "pelvis_tz"]
-    return names, np.concatenate((np.stack(list(angles.values()), 1), middle), 1)
+def _coordinates(fit: Fit, person: PersonMotion, turn: Array) -> dict[str, Array]:
+    """Return angles (R,), degrees, and OpenSim's pelvis, the middle of RASI and LASI, metres, by name."""
+    points = joint_centres(fit, person, turn)
+    middle = (points["RASI"] + points["LASI"]) / 2
+    return {**joint_angles(person, turn), **dict(zip(("pelvis_tx", "pelvis_ty", "pelvis_tz"), middle.T, strict=True))}
 
 
 def mot_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str) -> str:
     """Return OpenSim's motion file: a row for each frame with the person, between which OpenSim interpolates."""
-    names, values = _coordinates(fit, body, person, turn)
-    chosen = [column for column, key in enumerate(names) if not key.startswith("shoulder_")]  # OpenSim lacks these
-    table = np.c_[fit.seconds(fit.frame_rate or 1)[person.frames], values[:, chosen]]
-    head = [name, "version=1", f"nRows={len(table)}", f"nColumns={len(chosen) + 1}", "inDegrees=yes", "endheader"]
-    head.append("\t".join(["time", *(names[column] for column in chosen)]))
-    return "\n".join([*head, *("\t".join(f"{v:.8f}" for v in row) for row in table)]) + "\n"
+    values = {"time": fit.seconds(1)[person.frames], **_coordinates(fit, person, turn)}
+    values = {key: column for key, column in values.items() if not key.startswith("shoulder_")}  # OpenSim lacks these
+    sizes = [f"nRows={len(person.frames)}", f"nColumns={len(values)}"]
+    head = [name, "version=1", *sizes, "inDegrees=yes", "endheader", "\t".join(values)]
+    return "\n".join([*head, *_table(np.stack([*values.values()], 1), ".8f")]) + "\n"
 
 
 def csv_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str) -> str:
     """Return all angles and the pelvis' position as a table; frames without the person are empty."""
-    names, values = _coordinates(fit, body, person, turn)
-    cells = {frame: [f"{v:.6f}" for v in row] for frame, row in zip(person.frames.tolist(), values, strict=True)}
-    lines = [",".join(["frame", "time", *names])]
-    for frame, time in enumerate(fit.seconds(fit.frame_rate or 1)):
-        lines.append(",".join([str(frame), f"{time:.6f}", *cells.get(frame, [""] * len(names))]))
-    return "\n".join(lines) + "\n"
+    values = _coordinates(fit, person, turn)
+    table = np.full((fit.frame_count, 1 + len(values)), np.nan)
+    table[:, 0] = fit.seconds(1)
+    table[person.frames, 1:] = np.stack([*values.values()], 1)
+    lines = [f"{frame},{cells}" for frame, cells in enumerate(_table(table, ".6f", ","))]
+    return "\n".join([",".join(("frame", "time", *values)), *lines]) + "\n"
 
 
-LABORATORY = {"trc": trc_text, "mot": mot_text, "csv": csv_text}
-"""Texts of a person's file by format."""
+def c3d_bytes(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str) -> bytes:
+    """Return a C3D file of the markers in millimetres at the frame rate, z up, as c3d.org describes the usual axes.
+
+    Residuals are 0, and −1 in frames without the person. Raises UnavailableError without ezc3d (extra `c3d`).
+    """
+    require_extra("c3d")
+    import ezc3d
+
+    points = markers(fit, body, person, turn)
+    values, shown = np.zeros((fit.frame_count, len(points), 3)), np.zeros(fit.frame_count)
+    values[person.frames], shown[person.frames] = np.stack([*points.values()], 1) @ _TO_Z_UP.T, 1
+    if fit.frame_times is not None:
+        times = TimesBetween.evenly(fit.frame_times, fit.frame_rate)
+        values, shown = times.values(values), times.values(shown)
+    shown = np.broadcast_to(shown == 1, (len(points), len(shown)))
+    file = ezc3d.c3d()
+    parameters = {"RATE": [fit.frame_rate], "LABELS": [*points], "UNITS": ["mm"], "X_SCREEN": ["+X"]}
+    for key, value in {**parameters, "Y_SCREEN": ["+Z"]}.items():
+        file.add_parameter("POINT", key, value)
+    file["data"]["points"] = np.concatenate((1000 * values.T * shown, np.ones((1, *shown.shape))))
+    file["data"]["meta_points"]["residuals"] = np.where(shown, 0.0, -1.0)[None]
+    file["data"]["meta_points"]["camera_masks"] = np.zeros((7, *shown.shape), bool)
+    with TemporaryDirectory() as folder:  # its library writes to names in ASCII
+        file.write(f"{folder}/markers.c3d")
+        return Path(folder, "markers.c3d").read_bytes()
+
+
+LABORATORY: dict[str, Callable[[Fit, Body, PersonMotion, Array, str], str | bytes]] = {
+    "trc": trc_text,
+    "mot": mot_text,
+    "csv": csv_text,
+    "c3d": c3d_bytes,
+}
+"""Contents of a person's file by format."""

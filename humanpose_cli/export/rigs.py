@@ -34,6 +34,7 @@ _NEEDED = ("pelvis", *(f"{side}_{joint}" for side in SIDES for joint in _LIMBS))
 _KNOWN = (*_NEEDED, "neck", "head", *(f"{side}_{joint}" for side in SIDES for joint in ("collar", "foot")))
 _FINGER = re.compile(r"thumb|index|mid|ring|pink|little", re.IGNORECASE)
 _FINGERS = {"mid": "middle", "pink": "pinky", "little": "pinky"}
+_BONES = 3  # of a finger; with one more, the first may stand in the palm
 _NO_FINGER = re.compile(r"carpal|palm|inhand|end\b|nub|tip", re.IGNORECASE)
 _AXES = {sign + "xyz"[i]: (-1 if sign else 1) * np.eye(3)[i] for i in range(3) for sign in ("", "-")}
 _TRUNK, _NECK = ("pelvis", "spine1", "spine2", "spine3", "spine3"), ("spine3", "neck", "head", "head")
@@ -146,7 +147,7 @@ def _character(path: Path, names: Names, folder: Path) -> Rig:
     for row, joint in enumerate(tree):  # names are unique
         joint.name += f".{row}" if joint.name in {other.name for other in tree[:row]} else ""
     parents = np.array([joint.parent for joint in tree])
-    rows = _rows(path, tree, names, {} if glb is None else glb.humanoid, folder)
+    rows = _rows(path, tree, positions, names, {} if glb is None else glb.humanoid, folder)
     unit = 1.0 if glb else unit_in_metres(positions, {joint: (row, 1.0) for joint, row in rows.items()})[1]
     sources = _sources(parents, rows)
     turn = _to_body(path, positions, rows)
@@ -169,7 +170,9 @@ def _above(parents: Array, row: int) -> list[int]:
     return chain
 
 
-def _rows(path: Path, tree: list[BvhJoint], names: Names, humanoid: Mapping[str, int], folder: Path) -> dict[str, int]:
+def _rows(
+    path: Path, tree: list[BvhJoint], positions: Array, names: Names, humanoid: Mapping[str, int], folder: Path
+) -> dict[str, int]:
     """Find the rows of joints by given names, by VRM's table, or by the names of bones."""
     rows = {joint.name: row for row, joint in enumerate(tree)}
     parents = np.array([joint.parent for joint in tree])
@@ -193,13 +196,20 @@ def _rows(path: Path, tree: list[BvhJoint], names: Names, humanoid: Mapping[str,
         problem = f"has no bones that are known as {', '.join(dict.fromkeys(missing))}"
         remedy = f"write their names into {table}, and give --rig that file"
         raise InputError(path, problem, got=", ".join(rows), remedy=remedy)
+    fingers: dict[str, list[int]] = {}
     for row, bone in enumerate(tree):
         finger = _FINGER.search(bone.name)
         side = next((s for s in SIDES if found[f"{s}_wrist"] in _above(parents, row)[1:]), "")
         if finger and side and not bone.is_end and (finger[0].lower() == "thumb" or not _NO_FINGER.search(bone.name)):
-            joint = f"{side}_{_FINGERS.get(finger[0].lower(), finger[0].lower())}"
-            free = [f"{joint}{number}" for number in (1, 2, 3) if f"{joint}{number}" not in found]
-            found.update(dict.fromkeys(free[:1], row))
+            name = _FINGERS.get(finger[0].lower(), finger[0].lower())
+            fingers.setdefault(f"{side}_{name}", []).append(row)
+    for joint, bones in fingers.items():
+        wrist = found[f"{joint.partition('_')[0]}_wrist"]
+        lengths = np.linalg.norm(np.diff(positions[[wrist, *bones]], axis=0), axis=1)
+        in_palm = "thumb" not in joint and len(bones) > _BONES and lengths[0] < lengths[1]
+        free = [row for row in bones[int(in_palm) :] if row not in found.values()]
+        unknown = [name for number in range(1, _BONES + 1) if (name := f"{joint}{number}") not in found]
+        found.update(zip(unknown, free, strict=False))
     return found
 
 

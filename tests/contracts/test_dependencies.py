@@ -27,9 +27,10 @@ else:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REQUIRED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
-USERS_EXTRAS = ("heic", "slurm", "usd")  # the others are for work on the package itself
+USERS_EXTRAS = ("c3d", "heic", "slurm", "usd")  # the others are for work on the package itself
 
 MODULES_OF_EXTRAS = {
+    "c3d": "humanpose_cli/export/laboratory.py",
     "heic": "humanpose_cli/io/images.py",
     "slurm": "humanpose_cli/batch/slurm.py",
     "smplx": "humanpose_cli/body/self_test.py",  # a comparison of users who accepted its licence
@@ -47,6 +48,7 @@ FREE = {
 
 REVIEWED = (
     ("protobuf", "3-Clause BSD License"),
+    ("ezc3d", ""),  # LICENSE: MIT
     ("usd-core", "LicenseRef-TOST-1.0"),  # Apache-2.0 with another section on trademarks
     # What torch requires where it has CUDA. NVIDIA's agreements allow commercial use, and distribution of the libraries
     # inside applications; NOTICE says so.

@@ -42,7 +42,7 @@ TEXTURE = np.dstack(np.broadcast_arrays(*np.ogrid[:SIDE, :SIDE], 90, 255)).astyp
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("export") / "clip.mp4"
-    formats = [name for name in FORMATS if name not in ("usd", "cloud", "masks", "maps")]
+    formats = [name for name in FORMATS if name not in ("usd", "c3d", "cloud", "masks", "maps")]
     written = export_fit(FIT, base, formats, textures={0: TEXTURE}, body=default_body())
     assert all(path.stat().st_size for path in written)
     assert sorted(path.relative_to(base.parent).as_posix() for path in written if path.parent == base.parent) == [
@@ -418,7 +418,7 @@ def test_an_image_has_one_file_a_format_and_a_fit_without_people_is_valid(tmp_pa
     rows = {name: getattr(FIT, name)[first] for name in ROW_COLUMNS if name != "frame_index"}
     frame = {name: getattr(FIT, name)[1:2] for name in COLUMNS if name not in ROW_COLUMNS}
     image = Fit.build(**rows, **frame, frame_index=np.zeros(2))
-    formats = [name for name in FORMATS if name not in ("usd", "cloud", "masks", "maps")]
+    formats = [name for name in FORMATS if name not in ("usd", "c3d", "cloud", "masks", "maps")]
     written = export_fit(image, tmp_path / "a.jpg", formats)
     assert {path.suffix for path in written} >= {".glb", ".fbx", ".json", ".obj", ".mtl", ".ply"}
     glb = Glb(tmp_path / "a.jpg.glb")

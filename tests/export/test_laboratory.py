@@ -77,7 +77,7 @@ def trc_values(path) -> tuple[list[str], np.ndarray]:
     """Names, and frame, time and positions (F, 2 + 3 M), NaN where the file is empty."""
     lines = path.read_text().split("\n")
     values = [[float(cell or "nan") for cell in line.split("\t")] for line in lines[6:] if line]
-    return lines[3].split("\t")[2::3][:-1], np.array(values)
+    return lines[3].split("\t")[2::3], np.array(values)
 
 
 @pytest.mark.parametrize("track", PRESENT)
@@ -98,6 +98,25 @@ def test_markers_are_at_the_joints_in_millimetres(files, track):
         ]
         assert max(np.linalg.norm(side, axis=1).max() for side in sides) < 90
         assert ((sides[0] * sides[1]).sum(1) < 0).all(), "the joint lies between them"
+
+
+@pytest.mark.parametrize("times", [None, np.array((0, 2, 3, 4, 5)) / 25])
+def test_c3d_holds_the_markers_with_z_up(files, tmp_path, times):
+    """Frames without the person have no valid points, and uneven times the rate of the clip."""
+    ezc3d = pytest.importorskip("ezc3d", reason='ezc3d is not installed: pip install "humanpose-cli[c3d]"')
+    export_fit(replace(FIT, frame_times=times), tmp_path / "walk", "c3d", body=BODY)
+    read = ezc3d.c3d(str(tmp_path / "walk.person2.c3d"))
+    names, values = trc_values(files / "walk.person2.trc")
+    point = read["parameters"]["POINT"]
+    assert point["LABELS"]["value"] == names
+    stated = [point[key]["value"][0] for key in ("RATE", "UNITS", "X_SCREEN", "Y_SCREEN")]
+    assert stated == [25, "mm", "+X", "+Z"]
+    frames = np.arange(FRAMES) if times is None else np.array((0, 0, 1, 2, 3, 4))
+    shown = np.isin(frames, PRESENT[2]) & (np.arange(len(frames)) != 1 if times is not None else np.ones(FRAMES, bool))
+    residuals = read["data"]["meta_points"]["residuals"][0]
+    assert (residuals == np.where(shown, 0, -1)).all()
+    expected = values[frames[shown], 2:].reshape(-1, len(names), 3) @ np.array(((1, 0, 0), (0, 0, 1), (0, -1, 0)))
+    np.testing.assert_allclose(read["data"]["points"][:3].T[shown], expected, atol=2e-3)
 
 
 def test_tables_have_the_angles_at_the_times_of_the_frames(files):

@@ -93,11 +93,6 @@ def _biped(name: str) -> str:
     return f"Bip01 {match[2].upper()} {parts.get(match[1], match[1].capitalize())}" if match else f"Bip01 {name}"
 
 
-def _palms(name: str) -> str:
-    """SOMA's first joints of fingers are in the palm."""
-    return re.sub("(Index|Middle|Ring|Pinky)1", r"\1Palm", name)
-
-
 CHARACTERS: dict[str, Callable[[], Character]] = {
     "mixamo": lambda: character("mixamo", twist=1, armature=(0.01, (90, 0, 0))),
     "unreal": lambda: character("ue5", twist=1, armature=(1, (-90, 0, 0)), lengths=(0.9, 0.8, 1.1)),
@@ -107,7 +102,7 @@ CHARACTERS: dict[str, Callable[[], Character]] = {
     "biped": lambda: character("ue5", _biped, arms_down=20, twist=2, armature=(0.0254, (-90, 90, 0))),
     "motionbuilder": lambda: character("lafan1", arms_down=20, lengths=(1.1, 0.9, 1)),
     "smplx": lambda: character("smplx", lengths=(1.1, 1.1, 1.2)),
-    "soma": lambda: character("soma", _palms, twist=2, lengths=(1.3, 1.2, 1.2)),
+    "soma": lambda: character("soma", twist=2, lengths=(1.3, 1.2, 1.2)),
     "blender": lambda: character("rigify", lambda n: n[4:], arms_down=60, twist=1, turn=90, lengths=(1, 1.2, 0.9)),
 }  # fmt: skip
 """Ten characters."""
