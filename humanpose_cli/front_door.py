@@ -237,7 +237,7 @@ def refine(
         mask: Your mask of a person in a photograph: an image with white pixels, or a folder of masks.
         textures: Track to (512, 512, 4) uint8, colour and confidence. None makes them from the frames.
         save_displacements: The file NAME.displacements.npz to write the displacements between textured fit and frames
-            to, with a contact sheet of each person next to it. `DisplacementFile` reads it.
+            to, with a contact sheet of each person next to it.
         displacement_frames: The maximum number of frames whose displacements are written, spread evenly.
         body: The body of the fit. Needed for SMPL fits that were read from files.
         device: "auto", "cpu", "cuda" or "cuda:N".

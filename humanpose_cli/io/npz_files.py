@@ -76,7 +76,7 @@ def npz_names(path: Path | str) -> frozenset[str]:
         return frozenset(name.removesuffix(".npy") for name in archive.namelist())
 
 
-def _archive(path: Path, data: bytes | None = None, max_members: int = _MAX_MEMBERS) -> zipfile.ZipFile:
+def _archive(path: Path, data: bytes | None = None) -> zipfile.ZipFile:
     try:
         with reading(path):
             archive = zipfile.ZipFile(path if data is None else io.BytesIO(data))
@@ -84,9 +84,9 @@ def _archive(path: Path, data: bytes | None = None, max_members: int = _MAX_MEMB
         kind = describe_file(path)
         got = "a truncated or damaged archive" if "ZIP" in kind else kind
         raise InputError(path, "is no .npz file", got=got, remedy="copy or make it again") from error
-    if (count := len(archive.filelist)) > max_members:
+    if (count := len(archive.filelist)) > _MAX_MEMBERS:
         archive.close()
-        raise InputError(path, "holds too many arrays", expected=f"at most {max_members:,}", got=f"{count:,}")
+        raise InputError(path, "holds too many arrays", expected=f"at most {_MAX_MEMBERS:,}", got=f"{count:,}")
     return archive
 
 
@@ -96,15 +96,14 @@ class NpzArchive:
     Args:
         path: The file.
         data: The part of the file that is the archive; None for the file itself.
-        max_members: Maximum number of arrays.
 
     Raises:
         InputError: If it is another kind of file.
     """
 
-    def __init__(self, path: Path | str, data: bytes | None = None, max_members: int = _MAX_MEMBERS) -> None:
+    def __init__(self, path: Path | str, data: bytes | None = None) -> None:
         self.path = Path(path)
-        self._archive = _archive(self.path, data, max_members)
+        self._archive = _archive(self.path, data)
         self._packed_size = self.path.stat().st_size if data is None else len(data)
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
 

@@ -25,7 +25,6 @@ from humanpose_cli.io.atomic import removed_on_failure, write_files
 from humanpose_cli.io.displacement_files import (
     DISPLACEMENTS_SUFFIX,
     DisplacementField,
-    DisplacementFile,
     displacement_writer,
 )
 from humanpose_cli.io.images import encode_image
@@ -104,6 +103,10 @@ def refine_with_displacements(
     if rebake:
         textures = refiner.textures(fit, frames, body=body, progress=part_of(progress, 0, 0.2))
     selected_frames = _spread(np.unique(fit.frame_index), max_frames)
+    saved_rows = np.flatnonzero(np.isin(fit.frame_index, sorted(selected_frames)))
+    shown_rows = [_spread(saved_rows[fit.track_id[saved_rows] == track], _ROWS) for track in fit.tracks]
+    shown = dict.fromkeys(row for rows in shown_rows for row in sorted(rows))
+    fields: dict[int, DisplacementField] = {}
     with removed_on_failure([path, *(sheet_path(path, track) for track in fit.tracks)]):
         with displacement_writer(path, fit.frame_names.tolist(), fit.image_size, refiner.identity) as writer:
 
@@ -112,7 +115,10 @@ def refine_with_displacements(
             ) -> None:
                 for i, row in enumerate(rows):
                     if int(fit.frame_index[row]) in selected_frames:
-                        writer.add(_field(fit, int(row), views[i], estimate, mask, i))
+                        field = _field(fit, int(row), views[i], estimate, mask, i)
+                        writer.add(field)
+                        if int(row) in shown:
+                            fields[int(row)] = field
 
             result = refiner.refine(
                 fit,
@@ -123,9 +129,8 @@ def refine_with_displacements(
                 progress=part_of(progress, 0.2, 0.9),
                 on_displacements=save,
             )
-        with DisplacementFile(path) as file:
-            drawing = part_of(progress, 0.9, 1)
-            sheets = _sheets(file, fit, result, frames, fit.body_model(body), textures or {}, drawing)
+        drawing = part_of(progress, 0.9, 1)
+        sheets = _sheets(fields, fit, result, frames, fit.body_model(body), textures or {}, drawing)
         write_files({sheet_path(path, track): sheet for track, sheet in sheets.items()})
     return result
 
@@ -136,8 +141,8 @@ def _field(fit: Fit, row: int, view: PersonView, estimate: Displacements, mask: 
         int(fit.track_id[row]),
         int(fit.frame_index[row]),
         view.crop.affine.inverse().matrix,
-        estimate.pixels[i].numpy() * silhouette,
-        _confidence(estimate.noise[i, 0]).numpy() * silhouette,
+        (estimate.pixels[i].numpy() * silhouette).astype(np.float16),
+        (_confidence(estimate.noise[i, 0]).numpy() * silhouette).astype(np.float16),
         silhouette,
     )
 
@@ -148,7 +153,7 @@ def _confidence(noise: Tensor) -> Tensor:
 
 
 def _sheets(
-    file: DisplacementFile,
+    fields: Mapping[int, DisplacementField],
     fit: Fit,
     result: Fit,
     frames: FitFrames,
@@ -156,34 +161,31 @@ def _sheets(
     textures: Mapping[int, NDArray[np.uint8]],
     progress: Progress,
 ) -> dict[int, bytes]:
-    """Draw a JPEG of each person with some of the saved frames."""
-    tracks = np.unique(file.track_id).tolist()
-    rows = {track: sorted(_spread(np.flatnonzero(file.track_id == track), _ROWS)) for track in tracks}
-    reach = {track: _reach(file, numbers) for track, numbers in rows.items()}
-    track_rows: dict[int, dict[int, int]] = {}  # frame to track to row of the file
-    for track, numbers in rows.items():
-        for row in numbers:
-            track_rows.setdefault(int(file.frame_index[row]), {})[track] = row
-    strips: dict[int, list[bytes]] = {track: [] for track in rows}  # encoded, so that many people need little memory
+    """Draw a JPEG of each person with the fields of some rows of the fit."""
+    of_track: dict[int, list[DisplacementField]] = {}
+    for field in fields.values():
+        of_track.setdefault(field.track, []).append(field)
+    reach = {track: _reach(of_track[track]) for track in sorted(of_track)}
+    shown_frames = {field.frame for field in fields.values()}
+    strips: dict[int, list[bytes]] = {track: [] for track in reach}  # encoded, so that many people need little memory
     fits = (fit, result)
     with closing(frames.read()) as reading:
         for count, (frame, pixels) in enumerate(reading, 1):
-            if frame in track_rows:
-                for track, strip in _strips(track_rows[frame], file, reach, fits, body, textures, pixels, frame):
+            if frame in shown_frames:
+                for track, strip in _strips(fields, reach, fits, body, textures, pixels, frame):
                     strips[track].append(encode_image(strip, ".png"))
             progress(count, fit.frame_count, "displacement sheets")
-    return {track: _sheet(strips[track], reach[track], track) for track in rows}
+    return {track: _sheet(strips[track], reach[track], track) for track in reach}
 
 
-def _reach(file: DisplacementFile, rows: Sequence[int]) -> float:
+def _reach(fields: Sequence[DisplacementField]) -> float:
     """Compute the pixels of the image at the edge of the colour wheel, for all shown frames. At least 1."""
-    lengths = np.concatenate([np.hypot(*file[row].in_image(_MIN_CONFIDENCE)[1].T) for row in rows])
+    lengths = np.concatenate([np.hypot(*field.in_image(_MIN_CONFIDENCE)[1].T) for field in fields])
     return max(1.0, float(np.percentile(lengths, 98))) if len(lengths) else 1.0
 
 
 def _strips(
-    rows: Mapping[int, int],
-    file: DisplacementFile,
+    fields: Mapping[int, DisplacementField],
     reach: Mapping[int, float],
     fits: tuple[Fit, Fit],
     body: Body,
@@ -191,19 +193,18 @@ def _strips(
     pixels: NDArray[np.uint8],
     frame: int,
 ) -> list[tuple[int, NDArray[np.uint8]]]:
-    """Draw track and strip of tiles of some people of a frame. `rows` has the file's row of each track."""
+    """Draw track and strip of tiles of some people of a frame."""
     fit, _ = fits  # before and after
     frame_rows = fit.rows_for(frame)
     before, after = (body_vertices(body, each, frame_rows) for each in fits)
-    views = person_views(pixels, before, body.faces, fit.camera(frame), file.size)
+    size = len(next(iter(fields.values())).mask)
+    views = person_views(pixels, before, body.faces, fit.camera(frame), size)
     result = []
     for i, row in enumerate(frame_rows):
-        track = int(fit.track_id[row])
-        if track not in rows:
+        if (field := fields.get(int(row))) is None:
             continue
         view = views[i]
-        field = file[rows[track]]
-        texture = Texture(np.ascontiguousarray(textures[track][..., :3]), body.uv, body.uv_faces)
+        texture = Texture(np.ascontiguousarray(textures[field.track][..., :3]), body.uv, body.uv_faces)
         images = [_textured(points[i], body, texture, view) for points in (before, after)]
         photo = _tile(view.photo)
         draw_label(photo, str(fit.frame_names[frame]), (0, 0))
@@ -211,12 +212,12 @@ def _strips(
         tiles = (
             photo,
             images[0],
-            _coloured(field, reach[track]),
-            _arrows(field, view.photo, reach[track]),
+            _coloured(field, reach[field.track]),
+            _arrows(field, view.photo, reach[field.track]),
             images[1],
             side,
         )
-        result.append((track, _beside(tiles)))
+        result.append((field.track, _beside(tiles)))
     return result
 
 

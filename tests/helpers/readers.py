@@ -51,7 +51,6 @@ from humanpose_cli.io.calibrations import write_calibration
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseDump
 from humanpose_cli.io.detections import read_boxes, read_keypoints
-from humanpose_cli.io.displacement_files import DisplacementField, DisplacementFile, displacement_writer
 from humanpose_cli.io.foreign_fits import read_foreign_fits
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import open_inputs
@@ -97,18 +96,6 @@ def video(path: Path) -> None:
 def cache(path: Path) -> None:
     """Two shards and an index, one of which the file is."""
     build_cache(SmallSource(group_count=2), path.parent, shard_size=3, overwrite=True, resume=False)
-
-
-def displacements(path: Path) -> None:
-    mask, pixels = np.eye(16, dtype=bool), np.ones((2, 16, 16), np.float32)
-    with displacement_writer(path, ["a", "b"], np.array([[40, 30]] * 2), {"correspondence": "flow"}) as writer:
-        for frame in range(2):
-            writer.add(DisplacementField(0, frame, np.eye(2, 3), pixels, mask.astype(np.float32), mask))
-
-
-def every_displacement(path: Path) -> None:
-    with DisplacementFile(path) as file:
-        list(file)
 
 
 def mmpose(path: Path) -> None:
@@ -274,7 +261,6 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "predictions.json": (predictions, read_predictions),
     "predictions.npz": (predictions, read_predictions),
     "x.person0.look.npz": (look, lambda path: read_look(path, BODY, "rows")),
-    "x.displacements.npz": (displacements, every_displacement),
     "x.safetensors": (weights, read_weights),
     "x.safetensors.planes.gz": (weights, read_weights),
     "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_tensors),

@@ -14,7 +14,7 @@ from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import unpacking
-from humanpose_cli.io.npz_files import NpzArchive, npz_names, read_npy, read_npz, refuse_bomb
+from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz, refuse_bomb
 
 
 class Bomb:
@@ -89,7 +89,7 @@ def test_an_archive_member_of_absurd_size(tmp_path):
         read_npz(tmp_path / "x.npz")
 
 
-def test_archives_of_very_many_arrays_are_refused_unless_the_format_has_them(tmp_path):
+def test_archives_of_very_many_arrays_are_refused(tmp_path):
     path, row = tmp_path / "x.npz", io.BytesIO()
     np.save(row, np.zeros(1))
     with zipfile.ZipFile(path, "w") as archive:
@@ -98,5 +98,3 @@ def test_archives_of_very_many_arrays_are_refused_unless_the_format_has_them(tmp
     for read in (read_npz, npz_names, refuse_bomb):
         with raises(InputError, problem="holds too many arrays", expected="at most 10,000", got="10,001"):
             read(path)
-    with NpzArchive(path, max_members=10_001) as archive:
-        assert archive.read(["7"])["7"].tolist() == [0]
