@@ -5,8 +5,13 @@ valid C++. Warp itself writes the function and takes only its body, which is par
 header invalidates Warp's cache.
 """
 
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import warp as wp
 
 _INCLUDE = re.compile(r'^ *#include "(\w+\.h)"\n', re.MULTILINE)
 
@@ -35,3 +40,35 @@ def native_code(header: Path, function: str, **macros: int) -> str:
     body = _INCLUDE.sub(lambda include: (header.parent / include[1]).read_text("utf-8"), match[1])
     definitions = "".join(f"#define {name} {value}\n" for name, value in macros.items())
     return f"\n{definitions}{body}" + "".join(f"#undef {name}\n" for name in macros)
+
+
+def native_kernel(header: Path, function: str, **macros: int) -> Callable[[Callable[..., None]], Any]:
+    """Make a Warp kernel of a C++ function from a header.
+
+    The decorated function declares the parameters. To C++, the first one is the number of the thread; the kernel takes
+    the number of its first thread instead.
+
+    Args:
+        header: The header file.
+        function: The name of the C++ function.
+        **macros: Macros of its body.
+
+    Returns:
+        A decorator that returns the kernel.
+    """
+
+    def decorate(declaration: Callable[..., None]) -> Any:
+        work = wp.func_native(native_code(header, function, **macros))(declaration)
+
+        def kernel() -> Any:
+            return work, wp  # Warp looks the names of the source up here
+
+        first, *others = inspect.signature(declaration).parameters
+        kernel.__signature__ = inspect.signature(declaration)  # type: ignore[attr-defined]
+        kernel.__annotations__ = inspect.get_annotations(declaration)
+        kernel.__module__, kernel.__qualname__ = declaration.__module__, declaration.__qualname__
+        head, call = ", ".join([first, *others]), ", ".join([f"{first} + wp.tid()", *others])
+        source = f"def kernel({head}):\n    work({call})\n"
+        return wp.Kernel(kernel, module=wp.get_module(declaration.__module__), source=source)
+
+    return decorate

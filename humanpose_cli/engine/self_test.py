@@ -11,7 +11,7 @@ from torch import Tensor
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.dispatch import Backend
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
-from humanpose_cli.engine.skinning.op import axis_angle_to_rotations, forward_kinematics, pose_vertices, skin_vertices
+from humanpose_cli.engine.skinning.op import forward_kinematics, pose_vertices, skin_vertices
 from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -75,12 +75,6 @@ def _random(seed: int, device: torch.device, *shape: int) -> Tensor:
 def _with_gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
     weights = [_random(100 + i, output.device, *output.shape) for i, output in enumerate(outputs)]
     return [*(o.detach() for o in outputs), *torch.autograd.grad(outputs, inputs, weights)]
-
-
-def _turning(backend: Backend, device: torch.device) -> Sequence[Tensor]:
-    axis_angles = _random(0, device, 50, 3)
-    axis_angles[:10] *= 1e-4
-    return _with_gradients([axis_angle_to_rotations(axis_angles.requires_grad_(), backend=backend)], [axis_angles])
 
 
 def _joints(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -167,7 +161,6 @@ def _warping(backend: Backend, device: torch.device) -> Sequence[Tensor]:
 
 
 _OPERATIONS: dict[str, Callable[[Backend, torch.device], Sequence[Tensor]]] = {
-    "axis_angle_to_rotations": _turning,
     "forward_kinematics": _kinematics,
     "skin_vertices": _skinning,
     "pose_vertices": _posing,

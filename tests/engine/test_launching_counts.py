@@ -12,7 +12,7 @@ from helpers.warping_cases import random_case
 from torch.profiler import ProfilerActivity, profile
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.engine import launching
+from humanpose_cli.engine import dispatch, launching
 from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 from humanpose_cli.engine.rasterising.op import interpolate
 
@@ -64,6 +64,14 @@ def test_few_launches_and_calls_and_no_wait(path, name):
     with Dispatched() as operations:
         run()
     assert path == "of the CPU" or not operations.waits
+
+
+def test_arguments_of_the_same_shapes_are_checked_once():
+    shapes = []
+    check = dispatch.once_a_shape(lambda tensor, count: shapes.append((*tensor.shape, count)))
+    for tensor, count in ((torch.ones(2, 3), 1), (torch.zeros(2, 3), 1), (torch.ones(3, 2), 1), (torch.ones(2, 3), 2)):
+        check(tensor, count)
+    assert shapes == [(2, 3, 1), (3, 2, 1), (2, 3, 2)]
 
 
 @pytest.mark.cuda

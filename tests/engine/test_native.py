@@ -11,7 +11,7 @@ import pytest
 import warp as wp
 
 from humanpose_cli import engine
-from humanpose_cli.engine.native import native_code
+from humanpose_cli.engine.native import native_code, native_kernel
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -60,15 +60,10 @@ def test_a_changed_header_makes_another_kernel(header):
     """Warp's cache knows a module by a hash: the native code, and what that includes, is in it."""
 
     def hash_of_module() -> bytes:
-        module = wp.get_module("tests.native")
+        def declaration(a: float): ...
 
-        def function(a: float): ...
-
-        def kernel(a: float):
-            function(a)
-
-        function = wp.func_native(native_code(header, "add"))(function)
-        wp.kernel(kernel, module=module)
+        declaration.__module__ = "tests.native"
+        module = native_kernel(header, "add")(declaration).module
         module.mark_modified()
         return module.get_module_hash(1)
 

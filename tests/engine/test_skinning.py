@@ -92,6 +92,7 @@ def test_several_roots_are_separate_trees():
         ({"rotations": torch.zeros(3, 23, 3, 3)}, {"subject": "rotations", "expected": "(B, 24, 3, 3)"}),
         ({"scales": torch.zeros(3, 24, dtype=torch.float64)}, {"subject": "scales"}),
         ({"rest_rotations": torch.zeros(24, 9)}, {"subject": "rest_rotations"}),
+        ({"joints": torch.zeros(3, 24, 3, device="meta")}, {"subject": "joints", "expected": "cpu as rotations"}),
         ({"parents": (*PARENTS[:-1], 24)}, {"problem": "joint 23 has no such parent"}),
         ({"parents": (23, *PARENTS[1:])}, {"problem": "not connected to a root"}),
         ({"backend": "fastest"}, {"subject": "backend"}),

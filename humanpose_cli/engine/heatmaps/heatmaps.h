@@ -2,10 +2,14 @@
 #pragma once
 #include "builtin.h"  // of Warp, for editors
 
-// Visit what the joints' Gaussians reach in a line of the volume, `rows` rows of a slice, and either draw them into
-// zeros, (B·D, H, W, J), or sum gradient · value · offset from the joint over the line, into (B, lines, J).
-inline void visit_line(int line, int joint, int run, int rows, wp::vec3 sigma, wp::array_t<wp::vec3> joints,
+// Visit what the Gaussians reach in a line of the volume, a slice with all joints for one lane, a row with one joint for
+// as many lanes as joints, and either draw them into zeros, (B·D, H, W, J), or sum gradient · value · offset from the
+// joint over the line, into (B, lines, J).
+inline void visit_line(int t, int lanes, float sigma_x, float sigma_y, float sigma_z, wp::array_t<wp::vec3> joints,
                        wp::array_t<float> volume, wp::array_t<wp::vec3> sums) {
+    const int line = t / lanes, run = joints.shape[1] / lanes, joint = t % lanes * run;
+    const int rows = lanes == 1 ? volume.shape[1] : 1;
+    const float sigma[3] = {sigma_x, sigma_y, sigma_z};
 #if defined(__CUDA_ARCH__)
     constexpr int chunk = 1;  // in a register
 #else

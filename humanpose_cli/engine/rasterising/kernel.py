@@ -9,11 +9,12 @@ from pathlib import Path
 
 import warp as wp
 
-from humanpose_cli.engine.native import native_code
+from humanpose_cli.engine.native import native_code, native_kernel
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 MODULE = wp.get_module(__name__)
 
+PIXELS = Path(__file__).with_name("pixels.h")
 # The z-buffer's value if there is no face: the largest int64.
 FAR = (1 << 63) - 1
 FAR_KEY = wp.constant(wp.int64(FAR))
@@ -63,7 +64,7 @@ def largest(v: wp.vec3):
     return wp.max(wp.max(wp.abs(v[0]), wp.abs(v[1])), wp.abs(v[2]))
 
 
-@wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "draw_pixels"))
+@wp.func_native(native_code(PIXELS, "draw_pixels"))
 def draw_pixels(
     a: wp.vec3,
     b: wp.vec3,
@@ -214,30 +215,9 @@ def read_faces(
                 out_depth[out, y, x] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
 
 
-@wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "average_row"))
-def average_row(
-    image: int,
-    row: int,
-    y: int,
-    left: int,
-    samples: int,
-    first_face: int,
-    end_face: int,
-    first_vertex: int,
-    vertices: Vertices,
-    faces: Faces,
-    focal: float,
-    points_x: Numbers,
-    points_y: Numbers,
-    keys: Keys,
-    attributes: wp.array3d(dtype=wp.float32),
-    out: wp.array4d(dtype=wp.float32),
-): ...
-
-
-@wp.kernel
+@native_kernel(PIXELS, "average_row")
 def average_faces(
-    first: int,
+    t: int,
     samples: int,
     first_face: int,
     end_face: int,
@@ -252,29 +232,7 @@ def average_faces(
     keys: Keys,
     attributes: wp.array3d(dtype=wp.float32),
     out: wp.array4d(dtype=wp.float32),
-):
-    # A thread averages a row of the region.
-    t = first + wp.tid()
-    image = t // out.shape[1]
-    row = t - image * out.shape[1]
-    average_row(
-        image,
-        row,
-        row + top,
-        left,
-        samples,
-        first_face,
-        end_face,
-        first_vertex,
-        vertices,
-        faces,
-        focals[image],
-        points_x,
-        points_y,
-        keys,
-        attributes,
-        out,
-    )
+): ...
 
 
 @wp.kernel

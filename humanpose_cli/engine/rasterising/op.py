@@ -39,6 +39,7 @@ from humanpose_cli.engine.dispatch import (
     check_size,
     check_tensors,
     implementation,
+    once_a_shape,
     record_bounds,
 )
 
@@ -122,12 +123,7 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     Raises:
         UsageError: If shapes, dtypes or devices do not match.
     """
-    check_shape("faces", faces, "F", 3)
-    check_shape("attributes", attributes, "B", "N", "C")
-    if attributes.shape[0] != 1:
-        check_shape("attributes", attributes, raster.face.shape[0], "N", "C")
-    check_tensors(faces, raster.face, attributes=attributes, barycentrics=raster.barycentrics)
-    check_shape("raster.barycentrics", raster.barycentrics, *raster.face.shape, 3)
+    _check_interpolation(raster.face, raster.barycentrics, faces, attributes)
     check_rows("faces", faces, attributes.shape[1])
     check_rows("raster.face", raster.face, faces.shape[0], min_value=-1)
     faces = as_int32(faces)
@@ -137,6 +133,16 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     compute = implementation(_PACKAGE, backend, attributes.device, unsupported)
     values: Tensor = compute.interpolate(as_int32(raster.face), raster.barycentrics, faces, attributes)
     return values
+
+
+@once_a_shape
+def _check_interpolation(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> None:
+    check_shape("faces", faces, "F", 3)
+    check_shape("attributes", attributes, "B", "N", "C")
+    if attributes.shape[0] != 1:
+        check_shape("attributes", attributes, face.shape[0], "N", "C")
+    check_tensors(faces, face, attributes=attributes, barycentrics=barycentrics)
+    check_shape("raster.barycentrics", barycentrics, *face.shape, 3)
 
 
 def _unsupported(tensor: Tensor) -> str:

@@ -58,13 +58,15 @@ inline void draw_pixels(wp::vec3 a, wp::vec3 b, wp::vec3 c, float focal, int x0,
 }
 
 // Average attributes over the samples of each pixel in a row of a region, behind the share of samples that show one of
-// the faces. `row` is the row of `out`, whose values lie together, `y` that of the image, where it begins at `left`.
-inline void average_row(int image, int row, int y, int left, int samples, int first_face, int end_face,
-                        int first_vertex, wp::array_t<wp::vec3> vertices, wp::array_t<wp::vec3i> faces, float focal,
+// the faces. The region, whose values lie together in `out`, begins at row `top` and column `left` of the image.
+inline void average_row(int t, int samples, int first_face, int end_face, int first_vertex, int top, int left,
+                        wp::array_t<wp::vec3> vertices, wp::array_t<wp::vec3i> faces, wp::array_t<float> focals,
                         wp::array_t<float> points_x, wp::array_t<float> points_y, wp::array_t<wp::int64> keys,
                         wp::array_t<float> attributes, wp::array_t<float> out) {
 #include "vectors.h"
 
+    const int image = t / out.shape[1], row = t % out.shape[1], y = row + top;
+    const float focal = focals.data[image];
     const int channels = attributes.shape[2], stride = channels + 1, values = out.shape[2] * stride;
     const int first = left * samples, end = first + out.shape[2] * samples;
     float* sums = wp::address(out, image, row, 0, 0);

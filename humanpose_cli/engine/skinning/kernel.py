@@ -14,7 +14,7 @@ from pathlib import Path
 
 import warp as wp
 
-from humanpose_cli.engine.native import native_code
+from humanpose_cli.engine.native import native_code, native_kernel
 
 wp.set_module_options({"enable_backward": False})
 MODULE = wp.get_module(__name__)
@@ -68,20 +68,6 @@ def rotation_gradient(v: wp.vec3, G: wp.mat33):
     to_outer = G * v + wp.transpose(G) * v
     along = n[2] * wp.dot(v, to_K) + 0.5 * n[3] * wp.dot(v, to_outer) - n[0] * wp.trace(G)
     return n[0] * to_K + n[1] * to_outer + along * v
-
-
-@wp.kernel
-def turn(first: int, axis_angles: wp.array1d(dtype=wp.vec3), out: wp.array1d(dtype=wp.mat33)):
-    i = first + wp.tid()
-    out[i] = rotation_of(axis_angles[i])
-
-
-@wp.kernel
-def turn_adjoint(
-    first: int, axis_angles: wp.array1d(dtype=wp.vec3), grad: wp.array1d(dtype=wp.mat33), out: wp.array1d(dtype=wp.vec3)
-):
-    i = first + wp.tid()
-    out[i] = rotation_gradient(axis_angles[i], grad[i])
 
 
 @wp.func
@@ -331,23 +317,9 @@ def bone_maps(
     maps[b, j] = bone_map(linear[b, j], joints[b, j], positions[b, j])
 
 
-@wp.func_native(native_code(_VERTEX_RUNS, "move_points"))
-def move_points(
-    maps: wp.array2d(dtype=columns),
-    b: int,
-    bone_indices: wp.array2d(dtype=wp.int32),
-    bone_weights: Numbers,
-    begin: int,
-    end: int,
-    vertices: Vectors,
-    out: Vectors,
-):
-    """Compute Σ_k w_k (L_k x + o_k) over the bones of each vertex in a run of body b."""
-
-
-@wp.kernel
+@native_kernel(_VERTEX_RUNS, "move_points")
 def skin(
-    first: int,
+    t: int,
     runs: int,
     run: int,
     vertices: Vectors,
@@ -356,11 +328,7 @@ def skin(
     bone_weights: Numbers,
     out: Vectors,
 ):
-    t = first + wp.tid()
-    b = t // runs
-    start = (t - b * runs) * run
-    end = wp.min(start + run, out.shape[1])
-    move_points(maps, b, bone_indices, bone_weights, start, end, vertices, out)
+    """Compute Σ_k w_k (L_k x + o_k) over the bones of each vertex in a run of vertices of one body."""
 
 
 @wp.func

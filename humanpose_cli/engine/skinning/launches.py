@@ -38,8 +38,8 @@ _CPU_RUN = 2048
 _MAX_THREADS = 1 << 30
 # Threads of a body in kinematics on CUDA, a warp, and threads that share the sum of one bone there.
 _LANES = 32
-# Nanoseconds a vertex, joint or rotation on one CPU thread, for the decision to split a launch.
-_SKIN_COST, _ADJOINT_COST, _JOINT_COST, _ROTATION_COST = 3, 5, 30, 20
+# Nanoseconds a vertex or joint on one CPU thread, for the decision to split a launch.
+_SKIN_COST, _ADJOINT_COST, _JOINT_COST = 3, 5, 30
 
 
 class Bones(NamedTuple):
@@ -296,32 +296,6 @@ def _skin_adjoint(
     ]
     launch(kernel.skin_adjoint, size, arguments, device, batch * count * _ADJOINT_COST)
     return out_vertices, out_maps
-
-
-class _Rotations(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, axis_angles: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(axis_angles)
-        flat = axis_angles.reshape(-1, 3)
-        out = _new(axis_angles, *axis_angles.shape, 3)
-        arguments = [_vectors(flat), _matrices(out.view(-1, 3, 3))]
-        launch(kernel.turn, len(flat), arguments, flat.device, len(flat) * _ROTATION_COST)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (axis_angles,) = ctx.saved_tensors
-        flat = axis_angles.reshape(-1, 3)
-        out = _new(flat, *flat.shape)
-        arguments = [_vectors(flat), _matrices(grad.reshape(-1, 3, 3)), _vectors(out)]
-        launch(kernel.turn_adjoint, len(flat), arguments, flat.device, 2 * len(flat) * _ROTATION_COST)
-        return out.view(axis_angles.shape)
-
-
-def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
-    """Compute `op.axis_angle_to_rotations` with the kernel."""
-    return _Rotations.apply(axis_angles)
 
 
 def _needed_only(gradients: Sequence[Tensor | None], mask: Sequence[bool]) -> tuple[Tensor | None, ...]:

@@ -11,7 +11,7 @@ forwards and backwards for one body's landmarks, 1.3 ms with the reference), oth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from humanpose_cli.engine.dispatch import (
     check_shape,
     check_tensors,
     implementation,
+    once_a_shape,
     without_autocast,
 )
 from humanpose_cli.engine.skinning.products import Product, onednn_is_faster
@@ -66,10 +67,10 @@ def axis_angle_to_rotations(axis_angles: Tensor, *, backend: Backend = "auto") -
     """
     if axis_angles.shape[-1:] != (3,):
         raise UsageError("axis_angles", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angles.shape)))
-    check_tensors(axis_angles=axis_angles)
-    compute = implementation(_PACKAGE, backend, axis_angles.device, _unsupported(axis_angles))
-    rotations: Tensor = compute.axis_angle_to_rotations(axis_angles)
-    return rotations
+    # Trees of a single joint, wherever it is.
+    turns = axis_angles.reshape(-1, 1, 3)
+    rotations = forward_kinematics(turns, turns.detach(), (-1,), backend=backend).rotations
+    return rotations.clone().view(*axis_angles.shape, 3)  # the kinematics' own must not be modified
 
 
 def forward_kinematics(
@@ -103,8 +104,7 @@ def forward_kinematics(
         UsageError: If shapes, dtypes or devices do not match, or if the parents are not a tree.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, None, tuple(parents), absolute)
-    _check_joints(tree)
-    check_tensors(rotations=rotations, joints=joints, scales=scales, rest_rotations=rest_rotations)
+    _check_joints(False, *tree)
     unsupported = _unsupported(rotations, "rest_rotations", rest_rotations)
     compute = implementation(_PACKAGE, backend, rotations.device, unsupported)
     return Kinematics._make((*compute.forward_kinematics(tree), joints))
@@ -139,14 +139,8 @@ def skin_vertices(
     Raises:
         UsageError: If shapes, dtypes or devices do not match.
     """
-    check_shape("linear", linear, "B", "J", 3, 3)
-    batch, count = linear.shape[:2]
-    check_shape("joints", joints, batch, count, 3)
-    check_shape("positions", positions, batch, count, 3)
-    _check_vertices(vertices, bone_indices, bone_weights, batch, count)
-    check_tensors(
-        bone_indices, vertices=vertices, joints=joints, linear=linear, positions=positions, bone_weights=bone_weights
-    )
+    _check_skinning(vertices, joints, linear, positions, bone_indices, bone_weights)
+    check_rows("bone_indices", bone_indices, joints.shape[1])
     compute = implementation(_PACKAGE, backend, vertices.device, _unsupported(vertices, "bone_weights", bone_weights))
     points: Tensor = compute.skin_vertices(vertices, joints, linear, positions, as_int32(bone_indices), bone_weights)
     return points
@@ -199,27 +193,11 @@ def pose_vertices(
         UsageError: If shapes, dtypes or devices do not match, or if the parents are not a tree.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, translation, tuple(parents), absolute)
+    _check_posing(vertices, bone_indices, bone_weights, betas, directions, joint_directions, *tree)
+    check_rows("bone_indices", bone_indices, len(tree.parents))
     blending = None
-    if betas is not None and directions is not None and joint_directions is not None:
+    if directions is not None and joint_directions is not None:
         blending = Blending(directions, joint_directions)
-        _check_blending(vertices, betas, blending, tree)
-    elif not (betas is directions is joint_directions is None):
-        raise UsageError("betas", "need directions", expected="betas, directions and joint_directions, or none of them")
-    _check_joints(tree, shaped=betas is not None)
-    _check_vertices(vertices, bone_indices, bone_weights, len(rotations), len(tree.parents))
-    check_tensors(
-        bone_indices,
-        rotations=rotations,
-        joints=joints,
-        scales=scales,
-        rest_rotations=rest_rotations,
-        translation=translation,
-        vertices=vertices,
-        bone_weights=bone_weights,
-        betas=betas,
-        directions=directions,
-        joint_directions=joint_directions,
-    )
     constants = {"bone_weights": bone_weights, "rest_rotations": rest_rotations}
     if blending is not None:
         constants |= {"vertices": vertices, "joints": joints, **blending._asdict()}
@@ -229,16 +207,37 @@ def pose_vertices(
     return points, Kinematics(*kinematics)
 
 
-def _check_blending(vertices: Tensor, betas: Tensor, blending: Blending, tree: Joints) -> None:
-    check_shape("vertices", vertices, "V", 3)
-    check_shape("joints", tree.joints, len(tree.parents), 3)
-    check_shape("betas", betas, 1 if len(betas) == 1 else len(tree.rotations), "S")
-    rows = betas.shape[1] + (9 * (len(tree.parents) - 1) if len(blending.directions) > betas.shape[1] else 0)
-    check_shape("directions", blending.directions, rows, vertices.numel())
-    check_shape("joint_directions", blending.joint_directions, betas.shape[1], len(tree.parents), 3)
+@once_a_shape
+def _check_posing(
+    vertices: Tensor,
+    bone_indices: Tensor,
+    bone_weights: Tensor,
+    betas: Tensor | None,
+    directions: Tensor | None,
+    joint_directions: Tensor | None,
+    *joints: Any,
+) -> None:
+    tree = Joints(*joints)
+    count = len(tree.parents)
+    if betas is not None and directions is not None and joint_directions is not None:
+        check_shape("vertices", vertices, "V", 3)
+        check_shape("joints", tree.joints, count, 3)
+        check_shape("betas", betas, 1 if len(betas) == 1 else len(tree.rotations), "S")
+        rows = betas.shape[1] + (9 * (count - 1) if len(directions) > betas.shape[1] else 0)
+        check_shape("directions", directions, rows, vertices.numel())
+        check_shape("joint_directions", joint_directions, betas.shape[1], count, 3)
+    elif not (betas is directions is joint_directions is None):
+        raise UsageError("betas", "need directions", expected="betas, directions and joint_directions, or none of them")
+    _check_joints(betas is not None, *tree)
+    _check_vertices(vertices, bone_indices, bone_weights, len(tree.rotations))
+    blending = {"betas": betas, "directions": directions, "joint_directions": joint_directions}
+    tensors = {**dict(zip(tree._fields[:5], tree[:5], strict=True)), "vertices": vertices, "bone_weights": bone_weights}
+    check_tensors(bone_indices, **tensors, **blending)
 
 
-def _check_joints(tree: Joints, *, shaped: bool = False) -> None:
+@once_a_shape
+def _check_joints(shaped: bool, *joints: Any) -> None:
+    tree = Joints(*joints)
     count = len(tree.parents)
     check_shape("rotations", tree.rotations, "B", count, *((3,) if tree.rotations.ndim == 3 else (3, 3)))
     batch = tree.rotations.shape[0]
@@ -250,14 +249,28 @@ def _check_joints(tree: Joints, *, shaped: bool = False) -> None:
         check_shape("rest_rotations", tree.rest_rotations, count, 3, 3)
     if tree.translation is not None:
         check_shape("translation", tree.translation, batch, 3)
+    check_tensors(**dict(zip(tree._fields[:5], tree[:5], strict=True)))
 
 
-def _check_vertices(vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, batch: int, joints: int) -> None:
+@once_a_shape
+def _check_skinning(
+    vertices: Tensor, joints: Tensor, linear: Tensor, positions: Tensor, bone_indices: Tensor, bone_weights: Tensor
+) -> None:
+    check_shape("linear", linear, "B", "J", 3, 3)
+    batch, count = linear.shape[:2]
+    check_shape("joints", joints, batch, count, 3)
+    check_shape("positions", positions, batch, count, 3)
+    _check_vertices(vertices, bone_indices, bone_weights, batch)
+    check_tensors(
+        bone_indices, vertices=vertices, joints=joints, linear=linear, positions=positions, bone_weights=bone_weights
+    )
+
+
+def _check_vertices(vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, batch: int) -> None:
     if vertices.ndim != 2:
         check_shape("vertices", vertices, 1 if vertices.shape[:1] == (1,) else batch, "V", 3)
     check_shape("bone_indices", bone_indices, vertices.shape[-2], "K")
     check_shape("bone_weights", bone_weights, *bone_indices.shape)
-    check_rows("bone_indices", bone_indices, joints)
 
 
 def _unsupported(tensor: Tensor, name: str = "", constant: Tensor | None = None) -> str:

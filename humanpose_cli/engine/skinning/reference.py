@@ -32,12 +32,6 @@ class Joints(NamedTuple):
         return self.rotations.device
 
 
-@without_autocast
-def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
-    """Compute `op.axis_angle_to_rotations` in plain torch."""
-    return axis_angle_to_matrix(axis_angles)
-
-
 @lru_cache(maxsize=64)
 def levels(parents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Group joints by their distance from a root, roots first.

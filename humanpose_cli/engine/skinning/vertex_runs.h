@@ -6,9 +6,10 @@
 #include "builtin.h"  // of Warp, for editors
 
 // Σ_k w_k (L_k x + o_k) over the bones of each of a run of vertices of body b.
-inline void move_points(wp::array_t<wp::vec_t<16, float>> maps, int b, wp::array_t<int> bone_indices,
-                        wp::array_t<float> bone_weights, int begin, int end, wp::array_t<wp::vec3> vertices,
-                        wp::array_t<wp::vec3> out) {
+inline void move_points(int t, int runs, int run, wp::array_t<wp::vec3> vertices,
+                        wp::array_t<wp::vec_t<16, float>> maps, wp::array_t<int> bone_indices,
+                        wp::array_t<float> bone_weights, wp::array_t<wp::vec3> out) {
+    const int b = t / runs, begin = t % runs * run, end = wp::min(begin + run, out.shape[1]);
 #include "maps.h"
     for (int v = begin; v < end; ++v) {
         const int* bone = bone_indices.data + (long long)v * slots;

@@ -17,7 +17,7 @@ from typing import Any
 
 import warp as wp
 
-from humanpose_cli.engine.native import native_code
+from humanpose_cli.engine.native import native_kernel
 
 wp.set_module_options({"enable_backward": False})
 MODULE = wp.get_module(__name__)
@@ -52,7 +52,7 @@ def volume_kernel(name: str, storage: str, output: str, header: Path, function: 
     out_array = wp.array2d(dtype=STORAGES[output])
     macros = {"PLAN_SIZE": PLAN_SIZE, f"READ_{storage.upper()}": 1, f"WRITE_{output.upper()}": 1}
 
-    def work(
+    def declaration(
         t: int,
         stride: int,
         batch: int,
@@ -67,35 +67,11 @@ def volume_kernel(name: str, storage: str, output: str, header: Path, function: 
         upstream: array,
         winner: wp.array2d(dtype=wp.uint8),
         out: out_array,
-    ):
-        """Compute the share of thread t."""
+    ): ...
 
-    work.__name__ = work.__qualname__ = f"{name}_work_{storage}"
-    work.__module__ = module
-    work = wp.func_native(native_code(header, function, **macros))(work)
-
-    def kernel(
-        first: int,
-        stride: int,
-        batch: int,
-        slab: int,
-        depth: int,
-        height: int,
-        width: int,
-        slices: int,
-        plans: wp.array3d(dtype=wp.float32),
-        masks: wp.array1d(dtype=wp.float32),
-        volume: array,
-        upstream: array,
-        winner: wp.array2d(dtype=wp.uint8),
-        out: out_array,
-    ):
-        t = first + wp.tid()
-        work(t, stride, batch, slab, depth, height, width, slices, plans, masks, volume, upstream, winner, out)
-
-    kernel.__name__ = kernel.__qualname__ = f"{name}_{storage}"
-    kernel.__module__ = module
-    return wp.kernel(kernel)
+    declaration.__name__ = declaration.__qualname__ = f"{name}_{storage}"
+    declaration.__module__ = module
+    return native_kernel(header, function, **macros)(declaration)
 
 
 # By how the volume is stored. Gradients to volumes are added up in float32.

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from humanpose_cli.engine.launching import launch, on_cpu, scalars, zero_volume, zeros
 from humanpose_cli.engine.warping import kernel, mask_kernel, slabs
-from humanpose_cli.engine.warping.reference import to_slice
+from humanpose_cli.engine.warping.reference import PartWarp
 
 # Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, a part's plan, and a
 # slice of a part's mask.
@@ -87,24 +87,14 @@ def _stride(count: int) -> int:
     return step
 
 
-def _plan(
-    size: tuple[int, int, int],
-    capsules: Tensor,
-    part_of_capsule: Tensor,
-    transforms: Tensor,
-    softness: float,
-    planar: bool,
-    voxel_size: Sequence[float],
-) -> tuple[Tensor, Tensor]:
+def _plan(warp: PartWarp) -> tuple[Tensor, Tensor]:
     """Compute plans (B, P, kernel.PLAN_SIZE) and masks (B, P, D or 1, H, W)."""
-    capsules = (to_slice(capsules) if planar else capsules).contiguous()
-    voxel_size = (*voxel_size[:2], 1.0) if planar else voxel_size
-    mask_size = (1, *size[1:]) if planar else size
+    capsules, mask_size, voxel_size = warp.masks
+    transforms, depth = warp.target_to_source, warp.volume.shape[2]
     batch, parts = transforms.shape[:2]
     plans = torch.empty((batch, parts, kernel.PLAN_SIZE), dtype=transforms.dtype, device=transforms.device)
-    plan = transforms, plans, size[0], int(planar)
-    masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, voxel_size, plan)
-    return plans, masks
+    plan = transforms, plans, depth, int(warp.planar)
+    return plans, part_masks(capsules, warp.part_of_capsule, parts, mask_size, warp.softness, voxel_size, plan)
 
 
 def _arguments(shape: torch.Size, slab: int, tasks: int, plans: Tensor, masks: Tensor, *arrays: Tensor) -> list[Any]:
@@ -170,26 +160,16 @@ def _to_transforms(
 
 class _Warping(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        volume: Tensor,
-        transforms: Tensor,
-        capsules: Tensor,
-        part_of_capsule: Tensor,
-        options: tuple[float, bool, Sequence[float]],
-        to_volume: bool,
-        to_transforms: bool,
-    ) -> Tensor:
-        softness, planar, voxel_size = options
-        shape = volume.shape
-        ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], planar
-        ctx.storage = "float32" if on_cpu(volume.device) else _storage(volume.dtype)
-        rows = _rows(volume)
+    def forward(ctx: Any, keeps: tuple[bool, bool], *inputs: Any) -> Tensor:  # type: ignore[override]
+        warp = PartWarp(*inputs)
+        to_volume, to_transforms = keeps
+        volume, shape = warp.volume, warp.volume.shape
+        ctx.shape, ctx.dtype, ctx.parts = shape, volume.dtype, warp.target_to_source.shape[1]
+        ctx.planar, ctx.storage = warp.planar, "float32" if on_cpu(warp.device) else _storage(volume.dtype)
         if not volume.numel() or not ctx.parts:
             ctx.save_for_backward()
             return zero_volume(shape, volume.dtype, volume.device)
-        size = (shape[2], shape[3], shape[4])
-        plans, masks = _plan(size, capsules, part_of_capsule, transforms, softness, planar, voxel_size)
+        rows, (plans, masks) = _rows(volume), _plan(warp)
         out, winners = _warp(rows, shape, volume.dtype, plans, masks, to_volume or to_transforms)
         ctx.save_for_backward(plans, masks, winners, rows if to_transforms else None)
         return out
@@ -197,14 +177,14 @@ class _Warping(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        to_volume, to_transforms = ctx.needs_input_grad[:2]
+        to_volume, to_transforms = ctx.needs_input_grad[1], ctx.needs_input_grad[4]
         out_volume = out_transforms = None
         tensors = ctx.saved_tensors  # read once: checkpointing computes them then
         if not tensors:
             out_volume = torch.zeros_like(grad) if to_volume else None
             if to_transforms:
                 out_transforms = grad.new_zeros((ctx.shape[0], ctx.parts, 3, 4), dtype=torch.float32)
-            return out_volume, out_transforms, None, None, None, None, None
+            return None, out_volume, None, None, out_transforms, None, None, None
         plans, masks, winners, rows = tensors
         upstream = _rows(grad)
         if to_volume:
@@ -215,20 +195,11 @@ class _Warping(torch.autograd.Function):
             if ctx.planar:
                 out_transforms[..., 2, :] = 0
                 out_transforms[..., 2] = 0
-        return out_volume, out_transforms, None, None, None, None, None
+        return None, out_volume, None, None, out_transforms, None, None, None
 
 
-def warp_parts(
-    volume: Tensor,
-    capsules: Tensor,
-    part_of_capsule: Tensor,
-    target_to_source: Tensor,
-    softness: float,
-    planar: bool,
-    voxel_size: Sequence[float],
-) -> Tensor:
+def warp_parts(warp: PartWarp) -> Tensor:
     """Compute `op.warp_parts` with the kernels."""
-    options = (softness, planar, voxel_size)
     # An autograd function cannot know whether gradients are required; only then their inputs are kept.
-    needs_grad = [torch.is_grad_enabled() and tensor.requires_grad for tensor in (volume, target_to_source)]
-    return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options, *needs_grad)
+    keeps = tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in (warp.volume, warp.target_to_source))
+    return _Warping.apply(keeps, *warp._replace(capsules=warp.capsules.detach()))

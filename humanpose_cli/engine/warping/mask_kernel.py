@@ -9,57 +9,16 @@ from pathlib import Path
 
 import warp as wp
 
-from humanpose_cli.engine.native import native_code
-from humanpose_cli.engine.warping.kernel import PLAN_SIZE, WARP
+from humanpose_cli.engine.native import native_kernel
+from humanpose_cli.engine.warping.kernel import PLAN_SIZE
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 MODULE = wp.get_module(__name__)
 
 
-@wp.func_native(native_code(Path(__file__).with_name("masks.h"), "fill_block"))
-def fill_block(
-    t: int,
-    rows: int,
-    columns: int,
-    parts: int,
-    depth: int,
-    height: int,
-    width: int,
-    capsules: wp.array3d(dtype=wp.float32),
-    part_of_capsule: wp.array1d(dtype=wp.int32),
-    softness: float,
-    sharpness: float,
-    size_x: float,
-    size_y: float,
-    size_z: float,
-    masks: wp.array1d(dtype=wp.float32),
-):
-    """Fill the masks in block t of `rows` × `columns` voxels of one slice."""
-
-
-@wp.func_native(native_code(WARP, "plan_part", PLAN_SIZE=PLAN_SIZE))
-def plan_part(
-    t: int,
-    parts: int,
-    depth: int,
-    height: int,
-    width: int,
-    planar: int,
-    softness: float,
-    size_x: float,
-    size_y: float,
-    size_z: float,
-    capsules: wp.array3d(dtype=wp.float32),
-    part_of_capsule: wp.array1d(dtype=wp.int32),
-    transforms: wp.array1d(dtype=wp.float32),
-    plans: wp.array1d(dtype=wp.float32),
-):
-    """Write the plan of one part."""
-
-
-@wp.kernel
+@native_kernel(Path(__file__).with_name("masks.h"), "fill_masks", PLAN_SIZE=PLAN_SIZE)
 def fill_masks(
-    first: int,
+    t: int,
     blocks: int,
     rows: int,
     columns: int,
@@ -80,15 +39,4 @@ def fill_masks(
     plans: wp.array1d(dtype=wp.float32),
     masks: wp.array1d(dtype=wp.float32),
 ):
-    # The threads after the blocks write the parts' plans.
-    t = first + wp.tid()
-    if t < blocks:
-        fill_block(
-            t, rows, columns, parts, slices, height, width,
-            capsules, part_of_capsule, softness, sharpness, size_x, size_y, size_z, masks,
-        )  # fmt: skip
-    else:
-        plan_part(
-            t - blocks, parts, depth, height, width, planar, softness, size_x, size_y, size_z,
-            capsules, part_of_capsule, transforms, plans,
-        )  # fmt: skip
+    """Fill a block of one slice of a part's mask; the threads after the `blocks` write the parts' plans."""

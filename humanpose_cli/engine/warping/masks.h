@@ -2,21 +2,31 @@
 #pragma once
 #include "builtin.h"  // of Warp, for editors
 
-// Raises the masks in block t, of `rows` × `columns` voxels of one slice.
-inline void fill_block(int t, int rows, int columns, int parts, int depth, int height, int width,
-                       wp::array_t<float> capsules, wp::array_t<int> part_of_capsule, float softness, float sharpness,
-                       float size_x, float size_y, float size_z, wp::array_t<float> masks) {
+#ifndef PLAN_SIZE
+#define PLAN_SIZE 20  // kernel.py says what a plan holds
+#endif
+
+// Raises the masks in block t, of `rows` × `columns` voxels of one slice; the threads after the blocks write plans.
+inline void fill_masks(int t, int blocks, int rows, int columns, int parts, int slices, int depth, int height, int width,
+                       int planar, float softness, float sharpness, float size_x, float size_y, float size_z,
+                       wp::array_t<float> capsules, wp::array_t<int> part_of_capsule, wp::array_t<float> transforms,
+                       wp::array_t<float> plans, wp::array_t<float> masks) {
+    const int count = capsules.shape[1];
+    if (t >= blocks) {
+        t -= blocks;
+#include "plan.h"
+        return;
+    }
     // Which block of which slice of which part's mask thread t fills.
     const int columns_per_row = (width + columns - 1) / columns;
     const int rows_per_slice = (height + rows - 1) / rows;
     const int x_begin = t % columns_per_row * columns;
     const int y_begin = t / columns_per_row % rows_per_slice * rows;
     const int slice = t / columns_per_row / rows_per_slice;
-    const int z = slice % depth;
-    const int part = slice / depth % parts;
-    const int b = slice / depth / parts;
+    const int z = slice % slices;
+    const int part = slice / slices % parts;
+    const int b = slice / slices / parts;
     const int x_end = wp::min(x_begin + columns, width), y_end = wp::min(y_begin + rows, height);
-    const int count = capsules.shape[1];
     float* out = masks.data + (long long)slice * height * width;
 
     // First and last index along an axis whose centre may be within reach; clamped before they become integers.

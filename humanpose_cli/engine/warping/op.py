@@ -173,19 +173,17 @@ def warp_parts(
     Raises:
         UsageError: If shapes, dtypes or devices do not match, or if a value is out of range.
     """
-    _check(volume, capsules, part_of_capsule, target_to_source, softness, voxel_size)
+    warp = reference.PartWarp(volume, capsules, part_of_capsule, target_to_source, softness, bool(planar), voxel_size)
+    _check(warp)
+    warp = warp._replace(
+        capsules=reference.to_half_widths(capsules),
+        part_of_capsule=part_of_capsule.int(),
+        softness=float(softness),
+        voxel_size=tuple(map(float, voxel_size)),
+    )
     unsupported = "" if volume.dtype in (torch.float32, *_HALF) else str(volume.dtype)
     kernels = ("kernel", "mask_kernel", *(("slabs",) if volume.device.type == "cpu" else ()))
-    compute = implementation(_PACKAGE, backend, volume.device, unsupported, kernels)
-    features: Tensor = compute.warp_parts(
-        volume,
-        reference.to_half_widths(capsules),
-        part_of_capsule.int(),
-        target_to_source,
-        float(softness),
-        bool(planar),
-        tuple(map(float, voxel_size)),
-    )
+    features: Tensor = implementation(_PACKAGE, backend, volume.device, unsupported, kernels).warp_parts(warp)
     return features
 
 
@@ -203,21 +201,15 @@ def _check_capsules(
         raise UsageError("voxel_size", "is not known", expected="positive lengths", got=str(tuple(voxel_size)))
 
 
-def _check(
-    volume: Tensor,
-    capsules: Tensor,
-    part_of_capsule: Tensor,
-    target_to_source: Tensor,
-    softness: float,
-    voxel_size: Sequence[float],
-) -> None:
+def _check(warp: reference.PartWarp) -> None:
+    volume, capsules, target_to_source = warp.volume, warp.capsules, warp.target_to_source
     check_shape("volume", volume, "B", "C", "D", "H", "W")
     batch = volume.shape[0]
     check_shape("target_to_source", target_to_source, batch, "P", 3, 4)
     parts = target_to_source.shape[1]
     if parts > MAX_PARTS:
         raise UsageError("target_to_source", "has too many parts", expected=f"at most {MAX_PARTS}", got=str(parts))
-    _check_capsules(capsules, part_of_capsule, parts, softness, voxel_size)
+    _check_capsules(capsules, warp.part_of_capsule, parts, warp.softness, warp.voxel_size)
     check_shape("capsules", capsules, batch, "K", capsules.shape[2])
     if volume.dtype in _HALF:
         check_tensors(capsules=capsules, target_to_source=target_to_source)

@@ -7,12 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.geometry.capsules import capsule_coverage, segment_distances_squared
+
+
+class PartWarp(NamedTuple):
+    """The arguments of `op.warp_parts`, with capsules (B, K, 9)."""
+
+    volume: Tensor
+    capsules: Tensor
+    part_of_capsule: Tensor
+    target_to_source: Tensor
+    softness: float
+    planar: bool
+    voxel_size: Sequence[float]
+
+    @property
+    def device(self) -> torch.device:
+        return self.volume.device
+
+    @property
+    def masks(self) -> tuple[Tensor, tuple[int, int, int], Sequence[float]]:
+        """Capsules, size and voxel size of the masks, which are a single slice if they are planar."""
+        size = (self.volume.shape[2], self.volume.shape[3], self.volume.shape[4])
+        if not self.planar:
+            return self.capsules, size, self.voxel_size
+        return to_slice(self.capsules), (1, *size[1:]), (*self.voxel_size[:2], 1.0)
 
 
 def part_masks(
@@ -59,23 +84,14 @@ def to_slice(capsules: Tensor) -> Tensor:
 
 
 @without_autocast
-def warp_parts(
-    volume: Tensor,
-    capsules: Tensor,
-    part_of_capsule: Tensor,
-    target_to_source: Tensor,
-    softness: float,
-    planar: bool,
-    voxel_size: Sequence[float],
-) -> Tensor:
+def warp_parts(warp: PartWarp) -> Tensor:
     """Compute `op.warp_parts` in plain torch."""
-    size = (volume.shape[2], volume.shape[3], volume.shape[4])
+    volume, target_to_source, size = warp.volume, warp.target_to_source, warp.volume.shape[2:]
     parts = target_to_source.shape[1]
     features = volume.to(target_to_source.dtype)
-    mask_size = (1, *size[1:]) if planar else size
-    sizes = (*voxel_size[:2], 1.0) if planar else voxel_size
-    capsules = to_slice(capsules) if planar else capsules
-    masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, sizes).expand(-1, -1, *size)
+    capsules, mask_size, voxel_size = warp.masks
+    masks = part_masks(capsules, warp.part_of_capsule, parts, mask_size, warp.softness, voxel_size)
+    masks = masks.expand(-1, -1, *size)
     z, y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in size)
     ones = features.new_ones(())
     centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], ones), -1)  # [D, H, W, 4]
@@ -83,7 +99,7 @@ def warp_parts(
     best = torch.zeros_like(features)
     reached_by = torch.zeros_like(best[:, :1])  # [B, 1, D, H, W]
     for part in range(parts):
-        transform = _planar(target_to_source[:, part]) if planar else target_to_source[:, part]
+        transform = _planar(target_to_source[:, part]) if warp.planar else target_to_source[:, part]
         positions = torch.einsum("bij,dhwj->bdhwi", transform, centres) - 0.5
         value, reach = _sample(features, masks[:, part], positions, transform.isfinite().flatten(1).all(1))
         better = ~(value <= best) & ~best.isnan() | (reached_by == 0)
