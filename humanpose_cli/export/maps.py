@@ -11,9 +11,13 @@ writes it (see `io.detections.openpose`); shaded bodies on black for `pose_video
 from __future__ import annotations
 
 import colorsys
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from fractions import Fraction
 from functools import reduce
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +34,8 @@ from humanpose_cli.export.masks import image_writers
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.overlays import DRAWING_THREADS, posed_people
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import removed_on_failure, write_json
+from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.detections.joint_orders import ORDERS
-from humanpose_cli.io.images import write_image
 from humanpose_cli.io.video import made_ahead
 from humanpose_cli.rendering.boxes import NEAR, Box
 from humanpose_cli.rendering.overlay import person_colour
@@ -57,6 +60,7 @@ PART_COLOURS = np.array(
     [colorsys.hsv_to_rgb(part * 137.5 / 360 % 1, 0.9 - 0.4 * (part % 2), 1) for part in range(len(SMPL24))]
 )
 """(24, 3) float, 0 to 1, RGB. Colours of SMPL's parts in `parts` images; neighbours differ in hue and saturation."""
+_PARTS = np.rint(255 * PART_COLOURS).astype(np.uint8)
 
 
 def write_maps(fit: Fit, body: Body, folder: Path, progress: Progress) -> list[Path]:
@@ -71,17 +75,18 @@ def write_maps(fit: Fit, body: Body, folder: Path, progress: Progress) -> list[P
 
     def made(frame: int) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Any]]:
         images, depth, people = frame_maps(fit, frame, body, near, far)
-        write_image(deep[frame], depth, photograph=True)
+        write_bytes(deep[frame], deep_png(depth))
         return images, people
 
     threads = min(DRAWING_THREADS, torch.get_num_threads())
     writers = image_writers(files, fit.frame_rate, _QUALITY)
     ahead = closing(made_ahead(made, range(fit.frame_count), threads))
-    with removed_on_failure(deep), writers as write, one_thread_each(), ahead as drawn:
+    pool = ThreadPoolExecutor(len(files))
+    with removed_on_failure(deep), writers as write, one_thread_each(), ahead as drawn, pool:
         for frame, (images, people) in enumerate(drawn):
             time = None if fit.frame_times is None else Fraction(float(fit.frame_times[frame]))
-            for file, image in zip(files, images.values(), strict=True):
-                write(file, image, time)
+            for _ in pool.map(write, files, images.values(), repeat(time)):  # encoders let go of Python's lock
+                pass
             document.append(people)
             progress(frame + 1, fit.frame_count, "maps")
     write_json(folder / "openpose.json", document, indent=None)
@@ -107,7 +112,7 @@ def frame_maps(
     camera = fit.camera(frame)
     width, height = camera.size
     images = {name: np.zeros((height, width, 3), np.uint8) for name in _NAMES}
-    images["normals"] = np.tile(np.array(_FACING, np.uint8), (height, width, 1))
+    images["normals"] = cv2.add(images["normals"], np.array((*_FACING, 0.0))).astype(np.uint8, copy=False)
     depth = np.zeros((height, width), np.uint16)
     rows = fit.rows_for(frame)
     rows = rows[np.isfinite(fit.joints3d[rows]).all((1, 2))]
@@ -118,31 +123,38 @@ def frame_maps(
     tracks = fit.track_id[rows].tolist()
     posed = posed_people(body, fit, rows)
     assert posed.vertices is not None
-    colours = [tuple(person_colour(track)) for track in tracks]
-    scene = Scene([Surface(v, body.faces, c) for v, c in zip(posed.vertices, colours, strict=True)], camera)
+    people = [Surface(v, body.faces, tuple(person_colour(t))) for v, t in zip(posed.vertices, tracks, strict=True)]
+    scene = Scene(people, camera)
     for tile in scene.tiles():
-        images["bodies"][tile.slices] = np.rint(255 * scene.draw(tile).colour.clip(0, 1))
+        images["bodies"][tile.slices] = cv2.convertScaleAbs(scene.draw(tile).colour, alpha=255)
     front = np.full((height, width), np.inf, np.float32)
     if boxes := [box for box in scene.boxes if not box.empty]:
         box = reduce(Box.union, boxes)
         meshes = merge_meshes([vertices[None] for vertices in posed.vertices], [body.faces] * len(rows))
         raster = rasterise_view(meshes.vertices, meshes.faces, camera.part(box))
-        front[box.slices] = raster.depth[0].numpy()
-        shown = np.flatnonzero(np.isfinite(front))
-        flat = {name: image.reshape(-1, 3) for name, image in images.items()}
-        metres = front.ravel()[shown]
-        depth.ravel()[shown] = np.rint(metres * _MILLIMETRES).clip(0, np.iinfo(np.uint16).max)
+        surface = raster.depth[0].numpy()
+        front[box.slices] = surface
+        shown = (raster.face[0].numpy() >= 0).view(np.uint8)
+        index = torch.from_numpy(np.flatnonzero(shown))
+        metres = surface.ravel()[index.numpy()]
         closeness = ((1 / metres - 1 / far) / (1 / near - 1 / far)).clip(0, 1)
-        flat["depth"][shown] = np.rint(_DARKEST + (255 - _DARKEST) * closeness).astype(np.uint8)[:, None]
-        visible = raster.face.flatten() >= 0
-        corners = meshes.faces.index_select(0, raster.face.flatten()[visible])  # (N, 3) of the visible pixels
-        weights = raster.barycentrics.view(-1, 3)[visible]
-        normals = vertex_normals(posed.vertices, body.faces).reshape(-1, 3)
+        corners = meshes.faces.index_select(0, raster.face.flatten().index_select(0, index))  # (N, 3)
+        weights = raster.barycentrics.view(-1, 3).index_select(0, index)
+        normals = torch.cat([vertex_normals(vertices, body.faces) for vertices in posed.vertices])
         terms = [normals.index_select(0, corners[:, k]) * weights[:, k, None] for k in range(3)]
         directions = torch.nn.functional.normalize(terms[0] + terms[1] + terms[2], dim=-1)
-        flat["normals"][shown] = ((1 - directions) * 127.5).round().byte().numpy()
         nearest = corners.gather(1, weights.argmax(1, keepdim=True))[:, 0] % len(body.template)
-        flat["parts"][shown] = np.rint(255 * PART_COLOURS).astype(np.uint8)[body.part_labels[nearest.long()].numpy()]
+        values = {
+            "depth": np.rint(_DARKEST + (255 - _DARKEST) * closeness).astype(np.uint8)[:, None].repeat(3, 1),
+            "normals": ((1 - directions) * 127.5).round().byte().numpy(),
+            "parts": np.take(_PARTS, body.part_labels.index_select(0, nearest).numpy(), 0),
+        }
+        region = np.zeros((shown.size, 3), np.uint8)
+        for name, colours in values.items():
+            region[index.numpy()] = colours
+            cv2.copyTo(region.reshape(*shown.shape, 3), shown, images[name][box.slices])
+        millimetres = np.rint(metres * _MILLIMETRES).clip(0, np.iinfo(np.uint16).max)
+        depth[box.slices][shown > 0] = millimetres
     landmarks = body.pose_landmarks("coco17", posed, torch.from_numpy(fit.betas[rows])).double()
     pixels = [camera.project(person, near=NEAR).numpy() for person in landmarks]
     points = [_openpose_points(*pair, front) for pair in zip(landmarks.numpy(), pixels, strict=True)]
@@ -151,6 +163,19 @@ def frame_maps(
     for track, person in zip(tracks, points, strict=True):
         document["people"].append({"person_id": [track], "pose_keypoints_2d": person.round(3).ravel().tolist()})
     return images, depth, document
+
+
+def deep_png(depth: NDArray[np.uint16]) -> bytes:
+    """Encode an image (H, W) as PNG, in a third of the time of a library that chooses a filter for each row."""
+    height, width = depth.shape
+    values = depth.astype(">u2").view(np.uint8)
+    rows = np.full((height, 1 + 2 * width), 2, np.uint8)  # the filter "up"
+    rows[:, 1:] = np.diff(values, axis=0, prepend=np.zeros_like(values[:1]))
+    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    head = struct.pack(">2I5B", width, height, 16, 0, 0, 0, 0)
+    chunks = {b"IHDR": head, b"IDAT": packer.compress(rows.tobytes()) + packer.flush(), b"IEND": b""}
+    parts = [(struct.pack(">I", len(data)), kind + data) for kind, data in chunks.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(size + part + struct.pack(">I", zlib.crc32(part)) for size, part in parts)
 
 
 def _depth_range(fit: Fit) -> tuple[float, float]:
