@@ -167,12 +167,12 @@ def decode(path: Path) -> None:
     """Images, maps, masks and what belongs together, as trainings read them."""
     cache = open_cache(path)
     for row in range(len(cache)):
+        cache.sample(row)
         cache.image(row)
         for name in LABEL_MAPS:
             cache.map(row, name)
         for person in cache.people_of(row):
             cache.mask(person)
-            cache.surface_points(person)
     for protocol, splits in cache.splits.items():
         for split in splits:
             for row in cache.rows(protocol, split)[:1].tolist():

@@ -7,7 +7,7 @@ A crop is what a camera at the same position would take that is rolled and has a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,7 +65,7 @@ class Example:
 def example_of(
     sample: Sample,
     person: int = 0,
-    maps: tuple[str, ...] | None = None,
+    maps: Collection[str] | None = None,
     *,
     image: bool = True,
     mask: bool = True,
@@ -91,7 +91,7 @@ def example_of(
         visible_pixels = require_decoded(decode_png(labels.mask), sample.name, "mask")
     elif mask and "persons" in sample.maps:
         persons = arrays["persons"] if "persons" in arrays else decode_map("persons", sample.maps["persons"])
-        visible_pixels = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
+        visible_pixels = (persons == person + 1) * np.uint8(255)
     width, height = sample.size
     detector_bytes = labels.detected_mask if detected_mask else None
     return Example(
@@ -144,7 +144,7 @@ def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.
     turn, _ = cv2.Rodrigues(np.ones(3) / np.sqrt(3) * np.deg2rad(change.hue))
     colour = (1 - change.saturation) * grey + change.saturation * np.eye(3, dtype=np.float32)
     matrix = change.contrast * colour @ turn.astype(np.float32)
-    mean = float(image.reshape(-1, 3).mean(0) @ _LUMA) if change.contrast != 1 else 0.0
+    mean = float(np.array(cv2.sumElems(image)[:3]) / image[..., 0].size @ _LUMA) if change.contrast != 1 else 0.0
     offset = (1 - change.contrast) * mean + 255 * change.brightness
     pixels = cv2.transform(image, np.concatenate((matrix, np.full((3, 1), offset, np.float32)), 1))
     return np.asarray(pixels, np.uint8)
@@ -306,6 +306,12 @@ class Augmentation:
     saturation: float = 0.0
     hue: float = 0.0
 
+    def colour(self, brightness: float, contrast: float, saturation: float, hue: float) -> ColourChange:
+        """Return the change of colours for draws of −1 … 1."""
+        return ColourChange(
+            self.hue * hue, 1 + self.saturation * saturation, 1 + self.contrast * contrast, self.brightness * brightness
+        )
+
 
 NO_AUGMENTATION = Augmentation()
 
@@ -353,10 +359,5 @@ def random_crop(
         mirror=bool((flip + 1) / 2 < augmentation.mirror),
     )
     result = crop_example(example, crop, body)
-    colour = ColourChange(
-        hue=augmentation.hue * hue,
-        saturation=1 + augmentation.saturation * saturation,
-        contrast=1 + augmentation.contrast * contrast,
-        brightness=augmentation.brightness * brightness,
-    )
+    colour = augmentation.colour(brightness, contrast, saturation, hue)
     return replace(result, image=change_colour(result.image, colour))

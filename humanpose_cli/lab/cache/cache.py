@@ -29,8 +29,8 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import describe_file
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png
-from humanpose_cli.lab.cache.reading import TableFile, read_person, read_sample
-from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_name
+from humanpose_cli.lab.cache.reading import Names, TableFile, read_sample
+from humanpose_cli.lab.cache.samples import LABEL_MAPS, Sample, split_name
 from humanpose_cli.lab.cache.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, Column, Kind, columns_of, link_name
 
 # The shards of a cache: which rows lie where, and the few of them that are open.
@@ -328,10 +328,17 @@ class Cache:
 
     # One image
 
-    def sample(self, row: int) -> Sample:
-        """Return everything about an image, as the source yielded it (numbers as float32)."""
+    def sample(self, row: int, *, person: int | None = None, maps: Names = None, labels: Names = None) -> Sample:
+        """Return an image with its labels, as the source yielded it (numbers as float32).
+
+        Args:
+            row: The row.
+            person: Index of the person whose labels are read; the others have none. None reads all people.
+            maps: Names of the maps to read; None for all.
+            labels: Names of the person's columns to read, such as "keypoints/smpl24"; None for all.
+        """
         shard, _, local = self._locate(row)
-        return read_sample(shard, local)
+        return read_sample(shard, local, person=person, maps=maps, labels=labels)
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """Decode an image: (H, W, 3) uint8 RGB."""
@@ -376,32 +383,11 @@ class Cache:
     def _rows_by_name(self) -> dict[str, int]:
         return {str(name): row for row, name in enumerate(self.images["name"][:])}
 
-    # One person
-
-    def person(self, row: int) -> Person:
-        """Return everything about a person."""
-        shard, _, local = self._locate(row, "people")
-        return read_person(shard, local)
-
     def mask(self, row: int) -> NDArray[np.uint8] | None:
         """Decode a person's mask, (H, W) uint8, 0 or 255; None without one (the map "persons" may have it)."""
-        return self._mask(row, "mask")
-
-    def detected_mask(self, row: int) -> NDArray[np.uint8] | None:
-        """Decode the detector's mask of a person, (H, W) uint8 0…255; None without one."""
-        return self._mask(row, "detected_mask")
-
-    def surface_points(self, row: int) -> NDArray[np.float32]:
-        """Return a person's DensePose points (M, 5): x, y, chart, U, V; M = 0 without labels."""
-        shard, _, local = self._locate(row, "people")
-        if "people/surface_points" not in shard:
-            return np.zeros((0, 5), np.float32)
-        return shard.ragged("people/surface_points", local)
-
-    def _mask(self, row: int, name: str) -> NDArray[Any] | None:
         shard, _, local = self._locate(row, "people")
         image = int(shard.numbers("people/picture", local, local + 1)[0])
-        return _decode_pixels(shard, image, f"people/{name}", local)
+        return _decode_pixels(shard, image, "people/mask", local)
 
     # What belongs together
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from humanpose_cli.batch.signals import TERMINAL_SIGNALS
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.options import Options, option
 
 Make = Callable[[int, np.random.Generator], Any]
 
@@ -29,28 +29,33 @@ def spread_evenly(total: int, count: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class LoaderOptions(Options):
-    """Options of batches."""
+class LoaderOptions:
+    """Options of batches.
 
-    batch_size: int = option(
-        8, "Rows of a batch of this process; all processes together load `world_size` times as many.", minimum=1
-    )
-    workers: int = option(0, "Processes that decode batches in advance; 0 decodes in this process.", minimum=0)
-    ahead: int = option(2, "Batches that each worker prepares in advance.", minimum=1)
-    seed: int = option(0, "Seed of order and augmentation.")
-    shuffle: bool = option(True, "Shuffle the rows in each epoch; False keeps their order.")
-    drop_last: bool = option(
-        True,
-        "Drop the incomplete batch at the end of an epoch.",
-    )
-    rank: int = option(0, "Index of this process.", minimum=0)
-    world_size: int = option(1, "Number of processes.", minimum=1)
-    pinned: bool = option(
-        False, "Keep batches in pinned memory, so that torch can copy them to the GPU while it computes."
-    )
+    Attributes:
+        batch_size: Rows of a batch of this process; all processes together load `world_size` times as many.
+        workers: Processes that decode batches in advance; 0 decodes in this process.
+        seed: Seed of order and augmentation.
+        shuffle: Shuffle the rows in each epoch; False keeps their order.
+        drop_last: Drop the incomplete batch at the end of an epoch.
+        rank: Index of this process.
+        world_size: Number of processes.
+        pinned: Keep batches in pinned memory, so that torch can copy them to the GPU while it computes.
+
+    Raises:
+        UsageError: If `rank` is not one of the processes.
+    """
+
+    batch_size: int = 8
+    workers: int = 0
+    seed: int = 0
+    shuffle: bool = True
+    drop_last: bool = True
+    rank: int = 0
+    world_size: int = 1
+    pinned: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.rank >= self.world_size:
             raise UsageError("rank", "is not one of the processes", expected=f"0 to {self.world_size - 1}")
 
@@ -81,7 +86,7 @@ class _Examples(Dataset[Any]):
 
 
 class _Order:
-    """The items of the batches from a position on, as torch's DataLoader takes its batch sampler."""
+    """The items of the batches of all epochs from a position on, as torch's DataLoader takes its batch sampler."""
 
     def __init__(self, rows: Sequence[int], options: LoaderOptions) -> None:
         self.rows = np.asarray(rows, np.int64)
@@ -93,16 +98,18 @@ class _Order:
         return len(self.rows) // rows_per_step if self.options.drop_last else -(-len(self.rows) // rows_per_step)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch = self.position.epoch
         options = self.options
-        order = self.rows
-        if options.shuffle:
-            order = np.random.default_rng((options.seed, epoch)).permutation(self.rows)
         rows_per_step = options.batch_size * options.world_size
-        for batch in range(self.position.batch, len(self)):
-            together = order[batch * rows_per_step : (batch + 1) * rows_per_step]
-            process_rows = together[options.rank :: options.world_size]
-            yield [(epoch, int(row)) for row in (process_rows if len(process_rows) else together[:1])]
+        first_batch = self.position.batch
+        for epoch in count(self.position.epoch):
+            order = self.rows
+            if options.shuffle:
+                order = np.random.default_rng((options.seed, epoch)).permutation(self.rows)
+            for batch in range(first_batch, len(self)):
+                together = order[batch * rows_per_step : (batch + 1) * rows_per_step]
+                process_rows = together[options.rank :: options.world_size]
+                yield [(epoch, int(row)) for row in (process_rows if len(process_rows) else together[:1])]
+            first_batch = 0
 
 
 class BatchLoader:
@@ -137,12 +144,12 @@ class BatchLoader:
         if not len(self._order):
             expected = f"{self.options.batch_size * self.options.world_size} or more"
             raise UsageError("rows", "do not fill one batch", expected=expected, got=str(len(rows)))
+        self._stream: Iterator[Any] | None = None  # over all epochs, so that workers prepare the next one in time
         several = self.options.workers > 0
         self._batches = DataLoader(
             _Examples(make, self.options.seed),
             batch_sampler=self._order,  # type: ignore[arg-type]
             num_workers=self.options.workers,
-            prefetch_factor=self.options.ahead if several else None,
             persistent_workers=several,
             collate_fn=collate,
             worker_init_fn=_prepare_worker if several else None,
@@ -177,12 +184,20 @@ class BatchLoader:
         if position.epoch < 0 or not 0 <= position.batch <= len(self):
             raise UsageError("position", "is not one of this loader's", expected=f"batch 0 to {len(self)}")
         self._order.position = position
+        self._stream = None
 
     def __iter__(self) -> Iterator[Any]:
         start = self._order.position
         if start.batch == len(self):
             start = self._order.position = Position(start.epoch + 1)
-        for number, batch in enumerate(self._batches, start.batch + 1):
+        if self._stream is None:
+            self._stream = iter(self._batches)
+        for number in range(start.batch + 1, len(self) + 1):
+            try:
+                batch = next(self._stream)
+            except BaseException:  # the stream may have left out the batch
+                self._stream = None
+                raise
             # Set before the batch is yielded, so that an interruption during its use counts it as used.
             self._order.position = Position(start.epoch + 1) if number == len(self) else Position(start.epoch, number)
             yield batch

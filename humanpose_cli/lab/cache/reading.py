@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from math import prod
@@ -588,12 +588,15 @@ def _attributes(owner: Any) -> dict[str, str | int]:
 
 # Rows of a shard back to the samples they were made of.
 
+Names = Collection[str] | None
 _FAMILIES = ("keypoints", "joints")
 _PERSON_COLUMNS = tuple(column for name, column in columns_of("people").items() if name != "picture")
 
 
-def read_sample(shard: TableFile, row: int) -> Sample:
-    """Read the sample in a row of the shard."""
+def read_sample(
+    shard: TableFile, row: int, *, person: int | None = None, maps: Names = None, labels: Names = None
+) -> Sample:
+    """Read the sample in a row of the shard, see `Cache.sample`."""
 
     def number(name: str) -> int:
         return int(shard.numbers(f"pictures/{name}", row, row + 1)[0])
@@ -602,15 +605,17 @@ def read_sample(shard: TableFile, row: int) -> Sample:
     optional = "focal", "principal_point", "frame_rate"
     focal, point, rate = (shard.valid_value(f"pictures/{name}", row) for name in optional)
     sequence = number("sequence")
-    maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
+    names = LABEL_MAPS if maps is None else maps
+    encoded_maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in names}
+    people = enumerate(shard.people_of(row))
     return Sample(
         name=shard.text("pictures/name", row),
         image=shard.encoded("pictures/image", row),
         size=(width, height),
         focal=None if focal is None else float(focal),
         principal_point=None if point is None else (float(point[0]), float(point[1])),
-        people=tuple(read_person(shard, person) for person in shard.people_of(row)),
-        maps={name: data for name, data in maps.items() if data},
+        people=tuple(read_person(shard, p, labels) if person in (None, i) else Person() for i, p in people),
+        maps={name: data for name, data in encoded_maps.items() if data},
         sequence="" if sequence < 0 else shard.text("sequences/name", sequence),
         frame=number("frame"),
         splits=shard.splits_of(row),
@@ -619,14 +624,16 @@ def read_sample(shard: TableFile, row: int) -> Sample:
     )
 
 
-def read_person(shard: TableFile, row: int) -> Person:
-    """Read the person in a row of the shard."""
+def read_person(shard: TableFile, row: int, labels: Names = None) -> Person:
+    """Read the person in a row of the shard, with the named labels or all."""
     values: dict[str, Any] = {family: {} for family in _FAMILIES}
     for column in _PERSON_COLUMNS:
+        if labels is not None and column.name not in labels:
+            continue
         value = shard.valid_value(column.path, row)
         family, _, skeleton = column.name.partition("/")
         if not skeleton:
             values[family] = value
         elif value is not None:
             values[family][skeleton] = value
-    return Person(**{**values, "crowd": values["crowd"] is not None})
+    return Person(**{**values, "crowd": values.get("crowd") is not None})

@@ -18,6 +18,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import Example, example_of
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.cache.reading import Names
 from humanpose_cli.lab.cache.schema import columns_of
 
 _MIN_MEASURED_JOINTS = 12  # of h36m17, including the root
@@ -93,16 +94,19 @@ class People:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
+    def example(self, number: int, maps: tuple[str, ...] | None = None, labels: Names = None, **parts: bool) -> Example:
         """Decode a person.
 
         Args:
             number: Index of the person, 0 … N − 1.
             maps: Names of the maps to decode; None for all.
+            labels: Names of the person's columns to read, such as "keypoints/smpl24"; None for all.
             **parts: Further parts to decode, see `example_of`.
         """
-        sample = self.cache.sample(int(self.images[number]))
-        return example_of(sample, int(self.indices[number]), maps=maps, **parts)
+        index = int(self.indices[number])
+        needed_maps = None if maps is None else {*maps, "persons"}
+        sample = self.cache.sample(int(self.images[number]), person=index, maps=needed_maps, labels=labels)
+        return example_of(sample, index, maps=maps, **parts)
 
     def describe(self) -> dict[str, Any]:
         """Return source, options and digest of the data for the record of a run."""

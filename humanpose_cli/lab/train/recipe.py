@@ -37,7 +37,9 @@ class TrainOptions(Options):
     )
     seed: int = option(0, "Seed of weights, order and augmentation.")
     precision: Literal["auto", "full", "mixed"] = option(
-        "auto", "Precision: full (float32), mixed (half precision where it is safe), or auto (mixed on a GPU)."
+        "auto",
+        "Precision: full (float32), mixed (half precision where it is safe), or auto (mixed on a GPU from 10 million "
+        "parameters).",
     )
     decay: float = option(0.9, "Power of the polynomial decay of the learning rate to zero; 0 keeps the rate.")
     clip: float = option(0.0, "Maximum norm of a step's gradient; 0 for no limit.")
@@ -245,24 +247,14 @@ def two_columns(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate([column[:height] for column in columns], 1)
 
 
-def first_examples(batch: Any, count: int) -> Any:
-    """Select the first examples of a batch of tensors in tuples, lists and dictionaries."""
-    return _map_tensors(batch, lambda tensor: tensor[:count] if tensor.ndim else tensor)
-
-
 def moved(batch: Any, device: Any) -> Any:
     """Move a batch of tensors in tuples, lists and dictionaries to a device."""
-    return _map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
-
-
-def _map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to every tensor of a batch."""
     if isinstance(batch, Tensor):
-        return change(batch)
+        return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
-        return {key: _map_tensors(value, change) for key, value in batch.items()}
+        return {key: moved(value, device) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_map_tensors(value, change) for value in batch))
+        return type(batch)(*(moved(value, device) for value in batch))
     if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
-        return type(batch)(_map_tensors(value, change) for value in batch)  # type: ignore[call-arg]
+        return type(batch)(moved(value, device) for value in batch)  # type: ignore[call-arg]
     return batch

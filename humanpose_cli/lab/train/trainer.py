@@ -12,7 +12,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
-from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_examples, moved
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, moved
 from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
@@ -40,6 +40,9 @@ CHECKPOINT, RUN = "checkpoint.pt", "run.json"
 WRITTEN = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
 _SHOW_EVERY = 1.0  # seconds
+# Parameters from which `precision=auto` is mixed on a GPU. An H100 takes 1.2 to 2 times as long for mixed steps of
+# networks with .5 to 3 million parameters, whose launches take most of the time (benchmarks/results).
+_MIXED_FROM = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, r
     steps, first_step = options.steps or len(loader) * options.epochs, 0
     if resume and (folder / CHECKPOINT).exists():
         first_step = read_checkpoint(folder / CHECKPOINT, _settings(recipe, options))[0].step
-    parameter_count = sum(parameter.numel() for phase in recipe.phases() for parameter in phase.parameters)
+    parameter_count = _parameter_count(recipe.phases())
     state = sum(tensor.nbytes for tensor in recipe.model.state_dict().values())
     return TrainPlan(
         steps,
@@ -204,7 +207,7 @@ class _Loop:
         group.share(recipe.model)
         self.phases = list(recipe.phases())
         self.optimisers = {phase.name: _adam(phase) for phase in self.phases}
-        self.mixed = options.precision == "mixed" or (options.precision == "auto" and device.type == "cuda")
+        self.mixed = is_mixed(options.precision, device.type, self.phases)
         half_is_short = device.type == "cuda" and torch.cuda.get_device_capability(device) < BFLOAT16_FROM
         self.half = torch.float16 if half_is_short else torch.bfloat16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
@@ -331,7 +334,9 @@ class _Loop:
                 try:
                     self.step(batch)
                 except torch.cuda.OutOfMemoryError as error:
-                    raise self.too_large(batch) from error
+                    problem = f"its memory is too small for a batch of {self.options.batch_size}"
+                    remedy = "a smaller `batch_size`, a smaller preset, or smaller images"
+                    raise UnavailableError(f"{self.device}", problem, remedy=remedy) from error
                 self.progress.position = self.loader.position
                 self.seconds = previous_seconds + time.monotonic() - start
                 self.between_steps = True
@@ -372,28 +377,6 @@ class _Loop:
         self.progress.summed += 1
         if self.progress.summed == self.options.log_every:
             self.log()
-
-    def too_large(self, batch: Any) -> UnavailableError:
-        """Explain that the device's memory is full, with the largest part of the batch that fits."""
-        # It is found by trying. The run ends with it, so the trials' changes of the weights are never saved. With
-        # several processes nothing is tried: the others wait in another step.
-        full = count = self.options.batch_size // self.group.count
-        remedy = "not even one example fits: a smaller preset, or smaller images"
-        if self.group.count > 1:
-            remedy = f"a smaller `batch_size` than {self.options.batch_size}, shared by {self.group.count} processes"
-            count = 1
-        while count > 1:
-            count //= 2
-            for phase in self.phases:
-                self.optimisers[phase.name].zero_grad(set_to_none=True)
-            torch.cuda.empty_cache()
-            try:
-                self.step(first_examples(batch, count))
-            except torch.cuda.OutOfMemoryError:
-                continue
-            remedy = f"`batch_size={count}` fits"
-            break
-        return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {full}", remedy=remedy)
 
     def update(self, phase: Phase, optimiser: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -516,6 +499,23 @@ class _Loop:
             kept=f"{KEPT_FILE[self.options.keep]}: {text}" if text else "",
             cautions=tuple(validation_cautions(self.recipe.validation_data)),
         )
+
+
+def is_mixed(precision: str, device: str, phases: Sequence[Phase]) -> bool:
+    """Return whether a training computes in half precision where that is safe.
+
+    Args:
+        precision: "auto", "full" or "mixed".
+        device: The type of device.
+        phases: The phases of a step.
+    """
+    return precision == "mixed" or (
+        precision == "auto" and device == "cuda" and _parameter_count(phases) >= _MIXED_FROM
+    )
+
+
+def _parameter_count(phases: Sequence[Phase]) -> int:
+    return sum(parameter.numel() for phase in phases for parameter in phase.parameters)
 
 
 def _adam(phase: Phase) -> torch.optim.Adam:

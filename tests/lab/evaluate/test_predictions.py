@@ -131,7 +131,7 @@ def test_labelled_boxes_are_passed_to_the_fit(tmp_path: Path, monkeypatch: pytes
 
     def perfect(pool: object, image: np.ndarray, boxes: np.ndarray, *more: object) -> list[DetectedPerson]:
         calls.append(boxes)
-        found = _detected(cache.person(len(calls) - 1))
+        found = _detected(cache.sample(len(calls) - 1).people[0])
         assert found is not None
         return [replace(found, box=np.array([0, 0, 1, 1.0]))]  # would not overlap
 

@@ -34,7 +34,7 @@ from humanpose_cli.lab.synthetic.cameras import (
     sample_lighting,
 )
 from humanpose_cli.lab.synthetic.scene import sample_props, seat_for
-from humanpose_cli.lab.synthetic.tiles import TILE_KINDS, TILE_SIDE, tile, tile_level
+from humanpose_cli.lab.synthetic.tiles import TILE_KINDS, TILE_SIDE, resample, tile, tile_level
 
 JOINTS = np.array([[0, 0.1, 0], [0, 1.7, 0], [-0.4, 1.2, 0.1], [0.4, 1.2, -0.1], [0.1, 0.9, 0.2]])
 
@@ -213,6 +213,7 @@ def test_look_up_is_bilinear_and_repeats():
     x, y = u * 4 - 0.5, v * 2 - 0.5
     np.testing.assert_allclose(look_up(image, x % 4, y % 2, cv2.BORDER_WRAP)[:, 0], [0, 70, 100, 160], atol=1)
     np.testing.assert_allclose(look_up(image, x[:2], y[:2])[:, 0], [0, 70], atol=1)
+    np.testing.assert_allclose(resample(image, x / 4 + 3, y / 2 - 2)[:, 0], [0, 70, 100, 160], atol=1)
     np.testing.assert_array_equal(look_up(image, x[:2] + 4, y[:2], cv2.BORDER_CONSTANT), 0)
 
 

@@ -133,12 +133,9 @@ def test_covered_skin_is_left_out():
     assert skin(dressed_mesh, "left_hand") == skin(bare, "left_hand")
 
 
-def test_a_texture_too_small_is_refused():
+def test_small_textures_and_other_bodies_are_refused():
     with raises(UsageError, subject="texture size"):
         dress_identity(body(), *person(0), texture_size=8)
-
-
-def test_only_the_default_body_can_be_dressed():
     other = default_body()
     other.name = "smpl-neutral"
     with raises(UsageError, problem="cannot be dressed"):

@@ -24,7 +24,7 @@ from humanpose_cli.lab.synthetic.fabrics import (
     wrinkle_tile,
 )
 from humanpose_cli.lab.synthetic.people import HAIR_STYLES, sample_identity, sample_outfit
-from humanpose_cli.lab.synthetic.tiles import octave_noise, resample
+from humanpose_cli.lab.synthetic.tiles import octave_noise
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -51,17 +51,6 @@ def test_noise_is_seamless_and_normalised():
     assert field.mean() == pytest.approx(0, abs=1e-4)
     assert field.std() == pytest.approx(1, abs=1e-4)
     assert np.abs(field[0] - field[-1]).mean() < 1.5 * np.abs(np.diff(field, axis=0)).mean()
-
-
-def test_resampling_repeats_the_tile():
-    tile = np.random.default_rng(1).uniform(0, 1, (8, 8)).astype(np.float32)
-    positions = np.arange(8, dtype=np.float32) / 8
-    u, v = np.meshgrid(positions, positions)
-    u, v = u.ravel(), v.ravel()
-    np.testing.assert_allclose(resample(tile, u, v), tile.ravel(), atol=1e-6)
-    np.testing.assert_allclose(resample(tile, u + 3, v - 2), tile.ravel(), atol=1e-5)
-    between = resample(tile, np.full(1, 7.5 / 8, np.float32), np.zeros(1, np.float32))
-    assert between[0] == pytest.approx((tile[0, 7] + tile[0, 0]) / 2, abs=1e-5)
 
 
 def test_prints_have_something_on_them():

@@ -19,18 +19,17 @@ from helpers.patience import PATIENCE
 from safetensors.torch import load_file
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.core.progress import no_progress
 from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes, only_training
-from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.lab.train.recipe import Phase, TrainOptions
 from humanpose_cli.lab.train.trainer import (
     BEST,
     CHECKPOINT,
     LAST,
     RUN,
     SCHEMA,
-    _Loop,
+    is_mixed,
     plan_training,
     read_checkpoint,
     train,
@@ -247,8 +246,7 @@ def test_a_training_that_is_refused_leaves_no_folder(tmp_path):
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
-    recipe = LineRecipe()
-    run(tmp_path, recipe)
+    run(tmp_path)
     again = LineRecipe()
     result = run(tmp_path, again)
     assert result.finished
@@ -269,8 +267,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 
 def test_validation_may_come_between_epochs(tmp_path):
-    recipe = LineRecipe()
-    run(tmp_path, recipe, replace(OPTIONS, validate_every=5))
+    run(tmp_path, options=replace(OPTIONS, validate_every=5))
     steps = [line["step"] for line in lines(tmp_path) if line["kind"] == "validation"]
     assert steps == [5, 10, 15, 20, 24]
 
@@ -365,10 +362,12 @@ def test_preset_paper_keeps_the_last_step(name):
     assert MODELS[name].preset("paper")[1].keep == "last"
 
 
-@pytest.mark.parametrize("name", ["segmenter", "nbf"])
-def test_small_presets_leave_the_precision_to_the_device(name):
+def test_only_large_networks_on_a_gpu_are_mixed_unless_requested():
     """Most CPUs emulate bfloat16: a step takes six to nine times as long."""
-    assert MODELS[name].preset("small")[1].precision == "auto"
+    assert {MODELS[name].preset("small")[1].precision for name in ("segmenter", "nbf", "warp3d")} == {"auto"}
+    small, large = ([Phase("fit", [torch.empty(size, device="meta")], 1e-3)] for size in (3_000_000, 50_000_000))
+    assert [is_mixed("auto", device, large) for device in ("cpu", "cuda")] == [False, True]
+    assert [is_mixed(precision, "cuda", small) for precision in ("auto", "full", "mixed")] == [False, False, True]
 
 
 @pytest.mark.extensive
@@ -469,28 +468,13 @@ def test_a_gpu_has_as_many_workers_as_there_are_cores(monkeypatch, device, worke
     assert TrainOptions(workers=workers).workers_for(device) == expected
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_only_a_process_alone_tries_smaller_batches(monkeypatch, tmp_path, count):
-    """The others would wait for it in a step that it never makes."""
-    loop = _Loop(LineRecipe(), OPTIONS, tmp_path, CPU, Processes(), no_progress)
-    loop.group = Processes(0, count)
-    tried = []
-    monkeypatch.setattr(loop, "step", tried.append)
-    error = loop.too_large({"x": torch.zeros(8, 3)})
-    assert bool(tried) == (count == 1)
-    assert "`batch_size" in str(error)
-
-
-@pytest.mark.parametrize(("room", "message"), [(5, "`batch_size=4` fits"), (0, "not even one example fits")])
-def test_a_full_gpu_is_reported_with_the_batch_that_fits(tmp_path, room, message):
+def test_a_full_gpu_is_reported_with_a_remedy(tmp_path):
     class Large(LineRecipe):
         def losses(self, phase, batch):
-            if len(batch["x"]) > room:
-                raise torch.cuda.OutOfMemoryError("full")
-            return super().losses(phase, batch)
+            raise torch.cuda.OutOfMemoryError("full")
 
-    with raises(UnavailableError, problem="too small for a batch of 16", remedy=message):
-        train(Large(), replace(OPTIONS, batch_size=16), tmp_path, CPU)
+    with raises(UnavailableError, problem="too small for a batch of 8", remedy="a smaller `batch_size`"):
+        run(tmp_path, Large())
     assert not (tmp_path / "checkpoint.pt").exists()
 
 

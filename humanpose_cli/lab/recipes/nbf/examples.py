@@ -279,7 +279,7 @@ class BodyExamples:
             random: Source of the random numbers.
             image: Decode the image even if the input does not need it.
         """
-        parts = {
+        parts: dict[str, Any] = {
             "image": image or self.segmenter is not None or self.inputs.kind == "rgb",
             "mask": bool(self.maps),
             "detected_mask": self.segmenter is not None and self.segmenter.guided,

@@ -35,6 +35,8 @@ from humanpose_cli.models.segmenter.network import (
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 
 _MAPS = ("parts", "persons")
+# The labels of a person that examples need, without and with a guide.
+_LABELS = ("box", "mask"), ("box", "mask", "keypoints/smpl24", "detected", "detected_world", "detected_mask")
 _UNGUIDED = 0.15  # share of a guided segmenter's examples without a guide
 _GUIDE_ERRORS = 0.3  # strength of the imitated errors of the guide, in addition to the detector's errors
 
@@ -124,7 +126,7 @@ class SegmenterCrops:
         self.guided = guided and options.guided
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
-        example = self.people.example(number, _MAPS, detected_mask=self.guided)
+        example = self.people.example(number, _MAPS, _LABELS[self.guided], detected_mask=self.guided)
         augmentation = NO_AUGMENTATION if self.training is None else self.training.augmentation
         crop = random_crop(example, self.options.crop, random, augmentation, fill=self.options.fill)
         evidence = evidence_of_example(crop)

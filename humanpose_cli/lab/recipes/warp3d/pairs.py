@@ -28,7 +28,6 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.cache.augmentation import (
     NO_AUGMENTATION,
     Augmentation,
-    ColourChange,
     Example,
     change_colour,
     crop_example,
@@ -36,6 +35,7 @@ from humanpose_cli.lab.cache.augmentation import (
     random_crop,
 )
 from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.cache.reading import Names
 from humanpose_cli.models.warp3d.config import FILL, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import frame_joints, generator_parts
 
@@ -101,14 +101,14 @@ class Pairs:
         targets = self.targets[changes.cumsum()[:-1] > 0, 0]
         return np.unique(np.concatenate((self.inputs[pairs, 0], targets)))
 
-    def examples(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
-        """Decode an input and a random target, with the masks of the person."""
+    def examples(self, number: int, random: np.random.Generator, labels: Names = None) -> tuple[Example, Example]:
+        """Decode an input and a random target, with the masks of the person, and with the named labels or all."""
         start, stop = self.spans[number].tolist()
         excluded = int(self.excluded[number])
         target = start + int(random.integers(stop - start - (excluded != _NONE)))
         target += excluded != _NONE and target >= excluded
         source, target_example = (
-            example_of(self.cache.sample(row), person, maps=())
+            example_of(self.cache.sample(row, person=person, maps=("persons",), labels=labels), person, maps=())
             for row, person in (self.inputs[number].tolist(), self.targets[target].tolist())
         )
         return source, target_example
@@ -247,11 +247,11 @@ class PairCrops:
         self.depth_jitter, self.full_images = depth_jitter, full_images
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
-        return self.arrays(*self.crops(number, random), random)
+        return self.arrays(*self.crops(number, random, ("box", _JOINTS, "mask")), random)
 
-    def crops(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
-        """Crop both images of a pair with the same random changes."""
-        first, second = self.pairs.examples(number, random)
+    def crops(self, number: int, random: np.random.Generator, labels: Names = None) -> tuple[Example, Example]:
+        """Crop both images of a pair with the same random changes, and with the named labels or all."""
+        first, second = self.pairs.examples(number, random, labels)
         if self.full_images:
             return self._full_image(first), self._full_image(second)
         if one_camera(first, second) and first.person.box is not None and second.person.box is not None:
@@ -268,7 +268,9 @@ class PairCrops:
 
     def arrays(self, first: Example, second: Example, random: np.random.Generator) -> dict[str, NDArray[Any]]:
         """Return the arrays of two crops."""
-        images = self._recolour(np.concatenate((first.image, second.image)), random)
+        # Both images as one array, so that contrast changes about their common mean.
+        colour = self.augmentation.colour(*random.uniform(-1, 1, 4))
+        images = change_colour(np.concatenate((first.image, second.image)), colour)
         result: dict[str, NDArray[Any]] = {"input": images[: self.size], "target": images[self.size :]}
         for name, crop in (("source", first), ("target", second)):
             result[f"{name}_joints"] = frame_of_example(crop)
@@ -283,13 +285,6 @@ class PairCrops:
         """Scale the complete image to the longer side of the crop."""
         frame = np.array([0.0, 0.0, *example.size])
         return crop_example(example, crop_around_box(frame, self.size, fill=1.0))
-
-    def _recolour(self, images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-        """Change both images as one array, so that contrast changes about their common mean."""
-        a = self.augmentation
-        limits = (a.brightness, a.contrast, a.saturation, a.hue)
-        brightness, contrast, saturation, hue = limits * random.uniform(-1, 1, 4)
-        return change_colour(images, ColourChange(hue, 1 + saturation, 1 + contrast, brightness))
 
 
 def collated_pairs(examples: list[dict[str, NDArray[Any]]], *, config: GeneratorConfig) -> dict[str, Tensor]:

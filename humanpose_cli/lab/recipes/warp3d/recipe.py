@@ -119,7 +119,7 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
             person_weight=2.0,
             learning_rate=5e-4,
         ),
-        TrainOptions(steps=20_000, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
+        TrainOptions(steps=20_000, batch_size=8, decay=0.9, clip=5.0, average=0.998),
     ),
     "tiny": (
         replace(_training("tiny"), perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
