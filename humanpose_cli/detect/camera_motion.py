@@ -118,7 +118,7 @@ class CameraMotion:
         """
         scale = _SIDE / max(image.shape[:2])
         grey = _grey(image, scale)
-        if shot != self._shot or (self._last_grey is not None and self._last_grey.shape != grey.shape):
+        if shot != self._shot:
             self._shot = shot
             self._restart()
         focal = float(camera.focal) * scale

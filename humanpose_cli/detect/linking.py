@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +53,11 @@ class TrackLinker:
 
     def __init__(self) -> None:
         self._assigner = TrackAssigner()
-        self._size = 0
         self._rows: list[_Row] = []
         self._frame = -1
 
     def add(self, people: Sequence[DetectedPerson], image: NDArray[np.uint8]) -> FrameIds:
         """Add the next frame; neither people nor image are stored.
-
-        Frames of another size count as the same view at another scale.
 
         Args:
             people: The people of the frame.
@@ -70,17 +67,14 @@ class TrackLinker:
             Provisional numbers.
         """
         self._frame += 1
-        self._size = self._size or max(image.shape[:2])
-        scale = self._size / max(image.shape[:2])
-        people_in_scale = [p if scale == 1 else _scaled(p, scale) for p in people]
         # A track that slid onto another person ends here: it gets neither of the two detections.
-        distinct = distinct_rows(people_in_scale)
-        ids = self._assigner.assign([people_in_scale[row] for row in distinct], image)
+        distinct = distinct_rows(people)
+        ids = self._assigner.assign([people[row] for row in distinct], image)
         number_of = dict(zip(distinct, ids.track_ids, strict=True))
         numbers = tuple(number_of.get(row, _DUPLICATE) for row in range(len(people)))
         self._rows += [
-            _Row(self._frame, ids.shot_id, number, s.box, p.confirmed, body_colours(p, image), p.score)
-            for number, p, s in zip(numbers, people, people_in_scale, strict=True)
+            _Row(self._frame, ids.shot_id, number, p.box, p.confirmed, body_colours(p, image), p.score)
+            for number, p in zip(numbers, people, strict=True)
         ]
         return FrameIds(ids.shot_id, numbers)
 
@@ -148,11 +142,6 @@ class TrackLinker:
             clear = [row for row in rows if not is_covered[row]] or rows
             result[number] = median_colours([self._rows[row].colours for row in clear])
         return result
-
-
-def _scaled(person: DetectedPerson, scale: float) -> DetectedPerson:
-    factor = np.array([scale, scale, 1], np.float32)
-    return replace(person, box=(scale * person.box).astype(np.float32), keypoints=factor * person.keypoints)
 
 
 def _covered(rows: Sequence[_Row], *, within: bool = False) -> NDArray[np.bool_]:

@@ -36,10 +36,6 @@ class Region:
     side: float
     angle: float = 0.0
 
-    def scaled(self, factor: float) -> Region:
-        """Scale the region to an image that is `factor` times as large."""
-        return Region(factor * self.x, factor * self.y, factor * self.side, self.angle)
-
     def is_near(self, region: Region, shift: float, ratio: float) -> bool:
         """Return whether two regions are close, whatever their angles.
 

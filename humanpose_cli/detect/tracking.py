@@ -99,10 +99,6 @@ class _Motion:
         y = (end.y - start.y) / frames
         return _Motion((self.x + x) / 2, (self.y + y) / 2, (self.turn + turn) / 2)
 
-    def scaled(self, factor: float) -> _Motion:
-        """Scale the motion to an image that is `factor` times as large."""
-        return _Motion(factor * self.x, factor * self.y, self.turn)
-
 
 @dataclass(eq=False)
 class _FollowedPerson:
@@ -205,7 +201,6 @@ class Follower:
         self._people: list[_FollowedPerson] = []
         self._rejections: list[tuple[Region, int]] = []
         self._frame = -1
-        self._size = 0
         rate = frame_rate or 0.0
         self._look_every = LOOK_EVERY * max(1, round(rate / _USUAL_RATE))
         # A quarter of a frame: 59.94 frames a second are 60. Frames in which newcomers are looked for are searched.
@@ -222,7 +217,6 @@ class Follower:
         self._begun_searches: dict[int, PendingProposals] = {}
         if state is not None:
             self._frame = state["frame"]
-            self._size = state["size"]
             self._rejections = [(Region(*region), until) for region, until in state["rejected"]]
             self._looks = {
                 Region(*window): _decoded(layout, (_LAYOUT_SIDE, _LAYOUT_SIDE)) for window, layout in state["looks"]
@@ -237,7 +231,6 @@ class Follower:
         """The state that the next frames depend on, as JSON values."""
         return {
             "frame": self._frame,
-            "size": self._size,
             "rejected": [(astuple(region), until) for region, until in self._rejections],
             "looks": [(astuple(window), _encoded(layout)) for window, layout in self._looks.items()],
             "followed": [person.state for person in self._people],
@@ -301,7 +294,6 @@ class Follower:
         if not (is_last or self._is_due(pyramid)):
             return None
         self._search_count += 1
-        self._rescale(max(pyramid.width, pyramid.height))
         # MultiPose looks for newcomers while the landmark passes follow those who are known: neither needs the other.
         look = self._look_round(pyramid)
         _, proposals = self._pool.run_both(lambda: self._follow(pyramid), look)
@@ -340,7 +332,7 @@ class Follower:
         if self._longest_gap == 1:
             return True
         small = frame_thumbnail(pyramid.image)
-        due = self._frame >= self._next_search or self._size != max(pyramid.size)
+        due = self._frame >= self._next_search
         due |= self._frame % self._look_every == 0 or self._frame % KEY_EVERY == 0
         due |= self._thumbnail is None or shows_another_layout(self._thumbnail, small)
         if due:
@@ -365,19 +357,6 @@ class Follower:
         turn = abs(math.remainder(end.angle - start.angle, 2 * math.pi))
         farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / end.side
         return max(farthest / _GAP_MOVEMENT, turn / _GAP_TURN)
-
-    def _rescale(self, size: int) -> None:
-        """Scale all regions to a frame of another size, which shows the same view."""
-        if self._size not in (0, size):
-            scale = size / self._size
-            for f in self._people:
-                f.region = f.region.scaled(scale)
-                f.start = f.start.scaled(scale)
-                f.motion = f.motion.scaled(scale)
-                f.points = None if f.points is None else scale * f.points
-            self._rejections = [(region.scaled(scale), until) for region, until in self._rejections]
-            self._looks.clear()
-        self._size = size
 
     def _follow(self, pyramid: Pyramid) -> None:
         """Run passes over all people who are followed."""

@@ -403,7 +403,7 @@ class Fitter:
         searched. The last undamaged frame replaces their pixels.
 
         Args:
-            frames: The frames in order.
+            frames: The frames in order, all of one size.
             people: "all" or "largest". None takes the fitter's option.
             frame_rate: Frames per second, if known.
             frame_count: The number of frames, for the progress.

@@ -68,10 +68,6 @@ class CornerTracker:
         scale = min(1.0, _SIDE / max(image.shape[:2]))
         grey = _shrunken_grey(image, scale)
         background = _background(grey.shape, [np.asarray(box, float) * scale for box in boxes])
-        if self._previous is not None and self._previous.shape != grey.shape:
-            self._previous = None
-            self._points = self._points[:0]
-            self._ids = self._ids[:0]
         if self._previous is not None and len(self._points):
             self._follow(self._previous, grey, background)
         self._age += 1

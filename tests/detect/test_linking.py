@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 from helpers.coloured_figures import BLUE, GREY, RED, frame_of, person_at
@@ -152,15 +151,3 @@ def test_a_mixture_at_a_crossing_does_not_keep_the_pieces_of_a_person_apart() ->
     walk(1, range(32, 37), (344, 645), (366, 1037), 50)
     walk(2, range(72, 100), (673, 935), (798, 1155), 66)
     assert linker.tracks() == [0] * 99 + [1] * (32 + 5 + 28)
-
-
-def test_a_size_that_changes_changes_no_track() -> None:
-    linker = TrackLinker()
-    for frame in range(20):
-        scale = 1 if frame < 10 else 0.5
-        people = [(100.0 + frame, RED), (300.0 - frame, BLUE)]
-        image = cv2.resize(frame_of(*people), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        found = [person_at(x) for x, _ in people]
-        factor = np.array([scale, scale, 1], np.float32)
-        linker.add([replace(p, box=p.box * np.float32(scale), keypoints=p.keypoints * factor) for p in found], image)
-    assert linker.tracks() == [0, 1] * 20

@@ -59,13 +59,6 @@ def test_large_images_are_shrunken(texture):
     assert np.abs(tracker.frames[0].positions).max(0) == pytest.approx((480, 270), abs=15)
 
 
-def test_another_size_begins_anew(texture):
-    tracker = CornerTracker()
-    tracker.add(view(texture, 0, 0), [], Camera.of_image(SIZE))
-    tracker.add(view(texture, 0, 0)[::2, ::2].copy(), [], Camera.of_image((240, 180)))
-    assert not np.isin(tracker.frames[0].ids, tracker.frames[1].ids).any()
-
-
 def test_key_frames_are_evenly_spaced_and_come_where_corners_are_lost():
     tracker = CornerTracker()
     for frame in range(16):
