@@ -106,7 +106,7 @@ class Export:
         if clip == Clip():
             return self
         fit, up = clip.cut(self.fit), np.array((0.0, 1, 0)) @ (np.eye(3) if self.rig is None else self.rig.to_body)
-        seconds, meshes = self.fit.seconds(DEFAULT_FRAME_RATE), {track: self.meshes[track] for track in fit.tracks}
+        seconds, meshes = self.fit.seconds(1), {track: m for track, m in self.meshes.items() if track in fit.tracks}
         people = [clip.moved(person, seconds, up) for person in self.people if person.track in fit.tracks]
         fit = with_motions(fit, people, self.body) if self.rig is None else fit
         return replace(self, fit=fit, people=people, meshes=meshes, complete=(self, clip))

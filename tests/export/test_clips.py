@@ -83,6 +83,7 @@ def test_clips_of_all_formats(tmp_path, kind):
 def test_characters_are_in_place_and_repeat(tmp_path, name):
     """Whatever axes their files have; feet stood on the ground before, and the hips keep the heights of that."""
     path = write_character(tmp_path / "a.glb", CHARACTERS[name](), "VRM" if name == "vrm0" else "")
+    assert len(export_fit(FIT, tmp_path / "clip", "glb", rig=str(path), in_place=True, loop="1:4")) == len(PRESENT)
     rig, seconds = read_rig(str(path)), np.arange(60) / 25
     walk = retargeted(walking(person()), rig, seconds, grounded=True)
     up = np.array((0, 1, 0)) @ rig.to_body
