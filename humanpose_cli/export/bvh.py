@@ -8,7 +8,6 @@ first frame.
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,24 +16,20 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.export.motion import PersonMotion
 from humanpose_cli.fitting.times_between import TimesBetween
-from humanpose_cli.io.atomic import write_text
 
 _ORDER = "ZXY"
 _END = 0.1  # metres, length of a last joint's bone
 
 
-def write_bvh(
-    path: Path | str, person: PersonMotion, frame_rate: float, seconds: NDArray[np.float64] | None = None
-) -> None:
-    """Write one person. Bones have constant lengths, by the mean of segment scales over time.
+def bvh_text(person: PersonMotion, frame_rate: float, seconds: NDArray[np.float64] | None = None) -> str:
+    """Return the file of one person. Bones have constant lengths, by the mean of segment scales over time.
 
     Args:
-        path: The file.
         person: The person.
         frame_rate: Frames per second, above 0.
         seconds: Times of the fit's frames if they are not evenly spaced; the motion is then resampled.
     """
-    skeleton, parents = person.skeleton, np.array(person.skeleton.parents)
+    skeleton, parents = person.skeleton, person.parents
     lengths = person.offsets * person.scales.mean(0)[parents][:, None]
     offsets = np.einsum("jik,jk->ji", person.rest_rotations[parents], lengths)
     children: dict[int, list[int]] = {joint: [] for joint in range(len(skeleton))}
@@ -71,7 +66,7 @@ def write_bvh(
     columns = [column for row, joint in enumerate(order) for column in (positions.get(joint), angles[:, row])]
     lines += ["MOTION", f"Frames: {len(pelvis)}", f"Frame Time: {1 / frame_rate:.9f}"]
     lines += [_numbers(values) for values in np.hstack([c for c in columns if c is not None])]
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _numbers(values: NDArray[Any]) -> str:

@@ -17,7 +17,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
-from humanpose_cli.export.bvh import write_bvh
+from humanpose_cli.export.bvh import bvh_text
 from humanpose_cli.export.clips import Clip, with_motions
 from humanpose_cli.export.cloud import write_cloud
 from humanpose_cli.export.fbx import fbx_bytes
@@ -36,11 +36,11 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import (
     atomic_path,
+    npz_bytes,
     removed_on_failure,
     write_bytes,
     write_files,
     write_json,
-    write_npz,
     write_text,
 )
 from humanpose_cli.io.digests import file_digest
@@ -283,36 +283,28 @@ def rig_identity(rig: str | None) -> str | None:
     return file_digest(Path(rig)) if rig is not None and Path(rig).is_file() else rig
 
 
-def _each_person(task: Export, ending: str, write: Callable[[Path, PersonMotion], None]) -> list[Path]:
-    """Write one file for each person."""
+def _each_person(task: Export, ending: str, content: Callable[[PersonMotion, str], str | bytes]) -> list[Path]:
+    """Write one file for each person; `content` gets the person and the file's name."""
     paths = [task.path(f".{person.name}.{ending}") for person in task.people]
     with removed_on_failure(paths):
         for person, path in zip(task.people, paths, strict=True):
-            write(path, person)
+            data = content(person, path.name)
+            if isinstance(data, bytes):
+                write_bytes(path, data)
+            else:
+                write_text(path, data)
     return paths
 
 
-def _amass(task: Export) -> list[Path]:
-    def write(path: Path, person: PersonMotion) -> None:
-        write_npz(path, task.fit.to_amass(person.track, body=task.body))
-
-    return _each_person(task, "amass.npz", write)
-
-
-def _bvh(task: Export) -> list[Path]:
-    fit = task.fit
-    return _each_person(task, "bvh", lambda path, person: write_bvh(path, person, fit.frame_rate, fit.frame_times))
-
-
 def _glb(task: Export) -> list[Path]:
-    path, fit = task.path(".glb"), task.fit
+    seconds = task.fit.seconds(1)
     if task.rig is not None and task.rig.glb is not None:
-        rig, glb, seconds = task.rig, task.rig.glb, fit.seconds(fit.frame_rate)
+        rig, glb = task.rig, task.rig.glb
         ending = glb.path.suffix.lower()[1:]
-        return _each_person(task, ending, lambda p, o: write_bytes(p, animated_glb(o, rig, glb, seconds=seconds)))
-    cameras = CameraPath.all_of(fit)
-    data = glb_bytes(task.people, task.meshes, cameras, seconds=fit.seconds(fit.frame_rate))
-    further_files = {task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
+        return _each_person(task, ending, lambda person, _: animated_glb(person, rig, glb, seconds=seconds))
+    path = task.path(".glb")
+    data = glb_bytes(task.people, task.meshes, CameraPath.all_of(task.fit), seconds=seconds)
+    further_files = {task.path(SCRIPT_SUFFIX): blender_script(task.fit, path.parent)}
     with removed_on_failure([*further_files]):
         write_files({**further_files, path: data})
     return [path, *further_files]
@@ -320,23 +312,23 @@ def _glb(task: Export) -> list[Path]:
 
 def _fbx(task: Export) -> list[Path]:
     path, fit = task.path(".fbx"), task.fit
-    seconds, cameras = fit.seconds(fit.frame_rate), CameraPath.all_of(fit)
+    seconds, cameras = fit.seconds(1), CameraPath.all_of(fit)
     write_bytes(path, fbx_bytes(task.people, task.meshes, cameras, seconds=seconds, frame_rate=fit.frame_rate))
     return [path]
 
 
 def _vrma(task: Export) -> list[Path]:
-    moved, seconds = task, task.fit.seconds(1)
+    seconds = task.fit.seconds(1)
     if task.rig is None:
         complete, clip = task.complete or (task, Clip())
-        moved = complete.on_rig(read_rig("vrm"), grounded=False).clipped(clip)
-    return _each_person(moved, "vrma", lambda path, person: write_bytes(path, vrma_bytes(person, seconds=seconds)))
+        task = complete.on_rig(read_rig("vrm"), grounded=False).clipped(clip)
+    return _each_person(task, "vrma", lambda person, _: vrma_bytes(person, seconds=seconds))
 
 
 def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
     names, images = task.images(path.parent, task.stem)
-    codes = fit.seconds(fit.frame_rate) * fit.frame_rate
+    codes = fit.seconds(1) * fit.frame_rate
     further_files = {**images, task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
     with removed_on_failure([*further_files]), atomic_path(path) as temporary:
         cameras = CameraPath.all_of(fit)
@@ -428,21 +420,17 @@ def _masks(task: Export) -> list[Path]:
 
 def _laboratory(task: Export, kind: str) -> list[Path]:
     turn = turn_to_x(task.people)
-
-    def write(path: Path, person: PersonMotion) -> None:
-        content = LABORATORY[kind](task.fit, task.body, person, turn, path.name)
-        if isinstance(content, bytes):
-            write_bytes(path, content)
-        else:
-            write_text(path, content)
-
-    return _each_person(task, kind, write)
+    return _each_person(task, kind, lambda person, name: LABORATORY[kind](task.fit, task.body, person, turn, name))
 
 
 FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
-    "amass": _amass,
+    "amass": lambda task: _each_person(
+        task, "amass.npz", lambda person, _: npz_bytes(task.fit.to_amass(person.track, body=task.body))
+    ),
     "json": _json,
-    "bvh": _bvh,
+    "bvh": lambda task: _each_person(
+        task, "bvh", lambda person, _: bvh_text(person, task.fit.frame_rate, task.fit.frame_times)
+    ),
     "glb": _glb,
     "fbx": _fbx,
     "vrma": _vrma,

@@ -58,6 +58,11 @@ class _Record:
         self.records.append(_Record(name, *values))
         return self.records[-1]
 
+    def fill(self, **values: Any) -> None:
+        """Add a record of one value for each name."""
+        for name, value in values.items():
+            self.add(name, value)
+
     def properties(self, **values: Any) -> None:
         """Add properties by name, in which `_` stands for a space: numbers, (type, value) or vectors (3,)."""
         block = self.add("Properties70")
@@ -145,13 +150,9 @@ class _Scene:
         self.connect(node, number, name)
         for axis, column in columns.items():
             _, curve = self.new("AnimationCurve", "AnimCurve", "", parent=node, link=f"d|{axis}")
-            curve.add("Default", float(column[0]))
-            curve.add("KeyVer", 4009)
-            curve.add("KeyTime", self._ticks[frames])
-            curve.add("KeyValueFloat", column.astype(np.float32))
-            curve.add("KeyAttrFlags", np.array([interpolation], np.int32))
-            curve.add("KeyAttrDataFloat", np.zeros(4, np.float32))
-            curve.add("KeyAttrRefCount", np.array([len(column)], np.int32))
+            curve.fill(Default=float(column[0]), KeyVer=4009, KeyTime=self._ticks[frames])
+            curve.fill(KeyValueFloat=column.astype(np.float32), KeyAttrFlags=np.array([interpolation], np.int32))
+            curve.fill(KeyAttrDataFloat=np.zeros(4, np.float32), KeyAttrRefCount=np.array([len(column)], np.int32))
 
 
 def fbx_bytes(
@@ -193,9 +194,7 @@ def _head(scene: _Scene, frame_rate: float) -> list[_Record]:
     """Make the records before the objects."""
     creator = f"humanpose-cli {__version__}"
     extension = _Record("FBXHeaderExtension")
-    extension.add("FBXHeaderVersion", 1003)
-    extension.add("FBXVersion", _VERSION)
-    extension.add("Creator", creator)
+    extension.fill(FBXHeaderVersion=1003, FBXVersion=_VERSION, Creator=creator)
     settings = _Record("GlobalSettings")
     settings.add("Version", 1000)
     axes = {"UpAxis": 1, "FrontAxis": 2, "CoordAxis": 0, "OriginalUpAxis": -1}
@@ -226,14 +225,10 @@ def _head(scene: _Scene, frame_rate: float) -> list[_Record]:
 def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, frame_count: int) -> None:
     """Add a person with skeleton, mesh, skin and animation."""
     root = scene.node(person.name, "Null", 0)
-    changes = person.presence_changes(frame_count)
-    scales = np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
-    if changes:
-        scene.animate(root, "Lcl Scaling", np.array([*changes]), scales, _STEP)
-    parents = np.array(person.skeleton.parents)
-    axes = person.bone_axes
-    at_rest = np.where((parents < 0)[:, None, None], axes, axes[parents].transpose(0, 2, 1) @ axes)
-    offsets = np.where((parents < 0)[:, None], person.joints, person.bone_offsets) * _CENTIMETRES
+    frames, scales = person.visibility(frame_count)
+    if frames:
+        scene.animate(root, "Lcl Scaling", np.array(frames), scales, _STEP)
+    at_rest, offsets = person.rest_axes, person.rest_offsets * _CENTIMETRES
     turns = _euler_angles(at_rest.transpose(0, 2, 1) @ person.rotations)
     before = _euler_angles(at_rest[None])[0]
     limbs: list[np.int64] = []
@@ -251,7 +246,7 @@ def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, f
         limb = scene.node(
             name,
             "LimbNode",
-            limbs[parents[joint]] if parents[joint] >= 0 else root,
+            limbs[person.parents[joint]] if person.parents[joint] >= 0 else root,
             RotationActive=True,
             PreRotation=("Vector3D", before[joint]),
             **first,
@@ -271,9 +266,8 @@ def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Seq
     surface, geometry = scene.new("Geometry", "Geometry", person.name, "Mesh", parent=node)
     corners = mesh.faces.astype(np.int32)
     corners[:, -1] = ~corners[:, -1]  # the end of a polygon
-    geometry.add("Vertices", (mesh.vertices * _CENTIMETRES).astype(np.float64).reshape(-1))
-    geometry.add("PolygonVertexIndex", corners.reshape(-1))
-    geometry.add("GeometryVersion", 124)
+    points = (mesh.vertices * _CENTIMETRES).astype(np.float64).reshape(-1)
+    geometry.fill(Vertices=points, PolygonVertexIndex=corners.reshape(-1), GeometryVersion=124)
     normals = _layer(geometry, "Normal", "ByVertice", "Direct")
     normals.add("Normals", mesh.normals.astype(np.float64).reshape(-1))
     uv = _layer(geometry, "UV", "ByPolygonVertex", "IndexToDirect")
@@ -283,9 +277,7 @@ def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Seq
     layers = geometry.add("Layer", 0)
     layers.add("Version", 100)
     for name in ("Normal", "UV", "Material"):
-        element = layers.add("LayerElement")
-        element.add("Type", f"LayerElement{name}")
-        element.add("TypedIndex", 0)
+        layers.add("LayerElement").fill(Type=f"LayerElement{name}", TypedIndex=0)
     _add_material(scene, mesh, node)
     skin, record = scene.new("Deformer", "Deformer", person.name, "Skin", parent=surface)
     record.add("Version", 101)
@@ -297,36 +289,28 @@ def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Seq
         cluster, record = scene.new("Deformer", "SubDeformer", name, "Cluster", parent=skin)
         record.add("Version", 100)
         if len(vertices):
-            record.add("Indexes", vertices.astype(np.int32))
-            record.add("Weights", mesh.weights[vertices, slots].astype(np.float64))
-        record.add("Transform", np.linalg.inv(bind[joint]).T.reshape(-1))  # column by column
-        record.add("TransformLink", bind[joint].T.reshape(-1))
+            weights = mesh.weights[vertices, slots].astype(np.float64)
+            record.fill(Indexes=vertices.astype(np.int32), Weights=weights)
+        inverse = np.linalg.inv(bind[joint]).T.reshape(-1)  # column by column
+        record.fill(Transform=inverse, TransformLink=bind[joint].T.reshape(-1))
         scene.connect(limb, cluster)
     _, pose = scene.new("Pose", "Pose", person.name, "BindPose")
-    pose.add("Type", "BindPose")
-    pose.add("Version", 100)
-    pose.add("NbPoseNodes", 1 + len(limbs))
+    pose.fill(Type="BindPose", Version=100, NbPoseNodes=1 + len(limbs))
     for number, matrix in zip((node, *limbs), (np.eye(4), *bind), strict=True):
-        entry = pose.add("PoseNode")
-        entry.add("Node", number)
-        entry.add("Matrix", matrix.T.reshape(-1))
+        pose.add("PoseNode").fill(Node=number, Matrix=matrix.T.reshape(-1))
 
 
 def _layer(geometry: _Record, name: str, mapping: str, reference: str) -> _Record:
     """Add a layer of values of a mesh without its values."""
     layer = geometry.add(f"LayerElement{name}", 0)
-    layer.add("Version", 101)
-    layer.add("Name", name)
-    layer.add("MappingInformationType", mapping)
-    layer.add("ReferenceInformationType", reference)
+    layer.fill(Version=101, Name=name, MappingInformationType=mapping, ReferenceInformationType=reference)
     return layer
 
 
 def _add_material(scene: _Scene, mesh: SkinnedMesh, node: np.int64) -> None:
     """Add a material with the person's colour or an embedded texture."""
     material, record = scene.new("Material", "Material", mesh.name, parent=node)
-    record.add("Version", 102)
-    record.add("ShadingModel", "lambert")
+    record.fill(Version=102, ShadingModel="lambert")
     colour = np.ones(3) if mesh.image is not None else person_colour(mesh.track).astype(np.float64)
     record.properties(DiffuseColor=("ColorRGB", colour), DiffuseFactor=1.0)
     if mesh.image is None:
@@ -336,8 +320,7 @@ def _add_material(scene: _Scene, mesh: SkinnedMesh, node: np.int64) -> None:
     _, content = scene.new("Video", "Video", mesh.name, "Clip", parent=texture)
     content.add("Type", "Clip")
     for entry in (record, content):
-        entry.add("FileName", name)
-        entry.add("RelativeFilename", name)
+        entry.fill(FileName=name, RelativeFilename=name)
     content.add("Content", mesh.png)
 
 

@@ -72,11 +72,13 @@ def quaternions(rotations: Array) -> Array:
 
 
 class _Document:
-    """The objects of a file and the bytes that they refer to, of a new file or in addition to those of one."""
+    """The objects of a file, its animation and the bytes that they refer to, of a new file or in addition to one's."""
 
     def __init__(self, document: Mapping[str, Any] | None = None, data: bytes = b"") -> None:
-        self.lists: dict[str, Any] = dict(document or {})
+        lists = (document or {}).items()
+        self.lists: dict[str, Any] = {name: [*values] if isinstance(values, list) else values for name, values in lists}
         self.data = bytearray(data)
+        self._motion: dict[str, list[dict[str, Any]]] = {"samplers": [], "channels": []}
 
     def add(self, kind: str, entry: dict[str, Any]) -> int:
         """Add an object and return its index in the list of its kind."""
@@ -105,8 +107,16 @@ class _Document:
             entry |= {"min": flat.min(0).tolist(), "max": flat.max(0).tolist()}
         return self.add("accessors", entry)
 
-    def bytes(self, roots: Sequence[int], extras: Mapping[str, Any]) -> bytes:
-        """Assemble the complete file."""
+    def move(self, node: int, path: str, times: int, values: Array, interpolation: str = "LINEAR") -> None:
+        """Animate a property of a node by values at the times of an accessor."""
+        samplers, channels = self._motion.values()
+        samplers.append({"input": times, "output": self.accessor(values, "<f4"), "interpolation": interpolation})
+        channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": path}})
+
+    def bytes(self, roots: Sequence[int], extras: Mapping[str, Any], motion: str = "motion") -> bytes:
+        """Assemble the complete file; the motion is the first animation."""
+        if self._motion["channels"]:
+            self.lists["animations"] = [{"name": motion, **self._motion}, *self.lists.get("animations", ())]
         self.data += bytes(-len(self.data) % 4)
         document = {
             "asset": {"version": "2.0", "generator": f"humanpose-cli {__version__}", "extras": dict(extras)},
@@ -120,23 +130,6 @@ class _Document:
         head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(self.data))
         chunks = [struct.pack("<II", len(data), kind) + data for data, kind in ((text, _JSON), (self.data, _BIN))]
         return b"".join((head, *chunks))
-
-
-class _Animation:
-    """The channels of the file's one animation."""
-
-    def __init__(self, document: _Document) -> None:
-        self._document = document
-        self.samplers: list[dict[str, Any]] = []
-        self.channels: list[dict[str, Any]] = []
-
-    def times(self, seconds: Array) -> int:
-        return self._document.accessor(seconds, "<f4", bounds=True)
-
-    def move(self, node: int, path: str, times: int, values: Array, interpolation: str = "LINEAR") -> None:
-        output = self._document.accessor(values, "<f4")
-        self.samplers.append({"input": times, "output": output, "interpolation": interpolation})
-        self.channels.append({"sampler": len(self.samplers) - 1, "target": {"node": node, "path": path}})
 
 
 def glb_bytes(
@@ -160,51 +153,37 @@ def glb_bytes(
         The bytes of the file.
     """
     document = _Document()
-    animation = _Animation(document)
     roots: list[int] = []
     for person in people:
-        roots += _add_person(document, animation, person, meshes[person.track], seconds)
-    roots += [_add_camera(document, animation, name, camera, seconds) for name, camera in cameras.items()]
-    if animation.channels:
-        document.add("animations", {"name": "motion", "samplers": animation.samplers, "channels": animation.channels})
+        roots += _add_person(document, person, meshes[person.track], seconds)
+    roots += [_add_camera(document, name, camera, seconds) for name, camera in cameras.items()]
     rate = float((len(seconds) - 1) / seconds[-1]) if len(seconds) > 1 else 0.0
     return document.bytes(roots, {"frame_rate": rate, "frames": len(seconds)})
 
 
-def _add_person(
-    document: _Document,
-    animation: _Animation,
-    person: PersonMotion,
-    mesh: SkinnedMesh,
-    seconds: Array,
-) -> tuple[int, int]:
+def _add_person(document: _Document, person: PersonMotion, mesh: SkinnedMesh, seconds: Array) -> tuple[int, int]:
     """Add a person; return the indices of the person's and the mesh's nodes."""
-    joints, root = _add_skeleton(document, animation, person, seconds)
+    joints, root = _add_skeleton(document, person, seconds)
     inverse_bind = np.linalg.inv(person.bind_matrices).transpose(0, 2, 1)  # column by column, as glTF stores matrices
     inverse_bind[:, :3, 3], inverse_bind[:, 3, 3] = 0, 1  # exactly
-    skin = document.add(
-        "skins",
-        {"joints": joints, "skeleton": joints[0], "inverseBindMatrices": document.accessor(inverse_bind, "<f4")},
-    )
+    matrices = document.accessor(inverse_bind, "<f4")
+    skin = document.add("skins", {"joints": joints, "skeleton": joints[0], "inverseBindMatrices": matrices})
     surface = document.add("meshes", {"name": person.name, "primitives": [_primitive(document, mesh)]})
     body_node = document.add("nodes", {"name": f"{person.name}.body", "mesh": surface, "skin": skin})
     return root, body_node  # joints alone move a skinned mesh, so that it is at the root
 
 
 def _add_skeleton(
-    document: _Document, animation: _Animation, person: PersonMotion, seconds: Array, *, is_resting: bool = False
+    document: _Document, person: PersonMotion, seconds: Array, *, is_resting: bool = False
 ) -> tuple[list[int], int]:
     """Add a skeleton in its first pose, or at rest; return the indices of the joints' and the person's nodes."""
-    turns, scales, offsets = quaternions(person.rotations), person.local_scales, person.bone_offsets
-    parents = np.array(person.skeleton.parents)
-    axes = person.bone_axes
-    at_rest = quaternions(np.where((parents < 0)[:, None, None], axes, np.swapaxes(axes[parents], 1, 2) @ axes)[None])
+    turns, scales, positions = quaternions(person.rotations), person.local_scales, person.rest_offsets
+    first = quaternions(person.rest_axes[None])[0] if is_resting else turns[0]
+    if not is_resting:
+        positions[person.hips] = person.pelvis[0]
     joints = []
     for joint, name in enumerate(person.skeleton.joint_names):
-        position = offsets[joint] if parents[joint] >= 0 else person.joints[joint]
-        position = person.pelvis[0] if joint == person.hips and not is_resting else position
-        turn = (at_rest if is_resting else turns)[0, joint]
-        node: dict[str, Any] = {"name": name, "translation": position.tolist(), "rotation": turn.tolist()}
+        node = {"name": name, "translation": positions[joint].tolist(), "rotation": first[joint].tolist()}
         if person.is_scaled:
             node["scale"] = [float(scales[0, joint])] * 3
         joints.append(document.add("nodes", node))
@@ -212,14 +191,15 @@ def _add_skeleton(
         document.lists["nodes"][joints[parent]].setdefault("children", []).append(joints[child])
     root = document.add("nodes", {"name": person.name, "children": [joints[0]]})
     if len(seconds) > 1 or is_resting:
-        times = animation.times(seconds[person.frames])
-        animation.move(joints[person.hips], "translation", times, person.pelvis)
+        times = document.accessor(seconds[person.frames], "<f4", bounds=True)
+        document.move(joints[person.hips], "translation", times, person.pelvis)
         for joint, node_number in enumerate(joints):
-            animation.move(node_number, "rotation", times, turns[:, joint])
+            document.move(node_number, "rotation", times, turns[:, joint])
             if person.is_scaled:
-                animation.move(node_number, "scale", times, np.repeat(scales[:, joint, None], 3, 1))
-        if not is_resting:
-            _hide(animation, root, person, seconds)
+                document.move(node_number, "scale", times, np.repeat(scales[:, joint, None], 3, 1))
+        frames, sizes = person.visibility(len(seconds))
+        if frames and not is_resting:
+            document.move(root, "scale", document.accessor(seconds[frames], "<f4", bounds=True), sizes, "STEP")
     return joints, root
 
 
@@ -229,9 +209,7 @@ def vrma_bytes(person: PersonMotion, *, seconds: Array) -> bytes:
     Source: VRMC_vrm_animation-1.0, vrm-c/vrm-specification.
     """
     document = _Document()
-    animation = _Animation(document)
-    joints, root = _add_skeleton(document, animation, person, seconds, is_resting=True)
-    document.add("animations", {"name": "motion", "samplers": animation.samplers, "channels": animation.channels})
+    joints, root = _add_skeleton(document, person, seconds, is_resting=True)
     bones = {name: {"node": node} for name, node in zip(person.skeleton.joint_names, joints, strict=True)}
     extension = {"specVersion": "1.0", "humanoid": {"humanBones": bones}}
     document.lists |= {"extensionsUsed": ["VRMC_vrm_animation"], "extensions": {"VRMC_vrm_animation": extension}}
@@ -240,25 +218,14 @@ def vrma_bytes(person: PersonMotion, *, seconds: Array) -> bytes:
 
 def animated_glb(person: PersonMotion, rig: Rig, glb: GlbFile, *, seconds: Array) -> bytes:
     """Return the bytes of a character's file with the motion of its rig as the first animation."""
-    document = _Document({name: [*v] if isinstance(v, list) else v for name, v in glb.document.items()}, glb.data)
-    animation = _Animation(document)
-    times, turns = animation.times(seconds[person.frames]), quaternions(person.rotations)
+    document = _Document(glb.document, glb.data)
+    times, turns = document.accessor(seconds[person.frames], "<f4", bounds=True), quaternions(person.rotations)
     for row in rig.sources:
-        animation.move(glb.nodes[row], "rotation", times, turns[:, row])
+        document.move(glb.nodes[row], "rotation", times, turns[:, row])
     above = glb.matrices[rig.parents[person.hips]] if rig.parents[person.hips] >= 0 else np.eye(4)
     hips = (person.pelvis - above[:3, 3]) @ np.linalg.inv(above[:3, :3]).T
-    animation.move(glb.nodes[person.hips], "translation", times, hips)
-    motion = {"name": person.name, "samplers": animation.samplers, "channels": animation.channels}
-    document.lists["animations"] = [motion, *document.lists.get("animations", ())]
-    return document.bytes([], {})
-
-
-def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array) -> None:
-    """Switch the scale between one and zero when the person appears and disappears."""
-    changes = person.presence_changes(len(seconds))
-    if changes:
-        scales = np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
-        animation.move(node, "scale", animation.times(seconds[[*changes]]), scales, "STEP")
+    document.move(glb.nodes[person.hips], "translation", times, hips)
+    return document.bytes([], {}, person.name)
 
 
 def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
@@ -285,7 +252,7 @@ def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
     }
 
 
-def _add_camera(document: _Document, animation: _Animation, name: str, camera: CameraPath, seconds: Array) -> int:
+def _add_camera(document: _Document, name: str, camera: CameraPath, seconds: Array) -> int:
     """Add a camera with the first frame's lens; glTF has no zoom and no principal point, which are in `extras`."""
     width, height = camera.size[0].tolist()
     focal = float(camera.focal[0])
@@ -296,7 +263,7 @@ def _add_camera(document: _Document, animation: _Animation, name: str, camera: C
     place = {"translation": camera.positions[0].tolist(), "rotation": turns[0].tolist()}
     node = document.add("nodes", {"name": name, "camera": number, **place})
     if camera.is_moving:
-        times = animation.times(seconds)
-        animation.move(node, "translation", times, camera.positions)
-        animation.move(node, "rotation", times, turns)
+        times = document.accessor(seconds, "<f4", bounds=True)
+        document.move(node, "translation", times, camera.positions)
+        document.move(node, "rotation", times, turns)
     return node

@@ -13,6 +13,7 @@ Bell et al. 1989 (30 % distal, 14 % medial and 22 % posterior of the distance be
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +31,7 @@ from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.geometry.rotations import rotation_between
+from humanpose_cli.io.text_files import parse_toml, read_text
 
 Array = NDArray[Any]
 
@@ -37,37 +39,15 @@ _AXES = np.array(((0, 0, -1), (0, 1, 0), (1, 0, 0)), float)  # columns: forward,
 _TO_Z_UP = np.array(((1, 0, 0), (0, 0, -1), (0, 1, 0)))
 _DOWN = np.array((0.0, -1, 0))
 _LIMBS = {"hip": "knee", "knee": "ankle", "shoulder": "elbow", "elbow": "wrist"}  # joint to the end of its segment
-# Proximal and distal part, and the angles about z, x and y; a minus turns the sign round.
-_TRUNK = (
-    ("", "pelvis", "pelvis_tilt pelvis_list pelvis_rotation"),
-    ("pelvis", "spine3", "lumbar_extension lumbar_bending lumbar_rotation"),
-)
-_SIDES = (
-    ("pelvis", "hip", "hip_flexion hip_adduction hip_rotation"),
-    ("hip", "knee", "-knee_angle"),
-    ("knee", "ankle", "ankle_angle"),
-    ("spine3", "shoulder", "arm_flex arm_add arm_rot"),
-    ("shoulder", "elbow", "elbow_flex"),
-)
 _SHOULDER = ("shoulder_plane", "shoulder_elevation", "shoulder_rotation")
-_CENTRES = {"HJC": "hip", "KJC": "knee", "AJC": "ankle", "SJC": "shoulder", "EJC": "elbow", "WJC": "wrist"}
 _CHUNK = 32  # surfaces in memory
-_BAND = 0.015  # metres from the joint, along the axis that a marker has in the table
-# Markers of the right side: joint, direction in body axes, axis of the band (-1: none), and parts to search.
-_SKIN: dict[str, tuple[str, tuple[int, int, int], int, tuple[str, ...]]] = {
-    "LFC": ("knee", (-1, 0, 0), 1, ("hip", "knee")),
-    "MFC": ("knee", (1, 0, 0), 1, ("hip", "knee")),
-    "LMAL": ("ankle", (-1, 0, 0), 1, ("knee", "ankle")),
-    "MMAL": ("ankle", (1, 0, 0), 1, ("knee", "ankle")),
-    "CAL": ("ankle", (0, 0, -1), -1, ("ankle",)),
-    "TOE": ("foot", (0, 0, 1), -1, ("foot",)),
-    "MT5": ("foot", (-1, 0, 0), -1, ("ankle", "foot")),
-    "LEL": ("elbow", (0, 1, 0), 0, ("shoulder", "elbow")),
-    "MEL": ("elbow", (0, -1, 0), 0, ("shoulder", "elbow")),
-    "FAradius": ("wrist", (0, 0, 1), 0, ("elbow", "wrist")),
-    "FAulna": ("wrist", (0, 0, -1), 0, ("elbow", "wrist")),
-    "ACR": ("shoulder", (0, 1, 0), 0, ("collar", "shoulder")),
-}
+_BAND = 0.015  # metres from the joint, along the axis that a marker has in its table
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    """Read the names of joint centres, markers and angles, and how they are found."""
+    return parse_toml(read_text(Path(__file__).parent / "data" / "laboratory.toml"))
 
 
 def turn_to_x(people: Sequence[PersonMotion]) -> Array:
@@ -102,7 +82,7 @@ def joint_angles(person: PersonMotion, turn: Array) -> dict[str, Array]:
 
     angles = {}
     for suffix, side, mirror in (("", "", 1), ("_r", "right", 1), ("_l", "left", -1)):
-        for proximal, distal, names in _SIDES if side else _TRUNK:
+        for proximal, distal, names in _tables()["angles"]["sides" if side else "trunk"]:
             relative = np.swapaxes(segment(proximal, side), -1, -2) @ segment(distal, side)
             relative = relative * np.outer((1, 1, mirror), (1, 1, mirror))  # as on the right
             for name, values in zip(names.split(), Rotation.from_matrix(relative).as_euler("ZXY").T, strict=False):
@@ -122,7 +102,7 @@ def _shoulder(rotation: Array) -> tuple[Array, Array, Array]:
 def joint_centres(fit: Fit, person: PersonMotion, turn: Array) -> dict[str, Array]:
     """Return the centres (R, 3) of joints, RASI and LASI by OpenSim's names, metres in the turned world."""
     rows = fit.rows_of(person.track)
-    sides = [(side, end, joint) for side in ("right", "left") for end, joint in _CENTRES.items()]
+    sides = [(side, end, joint) for side in ("right", "left") for end, joint in _tables()["centres"].items()]
     centres = {f"{side[0].upper()}{end}": SMPL24.index(f"{side}_{joint}") for side, end, joint in sides}
     joints = _in_world(fit, rows, fit.joints3d[rows][:, list(centres.values())])
     points = dict(zip(centres, np.swapaxes(joints, 0, 1), strict=True))
@@ -138,7 +118,7 @@ def markers(fit: Fit, body: Body, person: PersonMotion, turn: Array) -> dict[str
     labels = body.part_labels.numpy()
     vertices = {}
     for side, mirror in (("right", 1), ("left", -1)):
-        for name, (joint, direction, band, parts) in _SKIN.items():
+        for name, (joint, direction, band, parts) in _tables()["markers"].items():
             index = SMPL24.index(f"{side}_{joint}")
             points = (person.vertices - person.joints[index]) @ person.rest_rotations[index].T
             searched = np.isin(labels, [SMPL24.index(f"{side}_{part}") for part in parts])

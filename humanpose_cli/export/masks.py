@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -183,15 +184,12 @@ def _annotations(fit: Fit, number: int, labels: NDArray[np.int64]) -> Iterator[d
         track = int(fit.track_id[row])
         mask = labels == track
         if mask.any():
-            columns = np.flatnonzero(mask.any(0))
-            lines = np.flatnonzero(mask.any(1))
-            x, y = int(columns[0]), int(lines[0])
             yield {
                 "id": row + 1,  # COCO's tools take 0 for none
                 "image_id": number,
                 "category_id": 1,
                 "track_id": track,
-                "bbox": [x, y, int(columns[-1]) + 1 - x, int(lines[-1]) + 1 - y],
+                "bbox": list(cv2.boundingRect(mask.view(np.uint8))),
                 "area": int(mask.sum()),
                 "iscrowd": 0,
                 "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},

@@ -74,16 +74,31 @@ class PersonMotion:
         """The name, such as `person0`."""
         return f"person{self.track}"
 
+    @cached_property
+    def parents(self) -> Array:
+        """(J,) int. The joints' parents, −1 for roots."""
+        return np.array(self.skeleton.parents)
+
     @property
     def offsets(self) -> Array:
         """(J, 3) float, metres. Offset of each joint from its parent at rest; zero for the pelvis."""
-        parents = np.array(self.skeleton.parents)
-        return np.where((parents >= 0)[:, None], self.joints - self.joints[parents], 0)
+        return np.where((self.parents >= 0)[:, None], self.joints - self.joints[self.parents], 0)
 
     @property
     def bone_offsets(self) -> Array:
         """(J, 3) float, metres. The offsets in the parents' bone axes."""
-        return np.einsum("jik,ji->jk", self.bone_axes[np.array(self.skeleton.parents)], self.offsets)
+        return np.einsum("jik,ji->jk", self.bone_axes[self.parents], self.offsets)
+
+    @property
+    def rest_offsets(self) -> Array:
+        """(J, 3) float, metres. The offsets in the parents' bone axes; of roots, their positions."""
+        return np.where((self.parents < 0)[:, None], self.joints, self.bone_offsets)
+
+    @property
+    def rest_axes(self) -> Array:
+        """(J, 3, 3) float. Rotations of bones' axes at rest relative to their parents'."""
+        axes = self.bone_axes
+        return np.where((self.parents < 0)[:, None, None], axes, np.swapaxes(axes[self.parents], 1, 2) @ axes)
 
     @cached_property
     def bone_axes(self) -> Array:
@@ -100,8 +115,7 @@ class PersonMotion:
     @property
     def local_scales(self) -> Array:
         """(R, J) float. Scales relative to the parents', for formats with accumulating scales."""
-        parents = np.array(self.skeleton.parents)
-        return self.scales / np.where(parents >= 0, self.scales[:, parents], 1)
+        return self.scales / np.where(self.parents >= 0, self.scales[:, self.parents], 1)
 
     @property
     def is_scaled(self) -> bool:
@@ -119,6 +133,11 @@ class PersonMotion:
         present = np.isin(np.arange(count), self.frames)
         changes = [] if present.all() else [0, *np.flatnonzero(np.diff(present)) + 1]
         return {int(frame): bool(present[frame]) for frame in changes}
+
+    def visibility(self, count: int) -> tuple[list[int], Array]:
+        """Return the frames of `presence_changes` and scales (K, 3) from there: 1 if visible, otherwise 0."""
+        changes = self.presence_changes(count)
+        return [*changes], np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
 
 
 _OF_HANDS = (("wrist", "hand"), ("hand", "middle1"))

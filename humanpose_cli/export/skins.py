@@ -19,9 +19,8 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.looks import is_photograph
 from humanpose_cli.export.motion import TO_Y_UP, PersonMotion, person_motion
 from humanpose_cli.fitting.grounding import on_the_ground, on_their_soles
-from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.overlays import posed_people
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.surfaces import vertex_normals
 
@@ -129,15 +128,27 @@ def people_in_world(
     return fit, people, meshes
 
 
-def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
-    """Compute the vertices (V, 3) of the bodies in a frame by track, without clothes, metres in the world, y up."""
+def _posed(fit: Fit, frame: int, body: Body) -> tuple[list[int], Array, Array]:
+    """Return the tracks of a frame, vertices (P, V, 3), metres in the world, and the bones' matrices (P, 54, 3, 3).
+
+    The matrices turn and scale vectors at rest into the world. Fingers turn as the hand does: clothes have no offsets
+    there.
+    """
     rows = fit.rows_for(frame)
     if not len(rows):
-        return {}
-    turn = fit.world_to_camera[frame].astype(np.float64)
-    points = body_vertices(body, fit, rows).double().numpy() - turn[:3, 3]
-    world = points @ turn[:3, :3] @ TO_Y_UP.T
-    return dict(zip(fit.track_id[rows].tolist(), world, strict=True))
+        return [], np.zeros((0, 0, 3)), np.zeros((0, 0, 3, 3))
+    posed = posed_people(body, fit, rows)
+    assert posed.vertices is not None
+    camera, linear = fit.world_to_camera[frame].astype(np.float64), posed.linear.double().numpy()
+    vertices = (posed.vertices.double().numpy() - camera[:3, 3]) @ camera[:3, :3] @ TO_Y_UP.T
+    bones = TO_Y_UP @ camera[:3, :3].T @ np.concatenate((linear, linear[:, ROOTS]), 1)
+    return fit.track_id[rows].tolist(), vertices, bones
+
+
+def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
+    """Compute the vertices (V, 3) of the bodies in a frame by track, without clothes, metres in the world, y up."""
+    tracks, vertices, _ = _posed(fit, frame, body)
+    return dict(zip(tracks, vertices, strict=True))
 
 
 def frame_meshes(
@@ -155,29 +166,11 @@ def frame_meshes(
     Returns:
         The posed meshes.
     """
-    result: list[SkinnedMesh] = []
     rest = {person.track: person.vertices for person in people}
-    for track, surface in frame_surfaces(fit, frame, body).items():
+    result: list[SkinnedMesh] = []
+    for track, surface, linear in zip(*_posed(fit, frame, body), strict=True):
         offsets = meshes[track].vertices - rest[track]
         if offsets.any():
-            row = int(fit.rows_for(frame)[fit.track_id[fit.rows_for(frame)] == track][0])
-            surface = surface + meshes[track].turned(offsets, _bones_to_world(fit, row, body))
+            surface = surface + meshes[track].turned(offsets, linear)
         result.append(replace(meshes[track], vertices=surface))
     return result
-
-
-def _bones_to_world(fit: Fit, row: int, body: Body) -> Array:
-    """Return the matrices (54, 3, 3) by which the bones of a row turn and scale vectors at rest into the world.
-
-    Fingers turn as the hand does: clothes and shoes have no offsets there.
-    """
-    with torch.no_grad():
-        posed_body = body.pose(
-            axis_angle_to_matrix(torch.from_numpy(fit.poses[[row]]).unflatten(1, (-1, 3))),
-            torch.from_numpy(fit.betas[[row]]),
-            segment_scales=torch.from_numpy(fit.segment_scales[[row]]),
-            vertices=False,
-        )
-    camera = fit.world_to_camera[fit.frame_index[row]].astype(np.float64)
-    linear = posed_body.linear[0].double().numpy()
-    return TO_Y_UP @ camera[:3, :3].T @ np.concatenate((linear, linear[ROOTS]))

@@ -23,7 +23,6 @@ from humanpose_cli.core.extras import require_extra
 from humanpose_cli.export.gltf import linear_colour, quaternions
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.export.skins import SkinnedMesh
-from humanpose_cli.io.inputs import escaped
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres
@@ -83,12 +82,9 @@ def write_usd(
     for name, camera in cameras.items():
         _add_camera(stage, name, camera, codes)
     try:
-        if escaped(str(path)) == str(path):
-            layer.Export(str(path), args={"format": "usdc"})
-        else:  # USD reads only names in UTF-8
-            with TemporaryDirectory() as folder:
-                layer.Export(f"{folder}/people.usdc", args={"format": "usdc"})
-                shutil.copyfile(f"{folder}/people.usdc", path)
+        with TemporaryDirectory() as folder:  # USD reads only names in UTF-8
+            layer.Export(f"{folder}/people.usdc", args={"format": "usdc"})
+            shutil.copyfile(f"{folder}/people.usdc", path)
     except Tf.ErrorException as error:  # holds the system's error only as text
         code = next((code for code in _WRITING_ERRORS if os.strerror(code) in str(error)), errno.EIO)
         raise OSError(code, os.strerror(code), str(path)) from error
@@ -100,13 +96,14 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
 
     root = f"/people/{person.name}"
     group = UsdGeom.Xform.Define(stage, root)
-    _hide(group, person, codes)
+    for frame, visible in person.presence_changes(len(codes)).items():
+        group.CreateVisibilityAttr().Set("inherited" if visible else "invisible", float(codes[frame]))
     skeleton = UsdSkel.Skeleton.Define(stage, f"{root}/skeleton")
     skeleton.CreateJointsAttr(joint_paths(person.skeleton))
     translations = np.tile(person.bone_offsets, (len(person.frames), 1, 1))
     translations[:, 0] = person.pelvis
-    bind, parents = person.bind_matrices, np.array(person.skeleton.parents)
-    at_rest = np.where((parents < 0)[:, None, None], bind, np.linalg.inv(bind[parents]) @ bind)
+    bind, above = person.bind_matrices, np.linalg.inv(person.bind_matrices[person.parents])
+    at_rest = np.where((person.parents < 0)[:, None, None], bind, above @ bind)
     for attribute, matrices in (
         (skeleton.CreateBindTransformsAttr(), bind),
         (skeleton.CreateRestTransformsAttr(), at_rest),
@@ -124,11 +121,6 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
         attributes[2].Set(Vt.Vec3hArray.FromNumpy(scales[row].astype(np.float16)), *time)
     UsdSkel.BindingAPI.Apply(skeleton.GetPrim()).CreateAnimationSourceRel().SetTargets([motion.GetPath()])
     return skeleton
-
-
-def _hide(group: Any, person: PersonMotion, codes: NDArray[np.float64]) -> None:
-    for frame, visible in person.presence_changes(len(codes)).items():
-        group.CreateVisibilityAttr().Set("inherited" if visible else "invisible", float(codes[frame]))
 
 
 def _add_mesh(stage: Any, surface: SkinnedMesh, root: str, skeleton: Any, image: str | None) -> None:

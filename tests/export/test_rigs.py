@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.export.bvh import write_bvh
+from humanpose_cli.export.bvh import bvh_text
 from humanpose_cli.export.exporter import export_fit
 from humanpose_cli.export.gltf import animated_glb, vrma_bytes
 from humanpose_cli.export.motion import PersonMotion
@@ -163,7 +163,7 @@ NAMES = {
 def test_bvh_is_as_the_loaders_of_gmr_read_it(tmp_path, name):
     """Names, centimetres, and the axes in which an upright person makes an upright robot."""
     motion, rows = on_rig(name, upright())
-    write_bvh(tmp_path / "a.bvh", motion, 25)
+    (tmp_path / "a.bvh").write_text(bvh_text(motion, 25))
     to_z_up, table = GMR[name]
     points, turns = next(bvh_frames(tmp_path / "a.bvh"))
     assert {word.format(side) for word in NAMES[name].split() for side in ("Left", "Right")} <= points.keys()
@@ -172,7 +172,7 @@ def test_bvh_is_as_the_loaders_of_gmr_read_it(tmp_path, name):
         robot = to_z_up @ turns[bone] @ Rotation.from_quat((*xyz, w)).as_matrix()
         np.testing.assert_allclose(robot, facing, atol=1e-2, err_msg=bone)
     walk, _ = on_rig(name, WALK)
-    write_bvh(tmp_path / "walk.bvh", walk, 25)
+    (tmp_path / "walk.bvh").write_text(bvh_text(walk, 25))
     for frame, (points, _) in enumerate(bvh_frames(tmp_path / "walk.bvh")):
         for joint in ("left_knee", "right_wrist"):
             bone = walk.skeleton.joint_names[rows[joint]]
@@ -270,13 +270,13 @@ def test_skeletons_that_cannot_be_used_are_refused(tmp_path, change, problem):
 
 def test_files_of_bvh_and_descriptions_are_rigs(tmp_path):
     motion, _ = on_rig("mixamo", WALK)
-    write_bvh(tmp_path / "own.bvh", motion, 25)
+    (tmp_path / "own.bvh").write_text(bvh_text(motion, 25))
     rig = read_rig(str(tmp_path / "own.bvh"))
     assert rig.bones == tuple(
         dict.fromkeys(joint.name for joint in read_bvh_motion(tmp_path / "own.bvh").joints if not joint.is_end)
     )
     again = retargeted(WALK, rig, SECONDS, grounded=True)
-    write_bvh(tmp_path / "again.bvh", again, 25)
+    (tmp_path / "again.bvh").write_text(bvh_text(again, 25))
     for first, second in zip(bvh_frames(tmp_path / "own.bvh"), bvh_frames(tmp_path / "again.bvh"), strict=True):
         for bone, point in first[0].items():
             assert np.linalg.norm(point - second[0][bone]) < 0.02, bone

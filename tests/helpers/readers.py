@@ -40,7 +40,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import open_pose_model
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.export import motion as motions
-from humanpose_cli.export.bvh import write_bvh
+from humanpose_cli.export.bvh import bvh_text
 from humanpose_cli.export.motion import person_motion
 from humanpose_cli.export.rigs import read_rig
 from humanpose_cli.fitting.detection_journal import DetectionJournal
@@ -149,7 +149,7 @@ def look(path: Path) -> None:
 
 def motion(path: Path) -> None:
     fit = load_fit(GOLDEN)
-    write_bvh(path, person_motion(fit, fit.tracks[0], BODY), 30)
+    path.write_text(bvh_text(person_motion(fit, fit.tracks[0], BODY), 30))
 
 
 def ledger(path: Path) -> None:
