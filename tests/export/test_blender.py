@@ -14,7 +14,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 from helpers import HELPERS
-from helpers.moving_people import FRAMES, moving_people
+from helpers.moving_people import FRAMES, moving_people, one_frame
 from helpers.walking_take import walking_take
 
 from humanpose_cli.export.blender import SCRIPT_SUFFIX
@@ -141,10 +141,7 @@ def test_frames_of_every_kind(tmp_path, shape):
         write_image(file, np.zeros((480, 640, 3), np.uint8))
     fit = replace(FIT, frame_names=np.array([file.name for file in files]))
     if shape == "image":
-        rows = fit.rows_for(0)
-        values = {name: getattr(fit, name)[:1] for name in ("frame_names", "shot_id", "image_size", "focal")}
-        values |= {name: getattr(fit, name)[:1] for name in ("principal_point", "world_to_camera")}
-        fit = replace(fit.select(rows), **values)
+        fit = one_frame(fit, 0)
     frames = {"folder": tmp_path / "shot", "image": files[0], "array": PIXELS[:FRAMES], "gone": tmp_path / "shot"}[
         shape
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.fbx_reader import read_fbx
-from helpers.moving_people import FRAMES, PRESENT, moving_people, world_joints
+from helpers.moving_people import FRAMES, PRESENT, moving_people, one_frame, world_joints
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -85,20 +85,12 @@ def test_joints_and_skins_are_those_of_the_motion(clip, number):
     np.testing.assert_allclose(matrices[:, : len(SMPL24), :, 3] / 100, joints, atol=1e-5)
 
 
-def test_people_have_no_size_in_frames_without_them(clip):
+def test_people_hide_and_the_camera_looks_as_in_the_fit(clip):
     _, read = clip
+    assert (read["unit"], read["rate"]) == (0.01, 25)
     (row,) = rows_of(read, "person2")
     visible = [np.linalg.det(matrix[:, :3]) != 0 for matrix in read["nodes"][:, row]]
     assert visible == [frame in PRESENT[2] for frame in range(FRAMES)]
-
-
-def test_units_and_rate_are_stated(clip):
-    _, read = clip
-    assert (read["unit"], read["rate"]) == (0.01, 25)
-
-
-def test_the_camera_looks_as_the_fits(clip):
-    _, read = clip
     focal, width, height = read["camera camera"]
     assert width / height == pytest.approx(640 / 480)
     assert focal / width == pytest.approx(600 / 640)
@@ -125,9 +117,7 @@ def test_textures_are_embedded_and_coordinates_lead_to_them(clip):
 @pytest.mark.slow
 def test_a_photograph_has_a_pose_and_no_animation(tmp_path):
     pytest.importorskip("ufbx")
-    columns = ("frame_names", "shot_id", "image_size", "focal", "principal_point", "world_to_camera")
-    photo = replace(FIT.select(FIT.rows_for(0)), **{name: getattr(FIT, name)[:1] for name in columns})
-    export = exported(photo, tmp_path / "photo")
+    export = exported(one_frame(FIT, 0), tmp_path / "photo")
     read = read_fbx(tmp_path / "photo.fbx", np.zeros(1))
     expected = world_matrices(export.people[0])[0]
     rows = [rows_of(read, name)[0] for name in export.people[0].skeleton.joint_names]

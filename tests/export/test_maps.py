@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.moving_people import FRAMES, moving_people
+from helpers.moving_people import FRAMES, moving_people, one_frame
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
@@ -19,7 +19,6 @@ from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.detections import read_keypoints
-from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.video import VideoReader
 from humanpose_cli.rendering.shading import rasterise_view
 
@@ -43,14 +42,6 @@ def true_raster(fit: Fit, frame: int):
     faces = default_body().faces
     faces = torch.cat([faces + k * len(default_body().template) for k in range(len(fit.rows_for(frame)))])
     return rasterise_view(vertices[None], faces, fit.camera(frame)), vertices, faces
-
-
-def one_frame(fit: Fit) -> Fit:
-    """The photograph of a fit's rows, all of one frame."""
-    rows = {name: getattr(fit, name) for name in ROW_COLUMNS if name != "frame_index"}
-    frame = slice(fit.frame_index[0], fit.frame_index[0] + 1)
-    frames = {name: getattr(fit, name)[frame] for name in COLUMNS if name not in ROW_COLUMNS}
-    return Fit.build(**rows, **frames, frame_index=np.zeros(len(fit)))
 
 
 def shown(path: Path) -> list[np.ndarray]:
@@ -112,7 +103,7 @@ def test_openpose_json_lists_people_by_depth_and_fit_reads_it(clip):
 @pytest.mark.parametrize("turn", [0, np.pi])
 def test_a_photograph_has_exact_colours_and_people_from_behind_no_face(tmp_path, turn):
     """Normals as generators read them: red faces left, green up, blue the camera."""
-    fit = one_frame(EVERYONE.select(EVERYONE.rows_for(3)[:1]))
+    fit = one_frame(EVERYONE.select(EVERYONE.rows_of(0)), 3)
     rotation = axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0]))
     pose = matrix_to_axis_angle(rotation @ axis_angle_to_matrix(torch.from_numpy(fit.poses[:, :3].copy())))
     fit = replace(fit, poses=np.c_[pose.numpy(), fit.poses[:, 3:]].astype(np.float32))

@@ -31,26 +31,15 @@ elif ending == "fbx":
     bpy.ops.import_scene.fbx(filepath=path)
 elif ending == "bvh":
     bpy.ops.import_anim.bvh(filepath=path, update_scene_fps=True)
-elif ending == "obj":
-    bpy.ops.wm.obj_import(filepath=path)
-elif ending == "ply":
-    bpy.ops.import_mesh.ply(filepath=path)
 else:
     bpy.ops.wm.usd_import(filepath=path)
 scene = bpy.context.scene
-result = {"rate": scene.render.fps / scene.render.fps_base, "objects": {}, "frames": {}}
+result = {"rate": scene.render.fps / scene.render.fps_base, "frames": {}}
 result["rest"] = {
     each.name: {bone.name: [list(bone.head_local), list(bone.tail_local)] for bone in each.data.bones}
     for each in scene.objects
     if each.type == "ARMATURE"
 }
-for each in scene.objects:
-    corners = [each.matrix_world @ vertex.co for vertex in each.data.vertices] if each.type == "MESH" else []
-    result["objects"][each.name] = {
-        "type": each.type,
-        "low": [min(corner[axis] for corner in corners) for axis in range(3)] if corners else None,
-        "high": [max(corner[axis] for corner in corners) for axis in range(3)] if corners else None,
-    }
 for frame in frames:
     scene.frame_set(int(frame))
     result["frames"][frame] = {
@@ -58,8 +47,4 @@ for frame in frames:
         for each in scene.objects
         if each.type == "ARMATURE"
     }
-    for each in scene.objects:
-        if each.type == "CAMERA":
-            result["frames"][frame]["camera"] = [list(row) for row in each.matrix_world]
-            result["lens"] = {"angle": each.data.angle, "angle_y": each.data.angle_y}
 sys.stdout.write("JOINTS " + json.dumps(result) + "\n")

@@ -9,6 +9,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 
 FRAMES = 5
 PRESENT = {0: range(FRAMES), 2: (1, 3, 4)}
@@ -68,3 +69,11 @@ def world_joints(fit: Fit) -> np.ndarray:
     camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
     points = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3])
     return points * (1, -1, -1)
+
+
+def one_frame(fit: Fit, frame: int) -> Fit:
+    """The photograph of one frame."""
+    fit = fit.select(fit.rows_for(frame))
+    rows = {name: getattr(fit, name) for name in ROW_COLUMNS if name != "frame_index"}
+    frames = {name: getattr(fit, name)[frame : frame + 1] for name in COLUMNS if name not in ROW_COLUMNS}
+    return Fit.build(**rows, **frames, frame_index=np.zeros(len(fit)))
