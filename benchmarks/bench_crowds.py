@@ -179,7 +179,7 @@ def crowds(count: int, seed: int = 2026) -> Iterator[Crowd]:
             rotations = motion.rotations.clone()
             rotations[:, 0] = to_camera @ rotations[:, 0]
             trans = body.translation_of_root((motion.pelvis + shift) @ to_camera.T + origin, betas[None])
-            staged.append(StagedPerson(mesh, betas, rotations, trans, motion.activities, motion.family))
+            staged.append(StagedPerson(mesh, betas, rotations, trans, motion.activities))
         damage = sample_degradation(random, size, 0.5)
         scene = SceneDescription(camera, lighting, background, tuple(props), tuple(staged), damage, image)
         rendered = SceneRenderer(body, scene, labels).render()

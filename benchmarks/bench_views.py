@@ -171,7 +171,7 @@ def _before(camera: SceneCamera, actor: Actor, rows: torch.Tensor) -> StagedPers
     rotations[:, 0] = to_camera @ rotations[:, 0]
     pelvis = (actor.trans[rows] + BODY.rest_pelvis(actor.betas[None])) @ to_camera.T + origin
     trans = BODY.translation_of_root(pelvis, actor.betas[None])
-    return StagedPerson(actor.mesh, actor.betas, rotations, trans, ("",) * len(rows), "library")
+    return StagedPerson(actor.mesh, actor.betas, rotations, trans, ("",) * len(rows))
 
 
 def score(take: RenderedTake, fit: Fit) -> dict[str, float]:

@@ -174,7 +174,8 @@ def preprocess(
 
     --set sets further options of a source, such as --set companions=0.5, --set every=10, --set fits=FOLDER (for your
     own images) or --set allow_missing=true. Several machines can build one cache with --shard i/N. If your own images
-    changed, a rerun writes their files again; --dry-run lists the files of the cache.
+    changed, a rerun writes their files again; --dry-run lists the files of the cache. --device cuda also draws
+    synthetic people.
 
     --check exits with 3 if files are missing or damaged, or a count differs from a published one.
     """

@@ -213,7 +213,7 @@ def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera) 
 def _tensors(vertices: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
     """Repeat focal length (B,) and principal point (B, 2) for vertices (B, V, 3)."""
     batch = len(vertices)
-    centre = vertices.new_tensor(camera.principal_point).expand(batch, 2).contiguous()
+    centre = torch.stack([vertices.new_full((batch,), value) for value in camera.principal_point], 1)
     return vertices.new_full((batch,), camera.focal), centre
 
 

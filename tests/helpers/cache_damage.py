@@ -171,8 +171,6 @@ def decode(path: Path) -> None:
         cache.image(row)
         for name in LABEL_MAPS:
             cache.map(row, name)
-        for person in cache.people_of(row):
-            cache.mask(person)
     for protocol, splits in cache.splits.items():
         for split in splits:
             for row in cache.rows(protocol, split)[:1].tolist():

@@ -356,7 +356,12 @@ class Cache:
     def map(self, row: int, name: str) -> NDArray[Any] | None:
         """Decode a label map as `LABEL_MAPS` describes it: (H, W) or (H, W, 3); None if the image has none."""
         shard, _, local = self._locate(row)
-        return _decode_pixels(shard, local, _map_path(name), local)
+        path = _map_path(name)
+        data = shard.encoded(path, local)
+        pixels = decode_png(data) if data else None
+        if data and pixels is None:
+            raise shard.damaged(path, local, "cannot be decoded")
+        return pixels
 
     def people_of(self, row: int) -> range:
         """Return the rows of the people in an image."""
@@ -382,12 +387,6 @@ class Cache:
     @cached_property
     def _rows_by_name(self) -> dict[str, int]:
         return {str(name): row for row, name in enumerate(self.images["name"][:])}
-
-    def mask(self, row: int) -> NDArray[np.uint8] | None:
-        """Decode a person's mask, (H, W) uint8, 0 or 255; None without one (the map "persons" may have it)."""
-        shard, _, local = self._locate(row, "people")
-        image = int(shard.numbers("people/picture", local, local + 1)[0])
-        return _decode_pixels(shard, image, "people/mask", local)
 
     # What belongs together
 
@@ -487,15 +486,6 @@ def _map_path(name: str) -> str:
     if name not in LABEL_MAPS:
         raise UsageError(name, "is no label map", expected=", ".join(LABEL_MAPS))
     return f"pictures/maps/{name}"
-
-
-def _decode_pixels(shard: TableFile, image: int, path: str, row: int) -> NDArray[Any] | None:
-    """Decode a map or mask, None if there is none; `image` is the row of its image."""
-    data = shard.encoded(path, row)
-    pixels = decode_png(data) if data else None
-    if data and pixels is None:
-        raise shard.damaged(path, image, "cannot be decoded")
-    return pixels
 
 
 def shard_entries(index: TableFile) -> list[ShardEntry]:

@@ -118,7 +118,7 @@ def _without_detections(request: SourceRequest) -> Source:
             raise UsageError("ROOT", "is not needed: synthetic people need no files", got=str(request.root))
         if request.items is not None:
             raise UsageError("items", "cannot be combined with synthetic people", remedy="leave them out")
-        return SyntheticSource(request.synthetic)
+        return SyntheticSource(request.synthetic, request.device)
     entry = _entry(request)
     source_class = entry.source_class()
     models = load_models(request.models, source_class.shape_count, mean_hands=source_class.mean_hands)

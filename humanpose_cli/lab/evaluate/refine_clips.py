@@ -143,18 +143,14 @@ def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.
 
 def _masks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> tuple[Any, Any]:
     """Return the pixels of each person and of others, from the map of persons or their masks."""
-    cache = people.people.cache
     masks = []
     other_masks = []
-    for row in rows:
-        image = int(people.people.images[row])
-        index = int(people.people.indices[row])
-        persons = cache.map(image, "persons")
-        mask = cache.mask(int(people.people.rows[row])) if persons is None else None
-        if persons is None and mask is None:
+    for row in rows.tolist():
+        example = people.people.example(row, ("persons",), ("mask",), image=False)
+        if example.mask is None:
             return None, None
-        masks.append(persons == index + 1 if persons is not None else mask > 127)  # type: ignore[operator]
-        other_masks.append((persons > 0) & (persons != index + 1) if persons is not None else np.zeros_like(masks[-1]))
+        masks.append(example.mask > 127)
+        other_masks.append((example.maps.get("persons", np.uint8(0)) > 0) & ~masks[-1])
     return np.stack(masks), np.stack(other_masks)
 
 

@@ -370,7 +370,7 @@ def _tile_colours(name: tuple[str, int], u: Array, v: Array, texels: Array) -> A
         rows = np.flatnonzero(level == number)
         image = tile_level(*name, number)
         size = np.float32(image.shape[0])
-        x, y = ((axis[rows] - np.floor(axis[rows])) * size - np.float32(0.5) for axis in (u, v))
+        x, y = ((points - np.floor(points)) * size - np.float32(0.5) for points in (u[rows], v[rows]))
         result[rows] = look_up(image, x, y, cv2.BORDER_WRAP)
     return result
 

@@ -6,6 +6,7 @@ In this order: `SceneCamera`; `Degradation`; lights and irradiance; shadows of m
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from humanpose_cli.body.texture import look_up
 from humanpose_cli.core.camera import Camera
@@ -447,39 +449,56 @@ _BIAS = 0.022  # metres behind the z-buffer from which a surface is in the shado
 _TAPS = 6
 
 
-class ShadowMap:
-    """The z-buffer of meshes as seen from the sun.
+def view_from_sun(vertices: Tensor, faces: Tensor, direction: Array, side: int = 256) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw meshes as seen from the sun, without waiting for the device.
 
     Args:
-        vertices: (V, 3) float32, metres in any axes. Vertices of the meshes that cast shadows.
+        vertices: (B, V, 3) float32, metres in any axes. Vertices of the meshes that cast shadows.
         faces: (F, 3) int32. Their faces.
         direction: (3,) float, same axes. Unit vector towards the sun.
-        penumbra: Radians. Angular size of the sun, which softens edges in proportion to the shadow's distance.
         side: Side of the z-buffer in texels.
+
+    Returns:
+        In metres: the z-buffers (B, side, side) float32, inf where the sun sees no mesh; the middles of the meshes in
+        the axes of the sun's camera (B, 3) float32; and half of the z-buffers' sides (B,) float64.
+    """
+    x, y, z = (vertices[..., k] for k in range(3))
+    turned = torch.stack([x * a + y * b + z * c for a, b, c in _sun_axes(direction).tolist()], -1)
+    low, high = turned.amin(1).double(), turned.amax(1).double()
+    centre = ((low + high) / 2).float()
+    half = (high - low)[:, :2].amax(1) / 2 * 1.02 + 0.05
+    in_light = turned - centre[:, None]
+    in_light[..., 2] = turned[..., 2] - (centre[:, None, 2] - DISTANCE)
+    focal = (DISTANCE * side / (2 * half)).float()
+    depth = rasterise(in_light, faces, focal, torch.full_like(centre[:, :2], side / 2), (side, side)).depth
+    return depth, centre, half
+
+
+def _sun_axes(direction: Array) -> NDArray[np.float32]:
+    """Return the axes (rows) of the sun's camera, which looks away from the direction (3,) towards the sun."""
+    towards = np.asarray(direction, np.float64) / np.linalg.norm(direction)
+    reference = np.array([1.0, 0, 0]) if abs(towards[0]) < 0.7 else np.array([0, 0, 1.0])
+    right = np.cross(reference, towards)
+    right /= np.linalg.norm(right)
+    return np.stack((right, np.cross(-towards, right), -towards)).astype(np.float32)
+
+
+class ShadowMap:
+    """The shadows of the meshes of one image.
+
+    Args:
+        view: The result of `view_from_sun` for the image, on the host.
+        direction: (3,) float, axes of the meshes. Unit vector towards the sun.
+        penumbra: Radians. Angular size of the sun, which softens edges in proportion to the shadow's distance.
     """
 
-    def __init__(
-        self, vertices: torch.Tensor, faces: torch.Tensor, direction: Array, penumbra: float, *, side: int = 256
-    ) -> None:
-        towards = np.asarray(direction, np.float64) / np.linalg.norm(direction)
-        reference = np.array([1.0, 0, 0]) if abs(towards[0]) < 0.7 else np.array([0, 0, 1.0])
-        right = np.cross(reference, towards)
-        right /= np.linalg.norm(right)
-        # The rows are the axes of the sun's camera, which looks along −towards.
-        self.axes = np.stack((right, np.cross(-towards, right), -towards)).astype(np.float32)
-        axes = torch.from_numpy(self.axes)
-        columns = [vertices[:, 0] * x + vertices[:, 1] * y + vertices[:, 2] * z for x, y, z in axes.tolist()]
-        low = np.array([float(column.amin()) for column in columns])
-        high = np.array([float(column.amax()) for column in columns])
-        self.centre = ((low + high) / 2).astype(np.float32)
-        half = float((high - low)[:2].max()) / 2 * 1.02 + 0.05
-        self.side, self.penumbra = side, penumbra
-        self.metres = 2 * half / side  # size of a texel
-        self.focal = DISTANCE * side / (2 * half)
-        shift = self.centre - np.array([0, 0, DISTANCE], np.float32)
-        in_light = torch.stack([column - value for column, value in zip(columns, shift.tolist(), strict=True)], -1)
-        focal, middle = torch.tensor([self.focal]), torch.full((1, 2), side / 2)
-        depth = rasterise(in_light[None], faces, focal, middle, (side, side)).depth[0].numpy()
+    def __init__(self, view: Sequence[Tensor], direction: Array, penumbra: float) -> None:
+        depth, self.centre = (values[0].numpy() for values in view[:2])
+        half = float(view[2])
+        self.axes = _sun_axes(direction)
+        self.side, self.penumbra = len(depth), penumbra
+        self.metres = 2 * half / self.side  # size of a texel
+        self.focal = DISTANCE * self.side / (2 * half)
         self.depth = np.where(np.isfinite(depth), depth, np.float32(2 * DISTANCE))
         self.nearest = float(depth.min())
 

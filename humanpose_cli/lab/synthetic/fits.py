@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,7 @@ from humanpose_cli.refining.refiner import Refiner
 if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit
 
-Method = Literal["keypoints", "nbf"]
-_METHODS: tuple[Method, ...] = get_args(Method)
+_METHODS: tuple[Literal["keypoints", "nbf"], ...] = ("keypoints", "nbf")
 _MIN_OVERLAP = 0.3  # intersection over union of the boxes of a person and the fit
 
 
@@ -52,7 +51,7 @@ class ClipFitter:
         return [replace(sample, people=_with_fits(sample.people, fit, i)) for i, sample in enumerate(samples)]
 
     @cached_property
-    def _fitters(self) -> dict[Method, Fitter]:
+    def _fitters(self) -> dict[str, Fitter]:
         return {method: Fitter(FitOptions(method=method), device="cpu", threads=1) for method in _METHODS}
 
     @cached_property

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.device import resolve_device
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
 from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
@@ -66,13 +67,16 @@ class SyntheticSource:
 
     Args:
         options: Options.
+        device: Device that poses and rasterises people. "auto" is the CPU, so that images do not depend on the machine:
+            a GPU's images differ in rounding.
     """
 
-    def __init__(self, options: SyntheticOptions | None = None) -> None:
+    def __init__(self, options: SyntheticOptions | None = None, device: str = "auto") -> None:
         self.options = options or SyntheticOptions()
+        self.device = "cpu" if device == "auto" else resolve_device(device)
 
-    def __reduce__(self) -> tuple[type, tuple[SyntheticOptions]]:
-        return type(self), (self.options,)
+    def __reduce__(self) -> tuple[type, tuple[SyntheticOptions, str]]:
+        return type(self), (self.options, self.device)
 
     @property
     def info(self) -> SourceInfo:
@@ -119,7 +123,7 @@ class SyntheticSource:
         for frame in range(len(scene)):
             image = rendered.pop(frame) if frame in rendered else renderer.render(frame)
             camera = scene.camera_at(frame)
-            people, indices = people_of_frame(_body(), scene, names, frame, image)
+            people, indices = people_of_frame(_body("cpu"), scene, names, frame, image)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
                 image=encode_scene_image(image.image, int(random.integers(*_QUALITY))),
@@ -143,10 +147,10 @@ class SyntheticSource:
         frames = 2 if self.options.structure == "pairs" else 1
         hands = [sample_hands(self._random(f"hands-{role}", number)) for role in range(len(actors))]
         for _ in range(_TRIES):
-            scene = sample_scene(random, _body(), actors, self._scene_options(number), images=self._images)
-            people = (with_hands(_body(), *each) for each in zip(scene.people, hands, strict=True))
+            scene = sample_scene(random, _body("cpu"), actors, self._scene_options(number), images=self._images)
+            people = (with_hands(_body("cpu"), *each) for each in zip(scene.people, hands, strict=True))
             scene = replace(scene, people=tuple(people))
-            renderer = SceneRenderer(_body(), scene, labels_of(_body()))
+            renderer = SceneRenderer(_body(self.device), scene, labels_of(_body("cpu")), self.device)
             rendered = {frame: renderer.render(frame) for frame in range(frames)}
             min_visible = min(int(image.visible[0]) for image in rendered.values())
             height, width = self.options.image_size
@@ -184,7 +188,7 @@ class SyntheticSource:
         identity = sample_identity(self._random("identity", _number_of(name)), name)
         outfit_name = f"{name}-{wearing}"
         outfit = sample_outfit(self._random("outfit", _number_of(outfit_name)), outfit_name)
-        mesh = dress_identity(_body(), identity, outfit, texture_size=self.options.texture_size)
+        mesh = dress_identity(_body("cpu"), identity, outfit, texture_size=self.options.texture_size)
         return torch.from_numpy(np.asarray(identity.betas, np.float32)), mesh
 
     def _performance(self, random: np.random.Generator, number: int, split: str, role: int) -> Performance:
@@ -258,9 +262,9 @@ class SyntheticSource:
 
 
 @cache
-def _body() -> Body:
+def _body(device: str) -> Body:
     """Return the body of all sources of a process, since clothes are cached for each body object."""
-    return default_body()
+    return default_body().to(device)
 
 
 def _number_of(name: str) -> int:

@@ -126,17 +126,13 @@ def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor
     Returns:
         (B, V, 3) float32, metres in camera axes. The vertices.
     """
-    device = rotations.device
-    joints = torch.from_numpy(mesh.rest_joints).to(device).expand(len(rotations), -1, -1)
+    names = "rest_joints", "vertices", "bone_indices", "bone_weights"
+    arrays = (torch.from_numpy(getattr(mesh, name)).to(rotations.device, non_blocking=True) for name in names)
+    rest_joints, vertices, bone_indices, bone_weights = arrays
+    joints = rest_joints.expand(len(rotations), -1, -1)
     skeleton = forward_kinematics(rotations, joints, body.skeleton.parents, None, body.rest_rotations)
-    return skin_vertices(
-        torch.from_numpy(mesh.vertices).to(device)[None],
-        joints,
-        skeleton.linear,
-        skeleton.positions + trans[:, None],
-        torch.from_numpy(mesh.bone_indices).to(device),
-        torch.from_numpy(mesh.bone_weights).to(device),
-    )
+    positions = skeleton.positions + trans[:, None]
+    return skin_vertices(vertices[None], joints, skeleton.linear, positions, bone_indices, bone_weights)
 
 
 def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel: str = "body") -> Piece | None:

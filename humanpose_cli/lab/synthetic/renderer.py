@@ -13,6 +13,7 @@ makes label maps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.joint_angles import joint_class
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.dispatch import record_bounds
 from humanpose_cli.engine.rasterising.op import Raster, interpolate
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.lab.cache.encoding import encode_png
@@ -39,15 +41,24 @@ from humanpose_cli.lab.cache.label_maps import (
     maps_of_raster,
     visible_joint_shares,
 )
-from humanpose_cli.lab.cache.samples import Person
+from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person
 from humanpose_cli.lab.synthetic.backgrounds import Backdrop, paint_backdrop
 from humanpose_cli.lab.synthetic.camera_paths import expose
-from humanpose_cli.lab.synthetic.cameras import ContactShadow, SceneCamera, ShadowMap, degrade, encode_light, irradiance
+from humanpose_cli.lab.synthetic.cameras import (
+    ContactShadow,
+    SceneCamera,
+    ShadowMap,
+    degrade,
+    encode_light,
+    irradiance,
+    view_from_sun,
+)
 from humanpose_cli.lab.synthetic.mesh import MATERIALS, DressedMesh, pose_dressed
 from humanpose_cli.lab.synthetic.scene import Prop, SceneDescription
 from humanpose_cli.lab.synthetic.tiles import TILE_SIDE, tile, tile_level
 from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import rasterise_view
+from humanpose_cli.rendering.surfaces import vertex_normals
 
 Array = NDArray[Any]
 
@@ -80,7 +91,8 @@ def _shade_backdrop(
     floor_rows = np.flatnonzero(floor)
     positions = (points[floor_rows] - camera.translation) @ camera.rotation
     factor[floor_rows] *= 1 - np.float32(_CONTACT) * contact.darkness(positions)[:, None]
-    image.reshape(-1, 3)[rows] *= factor
+    flat = image.reshape(-1, 3)
+    flat[slice(None) if len(rows) == len(flat) else rows] *= factor
 
 
 def _points(pixels: NDArray[np.int64], depth: Array, camera: SceneCamera) -> Array:
@@ -151,15 +163,14 @@ def _coat_of_prop(prop: Prop) -> Coat:
 
 
 def _vertex_light(
-    stack: MeshStack, coats: Sequence[Coat], scene: SceneDescription, shadow: ShadowMap | None, casting: int
+    stack: MeshStack, coats: Sequence[Coat], scene: SceneDescription, shadow: ShadowMap, casting: int
 ) -> tuple[Array, Array]:
     """Return the factor (V, 3) on the encoded colour, and the encoded highlight (V,), at each vertex."""
     # The first `casting` vertices cast shadows and receive them.
     points, normals = stack.vertices.numpy(), stack.normals.numpy()
     camera, lighting = scene.camera, scene.lighting
     sunlit = np.ones(len(points), np.float32)
-    if shadow is not None:
-        sunlit[:casting] = shadow.sunlit(points[:casting], normals[:casting])
+    sunlit[:casting] = shadow.sunlit(points[:casting], normals[:casting])
     gain = encode_light(irradiance(normals @ camera.rotation, lighting, sunlit))
     shine = np.zeros(len(points), np.float32)
     sun = camera.rotation @ np.asarray(lighting.sun.direction, np.float32)
@@ -240,6 +251,7 @@ def _level(stack: MeshStack, coat: Coat, mesh: int, faces: NDArray[np.int32], fo
 
 _TENT = np.array([0.25, 0.5, 0.25], np.float32)
 _MIN_BLUR = 0.3  # pixels
+_MAX_SAMPLES = 1 << 24  # of the z-buffers that a GPU draws at once
 _REACH = 0.7  # metres, horizontal extent of people around their pelvis
 
 
@@ -261,93 +273,122 @@ class RenderedScene:
 class SceneRenderer:
     """Renders the frames of a scene; the background is painted once for each camera.
 
+    The device poses people and draws z-buffers. The host, which has the textures, colours the samples. A GPU draws all
+    frames of a camera at once, and is waited for once.
+
     Args:
         body: The body.
         scene: The scene.
-        labels: Labels of the body; None computes them.
+        labels: Labels of the body.
+        device: "cpu" or "cuda:N".
     """
 
-    def __init__(self, body: Body, scene: SceneDescription, labels: BodyLabels | None = None) -> None:
+    def __init__(self, body: Body, scene: SceneDescription, labels: BodyLabels, device: str = "cpu") -> None:
         self.body, self.scene = body, scene
-        self.labels = labels or BodyLabels(body)
+        self.on_gpu = device != "cpu"
         # Points (N, 3) in world axes that must be inside the walls: around people and lenses, and of props.
         corners = np.array([[-_REACH, 0, -_REACH], [_REACH, 0, _REACH]])
         points = (scene.positions()[:, None] + corners).reshape(-1, 3)
         self._inside = np.concatenate((points, *(p.solid.vertices[[0, -1]] for p in scene.props if p.shadow)))
         # Props without shadows come last, so that the first meshes of the stack cast shadows.
         props = sorted(scene.props, key=lambda prop: not prop.shadow)
-        self._casting = len(scene.people) + sum(prop.shadow for prop in props)
         self._coats = [*(_coat_of_person(p.mesh) for p in scene.people), *map(_coat_of_prop, props)]
         self._solids = [prop.solid.vertices for prop in props]
+        rest = [torch.from_numpy(vertices) for vertices in (*(p.mesh.vertices for p in scene.people), *self._solids)]
+        self._stack = MeshStack([(points, coat.faces) for points, coat in zip(rest, self._coats, strict=True)])
+        self._people = [
+            LabelledMesh(points, coat.faces, labels, person.mesh.body_vertex)
+            for points, coat, person in zip(rest, self._coats, scene.people, strict=False)
+        ]
+        casting = len(scene.people) + sum(prop.shadow for prop in props)
+        self._casting, faces = int(self._stack.first_vertex[casting]), int(self._stack.first_face[casting])
+        self._faces = self._stack.faces.to(device, non_blocking=True)
+        self._casting_faces = self._faces[:faces]
+        for rows in (self._faces, self._casting_faces):
+            record_bounds(rows, 0, len(self._stack.vertices) - 1)
+        self._motions = [[v.to(device, non_blocking=True) for v in (p.rotations, p.trans)] for p in scene.people]
+        self._drawings: dict[int, list[Tensor]] = {}
         self._look_from(scene.camera)
 
     def _look_from(self, camera: SceneCamera) -> None:
         """Paint the background of a camera, and transform the props to its axes."""
         scene = self.scene = replace(self.scene, camera=camera)
+        self._sun = camera.rotation @ np.asarray(scene.lighting.sun.direction, np.float32)
         self.backdrop: Backdrop = paint_backdrop(scene.background, camera, scene.lighting, scene.images, self._inside)
-        self._props = [torch.from_numpy(camera.to_camera(solid).astype(np.float32)) for solid in self._solids]
+        props = (torch.from_numpy(camera.to_camera(solid).astype(np.float32)) for solid in self._solids)
+        self._props = [prop.to(self._faces.device, non_blocking=True) for prop in props]
 
-    def render(self, frame: int = 0, names: tuple[str, ...] = RENDERED_MAPS) -> RenderedScene:
-        """Render one frame.
-
-        Args:
-            frame: Index of the frame.
-            names: Names of the label maps to make.
-        """
+    def render(self, frame: int = 0) -> RenderedScene:
+        """Render the image and the label maps of a frame."""
         if (camera := self.scene.camera_at(frame)) is not self.scene.camera:
             self._look_from(camera)
-        scene = self.scene
+        scene, people = self.scene, self._people
         with torch.no_grad():
-            row = slice(frame, frame + 1)
-            people = [
-                LabelledMesh(
-                    pose_dressed(self.body, person.mesh, person.rotations[row], person.trans[row])[0],
-                    coat.faces,
-                    self.labels,
-                    person.mesh.body_vertex,
-                )
-                for person, coat in zip(scene.people, self._coats, strict=False)
-            ]
-            props = [(v, coat.faces) for v, coat in zip(self._props, self._coats[len(people) :], strict=True)]
-            stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in people), *props])
-            box = body_box(stack.vertices, scene.camera.view)
+            if frame not in self._drawings:
+                self._drawings = self._draw(frame)
+            vertices, normals, *buffers = self._drawings[frame]
+            stack = copy(self._stack)
+            stack.vertices, stack.normals = vertices[0], normals[0]
+            maps = {name: _empty_map(name, scene.camera.view) for name in RENDERED_MAPS}
             fine = None
-            if not box.empty:
-                # A z-buffer of 2H + 1 rows and 2W + 1 columns; the odd ones are the pixels' centres.
-                view = scene.camera.view.part(box)
-                (width, height), (x, y) = view.size, view.principal_point
-                double = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
-                fine = rasterise_view(stack.vertices[None], stack.faces, double)
-            centres = _centres(fine, box, scene.camera.view)
-            maps = maps_of_raster(people, stack, centres, tuple({*names, "persons"}))
-            image = self._image(stack, fine, box)
+            if not self._box.empty:
+                fine = Raster(*buffers[:3])
+                centres = Raster(*(values[:, 1::2, 1::2].contiguous() for values in fine))
+                for name, values in maps_of_raster(people, stack, centres).items():
+                    maps[name][self._box.slices] = values
+            image = self._image(stack, fine, ShadowMap(buffers[-3:], self._sun, scene.lighting.penumbra))
         if scene.path:
             image = expose(image, scene.path, frame, scene.shutter)
         noise = np.random.default_rng([scene.noise_seed, frame])
         visible = np.bincount(maps["persons"].ravel(), minlength=len(people) + 1)[1:]
-        return RenderedScene(degrade(image, scene.degradation, noise), {name: maps[name] for name in names}, visible)
+        return RenderedScene(degrade(image, scene.degradation, noise), maps, visible)
 
-    def _image(self, stack: MeshStack, fine: Raster | None, box: Box) -> Array:
+    def _draw(self, first: int) -> dict[int, list[Tensor]]:
+        """Pose and rasterise a frame, on a GPU with the next ones of the same camera; return arrays of the host."""
+        scene, view = self.scene, self.scene.camera.view
+        together = max(1, _MAX_SAMPLES // (4 * view.size[0] * view.size[1])) if self.on_gpu and not scene.path else 1
+        rows = slice(first, min(len(scene), first + together))
+        people = [
+            pose_dressed(self.body, person.mesh, *(values[rows] for values in motion))
+            for person, motion in zip(scene.people, self._motions, strict=True)
+        ]
+        vertices = torch.cat([*people, *(prop.expand(rows.stop - first, -1, -1) for prop in self._props)], 1)
+        tensors = [vertices, vertex_normals(vertices, self._faces)]
+        # To know the part of the image that meshes cover, the host would have to wait for a GPU.
+        self._box = Box.of_image(view) if self.on_gpu else body_box(vertices[0], view)
+        if not self._box.empty:
+            # A z-buffer of 2H + 1 rows and 2W + 1 columns; the odd ones are the pixels' centres.
+            part = view.part(self._box)
+            (width, height), (x, y) = part.size, part.principal_point
+            double = Camera(part.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
+            tensors += rasterise_view(vertices, self._faces, double)
+        side = 768 if scene.path else 256 if len(scene.people) <= 1 else 384
+        tensors += view_from_sun(vertices[:, : self._casting], self._casting_faces, self._sun, side)
+        host = _to_host(tensors)
+        return {first + row: [values[row : row + 1] for values in host] for row in range(len(vertices))}
+
+    def _image(self, stack: MeshStack, fine: Raster | None, shadow: ShadowMap) -> Array:
         """Compose the undamaged image (H, W, 3) float32."""
-        scene, casting = self.scene, int(stack.first_vertex[self._casting])
-        shadow = None
-        if casting:
-            sun = scene.camera.rotation @ np.asarray(scene.lighting.sun.direction, np.float32)
-            faces = stack.faces[: stack.first_face[self._casting]]
-            side = 768 if scene.path else 256 if len(scene.people) <= 1 else 384
-            shadow = ShadowMap(stack.vertices[:casting], faces, sun, scene.lighting.penumbra, side=side)
+        scene, casting = self.scene, self._casting
         image = self.backdrop.image.copy()
-        if shadow is not None:
-            _shade_backdrop(image, self.backdrop, scene, shadow, stack.vertices[:casting].numpy())
+        _shade_backdrop(image, self.backdrop, scene, shadow, stack.vertices[:casting].numpy())
         if scene.degradation.backdrop_blur > _MIN_BLUR:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), scene.degradation.backdrop_blur), np.float32)
         if fine is not None:
             gain, shine = _vertex_light(stack, self._coats, scene, shadow, casting)
             colour = _shrink(_paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
             cover = _shrink((fine.face[0] >= 0).numpy().astype(np.float32))
-            part = image[box.slices]
+            part = image[self._box.slices]
             part[:] = cv2.add(cv2.multiply(part, cv2.merge([1 - cover] * 3)), colour)
         return image
+
+
+def _to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copy tensors of one device to the host, which waits for a GPU once."""
+    copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
+    if tensors[0].device.type == "cuda":
+        torch.cuda.synchronize(tensors[0].device)
+    return copies
 
 
 def _shrink(samples: Array) -> Array:
@@ -356,16 +397,9 @@ def _shrink(samples: Array) -> Array:
     return np.ascontiguousarray(smooth[1::2, 1::2])
 
 
-def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:
-    """Return the raster of the complete image with one sample per pixel from the doubled raster of a part."""
-    width, height = view.size
-    face = torch.full((1, height, width), -1, dtype=torch.int32)
-    weights, depth = torch.zeros(1, height, width, 3), torch.full((1, height, width), float("inf"))
-    if fine is not None:
-        rows, columns = box.slices
-        for full, part in zip((face, weights, depth), fine, strict=True):
-            full[:, rows, columns] = part[:, 1::2, 1::2]
-    return Raster(face, weights, depth)
+def _empty_map(name: str, view: Camera) -> Array:
+    spec = LABEL_MAPS[name]
+    return np.zeros((*view.size[::-1], spec.channels)[: 2 + (spec.channels > 1)], spec.dtype)
 
 
 LANDMARKS = ("reposing19", "blazepose33")

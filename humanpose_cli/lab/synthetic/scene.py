@@ -263,9 +263,8 @@ def _standing_prop(random: np.random.Generator) -> tuple[Prop, float]:
         return _sample_prop(random, box(size), "shelf" if random.random() < 0.6 else ""), 0.5 * size[0] + 0.2
     if kind == 2:
         radius = uniform(0.08, 0.35)
-        return _sample_prop(
-            random, cylinder(radius, uniform(0.3, 1.3), top_radius=radius * uniform(0.6, 1.2))
-        ), radius * 1.2
+        solid = cylinder(radius, uniform(0.3, 1.3), top_radius=radius * uniform(0.6, 1.2))
+        return _sample_prop(random, solid), radius * 1.2
     if kind == 3:
         radius = uniform(0.03, 0.16)
         return _sample_prop(random, cylinder(radius, uniform(1.8, 4.0), sides=14)), radius
@@ -273,16 +272,11 @@ def _standing_prop(random: np.random.Generator) -> tuple[Prop, float]:
         size = (uniform(0.6, 1.8), uniform(0.45, 0.95), uniform(0.5, 0.9))
         return _sample_prop(random, table(*size), "boards" if random.random() < 0.5 else ""), 0.5 * size[0]
     if kind == 5:
-        return _sample_prop(
-            random, _plant(random, uniform(0.5, 1.8)), "grass" if random.random() < 0.7 else "foliage"
-        ), 0.3
+        solid = _plant(random, uniform(0.5, 1.8))
+        return _sample_prop(random, solid, "grass" if random.random() < 0.7 else "foliage"), 0.3
     if kind == 6:  # a fence
-        count, gap, height, thick = (
-            int(random.integers(3, 9)),
-            uniform(0.12, 0.3),
-            uniform(0.6, 1.3),
-            uniform(0.015, 0.06),
-        )
+        count = int(random.integers(3, 9))
+        gap, height, thick = (uniform(*limits) for limits in ((0.12, 0.3), (0.6, 1.3), (0.015, 0.06)))
         half = gap * (count - 1) / 2
         bars = [move_solid(box((thick, height, thick)), np.array([i * gap - half, 0, 0])) for i in range(count)]
         rail = move_solid(box((2 * half + 0.1, thick, thick)), np.array([0, height * 0.8, thick]))
@@ -409,7 +403,6 @@ class StagedPerson:
         rotations: (T, 24, 3, 3) float32. Parent-relative rotations, the pelvis to camera axes.
         trans: (T, 3) float32, metres in camera axes. The root is the rest pelvis of the shape + trans.
         activities: Activity of each frame, as in `Performance`.
-        family: Family of the poses.
         hands: (2, 15, 3) float32, radians. Fingers of the mesh; None for those of the template.
     """
 
@@ -418,7 +411,6 @@ class StagedPerson:
     rotations: Tensor
     trans: Tensor
     activities: tuple[str, ...]
-    family: str
     hands: NDArray[np.float32] | None = None
 
 
@@ -560,7 +552,7 @@ def _viewed_people(
         rotations[:, 0] = turn @ rotations[:, 0]
         root = (turn @ motion.pelvis[..., None])[..., 0] + shift
         trans = body.translation_of_root(root, actor.betas[None])
-        people.append(StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities, motion.family))
+        people.append(StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities))
     return tuple(people)
 
 

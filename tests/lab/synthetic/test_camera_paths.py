@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import torch
 from helpers.cached_body import body, labels
-from helpers.errors import raises
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.encoding import decode_image
 from humanpose_cli.lab.synthetic.camera_paths import WALKS, Shutter, expose, sample_path
 from humanpose_cli.lab.synthetic.cameras import SceneCamera
@@ -136,8 +134,3 @@ def test_a_camera_that_turns_has_no_parallax_and_one_that_stands_no_path():
 def test_options_that_caches_of_earlier_versions_lack_are_named_only_where_they_differ():
     assert not {"camera", "aspect"} & set(SyntheticSource(SyntheticOptions()).info.options)
     assert {"camera", "aspect"} <= set(source().info.options)
-
-
-def test_only_clips_have_a_camera_that_moves():
-    with raises(UsageError, subject="camera", got="structure single"):
-        SyntheticOptions(camera="walk")

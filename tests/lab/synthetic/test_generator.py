@@ -47,6 +47,7 @@ def test_a_group_is_the_same_in_any_order_and_any_process(singles):
         assert other.image == sample.image
         assert dict(other.maps) == dict(sample.maps)
         np.testing.assert_array_equal(other.people[0].poses, sample.people[0].poses)
+    assert repeated.device == "cpu"  # by default also if there is a GPU
     different = next(source(count=24, seed=5).read(source(count=24, seed=5).groups()[3]))
     assert different.image != singles[3][1].image
 
@@ -230,6 +231,7 @@ def test_errors_of_fits_change_slowly_along_a_clip():
     "wrong",
     [
         {"imperfect_fits": True},
+        {"camera": "walk"},
         {"validation": 0.7, "test": 0.5},
         {"crowd": 2},
         {"crowd": 4, "structure": "pairs"},

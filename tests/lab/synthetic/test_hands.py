@@ -29,7 +29,7 @@ def test_fingers_bend_towards_the_palm_within_their_ranges():
 
 
 def bent_person(mesh, betas, rotations):
-    person = StagedPerson(mesh, betas, rotations, torch.zeros(1, 3), ("",), "")
+    person = StagedPerson(mesh, betas, rotations, torch.zeros(1, 3), ("",))
     return with_hands(body(), person, HANDS)
 
 

@@ -1,7 +1,5 @@
 """Poses and motions of the stage: families, splits, limits, floors."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -35,14 +33,6 @@ def test_splits_share_no_activity_and_hold_every_family_for_training():
     assert set(activities("train")) == set(FAMILIES)
     with raises(UsageError, subject="exam"):
         activities("exam")
-
-
-@pytest.mark.slow
-def test_the_same_number_is_the_same_pose():
-    repeated = pickle.loads(pickle.dumps(bank()))
-    assert torch.equal(repeated.pose(130).rotations, bank().pose(130).rotations)
-    assert repeated.pose(130).activity == bank().pose(130).activity
-    assert not torch.equal(PoseBank(4).pose(130).rotations, bank().pose(130).rotations)
 
 
 @pytest.mark.extensive

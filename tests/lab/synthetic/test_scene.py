@@ -1,5 +1,6 @@
 """Scenes: the same bytes anywhere, people where their labels say, light, shadows and what hides what."""
 
+import copy
 import hashlib
 import pickle
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.cached_body import body, labels
+from helpers.dispatched import Dispatched
 from helpers.errors import raises
 from helpers.fresh_process import run_fresh
 from helpers.synthetic_people import actor, bank, naked
@@ -108,10 +110,14 @@ def test_scenes_need_people_with_as_many_frames():
         sample_scene(np.random.default_rng(0), body(), [actor(0), actor(1, frames=2)])
 
 
+def walking() -> SceneDescription:
+    walker = Actor(naked(torch.zeros(10)), torch.zeros(10), sample_motion(np.random.default_rng(0), 3, 8.0))
+    return draw_scene(4, walker, options=replace(SMALL, damage=0.0))
+
+
 @pytest.mark.slow
 def test_frames_of_a_clip_share_all_but_the_pose():
-    walker = Actor(naked(torch.zeros(10)), torch.zeros(10), sample_motion(np.random.default_rng(0), 3, 8.0))
-    scene = draw_scene(4, walker, options=replace(SMALL, damage=0.0))
+    scene = walking()
     renderer = SceneRenderer(body(), scene, labels())
     frames = [renderer.render(t) for t in range(len(scene))]
     empty = np.all([frame.maps["persons"] == 0 for frame in frames], 0)
@@ -124,6 +130,32 @@ def test_frames_of_a_clip_share_all_but_the_pose():
     assert not torch.allclose(facing[0], facing[1], atol=0.05)
 
 
+def assert_alike(renderer: SceneRenderer) -> None:
+    expected = SceneRenderer(body(), renderer.scene, labels())
+    for frame in range(len(renderer.scene)):
+        made, truth = renderer.render(frame), expected.render(frame)
+        assert np.abs(made.image.astype(int) - truth.image).mean() < 0.05
+        assert all((made.maps[name] != truth.maps[name]).mean() < 0.002 for name in ("persons", "parts"))
+
+
+@pytest.mark.slow
+def test_a_gpu_would_draw_all_frames_together_without_a_wait():
+    renderer = SceneRenderer(body(), walking(), labels())
+    renderer.on_gpu = True
+    with Dispatched() as operations, torch.no_grad():
+        renderer._drawings = renderer._draw(0)
+    assert list(renderer._drawings) == [0, 1, 2]
+    assert operations.waits == {"lift_fresh": 4}  # copies of the four arrays of a mesh to the device
+    assert_alike(renderer)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_a_gpu_draws_what_the_cpu_draws():
+    for scene in (walking(), draw_scene(1, actor(1), actor(51))):
+        assert_alike(SceneRenderer(copy.deepcopy(body()).to("cuda"), scene, labels(), "cuda:0"))
+
+
 @pytest.mark.extensive
 @pytest.mark.parametrize("kind", ["room", "street", "studio"])
 def test_no_person_walks_through_walls(kind):
@@ -132,7 +164,7 @@ def test_no_person_walks_through_walls(kind):
         scene = replace(draw_scene(seed, runner), background=Background(kind, seed))
         renderer = SceneRenderer(body(), scene, labels())
         for frame in range(len(scene)):
-            maps = renderer.render(frame, ("persons", "depth")).maps
+            maps = renderer.render(frame).maps
             on_wall = (maps["persons"] > 0) & (renderer.backdrop.surface == 2)
             assert (maps["depth"][on_wall] / 1000 < renderer.backdrop.depth[on_wall]).all()
 

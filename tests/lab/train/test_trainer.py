@@ -475,7 +475,6 @@ def test_a_full_gpu_is_reported_with_a_remedy(tmp_path):
 
     with raises(UnavailableError, problem="too small for a batch of 8", remedy="a smaller `batch_size`"):
         run(tmp_path, Large())
-    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_a_plan_is_what_the_training_does(tmp_path):
