@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,27 +35,6 @@ _COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "|u1": 5121}
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
 _NEAR = 0.01  # metres, a camera's near plane; the far plane is infinite
-
-
-class UvMesh(NamedTuple):
-    """A mesh with one texture coordinate for each vertex.
-
-    Attributes:
-        source: (W,) int. Index of the original vertex of each vertex.
-        uv: (W, 2) float, 0 to 1. Texture coordinates, v down.
-        faces: (F, 3) int. Vertices of the faces.
-    """
-
-    source: Array
-    uv: Array
-    faces: Array
-
-
-def uv_mesh(mesh: SkinnedMesh) -> UvMesh:
-    """Build a mesh with a vertex for each pair of vertex and texture coordinate."""
-    count = len(mesh.uv)
-    pairs, corners = np.unique(mesh.faces * count + mesh.uv_faces, return_inverse=True)
-    return UvMesh(pairs // count, mesh.uv[pairs % count], corners.reshape(mesh.faces.shape))
 
 
 def linear_colour(track: int) -> list[float]:
@@ -236,18 +215,20 @@ def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
         png = document.view(mesh.png)
         image = document.add("images", {"bufferView": png, "mimeType": "image/png", "name": mesh.name})
         material["baseColorTexture"] = {"index": document.add("textures", {"source": image})}
-    surface = uv_mesh(mesh)
+    # A vertex for each pair of vertex and texture coordinate.
+    pairs, corners = np.unique(mesh.faces * len(mesh.uv) + mesh.uv_faces, return_inverse=True)
+    vertices, uv = np.divmod(pairs, len(mesh.uv))
     bones, weights = mesh.strongest_bones
     attributes = {
-        "POSITION": document.accessor(mesh.vertices[surface.source], "<f4", target=_VERTICES, bounds=True),
-        "NORMAL": document.accessor(mesh.normals[surface.source], "<f4", target=_VERTICES),
-        "TEXCOORD_0": document.accessor(surface.uv, "<f4", target=_VERTICES),
-        "JOINTS_0": document.accessor(bones[surface.source], "|u1", target=_VERTICES),
-        "WEIGHTS_0": document.accessor(weights[surface.source], "<f4", target=_VERTICES),
+        "POSITION": document.accessor(mesh.vertices[vertices], "<f4", target=_VERTICES, bounds=True),
+        "NORMAL": document.accessor(mesh.normals[vertices], "<f4", target=_VERTICES),
+        "TEXCOORD_0": document.accessor(mesh.uv[uv], "<f4", target=_VERTICES),
+        "JOINTS_0": document.accessor(bones[vertices], "|u1", target=_VERTICES),
+        "WEIGHTS_0": document.accessor(weights[vertices], "<f4", target=_VERTICES),
     }
     return {
         "attributes": attributes,
-        "indices": document.accessor(surface.faces.reshape(-1), "<u4", target=_ELEMENTS),
+        "indices": document.accessor(corners.reshape(-1), "<u4", target=_ELEMENTS),
         "material": document.add("materials", {"name": mesh.name, "pbrMetallicRoughness": material}),
     }
 

@@ -87,7 +87,10 @@ def fitted(rig: Rig, person: PersonMotion, mesh: SkinnedMesh) -> tuple[Rig, Skin
     parents = np.array([rows.index(rig.parents[row]) if rig.parents[row] >= 0 else -1 for row in rows])
     rig = replace(rig, bones=tuple(bones), parents=parents, positions=positions, axes=axes)
     rig = replace(rig, sources={row: source for row, source in enumerate(sources) if source is not None})
-    return rig, replace(mesh, vertices=vertices, bones=bone_of[mesh.bones])
+    weights = np.zeros((len(vertices), len(rows)))
+    np.add.at(weights, (np.arange(len(vertices))[:, None], bone_of[mesh.bones]), mesh.weights)
+    strongest = np.argsort(-weights, axis=1, kind="stable")[:, : mesh.bones.shape[1]]
+    return rig, replace(mesh, vertices=vertices, bones=strongest, weights=np.take_along_axis(weights, strongest, 1))
 
 
 def retargeted(person: PersonMotion, rig: Rig, seconds: Array, *, grounded: bool = False) -> PersonMotion:

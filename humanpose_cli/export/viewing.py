@@ -13,7 +13,7 @@ import gzip
 import html
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,10 +26,10 @@ from scipy.ndimage import gaussian_filter1d
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.export.cloud import clouds_of
+from humanpose_cli.export.exporter import export_of
 from humanpose_cli.export.gltf import glb_bytes
-from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
+from humanpose_cli.export.looks import Textures
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath
-from humanpose_cli.export.skins import people_in_world
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
@@ -114,17 +114,14 @@ def view(
         hp.view(fit, "clip.mp4").save("clip.html")
     """
     fit = fit_of(fit)
-    body = fit.body_model(body)
-    rate = fit.frame_rate or DEFAULT_FRAME_RATE
-    fit = replace(fit, model=body, frame_rate=rate)
     if len(fit.cameras) > 1 and frames is not None and not isinstance(frames, FitFrames):
         fit, frames = frames_of_fit(fit, frames)
-    images = available_frames(fit, frames)
-    fit = with_sources(fit, images)
-    looks = looks_of_fit(fit, textures, images, progress)
-    fit, people, meshes = people_in_world(fit, body, looks, grounded=True)
+    export = export_of(
+        fit, "", frame_rate=None, world="ground", textures=textures, progress=progress, frames=frames, body=body
+    )
+    fit, images, rate = export.fit, export.frames, export.fit.frame_rate
     cameras = CameraPath.all_of(fit)
-    glb = glb_bytes(people, meshes, cameras, seconds=fit.seconds(rate))
+    glb = glb_bytes(export.people, export.meshes, cameras, seconds=fit.seconds(rate))
     element = "" if images is None else _elements_of_cameras(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     glb_text = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")

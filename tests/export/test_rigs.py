@@ -229,6 +229,9 @@ def test_files_of_characters_are_kept_and_valid(tmp_path):
     for file in files[:2]:
         file.rename(file.with_suffix(".glb"))
         assert not validator_issues(file.with_suffix(".glb"))
+    for name in RIGS:
+        (path, _) = export_fit(moving_people(), tmp_path / name, "glb", rig=name, textures="none", body=default_body())
+        assert not validator_issues(path)
     with raises(UsageError, subject="rig"):
         export_fit(moving_people(), tmp_path / "clip", "usd", rig="mixamo", body=default_body())
 
