@@ -37,7 +37,7 @@ Array = NDArray[Any]
 
 _OF_ROWS = ("rotations", "relative", "pelvis", "scales")
 _OF_FRAMES = [name for name, (shape, _) in {**COLUMNS, **GROUND_COLUMNS}.items() if shape[0] == "F"]
-_OF_VIEWS = ("frame", "frame_names")
+_OF_VIEWS = ("frame", "frame_names", "poses")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Clip:
         if fit.frame_times is not None:
             columns["frame_times"] = fit.frame_times[frames] - fit.frame_times[first]
         if (views := part.views) is not None:
-            columns["views"] = replace(views, **{n: getattr(views, n)[:, frames] for n in _OF_VIEWS})
+            paths = {n: v[:, frames] for n in _OF_VIEWS if (v := getattr(views, n)) is not None}
+            columns["views"] = replace(views, **paths)
         return replace(part, frame_index=(part.frame_index - first).astype(np.int32), options={}, **columns)
 
     def moved(self, person: PersonMotion, seconds: Array, up: Array) -> PersonMotion:

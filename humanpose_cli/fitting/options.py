@@ -301,5 +301,5 @@ class FitOutputs:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that determines the files, as JSON values."""
-        return asdict(self)
+        """Everything that determines the files, as JSON values. `masks` appears only if set, unknown to version 1.1."""
+        return {name: value for name, value in asdict(self).items() if name != "masks" or value}

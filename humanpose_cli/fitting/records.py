@@ -77,6 +77,7 @@ def _with_rows(people: Sequence[DetectedPerson], bodies: KeypointFit, frames: Se
     columns = {**bodies.columns, "reprojection_error": np.nan_to_num(bodies.reprojection_error)}
     if any(f.ground is not None for f in frames):
         columns["ground"] = [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames]
+        columns["focal_people"] = [0] * len(frames)
     return Fit.build(
         track_id=[p.track for p in people],
         frame_index=[p.frame for p in people],

@@ -275,7 +275,7 @@ class Fit(FitRecord):
             (R,) int.
         """
         camera = self.cameras[view]
-        joints = camera.see(self.joints3d)
+        joints = camera.see(self.joints3d, self.frame_index)
         pixels = camera.lens.project(joints)
         in_front = joints[..., 2] > _MIN_DEPTH
         inside = (in_front & (pixels >= 0).all(-1) & (pixels < camera.lens.size).all(-1)).any(1) | camera.shows
@@ -306,11 +306,12 @@ class Fit(FitRecord):
         part = self.select(self.shown_by(number))
         camera = part.cameras[number]
         source = self.camera_sources[number]
-        joints = camera.see(part.joints3d)
+        matrix = camera.to_camera(part.frame_index)
+        joints = camera.see(part.joints3d, part.frame_index)
         pixels = camera.lens.project(joints)
         rest_pelvis = part.joints3d[:, SMPL24.index("pelvis")].astype(np.float64) - part.trans
         params = BodyParams(part.poses, part.betas, part.trans)
-        params = params.in_axes(camera.from_first[:3, :3], camera.from_first[:3, 3], rest_pelvis)
+        params = params.in_axes(matrix[..., :3, :3], matrix[..., :3, 3], rest_pelvis)
         inside = np.clip(pixels, 0, camera.lens.size)
         boxes = np.concatenate((inside.min(1), inside.max(1)), 1)
         return replace(
@@ -337,6 +338,7 @@ class Fit(FitRecord):
             boxes=np.where(camera.shows[:, None], camera.boxes, boxes).astype(np.float32),
             reprojection_error=camera.reprojection_error,
             ground=None,
+            focal_people=None,
             options=_options_of_view(self.options, part, frames),
         )
 

@@ -67,7 +67,7 @@ COLUMNS: Columns = {
     "reprojection_error": (("N",), "<f4"),
 }
 # Only in files of images with a ground under several people.
-GROUND_COLUMNS: Columns = {"ground": (("F", 4), "<f4")}
+GROUND_COLUMNS: Columns = {"ground": (("F", 4), "<f4"), "focal_people": (("F",), "<i4")}
 # Only in fits with hands.
 HAND_COLUMNS: Columns = {"hand_poses": (("N", 2, len(FINGERS), 3), "<f4"), "hand_confidence": (("N", 2), "<f4")}
 _TIMES: Columns = {"frame_times": (("F",), "<f8")}
@@ -126,9 +126,12 @@ def _check_ranges(record: FitRecord) -> None:
 
 
 def _check_ground(record: FitRecord) -> None:
-    if (ground := record.ground) is None:
+    if record.ground is None and record.focal_people is None:
         return
     check_arrays(record, GROUND_COLUMNS, {"F": record.frame_count})
+    ground, people = record.ground, record.focal_people
+    assert ground is not None
+    assert people is not None
     check_limits("ground", ground)
     length = np.linalg.norm(ground[:, :3].astype(np.float64), axis=1)
     unknown = (ground == 0).all(1)
@@ -136,6 +139,8 @@ def _check_ground(record: FitRecord) -> None:
     if wrong.any():
         expected = "a unit vector and a height above 0, or zeros"
         raise InputError("ground", "is no plane below the camera", expected=expected, got=first_row(wrong))
+    if (people < 0).any():
+        raise InputError("focal_people", "is negative", got=first_row(people < 0))
 
 
 def _check_hands(record: FitRecord) -> None:
@@ -193,8 +198,10 @@ class FitRecord:
         focal: (F,) float32, pixels. Focal lengths.
         principal_point: (F, 2) float32, pixels. Principal points.
         world_to_camera: (F, 4, 4) float32. Rigid motions; the identity if the camera's motion is unknown.
-        ground: (F, 4) float32, metres. The upward direction in camera axes and the camera's height above the ground,
-            up · x = −height; zeros if unknown in a frame; None if unknown in all.
+        ground: (F, 4) float32 for images, metres. The upward direction in camera axes and the camera's height above the
+            ground that several people stand on, up · x = −height; zeros if unknown in a frame; None if unknown in all.
+        focal_people: (F,) int32. Number of people on the ground that determined the focal length; 0 if it is the
+            user's, EXIF's or the default; None if `ground` is None.
         hand_poses: (N, 2, 15, 3) float32, axis-angle. Rotations of the joints `FINGERS` of the left and the right hand,
             relative to the parent, in axes of the T pose; None without hands.
         hand_confidence: (N, 2) float32, 0 to 1. Presence of the hand in the image or in frames before and after; 0 for
@@ -245,6 +252,7 @@ class FitRecord:
     frame_rate: float = 0.0
     frame_times: np.ndarray | None = None
     ground: np.ndarray | None = None
+    focal_people: np.ndarray | None = None
     hand_poses: np.ndarray | None = None
     hand_confidence: np.ndarray | None = None
     views: TakeViews | None = None
@@ -446,9 +454,9 @@ class FitRecord:
             "joint_confidence": dict(zip(joints, _plain(self.joint_confidence[row]), strict=True)),
             "keypoints2d": dict(zip(keypoints, _plain(self.keypoints2d[row]), strict=True)),
         }
-        if self.ground is not None and self.ground[frame].any():
+        if self.ground is not None and self.focal_people is not None and self.ground[frame].any():
             *up, height = _plain(self.ground[frame])
-            document["ground"] = {"up": up, "height": height}
+            document["ground"] = {"up": up, "height": height, "focal_people": int(self.focal_people[frame])}
         if self.hand_poses is not None and self.hand_confidence is not None:
             hands = zip(("left", "right"), self.hand_poses[row], self.hand_confidence[row], strict=True)
             document["hands"] = {side: {"pose": _plain(p), "confidence": _plain(c)} for side, p, c in hands}

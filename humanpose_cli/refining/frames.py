@@ -160,15 +160,16 @@ class CameraFit(NamedTuple):
 
 
 def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
-    """List the cameras of a fit with their frames."""
+    """List the cameras of a fit with their frames. Cameras of a take that move are left out."""
     if len(fit.cameras) == 1:
         return [CameraFit(fit, np.arange(len(fit)), frames, np.eye(4))]
     cameras = []
     for number, camera in fit.cameras_with_frames.items():
-        view = fit.view(number)
-        assert view.images is not None
-        view_frames = FitFrames(view, view.images, in_order=True)
-        cameras.append(CameraFit(view, fit.shown_by(number), view_frames, camera.from_first))
+        if not camera.is_moving:
+            view = fit.view(number)
+            assert view.images is not None
+            view_frames = FitFrames(view, view.images, in_order=True)
+            cameras.append(CameraFit(view, fit.shown_by(number), view_frames, camera.from_first))
     return cameras
 
 

@@ -154,6 +154,11 @@ class Reposer:
             weights = digest_of(find_weights(self.options.weights))[:16] + precision_label(self._precision)
         options = asdict(self.options)
         del options["force"]  # which decides whether there are images, and nothing about them
+        # So that results of versions without these options are still known.
+        usual = {"target_person": "largest", "canvas": "keep", "layers": False, "in_place": False}
+        for name, value in usual.items():
+            if options[name] == value:
+                del options[name]
         return {**options, "fit": self.fitter.identity, "weights": weights}
 
     def check(self, photos: Sequence[InputItem]) -> None:

@@ -259,9 +259,11 @@ def calibrated_views(
 
 
 def calibration_of(fit: Fit) -> list[CalibratedCamera]:
-    """Convert the cameras of a take to a world whose z axis points up."""
+    """Convert the cameras of a take that do not move to a world whose z axis points up."""
     cameras = []
     for camera in fit.cameras:
+        if camera.is_moving:
+            continue
         matrix = camera.world_to_camera[0]
         focal = float(camera.focal[0])
         x, y = camera.principal_point[0].tolist()

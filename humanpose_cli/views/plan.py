@@ -34,13 +34,15 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
         (900, 900, 3) uint8.
     """
     to_first = fit.world_to_camera[0].astype(np.float64)
-    poses = np.stack([camera.world_to_camera[0] for camera in fit.cameras]).astype(np.float64)
-    forward = poses[0, 2, [0, 2]]
+    poses = [camera.world_to_camera.astype(np.float64) for camera in fit.cameras]
+    forward = poses[0][0, 2, [0, 2]]
     left = np.array((forward[1], -forward[0]))
     axes = np.stack((left, forward)) / max(float(np.linalg.norm(forward)), 1e-9)
-    positions = camera_centres(poses[:, :3, :3], poses[:, :3, 3])[:, [0, 2]] @ axes.T
+    walks = [camera_centres(pose[:, :3, :3], pose[:, :3, 3])[:, [0, 2]] @ axes.T for pose in poses]
+    positions = np.array([walk[0] for walk in walks])
+    walks = [walk for walk, camera in zip(walks, fit.cameras, strict=True) if camera.is_moving]
     paths = [_path(fit, person.rows, to_first)[:, [0, 2]] @ axes.T for person in fit.people]
-    all_points = np.concatenate([positions, *paths])
+    all_points = np.concatenate([positions, *paths, *walks])
     extent = max(float(np.ptp(all_points, axis=0).max()), 1.0)
     middle = (all_points.min(0) + all_points.max(0)) / 2
     scale = (_SIZE - 2 * _MARGIN) / extent
@@ -54,6 +56,8 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
     _draw_grid(image, scale)
     empty = image.copy()
     labels: list[_Label] = []
+    for walk in walks:
+        cv2.polylines(image, [pixel(walk).reshape(-1, 1, 2)], False, _INK, 1, cv2.LINE_AA)
     for path, person in zip(paths, fit.people, strict=True):
         ink = person_colour(person.id)
         colour = [int(255 * value) for value in ink]
@@ -62,7 +66,7 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
         labels.append(_Label(str(person.id), ink, pixel(path[-1]), _DOT))
     for camera, position, pose in zip(fit.cameras, positions, poses, strict=True):
         half = np.arctan2(float(camera.image_size[0, 0]) / 2, float(camera.focal[0]))
-        x, y = axes @ pose[2, [0, 2]]
+        x, y = axes @ pose[0, 2, [0, 2]]
         heading = np.arctan2(y, x)
         ends = [position + _CONE * extent * np.array((np.cos(a), np.sin(a))) for a in (heading - half, heading + half)]
         cv2.polylines(image, [pixel(np.array((position, *ends))).reshape(-1, 1, 2)], True, _INK, 2, cv2.LINE_AA)

@@ -126,7 +126,7 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
     errors, weights = (np.full((len(fit.cameras), len(fit)), np.nan) for _ in range(2))
     for number, camera in enumerate(fit.cameras):
         keypoints = camera.keypoints2d.astype(np.float64)
-        points = camera.see(landmarks)
+        points = camera.see(landmarks, fit.frame_index)
         distance = np.linalg.norm(camera.lens.project(points) - keypoints[..., :2], axis=-1)
         # Most doubtful landmarks are hidden, so that their positions are guesses.
         is_used = keypoints[..., 2] > _CONFIDENT

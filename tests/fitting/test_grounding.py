@@ -71,10 +71,10 @@ def standing_group(raised: tuple[float, ...]) -> Fit:
     people = StandingPeople(raised=raised)
     rows, count = vars(people.bodies), len(people.spots)
     plane = [[*people.up, people.height]]
-    fit = Fit.empty(["a.jpg"], [(1280, 960)], [people.focal], ground=plane)
+    fit = Fit.empty(["a.jpg"], [(1280, 960)], [people.focal], ground=plane, focal_people=[0])
     bodies = {"track_id": np.arange(count), "frame_index": np.zeros(count), "interpolated": np.zeros(count, bool)}
     unused = {"keypoints2d": np.zeros((count, 33, 3)), "boxes": np.zeros((count, 4))}
-    columns = {name: getattr(fit, name) for name in (*COLUMNS, "ground")}
+    columns = {name: getattr(fit, name) for name in (*COLUMNS, "ground", "focal_people")}
     return Fit.build(**{**columns, **rows, **bodies, **unused})
 
 

@@ -55,7 +55,7 @@ def test_people_far_behind_others_have_a_ground_of_their_own_unless_the_images_s
     two |= {"track_id": [0, 1], "trans": two["trans"] + away, "joints3d": two["joints3d"] + away[:, None]}
     fit = replace(Fit.build(**two), options={"upright": True})
     assert side_views(BODY, fit).views[0].grounds == pytest.approx((0, -0.5), abs=1e-4)
-    known = replace(fit, ground=np.float32([[0, -1, 0, 1.5]] * FRAMES))
+    known = replace(fit, ground=np.float32([[0, -1, 0, 1.5]] * FRAMES), focal_people=np.zeros(FRAMES, np.int32))
     assert side_views(BODY, known).views[0].grounds == (0, 0)
 
 

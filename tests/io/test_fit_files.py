@@ -130,7 +130,7 @@ def test_damaged_references_to_frames_are_refused(tmp_path, text):
         read_frame_files(text, tmp_path)
 
 
-GROUND = {"ground": [[0, -0.75, -0.6614378, 2.5], [0, 0, 0, 0]]}
+GROUND = {"ground": [[0, -0.75, -0.6614378, 2.5], [0, 0, 0, 0]], "focal_people": [4, 0]}
 
 
 def test_the_ground_of_images_comes_back_and_stands_in_their_rows(tmp_path):
@@ -139,7 +139,7 @@ def test_the_ground_of_images_comes_back_and_stands_in_their_rows(tmp_path):
     assert same(read_fit(tmp_path / "x.fit.npz"), grounded)
     with np.load(tmp_path / "x.fit.npz") as file:
         assert set(file) == FILE_FIELDS | set(GROUND)
-    said = {"up": [0.0, -0.75, -0.66144], "height": 2.5}
+    said = {"up": [0.0, -0.75, -0.66144], "height": 2.5, "focal_people": 4}
     assert [row.get("ground") for row in grounded.documents()] == [said, None, None]
 
 
@@ -204,10 +204,12 @@ def test_a_row_as_json_names_its_joints():
         ({"frame_times": [0.0, float("nan")]}, "frame_times.*not finite"),
         ({"frame_times": [0.0]}, r"frame_times.*\(2,\).*\(1,\)"),
         ({"skeleton": "coco17"}, "skeleton"),
-        ({"ground": [[0, -1, 0, -2.0]] * 2}, "ground.*no plane below the camera.*row 0"),
-        ({"ground": [[0, -0.5, 0, 2.0]] * 2}, "ground.*no plane below the camera.*row 0"),
-        ({"ground": [[0, -1, 0, 2e6]] * 2}, "ground.*-100000 to 100000 metres, found 2e"),
-        ({"ground": [[0, -1, 0, 2.0]]}, r"ground.*\(2, 4\).*\(1, 4\)"),
+        ({**GROUND, "ground": [[0, -1, 0, -2.0]] * 2}, "ground.*no plane below the camera.*row 0"),
+        ({**GROUND, "ground": [[0, -0.5, 0, 2.0]] * 2}, "ground.*no plane below the camera.*row 0"),
+        ({**GROUND, "ground": [[0, -1, 0, 2e6]] * 2}, "ground.*-100000 to 100000 metres, found 2e"),
+        ({**GROUND, "ground": [[0, -1, 0, 2.0]]}, r"ground.*\(2, 4\).*\(1, 4\)"),
+        ({**GROUND, "focal_people": [-1, 0]}, "focal_people.*negative.*row 0"),
+        ({"ground": GROUND["ground"]}, "focal_people.*int32.*NoneType"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_by_name(changes, message):

@@ -94,18 +94,29 @@ def test_impossible_views_are_refused(changes, problem):
         record(views=views(**changes))
 
 
-def test_a_part_of_the_views_and_cameras_that_move_are_refused(tmp_path):
+def test_a_part_of_the_views_is_refused(tmp_path):
     write_fit(tmp_path / "take.fit.npz", record(views=views()))
     with np.load(tmp_path / "take.fit.npz") as file:
         arrays = {name: file[name] for name in file.files if name != "view_weight"}
     np.savez(tmp_path / "part.fit.npz", **arrays)
     with raises(InputError, problem="views lack weight"):
         read_fit(tmp_path / "part.fit.npz")
-    np.savez(tmp_path / "moving.fit.npz", **arrays, view_poses=np.eye(4))
-    with raises(InputError, problem="views are of cameras that move"):
-        read_fit(tmp_path / "moving.fit.npz")
 
 
 def test_replacing_views_is_checked():
     with raises(InputError, problem="do not name two views"):
         replace(record(views=views()), views=views(names=["b", "b"]))
+
+
+def test_poses_of_cameras_that_move_are_kept_and_checked(tmp_path):
+    poses = np.tile(views().from_first[:, None], (1, 2, 1, 1))
+    poses[1, 1, 0, 3] += 0.5
+    write_fit(tmp_path / "take.fit.npz", record(views=views(poses=poses)))
+    still, moving = read_fit(tmp_path / "take.fit.npz").cameras
+    assert (still.is_moving, moving.is_moving) == (False, True)
+    np.testing.assert_array_equal(moving.to_camera(np.array([1, 0])), poses[1, ::-1])
+    np.testing.assert_array_equal(still.to_camera(np.array([1, 0])), np.eye(4))
+    with raises(InputError, problem="is not a rigid motion", subject="view_poses"):
+        record(views=views(poses=2 * poses))
+    with raises(InputError, problem="has the wrong shape", subject="view_poses"):
+        record(views=views(poses=np.concatenate((poses, poses), axis=1)))

@@ -56,7 +56,16 @@ def test_a_file_gives_the_same_generator(generator, weights):
 
 
 def test_the_shipped_weights_are_of_the_small_preset():
-    assert load_warp3d(find_weights("warp3d")).config == PRESETS["small"].generator
+    """They are of version 1.0.0, whose decoder had the mesh's drawing as an input and its share as an output."""
+    path = find_weights("warp3d")
+    shipped = load_warp3d(path)
+    assert shipped.config == PRESETS["small"].generator
+    tensors, header = read_weights(path)
+    assert header.config["drawing"]
+    first, last = "decoder.detail.0.weight", "decoder.last.bias"
+    found = shipped.generator.state_dict()
+    assert torch.equal(found[first], tensors[first][:, :64])
+    assert torch.equal(found[last], tensors[last][:4])
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

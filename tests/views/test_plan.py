@@ -29,6 +29,7 @@ def take(*degrees: float) -> Fit:
     count = len(matrices)
     names = np.array([f"camera{number}.mp4" for number in range(count)])
     columns = {**vars(views), "names": names, "from_first": np.array(matrices)}
+    del columns["poses"]  # all stand still
     repeated = {
         name: value if len(value) == count else np.repeat(value[:1], count, 0) for name, value in columns.items()
     }

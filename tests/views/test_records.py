@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,11 +16,14 @@ from helpers.walking_take import TURN, walking_take
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.fitting.result import Fit
+from humanpose_cli.export.motion import CameraPath
+from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.views.bodies import PersonBodies, gather_person, moved_person
+from humanpose_cli.views.calibrated import calibration_of
 from humanpose_cli.views.cameras import in_axes_of_first
 from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.plan import draw_plan
 from humanpose_cli.views.records import SCALE_UNCERTAINTY, _world_to_first, standing_height, take_fit, with_view_errors
 from humanpose_cli.views.take import Take
 from humanpose_cli.views.tracks import tracks_of
@@ -121,6 +125,28 @@ def test_the_world_has_its_ground_below_the_first_person(filmed: Filmed) -> None
     pose = np.eye(4)
     pose[:3, 3] = 1, 2, 3
     np.testing.assert_array_equal(record(filmed, take_of(filmed), to_first=pose).world_to_camera[2], pose)
+
+
+def test_a_camera_that_moves_in_the_file_of_an_earlier_version_has_its_path(filmed: Filmed, tmp_path: Path) -> None:
+    fit = record(filmed, take_of(filmed))
+    assert fit.views is not None
+    poses = np.tile(fit.views.from_first[:, None], (1, FRAMES, 1, 1))
+    poses[1, :, :3, 3] += np.linspace((0.0, 0.0, 0.0), (0.6, 0.0, 0.2), FRAMES)
+    path = replace(fit, views=replace(fit.views, poses=poses)).save(tmp_path / "take.fit.npz")
+    fit = load_fit(path)
+    assert fit.views is not None
+    assert [camera.is_moving for camera in fit.cameras] == [False, True]
+    view, in_world = fit.view("b.mp4"), []
+    for one in (fit, view):
+        to_camera = one.world_to_camera[one.frame_index].astype(float)
+        in_world.append(np.einsum("nji,nkj->nki", to_camera[:, :3, :3], one.joints3d - to_camera[:, None, :3, 3]))
+    np.testing.assert_allclose(*in_world, atol=1e-5)
+    turns = view.world_to_camera[:, :3, :3].astype(float)
+    centres = -np.einsum("fji,fj->fi", turns, view.world_to_camera[:, :3, 3])
+    assert np.linalg.norm(centres[-1] - centres[0]) == pytest.approx(np.hypot(0.6, 0.2), rel=1e-3)
+    assert CameraPath.all_of(fit)["b.mp4"].positions[-1] == pytest.approx(centres[-1] * (1, -1, -1), abs=1e-5)
+    assert [camera.name for camera in calibration_of(fit)] == ["a.mp4"]
+    assert draw_plan(fit).shape == (900, 900, 3)
 
 
 def test_each_frame_names_the_nearest_one_of_a_camera_with_a_clock_that_is_ahead(filmed: Filmed) -> None:

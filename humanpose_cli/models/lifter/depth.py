@@ -28,6 +28,7 @@ MODEL = "depth-lifter"
 _SLOPE = 0.2  # of LeakyReLU
 _SIDES = ("left", "right")
 _TINY = 1e-6
+_NEW_NAMES = {"most": "max_accuracy", "least": "min_accuracy"}  # fields in headers of older weights
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,8 @@ class DepthLifter(nn.Module):
             InputError: If the file is damaged or contains another model.
         """
         tensors, header = read_weights(path, MODEL)
-        options = options_of(DepthLifterOptions, header.config["options"], path)
+        values = {_NEW_NAMES.get(name, name): value for name, value in header.config["options"].items()}
+        options = options_of(DepthLifterOptions, values, path)
         game = LifterGame(skeleton_by_name(header.config["skeleton"]), options)
         fill(game, tensors, path)
         return game.generator.eval()

@@ -16,8 +16,8 @@ along each axis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -476,10 +476,32 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu", precision: Preci
     Raises:
         InputError: If the file is damaged or contains another model.
     """
-    tensors, header = read_weights(path, MODEL)
+    tensors, header = read_generator(path)
     generator = Generator(options_of(GeneratorConfig, header.config, path))
     fill(generator, tensors, path)
     return Warp3d(generator, header, device, precision)
+
+
+def read_generator(path: Path) -> tuple[Mapping[str, Tensor], WeightsHeader]:
+    """Read tensors and header of a generator's weights file, converting files that version 1.0.0 wrote.
+
+    Args:
+        path: The weights file.
+
+    Raises:
+        InputError: If the file is damaged or contains another model.
+    """
+    # In version 1.0.0, `keep_background` implied all short cuts, and the decoder could take a rendering of the person
+    # by the mesh. There is none any more: its convolutions lose these inputs and the rendering's share.
+    tensors, header = read_weights(path, MODEL)
+    config = dict(header.config)
+    if "keep_background" in config:
+        config |= {"short_cuts": config["keep_background"], "detail": config.get("drawing", False)}
+    first, last = "decoder.detail.0.weight", "decoder.last."
+    if config.get("drawing") and first in tensors:
+        tensors[first] = tensors[first][:, : len(tensors[first])]
+        tensors |= {name: value[:4] for name, value in tensors.items() if name.startswith(last)}
+    return tensors, replace(header, config=config)
 
 
 def _pose_array(name: str, pose: ArrayLike, size: int) -> NDArray[np.float32]:

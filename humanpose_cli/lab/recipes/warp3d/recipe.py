@@ -45,11 +45,12 @@ from humanpose_cli.models.warp3d.generator import (
     MODEL,
     Generated,
     Generator,
+    read_generator,
     to_bytes,
     to_network,
 )
 from humanpose_cli.models.warp3d.layers import Discriminator, LiftingEncoder, initialise
-from humanpose_cli.networks.weights import fill, find_weights, read_weights, trainings_of
+from humanpose_cli.networks.weights import fill, find_weights, trainings_of
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
 _PERCEPTUAL_WEIGHT = 3.0  # λ_perc
@@ -168,7 +169,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self._began_with: list[dict[str, Any]] = []
         if self.options.start:
             path = find_weights(self.options.start)
-            tensors, header = read_weights(path, MODEL)
+            tensors, header = read_generator(path)
             self._began_with = trainings_of(header)
             new = {n: v for n, v in self.generator.state_dict().items() if n.startswith("decoder.carried.")}
             fill(self.generator, {**new, **tensors}, path)
