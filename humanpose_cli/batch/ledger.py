@@ -95,11 +95,6 @@ class Entry(NamedTuple):
         """Whether a rerun can skip the item."""
         return self.outcome == Status.SUCCESS.value
 
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether work on the item began but no run has finished it."""
-        return self.outcome == Status.INTERRUPTED.value
-
 
 # The JSON type of each field, and its default; a line without a required field has the default None and is ignored.
 _JSON: dict[str, tuple[Any, Any]] = {
@@ -131,10 +126,6 @@ class History:
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: int = 0
-
-    def find(self, command: str, item: Item) -> Entry | None:
-        """Return the latest entry of a command for an item, with any options."""
-        return self.entries.get((command, item.key))
 
     def writers(self) -> dict[str, Entry]:
         """Return the last entry that wrote each output file."""
@@ -404,13 +395,7 @@ PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "onnxruntime-
 
 def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
     """Return the installed version of each package, None if missing, without importing them."""
-    versions: dict[str, str | None] = {}
-    for name in packages:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
+    return {name: next((found.version for found in metadata.distributions(name=name)), None) for name in packages}
 
 
 def commit_of_checkout() -> str | None:
@@ -419,22 +404,16 @@ def commit_of_checkout() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+        process = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"],
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=10,
+            start_new_session=True,  # a Ctrl-C in the terminal is not for git
+        )
     except (OSError, subprocess.SubprocessError):
         return None  # no git on this machine, or another user's checkout
-    return commit + ("+" if changes else "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    process = subprocess.run(
-        ["git", "-C", str(root), *arguments],
-        check=True,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=10,
-        start_new_session=True,  # a Ctrl-C in the terminal is not for git
-    )
     return process.stdout.strip()
 
 

@@ -8,13 +8,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from humanpose_cli.batch.items import UNSHARDED, Item, Shard, digest_of_item, fingerprint
 from humanpose_cli.batch.ledger import Entry, History, options_digest, output_size, read_history
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
+from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.paths import relative_path
+
+Show: TypeAlias = Callable[[Progress, int, int | None, str], None]
+Prepare: TypeAlias = Callable[[Sequence[Item], Show], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ class Batch:
         recall: (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs.
         arguments: The command line, for run.json.
         group_size: Returns the number of items that `prepare` gets at once; called when there are items to do.
-        prepare: Called with the next items before the worker gets them one by one; errors of an item are left to the
-            worker. It returns the seconds of each item by key, without time for all items, such as loading models.
+        prepare: Called in a thread with the next items before the worker gets them one by one; errors of an item are
+            left to the worker. It returns the seconds of each item by key, without time for all items, such as loading
+            models. Its second argument is called with a progress and its arguments: it shows them while the run waits,
+            and raises KeyboardInterrupt if the items will not be worked on.
         prepares: Whether `prepare` works on an item; other items are left to the worker.
         past_seconds: Seconds before the run for all items, which count as the run's.
     """
@@ -52,7 +58,7 @@ class Batch:
     recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
     arguments: tuple[str, ...] = ()
     group_size: Callable[[], int] = lambda: 1
-    prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None
+    prepare: Prepare | None = None
     prepares: Callable[[Item], bool] = lambda item: True
     past_seconds: float = 0.0
 
@@ -119,7 +125,7 @@ class EarlierRuns:
     def settled(self, item: Item) -> ItemResult | None:
         """Return the result of an item from an earlier run; None if the item is to be done."""
         batch, entry = self.batch, self._entry(item)
-        if entry is None or not batch.resume or entry.options != self._digest or entry.is_unfinished:
+        if entry is None or not batch.resume or entry.options != self._digest or entry.outcome == Status.INTERRUPTED:
             return None
         if not _unchanged(item, entry, batch):
             self.change_count += entry.done
@@ -161,7 +167,7 @@ class EarlierRuns:
         return tuple(str(self.batch.out / output) for output in outputs)
 
     def _entry(self, item: Item) -> Entry | None:
-        return self.history.find(self.batch.command, item)
+        return self.history.entries.get((self.batch.command, item.key))
 
     def _planned(self, item: Item) -> list[str]:
         """List the files that an item will write, by their names in ledgers."""

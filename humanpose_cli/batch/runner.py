@@ -21,17 +21,18 @@ import re
 import time
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from humanpose_cli.batch.items import Fingerprint, Item, digest_of_item, fingerprint, refuse_case_twins, unique_items
 from humanpose_cli.batch.ledger import Ledger, output_size, run_record, run_record_path, utc_time
 from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, is_system_fault
+from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.atomic import is_about_output, removed_on_failure, write_json, writing_error
 from humanpose_cli.io.sniffing import reading_error
@@ -51,11 +52,6 @@ class Failure:
     sentence: str
     exit_code: ExitCode
     everywhere: bool = False
-
-    @property
-    def is_bug(self) -> bool:
-        """Whether it is an error of this program."""
-        return self.exit_code is ExitCode.BUG
 
 
 def explain(error: BaseException, inputs: Sequence[Path] = (), out: Path | None = None) -> Failure:
@@ -203,7 +199,7 @@ def run_items(
         return _Run(batch, ledger, worker, progress, stop).carry_out(shard_items)
 
 
-_NO_MARK = Fingerprint(0, 0)  # fingerprint of an unreadable input
+_Prepared: TypeAlias = "tuple[list[Fingerprint | Failure], Mapping[str, float]]"
 
 
 class _Run:
@@ -216,11 +212,12 @@ class _Run:
         self.ledger = ledger
         self.worker = worker
         self.progress = progress
-        self.stop = stop
+        self.stop = stop or StopSignals()  # which is not entered, and so handles none
         self.earlier = EarlierRuns(batch, ledger.history)
         self.results: list[ItemResult] = []
         self.indices: list[int] = []  # indices of the results' items, in order
         self.halt: Failure | None = None
+        self._waits = self._has_left = False  # for a preparation; the groups of items
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
         self.earlier.refuse_conflicts(items)
@@ -229,22 +226,12 @@ class _Run:
         self.progress.start(len(items))
         self.start_time = time.monotonic() - self.batch.past_seconds
         try:
-            waiting: list[int] = []
-            for index, item in enumerate(items):
-                if self._stopped:
-                    break
-                result = self.earlier.settled(item)
-                if result is not None:
-                    if result.status is not Status.ERROR:
-                        _remove_journals(item)  # the run may have been killed after it had recorded the item
-                    self._finish(index, replace(result, name=item.short))
-                else:
-                    waiting.append(index)
-                if waiting and (index == len(items) - 1 or len(waiting) == self.batch.group_size()):
-                    self._do_all(items, waiting)
-                    waiting = []
+            waiting = [i for i, item in enumerate(items) if not self._stopped and not self._is_settled(i, item)]
+            if waiting:
+                size = self.batch.group_size()
+                self._do_all(items, [waiting[start : start + size] for start in range(0, len(waiting), size)])
         except KeyboardInterrupt:
-            if self.stop is None:
+            if not self._stopped:
                 raise
         finally:
             self.progress.finish()
@@ -252,25 +239,55 @@ class _Run:
 
     @property
     def _stopped(self) -> bool:
-        return self.halt is not None or (self.stop is not None and self.stop.requested)
+        return self.halt is not None or self.stop.requested
 
-    def _do_all(self, items: Sequence[Item], indices: Sequence[int]) -> None:
-        """Work on some of the items, which are prepared together."""
-        marks = [_mark(items[index]) for index in indices]  # before they are read
-        preparation_times: Mapping[str, float] = {}  # seconds
-        if self.batch.prepare is not None and indices:
-            group = [items[index] for index in indices]
-            prepared = [item.name for item in group if self.batch.prepares(item)]
-            self.progress.preparing(prepared if len(prepared) > 1 else ())
-            with self.stop.item() if self.stop is not None else nullcontext():
-                preparation_times = self.batch.prepare(group)
-        for index, mark in zip(indices, marks, strict=True):
-            if self._stopped:
-                return
-            with self.stop.item() if self.stop is not None else nullcontext():
-                item = items[index]
-                result = self._do(item, mark, preparation_times.get(item.key, 0.0))
-                self._finish(index, replace(result, name=item.short))
+    def _is_settled(self, index: int, item: Item) -> bool:
+        """Take the result of an earlier run, and return whether there is one."""
+        if (result := self.earlier.settled(item)) is not None:
+            if result.status is not Status.ERROR:
+                _remove_journals(item)  # the run may have been killed after it had recorded the item
+            self._finish(index, replace(result, name=item.short))
+        return result is not None
+
+    def _do_all(self, items: Sequence[Item], groups: Sequence[Sequence[int]]) -> None:
+        """Work on groups of items. Each is prepared in a thread while the worker gets the items of the one before."""
+        prepared = self._prepared(items, groups)
+        if self.batch.prepare is not None:
+            from humanpose_cli.io.video import prefetch  # which other commands do not need
+
+            prepared = prefetch(prepared, 1)
+        with closing(prepared):
+            try:
+                for group in groups:
+                    names = [items[index].name for index in group if self.batch.prepares(items[index])]
+                    self.progress.preparing(names if self.batch.prepare and len(names) > 1 else ())
+                    self._waits = True
+                    with self.stop.item():
+                        marks, preparation_times = next(prepared)
+                    self._waits = False
+                    for index, mark in zip(group, marks, strict=True):
+                        if self._stopped:
+                            return
+                        with self.stop.item():
+                            item = items[index]
+                            result = self._do(item, mark, preparation_times.get(item.key, 0.0))
+                            self._finish(index, replace(result, name=item.short))
+            finally:
+                self._has_left = True
+
+    def _prepared(self, items: Sequence[Item], groups: Iterable[Sequence[int]]) -> Generator[_Prepared, None, None]:
+        """Prepare groups of items; yield the marks of each group, and the seconds of its items by key."""
+        for group in groups:
+            coming = [items[index] for index in group]
+            marks = list(map(_mark, coming))  # before they are read
+            yield marks, {} if self.batch.prepare is None else self.batch.prepare(coming, self._show)
+
+    def _show(self, progress: Progress, count: int, total: int | None, what: str) -> None:
+        """Show the progress of a preparation while the run waits for it, and end a preparation that is not needed."""
+        if self._has_left or self._stopped:
+            raise KeyboardInterrupt
+        if self._waits:
+            progress(count, total, what)
 
     def _do(self, item: Item, mark: Fingerprint | Failure, preparation_time: float) -> ItemResult:
         """Work on an item and record its result; the time of its preparation, in seconds, is added."""
@@ -280,7 +297,7 @@ class _Run:
                 self.halt = mark
                 return result
             # The entry of an earlier run stays: its results count if the input can be read again.
-            return result if self.earlier.knows(item) else self._recorded(item, _NO_MARK, result)
+            return result if self.earlier.knows(item) else self._recorded(item, Fingerprint(0, 0), result)
         self.progress.item_started(item.name, item.short)
         start = time.perf_counter() - preparation_time
         contents: Mapping[str, Any] = {}
@@ -319,7 +336,7 @@ class _Run:
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
         failure = explain(error, item.files, self.batch.out)
-        if failure.is_bug:
+        if failure.exit_code is ExitCode.BUG:
             self.progress.bug(error)
         if failure.everywhere:
             self.halt = failure
@@ -357,7 +374,7 @@ class _Run:
         if self.halt is not None:
             any_done = any(result.status is not Status.ERROR for result in self.results)
             status, code = Status.PARTIAL if any_done else Status.ERROR, self.halt.exit_code
-        if self.stop is not None and self.stop.signal_number is not None:
+        if self.stop.signal_number is not None:
             status, code = Status.INTERRUPTED, ExitCode(128 + self.stop.signal_number)
         if remaining:
             messages.append(f"{remaining} of {len(items)} items are left; the same command goes on with them")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +32,7 @@ from humanpose_cli.refining.options import RefineOptions
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.batch.resuming import Show
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.painted_masks import PaintedMasks
     from humanpose_cli.fitting.result import Fit
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from humanpose_cli.io.frame_range import FrameRange
     from humanpose_cli.io.inputs import InputItem
 
+_MIN_GPU_PHOTOGRAPHS = 16  # fewer are fitted on the CPU before a GPU has prepared the networks
 _SEQUENCE = option(
     "--sequence/--independent",
     "Treat the images of a folder as one sequence or as separate photographs. Default: a sequence if numbered and "
@@ -244,12 +246,12 @@ class FitRun:
                 prepare=self.prepare,
             )
 
-    def prepare(self, items: Sequence[Item]) -> Mapping[str, float]:
+    def prepare(self, items: Sequence[Item], show: Show) -> Mapping[str, float]:
         """Prepare several items together; loads no network if none can be read."""
         readable = {item.key: item.payload for item in items if item.error is None}
         if not readable:
             return {}
-        seconds = self.fitter.prepare(list(readable.values()), self.session.reporter.step)
+        seconds = self.fitter.prepare(list(readable.values()), partial(show, self.session.reporter.step))
         return {key: seconds.get(source.path, 0.0) for key, source in readable.items()}
 
     def fit(self, item: Item, progress: Progress) -> list[Fit]:
@@ -382,6 +384,8 @@ def fit(
     if not any(source.is_sequence for source in sources):  # the ledger records what has an effect
         frame_range = ALL_FRAMES
         rate = None
+        if len(sources) < _MIN_GPU_PHOTOGRAPHS and compute.device == "auto":
+            compute = replace(compute, device="cpu")
     run = FitRun(
         session,
         flags,

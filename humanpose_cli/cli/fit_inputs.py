@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from humanpose_cli.batch.items import Item
 from humanpose_cli.cli.options import BatchFlags, BodyOfFits, FitCamera, FitFiles, FitSmplx, FitTextures, option
 from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import InputError
 
 if TYPE_CHECKING:
     from humanpose_cli.avatar.look import Look
-    from humanpose_cli.batch.items import Item
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.inputs import InputItem
     from humanpose_cli.refining.frames import FitFrames
@@ -58,7 +58,6 @@ class FitInputs:
             frames: Inputs with frames, from `find`.
             outputs: Returns the output files of a fit from its name below its folder.
         """
-        from humanpose_cli.batch.items import Item
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit, named_frames
 
         files = fit_files(paths)

@@ -381,9 +381,7 @@ class BatchFlags:
         out: Path,
         options: Mapping[str, Any],
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
-        group_size: Callable[[], int] = lambda: 1,
-        prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None,
-        past_seconds: float = 0.0,
+        **fields: Any,
     ) -> CommandResult:
         """Run the items. If `out` is the single output file, no ledger is written.
 
@@ -394,9 +392,7 @@ class BatchFlags:
             out: The output folder or file.
             options: JSON values of everything that determines a result.
             recall: Returns the details of an item that an earlier run finished.
-            group_size: Returns the number of items that `prepare` takes.
-            prepare: Prepares the next items before `work` is called for each; see `batch.resuming.Batch`.
-            past_seconds: Seconds that preparations for all items took.
+            **fields: Further fields of `batch.resuming.Batch`, such as `prepare`.
         """
         from tempfile import TemporaryDirectory
 
@@ -409,10 +405,8 @@ class BatchFlags:
                 refuse_input(output)
         batch = replace(
             self.batch(session, out, options, recall),
-            group_size=group_size,
-            prepare=prepare,
             prepares=lambda item: item.error is None and not item.payload.is_sequence,
-            past_seconds=past_seconds,
+            **fields,
         )
         if not any(out in item.outputs for item in items):
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)

@@ -78,7 +78,7 @@ def failed(
             command, Status.ERROR, messages=(reporter.translation.error(error),), exit_code=error.exit_code
         )
     failure = _usage_failure(error) or explain(error, out=out)
-    if failure.is_bug:
+    if failure.exit_code is ExitCode.BUG:
         reporter.traceback(error)
     return CommandResult(command, Status.ERROR, messages=(failure.sentence,), exit_code=failure.exit_code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,6 +24,7 @@ from humanpose_cli.cli.options import (
 )
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import part_of
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import EvidenceFiles, FitOptions
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.resuming import Show
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.frame_range import FrameRange
@@ -98,20 +101,18 @@ class ReposeWork:
         """Fraction of the work that is done before the images are drawn."""
         return 0.8 if len(self.target) == 1 else 0.1
 
-    def prepare(self, coming: Sequence[Item]) -> Mapping[str, float]:
+    def prepare(self, coming: Sequence[Item], show: Show) -> Mapping[str, float]:
         """Detect the people of several photographs together."""
         if self.fitted is not None:
             return {}
-        from humanpose_cli.core.progress import part_of
 
         fitting = part_of(self.session.reporter.step, 0, self.fitted_share)
-        seconds = self.reposer.fitter.prepare([item.payload for item in coming], fitting)
+        seconds = self.reposer.fitter.prepare([item.payload for item in coming], partial(show, fitting))
         return {item.key: seconds.get(item.payload.path, 0.0) for item in coming}
 
     def __call__(self, item: Item) -> Outcome:
         """Draw the people of a photograph."""
         from humanpose_cli.batch.runner import Outcome
-        from humanpose_cli.core.progress import part_of
 
         reporter = self.session.reporter
         read = part_of(reporter.step, 0, self.fitted_share)

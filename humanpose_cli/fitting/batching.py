@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +12,7 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.inputs import Frame, InputItem
+from humanpose_cli.io.video import made_ahead
 
 ImagePeople: TypeAlias = tuple[Frame, Sequence[DetectedPerson]]
 
@@ -56,7 +56,7 @@ def fit_images_together(
 
     def readable_images() -> Iterator[ImagePeople]:
         nonlocal search_end
-        for count, (item, outcome) in enumerate(zip(items, pool.map(search, items), strict=True), 1):
+        for count, (item, outcome) in enumerate(zip(items, searched, strict=True), 1):
             progress(count, len(items), "images searched")
             search_end = time.perf_counter()
             if isinstance(outcome, Exception):
@@ -67,11 +67,10 @@ def fit_images_together(
                 yield outcome
 
     # If the joint solve fails, one image may be the reason. Each is then fitted alone and reports its own error.
-    with ThreadPoolExecutor(min(len(items), threads)) as pool, contextlib.suppress(Exception):
+    with suppress(Exception), closing(made_ahead(search, items, min(len(items), threads))) as searched:
         results |= dict(zip(paths, fit(readable_images()), strict=True))
-    solve_end = time.perf_counter()
     # The search time is divided by what each image took in its thread, the solve time by the people of each image.
-    shares = ((search_end - start_time, search_seconds), (solve_end - search_end, people))
+    shares = ((search_end - start_time, search_seconds), (time.perf_counter() - search_end, people))
     return results, {
         item.path: sum(seconds * parts.get(item.path, 0) / (sum(parts.values()) or 1) for seconds, parts in shares)
         for item in items

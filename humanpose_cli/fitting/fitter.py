@@ -320,7 +320,10 @@ class Fitter:
         people = self._people.in_image(frame)
         if self._masks is not None:
             people = self._masks.applied(people, frame.name, frame.pixels.shape[:2])
-        return [p for p in people if not p.not_fitted][:1] if options.people == "largest" else people
+        detected = [person for person in people if not person.not_fitted]
+        if options.people == "largest":
+            return self._hands.add(frame.pixels, detected[:1])
+        return [*self._hands.add(frame.pixels, detected), *(person for person in people if person.not_fitted)]
 
     def prepare(
         self, items: Sequence[InputItem], progress: Progress = no_progress, options: FitOptions | None = None
@@ -341,12 +344,11 @@ class Fitter:
         """
         options = options or self.options
         images = [item for item in items if not item.is_sequence]
-        self._prepared = {}
         if len(images) < 2:
             return {}
         detect, fit = partial(self._detect, options=options), partial(self._fit_images, options=options)
         results, seconds = fit_images_together(images, detect, fit, self._people.at_once, progress)
-        self._prepared = {(path, options): result for path, result in results.items()}
+        self._prepared |= {(path, options): result for path, result in results.items()}
         return seconds
 
     def _fit_images(self, images: Iterable[ImagePeople], options: FitOptions) -> list[Fit]:
@@ -362,7 +364,6 @@ class Fitter:
             unfitted.append([unfitted_detection(person) for person in detections if person.not_fitted])
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
-            detected = self._hands.add(frame.pixels, detected)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
         people = [
             replace(row, estimate=estimate, shape=self._measured_shape(row.track))

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.errors import raises
+from helpers.patience import PATIENCE
 
 from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.batch.ledger import read_history
 from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import BatchProgress, Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
+from humanpose_cli.core.progress import no_progress
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.sniffing import reading
@@ -100,18 +103,12 @@ def test_all_items_are_done_and_reported(tmp_path, photos):
 def test_a_rerun_does_nothing_and_gives_the_same_outputs(tmp_path, photos):
     first = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     again = Recorder(tmp_path / "out")
-    second = run_items(items_of(photos), again, batch(tmp_path))
+    second = run_items(items_of(photos), again, batch(tmp_path, recall=lambda _, entry: {"from": entry.outputs[0]}))
     assert again.keys == []
     assert statuses(second) == ["skipped"] * 4
+    assert second.items[0].details == {"letters": 5, "from": "a.jpg.txt"}  # of the ledger, and recalled
     assert [item.outputs for item in second.items] == [item.outputs for item in first.items]
     assert (second.status, second.exit_code) == (Status.SUCCESS, ExitCode.OK)
-
-
-def test_a_skipped_items_details_come_from_the_ledger_and_its_contents_from_recall(tmp_path, photos):
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    recalling = batch(tmp_path, recall=lambda item, entry: {"from": entry.outputs[0]})
-    result = run_items(items_of(photos), Recorder(tmp_path / "out"), recalling)
-    assert result.items[0].details == {"letters": 5, "from": "a.jpg.txt"}
 
 
 def test_contents_are_reported_and_not_kept(tmp_path, photos):
@@ -120,24 +117,7 @@ def test_contents_are_reported_and_not_kept(tmp_path, photos):
 
     result = run_items(items_of(photos)[:1], worker, batch(tmp_path))
     assert result.items[0].details == {"people": 2.5, "rows": [1, 2]}
-    assert read_history(tmp_path / "out").find("fit", items_of(photos)[0]).details == {"people": 2.5}
-
-
-def test_an_output_folder_that_is_deleted_ends_the_run_and_nothing_lost_is_called_done(tmp_path, photos):
-    recorder = Recorder(tmp_path / "out")
-
-    def worker(item: Item) -> Outcome:
-        if item.key == "c.jpg":
-            shutil.rmtree(tmp_path / "out")
-        return recorder(item)
-
-    result = run_items(items_of(photos), worker, batch(tmp_path))
-    assert statuses(result) == ["error"] * 3
-    assert "vanished after it was written" in result.items[0].error
-    assert "was removed or replaced while" in result.items[2].error
-    assert (result.status, result.exit_code) == (Status.ERROR, ExitCode.UNAVAILABLE)
-    again = run_items(items_of(photos), recorder, batch(tmp_path))
-    assert (again.exit_code, statuses(again)) == (ExitCode.OK, ["success"] * 4)
+    assert read_history(tmp_path / "out").entries["fit", items_of(photos)[0].key].details == {"people": 2.5}
 
 
 def test_whoever_dies_while_replacing_results_leaves_none_of_them_done(tmp_path, photos):
@@ -183,7 +163,7 @@ def test_a_clock_that_was_ahead_does_not_keep_old_results_alive(tmp_path, photos
 
 
 def test_an_input_that_changes_after_it_was_read_is_done_again(tmp_path, photos):
-    def prepare(items):
+    def prepare(items, _):
         (photos / "b.jpg").write_bytes(b"changed meanwhile")
         return {}
 
@@ -340,7 +320,7 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
     (photos / "a.jpg").unlink()
     result = run_items(items, Recorder(tmp_path / "out"), batch(tmp_path))
     assert statuses(result) == ["error", "success", "success", "success"]
-    kept = read_history(tmp_path / "out").find("fit", items[0])
+    kept = read_history(tmp_path / "out").entries.get(("fit", items[0].key))
     assert (kept.outcome, kept.error) == ("error", result.items[0].error)
     (photos / "a.jpg").write_bytes(b"back")
     again = Recorder(tmp_path / "out")
@@ -406,26 +386,17 @@ def test_two_inputs_with_one_key_are_refused_and_one_named_twice_is_done_once(tm
         run_items(clash, worker, batch(tmp_path))
 
 
-def test_shards_share_the_work_and_read_each_others_ledgers(tmp_path, photos):
+def test_shards_share_the_work_and_read_each_others_ledgers_and_that_of_everything(tmp_path, photos):
+    run_items(items_of(photos)[:1], Recorder(tmp_path / "out"), batch(tmp_path))
     keys = []
     for index in range(3):
         worker = Recorder(tmp_path / "out")
         run_items(items_of(photos), worker, batch(tmp_path, shard=Shard(index, 3)))
         keys += worker.keys
-    assert sorted(keys) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert sorted(keys) == ["b.jpg", "c.jpg", "d.jpg"]
     recorder = Recorder(tmp_path / "out")
     assert run_items(items_of(photos), recorder, batch(tmp_path)).exit_code is ExitCode.OK
     assert recorder.keys == []
-
-
-def test_a_shard_skips_what_a_run_of_everything_finished(tmp_path, photos):
-    run_items(items_of(photos)[:3], Recorder(tmp_path / "out"), batch(tmp_path))
-    keys = []
-    for index in range(2):
-        worker = Recorder(tmp_path / "out")
-        run_items(items_of(photos), worker, batch(tmp_path, shard=Shard(index, 2)))
-        keys += worker.keys
-    assert keys == ["d.jpg"]
 
 
 def test_a_shard_without_items_is_reported(tmp_path, photos):
@@ -461,7 +432,7 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
     keys = [item.key for item in items]
     worker = Recorder(tmp_path / "out", {keys[3]: InputError("d", "is broken")})
 
-    def prepare(coming):
+    def prepare(coming, _):
         groups.append([item.key for item in coming])
         return {item.key: 100.0 * (1 + keys.index(item.key)) for item in coming}
 
@@ -479,9 +450,30 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
     assert sorted(recorded.values()) == [100, 200, 300, 400]
 
 
+def test_a_group_is_prepared_while_the_one_before_is_worked_on_and_left_when_the_run_ends(photos, tmp_path):
+    items, begun, ends = items_of(photos), threading.Event(), []
+
+    def prepare(coming, show):
+        if coming[0] is items[2]:
+            begun.set()
+            while not ends:  # the worker's fault ends the run
+                try:
+                    show(no_progress, 0, None, "images")
+                except KeyboardInterrupt:
+                    ends.append("left")
+        return {}
+
+    def worker(item: Item) -> Outcome:
+        assert item is items[0] or begun.wait(PATIENCE)
+        raise (InputError if item is items[0] else UnavailableError)("disk", "is full")
+
+    result = run_items(items, worker, batch(tmp_path, group_size=lambda: 2, prepare=prepare))
+    assert (statuses(result), result.exit_code, ends) == (["error", "error"], ExitCode.UNAVAILABLE, ["left"])
+
+
 def test_items_that_are_not_prepared_are_not_announced(photos, tmp_path):
     items, listener = items_of(photos), Listener()
-    together = batch(tmp_path, group_size=lambda: 4, prepare=lambda coming: {}, prepares=lambda item: item != items[1])
+    together = batch(tmp_path, group_size=lambda: 4, prepare=lambda *_: {}, prepares=lambda item: item != items[1])
     run_items(items, Recorder(tmp_path / "out"), together, progress=listener)
     assert listener.prepared == [[items[index].name for index in (0, 2, 3)]]
 
@@ -576,3 +568,4 @@ def test_a_folder_that_is_deleted_midway_counts_what_is_gone(tmp_path, deleted, 
 
     result = run_items(items, work, Batch("fit", out, OPTIONS))
     assert (result.exit_code, result.messages) == (code, (message,))
+    assert deleted == "in" or ["vanished" in item.error for item in result.items] == [True, True, False]

@@ -82,7 +82,7 @@ def test_errors_below_the_output_folder_are_the_machines_unless_they_are_those_o
 
 def test_a_bug_is_called_one():
     failure = explain(KeyError("hip"))
-    assert failure.is_bug
+    assert failure.exit_code is ExitCode.BUG
     assert failure.sentence.startswith("KeyError: 'hip'; this is a bug in hpc")
 
 
@@ -119,4 +119,4 @@ def test_exhausted_memory_is_no_bug(error, sentence):
 
 def test_text_about_memory_in_a_name_or_another_error_is_no_exhausted_memory():
     assert explain(InputError("bad_alloc.png", "is not an image")).exit_code is ExitCode.BAD_INPUT
-    assert explain(ValueError("not enough memory cells")).is_bug
+    assert explain(ValueError("not enough memory cells")).exit_code is ExitCode.BUG

@@ -167,12 +167,6 @@ def test_a_rerun_over_finished_fits_loads_no_torch(photos, fitted):
     assert "done before" in done.stdout
 
 
-def test_other_options_do_not_replace_results_unasked(hpc, photos, fitted):
-    ran = hpc("fit", str(photos / "astronaut.png"), "--out", str(fitted), "--detector", "fast", "--focal", "900")
-    assert ran.code == 2
-    assert "--overwrite" in ran.err
-
-
 @pytest.mark.extensive
 def test_a_fit_is_the_same_bytes_again(hpc, photos, fitted, tmp_path):
     line = ("fit", str(photos / "astronaut.png"), "--detector", "fast", "--threads", "1")

@@ -14,6 +14,8 @@ from helpers.standing_people import StandingPeople
 
 import humanpose_cli.fitting.people
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.device import resolve_device
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.stature import statures
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import write_image
@@ -64,3 +66,19 @@ def test_options_of_videos_are_not_recorded_with_photographs(hpc, tmp_path):
     assert (ran.code, "only images" in ran.err) == (0, True)
     again = hpc(*line)
     assert (again.code, "done before" in again.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "device"), [(15, (), "cpu"), (16, (), "cuda:0"), (2, ("--sequence",), "cuda:0")]
+)
+def test_a_gpu_is_used_for_many_photographs_and_for_sequences(hpc, tmp_path, monkeypatch, count, options, device):
+    def start(*_, device, **__):
+        raise UsageError("device", resolve_device(device))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", str)
+    monkeypatch.setattr("humanpose_cli.fitting.fitter.Fitter", start)
+    for number in range(count):
+        write_image(tmp_path / f"{number}.png", np.full((20, 20, 3), 10 * number, np.uint8))
+    assert device in hpc("fit", str(tmp_path), "--independent", *options, "--out", str(tmp_path / "out")).err
