@@ -105,7 +105,7 @@ class PersonDetector:
                 frames so far.
             masks: Whether people come with masks, which take a tenth of the time.
             frame_rate: Frames per second. In mode "fast", frames are searched at 20 Hz while people move
-                evenly. None searches all frames.
+                evenly, or at 15 Hz while they move slowly. None searches all frames.
 
         Yields:
             The people, the largest box first; None for a frame that need not be searched.
@@ -136,8 +136,7 @@ class PersonDetector:
     def _people(
         self, pyramid: Pyramid, candidates: Sequence[Candidate], scheme: Scheme, *, with_mask: bool = True
     ) -> list[DetectedPerson]:
-        people = fused_people(self._pool, pyramid, candidates, scheme, with_mask=with_mask)
-        return sorted(people, key=lambda person: -person.area)
+        return sorted(fused_people(self._pool, pyramid, candidates, scheme, with_mask=with_mask), key=lambda p: -p.area)
 
     def close(self) -> None:
         """Free the models."""
@@ -152,14 +151,12 @@ class PersonDetector:
 
 def _without_body(detection: Unfitted) -> DetectedPerson:
     """Convert a detection without keypoints."""
-    count = len(BLAZEPOSE33)
-    rows = np.zeros((count, 3), np.float32)
-    spread = np.zeros(count, np.float32)
+    rows = np.zeros((len(BLAZEPOSE33), 3), np.float32)
     return DetectedPerson(
         box=detection.box,
         keypoints=rows,
         world=None,
-        spread=spread,
+        spread=rows[:, 2],
         world_spread=None,
         mask=None,
         score=detection.probability,
@@ -257,8 +254,7 @@ def people_in_boxes(
 
 def _about(region: Region, box: np.ndarray) -> bool:
     """Return whether a region's centre lies in the box, or below it if the box ends above the hips."""
-    (x0, y0) = box[:2]
-    (x1, y1) = box[2:]
+    x0, y0, x1, y1 = box
     sideways = x0 - 0.25 * (x1 - x0) <= region.x <= x1 + 0.25 * (x1 - x0)
     return bool(sideways and y0 <= region.y <= y1 + (y1 - y0) and region.side < 4 * max(x1 - x0, y1 - y0))
 
@@ -267,8 +263,7 @@ def _checked_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     boxes = np.asarray(boxes, dtype=float)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise InputError("boxes", "have the wrong form", expected="(N, 4) finite numbers", got=str(boxes.shape))
-    limits = np.array([width, height, width, height], dtype=float)
-    cut = np.clip(boxes, 0, limits)
+    cut = np.clip(boxes, 0, np.array([width, height, width, height], dtype=float))
     for row, box in enumerate(cut):
         if (box[2:] - box[:2] < 1).any():
             got = " ".join(f"{value:g}" for value in boxes[row])

@@ -41,6 +41,8 @@ from humanpose_cli.detect.similarity import SAME_PASSES, same_person
 LOOK_EVERY = 6  # frames between two runs of MultiPose that look for newcomers, at 30 frames a second
 KEY_EVERY = 60  # frames between two searches of the full image
 _SEARCH_RATE = 20.0  # Hz, minimum rate at which videos of at least twice this rate are searched for people
+_SLOW_RATE = 15.0  # Hz, minimum rate for other videos, in which all people have been slow for `_SLOW_SECONDS`
+_SLOW_SECONDS = 0.5
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 _LAYOUT_SIDE = 64  # cells of a window's layout
 _USUAL_RATE = 30.0  # frames a second, up to which newcomers are looked for every so many frames
@@ -110,7 +112,8 @@ class _FollowedPerson:
     lost_frames: int = 0  # searched frames since it was lost
     motion: _Motion = _Motion()  # from frame to frame, while it was followed
     points: np.ndarray | None = None  # (33, 2) pixels in the last searched frame; None if it was lost there
-    speed: float | None = None  # between the last two searched frames, see `_movement`; None if it is unknown
+    # Of joints and region from frame to frame, as a share of the largest allowed one; None if it is unknown.
+    speed: float | None = None
 
     @property
     def probability(self) -> float:
@@ -180,8 +183,9 @@ class Follower:
         scheme: The search.
         state: The state of another follower, to continue it.
         masks: Whether people come with masks.
-        frame_rate: Frames per second. People who move evenly are searched for at `_SEARCH_RATE`; people who are
-            fast, new, lost or touch each other, and another layout, in every frame. None searches all frames.
+        frame_rate: Frames per second. People who move evenly are searched for at `_SEARCH_RATE`, or `_SLOW_RATE`;
+            people who are fast, new, lost or touch each other, and another layout, in every frame. None searches all
+            frames.
     """
 
     def __init__(
@@ -207,6 +211,10 @@ class Follower:
         longest = int(rate / _SEARCH_RATE + 0.25)
         gaps = range(max(1, min(longest, self._look_every)), 0, -1)
         self._longest_gap = next(gap for gap in gaps if self._look_every % gap == 0)
+        self._slow_frames = self._min_slow_frames = 0  # up to now, and before a frame is not searched
+        if self._longest_gap == 1 and rate > 1.9 * _SLOW_RATE:
+            self._longest_gap = 2
+            self._min_slow_frames = round(_SLOW_SECONDS * rate)
         self._search_count = 0
         self._last_search = -1
         self._next_search = 0
@@ -223,6 +231,7 @@ class Follower:
             }
             self._people = [_FollowedPerson.restored(person) for person in state["followed"]]
             self._search_count, self._last_search, self._next_search = state["searches"]
+            self._slow_frames = state.get("slow", 0)
             if state["thumbnail"] is not None:
                 self._thumbnail = _decoded(state["thumbnail"], (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3))
 
@@ -235,6 +244,7 @@ class Follower:
             "looks": [(astuple(window), _encoded(layout)) for window, layout in self._looks.items()],
             "followed": [person.state for person in self._people],
             "searches": (self._search_count, self._last_search, self._next_search),
+            "slow": self._slow_frames,
             "thumbnail": None if self._thumbnail is None else _encoded(self._thumbnail),
         }
 
@@ -342,21 +352,16 @@ class Follower:
     def _gap(self) -> int:
         """Return the number of frames until the next search, unless the layout changes."""
         people = [f for f in self._people if f.confirmed]
-        if any(f.speed is None for f in people) or self._touching(people):
-            return 1
-        fastest = max((f.speed or 0.0 for f in people), default=0.0)
-        return max(1, min(self._longest_gap, int(1 / max(fastest, 1e-6))))
+        speeds = [math.inf if f.speed is None else f.speed for f in people]
+        fastest = math.inf if self._touching(people) else max(speeds, default=0.0)
+        gap = max(1, min(self._longest_gap, int(1 / max(fastest, 1e-6))))
+        self._slow_frames = self._slow_frames + self._frame - self._last_search if gap > 1 else 0
+        return gap if self._slow_frames >= self._min_slow_frames else 1
 
     def _touching(self, people: Sequence[_FollowedPerson]) -> bool:
         """Return whether the joints of two people lie in one area."""
         boxes = [np.concatenate([f.points.min(0), f.points.max(0)]) for f in people if f.points is not None]
         return any(box_overlap(a, b) > _TOUCHING for a, b in combinations(boxes, 2))
-
-    def _movement(self, moved: np.ndarray, start: Region, end: Region) -> float:
-        """Return the movement of a person's joints and region, as a share of the allowed one."""
-        turn = abs(math.remainder(end.angle - start.angle, 2 * math.pi))
-        farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / end.side
-        return max(farthest / _GAP_MOVEMENT, turn / _GAP_TURN)
 
     def _follow(self, pyramid: Pyramid) -> None:
         """Run passes over all people who are followed."""
@@ -449,8 +454,7 @@ class Follower:
 
     def _layout_if_changed(self, pyramid: Pyramid, window: Region) -> np.ndarray | None:
         """Return the layout of a window; None if it did not change where no person is followed."""
-        colours = pyramid.crop(window, _LAYOUT_SIDE, pad=cv2.BORDER_CONSTANT)
-        layout = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
+        layout = cv2.cvtColor(pyramid.crop(window, _LAYOUT_SIDE, pad=cv2.BORDER_CONSTANT), cv2.COLOR_RGB2GRAY)
         last_layout = self._looks.get(window)
         if last_layout is not None:
             centres = window.to_image(_LAYOUT_SIDE).points(_CELLS)
@@ -506,8 +510,7 @@ class Follower:
         """Return one proposal of each person who is neither followed nor rejected, best score first."""
         distinct: list[Proposal] = []
         for proposal in sorted(proposals, key=lambda p: -p.score):
-            twice = any(self._near(proposal.region, newcomer.region) for newcomer in distinct)
-            if not (twice or self._is_handled(proposal.region)):
+            if not (any(self._near(proposal.region, n.region) for n in distinct) or self._is_handled(proposal.region)):
                 distinct.append(proposal)
         return distinct
 
@@ -573,7 +576,9 @@ class Follower:
         person.speed = None
         if person.points is not None:
             moved = (mean - person.points)[BODY][visible[BODY]]
-            person.speed = self._movement(moved, last_region, person.region) / frames
+            farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / person.region.side
+            turn = abs(math.remainder(person.region.angle - last_region.angle, 2 * math.pi))
+            person.speed = max(farthest / _GAP_MOVEMENT, turn / _GAP_TURN) / frames
         person.points = mean
         person.candidate = Candidate(tuple(full), probability, heavy=tuple(heavy))
         person.lost_frames = 0

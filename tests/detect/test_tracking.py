@@ -137,7 +137,7 @@ def follow_movements(monkeypatch):
     frames that are searched, at most three apart.
     """
 
-    def follow(positions: list[tuple[float, float]], images: list[np.ndarray]) -> list[int]:
+    def follow(positions: list[tuple[float, float]], images: list[np.ndarray], rate: float = 60.0) -> list[int]:
         def passes(pool, pyramid, regions, *_, **__):
             x, y = positions[follower.state["frame"]]
             return [[observed(standing(x, y), Region(x, y, 400.0))] for _ in regions]
@@ -147,7 +147,7 @@ def follow_movements(monkeypatch):
         monkeypatch.setattr(tracking, "search_proposed", lambda *_: [person])
         for name in ("look_behind", "propose_everywhere", "search_in", "propose_by_multipose"):
             monkeypatch.setattr(tracking, name, lambda *_: [])
-        follower = Follower(ModelPool(1), SCHEMES["fast"], frame_rate=60.0)
+        follower = Follower(ModelPool(1), SCHEMES["fast"], frame_rate=rate)
         followed = list(follower.follow(Pyramid(image) for image in images))
         searched = [frame for frame, result in enumerate(followed) if result.candidates is not None]
         assert [followed[frame].number for frame in searched] == list(range(len(searched)))
@@ -163,6 +163,12 @@ def test_people_who_move_evenly_are_searched_for_in_every_third_frame_and_fast_o
     # Faster from the seventh frame on, which the next search notices.
     positions = [(300 + 30 * max(frame - 6, 0), 300) for frame in range(14)]
     assert follow_movements(positions, images) == [0, 1, 3, 6, 9, 10, 11, 12, 13]
+
+
+def test_people_who_have_been_slow_are_searched_for_in_every_second_frame_at_30_hz(follow_movements) -> None:
+    images = 24 * [np.zeros((600, 800, 3), np.uint8)]
+    assert follow_movements([(300, 300)] * 24, images, 30.0) == [*range(17), 18, 20, 22, 23]
+    assert follow_movements([(300 + 30 * (frame > 11), 300) for frame in range(24)], images, 30.0) == [*range(24)]
 
 
 def test_a_cut_between_searched_frames_is_searched(follow_movements) -> None:
