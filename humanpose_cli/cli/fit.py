@@ -218,6 +218,9 @@ class FitRun:
 
             return fit_rows(read_fit(out / entry.outputs[0]))
 
+        is_short = len(sources) < _MIN_GPU_PHOTOGRAPHS and not any(source.is_sequence for source in sources)
+        if self.compute.device == "auto" and is_short:
+            self.compute = replace(self.compute, device="cpu")
         self.check_user_people(sources)
         if self.evidence.mask is not None and self.masks is not None:
             self.masks.check(sources)
@@ -384,8 +387,6 @@ def fit(
     if not any(source.is_sequence for source in sources):  # the ledger records what has an effect
         frame_range = ALL_FRAMES
         rate = None
-        if len(sources) < _MIN_GPU_PHOTOGRAPHS and compute.device == "auto":
-            compute = replace(compute, device="cpu")
     run = FitRun(
         session,
         flags,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from humanpose_cli.batch.items import Shard
+from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.body.model_files import check_body, prior_file
 from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, usable_cores
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
@@ -26,7 +26,6 @@ from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import check_readable
 
 if TYPE_CHECKING:
-    from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.resuming import Batch
     from humanpose_cli.batch.runner import Outcome
