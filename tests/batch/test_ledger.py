@@ -103,8 +103,7 @@ def test_a_torn_last_line_costs_only_its_item(tmp_path, cut):
     record(tmp_path, "a")
     record(tmp_path, "b")
     path = tmp_path / "ledger.0-of-1.jsonl"
-    content = path.read_bytes()
-    path.write_bytes(content[:-cut])  # as a crash leaves it
+    path.write_bytes(path.read_bytes()[:-cut])  # as a crash leaves it
     assert entry(tmp_path, "a").done
     assert entry(tmp_path, "b") is None
     record(tmp_path, "c")

@@ -305,6 +305,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (humanpose_cli.views.inputs, "separate_takes", lambda take, _: [take]),
         (humanpose_cli.views.inputs, "check_take", lambda *_: []),
         (combine, "FitRun", type("NotedFits", (combine.FitRun,), {"run": noted_fits})),
+        (humanpose_cli.cli.fit, "_MIN_GPU_PHOTOGRAPHS", 0),
         (options, "check_body", str),
         (options, "check_readable", str),
         (combine._Takes, "read", lambda takes, take, **more: more),
