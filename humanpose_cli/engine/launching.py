@@ -497,9 +497,6 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
             _run(kernel, 0, size, arguments, device, _stream(device))
         return
     parts = min(torch.get_num_threads(), size) if cost > SPLIT_FROM else 1
-    if parts == 1:
-        _run(kernel, 0, size, arguments, device, None)
-        return
     bounds = [size * part // parts for part in range(parts + 1)]
     tasks = [
         _threads().submit(_run, kernel, begin, end, arguments, device, None) for begin, end in pairwise(bounds[1:])
@@ -579,11 +576,16 @@ def _record(
     if not on_cpu(device):
         return command.launch, [values[i] for i in variable]
     # On the CPU, Warp would copy all arguments into a structure at each launch, which takes longer than small kernels.
-    fields = [(f"argument_{i}", type(value)) for i, value in enumerate(command.params[1:])]
-    packed = type("Arguments", (ctypes.Structure,), {"_fields_": fields})(*command.params[1:])
+    packed = _structure(*map(type, command.params[1:]))(*command.params[1:])
     run = partial(command.hooks.forward, ctypes.byref(command.params[0]), ctypes.byref(packed))
     packed.command = command  # keeps the module loaded
     return lambda stream: run(), [getattr(packed, f"argument_{i}") for i in variable]
+
+
+@lru_cache(maxsize=256)
+def _structure(*types: Any) -> type[ctypes.Structure]:
+    """Return a structure with fields of these types; to make it takes longer than small kernels."""
+    return type("Arguments", (ctypes.Structure,), {"_fields_": [(f"argument_{i}", t) for i, t in enumerate(types)]})
 
 
 def _check_reach(tensor: Tensor) -> None:

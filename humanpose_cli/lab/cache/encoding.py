@@ -161,7 +161,7 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
     """Encode (H, W) or (H, W, 3) pixels, uint8 or uint16, as PNG."""
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise ValueError(f"a label map is (H, W) or (H, W, 3), uint8 or uint16, not {pixels.shape} {pixels.dtype}")
-    bgr = np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else np.ascontiguousarray(pixels)
     # Label maps consist of runs of equal values: the lowest level finds them in a third of the time.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
     success, data = cv2.imencode(".png", bgr, options)

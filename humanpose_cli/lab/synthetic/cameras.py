@@ -434,7 +434,8 @@ def irradiance(normals: Array, lighting: SceneLighting, sunlit: Array | float = 
     for lamp, share in ((lighting.sun, sunlit), *((fill, 1.0) for fill in lighting.fills)):
         facing = normals @ np.asarray(lamp.direction, np.float32)
         amount = np.maximum((facing + np.float32(lamp.wrap)) / np.float32(1 + lamp.wrap), 0) * share
-        light += amount[:, None].astype(np.float32) * np.asarray(lamp.colour, np.float32)
+        for channel, value in enumerate(lamp.colour):  # numpy multiplies rows of three numbers slowly
+            light[:, channel] += amount.astype(np.float32) * np.float32(value)
     return np.asarray(light * np.float32(lighting.exposure), np.float32)
 
 

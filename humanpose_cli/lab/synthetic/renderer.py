@@ -84,20 +84,19 @@ def _shade_backdrop(
     shade = encode_light(irradiance(up, lighting, 0.0)[0] / irradiance(up, lighting)[0])
     floor = backdrop.surface.ravel()[rows] == 1
     cover = shadow.cover(points, _SHADOW_DISTANCE) * np.where(floor, np.float32(1), np.float32(_WALL_SHADOW))
-    factor = 1 - cover[:, None] * (1 - shade)
     # Under objects that touch the floor, the light of the sky is missing too.
     side = _PATH_CONTACT_CELLS if scene.path else _CONTACT_CELLS
     contact = ContactShadow((vertices[::3] - camera.translation) @ camera.rotation, side)
-    floor_rows = np.flatnonzero(floor)
-    positions = (points[floor_rows] - camera.translation) @ camera.rotation
-    factor[floor_rows] *= 1 - np.float32(_CONTACT) * contact.darkness(positions)[:, None]
-    flat = image.reshape(-1, 3)
-    flat[slice(None) if len(rows) == len(flat) else rows] *= factor
+    sky = np.ones(len(rows), np.float32)
+    sky[floor] -= np.float32(_CONTACT) * contact.darkness((points[floor] - camera.translation) @ camera.rotation)
+    pixels = slice(None) if len(rows) == backdrop.depth.size else rows
+    for channel, share in enumerate(shade):  # numpy multiplies rows of three numbers slowly
+        image.reshape(-1, 3)[pixels, channel] *= (1 - cover * (1 - share)) * sky
 
 
 def _points(pixels: NDArray[np.int64], depth: Array, camera: SceneCamera) -> Array:
     """Unproject flat pixel indices (N,) of a background to points (N, 3) float32 in camera axes."""
-    y, x = np.divmod(pixels, depth.shape[1])
+    y, x = np.divmod(pixels.astype(np.int32), depth.shape[1])
     z = depth.ravel()[pixels].astype(np.float32)
     cx, cy = camera.view.principal_point
     scale = z / np.float32(camera.view.focal)
@@ -198,31 +197,31 @@ def _paint_surfaces(
     owner = table[face]  # 1 + the mesh, 0 for none
     present = np.flatnonzero(np.bincount(owner.ravel(), minlength=len(coats) + 1)[1:]).tolist()
     starts = np.cumsum([0, *(len(coat.uv) for coat in coats)]).tolist()
-    texels, light = np.zeros((starts[-1], 2), np.float32), np.zeros((starts[-1], 3), np.float32)
-    # Texture positions and light of all texture vertices, and textures with the samples' resolution.
+    # Texture positions with highlights, and light, of all texture vertices; textures with the samples' resolution.
+    texels, light = (np.zeros((starts[-1], 3), np.float32) for _ in range(2))
     images: dict[int, NDArray[np.uint8]] = {}
-    for mesh in present:
+    masks = {mesh: owner == mesh + 1 for mesh in present}
+    for mesh, mask in masks.items():
         coat, rows = coats[mesh], slice(starts[mesh], starts[mesh + 1])
-        images[mesh] = coat.halved(_level(stack, coat, mesh, face[owner == mesh + 1], focal))
+        images[mesh] = coat.halved(_level(stack, coat, mesh, face[mask], focal))
         height, width = images[mesh].shape[:2]
-        texels[rows] = coat.uv * np.array([width, height], np.float32) - np.float32(0.5)
-        light[rows] = (gain[stack.first_vertex[mesh] : stack.first_vertex[mesh + 1]] * coat.tint)[coat.vertex]
+        vertices = coat.vertex + int(stack.first_vertex[mesh])
+        texels[rows, :2] = coat.uv * np.array([width, height], np.float32) - np.float32(0.5)
+        texels[rows, 2] = shine[vertices]
+        light[rows] = gain[vertices] * coat.tint
     faces = torch.cat([coat.uv_faces + start for coat, start in zip(coats, starts, strict=False)])
-    positions = interpolate(raster, faces, torch.from_numpy(texels)[None])[0].numpy()
+    x, y, glow = cv2.split(interpolate(raster, faces, torch.from_numpy(texels)[None])[0].numpy())
     sample_light = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
     # Colours for each mesh in its rectangle; light and highlights for all meshes together.
     colour = np.zeros((*face.shape, 3), np.uint8)
-    for mesh in present:
-        mask = owner == mesh + 1
+    for mesh, mask in masks.items():
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         part = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
         border = cv2.BORDER_REPLICATE if coats[mesh].tile is None else cv2.BORDER_WRAP
-        x, y = cv2.split(positions[part])
-        pixels = cv2.remap(images[mesh], x, y, cv2.INTER_LINEAR, borderMode=border)
+        pixels = cv2.remap(images[mesh], x[part], y[part], cv2.INTER_LINEAR, borderMode=border)
         cv2.copyTo(pixels, mask[part].view(np.uint8), colour[part])
     result = np.asarray(cv2.multiply(colour, sample_light, dtype=cv2.CV_32F), np.float32)
     if shine.any():
-        glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
         result = np.asarray(cv2.add(result, cv2.merge([glow, glow, glow])), np.float32)
     return np.minimum(result, np.float32(255), out=result)
 
@@ -408,7 +407,7 @@ _BOX_MARGIN = 0.04  # relative to the box's longer side, for the body beyond the
 
 def encode_scene_image(image: NDArray[np.uint8], quality: int) -> bytes:
     """Encode an image (H, W, 3) uint8 RGB as JPEG."""
-    success, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    success, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert success, "an RGB image can be encoded"
     return bytes(data.tobytes())
 
