@@ -4,7 +4,7 @@ One process a core makes groups of its own, as `hpc preprocess synthetic` does; 
 first groups of a process, which load bodies and compile kernels, are not counted either. Shares are of one process's
 time. Memory is the resident size of a process half-way and at the end: it must not grow with the number of images.
 
-    python benchmarks/bench_synthetic.py [--count 240] [--processes N]
+    python benchmarks/bench_synthetic.py [--count 240] [--processes N] [--device cuda]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WARM_UP = 8
 REACH = 25.0
 # Functions whose time is told, each without what others of them take of it.
 PARTS = {
-    "dress": "dress",
+    "dress": "dress_identity",
     "scene": "sample_scene",
     "render": "SceneRenderer.render",
     "labels": "people_of_frame",
@@ -39,7 +39,7 @@ def resident_mib() -> float:
         return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
-def make(part: int, parts: int, count: int, structure: str, start: Any) -> dict[str, Any]:
+def make(part: int, parts: int, count: int, structure: str, device: str, start: Any) -> dict[str, Any]:
     """One process: every `parts`-th group; seconds in all and by part."""
     import cv2
     import torch
@@ -49,7 +49,8 @@ def make(part: int, parts: int, count: int, structure: str, start: Any) -> dict[
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    source = generator.SyntheticSource(SyntheticOptions(count=count, structure=structure, clip_length=16))  # type: ignore[arg-type]
+    options = SyntheticOptions(count=count, structure=structure, clip_length=16)  # type: ignore[arg-type]
+    source = generator.SyntheticSource(options, device)
     groups = source.groups()[part::parts]
     for group in groups[: max(1, WARM_UP // groups[0].count)]:
         list(source.read(group))
@@ -92,20 +93,20 @@ def timed(module: Any, spent: dict[str, float]) -> Iterator[None]:
             setattr(owner, attribute, function)
 
 
-def measure(structure: str, count: int, processes: int) -> None:
+def measure(structure: str, count: int, processes: int, device: str) -> None:
     """Print one row."""
     # As the workers of `build_cache` get it: one thread of arithmetic a process.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, context.Pool(processes) as pool:
         start = manager.Barrier(processes)
-        parts = [(part, processes, count, structure, start) for part in range(processes)]
+        parts = [(part, processes, count, structure, device, start) for part in range(processes)]
         found = pool.starmap(make, parts, chunksize=1)
     rate = sum(each["images"] / each["seconds"] for each in found)
     seconds = sum(each["seconds"] for each in found)
     shares = {name: sum(each["spent"].get(name, 0.0) for each in found) / seconds for name in PARTS}
     row = {
-        "name": f"synthetic {structure}, 256×256, all labels",
+        "name": f"synthetic {structure}, 256×256, all labels" + (", on a GPU" if device != "cpu" else ""),
         "images_per_second": round(rate, 1),
         "reach": REACH,
         "processes": processes,
@@ -120,9 +121,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=320)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cpu", help="device that poses and rasterises people")
     options = parser.parse_args()
     for structure in ("single", "pairs", "clips"):
-        measure(structure, options.count, options.processes)
+        measure(structure, options.count, options.processes, options.device)
 
 
 if __name__ == "__main__":

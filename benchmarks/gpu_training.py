@@ -37,7 +37,7 @@ PRESETS = (("segmenter", "ablation"), ("nbf", "small"), ("warp3d", "small"))
 SMALL = (("nbf", "small"),)
 PEOPLE = SyntheticOptions(count=128, size=256, structure="pairs", validation=0.1)
 FEW_PEOPLE = replace(PEOPLE, count=16, size=48, texture_size=64, validation=0.2)
-MODES = ((0, "full"), (0, "mixed"), (None, "mixed"))  # workers and precision; None: as many as the loop takes itself
+MODES = ((0, "full"), (0, "mixed"), (None, "auto"))  # workers and precision; None and auto: what the loop chooses
 _SHOWN = 15
 
 Row = dict[str, Any]
