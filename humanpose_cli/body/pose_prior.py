@@ -63,6 +63,7 @@ _JITTER: dict[str, tuple[float, float, float]] = {
 }
 # The recordings lack turns of forearm and head and curls of fingers: spread (degrees) that is added to theirs.
 _EXTRA_SPREAD = {"elbow.pronation": 35.0, "neck.turn": 14.0, "head.turn": 16.0, "head.flexion": 8.0}
+_ROBUST = 20.0  # τ, in units of the energy
 _FINGER_CURL = 35.0  # degrees, mean of the flexion that resting fingers have
 
 
@@ -343,14 +344,12 @@ class PosePrior(torch.nn.Module):
 
     Args:
         mixtures: The mixture of each group.
-        robust: τ, in units of the energy.
     """
 
     coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "angles"
 
-    def __init__(self, mixtures: dict[str, _Mixture], robust: float = 20.0) -> None:
+    def __init__(self, mixtures: dict[str, _Mixture]) -> None:
         super().__init__()
-        self.robust = robust
         # A group's columns are those of the 72 angles that its mixture describes.
         self._groups: list[tuple[str, list[int]]] = []
         for name, joints in PRIOR_GROUPS.items():
@@ -372,7 +371,7 @@ class PosePrior(torch.nn.Module):
         """
         angles = rotations_to_angles(rotations).flatten(-2)
         distances = torch.stack([self._nearest(name, angles[..., columns])[1] for name, columns in self._groups], -1)
-        return (self.robust * torch.log1p(distances / self.robust)).sum(-1)
+        return (_ROBUST * torch.log1p(distances / _ROBUST)).sum(-1)
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
         """Compute energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) in radians, without autograd."""
@@ -383,8 +382,8 @@ class PosePrior(torch.nn.Module):
             curvature = flat.new_zeros(*flat.shape, flat.shape[-1])
             for name, columns in self._groups:
                 white, m, U = self._nearest(name, flat[:, columns])
-                weight = 1 / (1 + m / self.robust)
-                energy += self.robust * torch.log1p(m / self.robust)
+                weight = 1 / (1 + m / _ROBUST)
+                energy += _ROBUST * torch.log1p(m / _ROBUST)
                 gradient[:, columns] = weight[:, None] * (U.mT @ white[..., None]).squeeze(-1)
                 rows = torch.tensor(columns, device=flat.device)
                 curvature[:, rows[:, None], rows] = weight[:, None, None] * (U.mT @ U)

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.batch.items import Item
-from humanpose_cli.cli.options import BatchFlags, BodyOfFits, FitCamera, FitFiles, FitSmplx, FitTextures, option
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BodyOfFits,
+    FitCamera,
+    FitFiles,
+    FitSmplx,
+    FitTextures,
+    FramesOfFits,
+    option,
+)
 from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import InputError
 
@@ -19,11 +28,6 @@ if TYPE_CHECKING:
     from humanpose_cli.refining.frames import FitFrames
 
 
-_FRAMES = option(
-    "--frames INPUT",
-    "Video, folder, image or pattern that the fits were made from; may be repeated. Default: the files that the "
-    "fits name.",
-)
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
 _PERSON = option("--person ID|largest|all", "People to include: all, largest or a track id.")
 _NO_FRAMES = (
@@ -37,7 +41,7 @@ class FitInputs:
     """Options of fits that both commands have."""
 
     fits: FitFiles = None
-    frames: Annotated[list[str] | None, _FRAMES] = None
+    frames: FramesOfFits = None
     person: Annotated[str, _PERSON] = "all"
     texture: FitTextures = None
     body: BodyOfFits = "default"

@@ -268,6 +268,14 @@ FitFiles = Annotated[
     list[Path] | None,
     argument("FITS...", "Fit files, folders of them, or results of other programs that hpc refine reads."),
 ]
+FramesOfFits = Annotated[
+    list[str] | None,
+    option(
+        "--frames INPUT",
+        "Video, folder, image or pattern that the fits were made from; may be repeated. Default: the files that the "
+        "fits name.",
+    ),
+]
 FitTextures = Annotated[
     str | None,
     option(

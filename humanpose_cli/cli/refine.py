@@ -17,6 +17,7 @@ from humanpose_cli.cli.options import (
     DensePoseCharts,
     FitCamera,
     FitSmplx,
+    FramesOfFits,
     OutOrFile,
     OverlayFlags,
     argument,
@@ -40,11 +41,6 @@ _FITS = argument(
     "FITS...",
     "Fit files, folders of them, or results of 4D-Humans, WHAM, TRAM, PromptHMR, CameraHMR, GVHMR, SAM 3D Body or "
     "AMASS.",
-)
-_FRAMES = option(
-    "--frames INPUT",
-    "Video, folder, image or pattern that the fits were made from; may be repeated. Default: the files that the "
-    "fits name.",
 )
 _PRESET = option(
     "--preset",
@@ -102,7 +98,7 @@ def refine(
     session: Session,
     flags: BatchFlags,
     fits: Annotated[list[Path] | None, _FITS] = None,
-    frames: Annotated[list[str] | None, _FRAMES] = None,
+    frames: FramesOfFits = None,
     preset: Annotated[RefinePreset, _PRESET] = "default",
     correspondence: Annotated[CorrespondenceKind, of(RefineOptions, "correspondence")] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",

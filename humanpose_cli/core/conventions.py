@@ -278,6 +278,24 @@ MPII16 = _tree(
     ("left_wrist", "left_elbow"),
 )
 
+_MHR70_FIRST = [name for name in COCO17.joint_names if not name.endswith("wrist")]
+MHR70_ROWS: dict[str, int] = {name: row for row, name in enumerate(_MHR70_FIRST)} | {
+    "left_foot_index": 15,
+    "left_heel": 17,
+    "right_foot_index": 18,
+    "right_heel": 20,
+    # Fingers begin at the tip: the knuckle is the fourth, the thumb's the third.
+    "right_thumb": 23,
+    "right_index": 28,
+    "right_pinky": 40,
+    "right_wrist": 41,
+    "left_thumb": 44,
+    "left_index": 49,
+    "left_pinky": 61,
+    "left_wrist": 62,
+}
+"""Rows of MHR's 70 joints by their names in BLAZEPOSE33 (SAM 3D Body's sam_3d_body/metadata/mhr70.py)."""
+
 LIMB_JOINTS = tuple(
     f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
 )

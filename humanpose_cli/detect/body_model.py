@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from humanpose_cli.core.conventions import MHR70_ROWS
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.detect.similarity import SAME_POSE_MODEL, PosePoints, same_person
@@ -41,26 +42,6 @@ from humanpose_cli.geometry.rotations import viewing_rotation
 logger = logging.getLogger("humanpose_cli.detect")
 
 _JOINT_COUNT = 70
-_FIRST = (
-    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
-    *("left_elbow", "right_elbow", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
-)
-MHR70_ROWS: dict[str, int] = {name: row for row, name in enumerate(_FIRST)} | {
-    "left_foot_index": 15,
-    "left_heel": 17,
-    "right_foot_index": 18,
-    "right_heel": 20,
-    # Fingers begin at the tip: the knuckle is the fourth, the thumb's the third.
-    "right_thumb": 23,
-    "right_index": 28,
-    "right_pinky": 40,
-    "right_wrist": 41,
-    "left_thumb": 44,
-    "left_index": 49,
-    "left_pinky": 61,
-    "left_wrist": 62,
-}
-"""Rows of MHR's 70 joints by their names in blazepose33."""
 _MARGIN = 1.2  # sides of the crop in sides of the box
 _DEFAULT_FOCAL = 1.05  # diagonals of the image, for networks whose condition is in focal lengths
 _MIN_DEPTH_NOISE = 0.04  # metres: InstantHMR errs by 40 to 51 mm on 3DPW after alignment (its authors)

@@ -16,11 +16,11 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.fusion import fused_people
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
+from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered, without_body
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.detect.runtime import asking
 from humanpose_cli.detect.search import SCHEMES, Candidate, Mode, Scheme, search
-from humanpose_cli.detect.second_look import Unfitted, search_twice
+from humanpose_cli.detect.second_look import search_twice
 from humanpose_cli.detect.similarity import SAME_KEYPOINTS, PosePoints, similarity
 from humanpose_cli.detect.tracking import FollowedFrame, Follower
 from humanpose_cli.io.video import prefetch
@@ -81,7 +81,8 @@ class PersonDetector:
             result = search_twice(self._pool, pyramid, self._scheme)
             people = [p for source, candidates in result.people for p in self._people(source, candidates, self._scheme)]
             people = hide_shared_joints(sorted(people, key=lambda person: -person.area))
-            return [*people, *map(_without_body, result.without_body)]
+            unfitted = [without_body(u.box, u.probability, u.reason) for u in result.without_body]
+            return [*people, *unfitted]
 
     def track(
         self,
@@ -147,21 +148,6 @@ class PersonDetector:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _without_body(detection: Unfitted) -> DetectedPerson:
-    """Convert a detection without keypoints."""
-    rows = np.zeros((len(BLAZEPOSE33), 3), np.float32)
-    return DetectedPerson(
-        box=detection.box,
-        keypoints=rows,
-        world=None,
-        spread=rows[:, 2],
-        world_spread=None,
-        mask=None,
-        score=detection.probability,
-        not_fitted=detection.reason,
-    )
 
 
 def _too_small(image: np.ndarray) -> bool:

@@ -141,6 +141,14 @@ class DetectedPerson:
         return float(np.prod(self.box[2:] - self.box[:2]))
 
 
+def without_body(box: np.ndarray, score: float, reason: str, number: int | None = None) -> DetectedPerson:
+    """Make a detection that is not fitted."""
+    count = len(BLAZEPOSE33)
+    rows, spread = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+    probability = float(np.clip(score, 0, 1))
+    return DetectedPerson(box, rows, None, spread, None, None, probability, not_fitted=reason, number=number)
+
+
 _BODY_ROWS = len(BLAZEPOSE33)
 _MIRROR = list(BLAZEPOSE33.mirror)
 _CENTRE_ROW = _BODY_ROWS

@@ -24,13 +24,9 @@ from humanpose_cli.detect.user_network import (
     move_landmarks,
     upright_person_crop,
 )
+from humanpose_cli.io.detections.joint_orders import HALPE26
 
-_HALPE26 = (
-    *COCO17.joint_names,
-    *("head_top", "neck", "pelvis", "left_foot_index", "right_foot_index"),  # Halpe's big toes
-    *("left_small_toe", "right_small_toe", "left_heel", "right_heel"),
-)
-_JOINTS = {17: COCO17.joint_names, 26: _HALPE26}
+_JOINTS = {17: COCO17.joint_names, 26: HALPE26}
 
 
 class SimccModel:

@@ -101,15 +101,6 @@ def unfitted_reason(box: np.ndarray, width: int, height: int, min_side: float) -
     return "too small" if (visible_box[2:] - visible_box[:2]).max() < min_side else ""
 
 
-def without_body(entry: UserDetection, box: np.ndarray, reason: str) -> DetectedPerson:
-    """Make a detection that is not fitted."""
-    count = len(BLAZEPOSE33)
-    rows = np.zeros((count, 3), np.float32)
-    spread = np.zeros(count, np.float32)
-    score = float(np.clip(entry.score, 0, 1))
-    return DetectedPerson(box, rows, None, spread, None, None, score, not_fitted=reason, number=entry.track)
-
-
 def user_tracks(people: Sequence[DetectedPerson], shots: Sequence[int]) -> list[int | None]:
     """Return the numbers of a sequence's people in the user's own file.
 

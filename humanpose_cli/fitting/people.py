@@ -18,12 +18,12 @@ from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.detect.person import DetectedPerson, PersonMask
+from humanpose_cli.detect.person import DetectedPerson, PersonMask, without_body
 from humanpose_cli.detect.pose_model import PoseModel, open_pose_model, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
 from humanpose_cli.detect.track_numbers import distinct_rows
-from humanpose_cli.detect.user_people import select_people, selection_notes, unfitted_reason, without_body
+from humanpose_cli.detect.user_people import select_people, selection_notes, unfitted_reason
 from humanpose_cli.fitting.detection_journal import DetectionJournal, JournalContent
 from humanpose_cli.fitting.options import DetectorMode
 from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections, read_boxes, read_keypoints
@@ -401,7 +401,7 @@ class PeopleFromFile(PeopleSource):
             assert entry.keypoints is not None
             person = person_from_keypoints(entry.keypoints[rows], skeleton, width, height)
             if reason := unfitted_reason(person.box, width, height, self._min_box):
-                unfitted.append(without_body(entry, person.box, reason))
+                unfitted.append(without_body(person.box, entry.score, reason, entry.track))
             else:
                 people.append(replace(person, number=entry.track))
         return [*watch_keypoints(self._pool, frame.pixels, people, self._jittered), *unfitted]
@@ -415,7 +415,7 @@ class PeopleFromFile(PeopleSource):
         for entry in entries:
             assert entry.box is not None
             if reason := unfitted_reason(entry.box, width, height, self._min_box):
-                unfitted.append(without_body(entry, entry.box, reason))
+                unfitted.append(without_body(entry.box, entry.score, reason, entry.track))
             else:
                 boxed.append(entry)
         fast = self._mode == "fast" or (self._mode == "auto" and is_sequence)

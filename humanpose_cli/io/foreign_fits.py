@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, MHR70_ROWS, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.io.npz_files import NpzArchive, check_archive, npz_names, read_npy
 from humanpose_cli.io.restricted_pickle import as_array, check_torch_pickles, read_pickle
@@ -448,15 +448,8 @@ def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     return _rows(path, rows, "GVHMR", "smplx", frame_count=count)
 
 
-# Rows of MHR's 70 keypoints (`sam_3d_body/metadata/mhr70.py`) that are also in blazepose33.
-_MHR70_FIRST = (
-    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
-    *("left_elbow", "right_elbow", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
-)
-_MHR70 = {name: row for row, name in enumerate(_MHR70_FIRST)}
-_MHR70 |= {"left_foot_index": 15, "left_heel": 17, "right_foot_index": 18, "right_heel": 20}
-_MHR70 |= {"right_index": 28, "right_pinky": 40, "right_wrist": 41}
-_MHR70 |= {"left_index": 49, "left_pinky": 61, "left_wrist": 62}
+# A body is fitted to fewer joints than MHR has in common with blazepose33.
+_MHR70 = {name: row for name, row in MHR70_ROWS.items() if not name.endswith("thumb")}
 
 
 def _people_of_sam(content: Any) -> list[tuple[str, list[Mapping[str, Any]]]]:

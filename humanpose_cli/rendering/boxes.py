@@ -10,6 +10,7 @@ from torch import Tensor
 from humanpose_cli.core.camera import Camera
 
 NEAR = 0.05  # metres: nearer surfaces are cut off
+_MARGIN = 2  # pixels around a surface
 
 
 class Box(NamedTuple):
@@ -70,13 +71,12 @@ class Box(NamedTuple):
                 )
 
 
-def body_box(vertices: Tensor, camera: Camera, margin: int = 2) -> Box:
+def body_box(vertices: Tensor, camera: Camera) -> Box:
     """Return the rectangle of the image that a surface may cover.
 
     Args:
         vertices: (V, 3) float, metres in camera axes.
         camera: The image's camera.
-        margin: The margin, pixels.
 
     Returns:
         The rectangle: empty for a surface outside the image or behind the camera, the image for one that extends behind
@@ -96,5 +96,5 @@ def body_box(vertices: Tensor, camera: Camera, margin: int = 2) -> Box:
     width, height = camera.size
     low = [min(max(low[0], -8.0), width + 8.0), min(max(low[1], -8.0), height + 8.0)]
     high = [min(max(high[0], -8.0), width + 8.0), min(max(high[1], -8.0), height + 8.0)]
-    box = Box(int(low[0]) - margin, int(low[1]) - margin, int(high[0]) + margin + 1, int(high[1]) + margin + 1)
+    box = Box(int(low[0]) - _MARGIN, int(low[1]) - _MARGIN, int(high[0]) + _MARGIN + 1, int(high[1]) + _MARGIN + 1)
     return box.intersect(Box.of_image(camera))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -42,12 +41,12 @@ def flow_colours(displacements: NDArray[np.floating], reach: float) -> NDArray[n
     return np.rint(255 * colour).astype(np.uint8)
 
 
-def colour_wheel(size: int, ground: Sequence[int] = (255, 255, 255)) -> NDArray[np.uint8]:
+def colour_wheel(size: int) -> NDArray[np.uint8]:
     """Draw the legend of `flow_colours`, (size, size, 3): colours by the displacement from the centre."""
     offset = (np.arange(size) + 0.5) / size * 2 - 1
     displacements = np.stack(np.meshgrid(offset, offset), -1)
     wheel = flow_colours(displacements, 1.0)
-    wheel[np.hypot(*np.moveaxis(displacements, -1, 0)) > 1] = ground
+    wheel[np.hypot(*np.moveaxis(displacements, -1, 0)) > 1] = 255
     return wheel
 
 

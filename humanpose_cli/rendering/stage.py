@@ -16,6 +16,8 @@ from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
 
 _LENS = 2.4  # focal length in heights of the image
+_ELEVATION = 8.0  # degrees above the horizon
+_MARGIN = 1.08  # the image's extent in extents of the bodies
 _GROUND = np.array((232, 235, 239), np.float32)
 _LINE = np.array((186, 193, 201), np.float32)
 _CELL = 0.5  # metres: cell of the grid
@@ -41,25 +43,21 @@ class Stage:
     size: tuple[int, int]
 
     @classmethod
-    def around(
-        cls, vertices: Tensor, size: tuple[int, int], azimuth: float, elevation: float = 8.0, margin: float = 1.08
-    ) -> Stage:
+    def around(cls, vertices: Tensor, size: tuple[int, int], azimuth: float) -> Stage:
         """Return the stage on which all vertices are in the image.
 
         Args:
             vertices: (..., 3) float, metres in world axes.
             size: The width and height, pixels.
             azimuth: Degrees.
-            elevation: Degrees above the horizon.
-            margin: The image's extent in extents of the bodies.
         """
         points = vertices.reshape(-1, 3)
         target = (points.amin(0) + points.amax(0)) / 2
-        stage = cls((float(target[0]), float(target[1]), float(target[2])), 1.0, azimuth, elevation, size)
+        stage = cls((float(target[0]), float(target[1]), float(target[2])), 1.0, azimuth, _ELEVATION, size)
         offset = (points - target) @ stage._world_to_camera().mT
         width, height = size
         # At distance d a point is in the image if focal · |x| / (d + z) is at most half of it.
-        reach = offset[:, :2].abs() * margin * stage._camera.focal / (points.new_tensor((width, height)) / 2)
+        reach = offset[:, :2].abs() * _MARGIN * stage._camera.focal / (points.new_tensor((width, height)) / 2)
         return replace(stage, distance=float((reach - offset[:, 2:]).max()))
 
     def draw(self, surfaces: Sequence[Surface]) -> NDArray[np.uint8]:

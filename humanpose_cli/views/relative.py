@@ -117,11 +117,11 @@ def _mean_distance(a: Array, b: Array, rotation: Array) -> float:
     return float(np.linalg.norm(a @ rotation.T - b, axis=-1).mean())
 
 
-def shared_times(first: ViewTrack, second: ViewTrack, step: float = STEP) -> Array:
-    """Return times, `step` apart, from when both tracks have begun until one of them ends."""
+def shared_times(first: ViewTrack, second: ViewTrack) -> Array:
+    """Return times, `STEP` apart, from when both tracks have begun until one of them ends."""
     start = max(first.times[0], second.times[0])
     stop = min(first.times[-1], second.times[-1])
-    return start + step * np.arange(max(int((stop - start) / step) + 1, 0))
+    return start + STEP * np.arange(max(int((stop - start) / STEP) + 1, 0))
 
 
 def clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack]) -> Array:

@@ -58,22 +58,6 @@ def test_a_coarser_source_and_a_finer_target_keep_the_content_where_it_is():
     np.testing.assert_allclose(finer.points(POINTS), SKEWED.points(POINTS) * (3, 0.5), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("factor", [2, 3, 4])
-def test_one_pixel_ends_where_its_corners_do(factor):
-    """Magnified by a whole factor, nearest neighbour, a pixel is a block between its mapped corners."""
-    image = np.zeros((5, 7), np.uint8)
-    image[1, 4] = 255
-    larger = Affine2D(np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]]))
-    result = larger.warp(image, (7 * factor, 5 * factor), cv2.INTER_NEAREST)
-    wanted = np.kron(image, np.ones((factor, factor), np.uint8))
-    np.testing.assert_array_equal(result, wanted)
-    rows, columns = np.nonzero(result)
-    x, y = larger.points([4.0, 1.0])
-    assert (columns.min(), rows.min()) == (x, y)
-    back = larger.inverse().warp(result, (7, 5), cv2.INTER_NEAREST)
-    np.testing.assert_array_equal(back, image)
-
-
 def test_warping_is_that_of_resize_and_of_scikit_image():
     random = np.random.default_rng(0)
     image = cv2.GaussianBlur(random.random((24, 31)).astype(np.float32), (0, 0), 2)

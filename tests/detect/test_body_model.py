@@ -13,10 +13,9 @@ import pytest
 from helpers.errors import raises
 from helpers.pose_networks import BODY_SIDE, blazepose_body_network, body_network
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.conventions import BLAZEPOSE33, MHR70_ROWS
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.detect.body_model import MHR70_ROWS
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.detect.pose_model import open_pose_model, use_pose_model

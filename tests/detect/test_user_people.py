@@ -9,12 +9,12 @@ import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.detector import person_from_keypoints
+from humanpose_cli.detect.person import without_body
 from humanpose_cli.detect.user_people import (
     select_people,
     selection_notes,
     unfitted_reason,
     user_tracks,
-    without_body,
 )
 from humanpose_cli.io.detections import UserDetection
 
@@ -90,7 +90,7 @@ def test_a_box_shows_too_little(box, reason):
 
 def test_a_person_without_a_body_has_a_box_a_probability_and_a_number():
     box = np.array([1, 2, 3, 4], np.float32)
-    listed = without_body(UserDetection(box, None, 2.9, 7), box, "too small")
+    listed = without_body(box, 2.9, "too small", 7)
     assert (listed.not_fitted, listed.score, listed.number, listed.world) == ("too small", 1.0, 7, None)
     np.testing.assert_array_equal(listed.box, box)
     assert not listed.keypoints.any()

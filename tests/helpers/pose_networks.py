@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.detect.body_model import MHR70_ROWS
+from humanpose_cli.core.conventions import BLAZEPOSE33, MHR70_ROWS
 from humanpose_cli.detect.runtime import network_model
 
 WIDTH, HEIGHT = 48, 64

@@ -30,9 +30,9 @@ def test_opposite_directions_differ_and_the_wheel_closes():
 
 
 def test_the_legend_has_the_colours_of_the_displacements_it_shows():
-    wheel = colour_wheel(41, ground=(9, 9, 9))
+    wheel = colour_wheel(41)
     assert wheel.shape == (41, 41, 3)
-    np.testing.assert_array_equal(wheel[0, 0], 9)
+    np.testing.assert_array_equal(wheel[0, 0], 255)
     offset = (np.array([30, 12]) + 0.5) / 41 * 2 - 1
     np.testing.assert_array_equal(wheel[12, 30], flow_colours(offset, 1))
 

@@ -133,7 +133,7 @@ def test_normals_of_a_sphere_point_outwards_and_light_comes_from_its_side() -> N
 
 def test_body_box_bounds_the_projection() -> None:
     vertices, _ = square(2.0)
-    assert body_box(vertices, VIEW, margin=2) == Box(58, 38, 103, 83)
+    assert body_box(vertices, VIEW) == Box(58, 38, 103, 83)
     assert body_box(vertices + torch.tensor([0, 0, -5.0]), VIEW).empty
     assert body_box(vertices * torch.tensor([1e6, 1e6, 1.0]), VIEW) == Box.of_image(VIEW)
 
