@@ -170,12 +170,6 @@ def test_the_documents_name_only_options_that_there_are(page):
     assert wrong == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_of_the_documents_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
-
-
 def test_every_command_stands_in_a_document():
     named = {name for page in PAGES for name in re.findall(r"\bhpc (\w+)", page.read_text("utf-8"))}
     assert set(COMMANDS) - named == set()

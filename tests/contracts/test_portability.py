@@ -1,5 +1,5 @@
 """What the package needs of an operating system, imitated on this one: nothing that POSIX alone has is needed to import
-any module or to fit a photograph, and texts do not depend on the encoding of the machine."""
+any module or to fit a photograph, and texts do not depend on the encoding of the machine (ruff's PLW1514)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.python_sources import ROOT, modules
+from helpers.python_sources import ROOT
 
 import humanpose_cli
 from humanpose_cli.io.images import write_image
@@ -107,50 +107,6 @@ def test_texts_on_a_console_of_western_windows_are_complete(tmp_path):
     help_ = [sys.executable, "-c", program, "fit", "--help"]
     assert subprocess.run(help_, cwd=tmp_path, env=environment, capture_output=True).returncode == 0
     assert (tmp_path / "hpc-out/fit/Łódź.png.fit.npz").is_file()
-
-
-def without_encoding(tree: ast.Module) -> list[int]:
-    """Lines where a text is read or written in the encoding of the machine."""
-    return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and lacks_encoding(node)]
-
-
-def lacks_encoding(call: ast.Call) -> bool:
-    keywords = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
-    values = [getattr(argument, "value", None) for argument in call.args]
-    if "encoding" in keywords:
-        return False
-    if isinstance(call.func, ast.Name) and call.func.id == "open":
-        return "b" not in str([*values, "r"][1])
-    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    if method == "open":  # of a path, whose first argument is the mode
-        return bool(values) and values[0] in ("r", "w", "a", "x", "rt", "wt")
-    return keywords.get("text") is True or (method, len(values)) in (("read_text", 0), ("write_text", 1))
-
-
-@pytest.mark.slow
-def test_texts_are_read_and_written_in_an_encoding_that_is_named():
-    """Otherwise it is cp1252 on Windows."""
-    assert [f"{path}:{line}" for path, tree in modules().items() for line in without_encoding(tree)] == []
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("open(path)", True),
-        ("open(path, 'w')", True),
-        ("path.open('a')", True),
-        ("path.read_text()", True),
-        ("path.write_text(text)", True),
-        ("subprocess.run(line, text=True)", True),
-        ("open(path, 'rb')", False),
-        ("path.open('w', encoding='utf-8')", False),
-        ("path.read_text('utf-8')", False),
-        ("path.write_text(text, 'utf-8')", False),
-        ("archive.open(member, 'rb')", False),
-    ],
-)
-def test_what_counts_as_an_encoding_that_is_named(line, found):
-    assert bool(without_encoding(ast.parse(line))) == found
 
 
 POSIX_ALONE = {
