@@ -259,8 +259,9 @@ class _Run:
         with closing(prepared):
             try:
                 for group in groups:
-                    names = [items[index].name for index in group if self.batch.prepares(items[index])]
-                    self.progress.preparing(names if self.batch.prepare and len(names) > 1 else ())
+                    together = group if self.batch.prepare else ()
+                    names = [items[index].name for index in together if self.batch.prepares(items[index])]
+                    self.progress.preparing(names if len(names) > 1 else ())
                     self._waits = True
                     with self.stop.item():
                         marks, preparation_times = next(prepared)
