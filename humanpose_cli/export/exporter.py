@@ -30,7 +30,7 @@ from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.export.retarget import fitted, retargeted
 from humanpose_cli.export.rigs import Rig, read_rig
-from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_world
+from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh, frame_meshes, people_in_world
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
@@ -110,6 +110,12 @@ class Export:
         people = [clip.moved(person, seconds, up) for person in self.people if person.track in fit.tracks]
         fit = with_motions(fit, people, self.body) if self.rig is None else fit
         return replace(self, fit=fit, people=people, meshes=meshes, complete=(self, clip))
+
+    @property
+    def scene(self) -> AnimatedScene:
+        """The people and the cameras."""
+        fit = self.fit
+        return AnimatedScene(self.people, self.meshes, CameraPath.all_of(fit), fit.seconds(1), fit.frame_rate)
 
     def path(self, ending: str) -> Path:
         """Return the path of a file with this ending."""
@@ -303,7 +309,7 @@ def _glb(task: Export) -> list[Path]:
         ending = glb.path.suffix.lower()[1:]
         return _each_person(task, ending, lambda person, _: animated_glb(person, rig, glb, seconds=seconds))
     path = task.path(".glb")
-    data = glb_bytes(task.people, task.meshes, CameraPath.all_of(task.fit), seconds=seconds)
+    data = glb_bytes(task.scene)
     further_files = {task.path(SCRIPT_SUFFIX): blender_script(task.fit, path.parent)}
     with removed_on_failure([*further_files]):
         write_files({**further_files, path: data})
@@ -311,9 +317,7 @@ def _glb(task: Export) -> list[Path]:
 
 
 def _fbx(task: Export) -> list[Path]:
-    path, fit = task.path(".fbx"), task.fit
-    seconds, cameras = fit.seconds(1), CameraPath.all_of(fit)
-    write_bytes(path, fbx_bytes(task.people, task.meshes, cameras, seconds=seconds, frame_rate=fit.frame_rate))
+    write_bytes(path := task.path(".fbx"), fbx_bytes(task.scene))
     return [path]
 
 
@@ -326,13 +330,11 @@ def _vrma(task: Export) -> list[Path]:
 
 
 def _usd(task: Export) -> list[Path]:
-    path, fit = task.path(".usd"), task.fit
+    path = task.path(".usd")
     names, images = task.images(path.parent, task.stem)
-    codes = fit.seconds(1) * fit.frame_rate
-    further_files = {**images, task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
+    further_files = {**images, task.path(SCRIPT_SUFFIX): blender_script(task.fit, path.parent)}
     with removed_on_failure([*further_files]), atomic_path(path) as temporary:
-        cameras = CameraPath.all_of(fit)
-        write_usd(temporary, task.people, task.meshes, cameras, codes, frame_rate=fit.frame_rate, images=names)
+        write_usd(temporary, task.scene, names)
         write_files(further_files)
     return [path, *further_files]
 

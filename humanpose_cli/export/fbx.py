@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.export.motion import CameraPath, PersonMotion
-from humanpose_cli.export.skins import SkinnedMesh
+from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.version import __version__
 
@@ -155,35 +155,18 @@ class _Scene:
             curve.fill(KeyAttrDataFloat=np.zeros(4, np.float32), KeyAttrRefCount=np.array([len(column)], np.int32))
 
 
-def fbx_bytes(
-    people: Sequence[PersonMotion],
-    meshes: Mapping[int, SkinnedMesh],
-    cameras: Mapping[str, CameraPath],
-    *,
-    seconds: Array,
-    frame_rate: float,
-) -> bytes:
+def fbx_bytes(content: AnimatedScene) -> bytes:
     """Encode the people and the cameras as one file.
 
     Skinning is linear with all bones of each vertex, without SMPL's pose blend shapes.
-
-    Args:
-        people: The motions.
-        meshes: Resting meshes by track; people without a mesh are skeletons.
-        cameras: The cameras by name.
-        seconds: (F,) float, seconds. Times of the frames, rising from 0.
-        frame_rate: Frames per second, above 0.
-
-    Returns:
-        The bytes of the file.
     """
-    scene = _Scene(seconds)
-    for person in people:
-        _add_person(scene, person, meshes.get(person.track), len(seconds))
-    for name, camera in cameras.items():
+    scene = _Scene(content.seconds)
+    for person in content.people:
+        _add_person(scene, person, content.meshes.get(person.track), len(content.seconds))
+    for name, camera in content.cameras.items():
         _add_camera(scene, name, camera)
     data = bytearray(b"Kaydara FBX Binary  \0\x1a\0" + struct.pack("<I", _VERSION))
-    for record in (*_head(scene, frame_rate), scene.objects, scene.connections):
+    for record in (*_head(scene, content.frame_rate), scene.objects, scene.connections):
         data += record.encoded(len(data))
     data += bytes(25) + _END_ID + bytes(4)
     data += bytes(16 - len(data) % 16) + struct.pack("<I", _VERSION) + bytes(120) + _END_MARK

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from humanpose_cli.export.glb_files import GlbFile
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.export.rigs import Rig
-from humanpose_cli.export.skins import SkinnedMesh
+from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
 from humanpose_cli.io.exr import linear_light
 from humanpose_cli.rendering.overlay import person_colour
@@ -111,31 +111,16 @@ class _Document:
         return b"".join((head, *chunks))
 
 
-def glb_bytes(
-    people: Sequence[PersonMotion],
-    meshes: Mapping[int, SkinnedMesh],
-    cameras: Mapping[str, CameraPath],
-    *,
-    seconds: Array,
-) -> bytes:
-    """Encode the people and the cameras as one file.
+def glb_bytes(scene: AnimatedScene) -> bytes:
+    """Encode the people, who have meshes, and the cameras as one file.
 
     Skinning is linear with four bones for each vertex, without SMPL's pose blend shapes.
-
-    Args:
-        people: The motions.
-        meshes: Resting meshes by track.
-        cameras: The cameras by name.
-        seconds: (F,) float, seconds. Times of the frames, rising from 0.
-
-    Returns:
-        The bytes of the file.
     """
-    document = _Document()
+    document, seconds = _Document(), scene.seconds
     roots: list[int] = []
-    for person in people:
-        roots += _add_person(document, person, meshes[person.track], seconds)
-    roots += [_add_camera(document, name, camera, seconds) for name, camera in cameras.items()]
+    for person in scene.people:
+        roots += _add_person(document, person, scene.meshes[person.track], seconds)
+    roots += [_add_camera(document, name, camera, seconds) for name, camera in scene.cameras.items()]
     rate = float((len(seconds) - 1) / seconds[-1]) if len(seconds) > 1 else 0.0
     return document.bytes(roots, {"frame_rate": rate, "frames": len(seconds)})
 

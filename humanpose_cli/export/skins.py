@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.fingers import ROOTS
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.looks import is_photograph
-from humanpose_cli.export.motion import TO_Y_UP, PersonMotion, person_motion
+from humanpose_cli.export.motion import TO_Y_UP, CameraPath, PersonMotion, person_motion
 from humanpose_cli.fitting.grounding import on_the_ground, on_their_soles
 from humanpose_cli.fitting.overlays import posed_people
 from humanpose_cli.fitting.result import Fit
@@ -78,6 +78,24 @@ class SkinnedMesh:
     def turned(self, offsets: Array, linear: Array) -> Array:
         """Transform offsets (V, 3) of the resting mesh by the bones' linear maps (J, 3, 3)."""
         return np.einsum("vk,vkij,vj->vi", self.weights, linear[self.bones], offsets)
+
+
+class AnimatedScene(NamedTuple):
+    """What a file of all people holds.
+
+    Attributes:
+        people: The motions.
+        meshes: Resting meshes by track; people without a mesh are skeletons.
+        cameras: The cameras by name.
+        seconds: (F,) float, seconds. Times of the frames, rising from 0.
+        frame_rate: Frames per second, above 0.
+    """
+
+    people: Sequence[PersonMotion]
+    meshes: Mapping[int, SkinnedMesh]
+    cameras: Mapping[str, CameraPath]
+    seconds: Array
+    frame_rate: float
 
 
 def person_mesh(body: Body, person: PersonMotion, look: Look | None = None) -> SkinnedMesh:

@@ -22,7 +22,7 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.extras import require_extra
 from humanpose_cli.export.gltf import linear_colour, quaternions
 from humanpose_cli.export.motion import CameraPath, PersonMotion
-from humanpose_cli.export.skins import SkinnedMesh
+from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres
@@ -37,25 +37,12 @@ def joint_paths(skeleton: Skeleton) -> list[str]:
     return paths
 
 
-def write_usd(
-    path: Path | str,
-    people: Sequence[PersonMotion],
-    meshes: Mapping[int, SkinnedMesh],
-    cameras: Mapping[str, CameraPath],
-    codes: NDArray[np.float64],
-    *,
-    frame_rate: float,
-    images: Mapping[str, str],
-) -> None:
-    """Write the people and the cameras as one binary file.
+def write_usd(path: Path | str, scene: AnimatedScene, images: Mapping[str, str]) -> None:
+    """Write the people, who have meshes, and the cameras as one binary file, with the frame rate as rate of time codes.
 
     Args:
         path: The file, not written atomically: use `atomic_path`.
-        people: The motions.
-        meshes: Resting meshes by track.
-        cameras: The cameras by name.
-        codes: (F,) float. Time code of each frame, from 0; f for frame f if the frames are evenly spaced.
-        frame_rate: Time codes per second, above 0.
+        scene: The people and the cameras.
         images: File names of images, in the folder of `path`, by the meshes' names.
 
     Raises:
@@ -69,17 +56,18 @@ def write_usd(
     stage = Usd.Stage.Open(layer)
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
     UsdGeom.SetStageMetersPerUnit(stage, 1.0)
-    stage.SetTimeCodesPerSecond(frame_rate)
-    stage.SetFramesPerSecond(frame_rate)
+    codes = scene.seconds * scene.frame_rate
+    stage.SetTimeCodesPerSecond(scene.frame_rate)
+    stage.SetFramesPerSecond(scene.frame_rate)
     stage.SetStartTimeCode(0)
     stage.SetEndTimeCode(float(codes[-1]))
     root = UsdSkel.Root.Define(stage, "/people")
     stage.SetDefaultPrim(root.GetPrim())
-    for person in people:
+    for person in scene.people:
         skeleton = _add_person(stage, person, codes)
-        mesh = meshes[person.track]
+        mesh = scene.meshes[person.track]
         _add_mesh(stage, mesh, f"/people/{person.name}", skeleton, images.get(mesh.name))
-    for name, camera in cameras.items():
+    for name, camera in scene.cameras.items():
         _add_camera(stage, name, camera, codes)
     try:
         with TemporaryDirectory() as folder:  # USD reads only names in UTF-8

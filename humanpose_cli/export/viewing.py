@@ -120,8 +120,8 @@ def view(
         fit, "", frame_rate=None, world="ground", textures=textures, progress=progress, frames=frames, body=body
     )
     fit, images, rate = export.fit, export.frames, export.fit.frame_rate
-    cameras = CameraPath.all_of(fit)
-    glb = glb_bytes(export.people, export.meshes, cameras, seconds=fit.seconds(rate))
+    cameras = export.scene.cameras
+    glb = glb_bytes(export.scene)
     element = "" if images is None else _elements_of_cameras(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     glb_text = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
