@@ -261,7 +261,8 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
     """Make a person from keypoints alone, without world landmarks and mask.
 
     Args:
-        keypoints: (L, 3) float. x, y in pixels, and confidence 0…1; 0 for a missing keypoint.
+        keypoints: (L, 3) float. x, y in pixels, and confidence 0…1; 0 for a missing keypoint, more than 1 for a locked
+            one.
         skeleton: The skeleton of the keypoints.
         width: The image's width, pixels.
         height: The image's height, pixels.
@@ -276,11 +277,9 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
     visible = keypoints[:, 2] > 0
     if visible.sum() < 2:
         raise InputError("keypoints", "show no person", expected="two or more with a confidence above 0")
-    low = keypoints[visible, :2].min(0)
-    high = keypoints[visible, :2].max(0)
-    size = float(max(high - low))
-    limits = np.array([width, height], dtype=np.float32)
-    box = np.concatenate([np.clip(low - 0.1 * size, 0, limits), np.clip(high + 0.1 * size, 0, limits)])
+    points = keypoints[visible, :2]
+    size = float(np.ptp(points, axis=0).max())
+    box = np.clip([points.min(0) - 0.1 * size, points.max(0) + 0.1 * size], 0, [width, height]).ravel()
     return DetectedPerson(
         box=box.astype(np.float32),
         keypoints=np.concatenate([keypoints[:, :2], np.clip(keypoints[:, 2:], 0, 1)], axis=1),
@@ -290,6 +289,7 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
         mask=None,
         score=float(np.clip(keypoints[visible, 2], 0, 1).mean()),
         skeleton=skeleton,
+        locked=keypoints[:, 2] > 1,
     )
 
 

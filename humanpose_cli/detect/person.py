@@ -110,6 +110,7 @@ class DetectedPerson:
         number: The track's number in the user's own file; None without one.
         absent: Whether the landmark model finds no person, or another one, at keypoints from the user's file.
         hands: The left and the right hand; None if they were not searched for.
+        locked: (L,) bool. Keypoints that the body must be at; None if there are none.
         face: (9, 3) float, pixels in the image's axes (x right, y down, z forward, with an unknown origin). The
             landmarks `hands.FACE_LANDMARKS`, upper and lower lip; None if the face was not searched for, is hidden,
             too small, or turned away by more than 60°.
@@ -134,6 +135,7 @@ class DetectedPerson:
     absent: bool = False
     hands: tuple[Hand, Hand] | None = None
     face: np.ndarray | None = None
+    locked: np.ndarray | None = None
 
     @property
     def area(self) -> float:

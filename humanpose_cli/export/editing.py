@@ -18,6 +18,8 @@ from humanpose_cli.refining.frames import AnyFrames
 from humanpose_cli.rendering.html_page import css_colour, html_page, json_script
 
 _MIN_CONFIDENCE = 0.05  # of detected joints; others are shown where the body has them
+# All landmarks are saved, so that frames without a correction are fitted as before. The page shows the first ones.
+_JOINTS = (*COCO21.joint_names, *(name for name in BLAZEPOSE33.joint_names if name not in COCO21))
 
 
 def edit_page(
@@ -65,16 +67,18 @@ def _document(fit: Fit, title: str) -> dict[str, Any]:
     points[:, limbs] = np.where(
         unknown[..., None], np.pad(fit.joints2d[:, bodies], ((0, 0), (0, 0), (0, 1))), points[:, limbs]
     )
-    points = np.round(points[:, BLAZEPOSE33.indices(COCO21.joint_names)], 2)
+    rows = list(BLAZEPOSE33.indices(_JOINTS))
+    points = np.round(points[:, rows], 2)
     people: dict[int, dict[int, Any]] = {track: {} for track in fit.tracks}
-    for row, (track, frame) in enumerate(zip(fit.track_id.tolist(), fit.frame_index.tolist(), strict=True)):
-        people[track][frame] = points[row].tolist()
+    for person, track, frame in zip(points.tolist(), fit.track_id.tolist(), fit.frame_index.tolist(), strict=True):
+        people[track][frame] = person
     return {
-        "size": fit.image_size[0].tolist(),
+        "sizes": fit.image_size.tolist(),
         "names": fit.frame_names.tolist(),
-        "joints": COCO21.joint_names,
+        "joints": _JOINTS,
+        "shown": len(COCO21),
         "bones": list(COCO21.bones),
-        "mirror": COCO21.mirror,
+        "mirror": [rows.index(BLAZEPOSE33.mirror[row]) for row in rows],
         "people": people,
         "colours": {track: css_colour(track) for track in fit.tracks},
         "file": f"{title}.keypoints.json",

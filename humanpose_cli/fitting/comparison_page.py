@@ -117,8 +117,9 @@ class _PageFit:
         """Return a column (R,) of the refinement's report for rows of the first fit."""
         values = np.full(len(self.fit), np.nan)
         for track in self.fit.tracks:
-            report = self.refinement.get(str(track), {})
-            values[self.fit.rows_of(track)] = _column(report.get(name), len(self.fit.rows_of(track)))
+            report = self.refinement.get(str(track), {}).get(name) or ()
+            if len(report) == len(self.fit.rows_of(track)):
+                values[self.fit.rows_of(track)] = np.array(report, np.float64)  # None is NaN
         return self.select(values, rows)
 
 
@@ -291,12 +292,6 @@ def _accelerations(page_fit: _PageFit, first: Fit, rows: NDArray[np.integer]) ->
     return accelerations(page_fit.select(page_fit.fit.joints3d, rows), first.frame_index[rows], cameras)
 
 
-def _column(values: Sequence[float | None] | None, count: int) -> NDArray[np.float64]:
-    if values is None or len(values) != count:
-        return np.full(count, np.nan)
-    return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
 @dataclass(frozen=True, eq=False)
 class _Track:
     """One person on the page.
@@ -400,12 +395,8 @@ def _page(
     plan: NDArray[np.uint8] | None,
 ) -> str:
     fit = page_fits[0].fit
-    shares = np.concatenate([track.shares for track in tracks]) if tracks else np.zeros(0)
-    finite = shares[np.isfinite(shares)]
     people = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'}"
     summary = f"{people} in one image" if fit.frame_count == 1 else f"{people} in {fit.frame_count} frames"
-    if len(finite):
-        summary += f" · {np.mean(finite):.0%} of the refinement kept"
     with_truth = [*page_fits, *([true] if true else [])]
     colours = "".join(f"--c{number}:{css_colour(fit.colour)};" for number, fit in enumerate(with_truth))
     style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("css", "js"))

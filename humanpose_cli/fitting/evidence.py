@@ -246,6 +246,7 @@ def gather_evidence(
     evidence = FitEvidence(
         pixels=observations.keypoints,
         pixel_weights=_pixel_weights(observations, confidence, observations.focal, states[0].root[:, 2]),
+        counts=torch.ones_like(confidence),
         focal=observations.focal,
         centre=observations.principal_point,
         bones=bones,

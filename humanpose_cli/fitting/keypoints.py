@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
-from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -66,6 +65,9 @@ _RETRY_COST = 30.0  # cost after the first start above which a row tries the oth
 _LIFTED_SHARE = 0.5  # weight of the lifter in its mean with the fit before it
 _LIFTED_NOISE = 0.03  # metres, of that mean
 _SHAPE_TOLERANCE = 1e-4  # standard deviation of a shared shape while poses adapt to it
+_LOCKED_NOISE = 0.002  # metres, of a locked landmark
+LOCKED_COUNT = 1e4  # independent points that a locked landmark stands for
+"""The noise of each is a hundredfold, so that the cost is quadratic up to decimetres, and finite for wrong pixels."""
 
 
 _IN_MEMORY = 32 << 20  # bytes of a file that stay in memory, some thousand rows
@@ -86,9 +88,7 @@ class RowFile:
     def __enter__(self) -> RowFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *problem: Any) -> None:
         self._file.close()
 
     def write(self, first: int, columns: Sequence[Tensor]) -> None:
@@ -311,6 +311,7 @@ def _solve_alone(rig: LandmarkRig, observations: KeypointObservations, options: 
     """Solve both stages of rows that do not move, the fine stage once more with the lifter's joints."""
     problem, start, _ = _solve_from_starts(rig, observations, options)
     state, _, _ = levenberg_marquardt(problem, start, _FINE)
+    problem, state = _with_locks((problem, state), observations.locked)
     with_lifter = _with_lifted_joints(problem, state) if options.lift else problem
     if with_lifter is not problem:
         state, _, _ = levenberg_marquardt(with_lifter, state, _FINE)
@@ -400,7 +401,8 @@ def _approach(
 
     def lift(part: tuple[int, int]) -> tuple[FitEvidence, FitState]:
         rows = slice(*part)
-        problem, state = _at_shape(_read_part(rig, alone_file, rows), betas[rows], is_shared[rows])
+        start = _at_shape(_read_part(rig, alone_file, rows), betas[rows], is_shared[rows])
+        problem, state = _with_locks(start, observations.rows(rows).locked)
         return (_with_lifted_joints(problem, state) if options.lift else problem).evidence, state
 
     visible = torch.zeros(len(observations), dtype=torch.bool)
@@ -421,7 +423,8 @@ def _between_key_frames(
     groups, _ = _groups_and_frames(observations)
     time = observations.time
     assert time is not None
-    visible = _visible(observations)
+    blocks = (slice(*part) for part in _parts(len(observations), _REPORT_ROWS))
+    visible = torch.cat([(observations.rows(rows).confidence > 0).any(-1) for rows in blocks])
     people = _people(observations)
     keys = torch.cat([first + key_frames(visible[first:last], time[first:last]) for first, last in people])
 
@@ -438,12 +441,6 @@ def _between_key_frames(
         for begin, end in _parts(last - first, _REPORT_ROWS):
             times = time[first + begin : first + end]
             starts.write(first + begin, between(state.rows(key_rows), time[keys[key_rows]], times))
-
-
-def _visible(observations: KeypointObservations | SequenceObservations) -> Tensor:
-    """Mark the rows (N,) with a visible landmark."""
-    parts = _parts(len(observations), _REPORT_ROWS)
-    return torch.cat([(observations.rows(slice(*part)).confidence > 0).any(-1) for part in parts])
 
 
 def _move(
@@ -475,6 +472,22 @@ def _move(
             state_file.write(first + begin, states)
 
     in_parallel(solve, people, threads, progress)
+
+
+def _with_locks(start: _Rows, locked: Tensor | None) -> _Rows:
+    """Hold the body at locked landmarks (N, L), and solve the rows that have any once more."""
+    problem, state = start
+    if locked is None or not locked.any():
+        return start
+    evidence = problem.evidence
+    held = (locked > 0) & (evidence.confidence > 0)
+    weights = state.root[:, 2:] / (_LOCKED_NOISE * evidence.focal[:, None])
+    pixel_weights = torch.where(held, weights, evidence.pixel_weights)
+    counts = torch.where(held, LOCKED_COUNT, evidence.counts)
+    problem = problem.with_evidence(replace(evidence, pixel_weights=pixel_weights, counts=counts))
+    rows = held.any(-1).nonzero().squeeze(-1)
+    solution, _, _ = levenberg_marquardt(problem.select(rows), state.rows(rows), _FINE)
+    return problem, FitState._make(old.index_copy(0, rows, new) for old, new in zip(state, solution, strict=True))
 
 
 def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointProblem:
@@ -509,6 +522,10 @@ def _report(
     landmarks = project(posed_rig.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
     error = (landmarks - evidence.pixels).norm(dim=-1)
     joints = _joint_confidence(body, observations, problem, state, threads)
+    # The median error over the confident landmarks, else over the used ones, else NaN.
+    is_used = evidence.pixel_weights > 0
+    confident = is_used & (observations.confidence > 0.5)
+    mask = torch.where(confident.any(-1, keepdim=True), confident, is_used)
     values = {
         "poses": matrix_to_axis_angle(state.rotations).flatten(1),
         "betas": state.betas,
@@ -518,7 +535,7 @@ def _report(
         "joints2d": project(posed_rig.joints, evidence.focal, evidence.centre),
         "confidence": person_confidence(joints),
         "joint_confidence": joints,
-        "reprojection_error": _median_error(error, observations.confidence, evidence.pixel_weights > 0),
+        "reprojection_error": torch.where(mask, error, torch.nan).nanmedian(-1).values,
     }
     return KeypointFit(**{name: value.float().numpy() for name, value in values.items()})
 
@@ -547,10 +564,3 @@ def _joint_confidence(
         finite = (spread > 0) & (spread < NO_EVIDENCE)  # a single pass has no spread
         noise = noise._replace(depth=noise_of_joints(skeleton, torch.where(finite, spread, torch.nan)))
     return torch.where((evidence.confidence > 0).any(-1, keepdim=True), probability_right(noise), 0.0)
-
-
-def _median_error(error: Tensor, confidence: Tensor, is_used: Tensor) -> Tensor:
-    """Compute the median (N,) in pixels over the confident landmarks, else over the used ones, else NaN."""
-    confident = is_used & (confidence > 0.5)
-    mask = torch.where(confident.any(-1, keepdim=True), confident, is_used)
-    return torch.where(mask, error, torch.nan).nanmedian(-1).values

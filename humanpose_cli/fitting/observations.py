@@ -67,6 +67,7 @@ class KeypointObservations:
             detector has no depth.
         spread: (N, L) pixels. The standard deviation of each landmark over the detector's crops. None if unknown.
         world_spread: (N, L) metres. The standard deviation of the world landmarks.
+        locked: (N, L). 1 for landmarks that the body must be at, else 0. None for no such landmark.
         shape_group: (N,) int. Rows with the same number are the same person and share one shape.
         frame: (N,) int. Numbers of the frames of a sequence. The rows of one shape group are then solved together as
             one motion, or as several if frames are missing. None if nothing moves.
@@ -91,6 +92,7 @@ class KeypointObservations:
     world: Tensor | None = None
     spread: Tensor | None = None
     world_spread: Tensor | None = None
+    locked: Tensor | None = None
     shape_group: Tensor | None = None
     frame: Tensor | None = None
     time: Tensor | None = None
@@ -209,6 +211,7 @@ class PeopleObservations:
             "image_size": [view.size for view in views],
             "skeleton": people[0].skeleton.name,
             "spread": [person.spread for person in people],
+            "locked": [np.zeros(len(p.keypoints)) if p.locked is None else p.locked for p in people],
         }
         if self._world is not None:
             nearest = [self._people[row] for row in self._world[rows]]

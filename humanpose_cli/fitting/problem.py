@@ -161,6 +161,7 @@ class FitEvidence:
     Attributes:
         pixels: (N, L, 2) pixels. The landmarks.
         pixel_weights: (N, L) 1 / pixels. 1 / σ.
+        counts: (N, L). How many independent points each landmark stands for.
         focal: (N,) pixels.
         centre: (N, 2) pixels. The principal points.
         bones: (N, B, 3). The bones of world landmarks in axes of the viewing ray.
@@ -182,6 +183,7 @@ class FitEvidence:
 
     pixels: Tensor
     pixel_weights: Tensor
+    counts: Tensor
     focal: Tensor
     centre: Tensor
     bones: Tensor
@@ -204,9 +206,7 @@ class FitEvidence:
 
     def rows(self, index: Tensor | slice) -> FitEvidence:
         """Restrict the evidence to some rows."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        views = tuple(view.rows(index) for view in values.pop("views"))
-        return FitEvidence(**{name: column[index] for name, column in values.items()}, views=views)
+        return FitEvidence.of_columns([column[index] for column in self.columns()])
 
     def columns(self) -> list[Tensor]:
         """List all tensors, with the views' tensors at the end. See `of_columns`."""
@@ -225,9 +225,7 @@ class FitEvidence:
     @classmethod
     def joined(cls, parts: Sequence[FitEvidence]) -> FitEvidence:
         """Concatenate the rows of several parts."""
-        names = [f.name for f in fields(cls) if f.name != "views"]
-        views = tuple(cat_rows(same) for same in zip(*(part.views for part in parts), strict=True))
-        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, views=views)
+        return cls.of_columns([torch.cat(same) for same in zip(*(part.columns() for part in parts), strict=True)])
 
 
 ROBUST = 3.0  # noise levels at which a landmark, a bone or a predicted joint counts half as outlier
@@ -297,8 +295,9 @@ class KeypointProblem:
             points[:, landmarks],
             jacobian[:, :, landmarks],
             (evidence.focal, evidence.centre),
-            (evidence.pixels, evidence.pixel_weights),
+            (evidence.pixels, evidence.pixel_weights / evidence.counts.sqrt()),
             ROBUST,
+            evidence.counts,
         )
 
     def _other_view(self, view: OtherView, points: Tensor, jacobian: Tensor) -> Rows:

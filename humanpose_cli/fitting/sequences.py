@@ -184,7 +184,10 @@ def solve_sequence(
         stop = windows_of_stretch[-1].stop
         first, last = _neighbours(visible, time, solved_count, stop)
         stretch = read(first, last)
-        state = _bridged(stretch.problem, stretch.state, stretch.time)
+        state = stretch.state
+        known = visible[first:last].nonzero().squeeze(-1)
+        if 0 < len(known) < last - first:
+            state = between(state.rows(known), stretch.time[known], stretch.time)
         chain = Chain(_remembering(stretch.problem, stretch.time), _free_motion(stretch), threads)
         if end_state is not None:
             state = state.changed(end_state, solved_count - first)
@@ -255,13 +258,6 @@ def _standing(problem: KeypointProblem, world: Tensor, time: Tensor) -> Tensor:
             if stop - start > 1 and time[stop] - time[start] > _MIN_STAND:
                 standing[start:stop, foot] = 1 / _STANDING_NOISE
     return standing
-
-
-def _bridged(problem: KeypointProblem, state: FitState, time: Tensor) -> FitState:
-    """Interpolate frames without evidence between their neighbours."""
-    visible = (problem.evidence.confidence > 0).any(-1)
-    rows = visible.nonzero().squeeze(-1)
-    return state if len(rows) in (0, len(visible)) else between(state.rows(rows), time[rows], time)
 
 
 def between(state: FitState, state_time: Tensor, time: Tensor) -> FitState:

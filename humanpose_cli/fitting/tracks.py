@@ -43,6 +43,7 @@ def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> lis
     size = np.array([max(float((p.box[2:] - p.box[:2]).max()), 1.0) for p in people])
     swap_cost = _SWAP_COST * np.array([0.0, 1.0, 1.0, 2.0])
     cost = np.tile(swap_cost, (len(people), 1))
+    cost[np.array([p.locked is not None and p.locked.any() for p in people], bool), 1:] = np.inf
     steps = []
     hypotheses = people[0].keypoints.astype(np.float64)[orders]  # (4, L, 3)
     for t in range(1, len(people)):
@@ -92,7 +93,7 @@ def _order(skeleton: Skeleton, names: Sequence[str]) -> NDArray[np.int64]:
 
 def _swapped(person: DetectedPerson, order: NDArray[np.int64]) -> DetectedPerson:
     """Reorder the landmarks of a person. The box stays."""
-    fields = {name: getattr(person, name) for name in ("keypoints", "spread", "world", "world_spread")}
+    fields = {name: getattr(person, name) for name in ("keypoints", "locked", "spread", "world", "world_spread")}
     return replace(person, **{name: value[order] for name, value in fields.items() if value is not None})
 
 

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
@@ -89,19 +88,12 @@ def _bodies_between(
         name: shares.values(getattr(bodies, name))
         for name in ("betas", "segment_scales", "confidence", "joint_confidence", "reprojection_error")
     }
-    joints = _joints(body, poses, trans, columns)
-    views = [camera.camera for camera in cameras_between]
-    lens = Camera(np.array([view.focal for view in views]), np.array([view.principal_point for view in views]))
-    computed = {"poses": poses, "trans": trans, "joints3d": joints, "joints2d": lens.project(joints)}
-    return KeypointFit(**{name: values.astype(np.float32) for name, values in {**columns, **computed}.items()})
-
-
-def _joints(
-    body: Body, poses: NDArray[np.float64], trans: NDArray[np.float64], columns: dict[str, NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """Compute the joints (N, 24, 3) of bodies."""
     matrices = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(len(poses), -1, 3, 3)
     parameters = (matrices, columns["betas"], trans, columns["segment_scales"])
     with torch.no_grad():
         posed = body.pose(*(torch.from_numpy(values).float() for values in parameters), vertices=False)
-    return np.asarray(posed.joints.numpy())
+    joints = posed.joints.numpy()
+    views = [camera.camera for camera in cameras_between]
+    lens = Camera(np.array([view.focal for view in views]), np.array([view.principal_point for view in views]))
+    computed = {"poses": poses, "trans": trans, "joints3d": joints, "joints2d": lens.project(joints)}
+    return KeypointFit(**{name: values.astype(np.float32) for name, values in {**columns, **computed}.items()})

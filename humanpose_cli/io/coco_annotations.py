@@ -19,6 +19,8 @@ from humanpose_cli.io.checks import finite_numbers
 Array = NDArray[Any]
 HIDDEN_CONFIDENCE = 0.5
 """Confidence of joints that are labelled as hidden, also in users' keypoint files (`io.detections`)."""
+LOCKED_CONFIDENCE = 2.0
+"""Confidence of joints in users' keypoint files that are locked: a body must be at them."""
 
 
 def records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

@@ -9,14 +9,9 @@ from pathlib import Path
 FIT_SUFFIX = ".fit.npz"
 
 
-def fit_stem(fit: Path) -> str:
-    """Return the name of a fit file without its ending: `clip.mp4` of `clip.mp4.fit.npz`."""
-    return fit.name.removesuffix(".npz").removesuffix(".fit")
-
-
 def beside_fit(fit: Path, ending: str) -> Path:
     """Return a path beside a fit file: `clip.mp4.overlay.mp4` of `clip.mp4.fit.npz` and `.overlay.mp4`."""
-    return fit.with_name(fit_stem(fit) + ending)
+    return fit.with_name(fit.name.removesuffix(".npz").removesuffix(".fit") + ending)
 
 
 def fit_path(name: str, out: Path) -> Path:

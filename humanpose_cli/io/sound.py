@@ -23,11 +23,6 @@ _FRAME = 1024  # samples
 _log = logging.getLogger(__name__)
 
 
-def _is_copied(context: Any) -> bool:
-    name = context.codec.canonical_name
-    return name in _COPIED_CODECS and not (name == "mp3" and context.rate < 16000)  # MP4 does not support MPEG-2.5
-
-
 def _resampled(frames: Iterable[Any], resampler: Any) -> Generator[Any, None, None]:
     for frame in frames:
         yield from resampler.resample(frame)
@@ -55,7 +50,8 @@ class Sound:
         context: Any = None if source is None else source.codec_context
         if context is None:
             self._parts = self._readable(iter(()))
-        elif _is_copied(context):
+        elif (name := context.codec.canonical_name) in _COPIED_CODECS and (name != "mp3" or context.rate >= 16000):
+            # MP4 does not support MPEG-2.5.
             # Also the packet before the first one: decoders need it, and players skip sound before 0.
             self._parts = self._from_start(self._input.demux(source), 2)
         else:

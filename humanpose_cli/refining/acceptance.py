@@ -69,13 +69,16 @@ def overlap(mask: Array, silhouette: Array, outside: NDArray[np.bool_]) -> float
     return float(both / max(float(either), 1e-6))
 
 
-def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions | None = None) -> Array:
+def accepted_share(
+    seconds: Array, overlaps: Array, options: AcceptanceOptions | None = None, locked: Array | bool = False
+) -> Array:
     """Compute how much of the refinement each row of a track accepts.
 
     Args:
         seconds: (R,) rising. The times of the rows' frames.
         overlaps: (R, 3). The overlap of the fit, of the bodies halfway, and of the moved bodies. NaN without a mask.
         options: None: the defaults.
+        locked: (R,) bool. Rows with locked joints, which accept all of it.
 
     Returns:
         (R,) 0 to 1.
@@ -97,7 +100,11 @@ def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions |
     trust = np.where(gain > 0, gain / (gain + options.gain_noise), 0)
     share = np.minimum(trust * best_share, 1)
     share = _average(seconds, share, np.ones(len(seconds)), _SHARE_SIGMA)  # without jumps
-    return _without_losses(seconds, share, overlaps)
+    share = _without_losses(seconds, share, overlaps)
+    time = seconds / (2 * _SHARE_SIGMA)
+    floor = np.maximum.accumulate(np.where(locked, 1.0, -np.inf) + time) - time
+    floor = np.maximum.accumulate((floor - time)[::-1])[::-1] + time
+    return np.maximum(share, floor)
 
 
 def _without_losses(seconds: Array, share: Array, overlaps: Array) -> Array:

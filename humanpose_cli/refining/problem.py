@@ -282,7 +282,11 @@ class AlignmentProblem:
         parts = []
         for start in range(0, len(self.evidence), _WINDOW):
             rows = slice(start, start + _WINDOW)
-            equations, _ = self.select(rows).linearise_posed(state.rows(rows))
+            part = self.select(rows)
+            # Locked keypoints of a few frames do not decide about the shape of all.
+            cameras = tuple(camera._replace(counts=camera.counts.clamp(max=1)) for camera in part.evidence.cameras)
+            part.evidence = replace(part.evidence, cameras=cameras)
+            equations, _ = part.linearise_posed(state.rows(rows))
             difference = (state.betas - self.evidence.betas)[rows]
             add_diagonal(equations, difference, sigma[rows], _POSE)
             parts.append(shape_evidence(equations, difference, torch.zeros_like(difference), sigma[rows], columns))

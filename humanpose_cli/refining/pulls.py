@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.fitting.keypoints import LOCKED_COUNT
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.residuals import FitState
@@ -20,6 +21,7 @@ from humanpose_cli.refining.correspondences import SurfacePoints, SurfaceSource
 from humanpose_cli.refining.problem import independent_counts
 from humanpose_cli.rendering.body_maps import BODY_FILL
 
+_LOCKED_NOISE = 0.2  # pixels of a crop of 256, of a locked keypoint
 _DENSEPOSE_NOISE = 4.0  # pixels of a crop of 256, noise of a pixel's vertex in DensePose's output
 
 
@@ -50,7 +52,7 @@ def rig_points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
     return rig.pose(state.rotations, state.root, state.betas, scales).points
 
 
-def keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pulls:
+def keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float, locked: NDArray[Any] | bool = False) -> Pulls:
     """Make the pulls of the landmarks to the detector's keypoints. Other points are not pulled.
 
     Args:
@@ -58,14 +60,16 @@ def keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pull
         rig: The alignment rig.
         first: The index of the first landmark in the rig.
         noise: Pixels of a crop of 256. Infinite for no pull.
+        locked: (N, 33). Keypoints that the body must be at.
     """
     shape = (len(fit), rig.landmark_count)
     pulls = Pulls(np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape))
     height = np.maximum(fit.boxes[:, 2:] - fit.boxes[:, :2], 1).max(1)
     sigma = noise * height / (BODY_FILL * 256)
     pulls.pixels[:, first:] = fit.keypoints2d[..., :2]
-    pulls.weights[:, first:] = fit.keypoints2d[..., 2] / sigma[:, None]
-    pulls.counts[:, first:] = 1
+    locked_sigma = LOCKED_COUNT**0.5 * _LOCKED_NOISE * height / (BODY_FILL * 256)
+    pulls.weights[:, first:] = np.where(locked, 1 / locked_sigma[:, None], fit.keypoints2d[..., 2] / sigma[:, None])
+    pulls.counts[:, first:] = np.where(locked, LOCKED_COUNT, 1)
     return pulls
 
 
@@ -116,8 +120,6 @@ def pull_to_vertices(
 
 def of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
     """Extend the pulls of some rows to all rows of a fit."""
-    if len(rows) == count:
-        return pulls
     all_pulls = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))
     for all_values, values in zip(all_pulls, pulls, strict=True):
         all_values[rows] = values

@@ -57,7 +57,7 @@ from humanpose_cli.refining.correspondences import (
 )
 from humanpose_cli.refining.frames import AnyFrames, CameraFit, FitFrames, cameras_of, frames_of_fit, with_progress
 from humanpose_cli.refining.keypoints import check_frames_show, detected_keypoints, keypoints_of_file
-from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
+from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
@@ -80,14 +80,6 @@ _LANDMARK_CORRELATION = 0.7  # of these distances on one part of the body
 _FULL_AREA = 12.0  # pixels that show a surface point from which it counts fully
 _ANCHOR_ROWS = 48  # of a track whose errors are estimated together
 _MEASURED_METHODS = ("auto", "keypoints", "nbf")  # whose errors are at least `USUAL_ERRORS`
-
-
-def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
-    """Raise UsageError if DensePose's output is missing or has no effect."""
-    if kind == "densepose" and not available:
-        raise UsageError("densepose", "is missing", expected="DensePose's output on the frames")
-    if available and kind != "densepose":
-        raise UsageError("densepose", "has no effect", got=f"correspondence {kind}", remedy="densepose")
 
 
 OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView], Displacements, Tensor], None]
@@ -119,11 +111,13 @@ class Alignment(NamedTuple):
         moved: The fit with all bodies moved.
         overlaps: (N, 3). The overlap with the silhouette of the fit, halfway, and of the moved bodies. NaN without a
             mask.
+        locked: (N,). Rows with locked keypoints.
     """
 
     fit: Fit
     moved: Fit
     overlaps: NDArray[np.float64]
+    locked: NDArray[np.bool_]
 
     def at(self, share: NDArray[Any], body: Body) -> Fit:
         """Return the bodies at a share (N,) of the way, with one shape per track. 0 is the fit, 1 the moved bodies."""
@@ -173,7 +167,10 @@ class Refiner:
         kind = options.correspondence
         if kind == "auto":
             kind = "densepose" if surface is not None else "network" if weights else "keypoints"
-        check_surface(kind, available=surface is not None)
+        if kind == "densepose" and surface is None:
+            raise UsageError("densepose", "is missing", expected="DensePose's output on the frames")
+        if surface is not None and kind != "densepose":
+            raise UsageError("densepose", "has no effect", got=f"correspondence {kind}", remedy="densepose")
         if weights and kind != "network":
             raise UsageError("weights", "have no effect", got=f"correspondence {kind}", remedy="network")
         if keypoints is not None and not options.with_keypoints:
@@ -305,16 +302,19 @@ class Refiner:
     ) -> Alignment:
         """Move all bodies, and measure the overlaps by which `accept` decides. See `refine` for the arguments."""
         if not len(fit):
-            return Alignment(fit, fit, np.zeros((0, 3)))
+            return Alignment(fit, fit, np.zeros((0, 3)), np.zeros(0, bool))
         body = fit.body_model(body)
         single = {"densepose": self._surface, "keypoints": self._keypoints, "save_displacements": on_displacements}
         if len(fit.cameras) > 1 and (name := next((name for name in single if single[name] is not None), "")):
             raise UsageError(name, "is of one camera", got="a take of several cameras")
         check_frames_show(cameras_of(fit, frames), self._pool)
+        locked = np.zeros(fit.keypoints2d.shape[:2], bool)
         if len(fit.cameras) == 1 and (self._keypoints is not None or not fit.keypoints2d[..., 2].any()):
             report = part_of(progress, 0, 0.1)
             if self._keypoints is not None:
                 keypoints = keypoints_of_file(fit, frames, self._keypoints, report)
+                locked = keypoints[..., 2] > 1
+                keypoints[locked, 2] = 1
             else:
                 keypoints = detected_keypoints(fit, frames, self._pool, report)
             fit = replace(fit, keypoints2d=keypoints)
@@ -338,7 +338,7 @@ class Refiner:
             correlation = self.options.weights.surface_correlation
             all_pulls = []
             for camera, report in with_progress(cameras_of(moved_fit, frames), reading):
-                pulls = keypoint_pulls(camera.fit, rig, len(surface), noise)
+                pulls = keypoint_pulls(camera.fit, rig, len(surface), noise, locked[camera.rows])
                 if self._surface is not None:
                     pull_to_vertices(camera.fit, body, self._surface, surface, rig, pulls, correlation)
                 if self._correspondence is not None:
@@ -348,7 +348,8 @@ class Refiner:
                 all_pulls.append((camera, pulls))
             solving = part_of(progress, start + 0.6 * share, start + share)
             moved_fit = self._solved(fit, moved_fit, body, rig, all_pulls, anchor, solving)
-        return Alignment(fit, moved_fit, self._overlaps(fit, moved_fit, frames, body, part_of(progress, 0.8, 1)))
+        overlaps = self._overlaps(fit, moved_fit, frames, body, part_of(progress, 0.8, 1))
+        return Alignment(fit, moved_fit, overlaps, np.asarray(locked.any(1)))
 
     def _people(
         self, camera: CameraFit, body: Body, progress: Progress, what: str, selection: NDArray[np.bool_] | None = None
@@ -473,14 +474,14 @@ class Refiner:
             alignment: The result of `align`.
             body: The body of the fit. Needed for SMPL fits that were read from files.
         """
-        fit, _, overlaps = alignment
+        fit, _, overlaps, locked = alignment
         if not len(fit):
             return fit
         share = np.zeros(len(fit))
         seconds = fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index]
         for track in fit.tracks:
             rows = fit.rows_of(track)
-            share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance)
+            share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance, locked[rows])
         mixture = alignment.at(share, fit.body_model(body))
         return replace(mixture, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
@@ -550,18 +551,13 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     landmark_rig = rig.select(torch.arange(first, rig.landmark_count))
     noise = AnchorNoise(*(torch.zeros(len(fit), *shape, dtype=torch.float64) for shape in ((len(SMPL24),), (), ())))
     scales = torch.from_numpy(fit.segment_scales).double()
-    frames = fit.frame_index
     is_measured = fit.options.get("method") in _MEASURED_METHODS
     for track in fit.tracks:
         track_rows = fit.rows_of(track)
         for rows in np.split(track_rows, range(_ANCHOR_ROWS, len(track_rows), _ANCHOR_ROWS)):
-            keypoints = Keypoints(
-                pixels=torch.from_numpy(pulls.pixels[rows, first:]),
-                weights=torch.from_numpy(pulls.weights[rows, first:]),
-                counts=torch.from_numpy(pulls.counts[rows, first:]),
-                focal=torch.from_numpy(fit.focal[frames[rows]]).double(),
-                centre=torch.from_numpy(fit.principal_point[frames[rows]]).double(),
-            )
+            targets = (values[rows, first:] for values in pulls)
+            lens = (values[fit.frame_index[rows]] for values in (fit.focal, fit.principal_point))
+            keypoints = Keypoints(*(torch.from_numpy(values).double() for values in (*targets, *lens)))
             row_noise = anchor_noise(landmark_rig, state.rows(rows), scales[rows], keypoints, measured=is_measured)
             for all_values, values in zip(noise, row_noise, strict=True):
                 all_values[rows] = values
@@ -593,18 +589,10 @@ def _evidence(
     for camera, camera_pulls in all_pulls:
         # A camera of a take has one lens, and may have fewer frames than the fit.
         lens_rows = frames.clip(max=camera.fit.frame_count - 1)
-        pulls = of_all_rows(camera_pulls, camera.rows, len(fit))
-        matrix = tensor(camera.to_camera)
-        targets = CameraTargets(
-            rotation=matrix[:3, :3],
-            translation=matrix[:3, 3],
-            focal=tensor(camera.fit.focal[lens_rows]),
-            centre=tensor(camera.fit.principal_point[lens_rows]),
-            pixels=tensor(pulls.pixels[rows]),
-            weights=tensor(pulls.weights[rows]),
-            counts=tensor(pulls.counts[rows]),
-        )
-        cameras.append(targets)
+        lens = (values[lens_rows] for values in (camera.fit.focal, camera.fit.principal_point))
+        targets = (values[rows] for values in of_all_rows(camera_pulls, camera.rows, len(fit)))
+        pose = (camera.to_camera[:3, :3], camera.to_camera[:3, 3])
+        cameras.append(CameraTargets(*(tensor(values) for values in (*pose, *lens, *targets))))
     return AlignmentEvidence(
         cameras=tuple(cameras),
         rotations=anchor.rotations,

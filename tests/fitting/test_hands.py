@@ -219,23 +219,6 @@ def test_two_people_of_one_frame_have_no_neighbours(body: Body) -> None:
     assert max(distances(body, each, hand_poses(body, **GRIP)) for each in poses) < NEAR
 
 
-def test_means_over_time_lower_the_noise(body: Body) -> None:
-    random, count = np.random.default_rng(0), 60
-    true = bodies_of(body, STANCE, count)
-    hand = detected_hands(body, true, hand_poses(body, **GRIP))[0]
-    missing = Hand.missing("hidden")
-    people = [
-        person_with((replace(hand, points=hand.points + random.normal(0, 1.5, (len(HAND21), 2))), missing), frame)
-        for frame in range(count)
-    ]
-    alone = articulate(body, true, people, cameras(count)).hand_poses
-    smooth = articulate(body, true, people, cameras(count), smooth=True).hand_poses
-    assert alone is not None
-    assert smooth is not None
-    noise = [poses[5:-5, 0, :12, 2].std(0).mean() for poses in (alone, smooth)]
-    assert noise[1] < 0.6 * noise[0]
-
-
 def test_fits_of_images_keep_their_hands_when_they_are_joined() -> None:
     with_hands = Fit.build(**values(tracks=[0], frames=[0], frame_count=1))
     poses = np.full((1, 2, 15, 3), 0.5, np.float32)

@@ -191,16 +191,6 @@ def test_coco_keypoints_without_depth(body, library_scene):
     assert limit_excess(rotations_to_angles(rotations_of(fit))).abs().max() < 0.094
 
 
-@pytest.mark.extensive
-def test_depth_reversed_limbs_are_distinguished_by_world_landmarks(body, library_scene):
-    scene = library_scene(8, seed=8)
-    without = fit_keypoints(body, scene.changed(world=None))
-    having = fit_keypoints(body, scene.observations, KeypointFitOptions(lift=False, shape_noise=1.0))
-    error, other = (pa_mpjpe(fit.joints3d, scene.joints, LIMBS).mean() for fit in (having, without))
-    assert error < 0.02
-    assert error < 0.6 * other
-
-
 @pytest.mark.slow
 def test_nothing_visible_is_a_neutral_body_without_confidence(body, library_scene):
     scene = library_scene(2)

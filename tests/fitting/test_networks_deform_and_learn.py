@@ -144,11 +144,6 @@ def test_people_without_landmarks(clip, weights, tmp_path):
         assert len(fitter.fit_image(image)) == 1
 
 
-def test_no_person_is_no_rows(clip, weights):
-    with deform_fitter(ReferencePeople(), weights) as fitter:
-        assert len(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))) == 0
-
-
 def test_what_does_not_go_together_is_refused(weights, tmp_path):
     with raises(UsageError, subject="weights", problem="are missing", expected="a run of hpc train deform-and-learn"):
         FitOptions(method="deform-and-learn")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting import keypoints, sequences
 from humanpose_cli.fitting.chain import Chain
 from humanpose_cli.fitting.keypoints import fit_keypoints
@@ -254,6 +254,29 @@ def test_a_sudden_movement_keeps_its_peak(body, scene_of_bodies) -> None:
     wrist = SMPL24.index("left_wrist")
     peaks = [np.linalg.norm(np.diff(j[:, wrist], n=2, axis=0), axis=1).max() for j in (fit.joints3d, scene.joints)]
     assert peaks[0] > 0.7 * peaks[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 30])
+def test_the_body_is_at_a_locked_wrist(body, waving, scene_of_bodies, count: int) -> None:
+    """The wrist of a bent elbow in the last frame, where all else is straight; frames half a second before stay."""
+    bent = waving.rotations.clone()
+    bent[:, SMPL24.index("left_elbow")] @= axis_angle_to_matrix(torch.tensor([0.0, 0.0, 1.2]))
+    wrist, observed = BLAZEPOSE33.index("left_wrist"), waving.observations.rows(slice(count))
+    target = scene_of_bodies(bent, waving.betas).observations.keypoints[count - 1, wrist]
+    keypoints, locked = observed.keypoints.clone(), torch.zeros(count, len(BLAZEPOSE33))
+    fits = []
+    for mark, position in enumerate((keypoints[-1, wrist].clone(), target)):
+        keypoints[-1, wrist], locked[-1, wrist] = position, mark
+        shown = replace(observed, keypoints=keypoints, locked=locked)
+        fits.append(fit_keypoints(body, in_sequence(shown) if count > 1 else shown, PLAIN))
+    poses, betas, trans = (torch.from_numpy(getattr(fits[1], name)[-1:]) for name in ("poses", "betas", "trans"))
+    posed = body.pose(axis_angle_to_matrix(poses.view(1, -1, 3)), betas, trans)
+    points = body.pose_landmarks("blazepose33", posed, betas)[0, wrist]
+    pixel = observed.focal[0] * points[:2] / points[2] + observed.principal_point[0]
+    limit = 3 / 500 * float(np.ptp(keypoints[0, :, 1].numpy()))
+    assert (pixel - target).norm() < limit < 0.1 * (observed.keypoints[-1, wrist] - target).norm()
+    np.testing.assert_allclose(fits[1].joints2d[:-15], fits[0].joints2d[:-15], atol=limit)
 
 
 @pytest.mark.extensive

@@ -68,17 +68,6 @@ def test_every_sample_finds_its_minimum(starts):
     assert (steps > 0).all()
 
 
-def test_samples_do_not_feel_their_neighbours(starts):
-    problem, state = starts
-    options = SolverOptions(iterations=7, tolerance=1e-3, damping=1e-2)
-    together, _, steps = levenberg_marquardt(problem, state, options)
-    for row in range(16):
-        index = torch.tensor([row])
-        alone, _, single_steps = levenberg_marquardt(problem.select(index), Point(state.xy[index]), options)
-        assert torch.equal(alone.xy[0], together.xy[row])
-        assert single_steps[0] == steps[row]
-
-
 def test_batches_are_full_blocks(starts):
     """From the first to the last, while more and more samples are done."""
     problem, state = starts
@@ -140,10 +129,3 @@ def test_parameters_that_nothing_constrains_stay():
     step = solve_damped(equations, torch.zeros(1, dtype=torch.float64))
     assert step[0, 0] == pytest.approx(-2, abs=1e-6)
     assert step[0, 1] == 0
-
-
-def test_empty_batch():
-    problem = Rosenbrock(torch.zeros(0, dtype=torch.float64))
-    final, equations, steps = levenberg_marquardt(problem, Point(torch.zeros(0, 2, dtype=torch.float64)), OPTIONS)
-    assert final.xy.shape == (0, 2)
-    assert equations.cost.shape == steps.shape == (0,)

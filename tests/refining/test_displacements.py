@@ -22,7 +22,7 @@ from humanpose_cli.io.displacement_files import DisplacementField
 from humanpose_cli.io.images import read_image
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
-from humanpose_cli.refining.displacements import displacements_path, refine_with_displacements, sheet_path
+from humanpose_cli.refining.displacements import refine_with_displacements
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.outputs import apply_steps
@@ -134,11 +134,3 @@ def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
     with Refiner(QUICK) as refiner, pytest.raises(KeyboardInterrupt):
         apply_steps([fit], [Refinement(refiner, displacement_frames=9)], path, FitOutputs(overlay=False, page=True))
     assert not list(tmp_path.iterdir())
-
-
-def test_names_of_what_lies_beside_a_fit():
-    fields = displacements_path(Path("x/clip.mp4.fit.npz"))
-    assert fields == Path("x/clip.mp4.displacements.npz")
-    assert sheet_path(fields, 3) == Path("x/clip.mp4.person3.displacements.jpg")
-    assert displacements_path(Path("out.npz")) == Path("out.displacements.npz")
-    assert sheet_path(Path("d.npz"), 0) == Path("d.person0.displacements.jpg")

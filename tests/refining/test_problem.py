@@ -275,18 +275,6 @@ def test_neighbouring_frames_steady_each_other(rig, walk, quadratic):
     assert jitter(solved) < 0.5 * jitter(start)
 
 
-@pytest.mark.extensive
-def test_windows_give_what_the_complete_problem_gives(rig, walk, monkeypatch):
-    start = perturbed(walk, 0.1)
-    complete = solved_state(problem_of(rig, walk, start), start)
-    monkeypatch.setattr("humanpose_cli.refining.problem._WINDOW", 4)
-    monkeypatch.setattr("humanpose_cli.refining.problem._MARGIN", 2)
-    parts = solved_state(problem_of(rig, walk, start), start)
-    assert geodesic_angle(complete.rotations, parts.rotations).mean() < 0.02
-    torch.testing.assert_close(complete.betas, parts.betas, atol=1e-6, rtol=0)
-    assert torch.equal(parts.betas, parts.betas[:1].expand_as(parts.betas))
-
-
 def test_steady_motion_costs_nothing_whatever_the_times(rig, walk):
     """A body that glides: accelerations are those of the frames' own times."""
     seconds = torch.tensor([0, 0.02, 0.08, 0.1, 0.3]).double()

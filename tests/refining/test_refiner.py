@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,17 @@ from helpers.walking_person import CAMERA
 
 import humanpose_cli as hp
 from humanpose_cli.avatar.person_view import person_views
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import PersonMask
 from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import FrameSource
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.coco_annotations import LOCKED_CONFIDENCE
 from humanpose_cli.io.densepose_files import encode_densepose
+from humanpose_cli.io.detections import UserDetections
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import png_text, write_image
@@ -99,6 +104,29 @@ def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
     assert np.abs(moved[0].poses - start.poses).max() > 0.01
     with raises(UsageError, subject="with_keypoints"):
         RefineOptions("keypoints", with_keypoints=False)
+
+
+@pytest.mark.extensive
+def test_locked_keypoints_are_met_where_all_else_is_refused(walk, masks, monkeypatch):
+    """The wrist of a raised forearm, in one frame."""
+    start, wrist, raised = walk.fit(), BLAZEPOSE33.index("left_wrist"), walk.rotations.clone()
+    raised[:, SMPL24.index("left_elbow")] = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 1.0]))
+    keypoints = start.keypoints2d.copy()
+    keypoints[2, wrist] = replace(walk, rotations=raised).fit().keypoints2d[2, wrist]
+    moved = np.linalg.norm(keypoints[2, wrist] - start.keypoints2d[2, wrist])
+    keypoints[2, wrist, 2] = LOCKED_CONFIDENCE
+    monkeypatch.setattr(Refiner, "identity", {})
+    monkeypatch.setattr("humanpose_cli.refining.refiner.keypoints_of_file", lambda *arguments: keypoints)
+    with Refiner(replace(QUICK, correspondence="keypoints"), keypoints=UserDetections(Path("file"))) as refiner:
+        refined = refiner.refine(start, FitFrames.of(start, walk.frames))
+    rotations = axis_angle_to_matrix(torch.from_numpy(refined.poses).view(5, -1, 3))
+    betas = torch.from_numpy(refined.betas)
+    posed = walk.body.pose(rotations, betas, torch.from_numpy(refined.trans))
+    pixels = CAMERA.project(walk.body.pose_landmarks("blazepose33", posed, betas)).numpy()
+    miss = np.linalg.norm(pixels[2, wrist] - keypoints[2, wrist, :2])
+    size = np.ptp(keypoints[2, :, 1])
+    assert miss < 3 / 500 * size < 0.1 * moved
+    assert refined.keypoints2d[2, wrist, 2] == 1
 
 
 @pytest.mark.extensive

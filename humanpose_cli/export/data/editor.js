@@ -1,10 +1,11 @@
 // The page of `hpc view --edit`: joints in the image are dragged, and saved as COCO annotations.
 const find = selector => document.querySelector(selector);
-const data = JSON.parse(find("#data").textContent), [width, height] = data.size;
+const data = JSON.parse(find("#data").textContent), aspect = data.sizes[0][0] / data.sizes[0][1];
 const canvas = find("#joints"), context = canvas.getContext("2d"), slider = find("#frame"), video = find("#frames video");
 // people: by number, each with joints [x, y, confidence] by frame; a fourth value 1 marks those set by hand.
-let people = data.people, frame = 0, chosen = Object.keys(people)[0], held = null, history = [];
-Object.assign(canvas, {width, height});
+let people = data.people, frame = 0, chosen = Object.keys(people)[0], held = null, history = [], width, height;
+// Landmarks that move with a joint.
+const ends = {wrist: ["pinky", "index", "thumb"], ankle: ["heel", "foot_index"]};
 
 function change(edit) {
   history.push(structuredClone(people));
@@ -12,7 +13,7 @@ function change(edit) {
   draw();
 }
 function mark(joint) { Object.assign(joint, {2: 1, 3: 1}); }
-function shown(person) { return people[person]?.[frame]; }
+function shown(person, at = frame) { return people[person]?.[at]?.slice(0, data.shown); }
 // The frame shown, or also all frames after it.
 function frames() { return Array.from({length: find("#later").checked ? data.names.length - frame : 1}, (_, i) => frame + i); }
 
@@ -43,13 +44,16 @@ function draw() {
   }
   const options = Object.keys(people).map(person => new Option(`person ${person}`, person, false, person === chosen));
   find("#person").replaceChildren(...options);
-  const count = Object.values(people).flatMap(Object.values).flat().filter(joint => joint[3]).length;
+  const count = Object.values(people).flatMap(Object.values).flat().filter(joint => joint?.[3]).length;
   find("#name").textContent = `${data.names[frame]}, ${count} joints set`;
-  document.body.dataset.frame = frame;
 }
 function show(next) {
   frame = Math.max(0, Math.min(data.names.length - 1, next));
   slider.value = frame;
+  // Frames of other sizes than the first one stand in the middle, as large as its size allows.
+  [width, height] = data.sizes[frame];
+  const wide = 100 * Math.min(1, width / height / aspect), high = 100 * Math.min(1, height / width * aspect);
+  Object.assign(canvas, {width, height, style: `left:${50 - wide / 2}%;top:${50 - high / 2}%;width:${wide}%;height:${high}%`});
   if (video) video.currentTime = (data.times[frame] + data.times[frame + 1]) / 2;
   draw();
 }
@@ -66,36 +70,29 @@ canvas.onpointerdown = event => {
   if (!nearest || nearest.distance > reach) return;
   canvas.setPointerCapture(event.pointerId);
   chosen = nearest.person;
-  const joint = shown(chosen)[nearest.row], {clientX, clientY} = event;
+  const {clientX, clientY} = event, [side, name] = data.joints[nearest.row].split("_");
+  const rows = [nearest.row, ...(ends[name] ?? []).map(end => data.joints.indexOf(`${side}_${end}`))];
   change(() => mark(people[chosen][frame][nearest.row]));
-  held = {joint, from: joint.slice(0, 2), clientX, clientY};
+  held = {joints: rows.map(row => people[chosen][frame][row]).map(joint => [joint, ...joint]), clientX, clientY};
 };
 canvas.onpointermove = event => {
   if (!held) return;
-  const unit = width / canvas.getBoundingClientRect().width, {joint, from: [x, y], clientX, clientY} = held;
-  [joint[0], joint[1]] = [x + (event.clientX - clientX) * unit, y + (event.clientY - clientY) * unit];
+  const unit = width / canvas.getBoundingClientRect().width, {joints, clientX, clientY} = held;
+  for (const [joint, x, y] of joints) [joint[0], joint[1]] = [x + (event.clientX - clientX) * unit, y + (event.clientY - clientY) * unit];
   draw();
 };
 canvas.onpointerup = canvas.onpointercancel = () => { held = null; };
 
 const actions = {
-  lock: () => { for (const at of frames()) people[chosen]?.[at]?.forEach(mark); },
+  lock: () => { for (const at of frames()) shown(chosen, at)?.forEach(mark); },
   swap: () => {
-    for (const at of frames()) {
-      const joints = people[chosen]?.[at];
-      if (joints) people[chosen][at] = data.mirror.map(row => joints[row]);
-    }
+    for (const at of frames()) if (shown(chosen, at)) people[chosen][at] = data.mirror.map(row => people[chosen][at][row]);
   },
   remove: () => { for (const at of frames()) delete people[chosen]?.[at]; },
   rename: number => {
     if (!/^\d+$/.test(number ?? "")) return;
-    for (const at of frames()) {  // who had this number gets the other one
-      const [one, other] = [people[chosen]?.[at], people[number]?.[at]];
-      for (const [person, joints] of [[number, one], [chosen, other]]) {
-        people[person] ??= {};
-        joints ? people[person][at] = joints : delete people[person][at];
-      }
-    }
+    const [person, other] = [people[chosen], people[number] ??= {}];  // who had this number gets the other one
+    for (const at of frames()) [person[at], other[at]] = [other[at], person[at]];
     chosen = number;
   },
 };
@@ -111,11 +108,11 @@ slider.oninput = () => show(Number(slider.value));
 document.onkeydown = event => { if (event.target === document.body) show(frame + ({ArrowRight: 1, ArrowLeft: -1}[event.key] ?? 0)); };
 
 function annotations() {
-  const rows = Object.entries(people).flatMap(([person, byFrame]) => Object.entries(byFrame).map(([at, joints]) => ({
-    image_id: Number(at), category_id: 1, track_id: Number(person),
+  const rows = Object.entries(people).flatMap(([person, byFrame]) => Object.entries(byFrame).filter(([, joints]) => joints).map(([at, joints]) => ({
+    image_id: Number(at), category_id: 1, track_id: Number(person), locked: joints.map(([, , , set]) => set ?? 0),
     keypoints: joints.flatMap(([x, y, confidence]) => [x, y, Math.min(confidence, 0.9999)].map(v => Math.round(1e4 * v) / 1e4)),
   })));
-  const images = data.names.map((name, id) => ({id, file_name: name, width, height}));
+  const images = data.names.map((name, id) => ({id, file_name: name, width: data.sizes[id][0], height: data.sizes[id][1]}));
   const categories = [{id: 1, name: "person", keypoints: data.joints}];
   return JSON.stringify({images, categories, annotations: rows.map((row, id) => ({id, ...row}))});
 }

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE
+from humanpose_cli.io.checks import finite_numbers
+from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, LOCKED_CONFIDENCE
 from humanpose_cli.io.detections.joint_orders import has_limbs, joints_by_count, joints_by_name, to_blazepose
 from humanpose_cli.io.detections.records import (
     PEOPLE,
@@ -40,6 +41,7 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
     In annotations, the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
     results it is a confidence, clipped to 0 to 1, unless all are such flags; also in annotations if one is another
     number. Coordinates refer to the image sizes in the file. Joints follow from the categories or from their number.
+    `locked` of `hpc view --edit` has a number for each joint, 1 for joints that a body must be at.
 
     Args:
         path: The file, for errors.
@@ -163,4 +165,8 @@ def _posed_person(
     if np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (flags or (third == _VISIBLE).any()):
         rows[:, 2] = np.select([third >= _VISIBLE, third >= _HIDDEN], [1.0, HIDDEN_CONFIDENCE], 0.0)
     box = sized_box(where, record["bbox"]) if "bbox" in record else None
-    return UserDetection(box, to_blazepose(rows, joints), score_of(where, record, "score"), track_of(record))
+    keypoints = to_blazepose(rows, joints)
+    if "locked" in record:
+        rows[:, 2] *= finite_numbers(where, "locked", record["locked"], (len(rows),))
+        keypoints[to_blazepose(rows, joints)[:, 2] > 0, 2] = LOCKED_CONFIDENCE
+    return UserDetection(box, keypoints, score_of(where, record, "score"), track_of(record))

@@ -63,18 +63,14 @@ def people_from_openpose(path: Path, document: Any) -> UserDetections:
         for number, frame in enumerate(document):
             detections.mention(number).extend(_people(f"{path}, [{number}]", frame))
     elif _has_people(document):
+        name = path.name if path.name.endswith(SUFFIX) else path.stem
         detections = UserDetections(path, _KIND, names_image=path.name.endswith(SUFFIX))
-        detections.mention(image_name(path)).extend(_people(str(path), document))
+        detections.mention(name.removesuffix(SUFFIX)).extend(_people(str(path), document))
     else:
         detections = UserDetections(path, _KIND)
         for name, image in document.items():
             detections.mention(name).extend(_people(f"{path}, {name!r}", image))
     return detections
-
-
-def image_name(path: Path) -> str:
-    """Return the name of the image that a file belongs to."""
-    return path.name.removesuffix(SUFFIX) if path.name.endswith(SUFFIX) else path.stem
 
 
 def _people(where: str, document: dict[str, Any]) -> list[UserDetection]:

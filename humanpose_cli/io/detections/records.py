@@ -35,7 +35,8 @@ class UserDetection:
 
     Attributes:
         box: (4,) float32. x0, y0, x1, y1, or None.
-        keypoints: (33, 3) float32. x, y and confidence 0 to 1 of blazepose33, 0 for missing joints; or None.
+        keypoints: (33, 3) float32. x, y and confidence 0 to 1 of blazepose33, 0 for missing joints,
+            `LOCKED_CONFIDENCE` for locked ones; or None.
         score: Score on the file's own scale.
         track: Track number; None if the file has none.
         canvas: Width and height of the image that the coordinates refer to; None if they are pixels of the image.
