@@ -26,7 +26,7 @@ HAND = BLAZEPOSE33.indices([f"left_{name}" for name in ("wrist", "pinky", "index
 SIZES = [(640, 480), (640, 480), (1100, 1500), (640, 480), (640, 480)]
 # A drag of person 0's left wrist by 30 and -20 pixels of the image in frame 2.
 DRAG = """(() => {
-  if (document.body.dataset.ready === undefined || window.saved) return window.saved ?? null;
+  if (document.body.dataset.ready === undefined || !video.videoWidth || window.saved) return window.saved ?? null;
   show(2);
   const box = find("#frames video").getBoundingClientRect(), scale = box.height / 1500;
   const [x, y] = shown("0")[data.joints.indexOf("left_wrist")];

@@ -214,7 +214,7 @@ def test_the_page_fits_a_phone_and_lets_the_page_around_it_scroll(walk, tmp_path
     inside = "document.querySelector('#frame').contentDocument"
     wheel = "new WheelEvent('wheel', {deltaY: 9, cancelable: true, bubbles: true})"
     expression = (
-        f"(page => {{ const canvas = page.querySelector('canvas'); return canvas && {{"
+        f"(page => {{ const canvas = page.querySelector('canvas'); return page.body?.dataset.ready && {{"
         "beyond: page.documentElement.scrollWidth - page.documentElement.clientWidth,"
         "ratio: canvas.width / canvas.clientWidth,"
         f"touch: canvas.style.touchAction, free: canvas.dispatchEvent({wheel})}} }})"
