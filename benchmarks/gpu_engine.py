@@ -17,7 +17,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from graphs import make_graphed
 from repeats import times
 from torch import Tensor
 from torch.autograd import grad
@@ -25,6 +24,7 @@ from torch.autograd import grad
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.engine import launching
+from humanpose_cli.engine.graphs import make_graphed
 from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.engine.self_test import self_test

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ CPU = torch.device("cpu")
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield
-    for name in ("gpu", "gpu_engine", "gpu_tests", "gpu_training", "repeats", "run", "figures", "graphs"):
+    for name in ("gpu", "gpu_engine", "gpu_tests", "gpu_training", "repeats", "run", "figures"):
         sys.modules.pop(name, None)
 
 
@@ -37,15 +36,6 @@ def test_the_engines_rows(monkeypatch, capsys):
     monkeypatch.setattr(gpu_engine, "measured", lambda device: [{"what": "a"}, {"what": "b", "ok": False}])
     assert gpu_engine.main() == 1
     assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-def test_a_graph_is_captured_after_the_warm_up_and_replayed():
-    from graphs import make_graphed
-
-    calls, cuda = [], MagicMock()
-    replay = make_graphed(lambda: calls.append(1) or len(calls), torch.device("cuda"), cuda=cuda)
-    assert [replay(), replay(), len(calls), cuda.CUDAGraph().replay.call_count] == [4, 4, 4, 2]
-    assert make_graphed(len, CPU) is len
 
 
 @pytest.mark.extensive

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from torch.utils.data import default_collate
 from humanpose_cli.core.device import local_processes, usable_cores
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.engine.graphs import map_tensors
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, Make
 
 _MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
@@ -149,6 +150,19 @@ class Recipe(ABC, Generic[Batch]):
             options: The options of the loader.
         """
 
+    def graph_key(self, step: int) -> Hashable:
+        """Prepare a step, and return what decides its operations.
+
+        On a GPU, steps of one key are captured as a CUDA graph: `losses` then runs in the first of them only.
+
+        Args:
+            step: The number of steps before it.
+
+        Returns:
+            The key. None if values decide about operations, so that steps cannot be captured.
+        """
+        return ""
+
     @abstractmethod
     def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor] | None:
         """Compute scalars by name: `loss` is minimised, the others are logged.
@@ -249,12 +263,4 @@ def two_columns(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 def moved(batch: Any, device: Any) -> Any:
     """Move a batch of tensors in tuples, lists and dictionaries to a device."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {key: moved(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(moved(value, device) for value in batch))
-    if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
-        return type(batch)(moved(value, device) for value in batch)  # type: ignore[call-arg]
-    return batch
+    return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))

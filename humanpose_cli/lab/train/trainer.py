@@ -12,9 +12,11 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, reason_of
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.engine.graphs import GraphedSteps, can_capture
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import check_archive
@@ -31,13 +34,14 @@ from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
-from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, moved
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions
 from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
 
 CHECKPOINT, RUN = "checkpoint.pt", "run.json"
 WRITTEN = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
+_Losses = tuple[str, ...]  # names of the losses of a phase
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
 _SHOW_EVERY = 1.0  # seconds
 # Parameters from which `precision=auto` is mixed on a GPU. An H100 takes 1.2 to 2 times as long for mixed steps of
@@ -206,7 +210,8 @@ class _Loop:
         recipe.model.to(device)
         group.share(recipe.model)
         self.phases = list(recipe.phases())
-        self.optimisers = {phase.name: _adam(phase) for phase in self.phases}
+        self.rates = {phase.name: torch.tensor(phase.learning_rate, device=device) for phase in self.phases}
+        self.optimisers = {phase.name: _adam(phase, self.rates[phase.name]) for phase in self.phases}
         self.mixed = is_mixed(options.precision, device.type, self.phases)
         half_is_short = device.type == "cuda" and torch.cuda.get_device_capability(device) < BFLOAT16_FROM
         self.half = torch.float16 if half_is_short else torch.bfloat16
@@ -224,10 +229,17 @@ class _Loop:
         )
         self.steps = options.steps or len(self.loader) * options.epochs
         self.average = copy.deepcopy(recipe.model).requires_grad_(False) if options.average else None
+        self.follow = _Following(self.average, recipe.model) if self.average is not None else None
+        captures = can_capture(device) and group.count == 1 and not self.scaler.is_enabled()
+        self.run_step = GraphedSteps(self.compute, device, enabled=captures)
         self.history = TrainingHistory(folder / "metrics.jsonl")
         self.progress = TrainProgress()
         self.seconds = 0.0  # spent training, over all starts
-        self.sums: dict[str, Tensor] = {}  # of the losses since the last line of the history, on the device
+        # Sums of the losses since the last line of the history, on the device, by phase and names; those of them that
+        # are in use; and by name those of before the run was resumed.
+        self.sums: dict[_Losses, Tensor] = {}
+        self.summed: dict[_Losses, None] = {}
+        self.earlier: dict[str, float] = {}
         self.shown, self.shown_at = "", 0.0
         self.metrics: Mapping[str, float] = {}
         self.since_save = time.monotonic()
@@ -249,8 +261,8 @@ class _Loop:
             self.average.load_state_dict(state["average"])
         for name, optimiser in self.optimisers.items():
             optimiser_state = state["optimisers"][name]
-            for group in optimiser_state["param_groups"]:  # as this device takes them, not the one that saved
-                group["fused"] = optimiser.defaults["fused"]
+            for group in optimiser_state["param_groups"]:  # not as earlier versions had them
+                group |= {"fused": True, "capturable": True}
             # The names of Adam's code, not copies: pickle writes the same object once, and equal checkpoints are to be
             # equal bytes.
             optimiser_state["state"] = {
@@ -258,12 +270,13 @@ class _Loop:
                 for index, values in optimiser_state["state"].items()
             }
             optimiser.load_state_dict(optimiser_state)
+            for group in optimiser.param_groups:
+                group["lr"] = self.rates[name].fill_(group["lr"])
         if state["scaler"]:  # empty of a device that scales nothing
             self.scaler.load_state_dict(state["scaler"])
         self.recipe.load_state(state["recipe"])
         self.group.restore_random(state, self.device)
-        sums = self.progress.sums.items()
-        self.sums = {name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in sums}
+        self.earlier = dict(self.progress.sums)
         self.loader.resume(self.progress.position)
         if self.group.first:
             self.history.go_back_to(self.progress.step, validated=not self.progress.unvalidated)
@@ -361,24 +374,32 @@ class _Loop:
 
     def step(self, batch: Any) -> None:
         """Run one step of every phase."""
-        factor = self.options.rate(self.progress.step, self.steps)
-        batch = moved(batch, self.device)
+        step, options = self.progress.step, self.options
         for phase in self.phases:
-            optimiser = self.optimisers[phase.name]
-            for group in optimiser.param_groups:
-                group["lr"] = phase.learning_rate * factor
-            with torch.autocast(self.device.type, self.half, enabled=self.mixed):
-                losses = self.recipe.losses(phase.name, batch)
-            if losses is not None:
-                self.update(phase, optimiser, losses)
-        if self.average is not None:
-            _follow(self.average, self.recipe.model, self.options.average, self.progress.step)
+            self.rates[phase.name].fill_(phase.learning_rate * options.rate(step, self.steps))
+        if self.follow is not None:
+            self.follow.share.fill_(1 - min(options.average, (1 + step) / (10 + step)))
+        self.summed |= dict.fromkeys(self.run_step(self.recipe.graph_key(step), batch))
         self.progress.step += 1
         self.progress.summed += 1
         if self.progress.summed == self.options.log_every:
             self.log()
 
-    def update(self, phase: Phase, optimiser: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
+    def compute(self, batch: Any) -> Sequence[_Losses]:
+        """Compute a step on the device: losses, gradients and updates of every phase, and the average."""
+        summed = []
+        for phase in self.phases:
+            with torch.autocast(self.device.type, self.half, enabled=self.mixed):
+                losses = self.recipe.losses(phase.name, batch)
+            if losses is not None:
+                summed.append(self.update(phase, losses))
+        if self.follow is not None:
+            self.follow()
+        return summed
+
+    def update(self, phase: Phase, losses: Mapping[str, Tensor]) -> _Losses:
+        """Update a phase's parameters, and sum its losses; return the key of the sums."""
+        optimiser = self.optimisers[phase.name]
         optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(losses["loss"]).backward()
         self.scaler.unscale_(optimiser)
@@ -387,16 +408,22 @@ class _Loop:
             nn.utils.clip_grad_norm_(phase.parameters, self.options.clip)
         self.scaler.step(optimiser)
         self.scaler.update()
-        has_one_phase = len(self.phases) == 1
-        for name, value in losses.items():
-            key = name if has_one_phase else f"{phase.name}_{name}"
-            self.sums[key] = self.sums.get(key, 0.0) + value.detach().double()
+        prefix = "" if len(self.phases) == 1 else f"{phase.name}_"
+        key = tuple(prefix + name for name in losses)
+        values = torch.stack([value.detach() for value in losses.values()])
+        if key not in self.sums:
+            self.sums[key] = values.new_tensor([self.earlier.pop(name, 0.0) for name in key], dtype=torch.float64)
+        self.sums[key] += values
+        return key
 
     def read_sums(self) -> None:
         """Copy the sums of the losses from the device, as means over all processes; this waits for the device."""
-        if self.sums:
-            means = self.group.mean(torch.stack(list(self.sums.values()))).tolist()
-            self.progress.sums = dict(zip(self.sums, means, strict=True))
+        sums = Counter(self.earlier)
+        if self.summed:
+            means = self.group.mean(torch.cat([self.sums[key] for key in self.summed])).tolist()
+            for name, mean in zip(chain.from_iterable(self.summed), means, strict=True):
+                sums[name] += mean
+            self.progress.sums = dict(sums)
 
     def log(self) -> None:
         """Add a line with the mean losses since the last one to the history."""
@@ -412,7 +439,9 @@ class _Loop:
         if self.group.first:
             rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
             self.history.add("train", p.step, p.position.epoch, {**means, **rate})
-        p.sums, p.summed, self.sums = {}, 0, {}
+        for total in self.sums.values():
+            total.zero_()
+        p.sums, p.summed, self.summed, self.earlier = {}, 0, {}, {}
 
     def validate(self) -> None:
         """Evaluate the model (its average, if there is one); write weights, the history and a sheet of samples."""
@@ -478,9 +507,10 @@ class _Loop:
     def show_progress(self) -> None:
         if not self.group.first:
             return
-        now, loss = time.monotonic(), next((value for name, value in self.sums.items() if name.endswith("loss")), None)
-        if loss is not None and now - self.shown_at > _SHOW_EVERY:  # to read it is to wait for the device
-            self.shown, self.shown_at = f", loss {loss.item() / self.progress.summed:.4g}", now
+        now, key = time.monotonic(), next(iter(self.summed), ())
+        if key and now - self.shown_at > _SHOW_EVERY:  # to read it is to wait for the device
+            index = next(index for index, name in enumerate(key) if name.endswith("loss"))
+            self.shown, self.shown_at = f", loss {self.sums[key][index].item() / self.progress.summed:.4g}", now
         self.report(self.progress.step, self.steps, f"steps{self.shown}")
 
     def result(self, *, finished: bool) -> TrainResult:
@@ -518,24 +548,30 @@ def _parameter_count(phases: Sequence[Phase]) -> int:
     return sum(parameter.numel() for phase in phases for parameter in phase.parameters)
 
 
-def _adam(phase: Phase) -> torch.optim.Adam:
+def _adam(phase: Phase, rate: Tensor) -> torch.optim.Adam:
     if not phase.parameters:
         raise HpcError(f"phase {phase.name}", "has nothing to learn")
-    on_gpu = phase.parameters[0].device.type == "cuda"
     return torch.optim.Adam(
-        phase.parameters, phase.learning_rate, betas=phase.betas, weight_decay=phase.weight_decay, fused=on_gpu or None
+        phase.parameters, rate, betas=phase.betas, weight_decay=phase.weight_decay, fused=True, capturable=True
     )
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the running average towards the model; it follows faster in the first steps, because it starts at noise."""
-    share = 1 - min(decay, (1 + step) / (10 + step))
-    for slow, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if slow.is_floating_point():
-            slow.lerp_(new.to(slow.dtype), share)
-        else:
-            slow.copy_(new)
+class _Following:
+    """Move the running average towards the model by a share; it is large in the first steps, which start at noise."""
+
+    def __init__(self, average: nn.Module, model: nn.Module) -> None:
+        self.share = torch.zeros((), device=next(average.parameters()).device)
+        pairs = [*zip(average.state_dict().values(), model.state_dict().values(), strict=True)]
+        self.slow, self.new = ([pair[side] for pair in pairs if pair[0].is_floating_point()] for side in (0, 1))
+        self.old, self.counts = ([pair[side] for pair in pairs if not pair[0].is_floating_point()] for side in (0, 1))
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        steps = torch._foreach_sub(self.new, self.slow)
+        torch._foreach_mul_(steps, self.share)
+        torch._foreach_add_(self.slow, steps)
+        if self.old:
+            torch._foreach_copy_(self.old, self.counts)
 
 
 SCHEMA = 1

@@ -11,6 +11,7 @@ plane: their lengths have the distribution Gamma(2, scale), and each axis has th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,8 +74,15 @@ class DisplacementEstimate(NamedTuple):
 
 def photo_input(photos: Tensor) -> Tensor:
     """Normalise photos (B, 3, S, S) from 0…1 as for ImageNet, with which the segmenter was trained."""
-    mean, spread = (photos.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_SPREAD))
+    mean, spread = _imagenet(photos.dtype, photos.device)
     return (photos - mean) / spread
+
+
+@lru_cache(maxsize=8)
+def _imagenet(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return mean and spread (2, 3, 1, 1) of ImageNet's photos; a copy at each step would synchronise with the GPU."""
+    with torch.inference_mode(False):
+        return torch.tensor((IMAGENET_MEAN, IMAGENET_SPREAD), dtype=dtype, device=device)[..., None, None]
 
 
 def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> Tensor:

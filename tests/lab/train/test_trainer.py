@@ -16,10 +16,13 @@ from helpers import HELPERS
 from helpers.errors import raises
 from helpers.linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
 from helpers.patience import PATIENCE
+from helpers.recorded_graphs import recorded_graphs
 from safetensors.torch import load_file
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.engine.graphs import WARM_UP, GraphedSteps
 from humanpose_cli.lab.recipes.registry import MODELS
+from humanpose_cli.lab.train import trainer
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes, only_training
 from humanpose_cli.lab.train.recipe import Phase, TrainOptions
@@ -121,6 +124,68 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, plot_o
     run(killed)
     assert contents(alone).keys() > {"losses.png"}
     assert contents(killed) == contents(alone)
+
+
+class JoinedGame(GameRecipe):
+    """A game whose second phase joins at step 6."""
+
+    def graph_key(self, step):
+        self.sit_out = step < 6
+        return self.sit_out
+
+    def state(self):
+        return {"played": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "replays"), [(LineRecipe, [5, 13]), (JoinedGame, [3, 13])])
+def test_captured_steps_are_those_of_an_eager_run(tmp_path, monkeypatch, make, replays):
+    """With dropout, a decaying rate and an average; also where the run is resumed and warms up again."""
+    options = replace(OPTIONS, average=0.9, clip=1.0)
+    run(tmp_path / "eager", make(), options)
+    monkeypatch.setattr(trainer, "can_capture", lambda device: True)
+    with recorded_graphs(monkeypatch) as graphs:
+        run(tmp_path / "captured", make(), options, until=8)
+        run(tmp_path / "captured", make(), options)
+    assert [graph.replays for graph in graphs] == replays
+    assert contents(tmp_path / "captured") == contents(tmp_path / "eager")
+
+
+def test_a_failed_capture_is_logged_once_and_steps_run_eagerly(tmp_path, monkeypatch, caplog):
+    def fail(*arguments, **keywords):
+        raise RuntimeError("no memory")
+
+    run(tmp_path / "eager")
+    monkeypatch.setattr(trainer, "can_capture", lambda device: True)
+    with recorded_graphs(monkeypatch):
+        monkeypatch.setattr(torch.cuda, "graph", fail)
+        run(tmp_path / "failed")
+    assert [record.getMessage() for record in caplog.records] == [
+        "steps run without CUDA graphs, their capture failed: no memory"
+    ]
+    assert contents(tmp_path / "failed") == contents(tmp_path / "eager")
+
+
+def test_steps_are_captured_by_key_and_shape(monkeypatch):
+    calls = []
+    with recorded_graphs(monkeypatch) as graphs:
+        steps = GraphedSteps(lambda batch: calls.append(len(batch[0])) or batch[0] + 1, CPU)
+        for _ in range(WARM_UP + 2):
+            results = [(steps(key, (torch.full((n,), 2.0 * n),)) - 2 * n).tolist() for key in (1, None) for n in (2, 3)]
+            assert results == 2 * [[1.0] * 2, [1.0] * 3]
+    assert [graph.replays for graph in graphs] == [2, 2]
+    assert Counter(calls) == {2: 2 * WARM_UP + 3, 3: 2 * WARM_UP + 3}  # those of no key at each call
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_a_gpus_graphs_are_those_of_eager_steps(tmp_path, monkeypatch, caplog):
+    options, gpu = replace(OPTIONS, precision="full", average=0.9, clip=1.0), torch.device("cuda")
+    captured = train(LineRecipe(dropout=0.0), options, tmp_path / "captured", gpu)
+    monkeypatch.setattr(trainer, "can_capture", lambda device: False)
+    eager = train(LineRecipe(dropout=0.0), options, tmp_path / "eager", gpu)
+    assert captured.metrics == pytest.approx(eager.metrics, rel=1e-5)
+    assert not caplog.records
 
 
 @pytest.mark.slow

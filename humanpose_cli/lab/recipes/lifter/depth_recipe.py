@@ -127,6 +127,9 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
         check_batch(Path(str(self.data.describe.get("data", ""))), len(self.points), options)
         return BatchLoader(range(len(self.points)), _Points(self.points, self.data.skeleton, self.options), options)
 
+    def graph_key(self, step: int) -> None:
+        """Return None: accuracies decide who learns."""
+
     def losses(self, phase: str, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor] | None:
         points, (yaw, pitch) = batch[0], batch[1].unbind(1)
         o, skeleton, lift = self.options, self.data.skeleton, self.model.generator

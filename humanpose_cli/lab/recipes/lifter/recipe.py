@@ -243,7 +243,7 @@ def lifter_loss(points: Tensor, noise: Tensor, truth: Tensor) -> Mapping[str, Te
     likelihood = lateral * (-noise[..., 0]).exp() + 2 * noise[..., 0] + radial * (-noise[..., 1]).exp() + noise[..., 1]
     distance = (error.square().sum(-1) + 1e-8).sqrt()
     weight = points.new_full((points.shape[1],), _LANDMARK_WEIGHT)
-    weight[:_JOINT_COUNT] = 1.0
+    weight[:_JOINT_COUNT].fill_(1.0)  # an assignment would synchronise with the GPU
     weight = weight / weight.sum()
     loss = ((likelihood + _ERROR_WEIGHT * distance) * weight).sum(1).mean()
     return {"loss": loss, "error_mm": 1000 * distance[:, :_JOINT_COUNT].mean().detach()}

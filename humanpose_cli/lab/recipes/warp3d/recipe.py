@@ -10,7 +10,7 @@ few, so that their colours and limbs are otherwise learned late.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -182,7 +182,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             self.model["discriminator"] = self.discriminator
         self._collate = partial(collated_pairs, config=self.options.generator)
         self._made: Generated | None = None
-        self._steps_done = 0
+        self._joined = not self.options.adversarial_after  # whether the discriminator takes part
         self._copies: Mapping[str, float] = {}
 
     def phases(self) -> Sequence[Phase]:
@@ -199,6 +199,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         make = PairCrops(self.pairs, o.generator.size, o.augmentation, depth_jitter=jitter)
         return BatchLoader(range(len(self.pairs)), make, options, self._collate)
 
+    def graph_key(self, step: int) -> Hashable:
+        self._joined = step >= self.options.adversarial_after
+        return self._joined
+
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         """Compute the losses of a phase.
 
@@ -214,12 +218,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         source, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
             self._made = self._drawn(batch)
-            losses = self._generator_losses(self._made, source, true, batch)
-            self._steps_done += 1
-            return losses
+            return self._generator_losses(self._made, source, true, batch)
         assert self.discriminator is not None
         assert self._made is not None
-        if self._steps_done <= self.options.adversarial_after:  # includes the generator's part of this step
+        if not self._joined:
             self._made = None
             return None
         self.discriminator.requires_grad_(True)
@@ -241,7 +243,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         maps = self.perceptual.to(true.device).maps(drawing.image, true)
         terms = {"perceptual": total_distance(maps)}
         loss = _PERCEPTUAL_WEIGHT * terms["perceptual"]
-        if self.discriminator is not None and self._steps_done >= o.adversarial_after:
+        if self.discriminator is not None and self._joined:
             # The generator's step needs no gradients of the discriminator's weights.
             self.discriminator.requires_grad_(False)
             terms["adversarial"] = softplus(-self.discriminator(source, drawing.image, drawing.heatmaps)).mean()
@@ -297,12 +299,6 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         return self.generator.state_dict(), asdict(self.generator.config)
-
-    def state(self) -> dict[str, Any]:
-        return {"steps": self._steps_done}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self._steps_done = state.get("steps", 0)
 
     def describe(self) -> Mapping[str, Any]:
         return {
