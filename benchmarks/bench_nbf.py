@@ -64,9 +64,10 @@ def main() -> None:
     for device in measured_devices(__doc__):
         for name in ("nbf-proxy", "nbf-parts"):
             network = load_nbf(shipped_weights(name), segmenter=shipped_weights("segmenter"), device=device)
+            camera = Camera.of_image(SIZE[::-1], FOCAL)
             for count in (1, 16) if device == "cpu" else (1, 64):
                 crowd = people(count)
-                spent = times(lambda: network.estimate(image, crowd, Camera.of_image(SIZE[::-1], FOCAL)), 20, device)  # noqa: B023
+                spent = times(lambda: network.finish(network.prepare(image, crowd, camera)), 20, device)  # noqa: B023
                 row: dict[str, Any] = {"network": name, "people": count, "device": device}
                 row |= {"min_ms": round(min(spent), 1), "median_ms": round(statistics.median(spent), 1)}
                 row["people_per_second"] = round(1000 * count / min(spent))

@@ -90,6 +90,8 @@ def test_the_command_runs_each_step_within_its_seconds(monkeypatch, tmp_path, ca
     with pytest.raises(SystemExit):
         gpu.main(["nonsense"])
     assert "there are gpu_engine, gpu_training" in capsys.readouterr().err
+    monkeypatch.setattr(gpu, "record", lambda runs: [(script.stem, seconds) for script, _, seconds in runs])
+    assert gpu.main(["--quick"]) == [("gpu_quick", 240)]
 
 
 def test_the_tests_that_need_a_gpu_are_counted(monkeypatch, capsys):
