@@ -30,7 +30,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.chain import Chain, ChainMotion, solve_chain, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
-from humanpose_cli.fitting.problem import cat_rows, common_shapes, shape_evidence
+from humanpose_cli.fitting.problem import LIMIT_NOISE, cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import (
     FitState,
     Rows,
@@ -53,12 +53,11 @@ _MARGIN = 12  # rows at the end of a window that the next window solves again
 _MAX_DISPLACEMENT = 2.0  # multiple of the robust scale beyond which the scale is widened first
 _NARROWING = 4.0  # factor by which a widened scale narrows
 _SCHEDULE = SolverOptions(iterations=8, tolerance=1e-3, damping=1e-3)
+_SCHEDULE_LOCKED = SolverOptions(iterations=30, tolerance=1e-5, damping=1e-3)
 _SCHEDULE_WIDENED = SolverOptions(iterations=4, tolerance=1e-3, damping=1e-3)
 _DEPTH_NOISE = 0.05  # metres, difference of a joint's depth about the pelvis from the fit's
 _ROBUST_ACCELERATION = 3.0  # standard deviations at which an acceleration counts half as outlier
 _SHAPE_EVIDENCE = 10  # maximum number of frames of a track that count as independent evidence of shape
-_PRIOR_STRENGTH = 1.0  # factor on the pose prior's energy
-_LIMIT_NOISE = 0.05  # radians beyond a joint's range that cost one noise level
 _ROOT = slice(3 * len(SMPL24), _POSE)
 
 
@@ -245,8 +244,8 @@ class AlignmentProblem:
             equations,
             rotations,
             prior=self.prior,
-            prior_strength=_PRIOR_STRENGTH,
-            limit_noise=_LIMIT_NOISE,
+            prior_strength=1.0,
+            limit_noise=LIMIT_NOISE,
             fallback=(rotations.new_zeros(rotations.shape[:-1]), rotations.new_zeros(rotations.shape[:2])),
         )
 
@@ -338,7 +337,8 @@ def solve_alignment(
         state = _solve_rows(problem.widened(widening), motion, state, _SCHEDULE_WIDENED)
         widening /= _NARROWING
     state = state._replace(betas=problem.common_shape(state).expand_as(state.betas))
-    return _solve_rows(problem, motion, state, _SCHEDULE, progress)
+    is_locked = any((camera.counts > 1).any() for camera in problem.evidence.cameras)
+    return _solve_rows(problem, motion, state, _SCHEDULE_LOCKED if is_locked else _SCHEDULE, progress)
 
 
 def _solve_rows(
