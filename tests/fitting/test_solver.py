@@ -6,9 +6,17 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from helpers.dispatched import Dispatched
 from torch import Tensor
 
-from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, full_blocks, levenberg_marquardt, solve_damped
+from humanpose_cli.fitting.solver import (
+    NormalEquations,
+    SolverOptions,
+    _Running,
+    full_blocks,
+    levenberg_marquardt,
+    solve_damped,
+)
 
 
 class Point(NamedTuple):
@@ -66,6 +74,13 @@ def test_every_sample_finds_its_minimum(starts):
     assert torch.allclose(final.xy, torch.ones(16, 2, dtype=torch.float64), atol=1e-5)
     assert (equations.cost < 1e-9).all()
     assert (steps > 0).all()
+
+
+def test_a_step_launches_little(starts):
+    running = _Running(*starts, damping=1e-3)
+    with Dispatched() as operations:
+        running.advance(1e-6)
+    assert 0 < operations.kernels <= 75  # those of the problem included
 
 
 def test_batches_are_full_blocks(starts):
