@@ -123,7 +123,7 @@ def test_rotations_may_be_matrices_and_people_named(cache: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_joints_alone_are_evaluated_where_they_are_the_protocols(cache: Path, tmp_path: Path) -> None:
-    people = [open_cache(cache).person(row) for row in (2, 3)]
+    people = [open_cache(cache).sample(row).people[0] for row in (2, 3)]
     for skeleton, names in ((SMPL24.name, "smpl24"), (H36M17.name, "mocap17")):
         joints = np.stack([person.joints[skeleton][:, :3] for person in people]).astype(float)
         joints[:, 4, 2] += 0.1
