@@ -219,7 +219,7 @@ class FitRun:
             return fit_rows(read_fit(out / entry.outputs[0]))
 
         is_short = len(sources) < _MIN_GPU_PHOTOGRAPHS and not any(source.is_sequence for source in sources)
-        if self.compute.device == "auto" and is_short:
+        if self.compute.device == "auto" and self.compute.precision in ("auto", "full") and is_short:
             self.compute = replace(self.compute, device="cpu")
         self.check_user_people(sources)
         if self.evidence.mask is not None and self.masks is not None:

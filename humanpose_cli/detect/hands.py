@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -74,13 +74,10 @@ class HandDetector:
     """
 
     def __init__(self, enabled: bool, threads: int | None = None, device: str = "auto") -> None:
-        self._enabled, self._threads, self._device = enabled, threads, device
+        self._enabled = enabled
+        self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
         self._last: dict[tuple[int, int], tuple[Region, np.ndarray]] = {}  # and the wrist's keypoint
         self._lost: Counter[tuple[int, int]] = Counter()  # frames since each hand was last detected
-
-    @cached_property
-    def _pool(self) -> ModelPool:
-        return ModelPool(self._threads or default_threads(), partial(PoseModels, self._device))
 
     def add(
         self, pixels: np.ndarray, people: Sequence[DetectedPerson], *, follow: bool = False
@@ -158,8 +155,7 @@ class HandDetector:
 
     def close(self) -> None:
         """Stop the threads."""
-        if "_pool" in vars(self):
-            self._pool.close()
+        self._pool.close()
 
 
 def _arm(person: DetectedPerson, side: str) -> _Arm | str:

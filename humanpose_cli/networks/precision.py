@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import get_args
@@ -14,6 +15,7 @@ from humanpose_cli.core.errors import UnavailableError, UsageError
 BFLOAT16_FROM = (8, 0)
 """Compute capability of GPUs that multiply bfloat16 and TF32. Older ones emulate bfloat16 slowly, which torch counts as
 support, and have no TF32."""
+_TF32 = threading.RLock()  # torch has one setting of TF32 for all threads
 
 
 def resolve_precision(precision: Precision, device: torch.device | str) -> Precision:
@@ -56,18 +58,20 @@ def precision_label(precision: Precision) -> str:
 def precision_context(precision: Precision, device: torch.device) -> Iterator[None]:
     """Compute networks in a resolved precision within a `with` block.
 
-    Only networks belong into it: torch multiplies in TF32 in the complete process while it is on.
+    Only networks belong into it: torch multiplies in TF32 in the complete process while it is on. On a GPU, the networks
+    of several threads therefore compute one after the other.
 
     Args:
         precision: The resolved precision.
         device: The device.
     """
-    if device.type == "cuda":
+    with nullcontext() if device.type != "cuda" else _TF32:
         previous = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    try:
-        with torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
-            yield
-    finally:
         if device.type == "cuda":
-            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = previous
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        try:
+            with torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
+                yield
+        finally:
+            if device.type == "cuda":
+                torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = previous

@@ -69,7 +69,13 @@ def test_options_of_videos_are_not_recorded_with_photographs(hpc, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "options", "device"), [(15, (), "cpu"), (16, (), "cuda:0"), (2, ("--sequence",), "cuda:0")]
+    ("count", "options", "device"),
+    [
+        (15, (), "cpu"),
+        (16, (), "cuda:0"),
+        (2, ("--sequence",), "cuda:0"),
+        (2, ("--precision", "tf32"), "cuda:0"),  # which CPUs do not have
+    ],
 )
 def test_a_gpu_is_used_for_many_photographs_and_for_sequences(hpc, tmp_path, monkeypatch, count, options, device):
     def start(*_, device, **__):

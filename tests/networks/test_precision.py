@@ -1,5 +1,6 @@
 """What networks compute in: which precision a device has, that it ends with the network, and that results tell it."""
 
+import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
 
@@ -57,10 +58,18 @@ def test_products_are_as_before_where_no_network_computes(precision, on):
     def flags():
         return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
-    before = flags()
+    def compute():
+        with precision_context(precision, torch.device("cuda:0")):
+            entered.set()
+
+    before, entered, thread = flags(), threading.Event(), threading.Thread(target=compute)
     with suppress(ZeroDivisionError), precision_context(precision, torch.device("cuda:0")):
+        thread.start()
+        assert not entered.wait(0.1), "it would end with this thread's flags"
         assert flags() == (on, on)
         raise ZeroDivisionError
+    thread.join()
+    assert entered.is_set()
     assert flags() == before
 
 
