@@ -58,8 +58,8 @@ def precision_label(precision: Precision) -> str:
 def precision_context(precision: Precision, device: torch.device) -> Iterator[None]:
     """Compute networks in a resolved precision within a `with` block.
 
-    Only networks belong into it: torch multiplies in TF32 in the complete process while it is on. On a GPU, the networks
-    of several threads therefore compute one after the other.
+    Only networks belong into it: torch multiplies in TF32 in the complete process while it is on. On a GPU, networks of
+    several threads therefore compute one after the other.
 
     Args:
         precision: The resolved precision.
