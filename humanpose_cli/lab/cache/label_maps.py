@@ -157,14 +157,14 @@ def render_label_maps(
     Args:
         meshes: The image's people in their order.
         view: The camera.
-        names: Names of the maps.
+        names: Names of the maps, from `RENDERED_MAPS`.
         occluders: (vertices (V, 3) in camera axes, faces (F, 3)) of objects that hide people.
 
     Returns:
         Name → (H, W) or (H, W, 3).
 
     Raises:
-        UsageError: If a mesh has no map of that name, or there are more than 255 people.
+        UsageError: If there are more than 255 people.
     """
     stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in meshes), *occluders])
     return maps_of_raster(meshes, stack, rasterise_view(stack.vertices[None], stack.faces, view), names)
@@ -179,17 +179,14 @@ def maps_of_raster(
         meshes: The image's people in their order.
         stack: The rasterised meshes, which begin with those people.
         raster: The raster (1, H, W) of the stack.
-        names: Names of the maps.
+        names: Names of the maps, from `RENDERED_MAPS`.
 
     Returns:
         Name → (H, W) or (H, W, 3).
 
     Raises:
-        UsageError: If a mesh has no map of that name, or there are more than 255 people.
+        UsageError: If there are more than 255 people.
     """
-    unknown = [name for name in names if name not in RENDERED_MAPS]
-    if unknown:
-        raise UsageError(unknown[0], "is no map that a mesh gives", expected=", ".join(RENDERED_MAPS))
     if len(meshes) > _MAX_PEOPLE:
         raise UsageError("people", "are too many for one map", expected=f"{_MAX_PEOPLE} or fewer", got=f"{len(meshes)}")
     maps = _RenderedMaps(meshes, stack, raster)

@@ -41,9 +41,6 @@ class LoaderOptions:
         rank: Index of this process.
         world_size: Number of processes.
         pinned: Keep batches in pinned memory, so that torch can copy them to the GPU while it computes.
-
-    Raises:
-        UsageError: If `rank` is not one of the processes.
     """
 
     batch_size: int = 8
@@ -54,10 +51,6 @@ class LoaderOptions:
     rank: int = 0
     world_size: int = 1
     pinned: bool = False
-
-    def __post_init__(self) -> None:
-        if self.rank >= self.world_size:
-            raise UsageError("rank", "is not one of the processes", expected=f"0 to {self.world_size - 1}")
 
 
 @dataclass(frozen=True)

@@ -174,9 +174,9 @@ class DeepFashionSource(FolderSource):
                 garments.setdefault(_garment(name), []).append(name)
         numbers = {name: i for names in garments.values() for i, name in enumerate(names)}
         authors = {garment: self._authors_split(garment, names) for garment, names in garments.items()}
-        draws = self._random_pairs(
-            {g: len(garments[g]) for g, splits in authors.items() if splits == {_AUTHORS: "test"}}
-        )
+        counts = {g: len(garments[g]) for g, splits in authors.items() if splits == {_AUTHORS: "test"}}
+        number = self.options.random_pairs if self.options.images == "all" else 0  # else only listed pairs
+        draws = random_pairs(counts, number, self.options.seed) if number else {}
         pairs_of_garment: dict[str, dict[tuple[str, str], list[tuple[int, int]]]] = {}
         for key, names_of_pairs in pairs.items():
             for source, target in names_of_pairs:
@@ -195,11 +195,6 @@ class DeepFashionSource(FolderSource):
         split = deepfashion_clothes().get(garment, "train")
         learned = split == "validation" and self.options.learn == "train+validation"
         return {_AUTHORS: "train" if learned else split} if len(names) > 1 else {}
-
-    def _random_pairs(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[tuple[int, int]]]:
-        """Draw pairs of the authors' test clothes; none if only listed pairs are used."""
-        number = self.options.random_pairs if self.options.images == "all" else 0
-        return random_pairs(counts, number, self.options.seed) if number else {}
 
     def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:
         """Map name → protocol → split, for images in pairs and in PATN's train.lst and test.lst."""

@@ -81,13 +81,8 @@ def pa_mpjpe(predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | No
     Returns:
         (N,) float64, metres.
     """
-    a, b = _pair(predictions, true)
-    return _finite_mean(_aligned_distances(_columns(a, joints), _columns(b, joints)))
-
-
-def _aligned_distances(predictions: Floats, true: Floats) -> Floats:
-    """Return distances (N, J) in metres after the best similarity of each sample."""
-    return np.linalg.norm(_transform(_procrustes(predictions, true), predictions) - true, axis=-1)
+    a, b = (_columns(points, joints) for points in _pair(predictions, true))
+    return _finite_mean(np.linalg.norm(_transform(_procrustes(a, b), a) - b, axis=-1))
 
 
 def _procrustes(source: Floats, target: Floats) -> Similarity:

@@ -320,7 +320,11 @@ class _Loop:
             "recipe": self.recipe.state(),
             **randoms,
         }
-        write_checkpoint(self.folder / CHECKPOINT, progress, state, _settings(self.recipe, self.options))
+        settings = _settings(self.recipe, self.options)
+        document = {"schema": SCHEMA, "progress": asdict(progress), "state": state, "settings": settings}
+        # A file and not its path, whose temporary name torch would write into the archive.
+        with atomic_path(self.folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
+            torch.save(document, file)
         write_json(self.folder / RUN, {"seconds": round(self.seconds, 3)})
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
@@ -600,23 +604,6 @@ class TrainProgress:
     summed: int = 0
     finished: bool = False
     unvalidated: bool = False
-
-
-def write_checkpoint(
-    path: Path, progress: TrainProgress, state: Mapping[str, Any], settings: Mapping[str, Any]
-) -> None:
-    """Save progress and state.
-
-    Args:
-        path: The file.
-        progress: The progress.
-        state: The state of model, optimisers and random numbers.
-        settings: Plain values that must be the same for a run to continue.
-    """
-    document = {"schema": SCHEMA, "progress": asdict(progress), "state": dict(state), "settings": dict(settings)}
-    # A file and not its path, whose temporary name torch would write into the archive.
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(document, file)
 
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:

@@ -11,7 +11,7 @@ from helpers.errors import raises
 from humanpose_cli.body.body import PosedBody
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.label_maps import (
@@ -147,11 +147,6 @@ def test_no_people_give_empty_maps():
     for name, values in render_label_maps([], VIEW).items():
         assert values.dtype == LABEL_MAPS[name].dtype
         assert not values.any()
-
-
-def test_unknown_maps_are_refused():
-    with raises(UsageError, subject="densepose"):
-        render_label_maps([], VIEW, ("densepose",))
 
 
 def test_damaged_files_are_named():

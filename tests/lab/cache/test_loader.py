@@ -113,8 +113,6 @@ def test_a_small_last_batch_has_a_row_for_every_process():
 def test_impossible_wishes_are_refused():
     with raises(UsageError, problem="do not fill one batch"):
         BatchLoader(range(3), Numbers(), LoaderOptions(batch_size=4))
-    with raises(UsageError, subject="rank"):
-        LoaderOptions(rank=2, world_size=2)
     with raises(UsageError, subject="position"):
         BatchLoader(range(8), Numbers(), LoaderOptions(batch_size=4)).resume(Position(0, 3))
 

@@ -30,7 +30,6 @@ from humanpose_cli.lab.synthetic.cameras import (
     encode_light,
     irradiance,
     sample_camera,
-    sample_degradation,
     sample_lighting,
     view_from_sun,
 )
@@ -218,19 +217,6 @@ def test_no_damage_only_rounds():
     image = np.random.default_rng(0).uniform(-5, 260, (20, 30, 3)).astype(np.float32)
     plain = degrade(image, Degradation(), np.random.default_rng(0))
     np.testing.assert_array_equal(plain, np.clip(np.rint(image), 0, 255))
-
-
-def test_damage_is_seeded_and_keeps_the_size():
-    image = np.tile(np.linspace(20, 230, 40, dtype=np.float32)[None, :, None], (30, 1, 3))
-    kinds = []
-    for seed in range(30):
-        damage = sample_degradation(np.random.default_rng(seed), (30, 40))
-        first, second, other = (degrade(image, damage, np.random.default_rng(k)) for k in (1, 1, 2))
-        assert first.shape == image.shape
-        assert first.dtype == np.uint8
-        np.testing.assert_array_equal(first, second)
-        kinds.append(np.array_equal(first, other))
-    assert 0 < sum(kinds) < 30
 
 
 def test_noise_grows_with_light_and_motion_blurs_along_its_way():
