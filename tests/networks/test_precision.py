@@ -17,7 +17,7 @@ from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
-from humanpose_cli.networks.precision import precision_context, resolve_precision
+from humanpose_cli.networks.precision import _TF32, precision_context, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
@@ -58,18 +58,14 @@ def test_products_are_as_before_where_no_network_computes(precision, on):
     def flags():
         return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
-    def compute():
-        with precision_context(precision, torch.device("cuda:0")):
-            entered.set()
-
-    before, entered, thread = flags(), threading.Event(), threading.Thread(target=compute)
+    before, free = flags(), []
+    thread = threading.Thread(target=lambda: free.append(_TF32.acquire(blocking=False)))
     with suppress(ZeroDivisionError), precision_context(precision, torch.device("cuda:0")):
         thread.start()
-        assert not entered.wait(0.1), "it would end with this thread's flags"
+        thread.join()
+        assert free == [False], "another thread would end with these flags"
         assert flags() == (on, on)
         raise ZeroDivisionError
-    thread.join()
-    assert entered.is_set()
     assert flags() == before
 
 
