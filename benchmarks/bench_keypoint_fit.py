@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -139,7 +140,7 @@ def seconds(action: Callable[[], object], repeats: int = 3) -> float:
 
 def single(evidence: FitEvidence, row: int) -> FitEvidence:
     chosen = evidence.rows(torch.tensor([row]))
-    return FitEvidence(**{name: value.float() for name, value in vars(chosen).items()})
+    return replace(chosen, **{name: value.float() for name, value in vars(chosen).items() if name != "views"})
 
 
 def main() -> None:
