@@ -1,10 +1,9 @@
-"""Measures the size of the project and holds it below ceilings; needs no torch.
+"""Measures the size of the project and compares it with its budgets; needs no torch.
 
-    python tools/house.py             print the figures beside their ceilings; exit 1 if one is above its ceiling
-    python tools/house.py --lower     write figures that are below their ceilings as the new ceilings
+    python tools/house.py             print figures, budgets and the room that is left; exit 1 if a budget is exceeded
 
-The ceilings stand in tests/contracts/house.json. Lower them in the commit in which a room shrinks. A ceiling rises only
-to a figure that an issue names: edit the entry by hand and quote the issue in its field "quote".
+The budgets stand in tests/contracts/house.json. They rise only with a release: a line of the changelog's next version
+says by how much and what for.
 
 Lines of code are lines of Python without docstrings, comments and blank lines, and all lines of C headers and
 JavaScript. `ruff format` decides the form, so that packed lines gain nothing.
@@ -12,7 +11,6 @@ JavaScript. `ruff format` decides the form, so that packed lines gain nothing.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import io
 import json
@@ -24,9 +22,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script finds its own folder only
-CEILINGS = ROOT / "tests" / "contracts" / "house.json"
+BUDGETS = ROOT / "tests" / "contracts" / "house.json"
 PACKAGE, LAB = "humanpose_cli", "lab"
 MAX_LINES, MAX_PARAMETERS = 60, 8
+FOLDERS = {"tests": ("tests",), "tools and benchmarks": ("tools", "benchmarks")}  # counted beside the package
 UNPARSED = (".h", ".js")  # suffixes of which all lines count
 _NO_CODE = frozenset(
     [
@@ -98,37 +97,32 @@ def help_texts() -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def measures(root: Path = ROOT) -> dict[str, int]:
-    """Return all figures by their names."""
-    rooms, totals = Counter[str](), Counter[str]()
-    long_functions = many_parameters = 0
+    """Return the figures of the code by their names."""
+    totals = Counter[str]()
+    settings = long_functions = many_parameters = 0
     for path in sorted((root / PACKAGE).rglob("*")):
-        parts = path.relative_to(root / PACKAGE).parts
-        wing = LAB if parts[0] == LAB else "tool"
-        inner = parts[1:] if wing == LAB else parts
-        room = f"{wing}/{inner[0] if len(inner) > 1 else '.'}"
+        wing = LAB if path.relative_to(root / PACKAGE).parts[0] == LAB else "tool"
         if path.suffix in UNPARSED:
-            rooms[room] += path.read_text("utf-8").count("\n")
+            totals[wing] += path.read_text("utf-8").count("\n")
         elif path.suffix == ".py":
             text = path.read_text("utf-8")
             tree = ast.parse(text)
-            rooms[room] += code_lines(text, tree)
-            totals["settings"] += settings_of(tree)
+            totals[wing] += code_lines(text, tree)
+            settings += settings_of(tree)
             for node in ast.walk(tree):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                     lines, parameters = function_size(node)
                     long_functions += lines > MAX_LINES
                     many_parameters += parameters > MAX_PARAMETERS
-    tests = [path.read_text("utf-8") for path in (root / "tests").rglob("*.py")]
-    figures = {f"lines of code, {room}": count for room, count in sorted(rooms.items())}
-    figures |= {
-        "lines of code, tool": sum(count for room, count in rooms.items() if room.startswith("tool/")),
-        "lines of code, lab": sum(count for room, count in rooms.items() if room.startswith(f"{LAB}/")),
-        "lines of code, tests": sum(code_lines(text, ast.parse(text)) for text in tests),
-        "settings": totals["settings"],
+    for name, folders in FOLDERS.items():
+        for path in sorted(path for folder in folders for path in (root / folder).rglob("*.py")):
+            text = path.read_text("utf-8")
+            totals[name] += code_lines(text, ast.parse(text))
+    return {f"lines of code, {name}": totals[name] for name in ("tool", LAB, *FOLDERS)} | {
+        "settings": settings,
         f"functions over {MAX_LINES} lines": long_functions,
         f"functions over {MAX_PARAMETERS} parameters": many_parameters,
     }
-    return figures
 
 
 def texts() -> dict[str, int]:
@@ -149,42 +143,19 @@ def texts() -> dict[str, int]:
     }
 
 
-def read_ceilings() -> dict[str, dict[str, int | str]]:
-    """Read the entries by figure: `{"value": 100}`, and `"quote"` if an issue raised it."""
-    entries: dict[str, dict[str, int | str]] = json.loads(CEILINGS.read_text("utf-8"))
-    return entries
-
-
-def lower(figures: Mapping[str, int], ceilings: Mapping[str, Mapping[str, int | str]]) -> None:
-    """Write the ceilings, with the figures that are below theirs and without those that are no longer measured."""
-    entries = {}
-    for name, value in figures.items():
-        entry = dict(ceilings.get(name, {}))
-        if not entry or value < int(entry["value"]):
-            entry = {"value": value}
-        entries[name] = entry
-    rows = (f"  {json.dumps(name)}: {json.dumps(entry, ensure_ascii=False)}" for name, entry in entries.items())
-    CEILINGS.write_text("{\n" + ",\n".join(rows) + "\n}\n", "utf-8")
-
-
-def above(figures: Mapping[str, int], ceilings: Mapping[str, Mapping[str, int | str]]) -> list[str]:
-    """List the figures that are above their ceilings, or have none."""
-    return [name for name, value in figures.items() if name not in ceilings or value > int(ceilings[name]["value"])]
+def exceeded(figures: Mapping[str, int], budgets: Mapping[str, int]) -> list[str]:
+    """List the figures that exceed their budgets, or have none."""
+    return [name for name, value in figures.items() if value > budgets.get(name, -1)]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lower", action="store_true", help="write lower figures as the new ceilings")
-    arguments = parser.parse_args()
     figures = {**measures(), **texts()}
-    if arguments.lower:
-        lower(figures, read_ceilings())
-    ceilings = read_ceilings()
-    failures = above(figures, ceilings)
-    print(f"{'':34}{'now':>10}{'ceiling':>10}")
+    budgets: dict[str, int] = json.loads(BUDGETS.read_text("utf-8"))
+    failures = exceeded(figures, budgets)
+    print(f"{'':34}{'now':>10}{'budget':>10}{'left':>8}")
     for name, value in figures.items():
-        ceiling = ceilings.get(name, {}).get("value", "none")
-        print(f"{name:34}{value:10}{ceiling:>10}{'  above' if name in failures else ''}")
+        budget = budgets.get(name, 0)
+        print(f"{name:34}{value:10}{budget:10}{budget - value:8}{'  exceeded' if name in failures else ''}")
     return 1 if failures else 0
 
 

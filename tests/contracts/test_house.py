@@ -1,4 +1,4 @@
-"""tools/house.py counts what it says, and a figure above its ceiling fails `make check`."""
+"""tools/house.py counts what it says, and an exceeded budget fails `make check`."""
 
 from __future__ import annotations
 
@@ -60,42 +60,32 @@ def test_the_figures_are_those_of_the_folders(tmp_path):
         "humanpose_cli/io/c.js": "// a\n\nb();\n",
         "humanpose_cli/lab/cache/d.py": "def long():\n" + "    x = 1\n" * 60,
         "tests/e.py": "# a\ny = 2\n",
+        "tools/f.py": "z = 3\n",
+        "benchmarks/g.py": "z = 3\nw = 4\n",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
     assert house.measures(tmp_path) == {
-        "lines of code, lab/cache": 61,
-        "lines of code, tool/.": 1,
-        "lines of code, tool/io": 15,
         "lines of code, tool": 16,
         "lines of code, lab": 61,
         "lines of code, tests": 1,
+        "lines of code, tools and benchmarks": 3,
         "settings": 2,
         "functions over 60 lines": 1,
         "functions over 8 parameters": 1,
     }
 
 
-def test_ceilings_only_fall(tmp_path, monkeypatch):
-    ceilings = tmp_path / "house.json"
-    monkeypatch.setattr(house, "CEILINGS", ceilings)
-    table = {"a": {"value": 2, "quote": "may rise to 2"}, "b": {"value": 3, "quote": "c"}, "gone": {"value": 1}}
-    house.lower({"a": 3, "b": 1, "new": 4}, table)
-    written = json.loads(ceilings.read_text("utf-8"))
-    assert written == {"a": {"value": 2, "quote": "may rise to 2"}, "b": {"value": 1}, "new": {"value": 4}}
-    assert house.above({"a": 3, "b": 1, "new": 4, "unknown": 0}, written) == ["a", "unknown"]
-
-
-@pytest.mark.parametrize("is_above", [False, True])
-def test_a_figure_above_its_ceiling_fails_the_check(tmp_path, monkeypatch, capsys, is_above):
-    ceilings = tmp_path / "house.json"
-    ceilings.write_text(json.dumps({"lines": {"value": 10}}), "utf-8")
-    monkeypatch.setattr(house, "CEILINGS", ceilings)
-    monkeypatch.setattr(house, "measures", lambda: {"lines": 10 + is_above})
+@pytest.mark.parametrize("is_exceeded", [False, True])
+def test_an_exceeded_or_missing_budget_fails_the_check(tmp_path, monkeypatch, capsys, is_exceeded):
+    budgets = tmp_path / "house.json"
+    budgets.write_text(json.dumps({"lines": 10}), "utf-8")
+    monkeypatch.setattr(house, "BUDGETS", budgets)
+    monkeypatch.setattr(house, "measures", lambda: {"lines": 10 + is_exceeded})
     monkeypatch.setattr(house, "texts", dict)
-    monkeypatch.setattr(sys, "argv", ["house.py"])
-    assert house.main() == is_above
-    assert ("above" in capsys.readouterr().out.split("ceiling\n")[1]) is is_above
+    assert house.main() == is_exceeded
+    assert ("exceeded" in capsys.readouterr().out) is is_exceeded
+    assert house.exceeded({"lines": 10, "unknown": 0}, {"lines": 10}) == ["unknown"]
 
 
 def test_help_is_measured_at_eighty_columns():
