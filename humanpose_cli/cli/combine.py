@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from humanpose_cli.core.errors import ExitCode, InputError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, Status, combine_status
 from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT, FitOptions, FitOutputs
+from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.views.options import ViewsOptions
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.fit_files import FitRecord
-    from humanpose_cli.io.frame_range import FrameRange
     from humanpose_cli.io.inputs import InputItem
     from humanpose_cli.views.inputs import TakeInput
     from humanpose_cli.views.solver import TakeSolver
@@ -160,6 +161,9 @@ def find_takes(
     if loose or loose_fits:
         files = tuple(flags.inputs(session, loose, out, sequence=None, frames=frames)) if loose else ()
         error = next((view.error for view in files if view.error is not None), None)
+        paths = Counter(Path(name).resolve() for name in (*loose, *loose_fits))
+        if twice := [path.name for path, count in paths.items() if count > 1]:
+            error = error or InputError(twice[0], "is named twice", expected="one file for each camera")
         takes.insert(0, TakeInput("take", files, tuple(loose_fits), error))
     if not takes:
         raise UsageError("input", "is missing", expected="two videos or fit files or more, or a folder of them")
@@ -183,6 +187,7 @@ class _Takes:
     calibration: Calibration | None
     outputs: FitOutputs
     fail_if_doubtful: bool
+    frames: FrameRange
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -191,6 +196,8 @@ class _Takes:
 
         identity = {"views": asdict(self.options), **self.flags.recorded, **self.outputs.identity}
         identity |= {"body": body_identity(self.fitting.body), "keypoints": asdict(self.fitting.keypoints)}
+        if self.frames != ALL_FRAMES and any(take.fits for take in self.takes):
+            identity["frames"] = str(self.frames)  # else the fits of the cameras have the range
         return {**identity, "fail_if_doubtful": True} if self.fail_if_doubtful else identity
 
     def checked(self, flags: BatchFlags, run: FitRun) -> _Takes:
@@ -226,7 +233,7 @@ class _Takes:
 
     def read(self, take: TakeInput, *, overlay: bool) -> list[Fit]:
         """Read the fits of a take's cameras, with their frames if `overlay` and if they are available."""
-        from humanpose_cli.fitting.fit_reading import read_fits
+        from humanpose_cli.fitting.fit_reading import in_range, read_fits
         from humanpose_cli.io.frame_files import FrameFiles
 
         fits = []
@@ -239,6 +246,8 @@ class _Takes:
             fit = replace(fit, frame_files=(FrameFiles.from_items(frames),)) if frames else fit
             if len(fit.cameras) > 1:
                 raise InputError(path, "is the fit of a take", expected="the fit of one camera")
+            if path not in views and fit.frame_count > 1 and self.frames != ALL_FRAMES:
+                fit = in_range(fit, self.frames)
             fits.append(fit)
         if problems:
             lost = "there are no overlays, and clocks come from movements, not from sound"
@@ -333,7 +342,7 @@ def combine(
     camera.
     """
     from humanpose_cli.io.calibrations import read_calibration
-    from humanpose_cli.io.frame_range import ALL_FRAMES, parse_range
+    from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.views.inputs import separate_takes
 
     takes.check()
@@ -345,9 +354,11 @@ def combine(
     if calibration is not None:
         take_inputs = [part for take in take_inputs for part in separate_takes(take, calibration)]
     outputs = FitOutputs(overlay, False, video_codec, labels)
+    work = _Takes(
+        session, take_inputs, out, takes, options, fitting, calibration, outputs, fail_if_doubtful, frame_range
+    )
     if not any(view.is_sequence for take in take_inputs for view in take.views):  # the range has no effect
         frame_range = ALL_FRAMES
-    work = _Takes(session, take_inputs, out, takes, options, fitting, calibration, outputs, fail_if_doubtful)
     run = FitRun(session, flags, fitting, FitOutputs(overlay=False), compute, frame_range)
     work = work.checked(flags, run)
     for take in work.takes if flags.dry_run else ():
@@ -371,6 +382,9 @@ def _joined(first: CommandResult, second: CommandResult) -> CommandResult:
         code = second.exit_code
     summaries = [result.extra["summary"] for result in (first, second) if "summary" in result.extra]
     summary = {name: round(sum(each[name] for each in summaries), 3) for name in (summaries[0] if summaries else ())}
+    if summary.get("seconds"):
+        worked = summary["done"] + summary["partial"] + summary["failed"]
+        summary["items_per_second"] = round(worked / summary["seconds"], 3)
     extra = {"summary": summary} if summaries else {}
     messages = (*first.messages, *second.messages)
     return replace(second, items=items, status=status, exit_code=code, messages=messages, extra=extra)

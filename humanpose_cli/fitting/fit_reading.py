@@ -26,6 +26,7 @@ from humanpose_cli.fitting.transfer import smplx_to_smpl
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.fit_options import FRAME_LISTS
+from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign_fits
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, open_inputs, printable
@@ -235,6 +236,32 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
         textures=fit.textures,
         path=fit.path,
     )
+
+
+def in_range(fit: Fit, frames: FrameRange) -> Fit:
+    """Restrict the fit of one camera to a range of the frames of its video, or of its own frames if it names no video.
+
+    Raises:
+        UsageError: If the range holds no frame of the fit.
+    """
+    file = next(iter(fit.current_frame_files), None)
+    fitted = file.range if file is not None else ALL_FRAMES
+    count = fitted.start + fitted.step * fit.frame_count
+    times = None if fit.frame_times is None or fitted.start or fitted.step > 1 else fit.frame_times.tolist()
+    requested = range(count)[frames.resolved(count, fit.frame_rate * fitted.step, times).slice]
+    rows = [row for row in range(fit.frame_count) if fitted.start + fitted.step * row in requested]
+    if not rows:
+        raise UsageError("frames", "holds no frame", expected=f"some of {fitted.start}:{count}", got=str(frames))
+    step = rows[1] - rows[0] if len(rows) > 1 else 1
+    names = fit.frame_names[rows]
+    frame_list = FrameList(np.array(rows), names, fit.image_size[rows], fit.frame_rate, True, fit.frame_count)
+    part = replace(on_frames(fit, frame_list), frame_rate=fit.frame_rate / step)
+    if file is None:
+        return part
+    first, last = (fitted.start + fitted.step * row for row in (rows[0], rows[-1]))
+    kept = FrameRange(first, last + 1, fitted.step * step)
+    sources = tuple(FrameSource((replace(source.items[0], range=kept),)) for source in fit.sources if source is not None)
+    return replace(part, sources=sources, frame_files=(replace(file, range=kept),))
 
 
 def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") -> Fit:

@@ -40,13 +40,14 @@ def check_take(
     Raises:
         UsageError: If there are fewer than two views, or too many.
         InputError: If a video has no readable frame, breaks off, or is shorter than half a second. If two videos show
-            the same. If the calibration does not match the names or sizes of the images, or has two cameras at one
+            the same. If some views are videos and others photographs. If the calibration does not match the names or sizes of the images, or has two cameras at one
             position.
     """
     check_view_count(len(views))
     paths = view_paths([view.path for view in views], names)
     if calibration is not None:
         matched_cameras(calibration, paths)  # before the videos are read
+    _check_kinds(views)
     thumbnails: list[NDArray[np.float32]] = []
     sizes: list[tuple[int, int]] = []
     for view in views:
@@ -86,6 +87,14 @@ def _check_positions(cameras: Sequence[CalibratedCamera]) -> None:
             problem = f"has {first.name} and {second.name} at one position"
             expected, got = f"{_MIN_DISTANCE:g} m or more between two cameras", f"{distance:.3g} m"
             raise InputError("calibration", problem, expected=expected, got=got, remedy="calibrate the cameras again")
+
+
+def _check_kinds(views: Sequence[InputItem]) -> None:
+    """Raise InputError for a photograph next to videos."""
+    photographs = [view for view in views if not view.is_sequence or view.frame_count == 1]
+    if photographs and len(photographs) < len(views):
+        expected = "only videos, or only photographs of one moment"
+        raise InputError(photographs[0].label, "is a photograph next to videos", expected=expected)
 
 
 def _check_length(view: InputItem) -> None:
