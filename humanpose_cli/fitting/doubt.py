@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ _LIMBS = 2 * len(_LIMB_JOINTS)
 _LOST_SECONDS = 0.2  # between the last frames of a person and of the shot; a shorter loss is at the end of the clip
 _EDGE = 0.02  # of the image's width: people nearer to its left or right edge may have walked out,
 _DEEP_INSIDE = 1 / 3  # unless the middle of their box is so many image heights from every edge
+_ONE_POSITION = 0.5  # metres between the pelvises of two people of a take who may be one
+_PELVIS = SMPL24.index("pelvis")
 _PARTS_OF_LIMB = {"arm": ("shoulder", "elbow", "wrist", "hand"), "leg": ("hip", "knee", "ankle", "foot")}
 
 
@@ -137,8 +140,26 @@ def row_doubts(record: FitRecord, *, single_limbs: bool = True) -> list[str]:
     first = [[reason for reason, condition in reasons if condition[row]][:1] for row in range(len(record))]
     for row in np.flatnonzero(np.isin(record.frame_index, record.options.get("camera_walks", []))).tolist():
         first[row].append("the camera walks")
+    for a, b in _possible_duplicates(record):
+        for track, other in ((a, b), (b, a)):
+            for row in record.rows_of(track).tolist():
+                first[row].append(f"may be one person with {other}")
     limbs = [doubts if single_limbs or len(doubts) == _LIMBS else [] for doubts in limb_doubts(record)]
     return ["; ".join([*reason, *_named(of_row)]) for reason, of_row in zip(first, limbs, strict=True)]
+
+
+def _possible_duplicates(record: FitRecord) -> list[tuple[int, int]]:
+    """List pairs of people of a take who are close to each other and whom no view shows in the same frame."""
+    pairs = []
+    for pair in combinations(record.tracks, 2) if record.views is not None else ():
+        tracks = [record.rows_of(track) for track in pair]
+        _, *indices = np.intersect1d(*(record.frame_index[rows] for rows in tracks), return_indices=True)
+        a, b = (rows[index] for rows, index in zip(tracks, indices, strict=True))
+        distances = np.linalg.norm(record.joints3d[a, _PELVIS] - record.joints3d[b, _PELVIS], axis=-1)
+        shown = any((camera.shows[a] & camera.shows[b]).any() for camera in record.cameras)
+        if len(a) and not shown and np.median(distances) < _ONE_POSITION:
+            pairs.append(pair)
+    return pairs
 
 
 def doubts_of_tracks(record: FitRecord, *, single_limbs: bool = True) -> dict[int, str]:

@@ -26,8 +26,8 @@ from humanpose_cli.fitting.transfer import smplx_to_smpl
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.fit_options import FRAME_LISTS
-from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign_fits
+from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, open_inputs, printable
 from humanpose_cli.io.npz_files import npz_names, read_npz
@@ -259,9 +259,10 @@ def in_range(fit: Fit, frames: FrameRange) -> Fit:
     if file is None:
         return part
     first, last = (fitted.start + fitted.step * row for row in (rows[0], rows[-1]))
-    kept = FrameRange(first, last + 1, fitted.step * step)
-    sources = tuple(FrameSource((replace(source.items[0], range=kept),)) for source in fit.sources if source is not None)
-    return replace(part, sources=sources, frame_files=(replace(file, range=kept),))
+    part_range = FrameRange(first, last + 1, fitted.step * step)
+    items = [replace(source.items[0], range=part_range) for source in fit.sources if source is not None]
+    files = (replace(file, range=part_range),)
+    return replace(part, sources=tuple(FrameSource((item,)) for item in items), frame_files=files)
 
 
 def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") -> Fit:

@@ -40,8 +40,8 @@ def check_take(
     Raises:
         UsageError: If there are fewer than two views, or too many.
         InputError: If a video has no readable frame, breaks off, or is shorter than half a second. If two videos show
-            the same. If some views are videos and others photographs. If the calibration does not match the names or sizes of the images, or has two cameras at one
-            position.
+            the same. If some views are photographs and others videos. If the calibration does not match the names or
+            sizes of the images, or has two cameras at one position.
     """
     check_view_count(len(views))
     paths = view_paths([view.path for view in views], names)

@@ -212,6 +212,31 @@ def _mirror_images(mirror: Mapping[tuple[int, int], bool], count: int) -> list[i
     return views
 
 
+def lone_pairs(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
+    """List the tracks of pairs of people who may be one person, as their clothes and poses are similar.
+
+    Pairs with a rival are left out: a third person whom a view shows next to one of the two, and who may be the other.
+    All tracks are on the take's clock.
+    """
+    agreements = {}  # by pairs of people whom no view shows at the same time
+    for a, b in combinations(range(len(people)), 2):
+        if not simultaneous([*people[a], *people[b]]):
+            values = (agreement(x, y, 0.0) for x, y in product(people[a], people[b]))
+            agreements[frozenset((a, b))] = [value for value in values if value is not None]
+    candidates = [pair for pair, values in agreements.items() if values]
+    lone = [
+        pair for pair in candidates if not any(len(pair & q) == 1 and pair ^ q not in agreements for q in candidates)
+    ]
+    result = []
+    for pair in lone:
+        first, second = (people[number] for number in sorted(pair))
+        clothes = np.mean([clothes_factor(x, y) for x, y in product(first, second)])
+        poses = agreements[pair]
+        if clothes < 1 and all(value.distance <= MAX_DISAGREEMENT and not value.is_mirror for value in poses):
+            result.append([*first, *second])
+    return result
+
+
 def _reverse(pose: PairPose) -> PairPose:
     rotation = pose.rotation.T
     pairs = [(b, a, distance) for a, b, distance in pose.pairs]

@@ -15,9 +15,9 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.views.bodies import PersonBodies, PersonEvidence, gather_person, moved_person, solve_person_in_views
 from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
-from humanpose_cli.views.joining import explained_seconds, join_tracks
+from humanpose_cli.views.joining import explained_seconds, join_tracks, sorted_people
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.people import RelatedViews, agreeing_offsets, relate_views
+from humanpose_cli.views.people import RelatedViews, agreeing_offsets, lone_pairs, relate_views
 from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS, sample_people
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
 
@@ -138,11 +138,16 @@ def _refuse_one_position(
 
 
 def _adjusted(
-    cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
+    cameras: list[ViewCamera],
+    people: list[list[ViewTrack]],
+    *,
+    fixed_poses: bool,
+    clocks: bool,
+    everyone: bool = False,
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
     """Adjust the cameras by bundle adjustment, and move the people to the cameras' clocks."""
     for _ in range(_CLOCK_ROUNDS):
-        shared = _placing(_shared(people))
+        shared = _shared(people) if everyone else _placing(_shared(people))
         moving = any(len(track) > 1 for tracks in shared for track in tracks)
         samples = sample_people(shared, len(cameras))
         solved = adjust_cameras(cameras, samples, fixed_poses=fixed_poses, clocks=clocks and moving)
@@ -166,7 +171,28 @@ def _rejoined(
         if saving <= explained + _MIN_SAVING or not _shared(joined):
             break
         cameras, people = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks)
-    return cameras, people
+    return _with_lone_pairs(cameras, people, fixed_poses=fixed_poses, clocks=clocks)
+
+
+def _with_lone_pairs(
+    cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
+) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
+    """Join pairs without a rival if cameras that are adjusted to everyone then explain more.
+
+    Cameras that are estimated from one person may be too wrong for landmarks of another person to meet.
+    """
+    tried: set[frozenset[tuple[int, int]]] = set()
+    while True:
+        pairs = {frozenset((track.view, track.track) for track in tracks): tracks for tracks in lone_pairs(people)}
+        key = next((key for key in pairs if key not in tried), None)
+        if key is None:
+            return cameras, people
+        tried.add(key)
+        joined = [tracks for tracks in people if tracks[0] not in pairs[key]] + [pairs[key]]
+        solution = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks, everyone=True)
+        explained = sum(explained_seconds(tracks, cameras) for tracks in people)
+        if sum(explained_seconds(tracks, solution[0]) for tracks in solution[1]) > explained + _MIN_SAVING:
+            cameras, people = solution[0], sorted_people(solution[1])
 
 
 def _shared(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
