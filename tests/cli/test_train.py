@@ -32,7 +32,8 @@ from humanpose_cli.networks.weights import read_header
 
 pytestmark = pytest.mark.slow
 
-TINY = ("--preset", "ablation", "--set", "segmenter.crop=32", "--batch-size", "4", "--workers", "0", "--threads", "1")
+SMALL = ("--preset", "ablation", "--set", "segmenter.crop=32", "--batch-size", "4", "--threads", "1")
+TINY = (*SMALL, "--workers", "0")
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +232,7 @@ class CompleteCocoPeople(CocoPeople):
 
 def begun(cache, out, *more):
     """A training that has made some steps, in a process group of its own, with its command line."""
-    command = ["train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "400"]
+    command = ["train", "segmenter", "--data", cache, "--out", str(out), *SMALL, "--epochs", "400"]
     command += ["--set", "log_every=1", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "humanpose_cli.cli.main", *command],
@@ -244,16 +245,25 @@ def begun(cache, out, *more):
     return process, command
 
 
+@pytest.mark.posix("counts processes of a group")
+def test_a_training_with_workers_ends_and_leaves_none(cache, tmp_path):
+    process, _ = begun(cache, tmp_path / "run", "--epochs", "1")
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert not lives(process.pid)
+
+
 @pytest.mark.extensive
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
-    """A scheduler's signal reaches the workers too, which must not end before the training has saved."""
+@pytest.mark.parametrize(("workers", "number"), [("0", signal.SIGTERM), ("2", signal.SIGTERM), ("2", signal.SIGINT)])
+def test_a_signal_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers, number):
+    """A signal to all processes reaches the workers, too, which must not end before the training has saved."""
     out = tmp_path / "run"
     process, command = begun(cache, out, "--workers", workers)
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
     _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 143, said
+    assert process.returncode == 128 + number, said
+    assert not lives(process.pid)
     assert b"the same command continues" in said
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     done = hpc(*command, "--workers", "0", "--minutes", "0.0001", "--json")
@@ -277,6 +287,15 @@ def test_a_folder_is_one_trainings_until_it_is_killed(hpc, cache, tmp_path):
     assert again.code == 0, again.err
     wait_until(lambda: not any(map(runs, workers)))
     process.communicate()
+
+
+def lives(group):
+    """Whether a group of processes has any."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def runs(pid):

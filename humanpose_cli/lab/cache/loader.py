@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from humanpose_cli.batch.signals import TERMINAL_SIGNALS
 from humanpose_cli.core.errors import UsageError
 
 Make = Callable[[int, np.random.Generator], Any]
+_OPEN: WeakSet[BatchLoader] = WeakSet()  # loaders whose workers may run
 
 
 def spread_evenly(total: int, count: int) -> list[int]:
@@ -110,7 +113,7 @@ class BatchLoader:
 
     The order and every example depend on seed, epoch and row alone: not on the workers, the point of an interruption,
     or the number of processes, whose batches together are the batches of one process. To resume, pass the saved
-    `position` to `resume`.
+    `position` to `resume`. `close` ends the workers; otherwise they end with the process.
 
     Args:
         rows: Rows to make examples of.
@@ -137,15 +140,13 @@ class BatchLoader:
         if not len(self._order):
             expected = f"{self.options.batch_size * self.options.world_size} or more"
             raise UsageError("rows", "do not fill one batch", expected=expected, got=str(len(rows)))
-        self._stream: Iterator[Any] | None = None  # over all epochs, so that workers prepare the next one in time
-        several = self.options.workers > 0
+        self._stream: Any = None  # over all epochs, so that workers prepare the next one in time
         self._batches = DataLoader(
             _Examples(make, self.options.seed),
             batch_sampler=self._order,  # type: ignore[arg-type]
             num_workers=self.options.workers,
-            persistent_workers=several,
             collate_fn=collate,
-            worker_init_fn=_prepare_worker if several else None,
+            worker_init_fn=_prepare_worker,
             pin_memory=self.options.pinned,
             # A separate generator: otherwise every new iteration would draw from the numbers that dropout uses.
             generator=torch.Generator(),
@@ -177,7 +178,15 @@ class BatchLoader:
         if position.epoch < 0 or not 0 <= position.batch <= len(self):
             raise UsageError("position", "is not one of this loader's", expected=f"batch 0 to {len(self)}")
         self._order.position = position
-        self._stream = None
+        self.close()
+
+    def close(self) -> None:
+        """End the workers. A later iteration starts new ones."""
+        stream, self._stream = self._stream, None
+        if stream is not None and self.options.workers:
+            # Dropping the stream is not enough: a cycle or a traceback may hold it until the process ends, and then
+            # multiprocessing would wait forever for workers that ignore its SIGTERM.
+            stream._shutdown_workers()
 
     def __iter__(self) -> Iterator[Any]:
         start = self._order.position
@@ -185,15 +194,23 @@ class BatchLoader:
             start = self._order.position = Position(start.epoch + 1)
         if self._stream is None:
             self._stream = iter(self._batches)
+            _OPEN.add(self)
         for number in range(start.batch + 1, len(self) + 1):
             try:
                 batch = next(self._stream)
             except BaseException:  # the stream may have left out the batch
-                self._stream = None
+                self.close()
                 raise
             # Set before the batch is yielded, so that an interruption during its use counts it as used.
             self._order.position = Position(start.epoch + 1) if number == len(self) else Position(start.epoch, number)
             yield batch
+
+
+@atexit.register  # later than multiprocessing's own function, so that this one runs first
+def _close_all() -> None:
+    """End the workers of all loaders."""
+    for loader in [*_OPEN]:
+        loader.close()
 
 
 def _prepare_worker(_: int) -> None:

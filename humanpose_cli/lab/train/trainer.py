@@ -337,6 +337,8 @@ class _Loop:
             elif self.between_steps and self.group.count == 1:  # the others' random numbers are not here
                 self.save()
             raise
+        finally:
+            self.loader.close()
 
     def steps_until(self, stop: Callable[[], bool]) -> TrainResult:
         start = time.monotonic()
