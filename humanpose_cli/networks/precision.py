@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,14 +13,35 @@ import torch
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UnavailableError, UsageError
 
-BFLOAT16_FROM = (8, 0)
-"""Compute capability of GPUs that multiply bfloat16 and TF32. Older ones emulate bfloat16 slowly, which torch counts as
-support, and have no TF32."""
+# Compute capability of GPUs that multiply bfloat16 and TF32. Older ones emulate bfloat16 slowly, which torch counts as
+# support, and have no TF32.
+_BFLOAT16_FROM = (8, 0)
+# Values of ONEDNN_MAX_CPU_ISA that keep torch from a processor's bfloat16.
+_WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 _TF32 = threading.RLock()  # torch has one setting of TF32 for all threads
 
 
+def multiplies_bfloat16(device: torch.device | str) -> bool:
+    """Return whether a device multiplies bfloat16. Others emulate it; processors then take 10 to 180 times as long.
+
+    Processors with AVX512-BF16 multiply it, unless ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA allows older instructions
+    only.
+
+    Args:
+        device: The device.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= _BFLOAT16_FROM
+    return (
+        torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+        and os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() not in _WITHOUT_BFLOAT16
+    )
+
+
 def resolve_precision(precision: Precision, device: torch.device | str) -> Precision:
-    """Choose the precision that "auto" stands for on a device.
+    """Choose the precision that "auto" stands for on a device: full on processors, so that their results agree.
 
     Args:
         precision: The requested precision.
@@ -33,19 +55,19 @@ def resolve_precision(precision: Precision, device: torch.device | str) -> Preci
         choices = ", ".join(get_args(Precision))
         raise UsageError("precision", "is not known", expected=choices, got=repr(precision))
     device = torch.device(device)
-    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    on_gpu = device.type == "cuda"
     if precision == "auto":
-        return "tf32" if capability is not None and capability >= BFLOAT16_FROM else "full"
-    if capability is None and precision == "tf32":
-        raise UnavailableError("precision", "tf32 is for NVIDIA's GPUs", got=str(device), remedy="full or bfloat16")
-    if capability is not None and capability < BFLOAT16_FROM and precision != "full":
-        raise UnavailableError(
-            "precision",
-            f"{precision} needs a newer GPU",
-            expected="compute capability {}.{} or more".format(*BFLOAT16_FROM),
-            got="{}.{}".format(*capability),
-            remedy="`precision=full`",
-        )
+        return "tf32" if on_gpu and multiplies_bfloat16(device) else "full"
+    if precision == "tf32" and not on_gpu:
+        raise UnavailableError("precision", "tf32 is for NVIDIA's GPUs", got=str(device), remedy="`precision=full`")
+    if precision != "full" and not multiplies_bfloat16(device):
+        if on_gpu:
+            expected = "compute capability {}.{} or more".format(*_BFLOAT16_FROM)
+            got = "{}.{}".format(*torch.cuda.get_device_capability(device))
+        else:
+            expected, got = "AVX512-BF16", torch.backends.cpu.get_cpu_capability()
+        problem = f"{precision} needs a newer {'GPU' if on_gpu else 'processor'}"
+        raise UnavailableError("precision", problem, expected=expected, got=got, remedy="`precision=full`")
     return precision
 
 

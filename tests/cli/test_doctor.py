@@ -40,6 +40,7 @@ def test_here_everything_needed_is_there(hpc):
     assert {"torch", onnx_runtime, "default body", "detector", "engine", "video", "kernel cache"} <= set(found)
     assert found["engine"].startswith("Warp 1.")
     assert "cpu" in found["engine"]
+    assert found["precision"].startswith("cpu: networks full, trainings ")
     assert "rasterise exactly" in found["kernels on CPU"]
     assert "skin_vertices" in found["kernels on CPU"]
     assert re.fullmatch(r"as in float64, relative error: loss \de-\d\d, gradients \de-\d\d", found["training"])
@@ -279,7 +280,7 @@ def test_a_full_disk_is_found(monkeypatch, tmp_path):
 
 
 def test_every_check_that_can_fail_has_a_remedy():
-    without_remedy = {"humanpose-cli", "python", "processors"}
+    without_remedy = {"humanpose-cli", "python", "processors", "precision"}
     assert [check.name for check in CHECKS if not check.remedy and check.name not in without_remedy] == []
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 

@@ -17,7 +17,7 @@ from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
-from humanpose_cli.networks.precision import _TF32, precision_context, resolve_precision
+from humanpose_cli.networks.precision import _TF32, multiplies_bfloat16, precision_context, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
@@ -34,18 +34,44 @@ AMPERE, TURING = (8, 6), (7, 5)
         (TURING, "bfloat16", {"problem": "needs a newer GPU", "got": "7.5"}),
         (TURING, "tf32", {"problem": "needs a newer GPU"}),
         (None, "auto", "full"),
-        (None, "bfloat16", "bfloat16"),
+        (None, "bfloat16", {"problem": "needs a newer processor", "got": "AVX2", "remedy": "`precision=full`"}),
         (None, "tf32", {"problem": "for NVIDIA's GPUs", "got": "cpu"}),
     ],
 )
 def test_what_a_device_has(monkeypatch, capability, precision, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     device = "cpu" if capability is None else "cuda:0"
     if isinstance(expected, dict):
         with raises(UnavailableError, **expected):
             resolve_precision(precision, device)
     else:
         assert resolve_precision(precision, device) == expected
+
+
+@pytest.mark.parametrize(
+    ("capability", "instruction", "limit", "expected"),
+    [
+        ("AVX512", True, "", True),
+        ("AVX512", True, "AVX512_CORE_AMX", True),
+        ("AVX512", True, "avx2", False),
+        ("AVX512", True, "AVX512_CORE", False),
+        ("AVX512", False, "", False),
+        ("AVX2", True, "", False),  # also by ATEN_CPU_CAPABILITY
+    ],
+)
+def test_which_processors_multiply_bfloat16(monkeypatch, capability, instruction, limit, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instruction, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert multiplies_bfloat16("cpu") is expected
+    assert resolve_precision("auto", "cpu") == "full"
+
+
+@pytest.fixture
+def with_bfloat16(monkeypatch):
+    """The processor computes in bfloat16, however slowly."""
+    monkeypatch.setattr("humanpose_cli.networks.precision.multiplies_bfloat16", lambda device: True)
 
 
 def test_another_name_is_refused():
@@ -77,7 +103,7 @@ def unlike(a, b):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"colour_stride": 1, "short_cuts": True}])
-def test_warp3d_draws_alike_in_bfloat16(changes):
+def test_warp3d_draws_alike_in_bfloat16(with_bfloat16, changes):
     torch.manual_seed(0)
     generator, size = Generator(replace(MINI, **changes)), MINI.size
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
@@ -91,7 +117,7 @@ def test_warp3d_draws_alike_in_bfloat16(changes):
 
 
 @pytest.mark.slow
-def test_displacements_are_alike_in_bfloat16(tmp_path):
+def test_displacements_are_alike_in_bfloat16(with_bfloat16, tmp_path):
     torch.manual_seed(0)
     options = DisplacementOptions(crop=64, width=16)
     network, path = DisplacementNetwork(options), tmp_path / "refiner.safetensors"
@@ -106,7 +132,7 @@ def test_displacements_are_alike_in_bfloat16(tmp_path):
     assert 0 < unlike(full.deviation.numpy(), half.deviation.numpy()) < 0.2
 
 
-def test_results_record_the_precision():
+def test_results_record_the_precision(with_bfloat16):
     usual, chosen = (Fitter(precision=precision) for precision in ("auto", "bfloat16"))
     assert chosen.network_identity == f"{usual.network_identity}+bfloat16"
     cameras = [FrameCamera("a", Camera.of_image((64, 48)))]

@@ -40,7 +40,7 @@ class TrainOptions(Options):
     precision: Literal["auto", "full", "mixed"] = option(
         "auto",
         "Precision: full (float32), mixed (half precision where it is safe), or auto (mixed on a GPU from 10 million "
-        "parameters).",
+        "parameters, and on processors with AVX512-BF16).",
     )
     decay: float = option(0.9, "Power of the polynomial decay of the learning rate to zero; 0 keeps the rate.")
     clip: float = option(0.0, "Maximum norm of a step's gradient; 0 for no limit.")

@@ -36,7 +36,7 @@ from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_captio
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions
 from humanpose_cli.lab.train.settings import refuse_other_settings
-from humanpose_cli.networks.precision import BFLOAT16_FROM
+from humanpose_cli.networks.precision import multiplies_bfloat16
 from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
 
 CHECKPOINT, RUN = "checkpoint.pt", "run.json"
@@ -212,8 +212,8 @@ class _Loop:
         self.phases = list(recipe.phases())
         self.rates = {phase.name: torch.tensor(phase.learning_rate, device=device) for phase in self.phases}
         self.optimisers = {phase.name: _adam(phase, self.rates[phase.name]) for phase in self.phases}
-        self.mixed = is_mixed(options.precision, device.type, self.phases)
-        half_is_short = device.type == "cuda" and torch.cuda.get_device_capability(device) < BFLOAT16_FROM
+        self.mixed = is_mixed(options.precision, device, self.phases)
+        half_is_short = device.type == "cuda" and not multiplies_bfloat16(device)
         self.half = torch.float16 if half_is_short else torch.bfloat16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
         share = max(1, options.batch_size // group.count)
@@ -537,17 +537,17 @@ class _Loop:
         )
 
 
-def is_mixed(precision: str, device: str, phases: Sequence[Phase]) -> bool:
+def is_mixed(precision: str, device: torch.device, phases: Sequence[Phase]) -> bool:
     """Return whether a training computes in half precision where that is safe.
 
     Args:
         precision: "auto", "full" or "mixed".
-        device: The type of device.
+        device: The device.
         phases: The phases of a step.
     """
-    return precision == "mixed" or (
-        precision == "auto" and device == "cuda" and _parameter_count(phases) >= _MIXED_FROM
-    )
+    if precision != "auto":
+        return precision == "mixed"
+    return _parameter_count(phases) >= _MIXED_FROM if device.type == "cuda" else multiplies_bfloat16(device)
 
 
 def _parameter_count(phases: Sequence[Phase]) -> int:

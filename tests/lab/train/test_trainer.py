@@ -427,12 +427,22 @@ def test_preset_paper_keeps_the_last_step(name):
     assert MODELS[name].preset("paper")[1].keep == "last"
 
 
-def test_only_large_networks_on_a_gpu_are_mixed_unless_requested():
-    """Most CPUs emulate bfloat16: a step takes six to nine times as long."""
-    assert {MODELS[name].preset("small")[1].precision for name in ("segmenter", "nbf", "warp3d")} == {"auto"}
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_auto_is_mixed_for_large_networks_on_a_gpu_and_where_a_processor_multiplies_bfloat16(monkeypatch, bfloat16):
+    monkeypatch.setattr("humanpose_cli.lab.train.trainer.multiplies_bfloat16", lambda device: bfloat16)
     small, large = ([Phase("fit", [torch.empty(size, device="meta")], 1e-3)] for size in (3_000_000, 50_000_000))
-    assert [is_mixed("auto", device, large) for device in ("cpu", "cuda")] == [False, True]
-    assert [is_mixed(precision, "cuda", small) for precision in ("auto", "full", "mixed")] == [False, False, True]
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [is_mixed("auto", device, phases) for device in (cpu, gpu) for phases in (small, large)] == [
+        *(bfloat16, bfloat16),
+        *(False, True),
+    ]
+    assert [is_mixed(precision, cpu, small) for precision in ("full", "mixed")] == [False, True]
+
+
+def test_no_preset_is_mixed_on_every_machine():
+    for entry in MODELS.values():
+        presets = getattr(entry._module("recipe"), entry.presets)
+        assert "mixed" not in {loop.precision for _, loop in presets.values()}, entry.name
 
 
 @pytest.mark.extensive

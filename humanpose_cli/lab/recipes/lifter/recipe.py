@@ -64,7 +64,6 @@ LIFTER_PRESETS: Mapping[str, tuple[LifterTraining, TrainOptions]] = {
             steps=24_000,
             batch_size=1024,
             workers=0,
-            precision="mixed",
             clip=1.0,
             average=0.999,
             decay=1.0,

@@ -75,9 +75,7 @@ class RefinerTraining(Options):
     validation: int = option(160, "Maximum number of people in a validation.", minimum=1)
 
 
-_LOOP = TrainOptions(
-    steps=6000, batch_size=4, precision="mixed", clip=1.0, average=0.998, decay=1.0, validate_every=500, log_every=50
-)
+_LOOP = TrainOptions(steps=6000, batch_size=4, clip=1.0, average=0.998, decay=1.0, validate_every=500, log_every=50)
 REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {
     "small": (RefinerTraining(), _LOOP),
     "ablation": (

@@ -126,7 +126,6 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
         TrainOptions(
             epochs=1,
             batch_size=8,
-            precision="mixed",
             decay=0.9,
             clip=5.0,
             average=0.995,
