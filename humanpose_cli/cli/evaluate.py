@@ -27,6 +27,7 @@ from humanpose_cli.cli.options import (
     DensePose,
     DensePoseCharts,
     FitFiles,
+    PersonTexture,
     argument,
     option,
     out_option,
@@ -117,6 +118,7 @@ class RefineFlags:
     densepose: DensePose = None
     charts: DensePoseCharts = None
     prior: Annotated[str | None, _PRIOR] = None
+    texture: PersonTexture = None
 
 
 @dataclass(frozen=True)
@@ -409,7 +411,7 @@ def repose(
 @command(
     tunes=True,
     usual="--data --out --weights --predictions --correspondence --prior --densepose --protocol --limit "
-    "--joints --body --ablation --device",
+    "--joints --body --texture --ablation --device",
     examples=(
         "hpc evaluate refine --data clips --set base=keypoints",
         "hpc evaluate refine --data clips --correspondence flow --set keypoints=false --prior gmm:gmm_08.pkl",
@@ -441,7 +443,7 @@ def refine(
     _refuse_image_joints(bodies)
     check_charts(refinements.densepose, refinements.charts)
     prior = None if refinements.prior is None else prior_file(refinements.prior)
-    files = [refinements.predictions, refinements.densepose, refinements.charts, prior]
+    files = [refinements.predictions, refinements.densepose, refinements.charts, refinements.texture, prior]
 
     def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness

@@ -103,7 +103,9 @@ def _write_entries(formatter: Any, heading: str, records: Sequence[tuple[str, st
         if len(first) > column - 2:
             formatter.write(f"{first}\n")
             first = ""
-        formatter.write(_filled(" ".join(text.split()), formatter.width, f"{first:<{column}}", " " * column))
+        for line in text.splitlines() or [""]:
+            formatter.write(_filled(" ".join(line.split()), formatter.width, f"{first:<{column}}", " " * column))
+            first = ""
 
 
 def _filled(text: str, width: int, first: str = "", following: str = "") -> str:

@@ -111,6 +111,8 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     try:
         with protected_inputs():
             line = [*arguments[1:], "--help"] if arguments[:1] in ([], ["help"]) else arguments
+            if arguments in (["train"], ["evaluate"]):
+                line = [*arguments, "--help"]  # lists the models, and what can be evaluated
             code = build_app(build).main(line, prog_name="hpc", standalone_mode=False)
         if stop.requested and not has_begun:  # typer makes a silent 130 of an interrupt, also of SIGTERM's
             raise KeyboardInterrupt

@@ -295,6 +295,13 @@ FitSmplx = Annotated[
     Path | None,
     option("--model FILE", "SMPL-X model file, needed for results of GVHMR. Default: none.", show_default=False),
 ]
+PersonTexture = Annotated[
+    Path | None,
+    option(
+        "--texture FILE",
+        "Texture of the person (PNG), or the folder of an earlier run. Default: made from the frames.",
+    ),
+]
 DensePose = Annotated[Path | None, of(SurfaceFiles, "densepose")]
 DensePoseCharts = Annotated[Path | None, of(SurfaceFiles, "charts")]
 

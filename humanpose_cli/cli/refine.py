@@ -20,6 +20,7 @@ from humanpose_cli.cli.options import (
     FramesOfFits,
     OutOrFile,
     OverlayFlags,
+    PersonTexture,
     argument,
     of,
     option,
@@ -51,9 +52,6 @@ _WEIGHTS = option("--weights FILE|RUN", "Displacement network: a run of hpc trai
 _KEYPOINTS = option(
     "--keypoints FILE",
     "People's keypoints from your own detector, as in hpc fit. Default: the fits' keypoints, else detected.",
-)
-_TEXTURE = option(
-    "--texture FILE", "Texture of the person (PNG), or the folder of an earlier run. Default: made from the frames."
 )
 _COMPARE = option(
     "--compare FITS",
@@ -106,7 +104,7 @@ def refine(
     charts: DensePoseCharts = None,
     prior: Annotated[str, of(RefineOptions, "prior")] = "pose",
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
-    texture: Annotated[Path | None, _TEXTURE] = None,
+    texture: PersonTexture = None,
     mask: Annotated[Path | None, of(EvidenceFiles, "mask")] = None,
     body: BodyOfFits = "default",
     camera: FitCamera = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ from typer.core import TyperCommand, TyperGroup
 from humanpose_cli.version import __version__
 
 # Plain help: panels and colours take rich's import (0.1 s) and leave little room for words in a narrow terminal.
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_GROUP_CONTEXT = {**CONTEXT, "help_option_names": ["-h", "--help", "--help-all"]}  # the same page, of groups
 
 
 # Name and first line of the docstring of each command. Its function is humanpose_cli.cli.NAME.NAME; functions of
@@ -94,6 +96,14 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
             for heading, names in {"Commands": [*self.lines]}.items() if self.within else groups.items():
                 with formatter.section(heading):
                     formatter.write_dl([(name, self.lines[name]) for name in names])
+            if self.within:
+                with formatter.section("Ablations (--ablation)"):
+                    built = [(name, build(f"{self.within} {name}")) for name in self.lines]
+                    flags = [(name, option) for name, each in built for option in each.params]
+                    flags = [
+                        (name, option.get_help_record(ctx)[0]) for name, option in flags if option.name == "ablation"
+                    ]
+                    formatter.write_dl([(name, re.sub(r".*<|>", "", flag).replace("|", ", ")) for name, flag in flags])
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, command, rest = super().resolve_command(ctx, args)
@@ -102,11 +112,11 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
             if name not in SUBCOMMANDS or self.within:
                 return name, build(f"{self.within} {name}".lstrip()), rest
             epilog = f"hpc {name} COMMAND --help shows the options of a command."
-            attributes = {"help": COMMANDS[name], "epilog": epilog, "context_settings": CONTEXT}
+            attributes = {"help": COMMANDS[name], "epilog": epilog, "context_settings": _GROUP_CONTEXT}
             return name, LazyCommands(name, name=name, rich_markup_mode=None, **attributes), rest
 
     app = typer.Typer(cls=LazyCommands, help=_HELP, epilog=_EPILOG, rich_markup_mode=None)
-    app.callback(context_settings=CONTEXT)(_root)
+    app.callback(context_settings=_GROUP_CONTEXT)(_root)
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     return group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +11,12 @@ from humanpose_cli.cli.options import Device, DryRun, Threads, argument, option,
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.cli.settings import apply_settings, field_names, nearest
 from humanpose_cli.core.device import resolve_device
-from humanpose_cli.core.errors import ExitCode, UsageError, shell_word
+from humanpose_cli.core.errors import ExitCode, UnavailableError, UsageError, shell_word
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 from humanpose_cli.lab.recipes.registry import MODELS, ModelEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from humanpose_cli.lab.cache.cache import Cache
     from humanpose_cli.lab.train.recipe import TrainOptions
@@ -29,7 +30,8 @@ def _model(name: str) -> str:
     return name
 
 
-_MODELS = "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + "."
+_FOREIGN_WEIGHTS = {"backbone": "", "perceptual": "pixels"}  # settings that name them, and values without them
+_MODELS = ";\n".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + "."
 _MODEL = argument("MODEL", _MODELS, parser=_model)
 _DATA = option(
     "--data CACHE",
@@ -91,11 +93,11 @@ def train(
 
     Writes best.safetensors, a checkpoint, metrics.jsonl and losses.png. The same command continues a run.
 
-    --dry-run shows what would be trained, on which data and for how many steps, with all checks of a training; it reads
-    labels but no images, and writes nothing. Preset paper and deform-and-learn write last.safetensors, the weights of
-    the last step; --set keep=best or keep=last chooses. An interrupted run, once resumed, gives the same files as an
-    uninterrupted run; only run.json holds how long it took. --set sets options without a flag; --set steps=N counts
-    steps instead of epochs. Under torchrun, all processes train one model.
+    --dry-run shows what would be trained, on which data, for how many steps, and which weights are missing, with all
+    checks of a training; it reads labels but no images, and writes nothing. Preset paper and deform-and-learn write
+    last.safetensors, the weights of the last step; --set keep=best or keep=last chooses. An interrupted run, once
+    resumed, gives the same files as an uninterrupted run; only run.json holds how long it took. --set sets options
+    without a flag; --set steps=N counts steps instead of epochs. Under torchrun, all processes train one model.
     """
     entry = MODELS[model]
     if not data and entry.needs_data:
@@ -122,12 +124,14 @@ def train(
     flags: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     flags |= {"workers": workers, "seed": seed, "minutes": minutes}
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
-    recipe = entry.make(data if entry.several or not data else data[0], options, loop.seed)
+    make = partial(entry.make, data if entry.several or not data else data[0], seed=loop.seed)
+    recipe, missing = _planned_recipe(make, options) if dry_run else (make(options=options), "")
     folder = out or Path("runs") / model
     if dry_run:
         plan = entry.plan(recipe, loop, folder, resume=resume)
         device = resolve_device(device)
         lines = tuple(_plan_lines(variant, loop, recipe, caches, plan, device))
+        lines += (("missing", missing),) if missing else ()
         return _planned(model, lines, plan, {"preset": variant, "device": device, "batch_size": loop.batch_size})
     with session.item(model, grace=15.0):  # a step or a validation of a large network takes longer than an image
         result = entry.train(
@@ -141,6 +145,19 @@ def train(
         )
     use = entry.use.format(run=shell_word(folder), data=shell_word(data[0] if data else "")) if result.finished else ""
     return _result(session, model, folder, recipe.criterion, result, use and use + _force(entry, recipe, loop, result))
+
+
+def _planned_recipe(make: Callable[..., Any], options: Any) -> tuple[Any, str]:
+    """Make a recipe for a plan, if necessary without weights of other owners; return it and what is missing."""
+    from humanpose_cli.networks.weights import WEIGHTS
+
+    try:
+        return make(options=options), ""
+    except UnavailableError as error:
+        if error.subject not in WEIGHTS:
+            raise
+        names = set(field_names(options)) & _FOREIGN_WEIGHTS.keys()
+        return make(options=replace(options, **{name: _FOREIGN_WEIGHTS[name] for name in names})), str(error)
 
 
 def _force(entry: ModelEntry, recipe: Any, loop: TrainOptions, result: TrainResult) -> str:

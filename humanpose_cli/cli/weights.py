@@ -101,6 +101,8 @@ def _details(path: Path, about: str, licence: str) -> dict[str, Any]:
         header = read_header(path)
     except HpcError:
         return details  # somebody else's
-    names = ("iou", "pa_mpjpe_mm", "mpjpe_mm", "ssim_fg", "mask_iou")
+    names = ("iou", "pa_mpjpe_mm", "mpjpe_mm", "ssim_fg", "mask_iou", "endpoint_percent", "sure_percent")
     held_out = ", ".join(f"{name} {header.metrics[name]:.3g}" for name in names if name in header.metrics)
+    if header.training.get("judged_on", {}).get("parts from") == "labels":
+        held_out += ", with true parts"
     return {**details, "held_out": held_out, "model": header.model, "training": dict(header.training)}

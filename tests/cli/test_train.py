@@ -159,6 +159,15 @@ def test_several_caches_are_named_by_a_dry_run_and_refused_by_models_of_one(hpc,
     assert (refused.code, "--data: takes one cache for segmenter, found 2" in refused.err) == (2, True)
 
 
+def test_a_plan_needs_no_weights_of_other_owners(hpc, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
+    ran = hpc("train", "segmenter", "--data", cache, "--preset", "paper", "--out", str(tmp_path / "run"), "--dry-run")
+    assert ran.code == 0, ran.err
+    assert "imagenet-resnet101: is not here; hpc weights fetch imagenet-resnet101" in ran.out
+    refused = hpc("train", "segmenter", "--data", cache, "--preset", "paper", "--out", str(tmp_path / "run"))
+    assert "imagenet-resnet101: is not here" in refused.err
+
+
 def test_the_weights_of_a_network_are_shown_by_its_method():
     assert MODELS["nbf"].use == "hpc fit photo.jpg --method nbf --weights {run}"
     for entry in MODELS.values():

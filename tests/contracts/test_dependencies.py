@@ -209,6 +209,22 @@ def test_extras_are_those_that_the_program_names():
     }
 
 
+def test_every_extra_that_is_named_exists():
+    tracked = subprocess.run(("git", "ls-files", "-z"), cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    texts = [ROOT / name for name in tracked.split("\0") if re.search(r"(file|\.(md|ipynb|py|toml|yml))$", name)]
+    named = {
+        (extra, path.relative_to(ROOT).as_posix())
+        for path in texts
+        if path.is_file() and path.name != "CHANGELOG.md"  # names those of earlier versions, too
+        for extras in re.findall(
+            r"(?:humanpose-cli|install[^\n]* \W?\.|-e \.|/source)\[([a-z0-9,-]+)\]", path.read_text("utf-8")
+        )
+        for extra in extras.split(",")
+    }
+    assert {extra for extra, _ in named} >= {*USERS_EXTRAS, "dev", "docs"}
+    assert [each for each in sorted(named) if each[0] not in EXTRAS] == []
+
+
 @pytest.mark.extensive
 def test_without_the_extras_fits_are_made_and_exported(tmp_path):
     write_image(tmp_path / "photo.png", np.zeros((64, 64, 3), np.uint8))

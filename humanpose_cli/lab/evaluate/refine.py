@@ -26,6 +26,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.comparison_page import write_comparison_page
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
@@ -48,6 +49,7 @@ from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, RefinePreset, preset_options
 from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.refining.steps import read_textures
 
 _CORRESPONDENCES: tuple[CorrespondenceKind, ...] = ("network", "flow", "densepose", "keypoints")
 _PRIORS = ("none", "pose")
@@ -190,6 +192,8 @@ class RefineSelection:
         densepose: See `surface_source`.
         charts: See `surface_source`.
         predictions: A file or folder of fits to refine.
+        texture: Texture of the only person of each clip, or the folder of an earlier run of `hpc refine`, whose
+            textures have the names of the clips. None makes textures from the frames.
         refine_preset: Preset of all refinements.
     """
 
@@ -201,6 +205,7 @@ class RefineSelection:
     densepose: Path | None = None
     charts: Path | None = None
     predictions: Path | None = None
+    texture: Path | None = None
     refine_preset: RefinePreset = "default"
 
     def settings(self) -> dict[str, RefineOptions]:
@@ -216,6 +221,10 @@ class RefineSelection:
                         self.refine_preset, kind, prior, with_keypoints=with_keypoints
                     )
         return options_by_name
+
+    def textures(self, clip: EvaluatedClip, fit: Fit) -> dict[int, NDArray[np.uint8]] | None:
+        """Read the textures of a clip's people: track → texture; None if they are made from the frames."""
+        return None if self.texture is None else read_textures(self.texture, fit, Path(clip.name + FIT_SUFFIX))
 
 
 Cells = dict[str, list[RefinementErrors]]
@@ -244,8 +253,9 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
             clips.add(clip.name)
             cells[base]["before"].append(measure_clip(people, clip, fit, people.body, matches))
             fits = {"before": fit}
+            textures = selection.textures(clip, fit)
             for name, refiner in refiners.items():
-                after = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body)
+                after = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body, textures=textures)
                 cells[base][name].append(measure_clip(people, clip, after, people.body, matches))
                 if refiner.options.prior == (selection.prior or "pose"):
                     # The first of each correspondence, which uses keypoints if any does.
@@ -321,6 +331,8 @@ def make_refiners(
         weights = selection.weights if kind == "network" else ""
         of_surface = surface if kind == "densepose" else None
         refiner = Refiner(options, weights=weights, surface=of_surface, threads=threads, device=device)
+        if selection.texture is not None and selection.correspondence is not None:
+            refiner.check_compares("texture")
         refiners[name] = stack.enter_context(refiner)
     return refiners, facts
 
@@ -493,7 +505,9 @@ def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threa
                     continue
                 cell = cells.setdefault(name, {})
                 cell.setdefault("before", []).append(before)
-                for label, images, textures in _disturbed(refiner, fit, clip, people.body):
+                for label, images, textures in _disturbed(
+                    refiner, fit, clip, people.body, selection.textures(clip, fit)
+                ):
                     after = refiner.refine(fit, FitFrames.of(fit, images), body=people.body, textures=textures)
                     cell.setdefault(label, []).append(measure_clip(people, clip, after, people.body, matches))
     facts = {**run.selection.facts(), "clips": len(clips), "base": initial.bases[0]}
@@ -502,10 +516,11 @@ def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threa
 
 
 def _disturbed(
-    refiner: Refiner, fit: Fit, clip: EvaluatedClip, body: Body
+    refiner: Refiner, fit: Fit, clip: EvaluatedClip, body: Body, textures: Mapping[int, NDArray[np.uint8]] | None
 ) -> Iterator[tuple[str, NDArray[np.uint8], Mapping[int, NDArray[np.uint8]]]]:
     """Yield label, frames and textures, undisturbed first."""
-    textures = refiner.textures(fit, FitFrames.of(fit, clip.images), body=body)
+    if textures is None:
+        textures = refiner.textures(fit, FitFrames.of(fit, clip.images), body=body)
     yield "undisturbed", clip.images, textures
     random = np.random.default_rng(_SEED)
     for level in _TEXTURE_NOISE:

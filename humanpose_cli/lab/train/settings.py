@@ -29,7 +29,7 @@ def refuse_other_settings(path: Path, old: Mapping[str, Any], new: Mapping[str, 
         return
     names = [name.removeprefix("recipe.").removeprefix("recipe.") for name, _, _ in changes]  # as --set takes them
     _, got, expected = changes[0]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    more = f" and {len(names) - _NAMED} more, as of another preset" if len(names) > _NAMED else ""
     raise InputError(
         path,
         f"was made with another {', '.join(names[:_NAMED])}{more}",

@@ -422,6 +422,11 @@ class _Loop:
         self.sums[key] += values
         return key
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last step; the first one is 0."""
+        return (self.progress.step - 1) // len(self.loader)
+
     def read_sums(self) -> None:
         """Copy the sums of the losses from the device, as means over all processes; this waits for the device."""
         sums = Counter(self.earlier)
@@ -444,7 +449,7 @@ class _Loop:
             )
         if self.group.first:
             rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
-            self.history.add("train", p.step, p.position.epoch, {**means, **rate})
+            self.history.add("train", p.step, self.epoch, {**means, **rate})
         for total in self.sums.values():
             total.zero_()
         p.sums, p.summed, self.summed, self.earlier = {}, 0, {}, {}
@@ -486,7 +491,7 @@ class _Loop:
             self.keep("last")
             if self.options.keep == "last":
                 (self.folder / BEST).unlink(missing_ok=True)  # of an earlier run: it would be taken for this one's
-            self.history.add("validation", p.step, p.position.epoch, self.metrics)
+            self.history.add("validation", p.step, self.epoch, self.metrics)
             if sheet is not None:
                 write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
             model.train()

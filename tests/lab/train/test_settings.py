@@ -30,7 +30,7 @@ def test_the_option_is_named_with_both_values():
 
 
 def test_long_values_and_many_changes_stay_one_sentence():
-    with raises(InputError, problem="another a, b, c and 1 more") as caught:
+    with raises(InputError, problem="another a, b, c and 1 more, as of another preset") as caught:
         refuse_other_settings(RUN, settings(a="y " * 999, b=1, c=1, d=1), settings(a=2, b=2, c=2, d=2))
     assert len(str(caught.value)) < 300
 

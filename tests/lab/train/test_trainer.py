@@ -335,6 +335,10 @@ def test_validation_may_come_between_epochs(tmp_path):
     run(tmp_path, options=replace(OPTIONS, validate_every=5))
     steps = [line["step"] for line in lines(tmp_path) if line["kind"] == "validation"]
     assert steps == [5, 10, 15, 20, 24]
+    assert {line["kind"]: line["epoch"] for line in lines(tmp_path)} == {"train": 2, "validation": 2}
+    assert {line["step"]: line["epoch"] for line in lines(tmp_path)} == {
+        n: (n - 1) // 8 for n in (*steps, *range(3, 25, 3))
+    }
 
 
 def test_time_limits_leave_a_run_to_go_on_with(tmp_path):
