@@ -319,3 +319,6 @@ def skeletons_with(joint_count: int) -> list[Skeleton]:
 
 DENSEPOSE_CHARTS = 24
 """Number of charts of DensePose's body surface, which are numbered from 1."""
+GARMENTS = ("skin", "hair", "upper", "hanging", "trousers", "shoes")
+"""Garment labels, numbered from 1: hair with headwear; hanging are skirts, lower parts of dresses, and tails of coats;
+trousers with shorts."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, GARMENTS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png, require_decoded
@@ -255,6 +255,7 @@ _INSET_PAINTERS: dict[str, Callable[[_Tile], Pixels]] = {
     "normals": lambda tile: tile.map("normals").astype(np.uint8),
     "densepose": _tinted("densepose", 24),
     "correspondence": _correspondence,
+    "garments": _tinted("garments", len(GARMENTS)),
 }
 
 

@@ -15,6 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.conventions import GARMENTS
+
 Array = NDArray[Any]
 SPLITS = ("train", "validation", "test")
 """Names of the splits of every protocol: for learning, choosing and evaluating."""
@@ -48,6 +50,7 @@ LABEL_MAPS: Mapping[str, LabelMap] = {
     "normals": LabelMap(np.uint8, 3, "round(127.5 (n + 1)) of the unit normal in camera axes"),
     "correspondence": LabelMap(np.uint16, 3, "1 + nearest vertex of the body, then 4095 u and 4095 v of its texture"),
     "densepose": LabelMap(np.uint8, 3, "DensePose's chart 1 to 24, then 255 U and 255 V"),
+    "garments": LabelMap(np.uint8, 1, f"1 + the place among {', '.join(GARMENTS)}"),
 }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, SKELETONS, SMPL24
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, GARMENTS, SKELETONS, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.sniffing import refuse_pipes
@@ -181,7 +181,12 @@ def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
         pixels: (H, W) or (H, W, C) values.
         people: Number of people in the image.
     """
-    limits: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": DENSEPOSE_CHARTS}
+    limits: Mapping[str, int] = {
+        "persons": people,
+        "parts": len(SMPL24),
+        "densepose": DENSEPOSE_CHARTS,
+        "garments": len(GARMENTS),
+    }
     if name not in limits:
         return ""
     largest = int((pixels[..., 0] if pixels.ndim == 3 else pixels).max(initial=0))

@@ -56,6 +56,9 @@ LABELS: dict[str, _Label] = {
         "maps of body parts",
         "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
     ),
+    "garments": _Label(
+        "pictures/maps/garments", "maps of garments", "make it with hpc preprocess synthetic --set garments=true"
+    ),
     "densepose": _Label(
         "pictures/maps/densepose",
         "DensePose's output",

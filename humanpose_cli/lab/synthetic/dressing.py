@@ -375,7 +375,7 @@ class Fitting:
         if tail is not None:
             under = self._height_at(tail.top, 70)
             hanging = hang_skirt(tail, self.base, under, self.random, close_until=-0.02)
-            self._add_loft("outer", hanging.grid, "tail")
+            self._add_loft("tail", hanging.grid, "tail")
             _paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
 
     def put_on_head(self) -> None:

@@ -133,6 +133,10 @@ def bottom_thickness(bottom: Bottom, points: Coordinates, field: Array, random: 
     result = np.float32(bottom.thickness) + loose
     if bottom.thickness > 0.004:
         result = result + _folds(points, 0.12 * bottom.looseness + 0.0012, random) + _hem_flare(field, 0.003)
+    if bottom.pleats:
+        turn = points.across / np.float32(0.075)  # radians around the leg
+        folds = np.sin(np.float32(bottom.pleats) * turn) * ramp(points.leg, 0.0, 0.2)
+        result = result + (np.float32(0.003) + np.float32(0.06) * loose) * folds
     return np.maximum(result, np.float32(0.0015)).astype(np.float32)
 
 

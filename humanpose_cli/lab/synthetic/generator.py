@@ -26,8 +26,17 @@ from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.hands import sample_hands, with_hands
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
-from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
-from humanpose_cli.lab.synthetic.poses import BLOCK, Performance, Pose, PoseBank, activities, held_pose, sample_motion
+from humanpose_cli.lab.synthetic.people import sample_confusing_outfit, sample_identity, sample_outfit
+from humanpose_cli.lab.synthetic.poses import (
+    BLOCK,
+    Performance,
+    Pose,
+    PoseBank,
+    activities,
+    held_pose,
+    sample_motion,
+    with_legs_together,
+)
 from humanpose_cli.lab.synthetic.renderer import (
     RenderedScene,
     SceneRenderer,
@@ -48,6 +57,8 @@ _EXTRAS = 8  # number of these people
 _HELD_CLIPS = 0.25  # share of clips with a held pose, since the library has no sitting and lying
 _MOVING_PAIRS = 0.5  # share of pairs that are two frames of one motion
 _PAIR_RATE = 0.6  # frames per second of these motions
+# What confuses garment labels, apart from clothes → its share of the scenes with garment labels.
+_CONFUSING = {"legs together": 0.3, "sitting": 0.15, "cut at the thigh": 0.25, "crowd": 0.2}
 _MIN_VISIBLE = 0.012  # share of the pixels that show the first person; otherwise the scene is drawn again
 _TRIES = 6
 _QUALITY = (86, 98)  # of the stored JPEG; lower quality is part of a scene's damage
@@ -85,7 +96,7 @@ class SyntheticSource:
         if self.options.backgrounds is not None:
             assert self._images is not None
             options["backgrounds"] = f"{self.options.backgrounds.name}: {self._images.summary}"
-        for name in ("camera", "aspect"):
+        for name in ("camera", "aspect", "garments"):
             if options[name] == getattr(SyntheticOptions, name):
                 del options[name]  # caches of earlier versions do not have these options
         return SourceInfo("synthetic", options)
@@ -147,10 +158,12 @@ class SyntheticSource:
         frames = 2 if self.options.structure == "pairs" else 1
         hands = [sample_hands(self._random(f"hands-{role}", number)) for role in range(len(actors))]
         for _ in range(_TRIES):
-            scene = sample_scene(random, _body("cpu"), actors, self._scene_options(number), images=self._images)
+            options = self._scene_options(number, len(actors))
+            scene = sample_scene(random, _body("cpu"), actors, options, images=self._images)
             people = (with_hands(_body("cpu"), *each) for each in zip(scene.people, hands, strict=True))
             scene = replace(scene, people=tuple(people))
-            renderer = SceneRenderer(_body(self.device), scene, labels_of(_body("cpu")), self.device)
+            labels, garments = labels_of(_body("cpu")), self.options.garments
+            renderer = SceneRenderer(_body(self.device), scene, labels, self.device, garments=garments)
             rendered = {frame: renderer.render(frame) for frame in range(frames)}
             min_visible = min(int(image.visible[0]) for image in rendered.values())
             height, width = self.options.image_size
@@ -160,9 +173,10 @@ class SyntheticSource:
 
     def _cast(self, random: np.random.Generator, number: int, split: str) -> tuple[list[Actor], list[tuple[str, str]]]:
         """Choose the people of a scene, the subject first, and their (identity, clothing)."""
-        person, outfit = number // GROUPS_PER_IDENTITY, number % OUTFITS_PER_IDENTITY
+        outfits = GROUPS_PER_IDENTITY if self.options.garments else OUTFITS_PER_IDENTITY
+        person, outfit = number // GROUPS_PER_IDENTITY, number % outfits
         cast = [(f"{split}-{person:06d}", outfit)]
-        if extras := self._companions(random):
+        if extras := self._companions(random, number):
             numbers = random.choice(_EXTRAS, extras, replace=False)
             cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in numbers]
         actors, names = [], []
@@ -172,8 +186,14 @@ class SyntheticSource:
             names.append((identity, f"{identity}-{wearing}"))
         return actors, names
 
-    def _companions(self, random: np.random.Generator) -> int:
+    def _is_confusing(self, content: str, number: int) -> bool:
+        """Draw whether a group has content of the table `_CONFUSING`."""
+        return self.options.garments and bool(self._random(content, number).random() < _CONFUSING[content])
+
+    def _companions(self, random: np.random.Generator, number: int) -> int:
         """Draw the number of people in addition to the first one."""
+        if self._is_confusing("crowd", number):
+            return int(random.integers(2, 5))
         if self.options.crowd:
             return int(random.integers(2, self.options.crowd))
         return 1 + int(random.random() < 0.3) if random.random() < self.options.companions else 0
@@ -187,14 +207,20 @@ class SyntheticSource:
         """Return the betas of an identity, and its mesh in outfit number `wearing`."""
         identity = sample_identity(self._random("identity", _number_of(name)), name)
         outfit_name = f"{name}-{wearing}"
-        outfit = sample_outfit(self._random("outfit", _number_of(outfit_name)), outfit_name)
+        sample = sample_confusing_outfit if self.options.garments else sample_outfit
+        outfit = sample(self._random("outfit", _number_of(outfit_name)), outfit_name)
         mesh = dress_identity(_body("cpu"), identity, outfit, texture_size=self.options.texture_size)
         return torch.from_numpy(np.asarray(identity.betas, np.float32)), mesh
 
     def _performance(self, random: np.random.Generator, number: int, split: str, role: int) -> Performance:
         o = self.options
         if o.structure == "single":
-            return held_pose(self._pose(random, number, split, role))
+            seats = activities_of(split).intersection(activities(_pose_split(split)).get("chair", ()))
+            sits = bool(seats) and self._is_confusing("sitting", number)
+            pose = self._pose(random, number, split, role, family="chair" if sits else "")
+            if not sits and self._is_confusing("legs together", number):
+                pose = with_legs_together(_body("cpu"), pose, random)
+            return held_pose(pose)
         rate = o.frame_rate
         if o.structure == "pairs":
             if random.random() >= _MOVING_PAIRS:
@@ -210,23 +236,27 @@ class SyntheticSource:
             if motion.activities[0] in activities_of(split):
                 return motion
 
-    def _pose(self, random: np.random.Generator, number: int, split: str, role: int, *, chairs: bool = True) -> Pose:
-        """Return a pose of the split; consecutive groups take consecutive allowed poses, none twice."""
+    def _pose(
+        self, random: np.random.Generator, number: int, split: str, role: int, *, chairs: bool = True, family: str = ""
+    ) -> Pose:
+        """Return a pose of the split (and family); consecutive groups take consecutive allowed poses, none twice."""
         # Groups start in the same block of the bank, since blocks are drawn as a whole.
         bank = self._banks[_pose_split(split)]
         names = activities_of(split)
         first = number // BLOCK * BLOCK
         skipped = number % BLOCK if role == 0 else int(random.integers(BLOCK))
+        if family:
+            skipped %= 4  # a block has few poses of a family
         for k in range(64 * BLOCK):
             block, row = divmod(k, BLOCK)
             pose = bank.pose(first + block * 4096 * BLOCK + row)
-            if pose.activity in names and (chairs or pose.family != "chair"):
+            if pose.activity in names and (chairs or pose.family != "chair") and family in ("", pose.family):
                 if not skipped:
                     return pose
                 skipped -= 1
         raise AssertionError("every split has activities")
 
-    def _scene_options(self, number: int) -> SceneOptions:
+    def _scene_options(self, number: int, people: int) -> SceneOptions:
         """Return the options of a group's scene; clips and pairs show complete people more often than single images."""
         o = self.options
         options = SceneOptions(
@@ -238,7 +268,11 @@ class SyntheticSource:
             path={"still": None, "turn": "turning", "walk": WALKS[number % len(WALKS)]}[o.camera],
             frame_rate=o.frame_rate,
         )
-        if o.structure == "single":
+        if self._is_confusing("cut at the thigh", number):
+            return replace(options, camera=replace(options.camera, cut=1.0, enlarged=(1.25, 1.6)))
+        if self._is_confusing("crowd", number):
+            options = replace(options, framed=people)
+        if o.structure == "single" and not o.garments:
             return options
         return replace(options, in_front=o.in_front / 2, camera=replace(options.camera, cut=0.08))
 

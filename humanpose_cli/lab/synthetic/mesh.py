@@ -24,7 +24,7 @@ from humanpose_cli.lab.synthetic.cloth_surface import ClothBase, ShapedBase, Til
 
 Array = NDArray[Any]
 
-MATERIALS = ("skin", "eye", "hair", "top", "bottom", "outer", "skirt", "shoe", "hat", "accessory")
+MATERIALS = ("skin", "eye", "hair", "top", "bottom", "outer", "skirt", "shoe", "hat", "accessory", "tail")
 """Materials of faces; `DressedMesh.material` holds indices."""
 _PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
 

@@ -62,6 +62,11 @@ class SyntheticOptions(Options):
     texture_size: int = option(512, "Side of a person's texture.", unit="texels", minimum=64, maximum=4096)
     in_front: float = option(0.3, "Probability of objects in front of people.", minimum=0, maximum=1)
     damage: float = option(1.0, "Strength of blur, noise and compression.", minimum=0, maximum=4)
+    garments: bool = option(
+        False,
+        "Also store maps of garments, and draw what confuses them more often: garments that hang, wide trousers, legs "
+        "together, people cut at the thigh, crowds.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -212,6 +212,7 @@ class Bottom:
         belt: RGB, 0 … 255; None for no belt.
         cuffs: Whether the legs are narrow at the hem.
         side_stripe: RGB, 0 … 255; None for no stripe.
+        pleats: Number of pressed folds around each leg.
     """
 
     fabric: Fabric
@@ -223,6 +224,7 @@ class Bottom:
     belt: RGB | None = None
     cuffs: bool = False
     side_stripe: RGB | None = None
+    pleats: int = 0
 
 
 @dataclass(frozen=True)
@@ -362,6 +364,45 @@ def sample_outfit(random: np.random.Generator, name: str) -> Outfit:
         headwear=headwear,
         scarf=sample_fabric(random) if random.random() < (0.2 if outer else 0.03) else None,
     )
+
+
+# What confuses garment labels → its share: of the outfits, of the coats that hang, and of the trousers.
+_CONFUSING = {"hanging": 0.5, "one light colour": 0.25, "closed coat": 0.6, "wide": 0.5, "pleated": 0.3, "satin": 0.3}
+
+
+def sample_confusing_outfit(random: np.random.Generator, name: str) -> Outfit:
+    """Draw an outfit in which garments that hang are as frequent as trousers, of which many look alike."""
+    draw = {kind: bool(random.random() < share) for kind, share in _CONFUSING.items()}
+    outfit = sample_outfit(random, name)
+    while draw["hanging"] != (outfit.skirt is not None or outfit.tail is not None):
+        outfit = sample_outfit(random, name)
+    if outfit.outer is not None and outfit.tail is not None and draw["closed coat"]:
+        tail = replace(outfit.tail, opening=0.0, hem=-float(random.uniform(0.15, 0.75)))
+        outfit = replace(outfit, outer=replace(outfit.outer, opening=0.0, closure="buttons"), tail=tail)
+    bottom = outfit.bottom
+    if bottom is not None and outfit.skirt is None and bottom.hem > 0.1:
+        if draw["wide"]:
+            loosest = 0.15 if bottom.hem > 0.5 else 0.08
+            bottom = replace(bottom, looseness=float(random.uniform(0.03, loosest)), thickness=0.006, cuffs=False)
+            bottom = replace(bottom, pleats=int(random.integers(3, 8)) if draw["pleated"] else 0)
+        if draw["satin"]:  # plain cloth with strong lights and shades
+            satin = replace(bottom.fabric, pattern="plain", wrinkles=float(random.uniform(2, 5)))
+            bottom = replace(bottom, fabric=satin, belt=None)
+    if draw["one light colour"]:
+        light = vary(random, (random.uniform(185, 245),) * 3, 9)
+        fabric = replace(sample_fabric(random, {"plain": 0.8, "knit": 0.2}), colours=(light,) * 4)
+        outfit = replace(
+            outfit, **{part: _in_fabric(getattr(outfit, part), fabric) for part in ("top", "outer", "skirt", "tail")}
+        )
+        bottom = _in_fabric(bottom, fabric)
+    return replace(outfit, bottom=bottom)
+
+
+def _in_fabric(garment: Any, fabric: Fabric) -> Any:
+    """Return a garment in a fabric, with its own wrinkles."""
+    if garment is None:
+        return None
+    return replace(garment, fabric=replace(fabric, wrinkles=garment.fabric.wrinkles, seed=garment.fabric.seed))
 
 
 def _sleeve(random: np.random.Generator) -> float:

@@ -117,6 +117,25 @@ def activities(split: str, library: Path | None = None) -> dict[str, tuple[str, 
     return {family: tuple(names) for family, names in by_family.items() if names}
 
 
+_HEEL_GAP = 0.045  # metres between an ankle and the middle if the legs are together
+
+
+def with_legs_together(body: Body, pose: Pose, random: np.random.Generator) -> Pose:
+    """Return an upright pose with the trunk and arms of another one and straight legs side by side."""
+    joints = body.rest_joints(torch.zeros(1, body.shape_count))[0].numpy()
+    rotations = pose.rotations.clone()
+    rotations[0] = torch.eye(3)
+    bend = float(random.uniform(0, 0.12))  # radians
+    for side, sign in (("left", 1), ("right", -1)):
+        hip, knee, ankle = (SMPL24.index(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
+        offset = joints[ankle] - joints[hip]
+        target = sign * (_HEEL_GAP + random.uniform(-0.02, 0.02)) - joints[hip, 0]
+        turn = np.arctan2(offset[0], -offset[1]) - np.arctan2(target, -offset[1])
+        angles = torch.tensor([[-bend, 0.0, -turn], [2 * bend, 0.0, 0.0], [-bend, 0.0, turn]])
+        rotations[[hip, knee, ankle]] = axis_angle_to_matrix(angles.float())
+    return replace(pose, rotations=rotations, family="upright")
+
+
 class PoseBank:
     """An unlimited sequence of random poses, the same in every process.
 

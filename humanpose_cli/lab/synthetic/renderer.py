@@ -27,7 +27,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.joint_angles import joint_class
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import GARMENTS, SMPL24
 from humanpose_cli.engine.dispatch import record_bounds
 from humanpose_cli.engine.rasterising.op import Raster, interpolate
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -105,6 +105,9 @@ def _points(pixels: NDArray[np.int64], depth: Array, camera: SceneCamera) -> Arr
 
 # Strength and sharpness of the highlights of materials.
 _GLOSS: dict[str, tuple[float, float]] = {"skin": (0.08, 10), "eye": (0.3, 40), "hair": (0.16, 16), "shoe": (0.14, 14)}
+_GARMENT = {"skin": "skin", "eye": "skin", "hair": "hair", "hat": "hair", "top": "upper", "outer": "upper"}
+_GARMENT |= {"accessory": "upper", "skirt": "hanging", "tail": "hanging", "bottom": "trousers", "shoe": "shoes"}
+_GARMENT_TABLE = np.array([1 + GARMENTS.index(_GARMENT[name]) for name in MATERIALS], np.uint8)
 _GLOSS_TABLE = np.array([_GLOSS.get(name, (0.0, 1.0)) for name in MATERIALS], np.float32)
 
 
@@ -280,9 +283,12 @@ class SceneRenderer:
         scene: The scene.
         labels: Labels of the body.
         device: "cpu" or "cuda:N".
+        garments: Whether to also make the map of garments.
     """
 
-    def __init__(self, body: Body, scene: SceneDescription, labels: BodyLabels, device: str = "cpu") -> None:
+    def __init__(
+        self, body: Body, scene: SceneDescription, labels: BodyLabels, device: str = "cpu", *, garments: bool = False
+    ) -> None:
         self.body, self.scene = body, scene
         self.on_gpu = device != "cpu"
         # Points (N, 3) in world axes that must be inside the walls: around people and lenses, and of props.
@@ -299,6 +305,11 @@ class SceneRenderer:
             LabelledMesh(points, coat.faces, labels, person.mesh.body_vertex)
             for points, coat, person in zip(rest, self._coats, scene.people, strict=False)
         ]
+        # The garment of each face, 0 for props and for no face (-1).
+        self._garments = np.zeros(len(self._stack.faces) + 1, np.uint8) if garments else None
+        if self._garments is not None:
+            labels_of_faces = np.concatenate([_GARMENT_TABLE[person.mesh.material] for person in scene.people])
+            self._garments[: len(labels_of_faces)] = labels_of_faces
         casting = len(scene.people) + sum(prop.shadow for prop in props)
         self._casting, faces = int(self._stack.first_vertex[casting]), int(self._stack.first_face[casting])
         self._faces = self._stack.faces.to(device, non_blocking=True)
@@ -328,13 +339,16 @@ class SceneRenderer:
             vertices, normals, *buffers = self._drawings[frame]
             stack = copy(self._stack)
             stack.vertices, stack.normals = vertices[0], normals[0]
-            maps = {name: _empty_map(name, scene.camera.view) for name in RENDERED_MAPS}
+            names = (*RENDERED_MAPS, "garments") if self._garments is not None else RENDERED_MAPS
+            maps = {name: _empty_map(name, scene.camera.view) for name in names}
             fine = None
             if not self._box.empty:
                 fine = Raster(*buffers[:3])
                 centres = Raster(*(values[:, 1::2, 1::2].contiguous() for values in fine))
                 for name, values in maps_of_raster(people, stack, centres).items():
                     maps[name][self._box.slices] = values
+                if self._garments is not None:
+                    maps["garments"][self._box.slices] = self._garments[centres.face[0].numpy()]
             image = self._image(stack, fine, ShadowMap(buffers[-3:], self._sun, scene.lighting.penumbra))
         if scene.path:
             image = expose(image, scene.path, frame, scene.shutter)
