@@ -217,10 +217,10 @@ class SyntheticSource:
         if o.structure == "single":
             seats = activities_of(split).intersection(activities(_pose_split(split)).get("chair", ()))
             sits = bool(seats) and self._is_confusing("sitting", number)
-            pose = self._pose(random, number, split, role, family="chair" if sits else "")
+            held = self._pose(random, number, split, role, family="chair" if sits else "")
             if not sits and self._is_confusing("legs together", number):
-                pose = with_legs_together(_body("cpu"), pose, random)
-            return held_pose(pose)
+                held = with_legs_together(_body("cpu"), held, random)
+            return held_pose(held)
         rate = o.frame_rate
         if o.structure == "pairs":
             if random.random() >= _MOVING_PAIRS:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pixel_unshuffle
 
 from humanpose_cli.body.parts import PART_MAPS, PartMap
+from humanpose_cli.core.conventions import GARMENTS
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
@@ -84,6 +85,72 @@ def pose_features(images: Tensor) -> list[Tensor]:
     return pose_maps(pixels_of_normalised(images.float()))
 
 
+class MapSegmenter(nn.Module):
+    """Image → class scores at a quarter of its resolution, from the pose network's maps, which stay fixed, and pixels.
+
+    Each map is projected, concatenated with the coarser result, and convolved.
+
+    Args:
+        classes: The number of classes.
+        widths: Channels from the coarsest map up.
+    """
+
+    def __init__(self, classes: int, widths: Sequence[int] = (48, 64, 48, 32)) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(
+            nn.Sequential(
+                nn.BatchNorm2d(channels, affine=False),
+                PointwiseConv2d(channels, width, bias=False),
+                nn.BatchNorm2d(width),
+            )
+            for channels, width in zip(POSE_CHANNELS.values(), widths, strict=True)
+        )
+        inputs = [width + coarser for width, coarser in zip(widths, (0, *widths[:-1]), strict=True)]
+        inputs[-1] += _PIXEL_CHANNELS
+        self.blocks = nn.ModuleList(conv_norm_relu(*sizes) for sizes in zip(inputs, widths, strict=True))
+        self.last = conv_norm_relu(widths[-1], widths[-1])
+        self.head = nn.Conv2d(widths[-1], classes, 1)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score the classes of images (B, 3, H, W), normalised as for ImageNet: (B, classes, H, W)."""
+        scores = self.scores(*map_inputs(image))
+        return interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+    def scores(self, pixels: Tensor, *maps: Tensor) -> Tensor:
+        """Score the classes of `map_inputs`: (B, classes, 64, 64)."""
+        coarsest, *finer = (torch.relu(p(feature)) for p, feature in zip(self.projections, maps, strict=True))
+        features = self.blocks[0](coarsest)
+        for block, finer_map in zip(list(self.blocks)[1:], finer, strict=True):
+            upsampled = interpolate(features, size=finer_map.shape[-2:], mode="bilinear", align_corners=False)
+            parts = (finer_map, upsampled) if block is not self.blocks[-1] else (finer_map, upsampled, pixels)
+            features = block(torch.cat(parts, 1))
+        return self.head(self.dropout(self.last(features)))
+
+
+_PIXEL_CHANNELS = 12  # two by two pixels of three channels
+MAP_INPUTS = (
+    (_PIXEL_CHANNELS, LANDMARK_SIZE // 4, LANDMARK_SIZE // 4),
+    *((channels, side, side) for side, channels in POSE_CHANNELS.items()),
+)
+"""Shapes of `map_inputs` of an image."""
+
+
+def map_inputs(images: Tensor) -> list[Tensor]:
+    """Compute the inputs of a `MapSegmenter`.
+
+    Args:
+        images: (B, 3, H, W) float. Images, normalised as for ImageNet.
+
+    Returns:
+        (B, 12, 64, 64) pixels at half the resolution of the pose network's image, and its maps, coarsest first.
+    """
+    half = (LANDMARK_SIZE // 2, LANDMARK_SIZE // 2)
+    pixels = interpolate(images.float(), half, mode="bilinear", antialias=True, align_corners=False)
+    with torch.no_grad():
+        return [pixel_unshuffle(pixels, 2), *pose_features(images)]
+
+
 class LightSegmenter(nn.Module):
     """Image → class scores, with a ResNet and a decoder.
 
@@ -142,7 +209,7 @@ MODEL = "segmenter"
 
 
 class _Network(NamedTuple):
-    """Family "refinenet", "deeplab" or "light", backbone, widths, and whether the pose network's maps are used."""
+    """Family "refinenet", "deeplab", "light" or "maps", backbone, widths, whether the pose network's maps are used."""
 
     family: str
     backbone: str
@@ -161,8 +228,9 @@ NETWORKS: dict[str, _Network] = {
     "small": _Network("light", "resnet18", 24, (96, 64, 48, 48)),
     "tiny": _Network("light", "resnet18", 12, (48, 32, 24, 24)),
     "tiny-deeplab": _Network("deeplab", "resnet18", 12),
+    "garments": _Network("maps", "", 0, (48, 64, 48, 32), pose=True),
 }
-"""Segmenters by name: the paper's and smaller relatives, and networks that learn from scratch on a CPU."""
+"""Segmenters by name: the paper's and smaller relatives, networks that learn from scratch on a CPU, and `garments`."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +255,15 @@ class SegmenterOptions(Options):
         super().__post_init__()
         if self.guided and NETWORKS[self.network].family != "light":
             raise UsageError("guided", "is for the light segmenters: small and tiny", got=self.network)
+        if self.labels_garments and self.parts != len(GARMENTS):
+            raise UsageError("parts", "are the garments", expected=f"{len(GARMENTS)}", got=f"{self.parts}")
         if self.widths and len(self.widths) != 4:
             raise UsageError("widths", "must be four", expected="channels from the coarsest block up")
+
+    @property
+    def labels_garments(self) -> bool:
+        """Whether the classes are `GARMENTS` instead of body parts."""
+        return self.network == "garments"
 
     @property
     def part_map(self) -> PartMap:
@@ -203,7 +278,7 @@ class SegmenterOptions(Options):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the background and the parts."""
-        return ("background", *self.part_map.names)
+        return ("background", *(GARMENTS if self.labels_garments else self.part_map.names))
 
 
 def build_segmenter(options: SegmenterOptions) -> nn.Module:
@@ -212,6 +287,8 @@ def build_segmenter(options: SegmenterOptions) -> nn.Module:
     classes, width = 1 + options.parts, options.width or network.width
     if network.family == "deeplab":
         return DeepLabSegmenter(classes, backbone=network.backbone, width=width)
+    if network.family == "maps":
+        return MapSegmenter(classes, options.widths or network.widths)
     layers, widths = int(network.backbone.removeprefix("resnet")), options.widths or network.widths
     if network.family == "light":
         return LightSegmenter(
@@ -308,8 +385,9 @@ class Segmenter:
         """
         tensors, header = read_weights(path, MODEL)
         options = options_of(SegmenterOptions, header.config, path)
-        if parts is not None and options.parts != parts:
-            raise InputError(path, "predicts other parts", expected=f"{parts} parts", got=f"{options.parts}")
+        if parts is not None and (options.parts != parts or options.labels_garments):
+            got = "garments" if options.labels_garments else f"{options.parts}"
+            raise InputError(path, "predicts other parts", expected=f"{parts} parts", got=got)
         network = build_segmenter(options)
         fill(network, tensors, path)
         return cls(network, options, device)
