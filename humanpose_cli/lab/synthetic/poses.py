@@ -128,9 +128,8 @@ def with_legs_together(body: Body, pose: Pose, random: np.random.Generator) -> P
     bend = float(random.uniform(0, 0.12))  # radians
     for side, sign in (("left", 1), ("right", -1)):
         hip, knee, ankle = (SMPL24.index(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
-        offset = joints[ankle] - joints[hip]
-        target = sign * (_HEEL_GAP + random.uniform(-0.02, 0.02)) - joints[hip, 0]
-        turn = np.arctan2(offset[0], -offset[1]) - np.arctan2(target, -offset[1])
+        gap = _HEEL_GAP + random.uniform(-0.02, 0.02)
+        turn = sign * float(np.arctan2(abs(joints[hip, 0]) - gap, joints[hip, 1] - joints[ankle, 1]))
         angles = torch.tensor([[-bend, 0.0, -turn], [2 * bend, 0.0, 0.0], [-bend, 0.0, turn]])
         rotations[[hip, knee, ankle]] = axis_angle_to_matrix(angles.float())
     return replace(pose, rotations=rotations, family="upright")
