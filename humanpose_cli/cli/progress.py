@@ -42,6 +42,8 @@ class RunProgress:
         self.counts: tuple[int, int | None, str] = (0, None, doing)
         self._clock = clock
         self._start = clock()
+        self._interlude: tuple[str, float] | None = None  # its name and beginning
+        self._pause = 0.0  # seconds of past interludes
         # Finished work and time at the first report, when models are loaded and earlier results are counted.
         self._first: tuple[float, float] | None = None
         self._together: set[str] = set()  # items prepared together and not finished
@@ -70,7 +72,17 @@ class RunProgress:
         else:
             self._inside = max(self._inside, fraction)
         if self._first is None and fraction > 0 and self.finished_count == self.skipped_count:
-            self._first = self.done - self.skipped_count, self._clock()
+            self._first = self.done - self.skipped_count, self._now()
+
+    def interlude(self, what: str) -> None:
+        """Note that work begins which says nothing about the pace, such as compiling; "" ends it."""
+        if self._interlude is not None:
+            self._pause += self._clock() - self._interlude[1]
+        self._interlude = (what, self._clock()) if what else None
+
+    def _now(self) -> float:
+        """Return seconds on a clock that stands still in interludes."""
+        return (self._clock() if self._interlude is None else self._interlude[1]) - self._pause
 
     def item_finished(self, name: str) -> None:
         """Note that an item is done, failed or skipped; an item that was not started does not count for the pace."""
@@ -99,7 +111,7 @@ class RunProgress:
         """Seconds left at the mean pace since the first report. None before the pace is known."""
         first_done, since = self._first or (0.0, self._start)
         work = self.done - self.skipped_count - first_done
-        return (self._clock() - since) / work * (self.total - self.done) if work > 0 else None
+        return (self._now() - since) / work * (self.total - self.done) if work > 0 else None
 
     @property
     def measured(self) -> bool:
@@ -111,6 +123,7 @@ class RunProgress:
         """The item in work with its counts, such as `clip.mp4: 34/100 frames`."""
         count, total, unit = self.counts
         text = f"{count}/{total} {unit}" if total else f"{count} {unit}" if count else unit
+        text = self._interlude[0] if self._interlude else text
         return f"{self.short}: {text}" if self.short and text else self.short or text
 
     def numbers(self) -> str:

@@ -34,7 +34,7 @@ from typing import Any, TextIO
 from humanpose_cli.batch.runner import BatchProgress
 from humanpose_cli.cli.progress import BarDisplay, Clock, Display, JsonDisplay, LineDisplay, RunProgress, interval
 from humanpose_cli.core.errors import HpcError, one_line
-from humanpose_cli.core.progress import FractionalProgress
+from humanpose_cli.core.progress import FractionalProgress, interlude_listeners
 from humanpose_cli.core.result import ItemResult, Status
 
 _PACKAGE = "humanpose_cli"
@@ -143,6 +143,7 @@ class Reporter(BatchProgress):
         package.setLevel(logging.DEBUG if self.verbose else logging.INFO)
         self._showwarning_before = warnings.showwarning
         warnings.showwarning = self._show_warning  # type: ignore[assignment]
+        interlude_listeners.append(self._interlude)
         threading.Thread(target=self._keep_showing, daemon=True).start()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=partial(_forget_display, weakref.ref(self)))
@@ -151,6 +152,7 @@ class Reporter(BatchProgress):
     def __exit__(self, *problem: Any) -> None:
         self._end.set()
         self.finish()
+        interlude_listeners.remove(self._interlude)
         warnings.showwarning = self._showwarning_before
         logging.getLogger(_PACKAGE).setLevel(self._level_before)
         logging.getLogger().removeHandler(self._handler)
@@ -228,6 +230,10 @@ class Reporter(BatchProgress):
 
     def _step(self, fraction: float, count: int, total: int | None, unit: str) -> None:
         self._run.step(fraction, count, total, unit)
+        self.tick()
+
+    def _interlude(self, what: str) -> None:
+        self._run.interlude(what)
         self.tick()
 
     def item_finished(self, result: ItemResult) -> None:

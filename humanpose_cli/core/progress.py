@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -45,3 +46,19 @@ def part_of(progress: Progress, start: float, end: float) -> Progress:
         return progress
     length = progress.end - progress.start
     return replace(progress, start=progress.start + length * start, end=progress.start + length * end)
+
+
+interlude_listeners: list[Callable[[str], None]] = []
+"""Called with the name of the work when an `interlude` begins, and with "" when it ends."""
+
+
+@contextmanager
+def interlude(what: str) -> Iterator[None]:
+    """Mark work that happens once, such as compiling, and says nothing about the pace of a run."""
+    for listener in interlude_listeners:
+        listener(what)
+    try:
+        yield
+    finally:
+        for listener in interlude_listeners:
+            listener("")

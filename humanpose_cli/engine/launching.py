@@ -39,6 +39,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.progress import interlude
 
 logger = logging.getLogger("humanpose_cli.engine")
 
@@ -287,8 +288,10 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
     block_dim = 1 if device.type == "cpu" else 256
     headers = wp.config.use_precompiled_headers
     build = folder / module.get_module_identifier(block_dim)
+    work: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if not (build.is_dir() and any(path.suffix in _BINARIES[device.type] for path in build.iterdir())):
-        logger.info("compiling the %s kernels for %s, once on this machine", module.name.split(".")[-2], device)
+        _announce(str(device))
+        work = interlude("compiling kernels")
         folder.mkdir(parents=True, exist_ok=True)
         reserve(folder, _MODULE_BYTES)
         try:
@@ -297,7 +300,7 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
             wp.config.use_precompiled_headers = False
             module.unload()  # its options were settled with its identifier
     try:
-        with _native_stderr_to_log():
+        with _native_stderr_to_log(), work:
             wp.load_module(module, wp.device_from_torch(device), block_dim=block_dim)
     finally:
         wp.config.use_precompiled_headers = headers
@@ -307,6 +310,11 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
                 temporary = digest_file.with_name(f"{digest_file.name}.{os.getpid()}")
                 temporary.write_text(_digest(binary), "utf-8")
                 temporary.replace(digest_file)
+
+
+@lru_cache
+def _announce(device: str) -> None:
+    logger.info("compiling kernels for %s, once on this machine", device)
 
 
 def _remove(folder: Path, module: str, *, only_damaged: bool = False) -> None:

@@ -107,6 +107,24 @@ def test_the_time_left_is_without_what_was_done_before_and_without_loading_model
     assert run.seconds_left == pytest.approx(490)
 
 
+def test_an_interlude_is_named_and_does_not_count_for_the_time_left():
+    clock = Clock()
+    run = RunProgress(4, clock)
+    for clock.now in (10.0, 20.0):
+        run.item_started("a", "a")
+        run.step(0.5, 1, 2, "steps")
+        run.item_finished("a")
+    left = run.seconds_left
+    run.item_started("b", "b")
+    run.interlude("compiling kernels")
+    clock.now = 90.0
+    assert (run.seconds_left, run.work) == (left, "b: compiling kernels")
+    run.interlude("")
+    clock.now = 91.0
+    assert run.seconds_left < left + 2
+    assert run.work == "b"
+
+
 def test_without_a_total_there_is_no_percentage():
     clock = Clock()
     run = RunProgress(1, clock)

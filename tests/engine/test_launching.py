@@ -181,7 +181,7 @@ def test_where_nothing_can_be_written_the_reference_is_used_and_said_once(tmp_pa
 def test_a_compilation_is_reported_where_messages_are_shown_and_only_then(tmp_path):
     shown = "import logging, sys\nlogging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)\n"
     first, again = (run_fresh(shown + KERNEL, tmp_path).stdout.splitlines() for _ in range(2))
-    assert first == ["compiling the rasterising kernels for cpu, once on this machine", str(PIXELS)]
+    assert first == ["compiling kernels for cpu, once on this machine", str(PIXELS)]
     assert again == [str(PIXELS)]
 
 
