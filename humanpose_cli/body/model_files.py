@@ -18,23 +18,28 @@ _DOWNLOADS = {
 }
 
 
-def model_file(path: str | Path) -> Path:
+_MODELS = {
+    "smpl": ("SMPL", "https://smpl.is.tue.mpg.de", "SMPL 1.1.0 and give its .pkl file"),
+    "smplh": ("SMPL-H", "https://mano.is.tue.mpg.de", "the extended SMPL+H model and give its model.npz"),
+    "smplx": ("SMPL-X", "https://smpl-x.is.tue.mpg.de", "SMPL-X 1.1 and give its .npz file"),
+}
+
+
+def model_file(path: str | Path, kind: str = "smpl") -> Path:
     """Return the path of a model file of SMPL, SMPL-H or SMPL-X.
 
     Args:
         path: The file.
+        kind: "smpl", "smplh" or "smplx".
 
     Raises:
         UnavailableError: If there is no such file.
     """
     path = Path(path)
     if not path.is_file():
-        raise UnavailableError(
-            path,
-            "no SMPL model file is there",
-            remedy="register at https://smpl.is.tue.mpg.de, download SMPL 1.1.0 and give its .pkl file, "
-            "or use the default body",
-        )
+        name, site, download = _MODELS[kind]
+        remedy = f"register at {site}, download {download}, or use the default body"
+        raise UnavailableError(path, f"no {name} model file is there", remedy=remedy)
     return path
 
 
@@ -65,16 +70,24 @@ def read_model_arrays(
 
 
 def check_body(spec: str) -> None:
-    """Check that the file of "smpl:FILE", "smplh:FILE" or "smplx:FILE" exists.
+    """Check "default", or that the file of "smpl:FILE", "smplh:FILE" or "smplx:FILE" exists.
 
     Args:
         spec: The body.
 
     Raises:
+        UsageError: If `spec` is something else.
         UnavailableError: If the file is missing.
     """
-    if path := spec.partition(":")[2]:
-        model_file(path)
+    if spec == "default":
+        return
+    kind, _, path = spec.partition(":")
+    if kind not in _MODELS or not path:
+        meant = f"did you mean smpl:{spec}?" if "." in spec else ""
+        remedy = f"name its file: {kind}:FILE" if kind in _MODELS else meant
+        expected = "default or smpl:FILE, also smplh, smplx"
+        raise UsageError("body", "is unknown", expected=expected, got=spec, remedy=remedy)
+    model_file(path, kind)
 
 
 def check_prior(spec: str) -> None:

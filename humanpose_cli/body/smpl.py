@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import FACE13, Body, BodyArrays, LandmarkArrays, default_body
-from humanpose_cli.body.model_files import model_file, read_model_arrays
+from humanpose_cli.body.model_files import check_body, model_file, read_model_arrays
 from humanpose_cli.body.texture import part_atlas
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
@@ -396,13 +396,12 @@ def load_body(spec: str, shape_count: int = BETAS, *, mean_hands: bool = False) 
     Example:
         >>> body = hp.load_body("smpl:SMPL_NEUTRAL.pkl")
     """
+    check_body(spec)
     kind, _, path = spec.partition(":")
     if spec == "default":
         return default_body()
-    if kind in _LAYOUTS and path:
-        body = load_smpl(path, shape_count, mean_hands=mean_hands)
-        model = body.name.partition("-")[0]
-        if model != kind:
-            raise InputError(path, "is another model", expected=kind, got=model, remedy=f"`body={model}:{path}`")
-        return body
-    raise UsageError("body", "is unknown", expected="default or smpl:FILE, also smplh, smplx", got=spec)
+    body = load_smpl(path, shape_count, mean_hands=mean_hands)
+    model = body.name.partition("-")[0]
+    if model != kind:
+        raise InputError(path, "is another model", expected=kind, got=model, remedy=f"`body={model}:{path}`")
+    return body

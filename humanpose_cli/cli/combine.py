@@ -306,7 +306,7 @@ class _Takes:
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
         ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
-        ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
+        ("not_fitted", "not fitted", "Detections without a body, and why.", False, True, True),
     ),
     tunes=True,
     cluster="stages",

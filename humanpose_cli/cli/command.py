@@ -138,17 +138,6 @@ def flags_of(name: str) -> Mapping[str, str]:
     return long | {canonical(flag.lstrip("-")): flag for flag in long.values()}
 
 
-def related_with(name: str, flag: str) -> list[str]:
-    """List the other sub-commands of the same command that have a flag."""
-    group, space, _ = name.partition(" ")
-    siblings = [each for each in command_names() if space and each != name and each.startswith(f"{group} ")]
-    return [
-        sibling
-        for sibling in siblings
-        if any(flag in (*p.opts, *p.secondary_opts) for p in build_command(sibling, lambda _: 0).params)
-    ]
-
-
 @dataclass(frozen=True)
 class FlagTranslation(Translation):
     """Writes sentences of the library with the flags of a command.
@@ -188,7 +177,8 @@ class FlagTranslation(Translation):
 def _protect_inputs(values: Mapping[str, Any]) -> None:
     """Protect the files among a command's values from being overwritten."""
     out = values.get("out")
-    protect(path for name, value in values.items() if name != "out" for path in paths_in(value))
+    # `inputs` may name results among them, as the shell's * does; those that are read are protected by `open_inputs`.
+    protect(path for name, value in values.items() if name not in ("out", "inputs") for path in paths_in(value))
     if out is not None:
         check_output(out)
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from humanpose_cli.io.frame_range import FrameRange
     from humanpose_cli.io.inputs import InputItem
 
+_OTHER_SUFFIXES = {".glb", ".fbx", ".bvh", ".obj", ".usd", ".json", ".html", ".txt", ".csv", ".pkl", ".zip"}
 _MIN_GPU_PHOTOGRAPHS = 16  # fewer are fitted on the CPU before a GPU has prepared the networks
 _SEQUENCE = option(
     "--sequence/--independent",
@@ -269,14 +270,15 @@ class FitRun:
 
         reporter = self.session.reporter
         hasty_modes = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
-        remedy = "; `detector=thorough` searches longer" if fit.options.get("detector") in hasty_modes else ""
+        is_hasty = fit.options.get("detector") in hasty_modes
+        remedy = "`detector=thorough` searches longer" if is_hasty else "mark the person with `boxes`, or try a crop"
         uncertain = Counter(detection.frame for detection in fit.unfitted if detection.reason == POSE_NOT_CERTAIN)
         if uncertain:
             count = max(uncertain.values())
             people = "1 more person" if count == 1 else f"{count} more people"
-            reporter.warn(f"{item.short}: {people} may be there{remedy}")
+            reporter.warn(f"{item.short}: {people} may be there; {remedy}")
         elif not len(fit):
-            reporter.info(f"{item.short}: no person was found{remedy}")
+            reporter.info(f"{item.short}: no person was found; {remedy}")
         if len(fit) and not self.options.height and not self.options.network_alone:
             reporter.info(f"{item.short}: {_statures(fit)} tall; `height` sets it")
         persons = (person for person in parse_heights(self.options.height) if person is not None)
@@ -305,7 +307,7 @@ class FitRun:
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
         ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
-        ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
+        ("not_fitted", "not fitted", "Detections without a body, and why.", False, True, True),
         ("accepted", "accepted", _ACCEPTED, False, False, True),
     ),
     tunes=True,
@@ -371,8 +373,10 @@ def fit(
     from humanpose_cli.io.video import VIDEO_SUFFIXES
     from humanpose_cli.networks.weights import find_weights
 
-    if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
-        raise UsageError("out", "is not the name of a fit", expected="a folder or NAME.npz", got=str(out))
+    if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES | _OTHER_SUFFIXES and not out.is_dir():
+        remedy = "hpc export and hpc view make other files of the fit"
+        expected = "a folder or NAME.npz"
+        raise UsageError("out", "is not the name of a fit", expected=expected, got=str(out), remedy=remedy)
     refinement = session.tune_part("refine", RefineOptions())
     if refine:
         prior_file(refinement.prior)

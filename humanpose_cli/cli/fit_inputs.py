@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from humanpose_cli.cli.options import (
     option,
 )
 from humanpose_cli.cli.session import Session
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from humanpose_cli.avatar.look import Look
@@ -50,6 +51,9 @@ class FitInputs:
 
     def find(self, session: Session, flags: BatchFlags, out: Path) -> tuple[list[Path], list[InputItem]]:
         """Find the fit files, and the inputs that hold their frames, without importing torch."""
+        if wrong := next((text for text in self.frames or () if re.fullmatch(r"-?\d*:-?\d*(:\d+)?", text)), ""):
+            remedy = "hpc fit --frames A:B fits a range"
+            raise UsageError("frames", "is a range", expected="the video of the fits", got=wrong, remedy=remedy)
         return flags.fits(self.fits), list(flags.inputs(session, self.frames, out)) if self.frames else []
 
     def items(

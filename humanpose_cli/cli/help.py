@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from humanpose_cli.cli.mistakes import check_words
 from humanpose_cli.cli.options import HELP, SHARED_HEADINGS, option
 from humanpose_cli.cli.session import CommandInfo
 from humanpose_cli.core.errors import UsageError
@@ -26,11 +27,26 @@ class HelpCommand(TyperCommand):
     info = CommandInfo()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse a long option behind a single dash, which would be taken for short ones."""
-        flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts if flag.startswith("--")}
+        """Refuse a long option behind a single dash, which would be taken for short ones, and misunderstood words."""
+        parameters: list[Any] = self.get_params(ctx)
+        flags = [flag for each in parameters for flag in (*each.opts, *each.secondary_opts) if flag.startswith("--")]
         if wrong := next((text for text in args if f"-{text.partition('=')[0]}" in flags), None):
             raise UsageError(wrong, "there is no such option", remedy=f"did you mean -{wrong}?")
-        return super().parse_args(ctx, args)
+        words = list(args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except Exception as error:
+            if hasattr(error, "option_name"):  # typer's parser does not say which command it parsed for
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+        if not ctx.resilient_parsing:
+            lists = [flag for each in parameters if "," in (each.metavar or "") for flag in each.opts]
+            files = [ctx.params.get(each.name) or () for each in parameters if each.nargs == -1]
+            check_words(words, [str(word) for group in files for word in group], flags, lists)
+            for each in parameters:
+                if (value := ctx.params.get(each.name)) is not None and str(value) in flags:
+                    raise UsageError(each.opts[0], "has no value", expected=each.metavar or "", got=str(value))
+        return rest
 
     def sections(self, ctx: Any) -> dict[str, list[Any]]:
         """Group the options under their headings: "Options" are those of `--help`, in their order."""

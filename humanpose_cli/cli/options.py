@@ -22,6 +22,7 @@ from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, u
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.options import Options, infos
 from humanpose_cli.fitting.options import OverlayLabels, SurfaceFiles
+from humanpose_cli.io.colours import named_colour
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import check_readable
 
@@ -72,7 +73,11 @@ def check_values(values: Mapping[str, Any]) -> None:
             )
 
 
-_NO_FILES = {"texture": ("frames", "none"), "background": ("keep", "transparent")}  # option → values that are no files
+# Option → values that are no files, and their description
+_NO_FILES = {
+    "texture": (("frames", "none"), "an image file, frames or none"),
+    "background": (("keep", "transparent"), "an image file, keep, transparent, or a colour such as white or #20ff40"),
+}
 
 
 def _check_file_in_text(name: str, text: str) -> None:
@@ -84,7 +89,11 @@ def _check_file_in_text(name: str, text: str) -> None:
         from humanpose_cli.networks.weights import find_weights
 
         find_weights(text)
-    elif text not in _NO_FILES.get(name, (text,)) or (name == "rig" and "." in text):
+    elif name == "rig" and "." in text:
+        check_readable(text)
+    elif name in _NO_FILES and text not in _NO_FILES[name][0] and not (name == "background" and named_colour(text)):
+        if not Path(text).suffix and not os.path.lexists(text):
+            raise UsageError(name, "is unknown", expected=_NO_FILES[name][1], got=repr(text))
         check_readable(text)
 
 
@@ -423,6 +432,8 @@ class BatchFlags:
             **fields,
         )
         if not any(out in item.outputs for item in items):
+            if out.is_file():
+                raise UsageError(str(out), "is a file, not a folder", remedy="choose another `out`")
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
         if len(items) > 1:
             raise UsageError("out", f"is one file for {len(items)} inputs", got=str(out), remedy="name a folder")

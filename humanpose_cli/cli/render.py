@@ -131,23 +131,41 @@ def _usage_failure(error: BaseException) -> Failure | None:
     # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports
     if not isinstance(error, typer.BadParameter.__bases__[0]):
         return None
-    from humanpose_cli.cli.command import related_with
     from humanpose_cli.cli.help import HelpCommand
+    from humanpose_cli.cli.mistakes import option_remedy, value_remedy
     from humanpose_cli.cli.settings import settings_origin
 
+    # "Invalid value for '--height': …", "No such option: --gpu (Possible options: …)", "Option '--out' requires …"
     sentence = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
     sentence = sentence.replace(": Value error, ", ": ")  # the validator's own word for its kind of error
     context = getattr(error, "ctx", None)
-    parameter = getattr(error, "param", None)
-    if context is not None:
-        origin = settings_origin(context, parameter.name) if parameter is not None else ""
-        sentence += f" (from {origin})" if origin else ""
-        if hasattr(error, "possibilities") and hasattr(error, "option_name"):  # no such option
-            names = related_with(str(context.command.name), error.option_name)
-            sentence += f"; it is an option of {', '.join(f'hpc {name}' for name in names)}" if names else ""
-        is_about_option = hasattr(error, "option_name") or getattr(parameter, "param_type_name", "") == "option"
+    parameter: Any = getattr(error, "param", None)
+    if context is None:
+        return Failure(sentence, ExitCode.USAGE)
+    remedy = ""
+    option = getattr(error, "option_name", "")
+    if hasattr(error, "possibilities"):
+        sentence = sentence.partition(" (Possible")[0]  # click's are similar in some letters only
+        name = " ".join(context.command_path.split()[1:]) or "hpc"
+        remedy = option_remedy(name, option)
+    elif option:
+        parameter = next((each for each in context.command.params if option in each.opts), None)
+        value = getattr(parameter, "metavar", "") or "VALUE"
+        page = f"see {context.command_path} --help-all"
+        remedy = f"type {option} {value}, {page}" if "requires" in sentence else f"type {option} alone"
+    elif "Input should" in sentence:  # the words of pydantic, by which newer versions of typer check numbers
+        text = str(error.__cause__.errors()[0]["input"])  # type: ignore[union-attr]
+        sentence = f"{sentence.partition(', unable')[0]}, found '{text}'"
+        remedy = value_remedy(text, parameter.metavar or "")
+    elif number := re.search(r"'([^']*)' is not a valid", sentence):
+        remedy = value_remedy(number[1], parameter.metavar or "")
+    if parameter is not None and (origin := settings_origin(context, parameter.name)):
+        sentence += f" (from {origin})"
+    if not remedy:
+        is_about_option = bool(option) or getattr(parameter, "param_type_name", "") == "option"
         page = "--help-all" if is_about_option and isinstance(context.command, HelpCommand) else "--help"
-        sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} {page}"
+        remedy = f"see {context.command_path} {page}"
+    sentence += f"; {remedy}"
     return Failure(sentence, ExitCode.USAGE)
 
 
@@ -182,7 +200,7 @@ def json_text(result: CommandResult) -> str:
 def result_text(
     result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str], *, terminal: bool
 ) -> str:
-    """Write the tables of a result; the table of items is the last, with a column for errors if there are any.
+    """Write the tables of a result; the table of items is the last. On a terminal it has a column for errors.
 
     Args:
         result: The result.
@@ -191,7 +209,7 @@ def result_text(
         terminal: Whether to fit the width of the terminal; otherwise values are separated by tabs.
     """
     columns = [c for c in columns if not c.on_request or any(c.key in item.details for item in result.items)]
-    if any(item.error for item in result.items) and all(column.key != _ERROR.key for column in columns):
+    if terminal and any(item.error for item in result.items) and all(column.key != _ERROR.key for column in columns):
         columns.append(_ERROR)
     draw_table, draw_items = (_drawn_table, _drawn_items) if terminal else (_separated_table, _separated_items)
     items = draw_items(result, columns, labels) if result.items else ""
@@ -246,7 +264,9 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
         row += [_text(one_line(cell)) for cell in _cells(_with_short_error(item), columns)]
         rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if has_times else [])])
     optional = {2 + i for i, column in enumerate(columns) if column.optional}
-    parts: list[Any] = list(_fitted(headings, rows, optional))
+    # Reasons of doubt are compared from row to row, on one line each; the columns on request only stand in few rows.
+    unbroken = {2 + i for i, column in enumerate(columns) if column.is_counted and not column.on_request}
+    parts: list[Any] = list(_fitted(headings, rows, optional, unbroken))
     if hidden_count := len(result.items) - len(items):
         parts.append(_text(f"not shown: {hidden_count} more that went well; --json and a pipe list all", "dim"))
     if len(result.items) > 1:
@@ -266,17 +286,16 @@ def _with_short_error(item: ItemResult) -> ItemResult:
     return replace(item, error=error) if item.error else item
 
 
-def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> list[Any]:
+def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int], unbroken: set[int]) -> list[Any]:
     """Lay out rows as a table without optional columns if it is too wide, or else as stacked lines."""
-    # optional: numbers of the columns that may be omitted; the last one is omitted first. Names are never broken.
+    # optional, unbroken: numbers of the columns that may be omitted, the last one first, and of those that may not be
+    # wrapped, as names and the status.
     width = _terminal_width()
     columns = list(range(len(headings)))
     left_out: list[str] = []
     while True:
         widths = {i: max(len(headings[i]), *(row[i].cell_len for row in rows)) for i in columns}
-        wrapped_column = max(
-            columns[2:], key=lambda i: widths[i], default=None
-        )  # the input and the status are never wrapped
+        wrapped_column = max((i for i in columns[2:] if i not in unbroken), key=lambda i: widths[i], default=None)
         room = width - sum(widths.values()) - 3 * (len(columns) - 1)
         fits = room >= 0 or (wrapped_column is not None and widths[wrapped_column] + room >= _MIN_WRAPPED)
         droppable = [i for i in columns if i in optional]

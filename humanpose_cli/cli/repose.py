@@ -61,7 +61,8 @@ _AXES = option(
 )
 _FIT = option("--fit FILE", "Fit file of the photograph. Default: fit it now.")
 _BACKGROUND = option(
-    "--background keep|FILE|transparent", "Background: keep (the photograph, filled in), an image file, or transparent."
+    "--background keep|FILE|COLOUR|transparent",
+    "Background: keep (the photograph, filled in), an image file, a colour (white, #20ff40), or transparent.",
 )
 _PERSON = option(
     "--person ID|ID=ID|largest|all",
@@ -218,6 +219,7 @@ def repose(
     # These import torch, which takes seconds, after everything else has been checked.
     from humanpose_cli.batch.items import item_of
     from humanpose_cli.fitting.result import load_fit
+    from humanpose_cli.io.colours import named_colour
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.inputs import numbered_path
@@ -259,8 +261,8 @@ def repose(
             session.reporter.warn(warning)
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
         _check_unused("images are written", video_codec=form == "numbered" and video_codec != "h264")
-        if numbered is not None and form == "image":
-            session.reporter.info("the target is one pose: one image is written")
+        if len(target) == 1:
+            session.reporter.info_once(_remark(form, numbered, out))
         name = pose_name(pose)
         outputs = repose_outputs(list(input_set), out, form, target, name)
         if options.layers:
@@ -279,7 +281,7 @@ def repose(
         options_record |= {"target_pose": target_digest(pose), "frames": str(frames or ":"), "form": form}
         options_record["video_codec"] = video_codec
         if background not in ("keep", "transparent"):
-            options_record["background"] = file_digest(Path(background))
+            options_record["background"] = named_colour(background) or file_digest(Path(background))
         if fail_if_doubtful:
             options_record["fail_if_doubtful"] = True
         options_record["fit"] = fit and file_digest(fit)
@@ -297,6 +299,13 @@ def repose(
             prepare=work.prepare,
             past_seconds=fit_seconds,
         )
+
+
+def _remark(form: Form, numbered: bool | None, out: Path) -> str:
+    """Say what is made of a single pose if a video or numbered images are requested."""
+    if form == "video":
+        return f"the target is one pose: the video has one frame; --out {out.with_suffix('.png').name} writes an image"
+    return "the target is one pose: one image is written" if form == "image" and numbered is not None else ""
 
 
 def _check_unused(reason: str, **changed: object) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.version import __version__
 
 # Plain help: panels and colours take rich's import (0.1 s) and leave little room for words in a narrow terminal.
@@ -106,6 +107,11 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
                     formatter.write_dl([(name, re.sub(r".*<|>", "", flag).replace("|", ", ")) for name, flag in flags])
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            if args[0] not in self.lines and not args[0].startswith("-") and not ctx.resilient_parsing:
+                from humanpose_cli.cli.mistakes import command_remedy
+
+                remedy = command_remedy(args, [*self.lines]) or f"see {ctx.command_path} --help"
+                raise UsageError(args[0], "there is no such command", remedy=remedy)
             name, command, rest = super().resolve_command(ctx, args)
             if name is None or command is None:
                 return name, command, rest

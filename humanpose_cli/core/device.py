@@ -45,7 +45,10 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 def parse_device(text: str) -> str:
     """Return a device's name. Raises UsageError for another form; `resolve_device` checks the machine."""
     if not _DEVICE.fullmatch(text):
-        raise UsageError("device", "no such device", expected="auto, cpu, cuda or cuda:N", got=repr(text))
+        near = f"cuda:{text}" if text.isdigit() else text.lower().replace("gpu", "cuda")
+        remedy = f"did you mean {near}?" if _DEVICE.fullmatch(near) else ""
+        expected = "auto, cpu, cuda or cuda:N"
+        raise UsageError("device", "no such device", expected=expected, got=repr(text), remedy=remedy)
     return text
 
 

@@ -138,10 +138,12 @@ class Export:
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """Split a list of formats with commas. Raises UsageError for an unknown name, or without a name."""
-    names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
+    names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower().lstrip("."))))
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
-        raise UsageError("format", "is unknown", expected=",".join(FORMATS), got=", ".join(unknown) or "nothing")
+        remedy = _OTHERS.get(unknown[0], "") if unknown else ""
+        got = ", ".join(unknown) or "nothing"
+        raise UsageError("format", "is unknown", expected=",".join(FORMATS), got=got, remedy=remedy)
     return names
 
 
@@ -165,7 +167,11 @@ def output_base(out: Path, formats: str | None) -> tuple[Callable[[str], Path], 
     if kind not in ONE_FILE or (names or (kind,)) != (kind,):
         choices = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
         problem = "cannot be one file for these formats" if kind in FORMATS else f"is no file that is written: .{kind}"
-        raise UsageError("out", problem, expected=choices, got=str(out))
+        remedy = _OTHERS.get(kind, "")
+        if kind in ONE_FILE and names is not None and len(names) == 1:
+            problem = f"has the ending of {kind}, but `format` is {names[0]}"
+            remedy = f"leave `format` out, or name the file {out.stem}.{names[0]}"
+        raise UsageError("out", problem, expected=choices, got=str(out), remedy=remedy)
     return lambda _: out.with_suffix(""), (kind,)
 
 
@@ -447,7 +453,14 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
 """Functions that write the formats, by the user's names."""
 
 _OF_FRAMES = ("cloud", "masks", "maps")  # what the images show, in all frames
-_OTHERS = ("npz", "html", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no names of folders
+_OTHERS = {  # formats that are not written → what to write instead
+    **dict.fromkeys(("blend", "gltf", "vrm"), "glb: Blender opens it"),
+    **dict.fromkeys(("abc", "usda", "usdc", "usdz", "ma", "mb", "c4d"), "usd or fbx: Maya and Cinema 4D open both"),
+    **dict.fromkeys(("dae", "stl", "uasset", "unity", "max"), "fbx for engines and 3ds Max, obj for meshes alone"),
+    **dict.fromkeys(("npz", "smpl", "smplx", "npy", "pkl"), "amass holds the parameters of SMPL; json all joints"),
+    **dict.fromkeys(("mp4", "png", "jpg"), "hpc fit writes the overlay, hpc repose images and videos"),
+    "html": "hpc view writes pages",
+}
 SURFACES = frozenset(("glb", "fbx", "usd", "obj", "ply"))
 """Formats with surfaces and textures."""
 ONE_FILE = ("json", "glb", "fbx", "usd")

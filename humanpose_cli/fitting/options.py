@@ -5,6 +5,7 @@ Noise levels are standard deviations in measurable units.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -237,8 +238,10 @@ def parse_heights(text: str) -> dict[int | None, float]:
             number, height = None, float("nan")
         if not MIN_HEIGHT <= height <= MAX_HEIGHT or number in heights or (number is not None and number < 0):
             expected = f"metres, {MIN_HEIGHT} to {MAX_HEIGHT}, or PERSON=METRES,…"
-            centimetres = MIN_HEIGHT <= height / 100 <= MAX_HEIGHT
-            remedy = f"{height:g} cm are {height / 100:g} m" if centimetres else ""
+            match = re.fullmatch(r"(\d+[.,]?\d*)\s*(?:c?m)?", text)  # centimetres, a decimal comma or a unit
+            size = float(match[1].replace(",", ".")) if match else 0.0
+            meant = next((f"{each:g}" for each in (size, size / 100) if MIN_HEIGHT <= each <= MAX_HEIGHT), "")
+            remedy = f"write {meant}, in metres with a point" if meant else ""
             raise UsageError("height", "is unusable", expected=expected, got=text, remedy=remedy)
         heights[number] = height
     return heights

@@ -81,7 +81,7 @@ class FrameRange:
 
 
 ALL_FRAMES = FrameRange()
-_FRAME, _SECONDS = r"-?[0-9]{1,15}", r"[0-9]{0,9}\.?[0-9]{1,9}s"
+_FRAME, _SECONDS = r"-?(?:0|[1-9][0-9]{0,14})", r"[0-9]{0,9}\.?[0-9]{1,9}s"
 _RANGE = re.compile(rf"\s*({_FRAME}|{_SECONDS})?\s*:\s*({_FRAME}|{_SECONDS})?\s*(?::\s*([0-9]{{1,15}})?\s*)?")
 
 
@@ -98,7 +98,9 @@ def parse_frame_range(text: str) -> FrameRange:
     match = _RANGE.fullmatch(text)
     if match is None:
         expected = "A:B, A:, :B or A:B:STEP with frames from 0, negative ones from the end, or seconds as 0.5s"
-        raise UsageError("frames", "is no range", expected=expected, got=repr(text[:60]))
+        near = re.fullmatch(r"\s*(?:(\d+)\s*(?:-|\.\.+|,|to)\s*)?(\d+)\s*", text)
+        remedy = f"did you mean {near[1] or 0}:{near[2]}?" if near else ""
+        raise UsageError("frames", "is no range", expected=expected, got=repr(text[:60]), remedy=remedy)
     start, stop, step = match.groups()
     seconds = tuple(float(bound[:-1]) if bound and bound.endswith("s") else None for bound in (start, stop))
     first, last = (int(bound) if bound and not bound.endswith("s") else None for bound in (start, stop))

@@ -250,7 +250,7 @@ def open_inputs(
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
     root = _common_root(expansion)
     for argument in expansion:
-        search.take(argument)
+        search.take(argument, several=len(expansion) > 1 or argument.from_list)
     items = search.items(root)
     for item in items:
         protect(item.files)
@@ -284,7 +284,9 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Arg
         if str(argument) == "-":
             expansion.extend(map(_listed, read_list(stdin)))
         elif _ADDRESS.match(str(argument)):
-            error = InputError(str(argument), "is an address", expected="a file", remedy="download it first")
+            local = str(argument).removeprefix("file://")
+            remedy = "download it first" if local == str(argument) else f"its path is {local}"
+            error = InputError(str(argument), "is an address", expected="a file", remedy=remedy)
             expansion.append(_Argument(_absolute(argument), Path.cwd(), error))
         elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
             expansion.extend(_glob(str(argument)))
@@ -334,6 +336,10 @@ def _glob(pattern: str) -> list[_Argument]:
     return [_Argument(_absolute(name), anchor, from_glob=True) for name in matches]
 
 
+_RESULT = re.compile(
+    rf"({'|'.join(map(re.escape, OUTPUT_SUFFIXES))}|\.fit\.npz|\.look\.npz|\.masks\.json)$"
+    r"|^(ledger|run)(\.\d+-of-\d+)?\.jsonl?$"
+)
 _ADDRESS = re.compile(r"[a-z]+://", re.IGNORECASE)
 _NUMBER = re.compile(r"%(?:0(\d+))?d")
 
@@ -399,8 +405,8 @@ class _Search:
     results_listed: int = 0
     choices: list[str] = field(default_factory=list)
 
-    def take(self, argument: _Argument) -> None:
-        """Add the candidates of one argument."""
+    def take(self, argument: _Argument, *, several: bool) -> None:
+        """Add the candidates of one argument; results are left out of several, which a shell makes of `*`."""
         path = argument.path
         if argument.error is not None:
             self.candidates.append(_Candidate("image", path, error=argument.error))
@@ -408,7 +414,7 @@ class _Search:
             self.candidates.append(_Candidate("folder", path, list(argument.series), has_pattern=True))
         elif argument.from_glob and self._is_ours(path, argument.anchor):
             return
-        elif argument.from_list and (path in self.exclude or path.name.endswith(self.output_suffixes)):
+        elif several and self._is_result(path):
             self.results_listed += 1
         elif path.is_dir():
             self._take_folder(path)
@@ -423,6 +429,13 @@ class _Search:
         else:
             error = None if argument.from_glob or argument.from_list else _wrong_file(path)
             self.candidates.append(_Candidate("image", path, error=error))
+
+    def _is_result(self, path: Path) -> bool:
+        """Return whether a file or folder is of an earlier run. A folder of inputs may hold results, too."""
+        if path.is_dir():
+            below = next(os.walk(path))[2]
+            return path.name in SKIPPED_FOLDERS or (bool(below) and all(self._is_result(path / name) for name in below))
+        return path in self.exclude or bool(self.output_suffixes and _RESULT.search(path.name))
 
     def _is_ours(self, path: Path, anchor: Path) -> bool:
         """Return whether a glob matched an output of hpc, or a folder that `files_below` does not enter."""
@@ -502,7 +515,7 @@ class _Search:
         for directory, endings in self.passed_over.items():
             yield f"{directory}: {_others(endings)} without an image or a video left out"
         if self.results_listed:
-            yield f"list: {_counted(self.results_listed, 'result')} of earlier runs left out"
+            yield f"{_counted(self.results_listed, 'result')} of earlier runs left out"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
             yield "`frames` picks frames of videos and sequences, and there are only images: all of them are taken"
 

@@ -41,7 +41,10 @@ def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
 
 
 def check_output(out: str | os.PathLike[str]) -> None:
-    """Raise UsageError if an output of the running command is a link to a folder, a broken link, or an input."""
+    """Raise UsageError if an output of the running command is a link, an input, or below a file."""
+    folders = [*Path(out).parents, *[Path(out)] * (not Path(out).suffix)]  # files that are written have endings
+    if file := next((folder for folder in folders if folder.is_file()), None):
+        raise UsageError(file, "is a file, not a folder", remedy="choose another `out`")
     if os.path.islink(out):
         if not os.path.exists(out):
             raise UsageError(out, "is a link to nothing", remedy="mend the link, or choose another file or folder")

@@ -146,24 +146,40 @@ def reader_of(path: Path | str) -> str:
         return f"`weights={word}` reads it, if it holds the weights of a network"
     if kind == "an HDF5 file":
         return f"hpc cache {word} shows it, if it is part of a dataset cache"
+    if kind == "a web page":
+        return "save the image or the video itself, not its page"
     if kind == "text" and name.endswith((".txt", ".lst")):
         return f"hpc fit --items {word} reads it, if it is a list of images"
     return ""
 
 
-def _similar_name(path: Path) -> str:
+def _missing_remedy(name: str) -> str:
+    """Explain why a file is missing, by its name as typed: quotes, separators, case, or a typing error."""
+    meant = os.path.expanduser(name) if name.startswith("~") else name.strip(" \"'\u201c\u201d\u2018\u2019")
+    if meant != name:
+        return f"~ is the home folder outside of quotes only: {meant}" if name[0] == "~" else f"did you mean {meant}?"
+    if os.name != "nt" and "\\" in name:
+        drive, _, below = name.replace("\\", "/").rpartition(":")
+        mounted = f"/mnt/{drive.lower()}{below}" if drive else below
+        return f"\\ does not separate folders here: {mounted}{', if this is WSL' if drive else ''}"
+    if "," in name and all(map(os.path.exists, name.split(","))):
+        return f"separate files by spaces: {name.replace(',', ' ')}"
+    path = Path(name)
     try:
-        close = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1, cutoff=0.85)
+        names = os.listdir(path.parent)
     except OSError:  # the folder is missing, too
-        return ""
-    return f"did you mean {path.with_name(close[0])}?" if close else ""
+        return f"there is no folder {path.parent}"
+    same_case = [each for each in names if each.lower() == path.name.lower()]
+    same_stem = [each for each in names if Path(each).stem == path.name]
+    close = same_case or same_stem or difflib.get_close_matches(path.name, names, n=1, cutoff=0.85)
+    reason = " (upper and lower case differ)" if same_case else ""
+    return f"did you mean {path.with_name(close[0])}?{reason}" if close else "check the spelling and the folder"
 
 
 def reading_error(path: Path | str, error: OSError) -> HpcError:
     """Explain why a file cannot be read: InputError, or UnavailableError if the machine or network mount fails."""
     if isinstance(error, FileNotFoundError):
-        remedy = _similar_name(Path(path)) or "check the spelling and the folder"
-        return InputError(path, "does not exist", remedy=remedy)
+        return InputError(path, "does not exist", remedy=_missing_remedy(str(path)))
     if isinstance(error, IsADirectoryError):
         return InputError(path, "is a folder", expected="a file")
     if error.errno == errno.ENAMETOOLONG:

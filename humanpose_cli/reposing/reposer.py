@@ -26,6 +26,7 @@ from humanpose_cli.fitting.painted_masks import painted_masks
 from humanpose_cli.fitting.people import PeopleSource, detections_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.io.colours import named_colour
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.images import read_image
@@ -52,7 +53,7 @@ class Reposer:
             "auto" is "mesh".
         person: The people to repose: "largest", "all", track ids, or a mapping of ids to ids of the target's people.
         target_person: Whose poses of the target to use: "largest", "all" or a track id.
-        background: "keep", "transparent", or an image as a path or (h, w, 3) uint8.
+        background: "keep", "transparent", a colour of CSS ("white", "#20ff40"), or an image, a path or (h, w, 3) uint8.
         size: The longer side of the result, pixels; None for the photograph's.
         canvas: The part of the scene that the image shows: "keep", "auto", "fit", or "WxH" in pixels.
         absolute: Whether to draw the pose at its own coordinates.
@@ -282,6 +283,8 @@ def _plate_of(background: Backdrop | None) -> tuple[NDArray[np.uint8] | None, An
     """Read the background if it is an image; also return the option `background`."""
     if background is None or (isinstance(background, str) and background in ("keep", "transparent")):
         return None, background
+    if isinstance(background, str) and (colour := named_colour(background)) is not None:
+        return np.full((1, 1, 3), colour, np.uint8), None
     return read_image(background).pixels if isinstance(background, str | Path) else check_pixels(background), None
 
 
@@ -369,7 +372,7 @@ def repose(
         person: The people to repose: "largest", "all", track ids, or a mapping: {0: 1, 1: 0} lets the target's person 1
             drive person 0, and the other way round.
         target_person: Whose poses of the target to use: "largest", "all" or a track id.
-        background: "keep", "transparent", or an image as a path or (h, w, 3) uint8.
+        background: "keep", "transparent", a colour of CSS ("white", "#20ff40"), or an image, a path or (h, w, 3) uint8.
         size: The longer side of the result, pixels; None for the photograph's.
         canvas: The part of the scene that the image shows: "keep", "auto", "fit", or "WxH" in pixels.
         absolute: Whether to draw the pose at its own coordinates.

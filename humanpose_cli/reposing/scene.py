@@ -52,7 +52,7 @@ from humanpose_cli.reposing.targets import finger_rotations, motion_on, with_str
 from humanpose_cli.reposing.warping import WarpReposer
 
 Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
-"""A background: the photo's, none, or an image (a path or (h, w, 3) uint8)."""
+"""A background: the photo's, none, a colour of CSS, or an image (a path or (h, w, 3) uint8)."""
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_done_in_part_is_exit_code_4(hpc):
         ("probe --device gpu", "--device: no such device, expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ("probe --out", "--out"),
         ("probe --out=", "--out: is empty"),
-        ("prob", "No such command 'prob'. Did you mean 'probe'? see hpc --help\n"),
+        ("prob", "prob: there is no such command; did you mean hpc probe?\n"),
         ("--nonsense", "--nonsense"),
         ("probe --set x", "--set: cannot be read, expected key=value, found 'x'"),
         ("probe --set sed=1", "setting sed: there is no such setting; did you mean seed?"),

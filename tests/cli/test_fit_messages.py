@@ -53,7 +53,7 @@ def test_a_detection_that_is_not_certain_is_said(hpc, monkeypatch, tmp_path):
     write_image(tmp_path / "street.png", np.zeros((960, 1280, 3), np.uint8))
     line = ("fit", str(tmp_path / "street.png"), "--out", str(tmp_path), "--no-overlay", "--json")
     (said,) = json.loads(hpc(*line).out)["messages"]
-    assert said == "street.png: 2 more people may be there"
+    assert said == "street.png: 2 more people may be there; mark the person with --boxes, or try a crop"
     (said,) = json.loads(hpc(*line, "--detector", "fast", "--overwrite").out)["messages"]
     assert said.startswith("street.png: 2 more people may be there; --detector thorough")
 

@@ -94,7 +94,7 @@ def test_what_earlier_runs_wrote_is_no_input_of_a_list(hpc, tmp_path):
     (tmp_path / "list.txt").write_text(f"{photo}\n{result}\n")
     ran = hpc("fit", "--items", str(tmp_path / "list.txt"), "--out", str(out), "--dry-run", "--json")
     assert [item["input"] for item in ran.document["items"]] == [str(photo)]
-    assert "list: 1 result of earlier runs left out\n" in ran.err
+    assert "1 result of earlier runs left out\n" in ran.err
 
 
 @pytest.mark.posix("needs POSIX pipes")

@@ -228,7 +228,7 @@ class TestTrouble:
             output_suffixes=[".overlay.jpg"],
         )
         assert keys(found) == ["a.jpg"]
-        assert found.messages == ("list: 2 results of earlier runs left out",)
+        assert found.messages == ("2 results of earlier runs left out",)
         assert keys(open_inputs([names[1]], output_suffixes=[".overlay.jpg"])) == ["a.jpg.overlay.jpg"]
 
     def test_two_names_of_one_normal_form_are_two_items(self, folder):

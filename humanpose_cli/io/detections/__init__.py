@@ -72,7 +72,8 @@ def _people_of_file(path: Path, want: str) -> UserDetections:
     is_json = head.lstrip("\ufeff \t\r\n")[:1] in ("[", "{") or path.suffix.lower() == ".json"
     if want == "box" and not is_json:
         return boxes_from_csv(path)
-    return _people_of_document(path, read_json(path), want)
+    forms = f"{_FORMS}, boxes also CSV" if want == "box" else f"{_FORMS}, or YOLO's labels"
+    return _people_of_document(path, read_json(path, remedy=f"JSON of {forms} is read"), want)
 
 
 def _people_of_document(path: Path, document: Any, want: str) -> UserDetections:

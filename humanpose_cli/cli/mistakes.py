@@ -1,0 +1,180 @@
+"""Remedies for command lines with a mistake: what an unknown option, command or argument most likely means."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.cli.table import COMMANDS, command_names
+from humanpose_cli.core.errors import InputError, UsageError, shell_word
+from humanpose_cli.io.sniffing import reader_of
+
+# Names of options in other programs → options of ours, of which a command's own is suggested; or a sentence.
+_OPTIONS = {
+    "gpu cuda gpus gpu-id": "--device cuda",
+    "cpu no-gpu no-cuda": "--device cpu",
+    "fps framerate rate r": "--frame-rate",
+    "output output-dir output-folder output-file outdir out-dir outfile outputs save dest O": "--out",
+    "input inputs image images img video videos file files source src i": "files need no option: hpc {} photo.jpg",
+    "start end ss t to begin stop stride step skip every n-frames": "--frames A:B:STEP",
+    "force replace clobber y yes f": "--overwrite",
+    "j jobs workers num-workers nproc cores": "--threads",
+    "debug trace log-level v": "--verbose",
+    "silent q": "--quiet",
+    "dry n simulate": "--dry-run",
+    "continue": "--resume",
+    "batch bs": "--batch-size",
+    "checkpoint ckpt": "--weights",
+    "conf confidence threshold score": "--min-confidence",
+    "person people max-people num-people": "--people --person",
+    "static static-camera": "--camera still",
+    "bg": "--background",
+    "pose target": "--target-pose",
+    "resolution res width": "--size",
+    "codec vcodec": "--video-codec",
+    "model smpl smplx smplh gender": "--body smplx:FILE",
+    "obj ply glb gltf fbx bvh usd save-obj save-mesh mesh export": "hpc export FITS --format glb,obj,fbx writes meshes",
+    "recursive recurse": "folders are read with all folders in them",
+    "smooth smoothing filter": "the motion of videos is smoothed always",
+    "port host browser open show": "hpc view writes a page: open it in a browser",
+    "z-up y-up up axis scale units": "files are in metres and y up, of AMASS z up (hpc export --help-all)",
+    "version V": "hpc --version prints the version",
+    "download": "hpc weights fetch NAME",
+    "fix repair install": "hpc doctor prints the lines that repair",
+}
+# Names that other programs have for commands → commands.
+_COMMANDS = {
+    "predict detect estimate infer run process track pose2d images video": "hpc fit photo.jpg",
+    "convert save glb fbx bvh": "hpc export hpc-out/fit",
+    "show visualize visualise render open plot play": "hpc view hpc-out/fit",
+    "retarget animate transfer pose": "hpc repose photo.jpg pose.npy",
+    "sync calibrate merge multiview stereo": "hpc combine",
+    "download models model": "hpc weights fetch NAME",
+    "install setup test check info update upgrade": "hpc doctor",
+    "status log errors": "hpc ledger hpc-out/fit",
+    "version": "hpc --version",
+    "example try start": "hpc demo",
+}
+_DASHES = "-\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}"
+_SWITCHED = ("true", "false", "yes", "no", "on", "off")
+_MAX_WORDS = 6  # of a file's name that was not quoted
+
+
+def option_remedy(command: str, option: str) -> str:
+    """Suggest what an unknown option of a command stands for; "" if nothing is similar.
+
+    Args:
+        command: Name of the command, or "hpc" for an option before the command.
+        option: The option as typed, such as "--gpu".
+    """
+    name = option.lstrip("-")
+    plain = name.lower().replace("_", "-") if len(name) > 1 else name
+    if command not in command_names():
+        if plain in ("v", "V"):
+            return _OPTIONS["version V"]
+        name = command if command in COMMANDS else "COMMAND"
+        return f"options stand behind the command: hpc {name} … {option}"
+    flags = _flags(command)
+    if same := next((f"--{each}" for each in (plain, f"{plain}s", plain.rstrip("s")) if f"--{each}" in flags), ""):
+        return f"did you mean {same}?"
+    if plain.startswith("no-") and f"--{plain[3:]}" in flags:
+        return f"leave --{plain[3:]} out: it is off unless it is typed"
+    if intent := _meaning(plain, _OPTIONS):
+        own = [flag for flag in intent.split(" --") if flag]
+        fitting = [flag for flag in own if f"--{flag.lstrip('-').split()[0]}" in flags]
+        if not intent.startswith("--"):
+            return intent.format(command)
+        if fitting:
+            return f"did you mean --{fitting[0].lstrip('-')}?"
+        plain = own[0].lstrip("-")
+    if close := get_close_matches(plain, [flag[2:] for flag in flags], n=1, cutoff=0.75):
+        return f"did you mean --{close[0]}?"
+    flag = f"--{plain.split()[0]}"
+    owners = [f"hpc {each}" for each in command_names() if flag in _flags(each)]
+    return f"it is an option of {', '.join(owners[:4])}: {owners[0]} --{plain}" if owners else ""
+
+
+def command_remedy(arguments: Sequence[str], names: Sequence[str]) -> str:
+    """Suggest the command for a line that begins with something else; "" if nothing is similar.
+
+    Args:
+        arguments: The line without `hpc`.
+        names: The possible commands.
+    """
+    name, *rest = arguments
+    if "fit" in names:
+        path = Path(name)
+        if path.is_file() and (remedy := reader_of(path)):
+            return remedy
+        if path.exists() or path.suffix or os.sep in name:
+            return f"name a command first: hpc fit {shell_word(name)}"
+        if intent := _meaning(name.lower(), _COMMANDS):
+            return f"did you mean {intent}?"
+    close = get_close_matches(name.lower(), names, n=1)
+    group = "hpc" if "fit" in names and "ledger" in names else "hpc evaluate"
+    return f"did you mean {' '.join([group, close[0], *map(shell_word, rest)])}?" if close else ""
+
+
+def value_remedy(text: str, metavar: str) -> str:
+    """Suggest how to write a number that was typed with a comma or a unit; "" for other text."""
+    match = re.fullmatch(r"([-+]?\d*[.,]?\d+)\s*(\D*)", text)
+    if match is None:
+        return ""
+    number, unit = match[1].replace(",", "."), match[2]
+    if unit == "%":
+        return f"write {float(number) / 100:g}"
+    if unit:
+        return f"write a number without a unit, in {metavar}"
+    return f"write {number}, with a point" if number != match[1] else ""
+
+
+def check_words(
+    arguments: Sequence[str], positional: Sequence[str], flags: Sequence[str], lists: Sequence[str]
+) -> None:
+    """Raise UsageError or InputError for words that are meant as something else than a file or a value.
+
+    Args:
+        arguments: The command line behind the command.
+        positional: The words that were read as files.
+        flags: The options of the command.
+        lists: The options with values that have commas between them.
+    """
+    for start, word in enumerate(arguments):
+        if word == "=":
+            before = arguments[start - 1]
+            raise UsageError("=", "stands alone", remedy=f"no spaces around it: {before}={arguments[-1]}")
+        if start > 1 and arguments[start - 2] in lists and word in positional and not os.path.lexists(word):
+            option, value = arguments[start - 2 : start]
+            raise InputError(word, "does not exist", remedy=f"did you mean {option} {value},{word}?")
+        ends = range(start + 2, min(start + _MAX_WORDS, len(arguments)) + 1)
+        if not word.startswith("-") and not os.path.lexists(word) and ends:
+            names = (" ".join(arguments[start:end]) for end in ends)
+            if name := next(filter(os.path.exists, names), ""):
+                raise UsageError(name, "has a space in its name", remedy=f"quote it: {shell_word(name)}")
+    for word in positional:
+        if os.path.lexists(word):
+            continue
+        bare = word.lstrip(_DASHES + "/").partition("=")[0].lower()
+        flag = f"--{bare}"
+        if word[0] in _DASHES and word != "-":
+            remedy = f"type two hyphens: {flag}" if flag in flags else "type hyphens, not the dashes of a text editor"
+            raise UsageError(word, "begins with a dash that is no hyphen", remedy=remedy)
+        if bare in ("?", "help", "h") or (flag in flags and word.lstrip("/").lower() == bare):
+            raise InputError(word, "does not exist", remedy=f"did you mean {flag if flag in flags else '--help'}?")
+        if bare in _SWITCHED:
+            raise InputError(word, "does not exist", remedy="options that are switches take no value")
+
+
+def _meaning(name: str, table: Mapping[str, str]) -> str:
+    return next((meaning for names, meaning in table.items() if name in names.split()), "")
+
+
+def _flags(command: str) -> list[str]:
+    from humanpose_cli.cli.command import build_command
+
+    parameters: list[Any] = list(build_command(command, lambda _: 0).params)
+    return [flag for each in parameters for flag in (*each.opts, *each.secondary_opts) if flag.startswith("--")]
