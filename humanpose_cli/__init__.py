@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+import re
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 from humanpose_cli.version import __version__
 
@@ -103,8 +105,24 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for function in [value, *vars(value).values()] if isinstance(value, type | FunctionType) else []:
+        if isinstance(function, FunctionType):
+            _name_choices(function)
     globals()[name] = value
     return value
+
+
+def _name_choices(function: FunctionType) -> None:
+    """Replace the names of Literal types in a function's annotations by their choices, for `help`."""
+
+    def choices(match: re.Match[str]) -> str:
+        kind = function.__globals__.get(match[0])
+        is_literal = get_origin(kind) is Literal or (isinstance(kind, str) and "Literal[" in kind)
+        return str(kind).removeprefix("typing.") if is_literal else match[0]
+
+    for name, text in function.__annotations__.items():
+        if isinstance(text, str):
+            function.__annotations__[name] = re.sub(r"\b[A-Z]\w+", choices, text)
 
 
 def __dir__() -> list[str]:

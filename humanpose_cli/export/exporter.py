@@ -33,6 +33,7 @@ from humanpose_cli.export.rigs import Rig, read_rig
 from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh, frame_meshes, people_in_world
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
+from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import (
     atomic_path,
@@ -204,7 +205,7 @@ def export_fit(
     rig: str | None = None,
     in_place: bool = False,
     loop: str | None = None,
-    progress: Progress = no_progress,
+    progress: bool | Progress | None = None,
 ) -> tuple[Path, ...]:
     """Write a fit in each of the formats.
 
@@ -224,7 +225,7 @@ def export_fit(
         rig: Skeleton of the files, see `rigs.read_rig`; None for the body's.
         in_place: Whether the pelvis stays above one point of the ground; feet then slide.
         loop: "A:B". The frames A to B as a clip that repeats without a jump, see `export.clips`; None for all frames.
-        progress: The listener.
+        progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
 
     Returns:
         The files in the order written.
@@ -236,10 +237,11 @@ def export_fit(
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
     skeleton, clip = rig_of(rig, names, Path(base).parent), clip_of(in_place, loop, names)
     textures = textures if SURFACES.intersection(names) else "none"
-    export = export_of(
-        fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=progress, frames=frames, body=body
-    )
-    return export.on_rig(skeleton, grounded=world == "ground").clipped(clip).write(names)
+    with progress_of(progress) as report:
+        export = export_of(
+            fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=report, frames=frames, body=body
+        )
+        return export.on_rig(skeleton, grounded=world == "ground").clipped(clip).write(names)
 
 
 def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:

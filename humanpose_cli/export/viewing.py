@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.core.progress import Progress, part_of
 from humanpose_cli.export.cloud import clouds_of
 from humanpose_cli.export.exporter import export_of
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.looks import Textures
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
+from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.video import VideoCodec, VideoWriter
@@ -88,7 +89,7 @@ def view(
     textures: Textures = None,
     body: Body | None = None,
     video_codec: VideoCodec = "h264",
-    progress: Progress = no_progress,
+    progress: bool | Progress | None = None,
 ) -> ViewPage:
     """Make an HTML page of a fit, which a notebook shows as the last line of a cell.
 
@@ -102,7 +103,7 @@ def view(
             refinement, also from its files. People without a texture have the colours of overlays.
         body: Body model of a SMPL fit that was read from a file.
         video_codec: Codec of the frames' video.
-        progress: The listener.
+        progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
 
     Returns:
         The page.
@@ -116,13 +117,14 @@ def view(
     fit = fit_of(fit)
     if len(fit.cameras) > 1 and frames is not None and not isinstance(frames, FitFrames):
         fit, frames = frames_of_fit(fit, frames)
-    export = export_of(
-        fit, "", frame_rate=None, world="ground", textures=textures, progress=progress, frames=frames, body=body
-    )
-    fit, images, rate = export.fit, export.frames, export.fit.frame_rate
-    cameras = export.scene.cameras
-    glb = glb_bytes(export.scene)
-    element = "" if images is None else _elements_of_cameras(fit, images, video_codec, progress)
+    with progress_of(progress) as report:
+        export = export_of(
+            fit, "", frame_rate=None, world="ground", textures=textures, progress=report, frames=frames, body=body
+        )
+        fit, images, rate = export.fit, export.frames, export.fit.frame_rate
+        cameras = export.scene.cameras
+        glb = glb_bytes(export.scene)
+        element = "" if images is None else _elements_of_cameras(fit, images, video_codec, report)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     glb_text = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
     library = base64.b64encode((DATA / "three.js.gz").read_bytes()).decode("ascii")
