@@ -70,7 +70,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf .venv  # none yet, half made, or moved here
 	@test -d .venv || $(PYTHON) -m venv .venv || \
 	  { rm -rf .venv; echo "$(PYTHON): cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
-	@echo 'Installing into .venv: about 0.6 GB to download and 2 GB on disk; with CUDA 3 GB and 6 GB'
+	@echo 'Installing into .venv: about 0.6 GB to download and 2.0 GB on disk; with CUDA 3 GB and 5.7 GB'
 	@$(choose_torch); $(call pip_install,--no-deps $$torch)
 	@$(call pip_install,-e .)
 	@touch $@

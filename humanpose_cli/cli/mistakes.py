@@ -76,8 +76,8 @@ def option_remedy(command: str, option: str) -> str:
     if command not in command_names():
         if plain in ("v", "V"):
             return _OPTIONS["version V"]
-        name = command if command in COMMANDS else "COMMAND"
-        return f"options stand behind the command: hpc {name} … {option}"
+        group = f"hpc {command}" if command in COMMANDS else "hpc"
+        return f"options stand behind the command: {group} COMMAND … {option}"
     flags = _flags(command)
     if same := next((f"--{each}" for each in (plain, f"{plain}s", plain.rstrip("s")) if f"--{each}" in flags), ""):
         return f"did you mean {same}?"

@@ -15,7 +15,7 @@ import numpy as np
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress
 from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import bvh_text
 from humanpose_cli.export.clips import Clip, with_motions

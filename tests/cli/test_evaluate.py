@@ -159,7 +159,7 @@ OF_FITS, TRAINED = ("fit", "--data", "CACHE"), ("fit", "--data", "CACHE", "--abl
         (("refine", "--data", "CACHE", "--predictions", "x", "--set", "base=noise"), 2, "base"),
         (("refine", "--data", "CACHE", "--seeds", "2", "--ablation", "robustness"), 2, "--seeds"),
         (("refine", "--data", "CACHE", "--ablation", "inputs", "--body", "smpl:none.pkl"), 5, "none.pkl: no SMPL"),
-        (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "it is an option of hpc evaluate fit;"),
+        (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "it is an option of hpc evaluate fit:"),
         (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "nothing"),
         (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
     ],
@@ -206,7 +206,7 @@ def test_a_command_is_needed_and_options_come_after_it(hpc, cache):
     assert "Missing command; see hpc evaluate --help" in hpc("evaluate").err
     before = hpc("evaluate", "--data", cache, "fit", "--json")
     assert (before.code, before.document["command"]) == (2, "evaluate")
-    assert "No such option: --data; see hpc evaluate --help" in before.err
+    assert "No such option: --data; options stand behind the command: hpc evaluate COMMAND … --data" in before.err
 
 
 def test_help_lists_the_sub_commands(hpc):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.cli import render
+from humanpose_cli.cli.command import function_of
 from humanpose_cli.cli.render import json_text, json_values, result_text
 from humanpose_cli.cli.session import ResultColumn
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
@@ -104,17 +105,17 @@ def test_a_column_that_an_option_asks_for_is_there_where_an_item_has_it(terminal
 SENTENCE = 'usd-core: is not installed, and USD files need it; pip install "humanpose-cli[usd]"'
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_error_of_a_failed_item_is_in_its_row(monkeypatch, terminal):
+def test_the_error_of_a_failed_item_is_in_its_row_of_a_terminal_and_else_on_stderr_alone(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     columns = (ResultColumn("files", "files"),)
     done = ItemResult("a.fit.npz", Status.SUCCESS, details={"files": 1})
     failed = ItemResult("b", Status.ERROR, error=SENTENCE)
-    header, *rows = table((done, failed), columns, terminal=terminal).splitlines()
+    header, *rows = table((done, failed), columns).splitlines()
     assert header.split()[:4] == ["input", "status", "files", "error"]
     (row,) = [row for row in rows if row.startswith("b")]
     assert SENTENCE in row
-    assert "error" not in table((done,), columns, terminal=terminal)
+    assert "error" not in table((done,), columns)
+    assert SENTENCE not in table((done, failed), columns, terminal=False)
 
 
 def test_a_command_with_a_column_of_errors_has_it_once():
@@ -146,6 +147,17 @@ def test_a_narrow_terminal_goes_without_optional_columns_and_breaks_no_name(monk
     assert lines[0].split() == ["input", "status", "what", "MB"]
     assert lines[2].startswith("imagenet-resnet101   done     body parts")
     assert lines[-1] == "not shown at this width: held out, licence"
+
+
+def test_the_person_who_was_missed_is_shown_and_doubts_are_not_wrapped(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    details = {"people": 1, "error_px": 2.27, "confidence": 0.66, "doubtful": "right leg uncertain"}
+    missed = ItemResult("photo.jpg", Status.SUCCESS, seconds=9.0, details={**details, "not_fitted": "1 not certain"})
+    lines = table((missed,), function_of("fit").info.columns).splitlines()
+    assert lines[0].split("   ")[0] == "input"
+    assert "right leg uncertain" in lines[2]
+    assert "1 not" in lines[2]
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_terminal_with_no_room_for_a_table_gets_lines(monkeypatch):
@@ -182,7 +194,7 @@ def test_cells_and_results_are_relative_and_the_folder_of_results_is_named_once(
     assert text.splitlines()[3].endswith("failed   is empty")
     piped = table((done, failed), terminal=False)  # of programs, which need the paths
     assert "/data/photos/a.jpg" in piped
-    assert error in piped
+    assert "in/b.jpg\tfailed" in piped
     (one,) = [line for line in table((replace(done, outputs=("x/a.npz",)),) * 2).splitlines() if "npz" in line]
     assert one == "result: x/a.npz"
 
