@@ -78,6 +78,12 @@ def plot_of_losses() -> Iterator[Callable[..., None] | None]:
         yield drawn
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests make a key of their own, not the user's."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of this session that all workers of pytest-xdist share."""

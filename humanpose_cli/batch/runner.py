@@ -35,8 +35,13 @@ from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, is_s
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.atomic import is_about_output, removed_on_failure, write_json, writing_error
+from humanpose_cli.io.output_names import FIT_SUFFIX
+from humanpose_cli.io.paths import relative_path
+from humanpose_cli.io.signatures import SIGNATURES, read_signatures, user_key
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.version import __version__
+
+_RECORD_SECONDS = 10.0  # between writes of run.json, whose signatures a killed run leaves
 
 
 @dataclass(frozen=True)
@@ -218,11 +223,14 @@ class _Run:
         self.indices: list[int] = []  # indices of the results' items, in order
         self.halt: Failure | None = None
         self._waits = self._has_left = False  # for a preparation; the groups of items
+        self._record: dict[str, Any] = {}  # the contents of run.json, which is written at the start and again
+        self._signatures = {**read_signatures(run_record_path(batch.out, batch.shard))}  # of earlier runs, too
+        self._recorded_at = 0.0
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
         self.earlier.refuse_conflicts(items)
-        record = run_record(self.batch.command, self.batch.options, self.batch.shard, self.batch.arguments)
-        self._write_record(record)
+        self._record = run_record(self.batch.command, self.batch.options, self.batch.shard, self.batch.arguments)
+        self._write_record()
         self.progress.start(len(items))
         self.start_time = time.monotonic() - self.batch.past_seconds
         try:
@@ -235,7 +243,7 @@ class _Run:
                 raise
         finally:
             self.progress.finish()
-        return self._close_record(record, self._result(items))
+        return self._close_record(self._result(items))
 
     @property
     def _stopped(self) -> bool:
@@ -324,6 +332,7 @@ class _Run:
         """Record the result with its contents; return a failure if the ledger cannot be written."""
         try:
             self.ledger.record(item, mark, result)
+            self._sign(result.outputs)
         except UnavailableError as error:  # most likely a full disk; the item is done again
             return self._failure(item, error, result.seconds)
         if result.status is not Status.ERROR:
@@ -396,14 +405,31 @@ class _Run:
             "items_per_second": round(worked_count / seconds, 3) if worked_count and seconds else 0.0,
         }
 
-    def _write_record(self, record: Mapping[str, Any]) -> None:
-        write_json(run_record_path(self.batch.out, self.batch.shard), record)
+    def _write_record(self) -> None:
+        signatures = {SIGNATURES: self._signatures} if self._signatures else {}
+        write_json(run_record_path(self.batch.out, self.batch.shard), self._record | signatures)
+        self._recorded_at = time.monotonic()
 
-    def _close_record(self, record: Mapping[str, Any], result: CommandResult) -> CommandResult:
+    def _sign(self, outputs: Sequence[str]) -> None:
+        """Sign the fits among outputs, for `run.json`, which is also written now and then in case of a crash."""
+        fits = [path for path in outputs if path.endswith(FIT_SUFFIX)]
+        if not fits or (key := user_key(make=True)) is None:
+            return
+        from humanpose_cli.io.fit_files import signature_of  # which other commands do not need
+
+        for path in fits:
+            with suppress(HpcError, OSError):  # it has vanished
+                name = relative_path(path, self.batch.out).replace(os.sep, "/")
+                self._signatures[name] = signature_of(Path(path), key)
+        if time.monotonic() - self._recorded_at > _RECORD_SECONDS:
+            self._write_record()
+
+    def _close_record(self, result: CommandResult) -> CommandResult:
         counts = Counter(item.status.value for item in result.items)
-        ending = {"finished": utc_time(), "status": result.status.value, "items": dict(sorted(counts.items()))}
+        items = dict(sorted(counts.items()))
+        self._record |= {"finished": utc_time(), "status": result.status.value, "items": items}
         try:
-            self._write_record({**record, **ending})
+            self._write_record()
         except UnavailableError as error:  # the results are complete; the message is about their record
             code = result.exit_code or error.exit_code
             return replace(result, messages=(*result.messages, str(error)), exit_code=code)

@@ -22,9 +22,17 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.fit_options import read_options
-from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, frame_inputs, read_frame_files
+from humanpose_cli.io.frame_files import (
+    FrameFiles,
+    folders_of,
+    frame_files_text,
+    frame_inputs,
+    read_frame_files,
+    untrusted_path,
+)
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import check_version, narrowed, read_npz
+from humanpose_cli.io.signatures import signature
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
 from humanpose_cli.io.take_views import PREFIX, FitCamera, TakeViews, check_view_arrays, views_of_arrays
@@ -530,9 +538,8 @@ def read_fit(path: Path | str) -> FitRecord:
         for name in _OPTIONAL.keys() & arrays.keys():
             values[name] = narrowed(name, arrays[name], _OPTIONAL[name][1])
         if arrays.keys() >= {*_OF_CAMERAS}:
-            text = _scalar("frame_files", arrays["frame_files"])
-            files, folder = read_frame_files(text, Path(path).parent), Path(path).parent
-            values["frame_files"] = () if any(each.outside(folder) for each in files) else files
+            files = _frame_files(arrays, Path(path))
+            values["frame_files"] = () if untrusted_path(Path(path), files) else files
             values["clothes"] = _clothes(arrays["clothes"], values["track_id"])
         record = FitRecord(**values, views=views_of_arrays(arrays))
         behind = (record.joints3d[:, 0, 2] < 0) | (record.trans[:, 2] < 0)
@@ -551,14 +558,23 @@ def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
     Raises InputError for a damaged file, and if an input is missing or lies outside the allowed folders.
     """
     arrays = read_npz(path, {"frame_files", _VIEW_NAMES})
-    if "frame_files" not in arrays:
-        return ()
-    folder = Path(path).parent
-    files = read_frame_files(_scalar("frame_files", arrays["frame_files"]), folder)
-    if outside := next((gone for each in files if (gone := each.outside(folder))), None):
+    files = _frame_files(arrays, Path(path))
+    if outside := untrusted_path(Path(path), files):
         problem = f"has the frames of {outside}, outside of its folder, where a fit file names none"
         raise InputError(path, problem, remedy="name them with `frames`")
     return frame_inputs(files, arrays[_VIEW_NAMES].tolist() if _VIEW_NAMES in arrays else ())
+
+
+def signature_of(path: Path, key: bytes) -> str:
+    """Compute the signature of a fit file, see `io.signatures`."""
+    return signature(path, folders_of(_frame_files(read_npz(path, {"frame_files"}), path)), key)
+
+
+def _frame_files(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[FrameFiles, ...]:
+    """Return the references in a fit file; () if it has none."""
+    if "frame_files" not in arrays:
+        return ()
+    return read_frame_files(_scalar("frame_files", arrays["frame_files"]), path.parent)
 
 
 def named_inputs(path: Path | str) -> tuple[InputItem, ...]:

@@ -15,6 +15,7 @@ from humanpose_cli.io.folders import files_below
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
 from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
 from humanpose_cli.io.inputs import InputItem, open_inputs
+from humanpose_cli.io.signatures import is_signed
 
 Kind: TypeAlias = Literal["image", "video", "frames"]
 
@@ -66,15 +67,36 @@ class FrameFiles:
             raise InputError(folder, "holds no images", expected="the frames of the fit")
         return [], files
 
-    def outside(self, folder: Path) -> Path | None:
-        """Return a path that a fit file in `folder` may not name; None if all are allowed.
 
-        Allowed are paths below this folder, and below the parent of hpc-out if the file lies in hpc-out. Other paths
-        are not touched, because they may be on a network.
-        """
-        base = Path(os.path.abspath(folder))
-        base = next((each.parent for each in (base, *base.parents) if each.name == "hpc-out"), base)
-        return next((path for path in self.paths if not _is_within(path, base)), None)
+
+def folders_of(files: Sequence[FrameFiles]) -> set[Path]:
+    """Return the folders of the paths, by which a fit is signed."""
+    return {path.parent for file in files for path in file.paths}
+
+
+def untrusted_path(fit: Path, files: Sequence[FrameFiles]) -> Path | None:
+    """Return a path that a fit file may not name; None if all are allowed.
+
+    A fit that this user's `hpc` wrote may name all paths. Another one may name paths below its folder, below the parent
+    of hpc-out if it lies in hpc-out, and below the working directory. Other paths are not touched, because they may be
+    on a network.
+    """
+    base = Path(os.path.abspath(fit)).parent
+    base = next((each.parent for each in (base, *base.parents) if each.name == "hpc-out"), base)
+    bases = (base, *_working_folder())
+    paths = (path for file in files for path in file.paths)
+    outside = next((path for path in paths if not any(_is_within(path, base) for base in bases)), None)
+    return None if outside is None or is_signed(fit, folders_of(files)) else outside
+
+
+def _working_folder() -> tuple[Path, ...]:
+    """Return the working directory, unless it contains the user's home or is the root: these hold private files."""
+    try:
+        folder = Path.cwd()
+        home = Path.home().resolve()
+    except (OSError, RuntimeError):  # removed, or no home
+        return ()
+    return () if folder in (home, *home.parents, Path(folder.anchor)) else (folder,)
 
 
 def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) -> tuple[InputItem, ...]:
