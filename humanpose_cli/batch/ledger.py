@@ -63,6 +63,7 @@ class Entry(NamedTuple):
         outcome: Success, partial or error; interrupted before earlier results are replaced.
         outputs: Files written, relative to the output folder, with forward slashes.
         sizes: Their sizes in bytes; empty if unknown.
+        times: Their times of change in nanoseconds; empty if unknown.
         details: JSON values of the item in the result's table.
         error: One sentence, or None.
         exit_code: Exit code of the item.
@@ -81,6 +82,7 @@ class Entry(NamedTuple):
     outcome: str
     outputs: tuple[str, ...]
     sizes: tuple[int, ...]
+    times: tuple[int, ...]
     details: Mapping[str, Any]
     error: str | None
     exit_code: int
@@ -100,7 +102,7 @@ class Entry(NamedTuple):
 _JSON: dict[str, tuple[Any, Any]] = {
     **dict.fromkeys(("command", "path", "options", "outcome"), (str, None)),
     **dict.fromkeys(("size", "mtime_ns"), (int, None)),
-    **dict.fromkeys(("outputs", "sizes"), (list, [])),
+    **dict.fromkeys(("outputs", "sizes", "times"), (list, [])),
     "details": (dict, {}),
     "error": (str | None, None),
     "exit_code": (int, 0),
@@ -108,7 +110,7 @@ _JSON: dict[str, tuple[Any, Any]] = {
     **dict.fromkeys(("root", "content", "finished", "host"), (str, "")),
 }
 _JSON_TYPES, _JSON_DEFAULTS = zip(*map(_JSON.__getitem__, Entry._fields), strict=True)
-_LISTS = tuple(map(Entry._fields.index, ("outputs", "sizes")))
+_LISTS = tuple(map(Entry._fields.index, ("outputs", "sizes", "times")))
 _OUTCOMES = {status.value for status in Status}
 _EXIT_CODES = {int(code) for code in ExitCode}
 
@@ -119,11 +121,13 @@ class History:
 
     Attributes:
         entries: The latest entry of each (command, path), in the order of writing.
+        lines: All entries in the order of writing.
         options: Options of the runs by digest.
         turn: The latest turn.
     """
 
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    lines: list[Entry] = field(default_factory=list)
     options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: int = 0
 
@@ -162,7 +166,9 @@ def _merged(folder: Path) -> History:
                 if isinstance(digest, str) and isinstance(options, dict) and isinstance(run_turn, int):
                     history.options[digest], turn = options, run_turn
         history.turn = max(history.turn, turn)
-    for _, entry in sorted(entries, key=lambda pair: pair[0]):  # stable: lines of one turn keep their order
+    entries.sort(key=lambda pair: pair[0])  # stable: lines of one turn keep their order
+    history.lines = [entry for _, entry in entries]
+    for entry in history.lines:
         key = entry.command, entry.path
         history.entries.pop(key, None)  # the order of `entries` is the order of writing
         history.entries[key] = entry
@@ -221,7 +227,7 @@ def _entry(line: Mapping[str, Any]) -> Entry | None:
         values[index] = tuple(values[index])
     entry = Entry._make(values)
     valid = entry.outcome in _OUTCOMES and entry.exit_code in _EXIT_CODES
-    valid = valid and all(map(_is_inside, entry.outputs)) and all(isinstance(size, int) for size in entry.sizes)
+    valid = valid and all(map(_is_inside, entry.outputs)) and all(isinstance(n, int) for n in (*entry.sizes, *entry.times))
     return entry if valid else None
 
 
@@ -304,6 +310,7 @@ class Ledger:
         Raises UnavailableError if it cannot be written, or if the ledger was removed or replaced meanwhile.
         """
         self._new = False
+        stamps = [output_stamp(path) for path in result.outputs]
         entry = Entry(
             command=self.command,
             path=item.key,
@@ -312,7 +319,8 @@ class Ledger:
             options=self.digest,
             outcome=result.status.value,
             outputs=tuple(Path(relative_path(path, self.folder)).as_posix() for path in result.outputs),
-            sizes=tuple(map(output_size, result.outputs)),
+            sizes=tuple(size for size, _ in stamps),
+            times=tuple(time_ns for _, time_ns in stamps),
             details=result.details,
             error=result.error,
             exit_code=int(result.exit_code),
@@ -384,10 +392,16 @@ def _plain(value: Any) -> Any:
 
 def output_size(path: str | Path) -> int:
     """Return the size of an output in bytes; -1 if it does not exist."""
+    return output_stamp(path)[0]
+
+
+def output_stamp(path: str | Path) -> tuple[int, int]:
+    """Return size (bytes) and time of change (nanoseconds) of an output; -1 and 0 if it does not exist."""
     try:
-        return os.stat(path).st_size
+        status = os.stat(path)
     except OSError:
-        return -1
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
 
 
 PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "onnxruntime-gpu", "pillow", "imageio", "av", "h5py")

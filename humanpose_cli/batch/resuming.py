@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from humanpose_cli.batch.items import UNSHARDED, Item, Shard, digest_of_item, fingerprint
-from humanpose_cli.batch.ledger import Entry, History, options_digest, output_size, read_history
+from humanpose_cli.batch.ledger import Entry, History, options_digest, output_size, output_stamp, read_history
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.paths import relative_path
+
+_REPLACED = "`overwrite` replaces it"
+_RESOLUTION = 0.1  # seconds
 
 Show: TypeAlias = Callable[[Progress, int, int | None, str], None]
 Prepare: TypeAlias = Callable[[Sequence[Item], Show], Mapping[str, float]]
@@ -32,7 +38,9 @@ class Batch:
         shard: The part of the items that this process does.
         resume: Whether to skip items that an earlier run finished.
         retry_failed: Whether to do items again that failed in an earlier run.
-        overwrite: Whether to replace results of other options.
+        overwrite: Whether to replace results of other options, and files of the user.
+        derived: Whether results are derived from others and cheap, such as pages: they replace earlier ones of this
+            command, with any options, but no file that the user has made or changed.
         verify_inputs: Whether to compare inputs by checksum instead of size and time.
         dry_run: Whether to write nothing and only say what would be done.
         recall: (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs.
@@ -53,6 +61,7 @@ class Batch:
     resume: bool = True
     retry_failed: bool = False
     overwrite: bool = False
+    derived: bool = False
     verify_inputs: bool = False
     dry_run: bool = False
     recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
@@ -69,17 +78,18 @@ class EarlierRuns:
     Args:
         batch: The batch.
         history: The contents of the ledgers.
-
-    Attributes:
-        change_count: Number of items that have changed since an earlier run.
     """
 
     def __init__(self, batch: Batch, history: History) -> None:
         self.batch = batch
         self.history = history
-        self.change_count = 0
+        self._changed: set[str] = set()
         self._digest = options_digest(batch.options)
         self._writers = history.writers()
+        # The last entry of each file, also of entries that later ones replaced, and the file's size and time.
+        self._written: dict[str, tuple[Entry, tuple[int | None, int | None]]] = {}
+        for entry in history.lines if batch.derived else ():
+            self.add(entry)
         self._roots: dict[Path, str] = {}
         self._folder = os.fspath(batch.out)
 
@@ -88,12 +98,24 @@ class EarlierRuns:
         """Read the ledgers in a batch's folder."""
         return cls(batch, read_history(batch.out))
 
+    @property
+    def change_count(self) -> int:
+        """Number of items that have changed since an earlier run."""
+        return len(self._changed)
+
     def refuse_conflicts(self, items: Sequence[Item]) -> None:
         """Raise UsageError, before any work, if other results would be replaced.
 
         Other results belong to the same item with other options, to an item of another folder with the same relative
         path, or to another item or command that wrote one of the files that this item will write.
         """
+        if self.batch.derived:
+            for item in items:
+                if item.outputs and item.error is None and self.settled(item) is None:
+                    check = self.output_check(item)
+                    for path in item.outputs:
+                        check(path)
+            return
         if self.batch.overwrite or not self.history.entries:
             return
         for item in items:
@@ -105,9 +127,47 @@ class EarlierRuns:
                 if writer is None or (writer.command, writer.path) == (self.batch.command, item.key):
                     continue
                 if output_size(self._path(output)) >= 0:
-                    problem = f"is what hpc {writer.command} made of {writer.path}, and {item.key} would replace it"
-                    remedy = "`overwrite` replaces it, another `out` keeps both"
-                    raise UsageError(self.batch.out / output, problem, remedy=remedy)
+                    raise self._replacing(item, output, writer)
+
+    def output_check(self, item: Item) -> Callable[[str | os.PathLike[str]], None]:
+        """Return a function that raises UsageError if an item would replace a file of the user, or of another command.
+
+        A missing or empty file is written. A file that is in a ledger with this size and time is a result. So is a file
+        of an item that a killed run began. Any other file is the user's.
+        """
+        entry = self._entry(item)
+        begun = entry if entry is not None and entry.outcome == Status.INTERRUPTED else None
+        checked: set[str] = set()  # an item may write a file twice
+
+        def check(path: str | os.PathLike[str]) -> None:
+            output = self._name(path)
+            if self.batch.overwrite or output in checked or output.startswith("../"):
+                return
+            size, time_ns = output_stamp(path)
+            if size > 0 and not (begun and (output in begun.outputs or time_ns > _time_ns(begun))):
+                self._refuse_users_file(item, output, size, time_ns)
+            checked.add(output)
+
+        return check
+
+    def _refuse_users_file(self, item: Item, output: str, *stamp: int) -> None:
+        writer, written = self._written.get(output, (None, ()))
+        if writer is None:
+            raise UsageError(self.batch.out / output, "exists already", remedy=_REPLACED)
+        if any(known not in (None, value) for known, value in zip(written, stamp, strict=True)):
+            raise UsageError(self.batch.out / output, "was changed since", remedy=_REPLACED)
+        if writer.command != self.batch.command:
+            raise self._replacing(item, output, writer)
+
+    def _replacing(self, item: Item, output: str, writer: Entry) -> HpcError:
+        problem = f"is what hpc {writer.command} made of {writer.path}, and {item.key} would replace it"
+        return UsageError(self.batch.out / output, problem, remedy="another `out` keeps both, `overwrite` replaces it")
+
+    def add(self, entry: Entry) -> None:
+        """Take in the result of an item of this run."""
+        if entry.outcome != Status.INTERRUPTED:  # before, the files may be in any state
+            stamps = zip(entry.sizes or repeat(None), entry.times or repeat(None), strict=False)  # of early ledgers
+            self._written.update(zip(entry.outputs, zip(repeat(entry), stamps), strict=False))
 
     def _refuse_other(self, item: Item, entry: Entry) -> None:
         if entry.options != self._digest:
@@ -128,14 +188,15 @@ class EarlierRuns:
         if entry is None or not batch.resume or entry.options != self._digest or entry.outcome == Status.INTERRUPTED:
             return None
         if not _unchanged(item, entry, batch):
-            self.change_count += entry.done
+            if entry.done:
+                self._changed.add(item.key)
             return None
         if not self._holds(entry):
             return None
         outputs = tuple(str(batch.out / output) for output in entry.outputs)
         if not entry.done:
-            if batch.retry_failed:
-                return None
+            if batch.retry_failed or (batch.derived and entry.exit_code == ExitCode.USAGE):
+                return None  # the user may have moved the file that it would have replaced
             error = f"{entry.error} (in an earlier run; `retry_failed` tries again)"
             status, code = Status(entry.outcome), ExitCode(entry.exit_code)
             return ItemResult(item.name, status, outputs, error=error, exit_code=code, details=entry.details)
@@ -158,11 +219,11 @@ class EarlierRuns:
         """Return whether an earlier run has an entry for an item."""
         return self._entry(item) is not None
 
-    def replaced_by(self, item: Item) -> tuple[str, ...]:
-        """List the files of earlier runs that doing an item may replace."""
+    def replaced_by(self, item: Item) -> tuple[str, ...] | None:
+        """List the files of earlier runs that doing an item may replace; None if this need not be recorded."""
         entry, planned_files = self._entry(item), self._planned(item)
-        if entry is None and not any(output in self._writers for output in planned_files):
-            return ()
+        if entry is None and not self.batch.derived and not any(map(self._writers.__contains__, planned_files)):
+            return None
         outputs = dict.fromkeys([*(entry.outputs if entry is not None else ()), *planned_files])
         return tuple(str(self.batch.out / output) for output in outputs)
 
@@ -171,7 +232,18 @@ class EarlierRuns:
 
     def _planned(self, item: Item) -> list[str]:
         """List the files that an item will write, by their names in ledgers."""
-        return [relative_path(output, self._folder).replace(os.sep, "/") for output in item.outputs]
+        return [self._name(output) for output in item.outputs]
+
+    def _name(self, output: str | os.PathLike[str]) -> str:
+        return relative_path(output, self._folder).replace(os.sep, "/")
+
+
+def _time_ns(entry: Entry) -> float:
+    """Return the time of an entry in nanoseconds, less the resolution of file systems."""
+    try:
+        return (datetime.fromisoformat(entry.finished).timestamp() - _RESOLUTION) * 1e9
+    except ValueError:  # an early ledger
+        return math.inf
 
 
 def plan_items(items: Sequence[Item], batch: Batch) -> CommandResult:
@@ -241,5 +313,5 @@ def _change(name: str, before: Any, now: Any) -> str:
 
 
 def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:
-    remedy = "`overwrite` replaces them, another `out` keeps both"
+    remedy = "another `out` keeps both, `overwrite` replaces them"
     return UsageError(batch.out, f"already holds the results of {item.key} made {origin}", remedy=remedy)

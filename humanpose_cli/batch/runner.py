@@ -37,6 +37,7 @@ from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine
 from humanpose_cli.io.atomic import is_about_output, removed_on_failure, write_json, writing_error
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.paths import relative_path
+from humanpose_cli.io.protected import outputs_checked
 from humanpose_cli.io.signatures import SIGNATURES, read_signatures, user_key
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.version import __version__
@@ -312,7 +313,8 @@ class _Run:
         contents: Mapping[str, Any] = {}
         try:
             self._announce(item, mark)
-            with removed_on_failure(item.outputs):
+            check = self.earlier.output_check(item) if self.batch.derived else None
+            with outputs_checked(check), removed_on_failure(item.outputs):
                 outcome = self.worker(item)
         except Exception as error:
             result = self._failure(item, error, time.perf_counter() - start)
@@ -331,7 +333,7 @@ class _Run:
     ) -> ItemResult:
         """Record the result with its contents; return a failure if the ledger cannot be written."""
         try:
-            self.ledger.record(item, mark, result)
+            self.earlier.add(self.ledger.record(item, mark, result))
             self._sign(result.outputs)
         except UnavailableError as error:  # most likely a full disk; the item is done again
             return self._failure(item, error, result.seconds)
@@ -341,7 +343,7 @@ class _Run:
 
     def _announce(self, item: Item, mark: Fingerprint) -> None:
         """Record that earlier results are being replaced: if this is never finished, they are not complete."""
-        if old_files := self.earlier.replaced_by(item):
+        if (old_files := self.earlier.replaced_by(item)) is not None:
             self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, old_files))
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:

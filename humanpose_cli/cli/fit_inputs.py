@@ -66,6 +66,8 @@ class FitInputs:
             frames: Inputs with frames, from `find`.
             outputs: Returns the output files of a fit from its name below its folder.
         """
+        from humanpose_cli.io.fit_files import is_refined
+        from humanpose_cli.io.output_names import FIT_SUFFIX
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit, named_frames
 
         files = fit_files(paths)
@@ -79,6 +81,9 @@ class FitInputs:
             named_inputs = named_frames(path) if problem is None and not sources else ()
             inputs = files_of_fit(path, (*sources, *named_inputs))
             payload = (path, sources)
+            stem = name.removesuffix(FIT_SUFFIX)
+            if problem is None and not stem.endswith(".refined") and is_refined(path):
+                name = f"{stem}.refined{FIT_SUFFIX}"  # the results of the fit that was refined stay
             items.append(Item(name, inputs, str(path), path.parent, tuple(outputs(name)), payload=payload, error=error))
         return items
 

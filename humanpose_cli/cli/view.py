@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +60,7 @@ def view(
 
     def work(item: Item) -> Outcome:
         fit, images, textures = inputs.read(session, item)
-        title = item.key.removesuffix(FIT_SUFFIX)
+        title = item.key.removesuffix(" to edit").removesuffix(FIT_SUFFIX)
         step = part_of(session.reporter.step, TEXTURED, 1)
         if edit:
             page = edit_page(fit, images, title=title, video_codec=video_codec, progress=step)
@@ -69,5 +70,7 @@ def view(
         size = byte_count.stat().st_size / 1e6
         return Outcome((byte_count,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
 
+    items = inputs.items(*input_set, pages)
+    items = [replace(item, key=f"{item.key} to edit") for item in items] if edit else items  # both pages stay
     options_record = {"frames": bool(inputs.frames), "edit": edit, "video_codec": video_codec, **inputs.identity()}
-    return flags.run(session, inputs.items(*input_set, pages), work, out, options_record)
+    return flags.run(session, items, work, out, options_record, derived=True)

@@ -32,6 +32,7 @@ from humanpose_cli.io.frame_files import (
 )
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import check_version, narrowed, read_npz
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.signatures import signature
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
@@ -568,6 +569,15 @@ def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
 def signature_of(path: Path, key: bytes) -> str:
     """Compute the signature of a fit file, see `io.signatures`."""
     return signature(path, folders_of(_frame_files(read_npz(path, {"frame_files"}), path)), key)
+
+
+def is_refined(path: Path) -> bool:
+    """Return whether a file is a fit that was refined; damaged files and those of other programs are none."""
+    try:
+        arrays = read_npz(path, {"options"}) if path.name.endswith(FIT_SUFFIX) else {}
+        return "options" in arrays and "refinement" in read_options(_scalar("options", arrays["options"]))
+    except InputError:
+        return False
 
 
 def _frame_files(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[FrameFiles, ...]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from humanpose_cli.core.errors import UsageError, shell_word
 
@@ -19,6 +20,8 @@ _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _active = False
 _pending: list[str | os.PathLike[str]] = []  # looked up only if an output exists already
 _inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
+OutputCheck: TypeAlias = Callable[["str | os.PathLike[str]"], None]
+_check: OutputCheck | None = None
 
 
 @contextmanager
@@ -32,6 +35,17 @@ def protected_inputs() -> Iterator[None]:
         _active = outer
         _pending.clear()
         _inputs.clear()
+
+
+@contextmanager
+def outputs_checked(check: OutputCheck | None) -> Iterator[None]:
+    """Call `check` with the path of every file before it is written inside this context, in any thread."""
+    global _check
+    outer, _check = _check, check
+    try:
+        yield
+    finally:
+        _check = outer
 
 
 def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
@@ -55,7 +69,12 @@ def check_output(out: str | os.PathLike[str]) -> None:
 
 
 def refuse_input(output: str | os.PathLike[str]) -> None:
-    """Raise UsageError if writing to `output` would replace a protected file, also through a link."""
+    """Raise UsageError if writing to `output` would replace a protected file, also through a link.
+
+    Also raises the errors of the function of `outputs_checked`.
+    """
+    if _check is not None:
+        _check(output)
     if not (_pending or _inputs) or (identity := _file_identity(output)) is None:
         return
     while _pending:
