@@ -373,6 +373,15 @@ def filled(text: str, results: Sequence[Result]) -> str:
     return TABLE.sub(table, MARK.sub(inline, text))
 
 
+def results_on(text: str, results: Sequence[Result]) -> list[Result]:
+    """The results that the figures of a page come from."""
+    here = of_one_machine(results)
+    names = [mark[1].partition(".")[0] for mark in MARK.findall(text)]
+    names += [name for table in TABLE.finditer(text) for name in table[2].split()]
+    used = [named(name).benchmark for name in names if name != "machine"]
+    return [here[benchmark] for benchmark in dict.fromkeys(used) if benchmark in here]
+
+
 def named(name: str) -> Figure:
     """The figure of a name."""
     for figure in FIGURES:

@@ -2,7 +2,7 @@
 
     python tools/check_distributions.py                                  with the interpreter that runs it
     python tools/check_distributions.py python3.10 python3.14            with others
-    python tools/check_distributions.py --out dist --tag v1.0.0          what a release uploads
+    python tools/check_distributions.py --out dist --tag v1.0.0          what a release uploads, with recent figures
     python tools/check_distributions.py --wheel-only                     the wheel alone, with pip: `make fresh`
     python tools/check_distributions.py --wheel-only --versions lowest   with the oldest packages that it allows
 
@@ -27,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WHEEL, MAX_SOURCE = 90 * 10**6, 100 * 10**6  # bytes; the package index takes files of 100 MB
+MAX_AGE = 50  # commits since a figure of README.md was measured
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 DATA = ROOT / "humanpose_cli" / "demo" / "data"
 PHOTO, CLIP = DATA / "astronaut.webp", DATA / "balance.mp4"
@@ -107,6 +108,28 @@ def check_tag(tag: str, wheel: Path) -> None:
         raise SystemExit(f"versions differ: {found}")
 
 
+def check_figures(root: Path) -> None:
+    """SystemExit if a figure of README.md was measured more than MAX_AGE commits before HEAD.
+
+    Commits that a shallow clone lacks are not counted.
+    """
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from figures import read_results, results_on
+
+    old = []
+    readme = (root / "README.md").read_text("utf-8")
+    for result in results_on(readme, read_results(root / "benchmarks" / "results")):
+        line = ["git", "-C", str(root), "rev-list", "--count", f"{result['commit']}..HEAD"]
+        done = subprocess.run(line, capture_output=True, encoding="utf-8")
+        if done.returncode:
+            print(f"{result['benchmark']}: its age is unknown, {done.stderr.strip()}")
+        elif int(done.stdout) > MAX_AGE:
+            old.append(f"{result['benchmark']}, {int(done.stdout)}")
+    if old:
+        expected = f"expected at most {MAX_AGE}: python benchmarks/run.py measures again"
+        raise SystemExit(f"README.md has figures of many commits ago: {'; '.join(old)}; {expected}")
+
+
 def lowest_versions(wheel: Path) -> str:
     """Return constraints for the lowest versions of the wheel's requirements, without extras."""
     with zipfile.ZipFile(wheel) as archive:
@@ -162,6 +185,8 @@ def main() -> None:
     parser.add_argument("--torch", default="", help='what pip installs first, such as "--index-url URL torch"')
     arguments = parser.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # Windows' code pages lack letters
+    if arguments.tag:
+        check_figures(ROOT)
     with tempfile.TemporaryDirectory(prefix="distributions-") as name:
         scratch = Path(name).resolve()
         wheel = build_wheel(scratch) if arguments.wheel_only else arguments.wheel

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -92,3 +94,34 @@ def test_an_output_that_is_missing_or_empty_fails(tool, lines, tmp_path):
 def test_a_step_that_fails_ends_the_trial(tool):
     with pytest.raises(SystemExit, match="exit code 5"):
         tool.run(sys.executable, "-c", "raise SystemExit(5)")
+
+
+def test_a_release_has_figures_of_the_last_commits(tool, tmp_path, monkeypatch, capsys):
+    def git(*line: str) -> str:
+        identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+        done = subprocess.run(["git", *identity, "-C", tmp_path, *line], capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "-m", "measure")
+    result = {"benchmark": "repose", "machine": "A", "commit": git("rev-parse", "HEAD"), "date": "2026-11-29"}
+    folder = tmp_path / "benchmarks" / "results" / "a"
+    folder.mkdir(parents=True)
+    (folder / "repose.json").write_text(json.dumps({**result, "rows": [{"method": "mesh", "seconds": 3.5}]}))
+    unused = {**result, "benchmark": "warp3d", "commit": "0" * 40, "rows": []}
+    (folder / "warp3d.json").write_text(json.dumps(unused))
+    (tmp_path / "README.md").write_text("On <!-- figure: machine -->A<!-- /figure -->: ")
+    monkeypatch.setattr(tool, "MAX_AGE", 2)
+    for _ in range(3):
+        git("commit", "--quiet", "--allow-empty", "-m", "change")
+    tool.check_figures(tmp_path)  # no figure
+    (tmp_path / "README.md").write_text("in <!-- figure: repose -->3.5<!-- /figure --> s")
+    with pytest.raises(SystemExit, match="repose, 3; expected at most 2"):
+        tool.check_figures(tmp_path)
+    git("reset", "--quiet", "HEAD~1")
+    tool.check_figures(tmp_path)
+    assert capsys.readouterr().out == ""
+    # A shallow clone lacks the commit.
+    (folder / "repose.json").write_text((folder / "repose.json").read_text().replace(result["commit"], "0" * 40))
+    tool.check_figures(tmp_path)
+    assert "repose: its age is unknown" in capsys.readouterr().out
