@@ -63,6 +63,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if reasons:
         text = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         terminalreporter.write_line(f"{reasons.total()} skipped: {text}; -rs lists them")
+    reports = [report for status in ("passed", "failed") for report in terminalreporter.stats.get(status, ())]
+    journeys = [value for report in reports for name, value in report.user_properties if name == "journey"]
+    changed = [row for journey in journeys for row in journey["changed"]]
+    if journeys:
+        typed, absent = sum(len(journey["typed"]) for journey in journeys), sum(not row[1] for row in changed)
+        terminalreporter.write_line(
+            f"journeys: {typed} lines typed, {len(changed) - absent} of them changed, {absent} not typed"
+        )
+    for text, typed, reason in changed:
+        terminalreporter.write_line(f"  {text}\n    {'typed as ' + typed if typed else 'not typed'}: {reason}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,264 @@
+"""What stands in a reader's folder under the names of the pages: real footage, and small stand-ins of licensed files.
+
+An input is made when the first line that names it is typed and no earlier line has written it. A text is a command line
+that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from helpers.characters import character, person, walking, write_character
+from helpers.paper_trees import (
+    small_faced_smpl_fields,
+    write_charts,
+    write_joint_regressor,
+)
+from helpers.pose_networks import blazepose_body_network
+from helpers.prior_files import write_mixture
+from helpers.python_sources import ROOT
+from helpers.smpl_model_file import write_smpl_pickle
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
+from humanpose_cli.demo.show import CLIP
+from humanpose_cli.export.bvh import bvh_text
+from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.video import VideoWriter
+
+FOOTAGE = ROOT / "tools" / "site" / "view"
+"""A man and a bystander before four cameras, and two people on and below a roof, with their fits."""
+FLIP_FRAMES = 34
+
+
+def frames(path: Path, count: int | None = None) -> list[np.ndarray]:
+    """Read the first frames of a video, (H, W, 3) uint8."""
+    (video,) = open_inputs([path])
+    return [frame.pixels for frame in islice(video.frames(), count)]
+
+
+@cache
+def photographs() -> dict[str, np.ndarray]:
+    """Photographs of one size each: a man from behind, his kick, a man and a bystander, an astronaut."""
+    balance = frames(CLIP, 17)
+    return {
+        "man": balance[0],
+        "kick": balance[16],
+        "two": frames(FOOTAGE / "cam02.mp4", 1)[0],
+        "astronaut": skimage.data.astronaut(),
+    }
+
+
+def photo(name: str) -> Callable[[Path], None]:
+    return lambda path: write_image(path, photographs()[name])
+
+
+def copy_of(source: Path) -> Callable[[Path], None]:
+    return lambda path: shutil.copyfile(source, path)
+
+
+def cut_of_flip(path: Path) -> None:
+    with VideoWriter(path, 30) as writer:
+        for frame in frames(FOOTAGE / "flip.mp4", FLIP_FRAMES):
+            writer.write(frame)
+
+
+def photos(folder: Path) -> None:
+    """Photographs of different sizes, also in a folder of their own."""
+    for name, place in (("man", "man.jpg"), ("astronaut", "astronaut.png"), ("kick", "more/kick.jpg")):
+        write_image(folder / place, photographs()[name])
+
+
+def flip_fit() -> Fit:
+    return load_fit(FOOTAGE / "flip.mp4.fit.npz")
+
+
+def pose(path: Path) -> None:
+    """The joints of a man on a roof, (24, 3) metres."""
+    np.save(path, flip_fit().joints3d[0])
+
+
+def dance(path: Path) -> None:
+    path.write_text(bvh_text(walking(person(), frames=260), 25.0))
+
+
+def footage(folder: Path) -> None:
+    folder.mkdir()
+    for name in ("cam01.mp4", "cam02.mp4"):
+        shutil.copyfile(FOOTAGE / name, folder / name)
+
+
+def take(folder: Path) -> None:
+    folder.mkdir()
+    for number in (1, 2):
+        shutil.copyfile(FOOTAGE / f"cam0{number}.mp4", folder / f"cam{number}.mp4")
+
+
+def takes(folder: Path) -> None:
+    for name in ("walk", "again"):
+        take(make_parents(folder / name))
+
+
+def make_parents(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def coco17(fit: Fit, row: int) -> np.ndarray:
+    """COCO's keypoints of a row of a fit, (17, 3): pixels and confidence."""
+    return fit.keypoints2d[row][BLAZEPOSE33.indices(COCO17.joint_names)].astype(float)
+
+
+def rows_of_cut() -> Iterator[tuple[Fit, int]]:
+    fit = flip_fit()
+    for row in np.flatnonzero(fit.frame_index < FLIP_FRAMES):
+        yield fit, int(row)
+
+
+def yolo_labels(folder: Path) -> None:
+    """What `yolo pose predict … save_txt=True save_conf=True` writes about the cut of the flip."""
+    folder.mkdir(parents=True)
+    for fit, row in rows_of_cut():
+        width, height = fit.image_size[0]
+        points = coco17(fit, row) / (width, height, 1)
+        x0, y0, x1, y1 = fit.boxes[row] / (width, height, width, height)
+        numbers = [0, (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, *points.ravel(), 0.9]
+        with (folder / f"clip_{fit.frame_index[row] + 1}.txt").open("a") as file:
+            file.write(" ".join(f"{number:g}" for number in numbers) + "\n")
+
+
+def edited_keypoints(path: Path) -> None:
+    """COCO results of the cut, as the page of `hpc view --edit` saves keypoints."""
+    results = [
+        {
+            "image_id": int(fit.frame_index[row]),
+            "category_id": 1,
+            "keypoints": coco17(fit, row).ravel().tolist(),
+            "score": 0.9,
+        }
+        for fit, row in rows_of_cut()
+    ]
+    path.write_text(json.dumps(results))
+
+
+def coco(path: Path) -> None:
+    """Three frames of the flip in the layout of COCO."""
+    fit, images, people = flip_fit(), {}, []
+    pixels = frames(FOOTAGE / "flip.mp4", 3)
+    width, height = (int(side) for side in fit.image_size[0])
+    for row in np.flatnonzero(fit.frame_index < len(pixels)):
+        number = int(fit.frame_index[row])
+        name = f"{number:012d}.jpg"
+        write_image(path / "val2017" / name, pixels[number])
+        images[number] = {"id": number, "file_name": name, "width": width, "height": height}
+        x0, y0, x1, y1 = map(float, fit.boxes[row])
+        points = coco17(fit, int(row))
+        points[:, 2] = 2
+        people.append(
+            {
+                "id": len(people) + 1,
+                "image_id": number,
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": (x1 - x0) * (y1 - y0) / 2,
+                "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
+                "keypoints": points.ravel().tolist(),
+                "num_keypoints": 17,
+            }
+        )
+    category = {"id": 1, "name": "person", "keypoints": list(COCO17.joint_names)}
+    document = {"images": list(images.values()), "annotations": people, "categories": [category]}
+    file = make_parents(path / "annotations" / "person_keypoints_val2017.json")
+    file.write_text(json.dumps(document))
+
+
+def smpl(path: Path) -> None:
+    write_smpl_pickle(path, small_faced_smpl_fields())
+
+
+def wham(path: Path) -> None:
+    """WHAM's result for a clip: here the fit of another clip's first frames."""
+    fit = flip_fit()
+    rows = np.flatnonzero(fit.track_id == fit.track_id[0])[:FLIP_FRAMES]
+    state = {"pose": fit.poses[rows], "trans": fit.trans[rows], "betas": fit.betas[rows]}
+    results = {
+        0: {
+            **state,
+            "pose_world": fit.poses[rows],
+            "trans_world": fit.trans[rows],
+            "verts": np.zeros((len(rows), 4, 3), np.float32),
+            "frame_ids": fit.frame_index[rows].astype(int),
+        }
+    }
+    path.write_bytes(pickle.dumps(results))
+
+
+def iuv(folder: Path) -> None:
+    """DensePose's output for photo.jpg: chart 7 on the man's trunk."""
+    height, width = photographs()["man"].shape[:2]
+    charts = np.zeros((height, width, 3), np.uint8)
+    charts[height // 3 : height // 2, width // 4 : width // 3] = (33, 22, 7)  # V, U, chart, as OpenCV
+    write_image(folder / "photo_IUV.png", charts)
+
+
+Maker = Callable[[Path], object] | str
+INPUTS: dict[str, Maker] = {
+    "photo.jpg": photo("man"),
+    "other.jpg": photo("kick"),
+    "clip.mp4": copy_of(CLIP),
+    "webcam.mp4": copy_of(CLIP),
+    **{f"cam{number}.mp4": copy_of(FOOTAGE / f"cam0{number}.mp4") for number in (1, 2, 3)},
+    "photos": photos,
+    "footage": footage,
+    "pose.npy": pose,
+    "dance.bvh": dance,
+    "hpc-out/fit/photo.jpg.fit.npz": "hpc fit photo.jpg",
+    "hpc-out/fit/clip.mp4.fit.npz": "hpc fit clip.mp4",
+    "hpc-out/fit": "hpc fit clip.mp4",
+    "hero.vrm": lambda path: write_character(path, character("vrm", lambda name: name[::-1]), "VRMC_vrm"),
+    "take1/": take,
+    "take2/": take,
+    "shoot": takes,
+    "cameras.json": "hpc combine cam1.mp4 cam2.mp4 --out calibrated && cp calibrated/cameras.json .",
+    **{f"SMPL_{gender}.pkl": smpl for gender in ("NEUTRAL", "MALE", "FEMALE")},
+    "gmm_08.pkl": write_mixture,
+    "UV_Processed.mat": write_charts,
+    "J_regressor_h36m.npy": write_joint_regressor,
+    "wham_output.pkl": wham,
+    "iuv/": iuv,
+    "instanthmr.onnx": blazepose_body_network,
+    "mine.onnx": blazepose_body_network,
+    "runs/pose/predict/labels": yolo_labels,
+    "clip.mp4.keypoints.json": edited_keypoints,
+    "takes": takes,
+}
+"""Name on the page → what makes it."""
+
+OF_PAGES: dict[str, dict[str, Maker]] = {
+    "export": {"clip.mp4.fit.npz": "hpc fit clip.mp4 -o clip.mp4.fit.npz"},
+    "own-detector": {"clip.mp4": cut_of_flip},
+    "repose": {"photo.jpg": photo("two"), "clip.mp4": copy_of(FOOTAGE / "cam02.mp4")},
+}
+"""Page → what is other footage there, because the page needs several people or known keypoints."""
+
+
+def missing_inputs(page: str, line: str, folder: Path) -> Iterator[tuple[str, Maker]]:
+    """Yield the inputs that a line names and that are not in the folder, those that others need first."""
+    makers = INPUTS | OF_PAGES.get(page, {})
+    line = re.sub(r"(?:--out|-o|--runs) \S+", "", line)
+    for name, maker in makers.items():
+        if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", line) and not (folder / name).exists():
+            if isinstance(maker, str):
+                yield from missing_inputs(page, maker, folder)
+            yield name, maker
