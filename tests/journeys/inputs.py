@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 from helpers.characters import character, person, walking, write_character
+from helpers.paper_datasets import threedpw_tree
 from helpers.paper_trees import (
     small_faced_smpl_fields,
     write_charts,
+    write_estimates,
     write_joint_regressor,
 )
 from helpers.pose_networks import blazepose_body_network
@@ -35,6 +37,7 @@ from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.lab.cache.cache import open_cache
 
 FOOTAGE = ROOT / "tools" / "site" / "view"
 """A man and a bystander before four cameras, and two people on and below a roof, with their fits."""
@@ -183,25 +186,72 @@ def coco(path: Path) -> None:
     file.write_text(json.dumps(document))
 
 
+def threedpw(folder: Path) -> None:
+    """3DPW with the results of an estimator beside it."""
+    threedpw_tree(folder, scale=2)
+    smpl(folder.parents[1] / "SMPL_NEUTRAL.pkl")
+    write_estimates(folder.parent, folder.parents[1] / "SMPL_NEUTRAL.pkl")
+
+
+def predictions(path: Path) -> None:
+    """The true bodies of a cache's test images as a plain file."""
+    cached = open_cache(path.parent / "3dpw-cache")
+    samples = [cached.sample(int(row)) for row in cached.rows("3dpw", "test")]
+    rows = [(sample.name, number, person) for sample in samples for number, person in enumerate(sample.people)]
+    np.savez(
+        path,
+        image=[name for name, _, _ in rows],
+        person=[number for _, number, _ in rows],
+        gender=[person.gender for _, _, person in rows],
+        **{field: [getattr(person, field) for _, _, person in rows] for field in ("poses", "betas", "trans")},
+    )
+
+
+def estimates_of_clips(folder: Path) -> None:
+    """WHAM's results for the sequences of a cache: the true bodies."""
+    cached = open_cache(folder.parent / "clips")
+    for name in cached.sequences:
+        samples = [cached.sample(int(row)) for row in cached.sequence(name)]
+        rows = [(frame, s.people[0], s) for frame, s in enumerate(samples) if s.people]
+        trans = np.array([person.trans for _, person, _ in rows])
+        trans[:, 2] *= [np.hypot(*sample.size) / sample.focal for _, _, sample in rows]
+        poses, betas = (np.array([getattr(person, name) for _, person, _ in rows]) for name in ("poses", "betas"))
+        track = wham_track(poses, trans, betas, np.array([frame for frame, _, _ in rows]))
+        make_parents(folder / name / "wham_output.pkl").write_bytes(pickle.dumps({0: track}))
+
+
 def smpl(path: Path) -> None:
     write_smpl_pickle(path, small_faced_smpl_fields())
 
 
-def wham(path: Path) -> None:
-    """WHAM's result for a clip: here the fit of another clip's first frames."""
-    fit = flip_fit()
-    rows = np.flatnonzero(fit.track_id == fit.track_id[0])[:FLIP_FRAMES]
-    state = {"pose": fit.poses[rows], "trans": fit.trans[rows], "betas": fit.betas[rows]}
-    results = {
-        0: {
-            **state,
-            "pose_world": fit.poses[rows],
-            "trans_world": fit.trans[rows],
-            "verts": np.zeros((len(rows), 4, 3), np.float32),
-            "frame_ids": fit.frame_index[rows].astype(int),
-        }
+def wham_track(poses: np.ndarray, trans: np.ndarray, betas: np.ndarray, frame_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """A person in WHAM's result; poses (T, 72), trans (T, 3), betas (T, 10)."""
+    return {
+        "pose": poses,
+        "trans": trans,
+        "pose_world": poses,
+        "trans_world": trans,
+        "betas": betas,
+        "verts": np.zeros((len(poses), 4, 3), np.float32),
+        "frame_ids": frame_ids,
     }
+
+
+def wham_results(path: Path, fit: Fit) -> None:
+    """Write people of a fit as WHAM's result, whose focal length is the image's diagonal."""
+    farther = np.hypot(*fit.image_size[0]) / fit.focal[0]
+    results = {}
+    for track in np.unique(fit.track_id):
+        rows = np.flatnonzero(fit.track_id == track)
+        trans = fit.trans[rows].copy()
+        trans[:, 2] += (farther - 1) * fit.joints3d[rows, 0, 2]
+        results[int(track)] = wham_track(fit.poses[rows], trans, fit.betas[rows], fit.frame_index[rows].astype(int))
     path.write_bytes(pickle.dumps(results))
+
+
+def wham(path: Path) -> None:
+    """WHAM's result for clip.mp4: the fit of `hpc`, which the page has."""
+    wham_results(path, load_fit(path.parent / "hpc-out" / "fit" / "clip.mp4.fit.npz"))
 
 
 def iuv(folder: Path) -> None:
@@ -227,8 +277,8 @@ INPUTS: dict[str, Maker] = {
     "hpc-out/fit/clip.mp4.fit.npz": "hpc fit clip.mp4",
     "hpc-out/fit": "hpc fit clip.mp4",
     "hero.vrm": lambda path: write_character(path, character("vrm", lambda name: name[::-1]), "VRMC_vrm"),
-    "take1/": take,
-    "take2/": take,
+    "walk/": take,
+    "jump/": take,
     "shoot": takes,
     "cameras.json": "hpc combine cam1.mp4 cam2.mp4 --out calibrated && cp calibrated/cameras.json .",
     **{f"SMPL_{gender}.pkl": smpl for gender in ("NEUTRAL", "MALE", "FEMALE")},
@@ -246,7 +296,22 @@ INPUTS: dict[str, Maker] = {
 """Name on the page → what makes it."""
 
 OF_PAGES: dict[str, dict[str, Maker]] = {
-    "export": {"clip.mp4.fit.npz": "hpc fit clip.mp4 -o clip.mp4.fit.npz"},
+    "evaluation": {
+        "coco": "hpc preprocess coco data/COCO --out coco",
+        "data/COCO": coco,
+        "data/3DPW": threedpw,
+        "pairs": "hpc preprocess synthetic --pairs --count 24 --out pairs",
+        "clips": "hpc preprocess synthetic --clips 4 --count 24 --out clips",
+        "runs/nbf": "hpc train nbf --data people --preset ablation --set steps=2 --out runs/nbf",
+        "runs/warp3d": "hpc train warp3d --data pairs --preset tiny --set steps=2 --out runs/warp3d",
+        "3dpw-cache": "hpc preprocess 3dpw data/3DPW --set allow_missing=true --model SMPL_MALE.pkl"
+        " --model SMPL_FEMALE.pkl --out 3dpw-cache",
+        "fits": lambda path: shutil.copytree(path.parent / "estimates", path),
+        "mine.npz": predictions,
+        "fits/a": "hpc cache export people --split synthetic/test --out people-images"
+        " && hpc fit people-images --out fits/a --detector fast && hpc fit people-images --out fits/b",
+        "wham-results": estimates_of_clips,
+    },
     "own-detector": {"clip.mp4": cut_of_flip},
     "repose": {"photo.jpg": photo("two"), "clip.mp4": copy_of(FOOTAGE / "cam02.mp4")},
 }

@@ -1,6 +1,6 @@
 """The `hpc` lines of a page as a reader finds them, and what the page prints about their results.
 
-Comments above a block say which of its lines are typed otherwise, or not at all, and why:
+Comments between a block and the one before it say which of its lines are typed otherwise, or not at all, and why:
 
     <!-- journey: `--count 20000` → `--count 200`: an hour of rendering -->
     <!-- journey: `--cluster slurm`: needs a cluster with Slurm -->
@@ -19,9 +19,7 @@ from pathlib import Path
 from helpers.python_sources import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
-BLOCK = re.compile(
-    r"(?P<marks>(?:^<!-- journey: .*? -->\n)*)^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
-)
+BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- journey: `(.*?)`(?: → `(.*?)`)?: (.*?) -->", re.DOTALL)
 COMMAND = re.compile(r"(?:^|[|&;] *|^!|^parallel )(hpc [^|&;#]*)")
 FILE_NAME = r"[\w.*/-]+\.[a-z0-9]+"
@@ -67,11 +65,12 @@ class Block:
 
 @dataclass
 class Page:
-    """The blocks of a page with `hpc` lines, and the messages that it explains."""
+    """The blocks of a page with `hpc` lines, the messages that it explains, and marks that choose no line."""
 
     name: str
     blocks: list[Block] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    stray_marks: list[str] = field(default_factory=list)
 
     @property
     def lines(self) -> list[Line]:
@@ -79,15 +78,15 @@ class Page:
 
 
 def read_page(path: Path) -> Page:
-    """Read a page. Raises ValueError if a mark chooses no line."""
+    """Read a page."""
     text = path.read_text("utf-8")
     page = Page(path.stem, messages=messages(text))
+    end = 0
     for found in BLOCK.finditer(text):
-        marks = MARK.findall(found["marks"])
+        marks = MARK.findall(text, end, found.start())
+        end = found.end()
         lines = [marked(line, marks) for line in commands(found["kind"], found["body"])]
-        for chosen, _, _ in marks:
-            if not any(chosen in line.text for line in lines):
-                raise ValueError(f"{path.name}: the mark `{chosen}` chooses no line of its block")
+        page.stray_marks += [mark for mark, *_ in marks if not any(mark in line.text for line in lines)]
         if lines:
             below = text[found.end() :]
             section = re.split(r"^## |^```(?:bash|python)$", below, maxsplit=1, flags=re.MULTILINE)[0]
@@ -116,7 +115,7 @@ def marked(text: str, marks: list[tuple[str, str, str]]) -> Line:
             continue
         typed = typed.replace(chosen, replacement) if replacement else ""
         reasons.append(" ".join(reason.split()))
-    return Line(text, typed, "; ".join(reasons))
+    return Line(text, typed, "; ".join(dict.fromkeys(reasons)))
 
 
 def printed(below: str) -> str:

@@ -75,4 +75,5 @@ def test_a_line_of_each_other_command(
 
 def test_every_line_is_typed_or_has_a_reason() -> None:
     assert [line.text for page in ALL for line in page.lines if not line.typed and not line.reason] == []
+    assert [(page.name, mark) for page in ALL for mark in page.stray_marks] == []
     assert sum(len(page.lines) for page in ALL) > 130
