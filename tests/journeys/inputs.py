@@ -319,11 +319,9 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
 
 
 def missing_inputs(page: str, line: str, folder: Path) -> Iterator[tuple[str, Maker]]:
-    """Yield the inputs that a line names and that are not in the folder, those that others need first."""
+    """Yield the inputs that a line names and that are not in the folder."""
     makers = INPUTS | OF_PAGES.get(page, {})
     line = re.sub(r"(?:--out|-o|--runs) \S+", "", line)
     for name, maker in makers.items():
         if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", line) and not (folder / name).exists():
-            if isinstance(maker, str):
-                yield from missing_inputs(page, maker, folder)
             yield name, maker

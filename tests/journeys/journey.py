@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
+import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.python_sources import ROOT
-from journeys.inputs import missing_inputs
+from journeys.inputs import OF_PAGES, missing_inputs
 from journeys.pages import Block, Line, Page, messages
 from journeys.shell import Outcome, type_line
 
@@ -23,12 +27,14 @@ class Journey:
     """What a test reports of a page at the end.
 
     Attributes:
+        prepared: A folder for inputs that pages share.
         typed: The lines typed, each with its processor seconds.
         changed: Lines typed otherwise, and lines not typed, each with its reason.
         problems: What is wrong.
     """
 
     page: str
+    prepared: Path
     typed: list[tuple[str, float]] = field(default_factory=list)
     changed: list[tuple[str, str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -59,12 +65,7 @@ class Journey:
                     self.changed.append((line.text, typed, line.reason or "small networks and few steps"))
                 if not typed:
                     continue
-                for name, maker in missing_inputs(page.name, typed, folder):
-                    if isinstance(maker, str):
-                        self._prepare(maker, folder, bin_folder)
-                    else:
-                        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                        maker(folder / name)
+                self._make_inputs(page.name, typed, folder)
                 outcome = type_line(typed, folder, LIMIT, bin_folder)
                 self.add(line, typed, outcome, page)
             if outcome is not None:
@@ -73,10 +74,34 @@ class Journey:
         if absent := [name for name in dict.fromkeys(outputs) if not any(folder.glob(f"**/{name}"))]:
             self.problems.append(f"the page names files that are not there: {', '.join(absent)}")
 
-    def _prepare(self, line: str, folder: Path, bin_folder: Path | None) -> None:
+    def _make_inputs(self, page: str, line: str, folder: Path) -> None:
+        """Make what a line names and the folder lacks; what a command makes for all pages is made once."""
+        for name, maker in missing_inputs(page, line, folder):
+            if not isinstance(maker, str):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                maker(folder / name)
+            elif name in OF_PAGES.get(page, ()):
+                self._prepare(page, maker, folder)
+            else:
+                key = hashlib.sha256(f"{maker} {sorted(OF_PAGES.get(page, ()))}".encode()).hexdigest()[:12]
+                ready = self.prepared / key
+                if not ready.is_dir():
+                    draft = self.prepared / f"{key}.{uuid.uuid4().hex}"
+                    draft.mkdir(parents=True)
+                    self._prepare(page, maker, draft)
+                    with suppress(OSError):  # another process has made it, too
+                        draft.rename(ready)
+                for path in filter(Path.is_file, ready.rglob("*")):
+                    target = folder / path.relative_to(ready)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    if not target.exists():
+                        shutil.copy2(path, target)
+
+    def _prepare(self, page: str, line: str, folder: Path) -> None:
         """Type a line that makes an input."""
-        outcome = type_line(line, folder, LIMIT, bin_folder)
-        if outcome.code:
+        self._make_inputs(page, line, folder)
+        outcome = type_line(line, folder, LIMIT)
+        if outcome.code != 0:
             self.problems.append(f"{line} (before the page): exit code {outcome.code}\n{ending(outcome.screen)}")
 
     def add(self, line: Line, typed: str, outcome: Outcome, page: Page) -> None:

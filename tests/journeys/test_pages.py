@@ -34,12 +34,14 @@ def other_commands() -> dict[str, tuple[Page, list[Block]]]:
 
 
 @pytest.fixture
-def travel(tmp_path: Path, record_property: Callable[[str, object], None]) -> Callable[..., Journey]:
+def travel(
+    tmp_path: Path, shared_folder: Path, record_property: Callable[[str, object], None]
+) -> Callable[..., Journey]:
     """Type a page in the test's folder; its lines are listed at the end of the tests."""
 
     def go(page: Page, blocks: list[Block] | None = None) -> Journey:
-        journey = Journey(page.name)
-        record_property("journey", vars(journey))
+        journey = Journey(page.name, shared_folder / "prepared")
+        record_property("journey", {"typed": journey.typed, "changed": journey.changed})
         if page.name in reproduction.TREES:
             programs = reproduction.build(page.name, tmp_path)
             journey.go(page, tmp_path, blocks, reproduction.smaller, programs)
