@@ -45,7 +45,7 @@ case "$$build" in ''|pip) torch='$(TORCH)';; *) torch="--index-url $(TORCH_BUILD
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all quick check fresh site bench lock
+.PHONY: help install demo test journeys test-all quick check fresh site bench lock
 
 help:
 	@echo 'make install   hpc into .venv, at the versions of constraints.txt; TORCH_BUILD=cpu, cu130 or pip chooses'
@@ -53,7 +53,8 @@ help:
 	@echo 'make demo      fits, views and reposes example people; a page shows them, demo/index.html'
 	@echo 'make test      the tests of every room; PYTEST_ARGS="-k ledger" chooses some. This and what follows adds tools to'
 	@echo '               .venv'
-	@echo 'make test-all  also tests with the mark extensive: tutorials, protocols, long trainings'
+	@echo 'make journeys  types the commands of README and of the main guides in a shell, and compares figures'
+	@echo 'make test-all  also tests with the mark extensive: all guides and tutorials, protocols, long trainings'
 	@echo 'make quick     the tests without the mark slow, in under a minute'
 	@echo 'make check     style, types and layers, and figures of the code'
 	@echo 'make fresh     the wheel of the last commit, installed with the newest packages and tried, in a new environment;'
@@ -85,7 +86,10 @@ demo: $(INSTALLED)
 	@$(BIN)/hpc demo --out demo
 
 test: $(DEV)
-	$(PYTEST) -m 'not extensive' $(PYTEST_ARGS)
+	$(PYTEST) -m 'not extensive' --ignore=tests/journeys $(PYTEST_ARGS)
+
+journeys: $(DEV)
+	$(PYTEST) -m 'not extensive' tests/journeys $(PYTEST_ARGS)
 
 test-all: $(DEV)
 	$(PYTEST) $(PYTEST_ARGS)

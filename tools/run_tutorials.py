@@ -55,13 +55,16 @@ def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def executed(notebook: NotebookNode, folder: Path, *, small: bool = False) -> NotebookNode:
+def executed(
+    notebook: NotebookNode, folder: Path, *, small: bool = False, first_cell: str = STOP_AT_FAILING_COMMANDS
+) -> NotebookNode:
     """Return a copy with the outputs of an execution. Raises CellExecutionError if a cell or a command fails.
 
     Args:
         notebook: The notebook.
         folder: An empty folder; the notebook runs in its folder `tutorials`.
         small: Whether to use the small values of tests.
+        first_cell: The cell that is executed before those of the notebook.
     """
     copy = nbformat.from_dict(notebook)
     shutil.copytree(FOLDER.parent / "assets", folder / "assets")
@@ -69,7 +72,7 @@ def executed(notebook: NotebookNode, folder: Path, *, small: bool = False) -> No
     if small:
         parameters = next(cell for cell in copy.cells if "parameters" in cell.metadata.get("tags", ()))
         parameters.source += "".join(f"\n{name} = {value!r}" for name, value in copy.metadata["small"].items())
-    copy.cells.insert(0, new_code_cell(STOP_AT_FAILING_COMMANDS))
+    copy.cells.insert(0, new_code_cell(first_cell))
     paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     environment = os.environ | {"PATH": os.pathsep.join(paths)}
     environment.pop("MPLBACKEND", None)  # the kernel's own draws into the notebook

@@ -1,7 +1,7 @@
 """`tests/` mirrors the rooms: tests/ROOM/test_MODULE.py tests humanpose_cli/ROOM/MODULE.py.
 
 A module of a package within a room has both names (`models/nbf/body.py`: `test_nbf_body.py`), and what has several test
-modules an aspect behind its name (`test_launching_gpu.py`). `tests/contracts` and `tests/helpers` mirror nothing.
+modules an aspect behind its name (`test_launching_gpu.py`). `tests/contracts`, `tests/helpers` and `tests/journeys` mirror nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from helpers.python_sources import ROOT
 
 TESTS = ROOT / "tests"
 MIRRORED = {"tools": ROOT / "tools", "benchmarks": ROOT / "benchmarks"}
-NO_MIRROR = ("contracts", "helpers")
+NO_MIRROR = ("contracts", "helpers", "journeys")
 # Behaviour of several modules, which none of them has alone.
 ACROSS_MODULES = {
     "engine/test_torch_contexts.py": "every operation inside torch's other machinery",

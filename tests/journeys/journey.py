@@ -139,7 +139,7 @@ def problems(outcome: Outcome, explained: Sequence[str]) -> list[str]:
     if "Traceback (most recent call last)" in outcome.screen:
         found.append("a traceback")
     for warning in WARNING.finditer(outcome.screen):
-        text = " ".join(outcome.screen[warning.start() : warning.start() + 400].split())
+        text = " ".join(outcome.screen[warning.start() :].partition("\nwarning: ")[0][:400].split())
         if not any(part in text for part in explained):
             found.append(f"a warning that the page does not explain: {text[:160]}")
     return found

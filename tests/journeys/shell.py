@@ -117,6 +117,7 @@ def _read(shell: subprocess.Popen[bytes], terminal: int, end: float) -> tuple[by
 def _end_processes(token: str) -> list[str]:
     """Kill the processes of a line that are still there after a while, and list them."""
     end = time.monotonic() + GRACE
+    time.sleep(0.05)  # a process that begins a program has no environment for a moment
     while (processes := _processes(token)) and time.monotonic() < end:
         time.sleep(0.1)
     for process in processes:
