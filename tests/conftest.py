@@ -67,9 +67,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     journeys = [value for report in reports for name, value in report.user_properties if name == "journey"]
     changed = [row for journey in journeys for row in journey["changed"]]
     if journeys:
-        typed, absent = sum(len(journey["typed"]) for journey in journeys), sum(not row[1] for row in changed)
+        seconds = [each for journey in journeys for _, each in journey["typed"]]
+        absent = sum(not typed for _, typed, _ in changed)
         terminalreporter.write_line(
-            f"journeys: {typed} lines typed, {len(changed) - absent} of them changed, {absent} not typed"
+            f"journeys: {len(seconds)} lines typed in {sum(seconds):.0f} s of processor time, "
+            f"{len(changed) - absent} of them changed; {absent} not typed"
         )
     for text, typed, reason in changed:
         terminalreporter.write_line(f"  {text}\n    {'typed as ' + typed if typed else 'not typed'}: {reason}")

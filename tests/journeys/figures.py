@@ -146,8 +146,8 @@ def demo(folder: Path) -> Figures:
 
 
 def counts(folder: Path) -> Figures:
-    """People that are missing or too many on photographs of one, two and one."""
-    expected = {"man": 1, "two": 2, "astronaut": 1}
+    """People that are missing or too many on photographs of two, one and one."""
+    expected = {"man": 2, "back": 1, "astronaut": 1}
     for name in expected:
         write_image(folder / f"{name}.png", photographs()[name])
     items = typed(f"hpc fit {' '.join(f'{name}.png' for name in expected)} --independent --no-overlay", folder)["items"]

@@ -52,14 +52,9 @@ def frames(path: Path, count: int | None = None) -> list[np.ndarray]:
 
 @cache
 def photographs() -> dict[str, np.ndarray]:
-    """Photographs of one size each: a man from behind, his kick, a man and a bystander, an astronaut."""
-    balance = frames(CLIP, 17)
-    return {
-        "man": balance[0],
-        "kick": balance[16],
-        "two": frames(FOOTAGE / "cam02.mp4", 1)[0],
-        "astronaut": skimage.data.astronaut(),
-    }
+    """A man who balances and a bystander, the man with a raised leg, the man from behind, an astronaut."""
+    front, back = frames(FOOTAGE / "cam02.mp4"), frames(CLIP, 1)
+    return {"man": front[40], "kick": front[25], "back": back[0], "astronaut": skimage.data.astronaut()}
 
 
 def photo(name: str) -> Callable[[Path], None]:
@@ -78,7 +73,7 @@ def cut_of_flip(path: Path) -> None:
 
 def photos(folder: Path) -> None:
     """Photographs of different sizes, also in a folder of their own."""
-    for name, place in (("man", "man.jpg"), ("astronaut", "astronaut.png"), ("kick", "more/kick.jpg")):
+    for name, place in (("man", "man.jpg"), ("astronaut", "astronaut.png"), ("back", "more/back.jpg")):
         write_image(folder / place, photographs()[name])
 
 
@@ -313,7 +308,7 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
         "wham-results": estimates_of_clips,
     },
     "own-detector": {"clip.mp4": cut_of_flip},
-    "repose": {"photo.jpg": photo("two"), "clip.mp4": copy_of(FOOTAGE / "cam02.mp4")},
+    "repose": {"clip.mp4": copy_of(FOOTAGE / "cam02.mp4")},
 }
 """Page → what is other footage there, because the page needs several people or known keypoints."""
 

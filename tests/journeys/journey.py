@@ -19,7 +19,8 @@ from journeys.shell import Outcome, type_line
 LIMIT = 1800.0  # seconds that a line may take on a busy machine
 TABLE = re.compile(r"^(\S.*)\n─+$", re.MULTILINE)
 WARNING = re.compile(r"^warning: |\b\w*Warning\b: |leaked |^Exception ignored|\[W:onnx", re.MULTILINE)
-EXPLAINED_FOR_ALL = messages((ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8"))
+GUIDES = ROOT / "docs" / "guides"
+EXPLAINED_FOR_ALL = messages((GUIDES / "troubleshooting.md").read_text("utf-8"))
 
 
 @dataclass
@@ -107,7 +108,10 @@ class Journey:
     def add(self, line: Line, typed: str, outcome: Outcome, page: Page) -> None:
         """Note a line and what is wrong with what it did."""
         self.typed.append((typed, round(outcome.processor_seconds, 1)))
-        found = list(problems(outcome, page.messages + EXPLAINED_FOR_ALL))
+        explained = page.messages + EXPLAINED_FOR_ALL
+        if page.name == "README":  # it has no room, and links to the guides
+            explained += [part for guide in GUIDES.glob("*.md") for part in messages(guide.read_text("utf-8"))]
+        found = problems(outcome, explained)
         if found:
             self.problems.append(f"{line.text}: {'; '.join(found)}\n{ending(outcome.screen)}")
 

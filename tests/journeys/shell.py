@@ -81,8 +81,8 @@ def type_line(line: str, folder: Path, limit: float, bin_folder: Path | None = N
         )
         os.close(slave)
         shown, code = _read(shell, master, started + limit)
-        os.close(master)
         processes = _end_processes(token)
+        os.close(master)
         left = sorted(str(path.relative_to(temporary)) for path in Path(temporary).rglob("*"))
     seconds = time.monotonic() - started
     screen = terminal_text(shown.decode("utf-8", "replace"))
