@@ -55,7 +55,7 @@ help:
 	@echo '               .venv'
 	@echo 'make journeys  types the commands of README and of the main guides in a shell, and compares figures'
 	@echo 'make test-all  also tests with the mark extensive: all guides and tutorials, protocols, long trainings'
-	@echo 'make quick     the tests without the mark slow, in under a minute'
+	@echo 'make quick     the tests without the mark slow, in two to three minutes'
 	@echo 'make check     style, types and layers, and figures of the code'
 	@echo 'make fresh     the wheel of the last commit, installed with the newest packages and tried, in a new environment;'
 	@echo '               VERSIONS=lowest: with the oldest that pyproject.toml allows'

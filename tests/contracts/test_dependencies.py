@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.python_sources import ROOT, modules
+from helpers.python_sources import ROOT, git_files, modules
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -210,12 +210,11 @@ def test_extras_are_those_that_the_program_names():
 
 
 def test_every_extra_that_is_named_exists():
-    tracked = subprocess.run(("git", "ls-files", "-z"), cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    texts = [ROOT / name for name in tracked.split("\0") if re.search(r"(file|\.(md|ipynb|py|toml|yml))$", name)]
+    texts = [path for path in git_files() if re.search(r"(file|\.(md|ipynb|py|toml|yml))$", path.name)]
     named = {
         (extra, path.relative_to(ROOT).as_posix())
         for path in texts
-        if path.is_file() and path.name != "CHANGELOG.md"  # names those of earlier versions, too
+        if path.name != "CHANGELOG.md"  # names those of earlier versions, too
         for extras in re.findall(
             r"(?:humanpose-cli|install[^\n]* \W?\.|-e \.|/source)\[([a-z0-9,-]+)\]", path.read_text("utf-8")
         )
