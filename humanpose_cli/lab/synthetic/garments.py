@@ -132,7 +132,8 @@ def bottom_thickness(bottom: Bottom, points: Coordinates, field: Array, random: 
         loose = loose * ramp(field, 0.0, 0.08)
     result = np.float32(bottom.thickness) + loose
     if bottom.thickness > 0.004:
-        result = result + _folds(points, 0.12 * bottom.looseness + 0.0012, random) + _hem_flare(field, 0.003)
+        creased = 0.0 if bottom.pleats else min(bottom.looseness, 0.08)  # wide cloth falls straight
+        result = result + _folds(points, 0.12 * creased + 0.0012, random) + _hem_flare(field, 0.003)
     if bottom.pleats:
         turn = points.across / np.float32(0.075)  # radians around the leg
         folds = np.sin(np.float32(bottom.pleats) * turn) * ramp(points.leg, 0.0, 0.2)

@@ -367,7 +367,7 @@ def sample_outfit(random: np.random.Generator, name: str) -> Outfit:
 
 
 # What confuses garment labels → its share: of the outfits, of the coats that hang, and of the trousers.
-_CONFUSING = {"hanging": 0.5, "one light colour": 0.25, "closed coat": 0.6, "wide": 0.5, "pleated": 0.3, "satin": 0.3}
+_CONFUSING = {"hanging": 0.5, "one light colour": 0.25, "closed coat": 0.6, "wide": 0.5, "pleated": 0.7, "satin": 0.3}
 
 
 def sample_confusing_outfit(random: np.random.Generator, name: str) -> Outfit:
