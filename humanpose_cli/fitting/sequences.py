@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.chain import Chain, ChainMotion, second_differences, solve_chain, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.problem import KeypointProblem
@@ -35,6 +37,10 @@ _FALL_NOISE = 0.5  # metres / second², difference of the centre of mass in flig
 _STANDING_NOISE = 0.003  # metres by which a standing foot moves between two frames
 _SCHEDULE = SolverOptions(iterations=10, tolerance=3e-3, damping=1e-6)
 _MEMORY = 0.5  # seconds before and after from which a hidden limb is known
+_FASTEST_TURN = 15.0  # radians / second, of the chest in a somersault or a pirouette
+_TURN_NOISE = 0.5  # radians, of the chest in a frame that was solved alone
+_DROP_COST = 0.7  # radians of excess turn for which a frame is dropped
+_MAX_DROPPED = 8  # successive frames
 
 
 GRAVITY = 9.81  # metres / second²
@@ -159,6 +165,38 @@ class Stretch(NamedTuple):
     time: Tensor
 
 
+def steady_frames(rotations: Tensor, time: Tensor) -> Tensor:
+    """Choose the frames between which the chest turns no faster than people can.
+
+    A frame that was solved alone may face the wrong way.
+
+    Args:
+        rotations: (T, 24, 3, 3). The joints' rotations relative to their parents in T frames that were solved alone.
+        time: (T,) seconds, rising.
+
+    Returns:
+        (K,) int64, rising.
+    """
+    pelvis, *spine = rotations[:, SMPL24.indices(("pelvis", "spine1", "spine2", "spine3"))].unbind(1)
+    chest = reduce(torch.matmul, spine, pelvis)
+    # The cheapest path through the frames: its excess turns, and a price for each frame that it leaves out.
+    cost = _DROP_COST * torch.arange(len(time), dtype=torch.float64)
+    previous = [-1] * len(time)
+    for frame in range(1, len(time)):
+        before = slice(max(frame - 1 - _MAX_DROPPED, 0), frame)
+        cosine = ((chest[before] * chest[frame]).sum((1, 2)) - 1) / 2
+        turn = cosine.clamp(-1, 1).acos() - _FASTEST_TURN * (time[frame] - time[before]) - _TURN_NOISE
+        dropped = torch.arange(len(turn) - 1, -1, -1)
+        total = cost[before] + turn.clamp_min(0) + _DROP_COST * dropped
+        if total.min() < cost[frame]:
+            cost[frame] = total.min()
+            previous[frame] = before.start + int(total.argmin())
+    path = [int((cost - _DROP_COST * torch.arange(len(time))).argmin())]
+    while previous[path[-1]] >= 0:
+        path.append(previous[path[-1]])
+    return torch.tensor(path[::-1])
+
+
 def solve_sequence(
     read: Callable[[int, int], Stretch], visible: Tensor, time: Tensor, threads: int = 1
 ) -> Iterator[tuple[int, FitState]]:
@@ -186,6 +224,8 @@ def solve_sequence(
         stretch = read(first, last)
         state = stretch.state
         known = visible[first:last].nonzero().squeeze(-1)
+        if len(known):  # the solver does not turn a body around
+            known = known[steady_frames(state.rotations[known], stretch.time[known])]
         if 0 < len(known) < last - first:
             state = between(state.rows(known), stretch.time[known], stretch.time)
         chain = Chain(_remembering(stretch.problem, stretch.time), _free_motion(stretch), threads)

@@ -200,6 +200,32 @@ def test_who_is_in_the_air_falls(body, falling, monkeypatch) -> None:
 
 
 @pytest.mark.slow
+def test_a_somersault_stays_smooth_where_landmarks_face_the_wrong_way(body, scene_of_bodies) -> None:
+    """Two frames in the air have exact landmarks of a body that is turned by 180° about its long axis."""
+    count, (takeoff, landing), wrong = 40, FLIGHT, [18, 19]
+    time = torch.arange(count) * INTERVAL
+    flight = (time.clamp(time[takeoff], time[landing]) - time[takeoff])[:, None]
+    height = torch.cat((0 * flight, -1.5 * flight + 0.5 * GRAVITY * flight**2, 0 * flight), 1)
+    rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
+    x_axis, y_axis = torch.eye(3)[:2]
+    somersault = axis_angle_to_matrix(2 * np.pi * flight / flight.max() * x_axis)
+    rotations[:, 0] = BODY_FACING_CAMERA.float() @ axis_angle_to_matrix(1.2 * y_axis) @ somersault
+    turned = rotations.clone()
+    turned[:, 0] = rotations[:, 0] @ axis_angle_to_matrix(np.pi * y_axis)
+    scene, other = (
+        scene_of_bodies(r, torch.zeros(count, 10), depth=6.0, moved=height, across=0.0) for r in (rotations, turned)
+    )
+    keypoints, world = scene.observations.keypoints.clone(), scene.observations.world.clone()
+    keypoints[wrong], world[wrong] = other.observations.keypoints[wrong], other.observations.world[wrong]
+    fit = fit_keypoints(body, in_sequence(scene.changed(keypoints=keypoints, world=world)), PLAIN)
+    errors = np.linalg.norm(fit.joints3d - scene.joints, axis=-1).mean(1)
+    assert errors[wrong].max() < 0.08
+    trunk = SMPL24.indices(("pelvis", "spine1", "spine2", "spine3"))
+    path = (fit.joints3d - scene.joints)[14:24, trunk].mean(1)
+    assert np.linalg.norm(np.diff(path, n=2, axis=0), axis=-1).max() < 12 * INTERVAL**2
+
+
+@pytest.mark.slow
 def test_feet_that_move_between_frames_far_apart_do_not_stand(body, scene_of_bodies, monkeypatch) -> None:
     """8 cm a frame, one frame a second: slow, but a step each."""
     count, kept = 6, []

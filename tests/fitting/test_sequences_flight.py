@@ -11,7 +11,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.problem import UPRIGHT_JOINTS
-from humanpose_cli.fitting.sequences import GRAVITY, flights, free_fall, masses_of, runs
+from humanpose_cli.fitting.sequences import GRAVITY, flights, free_fall, masses_of, runs, steady_frames
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 TIME = torch.arange(60, dtype=torch.float64) / 30
@@ -82,6 +82,27 @@ def test_real_people_fly_when_they_jump_and_not_when_they_walk(activity: str) ->
 
 def test_a_flight_lasts_long_enough_to_be_detected() -> None:
     assert flights(jump(10, 13), TIME) == []
+
+
+@pytest.mark.parametrize(
+    ("speed", "turned", "dropped"),
+    [
+        (15.0, [], []),
+        (15.0, [12], [12]),
+        (15.0, [12, 13, 14], [12, 13, 14]),
+        (0.0, [*range(15, 30)], []),
+        (0.0, [*range(0, 30, 9)], [*range(0, 30, 9)]),
+    ],
+    ids=["pirouette", "one frame", "three frames", "half of the frames", "some frames"],
+)
+def test_frames_that_face_the_wrong_way_are_not_steady(speed: float, turned: list[int], dropped: list[int]) -> None:
+    """At a speed in radians a second, some frames are turned by 180°."""
+    angle = speed * TIME[:30]
+    angle[turned] += np.pi
+    rotations = torch.eye(3, dtype=torch.float64).repeat(30, 24, 1, 1)
+    rotations[:, 0] = axis_angle_to_matrix(angle[:, None] * torch.tensor([0.0, 1.0, 0.0]))
+    expected = [frame for frame in range(30) if frame not in dropped]
+    assert steady_frames(rotations, TIME[:30]).tolist() == expected
 
 
 def test_runs_are_the_stretches_of_true_flags() -> None:
