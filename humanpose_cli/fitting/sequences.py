@@ -100,8 +100,17 @@ def free_fall(rig: LandmarkRig, world: Tensor, to_world: Tensor, time: Tensor, s
     up = _up(rig, world, standing, to_world)
     drop = -(masses_of(rig) @ world) @ up
     for takeoff, landing in flights(drop, time):
-        # The feet may leave and touch the ground two frames farther inside, with many times gravity's acceleration.
-        falling[takeoff + 2 : landing - 3] = -GRAVITY * up
+        # The feet may leave and touch the ground two frames farther inside, with many times gravity's acceleration:
+        # frames at the ends must continue the parabola of the others.
+        inside = slice(takeoff + 2, landing - 1)
+        moment = time - time[inside].mean()
+        path = drop - 0.5 * GRAVITY * moment.square()
+        speed = (path * moment)[inside].sum() / moment[inside].square().sum()
+        continues = (path - path[inside].mean() - speed * moment).abs() < _MAX_MISS
+        continues[inside] = True
+        continues[:takeoff] = continues[landing + 1 :] = False
+        first, stop = next(run for run in runs(continues) if run[1] > inside.start)
+        falling[first : stop - 2] = -GRAVITY * up
     return falling
 
 

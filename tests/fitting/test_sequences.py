@@ -192,8 +192,8 @@ def test_who_is_in_the_air_falls(body, falling, monkeypatch) -> None:
     monkeypatch.setattr(sequences, "solve_chain", lambda problem, *rest: kept.append(problem) or solve(problem, *rest))
     fit = fit_keypoints(body, in_sequence(noisy(falling, 3.0)), PLAIN)
     (frames,) = runs(kept[-1].motion.mean_acceleration.any(1))
-    assert abs(frames[0] - FLIGHT[0] - 2) <= 2
-    assert abs(frames[1] - FLIGHT[1] + 3) <= 2
+    assert abs(frames[0] - FLIGHT[0]) <= 1
+    assert abs(frames[1] - FLIGHT[1] + 1) <= 1
     inside = slice(FLIGHT[0] + 3, FLIGHT[1] - 2)
     height = fit.joints3d[inside, :, 1].mean(1)
     assert 2 * np.polyfit(INTERVAL * np.arange(len(height)), height, 2)[0] == pytest.approx(GRAVITY, abs=0.3)

@@ -31,6 +31,17 @@ def test_a_jump_is_found_with_takeoff_and_landing(takeoff: int, landing: int) ->
     assert abs(last - landing) <= 3
 
 
+@pytest.mark.parametrize(("takeoff", "landing"), [(5, 17), (10, 26), (20, 45)])
+def test_a_body_falls_in_all_frames_between_takeoff_and_landing(takeoff: int, landing: int) -> None:
+    rig = LandmarkRig(default_body(), default_body().landmarks("blazepose33"), UPRIGHT_JOINTS)
+    world = jump(takeoff, landing)[:, None, None] * torch.tensor([0.0, 1.0, 0.0]) * torch.ones(len(rig.template), 1)
+    to_world = torch.eye(3, dtype=torch.float64).expand(60, 3, 3)
+    acceleration = free_fall(rig, world, to_world, TIME, torch.zeros(59, dtype=torch.bool))
+    expected = torch.zeros(58, 3, dtype=torch.float64)
+    expected[takeoff : landing - 1, 1] = GRAVITY  # the first acceleration is that of the second frame
+    assert torch.allclose(acceleration, expected)
+
+
 def test_two_jumps_are_two_flights_in_the_order_of_time() -> None:
     first, second = flights(jump(5, 15) + jump(30, 50), TIME)
     assert first[1] <= 18 <= 27 <= second[0]
