@@ -28,6 +28,7 @@ from humanpose_cli.cli.session import ResultColumn
 from humanpose_cli.cli.stdout import escaped_for_stdout, write_stdout
 from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, one_line
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
+from humanpose_cli.io.output_names import FIT_SUFFIX
 
 if TYPE_CHECKING:
     from humanpose_cli.cli.reporter import Reporter, Translation
@@ -234,7 +235,7 @@ def _separated_items(result: CommandResult, columns: Sequence[ResultColumn], lab
     rows = [["input", "status", *(column.key for column in columns), "seconds", "outputs"]]
     for item in result.items:
         cells = _cells(item, columns)
-        rows.append([item.input, labels[item.status], *cells, f"{item.seconds:.1f}", " ".join(item.outputs)])
+        rows.append([item.input, labels[item.status], *cells, f"{item.seconds:.1f}", _listed(item)])
     return "".join(_separated(row) + "\n" for row in rows)
 
 
@@ -360,11 +361,22 @@ def _text(text: str, style: str = "") -> Any:
     return Text(text, style=style)  # as text: file names may hold what rich takes for markup
 
 
+def _listed(item: ItemResult) -> str:
+    """List an item's outputs with spaces between them, or name their folder if it is the item's own."""
+    folder = _common_folder(item.outputs) if item.outputs else ""
+    stem = os.path.basename(item.input).removesuffix(FIT_SUFFIX)
+    return folder if os.path.basename(folder).startswith(f"{stem}.") else " ".join(item.outputs)
+
+
+def _common_folder(outputs: Sequence[str]) -> str:
+    with suppress(ValueError):  # Windows: several drives
+        return os.path.commonpath([os.path.dirname(output) for output in outputs])
+    return ""
+
+
 def _where(outputs: Sequence[str]) -> str:
     """List a few files below their common folder, or only count many files."""
-    folder = ""
-    with suppress(ValueError):  # Windows: several drives
-        folder = os.path.commonpath([os.path.dirname(output) for output in outputs])
+    folder = _common_folder(outputs)
     if len(outputs) > _MAX_FILES:
         return f"results: {len(outputs)} files" + (f" in {one_line(folder)}" if folder else "")
     if len(outputs) == 1 or not folder:

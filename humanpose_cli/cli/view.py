@@ -59,7 +59,7 @@ def view(
         return [out if is_page_name else out / f"{name.removesuffix(FIT_SUFFIX)}{'.edit' * edit}.html"]
 
     def work(item: Item) -> Outcome:
-        fit, images, textures = inputs.read(session, item)
+        fit, images, textures = inputs.read(session, item, with_looks=not edit)
         title = item.key.removesuffix(" to edit").removesuffix(FIT_SUFFIX)
         step = part_of(session.reporter.step, TEXTURED, 1)
         if edit:

@@ -18,6 +18,7 @@ from humanpose_cli.refining.frames import AnyFrames
 from humanpose_cli.rendering.html_page import css_colour, html_page, json_script
 
 _MIN_CONFIDENCE = 0.05  # of detected joints; others are shown where the body has them
+_VIDEO_SIDE = 1280  # pixels, to be enlarged
 # All landmarks are saved, so that frames without a correction are fitted as before. The page shows the first ones.
 _JOINTS = (*COCO21.joint_names, *(name for name in BLAZEPOSE33.joint_names if name not in COCO21))
 
@@ -49,7 +50,7 @@ def edit_page(
         raise UsageError("edit", "has no frames to show", remedy="name them with `frames`")
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
     seconds = fit.seconds(rate)
-    element = frames_element(images, seconds, 0, video_codec, progress)
+    element = frames_element(images, seconds, 0, video_codec, progress, _VIDEO_SIDE)
     document = {**_document(fit, title), "times": [*seconds.tolist(), float(seconds[-1]) + 1 / rate]}
     text = {name: (DATA / f"editor.{name}").read_text("utf-8") for name in ("css", "html", "js")}
     still = " hidden" if fit.frame_count == 1 else ""

@@ -157,9 +157,17 @@ def _elements_of_cameras(fit: Fit, frames: FitFrames, codec: VideoCodec, progres
 
 
 def frames_element(
-    frames: FitFrames, seconds: NDArray[np.float64], number: int, codec: VideoCodec, progress: Progress
+    frames: FitFrames,
+    seconds: NDArray[np.float64],
+    number: int,
+    codec: VideoCodec,
+    progress: Progress,
+    side: int = _VIDEO_SIDE,
 ) -> str:
-    """Embed a camera's frames with times (F,) as an image or a video; missing frames show the one before."""
+    """Embed a camera's frames with times (F,) as an image or a video; missing frames show the one before.
+
+    `side` is the maximum length in pixels of a video's longer side.
+    """
     fit, attributes = frames.fit, f"data-camera={number}{' hidden' * (number > 0)}"
     times = [Fraction(second).limit_denominator(90_000) for second in (0.0, *seconds[1:].tolist())]
     if fit.frame_count == 1:
@@ -172,7 +180,7 @@ def frames_element(
         with writer as video, closing(frames.read()) as frame_iterator:
             size: tuple[int, int] | None = None
             for frame, pixels in frame_iterator:
-                small = reduced(pixels, _VIDEO_SIDE)
+                small = reduced(pixels, side)
                 size = size or (small.shape[1], small.shape[0])
                 video.write(small if small.shape[1::-1] == size else fitted_into(small, size), times[frame])
                 progress(frame + 1, fit.frame_count, "frames for the page")

@@ -36,7 +36,7 @@ class PeopleLabels:
     """The labels of all frames of a record.
 
     A person's label is the number, with a question mark if more than single limbs, which are hatched, is doubtful. The
-    N-th detection without a body is `?N`. Labels cover no person. A label without space is left out.
+    label of a detection without a body is "not fitted". Labels cover no person. A label without space is left out.
 
     Attributes:
         labels: Text, colour and reason of each label.
@@ -53,10 +53,11 @@ class PeopleLabels:
         marked = doubts_of_tracks(record, single_limbs=False)
         self.labels = [(f"{i}{'?' if marked[i] else ''}", person_colour(i), doubt) for i, doubt in doubts.items()]
         shots = record.shot_id.tolist()
-        first = {(shots[u.frame], u.reason): u.frame for u in reversed(detections)}
-        for i, u in enumerate(detections):  # of a sequence, the strip lists each reason once a shot
-            is_first = first[shots[u.frame], u.reason] == u.frame
-            self.labels.append((f"?{i}", YELLOW, f"not fitted, {u.reason}" if is_first else ""))
+        listed: set[tuple[int, str]] = set()  # the strip lists each reason once a shot
+        for u in detections:
+            reason = shots[u.frame], u.reason
+            self.labels.append(("not fitted", YELLOW, "" if reason in listed else u.reason))
+            listed.add(reason)
         self.frames = np.append(record.frame_index, np.array([detection.frame for detection in detections], int))
         self.numbers = np.append(
             np.searchsorted(list(doubts), record.track_id), len(doubts) + np.arange(len(detections))

@@ -28,6 +28,7 @@ SIZES = [(640, 480), (640, 480), (1100, 1500), (640, 480), (640, 480)]
 DRAG = """(() => {
   if (document.body.dataset.ready === undefined || !video.videoWidth || window.saved) return window.saved ?? null;
   show(2);
+  ZOOM
   const box = find("#frames video").getBoundingClientRect(), scale = box.height / 1500;
   const [x, y] = shown("0")[data.joints.indexOf("left_wrist")];
   canvas.setPointerCapture = () => {};  // the browser knows no pointer of scripts
@@ -42,7 +43,7 @@ DRAG = """(() => {
 })()"""
 
 
-def saved(tmp_path, steps: str):
+def saved(tmp_path, steps: str, zoom: str = ""):
     """The fit, and the people of the file that its page saves after some steps."""
     points = np.concatenate(
         (np.random.default_rng(1).uniform(60, 420, (len(FIT), 33, 2)), np.full((len(FIT), 33, 1), 0.6)), -1
@@ -53,7 +54,7 @@ def saved(tmp_path, steps: str):
         cv2.imwrite(str(file), np.zeros((height, width), np.uint8))
     fit = replace(FIT, keypoints2d=points.astype(np.float32), image_size=np.array(SIZES, np.int32))
     frames = FitFrames(fit, FrameSource(tuple(items_of(files, sequence=False))), in_order=True)
-    document = probed(edit_page(fit, frames, title="clip").text, tmp_path, DRAG.replace("STEPS", steps))
+    document = probed(edit_page(fit, frames, title="clip").text, tmp_path, DRAG.replace("STEPS", steps).replace("ZOOM", zoom))
     path = tmp_path / "clip.keypoints.json"
     path.write_text(json.dumps(document))
     assert [(image["width"], image["height"]) for image in document["images"]] == SIZES
@@ -61,8 +62,9 @@ def saved(tmp_path, steps: str):
 
 
 @pytest.mark.slow
-def test_a_dragged_joint_is_locked_in_pixels_of_the_frame(tmp_path):
-    fit, detections = saved(tmp_path, "")
+@pytest.mark.parametrize("zoom", ["", "find('#wide').click(); window.scale(zoom * 3, 50, 60);"])
+def test_a_dragged_joint_is_locked_in_pixels_of_the_frame(tmp_path, zoom):
+    fit, detections = saved(tmp_path, "", zoom)
     for frame in range(FRAMES):
         rows = fit.rows_for(frame)
         people = {person.track: person.keypoints for person in detections.people_in(str(fit.frame_names[frame]))}

@@ -4,6 +4,8 @@ const data = JSON.parse(find("#data").textContent), aspect = data.sizes[0][0] / 
 const canvas = find("#joints"), context = canvas.getContext("2d"), slider = find("#frame"), video = find("#frames video");
 // people: by number, each with joints [x, y, confidence] by frame; a fourth value 1 marks those set by hand.
 let people = data.people, frame = 0, chosen = Object.keys(people)[0], held = null, history = [], width, height;
+const view = find("#view"), stage = find("#frames");
+let zoom = 1;  // 1 shows a complete frame
 // Landmarks that move with a joint.
 const ends = {wrist: ["pinky", "index", "thumb"], ankle: ["heel", "foot_index"]};
 
@@ -47,16 +49,51 @@ function draw() {
   const count = Object.values(people).flatMap(Object.values).flat().filter(joint => joint?.[3]).length;
   find("#name").textContent = `${data.names[frame]}, ${count} joints set`;
 }
-function show(next) {
+function turn(next) {
   frame = Math.max(0, Math.min(data.names.length - 1, next));
   slider.value = frame;
   // Frames of other sizes than the first one stand in the middle, as large as its size allows.
   [width, height] = data.sizes[frame];
   const wide = 100 * Math.min(1, width / height / aspect), high = 100 * Math.min(1, height / width * aspect);
   Object.assign(canvas, {width, height, style: `left:${50 - wide / 2}%;top:${50 - high / 2}%;width:${wide}%;height:${high}%`});
-  if (video) video.currentTime = (data.times[frame] + data.times[frame + 1]) / 2;
   draw();
 }
+function show(next) {
+  turn(next);
+  if (video) video.currentTime = (data.times[frame] + data.times[frame + 1]) / 2;
+}
+function follow() {  // the video that plays
+  find("#play").textContent = video.paused ? "Play" : "Pause";
+  if (video.paused) return show(frame);
+  turn(data.times.findLastIndex(time => time <= video.currentTime));
+  requestAnimationFrame(follow);
+}
+find("#play").onclick = () => {
+  if (!video.paused) return video.pause();
+  if (frame === data.names.length - 1) show(0);
+  video.play().then(follow);
+};
+
+const complete = () => Math.min(view.clientWidth / data.sizes[0][0], view.clientHeight / data.sizes[0][1]);
+// Zoom, and keep the point of the frame that is at (x, y) of the page.
+function scale(next, x = view.offsetLeft + view.clientWidth / 2, y = view.offsetTop + view.clientHeight / 2) {
+  const before = stage.getBoundingClientRect();
+  zoom = Math.max(1, Math.min(16, next));
+  stage.style.width = `${zoom * complete() * data.sizes[0][0]}px`;
+  const after = stage.getBoundingClientRect();
+  view.scrollLeft += after.left - x + (x - before.left) * after.width / before.width;
+  view.scrollTop += after.top - y + (y - before.top) * after.height / before.height;
+  draw();
+}
+find("#smaller").onclick = () => scale(zoom / 1.25);
+find("#larger").onclick = () => scale(zoom * 1.25);
+find("#complete").onclick = () => scale(1);
+find("#wide").onclick = () => scale(view.clientWidth / data.sizes[0][0] / complete());
+view.addEventListener("wheel", event => {
+  if (!event.ctrlKey && !event.metaKey) return;
+  event.preventDefault();
+  scale(zoom * 1.25 ** -Math.sign(event.deltaY), event.clientX, event.clientY);
+}, {passive: false});
 
 function position(event) {
   const box = canvas.getBoundingClientRect();
@@ -67,8 +104,8 @@ canvas.onpointerdown = event => {
   const near = Object.keys(people).flatMap(person => (shown(person) ?? []).map(
     (joint, row) => ({person, row, distance: Math.hypot(joint[0] - x, joint[1] - y) - (person === chosen ? reach / 2 : 0)})));
   const [nearest] = near.sort((a, b) => a.distance - b.distance);
-  if (!nearest || nearest.distance > reach) return;
   canvas.setPointerCapture(event.pointerId);
+  if (!nearest || nearest.distance > reach) return held = {};  // the frame itself is moved
   chosen = nearest.person;
   const {clientX, clientY} = event, [side, name] = data.joints[nearest.row].split("_");
   const rows = [nearest.row, ...(ends[name] ?? []).map(end => data.joints.indexOf(`${side}_${end}`))];
@@ -77,6 +114,7 @@ canvas.onpointerdown = event => {
 };
 canvas.onpointermove = event => {
   if (!held) return;
+  if (!held.joints) return view.scrollBy(-event.movementX, -event.movementY);
   const unit = width / canvas.getBoundingClientRect().width, {joints, clientX, clientY} = held;
   for (const [joint, x, y] of joints) [joint[0], joint[1]] = [x + (event.clientX - clientX) * unit, y + (event.clientY - clientY) * unit];
   draw();
@@ -105,7 +143,11 @@ for (const [name, action] of Object.entries(actions)) {
 find("#undo").onclick = () => { people = history.pop() ?? people; draw(); };
 find("#person").onchange = event => { chosen = event.target.value; draw(); };
 slider.oninput = () => show(Number(slider.value));
-document.onkeydown = event => { if (event.target === document.body) show(frame + ({ArrowRight: 1, ArrowLeft: -1}[event.key] ?? 0)); };
+document.onkeydown = event => {
+  if (event.target !== document.body || event.ctrlKey || event.metaKey) return;
+  if (event.key in {ArrowRight: 1, ArrowLeft: 1}) show(frame + (event.key === "ArrowRight" ? 1 : -1));
+  if (event.key in {"+": 1, "-": 1}) scale(zoom * (event.key === "+" ? 1.25 : 0.8));
+};
 
 function annotations() {
   const rows = Object.entries(people).flatMap(([person, byFrame]) => Object.entries(byFrame).filter(([, joints]) => joints).map(([at, joints]) => ({
@@ -120,6 +162,7 @@ find("#save").onclick = () => {
   const address = URL.createObjectURL(new Blob([annotations()], {type: "application/json"}));
   Object.assign(document.createElement("a"), {href: address, download: data.file}).click();
 };
-window.onresize = draw;
+window.onresize = () => scale(zoom);
 show(0);
+scale(1);
 document.body.dataset.ready = Object.keys(people).length;
