@@ -55,9 +55,9 @@ class ExportFlags:
     brief=counts("people", "frames", "files"),
     usual="--out --format --rig --in-place --loop --frames --person --world --texture --frame-rate --body --overwrite",
     examples=(
-        "hpc export clip.mp4.fit.npz",
-        "hpc export clip.mp4.fit.npz --out dance.glb --world ground",
-        "hpc export clip.mp4.fit.npz --rig hero.vrm --world ground",
+        "hpc export hpc-out/fit/clip.mp4.fit.npz",
+        "hpc export hpc-out/fit/clip.mp4.fit.npz --out dance.glb --world ground",
+        "hpc export hpc-out/fit/clip.mp4.fit.npz --rig hero.vrm --world ground",
         "hpc export hpc-out/fit --format amass,bvh --person largest",
     ),
 )
@@ -70,14 +70,15 @@ def export(
 ) -> CommandResult:
     """Write fits for other programs: glTF, FBX, USD, BVH, AMASS, OBJ and others.
 
-    Writes NAME.glb, with all people and the camera, for each fit; --format chooses other formats.
+    Writes NAME.glb (NAME.refined.glb of a refined fit), with all people and the camera, for each fit; --format chooses
+    other formats.
 
     glb, fbx, usd and json hold all people and the camera; bvh, amass, vrma, and glb with your own character (--rig
     FILE.glb) are one file for each person; obj and ply are folders with one file for each frame; cloud is
     NAME.cloud.ply with points of the background, if the camera walks; masks and maps are folders with videos for image
     generators; trc, c3d, mot and csv are markers and joint angles.
     NAME.blender.py opens NAME.glb or NAME.usd in Blender with the clip's frame rate, range and camera, and with the
-    frames as background if --frames names them. Lengths are in metres, of FBX in centimetres. AMASS is z up, JSON has
+    frames as background if they are found. Lengths are in metres, of FBX in centimetres. AMASS is z up, JSON has
     camera axes, all other formats are y up.
     """
     input_set = inputs.find(session, flags, out)

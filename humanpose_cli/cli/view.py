@@ -27,8 +27,8 @@ _EDIT = option("--edit", "Write NAME.edit.html instead, on which detected joints
     usual="--out --frames --edit --person --texture --body --overwrite",
     examples=(
         "hpc view hpc-out/fit",
-        "hpc view photo.jpg.fit.npz --frames photo.jpg",
-        "hpc view clip.mp4.fit.npz --frames clip.mp4 --texture frames --out clip.html",
+        "hpc view hpc-out/fit/photo.jpg.fit.npz",
+        "hpc view hpc-out/fit/clip.mp4.fit.npz --texture frames --out clip.html",
     ),
 )
 def view(
@@ -41,7 +41,8 @@ def view(
 ) -> CommandResult:
     """Show fits in 3-D, with their frames, on a page for the browser.
 
-    Writes NAME.html for each fit file: one file that works offline and can be sent by mail.
+    Writes NAME.html for each fit file, and NAME.refined.html for a refined one: a file that works offline and can be
+    sent by mail.
 
     Turn the view with the mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
     With --edit, drag joints in the frames and save them for `hpc fit --keypoints` or `hpc refine --keypoints`.
