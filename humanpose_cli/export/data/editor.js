@@ -63,13 +63,14 @@ function show(next) {
   if (video) video.currentTime = (data.times[frame] + data.times[frame + 1]) / 2;
 }
 function follow() {  // the video that plays
-  find("#play").textContent = video.paused ? "Play" : "Pause";
-  if (video.paused) return show(frame);
+  const stopped = video.paused || video.ended;
+  find("#play").textContent = stopped ? "Play" : "Pause";
   turn(data.times.findLastIndex(time => time <= video.currentTime));
+  if (stopped) return show(frame);
   requestAnimationFrame(follow);
 }
 find("#play").onclick = () => {
-  if (!video.paused) return video.pause();
+  if (!video.paused && !video.ended) return video.pause();
   if (frame === data.names.length - 1) show(0);
   video.play().then(follow);
 };
