@@ -227,7 +227,9 @@ def _entry(line: Mapping[str, Any]) -> Entry | None:
         values[index] = tuple(values[index])
     entry = Entry._make(values)
     valid = entry.outcome in _OUTCOMES and entry.exit_code in _EXIT_CODES
-    valid = valid and all(map(_is_inside, entry.outputs)) and all(isinstance(n, int) for n in (*entry.sizes, *entry.times))
+    valid = (
+        valid and all(map(_is_inside, entry.outputs)) and all(isinstance(n, int) for n in (*entry.sizes, *entry.times))
+    )
     return entry if valid else None
 
 
@@ -395,7 +397,7 @@ def output_size(path: str | Path) -> int:
     return output_stamp(path)[0]
 
 
-def output_stamp(path: str | Path) -> tuple[int, int]:
+def output_stamp(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return size (bytes) and time of change (nanoseconds) of an output; -1 and 0 if it does not exist."""
     try:
         status = os.stat(path)

@@ -192,7 +192,9 @@ Out = Annotated[Path, out_option("--out -o FOLDER", "Folder for the results, whi
 OutOrFile = Annotated[
     Path, out_option("--out -o FOLDER|FILE", "Folder for the results, or the file of a single result.", FILES)
 ]
-Overwrite = Annotated[bool, option("--overwrite", "Replace results of other options, and files that hpc did not write.", RERUNS)]
+Overwrite = Annotated[
+    bool, option("--overwrite", "Replace results of other options, and files that hpc did not write.", RERUNS)
+]
 Resume = Annotated[
     bool, option("--resume/--no-resume", "Skip items that an earlier run finished with the same options.", RERUNS)
 ]

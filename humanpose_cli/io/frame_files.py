@@ -68,7 +68,6 @@ class FrameFiles:
         return [], files
 
 
-
 def folders_of(files: Sequence[FrameFiles]) -> set[Path]:
     """Return the folders of the paths, by which a fit is signed."""
     return {path.parent for file in files for path in file.paths}

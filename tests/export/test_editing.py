@@ -54,7 +54,9 @@ def saved(tmp_path, steps: str, zoom: str = ""):
         cv2.imwrite(str(file), np.zeros((height, width), np.uint8))
     fit = replace(FIT, keypoints2d=points.astype(np.float32), image_size=np.array(SIZES, np.int32))
     frames = FitFrames(fit, FrameSource(tuple(items_of(files, sequence=False))), in_order=True)
-    document = probed(edit_page(fit, frames, title="clip").text, tmp_path, DRAG.replace("STEPS", steps).replace("ZOOM", zoom))
+    document = probed(
+        edit_page(fit, frames, title="clip").text, tmp_path, DRAG.replace("STEPS", steps).replace("ZOOM", zoom)
+    )
     path = tmp_path / "clip.keypoints.json"
     path.write_text(json.dumps(document))
     assert [(image["width"], image["height"]) for image in document["images"]] == SIZES
