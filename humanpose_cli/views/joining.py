@@ -60,11 +60,20 @@ def explained_seconds(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]
 
     The result is negative if their landmarks do not meet.
     """
+    share, seconds = explained_share(tracks, cameras)
+    return share * seconds
+
+
+def explained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> tuple[float, float]:
+    """Measure the share of a person in further views that tracks save if they are one person, and the seconds of these.
+
+    If landmarks meet exactly and show all depth, the share is 0.9 for clothes of unknown colours, 1.1 for equal ones.
+    """
     if len({track.view for track in tracks}) < 2:
-        return 0.0
+        return 0.0, 0.0
     samples = sample_person(tracks, len(cameras), _MOMENTS)
     if not samples.seconds:
-        return 0.0
+        return 0.0, 0.0
     points, errors, weights = reprojection(cameras, samples)
     visible = np.asarray((samples.weights > 0).any(2))  # (V, K)
     total = weights.sum(2)
@@ -77,9 +86,10 @@ def explained_seconds(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]
     cosines = np.einsum("akx,bkx->abk", rays, rays)
     parallax = ((1 - cosines**2).clip(0) * visible[:, None] * visible).max((0, 1))
     pairs = [clothes_factor(a, b) for a, b in combinations(tracks, 2) if a.view != b.view]
-    explained = (visible.sum(0) - 1).clip(0) * (depth_share(parallax) - _DOUBT - (np.mean(pairs) - 1))
-    per_second = float((explained - unexplained.sum(0)).mean())
-    return per_second * _independent_seconds(samples)
+    further = (visible.sum(0) - 1).clip(0)
+    explained = further * (depth_share(parallax) - _DOUBT - (np.mean(pairs) - 1))
+    views = float(further.mean())
+    return float((explained - unexplained.sum(0)).mean()) / views, views * _independent_seconds(samples)
 
 
 def _independent_seconds(samples: ViewSamples) -> float:

@@ -15,7 +15,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.views.bodies import PersonBodies, PersonEvidence, gather_person, moved_person, solve_person_in_views
 from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
-from humanpose_cli.views.joining import explained_seconds, join_tracks, sorted_people
+from humanpose_cli.views.joining import explained_seconds, explained_share, join_tracks, sorted_people
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import RelatedViews, agreeing_offsets, lone_pairs, relate_views
 from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS, sample_people
@@ -27,6 +27,7 @@ _MIN_SHIFT = 0.01  # seconds of a clock's change below which it is adjusted
 _CLOCK_ROUNDS = 5  # maximum number of adjustments
 _JOINING_ROUNDS = 3  # maximum number of joinings
 _MIN_SAVING = 1e-9  # seconds of people that joining must save
+_MIN_SHARE = 0.7  # of a pair that is joined; right pairs have 0.8 or more, different people 0.55 or less
 _MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which they add little depth
 _MIN_LOSS = 0.15  # seconds after a view's last frame of a person that are reported
 _MIN_INSIDE = 0.9  # share of the landmarks of a body inside an image
@@ -177,9 +178,9 @@ def _rejoined(
 def _with_lone_pairs(
     cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Join pairs without a rival if cameras that are adjusted to everyone then explain more.
+    """Join pairs without a rival if cameras that are adjusted to everyone explain more, and most of the pair.
 
-    Cameras that are estimated from one person may be too wrong for landmarks of another person to meet.
+    In cameras that are estimated from one person, landmarks of another person may not meet.
     """
     tried: set[frozenset[tuple[int, int]]] = set()
     while True:
@@ -190,8 +191,10 @@ def _with_lone_pairs(
         tried.add(key)
         joined = [tracks for tracks in people if tracks[0] not in pairs[key]] + [pairs[key]]
         solution = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks, everyone=True)
-        explained = sum(explained_seconds(tracks, cameras) for tracks in people)
-        if sum(explained_seconds(tracks, solution[0]) for tracks in solution[1]) > explained + _MIN_SAVING:
+        saving = sum(explained_seconds(tracks, solution[0]) for tracks in solution[1])
+        saving -= sum(explained_seconds(tracks, cameras) for tracks in people)
+        share, _ = explained_share(solution[1][-1], solution[0])
+        if saving > _MIN_SAVING and share > _MIN_SHARE:
             cameras, people = solution[0], sorted_people(solution[1])
 
 
