@@ -47,6 +47,8 @@ _VAGUE = 1.5  # times the maximum disagreement, up to which a pair is one person
 _MAX_RIVALS = 3  # proposals that are compared by landmarks
 _MIN_SCORE = 0.15  # of a rival, relative to the best one
 _MIN_AGREEMENT = 0.1  # of a pair, relative to the maximum disagreement
+_MIN_CORRELATION = 0.6  # of movements of one person; a real man's in pairs of four views correlate by 0.9 or more
+_STILL_DISAGREEMENT = 0.05  # metres, `MAX_DISAGREEMENT` of people without common movements
 _ONE_MOMENT = 1e-6  # seconds that a single moment counts
 
 
@@ -231,10 +233,15 @@ def lone_pairs(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
     for pair in lone:
         first, second = (people[number] for number in sorted(pair))
         clothes = np.mean([clothes_factor(x, y) for x, y in product(first, second)])
-        poses = agreements[pair]
-        if clothes < 1 and all(value.distance <= MAX_DISAGREEMENT and not value.is_mirror for value in poses):
+        if clothes < 1 and all(map(_is_alike, agreements[pair])):
             result.append([*first, *second])
     return result
+
+
+def _is_alike(value: Agreement) -> bool:
+    """Return whether two tracks move alike, or stand still in one pose."""
+    limit = MAX_DISAGREEMENT if value.correlation >= _MIN_CORRELATION else _STILL_DISAGREEMENT
+    return value.distance <= limit and not value.is_mirror
 
 
 def _reverse(pose: PairPose) -> PairPose:

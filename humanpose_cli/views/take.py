@@ -27,7 +27,7 @@ _MIN_SHIFT = 0.01  # seconds of a clock's change below which it is adjusted
 _CLOCK_ROUNDS = 5  # maximum number of adjustments
 _JOINING_ROUNDS = 3  # maximum number of joinings
 _MIN_SAVING = 1e-9  # seconds of people that joining must save
-_MIN_SHARE = 0.7  # of a pair that is joined; right pairs have 0.8 or more, different people 0.55 or less
+_MIN_SHARE = 0.75  # of the seconds of a pair that joining it must save; a real person has 0.85
 _MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which they add little depth
 _MIN_LOSS = 0.15  # seconds after a view's last frame of a person that are reported
 _MIN_INSIDE = 0.9  # share of the landmarks of a body inside an image
@@ -178,7 +178,7 @@ def _rejoined(
 def _with_lone_pairs(
     cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Join pairs without a rival if cameras that are adjusted to everyone explain more, and most of the pair.
+    """Join pairs without a rival if cameras that are adjusted to everyone explain most of the pair, too.
 
     In cameras that are estimated from one person, landmarks of another person may not meet.
     """
@@ -193,8 +193,8 @@ def _with_lone_pairs(
         solution = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks, everyone=True)
         saving = sum(explained_seconds(tracks, solution[0]) for tracks in solution[1])
         saving -= sum(explained_seconds(tracks, cameras) for tracks in people)
-        share, _ = explained_share(solution[1][-1], solution[0])
-        if saving > _MIN_SAVING and share > _MIN_SHARE:
+        _, seconds = explained_share(solution[1][-1], solution[0])
+        if saving > _MIN_SHARE * seconds:
             cameras, people = solution[0], sorted_people(solution[1])
 
 
