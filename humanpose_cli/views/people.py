@@ -215,33 +215,26 @@ def _mirror_images(mirror: Mapping[tuple[int, int], bool], count: int) -> list[i
 
 
 def lone_pairs(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
-    """List the tracks of pairs of people who may be one person, as their clothes and poses are similar.
+    """List the tracks of pairs of people who may be one person, as they are alike in clothes and movements or pose.
 
-    Pairs with a rival are left out: a third person whom a view shows next to one of the two, and who may be the other.
+    Pairs with a rival are left out: another person who is alike, in a view that shows one of the two at the same time.
     All tracks are on the take's clock.
     """
-    agreements = {}  # by pairs of people whom no view shows at the same time
-    for a, b in combinations(range(len(people)), 2):
-        if not simultaneous([*people[a], *people[b]]):
-            values = (agreement(x, y, 0.0) for x, y in product(people[a], people[b]))
-            agreements[frozenset((a, b))] = [value for value in values if value is not None]
-    candidates = [pair for pair, values in agreements.items() if values]
-    lone = [
-        pair for pair in candidates if not any(len(pair & q) == 1 and pair ^ q not in agreements for q in candidates)
+    numbers = [frozenset(pair) for pair in combinations(range(len(people)), 2)]
+    apart = {pair for pair in numbers if simultaneous([track for number in pair for track in people[number]])}
+    alike = [pair for pair in numbers if pair not in apart and _are_alike(*(people[number] for number in sorted(pair)))]
+    lone = [pair for pair in alike if not any(pair ^ rival in apart for rival in alike)]
+    return [[track for number in sorted(pair) for track in people[number]] for pair in lone]
+
+
+def _are_alike(first: Sequence[ViewTrack], second: Sequence[ViewTrack]) -> bool:
+    """Return whether two people wear similar clothes and move alike, or stand still in one pose."""
+    agreements = [value for a, b in product(first, second) if (value := agreement(a, b, 0.0)) is not None]
+    limits = [
+        MAX_DISAGREEMENT if value.correlation >= _MIN_CORRELATION else _STILL_DISAGREEMENT for value in agreements
     ]
-    result = []
-    for pair in lone:
-        first, second = (people[number] for number in sorted(pair))
-        clothes = np.mean([clothes_factor(x, y) for x, y in product(first, second)])
-        if clothes < 1 and all(map(_is_alike, agreements[pair])):
-            result.append([*first, *second])
-    return result
-
-
-def _is_alike(value: Agreement) -> bool:
-    """Return whether two tracks move alike, or stand still in one pose."""
-    limit = MAX_DISAGREEMENT if value.correlation >= _MIN_CORRELATION else _STILL_DISAGREEMENT
-    return value.distance <= limit and not value.is_mirror
+    alike = [value.distance <= limit and not value.is_mirror for value, limit in zip(agreements, limits, strict=True)]
+    return bool(alike) and all(alike) and np.mean([clothes_factor(a, b) for a, b in product(first, second)]) < 1
 
 
 def _reverse(pose: PairPose) -> PairPose:
