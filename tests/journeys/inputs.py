@@ -251,7 +251,7 @@ def wham(path: Path) -> None:
 
 def iuv(folder: Path) -> None:
     """DensePose's output for photo.jpg: chart 7 on the man's trunk."""
-    height, width = photographs()["man"].shape[:2]
+    height, width = photographs()["back"].shape[:2]
     charts = np.zeros((height, width, 3), np.uint8)
     charts[height // 3 : height // 2, width // 4 : width // 3] = (33, 22, 7)  # V, U, chart, as OpenCV
     write_image(folder / "photo_IUV.png", charts)
@@ -259,7 +259,7 @@ def iuv(folder: Path) -> None:
 
 Maker = Callable[[Path], object] | str
 INPUTS: dict[str, Maker] = {
-    "photo.jpg": photo("man"),
+    "photo.jpg": photo("back"),
     "other.jpg": photo("kick"),
     "clip.mp4": copy_of(CLIP),
     "webcam.mp4": copy_of(CLIP),
@@ -308,7 +308,8 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
         "wham-results": estimates_of_clips,
     },
     "own-detector": {"clip.mp4": cut_of_flip},
-    "repose": {"clip.mp4": copy_of(FOOTAGE / "cam02.mp4")},
+    "README": {"photo.jpg": photo("man")},
+    "repose": {"photo.jpg": photo("man"), "clip.mp4": copy_of(FOOTAGE / "cam02.mp4")},
 }
 """Page → what is other footage there, because the page needs several people or known keypoints."""
 

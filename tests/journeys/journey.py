@@ -18,6 +18,7 @@ from journeys.shell import Outcome, type_line
 
 LIMIT = 1800.0  # seconds that a line may take on a busy machine
 TABLE = re.compile(r"^(\S.*)\n─+$", re.MULTILINE)
+HIDDEN = re.compile(r"^not shown at this width: (.*)$", re.MULTILINE)
 WARNING = re.compile(r"^warning: |\b\w*Warning\b: |leaked |^Exception ignored|\[W:onnx", re.MULTILINE)
 GUIDES = ROOT / "docs" / "guides"
 EXPLAINED_FOR_ALL = messages((GUIDES / "troubleshooting.md").read_text("utf-8"))
@@ -116,12 +117,17 @@ class Journey:
             self.problems.append(f"{line.text}: {'; '.join(found)}\n{ending(outcome.screen)}")
 
     def _check_columns(self, block: Block, outcome: Outcome) -> None:
-        """Compare the table of the page with that on the screen."""
-        heads = [tuple(re.split(r"\s{2,}", head.strip())) for head in TABLE.findall(outcome.screen)]
-        if block.columns and block.columns not in heads:
-            self.problems.append(
-                f"{block.lines[-1].text}: the page's table has the columns {block.columns}, the screen {heads}"
-            )
+        """Compare the table of the page with the last one on the screen, which may be too narrow for all columns."""
+        if not block.columns:
+            return
+        heads = TABLE.findall(outcome.screen)
+        shown = set(re.split(r"\s{2,}", heads[-1].strip())) if heads else {"input", "status"}
+        hidden = {name for names in HIDDEN.findall(outcome.screen) for name in names.split(", ")}
+        if not heads:  # stacked lines, which omit what is empty
+            hidden |= {*re.findall(r"^  (\S.*?): ", outcome.screen, re.MULTILINE), "doubtful"}
+        if not shown <= set(block.columns) <= shown | hidden:
+            text = block.lines[-1].text
+            self.problems.append(f"{text}: the page's table has the columns {block.columns}, the screen {heads[-1:]}")
 
 
 def problems(outcome: Outcome, explained: Sequence[str]) -> list[str]:
