@@ -106,7 +106,8 @@ def command_remedy(arguments: Sequence[str], names: Sequence[str]) -> str:
         names: The possible commands.
     """
     name, *rest = arguments
-    if "fit" in names:
+    group = "hpc" if "ledger" in names else "hpc evaluate"
+    if group == "hpc":
         path = Path(name)
         if path.is_file() and (remedy := reader_of(path)):
             return remedy
@@ -115,7 +116,6 @@ def command_remedy(arguments: Sequence[str], names: Sequence[str]) -> str:
         if intent := _meaning(name.lower(), _COMMANDS):
             return f"did you mean {intent}?"
     close = get_close_matches(name.lower(), names, n=1)
-    group = "hpc" if "fit" in names and "ledger" in names else "hpc evaluate"
     return f"did you mean {' '.join([group, close[0], *map(shell_word, rest)])}?" if close else ""
 
 
