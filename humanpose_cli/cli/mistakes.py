@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,53 +12,8 @@ from typing import Any
 from humanpose_cli.cli.table import COMMANDS, command_names
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.io.sniffing import reader_of
+from humanpose_cli.io.text_files import parse_toml
 
-# Names of options in other programs → options of ours, of which a command's own is suggested; or a sentence.
-_OPTIONS = {
-    "gpu cuda gpus gpu-id": "--device cuda",
-    "cpu no-gpu no-cuda": "--device cpu",
-    "fps framerate rate r": "--frame-rate",
-    "output output-dir output-folder output-file outdir out-dir outfile outputs save dest O": "--out",
-    "input inputs image images img video videos file files source src i": "files need no option: hpc {} photo.jpg",
-    "start end ss t to begin stop stride step skip every n-frames": "--frames A:B:STEP",
-    "force replace clobber y yes f": "--overwrite",
-    "j jobs workers num-workers nproc cores": "--threads",
-    "debug trace log-level v": "--verbose",
-    "silent q": "--quiet",
-    "dry n simulate": "--dry-run",
-    "continue": "--resume",
-    "batch bs": "--batch-size",
-    "checkpoint ckpt": "--weights",
-    "conf confidence threshold score": "--min-confidence",
-    "person people max-people num-people": "--people --person",
-    "static static-camera": "--camera still",
-    "bg": "--background",
-    "pose target": "--target-pose",
-    "resolution res width": "--size",
-    "codec vcodec": "--video-codec",
-    "model smpl smplx smplh gender": "--body smplx:FILE",
-    "obj ply glb gltf fbx bvh usd save-obj save-mesh mesh export": "hpc export FITS --format glb,obj,fbx writes meshes",
-    "recursive recurse": "folders are read with all folders in them",
-    "smooth smoothing filter": "the motion of videos is smoothed always",
-    "port host browser open show": "hpc view writes a page: open it in a browser",
-    "z-up y-up up axis scale units": "files are in metres and y up, of AMASS z up (hpc export --help-all)",
-    "version V": "hpc --version prints the version",
-    "download": "hpc weights fetch NAME",
-    "fix repair install": "hpc doctor prints the lines that repair",
-}
-# Names that other programs have for commands → commands.
-_COMMANDS = {
-    "predict detect estimate infer run process track pose2d images video": "hpc fit photo.jpg",
-    "convert save glb fbx bvh": "hpc export hpc-out/fit",
-    "show visualize visualise render open plot play": "hpc view hpc-out/fit",
-    "retarget animate transfer pose": "hpc repose photo.jpg pose.npy",
-    "sync calibrate merge multiview stereo": "hpc combine",
-    "download models model": "hpc weights fetch NAME",
-    "install setup test check info update upgrade": "hpc doctor",
-    "status log errors": "hpc ledger hpc-out/fit",
-    "version": "hpc --version",
-    "example try start": "hpc demo",
-}
 _DASHES = "-\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}"
 _SWITCHED = ("true", "false", "yes", "no", "on", "off")
 _MAX_WORDS = 6  # of a file's name that was not quoted
@@ -75,7 +30,7 @@ def option_remedy(command: str, option: str) -> str:
     plain = name.lower().replace("_", "-") if len(name) > 1 else name
     if command not in command_names():
         if plain in ("v", "V"):
-            return _OPTIONS["version V"]
+            return "hpc --version prints the version"
         group = f"hpc {command}" if command in COMMANDS else "hpc"
         return f"options stand behind the command: {group} COMMAND … {option}"
     flags = _flags(command)
@@ -83,7 +38,7 @@ def option_remedy(command: str, option: str) -> str:
         return f"did you mean {same}?"
     if plain.startswith("no-") and f"--{plain[3:]}" in flags:
         return f"leave --{plain[3:]} out: it is off unless it is typed"
-    if intent := _meaning(plain, _OPTIONS):
+    if intent := _meaning(plain, "options"):
         own = [flag for flag in intent.split(" --") if flag]
         fitting = [flag for flag in own if f"--{flag.lstrip('-').split()[0]}" in flags]
         if not intent.startswith("--"):
@@ -113,7 +68,7 @@ def command_remedy(arguments: Sequence[str], names: Sequence[str]) -> str:
             return remedy
         if path.exists() or path.suffix or os.sep in name:
             return f"name a command first: hpc fit {shell_word(name)}"
-        if intent := _meaning(name.lower(), _COMMANDS):
+        if intent := _meaning(name.lower(), "commands"):
             return f"did you mean {intent}?"
     close = get_close_matches(name.lower(), names, n=1)
     return f"did you mean {' '.join([group, close[0], *map(shell_word, rest)])}?" if close else ""
@@ -169,8 +124,10 @@ def check_words(
             raise InputError(word, "does not exist", remedy="options that are switches take no value")
 
 
-def _meaning(name: str, table: Mapping[str, str]) -> str:
-    return next((meaning for names, meaning in table.items() if name in names.split()), "")
+def _meaning(name: str, table: str) -> str:
+    """Look up a name in a table of intents.toml; "" if it is not there."""
+    intents = parse_toml(Path(__file__).with_name("intents.toml").read_text("utf-8"))[table]
+    return next((meaning for meaning, names in intents.items() if name in names.split()), "")
 
 
 def _flags(command: str) -> list[str]:
