@@ -14,8 +14,8 @@ import torch
 import humanpose_cli as hp
 from humanpose_cli.body.body import default_body
 from humanpose_cli.demo.clip import DemoClip
-from humanpose_cli.export.laboratory import joint_angles, turn_to_x
-from humanpose_cli.export.motion import PersonMotion, person_motion
+from humanpose_cli.exporting.laboratory import joint_angles, turn_to_x
+from humanpose_cli.exporting.motion import PersonMotion, person_motion
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 

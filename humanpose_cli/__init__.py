@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from humanpose_cli.body.smpl import load_body
     from humanpose_cli.core.camera import Camera
     from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
-    from humanpose_cli.export.exporter import export_fit
-    from humanpose_cli.export.viewing import view
+    from humanpose_cli.exporting.exporter import export, export_fit
+    from humanpose_cli.exporting.viewing import view
     from humanpose_cli.fitting.fit_reading import read_fits
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit, load_fit
@@ -61,6 +61,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "combine",
+    "export",
     "export_fit",
     "fit",
     "load_body",
@@ -87,7 +88,8 @@ _MODULES = {
     "UnavailableError": "core.errors",
     "UsageError": "core.errors",
     "combine": "front_door",
-    "export_fit": "export.exporter",
+    "export": "exporting.exporter",
+    "export_fit": "exporting.exporter",
     "fit": "front_door",
     "load_body": "body.smpl",
     "load_fit": "fitting.result",
@@ -96,7 +98,7 @@ _MODULES = {
     "read_pose": "io.pose_files",
     "refine": "front_door",
     "repose": "reposing.reposer",
-    "view": "export.viewing",
+    "view": "exporting.viewing",
 }
 
 

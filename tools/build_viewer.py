@@ -1,4 +1,4 @@
-"""Builds humanpose_cli/export/data/three.js.gz: the parts of three.js that the page of `hpc view` needs, as one script.
+"""Builds humanpose_cli/exporting/data/three.js.gz: the parts of three.js that the page of `hpc view` needs.
 
     python tools/build_viewer.py
 

@@ -30,7 +30,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.demo.show import CLIP as DEMO_CLIP
-from humanpose_cli.export.looks import Dressing, looks_of_fit
+from humanpose_cli.exporting.looks import Dressing, looks_of_fit
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.overlays import body_vertices, dressed_bodies

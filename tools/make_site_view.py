@@ -20,7 +20,7 @@ import numpy as np
 from make_pictures import dressed_fit
 
 import humanpose_cli as hp
-from humanpose_cli.export.looks import Dressing
+from humanpose_cli.exporting.looks import Dressing
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoWriter

@@ -13,7 +13,7 @@ from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.export.exporter import Export
+    from humanpose_cli.exporting.exporter import Export
 
 _FORMAT = option(
     "--format NAME,NAME",
@@ -85,7 +85,7 @@ def export(
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
-    from humanpose_cli.export import exporter
+    from humanpose_cli.exporting import exporter
     from humanpose_cli.fitting.records import record_summary
     from humanpose_cli.fitting.times_between import evenly_spaced
 

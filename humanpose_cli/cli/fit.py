@@ -166,7 +166,7 @@ class FitRun:
         """The steps after the fit: the refinement, and the clothes for pages and overlays."""
         dressing: list[FitStep] = []
         if self.refinement is not None or self.outputs.dressed:
-            from humanpose_cli.export.looks import Dressing
+            from humanpose_cli.exporting.looks import Dressing
 
             dressing = [Dressing(self.masks)]
         if self.refinement is None:
@@ -181,7 +181,7 @@ class FitRun:
         """Return the steps after the fit of an item."""
         if not self.outputs.masks:
             return self.steps
-        from humanpose_cli.export.masks import MaskWriting
+        from humanpose_cli.exporting.masks import MaskWriting
 
         return [*self.steps, MaskWriting(item.payload.is_sequence, self.outputs.video_codec)]
 

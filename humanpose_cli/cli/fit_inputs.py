@@ -96,8 +96,8 @@ class FitInputs:
         needs them.
         """
         from humanpose_cli.core.progress import part_of
-        from humanpose_cli.export.exporter import chosen_people
-        from humanpose_cli.export.looks import available_frames, looks_of_fit
+        from humanpose_cli.exporting.exporter import chosen_people
+        from humanpose_cli.exporting.looks import available_frames, looks_of_fit
         from humanpose_cli.fitting.fit_reading import read_fits
 
         path, sources = item.payload

@@ -141,7 +141,7 @@ def refine(
     from humanpose_cli.batch.items import Item
     from humanpose_cli.body.smpl import load_body
     from humanpose_cli.cli.fit_work import FitWork
-    from humanpose_cli.export.looks import Dressing
+    from humanpose_cli.exporting.looks import Dressing
     from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.fitting.people import user_people
     from humanpose_cli.io.digests import file_digest

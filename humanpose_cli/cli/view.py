@@ -51,8 +51,8 @@ def view(
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
-    from humanpose_cli.export.editing import edit_page
-    from humanpose_cli.export.viewing import view as view_page
+    from humanpose_cli.exporting.editing import edit_page
+    from humanpose_cli.exporting.viewing import view as view_page
     from humanpose_cli.io.output_names import FIT_SUFFIX
 
     def pages(name: str) -> list[Path]:

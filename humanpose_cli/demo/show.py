@@ -21,8 +21,8 @@ from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.demo.clip import DATA, DemoClip, drawn_pair, key_pose, photograph
 from humanpose_cli.demo.page import Figure, Section, index_page
-from humanpose_cli.export.looks import looks_of_fit
-from humanpose_cli.export.viewing import view
+from humanpose_cli.exporting.looks import looks_of_fit
+from humanpose_cli.exporting.viewing import view
 from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.options import FitOutputs

@@ -17,7 +17,7 @@ from helpers.moving_people import moving_people
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.export import skins
+from humanpose_cli.exporting import skins
 from humanpose_cli.fitting import fit_reading
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.frame_files import FrameFiles

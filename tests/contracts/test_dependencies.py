@@ -30,11 +30,11 @@ REQUIRED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
 USERS_EXTRAS = ("c3d", "heic", "slurm", "usd")  # the others are for work on the package itself
 
 MODULES_OF_EXTRAS = {
-    "c3d": "humanpose_cli/export/laboratory.py",
+    "c3d": "humanpose_cli/exporting/laboratory.py",
     "heic": "humanpose_cli/io/images.py",
     "slurm": "humanpose_cli/batch/slurm.py",
     "smplx": "humanpose_cli/body/self_test.py",  # a comparison of users who accepted its licence
-    "usd": "humanpose_cli/export/usd.py",
+    "usd": "humanpose_cli/exporting/usd.py",
 }
 """Where what an extra brings may be imported."""
 

@@ -8,7 +8,7 @@ from helpers.browser import probed
 from helpers.moving_people import FRAMES, moving_people
 
 from humanpose_cli.demo.page import Figure, Section, index_page
-from humanpose_cli.export.viewing import view
+from humanpose_cli.exporting.viewing import view
 
 
 def test_the_page_shows_files_and_escapes_text():

@@ -15,10 +15,10 @@ from scipy.spatial.transform import Rotation
 
 from helpers.moving_people import moving_people
 from humanpose_cli.body.body import default_body
-from humanpose_cli.export.motion import PersonMotion, person_motion
-from humanpose_cli.export.retarget import fitted
-from humanpose_cli.export.rigs import read_rig
-from humanpose_cli.export.skins import person_mesh
+from humanpose_cli.exporting.motion import PersonMotion, person_motion
+from humanpose_cli.exporting.retarget import fitted
+from humanpose_cli.exporting.rigs import read_rig
+from humanpose_cli.exporting.skins import person_mesh
 
 
 @dataclass(frozen=True, eq=False)

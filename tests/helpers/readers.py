@@ -39,10 +39,10 @@ from humanpose_cli.detect.detector import person_from_keypoints
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import open_pose_model
 from humanpose_cli.detect.regions import Pyramid
-from humanpose_cli.export import motion as motions
-from humanpose_cli.export.bvh import bvh_text
-from humanpose_cli.export.motion import person_motion
-from humanpose_cli.export.rigs import read_rig
+from humanpose_cli.exporting import motion as motions
+from humanpose_cli.exporting.bvh import bvh_text
+from humanpose_cli.exporting.motion import person_motion
+from humanpose_cli.exporting.rigs import read_rig
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.atomic import write_npz

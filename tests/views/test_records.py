@@ -16,7 +16,7 @@ from helpers.walking_take import TURN, walking_take
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.export.motion import CameraPath
+from humanpose_cli.exporting.motion import CameraPath
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.views.bodies import PersonBodies, gather_person, moved_person

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24_FINGERS
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.export.glb_files import GlbFile, read_glb
+from humanpose_cli.exporting.glb_files import GlbFile, read_glb
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.pose_files.bvh import BvhJoint, BvhMotion, find_smpl_joints, read_bvh_motion, unit_in_metres
 from humanpose_cli.io.text_files import parse_toml, read_text

@@ -3,7 +3,7 @@
     page = view(fit, "clip.mp4")
     page.save("clip.html")
 
-The page holds the glTF file of `export.gltf`, three.js and a small video, and opens offline.
+The page holds the glTF file of `exporting.gltf`, three.js and a small video, and opens offline.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from scipy.ndimage import gaussian_filter1d
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, part_of
-from humanpose_cli.export.cloud import clouds_of
-from humanpose_cli.export.exporter import export_of
-from humanpose_cli.export.gltf import glb_bytes
-from humanpose_cli.export.looks import Textures
-from humanpose_cli.export.motion import TO_Y_UP, CameraPath
+from humanpose_cli.exporting.cloud import clouds_of
+from humanpose_cli.exporting.exporter import export_of
+from humanpose_cli.exporting.gltf import glb_bytes
+from humanpose_cli.exporting.looks import Textures
+from humanpose_cli.exporting.motion import TO_Y_UP, CameraPath
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from humanpose_cli.export.motion import CameraPath
+from humanpose_cli.exporting.motion import CameraPath
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.inputs import printable
 

@@ -12,9 +12,9 @@ from helpers.moving_people import FRAMES, moving_people, one_frame
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.export import masks
-from humanpose_cli.export.exporter import export_fit
-from humanpose_cli.export.maps import PART_COLOURS
+from humanpose_cli.exporting import masks
+from humanpose_cli.exporting.exporter import export_fit
+from humanpose_cli.exporting.maps import PART_COLOURS
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.extras import require_extra
-from humanpose_cli.export.gltf import linear_colour, quaternions
-from humanpose_cli.export.motion import CameraPath, PersonMotion
-from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh
+from humanpose_cli.exporting.gltf import linear_colour, quaternions
+from humanpose_cli.exporting.motion import CameraPath, PersonMotion
+from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres

@@ -13,7 +13,7 @@ from helpers.walking_person import CAMERA, Walk, drawn_walk
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.export.masks import MaskWriting, run_lengths
+from humanpose_cli.exporting.masks import MaskWriting, run_lengths
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.inputs import open_inputs

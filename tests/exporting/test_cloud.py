@@ -9,7 +9,7 @@ from helpers.errors import raises
 from helpers.moving_people import moving_people
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.export.exporter import export_fit
+from humanpose_cli.exporting.exporter import export_fit
 
 POINTS = [[0.5, 1.25, 4.0], [-1.0, 0.75, 6.5], [2.0, 0.0, 8.25]]  # axes of the first camera
 

@@ -27,7 +27,7 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.export.motion import TO_Y_UP, PersonMotion
+from humanpose_cli.exporting.motion import TO_Y_UP, PersonMotion
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle

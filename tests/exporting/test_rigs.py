@@ -15,13 +15,13 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.export.bvh import bvh_text
-from humanpose_cli.export.exporter import export_fit
-from humanpose_cli.export.gltf import animated_glb, vrma_bytes
-from humanpose_cli.export.motion import PersonMotion
-from humanpose_cli.export.retarget import fitted, retargeted
-from humanpose_cli.export.rigs import RIGS, read_rig
-from humanpose_cli.export.skins import person_mesh
+from humanpose_cli.exporting.bvh import bvh_text
+from humanpose_cli.exporting.exporter import export_fit
+from humanpose_cli.exporting.gltf import animated_glb, vrma_bytes
+from humanpose_cli.exporting.motion import PersonMotion
+from humanpose_cli.exporting.retarget import fitted, retargeted
+from humanpose_cli.exporting.rigs import RIGS, read_rig
+from humanpose_cli.exporting.skins import person_mesh
 from humanpose_cli.io.pose_files.bvh import read_bvh_motion
 
 WALK = walking(person())

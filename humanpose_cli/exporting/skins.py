@@ -16,8 +16,8 @@ from humanpose_cli.avatar.look import Look
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.fingers import ROOTS
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.export.looks import is_photograph
-from humanpose_cli.export.motion import TO_Y_UP, CameraPath, PersonMotion, person_motion
+from humanpose_cli.exporting.looks import is_photograph
+from humanpose_cli.exporting.motion import TO_Y_UP, CameraPath, PersonMotion, person_motion
 from humanpose_cli.fitting.grounding import on_the_ground, on_their_soles
 from humanpose_cli.fitting.overlays import posed_people
 from humanpose_cli.fitting.result import Fit

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.export.glb_files import GlbFile
-from humanpose_cli.export.motion import CameraPath, PersonMotion
-from humanpose_cli.export.rigs import Rig
-from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh
+from humanpose_cli.exporting.glb_files import GlbFile
+from humanpose_cli.exporting.motion import CameraPath, PersonMotion
+from humanpose_cli.exporting.rigs import Rig
+from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
 from humanpose_cli.io.exr import linear_light
 from humanpose_cli.rendering.overlay import person_colour

@@ -12,7 +12,7 @@ from helpers.moving_people import FRAMES, PRESENT, moving_people
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.export.editing import edit_page
+from humanpose_cli.exporting.editing import edit_page
 from humanpose_cli.fitting.fit_reading import items_of
 from humanpose_cli.fitting.result import FrameSource
 from humanpose_cli.io.coco_annotations import LOCKED_CONFIDENCE

@@ -17,8 +17,8 @@ from helpers import HELPERS
 from helpers.moving_people import FRAMES, moving_people, one_frame
 from helpers.walking_take import walking_take
 
-from humanpose_cli.export.blender import SCRIPT_SUFFIX
-from humanpose_cli.export.exporter import export_fit
+from humanpose_cli.exporting.blender import SCRIPT_SUFFIX
+from humanpose_cli.exporting.exporter import export_fit
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoWriter

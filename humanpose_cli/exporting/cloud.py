@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.export.motion import TO_Y_UP, Array, CameraPath
+from humanpose_cli.exporting.motion import TO_Y_UP, Array, CameraPath
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_bytes
 

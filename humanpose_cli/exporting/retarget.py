@@ -20,9 +20,9 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.export.motion import PersonMotion
-from humanpose_cli.export.rigs import SIDES, Rig
-from humanpose_cli.export.skins import SkinnedMesh
+from humanpose_cli.exporting.motion import PersonMotion
+from humanpose_cli.exporting.rigs import SIDES, Rig
+from humanpose_cli.exporting.skins import SkinnedMesh
 from humanpose_cli.geometry.rotations import rotation_between
 
 Array = NDArray[Any]

@@ -26,7 +26,7 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.extras import require_extra
-from humanpose_cli.export.motion import TO_Y_UP, PersonMotion
+from humanpose_cli.exporting.motion import TO_Y_UP, PersonMotion
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.times_between import TimesBetween

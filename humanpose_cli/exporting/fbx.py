@@ -1,7 +1,7 @@
 """People as one binary FBX 7.5 file: skinned meshes, skeletons, animation, embedded textures and the cameras.
 
 Lengths are in centimetres, y is up, as Maya, Unreal and Unity expect. A person is a null `personN` with a skeleton of
-limb nodes, named and oriented as in `export.gltf`, and a mesh. A joint's pre-rotation is its orientation at rest, so
+limb nodes, named and oriented as in `exporting.gltf`, and a mesh. A joint's pre-rotation is its orientation at rest, so
 that all rotations are zero in the bind pose; a clip has a key for each frame. In frames without the person, the null's
 scale is zero.
 
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.export.motion import CameraPath, PersonMotion
-from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh
+from humanpose_cli.exporting.motion import CameraPath, PersonMotion
+from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.version import __version__
 

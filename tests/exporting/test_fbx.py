@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import no_progress
-from humanpose_cli.export.exporter import Export, export_of
-from humanpose_cli.export.fbx import _euler_angles
-from humanpose_cli.export.motion import PersonMotion
+from humanpose_cli.exporting.exporter import Export, export_of
+from humanpose_cli.exporting.fbx import _euler_angles
+from humanpose_cli.exporting.motion import PersonMotion
 from humanpose_cli.fitting.result import Fit
 
 FIT = moving_people()

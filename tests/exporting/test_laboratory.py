@@ -9,9 +9,9 @@ from helpers.moving_people import FRAMES, PRESENT, moving_people, world_joints
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.export.exporter import export_fit
-from humanpose_cli.export.laboratory import joint_angles, turn_to_x
-from humanpose_cli.export.motion import person_motion
+from humanpose_cli.exporting.exporter import export_fit
+from humanpose_cli.exporting.laboratory import joint_angles, turn_to_x
+from humanpose_cli.exporting.motion import person_motion
 
 FIT = moving_people()
 BODY = default_body()

@@ -20,7 +20,7 @@ from helpers.walking_take import walking_take
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import HpcError
-from humanpose_cli.export.viewing import view
+from humanpose_cli.exporting.viewing import view
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.views.plan import draw_plan
 

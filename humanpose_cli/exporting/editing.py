@@ -9,8 +9,8 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO21, LIMB_JOINTS, SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.export.looks import available_frames
-from humanpose_cli.export.viewing import DATA, ViewPage, frames_element
+from humanpose_cli.exporting.looks import available_frames
+from humanpose_cli.exporting.viewing import DATA, ViewPage, frames_element
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.video import VideoCodec
@@ -35,7 +35,7 @@ def edit_page(
 
     Args:
         fit: A fit of one camera.
-        frames: The frames, see `export.viewing.view`.
+        frames: The frames, see `exporting.viewing.view`.
         title: The heading; the saved file is `TITLE.keypoints.json`.
         video_codec: Codec of the frames' video.
         progress: The listener.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.export.looks import available_frames, scene_of_rows
+from humanpose_cli.exporting.looks import available_frames, scene_of_rows
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit

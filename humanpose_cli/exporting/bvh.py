@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.export.motion import PersonMotion
+from humanpose_cli.exporting.motion import PersonMotion
 from humanpose_cli.fitting.times_between import TimesBetween
 
 _ORDER = "ZXY"

@@ -1,4 +1,4 @@
-"""The meshes of all people in one frame as OBJ or PLY: metres, y up, in the world of `export.motion`."""
+"""The meshes of all people in one frame as OBJ or PLY: metres, y up, in the world of `exporting.motion`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import sample_at
-from humanpose_cli.export.skins import SkinnedMesh
+from humanpose_cli.exporting.skins import SkinnedMesh
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.rendering.overlay import person_colour
 

@@ -30,7 +30,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.engine.rasterising.op import merge_meshes
-from humanpose_cli.export.masks import image_writers
+from humanpose_cli.exporting.masks import image_writers
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.overlays import DRAWING_THREADS, posed_people
 from humanpose_cli.fitting.result import Fit

@@ -24,8 +24,8 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24, SMPL24_FINGERS
 from humanpose_cli.core.errors import UnavailableError, UsageError
-from humanpose_cli.export.exporter import FORMATS, export_fit, parse_formats
-from humanpose_cli.export.skins import frame_surfaces
+from humanpose_cli.exporting.exporter import FORMATS, export_fit, parse_formats
+from humanpose_cli.exporting.skins import frame_surfaces
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.pose_files import read_pose

@@ -15,10 +15,10 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.export.clips import Clip
-from humanpose_cli.export.exporter import clip_of, export_fit
-from humanpose_cli.export.retarget import retargeted
-from humanpose_cli.export.rigs import read_rig
+from humanpose_cli.exporting.clips import Clip
+from humanpose_cli.exporting.exporter import clip_of, export_fit
+from humanpose_cli.exporting.retarget import retargeted
+from humanpose_cli.exporting.rigs import read_rig
 from humanpose_cli.io.pose_files.bvh import read_bvh_motion
 
 FIT = moving_people()

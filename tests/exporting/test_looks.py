@@ -20,9 +20,9 @@ from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.export.looks import Dressing, available_frames, looks_of_fit
-from humanpose_cli.export.motion import TO_Y_UP, person_motion
-from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, person_mesh
+from humanpose_cli.exporting.looks import Dressing, available_frames, looks_of_fit
+from humanpose_cli.exporting.motion import TO_Y_UP, person_motion
+from humanpose_cli.exporting.skins import SkinnedMesh, frame_meshes, person_mesh
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.people import detections_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit

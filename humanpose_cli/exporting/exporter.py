@@ -16,22 +16,22 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
-from humanpose_cli.export.bvh import bvh_text
-from humanpose_cli.export.clips import Clip, with_motions
-from humanpose_cli.export.cloud import write_cloud
-from humanpose_cli.export.fbx import fbx_bytes
-from humanpose_cli.export.gltf import animated_glb, glb_bytes, vrma_bytes
-from humanpose_cli.export.laboratory import LABORATORY, turn_to_x
-from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
-from humanpose_cli.export.maps import write_maps
-from humanpose_cli.export.masks import export_masks
-from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
-from humanpose_cli.export.motion import CameraPath, PersonMotion
-from humanpose_cli.export.retarget import fitted, retargeted
-from humanpose_cli.export.rigs import Rig, read_rig
-from humanpose_cli.export.skins import AnimatedScene, SkinnedMesh, frame_meshes, people_in_world
-from humanpose_cli.export.usd import write_usd
+from humanpose_cli.exporting.blender import SCRIPT_SUFFIX, blender_script
+from humanpose_cli.exporting.bvh import bvh_text
+from humanpose_cli.exporting.clips import Clip, with_motions
+from humanpose_cli.exporting.cloud import write_cloud
+from humanpose_cli.exporting.fbx import fbx_bytes
+from humanpose_cli.exporting.gltf import animated_glb, glb_bytes, vrma_bytes
+from humanpose_cli.exporting.laboratory import LABORATORY, turn_to_x
+from humanpose_cli.exporting.looks import Textures, available_frames, looks_of_fit, with_sources
+from humanpose_cli.exporting.maps import write_maps
+from humanpose_cli.exporting.masks import export_masks
+from humanpose_cli.exporting.meshes import materials_text, obj_text, write_ply
+from humanpose_cli.exporting.motion import CameraPath, PersonMotion
+from humanpose_cli.exporting.retarget import fitted, retargeted
+from humanpose_cli.exporting.rigs import Rig, read_rig
+from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh, frame_meshes, people_in_world
+from humanpose_cli.exporting.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
@@ -224,7 +224,7 @@ def export_fit(
         body: Body model of a SMPL fit that was read from a file.
         rig: Skeleton of the files, see `rigs.read_rig`; None for the body's.
         in_place: Whether the pelvis stays above one point of the ground; feet then slide.
-        loop: "A:B". The frames A to B as a clip that repeats without a jump, see `export.clips`; None for all frames.
+        loop: "A:B". The frames A to B as a clip that repeats without a jump, see `exporting.clips`; None for all frames.
         progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
 
     Returns:
@@ -242,6 +242,9 @@ def export_fit(
             fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=report, frames=frames, body=body
         )
         return export.on_rig(skeleton, grounded=world == "ground").clipped(clip).write(names)
+
+
+export = export_fit  # as the command is called
 
 
 def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
