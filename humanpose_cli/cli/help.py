@@ -29,7 +29,7 @@ class HelpCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse a long option behind a single dash, which would be taken for short ones, and misunderstood words."""
         parameters: list[Any] = self.get_params(ctx)
-        flags = [flag for each in parameters for flag in (*each.opts, *each.secondary_opts) if flag.startswith("--")]
+        flags = long_flags(parameters)
         if wrong := next((text for text in args if f"-{text.partition('=')[0]}" in flags), None):
             raise UsageError(wrong, "there is no such option", remedy=f"did you mean -{wrong}?")
         words = list(args)
@@ -90,6 +90,11 @@ class HelpCommand(TyperCommand):
             names = [heading.lower() for heading in self.sections(ctx) if heading not in ("Options", _REST, HELP)]
             line = f"More: {ctx.command_path} --help-all ({', '.join(names)})"
             formatter.write("\n" + _filled(line, formatter.width, "", "  "))
+
+
+def long_flags(parameters: Sequence[Any]) -> list[str]:
+    """List the flags of a command's parameters that begin with two hyphens."""
+    return [flag for each in parameters for flag in (*each.opts, *each.secondary_opts) if flag.startswith("--")]
 
 
 def help_all_option() -> Any:

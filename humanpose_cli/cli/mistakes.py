@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from humanpose_cli.cli.table import COMMANDS, command_names
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
@@ -19,12 +18,13 @@ _SWITCHED = ("true", "false", "yes", "no", "on", "off")
 _MAX_WORDS = 6  # of a file's name that was not quoted
 
 
-def option_remedy(command: str, option: str) -> str:
+def option_remedy(command: str, option: str, flags_of: Callable[[str], Collection[str]]) -> str:
     """Suggest what an unknown option of a command stands for; "" if nothing is similar.
 
     Args:
         command: Name of the command, or "hpc" for an option before the command.
         option: The option as typed, such as "--gpu".
+        flags_of: Returns the flags of a command.
     """
     name = option.lstrip("-")
     plain = name.lower().replace("_", "-") if len(name) > 1 else name
@@ -33,7 +33,7 @@ def option_remedy(command: str, option: str) -> str:
             return "hpc --version prints the version"
         group = f"hpc {command}" if command in COMMANDS else "hpc"
         return f"options stand behind the command: {group} COMMAND … {option}"
-    flags = _flags(command)
+    flags = flags_of(command)
     if same := next((f"--{each}" for each in (plain, f"{plain}s", plain.rstrip("s")) if f"--{each}" in flags), ""):
         return f"did you mean {same}?"
     if plain.startswith("no-") and f"--{plain[3:]}" in flags:
@@ -49,7 +49,7 @@ def option_remedy(command: str, option: str) -> str:
     if close := get_close_matches(plain, [flag[2:] for flag in flags], n=1, cutoff=0.75):
         return f"did you mean --{close[0]}?"
     flag = f"--{plain.split()[0]}"
-    owners = [f"hpc {each}" for each in command_names() if flag in _flags(each)]
+    owners = [f"hpc {each}" for each in command_names() if flag in flags_of(each)]
     return f"it is an option of {', '.join(owners[:4])}: {owners[0]} --{plain}" if owners else ""
 
 
@@ -100,8 +100,8 @@ def check_words(
     """
     for start, word in enumerate(arguments):
         if word == "=":
-            before = arguments[start - 1]
-            raise UsageError("=", "stands alone", remedy=f"no spaces around it: {before}={arguments[-1]}")
+            joined = "".join(arguments[max(start - 1, 0) : start + 2])
+            raise UsageError("=", "stands alone", remedy=f"no spaces around it: {joined}")
         if start > 1 and arguments[start - 2] in lists and word in positional and not os.path.lexists(word):
             option, value = arguments[start - 2 : start]
             raise InputError(word, "does not exist", remedy=f"did you mean {option} {value},{word}?")
@@ -128,10 +128,3 @@ def _meaning(name: str, table: str) -> str:
     """Look up a name in a table of intents.toml; "" if it is not there."""
     intents = parse_toml(Path(__file__).with_name("intents.toml").read_text("utf-8"))[table]
     return next((meaning for meaning, names in intents.items() if name in names.split()), "")
-
-
-def _flags(command: str) -> list[str]:
-    from humanpose_cli.cli.command import build_command
-
-    parameters: list[Any] = list(build_command(command, lambda _: 0).params)
-    return [flag for each in parameters for flag in (*each.opts, *each.secondary_opts) if flag.startswith("--")]

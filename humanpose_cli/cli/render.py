@@ -132,7 +132,8 @@ def _usage_failure(error: BaseException) -> Failure | None:
     # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports
     if not isinstance(error, typer.BadParameter.__bases__[0]):
         return None
-    from humanpose_cli.cli.help import HelpCommand
+    from humanpose_cli.cli.command import build_command
+    from humanpose_cli.cli.help import HelpCommand, long_flags
     from humanpose_cli.cli.mistakes import option_remedy, value_remedy
     from humanpose_cli.cli.settings import settings_origin
 
@@ -148,7 +149,7 @@ def _usage_failure(error: BaseException) -> Failure | None:
     if hasattr(error, "possibilities"):
         sentence = sentence.partition(" (Possible")[0]  # click's are similar in some letters only
         name = " ".join(context.command_path.split()[1:]) or "hpc"
-        remedy = option_remedy(name, option)
+        remedy = option_remedy(name, option, lambda each: long_flags(build_command(each, lambda _: 0).params))
     elif option:
         parameter = next((each for each in context.command.params if option in each.opts), None)
         value = getattr(parameter, "metavar", "") or "VALUE"

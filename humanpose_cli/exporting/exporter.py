@@ -224,7 +224,7 @@ def export_fit(
         body: Body model of a SMPL fit that was read from a file.
         rig: Skeleton of the files, see `rigs.read_rig`; None for the body's.
         in_place: Whether the pelvis stays above one point of the ground; feet then slide.
-        loop: "A:B". The frames A to B as a clip that repeats without a jump, see `exporting.clips`; None for all frames.
+        loop: "A:B". The frames A to B as a clip that repeats without a jump, see `exporting.clips`; None for all.
         progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
 
     Returns:

@@ -17,7 +17,7 @@ from humanpose_cli.fitting.result import Fit
 _PARTS = {"remedy", "expected", "got", "problem"}
 _OF_LAB = ("humanpose_cli/lab", "humanpose_cli/io/densepose_files.py")
 _LAB = ("preprocess", "train", "evaluate", "cache")
-OTHERS = {"--nproc-per-node", "--upgrade", "--keypoint_scale"}  # of other programs
+OTHERS = {"--nproc-per-node", "--upgrade", "--keypoint_scale", "--help"}  # of other programs, and typer's
 
 
 @cache
