@@ -1,7 +1,8 @@
 """`tests/` mirrors the rooms: tests/ROOM/test_MODULE.py tests humanpose_cli/ROOM/MODULE.py.
 
 A module of a package within a room has both names (`models/nbf/body.py`: `test_nbf_body.py`), and what has several test
-modules an aspect behind its name (`test_launching_gpu.py`). `tests/contracts`, `tests/helpers` and `tests/journeys` mirror nothing.
+modules an aspect behind its name (`test_launching_gpu.py`). `tests/contracts`, `tests/helpers` and `tests/journeys`
+mirror nothing.
 """
 
 from __future__ import annotations
