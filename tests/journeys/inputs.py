@@ -41,7 +41,7 @@ from humanpose_cli.lab.cache.cache import open_cache
 
 FOOTAGE = ROOT / "tools" / "site" / "view"
 """A man and a bystander before four cameras, and two people on and below a roof, with their fits."""
-FLIP_FRAMES = 34
+FLIP_FRAMES = 17
 
 
 def frames(path: Path, count: int | None = None) -> list[np.ndarray]:
@@ -61,14 +61,20 @@ def photo(name: str) -> Callable[[Path], None]:
     return lambda path: write_image(path, photographs()[name])
 
 
-def copy_of(source: Path) -> Callable[[Path], None]:
-    return lambda path: shutil.copyfile(source, path)
+def cut(source: Path, count: int) -> Callable[[Path], None]:
+    """The first frames of a video."""
+
+    def write(path: Path) -> None:
+        (video,) = open_inputs([source])
+        with VideoWriter(path, video.frame_rate or 30) as writer:
+            for frame in frames(source, count):
+                writer.write(frame)
+
+    return write
 
 
-def cut_of_flip(path: Path) -> None:
-    with VideoWriter(path, 30) as writer:
-        for frame in frames(FOOTAGE / "flip.mp4", FLIP_FRAMES):
-            writer.write(frame)
+CLIP_CUT, FLIP_CUT = cut(CLIP, 17), cut(FOOTAGE / "flip.mp4", FLIP_FRAMES)
+CAMERAS = {number: cut(FOOTAGE / f"cam0{number}.mp4", 25) for number in (1, 2, 3)}
 
 
 def photos(folder: Path) -> None:
@@ -87,19 +93,19 @@ def pose(path: Path) -> None:
 
 
 def dance(path: Path) -> None:
-    path.write_text(bvh_text(walking(person(), frames=260), 25.0))
+    path.write_text(bvh_text(walking(person(), frames=30), 25.0))
 
 
 def footage(folder: Path) -> None:
     folder.mkdir()
-    for name in ("cam01.mp4", "cam02.mp4"):
-        shutil.copyfile(FOOTAGE / name, folder / name)
+    for number in (1, 2):
+        CAMERAS[number](folder / f"{number}.mp4")
 
 
 def take(folder: Path) -> None:
     folder.mkdir()
     for number in (1, 2):
-        shutil.copyfile(FOOTAGE / f"cam0{number}.mp4", folder / f"cam{number}.mp4")
+        CAMERAS[number](folder / f"cam{number}.mp4")
 
 
 def takes(folder: Path) -> None:
@@ -261,9 +267,9 @@ Maker = Callable[[Path], object] | str
 INPUTS: dict[str, Maker] = {
     "photo.jpg": photo("back"),
     "other.jpg": photo("kick"),
-    "clip.mp4": copy_of(CLIP),
-    "webcam.mp4": copy_of(CLIP),
-    **{f"cam{number}.mp4": copy_of(FOOTAGE / f"cam0{number}.mp4") for number in (1, 2, 3)},
+    "clip.mp4": CLIP_CUT,
+    "webcam.mp4": CLIP_CUT,
+    **{f"cam{number}.mp4": maker for number, maker in CAMERAS.items()},
     "photos": photos,
     "footage": footage,
     "pose.npy": pose,
@@ -307,9 +313,9 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
         " && hpc fit people-images --out fits/a --detector fast && hpc fit people-images --out fits/b",
         "wham-results": estimates_of_clips,
     },
-    "own-detector": {"clip.mp4": cut_of_flip},
+    "own-detector": {"clip.mp4": FLIP_CUT},
     "README": {"photo.jpg": photo("man")},
-    "repose": {"photo.jpg": photo("man"), "clip.mp4": copy_of(FOOTAGE / "cam02.mp4")},
+    "repose": {"photo.jpg": photo("man"), "clip.mp4": cut(FOOTAGE / "cam02.mp4", 15)},
 }
 """Page → what is other footage there, because the page needs several people or known keypoints."""
 

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.posix("pages have lines of Bash")
 
 
 def other_commands() -> dict[str, tuple[Page, list[Block]]]:
-    """Each command that the pages of `AT_EACH_CHANGE` lack, with the first block that has it, up to its line."""
-    covered = {line.command.split()[0] for page in ALL if page.name in AT_EACH_CHANGE for line in page.lines}
+    """Each command that neither those pages nor the figures have, with the first block that has it, up to its line."""
+    covered = {"demo"} | {line.command.split()[0] for page in ALL if page.name in AT_EACH_CHANGE for line in page.lines}
     found = {}
     for name in sorted(set(COMMANDS) - covered):
         for page in ALL:
