@@ -177,8 +177,9 @@ class FlagTranslation(Translation):
 def _protect_inputs(values: Mapping[str, Any]) -> None:
     """Protect the files among a command's values from being overwritten."""
     out = values.get("out")
-    # `inputs` may name results among them, as the shell's * does; those that are read are protected by `open_inputs`.
-    protect(path for name, value in values.items() if name not in ("out", "inputs") for path in paths_in(value))
+    # Several inputs may name results, as the shell's * does; `open_inputs` protects those that are read.
+    unread = {"out", *["inputs"] * (len(values.get("inputs") or ()) > 1)}
+    protect(path for name, value in values.items() if name not in unread for path in paths_in(value))
     if out is not None:
         check_output(out)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from humanpose_cli.cli.table import COMMANDS, command_names
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.io.sniffing import reader_of
 from humanpose_cli.io.text_files import parse_toml
@@ -18,20 +17,21 @@ _SWITCHED = ("true", "false", "yes", "no", "on", "off")
 _MAX_WORDS = 6  # of a file's name that was not quoted
 
 
-def option_remedy(command: str, option: str, flags_of: Callable[[str], Collection[str]]) -> str:
+def option_remedy(command: str, option: str, commands: Sequence[str], flags_of: Callable[[str], Sequence[str]]) -> str:
     """Suggest what an unknown option of a command stands for; "" if nothing is similar.
 
     Args:
         command: Name of the command, or "hpc" for an option before the command.
         option: The option as typed, such as "--gpu".
+        commands: The names of all commands.
         flags_of: Returns the flags of a command.
     """
     name = option.lstrip("-")
     plain = name.lower().replace("_", "-") if len(name) > 1 else name
-    if command not in command_names():
+    if command not in commands:
         if plain in ("v", "V"):
             return "hpc --version prints the version"
-        group = f"hpc {command}" if command in COMMANDS else "hpc"
+        group = "hpc" if command == "hpc" else f"hpc {command}"
         return f"options stand behind the command: {group} COMMAND … {option}"
     flags = flags_of(command)
     if same := next((f"--{each}" for each in (plain, f"{plain}s", plain.rstrip("s")) if f"--{each}" in flags), ""):
@@ -49,7 +49,9 @@ def option_remedy(command: str, option: str, flags_of: Callable[[str], Collectio
     if close := get_close_matches(plain, [flag[2:] for flag in flags], n=1, cutoff=0.75):
         return f"did you mean --{close[0]}?"
     flag = f"--{plain.split()[0]}"
-    owners = [f"hpc {each}" for each in command_names() if flag in flags_of(each)]
+    group = command.split()[0]
+    related = sorted(commands, key=lambda each: each.split()[0] != group)
+    owners = [f"hpc {each}" for each in related if flag in flags_of(each)]
     return f"it is an option of {', '.join(owners[:4])}: {owners[0]} --{plain}" if owners else ""
 
 

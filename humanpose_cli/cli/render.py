@@ -107,7 +107,8 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
         columns = info.columns if info else ()
         labels = {**_LABELS, **(info.labels if info else {})}
         terminal = sys.stdout.isatty()
-        write_stdout(result_text(result, columns, labels, terminal=terminal))
+        has_errors = any(item.error and (terminal or item.input not in reporter.failed_items) for item in result.items)
+        write_stdout(result_text(result, columns, labels, terminal=terminal, has_errors=has_errors))
         if not terminal and len(result.items) > 1:
             reporter.info(_summary(result, columns, labels))
     for message in result.messages:
@@ -136,6 +137,7 @@ def _usage_failure(error: BaseException) -> Failure | None:
     from humanpose_cli.cli.help import HelpCommand, long_flags
     from humanpose_cli.cli.mistakes import option_remedy, value_remedy
     from humanpose_cli.cli.settings import settings_origin
+    from humanpose_cli.cli.table import command_names
 
     # "Invalid value for '--height': …", "No such option: --gpu (Possible options: …)", "Option '--out' requires …"
     sentence = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
@@ -149,7 +151,9 @@ def _usage_failure(error: BaseException) -> Failure | None:
     if hasattr(error, "possibilities"):
         sentence = sentence.partition(" (Possible")[0]  # click's are similar in some letters only
         name = " ".join(context.command_path.split()[1:]) or "hpc"
-        remedy = option_remedy(name, option, lambda each: long_flags(build_command(each, lambda _: 0).params))
+        remedy = option_remedy(
+            name, option, command_names(), lambda each: long_flags(build_command(each, lambda _: 0).params)
+        )
     elif option:
         parameter = next((each for each in context.command.params if option in each.opts), None)
         value = getattr(parameter, "metavar", "") or "VALUE"
@@ -200,18 +204,24 @@ def json_text(result: CommandResult) -> str:
 
 
 def result_text(
-    result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str], *, terminal: bool
+    result: CommandResult,
+    columns: Sequence[ResultColumn],
+    labels: Mapping[Status, str],
+    *,
+    terminal: bool,
+    has_errors: bool,
 ) -> str:
-    """Write the tables of a result; the table of items is the last. On a terminal it has a column for errors.
+    """Write the tables of a result; the table of items is the last.
 
     Args:
         result: The result.
         columns: Columns of the command, in addition to input, status and seconds.
         labels: Names of a status.
         terminal: Whether to fit the width of the terminal; otherwise values are separated by tabs.
+        has_errors: Whether the items have a column of errors, which a pipe only needs for those not on stderr.
     """
     columns = [c for c in columns if not c.on_request or any(c.key in item.details for item in result.items)]
-    if terminal and any(item.error for item in result.items) and all(column.key != _ERROR.key for column in columns):
+    if has_errors and all(column.key != _ERROR.key for column in columns):
         columns.append(_ERROR)
     draw_table, draw_items = (_drawn_table, _drawn_items) if terminal else (_separated_table, _separated_items)
     items = draw_items(result, columns, labels) if result.items else ""

@@ -126,6 +126,7 @@ class Reporter(BatchProgress):
         self._lock = threading.RLock()  # of what is written: a second thread writes progress too
         self._end = threading.Event()
         self._is_paused = False
+        self.failed_items: set[str] = set()  # whose errors are written
         self._warnings: dict[str, None] = {}
         self._info_texts: set[str] = set()
         self._handler = _LogHandler(self)
@@ -238,6 +239,8 @@ class Reporter(BatchProgress):
 
     def item_finished(self, result: ItemResult) -> None:
         """Show that an item was finished, failed or skipped; failures are written at once."""
+        if result.error:
+            self.failed_items.add(result.input)
         batch = self._run.total > (1 if self.draws else 0)  # the table of a terminal lists a single item at once
         self._run.item_finished(one_line(result.input))
         if self._display is not None:

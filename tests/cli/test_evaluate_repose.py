@@ -111,4 +111,4 @@ def test_wrong_options_are_refused(hpc, pairs, tmp_path, monkeypatch, arguments,
 def test_size_is_for_reposing_alone(hpc, pairs):
     ran = hpc("evaluate", "fit", "--data", pairs, "--size", "64")
     assert ran.code == 2
-    assert "it is an option of hpc evaluate repose;" in ran.err
+    assert "it is an option of hpc evaluate repose" in ran.err
