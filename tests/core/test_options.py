@@ -146,4 +146,4 @@ def test_flags_have_the_options_defaults_and_help(name):
 def test_signatures_stay_readable():
     parameters = inspect.signature(hp.fit).parameters
     assert str(parameters["focal"]) == "focal: 'float | None' = None"
-    assert str(parameters["people"]) == "people: 'PeopleChoice' = 'all'"
+    assert str(parameters["people"]) == "people: \"Literal['all', 'largest']\" = 'all'"  # for `help`
