@@ -47,7 +47,7 @@ _VAGUE = 1.5  # times the maximum disagreement, up to which a pair is one person
 _MAX_RIVALS = 3  # proposals that are compared by landmarks
 _MIN_SCORE = 0.15  # of a rival, relative to the best one
 _MIN_AGREEMENT = 0.1  # of a pair, relative to the maximum disagreement
-_MIN_CORRELATION = 0.6  # of movements of one person; a real man's in pairs of four views correlate by 0.9 or more
+_MIN_CORRELATION = 0.7  # of movements of one person: a real man's have 0.83 or more in two views, two walkers 0.56
 _STILL_DISAGREEMENT = 0.05  # metres, `MAX_DISAGREEMENT` of people without common movements
 _ONE_MOMENT = 1e-6  # seconds that a single moment counts
 

@@ -27,7 +27,8 @@ _MIN_SHIFT = 0.01  # seconds of a clock's change below which it is adjusted
 _CLOCK_ROUNDS = 5  # maximum number of adjustments
 _JOINING_ROUNDS = 3  # maximum number of joinings
 _MIN_SAVING = 1e-9  # seconds of people that joining must save
-_MIN_SHARE = 0.75  # of the seconds of a pair that joining it must save; a real person has 0.85
+_MIN_SHARE = 0.75  # of a pair that is joined, to be explained; one real person has 0.82 or more
+_MAX_LOSS = 0.05  # of the explained share of everyone else
 _MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which they add little depth
 _MIN_LOSS = 0.15  # seconds after a view's last frame of a person that are reported
 _MIN_INSIDE = 0.9  # share of the landmarks of a body inside an image
@@ -191,10 +192,11 @@ def _with_lone_pairs(
         tried.add(key)
         joined = [tracks for tracks in people if tracks[0] not in pairs[key]] + [pairs[key]]
         solution = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks, everyone=True)
-        saving = sum(explained_seconds(tracks, solution[0]) for tracks in solution[1])
-        saving -= sum(explained_seconds(tracks, cameras) for tracks in people)
-        _, seconds = explained_share(solution[1][-1], solution[0])
-        if saving > _MIN_SHARE * seconds:
+        losses = [
+            explained_share(tracks, cameras)[0] - explained_share(solved_tracks, solution[0])[0]
+            for tracks, solved_tracks in zip(joined[:-1], solution[1], strict=False)
+        ]
+        if explained_share(solution[1][-1], solution[0])[0] > _MIN_SHARE and max(losses, default=0) < _MAX_LOSS:
             cameras, people = solution[0], sorted_people(solution[1])
 
 

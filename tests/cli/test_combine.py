@@ -13,6 +13,7 @@ import humanpose_cli.cli.combine
 import humanpose_cli.fitting.people
 import humanpose_cli.fitting.result
 import humanpose_cli.views.inputs
+from humanpose_cli.core.result import CommandResult, Status
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.calibrations import write_calibration
@@ -76,6 +77,41 @@ def test_one_view_fails_with_what_to_do(hpc, tmp_path):
     ran = hpc("combine", photo, "--out", str(tmp_path / "out"), "--json")
     assert ran.code == 2
     assert "has too few cameras, expected two or more, found 1" in ran.document["items"][0]["error"]
+
+
+def test_a_file_named_twice_fails(hpc, tmp_path):
+    photographs(tmp_path / "photos", 2)
+    names = [str(tmp_path / "photos" / name) for name in ("000.png", "../photos/000.png", "001.png")]
+    ran = hpc("combine", *names, "--out", str(tmp_path / "out"), "--json")
+    assert ran.code == 3
+    assert ran.document["items"][0]["error"] == "000.png: is named twice, expected one file for each camera"
+
+
+def test_the_pace_counts_cameras_and_takes():
+    """Of 3 items in 10 s, one was done before."""
+    counts = {"done": 1, "partial": 0, "failed": 0}
+    parts = [{**counts, "skipped": 1, "seconds": 8.0, "items_per_second": 0.125}]
+    parts += [{**counts, "skipped": 0, "seconds": 2.0, "items_per_second": 0.5}]
+    results = [CommandResult("combine", Status.SUCCESS, extra={"summary": part}) for part in parts]
+    joined = humanpose_cli.cli.combine._joined(*results).extra["summary"]
+    assert joined == {"done": 2, "partial": 0, "failed": 0, "skipped": 1, "seconds": 10.0, "items_per_second": 0.2}
+
+
+@pytest.mark.slow
+def test_a_range_of_frames_holds_for_fit_files(hpc, tmp_path):
+    for name, fit in zip("ab", film(CAMERAS, frames=40).fits, strict=True):
+        fit.save(tmp_path / f"{name}.fit.npz")
+
+    def combine(frames):
+        fits = [str(tmp_path / f"{name}.fit.npz") for name in "ab"]
+        ran = hpc("combine", *fits, "--frames", frames, "--no-overlay", "--out", str(tmp_path / "out"), "--json")
+        assert ran.code == 0, ran.err
+        return ran.document["items"][0]["status"], read_fit(tmp_path / "out" / "take.fit.npz").frame_names.tolist()
+
+    names = [f"{number:06d}" for number in range(40)]
+    assert combine("5:25") == ("success", names[5:25])
+    assert combine("5:25") == ("skipped", names[5:25])
+    assert combine("-30::2") == ("success", names[10::2])
 
 
 def test_a_dry_run_finds_what_is_wrong_with_a_take(hpc, tmp_path):

@@ -11,6 +11,7 @@ from helpers.fit_values import record
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.doubt import doubts_of_tracks, limb_doubts, losses_in_view, row_doubts
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.take_views import TakeViews
 
 
 def people(*changes: dict) -> FitRecord:
@@ -64,6 +65,29 @@ OUTSIDE = (700.0, 240.0, 0.9)
 )
 def test_doubts_name_the_limb(changed, named):
     assert row_doubts(people(changed, {})) == [named, ""]
+
+
+@pytest.mark.parametrize(
+    ("metres", "views", "doubtful"), [(0.4, (0, 1), True), (0.6, (0, 1), False), (0.4, (0, 0), False)]
+)
+def test_people_at_one_position_whom_no_view_shows_together_may_be_one(metres, views, doubtful):
+    both = people({}, {})
+    joints = both.joints3d.copy()
+    joints[1] += (metres, 0, 0)
+    keypoints = np.zeros((2, *both.keypoints2d.shape))
+    for row, view in enumerate(views):
+        keypoints[view, row] = both.keypoints2d[row]
+    take = TakeViews.build(
+        names=["a", "b"], image_size=[[640, 480]] * 2, focal=[700.0] * 2, principal_point=[[320.0, 240.0]] * 2,
+        from_first=np.tile(np.eye(4), (2, 1, 1)), offset=[0.0, 0.0], frame=np.zeros((2, 2)),
+        frame_names=[["0"] * 2] * 2,
+        keypoints2d=keypoints, boxes=np.tile(both.boxes, (2, 1, 1)), reprojection_error=np.zeros((2, 2)),
+        weight=np.ones((2, 2)),
+    )  # fmt: skip
+    track, frame = np.arange(2, dtype=np.int32), np.zeros(2, np.int32)
+    fit = replace(both, track_id=track, frame_index=frame, joints3d=joints, views=take)
+    expected = [f"may be one person with {other}" if doubtful else "" for other in (1, 0)]
+    assert row_doubts(fit) == expected
 
 
 @pytest.mark.parametrize(("pixels", "reason"), [(62, ""), (64, "head elsewhere")])

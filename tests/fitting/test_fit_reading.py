@@ -29,11 +29,12 @@ from helpers.foreign_files import (
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
-from humanpose_cli.fitting.fit_reading import FrameList, list_frames, on_frames, read_fits
+from humanpose_cli.fitting.fit_reading import FrameList, in_range, list_frames, on_frames, read_fits
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.foreign_fits import _MHR70
-from humanpose_cli.io.frame_range import parse_range
+from humanpose_cli.io.frame_files import FrameFiles
+from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 
@@ -302,6 +303,21 @@ def test_a_part_begins_before_its_first_camera(smpl: Body, folder: Path, tmp_pat
     np.testing.assert_allclose(on_frames(cut, last_two).world_to_camera, cameras[[0, 2]], atol=1e-6)
     upright = on_frames(replace(fit, options={"upright": True}), last_two)
     np.testing.assert_array_equal(upright.world_to_camera, cameras[1:])
+
+
+def test_a_range_counts_the_frames_of_the_video(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    """The fit has frames 10, 12 and 14 of a video of 50 frames a second."""
+    fit = read_fits(write("CameraHMR", tmp_path), smpl, frames_of(folder))
+    fit = replace(fit, sources=(), frame_rate=25.0)
+    assert in_range(fit, range_of("1:")).frame_names.tolist() == ["001.png", "002.png"]
+    fit = replace(fit, frame_files=(FrameFiles("video", (tmp_path / "a.mp4",), FrameRange(10, 15, 2)),))
+    for text, rows, step in (("11:15", [1, 2], 2), ("0.23s:", [1, 2], 2), (":11", [0], 2), ("2::4", [0, 2], 4)):
+        part = in_range(fit, range_of(text))
+        np.testing.assert_array_equal(part.poses, fit.poses[rows])
+        assert part.frame_files[0].range == FrameRange(10 + 2 * rows[0], 11 + 2 * rows[-1], step)
+        assert part.frame_rate == 50 / step
+    with raises(UsageError, problem="holds no frame", expected="some of 10:16", got="20:30"):
+        in_range(fit, range_of("20:30"))
 
 
 def range_of(text: str) -> Any:

@@ -112,6 +112,12 @@ def test_a_copied_video(videos: list[Path], tmp_path: Path) -> None:
     assert (Path(problem.subject).name, problem.problem) == ("copy.mp4", "shows the same images as cam1.mp4")
 
 
+def test_a_photograph_next_to_videos(videos: list[Path], tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
+    problem = error([*videos, tmp_path / "a.png"])
+    assert (Path(problem.subject).name, problem.problem) == ("a.png", "is a photograph next to videos")
+
+
 def test_black_first_frames_are_no_copies(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         write_image(tmp_path / name, np.zeros((40, 30, 3), np.uint8))

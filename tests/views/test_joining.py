@@ -12,7 +12,7 @@ from helpers.filmed_people import Filmed, camera_at, film
 from humanpose_cli.body.body import default_body
 from humanpose_cli.views.cameras import ViewCamera
 from humanpose_cli.views.joining import explained_seconds, join_tracks
-from humanpose_cli.views.people import relate_views
+from humanpose_cli.views.people import lone_pairs, relate_views
 from humanpose_cli.views.tracks import ViewTrack, about_pelvis, tracks_of
 
 CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
@@ -48,6 +48,18 @@ def test_a_person_from_one_direction_saves_nothing(filmed: Filmed) -> None:
     beside = replace(first, translation=first.translation + np.array((0.02, 0.0, 0.0)))
     track = all_tracks(film([first, beside]))
     assert explained_seconds(track, [first, beside]) <= 0
+
+
+def test_a_lone_pair_is_alike_and_has_no_rival() -> None:
+    """The second camera shows the woman, and a third person who moves as she does but wears blue."""
+    red, blue = (50.0, 60.0, 40.0), (40.0, 10.0, -50.0)
+    step = (*TWO_PEOPLE, (3, (0.0, 0.9)))
+    for colours, lone in (((red, red, blue), [[(0, 1), (1, 1)]]), ((red, red, red), []), ((red, blue, blue), [])):
+        woman = film(CAMERAS[:1], step[:2], clothes=colours[:1] * 2).fits[0]
+        others = film(CAMERAS[1:2], step, clothes=(red, *colours[1:])).fits[0]
+        first, second = (tracks_of(fit, view, default_body()) for view, fit in enumerate((woman, others)))
+        people = [[first[0], second[0]], [first[1]], [second[1]], [second[2]]]
+        assert members(lone_pairs(people)) == lone
 
 
 def test_shapes_of_single_views_do_not_part_a_person(filmed: Filmed) -> None:

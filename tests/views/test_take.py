@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.errors import raises
 from helpers.filmed_people import RATE, Filmed, calibrated, camera_at, film
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -14,9 +15,12 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.views import people
+from humanpose_cli.views.cameras import in_axes_of_first
+from humanpose_cli.views.joining import explained_seconds
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.records import take_fit
-from humanpose_cli.views.take import solve_take
+from humanpose_cli.views.take import _with_lone_pairs, solve_take
+from humanpose_cli.views.tracks import tracks_of
 
 NAMES = ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
 THREE = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
@@ -107,6 +111,21 @@ def test_a_person_shown_by_one_camera_alone_stays():
     filmed = film(THREE, TWO_PEOPLE, hidden=((1, 1), (2, 1)))
     take = solved(filmed)
     assert sorted(len(person.evidence.views) for person in take.people) == [1, 3]
+
+
+@pytest.mark.parametrize("clip", [3, 9])
+def test_a_person_of_two_views_joins_if_cameras_adjusted_to_everyone_explain_both(clip):
+    """The cameras of one person are too wrong for the other; a person who moves otherwise does not join."""
+    people = ((0, (-0.4, 0.0)), (3, (0.6, 0.3)), (clip, (0.6, 0.3)))
+    filmed = film(THREE, people, frames=20, hidden=((1, 1), (2, 1), (0, 2), (2, 2)), clothes=[(50.0, 20.0, 0.0)] * 3)
+    tracks = [tracks_of(fit, view, default_body()) for view, fit in enumerate(filmed.fits)]
+    groups = [[view[0] for view in tracks], [tracks[0][1]], [tracks[1][1]]]
+    turn = Rotation.from_euler("x", 4, degrees=True).as_matrix()
+    cameras = in_axes_of_first(filmed.cameras)
+    cameras[1] = replace(cameras[1], rotation=turn @ cameras[1].rotation, translation=turn @ cameras[1].translation)
+    assert explained_seconds([*groups[1], *groups[2]], cameras) < 0
+    joined = _with_lone_pairs(cameras, groups, fixed_poses=False, clocks=False)[1]
+    assert [len(person) for person in joined] == ([3, 2] if clip == 3 else [3, 1, 1])
 
 
 def test_views_that_show_no_person_or_are_mirrored_are_left_out():
