@@ -81,8 +81,8 @@ class RunProgress:
         self._interlude = (what, self._clock()) if what else None
 
     def _now(self) -> float:
-        """Return seconds on a clock that stands still in interludes."""
-        return (self._clock() if self._interlude is None else self._interlude[1]) - self._pause
+        """Return seconds without those of past interludes."""
+        return self._clock() - self._pause
 
     def item_finished(self, name: str) -> None:
         """Note that an item is done, failed or skipped; an item that was not started does not count for the pace."""
@@ -108,10 +108,10 @@ class RunProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds left at the mean pace since the first report. None before the pace is known."""
+        """Seconds left at the mean pace since the first report. None before the pace is known, and in interludes."""
         first_done, since = self._first or (0.0, self._start)
         work = self.done - self.skipped_count - first_done
-        return (self._now() - since) / work * (self.total - self.done) if work > 0 else None
+        return (self._now() - since) / work * (self.total - self.done) if work > 0 and not self._interlude else None
 
     @property
     def measured(self) -> bool:
