@@ -27,7 +27,7 @@ from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.refining.correspondences import charted_points
-from humanpose_cli.refining.displacements import refine_with_displacements
+from humanpose_cli.refining.displacements import displacement_file
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
 from humanpose_cli.refining.options import (
     CorrespondenceKind,
@@ -237,8 +237,9 @@ def refine(
         mask: Your mask of a person in a photograph: an image with white pixels, or a folder of masks.
         textures: Track to (512, 512, 4) uint8, colour and confidence. None makes them from the frames.
         save_displacements: The file NAME.displacements.npz to write the displacements between textured fit and frames
-            to, with a contact sheet of each person next to it.
-        displacement_frames: The maximum number of frames whose displacements are written, spread evenly.
+            to.
+        displacement_frames: The maximum number of frames whose displacements are written, spread evenly; fewer of
+            more than three people.
         body: The body of the fit. Needed for SMPL fits that were read from files.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
@@ -276,15 +277,6 @@ def refine(
     with refiner, progress_of(progress) as report:
         if textures is not None:
             refiner.check_compares("textures")
-        if save_displacements is None:
-            return refiner.refine(fit, fit_frames, body=body, textures=textures, progress=report)
-        return refine_with_displacements(
-            refiner,
-            fit,
-            fit_frames,
-            Path(save_displacements),
-            max_frames=displacement_frames,
-            body=body,
-            textures=textures,
-            progress=report,
-        )
+        path = None if save_displacements is None else Path(save_displacements)
+        with displacement_file(path, refiner, fit, displacement_frames) as save:
+            return refiner.refine(fit, fit_frames, body=body, textures=textures, progress=report, on_displacements=save)

@@ -62,8 +62,7 @@ _TRUTH = option(
 )
 _DISPLACEMENTS = option(
     "--save-displacements",
-    "Write displacement fields between the textured fit and the images (at most 100 frames), with a contact sheet "
-    "per person.",
+    "Write displacement fields between the textured fit and the images (at most 100 frames).",
 )
 _DISPLACEMENT_FRAMES = 100
 _PAGE = option("--page/--no-page", "Write an HTML page per fit that shows the bodies before and after.")
@@ -124,8 +123,7 @@ def refine(
 
     A body is moved only if its silhouette then overlaps the person better, and only as far; the fit file records where
     and how far. The fit of a take is refined with the pixels of all its cameras. Textures are NAME.person0.texture.png;
-    --save-displacements adds NAME.displacements.npz and a contact sheet of each person
-    (NAME.person0.displacements.jpg).
+    --save-displacements adds NAME.displacements.npz.
     """
     check_charts(densepose, charts)
     paths = flags.fits(fits)

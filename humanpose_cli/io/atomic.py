@@ -320,17 +320,12 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            with archive.open(npy_member(name), "w", force_zip64=array.nbytes >= 2**31 - 2**16) as file:
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            member.create_system = 3  # "Unix" on every system, and its usual file mode
+            member.external_attr = 0o644 << 16
+            with archive.open(member, "w", force_zip64=array.nbytes >= 2**31 - 2**16) as file:
                 np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
     return buffer.getvalue()
-
-
-def npy_member(name: str) -> zipfile.ZipInfo:
-    """Build the entry of an array in an `.npz` file, equal on every machine and day."""
-    member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-    member.create_system = 3  # "Unix" on every system, and its usual file mode
-    member.external_attr = 0o644 << 16
-    return member
 
 
 def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:

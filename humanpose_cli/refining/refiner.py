@@ -245,7 +245,6 @@ class Refiner:
         *,
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
-        rebake: bool = False,
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
     ) -> Fit:
@@ -258,8 +257,8 @@ class Refiner:
             fit: The fit.
             frames: The frames of the fit, or of each view of a take. None opens the files that the fit names.
             body: The body of the fit. Needed for SMPL fits that were read from files.
-            textures: Track to texture, as `textures` returns them. None makes them from the frames.
-            rebake: Make given textures again after the first round, as those from the frames are.
+            textures: Track to texture, as `textures` returns them. None makes them from the frames, and again after
+                the first round.
             progress: Called with (done, total, unit).
             on_displacements: Called with the displacements of the first round.
 
@@ -279,7 +278,6 @@ class Refiner:
             fit_frames,
             body=body,
             textures=textures,
-            rebake=rebake,
             progress=progress,
             on_displacements=on_displacements,
         )
@@ -296,7 +294,6 @@ class Refiner:
         *,
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
-        rebake: bool = False,
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
     ) -> Alignment:
@@ -319,8 +316,8 @@ class Refiner:
                 keypoints = detected_keypoints(fit, frames, self._pool, report)
             fit = replace(fit, keypoints2d=keypoints)
             fit = _with_bodies(fit, body, fit_state(fit))
-        rebake = self.needs_textures and (rebake or textures is None)
-        if textures is None and self.needs_textures:
+        rebake = self.needs_textures and textures is None
+        if rebake:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
         fit = fit if textures is None else replace(fit, textures=textures)
         surface = SurfacePoints(body, self.options.points)

@@ -15,7 +15,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
-from humanpose_cli.refining.displacements import displacements_path, refine_with_displacements, sheet_path
+from humanpose_cli.refining.displacements import displacement_file, displacements_path
 from humanpose_cli.refining.frames import frames_of_fit
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 
@@ -28,8 +28,7 @@ class Refinement:
         refiner: The refiner.
         texture: The texture of the fit's only person, or the folder of an earlier run. None makes textures from the
             frames.
-        displacement_frames: The maximum number of frames whose displacements are written, with a contact sheet of each
-            person. 0 writes none.
+        displacement_frames: The maximum number of frames whose displacements are written. 0 writes none.
     """
 
     refiner: Refiner
@@ -49,11 +48,8 @@ class Refinement:
         return {**self.refiner.identity, **outputs}
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
-        """Return the file of displacements and the contact sheets of the tracks. () if none are written."""
-        if not self.displacement_frames:
-            return ()
-        path = displacements_path(output)
-        return (path, *(sheet_path(path, track) for track in tracks))
+        """Return the file of displacements. () if none are written."""
+        return (displacements_path(output),) if self.displacement_frames else ()
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Refine a fit whose frames are known.
@@ -71,18 +67,9 @@ class Refinement:
         textures: dict[int, NDArray[Any]] | None = None
         if self.texture is not None:
             textures = read_textures(self.texture, fit, output)
-        if output is None or not self.displacement_frames:
-            result = self.refiner.refine(fit, frames, textures=textures, progress=progress)
-        else:
-            result = refine_with_displacements(
-                self.refiner,
-                fit,
-                frames,
-                displacements_path(output),
-                max_frames=self.displacement_frames,
-                textures=textures,
-                progress=progress,
-            )
+        path = displacements_path(output) if output is not None and self.displacement_frames else None
+        with displacement_file(path, self.refiner, fit, self.displacement_frames) as save:
+            result = self.refiner.refine(fit, frames, textures=textures, progress=progress, on_displacements=save)
         # Given textures are already written.
         return result if self.texture is None else replace(result, textures={})
 

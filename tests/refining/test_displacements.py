@@ -1,4 +1,4 @@
-"""The displacement fields of a refinement: those of a known shift, which frames are saved, and the contact sheets."""
+"""The displacement fields of a refinement: those of a known shift, and which frames are saved."""
 
 from __future__ import annotations
 
@@ -18,18 +18,15 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import FrameSource
-from humanpose_cli.io.displacement_files import DisplacementField
-from humanpose_cli.io.images import read_image
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
-from humanpose_cli.refining.displacements import refine_with_displacements
+from humanpose_cli.refining.displacements import displacement_file
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.outputs import apply_steps
 from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.refining.steps import Refinement
 
-FIELDS = ("pixels", "confidence", "mask")
 QUICK = RefineOptions("flow", size=192, points=120, rounds=1)
 
 
@@ -44,7 +41,8 @@ def saved(walk, fit, folder: Path, options: RefineOptions = QUICK, max_frames: i
     with Refiner(options, **more) as refiner:
         textures = refiner.textures(walk.fit(), FitFrames.of(fit, walk.frames))  # of the true bodies
         frames = FitFrames.of(fit, walk.frames)
-        return refine_with_displacements(refiner, fit, frames, path, max_frames=max_frames, textures=textures)
+        with displacement_file(path, refiner, fit, max_frames) as save:
+            return refiner.refine(fit, frames, textures=textures, on_displacements=save)
 
 
 @pytest.mark.extensive
@@ -59,20 +57,22 @@ def test_the_field_of_a_body_that_is_shifted_is_the_shift(walk, tmp_path):
         assert file["track_id"].tolist() == [0] * 5
         assert file["frame_index"].tolist() == [0, 1, 2, 3, 4]
         assert file["frame_names"].tolist() == true.frame_names.tolist()
-        for row, crop in enumerate(file["crop_to_image"]):
-            field = DisplacementField(0, row, crop, *(file[f"{name}_{row:06d}"] for name in FIELDS))
-            positions, shifts, confidence = field.in_image(0.2)
+        assert (file["pixels"].dtype, int(file["displacements_version"])) == (np.float16, 2)
+        for row, (crop, pixels, confidence, mask) in enumerate(
+            zip(*(file[name] for name in ("crop_to_image", "pixels", "confidence", "mask")), strict=True)
+        ):
+            y, x = np.nonzero(confidence > 0.2)
+            positions = np.stack((x + 0.5, y + 0.5), 1) @ crop[:, :2].T + crop[:, 2]
             assert len(positions) > 200
-            np.testing.assert_allclose(np.median(shifts, 0), [-4, -2], atol=0.5)
+            np.testing.assert_allclose(np.median(pixels[:, y, x].T @ crop[:, :2].T, 0), [-4, -2], atol=0.5)
             outline = CAMERA.project(body_vertices(walk.body, fit, np.array([row]))[0].numpy())
             assert (positions >= outline.min(0) - 2).all()
             assert (positions <= outline.max(0) + 2).all()
-            assert (confidence > 0.2).all()
-            assert field.confidence[~field.mask].max() == 0
+            assert confidence[~mask].max() == 0
 
 
 @pytest.mark.extensive
-def test_saving_changes_no_result_and_a_sheet_shows_each_person(walk, tmp_path):
+def test_saving_changes_no_result_and_is_bounded(walk, tmp_path, monkeypatch):
     start = walk.off()
     refined = saved(walk, start, tmp_path, max_frames=2)
     with Refiner(QUICK) as refiner:
@@ -81,11 +81,10 @@ def test_saving_changes_no_result_and_a_sheet_shows_each_person(walk, tmp_path):
     np.testing.assert_array_equal(refined.poses, plain.poses)
     with np.load(tmp_path / "a.displacements.npz") as file:
         assert file["frame_index"].tolist() == [0, 4]
-    sheet_file = tmp_path / "a.person0.displacements.jpg"
-    assert list(tmp_path.glob("*.jpg")) == [sheet_file]
-    sheet = read_image(sheet_file).pixels
-    saved(walk, refined.select([0]), tmp_path)
-    assert sheet.shape[0] - read_image(sheet_file).pixels.shape[0] > 200  # one strip less
+    monkeypatch.setattr("humanpose_cli.refining.displacements._PIXELS", 4 * QUICK.size**2 - 1)  # of less than 4 of 5
+    saved(walk, start, tmp_path)
+    with np.load(tmp_path / "a.displacements.npz") as file:
+        assert (file["frame_index"].tolist(), len(file["mask"])) == ([0, 2, 4], 3)
 
 
 @pytest.mark.extensive
@@ -97,8 +96,8 @@ def test_the_network_saves_the_rows_of_all_frames_in_a_batch(walk, tmp_path):
     saved(walk, walk.off(), tmp_path, two, weights=file, batch_size=4)
     with np.load(tmp_path / "a.displacements.npz") as found:
         assert found["frame_index"].tolist() == [0, 1, 2, 3, 4]  # of the first round alone
-        assert all(np.abs(found[f"pixels_{row:06d}"]).max() == 0 for row in range(5))  # its last layers are zero
-        assert all(found[f"confidence_{row:06d}"].max() > 0 for row in range(5))
+        assert not found["pixels"].any()  # its last layers are zero
+        assert found["confidence"].any((1, 2)).tolist() == [True] * 5
 
 
 def test_what_compares_no_images_saves_nothing(walk, tmp_path):
@@ -117,11 +116,10 @@ def test_no_people_give_a_file_without_rows(walk, tmp_path):
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("at", ["refine", *extensive("sheets", "page")])
+@pytest.mark.parametrize("at", ["refine", *extensive("page")])
 def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
     targets = {
         "refine": "humanpose_cli.refining.refiner.Refiner._solved",
-        "sheets": "humanpose_cli.refining.displacements._sheet",
         "page": "humanpose_cli.refining.outputs.write_comparison_page",
     }
 
