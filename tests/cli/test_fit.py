@@ -328,7 +328,7 @@ def test_two_poses_of_one_photograph_and_what_is_refused(hpc, photos, fitted, tm
     assert "made with other options (--size 32, was 64); another --out keeps both, --overwrite" in refused.err
     np.save(tmp_path / "down.npy", joints + np.float32(0.1))
     refused = hpc(*line, "--size", "64")
-    assert "made with other options (another --target-pose); --overwrite" in refused.err
+    assert "made with other options (another --target-pose); another --out keeps both, --overwrite" in refused.err
 
 
 @pytest.mark.extensive
