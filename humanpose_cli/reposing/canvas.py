@@ -4,10 +4,9 @@ A canvas moves the principal point of the photograph's camera and changes nothin
 the photograph, the background is continued with copies of the rest (`avatar.inpainting`) up to a distance, and with its
 blurred mirror image beyond.
 
-In the photograph's own frame, a person who crosses an edge in a pose is first moved along the ground. If that does not
-help, the frame grows at the edges that do not cut them in the photograph. A point p moved by s along a unit vector d is
-to the right of the column L if f (p_x + s d_x) ≥ (L − c_x) (p_z + s d_z), which is linear in s: the allowed s of all
-points are an interval, and the shift nearest to 0 in it is taken.
+In the photograph's own frame, a person who crosses an edge in a pose is moved along the ground. A point p moved by s
+along a unit vector d is to the right of the column L if f (p_x + s d_x) ≥ (L − c_x) (p_z + s d_z), linear in s: the
+allowed s of all points are an interval, and the shift nearest to 0 in it is taken.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ _MARGIN = 0.04  # longer sides of the person's box: room round the person
 _MAX_GROWTH = 1.5  # longer sides of the photograph: maximum growth at each side
 _SHARP_REACH = 0.5  # longer sides of the photograph: distance up to which the background is continued sharply
 _BLUR = 0.03  # longer sides of the photograph: blur beyond that
-_DEFAULT_GROWTH = 0.4  # longer sides of the photograph: maximum growth with `canvas=auto`
 _MAX_CUT = 0.003  # share of the points beyond a side that counts as inside
 _MAX_AWAY = 0.4  # distances of the camera: maximum that a person is moved away
 
@@ -89,7 +87,7 @@ def canvas_of(choice: str | tuple[int, int], size: tuple[int, int], person: Box)
     """Choose the rectangle that is drawn.
 
     Args:
-        choice: "keep", "fit", or a width and height. A given size contains the person, or their head if they are too
+        choice: "fit", or a width and height. A given size contains the person, or their head if they are too
             tall, and as much as possible of the photograph.
         size: The photograph's width and height, pixels.
         person: The rectangle of the reposed people.
@@ -98,7 +96,7 @@ def canvas_of(choice: str | tuple[int, int], size: tuple[int, int], person: Box)
         The rectangle in pixels of the photograph.
     """
     photo = Box(0, 0, size[0], size[1])
-    if choice == "keep" or person.empty:
+    if person.empty:
         return photo
     if choice == "fit":
         growth = round(_MAX_GROWTH * max(size))
@@ -114,31 +112,6 @@ def canvas_of(choice: str | tuple[int, int], size: tuple[int, int], person: Box)
         else:
             starts.append(min(max((size[axis] - length) // 2, high - length), low))
     return Box(starts[0], starts[1], starts[0] + choice[0], starts[1] + choice[1])
-
-
-def grown_canvas(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:
-    """Return the photograph's frame, grown at edges that people cross in a pose but not in the photograph.
-
-    Args:
-        people: The people and their motions.
-
-    Returns:
-        The rectangle in pixels of the photograph.
-    """
-    pairs = list(people)
-    view = pairs[0][0].view
-    photo = Box.of_image(view)
-    growth = round(_DEFAULT_GROWTH * max(view.size))
-    edges = np.zeros(4, bool)
-    for person, motion in pairs:
-        crossing = np.array(_edges_crossed(points_of(person, motion), view))
-        edges |= crossing & ~np.array(_edges_in_photo(person))
-    if not edges.any():
-        return photo
-    limits = Box(-growth, -growth, view.size[0] + growth, view.size[1] + growth)
-    box = photo.union(box_of_people(pairs)).intersect(limits)
-    x0, y0, x1, y1 = np.where(edges, box, photo).tolist()
-    return Box(x0, y0, x1, y1)
 
 
 def put_on_canvas(values: NDArray[np.generic], canvas: Box) -> NDArray[np.generic]:

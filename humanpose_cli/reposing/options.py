@@ -110,9 +110,8 @@ class DrawingOptions(Options):
     )
     canvas: str = option(
         "keep",
-        "Size of the image: keep, fit (grow to show all poses), auto (grow if moving people inwards is not enough), or"
-        " WxH pixels.",
-        value="auto|keep|fit|WxH",
+        "Size of the image: keep, fit (grow to show all poses), or WxH pixels.",
+        value="keep|fit|WxH",
     )
     method: ReposeMethod = option(
         "auto",
@@ -142,15 +141,15 @@ class DrawingOptions(Options):
 
     @property
     def canvas_choice(self) -> str | tuple[int, int]:
-        """The canvas: "auto", "keep", "fit", or a width and height in pixels.
+        """The canvas: "keep", "fit", or a width and height in pixels.
 
         Raises:
             UsageError: If `canvas` is anything else.
         """
-        if self.canvas in ("auto", "keep", "fit"):
+        if self.canvas in ("keep", "fit"):
             return self.canvas
         sizes = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", self.canvas.lower())
-        form = f"auto, keep, fit, or W×H of {MIN_SIZE} to {MAX_SIZE} pixels"
+        form = f"keep, fit, or W×H of {MIN_SIZE} to {MAX_SIZE} pixels"
         if sizes is None or not all(MIN_SIZE <= int(size) <= MAX_SIZE for size in sizes.groups()):
             raise UsageError("canvas", "is not known", expected=form, got=repr(self.canvas))
         return int(sizes[1]), int(sizes[2])

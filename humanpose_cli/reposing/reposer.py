@@ -55,7 +55,7 @@ class Reposer:
         target_person: Whose poses of the target to use: "largest", "all" or a track id.
         background: "keep", "transparent", a colour of CSS ("white", "#20ff40"), or an image, a path or (h, w, 3) uint8.
         size: The longer side of the result, pixels; None for the photograph's.
-        canvas: The part of the scene that the image shows: "keep", "auto", "fit", or "WxH" in pixels.
+        canvas: The part of the scene that the image shows: "keep", "fit", or "WxH" in pixels.
         absolute: Whether to draw the pose at its own coordinates.
         in_place: Whether to ignore the path of a walk.
         weights: The reposing network: a file, a run, or a name of `hpc weights list`.
@@ -374,7 +374,7 @@ def repose(
         target_person: Whose poses of the target to use: "largest", "all" or a track id.
         background: "keep", "transparent", a colour of CSS ("white", "#20ff40"), or an image, a path or (h, w, 3) uint8.
         size: The longer side of the result, pixels; None for the photograph's.
-        canvas: The part of the scene that the image shows: "keep", "auto", "fit", or "WxH" in pixels.
+        canvas: The part of the scene that the image shows: "keep", "fit", or "WxH" in pixels.
         absolute: Whether to draw the pose at its own coordinates.
         in_place: Whether to ignore the path of a walk.
         weights: The reposing network: a file, a run, or a name of `hpc weights list`.

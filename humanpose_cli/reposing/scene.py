@@ -39,7 +39,6 @@ from humanpose_cli.reposing.canvas import (
     box_of_people,
     canvas_of,
     continue_background,
-    grown_canvas,
     moved_along_ground,
     shift_inwards,
 )
@@ -245,11 +244,12 @@ class ReposingScene:
         choice = self._options.canvas_choice
         moved = [Shift()] * len(motions)
         composition = self.composition
-        if choice in ("auto", "keep") and not self._options.absolute:
+        if choice == "keep" and not self._options.absolute:
             moved = [shift_inwards(person, motion) for person, motion in zip(self.people, motions, strict=True)]
             motions = [moved_along_ground(*group) for group in zip(self.people, motions, moved, strict=True)]
-        canvas = self._canvas(motions)
-        if canvas != self._frame or choice not in ("auto", "keep"):
+        if choice != "keep":
+            height, width = self.photo.shape[:2]
+            canvas = canvas_of(choice, (width, height), box_of_people(zip(self.people, motions, strict=True)))
             check_drawn_size("canvas", canvas.shape[::-1], layers=self._options.layers)
             composition = self._on(canvas)
         poses = [
@@ -260,22 +260,6 @@ class ReposingScene:
             for t in range(len(motions[0]))
         ]
         yield from composition.images(poses, tuple(moved))
-
-    @property
-    def _frame(self) -> Box:
-        """The photo's own frame."""
-        height, width = self.photo.shape[:2]
-        return Box(0, 0, width, height)
-
-    def _canvas(self, motions: Sequence[BodyParams]) -> Box:
-        """Choose the part of the scene that images of motions show, in pixels of the photo."""
-        choice = self._options.canvas_choice
-        pairs = list(zip(self.people, motions, strict=True))
-        if choice == "keep" or (choice == "auto" and self._options.absolute):
-            return self._frame
-        if choice == "auto":
-            return grown_canvas(pairs)
-        return canvas_of(choice, self._frame[2:], box_of_people(pairs))
 
     def _on(self, canvas: Box) -> Composition:
         """Move the people and the background to a canvas, a rectangle in pixels of the photo."""

@@ -183,7 +183,7 @@ hpc repose photo.jpg lost.npy                   | does not exist
 hpc repose photo.jpg odd.npy                    | expected 24 (smpl24), 19
 hpc repose photo.jpg pose.npy --background blu  | an image file, keep, transparent, or a colour
 hpc repose photo.jpg pose.npy --pose pose.npy   | did you mean --target-pose?
-hpc repose photo.jpg pose.npy --canvas big      | expected auto, keep, fit, or W×H
+hpc repose photo.jpg pose.npy --canvas big      | expected keep, fit, or W×H
 hpc weights --download                          | hpc weights fetch NAME
 hpc cache photo.jpg                             | expected a folder with index.h5
 hpc ledger photo.jpg                            | expected the output folder of fit
