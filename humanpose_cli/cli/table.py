@@ -99,12 +99,13 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
                     formatter.write_dl([(name, self.lines[name]) for name in names])
             if self.within:
                 with formatter.section("Ablations (--ablation)"):
-                    built = [(name, build(f"{self.within} {name}")) for name in self.lines]
-                    flags = [(name, option) for name, each in built for option in each.params]
-                    flags = [
-                        (name, option.get_help_record(ctx)[0]) for name, option in flags if option.name == "ablation"
+                    options = [
+                        (name, option) for name in self.lines for option in build(f"{self.within} {name}").params
                     ]
-                    formatter.write_dl([(name, re.sub(r".*<|>", "", flag).replace("|", ", ")) for name, flag in flags])
+                    flags = [
+                        (name, str(each.get_help_record(ctx))) for name, each in options if each.name == "ablation"
+                    ]
+                    formatter.write_dl([(name, re.sub(".*<|>.*", "", flag).replace("|", ", ")) for name, flag in flags])
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             if args[0] not in self.lines and not args[0].startswith("-") and not ctx.resilient_parsing:
