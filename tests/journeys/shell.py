@@ -51,7 +51,7 @@ class Outcome:
 
 
 def type_line(line: str, folder: Path, limit: float, bin_folder: Path | None = None) -> Outcome:
-    """Type a line in a folder, in a shell and a session of its own; end it after `limit` seconds.
+    """Type a line in a folder, in a shell and a process group of its own; end it after `limit` seconds.
 
     `bin_folder` is searched for programs first, then the folder of this interpreter, where `hpc` is.
     """
@@ -78,7 +78,7 @@ def type_line(line: str, folder: Path, limit: float, bin_folder: Path | None = N
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            start_new_session=True,
+            preexec_fn=os.setpgrp,  # the end of a session would end its processes, too, and hide what is left
         )
         os.close(slave)
         shown, code = _read(shell, master, started + limit)

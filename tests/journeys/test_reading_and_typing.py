@@ -67,7 +67,7 @@ def test_lines_marks_columns_outputs_and_messages_are_read(tmp_path: Path) -> No
 @pytest.mark.posix("lines are typed in Bash")
 def test_what_a_line_leaves_behind_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell, "GRACE", 0.2)
-    left = "echo in > here; mkdir $TMPDIR/a; setsid sleep 61 &"
+    left = "echo in > here; mkdir $TMPDIR/a; sleep 61 &"
     outcome = type_line(f"stty size; {left} echo 'warning: told'; echo 'warning: new'; exit 3", tmp_path, 60)
     assert outcome.screen.splitlines() == ["24 80", "warning: told", "warning: new"]
     assert (tmp_path / "here").read_text() == "in\n"
