@@ -29,7 +29,7 @@ _LIMBS = 2 * len(_LIMB_JOINTS)
 _LOST_SECONDS = 0.2  # between the last frames of a person and of the shot; a shorter loss is at the end of the clip
 _EDGE = 0.02  # of the image's width: people nearer to its left or right edge may have walked out,
 _DEEP_INSIDE = 1 / 3  # unless the middle of their box is so many image heights from every edge
-_ONE_POSITION = 0.5  # metres between the pelvises of two people of a take who may be one
+_ONE_POSITION = 1.0  # metres between the pelvises of two people of a take who may be one; single views err by 0.5 m
 _PELVIS = SMPL24.index("pelvis")
 _PARTS_OF_LIMB = {"arm": ("shoulder", "elbow", "wrist", "hand"), "leg": ("hip", "knee", "ankle", "foot")}
 

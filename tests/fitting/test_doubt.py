@@ -68,7 +68,7 @@ def test_doubts_name_the_limb(changed, named):
 
 
 @pytest.mark.parametrize(
-    ("metres", "views", "doubtful"), [(0.4, (0, 1), True), (0.6, (0, 1), False), (0.4, (0, 0), False)]
+    ("metres", "views", "doubtful"), [(0.9, (0, 1), True), (1.1, (0, 1), False), (0.9, (0, 0), False)]
 )
 def test_people_at_one_position_whom_no_view_shows_together_may_be_one(metres, views, doubtful):
     both = people({}, {})
