@@ -102,16 +102,18 @@ def test_a_range_of_frames_holds_for_fit_files(hpc, tmp_path):
     for name, fit in zip("ab", film(CAMERAS, frames=40).fits, strict=True):
         fit.save(tmp_path / f"{name}.fit.npz")
 
-    def combine(frames):
+    def combine(frames, *options):
         fits = [str(tmp_path / f"{name}.fit.npz") for name in "ab"]
-        ran = hpc("combine", *fits, "--frames", frames, "--no-overlay", "--out", str(tmp_path / "out"), "--json")
+        ran = hpc(
+            "combine", *fits, "--frames", frames, *options, "--no-overlay", "--out", str(tmp_path / "out"), "--json"
+        )
         assert ran.code == 0, ran.err
         return ran.document["items"][0]["status"], read_fit(tmp_path / "out" / "take.fit.npz").frame_names.tolist()
 
     names = [f"{number:06d}" for number in range(40)]
     assert combine("5:25") == ("success", names[5:25])
     assert combine("5:25") == ("skipped", names[5:25])
-    assert combine("-30::2") == ("success", names[10::2])
+    assert combine("-30::2", "--overwrite") == ("success", names[10::2])
 
 
 def test_a_dry_run_finds_what_is_wrong_with_a_take(hpc, tmp_path):
