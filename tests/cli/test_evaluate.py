@@ -237,6 +237,8 @@ def test_weights_are_listed_verified_and_those_of_the_user_described(hpc, cache,
     listed = hpc("weights", "list", "--json").document
     names = {item["input"]: item for item in listed["items"]}
     assert names["lifter"]["status"] == "success"
+    assert names["refiner"]["held_out"] == "endpoint_percent 3.22, sure_percent 2.26"
+    assert names["nbf-parts"]["held_out"].endswith(", with true parts")
     assert names["imagenet-resnet50"]["status"] == "partial"
     assert hpc("weights", "verify").code == 0
     details = hpc("weights", "list", segmenter, "--json").details

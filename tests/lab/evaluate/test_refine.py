@@ -12,6 +12,7 @@ import pytest
 from helpers.clip_people import FOCAL, FRAMES, fit_of, true_params
 from helpers.errors import raises
 
+from humanpose_cli.avatar.frame_texture import texture_png
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.cache import open_cache
@@ -27,6 +28,7 @@ from humanpose_cli.lab.evaluate.refine import (
 )
 from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, match_rows, with_bodies
 from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.refining.refiner import TEXELS
 
 CPU = "cpu"
 
@@ -73,6 +75,9 @@ class TrueRefiner:
         return self
 
     def __exit__(self, *_: object) -> None:
+        pass
+
+    def check_compares(self, option: str) -> None:
         pass
 
     def textures(self, fit: Fit, frames: Any, **_: Any) -> dict[int, np.ndarray]:
@@ -199,6 +204,25 @@ def test_surface_points_are_compared_where_they_are_labelled(
             name: "run" if name.startswith("network") else "" for name in made
         }
         assert {each.made_with["surface"] is None for name, each in made.items() if "densepose" not in name} == {True}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("constructed_fits")
+@pytest.mark.parametrize("evaluate", [evaluate_refinement, evaluate_robustness])
+def test_a_texture_takes_the_place_of_those_from_the_frames(cache: Path, tmp_path: Path, evaluate: Any) -> None:
+    errors = []
+    for name, contrast in (("flat", 0), ("checked", 255)):
+        texture = np.full((TEXELS, TEXELS, 4), 255, np.uint8)
+        texture[::2, :, :3] -= np.uint8(contrast)
+        (tmp_path / name).with_suffix(".png").write_bytes(texture_png(texture, "default"))
+        chosen = RefineSelection(
+            "noise", "flow", keypoints=False, prior="pose", texture=(tmp_path / name).with_suffix(".png")
+        )
+        report = evaluate(EvaluationRun(PeopleSelection(cache), tmp_path), chosen)
+        errors.append(report.tables[0].rows[1][4])  # reprojection
+    assert errors[0] < 0.1 < errors[1]
+    with raises(InputError, subject=".person0.texture.png"):
+        evaluate(EvaluationRun(PeopleSelection(cache), tmp_path), replace(chosen, texture=tmp_path))
 
 
 @pytest.mark.slow
