@@ -149,7 +149,8 @@ def write_estimates(data: Path, smpl: Path) -> None:
     pelvis.
     """
     body = load_smpl(smpl)
-    source = ThreedpwSource(data / "3DPW", tools=SourceTools(bodies={"male": body, "female": body}))
+    few = ThreedpwSource.options_type(allow_missing=True)
+    source = ThreedpwSource(data / "3DPW", few, SourceTools(bodies={"male": body, "female": body}))
     video = source.groups()[-1]
     random, tracks = np.random.default_rng(0), defaultdict[str, list[tuple[int, Person]]](list)
     for frame, sample in enumerate(source.read(video)):
