@@ -234,7 +234,8 @@ def _are_alike(first: Sequence[ViewTrack], second: Sequence[ViewTrack]) -> bool:
         MAX_DISAGREEMENT if value.correlation >= _MIN_CORRELATION else _STILL_DISAGREEMENT for value in agreements
     ]
     alike = [value.distance <= limit and not value.is_mirror for value, limit in zip(agreements, limits, strict=True)]
-    return bool(alike) and all(alike) and np.mean([clothes_factor(a, b) for a, b in product(first, second)]) < 1
+    clothes = np.mean([clothes_factor(a, b) for a, b in product(first, second)])
+    return bool(alike and all(alike) and clothes < 1)
 
 
 def _reverse(pose: PairPose) -> PairPose:
