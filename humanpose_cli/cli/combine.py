@@ -161,7 +161,7 @@ def find_takes(
     if loose or loose_fits:
         files = tuple(flags.inputs(session, loose, out, sequence=None, frames=frames)) if loose else ()
         error = next((view.error for view in files if view.error is not None), None)
-        paths = Counter(Path(name).resolve() for name in (*loose, *loose_fits))
+        paths = Counter(Path(str(name)).resolve() for name in (*loose, *loose_fits))
         if twice := [path.name for path, count in paths.items() if count > 1]:
             error = error or InputError(twice[0], "is named twice", expected="one file for each camera")
         takes.insert(0, TakeInput("take", files, tuple(loose_fits), error))
