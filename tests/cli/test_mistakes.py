@@ -133,7 +133,7 @@ hpc fit --video clip.mp4                        | files need no option: hpc fit 
 {} --config notes.txt                           | is not a TOML file
 {} --set refine                                 | expected key=value
 hpc fit "~/photo.jpg"                           | ~ is the home folder outside of quotes only
-hpc fit 'C:\\Photos\\photo.jpg'              | does not separate folders here: /mnt/c/Photos/photo.jpg
+hpc fit 'C:\\Photos\\photo.jpg'              | does not separate folders here
 hpc fit 'photos\\a.jpg'                         | does not separate folders here: photos/a.jpg
 hpc fit my photo.jpg                            | quote it: 'my photo.jpg'
 hpc fit Photo.JPG                               | did you mean photo.jpg? (upper and lower case differ)
