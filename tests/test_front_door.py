@@ -457,7 +457,7 @@ def test_a_fit_is_refined_with_the_options_of_the_call(monkeypatch):
         def __exit__(self, *_):
             made["closed"] = True
 
-        def refine(self, fit, frames, *, textures, progress):
+        def refine(self, fit, frames, *, textures, progress, on_displacements):
             return f"{fit}, refined"
 
     class Fitter(Refiner):
