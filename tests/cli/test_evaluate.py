@@ -203,7 +203,7 @@ def test_ablations_of_deform_and_learn_get_their_options(hpc, cache, tmp_path, m
 
 
 def test_a_command_is_needed_and_options_come_after_it(hpc, cache):
-    assert "Missing command; see hpc evaluate --help" in hpc("evaluate").err
+    assert hpc("evaluate").out == hpc("evaluate", "--help").out
     before = hpc("evaluate", "--data", cache, "fit", "--json")
     assert (before.code, before.document["command"]) == (2, "evaluate")
     assert "No such option: --data; options stand behind the command: hpc evaluate COMMAND … --data" in before.err
@@ -213,7 +213,14 @@ def test_help_lists_the_sub_commands(hpc):
     shown = hpc("evaluate", "--help")
     assert shown.code == 0
     listed = [line.split()[0] for line in shown.out.splitlines() if line.startswith("  ") and line[2:3].islower()]
-    assert listed[:-1] == ["fit", "motion", "compare", "segmenter", "repose", "refine"]  # the last is of the example
+    assert listed[:6] == [
+        "fit",
+        "motion",
+        "compare",
+        "segmenter",
+        "repose",
+        "refine",
+    ]  # then ablations
 
 
 @pytest.mark.extensive
