@@ -62,7 +62,7 @@ def segmenter(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "garments"])  # which reads maps, not images
 def test_every_segmenter_is_built_at_its_part_count(name):
     options = SegmenterOptions(name, parts=3, width=8, widths=(8, 8, 8, 8))
     network = build_segmenter(options).eval()
