@@ -74,7 +74,8 @@ def random_sample(random: np.random.Generator, name: str, *, full: bool = True, 
     if full:
         for label, spec in LABEL_MAPS.items():
             of_channels = shape if spec.channels == 1 else (*shape, spec.channels)
-            limit = {"persons": people + 1, "parts": 25, "densepose": 25, "garments": 7}.get(label, np.iinfo(spec.dtype).max)
+            limits = {"persons": people + 1, "parts": 25, "densepose": 25, "garments": 7}
+            limit = limits.get(label, np.iinfo(spec.dtype).max)
             maps[label] = encode_png(random.integers(0, limit, of_channels).astype(spec.dtype))
     return Sample(
         name=name,
