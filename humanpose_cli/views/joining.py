@@ -60,20 +60,27 @@ def explained_seconds(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]
 
     The result is negative if their landmarks do not meet.
     """
-    share, seconds = explained_share(tracks, cameras)
-    return share * seconds
+    saving, _, seconds = _explained(tracks, cameras)
+    return saving * seconds
 
 
-def explained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> tuple[float, float]:
-    """Measure the share of a person in further views that tracks save if they are one person, and the seconds of these.
+def explained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> float:
+    """Measure the share of a person in further views that tracks save if they are one person.
 
     If landmarks meet exactly and show all depth, the share is 0.9 for clothes of unknown colours, 1.1 for equal ones.
+    It is 0 if no two views show confident landmarks at one moment.
     """
+    saving, views, _ = _explained(tracks, cameras)
+    return saving / views if views else 0.0
+
+
+def _explained(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> tuple[float, float, float]:
+    """Return the saving a second, the mean number of further views, and the seconds that count."""
     if len({track.view for track in tracks}) < 2:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     samples = sample_person(tracks, len(cameras), _MOMENTS)
     if not samples.seconds:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     points, errors, weights = reprojection(cameras, samples)
     visible = np.asarray((samples.weights > 0).any(2))  # (V, K)
     total = weights.sum(2)
@@ -88,8 +95,8 @@ def explained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) 
     pairs = [clothes_factor(a, b) for a, b in combinations(tracks, 2) if a.view != b.view]
     further = (visible.sum(0) - 1).clip(0)
     explained = further * (depth_share(parallax) - _DOUBT - (np.mean(pairs) - 1))
-    views = float(further.mean())
-    return float((explained - unexplained.sum(0)).mean()) / views, views * _independent_seconds(samples)
+    saving = float((explained - unexplained.sum(0)).mean())
+    return saving, float(further.mean()), _independent_seconds(samples)
 
 
 def _independent_seconds(samples: ViewSamples) -> float:

@@ -193,10 +193,10 @@ def _with_lone_pairs(
         joined = [tracks for tracks in people if tracks[0] not in pairs[key]] + [pairs[key]]
         solution = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks, everyone=True)
         losses = [
-            explained_share(tracks, cameras)[0] - explained_share(solved_tracks, solution[0])[0]
+            explained_share(tracks, cameras) - explained_share(solved_tracks, solution[0])
             for tracks, solved_tracks in zip(joined[:-1], solution[1], strict=False)
         ]
-        if explained_share(solution[1][-1], solution[0])[0] > _MIN_SHARE and max(losses, default=0) < _MAX_LOSS:
+        if explained_share(solution[1][-1], solution[0]) > _MIN_SHARE and max(losses, default=0) < _MAX_LOSS:
             cameras, people = solution[0], sorted_people(solution[1])
 
 
