@@ -67,12 +67,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     journeys = [value for report in reports for name, value in report.user_properties if name == "journey"]
     changed = [row for journey in journeys for row in journey["changed"]]
     if journeys:
-        seconds = [each for journey in journeys for _, each in journey["typed"]]
+        lines = [line for journey in journeys for line in journey["typed"]]
         absent = sum(not typed for _, typed, _ in changed)
         terminalreporter.write_line(
-            f"journeys: {len(seconds)} lines typed in {sum(seconds):.0f} s of processor time, "
-            f"{len(changed) - absent} of them changed; {absent} not typed"
+            f"journeys: {len(lines)} lines typed in {sum(time for _, time in lines):.0f} s of processor time, "
+            f"{len(changed) - absent} of them changed; {absent} not typed; the longest:"
         )
+        for text, time in sorted(lines, key=lambda line: -line[1])[:20]:
+            terminalreporter.write_line(f"{time:6.0f} s  {text[:100]}")
     for text, typed, reason in changed:
         terminalreporter.write_line(f"  {text}\n    {'typed as ' + typed if typed else 'not typed'}: {reason}")
 

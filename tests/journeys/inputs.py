@@ -281,7 +281,7 @@ INPUTS: dict[str, Maker] = {
     "walk/": take,
     "jump/": take,
     "shoot": takes,
-    "cameras.json": "hpc combine cam1.mp4 cam2.mp4 --out calibrated && cp calibrated/cameras.json .",
+    "cameras.json": "hpc combine cam1.mp4 cam2.mp4 --out calibrated && cp calibrated/take.cameras.json cameras.json",
     **{f"SMPL_{gender}.pkl": smpl for gender in ("NEUTRAL", "MALE", "FEMALE")},
     "gmm_08.pkl": write_mixture,
     "UV_Processed.mat": write_charts,
@@ -323,7 +323,7 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
 def missing_inputs(page: str, line: str, folder: Path) -> Iterator[tuple[str, Maker]]:
     """Yield the inputs that a line names and that are not in the folder."""
     makers = INPUTS | OF_PAGES.get(page, {})
-    line = re.sub(r"(?:--out|-o|--runs) \S+", "", line)
+    line = re.sub(r"(?:--out|-o|--runs|preprocess) \S+", "", line)
     for name, maker in makers.items():
         if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", line) and not (folder / name).exists():
             yield name, maker
