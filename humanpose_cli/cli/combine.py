@@ -129,7 +129,8 @@ def find_takes(
 ) -> list[TakeInput]:
     """Find the takes that the arguments name.
 
-    Each folder of several videos, sequences, images or fit files is a take; all other arguments together are one.
+    Each folder of several videos, sequences, images or fit files is a take, or each of its subfolders if all have
+    several views. All other arguments together are one take.
     """
     from humanpose_cli.views.inputs import TakeInput, distinct_names
 
@@ -154,7 +155,7 @@ def find_takes(
             if len(views) == 1:
                 loose.append(name)
             else:
-                folders[path.resolve()] = TakeInput("", tuple(views))
+                folders |= {part.resolve(): TakeInput("", group) for part, group in _takes_below(path, views).items()}
     takes = []
     for name, take in zip(distinct_names(list(folders)), folders.values(), strict=True):
         takes.append(replace(take, key=name, views=tuple(_below(view, name) for view in take.views)))
@@ -168,6 +169,16 @@ def find_takes(
     if not takes:
         raise UsageError("input", "is missing", expected="two videos or fit files or more, or a folder of them")
     return takes
+
+
+def _takes_below(folder: Path, views: Sequence[InputItem]) -> dict[Path, tuple[InputItem, ...]]:
+    """Return the views of each subfolder if all subfolders with views have several, otherwise all views as one take."""
+    groups: dict[Path, tuple[InputItem, ...]] = {}
+    for view in views:
+        groups[view.path.parent] = (*groups.get(view.path.parent, ()), replace(view, key=view.path.name))
+    if len(groups) > 1 and all(len(group) > 1 for group in groups.values()):
+        return groups
+    return {folder: tuple(views)}
 
 
 def _below(view: InputItem, folder: str) -> InputItem:

@@ -37,12 +37,13 @@ def plan(hpc, *arguments):
     return {name: outputs for name, outputs in planned.items() if len(outputs) > 1}
 
 
-def test_each_folder_of_cameras_is_a_take(hpc, tmp_path):
+@pytest.mark.parametrize("folders", [("shoot/first", "shoot/second"), ("shoot",)])
+def test_each_folder_of_cameras_is_a_take(hpc, tmp_path, folders):
     for take in ("first", "second"):
         for camera in ("a", "b"):
-            (tmp_path / take).mkdir(exist_ok=True)
-            photographs(tmp_path / take / camera, 16)
-    planned = plan(hpc, str(tmp_path / "first"), str(tmp_path / "second"), "--out", str(tmp_path / "out"))
+            (tmp_path / "shoot" / take).mkdir(exist_ok=True, parents=True)
+            photographs(tmp_path / "shoot" / take / camera, 16)
+    planned = plan(hpc, *(str(tmp_path / name) for name in folders), "--out", str(tmp_path / "out"))
     assert set(planned) == {"first", "second"}
 
 

@@ -281,7 +281,7 @@ INPUTS: dict[str, Maker] = {
     "walk/": take,
     "jump/": take,
     "shoot": takes,
-    "cameras.json": "hpc combine cam1.mp4 cam2.mp4 --out calibrated && cp calibrated/take.cameras.json cameras.json",
+    "cameras.json": "hpc combine cam1.mp4 cam2.mp4 --out calibrated && cp calibrated/take.cameras.json ./cameras.json",
     **{f"SMPL_{gender}.pkl": smpl for gender in ("NEUTRAL", "MALE", "FEMALE")},
     "gmm_08.pkl": write_mixture,
     "UV_Processed.mat": write_charts,
@@ -301,15 +301,15 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
         "coco": "hpc preprocess coco data/COCO --out coco",
         "data/COCO": coco,
         "data/3DPW": threedpw,
-        "pairs": "hpc preprocess synthetic --pairs --count 24 --out pairs",
-        "clips": "hpc preprocess synthetic --clips 4 --count 24 --out clips",
+        "pairs": "hpc preprocess synthetic --pairs --count 24 --set test=0.3 --out pairs",
+        "clips": "hpc preprocess synthetic --clips 4 --count 24 --set test=0.5 --out clips",
         "runs/nbf": "hpc train nbf --data people --preset ablation --set steps=2 --out runs/nbf",
         "runs/warp3d": "hpc train warp3d --data pairs --preset tiny --set steps=2 --out runs/warp3d",
         "3dpw-cache": "hpc preprocess 3dpw data/3DPW --set allow_missing=true --model SMPL_MALE.pkl"
         " --model SMPL_FEMALE.pkl --out 3dpw-cache",
         "fits": lambda path: shutil.copytree(path.parent / "estimates", path),
         "mine.npz": predictions,
-        "fits/a": "hpc cache export people --split synthetic/test --out people-images"
+        "fits/a": "hpc cache export people --split synthetic/validation --out people-images"
         " && hpc fit people-images --out fits/a --detector fast && hpc fit people-images --out fits/b",
         "wham-results": estimates_of_clips,
     },
@@ -323,7 +323,7 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
 def missing_inputs(page: str, line: str, folder: Path) -> Iterator[tuple[str, Maker]]:
     """Yield the inputs that a line names and that are not in the folder."""
     makers = INPUTS | OF_PAGES.get(page, {})
-    line = re.sub(r"(?:--out|-o|--runs|preprocess) \S+", "", line)
+    line = re.sub(r"(?:--out|-o|--runs|preprocess) \S+|\s# .*", "", line)
     for name, maker in makers.items():
         if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", line) and not (folder / name).exists():
             yield name, maker
