@@ -66,7 +66,9 @@ class FitWork:
         )
         self.report(item, fit)
         summary = record_summary(fit)
-        doubts = [*filter(None, [summary["doubtful"]]), *loss_sentences(fit)] if self.fail_if_doubtful else []
+        doubts = list(fit.options.get("doubts", ())) if fit.views is not None else []
+        if self.fail_if_doubtful:
+            doubts = [*filter(None, [summary["doubtful"]]), *loss_sentences(fit)]
         problem = f"doubtful: {'; '.join(doubts)}" if doubts else None
         if (error := summary["error_px"] or 0.0) > self.max_error:
             problem = (

@@ -311,24 +311,29 @@ def predictions_for_keypoints(
         The predictions in blazepose33; None if the model shows another pose.
     """
     looks = _look_around(pool, image, people, views)
-    return [prediction if likeness > SAME_KEYPOINTS else None for prediction, likeness in looks]
+    return [prediction if likeness > SAME_KEYPOINTS else None for prediction, likeness, _ in looks]
 
 
 def _look_around(
     pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
-) -> Iterator[tuple[DetectedPerson, float]]:
-    """Yield the landmark model's prediction for each person, and its similarity, 0 without a person."""
+) -> Iterator[tuple[DetectedPerson, float, float]]:
+    """Yield the landmark model's prediction for each person, and its similarity, 0 without a person.
+
+    The second similarity is that of the person with left and right exchanged.
+    """
     pyramid = Pyramid(image)
     regions = [_region_around(person) for person in people]
     for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
         prediction = combine(passes, pyramid.size, person.score)
         common_names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
-        rows = person.keypoints[person.skeleton.indices(common_names)]
+        common = person.skeleton.indices(common_names)
         size = passes[0].region.side
-        user_pose = PosePoints(rows[:, :2], size, rows[:, 2])
         pose = PosePoints(prediction.keypoints[BLAZEPOSE33.indices(common_names), :2], size)
         presence = float(np.mean([o.presence for o in passes]))
-        yield prediction, similarity(user_pose, pose, min_confidence=0) if presence >= _MIN_PRESENCE else 0.0
+        sides = (person.keypoints[common], person.keypoints[list(person.skeleton.mirror)][common])
+        user_poses = [PosePoints(rows[:, :2], size, rows[:, 2]) for rows in sides]
+        plain, exchanged = (similarity(each, pose, min_confidence=0) for each in user_poses)
+        yield prediction, *((plain, exchanged) if presence >= _MIN_PRESENCE else (0.0, 0.0))
 
 
 def watch_keypoints(
@@ -340,7 +345,7 @@ def watch_keypoints(
     """Add the landmark model's mask and world landmarks to people with keypoints alone.
 
     The keypoints do not change. A person for whom the model predicts another pose does not change either, but is marked
-    as absent if it is a very different one.
+    as absent if it is a very different one. A person is marked as exchanged if the model's left side is the right one.
 
     Args:
         pool: The networks.
@@ -349,7 +354,9 @@ def watch_keypoints(
         views: The number of jittered views of each person.
     """
     result = []
-    for person, (prediction, likeness) in zip(people, _look_around(pool, image, people, views), strict=True):
+    looks = _look_around(pool, image, people, views)
+    for each, (prediction, likeness, exchanged) in zip(people, looks, strict=True):
+        person = replace(each, exchanged=exchanged > max(likeness, SAME_KEYPOINTS))
         if likeness <= SAME_KEYPOINTS:
             result.append(replace(person, absent=likeness < SAME_KEYPOINTS / 2))
         elif any(name not in BLAZEPOSE33 for name in person.skeleton.joint_names):

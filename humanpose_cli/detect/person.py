@@ -109,6 +109,7 @@ class DetectedPerson:
         not_fitted: Why no body can be fitted, such as "hidden by another person"; "" if one can.
         number: The track's number in the user's own file; None without one.
         absent: Whether the landmark model finds no person, or another one, at keypoints from the user's file.
+        exchanged: Whether the landmark model agrees better if left and right of such keypoints are exchanged.
         hands: The left and the right hand; None if they were not searched for.
         locked: (L,) bool. Keypoints that the body must be at; None if there are none.
         face: (9, 3) float, pixels in the image's axes (x right, y down, z forward, with an unknown origin). The
@@ -133,6 +134,7 @@ class DetectedPerson:
     not_fitted: str = ""
     number: int | None = None
     absent: bool = False
+    exchanged: bool = False
     hands: tuple[Hand, Hand] | None = None
     face: np.ndarray | None = None
     locked: np.ndarray | None = None

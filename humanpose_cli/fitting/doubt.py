@@ -31,6 +31,9 @@ _EDGE = 0.02  # of the image's width: people nearer to its left or right edge ma
 _DEEP_INSIDE = 1 / 3  # unless the middle of their box is so many image heights from every edge
 _ONE_POSITION = 1.0  # metres between the pelvises of two people of a take who may be one; single views err by 0.5 m
 _PELVIS = SMPL24.index("pelvis")
+_MAX_SPEED = 12.0  # metres a second, of a pelvis; real people in our clips have 5.1 or less
+_SPEED_SECONDS = 0.25  # in which a speed is measured
+_FOCAL_LENGTHS = (0.3, 3.0)  # a user's or a calibration's, as shares of the image's longer side
 _PARTS_OF_LIMB = {"arm": ("shoulder", "elbow", "wrist", "hand"), "leg": ("hip", "knee", "ankle", "foot")}
 
 
@@ -103,6 +106,29 @@ def _head_elsewhere(record: FitRecord) -> NDArray[np.bool_]:
     return np.asarray((ears[..., 2] > _MIN_VISIBILITY).all(1) & (metres > _MAX_HEAD_ERROR))
 
 
+def _has_unlikely_focal(record: FitRecord) -> NDArray[np.bool_]:
+    """Mark all rows (N,) if a focal length that was given, or a take's, is far from those of usual lenses."""
+    given = bool(record.options.get("focal")) or record.views is not None
+    ratios = [camera.focal / camera.image_size.max(1) for camera in record.cameras if given]
+    return np.full(len(record), any((ratio != ratio.clip(*_FOCAL_LENGTHS)).any() for ratio in ratios))
+
+
+def _is_too_fast(record: FitRecord) -> NDArray[np.bool_]:
+    """Mark the rows (N,) of tracks whose pelvis is faster in the world than any person runs."""
+    seconds = record.seconds(ASSUMED_FRAME_RATE)[record.frame_index]
+    camera = record.world_to_camera[record.frame_index].astype(np.float64)
+    pelvis = np.einsum("nji,nj->ni", camera[:, :3, :3], record.joints3d[:, _PELVIS] - camera[:, :3, 3])
+    is_fast = np.zeros(len(record), bool)
+    for track in record.tracks:
+        rows = record.rows_of(track)
+        later = np.searchsorted(seconds[rows], seconds[rows] + _SPEED_SECONDS)
+        starts, ends = rows[later < len(rows)], rows[later[later < len(rows)]]
+        one_shot = record.shot_id[record.frame_index[starts]] == record.shot_id[record.frame_index[ends]]
+        metres = np.linalg.norm(pelvis[ends] - pelvis[starts], axis=-1)
+        is_fast[rows] = (one_shot & (metres > _MAX_SPEED * (seconds[ends] - seconds[starts]))).any()
+    return is_fast
+
+
 def _without_keypoints(record: FitRecord) -> NDArray[np.bool_]:
     """Mark rows (N,) without keypoints in any view."""
     return np.all([(camera.keypoints2d[..., 2] <= 0).all(1) for camera in record.cameras], axis=0)
@@ -128,18 +154,24 @@ def row_doubts(record: FitRecord, *, single_limbs: bool = True) -> list[str]:
     have no keypoints and are not checked for this.
     """
     unknown = _without_keypoints(record)
+    absent = np.isin(record.frame_index, record.options.get("no_person", []))
+    absent |= np.isin(record.track_id, record.options.get("nobody", []))
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
     reasons: tuple[tuple[str, Any], ...] = (
         ("not detected here", record.interpolated),
-        ("no person at the keypoints", np.isin(record.frame_index, record.options.get("no_person", []))),
+        ("no person at the keypoints", absent),
         ("hips not visible", ~_visible(record)[:, _HIPS].any(1) & ~unknown),
         ("low confidence", record.confidence < _MIN_CONFIDENCE),
         ("far from the joints", record.reprojection_error > _MAX_ERROR * diagonal),
         ("head elsewhere", _head_elsewhere(record)),
+        ("unlikely focal length", _has_unlikely_focal(record)),
+        ("faster than people", _is_too_fast(record)),
     )
     first = [[reason for reason, condition in reasons if condition[row]][:1] for row in range(len(record))]
     for row in np.flatnonzero(np.isin(record.frame_index, record.options.get("camera_walks", []))).tolist():
         first[row].append("the camera walks")
+    for of_row in first:
+        of_row += record.options.get("doubts", ())
     for a, b in _possible_duplicates(record):
         for track, other in ((a, b), (b, a)):
             for row in record.rows_of(track).tolist():

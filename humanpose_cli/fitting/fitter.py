@@ -39,7 +39,7 @@ from humanpose_cli.fitting.outlines import outline_priors
 from humanpose_cli.fitting.painted_masks import painted_masks
 from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, TrackMasks, UserPeople, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
+from humanpose_cli.fitting.records import confident, doubts_of_keypoints, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.sequence_people import SequencePeopleBuilder, camera_of
 from humanpose_cli.fitting.stature import BodyStature
@@ -580,6 +580,7 @@ class Fitter:
             "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
             **({"not_searched": unsearched} if unsearched else {}),
             **({"no_person": sorted(absent)} if absent else {}),
+            **(doubts_of_keypoints(people) if len(cameras) > 1 else {}),
             **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
             **({"hands_not_taken": hands} if hands else {}),
         }

@@ -22,6 +22,7 @@ from humanpose_cli.io.protected import protect
 
 _MIN_INSIDE = 0.3  # share of a person's keypoints in a mask that is theirs
 _MAX_GREY = 0.1  # share of a mask's pixels between black and white
+_MAX_WHITE = 0.9  # share of a mask's pixels that show the person
 _OWN = ".mask.png"  # ending of the masks that `hpc fit --masks` writes
 
 
@@ -136,7 +137,8 @@ def _read(file: Path) -> NDArray[np.bool_]:
     has_alpha = image.alpha is not None and image.alpha.min() < 128
     values = image.alpha if image.alpha is not None and has_alpha else image.pixels.max(2)
     top = max(int(values.max()), 1)  # SAM's masks are 0 and 1
-    if ((values > 0.1 * top) & (values < 0.9 * top)).mean() > _MAX_GREY:
+    grey, white = ((values > 0.1 * top) & (values < 0.9 * top)).mean(), (values > top // 2).mean()
+    if grey > _MAX_GREY or white > _MAX_WHITE:
         raise InputError(file, "is no mask", expected="the person white, everything else black")
     return np.asarray(values > top // 2)
 

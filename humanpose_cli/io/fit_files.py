@@ -228,6 +228,8 @@ class FitRecord:
     Results in `options`:
         - Lists of frames: `camera_unknown` (the camera's motion is unknown), `camera_walks` (its path is unknown),
           `damaged`, `not_searched` (between searched frames) and `no_person` (no person is at the user's keypoints).
+        - `nobody`: people of a sequence at whose keypoints no person is in a third of the frames.
+        - `doubts`: why the input as a whole is doubtful, such as "the frames may be of another clip".
         - `camera_paths`, one for each shot of a walking camera: `shot`, length in metres, `deviation` (relative
           standard deviation, without the uncertainty of people's sizes), `zoom` (ratio of largest and smallest focal
           length), `ground` (whether the background shows it), `background_error` (median, pixels) and `background`

@@ -40,9 +40,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(FRAME_LISTS, (lambda value: _are(value, int), "a list of frames")),
     "camera_paths": (lambda value: _are(value, dict) and all(map(_is_path, value)), "paths of the camera by shot"),
     "refinement": (_is_refinement, "settings, and lists of numbers for each track"),
+    "nobody": (lambda value: _are(value, int), "a list of people"),
     "registered": (lambda value: _are(value, (bool, int, float)), "a list of numbers"),
     "left_out": (lambda value: isinstance(value, int), "a whole number"),
-    "messages": (lambda value: _are(value, str), "a list of texts"),
+    **dict.fromkeys(("messages", "doubts"), (lambda value: _are(value, str), "a list of texts")),
 }
 
 

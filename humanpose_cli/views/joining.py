@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,8 +61,8 @@ def explained_seconds(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]
 
     The result is negative if their landmarks do not meet.
     """
-    saving, _, seconds = _explained(tracks, cameras)
-    return saving * seconds
+    values = _explained(tracks, cameras)
+    return values.saving * values.seconds
 
 
 def explained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> float:
@@ -70,17 +71,37 @@ def explained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) 
     If landmarks meet exactly and show all depth, the share is 0.9 for clothes of unknown colours, 1.1 for equal ones.
     It is 0 if no two views show confident landmarks at one moment.
     """
-    saving, views, _ = _explained(tracks, cameras)
-    return saving / views if views else 0.0
+    values = _explained(tracks, cameras)
+    return values.saving / values.views if values.views else 0.0
 
 
-def _explained(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> tuple[float, float, float]:
-    """Return the saving a second, the mean number of further views, and the seconds that count."""
+def unexplained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> float:
+    """Measure the share of a person in further views whose landmarks do not meet. 1 without a common moment."""
+    return _explained(tracks, cameras).unexplained
+
+
+class _Explained(NamedTuple):
+    """How well landmarks of a person meet.
+
+    Attributes:
+        saving: Seconds a second that are saved by joining the tracks.
+        views: The mean number of further views.
+        seconds: The seconds that count.
+        unexplained: The share of a further view that stays unexplained.
+    """
+
+    saving: float = 0.0
+    views: float = 0.0
+    seconds: float = 0.0
+    unexplained: float = 1.0
+
+
+def _explained(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> _Explained:
     if len({track.view for track in tracks}) < 2:
-        return 0.0, 0.0, 0.0
+        return _Explained()
     samples = sample_person(tracks, len(cameras), _MOMENTS)
     if not samples.seconds:
-        return 0.0, 0.0, 0.0
+        return _Explained()
     points, errors, weights = reprojection(cameras, samples)
     visible = np.asarray((samples.weights > 0).any(2))  # (V, K)
     total = weights.sum(2)
@@ -95,8 +116,8 @@ def _explained(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> tu
     pairs = [clothes_factor(a, b) for a, b in combinations(tracks, 2) if a.view != b.view]
     further = (visible.sum(0) - 1).clip(0)
     explained = further * (depth_share(parallax) - _DOUBT - (np.mean(pairs) - 1))
-    saving = float((explained - unexplained.sum(0)).mean())
-    return saving, float(further.mean()), _independent_seconds(samples)
+    saving, views = float((explained - unexplained.sum(0)).mean()), float(further.mean())
+    return _Explained(saving, views, _independent_seconds(samples), float(unexplained.sum(0).mean()) / max(views, 1e-9))
 
 
 def _independent_seconds(samples: ViewSamples) -> float:

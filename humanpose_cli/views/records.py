@@ -67,8 +67,7 @@ def take_fit(
     names = [names[number] for number in take.used]
     frame_files = tuple(files for fit in fits for files in fit.current_frame_files[:1])
     first = fits[0]
-    camera = take.cameras[0]
-    count = first.frame_count
+    camera, count = take.cameras[0], first.frame_count
     scale = height / standing_height(body, take.people[0]) if height is not None and take.people else 1.0
     frames = [_nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(fits, take.cameras, strict=True)]
     parts = [_rows(person, track, take, fits, body, scale) for track, person in enumerate(take.people)]
@@ -104,6 +103,7 @@ def take_fit(
             **{name: value for name, value in first.options.items() if name not in (*FRAME_LISTS, NOT_FITTED)},
             "views": asdict(options),
             "messages": take.messages,
+            **({"doubts": take.doubts} if take.doubts else {}),
             "upright": True,
             "scale": {"source": source, "uncertainty": SCALE_UNCERTAINTY[source]},
         },

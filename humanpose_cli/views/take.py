@@ -17,7 +17,7 @@ from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
 from humanpose_cli.views.joining import explained_seconds, explained_share, join_tracks, sorted_people
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.people import RelatedViews, agreeing_offsets, lone_pairs, relate_views
+from humanpose_cli.views.people import RelatedViews, agreeing_offsets, lone_pairs, relate_views, strange_views
 from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS, sample_people
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
 
@@ -45,6 +45,7 @@ class Take:
         times: (F,) seconds. The times of the take's frames, which are the first camera's.
         people: The bodies of each person.
         messages: Sentences about views that move, are left out, or add little.
+        doubts: Why views may not belong together, if neither a calibration nor the sound says that they do.
         calibration: The calibrated cameras in the unit that the people show. None if cameras are estimated.
     """
 
@@ -53,6 +54,7 @@ class Take:
     times: Array
     people: list[PersonBodies]
     messages: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     calibration: CalibratedViews | None = None
 
 
@@ -116,6 +118,8 @@ def solve_take(
         after = sample_people(_shared(people), len(used))
         calibrated.refuse_contradiction(names, used, cameras, before, after)
     _refuse_one_position(cameras, people, [names[number] for number in used])
+    is_confirmed = calibrated is not None or (offsets is None and fixed_offsets is not None)
+    doubts = [] if is_confirmed else _doubts(strange_views(people, cameras), [names[number] for number in used])
     evidence = [person for tracks in people if (person := gather_person(tracks, times, len(used))) is not None]
     fits = [fits[number] for number in used]
     refinements = options.refinements if calibrated is None else 0
@@ -123,7 +127,7 @@ def solve_take(
     cameras, bodies = _bodies(body, evidence, fits, cameras, keypoint_options, refinements, progress)
     used_names = [names[number] for number in used]
     messages += _parallel(cameras, bodies, used_names) + _losses(cameras, bodies, fits, times, used_names)
-    return Take(cameras, used, times, bodies, messages, calibrated)
+    return Take(cameras, used, times, bodies, messages, doubts, calibrated)
 
 
 def _refuse_one_position(
@@ -203,6 +207,13 @@ def _with_lone_pairs(
 def _shared(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
     """Select the people that two or more views show."""
     return [tracks for tracks in people if len({track.view for track in tracks}) > 1]
+
+
+def _doubts(strange: Sequence[int], names: Sequence[str]) -> list[str]:
+    """Write a sentence about views whose people meet those of others by chance only."""
+    if len(strange) > len(names) - 2:
+        return ["the views may show different people"]
+    return [f"{names[view]} may show other people than the other views" for view in strange]
 
 
 def _is_cut(fit: Fit) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,8 @@ def test_the_model_adds_depth_and_mask_to_keypoints(pool: ModelPool, rendered) -
     person = person_from_keypoints(coco_of(rendered), COCO17, 720, 640)
     (watched,) = watch_keypoints(pool, rendered.image, [person], views=2)
     np.testing.assert_array_equal(watched.keypoints, person.keypoints)
+    swapped = replace(person, keypoints=person.keypoints[list(COCO17.mirror)])
+    assert [each.exchanged for each in watch_keypoints(pool, rendered.image, [person, swapped], 0)] == [False, True]
     assert watched.world is not None
     assert watched.world.shape == (17, 3)
     assert watched.world[COCO17.index("left_wrist"), 0] > 0.4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from helpers.fit_values import record
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.doubt import doubts_of_tracks, limb_doubts, losses_in_view, row_doubts
+from humanpose_cli.fitting.records import doubts_of_keypoints
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.take_views import TakeViews
 
@@ -127,6 +129,29 @@ def test_frames_without_a_person_at_the_keypoints_are_doubtful():
     fit = replace(people({}, {}, {}), options={"no_person": [0, 2]})
     assert row_doubts(fit) == ["no person at the keypoints", "", "no person at the keypoints"]
     assert doubts_of_tracks(fit) == {0: "no person at the keypoints"}
+    assert doubts_of_tracks(replace(fit, options={"nobody": [0]})) == {0: "no person at the keypoints"}
+
+
+def test_a_whole_fit_may_be_doubtful():
+    rows = people(*[{}] * 10)
+    strangers = {"doubts": ["the views may show different people"]}
+    assert doubts_of_tracks(replace(rows, options=strangers)) == {0: "the views may show different people"}
+    for pixels, doubt in ((1900.0, ""), (2000.0, "unlikely focal length"), (180.0, "unlikely focal length")):
+        given = replace(rows, focal=np.full(10, pixels, np.float32), options={"focal": pixels})
+        assert doubts_of_tracks(given) == {0: doubt}
+        assert doubts_of_tracks(replace(given, options={})) == {0: ""}
+    for metres, doubt in ((0.4, ""), (0.5, "faster than people")):  # a frame, 25 a second
+        path = rows.joints3d + np.arange(10, dtype=np.float32)[:, None, None] * np.float32([metres, 0, 0])
+        assert doubts_of_tracks(replace(rows, joints3d=path)) == {0: doubt}
+        assert doubts_of_tracks(replace(rows, joints3d=path, shot_id=np.arange(10, dtype=np.int32))) == {0: ""}
+
+
+def test_the_landmark_model_may_find_sides_exchanged_or_nobody():
+    usual = SimpleNamespace(track=0, absent=False, exchanged=False, interpolated=False)
+    right, absent, exchanged = (SimpleNamespace(**{**vars(usual), name: True}) for name in ("_", "absent", "exchanged"))
+    assert doubts_of_keypoints([right] * 5 + [absent] * 2 + [exchanged] * 4) == {}
+    assert doubts_of_keypoints([right] * 4 + [absent] * 2) == {"nobody": [0]}
+    assert doubts_of_keypoints([right, exchanged, exchanged]) == {"doubts": ["left and right may be exchanged"]}
 
 
 @pytest.mark.parametrize(

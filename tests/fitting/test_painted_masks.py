@@ -81,9 +81,12 @@ def test_masks_of_zeros_and_ones_are_masks_and_photographs_are_not(tmp_path):
     Image.fromarray(RIGHT.astype(np.uint8)).save(tmp_path / "sam.png")
     _, right = PaintedMasks(tmp_path / "sam.png").applied(PEOPLE, "a.jpg", SIZE)
     assert np.array_equal(right.mask.in_image(*SIZE) > 0.5, RIGHT)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)).save(tmp_path / "photo.png")
-    with raises(InputError, subject="photo.png", problem="is no mask"):
-        PaintedMasks(tmp_path / "photo.png").applied(PEOPLE, "a.jpg", SIZE)
+    white = np.full(SIZE, 255, np.uint8)
+    white[:5] = 0
+    for image in (np.random.default_rng(0).integers(0, 256, SIZE, np.uint8), white):
+        Image.fromarray(image).save(tmp_path / "photo.png")
+        with raises(InputError, subject="photo.png", problem="is no mask"):
+            PaintedMasks(tmp_path / "photo.png").applied(PEOPLE, "a.jpg", SIZE)
 
 
 def test_masks_belong_to_photographs(tmp_path):

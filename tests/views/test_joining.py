@@ -12,7 +12,7 @@ from helpers.filmed_people import Filmed, camera_at, film
 from humanpose_cli.body.body import default_body
 from humanpose_cli.views.cameras import ViewCamera
 from humanpose_cli.views.joining import explained_seconds, join_tracks
-from humanpose_cli.views.people import lone_pairs, relate_views
+from humanpose_cli.views.people import lone_pairs, relate_views, strange_views
 from humanpose_cli.views.tracks import ViewTrack, about_pelvis, tracks_of
 
 CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
@@ -40,6 +40,9 @@ def test_tracks_with_common_points_are_a_person(filmed: Filmed) -> None:
     exchanged = [tracks[0], tracks[3]]
     assert min(right) > 0 > explained_seconds(exchanged, filmed.cameras)
     assert explained_seconds(tracks[:1], filmed.cameras) == 0
+    assert strange_views(people, filmed.cameras) == []
+    assert strange_views([people[0], exchanged], filmed.cameras) == []  # which are placed by the first
+    assert strange_views([people[0][:2], [tracks[0], tracks[5]]], filmed.cameras) == [2]
 
 
 def test_a_person_from_one_direction_saves_nothing(filmed: Filmed) -> None:
