@@ -114,7 +114,7 @@ class FitInputs:
         except InputError as error:
             if images is None or sources or self.texture is not None:
                 raise
-            reason = f"the frames cannot be read: {error}"
+            reason = f"the frames are not used: {error}"
             session.reporter.info(f"{item.key}: people are shown without textures, because {reason}")
             fit = replace(fit, frame_files=())
             return fit, None, looks_of_fit(fit)

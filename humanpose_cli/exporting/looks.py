@@ -22,17 +22,20 @@ from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import Aligned, align, dress_over_frames
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
-from humanpose_cli.core.errors import HpcError, UsageError
+from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.fitting.people import detections_of_rows
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
+from humanpose_cli.refining.acceptance import OTHER_CLIP, overlap, shows_other_clip
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, cameras_of, frames_of_fit
+from humanpose_cli.refining.keypoints import check_frames_show
 from humanpose_cli.refining.refiner import TEXELS
 from humanpose_cli.refining.sightings import Sighting, sharpest_frames, sightings
 from humanpose_cli.refining.steps import read_textures
+from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
 
 Array = NDArray[Any]
@@ -70,7 +73,7 @@ class Dressing:
         """Return the fit with the looks of its people."""
         fit = only_fit(fits)
         frames = available_frames(fit)
-        if frames is None:
+        if frames is None or OTHER_CLIP in fit.options.get("doubts", ()):
             return fit
         stored = replace(fit, detections=())  # for the same looks as from the fit file
         return replace(fit, looks=looks_of_fit(stored, "frames", frames, progress, mask=self.mask))
@@ -174,17 +177,28 @@ def _dressed(
     # Only crops stay in memory: a crowd's masks and textures would not fit.
     alignments: dict[Sighting, Aligned] = {}
     scales: dict[Sighting, Array | None] = {}
+    overlaps = []
     reading = part_of(progress, 0, 0.5)
     candidates = [sighting for track_sightings in by_track.values() for sighting in track_sightings]
     with ModelPool(default_threads(), PoseModels) as pool:
+        check_frames_show(cameras, pool)
         for sighting, row, pixels in sharpest_frames(cameras, candidates, reading):
             camera_fit = cameras[sighting.camera].fit
             rows = camera_fit.rows_for(int(camera_fit.frame_index[row]))
             scene = scene_of_rows(camera_fit, rows, pixels, body, pool, mask)
-            person = scene.photographed(int(np.flatnonzero(rows == row)[0]))
+            place = int(np.flatnonzero(rows == row)[0])
+            person = scene.photographed(place)
             if (person.mask >= 0.5).any():
-                alignments[sighting] = align(person, body)
+                aligned = alignments[sighting] = align(person, body)
                 scales[sighting] = person.fit.segment_scales
+                raster = rasterise_view(aligned.posed[None], body.faces, aligned.crop.view)
+                silhouette = (raster.face[0] >= 0).cpu().numpy()
+                is_found = scene.record.detections[place].mask is not None
+                overlaps.append(overlap(aligned.crop.mask, silhouette, aligned.crop.others) if is_found else np.nan)
+    if fit.path is not None and shows_other_clip(np.array(overlaps)):
+        names = ", ".join(item.label for camera in cameras for item in camera.frames.source.items)
+        problem, remedy = "may be of another clip: people are elsewhere", "give the input that the fit was made from"
+        raise InputError(names or "frames", problem, remedy=remedy)
     looks = {}
     for count, (track, track_sightings) in enumerate(by_track.items(), 1):
         visible = [sighting for sighting in track_sightings if sighting in alignments]

@@ -45,7 +45,8 @@ from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
-from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
+from humanpose_cli.refining import acceptance
+from humanpose_cli.refining.acceptance import OTHER_CLIP, accepted_share, masks_of_rows, overlap, overlap_at
 from humanpose_cli.refining.anchor import SHAPE_NOISE, AnchorNoise, Keypoints, anchor_noise
 from humanpose_cli.refining.correspondences import (
     Correspondence,
@@ -112,12 +113,14 @@ class Alignment(NamedTuple):
         overlaps: (N, 3). The overlap with the silhouette of the fit, halfway, and of the moved bodies. NaN without a
             mask.
         locked: (N,). Rows with locked keypoints.
+        other_clip: Whether the frames are probably not those of the fit. Then nothing is accepted.
     """
 
     fit: Fit
     moved: Fit
     overlaps: NDArray[np.float64]
     locked: NDArray[np.bool_]
+    other_clip: bool = False
 
     def at(self, share: NDArray[Any], body: Body) -> Fit:
         """Return the bodies at a share (N,) of the way, with one shape per track. 0 is the fit, 1 the moved bodies."""
@@ -282,6 +285,8 @@ class Refiner:
             on_displacements=on_displacements,
         )
         refined = self.accept(alignment, body)
+        if alignment.other_clip:
+            return replace(refined, textures={})
         if textures is not None or self.needs_textures or not len(fit):
             return refined
         # Nothing was compared: the textures are baked under the refined bodies.
@@ -346,7 +351,8 @@ class Refiner:
             solving = part_of(progress, start + 0.6 * share, start + share)
             moved_fit = self._solved(fit, moved_fit, body, rig, all_pulls, anchor, solving)
         overlaps = self._overlaps(fit, moved_fit, frames, body, part_of(progress, 0.8, 1))
-        return Alignment(fit, moved_fit, overlaps, np.asarray(locked.any(1)))
+        other_clip = _other_clip(fit, frames, overlaps)
+        return Alignment(fit, moved_fit, _mean_of_cameras(overlaps), np.asarray(locked.any(1)), other_clip)
 
     def _people(
         self, camera: CameraFit, body: Body, progress: Progress, what: str, selection: NDArray[np.bool_] | None = None
@@ -439,7 +445,7 @@ class Refiner:
         return _with_bodies(fit, body, state)
 
     def _overlaps(self, fit: Fit, moved_fit: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
-        """Measure the overlap (N, 3) with the silhouette of the fit, halfway, and moved. NaN without a mask."""
+        """Measure each camera's overlap (C, N, 3) with the silhouette of the fit, halfway, and moved. NaN: no mask."""
         half = _mixed(fit, moved_fit, body, np.full(len(fit), 0.5))
         cameras = cameras_of(fit, frames)
         moved_cameras = cameras_of(moved_fit, frames)
@@ -460,9 +466,7 @@ class Refiner:
                         overlaps[number, row] = [
                             overlap(mask, (raster.face[i] >= 0).numpy(), people.views[i].hidden) for raster in rasters
                         ]
-        counts = np.isfinite(overlaps).all(-1).sum(0)
-        mean = np.nansum(overlaps, axis=0) / np.maximum(counts, 1)[:, None]
-        return np.where(counts[:, None] > 0, mean, np.nan)
+        return overlaps
 
     def accept(self, alignment: Alignment, body: Body | None = None) -> Fit:
         """Go to the moved bodies as far as that aligns better.
@@ -471,16 +475,19 @@ class Refiner:
             alignment: The result of `align`.
             body: The body of the fit. Needed for SMPL fits that were read from files.
         """
-        fit, _, overlaps, locked = alignment
+        fit, _, overlaps, locked, other_clip = alignment
         if not len(fit):
             return fit
         share = np.zeros(len(fit))
         seconds = fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index]
-        for track in fit.tracks:
+        for track in () if other_clip else fit.tracks:
             rows = fit.rows_of(track)
             share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance, locked[rows])
         mixture = alignment.at(share, fit.body_model(body))
-        return replace(mixture, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
+        doubts = [doubt for doubt in fit.options.get("doubts", ()) if doubt != OTHER_CLIP] + [OTHER_CLIP] * other_clip
+        options = {name: value for name, value in fit.options.items() if name != "doubts"}
+        options |= {"refinement": self._report(fit, share, overlaps), **({"doubts": doubts} if doubts else {})}
+        return replace(mixture, options=options)
 
     def _report(self, fit: Fit, share: NDArray[Any], overlaps: NDArray[Any]) -> dict[str, Any]:
         """Make the entry of a fit file's options about its refinement."""
@@ -506,6 +513,21 @@ class Refiner:
 
     def __exit__(self, *problem: Any) -> None:
         self._pool.close()
+
+
+def _other_clip(fit: Fit, frames: FitFrames, overlaps: NDArray[Any]) -> bool:
+    """Return whether a camera's frames are probably not those of the fit, from overlaps (C, N, 3)."""
+    detected = fit.keypoints2d[..., 2].any(1) & ~fit.interpolated
+    rows = [camera.rows[detected[camera.rows]] for camera in cameras_of(fit, frames)]
+    best = overlaps[..., [0, 2]].max(-1)  # another program's body may be far off until it is moved
+    return any(acceptance.shows_other_clip(values[shown]) for values, shown in zip(best, rows, strict=True))
+
+
+def _mean_of_cameras(overlaps: NDArray[Any]) -> NDArray[Any]:
+    """Average overlaps (C, N, 3) over the cameras with a mask, to (N, 3)."""
+    counts = np.isfinite(overlaps).all(-1).sum(0)
+    mean = np.nansum(overlaps, axis=0) / np.maximum(counts, 1)[:, None]
+    return np.where(counts[:, None] > 0, mean, np.nan)
 
 
 def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]:

@@ -96,7 +96,7 @@ def test_frames_that_cannot_be_read_leave_the_body(hpc, fits, tmp_path, command)
     line = (command, str(path), "--json", "--out", str(tmp_path / "out"))
     ran = hpc(*line)
     assert ran.code == 0, ran.err
-    (note,) = [each for each in ran.err.splitlines() if "the frames cannot be read" in each]
+    (note,) = [each for each in ran.err.splitlines() if "the frames are not used" in each]
     assert "a.png" in note
     ran = hpc(*line, "--texture", "frames", "--overwrite")
     assert ran.code == 3

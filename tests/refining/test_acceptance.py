@@ -7,7 +7,7 @@ from helpers.fit_values import record
 from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.io.images import write_image
 from humanpose_cli.refining import acceptance
-from humanpose_cli.refining.acceptance import accepted_share, overlap, overlap_at
+from humanpose_cli.refining.acceptance import accepted_share, overlap, overlap_at, shows_other_clip
 from humanpose_cli.refining.options import AcceptanceOptions
 
 
@@ -21,6 +21,17 @@ def test_overlap_of_squares():
     hidden[:, 6:] = True
     assert overlap(mask, drawn, hidden) == pytest.approx(2 / 6)
     assert overlap(mask * 0, drawn * 0, nothing) == 0
+
+
+def test_bodies_overlap_people_of_another_clip_less():
+    overlaps = np.full(12, 0.8)
+    overlaps[:3] = 0.59, np.nan, np.nan
+    assert not shows_other_clip(overlaps)
+    overlaps[3] = np.nan
+    assert shows_other_clip(overlaps)
+    overlaps[0] = np.nan  # nobody is found in drawings
+    assert not shows_other_clip(overlaps)
+    assert not shows_other_clip(overlaps[:0])
 
 
 def test_a_mask_of_the_user_is_that_of_the_row_in_it(monkeypatch, tmp_path):

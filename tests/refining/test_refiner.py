@@ -34,7 +34,7 @@ from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, write_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import RefineOptions, preset_options
 from humanpose_cli.refining.outputs import apply_steps
-from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.refining.refiner import Alignment, Refiner
 from humanpose_cli.refining.steps import Refinement, read_textures
 from humanpose_cli.rendering.body_maps import BODY_FILL
 from humanpose_cli.rendering.shading import render_people
@@ -216,6 +216,18 @@ def test_what_aligns_worse_is_refused(walk, masks):
     track = refined.options["refinement"]["tracks"]["0"]
     assert track["accepted"] == [0.0] * 5
     assert track["overlap_after"] == track["overlap_before"]
+
+
+def test_of_frames_of_another_clip_nothing_is_accepted(walk):
+    fit, overlaps = walk.fit(), np.tile([0.5, 0.55, 0.59], (5, 1))
+    with Refiner(replace(QUICK, correspondence="keypoints")) as refiner:
+        alignment = Alignment(fit, fit, overlaps, np.zeros(5, bool), other_clip=True)
+        kept = refiner.accept(alignment)
+        again = refiner.accept(alignment._replace(fit=kept, other_clip=False))
+    assert kept.options["doubts"] == ["the frames may be of another clip"]
+    assert kept.options["refinement"]["tracks"]["0"]["accepted"] == [0.0] * 5
+    assert min(again.options["refinement"]["tracks"]["0"]["accepted"]) > 0
+    assert "doubts" not in again.options
 
 
 def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
