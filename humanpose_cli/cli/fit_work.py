@@ -52,6 +52,7 @@ class FitWork:
         """Make the fit of an item and write its files."""
         from humanpose_cli.batch.runner import Outcome
         from humanpose_cli.fitting.records import loss_sentences, record_summary
+        from humanpose_cli.refining.acceptance import OTHER_CLIP
         from humanpose_cli.refining.outputs import apply_steps
 
         progress = self.session.reporter.step
@@ -66,7 +67,7 @@ class FitWork:
         )
         self.report(item, fit)
         summary = record_summary(fit)
-        doubts = list(fit.options.get("doubts", ())) if fit.views is not None else []
+        doubts = [text for text in fit.options.get("doubts", ()) if text == OTHER_CLIP or fit.views is not None]
         if self.fail_if_doubtful:
             doubts = [*filter(None, [summary["doubtful"]]), *loss_sentences(fit)]
         problem = f"doubtful: {'; '.join(doubts)}" if doubts else None

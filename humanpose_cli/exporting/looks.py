@@ -195,7 +195,7 @@ def _dressed(
                 silhouette = (raster.face[0] >= 0).cpu().numpy()
                 is_found = scene.record.detections[place].mask is not None
                 overlaps.append(overlap(aligned.crop.mask, silhouette, aligned.crop.others) if is_found else np.nan)
-    if fit.path is not None and shows_other_clip(np.array(overlaps)):
+    if fit.path is not None and fit.frame_count > 1 and shows_other_clip(np.array(overlaps)):
         names = ", ".join(item.label for camera in cameras for item in camera.frames.source.items)
         problem, remedy = "may be of another clip: people are elsewhere", "give the input that the fit was made from"
         raise InputError(names or "frames", problem, remedy=remedy)

@@ -516,7 +516,9 @@ class Refiner:
 
 
 def _other_clip(fit: Fit, frames: FitFrames, overlaps: NDArray[Any]) -> bool:
-    """Return whether a camera's frames are probably not those of the fit, from overlaps (C, N, 3)."""
+    """Return whether a camera's frames are probably not those of a clip's fit, from overlaps (C, N, 3)."""
+    if fit.frame_count == 1:  # in groups, others may hide a third of the people
+        return False
     detected = fit.keypoints2d[..., 2].any(1) & ~fit.interpolated
     rows = [camera.rows[detected[camera.rows]] for camera in cameras_of(fit, frames)]
     best = overlaps[..., [0, 2]].max(-1)  # another program's body may be far off until it is moved
