@@ -45,7 +45,7 @@ class Take:
         times: (F,) seconds. The times of the take's frames, which are the first camera's.
         people: The bodies of each person.
         messages: Sentences about views that move, are left out, or add little.
-        doubts: Why views may not belong together, if neither a calibration nor the sound says that they do.
+        doubts: Why views may not belong together, unless the sound says that they do, or the calibration may be wrong.
         calibration: The calibrated cameras in the unit that the people show. None if cameras are estimated.
     """
 
@@ -118,8 +118,12 @@ def solve_take(
         after = sample_people(_shared(people), len(used))
         calibrated.refuse_contradiction(names, used, cameras, before, after)
     _refuse_one_position(cameras, people, [names[number] for number in used])
-    is_confirmed = calibrated is not None or (offsets is None and fixed_offsets is not None)
-    doubts = [] if is_confirmed else _doubts(strange_views(people, cameras), [names[number] for number in used])
+    strange = strange_views(people, cameras, calibrated=calibrated is not None)
+    if calibrated is not None:
+        doubts = ["the calibration may be wrong"] if strange else []
+    else:
+        by_sound = offsets is None and fixed_offsets is not None
+        doubts = [] if by_sound else _doubts(strange, [names[number] for number in used])
     evidence = [person for tracks in people if (person := gather_person(tracks, times, len(used))) is not None]
     fits = [fits[number] for number in used]
     refinements = options.refinements if calibrated is None else 0
