@@ -191,10 +191,9 @@ def _dressed(
             if (person.mask >= 0.5).any():
                 aligned = alignments[sighting] = align(person, body)
                 scales[sighting] = person.fit.segment_scales
-                raster = rasterise_view(aligned.posed[None], body.faces, aligned.crop.view)
-                silhouette = (raster.face[0] >= 0).cpu().numpy()
+                drawn = rasterise_view(aligned.posed[None], body.faces, aligned.crop.view).face[0].cpu().numpy() >= 0
                 is_found = scene.record.detections[place].mask is not None
-                overlaps.append(overlap(aligned.crop.mask, silhouette, aligned.crop.others) if is_found else np.nan)
+                overlaps.append(overlap(aligned.crop.mask, drawn, aligned.crop.others) if is_found else np.nan)
     if fit.path is not None and fit.frame_count > 1 and shows_other_clip(np.array(overlaps)):
         names = ", ".join(item.label for camera in cameras for item in camera.frames.source.items)
         problem, remedy = "may be of another clip: people are elsewhere", "give the input that the fit was made from"

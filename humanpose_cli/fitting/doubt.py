@@ -108,8 +108,8 @@ def _head_elsewhere(record: FitRecord) -> NDArray[np.bool_]:
 
 def _has_unlikely_focal(record: FitRecord) -> NDArray[np.bool_]:
     """Mark all rows (N,) if a focal length that was given, or a take's, is far from those of usual lenses."""
-    given = bool(record.options.get("focal")) or record.views is not None
-    ratios = [camera.focal / camera.image_size.max(1) for camera in record.cameras if given]
+    cameras = record.cameras if record.options.get("focal") or record.views is not None else ()
+    ratios = [camera.focal / camera.image_size.max(1) for camera in cameras]
     return np.full(len(record), any((ratio != ratio.clip(*_FOCAL_LENGTHS)).any() for ratio in ratios))
 
 

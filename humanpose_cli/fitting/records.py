@@ -104,8 +104,8 @@ def doubts_of_keypoints(people: Sequence[DetectedPerson]) -> dict[str, Any]:
     counts, absent = (Counter(p.track for p in rows) for rows in (shown, [p for p in shown if p.absent]))
     nobody = sorted(track for track, count in absent.items() if 3 * count >= counts[track])
     is_exchanged = 2 * sum(person.exchanged for person in shown) > len(shown)
-    doubts = {"doubts": ["left and right may be exchanged"]} if is_exchanged else {}
-    return {**({"nobody": nobody} if nobody else {}), **doubts}
+    results = {"nobody": nobody, "doubts": ["left and right may be exchanged"] * is_exchanged}
+    return {name: values for name, values in results.items() if values}
 
 
 def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:

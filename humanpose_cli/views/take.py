@@ -118,12 +118,10 @@ def solve_take(
         after = sample_people(_shared(people), len(used))
         calibrated.refuse_contradiction(names, used, cameras, before, after)
     _refuse_one_position(cameras, people, [names[number] for number in used])
-    strange = strange_views(people, cameras, calibrated=calibrated is not None)
-    if calibrated is not None:
-        doubts = ["the calibration may be wrong"] if strange else []
-    else:
-        by_sound = offsets is None and fixed_offsets is not None
-        doubts = [] if by_sound else _doubts(strange, [names[number] for number in used])
+    by_sound = calibrated is None and offsets is None and fixed_offsets is not None
+    strange = [] if by_sound else strange_views(people, cameras, calibrated=calibrated is not None)
+    doubts = _doubts(strange, [names[number] for number in used])
+    doubts = ["the calibration may be wrong"] if strange and calibrated is not None else doubts
     evidence = [person for tracks in people if (person := gather_person(tracks, times, len(used))) is not None]
     fits = [fits[number] for number in used]
     refinements = options.refinements if calibrated is None else 0
