@@ -228,8 +228,7 @@ def strange_views(
     Calibrated cameras are not adjusted to people, so that even one who stands still can contradict them.
     """
     shared = [tracks for tracks in people if len({track.view for track in tracks}) > 1]
-    limits = [_CHANCE if calibrated else _chance(tracks) for tracks in shared]
-    sure = [t for t, limit in zip(shared, limits, strict=True) if unexplained_share(t, cameras) < limit]
+    sure = [t for t in shared if unexplained_share(t, cameras) < (_CHANCE if calibrated else _chance(t))]
     return sorted(set(range(len(cameras))).difference(track.view for tracks in sure for track in tracks))
 
 
