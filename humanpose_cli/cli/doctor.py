@@ -6,37 +6,25 @@ A check returns a text about its finding, or raises an exception that describes 
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated
 
 from humanpose_cli.batch.runner import explain
-from humanpose_cli.cli.options import body_option
+from humanpose_cli.cli.options import body_option, option
 from humanpose_cli.cli.session import Session, command
-from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, shell_word
 from humanpose_cli.core.extras import EXTRAS, reinstall_line, remedy_of
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
 
-_MIN_FREE = 2 * 2**30  # bytes: a few minutes of overlay video
-_KERNEL_BYTES = 16 * 2**20  # more than all compiled kernels take
-_TRAINING = (sys.executable, "-m", "humanpose_cli.models.self_test")
 _SKINNING_TOLERANCE = 0.1  # mm
-_TRAINING_SECONDS = 300.0  # that the program may take on a busy machine: 25 times the seconds of a quiet core
-_OLDER_INSTRUCTIONS = ("AVX2", "SSE41")  # values of ONEDNN_MAX_CPU_ISA with which training may work, the fastest first
 
 
 @dataclass(frozen=True)
@@ -48,14 +36,12 @@ class Check:
         look: Returns the finding; any exception means that the part does not work.
         remedy: What to do if the exception has no remedy.
         is_needed: Whether `hpc fit`, `hpc repose` or `hpc train` needs the part.
-        apart: Whether to run the check in parallel, because it waits seconds for a process.
     """
 
     name: str
     look: Callable[[], str]
     remedy: str
     is_needed: bool = True
-    apart: bool = False
 
 
 def _package() -> str:
@@ -73,13 +59,6 @@ def _module(module: str, distribution: str) -> str:
     """Import a package, which also loads its shared libraries, and return its version."""
     importlib.import_module(module)
     return metadata.version(distribution)
-
-
-def _processors() -> str:
-    memory = ""
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB memory"
-    return f"{usable_cores()} of {os.cpu_count()} usable{memory}"
 
 
 def _gpu() -> str:
@@ -103,20 +82,6 @@ def _nvidia_driver() -> str:
     return process.stdout.split("\n")[0].strip() if process.returncode == 0 else ""
 
 
-def _precision() -> str:
-    """Say what `auto` stands for on each device, as torch's networks compute and as trainings do."""
-    import torch
-
-    from humanpose_cli.networks.precision import multiplies_bfloat16, resolve_precision
-
-    half = multiplies_bfloat16("cpu")
-    processor = f"bfloat16 is {'multiplied' if half else f'emulated ({torch.backends.cpu.get_cpu_capability()})'}"
-    texts = [f"cpu: networks full, trainings {'mixed' if half else 'full'}; {processor}"]
-    for i in range(torch.cuda.device_count()):
-        texts.append(f"cuda:{i}: networks {resolve_precision('auto', f'cuda:{i}')}, large trainings mixed")
-    return ", ".join(texts)
-
-
 def _body() -> str:
     from humanpose_cli.body.body import default_body
 
@@ -133,12 +98,6 @@ def _skinning(spec: str) -> str:
         problem = f"vertices of {spec} are up to {millimetres:.3g} mm from smplx's"
         raise UnavailableError("skinning", problem, remedy="report it, with the versions above")
     return f"vertices of {spec} are those of smplx, at most {millimetres:.1g} mm apart"
-
-
-def _pose_library() -> str:
-    from humanpose_cli.body.pose_library import pose_library
-
-    return f"{len(pose_library().poses):,} poses"
 
 
 def _weights() -> str:
@@ -188,42 +147,6 @@ def _kernels(kind: str) -> str:
     return f"as the reference, relative error: {text}"
 
 
-def _training() -> str:
-    """Run a short training; if it fails, try older instructions of the processor."""
-    try:
-        return _trained({})
-    except subprocess.TimeoutExpired as error:
-        raise UnavailableError("training", f"takes more than {_TRAINING_SECONDS:.0f} seconds") from error
-    except UnavailableError as error:
-        for instructions in _OLDER_INSTRUCTIONS:
-            try:
-                _trained({"ONEDNN_MAX_CPU_ISA": instructions})
-            except (UnavailableError, subprocess.TimeoutExpired):
-                continue
-            remedy = f"{_upgrade('torch')}; until then set ONEDNN_MAX_CPU_ISA={instructions}, with which training works"
-            raise UnavailableError("training", error.problem, remedy=remedy) from error
-        raise
-
-
-def _trained(settings: dict[str, str]) -> str:
-    """Run the training program with environment variables; UnavailableError if it crashes or differs."""
-    environment = os.environ | settings
-    process = subprocess.run(
-        _TRAINING, env=environment, capture_output=True, encoding="utf-8", timeout=_TRAINING_SECONDS, check=False
-    )
-    if process.returncode:
-        said = process.stderr.strip().rpartition("\n")[2]
-        reason = (
-            f"exit code {process.returncode}" if process.returncode > 0 else signal.Signals(-process.returncode).name
-        )
-        raise UnavailableError("training", f"a small network's training ends with {reason}{': ' * bool(said)}{said}")
-    errors = json.loads(process.stdout)
-    text = f"relative error: loss {errors['loss']:.0e}, gradients {errors['gradients']:.0e}"
-    if not errors["ok"]:
-        raise UnavailableError("training", f"a small network learns something else than in float64, {text}")
-    return f"as in float64, {text}"
-
-
 def _detector() -> str:
     import onnxruntime
 
@@ -249,41 +172,8 @@ def _video() -> str:
     return f"PyAV {av.__version__} with libavcodec {library}, writes and reads {' and '.join(codecs)}{default}"
 
 
-def _cache_folder() -> str:
-    """Find the folder of compiled kernels without importing Warp."""
-    from humanpose_cli.engine.launching import cache_folder, private_folder, reserve
-
-    folder = cache_folder()
-    if folder == private_folder():
-        raise UnavailableError("kernel cache", "no folder can be written: each process compiles the kernels anew")
-    if not os.access(folder, os.W_OK):  # it is only taken where it holds kernels
-        return f"filled, and read-only: {folder}"
-    reserve(folder, _KERNEL_BYTES)
-    return f"writable: {folder}"
-
-
-def _space(folder: Path) -> str:
-    free = shutil.disk_usage(folder).free
-    if free < _MIN_FREE:
-        raise UnavailableError("disk space", f"{free / 2**30:.1f} GiB free", remedy="free some, or use --out elsewhere")
-    return f"{free / 2**30:.0f} GiB free"
-
-
-def _output_folder() -> str:
-    folder = Path.cwd()
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder):
-            return f"hpc-out in {folder}"
-    except OSError as error:
-        raise UnavailableError("output folder", f"{folder} cannot be written", got=error.strerror or "") from error
-
-
 def _reinstall(distribution: str) -> str:
     return f"{shell_word(sys.executable)} -m pip install --force-reinstall {distribution}"
-
-
-def _upgrade(distribution: str) -> str:
-    return f"{shell_word(sys.executable)} -m pip install --upgrade {distribution}"
 
 
 def _import_check(module: str, distribution: str) -> Check:
@@ -313,22 +203,15 @@ CHECKS = (
     _import_check("onnxruntime", _onnx_runtime()),
     _import_check("matplotlib", "matplotlib"),
     _import_check("PIL", "pillow"),
-    Check("processors", _processors, ""),
     Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", is_needed=False),
-    Check("precision", _precision, "", is_needed=False),
     Check("default body", _body, reinstall_line()),
-    Check("pose library", _pose_library, reinstall_line()),
     Check("weights", _weights, reinstall_line()),
     Check("engine", _engine, _reinstall("warp-lang"), is_needed=False),
     Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), is_needed=False),
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, is_needed=False),
-    Check("training", _training, _upgrade("torch"), apart=True),
     Check("detector", _detector, _reinstall(_onnx_runtime())),
     Check("video", _video, _reinstall("av")),
     *(_extra_check(name) for name in EXTRAS),
-    Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", is_needed=False),
-    Check("output folder", _output_folder, "run hpc where you may write, or give --out", is_needed=False),
-    Check("disk space", partial(_space, Path.cwd()), "free some space, or give --out elsewhere", is_needed=False),
 )
 
 
@@ -338,17 +221,24 @@ _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "fail
 @command(
     columns=(("found", "found", "What is installed, or what is wrong with it."),),
     labels=_LABELS,
-    examples=("hpc doctor", "hpc doctor --json", "hpc doctor --body smpl:SMPL_NEUTRAL.pkl"),
+    examples=("hpc doctor", "hpc doctor --repair", "hpc doctor --body smpl:SMPL_NEUTRAL.pkl"),
 )
-def doctor(session: Session, body: Annotated[str, body_option("Body model to check")] = "default") -> CommandResult:
+def doctor(
+    session: Session,
+    body: Annotated[str, body_option("Body model to check")] = "default",
+    repair: Annotated[bool, option("--repair", "Remove compiled kernels first: they are compiled again.")] = False,
+) -> CommandResult:
     """Check what works on this machine and how to repair the rest.
 
     The exit code is 0 if everything that is needed works, else 5.
 
-    Checks versions, devices, the shipped body and models, video and folders, runs the engine and the detector once,
-    and trains a small network. If --body is an SMPL file and the package smplx is installed, compares bodies in random
-    poses with the bodies of smplx.
+    Checks versions, devices, the shipped body and weights, and video, and runs kernels and detector once. If --body is
+    an SMPL file and the package smplx is installed, compares bodies in random poses with the bodies of smplx.
     """
+    if repair:
+        from humanpose_cli.engine.launching import empty_cache
+
+        session.reporter.info(f"{empty_cache()} holds no kernels now")
     checks = CHECKS
     if body != "default":
         from humanpose_cli.body.smpl import load_body
@@ -356,22 +246,20 @@ def doctor(session: Session, body: Annotated[str, body_option("Body model to che
         load_body(body)  # a file that is missing or wrong ends the command
         remedy = f"{remedy_of('smplx')}, for non-commercial research only"
         checks = (*CHECKS, Check("smplx", partial(_skinning, body), remedy, is_needed=False))
-    with ThreadPoolExecutor() as pool:
-        looks = [pool.submit(check.look).result if check.apart else check.look for check in checks]
-        return _checked(session, checks, looks)
+    return _checked(session, checks)
 
 
-def _checked(session: Session, checks: Sequence[Check], looks: Sequence[Callable[[], str]]) -> CommandResult:
+def _checked(session: Session, checks: Sequence[Check]) -> CommandResult:
     """Run the checks and return their findings or errors."""
     items = []
     messages = []
     session.reporter.start(len(checks))
-    for check, look in zip(checks, looks, strict=True):
+    for check in checks:
         session.reporter.item_started(check.name)
         remedy = ""
         status = Status.SUCCESS
         try:
-            finding = look()
+            finding = check.look()
         except Exception as error:  # whatever stands in the way is the finding
             finding, remedy = _finding(error, check.remedy)
             status = Status.ERROR if check.is_needed else Status.PARTIAL

@@ -6,8 +6,7 @@ and read-only disks. Launches make no copies, use torch's current stream and tor
 Warp itself caches compiled kernels: a folder for each version of Warp, in it one for each state of a module's
 source (C++ headers included), in that a file for each kind of processor. A home folder that different machines share
 is therefore safe. Warp compiles into a folder of the process and renames it, so processes can compile at the same time.
-Warp does not check what it loads, and a damaged file ends the process; so a digest is stored next to each compiled
-file, and files that differ from their digest are removed.
+Warp does not check what it loads, and a damaged file may end the process: `hpc doctor --repair` empties the cache.
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import hashlib
 import logging
 import os
-import re
 import shutil
 import stat
 import sys
@@ -46,7 +43,6 @@ logger = logging.getLogger("humanpose_cli.engine")
 # Upper limits of the size of a module in the cache, and of its compiler's precompiled headers among temporary files.
 _MODULE_BYTES, _HEADERS_BYTES = 4 << 20, 16 << 20
 _BINARIES = {"cpu": (".o",), "cuda": (".cubin", ".ptx")}
-_BEING_BUILT = re.compile(r"_p(\d+)_t\d+$")
 
 # Nanoseconds of work on one thread from which a launch is split over several threads (splitting costs about 60 µs).
 SPLIT_FROM = 300_000
@@ -213,6 +209,18 @@ def _remove_private(process: int) -> None:
         shutil.rmtree(_private.pop(process), ignore_errors=True)
 
 
+def empty_cache() -> Path:
+    """Remove all compiled kernels from the cache and return its folder; the next command compiles them again.
+
+    Raises:
+        OSError: If they cannot be removed.
+    """
+    folder = cache_folder()
+    for path in folder.iterdir():  # a folder for each version of Warp
+        shutil.rmtree(path)
+    return folder
+
+
 def reserve(folder: Path, size: int) -> None:
     """Check that a number of bytes can be written in a folder now.
 
@@ -265,21 +273,18 @@ def _load(kernels: str, device: torch.device) -> None:
     wp = start()
     module = import_module(kernels).MODULE
     shared_folder = wp.config.kernel_cache_dir
-    _remove(Path(shared_folder), module.name, only_damaged=True)
     try:
-        if _damaged_builds(Path(shared_folder), module.name):
-            raise OSError("a damaged kernel cannot be removed")
         _load_from(Path(shared_folder), module, device)
         return
     except Exception as error:  # whatever Warp, its compiler or the driver raise: a full disk, a file cut short
         problem = error
-    _remove(Path(shared_folder), module.name)  # the next process starts from nothing
     module.unload()  # with the memory of the failure
     try:
         _load_from(private_folder(), module, device)
     finally:
         wp.config.kernel_cache_dir = shared_folder
-    logger.warning("%s is compiled for this process only, its folder %s failed: %s", kernels, shared_folder, problem)
+    text = "%s is compiled for this process only, its folder %s failed (hpc doctor --repair empties it): %s"
+    logger.warning(text, kernels, shared_folder, problem)
 
 
 def _load_from(folder: Path, module: Any, device: torch.device) -> None:
@@ -304,49 +309,11 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
             wp.load_module(module, wp.device_from_torch(device), block_dim=block_dim)
     finally:
         wp.config.use_precompiled_headers = headers
-    with contextlib.suppress(OSError):  # a full disk: without a digest the file is trusted, as Warp does
-        for binary, digest_file in _binaries(folder, module.name):
-            if not digest_file.exists():
-                temporary = digest_file.with_name(f"{digest_file.name}.{os.getpid()}")
-                temporary.write_text(_digest(binary), "utf-8")
-                temporary.replace(digest_file)
 
 
 @lru_cache
 def _announce(device: str) -> None:
     logger.info("compiling kernels for %s, once on this machine", device)
-
-
-def _remove(folder: Path, module: str, *, only_damaged: bool = False) -> None:
-    """Remove the compiled files of a module, or only those that changed since; Warp compiles it again."""
-    with contextlib.suppress(OSError):
-        for path in _damaged_builds(folder, module) if only_damaged else list(_builds(folder, module)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _damaged_builds(folder: Path, module: str) -> list[Path]:
-    pairs = _binaries(folder, module)
-    return [binary.parent for binary, file in pairs if file.exists() and file.read_text("utf-8") != _digest(binary)]
-
-
-def _builds(folder: Path, module: str) -> Iterator[Path]:
-    """Yield Warp's folders of a module, one for each state of its source, without those that other processes fill."""
-    for path in folder.glob(f"wp_{module}_*"):
-        builder = _BEING_BUILT.search(path.name)
-        if builder is None or int(builder[1]) == os.getpid():
-            yield path
-
-
-def _binaries(folder: Path, module: str) -> Iterator[tuple[Path, Path]]:
-    """Yield each compiled file of a module and the file with its digest."""
-    for build in _builds(folder, module):
-        for path in build.iterdir():
-            if path.suffix in {*_BINARIES["cpu"], *_BINARIES["cuda"]}:
-                yield path, path.with_name(path.name + ".sha256")
-
-
-def _digest(binary: Path) -> str:
-    return hashlib.sha256(binary.read_bytes()).hexdigest()
 
 
 @contextlib.contextmanager
