@@ -82,6 +82,20 @@ def _nvidia_driver() -> str:
     return process.stdout.split("\n")[0].strip() if process.returncode == 0 else ""
 
 
+def _precision() -> str:
+    """Say what `auto` stands for on each device, as torch's networks compute and as trainings do."""
+    import torch
+
+    from humanpose_cli.networks.precision import multiplies_bfloat16, resolve_precision
+
+    half = multiplies_bfloat16("cpu")
+    processor = f"bfloat16 is {'multiplied' if half else f'emulated ({torch.backends.cpu.get_cpu_capability()})'}"
+    texts = [f"cpu: networks full, trainings {'mixed' if half else 'full'}; {processor}"]
+    for i in range(torch.cuda.device_count()):
+        texts.append(f"cuda:{i}: networks {resolve_precision('auto', f'cuda:{i}')}, large trainings mixed")
+    return ", ".join(texts)
+
+
 def _body() -> str:
     from humanpose_cli.body.body import default_body
 
@@ -203,6 +217,7 @@ CHECKS = (
     _import_check("onnxruntime", _onnx_runtime()),
     _import_check("matplotlib", "matplotlib"),
     _import_check("PIL", "pillow"),
+    Check("precision", _precision, "", is_needed=False),
     Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", is_needed=False),
     Check("default body", _body, reinstall_line()),
     Check("weights", _weights, reinstall_line()),
