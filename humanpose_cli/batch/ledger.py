@@ -6,7 +6,7 @@ to a file opened for appending, so that a killed process can only truncate the l
 lines of finished items at most once a second and after the names of their outputs: after a power failure, the items of
 that second are done again. Each line ends with a checksum: a damaged line is ignored and its item done again. Lines of
 kind `run` begin a run and store its options and its turn, which orders runs independently of clocks. Lines of kind
-`item` record the result of one item.
+`file` are about files that a run writes (`io.written`). Lines of kind `item` record the result of one item.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, flush_folder, remove_abandoned, renames_collected, writing_error
 from humanpose_cli.io.locks import is_locked, lock_at_once
 from humanpose_cli.io.paths import relative_path
-from humanpose_cli.io.protected import open_existing, refuse_input, refuse_link
+from humanpose_cli.io.protected import open_existing, presence, refuse_input, refuse_link
+from humanpose_cli.io.written import WrittenFiles
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
@@ -134,6 +135,12 @@ class History:
     def writers(self) -> dict[str, Entry]:
         """Return the last entry that wrote each output file."""
         return {output: entry for entry in self.entries.values() for output in entry.outputs}
+
+
+def written_files(folder: Path, shard: Shard, *, overwrite: bool = False) -> WrittenFiles:
+    """Return the record of the files of a batch, which its ledgers hold."""
+    file, remedy = folder / f"ledger.{shard.file_part}.jsonl", "`overwrite` replaces it"
+    return WrittenFiles(folder, file, "ledger.*-of-*.jsonl", overwrite=overwrite, remedy=remedy)
 
 
 def read_history(folder: Path) -> History:
@@ -285,7 +292,7 @@ class Ledger:
             self._mend_torn_end()
             self.history = read_history(folder)
             run = {"kind": "run", "digest": self.digest, "options": dict(options), "command": command}
-            self._append({**run, "turn": self.history.turn + 1})
+            self._append({**run, "turn": self.history.turn + 1, "written": True})
         except BaseException:
             self._close(refused=True)
             raise
@@ -399,11 +406,7 @@ def output_size(path: str | Path) -> int:
 
 def output_stamp(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return size (bytes) and time of change (nanoseconds) of an output; -1 and 0 if it does not exist."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return -1, 0
-    return status.st_size, status.st_mtime_ns
+    return (presence(path) or (0, -1, 0))[1:]
 
 
 PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "onnxruntime-gpu", "pillow", "imageio", "av", "h5py")

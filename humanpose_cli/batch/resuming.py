@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from humanpose_cli.batch.items import UNSHARDED, Item, Shard, digest_of_item, fingerprint
-from humanpose_cli.batch.ledger import Entry, History, options_digest, output_size, output_stamp, read_history
+from humanpose_cli.batch.ledger import (
+    Entry,
+    History,
+    options_digest,
+    output_size,
+    output_stamp,
+    read_history,
+    written_files,
+)
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.paths import relative_path
-
-_REPLACED = "`overwrite` replaces it"
-_RESOLUTION = 0.1  # seconds
+from humanpose_cli.io.protected import claim, recorded
+from humanpose_cli.io.written import Mark, is_as_written
 
 Show: TypeAlias = Callable[[Progress, int, int | None, str], None]
 Prepare: TypeAlias = Callable[[Sequence[Item], Show], Mapping[str, float]]
@@ -78,18 +83,18 @@ class EarlierRuns:
     Args:
         batch: The batch.
         history: The contents of the ledgers.
+
+    Attributes:
+        files: The record of the files.
     """
 
     def __init__(self, batch: Batch, history: History) -> None:
         self.batch = batch
         self.history = history
+        self.files = written_files(batch.out, batch.shard, overwrite=batch.overwrite)
         self._changed: set[str] = set()
         self._digest = options_digest(batch.options)
         self._writers = history.writers()
-        # The last entry of each file, also of entries that later ones replaced, and the file's size and time.
-        self._written: dict[str, tuple[Entry, tuple[int | None, int | None]]] = {}
-        for entry in history.lines if batch.derived else ():
-            self.add(entry)
         self._roots: dict[Path, str] = {}
         self._folder = os.fspath(batch.out)
 
@@ -104,70 +109,38 @@ class EarlierRuns:
         return len(self._changed)
 
     def refuse_conflicts(self, items: Sequence[Item]) -> None:
-        """Raise UsageError, before any work, if other results would be replaced.
+        """Raise UsageError, before any work, if other results or files of the user would be replaced.
 
         Other results belong to the same item with other options, to an item of another folder with the same relative
         path, or to another item or command that wrote one of the files that this item will write.
         """
-        if self.batch.derived:
-            for item in items:
-                if item.outputs and item.error is None and self.settled(item) is None:
-                    check = self.output_check(item)
-                    for path in item.outputs:
-                        check(path)
-            return
-        if self.batch.overwrite or not self.history.entries:
-            return
-        for item in items:
+        for item in () if self.batch.overwrite else items:
             entry = self._entry(item)
+            if self.batch.derived:
+                if item.error is None and self.settled(item) is None:
+                    self.refuse_replacing(item)
+                continue
             if entry is not None and any(output_size(self._path(output)) >= 0 for output in entry.outputs):
                 self._refuse_other(item, entry)
-            for output in self._planned(item):
-                writer = self._writers.get(output)
-                if writer is None or (writer.command, writer.path) == (self.batch.command, item.key):
-                    continue
-                if output_size(self._path(output)) >= 0:
-                    raise self._replacing(item, output, writer)
+            self.refuse_replacing(item, claims=entry is None and item.error is None)
 
-    def output_check(self, item: Item) -> Callable[[str | os.PathLike[str]], None]:
-        """Return a function that raises UsageError if an item would replace a file of the user, or of another command.
-
-        A missing or empty file is written. A file that is in a ledger with this size and time is a result. So is a file
-        of an item that a killed run began. Any other file is the user's.
-        """
-        entry = self._entry(item)
-        begun = entry if entry is not None and entry.outcome == Status.INTERRUPTED else None
-        checked: set[str] = set()  # an item may write a file twice
-
-        def check(path: str | os.PathLike[str]) -> None:
-            output = self._name(path)
-            if self.batch.overwrite or output in checked or output.startswith("../"):
-                return
-            size, time_ns = output_stamp(path)
-            if size > 0 and not (begun and (output in begun.outputs or time_ns > _time_ns(begun))):
-                self._refuse_users_file(item, output, size, time_ns)
-            checked.add(output)
-
-        return check
-
-    def _refuse_users_file(self, item: Item, output: str, *stamp: int) -> None:
-        writer, written = self._written.get(output, (None, ()))
-        if writer is None:
-            raise UsageError(self.batch.out / output, "exists already", remedy=_REPLACED)
-        if any(known not in (None, value) for known, value in zip(written, stamp, strict=True)):
-            raise UsageError(self.batch.out / output, "was changed since", remedy=_REPLACED)
-        if writer.command != self.batch.command:
-            raise self._replacing(item, output, writer)
+    def refuse_replacing(self, item: Item, *, claims: bool = True) -> None:
+        """Raise UsageError if an item would replace results of others or, with `claims`, files of the user."""
+        for path, output in zip(item.outputs, self._planned(item), strict=True):
+            writer = self._writers.get(output)
+            is_own = writer is None or (self.batch.command, item.key) == (
+                writer.command,
+                item.key if self.batch.derived else writer.path,
+            )
+            if writer is not None and not is_own and not self.batch.overwrite and output_size(path) >= 0:
+                raise self._replacing(item, output, writer)
+            if claims:
+                with recorded(self.files):
+                    claim(path)
 
     def _replacing(self, item: Item, output: str, writer: Entry) -> HpcError:
         problem = f"is what hpc {writer.command} made of {writer.path}, and {item.key} would replace it"
         return UsageError(self.batch.out / output, problem, remedy="another `out` keeps both, `overwrite` replaces it")
-
-    def add(self, entry: Entry) -> None:
-        """Take in the result of an item of this run."""
-        if entry.outcome != Status.INTERRUPTED:  # before, the files may be in any state
-            stamps = zip(entry.sizes or repeat(None), entry.times or repeat(None), strict=False)  # of early ledgers
-            self._written.update(zip(entry.outputs, zip(repeat(entry), stamps), strict=False))
 
     def _refuse_other(self, item: Item, entry: Entry) -> None:
         if entry.options != self._digest:
@@ -191,11 +164,15 @@ class EarlierRuns:
             if entry.done:
                 self._changed.add(item.key)
             return None
-        if not self._holds(entry):
+        is_whole, changed = self._compared(entry)
+        if changed and not (batch.derived or batch.overwrite):
+            refusal = UsageError(batch.out / changed, "was changed since", remedy=self.files.remedy)
+            return ItemResult(item.name, Status.ERROR, error=str(refusal), exit_code=ExitCode.USAGE)
+        if changed or not is_whole:
             return None
         outputs = tuple(str(batch.out / output) for output in entry.outputs)
         if not entry.done:
-            if batch.retry_failed or (batch.derived and entry.exit_code == ExitCode.USAGE):
+            if batch.retry_failed or entry.exit_code == ExitCode.USAGE:
                 return None  # the user may have moved the file that it would have replaced
             error = f"{entry.error} (in an earlier run; `retry_failed` tries again)"
             status, code = Status(entry.outcome), ExitCode(entry.exit_code)
@@ -206,14 +183,20 @@ class EarlierRuns:
             return None  # a damaged result is made again, like a missing one
         return ItemResult(item.name, Status.SKIPPED, outputs, details={**entry.details, **contents})
 
-    def _holds(self, entry: Entry) -> bool:
-        """Return whether the outputs of an entry are unchanged: none missing, of another size or overwritten."""
-        sizes = tuple(output_size(self._path(output)) for output in entry.outputs)
-        return (
-            -1 not in sizes
-            and entry.sizes in ((), sizes)
-            and all(self._writers[output] is entry for output in entry.outputs)
-        )
+    def _compared(self, entry: Entry) -> tuple[bool, str]:
+        """Return whether an entry's outputs are there and nobody wrote over them, and the first that was changed."""
+        is_whole, changed = all(self._writers[output] is entry for output in entry.outputs), ""
+        stamps = zip(entry.sizes or repeat(None), entry.times or repeat(None), strict=False)
+        for output, stamp in zip(entry.outputs, stamps, strict=False):
+            size, time_ns = output_stamp(self._path(output))
+            if size < 0 or (size == 0 != stamp[0]):  # missing, or emptied by a crash
+                is_whole = False
+            elif stamp != (size, time_ns) and is_whole and not changed:
+                marks = self.files.marks(self._path(output))
+                # Ledgers without checksums: a copied folder has other times.
+                known = marks if any(mark.checksum is not None for mark in marks) else [Mark(stamp[0], None)]
+                changed = "" if is_as_written(self._path(output), known) else output
+        return is_whole, changed
 
     def knows(self, item: Item) -> bool:
         """Return whether an earlier run has an entry for an item."""
@@ -236,14 +219,6 @@ class EarlierRuns:
 
     def _name(self, output: str | os.PathLike[str]) -> str:
         return relative_path(output, self._folder).replace(os.sep, "/")
-
-
-def _time_ns(entry: Entry) -> float:
-    """Return the time of an entry in nanoseconds, less the resolution of file systems."""
-    try:
-        return (datetime.fromisoformat(entry.finished).timestamp() - _RESOLUTION) * 1e9
-    except ValueError:  # an early ledger
-        return math.inf
 
 
 def plan_items(items: Sequence[Item], batch: Batch) -> CommandResult:

@@ -31,13 +31,13 @@ from humanpose_cli.batch.items import Fingerprint, Item, digest_of_item, fingerp
 from humanpose_cli.batch.ledger import Ledger, output_size, run_record, run_record_path, utc_time
 from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
-from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, is_system_fault
+from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError, is_system_fault
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.atomic import is_about_output, removed_on_failure, write_json, writing_error
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.paths import relative_path
-from humanpose_cli.io.protected import outputs_checked
+from humanpose_cli.io.protected import recorded
 from humanpose_cli.io.signatures import SIGNATURES, read_signatures, user_key
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.version import __version__
@@ -202,7 +202,9 @@ def run_items(
                 progress.item_finished(result)
         return plan
     with Ledger(batch.out, batch.command, batch.options, batch.shard) as ledger:
-        return _Run(batch, ledger, worker, progress, stop).carry_out(shard_items)
+        run = _Run(batch, ledger, worker, progress, stop)
+        with recorded(run.earlier.files):
+            return run.carry_out(shard_items)
 
 
 _Prepared: TypeAlias = "tuple[list[Fingerprint | Failure], Mapping[str, float]]"
@@ -312,9 +314,9 @@ class _Run:
         start = time.perf_counter() - preparation_time
         contents: Mapping[str, Any] = {}
         try:
+            self.earlier.refuse_replacing(item)
             self._announce(item, mark)
-            check = self.earlier.output_check(item) if self.batch.derived else None
-            with outputs_checked(check), removed_on_failure(item.outputs):
+            with removed_on_failure(item.outputs):
                 outcome = self.worker(item)
         except Exception as error:
             result = self._failure(item, error, time.perf_counter() - start)
@@ -333,7 +335,7 @@ class _Run:
     ) -> ItemResult:
         """Record the result with its contents; return a failure if the ledger cannot be written."""
         try:
-            self.earlier.add(self.ledger.record(item, mark, result))
+            self.ledger.record(item, mark, result)
             self._sign(result.outputs)
         except UnavailableError as error:  # most likely a full disk; the item is done again
             return self._failure(item, error, result.seconds)
@@ -424,7 +426,8 @@ class _Run:
                 name = relative_path(path, self.batch.out).replace(os.sep, "/")
                 self._signatures[name] = signature_of(Path(path), key)
         if time.monotonic() - self._recorded_at > _RECORD_SECONDS:
-            self._write_record()
+            with suppress(UsageError):  # the user has changed it
+                self._write_record()
 
     def _close_record(self, result: CommandResult) -> CommandResult:
         counts = Counter(item.status.value for item in result.items)
@@ -432,9 +435,10 @@ class _Run:
         self._record |= {"finished": utc_time(), "status": result.status.value, "items": items}
         try:
             self._write_record()
-        except UnavailableError as error:  # the results are complete; the message is about their record
+        except (UnavailableError, UsageError) as error:  # the results are complete; the message is about their record
             code = result.exit_code or error.exit_code
-            return replace(result, messages=(*result.messages, str(error)), exit_code=code)
+            messages = () if self.halt is not None else (str(error),)  # which is about the same
+            return replace(result, messages=(*result.messages, *messages), exit_code=code)
         return result
 
 

@@ -224,7 +224,7 @@ def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation)
         return {"metrics": read_metrics(item.payload[1])}
 
     if not several:
-        flags = replace(flags, resume=False, overwrite=True)
+        flags = replace(flags, resume=False)
     items = [_checked(item, work) for item in items] if flags.dry_run else items
     session.stop.allow(15.0)
     settings = {
@@ -235,7 +235,8 @@ def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation)
         "version": __version__,
         "commit": commit_of_checkout(),
     }
-    return _with_reports(flags.run(session, items, work, out, json_values(settings), recall), reports, several=several)
+    result = flags.run(session, items, work, out, json_values(settings), recall, derived=not several)
+    return _with_reports(result, reports, several=several)
 
 
 def _with_reports(result: CommandResult, reports: Mapping[str, Report], *, several: bool) -> CommandResult:

@@ -192,9 +192,12 @@ def _rows(
         table = folder / f"{path.stem}.rig.toml"
         entries = [f'{joint} = "{tree[found[joint]].name if joint in found else ""}"' for joint in _KNOWN]
         lines = [f"file = '{path.resolve()}'", f"# Bones: {', '.join(map(repr, rows))}", "[joints]", *entries]
-        write_text(table, "\n".join(lines) + "\n")
         problem = f"has no bones that are known as {', '.join(dict.fromkeys(missing))}"
         remedy = f"write their names into {table}, and give --rig that file"
+        if not table.exists():
+            write_text(table, "\n".join(lines) + "\n")
+        elif not names:  # it may be filled in
+            remedy = f"{table} exists: give --rig that file"
         raise InputError(path, problem, got=", ".join(rows), remedy=remedy)
     fingers: dict[str, list[int]] = {}
     for row, bone in enumerate(tree):

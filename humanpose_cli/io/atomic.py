@@ -22,9 +22,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, is_system_fault
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError, is_system_fault
 from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
-from humanpose_cli.io.protected import refuse_input
+from humanpose_cli.io.protected import Claim, claim, presence
+from humanpose_cli.io.written import mark_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,10 +109,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     Its name does not end in the format's suffix, so pass the format to writers.
 
     Raises UnavailableError for a full disk, a missing permission or a read-only file system, UsageError for an input of
-    the running command. Any other exception passes through after the clean-up.
+    the running command or a file of the user, also one that appears meanwhile. Any other exception passes through after
+    the clean-up.
     """
     path = Path(path)
-    refuse_input(path)
+    right = claim(path)
     temporary = _temporary_name(path)
     with _writing_to(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             with _locked(temporary):
                 yield temporary
                 _flush(temporary)
-                _rename(temporary, path)
+                _take_name(temporary, path, right)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -217,6 +219,36 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def _take_name(temporary: Path, path: Path, right: Claim | None) -> None:
+    """Give a file its name; with a claim, only if nobody has made or changed the file of that name meanwhile."""
+    for made in _made:
+        made.add(presence(temporary))
+    if right is None:
+        _rename(temporary, path)
+        return
+    right.record.note(path, mark_of(temporary))
+    if right.record.overwrite or (right.replaces is not None and presence(path) == right.replaces):
+        _rename(temporary, path)
+        return
+    with suppress(FileExistsError):
+        if right.replaces is None:
+            _link(temporary, path)
+            return
+    raise UsageError(path, "was written by another program meanwhile", remedy="choose another `out`")
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Rename a file that replaces none. Raises FileExistsError if another process was faster."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or os.path.lexists(path):
+            raise FileExistsError from error
+        _rename(temporary, path)  # the file system has no links
+    else:
+        os.unlink(temporary)
+
+
 def _rename(temporary: Path, path: Path) -> None:
     """Rename a file; Windows refuses while another program, such as a virus scanner, has the old file open."""
     for wait in () if has_flock() else _RENAME_WAITS:
@@ -230,6 +262,7 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 _renames: ContextVar[set[Path] | None] = ContextVar("renames", default=None)
+_made: list[set[tuple[int, int, int] | None]] = []  # the files that `removed_on_failure` watches, in any thread
 
 
 @contextmanager
@@ -272,26 +305,28 @@ def write_files(contents: dict[Path, bytes]) -> None:
 @contextmanager
 def removed_on_failure(paths: Sequence[Path]) -> Iterator[None]:
     """Remove the files that the body has written if it fails, so that an incomplete result does not look complete."""
-    old_stamps = [_stamp(path) for path in paths]
+    for path in paths:
+        _refuse_long_name(path)
+    made: set[tuple[int, int, int] | None] = set()
+    _made.append(made)
     try:
         yield
     except BaseException:
-        for path, stamp in zip(paths, old_stamps, strict=True):
-            if _stamp(path) not in (None, stamp):
+        for path in paths:
+            if presence(path) in made - {None}:  # a file of another process stays
                 with suppress(OSError):
                     path.unlink()
         raise
+    finally:
+        _made[:] = [each for each in _made if each is not made]  # `remove` takes an equal one
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return inode and time of a file, None if there is none. Raises InputError if its name is too long."""
+def _refuse_long_name(path: Path) -> None:
     try:
-        status = path.stat()
+        path.stat()
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise _name_error(path) from error
-        return None
-    return status.st_ino, status.st_mtime_ns
 
 
 def write_text(path: Path | str, text: str) -> None:

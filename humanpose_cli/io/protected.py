@@ -1,27 +1,38 @@
-"""The input files of a command, which its outputs may not replace, also not through links.
+"""Files that the outputs of a command may not replace: its inputs, also through links, and the user's own files.
 
 The command line protects the files among the values of every command, and readers of folders and patterns protect the
-files that they find. `io.atomic` and other writers call `refuse_input` before they write.
+files that they find: `refuse_input`. `io.atomic` calls `claim` before it writes: a file is the user's unless a record
+says that hpc wrote it as it is. A batch records its files in the ledger, everything else is in `io.written`.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 from humanpose_cli.core.errors import UsageError, shell_word
+from humanpose_cli.io.written import WrittenFiles, is_as_written, user_record
 
 _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 _active = False
 _pending: list[str | os.PathLike[str]] = []  # looked up only if an output exists already
 _inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
-OutputCheck: TypeAlias = Callable[["str | os.PathLike[str]"], None]
-_check: OutputCheck | None = None
+
+
+class Claim(NamedTuple):
+    """The right to write a file: where to record it, and inode, size and time of the file that it replaces."""
+
+    record: WrittenFiles
+    replaces: tuple[int, int, int] | None
+
+
+_records: list[WrittenFiles] = []  # the innermost last
+_trusted: set[tuple[str, tuple[int, int, int] | None]] = set()
 
 
 @contextmanager
@@ -33,19 +44,65 @@ def protected_inputs() -> Iterator[None]:
         yield
     finally:
         _active = outer
+        _trusted.clear()
         _pending.clear()
         _inputs.clear()
 
 
 @contextmanager
-def outputs_checked(check: OutputCheck | None) -> Iterator[None]:
-    """Call `check` with the path of every file before it is written inside this context, in any thread."""
-    global _check
-    outer, _check = _check, check
+def recorded(record: WrittenFiles) -> Iterator[None]:
+    """Ask `record` about the files of its folder that are written inside this context, in any thread."""
+    _records.append(record)
     try:
         yield
     finally:
-        _check = outer
+        _records.remove(record)
+
+
+def is_command() -> bool:
+    """Return whether a command is running, not a program that uses the library."""
+    return _active
+
+
+def trust(path: Path) -> None:
+    """Let a file be replaced whose contents prove that hpc wrote it."""
+    _trusted.add((os.path.abspath(path), presence(path)))
+
+
+def claim(path: Path) -> Claim | None:
+    """Decide whether a file may be written: who made the file that is there?
+
+    A missing or empty file is written. A file that is recorded with this size and time, or with these contents, is
+    hpc's. Any other file is the user's.
+
+    Returns:
+        The claim; None outside commands and batches, where programs replace what they like.
+
+    Raises:
+        UsageError: If the file is the user's, or an input.
+    """
+    refuse_input(path)
+    record = next((each for each in reversed(_records) if each.covers(path)), None)
+    if record is None:
+        if not _active:
+            return None
+        record = user_record(Path(os.path.abspath(path)).parent)
+    there = presence(path)
+    if there is None or not there[1] or record.overwrite or (os.path.abspath(path), there) in _trusted:
+        return Claim(record, there)
+    if not any(is_as_written(path, record.marks(path, fresh=fresh)) for fresh in (False, True)):
+        problem = "was changed since" if record.marks(path) else "exists already"
+        raise UsageError(path, problem, remedy=record.remedy)
+    return Claim(record, there)
+
+
+def presence(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """Return inode, size and time of change of a file; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
@@ -69,12 +126,7 @@ def check_output(out: str | os.PathLike[str]) -> None:
 
 
 def refuse_input(output: str | os.PathLike[str]) -> None:
-    """Raise UsageError if writing to `output` would replace a protected file, also through a link.
-
-    Also raises the errors of the function of `outputs_checked`.
-    """
-    if _check is not None:
-        _check(output)
+    """Raise UsageError if writing to `output` would replace a protected file, also through a link."""
     if not (_pending or _inputs) or (identity := _file_identity(output)) is None:
         return
     while _pending:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,13 +64,12 @@ def test_a_users_file_is_not(out, known, name):
 
 
 @pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("change", [lambda file: file.write_text("mine!"), lambda file: os.utime(file, (1e9, 1e9))])
-def test_nor_one_that_was_changed_since(out, known, change: Callable[[Path], None]):
+def test_nor_one_that_was_changed_since(out, known):
     run(out, "first")
-    change(out / "page.html")
-    before = (out / "page.html").read_text()
+    os.utime(out / "page.html", (1e9, 1e9))  # as a copy
+    assert run(out, "other", known=known).exit_code == 0
+    (out / "page.html").write_text("mine!")  # of the same size
     refused(out, "page.html", "was changed since", known)
-    assert (out / "page.html").read_text() == before
     assert run(out, "second", known=known, overwrite=True).exit_code == 0
     assert run(out, "third", known=known).exit_code == 0
 

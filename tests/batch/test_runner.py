@@ -23,7 +23,7 @@ from humanpose_cli.batch.runner import BatchProgress, Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.core.result import ItemResult, Status
-from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.io.atomic import atomic_path, write_text
 from humanpose_cli.io.sniffing import reading
 
 OPTIONS = {"people": "all"}
@@ -184,12 +184,12 @@ def test_a_changed_input_is_reported(tmp_path, photos):
     ("change", "options", "keys"),
     [
         (lambda root: None, {"resume": False}, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]),
-        (lambda root: (root / "out" / "b.jpg.txt").write_text("b"), {}, ["b.jpg"]),
+        (lambda root: (root / "out" / "b.jpg.txt").write_text(""), {}, ["b.jpg"]),
         (lambda root: (root / "out" / "b.jpg.txt").unlink(), {}, ["b.jpg"]),
         (lambda root: (root / "photos" / "c.jpg").write_bytes(b"another image"), {}, ["c.jpg"]),
         (lambda root: (root / "photos").rename(root / "moved"), {}, []),
     ],
-    ids=["no resume", "truncated output", "vanished output", "changed input", "moved folder"],
+    ids=["no resume", "emptied output", "vanished output", "changed input", "moved folder"],
 )
 def test_what_a_rerun_does_again(tmp_path, photos, change, options, keys):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
@@ -273,7 +273,7 @@ def test_what_a_failing_item_has_written_vanishes_and_what_stood_there_stays(tmp
     fit, overlay, old = (tmp_path / "out" / name for name in ("b.fit.npz", "b.overlay.jpg", "b.old"))
 
     def worker(item: Item) -> Outcome:
-        fit.write_text("new")
+        write_text(fit, "new")
         raise fault
 
     old.parent.mkdir()
@@ -513,6 +513,7 @@ def test_a_stale_handle_is_recorded_against_no_item_and_the_same_command_tries_a
         return Outcome((out / item.key,))
 
     monkeypatch.setattr(os, "replace", rename)
+    monkeypatch.setattr(os, "link", lambda *_: os.stat("/none"))  # a file system without links
     items, batch = [Item(key, ()) for key in "abc"], Batch("fit", out, OPTIONS)
     first = run_items(items, work, batch)
     assert [item.status for item in first.items] == [Status.SUCCESS, Status.ERROR]

@@ -22,6 +22,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, Us
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, remove_abandoned
 from humanpose_cli.io.locks import shared_file
+from humanpose_cli.io.protected import is_command, presence, trust
 from humanpose_cli.lab.cache.reading import TableFile, read_attributes
 from humanpose_cli.lab.cache.samples import Group, Source
 from humanpose_cli.lab.cache.schema import (
@@ -34,7 +35,7 @@ from humanpose_cli.lab.cache.schema import (
     link_name,
     shard_name,
 )
-from humanpose_cli.lab.cache.verification import relation_problems
+from humanpose_cli.lab.cache.verification import changed_datasets, relation_problems
 from humanpose_cli.lab.cache.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.lab.cache.writing import Dataset, join_datasets, table_datasets, write_hdf5
 from humanpose_cli.version import __version__
@@ -215,6 +216,7 @@ def write_index(folder: Path | str) -> IndexSummary:
     )
     links = {link_name(shard.shard): (path.name, "/") for shard, path in zip(headers, paths, strict=True)}
     index = folder / INDEX_NAME
+    _take(index)
     remove_abandoned(index)
     with atomic_path(index) as temporary:
         header = write_hdf5(temporary, header, datasets, links=links)
@@ -343,6 +345,9 @@ def build_cache(
             for number in numbers
             if number not in finished
         ]
+        for path in [*(job.path for job in jobs), *[folder / INDEX_NAME] * bool(jobs)]:
+            if not _take(path, overwrite) and is_command():
+                raise UsageError(path, "exists already, or was changed since", remedy="`overwrite` replaces it")
         image_count = sum(header.picture_count for header in finished.values())
         total = sum(group.count for number in numbers for group in plan.shards[number])
 
@@ -474,6 +479,19 @@ def _foreign_files(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
                 raise _refusal(folder, path, header, plan.header)
             files.append(path)
     return files
+
+
+def _take(path: Path, overwrite: bool = False) -> bool:
+    """Return whether a file may be replaced: it is missing, empty, or has the checksums that are stored in it."""
+    if not (presence(path) or (0, 0))[1]:
+        return True
+    try:
+        is_own = overwrite or not any(changed_datasets(TableFile(path)))
+    except InputError:
+        is_own = False
+    if is_own:
+        trust(path)
+    return is_own
 
 
 def _header(path: Path) -> Header | None:

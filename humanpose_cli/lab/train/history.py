@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import textwrap
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from humanpose_cli.io.atomic import atomic_path, write_text
+from humanpose_cli.io.protected import claim
+from humanpose_cli.io.written import Mark
 
 _PER_ROW = 3  # panels of a plot
 _COPY = "copy_"  # beginning of the names of metrics of a baseline, which are drawn beside the metric of that name
@@ -63,8 +66,12 @@ class TrainingHistory:
         digits = {name: float(f"{value:.7g}") for name, value in numbers.items()}
         line = {"step": step, "epoch": epoch, "kind": kind, **digits}
         self.lines.append(line)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        text = json.dumps(line).encode() + b"\n"
+        if (right := claim(self.path)) is not None:
+            content = (self.path.read_bytes() if self.path.exists() else b"") + text
+            right.record.note(self.path, Mark(len(content), -1, zlib.crc32(content)))
+        with self.path.open("ab", buffering=0) as file:  # one write: a killed process leaves what is noted
+            file.write(text)
 
     def column(self, kind: str, name: str) -> tuple[list[int], list[float]]:
         """Return steps and values of one number."""

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned
 from humanpose_cli.io.locks import locked_file
+from humanpose_cli.io.protected import claim, is_command, recorded
+from humanpose_cli.io.written import WrittenFiles
 
 _TIMEOUT = timedelta(days=7)
 
@@ -152,15 +154,17 @@ def processes(device: torch.device) -> Iterator[Processes]:
 
 
 @contextmanager
-def only_training(folder: Path, group: Processes) -> Iterator[None]:
+def only_training(folder: Path, group: Processes, names: Iterable[str] = (), resumes: str = "") -> Iterator[None]:
     """Lock a folder, which is created, for this training, and remove partial files of a killed one.
 
     Args:
         folder: The folder.
         group: The processes of this training.
+        names: The files that the training replaces.
+        resumes: The file by which runs of earlier versions are known, which have no record of their files.
 
     Raises:
-        UsageError: If another training uses the folder.
+        UsageError: If another training uses the folder, or if a file is the user's.
     """
     with ExitStack() as stack:
         path = ensure_folder(folder) / ".training.lock"
@@ -172,4 +176,10 @@ def only_training(folder: Path, group: Processes) -> Iterator[None]:
             )
         if group.first:
             remove_abandoned(folder)
+            if is_command():
+                record = folder / ".hpc.written"
+                is_old = bool(resumes) and (folder / resumes).exists() and not record.exists()
+                stack.enter_context(recorded(WrittenFiles(folder, record, overwrite=is_old)))
+                for path in sorted({*(folder / name for name in names), *(folder / "samples").glob("*.png")}):
+                    claim(path)
         yield

@@ -39,7 +39,7 @@ from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.networks.precision import multiplies_bfloat16
 from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
 
-CHECKPOINT, RUN = "checkpoint.pt", "run.json"
+CHECKPOINT, RUN, TRAINING = "checkpoint.pt", "run.json", "training.json"
 WRITTEN = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
 _Losses = tuple[str, ...]  # names of the losses of a phase
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
@@ -117,7 +117,7 @@ def train(
     with processes(device) if group is None else nullcontext(group) as processes_of_run:
         # It may refuse; then no folder is left.
         loop = _Loop(recipe, options, folder, device, processes_of_run, progress)
-        with only_training(folder, processes_of_run):
+        with only_training(folder, processes_of_run, (*WRITTEN, TRAINING), CHECKPOINT):
             if resume and (folder / CHECKPOINT).exists():
                 loop.load()
             else:
@@ -251,7 +251,7 @@ class _Loop:
             self.history.path.unlink(missing_ok=True)
             self.history.go_back_to(0)
             settings = {"model": self.recipe.name, "loop": self.options.result_settings, **self.recipe.describe()}
-            write_json(self.folder / "training.json", settings)
+            write_json(self.folder / TRAINING, settings)
 
     def load(self) -> None:
         self.progress, state = read_checkpoint(self.folder / CHECKPOINT, _settings(self.recipe, self.options))

@@ -26,6 +26,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.protected import claim
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, people_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, joint_truth
@@ -51,6 +52,7 @@ from humanpose_cli.networks.weights import fill, read_weights
 ROUNDS = "rounds.json"
 PLOT = "rounds.png"
 SETTINGS = "training.json"
+_FILES = (ROUNDS, PLOT, LAST, SETTINGS)
 _BATCH = 64  # people per batch of a trained network
 _EVIDENCE_BATCH = 256  # people per saved part of the evidence
 _POSITION_NOISE = 0.01  # image units, error of keypoints; without it few people would not define the distribution
@@ -101,7 +103,7 @@ def train_rounds(
     def stop_or_late() -> bool:
         return stop() or bool(options.minutes and time.monotonic() > start + 60 * options.minutes)
 
-    with processes(device) as group, only_training(folder, group):
+    with processes(device) as group, only_training(folder, group, _FILES, SETTINGS):
         run = _Run(plan, options, folder, device, group, progress, stop_or_late)
         try:
             run.begin(resume)
@@ -130,7 +132,7 @@ def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, re
     if resume and (folder / SETTINGS).exists():
         refuse_other_settings(folder / SETTINGS, json.loads((folder / SETTINGS).read_text("utf-8")), settings)
         round_count = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
-    outputs = tuple(folder / name for name in (ROUNDS, PLOT, LAST, SETTINGS))
+    outputs = tuple(folder / name for name in _FILES)
     counts = {"examples": len(plan.people), "held_out": len(plan.held_out)}
     return TrainPlan(plan.options.rounds, round_count, outputs, **counts, unit="rounds")
 
@@ -209,7 +211,10 @@ class _Run:
         if resume and path.exists():
             refuse_other_settings(path, json.loads(path.read_text("utf-8")), settings)
         else:
-            for previous in [*self.folder.glob("round-*"), *self.folder.glob("*.npz")]:
+            earlier = [*self.folder.glob("*.npz"), *self.folder.glob("round-*")]
+            for path in filter(Path.is_file, earlier):
+                claim(path)
+            for previous in earlier:
                 shutil.rmtree(previous) if previous.is_dir() else previous.unlink()
             (self.folder / ROUNDS).unlink(missing_ok=True)
             write_json(path, settings)
@@ -402,7 +407,7 @@ class _Run:
     def result(self, finished: bool, seconds: float) -> TrainResult:
         """Return the result of this call, in rounds; the best round is the last."""
         metrics = self.done[-1]["network"] if self.done else {}
-        paths = (self.folder / name for name in (ROUNDS, PLOT, LAST, SETTINGS))
+        paths = (self.folder / name for name in _FILES)
         round_count = len(self.done)
         rounds = self.plan.options.rounds
         cautions = validation_cautions({"count": len(self.plan.held_out), "unit": "people held out"})

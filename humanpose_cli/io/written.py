@@ -1,0 +1,127 @@
+"""Records of the files that hpc wrote, by which it knows them when it would replace them.
+
+A batch records its files in the ledgers of its folder, a training in a file in its folder, and all other commands in
+the user's data folder. A record has JSON lines with name, size, time and checksum of each file, among others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from itertools import repeat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from humanpose_cli.io.paths import data_folder, relative_path
+
+_CHUNK = 1 << 20  # bytes that are read at once
+_MOVE = "move it elsewhere, or choose another `out`"
+
+
+class Mark(NamedTuple):
+    """A file as it was written.
+
+    Attributes:
+        size: Bytes; None if unknown, as in early ledgers.
+        time_ns: Time of change in nanoseconds; None if unknown.
+        checksum: CRC-32 of the contents, by which a copy with another time is known; None if unknown.
+    """
+
+    size: int | None
+    time_ns: int | None
+    checksum: int | None = None
+
+
+class WrittenFiles:
+    """The record of a folder's files.
+
+    Args:
+        folder: The folder; files elsewhere belong to other records.
+        file: The file of the record.
+        pattern: Pattern of all files of the record beside `file`, such as the ledgers of other shards.
+        overwrite: Whether files of the user may be replaced.
+        remedy: What the user can do about a file that is not replaced.
+    """
+
+    def __init__(
+        self, folder: Path, file: Path, pattern: str = "", *, overwrite: bool = False, remedy: str = _MOVE
+    ) -> None:
+        self.folder = os.path.abspath(folder)
+        self.file = file
+        self.pattern = pattern
+        self.overwrite = overwrite
+        self.remedy = remedy
+        self._marks: dict[str, list[Mark]] | None = None
+
+    def covers(self, path: Path) -> bool:
+        """Return whether a path lies below the folder."""
+        return os.path.abspath(path).startswith(os.path.join(self.folder, ""))
+
+    def marks(self, path: Path | str, *, fresh: bool = False) -> Sequence[Mark]:
+        """Return the marks of a file, with `fresh` also those that other processes have made meanwhile."""
+        if self._marks is None or fresh:
+            self._marks = {}
+            for file in self.file.parent.glob(self.pattern) if self.pattern else [self.file]:
+                with suppress(OSError):  # there is none yet
+                    for line in file.read_bytes().splitlines():
+                        with suppress(ValueError, TypeError, LookupError, RecursionError):  # torn, or damaged
+                            self._take(json.loads(line))
+        return self._marks.get(self._name(path), ())
+
+    def _take(self, line: dict[str, Any]) -> None:
+        """Take the marks in a line about a file, or about the outputs of an item."""
+        assert self._marks is not None
+        if line["kind"] == "file":
+            self._marks.setdefault(line["path"], []).append(Mark(*line["mark"]))
+        elif line["kind"] == "item" and line["outcome"] != "interrupted":  # then, the files may be in any state
+            stamps = zip(line.get("sizes") or repeat(None), line.get("times") or repeat(None), strict=False)
+            for output, stamp in zip(line["outputs"], stamps, strict=False):
+                self._marks.setdefault(output, []).append(Mark(*stamp))
+        elif line["kind"] == "run" and "written" not in line:  # of an earlier version, which marks no record of a run
+            for name in ("run.json", *map(str, self.file.parent.glob("run.*-of-*.json"))):
+                self._marks.setdefault(os.path.basename(name), []).append(Mark(None, None))
+
+    def note(self, path: Path, mark: Mark) -> None:
+        """Record a file before it takes its name, so that a killed process leaves none that is not known."""
+        if self._marks is not None:
+            self._marks.setdefault(self._name(path), []).append(mark)
+        with suppress(OSError):  # such as a read-only home: the same command will not replace the file
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self.file.open("ab", buffering=0) as record:
+                record.write(json.dumps({"kind": "file", "path": self._name(path), "mark": mark}).encode() + b"\n")
+
+    def _name(self, path: Path | str) -> str:
+        return relative_path(os.path.abspath(path), self.folder).replace(os.sep, "/")
+
+
+@lru_cache(maxsize=8)
+def user_record(folder: Path, *, overwrite: bool = False, remedy: str = _MOVE) -> WrittenFiles:
+    """Return the record of a folder, an absolute path, in the user's data folder."""
+    file = Path(os.devnull)  # without a home
+    with suppress(RuntimeError):
+        file = data_folder() / "written" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.jsonl"
+    return WrittenFiles(folder, file, overwrite=overwrite, remedy=remedy)
+
+
+def mark_of(path: Path | str) -> Mark:
+    """Return the mark of a file, which is read."""
+    status, checksum = os.stat(path), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return Mark(status.st_size, status.st_mtime_ns, checksum)
+
+
+def is_as_written(path: Path | str, marks: Sequence[Mark]) -> bool:
+    """Compare a file with its marks; it is read only if its size is right and its time is not."""
+    status = os.stat(path)
+    sized = [mark for mark in marks if mark.size in (None, status.st_size)]
+    if any(mark.time_ns in (None, status.st_mtime_ns) for mark in sized):
+        return True
+    checksums = {mark.checksum for mark in sized} - {None}
+    return bool(checksums) and mark_of(path).checksum in checksums
