@@ -63,8 +63,8 @@ class WrittenFiles:
         return os.path.abspath(path).startswith(os.path.join(self.folder, ""))
 
     def marks(self, path: Path | str, *, fresh: bool = False) -> Sequence[Mark]:
-        """Return the marks of a file, with `fresh` also those that other processes have made meanwhile."""
-        if self._marks is None or fresh:
+        """Return the marks of a file, with `fresh` also those that other shards have made meanwhile."""
+        if self._marks is None or (fresh and self.pattern):
             self._marks = {}
             for file in self.file.parent.glob(self.pattern) if self.pattern else [self.file]:
                 with suppress(OSError):  # there is none yet
@@ -105,7 +105,9 @@ def user_record(folder: Path, *, overwrite: bool = False, remedy: str = _MOVE) -
     file = Path(os.devnull)  # without a home
     with suppress(RuntimeError):
         file = data_folder() / "written" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.jsonl"
-    return WrittenFiles(folder, file, overwrite=overwrite, remedy=remedy)
+    record = WrittenFiles(folder, file, overwrite=overwrite, remedy=remedy)
+    record.marks(folder)  # now: what another process writes meanwhile is not replaced
+    return record
 
 
 def mark_of(path: Path | str) -> Mark:

@@ -1,0 +1,102 @@
+"""No command replaces a file that a user has made or changed; what a command wrote itself it writes again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.extensive import extensive
+from helpers.moving_people import moving_people
+
+from humanpose_cli.batch import runner
+from humanpose_cli.batch.runner import Outcome
+from humanpose_cli.body.body import default_body
+from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.io.images import write_image
+
+FORMATS = ("amass", "json", "glb", "fbx", "vrma", "obj", "ply", "maps", "trc", "mot", "csv", "c3d")
+LIFTER = "--set steps=1 --batch-size 32 --set poses=128 --set held_out=64 --set network.blocks=1"
+LINES = [
+    "export clip.fit.npz --format bvh --out out",
+    *extensive(*(f"export clip.fit.npz --format {name} --out out" for name in FORMATS)),
+    "export clip.fit.npz --out out/one.glb",
+    "view clip.fit.npz --out out",
+    "view clip.fit.npz --out out/page.html",
+    "evaluate motion clip.fit.npz --out out",
+    "fit photos/a.png --masks --out out",
+    *extensive("fit photos/a.png --out out/one.fit.npz"),
+    *extensive("refine clip.fit.npz --frames clip --save-displacements --out out"),
+    *extensive("repose photos/a.png pose.npy --layers --out out"),
+    *extensive("combine photos --out out"),
+    "preprocess images photos --no-fit --workers 1 --shard-size 1 --out out",
+    *extensive("cache export cache --out out"),
+    *extensive("cache show cache --out out/sheet.png"),
+    *extensive(f"train lifter {LIFTER} --out out"),
+]
+
+
+class PlannedFiles(runner._Run):
+    """Writes the planned files of items, whose work takes long."""
+
+    def __init__(self, batch, ledger, worker, *others) -> None:
+        super().__init__(replace(batch, prepare=None), ledger, self.write, *others)
+
+    def write(self, item) -> Outcome:
+        for path in item.outputs:
+            write_bytes(path, item.key.encode())
+        return Outcome(item.outputs)
+
+
+@pytest.fixture
+def inputs(hpc, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    replace(moving_people(), frame_names=np.array([f"{k}.png" for k in range(5)])).save("clip.fit.npz")
+    np.save("pose.npy", default_body().joint_template.numpy())
+    for folder, count in (("photos", 2), ("clip", 5)):
+        for number in range(count):
+            write_image(Path(folder, f"{'ab'[number] if count == 2 else number}.png"), np.zeros((64, 64, 3), np.uint8))
+    return tmp_path
+
+
+def files(folder: str) -> list[Path]:
+    """List the results; nobody edits what only hpc reads, and a ledger is appended to."""
+    found = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return [path for path in found if not path.name.startswith((".", "ledger"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+def test_bytes_of_the_user_stay(hpc, inputs, monkeypatch, line):
+    if line.split()[0] in ("fit", "refine", "repose", "combine"):
+        monkeypatch.setattr(runner, "_Run", PlannedFiles)
+    if line.startswith("cache"):
+        assert hpc(*"preprocess images photos --no-fit --workers 1 --out cache".split()).code == 0
+    ran = hpc(*line.split())
+    assert ran.code == 0, ran.err
+    assert hpc(*line.split()).code == (2 if line.startswith("fit") and "one" in line else 0)
+    shutil.copytree("out", "made")
+    results = files("out")
+    assert results
+    for result in results:
+        for text in ("edited", "put there"):
+            shutil.rmtree("out")
+            if text == "edited":
+                shutil.copytree("made", "out")
+            result.parent.mkdir(parents=True, exist_ok=True)
+            with result.open("ab") as file:
+                file.write(text.encode())
+            before = result.read_bytes()
+            ran = hpc(*line.split())
+            assert result.read_bytes() == before, ran.err
+            if "preprocess" not in line or text == "put there":  # which keeps whole files, with what is behind them
+                assert (ran.code, result.name in ran.err) == (2, True), (result, ran.err)
+                assert "--overwrite replaces it" in ran.err or "choose another --out" in ran.err
+    shutil.rmtree("out")
+    assert hpc(*line.split()).code == 0
+    assert [path.read_bytes() for path in files("out") if path.name != "run.json"] == [
+        path.read_bytes() for path in files("made") if path.name != "run.json"
+    ]
