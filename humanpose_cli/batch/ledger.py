@@ -292,7 +292,7 @@ class Ledger:
             self._mend_torn_end()
             self.history = read_history(folder)
             run = {"kind": "run", "digest": self.digest, "options": dict(options), "command": command}
-            self._append({**run, "turn": self.history.turn + 1, "written": True})
+            self._append({**run, "turn": self.history.turn + 1, "record": run_record_path(folder, shard).name})
         except BaseException:
             self._close(refused=True)
             raise
@@ -397,11 +397,6 @@ class Ledger:
 def _plain(value: Any) -> Any:
     """Convert numpy's numbers and arrays to JSON without importing numpy; other values become text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-def output_size(path: str | Path) -> int:
-    """Return the size of an output in bytes; -1 if it does not exist."""
-    return output_stamp(path)[0]
 
 
 def output_stamp(path: str | os.PathLike[str]) -> tuple[int, int]:

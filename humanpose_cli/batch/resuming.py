@@ -12,15 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from humanpose_cli.batch.items import UNSHARDED, Item, Shard, digest_of_item, fingerprint
-from humanpose_cli.batch.ledger import (
-    Entry,
-    History,
-    options_digest,
-    output_size,
-    output_stamp,
-    read_history,
-    written_files,
-)
+from humanpose_cli.batch.ledger import Entry, History, options_digest, output_stamp, read_history, written_files
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
@@ -120,7 +112,7 @@ class EarlierRuns:
                 if item.error is None and self.settled(item) is None:
                     self.refuse_replacing(item)
                 continue
-            if entry is not None and any(output_size(self._path(output)) >= 0 for output in entry.outputs):
+            if entry is not None and any(os.path.exists(self._path(output)) for output in entry.outputs):
                 self._refuse_other(item, entry)
             self.refuse_replacing(item, claims=entry is None and item.error is None)
 
@@ -128,11 +120,8 @@ class EarlierRuns:
         """Raise UsageError if an item would replace results of others or, with `claims`, files of the user."""
         for path, output in zip(item.outputs, self._planned(item), strict=True):
             writer = self._writers.get(output)
-            is_own = writer is None or (self.batch.command, item.key) == (
-                writer.command,
-                item.key if self.batch.derived else writer.path,
-            )
-            if writer is not None and not is_own and not self.batch.overwrite and output_size(path) >= 0:
+            maker = (writer.command, item.key if self.batch.derived else writer.path) if writer else None
+            if writer and maker != (self.batch.command, item.key) and not self.batch.overwrite and path.exists():
                 raise self._replacing(item, output, writer)
             if claims:
                 with recorded(self.files):
@@ -195,7 +184,7 @@ class EarlierRuns:
                 marks = self.files.marks(self._path(output))
                 # Ledgers without checksums: a copied folder has other times.
                 known = marks if any(mark.checksum is not None for mark in marks) else [Mark(stamp[0], None)]
-                changed = "" if is_as_written(self._path(output), known) else output
+                changed = "" if is_as_written(Path(self._path(output)), known) else output
         return is_whole, changed
 
     def knows(self, item: Item) -> bool:

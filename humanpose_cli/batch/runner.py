@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from humanpose_cli.batch.items import Fingerprint, Item, digest_of_item, fingerprint, refuse_case_twins, unique_items
-from humanpose_cli.batch.ledger import Ledger, output_size, run_record, run_record_path, utc_time
+from humanpose_cli.batch.ledger import Ledger, run_record, run_record_path, utc_time
 from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError, is_system_fault
@@ -458,7 +458,7 @@ def _remove_journals(item: Item) -> None:
 def _verified(result: ItemResult) -> ItemResult:
     """Return the result, or an error if an output has vanished since it was written."""
     for output in result.outputs:
-        if result.status is not Status.ERROR and output_size(output) < 0:
+        if result.status is not Status.ERROR and not os.path.exists(output):
             error = f"{output}: vanished after it was written; the same command makes it again"
             return replace(result, status=Status.ERROR, outputs=(), error=error, exit_code=ExitCode.UNAVAILABLE)
     return result

@@ -423,7 +423,7 @@ class BatchFlags:
 
         from humanpose_cli.batch.runner import run_items
         from humanpose_cli.io.atomic import remove_abandoned
-        from humanpose_cli.io.protected import claim, presence, recorded, refuse_input
+        from humanpose_cli.io.protected import claim, recorded, refuse_input
         from humanpose_cli.io.written import user_record
 
         for item in items:
@@ -440,16 +440,14 @@ class BatchFlags:
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
         if len(items) > 1:
             raise UsageError("out", f"is one file for {len(items)} inputs", got=str(out), remedy="name a folder")
-        # Results that take long to make are replaced on request only, others if they are hpc's.
-        for output in items[0].outputs:
-            if not (batch.derived or self.overwrite) and (presence(output) or (0, 0))[1]:
-                raise UsageError(str(output), "exists already", remedy="`overwrite` replaces it")
-            remove_abandoned(output)
         folder = Path(os.path.abspath(out)).parent
         record = user_record(folder, overwrite=self.overwrite, remedy="`overwrite` replaces it")
         with TemporaryDirectory() as scratch, recorded(record):
             for output in items[0].outputs:
+                if not (batch.derived or self.overwrite) and output.exists():  # it took long to make
+                    raise UsageError(str(output), "exists already", remedy=record.remedy)
                 claim(output)
+                remove_abandoned(output)
             batch = replace(batch, out=Path(scratch))
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 

@@ -227,26 +227,22 @@ def _take_name(temporary: Path, path: Path, right: Claim | None) -> None:
         _rename(temporary, path)
         return
     right.record.note(path, mark_of(temporary))
-    if right.record.overwrite or (right.replaces is not None and presence(path) == right.replaces):
+    if right.record.overwrite or (right.replaces and presence(path) == right.replaces):
         _rename(temporary, path)
-        return
-    with suppress(FileExistsError):
-        if right.replaces is None:
-            _link(temporary, path)
-            return
-    raise UsageError(path, "was written by another program meanwhile", remedy="choose another `out`")
+    elif right.replaces or not _is_linked(temporary, path):
+        raise UsageError(path, "was written by another program meanwhile", remedy="choose another `out`")
 
 
-def _link(temporary: Path, path: Path) -> None:
-    """Rename a file that replaces none. Raises FileExistsError if another process was faster."""
+def _is_linked(temporary: Path, path: Path) -> bool:
+    """Rename a file if it replaces none; otherwise return False, also if another process was faster."""
     try:
         os.link(temporary, path)
-    except OSError as error:
-        if isinstance(error, FileExistsError) or os.path.lexists(path):
-            raise FileExistsError from error
-        _rename(temporary, path)  # the file system has no links
-    else:
         os.unlink(temporary)
+    except OSError:
+        if os.path.lexists(path):
+            return False
+        _rename(temporary, path)  # the file system has no links
+    return True
 
 
 def _rename(temporary: Path, path: Path) -> None:

@@ -32,7 +32,6 @@ class Claim(NamedTuple):
 
 
 _records: list[WrittenFiles] = []  # the innermost last
-_trusted: set[tuple[str, tuple[int, int, int] | None]] = set()
 
 
 @contextmanager
@@ -44,7 +43,6 @@ def protected_inputs() -> Iterator[None]:
         yield
     finally:
         _active = outer
-        _trusted.clear()
         _pending.clear()
         _inputs.clear()
 
@@ -62,11 +60,6 @@ def recorded(record: WrittenFiles) -> Iterator[None]:
 def is_command() -> bool:
     """Return whether a command is running, not a program that uses the library."""
     return _active
-
-
-def trust(path: Path) -> None:
-    """Let a file be replaced whose contents prove that hpc wrote it."""
-    _trusted.add((os.path.abspath(path), presence(path)))
 
 
 def claim(path: Path) -> Claim | None:
@@ -88,7 +81,7 @@ def claim(path: Path) -> Claim | None:
             return None
         record = user_record(Path(os.path.abspath(path)).parent)
     there = presence(path)
-    if there is None or not there[1] or record.overwrite or (os.path.abspath(path), there) in _trusted:
+    if there is None or not there[1] or record.overwrite:
         return Claim(record, there)
     if not any(is_as_written(path, record.marks(path, fresh=fresh)) for fresh in (False, True)):
         problem = "was changed since" if record.marks(path) else "exists already"

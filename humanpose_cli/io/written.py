@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from humanpose_cli.io.paths import data_folder, relative_path
+from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.paths import relative_path
 
-_CHUNK = 1 << 20  # bytes that are read at once
 _MOVE = "move it elsewhere, or choose another `out`"
 
 
@@ -29,12 +28,12 @@ class Mark(NamedTuple):
     Attributes:
         size: Bytes; None if unknown, as in early ledgers.
         time_ns: Time of change in nanoseconds; None if unknown.
-        checksum: CRC-32 of the contents, by which a copy with another time is known; None if unknown.
+        checksum: SHA-256 of the contents, by which a copy with another time is known; None if unknown.
     """
 
     size: int | None
     time_ns: int | None
-    checksum: int | None = None
+    checksum: str | None = None
 
 
 class WrittenFiles:
@@ -52,10 +51,8 @@ class WrittenFiles:
         self, folder: Path, file: Path, pattern: str = "", *, overwrite: bool = False, remedy: str = _MOVE
     ) -> None:
         self.folder = os.path.abspath(folder)
-        self.file = file
-        self.pattern = pattern
-        self.overwrite = overwrite
-        self.remedy = remedy
+        self.file, self.pattern = file, pattern
+        self.overwrite, self.remedy = overwrite, remedy
         self._marks: dict[str, list[Mark]] | None = None
 
     def covers(self, path: Path) -> bool:
@@ -67,24 +64,11 @@ class WrittenFiles:
         if self._marks is None or (fresh and self.pattern):
             self._marks = {}
             for file in self.file.parent.glob(self.pattern) if self.pattern else [self.file]:
-                with suppress(OSError):  # there is none yet
-                    for line in file.read_bytes().splitlines():
-                        with suppress(ValueError, TypeError, LookupError, RecursionError):  # torn, or damaged
-                            self._take(json.loads(line))
+                for line in file.read_bytes().splitlines() if file.is_file() else ():
+                    with suppress(ValueError, TypeError, LookupError, RecursionError):  # torn, or damaged
+                        for name, mark in _marks_in(json.loads(line), f"run{file.name[6:-1]}"):
+                            self._marks.setdefault(name, []).append(mark)
         return self._marks.get(self._name(path), ())
-
-    def _take(self, line: dict[str, Any]) -> None:
-        """Take the marks in a line about a file, or about the outputs of an item."""
-        assert self._marks is not None
-        if line["kind"] == "file":
-            self._marks.setdefault(line["path"], []).append(Mark(*line["mark"]))
-        elif line["kind"] == "item" and line["outcome"] != "interrupted":  # then, the files may be in any state
-            stamps = zip(line.get("sizes") or repeat(None), line.get("times") or repeat(None), strict=False)
-            for output, stamp in zip(line["outputs"], stamps, strict=False):
-                self._marks.setdefault(output, []).append(Mark(*stamp))
-        elif line["kind"] == "run" and "written" not in line:  # of an earlier version, which marks no record of a run
-            for name in ("run.json", *map(str, self.file.parent.glob("run.*-of-*.json"))):
-                self._marks.setdefault(os.path.basename(name), []).append(Mark(None, None))
 
     def note(self, path: Path, mark: Mark) -> None:
         """Record a file before it takes its name, so that a killed process leaves none that is not known."""
@@ -99,9 +83,22 @@ class WrittenFiles:
         return relative_path(os.path.abspath(path), self.folder).replace(os.sep, "/")
 
 
+def _marks_in(line: dict[str, Any], record: str) -> Iterator[tuple[str, Mark]]:
+    """Yield the marks in a line about a file, or about the outputs of an item; `record` is run.i-of-N.json."""
+    if line["kind"] == "file":
+        yield line["path"], Mark(*line["mark"])
+    elif line["kind"] == "item" and line["outcome"] != "interrupted":  # then, the files may be in any state
+        stamps = zip(line.get("sizes") or repeat(None), line.get("times") or repeat(None), strict=False)
+        yield from ((output, Mark(*stamp)) for output, stamp in zip(line["outputs"], stamps, strict=False))
+    elif line["kind"] == "run" and "record" not in line:  # of an earlier version, whose run.json has no mark
+        yield from ((name, Mark(None, None)) for name in ("run.json", record))
+
+
 @lru_cache(maxsize=8)
 def user_record(folder: Path, *, overwrite: bool = False, remedy: str = _MOVE) -> WrittenFiles:
     """Return the record of a folder, an absolute path, in the user's data folder."""
+    from humanpose_cli.io.signatures import data_folder  # which uses this module
+
     file = Path(os.devnull)  # without a home
     with suppress(RuntimeError):
         file = data_folder() / "written" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.jsonl"
@@ -110,20 +107,17 @@ def user_record(folder: Path, *, overwrite: bool = False, remedy: str = _MOVE) -
     return record
 
 
-def mark_of(path: Path | str) -> Mark:
+def mark_of(path: Path) -> Mark:
     """Return the mark of a file, which is read."""
-    status, checksum = os.stat(path), 0
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
-    return Mark(status.st_size, status.st_mtime_ns, checksum)
+    status = path.stat()
+    return Mark(status.st_size, status.st_mtime_ns, digest_of(path))
 
 
-def is_as_written(path: Path | str, marks: Sequence[Mark]) -> bool:
+def is_as_written(path: Path, marks: Sequence[Mark]) -> bool:
     """Compare a file with its marks; it is read only if its size is right and its time is not."""
-    status = os.stat(path)
+    status = path.stat()
     sized = [mark for mark in marks if mark.size in (None, status.st_size)]
     if any(mark.time_ns in (None, status.st_mtime_ns) for mark in sized):
         return True
     checksums = {mark.checksum for mark in sized} - {None}
-    return bool(checksums) and mark_of(path).checksum in checksums
+    return bool(checksums) and digest_of(path) in checksums

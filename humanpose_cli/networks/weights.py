@@ -345,7 +345,6 @@ class WeightsEntry:
             ) from error
         ensure_folder(self.path.parent)
         partial = self.path.with_name(self.path.name + ".unchecked")
-        partial.unlink(missing_ok=True)  # left by a killed process
         write_bytes(partial, content)
         try:
             _check(self, digest_of(partial), self.url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, Us
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, remove_abandoned
 from humanpose_cli.io.locks import shared_file
-from humanpose_cli.io.protected import is_command, presence, trust
+from humanpose_cli.io.protected import claim, is_command, recorded
+from humanpose_cli.io.written import WrittenFiles
 from humanpose_cli.lab.cache.reading import TableFile, read_attributes
 from humanpose_cli.lab.cache.samples import Group, Source
 from humanpose_cli.lab.cache.schema import (
@@ -164,11 +166,12 @@ class _IndexTables:
     names: list[NDArray[np.uint64]] = field(default_factory=list)
 
 
-def write_index(folder: Path | str) -> IndexSummary:
+def write_index(folder: Path | str, overwrite: bool = False) -> IndexSummary:
     """Join the shards in a folder; writes `index.h5` there.
 
     Args:
         folder: The folder.
+        overwrite: Whether to replace a file of the user.
 
     Raises:
         InputError: If there are no shards, damaged ones, shards of two plans, or two shards with the same image.
@@ -216,9 +219,8 @@ def write_index(folder: Path | str) -> IndexSummary:
     )
     links = {link_name(shard.shard): (path.name, "/") for shard, path in zip(headers, paths, strict=True)}
     index = folder / INDEX_NAME
-    _take(index)
     remove_abandoned(index)
-    with atomic_path(index) as temporary:
+    with _own(index, overwrite), atomic_path(index) as temporary:
         header = write_hdf5(temporary, header, datasets, links=links)
     missing = sorted(set(range(header.shard_count)) - {shard.shard for shard in headers})
     return IndexSummary(index, header, tuple(missing))
@@ -346,8 +348,8 @@ def build_cache(
             if number not in finished
         ]
         for path in [*(job.path for job in jobs), *[folder / INDEX_NAME] * bool(jobs)]:
-            if not _take(path, overwrite) and is_command():
-                raise UsageError(path, "exists already, or was changed since", remedy="`overwrite` replaces it")
+            with _own(path, overwrite):
+                claim(path)
         image_count = sum(header.picture_count for header in finished.values())
         total = sum(group.count for number in numbers for group in plan.shards[number])
 
@@ -357,7 +359,8 @@ def build_cache(
             progress(image_count, total, "images")
 
         count(0)
-        headers, failures = _run(source, jobs, workers, count)
+        with recorded(WrittenFiles(folder, Path(os.devnull), overwrite=True)):
+            headers, failures = _run(source, jobs, workers, count)
         _foreign_files(folder, plan, overwrite=False)  # without locks, another build is noticed only now
         all_headers = [*headers.values(), *finished.values()]
         return BuildResult(
@@ -367,7 +370,7 @@ def build_cache(
             tuple(sorted(failures, key=lambda outcome: outcome.shard)),
             sum(header.picture_count for header in all_headers),
             sum(header.person_count for header in all_headers),
-            _index(folder, plan, rewritten=bool(headers)),
+            _index(folder, plan, rewritten=bool(headers), overwrite=overwrite),
         )
 
 
@@ -481,17 +484,18 @@ def _foreign_files(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
     return files
 
 
-def _take(path: Path, overwrite: bool = False) -> bool:
-    """Return whether a file may be replaced: it is missing, empty, or has the checksums that are stored in it."""
-    if not (presence(path) or (0, 0))[1]:
-        return True
+@contextmanager
+def _own(path: Path, overwrite: bool) -> Iterator[None]:
+    """Let a file be replaced that has the checksums which are stored in it: hpc wrote it as it is."""
     try:
-        is_own = overwrite or not any(changed_datasets(TableFile(path)))
+        is_own = overwrite or not (path.exists() and any(changed_datasets(TableFile(path))))
     except InputError:
         is_own = False
-    if is_own:
-        trust(path)
-    return is_own
+    if not is_command():
+        yield
+        return
+    with recorded(WrittenFiles(path.parent, Path(os.devnull), overwrite=is_own, remedy="`overwrite` replaces it")):
+        yield
 
 
 def _header(path: Path) -> Header | None:
@@ -521,7 +525,7 @@ def _refusal(folder: Path, path: Path, present: Header, new: Header) -> UsageErr
     return UsageError(folder, problem, remedy=remedy)
 
 
-def _index(folder: Path, plan: Plan, *, rewritten: bool) -> Path | None:
+def _index(folder: Path, plan: Plan, *, rewritten: bool, overwrite: bool) -> Path | None:
     """Write the index if all shards exist; keep it if nothing has changed."""
     if any(not (folder / shard_name(number)).exists() for number in range(len(plan.shards))):
         return None
@@ -530,7 +534,7 @@ def _index(folder: Path, plan: Plan, *, rewritten: bool) -> Path | None:
     if not rewritten and header is not None and header.shard == len(plan.shards):
         return path
     try:
-        return write_index(folder).path
+        return write_index(folder, overwrite).path
     except HpcError:
         if any(_finished(folder, plan, number) is None for number in range(len(plan.shards))):
             return None  # another process has still to replace a damaged shard of its part

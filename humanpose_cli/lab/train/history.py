@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import textwrap
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class TrainingHistory:
         text = json.dumps(line).encode() + b"\n"
         if (right := claim(self.path)) is not None:
             content = (self.path.read_bytes() if self.path.exists() else b"") + text
-            right.record.note(self.path, Mark(len(content), -1, zlib.crc32(content)))
+            right.record.note(self.path, Mark(len(content), -1, hashlib.sha256(content).hexdigest()))
         with self.path.open("ab", buffering=0) as file:  # one write: a killed process leaves what is noted
             file.write(text)
 
