@@ -100,19 +100,3 @@ def test_a_killed_run_goes_on(out, monkeypatch, known, before):
     assert next(iter(read_history(out).entries.values())).outcome == Status.INTERRUPTED
     assert run(out, "third", known=known).exit_code == 0
     assert texts(out) == ["third", "third"]
-
-
-def test_what_was_there_before_a_killed_run_is_the_users(out, monkeypatch):
-    (out / "page.html").write_text("mine")
-    os.utime(out / "page.html", (1e9, 1e9))
-    monkeypatch.setattr("humanpose_cli.batch.runner.removed_on_failure", lambda *_: (_ for _ in ()).throw(SystemExit))
-    with pytest.raises(SystemExit):
-        run(out, "first", known=False)
-    monkeypatch.undo()
-    refused(out, "page.html", "exists already", known=False)
-
-
-def test_other_commands_refuse_other_options(out):
-    run(out, "first", derived=False)
-    with raises(UsageError, remedy="another `out` keeps both, `overwrite` replaces them"):
-        run(out, "second", derived=False)

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.moving_people import moving_people
 
 from humanpose_cli.batch import runner
 from humanpose_cli.batch.runner import Outcome
 from humanpose_cli.body.body import default_body
-from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_bytes
 from humanpose_cli.io.images import write_image
+from humanpose_cli.io.protected import protected_inputs
 
 FORMATS = ("amass", "json", "glb", "fbx", "vrma", "obj", "ply", "maps", "trc", "mot", "csv", "c3d")
 LIFTER = "--set steps=1 --batch-size 32 --set poses=128 --set held_out=64 --set network.blocks=1"
@@ -99,3 +102,15 @@ def test_bytes_of_the_user_stay(hpc, inputs, monkeypatch, line):
     assert [path.read_bytes() for path in files("out") if path.name != "run.json"] == [
         path.read_bytes() for path in files("made") if path.name != "run.json"
     ]
+
+
+@pytest.mark.parametrize("before", ["", "first"])
+def test_the_slower_of_two_processes_says_so(tmp_path, before):
+    path = tmp_path / "D.glb"
+    with protected_inputs():
+        write_bytes(path, before.encode())
+        slower = atomic_path(path)
+        with raises(UsageError, problem="was written by another program meanwhile"), removed_on_failure([path]), slower:
+            path.unlink()
+            path.write_text("other")
+    assert path.read_text() == "other"

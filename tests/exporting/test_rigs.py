@@ -248,6 +248,9 @@ def test_characters_with_other_names_are_known_by_a_table(tmp_path):
     for joint, bone in made.joints.items():
         text = text.replace(f'\n{joint} = ""', f"\n{joint} = '{bone}'")
     table.write_text(text)
+    with raises(InputError, subject="odd.glb", remedy="odd.rig.toml exists: give --rig that file"):
+        read_rig(str(path), tmp_path)
+    assert table.read_text() == text
     rig = read_rig(str(table))
     assert {rig.bones[row] for joint, row in rig.rows.items()} <= {*made.joints.values()}
     assert rig.rows.keys() >= {"pelvis", "left_foot", "right_collar", "head"}
