@@ -39,6 +39,7 @@ from humanpose_cli.io.atomic import ensure_folder, flush_folder, remove_abandone
 from humanpose_cli.io.locks import is_locked, lock_at_once
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import open_existing, presence, refuse_input, refuse_link
+from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.io.written import WrittenFiles
 from humanpose_cli.version import __version__
 
@@ -200,10 +201,7 @@ def _checked(row: bytes) -> bytes:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """Read the complete lines of a ledger, without damaged ones."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnavailableError(path, "cannot be read", got=error.strerror or str(error)) from error
+    content = read_bytes(path)
     rows = [row for row in content.split(b"\n") if row and _is_complete(row)]
     try:
         lines = json.loads(b"[%s]" % b",".join(rows))  # twice as fast as one by one

@@ -28,8 +28,7 @@ import typer
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import changed
-from humanpose_cli.io.sniffing import reading_error, refuse_pipes
-from humanpose_cli.io.text_files import parse_toml
+from humanpose_cli.io.text_files import parse_toml, read_text
 
 Options = TypeVar("Options")
 _META = "humanpose_cli.settings"
@@ -113,11 +112,9 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
     Raises:
         InputError: If the file cannot be read or parsed.
     """
-    refuse_pipes(path)
+    text = read_text(path, kind="TOML")
     try:
-        document = parse_toml(path.read_text("utf-8"))
-    except OSError as error:
-        raise reading_error(path, error) from error
+        document = parse_toml(text)
     except ValueError as error:
         raise InputError(path, "is not a TOML file that can be read", got=str(error)) from error
     return _for_command(document, command.split(), [name.split() for name in commands])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading
+from humanpose_cli.io.sniffing import describe_file, read_bytes
 
 Array = NDArray[Any]
 
@@ -54,8 +54,7 @@ class GlbFile:
 
 def read_glb(path: Path) -> GlbFile:
     """Read a binary glTF file. Raises InputError for other files, damaged ones and bones with uneven scales."""
-    with reading(path):
-        content = path.read_bytes()
+    content = read_bytes(path)
     try:
         if content[:8] != b"glTF\2\0\0\0":
             raise ValueError(f"not binary glTF 2.0, but {describe_file(path)}")

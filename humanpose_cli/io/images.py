@@ -33,7 +33,7 @@ from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.core.extras import remedy_of
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.exr import exr_bytes
-from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
+from humanpose_cli.io.sniffing import describe_file, file_kind, read_bytes, reading_error
 from humanpose_cli.io.value_limits import MAX_PIXELS, refuse_image_size
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
@@ -476,7 +476,7 @@ def _from_sixteen_bits(path: Path) -> np.ndarray:
     """Read all 16 bits of a PNG or TIFF; Pillow keeps only the upper 8."""
     import cv2
 
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    values = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if values is None:
         raise ValueError("its 16 bits a channel are damaged")
     return to_eight_bits(values[..., ::-1])

@@ -12,7 +12,7 @@ from scipy.io import loadmat  # not in the function: the reader process cannot i
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.reader_process import read_isolated
-from humanpose_cli.io.sniffing import reading
+from humanpose_cli.io.sniffing import read_bytes
 
 
 def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
@@ -20,8 +20,7 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
 
     Raises InputError for a missing, damaged or too large file, and for a variable that is missing or of another kind.
     """
-    with reading(path):
-        content = path.read_bytes()
+    content = read_bytes(path)
     variables = read_isolated(path, load_mat, content, list(names), problem="is no readable MATLAB file (of version 5)")
     for name in names:
         if name not in variables:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.reader_process import read_isolated
-from humanpose_cli.io.sniffing import refuse_pipes
+from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.io.unpacking import UnpackedBudget
 
 _COMPRESSION_MAGIC = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
@@ -48,8 +48,7 @@ def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> A
     Raises:
         InputError: If the file is damaged, names anything but containers and arrays, or needs more memory.
     """
-    refuse_pipes(path)
-    content = path.read_bytes() if content is None else content
+    content = read_bytes(path) if content is None else content
     if content[:2] in _COMPRESSION_MAGIC:  # as joblib does, by zlib or gzip
         try:
             content = UnpackedBudget(path, len(content), more=more).inflate(content, zlib.MAX_WBITS | 32)
@@ -246,7 +245,7 @@ def check_torch_pickles(path: Path) -> None:
     if not path.is_file():
         return  # torch raises the error
     if not zipfile.is_zipfile(path):
-        read_isolated(path, scan_pickles, path.read_bytes(), _LEGACY_PICKLES, problem=_PROBLEM)
+        read_isolated(path, scan_pickles, read_bytes(path), _LEGACY_PICKLES, problem=_PROBLEM)
         return
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():

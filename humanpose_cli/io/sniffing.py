@@ -16,6 +16,7 @@ FileKind = str
 """'image', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
 
 _HEAD_BYTES = 4096
+_MAX_BYTES = 4 << 30
 
 _IMAGE_MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"qoif", b"P5", b"P6"),
@@ -78,6 +79,16 @@ def reading(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise reading_error(path, error) from error
+
+
+def read_bytes(path: Path | str, limit: int = _MAX_BYTES) -> bytes:
+    """Read a file of at most `limit` bytes. Raises InputError for larger ones, and as `reading`."""
+    with reading(path), open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            expected, got = f"at most {limit >> 20} MiB", f"{size >> 20} MiB"
+            raise InputError(path, "is too large", expected=expected, got=got)
+        return file.read()
 
 
 def check_readable(path: Path | str) -> None:

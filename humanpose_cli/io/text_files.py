@@ -7,11 +7,12 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.sniffing import describe_file, reading, refuse_pipes
+from humanpose_cli.io.sniffing import describe_file, read_bytes, refuse_pipes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +20,8 @@ else:
     import tomli as tomllib
 
 _HEAD = 4096  # bytes that show the form of a file
+_MAX_TEXT = 1 << 30  # bytes
+_MAX_LIST = 128 << 20  # bytes: a million paths
 _DEEPEST = 50  # nested tables and arrays; Python's limit differs between versions
 _TOML_TEXT = re.compile(
     r""" "{3} (?: [^\\] | \\. )*? (?: "{3,5} | \Z ) | '{3} .*? (?: '{3,5} | \Z )
@@ -39,11 +42,10 @@ def file_head(path: Path) -> str:
         return ""
 
 
-def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
+def read_text(path: Path, *, kind: str = "text", remedy: str = "", limit: int = _MAX_TEXT) -> str:
     """Read a file in UTF-8, with or without a byte order mark. Raises InputError that it is no `kind` file."""
     try:
-        with reading(path):
-            return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(path, f"is no {kind} file", got=describe_file(path), remedy=remedy) from error
 
@@ -99,32 +101,31 @@ _PATHS = "paths, one a line or separated by NUL bytes"
 
 
 def read_list(source: IO[Any] | Path | None) -> list[str]:
-    """Read the paths in a file or on a stream: one a line, or each ended by a NUL byte, as by `find -print0`.
+    """Read the different paths in a file or on a stream: one a line, or each ended by a NUL byte, as by `find -print0`.
 
     UTF-16, as PowerShell writes it, is recognised by its byte order mark. Raises InputError if there is no path, and
     for NUL bytes between lines or after each letter, UsageError without a stream.
     """
     if source is None:
         raise UsageError("-", "needs a list on stdin", expected=_PATHS)
-    if isinstance(source, Path):
-        with reading(source):
-            content = source.read_bytes()
-    else:
-        content = getattr(source, "buffer", source).read()
     what = source if isinstance(source, Path) else "stdin"
+    if isinstance(source, Path):
+        content = read_bytes(source, _MAX_LIST)
+    elif len(content := getattr(source, "buffer", source).read(_MAX_LIST + 1)) > _MAX_LIST:
+        raise InputError(what, "is too long a list", expected=f"at most {_MAX_LIST >> 20} MiB", got="more")
     data = _narrow(what, content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
     nul = b"\0" in data
-    names = data.split(b"\0") if nul else [line.rstrip(b"\r") for line in data.split(b"\n")]
-    names = [name for name in names if name.strip()]
-    letters = sum(len(name) == 1 for name in names)
+    found = (match[0] for match in re.finditer(rb"[^\0]+" if nul else rb"[^\n]+", data))
+    names = Counter(name for match in found if (name := match if nul else match.rstrip(b"\r")).strip())
+    letters = sum(count for name, count in names.items() if len(name) == 1)
     lines = b"\n" in data and (b"\n\0" in data or not data.endswith(b"\0"))
-    if nul and (lines or letters > max(1, len(names) / 2)):
+    if nul and (lines or letters > max(1, names.total() / 2)):
         problem = "mixes NUL bytes with letters or line ends, as UTF-16 without a mark and damaged files do"
         remedy = "save the list as UTF-8"
         raise InputError(what, problem, expected=_PATHS, remedy=remedy)
     if not names:
         raise InputError(what, "holds no path", expected=_PATHS)
-    return [os.fsdecode(name) for name in names]
+    return list(map(os.fsdecode, names))
 
 
 def _narrow(what: Path | str, data: bytes) -> bytes:

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.sniffing import read_bytes
 
 _MAX_BYTES = 4 << 30  # unpacked, or twice the file's size
 _MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
@@ -21,7 +22,7 @@ def unpacked_limit(packed_size: int) -> int:
 
 def read_gzip(path: Path) -> bytes:
     """Read a file that gzip compressed, within `unpacked_limit`. Raises as `UnpackedBudget.inflate`."""
-    return UnpackedBudget(path, path.stat().st_size).inflate(path.read_bytes(), zlib.MAX_WBITS | 16)
+    return UnpackedBudget(path, len(content := read_bytes(path))).inflate(content, zlib.MAX_WBITS | 16)
 
 
 class UnpackedBudget:

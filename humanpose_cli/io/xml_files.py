@@ -8,16 +8,15 @@ from typing import Any
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.reader_process import read_isolated
-from humanpose_cli.io.sniffing import reading
+from humanpose_cli.io.sniffing import read_bytes
 
-_MAX_BYTES = 64 << 20
+MAX_CALIBRATION = 64 << 20
+"""Bytes of a file, far more than a calibration has."""
 
 
 def parse_xml(path: Path) -> ElementTree.Element:
     """Parse an XML file to its root. Raises InputError for damage, document types and more than 64 MiB."""
-    check_file_size(path)
-    with reading(path):
-        content = path.read_bytes()
+    content = read_bytes(path, MAX_CALIBRATION)
     return _element(read_isolated(path, load_xml, content, problem="is no readable XML"))
 
 
@@ -38,12 +37,3 @@ def _element(plain: list[Any]) -> ElementTree.Element:
     element.text = text
     element.extend(map(_element, children))
     return element
-
-
-def check_file_size(path: Path) -> None:
-    """Raise InputError for a file of more than 64 MiB, far more than a calibration has."""
-    with reading(path):
-        size = path.stat().st_size
-    if size > _MAX_BYTES:
-        expected, got = f"at most {_MAX_BYTES >> 20} MiB", f"{size >> 20} MiB"
-        raise InputError(path, "is too large for a calibration", expected=expected, got=got)

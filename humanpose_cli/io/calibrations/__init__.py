@@ -27,7 +27,7 @@ from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, re
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.toml_files import read_toml_calibration
 from humanpose_cli.io.text_files import read_json, read_text
-from humanpose_cli.io.xml_files import check_file_size, parse_xml
+from humanpose_cli.io.xml_files import MAX_CALIBRATION, parse_xml
 
 __all__ = [
     "CalibratedCamera",
@@ -52,8 +52,7 @@ def read_calibration(path: Path | str) -> Calibration:
     path = Path(path)
     if path.is_dir():
         return read_easymocap_folder(path)
-    check_file_size(path)
-    text = read_text(path, kind="calibration", remedy=_REMEDY)
+    text = read_text(path, kind="calibration", remedy=_REMEDY, limit=MAX_CALIBRATION)
     start = text.lstrip()
     if not start:
         raise InputError(path, "is empty", expected="a calibration file", remedy=_REMEDY)

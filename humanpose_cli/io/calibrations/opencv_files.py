@@ -25,7 +25,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations.cameras import CalibratedCamera, Calibration, build_calibration, build_camera
 from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.text_files import read_text
-from humanpose_cli.io.xml_files import check_file_size
+from humanpose_cli.io.xml_files import MAX_CALIBRATION
 
 _PAIR = ("intri", "extri")
 _EXPECTED = "EasyMocap's names, K_ and R_, or the results of OpenCV's multiview_calibration.py"
@@ -123,8 +123,7 @@ def _with_partner(path: Path, text: str) -> _Storage:
 
 
 def _small_text(path: Path) -> str:
-    check_file_size(path)
-    return read_text(path, kind="calibration")
+    return read_text(path, kind="calibration", limit=MAX_CALIBRATION)
 
 
 def _easymocap(storage: _Storage) -> Calibration:

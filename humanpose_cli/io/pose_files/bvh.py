@@ -25,7 +25,7 @@ import numpy as np
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, standing_axes
-from humanpose_cli.io.sniffing import describe_file, reading
+from humanpose_cli.io.sniffing import describe_file, read_bytes
 from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 _CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
@@ -123,8 +123,7 @@ def _about_axis(axis: int, angles: np.ndarray) -> np.ndarray:
 
 def read_bvh_motion(path: Path) -> BvhMotion:
     """Parse a `.bvh` file. Raises InputError with the line of an error."""
-    with reading(path):
-        text = path.read_bytes().decode("utf-8", "replace")
+    text = read_bytes(path).decode("utf-8", "replace")
     if not text.lstrip("\ufeff \t\r\n").upper().startswith("HIERARCHY"):
         raise InputError(path, "is no BVH file", expected="a text that begins with HIERARCHY", got=describe_file(path))
     lines = _Lines(path, text)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.sniffing import describe_file, read_bytes, reading_error
 from humanpose_cli.io.unpacking import UnpackedBudget
 from humanpose_cli.lab.datasets.reading import COPY_AGAIN
 
@@ -80,10 +80,7 @@ def read_c3d(path: Path) -> C3dPoints:
     Raises:
         InputError: If the file is missing, damaged or truncated.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise reading_error(path, error) from error
+    content = read_bytes(path)
     if len(content) < 2 * _BLOCK or content[1] != _MARK:
         raise InputError(path, "is no C3D file", got=describe_file(path), remedy=COPY_AGAIN)
     try:

@@ -34,7 +34,7 @@ from humanpose_cli.io.images import (
     orientation_from_exif,
     read_image,
 )
-from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.io.sniffing import read_bytes, reading_error
 from humanpose_cli.io.text_files import read_text
 from humanpose_cli.io.video import VideoReader, count_frames, probe_video
 
@@ -203,10 +203,7 @@ def stored_image(path: Path) -> StoredImage:
     """
     if _labels_only.get():
         return StoredImage(b"", image_size(path))
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise reading_error(path, error) from error
+    content = read_bytes(path)
     if (plain := _as_it_is(path, content)) is not None:
         return plain
     image = read_image(path)
