@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError
 from humanpose_cli.core.extras import require_extra
 from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.io.protected import refuse_input
+from humanpose_cli.io.text_files import read_json_object
 
 JOB_FOLDER = "slurm"
 """Folder of scripts and logs of jobs in the output folder."""
@@ -243,6 +244,6 @@ def _submitted(executor: Any, jobs: Sequence[CommandJob]) -> list[str]:
 def read_report(out: Path) -> dict[str, Any]:
     """Read the collecting job's document; empty if there is none yet."""
     try:
-        return dict(json.loads((out / REPORT).read_text("utf-8")))
-    except (OSError, ValueError):
+        return read_json_object(out / REPORT)
+    except HpcError:
         return {}

@@ -34,6 +34,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
+from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.rendering.html_page import (
@@ -184,7 +185,7 @@ def frames_element(
                 size = size or (small.shape[1], small.shape[0])
                 video.write(small if small.shape[1::-1] == size else fitted_into(small, size), times[frame])
                 progress(frame + 1, fit.frame_count, "frames for the page")
-        uri = data_uri(path.read_bytes(), "video/mp4")
+        uri = data_uri(read_bytes(path), "video/mp4")
     return f'<video {attributes} muted playsinline preload=auto src="{uri}"></video>'
 
 

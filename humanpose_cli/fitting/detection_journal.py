@@ -22,6 +22,7 @@ from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.output_names import people_journal
 from humanpose_cli.io.protected import open_existing
+from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.version import __version__
 
 _NOT_SEARCHED = -1  # in place of the number of people
@@ -58,7 +59,7 @@ class DetectionJournal:
         people: list[list[DetectedPerson] | None] = []
         state = None
         self._size = 0
-        data = self.path.read_bytes() if self.path.is_file() else b""
+        data = read_bytes(self.path) if self.path.is_file() else b""
         while (end := data.find(b"\n", self._size) + 1) > 0:
             try:
                 head = json.loads(data[self._size : end])

@@ -29,7 +29,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UnavailableError
 
 _SECONDS = 5  # of processor time
 _PATIENCE = 60.0  # seconds after which a process is given up
@@ -41,6 +41,8 @@ _PLAIN = (str, int, float, type(None))
 _KINDS = "biufcSU"  # kinds of arrays' types
 _FORKS = sys.platform == "linux"
 _CRASH = "damage that ends its reader"
+_KILLED = "its reader was killed from outside"
+_FROM_OUTSIDE = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", 1), getattr(signal, "SIGKILL", 9))
 # The working folder is not searched for modules: it may hold files of strangers.
 _COMMAND = (
     "import sys; sys.path = [p for p in sys.path if p]; from humanpose_cli.io.reader_process import serve; serve()"
@@ -65,14 +67,21 @@ def read_isolated(
 
     Raises:
         InputError: If `read` raises it, and for all other failures of the process.
+        UnavailableError: If something else, such as a lack of memory, ended two processes in turn.
     """
     memory = _MEMORY + _COPIES * len(content) + 2 * more
     question = packed([read.__module__, read.__name__, content, list(arguments), memory, _SECONDS, _FORKS])
-    reply, reason = _reply_of_server(b"".join(question))
-    try:
-        ((kind, result),) = unpacked(reply).items()
-    except (ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
-        raise InputError(path, problem, got=reason or "more than a file may hold") from error
+    for _ in range(2):
+        reply, reason = _reply_of_server(b"".join(question))
+        try:
+            ((kind, result),) = unpacked(reply).items()
+            break
+        except (ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
+            if reason != _KILLED:
+                raise InputError(path, problem, got=reason or "more than a file may hold") from error
+    else:
+        remedy = "free memory or give the job more; the same command goes on"
+        raise UnavailableError(path, "cannot be read", got=_KILLED, remedy=remedy)
     if kind == "value":
         return result
     raise InputError(path, **{"problem": problem, **result})
@@ -121,9 +130,10 @@ class _Server:
                 return bytearray(_received(answering)), _received(answering).decode()
             except (EOFError, BrokenPipeError):
                 too_late.join(0.1)
-                reason = _CRASH if too_late.is_alive() else f"more than {_PATIENCE:g} s of work"
+                killed = -self.process.wait() in _FROM_OUTSIDE or _FORKS  # a server that forks parses nothing
+                reason = _KILLED if killed else _CRASH
                 self.close()
-                return bytearray(), reason
+                return bytearray(), reason if too_late.is_alive() else f"more than {_PATIENCE:g} s of work"
             finally:
                 too_late.cancel()
 
@@ -177,17 +187,17 @@ def _from_fork(
             os._exit(0)
     os.close(their_end)
     reply, until = bytearray(), time.monotonic() + _PATIENCE
+    part = b"-"
     try:
-        while select.select([end], [], [], max(0.0, until - time.monotonic()))[0]:
-            if not (part := os.read(end, 1 << 20)):
-                break
-            reply += part
+        while part and select.select([end], [], [], max(0.0, until - time.monotonic()))[0]:
+            reply += (part := os.read(end, 1 << 20))
     finally:
         os.close(end)
         os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
-    slow = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
-    return reply, f"more than {seconds} s of work" if slow else _CRASH
+        _, status, usage = os.wait4(process, 0)
+    if part or usage.ru_utime + usage.ru_stime > 0.9 * seconds:
+        return reply, f"more than {seconds} s of work"
+    return reply, _KILLED if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _FROM_OUTSIDE else _CRASH
 
 
 def _limit(their_end: int, memory: int, seconds: int) -> None:

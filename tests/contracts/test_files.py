@@ -69,5 +69,24 @@ def test_files_have_one_subject():
     assert {str(path): size for path, size in sizes.items() if size > MAX_LINES} == {}
 
 
+# Shipped files, those of the machine, and iterators of frames.
+UNBOUNDED = re.compile(r"DATA|KEY_POSE_FILE|__file__|/proc/|/sys/|frames|journal|markers.c3d|header|distribution|response|capture")
+
+
+def test_files_from_outside_are_read_by_the_functions_that_bound_them():
+    """`io.sniffing.read_bytes` refuses pipes and sizes, `io.text_files.read_text` decodes with or without a mark."""
+    found = []
+    for path, text in python_files():
+        if path.parts[0] != "humanpose_cli" or path.parts[1] == "engine":
+            continue
+        for call in (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "attr", "")
+            is_read = name in ("read_bytes", "read_text") or (name == "read" and not call.args)
+            if is_read and isinstance(call.func, ast.Attribute) and not UNBOUNDED.search(ast.unparse(call)):
+                found.append(f"{path}: {ast.unparse(call)}")
+    members = ["humanpose_cli/io/npz_files.py: file.read()"] * 2  # of archives, whose sizes are budgeted
+    assert found == [*members, "humanpose_cli/io/sniffing.py: file.read()"]
+
+
 def test_the_repository_stays_small():
     assert sum(path.stat().st_size for path in git_files()) <= MAX_BYTES

@@ -14,7 +14,7 @@ from helpers import apart_readers
 from helpers.apart_readers import VALUES, echoed, refuse
 from helpers.errors import raises
 
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.io import reader_process
 from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.restricted_pickle import load_pickle
@@ -101,6 +101,15 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
     monkeypatch.setattr(reader_process, "_MEMORY", 1 << 27)
     with raises(InputError, subject="x.bin", problem=problem, got=got):
         read_isolated(FILE, read, b"", problem="is no file")
+
+
+@pytest.mark.posix("signals")
+def test_a_process_that_is_killed_from_outside_is_asked_once_more():
+    read_isolated(FILE, echoed, b"", problem="is no file")
+    server = reader_process._SERVERS[os.getpid()].process.pid
+    assert read_isolated(FILE, apart_readers.killed, b"", server, problem="is no file") != server
+    with raises(UnavailableError, subject="x.bin", problem="cannot be read", got="its reader was killed from outside"):
+        read_isolated(FILE, apart_readers.killed, b"", 0, problem="is no file")
 
 
 @pytest.mark.parametrize(

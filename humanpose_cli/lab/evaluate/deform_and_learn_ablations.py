@@ -7,7 +7,6 @@ people that they learn from. Errors follow `lab.recipes.deform_and_learn.measure
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ from humanpose_cli.body.scaled_body import ScaledBody
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import no_progress
+from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.ablations import Ablation, Study
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
@@ -150,7 +150,7 @@ def _trained(
     trainings: Trainings, name: str, training: DeformShared, plan: DeformAndLearn, joints: EvaluatedJoints
 ) -> TrainedRounds:
     paths = trainings.each_seed(DeformAndLearn, name, training.network, training.loop, train_rounds)
-    records = [json.loads((path.parent / ROUNDS).read_text("utf-8")) for path in paths]
+    records = [read_json(path.parent / ROUNDS) for path in paths]
     errors = [
         [_errors(trainings, path.parent / f"round-{record['round']}", plan, joints) for record in run]
         for path, run in zip(paths, records, strict=True)

@@ -5,7 +5,6 @@ report.md is for people, report.json for programs; the images and plots that the
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import HpcError, InputError
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
+from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.intervals import Summary
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
@@ -431,6 +431,6 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """
     path = folder / REPORTS[1]
     try:
-        return dict(json.loads(path.read_text("utf-8"))["metrics"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return dict(read_json(path)["metrics"])
+    except (HpcError, ValueError, KeyError, TypeError) as error:
         raise InputError(path, "is no report that can be read", remedy="evaluate again") from error

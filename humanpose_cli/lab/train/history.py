@@ -11,6 +11,7 @@ from typing import Any
 
 from humanpose_cli.io.atomic import atomic_path, write_text
 from humanpose_cli.io.protected import claim
+from humanpose_cli.io.text_files import read_text
 from humanpose_cli.io.written import Mark
 
 _PER_ROW = 3  # panels of a plot
@@ -44,7 +45,7 @@ class TrainingHistory:
         """
         self.lines = []
         if self.path.exists():
-            for text in self.path.read_text("utf-8").splitlines():
+            for text in read_text(self.path).splitlines():
                 try:
                     line = json.loads(text)
                 except ValueError:

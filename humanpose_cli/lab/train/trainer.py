@@ -8,7 +8,6 @@ run have the bytes of an uninterrupted one.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import sys
 import time
@@ -30,6 +29,7 @@ from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.io.restricted_pickle import check_torch_pickles
+from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
@@ -646,7 +646,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
 def _seconds_before(path: Path) -> float:
     """Return the duration of a run until its last checkpoint; 0 if its run.json cannot be read."""
     try:
-        seconds = float(json.loads(path.read_bytes())["seconds"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        seconds = float(read_json(path)["seconds"])
+    except (HpcError, ValueError, LookupError, TypeError):
         return 0.0
     return seconds if math.isfinite(seconds) else 0.0

@@ -27,6 +27,8 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.protected import claim
+from humanpose_cli.io.sniffing import read_bytes
+from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, people_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, joint_truth
@@ -130,8 +132,8 @@ def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, re
     settings = _settings(plan, options)
     round_count = 0
     if resume and (folder / SETTINGS).exists():
-        refuse_other_settings(folder / SETTINGS, json.loads((folder / SETTINGS).read_text("utf-8")), settings)
-        round_count = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
+        refuse_other_settings(folder / SETTINGS, read_json(folder / SETTINGS), settings)
+        round_count = len(read_json(folder / ROUNDS)) if (folder / ROUNDS).exists() else 0
     outputs = tuple(folder / name for name in _FILES)
     counts = {"examples": len(plan.people), "held_out": len(plan.held_out)}
     return TrainPlan(plan.options.rounds, round_count, outputs, **counts, unit="rounds")
@@ -209,7 +211,7 @@ class _Run:
         settings = _settings(self.plan, self.loop)
         path = self.folder / SETTINGS
         if resume and path.exists():
-            refuse_other_settings(path, json.loads(path.read_text("utf-8")), settings)
+            refuse_other_settings(path, read_json(path), settings)
         else:
             earlier = [*self.folder.glob("*.npz"), *self.folder.glob("round-*")]
             for path in filter(Path.is_file, earlier):
@@ -219,7 +221,7 @@ class _Run:
             (self.folder / ROUNDS).unlink(missing_ok=True)
             write_json(path, settings)
         if (self.folder / ROUNDS).exists():
-            self.done = json.loads((self.folder / ROUNDS).read_text("utf-8"))
+            self.done = read_json(self.folder / ROUNDS)
         self.report = part_of(self.progress, 0, 0.5 * _EVIDENCE)
         self.evidence = self._evidence("evidence.npz", self.plan.people)
         self.report = part_of(self.progress, 0.5 * _EVIDENCE, _EVIDENCE)
@@ -277,7 +279,7 @@ class _Run:
         network = self._network(depths, parameters, accepted)
         errors = {**registrations, "network": network, "lifter": lifter}
         self.done.append({"round": number, "accepted": float(accepted.mean()), **errors})
-        write_bytes(self.folder / LAST, (self._path("network") / LAST).read_bytes())
+        write_bytes(self.folder / LAST, read_bytes(self._path("network") / LAST))
         write_json(self.folder / ROUNDS, self.done)
         plot_rounds(self.done, self.folder / PLOT, len(self.plan.people), len(self.plan.held_out))
 
@@ -291,7 +293,7 @@ class _Run:
         if not self.plan.options.start:
             return None
         folder = Path(self.plan.options.start)
-        last = len(json.loads((folder / ROUNDS).read_text("utf-8")))
+        last = len(read_json(folder / ROUNDS))
         return folder / f"round-{last}" / name / LAST
 
     def _train(self, recipe: Recipe[Any], loop: TrainOptions, name: str) -> None:
