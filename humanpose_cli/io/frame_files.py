@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import os
@@ -57,8 +58,8 @@ class FrameFiles:
         """Return numbered patterns, and files; for a folder of frames its files, but not files in subfolders."""
         folder = next((path for path in self.paths if path.is_dir()), None)
         if folder is None:
-            patterns = [path for path in self.paths if self.kind == "frames" and not glob.has_magic(str(path))]
-            return patterns, [path for path in self.paths if path not in patterns]
+            is_pattern = self.kind == "frames" and "%" in self.paths[0].name and not glob.has_magic(str(self.paths[0]))
+            return (list(self.paths), []) if is_pattern else ([], list(self.paths))
         if self.kind != "frames":
             raise InputError(folder, "is a folder", expected=self.kind)
         _, names = next(files_below(folder, (), []), (folder, []))
@@ -83,8 +84,10 @@ def untrusted_path(fit: Path, files: Sequence[FrameFiles]) -> Path | None:
     base = Path(os.path.abspath(fit)).parent
     base = next((each.parent for each in (base, *base.parents) if each.name == "hpc-out"), base)
     bases = (base, *_working_folder())
+    inside = functools.cache(lambda path: any(_is_within(path, base) for base in bases))
     paths = (path for file in files for path in file.paths)
-    outside = next((path for path in paths if not any(_is_within(path, base) for base in bases)), None)
+    unsure = (path for path in paths if os.path.islink(path) or not inside(path.parent))  # many files share a folder
+    outside = next((path for path in unsure if not inside(path)), None)
     return None if outside is None or is_signed(fit, folders_of(files)) else outside
 
 
@@ -124,7 +127,7 @@ def read_frame_files(text: str, folder: Path) -> tuple[FrameFiles, ...]:
 
 
 def _parse(document: Any, folder: Path) -> FrameFiles:
-    kind, paths = document["kind"], tuple(Path(os.path.abspath(folder / path)) for path in document["paths"])
+    kind, paths = document["kind"], tuple(Path(os.path.abspath(os.path.join(folder, path))) for path in document["paths"])
     if kind not in get_args(Kind) or not paths or any("\0" in str(path) for path in paths):
         raise ValueError(kind)
     return FrameFiles(kind, paths, parse_frame_range(document["range"]))

@@ -297,19 +297,20 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Arg
     return expansion
 
 
-def _literal(name: str | Path) -> _Argument:
+def _literal(name: str | Path, *, listed: bool = False) -> _Argument:
     if not str(name) or "\0" in str(name):
         raise UsageError("input", "is an empty name", expected="a path")
     path = _absolute(name)
-    problem = _unusable(path, name)
-    return _Argument(path, path if problem is None and path.is_dir() else path.parent, problem)
+    problem = _unusable(path, name, listed=listed)
+    anchor = path if problem is None and path.is_dir() else path.parent
+    return _Argument(path, anchor, problem, from_list=listed)
 
 
 def _listed(name: str | Path) -> _Argument:
-    return replace(_literal(name), from_list=True)
+    return _literal(name, listed=True)
 
 
-def _unusable(path: Path, name: str | Path) -> HpcError | None:
+def _unusable(path: Path, name: str | Path, *, listed: bool) -> HpcError | None:
     """Explain why a path, which the user calls `name`, cannot be an input; None for a file or a folder."""
     try:
         os.stat(path)
@@ -319,7 +320,7 @@ def _unusable(path: Path, name: str | Path) -> HpcError | None:
     except OSError as error:
         if os.path.islink(path):  # Path.is_symlink raises for names that are too long
             return InputError(name, "is a link to nothing", remedy="mend the link")
-        return reading_error(name, error)
+        return reading_error(name, error, search=not listed)
     return None
 
 
@@ -461,6 +462,11 @@ class _Search:
                     videos.append(_Candidate("video", directory / name))
                 else:
                     other_suffixes[suffix] += 1
+            empty = {file for file in candidate.files if _is_empty(file)}
+            if len(empty) > _MAX_MESSAGES:  # one line instead of a line for each
+                problem = f"holds {len(empty):,} images that are empty files"
+                errors.append(InputError(directory, problem, remedy="copy them again or delete them"))
+                candidate.files = [file for file in candidate.files if file not in empty]
             if candidate.files:
                 images.append(candidate)
         if other_suffixes:
@@ -534,6 +540,13 @@ def _counted(count: int, noun: str) -> str:
 def _shown(path: Path) -> str:
     relative = relative_path(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:  # reading raises the error
+        return False
 
 
 def _is_video(path: Path) -> bool:

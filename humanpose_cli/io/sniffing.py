@@ -164,8 +164,8 @@ def reader_of(path: Path | str) -> str:
     return ""
 
 
-def _missing_remedy(name: str) -> str:
-    """Explain why a file is missing, by its name as typed: quotes, separators, case, or a typing error."""
+def _missing_remedy(name: str, *, search: bool) -> str:
+    """Explain why a file is missing, by its name as typed: quotes, separators, and by `search` a typing error."""
     meant = os.path.expanduser(name) if name.startswith("~") else name.strip(" \"'\u201c\u201d\u2018\u2019")
     if meant != name:
         return f"~ is the home folder outside of quotes only: {meant}" if name[0] == "~" else f"did you mean {meant}?"
@@ -177,7 +177,7 @@ def _missing_remedy(name: str) -> str:
         return f"separate files by spaces: {name.replace(',', ' ')}"
     path = Path(name)
     try:
-        names = os.listdir(path.parent)
+        names = os.listdir(path.parent) if search else []
     except OSError:  # the folder is missing, too
         return f"there is no folder {path.parent}"
     same_case = [each for each in names if each.lower() == path.name.lower()]
@@ -187,10 +187,13 @@ def _missing_remedy(name: str) -> str:
     return f"did you mean {path.with_name(close[0])}?{reason}" if close else "check the spelling and the folder"
 
 
-def reading_error(path: Path | str, error: OSError) -> HpcError:
-    """Explain why a file cannot be read: InputError, or UnavailableError if the machine or network mount fails."""
+def reading_error(path: Path | str, error: OSError, *, search: bool = True) -> HpcError:
+    """Explain why a file cannot be read: InputError, or UnavailableError if the machine or network mount fails.
+
+    With `search`, similar names in the folder of a missing file are named, which takes long for many files.
+    """
     if isinstance(error, FileNotFoundError):
-        return InputError(path, "does not exist", remedy=_missing_remedy(str(path)))
+        return InputError(path, "does not exist", remedy=_missing_remedy(str(path), search=search))
     if isinstance(error, IsADirectoryError):
         return InputError(path, "is a folder", expected="a file")
     if error.errno == errno.ENAMETOOLONG:

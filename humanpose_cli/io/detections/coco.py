@@ -72,8 +72,9 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
             people.append(_boxed_person(where, record))
         else:
             people.append(_posed_person(where, record, detections.kind, categories[category], bool(table)))
-    for image in document.get("images", []) if table else []:
-        detections.state_size(stated_size(image), image["file_name"])
+    sizes = {image["file_name"]: stated_size(image) for image in document["images"]} if table else {}
+    for name, size in sizes.items():  # each once, though a file may repeat them
+        detections.state_size(size, name)
     return detections
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import unicodedata
@@ -112,7 +113,7 @@ class UserDetections:
 
     def state_size(self, size: tuple[float, float] | None, image: str | int | None = None) -> None:
         """Set the canvas of an image's people, or of all people, if they have none."""
-        everyone = (*self.by_name.values(), *self.by_number.values())
+        everyone = itertools.chain(self.by_name.values(), self.by_number.values())
         for people in everyone if image is None else (self.mention(image),):
             people[:] = [replace(person, canvas=person.canvas or size) for person in people]
 

@@ -42,6 +42,7 @@ from humanpose_cli.lab.cache.schema import (
 )
 
 _COPY_AGAIN = "copy or make it again"
+_DEEPEST = 16  # levels of groups; each is looked up from the root
 # What h5py raises on damaged files.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
 _SHARD = {column.path: column for column in COLUMNS}
@@ -551,6 +552,8 @@ def _hdf5(path: Path) -> Iterator[Any]:
 def _entry(file: Any, name: str) -> Any:
     """Open an object by its path. Links are refused: HDF5 would open the file that they name."""
     path = name.encode()
+    if path.count(b"/") > _DEEPEST:
+        raise ValueError("groups are nested too deep")
     for end in (*(position for position, character in enumerate(path) if character == ord("/")), len(path)):
         if not file.links.exists(path[:end]):
             raise KeyError(name)
