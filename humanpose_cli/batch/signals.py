@@ -159,18 +159,9 @@ class StopSignals:
 
 def leave_at_once(code: int) -> None:
     """Let a signal that comes after the work end the process with the exit code of the work."""
-    _set_handlers(lambda *_: os._exit(code))
-
-
-def ignore_at_exit() -> None:
-    """Ignore signals while the interpreter and its libraries are torn down; an `atexit` function."""
-    _set_handlers(signal.SIG_IGN)
-
-
-def _set_handlers(handler: Any) -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, handler)
+            signal.signal(number, lambda *_: os._exit(code))
 
 
 def _leave_to_parent() -> None:

@@ -31,25 +31,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `hpc` and return its exit code.
 
     Args:
-        arguments: The command line without the program. None uses the arguments of the process; after an interruption
-            the process then ends without waiting for threads and native libraries.
+        arguments: The command line without the program. None uses the arguments of the process, which then ends
+            without waiting for threads and native libraries.
     """
     if arguments is not None:
         return _guarded(list(arguments))
     _occupy_standard_streams()
     _read_names_as_utf8()
     gc.set_threshold(50_000)  # the usual 700 looks through torch's hundred thousands of objects while they are imported
-    from humanpose_cli.batch.signals import ignore_at_exit, leave_at_once
+    from humanpose_cli.batch.signals import leave_at_once
 
-    atexit.register(ignore_at_exit)  # the first to be registered is the last to run
     code = _guarded(sys.argv[1:])
     leave_at_once(code)
-    if code in (130, 143):
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):  # closed, or its reader has gone
-                stream.flush()
-        os._exit(code)
-    return code
+    if code not in (130, 143):
+        atexit._run_exitfuncs()  # which end workers and remove temporary folders
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or its reader has gone
+            stream.flush()
+    os._exit(code)  # the tear-down of native libraries would take another second
 
 
 def _occupy_standard_streams() -> None:

@@ -127,7 +127,8 @@ def read_frame_files(text: str, folder: Path) -> tuple[FrameFiles, ...]:
 
 
 def _parse(document: Any, folder: Path) -> FrameFiles:
-    kind, paths = document["kind"], tuple(Path(os.path.abspath(os.path.join(folder, path))) for path in document["paths"])
+    kind, names = document["kind"], document["paths"]
+    paths = tuple(Path(os.path.abspath(os.path.join(folder, name))) for name in names)
     if kind not in get_args(Kind) or not paths or any("\0" in str(path) for path in paths):
         raise ValueError(kind)
     return FrameFiles(kind, paths, parse_frame_range(document["range"]))
