@@ -51,10 +51,22 @@ def add_layer(context: typer.Context, origin: str, settings: Mapping[str, Any]) 
     for layer in ("--config", "--set"):
         for key, value in layers.get(layer, {}).items():
             if key in flags:
-                flag = flags[key]
-                many = flag.multiple and isinstance(value, str)
-                defaults[flag.name] = [part.strip() for part in value.split(",")] if many else value
+                defaults[flags[key].name] = _typed(flags[key], value, key)
     context.default_map = defaults
+
+
+def _typed(flag: Any, value: Any, key: str) -> Any:
+    """Write a value as it would be typed, so that it is converted by the type of its flag."""
+    if flag.multiple or flag.nargs != 1:
+        values = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+        return [_text(entry, key, is_flag=False) for entry in values]
+    return _text(value, key, is_flag=flag.is_flag)
+
+
+def _text(value: Any, key: str, *, is_flag: bool) -> str:
+    if not isinstance(value, str | bool | int | float) or (isinstance(value, bool) and not is_flag):
+        raise _wrong(key, _TYPE_NAMES[bool] if is_flag else "a text or a number", value)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
 def _flags(context: typer.Context) -> dict[str, Any]:
