@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 MAX_TEXELS = 1024  # of a texture, along each side
+_LONGEST = 10  # metres of an offset
 _MAKE_AGAIN = "make it again with hpc fit --textures"
 
 
@@ -148,7 +149,7 @@ def read_look(path: Path, body: Body, rows: str) -> Look | None:
     count = len(body.template)
     offsets = arrays.get("offsets")
     wrong = offsets is not None and (
-        offsets.shape != (count, 3) or offsets.dtype.kind not in "fiu" or not np.isfinite(offsets).all()
+        offsets.shape != (count, 3) or offsets.dtype.kind not in "fiu" or not (np.abs(offsets) <= _LONGEST).all()
     )
     if wrong or not _is_image(arrays["texture"]):
         raise InputError(path, "is damaged", expected=f"offsets ({count}, 3) and a texture", remedy=_MAKE_AGAIN)

@@ -129,7 +129,8 @@ def _check_order(record: FitRecord) -> None:
 def _check_ranges(record: FitRecord) -> None:
     for name in LIMITS.keys() & COLUMNS.keys():
         check_limits(name, getattr(record, name))
-    check_limits("frame_rate", np.float64(record.frame_rate))
+    if record.frame_rate:  # otherwise it is unknown
+        check_limits("frame_rate", np.float64(record.frame_rate))
     check_image_sizes(record.image_size)
     check_observed(record)
 
@@ -162,9 +163,10 @@ def _check_hands(record: FitRecord) -> None:
 
 def _check_clothes(record: FitRecord) -> None:
     for track, colours in record.clothes.items():
-        if np.shape(colours) != CLOTHES or not np.isfinite(colours).all():
+        if np.shape(colours) != CLOTHES:
             got = f"{np.shape(colours)} of person {track}"
             raise InputError("clothes", "are damaged", expected=f"{CLOTHES} finite numbers", got=got)
+        check_limits("clothes", np.asarray(colours))
 
 
 SCHEMA_VERSION = 4
@@ -549,6 +551,8 @@ def read_fit(path: Path | str) -> FitRecord:
         # Several cameras may stand around people, and other programs' people move through a world of their own.
         if behind.any() and not record.has_other_views and "program" not in record.options:
             raise InputError("trans", "has people behind the camera", expected="z > 0", got=first_row(behind))
+        distance = np.linalg.norm(record.joints3d[:, 0] - record.trans, axis=1)
+        check_limits("joints3d from trans", distance / np.maximum(1, record.segment_scales.max(1, initial=1)))
         return record
     except InputError as error:
         problem = f"{error.subject} {error.problem}"

@@ -36,9 +36,17 @@ def _is_refinement(report: Any) -> bool:
     )
 
 
+_HAND = {"person": int, "side": str, "reason": str, "frames": int}
+
+
+def _are_hands(hands: Any) -> bool:
+    return _are(hands, dict) and all(isinstance(hand.get(k), kind) for hand in hands for k, kind in _HAND.items())
+
+
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(FRAME_LISTS, (lambda value: _are(value, int), "a list of frames")),
     "camera_paths": (lambda value: _are(value, dict) and all(map(_is_path, value)), "paths of the camera by shot"),
+    "hands_not_taken": (_are_hands, "person, side, reason and frames of each"),
     "refinement": (_is_refinement, "settings, and lists of numbers for each track"),
     "nobody": (lambda value: _are(value, int), "a list of people"),
     "registered": (lambda value: _are(value, (bool, int, float)), "a list of numbers"),

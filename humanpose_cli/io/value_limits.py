@@ -40,7 +40,7 @@ class Limit:
 _DISTANCE = 1e5
 LIMITS: Mapping[str, Limit] = {
     "poses": Limit(-4 * math.pi, 4 * math.pi, "radians"),  # two turns; degrees are larger
-    "betas": Limit(-100, 100),  # standard deviations; networks predict less than 20
+    "betas": Limit(-30, 30),  # standard deviations; networks predict less than 20
     "segment_scales": Limit(0.01, 100),
     "trans": Limit(-_DISTANCE, _DISTANCE, "metres"),
     "joints3d": Limit(-2 * _DISTANCE, 2 * _DISTANCE, "metres"),
@@ -57,7 +57,9 @@ LIMITS: Mapping[str, Limit] = {
     "hand_poses": Limit(-4 * math.pi, 4 * math.pi, "radians"),
     "hand_confidence": Limit(0, 1),
     "frame": Limit(0, 1e7),  # four days of video
-    "frame_rate": Limit(0, 1e5, "frames a second"),
+    "frame_rate": Limit(1e-6, 1e5, "frames a second"),  # from a frame in 12 days
+    "clothes": Limit(-1000, 1000),  # CIELAB
+    "joints3d from trans": Limit(0, 4, "metres"),  # the pelvis, of a body of usual size
     "frame_times": Limit(0, 1e9, "seconds"),
     "channels": Limit(-1e9, 1e9),  # BVH: degrees, and lengths in any unit
 }

@@ -39,7 +39,7 @@ def test_a_file_holds_the_look_of_its_rows_and_body(tmp_path):
     [
         ("offsets", np.zeros((9, 3), np.float32)),
         ("texture", np.zeros((8, 8), np.uint8)),
-        ("offsets", np.full(BODY.template.shape, np.nan, np.float32)),
+        ("offsets", np.full(BODY.template.shape, 1e30, np.float32)),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, name, array):
