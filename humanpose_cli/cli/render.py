@@ -26,7 +26,7 @@ from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.session import ResultColumn
 from humanpose_cli.cli.stdout import escaped_for_stdout, write_stdout
-from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, one_line
+from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, one_line, shortened
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 from humanpose_cli.io.output_names import FIT_SUFFIX
 
@@ -229,7 +229,8 @@ def result_text(
 
 
 def _cells(item: ItemResult, columns: Sequence[ResultColumn]) -> list[str]:
-    return [_shown(item.error if column is _ERROR else item.details.get(column.key)) for column in columns]
+    values = (item.error if column is _ERROR else item.details.get(column.key) for column in columns)
+    return [shortened(_shown(value)) for value in values]
 
 
 # For programs: tab-separated values

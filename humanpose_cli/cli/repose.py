@@ -226,7 +226,7 @@ def repose(
     from humanpose_cli.reposing.reposer import Reposer
     from humanpose_cli.reposing.result import files_of_layers, form_of, pose_name, repose_outputs, targets_folder
     from humanpose_cli.reposing.scene import ReposeOptions
-    from humanpose_cli.reposing.targets import read_target, target_digest
+    from humanpose_cli.reposing.targets import planned_target, read_target, target_digest
 
     photo_fit = load_fit(fit) if fit is not None else None
     ready = photo_fit is not None and file_target is not None
@@ -243,6 +243,8 @@ def repose(
     with Reposer(options, background=background, mask=evidence.mask, **vars(compute)) as reposer:
         reposer.check(list(input_set))
         target = file_target
+        if target is None and flags.dry_run:
+            target = planned_target(pose, parse_range(frames))
         fit_seconds = 0.0
         if target is None:
             start = time.perf_counter()

@@ -42,6 +42,14 @@ def one_line(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+_LONGEST = 300
+
+
+def shortened(text: str) -> str:
+    """Cut the middle out of a text of more than 300 characters, which may come from a file."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[3 - _LONGEST // 2 :]}"
+
+
 def shell_word(text: object) -> str:
     """Quote an argument for a command line if necessary."""
     if os.name == "nt":  # its shells have no single quotes
@@ -87,6 +95,7 @@ class HpcError(Exception):
         self.expected = expected
         self.got = got
         self.remedy = remedy
+        subject, problem, expected, got = map(shortened, (self.subject, problem, expected, got))
         sentence = f"{subject}: {problem}" + (f", expected {expected}" if expected else "")
         sentence += (f", found {got}" if got else "") + (f"; {remedy}" if remedy else "")
         super().__init__(one_line(sentence))

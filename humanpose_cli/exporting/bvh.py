@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from humanpose_cli.core.errors import one_line
 from humanpose_cli.exporting.motion import PersonMotion
 from humanpose_cli.fitting.times_between import TimesBetween
 
@@ -41,7 +42,8 @@ def bvh_text(person: PersonMotion, frame_rate: float, seconds: NDArray[np.float6
     def joint_block(joint: int, depth: int) -> None:
         order.append(joint)
         tab, position = "\t" * depth, "Xposition Yposition Zposition " if joint in moving else ""
-        lines.append(f"{tab}{'JOINT' if depth else 'ROOT'} {skeleton.joint_names[joint]}")
+        name = skeleton.joint_names[joint]  # of a rig's file, perhaps with blanks or line ends
+        lines.append(f"{tab}{'JOINT' if depth else 'ROOT'} {'_'.join(one_line(name).split())}")
         lines.append(f"{tab}{{")
         lines.append(f"{tab}\tOFFSET {_numbers(offsets[joint])}")
         names = " ".join(f"{axis}rotation" for axis in _ORDER)

@@ -25,6 +25,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.extras import require_extra
 from humanpose_cli.exporting.motion import TO_Y_UP, PersonMotion
 from humanpose_cli.fitting.overlays import body_vertices
@@ -150,7 +151,7 @@ def trc_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str)
     points = markers(fit, body, person, turn)
     rate, count = f"{fit.frame_rate:.6f}", fit.frame_count
     lines = [
-        f"PathFileType\t4\t(X/Y/Z)\t{name}",
+        f"PathFileType\t4\t(X/Y/Z)\t{one_line(name)}",
         "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
         f"{rate}\t{rate}\t{count}\t{len(points)}\tmm\t{rate}\t1\t{count}",
         "Frame#\tTime\t" + "\t\t\t".join(points) + "\t\t",
@@ -176,7 +177,7 @@ def mot_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str)
     values = {"time": fit.seconds(1)[person.frames], **_coordinates(fit, person, turn)}
     values = {key: column for key, column in values.items() if not key.startswith("shoulder_")}  # OpenSim lacks these
     sizes = [f"nRows={len(person.frames)}", f"nColumns={len(values)}"]
-    head = [name, "version=1", *sizes, "inDegrees=yes", "endheader", "\t".join(values)]
+    head = [one_line(name), "version=1", *sizes, "inDegrees=yes", "endheader", "\t".join(values)]
     return "\n".join([*head, *_table(np.stack([*values.values()], 1), ".8f")]) + "\n"
 
 

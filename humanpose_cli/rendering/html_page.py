@@ -28,6 +28,10 @@ border-radius:4px;background:var(--panel);color:var(--ink);cursor:pointer}
 """
 
 
+# Nothing of another address: no part of a title or a name can load anything.
+_POLICY = "default-src 'self' 'unsafe-inline' data: blob:; base-uri 'none'; form-action 'none'"
+
+
 def html_page(title: str, facts: str, style: str, content: str) -> str:
     """Compose a page with a heading.
 
@@ -39,6 +43,7 @@ def html_page(title: str, facts: str, style: str, content: str) -> str:
     """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{html.escape(title)}</title>\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>{STYLE}{style}</style></head><body>\n"

@@ -334,6 +334,16 @@ def read_target(
     return motion_of_fit(fit, drivers, target if isinstance(target, str | Path) else "target", frames)
 
 
+def planned_target(path: Path, frames: FrameRange) -> RotationTarget:
+    """Return a target without movement, of as many frames as an image or a video has, which is not fitted.
+
+    Raises InputError as `read_target`.
+    """
+    images = _one_item(path, frames)
+    rest = BodyParams(*(np.zeros((images.frame_count or 1, width), np.float32) for width in (72, 10, 3)))
+    return RotationTarget(rest, first_frame=images.range.slice.start or 0, frame_step=images.range.step)
+
+
 def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None, drivers: Drivers) -> AnyMotion | None:
     """Return the target if no fit is needed; None for images and videos."""
     if isinstance(target, FitRecord):

@@ -97,7 +97,8 @@ def solve_take(
     if len(used) < 2:
         has_reason = sum(still) < 2 or bool(related.mirror_images)
         problem = "leave fewer than two views: " + "; ".join(messages) if has_reason else "share no person"
-        remedy = "film the same people at the same time from stands; hpc fit reads each video alone"
+        remedy = "check `offsets`" if offsets is not None else "film the same people at the same time from stands"
+        remedy += "; hpc fit reads each video alone"
         raise InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
     cameras = _start_cameras(related, used, lenses, calibrated=calibrated is not None)
     times = clock_times(fits[used[0]]) - cameras[0].offset

@@ -359,7 +359,7 @@ def test_detections_that_are_none_are_refused(wrong):
 @pytest.mark.parametrize(
     ("name", "change", "error"),
     [
-        ("clothes", lambda a: a + np.array([1e30, 0, 0, 0]), {"problem": "clothes holds impossible values", "got": "row 0"}),
+        ("clothes", lambda a: a + np.array([1e30, 0, 0, 0]), {"problem": "clothes holds impossible values"}),
         ("boxes", lambda a: a + np.float32([0, 0, 1e12, 1e12]), {"problem": "boxes holds impossible values"}),
         ("betas", lambda a: np.zeros((len(a), 50), "<f4"), {"problem": "betas has the wrong shape", "got": "(3, 50)"}),
         ("trans", lambda a: -a, {"problem": "has people behind the camera", "got": "row 0"}),
