@@ -3,11 +3,12 @@
     python tools/kill_commands.py --out kills --cameras FOLDER
     python tools/kill_commands.py --out kills --only train-nbf cache-export --kills 12 --seed 3
 
-Every command is first run undisturbed. Then, in rounds, it is started in a new folder and ended by SIGKILL, SIGTERM,
-SIGINT or SIGHUP at a random moment, up to three times, and run to its end. Its files must be those of the undisturbed
-run byte by byte, except for the records of runs, which hold dates (run*.json, ledger*.jsonl); no hidden file may stay
-behind; a signal that can be handled must end it within its promise with its exit code, or as the system does before it
-begins. --cameras is a folder of videos of one scene, for `hpc combine`; without it this is left out.
+Every command is first run undisturbed. Then, in rounds, it is started in a new folder and ended by SIGKILL, every
+second time, SIGTERM, SIGINT or SIGHUP at a random moment, up to three times, and run to its end. Its files must be
+those of the undisturbed run byte by byte, except for the records of runs, which hold dates (run*.json,
+ledger*.jsonl); no hidden file, no process and no shared memory may stay behind, and without SIGKILL no temporary
+file; a signal that can be handled must end it within its promise with its exit code, or as the system does before
+it begins. --cameras is a folder of videos of one scene, for `hpc combine`; without it this is left out.
 Exit code 1 where anything differed.
 """
 
@@ -17,6 +18,7 @@ import argparse
 import fnmatch
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +34,7 @@ RECORDS = ("run*.json", "ledger*.jsonl")
 SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 143}
 PROMISES = {"train": 25.0, "evaluate": 25.0}  # seconds from signal to end; of other commands 5
 SLACK = 1.0  # seconds more on a busy machine
+PATIENCE = 5.0  # seconds in which workers of a killed process end
 FIRST = 0.3  # seconds after which Python has installed its handlers
 KILLS_A_ROUND = 3
 
@@ -84,9 +87,25 @@ def start(arguments: Sequence[str], out: Path, folder: Path) -> subprocess.Popen
     """Start `hpc` in a folder, with its messages in a file next to its output."""
     line = [sys.executable, "-m", "humanpose_cli", *arguments, "--out", str(out), "--quiet"]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    temporary = out.with_name(f"{out.name}-tmp")
+    temporary.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
     with out.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen(line, cwd=folder, env=environment, stdout=log, stderr=log)
+        return subprocess.Popen(line, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def remains(group: int) -> list[str]:
+    """Return the processes of a group, and the shared memory of processes that have ended."""
+    found, until = [], time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        states = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat")]
+        alive = any(int(state[2]) == group and state[0] != "Z" for state in states)
+        names = [(name, re.search(r"_(\d+)_", name)) for name in os.listdir("/dev/shm")]
+        shared = [name for name, pid in names if pid and not Path("/proc", pid[1]).exists()]
+        if not (found := [f"processes of group {group}"] * alive + [f"/dev/shm/{name}" for name in shared]):
+            break
+        time.sleep(0.2)
+    return found
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -110,8 +129,8 @@ def differences(folder: Path, expected: Path) -> list[str]:
 
 def kill(
     undisturbed: Undisturbed, out: Path, folder: Path, number: signal.Signals, after: float
-) -> tuple[float, int] | None:
-    """Start the command and end it; seconds from signal to end and the exit code, or None if it was done."""
+) -> tuple[float, int, list[str]] | None:
+    """Start the command and end it; seconds from signal to end, exit code and remains, or None if it was done."""
     process = start(undisturbed.arguments, out, folder)
     try:
         process.wait(after)
@@ -120,7 +139,7 @@ def kill(
         began = time.monotonic()
         code = process.wait()
         if code != 0:
-            return time.monotonic() - began, code
+            return time.monotonic() - began, code, remains(process.pid)
     if process.returncode != 0:
         raise SystemExit(f"{out.name}: exit code {process.returncode}, see {out.with_suffix('.log')}")
     return None
@@ -133,24 +152,30 @@ def a_round(name: str, undisturbed: Undisturbed, folder: Path, number: int, chan
     """
     out = folder / f"{name}.{number}"
     promise = PROMISES.get(undisturbed.arguments[0], 5.0) + SLACK
+    is_killed = False
     for _ in range(chance.randint(1, KILLS_A_ROUND)):
-        which = chance.choice(list(SIGNALS))
+        which = signal.SIGKILL if chance.random() < 0.5 else chance.choice(list(SIGNALS)[1:])
+        is_killed |= which is signal.SIGKILL
         after = max(FIRST, chance.uniform(0.05, 1.0) * undisturbed.seconds)
         ended = kill(undisturbed, out, folder, which, after)
         if ended is None:
             break
-        seconds, code = ended
+        seconds, code, left = ended
+        yield from (f"FAULT {out.name}: {line} stayed behind" for line in left)
         yield f"{out.name}: {which.name} after {after:.1f} s, ended in {seconds:.2f} s with {code}"
         if code not in (SIGNALS[which], -which) or seconds > promise:
             yield f"FAULT {out.name}: expected {SIGNALS[which]} within {promise:g} s"
     if (code := start(undisturbed.arguments, out, folder).wait()) != 0:
         yield f"FAULT {out.name}: the last run ended with {code}, see {out.with_suffix('.log')}"
         return
-    wrong = differences(out, undisturbed.folder)
+    temporary = out.with_name(f"{out.name}-tmp")
+    left = [] if is_killed else [f"{path} stayed behind" for path in temporary.iterdir()]
+    wrong = differences(out, undisturbed.folder) + left
     yield from (f"FAULT {out.name}: {line}" for line in wrong)
     if not wrong:
         yield f"{out.name}: the same {len(files_of(out))} files"
         shutil.rmtree(out)
+        shutil.rmtree(temporary)
 
 
 def prepare(folder: Path, lines: Sequence[str]) -> None:

@@ -43,6 +43,7 @@ def drawn(work, item):
 
 
 def test_the_fit_is_kept_beside_a_file_and_in_folders_of_any_name(hpc, driving):
+    assert hpc("repose", "photo.png", "frames", "--out", "plan", "--dry-run").code == 0  # which fits nothing
     for out in ("file/new.mp4", "out.v2"):
         ran = hpc("repose", "photo.png", "frames", "--out", out)
         assert (ran.code, "frames: shows no person" in ran.err) == (3, True), ran.err

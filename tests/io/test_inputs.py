@@ -133,6 +133,10 @@ class TestTrouble:
         (folder / "notes.txt").write_text("x")
         with raises(InputError, got="1 other file"):
             open_inputs([folder])
+        for number in range(12):
+            (folder / f"{2 * number}.jpg").touch()
+        with raises(InputError, problem="holds 12 images that are empty files"):
+            open_inputs([folder])
 
     def test_of_several_arguments_the_good_ones_remain(self, folder):
         image(folder / "a.jpg")
