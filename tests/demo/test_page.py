@@ -22,7 +22,7 @@ def test_the_page_shows_files_and_escapes_text():
     assert 'src="d.html#play"' in page  # which plays by itself
     assert "--shape:0.500" in page
     assert page.index("hpc fit &lt;a") < page.index("hpc fit next.jpg")
-    assert "http" not in page
+    assert "://" not in page
 
 
 @pytest.mark.extensive
