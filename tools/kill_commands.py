@@ -98,14 +98,21 @@ def remains(group: int) -> list[str]:
     """Return the processes of a group, and the shared memory of processes that have ended."""
     found, until = [], time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        states = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat")]
-        alive = any(int(state[2]) == group and state[0] != "Z" for state in states)
+        alive = any(_is_in(path, group) for path in Path("/proc").glob("[0-9]*/stat"))
         names = [(name, re.search(r"_(\d+)_", name)) for name in os.listdir("/dev/shm")]
         shared = [name for name, pid in names if pid and not Path("/proc", pid[1]).exists()]
         if not (found := [f"processes of group {group}"] * alive + [f"/dev/shm/{name}" for name in shared]):
             break
         time.sleep(0.2)
     return found
+
+
+def _is_in(path: Path, group: int) -> bool:
+    try:
+        state, _, number = path.read_text().rpartition(")")[2].split()[:3]
+    except OSError:  # it has ended
+        return False
+    return int(number) == group and state != "Z"
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
