@@ -242,9 +242,8 @@ def repose(
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, mask=evidence.mask, **vars(compute)) as reposer:
         reposer.check(list(input_set))
-        target = file_target
-        if target is None and flags.dry_run:
-            target = planned_target(pose, parse_range(frames))
+        is_plan = file_target is None and flags.dry_run
+        target = planned_target(pose, parse_range(frames)) if is_plan else file_target
         fit_seconds = 0.0
         if target is None:
             start = time.perf_counter()
