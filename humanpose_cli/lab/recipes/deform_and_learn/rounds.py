@@ -214,8 +214,8 @@ class _Run:
             refuse_other_settings(path, read_json(path), settings)
         else:
             earlier = [*self.folder.glob("*.npz"), *self.folder.glob("round-*")]
-            for path in filter(Path.is_file, earlier):
-                claim(path)
+            for result in filter(Path.is_file, earlier):
+                claim(result)
             for previous in earlier:
                 shutil.rmtree(previous) if previous.is_dir() else previous.unlink()
             (self.folder / ROUNDS).unlink(missing_ok=True)
