@@ -19,7 +19,7 @@ TYPE_COMMANDS = f"""
 import sys
 sys.path[:0] = ["{ROOT}", "{ROOT}/tests"]
 from journeys.test_tutorials import type_in_notebook as _typed
-get_ipython().system = _typed
+get_ipython().system = lambda line: _typed(get_ipython().var_expand(line))
 """
 OUTCOMES = "outcomes.jsonl"
 
