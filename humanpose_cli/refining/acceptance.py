@@ -86,6 +86,13 @@ def shows_other_clip(overlaps: Array) -> bool:
     return bool(below > _MIN_BELOW * len(overlaps) and below + missing > _MAX_BELOW * len(overlaps))
 
 
+def mean_of_cameras(overlaps: Array) -> Array:
+    """Average overlaps (C, N, 3) over the cameras with a mask, to (N, 3)."""
+    counts = np.isfinite(overlaps).all(-1).sum(0)
+    mean = np.nansum(overlaps, axis=0) / np.maximum(counts, 1)[:, None]
+    return np.where(counts[:, None] > 0, mean, np.nan)
+
+
 def accepted_share(
     seconds: Array, overlaps: Array, options: AcceptanceOptions | None = None, locked: Array | bool = False
 ) -> Array:

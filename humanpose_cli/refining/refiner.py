@@ -352,7 +352,7 @@ class Refiner:
             moved_fit = self._solved(fit, moved_fit, body, rig, all_pulls, anchor, solving)
         overlaps = self._overlaps(fit, moved_fit, frames, body, part_of(progress, 0.8, 1))
         other_clip = _other_clip(fit, frames, overlaps)
-        return Alignment(fit, moved_fit, _mean_of_cameras(overlaps), np.asarray(locked.any(1)), other_clip)
+        return Alignment(fit, moved_fit, acceptance.mean_of_cameras(overlaps), np.asarray(locked.any(1)), other_clip)
 
     def _people(
         self, camera: CameraFit, body: Body, progress: Progress, what: str, selection: NDArray[np.bool_] | None = None
@@ -523,13 +523,6 @@ def _other_clip(fit: Fit, frames: FitFrames, overlaps: NDArray[Any]) -> bool:
     rows = [camera.rows[detected[camera.rows]] for camera in cameras_of(fit, frames)]
     best = overlaps[..., [0, 2]].max(-1)  # another program's body may be far off until it is moved
     return any(acceptance.shows_other_clip(values[shown]) for values, shown in zip(best, rows, strict=True))
-
-
-def _mean_of_cameras(overlaps: NDArray[Any]) -> NDArray[Any]:
-    """Average overlaps (C, N, 3) over the cameras with a mask, to (N, 3)."""
-    counts = np.isfinite(overlaps).all(-1).sum(0)
-    mean = np.nansum(overlaps, axis=0) / np.maximum(counts, 1)[:, None]
-    return np.where(counts[:, None] > 0, mean, np.nan)
 
 
 def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]:
