@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -21,6 +20,7 @@ from pathlib import Path
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.io.atomic import folder_lock
 from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.paths import data_folder
 from humanpose_cli.io.text_files import read_json
 
 SIGNATURES = "signatures"
@@ -48,14 +48,6 @@ def user_key(*, make: bool = False) -> bytes | None:
         return key
     except (OSError, HpcError, RuntimeError):  # a read-only home, or none
         return None
-
-
-def data_folder() -> Path:
-    usual = {"win32": "AppData/Local", "darwin": "Library/Application Support"}.get(sys.platform, ".local/share")
-    folder = Path(os.environ.get("XDG_DATA_HOME", ""))
-    if not folder.is_absolute():
-        folder = Path.home() / usual  # RuntimeError without a home
-    return folder / "humanpose-cli"
 
 
 def _read_key(path: Path) -> bytes | None:

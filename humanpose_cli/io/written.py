@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.paths import relative_path
+from humanpose_cli.io.paths import data_folder, relative_path
 
 _MOVE = "move it elsewhere, or choose another `out`"
 
@@ -97,8 +97,6 @@ def _marks_in(line: dict[str, Any], record: str) -> Iterator[tuple[str, Mark]]:
 @lru_cache(maxsize=8)
 def user_record(folder: Path, *, overwrite: bool = False, remedy: str = _MOVE) -> WrittenFiles:
     """Return the record of a folder, an absolute path, in the user's data folder."""
-    from humanpose_cli.io.signatures import data_folder  # which uses this module
-
     file = Path(os.devnull)  # without a home
     with suppress(RuntimeError):
         file = data_folder() / "written" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.jsonl"
