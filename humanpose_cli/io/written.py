@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.paths import data_folder, relative_path
+from humanpose_cli.io.sniffing import read_bytes
 
 _MOVE = "move it elsewhere, or choose another `out`"
 
@@ -64,7 +65,7 @@ class WrittenFiles:
         if self._marks is None or (fresh and self.pattern):
             self._marks = {}
             for file in self.file.parent.glob(self.pattern) if self.pattern else [self.file]:
-                for line in file.read_bytes().splitlines() if file.is_file() else ():
+                for line in read_bytes(file).splitlines() if file.is_file() else ():
                     with suppress(ValueError, TypeError, LookupError, RecursionError):  # torn, or damaged
                         for name, mark in _marks_in(json.loads(line), f"run{file.name[6:-1]}"):
                             self._marks.setdefault(name, []).append(mark)
