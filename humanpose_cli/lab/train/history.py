@@ -11,6 +11,7 @@ from typing import Any
 
 from humanpose_cli.io.atomic import atomic_path, write_text
 from humanpose_cli.io.protected import claim
+from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.io.text_files import read_text
 from humanpose_cli.io.written import Mark
 
@@ -69,7 +70,7 @@ class TrainingHistory:
         self.lines.append(line)
         text = json.dumps(line).encode() + b"\n"
         if (right := claim(self.path)) is not None:
-            content = (self.path.read_bytes() if self.path.exists() else b"") + text
+            content = (read_bytes(self.path) if self.path.exists() else b"") + text
             right.record.note(self.path, Mark(len(content), -1, hashlib.sha256(content).hexdigest()))
         with self.path.open("ab", buffering=0) as file:  # one write: a killed process leaves what is noted
             file.write(text)
