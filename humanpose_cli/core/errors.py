@@ -47,7 +47,7 @@ _LONGEST = 300
 
 def shortened(text: str) -> str:
     """Cut the middle out of a text of more than 300 characters, which may come from a file."""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[3 - _LONGEST // 2 :]}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 3]} … {text[3 - 2 * _LONGEST // 3 :]}"
 
 
 def shell_word(text: object) -> str:

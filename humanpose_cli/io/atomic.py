@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError, is_system_fault
 from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
-from humanpose_cli.io.protected import Claim, claim, presence
+from humanpose_cli.io.protected import WriteClaim, claim, presence
 from humanpose_cli.io.written import mark_of
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _take_name(temporary: Path, path: Path, right: Claim | None) -> None:
+def _take_name(temporary: Path, path: Path, right: WriteClaim | None) -> None:
     """Give a file its name; with a claim, only if nobody has made or changed the file of that name meanwhile."""
     for made in _made:
         made.add(presence(temporary))

@@ -24,7 +24,7 @@ _pending: list[str | os.PathLike[str]] = []  # looked up only if an output exist
 _inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
 
 
-class Claim(NamedTuple):
+class WriteClaim(NamedTuple):
     """The right to write a file: where to record it, and inode, size and time of the file that it replaces."""
 
     record: WrittenFiles
@@ -62,7 +62,7 @@ def is_command() -> bool:
     return _active
 
 
-def claim(path: Path) -> Claim | None:
+def claim(path: Path) -> WriteClaim | None:
     """Decide whether a file may be written: who made the file that is there?
 
     A missing or empty file is written. A file that is recorded with this size and time, or with these contents, is
@@ -82,11 +82,11 @@ def claim(path: Path) -> Claim | None:
         record = user_record(Path(os.path.abspath(path)).parent)
     there = presence(path)
     if there is None or not there[1] or record.overwrite:
-        return Claim(record, there)
+        return WriteClaim(record, there)
     if not any(is_as_written(path, record.marks(path, fresh=fresh)) for fresh in (False, True)):
         problem = "was changed since" if record.marks(path) else "exists already"
         raise UsageError(path, problem, remedy=record.remedy)
-    return Claim(record, there)
+    return WriteClaim(record, there)
 
 
 def presence(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:

@@ -59,7 +59,7 @@ LIMITS: Mapping[str, Limit] = {
     "frame": Limit(0, 1e7),  # four days of video
     "frame_rate": Limit(1e-6, 1e5, "frames a second"),  # from a frame in 12 days
     "clothes": Limit(-1000, 1000),  # CIELAB
-    "joints3d from trans": Limit(0, 4, "metres"),  # the pelvis, of a body of usual size
+    "joints3d from trans": Limit(0, 4.5, "metres"),  # the pelvis, of a body of usual size
     "frame_times": Limit(0, 1e9, "seconds"),
     "channels": Limit(-1e9, 1e9),  # BVH: degrees, and lengths in any unit
 }

@@ -214,7 +214,7 @@ def test_a_commands_table_in_the_config_holds_for_it_alone(hpc, tmp_path):
     [
         (None, 3, "c.toml: does not exist; check the spelling and the folder"),
         ("seed = ", 3, "is not a TOML file"),
-        (b"\xff", 3, "is not a TOML file"),
+        (b"\xff", 3, "is no TOML file"),
         ("sede = 1", 2, "setting sede: there is no such setting; did you mean seed?"),
         ("seed = 'x'", 2, "(from --config)"),
     ],

@@ -179,7 +179,7 @@ def test_the_codecs_of_videos_are_reported(monkeypatch):
 
 
 def test_every_check_that_can_fail_has_a_remedy():
-    without_remedy = {"humanpose-cli", "python"}
+    without_remedy = {"humanpose-cli", "python", "precision"}
     assert [check.name for check in CHECKS if not check.remedy and check.name not in without_remedy] == []
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 

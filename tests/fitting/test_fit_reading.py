@@ -403,7 +403,7 @@ def test_people_behind_the_camera_are_refused(smpl: Body, folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("shape", 1e6, "betas holds impossible values, expected -100 to 100, found 1e+06 in row 1"),
+        ("shape", 1e6, "betas holds impossible values, expected -30 to 30, found 1e+06 in row 1"),
         ("trans_cam", 1e30, "trans holds impossible values, expected -100000 to 100000 metres, found 1e+30 in row 1"),
         ("pose_cam", 90.0, "poses holds impossible values, expected -12.5664 to 12.5664 radians, found 90 in row 1"),
         ("cam_int", 1e20, "focal holds impossible values, expected 0.01 to 1e+07 pixels, found 1e+20 in row 1"),

@@ -135,6 +135,7 @@ def test_another_fit_under_the_digest(tmp_path):
         files = (FrameFiles("image", (tmp_path / folder / "secret.png",)),)
         write_fit(fit, replace(read_fit(fit), frame_files=files))
         refused(fit)
+        fit.unlink()
 
 
 def test_a_fit_moved(tmp_path):
