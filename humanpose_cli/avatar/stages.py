@@ -10,7 +10,7 @@ Each stage is a frozen record that a function makes from the previous stage:
 
 Shoes are recognised before the silhouette is followed, colours are looked up on the widened surface, and only colours
 without light can be mirrored. A stage keeps the earlier stages that drawing needs, but not their textures of up to
-300 MB. `tools/show_avatar_stages.py` draws the stages of a photograph side by side.
+300 MB.
 
 The numbers of a stage are constants of its module. Lengths marked "at 1.7 m" are scaled to the person's height. Colours
 are 0 to 1 of the photograph's white; their distance is the distance of `colours.cloth_features`.

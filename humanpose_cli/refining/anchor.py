@@ -40,7 +40,7 @@ USUAL_ERRORS = {
     "hand": 0.6,
 }
 """Class of joint to radians: σ about each axis of the errors of keypoint fits and of Neural Body Fitting's network. It
-is 1.5 times the σ of the median error, because some limbs are far off (tools/measure_refinement_noise.py)."""
+is 1.5 times the σ of the median error, because some limbs are far off (docs/research/refine.md)."""
 
 _TRACK_WEIGHT = 0.1  # number of well determined angles that the prior of a track's factor is worth
 _JOINT_WEIGHT = 4.0  # number of well determined angles that the prior of a joint's factor is worth

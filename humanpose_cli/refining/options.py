@@ -31,7 +31,7 @@ class AlignmentWeights(Options):
 class AcceptanceOptions(Options):
     """How much of a refinement is accepted (`refining.acceptance`).
 
-    `tools/measure_acceptance.py` chooses the noise of the gain.
+    The noise of the gain was chosen on rendered clips, as docs/research/refine.md describes.
     """
 
     everything: bool = option(False, "Accept every refinement completely.")
