@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def fits(tmp_path):
     """A person who is moved by half a metre a second, with a camera that is right; and a photograph."""
     columns = values((0,) * 12, tuple(range(12)), 12)
-    columns |= {name: columns[name][:1].repeat(12, 0) for name in ("poses", "betas", "trans")}
+    columns |= {name: columns[name][:1].repeat(12, 0) for name in ("poses", "betas", "trans", "joints3d")}
     columns["trans"] = columns["trans"] + np.outer(np.arange(12), [0.02, 0, 0])
     write_fit(tmp_path / "fits" / "deep" / "clip.mp4.fit.npz", FitRecord.build(**columns))
     write_fit(tmp_path / "fits" / "photo.fit.npz", record())
