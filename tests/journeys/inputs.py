@@ -208,19 +208,6 @@ def predictions(path: Path) -> None:
     )
 
 
-def estimates_of_clips(folder: Path) -> None:
-    """WHAM's results for the sequences of a cache: the true bodies."""
-    cached = open_cache(folder.parent / "clips")
-    for name in cached.sequences:
-        samples = [cached.sample(int(row)) for row in cached.sequence(name)]
-        rows = [(frame, s.people[0], s) for frame, s in enumerate(samples) if s.people]
-        trans = np.array([person.trans for _, person, _ in rows])
-        trans[:, 2] *= [np.hypot(*sample.size) / sample.focal for _, _, sample in rows]
-        poses, betas = (np.array([getattr(person, name) for _, person, _ in rows]) for name in ("poses", "betas"))
-        track = wham_track(poses, trans, betas, np.array([frame for frame, _, _ in rows]))
-        make_parents(folder / name / "wham_output.pkl").write_bytes(pickle.dumps({0: track}))
-
-
 def smpl(path: Path) -> None:
     write_smpl_pickle(path, small_faced_smpl_fields())
 
@@ -302,7 +289,7 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
         "data/COCO": coco,
         "data/3DPW": threedpw,
         "pairs": "hpc preprocess synthetic --pairs --count 24 --set test=0.3 --out pairs",
-        "clips": "hpc preprocess synthetic --clips 2 --count 8 --set test=1 --set validation=0 --out clips",
+        "clips": "hpc preprocess synthetic --clips 1 --count 4 --set test=1 --set validation=0 --out clips",
         "runs/nbf": "hpc train nbf --data people --preset ablation --set steps=2 --out runs/nbf",
         "runs/warp3d": "hpc train warp3d --data pairs --preset tiny --set steps=2 --out runs/warp3d",
         "3dpw-cache": "hpc preprocess 3dpw data/3DPW --set allow_missing=true --model SMPL_MALE.pkl"
@@ -311,7 +298,6 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
         "mine.npz": predictions,
         "fits/a": "hpc cache export people --split synthetic/validation --out people-images"
         " && hpc fit people-images --out fits/a --detector fast && hpc fit people-images --out fits/b",
-        "wham-results": estimates_of_clips,
     },
     "own-detector": {"clip.mp4": FLIP_CUT},
     "README": {"photo.jpg": photo("man")},
