@@ -289,7 +289,7 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
         "data/COCO": coco,
         "data/3DPW": threedpw,
         "pairs": "hpc preprocess synthetic --pairs --count 24 --set test=0.3 --out pairs",
-        "clips": "hpc preprocess synthetic --clips 1 --count 4 --set test=1 --set validation=0 --out clips",
+        "clips": "hpc preprocess synthetic --clips 2 --count 4 --set test=1 --set validation=0 --out clips",
         "runs/nbf": "hpc train nbf --data people --preset ablation --set steps=2 --out runs/nbf",
         "runs/warp3d": "hpc train warp3d --data pairs --preset tiny --set steps=2 --out runs/warp3d",
         "3dpw-cache": "hpc preprocess 3dpw data/3DPW --set allow_missing=true --model SMPL_MALE.pkl"
