@@ -49,7 +49,7 @@ def test_a_folder_that_lacks_a_file_is_bad_input_and_has_a_report(hpc, root, tmp
 
 def test_options_of_the_source_work_as_for_building(hpc, tmp_path):
     root = iper_tree(tmp_path / "iper")
-    options = "--set every=4 --split test --json".split()
+    options = ["--set", "every=4", "--split", "test", "--json"]
     ran = hpc("preprocess", "iper", "--check", str(root), *options, "--out", str(tmp_path))
     document = ran.document["check"]
     assert document["options"]["every"] == 4
