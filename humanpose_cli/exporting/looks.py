@@ -167,6 +167,12 @@ def _stored_looks(fit: Fit) -> dict[int, Look]:
     return {track: look for track, look in looks.items() if look is not None}
 
 
+def _overlap(aligned: Aligned, body: Body) -> float:
+    """Measure the overlap of an aligned body with the mask of its person."""
+    face = rasterise_view(aligned.posed[None], body.faces, aligned.crop.view).face[0]
+    return overlap(aligned.crop.mask, face.cpu().numpy() >= 0, aligned.crop.others)
+
+
 def _dressed(
     fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress, mask: PaintedMasks | None
 ) -> dict[int, Look]:
@@ -178,6 +184,7 @@ def _dressed(
     alignments: dict[Sighting, Aligned] = {}
     scales: dict[Sighting, Array | None] = {}
     overlaps = []
+    may_differ = fit.path is not None and fit.frame_count > 1  # in groups, others may hide a third of the people
     reading = part_of(progress, 0, 0.5)
     candidates = [sighting for track_sightings in by_track.values() for sighting in track_sightings]
     with ModelPool(default_threads(), PoseModels) as pool:
@@ -191,10 +198,10 @@ def _dressed(
             if (person.mask >= 0.5).any():
                 aligned = alignments[sighting] = align(person, body)
                 scales[sighting] = person.fit.segment_scales
-                drawn = rasterise_view(aligned.posed[None], body.faces, aligned.crop.view).face[0].cpu().numpy() >= 0
-                is_found = scene.record.detections[place].mask is not None
-                overlaps.append(overlap(aligned.crop.mask, drawn, aligned.crop.others) if is_found else np.nan)
-    if fit.path is not None and fit.frame_count > 1 and shows_other_clip(np.array(overlaps)):
+                if may_differ:
+                    is_found = scene.record.detections[place].mask is not None
+                    overlaps.append(_overlap(aligned, body) if is_found else np.nan)
+    if may_differ and shows_other_clip(np.array(overlaps)):
         names = ", ".join(item.label for camera in cameras for item in camera.frames.source.items)
         problem, remedy = "may be of another clip: people are elsewhere", "give the input that the fit was made from"
         raise InputError(names or "frames", problem, remedy=remedy)

@@ -2,7 +2,7 @@
 
 The command line protects the files among the values of every command, and readers of folders and patterns protect the
 files that they find: `refuse_input`. `io.atomic` calls `claim` before it writes: a file is the user's unless a record
-says that hpc wrote it as it is. A batch records its files in the ledger, everything else is in `io.written`.
+of `io.written` says that hpc wrote it as it is.
 """
 
 from __future__ import annotations

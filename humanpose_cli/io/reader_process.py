@@ -187,7 +187,7 @@ def _from_fork(
             os._exit(0)
     os.close(their_end)
     reply, until = bytearray(), time.monotonic() + _PATIENCE
-    part = b"-"
+    part = b"-"  # any bytes: an empty part is the end of the reply
     try:
         while part and select.select([end], [], [], max(0.0, until - time.monotonic()))[0]:
             reply += (part := os.read(end, 1 << 20))

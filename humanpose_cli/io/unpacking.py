@@ -22,7 +22,8 @@ def unpacked_limit(packed_size: int) -> int:
 
 def read_gzip(path: Path) -> bytes:
     """Read a file that gzip compressed, within `unpacked_limit`. Raises as `UnpackedBudget.inflate`."""
-    return UnpackedBudget(path, len(content := read_bytes(path))).inflate(content, zlib.MAX_WBITS | 16)
+    content = read_bytes(path)
+    return UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
 
 
 class UnpackedBudget:

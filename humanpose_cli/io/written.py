@@ -1,7 +1,7 @@
 """Records of the files that hpc wrote, by which it knows them when it would replace them.
 
-A batch records its files in the ledgers of its folder, a training in a file in its folder, and all other commands in
-the user's data folder. A record has JSON lines with name, size, time and checksum of each file, among others.
+A batch records its files in the ledgers of its folder, a training in a file in its folder, and every other command in
+the user's data folder. A record is a file of JSON lines; those of kind `file` have name, size, time and checksum.
 """
 
 from __future__ import annotations

@@ -121,8 +121,7 @@ def solve_take(
     _refuse_one_position(cameras, people, [names[number] for number in used])
     by_sound = calibrated is None and offsets is None and fixed_offsets is not None
     strange = [] if by_sound else strange_views(people, cameras, calibrated=calibrated is not None)
-    doubts = _doubts(strange, [names[number] for number in used])
-    doubts = ["the calibration may be wrong"] if strange and calibrated is not None else doubts
+    doubts = _doubts(strange, [names[number] for number in used], calibrated=calibrated is not None)
     evidence = [person for tracks in people if (person := gather_person(tracks, times, len(used))) is not None]
     fits = [fits[number] for number in used]
     refinements = options.refinements if calibrated is None else 0
@@ -212,8 +211,10 @@ def _shared(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
     return [tracks for tracks in people if len({track.view for track in tracks}) > 1]
 
 
-def _doubts(strange: Sequence[int], names: Sequence[str]) -> list[str]:
-    """Write a sentence about views whose people meet those of others by chance only."""
+def _doubts(strange: Sequence[int], names: Sequence[str], *, calibrated: bool) -> list[str]:
+    """Write sentences about strange views: there, nobody's landmarks meet those of another view."""
+    if strange and calibrated:
+        return ["the calibration may be wrong"]
     if len(strange) > len(names) - 2:
         return ["the views may show different people"]
     return [f"{names[view]} may show other people than the other views" for view in strange]

@@ -487,13 +487,13 @@ def _foreign_files(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
 @contextmanager
 def _own(path: Path, overwrite: bool) -> Iterator[None]:
     """Let a file be replaced that has the checksums which are stored in it: hpc wrote it as it is."""
+    if not is_command():  # programs replace what they like
+        yield
+        return
     try:
         is_own = overwrite or not (path.exists() and any(changed_datasets(TableFile(path))))
     except InputError:
         is_own = False
-    if not is_command():
-        yield
-        return
     with recorded(WrittenFiles(path.parent, Path(os.devnull), overwrite=is_own, remedy="`overwrite` replaces it")):
         yield
 
