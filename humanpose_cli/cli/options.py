@@ -421,6 +421,7 @@ class BatchFlags:
         """
         from tempfile import TemporaryDirectory
 
+        from humanpose_cli.batch.ledger import options_digest
         from humanpose_cli.batch.runner import run_items
         from humanpose_cli.io.atomic import remove_abandoned
         from humanpose_cli.io.protected import claim, recorded, refuse_input
@@ -441,11 +442,12 @@ class BatchFlags:
         if len(items) > 1:
             raise UsageError("out", f"is one file for {len(items)} inputs", got=str(out), remedy="name a folder")
         folder = Path(os.path.abspath(out)).parent
-        record = user_record(folder, overwrite=self.overwrite, remedy="`overwrite` replaces it")
+        # What took long to make is replaced by the same command for the same input alone.
+        made_of = [session.command, *map(os.path.abspath, items[0].files), options_digest(options)]
+        maker = "" if batch.derived else "\n".join(made_of)
+        record = user_record(folder, maker, overwrite=self.overwrite, remedy="`overwrite` replaces it")
         with TemporaryDirectory() as scratch, recorded(record):
             for output in items[0].outputs:
-                if not (batch.derived or self.overwrite) and output.exists():  # it took long to make
-                    raise UsageError(str(output), "exists already", remedy=record.remedy)
                 claim(output)
                 remove_abandoned(output)
             batch = replace(batch, out=Path(scratch))

@@ -96,11 +96,12 @@ def _marks_in(line: dict[str, Any], record: str) -> Iterator[tuple[str, Mark]]:
 
 
 @lru_cache(maxsize=8)
-def user_record(folder: Path, *, overwrite: bool = False, remedy: str = _MOVE) -> WrittenFiles:
-    """Return the record of a folder, an absolute path, in the user's data folder."""
+def user_record(folder: Path, maker: str = "", *, overwrite: bool = False, remedy: str = _MOVE) -> WrittenFiles:
+    """Return the record of a folder, an absolute path, in the user's data folder; each maker has its own."""
     file = Path(os.devnull)  # without a home
     with suppress(RuntimeError):
-        file = data_folder() / "written" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.jsonl"
+        name = hashlib.sha256(b"\n".join(map(os.fsencode, (folder, *[maker] * bool(maker))))).hexdigest()[:32]
+        file = data_folder() / "written" / f"{name}.jsonl"
     record = WrittenFiles(folder, file, overwrite=overwrite, remedy=remedy)
     record.marks(folder)  # now: what another process writes meanwhile is not replaced
     return record

@@ -20,6 +20,7 @@ from helpers import linear_recipe, small_slurm
 from helpers.errors import raises
 from helpers.patience import PATIENCE, wait_until
 
+from humanpose_cli.batch import slurm as slurm_jobs
 from humanpose_cli.batch.slurm import CommandJob, SlurmJobs, SlurmSettings, read_report, submit
 from humanpose_cli.cli.cluster import without_cluster_flags
 from humanpose_cli.core.errors import UnavailableError, UsageError
@@ -246,6 +247,21 @@ def test_a_process_that_is_always_killed_fails_in_the_end(tmp_path):
         job()
     assert (tmp_path / "tries").read_text() == "x\n" * 3
     assert CommandJob(("sh", "-c", "exit 4"))() == 4
+
+
+def test_a_report_of_the_user_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm_jobs, "_executor", lambda *_: None)
+    monkeypatch.setattr(slurm_jobs, "_submitted", lambda _, jobs: [str(job()) for job in jobs])
+    line, report = ["sh", "-c", "echo '{}'"], tmp_path / "report.json"
+    for _ in range(2):  # the second replaces what the first has written
+        submit("test", line, tmp_path, SlurmSettings(), None)
+    report.write_text("mine")
+    for act in (lambda: submit("test", line, tmp_path, SlurmSettings(), None), CommandJob(tuple(line), report)):
+        with raises(UsageError, subject="report.json", problem="was changed since"):
+            act()
+    assert report.read_text() == "mine"
+    submit("test", [*line, "--overwrite"], tmp_path, SlurmSettings(), None)
+    assert report.read_text() != "mine"
 
 
 SAVING = """

@@ -79,7 +79,7 @@ def test_bytes_of_the_user_stay(hpc, inputs, monkeypatch, line):
         assert hpc(*["preprocess", "images", "photos", "--no-fit", "--workers", "1", "--out", "cache"]).code == 0
     ran = hpc(*line.split())
     assert ran.code == 0, ran.err
-    assert hpc(*line.split()).code == (2 if line.startswith("fit") and "one" in line else 0)
+    assert hpc(*line.split()).code == 0
     shutil.copytree("out", "made")
     results = files("out")
     assert results
@@ -102,6 +102,14 @@ def test_bytes_of_the_user_stay(hpc, inputs, monkeypatch, line):
     assert [path.read_bytes() for path in files("out") if path.name != "run.json"] == [
         path.read_bytes() for path in files("made") if path.name != "run.json"
     ]
+
+
+@pytest.mark.slow
+def test_one_result_is_replaced_by_its_own_command_alone(hpc, inputs, monkeypatch):
+    monkeypatch.setattr(runner, "_Run", PlannedFiles)
+    for line, code in (("a.png", 0), ("a.png", 0), ("b.png", 2), ("a.png --height 1.7", 2), ("b.png --overwrite", 0)):
+        ran = hpc("fit", *f"photos/{line} --out one.fit.npz".split())
+        assert (ran.code, "exists already; --overwrite replaces it" in ran.err) == (code, code == 2), ran.err
 
 
 @pytest.mark.parametrize("before", ["", "first"])

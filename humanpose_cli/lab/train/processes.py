@@ -25,6 +25,7 @@ from humanpose_cli.io.protected import claim, is_command, recorded
 from humanpose_cli.io.written import WrittenFiles
 
 _TIMEOUT = timedelta(days=7)
+_LOCK, _RECORD = ".training.lock", ".hpc.written"  # in the folder of a training
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def only_training(folder: Path, group: Processes, names: Iterable[str] = (), res
         UsageError: If another training uses the folder, or if a file is the user's.
     """
     with ExitStack() as stack:
-        path = ensure_folder(folder) / ".training.lock"
+        path = ensure_folder(folder) / _LOCK
         alone = not group.first or stack.enter_context(locked_file(path))
         (is_training,) = group.agree(not alone)
         if is_training:
@@ -177,9 +178,21 @@ def only_training(folder: Path, group: Processes, names: Iterable[str] = (), res
         if group.first:
             remove_abandoned(folder)
             if is_command():
-                record = folder / ".hpc.written"
+                record = folder / _RECORD
                 is_old = bool(resumes) and (folder / resumes).exists() and not record.exists()
                 stack.enter_context(recorded(WrittenFiles(folder, record, overwrite=is_old)))
                 for path in sorted({*(folder / name for name in names), *(folder / "samples").glob("*.png")}):
                     claim(path)
         yield
+
+
+def claim_parts(folder: Path) -> None:
+    """Claim the files of trainings below a folder, each by the record of its training, before they are removed.
+
+    Raises UsageError if one is the user's.
+    """
+    for path in sorted(folder.rglob("*")) if is_command() else ():
+        if path.is_file() and path.name not in (_RECORD, _LOCK):
+            own = next((each for each in path.parents[: -len(folder.parents)] if (each / _RECORD).exists()), None)
+            with recorded(WrittenFiles(own, own / _RECORD)) if own else nullcontext():
+                claim(path)

@@ -14,6 +14,7 @@ from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.protected import protected_inputs
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
@@ -186,6 +187,18 @@ def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(c
     assert stops > 3
     for name in (rounds.ROUNDS, rounds.PLOT, rounds.SETTINGS, LAST, "evidence.npz", f"round-1/lifter/{LAST}"):
         assert (tmp_path / name).read_bytes() == (complete_run[0] / name).read_bytes(), name
+
+
+def test_a_new_start_removes_no_file_of_the_user(cache, tmp_path):
+    options, mine = replace(TINY, rounds=1), tmp_path / "round-1" / "network" / "notes.txt"
+    with protected_inputs():
+        run(cache, tmp_path, options)
+        mine.write_text("mine")
+        with raises(UsageError, subject="notes.txt", problem="exists already", remedy="move it elsewhere"):
+            run(cache, tmp_path, options, resume=False)
+        assert mine.read_text() == "mine"
+        mine.unlink()
+        assert run(cache, tmp_path, options, resume=False).finished
 
 
 def test_other_settings_are_refused_and_more_rounds_are_not(cache, complete_run):

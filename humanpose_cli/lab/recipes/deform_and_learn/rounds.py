@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
 from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, LifterData
 from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of
 from humanpose_cli.lab.train.kept import validation_cautions
-from humanpose_cli.lab.train.processes import Processes, only_training, processes
+from humanpose_cli.lab.train.processes import Processes, claim_parts, only_training, processes
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions, check_batch
 from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.lab.train.trainer import LAST, TrainPlan, TrainResult, train
@@ -213,9 +214,10 @@ class _Run:
         if resume and path.exists():
             refuse_other_settings(path, read_json(path), settings)
         else:
-            earlier = [*self.folder.glob("*.npz"), *self.folder.glob("round-*")]
-            for result in filter(Path.is_file, earlier):
-                claim(result)
+            patterns = ("*.npz", "round-*", "evidence", "held-out")
+            earlier = [result for pattern in patterns for result in self.folder.glob(pattern)]
+            for result in earlier:
+                claim_parts(result) if result.is_dir() else claim(result)
             for previous in earlier:
                 shutil.rmtree(previous) if previous.is_dir() else previous.unlink()
             (self.folder / ROUNDS).unlink(missing_ok=True)
@@ -260,7 +262,10 @@ class _Run:
                 self.report(min(first + batch, count), count, text)
             arrays = [read_npz(part) for part in parts]
             write_npz(path, {name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]})
-        shutil.rmtree(folder, ignore_errors=True)
+        for part in folder.glob("[0-9]*.npz"):
+            part.unlink()
+        with suppress(OSError):  # it is gone, or a file of the user is in it
+            folder.rmdir()
         return read_npz(path)
 
     def round(self, number: int) -> None:
