@@ -226,10 +226,13 @@ def _take_name(temporary: Path, path: Path, right: WriteClaim | None) -> None:
     if right is None:
         _rename(temporary, path)
         return
-    right.record.note(path, mark_of(temporary))
-    if right.record.overwrite or (right.replaces and presence(path) == right.replaces):
+    mark, overwrite = mark_of(temporary), right.record.overwrite
+    is_mine = overwrite or presence(path) == right.replaces
+    if is_mine:  # else, the folder, and the record in it, may be others' by now
+        right.record.note(path, mark)
+    if is_mine and (overwrite or right.replaces):
         _rename(temporary, path)
-    elif right.replaces or not _is_linked(temporary, path):
+    elif not is_mine or not _is_linked(temporary, path):
         raise UsageError(path, "was written by another program meanwhile", remedy="choose another `out`")
 
 

@@ -17,6 +17,7 @@ from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_ran
 from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.signatures import is_signed
+from humanpose_cli.io.sniffing import reading_error
 
 Kind: TypeAlias = Literal["image", "video", "frames"]
 
@@ -46,6 +47,11 @@ class FrameFiles:
         Raises InputError if they are missing or of another kind.
         """
         arguments, listed = self._arguments()
+        for path in listed:  # of many, the first that is missing is enough
+            try:
+                os.stat(path)
+            except OSError as error:
+                raise reading_error(path, error) from error
         inputs = open_inputs(arguments, listed=map(str, listed), sequence=self.kind == "frames", frames=self.range)
         wrong = next((item.path for item in inputs if item.error is None and item.kind != self.kind), None)
         link = next((file for item in inputs for file in item.files if os.path.islink(file)), None)

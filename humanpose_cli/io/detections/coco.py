@@ -32,7 +32,7 @@ from humanpose_cli.io.detections.records import (
     track_of,
 )
 
-_NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2
+_CONFIDENCES, _VISIBLE = np.array([0, HIDDEN_CONFIDENCE, 1]), 2  # of joints that are not labelled, hidden, visible
 
 
 def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
@@ -163,8 +163,8 @@ def _posed_person(
         raise InputError(where, f"has other keypoints ({kind})", expected=f"{3 * len(names)} numbers", got=got)
     joints = joints_by_name(where, kind, names) if names else joints_by_count(where, kind, len(rows))
     third = rows[:, 2]
-    if np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (flags or (third == _VISIBLE).any()):
-        rows[:, 2] = np.select([third >= _VISIBLE, third >= _HIDDEN], [1.0, HIDDEN_CONFIDENCE], 0.0)
+    if {*third.tolist()} <= {*range(len(_CONFIDENCES))} and (flags or (third == _VISIBLE).any()):
+        rows[:, 2] = _CONFIDENCES[third.astype(np.intp)]
     box = sized_box(where, record["bbox"]) if "bbox" in record else None
     keypoints = to_blazepose(rows, joints)
     if "locked" in record:

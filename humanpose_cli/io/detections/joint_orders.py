@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -79,14 +80,19 @@ def joints_by_name(where: str, kind: str, names: Sequence[str]) -> tuple[str, ..
     names no ankle, as in Human3.6M; a big toe is the index of the foot. Raises InputError if less than half of the
     limbs' joints are named.
     """
-    joints = [_joint(name) for name in names]
-    if not any(joint.endswith("_ankle") for joint in joints):
-        joints = [joint.replace("_foot", "_ankle") if joint.endswith("_foot") else joint for joint in joints]
-    joints = [joint if joint in BLAZEPOSE33 else "" for joint in joints]
+    joints = _joints(tuple(names))
     if len(set(joints).intersection(LIMB_JOINTS)) < _MIN_LIMB_JOINTS:
         got = ", ".join(names)[:80]
         raise InputError(where, f"holds joints of other names ({kind})", expected=", ".join(LIMB_JOINTS), got=got)
-    return tuple(joints)
+    return joints
+
+
+@lru_cache(maxsize=64)  # files with 100,000 people have the same names in each
+def _joints(names: tuple[str, ...]) -> tuple[str, ...]:
+    joints = [_joint(name) for name in names]
+    if not any(joint.endswith("_ankle") for joint in joints):
+        joints = [joint.replace("_foot", "_ankle") if joint.endswith("_foot") else joint for joint in joints]
+    return tuple(joint if joint in BLAZEPOSE33 else "" for joint in joints)
 
 
 def has_limbs(names: Sequence[str]) -> bool:
@@ -106,8 +112,16 @@ def _joint(name: str) -> str:
 def to_blazepose(rows: np.ndarray, joints: Sequence[str]) -> np.ndarray:
     """Reorder joints (K, 3) x, y, score to (33, 3) float32; scores are clipped to 0 to 1, missing joints are 0."""
     result = np.zeros((len(BLAZEPOSE33), 3), np.float32)
-    for joint, row in zip(joints, rows, strict=True):
-        if joint in BLAZEPOSE33 and row[2] > 0:
-            result[BLAZEPOSE33.index(joint)] = row
-    result[:, 2] = np.clip(result[:, 2], 0, 1)
+    from_rows, to_rows = _places(tuple(joints))
+    seen = rows[from_rows, 2] > 0
+    result[to_rows[seen]] = rows[from_rows[seen]]
+    np.minimum(result[:, 2], 1, out=result[:, 2])
     return result
+
+
+@lru_cache(maxsize=64)
+def _places(joints: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of a file's joints that blazepose33 has, and their rows there."""
+    pairs = [(row, BLAZEPOSE33.index(joint)) for row, joint in enumerate(joints) if joint in BLAZEPOSE33]
+    from_rows, to_rows = np.array(pairs, np.intp).reshape(-1, 2).T
+    return from_rows, to_rows

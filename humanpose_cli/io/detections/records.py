@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -221,12 +220,19 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,18}", text) is not None
 
 
+_UNTIDY = re.compile(r"\\|(^|/)\.?(/|$)")  # a path takes long
+
+
 def _normal(name: str) -> str:
+    if name.isascii() and not _UNTIDY.search(name):
+        return name
     return unicodedata.normalize("NFC", str(PurePosixPath(name.replace("\\", "/"))))
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
+    last = name.rpartition("/")[2]
+    stem, _, suffix = last.rpartition(".")
+    return stem if stem and suffix else last
 
 
 def _without_suffix(name: str) -> str:
@@ -251,10 +257,12 @@ def joint_rows(where: str, values: Any, *, what: str = "keypoints", width: int =
     if not values or len(values) % width:
         expected = f"{width} numbers for each joint"
         raise InputError(where, f"has unusable {what}", expected=expected, got=f"{len(values)} numbers")
-    missing = [value is None or (isinstance(value, float) and math.isnan(value)) for value in values]
-    clean = [0.0 if is_missing else value for is_missing, value in zip(missing, values, strict=True)]
+    missing = [place for place, value in enumerate(values) if value is None or value != value]  # NaN
+    clean = [*values]
+    for place in missing:
+        clean[place] = 0.0
     rows = finite_numbers(where, what, clean, (len(values),)).reshape(-1, width)
-    rows[np.reshape(missing, (-1, width)).any(1)] = 0
+    rows[[place // width for place in missing]] = 0
     return rows
 
 
