@@ -272,8 +272,8 @@ class FitRun:
         hasty_modes = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
         is_hasty = fit.options.get("detector") in hasty_modes
         remedy = "`detector=thorough` searches longer" if is_hasty else "mark the person with `boxes`, or try a crop"
-        if self.evidence.keypoints is not None:  # nobody is searched
-            remedy = "check that the keypoints are of this input"
+        for name in self.user_people:  # nobody is searched
+            remedy = f"check that the {name} are of this input"
         uncertain = Counter(detection.frame for detection in fit.unfitted if detection.reason == POSE_NOT_CERTAIN)
         if uncertain:
             count = max(uncertain.values())

@@ -187,6 +187,7 @@ def key_of(path: Path, root: Path) -> str:
 
 
 _MAX_MESSAGES = 10
+_MANY = 1000  # names of a list, none of which exists, that are one error
 _SEVERAL_KINDS = ANIMATED_SUFFIXES | {".ts"}  # the contents decide: animations, and programs in TypeScript
 
 
@@ -245,7 +246,7 @@ def open_inputs(
         UsageError: If nothing was given, or if two items have one key.
     """
     search = _Search(sequence, frames, rate, {_absolute(path) for path in exclude}, tuple(output_suffixes))
-    expansion = [*_expand(arguments, stdin), *map(_listed, listed)]
+    expansion = [*_expand(arguments, stdin), *_listed(listed)]
     if not expansion:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
     root = _common_root(expansion)
@@ -282,7 +283,7 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Arg
     expansion: list[_Argument] = []
     for argument in arguments:
         if str(argument) == "-":
-            expansion.extend(map(_listed, read_list(stdin)))
+            expansion.extend(_listed(read_list(stdin)))
         elif _ADDRESS.match(str(argument)):
             local = str(argument).removeprefix("file://")
             remedy = "download it first" if local == str(argument) else f"its path is {local}"
@@ -306,8 +307,13 @@ def _literal(name: str | Path, *, listed: bool = False) -> _Argument:
     return _Argument(path, anchor, problem, from_list=listed)
 
 
-def _listed(name: str | Path) -> _Argument:
-    return _literal(name, listed=True)
+def _listed(names: Iterable[str | Path]) -> list[_Argument]:
+    """Return the names of a list. Raises InputError if there are many and none exists, instead of an error for each."""
+    names = [*names]
+    if len(names) > _MANY and not any(map(os.path.lexists, names)):
+        problem = f"does not exist, nor do the other {len(names) - 1:,} files of the list"
+        raise InputError(names[0], problem, remedy="check the folder that their names begin in")
+    return [_literal(name, listed=True) for name in names]
 
 
 def _unusable(path: Path, name: str | Path, *, listed: bool) -> HpcError | None:

@@ -59,6 +59,17 @@ def test_a_detection_that_is_not_certain_is_said(hpc, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+def test_who_marks_the_people_is_not_told_to_search(hpc, tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((64, 48, 3), np.uint8))
+    people = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": []}
+    (tmp_path / "people.json").write_text(json.dumps(people))
+    for name in ("keypoints", "boxes"):
+        line = ("fit", str(tmp_path / "a.png"), f"--{name}", str(tmp_path / "people.json"), "--no-overlay")
+        said = hpc(*line, "--out", str(tmp_path / name)).err
+        assert f"a.png: no person was found; check that the {name} are of this input" in said
+
+
+@pytest.mark.slow
 def test_options_of_videos_are_not_recorded_with_photographs(hpc, tmp_path):
     write_image(tmp_path / "a.png", np.full((64, 48, 3), 128, np.uint8))
     line = ("fit", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--detector", "fast", "--no-overlay")

@@ -14,6 +14,7 @@ from humanpose_cli.cli import render
 from humanpose_cli.cli.command import function_of
 from humanpose_cli.cli.render import json_text, json_values, result_text
 from humanpose_cli.cli.session import ResultColumn
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 
@@ -211,6 +212,17 @@ def test_a_pipe_gets_every_item_on_one_line_of_tabs():
     assert lines[0].split("\t") == ["input", "status", "seconds", "outputs"]
     assert len(lines) == 100
     assert lines[-1].split("\t") == [r"98\t98.jpg", "done", "0.2", "a b"]
+
+
+def test_a_cell_and_an_error_are_cut_in_their_middle():
+    long = f"begin{'x' * 10_000}end"
+    cut = f"begin{'x' * 95} … {'x' * 194}end"
+    columns = (ResultColumn("gender", "gender"),)
+    item = ItemResult("a", Status.SUCCESS, details={"gender": long})
+    assert table((item,), columns, terminal=False).splitlines()[1].split("\t")[2] == cut
+    assert str(InputError("a", "is wrong", got=long, remedy="mend it")) == f"a: is wrong, found {cut}; mend it"
+    whole = "x" * 300
+    assert str(InputError("a", "is wrong", got=whole)) == f"a: is wrong, found {whole}"
 
 
 def test_a_pipe_gets_other_tables_as_tabs_too():

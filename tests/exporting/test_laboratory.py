@@ -9,8 +9,9 @@ from helpers.moving_people import FRAMES, PRESENT, moving_people, world_joints
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.exporting.bvh import bvh_text
 from humanpose_cli.exporting.exporter import export_fit
-from humanpose_cli.exporting.laboratory import joint_angles, turn_to_x
+from humanpose_cli.exporting.laboratory import joint_angles, trc_text, turn_to_x
 from humanpose_cli.exporting.motion import person_motion
 
 FIT = moving_people()
@@ -61,6 +62,15 @@ def test_the_first_person_faces_along_x():
     for pelvis in ((np.pi, 0, 0), (0, 0, np.pi)):
         assert angles_of({}, pelvis=pelvis)["pelvis_rotation"] == pytest.approx(0, abs=0.01)
     assert angles_of({}, pelvis=(np.pi - np.radians(10), 0, 0))["pelvis_tilt"] == pytest.approx(10, abs=0.01)
+
+
+def test_names_make_no_further_lines_or_cells():
+    person = person_motion(FIT, 0, BODY)
+    head = trc_text(FIT, BODY, person, TURN, "a\tb\nc").split("\n")[0]
+    assert head.split("\t") == ["PathFileType", "4", "(X/Y/Z)", r"a\tb\nc"]
+    names = (*person.skeleton.joint_names[:-1], "right hand\nOFFSET 9  9")
+    text = bvh_text(replace(person, skeleton=replace(person.skeleton, joint_names=names)), FIT.frame_rate)
+    assert [line.split()[1:] for line in text.split("\n") if "OFFSET_" in line] == [[r"right_hand\nOFFSET_9_9"]]
 
 
 @pytest.fixture(scope="module")

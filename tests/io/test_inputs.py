@@ -524,3 +524,12 @@ def test_ranges_without_a_frame_or_without_times(tmp_path):
         open_inputs(list(tmp_path.glob("*.png")), sequence=True, frames=parse_frame_range("-9:-5"))
     (item,) = open_inputs([tmp_path], sequence=True, frames=parse_frame_range("0.5s:"), rate=2)
     assert [frame.index for frame in item.frames()] == [1, 2]
+
+
+def test_a_long_list_of_which_nothing_exists_is_one_error(tmp_path):
+    names = [str(tmp_path / f"{number}.jpg") for number in range(1001)]
+    with raises(InputError, subject="0.jpg", problem="does not exist, nor do the other 1,000 files of the list"):
+        open_inputs(["-"], io.StringIO("\n".join(names)))
+    Path(names[5]).touch()
+    inputs = open_inputs([], listed=names)
+    assert len(inputs) == 1001

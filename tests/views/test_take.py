@@ -224,6 +224,8 @@ def test_a_mirrored_view_is_left_out():
 def test_views_of_different_people_are_refused(monkeypatch):
     monkeypatch.setattr(people, "MAX_DISAGREEMENT", 0.05)
     filmed = film(THREE[:2], TWO_PEOPLE, hidden=((0, 0), (1, 1)))
+    with raises(InputError, problem="share no person", remedy="check `offsets`; hpc fit reads each video alone"):
+        solved(filmed, offsets=[0.0, 0.0])
     with raises(InputError, problem="share no person"):
         solved(filmed)
 
