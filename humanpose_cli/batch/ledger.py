@@ -21,7 +21,6 @@ import socket
 import subprocess
 import sys
 import time
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -39,8 +38,7 @@ from humanpose_cli.io.atomic import ensure_folder, flush_folder, remove_abandone
 from humanpose_cli.io.locks import is_locked, lock_at_once
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import open_existing, presence, refuse_input, refuse_link
-from humanpose_cli.io.sniffing import read_bytes
-from humanpose_cli.io.written import WrittenFiles
+from humanpose_cli.io.written import WrittenFiles, checked, read_lines
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
@@ -160,7 +158,7 @@ def _merged(folder: Path) -> History:
     entries: list[tuple[int, Entry]] = []
     for path in sorted(folder.glob("ledger.*-of-*.jsonl")):
         turn = 0
-        for line in _read_lines(path):
+        for line in read_lines(path):
             schema = line.get("schema", 0)
             if isinstance(schema, int) and schema > SCHEMA_VERSION:
                 problem = "was written by a newer version of hpc"
@@ -186,41 +184,9 @@ def _merged(folder: Path) -> History:
 def count_outcomes(folder: Path, shard: Shard) -> Counter[str]:
     """Count the statuses of a shard's items by the last line of each; empty if there is no ledger yet."""
     path = folder / f"ledger.{shard.file_part}.jsonl"
-    lines = _read_lines(path) if path.exists() else ()
+    lines = read_lines(path) if path.exists() else ()
     last = {(entry.command, entry.path): entry.outcome for line in lines if (entry := _entry(line))}
     return Counter(last.values())
-
-
-_CHECK = b', "crc": '
-
-
-def _checked(row: bytes) -> bytes:
-    """Format a JSON object with its checksum as the last value."""
-    return b"%s%s%d}" % (row[:-1], _CHECK, zlib.crc32(row))
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the complete lines of a ledger, without damaged ones."""
-    content = read_bytes(path)
-    rows = [row for row in content.split(b"\n") if row and _is_complete(row)]
-    try:
-        lines = json.loads(b"[%s]" % b",".join(rows))  # twice as fast as one by one
-    except (ValueError, RecursionError):
-        lines = [_parsed(row) for row in rows]
-    return [line for line in lines if isinstance(line, dict)]
-
-
-def _is_complete(row: bytes) -> bool:
-    """Compare a line with its checksum; lines of early versions have none."""
-    values, mark, _ = row.rpartition(_CHECK)
-    return not mark or _checked(values + b"}") == row
-
-
-def _parsed(row: bytes) -> Any:
-    try:
-        return json.loads(row)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _entry(line: Mapping[str, Any]) -> Entry | None:
@@ -342,7 +308,7 @@ class Ledger:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         line = {"schema": SCHEMA_VERSION, "date": utc_time("microseconds"), **line}
-        row = _checked(json.dumps(line, ensure_ascii=True, default=_plain).encode("ascii"))
+        row = checked(json.dumps(line, ensure_ascii=True, default=_plain).encode("ascii"))
         try:
             self._file.write(row + b"\n")  # one write: whole lines even with several appenders
             finished = line["kind"] == "item" and line["outcome"] != Status.INTERRUPTED.value
