@@ -93,7 +93,7 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     Raises InputError for damaged files and unknown contents.
     """
     path = Path(path)
-    is_npz = not path.is_dir() and describe_file(path) == "a ZIP archive" and not _is_torch(path)
+    is_npz = not path.is_dir() and describe_file(path).endswith("ZIP archive") and not _is_torch(path)
     if not is_npz:
         check_fits(path)
     content = read_object(path, NPZ_NAMES)
@@ -118,7 +118,7 @@ def read_object(path: Path, names: set[str] | None = None) -> Any:
     if files := files_of_motion(path):
         return [read_json(file) if file.suffix.lower() == ".json" else read_object(file) for file in files]
     objects = partial(read_pickle, path)
-    if describe_file(path) != "a ZIP archive":
+    if not describe_file(path).endswith("ZIP archive"):
         return _item(read_npy(path, objects) if path.suffix.lower() == ".npy" else objects())
     if _is_torch(path):
         return _read_torch(path)
