@@ -133,7 +133,8 @@ def user_record(folder: Path, maker: str = "", *, overwrite: bool = False, remed
     """Return the record of a folder, an absolute path, in the user's data folder; each maker has its own."""
     file = Path(os.devnull)  # without a home
     with suppress(RuntimeError):
-        name = hashlib.sha256(b"\n".join(map(os.fsencode, (folder, *[maker] * bool(maker))))).hexdigest()[:32]
+        text = f"{folder}\n{maker}" if maker else str(folder)
+        name = hashlib.sha256(os.fsencode(text)).hexdigest()[:32]
         file = data_folder() / "written" / f"{name}.jsonl"
     record = WrittenFiles(folder, file, overwrite=overwrite, remedy=remedy)
     record.marks(folder)  # now: what another process writes meanwhile is not replaced
