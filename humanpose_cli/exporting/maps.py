@@ -4,7 +4,7 @@ Every map has one image for each frame of the fit, in the frame's size, also for
 forms: normals as ControlNet 1.1 reads them (README of lllyasviel/ControlNet-v1-1-nightly: "blue is front, red is left,
 green is top"); figures and colours of OpenPose's 18 points as `draw_bodypose` of zai-org/SCAIL-Pose,
 DWPoseProcess/dwpose/util.py, draws them, with sticks of 4 pixels in images of 512; JSON as comfyui_controlnet_aux
-writes it (see `io.detections.openpose`); shaded bodies on black for `pose_video` of ComfyUI's node WanSCAILToVideo
+writes it (see `io.detections.programs`); shaded bodies on black for `pose_video` of ComfyUI's node WanSCAILToVideo
 (comfy_extras/nodes_scail.py).
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import restricted_pickle
 
-_LARGEST = 1e9  # magnitude of numbers in JSON
-_FEW = 8  # numbers, up to which a loop is faster than NumPy
+LARGEST = 1e9
+"""Magnitude of numbers in JSON."""
 
 
 def existing_folder(path: Path, purpose: str) -> Path:
@@ -90,7 +89,7 @@ def array_field(
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Return whether a value of a JSON document is a finite number of a plausible magnitude."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
 def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> NDArray[np.float64]:
@@ -99,13 +98,8 @@ def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) 
     if not isinstance(values, list) or len(values) not in counts:
         got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
         raise InputError(where, f"has unusable {what}", expected=expected, got=got)
-    if len(values) > _FEW and {*map(type, values)} <= {int, float}:
-        with suppress(OverflowError):
-            array = np.array(values, np.float64)
-            if array.max() < _LARGEST and array.min() > -_LARGEST:  # false for NaN
-                return array
     for value in values:
         if not is_number(value):
-            range_text = f"finite numbers between -{_LARGEST:g} and {_LARGEST:g}"
+            range_text = f"finite numbers between -{LARGEST:g} and {LARGEST:g}"
             raise InputError(where, f"has unusable {what}", expected=range_text, got=repr(value)[:40])
     return np.array(values, np.float64)

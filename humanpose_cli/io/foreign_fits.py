@@ -8,13 +8,13 @@
 | PromptHMR | `results.pkl` (joblib) | SMPL-X | in the file |
 | CameraHMR | `.npz` labels, CamSMPLify's `output.npz` | SMPL | a matrix a row |
 | GVHMR | `hmr4d_results.pt` | SMPL-X | a matrix a frame |
+| HybrIK | `res.pk` | SMPL | of each box |
 | SAM 3D Body | what `process_one_image` returns, pickled | MHR, by its keypoints | a focal length a row |
 | AMASS | `.npz`, with a camera file | SMPL+H, SMPL-X | ours: `focal`, `world_to_camera` … |
 
 All of them use our camera axes (x right, y down, z forward) and add the translation after posing, as smplx does.
 Weak-perspective cameras (s, tx, ty) of crops are not read: every file also has the translation for the full image,
 tz = 2 f / (s · box). The layouts follow the programs' public code; each reader names the file.
-torch is imported only for files that need it, so that a command reports errors at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,10 +31,10 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, MHR70_ROWS, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
-from humanpose_cli.io.npz_files import NpzArchive, check_archive, npz_names, read_npy
-from humanpose_cli.io.restricted_pickle import as_array, check_torch_pickles, read_pickle
+from humanpose_cli.io.documents import is_torch, outline_of, read_document
+from humanpose_cli.io.restricted_pickle import as_array
 from humanpose_cli.io.sniffing import describe_file, reader_of
-from humanpose_cli.io.text_files import file_head, read_json
+from humanpose_cli.io.text_files import file_head
 from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 
 Foreign = Literal["smpl", "smplx", "joints"]
@@ -63,6 +62,7 @@ class ForeignFits:
         confidence: (N,) float, 0 to 1. Confidence of the person.
         frame_count: Number of frames that the program read; None if unknown.
         world_to_camera: (frame_count, 4, 4) float. Rigid motions from a world with y down, or None.
+        notes: Sentences about rows that are left out.
     """
 
     program: str
@@ -80,6 +80,7 @@ class ForeignFits:
     joints: Array | None = None
     frame_count: int | None = None
     world_to_camera: Array | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -89,11 +90,11 @@ class ForeignFits:
 def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     """Read the fits in another program's file, recognised by its contents; None for an unknown `.npz`.
 
-    Pickles are read without running anything in them (`io.restricted_pickle`), torch's files with `weights_only`.
-    Raises InputError for damaged files and unknown contents.
+    Nothing in the file is run (`io.documents`). People without frames, and rows with numbers that are not finite, are
+    left out, the latter with a note. Raises InputError for damaged files and unknown contents.
     """
     path = Path(path)
-    is_npz = not path.is_dir() and describe_file(path).endswith("ZIP archive") and not _is_torch(path)
+    is_npz = not path.is_dir() and describe_file(path).endswith("ZIP archive") and not is_torch(path)
     if not is_npz:
         check_fits(path)
     content = read_object(path, NPZ_NAMES)
@@ -104,35 +105,9 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
 
 
 def read_object(path: Path, names: set[str] | None = None) -> Any:
-    """Read the contents of a pickle, a file of NumPy or `torch.save`, or a folder of EasyMocap or TRAM.
-
-    Nothing in the file is run.
-
-    Args:
-        path: The file or folder.
-        names: Names of the arrays of an `.npz` to read; None for all.
-
-    Returns:
-        Tables, arrays or tensors; for a folder a list.
-    """
-    if files := files_of_motion(path):
-        return [read_json(file) if file.suffix.lower() == ".json" else read_object(file) for file in files]
-    objects = partial(read_pickle, path)
-    if not describe_file(path).endswith("ZIP archive"):
-        return _item(read_npy(path, objects) if path.suffix.lower() == ".npy" else objects())
-    if _is_torch(path):
-        return _read_torch(path)
-    with NpzArchive(path) as archive:
-        return {name: _item(array) for name, array in archive.read(names, objects).items()}
-
-
-def _item(content: Any) -> Any:
-    """Return the object in an array of one; anything else unchanged."""
-    return content.item() if _has_objects(content) and not content.shape else content
-
-
-def _has_objects(content: Any) -> bool:
-    return isinstance(content, np.ndarray) and content.dtype.hasobject
+    """Read the contents of a file as `read_document`, or those of EasyMocap's or TRAM's folder as a list."""
+    files = files_of_motion(path)
+    return list(map(read_document, files)) if files else read_document(path, names)
 
 
 def files_of_motion(path: Path) -> list[Path]:
@@ -189,23 +164,9 @@ _NO_FITS = (
     *("an image", "a video", "a HEIC image", "an OpenEXR image", "a Photoshop file", "an SVG drawing"),
     *("text", "an empty file", "a web page", "a PDF document", "an HDF5 file", "a glTF file"),
 )
-_EXPECTED = "a fit file, or results of 4D-Humans (PHALP), WHAM, TRAM, PromptHMR, CameraHMR, GVHMR, SAM 3D Body or AMASS"
-
-
-def _is_torch(path: Path) -> bool:
-    return any(name.endswith("data.pkl") for name in npz_names(path))
-
-
-def _read_torch(path: Path) -> Any:
-    import torch
-
-    check_archive(path)
-    try:
-        check_torch_pickles(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged archives raise whatever they lead to
-        problem, got = "is refused: it cannot be read as plain tensors", " ".join(str(error).split())[:200]
-        raise InputError(path, problem, got=got, remedy="make it again") from error
+_EXPECTED = (
+    "a fit file, or results of 4D-Humans (PHALP), WHAM, TRAM, PromptHMR, CameraHMR, GVHMR, HybrIK, SAM 3D Body or AMASS"
+)
 
 
 @contextmanager
@@ -217,15 +178,6 @@ def documented(path: Path) -> Iterator[None]:
         got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         remedy = "make it again, or report its program"
         raise InputError(path, "has not the documented layout", got=got, remedy=remedy) from error
-
-
-def outline_of(content: Any) -> str:
-    """Describe the contents of a file for errors."""
-    if isinstance(content, np.ndarray):
-        return f"an array {content.shape} of {content.dtype}"
-    if isinstance(content, Mapping):
-        return "a table of " + (", ".join(str(key)[:40] for key in list(content)[:6]) or "nothing")
-    return f"{type(content).__name__}" + (f" of {len(content)}" if isinstance(content, Sequence) else "")
 
 
 def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
@@ -268,13 +220,20 @@ def _rows(
     for name in ("poses", "betas", "trans", "focal", "principal_point", "image_size", "confidence"):
         columns[name] = columns[name].astype(np.float64)
     columns["poses"] = np.pad(columns["poses"], ((0, 0), (0, _SMPL - columns["poses"].shape[1])))
-    return ForeignFits(program, model, **columns, frame_count=frame_count, world_to_camera=world_to_camera)
+    numbers = np.concatenate([columns[name] for name in ("poses", "betas", "trans")], axis=1)
+    is_usable = np.isfinite(numbers).all(1)
+    notes: tuple[str, ...] = ()
+    if not is_usable.all():
+        columns = {name: column[is_usable] for name, column in columns.items()}
+        notes = (f"{(~is_usable).sum()} of {len(is_usable)} rows of {path.name} hold no finite numbers: left out",)
+    if not is_usable.any():
+        raise InputError(path, "holds no row of finite numbers", got=f"{len(is_usable)} rows")
+    return ForeignFits(program, model, **columns, frame_count=frame_count, world_to_camera=world_to_camera, notes=notes)
 
 
 def numbers_of(value: Any, *shape: int) -> Array:
     """Convert a value to float64 of this shape; −1 stands for any length. Raises ValueError for anything else."""
-    array = value.detach().cpu().numpy() if hasattr(value, "detach") else value  # a tensor of torch's
-    return as_array(array).astype(np.float64).reshape(shape)
+    return as_array(value).astype(np.float64).reshape(shape)
 
 
 def body_poses(parts: Sequence[Any]) -> Array:
@@ -326,6 +285,8 @@ def _rows_of_person(table: Mapping[str, Any], track: int, **more: Array) -> list
         return table[next((name for name in names if name in table), names[0])]
 
     names = ("global_orient", "body_pose")
+    if not len(table[names[1]] if names[1] in table else first_of(*_POSES)):  # a track of no frames
+        return []
     poses = body_poses([table[name] for name in names] if names[1] in table else [first_of(*_POSES)])
     count = len(poses)
     columns = {
@@ -338,7 +299,7 @@ def _rows_of_person(table: Mapping[str, Any], track: int, **more: Array) -> list
     return [{"track": track, **{name: column[row] for name, column in columns.items()}} for row in range(count)]
 
 
-_PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
+_PHALP_FOCAL, _PHALP_SIZE, _HYBRIK_FOCAL = 5000.0, 256.0, 1000.0
 
 
 def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
@@ -350,7 +311,7 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     # the full image the focal length is 5000 · max(width, height) / 256, centred.
     rows = []
     for key, frame in content.items():
-        for row, track in enumerate(frame["tid"]):
+        for row, track in enumerate(() if frame is None else frame["tid"]):
             if int(frame["tracked_time"][row]) > 0:
                 continue
             smpl = frame["smpl"][row]
@@ -443,9 +404,30 @@ def _read_camerahmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
 def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`): one person, every frame, `K_fullimg` (L, 3, 3)."""
     # Bodies are of the neutral SMPL-X of `hmr4d/utils/smplx_utils.py`, "supermotion".
-    count = len(content["K_fullimg"])
-    rows = _rows_of_person(content["smpl_params_incam"], 0, **_intrinsics(content["K_fullimg"], count))
+    # Files that were saved again may lack `K_fullimg`; without a calibration its focal length is the image's diagonal
+    # (`hmr4d/utils/geo/hmr_cam.py`, `estimate_K`).
+    count = len(content["smpl_params_incam"]["body_pose"])
+    cameras = _intrinsics(content["K_fullimg"], count) if "K_fullimg" in content else {}
+    rows = _rows_of_person(content["smpl_params_incam"], 0, **cameras)
     return _rows(path, rows, "GVHMR", "smplx", frame_count=count)
+
+
+def _read_hybrik(path: Path, content: Mapping[str, Any]) -> ForeignFits:
+    """Read HybrIK's `res.pk` (`scripts/demo_video.py`): one person, lists with an entry a frame."""
+    # `pred_thetas` are rotation matrices (216,), `transl` is in the axes of the crop's camera: its principal point is
+    # the middle of the square `bbox` (x0 y0 x1 y1), and its focal length 1000 pixels where that square has 256.
+    count = len(content["pred_thetas"])
+    boxes = numbers_of(np.array(content["bbox"]), count, 4)
+    matrices = numbers_of(np.array(content["pred_thetas"]), count, len(SMPL24), 3, 3)
+    columns = {"poses": body_poses([matrices]), "betas": numbers_of(np.array(content["pred_betas"]), count, 10)}
+    columns |= {"trans": numbers_of(np.array(content["transl"]), count, 3), "frame": np.arange(count)}
+    columns |= {
+        "focal": _HYBRIK_FOCAL * (boxes[:, 2] - boxes[:, 0]) / _PHALP_SIZE,
+        "principal_point": (boxes[:, :2] + boxes[:, 2:]) / 2,
+        "names": np.array([Path(str(name)).name for name in content["img_path"]]),
+    }
+    rows = [{"track": 0, **{name: column[row] for name, column in columns.items()}} for row in range(count)]
+    return _rows(path, rows, "HybrIK", frame_count=count)
 
 
 # A body is fitted to fewer joints than MHR has in common with blazepose33.
@@ -463,7 +445,8 @@ def _people_of_sam(content: Any) -> list[tuple[str, list[Mapping[str, Any]]]]:
 
 
 def _is_sam(content: Any) -> bool:
-    if not isinstance(content, Mapping | list | tuple) and not _has_objects(content):
+    has_objects = isinstance(content, np.ndarray) and content.dtype.hasobject
+    if not has_objects and not isinstance(content, Mapping | list | tuple):
         return False
     try:
         people = [person for _, frame in _people_of_sam(content) for person in frame]
@@ -514,7 +497,8 @@ _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], ForeignFits]]
     (lambda stored: first_has(stored, "pose", "trans", "betas"), _read_wham),
     (_is_tram, _read_tram),
     (lambda stored: _has(stored, "people", "camera"), _read_prompthmr),
-    (lambda stored: _has(stored, "smpl_params_incam", "K_fullimg"), _read_gvhmr),
+    (lambda stored: _has(stored, "smpl_params_incam"), _read_gvhmr),
+    (lambda stored: _has(stored, "pred_thetas", "pred_betas", "bbox"), _read_hybrik),
     (lambda stored: _has(stored, "imgname", "cam_int", "shape"), _read_camerahmr),
     (_is_sam, _read_sam),
 )

@@ -12,7 +12,6 @@ import io
 import math
 import pickle
 import zipfile
-import zlib
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,19 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.sniffing import read_bytes
-from humanpose_cli.io.unpacking import UnpackedBudget
+from humanpose_cli.io.unpacking import uncompressed
 
-_COMPRESSION_MAGIC = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
 _PROBLEM = "is not a readable pickle"
 _LEGACY_PICKLES = 5  # in files of torch before 1.6: magic number, version, machine, object, keys of the storages
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> Any:
-    """Read the object in a pickle of Python 2 or 3.
+    """Read the object in a pickle of Python 2 or 3, or in a file of `torch.save` in both of its forms.
 
     It may hold containers, numbers, text (Latin-1 in Python 2) and arrays, also as joblib.dump writes them (plain, or
-    compressed by zlib or gzip). Sparse matrices become dense, tensors become arrays, and chumpy's expressions None.
-    Shared objects are copied for each use.
+    compressed as `uncompressed` reads it). Sparse matrices become dense, tensors become arrays, and chumpy's
+    expressions None. Shared objects are copied for each use.
 
     Args:
         path: The file.
@@ -49,17 +48,33 @@ def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> A
         InputError: If the file is damaged, names anything but containers and arrays, or needs more memory.
     """
     content = read_bytes(path) if content is None else content
-    if content[:2] in _COMPRESSION_MAGIC:  # as joblib does, by zlib or gzip
-        try:
-            content = UnpackedBudget(path, len(content), more=more).inflate(content, zlib.MAX_WBITS | 32)
-        except (ValueError, zlib.error) as error:
-            raise InputError(path, _PROBLEM, got=f"{type(error).__name__}: {error}") from error
+    content = uncompressed(path, content, more=more)
     return read_isolated(path, load_pickle, content, problem=_PROBLEM, more=more)
 
 
 def load_pickle(content: bytes) -> Any:
-    """Unpickle bytes in the reader process."""
-    return _Reader(io.BytesIO(content)).load()
+    """Unpickle bytes in the reader process; tensors become arrays."""
+    if content.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+            reader = _Reader(io.BytesIO(archive.read(name)))
+            value = reader.load()
+            for key, storage in reader.storages.items():
+                storage.fill(archive.read(f"{name.removesuffix('data.pkl')}data/{key}"))
+        return value
+    file = io.BytesIO(content)
+    reader = _Reader(file)
+    value = reader.load()
+    if not isinstance(value, int) or value != _LEGACY_MAGIC:
+        return value
+    _Reader(file).load()  # the version
+    _Reader(file).load()  # the machine
+    value = reader.load()
+    for key in _Reader(file).load():
+        file.read(8)  # the number of elements once more
+        storage = reader.storages[key]
+        storage.fill(file.read(storage.count * storage.dtype.itemsize))
+    return value
 
 
 def as_array(value: object) -> NDArray[Any]:
@@ -142,22 +157,33 @@ _STORAGES = {
 """numpy's types by torch's names; bfloat16 is read as its bits."""
 
 
-def _storage(content: bytes) -> NDArray[Any]:
-    """Replace torch.storage._load_from_bytes: read a storage that torch.save wrote in its older form."""
-    file = io.BytesIO(content)
-    *_, (_, kind, _, _, count, _), _ = [_Reader(file).load() for _ in range(_LEGACY_PICKLES)]
-    file.read(8)  # the number of elements once more
-    return np.frombuffer(file.read(count * np.dtype(kind).itemsize), kind)
+class _Storage:
+    """The numbers of tensors, which follow the objects of a file of torch."""
+
+    def __init__(self, kind: str, count: int) -> None:
+        self.dtype, self.count, self.values = np.dtype(kind), count, np.zeros(0)
+
+    def fill(self, content: bytes) -> None:
+        """Set the numbers."""
+        self.values = np.frombuffer(content, self.dtype, self.count)
 
 
-def _tensor(storage: NDArray[Any], offset: int, shape: Any, strides: Any, *_: object) -> NDArray[Any]:
-    """Replace torch._utils._rebuild_tensor_v2."""
-    reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and reach >= len(storage)):
-        raise ValueError(f"a tensor of {shape} beyond its storage")
-    steps = [stride * storage.itemsize for stride in strides]
-    values = np.lib.stride_tricks.as_strided(storage[offset:], shape, steps)
-    return (values.astype("<u4") << 16).view("<f4") if storage.dtype == "<u2" else values
+class _Tensor(_Stub):
+    """A tensor in a storage that is filled later; stands in for torch._utils._rebuild_tensor_v2."""
+
+    def __init__(self, storage: _Storage, offset: int, shape: Any, strides: Any, *_: object) -> None:
+        self.state = storage, offset, shape, strides
+
+    def make(self) -> NDArray[Any]:
+        """Build the array."""
+        storage, offset, shape, strides = self.state
+        values = storage.values
+        reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+        if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and reach >= len(values)):
+            raise ValueError(f"a tensor of {shape} beyond its storage")
+        steps = [stride * values.itemsize for stride in strides]
+        array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps)
+        return (array.astype("<u4") << 16).view("<f4") if array.dtype == "<u2" else array
 
 
 def _encoded(text: str, _encoding: str) -> bytes:
@@ -180,8 +206,9 @@ _NAMES: dict[str, Any] = {
     "_codecs.encode": _encoded,
     "numpy.ndarray": np.ndarray,
     "numpy.dtype": np.dtype,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch.storage._load_from_bytes": _storage,
+    "torch._utils._rebuild_tensor_v2": _Tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "torch.storage._load_from_bytes": load_pickle,
 }
 
 
@@ -191,6 +218,7 @@ class _Reader(pickle.Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="latin1")
         self.file = file
+        self.storages: dict[Any, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (stand_in := _NAMES.get(f"{module}.{name}")) is not None:
@@ -214,7 +242,8 @@ class _Reader(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         if not isinstance(pid, tuple):  # torch's description of a storage
             raise pickle.UnpicklingError("persistent names are not read")
-        return pid
+        _, kind, key, _, count, *_ = pid
+        return self.storages.setdefault(key, _Storage(kind, count))
 
     def _joblib_wrapper(self) -> type[_Stub]:
         """Make the class of joblib's arrays: the bytes of the array, or a pickle of its objects, follow its state."""

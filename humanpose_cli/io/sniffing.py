@@ -102,10 +102,11 @@ def check_readable(path: Path | str) -> None:
 def file_kind(path: Path | str) -> FileKind:
     """Recognize a file by its first bytes. Raises InputError if it cannot be opened."""
     with reading(path), open(path, "rb") as file:
-        return _kind_of(file.read(_HEAD_BYTES))
+        return kind_of(file.read(_HEAD_BYTES))
 
 
-def _kind_of(head: bytes) -> FileKind:
+def kind_of(head: bytes) -> FileKind:
+    """Recognize the first bytes of a file."""
     if not head:
         return "empty"
     if head[:4] == b"RIFF":

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,19 +44,37 @@ def file_head(path: Path) -> str:
 
 
 def read_text(path: Path, *, kind: str = "text", remedy: str = "", limit: int = _MAX_TEXT) -> str:
-    """Read a file in UTF-8, with or without a byte order mark. Raises InputError that it is no `kind` file."""
+    """Read text in UTF-8, or in UTF-16 or UTF-32 as `json.detect_encoding` finds it, without its byte order mark.
+
+    Raises InputError that it is no `kind` file.
+    """
+    if (text := decoded(read_bytes(path, limit))) is None:
+        raise InputError(path, f"is no {kind} file", got=describe_file(path), remedy=remedy)
+    return text
+
+
+def decoded(content: bytes) -> str | None:
+    """Decode text without its byte order mark; None if the bytes are none."""
     try:
-        return read_bytes(path, limit).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"is no {kind} file", got=describe_file(path), remedy=remedy) from error
+        return content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        return None
 
 
 def read_json(path: Path, *, remedy: str = "") -> Any:
-    """Read a JSON document. Raises InputError with the line of an error."""
-    text = read_text(path, kind="JSON", remedy=remedy)
+    """Read a JSON document or JSON lines, which become a list. Raises InputError with the line of an error."""
+    return parse_json(path, read_text(path, kind="JSON", remedy=remedy), remedy=remedy)
+
+
+def parse_json(path: Path, text: str, *, remedy: str = "") -> Any:
+    """Parse the text of a JSON file as `read_json`."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        with suppress(ValueError, RecursionError):
+            lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+            if len(lines) > 1:
+                return lines
         problem = f"is no JSON from line {error.lineno} on ({error.msg})" if text.strip() else "is empty"
         raise InputError(path, problem, remedy=remedy) from error
     except (RecursionError, ValueError) as error:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import read_bytes
 
 _MAX_BYTES = 4 << 30  # unpacked, or twice the file's size
+_UNPACKERS: Mapping[bytes, Callable[[], Any]] = {
+    **dict.fromkeys((b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), partial(zlib.decompressobj, 47)),
+    b"BZh": bz2.BZ2Decompressor,
+    **dict.fromkeys((b"\xfd7zXZ\0", b"\x5d\0\0"), partial(lzma.LZMADecompressor, memlimit=1 << 28)),
+}
+"""Makers of unpackers by the first bytes; 47 makes zlib read its own header or gzip's."""
 _MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 
 
@@ -24,6 +35,25 @@ def read_gzip(path: Path) -> bytes:
     """Read a file that gzip compressed, within `unpacked_limit`. Raises as `UnpackedBudget.inflate`."""
     content = read_bytes(path)
     return UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
+
+
+def uncompressed(path: Path, content: bytes, *, more: int = 0) -> bytes:
+    """Unpack bytes that gzip, zlib, bzip2, LZMA or xz compressed, as joblib does; others stay.
+
+    Raises InputError if they are damaged, or if there are more than an `UnpackedBudget` with `more` allows.
+    """
+    unpacker: Any = next((make() for magic, make in _UNPACKERS.items() if content.startswith(magic)), None)
+    if unpacker is None:
+        return content
+    budget = UnpackedBudget(path, len(content), more=more)
+    try:
+        unpacked = unpacker.decompress(content, budget.left + 1)
+    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(path, "is damaged", got=f"{type(error).__name__}: {error}") from error
+    budget.take(len(unpacked))
+    if not unpacker.eof:
+        raise InputError(path, "is damaged", got="compressed data that is cut short")
+    return bytes(unpacked)
 
 
 class UnpackedBudget:

@@ -7,9 +7,26 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 
 WIDTH, HEIGHT = 360, 640
-FEET = ["left_foot_index", "right_foot_index", "left_heel", "right_heel"]
-NAMES = (*COCO17.joint_names, *FEET)
-TRUTH = dict(zip(NAMES, np.random.default_rng(3).uniform(50, 350, (len(NAMES), 2)).round(2).tolist(), strict=True))
+_FACE = {
+    "nose": (180, 100),
+    "left_eye": (186, 93),
+    "right_eye": (174, 94),
+    "left_ear": (195, 97),
+    "right_ear": (164, 98),
+}
+_LEFT = {  # of a person who faces the camera; the right side is the mirror image, a little lower
+    "shoulder": (222, 160),
+    "elbow": (241, 231),
+    "wrist": (246, 299),
+    "hip": (206, 300),
+    "knee": (211, 407),
+    "ankle": (214, 512),
+    "foot_index": (219, 540),
+    "heel": (213, 527),
+}
+TRUTH = {name: [float(x), float(y)] for name, (x, y) in _FACE.items()}
+TRUTH |= {f"left_{joint}": [x + 0.25, y + 0.5] for joint, (x, y) in _LEFT.items()}
+TRUTH |= {f"right_{joint}": [360.5 - x, y + 3.25] for joint, (x, y) in _LEFT.items()}
 HALPE = [
     *COCO17.joint_names,
     *("head", "neck", "hip", "left_foot_index", "right_foot_index"),

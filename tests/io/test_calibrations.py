@@ -57,7 +57,6 @@ def test_what_would_not_be_read_is_not_written(tmp_path, cameras):
     ("change", "subject", "got"),
     [
         ({"schema_version": 2}, "", "2"),
-        ({"format": "other"}, "", "format, schema_version"),
         ({"unit": "ft"}, "", ""),
         ({"cameras": {}}, "", ""),
         ({"cameras": [7]}, "", ""),
@@ -115,7 +114,10 @@ def test_damage_and_impossible_cameras(tmp_path, cameras, change, subject, got):
         ('{"a": 1}', "", "a"),
         ("{", "", ""),
         ("[c]\nmatrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "(camera c)", ""),
-        ("[c]\nmatrix = 1\nrotation = 1\ntranslation = 1\n[metadata]\nunit = 'ft'", "matrix", "()"),
+        ("[c]\nmatrix = 1\nrotation = 1\ntranslation = 1\n[metadata]\nunit = 'ft'", "(unit)", "'ft'"),
+        ("[c]\nmatrix = 1\nrotation = 1\ntranslation = 1", "matrix", "()"),
+        ("cam0:\n  camera_model: pinhole\n", "", ""),
+        ("# Camera list with one line of data per camera:\n", "", ""),
     ],
 )
 def test_a_file_that_is_no_calibration(tmp_path, text, subject, got):

@@ -83,12 +83,13 @@ def test_a_table_without_a_name_has_its_key(tmp_path):
 # EasyMocap
 
 
-def test_easymocap_without_sizes_and_with_numbers_as_names(tmp_path):
-    start = "%YAML:1.0\n---\nnames:\n  - 3\n"
-    (tmp_path / "intri.yml").write_text(start + files.opencv_matrix("K_3", RIG[0].matrix))
-    pose = files.opencv_matrix("Rot_3", RIG[0].rotation) + files.opencv_matrix("T_3", RIG[0].translation)
+@pytest.mark.parametrize("name", ["3", "03"])
+def test_easymocap_without_sizes_and_with_numbers_as_names(tmp_path, name):
+    start = f"%YAML:1.0\n---\nnames:\n  - {name}\n"
+    (tmp_path / "intri.yml").write_text(start + files.opencv_matrix(f"K_{name}", RIG[0].matrix))
+    pose = files.opencv_matrix(f"Rot_{name}", RIG[0].rotation) + files.opencv_matrix(f"T_{name}", RIG[0].translation)
     (tmp_path / "extri.yml").write_text(start + pose)
-    camera = read_calibration(tmp_path).cameras["3"]
+    camera = read_calibration(tmp_path).cameras[name]
     assert (camera.size, camera.distortion.any()) == (None, False)
     np.testing.assert_allclose(camera.rotation, RIG[0].rotation, atol=1e-12)
 

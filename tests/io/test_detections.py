@@ -1,35 +1,221 @@
-"""People of other detectors: COCO, OpenPose, MMPose, boxes; matched to images; refused by record."""
+"""People of other detectors: a file of each program, matched to images; bad records are left out, bad files refused."""
 
 from __future__ import annotations
 
+import gzip
+import json
+import pickle
+
 import numpy as np
 import pytest
+from helpers.detection_files import (
+    BODY_25,
+    HALPE,
+    HEIGHT,
+    PEOPLE18,
+    TRUTH,
+    VITPOSE25,
+    WIDTH,
+    alphapose,
+    dicts,
+    flat,
+    labels,
+    openpose,
+    point,
+    scaled,
+    ultralytics,
+    vitpose,
+)
 from helpers.errors import raises
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections import FrameKey, read_boxes, read_keypoints
+from humanpose_cli.io.detections.joint_orders import ORDERS
 
 COCO_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)
+KEYPOINTS = flat(COCO17.joint_names)
+FULL = np.reshape(KEYPOINTS, (17, 3))
 
 
-def coco_keypoints(seed=0, third=0.9) -> list[float]:
-    rng = np.random.default_rng(seed)
-    return np.column_stack((rng.uniform(10, 500, (17, 2)).round(2), np.full(17, third))).ravel().tolist()
+def mmpose(names, **more) -> dict:
+    return {"keypoints": [*map(point, names)], "keypoint_scores": [0.9] * (len(names) - 1) + [1.2], **more}
+
+
+RESULT = {"image_id": 1, "category_id": 1, "keypoints": KEYPOINTS}
+VIDEOS = {  # program → files, joints, frames with people, track
+    "alphapose17": ({"a.json": alphapose(COCO17.joint_names, idx=[3.0])}, COCO17, [0, 1, 11], 3),
+    "alphapose136": ({"a.json": alphapose([*HALPE, *["face"] * 110])}, COCO21, [0, 1, 11], None),
+    "pose2sim": ({f"j/clip_{i:06d}.json": openpose(HALPE) for i in range(3)}, COCO21, [0, 1, 2], None),
+    "from 1": ({f"j/clip_{i:06d}.json": openpose(HALPE) for i in (1, 2, 3)}, COCO21, [0, 1, 2], None),
+    "comfyui": ({"a.json": [openpose(PEOPLE18), {"people": []}, scaled(), None]}, COCO17, [0, 2], None),
+    "labels": ({f"l/clip_{i}.txt": labels(COCO17.joint_names, "0.8 7") for i in (1, 3)}, COCO17, [0, 2], 7),
+    "ultralytics": ({"a.json": [ultralytics(), [], ultralytics()]}, COCO17, [0, 2], 4),
+    "vitpose": ({"a_result.json": vitpose(VITPOSE25)}, COCO21, [0, 2], 2),
+    "mediapipe": (
+        {"a.json": [{"pose_landmarks": [dicts((WIDTH, HEIGHT))]}, {"pose_landmarks": []}, None]},
+        BLAZEPOSE33,
+        [0],
+        None,
+    ),
+    "landmarks": ({"a.json": [dicts((WIDTH, HEIGHT)), [], dicts((WIDTH, HEIGHT))]}, BLAZEPOSE33, [0, 2], None),
+    "mmpose": (
+        {"a.json": [{"frame_id": i, "instances": [mmpose(HALPE)] * (i > 0)} for i in range(3)]},
+        COCO21,
+        [1, 2],
+        None,
+    ),
+    "lines": ({"a.jsonl": "\n".join(json.dumps({**RESULT, "image_id": i}) for i in (0, 4))}, COCO17, [0, 4], None),
+}
+IMAGES = {
+    "openpose": ("photo_keypoints.json", openpose(BODY_25)),
+    "BODY_25B": ("photo_keypoints.json", openpose(ORDERS["BODY_25B"])),
+    "old openpose": ("photo_keypoints.json", {"people": [{"pose_keypoints": flat(PEOPLE18)}]}),
+    "dwpose": ("photo.json", openpose(PEOPLE18, canvas_width=WIDTH, canvas_height=HEIGHT)),
+    "resized": ("photo.json", {**scaled(), "canvas_width": 720, "canvas_height": 1280}),
+    "alphapose-open": ("a.json", {"photo.jpg": openpose(PEOPLE18)}),
+    "alphapose-cmu": ("a.json", {"photo.jpg": {"version": "AlphaPose v0.3", "bodies": [{"joints": flat(PEOPLE18)}]}}),
+    "mmpose": ("results_photo.json", {"instance_info": [mmpose(COCO17.joint_names)]}),
+    "labels": ("photo.txt", labels(COCO17.joint_names)),
+    "ultralytics": ("photo.json", ultralytics()),
+    "mediapipe": ("photo.json", {"landmark": dicts((WIDTH, HEIGHT))}),
+    "vitpose": ("photo_result.json", {**vitpose(VITPOSE25), "keypoints": [vitpose(VITPOSE25)["keypoints"][0]]}),
+    "shares": ("a.json", [{"image_id": "photo.jpg", "keypoints": (FULL / [WIDTH, HEIGHT, 1]).ravel().tolist()}]),
+    "signed": (
+        "a.json",
+        [{"image_id": "photo.jpg", "keypoints": (FULL * [2 / WIDTH, 2 / HEIGHT, 1] - [1, 1, 0]).ravel().tolist()}],
+    ),
+}
+
+
+def check_person(person, skeleton) -> None:
+    person = person.in_image("x", WIDTH, HEIGHT)
+    for name in skeleton.joint_names:
+        if name in TRUTH:
+            np.testing.assert_allclose(person.keypoints[BLAZEPOSE33.index(name), :2], TRUTH[name], atol=0.02)
+    assert (person.keypoints[:, 2] > 0).sum() == len(skeleton)
+
+
+@pytest.mark.parametrize("program", VIDEOS)
+def test_a_videos_frames(save, program):
+    files, skeleton, frames, track = VIDEOS[program]
+    paths = [save(document, name) for name, document in files.items()]
+    people = read_keypoints(paths[0] if len(paths) == 1 else paths[0].parent)
+    assert people.skeleton is skeleton
+    with_people = {index: people.people_of(FrameKey(f"{index:06d}", index)) for index in range(12)}
+    assert [index for index, found in with_people.items() if found] == frames
+    for index in frames:
+        (person,) = with_people[index]
+        check_person(person, skeleton)
+        assert person.track == track
+
+
+@pytest.mark.parametrize("program", IMAGES)
+def test_an_image(save, program):
+    name, document = IMAGES[program]
+    people = read_keypoints(save(document, name))
+    (person,) = people.people_in("photo.jpg")
+    check_person(person, people.skeleton)
+    notes = {"BODY_25B": "the order of the 25 points is that of BODY_25B", "shares": "0 to 1", "signed": "−1 to 1"}
+    assert [note for note in people.notes if notes.get(program, "none") not in note] == []
+    assert bool(people.notes) == (program in notes)
+
+
+@pytest.mark.parametrize("order", ["AIC", "CrowdPose", "LSP", "Human3.6M"])
+def test_the_order_of_unnamed_points_follows_from_the_points(save, order):
+    people = read_keypoints(save([{"image_id": "a.jpg", "keypoints": flat(ORDERS[order])}]))
+    (person,) = people.people_in("a.jpg")
+    for name in COCO17.joint_names[5:]:
+        np.testing.assert_allclose(person.keypoints[BLAZEPOSE33.index(name), :2], TRUTH[name], atol=0.02)
+    assert people.notes == [f"people.json: the order of the {len(ORDERS[order])} points is that of {order}"]
+
+
+@pytest.mark.parametrize("form", ["utf-16", "utf-8-sig", "gzip", "npy", "npz", "pickle"])
+def test_encodings_and_containers(tmp_path, form):
+    path, points = tmp_path / "people.json", FULL[None, None]
+    if form == "npy":
+        np.save(tmp_path / "people.npy", points)
+        path = tmp_path / "people.npy"
+    elif form == "npz":
+        np.savez(path := tmp_path / "people.npz", keypoints=points[..., :2], scores=points[..., 2])
+    elif form == "gzip":
+        path.write_bytes(gzip.compress(json.dumps([RESULT]).encode()))
+    elif form == "pickle":
+        path.write_bytes(pickle.dumps([RESULT]))
+    else:
+        path.write_text(json.dumps([RESULT]), form)
+    people = read_keypoints(path)
+    ((person,),) = (*people.by_name.values(), *people.by_number.values())
+    check_person(person, COCO17)
+
+
+def test_one_bad_person_is_left_out_with_a_note(save):
+    people = read_keypoints(save([RESULT, {**RESULT, "keypoints": [1, 2]}, None, {**RESULT, "image_id": [3]}]))
+    assert len(people.by_number[1]) == 1
+    (note,) = people.notes
+    assert note.startswith("3 of 4 people of people.json are left out: ")
+    assert "entry[1]: has unusable keypoints" in note
+    with raises(InputError, subject="entry[0]", problem="unusable keypoints"):
+        read_keypoints(save([{**RESULT, "keypoints": [1, 2]}]))
+
+
+@pytest.mark.parametrize(
+    ("document", "subject", "got"),
+    [
+        ([{**RESULT, "keypoints": ["x"] * 51}], "entry[0]", "'x'"),
+        ([{**RESULT, "keypoints": [True] * 51}], "entry[0]", "True"),
+        ([{**RESULT, "keypoints": [10**400] * 51}], "entry[0]", "100000"),
+        ([{**RESULT, "keypoints": []}], "entry[0]", "empty"),
+        ([{**RESULT, "image_id": None}], "entry[0]", "None"),
+        ([{**RESULT, "score": "high"}], "entry[0]", "'high'"),
+        ([{**RESULT, "bbox": [1, 2, -1, 4]}], "entry[0]", "-1 × 4"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], "entry[0]", "image_id, bbox"),
+        ([5], "", "a list of 1"),
+        ({"annotations": 3}, "", "int"),
+        ({"annotations": [], "images": [{"id": 3}]}, "images[0]", ""),
+        ({"annotations": [], "images": 3}, "images", "int"),
+        ({"annotations": [{"image_id": 2}], "images": [{"id": 3, "file_name": "a"}]}, "annotations[0]", "2"),
+        ({"annotations": [], "categories": [{"id": 1, "name": "dog", "keypoints": ["Eye"]}]}, "categories", "dog"),
+        ({"a.jpg": [[1, 2, 3, 4]]}, "", "a.jpg"),
+        (3, "", "'3'"),
+        ("[1, 2", "", ""),
+        ("", "", "nothing"),
+        ("[" * 100_000, "", ""),
+        ({"people": 3}, "people", "int"),
+        ({"people": [3]}, "people[0]", "int"),
+        ({"people": [{}]}, "people[0]", ""),
+        ({"people": [{"pose_keypoints_2d": [5.0] * 60}]}, "people[0]", "20"),
+        ([{"version": "ap10k", "animals": [[[1, 2, 1]] * 17]}], "[0]", ""),
+        ({"instance_info": 3}, "", "int"),
+        ({"instance_info": [mmpose(COCO17.joint_names) | {"keypoint_scores": [1.0]}]}, "[0]", "1"),
+        ({"meta_info": {"keypoint_id2name": {"0": "thorax"}}, "instance_info": [{}]}, "meta_info", "thorax"),
+        ([{"frame_id": "1", "instances": []}], "[0]", ""),
+        ([{"frame_id": 1, "instances": [mmpose(COCO17.joint_names, bbox=[[1, 2, 1, 4]])]}], "instances[0]", "1 2 1 4"),
+        (alphapose(["x"] * 20), "entry[0]", "20"),
+        (alphapose(["x"] * 14), "", "CrowdPose or AIC"),
+        (vitpose(["nose", "tail"]), "skeleton", "tail"),
+        ({**vitpose(VITPOSE25), "keypoints": [{"0": [[1, 2, 3]]}]}, "[0][0]", "1"),
+        ({"landmark": dicts()[:20]}, "[0]", "20"),
+        ("0 0.5 0.5 0.1 0.1 0.7 1\n", "line 1", ""),
+        ("0 0.5 0.5 0.1 0.1 0.7 1 2 3 4\n", "line 1", ""),
+    ],
+)
+def test_refused(save, document, subject, got):
+    with raises(InputError, subject=("people.json", subject), got=got) as caught:
+        read_keypoints(save(document))
+    assert "\n" not in str(caught.value)
 
 
 class TestCoco:
     def test_results_by_name_and_by_number(self, save):
-        path = save(
-            [
-                {"image_id": "sub/a.jpg", "category_id": 1, "keypoints": coco_keypoints(1), "score": 0.7},
-                {"image_id": "sub/a.jpg", "keypoints": coco_keypoints(2), "bbox": [1, 2, 30, 40]},
-                {"image_id": 139, "keypoints": coco_keypoints(3), "score": 3.2},
-            ]
-        )
-        people = read_keypoints(path)
+        named = {**RESULT, "image_id": "sub/a.jpg"}
+        records = [
+            {**named, "score": 0.7},
+            {**named, "bbox": [1, 2, 30, 40]},
+            {**RESULT, "image_id": 139, "score": 3.2},
+        ]
+        people = read_keypoints(save(records))
         first, second = people.people_in("sub/a.jpg")
-        np.testing.assert_allclose(first.keypoints[COCO_ROWS].ravel(), coco_keypoints(1), rtol=1e-6)
         assert (first.keypoints.dtype, first.box, first.score) == (np.float32, None, 0.7)
         assert second.box.tolist() == [1, 2, 31, 42]
         assert people.people_in("a.jpg") == people.people_in("deep/sub/a.jpg") == (first, second)
@@ -41,199 +227,172 @@ class TestCoco:
         assert people.people_in("b.jpg") is None
 
     def test_frame_numbers_where_there_are_no_names(self, save):
-        people = read_keypoints(save([{"image_id": 3, "keypoints": coco_keypoints()}]))
+        people = read_keypoints(save([{**RESULT, "image_id": 3}]))
         assert len(people.people_in("img_0010.png", index=3)) == 1
         assert people.people_in("img_0003.png", index=10) is None
         assert people.people_in("img_0003.png") is None
 
-    def test_annotations_with_flags_crowds_and_empty_images(self, save):
-        flags = np.array(coco_keypoints(third=2)).reshape(17, 3)
-        flags[3, 2], flags[4] = 1, 0
-        document = {
-            "images": [{"id": 7, "file_name": "ä.jpg"}, {"id": 8, "file_name": "empty.jpg"}],
-            "categories": [{"id": 5, "name": "person"}],
-            "annotations": [
-                {"image_id": 7, "category_id": 5, "keypoints": flags.ravel().tolist(), "bbox": [0, 0, 9, 9]},
-                {"image_id": 7, "category_id": 5, "keypoints": [0] * 51, "bbox": [0, 0, 9, 9], "num_keypoints": 0},
-                {"image_id": 7, "category_id": 5, "iscrowd": 1, "keypoints": [0] * 51, "segmentation": {}},
-            ],
-        }
-        people = read_keypoints(save(document))
+    def test_annotations_with_flags_crowds_sizes_and_empty_images(self, save):
+        flags = FULL.copy()
+        flags[:, 2], flags[3, 2], flags[4] = 2, 1, 0
+        images = [{"id": 7, "file_name": "ä.jpg", "width": 10, "height": 20}, {"id": 8, "file_name": "empty.jpg"}]
+        person = {"image_id": 7, "category_id": 5, "bbox": [0, 0, 9, 9]}
+        annotations = [
+            {**person, "keypoints": flags.ravel().tolist()},
+            {**person, "keypoints": [0] * 51},
+            {**person, "iscrowd": 1, "keypoints": [0] * 51},
+            {**person, "category_id": 6, "keypoints": [5, 5, 2] * 20},
+        ]
+        categories = [{"id": 5, "name": "person"}, {"id": 6, "name": "dog"}]
+        people = read_keypoints(save({"images": images, "categories": categories, "annotations": annotations}))
         person, unlabelled = people.people_in("ä.jpg")
         assert not unlabelled.keypoints.any()
+        assert person.canvas == (10, 20)
         assert person.keypoints[COCO_ROWS][:5, 2].tolist() == [1, 1, 1, 0.5, 0]
         assert people.people_in("empty.jpg") == ()
         assert people.people_in("unknown.jpg") is None
 
-    def test_flags_in_results_and_keypoints_of_the_complete_body(self, save):
-        rows = np.array(coco_keypoints(third=2)).reshape(17, 3)
-        rows[0, 2] = 1
-        (person,) = read_keypoints(save([{"image_id": "a", "keypoints": rows.ravel().tolist()}])).people_in("a.jpg")
-        assert person.keypoints[COCO_ROWS][:2, 2].tolist() == [0.5, 1]
-        keypoints = coco_keypoints() + [5.0] * (399 - 51)
-        (person,) = read_keypoints(save([{"image_id": "a", "keypoints": keypoints}])).people_in("a.jpg")
-        np.testing.assert_allclose(person.keypoints[COCO_ROWS].ravel(), coco_keypoints(), rtol=1e-6)
-
     @pytest.mark.parametrize(
-        ("document", "subject", "got"),
+        "names",
         [
-            ([{"image_id": 1, "keypoints": [1, 2]}], "entry[0]", "2"),
-            ([{"image_id": 1, "keypoints": ["x"] * 51}], "entry[0]", "'x'"),
-            ([{"image_id": 1, "keypoints": [True] * 51}], "entry[0]", "True"),
-            ([{"image_id": 1, "keypoints": [10**400] * 51}], "entry[0]", "100000"),
-            ([{"image_id": 1, "keypoints": coco_keypoints()}, {"keypoints": coco_keypoints()}], "entry[1]", "None"),
-            ([{"image_id": 1, "keypoints": coco_keypoints(), "score": "high"}], "entry[0]", "'high'"),
-            ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], "entry[0]", ""),
-            ([{"image_id": 1, "keypoints": coco_keypoints(), "bbox": [1, 2, -1, 4]}], "entry[0]", "-1 × 4"),
-            ([5], "entry[0]", "int"),
-            ({"annotations": 3}, "", "int"),
-            ({"annotations": [], "images": [{"id": 3}]}, "images[0]", ""),
-            ({"annotations": [], "images": 3}, "images", "int"),
-            ({"annotations": [{"image_id": 2}], "images": [{"id": 3, "file_name": "a"}]}, "annotations[0]", "2"),
-            ({"a.jpg": [[1, 2, 3, 4]]}, "", "a.jpg"),
-            (3, "", "int"),
-            ("[1, 2", "", ""),
-            ("", "", ""),
-            ("[" * 100_000, "", ""),
+            ["nose", "head_bottom", "head_top", *COCO17.joint_names[3:]],  # PoseTrack
+            [
+                *("root", *(n.replace("ankle", "foot") for n in PEOPLE18[8:14]), "spine", "thorax", "neck_base"),
+                *("head", *PEOPLE18[5:8], *PEOPLE18[2:5]),  # Human3.6M
+            ],
+            ["L" + n[5:].title() if n.startswith("left") else "R" + n[6:].title() for n in COCO17.joint_names[5:]],
         ],
+        ids=["posetrack", "h36m", "letters"],
     )
-    def test_refused_by_record(self, save, document, subject, got):
-        path = save(document)
-        with raises(InputError, subject=("people.json", subject), got=got) as caught:
-            read_keypoints(path)
-        assert "\n" not in str(caught.value)
+    def test_names_of_categories_decide(self, save, names):
+        values = []
+        for name in names:
+            full = name.lower() if "_" in name else {"L": "left_", "R": "right_"}.get(name[0], "") + name[1:].lower()
+            values += [*point(full.replace("_foot", "_ankle")), 2]
+        categories = [{"id": 3, "name": "person", "keypoints": names}]
+        annotation = {"image_id": 1, "category_id": 3, "keypoints": values}
+        images = [{"id": 1, "file_name": "a.jpg"}]
+        document = {"images": images, "categories": categories, "annotations": [annotation]}
+        (person,) = read_keypoints(save(document)).people_in("a.jpg")
+        for name in COCO17.joint_names[5:]:
+            assert person.keypoints[BLAZEPOSE33.index(name)].tolist() == pytest.approx([*TRUTH[name], 1]), name
+        assert person.keypoints[BLAZEPOSE33.indices(["left_eye", "right_eye"]), 2].tolist() == [0, 0]
+
+    def test_a_canvas_of_another_shape_is_refused(self, save):
+        square = {**openpose(PEOPLE18), "canvas_width": 512, "canvas_height": 512}
+        (person,) = read_keypoints(save(square)).people_in("people")
+        with raises(InputError, problem="images of another shape", got="512 × 512 for an image of 360 × 640"):
+            person.in_image("x", WIDTH, HEIGHT)
 
 
-class TestOpenPose:
-    def document(self, third=0.8, scale=100.0):
-        """BODY_25: x tells the row, y the same plus a half."""
-        rows = [[scale * (i + 1), scale * (i + 1.5), third] for i in range(25)]
-        return {"version": 1.3, "people": [{"pose_keypoints_2d": np.ravel(rows).tolist()}]}
+@pytest.mark.parametrize("missing", [float("nan"), None])
+def test_one_joint_that_is_no_number_is_missing(save, missing):
+    values = flat(COCO17.joint_names)
+    values[9:12] = [missing] * 3
+    (person,) = read_keypoints(save([{"image_id": "a.jpg", "keypoints": values}])).people_in("a.jpg")
+    assert np.flatnonzero(person.keypoints[COCO_ROWS, 2] == 0).tolist() == [3]
 
-    def test_no_people_and_people_without_keypoints(self, save):
-        assert read_keypoints(save({"people": []}, "a_keypoints.json")).people_in("a.jpg") == ()
-        nothing = self.document(third=0)
-        assert read_keypoints(save(nothing, "a_keypoints.json")).people_in("a.jpg") == ()
 
-    def test_a_folder_of_a_videos_frames(self, save, tmp_path):
-        for i in range(3):
-            document = self.document() if i else {"people": []}
-            save(document, f"out/my clip_{i:012d}_keypoints.json")
-        people = read_keypoints(tmp_path / "out")
-        assert people.people_in("000000", index=0) == ()
-        assert len(people.people_in("000002", index=2)) == 1
-        assert people.people_in("000003", index=3) is None
+@pytest.mark.parametrize("document", ["labels", "ultralytics"])
+def test_joints_at_0_0_are_missing_whatever_their_score(save, document):
+    """`Keypoints` of many versions of YOLO moves joints of a score below 0.5 to the corner and keeps the score."""
+    if document == "labels":
+        line = labels(COCO17.joint_names).split()
+        line[5 + 27 : 5 + 30] = ["0", "0", "0.45"]
+        path = save(" ".join(line), "photo.txt")
+    else:
+        (record,) = ultralytics()
+        for axis, value in (("x", 0.0), ("y", 0.0), ("visible", 0.45)):
+            record["keypoints"][axis][9] = value
+        path = save([record], "photo.json")
+    (person,) = read_keypoints(path).people_in("photo.jpg")
+    confidence = person.keypoints[COCO_ROWS, 2]
+    assert confidence[9] == 0
+    np.testing.assert_allclose(np.delete(confidence, 9), 0.9, atol=1e-6)
 
-    def test_a_folder_of_images_is_matched_by_name_only(self, save, tmp_path):
-        for name in ("img_0012", "other_0013"):
-            save(self.document(), f"out/{name}_keypoints.json")
-        people = read_keypoints(tmp_path / "out")
-        assert len(people.people_in("img_0012.png", index=0)) == 1
-        assert people.people_in("img_0099.png", index=12) is None
-        assert people.people_in("000012", index=12) is None
 
-    @pytest.mark.parametrize(
-        ("document", "subject", "got"),
-        [
-            ({"people": 3}, "", "int"),
-            ({"people": [3]}, "people[0]", "int"),
-            ({"people": [{}]}, "people[0]", ""),
-            ({"people": [{"pose_keypoints_2d": [5.0] * 51 + [1] * 9}]}, "people[0]", "20"),
-            ({"people": [{"pose_keypoints_2d": ["x"] * 75}]}, "people[0]", "'x'"),
+def test_scores_and_classes(save):
+    assert [p.score for p in read_keypoints(save(alphapose(HALPE))).people_in("0.jpg")] == [2.9]  # not clipped
+    assert [p.score for p in read_keypoints(save(ultralytics())).people_in("people.jpg")] == [0.8]
+    (person,) = read_keypoints(save(openpose(PEOPLE18), "a_keypoints.json")).people_in("a.jpg")
+    assert person.score == pytest.approx(0.9)
+    (record,) = ultralytics()
+    people = [{**record, "name": "dog", "class": 0}, {**record, "name": "person", "class": 1}]
+    assert len(read_keypoints(save(people)).people_in("people.jpg")) == 1
+    players = [{**record, "name": "player", "class": 0}, {**record, "name": "ball", "class": 1}]
+    assert len(read_keypoints(save(players)).people_in("people.jpg")) == 1
+    unknown = {"pose_landmarks": [[{**row, "visibility": None} for row in dicts((WIDTH, HEIGHT))]]}
+    (person,) = read_keypoints(save(unknown)).people_in("people.jpg")
+    assert (person.keypoints[:, 2] == 1).all()
+
+
+def test_shares_of_the_sides_may_lie_outside_the_image(save):
+    document = scaled()
+    document["people"][0]["pose_keypoints_2d"][3 * 4] = 1.3  # x of the right wrist
+    (person,) = read_keypoints(save(document)).people_in("people.jpg")
+    right_wrist = person.in_image("x", WIDTH, HEIGHT).keypoints[BLAZEPOSE33.index("right_wrist")]
+    np.testing.assert_allclose(right_wrist, [1.3 * WIDTH, TRUTH["right_wrist"][1], 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("document", "joints"),
+    [
+        (labels(COCO17.joint_names, "0.8").replace("0.90000000", "0"), 0),
+        ([{"image_id": "people.jpg", "keypoints": [0] * 51, "score": 0.8}], 0),
+        ([{"image_id": "people.jpg", "keypoints": [*point("nose"), 1, *[0] * 48], "score": 0.8}], 1),
+        ({"people": [{"pose_keypoints_2d": [float("nan")] * 78}, {"pose_keypoints_2d": None}]}, None),
+        ([], None),
+    ],
+    ids=["labels", "coco", "one joint", "nan", "nothing"],
+)
+def test_people_with_a_score_but_without_joints_stay_to_be_counted(save, document, joints):
+    people = read_keypoints(save(document)).people_in("people.jpg")
+    assert [((person.keypoints[:, 2] > 0).sum(), person.score) for person in people] == (
+        [] if joints is None else [(joints, pytest.approx(0.8))]
+    )
+
+
+TABLES = {
+    "csv": "frame,name,x0,y0,x1,y1,score\n0,a.jpg,1,2,30,40,0.5\n",
+    "German": "\ufeffname;x0;y0;x1;y1;score\r\na.jpg;1;2,0;30;40,0;0,5\r\nü.jpg;1,5;2;3;4;\r\n",
+    "tabs": "name\tx0\ty0\tx1\ty1\tconf\na.jpg\t1\t2\t30\t40\t0.5\n",
+    "TensorFlow": "filename,width,height,class,xmin,ymin,xmax,ymax,score\na.jpg,200,100,person,1,2,30,40,0.5\n"
+    "a.jpg,200,100,dog,1,2,3,4,0.5\n",
+    "YOLOv5": "xmin,ymin,xmax,ymax,confidence,class,name\n1,2,30,40,0.5,0,person\n5,6,7,8,0.9,2,car\n",
+    "Ultralytics": """name,class,confidence,box\nperson,0,0.5,"{'x1': 1.0, 'y1': 2.0, 'x2': 30.0, 'y2': 40.0}"\n""",
+    "sizes": "Image;bbox_x;bbox_y;bbox_w;bbox_h;conf;track_id\na.jpg;1;2;29;38;0.5;3\nb.jpg;;;;;;\n",
+}
+BOXES = {
+    "table": {"a.jpg": [[1, 2, 30, 40, 0.5]], "b.jpg": []},
+    "coco": [{"image_id": "a.jpg", "bbox": [1, 2, 29, 38], "score": 0.5, "keypoints": "unusable", "category_id": 1}],
+    "alphapose": [{"image_id": "a.jpg", "box": [1, 2, 29, 38], "score": 0.5, "keypoints": [1], "idx": 2}],
+    "mmpose": [{"keypoints": [[1]], "keypoint_scores": [1], "bbox": [[1, 2, 30, 40]], "bbox_score": 0.5}],
+    "ultralytics": [{**ultralytics()[0], "box": {"x1": 1, "y1": 2, "x2": 30, "y2": 40}, "confidence": 0.5}],
+    "labelme": {
+        "imagePath": "a.jpg",
+        "shapes": [
+            {"label": "person", "points": [[30, 2], [1, 40]], "shape_type": "rectangle"},
+            {"label": "dog", "points": [[1, 2], [3, 4]], "shape_type": "rectangle"},
         ],
-    )
-    def test_refused_by_record(self, save, document, subject, got):
-        with raises(InputError, subject=subject, got=got):
-            read_keypoints(save(document))
-
-    def test_scaled_keypoints(self, save):
-        with raises(InputError, remedy="keypoint_scale 0"):
-            read_keypoints(save(self.document(scale=0.02)))
-
-    def test_folders_without_such_files_and_with_a_damaged_one(self, save, tmp_path):
-        (tmp_path / "empty").mkdir()
-        with raises(InputError, expected="OpenPose"):
-            read_keypoints(tmp_path / "empty")
-        save("{", "out/a_keypoints.json")
-        with raises(InputError, subject="a_keypoints.json", problem="no JSON"):
-            read_keypoints(tmp_path / "out")
-
-
-class TestMMPose:
-    """Documents as MMPose 1.3 writes them: two lists a person, a box in a list of its own."""
-
-    def person(self, joints=17, **more):
-        """x tells the row, y the same plus a half."""
-        points = [[10.0 * row, 10.0 * row + 5] for row in range(joints)]
-        return {"keypoints": points, "keypoint_scores": [0.8] * (joints - 1) + [1.2], **more}
-
-    def test_demo_on_an_image_with_names_and_boxes(self, save):
-        names = [*COCO17.joint_names[::-1], "tail"]
-        meta = {"dataset_name": "own", "keypoint_id2name": {str(row): name for row, name in enumerate(names)}}
-        boxed = self.person(18, bbox=[[1.0, 2.0, 30.0, 40.0]], bbox_score=0.7)
-        path = save({"meta_info": meta, "instance_info": [boxed, self.person(18)]}, "results_a b.json")
-        first, second = read_keypoints(path).people_in("a b.jpg")
-        assert first.keypoints[COCO_ROWS][:, 0].tolist() == [10 * row for row in range(16, -1, -1)]
-        assert (first.box.tolist(), first.score, second.box) == ([1, 2, 30, 40], 0.7, None)
-
-    @pytest.mark.parametrize("first", [0, 1])
-    def test_videos_count_from_one_in_demos_and_from_zero_in_the_inferencer(self, save, first):
-        frames = [{"frame_id": first + i, "instances": [self.person(26)] * i} for i in range(3)]
-        people = read_keypoints(save(frames if first == 0 else {"instance_info": frames}))
-        assert [len(people.people_in(f"{i:06d}", index=i)) for i in range(3)] == [0, 1, 2]
-        assert people.people_in("000003", index=3) is None
-        (person,) = people.people_in("shot_0041.png", index=1)
-        assert person.keypoints[COCO_ROWS][[0, -1], 0].tolist() == [0, 160]
-        assert person.keypoints[COCO_ROWS][[0, -1], 2].tolist() == pytest.approx([0.8, 0.8])
-
-    def test_a_folder_of_the_inferencers_images(self, save, tmp_path):
-        for name, people in (("a", [self.person()]), ("b", [])):
-            save(people, f"predictions/{name}.json")
-        people = read_keypoints(tmp_path / "predictions")
-        assert people.people_in("a.jpg")[0].keypoints[COCO_ROWS][-1].tolist() == [160, 165, 1]
-        assert (people.people_in("b.jpg"), people.people_in("c.jpg")) == ((), None)
-
-    def test_refused_by_record(self, save):
-        halpe = {"keypoint_id2name": {str(row): name for row, name in enumerate(["nose", "thorax"])}}
-        for document, subject, got in (
-            ({"instance_info": 3}, "", "int"),
-            ({"instance_info": [3]}, "[0]", "int"),
-            ({"instance_info": [{}]}, "[0]", ""),
-            ({"instance_info": [self.person(20)]}, "[0]", "20"),
-            ({"instance_info": [self.person() | {"keypoint_scores": [1.0]}]}, "[0]", "1"),
-            ({"instance_info": [{"keypoints": [[1, "x"]] * 17, "keypoint_scores": [1] * 17}]}, "[0]", "'x'"),
-            ({"meta_info": halpe, "instance_info": [self.person()]}, "meta_info", "thorax"),
-            ([{"frame_id": "1", "instances": []}], "[0]", ""),
-            ([{"frame_id": 1, "instances": [self.person(bbox=[[1, 2, 1, 4]])]}], "instances[0]", "1 2 1 4"),
-        ):
-            with raises(InputError, subject=subject, got=got):
-                read_keypoints(save(document))
+    },
+}
 
 
 class TestBoxes:
-    def test_json(self, save):
-        people = read_boxes(save({"a.jpg": [[1, 2, 3, 4], [5, 6, 7, 8, 0.5]], "b.jpg": [], "12": [[0, 0, 9, 9]]}))
-        first, second = people.people_in("x/a.jpg")
-        assert (first.box.tolist(), first.keypoints, first.score) == ([1, 2, 3, 4], None, 1.0)
-        assert (second.box.tolist(), second.score) == ([5, 6, 7, 8], 0.5)
-        assert people.people_in("b.jpg") == ()
-        assert people.people_in("c.jpg") is None
+    @pytest.mark.parametrize("form", [*TABLES, *BOXES])
+    def test_a_box_of_each_form(self, save, form):
+        people = read_boxes(save(TABLES.get(form) or BOXES[form], "a.dat"))
+        (person,) = people.people_in("a.jpg")
+        assert (person.box.tolist(), person.keypoints) == ([1, 2, 30, 40], None)
+        assert person.score == (1.0 if form == "labelme" else 0.5)
+        assert person.track == {"sizes": 3, "ultralytics": 4, "alphapose": 2}.get(form)
+        assert person.canvas == ((200, 100) if form == "TensorFlow" else None)
+        assert people.people_in("b.jpg") == (() if form in ("sizes", "table") else None)
+
+    def test_frames_by_number(self, save):
+        people = read_boxes(save({"a.jpg": [[1, 2, 3, 4]], "12": [[0, 0, 9, 9]]}))
         assert len(people.people_in("000012", index=12)) == 1
         assert people.people_in("img_0099.png", index=12) is None  # the file tells images apart by name
-
-    @pytest.mark.parametrize("separator", [",", ";", "\t", ", "])
-    def test_csv(self, save, separator):
-        rows = [["name", "x0", "y0", "x1", "y1", "score"], ["a b.jpg", "1", "2.5", "3", "4", "0.5"]]
-        rows += [["ü.jpg", "1", "2", "3", "4", ""], ["a b.jpg", "9", "9", "10", "10", "1"]]
-        text = "\ufeff" + "\r\n".join(separator.join(row) for row in rows)
-        people = read_boxes(save(text, "boxes.csv"))
-        assert [person.box.tolist() for person in people.people_in("a b.jpg")] == [[1, 2.5, 3, 4], [9, 9, 10, 10]]
-        assert [person.score for person in people.people_in("a b.jpg")] == [0.5, 1.0]
-        assert people.people_in("ü.jpg")[0].score == 1.0
-
-    def test_csv_without_scores_and_with_other_columns(self, save):
-        text = "frame,name,x0,y0,x1,y1\n0,a.jpg,1,2,3,4\n"
-        assert read_boxes(save(text, "boxes.csv")).people_in("a.jpg")[0].box.tolist() == [1, 2, 3, 4]
 
     @pytest.mark.parametrize("first", [0, 1])
     def test_coco_results_keep_people_only(self, save, first):
@@ -241,51 +400,11 @@ class TestBoxes:
         people = read_boxes(save(results))
         assert [person.box.tolist() for person in people.people_in("0001.jpg")] == [[1, 2, 4, 6]] * 2
 
-    @pytest.mark.parametrize(
-        ("document", "name", "subject", "got"),
-        [
-            ({"a.jpg": [[1, 2, 3]]}, "b.json", "'a.jpg'[0]", "3"),
-            ({"a.jpg": [[1, 2, 3, 4], [5, 6, 5, 9]]}, "b.json", "'a.jpg'[1]", "5 6 5 9"),
-            ({"a.jpg": 3}, "b.json", "'a.jpg'", "int"),
-            ({"a.jpg": [[1, 2, float("inf"), 4]]}, "b.json", "'a.jpg'[0]", "inf"),
-            ({"people": []}, "b.json", "", ""),
-            (3, "b.json", "", "int"),
-            ([{"image_id": 1, "keypoints": []}], "b.json", "entry[0]", ""),
-            ([{"image_id": 1}], "b.json", "entry[0]", ""),
-            ("x0,y0\n", "b.csv", "", "x0, y0"),
-            ("", "b.csv", "", "nothing"),
-            ("1,2,10,20,30,40\n", "b.csv", "", "1, 2, 10"),  # six numbers without a header may be anything
-            ("name,x0,y0,x1,y1\na.jpg,1,2,three,4\n", "b.csv", "line 2", "'three'"),
-            ("name,x0,y0,x1,y1\na.jpg,1,2\n", "b.csv", "line 2", "''"),
-            ("name,x0,y0,x1,y1\na.jpg,1,2,3,nan\n", "b.csv", "line 2", "nan"),
-            ("name,x0,y0,x1,y1\na.jpg,9,2,3,4\n", "b.csv", "line 2", "9 2 3 4"),
-            ("name,x0,y0,x1,y1\n,1,2,3,4\n", "b.csv", "line 2", ""),
-            ("filename,class,xmin,ymin,xmax,ymax\na.jpg,car,1,2,3,4\n", "b.csv", "", "car"),
-        ],
-    )
-    def test_refused_by_record(self, save, document, name, subject, got):
-        with raises(InputError, subject=(name, subject), got=got):
-            read_boxes(save(document, name))
-
-
-TABLES = {
-    "TensorFlow": "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,200,100,person,1,2,30,40\n"
-    "a.jpg,200,100,dog,1,2,3,4\n",
-    "YOLOv5": "xmin,ymin,xmax,ymax,confidence,class,name\n1,2,30,40,0.5,0,person\n5,6,7,8,0.9,2,car\n",
-    "Ultralytics": """name,class,confidence,box\nperson,0,0.5,"{'x1': 1.0, 'y1': 2.0, 'x2': 30.0, 'y2': 40.0}"\n""",
-    "sizes": "Image;bbox_x;bbox_y;bbox_w;bbox_h;conf;track_id\na.jpg;1;2;29;38;0.5;3\nb.jpg;;;;;;\n",
-}
-
-
-class TestTables:
-    @pytest.mark.parametrize("name", TABLES)
-    def test_columns_are_found_by_their_names(self, save, name):
-        people = read_boxes(save(TABLES[name], "a.csv"))
-        (person,) = people.people_in("a.jpg" if people.names_image else "a")
-        assert person.box.tolist() == [1, 2, 30, 40]
-        assert (person.score, person.track) == (1.0 if name == "TensorFlow" else 0.5, 3 if name == "sizes" else None)
-        assert person.canvas == ((200, 100) if name == "TensorFlow" else None)
-        assert people.image_count == (2 if name == "sizes" else 1)
+    @pytest.mark.parametrize("tail", ["", " 0.5", " 0.5 3", " " + " ".join(["0.5"] * 51)])
+    def test_labels_of_people_only(self, save, tail):
+        path = save(f"0 0.5 0.5 0.2 0.5{tail}\n16 0.5 0.5 0.2 0.5{tail}\n", "a.txt")
+        (person,) = read_boxes(path).people_in("a.jpg")
+        np.testing.assert_allclose(person.in_image("x", 100, 200).box, [40, 50, 60, 150], atol=1e-4)
 
     @pytest.mark.parametrize(
         ("more", "values"),
@@ -321,28 +440,90 @@ class TestTables:
 
     def test_motchallenges_truth_has_classes(self, save):
         tails = ("3,10,20,30,40,1,1,0.5", "6,10,20,30,40,0,-1,-1", "4,10,20,30,40,1,9,0.5", "5,10,20,30,40,0,7,0.5")
-        rows = [f"1,{tail}" for tail in tails]
-        people = read_boxes(save("\n".join(rows), "gt.txt")).people_of(FrameKey("000000", 0))
+        people = read_boxes(save("\n".join(f"1,{tail}" for tail in tails), "gt.txt")).people_of(FrameKey("000000", 0))
         assert [(person.track, person.score) for person in people] == [(3, 1.0), (6, 0.0), (5, 0.0)]
 
+    @pytest.mark.parametrize(
+        ("document", "subject", "got"),
+        [
+            ({"a.jpg": [[1, 2, 3]]}, "'a.jpg'[0]", "3"),
+            ({"a.jpg": [[5, 6, 5, 9]]}, "'a.jpg'[0]", "5 6 5 9"),
+            ({"a.jpg": [[1, 2, float("inf"), 4]]}, "'a.jpg'[0]", "inf"),
+            ({"a.jpg": 3}, "", "a.jpg"),
+            (openpose(HALPE), "", ""),
+            ([{"image_id": 1, "keypoints": []}], "entry[0]", ""),
+            ("x0,y0\n", "", "x0, y0"),
+            ("", "", "nothing"),
+            ("1,2,10,20,30,40\n", "", "1, 2, 10"),  # six numbers without a header may be anything
+            ("name,x0,y0,x1,y1\na.jpg,1,2,three,4\n", "line 2", "'three'"),
+            ("name,x0,y0,x1,y1\na.jpg,1,2\n", "line 2", "''"),
+            ("name,x0,y0,x1,y1\na.jpg,9,2,3,4\n", "line 2", "9 2 3 4"),
+            ("name,x0,y0,x1,y1\n,1,2,3,4\n", "line 2", ""),
+            ("filename,class,xmin,ymin,xmax,ymax\na.jpg,car,1,2,3,4\n", "", "car"),
+        ],
+    )
+    def test_refused(self, save, document, subject, got):
+        with raises(InputError, subject=("b.json", subject), got=got):
+            read_boxes(save(document, "b.json"))
 
-class TestStatedSizes:
-    def test_coco_annotations_are_of_images_of_their_size(self, save):
-        images = [{"id": 1, "file_name": "a.jpg", "width": 320, "height": 240}, {"id": 2, "file_name": "b.jpg"}]
-        records = [{"image_id": n, "category_id": 1, "bbox": [10, 20, 30, 40]} for n in (1, 2)]
-        people = read_boxes(save({"images": images, "annotations": records}))
-        (person,) = people.people_in("a.jpg")
-        assert person.in_image("x", 640, 480).box.tolist() == [20, 40, 80, 120]
-        with raises(InputError, problem="images of another shape", got="320 × 240 for an image of 480 × 640"):
-            person.in_image("x", 480, 640)
-        (person,) = people.people_in("b.jpg")
-        assert person.in_image("x", 640, 480).box.tolist() == [10, 20, 40, 60]
 
-    def test_annotations_may_have_confidences(self, save):
-        record = {"image_id": 1, "category_id": 1, "keypoints": coco_keypoints(third=0.75)}
-        images = [{"id": 1, "file_name": "a.jpg"}]
-        (person,) = read_keypoints(save({"images": images, "annotations": [record]})).people_in("a.jpg")
-        assert (person.keypoints[COCO_ROWS, 2] == 0.75).all()
+class TestFrames:
+    KEYS = tuple(FrameKey(f"{index:06d}", index) for index in range(12))
+
+    def test_frames_that_are_not_mentioned_are_counted(self, save):
+        people = read_keypoints(save(alphapose(HALPE)))
+        assert people.check_frames(self.KEYS) == ["9 of 12 frames are not in people.json: without people"]
+        assert people.check_frames(self.KEYS[:2]) == []
+
+    def test_numbers_1_to_n_of_n_frames(self, save, tmp_path):
+        people = read_keypoints(save([{**RESULT, "image_id": number} for number in range(1, 13)]))
+        assert people.check_frames(self.KEYS) == ["people.json counts frames from 1"]
+        assert len(people.people_of(self.KEYS[0])) == 1
+        part = read_keypoints(save([{**RESULT, "image_id": number} for number in range(1, 30)]))
+        assert part.check_frames(self.KEYS) == ["1 of 12 frames are not in people.json: without people"]
+        for number in (1, 2):
+            save(openpose(BODY_25), f"clip/a_{number:012d}_keypoints.json")
+        assert read_keypoints(tmp_path / "clip").check_frames(self.KEYS[:2]) == ["clip counts frames from 1"]
+
+    def test_a_file_that_mentions_none_is_refused(self, save):
+        people = read_keypoints(save([{**RESULT, "image_id": f"{name}.jpg"} for name in "abcde"]))
+        with raises(
+            InputError, problem="COCO's results that mention none of the 12", expected="000000", got="a.jpg, b"
+        ):
+            people.check_frames(self.KEYS)
+
+    def test_one_unnamed_image_is_the_only_image(self, save):
+        people, key = read_keypoints(save(scaled(), "pose_00001_.json")), FrameKey("b.png", None, "/x/b.png")
+        with raises(InputError, problem="none of the 2 images"):
+            people.check_frames([key, FrameKey("c.png")])
+        (note,) = people.check_frames([key])
+        assert note == "pose_00001_.json (OpenPose's people) names no image: its people belong to b.png"
+        assert len(people.people_of(key)) == 1
+        named = read_keypoints(save(scaled(), "a_keypoints.json"))
+        with raises(InputError, problem="do not mention b.png"):
+            named.check_frames([key])
+
+    def test_folders(self, save, tmp_path):
+        for name in ("img_0012", "other_0013"):
+            save(openpose(BODY_25), f"out/{name}_keypoints.json")
+        people = read_keypoints(tmp_path / "out")
+        assert len(people.people_in("img_0012.png", index=0)) == 1
+        assert people.people_in("img_0099.png", index=12) is None
+        assert people.people_in("000012", index=12) is None
+        for name, found in (("a", [mmpose(COCO17.joint_names)]), ("b", [])):
+            save(found, f"predictions/{name}.json")
+        people = read_keypoints(tmp_path / "predictions")
+        assert [people.people_in(f"{name}.jpg") and len(people.people_in(f"{name}.jpg")) for name in "abc"] == [
+            1,
+            (),
+            None,
+        ]
+        (tmp_path / "empty").mkdir()
+        with raises(InputError, expected="OpenPose"):
+            read_keypoints(tmp_path / "empty")
+        save("{", "damaged/a_keypoints.json")
+        with raises(InputError, subject="a_keypoints.json", problem="no JSON"):
+            read_keypoints(tmp_path / "damaged")
 
     @pytest.mark.parametrize("key", ["frames", "results", "predictions", "data", "annotations"])
     def test_a_list_behind_a_key(self, save, key):
@@ -351,7 +532,5 @@ class TestStatedSizes:
         (person,) = people.people_in("000000", 0)
         assert person.in_image("x", 640, 480).keypoints[0].tolist() == [200, 100, 0.5]
         assert people.people_in("000001", 1) == ()
-        results = [{"image_id": "a.jpg", "category_id": 1, "keypoints": coco_keypoints()}]
-        assert len(read_keypoints(save({key: results})).people_in("a.jpg")) == 1
         other = {"frames": [{"file": "a.jpg"}], "data": {"made": 2026}, "detections": []}
-        assert len(read_keypoints(save({**other, key: results})).people_in("a.jpg")) == 1
+        assert len(read_keypoints(save({**other, key: [{**RESULT, "image_id": "a.jpg"}]})).people_in("a.jpg")) == 1

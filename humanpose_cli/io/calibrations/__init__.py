@@ -10,10 +10,12 @@ corner of the first pixel; in OpenCV (0, 0) is its centre, so that principal poi
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations.cameras import (
+    WRITE_TABLES,
     CalibratedCamera,
     Calibration,
     MatchedCameras,
@@ -21,12 +23,11 @@ from humanpose_cli.io.calibrations.cameras import (
     takes_of,
     undistorted,
 )
-from humanpose_cli.io.calibrations.cameras_json import read_json_calibration, write_calibration
 from humanpose_cli.io.calibrations.laboratories import SKELETOOL, read_h36m_calibration, read_skeletool_calibration
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
-from humanpose_cli.io.calibrations.toml_files import read_toml_calibration
-from humanpose_cli.io.text_files import read_json, read_text
+from humanpose_cli.io.calibrations.tables import read_tables, write_calibration
+from humanpose_cli.io.text_files import parse_json, parse_toml, read_text
 from humanpose_cli.io.xml_files import MAX_CALIBRATION, parse_xml
 
 __all__ = [
@@ -40,7 +41,13 @@ __all__ = [
     "write_calibration",
 ]
 
-_REMEDY = "docs/reference/files.md lists the calibration files that are read"
+_HEAD = 8192  # characters
+_OTHERS = {  # what their files hold → programs whose files are not read
+    "Kalibr": re.compile(r"^\s*(T_cn_cnm1|cam_overlaps|camera_model):", re.MULTILINE),
+    "MC-Calib": re.compile(r"^nb_camera:", re.MULTILINE),
+    "COLMAP": re.compile(r"^# (Camera|Image) list|^\d+ (SIMPLE_|OPENCV|PINHOLE|RADIAL)", re.MULTILINE),
+    "Vicon (.xcp)": re.compile(r"<Cameras[\s>].*<Camera ", re.DOTALL),
+}
 
 
 def read_calibration(path: Path | str) -> Calibration:
@@ -52,10 +59,12 @@ def read_calibration(path: Path | str) -> Calibration:
     path = Path(path)
     if path.is_dir():
         return read_easymocap_folder(path)
-    text = read_text(path, kind="calibration", remedy=_REMEDY, limit=MAX_CALIBRATION)
+    text = read_text(path, kind="calibration", remedy=WRITE_TABLES, limit=MAX_CALIBRATION)
     start = text.lstrip()
     if not start:
-        raise InputError(path, "is empty", expected="a calibration file", remedy=_REMEDY)
+        raise InputError(path, "is empty", expected="a calibration file", remedy=WRITE_TABLES)
+    if program := next((name for name, pattern in _OTHERS.items() if pattern.search(start[:_HEAD])), None):
+        raise InputError(path, f"is a calibration of {program}, which is not read", remedy=WRITE_TABLES)
     if start.startswith("%YAML"):
         return read_opencv_calibration(path, text)
     if start.startswith("<"):
@@ -63,8 +72,12 @@ def read_calibration(path: Path | str) -> Calibration:
     if start.startswith(SKELETOOL):
         return read_skeletool_calibration(path, start)
     if start.startswith("{") or (start.startswith("[") and start[1:].lstrip().startswith("{")):
-        return read_json_calibration(path, read_json(path, remedy=_REMEDY))
-    return read_toml_calibration(path, text)
+        return read_tables(path, parse_json(path, text, remedy=WRITE_TABLES))
+    try:
+        return read_tables(path, parse_toml(text))
+    except ValueError as error:
+        problem, got = "is no calibration file that can be read", str(error)[:120]
+        raise InputError(path, problem, expected="TOML, JSON, YAML or XML", got=got, remedy=WRITE_TABLES) from error
 
 
 def _read_xml(path: Path, text: str) -> Calibration:
@@ -74,6 +87,6 @@ def _read_xml(path: Path, text: str) -> Calibration:
     if root.find("w0") is not None:
         return read_h36m_calibration(path, root)
     if root.find(".//cameras/camera") is None:
-        expected = "OpenCV's, Qualisys' or Human3.6M's XML"
-        raise InputError(path, "is no calibration file", expected=expected, got=f"<{root.tag[:40]}>", remedy=_REMEDY)
+        expected, got = "OpenCV's, Qualisys' or Human3.6M's XML", f"<{root.tag[:40]}>"
+        raise InputError(path, "is no calibration file", expected=expected, got=got, remedy=WRITE_TABLES)
     return read_qualisys_calibration(path, root)

@@ -26,6 +26,11 @@ UNITS: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 """Lengths of units in metres."""
 MAX_CAMERAS = 1000
 """Maximum number of cameras; the largest known studios have some 500."""
+WRITE_TABLES = (
+    "write TOML with a table a camera: [NAME], size, matrix (3 × 3), distortions (k1 k2 p1 p2 k3), rotation "
+    "(axis-angle, world to camera) and translation"
+)
+"""The remedy for files that cannot be read."""
 _LENGTHS = (0, 4, 5, 8, 12, 14)  # of OpenCV's distortion vectors
 _TURNABLE = 8  # length of distortion vectors without thin prisms and tilts, which have directions
 _MAX_DISTORTION = 1e6  # rational models have hundreds; beyond it, numbers are damaged
@@ -255,12 +260,14 @@ def build_calibration(
         InputError: If there are no cameras, more than `MAX_CAMERAS`, or equal names.
     """
     by_name: dict[str, CalibratedCamera] = {}
+    names: set[str] = set()
     for camera in cameras:
         if len(by_name) == MAX_CAMERAS:
             raise InputError(path, "holds too many cameras", expected=f"at most {MAX_CAMERAS:,}")
-        if camera.name.casefold() in map(str.casefold, by_name):
+        if camera.name.casefold() in names:
             raise InputError(path, f"holds two cameras named {camera.name}", remedy="give each camera another name")
         by_name[camera.name] = camera
+        names.add(camera.name.casefold())
     if not by_name:
         raise InputError(path, "holds no cameras")
     if (scale := UNITS[unit or "m"]) != 1:

@@ -13,6 +13,7 @@ Multi-view calibrations are in the unit of the board. No axis is up: the world's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,13 @@ class _Storage:
         return self.numbers(*names, count=count) if any(name in self for name in names) else None
 
     def texts(self, name: str) -> list[str]:
-        """Return the texts of a sequence; whole numbers become text."""
+        """Return the texts of a sequence; whole numbers become the ends of the matrices' names, such as 01 of K_01."""
         items = self._values.get(name)
         if not isinstance(items, list) or not all(isinstance(item, str | int) for item in items):
             raise InputError(f"{self.path} ({name})", "is damaged", expected="a list of names")
-        return list(map(str, items))
+        ends = (key.partition("_")[2] for key in self._values if key.startswith("K_"))
+        written = {int(end): end for end in ends if re.fullmatch("[0-9]{1,18}", end)}
+        return [written.get(item, str(item)) if isinstance(item, int) else item for item in items]
 
     def text(self, name: str) -> str:
         """Return a text; empty if it is missing."""

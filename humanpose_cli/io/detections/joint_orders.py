@@ -38,39 +38,99 @@ ORDERS: dict[str, tuple[str, ...]] = {
     "Halpe 26": HALPE26,
     "Halpe 136": (*HALPE26, *("",) * (_HALF_FACE + _HANDS)),
     "BODY_25": (*_UPPER, "pelvis", *_LEGS, *_FACE, *_COCO_FEET),
+    "BODY_25B": (*COCO17.joint_names, "neck", "head_top", *_COCO_FEET),
     "OpenPose's COCO": (*_UPPER, *_LEGS, *_FACE),
     "MPII": MPII16.joint_names,
     "MediaPipe": BLAZEPOSE33.joint_names,
+    "Human3.6M": (
+        *("pelvis", *(f"{side}_{joint}" for side in ("right", "left") for joint in ("hip", "knee", "ankle"))),
+        *("spine", "thorax", "neck", "head"),
+        *(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist")),
+    ),
+    "CrowdPose": (*COCO17.joint_names[5:], "head_top", "neck"),
+    "AIC": (
+        *(f"{side}_{joint}" for side in ("right", "left") for joint in ("shoulder", "elbow", "wrist")),
+        *(f"{side}_{joint}" for side in ("right", "left") for joint in ("hip", "knee", "ankle")),
+        *("head_top", "neck"),
+    ),
+    "LSP": (
+        *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+        *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+        *("neck", "head_top"),
+    ),
 }
-"""Names of the joints, from blazepose33 if it has them; "" for joints that no body uses."""
-_OPENPOSE_ONLY = ("BODY_25", "OpenPose's COCO")  # easy_ViTPose has another order of 25 joints, with names
-_OF_COUNT = {len(joints): name for name, joints in ORDERS.items()}
-_COUNTS = ", ".join(f"{count} ({name})" for count, name in sorted(_OF_COUNT.items()))
-_REMEDY = "name the joints, as COCO's categories do: CrowdPose and AIC both have 14, PoseTrack and Human3.6M 17"
+"""Names of the joints, from blazepose33 if it has them; "" and other names for joints that no body uses."""
+_OPENPOSE_ONLY = ("BODY_25", "BODY_25B", "OpenPose's COCO")  # easy_ViTPose has another order of 25 joints, with names
+_DEFAULTS = ("COCO", "BODY_25")  # of several orders with one count, the ones that are read without a note
+_COUNTS = ", ".join(f"{len(joints)} ({name})" for name, joints in sorted(ORDERS.items(), key=lambda item: len(item[1])))
+_REMEDY = "name the joints, as COCO's categories do"
+_MARGIN = 0.7  # largest score of the likeliest order, as a share of the next order's
+_LIMBS = {  # lengths of an adult's limbs in metres
+    **{(f"{side}_shoulder", f"{side}_elbow"): 0.29 for side in ("left", "right")},
+    **{(f"{side}_elbow", f"{side}_wrist"): 0.26 for side in ("left", "right")},
+    **{(f"{side}_hip", f"{side}_knee"): 0.42 for side in ("left", "right")},
+    **{(f"{side}_knee", f"{side}_ankle"): 0.42 for side in ("left", "right")},
+    **{(f"{side}_shoulder", f"{side}_hip"): 0.5 for side in ("left", "right")},
+}
 _MIN_LIMB_JOINTS = 6
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 
 
-def joints_by_count(where: str, kind: str, count: int, *, openpose: bool = False) -> tuple[str, ...]:
-    """Return the joints of people with `count` unnamed points.
+def check_count(where: str, kind: str, count: int, *, openpose: bool = False) -> list[str]:
+    """Return the orders of people with `count` unnamed points. Raises InputError about record `where` if none has.
 
     Args:
         where: The file and the record, for errors.
         kind: The kind of file, for errors.
         count: Number of points.
         openpose: Whether the file has OpenPose's form.
-
-    Returns:
-        Names of the joints.
-
-    Raises:
-        InputError: If no order or several orders have this count.
     """
-    name = _OF_COUNT.get(count)
-    if name is None or (name in _OPENPOSE_ONLY and not openpose):
+    names = [n for n, joints in ORDERS.items() if len(joints) == count and (openpose or n not in _OPENPOSE_ONLY)]
+    if not names:
         problem = f"holds {count} unnamed points ({kind})"
         raise InputError(where, problem, expected=_COUNTS, got=str(count), remedy=_REMEDY)
-    return ORDERS[name]
+    return names
+
+
+def order_of_points(where: str, people: Sequence[np.ndarray], *, openpose: bool) -> tuple[tuple[str, ...], str]:
+    """Find the order of unnamed points: of several with their count, the one with the likeliest lengths of limbs.
+
+    Args:
+        where: The file, for errors.
+        people: (K, 3) of each person: x, y and confidence.
+        openpose: Whether the file has OpenPose's form.
+
+    Returns:
+        Names of the joints, and a note if the order is not the usual one.
+
+    Raises:
+        InputError: If no order, or none of several unusual orders, is likely.
+    """
+    names = check_count(where, "keypoints", len(people[0]), openpose=openpose)
+    if len(names) == 1:
+        return ORDERS[names[0]], ""
+    points = np.stack(people)
+    points = np.where(points[..., 2:] > 0, points[..., :2], np.nan)
+    scores = {name: _unlikeliness(points, ORDERS[name]) for name in names}
+    best, second = sorted(names, key=scores.__getitem__)[:2]
+    usual = next((name for name in _DEFAULTS if name in names), "")
+    if not scores[best] <= _MARGIN * scores[second]:  # also if both are infinite
+        if not usual:
+            problem, got = f"holds {len(people[0])} unnamed points", " or ".join(names)
+            raise InputError(where, problem, expected="an order that the points tell", got=got, remedy=_REMEDY)
+        best = usual
+    return ORDERS[best], "" if best == usual else f"the order of the {len(people[0])} points is that of {best}"
+
+
+def _unlikeliness(points: np.ndarray, joints: Sequence[str]) -> float:
+    """Return how much the ratios of limbs in points (N, K, 2) to an adult's limbs vary, as mean absolute logarithm."""
+    ends = np.array([[joints.index(a), joints.index(b)] for a, b in _LIMBS])
+    lengths = np.linalg.norm(points[:, ends[:, 0]] - points[:, ends[:, 1]], axis=-1)
+    logarithms = np.log(np.maximum(lengths, 1e-9) / [*_LIMBS.values()])
+    logarithms = logarithms[np.isfinite(logarithms).sum(1) >= _MIN_LIMB_JOINTS]
+    if not len(logarithms):
+        return np.inf
+    return float(np.nanmean(np.abs(logarithms - np.nanmedian(logarithms, 1, keepdims=True))))
 
 
 def joints_by_name(where: str, kind: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, Skeleton
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import finite_numbers, is_number
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import Frame
@@ -26,7 +25,6 @@ PEOPLE = ("person", "people", "human", "pedestrian")
 """Names of the category of people, in lower case."""
 UNIT = (1.0, 1.0)
 """The canvas of coordinates from 0 to 1."""
-_SIZES = (("width", "height"), ("canvas_width", "canvas_height"), ("image_width", "image_height"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +80,7 @@ class FrameKey:
         return cls(frame.name, index, "" if frame.path is None else frame.path.as_posix())
 
 
-@dataclass(frozen=True)
+@dataclass
 class UserDetections:
     """All people of a detection file, in the file's order.
 
@@ -94,6 +92,7 @@ class UserDetections:
         by_frame: People by index of a video's frame, if names differ only in their last number.
         names_image: Whether the file names the images of its people; otherwise the file is named after the image.
         first_frame: Number of a video's first frame in names, unless a name has the number 0.
+        notes: Sentences about people that are left out and conventions that were found.
     """
 
     path: Path
@@ -103,6 +102,7 @@ class UserDetections:
     by_frame: dict[int, list[UserDetection]] = field(default_factory=dict, compare=False)
     names_image: bool = True
     first_frame: int = 0
+    notes: list[str] = field(default_factory=list, compare=False)
 
     def mention(self, image: str | int) -> list[UserDetection]:
         """Return the list of an image's people; a new list is empty and belongs to the file."""
@@ -110,17 +110,21 @@ class UserDetections:
             return self.by_number.setdefault(image, [])
         return self.by_name.setdefault(_normal(image), [])
 
-    def state_size(self, size: tuple[float, float] | None, image: str | int | None = None) -> None:
-        """Set the canvas of an image's people, or of all people, if they have none."""
-        everyone = itertools.chain(self.by_name.values(), self.by_number.values())
-        for people in everyone if image is None else (self.mention(image),):
+    def state_size(self, size: tuple[float, float] | None) -> None:
+        """Set the canvas of all people who have none."""
+        for people in itertools.chain(self.by_name.values(), self.by_number.values()):
             people[:] = [replace(person, canvas=person.canvas or size) for person in people]
 
     def number_frames(self) -> None:
-        """Collect names that differ only in their last number as the frames of one video."""
+        """Collect names that differ only in their last number as the frames of one video.
+
+        Of a folder with the numbers 1 to N, which programs write for images that FFmpeg made of a video, frame 0 is 1.
+        """
         numbers = {name: re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name}
         if len({match[1] if match else None for match in numbers.values()}) == 1:
             frames = {int(match[2]): self.by_name[name] for name, match in numbers.items() if match}
+            if self.path.is_dir() and len(frames) > 1 and frames.keys() == {*range(1, len(frames) + 1)}:
+                self.first_frame = 1
             first = 0 if 0 in frames else self.first_frame
             self.by_frame.update((number - first, people) for number, people in frames.items())
 
@@ -193,21 +197,28 @@ class UserDetections:
         return bare | self.by_number
 
     def check_frames(self, frames: Sequence[FrameKey]) -> list[str]:
-        """Return a note about images that the file does not mention, in which there are no people.
+        """Return notes: those of the file, and one about images that it does not mention, in which there are no people.
 
         If the file has one unnamed image and there is only one image, its people belong to this image. Raises
         InputError if the file mentions none of the images.
         """
+        notes, numbers = [*self.notes], self.frame_numbers
+        is_video = frames[0].index is not None and not frames[0].path
+        indices = [key.index for key in frames]
+        if is_video and not self.by_frame and 0 not in numbers and indices == [*range(max(numbers, default=0))]:
+            self.first_frame, self.by_frame = 1, {number - 1: people for number, people in self._numbered.items()}
+        if is_video and self.first_frame and self.by_frame:
+            notes.append(f"{self.path.name} counts frames from 1")
         missing = [key for key in frames if self.people_of(key) is None]
         if not missing:
-            return []
+            return notes
         noun = "images" if frames[0].index is None else "frames"
         if len(missing) < len(frames):
-            return [f"{len(missing)} of {len(frames)} {noun} are not in {self.path.name}: without people"]
+            return [*notes, f"{len(missing)} of {len(frames)} {noun} are not in {self.path.name}: without people"]
         if len(frames) == self.image_count == 1 and not (self.names_image and self.by_name):
             (people,) = (*self.by_name.values(), *self.by_number.values())
             self.by_name[_normal(frames[0].path or frames[0].name)] = people
-            return [f"{self.path.name} ({self.kind}) names no image: its people belong to {frames[0].name}"]
+            return [*notes, f"{self.path.name} ({self.kind}) names no image: its people belong to {frames[0].name}"]
         names = [*self.by_name, *(f"{number} (a number)" for number in self.by_number)]
         got = ", ".join(names[:_EXAMPLES]) + (" …" if len(names) > _EXAMPLES else "") if names else "no image"
         problem = f"holds {self.kind} that mention none of the {len(frames)} {noun}"
@@ -220,19 +231,12 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,18}", text) is not None
 
 
-_UNTIDY = re.compile(r"\\|(^|/)\.?(/|$)")  # a path takes long
-
-
 def _normal(name: str) -> str:
-    if name.isascii() and not _UNTIDY.search(name):
-        return name
     return unicodedata.normalize("NFC", str(PurePosixPath(name.replace("\\", "/"))))
 
 
 def _stem(name: str) -> str:
-    last = name.rpartition("/")[2]
-    stem, _, suffix = last.rpartition(".")
-    return stem if stem and suffix else last
+    return PurePosixPath(name).stem
 
 
 def _without_suffix(name: str) -> str:
@@ -241,97 +245,3 @@ def _without_suffix(name: str) -> str:
 
 def _ends_equal(a: str, b: str) -> bool:
     return a == b or a.endswith("/" + b) or b.endswith("/" + a)
-
-
-def joint_rows(where: str, values: Any, *, what: str = "keypoints", width: int = 3) -> np.ndarray:
-    """Return joints, in one list or a list for each joint, as an array (K, width): x, y and score if width is 3.
-
-    A joint with a number that is NaN or null is missing: its row is zero. Raises InputError about record `where`.
-    """
-    if not isinstance(values, list):
-        raise InputError(where, f"has unusable {what}", expected="a list", got=type(values).__name__)
-    if values and isinstance(values[0], list):
-        if not all(isinstance(row, list) and len(row) == width for row in values):
-            raise InputError(where, f"has unusable {what}", expected=f"{width} numbers for each joint")
-        values = [value for row in values for value in row]
-    if not values or len(values) % width:
-        expected = f"{width} numbers for each joint"
-        raise InputError(where, f"has unusable {what}", expected=expected, got=f"{len(values)} numbers")
-    missing = [place for place, value in enumerate(values) if value is None or value != value]  # NaN
-    clean = [*values]
-    for place in missing:
-        clean[place] = 0.0
-    rows = finite_numbers(where, what, clean, (len(values),)).reshape(-1, width)
-    rows[[place // width for place in missing]] = 0
-    return rows
-
-
-def stated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return width and height of the image that a record's coordinates refer to; None if unknown."""
-    for names in _SIZES:
-        width, height = (record.get(name) for name in names)
-        if is_number(width) and is_number(height) and width > 0 and height > 0:
-            return float(width), float(height)
-    return None
-
-
-def check_record(where: str, record: Any) -> dict[str, Any]:
-    """Return a record, which must be an object. Raises InputError otherwise."""
-    if not isinstance(record, dict):
-        raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
-    return record
-
-
-def score_of(where: str, record: dict[str, Any], name: str) -> float:
-    """Read a person's score on the file's own scale; 1 if missing."""
-    return float(finite_numbers(where, name, [record.get(name, 1.0)], (1,))[0])
-
-
-def track_of(record: dict[str, Any]) -> int | None:
-    """Read a track number, which may be in nested lists; None if missing."""
-    for name in ("track_id", "idx", "person_id"):
-        value = record.get(name)
-        while isinstance(value, list) and value:
-            value = value[0]
-        if is_number(value) and value >= 0 and value == int(value):
-            return int(value)
-    return None
-
-
-def corner_box(where: str, values: np.ndarray) -> np.ndarray:
-    """Return a box x0 y0 x1 y1 as (4,) float32. Raises InputError if it has no area."""
-    x0, y0, x1, y1 = values[:4]
-    if x1 <= x0 or y1 <= y0:
-        got = " ".join(f"{value:g}" for value in values[:4])
-        raise InputError(where, "has a box without area", expected="x0 < x1 and y0 < y1", got=got)
-    return values[:4].astype(np.float32)
-
-
-def sized_box(where: str, values: Any) -> np.ndarray:
-    """Convert a box x y width height to (4,) float32 x0 y0 x1 y1. Raises InputError for negative sizes."""
-    x, y, width, height = finite_numbers(where, "bbox", values, (4,))
-    if width < 0 or height < 0:
-        got = f"{width:g} × {height:g}"
-        raise InputError(where, "has a bbox of negative size", expected="x, y, width, height", got=got)
-    return np.array([x, y, x + width, y + height], np.float32)
-
-
-def posed_person(
-    keypoints: np.ndarray, score: float | None = None, track: int | None = None, **more: Any
-) -> UserDetection | None:
-    """Make a person from keypoints; None if there is neither a joint nor a score.
-
-    Args:
-        keypoints: (33, 3) float. x, y and confidence.
-        score: Score of the person; None for the mean confidence of the joints.
-        track: Track number, or None.
-        more: Other fields of `UserDetection`.
-
-    Returns:
-        The person, or None.
-    """
-    confidence = keypoints[:, 2][keypoints[:, 2] > 0]
-    if not len(confidence) and score is None:
-        return None
-    box = more.pop("box", None)
-    return UserDetection(box, keypoints, float(confidence.mean()) if score is None else score, track, **more)

@@ -29,9 +29,10 @@ def is_fit_file(path: Path | str) -> bool:
 
 
 def is_pose(path: Path | str) -> bool:
-    """Return whether a path is a pose: a file by its suffix, or a folder or JSON of TRAM or EasyMocap."""
+    """Return whether a path is a pose: a file by its suffix or contents, or a folder or JSON of TRAM or EasyMocap."""
     path = Path(path)
-    return path.suffix.lower() in POSE_SUFFIXES or bool(files_of_motion(path))
+    is_data = path.is_file() and describe_file(path) in ("a Python pickle", "a NumPy array", "a ZIP archive")
+    return is_data or path.suffix.lower() in POSE_SUFFIXES or bool(files_of_motion(path))
 
 
 def read_pose(

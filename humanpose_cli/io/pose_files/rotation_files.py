@@ -12,6 +12,7 @@ import numpy as np
 from humanpose_cli.core.conventions import FINGERS, SMPL24
 from humanpose_cli.core.errors import InputError, shell_word
 from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.io.documents import outline_of
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.foreign_fits import (
     NPZ_NAMES,
@@ -21,7 +22,6 @@ from humanpose_cli.io.foreign_fits import (
     first_has,
     fits_of_object,
     numbers_of,
-    outline_of,
     read_object,
 )
 from humanpose_cli.io.npz_files import npz_names
@@ -272,7 +272,7 @@ def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> 
     rows = rows[np.argsort(fits.frame[rows], kind="stable")]
     rows = rows[_held_rows(fits.frame[rows])]
     poses, betas, trans = (values[rows].astype(np.float32) for values in (fits.poses, fits.betas, fits.trans))
-    notes = (f"{fits.program}'s poses are read in camera axes", *notes)
+    notes = (f"{fits.program}'s poses are read in camera axes", *fits.notes, *notes)
     return RotationTarget(BodyParams(poses, betas, trans), warnings=notes, person=person)
 
 

@@ -1,0 +1,348 @@
+"""A person in a detection file: joints, box, score and track, in any of the layouts that programs use."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import LARGEST, is_number
+from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, LOCKED_CONFIDENCE
+from humanpose_cli.io.detections.joint_orders import check_count, order_of_points, to_blazepose
+from humanpose_cli.io.detections.records import UNIT, UserDetection, UserDetections
+
+_NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2  # COCO's flags
+_MAX_SHARE = 2  # of the image's sides: joints in shares lie below it, also outside the image
+_MAX_OUTSIDE = 0.25  # share of joints with a coordinate below 0 if 0 to 1 is the range; −1 to 1 has more
+_SIZES = (
+    *(("width", "height"), ("canvas_width", "canvas_height"), ("image_width", "image_height")),
+    ("imageWidth", "imageHeight"),  # LabelMe
+)
+BOX_KEYS = (("x1", "y1", "x2", "y2"), ("x", "y", "width", "height"))
+"""Keys of a box that is an object: of its corners, and of a corner and its size."""
+_TRACKS = ("track_id", "idx", "person_id", "group_id")
+
+
+class PersonEntry(NamedTuple):
+    """An image that a file mentions, or one of its people.
+
+    Attributes:
+        image: Name of the image or number of the frame; None for the image that the file is named after.
+        where: The file and the record, for errors.
+        record: The person's record, or the error that says why it cannot be used; None mentions the image only.
+        names: The file's names of the joints; None if their number decides.
+        canvas: Width and height of the image that the coordinates refer to; None if they are pixels of the image.
+        flags: Whether the third number of a joint is COCO's flag of visibility.
+    """
+
+    image: str | int | None
+    where: str
+    record: Any = None
+    names: Sequence[str] | None = None
+    canvas: tuple[float, float] | None = None
+    flags: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a program writes people; the keys are alternatives, of which the first one in a record counts.
+
+    Attributes:
+        kind: What the file holds, such as "AlphaPose's results".
+        matches: Whether a document has this form.
+        entries: Lists images and people of a document. Raises InputError if the document is damaged as a whole.
+        points: Keys of the joints; () if the form has boxes only.
+        scores: Key of the joints' scores if they are apart.
+        box: Keys of the box; () if the form has none.
+        corners: Whether a box is x0 y0 x1 y1; otherwise x y width height.
+        score: Key of the person's score; "" for the mean confidence of the joints.
+        openpose: Whether unnamed joints may be in OpenPose's orders.
+        first_frame: Number of a video's first frame in the names of images or files.
+        affixes: Text before and behind the image's name in the file's name.
+    """
+
+    kind: str
+    matches: Callable[[Any], bool]
+    entries: Callable[[Path, Any], Iterator[PersonEntry]]
+    points: tuple[str, ...] = ("keypoints",)
+    scores: str = ""
+    box: tuple[str, ...] = ()
+    corners: bool = False
+    score: str = "score"
+    openpose: bool = False
+    first_frame: int = 0
+    affixes: tuple[str, str] = ("", "")
+
+    def image_of(self, path: Path) -> str:
+        """Return the name of the image that a file is named after."""
+        return path.stem.removeprefix(self.affixes[0]).removesuffix(self.affixes[1])
+
+
+class _Person(NamedTuple):
+    """A person whose joints have the file's order."""
+
+    form: Form
+    entry: PersonEntry
+    rows: np.ndarray | None  # (K, 3) x, y and confidence
+    box: np.ndarray | None
+    score: float | None
+    track: int | None
+
+
+def detections_of(path: Path, documents: Iterable[tuple[Path, Any, Form]], want: str) -> UserDetections:
+    """Read the people of one or several documents.
+
+    A person that cannot be used is left out with a note. The order of unnamed joints and the range of coordinates are
+    found from all people together.
+
+    Args:
+        path: The file or the folder.
+        documents: Each file, its parsed contents and their form.
+        want: 'keypoints' or 'box', which every person must have.
+
+    Returns:
+        The people.
+
+    Raises:
+        InputError: If no person can be used; it says why the first one cannot.
+    """
+    detections, refused = UserDetections(path, names_image=False), list[InputError]()
+    people: list[tuple[_Person, list[UserDetection]]] = []
+    for file, document, form in documents:
+        detections.kind = detections.kind or form.kind
+        if want == "box" and not form.box:
+            raise InputError(file, f"holds {form.kind}", expected="boxes", remedy="give it with `keypoints`")
+        own, entries = form.image_of(file), list(form.entries(file, document))
+        for entry in entries or [PersonEntry(None, str(file))]:
+            image = own if entry.image is None else entry.image
+            detections.names_image |= image != own
+            if not own.isdigit() or image != own:
+                detections.first_frame = form.first_frame
+            place = detections.mention(image)
+            try:
+                if entry.record is not None and (person := _person(entry, form, want)) is not None:
+                    people.append((person, place))
+            except InputError as error:
+                refused.append(error)
+    if refused and not people:
+        raise refused[0]
+    if refused:
+        count = len(refused) + len(people)
+        detections.notes.append(f"{len(refused)} of {count} people of {path.name} are left out: {refused[0]}")
+    notes, found = _resolved(path, [person for person, _ in people])
+    detections.notes += notes
+    for (_, place), detection in zip(people, found, strict=True):
+        place += [] if detection is None else [detection]
+    return detections
+
+
+def _person(entry: PersonEntry, form: Form, want: str) -> _Person | None:
+    """Read a person's values; None if there is no body. Raises InputError if they cannot be used."""
+    where, record = entry.where, entry.record
+    if isinstance(record, InputError):
+        raise record
+    if not isinstance(record, Mapping):
+        expected = " or ".join((*form.points, *form.box))
+        raise InputError(where, f"is no person ({form.kind})", expected=expected, got=type(record).__name__)
+    # A box beside keypoints is that of COCO; AlphaPose's `box` is the detector's.
+    keys = form.box if want == "box" else form.box[:1]
+    value = next((record[key] for key in keys if record.get(key) is not None), None)
+    box = None if value is None else box_of(where, value, corners=form.corners)
+    score = 1.0 if form.score else None
+    if form.score and (stated := record.get(form.score)) is not None:
+        score = float(numeric(where, form.score, [stated])[0])
+    if want != "box":
+        rows = _rows_of(entry, form, has_box=box is not None)
+        no_body = rows is None or (score is None and not rows[:, 2].any())
+        return None if no_body else _Person(form, entry, rows, box, score, _track_of(record))
+    if box is None:
+        expected = "x0, y0, x1, y1 in pixels" if form.corners else "x, y, width, height in pixels"
+        raise InputError(where, f"has no bbox ({form.kind})", expected=expected)
+    return _Person(form, entry, None, box, score, _track_of(record))
+
+
+def _rows_of(entry: PersonEntry, form: Form, *, has_box: bool) -> np.ndarray | None:
+    """Read a person's joints (K, 3) in the file's order; None for a face or a hand without a body."""
+    where, record = entry.where, entry.record
+    key = next((key for key in form.points if key in record), None)
+    if key is None:
+        remedy = "boxes are given with `boxes`" if has_box else ""
+        problem, got = f"has no {form.points[0]} ({form.kind})", ", ".join(map(str, record))[:80]
+        raise InputError(where, problem, expected="x, y and score of each joint", got=got, remedy=remedy)
+    if record[key] is None or (form.openpose and not record[key]):
+        return None
+    rows = joint_rows(where, key, record[key], record.get(form.scores) if form.scores else None)
+    if entry.names is None:
+        check_count(where, form.kind, len(rows), openpose=form.openpose)
+    elif len(entry.names) != len(rows):
+        problem, got = f"has other keypoints ({form.kind})", f"{len(rows)} for the {len(entry.names)} that are named"
+        raise InputError(where, problem, expected=f"{len(entry.names)} joints", got=got)
+    third = rows[:, 2]
+    if np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (entry.flags or (third == _VISIBLE).any()):
+        rows[:, 2] = np.select([third >= _VISIBLE, third >= _HIDDEN], [1.0, HIDDEN_CONFIDENCE], 0.0)
+    return rows
+
+
+def _resolved(path: Path, people: Sequence[_Person]) -> tuple[list[str], list[UserDetection | None]]:
+    """Convert people to blazepose33, after finding the order of unnamed joints and the range of coordinates.
+
+    Returns notes, and None for people of whom only joints are known that no body has.
+    """
+    notes: list[str] = []
+    unnamed: dict[tuple[int, bool], list[np.ndarray]] = defaultdict(list)
+    for person in people:
+        if person.rows is not None and person.entry.names is None:
+            unnamed[len(person.rows), person.form.openpose].append(person.rows)
+    orders = {key: order_of_points(str(path), rows, openpose=key[1]) for key, rows in unnamed.items()}
+    notes += [f"{path.name}: {note}" for _, note in orders.values() if note]
+    guessed = [person.rows for person in people if person.entry.canvas is None and _is_in_shares(person)]
+    points = [rows[rows[:, 2] > 0, :2] for rows in guessed if rows is not None]
+    is_signed = bool(points) and (np.concatenate(points) < 0).any(1).mean() > _MAX_OUTSIDE
+    if guessed:
+        notes.append(f"{path.name}: coordinates are read as {'−1' if is_signed else '0'} to 1 of the image's sides")
+    found: list[UserDetection | None] = []
+    for form, entry, rows, box, score, track in people:
+        canvas = entry.canvas
+        if _is_in_shares(_Person(form, entry, rows, box, score, track)):
+            if is_signed and canvas is None and rows is not None:
+                rows[:, :2] = (rows[:, :2] + 1) / 2
+            canvas = UNIT
+        if rows is None:
+            found.append(UserDetection(box, None, score or 0.0, track, canvas))
+            continue
+        joints = entry.names or orders[len(rows), form.openpose][0]
+        keypoints = to_blazepose(rows, joints)
+        if "locked" in entry.record:
+            locked = np.resize(numeric(entry.where, "locked", entry.record["locked"]), len(rows))
+            locked_rows = np.column_stack((rows[:, :2], rows[:, 2] * locked))
+            keypoints[to_blazepose(locked_rows, joints)[:, 2] > 0, 2] = LOCKED_CONFIDENCE
+        confidence = keypoints[:, 2][keypoints[:, 2] > 0]
+        if score is None and not len(confidence):
+            found.append(None)
+            continue
+        score = float(confidence.mean()) if score is None else score
+        found.append(UserDetection(box, keypoints, score, track, canvas))
+    return notes, found
+
+
+def _is_in_shares(person: _Person) -> bool:
+    """Return whether coordinates are shares of the image's sides: no person in pixels is as small."""
+    if person.rows is None:
+        return person.box is not None and bool(np.abs(person.box).max() <= 1)
+    visible = person.rows[:, 2] > 0
+    return bool(visible.sum() > 2 and np.abs(person.rows[visible, :2]).max() < _MAX_SHARE)
+
+
+def numeric(where: str, what: str, values: Any) -> np.ndarray:
+    """Convert lists of numbers to float64; None is NaN. Raises InputError about record `where` for anything else."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O":
+            array = np.array(values, np.float64)
+        wrong = array.dtype.kind not in "iuf" or bool((np.abs(array) > LARGEST).any())
+    except (ValueError, TypeError, OverflowError):
+        wrong = True
+    if not wrong:
+        return array.astype(np.float64)
+    flat = values if isinstance(values, list) else [values]
+    while any(isinstance(value, list) for value in flat):
+        flat = [item for value in flat for item in (value if isinstance(value, list) else [value])]
+    got = next((repr(value)[:40] for value in flat if not is_number(value) and value is not None), "unequal lists")
+    raise InputError(where, f"has unusable {what}", expected=f"finite numbers below {LARGEST:g}", got=got)
+
+
+def joint_rows(where: str, what: str, value: Any, scores: Any = None) -> np.ndarray:
+    """Convert joints in any layout to an array (K, 3): x, y and score.
+
+    Layouts are x y score of all joints in one list, a list for each joint of x, y and perhaps a score, objects of x, y
+    and visibility, and an object of the lists x, y and visible. A joint with a number that is NaN or null is missing,
+    as is a joint at (0, 0): its row is zero.
+
+    Args:
+        where: The file and the record, for errors.
+        what: Name of the field, for errors.
+        value: The joints.
+        scores: Scores of the joints, if they are apart.
+
+    Returns:
+        The joints.
+
+    Raises:
+        InputError: If it is no such layout.
+    """
+    if isinstance(value, Mapping) and {"x", "y"} <= value.keys():
+        columns = [value[name] for name in ("x", "y", "visible") if value.get(name) is not None]
+        lengths = {len(column) if isinstance(column, list | np.ndarray) else -1 for column in columns}
+        value = [list(row) for row in zip(*columns, strict=True)] if len(lengths) == 1 and lengths != {-1} else None
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        keys = [(p.get("x"), p.get("y"), p.get("visibility")) if isinstance(p, Mapping) else () for p in value]
+        value = [[*key[:2], 1.0 if key[2] is None else key[2]] for key in keys if key]
+    if not isinstance(value, list | np.ndarray) or not len(value):
+        got = "an empty list" if isinstance(value, list) else type(value).__name__
+        raise InputError(where, f"has unusable {what}", expected="x, y and score of each joint", got=got)
+    array = numeric(where, what, value)
+    width = 2 if scores is not None else 3
+    if array.ndim == 1:
+        if len(array) % width:
+            expected = f"{width} numbers for each joint"
+            raise InputError(where, f"has unusable {what}", expected=expected, got=f"{len(array)} numbers")
+        array = array.reshape(-1, width)
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
+    if array.ndim != 2 or array.shape[1] not in (2, 3):
+        expected = "2 or 3 numbers for each joint"
+        raise InputError(where, f"has unusable {what}", expected=expected, got=f"{array.shape}")
+    if scores is not None:
+        confidence = numeric(where, f"scores of {what}", scores).ravel()
+        if len(confidence) != len(array):
+            expected, got = f"{len(array)} numbers", str(len(confidence))
+            raise InputError(where, f"has unusable scores of {what}", expected=expected, got=got)
+        array = np.column_stack((array[:, :2], confidence))
+    rows = array if array.shape[1] == 3 else np.column_stack((array, np.ones(len(array))))
+    rows[~np.isfinite(rows).all(1) | ~rows[:, :2].any(1)] = 0
+    return rows
+
+
+def box_of(where: str, value: Any, *, corners: bool) -> np.ndarray:
+    """Convert a box, x0 y0 x1 y1 with `corners` and otherwise x y width height, to (4,) float32 x0 y0 x1 y1.
+
+    Raises InputError if the box has no area, or a negative size.
+    """
+    if isinstance(value, Mapping):
+        corners = not value.keys() >= {*BOX_KEYS[True]}
+        value = [value.get(name) for name in BOX_KEYS[not corners]]
+    array = numeric(where, "bbox", value).ravel()
+    if len(array) != 4 or not np.isfinite(array).all():
+        raise InputError(where, "has unusable bbox", expected="4 numbers", got=f"{len(array)}, {array[:5].tolist()}")
+    x, y, width, height = array - [0, 0, *array[:2]] if corners else array
+    if corners and (width <= 0 or height <= 0):
+        got = " ".join(f"{number:g}" for number in array)
+        raise InputError(where, "has a box without area", expected="x0 < x1 and y0 < y1", got=got)
+    if width < 0 or height < 0:
+        got = f"{width:g} × {height:g}"
+        raise InputError(where, "has a bbox of negative size", expected="x, y, width, height", got=got)
+    return np.array([x, y, x + width, y + height], np.float32)
+
+
+def stated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return width and height of the image that a record's coordinates refer to; None if unknown."""
+    for names in _SIZES:
+        width, height = (record.get(name) for name in names)
+        if is_number(width) and is_number(height) and width > 0 and height > 0:
+            return float(width), float(height)
+    return None
+
+
+def _track_of(record: Mapping[str, Any]) -> int | None:
+    """Read a track number, which may be in nested lists; None if missing."""
+    for name in _TRACKS:
+        value = record.get(name)
+        while isinstance(value, list) and value:
+            value = value[0]
+        if is_number(value) and value >= 0 and value == int(value):
+            return int(value)
+    return None

@@ -1,0 +1,376 @@
+"""The forms in which pose detectors and trackers write people, as JSON or as arrays.
+
+COCO         annotations, and results [{image_id, category_id, bbox, keypoints, score}] of Detectron2's
+             `instances_to_coco_json` (detectron2/evaluation/coco_evaluation.py), MMPose's `results2json`
+             (mmpose/evaluation/metrics/coco_metric.py, without bbox) and Ultralytics' `PoseValidator.pred_to_json`
+             (ultralytics/models/yolo/pose/val.py), whose image_id is the name where it is no number
+AlphaPose    COCO's results whose image_id is a file name ("0.jpg" for a video's first frame: detector.py), with the
+             box as "box", scores above 1 and the track as idx (alphapose/utils/pPose_nms.py, `write_json`; writer.py);
+             with --format open or cmu a table by the images' names, the latter with "bodies" of "joints"
+OpenPose     a file an image, {"people": [{"pose_keypoints_2d": [x, y, score, …]}]}
+             (src/openpose/filestream/peopleJsonSaver.cpp: NAME_keypoints.json, NAME_000000000000_keypoints.json);
+             Pose2Sim's `save_to_openpose` (Pose2Sim/poseEstimation.py: NAME_000000.json; a frame without people is one
+             person of NaN); comfyui_controlnet_aux's `encode_poses_as_dict`
+             (src/custom_controlnet_aux/dwpose/__init__.py: with the canvas' size, null for missing parts, and a list of
+             documents, one a frame); sd-webui-controlnet's `encode_poses_as_json` (annotator/openpose/__init__.py:
+             shares of the image's sides, beyond 0–1 outside it)
+MMPose       {"meta_info", "instance_info"} of the demos (demo/topdown_demo_with_mmdet.py, `main`), or the value of
+             "instance_info" alone of the inferencer (mmpose/apis/inferencers/base_mmpose_inferencer.py): people, or
+             for a video {"frame_id", "instances"}, counted from 1 in demos and from 0 by the inferencer. A person is
+             {"keypoints" (K, 2), "keypoint_scores" (K,), "bbox" [[x0, y0, x1, y1]], "bbox_score"}
+Ultralytics  a list a frame of {"name", "class", "confidence", "box": {x1, y1, x2, y2}, "track_id", "keypoints": {x, y,
+             visible}} (ultralytics/engine/results.py, `Results.to_json` and `summary`). Joints of a score below 0.5
+             are 0 0 with that score in many versions (`Keypoints.__init__`): they are missing
+easy_ViTPose {"keypoints": [{track: [[y, x, score], …]} for each frame], "skeleton": {row: name}} (inference.py, with
+             --save-json; `VitInference.postprocess` turns x and y round); earlier versions have lists of people
+MediaPipe    33 objects of x, y in shares of the sides and visibility a person: PoseLandmarkerResult of MediaPipe Tasks
+             (mediapipe/tasks/python/vision/pose_landmarker.py), NormalizedLandmarkList of the older solution, or the
+             landmarks alone; a list of them has an entry a frame
+LabelMe      {"imagePath", "shapes": [{label, points, shape_type}]} (labelme/label_file.py): rectangles
+arrays       (T, K, 2 or 3) of one person, (T, P, K, 2 or 3) of several, or a table of such "keypoints" and "scores"
+boxes        {"a.jpg": [[x0, y0, x1, y1], [x0, y0, x1, y1, score]], "b.jpg": []}; names may be frame numbers
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.detections.joint_orders import has_limbs, joints_by_name
+from humanpose_cli.io.detections.people import PersonEntry, Form, stated_size
+from humanpose_cli.io.detections.records import PEOPLE, UNIT
+
+OPENPOSE_SUFFIX = "_keypoints.json"
+_MEDIAPIPE_KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")
+_RECTANGLE = 2  # points of LabelMe
+
+
+def _frames(path: Path, document: Any) -> Iterator[tuple[int | None, str, Any]]:
+    """Yield number, place and contents of each frame; a single one is the image that the file is named after."""
+    for number, frame in enumerate(document):
+        yield number if len(document) > 1 else None, f"{path}, [{number}]", frame
+
+
+def _listed(image: str | int | None, where: str, people: Any, **more: Any) -> Iterator[PersonEntry]:
+    """Mention an image, and list its people."""
+    yield PersonEntry(image, where)
+    if not isinstance(people, list):
+        problem = InputError(where, "has no list of people", got=type(people).__name__)
+        yield PersonEntry(image, where, problem)
+        return
+    for row, person in enumerate(people):
+        yield PersonEntry(image, f"{where}[{row}]", person, **more)
+
+
+def _first(document: Any) -> Any:
+    return document[0] if isinstance(document, list) and document else None
+
+
+def _is_coco(document: Any) -> bool:
+    first, key = (_first(document), "image_id") if isinstance(document, list) else (document, "annotations")
+    return isinstance(first, Mapping) and key in first
+
+
+def _is_alphapose(document: Any) -> bool:
+    first = _first(document)
+    return _is_coco(document) and isinstance(first, Mapping) and ("box" in first or "idx" in first)
+
+
+def _coco_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    """List people; crowds and other categories are left out. Coordinates refer to the image sizes in the file."""
+    is_list = isinstance(document, list)
+    records = document if is_list else document["annotations"]
+    if not isinstance(records, list):
+        raise InputError(path, "has no list of annotations", got=type(records).__name__)
+    images = {} if is_list else _coco_images(path, document.get("images", []))
+    sizes = {image["file_name"]: stated_size(image) for image in images.values()}
+    for name in sizes:
+        yield PersonEntry(name, str(path))
+    categories = _categories_of_people(path, {} if is_list else document, records)
+    for number, record in enumerate(records):
+        where = f"{path}, {'entry' if is_list else 'annotations'}[{number}]"
+        if not isinstance(record, Mapping):
+            yield PersonEntry(None, where, [] if record is None else record)
+            continue
+        image = record.get("file_name", record.get("image_id"))
+        if isinstance(image, float) and image == int(image):
+            image = int(image)
+        if isinstance(image, bool) or not isinstance(image, int | str) or image == "":
+            problem = InputError(where, "has no usable image_id", expected="a number or a name", got=repr(image))
+            yield PersonEntry(None, where, problem)
+            continue
+        if images and image not in images and "file_name" not in record:
+            yield PersonEntry(None, where, InputError(where, "names an image that is not in the list", got=repr(image)))
+            continue
+        image = images[image]["file_name"] if image in images else image
+        category = record.get("category_id", next(iter(categories)))
+        is_person = not record.get("iscrowd", 0) and isinstance(category, int | str) and category in categories
+        names = categories[category] if is_person else None
+        yield PersonEntry(image, where, record if is_person else None, names, sizes.get(image), flags=bool(images))
+
+
+def _coco_images(path: Path, images: Any) -> dict[Any, Mapping[str, Any]]:
+    """Return the images of annotations by their ids."""
+    if not isinstance(images, list):
+        raise InputError(f"{path}, images", "is no list", got=type(images).__name__)
+    for number, image in enumerate(images):
+        named = isinstance(image, Mapping) and isinstance(image.get("file_name"), str)
+        if not named or not isinstance(image.get("id"), int | str):
+            raise InputError(f"{path}, images[{number}]", "has no id or no file_name", expected="both")
+    return {image["id"]: image for image in images}
+
+
+def _categories_of_people(
+    path: Path, document: Mapping[str, Any], records: Sequence[Any]
+) -> dict[Any, Sequence[str] | None]:
+    """Map the categories of people to the names of their keypoints, None if the file does not name them."""
+    # Without a list of categories, people are the first one: COCO counts from 1, many detectors from 0. If all
+    # keypoints belong to one category, they are people's.
+    categories = document.get("categories")
+    named = [c for c in categories if isinstance(c, Mapping)] if isinstance(categories, list) else []
+    joints = {c.get("id", 1): _joint_names(c) for c in named if isinstance(c.get("id", 1), int | str)}
+    by_name = [c.get("id", 1) for c in named if str(c.get("name")).lower() in PEOPLE]
+    ids = by_name or [key for key, names in joints.items() if names is not None and has_limbs(names)]
+    if ids or named:
+        if not ids:
+            names = ", ".join(str(c.get("name")) for c in named)[:80]
+            raise InputError(f"{path}, categories", "are none of people", expected="a category person", got=names)
+        where = f"{path}, categories"
+        found = {key: joints.get(key) for key in ids}
+        return {key: names and joints_by_name(where, COCO.kind, names) for key, names in found.items()}
+    posed = [r for r in records if isinstance(r, Mapping) and isinstance(r.get("category_id"), int | str)]
+    keys = {record["category_id"] for record in posed}
+    if len(keys) == 1 and all("keypoints" in record for record in posed):
+        return dict.fromkeys(keys)
+    return {0 if 0 in keys else 1: None}
+
+
+def _joint_names(category: Mapping[str, Any]) -> Sequence[str] | None:
+    names = category.get("keypoints")
+    return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None
+
+
+def _has_people(document: Any) -> bool:
+    return isinstance(document, Mapping) and any(name in document for name in ("people", "bodies", "animals"))
+
+
+def _is_openpose(document: Any) -> bool:
+    """Return whether a document is one image, a list of frames, or a table by name; null is an empty frame."""
+    if isinstance(document, Mapping):
+        return _has_people(document) or (bool(document) and all(map(_has_people, document.values())))
+    frames = [frame for frame in document if frame is not None] if isinstance(document, list) else []
+    return bool(frames) and all(map(_has_people, frames))
+
+
+def _openpose_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    frames: list[tuple[str | int | None, str, Any]]
+    if isinstance(document, list):
+        frames = [*_frames(path, document)]
+    elif _has_people(document):
+        name = path.name.removesuffix(OPENPOSE_SUFFIX) if path.name.endswith(OPENPOSE_SUFFIX) else None
+        frames = [(name, str(path), document)]
+    else:
+        frames = [(name, f"{path}, {name!r}", image) for name, image in document.items()]
+    for image, where, frame in frames:
+        if frame is None:
+            yield PersonEntry(image, where)
+            continue
+        name = "people" if "people" in frame else "bodies"
+        if name not in frame:  # comfyui_controlnet_aux's AnimalPose nodes
+            raise InputError(where, "holds animals (AP-10K)", expected="people")
+        yield from _listed(image, f"{where}, {name}", frame[name], canvas=stated_size(frame))
+
+
+def _is_mmpose(document: Any) -> bool:
+    first = _first(document)
+    if isinstance(document, Mapping):
+        return "instance_info" in document
+    return isinstance(first, Mapping) and ("instances" in first or "keypoint_scores" in first)
+
+
+def _mmpose_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    records, names, first = document, None, 0
+    if isinstance(document, Mapping):
+        records, meta = document["instance_info"], document.get("meta_info")
+        named = meta.get("keypoint_id2name") if isinstance(meta, Mapping) else None
+        if isinstance(named, Mapping) and named:
+            names = _joints_of_rows(f"{path}, meta_info", MMPOSE.kind, named)
+        if not isinstance(records, list):
+            raise InputError(path, "has no list of instance_info", got=type(records).__name__)
+        first = 0 if any(isinstance(record, Mapping) and record.get("frame_id") == 0 for record in records) else 1
+    if not any(isinstance(record, Mapping) and "instances" in record for record in records):
+        yield from _listed(None, f"{path}, ", records, names=names)
+        return
+    for number, record in enumerate(records):
+        where = f"{path}, [{number}]"
+        frame = record.get("frame_id") if isinstance(record, Mapping) else None
+        if isinstance(frame, bool) or not isinstance(frame, int):
+            yield PersonEntry(None, where, InputError(where, "has no frame_id", expected="the number of the frame"))
+            continue
+        yield from _listed(frame - first, f"{where}, instances", record.get("instances"), names=names)
+
+
+def _joints_of_rows(where: str, kind: str, names: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Find the joints by a table from their rows to names."""
+    rows = {str(row): name for row, name in names.items() if isinstance(name, str)}
+    return joints_by_name(where, kind, [rows.get(str(row), "") for row in range(len(names))])
+
+
+def _is_ultralytics(document: Any) -> bool:
+    frames = document if _is_nested(document) else [document]
+    people = [person for frame in frames if isinstance(frame, list) for person in frame]
+    return bool(people) and all(isinstance(p, Mapping) and isinstance(p.get("box"), Mapping) for p in people)
+
+
+def _is_nested(document: Any) -> bool:
+    return isinstance(document, list) and bool(document) and all(f is None or isinstance(f, list) for f in document)
+
+
+def _ultralytics_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    frames = document if _is_nested(document) else [document]
+    names = {str(person.get("name")).lower() for frame in frames for person in frame or ()}
+    by_name = bool(names.intersection(PEOPLE))  # else people are the first class
+    for image, where, frame in _frames(path, frames):
+        for entry in _listed(image, where, frame or []):
+            record = entry.record
+            if record is None or (
+                str(record.get("name")).lower() in PEOPLE if by_name else record.get("class", 0) == 0
+            ):
+                yield entry
+
+
+def _is_vitpose(document: Any) -> bool:
+    return isinstance(document, Mapping) and isinstance(document.get("skeleton"), Mapping) and "keypoints" in document
+
+
+def _vitpose_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    frames = document["keypoints"]
+    frames = [frames] if isinstance(frames, Mapping) else frames
+    if not isinstance(frames, list):
+        raise InputError(path, f"has no list of frames ({VITPOSE.kind})", got=type(frames).__name__)
+    names = _joints_of_rows(f"{path}, skeleton", VITPOSE.kind, document["skeleton"])
+    for image, where, frame in _frames(path, frames):
+        people = frame.items() if isinstance(frame, Mapping) else [("", values) for values in frame or ()]
+        yield PersonEntry(image, where)
+        for row, (track, values) in enumerate(people):
+            points = [[p[1], p[0], *p[2:]] if isinstance(p, list) and len(p) > 1 else p for p in values]
+            record = {"keypoints": points, "track_id": int(track) if re.fullmatch("[0-9]{1,9}", track) else None}
+            yield PersonEntry(image, f"{where}[{row}]", record, names)
+
+
+def _mediapipe_people(frame: Any) -> list[Any] | None:
+    """List the landmarks of each person of a frame; None for another kind of frame."""
+    if frame is None or (isinstance(frame, list) and not frame):
+        return []
+    while isinstance(frame, Mapping) and (key := next((k for k in _MEDIAPIPE_KEYS if k in frame), None)) is not None:
+        if not (frame := frame[key]):
+            return []
+    people = frame if isinstance(_first(frame), list) else [frame]
+    are_points = all(isinstance(_first(p), Mapping) and {"x", "y"} <= _first(p).keys() for p in people)
+    return people if are_points else None
+
+
+def _is_mediapipe(document: Any) -> bool:
+    found = list(map(_mediapipe_people, _mediapipe_frames(document)))
+    return any(found) and None not in found
+
+
+def _mediapipe_frames(document: Any) -> list[Any]:
+    first = _first(document)
+    is_person = isinstance(first, Mapping) and "x" in first
+    return document if isinstance(document, list) and not is_person else [document]
+
+
+def _mediapipe_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    for image, where, frame in _frames(path, _mediapipe_frames(document)):
+        people = [{"landmarks": points} for points in _mediapipe_people(frame) or ()]
+        yield from _listed(image, where, people, canvas=UNIT)
+
+
+def _is_labelme(document: Any) -> bool:
+    return isinstance(document, Mapping) and isinstance(document.get("shapes"), list) and "imagePath" in document
+
+
+def _labelme_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    shapes = [shape for shape in document["shapes"] if isinstance(shape, Mapping)]
+    labels = {str(shape.get("label")).lower() for shape in shapes}
+    by_name = bool(labels.intersection(PEOPLE))
+    for row, shape in enumerate(shapes):
+        points = shape.get("points")
+        is_box = isinstance(points, list) and len(points) == _RECTANGLE
+        if is_box and (not by_name or str(shape.get("label")).lower() in PEOPLE):
+            corners = np.sort(np.array(points, np.float64), 0).ravel().tolist()
+            record = {"box": corners, "group_id": shape.get("group_id")}
+            yield PersonEntry(str(document["imagePath"]), f"{path}, shapes[{row}]", record, canvas=stated_size(document))
+
+
+def _array_of(document: Any) -> np.ndarray | None:
+    """Return joints (T, P, K, 2 or 3) from an array or a table of arrays; None for anything else."""
+    points = document.get("keypoints") if isinstance(document, Mapping) else document
+    if not isinstance(points, np.ndarray) or points.dtype.kind not in "iuf" or points.ndim not in (2, 3, 4):
+        return None
+    scores = (
+        next((document[k] for k in ("scores", "keypoint_scores") if k in document), None)
+        if (isinstance(document, Mapping))
+        else None
+    )
+    if points.shape[-1] not in (2, 3) or 0 in points.shape:
+        return None
+    if isinstance(scores, np.ndarray) and scores.shape == points.shape[:-1]:
+        points = np.concatenate((points[..., :2], scores[..., None]), -1)
+    return points.reshape(-1, points.shape[1] if points.ndim == 4 else 1, *points.shape[-2:])
+
+
+def _array_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    points = _array_of(document)
+    assert points is not None
+    for image, where, frame in _frames(path, points):
+        yield from _listed(image, where, [{"keypoints": person.astype(np.float64)} for person in frame])
+
+
+def _is_table(document: Any) -> bool:
+    return isinstance(document, Mapping) and bool(document) and isinstance(next(iter(document.values())), list)
+
+
+def _table_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    for name, boxes in document.items():
+        where = f"{path}, {name!r}"
+        people = [
+            {"box": box[:4], "score": [*box, 1.0][4]} if isinstance(box, list) and len(box) in (4, 5) else {"box": box}
+            for box in (boxes if isinstance(boxes, list) else ())
+        ]
+        yield from _listed(str(name), where, people if isinstance(boxes, list) else boxes)
+
+
+COCO = Form("COCO's results", _is_coco, _coco_entries, box=("bbox", "box"))
+ALPHAPOSE = Form("AlphaPose's results", _is_alphapose, _coco_entries, box=("bbox", "box"))
+MMPOSE = Form(
+    *("MMPose's predictions", _is_mmpose, _mmpose_entries),
+    scores="keypoint_scores",
+    box=("bbox",),
+    corners=True,
+    score="bbox_score",
+    affixes=("results_", ""),
+)
+OPENPOSE = Form(
+    *("OpenPose's people", _is_openpose, _openpose_entries),
+    points=("pose_keypoints_2d", "pose_keypoints", "joints"),
+    score="",
+    openpose=True,
+)
+ULTRALYTICS = Form(
+    "YOLO's results", _is_ultralytics, _ultralytics_entries, box=("box",), corners=True, score="confidence"
+)
+VITPOSE = Form("easy_ViTPose's keypoints", _is_vitpose, _vitpose_entries, score="", affixes=("", "_result"))
+MEDIAPIPE = Form("MediaPipe's landmarks", _is_mediapipe, _mediapipe_entries, points=("landmarks",), score="")
+LABELME = Form("LabelMe's rectangles", _is_labelme, _labelme_entries, points=(), box=("box",), corners=True)
+ARRAYS = Form("an array of keypoints", lambda document: _array_of(document) is not None, _array_entries, score="")
+BOXES = Form("boxes", _is_table, _table_entries, points=(), box=("box",), corners=True)
+
+FORMS = (MMPOSE, ULTRALYTICS, OPENPOSE, VITPOSE, MEDIAPIPE, ALPHAPOSE, COCO, LABELME, ARRAYS, BOXES)
+"""The first form that matches counts."""
