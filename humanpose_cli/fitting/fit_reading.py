@@ -5,6 +5,7 @@ fit = read_fits("wham_output.pkl", "smpl:SMPL_NEUTRAL.pkl", "clip.mp4")
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -173,6 +174,8 @@ def read_fits(
         fit = _amass(path, model, frame_list, camera)
     else:
         fit = _completed(path, foreign, model, frame_list, smplx)
+        for note in foreign.notes:
+            warnings.warn(note, stacklevel=2)
     return replace(fit, path=path, sources=sources)
 
 

@@ -23,7 +23,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -337,8 +337,10 @@ def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     # `pose_world` and `trans_world` cannot be used: the file has no camera in their world. The camera is centred with
     # the image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
     # calibration.
-    rows = [row for track, table in enumerate(content.values()) for row in _rows_of_person(table, track)]
-    return _rows(path, rows, "WHAM")
+    people = [_rows_of_person(table, track) for track, table in enumerate(content.values())]
+    fits = _rows(path, [row for rows in people for row in rows], "WHAM")
+    empty = f"{people.count([])} of {len(people)} people of {path.name} have no frames: left out"
+    return replace(fits, notes=(*fits.notes, empty)) if [] in people else fits
 
 
 def _is_tram(content: Any) -> bool:

@@ -53,7 +53,8 @@ def user_key(*, make: bool = False) -> bytes | None:
 def _read_key(path: Path) -> bytes | None:
     with suppress(OSError), open(os.open(path, os.O_RDONLY | _READ_FLAGS), "rb") as file:
         status = os.fstat(file.fileno())
-        is_private = os.name != "posix" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
+        user = getattr(os, "geteuid", None)  # POSIX alone has it
+        is_private = user is None or (status.st_uid == user() and not status.st_mode & 0o077)
         if is_private and stat.S_ISREG(status.st_mode) and status.st_size == _KEY_BYTES:
             return file.read(_KEY_BYTES)
     return None

@@ -205,6 +205,7 @@ def test_no_key_can_be_made(tmp_path, monkeypatch, case):
     refused(fit)
 
 
+@pytest.mark.posix("needs the user database")
 def test_without_home_the_system_knows_it(tmp_path, monkeypatch):
     pwd = pytest.importorskip("pwd")
     entry = pwd.getpwuid(os.getuid())

@@ -26,7 +26,7 @@ from humanpose_cli.io.calibrations.cameras import (
 from humanpose_cli.io.calibrations.laboratories import SKELETOOL, read_h36m_calibration, read_skeletool_calibration
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
-from humanpose_cli.io.calibrations.tables import read_tables, write_calibration
+from humanpose_cli.io.calibrations.tables import read_tables, refuse_many, write_calibration
 from humanpose_cli.io.text_files import parse_json, parse_toml, read_text
 from humanpose_cli.io.xml_files import MAX_CALIBRATION, parse_xml
 
@@ -73,6 +73,7 @@ def read_calibration(path: Path | str) -> Calibration:
         return read_skeletool_calibration(path, start)
     if start.startswith("{") or (start.startswith("[") and start[1:].lstrip().startswith("{")):
         return read_tables(path, parse_json(path, text, remedy=WRITE_TABLES))
+    refuse_many(path, text.count("\n["))
     try:
         return read_tables(path, parse_toml(text))
     except ValueError as error:

@@ -42,7 +42,7 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections.joint_orders import has_limbs, joints_by_name
-from humanpose_cli.io.detections.people import PersonEntry, Form, stated_size
+from humanpose_cli.io.detections.people import Form, PersonEntry, stated_size
 from humanpose_cli.io.detections.records import PEOPLE, UNIT
 
 OPENPOSE_SUFFIX = "_keypoints.json"
@@ -306,7 +306,9 @@ def _labelme_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
         if is_box and (not by_name or str(shape.get("label")).lower() in PEOPLE):
             corners = np.sort(np.array(points, np.float64), 0).ravel().tolist()
             record = {"box": corners, "group_id": shape.get("group_id")}
-            yield PersonEntry(str(document["imagePath"]), f"{path}, shapes[{row}]", record, canvas=stated_size(document))
+            yield PersonEntry(
+                str(document["imagePath"]), f"{path}, shapes[{row}]", record, canvas=stated_size(document)
+            )
 
 
 def _array_of(document: Any) -> np.ndarray | None:

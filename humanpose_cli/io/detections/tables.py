@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.detections.people import BOX_KEYS, PersonEntry, Form, stated_size
+from humanpose_cli.io.detections.people import BOX_KEYS, Form, PersonEntry, stated_size
 from humanpose_cli.io.detections.records import PEOPLE, UNIT
 from humanpose_cli.io.documents import table_rows
 
