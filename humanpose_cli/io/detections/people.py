@@ -129,16 +129,24 @@ def detections_of(path: Path, documents: Iterable[tuple[Path, Any, Form]], want:
                     people.append((person, place))
             except InputError as error:
                 refused.append(error)
-    if refused and not people:
+    _leave_out(detections, refused, len(people))
+    orders, is_signed = _conventions(detections, [person for person, _ in people])
+    for person, place in people:
+        joints = person.entry.names
+        if joints is None and person.rows is not None:
+            joints = orders[len(person.rows), person.form.openpose]
+        if (detection := _detection(person, joints or (), is_signed=is_signed)) is not None:
+            place.append(detection)
+    return detections
+
+
+def _leave_out(detections: UserDetections, refused: Sequence[InputError], usable: int) -> None:
+    """Note how many people cannot be used; raise the first of their errors if no person can."""
+    if refused and not usable:
         raise refused[0]
     if refused:
-        count = len(refused) + len(people)
-        detections.notes.append(f"{len(refused)} of {count} people of {path.name} are left out: {refused[0]}")
-    notes, found = _resolved(path, [person for person, _ in people])
-    detections.notes += notes
-    for (_, place), detection in zip(people, found, strict=True):
-        place += [] if detection is None else [detection]
-    return detections
+        counts = f"{len(refused)} of {len(refused) + usable} people"
+        detections.notes.append(f"{counts} of {detections.path.name} are left out: {refused[0]}")
 
 
 def _person(entry: PersonEntry, form: Form, want: str) -> _Person | None:
@@ -156,6 +164,8 @@ def _person(entry: PersonEntry, form: Form, want: str) -> _Person | None:
     score = 1.0 if form.score else None
     if form.score and (stated := record.get(form.score)) is not None:
         score = float(numeric(where, form.score, [stated])[0])
+        if not np.isfinite(score):
+            raise InputError(where, f"has unusable {form.score}", expected="a number", got=f"{score}")
     if want != "box":
         rows = _rows_of(entry, form, has_box=box is not None)
         no_body = rows is None or (score is None and not rows[:, 2].any())
@@ -188,46 +198,50 @@ def _rows_of(entry: PersonEntry, form: Form, *, has_box: bool) -> np.ndarray | N
     return rows
 
 
-def _resolved(path: Path, people: Sequence[_Person]) -> tuple[list[str], list[UserDetection | None]]:
-    """Convert people to blazepose33, after finding the order of unnamed joints and the range of coordinates.
+def _conventions(
+    detections: UserDetections, people: Sequence[_Person]
+) -> tuple[dict[tuple[int, bool], tuple[str, ...]], bool]:
+    """Find the orders of unnamed joints, by number and OpenPose's form, and whether shares of sides are −1 to 1.
 
-    Returns notes, and None for people of whom only joints are known that no body has.
+    Notes of `detections` say what was found.
     """
-    notes: list[str] = []
     unnamed: dict[tuple[int, bool], list[np.ndarray]] = defaultdict(list)
+    shares = []
     for person in people:
         if person.rows is not None and person.entry.names is None:
             unnamed[len(person.rows), person.form.openpose].append(person.rows)
-    orders = {key: order_of_points(str(path), rows, openpose=key[1]) for key, rows in unnamed.items()}
-    notes += [f"{path.name}: {note}" for _, note in orders.values() if note]
-    guessed = [person.rows for person in people if person.entry.canvas is None and _is_in_shares(person)]
-    points = [rows[rows[:, 2] > 0, :2] for rows in guessed if rows is not None]
-    is_signed = bool(points) and (np.concatenate(points) < 0).any(1).mean() > _MAX_OUTSIDE
-    if guessed:
-        notes.append(f"{path.name}: coordinates are read as {'−1' if is_signed else '0'} to 1 of the image's sides")
-    found: list[UserDetection | None] = []
-    for form, entry, rows, box, score, track in people:
-        canvas = entry.canvas
-        if _is_in_shares(_Person(form, entry, rows, box, score, track)):
-            if is_signed and canvas is None and rows is not None:
-                rows[:, :2] = (rows[:, :2] + 1) / 2
-            canvas = UNIT
-        if rows is None:
-            found.append(UserDetection(box, None, score or 0.0, track, canvas))
-            continue
-        joints = entry.names or orders[len(rows), form.openpose][0]
-        keypoints = to_blazepose(rows, joints)
-        if "locked" in entry.record:
-            locked = np.resize(numeric(entry.where, "locked", entry.record["locked"]), len(rows))
-            locked_rows = np.column_stack((rows[:, :2], rows[:, 2] * locked))
-            keypoints[to_blazepose(locked_rows, joints)[:, 2] > 0, 2] = LOCKED_CONFIDENCE
-        confidence = keypoints[:, 2][keypoints[:, 2] > 0]
-        if score is None and not len(confidence):
-            found.append(None)
-            continue
-        score = float(confidence.mean()) if score is None else score
-        found.append(UserDetection(box, keypoints, score, track, canvas))
-    return notes, found
+        if person.entry.canvas is None and _is_in_shares(person):
+            rows = np.zeros((0, 3)) if person.rows is None else person.rows
+            shares.append(rows[rows[:, 2] > 0, :2])
+    name, orders = detections.path.name, {}
+    for key, group in unnamed.items():
+        orders[key], note = order_of_points(str(detections.path), group, openpose=key[1])
+        detections.notes += [f"{name}: {note}"] if note else []
+    outside = (np.concatenate(shares or [np.zeros((0, 2))]) < 0).any(1)
+    is_signed = bool(outside.size) and outside.mean() > _MAX_OUTSIDE
+    if shares:
+        low = "−1" if is_signed else "0"
+        detections.notes.append(f"{name}: coordinates are read as {low} to 1 of the image's sides")
+    return orders, is_signed
+
+
+def _detection(person: _Person, joints: Sequence[str], *, is_signed: bool) -> UserDetection | None:
+    """Convert a person to blazepose33; None if only joints are known that no body has."""
+    _, entry, rows, box, score, track = person
+    canvas = UNIT if _is_in_shares(person) else entry.canvas
+    if rows is None:
+        return UserDetection(box, None, score or 0.0, track, canvas)
+    if canvas == UNIT and entry.canvas is None and is_signed:
+        rows[:, :2] = (rows[:, :2] + 1) / 2
+    keypoints = to_blazepose(rows, joints)
+    if "locked" in entry.record:  # of `hpc view --edit`: joints that the body must be at
+        locked = rows.copy()
+        locked[:, 2] *= np.resize(numeric(entry.where, "locked", entry.record["locked"]), len(rows))
+        keypoints[to_blazepose(locked, joints)[:, 2] > 0, 2] = LOCKED_CONFIDENCE
+    confidence = keypoints[:, 2][keypoints[:, 2] > 0]
+    if score is None and not len(confidence):
+        return None
+    return UserDetection(box, keypoints, float(confidence.mean()) if score is None else score, track, canvas)
 
 
 def _is_in_shares(person: _Person) -> bool:
