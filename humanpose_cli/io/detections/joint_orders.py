@@ -140,19 +140,14 @@ def joints_by_name(where: str, kind: str, names: Sequence[str]) -> tuple[str, ..
     names no ankle, as in Human3.6M; a big toe is the index of the foot. Raises InputError if less than half of the
     limbs' joints are named.
     """
-    joints = _joints(tuple(names))
-    if len(set(joints).intersection(LIMB_JOINTS)) < _MIN_LIMB_JOINTS:
-        got = ", ".join(names)[:80]
-        raise InputError(where, f"holds joints of other names ({kind})", expected=", ".join(LIMB_JOINTS), got=got)
-    return joints
-
-
-@lru_cache(maxsize=64)  # files with 100,000 people have the same names in each
-def _joints(names: tuple[str, ...]) -> tuple[str, ...]:
     joints = [_joint(name) for name in names]
     if not any(joint.endswith("_ankle") for joint in joints):
         joints = [joint.replace("_foot", "_ankle") if joint.endswith("_foot") else joint for joint in joints]
-    return tuple(joint if joint in BLAZEPOSE33 else "" for joint in joints)
+    joints = [joint if joint in BLAZEPOSE33 else "" for joint in joints]
+    if len(set(joints).intersection(LIMB_JOINTS)) < _MIN_LIMB_JOINTS:
+        got = ", ".join(names)[:80]
+        raise InputError(where, f"holds joints of other names ({kind})", expected=", ".join(LIMB_JOINTS), got=got)
+    return tuple(joints)
 
 
 def has_limbs(names: Sequence[str]) -> bool:
@@ -179,7 +174,7 @@ def to_blazepose(rows: np.ndarray, joints: Sequence[str]) -> np.ndarray:
     return result
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # all people of a file have few orders
 def _places(joints: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of a file's joints that blazepose33 has, and their rows there."""
     pairs = [(row, BLAZEPOSE33.index(joint)) for row, joint in enumerate(joints) if joint in BLAZEPOSE33]

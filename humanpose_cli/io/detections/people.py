@@ -92,6 +92,7 @@ class _Person(NamedTuple):
     box: np.ndarray | None
     score: float | None
     track: int | None
+    in_shares: bool  # whether coordinates are shares of the image's sides
 
 
 def detections_of(path: Path, documents: Iterable[tuple[Path, Any, Form]], want: str) -> UserDetections:
@@ -169,11 +170,11 @@ def _person(entry: PersonEntry, form: Form, want: str) -> _Person | None:
     if want != "box":
         rows = _rows_of(entry, form, has_box=box is not None)
         no_body = rows is None or (score is None and not rows[:, 2].any())
-        return None if no_body else _Person(form, entry, rows, box, score, _track_of(record))
+        return None if no_body else _Person(form, entry, rows, box, score, _track_of(record), _in_shares(rows))
     if box is None:
         expected = "x0, y0, x1, y1 in pixels" if form.corners else "x, y, width, height in pixels"
         raise InputError(where, f"has no bbox ({form.kind})", expected=expected)
-    return _Person(form, entry, None, box, score, _track_of(record))
+    return _Person(form, entry, None, box, score, _track_of(record), bool(np.abs(box).max() <= 1))
 
 
 def _rows_of(entry: PersonEntry, form: Form, *, has_box: bool) -> np.ndarray | None:
@@ -193,7 +194,8 @@ def _rows_of(entry: PersonEntry, form: Form, *, has_box: bool) -> np.ndarray | N
         problem, got = f"has other keypoints ({form.kind})", f"{len(rows)} for the {len(entry.names)} that are named"
         raise InputError(where, problem, expected=f"{len(entry.names)} joints", got=got)
     third = rows[:, 2]
-    if np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (entry.flags or (third == _VISIBLE).any()):
+    has_flags = entry.flags or third.max() == _VISIBLE
+    if has_flags and {*third.tolist()} <= {_NOT_LABELLED, _HIDDEN, _VISIBLE}:
         rows[:, 2] = np.select([third >= _VISIBLE, third >= _HIDDEN], [1.0, HIDDEN_CONFIDENCE], 0.0)
     return rows
 
@@ -210,7 +212,7 @@ def _conventions(
     for person in people:
         if person.rows is not None and person.entry.names is None:
             unnamed[len(person.rows), person.form.openpose].append(person.rows)
-        if person.entry.canvas is None and _is_in_shares(person):
+        if person.entry.canvas is None and person.in_shares:
             rows = np.zeros((0, 3)) if person.rows is None else person.rows
             shares.append(rows[rows[:, 2] > 0, :2])
     name, orders = detections.path.name, {}
@@ -227,8 +229,8 @@ def _conventions(
 
 def _detection(person: _Person, joints: Sequence[str], *, is_signed: bool) -> UserDetection | None:
     """Convert a person to blazepose33; None if only joints are known that no body has."""
-    _, entry, rows, box, score, track = person
-    canvas = UNIT if _is_in_shares(person) else entry.canvas
+    _, entry, rows, box, score, track, in_shares = person
+    canvas = UNIT if in_shares else entry.canvas
     if rows is None:
         return UserDetection(box, None, score or 0.0, track, canvas)
     if canvas == UNIT and entry.canvas is None and is_signed:
@@ -244,12 +246,10 @@ def _detection(person: _Person, joints: Sequence[str], *, is_signed: bool) -> Us
     return UserDetection(box, keypoints, float(confidence.mean()) if score is None else score, track, canvas)
 
 
-def _is_in_shares(person: _Person) -> bool:
+def _in_shares(rows: np.ndarray | None) -> bool:
     """Return whether coordinates are shares of the image's sides: no person in pixels is as small."""
-    if person.rows is None:
-        return person.box is not None and bool(np.abs(person.box).max() <= 1)
-    visible = person.rows[:, 2] > 0
-    return bool(visible.sum() > 2 and np.abs(person.rows[visible, :2]).max() < _MAX_SHARE)
+    points = np.zeros((0, 2)) if rows is None else rows[rows[:, 2] > 0, :2]
+    return len(points) > 2 and bool(np.abs(points).max() < _MAX_SHARE)
 
 
 def numeric(where: str, what: str, values: Any) -> np.ndarray:
