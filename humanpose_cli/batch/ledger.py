@@ -38,7 +38,7 @@ from humanpose_cli.io.atomic import ensure_folder, flush_folder, remove_abandone
 from humanpose_cli.io.locks import is_locked, lock_at_once
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import open_existing, presence, refuse_input, refuse_link
-from humanpose_cli.io.written import WrittenFiles, checked, read_lines
+from humanpose_cli.io.written import WrittenFiles, checked, read_records
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
@@ -158,7 +158,7 @@ def _merged(folder: Path) -> History:
     entries: list[tuple[int, Entry]] = []
     for path in sorted(folder.glob("ledger.*-of-*.jsonl")):
         turn = 0
-        for line in read_lines(path):
+        for line in read_records(path):
             schema = line.get("schema", 0)
             if isinstance(schema, int) and schema > SCHEMA_VERSION:
                 problem = "was written by a newer version of hpc"
@@ -184,7 +184,7 @@ def _merged(folder: Path) -> History:
 def count_outcomes(folder: Path, shard: Shard) -> Counter[str]:
     """Count the statuses of a shard's items by the last line of each; empty if there is no ledger yet."""
     path = folder / f"ledger.{shard.file_part}.jsonl"
-    lines = read_lines(path) if path.exists() else ()
+    lines = read_records(path) if path.exists() else ()
     last = {(entry.command, entry.path): entry.outcome for line in lines if (entry := _entry(line))}
     return Counter(last.values())
 

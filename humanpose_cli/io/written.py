@@ -66,7 +66,7 @@ class WrittenFiles:
         if self._marks is None or (fresh and self.pattern):
             self._marks = {}
             for file in self.file.parent.glob(self.pattern) if self.pattern else [self.file]:
-                for line in read_lines(file) if file.is_file() else ():
+                for line in read_records(file) if file.is_file() else ():
                     with suppress(TypeError, LookupError):  # damaged
                         for name, mark in _marks_in(line, f"run{file.name[6:-1]}"):
                             self._marks.setdefault(name, []).append(mark)
@@ -104,7 +104,7 @@ def checked(row: bytes) -> bytes:
     return b"%s%s%d}" % (row[:-1], _CHECK, zlib.crc32(row))
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[dict[str, Any]]:
     """Read the complete lines of a record, without damaged ones."""
     content = read_bytes(path)
     rows = [row for row in content.split(b"\n") if row and _is_complete(row)]
