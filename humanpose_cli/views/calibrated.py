@@ -32,7 +32,9 @@ _MAX_DISTANCE = 0.04  # of landmarks, as a share of a person's height
 _MAX_DIFFERENCE = 0.5  # between a body's shape and the one of a single view, as a share of its size
 _DOUBTFUL = 0.5  # share of these limits above which other orders of the cameras are tried
 _BETTER = 0.5  # of the contradiction of the current order, below which another order is right
-_NEARER = 0.33  # of the landmarks' distance of the current order, below which another order is right
+_NEARER = 0.33  # of the landmarks' distance of the current order, below which another order is right,
+# if it is small as a share of height, too: right orders have 0.005 or less, those of a camera 0.4 m off 0.02 or more.
+_NEAR = 0.012
 _MAX_ORDERS = 200  # that are tried
 _MIN_JOINTS = 6  # of a body that is compared
 _COMMON = [name for name in SMPL24.joint_names if name in [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]]
@@ -138,7 +140,7 @@ class CalibratedViews:
         distance = _MAX_DISTANCE
         remedy = "calibrate again or leave out `calibration`; if the clocks are wrong, give `offsets`"
         if best.contradiction < min(_BETTER * current.contradiction, 1.0) and (
-            best.distance < _NEARER * current.distance
+            best.distance < min(_NEARER * current.distance, _NEAR)
         ):
             pairs = [(names[row], self.cameras[n].name) for row, n in zip(used, best_order, strict=True) if row != n]
             problem = "names other cameras: " + ", ".join(

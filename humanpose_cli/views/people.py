@@ -22,6 +22,7 @@ from humanpose_cli.views.joining import (
     clothes_factor,
     depth_share,
     explained_seconds,
+    explained_share,
     join_tracks,
     simultaneous,
     sorted_people,
@@ -50,11 +51,14 @@ _MIN_SCORE = 0.15  # of a rival, relative to the best one
 _MIN_AGREEMENT = 0.1  # of a pair, relative to the maximum disagreement
 _MIN_CORRELATION = 0.7  # of movements of one person: a real man's have 0.83 or more in two views, two walkers 0.56
 _STILL_DISAGREEMENT = 0.05  # metres, `MAX_DISAGREEMENT` of people without common movements
-# Unexplained share of a person in further views from which landmarks may meet by chance: for movements that correlate,
-# for one moment, and for other videos. Cameras of a man who moves leave 0.17 or less, of one moment 0.16, of a
-# bystander 0.06. Those adjusted to people of unrelated clips leave 0.14 or more, and movements do not correlate.
-# Right calibrations leave 0.13 or less of the man, with a camera 0.4 m off 0.29 or more.
-_CHANCE, _CHANCE_OF_MOMENT, _CHANCE_IF_STILL = 0.25, 0.2, 0.125
+# Unexplained share of a person in further views from which landmarks may meet by chance: for movements that correlate
+# and for other videos. Cameras of a man who moves leave 0.17 or less, of a bystander 0.12. Those adjusted to people of
+# unrelated clips leave 0.14 or more, and movements do not correlate. Right calibrations leave 0.18 or less of the man,
+# with a camera 0.4 m off 0.38 or more.
+_CHANCE, _CHANCE_IF_STILL = 0.25, 0.125
+# Explained share of a person whom photographs show, below which landmarks may meet by chance. 56 right pairs have 0.72
+# or more. Of 106 pairs of unrelated photographs 12 reach it, 18 have an unexplained share as low as right ones.
+_MIN_SHARE_OF_MOMENT = 0.69
 _ONE_MOMENT = 1e-6  # seconds that a single moment counts
 
 
@@ -225,20 +229,36 @@ def strange_views(
 ) -> list[int]:
     """List the views in which nobody's landmarks meet those of other views better than by chance.
 
-    Calibrated cameras are not adjusted to people, so that even one who stands still can contradict them.
+    Calibrated cameras are not adjusted to people, so that even one who stands still can contradict them. They are also
+    contradicted by a person whose landmarks do not meet although movements correlate, or whom they take for two people.
     """
     shared = [tracks for tracks in people if len({track.view for track in tracks}) > 1]
-    sure = [t for t in shared if unexplained_share(t, cameras) < (_CHANCE if calibrated else _chance(t))]
-    return sorted(set(range(len(cameras))).difference(track.view for tracks in sure for track in tracks))
+    sure = [t for t in shared if not _may_be_chance(t, cameras, calibrated=calibrated)]
+    strange = set(range(len(cameras))).difference(track.view for tracks in sure for track in tracks)
+    moving = [t for t in (*shared, *lone_pairs(people)) if _move_alike(t)] if calibrated else []
+    contradictions = [_contradicting(t, cameras) for t in moving if unexplained_share(t, cameras) >= _CHANCE]
+    return sorted(set().union(*contradictions) or strange)
 
 
-def _chance(tracks: Sequence[ViewTrack]) -> float:
-    """Return the limit of the unexplained share, which is lower for people whose movements do not correlate."""
-    if all(len(track) == 1 for track in tracks):
-        return _CHANCE_OF_MOMENT
+def _contradicting(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> set[int]:
+    """Find the one view without which a person's landmarks meet, otherwise all views of the person."""
+    views = {track.view for track in tracks}
+    others = {view: [track for track in tracks if track.view != view] for view in views}
+    found = {view for view in views if unexplained_share(others[view], cameras) < _CHANCE}
+    return found if len(found) == 1 else views
+
+
+def _may_be_chance(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera], *, calibrated: bool) -> bool:
+    if not calibrated and all(len(track) == 1 for track in tracks):
+        return explained_share(tracks, cameras) < _MIN_SHARE_OF_MOMENT
+    limit = _CHANCE if calibrated or _move_alike(tracks) else _CHANCE_IF_STILL
+    return unexplained_share(tracks, cameras) >= limit
+
+
+def _move_alike(tracks: Sequence[ViewTrack]) -> bool:
+    """Return whether movements in two views correlate."""
     pairs = (agreement(a, b, 0.0) for a, b in combinations(tracks, 2) if a.view != b.view)
-    alike = any(pair is not None and pair.correlation >= _MIN_CORRELATION for pair in pairs)
-    return _CHANCE if alike else _CHANCE_IF_STILL
+    return any(pair is not None and pair.correlation >= _MIN_CORRELATION for pair in pairs)
 
 
 def lone_pairs(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:

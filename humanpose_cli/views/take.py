@@ -214,7 +214,8 @@ def _shared(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
 def _doubts(strange: Sequence[int], names: Sequence[str], *, calibrated: bool) -> list[str]:
     """Write sentences about strange views: there, nobody's landmarks meet those of another view."""
     if strange and calibrated:
-        return ["the calibration may be wrong"]
+        named = "" if len(strange) == len(names) else f" of {', '.join(names[view] for view in strange)}"
+        return [f"the calibration{named} may be wrong"]
     if len(strange) > len(names) - 2:
         return ["the views may show different people"]
     return [f"{names[view]} may show other people than the other views" for view in strange]
