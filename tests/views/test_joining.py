@@ -49,6 +49,12 @@ def test_tracks_with_common_points_are_a_person(filmed: Filmed) -> None:
     assert strange_views([p[:1] + p[2:] for p in people], wrong, calibrated=True) == [0, 2]
 
 
+def test_photographs_of_one_moment_explain_one_person_only() -> None:
+    tracks = all_tracks(film(CAMERAS, TWO_PEOPLE, frames=1))
+    assert strange_views([tracks[:4:2], tracks[1::2]], CAMERAS) == []
+    assert strange_views([[tracks[0], tracks[3]], tracks[1:5:3]], CAMERAS) == [0, 1, 2]
+
+
 def test_a_person_from_one_direction_saves_nothing(filmed: Filmed) -> None:
     """Two cameras at nearly one position explain everything, and show no depth."""
     first = filmed.cameras[0]
