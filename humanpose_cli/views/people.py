@@ -261,7 +261,7 @@ def _move_alike(tracks: Sequence[ViewTrack]) -> bool:
     return any(pair is not None and pair.correlation >= _MIN_CORRELATION for pair in pairs)
 
 
-def lone_pairs(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
+def lone_pairs(people: Sequence[Sequence[ViewTrack]]) -> list[list[ViewTrack]]:
     """List the tracks of pairs of people who may be one person, as they are alike in clothes and movements or pose.
 
     Pairs with a rival are left out: another person who is alike, in a view that shows one of the two at the same time.
