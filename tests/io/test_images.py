@@ -57,10 +57,8 @@ def test_images_stand_upright(tmp_path, orientation, suffix):
     upright = corners_image()
     path = tmp_path / f"x{suffix}"
     stored = Image.fromarray(np.ascontiguousarray(STORED_FOR[orientation](upright)))
-    options = (
-        {"lossless": True} if suffix == ".webp" else {"quality": 100, "subsampling": 0} if suffix == ".jpg" else {}
-    )
-    stored.save(path, exif=exif_bytes(orientation), **options)
+    options = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}
+    stored.save(path, exif=exif_bytes(orientation), **options.get(suffix, {}))
     image = read_image(path)
     assert image.size == (20, 12) == image_size(path)
     assert np.abs(image.pixels.astype(int) - upright).max() <= (0 if suffix != ".jpg" else 3)
@@ -71,42 +69,37 @@ def test_phone_portrait_mode_is_orientation_six(tmp_path):
     stored = np.zeros((2, 4, 3), np.uint8)
     stored[:, 0] = 255
     Image.fromarray(stored).save(tmp_path / "x.png", exif=exif_bytes(6))
-    pixels = read_image(tmp_path / "x.png").pixels
-    assert pixels.shape == (4, 2, 3)
-    assert (pixels[0] == 255).all()
-    assert (pixels[1:] == 0).all()
+    assert read_image(tmp_path / "x.png").pixels[..., 0].tolist() == [[255, 255], [0, 0], [0, 0], [0, 0]]
+
+
+FULL = {"ExifImageWidth": 400, "ExifImageHeight": 300}
+PLANE = {"FocalLength": 50.0, "FocalPlaneXResolution": 400 / 2.23, "FocalPlaneResolutionUnit": 3}  # 22.3 mm
 
 
 class TestFocalLength:
-    def read(self, tmp_path, size=(4000, 3000), **tags):
+    def read(self, tmp_path, size=(400, 300), **tags):
         path = tmp_path / "x.jpg"
         Image.new("L", size).save(path, quality=10, exif=exif_bytes(6, **tags))
         return read_image(path).focal_pixels
 
-    @pytest.mark.slow
-    def test_film_equivalent_by_the_diagonal(self, tmp_path):
-        # 3:2 film and a 3:2 image: 26 of 36 mm wide, hence 26/36 of the width.
-        assert self.read(tmp_path, (3000, 2000), FocalLengthIn35mmFilm=26) == pytest.approx(3000 * 26 / 36)
-        expected = 26 * math.hypot(4000, 3000) / math.hypot(36, 24)
-        assert self.read(tmp_path, FocalLengthIn35mmFilm=26) == pytest.approx(expected)
-
-    @pytest.mark.slow
-    def test_focal_plane_resolution(self, tmp_path):
-        inches = self.read(
-            tmp_path, FocalLength=50.0, FocalPlaneXResolution=4000 / (22.3 / 25.4), FocalPlaneResolutionUnit=2
-        )
-        assert inches == pytest.approx(4000 * 50 / 22.3, rel=1e-6)
-        centimetres = self.read(
-            tmp_path, FocalLength=50.0, FocalPlaneXResolution=4000 / 2.23, FocalPlaneResolutionUnit=3
-        )
-        assert centimetres == pytest.approx(inches, rel=1e-6)
-
-    @pytest.mark.slow
-    def test_a_scaled_down_copy_scales_its_focal_length(self, tmp_path):
-        tags = {"FocalLength": 50.0, "FocalPlaneXResolution": 4000 / 2.23, "FocalPlaneResolutionUnit": 3}
-        full = self.read(tmp_path, ExifImageWidth=4000, ExifImageHeight=3000, **tags)
-        half = self.read(tmp_path, (2000, 1500), ExifImageWidth=4000, ExifImageHeight=3000, **tags)
-        assert half == pytest.approx(full / 2)
+    @pytest.mark.parametrize(
+        ("size", "tags", "expected"),
+        [
+            # 3:2 film and a 3:2 image: 26 of 36 mm wide, hence 26/36 of the width.
+            ((300, 200), {"FocalLengthIn35mmFilm": 26}, 300 * 26 / 36),
+            ((400, 300), {"FocalLengthIn35mmFilm": 26}, 26 * 500 / math.hypot(36, 24)),
+            ((400, 300), PLANE, 400 * 50 / 22.3),
+            (
+                (400, 300),
+                PLANE | {"FocalPlaneXResolution": 455.605, "FocalPlaneResolutionUnit": 2},
+                455.605 * 50 / 25.4,
+            ),
+            ((400, 300), PLANE | FULL, 400 * 50 / 22.3),
+            ((200, 150), PLANE | FULL, 200 * 50 / 22.3),  # a scaled-down copy
+        ],
+    )
+    def test_film_and_focal_plane(self, tmp_path, size, tags, expected):
+        assert self.read(tmp_path, size, **tags) == pytest.approx(expected, rel=1e-6)
 
     @pytest.mark.parametrize(
         "tags",
@@ -120,15 +113,14 @@ class TestFocalLength:
         ],
     )
     def test_unknown_or_absurd_is_none(self, tmp_path, tags):
-        assert self.read(tmp_path, (400, 300), **tags) is None
+        assert self.read(tmp_path, **tags) is None
 
     @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
     def test_malformed_exif_does_not_refuse_the_image(self, tmp_path):
         path = tmp_path / "x.jpg"
         Image.new("RGB", (40, 30)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
         image = read_image(path)
-        assert image.focal_pixels is None
-        assert image.size == (40, 30)
+        assert (image.focal_pixels, image.size) == (None, (40, 30))
 
 
 class TestPixelFormats:
@@ -138,14 +130,9 @@ class TestPixelFormats:
 
     def check(self, path, expected, tolerance=0, alpha=None):
         image = read_image(path)
-        assert image.pixels.dtype == np.uint8
-        assert image.pixels.flags.c_contiguous
-        assert image.pixels.shape == expected.shape
-        assert np.abs(image.pixels.astype(int) - expected).max() <= tolerance
-        if alpha is None:
-            assert image.alpha is None
-        else:
-            np.testing.assert_array_equal(image.alpha, alpha)
+        assert (image.pixels.dtype, image.pixels.flags.c_contiguous) == (np.uint8, True)
+        np.testing.assert_allclose(image.pixels, expected, rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(image.alpha, alpha)
 
     def grey_as_rgb(self, grey):
         return np.repeat(grey[..., None], 3, -1)
@@ -170,7 +157,8 @@ class TestPixelFormats:
             Image.fromarray(values[..., 2].copy()).save(tmp_path / name)
             values = values[..., 2:]
         elif name == "rgb.png":
-            (tmp_path / name).write_bytes(sixteen_bit_png(values))
+            rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)  # which Pillow cannot write
+            (tmp_path / name).write_bytes(png(16, 16, 16, rows))
         else:
             tifffile.imwrite(tmp_path / name, values, photometric="rgb")
         expected = values * (255 / (2 ** (bits + shift) - 1)) * np.ones(3)
@@ -191,9 +179,8 @@ class TestPixelFormats:
     def test_planar_float_tiff_with_alpha(self, tmp_path):
         rgba = np.dstack((corners_image(), np.full((12, 20), 255, np.uint8)))
         values = np.moveaxis(rgba, -1, 0).astype(np.float32) / 255
-        tifffile.imwrite(
-            tmp_path / "x.tif", values, photometric="rgb", planarconfig="separate", extrasamples=["unassalpha"]
-        )
+        options = {"photometric": "rgb", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
+        tifffile.imwrite(tmp_path / "x.tif", values, **options)
         self.check(tmp_path / "x.tif", rgba[..., :3])
 
     def test_alpha_is_kept_and_shown_over_white(self, tmp_path, ramp):
@@ -203,33 +190,26 @@ class TestPixelFormats:
             self.check(tmp_path / name, over_white(rgba[..., :3], ramp), alpha=ramp)
 
     def test_full_alpha_is_no_alpha(self, tmp_path):
-        pixels = corners_image()
-        Image.fromarray(np.dstack((pixels, np.full((12, 20), 255, np.uint8)))).save(tmp_path / "x.png")
-        self.check(tmp_path / "x.png", pixels)
+        Image.fromarray(corners_image()).convert("RGBA").save(tmp_path / "x.png")
+        self.check(tmp_path / "x.png", corners_image())
 
-    def test_over_white_reference_values(self):
-        pixels = np.array([[[0, 100, 255]]], np.uint8)
-        assert over_white(pixels, np.array([[0]], np.uint8)).tolist() == [[[255, 255, 255]]]
-        assert over_white(pixels, np.array([[255]], np.uint8)).tolist() == [[[0, 100, 255]]]
-        assert over_white(pixels, np.array([[51]], np.uint8)).tolist() == [[[204, 224, 255]]]
-        assert over_white(pixels + np.uint8(1), np.array([[128]], np.uint8)).tolist() == [[[128, 178, 127]]]  # 177.7
+    @pytest.mark.parametrize(("alpha", "expected"), [(0, 255), (255, (0, 100, 255)), (51, (204, 224, 255))])
+    def test_over_white_reference_values(self, alpha, expected):
+        shown = over_white(np.array([[[0, 100, 255]]], np.uint8), np.array([[alpha]], np.uint8))
+        np.testing.assert_array_equal(shown[0, 0], expected)
+        rounded = over_white(np.array([[[1, 101, 0]]], np.uint8), np.array([[128]], np.uint8))
+        assert rounded.tolist() == [[[128, 178, 127]]]  # 177.7
 
     def test_grey_with_alpha_and_palette_with_transparency(self, tmp_path, ramp):
-        Image.fromarray(np.dstack((ramp, np.full_like(ramp, 128))), "LA").save(tmp_path / "la.png")
-        self.check(
-            tmp_path / "la.png",
-            over_white(self.grey_as_rgb(ramp), np.full_like(ramp, 128)),
-            alpha=np.full_like(ramp, 128),
-        )
+        half = np.full_like(ramp, 128)
+        Image.fromarray(np.dstack((ramp, half)), "LA").save(tmp_path / "la.png")
+        self.check(tmp_path / "la.png", over_white(self.grey_as_rgb(ramp), half), alpha=half)
         palette = Image.fromarray(corners_image()).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
         palette.save(tmp_path / "p.png")
         self.check(tmp_path / "p.png", corners_image())
-        red = palette.getpixel((0, 0))
-        palette.save(tmp_path / "t.png", transparency=red)
-        image = read_image(tmp_path / "t.png")
-        assert (image.pixels[0, 0] == 255).all()
-        assert image.alpha[0, 0] == 0
-        assert image.alpha[-1, -1] == 255
+        palette.save(tmp_path / "t.png", transparency=palette.getpixel((0, 0)))
+        is_red = corners_image()[..., 0] == 250
+        self.check(tmp_path / "t.png", np.where(is_red[..., None], 255, corners_image()), alpha=255 * ~is_red)
 
     @pytest.mark.parametrize("name", ["x.jpg", "x.tif"])
     def test_cmyk(self, tmp_path, name):
@@ -259,25 +239,21 @@ class TestPixelFormats:
         frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:], **options)
         image = read_image(tmp_path / f"x{suffix}")
         assert (image.pixels == (255, 0, 0)).all()
-        messages = [record.getMessage() for record in caplog.records]
-        assert ["an animation: only the first frame is used" in text for text in messages] == [True] * (
-            suffix != ".tif"
-        )
+        notes = [record.getMessage().count("an animation: only the first frame is used") for record in caplog.records]
+        assert notes == [1] * (suffix != ".tif")
         frames[0].save(tmp_path / f"one{suffix}", **options)
         read_image(tmp_path / f"one{suffix}")
-        assert len(caplog.records) == len(messages)
+        assert len(caplog.records) == len(notes)
 
 
-def sixteen_bit_png(values: np.ndarray) -> bytes:
-    """Hand-made, because Pillow cannot write it: (H, W, 3) uint16."""
-    height, width = values.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+def png(width: int, height: int, depth: int, data: bytes) -> bytes:
+    """An RGB image whose rows begin with 0."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(data)) + png_chunk(b"IEND", b"")
 
 
 def red_and_blue_swapped_profile() -> bytes:
@@ -296,18 +272,21 @@ def red_and_blue_swapped_profile() -> bytes:
     return bytes(data)
 
 
-def test_to_eight_bits_ranges():
-    def first(values, dtype):
-        return to_eight_bits(np.array(values, dtype)).tolist()
-
-    assert first([0, 32768, 65535], np.uint16) == [0, 128, 255]
-    assert first([0, 128, 255], np.int32) == [0, 128, 255]
-    assert first([-5, 0, 65535], np.int32) == [0, 0, 255]
-    assert first([0, 600_000, 1_000_000], np.int32) == [0, 153, 255]
-    assert first([0, 0.5, 1], np.float64) == [0, 128, 255]
-    assert first([0, 100.0, 255.0], np.float32) == [0, 100, 255]
-    assert first([1, 1, 1], np.float32) == [255, 255, 255]
-    assert to_eight_bits(np.zeros((0, 3), np.float32)).shape == (0, 3)
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([0, 32768, 65535], np.uint16, [0, 128, 255]),
+        ([0, 128, 255], np.int32, [0, 128, 255]),
+        ([-5, 0, 65535], np.int32, [0, 0, 255]),
+        ([0, 600_000, 1_000_000], np.int32, [0, 153, 255]),
+        ([0, 0.5, 1], np.float64, [0, 128, 255]),
+        ([0, 100.0, 255.0], np.float32, [0, 100, 255]),
+        ([1, 1, 1], np.float32, [255, 255, 255]),
+        ([], np.float32, []),
+    ],
+)
+def test_to_eight_bits_ranges(values, dtype, expected):
+    assert to_eight_bits(np.array(values, dtype)).tolist() == expected
 
 
 class TestWriting:
@@ -330,24 +309,20 @@ class TestWriting:
         write_image(tmp_path / "x.png", np.dstack((corners_image(), alpha)))
         np.testing.assert_array_equal(read_image(tmp_path / "x.png").alpha, alpha)
 
-    def test_unusable_arguments_are_usage_errors(self, tmp_path):
-        for name, pixels in [
-            ("x.jpg", np.zeros((4, 4, 4), np.uint8)),
-            ("x.png", np.zeros((4, 4, 3), np.float32)),
-            ("x.png", np.zeros((4, 4, 2), np.uint8)),
-            ("x.xyz", np.zeros((4, 4, 3), np.uint8)),
-            ("x", np.zeros((4, 4, 3), np.uint8)),
-        ]:
-            with pytest.raises(UsageError):
-                write_image(tmp_path / name, pixels)
+    @pytest.mark.parametrize(
+        ("name", "channels", "dtype"),
+        [("x.jpg", 4, "u1"), ("x.png", 3, "f4"), ("x.png", 2, "u1"), ("x.xyz", 3, "u1"), ("x", 3, "u1")],
+    )
+    def test_unusable_arguments_are_usage_errors(self, tmp_path, name, channels, dtype):
+        with pytest.raises(UsageError):
+            write_image(tmp_path / name, np.zeros((4, 4, channels), dtype))
         assert os.listdir(tmp_path) == []
 
 
-def test_every_image_suffix_is_read(tmp_path):
-    for suffix in images.IMAGE_SUFFIXES:
-        path = tmp_path / f"x{suffix}"
-        Image.new("L" if suffix == ".pgm" else "RGB", (8, 6)).save(path)
-        assert read_image(path).size == (8, 6)
+@pytest.mark.parametrize("suffix", images.IMAGE_SUFFIXES)
+def test_every_image_suffix_is_read(tmp_path, suffix):
+    Image.new("L" if suffix == ".pgm" else "RGB", (8, 6)).save(tmp_path / f"x{suffix}")
+    assert read_image(tmp_path / f"x{suffix}").size == (8, 6)
 
 
 # Damaged images, and files that are no images: one sentence each, never a grey image.
@@ -360,7 +335,7 @@ def test_truncated_files_are_refused_not_grey(tmp_path, share, name):
     Image.fromarray(noise).save(tmp_path / name, progressive=name.startswith("progressive"))
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: int(share * len(data))])
-    with raises(InputError, subject=name, remedy="copy or save it again"):
+    with raises(InputError, subject=name):
         read_image(tmp_path / name)
 
 
@@ -370,12 +345,12 @@ def test_truncated_files_are_refused_not_grey(tmp_path, share, name):
         (b"", "an empty file"),
         (b"Dear all,\nno image here.\n" * 20, "text"),
         (b"<!DOCTYPE html><html>404</html>", "a web page"),
-        (b"%PDF-1.7 ...", "a PDF document"),
         (b"PK\x03\x04....", "a ZIP archive"),
         (b"\0\0\0\x20ftypisom" + b"\0" * 40, "a video"),
         (bytes(5000), "zero bytes"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (bytes(range(256)) * 8, "data of no known kind"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),  # is never run
     ],
 )
 def test_other_files_named_jpg(tmp_path, content, found):
@@ -427,8 +402,7 @@ def test_heic_is_read_by_the_plugin_of_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     (tmp_path / "x.heic").write_bytes(HEIC)
     image = read_image(tmp_path / "x.heic")
-    assert image.pixels[0, 0].tolist() == [1, 2, 3]
-    assert image.size == image_size(tmp_path / "x.heic") == (6, 4)
+    assert (image.pixels[0, 0].tolist(), image.size, image_size(tmp_path / "x.heic")) == ([1, 2, 3], (6, 4), (6, 4))
     assert image.focal_pixels == pytest.approx(26 * math.hypot(6, 4) / math.hypot(36, 24))
     (tmp_path / "x.heic").write_bytes(HEIC.replace(b"heic", b"mif1"))
     with raises(InputError, problem="is a damaged image"):
@@ -455,18 +429,14 @@ def test_focal_lengths_of_crops_are_lower_bounds(tmp_path, size, taken, is_part)
     assert (image.focal_pixels, image.min_focal_pixels) == ((None, focal) if is_part else (focal, None))
 
 
-def test_a_folder_is_no_image(tmp_path):
-    with raises(InputError, problem="is a folder"):
-        read_image(tmp_path)
-
-
 @pytest.mark.parametrize("compression", [None, "deflate"])
-def test_tiled_tiffs_beyond_pillows_limit_are_read(tmp_path, monkeypatch, compression):
+def test_tiled_tiffs_beyond_pillows_limit_are_read(tmp_path, monkeypatch, recwarn, compression):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     tifffile.imwrite(tmp_path / "x.tif", pixels, tile=(16, 16), photometric="rgb", compression=compression)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # an error from twice as many on, a warning from as many on
     np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels, pixels)
-    assert Image.MAX_IMAGE_PIXELS == 1000
+    assert image_size(tmp_path / "x.tif") == (64, 48)
+    assert (Image.MAX_IMAGE_PIXELS, len(recwarn.list)) == (1000, 0)
 
 
 def test_pillows_limit_returns_when_the_last_thread_has_read(monkeypatch):
@@ -481,10 +451,7 @@ def test_pillows_limit_returns_when_the_last_thread_has_read(monkeypatch):
 
 
 def test_absurd_sizes_are_refused_from_the_header_alone(tmp_path):
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
-    data += struct.pack(">I", zlib.crc32(b"IHDR" + header)) + struct.pack(">I", 0) + b"IDAT" + bytes(4)
-    (tmp_path / "bomb.png").write_bytes(data)
+    (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000, 8, b""))
     with raises(InputError, got="60000 × 60000"):
         read_image(tmp_path / "bomb.png")
 
@@ -503,18 +470,3 @@ def test_a_deep_tiff_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_MAX_DEEP_BYTES", 100_000)
     with raises(InputError, problem="too large"):
         read_image(tmp_path / "x.tif")
-
-
-@pytest.mark.slow
-def test_a_108_megapixel_image_passes_without_a_word_and_without_changing_pillow(tmp_path, recwarn, monkeypatch):
-    Image.new("1", (12000, 9000)).save(tmp_path / "big.bmp")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert image_size(tmp_path / "big.bmp") == (12000, 9000)
-    assert not recwarn.list
-    assert Image.MAX_IMAGE_PIXELS == 1000
-
-
-def test_postscript_is_never_run(tmp_path):
-    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    with raises(InputError, got="PostScript"):
-        read_image(tmp_path / "x.png")

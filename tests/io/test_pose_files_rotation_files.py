@@ -18,6 +18,21 @@ from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.pose_files import AXES, read_pose
 
 
+def assert_turns(pose, vectors, tolerance=1e-5):
+    """Its first joints have these rotations (T, 3 J)."""
+    turns = Rotation.from_rotvec(pose.params.poses[:, : vectors.shape[-1]].reshape(-1, 3))
+    assert (turns.inv() * Rotation.from_rotvec(vectors.reshape(-1, 3))).magnitude().max() < tolerance
+
+
+def pickled(path, content):
+    """As its name says: by torch or by pickle."""
+    if path.suffix == ".pt":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    return path
+
+
 def amass(tmp_path, frames=5, width=156, **others):
     rng = np.random.default_rng(0)
     poses = rng.normal(0, 0.5, (frames, width))
@@ -40,8 +55,7 @@ def test_rotations_and_translations_in_camera_axes(tmp_path, axes):
     pose = read_pose(path, axes=axes)
     matrix = AXES[axes or "z-up"]
     root = Rotation.from_matrix(matrix) * Rotation.from_rotvec(arrays["poses"][:, :3])
-    found = Rotation.from_rotvec(pose.params.poses[:, :3])
-    assert np.abs((root.inv() * found).magnitude()).max() < 1e-6
+    assert_turns(pose, root.as_rotvec(), 1e-6)
     np.testing.assert_allclose(pose.params.poses[:, 3:66], arrays["poses"][:, 3:66], atol=1e-6)
     assert (pose.params.poses[:, 66:] == 0).all()  # finger rotations of SMPL-H are not SMPL's hands
     # The same point of the world: pelvis of any rest body, in camera axes.
@@ -59,9 +73,8 @@ def test_a_body_upright_in_z_up_is_upright_in_the_camera(tmp_path):
     poses[0, 0] = np.pi / 2
     path, _ = amass(tmp_path, poses=poses, trans=np.zeros((1, 3)))
     turn = Rotation.from_rotvec(read_pose(path).params.poses[0, :3]).as_matrix()
-    np.testing.assert_allclose(turn @ [0, 1, 0], [0, -1, 0], atol=1e-6)  # the body's up is the image's up
-    np.testing.assert_allclose(turn @ [0, 0, 1], [0, 0, -1], atol=1e-6)  # it looks at the camera
-    np.testing.assert_allclose(turn @ [1, 0, 0], [1, 0, 0], atol=1e-6)  # its left is at the viewer's right
+    # The body's left is at the viewer's right, its up is the image's up, and it looks at the camera.
+    np.testing.assert_allclose(turn, np.diag([1, -1, -1]), atol=1e-6)
 
 
 def standing(along: str, heading: float = 0.5) -> np.ndarray:
@@ -89,10 +102,10 @@ def test_the_median_of_chest_minus_feet_decides_what_is_up(tmp_path, along, pelv
     path, _ = amass(tmp_path, poses=poses, trans=np.tile(np.add(pelvis, (0, 0.3, 0)), (9, 1)))
     pose = read_pose(path)
     np.testing.assert_array_equal(pose.axes_rotation, AXES[axes].astype(np.float32))
-    assert note in "".join(pose.warnings)
-    assert len(pose.warnings) == bool(note)
-    assert read_pose(path, axes="z-up").warnings == ()
-    np.testing.assert_array_equal(read_pose(path, axes="z-up").axes_rotation, AXES["z-up"].astype(np.float32))
+    assert [note in warning for warning in pose.warnings] == [True] * bool(note)
+    told = read_pose(path, axes="z-up")
+    assert told.warnings == ()
+    np.testing.assert_array_equal(told.axes_rotation, AXES["z-up"].astype(np.float32))
 
 
 @pytest.mark.parametrize("width", [66, 69, 72, 156, 165])
@@ -121,10 +134,9 @@ def test_rotations_in_parts(tmp_path, file, root, body, trans, form):
     table = {root: as_matrices(roots) if form == "matrices" else roots, body: parts[form], trans: arrays["trans"]}
     if file == "x.npz":
         np.savez(tmp_path / file, **table)
-    elif file == "x.pt":
-        torch.save({name: torch.from_numpy(array) for name, array in table.items()}, tmp_path / file)
     else:
-        (tmp_path / file).write_bytes(pickle.dumps(table))
+        make = torch.from_numpy if file == "x.pt" else np.asarray
+        pickled(tmp_path / file, {name: make(array) for name, array in table.items()})
     pose = read_pose(tmp_path / file)
     expected = read_pose(tmp_path / "walk.npz")
     np.testing.assert_allclose(pose.params.poses, expected.params.poses, atol=1e-6)
@@ -136,8 +148,7 @@ def test_aist_in_metres_at_60_frames_a_second(tmp_path):
     poses = np.random.default_rng(0).normal(0, 0.2, (4, 72))
     trans = np.tile((10.0, 110.0, -30.0), (4, 1))  # centimetres
     content = {"smpl_poses": poses, "smpl_scaling": np.array([92.0]), "smpl_trans": trans, "smpl_loss": 0.1}
-    (tmp_path / "gBR_sBM_cAll_d04_mBR0_ch01.pkl").write_bytes(pickle.dumps(content))
-    pose = read_pose(tmp_path / "gBR_sBM_cAll_d04_mBR0_ch01.pkl")
+    pose = read_pose(pickled(tmp_path / "gBR_sBM_cAll_d04_mBR0_ch01.pkl", content))
     np.testing.assert_allclose(pose.params.poses[:, 3:], poses[:, 3:], atol=1e-6)
     np.testing.assert_array_equal(pose.axes_rotation, AXES["y-up"].astype(np.float32))
     pelvis = np.array([0.0, -0.24, 0.03])
@@ -152,18 +163,10 @@ def test_aist_in_metres_at_60_frames_a_second(tmp_path):
 def test_fits_of_other_programs_in_camera_axes(tmp_path, program):
     truth = foreign_files.true_person()
     content = getattr(foreign_files, program.lower())(truth)
-    path = tmp_path / ("x.pt" if program == "GVHMR" else "x.pkl")
-    if program == "GVHMR":
-        torch.save(content, path)
-    else:
-        path.write_bytes(pickle.dumps(content))
-    pose = read_pose(path)
+    pose = read_pose(pickled(tmp_path / ("x.pt" if program == "GVHMR" else "x.pkl"), content))
     count = len(pose)  # PHALP loses its person in the last frame
     assert count == foreign_files.FRAMES - (program == "PHALP")
-    joints = 66 if program == "GVHMR" else 72
-    turns = Rotation.from_rotvec(pose.params.poses[:, :joints].reshape(-1, 3))
-    true_turns = Rotation.from_rotvec(truth.poses[:count, :joints].reshape(-1, 3))
-    assert (turns.inv() * true_turns).magnitude().max() < 1e-4
+    assert_turns(pose, truth.poses[:count, : 66 if program == "GVHMR" else 72], 1e-4)
     np.testing.assert_array_equal(pose.axes_rotation, np.eye(3))
     assert pose.warnings == (f"{program}'s poses are read in camera axes",)
 
@@ -172,8 +175,7 @@ def test_the_largest_of_several_people_or_the_one_requested(tmp_path):
     near, far = foreign_files.true_person(), foreign_files.true_person(1)
     content = foreign_files.wham(near)
     content[5] = {**foreign_files.wham(far)[3], "trans": np.add(far.trans, (0, 0, 9)), "frame_ids": np.array([2, 3, 6])}
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
-    pose = read_pose(tmp_path / "x.pkl")
+    pose = read_pose(pickled(tmp_path / "x.pkl", content))
     np.testing.assert_array_equal(pose.params.betas, near.betas)
     assert "holds 2 people: 0 is taken" in pose.warnings[1]
     other = read_pose(tmp_path / "x.pkl", track=1)
@@ -186,14 +188,14 @@ def test_the_largest_of_several_people_or_the_one_requested(tmp_path):
 REST_PELVIS = np.array([0.01, -0.24, 0.03])
 
 
-def others_files(folder, person) -> dict:
-    """A person alone or beside a farther one, in the layouts of programs, by name: path and track."""
+def write_others(folder, person) -> None:
+    """A person alone or beside a farther one, in the layouts of programs."""
     root, body, trans, betas = person.poses[:, :3], person.poses[:, 3:66], person.trans, person.betas
     both = {name: np.stack((rows, rows)) for name, rows in (("root_orient", root), ("pose_body", body))}
     both |= {"betas": betas[:2], "cam_R": np.zeros((2, 3, 3, 3)), "trans": np.stack((trans + 9, trans))}
     np.savez(folder / "slahmr.npz", **both)
     vibe = {"pose": person.poses, "betas": betas, "frame_ids": np.arange(3), "verts": np.zeros((3, 4, 3))}
-    (folder / "vibe.pkl").write_bytes(pickle.dumps({4: {name: rows[:1] for name, rows in vibe.items()}, 7: vibe}))
+    pickled(folder / "vibe.pkl", {4: {name: rows[:1] for name, rows in vibe.items()}, 7: vibe})
     np.save(folder / "motion_x.npy", np.hstack((person.poses[:, :66], np.full((3, 243), 9), trans, betas)))
     np.save(folder / "objects.npy", {"root_orient": root, "pose_body": body, "trans": trans, "betas": betas})
     turns = Rotation.from_rotvec(root).as_matrix()
@@ -209,36 +211,28 @@ def others_files(folder, person) -> dict:
     prompt = {"pose": np.pad(person.poses[:, :66], ((0, 0), (0, 9))), "shape": betas, "trans": trans}
     people = {1: {"frames": np.arange(3), "smplx_cam": prompt}}
     camera = {"img_focal": np.float32(300), "img_center": np.array([160.0, 120])}
-    (folder / "results.pkl").write_bytes(pickle.dumps({"people": people, "camera": camera, "has_tracks": True}))
-    return {
-        "slahmr": ("slahmr.npz", 1),
-        "vibe": ("vibe.pkl", None),
-        "motion_x": ("motion_x.npy", None),
-        "easymocap": ("smpl", None),
-        "romp": ("video_results.npz", None),
-        "prompthmr": ("results.pkl", None),
-        "objects": ("objects.npy", None),
-    }
+    pickled(folder / "results.pkl", {"people": people, "camera": camera, "has_tracks": True})
 
 
-@pytest.mark.parametrize("program", ["slahmr", "vibe", "motion_x", "easymocap", "romp", "prompthmr", "objects"])
-def test_layouts_of_other_programs(tmp_path, program):
+OTHERS = ("slahmr.npz", "vibe.pkl", "motion_x.npy", "smpl", "video_results.npz", "results.pkl", "objects.npy")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_layouts_of_other_programs(tmp_path, name):
     truth = foreign_files.true_person()
     truth.poses[:, :3] = Rotation.from_euler("xyz", [(3.0, 0.1, 0), (3.2, 0.2, 0.1), (2.9, 0, -0.1)]).as_rotvec()
-    name, track = others_files(tmp_path, truth)[program]
-    pose = read_pose(tmp_path / name, track=track)
-    turns = Rotation.from_rotvec(pose.params.poses[:, :66].reshape(-1, 3))
-    true_turns = Rotation.from_rotvec(truth.poses[:, :66].reshape(-1, 3))
-    assert (turns.inv() * true_turns).magnitude().max() < 1e-5
+    write_others(tmp_path, truth)
+    pose = read_pose(tmp_path / name, track=1 if name == "slahmr.npz" else None)
+    assert_turns(pose, truth.poses[:, :66])
     pelvis = pose.axes_rotation @ REST_PELVIS + pose.params.trans
-    np.testing.assert_allclose(pelvis - REST_PELVIS, truth.trans * (program != "vibe"), atol=1e-5)
+    np.testing.assert_allclose(pelvis - REST_PELVIS, truth.trans * (name != "vibe.pkl"), atol=1e-5)
     np.testing.assert_allclose(pose.params.betas[0], truth.betas[0], atol=1e-5)
     last = pose.rows(np.array([2]))
     np.testing.assert_allclose(last.axes_rotation @ REST_PELVIS + last.params.trans, pelvis[2:], atol=1e-6)
 
 
 def test_people_of_a_motion_are_chosen_by_their_numbers(tmp_path):
-    others_files(tmp_path, foreign_files.true_person())
+    write_others(tmp_path, foreign_files.true_person())
     assert len(read_pose(tmp_path / "vibe.pkl", track=4)) == 1
     assert "holds 2 people: 7 is taken" in read_pose(tmp_path / "vibe.pkl").warnings[0]
     for name, expected in (("vibe.pkl", "4, 7"), ("slahmr.npz", "0, 1"), ("smpl", "5")):
@@ -273,8 +267,7 @@ def test_one_pose_in_any_form(tmp_path, root, body):
         values = as_matrices(table[name]) if np.prod(shape) == 3 * table[name].size else table[name]
         table[name] = values.reshape(shape)
     np.savez(tmp_path / "x.npz", **table)
-    turns = Rotation.from_rotvec(read_pose(tmp_path / "x.npz", axes="camera").params.poses[0, :66].reshape(-1, 3))
-    assert (turns.inv() * Rotation.from_rotvec(poses.reshape(-1, 3))).magnitude().max() < 1e-5
+    assert_turns(read_pose(tmp_path / "x.npz", axes="camera"), poses[None])
 
 
 @pytest.mark.parametrize(
@@ -284,27 +277,22 @@ def test_one_pose_in_any_form(tmp_path, root, body):
         ({"root_orient": np.zeros((3, 3))}, "no pose_body", "root_orient"),
         ({"smpl_poses": np.zeros((3, 63))}, "smpl_poses", "(3, 63)"),
         ({"root_orient": np.zeros((3, 3)), "pose_body": np.zeros((2, 63))}, "pose_body", "(3, 3) and (2, 63)"),
-        ({"smpl_poses": ["x"]}, "smpl_poses", ""),
         ({"smpl_poses": print}, "refused", ""),
         ({"a": {"pose": np.zeros((1, 72)), "frame_ids": [0]}}, "layout", "TypeError"),
         ({0: {"pose": np.zeros((1, 72)), "frame_ids": [10**12]}}, "frame", "1e+12"),
         ({0: {"pose": np.zeros((2, 72)), "frame_ids": [0, 1, 2]}}, "layout", "IndexError"),
-        ([1, 2], "layout", "TypeError"),
         ([], "no poses", "list of 0"),
     ],
 )
 def test_pickles_without_poses(tmp_path, content, problem, got):
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
     with raises(InputError, problem=problem, got=got):
-        read_pose(tmp_path / "x.pkl")
+        read_pose(pickled(tmp_path / "x.pkl", content))
 
 
 def test_what_may_be_missing_or_written_otherwise(tmp_path):
     path, _ = amass(tmp_path, trans=None, betas=None, gender=None, mocap_framerate=None)
     pose = read_pose(path)
-    assert (pose.params.trans == 0).all()
-    assert (pose.params.betas == 0).all()
-    assert pose.frame_rate is None
+    assert (pose.params.trans.any(), pose.params.betas.any(), pose.frame_rate) == (False, False, None)
     path, _ = amass(tmp_path, mocap_framerate=None, mocap_frame_rate=np.array([60]), gender=np.array(b"male"))
     assert read_pose(path).frame_rate == 60.0
     path, _ = amass(tmp_path, betas=np.ones((5, 4)), gender=np.array("female", dtype=object))
@@ -316,14 +304,11 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
     ("others", "problem", "got"),
     [
         ({"poses": None}, "no poses", "betas, gender"),
-        ({"poses": np.zeros((5, 63))}, "poses", "(5, 63)"),
         ({"poses": np.zeros((3, 2, 5, 72))}, "poses", "(3, 2, 5, 72)"),
         ({"poses": np.zeros((0, 72))}, "poses", "(0, 72)"),
         ({"poses": np.full((5, 72), 90.0)}, "too large", "90"),
-        ({"poses": np.full((5, 72), np.nan)}, "poses", ""),
         ({"trans": np.full((5, 3), np.inf)}, "trans", ""),
         ({"trans": np.zeros((4, 3))}, "trans", "(4, 3)"),
-        ({"trans": np.zeros((3, 5))}, "trans", "(3, 5)"),
         ({"poses": None, "root_orient": np.zeros((3, 5)), "pose_body": np.zeros((5, 63))}, "root_orient", "(3, 5)"),
         ({"trans": [[0, 0, 0]] * 4 + [[0, 1e30, 0]]}, "trans", "1e+30 in row 4"),
         ({"betas": np.full(10, -1e6)}, "betas", "-1e+06 in row 0"),
@@ -339,8 +324,7 @@ def test_refused(tmp_path, others, problem, got):
 
 
 def test_a_fit_file_gives_the_largest_person_or_the_one_requested(tmp_path):
-    path = tmp_path / "a.jpg.fit.npz"
-    fit = record()
+    path, fit = tmp_path / "a.jpg.fit.npz", record()
     write_fit(path, fit)
     pose = read_pose(path, axes="y-up")  # a fit file is in camera axes whatever one says
     np.testing.assert_array_equal(pose.params.poses, fit.poses[:2])
@@ -353,14 +337,11 @@ def test_a_fit_file_gives_the_largest_person_or_the_one_requested(tmp_path):
         read_pose(path, track=1)
 
 
-def test_of_equals_the_larger_person(tmp_path):
-    two = values(tracks=(0, 1), frames=(0, 0), frame_count=1)
-    two["boxes"] = [[0, 0, 10, 10], [0, 0, 20, 20]]
-    write_fit(tmp_path / "x.fit.npz", FitRecord.build(**two))
-    np.testing.assert_array_equal(read_pose(tmp_path / "x.fit.npz").params.poses[0], np.float32(two["poses"][1]))
-
-
-def test_a_fit_without_people(tmp_path):
-    write_fit(tmp_path / "x.fit.npz", FitRecord.empty(["a.jpg"], [(4, 4)], [5.0]))
+def test_of_equals_the_larger_person_and_without_people_none(tmp_path):
+    path = tmp_path / "x.fit.npz"
+    two = {**values(tracks=(0, 1), frames=(0, 0), frame_count=1), "boxes": [[0, 0, 10, 10], [0, 0, 20, 20]]}
+    write_fit(path, FitRecord.build(**two))
+    np.testing.assert_array_equal(read_pose(path).params.poses[0], np.float32(two["poses"][1]))
+    write_fit(path, FitRecord.empty(["a.jpg"], [(4, 4)], [5.0]))
     with raises(InputError, problem="holds no person"):
-        read_pose(tmp_path / "x.fit.npz")
+        read_pose(path)
