@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +28,12 @@ def test_bytes_appear_in_new_folders_under_the_users_usual_mode(tmp_path):
         atomic.write_bytes(path, b"whole")
     finally:
         os.umask(before)
-    assert path.read_bytes() == b"whole"
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert os.listdir(path.parent) == ["c.bin"]
+    assert (path.read_bytes(), path.stat().st_mode & 0o777, os.listdir(path.parent)) == (b"whole", 0o640, ["c.bin"])
 
 
 def test_the_temporary_file_is_hidden_partial_and_in_the_same_folder(tmp_path):
     with atomic.atomic_path(tmp_path / "x.mp4") as temporary:
         assert temporary.parent == tmp_path
-        assert temporary.name.startswith(".")
         assert re.fullmatch(r"\..*\.hpc-[0-9a-f]{8}\.partial", temporary.name)
         assert not (tmp_path / "x.mp4").exists()
         temporary.write_text("film")
@@ -46,14 +44,9 @@ def test_the_temporary_file_is_hidden_partial_and_in_the_same_folder(tmp_path):
 def test_any_exception_leaves_the_old_file_and_no_rest(tmp_path, failure):
     path = tmp_path / "x.txt"
     path.write_text("old")
-
-    def write_half():
-        with atomic.atomic_path(path) as temporary:
-            temporary.write_text("half")
-            raise failure
-
-    with pytest.raises(type(failure)):
-        write_half()
+    with pytest.raises(type(failure)), atomic.atomic_path(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise failure
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["x.txt"]
 
@@ -108,8 +101,7 @@ def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(
 
     monkeypatch.setattr(atomic, "_lock", lock)
     atomic.write_bytes(tmp_path / "x", b"1")
-    assert len(calls) == 2
-    assert (tmp_path / "x").read_bytes() == b"1"
+    assert (len(calls), (tmp_path / "x").read_bytes()) == (2, b"1")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.ESTALE, errno.EBUSY, errno.EMFILE])
@@ -119,37 +111,35 @@ def test_what_the_machine_lacks_is_one_sentence_with_exit_code_5(tmp_path, monke
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(atomic.os, call, fail)
-    with raises(UnavailableError, problem="cannot be written", got=os.strerror(code)) as caught:
+    with raises(UnavailableError, subject="x.bin", problem="cannot be written", got=os.strerror(code)) as caught:
         atomic.write_bytes(tmp_path / "x.bin", b"12345")
     monkeypatch.undo()
-    assert caught.value.exit_code is ExitCode.UNAVAILABLE
-    assert "x.bin" in str(caught.value)
-    assert caught.value.remedy
+    assert (caught.value.exit_code, caught.value.remedy != "") == (ExitCode.UNAVAILABLE, True)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_real_refused_write_is_reported_and_cleaned_up(tmp_path):
-    """The kernel itself stops the write, as on a full disk: the process may not write more than 1 kB a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+@contextmanager
+def files_of_at_most(count: int):
+    """The kernel itself stops larger writes, as on a full disk."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, usual[1]))
     try:
-        with raises(UnavailableError, problem="cannot be written", got="File too large"):
-            atomic.write_bytes(tmp_path / "x.bin", b"x" * 4096)
+        yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+def test_a_real_refused_write_is_reported_and_cleaned_up(tmp_path):
+    with files_of_at_most(1024), raises(UnavailableError, problem="cannot be written", got="File too large"):
+        atomic.write_bytes(tmp_path / "x.bin", b"x" * 4096)
     assert os.listdir(tmp_path) == []
 
 
 def test_files_that_need_each_other_appear_together(tmp_path):
     mesh, library = tmp_path / "a.obj", tmp_path / "a.mtl"
     library.write_text("old")
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
-    try:
-        with raises(UnavailableError, subject="a.obj", problem="cannot be written", got="File too large"):
-            atomic.write_files({library: b"new", mesh: bytes(100_000)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    with files_of_at_most(4096), raises(UnavailableError, subject="a.obj", got="File too large"):
+        atomic.write_files({library: b"new", mesh: bytes(100_000)})
     assert os.listdir(tmp_path) == ["a.mtl"]
     assert library.read_text() == "old"
     mesh.mkdir()  # its name cannot be taken, which shows last
@@ -162,10 +152,9 @@ def test_files_that_need_each_other_appear_together(tmp_path):
 @pytest.mark.posix("reads Linux's own files")
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no sysfs here")
 def test_a_folder_that_even_root_cannot_write():
-    with pytest.raises(UnavailableError, match="cannot be written"):
-        atomic.write_bytes("/sys/kernel/x.bin", b"1")
-    with pytest.raises(UnavailableError, match="cannot be written"):
-        atomic.ensure_folder("/sys/kernel/out")
+    for write in (lambda path: atomic.write_bytes(path, b"1"), atomic.ensure_folder):
+        with raises(UnavailableError, problem="cannot be written"):
+            write("/sys/kernel/x")
 
 
 def test_what_is_in_the_way_is_a_sentence(tmp_path):
@@ -200,8 +189,8 @@ def test_ensure_folder_makes_it_and_leaves_nothing_in_it(tmp_path):
 
 def test_json_is_strict_and_readable(tmp_path):
     atomic.write_json(tmp_path / "x.json", {"b": "ü", "a": [1]})
-    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"b": "ü", "a": [1]}
-    assert "ü" in (tmp_path / "x.json").read_text("utf-8")
+    text = (tmp_path / "x.json").read_text("utf-8")
+    assert (json.loads(text), "ü" in text) == ({"b": "ü", "a": [1]}, True)
     with pytest.raises(ValueError, match="JSON"):
         atomic.write_json(tmp_path / "y.json", float("nan"))
     assert not (tmp_path / "y.json").exists()
@@ -215,24 +204,24 @@ def test_names_that_are_no_utf8_can_stand_in_json_and_text(tmp_path):
     assert (tmp_path / "a.txt").read_text("utf-8") == "ü lat\\xe9in \\"
 
 
+ARRAYS = "{'a': np.arange(6, dtype='<f4').reshape(2, 3), 'name': np.array('ü'), 'none': np.zeros((0, 3))}"
+
+
 @pytest.mark.slow
 def test_npz_bytes_are_the_same_every_time_and_everywhere(tmp_path):
-    arrays = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "name": np.array("ü"), "none": np.zeros((0, 3))}
+    arrays = eval(ARRAYS)
     data = atomic.npz_bytes(arrays)
-    assert data == atomic.npz_bytes(arrays)
     script = (
         "import sys, numpy as np; from humanpose_cli.io.atomic import npz_bytes\n"
-        "a = {'a': np.arange(6, dtype='<f4').reshape(2, 3), 'name': np.array('ü'), 'none': np.zeros((0, 3))}\n"
-        "sys.stdout.buffer.write(npz_bytes(a))"
+        f"sys.stdout.buffer.write(npz_bytes({ARRAYS}))"
     )
     other = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
-    assert data == other
+    assert data == other == atomic.npz_bytes(arrays)
     atomic.write_npz(tmp_path / "x.npz", arrays)
     with np.load(tmp_path / "x.npz", allow_pickle=False) as read:
-        assert list(read) == list(arrays)
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(read[name], array)
-            assert read[name].dtype == array.dtype
+        for (name, array), expected in zip(read.items(), arrays, strict=True):
+            assert (name, array.dtype) == (expected, arrays[name].dtype)
+            np.testing.assert_array_equal(array, arrays[name])
 
 
 def test_npz_never_pickles():

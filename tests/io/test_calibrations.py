@@ -47,8 +47,8 @@ def test_what_is_written_is_read_back_exactly_and_gives_the_same_bytes(tmp_path,
 
 def test_what_would_not_be_read_is_not_written(tmp_path, cameras):
     wrong = replace(cameras[0], rotation=np.diag([1.0, 1.0, -1.0]))
-    for written, problem in (([wrong], "is no rotation"), ([cameras[0]] * 2, "two cameras named"), ([], "no cameras")):
-        with raises(InputError, problem=problem):
+    for written in ([wrong], [cameras[0]] * 2, []):
+        with pytest.raises(InputError):
             write_calibration(tmp_path / "cameras.json", written)
     assert not (tmp_path / "cameras.json").exists()
 
@@ -58,28 +58,20 @@ def test_what_would_not_be_read_is_not_written(tmp_path, cameras):
     [
         ({"schema_version": 2}, "", "2"),
         ({"unit": "ft"}, "", ""),
-        ({"cameras": {}}, "", ""),
-        ({"cameras": [7]}, "", ""),
-        ({"cameras": [{"name": "a"}]}, "", ""),
-        ({"matrix": np.zeros((3, 3)).tolist()}, "matrix", "0 0 0"),
+        *(({"cameras": cameras}, "", "") for cameras in ({}, [7], [{"name": "a"}])),
         ({"matrix": [[900, 0, 3], [0, -900, 4], [0, 0, 1]]}, "matrix", "900 0 3 0 -900 4"),
         ({"matrix": [[900, 0, 3], [0, 900, 4], [0, 0, 2]]}, "matrix", "0 0 2"),
         ({"matrix": [[900, 5, 3], [0, 900, 4], [0, 0, 1]]}, "matrix", "5"),
         ({"matrix": [[900, 0], [0, 900]]}, "matrix", "(2, 2)"),
         ({"matrix": [[900, 0, 3], [0, 900], [0, 0, 1]]}, "matrix", ""),
-        ({"matrix": "large"}, "matrix", "'large'"),
         ({"distortion": [0.1, 0.2]}, "distortion", "2"),
         ({"distortion": [0.1, 0, 0, 1e9]}, "distortion", "1e+09"),
         ({"rotation": (1.01 * np.eye(3)).tolist()}, "rotation", "columns off by"),
         ({"rotation": np.diag([1, 1, -1]).tolist()}, "rotation", "a reflection"),
-        ({"rotation": [1, 0]}, "rotation", "(2,)"),
-        ({"translation": [1, 2]}, "translation", "(2,)"),
         ({"translation": [1, 2, float("nan")]}, "translation", ""),
         ({"size": [1280, 720.5]}, "size", "720.5"),
         ({"size": [0, 720]}, "size", "0 × 720"),
-        ({"name": " "}, "", "' '"),
-        ({"name": 5}, "", "5"),
-        ({"name": "CAM02"}, "", ""),
+        *(({"name": name}, "", got) for name, got in ((" ", "' '"), (5, "5"), ("CAM02", ""))),
     ],
 )
 def test_damage_and_impossible_cameras(tmp_path, cameras, change, subject, got):
@@ -96,26 +88,24 @@ def test_damage_and_impossible_cameras(tmp_path, cameras, change, subject, got):
 # Files of others
 
 
+LENS = "[c]\nmatrix = 1\nrotation = 1\ntranslation = 1"
+
+
 @pytest.mark.parametrize(
     ("text", "subject", "got"),
     [
-        ("", "", ""),
         ("a = 1", "", ""),
         ("cameras: none", "", "at line 1"),
-        ("%YAML:1.0\n---\nK: [1, 2", "", ""),
         ("%YAML:1.0\n---\nK: 3\n", "", "K"),
         ("%YAML:1.0\n---\nKs: [a, b]\nTs: 3\n", "(Ks)", ""),
         ("%YAML:1.0\n---\nnames: [a, 2.5]\n", "(names)", ""),
-        ("%YAML:1.0\n---\nnames: []\n", "", ""),
         ("<a><b/></a>", "", "<a>"),
-        ("<a><b></a>", "", ""),
         ("<a><cameras><camera serial='3'/></cameras></a>", "(camera 3)", ""),
         ("<a><cameras><camera active='0'/></cameras></a>", "", ""),
         ('{"a": 1}', "", "a"),
-        ("{", "", ""),
         ("[c]\nmatrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "(camera c)", ""),
-        ("[c]\nmatrix = 1\nrotation = 1\ntranslation = 1\n[metadata]\nunit = 'ft'", "(unit)", "'ft'"),
-        ("[c]\nmatrix = 1\nrotation = 1\ntranslation = 1", "matrix", "()"),
+        (f"{LENS}\n[metadata]\nunit = 'ft'", "(unit)", "'ft'"),
+        (LENS, "matrix", "()"),
         ("cam0:\n  camera_model: pinhole\n", "", ""),
         ("# Camera list with one line of data per camera:\n", "", ""),
     ],
@@ -133,12 +123,6 @@ def test_more_cameras_than_any_studio_has(tmp_path):
     assert len(read_calibration(tmp_path / "x.toml").cameras) == 1000
     (tmp_path / "x.toml").write_text("".join(tables))
     with raises(InputError, expected="1,000"):
-        read_calibration(tmp_path / "x.toml")
-
-
-def test_an_unknown_unit(tmp_path):
-    files.write_toml(tmp_path / "x.toml", metadata="unit = 'ft'")
-    with raises(InputError, subject="(unit)", expected="m, cm, mm", got="'ft'"):
         read_calibration(tmp_path / "x.toml")
 
 
@@ -211,9 +195,10 @@ def test_undistorted_points_are_those_of_a_pinhole(cameras, number):
     camera, distorting = cameras[number], RIG[number]
     shown = POINTS @ camera.rotation.T + camera.translation
     pinhole = shown @ camera.matrix.T
-    np.testing.assert_allclose(
-        undistorted(distorting.pixels(POINTS), camera), pinhole[:, :2] / pinhole[:, 2:], atol=1e-7
-    )
+    found = undistorted(distorting.pixels(POINTS), camera)
+    np.testing.assert_allclose(found, pinhole[:, :2] / pinhole[:, 2:], atol=1e-7)
+    expected = 1000 * shown[:, :2] / shown[:, 2:] + camera.matrix[:2, 2]  # with one focal length for both directions
+    np.testing.assert_allclose(undistorted(distorting.pixels(POINTS), camera, focal=1000), expected, atol=1e-7)
 
 
 def test_undistorted_keeps_shapes_and_inverts_opencv_s_projection_up_to_the_border(cameras):
@@ -225,14 +210,6 @@ def test_undistorted_keeps_shapes_and_inverts_opencv_s_projection_up_to_the_bord
     np.testing.assert_allclose(back.reshape(2, 2, 2), corners, atol=1e-7)
     assert np.abs(straight - corners).max() > 5
     assert undistorted(np.zeros((0, 33, 2)), cameras[0]).shape == (0, 33, 2)
-
-
-@pytest.mark.parametrize("number", [0, 2])
-def test_one_focal_length_for_both_directions(cameras, number):
-    camera = cameras[number]
-    shown = POINTS @ camera.rotation.T + camera.translation
-    expected = 1000 * shown[:, :2] / shown[:, 2:] + camera.matrix[:2, 2]
-    np.testing.assert_allclose(undistorted(RIG[number].pixels(POINTS), camera, focal=1000), expected, atol=1e-7)
 
 
 def test_a_pinhole_s_points_stay_as_they_are(cameras):

@@ -18,16 +18,12 @@ from humanpose_cli.lab.datasets.h36m import read_cameras
 POINTS = np.array([[0.1, -0.2, 0.0], [-0.4, 0.3, 1.1], [0.2, 0.5, 1.7]])
 SKELETOOL = """Skeletool Camera Calibration File V1.0
 name          0
-  sensor      10 10
   size        2048 2048
-  animated    0
   intrinsic   1497.5 0 1024.5 0 0 1497 1051 0 0 0 1 0 0 0 0 1
   extrinsic   1 0 0 -562.5 0 1 0 1398 0 0 1 3852 0 0 0 1
   radial      0
 name          12
-  sensor      10 10
   size        2048 2048
-  animated    0
   intrinsic   1495 0 983 0 0 1497 1014 0 0 0 1 0 0 0 0 1
   extrinsic   0 0 1 50 0 1 0 1400 -1 0 0 3500 0 0 0 1
   radial      0
@@ -72,19 +68,16 @@ def test_videos_of_a_camera_belong_to_takes(tmp_path: Path) -> None:
 
 def test_videos_that_have_the_complete_names_of_cameras_are_one_take(tmp_path: Path) -> None:
     """As cameras.json names cameras: of two folders' videos nothing says which belong together."""
-    (tmp_path / "c").write_text(
-        SKELETOOL.replace("name          0", "name  a.mp4").replace("name          12", "name  b.mp4")
-    )
-    calibration = read_calibration(tmp_path / "c")
-    assert takes_of(calibration, ["a.mp4", "b.mp4", "a.mp4", "b.mp4"]) == {"": [0, 1, 2, 3]}
+    named = SKELETOOL.replace("name          0", "name  a.mp4").replace("name          12", "name  b.mp4")
+    (tmp_path / "c").write_text(named)
+    assert takes_of(read_calibration(tmp_path / "c"), ["a.mp4", "b.mp4"] * 2) == {"": [0, 1, 2, 3]}
 
 
 def test_mpi_inf_3dhp_s_cameras_are_in_metres(tmp_path: Path) -> None:
     (tmp_path / "camera.calibration").write_text(SKELETOOL)
     calibration = read_calibration(tmp_path / "camera.calibration")
-    assert list(calibration.cameras) == ["0", "12"]
+    assert [camera.size for camera in calibration.cameras.values()] == [(2048, 2048)] * 2
     camera = calibration.cameras["12"]
-    assert camera.size == (2048, 2048)
     np.testing.assert_allclose(camera.matrix, [[1495, 0, 983.5], [0, 1497, 1014.5], [0, 0, 1]])
     expected = np.stack((POINTS[:, 2] + 0.05, POINTS[:, 1] + 1.4, 3.5 - POINTS[:, 0]), 1)
     np.testing.assert_allclose(POINTS @ camera.rotation.T + camera.translation, expected)
@@ -92,22 +85,17 @@ def test_mpi_inf_3dhp_s_cameras_are_in_metres(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "subject", "got"),
+    ("text", "found"),
     [
-        ("name          0", "nome 0", "", "nome"),
-        ("  size        2048 2048\n", "", "", ""),
-        ("1497.5 0 1024.5", "1497.5 x 1024.5", "(camera 0): intrinsic", ""),
-        ("  radial      0", "  radial      0.1", "(camera 0): radial", ""),
-        ("1 0 0 -562.5", "2 0 0 -562.5", "(camera 0): rotation", ""),
+        (SKELETOOL.replace("name          0", "nome 0"), "nome"),
+        (SKELETOOL.replace("  size        2048 2048\n", "", 1), ""),
+        (SKELETOOL.replace("1497.5 0 1024.5", "1497.5 x 1024.5"), "(camera 0): intrinsic"),
+        (SKELETOOL.replace("  radial      0", "  radial      0.1", 1), "(camera 0): radial"),
+        (SKELETOOL.replace("1 0 0 -562.5", "2 0 0 -562.5"), "(camera 0): rotation"),
+        ("<a><w0>[1 2 3]</w0></a>", "300 numbers"),
     ],
 )
-def test_damage_is_named(tmp_path: Path, old: str, new: str, subject: str, got: str) -> None:
-    (tmp_path / "c").write_text(SKELETOOL.replace(old, new, 1))
-    with raises(InputError, subject=subject, got=got):
+def test_damage_is_named(tmp_path: Path, text: str, found: str) -> None:
+    (tmp_path / "c").write_text(text)
+    with raises(InputError, found):
         read_calibration(tmp_path / "c")
-
-
-def test_a_metadata_file_without_numbers(tmp_path: Path) -> None:
-    (tmp_path / "m.xml").write_text("<a><w0>[1 2 3]</w0></a>")
-    with raises(InputError, problem="unusable field w0", expected="300 numbers", got="3"):
-        read_calibration(tmp_path / "m.xml")

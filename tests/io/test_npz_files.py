@@ -18,13 +18,8 @@ from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz, refuse_bom
 
 
 class Bomb:
-    """Creates a file when unpickled."""
-
-    def __init__(self, mark):
-        self.mark = mark
-
     def __reduce__(self):
-        return (os.mkdir, (str(self.mark),))
+        return (os.mkdir, ("ran",))
 
 
 @pytest.mark.parametrize(
@@ -40,21 +35,17 @@ def test_round_trip(tmp_path, array):
         np.testing.assert_array_equal(read_npz(tmp_path / "x.npz")["a"], array)
 
 
-def test_pickles_are_refused_and_not_run(tmp_path):
-    mark = tmp_path / "ran"
-    np.save(tmp_path / "x.npy", np.array([Bomb(mark)], dtype=object), allow_pickle=True)
-    np.savez(tmp_path / "x.npz", a=np.array([Bomb(mark)], dtype=object))
-    (tmp_path / "y.npy").write_bytes(pickle.dumps(Bomb(mark)))
-    (tmp_path / "y.npz").write_bytes(pickle.dumps(Bomb(mark)))
-    for read, name, message in [
-        (read_npy, "x.npy", "pickled Python objects"),
-        (read_npz, "x.npz", "pickled Python objects"),
-        (read_npy, "y.npy", "a Python pickle"),
-        (read_npz, "y.npz", "a Python pickle"),
-    ]:
-        with raises(InputError, message):
+def test_pickles_are_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+    np.savez("x.npz", a=np.array([Bomb()], dtype=object))
+    for read, name in ((read_npy, "y.npy"), (read_npz, "y.npz")):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+        with raises(InputError, "a Python pickle"):
             read(tmp_path / name)
-    assert not mark.exists()
+        with raises(InputError, "pickled Python objects"):
+            read(tmp_path / name.replace("y", "x", 1))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_unpacks_to_much_more_than_it_is_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
@@ -67,7 +58,7 @@ def test_what_unpacks_to_much_more_than_it_is_is_refused_before_it_is_unpacked(t
     assert read_npz(tmp_path / "y.npz").keys() == {"a", "b"}
 
 
-def test_a_header_that_promises_more_than_the_file_holds(tmp_path):
+def test_headers_that_promise_more_than_the_file_holds(tmp_path):
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 3)})
     (tmp_path / "x.npy").write_bytes(buffer.getvalue() + bytes(64))
@@ -77,9 +68,6 @@ def test_a_header_that_promises_more_than_the_file_holds(tmp_path):
         archive.writestr("a.npy", buffer.getvalue())
     with raises(InputError, problem="damaged"):
         read_npz(tmp_path / "x.npz")
-
-
-def test_an_archive_member_of_absurd_size(tmp_path):
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(9))
     data = bytearray((tmp_path / "x.npz").read_bytes())
     at = data.rindex(b"PK\x01\x02")

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from helpers.errors import raises
+from helpers.extensive import extensive
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.frame_range import parse_frame_range
@@ -46,6 +47,14 @@ def remux(source, path, times, *, duration=0, last=0) -> None:
                 after.mux(packet)
 
 
+def cut(path, share: float):
+    """The first part of a file."""
+    part = path.with_name(f"cut{path.suffix}")
+    content = path.read_bytes()
+    part.write_bytes(content[: int(share * len(content))])
+    return part
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packets")
@@ -57,9 +66,8 @@ def folder(tmp_path_factory):
 class TestRate:
     @pytest.mark.parametrize(("suffix", "duration"), [(".webm", 1), (".mkv", 1), (".mkv", 16), (".webm", 0)])
     def test_times_beat_the_duration_in_the_header(self, folder, tmp_path, suffix, duration):
-        path = tmp_path / f"y{suffix}"
-        remux(folder / f"x{suffix}", path, THIRTIETHS, duration=duration)
-        (item,) = open_inputs([path])
+        remux(folder / f"x{suffix}", tmp_path / f"y{suffix}", THIRTIETHS, duration=duration)
+        (item,) = open_inputs([tmp_path])
         assert (item.frame_rate, item.frame_count) == (30, 48)
         assert [frame.time for frame in item.frames()][-1] == Fraction(1567, 1000)
 
@@ -99,30 +107,30 @@ class TestRate:
         assert rates == [25, 25, 30]
         assert video_times(tmp_path / "joined.ts") == pytest.approx([i / 30 for i in range(48)])
 
+    @pytest.fixture
+    def counted(self, monkeypatch):
+        """The times of packets that were read."""
+        times = []
+        monkeypatch.setattr("humanpose_cli.io.packets.heapq.heappush", lambda _, time: times.append(time))
+        return times
+
     @pytest.mark.extensive
     @pytest.mark.parametrize(("shown", "read"), [(25, 1000), (20, 1200)])
     def test_a_long_video_is_read_to_its_end_only_if_its_beginning_contradicts_the_header(
-        self, tmp_path, monkeypatch, shown, read
+        self, tmp_path, counted, shown, read
     ):
         # The gaps that B-frames leave at the end of what was read are no contradiction.
         encode(tmp_path / "x.mkv", [round(1000 * i / shown) for i in range(1200)], preset="veryfast", bf="3")
-        counted = []
-        monkeypatch.setattr("humanpose_cli.io.packets.heapq.heappush", lambda _, time: counted.append(time))
-        assert probe_video(tmp_path / "x.mkv").frame_rate == shown
-        assert len(counted) == read
+        assert (probe_video(tmp_path / "x.mkv").frame_rate, len(counted)) == (shown, read)
 
     @pytest.mark.extensive
-    def test_a_long_mp4_is_not_read(self, tmp_path, monkeypatch):
-        """Its index has all times. The last frame lasts a minute, which changes the rate in the header."""
+    @pytest.mark.parametrize("last", [0, 60_000])
+    def test_a_long_mp4_is_not_read(self, tmp_path, counted, last):
+        """Its index has all times. The last frame may last a minute, which changes the rate in the header."""
         times = [40 * i for i in range(1001)]
         encode(tmp_path / "x.mkv", times, preset="ultrafast")
-        counted = []
-        monkeypatch.setattr("humanpose_cli.io.packets.heapq.heappush", lambda _, time: counted.append(time))
-        for name, last in (("x.mp4", 0), ("y.mp4", 60_000)):
-            remux(tmp_path / "x.mkv", tmp_path / name, times, last=last)
-            counted.clear()
-            assert probe_video(tmp_path / name).frame_rate == 25
-            assert len(counted) < 100
+        remux(tmp_path / "x.mkv", tmp_path / "x.mp4", times, last=last)
+        assert (probe_video(tmp_path / "x.mp4").frame_rate, len(counted) < 100) == (25, True)
 
 
 @pytest.fixture(scope="module")
@@ -152,24 +160,20 @@ class TestCount:
     @pytest.mark.parametrize("suffix", [".ts", ".flv"])
     def test_an_end_that_is_cut(self, tmp_path, suffix, share):
         encode(tmp_path / f"x{suffix}", [40 * i for i in range(60)])
-        content = (tmp_path / f"x{suffix}").read_bytes()
-        (tmp_path / f"cut{suffix}").write_bytes(content[: int(share * len(content))])
-        numbers = []
+        path, numbers = cut(tmp_path / f"x{suffix}", share), []
         with suppress(InputError):  # of the formats that state their length
-            numbers.extend(number for number, _ in VideoReader(tmp_path / f"cut{suffix}"))
-        frames = video_range(tmp_path / f"cut{suffix}", parse_frame_range("-3:"))
-        assert frames.start == max(0, len(numbers) - 3)
-        assert probe_video(tmp_path / f"cut{suffix}").frame_rate == 25  # B-frames before the last one are missing
+            numbers.extend(number for number, _ in VideoReader(path))
+        assert video_range(path, parse_frame_range("-3:")).start == max(0, len(numbers) - 3)
+        assert probe_video(path).frame_rate == 25  # B-frames before the last one are missing
 
     def test_the_last_frame_takes_no_others_with_it(self, tmp_path):
         """Where several threads decode, those before a truncated one are not given out."""
         encode(tmp_path / "x.flv", [40 * i for i in range(60)], codec="libx264")
-        content = (tmp_path / "x.flv").read_bytes()
-        (tmp_path / "cut.flv").write_bytes(content[: int(0.97 * len(content))])
-        with av.open(str(tmp_path / "cut.flv")) as file:
+        path = cut(tmp_path / "x.flv", 0.97)
+        with av.open(str(path)) as file:
             packets = [packet for packet in file.demux(video=0) if packet.size]
         assert packets[-1].is_corrupt
-        frames = list(VideoReader(tmp_path / "cut.flv").frames())
+        frames = list(VideoReader(path).frames())
         assert (len(frames), frames[-1].damage) == (len(packets), "lost")
 
     def test_frames_of_vp8_that_are_never_shown_do_not_count(self, folder, tmp_path):
@@ -188,43 +192,28 @@ class TestCount:
 
 
 class TestMissingEnd:
-    @pytest.mark.extensive
-    @pytest.mark.parametrize("suffix", [".avi", ".wmv", ".mxf", ".mkv", ".flv"])
-    def test_what_the_header_promises_is_missed(self, tmp_path, suffix):
-        path, cut = tmp_path / f"x{suffix}", tmp_path / f"cut{suffix}"
-        encode(path, list(range(60)), unit=Fraction(1, 25))
+    @pytest.mark.parametrize(
+        ("suffix", "share", "options"),
+        [(".avi", 0.95, {}), (".mp4", 0.9, {"container": {"movflags": "frag_keyframe+empty_moov"}, "g": "12"})]
+        + extensive(*((suffix, 0.5, {}) for suffix in (".avi", ".wmv", ".mxf", ".mkv", ".flv"))),
+    )
+    def test_what_the_header_promises_is_missed(self, tmp_path, suffix, share, options):
+        path = tmp_path / f"x{suffix}"
+        encode(path, range(60), unit=Fraction(1, 25), **options)
         check_complete(path)
         assert len(list(VideoReader(path))) == count_frames(path) == 60
-        content = path.read_bytes()
-        cut.write_bytes(content[: len(content) // 2])
+        part = cut(path, share)
         for read in (check_complete, lambda path: list(VideoReader(path))):
-            with raises(InputError, subject=cut.name, problem="breaks off after frame", got=" of "):
-                read(cut)
-
-    @pytest.mark.parametrize("share", [0.5, 0.95])
-    def test_an_avi_of_which_little_is_missing(self, tmp_path, share):
-        encode(tmp_path / "x.avi", list(range(60)), unit=Fraction(1, 25))
-        content = (tmp_path / "x.avi").read_bytes()
-        (tmp_path / "cut.avi").write_bytes(content[: int(share * len(content))])
-        with raises(InputError, subject="cut.avi", problem="breaks off", got="of 60 frames in the file"):
-            list(VideoReader(tmp_path / "cut.avi"))
+            with raises(InputError, subject=part.name, problem="breaks off after frame", got=" of "):
+                read(part)
 
     def test_an_avi_without_the_frames_that_its_index_names(self, tmp_path):
         """Cut in the middle, with its index at the new end, as tools that mend headers leave it."""
-        encode(tmp_path / "x.avi", list(range(60)), unit=Fraction(1, 25))
-        content = (tmp_path / "x.avi").read_bytes()
-        index = content[content.rindex(b"idx1") :]
-        short = bytearray(content[: len(content) // 2] + index)
+        path = tmp_path / "x.avi"
+        encode(path, range(60), unit=Fraction(1, 25))
+        content = path.read_bytes()
+        short = bytearray(content[: len(content) // 2] + content[content.rindex(b"idx1") :])
         short[4:8] = (len(short) - 8).to_bytes(4, "little")
-        (tmp_path / "cut.avi").write_bytes(short)
-        with raises(InputError, subject="cut.avi", problem="breaks off"):
-            list(VideoReader(tmp_path / "cut.avi"))
-
-    def test_an_mp4_in_fragments(self, tmp_path):
-        fragments = {"movflags": "frag_keyframe+empty_moov"}
-        encode(tmp_path / "x.mp4", list(range(60)), unit=Fraction(1, 25), container=fragments, g="12")
-        check_complete(tmp_path / "x.mp4")
-        content = (tmp_path / "x.mp4").read_bytes()
-        (tmp_path / "cut.mp4").write_bytes(content[: int(0.9 * len(content))])
-        with raises(InputError, subject="cut.mp4", problem="breaks off"):
-            list(VideoReader(tmp_path / "cut.mp4"))
+        path.write_bytes(short)
+        with raises(InputError, subject="x.avi", problem="breaks off"):
+            list(VideoReader(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -37,40 +37,34 @@ def test_plain_values_come_back():
 @pytest.mark.extensive
 def test_where_nothing_forks_the_server_reads(monkeypatch):
     monkeypatch.setattr(reader_process, "_FORKS", False)
-    content = pickle.dumps({"a": np.arange(3), "b": (1, "ü")})
-    np.testing.assert_equal(
-        read_isolated(FILE, load_pickle, content, problem="is no file"), {"a": np.arange(3), "b": (1, "ü")}
-    )
-    with raises(InputError, subject="x.bin", problem="is no file", got="UnpicklingError"):
-        read_isolated(FILE, load_pickle, b"no pickle", problem="is no file")
-    with raises(InputError, subject="x.bin", problem="is no file", got="damage that ends its reader"):
-        read_isolated(FILE, apart_readers.crash, b"", problem="is no file")
-    monkeypatch.setattr(reader_process, "_PATIENCE", 2.0)
-    with raises(InputError, subject="x.bin", problem="is no file", got="more than 2 s of work"):
-        read_isolated(FILE, apart_readers.sleep, b"", problem="is no file")
+    values = {"a": np.arange(3), "b": (1, "ü")}
+    content = pickle.dumps(values)
+    np.testing.assert_equal(read_isolated(FILE, load_pickle, content, problem="is no file"), values)
+    for read, patience, got in (
+        (load_pickle, 60.0, "UnpicklingError"),
+        (apart_readers.crash, 60.0, "damage that ends its reader"),
+        (apart_readers.sleep, 2.0, "more than 2 s of work"),
+    ):
+        monkeypatch.setattr(reader_process, "_PATIENCE", patience)
+        with raises(InputError, subject="x.bin", problem="is no file", got=got):
+            read_isolated(FILE, read, b"no pickle", problem="is no file")
     monkeypatch.setattr(reader_process, "_PATIENCE", 60.0)
     assert read_isolated(FILE, load_pickle, content, problem="is no file")["b"] == (1, "ü")
 
 
 @pytest.mark.posix("forks")
 def test_threads_and_forks_of_this_process_read_too():
-    results = []
-    threads = [
-        threading.Thread(
-            target=lambda n=n: results.append(read_isolated(FILE, echoed, b"%d" % n, problem="")["content"])
-        )
-        for n in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == [b"%d" % n for n in range(6)]
+    def echo(content):
+        return read_isolated(FILE, echoed, content, problem="")["content"]
+
+    contents = [b"%d" % n for n in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(echo, contents)) == contents
     process = os.fork()
     if process == 0:
-        os._exit(read_isolated(FILE, echoed, b"child", problem="")["content"] != b"child")
+        os._exit(echo(b"child") != b"child")
     assert os.waitpid(process, 0)[1] == 0
-    assert read_isolated(FILE, echoed, b"parent", problem="")["content"] == b"parent"
+    assert echo(b"parent") == b"parent"
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,6 @@ from humanpose_cli.io.fit_files import named_inputs, read_fit, write_fit
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.signatures import read_signatures, signature, user_key
-
-ALONE = "outside of its folder"
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +62,15 @@ def path_of(fit: Path) -> Path:
     return item.path
 
 
+@pytest.fixture
+def fit(tmp_path):
+    """A fit of one's own."""
+    return fitted(tmp_path / "fits")
+
+
 def refused(fit: Path) -> None:
     """A fit is a stranger's: it names no frames."""
-    with raises(InputError, subject=fit.name, problem=ALONE, remedy="`frames`"):
+    with raises(InputError, subject=fit.name, problem="outside of its folder", remedy="`frames`"):
         named_inputs(fit)
     assert read_fit(fit).frame_files == ()
 
@@ -79,43 +84,35 @@ def test_ones_own_fit_names_frames_anywhere(tmp_path):
 @pytest.mark.posix("modes of files")
 def test_the_key_is_made_once_and_private(tmp_path):
     assert user_key() is None  # reading makes none
-    fitted(tmp_path / "fits")
+    fit = fitted(tmp_path / "fits")
     key = tmp_path / "data/humanpose-cli/key"
     assert (stat.S_IMODE(key.stat().st_mode), key.stat().st_size) == (0o600, 32)
     assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
     assert user_key(make=True) == key.read_bytes() == user_key()
     key.chmod(0o640)
     assert user_key() is None  # others might know it
-    refused(tmp_path / "fits/a.png.fit.npz")
+    refused(fit)
     assert user_key(make=True) == key.read_bytes() == user_key()  # a new one
-    refused(tmp_path / "fits/a.png.fit.npz")
-
-
-@pytest.mark.parametrize("value", ["0" * 64, "", "é", 7, None, ["0" * 64]])
-def test_a_forged_digest(tmp_path, value):
-    fit = fitted(tmp_path / "fits")
-    run = fit.parent / "run.json"
-    run.write_text(json.dumps({"signatures": {fit.name: value}}))
     refused(fit)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"signatures": 3}', "[" * 100_000, "\0"])
-def test_a_damaged_record(tmp_path, text):
-    fit = fitted(tmp_path / "fits")
+FORGED = [json.dumps({"signatures": {"a.png.fit.npz": value}}) for value in ("0" * 64, "", "é", 7, None, ["0" * 64])]
+
+
+@pytest.mark.parametrize("text", [*FORGED, "", "[]", "{", '{"signatures": 3}', "[" * 100_000, "\0"])
+def test_forged_digests_and_damaged_records(fit, text):
     (fit.parent / "run.json").write_text(text)
     refused(fit)
 
 
 @pytest.mark.posix("pipes")
-def test_a_pipe_as_record(tmp_path):
-    fit = fitted(tmp_path / "fits")
+def test_a_pipe_as_record(fit):
     (fit.parent / "run.json").unlink()
     os.mkfifo(fit.parent / "run.json")
     refused(fit)
 
 
-def test_another_users_key(tmp_path, monkeypatch):
-    fit = fitted(tmp_path / "fits")
+def test_another_users_key(tmp_path, monkeypatch, fit):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "theirs"))
     refused(fit)  # without a key
     user_key(make=True)
@@ -138,20 +135,18 @@ def test_another_fit_under_the_digest(tmp_path):
         fit.unlink()
 
 
-def test_a_fit_moved(tmp_path):
+def test_a_fit_moved(tmp_path, fit):
     """Its relative names would lead to other images there; with the photographs beside it, its folder allows them."""
-    fit = fitted(tmp_path / "work/fits")
     image(tmp_path / "deep/photos/a.png")
-    shutil.copytree(tmp_path / "work/fits", tmp_path / "deep/fits")
+    shutil.copytree(fit.parent, tmp_path / "deep/fits")
     refused(tmp_path / "deep/fits" / fit.name)
-    shutil.copytree(tmp_path / "work/fits", tmp_path / "work/copies")  # the same photographs from there
-    assert path_of(tmp_path / "work/copies" / fit.name) == tmp_path / "work/photos/a.png"
+    shutil.copytree(fit.parent, tmp_path / "copies")  # the same photographs from there
+    assert path_of(tmp_path / "copies" / fit.name) == tmp_path / "photos/a.png"
 
 
 @pytest.mark.posix("symbolic links")
-def test_links(tmp_path, monkeypatch):
+def test_links(tmp_path, fit):
     """A photograph replaced by a link is refused; a key behind a link is none."""
-    fit = fitted(tmp_path / "fits")
     photo, private = tmp_path / "photos/a.png", image(tmp_path / "private/a.png")
     photo.unlink()
     photo.symlink_to(private)
@@ -176,17 +171,22 @@ def test_a_link_below_the_working_directory_leads_nowhere_else(tmp_path, monkeyp
 
 def test_below_the_working_directory(tmp_path, monkeypatch):
     """Any fit may name what lies there, but not if that is the home, a folder around it, or the root."""
-    fit = fitted(tmp_path / "home/user/work/fits")
+    home = tmp_path / "home/user"
+    fit = fitted(home / "work/fits")
     shutil.rmtree(tmp_path / "data")
-    monkeypatch.setenv("HOME", str(tmp_path / "home/user"))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home/user"))
-    refused(fit)
-    for folder in (tmp_path / "home/user", tmp_path / "home", Path(tmp_path.anchor), tmp_path / "elsewhere"):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    for folder in (tmp_path / "elsewhere", home, home.parent, Path(tmp_path.anchor)):
         monkeypatch.chdir(folder)
         refused(fit)
-    monkeypatch.chdir(tmp_path / "home/user/work")
-    assert path_of(fit) == tmp_path / "home/user/work/photos/a.png"
-    assert path_of(Path("fits/a.png.fit.npz")) == tmp_path / "home/user/work/photos/a.png"
+    monkeypatch.chdir(home / "work")
+    assert path_of(fit) == path_of(Path("fits/a.png.fit.npz")) == home / "work/photos/a.png"
+
+
+def without_home(monkeypatch, entry_of) -> None:
+    for name in ("XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", entry_of)
 
 
 @pytest.mark.posix("modes of folders")
@@ -196,9 +196,7 @@ def test_no_key_can_be_made(tmp_path, monkeypatch, case):
     if case == "file":  # as a read-only home, also for root
         (tmp_path / "data").write_bytes(b"")
     else:
-        monkeypatch.delenv("XDG_DATA_HOME")
-        monkeypatch.delenv("HOME")
-        monkeypatch.setattr("pwd.getpwuid", lambda _: (_ for _ in ()).throw(KeyError("no such user")))
+        without_home(monkeypatch, {}.__getitem__)
     fit = fitted(tmp_path / "fits")
     assert read_signatures(fit.parent / "run.json") == {}
     assert user_key(make=True) is None
@@ -209,28 +207,23 @@ def test_no_key_can_be_made(tmp_path, monkeypatch, case):
 def test_without_home_the_system_knows_it(tmp_path, monkeypatch):
     pwd = pytest.importorskip("pwd")
     entry = pwd.getpwuid(os.getuid())
-    monkeypatch.delenv("XDG_DATA_HOME")
-    monkeypatch.delenv("HOME")
-    monkeypatch.setattr("pwd.getpwuid", lambda _: pwd.struct_passwd((*entry[:5], str(tmp_path / "home"), entry[6])))
+    without_home(monkeypatch, lambda _: pwd.struct_passwd((*entry[:5], str(tmp_path / "home"), entry[6])))
     assert path_of(fitted(tmp_path / "fits")) == tmp_path / "photos/a.png"
     assert (tmp_path / "home").is_dir()
 
 
 def test_signatures_outlive_a_killed_run(tmp_path, monkeypatch):
     """run.json is written now and then, and a later run that skips the finished fit keeps its signature."""
-    monkeypatch.setattr("humanpose_cli.batch.runner._RECORD_SECONDS", 0.0)
-    monkeypatch.setattr("humanpose_cli.batch.runner._Run._close_record", lambda *_: (_ for _ in ()).throw(SystemExit))
-    with pytest.raises(SystemExit):
-        fitted(tmp_path / "fits")
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path / "elsewhere")
+    with monkeypatch.context() as killed:
+        killed.setattr("humanpose_cli.batch.runner._RECORD_SECONDS", 0.0)
+        killed.setattr("humanpose_cli.batch.runner._Run._close_record", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            fitted(tmp_path / "fits")
     assert path_of(fitted(tmp_path / "fits")) == tmp_path / "photos/a.png"
 
 
-def test_what_an_earlier_run_wrote_is_not_signed_again(tmp_path, monkeypatch):
+def test_what_an_earlier_run_wrote_is_not_signed_again(tmp_path, monkeypatch, fit):
     """A stranger's folder may hold a ledger that calls their fits finished."""
-    fit = fitted(tmp_path / "fits")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "theirs"))
     fitted(tmp_path / "fits")
     refused(fit)

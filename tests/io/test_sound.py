@@ -80,11 +80,6 @@ def test_sound_stays_in_time_whatever_the_container(tmp_path, name, codec, becom
     assert clicks == pytest.approx(CLICKS, abs=0.15)  # encoders differ in their delay
 
 
-def test_aac_is_copied_bit_by_bit(tmp_path):
-    video_with_sound(tmp_path / "x.mp4")
-    assert packets_of(taken_over(tmp_path / "x.mp4", tmp_path / "out.mp4")) == packets_of(tmp_path / "x.mp4")
-
-
 @pytest.mark.parametrize(("name", "codec"), [("x.mp4", "aac"), ("x.mkv", "pcm_s16le")])
 def test_a_range_has_the_sound_of_its_frames(tmp_path, name, codec):
     video_with_sound(tmp_path / name, codec)
@@ -105,8 +100,8 @@ def test_frames_with_a_clock_that_goes_back_follow_each_other(tmp_path):
         for time in (5, 6, 4, 7):
             writer.write(np.zeros((32, 32, 3), np.uint8), Fraction(time))
     times = times_of(tmp_path / "x.mp4")
-    assert times == sorted(times)
-    assert len(set(times)) == 4
+    assert len(times) == 4
+    assert times == sorted(set(times))
 
 
 def test_a_video_without_sound_gives_none(tmp_path):
@@ -116,17 +111,13 @@ def test_a_video_without_sound_gives_none(tmp_path):
         assert len(container.streams) == 1
 
 
-@pytest.mark.parametrize("name", ["x.mp4", "x.mkv"])
-def test_vp9_has_the_same_sound(tmp_path, name):
-    """Copied where it is AAC, else encoded; both into an MP4."""
-    video_with_sound(tmp_path / name, "aac" if name == "x.mp4" else "pcm_s16le")
-    one, other = (taken_over(tmp_path / name, tmp_path / f"{codec}.mp4", codec=codec) for codec in ("h264", "vp9"))
-    assert packets_of(one) == packets_of(other) != []
-    assert times_of(one) == times_of(other) == list(STEADY)
-
-
 @pytest.mark.parametrize(("name", "codec"), [("x.mp4", "aac"), ("x.mkv", "pcm_s16le")])
-def test_bytes_with_sound_are_reproducible(tmp_path, name, codec):
+def test_vp9_has_the_same_sound_and_bytes_are_reproducible(tmp_path, name, codec):
+    """Copied where it is AAC, else encoded; both into an MP4."""
     video_with_sound(tmp_path / name, codec)
-    one, other = (taken_over(tmp_path / name, tmp_path / out) for out in ("1.mp4", "2.mp4"))
-    assert one.read_bytes() == other.read_bytes()
+    outputs = {"1.mp4": "h264", "2.mp4": "h264", "vp9.mp4": "vp9"}
+    one, same, other = (taken_over(tmp_path / name, tmp_path / out, codec=made) for out, made in outputs.items())
+    assert one.read_bytes() == same.read_bytes()
+    assert packets_of(one) == packets_of(other) != []
+    assert codec != "aac" or packets_of(one) == packets_of(tmp_path / name)
+    assert times_of(one) == times_of(other) == list(STEADY)

@@ -10,7 +10,7 @@ from helpers.fit_values import record
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.fit_files import fit_bytes, read_fit, write_fit
 from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.take_views import ARRAYS, TakeViews
+from humanpose_cli.io.take_views import TakeViews
 
 ROWS, FRAMES = 3, 2  # of `record`
 
@@ -35,33 +35,27 @@ def views(**changes) -> TakeViews:
     return TakeViews.build(**{**values, **changes})
 
 
+MOVING = np.tile(views().from_first[:, None], (1, 2, 1, 1))
+MOVING[1, 1, 0, 3] += 0.5
+
+
 def test_what_is_written_is_read(tmp_path):
     fit = record(views=views())
     write_fit(tmp_path / "take.fit.npz", fit)
     stored = read_fit(tmp_path / "take.fit.npz")
     assert fit_bytes(stored, tmp_path) == fit_bytes(fit, tmp_path)
-    assert stored.views is not None
-    for name in vars(stored.views):
-        np.testing.assert_array_equal(getattr(stored.views, name), getattr(fit.views, name))
+    np.testing.assert_equal(vars(stored.views), vars(fit.views))
     assert int(read_npz(tmp_path / "take.fit.npz", {"schema_version"})["schema_version"]) == 2
-
-
-def test_fits_of_one_camera_stay_files_that_older_versions_read(tmp_path):
-    write_fit(tmp_path / "one.fit.npz", record())
-    arrays = read_npz(tmp_path / "one.fit.npz", {"schema_version", *ARRAYS})
-    assert arrays.keys() == {"schema_version"}
-    assert int(arrays["schema_version"]) == 1
 
 
 def test_a_fit_has_one_camera_or_more():
     one, take = record(), record(views=views())
     (camera,) = one.cameras
-    assert camera.name == "camera"
-    assert camera.frames.tolist() == [0, 1]
+    assert (camera.name, camera.frames.tolist()) == ("camera", [0, 1])
     for name in ("image_size", "focal", "principal_point", "world_to_camera", "frame_names", "keypoints2d"):
         np.testing.assert_array_equal(getattr(camera, name), getattr(one, name))
-    assert [camera.name for camera in take.cameras] == ["left.mp4", "right.mp4"]
-    assert [camera.frames.tolist() for camera in take.cameras] == [[0, 1], [1]]
+    frames = [(camera.name, camera.frames.tolist()) for camera in take.cameras]
+    assert frames == [("left.mp4", [0, 1]), ("right.mp4", [1])]
     world = take.world_to_camera.astype(float)
     for number, camera in enumerate(take.cameras):
         np.testing.assert_allclose(camera.world_to_camera, take.views.from_first[number] @ world)
@@ -79,19 +73,23 @@ def test_rows_are_sorted_and_selected_with_the_fit():
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"names": ["a", "a"]}, {"problem": "do not name two views"}),
-        ({"focal": [600, 0]}, {"subject": "focal"}),
-        ({"from_first": np.tile(2 * np.eye(4), (2, 1, 1))}, {"problem": "not a rigid motion"}),
-        ({"from_first": np.flip(views().from_first, 0)}, {"problem": "does not begin with the first camera"}),
-        ({"weight": np.full((2, ROWS), 1.5)}, {"subject": "view_weight", "problem": "holds impossible values"}),
-        ({"frame": [[0, 1], [-2, 0]]}, {"subject": "view_frame", "problem": "holds impossible values"}),
-        ({"boxes": np.zeros((2, ROWS, 5))}, {"subject": "view_boxes", "problem": "has the wrong shape"}),
-        ({"offset": [0, np.nan]}, {"subject": "view_offset", "problem": "holds values that are not finite"}),
+        ({"names": ["a", "a"]}, "do not name two views"),
+        ({"focal": [600, 0]}, "focal"),
+        ({"from_first": np.tile(2 * np.eye(4), (2, 1, 1))}, "not a rigid motion"),
+        ({"from_first": np.flip(views().from_first, 0)}, "does not begin with the first camera"),
+        ({"weight": np.full((2, ROWS), 1.5)}, "view_weight"),
+        ({"frame": [[0, 1], [-2, 0]]}, "view_frame"),
+        ({"boxes": np.zeros((2, ROWS, 5))}, "view_boxes"),
+        ({"offset": [0, np.nan]}, "view_offset"),
+        ({"poses": 2 * MOVING}, "view_poses"),
+        ({"poses": np.concatenate((MOVING, MOVING), axis=1)}, "view_poses"),
     ],
 )
 def test_impossible_views_are_refused(changes, problem):
-    with raises(InputError, **problem):
+    with raises(InputError, problem):
         record(views=views(**changes))
+    with raises(InputError, problem):
+        replace(record(views=views()), views=views(**changes))
 
 
 def test_a_part_of_the_views_is_refused(tmp_path):
@@ -103,20 +101,9 @@ def test_a_part_of_the_views_is_refused(tmp_path):
         read_fit(tmp_path / "part.fit.npz")
 
 
-def test_replacing_views_is_checked():
-    with raises(InputError, problem="do not name two views"):
-        replace(record(views=views()), views=views(names=["b", "b"]))
-
-
 def test_poses_of_cameras_that_move_are_kept_and_checked(tmp_path):
-    poses = np.tile(views().from_first[:, None], (1, 2, 1, 1))
-    poses[1, 1, 0, 3] += 0.5
-    write_fit(tmp_path / "take.fit.npz", record(views=views(poses=poses)))
+    write_fit(tmp_path / "take.fit.npz", record(views=views(poses=MOVING)))
     still, moving = read_fit(tmp_path / "take.fit.npz").cameras
     assert (still.is_moving, moving.is_moving) == (False, True)
-    np.testing.assert_array_equal(moving.to_camera(np.array([1, 0])), poses[1, ::-1])
+    np.testing.assert_array_equal(moving.to_camera(np.array([1, 0])), MOVING[1, ::-1])
     np.testing.assert_array_equal(still.to_camera(np.array([1, 0])), np.eye(4))
-    with raises(InputError, problem="is not a rigid motion", subject="view_poses"):
-        record(views=views(poses=2 * poses))
-    with raises(InputError, problem="has the wrong shape", subject="view_poses"):
-        record(views=views(poses=np.concatenate((poses, poses), axis=1)))
