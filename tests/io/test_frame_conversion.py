@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from helpers.encoded_videos import encode, rgb
 
 from humanpose_cli.io import video as video_module
 from humanpose_cli.io.frame_conversion import fitted_into
@@ -26,18 +27,6 @@ def halves(height: int, width: int) -> np.ndarray:
     pixels = np.full((height, width, 3), RIGHT, np.uint8)
     pixels[:, : width // 2] = LEFT
     return pixels
-
-
-def encode(path, codec, images, *, pixel_format="yuv420p", options=None, prepare=None) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt, stream.bit_rate = pixel_format, 4_000_000
-        for i, pixels in enumerate(images):
-            frame = prepare(pixels, stream) if prepare else av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = i, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +58,7 @@ class TestHdr:
             )
 
         pixels = np.full((48, 64, 3), np.round(np.array(signal) * 65535), np.uint16)
-        encode(path, "ffv1", [pixels], pixel_format="yuv444p10le", prepare=prepare)
+        encode(path, [pixels], "ffv1", pixel_format="yuv444p10le", prepare=prepare)
         ((_, image),) = VideoReader(path)
         assert image.std((0, 1)).max() < 1
         return image[24, 32].astype(int)
@@ -125,14 +114,14 @@ class TestInterlaced:
 
         def prepare(pixels, stream):
             stream.codec_context.flags |= av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
-            return av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            return rgb(pixels, stream)
 
         images = [bar(8 * i) for i in range(COUNT)]
         for i, image in enumerate(images):
             image[1::2] = bar(8 * i + 4)[1::2]
         options = {"crf": "5"} if request.param == "libx264" else {}
         path = tmp_path / ("x.mkv" if request.param == "libx264" else "x.mpg")
-        encode(path, request.param, images, prepare=prepare, options=options)
+        encode(path, images, request.param, prepare=prepare, b="4000000", **options)
         return path, images
 
     def test_fields_are_separated_and_every_frame_comes_once(self, video, caplog):
@@ -176,7 +165,7 @@ class TestSize:
         """Two streams of VP8, one after the other, as video calls write them."""
         packets, path = [], tmp_path / "x.webm"
         for height, width in ((96, 64), (48, 32)):
-            encode(tmp_path / "part.webm", "libvpx", [halves(height, width)] * COUNT)
+            encode(tmp_path / "part.webm", [halves(height, width)] * COUNT, "libvpx", b="4000000")
             with av.open(str(tmp_path / "part.webm")) as container:
                 packets += [bytes(packet) for packet in container.demux(video=0) if packet.size]
         with av.open(str(path), "w") as container:

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from helpers.encoded_videos import cut, encode
 from helpers.errors import raises
 from helpers.patience import PATIENCE
 
@@ -61,26 +62,8 @@ def write(path, frames=None, rate=25, times=None, **options) -> None:
             writer.write(pixels, None if times is None else times[i])
 
 
-def encode(path, codec, *, pixel_format="yuv420p", times=range(COUNT), aspect=None) -> None:
-    """The frames in any container and codec, frame i at times[i] / 25 seconds."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
-        stream.bit_rate = 4_000_000
-        stream.codec_context.sample_aspect_ratio = aspect or Fraction(0, 1)
-        for i, at in enumerate(times):
-            image = av.VideoFrame.from_ndarray(frame(i), format="rgb24").reformat(format=pixel_format)
-            image.pts, image.time_base = at, Fraction(1, 25)
-            container.mux(stream.encode(image))
-        container.mux(stream.encode(None))
-
-
-def cut(path, share: float):
-    """The first part of a file."""
-    part = path.with_name(f"cut{path.suffix}")
-    content = path.read_bytes()
-    part.write_bytes(content[: int(share * len(content))])
-    return part
+def encode_frames(path, codec="libx264", times=range(COUNT), **options) -> None:
+    encode(path, map(frame, range(COUNT)), codec, times=times, b="4000000", **options)
 
 
 @pytest.fixture(scope="module")
@@ -189,14 +172,14 @@ def test_frames_that_were_read_do_not_wait_for_the_garbage_collector(video):
 
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path):
-    encode(tmp_path / "wide.mp4", "libx264", aspect=Fraction(3, 2))
+    encode_frames(tmp_path / "wide.mp4", "libx264", aspect=Fraction(3, 2))
     reader = VideoReader(tmp_path / "wide.mp4")
     assert reader.info.size == (96, 48)
     assert [pixels.shape for _, pixels in reader] == [(48, 96, 3)] * COUNT
 
 
 def test_a_varying_frame_rate_gives_every_frame_once_and_the_average_rate(tmp_path):
-    encode(tmp_path / "v.mp4", "libx264", times=[0, 1, 2, 3, 4, 6, 8, 10])  # the second half at half the pace
+    encode_frames(tmp_path / "v.mp4", "libx264", times=[0, 1, 2, 3, 4, 6, 8, 10])  # the second half at half the pace
     assert numbers(tmp_path / "v.mp4") == list(range(COUNT))
     assert 14 < VideoReader(tmp_path / "v.mp4").info.frame_rate < 24  # and not the nominal 25
 
@@ -212,7 +195,7 @@ def test_a_varying_frame_rate_gives_every_frame_once_and_the_average_rate(tmp_pa
     ],
 )
 def test_other_containers_and_codecs(tmp_path, name, codec, pixel_format):
-    encode(tmp_path / name, codec, pixel_format=pixel_format)
+    encode_frames(tmp_path / name, codec, pixel_format=pixel_format)
     assert numbers(tmp_path / name) == list(range(COUNT))
     assert count_frames(tmp_path / name) == COUNT
 
@@ -281,7 +264,7 @@ class TestDamage:
 
     def test_a_truncated_matroska_file_is_named(self, tmp_path):
         """It has no count of frames; its header tells its length."""
-        encode(tmp_path / "x.mkv", "libx264", times=range(0, 25 * COUNT, 25))
+        encode_frames(tmp_path / "x.mkv", "libx264", times=range(0, 25 * COUNT, 25))
         assert len(numbers(tmp_path / "x.mkv")) == COUNT
         with pytest.raises(InputError, match=r"breaks off after frame \d, found \d\.0 of \d\.0 seconds"):
             list(VideoReader(cut(tmp_path / "x.mkv", 0.9)))
