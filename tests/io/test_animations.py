@@ -1,7 +1,5 @@
 """Animated images as clips: frames, times, ranges, damage, and which files are animations."""
 
-from __future__ import annotations
-
 import struct
 from fractions import Fraction
 
@@ -35,8 +33,7 @@ def test_an_animation_is_a_clip(tmp_path, suffix):
     assert [frame.time for frame in frames] == [0, Fraction(1, 25), Fraction(2, 25), Fraction(4, 25)]
     assert [round(float(frame.pixels[..., 0].mean()) / 40) for frame in frames] == [0, 1, 2, 3]
     assert [frame.index for frame in VideoReader(item.path, FrameRange(1, 3)).frames()] == [1, 2]
-    assert count_frames(item.path) == 4
-    assert probe_video(item.path).size == (64, 48)
+    assert (count_frames(item.path), probe_video(item.path).size) == (4, (64, 48))
     check_complete(item.path)
     with raises(InputError, problem="has no frame in the range", got="4"):
         list(VideoReader(item.path, FrameRange(4)))

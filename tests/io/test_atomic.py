@@ -1,7 +1,5 @@
 """Outputs appear whole or not at all, and a full disk or a forbidden folder is told in one sentence."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Our own calibration file, videos' cameras, undistorted points, and files that are no calibration."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields, replace
 

@@ -1,7 +1,5 @@
 """Every layout of calibration files gives cameras that show points where OpenCV shows them, in metres."""
 
-from __future__ import annotations
-
 import re
 from functools import partial
 from pathlib import Path
@@ -180,13 +178,11 @@ def test_caliscope_s_cameras_by_their_numbers(tmp_path):
 def test_the_world_s_up_decides_which_way_a_view_is_turned(tmp_path):
     files.write_qualisys(tmp_path / "x.qca.txt", view=90)
     text = (tmp_path / "x.qca.txt").read_text()
-    row = re.search(r'r11="(\S+)" r12="(\S+)" r13="(\S+)" r21="(\S+)" r22="(\S+)" r23="(\S+)"', text)
-    x, y = row.groups()[:3], row.groups()[3:]
+    number = re.compile(r'(?<=r[12][123]=")[^"]+')
+    x, y = np.array([float(value) for value in number.findall(text)]).reshape(-1, 2, 3)[0]
     for side, sign in ((1, -1.0), (3, 1.0)):  # rolled so that up is to the left, then to the right
-        values = [*(sign * float(number) for number in y), *(-sign * float(number) for number in x)]
-        names = ("r11", "r12", "r13", "r21", "r22", "r23")
-        rolled = " ".join(f'{name}="{value}"' for name, value in zip(names, values, strict=True))
-        (tmp_path / "y.qca.txt").write_text(text.replace(row[0], rolled))
+        rolled = iter((*(sign * y), *(-sign * x)))
+        (tmp_path / "y.qca.txt").write_text(number.sub(lambda _, rolled=rolled: repr(float(next(rolled))), text, 6))
         assert read_calibration(tmp_path / "y.qca.txt").cameras["cam01"].turns == side
 
 

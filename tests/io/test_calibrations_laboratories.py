@@ -1,7 +1,5 @@
 """Files of Human3.6M and MPI-INF-3DHP as calibrations, and the takes of folders with many videos of each camera."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checks of files and of what they hold name the file, the field and what is wrong."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

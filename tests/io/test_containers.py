@@ -1,7 +1,5 @@
 """Videos are opened the same with every version of PyAV."""
 
-from __future__ import annotations
-
 import logging
 
 import av

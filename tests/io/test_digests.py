@@ -1,7 +1,5 @@
 """What tells one file's contents from another's."""
 
-from __future__ import annotations
-
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError

@@ -1,7 +1,5 @@
 """EXR files hold linear light and premultiplied alpha, as a reader written from the file layout finds them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from helpers.exr_reader import read_exr

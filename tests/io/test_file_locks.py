@@ -1,7 +1,5 @@
 """Locks of open files as POSIX and as Windows have them; Windows' are imitated where they are not there."""
 
-from __future__ import annotations
-
 import errno
 import os
 import threading

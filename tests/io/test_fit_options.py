@@ -1,7 +1,5 @@
 """Options of a fit that are read again are checked where the file is read."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

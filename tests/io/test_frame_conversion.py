@@ -1,7 +1,5 @@
 """Frames of videos as images: tone-mapped, deinterlaced and of one size; sequences of images of several sizes."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import contextmanager
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """What a fit file may name of the machine on which it is read: other people made it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Folders of photographs against frames: times in EXIF, names of cameras, views of neighbours."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -19,9 +17,8 @@ def save(folder, pattern="f_%04d.jpg", *, moving=True, seconds=None, count=COUNT
     apart by EXIF.
     """
     rng, files = np.random.default_rng(0), []
-    view = np.kron(rng.integers(0, 255, (12, 20)), np.ones((16, 16)))
     for i in range(count):
-        if not moving:
+        if i == 0 or not moving:
             view = np.kron(rng.integers(0, 255, (12, 20)), np.ones((16, 16)))
         image = Image.fromarray(view[:96, 2 * i : 2 * i + 128].astype(np.uint8)).convert("RGB")
         exif = Image.Exif()
@@ -40,14 +37,10 @@ def save(folder, pattern="f_%04d.jpg", *, moving=True, seconds=None, count=COUNT
     [
         ({}, ""),
         ({"seconds": 0.04}, ""),
-        ({"seconds": 2}, "more than a second apart"),
-        ({"seconds": 86400}, "more than a second apart"),
+        *(({"seconds": seconds}, "more than a second apart") for seconds in (2, 86400)),
         ({"moving": False}, "different views"),
         ({"moving": False, "pattern": "%06d.png"}, "different views"),
-        ({"pattern": "IMG_%04d.JPG"}, "a camera's names"),
-        ({"pattern": "DSC%05d.JPG"}, "a camera's names"),
-        ({"pattern": "P%07d.JPG"}, "a camera's names"),
-        ({"pattern": "DSCF%04d.jpg"}, "a camera's names"),
+        *(({"pattern": f"{name}d.JPG"}, "a camera's names") for name in ("IMG_%04", "DSC%05", "P%07", "DSCF%04")),
         ({"pattern": "img_%04d.png"}, ""),
         ({"pattern": "IMG_%04d.JPG", "seconds": 0.1}, ""),  # a burst
         ({"pattern": "IMG_%04d.JPG", "seconds": 0.1, "moving": False}, "different views"),

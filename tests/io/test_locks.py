@@ -1,7 +1,5 @@
 """Locks that refuse a second process."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

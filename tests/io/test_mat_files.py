@@ -1,7 +1,5 @@
 """MATLAB files against scipy's writer and reader; damage and what is not read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`.npz` and `.npy` from strangers: unpickled only by the given reader, never believed about their size."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

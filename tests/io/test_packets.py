@@ -1,7 +1,5 @@
 """What the packets of a video tell: its frame rate, how many frames it has, and whether its end is missing."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from fractions import Fraction
 from itertools import accumulate

@@ -1,7 +1,5 @@
 """Relative paths."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

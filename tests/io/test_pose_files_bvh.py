@@ -1,7 +1,5 @@
 """BVH: generated files against scipy's rotations, the names of the usual programs, units, damage."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

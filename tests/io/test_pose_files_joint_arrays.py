@@ -1,7 +1,5 @@
 """Joint positions from `.npy`: what is taken, and everything that is not, with its way out."""
 
-from __future__ import annotations
-
 import os
 import pickle
 

@@ -1,7 +1,5 @@
 """Target poses as rotations: AMASS archives of all kinds, and our own fit files."""
 
-from __future__ import annotations
-
 import json
 import pickle
 

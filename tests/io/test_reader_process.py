@@ -1,7 +1,5 @@
 """Reading in a process that can do no harm: what comes back, and every way in which it may end."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import sys

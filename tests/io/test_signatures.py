@@ -1,7 +1,5 @@
 """Whose fits may name frames in any folder: those that this user's hpc wrote, as the keyed digest in run.json shows."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Sound that a video takes over from another: copied or encoded, from the first frame on, in time."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import av

@@ -1,7 +1,5 @@
 """Lists of paths in any encoding that has a mark, and TOML with keys of so many parts that it takes all memory."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

@@ -1,7 +1,5 @@
 """Videos: what is written can be read back; odd sizes, rotation, ranges, damage, a full disk; decoding ahead."""
 
-from __future__ import annotations
-
 import errno
 import gc
 import logging
@@ -154,9 +152,8 @@ def test_the_display_matrix_is_honoured(video, tmp_path, matrix, upright):
     data[at : at + 36] = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
     (tmp_path / "turned.mp4").write_bytes(data)
     reader = VideoReader(tmp_path / "turned.mp4")
-    _, pixels = next(iter(reader))
-    _, stored = next(iter(VideoReader(video)))
-    assert pixels.shape == (reader.info.size[1], reader.info.size[0], 3)
+    (_, pixels), (_, stored) = next(iter(reader)), next(iter(VideoReader(video)))
+    assert pixels.shape == (*reader.info.size[::-1], 3)
     np.testing.assert_array_equal(pixels, upright(stored))
 
 
@@ -333,14 +330,9 @@ class TestEditLists:
 class TestWriting:
     def test_a_failure_inside_leaves_the_old_file_and_no_process(self, tmp_path):
         (tmp_path / "x.mp4").write_text("old")
-
-        def fail():
-            with VideoWriter(tmp_path / "x.mp4", 25) as writer:
-                writer.write(frame(0))
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            fail()
+        with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "x.mp4", 25) as writer:  # noqa: PT012
+            writer.write(frame(0))
+            raise KeyboardInterrupt
         assert (tmp_path / "x.mp4").read_text() == "old"
         assert os.listdir(tmp_path) == ["x.mp4"]
 
@@ -385,15 +377,13 @@ class TestWriting:
         def full(packets):
             av.error.err_check(-code)
 
-        def write():
-            with VideoWriter(tmp_path / "out" / "x.mp4", 25) as writer:
-                writer.write(frame(0))
-                container = writer._container
-                writer._container = SimpleNamespace(mux=full, close=container.close)
-                writer.write(frame(1))
-
-        with raises(UnavailableError, problem="cannot be written"):
-            write()
+        with (
+            raises(UnavailableError, problem="cannot be written"),
+            VideoWriter(tmp_path / "out" / "x.mp4", 25) as writer,
+        ):
+            writer.write(frame(0))
+            writer._container = SimpleNamespace(mux=full, close=writer._container.close)
+            writer.write(frame(1))
         assert os.listdir(tmp_path / "out") == []
 
 

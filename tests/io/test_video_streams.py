@@ -1,7 +1,5 @@
 """Videos without a container or in one of broadcasts: their endings, contents and rates."""
 
-from __future__ import annotations
-
 import logging
 
 import numpy as np

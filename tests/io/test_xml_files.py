@@ -1,7 +1,5 @@
 """XML and OpenCV's YAML that would end the interpreter, or never end, and what is read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
