@@ -127,8 +127,7 @@ GROUND = {"ground": [[0, -0.75, -0.6614378, 2.5], [0, 0, 0, 0]], "focal_people":
 
 
 def test_the_ground_of_images_comes_back_and_stands_in_their_rows(tmp_path):
-    grounded = record(**GROUND)
-    stored(tmp_path, grounded)
+    grounded = stored(tmp_path, record(**GROUND))
     with np.load(tmp_path / "x.fit.npz") as file:
         assert set(file) == FILE_FIELDS | set(GROUND)
     said = {"up": [0.0, -0.75, -0.66144], "height": 2.5, "focal_people": 4}
@@ -147,8 +146,7 @@ def test_rows_by_frame_and_by_person():
     fit = record()
     assert fit.tracks == [0, 2]
     assert [fit.rows_for(frame).tolist() for frame in (0, 1)] == [[0], [1, 2]]
-    assert fit.rows_of(0).tolist() == [0, 1]
-    assert fit.rows_of(9).tolist() == []
+    assert [fit.rows_of(track).tolist() for track in (0, 9)] == [[0, 1], []]
     one = fit.select(fit.rows_of(2))
     assert (one.track_id.tolist(), one.frame_count) == ([2], 2)
     np.testing.assert_array_equal(one.poses, fit.poses[2:])
@@ -187,6 +185,7 @@ def test_a_row_as_json_names_its_joints():
         ({"skeleton": "coco17"}, "skeleton"),
         ({**GROUND, "ground": [[0, -1, 0, -2.0]] * 2}, "ground.*no plane below the camera.*row 0"),
         ({**GROUND, "ground": [[0, -0.5, 0, 2.0]] * 2}, "ground.*no plane below the camera.*row 0"),
+        ({**GROUND, "ground": [[0, -1, 0, 2e6]] * 2}, "ground.*-100000 to 100000 metres, found 2e"),
         ({**GROUND, "focal_people": [-1, 0]}, "focal_people.*negative.*row 0"),
         ({"ground": GROUND["ground"]}, "focal_people.*int32.*NoneType"),
         ({"options": {"not_fitted": "nobody"}}, "not_fitted"),

@@ -90,7 +90,9 @@ def test_chumpy_selection_is_followed(write) -> None:
     np.testing.assert_array_equal(read_pickle(path), [[0, 4], [8, 1]])
 
 
-@pytest.mark.parametrize("name", ["os\nsystem", "builtins\ngetattr", "numpy\nload", "scipy.sparse\nload_npz", "chumpy\na.b", "pandas\neval"])
+@pytest.mark.parametrize(
+    "name", ["os\nsystem", "builtins\ngetattr", "numpy\nload", "scipy.sparse\nload_npz", "chumpy\na.b", "pandas\neval"]
+)
 def test_other_names_are_refused(name: str, write) -> None:
     with raises(InputError, subject="a.pkl", problem="is refused, because it is a pickle that would run code"):
         read_pickle(write(b"\x80\x02c" + name.encode() + b"\n(X\x01\x00\x00\x00atR."))
