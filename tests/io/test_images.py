@@ -76,11 +76,6 @@ PLANE = {"FocalLength": 50.0, "FocalPlaneXResolution": 400 / 2.23, "FocalPlaneRe
 
 
 class TestFocalLength:
-    def read(self, tmp_path, size=(400, 300), **tags):
-        path = tmp_path / "x.jpg"
-        Image.new("L", size).save(path, quality=10, exif=exif_bytes(6, **tags))
-        return read_image(path).focal_pixels
-
     @pytest.mark.parametrize(
         ("size", "tags", "expected"),
         [
@@ -95,24 +90,14 @@ class TestFocalLength:
             ),
             ((400, 300), PLANE | FULL, 400 * 50 / 22.3),
             ((200, 150), PLANE | FULL, 200 * 50 / 22.3),  # a scaled-down copy
+            *(((400, 300), {"FocalLengthIn35mmFilm": absurd}, None) for absurd in (0, 1, 60000)),
+            *(((400, 300), {"FocalLength": 50.0} | more, None) for more in ({}, {"FocalPlaneXResolution": 0.0})),
+            ((400, 300), {}, None),
         ],
     )
-    def test_film_and_focal_plane(self, tmp_path, size, tags, expected):
-        assert self.read(tmp_path, size, **tags) == pytest.approx(expected, rel=1e-6)
-
-    @pytest.mark.parametrize(
-        "tags",
-        [
-            {},
-            {"FocalLengthIn35mmFilm": 0},
-            {"FocalLength": 50.0},
-            {"FocalLength": 50.0, "FocalPlaneXResolution": 0.0},
-            {"FocalLengthIn35mmFilm": 60000},
-            {"FocalLengthIn35mmFilm": 1},
-        ],
-    )
-    def test_unknown_or_absurd_is_none(self, tmp_path, tags):
-        assert self.read(tmp_path, **tags) is None
+    def test_film_focal_plane_and_what_is_unknown_or_absurd(self, tmp_path, size, tags, expected):
+        Image.new("L", size).save(tmp_path / "x.jpg", quality=10, exif=exif_bytes(6, **tags))
+        assert read_image(tmp_path / "x.jpg").focal_pixels == (expected and pytest.approx(expected, rel=1e-6))
 
     @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
     def test_malformed_exif_does_not_refuse_the_image(self, tmp_path):
