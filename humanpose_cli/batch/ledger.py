@@ -35,10 +35,11 @@ from humanpose_cli.core.device import gpu_names
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, flush_folder, remove_abandoned, renames_collected, writing_error
-from humanpose_cli.io.locks import is_locked, lock_at_once
+from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
+from humanpose_cli.io.locks import is_locked, lock_at_once, passing_file
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import open_existing, presence, refuse_input, refuse_link
-from humanpose_cli.io.written import WrittenFiles, checked, read_records
+from humanpose_cli.io.written import WrittenFiles, checked, read_records, records_in
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
@@ -215,7 +216,7 @@ class Ledger:
     """One shard's ledger, open for appending; a context manager.
 
     Opening makes the folder, removes temporary files of killed writers, and writes the line with this run's options. A
-    refused run leaves no new ledger.
+    refused run leaves no new ledger. Processes of one shard share it and its items: each locks the item it works on.
 
     Args:
         folder: The output folder.
@@ -227,8 +228,8 @@ class Ledger:
         history: The contents of all ledgers of the folder before this run.
 
     Raises:
-        UsageError: If another process runs the same shard, or a part of another number of shards (if the file system
-            supports locks), or for a symbolic link.
+        UsageError: If another process runs a part of another number of shards (if the file system supports locks; on
+            Windows, also the same part), or for a symbolic link.
     """
 
     def __init__(self, folder: Path, command: str, options: Mapping[str, Any], shard: Shard = UNSHARDED) -> None:
@@ -241,6 +242,9 @@ class Ledger:
         self._renames = ExitStack()
         self._folders: set[Path] = set()  # folders with names of outputs that are not flushed to the disk yet
         self._new = False  # whether this process made the file and has recorded no item
+        self._recorded: set[str] = set()  # keys of items
+        self._locks: dict[str, ExitStack] = {}  # of the items that this process works on, by key
+        self._read = 0  # bytes of the file that `history` and `news` have
         record = run_record_path(folder, shard)
         refuse_input(record)
         refuse_link(record)
@@ -254,6 +258,7 @@ class Ledger:
             self._lock()
             remove_abandoned(folder)
             self._mend_torn_end()
+            self._read = self.path.stat().st_size
             self.history = read_history(folder)
             run = {"kind": "run", "digest": self.digest, "options": dict(options), "command": command}
             self._append({**run, "turn": self.history.turn + 1, "record": run_record_path(folder, shard).name})
@@ -274,8 +279,37 @@ class Ledger:
     def _close(self, *, refused: bool) -> None:
         if refused and self._new:
             with suppress(OSError):  # Windows removes no open file
-                self.path.unlink()
+                if try_lock(self._file.fileno()):  # no other process shares it
+                    self.path.unlink()
+        for lock in self._locks.values():
+            lock.close()
         self._file.close()
+
+    def take(self, item: Item) -> bool:
+        """Lock an item until `leave`; False if another process works on it."""
+        name = hashlib.sha256(f"{self.command} {item.key}".encode("utf-8", "backslashreplace")).hexdigest()
+        with ExitStack() as lock:
+            if not lock.enter_context(passing_file(self.folder / f".{name[:32]}.hpc-{name[-8:]}.partial")):
+                return False
+            self._locks[item.key] = lock.pop_all()
+        return True
+
+    def leave(self, item: Item) -> None:
+        """Unlock an item."""
+        if lock := self._locks.pop(item.key, None):
+            lock.close()
+
+    def news(self) -> list[Entry]:
+        """Read what other processes of this shard have recorded since the last call."""
+        if (size := self.path.stat().st_size) <= self._read:
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            content = file.read(size - self._read)
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read += len(whole)
+        entries = map(_entry, records_in(whole))
+        return [entry for entry in entries if entry and entry.path not in self._recorded]
 
     def record(self, item: Item, mark: Fingerprint, result: ItemResult) -> Entry:
         """Append the result of an item with this fingerprint; the line is on the disk within a second of work.
@@ -283,6 +317,7 @@ class Ledger:
         Raises UnavailableError if it cannot be written, or if the ledger was removed or replaced meanwhile.
         """
         self._new = False
+        self._recorded.add(item.key)
         stamps = [output_stamp(path) for path in result.outputs]
         entry = Entry(
             command=self.command,
@@ -333,10 +368,13 @@ class Ledger:
         self._flushed = time.monotonic()
 
     def _lock(self) -> None:
-        if not lock_at_once(self._file.fileno()):
+        is_alone = lock_at_once(self._file.fileno())
+        if not (is_alone or has_flock()):
             remedy = "wait for it, or give each process its own `shard=i/N` or `out`"
             raise UsageError(self.folder, f"another process is running part {self.shard} here", remedy=remedy)
-        self._new = self.path.stat().st_size == 0
+        self._new = is_alone and self.path.stat().st_size == 0
+        with suppress(OSError):  # some network file systems cannot lock
+            wait_lock(self._file.fileno(), shared=True)
         # If two processes start at once, at least one finds the other, because each locks its file before.
         for path in sorted(self.folder.glob("ledger.*-of-*.jsonl")):
             index, _, count = path.name.split(".")[1].partition("-of-")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
@@ -186,6 +186,12 @@ class EarlierRuns:
                 known = marks if any(mark.checksum is not None for mark in marks) else [Mark(stamp[0], None)]
                 changed = "" if is_as_written(Path(self._path(output)), known) else output
         return is_whole, changed
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add what other processes have recorded since."""
+        for entry in entries:
+            self.history.entries[entry.command, entry.path] = entry
+            self._writers.update(dict.fromkeys(entry.outputs, entry))
 
     def knows(self, item: Item) -> bool:
         """Return whether an earlier run has an entry for an item."""

@@ -34,7 +34,7 @@ from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError, is_system_fault
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
-from humanpose_cli.io.atomic import is_about_output, removed_on_failure, write_json, writing_error
+from humanpose_cli.io.atomic import folder_lock, is_about_output, removed_on_failure, write_json, writing_error
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import recorded
@@ -42,6 +42,7 @@ from humanpose_cli.io.signatures import SIGNATURES, read_signatures, user_key
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.version import __version__
 
+_WAIT_INTERVAL = 0.1  # seconds between looks at an item that another process has
 _RECORD_SECONDS = 10.0  # between writes of run.json, whose signatures a killed run leaves
 
 
@@ -207,7 +208,7 @@ def run_items(
             return run.carry_out(shard_items)
 
 
-_Prepared: TypeAlias = "tuple[list[Fingerprint | Failure], Mapping[str, float]]"
+_Prepared: TypeAlias = "tuple[list[Fingerprint | Failure | None], Mapping[str, float]]"
 
 
 class _Run:
@@ -227,7 +228,7 @@ class _Run:
         self.halt: Failure | None = None
         self._waits = self._has_left = False  # for a preparation; the groups of items
         self._record: dict[str, Any] = {}  # the contents of run.json, which is written at the start and again
-        self._signatures = {**read_signatures(run_record_path(batch.out, batch.shard))}  # of earlier runs, too
+        self._signatures: dict[str, str] = {}  # of fits
         self._recorded_at = 0.0
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
@@ -261,8 +262,11 @@ class _Run:
         return result is not None
 
     def _do_all(self, items: Sequence[Item], groups: Sequence[Sequence[int]]) -> None:
-        """Work on groups of items. Each is prepared in a thread while the worker gets the items of the one before."""
-        prepared = self._prepared(items, groups)
+        """Work on groups of items. Each is prepared in a thread while the worker gets the items of the one before.
+
+        Items that other processes have come last, and are done if they were left.
+        """
+        prepared, others = self._prepared(items, groups), list[int]()
         if self.batch.prepare is not None:
             from humanpose_cli.io.video import prefetch  # which other commands do not need
 
@@ -280,19 +284,43 @@ class _Run:
                     for index, mark in zip(group, marks, strict=True):
                         if self._stopped:
                             return
-                        with self.stop.item():
-                            item = items[index]
-                            result = self._do(item, mark, preparation_times.get(item.key, 0.0))
-                            self._finish(index, replace(result, name=item.short))
+                        if mark is None:
+                            others.append(index)
+                            continue
+                        self._do_one(index, items[index], mark, preparation_times.get(items[index].key, 0.0))
             finally:
                 self._has_left = True
+        for index in others:
+            while not (self._stopped or self.ledger.take(items[index])):
+                time.sleep(_WAIT_INTERVAL)
+            if not self._stopped:
+                self.earlier.add(self.ledger.news())
+                if not self._is_settled(index, items[index]):
+                    self._do_one(index, items[index], _mark(items[index]), 0.0)
+                self.ledger.leave(items[index])
+
+    def _do_one(self, index: int, item: Item, mark: Fingerprint | Failure, preparation_time: float) -> None:
+        with self.stop.item():
+            result = self._do(item, mark, preparation_time)
+            self._finish(index, replace(result, name=item.short))
+            self.ledger.leave(item)
+
+    def _is_ours(self, item: Item) -> bool:
+        """Lock an item, and return whether no other process has it or has done it meanwhile."""
+        is_free = self.ledger.take(item)
+        self.earlier.add(self.ledger.news())
+        if is_free and self.earlier.settled(item) is not None:
+            self.ledger.leave(item)
+            return False
+        return is_free
 
     def _prepared(self, items: Sequence[Item], groups: Iterable[Sequence[int]]) -> Generator[_Prepared, None, None]:
         """Prepare groups of items; yield the marks of each group, and the seconds of its items by key."""
         for group in groups:
-            coming = [items[index] for index in group]
-            marks = list(map(_mark, coming))  # before they are read
-            yield marks, {} if self.batch.prepare is None else self.batch.prepare(coming, self._show)
+            coming = {index: items[index] for index in group if self._is_ours(items[index])}
+            marks = [_mark(coming[index]) if index in coming else None for index in group]  # before they are read
+            prepare = self.batch.prepare if coming else None
+            yield marks, {} if prepare is None else prepare([*coming.values()], self._show)
 
     def _show(self, progress: Progress, count: int, total: int | None, what: str) -> None:
         """Show the progress of a preparation while the run waits for it, and end a preparation that is not needed."""
@@ -314,6 +342,7 @@ class _Run:
         start = time.perf_counter() - preparation_time
         contents: Mapping[str, Any] = {}
         try:
+            self.earlier.refuse_conflicts([item])  # of another process, too
             self.earlier.refuse_replacing(item)
             self._announce(item, mark)
             with removed_on_failure(item.outputs):
@@ -410,8 +439,10 @@ class _Run:
         }
 
     def _write_record(self) -> None:
-        signatures = {SIGNATURES: self._signatures} if self._signatures else {}
-        write_json(run_record_path(self.batch.out, self.batch.shard), self._record | signatures)
+        path = run_record_path(self.batch.out, self.batch.shard)
+        with folder_lock(self.batch.out):  # other processes of this shard keep their signatures
+            self._signatures = {**read_signatures(path), **self._signatures}
+            write_json(path, self._record | ({SIGNATURES: self._signatures} if self._signatures else {}))
         self._recorded_at = time.monotonic()
 
     def _sign(self, outputs: Sequence[str]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from humanpose_cli.io.atomic import writing_error
 from humanpose_cli.io.file_locks import has_flock, try_lock, unlock, wait_lock
-from humanpose_cli.io.protected import open_existing
+from humanpose_cli.io.protected import open_existing, presence
 
+_LOOKS, _LOOK_INTERVAL = 5, 0.01  # seconds
 _descriptors: set[int] = set()
 
 
@@ -26,13 +28,20 @@ def lock_at_once(descriptor: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether another process, or another open file of this one, has locked a file; False if unknown."""
+    """Return whether another process, or another open file of this one, has locked or shares a file; False if unknown.
+
+    Processes that look at the same time are not taken for one that holds it.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return False
     try:
-        return not try_lock(descriptor, shared=True)
+        for _ in range(_LOOKS):
+            if try_lock(descriptor):
+                return False
+            time.sleep(_LOOK_INTERVAL)
+        return True
     except OSError:
         return False
     finally:
@@ -48,6 +57,23 @@ def locked_file(path: Path) -> Iterator[bool]:
     """
     with _held_open(path) as descriptor:
         yield lock_at_once(descriptor)
+
+
+@contextmanager
+def passing_file(path: Path) -> Iterator[bool]:
+    """Lock as `locked_file`, but remove the file at the end, which a killed process leaves without a lock."""
+    while True:
+        with _held_open(path) as descriptor:
+            is_free = lock_at_once(descriptor)
+            if is_free and presence(path) != presence(descriptor):
+                continue  # the process before has removed it
+            try:
+                yield is_free
+            finally:
+                if is_free:
+                    with suppress(OSError):  # Windows removes no open file
+                        path.unlink()
+            return
 
 
 @contextmanager

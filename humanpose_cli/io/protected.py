@@ -89,8 +89,8 @@ def claim(path: Path) -> WriteClaim | None:
     return WriteClaim(record, there)
 
 
-def presence(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """Return inode, size and time of change of a file; None if there is none."""
+def presence(path: str | os.PathLike[str] | int) -> tuple[int, int, int] | None:
+    """Return inode, size and time of change of a file, also an open one; None if there is none."""
     try:
         status = os.stat(path)
     except OSError:

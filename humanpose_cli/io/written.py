@@ -105,8 +105,11 @@ def checked(row: bytes) -> bytes:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read the complete lines of a record, without damaged ones."""
-    content = read_bytes(path)
+    return records_in(read_bytes(path))
+
+
+def records_in(content: bytes) -> list[dict[str, Any]]:
+    """Parse the complete lines of a record, without damaged ones."""
     rows = [row for row in content.split(b"\n") if row and _is_complete(row)]
     try:
         lines = json.loads(b"[%s]" % b",".join(rows))  # twice as fast as one by one

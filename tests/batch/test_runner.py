@@ -469,6 +469,35 @@ def test_a_group_is_prepared_while_the_one_before_is_worked_on_and_left_when_the
     assert (statuses(result), result.exit_code, ends) == (["error", "error"], ExitCode.UNAVAILABLE, ["left"])
 
 
+@pytest.mark.posix("needs flock")
+@pytest.mark.parametrize("fault", [None, UnavailableError("disk", "is full")])
+def test_two_runs_in_one_folder_do_each_item_once(photos, tmp_path, fault):
+    """The second takes what is free, and waits for the rest, which it does if the first has left it."""
+    items, begun, others, results = items_of(photos), threading.Event(), Recorder(tmp_path / "out"), []
+    started = threading.Event()
+
+    def slow(item: Item) -> Outcome:
+        assert item is items[0]
+        begun.set()
+        while len(others.keys) < 3:
+            assert started.wait(PATIENCE)
+        if fault:
+            raise fault
+        return Recorder(tmp_path / "out")(item)
+
+    first = threading.Thread(target=lambda: results.append(run_items(items, slow, batch(tmp_path))))
+    first.start()
+    assert begun.wait(PATIENCE)
+    started.set()
+    second = run_items(items, others, batch(tmp_path))
+    first.join(PATIENCE)
+    assert others.keys == [item.key for item in (*items[1:], *[items[0]] * bool(fault))]
+    assert statuses(second) == ["success" if fault else "skipped", *["success"] * 3]
+    assert statuses(results[0]) == (["error"] if fault else ["success", *["skipped"] * 3])
+    assert set(statuses(run_items(items, others, batch(tmp_path)))) == {"skipped"}
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_items_that_are_not_prepared_are_not_announced(photos, tmp_path):
     items, listener = items_of(photos), Listener()
     together = batch(tmp_path, group_size=lambda: 4, prepare=lambda *_: {}, prepares=lambda item: item != items[1])
