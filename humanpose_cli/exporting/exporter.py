@@ -14,7 +14,7 @@ import numpy as np
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import UsageError, one_line
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.exporting.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.exporting.bvh import bvh_text
@@ -28,6 +28,7 @@ from humanpose_cli.exporting.maps import write_maps
 from humanpose_cli.exporting.masks import export_masks
 from humanpose_cli.exporting.meshes import materials_text, obj_text, write_ply
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
+from humanpose_cli.exporting.needs import check_extras, refusal_of
 from humanpose_cli.exporting.retarget import fitted, retargeted
 from humanpose_cli.exporting.rigs import Rig, read_rig
 from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh, frame_meshes, people_in_world
@@ -124,8 +125,8 @@ class Export:
 
     @property
     def stem(self) -> str:
-        """The base name for files that are named in other files, which must be UTF-8."""
-        return escaped(self.base.name)
+        """The base name for files that are named in other files, which must be UTF-8 and one line."""
+        return one_line(escaped(self.base.name))
 
     def images(self, folder: Path, stem: str) -> tuple[dict[str, str], dict[Path, bytes]]:
         """Encode the textures as PNG; return their names (`STEM.person0.png`) by mesh, and the bytes of each file."""
@@ -232,10 +233,16 @@ def export_fit(
 
     Raises:
         UsageError: If formats, world, rate or loop are unknown or unusable.
-        UnavailableError: If `usd` is requested and usd-core is not installed.
+        UnavailableError: If a format needs an extra that is not installed, or more space than there is.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
+    check_extras(names)
     skeleton, clip = rig_of(rig, names, Path(base).parent), clip_of(in_place, loop, names)
+    fit = fit_of(fit)
+    for name in names:
+        counts = fit.frame_count, len(fit.frame_index)
+        if error := refusal_of(name, *counts, Path(base).parent, has_images=True):
+            raise error
     textures = textures if SURFACES.intersection(names) else "none"
     with progress_of(progress) as report:
         export = export_of(

@@ -26,7 +26,6 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import one_line
-from humanpose_cli.core.extras import require_extra
 from humanpose_cli.exporting.motion import TO_Y_UP, PersonMotion
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
@@ -194,9 +193,8 @@ def csv_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str)
 def c3d_bytes(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str) -> bytes:
     """Return a C3D file of the markers in millimetres at the frame rate, z up, as c3d.org describes the usual axes.
 
-    Residuals are 0, and −1 in frames without the person. Raises UnavailableError without ezc3d (extra `c3d`).
+    Residuals are 0, and −1 in frames without the person. Needs ezc3d (extra `c3d`).
     """
-    require_extra("c3d")
     import ezc3d
 
     points = markers(fit, body, person, turn)

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.core.extras import require_extra
 from humanpose_cli.exporting.gltf import linear_colour, quaternions
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
 from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
@@ -46,10 +45,9 @@ def write_usd(path: Path | str, scene: AnimatedScene, images: Mapping[str, str])
         images: File names of images, in the folder of `path`, by the meshes' names.
 
     Raises:
-        UnavailableError: If usd-core is missing.
+        ImportError: Without usd-core (extra `usd`).
         OSError: If the file cannot be written.
     """
-    require_extra("usd")
     from pxr import Sdf, Tf, Usd, UsdGeom, UsdSkel
 
     layer = Sdf.Layer.CreateAnonymous(".usdc")
