@@ -31,6 +31,7 @@ from humanpose_cli.cli.table import CONTEXT, command_names
 from humanpose_cli.core.errors import HpcError, InputError
 from humanpose_cli.core.option_rules import check_options
 from humanpose_cli.core.options import Options, infos
+from humanpose_cli.io.paths import found_path
 from humanpose_cli.io.protected import check_output, paths_in, protect
 
 
@@ -85,6 +86,7 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
     def callback(context: typer.Context, **values: Any) -> int:
         settings = leftover_settings(context, allowed=info.tunes)
         argument_names = frozenset(name for name in values if _is_on_command_line(context, name))
+        values = {name: _found(value) for name, value in values.items()}
         _protect_inputs({**settings, **values})
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose", "log_json")}
         for global_name in ("config", "set_", "help_all"):
@@ -172,6 +174,13 @@ class FlagTranslation(Translation):
             subject = ", ".join(flags[argument] for argument in arguments)
             return self.text(subject + str(error)[len(error.subject) :])
         return self.text(str(error))
+
+
+def _found(value: Any) -> Any:
+    """Return the value of an option with paths as the disk spells them."""
+    if isinstance(value, list):
+        return [*map(_found, value)]
+    return Path(found_path(str(value))) if isinstance(value, Path) else value
 
 
 def _protect_inputs(values: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import array_field, checked_array, existing_file
 from humanpose_cli.io.images import encode_image, read_image
 from humanpose_cli.io.npz_files import read_npz, refuse_bomb
+from humanpose_cli.io.paths import normal
 from humanpose_cli.io.restricted_pickle import check_torch_pickles
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
@@ -114,12 +115,13 @@ class DensePoseDump:
         """Complete file names and their indices in the dump, by the last part of the file name."""
         table: dict[str, list[tuple[str, int]]] = {}
         for number, entry in enumerate(self._entries):
-            path = entry["file_name"].replace("\\", "/")
+            path = normal(entry["file_name"])
             table.setdefault(path.rpartition("/")[2], []).append((path, number))
         return table
 
     def find(self, name: str) -> int | None:
         """Find the index of the only image with a file name that is or ends in `name` ("a.jpg", "sub/a.jpg")."""
+        name = normal(name)
         candidates = self._by_name.get(name.rpartition("/")[2], [])
         matches = [number for path, number in candidates if f"/{path}".endswith(f"/{name}")]
         return matches[0] if len(matches) == 1 else None

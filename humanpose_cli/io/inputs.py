@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from fractions import Fraction
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -27,7 +29,7 @@ from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale, note_o
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
 from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, check_image_file, image_size, read_image
-from humanpose_cli.io.paths import relative_path
+from humanpose_cli.io.paths import found_path, normal, relative_path
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading_error, refuse_pipes
 from humanpose_cli.io.text_files import read_list
@@ -281,16 +283,16 @@ def _absolute(text: str | Path) -> Path:
 
 def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Argument]:
     expansion: list[_Argument] = []
-    for argument in arguments:
-        if str(argument) == "-":
+    for argument in map(found_path, map(str, arguments)):
+        if argument == "-":
             expansion.extend(_listed(read_list(stdin)))
-        elif _ADDRESS.match(str(argument)):
-            local = str(argument).removeprefix("file://")
-            remedy = "download it first" if local == str(argument) else f"its path is {local}"
-            error = InputError(str(argument), "is an address", expected="a file", remedy=remedy)
+        elif _ADDRESS.match(argument):
+            local = argument.removeprefix("file://")
+            remedy = "download it first" if local == argument else f"its path is {local}"
+            error = InputError(argument, "is an address", expected="a file", remedy=remedy)
             expansion.append(_Argument(_absolute(argument), Path.cwd(), error))
-        elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
-            expansion.extend(_glob(str(argument)))
+        elif not os.path.lexists(argument) and glob.has_magic(argument):
+            expansion.extend(_glob(argument))
         elif not os.path.lexists(argument) and _NUMBER.search(Path(argument).name):
             expansion.append(_numbered(_absolute(argument)))
         else:
@@ -301,7 +303,7 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Arg
 def _literal(name: str | Path, *, listed: bool = False) -> _Argument:
     if not str(name) or "\0" in str(name):
         raise UsageError("input", "is an empty name", expected="a path")
-    path = _absolute(name)
+    path = _absolute(found_path(str(name)))
     problem = _unusable(path, name, listed=listed)
     anchor = path if problem is None and path.is_dir() else path.parent
     return _Argument(path, anchor, problem, from_list=listed)
@@ -333,8 +335,8 @@ def _unusable(path: Path, name: str | Path, *, listed: bool) -> HpcError | None:
 def _glob(pattern: str) -> list[_Argument]:
     parts = Path(pattern).parts
     first_magic = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    anchor = _absolute(Path(*parts[:first_magic]))
-    matches = sorted(glob.glob(pattern, recursive=True), key=natural_order)
+    anchor = _absolute(found_path(str(Path(*parts[:first_magic]))))
+    matches = sorted(_matches(pattern), key=natural_order)
     if not matches:
         error = InputError(pattern, "matches no file", remedy="check the pattern, and quote ** against the shell")
         return [_Argument(_absolute(pattern), anchor, error)]
@@ -343,6 +345,17 @@ def _glob(pattern: str) -> list[_Argument]:
     return [_Argument(_absolute(name), anchor, from_glob=True) for name in matches]
 
 
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield the files that a pattern matches in any Unicode form: letters may be one character or two on the disk."""
+    parts = Path(normal(pattern)).parts
+    for name in glob.glob(_COMPOSED.sub("*", pattern), recursive=True):
+        names = Path(normal(name)).parts
+        ends = (zip(names[::step], takewhile("**".__ne__, parts[::step]), strict=False) for step in (1, -1))
+        if all(fnmatch(part, wanted) for part, wanted in chain(*ends)):
+            yield name
+
+
+_COMPOSED = re.compile(r"\*?(?:(?:\[[^/]*?\]|[?]|[^\x00-\x7f])\*?)+")  # what may be another number of characters
 _RESULT = re.compile(
     rf"({'|'.join(map(re.escape, OUTPUT_SUFFIXES))}|\.fit\.npz|\.look\.npz|\.masks\.json)$"
     r"|^(ledger|run)(\.\d+-of-\d+)?\.jsonl?$"
@@ -365,9 +378,12 @@ def _numbered(pattern: Path) -> _Argument:
     placeholder = _NUMBER.search(pattern.name)
     assert placeholder is not None
     prefix, suffix = pattern.name[: placeholder.start()], pattern.name[placeholder.end() :]
-    name = re.compile(re.escape(prefix) + rf"(\d{{{placeholder[1] or 1},}})" + re.escape(suffix))
+    name = re.compile(re.escape(normal(prefix)) + rf"(\d{{{placeholder[1] or 1},}})" + re.escape(normal(suffix)))
+    pattern = Path(found_path(str(pattern.parent)), pattern.name)
     try:
-        numbers = {path: int(match[1]) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))}
+        numbers = {
+            path: int(match[1]) for path in pattern.parent.iterdir() if (match := name.fullmatch(normal(path.name)))
+        }
     except OSError as error:
         return _Argument(pattern, pattern.parent, reading_error(pattern.parent, error))
     if not numbers:

@@ -166,10 +166,9 @@ def reader_of(path: Path | str) -> str:
 
 
 def _missing_remedy(name: str, *, search: bool) -> str:
-    """Explain why a file is missing, by its name as typed: quotes, separators, and by `search` a typing error."""
-    meant = os.path.expanduser(name) if name.startswith("~") else name.strip(" \"'\u201c\u201d\u2018\u2019")
-    if meant != name:
-        return f"~ is the home folder outside of quotes only: {meant}" if name[0] == "~" else f"did you mean {meant}?"
+    """Explain why a file is missing, by its name as typed: ~, separators, and by `search` a typing error."""
+    if name.startswith("~") and (meant := os.path.expanduser(name)) != name:
+        return f"~ is the home folder outside of quotes only: {meant}"
     if os.name != "nt" and "\\" in name:
         drive, _, below = name.replace("\\", "/").rpartition(":")
         mounted = f"/mnt/{drive.lower()}{below}" if drive else below

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.paths import found_path
 from humanpose_cli.io.sniffing import describe_file, read_bytes, refuse_pipes
 
 if sys.version_info >= (3, 11):
@@ -122,6 +123,8 @@ _PATHS = "paths, one a line or separated by NUL bytes"
 def read_list(source: IO[Any] | Path | None) -> list[str]:
     """Read the different paths in a file or on a stream: one a line, or each ended by a NUL byte, as by `find -print0`.
 
+    Paths are those of `found_path`; a line that begins with # and names no file is a comment.
+
     UTF-16, as PowerShell writes it, is recognised by its byte order mark. Raises InputError if there is no path, and
     for NUL bytes between lines or after each letter, UsageError without a stream.
     """
@@ -142,9 +145,10 @@ def read_list(source: IO[Any] | Path | None) -> list[str]:
         problem = "mixes NUL bytes with letters or line ends, as UTF-16 without a mark and damaged files do"
         remedy = "save the list as UTF-8"
         raise InputError(what, problem, expected=_PATHS, remedy=remedy)
-    if not names:
+    paths = [found_path(os.fsdecode(name)) for name in names]
+    if not (paths := [path for path in paths if path[0] != "#" or os.path.lexists(path)]):
         raise InputError(what, "holds no path", expected=_PATHS)
-    return list(map(os.fsdecode, names))
+    return list(dict.fromkeys(paths))
 
 
 def _narrow(what: Path | str, data: bytes) -> bytes:

@@ -6,6 +6,8 @@ import pytest
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.paths import found_path
 from humanpose_cli.io.text_files import parse_toml, read_list
 
 NAMES = ["usb/IMG_0001.JPG", "Zoë/b c.jpg", "写真/一.jpg"]
@@ -38,6 +40,22 @@ def test_nul_bytes_end_each_name_or_none(data):
 def test_a_list_without_a_path_is_refused(data):
     with raises(InputError, problem="holds no path"):
         read_list(io.BytesIO(data))
+
+
+def test_lists_name_what_the_disk_has(tmp_path, monkeypatch):
+    """Whatever Unicode form, quotes and separators they have; comments are none of files that begin with #."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "u\u0308").mkdir()
+    for name in ("u\u0308/o\u0308 1.jpg", "#2.jpg", "it's"):
+        (tmp_path / name).touch()
+    lines = ["# mine", '"ü\\ö 1.jpg"', ".\\ü\\ö 1.jpg", "#2.jpg", "it's", "ü/none.jpg"]
+    found = ["u\u0308/o\u0308 1.jpg", "./u\u0308/o\u0308 1.jpg", "#2.jpg", "it's", "u\u0308/none.jpg"]
+    assert [*map(found_path, lines[1:-1]), found_path("ü")] == [*found[:-1], "u\u0308"]
+    assert read_list(io.BytesIO("\n".join(lines).encode()))[:-1] == found[:-1]
+    for pattern in ("ü/ö*.jpg", "**/ö 1.jpg", "?/[ö] ?.jpg", "ü/ö %d.jpg"):
+        assert open_inputs([pattern])[0].files == (tmp_path / found[0],)
+    with raises(InputError, problem="matches no file"):
+        open_inputs(["ü/ä*.jpg"])
 
 
 LONG = ".".join("a" * 52)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, Skeleton
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.paths import normal
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import Frame
@@ -232,7 +232,7 @@ def _is_number(text: str) -> bool:
 
 
 def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", str(PurePosixPath(name.replace("\\", "/"))))
+    return str(PurePosixPath(normal(name)))
 
 
 def _stem(name: str) -> str:
