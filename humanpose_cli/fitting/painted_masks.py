@@ -16,13 +16,16 @@ from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.frame_conversion import note_once
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.paths import normal
 from humanpose_cli.io.protected import protect
 
 _MIN_INSIDE = 0.3  # share of a person's keypoints in a mask that is theirs
 _MAX_GREY = 0.1  # share of a mask's pixels between black and white
 _MAX_WHITE = 0.9  # share of a mask's pixels that show the person
+_MAX_LABELS = 32
 _OWN = ".mask.png"  # ending of the masks that `hpc fit --masks` writes
 
 
@@ -84,11 +87,12 @@ class PaintedMasks:
         """Return the images of the masks of a photograph, by its name."""
         if not self.path.is_dir():
             return [self.path]
-        name = Path(name).name
+        name = normal(Path(name).name)
         stem = Path(name).stem
         starts = tuple(f"{each}.person" for each in (name, stem))
-        people = [image for image in self.images if image.name.startswith(starts) and image.name.endswith(_OWN)]
-        return people or [image for image in self.images if image.name in (f"{name}.png", f"{stem}.png")][:1]
+        images = {normal(image.name): image for image in self.images}
+        people = [image for own, image in images.items() if own.startswith(starts) and own.endswith(_OWN)]
+        return people or [image for own, image in images.items() if own in (f"{name}.png", f"{stem}.png")][:1]
 
     def applied(self, people: Sequence[DetectedPerson], name: str, size: tuple[int, int]) -> list[DetectedPerson]:
         """Give each mask of a photograph to the person whose keypoints lie in it, one mask to a person.
@@ -103,8 +107,8 @@ class PaintedMasks:
         Raises:
             InputError: If a mask has another size, or shows none of the people.
         """
-        files = self.files(name)
-        masks = [_read(file) for file in files]
+        found = [(file, mask) for file in self.files(name) for mask in _read(file, people)]
+        files, masks = zip(*found, strict=True) if found else ((), ())
         for file, mask in zip(files, masks, strict=True):
             if mask.shape != size:
                 got = "{1} × {0}".format(*mask.shape)
@@ -132,15 +136,24 @@ def painted_masks(path: Path | str | None) -> PaintedMasks | None:
     return None if path is None else PaintedMasks(Path(path))
 
 
-def _read(file: Path) -> NDArray[np.bool_]:
+def _read(file: Path, people: Sequence[DetectedPerson]) -> list[NDArray[np.bool_]]:
+    """Read the mask of a person, or one of each person from an image with a label for each."""
     image = read_image(file)
     has_alpha = image.alpha is not None and image.alpha.min() < 128
     values = image.alpha if image.alpha is not None and has_alpha else image.pixels.max(2)
     top = max(int(values.max()), 1)  # SAM's masks are 0 and 1
+    labels = np.unique(values)
+    if labels[0] == 0 and 2 < len(labels) <= _MAX_LABELS and top < 255 and (values > 0).mean() <= _MAX_WHITE:
+        masks = [values == label for label in labels[1:]]
+        owners = {int(np.argmax([_share_inside(person, mask) for person in people])) for mask in masks if people}
+        one_each = len(owners) == len(masks)
+        what = "one for each person" if one_each else "all but 0 are the person"
+        note_once(file, f"a mask of labels, {', '.join(map(str, labels[1:]))}: {what}")
+        return masks if one_each else [values > 0]
     grey, white = ((values > 0.1 * top) & (values < 0.9 * top)).mean(), (values > top // 2).mean()
     if grey > _MAX_GREY or white > _MAX_WHITE:
         raise InputError(file, "is no mask", expected="the person white, everything else black")
-    return np.asarray(values > top // 2)
+    return [np.asarray(values > top // 2)]
 
 
 def _share_inside(person: DetectedPerson, mask: NDArray[np.bool_]) -> float:

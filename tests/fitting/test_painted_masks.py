@@ -89,6 +89,18 @@ def test_masks_of_zeros_and_ones_are_masks_and_photographs_are_not(tmp_path):
             PaintedMasks(tmp_path / "photo.png").applied(PEOPLE, "a.jpg", SIZE)
 
 
+@pytest.mark.parametrize("person_of_two", [0, 1])
+def test_labels_are_one_person_each_or_parts_of_one(tmp_path, person_of_two):
+    """In a folder whose names have letters of two characters, as macOS writes them."""
+    (tmp_path / "masks").mkdir()
+    other = RIGHT if person_of_two else LEFT & (np.arange(SIZE[0]) > 30)[:, None]
+    labels = np.where(other, 7, LEFT.astype(np.uint8)).astype(np.uint8)
+    Image.fromarray(labels).save(tmp_path / "masks" / "a\u0308.png")
+    left, right = PaintedMasks(tmp_path / "masks").applied(PEOPLE, "ä.jpg", SIZE)
+    assert np.array_equal(left.mask.in_image(*SIZE) > 0.5, LEFT)
+    assert (right.mask is not None) == person_of_two
+
+
 def test_masks_belong_to_photographs(tmp_path):
     photos = [painted(tmp_path / "photos" / f"{name}.png", LEFT) for name in "ab"]
     two = list(open_inputs(photos, sequence=False))
