@@ -32,7 +32,7 @@ from PIL.PngImagePlugin import PngInfo
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.core.extras import remedy_of
 from humanpose_cli.io.atomic import write_bytes
-from humanpose_cli.io.exr import exr_bytes
+from humanpose_cli.io.exr import LINEAR, exr_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, read_bytes, reading_error
 from humanpose_cli.io.value_limits import MAX_PIXELS, refuse_image_size
 
@@ -54,6 +54,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }  # from stored to upright, by EXIF orientation
 _SIDEWAYS = {5, 6, 7, 8}
 _NEARLY_BLACK = 16  # of 255: the maximum of 12 bits in 16
+_SHADES = 0.8  # share of a float image's values up to 1; renderers' highlights are brighter
 _BAND = 1 << 18  # pixels that are converted at once, so that conversions of huge images need little memory
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
@@ -145,19 +146,28 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
     """Convert numbers of any type to uint8.
 
     uint8 is unchanged. Otherwise the values decide: uint16 spans the smallest of 8, 10, 12 or 16 bits that holds the
-    maximum. Floats span 0 to 1 if 99 % of them are at most 1 (highlights are clipped). Other values up to 255 span 0 to
+    maximum. Floats span 0 to 1 if 80 % of them are at most 1 (highlights are clipped). Other values up to 255 span 0 to
     255, values up to 65535 span 0 to 65535, and larger values span 0 to their maximum. Negative numbers, infinities and
-    NaN become 0. No gamma is applied.
+    NaN become 0. Floats that span 0 to 1 are linear light, as renderers write, and get sRGB's tone curve.
     """
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * 255
-    full = _range_of(values)
+    full, is_lit = _range_of(values), is_light(values)
     eight_bits = np.empty(values.shape, np.uint8)
     for rows in _bands(values.shape):
-        eight_bits[rows] = np.rint(np.clip(_finite(values[rows]) * np.float32(255.0 / full), 0, 255))
+        levels = _finite(values[rows]) * np.float32(255.0 / full)
+        if is_lit:
+            colours = levels[..., :-1] if values.ndim == 3 and values.shape[2] in (2, 4) else levels
+            colours[:] = np.interp(colours, 255 * LINEAR, np.arange(256))
+        eight_bits[rows] = np.rint(np.clip(levels, 0, 255))
     return eight_bits
+
+
+def is_light(values: np.ndarray) -> bool:
+    """Return whether numbers are taken for linear light."""
+    return values.dtype.kind == "f" and _range_of(values) == 1
 
 
 def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -173,7 +183,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def _range_of(values: np.ndarray) -> float:
     if values.dtype.kind == "f":
         fractions = sum(np.count_nonzero(_finite(values[rows]) <= 1) for rows in _bands(values.shape))
-        if fractions >= 0.99 * values.size:
+        if fractions >= _SHADES * values.size:
             return 1.0
     largest = max((float(_finite(values[rows]).max(initial=0)) for rows in _bands(values.shape)), default=0.0)
     ranges = (255.0, 1023.0, 4095.0, 65535.0) if values.dtype == np.uint16 else (255.0, 65535.0)
@@ -312,7 +322,7 @@ _MAX_DEEP_BYTES = 4 * MAX_PIXELS  # for numbers of more than 8 bits
 IMAGE_SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".apng"),
-        *(".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".qoi", ".tga"),
+        *(".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".qoi", ".tga", ".dpx"),
     ]
 )
 """Suffixes of images, in lower case."""
@@ -331,6 +341,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImageP
 
 # Not formats that run an interpreter (EPS, PDF) or accept nearly any bytes as a header (TGA, which needs its suffix).
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI")
+_BY_FFMPEG = {"a DPX image": "dpx_pipe"}  # kinds of files → FFmpeg's readers
 _ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # further images of other formats are pages and previews
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _WRITERS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
@@ -397,6 +408,8 @@ def open_image(path: Path) -> Image.Image | None:
     if suffix in _RAW_SUFFIXES:
         remedy = "develop it to JPEG or TIFF first"
         raise InputError(path, "is a camera's raw file", expected=_EXPECTED, remedy=remedy)
+    if kind in _BY_FFMPEG:
+        return _decoded(path, _BY_FFMPEG[kind])
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN] + (["TGA"] if suffix == ".tga" else [])
     formats = ["HEIF"] if kind == "heic" else formats
@@ -422,6 +435,18 @@ def open_image(path: Path) -> Image.Image | None:
     return image
 
 
+def _decoded(path: Path, demuxer: str) -> Image.Image:
+    """Decode a still image by FFmpeg."""
+    import av
+
+    try:
+        with av.open(path, format=demuxer) as container:
+            pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    except (av.FFmpegError, StopIteration, *DECODING_ERRORS) as error:
+        raise _damaged(path, error) from error
+    return Image.open(io.BytesIO(b"P6 %d %d 255\n%b" % (*pixels.shape[1::-1], pixels.tobytes())))
+
+
 def _register_heic(path: Path) -> None:
     """Let Pillow open HEIC. Raises InputError without the extra."""
     try:
@@ -444,7 +469,9 @@ def read_image(path: Path | str) -> LoadedImage:
     path = Path(path)
     header = open_image(path)
     if header is None:
-        return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
+        values = read_deep_tiff(path)
+        _note_light(path, values)
+        return LoadedImage(*split_channels(to_eight_bits(values)))
     with header as image:
         try:
             lacks_bits = ";16" in str(image.tile) and not image.mode.startswith(_DEEP_MODES)
@@ -454,6 +481,8 @@ def read_image(path: Path | str) -> LoadedImage:
             is_crop = is_cropped(image)
             orientation = orientation_from_exif(image)  # Pillow turns a TIFF itself and then drops the tag
             pixels, alpha = to_rgb(image)
+            if image.mode == "F":
+                _note_light(path, np.asarray(image))
             if lacks_bits and orientation == 1 and pixels.max() <= _NEARLY_BLACK:
                 pixels = _from_sixteen_bits(path)
         except DECODING_ERRORS as error:
@@ -470,6 +499,13 @@ def read_image(path: Path | str) -> LoadedImage:
         _log.info("%s: cropped, so that EXIF's focal length, %.0f px, is the least that it may be", path, focal)
         return LoadedImage(pixels, alpha, min_focal_pixels=focal)
     return LoadedImage(pixels, alpha, focal)
+
+
+def _note_light(path: Path, values: np.ndarray) -> None:
+    if is_light(values):
+        from humanpose_cli.io.frame_conversion import note_once  # which other formats do not need
+
+        note_once(path, "floating-point values, taken for linear light (sRGB's tone curve)")
 
 
 def _from_sixteen_bits(path: Path) -> np.ndarray:

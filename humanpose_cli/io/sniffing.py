@@ -49,6 +49,7 @@ _MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
     "an HDF5 file": b"\x89HDF\r\n\x1a\n",
     "a Python pickle": (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
     "an OpenEXR image": b"v/1\x01",
+    "a DPX image": (b"SDPX", b"XPDS"),
     "a glTF file": b"glTF",
     "a Photoshop file": b"8BPS",
     "a Git LFS pointer (git lfs pull fetches the file itself)": b"version https://git-lfs",

@@ -8,6 +8,7 @@ import sys
 import zlib
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import tifffile
@@ -16,6 +17,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from humanpose_cli.core.errors import ExitCode, InputError, UsageError
 from humanpose_cli.io import images, value_limits
+from humanpose_cli.io.exr import linear_light
 from humanpose_cli.io.images import encode_image, image_size, over_white, read_image, to_eight_bits, write_image
 
 
@@ -151,7 +153,7 @@ class TestPixelFormats:
     @pytest.mark.parametrize("colour", [True, False])
     def test_float_tiff_from_zero_to_one_with_highlights_and_nan(self, tmp_path, ramp, dtype, colour):
         expected = corners_image() if colour else self.grey_as_rgb(ramp)
-        values = (expected if colour else ramp) / 255
+        values = linear_light((expected if colour else ramp) / 255)
         values[0, 0] = np.nan
         values[-1, -1] = 7.5
         expected[0, 0], expected[-1, -1] = 0, 255
@@ -161,7 +163,7 @@ class TestPixelFormats:
 
     def test_planar_float_tiff_with_alpha(self, tmp_path):
         rgba = np.dstack((corners_image(), np.full((12, 20), 255, np.uint8)))
-        values = np.moveaxis(rgba, -1, 0).astype(np.float32) / 255
+        values = np.moveaxis(np.dstack((linear_light(rgba[..., :3] / 255), rgba[..., 3:] / 255)), -1, 0).astype("f4")
         options = {"photometric": "rgb", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
         tifffile.imwrite(tmp_path / "x.tif", values, **options)
         self.check(tmp_path / "x.tif", rgba[..., :3])
@@ -252,7 +254,8 @@ def red_and_blue_swapped_profile() -> bytes:
         ([0, 128, 255], np.int32, [0, 128, 255]),
         ([-5, 0, 65535], np.int32, [0, 0, 255]),
         ([0, 600_000, 1_000_000], np.int32, [0, 153, 255]),
-        ([0, 0.5, 1], np.float64, [0, 128, 255]),
+        ([0, 0.2159, 1], np.float64, [0, 128, 255]),  # linear light, but alpha
+        ([[[0.2159, 0.2159, 0.2159, 0.5]]], np.float32, [[[128, 128, 128, 128]]]),
         ([0, 100.0, 255.0], np.float32, [0, 100, 255]),
         ([1, 1, 1], np.float32, [255, 255, 255]),
         ([], np.float32, []),
@@ -292,10 +295,16 @@ class TestWriting:
         assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("suffix", images.IMAGE_SUFFIXES)
-def test_every_image_suffix_is_read(tmp_path, suffix):
-    Image.new("L" if suffix == ".pgm" else "RGB", (8, 6)).save(tmp_path / f"x{suffix}")
-    assert read_image(tmp_path / f"x{suffix}").size == (8, 6)
+def test_every_image_suffix_is_read(tmp_path):
+    for suffix in images.IMAGE_SUFFIXES:
+        path = tmp_path / f"x{suffix}"
+        if suffix == ".dpx":
+            with av.open(path, "w", format="image2") as file:
+                stream = file.add_stream("dpx", width=8, height=6, pix_fmt="rgb24")
+                file.mux(stream.encode(av.VideoFrame(8, 6, "rgb24")))
+        else:
+            Image.new("L" if suffix == ".pgm" else "RGB", (8, 6)).save(path)
+        assert read_image(path).size == (8, 6)
 
 
 # Damaged images, and files that are no images: one sentence each, never a grey image.
