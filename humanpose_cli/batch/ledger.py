@@ -242,7 +242,6 @@ class Ledger:
         self._renames = ExitStack()
         self._folders: set[Path] = set()  # folders with names of outputs that are not flushed to the disk yet
         self._new = False  # whether this process made the file and has recorded no item
-        self._recorded: set[str] = set()  # keys of items
         self._locks: dict[str, ExitStack] = {}  # of the items that this process works on, by key
         self._read = 0  # bytes of the file that `history` and `news` have
         record = run_record_path(folder, shard)
@@ -296,20 +295,16 @@ class Ledger:
 
     def leave(self, item: Item) -> None:
         """Unlock an item."""
-        if lock := self._locks.pop(item.key, None):
-            lock.close()
+        self._locks.pop(item.key, ExitStack()).close()
 
     def news(self) -> list[Entry]:
-        """Read what other processes of this shard have recorded since the last call."""
-        if (size := self.path.stat().st_size) <= self._read:
-            return []
+        """Read what processes of this shard, also this one, have recorded since the last call."""
         with self.path.open("rb") as file:
             file.seek(self._read)
-            content = file.read(size - self._read)
+            content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
         self._read += len(whole)
-        entries = map(_entry, records_in(whole))
-        return [entry for entry in entries if entry and entry.path not in self._recorded]
+        return [*filter(None, map(_entry, records_in(whole)))]
 
     def record(self, item: Item, mark: Fingerprint, result: ItemResult) -> Entry:
         """Append the result of an item with this fingerprint; the line is on the disk within a second of work.
@@ -317,7 +312,6 @@ class Ledger:
         Raises UnavailableError if it cannot be written, or if the ledger was removed or replaced meanwhile.
         """
         self._new = False
-        self._recorded.add(item.key)
         stamps = [output_stamp(path) for path in result.outputs]
         entry = Entry(
             command=self.command,

@@ -188,7 +188,7 @@ class EarlierRuns:
         return is_whole, changed
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Add what other processes have recorded since."""
+        """Add what this process and others have recorded since."""
         for entry in entries:
             self.history.entries[entry.command, entry.path] = entry
             self._writers.update(dict.fromkeys(entry.outputs, entry))

@@ -291,6 +291,7 @@ class _Run:
             finally:
                 self._has_left = True
         for index in others:
+            self.progress.item_started(items[index].name, items[index].short)
             while not (self._stopped or self.ledger.take(items[index])):
                 time.sleep(_WAIT_INTERVAL)
             if not self._stopped:

@@ -86,23 +86,22 @@ def export(
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
     from humanpose_cli.exporting import exporter
-    from humanpose_cli.exporting.needs import check_extras, counts_of, refusal_of
     from humanpose_cli.fitting.records import record_summary
     from humanpose_cli.fitting.times_between import evenly_spaced
 
     exporter.check_frame_rate(chosen.frame_rate)
     base_of, kinds = exporter.output_base(out, chosen.formats)
-    check_extras(kinds)
+    exporter.check_extras(kinds)
     skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent)
     clip = exporter.clip_of(chosen.in_place, chosen.loop, kinds)
     sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
     for source in inputs.items(*input_set, lambda _: ()):
-        base, counts = base_of(source.key), counts_of(source.payload[0])
+        base, counts = base_of(source.key), exporter.counts_of(source.payload[0])
         for kind in kinds:
             is_one = kind in exporter.ONE_FILE and not (skeleton and skeleton.glb)
             paths = (base.with_name(f"{base.name}.{kind}"),) if is_one else ()
-            error = source.error or refusal_of(kind, *counts, base.parent, has_images=len(source.files) > 1)
+            error = source.error or exporter.refusal_of(kind, *counts, base.parent, has_images=len(source.files) > 1)
             items.append(replace(source, key=f"{source.key} as {kind}", outputs=paths, error=error))
             sources[items[-1].key] = source.key, kind
     latest: dict[str, Export] = {}  # of the item before, whose fit often is that of the next

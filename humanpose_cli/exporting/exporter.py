@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,8 @@ import numpy as np
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError, one_line
+from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError, one_line
+from humanpose_cli.core.extras import EXTRAS, require_extra
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.exporting.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.exporting.bvh import bvh_text
@@ -28,7 +30,6 @@ from humanpose_cli.exporting.maps import write_maps
 from humanpose_cli.exporting.masks import export_masks
 from humanpose_cli.exporting.meshes import materials_text, obj_text, write_ply
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
-from humanpose_cli.exporting.needs import check_extras, refusal_of
 from humanpose_cli.exporting.retarget import fitted, retargeted
 from humanpose_cli.exporting.rigs import Rig, read_rig
 from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh, frame_meshes, people_in_world
@@ -47,6 +48,7 @@ from humanpose_cli.io.atomic import (
 )
 from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.inputs import escaped
+from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.refining.frames import AnyFrames, FitFrames
 
@@ -239,10 +241,9 @@ def export_fit(
     check_extras(names)
     skeleton, clip = rig_of(rig, names, Path(base).parent), clip_of(in_place, loop, names)
     fit = fit_of(fit)
-    for name in names:
-        counts = fit.frame_count, len(fit.frame_index)
-        if error := refusal_of(name, *counts, Path(base).parent, has_images=True):
-            raise error
+    counts = fit.frame_count, len(fit.frame_index)
+    for error in filter(None, (refusal_of(name, *counts, Path(base).parent, has_images=True) for name in names)):
+        raise error
     textures = textures if SURFACES.intersection(names) else "none"
     with progress_of(progress) as report:
         export = export_of(
@@ -252,6 +253,50 @@ def export_fit(
 
 
 export = export_fit  # as the command is called
+
+# Frames that a file can hold; of glb, bodies of all frames. C3D counts frames in 16 bits: programs that look beyond, in
+# TRIAL:ACTUAL_END_FIELD or POINT:LONG_FRAMES, are few, and ezc3d and OpenSim are not among them. glTF's lengths have
+# 32 bits, and a body of 54 joints takes up to 1.6 kB. The other formats have 64 bits, or are text.
+_MOST = {"c3d": 65_535, "glb": 2_500_000, "vrma": 2_500_000}
+_BYTES = {"obj": 800_000, "ply": 250_000}  # of a body, at least
+
+
+def check_extras(formats: Collection[str]) -> None:
+    """Raise UnavailableError if a format needs a package that is not installed."""
+    for name in EXTRAS.keys() & {*formats}:
+        require_extra(name)
+
+
+def counts_of(fit: Path) -> tuple[int, int]:
+    """Return the numbers of frames and bodies in a fit file; 0 for other files and damaged ones."""
+    with suppress(HpcError, OSError):
+        arrays = read_npz(fit, {"frame_names", "frame_index"}) if fit.suffix == ".npz" else {}
+        return len(arrays.get("frame_names", ())), len(arrays.get("frame_index", ()))
+    return 0, 0
+
+
+def refusal_of(kind: str, frames: int, bodies: int, folder: Path, *, has_images: bool) -> HpcError | None:
+    """Return why a fit cannot be exported; None if it can.
+
+    Args:
+        kind: The format.
+        frames: Number of frames.
+        bodies: Number of bodies of all frames.
+        folder: The output folder, perhaps not made yet.
+        has_images: Whether the images of the frames are known.
+    """
+    if kind == "masks" and not has_images:
+        return UsageError("masks", "need the frames of the fit", remedy="name them with `frames`")
+    count, most = frames if kind in ("c3d", "vrma") else bodies, _MOST.get(kind, math.inf)
+    if count > most:
+        problem = f"holds at most {most:,} frames, and there are {count:,}"
+        return UsageError(kind, problem, remedy="bvh and trc hold any number; or fit parts, hpc fit --frames A:B")
+    place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
+    needed, free = count * _BYTES.get(kind, 0) / 1e9, shutil.disk_usage(place).free / 1e9
+    if needed > free:
+        problem = f"has too little space for {count:,} bodies as {kind}"
+        return UnavailableError(folder, problem, expected=f"about {needed:.0f} GB", got=f"{free:.0f} GB")
+    return None
 
 
 def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:

@@ -147,8 +147,8 @@ def _read(file: Path, people: Sequence[DetectedPerson]) -> list[NDArray[np.bool_
         masks = [values == label for label in labels[1:]]
         owners = {int(np.argmax([_share_inside(person, mask) for person in people])) for mask in masks if people}
         one_each = len(owners) == len(masks)
-        what = "one for each person" if one_each else "all but 0 are the person"
-        note_once(file, f"a mask of labels, {', '.join(map(str, labels[1:]))}: {what}")
+        reading = "one for each person" if one_each else "all but 0 are the person"
+        note_once(file, f"a mask of labels, {', '.join(map(str, labels[1:]))}: {reading}")
         return masks if one_each else [values > 0]
     grey, white = ((values > 0.1 * top) & (values < 0.9 * top)).mean(), (values > top // 2).mean()
     if grey > _MAX_GREY or white > _MAX_WHITE:

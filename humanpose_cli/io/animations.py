@@ -56,11 +56,8 @@ def animation_frames(path: Path) -> Generator[tuple[NDArray[np.uint8], Fraction,
 
     Raises InputError for a damaged file, after the frames before the damage, and for too many frames.
     """
-    image = open_image(path)
-    assert image is not None
-    count = 0
-    time = Fraction(0)
-    with image:
+    count, time = 0, Fraction(0)
+    with open_image(path) as image:
         frame_count = 1
         limit = min(_MAX_FRAMES, _MAX_PIXELS // (image.width * image.height))
         with suppress(*DECODING_ERRORS):  # the frames before the damage are read

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -142,32 +143,36 @@ _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
 
 
-def to_eight_bits(values: np.ndarray) -> np.ndarray:
+def to_eight_bits(values: np.ndarray, path: Path | None = None) -> np.ndarray:
     """Convert numbers of any type to uint8.
 
     uint8 is unchanged. Otherwise the values decide: uint16 spans the smallest of 8, 10, 12 or 16 bits that holds the
     maximum. Floats span 0 to 1 if 80 % of them are at most 1 (highlights are clipped). Other values up to 255 span 0 to
     255, values up to 65535 span 0 to 65535, and larger values span 0 to their maximum. Negative numbers, infinities and
-    NaN become 0. Floats that span 0 to 1 are linear light, as renderers write, and get sRGB's tone curve.
+    NaN become 0. Floats that span 0 to 1 are linear light, as renderers write, and get sRGB's tone curve; with
+    the `path` of their file, a note says so once.
     """
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * 255
-    full, is_lit = _range_of(values), is_light(values)
+    full = _range_of(values)
+    is_light = values.dtype.kind == "f" and full == 1
+    if is_light and path is not None:
+        _note_light(path)
     eight_bits = np.empty(values.shape, np.uint8)
     for rows in _bands(values.shape):
         levels = _finite(values[rows]) * np.float32(255.0 / full)
-        if is_lit:
+        if is_light:
             colours = levels[..., :-1] if values.ndim == 3 and values.shape[2] in (2, 4) else levels
             colours[:] = np.interp(colours, 255 * LINEAR, np.arange(256))
         eight_bits[rows] = np.rint(np.clip(levels, 0, 255))
     return eight_bits
 
 
-def is_light(values: np.ndarray) -> bool:
-    """Return whether numbers are taken for linear light."""
-    return values.dtype.kind == "f" and _range_of(values) == 1
+@lru_cache(maxsize=1000)
+def _note_light(path: Path) -> None:
+    _log.info("%s: floating-point values, taken for linear light (sRGB's tone curve)", path)
 
 
 def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -215,10 +220,10 @@ def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
     return over_white(pixels, alpha), np.ascontiguousarray(alpha)
 
 
-def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+def to_rgb(image: Image.Image, path: Path | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """Convert a loaded Pillow image to sRGB (H, W, 3) uint8 over white, and alpha (H, W) uint8, None if opaque."""
     if image.mode.startswith(_DEEP_MODES):
-        return split_channels(to_eight_bits(np.asarray(image)))
+        return split_channels(to_eight_bits(np.asarray(image), path))
     width, height = image.size
     bands = list(_bands((height, width)))
     if len(bands) == 1:
@@ -278,16 +283,6 @@ def _unreadable_tiff(path: Path, error: Exception) -> InputError:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(path, f"is a damaged or truncated image ({reason_of(error)})", remedy="copy or save it again")
-
-
-def deep_tiff_size(path: Path) -> tuple[int, int]:
-    """Read width and height in pixels of a TIFF's first page. Raises InputError if it cannot be read."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            return int(page.imagewidth), int(page.imagelength)
-    except DECODING_ERRORS as error:
-        raise _unreadable_tiff(path, error) from error
 
 
 def read_deep_tiff(path: Path) -> np.ndarray:
@@ -395,8 +390,8 @@ def _pillow_limit_lifted() -> Iterator[None]:
             _replaced_limits.pop()
 
 
-def open_image(path: Path) -> Image.Image | None:
-    """Open the file's header as a Pillow image; None for a TIFF that Pillow has no mode for (see `read_deep_tiff`).
+def open_image(path: Path) -> Image.Image:
+    """Open the file's header as a Pillow image; decode it if Pillow has no mode for a TIFF, or no reader.
 
     Raises InputError for other files, a camera's raw files and images that are too large.
     """
@@ -421,7 +416,7 @@ def open_image(path: Path) -> Image.Image | None:
             problem = "is not an image that can be read"
             raise InputError(path, problem, expected=_EXPECTED, got=describe_file(path)) from error
         if suffix in {".tif", ".tiff"}:
-            return None
+            return Image.fromarray(to_eight_bits(read_deep_tiff(path), path))
         raise InputError(path, "is a damaged image", expected=_EXPECTED, remedy="copy or save it again") from error
     except DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -467,22 +462,15 @@ def read_image(path: Path | str) -> LoadedImage:
     Raises InputError for other files and for images that are damaged, truncated, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
-    header = open_image(path)
-    if header is None:
-        values = read_deep_tiff(path)
-        _note_light(path, values)
-        return LoadedImage(*split_channels(to_eight_bits(values)))
-    with header as image:
+    with open_image(path) as image:
         try:
-            lacks_bits = ";16" in str(image.tile) and not image.mode.startswith(_DEEP_MODES)
+            lacks_bits = ";16" in str(getattr(image, "tile", "")) and not image.mode.startswith(_DEEP_MODES)
             with _pillow_limit_lifted():
                 image.load()
             focal = focal_from_exif(image)
             is_crop = is_cropped(image)
             orientation = orientation_from_exif(image)  # Pillow turns a TIFF itself and then drops the tag
-            pixels, alpha = to_rgb(image)
-            if image.mode == "F":
-                _note_light(path, np.asarray(image))
+            pixels, alpha = to_rgb(image, path)
             if lacks_bits and orientation == 1 and pixels.max() <= _NEARLY_BLACK:
                 pixels = _from_sixteen_bits(path)
         except DECODING_ERRORS as error:
@@ -491,7 +479,7 @@ def read_image(path: Path | str) -> LoadedImage:
             _log.warning(
                 "%s: an animation: only the first frame is used; convert it to a video to use all frames", path
             )
-    del header, image  # pixels that are not needed any more
+    del image  # pixels that are not needed any more
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
@@ -499,13 +487,6 @@ def read_image(path: Path | str) -> LoadedImage:
         _log.info("%s: cropped, so that EXIF's focal length, %.0f px, is the least that it may be", path, focal)
         return LoadedImage(pixels, alpha, min_focal_pixels=focal)
     return LoadedImage(pixels, alpha, focal)
-
-
-def _note_light(path: Path, values: np.ndarray) -> None:
-    if is_light(values):
-        from humanpose_cli.io.frame_conversion import note_once  # which other formats do not need
-
-        note_once(path, "floating-point values, taken for linear light (sRGB's tone curve)")
 
 
 def _from_sixteen_bits(path: Path) -> np.ndarray:
@@ -533,10 +514,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 def image_size_and_time(path: Path) -> tuple[tuple[int, int], float | None]:
     """Read the size as `image_size`, and the time from EXIF: seconds since 1970, or None."""
-    header = open_image(path)
-    if header is None:
-        return deep_tiff_size(path), None
-    with header as image:
+    with open_image(path) as image:
         return upright_size(image), _time_from_exif(image)
 
 
@@ -552,11 +530,7 @@ def _time_from_exif(image: Image.Image) -> float | None:
 
 def thumbnail(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Read an image as float32 grey levels (height, width) of `size` (width, height). Raises as `read_image`."""
-    header = open_image(path)
-    if header is None:
-        pixels, _ = split_channels(to_eight_bits(read_deep_tiff(path)))
-        header = Image.fromarray(pixels)
-    with header as image:
+    with open_image(path) as image:
         try:
             image.draft("L", (8 * size[0], 8 * size[1]))  # JPEG: an eighth of the work
             return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), np.float32)
@@ -567,16 +541,13 @@ def thumbnail(path: Path, size: tuple[int, int]) -> np.ndarray:
 def check_image_file(path: Path | str) -> None:
     """Raise InputError as `read_image` for a file that does not begin like an image; a damaged image may pass."""
     path = Path(path)
-    if file_kind(path) != "image" and (image := open_image(path)) is not None:
-        image.close()
+    if file_kind(path) != "image":
+        open_image(path).close()
 
 
 def png_text(path: Path | str) -> dict[str, str]:
     """Read the texts in a PNG's header by keyword; {} for other formats. Raises InputError as `read_image`."""
-    header = open_image(Path(path))
-    if header is None:
-        return {}
-    with header as image:
+    with open_image(Path(path)) as image:
         texts = image.info if image.format == "PNG" else {}
         return {str(key): value for key, value in texts.items() if isinstance(value, str)}
 

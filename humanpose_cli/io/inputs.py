@@ -381,9 +381,8 @@ def _numbered(pattern: Path) -> _Argument:
     name = re.compile(re.escape(normal(prefix)) + rf"(\d{{{placeholder[1] or 1},}})" + re.escape(normal(suffix)))
     pattern = Path(found_path(str(pattern.parent)), pattern.name)
     try:
-        numbers = {
-            path: int(match[1]) for path in pattern.parent.iterdir() if (match := name.fullmatch(normal(path.name)))
-        }
+        found = ((path, name.fullmatch(normal(path.name))) for path in pattern.parent.iterdir())
+        numbers = {path: int(match[1]) for path, match in found if match}
     except OSError as error:
         return _Argument(pattern, pattern.parent, reading_error(pattern.parent, error))
     if not numbers:

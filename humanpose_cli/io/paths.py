@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 _QUOTES = " \"'\u201c\u201d\u2018\u2019"
@@ -20,8 +21,8 @@ def normal(name: str) -> str:
 def found_path(name: str) -> str:
     """Return the path that a name means: without quotes, with / for \\, or as the disk spells it; else the name."""
     bare = name.strip(_QUOTES)
-    readings = (name, *map(_spelled, (name, bare, bare.replace("\\", "/"))))
-    return next((reading for reading in readings if reading and os.path.lexists(reading)), name)
+    readings = chain((name,), map(_spelled, (name, bare, bare.replace("\\", "/"))))
+    return next((reading for reading in readings if os.path.lexists(reading)), name)
 
 
 def _spelled(path: str) -> str:

@@ -191,19 +191,6 @@ def test_lines_of_concurrent_writers_stay_complete(tmp_path):
 
 
 @pytest.mark.posix("needs flock")
-def test_processes_of_one_shard_share_its_items(tmp_path):
-    first, second, item = Ledger(tmp_path, "fit", {}), Ledger(tmp_path, "fit", {}), Item("a", ())
-    assert (first.take(item), second.take(item), second.take(Item("b", ()))) == (True, False, True)
-    first.record(item, MARK, ItemResult("a", Status.SUCCESS))
-    first.leave(item)
-    assert second.take(item), "as the first process has left it"
-    assert ([entry.path for entry in second.news()], second.news(), first.news()) == (["a"], [], [])
-    second.__exit__(UsageError)
-    assert [path.name for path in tmp_path.iterdir()] == ["ledger.0-of-1.jsonl"]
-    first.__exit__()
-
-
-@pytest.mark.posix("needs flock")
 @pytest.mark.parametrize(
     ("first", "second"), [(UNSHARDED, Shard(1, 4)), (Shard(1, 4), UNSHARDED), (Shard(0, 2), Shard(3, 4))]
 )

@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -473,27 +474,27 @@ def test_a_group_is_prepared_while_the_one_before_is_worked_on_and_left_when_the
 @pytest.mark.parametrize("fault", [None, UnavailableError("disk", "is full")])
 def test_two_runs_in_one_folder_do_each_item_once(photos, tmp_path, fault):
     """The second takes what is free, and waits for the rest, which it does if the first has left it."""
-    items, begun, others, results = items_of(photos), threading.Event(), Recorder(tmp_path / "out"), []
-    started = threading.Event()
+    items, begun, free, others = items_of(photos), threading.Event(), threading.Event(), Recorder(tmp_path / "out")
 
     def slow(item: Item) -> Outcome:
-        assert item is items[0]
         begun.set()
-        while len(others.keys) < 3:
-            assert started.wait(PATIENCE)
+        assert free.wait(PATIENCE)
         if fault:
             raise fault
         return Recorder(tmp_path / "out")(item)
 
-    first = threading.Thread(target=lambda: results.append(run_items(items, slow, batch(tmp_path))))
-    first.start()
-    assert begun.wait(PATIENCE)
-    started.set()
-    second = run_items(items, others, batch(tmp_path))
-    first.join(PATIENCE)
+    def quick(item: Item) -> Outcome:
+        if item is items[3]:
+            free.set()
+        return others(item)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(run_items, items, slow, batch(tmp_path))
+        assert begun.wait(PATIENCE)
+        second = run_items(items, quick, batch(tmp_path))
     assert others.keys == [item.key for item in (*items[1:], *[items[0]] * bool(fault))]
     assert statuses(second) == ["success" if fault else "skipped", *["success"] * 3]
-    assert statuses(results[0]) == (["error"] if fault else ["success", *["skipped"] * 3])
+    assert statuses(first.result()) == (["error"] if fault else ["success", *["skipped"] * 3])
     assert set(statuses(run_items(items, others, batch(tmp_path)))) == {"skipped"}
     assert not list((tmp_path / "out").glob(".*"))
 
