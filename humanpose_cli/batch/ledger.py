@@ -367,8 +367,9 @@ class Ledger:
             remedy = "wait for it, or give each process its own `shard=i/N` or `out`"
             raise UsageError(self.folder, f"another process is running part {self.shard} here", remedy=remedy)
         self._new = is_alone and self.path.stat().st_size == 0
-        with suppress(OSError):  # some network file systems cannot lock
-            wait_lock(self._file.fileno(), shared=True)
+        if has_flock():
+            with suppress(OSError):  # some network file systems cannot lock
+                wait_lock(self._file.fileno(), shared=True)
         # If two processes start at once, at least one finds the other, because each locks its file before.
         for path in sorted(self.folder.glob("ledger.*-of-*.jsonl")):
             index, _, count = path.name.split(".")[1].partition("-of-")

@@ -308,6 +308,7 @@ def read_deep_tiff(path: Path) -> np.ndarray:
         values = np.moveaxis(values, 0, -1)
     if values.ndim not in (2, 3) or values.dtype.kind not in "fiub":
         raise _unreadable_tiff(path, ValueError(f"its array is {values.shape} {values.dtype}"))
+    values = values[..., 0] if values.shape[2:] == (1,) else values
     has_alpha = values.ndim == 3 and values.shape[2] == 4 and page.extrasamples
     return values[..., :3] if values.ndim == 3 and values.shape[2] > 3 and not has_alpha else values
 
