@@ -5,19 +5,23 @@ CMU (LeftUpLeg, LeftLeg, LeftFoot, LeftToeBase; LeftShoulder, LeftArm, LeftForeA
 LeftKnee, LeftAnkle; LeftCollar, LeftShoulder, LeftElbow, LeftWrist), SMPL (L_Hip …), Poser and Daz (lThigh, lShin,
 lShldr, lForeArm), 3ds Max Biped (Bip01 L Thigh, Calf, UpperArm, Clavicle), Blender and MakeHuman (thigh.L, shin.L,
 upper_arm.L), Unreal (thigh_l, calf_l), Acclaim (lfemur, ltibia, lhumerus), OptiTrack (LThigh, LUArm, LFArm), OpenSim
-(talus_l), and SOMA, where Leg is the thigh and Shin is below it (kimodo/skeleton/definitions.py,
+(talus_l), Auto-Rig Pro (thigh_stretch.l), Valve (ValveBiped.Bip01_L_Thigh, bip_hip_L, leg_upper_L), MikuMikuDance
+(左足, 足.L, leg_L), and SOMA, where Leg is the thigh and Shin is below it (kimodo/skeleton/definitions.py,
 nv-tlabs/kimodo@7330e7eb). What most names of a file begin or end with is cut (m_avg_, Bob_, Skeleton1_, DEF-, J_Bip_,
-_joint). The trunk follows from the tree: what lies between the hips' and the arms' branching points.
+_joint), and numbers behind nearly all names (Sketchfab's Hips_01). The trunk follows from the tree: what lies between
+the hips' and the arms' branching points.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import ne
 from pathlib import Path
 
 import numpy as np
@@ -265,9 +269,9 @@ _ROLES = {
     "knee": (*_SHINS, "leg"),
     "ankle": ("ankle", "talus", "foot"),
     "foot": ("toebase", "toe", "toes", "ball", "toe0", "foot"),
-    "shoulder": ("uparm", "upperarm", "uarm", "arm", "shldr", "humerus", "shoulder"),
+    "shoulder": ("uparm", "upperarm", "armupper", "uarm", "arm", "shldr", "humerus", "shoulder"),
     "collar": ("collar", "clavicle", "scapula", "shoulder"),
-    "elbow": ("elbow", "forearm", "lowarm", "lowerarm", "farm", "radius"),
+    "elbow": ("elbow", "forearm", "lowarm", "lowerarm", "armlower", "farm", "radius"),
     "wrist": ("wrist", "hand"),
     "hand": (
         *("hand", "handmiddle1", "middle1", "middleproximal", "mid1", "fingerbase", "finger2"),
@@ -276,11 +280,18 @@ _ROLES = {
 }
 _NEEDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 _ALIASES = {word for aliases in _ROLES.values() for word in aliases}
+# MikuMikuDance's names behind the side. The surface is moved by the bones with D, copies of the others.
+_JAPANESE = {
+    "足D": "thigh", "足": "hip", "ひざD": "knee", "ひざ": "shin", "足首D": "ankle", "足首": "talus",
+    "足先EX": "toebase", "つま先": "toe", "肩": "collar", "腕": "uparm", "ひじ": "elbow", "手首": "wrist",
+    "首": "neck", "頭": "head",
+}  # fmt: skip
 
 _COMMON = 0.6  # minimum share of the joints that have a common prefix or ending
+_NUMBERED = 0.9  # of the joints that have a number behind their name, if it does not belong to it
 
-_HEAD = ("head", "skull")
-_NECK = ("neck", "neck1", "upperneck", "lowerneck")
+_HEAD = ("head", "head1", "head0", "skull")
+_NECK = ("neck", "neck1", "neck0", "upperneck", "lowerneck")
 
 _NEAR = 0.5  # confidence of a joint that is at a slightly different position in SMPL
 
@@ -294,9 +305,12 @@ _UNITS = {
 }
 
 
-def _plain_names(names: Sequence[str]) -> list[str]:
-    """Cut the prefix of most names, up to a separator or a capital letter, and the ending, from a separator on."""
-    names = [re.split(r"[:|]", name)[-1] for name in names]
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Cut numbers behind names, the prefix of most names, up to a separator or a capital letter, and their ending."""
+    names = [re.split(r"[:|]", unicodedata.normalize("NFKC", name))[-1] for name in names]
+    numbered = [re.sub(r"(?<=.)_\d+$", "", name) for name in names]
+    if sum(map(ne, names, numbered)) >= _NUMBERED * len(names):
+        names = numbered
     starts = Counter(
         name[: m.start()] for name in names for m in re.finditer(r"(?<=[_\-. ])(?=.)|(?<=[a-z\d])(?=[A-Z])", name)
     )
@@ -310,14 +324,15 @@ def _plain_names(names: Sequence[str]) -> list[str]:
 
 def _side_and_alias(plain: str) -> tuple[str, str]:
     """Split 'LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur' or 'LUArm' to ('left', 'upleg'), ('left', 'thigh') and so on."""
+    plain = re.sub(r"[^\x00-\xff]+[A-Z]*", lambda word: _translated(word[0]), plain)
     parts = [part.lower() for part in re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", plain)]
     side, rest = "", list[str]()
     for part in parts:
         match = re.fullmatch(r"(left|right)(.*)", part)
         if side == "" and part in {"l", "r"}:
             side = "left" if part == "l" else "right"
-        elif part == "c" and not rest:  # VRM's J_Bip_C_Neck
-            continue
+        elif (part == "c" and not rest) or (part in ("x", "m") and rest and part == parts[-1]):
+            continue  # in the middle: VRM's J_Bip_C_Neck, Auto-Rig Pro's head.x, Advanced Skeleton's Head_M
         elif side == "" and match:
             side = match[1]
             rest.append(match[2])
@@ -329,8 +344,15 @@ def _side_and_alias(plain: str) -> tuple[str, str]:
     word = re.sub(r"^(mixamorig\d*|j?bip\d*|character\d*|ccbase|def|org)(?=\D)", "", "".join(rest))
     if side == "" and word[:1] in ("l", "r") and word[1:] in _ALIASES and word not in _ALIASES:
         side, word = "left" if word[0] == "l" else "right", word[1:]
-    shorter = word.removesuffix("bend").removesuffix("1")  # Daz's lThighBend, MakeHuman's upperarm01
+    # Daz's lThighBend, Auto-Rig Pro's thigh_stretch, MakeHuman's upperarm01
+    shorter = word.removesuffix("bend").removesuffix("stretch").removesuffix("1")
     return side, shorter if word not in _ALIASES and shorter in _ALIASES else word
+
+
+def _translated(word: str) -> str:
+    """Translate '左足' to ' left hip '; unknown words are cut."""
+    side = {"左": "left", "右": "right"}.get(word[0], "")
+    return f" {side} {_JAPANESE.get(word[bool(side) :], '')} "
 
 
 def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
@@ -339,7 +361,7 @@ def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
     Joints that the file lacks are left out. Raises KeyError with the limb joints that are missing.
     """
     rows = [row for row, joint in enumerate(motion.joints) if not joint.is_end]
-    names = _plain_names([motion.joints[row].name for row in rows])
+    names = plain_names([motion.joints[row].name for row in rows])
     rows_by_alias = {_side_and_alias(name): row for row, name in reversed(list(zip(rows, names, strict=True)))}
     joints: dict[str, tuple[int, float]] = {}
     for side in ("left", "right"):
