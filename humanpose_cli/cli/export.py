@@ -73,8 +73,8 @@ def export(
     Writes NAME.glb (NAME.refined.glb of a refined fit), with all people and the camera, for each fit; --format chooses
     other formats.
 
-    glb, fbx, usd and json hold all people and the camera; bvh, amass, vrma, and glb with your own character (--rig
-    FILE.glb) are one file for each person; obj and ply are folders with one file for each frame; cloud is
+    glb, fbx, usd and json hold all people and the camera; bvh, amass, vrma, and glb or fbx with your own character
+    (--rig FILE) are one file for each person; obj and ply are folders with one file for each frame; cloud is
     NAME.cloud.ply with points of the background, if the camera walks; masks and maps are folders with videos for image
     generators; trc, c3d, mot and csv are markers and joint angles.
     NAME.blender.py opens NAME.glb or NAME.usd in Blender with the clip's frame rate, range and camera, and with the
@@ -90,7 +90,8 @@ def export(
     from humanpose_cli.fitting.times_between import evenly_spaced
 
     exporter.check_frame_rate(chosen.frame_rate)
-    base_of, kinds = exporter.output_base(out, chosen.formats)
+    own = Path(chosen.rig or "").suffix.lower()[1:]
+    base_of, kinds = exporter.output_base(out, chosen.formats or (own if own in ("bvh", "fbx") else None))
     exporter.check_extras(kinds)
     skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent)
     clip = exporter.clip_of(chosen.in_place, chosen.loop, kinds)
@@ -99,7 +100,7 @@ def export(
     for source in inputs.items(*input_set, lambda _: ()):
         base, counts = base_of(source.key), exporter.counts_of(source.payload[0])
         for kind in kinds:
-            is_one = kind in exporter.ONE_FILE and not (skeleton and skeleton.glb)
+            is_one = kind in exporter.ONE_FILE and not (skeleton and skeleton.file)
             paths = (base.with_name(f"{base.name}.{kind}"),) if is_one else ()
             error = source.error or exporter.refusal_of(kind, *counts, base.parent, has_images=len(source.files) > 1)
             items.append(replace(source, key=f"{source.key} as {kind}", outputs=paths, error=error))

@@ -22,7 +22,9 @@ from humanpose_cli.exporting.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.exporting.bvh import bvh_text
 from humanpose_cli.exporting.clips import Clip, with_motions
 from humanpose_cli.exporting.cloud import write_cloud
-from humanpose_cli.exporting.fbx import fbx_bytes
+from humanpose_cli.exporting.fbx import animated_fbx, fbx_bytes
+from humanpose_cli.exporting.fbx_files import FbxFile
+from humanpose_cli.exporting.glb_files import GlbFile
 from humanpose_cli.exporting.gltf import animated_glb, glb_bytes, vrma_bytes
 from humanpose_cli.exporting.laboratory import LABORATORY, turn_to_x
 from humanpose_cli.exporting.looks import Textures, available_frames, looks_of_fit, with_sources
@@ -304,7 +306,7 @@ def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
     if rig is None:
         return None
     found = read_rig(rig, folder)
-    has_surface = found.glb is not None or not len(found.positions)
+    has_surface = isinstance(found.file, GlbFile) or not len(found.positions)
     possible = ["bvh", "fbx", *["glb"] * has_surface, *["vrma"] * (rig == "vrm")]
     others = [name for name in formats if name not in possible]
     if others:
@@ -367,9 +369,8 @@ def _each_person(task: Export, ending: str, content: Callable[[PersonMotion, str
 
 def _glb(task: Export) -> list[Path]:
     seconds = task.fit.seconds(1)
-    if task.rig is not None and task.rig.glb is not None:
-        rig, glb = task.rig, task.rig.glb
-        ending = glb.path.suffix.lower()[1:]
+    if task.rig is not None and isinstance(glb := task.rig.file, GlbFile):
+        rig, ending = task.rig, glb.path.suffix.lower()[1:].replace("gltf", "glb")
         return _each_person(task, ending, lambda person, _: animated_glb(person, rig, glb, seconds=seconds))
     path = task.path(".glb")
     data = glb_bytes(task.scene)
@@ -380,6 +381,9 @@ def _glb(task: Export) -> list[Path]:
 
 
 def _fbx(task: Export) -> list[Path]:
+    if task.rig is not None and isinstance(file := task.rig.file, FbxFile):
+        write = partial(animated_fbx, rig=task.rig, file=file, seconds=task.fit.seconds(1), rate=task.fit.frame_rate)
+        return _each_person(task, "fbx", lambda person, _: write(person))
     write_bytes(path := task.path(".fbx"), fbx_bytes(task.scene))
     return [path]
 

@@ -3,7 +3,7 @@
 Lengths are in centimetres, y is up, as Maya, Unreal and Unity expect. A person is a null `personN` with a skeleton of
 limb nodes, named and oriented as in `exporting.gltf`, and a mesh. A joint's pre-rotation is its orientation at rest, so
 that all rotations are zero in the bind pose; a clip has a key for each frame. In frames without the person, the null's
-scale is zero.
+scale is zero. A character's file keeps everything except its animation.
 
 Source: no specification is published. The records follow the descriptions of Blender's and ufbx's authors; the tests
 read the files by ufbx.
@@ -12,16 +12,17 @@ read the files by ufbx.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.exporting.fbx_files import MAGIC, FbxFile, Record, encoded, euler_angles
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
+from humanpose_cli.exporting.rigs import Rig
 from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.version import __version__
@@ -36,92 +37,33 @@ _RATES = {120: 1, 100: 2, 60: 3, 50: 4, 48: 5, 30: 6, 25: 10, 24: 11}  # codes o
 _OTHER_RATE = 14  # the code of a rate that is stated
 _FILM = 36.0  # millimetres, width of a camera's film
 _NEAR, _FAR = 1.0, 100_000.0  # centimetres
-_POLE = 1e-9  # cosine of the second angle at which the third is chosen as 0
 _CAMERA_AXES = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # FBX's cameras look along x
 # The identifier at the beginning and the one at the end belong to this date; readers of Autodesk compare them.
 _DATE = "1970-01-01 10:00:00:000"
 _FILE_ID = bytes.fromhex("28b32aebb624ccc2bfc8b02aa92bfcf1")
 _END_ID = bytes.fromhex("fabcab09d0c8d466b176fb831cf7267e")
 _END_MARK = bytes.fromhex("f85a8c6adef5d97eece90ce3758f290b")
-_ARRAYS = {"int32": b"i", "int64": b"l", "float32": b"f", "float64": b"d"}
-
-
-class _Record:
-    """A record of the file: a name, values and further records."""
-
-    def __init__(self, name: str, *values: Any) -> None:
-        self.name, self.values = name.encode("ascii"), values
-        self.records: list[_Record] = []
-
-    def add(self, name: str, *values: Any) -> _Record:
-        """Add a record and return it."""
-        self.records.append(_Record(name, *values))
-        return self.records[-1]
-
-    def fill(self, **values: Any) -> None:
-        """Add a record of one value for each name."""
-        for name, value in values.items():
-            self.add(name, value)
-
-    def properties(self, **values: Any) -> None:
-        """Add properties by name, in which `_` stands for a space: numbers, (type, value) or vectors (3,)."""
-        block = self.add("Properties70")
-        for name, value in values.items():
-            name = name.replace("_", " ")
-            kind, value = value if isinstance(value, tuple) else (_KINDS.get(type(value), name), value)
-            numbers = value.tolist() if isinstance(value, np.ndarray) else [value]
-            block.add("P", name, kind, _LABELS.get(kind, ""), "A" if name in _ANIMATED else "", *numbers)
-
-    def encoded(self, start: int) -> bytes:
-        """Encode the record for a position in the file."""
-        values = b"".join(map(_encoded, self.values))
-        position = start + 25 + len(self.name) + len(values)
-        inner = []
-        for record in self.records:
-            inner.append(record.encoded(position))
-            position += len(inner[-1])
-        if self.records:
-            inner.append(bytes(25))
-            position += 25
-        head = struct.pack("<3QB", position, len(self.values), len(values), len(self.name))
-        return b"".join((head, self.name, values, *inner))
-
-
-_KINDS: dict[type, str] = {int: "int", float: "double", bool: "bool"}
-_LABELS = {"int": "Integer", "double": "Number", "KTime": "Time", "Vector3D": "Vector", "ColorRGB": "Color"}
-_ANIMATED = ("Lcl Translation", "Lcl Rotation", "Lcl Scaling", "FocalLength")
-
-
-def _encoded(value: Any) -> bytes:
-    """Encode a value. Numbers of objects and times are np.int64, other integers have 32 bits."""
-    if isinstance(value, np.ndarray):
-        data = zlib.compress(value.astype(value.dtype.newbyteorder("<")).tobytes(), 1)
-        return _ARRAYS[value.dtype.name] + struct.pack("<3I", value.size, 1, len(data)) + data
-    if isinstance(value, str | bytes):
-        data = value.encode("utf-8") if isinstance(value, str) else value
-        return (b"S" if isinstance(value, str) else b"R") + struct.pack("<I", len(data)) + data
-    if isinstance(value, np.int64):
-        return b"L" + struct.pack("<q", value)
-    return b"D" + struct.pack("<d", value) if isinstance(value, float) else b"I" + struct.pack("<i", value)
 
 
 class _Scene:
-    """The objects of a file, their connections and their animation."""
+    """The objects of a file, their connections and their animation, in addition to the objects of a character."""
 
-    def __init__(self, seconds: Array) -> None:
-        self.objects, self.connections = _Record("Objects"), _Record("Connections")
-        self._numbers = count(1_000_000)
+    def __init__(self, seconds: Array, taken: Mapping[int, Record] | None = None) -> None:
+        self.objects, self.connections = Record("Objects"), Record("Connections")
+        self.objects.records += (taken or {}).values()
+        self._numbers = (number for number in count(1_000_000) if number not in (taken or ()))
         self._ticks = np.rint(seconds * _TICKS).astype(np.int64)
-        self.duration = np.int64(self._ticks[-1])
+        self.duration = np.int64(self._ticks[-1] or (_TICKS // 30 if taken else 0))
+        self._is_complete = taken is not None  # also what does not move
         self.layer: np.int64 | None = None
-        if len(seconds) > 1:
+        if len(seconds) > 1 or taken:
             stack, properties = self.new("AnimationStack", "AnimStack", "motion")
             properties.properties(LocalStop=("KTime", self.duration), ReferenceStop=("KTime", self.duration))
             self.layer, _ = self.new("AnimationLayer", "AnimLayer", "motion", parent=stack)
 
     def new(
         self, record: str, kind: str, name: str, type_: str = "", *, parent: np.int64 | int = -1, link: str = ""
-    ) -> tuple[np.int64, _Record]:
+    ) -> tuple[np.int64, Record]:
         """Add an object, connected to a parent or a property of it; return its number and its record."""
         number = np.int64(next(self._numbers))
         result = self.objects.add(record, number, f"{name}\0\1{kind}", type_)
@@ -141,8 +83,8 @@ class _Scene:
         return number
 
     def animate(self, number: np.int64, name: str, frames: Array, values: Array, interpolation: int = _LINEAR) -> None:
-        """Animate a property by values (R,) or (R, 3) at frames (R,), unless they are constant."""
-        if self.layer is None or (values == values[0]).all():
+        """Animate a property by values (R,) or (R, 3) at frames (R,); constant ones in files of characters only."""
+        if self.layer is None or (not self._is_complete and (values == values[0]).all()):
             return
         columns = dict(zip("XYZ", values.T, strict=True)) if values.ndim == 2 else {name: values}
         node, record = self.new("AnimationCurveNode", "AnimCurveNode", name.removeprefix("Lcl ")[:1], parent=self.layer)
@@ -165,20 +107,60 @@ def fbx_bytes(content: AnimatedScene) -> bytes:
         _add_person(scene, person, content.meshes.get(person.track), len(content.seconds))
     for name, camera in content.cameras.items():
         _add_camera(scene, name, camera)
-    data = bytearray(b"Kaydara FBX Binary  \0\x1a\0" + struct.pack("<I", _VERSION))
-    for record in (*_head(scene, content.frame_rate), scene.objects, scene.connections):
+    return file_bytes([*_head(scene, content.frame_rate), scene.objects, scene.connections])
+
+
+def animated_fbx(person: PersonMotion, rig: Rig, file: FbxFile, *, seconds: Array, rate: float) -> bytes:
+    """Return the bytes of a character's file with the motion of its rig in place of its animation."""
+    top = {record.name: record for record in file.records}
+    objects = {record.read[0]: record for record in top[b"Objects"].records}
+    kept = {number: record for number, record in objects.items() if not record.name.startswith(b"Animation")}
+    scene, gone = _Scene(seconds, kept), objects.keys() - kept.keys()
+    links = top[b"Connections"].records
+    scene.connections.records[:0] = [link for link in links if not gone & {*link.read[1:3]}]
+    numbers = {id(record): np.int64(number) for number, record in kept.items()}
+    above = file.matrices[rig.parents[person.hips]] if rig.parents[person.hips] >= 0 else np.eye(4)
+    path = (person.pelvis / rig.unit - above[:3, 3]) @ np.linalg.inv(above[:3, :3]).T
+    for row in rig.sources:
+        parent, number = rig.parents[row], numbers[id(file.nodes[row])]
+        local = np.linalg.solve(file.matrices[parent], file.matrices[row]) if parent >= 0 else file.matrices[row]
+        positions = path if row == person.hips else np.tile(local[:3, 3], (len(path), 1))
+        angles, shifts = file.joints[row].animated(person.rotations[:, row], positions)
+        scene.animate(number, "Lcl Rotation", person.frames, angles)
+        if row == person.hips or file.joints[row].arm.any():
+            scene.animate(number, "Lcl Translation", person.frames, shifts)
+    head = {record.name: record for record in _head(scene, rate)}
+    empty = Record("")
+    top.get(b"GlobalSettings", empty).properties(**_timing(scene, rate))
+    top.get(b"Documents", empty).get("Document").properties(ActiveAnimStackName=("KString", "motion"))
+    definitions = Record("Definitions")  # with the defaults of the kinds of objects
+    definitions.records += top.get(b"Definitions", empty).records
+    known = {encoded(kind.values[0]) for kind in definitions.records if kind.values}
+    definitions.records += [
+        kind for kind in head.pop(b"Definitions").records[2:] if encoded(kind.values[0]) not in known
+    ]
+    kept_head = {name: top[name] for name in (b"GlobalSettings", b"Documents") if name in top}
+    new = {**top, **head, **kept_head, b"Definitions": definitions}
+    new |= {b"Objects": scene.objects, b"Connections": scene.connections}
+    return file_bytes([record for name, record in new.items() if name != b"Takes"])
+
+
+def file_bytes(records: Sequence[Record]) -> bytes:
+    """Assemble a file of its records."""
+    data = bytearray(MAGIC + struct.pack("<I", _VERSION))
+    for record in records:
         data += record.encoded(len(data))
     data += bytes(25) + _END_ID + bytes(4)
     data += bytes(16 - len(data) % 16) + struct.pack("<I", _VERSION) + bytes(120) + _END_MARK
     return bytes(data)
 
 
-def _head(scene: _Scene, frame_rate: float) -> list[_Record]:
+def _head(scene: _Scene, frame_rate: float) -> list[Record]:
     """Make the records before the objects."""
     creator = f"humanpose-cli {__version__}"
-    extension = _Record("FBXHeaderExtension")
+    extension = Record("FBXHeaderExtension")
     extension.fill(FBXHeaderVersion=1003, FBXVersion=_VERSION, Creator=creator)
-    settings = _Record("GlobalSettings")
+    settings = Record("GlobalSettings")
     settings.add("Version", 1000)
     axes = {"UpAxis": 1, "FrontAxis": 2, "CoordAxis": 0, "OriginalUpAxis": -1}
     signs = {f"{name}Sign": 1 for name in axes}
@@ -187,22 +169,27 @@ def _head(scene: _Scene, frame_rate: float) -> list[_Record]:
         **signs,
         UnitScaleFactor=1.0,
         OriginalUnitScaleFactor=1.0,
-        TimeMode=("enum", next((code for rate, code in _RATES.items() if abs(rate - frame_rate) < 1e-6), _OTHER_RATE)),
-        TimeSpanStop=("KTime", scene.duration),
-        CustomFrameRate=float(frame_rate),
+        **_timing(scene, frame_rate),
     )
-    documents = _Record("Documents")
+    documents = Record("Documents")
     documents.add("Count", 1)
     document = documents.add("Document", np.int64(999_999), "", "Scene")
     document.add("RootNode", np.int64(0))
     kinds = Counter(record.name.decode() for record in scene.objects.records)
-    definitions = _Record("Definitions")
+    definitions = Record("Definitions")
     definitions.add("Version", 100)
     definitions.add("Count", kinds.total() + 1)
     for kind, number in {"GlobalSettings": 1, **kinds}.items():
         definitions.add("ObjectType", kind).add("Count", number)
-    identity = [_Record("FileId", _FILE_ID), _Record("CreationTime", _DATE), _Record("Creator", creator)]
-    return [extension, *identity, settings, documents, _Record("References"), definitions]
+    identity = [Record("FileId", _FILE_ID), Record("CreationTime", _DATE), Record("Creator", creator)]
+    return [extension, *identity, settings, documents, Record("References"), definitions]
+
+
+def _timing(scene: _Scene, frame_rate: float) -> dict[str, Any]:
+    """Make the properties of a file's frames."""
+    code = next((code for rate, code in _RATES.items() if abs(rate - frame_rate) < 1e-6), _OTHER_RATE)
+    stop = ("KTime", scene.duration)
+    return {"TimeMode": ("enum", code), "TimeSpanStop": stop, "CustomFrameRate": float(frame_rate)}
 
 
 def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, frame_count: int) -> None:
@@ -212,8 +199,8 @@ def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, f
     if frames:
         scene.animate(root, "Lcl Scaling", np.array(frames), scales, _STEP)
     at_rest, offsets = person.rest_axes, person.rest_offsets * _CENTIMETRES
-    turns = _euler_angles(at_rest.transpose(0, 2, 1) @ person.rotations)
-    before = _euler_angles(at_rest[None])[0]
+    turns = euler_angles(at_rest.transpose(0, 2, 1) @ person.rotations)
+    before = euler_angles(at_rest[None])[0]
     limbs: list[np.int64] = []
     for joint, name in enumerate(person.skeleton.joint_names):
         resting = np.broadcast_to(offsets[joint], (len(person.frames), 3))
@@ -283,7 +270,7 @@ def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Seq
         pose.add("PoseNode").fill(Node=number, Matrix=matrix.T.reshape(-1))
 
 
-def _layer(geometry: _Record, name: str, mapping: str, reference: str) -> _Record:
+def _layer(geometry: Record, name: str, mapping: str, reference: str) -> Record:
     """Add a layer of values of a mesh without its values."""
     layer = geometry.add(f"LayerElement{name}", 0)
     layer.fill(Version=101, Name=name, MappingInformationType=mapping, ReferenceInformationType=reference)
@@ -312,7 +299,7 @@ def _add_camera(scene: _Scene, name: str, camera: CameraPath) -> None:
     width, height = map(float, camera.size[0])
     unit = _FILM / width  # millimetres a pixel
     right, down = map(float, (camera.centre[0] - camera.size[0] / 2) * unit / 25.4)
-    angles = _euler_angles((camera.rotations @ _CAMERA_AXES)[:, None])[:, 0]
+    angles = euler_angles((camera.rotations @ _CAMERA_AXES)[:, None])[:, 0]
     positions, focal = camera.positions * _CENTIMETRES, camera.focal * unit
     node = scene.node(name, "Camera", 0, Lcl_Translation=positions[0], Lcl_Rotation=angles[0])
     attribute, record = scene.new("NodeAttribute", "NodeAttribute", name, "Camera", parent=node)
@@ -335,24 +322,3 @@ def _add_camera(scene: _Scene, name: str, camera: CameraPath) -> None:
     scene.animate(node, "Lcl Translation", frames, positions)
     scene.animate(node, "Lcl Rotation", frames, angles)
     scene.animate(attribute, "FocalLength", frames, focal)
-
-
-def _euler_angles(rotations: Array) -> Array:
-    """Convert rotations (R, J, 3, 3) to angles (R, J, 3) about x, y and z, in this order, degrees.
-
-    Of the two triples of a rotation, and their complete turns, each row takes the one nearest to the row before.
-    SciPy's conversion is not used, because it warns where the second angle is a right one.
-    """
-    (a, _, _), (b, e, f), (c, h, i) = np.moveaxis(rotations, (-2, -1), (0, 1))
-    cosine = np.hypot(a, b)
-    regular = cosine > _POLE
-    x = np.where(regular, np.arctan2(h, i), np.arctan2(-f, e))
-    z = np.where(regular, np.arctan2(b, a), 0.0)
-    angles = np.degrees(np.stack((x, np.arctan2(-c, cosine), z), -1))
-    for row in range(1, len(angles)):
-        before = angles[row - 1]
-        choices = np.stack((angles[row], angles[row] * (1, -1, 1) + 180))
-        choices += 360 * np.rint((before - choices) / 360)
-        best = np.abs(choices - before).sum(-1).argmin(0)
-        angles[row] = np.where(best[:, None] == 0, choices[0], choices[1])
-    return angles

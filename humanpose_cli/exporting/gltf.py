@@ -187,7 +187,7 @@ def animated_glb(person: PersonMotion, rig: Rig, glb: GlbFile, *, seconds: Array
     for row in rig.sources:
         document.move(glb.nodes[row], "rotation", times, turns[:, row])
     above = glb.matrices[rig.parents[person.hips]] if rig.parents[person.hips] >= 0 else np.eye(4)
-    hips = (person.pelvis - above[:3, 3]) @ np.linalg.inv(above[:3, :3]).T
+    hips = (person.pelvis / rig.unit - above[:3, 3]) @ np.linalg.inv(above[:3, :3]).T
     document.move(glb.nodes[person.hips], "translation", times, hips)
     return document.bytes([], {}, person.name)
 

@@ -18,9 +18,18 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24_FINGERS
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.exporting.glb_files import GlbFile, read_glb
+from humanpose_cli.exporting.fbx_files import FbxFile, read_fbx
+from humanpose_cli.exporting.glb_files import FAULTS, MAX_BONES, MAX_FILE, GlbFile, read_glb
 from humanpose_cli.io.atomic import write_text
-from humanpose_cli.io.pose_files.bvh import BvhJoint, BvhMotion, find_smpl_joints, read_bvh_motion, unit_in_metres
+from humanpose_cli.io.pose_files.bvh import (
+    BvhJoint,
+    BvhMotion,
+    find_smpl_joints,
+    plain_names,
+    read_bvh_motion,
+    unit_in_metres,
+)
+from humanpose_cli.io.sniffing import reading
 from humanpose_cli.io.text_files import parse_toml, read_text
 
 Array = NDArray[Any]
@@ -32,13 +41,22 @@ SIDES = ("left", "right")
 _LIMBS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 _NEEDED = ("pelvis", *(f"{side}_{joint}" for side in SIDES for joint in _LIMBS))
 _KNOWN = (*_NEEDED, "neck", "head", *(f"{side}_{joint}" for side in SIDES for joint in ("collar", "foot")))
-_FINGER = re.compile(r"thumb|index|mid|ring|pink|little", re.IGNORECASE)
+_FINGER = re.compile(r"thumb|index|mid|ring|pink|little|finger[0-4](?=\d?$)|[親人中薬小](?=差?し?指)", re.IGNORECASE)
 _FINGERS = {"mid": "middle", "pink": "pinky", "little": "pinky"}
+for _names in (map("finger{}".format, range(5)), "親人中薬小"):  # Biped's and MikuMikuDance's
+    _FINGERS |= dict(zip(_names, ("thumb", "index", "middle", "ring", "pinky"), strict=True))
+_NAMED = 40  # bones of a message
 _BONES = 3  # of a finger; with one more, the first may stand in the palm
-_NO_FINGER = re.compile(r"carpal|palm|inhand|end\b|nub|tip", re.IGNORECASE)
+_NO_FINGER = re.compile(r"carpal|palm|inhand|end\b|nub|tip|先", re.IGNORECASE)
 _AXES = {sign + "xyz"[i]: (-1 if sign else 1) * np.eye(3)[i] for i in range(3) for sign in ("", "-")}
 _TRUNK, _NECK = ("pelvis", "spine1", "spine2", "spine3", "spine3"), ("spine3", "neck", "head", "head")
 _SOLE = 0.15  # maximum height of a standing character's lowest joint, as a share of its legs
+_DEEPEST = 500  # bones one below the other; BVH files are written by recursion
+_REACH = 100.0  # metres, of bones from the pelvis
+_SKEW = 1e-2  # deviation of axes from a rotation
+_UNITS = (1e-4, 1e3)  # metres, range of a file's unit
+_MAX_TABLE = 4 << 20  # bytes of a description
+_READERS = {".glb": read_glb, ".gltf": read_glb, ".vrm": read_glb, ".fbx": read_fbx}
 _UPRIGHT = 0.8  # minimum cosine between an axis and the legs, the trunk or the shoulders of a resting character
 
 
@@ -69,10 +87,10 @@ class Rig:
         positions: (B, 3) float, metres in body axes. Bones at rest; (0, 3) for the person's proportions.
         axes: (B, 3, 3) float. Axes of bones at rest, as columns in body axes; (0, 3, 3) for axes along the bones.
         rest: Directions of bones at rest in body axes, by joint, if they are not those of the T pose.
-        unit: Metres of a unit of BVH files.
+        unit: Metres of a unit of the character's file and of BVH files.
         is_baked: Whether the bones of BVH files have their axes, and not the body's, if all rotations are zero.
         to_body: (3, 3) float. Rotation from the axes of the character's file, in which it may face any way.
-        glb: The character's glTF file.
+        file: The character's file, if it can be written with a motion.
     """
 
     bones: tuple[str, ...]
@@ -84,7 +102,7 @@ class Rig:
     unit: float = 1.0
     is_baked: bool = True
     to_body: Array = field(default_factory=lambda: np.eye(3))
-    glb: GlbFile | None = None
+    file: GlbFile | FbxFile | None = None
 
     @property
     def rows(self) -> dict[str, int]:
@@ -96,8 +114,8 @@ def read_rig(name: str, folder: Path = Path()) -> Rig:
     """Read a rig.
 
     Args:
-        name: One of `RIGS`, or a file: a character as `.glb`, `.vrm` or `.bvh`; or `.toml`, as those in `data/rigs`, or
-            with `file` and a table `joints` for a character with other names.
+        name: One of `RIGS`, or a file: a character as `.glb`, `.gltf`, `.vrm`, binary `.fbx` or `.bvh`; or `.toml`, as
+            those in `data/rigs`, or with `file` and a table `joints` for a character with other names.
         folder: Folder for `NAME.rig.toml` to fill in, if names of a character are unknown.
 
     Returns:
@@ -108,58 +126,100 @@ def read_rig(name: str, folder: Path = Path()) -> Rig:
         InputError: If the file is damaged, or if its skeleton is unknown or unusable.
     """
     path, kind = Path(name), Path(name).suffix.lower()
-    if kind in (".glb", ".vrm", ".bvh"):
-        return _character(path, {}, folder)
-    if kind != ".toml" and name not in RIGS:
-        raise UsageError("rig", "is unknown", expected=", ".join((*RIGS, "FILE.glb, .vrm, .bvh or .toml")), got=name)
-    data = Path(str(files(__package__) / "data" / "rigs" / f"{name}.toml"))
+    if kind not in (".toml", ".bvh", *_READERS) and name not in RIGS:
+        choices = ", ".join((*RIGS, "FILE.glb, .gltf, .vrm, .fbx, .bvh or .toml"))
+        raise UsageError("rig", "is unknown", expected=choices, got=name)
     try:
-        table = parse_toml(read_text(data if name in RIGS else path, kind="TOML"))
-        if "file" in table:
-            return _character(path.parent / table["file"], {j: b for j, b in table["joints"].items() if b}, folder)
-        rows = {bone: row for row, bone in enumerate(table["bones"])}
-        parents = np.array([rows[parent] if parent else -1 for parent, *_ in table["bones"].values()])
-        sources = {row: Driver(*(j * 2)[: max(2, len(j))]) for row, (_, *j) in enumerate(table["bones"].values()) if j}
-        axes = np.tile(np.eye(3), (len(rows) if "axes" in table else 0, 1, 1))
-        for bone, words in table.get("axes", {}).items():
-            axes[rows[bone]] = np.transpose([_AXES[word] for word in words.split()])
-        rest = {sources[rows[bone]].first: np.array(way, float) for bone, way in table.get("rest", {}).items()}
-        unit, is_baked = float(table.get("unit", 1)), bool(table.get("baked", False))
-        rig = Rig(tuple(rows), parents, sources, np.zeros((0, 3)), axes, rest, unit, is_baked)
-        known = {joint for source in sources.values() for joint in source[:2]} <= {*SMPL24_FINGERS.joint_names}
-        if not known or {*_NEEDED} - {*rig.rows} or (parents >= range(len(rows))).any():
-            raise ValueError("a joint is missing or unknown, or a parent stands below its child")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(path, f"describes no rig ({error})", remedy="compare export/data/rigs/mixamo.toml") from error
+        rig = _table(name, folder) if name in RIGS or kind == ".toml" else _character(path, {}, folder)
+        _check(rig)
+    except FAULTS as error:
+        remedy = "compare exporting/data/rigs/mixamo.toml" if kind == ".toml" else "export it again, standing upright"
+        raise InputError(path, f"describes no rig ({error})", remedy=remedy) from error
     return rig
+
+
+def _table(name: str, folder: Path) -> Rig:
+    """Read a rig of `RIGS` or a description of one."""
+    path = Path(str(files(__package__) / "data" / "rigs" / f"{name}.toml")) if name in RIGS else Path(name)
+    table = parse_toml(read_text(path, kind="TOML", limit=_MAX_TABLE))
+    if "file" in table:
+        return _character(path.parent / table["file"], {j: b for j, b in table["joints"].items() if b}, folder)
+    rows = {bone: row for row, bone in enumerate(table["bones"])}
+    parents = np.array([rows[parent] if parent else -1 for parent, *_ in table["bones"].values()])
+    sources = {row: Driver(*(j * 2)[: max(2, len(j))]) for row, (_, *j) in enumerate(table["bones"].values()) if j}
+    axes = np.tile(np.eye(3), (len(rows) if "axes" in table else 0, 1, 1))
+    for bone, words in table.get("axes", {}).items():
+        axes[rows[bone]] = np.transpose([_AXES[word] for word in words.split()])
+    rest = {sources[rows[bone]].first: np.array(way, float) for bone, way in table.get("rest", {}).items()}
+    unit, is_baked = float(table.get("unit", 1)), bool(table.get("baked", False))
+    return Rig(tuple(rows), parents, sources, np.zeros((0, 3)), axes, rest, unit, is_baked)
+
+
+def _check(rig: Rig) -> None:
+    """Raise ValueError with the first reason for which a finished rig cannot be used."""
+    count, rows, depths = len(rig.bones), rig.rows, [0]
+    for row, parent in enumerate(rig.parents.tolist()):
+        depths.append(depths[parent + 1] + 1 if -1 <= parent < row else _DEEPEST + 1)
+    joints, shares = {*SMPL24_FINGERS.joint_names}, [part for driver in rig.sources.values() for part in driver[2:]]
+    known = {joint for driver in rig.sources.values() for joint in driver[:2]} <= joints and {*_NEEDED} <= rows.keys()
+    ways, away = [*rig.rest.values()], np.zeros(0)
+    if len(rig.positions) and known:
+        away = np.abs(rig.positions - rig.positions[rows["pelvis"]])
+        chains = [[rows[f"{side}_{joint}"] for joint in limb] for side in SIDES for limb in (_LIMBS[:3], _LIMBS[3:])]
+        ways += [way for chain in chains for way in np.diff(rig.positions[chain], axis=0)]
+    square = np.swapaxes(rig.axes, -1, -2) @ rig.axes - np.eye(3)
+    rules = {
+        f"it has {count} bones, or one without a name": 0 < count <= MAX_BONES and all(rig.bones),
+        f"parents below their children, or more than {_DEEPEST} bones in a row": max(depths) <= _DEEPEST,
+        "a joint is missing or unknown": known,
+        "a position between joints or a share is not 0 to 1": all(0 <= share <= 1 for share in shares),
+        f"bones are more than {_REACH} m apart": (away <= _REACH).all(),
+        "a direction or a limb has no length": all(0 < np.linalg.norm(way) < np.inf and way.size == 3 for way in ways),
+        "axes are no rotations": (np.abs(square) < _SKEW).all() and (np.linalg.det(rig.axes) > 0).all(),
+        f"its unit is {rig.unit:g} m, expected {_UNITS[0]:g} to {_UNITS[1]:g}": _UNITS[0] <= rig.unit <= _UNITS[1],
+    }
+    for problem, holds in rules.items():
+        if not holds:
+            raise ValueError(problem)
 
 
 def _character(path: Path, names: Names, folder: Path) -> Rig:
     """Read the rig of a character, with the names of bones of joints if they are given."""
-    glb = None if path.suffix.lower() == ".bvh" else read_glb(path)
-    if glb is None:
+    with reading(path):
+        if path.stat().st_size > MAX_FILE:
+            raise ValueError(f"it has more than {MAX_FILE >> 20} MiB")
+    file = None if path.suffix.lower() == ".bvh" else _READERS.get(path.suffix.lower(), read_glb)(path)
+    if file is None:
         tree = read_bvh_motion(path).joints
         axes = np.tile(np.eye(3), (len(tree), 1, 1))
         positions = BvhMotion(tree, np.zeros((0, 0)), 1.0).rest_positions()
     else:
-        axes, positions = glb.axes, glb.matrices[:, :3, 3]
-        tree = [BvhJoint(bone, parent) for bone, parent in zip(glb.names, glb.parents, strict=True)]
+        axes, positions = file.axes, file.matrices[:, :3, 3]
+        tree = [BvhJoint(bone, parent) for bone, parent in zip(file.names, file.parents, strict=True)]
+    used: set[str] = set()
     for row, joint in enumerate(tree):  # names are unique
-        joint.name += f".{row}" if joint.name in {other.name for other in tree[:row]} else ""
+        joint.name += f".{row}" if joint.name in used else ""
+        used.add(joint.name)
     parents = np.array([joint.parent for joint in tree])
-    rows = _rows(path, tree, positions, names, {} if glb is None else glb.humanoid, folder)
-    unit = 1.0 if glb else unit_in_metres(positions, {joint: (row, 1.0) for joint, row in rows.items()})[1]
+    rows = _rows(path, tree, positions, names, {} if file is None else file.humanoid, folder)
+    unit = 1e9 if file is None else file.unit
+    if np.ptp(positions, axis=0).max() * unit > _REACH:
+        unit = unit_in_metres(positions, {joint: (row, 1.0) for joint, row in rows.items()})[1]
     sources = _sources(parents, rows)
     turn = _to_body(path, positions, rows)
     positions = positions @ turn.T * unit
-    lowest = min(positions[row, 1] for row in range(len(tree)) if rows["pelvis"] in _above(parents, row))
+    body = {rows["pelvis"]}
+    for row, parent in enumerate(parents.tolist()):
+        body.update({row} if parent in body else ())
+    lowest = positions[[*body], 1].min()
     leg = np.linalg.norm(positions[rows["left_hip"]] - positions[rows["left_ankle"]])
     positions = positions - (0, 0 if 0 <= lowest < _SOLE * leg else lowest, 0)
-    kept = [row for row, joint in enumerate(tree) if not joint.is_end]
+    kept = {row: number for number, row in enumerate(row for row, joint in enumerate(tree) if not joint.is_end)}
     bones = tuple(tree[row].name for row in kept)
-    above = np.array([kept.index(parents[row]) if parents[row] >= 0 else -1 for row in kept])
-    sources = {kept.index(row): source for row, source in sources.items()}
-    return Rig(bones, above, sources, positions[kept], turn @ axes[kept], unit=unit, to_body=turn, glb=glb)
+    above = np.array([kept.get(parents[row], -1) for row in kept])
+    sources = {kept[row]: source for row, source in sources.items()}
+    rows_kept = [*kept]
+    return Rig(bones, above, sources, positions[rows_kept], turn @ axes[rows_kept], unit=unit, to_body=turn, file=file)
 
 
 def _above(parents: Array, row: int) -> list[int]:
@@ -198,13 +258,15 @@ def _rows(
             write_text(table, "\n".join(lines) + "\n")
         elif not names:  # it may be filled in
             remedy = f"{table} exists: give --rig that file"
-        raise InputError(path, problem, got=", ".join(rows), remedy=remedy)
+        raise InputError(path, problem, got=", ".join([*rows][:_NAMED]), remedy=remedy)
     fingers: dict[str, list[int]] = {}
-    for row, bone in enumerate(tree):
-        finger = _FINGER.search(bone.name)
-        side = next((s for s in SIDES if found[f"{s}_wrist"] in _above(parents, row)[1:]), "")
-        if finger and side and not bone.is_end and (finger[0].lower() == "thumb" or not _NO_FINGER.search(bone.name)):
-            name = _FINGERS.get(finger[0].lower(), finger[0].lower())
+    for row, bone in enumerate(plain_names([bone.name for bone in tree])):
+        if (finger := _FINGER.search(bone)) is None or tree[row].is_end:
+            continue
+        name = _FINGERS.get(finger[0].lower(), finger[0].lower())
+        above = _above(parents, row)[1:]
+        side = next((s for s in SIDES if found[f"{s}_wrist"] in above), "")
+        if side and (finger[0].lower() == "thumb" or not _NO_FINGER.search(bone)):
             fingers.setdefault(f"{side}_{name}", []).append(row)
     for joint, bones in fingers.items():
         wrist = found[f"{joint.partition('_')[0]}_wrist"]

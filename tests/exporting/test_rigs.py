@@ -17,6 +17,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.exporting.bvh import bvh_text
 from humanpose_cli.exporting.exporter import export_fit
+from humanpose_cli.exporting.glb_files import GlbFile
 from humanpose_cli.exporting.gltf import animated_glb, vrma_bytes
 from humanpose_cli.exporting.motion import PersonMotion
 from humanpose_cli.exporting.retarget import fitted, retargeted
@@ -59,8 +60,8 @@ def angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def moved(path: Path, motion: PersonMotion = WALK) -> dict[str, np.ndarray]:
     rig = read_rig(str(path))
-    assert rig.glb is not None
-    path.write_bytes(animated_glb(retargeted(motion, rig, SECONDS, grounded=True), rig, rig.glb, seconds=SECONDS))
+    assert isinstance(rig.file, GlbFile)
+    path.write_bytes(animated_glb(retargeted(motion, rig, SECONDS, grounded=True), rig, rig.file, seconds=SECONDS))
     return worlds(path)
 
 
